@@ -22,6 +22,7 @@ from keras_initx.backends._backend import Backend
 from keras_initx.cli import _catalog
 from keras_initx.diagnostics import DiagnosisReport, Remedy, Verdict
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe
+from keras_initx.diagnostics._seen import SeenLayer, SeenWeight
 from keras_initx.diagnostics.losses.ends import Ends
 from keras_initx.diagnostics.losses.known import Loss
 from keras_initx.diagnostics.verdicts import RULES
@@ -201,6 +202,8 @@ NOUNS = (
     Recipe,
     Diagnosis,
     Probe,
+    SeenLayer,
+    SeenWeight,
     Loss,
     Ends,
     Verdict,

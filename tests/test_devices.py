@@ -3,13 +3,12 @@
 import keras
 import numpy as np
 import pytest
-from asked import asked
+from asked import seen
 from cases import CASES, FIRST_CASES
 from meshes import assert_cut, compile_sharded, distribution, fits, layout_of, mesh_of
 from modes import BACKEND, to_numpy
 
 import keras_initx
-from keras_initx.diagnostics.losses.probes import outputs
 from keras_initx.initializers._sharding import is_exact
 from keras_initx.models import weights_digest
 from keras_initx.structure._weights import find_weights
@@ -158,7 +157,7 @@ def test_a_mirrored_model_is_initialized_and_diagnosed_as_a_plain_one():
         keras_initx.initialize(model, seed=3)
         loss = keras.losses.BinaryCrossentropy(from_logits=True)
         layers = keras_initx.diagnose(model, x, y, loss=loss).rows
-        (output,) = asked(outputs, model, x, y, loss=loss).values()
+        output = seen(model, x, y, loss=loss)["last"].output
         return weights_digest(model), [*(layer.gradient.norm for layer in layers), output.loss]
 
     with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():

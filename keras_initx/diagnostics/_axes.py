@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_initx._typing import Array
-from keras_initx.diagnostics._layers import LayerReport
+from keras_initx.diagnostics._layer_report import LayerReport
 from keras_initx.diagnostics._signal import Signal
 
 # In standard deviations, what a histogram shows on each side of 0.

@@ -70,12 +70,6 @@ def dead_ends(of: Diagnosis) -> list[keras.Operation]:
     return list(dict.fromkeys(found))
 
 
-def dead_end_names(of: Diagnosis) -> set[str]:
-    """Return the names of the layers among the dead ends."""
-    names = of.watch.layers
-    return {names[operation] for operation in dead_ends(of) if operation in names}
-
-
 def _has_activation(operation: keras.Operation, of: Diagnosis) -> bool:
     """Return whether an activation ends gradients: not one of zeros, nor one of tiny gradients."""
     if operation not in of.watch.activations:

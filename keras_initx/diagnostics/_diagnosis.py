@@ -9,7 +9,7 @@ import contextlib
 import functools
 import inspect
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeAlias, TypeVar
 
 import keras
@@ -126,10 +126,6 @@ class Diagnosis:
             self._facts[function] = function(self)
         value: _Value = self._facts[function]
         return value
-
-    def by_name(self, found: Mapping[keras.Layer, _Value]) -> dict[str, _Value]:
-        """Return what was found of layers by their names: a report is to hold no layer of Keras."""
-        return {self.watch.layers[layer]: value for layer, value in found.items()}
 
     @contextlib.contextmanager
     def measured(self, probes: Iterable[type[Probe]]) -> Iterator[None]:

@@ -2,21 +2,21 @@
 
 import contextlib
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_initx._keras import layers_of as layers_within
+from keras_initx._keras import layers_of
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends._current import backend
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
-from keras_initx.diagnostics._layers import LayerReport, having
-from keras_initx.diagnostics._layers import layers as layers_of
 from keras_initx.diagnostics._normalized import NormalizedProbe
+from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._signal import Signal, root_mean_square, size_of, spread
+from keras_initx.diagnostics._signal_probe import inputs
 from keras_initx.structure._batch import array_of, first_float
 from keras_initx.structure._kernels import CONVOLUTIONS
 from keras_initx.structure._names import parts_of
@@ -56,11 +56,17 @@ class FirstInputs:
         scaled_by: The last layer before it that scales them, `None` without one.
     """
 
-    signal: Signal
+    signal: Signal = field(default_factory=Signal)
     largest: tuple[int, float] = (0, 0.0)
     only_index: int | None = None
     image: tuple[int, int, int] | None = None
     scaled_by: keras.Layer | None = None
+
+    @property
+    def are_large(self) -> bool:
+        """Whether they are too large, or a single one of them is."""
+        _, largest = self.largest
+        return max(root_mean_square(self.signal), largest) > UNSCALED_INPUTS
 
 
 class InputProbe(Probe):
@@ -106,7 +112,7 @@ class InputProbe(Probe):
             _add(self._record(layer), layer, array_of(part))
 
     def _record(self, layer: keras.Layer) -> FirstInputs:
-        return self.records.setdefault(layer, FirstInputs(Signal()))
+        return self.records.setdefault(layer, FirstInputs())
 
 
 def _multiplies_alone(call: Call, of: Diagnosis) -> bool:
@@ -170,10 +176,29 @@ def _add(record: FirstInputs, layer: keras.Layer, values: Array) -> None:
         record.largest = (index, size)
 
 
-@fact
-def first_inputs(of: Diagnosis) -> dict[str, FirstInputs]:
-    """The inputs from outside of each layer that gets any, by its name."""
-    return of.by_name(of.probe(InputProbe).records)
+def largest_inputs(of: Diagnosis, size: Callable[[Signal], float]) -> Signal | None:
+    """Return the largest inputs of the first kernels, as `Rescaling` or others have left them.
+
+    Largest are those with values that are not finite, then those of the largest `size`. `None` if
+    the model has no inputs that are numbers.
+    """
+    records = of.probe(InputProbe).records.values()
+    signals = [record.signal for record in records if record.signal.size]
+    if not signals:
+        return inputs(of)
+    return max(signals, key=lambda signal: (signal.nonfinite, size(signal)))
+
+
+def has_large_inputs(of: Diagnosis) -> bool:
+    """Return whether the inputs from outside of a layer are too large."""
+    return any(record.are_large for record in of.probe(InputProbe).records.values())
+
+
+def scaled_first(of: Diagnosis, remedy: Remedy) -> Remedy:
+    """Return a remedy that standardizes the inputs before if they are too large."""
+    if not has_large_inputs(of):
+        return remedy
+    return remedy.after("standardize the inputs")
 
 
 class DifferenceProbe(Probe):
@@ -240,7 +265,7 @@ def _differing(of: Diagnosis) -> DifferenceProbe:
     That is one in inference mode for a model with dropout. But with normalization over the batch
     signals are others there.
     """
-    layers = layers_within(of.model)
+    layers = layers_of(of.model)
     inside = [part for _, part in modules_inside(of.model)]
     has_noise = any(isinstance(layer, _NOISES) for layer in layers) or any(map(drops, inside))
     normalizing = of.probe(NormalizedProbe).normalizing
@@ -257,24 +282,11 @@ def _differing(of: Diagnosis) -> DifferenceProbe:
     return probe
 
 
-@fact
-def differences(of: Diagnosis) -> dict[str, float]:
-    """How much the inputs of each kernel differ between examples, by the name of the layer."""
-    return of.by_name(_differing(of).differences)
+def differences(of: Diagnosis) -> dict[keras.Layer, float]:
+    """Return how much the inputs of each kernel differ between examples, by the layer."""
+    return _differing(of).differences
 
 
-@fact
-def last_differences(of: Diagnosis) -> dict[str, float]:
-    """The same of the last kernel within each layer: a module of torch may have several."""
-    return of.by_name(_differing(of).differences | _differing(of).last)
-
-
-@fact
-def too_large(of: Diagnosis) -> list[LayerReport]:
-    """The layers whose inputs from outside are too large, or a single one of which is."""
-    hit = []
-    for layer, record in having(layers_of(of), first_inputs(of)):
-        _, largest = record.largest
-        if max(root_mean_square(record.signal), largest) > UNSCALED_INPUTS:
-            hit.append(layer)
-    return hit
+def last_differences(of: Diagnosis) -> dict[keras.Layer, float]:
+    """Return the same of the last kernel within each layer: a module of torch may have several."""
+    return _differing(of).differences | _differing(of).last

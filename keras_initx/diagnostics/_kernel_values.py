@@ -4,26 +4,19 @@ import hashlib
 import math
 import zlib
 from collections import Counter
-from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import keras
 import numpy as np
 
-from keras_initx._checks import first_of
 from keras_initx._typing import Array
-from keras_initx.backends._current import backend
 from keras_initx.backends._moments import chunks
 from keras_initx.diagnostics._diagnosis import Diagnosis, fact
-from keras_initx.diagnostics._layers import LayerReport, WeightReport, weights
-from keras_initx.diagnostics._layers import layers as layers_of
-from keras_initx.diagnostics._remedy import Choice, activation_after, suited
+from keras_initx.diagnostics._layer_report import WeightReport
+from keras_initx.diagnostics._seen import SeenWeight, seen_layers, weights_of
 from keras_initx.initializers._convolution import ICNR
-from keras_initx.initializers._scale import default_axes
 from keras_initx.structure._batch import array_of, floats
 
-# A weight and the layer that it belongs to.
-Pair: TypeAlias = tuple[LayerReport, WeightReport]
 # Units with fewer weights may be equal by chance in 16-bit dtypes.
 _COMPARABLE = 4
 # The same holds for kernels with fewer weights.
@@ -45,24 +38,24 @@ class KernelValues(NamedTuple):
 
 
 @fact
-def kernel_values(of: Diagnosis) -> dict[str, KernelValues]:
-    """The values of each trainable kernel, by its path."""
+def kernel_values(of: Diagnosis) -> dict[SeenWeight, KernelValues]:
+    """The values of each trainable kernel."""
     found = {}
-    for _, report in weight_pairs(layers_of(of)):
-        weight = weights(of).get(report.path)
-        if weight is None or weight.axes is None or not report.trainable:
+    for weight in weights_of(seen_layers(of)):
+        own = weight.own
+        if own.axes is None or not weight.is_trained:
             continue
-        array = backend.host_view(weight.variable.value)
+        array = weight.values
         identical_units = 0
         # Columns of a table of positions may be equal: cosines of small angles are all 1.
-        is_table = isinstance(weight.layer, keras.layers.Embedding)
-        if not is_table and not _repeats_units(weight.layer, weight.name):
-            inputs, _ = weight.axes
-            identical_units = _identical_units(array, _bias_of(weight.layer), inputs)
-        found[report.path] = KernelValues(
+        is_table = isinstance(own.layer, keras.layers.Embedding)
+        if not is_table and not _repeats_units(own.layer, own.name):
+            inputs, _ = own.axes
+            identical_units = _identical_units(array, _bias_of(own.layer), inputs)
+        found[weight] = KernelValues(
             array.size > 1 and all((chunk == array.flat[0]).all() for chunk in chunks(array)),
             identical_units,
-            _digest(array, report),
+            _digest(array, weight.report),
         )
     return found
 
@@ -118,36 +111,3 @@ def _digest(array: Array, report: WeightReport) -> str | None:
     # With mean and norm a checksum tells kernels apart, and takes a quarter of the time of a
     # cryptographic hash.
     return f"{checksum:08x} {report.mean!r} {report.norm!r}"
-
-
-def suited_to(layer: LayerReport, weight: WeightReport) -> Choice:
-    """Return an initializer for a kernel of `layer` that suits its activation."""
-    axes = {}
-    # `EinsumDense` passes its axes on by itself.
-    if weight.axes not in (None, default_axes(len(weight.shape))) and layer.kind != "EinsumDense":
-        inputs, outputs = weight.axes
-        axes = {"input_axes": list(inputs), "output_axes": list(outputs)}
-    (found,) = suited([layer], activation_after(layer), is_deep=False, axes=axes)
-    return found
-
-
-def weight_pairs(layers: Sequence[LayerReport]) -> list[Pair]:
-    """Return all pairs of a layer and one of its weights."""
-    return [(layer, weight) for layer in layers for weight in layer.weights]
-
-
-def layers_in(pairs: Sequence[Pair]) -> list[LayerReport]:
-    """Return the layer of each pair."""
-    return [layer for layer, _ in pairs]
-
-
-def weight_names(pairs: Sequence[Pair], between: str = ", ") -> str:
-    """Return the paths of the first few weights."""
-    return first_of([weight.path for _, weight in pairs], between)
-
-
-def and_more_weights(pairs: Sequence[Pair]) -> str:
-    """Return a phrase with the number of weights after the first."""
-    if len(pairs) < 2:
-        return ""
-    return f", and {len(pairs) - 1} more weights"

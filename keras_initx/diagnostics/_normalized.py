@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from keras_initx.backends._current import backend
-from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
+from keras_initx.diagnostics._diagnosis import Diagnosis, Probe
 from keras_initx.diagnostics._signal import size_of, spread
 from keras_initx.structure._batch import array_of, first_float
 from keras_initx.structure._kernels import normalizes
@@ -74,12 +74,6 @@ class NormalizedProbe(Probe):
         # Where examples are alike, an epsilon changes more than they differ.
         least = _OF_EPSILON * float(call.values.std())
         return bool(change > max(_CHANGE * spread(call.values), least))
-
-
-@fact
-def normalized(of: Diagnosis) -> set[str]:
-    """The names of the layers whose inputs come out of a normalization that takes a scale away."""
-    return {of.watch.layers[layer] for layer in of.probe(NormalizedProbe).layers}
 
 
 def takes_scale_away(operation: keras.Operation, of: Diagnosis) -> bool:

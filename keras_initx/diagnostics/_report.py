@@ -21,9 +21,10 @@ from keras_initx.diagnostics._axes import (
     shared_range,
 )
 from keras_initx.diagnostics._diagnosis import Diagnosis
-from keras_initx.diagnostics._layers import LayerReport, layers
+from keras_initx.diagnostics._layer_report import LayerReport
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import LEVELS, Level, Verdict
+from keras_initx.diagnostics._seen import SeenLayer, seen_layers
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._signal_probe import inputs
 from keras_initx.diagnostics.verdicts import COLUMNS
@@ -278,14 +279,34 @@ def _drawn_by(rules: Mapping[str, InitializerLike]) -> str:
 
 def report_of(of: Diagnosis, verdicts: list[Verdict]) -> DiagnosisReport:
     """Return the report of a diagnosis."""
-    for column in COLUMNS:
-        texts = column.texts(of)
-        for layer in layers(of):
-            if layer.name in texts:
-                layer.shown[column.header] = texts[layer.name]
+    rows = [_layer_report(layer, of) for layer in seen_layers(of)]
     taken = steps_taken(of)
-    return DiagnosisReport(
-        layers(of), inputs(of), verdicts, [] if taken is None else list(taken.losses)
+    return DiagnosisReport(rows, inputs(of), verdicts, [] if taken is None else list(taken.losses))
+
+
+def _layer_report(layer: SeenLayer, of: Diagnosis) -> LayerReport:
+    """Return what a report shows of a layer."""
+    shown = {}
+    for column in COLUMNS:
+        text = column.text(of, layer)
+        if text is not None:
+            shown[column.header] = text
+    return LayerReport(
+        name=layer.name,
+        path=layer.path,
+        title=layer.title,
+        kind=layer.kind,
+        activation=layer.activation,
+        shape=layer.shape,
+        before=layer.before,
+        after=layer.after,
+        signal=layer.signal,
+        saturated=layer.saturated,
+        dead=layer.dead,
+        gradient=layer.gradient,
+        gain=layer.gain,
+        weights=[weight.report for weight in layer.weights],
+        shown=shown,
     )
 
 

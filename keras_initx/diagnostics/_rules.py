@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
+from keras_initx._checks import first_of
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe
-from keras_initx.diagnostics._layers import LayerColumn, LayerReport, layers
-from keras_initx.diagnostics._remedy import Remedy, sparing_frozen
+from keras_initx.diagnostics._frozen import sparing_frozen
+from keras_initx.diagnostics._remedy import Remedy
+from keras_initx.diagnostics._seen import SeenLayer, SeenWeight, seen_layers
 from keras_initx.rendering._terminal import line_width
 
 Level: TypeAlias = Literal["error", "warning", "note"]
@@ -81,14 +83,29 @@ class Finding:
         level: See `Verdict`.
     """
 
-    layers: Sequence[LayerReport]
+    layers: Sequence[SeenLayer]
     evidence: str
     remedy: Remedy
     level: Level = "warning"
 
 
+@dataclass(frozen=True)
+class LayerColumn:
+    """One more column of the table.
+
+    Attributes:
+        header: Its header.
+        note: What it shows, for the legend.
+        text: Function of a diagnosis and a layer that returns the text, `None` for an empty one.
+    """
+
+    header: str
+    note: str
+    text: Callable[[Diagnosis, SeenLayer], str | None]
+
+
 # A function of a diagnosis, and of the layers that it may speak of.
-_Check: TypeAlias = Callable[[Diagnosis, list[LayerReport]], Iterator[Finding]]
+_Check: TypeAlias = Callable[[Diagnosis, list[SeenLayer]], Iterator[Finding]]
 
 
 @dataclass(frozen=True)
@@ -177,7 +194,7 @@ def evaluate(of: Diagnosis, rules: Iterable[Rule]) -> list[Verdict]:
     for one in rules:
         if any(_findings(found, cause) for cause in one.unless):
             continue
-        findings = list(one.check(of, _layers_for(one, found, layers(of))))
+        findings = list(one.check(of, _layers_for(one, found, seen_layers(of))))
         found[one.problem] = findings
         for finding in findings:
             names = tuple(dict.fromkeys(layer.name for layer in finding.layers))
@@ -197,19 +214,19 @@ def _findings(found: Mapping[str, Sequence[Finding]], cause: str) -> list[Findin
 
 
 def _layers_for(
-    rule: Rule, found: Mapping[str, Sequence[Finding]], reports: Sequence[LayerReport]
-) -> list[LayerReport]:
+    rule: Rule, found: Mapping[str, Sequence[Finding]], layers: Sequence[SeenLayer]
+) -> list[SeenLayer]:
     """Return the layers that a rule may speak of."""
 
-    def named_by(causes: Sequence[str]) -> list[LayerReport]:
-        named: list[LayerReport] = []
+    def named_by(causes: Sequence[str]) -> list[SeenLayer]:
+        named: list[SeenLayer] = []
         for cause in causes:
             for finding in _findings(found, cause):
                 named += finding.layers
         return named
 
     first_ones = named_by(rule.until)
-    before = itertools.takewhile(lambda layer: layer not in first_ones, reports)
+    before = itertools.takewhile(lambda layer: layer not in first_ones, layers)
     others = named_by(rule.beside)
     return [layer for layer in before if layer not in others]
 
@@ -217,8 +234,6 @@ def _layers_for(
 # ---------------------------------------------------------------- what several rules say
 
 
-# Minimum number of values for a signal to be evaluated, and of examples for units to count as dead.
-LEAST_VALUES = 16
 # Standard deviation above which a signal has exploded.
 EXPLODING = 1e3
 
@@ -250,12 +265,7 @@ def exceeds(value: float | None, limit: float) -> bool:
     return value is not None and bool(value > limit)
 
 
-def has_enough_values(layer: LayerReport) -> bool:
-    """Return whether the signal of `layer` has enough values to say something of it."""
-    return bool(layer.signal.size >= LEAST_VALUES)
-
-
-def titles_of(layers: Iterable[LayerReport]) -> tuple[str, ...]:
+def titles_of(layers: Iterable[SeenLayer]) -> tuple[str, ...]:
     """Return the titles of layers, without repeats."""
     return tuple(dict.fromkeys(layer.title for layer in layers))
 
@@ -267,6 +277,18 @@ def layer_count(layers: Sequence[object]) -> str:
     return f" ({len(layers)} layers)"
 
 
-def normalization_of(layer: LayerReport) -> str:
+def normalization_of(layer: SeenLayer) -> str:
     """Return a phrase with the normalization that makes the output scale of `layer` harmless."""
     return f"; {layer.normalized_by} directly after {layer.title} normalizes this scale"
+
+
+def weight_names(weights: Sequence[SeenWeight], between: str = ", ") -> str:
+    """Return the paths of the first few weights."""
+    return first_of([weight.path for weight in weights], between)
+
+
+def and_more_weights(weights: Sequence[SeenWeight]) -> str:
+    """Return a phrase with the number of weights after the first."""
+    if len(weights) < 2:
+        return ""
+    return f", and {len(weights) - 1} more weights"

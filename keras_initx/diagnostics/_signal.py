@@ -9,6 +9,8 @@ import numpy.typing as npt
 from keras_initx._typing import Array
 from keras_initx.backends._moments import CHUNK, Moments, chunks
 
+# Minimum number of values for a signal to be evaluated, and of examples for units to count as dead.
+LEAST_VALUES = 16
 # The number of bins of a histogram.
 BINS = 50
 

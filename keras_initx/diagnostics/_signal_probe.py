@@ -58,8 +58,8 @@ def floats_in(batch: Arrays) -> list[Tensor]:
 
 
 @dataclass(eq=False)
-class Seen:
-    """What was seen of a layer.
+class Signals:
+    """The signals of a layer.
 
     Attributes:
         before: `Signal` before its activation, `None` if there is none or it is not accessible.
@@ -79,14 +79,14 @@ class SignalProbe(Probe):
     """Measures the output of each layer with weights or an activation, and what is before this.
 
     Attributes:
-        seen: Dict from a layer to what was seen of it, in the order in which they were seen.
+        seen: Dict from a layer to its `Signals`, in the order in which they were seen.
         slopes: Dict from a layer with an activation that Keras does not have to the largest slope
             of this, `None` where it is no function of single values.
     """
 
     def __init__(self, of: Diagnosis) -> None:
         super().__init__(of)
-        self.seen: dict[keras.Layer, Seen] = {}
+        self.seen: dict[keras.Layer, Signals] = {}
         self.slopes: dict[keras.Layer, float | None] = {}
 
     def activated(
@@ -96,7 +96,7 @@ class SignalProbe(Probe):
         values: Tensor,
         outputs: Tensor,
     ) -> None:
-        seen = self.seen.setdefault(layer, Seen())
+        seen = self.seen.setdefault(layer, Signals())
         if activation_of(layer) is not None:
             self._name_activation(layer, activation, values, outputs)
         if seen.before is None:
@@ -108,7 +108,7 @@ class SignalProbe(Probe):
     def after(self, call: Call) -> None:
         layer = call.operation
         if call.is_seen:
-            seen = self.seen.setdefault(layer, Seen())
+            seen = self.seen.setdefault(layer, Signals())
             if seen.after is None:
                 activation = self.of.watch.activations[layer] or ""
                 seen.after = Signal(activation_facts(activation).limits, _margin_of(activation))

@@ -4,7 +4,7 @@ import keras
 
 from keras_initx._typing import Tensor
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
-from keras_initx.diagnostics._layers import WeightReport, layers, paths
+from keras_initx.diagnostics._seen import SeenWeight, seen_weights
 from keras_initx.diagnostics.losses.probes import OutputProbe
 from keras_initx.structure._batch import tensors_in
 from keras_initx.structure._names import own_weights
@@ -65,12 +65,10 @@ def _is_own(operation: keras.Operation, variable: keras.Variable) -> bool:
 
 
 @fact
-def tied_tables(of: Diagnosis) -> dict[str, WeightReport]:
-    """The table with whose rows an output is a product, by the name of the layer that makes it."""
-    reports = {weight.path: weight for layer in layers(of) for weight in layer.weights}
+def tied_tables(of: Diagnosis) -> dict[keras.Layer, SeenWeight]:
+    """The table with whose rows an output is a product, by the layer that makes it."""
     found = {}
-    for name, table in of.by_name(of.probe(TableProbe).tied).items():
-        path = paths(of).get(id(table))
-        if path in reports:
-            found[name] = reports[path]
+    for layer, table in of.probe(TableProbe).tied.items():
+        if id(table) in seen_weights(of):
+            found[layer] = seen_weights(of)[id(table)]
     return found

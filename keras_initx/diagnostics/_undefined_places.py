@@ -22,9 +22,8 @@ from keras_initx.diagnostics._gradient_flow import (
     PassedCall,
     innermost,
 )
-from keras_initx.diagnostics._layers import LayerReport, trained_layers
-from keras_initx.diagnostics._layers import layers as layers_in
 from keras_initx.diagnostics._rules import EXPLODING
+from keras_initx.diagnostics._seen import SeenLayer, seen_layers, trained_layers
 from keras_initx.diagnostics._signal_probe import floats_in
 from keras_initx.diagnostics.losses.probes import LossProbe
 from keras_initx.structure._batch import array_of
@@ -257,13 +256,10 @@ def _made_before(call: PassedCall) -> keras.Operation | None:
     return before
 
 
-def place_layers(place: Place, of: Diagnosis) -> list[LayerReport]:
-    """Return the report of the layer of a place, also of one without weights."""
+def place_layers(place: Place, of: Diagnosis) -> list[SeenLayer]:
+    """Return the layer of a place, also one without weights."""
     operation = place.call.operation
     if operation not in of.watch.layers:
         return []
-    name, path = of.watch.layers[operation], of.watch.paths[operation]
-    for layer in layers_in(of):
-        if layer.name == name:
-            return [layer]
-    return [LayerReport(name, path, type(operation).__name__)]
+    known = [layer for layer in seen_layers(of) if layer.layer is operation]
+    return known or [SeenLayer(operation, of)]

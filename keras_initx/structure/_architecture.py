@@ -164,16 +164,16 @@ def architecture_of(model: keras.Model) -> Architecture:
 _EMBEDDING = keras.layers.Embedding
 
 
-def hidden_branch_ends(model: keras.Model) -> set[str]:
-    """Return the names of layers at the ends of residual branches in the `call` of users' layers.
+def hidden_branch_ends(model: keras.Model) -> set[keras.Layer]:
+    """Return the layers at the ends of residual branches in the `call` of users' layers.
 
     A branch is left out if it ends with another operation than a layer, such as `keras.ops.relu`,
     of which it would have to be known what zeros before it do.
     """
-    ends: set[str] = set()
+    ends: set[keras.Layer] = set()
     if not any(_hides_sums(layer) for layer in (model, *parts_of(model))):
         return ends
-    names = named_layers(model)
+    known = named_layers(model)
     for branch in architecture_of(model).branches:
         behind = [*branch.after, *branch.last]
         if not all(isinstance(operation, keras.Layer) for operation in behind):
@@ -182,8 +182,8 @@ def hidden_branch_ends(model: keras.Model) -> set[str]:
             weights = weights_within(layer)
             if weights:
                 layer = weights[-1].layer  # of attention that of its outputs
-            if layer in names and (weights or activation_name(layer)):
-                ends.add(names[layer])
+            if layer in known and (weights or activation_name(layer)):
+                ends.add(layer)
                 break
     return ends
 

@@ -3,15 +3,13 @@
 import keras
 import numpy as np
 import pytest
-from asked import asked
+from asked import asked, seen
 from fused import Fused
 from keras import layers
 from modes import to_numpy
 from stacks import by_name
 
 import keras_initx
-from keras_initx.diagnostics._first_inputs import first_inputs
-from keras_initx.diagnostics.losses.probes import outputs
 from keras_initx.diagnostics.verdicts.memory import gates
 
 X = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
@@ -80,7 +78,7 @@ def test_an_activation_may_be_a_layer_inside_another():
 
 def test_only_what_has_no_kernel_activates_what_comes_before():
     stack = [layers.Dense(6), layers.Dense(6, "relu"), layers.Dense(6), layers.Activation("selu"), layers.Dense(3)]
-    found = keras_initx.diagnose(keras.Sequential([keras.Input((8,)), *stack]), X).rows
+    found = seen(keras.Sequential([keras.Input((8,)), *stack]), X).values()
     assert [layer.activated_by for layer in found] == [None, None, "selu", None, None]
 
 
@@ -91,7 +89,7 @@ def test_a_layer_that_is_called_twice_has_one_signal():
     (layer,) = keras_initx.diagnose(model, [X, 3 + X]).rows
     once = to_numpy(shared(X))
     # What comes from the layer itself is no input from outside.
-    assert_signal(asked(first_inputs, model, [X, 3 + X])["shared"].signal, np.concatenate([X, 3 + X]))
+    assert_signal(seen(model, [X, 3 + X])["shared"].first_inputs.signal, np.concatenate([X, 3 + X]))
     given = np.concatenate([X, once, 3 + X])
     assert_signal(layer.before, given @ to_numpy(shared.kernel))
     assert_signal(layer.after, shared(given))
@@ -111,9 +109,9 @@ def test_recurrent_layers_are_seen_from_outside():
     assert list(found) == ["bidirectional/forward_lstm", "bidirectional/backward_lstm", "each/dense", "gru"]
     assert_signal(found["gru"].after, model(x))
     assert [weight.name for weight in found["gru"].weights] == ["kernel", "recurrent_kernel", "bias"]
-    assert {name: of_layer.gate for name, of_layer in asked(gates, model, x).items()} == {
-        "bidirectional/forward_lstm": "forget",
-        "bidirectional/backward_lstm": "forget",
+    assert {layer.name: of_layer.gate for layer, of_layer in asked(gates, model, x).items()} == {
+        "forward_lstm": "forget",
+        "backward_lstm": "forget",
         "gru": "update",
     }
     assert [layer.shown.get("gate bias") for layer in found.values()] == ["forget 1", "forget 1", None, "update 0"]
@@ -205,5 +203,5 @@ def test_an_output_that_a_call_has_transformed_is_of_the_layer_of_its_shape():
             return keras.ops.softmax(100 * classes), value
 
     model, x = Two(), np.random.default_rng(0).normal(size=(32, 4))
-    assert set(asked(outputs, model, x)) == {"classes", "value"}
+    assert all(layer.makes_output for layer in seen(model, x).values())
     assert [verdict.layers for verdict in keras_initx.diagnose(model, x).verdicts] == [("classes",)]

@@ -166,6 +166,7 @@ def test_the_ends_of_branches_in_the_call_of_a_users_layer_are_named():
         def call(self, x):
             return x + self.down(self.up(x))
 
-    model = keras.Sequential([keras.Input((WIDTH,)), Block(), layers.Dense(4)])
-    assert hidden_branch_ends(model) == {"block/down"}
+    block = Block()
+    model = keras.Sequential([keras.Input((WIDTH,)), block, layers.Dense(4)])
+    assert hidden_branch_ends(model) == {block.down}
     assert hidden_branch_ends(encoder(normalizes_first=True)) == set()

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from keras_initx.diagnostics._diagnosis import Diagnosis
+from keras_initx.diagnostics._seen import seen_layers
 from keras_initx.diagnostics.verdicts import PROBES
 from keras_initx.structure._batch import batch_of, first_examples
 from keras_initx.structure._build import run_built
@@ -20,6 +21,11 @@ def asked(fact, model, x, y=None, *, probes=PROBES, **options):
             return fact(of)
 
     return run_built(model, x, run)
+
+
+def seen(model, x, y=None, **options):
+    """Return what a diagnosis has seen of each layer, by its name."""
+    return {layer.name: layer for layer in asked(seen_layers, model, x, y, **options)}
 
 
 def alone(layer, shape):

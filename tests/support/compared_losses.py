@@ -2,10 +2,8 @@
 
 import keras
 import numpy as np
-from asked import asked
+from asked import seen
 from keras import layers
-
-from keras_initx.diagnostics.losses.probes import outputs as outputs_of
 
 X = np.random.default_rng(0).normal(size=(16, 6))
 Y = np.random.default_rng(1).normal(size=(16, 3))
@@ -23,8 +21,8 @@ def two_outputs(outputs):
 
 def losses(model, x, y, **options):
     """Return the loss of each output and that of a blind guess, by the name of the layer that makes it."""
-    records = asked(outputs_of, model, x, y, **options)
-    return {name: (record.loss, record.blind_loss) for name, record in records.items()}
+    makers = [layer for layer in seen(model, x, y, **options).values() if layer.makes_output]
+    return {layer.name: (layer.output.loss, layer.output.blind_loss) for layer in makers}
 
 
 def given_outputs(units=3):

@@ -316,12 +316,6 @@ class LossProbe(Probe):
 
 
 @fact
-def outputs(of: Diagnosis) -> dict[str, OutputReport]:
-    """The `OutputReport` of each layer that makes an output, by its name."""
-    return of.by_name(of.probe(OutputProbe).records)
-
-
-@fact
 def gradients(of: Diagnosis) -> dict[int, float]:
     """The norm of the gradient of each trained weight, by its id; empty without a loss."""
     losses = of.probe(LossProbe)

@@ -36,7 +36,7 @@ from keras_initx.diagnostics.verdicts import (
     vanishing_gradient,
     wrong_fan,
 )
-from keras_initx.diagnostics.verdicts._shared import LostProbe
+from keras_initx.diagnostics.verdicts._lost_signals import LostProbe
 
 # All rules, in the order in which they are asked: causes before effects.
 RULES = (

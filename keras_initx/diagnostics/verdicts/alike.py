@@ -1,5 +1,6 @@
 """Examples that the model cannot tell apart: by its inputs, or by those of its last layer."""
 
+import math
 from collections.abc import Iterator
 
 import keras
@@ -7,20 +8,20 @@ import keras
 from keras_initx.diagnostics._diagnosis import Diagnosis, fact
 from keras_initx.diagnostics._first_inputs import (
     COMPARED,
+    InputProbe,
     differences,
-    first_inputs,
     last_differences,
 )
-from keras_initx.diagnostics._layers import LayerReport, having
-from keras_initx.diagnostics._layers import layers as layers_of
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._rules import LEAST_VALUES, Finding, layer_count, rule
-from keras_initx.diagnostics._signal import Signal
+from keras_initx.diagnostics._rules import Finding, layer_count, rule
+from keras_initx.diagnostics._seen import SeenLayer, layers_until, weights_of
+from keras_initx.diagnostics._signal import LEAST_VALUES, Signal
 from keras_initx.diagnostics._signal_probe import inputs, targets
-from keras_initx.diagnostics.losses.probes import LossProbe, outputs
-from keras_initx.diagnostics.verdicts._shared import lost_signals, remedy_in_depth
+from keras_initx.diagnostics.losses.probes import LossProbe
+from keras_initx.diagnostics.verdicts._lost_signals import LostProbe
+from keras_initx.diagnostics.verdicts._remedy_in_depth import remedy_in_depth
 from keras_initx.diagnostics.verdicts.memory import are_unread
-from keras_initx.diagnostics.verdicts.no_gradient import holds_back, single_values
+from keras_initx.diagnostics.verdicts.no_gradient import has_single_values, holds_back
 from keras_initx.structure._batch import array_of, tensors_in
 
 # Standard deviation between examples of the inputs of the last layer, relative to their root mean
@@ -40,7 +41,7 @@ INPUTS_DIFFER = 0.01
     "Saul, 2009), and so do sigmoids, or biases beside small kernels",
     remedy="other inputs; `Orthogonal` with biases of zeros",
 )
-def alike(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+def alike(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     if not _are_constant(of):
         found = [*_of_zeros(of, layers), *_of_one_index(of, layers)]
         yield from found or _of_last_layer(of, layers)
@@ -63,7 +64,8 @@ def _are_constant(of: Diagnosis) -> bool:
     if signal is None or signal.std > 0 or signal.size < LEAST_VALUES:
         return False
     # A model may get integers beside them.
-    firsts = [record.signal for record in first_inputs(of).values() if record.signal.size]
+    records = of.probe(InputProbe).records.values()
+    firsts = [record.signal for record in records if record.signal.size]
     return bool(firsts) and not any(first.std > 0 or first.nonfinite for first in firsts)
 
 
@@ -89,14 +91,14 @@ def _are_repeated(of: Diagnosis) -> bool:
     return bool(tensors)
 
 
-def _of_zeros(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+def _of_zeros(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Yield the finding on layers that get zeros alone from outside the model."""
     # A normalization over a single value, which makes zeros, has its own verdict.
-    if single_values(of) or not _have_different_targets(of):
+    if has_single_values(of) or not _have_different_targets(of):
         return
     hit = []
-    for layer, record in having(layers, first_inputs(of)):
-        signal = record.signal
+    for layer in layers:
+        signal = layer.first_inputs.signal
         is_zero = signal.min == signal.max == 0 and not signal.nonfinite
         if is_zero and signal.size >= LEAST_VALUES:
             hit.append(layer)
@@ -114,57 +116,61 @@ def _of_zeros(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
     yield Finding(hit, evidence, Remedy(text))
 
 
-def _of_one_index(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+def _of_one_index(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Yield the finding on embeddings of which all examples take the same row."""
-    hit = []
-    for layer, record in having(layers, first_inputs(of)):
-        if record.only_index is not None:
-            hit.append((layer, record.only_index))
+    hit = [layer for layer in layers if layer.first_inputs.only_index is not None]
     if not hit or not _have_different_targets(of):
         return
-    first, index = hit[0]
+    first, index = hit[0], hit[0].first_inputs.only_index
     evidence = (
         f"all indices that {first.title} gets are {index}{layer_count(hit)}: what follows is the "
         "same for all examples"
     )
     remedy = Remedy(f"the indices of each example as inputs of {first.title}")
-    yield Finding([layer for layer, _ in hit], evidence, remedy)
+    yield Finding(hit, evidence, remedy)
 
 
-def _of_last_layer(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+def _of_last_layer(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Yield the finding on a last layer that gets almost the same of all examples."""
-    differing = having(layers, differences(of))
+    differing = [layer for layer in layers if layer.layer in differences(of)]
+    at_the_end = last_differences(of)
     hit = []
-    for layer, difference in having(layers, last_differences(of)):
-        if layer.name in outputs(of) and difference <= INPUTS_DIFFER:  # not NaN
-            hit.append((layer, difference))
+    for layer in layers:
+        # Not NaN.
+        are_alike = at_the_end.get(layer.layer, math.inf) <= INPUTS_DIFFER
+        if layer.makes_output and are_alike:
+            hit.append(layer)
     # Of indices it is not known how much they differ.
     if not hit or not differing:
         return
+    first, last = differing[0], hit[0]
+    start, end = differences(of)[first.layer], at_the_end[last.layer]
     # What differs little from the start is not made so by the network.
-    if not differing[0][1] > 10 * INPUTS_DIFFER:
+    if not start > 10 * INPUTS_DIFFER:
         return
     # What is held back or forgotten, and weights that are no random numbers, have verdicts.
     if holds_back(of) or are_unread(of, layers) or _has_no_random_kernel(of, layers):
         return
-    (first, start), (last, end) = differing[0], hit[0]
     # A module of torch may have hidden layers too.
-    is_module = last_differences(of)[last.name] != differences(of).get(last.name)
+    is_module = end != differences(of).get(last.layer)
     title = f"the last kernel in {last.title}" if is_module else last.title
     evidence = (
         f"the inputs of {title} differ between examples by {end:.1g} of their root mean "
         f"square, those of {first.title} by {start:.1g}{layer_count(hit)}: the last layer gets "
         "the same for all"
     )
-    hidden = layers_of(of)[: layers_of(of).index(last) + is_module]
-    yield Finding([layer for layer, _ in hit], evidence, remedy_in_depth(hidden, of))
+    hidden = layers_until(last, of)
+    if not is_module:
+        hidden.pop()
+    yield Finding(hit, evidence, remedy_in_depth(hidden, of))
 
 
-def _has_no_random_kernel(of: Diagnosis, layers: list[LayerReport]) -> bool:
+def _has_no_random_kernel(of: Diagnosis, layers: list[SeenLayer]) -> bool:
     """Return whether a layer loses the signal, or a kernel has a single value."""
-    lost, _ = lost_signals(of)
-    for layer in layers:
-        is_single = any(weight.zero or (weight.axes and not weight.std) for weight in layer.weights)
-        if layer.name in lost or is_single:
+    lost = of.probe(LostProbe).causes
+    if any(layer.layer in lost for layer in layers):
+        return True
+    for weight in weights_of(layers):
+        if weight.report.zero or (weight.is_kernel and not weight.report.std):
             return True
     return False

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from keras_initx._checks import first_of
 from keras_initx.diagnostics._diagnosis import Diagnosis
-from keras_initx.diagnostics._layers import LayerReport, having
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, rule
-from keras_initx.diagnostics.losses.probes import LossProbe, outputs
+from keras_initx.diagnostics._seen import SeenLayer
+from keras_initx.diagnostics.losses.probes import LossProbe
 from keras_initx.diagnostics.verdicts.diverging_steps import (
     BETTER_THAN_GUESS,
     LEAST_STEPS,
@@ -33,18 +33,18 @@ _THEN = "then look whether labels belong to their inputs"
     remedy="the rate that lowers the loss most, of those that `steps` tries; a warm-up; labels "
     "that belong to their inputs",
 )
-def blind_guess(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+def blind_guess(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     taken = steps_taken(of)
     if taken is not None and taken.is_guess:
         yield Finding([], _after(taken), _other_rate(taken), "note")
     if not of.is_trained:
         return
-    guesses = {ends.layer.name: ends.loss_of_shares for ends in of.probe(LossProbe).ends}
-    for layer, output in having(layers, outputs(of)):
-        guess = guesses.get(layer.name)
-        if output.loss is None or guess is None or output.loss <= BETTER_THAN_GUESS * guess:
+    guesses = {ends.layer: ends.loss_of_shares for ends in of.probe(LossProbe).ends}
+    for layer in layers:
+        guess, loss = guesses.get(layer.layer), layer.output.loss
+        if loss is None or guess is None or loss <= BETTER_THAN_GUESS * guess:
             continue
-        evidence = f"the loss of {layer.title} is {output.loss:.3g}, {_guess_of(guess)}"
+        evidence = f"the loss of {layer.title} is {loss:.3g}, {_guess_of(guess)}"
         remedy = Remedy(f"a tenth of the rate, or {_WARM_UP}; {_THEN}. `steps=50` tries rates")
         yield Finding([layer], evidence, remedy, "note")
 

@@ -2,19 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 
-from keras_initx.diagnostics._dead_ends import dead_end_names, dead_ends
+from keras_initx.diagnostics._dead_ends import dead_ends
 from keras_initx.diagnostics._diagnosis import Diagnosis
-from keras_initx.diagnostics._layers import LayerReport
-from keras_initx.diagnostics._remedy import (
-    Remedy,
-    choice,
-    kernels_of,
-    not_yet_drawn,
-    rules_for,
-    weights_named,
-)
-from keras_initx.diagnostics._rules import LEAST_VALUES, Finding, Level, exceeds, layer_count, rule
-from keras_initx.diagnostics._signal import Signal
+from keras_initx.diagnostics._drawn_anew import choice, not_yet_drawn, rules_for
+from keras_initx.diagnostics._remedy import Remedy
+from keras_initx.diagnostics._rules import Finding, Level, exceeds, layer_count, rule
+from keras_initx.diagnostics._seen import SeenLayer, biases_of, kernels_of
+from keras_initx.diagnostics._signal import LEAST_VALUES, Signal
 from keras_initx.initializers._biases import ReLUBias
 from keras_initx.initializers._variance_named import HeNormal
 from keras_initx.structure._hooks import is_bounded
@@ -35,14 +29,14 @@ _BEYOND_CHANCE = 8
     "similar, so that a unit is on or off for all of them",
     remedy="`HeNormal` and `ReLUBias`",
 )
-def dead_units(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+def dead_units(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     yield from _dead_operations(of)
     hit = []
     for place, layer in enumerate(layers):
         if not exceeds(layer.dead, DEAD):
             continue
         has_enough_examples = _examples(layer) >= LEAST_VALUES
-        if not has_enough_examples and layer.name not in dead_end_names(of):
+        if not has_enough_examples and layer.layer not in dead_ends(of):
             continue
         if not _is_passed_by(layer, layers[:place]):
             hit.append(layer)
@@ -56,8 +50,8 @@ def dead_units(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
         f"{before.std:.3g}{layer_count(hit)}: they get no gradient"
     )
     kernel, kernels = choice(HeNormal()), kernels_of(hit)
-    bias, biases = choice(ReLUBias(0.01), 0.01), weights_named("bias", hit)
-    if not_yet_drawn([kernel], kernels, of) or not_yet_drawn([bias], biases, of):
+    bias, biases = choice(ReLUBias(0.01), 0.01), biases_of(hit)
+    if not_yet_drawn([kernel], kernels) or not_yet_drawn([bias], biases):
         remedy = Remedy(
             f"weights with mean 0 and a nonnegative bias: {kernel.text} with "
             f"bias_initializer={bias.text}",
@@ -83,7 +77,7 @@ def _dead_operations(of: Diagnosis) -> Iterator[Finding]:
         yield Finding([], evidence, Remedy(text), "error")
 
 
-def _is_passed_by(layer: LayerReport, earlier: Sequence[LayerReport]) -> bool:
+def _is_passed_by(layer: SeenLayer, earlier: Sequence[SeenLayer]) -> bool:
     """Return whether all of few units are dead, perhaps by chance, and layers before learn anyway.
 
     So it is with a gate that gets an average over positions, which hardly differs between examples.
@@ -91,10 +85,10 @@ def _is_passed_by(layer: LayerReport, earlier: Sequence[LayerReport]) -> bool:
     units = layer.shape[-1] if layer.shape else 0
     if units >= _BEYOND_CHANCE or layer.dead != 1:
         return False
-    return any(one.gradient is not None and one.gradient.norm > 0 for one in earlier)
+    return any(one.learns for one in earlier)
 
 
-def _examples(layer: LayerReport) -> int:
+def _examples(layer: SeenLayer) -> int:
     """Return the number of examples in the output of `layer`, 0 if it is not known."""
     if not layer.shape:
         return 0

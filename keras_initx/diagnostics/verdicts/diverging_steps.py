@@ -7,7 +7,7 @@ taken with the optimizer from its start, and the weights put back.
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -18,10 +18,10 @@ from keras_initx._checks import first_of
 from keras_initx._keras import is_built_with, is_of_keras, layers_of
 from keras_initx.backends._current import backend
 from keras_initx.diagnostics._diagnosis import Diagnosis, fact
-from keras_initx.diagnostics._layers import LayerReport, paths
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, rule
-from keras_initx.diagnostics.losses.probes import LossProbe, gradients, outputs
+from keras_initx.diagnostics._seen import SeenLayer, SeenWeight, seen_weights, weights_of
+from keras_initx.diagnostics.losses.probes import LossProbe, OutputProbe, gradients
 from keras_initx.diagnostics.verdicts.not_finite import lost_weights
 from keras_initx.rendering._text import counted
 from keras_initx.structure._batch import array_of
@@ -84,9 +84,9 @@ class TrainedSteps:
         rates: Its learning rates in the steps that update weights; empty if it has none.
         guess: The loss of a guess by the shares of the labels, where the objective is one
             crossentropy, otherwise `None`.
-        lost: Paths of the weights that are not finite afterward.
-        unmoved: Paths of the weights that stay as they are, bit for bit, though they have a
-            gradient; under a schedule that raises the rate later, with that rate too.
+        lost: The weights that are not finite afterward.
+        unmoved: The weights that stay as they are, bit for bit, though they have a gradient; under
+            a schedule that raises the rate later, with that rate too.
         higher_rate: That rate, `None` if it was not tried.
         is_idle: Whether no update was made, because the optimizer waits for more gradients, or for
             finite ones.
@@ -100,8 +100,8 @@ class TrainedSteps:
     optimizer: str
     rates: Sequence[float]
     guess: float | None = None
-    lost: Sequence[str] = ()
-    unmoved: Sequence[str] = ()
+    lost: Sequence[SeenWeight] = ()
+    unmoved: Sequence[SeenWeight] = ()
     higher_rate: float | None = None
     is_idle: bool = False
     tried: Sequence[float] = ()
@@ -144,6 +144,12 @@ class TrainedSteps:
 
 
 @fact
+def _trained_weights(of: Diagnosis) -> list[SeenWeight]:
+    """The weights that are trained, in the order of the model."""
+    return [seen_weights(of)[id(variable)] for variable in of.trained]
+
+
+@fact
 def steps_taken(of: Diagnosis) -> TrainedSteps | None:
     """What the steps do that were asked for, `None` without any.
 
@@ -164,14 +170,15 @@ def steps_taken(of: Diagnosis) -> TrainedSteps | None:
         return None
     guess = _loss_of_guess(of)
     optimizer = _copied(of.model.optimizer, of.trained)
+    unmoved = functools.partial(_unmoved_weights, _trained_weights(of))
     with of.changed(), put_back_afterward(of.trained) as former:
-        unmoved = functools.partial(_unmoved_weights, of, former)
-        taken = _taken(of, optimizer, unmoved, guess)
+        taken = _taken(of, optimizer, guess)
+        taken = replace(taken, unmoved=unmoved(former))
         higher = _higher_rate(of.model.optimizer, taken)
         if higher is not None:
             former.put_back()
             _losses_with(unbuilt_copy(of.model.optimizer, higher), of)
-            both = [path for path in unmoved() if path in taken.unmoved]
+            both = [weight for weight in unmoved(former) if weight in taken.unmoved]
             taken = replace(taken, unmoved=both, higher_rate=higher)
         least = _FALLEN * _to_beat(taken)
         for factor in _factors(taken):
@@ -189,22 +196,24 @@ def steps_taken(of: Diagnosis) -> TrainedSteps | None:
     return taken
 
 
-def _unmoved_weights(of: Diagnosis, former: Former) -> list[str]:
-    """Return the paths of the weights with a gradient that have their former values, to the bit."""
+def _unmoved_weights(trained: Sequence[SeenWeight], former: Former) -> list[SeenWeight]:
+    """Return the weights with a gradient that have their former values, to the bit."""
     found = []
-    for weight in of.trained:
-        is_same = np.array_equal(array_of(weight), array_of(former.of(weight)))
-        if is_same and gradients(of)[id(weight)]:
-            found.append(paths(of)[id(weight)])
+    for weight in trained:
+        variable = weight.own.variable
+        is_same = np.array_equal(array_of(variable), array_of(former.of(variable)))
+        if is_same and weight.report.gradient:
+            found.append(weight)
     return found
 
 
 def _loss_of_guess(of: Diagnosis) -> float | None:
     """Return the loss of a guess by the shares of the labels, if the objective is one such loss."""
     losses = of.probe(LossProbe)
-    if len(outputs(of)) != 1 or len(losses.ends) != 1 or losses.value is None:
+    outputs = of.probe(OutputProbe).records
+    if len(outputs) != 1 or len(losses.ends) != 1 or losses.value is None:
         return None
-    (output,) = outputs(of).values()
+    (output,) = outputs.values()
     (ends,) = losses.ends
     if output.loss is None or output.loss_kind != "crossentropy":
         return None
@@ -223,25 +232,19 @@ def _factors(taken: TrainedSteps) -> Sequence[float]:
 
 
 def _taken(
-    of: Diagnosis,
-    optimizer: keras.optimizers.Optimizer,
-    unmoved: Callable[[], list[str]],
-    guess: float | None,
+    of: Diagnosis, optimizer: keras.optimizers.Optimizer, guess: float | None
 ) -> TrainedSteps:
-    """Take the steps, and return what they do to the loss and to the weights.
+    """Take the steps with an optimizer at its start, and return what they do to the loss.
 
-    Args:
-        of: The diagnosis.
-        optimizer: The optimizer, at its start.
-        unmoved: Returns the paths of the weights that are as they were in spite of a gradient.
-        guess: See `TrainedSteps`.
+    Of the weights only those are told that are not finite.
     """
     course = _losses_with(optimizer, of)
-    lost = [paths(of)[id(one)] for one in of.trained if not backend.is_finite(one.value)]
+    lost = []
+    for weight in _trained_weights(of):
+        if not backend.is_finite(weight.own.variable.value):
+            lost.append(weight)
     name = type(unscaled(optimizer)).__name__
-    return TrainedSteps(
-        course.losses, name, course.rates, guess, lost, unmoved(), is_idle=course.is_idle
-    )
+    return TrainedSteps(course.losses, name, course.rates, guess, lost, is_idle=course.is_idle)
 
 
 class _Course(NamedTuple):
@@ -373,7 +376,7 @@ def _to_beat(taken: TrainedSteps) -> float:
     "loss most; if none does, clipped gradients, and of weights in 16 bits float32; a loss with a "
     "least value; an optimizer that has all trainable weights; more steps",
 )
-def diverging_steps(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+def diverging_steps(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     taken = steps_taken(of)
     if taken is None:
         return
@@ -393,7 +396,7 @@ def diverging_steps(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Findin
     yield from _unmoved(taken, of, layers)
 
 
-def _not_finite(taken: TrainedSteps, of: Diagnosis, layers: list[LayerReport]) -> Finding:
+def _not_finite(taken: TrainedSteps, of: Diagnosis, layers: list[SeenLayer]) -> Finding:
     """Return the finding on a loss or weights that are not finite."""
     hit = []
     evidence = f"after {counted(len(taken.losses) - 1, 'step')} {taken.with_optimizer} "
@@ -402,35 +405,32 @@ def _not_finite(taken: TrainedSteps, of: Diagnosis, layers: list[LayerReport]) -
         if taken.lost:
             evidence += ", and "
     if taken.lost:
-        hit = [layer for layer in layers if _has_any(layer, taken.lost)][:1]
-        evidence += f"weights are not finite, first {taken.lost[0]}"
-    dtype = _short_dtype(of, taken.lost)
+        hit = [layer for layer in layers if not set(layer.weights).isdisjoint(taken.lost)][:1]
+        evidence += f"weights are not finite, first {taken.lost[0].path}"
+    dtype = _short_dtype(taken.lost)
     rounded = _rounded_beta(of, taken.lost, dtype)
     if dtype is not None and rounded is not None:
         return Finding(hit, f"{evidence}: {rounded}", _full_weights(dtype), "error")
     return Finding(hit, evidence, _smaller_steps(taken, of), "error")
 
 
-def _unmoved(taken: TrainedSteps, of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+def _unmoved(taken: TrainedSteps, of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Yield the finding on weights that stay as they are."""
-    hit, found = [], []
-    for layer in layers:
-        for weight in layer.weights:
-            if weight.path in taken.unmoved:
-                hit.append(layer)
-                found.append(weight.path)
+    found = [weight for weight in weights_of(layers) if weight in taken.unmoved]
     if not found:
         return
+    hit = [weight.layer for weight in found]
+    names = first_of([weight.path for weight in found])
     count = counted(len(taken.losses) - 1, "step")
     if taken.is_idle:
         made = f"no update was made in {count} of {taken.optimizer}"
-        yield Finding(hit, f"not known for {first_of(found)}: {made}", _more_steps(of), "note")
+        yield Finding(hit, f"not known for {names}: {made}", _more_steps(of), "note")
         return
     steps = f"{count} {taken.with_optimizer}"
     if taken.higher_rate is not None:
         steps += f", and as many at {taken.higher_rate:.3g},"
-    evidence = f"{steps} leave {first_of(found)} as they are"
-    dtype = _short_dtype(of, found)
+    evidence = f"{steps} leave {names} as they are"
+    dtype = _short_dtype(found)
     remedy = Remedy("a higher rate") if dtype is None else _full_weights(dtype)
     rounded = _rounded_beta(of, found, dtype)
     if rounded is not None:
@@ -455,22 +455,22 @@ def _more_steps(of: Diagnosis) -> Remedy:
     return Remedy("more steps: each lowers the scale of the loss until no gradient overflows")
 
 
-def _short_dtype(of: Diagnosis, found: Sequence[str]) -> str | None:
+def _short_dtype(weights: Sequence[SeenWeight]) -> str | None:
     """Return the dtype of 16 bits that one of these weights has, or `None`."""
-    for weight in of.trained:
-        if paths(of)[id(weight)] in found and weight.dtype in ("bfloat16", "float16"):
-            return str(weight.dtype)
+    for weight in weights:
+        if weight.own.dtype in ("bfloat16", "float16"):
+            return weight.own.dtype
     return None
 
 
-def _rounded_beta(of: Diagnosis, found: Sequence[str], dtype: str | None) -> str | None:
+def _rounded_beta(of: Diagnosis, found: Sequence[SeenWeight], dtype: str | None) -> str | None:
     """Return why no step is right for all weights of this dtype, if `found` has all of them."""
     optimizer = unscaled(of.model.optimizer)
     if dtype is None or not isinstance(optimizer, _CORRECTING):
         return None
-    for weight in of.trained:
-        has_gradient = weight.dtype == dtype and gradients(of)[id(weight)]
-        if has_gradient and paths(of)[id(weight)] not in found:
+    for weight in _trained_weights(of):
+        has_gradient = weight.own.dtype == dtype and weight.report.gradient
+        if has_gradient and weight not in found:
             return None
     rounded = keras.ops.cast(keras.ops.cast(optimizer.beta_2, dtype), "float32")
     if optimizer.beta_2 < 1 == float(array_of(rounded)):
@@ -482,10 +482,6 @@ def _full_weights(dtype: str) -> Remedy:
     """Return the remedy where weights have too few bits."""
     policy = f'keras.config.set_dtype_policy("mixed_{dtype}")'
     return Remedy(f"weights in float32: {policy} before the model is made")
-
-
-def _has_any(layer: LayerReport, paths: Sequence[str]) -> bool:
-    return any(weight.path in paths for weight in layer.weights)
 
 
 def _course(taken: TrainedSteps) -> str:
@@ -504,7 +500,7 @@ def _smaller_steps(taken: TrainedSteps, of: Diagnosis) -> Remedy:
         return Remedy("a learning rate above 0")
     if not taken.tried:
         return Remedy("a lower rate, or clipped gradients")
-    dtype = _short_dtype(of, list(paths(of).values()))
+    dtype = _short_dtype(_trained_weights(of))
     if dtype is not None:
         return _full_weights(dtype)
     rates = first_of([f"{rate:g}" for rate in taken.tried])

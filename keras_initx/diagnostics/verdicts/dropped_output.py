@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from keras_initx.diagnostics._diagnosis import Diagnosis
-from keras_initx.diagnostics._layers import LayerReport, ends_for
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, Level, rule
-from keras_initx.diagnostics.losses.probes import LossProbe, outputs
+from keras_initx.diagnostics._seen import SeenLayer, ends_of
+from keras_initx.diagnostics.losses.probes import LossProbe
 
 
 @rule(
@@ -17,12 +17,11 @@ from keras_initx.diagnostics.losses.probes import LossProbe, outputs
     "class is as wrong as can be, and so is a number",
     remedy="no dropout there",
 )
-def dropped_output(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
-    for layer, ends in ends_for(layers, of.probe(LossProbe).ends, of):
-        record = outputs(of).get(layer.name)
-        if record is None or record.dropped_by is None:
+def dropped_output(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    for layer, ends in ends_of(layers, of.probe(LossProbe).ends):
+        name = layer.output.dropped_by
+        if name is None:
             continue
-        name = record.dropped_by
         evidence = f"{name} sets outputs of the model to 0 after {layer.title}, at random"
         level: Level = "warning" if ends.loss.kind == "distance" else "error"
         text = f"no {name}, or the same before {layer.title}, on what it gets"

@@ -5,20 +5,13 @@ from dataclasses import replace
 
 from keras_initx._typing import InitializerLike
 from keras_initx.diagnostics._diagnosis import Diagnosis
-from keras_initx.diagnostics._kernel_values import (
-    Pair,
-    and_more_weights,
-    kernel_values,
-    layers_in,
-    suited_to,
-    weight_names,
-    weight_pairs,
-)
-from keras_initx.diagnostics._layers import LayerReport, WeightReport, branch_ends, weights
-from keras_initx.diagnostics._remedy import Remedy, choice
-from keras_initx.diagnostics._rules import Finding, by_level, rule
-from keras_initx.diagnostics.losses.probes import outputs
-from keras_initx.diagnostics.verdicts._shared import lost_signals
+from keras_initx.diagnostics._drawn_anew import choice
+from keras_initx.diagnostics._kernel_values import kernel_values
+from keras_initx.diagnostics._remedy import Remedy
+from keras_initx.diagnostics._rules import Finding, and_more_weights, by_level, rule, weight_names
+from keras_initx.diagnostics._seen import SeenLayer, SeenWeight, branch_ends, weights_of
+from keras_initx.diagnostics._suited import suited_to
+from keras_initx.diagnostics.verdicts._lost_signals import LostProbe
 from keras_initx.diagnostics.verdicts.no_gradient import held_by_zeros
 from keras_initx.initializers._variance_named import HeUniform
 from keras_initx.structure._kernels import is_adapter
@@ -43,86 +36,89 @@ from keras_initx.structure._kernels import is_adapter
     "each is a multiple of the other",
     remedy="random weights; in LoRA `HeUniform` for the first factor",
 )
-def equal_units(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+def equal_units(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     yield from _zeros(of, layers)
     yield from _constants(of, layers)
     yield from _identical(of, layers)
 
 
-def _zeros(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
-    held = held_by_zeros(of) | _closed_adapters(of, layers)
+def _zeros(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    held = held_by_zeros(of) | _closed_adapters(layers)
     hit = []
-    for layer, weight in weight_pairs(layers):
-        if weight.path in held or (weight.zero and not _opens_in_training(layer, weight)):
-            hit.append((layer, weight))
-    lost, starved = lost_signals(of)
-    are_lost = any(layer.name in lost for layer, _ in hit)
+    for weight in weights_of(layers):
+        if weight in held or (weight.report.zero and not _opens_in_training(weight)):
+            hit.append(weight)
+    lost = of.probe(LostProbe)
+    are_lost = any(weight.layer.layer in lost.causes for weight in hit)
 
-    def loses_signal(pair: Pair) -> bool:
+    def loses_signal(weight: SeenWeight) -> bool:
         # Zeros at the output are intended, unless earlier zeros leave them no signal to learn from.
-        layer, _ = pair
-        return layer.name in lost or (are_lost and layer.name in starved)
+        layer = weight.layer.layer
+        return layer in lost.causes or (are_lost and layer in lost.starved)
 
-    for level, pairs in by_level(hit, "error", loses_signal):
+    for level, zeros in by_level(hit, "error", loses_signal):
         if level == "error":
             evidence = (
-                f"all weights of {weight_names(pairs)} are 0: units have the same output, and no "
+                f"all weights of {weight_names(zeros)} are 0: units have the same output, and no "
                 "gradient passes back through them"
             )
-            yield Finding(layers_in(pairs), evidence, _random(pairs), level)
+            yield Finding(_layers_of(zeros), evidence, _random(zeros), level)
             continue
-        for kept_level, others in by_level(pairs, "error", lambda pair: pair[1].path in held):
+        for kept_level, others in by_level(zeros, "error", lambda weight: weight in held):
             if kept_level == "error":
-                yield _held(others, of)
+                yield _held(others)
             else:
                 yield _harmless(others, of)
 
 
-def _closed_adapters(of: Diagnosis, layers: Sequence[LayerReport]) -> set[str]:
-    """Return the paths of the factors of adapters of Keras that are all 0, also without targets.
+def _layers_of(weights: Sequence[SeenWeight]) -> list[SeenLayer]:
+    return [weight.layer for weight in weights]
+
+
+def _closed_adapters(layers: Sequence[SeenLayer]) -> set[SeenWeight]:
+    """Return the factors of adapters of Keras that are all 0, also without targets.
 
     The gradient of each is a multiple of the other.
     """
-    found: set[str] = set()
+    found: set[SeenWeight] = set()
     for layer in layers:
-        factors = [one for one in layer.weights if is_adapter(one.name) and one.axes]
-        if len(factors) < 2 or not all(one.zero for one in factors):
+        factors = layer.factors
+        if len(factors) < 2 or not all(one.report.zero for one in factors):
             continue
-        owner = weights(of)[factors[0].path].layer
-        if hasattr(type(owner), "enable_lora"):
-            found.update(one.path for one in factors)
+        if hasattr(type(factors[0].own.layer), "enable_lora"):
+            found.update(factors)
     return found
 
 
-def _opens_in_training(layer: LayerReport, weight: WeightReport) -> bool:
+def _opens_in_training(weight: SeenWeight) -> bool:
     """Return whether this is the factor of an adapter of Keras that starts at 0, alone."""
-    factors = [one for one in layer.weights if is_adapter(one.name) and one.axes]
-    return weight in factors and any(one.zeros < 1 for one in factors)
+    factors = weight.layer.factors
+    return weight in factors and any(one.report.zeros < 1 for one in factors)
 
 
-def _held(pairs: Sequence[Pair], of: Diagnosis) -> Finding:
+def _held(weights: Sequence[SeenWeight]) -> Finding:
     """Return the finding on zeros that get no gradient because of each other."""
     evidence = (
-        f"all weights of {weight_names(pairs)} are 0, and get no gradient as long as all of these "
-        "are: none of them ever changes"
+        f"all weights of {weight_names(weights)} are 0, and get no gradient as long as all of "
+        "these are: none of them ever changes"
     )
-    kernels = [(layer, weight) for layer, weight in pairs if weight.axes]
-    by_layer: dict[str, list[Pair]] = {}
-    for layer, weight in kernels or pairs:
-        by_layer.setdefault(layer.name, []).append((layer, weight))
-    drawn = []
+    kernels = [weight for weight in weights if weight.is_kernel]
+    by_layer: dict[SeenLayer, list[SeenWeight]] = {}
+    for weight in kernels or weights:
+        by_layer.setdefault(weight.layer, []).append(weight)
+    drawn: list[SeenWeight] = []
     for of_layer in by_layer.values():
         # Of a product one factor may stay 0, as in an adapter, which then changes nothing at first.
         drawn += of_layer[:-1] or of_layer
     remedy = _random(drawn, f"random weights in {weight_names(drawn)}")
-    return Finding(layers_in(pairs), evidence, remedy, "error")
+    return Finding(_layers_of(weights), evidence, remedy, "error")
 
 
-def _harmless(pairs: Sequence[Pair], of: Diagnosis) -> Finding:
+def _harmless(weights: Sequence[SeenWeight], of: Diagnosis) -> Finding:
     """Return the note on zeros that leave the signal another path."""
-    evidence = f"all weights of {weight_names(pairs)} are 0"
-    remedy = _random(pairs)
-    if all(layer in branch_ends(of) for layer, _ in pairs):
+    evidence = f"all weights of {weight_names(weights)} are 0"
+    remedy = _random(weights)
+    if all(weight.layer in branch_ends(of) for weight in weights):
         evidence += ", at the end of residual branches, which pass signals on as they are"
         remedy = Remedy("none, if this is intended: the branches open in training")
     else:
@@ -132,64 +128,61 @@ def _harmless(pairs: Sequence[Pair], of: Diagnosis) -> Finding:
             "at the output, in an adapter or a position embedding"
         )
         remedy = replace(remedy, text=remedy.text + unless)
-    return Finding(layers_in(pairs), evidence, remedy, "note")
+    return Finding(_layers_of(weights), evidence, remedy, "note")
 
 
-def _random(pairs: Sequence[Pair], before: str = "random weights") -> Remedy:
+def _random(weights: Sequence[SeenWeight], before: str = "random weights") -> Remedy:
     """Return a remedy that draws weights anew, with the text for the first of them.
 
     Each gets what suits it: factors of adapters what they have in Keras, and scales become 1.
     """
     rules: dict[str, InitializerLike] = {}
     texts = []
-    for layer, weight in pairs:
+    for weight in weights:
         if is_adapter(weight.name):
             rules[weight.path], text = choice(HeUniform())
             texts.append(f"{before}: {text}")
-        elif weight.axes:
-            rules[weight.path], text = suited_to(layer, weight)
+        elif weight.is_kernel:
+            rules[weight.path], text = suited_to(weight)
             texts.append(f"{before}: {text}")
         else:
             rules[weight.path] = "ones"
-            what = "the scale of a normalization" if weight.zero else weight.path
+            what = "the scale of a normalization" if weight.report.zero else weight.path
             texts.append(f"ones for {what}")
     return Remedy(texts[0], rules)
 
 
-def _constants(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+def _constants(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     hit = []
-    for layer, weight in weight_pairs(layers):
-        values = kernel_values(of).get(weight.path)
-        if values is not None and values.constant and not weight.zero:
-            hit.append((layer, weight))
+    for weight in weights_of(layers):
+        values = kernel_values(of).get(weight)
+        if values is not None and values.constant and not weight.report.zero:
+            hit.append(weight)
     if not hit:
         return
-    layer, weight = hit[0]
-    value = f"{weight.mean:.3g}"
+    value = f"{hit[0].report.mean:.3g}"
     if len(hit) > 1:
-        value += f" in {weight.path}"
+        value += f" in {hit[0].path}"
     evidence = (
         f"all weights of {weight_names(hit)} are equal, {value}: the units are identical, and "
         "training updates them in the same way"
     )
-    yield Finding(layers_in(hit), evidence, _random(hit), "error")
+    yield Finding(_layers_of(hit), evidence, _random(hit), "error")
 
 
-def _identical(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+def _identical(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     hit = []
-    for layer, weight in weight_pairs(layers):
-        values = kernel_values(of).get(weight.path)
+    for weight in weights_of(layers):
+        values = kernel_values(of).get(weight)
         if values is not None and values.identical_units and not values.constant:
-            hit.append((layer, weight))
-    if not hit:
-        return
-    for level, pairs in by_level(hit, "warning", lambda pair: not _has_labels(pair[0], of)):
-        _, weight = pairs[0]
+            hit.append(weight)
+    for level, alike in by_level(hit, "warning", lambda weight: not _has_labels(weight.layer)):
+        count = kernel_values(of)[alike[0]].identical_units
         evidence = (
-            f"{kernel_values(of)[weight.path].identical_units} units of {weight.path} have the "
-            f"same weights as another unit{and_more_weights(pairs)}"
+            f"{count} units of {alike[0].path} have the same weights as another unit"
+            f"{and_more_weights(alike)}"
         )
-        remedy = _random(pairs, "independent random weights for each unit")
+        remedy = _random(alike, "independent random weights for each unit")
         if level == "warning":
             evidence += ": if their outgoing weights are equal too, training updates them in the "
             evidence += "same way"
@@ -197,10 +190,9 @@ def _identical(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
             evidence += ": they are units of the last layer, which their labels part"
             text = f"none, if this is intended, as for new classes; otherwise {remedy.text}"
             remedy = replace(remedy, text=text)
-        yield Finding(layers_in(pairs), evidence, remedy, level)
+        yield Finding(_layers_of(alike), evidence, remedy, level)
 
 
-def _has_labels(layer: LayerReport, of: Diagnosis) -> bool:
+def _has_labels(layer: SeenLayer) -> bool:
     """Return whether each unit of a layer is one of the outputs of the model, with its labels."""
-    output = outputs(of).get(layer.name)
-    return output is not None and layer.shape is not None and output.shape == layer.shape
+    return layer.shape is not None and layer.output.shape == layer.shape

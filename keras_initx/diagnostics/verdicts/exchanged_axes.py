@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from keras_initx.diagnostics._diagnosis import Diagnosis
-from keras_initx.diagnostics._first_inputs import MOST_CHANNELS, first_inputs
-from keras_initx.diagnostics._layers import LayerReport, having
+from keras_initx.diagnostics._first_inputs import MOST_CHANNELS
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, layer_count, rule
+from keras_initx.diagnostics._seen import SeenLayer
 
 
 @rule(
@@ -18,11 +18,12 @@ from keras_initx.diagnostics._rules import Finding, layer_count, rule
     "line of 28 pixels with 28 channels, of which most of a kernel meets only the padding",
     remedy="`keras.ops.moveaxis(x, 1, -1)`, or another `Reshape`",
 )
-def exchanged_axes(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+def exchanged_axes(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     hit = []
-    for layer, record in having(layers, first_inputs(of)):
-        if record.image is not None:
-            hit.append((layer, record.image))
+    for layer in layers:
+        image = layer.first_inputs.image
+        if image is not None:
+            hit.append((layer, image))
     if not hit:
         return
     first, shape = hit[0]

@@ -5,45 +5,31 @@ from collections.abc import Iterator, Sequence
 
 from keras_initx._checks import first_of
 from keras_initx.diagnostics._diagnosis import Diagnosis
-from keras_initx.diagnostics._first_inputs import too_large
-from keras_initx.diagnostics._layers import LayerReport, trained_layers
-from keras_initx.diagnostics._layers import layers as layers_of
-from keras_initx.diagnostics._remedy import (
-    Remedy,
-    common_activation,
-    drawn,
-    is_steep,
-    kernels_of,
-    larger_than,
-    suited,
-)
+from keras_initx.diagnostics._drawn_anew import drawn, larger_than
+from keras_initx.diagnostics._first_inputs import has_large_inputs, largest_inputs, scaled_first
+from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import (
     EXPLODING,
     Finding,
     Level,
     by_level,
     exceeds,
-    has_enough_values,
     layer_count,
     normalization_of,
     rule,
 )
+from keras_initx.diagnostics._seen import SeenLayer, kernels_of, seen_layers, trained_layers
 from keras_initx.diagnostics._signal import root_mean_square
-from keras_initx.diagnostics.losses.probes import LossProbe, outputs
-from keras_initx.diagnostics.verdicts._shared import (
-    deviations,
-    growing_kernels,
-    growing_sums,
-    largest_inputs,
-    scaled_first,
-    signal_remedy,
-)
+from keras_initx.diagnostics._suited import common_activation, suited
+from keras_initx.diagnostics.losses.probes import LossProbe
+from keras_initx.diagnostics.verdicts._branch_remedies import growing_sums
+from keras_initx.diagnostics.verdicts._signal_remedy import deviations, signal_remedy
 from keras_initx.diagnostics.verdicts.large_first_loss import (
     FIRST_LOSS,
     misses_targets,
     standardized_targets,
 )
-from keras_initx.diagnostics.verdicts.memory import orthogonal_recurrence
+from keras_initx.diagnostics.verdicts.memory import growing_kernels, orthogonal_recurrence
 from keras_initx.structure._optimizers import unscaled
 
 # Gradient norm of a layer above which the gradient has exploded.
@@ -70,7 +56,7 @@ _GROWING = 1.1
     remedy="scaled inputs, `HeNormal`, `GlorotUniform`, `Orthogonal` for recurrent kernels, "
     "another loss",
 )
-def exploding(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+def exploding(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     found = list(_of_signals(of, layers))
     yield from found
     # Large gradients are an effect of large signals.
@@ -78,17 +64,17 @@ def exploding(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
         yield from _of_gradients(of)
 
 
-def _of_signals(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+def _of_signals(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     large = []
     for layer in layers:
         signal = layer.signal
-        if signal.nonfinite or (has_enough_values(layer) and signal.std > EXPLODING):
+        if signal.nonfinite or (layer.has_enough_values and signal.std > EXPLODING):
             large.append(layer)
     cause = largest_inputs(of, root_mean_square)
     if cause is not None and not cause.nonfinite and root_mean_square(cause) <= EXPLODING / 10:
         cause = None
 
-    def does_harm(layer: LayerReport) -> bool:
+    def does_harm(layer: SeenLayer) -> bool:
         return layer.signal.nonfinite > 0 or not layer.is_rescaled
 
     for level, hit in by_level(large, "error", does_harm):
@@ -122,24 +108,24 @@ def _of_gradients(of: Diagnosis) -> Iterator[Finding]:
     yield Finding(found, evidence, _smaller_gradients(found, of), level)
 
 
-def _smaller_gradients(hit: Sequence[LayerReport], of: Diagnosis) -> Remedy:
+def _smaller_gradients(hit: Sequence[SeenLayer], of: Diagnosis) -> Remedy:
     """Return the remedy where the gradients of some layers explode."""
-    layers = layers_of(of)
+    layers = seen_layers(of)
     for layer in layers:
-        if misses_targets(layer, of) and exceeds(outputs(of)[layer.name].loss, FIRST_LOSS):
+        if misses_targets(layer) and exceeds(layer.output.loss, FIRST_LOSS):
             return standardized_targets()
     growing = growing_kernels(layers) or growing_kernels(hit, _GROWING)
     if growing:
         return scaled_first(of, orthogonal_recurrence(growing))
     sums = growing_sums(of)
-    if sums is not None and not too_large(of):
+    if sums is not None and not has_large_inputs(of):
         return sums
     remedy = _smaller_weights(of)
-    if remedy is None and too_large(of):
+    if remedy is None and has_large_inputs(of):
         return Remedy("standardize the inputs")
     if remedy is None:
         remedy = _smaller_loss(of)
-    is_certain = any(map(is_steep, layers)) or bool(of.probe(LossProbe).ends)
+    is_certain = any(layer.is_steep for layer in layers) or bool(of.probe(LossProbe).ends)
     if not is_certain and not any(layer.signal.nonfinite for layer in layers):
         other_loss = Remedy(
             "a loss that matches the outputs (`from_logits=True` if there is no softmax)"
@@ -150,15 +136,17 @@ def _smaller_gradients(hit: Sequence[LayerReport], of: Diagnosis) -> Remedy:
 
 def _smaller_weights(of: Diagnosis) -> Remedy | None:
     """Return the remedy that draws those weights anew that are too large, `None` without such."""
-    layers = layers_of(of)
+    layers = seen_layers(of)
     choices = suited(layers, common_activation(layers), is_deep=True)
     kernels = kernels_of(layers)
     if not choices:
         return drawn(choices, kernels, "smaller weights: ")
-    large = larger_than(choices, kernels, of)
+    large = larger_than(choices, kernels)
     if not large:
         return None
-    where = "" if large == kernels else f" in {first_of(large, shown=2)}"
+    where = ""
+    if large != kernels:
+        where = f" in {first_of([kernel.path for kernel in large], shown=2)}"
     return drawn(choices, large, "smaller weights: ", where)
 
 

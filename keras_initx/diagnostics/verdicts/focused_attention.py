@@ -12,12 +12,12 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Array, Tensor
-from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
-from keras_initx.diagnostics._layers import LayerReport, pairs_for
-from keras_initx.diagnostics._layers import layers as layers_of
-from keras_initx.diagnostics._normalized import normalized
-from keras_initx.diagnostics._remedy import Remedy, choice, drawn, kernels_of, not_yet_drawn
+from keras_initx.diagnostics._diagnosis import Diagnosis, Probe
+from keras_initx.diagnostics._drawn_anew import choice, drawn, not_yet_drawn
+from keras_initx.diagnostics._normalized import NormalizedProbe
+from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, layer_count, rule
+from keras_initx.diagnostics._seen import SeenLayer, kernels_of, seen_layers
 from keras_initx.initializers._variance_named import GlorotUniform
 from keras_initx.structure._batch import array_of, first_float, tensors_in
 from keras_initx.structure._hooks import call_name, replaced
@@ -50,6 +50,8 @@ class AttentionProbe(Probe):
             weights themselves are not accessible they are computed from queries and keys, without
             masks and rotations. It is that of the last call.
         of_one: The layers whose values a softmax is over one by one, so that all outputs are 1.
+        pairs: Dict from a layer that makes the queries or the keys of attention, and that Keras and
+            KerasHub name so, to the two that make both.
     """
 
     def __init__(self, of: Diagnosis) -> None:
@@ -59,15 +61,13 @@ class AttentionProbe(Probe):
         self._watch = of.watch
         # The shapes of the softmaxes.
         self._shapes: dict[keras.Layer, tuple[int, ...]] = {}
-        # The queries and keys of attention, by the layers that make them, which Keras and KerasHub
-        # name so.
-        self._pairs: dict[keras.Layer, _QueriesAndKeys] = {}
+        self.pairs: dict[keras.Layer, _QueriesAndKeys] = {}
         for layer in of.watch.layers:
             parts = {part.name: part for part in parts_of(layer, recursive=False)}
             if "query" in parts and "key" in parts:
                 pair = (parts["query"], parts["key"])
                 for part in pair:
-                    self._pairs[part] = pair
+                    self.pairs[part] = pair
         # By layer, the queries or keys that it has made last.
         self._projected: dict[keras.Layer, weakref.ref[Tensor]] = {}
 
@@ -155,10 +155,10 @@ class AttentionProbe(Probe):
         Its weights are computed from the queries and keys, without masks and rotations: fast
         attention makes none that could be seen.
         """
-        if layer not in self._pairs:
+        if layer not in self.pairs:
             return
         self._projected[layer] = weakref.ref(tensor)
-        query_layer, key_layer = self._pairs[layer]
+        query_layer, key_layer = self.pairs[layer]
         if query_layer not in self._projected or key_layer not in self._projected:
             return
         queries = self._projected[query_layer]()
@@ -191,14 +191,14 @@ class AttentionProbe(Probe):
                 the code of a user computes.
         """
         shape = tuple(weights.shape)
-        is_pair = layer in self._pairs
+        is_pair = layer in self.pairs
         # Several weights that add up to 1 are not all near it. Some processors round.
         if is_own and not is_pair and np.allclose(array_of(weights), 1, atol=1e-2):
             self._add(layer, shape, None)
             self.of_one.add(layer)
             return
         if is_pair:
-            layer = self._pairs[layer][0]
+            layer = self.pairs[layer][0]
             is_attention = len(shape) > 2
         else:
             is_attention = len(shape) == 4 or (len(shape) == 3 and shape[1] == shape[2])
@@ -304,12 +304,6 @@ def _watched_functions(
         yield
 
 
-@fact
-def softmaxes_of_one(of: Diagnosis) -> set[str]:
-    """The names of the layers whose values a softmax is over one by one."""
-    return {of.watch.layers[layer] for layer in of.probe(AttentionProbe).of_one}
-
-
 @rule(
     "focused attention",
     probes=[AttentionProbe],
@@ -323,27 +317,25 @@ def softmaxes_of_one(of: Diagnosis) -> set[str]:
     remedy="`GlorotUniform` for queries and keys, scores divided by the square root of the size of "
     "a head",
 )
-def focused_attention(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
-    found = of.probe(AttentionProbe).focus.items()
-    hit = [pair for pair in pairs_for(layers, found, of) if pair[1] > ATTENTION_FOCUS]
+def focused_attention(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    probe = of.probe(AttentionProbe)
+    found = probe.focus
+    hit = [layer for layer in layers if found.get(layer.layer, 0.0) > ATTENTION_FOCUS]
     if not hit:
         return
-    worst, share = max(hit, key=lambda pair: pair[1])
+    worst = max(hit, key=lambda layer: found[layer.layer])
+    share = found[worst.layer]
     evidence = (
         f"the queries of {worst.title}, of standard deviation {worst.signal.std:.3g}, give a "
         f"single key {share:.0%} of their weight on average{layer_count(hit)}: they get little "
         "gradient"
     )
     # All of them: a layer whose scores are a little smaller has the same kernels.
-    names = set()
-    for layer, _ in found:
-        name = of.watch.layers[layer]
-        around, _, own = name.rpartition("/")
-        names.add(name)
-        if own == "query":
-            names.add(f"{around}/key")
-    kernels = kernels_of(layer for layer in layers_of(of) if layer.name in names)
-    choices = not_yet_drawn([choice(GlorotUniform())], kernels, of)
+    makers: set[keras.Layer] = set()
+    for maker in found:
+        makers.update(probe.pairs.get(maker, (maker,)))
+    kernels = kernels_of(layer for layer in seen_layers(of) if layer.layer in makers)
+    choices = not_yet_drawn([choice(GlorotUniform())], kernels)
     # Queries of this size give scores of size 1 if these are scaled.
     if not choices or worst.signal.std < _LARGE_QUERIES:
         remedy = Remedy(
@@ -352,6 +344,6 @@ def focused_attention(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Find
         )
     else:
         remedy = drawn(choices, kernels, "smaller kernels of queries and keys: ")
-    if worst.name not in normalized(of):
+    if worst.layer not in of.probe(NormalizedProbe).layers:
         remedy = remedy.otherwise(Remedy("a normalization before the attention layer"))
-    yield Finding([layer for layer, _ in hit], evidence, remedy)
+    yield Finding(hit, evidence, remedy)

@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 
 from keras_initx.diagnostics._diagnosis import Diagnosis
-from keras_initx.diagnostics._layers import LayerReport, having
+from keras_initx.diagnostics._first_inputs import scaled_first
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._rules import Finding, exceeds, has_enough_values, layer_count, rule
+from keras_initx.diagnostics._rules import Finding, exceeds, layer_count, rule
+from keras_initx.diagnostics._seen import SeenLayer
 from keras_initx.diagnostics._signal import Signal, root_mean_square
-from keras_initx.diagnostics.losses.probes import OutputReport, outputs
-from keras_initx.diagnostics.verdicts._shared import (
-    scaled_first,
-    size_of_table,
+from keras_initx.diagnostics._tables import tied_tables
+from keras_initx.diagnostics.losses.probes import OutputReport
+from keras_initx.diagnostics.verdicts._large_outputs import (
     smaller_factor,
     smaller_inputs,
     smaller_last_layer,
@@ -32,14 +32,15 @@ FIRST_LOSS = 8
     remedy="scaled inputs, smaller weights in the last layer, or in the embedding whose rows it "
     "uses again, residual branches that start at 0, standardized targets",
 )
-def large_first_loss(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+def large_first_loss(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     hit = []
-    for layer, output in having(layers, outputs(of)):
+    for layer in layers:
+        output = layer.output
         if not output.loss or not output.blind_loss:
             continue
         # Outputs start at about 1, however small the targets are.
         ratio = output.loss / max(output.blind_loss, 1)
-        if ratio > FIRST_LOSS and has_enough_values(layer):
+        if ratio > FIRST_LOSS and layer.has_enough_values:
             hit.append((layer, output, ratio))
     if not hit:
         return
@@ -53,12 +54,15 @@ def large_first_loss(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Findi
     yield Finding([layer for layer, *_ in hit], evidence + details, remedy)
 
 
-def _cause(layer: LayerReport, output: OutputReport, of: Diagnosis) -> tuple[str, Remedy]:
+def _cause(layer: SeenLayer, output: OutputReport, of: Diagnosis) -> tuple[str, Remedy]:
     """Return what more the evidence says of an output, and the remedy."""
     details = ""
-    table = smaller_table(layer, of)
-    if table is not None:
-        return f"; {size_of_table(layer, of)}", table
+    smaller_rows = smaller_table(layer, of)
+    if smaller_rows is not None:
+        table = tied_tables(of)[layer.layer]
+        deviation = f"which have {table.report.std:.3g}"
+        details = f"; what is put out are products with rows of {table.path}, {deviation}"
+        return details, smaller_rows
     fewer = smaller_inputs(layer, of)
     if fewer is not None:
         details = f", and its inputs a root mean square of {output.input_size:.3g}"
@@ -72,20 +76,19 @@ def _cause(layer: LayerReport, output: OutputReport, of: Diagnosis) -> tuple[str
     if output.size is not None and output.size > 2 * size > 0:
         details += f"; what follows makes them {output.size / size:.3g} times as large"
         remedy = Remedy(smaller_factor("after", layer))
-    if misses_targets(layer, of):
+    if misses_targets(layer):
         remedy = standardized_targets()
     return details, remedy
 
 
-def misses_targets(layer: LayerReport, of: Diagnosis) -> bool:
+def misses_targets(layer: SeenLayer) -> bool:
     """Return whether errors are beyond the outputs, so that they are due to the targets."""
-    output = outputs(of).get(layer.name)
-    if output is None or output.loss_kind == "crossentropy":
+    if layer.output.loss_kind == "crossentropy":
         return False
-    size = output.size
+    size = layer.output.size
     if size is None:
         size = root_mean_square(layer.signal)
-    return exceeds(output.loss, 2 * size)
+    return exceeds(layer.output.loss, 2 * size)
 
 
 def standardized_targets() -> Remedy:

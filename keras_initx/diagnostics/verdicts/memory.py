@@ -1,7 +1,7 @@
 """Recurrent layers: what their gates, or their recurrent kernels, keep of a state."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -11,17 +11,18 @@ import numpy as np
 from keras_initx._checks import first_of
 from keras_initx._typing import Array, InitializerLike, Tensor
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
+from keras_initx.diagnostics._drawn_anew import choice, drawn
 from keras_initx.diagnostics._first_inputs import COMPARED
-from keras_initx.diagnostics._layers import (
+from keras_initx.diagnostics._remedy import Remedy
+from keras_initx.diagnostics._rules import (
+    Finding,
     LayerColumn,
-    LayerReport,
-    WeightReport,
-    having,
-    pairs_for,
-    paths,
+    exceeds,
+    layer_count,
+    rule,
+    titles_of,
 )
-from keras_initx.diagnostics._remedy import Remedy, choice, drawn, recurrent_kernels_of, rules_for
-from keras_initx.diagnostics._rules import Finding, layer_count, rule, titles_of
+from keras_initx.diagnostics._seen import SeenLayer, SeenWeight, seen_weights
 from keras_initx.initializers._gates import (
     gru_gates,
     is_gru,
@@ -126,12 +127,12 @@ class Gates(NamedTuple):
     Attributes:
         gate: `"forget"` for an LSTM, `"update"` for a GRU.
         bias: The bias of each unit, of the cell that keeps the least if the layer has several.
-        paths: The paths of the biases of its cells that have such gates.
+        weights: The biases of its cells that have such gates.
     """
 
     gate: _GateName
     bias: Array
-    paths: list[str]
+    weights: list[SeenWeight]
 
     @property
     def kept(self) -> float:
@@ -140,19 +141,18 @@ class Gates(NamedTuple):
 
 
 @fact
-def gates(of: Diagnosis) -> dict[str, Gates]:
-    """The gates of each recurrent layer that has them, by its name."""
+def gates(of: Diagnosis) -> dict[keras.Layer, Gates]:
+    """The gates of each recurrent layer that has them."""
     found = {}
-    for layer, name in of.watch.layers.items():
+    for layer in of.watch.layers:
         cells = [(_gate_of(cell), cell) for cell in _cells_of(layer)]
         biases = [(gate, _gate_bias(gate, cell), cell) for gate, cell in cells if gate is not None]
         if not biases:
             continue
         gate, least, _ = min(biases, key=lambda one: _kept_share(one[1]))
         of_gate = [cell.bias for other, _, cell in biases if other == gate]
-        found[name] = Gates(
-            gate, least, [paths(of)[id(one)] for one in of_gate if id(one) in paths(of)]
-        )
+        weights = [seen_weights(of)[id(one)] for one in of_gate if id(one) in seen_weights(of)]
+        found[layer] = Gates(gate, least, weights)
     return found
 
 
@@ -188,19 +188,13 @@ def _kept_share(bias: Array) -> float:
         return float(np.mean(1 / (1 + np.exp(-bias))))
 
 
-def gate_biases(of: Diagnosis) -> Mapping[str, str]:
-    """The name of the gate, and the range of its bias."""
-    texts = {}
-    for name, (gate, bias, _) in gates(of).items():
-        low, high = short_number(bias.min()), short_number(bias.max())
-        texts[name] = f"{gate} {low}" if low == high else f"{gate} {low}...{high}"
-    return texts
-
-
-@fact
-def steps_of(of: Diagnosis) -> dict[str, int]:
-    """The number of steps of the inputs of each recurrent layer that was seen, by its name."""
-    return of.by_name(of.probe(RecurrenceProbe).steps)
+def gate_bias(of: Diagnosis, layer: SeenLayer) -> str | None:
+    """Return the name of the gate of a layer, and the range of its bias, `None` without any."""
+    if layer.layer not in gates(of):
+        return None
+    gate, bias, _ = gates(of)[layer.layer]
+    low, high = short_number(bias.min()), short_number(bias.max())
+    return f"{gate} {low}" if low == high else f"{gate} {low}...{high}"
 
 
 class RecurrentKernel(NamedTuple):
@@ -229,10 +223,11 @@ class RecurrentKernel(NamedTuple):
 
 
 @fact
-def recurrent_kernels(of: Diagnosis) -> dict[str, RecurrentKernel]:
-    """The recurrent kernel of each layer without gates, unless it is very large, by its name."""
+def recurrent_kernels(of: Diagnosis) -> dict[keras.Layer, RecurrentKernel]:
+    """The recurrent kernel of each layer without gates, unless it is very large."""
     found = {}
-    for layer, name in of.watch.layers.items():
+    steps = of.probe(RecurrenceProbe).steps
+    for layer in of.watch.layers:
         kernel = _kernel_without_gates(layer)
         if kernel is None:
             continue
@@ -240,11 +235,11 @@ def recurrent_kernels(of: Diagnosis) -> dict[str, RecurrentKernel]:
         with np.errstate(divide="ignore"):
             mean, largest = float(np.exp(np.log(values).mean())), float(values[0])
         kept = None
-        if largest and name in steps_of(of) and not layer.return_sequences:
+        if largest and layer in steps and not layer.return_sequences:
             with np.errstate(over="ignore", invalid="ignore"):
-                power = np.linalg.matrix_power(kernel.astype("float64"), steps_of(of)[name] // 2)
+                power = np.linalg.matrix_power(kernel.astype("float64"), steps[layer] // 2)
                 kept = float(np.sqrt(np.mean((power**2).sum(axis=0))))
-        found[name] = RecurrentKernel(mean, largest, kept)
+        found[layer] = RecurrentKernel(mean, largest, kept)
     return found
 
 
@@ -265,7 +260,7 @@ def _kernel_without_gates(layer: keras.Layer) -> Array | None:
 @rule(
     "memory",
     probes=[RecurrenceProbe],
-    columns=[LayerColumn("gate bias", "bias of the forget or update gates", gate_biases)],
+    columns=[LayerColumn("gate bias", "bias of the forget or update gates", gate_bias)],
     levels={
         "warning": "",
         "note": f"if {FADED:.0%} of a state is left after less than {SHORT:.0%} of the steps",
@@ -287,7 +282,7 @@ def _kernel_without_gates(layer: keras.Layer) -> Array | None:
     remedy="`LSTMForgetBias` with `unit_forget_bias=False`, `GRUUpdateBias`; `Orthogonal` for the "
     "recurrent kernel; `mask_zero=True`, or padding in front",
 )
-def memory(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+def memory(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     found = [
         *_overwritten_bias(of, layers),
         *_shut_gates(of, layers),
@@ -299,12 +294,8 @@ def memory(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
     yield from _short_memory(of, [layer for layer in layers if layer not in named])
 
 
-def _overwritten_bias(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
-    names = set()
-    for layer, name in of.watch.layers.items():
-        if any(map(_is_overwritten, _cells_of(layer))):
-            names.add(name)
-    hit = [layer for layer in layers if layer.name in names]
+def _overwritten_bias(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    hit = [layer for layer in layers if any(map(_is_overwritten, _cells_of(layer.layer)))]
     if not hit:
         return
     evidence = (
@@ -312,7 +303,8 @@ def _overwritten_bias(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Find
         "forget-gate bias is 1, because `unit_forget_bias=True` overwrites it"
     )
     remedy = open_gates(of, hit)
-    longer = Remedy("2.0 for a longer memory", rules_for(remedy.rules, LSTMForgetBias(2.0)))
+    rules: dict[str, InitializerLike] = dict.fromkeys(remedy.rules, LSTMForgetBias(2.0))
+    longer = Remedy("2.0 for a longer memory", rules)
     yield Finding(hit, evidence, remedy.otherwise(longer))
 
 
@@ -332,49 +324,50 @@ def _is_overwritten(cell: keras.Layer) -> bool:
     return bool((forget == 1).all() and not (others == 0).all() and not (others == 1).all())
 
 
-def _shut_gates(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
-    hit = [pair for pair in having(layers, gates(of)) if pair[1].kept < SHUT_GATE]
+def _shut_gates(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    known = gates(of)
+    hit = [one for one in layers if one.layer in known and known[one.layer].kept < SHUT_GATE]
     if not hit:
         return
-    first, of_first = hit[0]
+    first, of_first = hit[0], known[hit[0].layer]
     evidence = (
         f"the biases of the {of_first.gate} gates of {first.title} keep {of_first.kept:.1%} of the "
         "state in a step"
     )
-    found = [layer for layer, _ in hit]
-    yield Finding(found, evidence, open_gates(of, found))
+    yield Finding(hit, evidence, open_gates(of, hit))
 
 
-def open_gates(of: Diagnosis, layers: Sequence[LayerReport]) -> Remedy:
+def open_gates(of: Diagnosis, layers: Sequence[SeenLayer]) -> Remedy:
     """Return a remedy that opens the gates of `layers`, with the text for those of the first."""
     opened = []
     rules: dict[str, InitializerLike] = {}
     for layer in layers:
-        gate, _, paths = gates(of)[layer.name]
+        gate, _, biases = gates(of)[layer.layer]
         if gate == "update":
             initializer = choice(GRUUpdateBias(1.0), 1.0)
             before = "bias_initializer="
         else:
             initializer = choice(LSTMForgetBias(1.0), 1.0)
             before = "unit_forget_bias=False with bias_initializer="
-        remedy = drawn([initializer], paths, before)
+        remedy = drawn([initializer], biases, before)
         opened.append(remedy)
         rules.update(remedy.rules)
     return replace(opened[0], rules=rules)
 
 
-def _unread_words(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
-    padded = pairs_for(layers, of.probe(RecurrenceProbe).padding.items(), of)
-    for layer, (padding, path) in padded:
-        if layer.name not in gates(of):
+def _unread_words(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    probe = of.probe(RecurrenceProbe)
+    for layer in layers:
+        if layer.layer not in gates(of) or layer.layer not in probe.padding:
             continue
-        of_layer = gates(of)[layer.name]
+        padding, path = probe.padding[layer.layer]
+        of_layer = gates(of)[layer.layer]
         share = of_layer.kept**padding
         if not share < UNREAD:
             continue
         evidence = (
             f"half of the examples end in {padding} or more equal steps, of "
-            f"{steps_of(of)[layer.name]}, which {layer.title} reads without a mask: its "
+            f"{probe.steps[layer.layer]}, which {layer.title} reads without a mask: its "
             f"{of_layer.gate} gates keep {share:.1g} of what comes before"
         )
         remedy = Remedy("padding in front of the sequences, not behind")
@@ -383,25 +376,27 @@ def _unread_words(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]
         yield Finding([layer], evidence, remedy)
 
 
-def are_unread(of: Diagnosis, layers: list[LayerReport]) -> bool:
+def are_unread(of: Diagnosis, layers: list[SeenLayer]) -> bool:
     """Return whether padding makes a recurrent layer forget what comes before."""
     return any(_unread_words(of, layers))
 
 
-def _recurrent_kernel(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+def _recurrent_kernel(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     hit = []
-    for layer, kernel in having(layers, recurrent_kernels(of)):
-        if steps_of(of).get(layer.name, 0) < _STEPS:
+    all_steps = of.probe(RecurrenceProbe).steps
+    for layer in layers:
+        kernel = recurrent_kernels(of).get(layer.layer)
+        if kernel is None or all_steps.get(layer.layer, 0) < _STEPS:
             continue
         # Zeros have their own verdict.
         is_small = 0 < kernel.largest < 1 / RECURRENT_GAIN
         if is_small or kernel.forgets or kernel.grows:
-            hit.append((layer, kernel))
+            hit.append(layer)
     if not hit:
         return
-    first, kernel = hit[0]
+    first, kernel = hit[0], recurrent_kernels(of)[hit[0].layer]
     if kernel.forgets:
-        steps = steps_of(of)[first.name]
+        steps = all_steps[first.layer]
         evidence = (
             f"the recurrent kernel of {first.title} leaves {kernel.kept:.1g} of a state, and of "
             f"its gradient, after {steps // 2} of {steps} steps: the first half is not read"
@@ -418,26 +413,37 @@ def _recurrent_kernel(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Find
             f"{kernel.largest:.3g}: of a state, and of its gradient, at most "
             f"{kernel.largest**_STEPS:.1g} is left after {_STEPS} steps"
         )
-    found = [layer for layer, _ in hit]
-    remedy = orthogonal_recurrence(recurrent_kernels_of(found))
-    yield Finding(found, evidence + layer_count(found), remedy)
+    drawn_anew: list[SeenWeight] = []
+    for layer in hit:
+        drawn_anew += layer.recurrent_kernels
+    yield Finding(hit, evidence + layer_count(hit), orthogonal_recurrence(drawn_anew))
 
 
-def orthogonal_recurrence(kernels: Iterable[WeightReport]) -> Remedy:
+def growing_kernels(layers: Iterable[SeenLayer], limit: float = RECURRENT_GAIN) -> list[SeenWeight]:
+    """Return the recurrent kernels of layers that make a state larger in each step."""
+    found: list[SeenWeight] = []
+    for layer in layers:
+        found += [one for one in layer.recurrent_kernels if exceeds(one.report.gain, limit)]
+    return found
+
+
+def orthogonal_recurrence(kernels: Iterable[SeenWeight]) -> Remedy:
     """Return a remedy that draws recurrent kernels anew, the part of each gate by itself."""
     rules: dict[str, InitializerLike] = {}
     texts = []
     for kernel in kernels:
-        initializer, text = choice(Orthogonal(blocks=kernel.shape[-1] // kernel.shape[-2]))
+        *_, units, size = kernel.own.shape
+        initializer, text = choice(Orthogonal(blocks=size // units))
         rules[kernel.path] = initializer
         texts.append(text)
     return Remedy(f"recurrent_initializer={' and '.join(dict.fromkeys(texts))}", rules)
 
 
-def _short_memory(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+def _short_memory(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     hit = []
-    for layer, steps in having(layers, steps_of(of)):
-        kept = gates(of)[layer.name].kept if layer.name in gates(of) else 1.0
+    for layer in layers:
+        steps = of.probe(RecurrenceProbe).steps.get(layer.layer, 0)
+        kept = gates(of)[layer.layer].kept if layer.layer in gates(of) else 1.0
         # What keeps all never fades.
         if kept < 1:
             remembered = math.log(FADED) / math.log(kept)
@@ -446,13 +452,14 @@ def _short_memory(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]
     if not hit:
         return
     first, kept, remembered, steps = hit[0]
+    gate = gates(of)[first.layer].gate
     evidence = (
-        f"the {gates(of)[first.name].gate} gates of {first.title} keep {kept:.0%} of the state in "
+        f"the {gate} gates of {first.title} keep {kept:.0%} of the state in "
         f"a step: after {remembered:.0f} of {steps} steps {FADED:.0%} is left{layer_count(hit)}"
     )
     remedy = Remedy(
         "where more has to be remembered, a bias of log(steps) for as many steps: "
-        f"{_bias_for(gates(of)[first.name].gate, steps)}"
+        f"{_bias_for(gate, steps)}"
     )
     yield Finding([layer for layer, *_ in hit], evidence, remedy, "note")
 

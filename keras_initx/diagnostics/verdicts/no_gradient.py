@@ -20,12 +20,17 @@ from keras_initx.diagnostics._dead_ends import (
     zero_gradient_flow,
 )
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
-from keras_initx.diagnostics._layers import LayerReport, paths
-from keras_initx.diagnostics._layers import layers as layers_of
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, by_level, layer_count, rule, titles_of
-from keras_initx.diagnostics.losses.probes import LossProbe, gradients, outputs
-from keras_initx.diagnostics.verdicts.focused_attention import softmaxes_of_one
+from keras_initx.diagnostics._seen import (
+    SeenLayer,
+    SeenWeight,
+    seen_layers,
+    seen_weights,
+    weights_of,
+)
+from keras_initx.diagnostics.losses.probes import LossProbe, gradients
+from keras_initx.diagnostics.verdicts.focused_attention import AttentionProbe
 from keras_initx.structure._former import put_back_afterward
 from keras_initx.structure._kernels import is_kernel
 from keras_initx.structure._names import parts_of
@@ -46,7 +51,7 @@ class SingleValueProbe(Probe):
     """Finds normalizations over a single value.
 
     Attributes:
-        paths: Paths of the layers or names of the operations, by the layers and operations.
+        paths: Dict from such a layer to its path, or the name of an operation.
     """
 
     def __init__(self, of: Diagnosis) -> None:
@@ -59,15 +64,6 @@ class SingleValueProbe(Probe):
             return
         if _normalized_count(operation, tuple(call.inputs[0].shape)) == 1:
             self.paths[operation] = self.of.watch.paths.get(operation, operation.name)
-
-
-@fact
-def single_values(of: Diagnosis) -> dict[str, str]:
-    """The normalizations over a single value: their names, and their paths."""
-    found = {}
-    for operation, path in of.probe(SingleValueProbe).paths.items():
-        found[of.watch.layers.get(operation, operation.name)] = path
-    return found
 
 
 def _normalized_count(operation: keras.Operation, shape: tuple[int, ...]) -> int | None:
@@ -90,14 +86,14 @@ class HeldBack(NamedTuple):
     """Kernels that get no gradient, whatever their values are.
 
     Attributes:
-        paths: Their paths in the model.
+        kernels: The kernels.
         inside: Those of them that belong to a model inside the model.
         used: Those of them on which the loss depends.
     """
 
-    paths: frozenset[str]
-    inside: frozenset[str]
-    used: frozenset[str]
+    kernels: frozenset[SeenWeight]
+    inside: frozenset[SeenWeight]
+    used: frozenset[SeenWeight]
 
 
 @fact
@@ -140,9 +136,9 @@ def held_back(of: Diagnosis) -> HeldBack | None:
         if isinstance(part, keras.Model):
             inside.update(id(weight) for weight in part.weights)
     return HeldBack(
-        _paths_of(held, of),
-        _paths_of([weight for weight in held if id(weight) in inside], of),
-        _paths_of(used, of),
+        _seen(held, of),
+        _seen([weight for weight in held if id(weight) in inside], of),
+        _seen(used, of),
     )
 
 
@@ -157,13 +153,13 @@ def _is_used(weight: keras.Variable, changes: Sequence[_Change], of: Diagnosis) 
     return False
 
 
-def _paths_of(weights: Sequence[keras.Variable], of: Diagnosis) -> frozenset[str]:
-    return frozenset(paths(of)[id(one)] for one in weights if id(one) in paths(of))
+def _seen(variables: Sequence[keras.Variable], of: Diagnosis) -> frozenset[SeenWeight]:
+    return frozenset(seen_weights(of)[id(variable)] for variable in variables)
 
 
 @fact
-def held_by_zeros(of: Diagnosis) -> frozenset[str]:
-    """The paths of weights of zeros that get no gradient because of each other, so that all stay 0.
+def held_by_zeros(of: Diagnosis) -> frozenset[SeenWeight]:
+    """The weights of zeros that get no gradient because of each other, so that all stay 0.
 
     The gradient of a product is 0 for both factors if both are 0. If one is, that one gets a
     gradient, and the other does once it has changed. So what gets a gradient gets other numbers in
@@ -196,8 +192,8 @@ def held_by_zeros(of: Diagnosis) -> frozenset[str]:
                 break
         for place in held:
             stack.enter_context(_changed(trained[place], _opened))
-        found = {id(trained[place]) for place in with_gradient(least=_ROUNDING)}
-    return frozenset(paths(of)[one] for one in found if one in paths(of))
+        found = [trained[place] for place in with_gradient(least=_ROUNDING)]
+    return _seen(found, of)
 
 
 @contextlib.contextmanager
@@ -241,10 +237,15 @@ def _redrawn(seed: int) -> _Change:
 @fact
 def holds_back(of: Diagnosis) -> bool:
     """Whether a layer makes the outputs of what is behind it, or gradients, the same for all."""
-    if single_values(of) or softmaxes_of_one(of):
+    if has_single_values(of) or of.probe(AttentionProbe).of_one:
         return True
     held = held_back(of)
     return held is not None and bool(held.used)
+
+
+def has_single_values(of: Diagnosis) -> bool:
+    """Return whether a normalization is over a single value."""
+    return bool(of.probe(SingleValueProbe).paths)
 
 
 @rule(
@@ -266,8 +267,8 @@ def holds_back(of: Diagnosis) -> bool:
     "and casts to integers have no derivative",
     remedy="several values to normalize, a smooth operation, a loss",
 )
-def no_gradient(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
-    if single_values(of) or softmaxes_of_one(of):
+def no_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    if has_single_values(of) or of.probe(AttentionProbe).of_one:
         yield _over_a_single_value(of, layers)
         return
     if _is_frozen(of):
@@ -280,28 +281,30 @@ def no_gradient(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
         return
     hit = []
     for layer in layers:
-        if _has_any(layer, held.paths) and layer.gradient is not None and layer.gradient.norm == 0:
+        is_still = layer.gradient is not None and layer.gradient.norm == 0
+        if is_still and _has_any(layer, held.kernels):
             hit.append(layer)
-    if not hit or (_have_counterparts(hit, layers) and not _makes_output(hit, of)):
+    make_output = any(layer.makes_output for layer in hit)
+    if not hit or (_have_counterparts(hit, layers) and not make_output):
         return
     used = [layer for layer in hit if _has_any(layer, held.used)]
     if used:
         yield Finding(used, *_cut_off(used, of), "error")
     unused = [layer for layer in hit if layer not in used]
 
-    def is_outside(layer: LayerReport) -> bool:
+    def is_outside(layer: SeenLayer) -> bool:
         return not _has_any(layer, held.inside)
 
     for level, group in by_level(unused, "warning", is_outside):
         evidence = f"the loss does not depend on {first_of(titles_of(group))}{layer_count(group)}"
         text = "use the output of these layers, or leave them out"
-        if _makes_output(group, of):
+        if any(layer.makes_output for layer in group):
             text = "a loss for each output of the model that is to be trained"
         yield Finding(group, evidence, Remedy(text), level)
 
 
-def _has_any(layer: LayerReport, paths: Collection[str]) -> bool:
-    return any(weight.path in paths for weight in layer.weights)
+def _has_any(layer: SeenLayer, weights: Collection[SeenWeight]) -> bool:
+    return any(weight in weights for weight in layer.weights)
 
 
 def _is_frozen(of: Diagnosis) -> bool:
@@ -312,19 +315,15 @@ def _is_frozen(of: Diagnosis) -> bool:
     return of.probe(LossProbe).value is not None and not of.model.trainable_weights
 
 
-def _over_a_single_value(of: Diagnosis, layers: list[LayerReport]) -> Finding:
+def _over_a_single_value(of: Diagnosis, layers: list[SeenLayer]) -> Finding:
     """Return the finding on normalizations and softmaxes over a single value."""
-    trained = [
-        (layer, weight.gradient)
-        for layer in layers
-        for weight in layer.weights
-        if weight.gradient is not None
-    ]
-    held = [layer for layer, gradient in trained if gradient == 0]
-    single = [layer for layer in layers if layer.name in softmaxes_of_one(of)]
+    paths = of.probe(SingleValueProbe).paths
+    trained = [one for one in weights_of(layers) if one.report.gradient is not None]
+    held = [weight.layer for weight in trained if weight.report.gradient == 0]
+    single = [layer for layer in layers if layer.layer in of.probe(AttentionProbe).of_one]
     hit = [layer for layer in layers if layer in held or layer in single]
-    hit += [layer for layer in layers if layer.name in single_values(of)]
-    names = first_of(list(single_values(of).values()))
+    hit += [layer for layer in layers if layer.layer in paths]
+    names = first_of(list(paths.values()))
     remedy = Remedy(
         "several values to normalize: a layer with more units, such as keras.layers.Dense(32), "
         f"before {names}, or another axis"
@@ -342,28 +341,24 @@ def _over_a_single_value(of: Diagnosis, layers: list[LayerReport]) -> Finding:
     return Finding(hit, evidence, remedy, "error")
 
 
-def _have_counterparts(hit: Sequence[LayerReport], layers: Sequence[LayerReport]) -> bool:
+def _have_counterparts(hit: Sequence[SeenLayer], layers: Sequence[SeenLayer]) -> bool:
     """Return whether for each of `hit` another layer of its kind and shapes learns."""
     learning = set()
     for layer in layers:
-        if layer.gradient is not None and layer.gradient.norm > 0:
+        if layer.learns:
             learning.add(_form_of(layer))
     return learning.issuperset(map(_form_of, hit))
 
 
-def _form_of(layer: LayerReport) -> object:
-    return layer.kind, tuple(weight.shape for weight in layer.weights)
+def _form_of(layer: SeenLayer) -> object:
+    return layer.kind, tuple(weight.report.shape for weight in layer.weights)
 
 
-def _makes_output(layers: Sequence[LayerReport], of: Diagnosis) -> bool:
-    return any(layer.name in outputs(of) for layer in layers)
-
-
-def _cut_off(hit: Sequence[LayerReport], of: Diagnosis) -> tuple[str, Remedy]:
+def _cut_off(hit: Sequence[SeenLayer], of: Diagnosis) -> tuple[str, Remedy]:
     """Return the evidence and the remedy where an operation without a derivative follows."""
     last = hit[-1]
-    later = layers_of(of)[layers_of(of).index(last) + 1 :]
-    learning = [layer for layer in later if layer.gradient is not None and layer.gradient.norm > 0]
+    later = itertools.dropwhile(lambda layer: layer is not last, seen_layers(of))
+    learning = [layer for layer in later if layer.learns]
     place = f"behind {last.title}"
     if learning:
         place = f"between {last.title} and {learning[0].title}"

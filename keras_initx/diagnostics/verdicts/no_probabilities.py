@@ -4,18 +4,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from keras_initx.diagnostics._diagnosis import Diagnosis
-from keras_initx.diagnostics._layers import LayerReport, ends_for
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, rule
+from keras_initx.diagnostics._seen import SeenLayer, ends_of
 from keras_initx.diagnostics.losses.ends import Ends, are_of_softmax
 from keras_initx.diagnostics.losses.probes import LossProbe
 from keras_initx.diagnostics.losses.reach import reaches
-from keras_initx.diagnostics.verdicts._shared import (
-    means_numbers,
-    means_several,
-    other_activation,
-    other_loss,
-)
+from keras_initx.diagnostics.verdicts._other_loss import other_activation, other_loss
+from keras_initx.diagnostics.verdicts.unsuitable_labels import means_numbers, means_several
 
 
 @rule(
@@ -37,9 +33,9 @@ from keras_initx.diagnostics.verdicts._shared import (
     remedy="`from_logits=True` for a last layer without activation, otherwise softmax or sigmoid "
     "and `from_logits=False`; a softmax over the axis of the classes",
 )
-def no_probabilities(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+def no_probabilities(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     losses = of.probe(LossProbe)
-    for layer, ends in ends_for(layers, losses.ends, of):
+    for layer, ends in ends_of(layers, losses.ends):
         if _is_of_other_axes(ends):
             yield _over_other_axes(layer, ends)
         elif _has_probabilities_as_logits(ends, of):
@@ -47,7 +43,7 @@ def no_probabilities(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Findi
         # Such labels are suitable for another loss, which takes other outputs.
         elif _has_no_probabilities(ends) and not (means_several(ends) or means_numbers(ends)):
             yield _as_probabilities(layer, ends)
-    for layer, ends in ends_for(layers, losses.others, of):
+    for layer, ends in ends_of(layers, losses.others):
         made = ends.made
         if ends.loss.name == "kl_divergence" and (made.min < -1e-2 or made.max > 1.01):
             evidence = (
@@ -65,7 +61,7 @@ def _is_of_other_axes(ends: Ends) -> bool:
     return 0 in ends.sum_axes or (bool(ends.sum_axes) and not ends.targets_sum)
 
 
-def _over_other_axes(layer: LayerReport, ends: Ends) -> Finding:
+def _over_other_axes(layer: SeenLayer, ends: Ends) -> Finding:
     """Return the finding on a softmax over other axes than that of the classes."""
     axes = ends.sum_axes
     over = f"axes {axes}"
@@ -98,7 +94,7 @@ def _has_probabilities_as_logits(ends: Ends, of: Diagnosis) -> bool:
     return are_of_softmax(ends.rows)
 
 
-def _as_logits(layer: LayerReport, ends: Ends) -> Finding:
+def _as_logits(layer: SeenLayer, ends: Ends) -> Finding:
     """Return the finding on probabilities that are taken for logits."""
     made = f"the output of {layer.title}"
     if ends.activation is not None:
@@ -130,7 +126,7 @@ def _has_no_probabilities(ends: Ends) -> bool:
     return is_beyond or (ends.units > 1 and ends.activation in ("relu", "sigmoid"))
 
 
-def _as_probabilities(layer: LayerReport, ends: Ends) -> Finding:
+def _as_probabilities(layer: SeenLayer, ends: Ends) -> Finding:
     """Return the finding on an output that is taken for probabilities."""
     made = ends.made
     if ends.activation == "sigmoid":

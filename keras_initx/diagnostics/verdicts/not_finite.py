@@ -9,14 +9,13 @@ import keras
 import numpy as np
 
 from keras_initx._checks import first_of
-from keras_initx._keras import layers_of as keras_layers_of
+from keras_initx._keras import layers_of
 from keras_initx._typing import Array
 from keras_initx.backends._current import backend
 from keras_initx.diagnostics._diagnosis import Diagnosis, fact
-from keras_initx.diagnostics._layers import LayerReport, trained_layers
-from keras_initx.diagnostics._layers import layers as layers_of
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, rule
+from keras_initx.diagnostics._seen import SeenLayer, seen_weights, trained_layers
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._signal_probe import inputs, signal_of_floats, targets
 from keras_initx.diagnostics.losses.probes import LossProbe, OutputProbe
@@ -50,14 +49,10 @@ class LostWeight(NamedTuple):
 @fact
 def lost_weights(of: Diagnosis) -> list[LostWeight]:
     """The weights that are not finite, without masks that do no harm."""
-    are_finite: set[str] = set()
-    suspected: set[str] = set()
-    for layer in layers_of(of):
-        for report in layer.weights:
-            (are_finite if math.isfinite(report.norm) else suspected).add(report.path)
     found = []
     for weight in [*weights_within(of.model), *buffers_within(of.model)]:
-        if weight.path in are_finite - suspected:
+        seen = seen_weights(of).get(id(weight.variable))
+        if seen is not None and math.isfinite(seen.report.norm):
             continue
         values = not_finite_in(weight)
         if values is None:
@@ -83,7 +78,7 @@ def _spoils(weight: ModelWeight, values: NotFinite, of: Diagnosis) -> bool:
     with of.changed():
         try:
             variable.assign(_made_finite(backend.host_view(variable.value)))
-            with backend.preserve_state(keras_layers_of(of.model)):
+            with backend.preserve_state(layers_of(of.model)):
                 signal = signal_of_floats(of.model(of.x, training=False))
             is_cured = signal is None or not signal.nonfinite
             return is_cured and (not losses.has_loss or all(map(math.isfinite, of.norms())))
@@ -118,7 +113,7 @@ def _made_finite(values: Array) -> Array:
     remedy="another initializer, or other values to load; values in the place of what is missing, "
     "or examples without",
 )
-def not_finite(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+def not_finite(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     certain = [one for one in lost_weights(of) if one.is_certain]
     if certain:
         yield Finding(_layers_with(certain, layers), _of_weights(certain), _cause(certain), "error")
@@ -143,10 +138,12 @@ def not_finite(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
         yield Finding([], _evidence("targets", of_targets), remedy, "error")
 
 
-def _layers_with(lost: Sequence[LostWeight], layers: list[LayerReport]) -> list[LayerReport]:
+def _layers_with(lost: Sequence[LostWeight], layers: list[SeenLayer]) -> list[SeenLayer]:
     """Return the layers that have one of these weights."""
-    paths = {one.weight.path for one in lost}
-    return [layer for layer in layers if any(own.path in paths for own in layer.weights)]
+    found = {id(one.weight.variable) for one in lost}
+    return [
+        layer for layer in layers if any(id(one.own.variable) in found for one in layer.weights)
+    ]
 
 
 def _of_weights(lost: Sequence[LostWeight]) -> str:

@@ -1,7 +1,7 @@
 """Labels that are rare: a loss that starts at a half for each, where a bias would lower it."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import keras
@@ -9,9 +9,9 @@ import numpy as np
 
 from keras_initx._typing import Array
 from keras_initx.diagnostics._diagnosis import Diagnosis
-from keras_initx.diagnostics._layers import LayerReport, WeightReport, ends_for
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, rule
+from keras_initx.diagnostics._seen import SeenLayer, ends_of
 from keras_initx.diagnostics.losses.ends import Ends
 from keras_initx.diagnostics.losses.probes import LossProbe
 from keras_initx.initializers._biases import PriorBias
@@ -166,24 +166,22 @@ def _crossentropy(targets: Array, logits: Array) -> float:
     "what is best",
     remedy="`PriorBias`",
 )
-def rare_labels(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+def rare_labels(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     losses = of.probe(LossProbe)
-    for layer, ends in ends_for(layers, losses.ends, of):
+    for layer, ends in ends_of(layers, losses.ends):
         if ends.loss.name != "binary_crossentropy" or ends.form != "rows" or losses.value is None:
             continue
         prior = _prior(ends)
         if prior is None:
             continue
-        last = None if prior.last is None else of.watch.layers.get(prior.last)
-        reports = [one for one in layers if one.name == last]
-        biases = [one for report in reports for one in report.weights if one.name == "bias"]
-        if any(not bias.trainable for bias in biases):
+        last = next((one for one in layers if one.layer is prior.last), None)
+        if last is not None and not all(bias.is_trained for bias in last.named("bias")):
             continue
         evidence = (
             f"{_shares(prior)} of the labels of {layer.title} are 1: its loss starts at "
             f"{prior.before:.3g}, and would at {prior.after:.3g} with a bias of such frequencies"
         )
-        yield Finding([layer], evidence, _remedy(prior, reports, biases, layer), "note")
+        yield Finding([layer], evidence, _remedy(prior, last, layer), "note")
 
 
 def _shares(prior: Prior) -> str:
@@ -193,18 +191,12 @@ def _shares(prior: Prior) -> str:
     return f"{prior.share:.2%}"
 
 
-def _remedy(
-    prior: Prior,
-    reports: Sequence[LayerReport],
-    biases: Sequence[WeightReport],
-    layer: LayerReport,
-) -> Remedy:
+def _remedy(prior: Prior, last: SeenLayer | None, layer: SeenLayer) -> Remedy:
     """Return the remedy for an output.
 
     Args:
         prior: What is known of it.
-        reports: The layer with the last kernel, if it is known.
-        biases: Its bias, if it has one.
+        last: The layer with the last kernel, if it is known.
         layer: The layer that makes the output.
     """
     if isinstance(prior.frequencies, list):
@@ -216,15 +208,15 @@ def _remedy(
             f"keras_initx.PriorBias({prior.frequencies:.4g})",
         )
     unless = ", unless classes are weighted in training"
-    if not reports:
+    if last is None:
         return Remedy(f"a bias of {text} before the sigmoid of {layer.title}{unless}")
-    (report,) = reports
+    biases = last.named("bias")
     use = "" if biases else "use_bias=True and "
     rules = {}
     for bias in biases:
         has_a_list = isinstance(prior.frequencies, list)
-        if not is_quantized(prior.last) and (not has_a_list or bias.shape == (prior.units,)):
+        if not is_quantized(last.layer) and (not has_a_list or bias.own.shape == (prior.units,)):
             rules[bias.path] = initializer
     return Remedy(
-        f"{use}bias_initializer={text} in {report.title}{unless}", rules, is_safe=bool(rules)
+        f"{use}bias_initializer={text} in {last.title}{unless}", rules, is_safe=bool(rules)
     )

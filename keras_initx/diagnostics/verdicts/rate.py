@@ -9,13 +9,12 @@ from typing import Any, Literal, TypeAlias
 import keras
 
 from keras_initx.diagnostics._diagnosis import Diagnosis
-from keras_initx.diagnostics._layers import LayerReport, trained_layers
-from keras_initx.diagnostics._layers import layers as layers_of
+from keras_initx.diagnostics._first_inputs import scaled_first
 from keras_initx.diagnostics._normalized import NormalizedProbe
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, rule
+from keras_initx.diagnostics._seen import SeenLayer, seen_layers, trained_layers, weights_of
 from keras_initx.diagnostics.losses.probes import LossProbe
-from keras_initx.diagnostics.verdicts._shared import scaled_first
 from keras_initx.structure._optimizers import rate_of, rates_after, unscaled
 
 # Factor between what a step of SGD would lower the loss by, to first order, and the loss, above
@@ -164,7 +163,7 @@ def _kind_of(optimizer: keras.optimizers.Optimizer) -> _OptimizerKind | None:
     "normalizations, which undo the scale of weights, large steps do no harm",
     remedy="`Adam` with its defaults, another rate, `Adadelta(1.0)`, scaled inputs",
 )
-def rate(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+def rate(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     optimizer = _optimizer_of(of)
     if optimizer is None:
         return
@@ -179,7 +178,7 @@ def rate(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
     if optimizer.rate > 0 and optimizer.is_sensitive and optimizer.kind == "sgd":
         yield from _large_steps_of_sgd(optimizer.rate, of)
     elif optimizer.rate > 0 and optimizer.is_sensitive and optimizer.kind == "adam":
-        yield from _large_steps_of_adam(optimizer.rate, layers_of(of))
+        yield from _large_steps_of_adam(optimizer.rate, seen_layers(of))
 
 
 def _adam(before: str = "") -> Remedy:
@@ -197,7 +196,7 @@ def _of_adadelta(optimizer: _Optimizer) -> Iterator[Finding]:
 
 
 def _small_steps(
-    optimizer: _Optimizer, of: Diagnosis, layers: list[LayerReport]
+    optimizer: _Optimizer, of: Diagnosis, layers: list[SeenLayer]
 ) -> Iterator[Finding]:
     """Yield the finding on an optimizer with which weights stay where they are."""
     if optimizer.kind is None:
@@ -227,7 +226,7 @@ def _small_steps(
 
 
 def _largest_change(
-    optimizer: _Optimizer, of: Diagnosis, layers: Sequence[LayerReport]
+    optimizer: _Optimizer, of: Diagnosis, layers: Sequence[SeenLayer]
 ) -> float | None:
     """Return how far a thousand steps move the kernels of a layer, relative to their size.
 
@@ -235,12 +234,12 @@ def _largest_change(
     """
     clipped = _clipping(optimizer, of)
     changes = []
-    for layer in layers:
-        for weight in layer.weights:
-            # Of biases, which begin at zeros, any change is a large one.
-            if weight.gradient and weight.norm and weight.axes is not None:
-                change = _change(optimizer, clipped * weight.gradient, math.prod(weight.shape))
-                changes.append(change / weight.norm)
+    for weight in weights_of(layers):
+        measured = weight.report
+        # Of biases, which begin at zeros, any change is a large one.
+        if measured.gradient and measured.norm and weight.is_kernel:
+            change = _change(optimizer, clipped * measured.gradient, math.prod(measured.shape))
+            changes.append(change / measured.norm)
     return max(changes, default=None)
 
 
@@ -312,17 +311,17 @@ def _large_steps_of_sgd(rate: float, of: Diagnosis) -> Iterator[Finding]:
     yield Finding([worst], evidence, scaled_first(of, remedy))
 
 
-def _large_steps_of_adam(rate: float, layers: list[LayerReport]) -> Iterator[Finding]:
+def _large_steps_of_adam(rate: float, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Yield the finding on the rate of Adam and its like."""
-    widest: LayerReport | None = None
+    widest: SeenLayer | None = None
     most = 0.0
-    for layer in layers:
+    for weight in weights_of(layers):
         # A row of an embedding is no sum of inputs.
-        if layer.kind == "Embedding":
+        if weight.layer.kind == "Embedding" or weight.report.gradient is None:
             continue
-        for weight in layer.weights:
-            if weight.gradient is not None and weight.fan_in is not None and weight.fan_in > most:
-                widest, most = layer, weight.fan_in
+        fan_in = weight.report.fan_in
+        if fan_in is not None and fan_in > most:
+            widest, most = weight.layer, fan_in
     if widest is None:
         return
     update = rate * math.sqrt(most)

@@ -2,28 +2,19 @@
 
 from collections.abc import Iterator, Sequence
 
-from keras_initx.diagnostics._dead_ends import dead_end_names
+from keras_initx.diagnostics._dead_ends import dead_ends
 from keras_initx.diagnostics._diagnosis import Diagnosis
-from keras_initx.diagnostics._first_inputs import UNSCALED_INPUTS
-from keras_initx.diagnostics._layers import LayerReport, having
-from keras_initx.diagnostics._rules import (
-    Finding,
-    Level,
-    exceeds,
-    has_enough_values,
-    layer_count,
-    rule,
-)
+from keras_initx.diagnostics._first_inputs import UNSCALED_INPUTS, largest_inputs
+from keras_initx.diagnostics._rules import Finding, Level, exceeds, layer_count, rule
+from keras_initx.diagnostics._seen import SeenLayer
 from keras_initx.diagnostics._signal import root_mean_square
 from keras_initx.diagnostics._signal_probe import SATURATION_MARGIN
-from keras_initx.diagnostics.losses.probes import outputs
-from keras_initx.diagnostics.verdicts._shared import (
-    largest_inputs,
-    signal_remedy,
+from keras_initx.diagnostics.verdicts._large_outputs import (
     smaller_inputs,
     smaller_last_layer,
     smaller_table,
 )
+from keras_initx.diagnostics.verdicts._signal_remedy import signal_remedy
 
 # Fraction of saturated outputs above which an activation passes too little gradient.
 SATURATED = 0.25
@@ -46,13 +37,13 @@ SATURATED_OUTPUT = 0.6
     "above that of guessing, and the first steps only undo this",
     remedy="`GlorotUniform`, smaller inputs, smaller weights in the last layer",
 )
-def saturated(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+def saturated(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     hit = []
     for layer in layers:
         # The gradient of a final sigmoid does not matter with a crossentropy loss.
-        if layer.name in outputs(of) and layer.activation == "sigmoid":
+        if layer.makes_output and layer.activation == "sigmoid":
             continue
-        if exceeds(layer.saturated, SATURATED) and has_enough_values(layer):
+        if exceeds(layer.saturated, SATURATED) and layer.has_enough_values:
             hit.append(layer)
     if hit:
         worst = max(hit, key=lambda layer: layer.saturated or 0)
@@ -68,33 +59,28 @@ def saturated(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
     yield from _saturated_output(of, layers)
 
 
-def _saturated_output(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
-    hit = []
-    for layer, record in having(layers, outputs(of)):
-        if exceeds(record.certain, SATURATED_OUTPUT):
-            hit.append((layer, record.certain or 0.0))
+def _saturated_output(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    hit = [layer for layer in layers if exceeds(layer.output.certain, SATURATED_OUTPUT)]
     if not hit:
         return
-    found = [layer for layer, _ in hit]
-    worst, certain = max(hit, key=lambda pair: pair[1])
+    worst = max(hit, key=lambda layer: layer.output.certain or 0)
     evidence = (
-        f"{worst.title} is saturated for {certain:.0%} of the examples before training"
-        f"{input_size(worst)}{layer_count(found)}: the loss starts far above that of guessing, "
+        f"{worst.title} is saturated for {worst.output.certain:.0%} of the examples before training"
+        f"{input_size(worst)}{layer_count(hit)}: the loss starts far above that of guessing, "
         "and the first steps only undo this"
     )
     remedy = smaller_table(worst, of) or smaller_inputs(worst, of)
     if remedy is None:
-        remedy = smaller_last_layer(found, of)
-    yield Finding(found, evidence, remedy, _level(found, of))
+        remedy = smaller_last_layer(hit, of)
+    yield Finding(hit, evidence, remedy, _level(hit, of))
 
 
-def _level(layers: Sequence[LayerReport], of: Diagnosis) -> Level:
+def _level(layers: Sequence[SeenLayer], of: Diagnosis) -> Level:
     """Return the level where layers are saturated: no gradient may pass one of them."""
-    ends = dead_end_names(of)
-    return "error" if any(layer.name in ends for layer in layers) else "warning"
+    return "error" if any(layer.layer in dead_ends(of) for layer in layers) else "warning"
 
 
-def input_size(layer: LayerReport) -> str:
+def input_size(layer: SeenLayer) -> str:
     """Return a phrase with the size of the values before the activation if they are known."""
     if layer.before is None:
         return ""

@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 
 from keras_initx.diagnostics._diagnosis import Diagnosis
-from keras_initx.diagnostics._layers import LayerReport, ends_for
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, layer_count, rule
-from keras_initx.diagnostics.losses.probes import LossProbe, outputs
-from keras_initx.diagnostics.verdicts._shared import are_signs, other_activation
+from keras_initx.diagnostics._seen import SeenLayer, ends_of
+from keras_initx.diagnostics.losses.probes import LossProbe
+from keras_initx.diagnostics.verdicts._other_loss import other_activation
+from keras_initx.diagnostics.verdicts.unsuitable_labels import are_signs
 
 
 @rule(
@@ -18,15 +19,15 @@ from keras_initx.diagnostics.verdicts._shared import are_signs, other_activation
     reason="a single probability is always 1, whatever the weights are: no gradient passes back",
     remedy="a sigmoid and binary crossentropy, or a unit for each class",
 )
-def single_class(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
-    read = ends_for(layers, of.probe(LossProbe).ends, of)
+def single_class(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    read = ends_of(layers, of.probe(LossProbe).ends)
     crossed = []
     for layer, ends in read:
         if ends.units == 1 and ends.loss.kind in ("categorical", "sparse"):
             crossed.append(layer)
     hit = []
     for layer in layers:
-        is_softmax = layer.name in outputs(of) and layer.activation == "softmax"
+        is_softmax = layer.makes_output and layer.activation == "softmax"
         has_one_unit = layer.shape is not None and layer.shape[-1] == 1
         if layer in crossed or (is_softmax and has_one_unit):
             hit.append(layer)

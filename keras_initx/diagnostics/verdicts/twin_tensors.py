@@ -1,5 +1,6 @@
 """Twin tensors: kernels with the same random values."""
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -10,17 +11,12 @@ from keras_initx._checks import first_of
 from keras_initx._keras import argument_name
 from keras_initx._typing import InitializerLike
 from keras_initx.diagnostics._diagnosis import Diagnosis
-from keras_initx.diagnostics._kernel_values import (
-    Pair,
-    kernel_values,
-    layers_in,
-    suited_to,
-    weight_names,
-    weight_pairs,
-)
-from keras_initx.diagnostics._layers import LayerReport, weights
-from keras_initx.diagnostics._remedy import Choice, Remedy, choice
-from keras_initx.diagnostics._rules import Finding, by_level, rule
+from keras_initx.diagnostics._drawn_anew import Choice, choice
+from keras_initx.diagnostics._kernel_values import kernel_values
+from keras_initx.diagnostics._remedy import Remedy
+from keras_initx.diagnostics._rules import Finding, by_level, rule, weight_names
+from keras_initx.diagnostics._seen import SeenLayer, SeenWeight, weights_of
+from keras_initx.diagnostics._suited import suited_to
 from keras_initx.initializers._as_ours import as_ours
 from keras_initx.initializers._initializer import Initializer
 
@@ -33,34 +29,36 @@ from keras_initx.initializers._initializer import Initializer
     "experts, then begin as one; in layers that follow each other nothing is lost",
     remedy="a separate initializer for each",
 )
-def twin_tensors(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
-    groups: dict[str, list[Pair]] = {}
-    for layer, weight in weight_pairs(layers):
-        values = kernel_values(of).get(weight.path)
+def twin_tensors(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    groups: dict[str, list[SeenWeight]] = {}
+    for weight in weights_of(layers):
+        values = kernel_values(of).get(weight)
         if values is not None and values.digest:
-            groups.setdefault(values.digest, []).append((layer, weight))
+            groups.setdefault(values.digest, []).append(weight)
     of_several = [group for group in groups.values() if len(group) > 1]
     for level, hit in by_level(of_several, "warning", _are_beside):
-        pairs = [pair for group in hit for pair in group]
+        twins = list(itertools.chain.from_iterable(hit))
         equations = [weight_names(group, " = ") for group in hit]
         evidence = f"the same random values: {first_of(equations, '; ', 3)}"
-        yield Finding(layers_in(pairs), evidence, _separate(pairs, of), level)
+        yield Finding([one.layer for one in twins], evidence, _separate(twins), level)
 
 
-def _are_beside(group: Sequence[Pair]) -> bool:
+def _are_beside(group: Sequence[SeenWeight]) -> bool:
     """Return whether two of these weights are in one layer, or in one layer within the model."""
-    counts = Counter(layer.path.rpartition("/")[0] or layer.path for layer, _ in group)
+    counts: Counter[str] = Counter()
+    for weight in group:
+        around, _, own = weight.layer.path.rpartition("/")
+        counts[around or own] += 1
     return max(counts.values()) > 1
 
 
-def _separate(pairs: Sequence[Pair], of: Diagnosis) -> Remedy:
+def _separate(weights: Sequence[SeenWeight]) -> Remedy:
     """Return a remedy that draws each of some weights by itself."""
     rules: dict[str, InitializerLike] = {}
     texts = []
-    for layer, weight in pairs:
-        owner = weights(of).get(weight.path)
-        kept = None if owner is None else getattr(owner.layer, argument_name(owner.name), None)
-        chosen = _without_seed(kept) or suited_to(layer, weight)
+    for weight in weights:
+        kept = getattr(weight.own.layer, argument_name(weight.name), None)
+        chosen = _without_seed(kept) or suited_to(weight)
         rules[weight.path], text = chosen
         texts.append(text)
     return Remedy(

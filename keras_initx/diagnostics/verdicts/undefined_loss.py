@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterator
 
 from keras_initx.diagnostics._diagnosis import Diagnosis
-from keras_initx.diagnostics._layers import LayerReport, ends_for, trained_layers
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import EXPLODING, Finding, rule
+from keras_initx.diagnostics._seen import SeenLayer, ends_of, trained_layers
 from keras_initx.diagnostics._signal_probe import inputs, targets
 from keras_initx.diagnostics._undefined_places import (
     Place,
@@ -19,7 +19,7 @@ from keras_initx.diagnostics._undefined_places import (
 )
 from keras_initx.diagnostics.losses.ends import Ends
 from keras_initx.diagnostics.losses.probes import LossProbe, OutputProbe
-from keras_initx.diagnostics.verdicts._shared import other_activation, other_loss
+from keras_initx.diagnostics.verdicts._other_loss import other_activation, other_loss
 
 # What cures it where the operation is not known.
 _GUARDED = (
@@ -55,7 +55,7 @@ _BY_OPERATION = {
     remedy="`maximum(x, 1e-7)` in the root, in the logarithm or below the fraction line; softplus "
     "before `Poisson`, a sigmoid or softmax before a crossentropy of one's own",
 )
-def undefined_loss(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+def undefined_loss(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     for data in (inputs(of), targets(of)):
         if data is not None and data.nonfinite:
             return
@@ -114,7 +114,7 @@ def _guarded(place: Place, of: Diagnosis) -> Remedy:
     return Remedy(f"{known} in the place of {place_title(place, of)}")
 
 
-def _is_finite(layer: LayerReport) -> bool:
+def _is_finite(layer: SeenLayer) -> bool:
     """Return whether the signals of `layer` are finite and have not exploded."""
     for signal in (layer.before, layer.after):
         if signal is not None and signal.nonfinite:
@@ -122,9 +122,9 @@ def _is_finite(layer: LayerReport) -> bool:
     return bool(layer.signal.std <= EXPLODING or layer.is_rescaled)
 
 
-def _explained(what: str, of: Diagnosis, layers: list[LayerReport]) -> Finding:
+def _explained(what: str, of: Diagnosis, layers: list[SeenLayer]) -> Finding:
     """Return the finding on a loss, with the operation that is to blame where it is known."""
-    for layer, ends in ends_for(layers, of.probe(LossProbe).others, of):
+    for layer, ends in ends_of(layers, of.probe(LossProbe).others):
         if ends.loss.name == "poisson" and ends.made.min < 0:
             evidence = f"{what}: poisson takes the logarithm of the outputs of {layer.title}"
             return Finding([layer], evidence, other_activation("softplus", layer), "error")

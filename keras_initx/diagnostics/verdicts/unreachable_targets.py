@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from keras_initx.diagnostics._diagnosis import Diagnosis
-from keras_initx.diagnostics._layers import LayerReport, ends_for
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, rule
+from keras_initx.diagnostics._seen import SeenLayer, ends_of
 from keras_initx.diagnostics.losses.ends import Ends, are_of_softmax
 from keras_initx.diagnostics.losses.probes import LossProbe
 from keras_initx.diagnostics.losses.reach import Applied, Reach, reach_alone, reaches
-from keras_initx.diagnostics.verdicts._shared import other_activation
+from keras_initx.diagnostics.verdicts._other_loss import other_activation
 
 # Fraction of the targets beyond the range of the last activation above which a distance cannot
 # become small.
@@ -35,8 +35,8 @@ _PROBABLE = 0.25
     "no gradient. A ReLU before a sigmoid gives 0.5 to 1",
     remedy="no activation in the last layer, one instead of two, or scaled targets",
 )
-def unreachable_targets(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
-    for layer, ends in ends_for(layers, of.probe(LossProbe).ends, of):
+def unreachable_targets(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    for layer, ends in ends_of(layers, of.probe(LossProbe).ends):
         reach = reaches(of)[ends]
         low, high = reach.as_probabilities(ends)
         beyond = _share_out_of_reach(ends, low, high)
@@ -97,7 +97,7 @@ def _share_of_other_sums(ends: Ends) -> float:
     return float(np.mean(abs(aims.sum(axis=-1, dtype="float64") - 1) > _OF_A_SUM))
 
 
-def _in_reach(layer: LayerReport, ends: Ends, reach: Reach) -> Remedy:
+def _in_reach(layer: SeenLayer, ends: Ends, reach: Reach) -> Remedy:
     """Return the remedy where targets are beyond the activations of an output."""
     low, high, applied = reach
     if not applied:

@@ -11,20 +11,11 @@ from keras_initx.diagnostics._first_inputs import (
     UNSCALED_INPUTS,
     FirstInputs,
     differences,
-    first_inputs,
-    too_large,
 )
-from keras_initx.diagnostics._layers import LayerReport, having
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._rules import (
-    LEAST_VALUES,
-    Finding,
-    by_level,
-    layer_count,
-    normalization_of,
-    rule,
-)
-from keras_initx.diagnostics._signal import Signal, root_mean_square
+from keras_initx.diagnostics._rules import Finding, by_level, layer_count, normalization_of, rule
+from keras_initx.diagnostics._seen import SeenLayer
+from keras_initx.diagnostics._signal import LEAST_VALUES, Signal, root_mean_square
 from keras_initx.structure._batch import array_of, tensors_in
 
 # Root mean square of the inputs of the first kernels below which inputs are not scaled, if none is
@@ -47,17 +38,17 @@ OFFSET_INPUTS = 0.03
     "What all examples share moves all outputs alike, and the loss with them",
     remedy="`Normalization`, `Rescaling`",
 )
-def unscaled_inputs(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+def unscaled_inputs(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     unscaled = []
-    for layer, record in having(layers, first_inputs(of)):
+    for layer in layers:
+        record = layer.first_inputs
         if record.signal.size < LEAST_VALUES:
             continue
-        has_offset = 0 < differences(of).get(layer.name, 0.0) < OFFSET_INPUTS
-        if layer in too_large(of) or _is_small(record.signal) or has_offset:
+        has_offset = 0 < differences(of).get(layer.layer, 0.0) < OFFSET_INPUTS
+        if record.are_large or _is_small(record.signal) or has_offset:
             unscaled.append(layer)
     for level, hit in by_level(unscaled, "warning", lambda layer: not layer.is_rescaled):
-        first = hit[0]
-        record = first_inputs(of)[first.name]
+        first, record = hit[0], hit[0].first_inputs
         remedy = _scaled_inputs(record, of)
         signal, (index, size) = record.signal, record.largest
         evidence = (

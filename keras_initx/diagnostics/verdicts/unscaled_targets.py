@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from keras_initx.diagnostics._diagnosis import Diagnosis
-from keras_initx.diagnostics._layers import LayerReport, ends_for
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, rule
-from keras_initx.diagnostics.losses.probes import LossProbe, outputs
+from keras_initx.diagnostics._seen import SeenLayer, ends_of
+from keras_initx.diagnostics.losses.probes import LossProbe
 
 # Factor between the standard deviation of the targets of a distance and that of the outputs, or 1
 # if that is more, above which the targets are not scaled.
@@ -27,13 +27,12 @@ SMALL_TARGETS = 0.02
     "large. Beside small targets the outputs that a network starts with, and each step, are noise",
     remedy="standardized targets",
 )
-def unscaled_targets(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+def unscaled_targets(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     remedy = Remedy("standardized targets: y = (y - y.mean(axis=0)) / y.std(axis=0)")
-    for layer, ends in ends_for(layers, of.probe(LossProbe).ends, of):
-        record = outputs(of).get(layer.name)
-        if record is None or not ends.loss.kind == record.loss_kind == "distance":
+    for layer, ends in ends_of(layers, of.probe(LossProbe).ends):
+        if not ends.loss.kind == layer.output.loss_kind == "distance":
             continue
-        deviation = record.blind_loss or 0.0
+        deviation = layer.output.blind_loss or 0.0
         are_large = deviation / max(ends.made.std, 1) > UNSCALED_TARGETS
         are_small = 0 < deviation < SMALL_TARGETS
         if are_large or are_small:

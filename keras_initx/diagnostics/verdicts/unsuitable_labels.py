@@ -8,22 +8,17 @@ import numpy as np
 
 from keras_initx._typing import Array
 from keras_initx.diagnostics._diagnosis import Diagnosis
-from keras_initx.diagnostics._layers import LayerReport, ends_for
-from keras_initx.diagnostics._layers import layers as layers_of
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, Level, rule
+from keras_initx.diagnostics._seen import SeenLayer, ends_of, layers_until
 from keras_initx.diagnostics.losses.ends import Ends
 from keras_initx.diagnostics.losses.probes import LossProbe
-from keras_initx.diagnostics.verdicts._shared import (
-    MANY,
-    are_signs,
-    means_numbers,
-    means_several,
-    other_activation,
-    other_loss,
-    share_of_several,
-)
+from keras_initx.diagnostics.verdicts._other_loss import other_activation, other_loss
 
+# Share of the rows with several ones from which on they are no accident.
+_SEVERAL = 0.01
+# Share of the labels without a meaning from which on they are no accident.
+_MANY = 0.1
 # The distances of numbers that are not negative.
 _OF_COUNTS = ("mean_squared_logarithmic_error", "poisson")
 # These take targets of another shape than the outputs.
@@ -49,9 +44,9 @@ _REMAINING = 0.1
     remedy="labels of the form that the loss takes, or the loss that takes these; `Flatten` or a "
     "pooling; one output for each target",
 )
-def unsuitable_labels(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+def unsuitable_labels(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     losses = of.probe(LossProbe)
-    for layer, ends in ends_for(layers, losses.ends, of):
+    for layer, ends in ends_of(layers, losses.ends):
         if ends.form == "examples" or (ends.loss.kind == "binary" and ends.form == "numbers"):
             # A distance from the same number everywhere may be meant.
             if ends.loss.kind != "distance" or ends.wanted.std > 0:
@@ -62,11 +57,11 @@ def unsuitable_labels(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Find
             yield from _categorical(layer, ends)
         elif ends.loss.kind == "binary":
             yield from _binary(layer, ends)
-    for layer, ends in ends_for(layers, losses.others, of):
+    for layer, ends in ends_of(layers, losses.others):
         yield from _of_other(layer, ends)
 
 
-def _single(layer: LayerReport, ends: Ends, of: Diagnosis) -> Finding:
+def _single(layer: SeenLayer, ends: Ends, of: Diagnosis) -> Finding:
     """Return the finding on one label for several rows or values of an output."""
     shape = layer.shape or ()
     evidence = (
@@ -80,7 +75,7 @@ def _single(layer: LayerReport, ends: Ends, of: Diagnosis) -> Finding:
     if len(shape) <= 5:
         text += f", or keras.layers.GlobalAveragePooling{len(shape) - 2}D()"
     remedy = Remedy(text)
-    before = layers_of(of)[: layers_of(of).index(layer)]
+    before = layers_until(layer, of)[:-1]
     recurrent = [one for one in before if one.kind in ("GRU", "LSTM", "RNN", "SimpleRNN")]
     if recurrent and len(shape) == 3:
         last = recurrent[-1].title
@@ -93,7 +88,7 @@ def _single(layer: LayerReport, ends: Ends, of: Diagnosis) -> Finding:
     return Finding([layer], evidence, remedy, level)
 
 
-def _sparse(layer: LayerReport, ends: Ends) -> Iterator[Finding]:
+def _sparse(layer: SeenLayer, ends: Ends) -> Iterator[Finding]:
     """Yield the finding on the labels of a sparse crossentropy."""
     targets = ends.wanted
     if ends.outside:
@@ -105,7 +100,7 @@ def _sparse(layer: LayerReport, ends: Ends) -> Iterator[Finding]:
         yield Finding([layer], evidence, _class_numbers(layer, ends), "error")
 
 
-def _class_numbers(layer: LayerReport, ends: Ends) -> Remedy:
+def _class_numbers(layer: SeenLayer, ends: Ends) -> Remedy:
     """Return the remedy for labels that are no class numbers."""
     targets = ends.wanted
     low, high = round(targets.min), round(targets.max)
@@ -143,7 +138,7 @@ def _divisor(numbers: Array, units: int) -> int | None:
     return None
 
 
-def _categorical(layer: LayerReport, ends: Ends) -> Iterator[Finding]:
+def _categorical(layer: SeenLayer, ends: Ends) -> Iterator[Finding]:
     """Yield the finding on the labels of a categorical crossentropy."""
     # Their classes are along the axis of those of the outputs, which the loss does not know.
     if ends.targets_sum:
@@ -160,14 +155,14 @@ def _categorical(layer: LayerReport, ends: Ends) -> Iterator[Finding]:
         yield Finding([layer], evidence, remedy, "error")
     elif means_several(ends):
         evidence = (
-            f"{share_of_several(ends):.0%} of the rows of labels have several ones, but "
+            f"{_share_of_several(ends):.0%} of the rows of labels have several ones, but "
             f"{ends.loss.title} takes classes that exclude each other"
         )
         remedy = other_activation("sigmoid", layer, "binary_crossentropy", ends)
         if ends.loss.from_logits:
             remedy = other_loss("BinaryCrossentropy", from_logits=True)
         yield Finding([layer], evidence, remedy, "warning")
-    elif empty > MANY:
+    elif empty > _MANY:
         evidence = (
             f"{empty:.0%} of the rows of labels are all 0, and have no class: they "
             f"add nothing to {ends.loss.title}"
@@ -176,12 +171,48 @@ def _categorical(layer: LayerReport, ends: Ends) -> Iterator[Finding]:
         yield Finding([layer], evidence, remedy, "warning")
 
 
+def means_several(ends: Ends) -> bool:
+    """Return whether labels of a categorical crossentropy have several classes for an example."""
+    if ends.loss.kind != "categorical" or ends.form != "rows":
+        return False
+    return _share_of_several(ends) > _SEVERAL
+
+
+def _share_of_several(ends: Ends) -> float:
+    """Return the fraction of the rows of targets with several ones among zeros."""
+    return float(np.mean(_are_binary(ends.aims) & (np.count_nonzero(ends.aims, axis=-1) > 1)))
+
+
+def means_numbers(ends: Ends) -> bool:
+    """Return whether targets of a categorical crossentropy are no probabilities of classes.
+
+    These are zeros and ones, or shares that add up to 1.
+    """
+    if ends.loss.kind != "categorical" or ends.form != "rows":
+        return False
+    rows = ends.aims
+    are_several = np.count_nonzero(rows, axis=-1) > 1
+    are_shares = (abs(rows.sum(axis=-1, dtype="float64") - 1) < 1e-2) & (rows >= 0).all(axis=-1)
+    return bool(np.mean(~_are_binary(rows) & are_several & ~are_shares) > _MANY)
+
+
+def _are_binary(rows: Array) -> Array:
+    """Return for each row whether it has zeros and ones alone."""
+    return np.asarray(((rows == 0) | (rows == 1)).all(axis=-1))
+
+
+def are_signs(ends: Ends) -> bool:
+    """Return whether the targets are -1 and 1."""
+    targets = ends.wanted
+    return ends.is_whole and targets.min == -1 and targets.max == 1 and not targets.zeros
+
+
 def _have_two_values(aims: Array) -> bool:
     """Return whether all targets are one of two numbers."""
     return bool(((aims == aims.min()) | (aims == aims.max())).all())
 
 
-def _binary(layer: LayerReport, ends: Ends) -> Iterator[Finding]:
+def _binary(layer: SeenLayer, ends: Ends) -> Iterator[Finding]:
     """Yield the finding on the labels of a binary crossentropy."""
     if not ends.leaves_range:
         return
@@ -212,10 +243,10 @@ def _binary(layer: LayerReport, ends: Ends) -> Iterator[Finding]:
     yield Finding([layer], evidence, remedy, "error")
 
 
-def _of_other(layer: LayerReport, ends: Ends) -> Iterator[Finding]:
+def _of_other(layer: SeenLayer, ends: Ends) -> Iterator[Finding]:
     """Yield the findings on the targets of a loss that is no crossentropy."""
     negative = float(np.mean(ends.targets < 0))
-    if ends.loss.name in _OF_COUNTS and negative > MANY:
+    if ends.loss.name in _OF_COUNTS and negative > _MANY:
         evidence = (
             f"{negative:.0%} of the targets of {layer.title} are below 0, but {ends.loss.name} "
             "takes numbers from 0"
@@ -253,7 +284,7 @@ def _remaining(ends: Ends) -> float:
     return float(aims.var(axis=several, dtype="float64").mean() / variance)
 
 
-def _for_shapes(layer: LayerReport, ends: Ends) -> Remedy:
+def _for_shapes(layer: SeenLayer, ends: Ends) -> Remedy:
     """Return the remedy where outputs are compared with several targets."""
     targets, outputs = ends.targets.shape, ends.outputs.shape
     if math.prod(targets) == math.prod(outputs):

@@ -13,9 +13,10 @@ from keras_initx._keras import layers_of as layers_within
 from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends._current import backend
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
-from keras_initx.diagnostics._layers import LayerReport
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._rules import LEAST_VALUES, Finding, rule
+from keras_initx.diagnostics._rules import Finding, rule
+from keras_initx.diagnostics._seen import SeenLayer
+from keras_initx.diagnostics._signal import LEAST_VALUES
 from keras_initx.structure._batch import array_of, first_float
 from keras_initx.structure._kernels import is_kernel
 
@@ -126,7 +127,7 @@ def _has_rows_of(variable: keras.Variable, values: Array) -> bool:
     "in each step",
     remedy="layers made in `__init__` and kept as attributes, in lists or dicts",
 )
-def untracked_weights(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+def untracked_weights(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     paths = of.probe(UntrackedProbe).paths
     if paths:
         evidence = f"the model uses kernels that it does not have: {first_of(paths)}"

@@ -3,17 +3,12 @@
 from collections.abc import Iterator
 
 from keras_initx.diagnostics._diagnosis import Diagnosis
-from keras_initx.diagnostics._layers import LayerReport, trained_layers
-from keras_initx.diagnostics._layers import layers as layers_of
-from keras_initx.diagnostics._rules import Finding, Level, by_level, has_enough_values, rule
-from keras_initx.diagnostics.losses.probes import LossProbe, outputs
-from keras_initx.diagnostics.verdicts._shared import (
-    VANISHING,
-    deviations,
-    largest_inputs,
-    lost_signals,
-    signal_remedy,
-)
+from keras_initx.diagnostics._first_inputs import largest_inputs
+from keras_initx.diagnostics._rules import Finding, Level, by_level, rule
+from keras_initx.diagnostics._seen import SeenLayer, seen_layers, trained_layers
+from keras_initx.diagnostics.losses.probes import LossProbe
+from keras_initx.diagnostics.verdicts._lost_signals import VANISHING, LostProbe
+from keras_initx.diagnostics.verdicts._signal_remedy import deviations, signal_remedy
 from keras_initx.diagnostics.verdicts.unscaled_inputs import SMALL_INPUTS
 
 
@@ -34,7 +29,7 @@ from keras_initx.diagnostics.verdicts.unscaled_inputs import SMALL_INPUTS
     "or normalized, is harmless",
     remedy="`HeNormal`, `GlorotUniform`",
 )
-def vanishing(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+def vanishing(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     small = []
     for layer in layers:
         # So do dead units.
@@ -43,7 +38,7 @@ def vanishing(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
         signal = layer.signal
         if signal.nonfinite or (layer.has_zeros and signal.zeros == 1):
             continue
-        if signal.std < VANISHING and has_enough_values(layer):
+        if signal.std < VANISHING and layer.has_enough_values:
             small.append(layer)
     cause = largest_inputs(of, lambda signal: signal.std)
     if cause is not None and not cause.std < SMALL_INPUTS:
@@ -51,18 +46,18 @@ def vanishing(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
     harmful: Level = "warning"
     norms = [norm for _, norm in trained_layers(of)]
     # Zeros have their own verdict.
-    if norms and norms[0] == 0 and not any(layer.has_zeros for layer in layers_of(of)):
+    if norms and norms[0] == 0 and not any(layer.has_zeros for layer in seen_layers(of)):
         harmful = "error"
-    lost, starved = lost_signals(of)
+    lost = of.probe(LostProbe)
     # No gradient is noticeable beside the loss. A last layer that only starts small, or at 0, gets
     # one itself.
     value = of.probe(LossProbe).value
     are_slight = value is not None and bool(norms) and max(norms) < VANISHING * value
 
-    def does_harm(layer: LayerReport) -> bool:
-        if layer.name in outputs(of) and are_slight:
+    def does_harm(layer: SeenLayer) -> bool:
+        if layer.makes_output and are_slight:
             return True
-        return layer.name in lost or layer.name in starved
+        return layer.layer in lost.causes or layer.layer in lost.starved
 
     for level, hit in by_level(small, harmful, does_harm):
         evidence = deviations(of, hit, "falls")

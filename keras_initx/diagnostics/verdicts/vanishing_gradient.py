@@ -5,11 +5,12 @@ from collections.abc import Iterator
 
 from keras_initx.diagnostics._dead_ends import dead_ends
 from keras_initx.diagnostics._diagnosis import Diagnosis
-from keras_initx.diagnostics._first_inputs import first_inputs, too_large
-from keras_initx.diagnostics._layers import LayerReport, trained_layers
-from keras_initx.diagnostics._layers import layers as layers_of
+from keras_initx.diagnostics._first_inputs import has_large_inputs
 from keras_initx.diagnostics._rules import Finding, Level, layer_count, rule
-from keras_initx.diagnostics.verdicts._shared import batch_of_one, is_waiting, remedy_in_depth
+from keras_initx.diagnostics._seen import SeenLayer, layers_until, seen_layers, trained_layers
+from keras_initx.diagnostics.verdicts._lost_signals import VANISHING, LostProbe
+from keras_initx.diagnostics.verdicts._remedy_in_depth import remedy_in_depth
+from keras_initx.diagnostics.verdicts._signal_remedy import batch_of_one
 
 # Ratio of the gradient norm of the first layers to the largest gradient norm of a layer, below
 # which the gradient has vanished.
@@ -26,9 +27,9 @@ VANISHING_GRADIENT = 1e-4
     "for it",
     remedy="`Orthogonal` or `HeNormal` with the gain of the activation; tanh instead of sigmoid",
 )
-def vanishing_gradient(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+def vanishing_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     norms = trained_layers(of)
-    if not norms or is_waiting(of):
+    if not norms or _is_waiting(of):
         return
     strongest, largest = max(norms, key=lambda pair: pair[1])
     if not math.isfinite(largest):
@@ -40,14 +41,14 @@ def vanishing_gradient(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Fin
     # No gradient passes through zeros, which have their own verdict.
     has_zero_weights = any(layer.has_zeros for layer in layers)
     hit = []
-    are_reached = any(norm > limit and _is_first(layer, of) for layer, norm in norms)
+    are_reached = any(norm > limit and _is_first(layer) for layer, norm in norms)
     # Only the first layers count, because all gradients to them pass through the others. A small
     # gradient elsewhere may be harmless, e.g. that of queries and keys while attention is still
     # uniform.
     for layer, norm in norms:
         # Another way from the inputs learns. From this one all gradients are held back, as from
         # the target network of a self-supervised model, or it is beside inputs that are too large.
-        if are_reached and (norm == 0 or too_large(of)):
+        if are_reached and (norm == 0 or has_large_inputs(of)):
             continue
         if norm == 0 and dead_ends(of):
             continue
@@ -64,11 +65,26 @@ def vanishing_gradient(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Fin
         level = "warning"
         of_first = f"the gradient norm of {first.title} is {norm:.3g}"
         evidence = f"{of_first}, that of {strongest.title} {largest:.3g}"
-    until = layers_of(of)[: layers_of(of).index(strongest) + 1]
-    remedy = batch_of_one(of) or remedy_in_depth(until, of)
+    remedy = batch_of_one(of) or remedy_in_depth(layers_until(strongest, of), of)
     yield Finding([layer for layer, _ in hit], evidence + layer_count(hit), remedy, level)
 
 
-def _is_first(layer: LayerReport, of: Diagnosis) -> bool:
+def _is_first(layer: SeenLayer) -> bool:
     """Return whether `layer` gets inputs of the model."""
-    return layer.name in first_inputs(of) or layer.kind == "Embedding"
+    return layer.is_first or layer.kind == "Embedding"
+
+
+def _is_waiting(of: Diagnosis) -> bool:
+    """Return whether a layer learns, but what is before it does not yet.
+
+    That is because it still adds little to a larger signal, as ReZero does.
+    """
+    lost = of.probe(LostProbe)
+    for layer in seen_layers(of):
+        is_lost = layer.layer in lost.causes or layer.layer in lost.starved
+        if is_lost or layer.makes_output or layer.shape is None:
+            continue
+        others = [weight for weight in layer.weights if weight.name != "bias"]
+        if layer.signal.std < VANISHING and any(one.report.gradient for one in others):
+            return True
+    return False

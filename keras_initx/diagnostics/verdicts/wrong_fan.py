@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import keras
 
 from keras_initx.diagnostics._diagnosis import Diagnosis
-from keras_initx.diagnostics._kernel_values import and_more_weights, layers_in, weight_pairs
-from keras_initx.diagnostics._layers import LayerReport, weights
-from keras_initx.diagnostics._remedy import Remedy, choice, rules_for
-from keras_initx.diagnostics._rules import Finding, rule
+from keras_initx.diagnostics._drawn_anew import choice, rules_for
+from keras_initx.diagnostics._remedy import Remedy
+from keras_initx.diagnostics._rules import Finding, and_more_weights, rule
+from keras_initx.diagnostics._seen import SeenLayer, SeenWeight, weights_of
 from keras_initx.initializers._scale import fans
 from keras_initx.initializers._variance import stddev_for
 from keras_initx.initializers._variance_named import HeNormal
@@ -34,38 +34,36 @@ WRONG_FAN = 1.5
     "it, that has its own verdict",
     remedy="`input_axes`, `output_axes`",
 )
-def wrong_fan(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
-    wrong = []
-    for layer, weight in weight_pairs(layers):
-        owner = weights(of).get(weight.path)
-        intended = None if owner is None else _expected_std(owner.layer, owner.variable, weight.std)
-        if intended and not 1 / WRONG_FAN <= weight.std / intended <= WRONG_FAN:
-            wrong.append((layer, weight, intended))
-    if not wrong:
+def wrong_fan(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    hit = []
+    for weight in weights_of(layers):
+        intended = _expected_std(weight)
+        if intended and not 1 / WRONG_FAN <= weight.report.std / intended <= WRONG_FAN:
+            hit.append(weight)
+    if not hit:
         return
-    hit = [(layer, weight) for layer, weight, _ in wrong]
-    _, weight, intended = wrong[0]
+    first = hit[0].report
     evidence = (
-        f"{weight.path} has standard deviation {weight.std:.3g}; its initializer intends "
-        f"{intended:.3g} for the {weight.fan_in} inputs of a unit{and_more_weights(hit)}: it "
-        "computes wrong fans from the shape of this kernel"
+        f"{first.path} has standard deviation {first.std:.3g}; its initializer intends "
+        f"{_expected_std(hit[0]):.3g} for the {first.fan_in} inputs of a unit"
+        f"{and_more_weights(hit)}: it computes wrong fans from the shape of this kernel"
     )
-    inputs, units = weight.axes or ((), ())
+    inputs, units = first.axes or ((), ())
     _, text = choice(HeNormal(input_axes=list(inputs), output_axes=list(units)))
     # `initialize` knows the axes.
-    rules = rules_for([weight.path for _, weight in hit], HeNormal())
+    rules = rules_for(hit, HeNormal())
     remedy = Remedy(f"{text}, or a similar initializer with these axes", rules)
-    yield Finding(layers_in(hit), evidence, remedy, "note")
+    yield Finding([weight.layer for weight in hit], evidence, remedy, "note")
 
 
-def _expected_std(layer: keras.Layer, kernel: keras.Variable, std: float) -> float | None:
+def _expected_std(weight: SeenWeight) -> float | None:
     """Return the standard deviation that the initializer of a kernel intends.
 
     It is `None` for weights that are no depthwise or transposed kernels. With strides a unit sums
     over a part of the window only, of which a layer does not tell its initializer: weights may have
-    the scale for the whole window too. From that range it is the value next to `std`, that of the
-    kernel.
+    the scale for the whole window too. From that range it is the value next to that of the kernel.
     """
+    layer, kernel = weight.own.layer, weight.own.variable
     if not is_kernel(kernel):
         return None
     if is_depthwise(layer, kernel.name):
@@ -82,4 +80,4 @@ def _expected_std(layer: keras.Layer, kernel: keras.Variable, std: float) -> flo
     scale, mode = float(initializer.scale), initializer.mode
     least = stddev_for(scale, mode, *fans(tuple(kernel.shape), *kernel_axes(layer, kernel)))
     most = stddev_for(scale, mode, *kernel_fans(layer, kernel))
-    return min(max(std, least), most)
+    return min(max(weight.report.std, least), most)

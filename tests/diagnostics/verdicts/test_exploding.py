@@ -2,15 +2,13 @@
 
 import keras
 import pytest
-from asked import asked
+from asked import seen
 from judged import OF_KERNELS, OF_RELU, X, cured, found, mlp
 from keras import layers
 from last_layers import SIDE, problems
 from leveled import IMAGES, INPUTS, NORMALIZATIONS, depthwise, images, layer_named, levels_found
 
 import keras_initx
-from keras_initx.diagnostics._first_inputs import first_inputs
-from keras_initx.diagnostics.losses.probes import outputs
 
 
 @pytest.mark.parametrize(("factor", "is_cause"), [(90, False), (110, True)])
@@ -134,11 +132,11 @@ def test_what_follows_is_seen_where_each_layer_casts_its_inputs(dtypes):
         layers.Dense(8, dtype=one),
     ]
     model = keras.Sequential([keras.Input((16,)), *stack, layers.ReLU(dtype=other)])
-    report = keras_initx.diagnose(model, INPUTS)
-    assert [layer.normalized_by for layer in report.rows] == ["norm", None, None, None]
-    assert [layer.activated_by for layer in report.rows] == [None, None, "relu", None]
-    assert list(asked(first_inputs, model, INPUTS)) == [report.rows[0].name]
-    assert list(asked(outputs, model, INPUTS)) == [layer.name for layer in report.rows[2:]][::-1]
+    found = seen(model, INPUTS).values()
+    assert [layer.normalized_by for layer in found] == ["norm", None, None, None]
+    assert [layer.activated_by for layer in found] == [None, None, "relu", None]
+    assert [layer.is_first for layer in found] == [True, False, False, False]
+    assert [layer.makes_output for layer in found] == [False, False, True, True]
 
 
 def test_what_follows_is_seen_in_code_of_ones_own_and_through_models():

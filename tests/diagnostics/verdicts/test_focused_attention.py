@@ -11,7 +11,7 @@ from judged import X, found
 from keras import layers, ops
 from modes import to_numpy
 
-from keras_initx.diagnostics.verdicts.focused_attention import AttentionProbe, softmaxes_of_one
+from keras_initx.diagnostics.verdicts.focused_attention import AttentionProbe
 
 SEQUENCES = np.random.default_rng(0).normal(size=(4, 10, 16)).astype("float32")
 # The last queries have three keys.
@@ -98,7 +98,8 @@ def test_attention_between_layers_is_that_of_the_layer_that_makes_the_queries(ho
 @pytest.mark.parametrize("place", ["inside", "output", "loss"])
 def test_a_softmax_of_one_is_seen_inside_the_model_only(place):
     inputs = keras.Input((16,))
-    shares = layers.Dense(1, name="shares")(inputs)
+    made = layers.Dense(1, name="shares")
+    shares = made(inputs)
     if place == "inside":
         shares = ops.softmax(shares)
         shares = layers.Dense(3)(shares * layers.Dense(8)(inputs))
@@ -108,8 +109,9 @@ def test_a_softmax_of_one_is_seen_inside_the_model_only(place):
     def loss(y, outputs):
         return ops.mean(ops.softmax(outputs), axis=-1)
 
-    found = asked(softmaxes_of_one, keras.Model(inputs, shares), SEQUENCES[:, 0], np.zeros(4), loss=loss)
-    assert found == ({"shares"} if place == "inside" else set())
+    model = keras.Model(inputs, shares)
+    found = asked(lambda of: of.probe(AttentionProbe).of_one, model, SEQUENCES[:, 0], np.zeros(4), loss=loss)
+    assert found == ({made} if place == "inside" else set())
 
 
 def test_a_softmax_of_another_thread_is_not_watched():

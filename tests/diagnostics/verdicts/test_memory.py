@@ -8,7 +8,7 @@ from judged import SEQUENCES, found, level_of
 from keras import initializers, layers
 
 import keras_initx
-from keras_initx.diagnostics.verdicts.memory import gates, recurrent_kernels, steps_of
+from keras_initx.diagnostics.verdicts.memory import RecurrenceProbe, gates, recurrent_kernels
 
 
 @pytest.mark.parametrize(
@@ -49,9 +49,9 @@ def test_the_singular_values_of_a_recurrent_kernel_without_gates():
     model = keras.Sequential([keras.Input((12, 8)), rnn, gated, layers.Dense(3)])
     x = np.tile(X[:, None], (1, 12, 1))
     found = asked(recurrent_kernels, model, x)
-    assert list(found) == ["rnn"]
-    assert found["rnn"][:2] == pytest.approx((0.5, 0.5), rel=1e-5)
-    assert asked(steps_of, model, x) == {"rnn": 12, "gated": 12}
+    assert list(found) == [rnn]
+    assert found[rnn][:2] == pytest.approx((0.5, 0.5), rel=1e-5)
+    assert asked(lambda of: of.probe(RecurrenceProbe).steps, model, x) == {rnn: 12, gated: 12}
 
 
 def test_what_a_recurrent_kernel_keeps_over_half_of_the_steps():

@@ -3,13 +3,12 @@
 import keras
 import numpy as np
 import pytest
-from asked import asked
+from asked import seen
 from judged import X, found, mlp
 from keras import layers
 from pixels import GENERATOR, PIXELS, classifier, verdicts_on
 
 import keras_initx
-from keras_initx.diagnostics.losses.probes import outputs
 from keras_initx.initializers._activations import ACTIVATIONS
 
 
@@ -45,7 +44,8 @@ SCALED = (PIXELS - PIXELS.mean()) / PIXELS.std()
 
 def certain_of(model, x):
     """Return the share of the examples for which each output is certain, by the layer that makes it."""
-    return {name: record.certain for name, record in asked(outputs, model, x).items()}
+    makers = [layer for layer in seen(model, x).values() if layer.makes_output]
+    return {layer.name: layer.output.certain for layer in makers}
 
 
 @pytest.mark.parametrize(
