@@ -117,3 +117,14 @@ def test_where_no_other_rate_was_tried_none_is_named():
     model.compile(RateFactors(keras.optimizers.Adam(0.3), {"*beta": 0.9}), "sparse_categorical_crossentropy")
     (note,) = notes(keras_initx.diagnose(model, X, LABELS, steps=50))
     assert str(note.remedy).startswith("another rate, or a schedule with `warmup_steps`")
+
+
+def test_an_output_of_a_model_inside_is_compared_with_a_guess_too():
+    classes = layers.Dense(5, "softmax", kernel_initializer="zeros", name="classes")
+    head = keras.Sequential([keras.Input((8,)), classes], name="head")
+    model = keras.Sequential([keras.Input((8,)), head])
+    model.compile(keras.optimizers.SGD(1e-6), "sparse_categorical_crossentropy")
+    monitor = keras_initx.SignalMonitor(X, LABELS, every=128)
+    model.fit(X, LABELS, batch_size=1, epochs=2, verbose=0, callbacks=[monitor])
+    (note,) = notes(monitor.history[128])
+    assert note.layers == ("head/classes",)

@@ -168,6 +168,17 @@ def test_what_is_called_query_and_key_may_be_something_else():
     assert asked(focuses, model, X) == []
 
 
+def test_keys_beside_the_queries_of_a_model_are_made_smaller_too():
+    inputs = keras.Input((10, 16))
+    queries, keys = (
+        layers.Dense(16, kernel_initializer=keras.initializers.RandomNormal(stddev=0.6, seed=seed), name=name)(inputs)
+        for seed, name in enumerate(("query", "key"))
+    )
+    model = keras.Model(inputs, layers.Dense(5)(layers.Attention()([queries, inputs, keys])))
+    remedy = found(model, SEQUENCES)["focused attention"].remedy
+    assert remedy.rules.keys() == {"query/kernel", "key/kernel"}
+
+
 def test_heads_that_do_not_fit_each_other_have_no_focus():
     class Heads(layers.Layer):
         def build(self, shape):
