@@ -4,7 +4,6 @@ One batch cannot show a rate that is somewhat too large, or a NaN in the third s
 taken with the optimizer from its start, and the weights put back.
 """
 
-import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -144,12 +143,6 @@ class TrainedSteps:
 
 
 @fact
-def _trained_weights(of: Diagnosis) -> list[SeenWeight]:
-    """The weights that are trained, in the order of the model."""
-    return [seen_weights(of)[id(variable)] for variable in of.trained]
-
-
-@fact
 def steps_taken(of: Diagnosis) -> TrainedSteps | None:
     """What the steps do that were asked for, `None` without any.
 
@@ -170,15 +163,14 @@ def steps_taken(of: Diagnosis) -> TrainedSteps | None:
         return None
     guess = _loss_of_guess(of)
     optimizer = _copied(of.model.optimizer, of.trained)
-    unmoved = functools.partial(_unmoved_weights, _trained_weights(of))
     with of.changed(), put_back_afterward(of.trained) as former:
         taken = _taken(of, optimizer, guess)
-        taken = replace(taken, unmoved=unmoved(former))
+        taken = replace(taken, unmoved=_unmoved_weights(of, former))
         higher = _higher_rate(of.model.optimizer, taken)
         if higher is not None:
             former.put_back()
             _losses_with(unbuilt_copy(of.model.optimizer, higher), of)
-            both = [weight for weight in unmoved(former) if weight in taken.unmoved]
+            both = [weight for weight in _unmoved_weights(of, former) if weight in taken.unmoved]
             taken = replace(taken, unmoved=both, higher_rate=higher)
         least = _FALLEN * _to_beat(taken)
         for factor in _factors(taken):
@@ -196,10 +188,15 @@ def steps_taken(of: Diagnosis) -> TrainedSteps | None:
     return taken
 
 
-def _unmoved_weights(trained: Sequence[SeenWeight], former: Former) -> list[SeenWeight]:
+def _trained_weights(of: Diagnosis) -> list[SeenWeight]:
+    """Return the weights that are trained, in the order of the model."""
+    return [seen_weights(of)[id(variable)] for variable in of.trained]
+
+
+def _unmoved_weights(of: Diagnosis, former: Former) -> list[SeenWeight]:
     """Return the weights with a gradient that have their former values, to the bit."""
     found = []
-    for weight in trained:
+    for weight in _trained_weights(of):
         variable = weight.own.variable
         is_same = np.array_equal(array_of(variable), array_of(former.of(variable)))
         if is_same and weight.report.gradient:

@@ -8,8 +8,7 @@ import keras
 import numpy as np
 
 from keras_initx._checks import first_of
-from keras_initx._keras import constants_of
-from keras_initx._keras import layers_of as layers_within
+from keras_initx._keras import constants_of, layers_of
 from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends._current import backend
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
@@ -60,7 +59,7 @@ class Constant(NamedTuple):
 def constants(of: Diagnosis) -> list[Constant]:
     """The constants of the model that were made of weights, or may have been."""
     tensors = []
-    for layer in layers_within(of.model):
+    for layer in layers_of(of.model):
         if isinstance(layer, keras.Function):
             tensors += [one for one in constants_of(layer) if first_float(one) is not None]
     if not tensors:
