@@ -4,7 +4,7 @@ import keras
 
 from keras_initx._typing import Tensor
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
-from keras_initx.diagnostics._seen import SeenWeight, seen_weights
+from keras_initx.diagnostics._seen import SeenLayer, SeenWeight, seen_layers, seen_weights
 from keras_initx.diagnostics.losses.probes import OutputProbe
 from keras_initx.structure._batch import tensors_in
 from keras_initx.structure._names import own_weights
@@ -65,10 +65,11 @@ def _is_own(operation: keras.Operation, variable: keras.Variable) -> bool:
 
 
 @fact
-def tied_tables(of: Diagnosis) -> dict[keras.Layer, SeenWeight]:
+def tied_tables(of: Diagnosis) -> dict[SeenLayer, SeenWeight]:
     """The table with whose rows an output is a product, by the layer that makes it."""
     found = {}
-    for layer, table in of.probe(TableProbe).tied.items():
-        if id(table) in seen_weights(of):
+    for layer in seen_layers(of):
+        table = of.probe(TableProbe).tied.get(layer.layer)
+        if table is not None:
             found[layer] = seen_weights(of)[id(table)]
     return found

@@ -110,8 +110,8 @@ def test_recurrent_layers_are_seen_from_outside():
     assert_signal(found["gru"].after, model(x))
     assert [weight.name for weight in found["gru"].weights] == ["kernel", "recurrent_kernel", "bias"]
     assert {layer.name: of_layer.gate for layer, of_layer in asked(gates, model, x).items()} == {
-        "forward_lstm": "forget",
-        "backward_lstm": "forget",
+        "bidirectional/forward_lstm": "forget",
+        "bidirectional/backward_lstm": "forget",
         "gru": "update",
     }
     assert [layer.shown.get("gate bias") for layer in found.values()] == ["forget 1", "forget 1", None, "update 0"]

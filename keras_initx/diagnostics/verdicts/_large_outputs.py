@@ -63,7 +63,7 @@ def smaller_table(layer: SeenLayer, of: Diagnosis) -> Remedy | None:
 
     Otherwise `None`. The deviation of a row is then to be one over the root of its length.
     """
-    table = tied_tables(of).get(layer.layer)
+    table = tied_tables(of).get(layer)
     if table is None:
         return None
     size = table.own.shape[-1]

@@ -83,7 +83,7 @@ def signal_remedy(hit: Sequence[SeenLayer], inputs: Signal | None, of: Diagnosis
         return drawn(others, kernels).after(text)
     if held is not None:
         return held
-    if layer.layer in gates(of) and layer.has_large_bias:
+    if layer in gates(of) and layer.has_large_bias:
         return open_gates(of, [layer])
     growing = growing_kernels([layer])
     if growing:

@@ -59,7 +59,7 @@ def _cause(layer: SeenLayer, output: OutputReport, of: Diagnosis) -> tuple[str, 
     details = ""
     smaller_rows = smaller_table(layer, of)
     if smaller_rows is not None:
-        table = tied_tables(of)[layer.layer]
+        table = tied_tables(of)[layer]
         deviation = f"which have {table.report.std:.3g}"
         details = f"; what is put out are products with rows of {table.path}, {deviation}"
         return details, smaller_rows

@@ -22,7 +22,7 @@ from keras_initx.diagnostics._rules import (
     rule,
     titles_of,
 )
-from keras_initx.diagnostics._seen import SeenLayer, SeenWeight, seen_weights
+from keras_initx.diagnostics._seen import SeenLayer, SeenWeight, seen_layers, seen_weights
 from keras_initx.initializers._gates import (
     gru_gates,
     is_gru,
@@ -141,11 +141,11 @@ class Gates(NamedTuple):
 
 
 @fact
-def gates(of: Diagnosis) -> dict[keras.Layer, Gates]:
+def gates(of: Diagnosis) -> dict[SeenLayer, Gates]:
     """The gates of each recurrent layer that has them."""
     found = {}
-    for layer in of.watch.layers:
-        cells = [(_gate_of(cell), cell) for cell in _cells_of(layer)]
+    for layer in seen_layers(of):
+        cells = [(_gate_of(cell), cell) for cell in _cells_of(layer.layer)]
         biases = [(gate, _gate_bias(gate, cell), cell) for gate, cell in cells if gate is not None]
         if not biases:
             continue
@@ -190,9 +190,9 @@ def _kept_share(bias: Array) -> float:
 
 def gate_bias(of: Diagnosis, layer: SeenLayer) -> str | None:
     """Return the name of the gate of a layer, and the range of its bias, `None` without any."""
-    if layer.layer not in gates(of):
+    if layer not in gates(of):
         return None
-    gate, bias, _ = gates(of)[layer.layer]
+    gate, bias, _ = gates(of)[layer]
     low, high = short_number(bias.min()), short_number(bias.max())
     return f"{gate} {low}" if low == high else f"{gate} {low}...{high}"
 
@@ -223,21 +223,21 @@ class RecurrentKernel(NamedTuple):
 
 
 @fact
-def recurrent_kernels(of: Diagnosis) -> dict[keras.Layer, RecurrentKernel]:
+def recurrent_kernels(of: Diagnosis) -> dict[SeenLayer, RecurrentKernel]:
     """The recurrent kernel of each layer without gates, unless it is very large."""
     found = {}
-    steps = of.probe(RecurrenceProbe).steps
-    for layer in of.watch.layers:
-        kernel = _kernel_without_gates(layer)
+    for layer in seen_layers(of):
+        kernel = _kernel_without_gates(layer.layer)
         if kernel is None:
             continue
         values = np.linalg.svd(kernel, compute_uv=False)
         with np.errstate(divide="ignore"):
             mean, largest = float(np.exp(np.log(values).mean())), float(values[0])
         kept = None
-        if largest and layer in steps and not layer.return_sequences:
+        steps = of.probe(RecurrenceProbe).steps.get(layer.layer)
+        if largest and steps is not None and not layer.layer.return_sequences:
             with np.errstate(over="ignore", invalid="ignore"):
-                power = np.linalg.matrix_power(kernel.astype("float64"), steps[layer] // 2)
+                power = np.linalg.matrix_power(kernel.astype("float64"), steps // 2)
                 kept = float(np.sqrt(np.mean((power**2).sum(axis=0))))
         found[layer] = RecurrentKernel(mean, largest, kept)
     return found
@@ -326,10 +326,10 @@ def _is_overwritten(cell: keras.Layer) -> bool:
 
 def _shut_gates(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     known = gates(of)
-    hit = [one for one in layers if one.layer in known and known[one.layer].kept < SHUT_GATE]
+    hit = [layer for layer in layers if layer in known and known[layer].kept < SHUT_GATE]
     if not hit:
         return
-    first, of_first = hit[0], known[hit[0].layer]
+    first, of_first = hit[0], known[hit[0]]
     evidence = (
         f"the biases of the {of_first.gate} gates of {first.title} keep {of_first.kept:.1%} of the "
         "state in a step"
@@ -342,7 +342,7 @@ def open_gates(of: Diagnosis, layers: Sequence[SeenLayer]) -> Remedy:
     opened = []
     rules: dict[str, InitializerLike] = {}
     for layer in layers:
-        gate, _, biases = gates(of)[layer.layer]
+        gate, _, biases = gates(of)[layer]
         if gate == "update":
             initializer = choice(GRUUpdateBias(1.0), 1.0)
             before = "bias_initializer="
@@ -358,10 +358,10 @@ def open_gates(of: Diagnosis, layers: Sequence[SeenLayer]) -> Remedy:
 def _unread_words(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     probe = of.probe(RecurrenceProbe)
     for layer in layers:
-        if layer.layer not in gates(of) or layer.layer not in probe.padding:
+        if layer not in gates(of) or layer.layer not in probe.padding:
             continue
         padding, path = probe.padding[layer.layer]
-        of_layer = gates(of)[layer.layer]
+        of_layer = gates(of)[layer]
         share = of_layer.kept**padding
         if not share < UNREAD:
             continue
@@ -385,7 +385,7 @@ def _recurrent_kernel(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findin
     hit = []
     all_steps = of.probe(RecurrenceProbe).steps
     for layer in layers:
-        kernel = recurrent_kernels(of).get(layer.layer)
+        kernel = recurrent_kernels(of).get(layer)
         if kernel is None or all_steps.get(layer.layer, 0) < _STEPS:
             continue
         # Zeros have their own verdict.
@@ -394,7 +394,7 @@ def _recurrent_kernel(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findin
             hit.append(layer)
     if not hit:
         return
-    first, kernel = hit[0], recurrent_kernels(of)[hit[0].layer]
+    first, kernel = hit[0], recurrent_kernels(of)[hit[0]]
     if kernel.forgets:
         steps = all_steps[first.layer]
         evidence = (
@@ -443,7 +443,7 @@ def _short_memory(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     hit = []
     for layer in layers:
         steps = of.probe(RecurrenceProbe).steps.get(layer.layer, 0)
-        kept = gates(of)[layer.layer].kept if layer.layer in gates(of) else 1.0
+        kept = gates(of)[layer].kept if layer in gates(of) else 1.0
         # What keeps all never fades.
         if kept < 1:
             remembered = math.log(FADED) / math.log(kept)
@@ -452,7 +452,7 @@ def _short_memory(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     if not hit:
         return
     first, kept, remembered, steps = hit[0]
-    gate = gates(of)[first.layer].gate
+    gate = gates(of)[first].gate
     evidence = (
         f"the {gate} gates of {first.title} keep {kept:.0%} of the state in "
         f"a step: after {remembered:.0f} of {steps} steps {FADED:.0%} is left{layer_count(hit)}"
