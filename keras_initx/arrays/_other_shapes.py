@@ -149,7 +149,8 @@ class _Listed(Kind):
                 raise ValueError(f"`chosen` must not be empty. Received: chosen={chosen!r}")
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({'' if self.chosen is None else list(self.chosen)})"
+        chosen = "" if self.chosen is None else list(self.chosen)
+        return f"{type(self).__name__}({chosen})"
 
     @property
     def changes_equal(self) -> bool:

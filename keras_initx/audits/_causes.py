@@ -41,15 +41,16 @@ def causes_of(weights: Sequence[Judged], depths: Callable[[], Mapping[str, int]]
         depths: Returns the number of branches of the model by the path of each kernel that ends
             one, as far as that is known. It is asked if a scale is off.
     """
-    off = [judged for judged in weights if "scale" in _failed(judged)]
+    off = [judged for judged in weights if "scale" in judged.verdicts]
     branches = depths() if off else {}
     scales = {}
     for judged in weights:
         expected, initializer = judged.comparison.expected, _initializer(judged)
         if isinstance(initializer, RandomNormal) and expected is not None and expected.std:
             scales[expected.std] = description(initializer)
+    counted = weights if scales else off
     # Weights with one rule, or of one name in several layers.
-    alike = Counter(map(_kind, weights if scales else off))
+    alike = Counter(map(_kind, counted))
     fitting = {}
     for judged in off:
         depth = branches.get(judged.comparison.path, 0)
@@ -63,10 +64,6 @@ def causes_of(weights: Sequence[Judged], depths: Callable[[], Mapping[str, int]]
             found = [f"as its layer declares: {judged.comparison.declared}"]
         causes.append(" or ".join(found) or _other_family(judged))
     return causes
-
-
-def _failed(judged: Judged) -> set[str]:
-    return {outcome.verdict for outcome in judged.failed}
 
 
 def _initializer(judged: Judged) -> LayerInitializer | None:
@@ -98,7 +95,7 @@ def _other_family(judged: Judged) -> str:
 
     Their distribution has another shape, or other bounds at the same scale.
     """
-    failed = _failed(judged)
+    failed = judged.verdicts
     expected, found = judged.comparison.expected, judged.comparison.found
     has_other_bounds = "bounds" in failed and "scale" not in failed
     if expected is None or (_keeps_shape(judged) and not has_other_bounds):
@@ -113,16 +110,21 @@ def _scale_causes(
 ) -> Sequence[str]:
     """Return what explains the scale of a weight; of several things one that explains others."""
     path = judged.comparison.path
-    swapped = [other.comparison.path for other in off if _are_swapped(judged, other)]
+    swapped = []
+    for other in off:
+        if _are_swapped(judged, other):
+            swapped.append(other.comparison.path)
     if swapped:
         # In many blocks that are alike, the one of the same block.
-        nearest = max(swapped, key=lambda other: _shared_numbers(path, other))
+        nearest = max(swapped, key=lambda one: _shared_numbers(path, one))
         return [f"swapped with {nearest!r}"]
     own = fitting[id(judged)]
     if len(own) < 2:
         return own
     # Two may explain one weight, and only one of them others too.
-    counts = Counter(cause for causes in fitting.values() for cause in causes if cause in own)
+    counts: Counter[str] = Counter()
+    for causes in fitting.values():
+        counts.update(cause for cause in causes if cause in own)
     (first, most), (_, less) = counts.most_common(2)
     return [first] if most > less else own
 
@@ -171,7 +173,11 @@ def _fitting(judged: Judged, scales: Mapping[float, str], depth: int) -> list[st
 
 def _near(scale: Scale, causes: Iterator[tuple[str, float]], tolerance: float) -> list[str]:
     """Return the causes whose factor the scale has."""
-    return [cause for cause, factor in causes if abs(scale.log - math.log(factor)) < tolerance]
+    near = []
+    for cause, factor in causes:
+        if abs(scale.log - math.log(factor)) < tolerance:
+            near.append(cause)
+    return near
 
 
 def _depth(judged: Judged, scales: Mapping[float, str], depth: int) -> Iterator[tuple[str, float]]:

@@ -152,7 +152,10 @@ def _mark(line: Mapping[str, Any]) -> float:
 
 def _packed(line: Mapping[str, Any], profile: Profile) -> str:
     """Return the numbers of a profile bit for bit, with the mark of their line."""
-    known = sum(share for name, share in _KNOWN.items() if getattr(profile, name) is not None)
+    known = 0
+    for name, share in _KNOWN.items():
+        if getattr(profile, name) is not None:
+            known += share
     numbers = [_mark(line), KINDS.index(profile.kind), known]
     for name in (*_COUNTS, *_NUMBERS):
         value = getattr(profile, name)

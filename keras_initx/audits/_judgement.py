@@ -52,6 +52,11 @@ class Judged:
     together: Scale | None
     resolution: float | None
 
+    @property
+    def verdicts(self) -> set[str]:
+        """The verdicts of the tests that failed."""
+        return {outcome.verdict for outcome in self.failed}
+
 
 def equal_weights(
     comparisons: Sequence[Comparison],
@@ -68,8 +73,7 @@ def equal_weights(
         expected: Sets of those that should be.
         number: The number of all weights, of each of which the values could be by chance.
     """
-    set_now = {path: place for place, paths in enumerate(found) for path in paths}
-    set_before = {path: place for place, paths in enumerate(expected) for path in paths}
+    set_now, set_before = _sets_by_path(found), _sets_by_path(expected)
     first_now: dict[int, Comparison] = {}
     first_before: dict[int, Comparison] = {}
     for this in comparisons:
@@ -92,6 +96,14 @@ def equal_weights(
                 yield _of_equality(this, f"no longer equal to {other.path!r}", chance)
 
 
+def _sets_by_path(sets: Sequence[Sequence[str]]) -> dict[str, int]:
+    """Return the number of the set that each path is in."""
+    numbers: dict[str, int] = {}
+    for number, paths in enumerate(sets):
+        numbers |= dict.fromkeys(paths, number)
+    return numbers
+
+
 def _of_equality(this: Comparison, evidence: str, chance: float) -> Joint:
     outcome = Outcome("equal weights", evidence, p=min(1.0, chance), deviation=math.inf)
     return Joint((this.path,), outcome)
@@ -106,7 +118,9 @@ def weights_together(
         comparisons: The weights.
         equal: Sets of the paths of equal weights, which are one draw.
     """
-    again = {path for paths in equal for path in paths[1:]}
+    again: set[str] = set()
+    for paths in equal:
+        again.update(paths[1:])
     tested = []
     for this in comparisons:
         is_again = not again.isdisjoint((this.path, this.path_of_expected))
@@ -149,14 +163,13 @@ def judge(comparisons: Sequence[Comparison], joint: Sequence[Joint], alpha: floa
         joint: The tests of several of them.
         alpha: The probability of any failure by chance.
     """
-    outcomes = [outcome for this in comparisons for outcome in this.outcomes]
-    outcomes += [of_several.outcome for of_several in joint]
+    outcomes = [of_several.outcome for of_several in joint]
+    for this in comparisons:
+        outcomes += this.outcomes
     # What is proven cannot fail by chance: proofs of one kind count as one test.
     tested = [outcome for outcome in outcomes if not outcome.proof]
     number = len(tested) + len({outcome.proof for outcome in outcomes if outcome.proof})
-    corrected = holm([outcome.p for outcome in tested], number)
-    # By their identity, since a test of several weights is one of each.
-    improbable = {id(outcome) for outcome, p in zip(tested, corrected, strict=True) if p <= alpha}
+    improbable = _improbable(tested, number, alpha)
     # Of the normal distribution, a little high.
     quantile = math.sqrt(2 * math.log(max(number, 1) / alpha))
     of_path: dict[str, list[Joint]] = {}
@@ -178,3 +191,16 @@ def judge(comparisons: Sequence[Comparison], joint: Sequence[Joint], alpha: floa
             resolution = max(factor, 1 + smallest)
         judged.append(Judged(this, tuple(failed), together, resolution))
     return judged
+
+
+def _improbable(tested: Sequence[Outcome], number: int, alpha: float) -> set[int]:
+    """Return the ids of the outcomes that are too improbable for so many tests.
+
+    A test of several weights is one of each, so there may be others that are equal to it.
+    """
+    corrected = holm([outcome.p for outcome in tested], number)
+    found = set()
+    for outcome, p in zip(tested, corrected, strict=True):
+        if p <= alpha:
+            found.add(id(outcome))
+    return found

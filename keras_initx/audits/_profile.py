@@ -277,12 +277,14 @@ def of_values(values: Array, dtype: DType, share: float | None = None) -> Profil
     lowest = float(values.min())
     highest = float(values.max())
     if not math.isfinite(lowest + highest):
-        return Profile("unknown", NOT_FINITE if np.isnan(values).any() else INFINITE)
+        reason = NOT_FINITE if np.isnan(values).any() else INFINITE
+        return Profile("unknown", reason)
     if lowest == highest:
         return Profile("constant", value=lowest + 0.0, size=values.size, std=0.0)  # not -0
     zeros = 1 - np.count_nonzero(values) / values.size
     is_sparse = zeros > SHARE_OF_ZEROS
-    sample = sampled(values[values != 0] if is_sparse else values).astype("float64")
+    counted = values[values != 0] if is_sparse else values
+    sample = sampled(counted).astype("float64")
     ordered = np.sort(sample_of(sample))
     low, median, high = _quantiles(ordered, np.array([0.25, 0.5, 0.75]))
     # Where one number is a quarter of the values, quartiles do not tell how the others spread.
@@ -294,48 +296,60 @@ def of_values(values: Array, dtype: DType, share: float | None = None) -> Profil
             outliers -= values.size - int(np.count_nonzero(values))
         sample = sample[np.abs(sample - median) <= reach]
         ordered = ordered[np.abs(ordered - median) <= reach]
-    mean = float(sample.mean())
-    std = float(sample.std())
-    kurtosis = 3.0
-    if std:
-        squares = ((sample - mean) / std) ** 2
-        kurtosis = float(np.mean(squares * squares))
     bits = _bits(sample)
-    independent = float(sample.size)
-    if bits > BITS_OF_RANDOM:
-        independent *= (1 + int(np.count_nonzero(np.diff(ordered)))) / ordered.size
-    else:
-        independent /= _copies(ordered)
     frames, frames_axis = _frames(values, dtype)
-    # Of slices with zeros or outliers, the farthest say nothing of the others.
-    has_slices = not (is_sparse or outliers)
-    found: Profile = rounded(
-        Profile(
-            "random",
-            places=_places(values),
-            size=sample.size,
-            independent=independent,
-            mean=mean,
-            std=std,
-            kurtosis=kurtosis,
-            total=values.size,
-            zeros=zeros,
-            zeros_at=_digest_of_zeros(values) if is_sparse else None,
-            connections=_connections(values) if is_sparse else (-1, -1),
-            outliers=outliers,
-            lowest=lowest,
-            highest=highest,
-            bits=bits,
-            quantiles=tuple(_quantiles(ordered, LEVELS).tolist()),
-            parts=tuple(parts_of(values, (median, reach) if outliers else None)),
-            slices=tuple(slices_of(values)) if has_slices else (),
-            frames=frames,
-            frames_axis=frames_axis,
-            repeated=repeated(values, dtype),
-            crowded=crowded(values, dtype, share),
-        )
+    inliers = (median, reach) if outliers else None
+    found = Profile(
+        "random",
+        places=_places(values),
+        size=sample.size,
+        independent=_independent(sample.size, ordered, bits),
+        mean=float(sample.mean()),
+        std=float(sample.std()),
+        kurtosis=_kurtosis(sample),
+        total=values.size,
+        zeros=zeros,
+        outliers=outliers,
+        lowest=lowest,
+        highest=highest,
+        bits=bits,
+        quantiles=tuple(_quantiles(ordered, LEVELS).tolist()),
+        parts=tuple(parts_of(values, inliers)),
+        frames=frames,
+        frames_axis=frames_axis,
+        repeated=repeated(values, dtype),
+        crowded=crowded(values, dtype, share),
     )
-    return found
+    if is_sparse:
+        zeros_at, connections = _digest_of_zeros(values), _connections(values)
+        found = replace(found, zeros_at=zeros_at, connections=connections)
+    elif not outliers:
+        # Of slices with zeros or outliers, the farthest say nothing of the others.
+        found = replace(found, slices=tuple(slices_of(values)))
+    profile: Profile = rounded(found)
+    return profile
+
+
+def _kurtosis(sample: Array) -> float:
+    """Return the fourth moment, in standard deviations."""
+    std = sample.std()
+    if not std:
+        return 3.0
+    squares = ((sample - sample.mean()) / std) ** 2
+    return float(np.mean(squares * squares))
+
+
+def _independent(size: int, ordered: Array, bits: int) -> float:
+    """Return the number of independent values that would tell as much as a sample.
+
+    Args:
+        size: The size of the sample.
+        ordered: Some of its values, in increasing order.
+        bits: The number of bits of the mantissa that they use.
+    """
+    if bits > BITS_OF_RANDOM:
+        return size * ((1 + int(np.count_nonzero(np.diff(ordered)))) / ordered.size)
+    return size / _copies(ordered)
 
 
 def reach_of_values(low: float, high: float) -> float:
@@ -379,7 +393,8 @@ def _connections(values: Array) -> tuple[int, int]:
     found = []
     for matrix in (values.reshape(len(values), -1), values.reshape(-1, values.shape[-1]).T):
         counts = np.count_nonzero(matrix, axis=1)
-        found.append(int(counts[0]) if (counts == counts[0]).all() else -1)
+        is_one = (counts == counts[0]).all()
+        found.append(int(counts[0]) if is_one else -1)
     return found[0], found[1]
 
 

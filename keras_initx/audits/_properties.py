@@ -43,4 +43,8 @@ _TESTS: tuple[PropertyTest, ...] = (
 
 def outcomes_of_random_values(expected: Profile, found: Profile) -> tuple[Outcome, ...]:
     """Return the outcomes of the tests whether values are draws of the same law as others."""
-    return tuple(test.run(expected, found) for test in _TESTS if test.applies(expected, found))
+    outcomes = []
+    for test in _TESTS:
+        if test.applies(expected, found):
+            outcomes.append(test.run(expected, found))
+    return tuple(outcomes)

@@ -43,6 +43,9 @@ def _row(judged: Judged, cause: str) -> WeightAudit:
     this = judged.comparison
     std = this.found.std_of_all
     expected_std = None if this.expected is None else this.expected.std_of_all
+    ratio = None
+    if expected_std and std is not None:
+        ratio = std / expected_std
     row = WeightAudit(
         this.path,
         this.weight.shape,
@@ -50,7 +53,7 @@ def _row(judged: Judged, cause: str) -> WeightAudit:
         this.text,
         expected_std,
         std,
-        std / expected_std if expected_std and std is not None else None,
+        ratio,
         reason=this.reason,
         resolution=judged.resolution,
         is_unchanged=this.is_unchanged,

@@ -99,7 +99,8 @@ class ConstantParts(PropertyTest):
         stds = zip(parts.expected.stds, parts.found.stds, strict=True)
         for number, (std_before, std_now) in enumerate(stds):
             if bool(std_before) != bool(std_now):
-                return f"{parts.name(number)} {'varies' if std_now else 'is constant'} now"
+                verb = "varies" if std_now else "is constant"
+                return f"{parts.name(number)} {verb} now"
             before, now = parts.expected.means[number], parts.found.means[number]
             is_other = abs(now - before) > 1e-6 * abs(before) + 1e-6 * std
             if not std_before and is_other:

@@ -100,9 +100,10 @@ class ShareOfZeros(PropertyTest):
         # Rounding to 16 bits makes zeros, on one backend more than on another.
         is_rounded = min(expected.bits, found.bits) <= max(BITS)
         rounded = _ZEROS_IN_16_BITS if is_rounded else 0.0
+        deviation = math.inf if abs(found.zeros - expected.zeros) > rounded else 0.0
         before, now = expected.zeros * expected.total, found.zeros * found.total
         return self.outcome(
             f"{found.zeros:.3g} of the values are 0, and {expected.zeros:.3g} were",
             p=same_rate(before, expected.total, now, found.total),
-            deviation=math.inf if abs(found.zeros - expected.zeros) > rounded else 0.0,
+            deviation=deviation,
         )

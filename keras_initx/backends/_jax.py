@@ -355,7 +355,9 @@ def _called(
     *known: tuple[Sequence[keras.Variable], Sequence[Tensor]],
 ) -> Tensor:
     """Return the result of `function` where variables have other values."""
-    pairs = [pair for variables, values in known for pair in zip(variables, values, strict=True)]
+    pairs: list[tuple[keras.Variable, Tensor]] = []
+    for variables, values in known:
+        pairs += zip(variables, values, strict=True)
     with keras.StatelessScope(pairs, collect_losses=True):
         return function(*arguments)
 

@@ -189,7 +189,9 @@ class Implementation(Backend):
     @contextlib.contextmanager
     def preserve_foreign_state(self, layers: Sequence[keras.Layer]) -> Iterator[None]:
         # Buffers and the training mode of torch modules.
-        modules = dict.fromkeys(module for layer in layers for module in layer.modules())
+        modules: dict[torch.nn.Module, None] = {}
+        for layer in layers:
+            modules |= dict.fromkeys(layer.modules())
         in_training = []
         buffers = []
         for module in modules:

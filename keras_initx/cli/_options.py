@@ -171,7 +171,8 @@ def read_rules(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -
         return
     try:
         # In any encoding: a shell of Windows writes UTF-16.
-        found = parse_json(given.read_bytes() if isinstance(given, Path) else given)
+        text = given.read_bytes() if isinstance(given, Path) else given
+        found = parse_json(text)
     except (OSError, ValueError) as error:
         parser.error(f"{given} {error}")
     arguments.rules, arguments.rules_file = found, given

@@ -53,7 +53,9 @@ class Catalog(Mapping[str, CatalogEntry]):
 
     def __init__(self, entries: Iterable[CatalogEntry]) -> None:
         self._entries = {entry.ids[0]: entry for entry in entries}
-        self._by_alias = {name: entry for entry in self._entries.values() for name in entry.ids}
+        self._by_alias: dict[str, CatalogEntry] = {}
+        for entry in self._entries.values():
+            self._by_alias |= dict.fromkeys(entry.ids, entry)
 
     def __getitem__(self, name: str) -> CatalogEntry:
         return self._by_alias[name]

@@ -40,13 +40,14 @@ def compared_call(call: RecordedCall, other: RecordedCall | None, rounding: Roun
     outputs = _Differences(call.outputs, other.outputs, rounding)
     inputs = _Differences(call.inputs, other.inputs, rounding)
     dtypes = [tensor.dtype for tensor in call.outputs.values()]
+    dtype = dtypes[0] if dtypes else ""
     row = replace(
         row,
         how=outputs.obstacle,
         like=other.key.name,
         inputs=inputs.size,
         inputs_differ=inputs.are_real,
-        dtype=dtypes[0] if dtypes else "",
+        dtype=dtype,
         is_whole=not outputs.obstacle,
     )
     before = _before_activation(call, other, rounding)

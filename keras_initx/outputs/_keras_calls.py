@@ -114,7 +114,8 @@ def labeled(nested: Any, label: str = "") -> Iterator[tuple[str, Any]]:
         yield label, nested
         return
     for place, part in parts:
-        yield from labeled(part, f"{label}/{place}" if label else f"{place}")
+        inner = f"{label}/{place}" if label else f"{place}"
+        yield from labeled(part, inner)
 
 
 def arguments_of(

@@ -123,14 +123,16 @@ def _calls_in(content: Mapping[str, Any], values: np.ndarray[Any, Any]) -> list[
         )
     calls = []
     for call in content["calls"]:
-        before = call["before_activation"]
+        before = None
+        if call["before_activation"] is not None:
+            before = tensors[call["before_activation"]]
         read = RecordedCall(
             key=CallKey(str(call["name"]), int(call["number"])),
             kind=str(call["kind"]),
             settings=dict(call["settings"]),
             inputs={name: tensors[number] for name, number in call["inputs"].items()},
             outputs={place: tensors[number] for place, number in call["outputs"].items()},
-            before_activation=None if before is None else tensors[before],
+            before_activation=before,
             is_model=bool(call["is_model"]),
         )
         calls.append(read)

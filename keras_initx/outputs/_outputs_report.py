@@ -4,7 +4,7 @@ import math
 import statistics
 import textwrap
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from keras_initx._checks import truncated
@@ -83,7 +83,8 @@ class OutputRow:
         text = ", ".join(parts)
         if self.inputs is None and self.outputs is not None:
             text = text.replace("outputs by", "outputs differ by")
-        return f"{self.name}: {text or self.answer}{f' ({self.how})' if self.how else ''}"
+        how = f" ({self.how})" if self.how else ""
+        return f"{self.name}: {text or self.answer}{how}"
 
 
 class Stretch(NamedTuple):
@@ -222,9 +223,6 @@ class OutputsReport(Tabular[OutputRow], Judgement):
         lines = [*self._place(), *self._not_compared(), self.summary]
         width = line_width()
         return ["", *(textwrap.fill(line, width, break_on_hyphens=False) for line in lines)]
-
-    def _records(self) -> list[dict[str, Any]]:
-        return [asdict(row) for row in self.rows]
 
     def _content(self) -> dict[str, Any]:
         between = None

@@ -1,7 +1,7 @@
 """Which arrays of a source a weight may have: by names given, its own names, those of torch."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import EllipsisType
 from typing import Any, NamedTuple, TypeAlias
@@ -102,8 +102,7 @@ def candidates_of(
         _check_entry(pattern, value)
     weights_by_path = {weight.path: weight for weight in weights}
     shown = shown_paths(weights)
-    known = {path: None for weight in weights for path in weight.layer_paths[1:]}
-    known |= dict.fromkeys(shown.values())
+    known = known_paths(weights, shown)
 
     def matches_of(pattern: str, weight: ModelWeight) -> list[_Match]:
         return pattern_matches(pattern, weight, shown[weight.path])
@@ -183,6 +182,14 @@ class _Match(NamedTuple):
     weight: ModelWeight
     path: str
     texts: tuple[str, ...]
+
+
+def known_paths(weights: Iterable[ModelWeight], shown: Mapping[str, str]) -> list[str]:
+    """Return the paths that a pattern may be meant for: of layers, and of weights as shown."""
+    paths: dict[str, None] = {}
+    for weight in weights:
+        paths |= dict.fromkeys(weight.layer_paths[1:])
+    return [*paths, *shown.values()]
 
 
 def pattern_matches(pattern: str, weight: ModelWeight, shown: str) -> list[_Match]:

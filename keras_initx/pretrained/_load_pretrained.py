@@ -180,7 +180,9 @@ def load_pretrained(
             by_path = candidates_of(weights, None, chosen_layout, saved, own)
             candidates = {path: found.get(path) or own or [] for path, own in by_path.items()}
             steps = _in_layout(steps, contents, candidates, chosen_layout)
-        used = {name for step in steps for name in step.row.sources}
+        used: set[str] = set()
+        for step in steps:
+            used.update(step.row.sources)
         unused = {str(name): one.shape for name, one in contents.items() if name not in used}
         rows = [step.row for step in steps]
         notes = [*_notes_on_shared(steps, found), *unbuilt_note(model)]
@@ -288,7 +290,8 @@ def _steps(
             except _MismatchError as mismatch:
                 row = replace(row, status="error", how=str(mismatch))
         elif candidates is None:
-            row = replace(row, how="None in names" if weight.path in found else "not in names")
+            how = "None in names" if weight.path in found else "not in names"
+            row = replace(row, how=how)
         elif known is None or weight.kind == "counter":
             row = replace(row, how="not in the source")
         else:

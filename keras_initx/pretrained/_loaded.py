@@ -4,7 +4,7 @@ import re
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -98,9 +98,8 @@ class Loaded(Tabular[LoadedWeight], Judgement):
     def summary(self) -> str:
         """The result in one sentence."""
         end = self._end
-        return _summary(
-            end.rows, end.seed, "as made by their layers" if end.are_new else "as before"
-        )
+        left = "as made by their layers" if end.are_new else "as before"
+        return _summary(end.rows, end.seed, left)
 
     @property
     def _end(self) -> Known:
@@ -112,9 +111,6 @@ class Loaded(Tabular[LoadedWeight], Judgement):
 
     def _rows(self) -> Sequence[LoadedWeight]:
         return self.problems
-
-    def _records(self) -> Sequence[dict[str, Any]]:
-        return [asdict(row) for row in self.rows]
 
     def _columns(self) -> Sequence[Column[LoadedWeight]]:
         return columns()

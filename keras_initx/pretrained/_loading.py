@@ -147,7 +147,7 @@ def _of_model(
     """Watch what is loaded into a model, and say so in `loaded`."""
     check_model("model", model)
     started = begun(model, rules, seed)
-    weights = [weight for weight in held_by(model) if can_be_marked(weight)]
+    weights = list(filter(can_be_marked, held_by(model)))
     former = _former_values(model, weights)
     marks = Marks()
     with _undone_after_error(model, former, marks):
@@ -220,9 +220,11 @@ def _outermost(made: Sequence[weakref.ref[keras.Model]]) -> list[keras.Model]:
 
 
 def _outermost_of(models: Sequence[keras.Model]) -> list[keras.Model]:
-    inside = {id(part) for model in models for part in parts_of(model)}
+    inside: set[int] = set()
+    for model in models:
+        inside.update(map(id, parts_of(model)))
     found = [model for model in models if id(model) not in inside]
-    variables = [{id(variable) for variable in model.variables} for model in found]
+    variables = [set(map(id, model.variables)) for model in found]
     result = []
     for place, own in enumerate(variables):
         # A view of another, with some of its layers, such as the functional model in a

@@ -78,8 +78,8 @@ def count_of(value: Tensor) -> Count:
         counts = np.array([unwritten, nan, size], "uint64")
         unwritten, nan, size = map(int, backend.from_processes(counts, value).sum(axis=0))
     if keras.backend.standardize_dtype(value.dtype) not in DTYPES:
-        is_marked = unwritten == size
-        return Count(size if is_marked else 0, 0)
+        unwritten = size if unwritten == size else 0
+        nan = 0
     return Count(unwritten, nan)
 
 
@@ -236,7 +236,10 @@ class Marks:
 
     def all(self) -> list[Marked]:
         """Return the weights with a mark, but for those of layers that do not exist any more."""
-        return [marked for own in list(self._by_layer.values()) for marked in own.values()]
+        found: list[Marked] = []
+        for own in list(self._by_layer.values()):
+            found += own.values()
+        return found
 
     def of(self, weight: ModelWeight) -> Marked | None:
         """Return what is known of a weight, or `None` if it never got the mark."""

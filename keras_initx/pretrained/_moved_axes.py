@@ -4,6 +4,7 @@ torch has the channels of an image before its places, and Keras mostly after the
 differs: a sequence, or a vector that was never an image, is the same in both.
 """
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -135,7 +136,12 @@ class Layout:
     @property
     def is_plain(self) -> bool:
         """Whether torch has the same tensor."""
-        return not self.is_image and all(axis.order is None for axis in self.axes)
+        return not self.is_image and self.has_usual_orders
+
+    @property
+    def has_usual_orders(self) -> bool:
+        """Whether the order along each axis is that of torch."""
+        return all(axis.order is None for axis in self.axes)
 
     def moved(self, axes: Sequence[int], *, keeps_torch: bool = False) -> "Layout":
         """Return the layout of a tensor with its axes in another order.
@@ -181,7 +187,8 @@ class Layout:
                 long += _split(axis.order, lengths)
             elif axis.kind == "same" and axis.order is None:
                 is_all = self.long == axes
-                places = _numbered(shape[1:] if is_all else lengths)
+                numbered = shape[1:] if is_all else lengths
+                places = _numbered(numbered)
                 made.append(Made(axis.makers, axis.others, places, is_all))
                 if is_all and len(lengths) > 2:
                     # Which has channels if it is an image.
@@ -195,7 +202,9 @@ class Layout:
                 is_certain = False
         rest = iter(long)
         axes = [Axis(1) if length == 1 else next(rest) for length in shape]
-        return arranged(axes, is_certain=is_certain, made=made if len(long) > 2 else ())
+        if len(long) < 3:
+            made = []
+        return arranged(axes, is_certain=is_certain, made=made)
 
     def _reshaped(self, made: Made, shape: Sequence[Length]) -> Made:
         numbers = _numbered(shape[1:])
@@ -265,8 +274,10 @@ def image(shape: Sequence[Length], channels: int, **options: object) -> list[Axi
     for place, length in enumerate(shape):
         if place == channels % len(shape):
             axes.append(Axis(length, "channels", **options))  # type: ignore[arg-type]
+        elif place:
+            axes.append(Axis(length, "space", (place,)))
         else:
-            axes.append(Axis(length, "space" if place else "same", (place,) if place else ()))
+            axes.append(Axis(length))
     return axes
 
 
@@ -309,8 +320,8 @@ def joined(
             axis = _common([one for one in column if one.length != 1] or column[:1], length, needs)
         place_in_image = next((one.place for one in column if one.kind == "space"), ())
         axes.append(replace(axis, kind=kinds[place], place=place_in_image))
-    made = tuple(dict.fromkeys(one for layout in layouts for one in layout.made))
-    return arranged(axes, is_certain=is_certain, made=made), needs
+    made = itertools.chain.from_iterable(layout.made for layout in layouts)
+    return arranged(axes, is_certain=is_certain, made=dict.fromkeys(made)), needs
 
 
 def _kind_of(column: Sequence[Axis]) -> Move:

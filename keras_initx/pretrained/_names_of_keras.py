@@ -138,14 +138,14 @@ def saved_names(contents: Mapping[Any, Any], model: keras.Model) -> dict[str, st
 
     paths = []
     for name in map(str, contents):
-        path = layers_around(name, groups)
+        path = layers_around(name, groups) or ()
+        around = [one for one in path[:-1] if one not in chosen_names]
         # A layer that several have is saved in one of them, so numbers in the others are not known.
-        if path and not any(
-            _automatic(one, shared) for one in path[:-1] if one not in chosen_names
-        ):
+        if path and not any(_automatic(one, shared) for one in around):
             paths.append((name, path))
     found = dict(_renumbered("", paths, automatic))
-    for name in map(str, contents if groups else [*found.values()]):
+    named = contents if groups else list(found.values())
+    for name in map(str, named):
         # `names` may have the group of a layer in place of its name.
         found.setdefault(name.removesuffix(":0").replace("/vars/", "/"), name)
     return found
@@ -203,12 +203,15 @@ def _saved_key(weight: ModelWeight) -> str | None:
     except Exception:  # that of a user may want more than a dict
         return None
     keys = {id(value): key for key, value in store.items()}
-    # With an adapter, Keras saves the product of the factors with the kernel, and not them.
-    own = [one for one in own_weights(weight.layer) if not is_adapter(one.name)]
-    left = [one for one in own if id(one) not in keys]
-    unknown = [value for value in store.values() if not any(value is one for one in own)]
+    own = []
+    for one in own_weights(weight.layer):
+        # With an adapter, Keras saves the product of the factors with the kernel, and not them.
+        if not is_adapter(one.name):
+            own.append(id(one))
+    left = [one for one in own if one not in keys]
+    unknown = [one for one in keys if one not in own]
     if len(left) == len(unknown) == 1:
-        keys[id(left[0])] = keys[id(unknown[0])]
+        keys[left[0]] = keys[unknown[0]]
     return keys.get(id(weight.variable))
 
 

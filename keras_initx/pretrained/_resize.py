@@ -11,7 +11,7 @@ from keras_initx._typing import Shape
 from keras_initx.arrays._lazy import LazyArray
 from keras_initx.arrays._other_shapes import Channels, Grid, Kind, Rows, Units
 from keras_initx.models._paths import shown_paths
-from keras_initx.pretrained._array_names import pattern_matches
+from keras_initx.pretrained._array_names import known_paths, pattern_matches
 from keras_initx.pretrained._layouts import CELLS, UnknownOrderError
 from keras_initx.structure._kernels import (
     ALL_CONVOLUTIONS,
@@ -55,15 +55,14 @@ def kinds_by_path(resize: ResizeRules | None, weights: Sequence[ModelWeight]) ->
     kinds = {pattern: _kind(pattern, given) for pattern, given in resize.items()}
     by_path = {weight.path: weight for weight in weights}
     shown = shown_paths(weights)
-    names = {path: None for weight in weights for path in weight.layer_paths[1:]}
-    names |= dict.fromkeys(shown.values())
+    known = known_paths(weights, shown)
     matches = first_matches(
         "resize",
         kinds,
         by_path,
         lambda pattern, weight: pattern_matches(pattern, weight, shown[weight.path]),
         kind="a weight or a layer",
-        hint=lambda pattern: close_matches(pattern, names, cutoff=0.0),
+        hint=lambda pattern: close_matches(pattern, known, cutoff=0.0),
     )
     return {path: kinds[pattern] for path, (pattern, _) in matches.items()}
 

@@ -6,7 +6,7 @@ what is known of its axes; where nothing is known, that is the result.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from keras_initx.pretrained._moved_axes import (
     UNKNOWN,
     Axis,
     Layout,
+    Length,
     Order,
     arranged,
     image,
@@ -175,6 +176,19 @@ def _axes_of_units(layer: keras.Layer) -> dict[str, tuple[int, ...]]:
     return {}
 
 
+def _known_if(is_known: bool) -> Order:
+    """Return the usual order, or that none is known."""
+    return None if is_known else UNKNOWN
+
+
+def _made_beside(axes: Iterable[Axis], length: Length) -> Axis:
+    """Return an axis that is made beside others: of channels if these are those of an image."""
+    for axis in axes:
+        if axis.kind != "same":
+            return Axis(length, "channels")
+    return Axis(length)
+
+
 class _LayerCall(NamedTuple):
     """A call in the model.
 
@@ -191,6 +205,11 @@ class _LayerCall(NamedTuple):
     inputs: list[keras.KerasTensor]
     outputs: list[keras.KerasTensor]
     rule: Callable[["_LayerCall"], Sequence[Layout]]
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """The variables among the arguments."""
+        return [value for value in self.args if isinstance(value, keras.Variable)]
 
 
 class _Walk:
@@ -296,22 +315,8 @@ class _Walk:
                     return rule
             if normalizes(operation) or isinstance(operation, keras.layers.Normalization):
                 return self._normalization
-        elif name in _CONVOLVING:
-            return self._convolution
-        elif name in ("Transpose", "Swapaxes", "Moveaxis"):
-            return self._transposition
-        elif name in ("Matmul", "Dot"):
-            return self._product
-        elif name == "Einsum":
-            return self._einsum_of_tensors
-        elif name == "GetItem":
-            return self._item
-        elif name in ("ArraySplit", "Split", "Unstack"):
-            return self._parts
-        elif name == "Stack":
-            return self._stack
-        elif name == "Concatenate":
-            return self._concatenation
+        elif name in self._rules_of_operations():
+            return self._rules_of_operations()[name]
         elif _is_by_value(name):
             return self._by_value
         elif getattr(operation, "axis", ...) is not ... and hasattr(operation, "keepdims"):
@@ -337,6 +342,18 @@ class _Walk:
             (kinds.RepeatVector, self._repetition),
             (kinds.TorchModuleWrapper, self._module),
         ]
+
+    def _rules_of_operations(self) -> dict[str, Callable[[_LayerCall], Sequence[Layout]]]:
+        return {
+            **dict.fromkeys(_CONVOLVING, self._convolution),
+            **dict.fromkeys(("Transpose", "Swapaxes", "Moveaxis"), self._transposition),
+            **dict.fromkeys(("Matmul", "Dot"), self._product),
+            **dict.fromkeys(("ArraySplit", "Split", "Unstack"), self._parts),
+            "Concatenate": self._concatenation,
+            "Einsum": self._einsum_of_tensors,
+            "GetItem": self._item,
+            "Stack": self._stack,
+        }
 
     # What is known.
 
@@ -366,7 +383,14 @@ class _Walk:
         """Note that the weights of a layer read a tensor in this order, if they read any."""
         if isinstance(layer, keras.Layer):
             for weight in layer.weights:
-                self._read(weight, (0,), None if weight.name == "bias" else order)
+                is_bias = weight.name == "bias"
+                self._read(weight, (0,), None if is_bias else order)
+
+    def _read_kernel(self, layer: keras.Layer, axes: tuple[int, ...], order: Order) -> None:
+        """Note that the kernel of a layer reads a tensor in this order, and no other weight."""
+        for weight in own_weights(layer):
+            own = order if weight.name == "kernel" else None
+            self._read(weight, axes, own)
 
     def _read_nothing(self, call: _LayerCall) -> list[Layout]:
         for weight in own_weights(call.operation):
@@ -418,9 +442,8 @@ class _Walk:
                     place = len(weight.shape) - (1 if isinstance(operation, TRANSPOSED) else 2)
                     self._read(weight, (place,), order)
         else:
-            for value in call.args:
-                if isinstance(value, keras.Variable):
-                    self._read(value, (0,), None if order is None else UNKNOWN)
+            for weight in call.variables:
+                self._read(weight, (0,), _known_if(order is None))
         (output,) = call.outputs
         axes = image(output.shape, channels)
         axes[channels] = self._units(operation, axes[channels])
@@ -457,8 +480,7 @@ class _Walk:
     def _dense(self, call: _LayerCall) -> list[Layout]:
         layout = self._given(call)[0]
         order = UNKNOWN if layout.is_unknown else layout.axes[-1].order
-        for weight in own_weights(call.operation):
-            self._read(weight, (0,), order if weight.name == "kernel" else None)
+        self._read_kernel(call.operation, (0,), order)
         return [self._with_units(call, layout, [*range(len(layout.axes) - 1)])]
 
     def _with_units(self, call: _LayerCall, layout: Layout, kept: Sequence[int]) -> Layout:
@@ -469,9 +491,7 @@ class _Walk:
             if isinstance(axis.order, str):
                 axis = Axis(axis.length, "space", (place,))
             axes.append(axis)
-        is_image = any(axis.kind != "same" for axis in axes)
-        length = call.outputs[0].shape[-1]
-        units = Axis(length, "channels" if is_image else "same")
+        units = _made_beside(axes, call.outputs[0].shape[-1])
         return arranged([*axes, self._units(call.operation, units)], is_certain=False)
 
     def _einsum(self, call: _LayerCall) -> list[Layout]:
@@ -487,8 +507,7 @@ class _Walk:
         axes = [layout.axes[inputs.index(letter)] for letter in summed]
         order = UNKNOWN if layout.is_unknown else layout.merged(axes).order
         rows = tuple(map(kernel.index, summed))
-        for weight in own_weights(operation):
-            self._read(weight, rows, order if weight.name == "kernel" else None)
+        self._read_kernel(operation, rows, order)
         kept = [inputs.index(letter) for letter in outputs if letter in inputs]
         if len(units) == 1 and outputs[-1] == units[0]:
             return [self._with_units(call, layout, kept)]
@@ -537,7 +556,7 @@ class _Walk:
     def _attention(self, call: _LayerCall) -> list[Layout]:
         given = self._given(call)
         is_known = all(one.axes[-1].order is None and not one.is_unknown for one in given)
-        self._read_all(call.operation, None if is_known else UNKNOWN)
+        self._read_all(call.operation, _known_if(is_known))
         found = []
         for output in call.outputs:
             shape = output.shape
@@ -568,7 +587,7 @@ class _Walk:
     def _by_value(self, call: _LayerCall) -> list[Layout]:
         (output,) = call.outputs
         layout = self._joined(call, output.shape)
-        variables = [value for value in call.args if isinstance(value, keras.Variable)]
+        variables = call.variables
         if isinstance(call.operation, keras.Layer):
             variables += own_weights(call.operation)
         for weight in variables:
@@ -703,7 +722,7 @@ class _Walk:
     def _product(self, call: _LayerCall) -> list[Layout]:
         (output,) = call.outputs
         given = self._given(call)
-        variables = [value for value in call.args if isinstance(value, keras.Variable)]
+        variables = call.variables
         layout = given[0]
         if len(given) == 1 and len(variables) == 1 and call.inputs[0] is call.args[0]:
             order = UNKNOWN if layout.is_unknown else layout.axes[-1].order
@@ -730,19 +749,17 @@ class _Walk:
             if isinstance(value, keras.Variable):
                 shared = [found[letter] for letter in letters if letter in found]
                 is_known = all(axis.order is None for axis in shared)
-                self._read(value, (0,), None if is_known else UNKNOWN)
-        is_image = any(axis.kind != "same" for axis in found.values())
+                self._read(value, (0,), _known_if(is_known))
         axes = []
         for letter, length in zip(_spelled(result, len(output.shape)), output.shape, strict=True):
-            made = Axis(length, "channels" if is_image else "same")
-            axes.append(found.get(letter, made))
+            axes.append(found.get(letter) or _made_beside(found.values(), length))
         return [arranged(axes, is_certain=False)]
 
     def _module(self, call: _LayerCall) -> list[Layout]:
         """Return the layouts of what a module of torch makes, which has the axes of torch."""
         given = self._given(call)
-        is_known = all(axis.order is None for one in given for axis in one.axes)
-        self._read_all(call.operation, None if is_known else UNKNOWN)
+        is_known = all(one.has_usual_orders for one in given)
+        self._read_all(call.operation, _known_if(is_known))
         found = []
         for output in call.outputs:
             layout = plain(output.shape)
@@ -757,7 +774,7 @@ class _Walk:
         operation = call.operation
         parts = parts_of(operation) if isinstance(operation, keras.Layer) else []
         convolves = any(isinstance(part, ALL_CONVOLUTIONS) for part in parts)
-        variables = [value for value in call.args if isinstance(value, keras.Variable)]
+        variables = call.variables
         if all(one.is_plain for one in given) and not convolves:
             self._read_all(operation, None)
             for weight in variables:
@@ -770,6 +787,7 @@ class _Walk:
         # Channels that become places, and the reverse, are in another order for those that made
         # them too.
         shapes = {tuple(output.shape) for output in call.outputs}
+        moved = [one for one in given if not one.is_plain]
         for layout in given:
             if layout.is_image and layout.shape not in shapes:
                 for axis in layout.axes:
@@ -778,15 +796,16 @@ class _Walk:
         found = []
         for output in call.outputs:
             shape = output.shape
-            alike = [one for one in given if len(one.axes) == len(shape) and not one.is_plain]
+            alike = [one for one in moved if len(one.axes) == len(shape)]
             if alike:
                 layout = alike[0].lost(shape)
             elif convolves and len(shape) > 3:
                 layout = arranged(image(shape, -1), is_certain=False)
-            else:
+            elif shape:
                 axes = plain(shape).axes
-                last = Axis(shape[-1], order=UNKNOWN) if shape else None
-                layout = arranged([*axes[:-1], last] if last is not None else axes)
+                layout = arranged([*axes[:-1], Axis(shape[-1], order=UNKNOWN)])
+            else:
+                layout = plain(shape)
             found.append(layout)
         return found
 

@@ -1,6 +1,7 @@
 """What was loaded of the models that there are at the end of a block, and values for the rest."""
 
 import gc
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -136,7 +137,7 @@ def _states(models: Iterable[keras.Model], marks: Marks) -> dict[keras.Model, li
     found = {}
     seen = set()
     for model in models:
-        weights = [one for one in held_by(model) if can_be_marked(one)]
+        weights = list(filter(can_be_marked, held_by(model)))
         shown = shown_paths(weights)
         counts = {weight.path: count_of(weight.variable.value) for weight in weights}
         _count_reset_adapters(weights, counts)
@@ -265,8 +266,8 @@ def _why_not_known(state: _State) -> str:
 
 def _complete_optimizers(model: keras.Model) -> None:
     """Let what optimizers have copied from weights before these were written begin anew."""
-    optimizers = optimizers_of(model)
-    if not any(_has_mark(variable) for one in optimizers for variable in one.variables):
+    of_each = [optimizer.variables for optimizer in optimizers_of(model)]
+    if not any(map(_has_mark, itertools.chain.from_iterable(of_each))):
         return
     for variable, start in new_state(model, Former()):
         if _has_mark(variable):

@@ -34,7 +34,7 @@ _LAYERS = (
 # Roles by names that the graph corrects.
 _BY_GRAPH = ("logits", "positions", "sines", "tokens")
 # What gives the weights of experts.
-_WEIGHTS = ("Sigmoid", "Softmax", "TopK")
+_WEIGHTS = {"Sigmoid", "Softmax", "TopK"}
 # How other operations begin of which this holds too.
 _LINEAR = (
     "Add",
@@ -215,7 +215,8 @@ class ByGraph:
         found: dict[str, Role] = {}
         for _, group in itertools.groupby(self._found.branches, lambda branch: branch.total):
             branches = list(group)
-            parts = [part for branch in branches for part in self._kernels(branch.operations)]
+            operations = itertools.chain.from_iterable(one.operations for one in branches)
+            parts = self._kernels(operations)
             attended = attends
             attends = any(roles[part.weight.path].name == "attended" for part in parts)
             number += attends
@@ -366,9 +367,9 @@ class ByGraph:
     def _ends(self, branch: Branch) -> Sequence[keras.Operation]:
         """Return the layers of which a branch adds the outputs, not those that weigh experts."""
         experts = [layer for layer in branch.last if layer in self._downs]
-        others = [layer for layer in branch.last if layer not in self._downs]
-        weighs = [type(part).__name__ for part in branch.after if type(part).__name__ in _WEIGHTS]
-        weighs += [kind for layer in others if (kind := _activation(layer)) in _WEIGHTS]
+        kinds = [type(part).__name__ for part in branch.after]
+        kinds += [_activation(layer) for layer in branch.last if layer not in self._downs]
+        weighs = not _WEIGHTS.isdisjoint(kinds)
         return experts if experts and weighs else branch.last
 
     def _unknown_end(self, branch: Branch) -> str:
@@ -444,15 +445,15 @@ class ByGraph:
         branches = self._distinct_branches()
         blocks = []
         uneven = ""
-        for stack, attentions in ((0, 1), (1, 2)):
-            own = [one for one in branches if int(streams[one] == decoder) == stack]
+        for is_decoder, attentions, many in (
+            (False, 1, "as many"),
+            (True, 2, "half as many in a decoder beside an encoder"),
+        ):
+            own = [one for one in branches if (streams[one] == decoder) == is_decoder]
             attended = sum(map(self._attends, own))
             others = len(own) - attended
             blocks.append(others)
             if attended != attentions * others and not uneven:
-                many = (
-                    "as many" if attentions == 1 else "half as many in a decoder beside an encoder"
-                )
                 uneven = (
                     f"{attended} branches with attention and {others} without, which must be {many}"
                 )
@@ -484,11 +485,12 @@ class ByGraph:
 
     def _kernels(self, layers: Iterable[keras.Operation]) -> list[Part]:
         """Return the kernels of layers, without weights that only may be some by their shape."""
-        return [
-            part
-            for part in self._inside(layers)
-            if part.by_name in ("kernel", "embeddings") and is_kernel(part.weight.variable)
-        ]
+        kernels = []
+        for part in self._inside(layers):
+            has_name = part.by_name in ("kernel", "embeddings")
+            if has_name and is_kernel(part.weight.variable):
+                kernels.append(part)
+        return kernels
 
     def _path(self, layer: keras.Operation) -> str:
         """Return the path of a layer, and the name of another operation."""
@@ -502,7 +504,11 @@ class ByGraph:
     def _described(self) -> list[str]:
         """Return what was found, in words."""
         found = self._found
-        ends = [self._path(layer) for branch in found.branches for layer in self._ends(branch)]
+        ends: list[str] = []
+        modulations: list[keras.Operation] = []
+        for branch in found.branches:
+            ends += map(self._path, self._ends(branch))
+            modulations += branch.modulations
         lines = ["no residual branch"]
         if ends:
             branches = self._distinct_branches()
@@ -521,7 +527,7 @@ class ByGraph:
             "attention": [layer for layer in found.attention if layer not in found.crossing],
             "cross-attention": found.crossing,
             "gates": [gate.gate for gate in found.gates],
-            "modulations": [layer for branch in found.branches for layer in branch.modulations],
+            "modulations": modulations,
             "embeddings of tokens": found.tokens,
             "embeddings of positions": found.positions,
             "first kernels": [layer for layer in found.inputs if layer not in found.tokens],

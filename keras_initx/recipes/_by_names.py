@@ -155,8 +155,11 @@ class ByNames:
     def _block_of(self, path: str, roles: Mapping[str, Role]) -> str:
         """Return the path of the block of a kernel at the end of a network behind attention."""
         own = path.split("/")[:-2]
-        attended = [one.split("/")[:-2] for one in roles if roles[one].name == "attended"]
-        shared = max((_in_common(own, other) for other in attended), key=len, default=[])
+        shared: list[str] = []
+        for other, role in roles.items():
+            if role.name == "attended":
+                begin = _in_common(own, other.split("/")[:-2])
+                shared = max(shared, begin, key=len)
         return "/".join(shared or own[:1])
 
     def roles(self) -> dict[str, Role]:
@@ -238,7 +241,8 @@ def _by_name(weight: ModelWeight) -> str:
     if weight.name == "weight" and normalizes(layer):
         return "scale"
     is_known = is_of_keras(type(layer)) and not isinstance(layer, _FOREIGN)
-    return _OWN_NAMES.get(weight.name, "other" if is_known else "unknown")
+    otherwise = "other" if is_known else "unknown"
+    return _OWN_NAMES.get(weight.name, otherwise)
 
 
 def role_in(names: Iterable[tuple[str, str]], weight: ModelWeight) -> str | None:

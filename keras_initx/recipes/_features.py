@@ -72,6 +72,13 @@ _KINDS = {
     keras.layers.Concatenate: Feature.CONCATENATED,
     keras.layers.LayerNormalization: Feature.LAYER_NORMALIZATION,
 }
+# Activations that are features.
+_ACTIVATIONS = {
+    "hard_silu": Feature.HARD_SILU,
+    "relu6": Feature.HARD_SILU,
+    "selu": Feature.SELU,
+    "silu": Feature.SILU,
+}
 # The first blocks of EfficientNet in KerasHub and `keras.applications`, as `block1a_dwconv`. The
 # Lite one has the activation of MobileNet.
 _EFFICIENTNET = "*block?a_*"
@@ -96,7 +103,8 @@ def features_of(
         for feature in _of_layer(layer, path):
             has.setdefault(feature, []).append(path)
         # Of a functional model.
-        for operation in getattr(layer, "operations", ()) if isinstance(layer, keras.Model) else ():
+        operations = getattr(layer, "operations", ()) if isinstance(layer, keras.Model) else ()
+        for operation in operations:
             kind = type(operation).__name__
             if isinstance(operation, keras.Layer) or kind not in ("Add", "Concatenate"):
                 continue
@@ -111,9 +119,10 @@ def features_of(
     if matching_paths(_EFFICIENTNET, paths):
         has.pop(Feature.HARD_SILU, None)
     for feature, patterns in _NAMES.items():
-        matching = [path for pattern in patterns for path in matching_paths(pattern, paths)]
-        if matching:
-            has.setdefault(feature, []).extend(matching)
+        for pattern in patterns:
+            matching = matching_paths(pattern, paths)
+            if matching:
+                has.setdefault(feature, []).extend(matching)
     _note_graph(found, has, layers)
     return has
 
@@ -126,18 +135,16 @@ def _of_layer(layer: keras.Layer, path: str) -> list[Feature]:
         features.append(Feature.EMBEDDING)
     if normalizes(layer):
         features.append(Feature.NORMALIZATION)
-    features += [feature for kind, feature in _KINDS.items() if isinstance(layer, kind)]
+    for kind, feature in _KINDS.items():
+        if isinstance(layer, kind):
+            features.append(feature)
     activation = activation_name(layer)
     if isinstance(layer, keras.layers.ReLU) and layer.max_value == 6:
         activation = "relu6"
     if activation_facts(activation).suits == "he":
         features.append(Feature.HE)
-    if activation == "selu":
-        features.append(Feature.SELU)
-    if activation == "silu":
-        features.append(Feature.SILU)
-    if activation in ("hard_silu", "relu6"):
-        features.append(Feature.HARD_SILU)
+    if activation in _ACTIVATIONS:
+        features.append(_ACTIVATIONS[activation])
     return features
 
 
@@ -172,8 +179,11 @@ def is_depthwise_kernel(weight: ModelWeight) -> bool:
 def _note_graph(found: Architecture, has: Features, layers: Mapping[keras.Layer, str]) -> None:
     """Note what only the graph shows."""
     if found.is_placement_seen and found.normalizes_first is not None:
-        ends = [layer.name for branch in found.branches for layer in branch.last]
-        has[Feature.FIRST if found.normalizes_first else Feature.LAST] = ends
+        ends: list[str] = []
+        for branch in found.branches:
+            ends += [layer.name for layer in branch.last]
+        placement = Feature.FIRST if found.normalizes_first else Feature.LAST
+        has[placement] = ends
         # FNet has Fourier transforms in place of attention.
         mixes = found.attends or found.fourier
         if not found.normalizes_first and found.tokens and mixes:

@@ -132,7 +132,7 @@ def _with_given(
     roles = dict(reading.roles)
     doubts = dict(reading.doubts)
     counts = reading.counts
-    said = {role for roles_said in taken.values() for role in roles_said}
+    said = set[str]().union(*taken.values())
     ends: list[str] = []
     for path, roles_said in taken.items():
         for name in roles_said:

@@ -107,9 +107,10 @@ def _gpt2(source: str) -> RoleTable:
         in Hugging Face's transformers.
     """
     by_depth = _by_branches()
+    of_positions = 0.01 if source == "openai" else 0.02
     return {
         **dict.fromkeys(ENDS, by_depth),
-        "positions": RandomNormal(stddev=0.01 if source == "openai" else 0.02),
+        "positions": RandomNormal(stddev=of_positions),
         **dict.fromkeys(("embeddings", "kernel", "gate", "expert"), RandomNormal(stddev=0.02)),
         "bias": "zeros",
     }
@@ -345,7 +346,8 @@ def _gemma(source: str) -> RoleTable:
         Gemma team, "Gemma: open models based on Gemini research and technology", arXiv:2403.08295,
         2024, by its code. `GemmaPreTrainedModel` in Hugging Face's transformers.
     """
-    drawn = RandomNormal(stddev=0.01 if source == "gemma" else 0.02)
+    stddev = 0.01 if source == "gemma" else 0.02
+    drawn = RandomNormal(stddev=stddev)
 
     def of(part: Part, roles: Roles) -> RandomNormal | None:
         has_names = Feature.GEMMA in roles.has

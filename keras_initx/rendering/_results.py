@@ -85,9 +85,9 @@ class Result(abc.ABC):
     def _repr_html_(self) -> str:
         """Return the HTML for a notebook."""
 
-    @abc.abstractmethod
     def _records(self) -> Sequence[dict[str, Any]]:
         """Return the rows of the CSV as dicts of values by column, which are not rounded."""
+        return [dataclasses.asdict(row) for row in self.rows]
 
     @abc.abstractmethod
     def _content(self) -> dict[str, Any]:
@@ -285,9 +285,6 @@ class Tabular(Result, Generic[Row]):
     def _legend(self) -> list[str]:
         text = legend(filled(self._columns(), self._rows()))
         return [text] if text else []
-
-    def _records(self) -> Sequence[dict[str, Any]]:
-        return [dataclasses.asdict(row) for row in self.rows]
 
     def _content(self) -> dict[str, Any]:
         return {"rows": self._records()}

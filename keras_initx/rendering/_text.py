@@ -69,7 +69,9 @@ def shortened(names: Sequence[str], length: int) -> list[str]:
     if any(len(name) > length for name in names):
         names = _first_names(names)
     words = {name: words_of(name) for name in names}
-    counts = collections.Counter(word for parts in words.values() for word in set(parts))
+    counts: collections.Counter[str] = collections.Counter()
+    for parts in words.values():
+        counts.update(set(parts))
     optional = set()
     for word, count in counts.items():
         if word.strip("/_ ").isalpha() or (word[0].isalnum() and count == len(words) > 1):

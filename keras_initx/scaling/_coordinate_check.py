@@ -182,7 +182,8 @@ class CoordinateCheck(Tabular[tuple[str, ...]], Judgement):
             for name, line in zip(self.layers, sizes, strict=True):
                 axis.plot(self.widths, line, "o-", label=name, markersize=3, linewidth=1)
             axis.set_xscale("log", base=2)
-            axis.set_title(f"after step {step}" if step else "before training", fontsize=10)
+            title = f"after step {step}" if step else "before training"
+            axis.set_title(title, fontsize=10)
             axis.set_xlabel("width", fontsize=8)
         make_logarithmic(axes[0])
         axes[0].set_ylabel("root mean square")
@@ -357,10 +358,13 @@ def coordinate_check(
         )
     sizes = []
     for after_steps in found:
-        if same_number:
-            sizes.append([list(step.values()) for step in after_steps])
-        else:
-            sizes.append([[step[name] for name in names] for step in after_steps])
+        of_model = []
+        for step in after_steps:
+            if same_number:
+                of_model.append(list(step.values()))
+            else:
+                of_model.append([step[name] for name in names])
+        sizes.append(of_model)
     layers = [paths[name] for name in names]
     weights: list[WidthExponents] = []
     with contextlib.suppress(ValueError):  # other layers, or more blocks

@@ -310,16 +310,19 @@ def mup(model: keras.Model, base: keras.Model, *, depth: float = 1.0) -> MupTabl
             "`base` must have the same weight paths as `model`, so as many blocks. Received: "
             f"base={base.name!r} and model={model.name!r}, of which one has no {differ[0]!r}"
         )
-    counts = Counter(form for path in paths for form in _forms(path))
+    counts: Counter[str] = Counter()
+    for path in paths:
+        counts.update(_forms(path))
     with names_preserved():
         muon = keras.optimizers.Muon()
     rows = {}
     for weight in weights:
         is_repeated = any(counts[form] > 1 for form in _forms(weight.path))
+        own_depth = depth if is_repeated else 1.0
         row = _row(
             weight,
             counterparts[weight.path],
-            depth=depth if is_repeated else 1.0,
+            depth=own_depth,
             is_tied=_is_tied(weight, model, weights, counterparts),
         )
         rows[id(weight.variable)] = replace(row, muon=_muon_rate(row, muon))

@@ -27,7 +27,7 @@ from keras_initx.structure._gates import Gate, gates_of
 from keras_initx.structure._graph import ForwardGraph, Node, producers_of, with_ancestors
 from keras_initx.structure._hooks import activation_name
 from keras_initx.structure._kernels import multiplies_by_kernel, normalizes
-from keras_initx.structure._names import named_layers, parts_of
+from keras_initx.structure._names import named_layers, own_weights, parts_of
 from keras_initx.structure._symbolic import SymbolicCall, is_followed, recorded_calls
 from keras_initx.structure._weights import weights_within
 
@@ -131,8 +131,10 @@ def architecture_of(model: keras.Model) -> Architecture:
         inside.update(branch.operations)
         if any(attention.get(layer) for layer in branch.operations):
             crosses.add(branch)
-        is_around = not additions.isdisjoint(branch.operations)
-        (around if is_around else branches).append(branch)
+        if additions.isdisjoint(branch.operations):
+            branches.append(branch)
+        else:
+            around.append(branch)
     starts: dict[int, list[keras.Operation]] = {}
     stems: set[Node] = set()
     for branch, stream in streams.items():
@@ -215,10 +217,12 @@ def _multiplies(call: SymbolicCall) -> bool:
     """Return whether a call is the product with a kernel that is no layer's."""
     if type(call.operation).__name__ not in _PRODUCTS:
         return False
-    variables = [value for value in call.given if isinstance(value, keras.Variable)]
-    # A vector is none, such as the frequencies of rotary positions.
-    matrices = [variable for variable in variables if len(variable.shape) > 1]
-    return any(variable.name != "embeddings" for variable in matrices)
+    for value in call.given:
+        # A vector is no kernel, such as the frequencies of rotary positions.
+        is_matrix = isinstance(value, keras.Variable) and len(value.shape) > 1
+        if is_matrix and value.name != "embeddings":
+            return True
+    return False
 
 
 def _calls(call: SymbolicCall, hidden: Iterable[keras.Layer]) -> Iterator[SymbolicCall]:
@@ -366,10 +370,8 @@ def _tables(model: keras.Model, parts: Sequence[Array]) -> list[keras.Variable]:
     for layer in (model, *parts_of(model)):
         if not is_followed(layer):
             continue
-        inside = {id(one) for part in parts_of(layer) for one in part.weights}
-        for variable in layer.trainable_variables:
-            is_own = id(variable) not in inside
-            if is_own and any(_may_have(variable, part) for part in parts):
+        for variable in own_weights(layer):
+            if variable.trainable and any(_may_have(variable, part) for part in parts):
                 found[id(variable)] = variable
     return list(found.values())
 

@@ -424,7 +424,8 @@ def first_examples(arrays: Data, count: int | None) -> Data:
             if keras.backend.backend() == "tensorflow":
                 return keras.ops.convert_to_tensor(array)
             return array
-        return keras.ops.convert_to_tensor(array, keras.config.floatx() if is_float else None)
+        dtype = keras.config.floatx() if is_float else None
+        return keras.ops.convert_to_tensor(array, dtype)
 
     return keras.tree.map_structure(first, arrays)
 
@@ -468,4 +469,5 @@ def floats(values: Array, *, copy: bool = False) -> Array:
     """Return `values` as floats of at least 32 bits."""
     # NumPy does not treat bfloat16 as a float.
     is_wide = values.dtype.kind == "f" and values.dtype.itemsize >= 4
-    return values.astype(values.dtype if is_wide else "float32", copy=copy)
+    dtype = values.dtype if is_wide else np.dtype("float32")
+    return values.astype(dtype, copy=copy)

@@ -157,7 +157,10 @@ def branches_of(nodes: Sequence[Node]) -> list[Branch]:
         elif sums_within:
             branches = _branches_at(nodes, total, dict.fromkeys(total.inputs, ()))
         found[total] = branches
-    return [branch for total in sums for branch in found.get(total, [])]
+    in_order = []
+    for total in sums:
+        in_order += found.get(total, [])
+    return in_order
 
 
 def streams_of(branches: Sequence[Branch]) -> dict[Branch, int]:

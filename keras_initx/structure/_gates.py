@@ -104,7 +104,10 @@ def _factors(product: Node) -> list[Node]:
     """Return what is multiplied, also in products of products."""
     if type(product.producer).__name__ != "Multiply" or len(product.inputs) != 2:
         return product.inputs if type(product.producer).__name__ == "Glu" else [product]
-    return [factor for part in product.inputs for factor in _factors(part)]
+    factors = []
+    for part in product.inputs:
+        factors += _factors(part)
+    return factors
 
 
 def source_of(node: Node) -> Origin | None:

@@ -151,6 +151,7 @@ class ForwardGraph:
             origins = [node.origin for node in known if node.origin is not None]
             for node in known:
                 joined += node.joined
+        origin = next(iter(origins), None)
         if type(producer).__name__ == "Concatenate":  # the layer, and the operation
             joined += [node.tensor for node in known if node.origin is None]
         for tensor in outputs:
@@ -163,7 +164,7 @@ class ForwardGraph:
                 if not with_ancestors(output).intersection(known):
                     output.inputs = output.inputs + known
             elif is_origin or known:
-                output = self._add(tensor, origins[0] if origins else None)
+                output = self._add(tensor, origin)
                 output.joined = joined
                 output.producer = producer
                 output.inputs = known

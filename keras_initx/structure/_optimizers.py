@@ -57,9 +57,11 @@ def unbuilt_copy(
     copied: keras.optimizers.Optimizer
     # Some have their rates in optimizers inside.
     if type(inner).learning_rate is keras.optimizers.Optimizer.learning_rate:
-        present = rate_of(inner) or 0.0
+        constant = rate
+        if constant is None:
+            constant = rate_of(inner) or 0.0
         # A config holds no schedule of a class that is registered nowhere.
-        with constant_rate(inner, present if rate is None else rate) as kept:
+        with constant_rate(inner, constant) as kept:
             copied = type(optimizer).from_config(optimizer.get_config())
         if rate is None and not isinstance(kept, keras.Variable):
             unscaled(copied).learning_rate = kept

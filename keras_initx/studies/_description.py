@@ -349,7 +349,7 @@ def _is_installed(module: str) -> bool:
     if spec is None:
         return False
     places = [spec.origin or "", *(spec.submodule_search_locations or ())]
-    folders = {part for place in places for part in Path(place).parts}
+    folders = set[str]().union(*(Path(place).parts for place in places))
     return not folders.isdisjoint(("site-packages", "dist-packages"))
 
 

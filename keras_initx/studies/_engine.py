@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import importlib
 import inspect
+import itertools
 import os
 import pickle
 from collections.abc import Iterator, Mapping
@@ -80,7 +81,7 @@ class Engine:
         job = self.job
         if epochs is not None:
             job = job._replace(settings=dataclasses.replace(job.settings, epochs=epochs))
-        keys = [(name, number) for number in repeats for name in arms]
+        keys = [(name, number) for number, name in itertools.product(repeats, arms)]
         found: dict[Key, Record] = {}
         calls = {}
         for name, number in keys:
@@ -166,7 +167,9 @@ def _check_picklable(calls: Mapping[Key, _TrialCall]) -> None:
     """Raise `TypeError` if `build` or an arm cannot be sent, for which Dask waits for ever."""
     # What joblib itself takes.
     reduction = importlib.import_module("joblib.externals.loky.backend.reduction")
-    sent = {id(part): part for call in calls.values() for part in (call.job.make, call.arm)}
+    sent: dict[int, Any] = {}
+    for call in calls.values():
+        sent |= {id(call.job.make): call.job.make, id(call.arm): call.arm}
     try:
         for part in sent.values():
             reduction.dumps(part)

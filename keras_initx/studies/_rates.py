@@ -264,7 +264,10 @@ class RateStudy(StudyResult):
         optima = []
         for values in sign(self.mode) * self.final_values(build, width):
             place = _best(values)
-            optima.append(math.nan if place is None else _vertex(powers, values, place))
+            if place is None:
+                optima.append(math.nan)
+            else:
+                optima.append(_vertex(powers, values, place))
         return optima
 
     def statistics(self) -> list[Record]:

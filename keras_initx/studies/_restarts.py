@@ -211,7 +211,9 @@ def _checked(
 
 def _drawn(build: Build, seed_of_draw: int | None, seed: int) -> keras.Model:
     """Return the model of a draw, or for `None` that of another draw in each repeat."""
-    keras.utils.set_random_seed(seed if seed_of_draw is None else seed_of_draw)
+    if seed_of_draw is not None:
+        seed = seed_of_draw
+    keras.utils.set_random_seed(seed)
     return build()
 
 

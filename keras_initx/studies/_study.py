@@ -176,7 +176,8 @@ class Study(StudyResult):
         advantages = sign(self.mode) * (self.curves(name, self.monitor) - self.threshold)
         epochs = []
         for is_reached in advantages >= 0:
-            epochs.append(float(is_reached.argmax()) if is_reached.any() else math.inf)
+            epoch = float(is_reached.argmax()) if is_reached.any() else math.inf
+            epochs.append(epoch)
         return epochs
 
     def _default_threshold(self) -> float | None:
