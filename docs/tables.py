@@ -29,7 +29,8 @@ from keras_initx.diagnostics.verdicts import RULES
 from keras_initx.initializers import Initializer
 from keras_initx.initializers._laws import Law
 from keras_initx.models import InitializationPlan, LsuvReport
-from keras_initx.models._plan import Instructions, Said
+from keras_initx.models._given import Instructions
+from keras_initx.models._planned_weight import PlannedWeight
 from keras_initx.outputs import OutputsReport, RecordedOutputs
 from keras_initx.outputs._recorded import RecordedCall
 from keras_initx.outputs._rounding import Difference, Rounding
@@ -208,8 +209,8 @@ NOUNS = (
     Ends,
     Verdict,
     Remedy,
-    Said,
     Instructions,
+    PlannedWeight,
     InitializationPlan,
     LoadReport,
     RecordedTensor,

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import keras
@@ -17,14 +16,15 @@ from keras_initx.audits._expectations import (
     OrDeclared,
     of_initializer,
 )
-from keras_initx.audits._planned import Planned, PlannedValues
+from keras_initx.audits._planned import PlannedValues
 from keras_initx.audits._subjects import Audited, Subject, of_weight, opened, subjects_of
 from keras_initx.initializers._as_ours import as_ours
 from keras_initx.initializers._sparse import Masked
-from keras_initx.models._bound import with_seed_and_axes
+from keras_initx.models._bound import Binding
 from keras_initx.models._given import RulesOrPlan
 from keras_initx.models._initialize import begun
-from keras_initx.models._plan import Drawing, InitializationPlan, Said, WeightPlan
+from keras_initx.models._plan import InitializationPlan
+from keras_initx.models._planned_weight import PlannedWeight
 from keras_initx.structure._hooks import LayerInitializer
 from keras_initx.structure._layer_initializers import layer_initializers
 from keras_initx.structure._weights import ModelWeight, find_weights
@@ -61,7 +61,7 @@ def expected_by(
                 "`rules` must be a plan if `weights` are arrays, which have no layers; with "
                 f"`like=` they are compared with a contract or other weights. Received: {rules=!r}"
             )
-        yield _by_plan(subjects_of(found), rules, _Lines("plan", alpha))
+        yield _by_plan(subjects_of(found), rules, alpha)
 
 
 def _of_model(
@@ -75,46 +75,84 @@ def _of_model(
         if roles is not None:
             raise ValueError(f"`roles` must be `None` with a plan. Received: {roles=!r}")
         weights = find_weights(model)
-        subjects = [of_weight(weight) for weight in weights]
-        return _by_plan(subjects, rules, _Lines("plan", alpha, _Layers(weights)))
+        return _by_plan([of_weight(weight) for weight in weights], rules, alpha, _Layers(weights))
     started = begun(model, rules, seed or 0, roles, refuses_quantized=False)
-    layers = _Layers([step.weight for step in started.steps])
-    lines = _Lines("" if seed is None else "seed", alpha, layers)
+    source = "" if seed is None else "seed"
+    layers = _Layers(started.weights)
     result: Expected = []
-    for step in started.steps:
-        subject = of_weight(step.weight)
-        result.append((subject, lines.expectation(subject, step.row, step.said)))
+    for weight, planned in started.pairs():
+        subject = of_weight(weight)
+        result.append((subject, _expectation(subject, planned, source, alpha, layers)))
     return result
 
 
-def _by_plan(subjects: Sequence[Subject], plan: InitializationPlan, lines: "_Lines") -> Expected:
+def _by_plan(
+    subjects: Sequence[Subject],
+    plan: InitializationPlan,
+    alpha: float,
+    layers: "_Layers | None" = None,
+) -> Expected:
     """Return weights with what the lines of a plan say.
 
     Raises:
         ValueError: If one has another shape than in the plan, or is missing.
     """
-    rows = {row.path: row for row in plan.rows}
+    by_path = {planned.row.path: planned for planned in plan.weights}
     result: Expected = []
     problems = []
     for subject in subjects:
         # Other packages join names by dots.
-        row = rows.pop(subject.path, None) or rows.pop(subject.path.replace(".", "/"), None)
-        if row is None:
+        dotless = subject.path.replace(".", "/")
+        planned = by_path.pop(subject.path, None) or by_path.pop(dotless, None)
+        if planned is None:
             result.append((subject, Nothing("not in the plan")))
-        elif row.shape != subject.shape:
+        elif planned.row.shape != subject.shape:
             problems.append(
-                f"{subject.path!r} has the shape {subject.shape}, and {row.shape} in the plan"
+                f"{subject.path!r} has the shape {subject.shape}, and {planned.row.shape} in the "
+                "plan"
             )
         else:
-            said = plan._said.get(row.path)
-            result.append((subject, lines.expectation(subject, row, said)))
-    problems += [f"there is no {path!r}" for path in rows]
+            result.append((subject, _expectation(subject, planned, "plan", alpha, layers)))
+    problems += [f"there is no {path!r}" for path in by_path]
     if problems:
         raise ValueError(
             "`rules` must be a plan of these weights. "
             f"Received: rules={plan!r}; {truncated(problems, '; ')}"
         )
     return result
+
+
+def _expectation(
+    subject: Subject,
+    planned: PlannedWeight,
+    source: str,
+    alpha: float,
+    layers: "_Layers | None",
+) -> Expectation:
+    """Return what a weight should be.
+
+    Args:
+        subject: The weight.
+        planned: What it should get.
+        source: Who says which values it must have, empty if nobody does.
+        alpha: See `audit`.
+        layers: The layers of the model, `None` of arrays.
+    """
+    if planned.initializer is None:
+        return Nothing(planned.row.reason)
+    if subject.dtype not in DTYPES:
+        return Nothing(subject.dtype)
+    stated = of_initializer(planned.initializer, subject)
+    by_law: Expectation = stated
+    if layers is not None:
+        declared = functools.partial(layers.declared, subject)
+        by_law = OrDeclared(stated, declared, not planned.by_layer)
+    is_cut = isinstance(planned.initializer, Masked)  # so that no law is known
+    if source == "plan" or (source and planned.row.seed is not None):
+        return PlannedValues(stated, planned, source, None if is_cut else by_law, alpha)
+    if is_cut and not source:
+        return Nothing("zeros of a constraint")
+    return by_law
 
 
 class _Layers:
@@ -132,40 +170,7 @@ class _Layers:
         declared, _ = self._initializers[subject.path]
         found = [declared]
         if isinstance(declared, keras.initializers.Initializer):
-            found.append(with_seed_and_axes(declared, 0, self._weights[subject.path]))
+            found.append(Binding(self._weights[subject.path]).bound(declared, 0))
         for initializer in found:
             if initializer is not None and as_ours(initializer).law(subject.shape) is not None:
                 yield of_initializer(initializer, subject)
-
-
-@dataclass(frozen=True)
-class _Lines:
-    """What the lines of a plan say.
-
-    Attributes:
-        source: Who says which values weights must have, empty if nobody does.
-        alpha: See `audit`.
-        layers: The layers of the model, `None` of arrays.
-    """
-
-    source: str
-    alpha: float
-    layers: _Layers | None = None
-
-    def expectation(self, subject: Subject, row: WeightPlan, drawn: Said | None) -> Expectation:
-        """Return what a line says of a weight, and of where its values come from."""
-        if drawn is None or drawn.initializer is None:
-            return Nothing(row.reason)
-        if subject.dtype not in DTYPES:
-            return Nothing(subject.dtype)
-        stated = of_initializer(drawn.initializer, subject)
-        by_law: Expectation = stated
-        if self.layers is not None:
-            declared = functools.partial(self.layers.declared, subject)
-            by_law = OrDeclared(stated, declared, not drawn.by_layer)
-        is_cut = isinstance(drawn.initializer, Masked)  # so that no law is known
-        if not self.source or (self.source == "seed" and row.seed is None):
-            return Nothing("zeros of a constraint") if is_cut and not self.source else by_law
-        draw = Drawing(row, drawn.initializer).at
-        planned = Planned(self.source, row.dtype, drawn.digest, draw)
-        return PlannedValues(stated, planned, None if is_cut else by_law, self.alpha)

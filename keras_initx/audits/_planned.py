@@ -1,7 +1,6 @@
 """The very values of a plan or a seed, and what is wrong with others."""
 
 import itertools
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,27 +12,10 @@ from keras_initx.audits._outcome import impossible, proven
 from keras_initx.audits._profile import Profile
 from keras_initx.audits._repeated import sampled
 from keras_initx.audits._subjects import Subject
-from keras_initx.backends._backend import Region
 from keras_initx.backends._moments import Moments
 from keras_initx.initializers._sharding import is_exact
 from keras_initx.models._digest import array_digest
-
-
-@dataclass(frozen=True)
-class Planned:
-    """The values that a weight must have.
-
-    Attributes:
-        source: Who says so: `"plan"` or `"seed"`.
-        dtype: The name of their dtype.
-        digest: Their digest, or `None` if it is not known.
-        draw: Function that returns those in a region, or all for `None`.
-    """
-
-    source: str
-    dtype: DType
-    digest: str | None
-    draw: Callable[[Region | None], Array]
+from keras_initx.models._planned_weight import PlannedWeight
 
 
 @dataclass(frozen=True)
@@ -43,12 +25,14 @@ class PlannedValues(Expectation):
     Attributes:
         stated: What gives the values.
         planned: The values.
+        source: Who says so: `"plan"` or `"seed"`.
         by_law: What is wrong with others, `None` if they are cut, so that no law is known.
         alpha: See `audit`. No test fails whose probability is larger.
     """
 
     stated: OfInitializer
-    planned: Planned
+    planned: PlannedWeight
+    source: str
     by_law: Expectation | None
     alpha: float
 
@@ -79,6 +63,7 @@ class PlannedValues(Expectation):
         They are compared in the parts in which they lie on devices: no process needs those of
         others. Their digest is enough, where it is known.
         """
+        planned = replace(self.planned)  # what it keeps goes with it
         moments = Moments()
         differing = total = 0
         digest = cause = ""
@@ -87,12 +72,12 @@ class PlannedValues(Expectation):
         for region, values in weight.values.parts():
             moments.add(sampled(values))
             total += values.size
-            if region is None and self.planned.digest is not None:
+            if region is None and planned.digest is not None:
                 digest = _digest(values, weight.dtype)
-                if digest == self.planned.digest:
+                if digest == planned.digest:
                     proof = "digest"
                     continue
-            drawn = self.planned.draw(region)
+            drawn = planned.values(region)
             differing_here = self._differing(drawn, values)
             differing += differing_here
             if region is None and differing_here:
@@ -117,10 +102,10 @@ class PlannedValues(Expectation):
     def _evidence(self, weight: Subject, differing: int, total: int, digest: str) -> str:
         """Return how the values differ, empty if they do not."""
         planned = self.planned
-        if weight.dtype != planned.dtype:
-            return f"{weight.dtype}, and {planned.dtype} in the plan"
+        if weight.dtype != planned.row.dtype:
+            return f"{weight.dtype}, and {planned.row.dtype} in the plan"
         if differing:
-            return f"{differing} of {total} values are not those of the {planned.source}"
+            return f"{differing} of {total} values are not those of the {self.source}"
         if digest and digest != planned.digest:
             return f"the digest is {digest}, and {planned.digest} in the plan"
         return ""

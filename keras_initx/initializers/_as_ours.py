@@ -72,10 +72,12 @@ class Adapted:
 
         Those of Keras' initializers are arguments of their `counterpart`.
         """
-        arguments = dict(self.initializer.get_config())
-        if not arguments.keys() >= parameters_of(type(self.initializer)).keys():
-            return None
-        return arguments
+        return None if self.lacking() else dict(self.initializer.get_config())
+
+    def lacking(self) -> list[str]:
+        """Return the names of the arguments that its config lacks."""
+        config = self.initializer.get_config()
+        return [name for name in parameters_of(type(self.initializer)) if name not in config]
 
     def check_shape(self, shape: Shape) -> None:
         """Raise `ValueError`, before anything is drawn, if it cannot fill `shape`."""
@@ -257,6 +259,11 @@ class _FixedOfKeras(Adapted):
 
 class _Identity(_FixedOfKeras):
     """The identity of Keras."""
+
+    def arguments(self) -> dict[str, Any] | None:
+        if type(self.initializer) is keras.initializers.Identity:
+            return {"gain": self.initializer.gain}  # which Keras leaves out of its config
+        return super().arguments()
 
     def check_shape(self, shape: Shape) -> None:
         if len(shape) != 2:

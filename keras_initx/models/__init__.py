@@ -7,5 +7,5 @@ from keras_initx.models._lsuv import lsuv as lsuv
 from keras_initx.models._lsuv_report import LsuvReport as LsuvReport
 from keras_initx.models._lsuv_report import ScaledLayer as ScaledLayer
 from keras_initx.models._plan import InitializationPlan as InitializationPlan
-from keras_initx.models._plan import WeightPlan as WeightPlan
+from keras_initx.models._planned_weight import WeightPlan as WeightPlan
 from keras_initx.structure._weights import ModelWeight as ModelWeight

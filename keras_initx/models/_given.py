@@ -6,6 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import keras
@@ -17,7 +18,7 @@ from keras_initx.backends._current import backend
 from keras_initx.initializers._as_ours import check_initializer, ids_like
 from keras_initx.initializers._seeds import has_seed
 from keras_initx.models._paths import shown_paths
-from keras_initx.models._plan import InitializationPlan, Instructions, Said, read_plan
+from keras_initx.models._plan import InitializationPlan, read_plan
 from keras_initx.recipes._named import is_recipe, recipe_of, recipes_like
 from keras_initx.recipes._weight_rules import NOT_KNOWN, Left, WeightRules
 from keras_initx.structure._patterns import first_matches, matches_path
@@ -33,6 +34,20 @@ Rule: TypeAlias = RuleDict | WeightRules | Callable[[Any], Any] | str
 Rules: TypeAlias = Rule | Sequence[Rule]
 # What `initialize` and `audit` take: also a plan, by itself or as the path of a file.
 RulesOrPlan: TypeAlias = Rules | InitializationPlan | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Instructions:
+    """What rules say of the weights of a model.
+
+    Attributes:
+        by_path: The initializer of a weight, or that it is left and why. Where nothing is said, its
+            layer decides.
+        notes: What a reader of it may not expect, as lines of text.
+    """
+
+    by_path: Mapping[str, keras.initializers.Initializer | Left]
+    notes: tuple[str, ...] = ()
 
 
 def resolved(name: str, given: Any, seed: int | None) -> Any:
@@ -62,7 +77,7 @@ def resolved(name: str, given: Any, seed: int | None) -> Any:
     return given
 
 
-def as_rules(
+def understood(
     name: str,
     given: Any,
     model: keras.Model,
@@ -70,8 +85,8 @@ def as_rules(
     *,
     seed: int | None = None,
     roles: RolesGiven | None = None,
-) -> Instructions:
-    """Return what the user says of the weights of a model.
+) -> Instructions | InitializationPlan:
+    """Return what the user says of the weights of a model: rules by path, or a plan.
 
     Args:
         name: Name of the argument in error messages.
@@ -96,7 +111,7 @@ def as_rules(
             f"Received: {roles=!r} with {given!r}"
         )
     if isinstance(given, InitializationPlan):
-        return given.instructions(weights)
+        return given
     if hasattr(given, "instructions"):
         members = [given.instructions(weights)]
     found = [_of_member(name, member, model, weights, roles) for member in members]
@@ -201,21 +216,21 @@ def _first_of(members: Sequence[WeightRules], weights: Sequence[ModelWeight]) ->
 
 
 def _joined(members: Sequence[WeightRules], weights: Sequence[ModelWeight]) -> Instructions:
-    """Return what rules say of each weight, as the user sees it."""
+    """Return what all members together say of each weight."""
     rules = _first_of(members, weights)
     known: dict[Any, keras.initializers.Initializer] = {}
-    by_path = {}
+    by_path: dict[str, keras.initializers.Initializer | Left] = {}
     left = []
     for path, value in rules.by_path.items():
         if isinstance(value, Left):
-            by_path[path] = Said(None, value.reason)
+            by_path[path] = value
             if value.reason == NOT_KNOWN:
                 left.append(path)
             continue
         key = value if isinstance(value, str) else id(value)
         if key not in known:
             known[key] = _checked(path, value)
-        by_path[path] = Said(known[key], "by rule")
+        by_path[path] = known[key]
     notes = rules.notes
     if left:
         notes += (f"Left, since it is not known what it is for: {quoted(left)}.",)

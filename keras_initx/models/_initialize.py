@@ -2,14 +2,14 @@
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
-from keras_initx._checks import DTYPES, check_flag, quoted
+from keras_initx._checks import DTYPES, check_flag, first_of, quoted
 from keras_initx._keras import layers_of
 from keras_initx._typing import RolesGiven, Shape, Tensor
 from keras_initx.backends._backend import Computation
@@ -25,20 +25,14 @@ from keras_initx.initializers._seeds import derived_seed, has_seed, initializers
 from keras_initx.initializers._sharding import is_exact, seeded_call
 from keras_initx.initializers._sparse import Masked, kept_sparse
 from keras_initx.models._assign import made_like, refresh_normalizations, undone_after_error
-from keras_initx.models._bound import with_seed_and_axes
+from keras_initx.models._bound import Binding, Kept
 from keras_initx.models._digest import array_digest
-from keras_initx.models._given import RulesOrPlan, as_rules
+from keras_initx.models._given import Instructions, RulesOrPlan, understood
 from keras_initx.models._paths import shown_paths
-from keras_initx.models._plan import (
-    InitializationPlan,
-    Instructions,
-    Said,
-    WeightPlan,
-    checked_tensor,
-    unsuitable,
-    with_initializer,
-)
+from keras_initx.models._plan import InitializationPlan
+from keras_initx.models._planned_weight import PlannedWeight, WeightPlan, row_with, unsuitable
 from keras_initx.models._reset import initial_state
+from keras_initx.recipes._weight_rules import Left
 from keras_initx.rendering._terminal import Verbose, progress, shows_progress
 from keras_initx.rendering._text import in_common, without_numbers
 from keras_initx.structure._finite import must_be_finite, not_finite
@@ -77,14 +71,14 @@ def initialize(
     recipe does not know what the weight is for, it is left unchanged, and the plan says so. Keras'
     own random initializers are replaced by their counterparts in this package, which draw from the
     same distribution, unless their arguments are some that only Keras takes, such as a standard
-    deviation of 0. A user's initializer is called itself, with its own seed,
-    unless its config has all of its arguments. Fan-in and fan-out are computed for the actual
-    layer, including depthwise, transposed and grouped convolutions, `EinsumDense` and attention
-    layers. Those of an embedding are its rows and columns, as for its layer. Strides of transposed
-    convolutions count, except for an initializer with axes, a `scale` or a `factor` of its own,
-    which may stand for them. A kernel with `KeepSparse` gets the values of its `Sparse`, for every
-    `seed`; under a rule its zeros stay zero. The factors of LoRA start as by `enable_lora(rank)`:
-    Keras does not keep other initializers, so give a rule for them.
+    deviation of 0. A user's initializer is called itself, with its own seed, where its config lacks
+    an argument or its class refuses it, and the plan says so. Fan-in and fan-out are computed for
+    the actual layer, including depthwise, transposed and grouped convolutions, `EinsumDense` and
+    attention layers. Those of an embedding are its rows and columns, as for its layer. Strides of
+    transposed convolutions count, except for an initializer with axes, a `scale` or a `factor` of
+    its own, which may stand for them. A kernel with `KeepSparse` gets the values of its `Sparse`,
+    for every `seed`; under a rule its zeros stay zero. The factors of LoRA start as by
+    `enable_lora(rank)`: Keras does not keep other initializers, so give a rule for them.
 
     The seed of each weight is derived from `seed` and the path of the weight, see `weight_seed`.
     The weights therefore do not depend on the backend, on other objects in the process, or on other
@@ -159,55 +153,31 @@ def initialize(
     check_flag("atomic", atomic)
     check_flag("dry_run", dry_run)
     started = begun(model, rules, seed, roles)
-    notes = (*started.notes, *unbuilt_note(model), *_notes_on_rewritten(model, started.steps))
+    plan = started.plan
+    notes = [*plan.notes, *unbuilt_note(model), *_notes_on_rewritten(model, started.pairs())]
     if dry_run:
-        notes += (*_notes_on_constants(started.steps),)
-        rows = [step.row for step in started.steps]
-        return InitializationPlan(rows, started.root, dry_run, notes, started.drawn, started.shown)
-    done = carried_out(
-        model,
-        started.steps,
-        started.root,
-        drawn=started.is_drawn,
-        reset=reset,
-        atomic=atomic,
-    )
-    return replace(done, notes=(*notes, *done.notes), _said=started.drawn, _shown=started.shown)
-
-
-class Step(NamedTuple):
-    """A weight, what is said of it, with its initializer bound, and its row in the plan."""
-
-    weight: ModelWeight
-    said: Said
-    row: WeightPlan
+        notes += _notes_on_constants(started.pairs())
+        return replace(plan, notes=tuple(notes))
+    done, of_values = _executed(model, started, reset=reset, atomic=atomic)
+    return replace(plan, weights=done, dry_run=False, notes=(*notes, *of_values))
 
 
 class Begun(NamedTuple):
     """An initialization of which nothing is drawn yet.
 
     Attributes:
-        steps: A step for each weight.
-        root: The seed from which all others are derived.
-        is_drawn: Whether it was drawn, and not given.
-        notes: See `InitializationPlan`.
+        weights: The weights of the model.
+        plan: What each of them gets, in the same order.
+        drawn_seed: The seed of the plan if it was drawn, and not given, see `Computation`.
     """
 
-    steps: list[Step]
-    root: int
-    is_drawn: bool
-    notes: tuple[str, ...]
+    weights: list[ModelWeight]
+    plan: InitializationPlan
+    drawn_seed: int | None
 
-    @property
-    def drawn(self) -> dict[str, Said]:
-        """Where the values of each weight come from that is drawn."""
-        drawn = [step for step in self.steps if step.said.initializer is not None]
-        return {step.row.path: step.said for step in drawn}
-
-    @property
-    def shown(self) -> dict[str, str]:
-        """The paths of weights as they are shown."""
-        return shown_paths(step.weight for step in self.steps)
+    def pairs(self) -> Iterator[tuple[ModelWeight, PlannedWeight]]:
+        """Yield each weight with what it gets."""
+        return zip(self.weights, self.plan.weights, strict=True)
 
 
 def begun(
@@ -226,46 +196,98 @@ def begun(
     with contextlib.ExitStack() as stack:
         # Initializers that are made for rules draw seeds, in whose place they get others.
         stack.callback(backend.kept_generators())
-        given = as_rules("rules", rules, model, weights, seed=seed, roles=roles)
-    plan = given.plan
-    if plan is not None:
-        return Begun(_as_planned(weights, given, plan), plan.seed, False, given.notes)
+        instructions = understood("rules", rules, model, weights, seed=seed, roles=roles)
+    if isinstance(instructions, InitializationPlan):
+        plan = replace(instructions, weights=instructions.instructions(weights), dry_run=True)
+        for weight, planned in zip(weights, plan.weights, strict=True):
+            _check_suitable(planned.initializer, weight)
+        return Begun(weights, plan, None)
     root = root_seed(seed)
-    steps = _planned(weights, given, root, refuses_quantized=refuses_quantized)
-    notes = (*given.notes, *_notes_on_guesses(steps))
-    return Begun(steps, root, seed is None, notes)
+    bound, kept = _planned(weights, instructions, root, refuses_quantized=refuses_quantized)
+    notes = (*instructions.notes, *_notes_on_guesses(weights, bound), *_notes_on_kept(kept))
+    plan = InitializationPlan(bound, root, dry_run=True, notes=notes)
+    return Begun(weights, plan, root if seed is None else None)
 
 
 def _planned(
     weights: Sequence[ModelWeight], given: Instructions, root: int, *, refuses_quantized: bool
-) -> list[Step]:
-    """Return a step for each weight: its initializer by the rules or its layer, with a seed."""
+) -> tuple[list[PlannedWeight], dict[Kept, list[str]]]:
+    """Return what each weight gets by the rules or its layer, with a seed.
+
+    Returns:
+        The weights; and the initializers that are called themselves, each with the paths of the
+        weights that get it.
+    """
     by_layer = layer_initializers([one for one in weights if one.path not in given.by_path])
-    steps = []
+    shown = shown_paths(weights)
+    planned = []
+    kept: dict[Kept, list[str]] = {}
     seen: dict[tuple[int, Shape], str] = {}
     for weight in weights:
-        said = given.by_path.get(weight.path)
-        if said is None:
-            said = Said(*by_layer[weight.path], by_layer=True)
+        path = weight.path
+        is_of_layer = path in by_layer
+        if is_of_layer:
+            initializer, reason = by_layer[path]
         else:
-            said = _unless_quantized(said, weight, is_refused=refuses_quantized)
-        initializer, seed = said.initializer, None
-        kept = kept_sparse(weight.variable)
-        if kept is not None and said.by_layer:
+            initializer, reason = _by_rule(given.by_path[path], weight, refuses_quantized)
+        bound, seed = initializer, None
+        zeros = kept_sparse(weight.variable)
+        if zeros is not None and is_of_layer:
             # Keep this seed: it determines the zeros, which are constants in compiled programs.
-            initializer, seed = kept, kept.get_config()["seed"]
+            bound, seed = zeros, zeros.get_config()["seed"]
         elif isinstance(initializer, keras.initializers.Initializer):
-            initializer, seed = _bound(initializer, weight, root)
+            bound, seed, themselves = _bound(initializer, weight, root)
+            for one in themselves:
+                kept.setdefault(one, []).append(shown[path])
             if seed is not None:
                 _check_seed(seed, weight, seen)
-            if kept is not None:
-                initializer = Masked(initializer, kept)
-        row = _row(weight, initializer, said.reason, seed)
-        fans = _fans_of_axes(said.initializer, initializer, weight.shape)
-        if fans is not None:
-            row = replace(row, fan_in=fans[0], fan_out=fans[1])
-        steps.append(Step(weight, said._replace(initializer=initializer), row))
-    return steps
+            if zeros is not None:
+                bound = Masked(bound, zeros)
+        fans = _fans_of_axes(initializer, bound, weight.shape) or weight.fans or (None, None)
+        row = WeightPlan(path, weight.shape, weight.dtype, None, reason, *fans)
+        if bound is not None:
+            row = row_with(row, bound, seed)
+        planned.append(PlannedWeight(row, bound, shown[path], by_layer=is_of_layer))
+    return planned, kept
+
+
+def _by_rule(
+    said: keras.initializers.Initializer | Left, weight: ModelWeight, refuses_quantized: bool
+) -> tuple[keras.initializers.Initializer | None, str]:
+    """Return the initializer that a rule gives a weight, or `None`, and why it has none."""
+    if isinstance(said, Left):
+        return None, said.reason
+    if not weight.is_quantized:
+        return said, ""
+    if refuses_quantized:
+        raise ValueError(
+            "`rules` must leave quantized layers unchanged: put a rule with `None` for them "
+            f"first. Received: {said!r} for {weight.path!r}, whose layer is quantized"
+        )
+    return None, "quantized"
+
+
+def _bound(
+    given: keras.initializers.Initializer, weight: ModelWeight, root: int
+) -> tuple[keras.initializers.Initializer, int | None, list[Kept]]:
+    """Return a copy of an initializer for `weight`, checked.
+
+    Returns:
+        The copy; its seed, if it got one; and what is called itself.
+    """
+    for part in initializers_within(given):
+        try:
+            as_ours(part).check_numbers()
+        except ValueError as error:
+            raise unsuitable(repr(part), weight.path, f": {error}") from None
+    derived = derived_seed(root, weight.path)
+    binding = Binding(weight)
+    initializer = binding.bound(given, derived)
+    seed = None
+    if initializer is not given and has_seed(initializer.get_config()):
+        seed = derived  # A user's object has its own.
+    _check_suitable(initializer, weight)
+    return initializer, seed, binding.kept
 
 
 def _fans_of_axes(given: Any, bound: Any, shape: Shape) -> tuple[float, int] | None:
@@ -284,17 +306,18 @@ def _fans_of_axes(given: Any, bound: Any, shape: Shape) -> tuple[float, int] | N
     return bound.fans(shape)
 
 
-def _notes_on_guesses(steps: Sequence[Step]) -> list[str]:
+def _notes_on_guesses(
+    weights: Sequence[ModelWeight], planned: Sequence[PlannedWeight]
+) -> list[str]:
     """Return a note for each layer of the user whose fans are guessed by the shapes of weights.
 
     Layers whose paths differ in numbers only have one.
     """
-    shown = shown_paths(step.weight for step in steps)
     layers: dict[str, dict[str, list[str]]] = {}
-    for weight, said, row in steps:
-        if _needs_axes(said.initializer) and weight.has_guessed_axes:
-            layer, _, name = shown[row.path].rpartition("/")
-            fans = f"{name} has {row.fan_in} inputs and {row.fan_out} units"
+    for weight, one in zip(weights, planned, strict=True):
+        if _needs_axes(one.initializer) and weight.has_guessed_axes:
+            layer, _, name = one.shown.rpartition("/")
+            fans = f"{name} has {one.row.fan_in} inputs and {one.row.fan_out} units"
             of_layer = layers.setdefault(without_numbers(layer), {})
             of_layer.setdefault(layer, []).append(fans)
     notes = []
@@ -318,55 +341,15 @@ def _needs_axes(initializer: Any) -> bool:
     return False
 
 
-def _unless_quantized(said: Said, weight: ModelWeight, *, is_refused: bool) -> Said:
-    """Return what a rule says of a weight: nothing of one that is quantized, or an error."""
-    if said.initializer is None or not weight.is_quantized:
-        return said
-    if is_refused:
-        raise ValueError(
-            "`rules` must leave quantized layers unchanged: put a rule with `None` for them "
-            f"first. Received: {said.initializer!r} for {weight.path!r}, whose layer is quantized"
-        )
-    return Said(None, "quantized")
+def _notes_on_kept(kept: Mapping[Kept, Sequence[str]]) -> list[str]:
+    """Return a note for each initializer of the user that is called itself."""
+    notes = []
+    for (name, reason), paths in kept.items():
+        notes.append(f"{name} gets no seed and is called itself for {first_of(paths)}: {reason}.")
+    return notes
 
 
-def _as_planned(
-    weights: Sequence[ModelWeight], given: Instructions, plan: InitializationPlan
-) -> list[Step]:
-    """Return a step for each weight: its initializer by a plan, with the seed of the plan."""
-    rows = {row.path: row for row in plan.rows}
-    steps = []
-    for weight in weights:
-        said = given.by_path[weight.path]
-        if said.initializer is not None:
-            _check_suitable(said.initializer, weight)
-        planned = rows[weight.path]
-        row = _row(weight, said.initializer, said.reason, planned.seed)
-        # With which its initializer draws: another version may count them in another way.
-        row = replace(row, fan_in=planned.fan_in, fan_out=planned.fan_out)
-        steps.append(Step(weight, said, row))
-    return steps
-
-
-def _bound(
-    given: keras.initializers.Initializer, weight: ModelWeight, root: int
-) -> tuple[keras.initializers.Initializer, int | None]:
-    """Return a copy of an initializer for `weight`, checked, and its seed if it got one."""
-    for part in initializers_within(given):
-        try:
-            as_ours(part).check_numbers()
-        except ValueError as error:
-            raise unsuitable(repr(part), weight.path, f": {error}") from None
-    derived = derived_seed(root, weight.path)
-    initializer = with_seed_and_axes(given, derived, weight)
-    seed = None
-    if initializer is not given and has_seed(initializer.get_config()):
-        seed = derived  # A user's object has its own.
-    _check_suitable(initializer, weight)
-    return initializer, seed
-
-
-def _check_suitable(initializer: LayerInitializer, weight: ModelWeight) -> None:
+def _check_suitable(initializer: LayerInitializer | None, weight: ModelWeight) -> None:
     """Raise `ValueError`, before anything is drawn, if an initializer cannot fill a weight."""
     if not isinstance(initializer, keras.initializers.Initializer):
         return
@@ -392,15 +375,6 @@ def _check_suitable(initializer: LayerInitializer, weight: ModelWeight) -> None:
                 raise unsuitable(repr(initializer), weight.path, problem)
 
 
-def _row(
-    weight: ModelWeight, initializer: LayerInitializer | None, reason: str, seed: int | None
-) -> WeightPlan:
-    """Return the row of a weight in the plan, without what is known once it is drawn."""
-    fan_in, fan_out = weight.fans or (None, None)
-    row = WeightPlan(weight.path, weight.shape, weight.dtype, None, reason, fan_in, fan_out)
-    return row if initializer is None else with_initializer(row, initializer, seed)
-
-
 def _check_seed(seed: int, weight: ModelWeight, seen: dict[tuple[int, Shape], str]) -> None:
     """Raise `ValueError` if a weight has the derived seed of another of the same shape.
 
@@ -419,40 +393,28 @@ def _check_seed(seed: int, weight: ModelWeight, seen: dict[tuple[int, Shape], st
         )
 
 
-def carried_out(
-    model: keras.Model,
-    steps: Sequence[Step],
-    root: int,
-    *,
-    drawn: bool,
-    reset: bool,
-    atomic: bool,
-) -> InitializationPlan:
-    """Draw and assign the weights of `steps`, and reset what `initialize` resets.
+def _executed(
+    model: keras.Model, started: Begun, *, reset: bool, atomic: bool
+) -> tuple[list[PlannedWeight], list[str]]:
+    """Draw and assign the weights of a plan, and reset what `initialize` resets.
 
-    Args:
-        model: A built model.
-        steps: What to draw.
-        root: The seed from which theirs are derived.
-        drawn: Whether it was drawn, and not given.
-        reset: See `initialize`.
-        atomic: See `initialize`.
+    Returns:
+        The weights, with the statistics of their values, and notes on these.
     """
     if reset:
         initial_state(model)  # for its errors, before anything is changed
-    drawn_root = root if drawn else None
-    rows, notes = [], []
+    done, notes = [], []
     with undone_after_error(atomic) as assign:
-        with progress("initialize", len(steps), "weights") as advance:
-            for weight, said, row in steps:
-                if said.initializer is not None:
-                    value, row = draw(weight, said.initializer, row, drawn_root)
-                    notes += _notes_on_digest(weight, said, value)
+        with progress("initialize", len(started.weights), "weights") as advance:
+            for weight, planned in started.pairs():
+                if planned.initializer is not None:
+                    value, planned = draw(weight, planned, started.drawn_seed)
+                    notes += _notes_on_digest(weight, planned, value)
                     assign(weight.variable, value)
                     del value  # which the next one would come beside
-                    if not math.isfinite(row.std or 0.0):
-                        notes += _notes_on_lost(weight, row)
-                rows.append(row)
+                    if not math.isfinite(planned.row.std or 0.0):
+                        notes += _notes_on_lost(weight, planned)
+                done.append(planned)
                 advance(1)
         if reset:
             for variable, start in initial_state(model):
@@ -462,17 +424,53 @@ def carried_out(
             model.reset_metrics()
         # Last: an error before it leaves no layer with tensors of values that are undone.
         refresh_normalizations(
-            step.weight.layer for step in steps if step.said.initializer is not None
+            weight.layer for weight, planned in started.pairs() if planned.initializer is not None
         )
-    return InitializationPlan(rows, root, dry_run=False, notes=tuple(notes))
+    return done, notes
 
 
-def _notes_on_digest(weight: ModelWeight, said: Said, value: Tensor) -> list[str]:
+def draw(
+    weight: ModelWeight, planned: PlannedWeight, drawn_seed: int | None
+) -> tuple[Tensor, PlannedWeight]:
+    """Return new values of a weight, checked, and what it gets, with their statistics.
+
+    Args:
+        weight: A weight.
+        planned: What it gets.
+        drawn_seed: See `Computation`.
+    """
+    row, initializer = planned.row, planned.initializer
+    deviations: list[float] = []
+
+    def measured() -> Tensor:
+        tensor = planned.make()
+        if not deviations and backend.is_concrete(tensor):
+            deviations.append(backend.std(tensor))
+        return tensor
+
+    seeded = None
+    if keeps_call(initializer):
+        seeded = seeded_call(initializer, row.shape, row.dtype)
+    computation = Computation(measured, is_exact(initializer), drawn_seed, seeded)
+    value = made_like(weight.variable, computation)
+    backend.wait(value)  # what it was placed from would come beside what is made next
+    if not deviations:  # it was made inside of a trace
+        deviations.append(backend.std(value))
+    (std,) = deviations
+    if row.dtype == "float16" and not math.isfinite(std):
+        # Values that are infinite in float32 too are so by intention.
+        wide = replace(planned, row=replace(row, dtype="float32")).make()
+        if math.isfinite(backend.std(wide)):
+            raise planned.unsuitable(f", which gives numbers beyond the range of {row.dtype}")
+    return value, replace(planned, row=replace(row, std=std))
+
+
+def _notes_on_digest(weight: ModelWeight, planned: PlannedWeight, value: Tensor) -> list[str]:
     """Return a note if values are not those of the digest in a plan.
 
     Those that are distributed over devices are not compared.
     """
-    if said.digest is None or backend.layout_of(value) is not None:
+    if planned.digest is None or backend.layout_of(value) is not None:
         return []
     array = backend.host_view(value)
     if array.dtype.name != weight.dtype:
@@ -480,7 +478,7 @@ def _notes_on_digest(weight: ModelWeight, said: Said, value: Tensor) -> list[str
             f"{weight.path} has the dtype {weight.dtype} in the plan, which this backend has not "
             f"switched on: its values are {array.dtype.name}, and others."
         ]
-    if array_digest(array) != said.digest:
+    if array_digest(array) != planned.digest:
         return [
             f"{weight.path} gets other values than those of its digest in the plan, as where a "
             "line was edited after it had been written."
@@ -488,95 +486,42 @@ def _notes_on_digest(weight: ModelWeight, said: Said, value: Tensor) -> list[str
     return []
 
 
-def _notes_on_lost(weight: ModelWeight, row: WeightPlan) -> list[str]:
+def _notes_on_lost(weight: ModelWeight, planned: PlannedWeight) -> list[str]:
     """Return a note if a weight has got values that are not finite and cannot be meant."""
     lost = not_finite(weight)
     if lost is None or lost.may_be_meant:
         return []
-    return [f"{weight.path} is not finite: {lost}, by {row.initializer}."]
+    return [f"{weight.path} is not finite: {lost}, by {planned.row.initializer}."]
 
 
-def _notes_on_rewritten(model: keras.Model, steps: Sequence[Step]) -> list[str]:
+def _notes_on_rewritten(
+    model: keras.Model, pairs: Iterable[tuple[ModelWeight, PlannedWeight]]
+) -> list[str]:
     """Return a note on weights of which a `SpectralNormalization` takes the scale away."""
     rewritten = set()
     for layer in layers_of(model):
         if isinstance(layer, keras.layers.SpectralNormalization):
             rewritten.add(id(layer.kernel))
     paths = []
-    for weight, said, _ in steps:
-        if said.initializer is not None and id(weight.variable) in rewritten:
+    for weight, planned in pairs:
+        if planned.initializer is not None and id(weight.variable) in rewritten:
             paths.append(weight.path)
     if not paths:
         return []
     return [f"Divided by its spectral norm at each call in training: {quoted(paths)}."]
 
 
-def _notes_on_constants(steps: Sequence[Step]) -> list[str]:
+def _notes_on_constants(pairs: Iterable[tuple[ModelWeight, PlannedWeight]]) -> list[str]:
     """Return a note for each weight that is to get a constant that is not finite.
 
     Of other initializers that is known once they are called.
     """
     notes = []
-    for weight, said, row in steps:
-        if not isinstance(said.initializer, keras.initializers.Constant):
+    for weight, planned in pairs:
+        if not isinstance(planned.initializer, keras.initializers.Constant):
             continue
-        value = backend.host_view(said.initializer.value)
+        value = backend.host_view(planned.initializer.value)
         is_lost = np.isnan(value) | (np.isinf(value) & must_be_finite(weight))
         if is_lost.any():
-            notes.append(f"{weight.path} will not be finite, by {row.initializer}.")
+            notes.append(f"{weight.path} will not be finite, by {planned.row.initializer}.")
     return notes
-
-
-def draw(
-    weight: ModelWeight, initializer: LayerInitializer, row: WeightPlan, drawn_seed: int | None
-) -> tuple[Tensor, WeightPlan]:
-    """Return new values of a weight, checked, and its row with their statistics.
-
-    Args:
-        weight: A weight.
-        initializer: Its initializer.
-        row: Its row in the plan.
-        drawn_seed: See `Computation`.
-    """
-    values = _DrawnValues(initializer, row)
-    seeded = None
-    if keeps_call(initializer):
-        seeded = seeded_call(initializer, row.shape, row.dtype)
-    computation = Computation(values.make, is_exact(initializer), drawn_seed, seeded)
-    value = made_like(weight.variable, computation)
-    backend.wait(value)  # what it was placed from would come beside what is made next
-    std = values.std
-    if std is None:
-        std = backend.std(value)
-    if row.dtype == "float16" and not math.isfinite(std):
-        # Values that are infinite in float32 too are so by intention.
-        wide = keras.ops.convert_to_tensor(initializer(row.shape, dtype="float32"))
-        if math.isfinite(backend.std(wide)):
-            problem = f", which gives numbers beyond the range of {row.dtype}"
-            raise unsuitable(row.initializer, row.path, problem)
-    return value, replace(row, std=std)
-
-
-class _DrawnValues:
-    """Makes the values of a weight by its initializer, and measures them.
-
-    Args:
-        initializer: Its initializer.
-        row: Its row in the plan.
-
-    Attributes:
-        std: Their standard deviation; `None` if they were not made, or only inside a trace.
-    """
-
-    def __init__(self, initializer: LayerInitializer, row: WeightPlan) -> None:
-        self.std: float | None = None
-        self._initializer = initializer
-        self._row = row
-
-    def make(self) -> Tensor:
-        """Return the values, before they are distributed over devices."""
-        value = self._initializer(self._row.shape, dtype=self._row.dtype)
-        tensor = checked_tensor(value, self._row)
-        if self.std is None and backend.is_concrete(tensor):
-            self.std = backend.std(tensor)
-        return tensor

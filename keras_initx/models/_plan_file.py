@@ -1,4 +1,4 @@
-"""The text of a plan: a head, and a line for each weight with its initializer and its config.
+"""The file of a plan: a head, and a line for each weight with its initializer and its config.
 
 Initializers are not written as Keras serializes objects: it would import the modules that a file
 names.
@@ -12,8 +12,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_initx._checks import check_number, check_root, check_shape, check_type
 from keras_initx._files import LinedFormat
 from keras_initx._version import __version__
+from keras_initx.arrays._formats import check_file
 from keras_initx.initializers._as_ours import as_ours
 from keras_initx.initializers._initializer import (
     Initializer,
@@ -23,6 +25,10 @@ from keras_initx.initializers._initializer import (
 )
 from keras_initx.initializers._scale import AxesInitializer
 from keras_initx.initializers._seeds import initializers_within
+from keras_initx.initializers._sharding import is_exact
+from keras_initx.initializers._sparse import Masked
+from keras_initx.models._digest import array_digest
+from keras_initx.models._planned_weight import PlannedWeight, WeightPlan, row_with
 
 FORMAT = LinedFormat(
     "keras_initx plan",
@@ -30,6 +36,8 @@ FORMAT = LinedFormat(
     "InitializationPlan.save",
     ("keras_initx", "keras", "seed", "weights"),
 )
+# The keys of a line.
+_IN_LINE = ("path", "shape", "dtype", "fans", "initializer", "zeros", "reason", "digest")
 # How the names of this package are registered with Keras, and how they are written everywhere else.
 _REGISTERED = "initx>"
 _WRITTEN = "initx."
@@ -40,28 +48,46 @@ def is_plan(content: Any) -> bool:
     return FORMAT.is_in(content)
 
 
-def plan_text(seed: int, lines: Sequence[Mapping[str, Any]]) -> str:
+def plan_text(seed: int, weights: Sequence[PlannedWeight], *, has_values: bool) -> str:
     """Return the text of a plan.
 
     Args:
         seed: The seed from which all others are derived.
-        lines: A dict for each weight.
+        weights: The weights.
+        has_values: Whether they were drawn: then their digests are those of the values.
     """
+    lines = [_line(weight, has_values) for weight in weights]
     return FORMAT.text((__version__, keras.__version__, seed), lines)
 
 
-def written(initializer: Any) -> tuple[dict[str, Any] | None, str]:
+def _line(weight: PlannedWeight, has_values: bool) -> dict[str, Any]:
+    """Return a weight as a line of the file."""
+    row = weight.row
+    line: dict[str, Any] = {"path": row.path, "shape": list(row.shape), "dtype": row.dtype}
+    if row.fan_in is not None:
+        line["fans"] = [row.fan_in, row.fan_out]
+    if weight.initializer is None:
+        return {**line, "initializer": None, "reason": row.reason}
+    data, problem = _written_or_why_not(weight.initializer)
+    if data is None:
+        return {**line, "initializer": None, "reason": problem}
+    digest = weight.digest
+    if has_values:  # a line that was edited may have the digest of others
+        digest = array_digest(weight.values()) if is_exact(weight.initializer) else None
+    return {**line, "initializer": data, "digest": digest}
+
+
+def _written_or_why_not(initializer: Any) -> tuple[dict[str, Any] | None, str]:
     """Return an initializer as a dict that JSON can hold, or `None`, and why it has none."""
     if not isinstance(initializer, keras.initializers.Initializer):
         return None, "a function, which has no config"
     for part in initializers_within(initializer):
-        is_identity = type(part) is keras.initializers.Identity
-        if as_ours(part).arguments() is None and not is_identity:
+        if as_ours(part).arguments() is None:
             return None, f"the config of {type(part).__name__} lacks arguments"
     try:
         data = _written(initializer)
         json.dumps(data, allow_nan=False)
-        if _written(restored(data)) != data:
+        if _written(_restored(data)) != data:
             return None, f"{type(initializer).__name__} changes with its config"
     except Exception as error:  # A user's class may raise anything.
         return None, str(error)
@@ -101,8 +127,45 @@ def _written_argument(value: Any) -> Any:
     return value
 
 
-def restored(data: Any) -> keras.initializers.Initializer:
-    """Return the initializer that `written` has written.
+def planned_in_file(name: str, path: str) -> tuple[int, list[PlannedWeight]]:
+    """Return the seed and the weights of the plan in a file.
+
+    Args:
+        name: Name of the argument in error messages.
+        path: See `InitializationPlan.load`.
+    """
+    check_file(name, path)
+    fields, weights = FORMAT.read(name, path, _parsed)
+    with FORMAT.refusing(name, path, "the seed"):
+        seed = check_root("seed", fields["seed"])
+    return seed, list(weights.values())
+
+
+def _parsed(line: Mapping[str, Any]) -> PlannedWeight:
+    """Return the weight of a line."""
+    unknown = line.keys() - set(_IN_LINE)
+    if unknown:
+        raise ValueError(f"unknown key {min(unknown)!r}")
+    shape = check_shape(line["shape"])
+    dtype = check_type("dtype", line["dtype"], str, "a text")
+    np.dtype(dtype)  # raises the error of an unknown one
+    fan_in, fan_out = line.get("fans", (None, None))
+    for fan in (fan_in, fan_out):
+        if fan is not None:
+            check_number("fans", fan, positive=True)
+    path = line["path"]
+    row = WeightPlan(path, shape, dtype, None, line.get("reason", ""), fan_in, fan_out)
+    if line["initializer"] is None:
+        return PlannedWeight(row, None, path)
+    initializer = _restored(line["initializer"])
+    if "zeros" in line:  # as version 0.1 writes it
+        initializer = Masked(initializer, _restored(line["zeros"]))
+    row = row_with(row, initializer, _seed_of(initializer))
+    return PlannedWeight(row, initializer, path, _checked_digest(line.get("digest")))
+
+
+def _restored(data: Any) -> keras.initializers.Initializer:
+    """Return the initializer that `_written` has written.
 
     Raises:
         ValueError: If it did not write this, or the class is not known here.
@@ -135,7 +198,7 @@ def restored(data: Any) -> keras.initializers.Initializer:
 
 
 def _keys_of(cls: type) -> set[str]:
-    """Return the keys that `written` may write of a class."""
+    """Return the keys that `_written` may write of a class."""
     keys = {"class", "config"}
     if issubclass(cls, RandomInitializer) and "seed" not in parameters_of(cls):
         keys.add("seed")
@@ -155,7 +218,7 @@ def _check_seed(data: Mapping[str, Any], cls: type) -> None:
         raise ValueError(f"{data['class']} must have a seed, an integer. Received: none, or null")
 
 
-def checked_digest(digest: Any) -> str | None:
+def _checked_digest(digest: Any) -> str | None:
     """Return the digest in a line, or raise `ValueError` if it is none."""
     if digest is None or (isinstance(digest, str) and re.fullmatch("[0-9a-f]{32}", digest)):
         return digest
@@ -166,7 +229,7 @@ def _restored_argument(value: Any) -> Any:
     if isinstance(value, list):
         return [_restored_argument(item) for item in value]
     if isinstance(value, dict) and "class" in value:
-        return restored(value)
+        return _restored(value)
     return value
 
 
@@ -179,4 +242,15 @@ def _class_of(name: Any) -> Any:
             found = keras.saving.get_registered_object(name.replace(_WRITTEN, _REGISTERED))
     if isinstance(found, type) and issubclass(found, keras.initializers.Initializer):
         return found
+    return None
+
+
+def _seed_of(initializer: Any) -> int | None:
+    """Return the first seed in an initializer, not that of the zeros which a weight keeps."""
+    if isinstance(initializer, Masked):
+        initializer = initializer.initializer
+    for part in initializers_within(initializer):
+        seed = getattr(part, "seed", None)
+        if isinstance(seed, int):
+            return seed
     return None

@@ -13,7 +13,7 @@ from keras_initx.backends._current import backend
 from keras_initx.diagnostics._report import DiagnosisReport
 from keras_initx.initializers._seeds import root_seed
 from keras_initx.models._assign import assign, refresh_normalizations
-from keras_initx.models._given import RulesOrPlan
+from keras_initx.models._given import RulesOrPlan, resolved
 from keras_initx.models._initialize import begun
 from keras_initx.models._plan import InitializationPlan
 from keras_initx.models._reset import new_state, optimizers_of, states_of
@@ -123,6 +123,7 @@ def loading(
             f"rules as `rules=`. Received: model={model!r}"
         )
     check_flag("strict", strict)
+    rules = resolved("rules", rules, seed)
     loaded = Loaded()
     if model is None:
         block = _of_made_models(loaded, rules, seed)
@@ -158,12 +159,12 @@ def _of_model(
             [model],
             marks,
             rules,
-            started.root,
-            is_drawn=started.is_drawn,
-            plans={model: started},
+            started.plan.seed,
+            is_drawn=started.drawn_seed is not None,
+            begun_before={model: started},
         )
         marks.take_away()  # of layers that the model has no more
-    loaded._known = Known(rows, [model], started.root, are_new=False)
+    loaded._known = Known(rows, [model], started.plan.seed, are_new=False)
 
 
 @contextlib.contextmanager
@@ -178,8 +179,10 @@ def _of_made_models(
         with _recorded_models() as made, marks.watching():
             yield
         models = _outermost(made)
-        root = rules.seed if isinstance(rules, InitializationPlan) else root_seed(seed)
-        rows = completed(models, marks, rules, root, is_drawn=seed is None)
+        root, is_drawn = root_seed(seed), seed is None
+        if isinstance(rules, InitializationPlan):
+            root, is_drawn = rules.seed, False
+        rows = completed(models, marks, rules, root, is_drawn=is_drawn)
         rows += in_no_model(marks)
     loaded._known = Known(rows, models, root, are_new=True)
 

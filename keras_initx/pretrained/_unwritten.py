@@ -12,8 +12,10 @@ import keras
 from keras_initx.backends._current import backend
 from keras_initx.models._assign import refresh_normalizations
 from keras_initx.models._given import matches_condition
-from keras_initx.models._initialize import Begun, Step, begun, draw
+from keras_initx.models._initialize import Begun, begun, draw
 from keras_initx.models._paths import shown_paths
+from keras_initx.models._plan import InitializationPlan
+from keras_initx.models._planned_weight import PlannedWeight
 from keras_initx.models._reset import new_state, optimizers_of
 from keras_initx.pretrained._load_report import LoadedWeight
 from keras_initx.pretrained._marks import (
@@ -70,7 +72,7 @@ def completed(
     seed: int,
     *,
     is_drawn: bool,
-    plans: Mapping[keras.Model, Begun] | None = None,
+    begun_before: Mapping[keras.Model, Begun] | None = None,
 ) -> list[LoadedWeight]:
     """Give values to what was never written, and return a row for each weight that models have now.
 
@@ -78,28 +80,29 @@ def completed(
         models: Models without common layers, but for weights that they share. A weight is listed
             with the first model that has it.
         marks: The marks from the start of the block.
-        rules: See `initialize`.
+        rules: See `initialize`; a plan as itself.
         seed: The seed from which all others are derived.
         is_drawn: Whether it was drawn, and not given.
-        plans: What was said of the weights of models before the block.
+        begun_before: What was planned for models before the block.
     """
     # All before the first gets values: two may have one tensor of torch, and plans may be refused.
     states = _states(models, marks)
-    steps: dict[int, Step] = {}
+    given_seed = None if isinstance(rules, InitializationPlan) else seed  # a plan has its own
+    planned: dict[int, PlannedWeight] = {}
     for model in models:
         is_missed = any(state.found.unwritten for state in states[model])
         if is_missed or rules is not None:
-            plan = (plans or {}).get(model)
-            if plan is None or not _is_of(plan, model):
-                plan = begun(model, _rules_for(model, models, rules), seed)
-            for step in plan.steps:
-                steps.setdefault(id(step.weight.variable), step)
+            started = (begun_before or {}).get(model)
+            if started is None or not _is_of(started, model):
+                started = begun(model, _rules_for(model, models, rules), given_seed)
+            for weight, one in started.pairs():
+                planned.setdefault(id(weight.variable), one)
     drawn_seed = seed if is_drawn else None
     rows = []
     for model in models:
         prefix = f"{model.name}/" if len(models) > 1 else ""
         for state in states[model]:
-            row = _completed(state, steps.get(id(state.weight.variable)), drawn_seed)
+            row = _completed(state, planned.get(id(state.weight.variable)), drawn_seed)
             rows.append(replace(row, path=f"{prefix}{state.path}"))
         for path in unbuilt_layers(model):
             how = "not built, so that it has no weights yet"
@@ -188,9 +191,9 @@ def _is_computed(marked: Marked) -> bool:
     return marked.is_computed and marked.assignments <= 1
 
 
-def _is_of(plan: Begun, model: keras.Model) -> bool:
-    """Return whether a plan is one of the weights that a model has now."""
-    planned = {id(step.weight.variable) for step in plan.steps}
+def _is_of(started: Begun, model: keras.Model) -> bool:
+    """Return whether what was planned is for the weights that a model has now."""
+    planned = {id(weight.variable) for weight in started.weights}
     return planned == {id(weight.variable) for weight in find_weights(model)}
 
 
@@ -211,12 +214,14 @@ def _rules_for(model: keras.Model, models: Sequence[keras.Model], rules: Any) ->
     return own
 
 
-def _completed(state: _State, step: Step | None, drawn_seed: int | None) -> LoadedWeight:
+def _completed(
+    state: _State, planned: PlannedWeight | None, drawn_seed: int | None
+) -> LoadedWeight:
     """Give a weight values where it was never written, and return what was done.
 
     Args:
         state: The weight.
-        step: Where its values come from; `None` for a buffer, of which a plan knows nothing, and
+        planned: What it gets; `None` for a buffer, of which a plan knows nothing, and
             where all was written.
         drawn_seed: See `Computation`.
     """
@@ -235,14 +240,14 @@ def _completed(state: _State, step: Step | None, drawn_seed: int | None) -> Load
     if not missed:
         return replace(row, changed=size)
     assert state.marked is not None
-    if step is None or step.said.initializer is None:
+    if planned is None or planned.initializer is None:
         status = "left"
-        how = "a buffer of torch" if step is None else step.row.reason
+        how = "a buffer of torch" if planned is None else planned.row.reason
         value = state.marked.start()
     else:
         status = "drawn"
-        how = step.row.initializer or ""
-        value, _ = draw(weight, step.said.initializer, step.row, drawn_seed)
+        how = planned.row.initializer or ""
+        value, _ = draw(weight, planned, drawn_seed)
     if missed < size:
         how = f"{missed} of {size} values, {how}"
         value = keras.ops.where(unwritten_mask(variable.value), value, variable.value)

@@ -65,6 +65,7 @@ SCALED_ARRAY = "Scaled(initializer=Constant(value=<array of shape (4, 3)>), fact
     [
         (keras_initx.Scaled(keras.initializers.Constant(np.full((4, 3), 0.5)), 1.5), SCALED_ARRAY),
         (keras.initializers.Constant(np.float32(0.1)), "Constant(value=0.1)"),
+        (keras.initializers.Identity(2.0), "Identity(gain=2)"),
         (keras_initx.RandomNormal(stddev=0.123456), "RandomNormal(stddev=0.1235)"),
         (keras_initx.Scaled(keras_initx.HeNormal(input_axes=[0]), 2.0), "Scaled(initializer=HeNormal(), factor=2)"),
         (

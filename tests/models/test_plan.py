@@ -1,18 +1,16 @@
 """A plan outlives the call: saved as a text, executed on another model, drawn weight by weight."""
 
-import contextlib
 import doctest
 import hashlib
 import pathlib
 import re
-from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
 from cases import label
-from modes import BACKEND, float64, to_numpy
-from plans import RULES, SPARSE, Registered, changed, holder, lines, network, saved
+from modes import BACKEND, to_numpy
+from plans import RULES, SPARSE, assert_same, changed, holder, lines, network, saved
 from stacks import arrays
 
 import keras_initx
@@ -242,86 +240,6 @@ def test_an_audit_refuses_a_plan_of_other_weights(path):
     path.write_text("{}")
     with pytest.raises(ValueError, match="`rules` must be a file that"):
         keras_initx.audit(model, path)
-
-
-PARTS = (
-    np.s_[1:, :3],
-    np.s_[-1:, :],
-    np.s_[:, ::-2],
-    np.s_[2:5:2, 1:2],
-    np.s_[:0, :],
-    np.s_[:, :],
-)
-
-
-def assert_same(one, other):
-    assert (one.shape, one.dtype) == (other.shape, other.dtype)
-    assert one.tobytes() == other.tobytes()
-
-
-@pytest.mark.parametrize(
-    ("initializer", "dtype"),
-    [
-        ("random_uniform", "bfloat16"),
-        ("random_normal", "float32"),
-        pytest.param("truncated_normal", "bfloat16", marks=pytest.mark.every_backend),
-        ("initx.time_step_bias", "float32"),
-        pytest.param(keras_initx.Scaled("initx.he_normal", 0.3), "bfloat16", marks=pytest.mark.every_backend),
-        ("ones", "bfloat16"),
-        ("initx.orthogonal", "bfloat16"),
-        (Registered(1.0), "float32"),
-    ],
-    ids=label,
-)
-def test_a_part_is_that_part_of_the_whole_and_what_is_assigned(initializer, dtype):
-    model = keras.Sequential([keras.Input((6,)), layers.Dense(8, name="dense", dtype=dtype)])
-    plan = initialize(model, {"dense/kernel": initializer}, seed=6)
-    whole = plan.draw("dense/kernel")
-    assert_same(whole, arrays(model)["dense/kernel"])
-    for region in PARTS:
-        assert_same(plan.draw("dense/kernel", region), whole[region])
-
-
-@pytest.mark.filterwarnings("ignore:Explicitly requested dtype")
-@pytest.mark.parametrize(
-    "context",
-    [contextlib.nullcontext, pytest.param(float64, marks=pytest.mark.every_backend)],
-    ids=["plain", "x64"],
-)
-def test_a_part_of_a_weight_in_float64_has_the_dtype_that_the_backend_has(context):
-    with context():
-        for initializer in ("truncated_normal", "ones"):
-            model = keras.Sequential([keras.Input((6,)), layers.Dense(8, name="dense", dtype="float64")])
-            plan = initialize(model, {"dense/kernel": initializer}, seed=6)
-            whole = plan.draw("dense/kernel")
-            assert_same(whole, arrays(model)["dense/kernel"])
-            assert_same(plan.draw("dense/kernel", PARTS[0]), whole[PARTS[0]])
-            assert keras_initx.audit(model, plan).ok
-
-
-def test_parts_of_large_weights_are_made_in_blocks():
-    model = holder((300, 500), "he_normal")
-    plan = initialize(model, seed=1)
-    whole = plan.draw("holder/kernel")
-    for region in np.s_[100:, :], np.s_[:, :300], np.s_[7:250, 1:2]:
-        assert_same(plan.draw("holder/kernel", region), whole[region])
-
-
-def test_a_part_needs_no_more_memory_than_its_size():
-    plan = initialize(holder((8, 8), "random_normal"), seed=1, dry_run=True)
-    (weight,) = plan.rows
-    shape = (1 << 16, 1 << 15)  # 8 GiB
-    huge = replace(plan, rows=[replace(weight, shape=shape)])
-    assert huge.draw("holder/kernel", np.s_[-2:, -3:]).shape == (2, 3)
-
-
-def test_a_users_draw_in_place_of_one_of_the_package_is_made_as_a_whole():
-    class Sorted(keras_initx.RandomNormal):
-        def draw(self, stream, shape, dtype):
-            return np.sort(super().draw(stream, shape, dtype))
-
-    plan = initialize(holder((6, 8)), {"*": Sorted()}, seed=1, dry_run=True)
-    assert_same(plan.draw("holder/kernel", np.s_[1:, :3]), plan.draw("holder/kernel")[1:, :3])
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from modes import everywhere, to_numpy
 import keras_initx
 from keras_initx import initialize
 from keras_initx.initializers._seeds import derived_seed
+from keras_initx.models import InitializationPlan
 from keras_initx.sampling._stream import Draw
 
 layers = keras.layers
@@ -110,6 +111,57 @@ def test_a_users_initializer_is_called_itself_in_a_rule(name):
     model = dense("zeros")
     initialize(model, {"*/kernel": USERS[name]}, seed=0)
     np.testing.assert_array_equal(kernel(model), np.full((4, 3), 2.0))
+
+
+REFUSED = "{} gets no seed and is called itself for dense/kernel: its class refuses its config, by {}."
+LACKING = "{} gets no seed and is called itself for dense/kernel: its config lacks {}."
+SAID = {
+    "no config": LACKING.format("Fill", "'value'"),
+    "part of a config": LACKING.format("Partial", "'factor'"),
+    "refused config": REFUSED.format("Picky", "RuntimeError"),
+    "subclass": LACKING.format("Times", "'factor'"),
+    "nested": LACKING.format("Fill", "'value'"),
+}
+
+
+@pytest.mark.parametrize("name", USERS)
+def test_the_plan_says_whose_class_is_called_itself_and_why_but_not_of_functions(tmp_path, name):
+    expected = (SAID[name],) if name in SAID else ()
+    dry = initialize(dense(USERS[name]), seed=0, dry_run=True)
+    assert dry.notes == initialize(dense(USERS[name]), seed=0).notes == expected
+    assert all(note in " ".join(str(dry).split()) for note in expected)
+    dry.save(tmp_path / "plan.json")
+    assert InitializationPlan.load(tmp_path / "plan.json").left[0].reason  # which is in its line
+    assert initialize(dense("zeros"), dry).notes == expected
+
+
+class Loud(Picky):
+    """Refuses its config in many words."""
+
+    @classmethod
+    def from_config(cls, config):
+        raise ValueError("It is\nnot " + "very " * 99 + "good.")
+
+
+def test_an_error_of_a_users_class_is_told_in_a_line():
+    (note,) = initialize(dense(keras_initx.Scaled(Loud(2.0), 2)), seed=0, dry_run=True).notes
+    assert note.startswith(REFUSED.format("Loud", "ValueError: It is not very very")[:-1])
+    assert note.endswith("....")
+    assert len(note) < 200
+
+
+def test_weights_with_one_reason_have_one_note():
+    stack = [layers.Dense(4, kernel_initializer=Fill(2.0), bias_initializer=Seeded(2.0, 5)) for _ in range(9)]
+    model = keras.Sequential([keras.Input((4,)), *stack, layers.Dense(4, kernel_initializer=Partial())])
+    first, second = initialize(model, seed=0, dry_run=True).notes
+    paths = "dense/kernel, dense_1/kernel, dense_2/kernel, dense_3/kernel and 5 more"
+    assert first == f"Fill gets no seed and is called itself for {paths}: its config lacks 'value'."
+    assert second.startswith("Partial gets no seed and is called itself for dense_9/kernel: ")
+
+
+def test_where_all_are_copied_nothing_is_said():
+    stack = [layers.Dense(4, kernel_initializer=one) for one in (Seeded(2.0, 5), "he_normal", More(), "identity")]
+    assert initialize(keras.Sequential([keras.Input((4,)), *stack]), seed=0).notes == ()
 
 
 def test_the_plan_says_that_arguments_are_unknown():

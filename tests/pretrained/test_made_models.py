@@ -51,6 +51,18 @@ def nothing_is_left_behind():
     return not any(count_of(one.value).unwritten for one in layer.weights)
 
 
+@pytest.mark.parametrize("of_file", [False, True])
+def test_what_a_made_model_misses_has_the_values_of_a_plan(tmp_path, of_file):
+    source = network()
+    plan = keras_initx.initialize(source, {"head/kernel": "initx.orthogonal"}, seed=5)
+    plan.save(tmp_path / "plan.json")
+    with keras_initx.loading(rules=tmp_path / "plan.json" if of_file else plan) as loaded:
+        model = loaded_from(source)
+    assert loaded.missed == HEAD
+    assert loaded.seed == 5
+    assert weights_digest(model) == weights_digest(source)
+
+
 @pytest.mark.every_backend
 def test_a_function_that_builds_and_loads_is_watched_and_the_rest_has_the_values_of_initialize():
     source = network(10)

@@ -79,3 +79,8 @@ class Registered(keras.initializers.Initializer):
 
 
 SPARSE = keras_initx.Sparse(2, seed=4)
+
+
+def assert_same(one, other):
+    assert (one.shape, one.dtype) == (other.shape, other.dtype)
+    assert one.tobytes() == other.tobytes()
