@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import keras
 
@@ -14,9 +14,7 @@ from keras_initx.audits._contract import (
     Drawn,
     contract,
     contract_of,
-    is_contract,
     is_function,
-    json_in,
     read_contract,
 )
 from keras_initx.audits._subjects import Audited, opened, subjects_of, with_names_of
@@ -29,28 +27,25 @@ Like: TypeAlias = Contract | Drawn
 
 
 def check_question(weights: Any, rules: Any, like: Any) -> None:
-    """Raise an error if both are given, or a contract where nothing says what it is like."""
+    """Raise an error if both are given, or a contract where nothing says what it is like.
+
+    The path of one is refused where it is read.
+    """
     if rules is not None and like is not None:
         raise ValueError(
             "`like` must be `None` with `rules`: both say how weights should be. "
             f"Received: {rules=!r}, {like=!r}"
         )
-    if _is_contract(rules):
+    if isinstance(rules, Contract):
         raise TypeError(
             "`rules` must be rules, a recipe or a plan, and this is a contract: pass it as `like`. "
             f"Received: {rules=!r}"
         )
-    if like is None and _is_contract(weights):
+    if like is None and isinstance(weights, Contract):
         raise TypeError(
             "`weights` must be a model or arrays to be compared with rules; a contract is compared "
             f"with what is passed as `like`. Received: {weights=!r}"
         )
-
-
-def _is_contract(given: Any) -> bool:
-    """Return whether this is a contract, or the path of one."""
-    is_path = isinstance(given, str | os.PathLike)
-    return isinstance(given, Contract) or (is_path and is_contract(json_in(given)))
 
 
 def contracts_of(weights: Contract | Audited, like: Like) -> tuple[Contract, Contract]:
@@ -73,13 +68,18 @@ def _opened(
     """Open what is compared for the duration of the block: as a contract, a model or arrays."""
     if isinstance(given, Contract):
         yield given
-    elif isinstance(given, str | os.PathLike) and not names_weights(os.fspath(given)):
+    elif _is_path_of_contract(given):
         yield read_contract(name, os.fspath(given))
     elif name == "like" and is_function(given):
         yield contract(given)
     else:
         with opened(name, given) as found:
             yield found
+
+
+def _is_path_of_contract(given: Any) -> TypeGuard[str | os.PathLike[str]]:
+    """Return whether this is a path, and not one of weights."""
+    return isinstance(given, str | os.PathLike) and not names_weights(os.fspath(given))
 
 
 def _contract_beside(
@@ -117,7 +117,7 @@ def source_of_rules(rules: RulesOrPlan | None, resolved: Any) -> str:
 
 def source_of_like(like: Like) -> str:
     """Return where it says how weights should be."""
-    if _is_contract(like):
+    if isinstance(like, Contract) or _is_path_of_contract(like):
         return "in the contract"
     paths = checkpoint_paths(like)
     if paths is not None:

@@ -144,7 +144,7 @@ def _audit_by(
     alpha: float,
 ) -> AuditReport:
     """Compare weights with what rules, a plan or their layers say."""
-    given = resolved("rules", rules, seed)
+    given = resolved(rules, seed)
     comparisons = []
     alike: dict[bytes, list[str]] = {}
     # Copies of initializers without a seed draw one.

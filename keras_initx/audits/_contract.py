@@ -1,9 +1,7 @@
 """Contracts: how the weights of a model are drawn, measured from draws of them."""
 
-import contextlib
 import gc
 import inspect
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,8 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 import keras
 
 from keras_initx._checks import check_count, check_root, truncated
-from keras_initx._files import parse_json
-from keras_initx.arrays._checkpoints import names_weights
 from keras_initx.arrays._formats import check_file
 from keras_initx.audits._contract_lines import FORMAT, WeightContract, line_of, unusual, weight_of
 from keras_initx.audits._draws import merged, varying
@@ -340,17 +336,6 @@ def _check_alike(draws: Sequence[Contract]) -> None:
 def is_contract(content: Any) -> bool:
     """Return whether what a JSON file holds is a contract."""
     return FORMAT.is_in(content)
-
-
-def json_in(path: str | os.PathLike[str]) -> Any:
-    """Return what a JSON file holds, `None` if there is none, or weights by its name."""
-    path = os.fspath(path)
-    # Weights have gigabytes.
-    if names_weights(path) or not os.path.isfile(path):
-        return None
-    with contextlib.suppress(ValueError):
-        return parse_json(Path(path).read_bytes())
-    return None
 
 
 def read_contract(name: str, path: str) -> Contract:

@@ -50,11 +50,10 @@ class Instructions:
     notes: tuple[str, ...] = ()
 
 
-def resolved(name: str, given: Any, seed: int | None) -> Any:
+def resolved(given: Any, seed: int | None) -> Any:
     """Return the recipe of a name, or the plan in a file; all else as it is.
 
     Args:
-        name: Name of the argument in error messages.
         given: What the user gave. A text that is no name of a recipe is the path of a plan.
         seed: The argument of this name, which must be `None` with a plan.
 
@@ -67,9 +66,9 @@ def resolved(name: str, given: Any, seed: int | None) -> Any:
             return recipe
         is_file = os.path.isfile(given)
         if not is_file and (_is_initializer(given) or ids_like(given) or recipes_like(given)):
-            raise ValueError(_no_rules(name, given))
+            raise ValueError(_no_rules(given))
     if isinstance(given, str | os.PathLike):
-        given = read_plan(name, os.fspath(given))
+        given = read_plan("rules", os.fspath(given))
     if isinstance(given, InitializationPlan) and seed is not None:
         raise ValueError(
             f"`seed` must be `None` with a plan, which has its own seeds. Received: {seed=!r}"
@@ -78,7 +77,6 @@ def resolved(name: str, given: Any, seed: int | None) -> Any:
 
 
 def understood(
-    name: str,
     given: Any,
     model: keras.Model,
     weights: Sequence[ModelWeight],
@@ -89,7 +87,6 @@ def understood(
     """Return what the user says of the weights of a model: rules by path, or a plan.
 
     Args:
-        name: Name of the argument in error messages.
         given: Rules, a recipe or its name, a list of these, a plan or its path, a report of
             `diagnose`, or `None`.
         model: A built model.
@@ -103,8 +100,8 @@ def understood(
             refuses `model` or `roles`, a rule does not suit the model, or the report is that of
             another.
     """
-    given = resolved(name, given, seed)
-    members = _members(name, given)
+    given = resolved(given, seed)
+    members = _members(given)
     if roles is not None and not any(map(is_recipe, members)):
         raise ValueError(
             "`roles` must be `None` without a recipe of this package, by itself or by its name. "
@@ -114,34 +111,33 @@ def understood(
         return given
     if hasattr(given, "instructions"):
         members = [given.instructions(weights)]
-    found = [_of_member(name, member, model, weights, roles) for member in members]
+    found = [_of_member(member, model, weights, roles) for member in members]
     return _joined(found, weights)
 
 
-def _members(name: str, given: Any) -> list[Any]:
+def _members(given: Any) -> list[Any]:
     """Return the rules that are given, in their order: of a recipe that is named, itself."""
     if given is None:
         return []
     if not isinstance(given, list | tuple):
         return [given]
     if not given:
-        raise ValueError(f"`{name}` must have rules or a recipe in its list. Received: {given!r}")
+        raise ValueError(f"`rules` must have rules or a recipe in its list. Received: {given!r}")
     members = []
     for member in given:
         if member is None or isinstance(member, os.PathLike) or hasattr(member, "instructions"):
             raise TypeError(
-                f"`{name}` must have dicts, recipes, their names or functions of the model in its "
+                "`rules` must have dicts, recipes, their names or functions of the model in its "
                 f"list; a plan or a report stands alone. Received: {member!r}"
             )
         named = recipe_of(member) if isinstance(member, str) else None
         if isinstance(member, str) and named is None:
-            raise ValueError(_no_rules(name, member))
+            raise ValueError(_no_rules(member))
         members.append(named or member)
     return members
 
 
 def _of_member(
-    name: str,
     member: Any,
     model: keras.Model,
     weights: Sequence[ModelWeight],
@@ -156,14 +152,14 @@ def _of_member(
     if callable(rules) and not isinstance(rules, others):
         rules = rules(model)
         if isinstance(rules, list | tuple):
-            found = [_of_member(name, one, model, weights, roles) for one in _members(name, rules)]
+            found = [_of_member(one, model, weights, roles) for one in _members(rules)]
             return _first_of(found, weights)
     if isinstance(rules, WeightRules):
-        return _checked_paths(name, rules, weights)
+        return _checked_paths(rules, weights)
     if not isinstance(rules, Mapping):
         raise TypeError(
-            f"`{name}` must be a dict from conditions to initializers, a recipe, which returns "
-            f"rules, or a list of these. Received: {name}={member!r}"
+            "`rules` must be a dict from conditions to initializers, a recipe, which returns "
+            f"rules, or a list of these. Received: rules={member!r}"
         )
     return _of_dict(rules, weights)
 
@@ -182,7 +178,7 @@ def _by_recipe(
     return rules
 
 
-def _checked_paths(name: str, rules: WeightRules, weights: Sequence[ModelWeight]) -> WeightRules:
+def _checked_paths(rules: WeightRules, weights: Sequence[ModelWeight]) -> WeightRules:
     """Return the rules of a recipe if they are for the weights of this model.
 
     Raises:
@@ -192,7 +188,7 @@ def _checked_paths(name: str, rules: WeightRules, weights: Sequence[ModelWeight]
     others = [f"the model has no {path!r}" for path in rules.by_path if path not in known]
     if others:
         raise ValueError(
-            f"`{name}` must be rules that a recipe made for `model`. "
+            "`rules` must be rules that a recipe made for `model`. "
             f"Received: {truncated(others, '; ')}"
         )
     return rules
@@ -237,14 +233,14 @@ def _joined(members: Sequence[WeightRules], weights: Sequence[ModelWeight]) -> I
     return Instructions(by_path, notes)
 
 
-def _no_rules(name: str, given: str) -> str:
+def _no_rules(given: str) -> str:
     """Return the error message for a text that is no name of a recipe."""
-    required = f"`{name}` must be a dict from conditions to initializers"
+    required = "`rules` must be a dict from conditions to initializers"
     meant = [given] if _is_initializer(given) else ids_like(given)
     if meant:
         required += f", such as {{'*kernel': {meant[0]!r}}}"
     similar = did_you_mean(map(repr, recipes_like(given)))
-    return f"{required}, or a recipe. Received: {name}={given!r}{similar}"
+    return f"{required}, or a recipe. Received: rules={given!r}{similar}"
 
 
 def _is_initializer(text: str) -> bool:

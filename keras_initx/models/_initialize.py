@@ -196,7 +196,7 @@ def begun(
     with contextlib.ExitStack() as stack:
         # Initializers that are made for rules draw seeds, in whose place they get others.
         stack.callback(backend.kept_generators())
-        instructions = understood("rules", rules, model, weights, seed=seed, roles=roles)
+        instructions = understood(rules, model, weights, seed=seed, roles=roles)
     if isinstance(instructions, InitializationPlan):
         plan = replace(instructions, weights=instructions.instructions(weights), dry_run=True)
         for weight, planned in zip(weights, plan.weights, strict=True):

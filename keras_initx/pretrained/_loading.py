@@ -123,7 +123,7 @@ def loading(
             f"rules as `rules=`. Received: model={model!r}"
         )
     check_flag("strict", strict)
-    rules = resolved("rules", rules, seed)
+    rules = resolved(rules, seed)
     loaded = Loaded()
     if model is None:
         block = _of_made_models(loaded, rules, seed)

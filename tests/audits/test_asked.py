@@ -41,8 +41,10 @@ def files(tmp_path_factory):
 
 def test_a_contract_is_refused_as_rules(files):
     model, _, contract = files
-    for given in (contract, str(contract), Contract.load(contract)):
-        with pytest.raises(TypeError, match="this is a contract: pass it as `like`"):
+    with pytest.raises(TypeError, match="this is a contract: pass it as `like`"):
+        keras_initx.audit(model, Contract.load(contract))
+    for given in (contract, str(contract)):
+        with pytest.raises(ValueError, match='has no "format": "keras_initx plan", and "keras_initx contract"'):
             keras_initx.audit(model, given)
 
 
