@@ -176,6 +176,7 @@ class InitializationPlan(Tabular[DrawnAlike]):
                 leaves it unchanged.
 
         Example:
+            >>> import numpy as np
             >>> import keras_initx
             >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="logits")])
             >>> plan = keras_initx.initialize(model, seed=0, dry_run=True)
