@@ -12,7 +12,7 @@ from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.util import logging
 
-os.environ.setdefault("KERAS_BACKEND", "jax")
+os.environ.setdefault("KERAS_BACKEND", "torch")
 with_tables = runpy.run_path(str(Path(__file__).with_name("tables.py")))["with_tables"]
 
 logger = logging.getLogger(__name__)
