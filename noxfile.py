@@ -120,8 +120,7 @@ def hunt(session, backend):
     install(session, "keras", "test", backend)
     session.env.update(ALL)
     run_tests(session, backend, "tests/hunt")
-    if backend != "tensorflow":  # which has no rare tests of its own
-        run_tests(session, backend, *ORDINARY, "-m", "rare")
+    run_tests(session, backend, *ORDINARY, "-m", "rare or release_backends")
 
 
 @nox.session(default=False, tags=["release"])

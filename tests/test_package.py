@@ -116,7 +116,7 @@ def first_use():
     return json.loads(result.stdout)
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_imports_and_first_audits_leave_the_random_numbers_of_a_process(first_use):
     assert first_use["numbers are as before"]
 

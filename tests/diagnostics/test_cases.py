@@ -20,7 +20,7 @@ pytestmark = [
 # Where backends differ: weights that Keras does not know, and gradients that are 0 but for rounding.
 # JAX would take minutes to compile all.
 MARKS = {
-    "layers in a container that Keras does not search": pytest.mark.every_backend,
+    "layers in a container that Keras does not search": pytest.mark.release_backends,
     "softmax of one score": pytest.mark.release_backends,
     "class numbers of which -1 is left out": needs_keras("3.15", "has a gradient where a class is left out"),
 }

@@ -299,7 +299,7 @@ def assert_same(ones, others):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_a_model_trains_as_if_fit_had_built_it():
     losses, model = fit(partly()), partly()
     keras_initx.diagnose(model, X, Y)
@@ -564,7 +564,7 @@ def test_one_thread_waits_for_another():
     assert "call" not in vars(model.layers[0])
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_what_one_thread_calls_for_gradients_is_not_recorded_by_another():
     first_pass_is_over, in_second_pass = threading.Event(), threading.Event()
 

@@ -59,7 +59,7 @@ OUTPUTS = {
     "name",
     [
         "zero rows",
-        pytest.param("zero rows in a model inside", marks=pytest.mark.every_backend),
+        "zero rows in a model inside",
         "deviation of a constant",
         "distance of equal pairs",
     ],

@@ -6,7 +6,7 @@ import keras
 import pytest
 import strangers
 from keras import layers, ops
-from modes import everywhere
+from modes import often
 from strangers import WIDTH
 
 from keras_initx import Scaled, initialize, recipes
@@ -125,10 +125,9 @@ def special(model, name):
     return {path for path, text in texts.items() if usual.get(path.rpartition("/")[2]) != text}
 
 
-# The branches of the one on every backend are in the `call` of its layers.
-@pytest.mark.parametrize(
-    "build", everywhere(ROWS, [strangers.conv_net], others=[pytest.mark.rare]), ids=lambda build: build.__name__
-)
+# The branches of the one that always runs are in the `call` of its layers.
+@pytest.mark.release_backends
+@pytest.mark.parametrize("build", often(ROWS, [strangers.conv_net]), ids=lambda build: build.__name__)
 def test_a_model_of_other_names_gets_the_rules_of_its_recipes_and_is_refused_by_others(build):
     model = build()
     for name, expected in ROWS[build].items():

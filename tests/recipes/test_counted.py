@@ -243,7 +243,7 @@ class Caching(Encoder):
         return x + self.network(self.norm(x))
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_attention_of_ones_own_with_other_arguments_is_followed():
     ids = keras.Input((LENGTH,), dtype="int32")
     x = layers.Embedding(30, WIDTH, name="tokens")(ids)

@@ -96,7 +96,7 @@ FORMS = {
 
 @pytest.mark.parametrize("attention", often([None, Attention], [Attention]))
 @pytest.mark.parametrize(
-    "form", everywhere(FORMS, ["operations", "split", "sliced", "subclassed"], others=[pytest.mark.rare])
+    "form", everywhere(FORMS, ["operations", "subclassed"], others=[pytest.mark.rare])
 )
 def test_gates_and_the_ends_of_their_branches_are_found(form, attention):
     feed_forward, gates, ends = FORMS[form]
@@ -247,7 +247,7 @@ def test_factors_of_lora_of_what_modulates_are_left_to_their_layers():
     assert recipes.zero_residual(model).by_path == MODULATIONS
 
 
-@pytest.mark.parametrize("form", everywhere(PARTS, list(PARTS)))
+@pytest.mark.parametrize("form", everywhere(PARTS, ["split"]))
 def test_the_kernels_that_modulate_branches_start_at_zero_and_their_ends_do_not(form):
     rules = recipes.zero_residual(diffusion(PARTS[form]))
     assert rules.by_path == MODULATIONS

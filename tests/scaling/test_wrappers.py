@@ -98,7 +98,7 @@ if hasattr(optimizers, "MultiOptimizer"):
     WRAPPERS["several"] = several, "float32"
     WRAPPERS["several in float16"] = several, "mixed_float16"
     CASES.append(pytest.param("schedule", "several", marks=pytest.mark.rare))
-    CASES.append(pytest.param("decay", "several in float16", marks=pytest.mark.every_backend))
+    CASES.append(pytest.param("decay", "several in float16", marks=pytest.mark.release_backends))
 
 
 @pytest.fixture(autouse=True)

@@ -489,7 +489,7 @@ def test_a_frozen_part_may_be_in_all_trials():
     assert [trial["status"] for trial in study.trials.values()] == ["finished"] * 2
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_random_parts_of_all_trials_begin_each_in_the_same_state():
     noise = keras.layers.GaussianNoise(1.0)
 

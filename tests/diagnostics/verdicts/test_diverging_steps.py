@@ -42,7 +42,7 @@ def state(model):
     return [to_numpy(variable).copy() for variable in variables]
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_a_healthy_network_learns_and_is_left_as_it_was(capsys):
     model = compiled(dtype="mixed_float16")
     model.optimizer.build(model.trainable_variables)

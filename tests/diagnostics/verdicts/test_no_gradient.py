@@ -312,7 +312,7 @@ def test_a_factor_of_one_number_without_a_gradient_is_changed_like_others():
     assert (verdict.problem, verdict.layers) == ("no gradient", ("product",))
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_large_kernels_of_zeros_are_no_lost_connection():
     x = np.random.default_rng(0).normal(size=(32, 256))
     stack = [layers.Dense(512, "relu", kernel_initializer="zeros"), layers.Dense(3, kernel_initializer="zeros")]
