@@ -170,6 +170,7 @@ def test_initialize_makes_a_large_weight_in_its_shards(monkeypatch):
     assert found.rows[0].std == pytest.approx(expected.rows[0].std, rel=1e-5)
 
 
+@pytest.mark.rare
 def test_the_example_of_the_documentation_prints_what_is_shown(capsys):
     docs = pathlib.Path(__file__).parents[1] / "docs"
     runpy.run_path(str(docs / "examples" / "many_devices.py"))

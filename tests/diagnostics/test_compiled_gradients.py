@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from modes import BACKEND
+from modes import BACKEND, often
 
 import keras_initx
 
@@ -70,7 +70,7 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("change", often(CHANGES, ["array", "frozen"]))
 def test_what_changes_between_two_diagnoses_counts(change):
     model, fresh = network(), network()
     before = norms(model)
@@ -90,6 +90,7 @@ def test_what_python_is_called_back_for_counts():
     assert norms(model) != before
 
 
+@pytest.mark.rare
 def test_it_may_be_forbidden_to_compile():
     import jax
 

@@ -251,6 +251,7 @@ def test_the_first_pattern_counts_and_the_name_of_the_model_may_be_given():
     np.testing.assert_allclose(changes, [2, 2, 3, 1, 3, 1], rtol=1e-6)
 
 
+@pytest.mark.rare
 @pytest.mark.every_backend
 @pytest.mark.skipif(BACKEND != "jax", reason="only JAX has these meshes")
 @needs_keras("3.15", "trains a sharded model on batches without sample weights")

@@ -59,6 +59,7 @@ def tenfold():
     return model
 
 
+@pytest.mark.rare
 def test_kept_programs_give_the_same_records_bit_for_bit(monkeypatch):
     variants = {"he": he, "sparse": sparse, "tenfold": tenfold}
     kept = compared(variants, diagnosis=False)
