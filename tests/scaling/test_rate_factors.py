@@ -266,6 +266,7 @@ def test_sharded_weights_train_as_others():
     assert [len(variable.value.sharding.device_set) for variable in moments] == [2, 2]
 
 
+@pytest.mark.rare
 @pytest.mark.every_backend
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="a strategy of TensorFlow")
 def test_replicas_train_as_one():
