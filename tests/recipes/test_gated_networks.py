@@ -95,9 +95,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("attention", often([None, Attention], [Attention]))
-@pytest.mark.parametrize(
-    "form", everywhere(FORMS, ["operations", "subclassed"], others=[pytest.mark.rare])
-)
+@pytest.mark.parametrize("form", everywhere(FORMS, ["operations", "subclassed"], others=[pytest.mark.rare]))
 def test_gates_and_the_ends_of_their_branches_are_found(form, attention):
     feed_forward, gates, ends = FORMS[form]
     model = decoder(feed_forward, attention and attention())
