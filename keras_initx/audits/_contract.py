@@ -117,11 +117,9 @@ class Contract(WeightTable[WeightContract]):
             Column("shape", lambda row: row.shape),
             Column("dtype", lambda row: row.dtype, is_text=True, is_optional=True),
             Column("values", lambda row: row.text, is_text=True),
-            Column("mean", lambda row: _of_random(row, "mean"), is_measured=True),
-            Column("std", lambda row: _of_random(row, "std"), is_measured=True),
-            Column(
-                "zeros", lambda row: _of_random(row, "zeros"), is_optional=True, is_measured=True
-            ),
+            Column("mean", lambda row: _of_random(row, "mean"), alike="range"),
+            Column("std", lambda row: _of_random(row, "std"), alike="range"),
+            Column("zeros", lambda row: _of_random(row, "zeros"), is_optional=True, alike="range"),
         ]
 
     @property

@@ -142,8 +142,7 @@ class FixedValues(OfInitializer):
             if values.size:
                 outcomes.append(self.outcome(weight, values, region))
         found = Profile("fixed", std=moments.std)
-        expected = Profile("fixed", std=self.law.std or 0.0)
-        return Comparison(weight, self, found, expected, tuple(outcomes))
+        return Comparison(weight, self, found, Profile("fixed"), tuple(outcomes))
 
     def outcome(self, weight: Subject, values: Array, region: Region | None = None) -> Outcome:
         """Return whether those in a region are as they should be, each by itself."""

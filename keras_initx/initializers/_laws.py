@@ -351,10 +351,12 @@ class FixedLaw(Law):
 
     Attributes:
         make: Function that returns them, in float32 or float64.
+        std: Not known.
     """
 
     make: Callable[[], Array]
-    std: float | None = None
+
+    std = None
 
     def scaled(self, factor: float) -> Self:
         return replace(self, make=lambda: self.make() * factor)
@@ -517,7 +519,8 @@ class SlicesLaw(Law):
     axis: int
     shapes: Sequence[Shape]
     laws: Sequence[Law | None]
-    std: float | None = None
+
+    std = None
 
     def scaled(self, factor: float) -> Self:
         laws = [None if law is None else law.scaled(factor) for law in self.laws]

@@ -34,7 +34,7 @@ from keras_initx.models._planned_weight import PlannedWeight, WeightPlan, row_wi
 from keras_initx.models._reset import initial_state
 from keras_initx.recipes._weight_rules import Left
 from keras_initx.rendering._terminal import Verbose, progress, shows_progress
-from keras_initx.rendering._text import in_common, without_numbers
+from keras_initx.rendering._text import alike, in_common
 from keras_initx.structure._finite import must_be_finite, not_finite
 from keras_initx.structure._hooks import LayerInitializer
 from keras_initx.structure._layer_initializers import layer_initializers
@@ -313,17 +313,16 @@ def _notes_on_guesses(
 
     Layers whose paths differ in numbers only have one.
     """
-    layers: dict[str, dict[str, list[str]]] = {}
+    layers: dict[str, list[str]] = {}
     for weight, one in zip(weights, planned, strict=True):
         if _needs_axes(one.initializer) and weight.has_guessed_axes:
             layer, _, name = one.shown.rpartition("/")
             fans = f"{name} has {one.row.fan_in} inputs and {one.row.fan_out} units"
-            of_layer = layers.setdefault(without_numbers(layer), {})
-            of_layer.setdefault(layer, []).append(fans)
+            layers.setdefault(layer, []).append(fans)
     notes = []
-    for alike in layers.values():
-        fans = ", ".join(next(iter(alike.values())))
-        where = in_common(list(alike)) or "the model"
+    for group in alike(layers, path=str):
+        fans = ", ".join(layers[group[0]])
+        where = in_common(group) or "the model"
         notes.append(
             f"A guess by the shape, in {where}: {fans}; `input_axes` and `output_axes` of an "
             "initializer say it."

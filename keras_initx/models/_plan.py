@@ -1,11 +1,10 @@
 """The plan of an initialization: what each weight gets, as a table, as a file, and as values."""
 
-import math
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from keras_initx._checks import close_matches, first_of, truncated
 from keras_initx._typing import Array, Shape
@@ -16,51 +15,18 @@ from keras_initx.models._plan_file import plan_text, planned_in_file
 from keras_initx.models._planned_weight import PlannedWeight, WeightPlan
 from keras_initx.rendering._figures import styles_of
 from keras_initx.rendering._order import Points, plot_in_order
-from keras_initx.rendering._results import Tabular
+from keras_initx.rendering._results import WeightTable
 from keras_initx.rendering._table import Column
 from keras_initx.rendering._terminal import line_width
-from keras_initx.rendering._text import in_common, short_number, without_numbers
+from keras_initx.rendering._text import short_number
 from keras_initx.structure._weights import ModelWeight
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class DrawnAlike(NamedTuple):
-    """Weights with the same initializer whose paths differ in numbers at most: a row of the table.
-
-    Attributes:
-        weights: The weights, in the order of the layers.
-    """
-
-    weights: list[PlannedWeight]
-
-    @property
-    def path(self) -> str:
-        """The path of a single weight; of several a path with stars for numbers, and how many."""
-        return in_common([weight.shown for weight in self.weights])
-
-    def range_of(self, field_name: str, write: Callable[[Any], str] = str) -> str:
-        """Return the value of a field, or the least and the greatest, as text.
-
-        Where one is not finite, neither the least nor the greatest is known.
-        """
-        values = [getattr(weight.row, field_name) for weight in self.weights]
-        known = [value for value in values if value is not None]
-        if not known:
-            return ""
-        if not all(map(math.isfinite, known)):
-            return "not finite"
-        return "...".join(dict.fromkeys([write(min(known)), write(max(known))]))
-
-    def only(self, field_name: str) -> Any:
-        """Return the value of a field if all weights have the same, otherwise `None`."""
-        values = {getattr(weight.row, field_name) for weight in self.weights}
-        return values.pop() if len(values) == 1 else None
-
-
 @dataclass(frozen=True, eq=False, repr=False)
-class InitializationPlan(Tabular[DrawnAlike]):
+class InitializationPlan(WeightTable[PlannedWeight]):
     """The initialization of each weight of a model, in the form of all results.
 
     The table has the weights that are drawn, in one row those with the same initializer whose paths
@@ -234,25 +200,19 @@ class InitializationPlan(Tabular[DrawnAlike]):
         similar = close_matches(path, [weight.shown for weight in self.weights])
         raise ValueError(f"`path` must be that of a weight. Received: {path=!r}{similar}")
 
-    def _rows(self) -> list[DrawnAlike]:
-        """Return the weights that are drawn in groups, in the order of the first of each."""
-        groups: dict[tuple[str, str], DrawnAlike] = {}
-        for weight in self.weights:
-            if weight.row.initializer is not None:
-                key = without_numbers(weight.shown), weight.row.initializer
-                groups.setdefault(key, DrawnAlike([])).weights.append(weight)
-        return list(groups.values())
+    def _weights(self) -> list[PlannedWeight]:
+        return [weight for weight in self.weights if weight.row.initializer is not None]
 
-    def _columns(self) -> list[Column[DrawnAlike]]:
+    def _weight_columns(self) -> list[Column[PlannedWeight]]:
         return [
-            Column("weight", lambda row: row.path, is_text=True),
-            Column("shape", lambda row: row.only("shape")),
-            Column("initializer", lambda row: row.only("initializer"), is_text=True),
-            Column("fan in", lambda row: row.range_of("fan_in"), is_optional=True),
-            Column("fan out", lambda row: row.range_of("fan_out"), is_optional=True),
-            Column("expected", lambda row: row.range_of("expected_std", short_number)),
-            Column("std", lambda row: row.range_of("std", short_number)),
-            Column("seed", lambda row: row.only("seed"), is_optional=True),
+            Column("weight", lambda weight: weight.shown, is_text=True),
+            Column("shape", lambda weight: weight.row.shape, alike="any"),
+            Column("initializer", lambda weight: weight.row.initializer, is_text=True),
+            Column("fan in", lambda weight: weight.row.fan_in, is_optional=True, alike="range"),
+            Column("fan out", lambda weight: weight.row.fan_out, is_optional=True, alike="range"),
+            Column("expected", lambda weight: _short(weight.row.expected_std), alike="range"),
+            Column("std", lambda weight: _short(weight.row.std), alike="range"),
+            Column("seed", lambda weight: weight.row.seed, is_optional=True, alike="any"),
         ]
 
     @property
@@ -302,6 +262,10 @@ class InitializationPlan(Tabular[DrawnAlike]):
             label = "expected standard deviation"
         paths = [weight.shown for weight in self.weights]
         return plot_in_order(paths, {label: groups}, of="weight")
+
+
+def _short(number: float | None) -> str:
+    return "" if number is None else short_number(number)
 
 
 def _difference(weight: ModelWeight, planned: PlannedWeight) -> str:

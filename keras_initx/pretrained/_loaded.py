@@ -148,7 +148,7 @@ def _loaded_groups(rows: Iterable[LoadedWeight]) -> list[str]:
     patterns = []
     for path in loaded:
         patterns.append(next((one for one in _around(path) if one not in with_others), path))
-    groups = alike(dict.fromkeys(patterns), path=str, others=lambda _: None)
+    groups = alike(dict.fromkeys(patterns), path=str)
     return [in_common(group) for group in groups]
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import functools
 import html
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -306,18 +307,16 @@ class Tabular(Result, Generic[Row]):
         return "".join(parts)
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class WeightTable(Tabular[Sequence[Row]]):
     """A table of weights, and a summary below it if there is something to say.
 
-    Weights whose paths differ in numbers only are one row if all else is the same; of what differs
-    by chance it has the least and the greatest. CSV and JSON have a row for each weight.
-
-    Attributes:
-        rows: The rows, which are dataclasses.
+    Weights whose paths differ in numbers only are one row if all else is the same, but for what
+    their columns say may differ. CSV and JSON have a row for each weight.
     """
 
-    rows: list[Row]
+    def _weights(self) -> Sequence[Row]:
+        """Return the weights of the table, by default `rows`."""
+        return self.rows
 
     @abc.abstractmethod
     def _weight_columns(self) -> Sequence[Column[Row]]:
@@ -325,9 +324,9 @@ class WeightTable(Tabular[Sequence[Row]]):
 
     def _rows(self) -> Sequence[Sequence[Row]]:
         path, *others = self._weight_columns()
-        exact = [column for column in others if not column.is_measured]
+        exact = [column for column in others if column.alike == "equal"]
         return alike(
-            self.rows,
+            self._weights(),
             lambda weight: cell_text(path.cell(weight)),
             lambda weight: tuple(cell_text(column.cell(weight)) for column in exact),
         )
@@ -340,7 +339,7 @@ class WeightTable(Tabular[Sequence[Row]]):
 
         columns = [_over_rows(path, name)]
         for column in others:
-            columns.append(_over_rows(column, functools.partial(_range, column)))
+            columns.append(_over_rows(column, functools.partial(_cell_of_alike, column)))
         return columns
 
     def _below(self) -> list[str]:
@@ -356,10 +355,13 @@ def _over_rows(
     )
 
 
-def _range(column: Column[Row], rows: Sequence[Row]) -> str:
-    """Return the cell that all rows have, or the least and the greatest."""
+def _cell_of_alike(column: Column[Row], rows: Sequence[Row]) -> str:
+    """Return the cell that all rows have, or of numbers the least and the greatest."""
     cells = list(dict.fromkeys(cell_text(column.cell(row)) for row in rows))
-    if len(cells) == 1:
-        return cells[0]
+    if column.alike != "range":
+        return cells[0] if len(cells) == 1 else ""
     numbers = sorted(filter(None, cells), key=float)
-    return "...".join(dict.fromkeys([numbers[0], numbers[-1]]))
+    # Where one is not finite, neither the least nor the greatest is known.
+    if not all(math.isfinite(float(number)) for number in numbers):
+        return "not finite"
+    return "...".join(dict.fromkeys([*numbers[:1], *numbers[-1:]]))

@@ -7,7 +7,7 @@ import re
 import textwrap
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 from keras_initx.rendering._text import shortened
 
@@ -30,7 +30,8 @@ class Column(Generic[Row]):
         note: Its meaning, for the legend of the table.
         is_optional: Whether it is left out where a table would be too wide.
         is_name: Whether it has a name in each row, which is shortened where others are wrapped.
-        is_measured: Whether it has numbers that differ by chance between rows that are alike.
+        alike: What it has in rows that are alike, see `WeightTable`: what is `"equal"`; a `"range"`
+            of numbers; or `"any"`, and then it is empty if they differ.
     """
 
     header: str
@@ -39,7 +40,7 @@ class Column(Generic[Row]):
     note: str = ""
     is_optional: bool = False
     is_name: bool = False
-    is_measured: bool = False
+    alike: Literal["equal", "range", "any"] = "equal"
 
 
 class Table(NamedTuple):

@@ -100,14 +100,16 @@ def without_numbers(path: str) -> str:
 
 
 def alike(
-    items: Iterable[Item], path: Callable[[Item], str], others: Callable[[Item], Hashable]
+    items: Iterable[Item],
+    path: Callable[[Item], str],
+    others: Callable[[Item], Hashable] = lambda _: None,
 ) -> list[list[Item]]:
     """Return items in groups: those whose paths differ in numbers only, and whose others are equal.
 
     Args:
         items: The items.
         path: Function that returns the path of one.
-        others: Function that returns what else those of a group have in common.
+        others: Function that returns what else those of a group have in common, if there is more.
     """
     groups: dict[Hashable, list[Item]] = {}
     for item in items:

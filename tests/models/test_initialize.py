@@ -165,6 +165,18 @@ def blocks(*widths):
     return keras.Sequential([keras.Input((8,)), *stack, layers.Dense(2, name="logits")])
 
 
+def test_the_table_of_a_plan_has_no_range_where_a_deviation_is_not_finite(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+
+    class InfiniteIfSquare(keras.initializers.Initializer):
+        def __call__(self, shape, dtype=None):
+            return np.full(shape, np.inf if shape[0] == shape[1] else 1.0, dtype)
+
+    plan = initialize(blocks(8, 32), {"*/dense/kernel": InfiniteIfSquare()}, seed=0)
+    (row,) = [line for line in str(plan).splitlines() if line.startswith("block*/dense/kernel (2)")]
+    assert row.endswith("not finite")
+
+
 def test_the_table_of_a_plan_has_a_row_for_weights_that_are_drawn_alike(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     plan = initialize(blocks(8, 8, 32), {"block_0/up/kernel": "zeros", "*/bias": None}, seed=0, dry_run=True)
