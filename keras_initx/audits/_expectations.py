@@ -193,7 +193,7 @@ def of_law(law: IndependentLaw | FrameLaw, dtype: DType, shape: Shape) -> Profil
         "random",
         size=int(_ENDLESS),
         independent=_ENDLESS,
-        std=law.std or 0.0,
+        std=law.std,
         total=int(_ENDLESS),
         bits=round(-math.log2(epsilon(dtype))),
         repeated=("", ""),

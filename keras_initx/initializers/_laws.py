@@ -381,15 +381,14 @@ class SparseLaw(Law):
     output_axes: Sequence[int]
     connections: int
     value: IndependentLaw
-    std: float | None
+    std: float
 
     @property
     def reach(self) -> float:
         return self.value.reach
 
     def scaled(self, factor: float) -> Self:
-        std = None if self.std is None else self.std * abs(factor)
-        return replace(self, value=self.value.scaled(factor), std=std)
+        return replace(self, value=self.value.scaled(factor), std=self.std * abs(factor))
 
 
 @dataclass(frozen=True, eq=False)
@@ -408,7 +407,7 @@ class FrameLaw(Law):
     output_axes: Sequence[int]
     blocks: int
     singular_values: float | Array
-    std: float | None
+    std: float
 
     @property
     def reach(self) -> float:
@@ -416,8 +415,7 @@ class FrameLaw(Law):
 
     def scaled(self, factor: float) -> Self:
         size = abs(factor)
-        std = None if self.std is None else self.std * size
-        return replace(self, singular_values=self.singular_values * size, std=std)
+        return replace(self, singular_values=self.singular_values * size, std=self.std * size)
 
     def fits(self, values: Array) -> bool:
         return super().fits(values) and self.has_form(
@@ -473,15 +471,14 @@ class CenterLaw(Law):
     """
 
     center: Law
-    std: float | None
+    std: float
 
     @property
     def reach(self) -> float:
         return self.center.reach
 
     def scaled(self, factor: float) -> Self:
-        std = None if self.std is None else self.std * abs(factor)
-        return replace(self, center=self.center.scaled(factor), std=std)
+        return replace(self, center=self.center.scaled(factor), std=self.std * abs(factor))
 
 
 @dataclass(frozen=True, eq=False)
