@@ -156,8 +156,10 @@ class LinedFormat:
             raise self._refused(argument, path, str(error)) from None
         if not self.is_in(content):
             own = content.get("format") if isinstance(content, dict) else None
-            other = f', and "{own}"' if isinstance(own, str) else ""
-            raise self._refused(argument, path, f'has no "format": "{self.name}"{other}')
+            problem = f'has no "format": "{self.name}"'
+            if isinstance(own, str):
+                problem = f'has the "format": "{own}"'
+            raise self._refused(argument, path, problem)
         fields: dict[str, Any] = content
         if fields.get("version") not in range(1, self.version + 1):
             problem = (

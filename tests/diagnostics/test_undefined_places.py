@@ -179,6 +179,19 @@ def test_what_overflows_on_the_way_is_exploding(activation, deviation, depth):
     assert "undefined loss" not in [verdict.problem for verdict in found]
 
 
+def test_nan_of_large_numbers_that_is_finite_for_smaller_ones_is_exploding():
+    model, x, y, loss = stacked(exponentials)
+    problems = [verdict.problem for verdict in diagnosed((model, 1e5 * x, y, loss)).problems]
+    assert problems == ["unscaled inputs", "exploding"]
+
+
+def test_a_loss_whose_gradient_overflows_is_exploding():
+    kernel = keras.initializers.RandomNormal(stddev=1e-12, seed=0)
+    model = keras.Sequential([keras.Input((10,)), layers.Dense(3, use_bias=False, kernel_initializer=kernel)])
+    loss = lambda y, p: 1e30 * ops.mean(1e10 * p)  # noqa: E731
+    assert [verdict.problem for verdict in diagnosed((model, X, np.eye(3)[LABELS], loss)).problems] == ["exploding"]
+
+
 def test_weights_are_as_before():
     model, x, y, loss = stacked(unit)
     before = model.get_weights()

@@ -20,7 +20,9 @@ def test_zeros_have_a_mark_of_their_own_on_a_logarithmic_axis():
 
 
 def test_names_with_dollars_are_no_formulas():
-    as_png(plot_in_order(["layer$y^{-$"], {"": {}}, of="weight"))
+    figure = plot_in_order(["layer$y^{-$"], {"": {}}, of="weight")
+    assert as_png(figure)  # which raises an error where a formula is wrong
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["layer$y^{-$"]
 
 
 @pytest.mark.parametrize(

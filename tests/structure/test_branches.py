@@ -90,6 +90,15 @@ def chained():
     return keras.Model(x, dense("out")(layers.Add()([x, first, mlp(first, "b")])))
 
 
+def summed(count):
+    """Return a model that adds a sum of layers to what they are computed from: `count` terms with that."""
+    x = inputs = keras.Input((LENGTH, WIDTH))
+    total = dense("term_0")(x)
+    for number in range(1, count - 1):
+        total = total + dense(f"term_{number}")(x)
+    return keras.Model(inputs, dense("out", units=2)(x + total))
+
+
 class Found(NamedTuple):
     """What is in the graph of a model.
 
@@ -120,6 +129,9 @@ MODELS = {
     "squeezed": Found(squeezed, "", [], []),
     "two ways": Found(two_ways, "", [], []),
     "chained": Found(chained, "", [], []),
+    # More terms are a sum of experts, which is one branch.
+    "eight terms": Found(lambda: summed(8), " ".join(f"term_{n}" for n in range(7)), [1] * 7, [0] * 7),
+    "nine terms": Found(lambda: summed(9), " ".join(f"term_{n}" for n in range(8)), [1], [0]),
     "around": Found(around, "a_down", [2], [0, 1], around=1),
     "gated": Found(lambda: gated.decoder(gated.gated), "attention w2", [4, 2], [0, 0], gates="w1"),
     "parallel": Found(
