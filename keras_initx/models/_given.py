@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 import os
 import re
 from collections import Counter
@@ -207,8 +208,8 @@ def _first_of(members: Sequence[WeightRules], weights: Sequence[ModelWeight]) ->
                 by_path[weight.path] = value
                 if not isinstance(value, Left) or value.is_final:
                     break
-    notes = [note for member in members for note in member.notes]
-    return WeightRules(by_path, tuple(dict.fromkeys(notes)))
+    notes = dict.fromkeys(itertools.chain.from_iterable(member.notes for member in members))
+    return WeightRules(by_path, tuple(notes))
 
 
 def _joined(members: Sequence[WeightRules], weights: Sequence[ModelWeight]) -> Instructions:
@@ -276,9 +277,9 @@ def _of_dict(rules: RuleDict, weights: Sequence[ModelWeight]) -> WeightRules:
     def hint(condition: Condition) -> str:
         if not isinstance(condition, str):
             return ""
-        types = {type(layer).__name__ for weight in weights for layer in weight.layers}
-        if condition in types:
-            return did_you_mean([f"the class {condition} itself"])
+        for weight in weights:
+            if any(type(layer).__name__ == condition for layer in weight.layers):
+                return did_you_mean([f"the class {condition} itself"])
         return similar_paths(condition, list(shown.values()))
 
     by_path = {weight.path: weight for weight in weights}

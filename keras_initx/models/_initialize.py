@@ -206,7 +206,8 @@ def begun(
     bound, kept = _planned(weights, instructions, root, refuses_quantized=refuses_quantized)
     notes = (*instructions.notes, *_notes_on_guesses(weights, bound), *_notes_on_kept(kept))
     plan = InitializationPlan(bound, root, dry_run=True, notes=notes)
-    return Begun(weights, plan, root if seed is None else None)
+    drawn_seed = root if seed is None else None
+    return Begun(weights, plan, drawn_seed)
 
 
 def _planned(

@@ -1,8 +1,9 @@
 """Layer-sequential unit-variance initialization."""
 
 import functools
+import itertools
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import keras
@@ -190,9 +191,8 @@ class _Passes:
             backend.preserve_state([model, *parts_of(model)]) as scope,
         ):
             model(self._x, training=True)
-            return _rewritten(
-                scope, [kernel for found in self.kernels.values() for kernel in found.free]
-            )
+            free = itertools.chain.from_iterable(found.free for found in self.kernels.values())
+            return _rewritten(scope, free)
 
     def measured(self) -> dict[keras.Layer, float | None]:
         """Return the variance of the output of each layer, in the order in which calls start.
@@ -300,7 +300,7 @@ def _kernels_of(layer: keras.Layer) -> _Kernels | None:
     return _Kernels(tuple(free), "")
 
 
-def _rewritten(scope: keras.StatelessScope, kernels: Sequence[keras.Variable]) -> set[int]:
+def _rewritten(scope: keras.StatelessScope, kernels: Iterable[keras.Variable]) -> set[int]:
     """Return the ids of the kernels that a pass of the model has changed, in the scope of the pass.
 
     That is what a `SpectralNormalization` does in training.
@@ -531,11 +531,11 @@ def _state(layer: keras.Layer) -> list[tuple[keras.Variable, Tensor]]:
     """Return what a call of `layer` may change, with its values."""
     # Keras does not list the states of a recurrent layer.
     states = keras.tree.flatten(getattr(layer, "states", None))
-    return [
-        (variable, variable.value)
-        for variable in [*layer.non_trainable_variables, *states]
-        if isinstance(variable, keras.Variable)
-    ]
+    found = []
+    for variable in (*layer.non_trainable_variables, *states):
+        if isinstance(variable, keras.Variable):
+            found.append((variable, variable.value))
+    return found
 
 
 def _measured(call: Call, result: Any) -> Tensor | None:
@@ -545,7 +545,9 @@ def _measured(call: Call, result: Any) -> Tensor | None:
     """
     layer = call.operation
     if isinstance(layer, keras.layers.RNN):
-        return _gates(layer, call.args[0] if call.args else call.kwargs["sequences"])
+        if call.args:
+            return _gates(layer, call.args[0])
+        return _gates(layer, call.kwargs["sequences"])
     if call.before_activation is not None:
         return first_float(call.before_activation)
     return first_float(result)
