@@ -14,7 +14,6 @@ from keras_initx.initializers._as_ours import as_ours
 from keras_initx.initializers._initializer import Initializer
 from keras_initx.initializers._laws import SLACK, Law
 from keras_initx.initializers._variance_named import HeNormal
-from keras_initx.structure._weights import ModelWeight
 
 
 class Choice(NamedTuple):
@@ -96,7 +95,7 @@ def not_yet_drawn(choices: Iterable[Choice], weights: Iterable[SeenWeight]) -> l
 
 def _is_like(weight: SeenWeight, drawn: Choice) -> bool:
     """Return whether a weight may have been drawn so."""
-    law = _law_for(weight.own, drawn.initializer)
+    law = _law_for(weight, drawn.initializer)
     return law is not None and law.fits(weight.values)
 
 
@@ -112,20 +111,21 @@ def larger_than(choices: Collection[Choice], weights: Iterable[SeenWeight]) -> l
 def relative_size(weight: SeenWeight, choices: Sequence[Choice]) -> float:
     """Return the deviation of a weight relative to what the first choice gives; 1 if unknown."""
     initializer = choices[0].initializer if choices else HeNormal()
-    law = _law_for(weight.own, initializer)
+    law = _law_for(weight, initializer)
     if law is None or not law.std:
         return 1.0
     size = weight.report.std / law.std
     return size if 0 < size < math.inf else 1.0
 
 
-def _law_for(weight: ModelWeight, initializer: InitializerLike) -> Law | None:
+def _law_for(weight: SeenWeight, initializer: InitializerLike) -> Law | None:
     """Return the law of the values that an initializer gives a weight, `None` if it has none."""
     initializer = keras.initializers.get(initializer)
-    if isinstance(initializer, Initializer) and weight.axes is not None:
+    axes = weight.report.axes
+    if isinstance(initializer, Initializer) and axes is not None:
         config = initializer.get_config()
         if "input_axes" in config:
-            inputs, units = weight.axes
+            inputs, units = axes
             config |= {"input_axes": list(inputs), "output_axes": list(units)}
             initializer = type(initializer).from_config(config)
-    return as_ours(initializer).law(weight.shape)
+    return as_ours(initializer).law(weight.own.shape)

@@ -220,7 +220,8 @@ class SeenLayer:
             return None
         norm = _norm_of(report.gradient or 0.0 for report in measured)
         weight_norm = _norm_of(report.norm for report in measured)
-        return GradientReport(norm, norm / weight_norm if weight_norm else None)
+        ratio = norm / weight_norm if weight_norm else None
+        return GradientReport(norm, ratio)
 
     @property
     def learns(self) -> bool:
