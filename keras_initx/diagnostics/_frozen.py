@@ -62,7 +62,10 @@ def of_frozen(
     are_most = distances[True] > max(distances[False], math.log(2))
     if not frozen or not (are_most or len(frozen) == len(kernels)):
         return None
-    held = [layer for layer in (*layers, *later) if any(one.is_frozen for one in layer.kernels)]
+    held = []
+    for layer in (*layers, *later):
+        if any(kernel.is_frozen for kernel in layer.kernels):
+            held.append(layer)
     names = list(dict.fromkeys(layer.title for layer in held))
     texts = " or ".join(text for _, text in choices) or LSUV.text
     text = (

@@ -168,7 +168,7 @@ class SeenLayer:
         """The weights that a `kernel_initializer` of it is for."""
         found = []
         for weight in self.weights:
-            is_other = weight.name == "recurrent_kernel" or is_adapter(weight.name)
+            is_other = weight.name == "recurrent_kernel" or weight.is_of_adapter
             if weight.is_kernel and not is_other:
                 found.append(weight)
         return found + self.shared_kernels
@@ -180,8 +180,8 @@ class SeenLayer:
 
     @property
     def factors(self) -> "list[SeenWeight]":
-        """The factors of an adapter, by LoRA or DoRA."""
-        return [one for one in self.weights if one.is_kernel and is_adapter(one.name)]
+        """The kernels of an adapter."""
+        return [weight for weight in self.weights if weight.is_kernel and weight.is_of_adapter]
 
     @property
     def has_kernel(self) -> bool:
@@ -208,7 +208,7 @@ class SeenLayer:
         The kernels of an adapter do not count: they come after the one that they are added to.
         """
         for weight in self.weights:
-            if weight.report.gain is not None and not is_adapter(weight.name):
+            if weight.report.gain is not None and not weight.is_of_adapter:
                 return weight.report.gain
         return None
 
@@ -257,6 +257,11 @@ class SeenWeight:
     def is_kernel(self) -> bool:
         """Whether it is a kernel."""
         return self.report.axes is not None
+
+    @property
+    def is_of_adapter(self) -> bool:
+        """Whether it belongs to an adapter, by LoRA or DoRA."""
+        return is_adapter(self.name)
 
     @property
     def is_trained(self) -> bool:

@@ -132,8 +132,8 @@ def _of_one_index(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
 
 def _of_last_layer(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Yield the finding on a last layer that gets almost the same of all examples."""
-    differing = [layer for layer in layers if layer.layer in differences(of)]
-    at_the_end = last_differences(of)
+    at_the_start, at_the_end = differences(of), last_differences(of)
+    differing = [layer for layer in layers if layer.layer in at_the_start]
     hit = []
     for layer in layers:
         # Not NaN.
@@ -144,7 +144,7 @@ def _of_last_layer(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     if not hit or not differing:
         return
     first, last = differing[0], hit[0]
-    start, end = differences(of)[first.layer], at_the_end[last.layer]
+    start, end = at_the_start[first.layer], at_the_end[last.layer]
     # What differs little from the start is not made so by the network.
     if not start > 10 * INPUTS_DIFFER:
         return
@@ -152,7 +152,7 @@ def _of_last_layer(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     if holds_back(of) or are_unread(of, layers) or _has_no_random_kernel(of, layers):
         return
     # A module of torch may have hidden layers too.
-    is_module = end != differences(of).get(last.layer)
+    is_module = end != at_the_start.get(last.layer)
     title = f"the last kernel in {last.title}" if is_module else last.title
     evidence = (
         f"the inputs of {title} differ between examples by {end:.1g} of their root mean "

@@ -402,7 +402,7 @@ def _not_finite(taken: TrainedSteps, of: Diagnosis, layers: list[SeenLayer]) -> 
         if taken.lost:
             evidence += ", and "
     if taken.lost:
-        hit = [layer for layer in layers if not set(layer.weights).isdisjoint(taken.lost)][:1]
+        hit = [weight.layer for weight in weights_of(layers) if weight in taken.lost][:1]
         evidence += f"weights are not finite, first {taken.lost[0].path}"
     dtype = _short_dtype(taken.lost)
     rounded = _rounded_beta(of, taken.lost, dtype)

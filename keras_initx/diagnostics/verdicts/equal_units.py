@@ -14,7 +14,6 @@ from keras_initx.diagnostics._suited import suited_to
 from keras_initx.diagnostics.verdicts._lost_signals import LostProbe
 from keras_initx.diagnostics.verdicts.no_gradient import held_by_zeros
 from keras_initx.initializers._variance_named import HeUniform
-from keras_initx.structure._kernels import is_adapter
 
 
 @rule(
@@ -139,7 +138,7 @@ def _random(weights: Sequence[SeenWeight], before: str = "random weights") -> Re
     rules: dict[str, InitializerLike] = {}
     texts = []
     for weight in weights:
-        if is_adapter(weight.name):
+        if weight.is_of_adapter:
             rules[weight.path], text = choice(HeUniform())
             texts.append(f"{before}: {text}")
         elif weight.is_kernel:

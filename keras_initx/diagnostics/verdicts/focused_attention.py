@@ -320,7 +320,10 @@ def _watched_functions(
 def focused_attention(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     probe = of.probe(AttentionProbe)
     found = probe.focus
-    hit = [layer for layer in layers if found.get(layer.layer, 0.0) > ATTENTION_FOCUS]
+    hit = []
+    for layer in layers:
+        if found.get(layer.layer, 0.0) > ATTENTION_FOCUS:
+            hit.append(layer)
     if not hit:
         return
     worst = max(hit, key=lambda layer: found[layer.layer])

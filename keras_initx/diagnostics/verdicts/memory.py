@@ -151,7 +151,7 @@ def gates(of: Diagnosis) -> dict[SeenLayer, Gates]:
             continue
         gate, least, _ = min(biases, key=lambda one: _kept_share(one[1]))
         of_gate = [cell.bias for other, _, cell in biases if other == gate]
-        weights = [seen_weights(of)[id(one)] for one in of_gate if id(one) in seen_weights(of)]
+        weights = [seen_weights(of)[id(bias)] for bias in of_gate if bias is not None]
         found[layer] = Gates(gate, least, weights)
     return found
 
@@ -295,7 +295,10 @@ def memory(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
 
 
 def _overwritten_bias(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
-    hit = [layer for layer in layers if any(map(_is_overwritten, _cells_of(layer.layer)))]
+    hit = []
+    for layer in layers:
+        if any(map(_is_overwritten, _cells_of(layer.layer))):
+            hit.append(layer)
     if not hit:
         return
     evidence = (
@@ -423,7 +426,9 @@ def growing_kernels(layers: Iterable[SeenLayer], limit: float = RECURRENT_GAIN) 
     """Return the recurrent kernels of layers that make a state larger in each step."""
     found: list[SeenWeight] = []
     for layer in layers:
-        found += [one for one in layer.recurrent_kernels if exceeds(one.report.gain, limit)]
+        for kernel in layer.recurrent_kernels:
+            if exceeds(kernel.report.gain, limit):
+                found.append(kernel)
     return found
 
 

@@ -320,7 +320,8 @@ def _over_a_single_value(of: Diagnosis, layers: list[SeenLayer]) -> Finding:
     paths = of.probe(SingleValueProbe).paths
     trained = [one for one in weights_of(layers) if one.report.gradient is not None]
     held = [weight.layer for weight in trained if weight.report.gradient == 0]
-    single = [layer for layer in layers if layer.layer in of.probe(AttentionProbe).of_one]
+    of_one = of.probe(AttentionProbe).of_one
+    single = [layer for layer in layers if layer.layer in of_one]
     hit = [layer for layer in layers if layer in held or layer in single]
     hit += [layer for layer in layers if layer.layer in paths]
     names = first_of(list(paths.values()))

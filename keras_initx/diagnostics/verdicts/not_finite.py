@@ -141,9 +141,11 @@ def not_finite(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
 def _layers_with(lost: Sequence[LostWeight], layers: list[SeenLayer]) -> list[SeenLayer]:
     """Return the layers that have one of these weights."""
     found = {id(one.weight.variable) for one in lost}
-    return [
-        layer for layer in layers if any(id(one.own.variable) in found for one in layer.weights)
-    ]
+    hit = []
+    for layer in layers:
+        if any(id(weight.own.variable) in found for weight in layer.weights):
+            hit.append(layer)
+    return hit
 
 
 def _of_weights(lost: Sequence[LostWeight]) -> str:

@@ -60,7 +60,10 @@ def saturated(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
 
 
 def _saturated_output(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
-    hit = [layer for layer in layers if exceeds(layer.output.certain, SATURATED_OUTPUT)]
+    hit = []
+    for layer in layers:
+        if exceeds(layer.output.certain, SATURATED_OUTPUT):
+            hit.append(layer)
     if not hit:
         return
     worst = max(hit, key=lambda layer: layer.output.certain or 0)
