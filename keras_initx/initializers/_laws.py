@@ -429,7 +429,9 @@ class FrameLaw(Law):
             values: An array in float32 or float64.
             tolerance: How far they may be from that, relative to the largest.
         """
-        ordered = values.transpose([*self.input_axes, *self.output_axes])
+        # Axes of a window may be named among those of the units too.
+        others = [axis for axis in range(values.ndim) if axis not in self.input_axes]
+        ordered = values.transpose([*self.input_axes, *others])
         inputs = math.prod(values.shape[axis] for axis in self.input_axes)
         blocks = np.split(ordered.reshape(inputs, -1), self.blocks, axis=1)
         if isinstance(self.singular_values, float | int):

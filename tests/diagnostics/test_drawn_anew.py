@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from asked import asked
+from asked import alone, asked
 from keras import layers
 
 import keras_initx
@@ -27,3 +27,12 @@ def test_weights_are_not_drawn_anew_by_what_they_have_nor_by_what_comes_after_it
     choices = suited([], "relu", is_deep=True)
     left = asked(lambda of: not_yet_drawn(choices, kernels_of(seen_layers(of))), model, ROWS)
     assert [text for _, text in left] == expected
+
+
+@pytest.mark.parametrize("kind", [layers.Conv2D, layers.Conv2DTranspose])
+def test_the_kernel_of_a_convolution_has_what_it_was_drawn_by(kind):
+    choices = suited([], "relu", is_deep=True)
+    for kernel, expected in ((keras_initx.Orthogonal("relu"), 0), (keras_initx.HeNormal(), 1)):
+        model, x = alone(kind(4, 3, activation="relu", kernel_initializer=kernel), (5, 5, 8))
+        keras_initx.initialize(model, seed=0)
+        assert len(asked(lambda of: not_yet_drawn(choices, kernels_of(seen_layers(of))), model, x)) == expected
