@@ -89,7 +89,8 @@ def lint(session):
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def tests(session, backend):
     """Run the tests with a single framework installed; each backend loads what the ones before have saved."""  # noqa: E501, a page shows it whole
-    install(session, "keras", "test", backend)
+    of_torch = ("data",) if backend == "torch" else ()  # which runs the tests that need it
+    install(session, "keras", "test", *of_torch, backend)
     session.env["KERAS_INITX_EXCHANGE"] = str(Path(session.cache_dir, "exchange").resolve())
     run_tests(session, backend, *ORDINARY)
 
@@ -102,7 +103,7 @@ def device(session, backend):
     Only these tests compare all that is made on a device with the host, and compile the kernel for
     GPUs. With an accelerator they use it.
     """  # noqa: E501, a page shows it whole
-    install(session, "keras", "test", backend, *(["triton"] if backend == "torch" else []))
+    install(session, "keras", "test", "data", backend, *(["triton"] if backend == "torch" else []))
     run_tests(session, backend, *OF_DEVICES)
     if backend == "torch":
         session.env["TRITON_INTERPRET"] = "1"
@@ -117,7 +118,7 @@ def hunt(session, backend):
     Only these tests combine each kind of model, layer and loss with each tool, and follow the pages
     to the letter. They find false alarms, and what two parts break that are right by themselves.
     """  # noqa: E501, a page shows it whole
-    install(session, "keras", "test", backend)
+    install(session, "keras", "test", "data", backend)
     session.env.update(ALL)
     run_tests(session, backend, "tests/hunt")
     run_tests(session, backend, *ORDINARY, "-m", "rare or release_backends")
@@ -131,7 +132,7 @@ def hosts(session, backend):
     Only these tests have several processes. They find other weights in one of them, messages and
     copies, and a process that waits for another that has failed.
     """
-    install(session, "keras", "test", backend)
+    install(session, "keras", "test", "data", backend)
     run_tests(session, backend, "tests/hosts", "--numprocesses=0")  # the tests start their own
 
 
@@ -139,7 +140,7 @@ def hosts(session, backend):
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def kerashub(session, backend):
     """Diagnose, load and compare backbones of KerasHub, which needs TensorFlow beside the backend."""  # noqa: E501, a page shows it whole
-    install(session, "keras", "test", "kerashub", backend)
+    install(session, "keras", "test", "data", "kerashub", backend)
     session.env["KERAS_INITX_EXCHANGE"] = str(Path(session.cache_dir, "exchange").resolve())
     run_tests(session, backend, *map(str, Path("tests/hunt").glob("test_kerashub*.py")))
 
@@ -150,7 +151,7 @@ def nnx(session):
 
     Only these tests have such layers. They find attributes that Flax refuses.
     """
-    install(session, "keras", "test", "jax", "nnx")
+    install(session, "keras", "test", "data", "jax", "nnx")
     session.env["KERAS_NNX_ENABLED"] = "1"
     files = ("golden", "keras", "layers", "saving")
     # What Keras and Flax refuse without this package too.
@@ -173,7 +174,7 @@ def roundtrip(session):
     Only these tests have more than one framework. They find values and files that differ between
     two of them.
     """
-    install(session, "keras", "test", *BACKENDS)
+    install(session, "keras", "test", "data", *BACKENDS)
     # One process per file, because the tests of a file share saved models. JAX is the quickest to
     # import.
     run_tests(session, "jax", "--dist=loadfile", "tests/roundtrip")
@@ -182,7 +183,7 @@ def roundtrip(session):
 @nox.session(default=False, tags=["release"])
 def coverage(session):
     """Measure the branch coverage of the tests of all backends, devices and round trips together."""  # noqa: E501, a page shows it whole
-    install(session, "keras", "test", "coverage", "triton", *BACKENDS)
+    install(session, "keras", "test", "data", "coverage", "triton", *BACKENDS)
     # Also read by processes that the tests start.
     data = session.env["COVERAGE_FILE"] = str(Path(session.create_tmp(), "measured"))
     session.run("coverage", "erase")
@@ -210,7 +211,7 @@ def coverage(session):
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def minimums(session, backend):
     """Run the tests with the oldest supported versions."""
-    install(session, "minimums", f"minimums-{backend}", "test")
+    install(session, "minimums", f"minimums-{backend}", "test", "data")
     # JAX 0.5.3 reads programs from its cache that compute something else.
     session.env["JAX_ENABLE_COMPILATION_CACHE"] = "false"
     session.env.update(ALL)
@@ -229,7 +230,7 @@ def minimums(session, backend):
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def fuzz(session, backend):
     """Test thousands of random arguments, shapes and dtypes; `-- --hypothesis-seed=N` repeats a run."""  # noqa: E501, a page shows it whole
-    install(session, "keras", "test", backend)
+    install(session, "keras", "test", "data", backend)
     seed = f"--hypothesis-seed={random.getrandbits(32)}"
     files = (
         "tests/test_fuzz.py",
@@ -242,7 +243,7 @@ def fuzz(session, backend):
 @nox.session(default=False, tags=["release"])
 def site(session):
     """Open the page to play with in Chromium, that of the system or of `playwright install chromium`."""  # noqa: E501, a page shows it whole
-    install(session, "keras", "test", "site", "torch")
+    install(session, "keras", "test", "data", "site", "torch")
     run_tests(session, "torch", "tests/browser", "--numprocesses=0")
 
 
@@ -299,7 +300,7 @@ def package(session):
 @nox.parametrize("backend", ("jax", "torch"), ids=("jax", "torch"))
 def pythons(session, backend):
     """Run the tests with newer versions of Python."""
-    install(session, "keras", "test", backend)
+    install(session, "keras", "test", "data", backend)
     session.env.update(ALL)
     run_tests(session, backend, *ORDINARY)
 
