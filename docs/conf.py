@@ -66,6 +66,7 @@ nitpick_ignore_regex = [
     ),
     ("py:.*", r"keras_initx\.(initializers\._laws\.IndependentLaw|recipes\._features\.Feature)"),
     ("py:.*", r"keras_initx\.recipes\._weight_rules\.Left"),
+    ("py:.*", r"keras_initx\.models\._planned_weight\.PlannedWeight"),
     ("py:.*", r"keras_initx\.(audits\._profile\.Profile|scaling\._mup\.MupWeight)"),
     ("py:.*", r"keras_initx\.scaling\._width_exponents\.WidthExponents"),
 ]

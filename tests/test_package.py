@@ -121,7 +121,7 @@ def test_imports_and_first_audits_leave_the_random_numbers_of_a_process(first_us
     assert first_use["numbers are as before"]
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_the_package_alone_opens_every_name_of_the_reference(first_use):
     assert first_use["unopened"] == []
     assert first_use["not public"] == []

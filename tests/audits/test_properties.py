@@ -43,6 +43,7 @@ def test_there_is_no_alarm_without_a_fault(name):
     assert len(report.rows) == len(model.weights)
 
 
+@pytest.mark.rare
 @HOW_MANY
 @pytest.mark.parametrize("verdict", KINDS)
 def test_faults_of_a_kind_are_found_by_a_contract(verdict, count):

@@ -41,6 +41,7 @@ def assert_goes_on_alike(path):
     assert_same_states(exchange.state(loaded), after, "trained on")
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize("backend", [backend for backend in BACKENDS if backend != BACKEND])
 def test_a_committed_file_of_each_other_backend_is_loaded(backend):
     assert_goes_on_alike(exchange.committed(backend))

@@ -122,6 +122,7 @@ def test_reports_during_training_compile_nothing(compilations):
     assert not compilations
 
 
+@pytest.mark.rare
 def test_few_programs_are_kept_and_no_model_with_them(compilations, monkeypatch):
     from keras_initx.backends import _jax
 

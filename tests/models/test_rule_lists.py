@@ -22,6 +22,7 @@ def drawn(model, rules):
     return {weight.path: to_numpy(weight.variable.value) for weight in find_weights(model)}
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_rule_in_front_wins_over_every_recipe(name):
     values = drawn(ROWS[name].model(), [{"*": "ones"}, name])

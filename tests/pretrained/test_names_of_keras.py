@@ -383,6 +383,7 @@ for name in sorted(BUILDS.keys() - {"own", "functional"}):
     FILES += [pytest.param(name, has_names, marks=pytest.mark.rare) for has_names in (True, False)]
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize(("name", "has_names"), FILES)
 def test_the_file_of_a_model_has_the_weights_that_are_audited(name, has_names, tmp_path):
     model = trained(changed(BUILDS[name]()))

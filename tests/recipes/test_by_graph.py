@@ -148,6 +148,7 @@ def wrapped(model, path):
     return keras.Sequential([keras.Input(shape), layers.Identity(), model])
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize("change", [saved, wrapped])
 @pytest.mark.parametrize(("build", "name"), [(strangers.gpt, "gpt2"), (strangers.conv_net, "fixup")])
 def test_a_saved_model_and_one_in_another_get_the_same_rules(build, name, change, tmp_path):

@@ -40,6 +40,7 @@ def test_all_weights_of_keras_layers_are_known(layer):
     assert recipes.spectral(model).left == ()
 
 
+@pytest.mark.rare
 def test_weights_without_a_name_are_known_in_models_of_keras():
     model = keras.applications.ConvNeXtTiny(weights=None, include_top=False, input_shape=(32, 32, 3))
     rules = recipes.convnext(model)

@@ -159,6 +159,7 @@ class Block(layers.Layer):
         return shape
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("recipe", ["gpt2", "bert", "zero_residual", "deepnorm"])
 def test_a_place_of_normalizations_that_was_not_seen_is_asked_for(recipe, first):

@@ -103,6 +103,7 @@ FORMS = {
 }
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize("form", FORMS)
 def test_it_is_left_in_every_form_of_the_rules(form):
     model = mixed_gpt()

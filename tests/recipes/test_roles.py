@@ -166,6 +166,7 @@ def test_an_encoder_and_its_decoder_have_the_factors_of_the_paper(recipe, factor
             assert stds[f"{part}/token_embedding/embeddings"] == pytest.approx(expected, rel=0.05)
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize(
     ("recipe", "build", "reason"),
     [

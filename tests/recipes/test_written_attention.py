@@ -229,6 +229,7 @@ def test_queries_and_values_in_one_kernel_are_not_drawn_alike_where_they_must_di
         recipes.deepnorm(keras.Model(inputs, x))
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize("form", ["dot product", "rotated", "softmax layer", "attention layer"])
 def test_attention_of_another_tensor_is_cross_attention(form):
     model = decoder(FORMS[form], memory=keras.Input((LENGTH, WIDTH)))

@@ -112,6 +112,7 @@ def many():
     return {frame: np.stack([make(frame, 4, 4, seed) for seed in range(2000)]) for frame in FRAMES}
 
 
+@pytest.mark.rare
 def test_each_entry_has_the_haar_marginal(frame, many):
     for row, column in ((0, 0), (2, 1), (0, 3), (3, 3)):
         entries = many[frame][:, row, column]

@@ -155,6 +155,7 @@ def deeper():
     return found
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize("name", ["SGD", "Adam", "Adafactor"])
 def test_one_step_of_all_blocks_changes_the_outputs_alike_at_all_depths(name, deeper):
     changes = []

@@ -185,6 +185,7 @@ def test_a_layer_that_is_not_level_although_all_is_as_in_mup():
     assert "0 of 6 weights differ from muP." in str(found)
 
 
+@pytest.mark.rare
 def test_models_of_other_layers_are_not_compared_with_mup():
     found = check(undivided, scales=DEPTHS)
     assert [problem.path for problem in found.problems] == ["last"]
@@ -211,6 +212,7 @@ def test_factors_are_seen_in_an_optimizer_that_scales_the_loss():
     assert different(check(perceptron, rates={"last/kernel": 1})) == {"last/kernel": ("rate", 0, -1)}
 
 
+@pytest.mark.rare
 @pytest.mark.skipif(not hasattr(keras.optimizers, "MultiOptimizer"), reason="this Keras has none")
 def test_the_rates_of_several_optimizers_are_not_judged():
     def several():

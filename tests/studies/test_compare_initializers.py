@@ -102,6 +102,7 @@ def test_a_study_leaves_the_generator_of_python_as_it_was(tmp_path):
         assert random.getstate() == before
 
 
+@pytest.mark.rare
 def test_a_study_that_goes_on_or_runs_elsewhere_has_the_same_records_but_for_the_seconds(tmp_path):
     """A thread counts automatic names by itself, as a process does."""
 
@@ -165,6 +166,7 @@ def test_what_cannot_be_diagnosed_is_trained():
     assert told in " ".join(str(study).split())
 
 
+@pytest.mark.rare
 @pytest.mark.filterwarnings("ignore:The structure of `inputs` doesn't match")  # as in `fit`
 @pytest.mark.parametrize("what", ["loss", "metrics", "inputs"])
 def test_names_that_look_automatic_may_be_used(what):
@@ -340,6 +342,7 @@ class DrawingBefore(keras_initx.HeNormal):
         np.random.random()  # noqa: NPY002
 
 
+@pytest.mark.rare
 def test_nothing_else_depends_on_the_initializer():
     seeds = []
 

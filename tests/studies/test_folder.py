@@ -77,6 +77,7 @@ def test_a_finished_study_is_not_run_again(monkeypatch, finished, undisturbed):
     assert (again.title, again.threshold) == ("another title", 0.4)
 
 
+@pytest.mark.rare
 def test_more_repeats_and_more_initializers_go_on(tmp_path):
     first, there = run(tmp_path), contents(tmp_path)
     more = run(tmp_path, initializers=["ones", *NAMES[::-1]], repeats=3)
@@ -180,6 +181,7 @@ def test_a_folder_of_an_earlier_form_is_refused(tmp_path):
         run(tmp_path)
 
 
+@pytest.mark.rare
 def test_names_that_no_file_may_have_are_told_apart(tmp_path):
     study = run(tmp_path, initializers={"a/b": "zeros", "a:b": "he_normal"})
     assert run(tmp_path, initializers={"a/b": "zeros", "a:b": "he_normal"}).trials == study.trials

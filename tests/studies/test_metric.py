@@ -109,6 +109,7 @@ def build_with_own_steps(initializer="he_normal"):
     return model
 
 
+@pytest.mark.rare
 def test_a_model_may_report_another_name_than_loss():
     study = compared(build_with_own_steps, mode="min", batch_size=8)
     assert study.plot()
@@ -161,6 +162,7 @@ def test_metrics_of_several_outputs(compiled, monitor, direction):
     assert (study.monitor, study.mode) == (monitor, direction)
 
 
+@pytest.mark.rare
 def test_automatic_names_of_outputs_and_metrics_agree_in_all_trials():
     build = with_two_outputs(lambda: {"metrics": [[metrics.AUC()], [metrics.AUC(), "mse"]]}, None, None)
     study = compare_initializers(build, ["zeros", "he_normal"], twice(), repeats=2, epochs=1, diagnosis=False)

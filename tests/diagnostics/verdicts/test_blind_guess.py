@@ -33,6 +33,7 @@ def notes(report):
     return [verdict for verdict in report.verdicts if verdict.problem == "blind guess"]
 
 
+@pytest.mark.rare
 def test_a_rate_that_throws_a_network_to_a_guess_is_a_note_with_a_rate_that_learns():
     report = keras_initx.diagnose(normalized_network(0.3), X, LABELS, steps=50)
     (note,) = notes(report)
@@ -98,6 +99,7 @@ def test_a_monitor_says_it_after_the_first_epoch():
     )
 
 
+@pytest.mark.rare
 def test_a_monitor_is_silent_where_a_network_learns():
     model = keras.Sequential([keras.Input((8,)), layers.Dense(5, "softmax")])
     model.compile(keras.optimizers.Adam(0.03), "sparse_categorical_crossentropy")

@@ -71,6 +71,7 @@ def of_blocks(**options):
     )
 
 
+@pytest.mark.rare
 def test_branches_in_the_call_of_a_users_layer_start_small_too():
     model = of_blocks()
     keras_initx.initialize(model, seed=0)
@@ -85,6 +86,7 @@ def test_branches_in_the_call_of_a_users_layer_start_small_too():
     ]
 
 
+@pytest.mark.rare
 def test_zeros_before_an_operation_of_a_users_layer_are_not_advised():
     assert len(hidden_branch_ends(of_blocks())) == 16
     assert not hidden_branch_ends(of_blocks(after=keras.ops.relu))

@@ -197,6 +197,7 @@ def test_without_gradients_no_steps_are_taken():
     assert ([verdict.problem for verdict in report.problems], list(report.losses)) == (["no gradient"], [])
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize(
     "build",
     [
@@ -214,6 +215,7 @@ def test_a_healthy_network_has_no_problem_in_its_steps(build):
     assert keras_initx.diagnose(model, x, y, steps=20).ok
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize("kind", ["loss scale", "schedule", "clipped"])
 def test_a_better_rate_is_named_whatever_the_optimizer(kind):
     model, x, y, _ = summed()
@@ -379,6 +381,7 @@ def test_ones_of_16_bits_that_steps_leave_need_more_bits(optimizer):
     assert 'set_dtype_policy("mixed_bfloat16")' in verdict.remedy.text
 
 
+@pytest.mark.rare
 @pytest.mark.release_backends
 def test_adam_in_float16_needs_more_bits_where_no_rate_helps():
     def verdicts(policy):

@@ -26,6 +26,7 @@ EXPLODING = {
 }
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize("name", EXPLODING)
 def test_the_remedy_of_what_explodes_helps(name):
     activation, x, factor, remedy = EXPLODING[name]
@@ -38,6 +39,7 @@ def test_the_remedy_of_what_explodes_helps(name):
     assert found(cured(model, applied), x) == {}
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize(
     ("x", "size"),
     [

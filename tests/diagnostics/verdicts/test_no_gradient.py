@@ -71,6 +71,7 @@ class Experts(layers.Layer):
         return sum(ops.where(number == 3, 1.0, 0.0) * expert(x) for number, expert in enumerate(self.experts))
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize("part", [Dropped, Experts, lambda: layers.MultiHeadAttention(2, 8)])
 def test_a_part_that_takes_no_part_in_this_batch_is_no_fault(part):
     layer = part()

@@ -94,6 +94,7 @@ def test_a_small_branch_is_not_blamed_for_what_vanishes_later():
     assert verdicts == {("vanishing", "warning"): ("small", "out"), ("vanishing", "note"): ("branch",)}
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize(("depth", "level"), [(4, "warning"), (16, "error")])
 def test_what_vanishes_is_an_error_where_no_gradient_is_left(depth, level):
     stack = [
