@@ -61,6 +61,7 @@ def test_a_device_makes_its_shard_with_no_memory_and_no_other_device(initializer
     assert np.array_equal(program(), on_one_device(initializer, COMPILED))
 
 
+@pytest.mark.rare
 def test_for_few_connections_a_device_holds_those_of_its_units_besides():
     parts = (2, 4)
     program = compile_sharded(FEW_CONNECTIONS, COMPILED, layout_of(parts))

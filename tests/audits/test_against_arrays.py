@@ -44,6 +44,7 @@ def of_several_draws():
     return keras_initx.contract(lambda: {law: make(rng) for law, make in LAWS.items()}, draws=3)
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize("seed", range(5))
 def test_draws_of_one_law_are_no_alarm(of_several_draws, seed):
     rng = np.random.default_rng(seed)

@@ -31,6 +31,7 @@ def test_of_two_causes_the_one_is_named_that_explains_other_weights_too():
     assert {row.cause for row in audit(arrays, rules).problems} == {"the fan of one of 2 shards"}
 
 
+@pytest.mark.rare
 def test_a_cause_is_named_for_small_weights_too_where_few_are_possible():
     rng = np.random.default_rng(0)
     rules = {"*output": keras_initx.RandomNormal(stddev=0.02 / np.sqrt(24)), "*": keras_initx.RandomNormal(stddev=0.02)}

@@ -53,7 +53,7 @@ def of_another_scale_each_time(generator, shape):
     return keras.random.normal(shape, 0.0, next(SCALES), seed=generator)
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_an_initializer_without_a_law_is_drawn_from_a_copy():
     own = Own(drawn(0.1))
     model = keras.Sequential([keras.Input((48,)), layers.Dense(64, kernel_initializer=own, name="own")])

@@ -10,7 +10,7 @@ from keras_initx import recipes
 from keras_initx.recipes._weight_rules import NOT_KNOWN, Left, WeightRules
 
 
-@pytest.mark.parametrize("dtype", [pytest.param("bfloat16", marks=pytest.mark.every_backend), "float32", "float16"])
+@pytest.mark.parametrize("dtype", [pytest.param("bfloat16", marks=pytest.mark.release_backends), "float32", "float16"])
 def test_a_model_is_as_its_layers_and_as_its_rules_say(dtype):
     keras.utils.set_random_seed(1)
     model = network(dtype=dtype)

@@ -50,6 +50,7 @@ def test_alarms_are_as_rare_as_alpha_says():
     assert alarms <= 12
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize(("depth", "are_seen"), [(8, True), (1, False)])
 def test_weights_of_several_layers_are_judged_together(depth, are_seen):
     """A kernel with a scale 3 % off is too small to be seen, and eight are not."""

@@ -10,7 +10,7 @@ import keras_initx
 from keras_initx.backends._current import backend
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_with_a_seed_each_value_is_compared():
     model = network()
     keras_initx.initialize(model, RULES, seed=3)

@@ -68,6 +68,7 @@ def test_rows_that_training_never_touched():
     assert "bit for bit" not in of_laws.summary
 
 
+@pytest.mark.rare
 def test_values_with_long_tails_are_of_no_family():
     rng = np.random.default_rng(0)
     # One of a thousand normal draws of this size is taken for one with long tails.

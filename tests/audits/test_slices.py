@@ -92,6 +92,7 @@ def test_a_part_of_a_law_by_parts_is_named():
     assert off(by_layer) == off(by_contract) == {"own/kernel": "scale"}
 
 
+@pytest.mark.rare
 def test_parts_of_parts_are_named():
     def change(values):
         values[40, 3] = 1

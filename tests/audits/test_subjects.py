@@ -95,7 +95,7 @@ def test_weights_that_are_saved_alone_are_arrays(tmp_path):
     assert set(off(report).values()) == {"values"}
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_weights_in_all_forms(yesterday, tmp_path):
     """Two draws in a model, a dict, a saved model, a file of arrays, and a contract."""
     one, other = today(1), today(2)

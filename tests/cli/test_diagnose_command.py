@@ -239,6 +239,7 @@ def batches(tmp_path):
     return tmp_path / "batches.py"
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize(("function", "has_gradients"), [("inputs", False), ("batch", True), ("dataset", True)])
 def test_data_may_be_what_a_function_returns(batches, capsys, function, has_gradients):
     path = save(batches.parent, optimizer="sgd", loss="sparse_categorical_crossentropy")

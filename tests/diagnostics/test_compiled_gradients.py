@@ -82,6 +82,7 @@ def test_what_changes_between_two_diagnoses_counts(change):
     assert after != before
 
 
+@pytest.mark.rare
 def test_what_python_is_called_back_for_counts():
     model = network()
     model.get_layer("scaling").function = called_back(1)

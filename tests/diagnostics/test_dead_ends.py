@@ -102,6 +102,7 @@ class Rounded(layers.Layer):
         return ops.round(x)
 
 
+@pytest.mark.rare
 @pytest.mark.release_backends
 @pytest.mark.parametrize(
     ("function", "named"),

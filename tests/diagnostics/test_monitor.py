@@ -30,7 +30,7 @@ def test_records_are_of_the_weights_of_their_step():
     assert last.weights[0].norm == pytest.approx(np.linalg.norm(to_numpy(model.layers[0].kernel)), rel=1e-6)
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_training_is_as_without():
     weights = []
     monitor = keras_initx.SignalMonitor(BATCH, Y, every=2)

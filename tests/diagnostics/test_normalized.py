@@ -108,6 +108,7 @@ def normalized_by(model):
     return first.normalized_by
 
 
+@pytest.mark.rare
 @pytest.mark.release_backends
 @pytest.mark.parametrize("name", LINEAR)
 def test_a_normalization_by_numbers_that_it_keeps_is_a_linear_layer(name):

@@ -55,6 +55,7 @@ def means(kernels, activation="linear"):
     return report.plot().axes[1], [layer.after.mean for layer in report.rows]
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize(("std", "says"), [(0.3, False), (1e6, True)])
 def test_axes_say_where_they_are_logarithmic(std, says):
     label = means([0.3, std], "relu")[0].get_ylabel()
@@ -69,6 +70,7 @@ def test_a_layer_with_a_large_mean_keeps_the_means_of_others_readable():
     assert first > 0.04 * second
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize("kernels", [[0.3, 1e-3, 1e-3], [500.0, 0.1, 0.1]])
 def test_axes_are_linear_where_no_layer_is_far_larger_than_a_healthy_one_or_all_are(kernels):
     assert {axis.get_xscale() for axis in histograms(kernels, "linear")} == {"linear"}

@@ -157,7 +157,7 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize("run", [pytest.param("diagnose", marks=pytest.mark.every_backend), "lsuv"])
+@pytest.mark.parametrize("run", [pytest.param("diagnose", marks=pytest.mark.release_backends), "lsuv"])
 def test_a_call_of_the_model_leaves_only_what_the_function_sets(run):
     kept = [
         layers.Dense(4, "relu", activity_regularizer="l2"),
@@ -400,6 +400,7 @@ def with_unused(*parts):
     return model
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize(
     "make",
     [
@@ -623,6 +624,7 @@ LEAVES_ALL = {
 COUNTED = ("cond", "dense", "embedding", "loss_scale_optimizer", "seed_generator", "sgd", "variable")
 
 
+@pytest.mark.rare
 @needs_keras("3.13", "sets the seed of the generator that layers share")
 @pytest.mark.parametrize("name", MAKES_COPIES)
 def test_what_is_made_next_has_the_name_and_the_seed_that_it_would_have_had(name):

@@ -82,6 +82,7 @@ def fit(model, shape, epochs=1):
 EPOCHS = 1 if BACKEND == "tensorflow" else 0
 
 
+@pytest.mark.rare
 @pytest.mark.filterwarnings("ignore:The model does not have any trainable weights:UserWarning")
 @pytest.mark.parametrize(
     ("make", "shape", "kind"),

@@ -124,7 +124,7 @@ class Averaging(layers.Layer):
 @pytest.mark.parametrize(
     ("first", "shape"),
     [
-        pytest.param(lambda: layers.SimpleRNN(3, stateful=True), (5, 4), marks=pytest.mark.every_backend),
+        pytest.param(lambda: layers.SimpleRNN(3, stateful=True), (5, 4), marks=pytest.mark.release_backends),
         (Averaging, (6,)),
     ],
     ids=["recurrent", "custom"],

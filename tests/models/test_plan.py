@@ -26,7 +26,7 @@ def path(tmp_path):
     return tmp_path / "init.json"
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_an_executed_plan_gives_another_model_the_same_weights(path):
     model, other = network("bfloat16"), network("bfloat16")
     rules = {name: value for name, value in RULES.items() if name != "norm/gamma"}

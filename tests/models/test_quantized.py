@@ -76,6 +76,7 @@ def test_a_layer_without_integers_is_drawn_under_a_quantized_policy():
     assert not initialize(model, seed=0).left
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize(
     ("mode", "kind", "rank"),
     [

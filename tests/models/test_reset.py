@@ -132,7 +132,7 @@ def test_generators_of_a_model_begin_again_with_their_seeds():
     assert [to_numpy(generator.state).tolist() for generator in model.made()] == [[seed, 0] for seed in range(3, 7)]
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_training_continues_with_the_optimizer():
     model = trained(AdamForEach(0.01, [2.0]))
     losses = []

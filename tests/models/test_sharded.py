@@ -102,6 +102,7 @@ def test_a_sharded_weight_gets_its_parts_of_an_array_that_is_resized(axis):
     assert found.value.sharding == layout
 
 
+@pytest.mark.rare
 @pytest.mark.every_backend
 def test_a_model_is_loaded_from_one_on_the_same_devices_of_another_dtype():
     source = sharded()

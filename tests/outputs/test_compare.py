@@ -71,7 +71,7 @@ def test_a_difference_is_found_in_its_layer(source, recorded, changes, change, p
         assert reason in report.reasons
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_equal_models_are_equal(source, recorded):
     report = compare_outputs(with_values_of(network(), source), X, recorded)
     assert report.ok
@@ -166,6 +166,7 @@ def in_16_bits():
     keras.config.set_dtype_policy(policy)
 
 
+@pytest.mark.rare
 @pytest.mark.release_backends
 def test_a_clean_pair_in_16_bits_is_silent(source, in_16_bits):
     model = with_values_of(network(), source)

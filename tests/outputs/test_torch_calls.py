@@ -180,6 +180,7 @@ def encoder():
     return keras.Model([tokens, padding], x)
 
 
+@pytest.mark.rare
 def test_an_encoder_leaves_its_fused_path_and_is_compared():
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
     module = drawn(nn.TransformerEncoder(layer, 2)).eval()

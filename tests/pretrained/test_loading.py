@@ -397,6 +397,7 @@ def assert_as_if_never_loaded(model, twin):
         np.testing.assert_array_equal(array, other)
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize(
     ("kind", "dtype"),
     [
@@ -413,7 +414,7 @@ def test_an_optimizer_and_metrics_that_were_first_used_in_the_block_are_as_new(k
     assert_as_if_never_loaded(model, twin)
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_training_with_nan_that_is_interrupted_is_undone():
     def interrupt(batch, logs):
         raise KeyboardInterrupt
@@ -565,7 +566,7 @@ def test_the_page_shows_what_a_torch_module_has_missed(capsys, monkeypatch):
     assert capsys.readouterr().out == printed
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_states_of_recurrent_layers_are_put_back_after_an_error():
     inputs = keras.Input((3, 4), batch_size=2)
     model = keras.Model(inputs, layers.LSTM(3, stateful=True)(inputs))

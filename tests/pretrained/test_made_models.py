@@ -106,7 +106,7 @@ def test_zeros_that_are_loaded_over_zeros_are_loaded():
     assert loaded.summary == "All 8 weights were written."
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_a_model_is_loaded_from_a_file_with_its_optimizer(tmp_path):
     source = network()
     source.compile("adam", "mse")

@@ -237,6 +237,7 @@ def test_groups_and_weights_may_have_the_names_of_keras_2(tmp_path):
         np.testing.assert_array_equal(values, expected[place])
 
 
+@pytest.mark.rare
 def test_a_model_that_was_saved_as_hdf5_needs_no_rules(tmp_path):
     path = saved(source := changed(functional("float16")), tmp_path / "a.h5")
     model = functional("float16")
@@ -259,6 +260,7 @@ def without_names(path):
     return path
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize("build", [functional, subclassed])
 def test_a_file_whose_groups_have_no_names_is_loaded_by_path(build, tmp_path):
     source, model = build(), build()

@@ -81,7 +81,7 @@ def test_a_layer_that_makes_no_weights_need_not_be_built():
 
 
 # What `quantize` computes from NaN, its integers and its scales, differs between backends.
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 @pytest.mark.parametrize("is_loaded", [True, False])
 def test_weights_that_were_quantized_in_the_block_are_those_of_the_result(is_loaded, tmp_path):
     source, model = quantized(network()), network()

@@ -203,6 +203,7 @@ def test_a_subclassed_encoder_and_its_decoder_are_told_apart_by_cross_attention(
     assert found[0.4855] == ["embedding/embeddings"]
 
 
+@pytest.mark.rare
 def test_an_encoder_and_its_decoder_are_told_apart_as_models_in_a_model():
     model = strangers.translator()
     found = factors(model, recipes.deepnorm(model))

@@ -67,6 +67,7 @@ def test_branches_are_counted_in_the_graph_whatever_the_names(order, times, name
     assert found == pytest.approx(0.02 / (2 * times * len(order)) ** 0.5)
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize("times", [1, 2, 12])
 @pytest.mark.parametrize("names", [NAMES, ("up", "down")])
 def test_depth_is_how_often_a_block_is_applied(times, names):
@@ -126,6 +127,7 @@ def mixture(number, starts_at_sum):
     return keras.Model(ids, layers.Dense(30, name="head")(layers.LayerNormalization()(x)))
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize(("number", "starts_at_sum"), [(2, False), (3, True), (4, False), (9, False)])
 def test_experts_of_one_router_are_one_branch(number, starts_at_sum):
     plan = initialize(mixture(number, starts_at_sum), "gpt2", seed=0, dry_run=True)

@@ -129,6 +129,7 @@ NO_GATES = {
 }
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize("form", NO_GATES)
 def test_other_products_are_no_gates(form):
     with pytest.raises(ValueError, match="with no gate"):
@@ -173,6 +174,7 @@ def test_megatron_scales_the_kernel_that_reads_the_product_and_no_other():
     assert [found[end] for end in ends] == pytest.approx([0.02 / 6**0.5] * 6)
 
 
+@pytest.mark.rare
 def test_torchtitan_scales_ends_and_factors_by_the_number_of_their_block():
     model = deep()
     found = stds(model, "llama:torchtitan")
@@ -201,6 +203,7 @@ def test_a_model_of_which_the_ends_are_not_known_is_refused_by_sources_that_scal
         recipes.llama(model, source=source)
 
 
+@pytest.mark.rare
 def test_an_audit_names_both_kernels_where_the_scale_is_on_the_wrong_one():
     model = deep()
     initialize(model, "llama:megatron", seed=0)

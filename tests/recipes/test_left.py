@@ -137,6 +137,7 @@ def in_16_bits(model, folder):
         keras.config.set_dtype_policy("float32")
 
 
+@pytest.mark.rare
 @pytest.mark.release_backends
 @pytest.mark.parametrize("change", [pytest.param(saved, marks=pytest.mark.every_backend), frozen, nested, in_16_bits])
 def test_it_is_left_in_models_that_are(change, tmp_path):

@@ -26,6 +26,7 @@ def test_fixup_scales_by_fan_out_as_the_code_of_its_authors():
     assert found["logits/kernel"] == pytest.approx(math.sqrt(2 / 256), rel=0.03)
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize(
     ("build", "expected"),
     [

@@ -16,6 +16,7 @@ from keras_initx.structure._weights import find_weights
 layers, ops = keras.layers, keras.ops
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize("named", [0, 1])
 def test_names_in_a_part_of_a_model_do_not_hide_the_other_branches(named):
     for recipe, expected in (("gpt2", 0.02 / 6**0.5), ("zero_residual", 0)):
@@ -140,6 +141,7 @@ def encoder_decoder():
     return keras.Model(ids, named("decoder", 3, embedded[1], named("encoder", 2, embedded[0])))
 
 
+@pytest.mark.rare
 @needs_axes
 @pytest.mark.parametrize(
     ("recipe", "factors"),

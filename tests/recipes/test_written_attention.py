@@ -143,6 +143,7 @@ def in_dtype(request):
     keras.config.set_dtype_policy("float32")
 
 
+@pytest.mark.rare
 @pytest.mark.usefixtures("in_dtype")
 def test_they_have_them_in_a_model_that_is_saved_wrapped_and_in_16_bits(tmp_path):
     decoder(dot_product).save(tmp_path / "model.keras")

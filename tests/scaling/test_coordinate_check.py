@@ -104,6 +104,7 @@ def test_the_coordinate_check_is_drawn(constant, tmp_path):
         np.testing.assert_array_equal([line.get_xdata() for line in axis.lines], [constant.widths] * 3)
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize("rate", [1e30, 1e-9])
 def test_outputs_that_are_not_finite_after_a_step_are_a_problem_with_its_step_and_layer(rate):
     def build(width):

@@ -114,6 +114,7 @@ def wider():
     return found
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_one_step_changes_what_each_weight_adds_alike_at_all_widths(name, wider):
     changes = []

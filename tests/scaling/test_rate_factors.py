@@ -73,6 +73,7 @@ OPTIMIZERS = {
 }
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_training_has_the_losses_of_a_loop_with_a_rate_for_each_weight(name):
     losses, _ = train(RateFactors(OPTIMIZERS[name](), FACTORS), 5)
@@ -113,6 +114,7 @@ def test_all_options_of_keras_together_do_what_they_do_in_one_optimizer():
     assert int(optimizer.iterations) == 3
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize(
     "options",
     [

@@ -205,7 +205,7 @@ def test_an_optimizer_that_was_not_used_is_saved_as_one_of_keras(tmp_path):
     assert_equal_states(loaded, model)
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="a checkpoint of TensorFlow")
 def test_a_checkpoint_of_tensorflow_has_all_variables(tmp_path):
     import tensorflow as tf

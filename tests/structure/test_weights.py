@@ -35,7 +35,7 @@ def test_weights_have_their_kinds_also_if_they_are_frozen():
     }
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_no_value_is_read_to_know_what_a_model_holds(monkeypatch):
     inputs = keras.Input((8, 8, 3))
     x = layers.Reshape((64, 4))(layers.BatchNormalization()(layers.Conv2D(4, 3, padding="same")(inputs)))

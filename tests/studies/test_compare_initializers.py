@@ -202,6 +202,7 @@ def by_pickle(function):
     return copied
 
 
+@pytest.mark.rare
 @pytest.mark.release_backends
 def test_workers_find_the_same(monkeypatch):
     """Processes of their own, which start for ten seconds, are in `tests/hunt/test_studies.py`."""

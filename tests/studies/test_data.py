@@ -203,6 +203,7 @@ def test_a_batch_of_fixed_size_is_that_of_the_evaluation():
     assert study.trials["he_normal", 1]["status"] == "finished"
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize(
     ("inputs", "outputs", "weighted"), [(dict, in_list, True), (in_list, dict, False)], ids=["weights", "no weights"]
 )

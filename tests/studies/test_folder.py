@@ -131,6 +131,7 @@ def test_a_file_of_another_trial_or_of_other_types_is_named(changes, received, c
     assert len(run(copied).trials) == 4
 
 
+@pytest.mark.rare
 def test_a_full_disk_ends_a_study_and_leaves_whole_files(monkeypatch, tmp_path, undisturbed):
     write, left = os.fsync, iter(range(2))
 

@@ -147,6 +147,7 @@ def twice():
     return tuple((x, [y, y]) for x, y in halves())
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize(
     ("compiled", "monitor", "direction"),
     [

@@ -89,7 +89,7 @@ def test_no_gradient_is_known_where_the_loss_is_nan():
     }
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_weights_without_a_gradient_have_one_of_zero():
     class Unused(layers.Layer):
         def build(self, shape):

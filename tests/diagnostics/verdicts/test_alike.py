@@ -40,6 +40,7 @@ X = SEQUENCES[:, 0]
 needs_torch = pytest.mark.skipif(BACKEND != "torch", reason="modules of torch need torch")
 
 
+@pytest.mark.rare
 @needs_torch
 @pytest.mark.parametrize(
     ("build", "before"),

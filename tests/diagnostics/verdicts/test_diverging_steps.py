@@ -137,6 +137,7 @@ def with_method(optimizer):
     return optimizer
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize(
     ("make", "lost"),
     [
@@ -243,6 +244,7 @@ def on_the_sum(optimizer, steps):
     return keras_initx.diagnose(model, x, y, steps=steps).problems[-1]
 
 
+@pytest.mark.rare
 @pytest.mark.release_backends
 @pytest.mark.parametrize("is_scaled", [False, True])
 def test_the_rates_of_a_schedule_are_those_of_the_steps(is_scaled):
@@ -254,6 +256,7 @@ def test_the_rates_of_a_schedule_are_those_of_the_steps(is_scaled):
     assert verdict.remedy.text.startswith("keras.optimizers.SGD(0.")
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize(
     ("optimizer", "rates"),
     [

@@ -105,6 +105,7 @@ def test_a_memory_is_short_beside_the_sequence(steps, level):
     assert level_of("memory", model, np.random.default_rng(0).normal(size=(8, steps, 3))) == level
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize(
     ("place", "policy"),
     [

@@ -254,6 +254,7 @@ PRODUCTS = {
 }
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_a_product_of_zeros_is_an_error_unless_one_factor_is_none(name):
     shapes, function = PRODUCTS[name]
