@@ -3,9 +3,13 @@
 import keras
 import numpy as np
 import pytest
+from asked import asked
 from keras import layers
 
 import keras_initx
+from keras_initx.diagnostics._drawn_anew import choice
+from keras_initx.diagnostics._frozen import of_frozen
+from keras_initx.diagnostics._seen import seen_layers
 
 ROWS = np.random.default_rng(0).normal(size=(64, 20)).astype("float32")
 
@@ -77,6 +81,17 @@ def test_those_that_are_not_frozen_are_drawn_if_they_are_the_cause():
     assert {weight.path: weight.reason for weight in plan.rows}["kept/kernel"] == "frozen"
     assert keras_initx.diagnose(model, ROWS).ok
     np.testing.assert_array_equal(kept.get_weights()[0], before)
+
+
+@pytest.mark.parametrize(("factor", "are_cause"), [(1.5, False), (3.0, True)])
+def test_frozen_kernels_are_the_cause_if_their_scale_is_wrong_by_two_or_more(factor, are_cause):
+    kept = keras_initx.Scaled(keras_initx.HeNormal(seed=0), factor)
+    frozen = layers.Dense(20, "relu", kernel_initializer=kept, trainable=False)
+    right = layers.Dense(20, "relu", kernel_initializer=keras_initx.HeNormal(seed=1))
+    model = keras.Sequential([keras.Input((20,)), frozen, right])
+    choices = [choice(keras_initx.HeNormal())]
+    remedy = asked(lambda of: of_frozen(seen_layers(of), choices), model, ROWS)
+    assert (remedy is not None) is are_cause
 
 
 SHUT = {"bias_initializer": keras.initializers.Constant(-6.0), "unit_forget_bias": False}

@@ -2,7 +2,8 @@
 
 import keras
 import numpy as np
-from asked import asked
+import pytest
+from asked import alone, asked, seen
 from keras import layers
 from stacks import by_name
 from tied import SharedKernel
@@ -80,3 +81,32 @@ def test_the_ends_of_residual_branches():
     hidden = layers.Add()([layers.Dense(8, name="one")(hidden), layers.Dense(8, name="two")(hidden)])
     model = keras.Model(inputs, layers.Dense(3, name="out")(hidden))
     assert [layer.name for layer in asked(branch_ends, model, X)] == ["end", "end by an operation"]
+
+
+def test_the_ends_of_branches_in_the_call_of_a_layer_of_ones_own_are_ends_too():
+    class Block(layers.Layer):
+        def __init__(self):
+            super().__init__(name="block")
+            self.inside, self.end = layers.Dense(8, "relu", name="inside"), layers.Dense(8, name="end")
+
+        def call(self, inputs):
+            return inputs + self.end(self.inside(inputs))
+
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(8), Block(), layers.Dense(3)])
+    assert [layer.name for layer in asked(branch_ends, model, X)] == ["block/end"]
+
+
+@pytest.mark.parametrize("is_trained", [True, False])
+def test_a_kernel_that_another_layer_has_is_shared_where_it_is_trained(is_trained):
+    first = layers.Dense(8, name="first", trainable=is_trained)
+    first.build((None, 8))
+    model = keras.Sequential([keras.Input((8,)), first, SharedKernel(first.kernel, name="second")])
+    shared = seen(model, X)["second"].shared_kernels
+    assert [weight.path for weight in shared] == ["first/kernel"] * is_trained
+
+
+@pytest.mark.parametrize(("value", "is_large"), [(0.6, True), (0.4, False)])
+def test_a_bias_of_more_than_half_a_deviation_is_large(value, is_large):
+    bias = keras.initializers.Constant(value)
+    model, x = alone(layers.Dense(8, bias_initializer=bias, name="dense"), (8,))
+    assert seen(model, x)["dense"].has_large_bias is is_large

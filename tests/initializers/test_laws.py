@@ -133,3 +133,11 @@ FRAME = np.linalg.qr(ROWS)[0]
 )
 def test_values_of_another_size_or_form_do_not_fit_a_law(law, others):
     assert [law.fits(values) for values in others] == len(others) * [False]
+
+
+def test_a_block_of_zeros_has_no_singular_values():
+    frames = keras_initx.Orthogonal(blocks=2, singular_values=[3, 2, 1], seed=0)
+    values, law = to_numpy(frames((3, 6))), frames.law((3, 6))
+    assert law.has_form(values, 1e-3)
+    values[:, :3] = 0
+    assert not law.has_form(values, 1e-3)
