@@ -105,3 +105,13 @@ def test_slices_that_may_be_equal_raise_no_alarm(initializer, shape):
 def test_blocks_that_the_other_axes_do_not_have_are_not_looked_for():
     arrays = {"a": np.random.default_rng(0).normal(0, 0.1, (66, 264))}
     assert sole(audit(arrays, {"a": keras_initx.Orthogonal(blocks=4)})) == ("orthonormality", "")
+
+
+def test_slices_that_were_equal_and_no_longer_are_are_named():
+    before, now = np.random.default_rng(0).normal(size=(2, 40, 30)).astype("float32")
+    before[7] = before[3]
+    (row,) = keras_initx.audit({"a": now}, like={"a": before}).problems
+    assert (row.verdict, row.evidence) == (
+        "equal slices",
+        "no longer 1 of 40 slices along axis 0 equal to another: [7] to [3]",
+    )

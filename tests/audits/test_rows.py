@@ -5,6 +5,7 @@ from audited import off_with_causes, today
 from modes import to_numpy
 
 import keras_initx
+from keras_initx.audits._outcome import Outcome
 
 
 def test_weights_that_are_new_missing_or_reshaped(yesterday):
@@ -43,3 +44,9 @@ def test_lost_precision_and_values_that_are_not_finite(yesterday):
 def test_another_dtype_is_reported(yesterday):
     report = keras_initx.audit(today(1, dtype="bfloat16"), like=yesterday)
     assert {row.verdict for row in report.problems} == {"dtype"}
+
+
+def test_of_what_is_said_of_a_weight_the_order_of_verdicts_counts_and_then_the_probability():
+    likely, unlikely = Outcome("scale", "", 1e-3, 1.0), Outcome("scale", "", 1e-9, 1.0)
+    other = Outcome("zeros", "", 1e-2, 1.0)
+    assert sorted([likely, unlikely, other], key=lambda outcome: outcome.place) == [other, unlikely, likely]

@@ -36,3 +36,12 @@ def test_the_kernel_of_a_convolution_has_what_it_was_drawn_by(kind):
         model, x = alone(kind(4, 3, activation="relu", kernel_initializer=kernel), (5, 5, 8))
         keras_initx.initialize(model, seed=0)
         assert len(asked(lambda of: not_yet_drawn(choices, kernels_of(seen_layers(of))), model, x)) == expected
+
+
+def test_frozen_kernels_do_not_count_among_what_is_drawn_already():
+    frozen = layers.Dense(20, "relu", kernel_initializer=keras_initx.SmallNormal(), trainable=False)
+    trained = layers.Dense(20, "relu", kernel_initializer=keras_initx.HeNormal(seed=0))
+    model = keras.Sequential([keras.Input((20,)), frozen, trained])
+    choices = suited([], "relu", is_deep=False)
+    assert [text for _, text in choices] == ["keras_initx.HeNormal()"]
+    assert asked(lambda of: not_yet_drawn(choices, kernels_of(seen_layers(of))), model, ROWS) == []

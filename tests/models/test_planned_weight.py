@@ -53,6 +53,14 @@ def test_a_part_is_that_part_of_the_whole_and_what_is_assigned(initializer, dtyp
         assert_same(plan.draw("dense/kernel", region), whole[region])
 
 
+def test_a_part_is_an_array_of_its_own():
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(8, name="dense")])
+    plan = initialize(model, {"dense/kernel": "initx.orthogonal"}, seed=6)
+    (planned,) = [weight for weight in plan.weights if weight.row.path == "dense/kernel"]
+    planned.values(PARTS[0])[:] = 7
+    assert_same(planned.values(PARTS[0]), plan.draw("dense/kernel")[PARTS[0]])
+
+
 @pytest.mark.filterwarnings("ignore:Explicitly requested dtype")
 @pytest.mark.parametrize(
     "context",
