@@ -2,8 +2,11 @@
 
 import weakref
 
+import keras
+import numpy as np
 import pytest
 from audited import RULES, network, off, sole
+from keras import layers
 from modes import to_numpy
 
 import keras_initx
@@ -75,3 +78,20 @@ def test_what_is_drawn_of_a_plan_is_gone_before_the_next_weight_is_drawn(monkeyp
     assert keras_initx.audit(model, plan).ok
     assert len(counts) == 4
     assert max(counts) <= 1
+
+
+class Drawn(keras.initializers.Initializer):
+    """An initializer of a user that cannot be copied, and draws other values in each call."""
+
+    def __init__(self, draws):
+        self.draws = draws
+
+    def __call__(self, shape, dtype=None):
+        return self.draws.normal(size=shape).astype("float32")
+
+
+def test_an_initializer_that_gets_no_seed_is_not_compared_with_the_values_of_one():
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(8, name="dense")])
+    rules = {"dense/kernel": Drawn(np.random.default_rng(0))}
+    keras_initx.initialize(model, rules, seed=0)
+    assert keras_initx.audit(model, rules, seed=0).ok

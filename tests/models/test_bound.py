@@ -20,9 +20,10 @@ layers = keras.layers
         (keras_initx.Concatenated(["he_normal", keras_initx.HeNormal()], sizes=[16, 16], axis=-2), 128),
         (keras.initializers.VarianceScaling(8.0), 128),
         (keras_initx.VarianceScaling(8.0, input_axes=[0, 1, 3]), 512),
+        (keras_initx.Scaled(keras_initx.HeNormal(), 2.0), 128),
         (keras_initx.Scaled(keras_initx.HeNormal(input_axes=[0, 1, 3]), 2.0), 512),
     ],
-    ids=["concatenated", "of Keras", "with axes", "scaled, with axes"],
+    ids=["concatenated", "of Keras", "with axes", "scaled", "scaled, with axes"],
 )
 def test_strides_are_not_counted_twice_where_an_initializer_has_axes_or_a_scale(initializer, fan_in):
     for in_layer, rules in (initializer, None), ("zeros", {"*kernel": initializer}):

@@ -31,4 +31,4 @@ def test_numbers_are_short(number, text):
 
 
 def test_the_first_of_layers_with_automatic_names_has_no_number():
-    assert in_common(["dense/kernel", "dense_1/kernel"]) == "dense*/kernel (2)"
+    assert _text.in_common(["dense/kernel", "dense_1/kernel"]) == "dense*/kernel (2)"
