@@ -171,8 +171,8 @@ with scope or contextlib.nullcontext():
     found["sent to audit"], found["on the host to audit"] = messages.taken(), on_host
     large = model.layers[0].kernel
     value = keras.ops.copy(large.value)
-    # The last column is a value of the last process.
-    large.assign(value * (1 - 0.5 * keras.ops.cast(keras.ops.arange(2048) == 2047, "float32")))
+    # The last column is one of the last process, and so little off that no other test tells.
+    large.assign(value * (1 - 2.0**-10 * keras.ops.cast(keras.ops.arange(2048) == 2047, "float32")))
     found["off"] = [(row.path, row.evidence) for row in keras_initx.audit(model, plan).problems]
     large.assign(value)
 
