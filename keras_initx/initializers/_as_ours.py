@@ -3,6 +3,7 @@
 import difflib
 import functools
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -72,11 +73,14 @@ class Adapted:
 
         Those of Keras' initializers are arguments of their `counterpart`.
         """
-        return None if self.lacking() else dict(self.initializer.get_config())
+        config = dict(self.initializer.get_config())
+        return None if self._lacking(config) else config
 
     def lacking(self) -> list[str]:
         """Return the names of the arguments that its config lacks."""
-        config = self.initializer.get_config()
+        return self._lacking(self.initializer.get_config())
+
+    def _lacking(self, config: Mapping[str, Any]) -> list[str]:
         return [name for name in parameters_of(type(self.initializer)) if name not in config]
 
     def check_shape(self, shape: Shape) -> None:

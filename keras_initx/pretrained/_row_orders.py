@@ -315,8 +315,8 @@ class _Walk:
                     return rule
             if normalizes(operation) or isinstance(operation, keras.layers.Normalization):
                 return self._normalization
-        elif name in self._rules_of_operations():
-            return self._rules_of_operations()[name]
+        elif of_operation := self._rules_of_operations().get(name):
+            return of_operation
         elif _is_by_value(name):
             return self._by_value
         elif getattr(operation, "axis", ...) is not ... and hasattr(operation, "keepdims"):
