@@ -196,15 +196,15 @@ def begun(
     with contextlib.ExitStack() as stack:
         # Initializers that are made for rules draw seeds, in whose place they get others.
         stack.callback(backend.kept_generators())
-        instructions = understood(rules, model, weights, seed=seed, roles=roles)
-    if isinstance(instructions, InitializationPlan):
-        plan = replace(instructions, weights=instructions.instructions(weights), dry_run=True)
+        given = understood(rules, model, weights, seed=seed, roles=roles)
+    if isinstance(given, InitializationPlan):
+        plan = replace(given, weights=given.instructions(weights), dry_run=True)
         for weight, planned in zip(weights, plan.weights, strict=True):
             _check_suitable(planned.initializer, weight)
         return Begun(weights, plan, None)
     root = root_seed(seed)
-    bound, kept = _planned(weights, instructions, root, refuses_quantized=refuses_quantized)
-    notes = (*instructions.notes, *_notes_on_guesses(weights, bound), *_notes_on_kept(kept))
+    bound, kept = _planned(weights, given, root, refuses_quantized=refuses_quantized)
+    notes = (*given.notes, *_notes_on_guesses(weights, bound), *_notes_on_kept(kept))
     plan = InitializationPlan(bound, root, dry_run=True, notes=notes)
     drawn_seed = root if seed is None else None
     return Begun(weights, plan, drawn_seed)
