@@ -6,17 +6,14 @@ import tomllib
 
 import keras
 import pytest
-from modes import BACKEND
 
 ROOT = pathlib.Path(__file__).parents[1]
 TEXT = ROOT.joinpath("README.md").read_text()
 BLOCK = re.compile(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", re.DOTALL)
 
 
-# Keras' own weights differ between backends.
-@pytest.mark.skipif(BACKEND != "torch", reason="the README shows what is printed under torch")
+# Under torch: Keras' own weights differ between backends.
 @pytest.mark.filterwarnings("ignore:.*could not be loaded")
-# The training of forty layers takes long.
 @pytest.mark.parametrize("is_trained", [False, pytest.param(True, marks=pytest.mark.rare)], ids=["shown", "trained"])
 def test_the_blocks_print_what_is_shown_and_forty_layers_learn_as_much_as_is_said(
     is_trained, capsys, monkeypatch, tmp_path
