@@ -1,4 +1,4 @@
-"""Run `nox` for the usual checks, `nox -t release` for all others.
+"""Run `nox` for the usual checks, one on each core, and `nox -t release` for all others.
 
 `nox -s "tests(jax)"` runs one; see `nox -l`.
 """
@@ -8,6 +8,7 @@ import random
 import re
 import runpy
 import shutil
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -40,11 +41,14 @@ def install(session, *groups):
     session.env["TF_CPP_MIN_LOG_LEVEL"] = "2"
 
 
-def run_side_by_side(session, *commands):
-    """Run commands that use one core each at the same time, and print what each has printed."""
-    with ThreadPoolExecutor() as executor:
-        for text in executor.map(lambda command: session.run(*command, silent=True), commands):
-            session.log(text)
+def run_side_by_side(session, *commands, **options):
+    """Run commands that use one core each, one on each core, and print at its end what each has printed."""  # noqa: E501, a page shows it whole
+
+    def run(command):
+        session.log(session.run(*command, silent=True, **options))
+
+    with ThreadPoolExecutor(os.cpu_count()) as executor:
+        list(executor.map(run, commands))  # which raises the error of one of them
 
 
 def run_tests(session, backend, *arguments):
@@ -70,7 +74,23 @@ ORDINARY = tuple(f"--ignore=tests/{folder}" for folder in SEPARATE)
 OF_DEVICES = ("tests/device", "tests/backends")  # with values made on a device
 
 
-@nox.session
+# Those that take longest first.
+CHECKS = (*(f"tests({backend})" for backend in reversed(BACKENDS)), "docs", "lint", "package")
+
+
+@nox.session(venv_backend="none", default=True)
+def checks(session):
+    """Run the usual checks, one on each core: `tests`, `docs`, `lint` and `package`.
+
+    Each has an environment of its own. With one process for each backend, its framework is imported
+    and compiled once.
+    """
+    nox_run = (sys.executable, "-m", "nox", "--session")
+    in_one_process = ("--", "--numprocesses=0")
+    run_side_by_side(session, *((*nox_run, name, *in_one_process) for name in CHECKS))
+
+
+@nox.session(default=False)
 def lint(session):
     """Check style, formatting and types, including types as users see them."""
     install(session, "keras", "lint")
@@ -85,11 +105,11 @@ def lint(session):
     )
 
 
-@nox.session
+@nox.session(default=False)
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def tests(session, backend):
     """Run the tests with a single framework installed; each backend loads what the ones before have saved."""  # noqa: E501, a page shows it whole
-    of_torch = ("data",) if backend == "torch" else ()  # which runs the tests that need it
+    of_torch = ("extras",) if backend == "torch" else ()  # which runs the tests that need it
     install(session, "keras", "test", *of_torch, backend)
     session.env["KERAS_INITX_EXCHANGE"] = str(Path(session.cache_dir, "exchange").resolve())
     run_tests(session, backend, *ORDINARY)
@@ -103,7 +123,9 @@ def device(session, backend):
     Only these tests compare all that is made on a device with the host, and compile the kernel for
     GPUs. With an accelerator they use it.
     """  # noqa: E501, a page shows it whole
-    install(session, "keras", "test", "data", backend, *(["triton"] if backend == "torch" else []))
+    install(
+        session, "keras", "test", "extras", backend, *(["triton"] if backend == "torch" else [])
+    )
     run_tests(session, backend, *OF_DEVICES)
     if backend == "torch":
         session.env["TRITON_INTERPRET"] = "1"
@@ -118,7 +140,7 @@ def hunt(session, backend):
     Only these tests combine each kind of model, layer and loss with each tool, and follow the pages
     to the letter. They find false alarms, and what two parts break that are right by themselves.
     """  # noqa: E501, a page shows it whole
-    install(session, "keras", "test", "data", backend)
+    install(session, "keras", "test", "extras", backend)
     session.env.update(ALL)
     run_tests(session, backend, "tests/hunt")
     run_tests(session, backend, *ORDINARY, "-m", "rare or release_backends")
@@ -132,7 +154,7 @@ def hosts(session, backend):
     Only these tests have several processes. They find other weights in one of them, messages and
     copies, and a process that waits for another that has failed.
     """
-    install(session, "keras", "test", "data", backend)
+    install(session, "keras", "test", "extras", backend)
     run_tests(session, backend, "tests/hosts", "--numprocesses=0")  # the tests start their own
 
 
@@ -140,7 +162,7 @@ def hosts(session, backend):
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def kerashub(session, backend):
     """Diagnose, load and compare backbones of KerasHub, which needs TensorFlow beside the backend."""  # noqa: E501, a page shows it whole
-    install(session, "keras", "test", "data", "kerashub", backend)
+    install(session, "keras", "test", "extras", "kerashub", backend)
     session.env["KERAS_INITX_EXCHANGE"] = str(Path(session.cache_dir, "exchange").resolve())
     run_tests(session, backend, *map(str, Path("tests/hunt").glob("test_kerashub*.py")))
 
@@ -151,7 +173,7 @@ def nnx(session):
 
     Only these tests have such layers. They find attributes that Flax refuses.
     """
-    install(session, "keras", "test", "data", "jax", "nnx")
+    install(session, "keras", "test", "extras", "jax", "nnx")
     session.env["KERAS_NNX_ENABLED"] = "1"
     files = ("golden", "keras", "layers", "saving")
     # What Keras and Flax refuse without this package too.
@@ -174,7 +196,7 @@ def roundtrip(session):
     Only these tests have more than one framework. They find values and files that differ between
     two of them.
     """
-    install(session, "keras", "test", "data", *BACKENDS)
+    install(session, "keras", "test", "extras", *BACKENDS)
     # One process per file, because the tests of a file share saved models. JAX is the quickest to
     # import.
     run_tests(session, "jax", "--dist=loadfile", "tests/roundtrip")
@@ -183,7 +205,7 @@ def roundtrip(session):
 @nox.session(default=False, tags=["release"])
 def coverage(session):
     """Measure the branch coverage of the tests of all backends, devices and round trips together."""  # noqa: E501, a page shows it whole
-    install(session, "keras", "test", "data", "coverage", "triton", *BACKENDS)
+    install(session, "keras", "test", "extras", "coverage", "triton", *BACKENDS)
     # Also read by processes that the tests start.
     data = session.env["COVERAGE_FILE"] = str(Path(session.create_tmp(), "measured"))
     session.run("coverage", "erase")
@@ -211,7 +233,7 @@ def coverage(session):
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def minimums(session, backend):
     """Run the tests with the oldest supported versions."""
-    install(session, "minimums", f"minimums-{backend}", "test", "data")
+    install(session, "minimums", f"minimums-{backend}", "test", "extras")
     # JAX 0.5.3 reads programs from its cache that compute something else.
     session.env["JAX_ENABLE_COMPILATION_CACHE"] = "false"
     session.env.update(ALL)
@@ -230,7 +252,7 @@ def minimums(session, backend):
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def fuzz(session, backend):
     """Test thousands of random arguments, shapes and dtypes; `-- --hypothesis-seed=N` repeats a run."""  # noqa: E501, a page shows it whole
-    install(session, "keras", "test", "data", backend)
+    install(session, "keras", "test", "extras", backend)
     seed = f"--hypothesis-seed={random.getrandbits(32)}"
     files = (
         "tests/test_fuzz.py",
@@ -243,7 +265,7 @@ def fuzz(session, backend):
 @nox.session(default=False, tags=["release"])
 def site(session):
     """Open the page to play with in Chromium, that of the system or of `playwright install chromium`."""  # noqa: E501, a page shows it whole
-    install(session, "keras", "test", "data", "site", "torch")
+    install(session, "keras", "test", "extras", "site", "torch")
     run_tests(session, "torch", "tests/browser", "--numprocesses=0")
 
 
@@ -266,7 +288,7 @@ def bench(session, backend):
     session.run("python", "docs/tables.py")
 
 
-@nox.session
+@nox.session(default=False)
 def package(session):
     """Build and check the distributions that a package index takes, and run the command line of the wheel."""  # noqa: E501, a page shows it whole
     session.install(*GROUPS["package"])
@@ -300,12 +322,12 @@ def package(session):
 @nox.parametrize("backend", ("jax", "torch"), ids=("jax", "torch"))
 def pythons(session, backend):
     """Run the tests with newer versions of Python."""
-    install(session, "keras", "test", "data", backend)
+    install(session, "keras", "test", "extras", backend)
     session.env.update(ALL)
     run_tests(session, backend, *ORDINARY)
 
 
-@nox.session
+@nox.session(default=False)
 def docs(session):
     """Build the documentation with warnings as errors, and run its examples."""
     # A page has examples in JAX; torch compiles nothing, so that the others take half the time.
@@ -315,13 +337,8 @@ def docs(session):
     quiet = ("sphinx-build", "-q", "--keep-going")
     # The others are long to read, or run elsewhere.
     pages = "exclude_patterns=_build,api,api.md,benchmarks,*.ipynb"
-    doctest = (*quiet, "-b", "doctest", "-D", pages, "docs")
-    # These two take half of the time.
-    longest = ("docs/recipes.md", "docs/symptoms.md")
-    others = {str(page) for page in Path("docs").glob("*.md")} - {*longest, "docs/api.md"}
     run_side_by_side(
         session,
-        (*doctest, "docs/_build/doctest_of_longest", *longest),
-        (*doctest, "docs/_build/doctest", *sorted(others)),
+        (*quiet, "-b", "doctest", "-D", pages, "docs", "docs/_build/doctest"),
         (*quiet, "-W", "-n", "-b", "html", "docs", "docs/_build/html"),
     )

@@ -76,8 +76,9 @@ def _backend():
     return keras.backend.backend()
 
 
+ARE_ALL_WANTED = os.environ.get("KERAS_INITX_TESTS") == "all"
 # What is in the text of a file that has tests for other backends than torch.
-MARKING = ("every_backend", "release_backends", "everywhere(")
+MARKING = ("every_backend", "everywhere(", *(["release_backends"] if ARE_ALL_WANTED else []))
 
 
 def pytest_ignore_collect(collection_path):
@@ -90,12 +91,11 @@ def pytest_ignore_collect(collection_path):
 
 def _is_wanted(item):
     marks = {mark.name for mark in item.iter_markers()}
-    are_all_wanted = os.environ.get("KERAS_INITX_TESTS") == "all"
-    if "rare" in marks and not are_all_wanted:
+    if "rare" in marks and not ARE_ALL_WANTED:
         return False
     if _backend() == "torch" or "every_backend" in marks:
         return True
-    return "release_backends" in marks and are_all_wanted
+    return "release_backends" in marks and ARE_ALL_WANTED
 
 
 def pytest_collection_modifyitems(config, items):

@@ -118,7 +118,7 @@ def test_the_default_bounds_of_a_uniform_distribution():
     assert [here.min(), here.max()] == pytest.approx([-0.05, 0.05], abs=0.001)
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 @pytest.mark.skipif(BACKEND != "jax", reason="compares with JAX")
 @pytest.mark.parametrize(
     ("name", "arguments", "here"),

@@ -4,11 +4,11 @@ import keras
 import numpy as np
 import pytest
 from cases import ARRAYS, FIRST_CASES, for_each, label
-from modes import BACKEND, MODES, float64, run, to_numpy
+from modes import BACKEND, MODES, STREAM_MODES, float64, run, to_numpy
 
 import keras_initx
 import keras_initx.models
-from keras_initx import RandomNormal, Sparse
+from keras_initx import RandomNormal, RandomUniform, Sparse
 from keras_initx.backends._current import backend
 
 layers = keras.layers
@@ -51,6 +51,13 @@ def test_a_large_weight_of_16_bits_is_that_of_float32_rounded(initializer, dtype
     shape = (600, 1001)
     rounded = to_numpy(keras.ops.cast(initializer(shape, "float32"), dtype))
     np.testing.assert_array_equal(to_numpy(initializer(shape, dtype)), rounded)
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("mode", STREAM_MODES)
+def test_with_no_16_bit_number_between_the_bounds_all_uniform_draws_are_the_one_below(mode):
+    values = run(mode, lambda: RandomUniform(1.001, 1.002, seed=0)((50,), "bfloat16"))
+    assert values.astype("float64").tolist() == [1.0] * 50
 
 
 @pytest.mark.every_backend

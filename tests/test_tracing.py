@@ -137,7 +137,7 @@ def check_transformed(make, shape, transformation, atol):
     ("name", "transformation"),
     [
         *(
-            pytest.param("RandomUniform", transformation, marks=pytest.mark.every_backend)
+            pytest.param("RandomUniform", transformation, marks=pytest.mark.release_backends)
             for transformation in TRANSFORMATIONS
         ),
         *((name, vmap) for name in DRAWING if name != "RandomUniform"),
@@ -210,7 +210,7 @@ def test_tells_where_jax_records(monkeypatch, known):
     assert told(jax.jit, within=jax.ensure_compile_time_eval) == [False]
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 @only["jax"]
 def test_a_trace_promotes_no_dtypes_and_ranks():
     import jax

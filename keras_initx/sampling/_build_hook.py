@@ -51,8 +51,9 @@ def _compile(source: Path, library: Path, digest: int) -> None:
     compiler = ccompiler.new_compiler()
     settings.customize_compiler(compiler)
     options = _MSVC if compiler.compiler_type == "msvc" else _OTHERS
-    # In the same folder, because a file can take the place of another only on one disk.
-    with tempfile.TemporaryDirectory(dir=library.parent) as temporary:
+    # In the same folder, because a file can take the place of another only on one disk. The name
+    # keeps it out of a wheel that is built at the same time.
+    with tempfile.TemporaryDirectory(prefix="_kernel.", dir=library.parent) as temporary:
         macros = [("INITX_SOURCE", f"{digest}ULL")]
         objects = compiler.compile([str(source)], temporary, macros, extra_postargs=options)
         compiler.link_shared_object(objects, str(Path(temporary, library.name)))

@@ -30,7 +30,7 @@ def test_several_draws_tell_fixed_weights_from_random_ones():
     assert one["fixed/kernel"] == "random"
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_nothing_changed():
     contract = keras_initx.contract(lambda: deep_network(dtype="bfloat16"), draws=2)
     report = keras_initx.audit(today(1, dtype="bfloat16"), like=contract)

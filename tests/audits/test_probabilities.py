@@ -3,7 +3,7 @@
 import math
 
 import pytest
-import scipy.stats
+import scipy
 
 from keras_initx.audits import _probabilities
 from keras_initx.audits._probabilities import holm

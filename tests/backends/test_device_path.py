@@ -25,6 +25,7 @@ def test_values_are_those_of_the_host(way, monkeypatch, cls):
         assert_same(monkeypatch, case.make(), shape, dtype, case.exact)
 
 
+@pytest.mark.rare
 def test_many_connections_are_those_of_the_host(way, monkeypatch):
     (case,) = (case for case in RARE_CASES if case.kwargs.get("connections") == 69)
     assert_same(monkeypatch, case.make(), case.shapes[0])

@@ -51,6 +51,7 @@ def test_no_program_is_compiled_for_another_shape_or_scale(way, monkeypatch, nam
     assert len(compilations) == 1
 
 
+@pytest.mark.rare
 @compiling
 def test_no_program_is_compiled_for_other_sparse_matrices(way, monkeypatch):
 

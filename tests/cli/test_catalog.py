@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import refused
-from matplotlib.figure import Figure
 from modes import to_numpy
 
 import keras_initx
@@ -196,6 +195,7 @@ def test_show_plots_values(capsys, tmp_path):
 @pytest.fixture
 def figures(monkeypatch):
     """Return a list of the figures that are drawn, of which empty files are written."""
+    from matplotlib.figure import Figure
 
     def kept(drawn, path, **options):
         found.append(drawn)

@@ -52,7 +52,7 @@ def test_a_gradient_is_dropped_before_the_next_one():
     assert [len(weight.value._backward_hooks) for weight in model.weights] == [1] * 4
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 @pytest.mark.skipif(BACKEND != "jax", reason="JAX compiles the gradients")
 @pytest.mark.usefixtures("optimized")
 def test_a_program_does_not_return_gradients(monkeypatch):
@@ -95,7 +95,7 @@ def test_the_gradient_of_a_row_is_the_sum_over_its_uses():
     assert summed.rows[0].gradient.norm == pytest.approx(math.sqrt(4 * (2**2 + 1**2)))
 
 
-@pytest.mark.parametrize("scale", [1e-30, pytest.param(1e30, marks=pytest.mark.every_backend)])
+@pytest.mark.parametrize("scale", [1e-30, pytest.param(1e30, marks=pytest.mark.release_backends)])
 def test_gradients_beyond_the_squares_of_float32_have_norms(scale):
     model = keras.Sequential([keras.Input((2,)), layers.Dense(3, use_bias=False)])
     report = keras_initx.diagnose(model, np.full((1, 2), scale), np.zeros((1, 3)), loss="mean_absolute_error")

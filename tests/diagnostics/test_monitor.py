@@ -126,7 +126,7 @@ NEEDS_JAX = pytest.mark.skipif(BACKEND != "jax", reason="on one backend that tak
 NEEDS_TENSORFLOW = pytest.mark.skipif(BACKEND != "tensorflow", reason="a data set of TensorFlow")
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 @pytest.mark.parametrize(
     ("data", "options", "steps", "optimizer"),
     [
@@ -156,7 +156,7 @@ def test_steps_that_a_call_did_not_find_are_not_counted(data, options, steps, op
             assert list(monitor.history) == steps
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 @NEEDS_JAX
 def test_a_known_number_of_steps_limits_those_of_an_optimizer_that_does_not_count_them_all():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])

@@ -7,8 +7,7 @@ import typing
 import keras
 import numpy as np
 import pytest
-import scipy.integrate
-import scipy.stats
+import scipy
 from cases import for_each
 from modes import to_numpy
 

@@ -3,7 +3,7 @@ import hashlib
 import keras
 import numpy as np
 import pytest
-import scipy.stats
+import scipy
 from modes import to_numpy
 
 from keras_initx import ChronoBias

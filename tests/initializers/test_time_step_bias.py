@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 import pytest
-import scipy.stats
+import scipy
 from modes import to_numpy
 
 from keras_initx import TimeStepBias

@@ -5,7 +5,7 @@ import math
 import keras
 import numpy as np
 import pytest
-import scipy.stats
+import scipy
 from modes import to_numpy
 from stacks import assert_distribution
 

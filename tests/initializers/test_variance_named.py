@@ -4,7 +4,7 @@ import math
 
 import keras
 import pytest
-import scipy.stats
+import scipy
 from cases import for_each
 from modes import needs_axes, to_numpy
 from stacks import assert_distribution

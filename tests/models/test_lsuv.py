@@ -583,7 +583,7 @@ class Counting(layers.Layer):
         return x
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_nothing_but_kernels_changes_and_a_compiled_model_trains_on_from_them():
     counting = Counting()
     model = dense(layers.BatchNormalization(momentum=0.5), layers.Dropout(0.5), counting)
@@ -667,7 +667,7 @@ def test_modules_of_torch_are_left():
     assert same(before[:2], values_of(model)[:2])
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 @pytest.mark.skipif(BACKEND != "jax", reason="JAX tells which arrays there are")
 def test_a_pass_holds_each_new_kernel_once():
     import jax

@@ -290,7 +290,7 @@ def run_first_programs(*others):
     return names
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 @pytest.mark.skipif(BACKEND == "tensorflow", reason="programs in torch and JAX")
 def test_a_model_outside_keras_gets_the_weights_of_a_plan(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

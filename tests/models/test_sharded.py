@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 from meshes import distribution, mesh_of
-from modes import BACKEND
+from modes import BACKEND, often
 
 import keras_initx
 from keras_initx import models
@@ -65,7 +65,7 @@ CALLS = {
 
 
 @pytest.mark.every_backend
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", often(CALLS, ["audit", "diagnose", "initialize", "weights_digest"]))
 def test_no_function_leaves_a_copy_on_the_host(name):
     """JAX keeps what NumPy gathers of an array, as long as the array lives."""
     model = sharded()
@@ -136,7 +136,7 @@ def test_a_number_that_is_not_finite_is_found_in_any_shard(number, place):
     assert not backend.is_finite(kernel.value)
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_what_a_weight_was_placed_from_is_gone_before_the_next_is_drawn(monkeypatch):
     model = sharded(lambda: keras.Sequential([keras.Input((512,)), layers.Dense(1024, name="only")]))
     drawn = []

@@ -60,7 +60,7 @@ def test_paths_do_not_depend_on_what_else_was_made():
     assert [row.path for row in first.rows] == [row.path for row in second.rows]
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_values_are_those_of_the_layers():
     model = network()
     outputs = record_outputs(model, X)

@@ -616,7 +616,7 @@ def test_arrays_of_both_layouts_do_not_say_which_is_meant():
     assert [problem.text for problem in plan.problems] == ["'out/kernel' (4, 2): the shape is (4, 2) instead of (2, 4)"]
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_rows_of_a_flattened_image_are_reordered():
     model = built((4, 3, 2), layers.Conv2D(5, 2, name="conv"), layers.Flatten(), layers.Dense(7, name="out"))
     kernel = normal(7, 30)

@@ -265,7 +265,7 @@ def test_quantized_layers_have_their_former_values():
     assert loaded.missed == [f"{layer}/{name}" for layer in ("hidden", "head") for name in names]
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_factors_of_lora_that_are_to_be_drawn_are_not_in_the_way_of_a_kernel():
     model, source = network(), network()
     model.get_layer("hidden").enable_lora(2)
@@ -313,7 +313,7 @@ def change_all(model):
     model.evaluate(np.ones((4, 4)), np.ones((4, 2)), verbose=0)
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_after_an_error_all_else_is_as_before_too(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model = trained_on()

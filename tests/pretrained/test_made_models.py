@@ -63,7 +63,7 @@ def test_what_a_made_model_misses_has_the_values_of_a_plan(tmp_path, of_file):
     assert weights_digest(model) == weights_digest(source)
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_a_function_that_builds_and_loads_is_watched_and_the_rest_has_the_values_of_initialize():
     source = network(10)
     keras_initx.initialize(source, seed=5)

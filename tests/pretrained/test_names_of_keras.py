@@ -132,7 +132,7 @@ CASES = [
     ),
     ("functional", "a.weights.h5"),
     ("subclassed", "a.weights.h5"),
-    pytest.param("own", "a.keras", marks=pytest.mark.every_backend),
+    pytest.param("own", "a.keras", marks=pytest.mark.release_backends),
     ("quantized", "a.weights.h5"),
     ("chosen", "a.weights.h5"),
     ("bidirectional", "a.weights.h5"),

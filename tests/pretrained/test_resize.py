@@ -387,7 +387,7 @@ def test_the_first_pattern_that_matches_counts_and_a_layer_covers_its_weights():
     ]
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 def test_values_are_rounded_once(dtype):
     table = np.random.default_rng(2).normal(size=(7, 3)).astype(dtype)

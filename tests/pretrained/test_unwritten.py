@@ -136,7 +136,7 @@ def quantized(model):
     return model
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_the_integers_of_a_quantized_model_are_watched_as_wholes(tmp_path):
     source, model = quantized(network()), quantized(network())
     before = to_numpy(model.layers[1]._kernel).copy()

@@ -257,7 +257,7 @@ def test_attention_of_ones_own_with_other_arguments_is_followed():
     assert small == {"block/attention/attention_output/kernel", f"block/network/{NAMES[1]}/kernel"}
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_an_encoder_with_fourier_transforms_for_attention_is_one_of_text():
     ids = keras.Input((LENGTH,), dtype="int32")
     x = layers.Embedding(30, WIDTH, name="tokens")(ids)

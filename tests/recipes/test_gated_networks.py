@@ -248,7 +248,8 @@ def test_factors_of_lora_of_what_modulates_are_left_to_their_layers():
     assert recipes.zero_residual(model).by_path == MODULATIONS
 
 
-@pytest.mark.parametrize("form", everywhere(PARTS, ["split"]))
+@pytest.mark.release_backends
+@pytest.mark.parametrize("form", PARTS)
 def test_the_kernels_that_modulate_branches_start_at_zero_and_their_ends_do_not(form):
     rules = recipes.zero_residual(diffusion(PARTS[form]))
     assert rules.by_path == MODULATIONS

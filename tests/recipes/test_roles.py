@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import text_models
 from decoders import LENGTH, PARTS, WIDTH, Positions, decoder
-from modes import everywhere, needs_axes, to_numpy
+from modes import needs_axes, to_numpy
 
 import keras_initx
 from keras_initx import audit, initialize, recipes
@@ -30,10 +30,10 @@ def test_names_in_a_part_of_a_model_do_not_hide_the_other_branches(named):
 
 
 # What operators of variables and `ops` make of symbolic tensors.
-EVERYWHERE = ("sliced",)
 
 
-@pytest.mark.parametrize("row", everywhere(PARTS, EVERYWHERE))
+@pytest.mark.release_backends
+@pytest.mark.parametrize("row", PARTS)
 def test_positions_are_found_however_they_are_added(row):
     part, path = PARTS[row]
     model = Positions(part)
@@ -93,7 +93,7 @@ def test_kernels_side_by_side_count_once_in_the_depth():
         recipes.fixup(residual(["gate"] * 4))
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_an_audit_by_a_recipe_of_a_model_that_it_initialized_is_right():
     model = decoder(0, blocks=1)
     initialize(model, "gpt2", seed=0)

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-import scipy.stats
+import scipy
 
 from keras_initx.sampling import portable_log
 from keras_initx.sampling._conversion import SIZE, normal_table

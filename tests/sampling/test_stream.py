@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 import pytest
-import scipy.stats
+import scipy
 from modes import STREAM_MODES, run
 
 from keras_initx.backends._current import backend

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-import scipy.stats
+import scipy
 from modes import STREAM_MODES, run
 
 from keras_initx.sampling import Stream, _stream, _subsets

@@ -2,7 +2,7 @@ import hashlib
 
 import numpy as np
 import pytest
-import scipy.stats
+import scipy
 
 from keras_initx.sampling._conversion import CELLS, UNITS, truncated_quantiles
 

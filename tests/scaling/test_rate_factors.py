@@ -205,7 +205,7 @@ def test_a_loop_of_ones_own_applies_gradients_with_all_options_together():
     np.testing.assert_allclose(to_numpy(variables[1].value), [2.777776, 3.725488], rtol=1e-5)
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_a_weight_without_a_gradient_is_left_and_its_steps_are_counted():
     def left_at_first(optimizer):
         variables, gradients = variables_and_gradients()

@@ -15,7 +15,7 @@ def network():
     return keras.Sequential([layers.BatchNormalization(), layers.Dropout(0.5, seed=3), layers.Dense(2)])
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_weights_are_made_and_neither_averages_nor_generators_go_on():
     model = network()
     ensure_built(model, X)

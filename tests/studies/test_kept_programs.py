@@ -70,6 +70,7 @@ def test_kept_programs_give_the_same_records_bit_for_bit(monkeypatch):
     assert losses[1] == pytest.approx(10 * losses[0])
 
 
+@pytest.mark.rare
 def test_later_trials_compile_nothing(compilations):
     compared({"he": he})
     assert compilations

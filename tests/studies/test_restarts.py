@@ -6,7 +6,7 @@ import json
 import keras
 import numpy as np
 import pytest
-import scipy.stats
+import scipy
 from modes import BACKEND, often
 from networks import build_he, build_without_input, data
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-import scipy.stats
+import scipy
 
 from keras_initx.audits._probabilities import holm
 from keras_initx.studies import Study

@@ -2,7 +2,7 @@
 
 import keras
 import numpy as np
-import scipy.stats
+import scipy
 from keras import layers
 from modes import to_numpy
 

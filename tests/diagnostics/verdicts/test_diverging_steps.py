@@ -117,7 +117,8 @@ ON_EACH = ("used before, in a loss scale",)
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.every_backend) if name in ON_EACH else name for name in SAME_AS_FIT]
+    "name",
+    [pytest.param(name, marks=pytest.mark.release_backends) if name in ON_EACH else name for name in SAME_AS_FIT],
 )
 def test_the_losses_are_those_of_fit(name):
     losses = keras_initx.diagnose(small(SAME_AS_FIT[name]), X, LABELS, steps=4).losses

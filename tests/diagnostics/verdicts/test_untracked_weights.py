@@ -38,7 +38,7 @@ def test_an_embedding_of_a_range_is_named(is_nested):
     assert "a constant of shape (6, 8) that was computed from positions/embeddings" in verdict.evidence
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_what_a_layer_that_is_gone_has_made_is_no_silence():
     """Torch keeps what a tensor was computed from; elsewhere it is not known, and a note says so."""
     (verdict,) = verdicts(model_of(layers.Dense(8)(np.random.default_rng(0).normal(size=(6, 4)).astype("float32"))))
