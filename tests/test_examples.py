@@ -125,13 +125,14 @@ def test_gradients_of_large_weights_grow_towards_the_inputs():
     assert all(3 < below / above < 4 for below, above in pairwise(found))
 
 
-@pytest.mark.parametrize("name", often(["Xavier", "He"], OFTEN))
+@pytest.mark.rare
+@pytest.mark.parametrize("name", ["Xavier", "He"])
 def test_gradients_are_level_with_scaled_weights(name):
     found = gradients(tanh(name))
     assert found.max() < 1.5 * found.min()
 
 
-@pytest.mark.parametrize("name", often(["0.01 N", "1.0 N", "Xavier", "He"], OFTEN))
+@pytest.mark.parametrize("name", often(["0.01 N", "1.0 N", "Xavier", "He"], ["He"]))
 def test_gradients_are_level_in_relu(name):
     found = gradients(relu(name))[1:]
     assert found.max() < 2 * found.min()

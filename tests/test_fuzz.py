@@ -106,7 +106,11 @@ def test_a_tensor_or_a_named_error(cls, data):
 
 
 @pytest.mark.parametrize(
-    "cls", [pytest.param(keras_initx.RandomNormal, marks=pytest.mark.every_backend), keras_initx.Concatenated]
+    "cls",
+    [
+        pytest.param(keras_initx.RandomNormal, marks=pytest.mark.every_backend),
+        pytest.param(keras_initx.Concatenated, marks=pytest.mark.rare),
+    ],
 )
 @settings(max_examples=max(1, settings.default.max_examples // 30))  # each is traced and compiled
 @given(st.data())

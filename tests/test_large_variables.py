@@ -62,6 +62,7 @@ def test_a_device_makes_its_shard_with_no_memory_and_no_other_device(initializer
 
 
 @pytest.mark.rare
+@pytest.mark.rare
 def test_for_few_connections_a_device_holds_those_of_its_units_besides():
     parts = (2, 4)
     program = compile_sharded(FEW_CONNECTIONS, COMPILED, layout_of(parts))
@@ -78,6 +79,7 @@ def test_for_many_connections_a_device_holds_twice_its_shard_besides():
     assert np.array_equal(program(), on_one_device(MANY_CONNECTIONS, COMPILED))
 
 
+@pytest.mark.rare
 @needs_keras("3.15", "passes the layout of a variable to its initializer")
 def test_large_variables_that_differ_in_their_seeds_share_a_program(monkeypatch):
     first, second = keras_initx.RandomUniform(-0.1, 0.1, seed=8), keras_initx.RandomUniform(-0.1, 0.1, seed=9)
@@ -108,6 +110,7 @@ def test_a_large_orthogonal_variable_has_the_bits_of_a_whole_one():
     assert np.array_equal(variable.value, initializer(shape))
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize("layout", ["torch", "keras"])
 def test_a_sharded_weight_is_read_region_by_region(tmp_path, monkeypatch, layout):
     whole = np.arange(16 * 8, dtype="float32").reshape(16, 8)

@@ -116,12 +116,14 @@ def first_use():
     return json.loads(result.stdout)
 
 
-@pytest.mark.release_backends
+@pytest.mark.rare
+@pytest.mark.every_backend
 def test_imports_and_first_audits_leave_the_random_numbers_of_a_process(first_use):
     assert first_use["numbers are as before"]
 
 
-@pytest.mark.release_backends
+@pytest.mark.rare
+@pytest.mark.every_backend
 def test_the_package_alone_opens_every_name_of_the_reference(first_use):
     assert first_use["unopened"] == []
     assert first_use["not public"] == []
@@ -165,9 +167,10 @@ def parsed(path):
     return ast.parse(path.read_text())
 
 
+@functools.cache
 def imported_names(path):
-    for node in ast.walk(parsed(path)):
-        yield from imported_names_of(node)
+    """Return the names that a file imports, at once and in functions."""
+    return {name for node in ast.walk(parsed(path)) for name in imported_names_of(node)}
 
 
 def imported_at_once(node):
@@ -183,7 +186,7 @@ EXTRAS = {"joblib", "matplotlib", "pandas", "scipy"}
 
 def forbidden_imports(path):
     """Return what a file imports and may not."""
-    names = set(imported_names(path))
+    names = imported_names(path)
     at_once = set(imported_at_once(parsed(path)))
     own = {path.stem.removeprefix("_")} if path.parent.name == "backends" else set()
     extras = set() if path.name == "_plot.py" else EXTRAS

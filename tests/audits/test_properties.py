@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from faulty_weights import FAULTS, RNG, RULES, audit_with, contract_of, model_of
-from modes import to_numpy
+from modes import often, to_numpy
 
 import keras_initx
 
@@ -54,7 +54,7 @@ def test_faults_of_a_kind_are_found_by_a_contract(verdict, count):
         assert row.verdict, which
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", often(RULES, [*RULES][::2]))
 def test_a_contract_gives_no_alarm_without_a_fault(name):
     variables = model_of(name)[1]
     arrays = {path: to_numpy(variable) for path, variable in variables.items()}

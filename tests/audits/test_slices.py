@@ -70,7 +70,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", often(FAULTS, [*FAULTS][::2]))
 def test_parts_that_are_not_as_the_law_are_found_by_rules_by_layers_and_by_contracts(fault):
     for report in reports(*FAULTS[fault]):
         assert off(report) in ({"own/kernel": "parts"}, {"own/kernel": "scale"}), report.source

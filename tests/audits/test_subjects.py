@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from audited import RULES, network, off, off_with_causes, today
 from meshes import distribution, mesh_of
-from modes import BACKEND, to_numpy
+from modes import BACKEND, often, to_numpy
 
 import keras_initx
 from keras_initx.backends._current import backend
@@ -15,7 +15,7 @@ RNG = np.random.default_rng(0)
 
 @pytest.mark.every_backend
 @pytest.mark.skipif(BACKEND != "jax", reason="Keras shards variables on JAX only")
-@pytest.mark.parametrize("expected", ["seed", "plan", "rules"])
+@pytest.mark.parametrize("expected", often(["seed", "plan", "rules"], ["plan"]))
 def test_a_sharded_model_is_audited_without_a_copy_that_stays(expected, tmp_path, monkeypatch):
 
     layout_map = distribution.LayoutMap(mesh_of((2, 4)))

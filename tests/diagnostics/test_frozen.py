@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from asked import asked
 from keras import layers
+from modes import often
 
 import keras_initx
 from keras_initx.diagnostics._drawn_anew import choice
@@ -54,7 +55,7 @@ FREEZING = {"nested": nested, "weights": of_frozen_weights, "subclassed": Frozen
 
 
 @pytest.mark.parametrize("how", FREEZING)
-@pytest.mark.parametrize("policy", ["float32", "bfloat16"])
+@pytest.mark.parametrize("policy", often(["float32", "bfloat16"], ["bfloat16"]))
 def test_frozen_weights_are_left_and_the_remedy_says_so(how, policy, tmp_path):
     keras.config.set_dtype_policy(policy)
     try:

@@ -96,7 +96,9 @@ def test_plot_shows_the_bounds_that_are_in_the_range_of_a_panel(tmp_path):
     assert shown == ["vanishing: 0.001", "vanishing gradient: 0.0001 of the largest norm"]
 
 
-@pytest.fixture(scope="module", params=[(Y, 5), (None, 3)], ids=["gradients", "signals"])
+@pytest.fixture(
+    scope="module", params=[(Y, 5), pytest.param((None, 3), marks=pytest.mark.rare)], ids=["gradients", "signals"]
+)
 def plotted(request, tmp_path_factory):
     """Return the figure of a monitor, its text as a file, and the number of its panels."""
     y, panels = request.param

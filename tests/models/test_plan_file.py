@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 from cases import CASES, label
-from modes import BACKEND
+from modes import BACKEND, often
 from plans import RULES, SPARSE, Holder, Registered, changed, holder, lines, network, saved
 from stacks import arrays
 
@@ -223,7 +223,7 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.parametrize("name", often(BROKEN, [*BROKEN][::2]))
 def test_a_file_that_is_no_plan_is_refused_and_changes_nothing(path, name):
     destroy, message = BROKEN[name]
     model = network()

@@ -65,7 +65,7 @@ CALLS = {
 
 
 @pytest.mark.every_backend
-@pytest.mark.parametrize("name", often(CALLS, ["audit", "diagnose", "initialize", "weights_digest"]))
+@pytest.mark.parametrize("name", often(CALLS, ["audit", "diagnose", "initialize"]))
 def test_no_function_leaves_a_copy_on_the_host(name):
     """JAX keeps what NumPy gathers of an array, as long as the array lives."""
     model = sharded()
@@ -113,7 +113,7 @@ def test_a_model_is_loaded_from_one_on_the_same_devices_of_another_dtype():
 
 
 @pytest.mark.every_backend
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", often(["float32", "bfloat16"], ["float32"]))
 def test_what_loading_misses_is_drawn_in_the_layout_of_the_weight(dtype):
     if dtype == "bfloat16" and jax.__version_info__ < (0, 6):
         pytest.skip("JAX 0.5 loses the bits of NaN where it moves bfloat16 between layouts, as the docstring says")

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from modes import often
 from planted import X, drawn, gelu_by_tanh, network, with_values_of
 
 import keras_initx
@@ -58,8 +59,9 @@ PLANTED = {
 }
 
 
-@pytest.mark.parametrize(("changes", "change", "path", "reason"), PLANTED.values(), ids=PLANTED)
-def test_a_difference_is_found_in_its_layer(source, recorded, changes, change, path, reason):
+@pytest.mark.parametrize("planted", often(PLANTED, [*PLANTED][::2]))
+def test_a_difference_is_found_in_its_layer(source, recorded, planted):
+    changes, change, path, reason = PLANTED[planted]
     model = with_values_of(network(**changes), source)
     if change is not None:
         change(model)

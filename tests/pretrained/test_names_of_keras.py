@@ -130,13 +130,13 @@ CASES = [
     pytest.param(
         "functional", "a.weights.json", marks=needs_keras("3.15", "names all files of a layer in the list of its files")
     ),
-    ("functional", "a.weights.h5"),
+    pytest.param("functional", "a.weights.h5", marks=pytest.mark.rare),
     ("subclassed", "a.weights.h5"),
     pytest.param("own", "a.keras", marks=pytest.mark.release_backends),
     ("quantized", "a.weights.h5"),
-    ("chosen", "a.weights.h5"),
+    pytest.param("chosen", "a.weights.h5", marks=pytest.mark.rare),
     ("bidirectional", "a.weights.h5"),
-    ("bidirectional", "a.keras"),
+    pytest.param("bidirectional", "a.keras", marks=pytest.mark.rare),
 ]
 
 

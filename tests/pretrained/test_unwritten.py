@@ -5,7 +5,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
-from modes import to_numpy
+from modes import often, to_numpy
 from stacks import built
 
 import keras_initx
@@ -82,7 +82,7 @@ def test_a_layer_that_makes_no_weights_need_not_be_built():
 
 # What `quantize` computes from NaN, its integers and its scales, differs between backends.
 @pytest.mark.release_backends
-@pytest.mark.parametrize("is_loaded", [True, False])
+@pytest.mark.parametrize("is_loaded", often([True, False], [False]))
 def test_weights_that_were_quantized_in_the_block_are_those_of_the_result(is_loaded, tmp_path):
     source, model = quantized(network()), network()
     source.save_weights(tmp_path / "int8.weights.h5")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import strangers
 from keras import layers, ops
+from modes import often
 
 from keras_initx.structure._architecture import architecture_of
 
@@ -162,7 +163,7 @@ def is_called(name, expected):
     return name.rstrip("0123456789_") == expected.rstrip("0123456789_")
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", often(MODELS, [*MODELS][::2]))
 def test_branches_gates_and_streams_are_those_of_the_model(name):
     expected = MODELS[name]
     found = architecture_of(expected.build())

@@ -37,6 +37,7 @@ def verdict(study, *names):
     return row["verdict"]
 
 
+@pytest.mark.rare
 def test_twins_have_the_same_curves_bit_for_bit(planted):
     records = timeless(planted.rows)
     one, other = ([{**r, "initializer": None} for r in records if r["initializer"] == name] for name in TWINS)

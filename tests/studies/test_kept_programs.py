@@ -14,7 +14,7 @@ from keras_initx import compare_initializers
 from keras_initx.backends._current import backend
 from keras_initx.studies import _trial
 
-pytestmark = pytest.mark.every_backend
+pytestmark = [pytest.mark.every_backend, pytest.mark.rare]
 if BACKEND != "jax":
     pytest.skip("only JAX can keep compiled programs", allow_module_level=True)
 
@@ -59,7 +59,6 @@ def tenfold():
     return model
 
 
-@pytest.mark.rare
 def test_kept_programs_give_the_same_records_bit_for_bit(monkeypatch):
     variants = {"he": he, "sparse": sparse, "tenfold": tenfold}
     kept = compared(variants, diagnosis=False)
@@ -70,7 +69,6 @@ def test_kept_programs_give_the_same_records_bit_for_bit(monkeypatch):
     assert losses[1] == pytest.approx(10 * losses[0])
 
 
-@pytest.mark.rare
 def test_later_trials_compile_nothing(compilations):
     compared({"he": he})
     assert compilations

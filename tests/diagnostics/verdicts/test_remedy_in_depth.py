@@ -16,7 +16,7 @@ ROWS = np.random.default_rng(0).normal(size=(64, 20)).astype("float32")
 @pytest.mark.parametrize(
     ("between", "remedy"),
     [
-        ([], "keras.layers.BatchNormalization() before each activation"),
+        pytest.param([], "keras.layers.BatchNormalization() before each activation", marks=pytest.mark.rare),
         ([layers.LayerNormalization], "residual branches, x + f(x), around these layers"),
     ],
     ids=["none", "before each activation"],
