@@ -62,7 +62,6 @@ def test_a_device_makes_its_shard_with_no_memory_and_no_other_device(initializer
 
 
 @pytest.mark.rare
-@pytest.mark.rare
 def test_for_few_connections_a_device_holds_those_of_its_units_besides():
     parts = (2, 4)
     program = compile_sharded(FEW_CONNECTIONS, COMPILED, layout_of(parts))
@@ -72,6 +71,7 @@ def test_for_few_connections_a_device_holds_those_of_its_units_besides():
     assert np.array_equal(program(), on_one_device(FEW_CONNECTIONS, COMPILED))
 
 
+@pytest.mark.rare
 def test_for_many_connections_a_device_holds_twice_its_shard_besides():
     program = compile_sharded(MANY_CONNECTIONS, COMPILED, layout_of((1, 8)))
     memory = program.memory_analysis()
@@ -110,7 +110,6 @@ def test_a_large_orthogonal_variable_has_the_bits_of_a_whole_one():
     assert np.array_equal(variable.value, initializer(shape))
 
 
-@pytest.mark.rare
 @pytest.mark.parametrize("layout", ["torch", "keras"])
 def test_a_sharded_weight_is_read_region_by_region(tmp_path, monkeypatch, layout):
     whole = np.arange(16 * 8, dtype="float32").reshape(16, 8)
@@ -137,6 +136,7 @@ def test_a_sharded_weight_is_read_region_by_region(tmp_path, monkeypatch, layout
     assert np.array_equal(model.layers[0].kernel, whole)
 
 
+@pytest.mark.rare
 def test_a_generator_seeds_large_variables_and_stays_usable():
     layout_map = distribution.LayoutMap(mesh_of((2, 4)))
     layout_map["kernel"] = ("inputs", "units")
