@@ -41,11 +41,11 @@ def install(session, *groups):
     session.env["TF_CPP_MIN_LOG_LEVEL"] = "2"
 
 
-def run_side_by_side(session, *commands, **options):
+def run_side_by_side(session, *commands):
     """Run commands that use one core each, one on each core, and print at its end what each has printed."""  # noqa: E501, a page shows it whole
 
     def run(command):
-        session.log(session.run(*command, silent=True, **options))
+        session.log(session.run(*command, silent=True))
 
     with ThreadPoolExecutor(os.cpu_count()) as executor:
         list(executor.map(run, commands))  # which raises the error of one of them
@@ -272,7 +272,7 @@ def site(session):
 @nox.session(default=False, tags=["release"])
 def notebook(session):
     """Run the notebook, which the pages show as it is kept."""
-    install(session, "keras", "jax", "docs")
+    install(session, "keras", "jax", "docs", "extras")
     session.run("jupyter", "execute", "docs/four_failures.ipynb", "--timeout=300")
 
 
@@ -329,13 +329,6 @@ def pythons(session, backend):
 
 @nox.session(default=False)
 def docs(session):
-    """Build the documentation with warnings as errors, and run its examples."""
-    # A page has examples in JAX; torch compiles nothing, so that the others take half the time.
-    install(session, "keras", "torch", "jax", "docs")
-    session.env["OMP_NUM_THREADS"] = "1"
-    # Both print only what is wrong: a page that fails is not lost among those that do not.
-    quiet = ("sphinx-build", "-q", "--keep-going")
-    # The others are long to read, or run elsewhere.
-    pages = "exclude_patterns=_build,api,api.md,benchmarks,*.ipynb"
-    session.run(*quiet, "-b", "doctest", "-D", pages, "docs", "docs/_build/doctest")
-    session.run(*quiet, "-W", "-n", "-b", "html", "docs", "docs/_build/html")
+    """Build the documentation with warnings as errors; the tests run its examples."""
+    install(session, "keras", "jax", "docs")
+    session.run(*"sphinx-build -q --keep-going -W -n -b html docs docs/_build/html".split())

@@ -1,6 +1,5 @@
 """Sphinx configuration. Build with `sphinx-build -W -n docs docs/_build/html`."""
 
-import doctest
 import importlib.metadata
 import inspect
 import os
@@ -12,7 +11,7 @@ from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.util import logging
 
-os.environ.setdefault("KERAS_BACKEND", "torch")
+os.environ.setdefault("KERAS_BACKEND", "jax")
 with_tables = runpy.run_path(str(Path(__file__).with_name("tables.py")))["with_tables"]
 
 logger = logging.getLogger(__name__)
@@ -21,7 +20,7 @@ release = importlib.metadata.version("keras-initx")
 extensions = [
     "myst_nb",  # notebooks, and with myst_parser Markdown
     "sphinx.ext.autodoc",
-    "sphinx.ext.doctest",
+    "sphinx.ext.doctest",  # shows examples, which `tests/test_page_examples.py` runs
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
 ]
@@ -71,13 +70,9 @@ nitpick_ignore_regex = [
     ("py:.*", r"keras_initx\.scaling\._width_exponents\.WidthExponents"),
 ]
 
-doctest_default_flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-doctest_test_doctest_blocks = ""  # those of docstrings, which `tests/test_package.py` runs
-
 
 def setup(app):
     app.add_html_math_renderer("mathml", (_visit_math, None), (_visit_math_block, None))
-    app.connect("builder-inited", _allow_fewer_pages)
     app.connect("source-read", _check_tables)
     app.connect("source-read", _show_what_is_for_the_site)
     app.connect("source-read", _link_page_to_play_with)
@@ -111,12 +106,6 @@ def _add_arguments(app, what, name, object, options, signature, returned):
         return None
     plain = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in own]
     return str(inspect.Signature(plain)), returned
-
-
-def _allow_fewer_pages(app):
-    # Examples are run without the pages that have none, which the index lists nevertheless.
-    if app.builder.name == "doctest":
-        app.config.suppress_warnings.append("toc.not_readable")
 
 
 def _visit_math(translator, node):

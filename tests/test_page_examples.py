@@ -1,0 +1,57 @@
+"""The examples of each page, run one after another, print what the page shows."""
+
+import doctest
+import os
+import pathlib
+import re
+import textwrap
+import unittest.mock
+
+import keras
+import pytest
+from modes import BACKEND
+
+DOCS = pathlib.Path(__file__).parents[1] / "docs"
+BLOCK = re.compile(r"^ *```\{(doctest|test\w+)\}\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
+PARSER = doctest.DocTestParser()
+
+
+def examples_of(page):
+    """Return what a page runs, in its order: each line of a doctest, and each other block as one statement."""
+    examples = []
+    for kind, text in BLOCK.findall(page.read_text()):
+        block = textwrap.dedent(text)
+        if kind == "doctest":
+            examples += PARSER.get_examples(block)
+        elif kind == "testoutput":
+            examples[-1].want = block
+        else:
+            examples.append(doctest.Example(f"exec({block!r})", ""))
+    return examples
+
+
+# A page with a program in JAX runs under JAX, all others under torch, which compiles nothing.
+IN_JAX = ("coming_from",)
+PAGES = [page for page in sorted(DOCS.glob("*.md")) if examples_of(page)]
+
+
+def with_marks(page):
+    """Return a page as a parameter, with the marks of its backend."""
+    backend = "jax" if page.stem in IN_JAX else "torch"
+    marks = [pytest.mark.skipif(BACKEND != backend, reason=f"prints what {backend} gives")]
+    if page.stem in IN_JAX:
+        marks.append(pytest.mark.every_backend)
+    return pytest.param(page, marks=marks, id=page.stem)
+
+
+@pytest.mark.filterwarnings("ignore")  # those of Keras, at which a reader stops no program
+@pytest.mark.parametrize("page", [with_marks(page) for page in PAGES])
+def test_a_page_prints_what_it_shows(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    keras.utils.clear_session()  # names of layers are counted from the start
+    program = doctest.DocTest(examples_of(page), {}, page.stem, str(page), 0, None)
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    wrong = []
+    with unittest.mock.patch.dict(os.environ):
+        runner.run(program, out=wrong.append)
+    assert "".join(wrong) == ""
