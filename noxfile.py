@@ -331,4 +331,6 @@ def pythons(session, backend):
 def docs(session):
     """Build the documentation with warnings as errors; the tests run its examples."""
     install(session, "keras", "jax", "docs")
-    session.run(*"sphinx-build -q --keep-going -W -n -b html docs docs/_build/html".split())
+    only_what_is_wrong = ("-q", "--keep-going")
+    options = (*only_what_is_wrong, "-W", "-n", "-b", "html")
+    session.run("sphinx-build", *options, "docs", "docs/_build/html")

@@ -38,7 +38,7 @@ PAGES = [page for page in sorted(DOCS.glob("*.md")) if examples_of(page)]
 def with_marks(page):
     """Return a page as a parameter, with the marks of its backend."""
     backend = "jax" if page.stem in IN_JAX else "torch"
-    marks = [pytest.mark.skipif(BACKEND != backend, reason=f"prints what {backend} gives")]
+    marks = [pytest.mark.skipif(backend != BACKEND, reason=f"prints what {backend} gives")]
     if page.stem in IN_JAX:
         marks.append(pytest.mark.every_backend)
     return pytest.param(page, marks=marks, id=page.stem)
@@ -52,6 +52,8 @@ def test_a_page_prints_what_it_shows(page, tmp_path, monkeypatch):
     program = doctest.DocTest(examples_of(page), {}, page.stem, str(page), 0, None)
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     wrong = []
-    with unittest.mock.patch.dict(os.environ):
+    # Pages set the width of the terminal, and one registers a class.
+    registered = keras.saving.get_custom_objects()
+    with unittest.mock.patch.dict(os.environ), unittest.mock.patch.dict(registered):
         runner.run(program, out=wrong.append)
     assert "".join(wrong) == ""
