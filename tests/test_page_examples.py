@@ -11,6 +11,8 @@ import keras
 import pytest
 from modes import BACKEND
 
+from keras_initx.initializers import _initializer
+
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"^ *```\{(doctest|test\w+)\}\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 PARSER = doctest.DocTestParser()
@@ -18,15 +20,16 @@ PARSER = doctest.DocTestParser()
 
 def examples_of(page):
     """Return what a page runs, in its order: each line of a doctest, and each other block as one statement."""
-    examples = []
-    for kind, text in BLOCK.findall(page.read_text()):
-        block = textwrap.dedent(text)
-        if kind == "doctest":
-            examples += PARSER.get_examples(block)
-        elif kind == "testoutput":
+    examples, text = [], page.read_text()
+    for found in BLOCK.finditer(text):
+        kind, block = found[1], textwrap.dedent(found[2])
+        if kind == "testoutput":
             examples[-1].want = block
-        else:
-            examples.append(doctest.Example(f"exec({block!r})", ""))
+            continue
+        added = PARSER.get_examples(block) if kind == "doctest" else [doctest.Example(f"exec({block!r})", "")]
+        for example in added:
+            example.lineno += text.count("\n", 0, found.start(2))
+        examples += added
     return examples
 
 
@@ -52,8 +55,9 @@ def test_a_page_prints_what_it_shows(page, tmp_path, monkeypatch):
     program = doctest.DocTest(examples_of(page), {}, page.stem, str(page), 0, None)
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     wrong = []
-    # Pages set the width of the terminal, and one registers a class.
-    registered = keras.saving.get_custom_objects()
-    with unittest.mock.patch.dict(os.environ), unittest.mock.patch.dict(registered):
+    # Pages set the width of the terminal, and one adds classes to those of Keras and of the catalog.
+    monkeypatch.setattr(_initializer, "_ENTRIES", [*_initializer._ENTRIES])
+    classes = keras.saving.get_custom_objects()
+    with unittest.mock.patch.dict(os.environ), unittest.mock.patch.dict(classes):
         runner.run(program, out=wrong.append)
     assert "".join(wrong) == ""
