@@ -138,7 +138,7 @@ def test_gradients_are_level_in_relu(name):
     assert found.max() < 2 * found.min()
 
 
-@pytest.mark.parametrize("rule", variance.RULES["linear"])
+@pytest.mark.parametrize("rule", often(variance.RULES["linear"], ["Glorot"]))
 def test_the_variance_of_linear_layers_is_predicted(rule):
     variances, initializer = variance.RULES["linear"][rule]
     expected, found = variance.predict("linear", variances), variance.measure("linear", initializer)
@@ -184,6 +184,7 @@ def test_draws_differ_by_depth_over_width():
     assert np.log(assumptions.relu_mean_squares(50)).var() == pytest.approx(5 * 50 / 50, rel=0.2)
 
 
+@pytest.mark.rare
 def test_some_draws_of_a_narrow_deep_network_are_dead():
     assert (assumptions.relu_mean_squares(10) == 0).sum() == 5
 

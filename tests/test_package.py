@@ -167,6 +167,13 @@ def parsed(path):
     return ast.parse(path.read_text())
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _trees_are_freed():
+    """Leave no half a million nodes to the collections of garbage of later tests."""
+    yield
+    parsed.cache_clear()
+
+
 @functools.cache
 def imported_names(path):
     """Return the names that a file imports, at once and in functions."""

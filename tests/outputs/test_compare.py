@@ -186,6 +186,7 @@ def test_16_bits_are_not_compared_with_32(source, recorded, in_16_bits):
         compare_outputs(with_values_of(network(), source), X, recorded)
 
 
+@pytest.mark.rare
 def test_the_report_is_a_result(source, recorded, tmp_path):
     report = compare_outputs(with_values_of(network(epsilon=1e-5), source), X, recorded)
     text = str(report)

@@ -92,7 +92,7 @@ CASES = [
     ("moments", "float16"),
     pytest.param("momentum", "user's in float16", marks=pytest.mark.rare),
     ("averages", "user's"),
-    ("sums", "scaled loss"),
+    pytest.param("sums", "scaled loss", marks=pytest.mark.rare),
 ]
 if hasattr(optimizers, "MultiOptimizer"):
     WRAPPERS["several"] = several, "float32"

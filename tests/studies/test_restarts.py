@@ -103,6 +103,7 @@ def build_by_turns(factors):
     return build
 
 
+@pytest.mark.rare
 def test_a_draw_that_diverges_drops_out():
     # Four draws, the two of the last round, and the model of the chosen one.
     study = random_restarts(build_by_turns([1, np.nan, np.nan, 1, 1, 1, 1]), data(), draws=4, epochs=2, checks=0)

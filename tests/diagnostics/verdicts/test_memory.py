@@ -137,7 +137,7 @@ GROWING = {"recurrent_initializer": keras.initializers.RandomNormal(stddev=3.0)}
 @pytest.mark.parametrize(
     ("make", "count"),
     [
-        (lambda: layers.GRU(16, **GROWING), 1),
+        pytest.param(lambda: layers.GRU(16, **GROWING), 1, marks=pytest.mark.rare),
         (lambda: layers.LSTM(16, **GROWING, return_sequences=True), 1),
         (lambda: layers.Bidirectional(layers.GRU(16, **GROWING)), 2),
         pytest.param(
