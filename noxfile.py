@@ -41,16 +41,6 @@ def install(session, *groups):
     session.env["TF_CPP_MIN_LOG_LEVEL"] = "2"
 
 
-def run_side_by_side(session, *commands):
-    """Run commands that use one core each, one on each core, and print at its end what each has printed."""  # noqa: E501, a page shows it whole
-
-    def run(command):
-        session.log(session.run(*command, silent=True))
-
-    with ThreadPoolExecutor(os.cpu_count()) as executor:
-        list(executor.map(run, commands))  # which raises the error of one of them
-
-
 def run_tests(session, backend, *arguments):
     """Run pytest under one backend, in several processes, which share JAX' compilation cache."""
     session.env["KERAS_BACKEND"] = backend
@@ -75,19 +65,20 @@ OF_DEVICES = ("tests/device", "tests/backends")  # with values made on a device
 
 
 # Those that take longest first.
-CHECKS = (*(f"tests({backend})" for backend in reversed(BACKENDS)), "docs", "lint", "package")
+CHECKS = (*(f"tests({backend})" for backend in reversed(BACKENDS)), "docs", "lint")
 
 
 @nox.session(venv_backend="none", default=True)
 def checks(session):
-    """Run the usual checks, one on each core: `tests`, `docs`, `lint` and `package`.
+    """Run the usual checks, `tests`, `docs` and `lint`, one on each core, and print at its end what each has printed."""  # noqa: E501, a page shows it whole
 
-    Each has an environment of its own. With one process for each backend, its framework is imported
-    and compiled once.
-    """
-    nox_run = (sys.executable, "-m", "nox", "--session")
-    in_one_process = ("--", "--numprocesses=0")
-    run_side_by_side(session, *((*nox_run, name, *in_one_process) for name in CHECKS))
+    def run(name):
+        # In one process, so that each framework is imported once.
+        command = (sys.executable, "-m", "nox", "--session", name, "--", "--numprocesses=0")
+        session.log(session.run(*command, silent=True))
+
+    with ThreadPoolExecutor(os.cpu_count()) as executor:
+        list(executor.map(run, CHECKS))  # which raises the error of one of them
 
 
 @nox.session(default=False)
@@ -96,13 +87,9 @@ def lint(session):
     install(session, "keras", "lint")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
-    run_side_by_side(
-        session,
-        ("mypy",),
-        # The installed package, as type checkers of users see it.
-        ("mypy", "--cache-dir=.mypy_cache/user_code", "--strict", "tests/user_code.py"),
-        ("pyright", "--verifytypes", "keras_initx", "--ignoreexternal"),
-    )
+    session.run("mypy")
+    # The installed package, as type checkers of users see it.
+    session.run("pyright", "--verifytypes", "keras_initx", "--ignoreexternal", silent=True)
 
 
 @nox.session(default=False)
@@ -288,7 +275,7 @@ def bench(session, backend):
     session.run("python", "docs/tables.py")
 
 
-@nox.session(default=False)
+@nox.session(default=False, tags=["release"])
 def package(session):
     """Build and check the distributions that a package index takes, and run the command line of the wheel."""  # noqa: E501, a page shows it whole
     session.install(*GROUPS["package"])

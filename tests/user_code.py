@@ -1,4 +1,4 @@
-"""What a user writes, for the type checker of `nox -s lint`, which sees the installed package. Nobody runs this.
+"""What a user writes, for the type checker of `nox -s lint`. Nobody runs this.
 
 A line with `type: ignore` is one that has to be an error: the checker refuses an ignore without a use.
 """
