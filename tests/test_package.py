@@ -59,6 +59,16 @@ def module_name(path):
 WITH_EXAMPLES = sorted({module_name(path) for path in SOURCES if ">>>" in path.read_text()} - LEFT_OUT)
 
 
+@pytest.mark.parametrize("name", WITH_EXAMPLES)
+def test_examples_in_docstrings(name, tmp_path, monkeypatch):
+    module = importlib.import_module(name)
+    monkeypatch.chdir(tmp_path)  # some write files
+    runner = doctest.DocTestRunner()
+    for test in doctest.DocTestFinder().find(module, extraglobs={"keras": keras}):
+        runner.run(test)
+    assert runner.summarize().failed == 0
+
+
 # A process sees what no other test has imported before: what the first use draws, and which names the package opens.
 FIRST_USE = """
 import importlib, json, random, sys, types
@@ -333,13 +343,3 @@ def test_no_modules_import_each_other():
         for module, path in sources.items()
     }
     graphlib.TopologicalSorter(graph).prepare()  # which names the modules of a circle
-
-
-@pytest.mark.parametrize("name", WITH_EXAMPLES)
-def test_examples_in_docstrings(name, tmp_path, monkeypatch):
-    module = importlib.import_module(name)
-    monkeypatch.chdir(tmp_path)  # some write files
-    runner = doctest.DocTestRunner()
-    for test in doctest.DocTestFinder().find(module, extraglobs={"keras": keras}):
-        runner.run(test)
-    assert runner.summarize().failed == 0

@@ -51,7 +51,7 @@ def with_marks(page):
 @pytest.mark.parametrize("page", [with_marks(page) for page in PAGES])
 def test_a_page_prints_what_it_shows(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    keras.utils.clear_session()  # names of layers are counted from the start
+    keras.utils.clear_session(free_memory=False)  # names of layers are counted from the start
     program = doctest.DocTest(examples_of(page), {}, page.stem, str(page), 0, None)
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     wrong = []

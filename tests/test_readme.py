@@ -20,7 +20,7 @@ def test_the_blocks_print_what_is_shown_and_forty_layers_learn_as_much_as_is_sai
 ):
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.chdir(tmp_path)
-    keras.utils.clear_session()  # names of layers are counted from the start
+    keras.utils.clear_session(free_memory=False)  # names of layers are counted from the start
     names, shown = {}, 0
     for code, expected in BLOCK.findall(TEXT):
         if "keras_hub" in code:  # which is large, and has a test of its own
