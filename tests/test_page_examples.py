@@ -9,7 +9,7 @@ import unittest.mock
 
 import keras
 import pytest
-from modes import BACKEND
+from modes import BACKEND, needs_keras
 
 from keras_initx.initializers import _initializer
 
@@ -47,6 +47,7 @@ def with_marks(page):
     return pytest.param(page, marks=marks, id=page.stem)
 
 
+@needs_keras("3.15", "prints what the pages show")
 @pytest.mark.filterwarnings("ignore")  # those of Keras, at which a reader stops no program
 @pytest.mark.parametrize("page", [with_marks(page) for page in PAGES])
 def test_a_page_prints_what_it_shows(page, tmp_path, monkeypatch):
