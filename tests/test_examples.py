@@ -157,6 +157,7 @@ def test_glorots_rule_is_off_by_one_factor_on_both_sides():
     assert (sums[-1], 1 / gradients_of_sums[0]) == pytest.approx((1.7, 1.7), abs=0.05)
 
 
+@pytest.mark.rare
 def test_restarts_help_a_narrow_network_and_a_wide_one_needs_none():
     narrow, wide = ((restarts.train(units, 1.0, (1000,)) == 1).mean() for units in (2, 16))
     assert narrow == pytest.approx(0.815, abs=0.05)

@@ -239,6 +239,7 @@ class Masked(layers.Layer):
         return keras.ops.softmax(inputs + self.mask)
 
 
+@pytest.mark.rare
 def test_training_goes_on_with_a_mask_that_is_infinite():
     model = keras.Sequential([keras.Input((8,)), layers.Dense(3), Masked(), layers.Dense(1)])
     model.compile("sgd", "mse")
@@ -247,6 +248,7 @@ def test_training_goes_on_with_a_mask_that_is_infinite():
     assert monitor.stopped is None
 
 
+@pytest.mark.rare
 def test_another_fit_forgets_that_training_was_stopped():
     model, monitor = network(), keras_initx.SignalMonitor(BATCH, every=3)
     with pytest.warns(UserWarning, match="the loss is not finite"):

@@ -63,6 +63,7 @@ def test_axes_say_where_they_are_logarithmic(std, says):
     assert ["logarithmic beyond 4" in text for text in (label, title)] == [says, says]
 
 
+@pytest.mark.rare
 def test_a_layer_with_a_large_mean_keeps_the_means_of_others_readable():
     axis, found = means([0.3, 1e3, 1e-3], "relu")
     low, first, second, _ = axis.yaxis.get_transform().transform(np.array([axis.get_ylim()[0], *found]))

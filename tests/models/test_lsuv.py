@@ -194,6 +194,7 @@ def adapted(layer):
     layer.lora_kernel_b.assign(np.full((2, 6), 10.0))
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize(
     ("treat", "reason"),
     [(lambda layer: layer.quantize("int8"), "quantized"), (adapted, "frozen")],

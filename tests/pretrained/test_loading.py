@@ -253,6 +253,7 @@ def test_a_block_within_another_leaves_it_what_it_does_not_draw():
     assert [np.unique(array).tolist() for array in values(model).values()] == [[2], [0], [1], [3]]
 
 
+@pytest.mark.rare
 def test_quantized_layers_have_their_former_values():
     model = built((4,), layers.Dense(3, name="hidden"), layers.Dense(2, name="head"))
     for layer in model.layers:

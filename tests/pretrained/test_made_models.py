@@ -154,6 +154,7 @@ def test_a_model_inside_another_and_a_view_of_one_are_no_models_of_their_own():
     assert len(view.weights) < len(loaded.rows) == len(model.weights)
 
 
+@pytest.mark.rare
 def test_models_that_share_a_layer_list_its_weights_once():
     with keras_initx.loading(seed=0) as loaded:
         shared = layers.Dense(4, name="shared")

@@ -133,7 +133,7 @@ CASES = [
     pytest.param("functional", "a.weights.h5", marks=pytest.mark.rare),
     ("subclassed", "a.weights.h5"),
     pytest.param("own", "a.keras", marks=pytest.mark.release_backends),
-    ("quantized", "a.weights.h5"),
+    pytest.param("quantized", "a.weights.h5", marks=pytest.mark.rare),
     pytest.param("chosen", "a.weights.h5", marks=pytest.mark.rare),
     ("bidirectional", "a.weights.h5"),
     pytest.param("bidirectional", "a.keras", marks=pytest.mark.rare),

@@ -801,6 +801,7 @@ def test_a_kind_for_another_weight_is_refused(name):
     assert all((value == before[path]).all() for path, value in arrays(model).items())
 
 
+@pytest.mark.rare
 def test_the_bias_of_a_quantized_layer_is_not_resized():
     model = built((4,), layers.Dense(3, name="layer"))
     model.layers[0].quantize("int8")
@@ -809,6 +810,7 @@ def test_the_bias_of_a_quantized_layer_is_not_resized():
         load_pretrained(model, {"array": normal(2)}, **options)
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize("mode", ["int8", "lora"])
 def test_weights_of_quantized_layers_and_of_adapters_are_not_resized(mode):
     model, old = (drawn(built((4,), layers.Dense(units, name="head"))) for units in (3, 2))

@@ -106,6 +106,7 @@ def test_weights_that_were_quantized_in_the_block_are_those_of_the_result(is_loa
             np.testing.assert_array_equal(to_numpy(weight), to_numpy(other))
 
 
+@pytest.mark.rare
 def test_what_is_quantized_after_it_was_written_is_loaded():
     source, model = network(), network()
     with keras_initx.loading(model) as loaded:
@@ -115,6 +116,7 @@ def test_what_is_quantized_after_it_was_written_is_loaded():
     assert statuses(loaded)["h/kernel"] == "loaded"
 
 
+@pytest.mark.rare
 def test_rows_of_an_embedding_that_were_written_survive_its_quantization():
     model = keras.Sequential([keras.Input((2,)), layers.Embedding(4, 3, name="table")])
     table = model.layers[0]
@@ -136,6 +138,7 @@ def quantized(model):
     return model
 
 
+@pytest.mark.rare
 @pytest.mark.release_backends
 def test_the_integers_of_a_quantized_model_are_watched_as_wholes(tmp_path):
     source, model = quantized(network()), quantized(network())
@@ -275,6 +278,7 @@ def test_unwritten_and_other_nan_are_told_apart_in_one_weight():
     np.testing.assert_array_equal(to_numpy(kernel), [[2, 3, np.nan, 5, 6], *np.ones((3, 5))])
 
 
+@pytest.mark.rare
 def test_factors_of_lora_are_not_computed_with_the_integers_of_their_layer():
     model = network()
     with warnings.catch_warnings():

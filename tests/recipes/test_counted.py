@@ -421,6 +421,7 @@ def test_selu_in_a_call_that_cannot_be_followed_is_not_known():
         recipes.selu(model)
 
 
+@pytest.mark.rare
 @pytest.mark.release_backends
 def test_factors_of_lora_in_a_quantized_layer_are_drawn():
     inputs = keras.Input((8,))

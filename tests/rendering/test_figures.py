@@ -19,6 +19,7 @@ def test_zeros_have_a_mark_of_their_own_on_a_logarithmic_axis():
     assert other - zero > 0.05 * axis.bbox.height
 
 
+@pytest.mark.rare
 def test_names_with_dollars_are_no_formulas():
     figure = plot_in_order(["layer$y^{-$"], {"": {}}, of="weight")
     assert as_png(figure)  # which raises an error where a formula is wrong

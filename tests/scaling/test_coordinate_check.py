@@ -59,6 +59,7 @@ def of_depth(depth, shared):
     return model
 
 
+@pytest.mark.rare
 def test_models_of_several_depths_are_compared_by_the_names_of_their_layers():
     x = X.astype("float32")
     found = scaling.coordinate_check(lambda depth: of_depth(depth, True), [1, 2, 4], x, x[:, :3], steps=1)

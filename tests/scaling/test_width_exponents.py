@@ -177,6 +177,7 @@ def test_a_weight_stands_below_its_layer():
     assert lines[place + 1].split() == ["last/kernel", "0", "-1"]
 
 
+@pytest.mark.rare
 def test_a_layer_that_is_not_level_although_all_is_as_in_mup():
     found = check(summed)
     assert [problem.path for problem in found.problems] == list(found.uneven) == ["last"]
@@ -205,6 +206,7 @@ def float16():
     keras.config.set_dtype_policy("float32")
 
 
+@pytest.mark.rare
 @pytest.mark.usefixtures("float16")
 def test_factors_are_seen_in_an_optimizer_that_scales_the_loss():
     assert different(check(perceptron, rates={"last/kernel": 1})) == {"last/kernel": ("rate", 0, -1)}

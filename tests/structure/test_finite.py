@@ -32,6 +32,7 @@ def test_what_is_trained_must_be_finite_whoever_says_otherwise(initializer, tmp_
     assert off(keras_initx.audit(model, like=tmp_path / "contract.json")) == FOUND
 
 
+@pytest.mark.rare
 def test_a_contract_shows_what_is_not_finite_and_demands_it_of_nobody():
     contract = keras_initx.contract(decaying)
     assert contract.rows[0].text == "(not finite where it must be)"

@@ -253,6 +253,7 @@ def test_integers_of_numpy_are_counts(tmp_path):
     assert study.trials["7", 1]["status"] == "finished"
 
 
+@pytest.mark.rare
 def test_trials_leave_the_global_generators_as_they_were():
     def draw():
         return random.random(), np.random.random()  # noqa: NPY002

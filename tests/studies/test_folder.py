@@ -189,6 +189,7 @@ def test_names_that_no_file_may_have_are_told_apart(tmp_path):
     assert study.trials["a/b", 1]["epochs"] != study.trials["a:b", 1]["epochs"]
 
 
+@pytest.mark.rare
 def test_a_folder_of_the_first_version_goes_on_and_says_what_it_did_not_keep(monkeypatch, tmp_path):
     """Its descriptions ended before the part that has code and globals."""
     first = run(tmp_path)

@@ -121,6 +121,7 @@ def test_where_no_other_rate_was_tried_none_is_named():
     assert str(note.remedy).startswith("another rate, or a schedule with `warmup_steps`")
 
 
+@pytest.mark.rare
 def test_an_output_of_a_model_inside_is_compared_with_a_guess_too():
     classes = layers.Dense(5, "softmax", kernel_initializer="zeros", name="classes")
     head = keras.Sequential([keras.Input((8,)), classes], name="head")

@@ -179,6 +179,7 @@ def test_a_network_is_left_as_it_was_where_steps_make_nan():
         np.testing.assert_array_equal(one, to_numpy(other))
 
 
+@pytest.mark.rare
 def test_a_plot_shows_the_loss():
     model, x, y, _ = summed()
     model.compile(keras.optimizers.SGD(1e4), model.loss)

@@ -220,6 +220,7 @@ def test_without_targets_it_is_not_known_whether_a_product_of_zeros_learns():
     assert levels(model, x) == ["note"]
 
 
+@pytest.mark.rare
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method:UserWarning")
 def test_the_factors_of_a_quantized_layer_are_drawn_anew():
     network = adapted("dense", True)

@@ -67,6 +67,7 @@ def test_a_statistic_that_training_does_not_use_is_found():
     assert "batch_normalization/moving_variance is not finite: 32 of 32" in verdict_of(network).evidence
 
 
+@pytest.mark.rare
 @pytest.mark.filterwarnings("ignore:Layer InputLayer does not have a `quantize` method:UserWarning")
 def test_the_scales_of_a_quantized_layer_are_found():
     model, *rest = dense(depth=1)

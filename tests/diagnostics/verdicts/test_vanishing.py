@@ -25,6 +25,7 @@ def test_lsuv_helps_where_initializers_do_not():
     assert found(cured(model, by_lsuv)) == {}
 
 
+@pytest.mark.rare
 def test_what_vanishes_before_zeros_is_named_all_the_same():
     model = mlp("tanh", "initx.small_normal")
     model.get_layer("out").kernel.assign(np.zeros((64, 5)))
