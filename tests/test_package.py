@@ -194,7 +194,8 @@ def imported_at_once(node):
     """Yield the names that a tree imports when it is imported: those outside of functions."""
     yield from imported_names_of(node)
     for child in ast.iter_child_nodes(node):
-        if not isinstance(child, ast.FunctionDef) and not is_for_type_checkers(child):
+        is_carried_out = isinstance(child, ast.stmt | ast.ExceptHandler) and not isinstance(child, ast.FunctionDef)
+        if is_carried_out and not is_for_type_checkers(child):
             yield from imported_at_once(child)
 
 
