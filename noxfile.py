@@ -78,7 +78,9 @@ def checks(session):
         session.log(session.run(*command, silent=True))
 
     with ThreadPoolExecutor(os.cpu_count()) as executor:
-        list(executor.map(run, CHECKS))  # which raises the error of one of them
+        runs = [executor.submit(run, name) for name in CHECKS]
+    for one in runs:
+        one.result()  # which raises the error of a check
 
 
 @nox.session(default=False)
