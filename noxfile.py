@@ -112,9 +112,8 @@ def device(session, backend):
     Only these tests compare all that is made on a device with the host, and compile the kernel for
     GPUs. With an accelerator they use it.
     """  # noqa: E501, a page shows it whole
-    install(
-        session, "keras", "test", "extras", backend, *(["triton"] if backend == "torch" else [])
-    )
+    of_torch = ("triton",) if backend == "torch" else ()
+    install(session, "keras", "test", "extras", backend, *of_torch)
     run_tests(session, backend, *OF_DEVICES)
     if backend == "torch":
         session.env["TRITON_INTERPRET"] = "1"
