@@ -6,9 +6,12 @@ import importlib
 import io
 import os
 import pkgutil
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from types import FrameType
 from typing import NoReturn, TextIO
 
 from keras_initx import _startup
@@ -34,24 +37,55 @@ def main(argv: Sequence[str] | None = None) -> int:
             or the command fails.
     """
     _prepare_streams()
-    try:
+    with _noted_interrupts() as interrupts:
         try:
-            return _run(argv)
+            try:
+                return _run(argv)
+            finally:
+                _flush(sys.stdout)
+        except BrokenPipeError:
+            return _CLOSED_PIPE
+        except KeyboardInterrupt:
+            return _interrupted()
+        except Exception as error:
+            # Where TensorFlow traces a program, Ctrl-C becomes another error.
+            if interrupts:
+                return _interrupted()
+            if isinstance(error, OSError):  # also if standard output is on a full disk
+                _exit(f"{_startup.program()}: error: {error}\n")
+            # Python's exit code would be 1, which means that a problem was found.
+            _exit(traceback.format_exc())
         finally:
-            _flush(sys.stdout)
-    except BrokenPipeError:
-        return _CLOSED_PIPE
-    except OSError as error:  # also if standard output is on a full disk
-        _exit(f"{_startup.program()}: error: {error}\n")
-    except KeyboardInterrupt:
-        with contextlib.suppress(OSError):
-            sys.stderr.write(f"{_startup.program()}: interrupted\n")
-        return _INTERRUPTED
-    except Exception:  # Python's exit code would be 1, which means that a problem was found.
-        _exit(traceback.format_exc())
+            with contextlib.suppress(OSError):
+                _flush(sys.stderr)
+
+
+@contextlib.contextmanager
+def _noted_interrupts() -> Iterator[list[int]]:
+    """Yield a list to which each Ctrl-C is added before Python raises its error."""
+    interrupts: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        interrupts.append(number)
+        signal.default_int_handler(number, frame)
+
+    in_main = threading.current_thread() is threading.main_thread()
+    # Whoever ignores or handles it himself goes on to.
+    if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield interrupts
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield interrupts
     finally:
-        with contextlib.suppress(OSError):
-            _flush(sys.stderr)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _interrupted() -> int:
+    """Say so in one line, and return the exit code."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"{_startup.program()}: interrupted\n")
+    return _INTERRUPTED
 
 
 def _prepare_streams() -> None:

@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 
@@ -113,4 +114,21 @@ def test_an_interrupt_ends_a_command_with_one_line(capsys, monkeypatch):
 
     monkeypatch.setattr(keras_initx.Sparse, "__call__", interrupted)
     assert cli.main(["show", "sparse"]) == 130
+    assert capsys.readouterr().err == "python -m keras_initx: interrupted\n"
+
+
+def test_an_interrupt_of_which_a_library_makes_another_error_ends_a_command_too(capsys, monkeypatch):
+    def interrupted(*arguments, **options):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as error:
+            raise RuntimeError("as TensorFlow does while it traces a program") from error
+
+    monkeypatch.setattr(keras_initx.Sparse, "__call__", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert cli.main(["show", "sparse"]) == 130
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err == "python -m keras_initx: interrupted\n"
