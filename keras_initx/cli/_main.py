@@ -1,5 +1,6 @@
 """The entry point: read the arguments, run a command, and return an exit code."""
 
+import _thread
 import contextlib
 import difflib
 import importlib
@@ -62,23 +63,41 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @contextlib.contextmanager
 def _noted_interrupts() -> Iterator[list[int]]:
-    """Yield a list to which each Ctrl-C is added before Python raises its error."""
+    """Yield a list to which each Ctrl-C is added before Python raises its error.
+
+    Python drops an error in the callback of a weak reference, of which JAX has many: an interrupt
+    that is lost so is raised again.
+    """
     interrupts: list[int] = []
+    timers: list[threading.Timer] = []
 
     def note(number: int, frame: FrameType | None) -> None:
         interrupts.append(number)
         signal.default_int_handler(number, frame)
+
+    def raise_again(lost: "sys.UnraisableHookArgs") -> None:
+        if lost.exc_type is not KeyboardInterrupt:
+            report(lost)
+            return
+        # Later, because an error in here would be dropped too.
+        timers.append(threading.Timer(0.05, _thread.interrupt_main))
+        timers[-1].start()
 
     in_main = threading.current_thread() is threading.main_thread()
     # Whoever ignores or handles it himself goes on to.
     if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield interrupts
         return
+    report = sys.unraisablehook
+    sys.unraisablehook = raise_again
     signal.signal(signal.SIGINT, note)
     try:
         yield interrupts
     finally:
+        for timer in timers:
+            timer.cancel()
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.unraisablehook = report
 
 
 def _interrupted() -> int:
