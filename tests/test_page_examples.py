@@ -35,6 +35,8 @@ def examples_of(page):
 
 # A page with a program in JAX runs under JAX, all others under torch, which compiles nothing.
 IN_JAX = ("coming_from",)
+# Before a release: these train for seconds.
+LONG = ("studies", "symptoms")
 PAGES = [page for page in sorted(DOCS.glob("*.md")) if examples_of(page)]
 
 
@@ -44,6 +46,8 @@ def with_marks(page):
     marks = [pytest.mark.skipif(backend != BACKEND, reason=f"prints what {backend} gives")]
     if page.stem in IN_JAX:
         marks.append(pytest.mark.every_backend)
+    if page.stem in LONG:
+        marks.append(pytest.mark.rare)
     return pytest.param(page, marks=marks, id=page.stem)
 
 
