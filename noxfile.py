@@ -16,7 +16,7 @@ import nox
 
 nox.needs_version = ">=2025.2.9"
 nox.options.error_on_missing_interpreters = True
-# Six environments share the same large packages: uv unpacks each package once, pip six times.
+# Five environments share the same large packages: uv unpacks each package once, pip six times.
 nox.options.default_venv_backend = "uv|virtualenv"
 # Without its compiled files each process would compile all of Keras and the backend, which takes 10
 # seconds and more.
@@ -97,7 +97,7 @@ def lint(session):
 @nox.session(default=False)
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def tests(session, backend):
-    """Run the tests with a single framework installed; each backend loads what the ones before have saved."""  # noqa: E501, a page shows it whole
+    """Run the tests with a single framework installed; each backend loads what others have saved before."""  # noqa: E501, a page shows it whole
     of_torch = ("extras",) if backend == "torch" else ()  # which runs the tests that need it
     install(session, "keras", "test", *of_torch, backend)
     session.env["KERAS_INITX_EXCHANGE"] = str(Path(session.cache_dir, "exchange").resolve())

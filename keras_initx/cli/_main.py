@@ -38,35 +38,33 @@ def main(argv: Sequence[str] | None = None) -> int:
             or the command fails.
     """
     _prepare_streams()
-    with _noted_interrupts() as interrupts:
+    try:
         try:
-            try:
+            with _interrupts_kept():
                 return _run(argv)
-            finally:
-                _flush(sys.stdout)
-        except BrokenPipeError:
-            return _CLOSED_PIPE
-        except KeyboardInterrupt:
-            return _interrupted()
-        except Exception as error:
-            # Where TensorFlow traces a program, Ctrl-C becomes another error.
-            if interrupts:
-                return _interrupted()
-            if isinstance(error, OSError):  # also if standard output is on a full disk
-                _exit(f"{_startup.program()}: error: {error}\n")
-            # Python's exit code would be 1, which means that a problem was found.
-            _exit(traceback.format_exc())
         finally:
-            with contextlib.suppress(OSError):
-                _flush(sys.stderr)
+            _flush(sys.stdout)
+    except BrokenPipeError:
+        return _CLOSED_PIPE
+    except OSError as error:  # also if standard output is on a full disk
+        _exit(f"{_startup.program()}: error: {error}\n")
+    except KeyboardInterrupt:
+        with contextlib.suppress(OSError):
+            sys.stderr.write(f"{_startup.program()}: interrupted\n")
+        return _INTERRUPTED
+    except Exception:  # Python's exit code would be 1, which means that a problem was found.
+        _exit(traceback.format_exc())
+    finally:
+        with contextlib.suppress(OSError):
+            _flush(sys.stderr)
 
 
 @contextlib.contextmanager
-def _noted_interrupts() -> Iterator[list[int]]:
-    """Yield a list to which each Ctrl-C is added before Python raises its error.
+def _interrupts_kept() -> Iterator[None]:
+    """Let each Ctrl-C end the block with a `KeyboardInterrupt`.
 
-    Python drops an error in the callback of a weak reference, of which JAX has many: an interrupt
-    that is lost so is raised again.
+    TensorFlow makes another error of it while it traces a program, and Python drops it in the
+    callback of a weak reference, of which JAX has many.
     """
     interrupts: list[int] = []
     timers: list[threading.Timer] = []
@@ -84,27 +82,24 @@ def _noted_interrupts() -> Iterator[list[int]]:
         timers[-1].start()
 
     in_main = threading.current_thread() is threading.main_thread()
-    # Whoever ignores or handles it himself goes on to.
+    # A process that ignores Ctrl-C, or handles it in its own way, goes on doing so.
     if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield interrupts
+        yield
         return
     report = sys.unraisablehook
     sys.unraisablehook = raise_again
     signal.signal(signal.SIGINT, note)
     try:
-        yield interrupts
+        yield
+    except Exception as error:
+        if interrupts:
+            raise KeyboardInterrupt from error
+        raise
     finally:
         for timer in timers:
             timer.cancel()
         signal.signal(signal.SIGINT, signal.default_int_handler)
         sys.unraisablehook = report
-
-
-def _interrupted() -> int:
-    """Say so in one line, and return the exit code."""
-    with contextlib.suppress(OSError):
-        sys.stderr.write(f"{_startup.program()}: interrupted\n")
-    return _INTERRUPTED
 
 
 def _prepare_streams() -> None:

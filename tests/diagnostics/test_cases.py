@@ -1,6 +1,5 @@
 """The table of cases: a faulty network has its problems, a repaired or healthy one has none."""
 
-import functools
 import re
 
 import keras
@@ -58,13 +57,6 @@ def built(build, *arguments):
     return build(*arguments)
 
 
-@functools.cache
-def faulty(name):
-    """Return a faulty network and its report, for two tests."""
-    network = built(FAULTY[name].build, False)
-    return network, diagnosed(network, FAULTY[name].steps)
-
-
 def problems_of(report):
     """Return the names of errors and warnings, each once."""
     return list(dict.fromkeys(verdict.problem for verdict in report.problems))
@@ -85,7 +77,7 @@ def apply_weights(network, report):
 @pytest.mark.parametrize("name", rows(FAULTY))
 def test_a_faulty_network_has_its_problems_and_none_once_repaired(name):
     case = FAULTY[name]
-    network, report = faulty(name)
+    network, report = pins.faulty(name)
     assert problems_of(report) == case.problems
     assert case.remedy in report.problems[0].remedy.text
     if case.steps:  # which alone show it
@@ -98,7 +90,7 @@ def test_a_faulty_network_has_its_problems_and_none_once_repaired(name):
 @pytest.mark.parametrize("name", pins.first_faulty())
 def test_the_words_of_a_report_change_on_purpose(name):
     """Numbers are left out, whose last digit may differ between machines, and with them the widths of columns."""
-    texts = (pins.recorded_reports()[name], str(faulty(name)[1]))
+    texts = (pins.recorded_reports()[name], str(pins.faulty(name)[1]))
     recorded, found = (re.sub(r"-{5,}|\d[\d.e+-]*", "#", text).split() for text in texts)
     assert found == recorded, "run `python tests/support/pins.py` and read `git diff tests/support/pins`"
 

@@ -7,6 +7,7 @@ then shown by `git diff tests/support/pins`. The values of initializers are pinn
 
 import argparse
 import enum
+import functools
 import importlib
 import inspect
 import pathlib
@@ -94,8 +95,9 @@ def first_faulty():
     return list(first.values())
 
 
-def report_of(name):
-    """Return what `diagnose` prints of a faulty network."""
+@functools.cache
+def faulty(name):
+    """Return a faulty network, with the same weights and names each time, and its report."""
     import keras
     from diagnosed import FAULTY
 
@@ -104,8 +106,8 @@ def report_of(name):
     case = FAULTY[name]
     keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(0)
-    model, x, y, loss = case.build(False)
-    return str(keras_initx.diagnose(model, x, y, loss=loss, steps=case.steps))
+    network = model, x, y, loss = case.build(False)
+    return network, keras_initx.diagnose(model, x, y, loss=loss, steps=case.steps)
 
 
 def recorded_reports():
@@ -120,7 +122,7 @@ def main():
     PINS.mkdir(exist_ok=True)
     (PINS / "names.txt").write_text("\n".join(public_names()) + "\n")
     if keras.backend.backend() == "torch":
-        text = "\n\n".join(f"# {name}\n{report_of(name)}" for name in first_faulty())
+        text = "\n\n".join(f"# {name}\n{faulty(name)[1]}" for name in first_faulty())
         (PINS / "reports.txt").write_text(text + "\n")
 
 
