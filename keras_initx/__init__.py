@@ -1,120 +1,131 @@
 """Weight initializers for Keras 3 that give the same weights on every backend."""
 
-# ruff: noqa: F403, F405, the names are listed once, in `__all__`
-
 # All that is not in `__all__` is private, so that the package offers nothing else.
 import importlib as _importlib
 import typing as _typing
 
 from keras_initx import _initializer_names, _startup, _suggestions
-from keras_initx._version import __version__
+from keras_initx._version import __version__ as __version__
 
 # The command line parses its arguments first and imports this later.
 if _typing.TYPE_CHECKING or not _startup.is_starting():
     _startup.use_installed_backend()  # before anything imports Keras
     # Keras must know all classes of a saved model before it loads one.
-    from keras_initx import initializers, scaling
+    from keras_initx import initializers as initializers
+    from keras_initx import scaling as scaling
 
-# All names are imported on first use, so that using a string id stays fast.
+# All names are imported on first use, so that using a string id stays fast. Type checkers take what
+# is imported as itself for public.
 if _typing.TYPE_CHECKING:
-    from keras_initx import (
-        audits,
-        demo,
-        diagnostics,
-        models,
-        outputs,
-        pretrained,
-        recipes,
-        sampling,
-        studies,
-        testing,
-    )
-    from keras_initx.audits import audit, contract
-    from keras_initx.diagnostics import SignalMonitor, diagnose
-    from keras_initx.initializers import *
-    from keras_initx.models import initialize, lsuv, weight_seed, weights_digest
-    from keras_initx.outputs import compare_outputs, record_outputs
-    from keras_initx.pretrained import load_pretrained, loading
-    from keras_initx.studies import compare_initializers, compare_learning_rates, random_restarts
+    from keras_initx import audits as audits
+    from keras_initx import demo as demo
+    from keras_initx import diagnostics as diagnostics
+    from keras_initx import models as models
+    from keras_initx import outputs as outputs
+    from keras_initx import pretrained as pretrained
+    from keras_initx import recipes as recipes
+    from keras_initx import sampling as sampling
+    from keras_initx import studies as studies
+    from keras_initx import testing as testing
+    from keras_initx.audits import audit as audit
+    from keras_initx.audits import contract as contract
+    from keras_initx.diagnostics import SignalMonitor as SignalMonitor
+    from keras_initx.diagnostics import diagnose as diagnose
+    from keras_initx.initializers import ICNR as ICNR
+    from keras_initx.initializers import Bilinear as Bilinear
+    from keras_initx.initializers import ChronoBias as ChronoBias
+    from keras_initx.initializers import Concatenated as Concatenated
+    from keras_initx.initializers import DecayRate as DecayRate
+    from keras_initx.initializers import DeltaOrthogonal as DeltaOrthogonal
+    from keras_initx.initializers import Dirac as Dirac
+    from keras_initx.initializers import FanInNormal as FanInNormal
+    from keras_initx.initializers import GlorotNormal as GlorotNormal
+    from keras_initx.initializers import GlorotUniform as GlorotUniform
+    from keras_initx.initializers import GRUUpdateBias as GRUUpdateBias
+    from keras_initx.initializers import HeNormal as HeNormal
+    from keras_initx.initializers import HeUniform as HeUniform
+    from keras_initx.initializers import KeepSparse as KeepSparse
+    from keras_initx.initializers import LecunNormal as LecunNormal
+    from keras_initx.initializers import LecunUniform as LecunUniform
+    from keras_initx.initializers import LSTMForgetBias as LSTMForgetBias
+    from keras_initx.initializers import Orthogonal as Orthogonal
+    from keras_initx.initializers import OrthogonalQR as OrthogonalQR
+    from keras_initx.initializers import Pretrained as Pretrained
+    from keras_initx.initializers import PriorBias as PriorBias
+    from keras_initx.initializers import RandomNormal as RandomNormal
+    from keras_initx.initializers import RandomUniform as RandomUniform
+    from keras_initx.initializers import ReLUBias as ReLUBias
+    from keras_initx.initializers import Scaled as Scaled
+    from keras_initx.initializers import SmallNormal as SmallNormal
+    from keras_initx.initializers import Sparse as Sparse
+    from keras_initx.initializers import Spectral as Spectral
+    from keras_initx.initializers import TimeStepBias as TimeStepBias
+    from keras_initx.initializers import TruncatedNormal as TruncatedNormal
+    from keras_initx.initializers import VarianceScaling as VarianceScaling
+    from keras_initx.initializers import catalog as catalog
+    from keras_initx.models import initialize as initialize
+    from keras_initx.models import lsuv as lsuv
+    from keras_initx.models import weight_seed as weight_seed
+    from keras_initx.models import weights_digest as weights_digest
+    from keras_initx.outputs import compare_outputs as compare_outputs
+    from keras_initx.outputs import record_outputs as record_outputs
+    from keras_initx.pretrained import load_pretrained as load_pretrained
+    from keras_initx.pretrained import loading as loading
+    from keras_initx.studies import compare_initializers as compare_initializers
+    from keras_initx.studies import compare_learning_rates as compare_learning_rates
+    from keras_initx.studies import random_restarts as random_restarts
 
-# The rooms that have a page in the reference.
-_ROOMS = (
-    "initializers",
-    "scaling",
-    "diagnostics",
-    "models",
-    "pretrained",
-    "outputs",
-    "audits",
-    "studies",
-    "recipes",
-    "sampling",
-    "testing",
-    "demo",
-)
+# The rooms that have a page in the reference, each with its names that the package has too.
+_NAMES: dict[str, tuple[str, ...]] = {
+    "initializers": (
+        "ICNR",
+        "Bilinear",
+        "ChronoBias",
+        "Concatenated",
+        "DecayRate",
+        "DeltaOrthogonal",
+        "Dirac",
+        "FanInNormal",
+        "GRUUpdateBias",
+        "GlorotNormal",
+        "GlorotUniform",
+        "HeNormal",
+        "HeUniform",
+        "KeepSparse",
+        "LSTMForgetBias",
+        "LecunNormal",
+        "LecunUniform",
+        "Orthogonal",
+        "OrthogonalQR",
+        "Pretrained",
+        "PriorBias",
+        "RandomNormal",
+        "RandomUniform",
+        "ReLUBias",
+        "Scaled",
+        "SmallNormal",
+        "Sparse",
+        "Spectral",
+        "TimeStepBias",
+        "TruncatedNormal",
+        "VarianceScaling",
+        "catalog",
+    ),
+    "scaling": (),
+    "diagnostics": ("SignalMonitor", "diagnose"),
+    "models": ("initialize", "lsuv", "weight_seed", "weights_digest"),
+    "pretrained": ("load_pretrained", "loading"),
+    "outputs": ("compare_outputs", "record_outputs"),
+    "audits": ("audit", "contract"),
+    "studies": ("compare_initializers", "compare_learning_rates", "random_restarts"),
+    "recipes": (),
+    "sampling": (),
+    "testing": (),
+    "demo": (),
+}
+_ROOMS = {name: room for room, names in _NAMES.items() for name in names}
 
-__all__ = [
-    "ICNR",
-    "Bilinear",
-    "ChronoBias",
-    "Concatenated",
-    "DecayRate",
-    "DeltaOrthogonal",
-    "Dirac",
-    "FanInNormal",
-    "GRUUpdateBias",
-    "GlorotNormal",
-    "GlorotUniform",
-    "HeNormal",
-    "HeUniform",
-    "KeepSparse",
-    "LSTMForgetBias",
-    "LecunNormal",
-    "LecunUniform",
-    "Orthogonal",
-    "OrthogonalQR",
-    "Pretrained",
-    "PriorBias",
-    "RandomNormal",
-    "RandomUniform",
-    "ReLUBias",
-    "Scaled",
-    "SignalMonitor",
-    "SmallNormal",
-    "Sparse",
-    "Spectral",
-    "TimeStepBias",
-    "TruncatedNormal",
-    "VarianceScaling",
-    "__version__",
-    "audit",
-    "audits",
-    "catalog",
-    "compare_initializers",
-    "compare_learning_rates",
-    "compare_outputs",
-    "contract",
-    "demo",
-    "diagnose",
-    "diagnostics",
-    "initialize",
-    "initializers",
-    "load_pretrained",
-    "loading",
-    "lsuv",
-    "models",
-    "outputs",
-    "pretrained",
-    "random_restarts",
-    "recipes",
-    "record_outputs",
-    "sampling",
-    "scaling",
-    "studies",
-    "testing",
-    "weight_seed",
-    "weights_digest",
-]
+__all__ = sorted(["__version__", *_NAMES, *_ROOMS])
 _initializer_names.public_names = __all__
 
 
@@ -123,13 +134,10 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> _typing.Any:
-    if name in _ROOMS:
+    if name in _NAMES:
         return _importlib.import_module(f"{__name__}.{name}")
-    if name in __all__:
-        for room in _ROOMS:
-            module = _importlib.import_module(f"{__name__}.{room}")
-            if hasattr(module, name):
-                return getattr(module, name)
+    if name in _ROOMS:
+        return getattr(_importlib.import_module(f"{__name__}.{_ROOMS[name]}"), name)
     similar: list[str] = []
     if not name.startswith("_"):  # tools ask for many of those
         similar = _importlib.import_module(f"{__name__}._initializer_names").classes_like(name)

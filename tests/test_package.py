@@ -140,6 +140,64 @@ def test_the_package_alone_opens_every_name_of_the_reference(first_use):
     assert first_use["rooms"] == sorted({*pins.ROOMS, "demo", "testing"})
 
 
+# For each public name, what its first use imports, and what an import of its room alone would.
+FIRST_IMPORTS = """
+import importlib, json, sys
+import keras_initx
+
+def of_package():
+    return {name for name in sys.modules if name.startswith("keras_initx.")}
+
+at_once = of_package()
+
+def imported(use):
+    for name in of_package() - at_once:
+        del sys.modules[name]
+    for name in set(vars(keras_initx)) & rooms:
+        if f"keras_initx.{name}" not in at_once:
+            delattr(keras_initx, name)
+    use()
+    return of_package() - at_once
+
+names = json.loads(sys.argv[1])
+rooms = set(names)
+found = {}
+for room, of_room in names.items():
+    alone = imported(lambda: importlib.import_module(f"keras_initx.{room}"))
+    for name in (room, *of_room):
+        found[name] = [len(alone), len(imported(lambda: getattr(keras_initx, name)) ^ alone)]
+print(json.dumps(found))
+"""
+
+
+def names_by_room():
+    """Return the public names of each room, in which their objects are, in the form of JSON."""
+    found = {name: [] for name in keras_initx.__all__ if inspect.ismodule(getattr(keras_initx, name))}
+    for name in {*keras_initx.__all__} - {*found, "__version__"}:
+        found[getattr(keras_initx, name).__module__.split(".")[1]].append(name)
+    return found
+
+
+@pytest.mark.rare
+def test_the_first_use_of_a_name_imports_its_room_and_no_other():
+    arguments = [sys.executable, "-c", FIRST_IMPORTS, json.dumps(names_by_room())]
+    result = subprocess.run(arguments, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    counts = json.loads(result.stdout)
+    assert counts.keys() == {*keras_initx.__all__} - {"__version__"}
+    assert {name: more for name, (_, more) in counts.items() if more} == {}
+    # The lower rooms are there already, and what is above is not needed.
+    assert counts["HeNormal"][0] == 0
+    assert counts["compare_outputs"][0] < counts["diagnose"][0] < counts["compare_initializers"][0]
+
+
+def test_type_checkers_see_the_names_that_the_package_has():
+    trees = [node for node in parsed(ROOT / "__init__.py").body if isinstance(node, ast.If)]
+    aliases = [alias for tree in trees for node in ast.walk(tree) for alias in getattr(node, "names", ())]
+    assert {alias.name for alias in aliases} | {"__version__"} == {*keras_initx.__all__}
+    assert all(alias.asname == alias.name for alias in aliases)
+
+
 def test_all_names_are_there():
     assert all(hasattr(keras_initx, name) for name in keras_initx.__all__)
     assert len(keras_initx.__all__) == len(set(keras_initx.__all__))
