@@ -13,7 +13,7 @@ from keras_initx import _files
 from keras_initx._checks import check_type
 from keras_initx._version import __version__
 from keras_initx.studies._data import data_digest
-from keras_initx.studies._description import Differences, described, described_arm
+from keras_initx.studies._description import NOT_COMPARED, described
 from keras_initx.studies._settings import Settings
 from keras_initx.studies._types import Record
 
@@ -55,13 +55,13 @@ class Folder:
         file = self._path / "study.json"
         if not file.exists():
             _files.write(file, _as_json({"format": _FORMAT, **shared}))
-        there = _content(file)
-        if there is None or there.pop("format", None) != _FORMAT:
+        there = _content(file) or {}
+        if there.pop("format", None) != _FORMAT or not isinstance(there.get("build"), dict):
             raise SettingsError(
                 "`out` must be a new folder, or one of a study of this version. "
                 f"Received: out={str(path)!r}, of which study.json has another form"
             )
-        self._check_same(self._path, there, shared)
+        self._check_same(self._path, _by_place(there), _by_place(shared))
 
     def read(self, name: str, arm: Any, repeat: int) -> Record | None:
         """Return the record of a finished trial, or `None` if there is none.
@@ -83,7 +83,7 @@ class Folder:
         if record is not None:
             _check_trial(file, record, name, repeat)
             del record["arm"], record["repeat"]
-            self._check_same(self._path, {name: record.pop("given")}, {name: described_arm(arm)})
+            self._check_same(self._path, record.pop("given"), described(name, arm))
         return record
 
     def write(self, name: str, arm: Any, repeat: int, record: Record) -> None:
@@ -93,8 +93,8 @@ class Folder:
             OSError: If it does not reach the disk.
         """
         if self._path is not None:
-            given = described_arm(arm)
-            self._check_same(self._path, {name: given}, {name: given})
+            given = described(name, arm)
+            self._check_same(self._path, given, given)
             content = {"arm": name, "repeat": repeat, "given": given, **record}
             _files.write(self._file(self._path, name, repeat), _as_json(content))
 
@@ -102,23 +102,44 @@ class Folder:
         """Raise `SettingsError` with the names of the settings that differ."""
         # Tuples come back as lists.
         there, here = (json.loads(json.dumps(settings)) for settings in (there, here))
-        differences = Differences()
-        for name in sorted(there.keys() | here.keys()):
-            differences.compare(name, there.get(name), here.get(name))
-        if differences.changed:
+        changed: dict[str, str] = {}
+        for place in sorted(there.keys() | here.keys()):
+            parts: list[Any] = [there.get(place), here.get(place)]
+            reasons = [part[NOT_COMPARED] for part in parts if _is_left_out(part)]
+            if reasons:
+                text = f"{place} ({reasons[-1]})"
+                if text not in self.not_compared:
+                    self.not_compared.append(text)
+            # What another function names is another too.
+            elif any(place.startswith((f"{one}.", f"{one}[")) for one in changed):
+                continue
+            elif json.dumps(parts[0]) != json.dumps(parts[1]):  # as texts, where NaN is equal
+                changed[place] = _change(place, *parts)
+        if changed:
             raise SettingsError(
-                f"{folder} has a study with other settings. "
-                f"Received: {'; '.join(differences.changed.values())}"
+                f"{folder} has a study with other settings. Received: {'; '.join(changed.values())}"
             )
-        for place, reason in differences.not_compared.items():
-            text = f"{place} ({reason})"
-            if text not in self.not_compared:
-                self.not_compared.append(text)
 
     def _file(self, folder: Path, name: str, repeat: int) -> Path:
         # Names may have signs that no file may have, and be the same without them.
         readable = re.sub(r"[^\w.=-]+", "_", name)[:40]
         return folder / f"{readable}.{_digest(name)[:6]}.{repeat}.json"
+
+
+def _by_place(settings: Record) -> Record:
+    """Return the settings of a study, of which `build` has several parts."""
+    return {**settings, **settings["build"]}
+
+
+def _is_left_out(part: Any) -> bool:
+    return isinstance(part, dict) and part.keys() == {NOT_COMPARED}
+
+
+def _change(place: str, there: Any, here: Any) -> str:
+    texts = json.dumps(here), json.dumps(there)
+    if max(map(len, texts)) > _SHOWN:
+        return f"another `{place}`"
+    return f"{place}={texts[0]}, there {texts[1]}"
 
 
 def _as_json(content: Record) -> str:
@@ -140,7 +161,7 @@ _NUMBER = (int, float)
 _OF_A_TRIAL: dict[str, tuple[type, ...]] = {
     "arm": (str,),
     "repeat": (int,),
-    "given": (object,),
+    "given": (dict,),
     "status": (str,),
     "epochs": (list,),
     "directions": (dict,),
@@ -222,7 +243,7 @@ def shared_settings(kind: str, build: Any, settings: Settings) -> Record:
     config.pop("max_epochs", None)
     return {
         "kind": kind,
-        "build": described(build),
+        "build": described("build", build),
         "data": data_digest(settings.data),
         "backend": keras.backend.backend(),
         **config,

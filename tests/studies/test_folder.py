@@ -153,7 +153,7 @@ def test_a_full_disk_ends_a_study_and_leaves_whole_files(monkeypatch, tmp_path, 
     [
         ({"seed": 1}, "seed=1, there 0"),
         ({"initializers": {"zeros": "ones"}}, 'zeros="ones", there "zeros"'),
-        ({"initializers": {"zeros": keras.initializers.HeNormal()}}, "another `zeros`"),
+        ({"initializers": {"zeros": keras.initializers.HeNormal()}}, 'zeros="HeNormal of .*", there "zeros"'),
         ({"data": data()[::-1]}, 'data="\\w+", there "\\w+"'),
         ({"build": lambda initializer: build(initializer)}, "another `build`"),
         ({"epochs": 2, "batch_size": 8}, "batch_size=8, there 32; epochs=2, there 1"),
@@ -187,23 +187,3 @@ def test_names_that_no_file_may_have_are_told_apart(tmp_path):
     study = run(tmp_path, initializers={"a/b": "zeros", "a:b": "he_normal"})
     assert run(tmp_path, initializers={"a/b": "zeros", "a:b": "he_normal"}).trials == study.trials
     assert study.trials["a/b", 1]["epochs"] != study.trials["a:b", 1]["epochs"]
-
-
-@pytest.mark.rare
-def test_a_folder_of_the_first_version_goes_on_and_says_what_it_did_not_keep(monkeypatch, tmp_path):
-    """Its descriptions ended before the part that has code and globals."""
-    first = run(tmp_path)
-    assert first.settings["not_compared"] == []
-    for file in tmp_path.iterdir():
-        content = json.loads(file.read_text())
-        if "build" in content:
-            content["build"] = content["build"][:5]
-        file.write_text(json.dumps(content))
-    with monkeypatch.context() as patch:
-        patch.setattr(keras.Model, "fit", None)
-        again = run(tmp_path)
-    assert again.trials == first.trials
-    assert again.settings["not_compared"] == ["build (the folder has less of it)"]
-    assert "Not compared with the trials in `out`: build (the folder has less of it)." in " ".join(str(again).split())
-    with pytest.raises(SettingsError, match="another `build`"):
-        run(tmp_path, build=lambda initializer: build(initializer))
