@@ -101,7 +101,7 @@ class LinedFormat:
 
     Attributes:
         name: The value of its first field, `"format"`.
-        version: That of the second, `"version"`. Files of earlier versions are read too.
+        version: That of the second, `"version"`.
         writer: What writes it, in error messages.
         fields: The names of the other fields; the last is `"weights"`.
         parts: The names of fields after these, which hold a part of each line, by its path.
@@ -161,15 +161,13 @@ class LinedFormat:
                 problem = f'has the "format": "{own}"'
             raise self._refused(argument, path, problem)
         fields: dict[str, Any] = content
-        if fields.get("version") not in range(1, self.version + 1):
+        if fields.get("version") != self.version:
             problem = (
                 f"has version {fields.get('version')!r}, and this package reads {self.version}"
             )
             raise self._refused(argument, path, problem)
-        names = ("format", "version", *self.fields)
-        if fields["version"] == self.version:
-            names += self.parts
-        if not fields.keys() >= set(names):  # earlier versions wrote more
+        names = ("format", "version", *self.fields, *self.parts)
+        if fields.keys() != set(names):
             problem = f"must have the keys {names} and has {tuple(fields)}"
             raise self._refused(argument, path, problem)
         if not isinstance(fields["weights"], list):
@@ -180,16 +178,12 @@ class LinedFormat:
             with self.refusing(argument, path, f"weight {number}, {weight!r}"):
                 if not isinstance(weight, str) or weight in found:
                     raise ValueError("the path must be a text, and that of no line before")
-                found[weight] = parse(self._whole(line, fields))
+                of_line = {part: fields[part][weight] for part in self.parts}
+                found[weight] = parse({**line, **of_line})
         for part in self.parts:
-            for weight in fields.get(part, {}).keys() - found.keys():
+            for weight in fields[part].keys() - found.keys():
                 raise self._refused(argument, path, f"has {part!r} of {weight!r}, and no such line")
         return fields, found
-
-    def _whole(self, line: dict[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a line with its parts; files of earlier versions have none."""
-        of_line = {part: fields[part][line["path"]] for part in self.parts if part in fields}
-        return {**line, **of_line}
 
     @contextlib.contextmanager
     def refusing(self, argument: str, path: str, place: str) -> Iterator[None]:

@@ -37,7 +37,7 @@ FORMAT = LinedFormat(
     ("keras_initx", "keras", "seed", "weights"),
 )
 # The keys of a line.
-_IN_LINE = ("path", "shape", "dtype", "fans", "initializer", "zeros", "reason", "digest")
+_IN_LINE = ("path", "shape", "dtype", "fans", "initializer", "reason", "digest")
 # How the names of this package are registered with Keras, and how they are written everywhere else.
 _REGISTERED = "initx>"
 _WRITTEN = "initx."
@@ -158,8 +158,6 @@ def _parsed(line: Mapping[str, Any]) -> PlannedWeight:
     if line["initializer"] is None:
         return PlannedWeight(row, None, path)
     initializer = _restored(line["initializer"])
-    if "zeros" in line:  # as version 0.1 writes it
-        initializer = Masked(initializer, _restored(line["zeros"]))
     row = row_with(row, initializer, _seed_of(initializer))
     return PlannedWeight(row, initializer, path, _checked_digest(line.get("digest")))
 

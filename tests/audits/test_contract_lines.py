@@ -1,17 +1,14 @@
 """The lines of the file of a contract."""
 
 import json
-import pathlib
 
 import numpy as np
 import pytest
-from audited import off_with_causes, today
+from audited import today
 
 import keras_initx
 from keras_initx.audits import Contract
 from keras_initx.testing import assert_initialized
-
-DATA = pathlib.Path(__file__).parents[1] / "support" / "data"
 
 
 def test_a_file_and_its_errors(yesterday, tmp_path):
@@ -22,9 +19,6 @@ def test_a_file_and_its_errors(yesterday, tmp_path):
     assert again.rows == yesterday.rows
     assert keras_initx.audit(today(1), like=str(path)).ok
     assert keras_initx.audit(str(path), like=yesterday).ok
-    earlier = {**json.loads(path.read_text()), "packages": {"keras": "3.15.1"}}
-    (tmp_path / "earlier.json").write_text(json.dumps(earlier))
-    assert Contract.load(tmp_path / "earlier.json").rows == yesterday.rows
     assert_initialized(today(1), like=path)
     with pytest.raises(AssertionError, match="3 of 12 weights are not as in the contract"):
         assert_initialized(today(1, kernel="zeros"), like=path)
@@ -71,19 +65,3 @@ def test_a_line_without_numbers_and_numbers_without_a_line_are_refused(yesterday
     (tmp_path / "cut.json").write_text(json.dumps(content))
     with pytest.raises(ValueError, match=r"must have the keys .* 'numbers'"):
         Contract.load(tmp_path / "cut.json")
-
-
-def test_a_file_of_version_1_is_read(tmp_path):
-    """Its lines have all numbers."""
-    earlier = Contract.load(DATA / "contract_1.json")
-    assert [weight.kind for weight in earlier.rows] == ["random", "constant", "unknown", "random", "fixed", "fixed"]
-    assert earlier.rows[0].profile.quantiles[56] == -0.001480668
-    earlier.save(tmp_path / "now.json")
-    now = Contract.load(tmp_path / "now.json")
-    assert (now.rows, now.equal, now.draws) == (earlier.rows, earlier.equal, earlier.draws)
-    line = json.loads((DATA / "contract_1.json").read_text())["weights"][0]
-    kernel = np.random.default_rng(0).normal(0, line["std"], (24, 16)).astype("float32")
-    assert (
-        off_with_causes(keras_initx.audit({"block/kernel": kernel}, like=earlier)).keys().isdisjoint({"block/kernel"})
-    )
-    assert off_with_causes(keras_initx.audit({"block/kernel": 2 * kernel}, like=now))["block/kernel"] == ("scale", "")

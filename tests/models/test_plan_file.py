@@ -1,13 +1,11 @@
 """The text of a plan: a line for each weight, which is written, read and edited."""
 
-import json
-
 import keras
 import numpy as np
 import pytest
 from cases import CASES, label
 from modes import BACKEND, often
-from plans import RULES, SPARSE, Holder, Registered, changed, holder, lines, network, saved
+from plans import RULES, Holder, Registered, changed, holder, lines, network, saved
 from stacks import arrays
 
 import keras_initx
@@ -133,20 +131,6 @@ def test_what_cannot_be_written_is_a_line_with_the_reason_and_left_unchanged(pat
     assert row.initializer is None
     assert row.reason == line["reason"]
     assert not arrays(other)["holder/kernel"].any()
-
-
-def test_the_zeros_of_a_line_of_version_0_1_are_kept(path):
-    model = network(kernel_constraint=keras_initx.KeepSparse(SPARSE))
-    saved(path, model, {"hidden/kernel": "ones"}, seed=3)
-    content = json.loads(path.read_text())
-    line = next(line for line in content["weights"] if line["path"] == "hidden/kernel")
-    masked = line["initializer"]["config"]
-    line["initializer"], line["zeros"] = masked["initializer"], masked["zeros"]
-    path.write_text(json.dumps(content))
-    before = weights_digest(model)
-    initialize(model, path)
-    assert weights_digest(model) == before
-    assert keras_initx.audit(model, path).ok
 
 
 def first_line(content):
