@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from cases import ARRAYS, FIRST_CASES, for_each, label
+from cases import FIRST_CASES, for_each, label
 from modes import BACKEND, MODES, STREAM_MODES, float64, run, to_numpy
 
 import keras_initx
@@ -89,8 +89,7 @@ LOST = {
 }
 LOST["in a slice"] = keras_initx.Concatenated([LOST["infinite values"], "ones"])
 LOST["in a pixel"] = keras_initx.ICNR(LOST["infinite values"])
-LOST["in the padding"] = keras_initx.Pretrained(ARRAYS, key="kernel", pad=LOST["infinite values"])
-SHAPES = {"in a slice": (8, 4), "in a pixel": (1, 2, 4), "in the padding": (8, 4)}
+SHAPES = {"in a slice": (8, 4), "in a pixel": (1, 2, 4)}
 
 
 @for_each(LOST)
@@ -114,13 +113,6 @@ def test_refuses_a_product_that_is_lost_on_the_way(name):
 def test_a_product_that_is_as_small_as_its_factor_is_right(initializer, factor):
     scaled = keras_initx.Scaled(initializer, factor)
     np.testing.assert_allclose(to_numpy(scaled((8, 4))), to_numpy(scaled((8, 4), "float64")), rtol=1e-5, atol=1e-38)
-
-
-def test_refuses_padding_that_the_dtype_does_not_hold():
-    padded = keras_initx.Pretrained(ARRAYS, key="kernel", pad=keras_initx.ReLUBias(1e5))
-    with pytest.raises(ValueError, match=r"`dtype` must hold .* 1e\+05\. Received: dtype='float16'"):
-        padded((8, 4), "float16")
-    assert padded((6, 4), "float16").shape == (6, 4)  # without padding
 
 
 # Their factors are numbers that a compiled program takes for zero, their values are not.

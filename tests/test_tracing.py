@@ -8,7 +8,7 @@ import tracemalloc
 import keras
 import numpy as np
 import pytest
-from cases import ARRAYS, DISTINCT_CASES, FIRST_CASES, for_each
+from cases import DISTINCT_CASES, FIRST_CASES, for_each
 from modes import BACKEND, MODES, STREAM_MODES, run, to_numpy
 
 import keras_initx
@@ -104,18 +104,12 @@ class OfAState(keras.initializers.Initializer):
         return keras.ops.broadcast_to(first, shape)
 
 
-def padded(pad):
-    return keras_initx.Pretrained(ARRAYS, key="kernel", pad=pad)
-
-
 # Initializers that draw from a generator, alone and beside one that does not.
 DRAWING = {
     "RandomUniform": lambda generator: keras_initx.RandomUniform(seed=generator),
-    "Scaled": lambda generator: keras_initx.Scaled(padded(keras_initx.RandomUniform(seed=generator)), 0.5),
+    "Scaled": lambda generator: keras_initx.Scaled(keras_initx.RandomUniform(seed=generator), 0.5),
     "Concatenated": lambda generator: keras_initx.Concatenated(["ones", keras_initx.HeNormal(seed=generator)], axis=0),
     "Concatenated, user's": lambda generator: keras_initx.Concatenated(["ones", OfAState(generator)], axis=0),
-    "Pretrained": lambda generator: padded(Sparse(seed=generator)),
-    "Pretrained, user's": lambda generator: padded(OfAState(generator)),
 }
 
 

@@ -5,43 +5,25 @@ import hashlib
 import math
 import os
 import re
-from typing import Any, Literal
 
-import keras
 import numpy as np
 
 from keras_initx._checks import DTYPES, check_type, truncated
 from keras_initx._keras import loads_a_model
-from keras_initx._typing import Array, DType, InitializerLike, Shape, Tensor
+from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.arrays._casts import cast
 from keras_initx.arrays._formats import FORMATS, Contents, check_file, open_arrays, suffix
 from keras_initx.arrays._keras_files import layers_around
 from keras_initx.arrays._lazy import LazyArray
-from keras_initx.arrays._other_shapes import Rows
-from keras_initx.initializers._as_ours import as_ours, check_initializer
-from keras_initx.initializers._initializer import Initializer, check_largest, register
-from keras_initx.sampling._namespace import choose_namespace, namespace_of
+from keras_initx.initializers._initializer import Initializer, register
+from keras_initx.sampling._namespace import choose_namespace
 from keras_initx.sampling._stream import computing_dtype
-
-
-def grown_axis(old: Shape, shape: Shape) -> int:
-    """Return the axis along which `shape` is longer than `old`, the shape of an array.
-
-    Along this axis the mean of the array is taken.
-    """
-    longer = [axis for axis, length in enumerate(shape) if length > old[axis]]
-    if len(longer) != 1 or 0 in old:
-        raise ValueError(
-            "`shape` must be larger along one axis than that of an array that is not empty, for "
-            f"its mean. Received: shape={shape}, an array of shape {old}"
-        )
-    return longer[0]
 
 
 @register(
     "pretrained",
-    formula="the array key in the file path; pad fills the rest",
-    use="fine-tuning: word vectors, a layer of another model, an extended vocabulary",
+    formula="the array key in the file path",
+    use="fine-tuning: word vectors, a layer of another model",
 )
 class Pretrained(Initializer):
     """Load an array from a file.
@@ -51,8 +33,7 @@ class Pretrained(Initializer):
     reads nor needs this file.
 
     Nothing is unpickled. The array must have a floating-point dtype and the shape of the weight.
-    With `pad` the weight may be larger along any axis: the array fills the first entries of each
-    axis, and `pad` the rest.
+    For a weight of another shape, such as more words, see `load_pretrained(resize=...)`.
 
     Args:
         path: The file, a string or an `os.PathLike`: `.npy`, `.npz`, `.safetensors`, HDF5
@@ -63,30 +44,26 @@ class Pretrained(Initializer):
             the one array of the layer that has the shape of the weight.
         sha256: SHA-256 digest of the file in hexadecimal digits, which is checked each time the
             file is read. By default the file is not checked.
-        pad: An initializer, as an object, a string id or a config, for the entries that the array
-            does not fill; it is called with the whole shape. Or `"mean"`: the mean of the array
-            along the one axis that is longer, such as the mean of all words for new ones.
 
     Raises:
         TypeError: If an argument has the wrong type.
         ValueError: If an argument is out of range; when called, if the file does not exist, cannot
             be read or does not match `sha256`, if it has no array of that name, shape and a
-            floating-point dtype, or if a finite number in it, or one that `pad` may give, is beyond
-            the range of the weight's dtype.
+            floating-point dtype, or if a finite number in it is beyond the range of the
+            weight's dtype.
 
     Example:
         >>> import os, tempfile
         >>> import numpy as np
         >>> path = os.path.join(tempfile.mkdtemp(), "vectors.npz")
         >>> np.savez(path, words=np.full((3, 2), 0.5))
-        >>> words = Pretrained(path, key="words", pad="zeros")
-        >>> keras.ops.convert_to_numpy(words((4, 2))).tolist()
-        [[0.5, 0.5], [0.5, 0.5], [0.5, 0.5], [0.0, 0.0]]
+        >>> words = Pretrained(path, key="words")
+        >>> keras.ops.convert_to_numpy(words((3, 2))).tolist()
+        [[0.5, 0.5], [0.5, 0.5], [0.5, 0.5]]
 
     Reference:
         Yosinski, Clune, Bengio and Lipson, "How transferable are features in deep neural
-        networks?", NIPS 2014. Hewitt, "Initializing new word embeddings for pretrained language
-        models", 2021, for the mean.
+        networks?", NIPS 2014.
     """
 
     def __init__(
@@ -95,18 +72,12 @@ class Pretrained(Initializer):
         key: str | None = None,
         *,
         sha256: str | None = None,
-        pad: InitializerLike | None = None,
     ) -> None:
         self.path: str = _check_path(path)
         self.key: str | None = check_type("key", key, str | None, "a string or `None`")
         self.sha256: str | None = check_type("sha256", sha256, str | None, "a string or `None`")
         if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
             raise ValueError(f"`sha256` must be 64 hexadecimal digits. Received: {sha256=!r}")
-        self.pad: keras.initializers.Initializer | Literal["mean"] | None = _check_pad(pad)
-
-    def check_shape(self, shape: Shape) -> None:
-        if isinstance(self.pad, keras.initializers.Initializer):
-            as_ours(self.pad).check_shape(shape)
 
     def compute(self, shape: Shape, dtype: DType) -> Tensor:
         computed = computing_dtype(dtype)
@@ -117,26 +88,15 @@ class Pretrained(Initializer):
             return choose_namespace(math.prod(shape)).full(shape, np.nan, computed)
         array = self._read(shape)
         try:
-            if self.pad == "mean" and array.shape != shape:
-                axis = grown_axis(array.shape, shape)
-                array = Rows().resized(array, axis, shape[axis])
-            array = cast(array, computed, copy=False)
-            rounded = cast(array, dtype, copy=False)
+            return cast(cast(array, computed, copy=False), dtype, copy=False)
         except OverflowError as error:
             raise ValueError(
                 "`dtype` must be able to hold the numbers in the file. "
                 f"Received: dtype={dtype!r}, path={self.path!r}, key={self.key!r}, with {error}"
             ) from None
-        if array.shape == shape:
-            return rounded
-        pad = as_ours(self.pad)
-        check_largest(self.pad, pad.largest(shape), dtype)
-        pad.check_dtype(shape, computed)
-        values = pad.values(shape, computed)
-        return namespace_of(values).slice_update(values, (0,) * len(shape), array)
 
     def _read(self, shape: Shape) -> Array:
-        """Return the array from the file if it fits into `shape`."""
+        """Return the array from the file, if it has this shape."""
         check_file("path", self.path)
         if self.sha256 is not None:
             with open(self.path, "rb") as file:
@@ -172,12 +132,8 @@ class Pretrained(Initializer):
         return [] if weight.isdecimal() else numbered
 
     def _fits(self, found: LazyArray, shape: Shape) -> bool:
-        """Return whether an array of the file fits into `shape`, with padding if `pad` is given."""
-        if found.dtype not in DTYPES:
-            return False
-        if self.pad is None or len(found.shape) != len(shape):
-            return found.shape == shape
-        return all(length <= whole for length, whole in zip(found.shape, shape, strict=True))
+        """Return whether an array of the file may be a weight of this shape."""
+        return found.dtype in DTYPES and found.shape == shape
 
     def _refusal(self, contents: Contents, named: list[str | None], shape: Shape) -> str:
         """Return the error message for a file without an array for `key` and `shape`.
@@ -198,10 +154,10 @@ class Pretrained(Initializer):
         elif found.dtype not in DTYPES:
             rule = f"`key` must name an array of a dtype in {DTYPES}"
         else:
-            larger = ", or larger"
-            if self.pad is None:
-                larger = ", or larger along its axes, with `pad` for the rest"
-            rule = f"`shape` must be that of the array, {found.shape}{larger}"
+            rule = (
+                f"`shape` must be that of the array, {found.shape}; `load_pretrained` takes "
+                "`resize` for another"
+            )
         # A misspelled name has close matches; a wrong shape has none.
         similar: list[str | None] = []
         if found is None:
@@ -225,13 +181,6 @@ class Pretrained(Initializer):
         for name in sorted(contents, key=place):
             listed.append(f"{name!r} {contents[name].shape} {contents[name].dtype}")
         return listed
-
-
-def _check_pad(pad: Any) -> Any:
-    """Return `pad`, which must be `None`, `"mean"` or an initializer."""
-    if pad is None or (isinstance(pad, str) and pad == "mean"):
-        return pad
-    return check_initializer("pad", pad)
 
 
 def _check_path(path: object) -> str:

@@ -17,7 +17,6 @@ from keras_initx import (
     HeNormal,
     LSTMForgetBias,
     Orthogonal,
-    Pretrained,
     RandomNormal,
     RandomUniform,
     ReLUBias,
@@ -168,7 +167,7 @@ def test_each_use_of_an_id_is_a_draw_of_its_own():
         lambda: [HeNormal(seed=1), Orthogonal(seed=1)],
         lambda: [{"class_name": "initx.sparse", "config": {"seed": 1}}] * 2,
         lambda: [keras.initializers.HeNormal(seed=1), HeNormal(seed=1)],
-        lambda: [Concatenated(["zeros", HeNormal(seed=1)]), Pretrained("a.npy", pad=HeNormal(seed=1))],
+        lambda: [Concatenated(["zeros", HeNormal(seed=1)]), Scaled(HeNormal(seed=1), 0.5)],
     ],
 )
 def test_concatenated_refuse_slices_that_would_be_alike(make):

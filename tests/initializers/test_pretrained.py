@@ -1,4 +1,4 @@
-"""Values from files: how arrays are named and padded, and models that are loaded without the file."""
+"""Values from files: how arrays are named, and models that are loaded without the file."""
 
 import hashlib
 import os
@@ -7,10 +7,9 @@ import keras
 import numpy as np
 import pytest
 from array_files import BIAS, KERNEL
-from cases import ARRAYS
 from modes import STREAM_MODES, float64, run, to_numpy
 
-from keras_initx import Concatenated, Orthogonal, Pretrained, Scaled
+from keras_initx import Concatenated, Pretrained, Scaled
 
 layers = keras.layers
 
@@ -27,31 +26,27 @@ def test_a_large_array_in_every_mode(mode, tmp_path):
     whole = np.linspace(-1, 1, 60_000, dtype="float32").reshape(300, 200)
     np.save(tmp_path / "a.npy", whole)
     np.testing.assert_array_equal(run(mode, lambda: Pretrained(tmp_path / "a.npy")((300, 200))), whole)
-    grown = run(mode, lambda: Pretrained(tmp_path / "a.npy", pad="ones")((301, 201)))
-    np.testing.assert_array_equal(grown, np.pad(whole, ((0, 1), (0, 1)), constant_values=1))
 
 
 @pytest.mark.parametrize(
-    ("pad", "stored", "dtype", "number"),
+    ("stored", "dtype", "number"),
     [
-        ("ones", "float32", "float16", 1e5),
-        ("mean", "float32", "float16", 1e5),
-        (None, "float64", "float32", -1e39),
-        (None, "float32", "bfloat16", 3.4e38),
+        ("float32", "float16", 1e5),
+        ("float64", "float32", -1e39),
+        ("float32", "bfloat16", 3.4e38),
     ],
 )
-def test_refuses_a_finite_number_that_the_weight_cannot_hold(pad, stored, dtype, number, tmp_path):
+def test_refuses_a_finite_number_that_the_weight_cannot_hold(stored, dtype, number, tmp_path):
     kernel = KERNEL.astype(stored)
     kernel[3, 2] = number
     np.save(tmp_path / "a.npy", kernel)
-    shape = (4, 3) if pad is None else (5, 3)
     message = rf"`dtype` must be able to hold .*Received: dtype='{dtype}', path=.*, with numbers beyond the range"
     with pytest.raises(ValueError, match=message):
-        Pretrained(tmp_path / "a.npy", pad=pad)(shape, dtype)
+        Pretrained(tmp_path / "a.npy")((4, 3), dtype)
     kernel[3, 2] = np.inf
     np.save(tmp_path / "a.npy", kernel)
-    values = to_numpy(Pretrained(tmp_path / "a.npy", pad=pad)(shape, dtype))
-    np.testing.assert_array_equal(values[:4], kernel.astype(dtype))
+    values = to_numpy(Pretrained(tmp_path / "a.npy")((4, 3), dtype))
+    np.testing.assert_array_equal(values, kernel.astype(dtype))
 
 
 def test_values_do_not_follow_a_file_that_changes(kernel_file):
@@ -66,7 +61,6 @@ def test_the_constructor_leaves_the_file_alone(tmp_path):
         "path": str(tmp_path / "later.npy"),
         "key": None,
         "sha256": "ab" * 32,
-        "pad": None,
     }
 
 
@@ -120,7 +114,7 @@ def test_a_misspelt_key_is_answered_by_the_closest(arrays_file):
 
 def test_another_shape_is_answered_by_what_fits(arrays_file):
     message = (
-        r"`shape` must be that of the array, \(3,\), or larger along its axes, with `pad` for the rest\. "
+        r"`shape` must be that of the array, \(3,\); `load_pretrained` takes `resize` for another\. "
         r"The file has: 'kernel' \(4, 3\) float32, 'other_kernel' \(4, 3\) float32, 'bias'.*Received: shape=\(4, 3\)"
     )
     with pytest.raises(ValueError, match=message):
@@ -134,25 +128,16 @@ def test_a_long_list_is_cut(tmp_path):
     assert str(caught.value).count("float32") == 20
 
 
-def test_pad_fills_what_the_array_does_not(kernel_file):
-    pad = keras.initializers.RandomNormal(seed=3)
-    expected = to_numpy(pad((6, 5))).copy()
-    expected[:4, :3] = KERNEL
-    np.testing.assert_array_equal(to_numpy(Pretrained(kernel_file, pad=pad)((6, 5))), expected)
-
-
-@pytest.mark.parametrize("shape", [(3, 3), (4, 3, 1)])
-def test_pad_cannot_cut(kernel_file, shape):
-    with pytest.raises(
-        ValueError, match=r"`shape` must be that of the array, \(4, 3\), or larger\. .*Received: shape="
-    ):
-        Pretrained(kernel_file, pad="zeros")(shape)
+@pytest.mark.parametrize("shape", [(3, 3), (5, 3), (4, 3, 1)])
+def test_refuses_another_shape(kernel_file, shape):
+    with pytest.raises(ValueError, match=r"`shape` must be that of the array, \(4, 3\); .*Received: shape="):
+        Pretrained(kernel_file)(shape)
 
 
 def functional(path):
     x = keras.Input((5, 4))
     y = layers.Bidirectional(layers.SimpleRNN(3, kernel_initializer=Pretrained(path)))(x)
-    return keras.Model(x, layers.Dense(8, kernel_initializer=Pretrained(path, pad="initx.orthogonal"))(y))
+    return keras.Model(x, layers.Dense(8)(y))
 
 
 def sequential(path):
@@ -246,12 +231,6 @@ def test_a_weight_that_the_saved_model_lacks_is_nan(kernel_file, tmp_path):
     assert np.isnan(loaded.get_weights()[0]).all()
 
 
-def test_refuses_a_shape_that_the_padding_cannot_fill():
-    padded = Pretrained(ARRAYS, key="kernel", pad=Orthogonal(blocks=4, seed=0))
-    with pytest.raises(ValueError, match=r"`shape` must have a number of units that is a multiple of `blocks`"):
-        padded((6, 6))
-
-
 def network():
     stack = [layers.Conv2D(2, 3, name="conv1"), layers.BatchNormalization(name="norm")]
     inner = keras.Sequential(stack, name="block")
@@ -294,9 +273,8 @@ def test_refuses_a_key_for_which_a_layer_has_several_arrays_of_the_shape(tmp_pat
         Pretrained(tmp_path / "a.weights.h5", "block/conv1/9")((2,))
 
 
-def test_a_layer_may_have_a_padded_array_by_its_name(tmp_path):
+def test_a_layer_may_have_an_array_by_its_name(tmp_path):
     model = keras.Sequential([keras.Input((5,)), layers.Embedding(4, 3, name="words")])
     model.save_weights(tmp_path / "a.weights.h5")
-    values = to_numpy(Pretrained(tmp_path / "a.weights.h5", "words/embeddings", pad="zeros")((6, 3)))
-    np.testing.assert_array_equal(values[:4], to_numpy(model.layers[0].embeddings))
-    assert not values[4:].any()
+    values = to_numpy(Pretrained(tmp_path / "a.weights.h5", "words/embeddings")((4, 3)))
+    np.testing.assert_array_equal(values, to_numpy(model.layers[0].embeddings))
