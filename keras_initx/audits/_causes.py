@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from keras_initx._alike import without_numbers
 from keras_initx._typing import Shape
 from keras_initx.audits._judgement import Judged
 from keras_initx.audits._profile import Profile
@@ -14,7 +15,6 @@ from keras_initx.initializers._description import description
 from keras_initx.initializers._random import RandomNormal
 from keras_initx.initializers._scale import fans
 from keras_initx.initializers._variance import FanMode, VarianceScaling, stddev_for
-from keras_initx.rendering._text import without_numbers
 from keras_initx.sampling._conversion import truncated_quantiles
 from keras_initx.structure._hooks import LayerInitializer
 

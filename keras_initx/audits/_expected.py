@@ -97,7 +97,7 @@ def _by_plan(
     Raises:
         ValueError: If one has another shape than in the plan, or is missing.
     """
-    by_path = {planned.row.path: planned for planned in plan.weights}
+    by_path = {planned.row.path: planned for planned in plan._planned}
     result: Expected = []
     problems = []
     for subject in subjects:

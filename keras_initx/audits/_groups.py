@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from keras_initx.rendering._text import alike, pattern_of
+from keras_initx._alike import alike, pattern_of
 
 # Ratios of weights with one cause differ by chance, in small weights by this factor.
 _ALIKE = 1.2

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_initx._alike import alike
 from keras_initx.audits._comparison import Comparison
 from keras_initx.audits._equal_values import chance_of_equality
 from keras_initx.audits._outcome import Outcome, smallest_effect
 from keras_initx.audits._probabilities import holm, same_variance
 from keras_initx.audits._property_test import ONCE
 from keras_initx.audits._scale_error import Scale
-from keras_initx.rendering._text import alike
 
 # The normal quantile of the probability with which a deviation is found that "would be seen".
 _POWER = 1.645

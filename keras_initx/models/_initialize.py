@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from keras_initx._alike import alike, in_common
 from keras_initx._checks import DTYPES, check_flag, first_of, quoted
 from keras_initx._keras import layers_of
 from keras_initx._typing import RolesGiven, Shape, Tensor
@@ -34,7 +35,6 @@ from keras_initx.models._planned_weight import PlannedWeight, WeightPlan, row_wi
 from keras_initx.models._reset import initial_state
 from keras_initx.recipes._weight_rules import Left
 from keras_initx.rendering._terminal import Verbose, progress, shows_progress
-from keras_initx.rendering._text import alike, in_common
 from keras_initx.structure._finite import must_be_finite, not_finite
 from keras_initx.structure._hooks import LayerInitializer
 from keras_initx.structure._layer_initializers import layer_initializers
@@ -159,7 +159,7 @@ def initialize(
         notes += _notes_on_constants(started.pairs())
         return replace(plan, notes=tuple(notes))
     done, of_values = _executed(model, started, reset=reset, atomic=atomic)
-    return replace(plan, weights=done, dry_run=False, notes=(*notes, *of_values))
+    return replace(plan, _planned=done, dry_run=False, notes=(*notes, *of_values))
 
 
 class Begun(NamedTuple):
@@ -177,7 +177,7 @@ class Begun(NamedTuple):
 
     def pairs(self) -> Iterator[tuple[ModelWeight, PlannedWeight]]:
         """Yield each weight with what it gets."""
-        return zip(self.weights, self.plan.weights, strict=True)
+        return zip(self.weights, self.plan._planned, strict=True)
 
 
 def begun(
@@ -198,8 +198,8 @@ def begun(
         stack.callback(backend.kept_generators())
         given = understood(rules, model, weights, seed=seed, roles=roles)
     if isinstance(given, InitializationPlan):
-        plan = replace(given, weights=given.instructions(weights), dry_run=True)
-        for weight, planned in zip(weights, plan.weights, strict=True):
+        plan = replace(given, _planned=given.instructions(weights), dry_run=True)
+        for weight, planned in zip(weights, plan._planned, strict=True):
             _check_suitable(planned.initializer, weight)
         return Begun(weights, plan, None)
     root = root_seed(seed)

@@ -35,8 +35,6 @@ class InitializationPlan(WeightTable[PlannedWeight]):
     writes a file that `initialize` executes and `audit` compares weights with.
 
     Attributes:
-        weights: What each weight gets, in the order of the layers: a row of the plan and what makes
-            its values, without anything of the model.
         seed: The seed from which all others are derived.
         dry_run: Whether the model was left unchanged.
         notes: What a recipe has recognized in the model, which remedies of a report are applied and
@@ -45,7 +43,7 @@ class InitializationPlan(WeightTable[PlannedWeight]):
             as lines of text.
     """
 
-    weights: list[PlannedWeight]
+    _planned: list[PlannedWeight]
     seed: int
     dry_run: bool
     notes: tuple[str, ...] = ()
@@ -53,7 +51,7 @@ class InitializationPlan(WeightTable[PlannedWeight]):
     @property
     def rows(self) -> list[WeightPlan]:
         """A `WeightPlan` for each weight, in the order of the layers."""
-        return [weight.row for weight in self.weights]
+        return [weight.row for weight in self._planned]
 
     @property
     def left(self) -> list[WeightPlan]:
@@ -95,7 +93,7 @@ class InitializationPlan(WeightTable[PlannedWeight]):
 
     def _json(self) -> str:
         """Return the text that `save` writes, with a line for each weight."""
-        return plan_text(self.seed, self.weights, has_values=not self.dry_run)
+        return plan_text(self.seed, self._planned, has_values=not self.dry_run)
 
     @classmethod
     def load(cls, path: str | Path) -> "InitializationPlan":
@@ -170,7 +168,7 @@ class InitializationPlan(WeightTable[PlannedWeight]):
         Raises:
             ValueError: If they are not those of the plan.
         """
-        by_path = {weight.row.path: weight for weight in self.weights}
+        by_path = {weight.row.path: weight for weight in self._planned}
         shown = shown_paths(weights)
         found = []
         problems = []
@@ -194,14 +192,14 @@ class InitializationPlan(WeightTable[PlannedWeight]):
 
     def _weight(self, path: str) -> PlannedWeight:
         """Return the weight with a path, in any form."""
-        for weight in self.weights:
+        for weight in self._planned:
             if path in (weight.row.path, weight.shown):
                 return weight
-        similar = close_matches(path, [weight.shown for weight in self.weights])
+        similar = close_matches(path, [weight.shown for weight in self._planned])
         raise ValueError(f"`path` must be that of a weight. Received: {path=!r}{similar}")
 
     def _weights(self) -> list[PlannedWeight]:
-        return [weight for weight in self.weights if weight.row.initializer is not None]
+        return [weight for weight in self._planned if weight.row.initializer is not None]
 
     def _weight_columns(self) -> list[Column[PlannedWeight]]:
         return [
@@ -222,7 +220,7 @@ class InitializationPlan(WeightTable[PlannedWeight]):
         left = len(self.left)
         would = "to be drawn" if self.dry_run else "drawn"
         text = f"{total - left} of {total} weights {would}"
-        anew = sum(weight.by_layer for weight in self.weights if weight.initializer is not None)
+        anew = sum(weight.by_layer for weight in self._planned if weight.initializer is not None)
         if 0 < anew < total - left:
             text += f" ({total - left - anew} by your rules, {anew} anew by their layers)"
         if left:
@@ -239,7 +237,7 @@ class InitializationPlan(WeightTable[PlannedWeight]):
     def _left_in_words(self) -> str:
         """Return how many weights are left unchanged for each reason, and the first of them."""
         paths: dict[str, list[str]] = {}
-        for weight in self.weights:
+        for weight in self._planned:
             if weight.row.initializer is None:
                 paths.setdefault(weight.row.reason, []).append(weight.shown)
         parts = []
@@ -260,7 +258,7 @@ class InitializationPlan(WeightTable[PlannedWeight]):
         label = "standard deviation"
         if self.dry_run:
             label = "expected standard deviation"
-        paths = [weight.shown for weight in self.weights]
+        paths = [weight.shown for weight in self._planned]
         return plot_in_order(paths, {label: groups}, of="weight")
 
 

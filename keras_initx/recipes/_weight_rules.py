@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from keras_initx._alike import alike, in_common
 from keras_initx._typing import InitializerLike
-from keras_initx.rendering._text import alike, in_common
 
 # Why a weight keeps its values under a recipe, and is not compared by an audit.
 NOT_KNOWN = "the recipe does not know what it is for"

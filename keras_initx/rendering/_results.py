@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic
 import keras
 
 from keras_initx import _files
+from keras_initx._alike import alike, in_common
 from keras_initx._checks import close_matches
 from keras_initx._extras import import_optional
 from keras_initx._version import __version__
@@ -22,7 +23,6 @@ from keras_initx.rendering._export import as_csv, as_json, image, page, paragrap
 from keras_initx.rendering._figures import as_png, save_figure
 from keras_initx.rendering._table import Column, Row, Table, cell_text, filled, legend
 from keras_initx.rendering._terminal import line_width
-from keras_initx.rendering._text import alike, in_common
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

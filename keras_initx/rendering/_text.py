@@ -3,13 +3,7 @@
 import collections
 import math
 import re
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import TypeVar
-
-Item = TypeVar("Item")
-
-# A number in a path. At the end of the name of a layer, Keras puts an underscore before it.
-_NUMBER = re.compile(r"_?\d+(?=/|$)|\d+")
+from collections.abc import Iterable, Sequence
 
 
 def format_metric(value: float) -> str:
@@ -92,44 +86,6 @@ def shortened(names: Sequence[str], length: int) -> list[str]:
             return [texts[name] for name in names]
         for name in shared:
             lengths[name] += 4
-
-
-def without_numbers(path: str) -> str:
-    """Return what paths have in common that differ in numbers only."""
-    return _NUMBER.sub("", path)
-
-
-def alike(
-    items: Iterable[Item],
-    path: Callable[[Item], str],
-    others: Callable[[Item], Hashable] = lambda _: None,
-) -> list[list[Item]]:
-    """Return items in groups: those whose paths differ in numbers only, and whose others are equal.
-
-    Args:
-        items: The items.
-        path: Function that returns the path of one.
-        others: Function that returns what else those of a group have in common, if there is more.
-    """
-    groups: dict[Hashable, list[Item]] = {}
-    for item in items:
-        groups.setdefault((without_numbers(path(item)), others(item)), []).append(item)
-    return list(groups.values())
-
-
-def pattern_of(paths: Sequence[str]) -> str:
-    """Return a single path as it is; of several that differ in numbers, one with stars for them."""
-    if len(paths) == 1:
-        return paths[0]
-    patterns = [_NUMBER.sub("*", path) for path in paths]
-    # The first of layers with automatic names has no number.
-    return max(patterns, key=lambda pattern: pattern.count("*"))
-
-
-def in_common(paths: Sequence[str]) -> str:
-    """Return the pattern of paths that differ in numbers only, and of several how many."""
-    pattern = pattern_of(paths)
-    return pattern if len(paths) == 1 else f"{pattern} ({len(paths)})"
 
 
 def words_of(name: str) -> list[str]:

@@ -56,7 +56,7 @@ def test_a_part_is_that_part_of_the_whole_and_what_is_assigned(initializer, dtyp
 def test_a_part_is_an_array_of_its_own():
     model = keras.Sequential([keras.Input((6,)), layers.Dense(8, name="dense")])
     plan = initialize(model, {"dense/kernel": "initx.orthogonal"}, seed=6)
-    (planned,) = [weight for weight in plan.weights if weight.row.path == "dense/kernel"]
+    (planned,) = [weight for weight in plan._planned if weight.row.path == "dense/kernel"]
     planned.values(PARTS[0])[:] = 7
     assert_same(planned.values(PARTS[0]), plan.draw("dense/kernel")[PARTS[0]])
 
@@ -88,7 +88,7 @@ def test_parts_of_large_weights_are_made_in_blocks():
 
 def test_a_part_needs_no_more_memory_than_its_size():
     plan = initialize(holder((8, 8), "random_normal"), seed=1, dry_run=True)
-    (weight,) = plan.weights
+    (weight,) = plan._planned
     huge = replace(weight, row=replace(weight.row, shape=(1 << 16, 1 << 15)))  # 8 GiB
     assert huge.values(np.s_[-2:, -3:]).shape == (2, 3)
 
@@ -104,7 +104,7 @@ def test_a_users_draw_in_place_of_one_of_the_package_is_made_as_a_whole():
 
 def test_what_can_only_be_made_together_is_made_once_for_all_parts(monkeypatch):
     plan = initialize(holder((6, 8)), {"*": "initx.orthogonal"}, seed=1, dry_run=True)
-    (weight,) = plan.weights
+    (weight,) = plan._planned
     made = []
     call = keras_initx.Orthogonal.__call__
 

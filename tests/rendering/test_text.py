@@ -28,7 +28,3 @@ NUMBERS = [(0.000123, "0.00012"), (1.23e-5, "1.2e-5"), (-4e10, "-4e10"), (0, "0"
 @pytest.mark.parametrize(("number", "text"), NUMBERS)
 def test_numbers_are_short(number, text):
     assert _text.short_number(number) == text
-
-
-def test_the_first_of_layers_with_automatic_names_has_no_number():
-    assert _text.in_common(["dense/kernel", "dense_1/kernel"]) == "dense*/kernel (2)"
