@@ -5,6 +5,7 @@ import hashlib
 import math
 import os
 import re
+from typing import Any, Self
 
 import numpy as np
 
@@ -78,6 +79,14 @@ class Pretrained(Initializer):
         self.sha256: str | None = check_type("sha256", sha256, str | None, "a string or `None`")
         if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
             raise ValueError(f"`sha256` must be 64 hexadecimal digits. Received: {sha256=!r}")
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Return the initializer that has this config, also that of a model saved with `pad`.
+
+        Such a model gets its saved weights. Drawn anew, another shape is refused as any other is.
+        """
+        return super().from_config({name: config[name] for name in config if name != "pad"})
 
     def compute(self, shape: Shape, dtype: DType) -> Tensor:
         computed = computing_dtype(dtype)

@@ -177,6 +177,14 @@ def test_nor_does_one_in_the_old_format(kernel_file, tmp_path):
     np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])
 
 
+@pytest.mark.parametrize("pad", [None, "initx.relu_bias"])
+def test_a_model_that_was_saved_with_pad_loads(pad, kernel_file):
+    layer = keras.layers.Dense(4, kernel_initializer=Pretrained(kernel_file))
+    config = layer.get_config()
+    config["kernel_initializer"]["config"]["pad"] = pad
+    assert keras.layers.Dense.from_config(config).kernel_initializer == Pretrained(kernel_file)
+
+
 def test_a_model_made_from_its_config_needs_the_file(kernel_file):
     model = sequential(str(kernel_file))
     kernel_file.unlink()
