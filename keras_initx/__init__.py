@@ -84,6 +84,7 @@ __all__ = [
     "Sparse",
     "Spectral",
     "TimeStepBias",
+    "Triangular",
     "TruncatedNormal",
     "VarianceScaling",
     "__version__",
