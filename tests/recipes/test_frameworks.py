@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 from framework_laws import KINDS, SIZES, assert_law, model_of
-from modes import to_numpy
+from modes import BACKEND, to_numpy
 from recipe_rows import Mixer
 
 from keras_initx import audit, initialize, recipes
@@ -283,7 +283,7 @@ def test_keras_says_how_layers_of_keras_are_drawn_that_are_made_without_initiali
     models.append(grouped_queries())
     compared = 0
     for model in models:
-        report = audit(model, "keras")
+        report = audit(model, "keras", alpha=1e-6)
         assert report.ok, str(report)
         compared += len(report.rows) - len(report.not_compared)
         # Not as large as this, if the recipe says how large.
@@ -346,3 +346,16 @@ def test_rules_draw_no_seed():
     random.seed(3)
     recipes.keras(model)
     assert random.random() == expected
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="compares with torch")
+def test_a_fresh_model_of_torch_is_as_the_recipe_says():
+    import torch
+    from torch_models import in_keras, in_torch, load
+
+    model = in_keras()
+    torch.manual_seed(0)
+    load(model, in_torch())
+    report = audit(model, "torch")
+    assert report.ok, str(report)
+    assert report.not_compared == []
