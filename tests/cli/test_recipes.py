@@ -2,7 +2,6 @@
 
 import textwrap
 
-import keras
 import pytest
 from commands import refused
 
@@ -65,7 +64,7 @@ def test_a_model_is_audited_by_the_defaults_of_torch(capsys, tmp_path, monkeypat
     (tmp_path / "model.py").write_text(MODEL)
     monkeypatch.chdir(tmp_path)
     assert cli.main(["audit", "model.py:ported", "--recipe", "torch"]) == 0
-    assert "8 of 8" in capsys.readouterr().out or keras.backend.backend()
+    assert "6 of 6 weights are as torch says" in capsys.readouterr().out
     assert cli.main(["audit", "model.py:model", "--recipe", "torch"]) == 1
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= 80

@@ -63,6 +63,7 @@ def drawn_by_flax(kind, n, seed):
     }
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("n", SIZES)
 @pytest.mark.parametrize("kind", MODULES)
 def test_a_layer_starts_as_that_of_flax(kind, n):
