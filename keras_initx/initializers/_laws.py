@@ -279,7 +279,8 @@ class TriangularLaw(IndependentLaw):
 
     def distribution_function(self, x: Array) -> Array:
         share = np.clip(x / self.limit, -1, 1)
-        return (1 + share * (2 - np.abs(share))) / 2
+        below: Array = (1 + share * (2 - np.abs(share))) / 2
+        return below
 
     def draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         return stream.from_quantiles(

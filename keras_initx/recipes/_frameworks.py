@@ -221,7 +221,8 @@ def _flat(place: Place) -> InitializerLike:
     counts as inputs too.
     """
     of_inputs, _, of_kernel = place.layer.equation.partition("->")[0].partition(",")
-    inputs, units = [], []
+    inputs: list[int] = []
+    units: list[int] = []
     for axis, letter in enumerate(of_kernel):
         (inputs if letter in of_inputs else units).append(axis)
     if place.weight.axes == (tuple(inputs), tuple(units)):
@@ -370,7 +371,7 @@ _OTHER_ARGUMENTS = {
 def _default_of_keras(weight: ModelWeight) -> InitializerLike | None:
     """Return the default of the argument of a layer of Keras that initializes a weight."""
     of_keras = next(cls for cls in type(weight.layer).__mro__ if is_of_keras(cls))
-    parameters = inspect.signature(of_keras.__init__).parameters
+    parameters = inspect.signature(vars(of_keras)["__init__"]).parameters
     forget = parameters.get("unit_forget_bias")
     if weight.name == "bias" and forget is not None and forget.default:
         return LSTMForgetBias()

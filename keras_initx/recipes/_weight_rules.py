@@ -73,7 +73,6 @@ def _text(value: InitializerLike | Left) -> str:
         return value
     if isinstance(value, Left):
         return f"left ({value.reason})"
-    is_of_keras = isinstance(value, keras.initializers.Initializer)
-    if is_of_keras and not isinstance(value, Initializer):
-        return description(value)  # it prints without its arguments
-    return repr(value)
+    if isinstance(value, Initializer) or not isinstance(value, keras.initializers.Initializer):
+        return repr(value)
+    return description(value)  # those of Keras print without their arguments
