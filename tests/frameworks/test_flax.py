@@ -76,7 +76,7 @@ def test_a_layer_starts_as_that_of_flax(kind, n):
     laws = KINDS[kind].flax(n)
     for end, names in MODULES[kind][1].items():
         law = laws[end]
-        arrays = [np.concatenate([array[one] for one in pathed(array, names)], axis=-1) for array in there]
+        arrays = [joined([array[one] for one in pathed(array, names)]) for array in there]
         (path,) = (path for path in drawn[0] if path.endswith(end))
         if isinstance(law, Frame):
             for array, values in zip(arrays, drawn, strict=True):
@@ -88,6 +88,11 @@ def test_a_layer_starts_as_that_of_flax(kind, n):
         here = np.concatenate([values[path].ravel() for values in drawn])
         if np.ptp(flat):
             assert scipy.stats.ks_2samp(flat, here).pvalue > P_VALUE, end
+
+
+def joined(arrays):
+    """Return the arrays of gates beside each other."""
+    return np.concatenate([np.atleast_1d(array) for array in arrays], axis=-1)
 
 
 def pathed(arrays, names):
