@@ -59,7 +59,7 @@ def run_tests(session, backend, *arguments):
 # Before a release: rare situations too, and the numbers of all backends.
 ALL = {"KERAS_INITX_TESTS": "all"}
 # Folders of tests with a session of their own, which says what only they find.
-SEPARATE = ("browser", "device", "hosts", "hunt", "roundtrip")
+SEPARATE = ("browser", "device", "frameworks", "hosts", "hunt", "roundtrip")
 ORDINARY = tuple(f"--ignore=tests/{folder}" for folder in SEPARATE)
 OF_DEVICES = ("tests/device", "tests/backends")  # with values made on a device
 
@@ -175,6 +175,19 @@ def nnx(session):
     )
     rooms = ("tests/models", "tests/pretrained", "tests/structure")
     run_tests(session, "jax", *(f"tests/test_{name}.py" for name in files), *rooms, *refused)
+
+
+@nox.session(default=False, tags=["release"])
+@nox.parametrize("framework", ("torch", "flax"), ids=("torch", "flax"))
+def frameworks(session, framework):
+    """Compare the recipes `"torch"` and `"flax"` with what torch.nn and Flax draw.
+
+    Only these tests have both. They find a default that another version has changed, and alarms in
+    a thousand fresh models of torch.
+    """
+    backend = {"torch": ("torch",), "flax": ("jax", "nnx")}[framework]
+    install(session, "keras", "test", *backend)
+    run_tests(session, backend[0], f"tests/frameworks/test_{framework}.py")
 
 
 @nox.session(default=False, tags=["release"])

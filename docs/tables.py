@@ -37,6 +37,8 @@ from keras_initx.outputs._rounding import Difference, Rounding
 from keras_initx.outputs._samples import RecordedTensor
 from keras_initx.pretrained import Loaded, LoadReport
 from keras_initx.recipes import Recipe
+from keras_initx.recipes._frameworks import FLAX, TORCH
+from keras_initx.recipes._layer_recipe import LayerRecipe
 from keras_initx.recipes._named import RECIPES
 from keras_initx.recipes._parts import Part
 from keras_initx.recipes._recipe import described
@@ -164,14 +166,38 @@ def recipes():
         sources = recipe.sources
         if not isinstance(sources, str):
             sources = "<br>".join(f'`"{source}"`: {text}' for source, text in sources.items())
-        (table, *_) = recipe.tables().values()  # of the first source
-        roles = {}
-        for role, value in table.items():
-            roles.setdefault(described(value), []).append(role)
-        weights = "<br>".join(f"{', '.join(names)}: {text}" for text, names in roles.items())
-        weights = re.sub(r"\d\.\d{6,}", lambda number: f"{float(number[0]):.4g}", weights)
+        is_by_layers = isinstance(recipe, LayerRecipe)
+        weights = "[by layers](start_as_in_torch.md)" if is_by_layers else _by_roles(recipe)
         rows.append((f"`{name}`", recipe.kind, weights, sources))
     return _rows(("recipe", "for", "initial weights", "whose numbers"), rows)
+
+
+def _by_roles(recipe):
+    """Return what the weights of each role get, by the first source of a recipe."""
+    (table, *_) = recipe.tables().values()
+    roles = {}
+    for role, value in table.items():
+        roles.setdefault(described(value), []).append(role)
+    weights = "<br>".join(f"{', '.join(names)}: {text}" for text, names in roles.items())
+    return re.sub(r"\d\.\d{6,}", lambda number: f"{float(number[0]):.4g}", weights)
+
+
+def starts_of_torch():
+    """Return the table of what layers of torch start with."""
+    return _starts(RECIPES["torch"], f"PyTorch {TORCH}, `torch/nn/modules`")
+
+
+def starts_of_flax():
+    """Return the table of what layers of Flax start with."""
+    return _starts(RECIPES["flax"], f"Flax {FLAX}, `flax/linen`")
+
+
+def _starts(recipe, title):
+    rows = []
+    for row in recipe.table():
+        starts = [f"{', '.join(paths)}: {text}" for text, paths in row.by_text().items()]
+        rows.append((row.layers, "<br>".join(starts) or "left", row.source))
+    return _rows(("layer of Keras", "initial weights", title), rows)
 
 
 def problems():
@@ -288,6 +314,8 @@ TABLES = {
         sessions,
         tested_through,
         recipes,
+        starts_of_torch,
+        starts_of_flax,
         problems,
         nouns,
         results,

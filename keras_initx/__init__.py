@@ -15,7 +15,7 @@ if _typing.TYPE_CHECKING or not _startup.is_starting():
     from keras_initx import scaling as scaling
 
 # All names are imported on first use, so that using a string id stays fast. Type checkers take what
-# is imported as itself for public.
+# is imported as itself, or by a star, for public.
 if _typing.TYPE_CHECKING:
     from keras_initx import audits as audits
     from keras_initx import demo as demo
@@ -31,38 +31,7 @@ if _typing.TYPE_CHECKING:
     from keras_initx.audits import contract as contract
     from keras_initx.diagnostics import SignalMonitor as SignalMonitor
     from keras_initx.diagnostics import diagnose as diagnose
-    from keras_initx.initializers import ICNR as ICNR
-    from keras_initx.initializers import Bilinear as Bilinear
-    from keras_initx.initializers import ChronoBias as ChronoBias
-    from keras_initx.initializers import Concatenated as Concatenated
-    from keras_initx.initializers import DecayRate as DecayRate
-    from keras_initx.initializers import DeltaOrthogonal as DeltaOrthogonal
-    from keras_initx.initializers import Dirac as Dirac
-    from keras_initx.initializers import FanInNormal as FanInNormal
-    from keras_initx.initializers import GlorotNormal as GlorotNormal
-    from keras_initx.initializers import GlorotUniform as GlorotUniform
-    from keras_initx.initializers import GRUUpdateBias as GRUUpdateBias
-    from keras_initx.initializers import HeNormal as HeNormal
-    from keras_initx.initializers import HeUniform as HeUniform
-    from keras_initx.initializers import KeepSparse as KeepSparse
-    from keras_initx.initializers import LecunNormal as LecunNormal
-    from keras_initx.initializers import LecunUniform as LecunUniform
-    from keras_initx.initializers import LSTMForgetBias as LSTMForgetBias
-    from keras_initx.initializers import Orthogonal as Orthogonal
-    from keras_initx.initializers import OrthogonalQR as OrthogonalQR
-    from keras_initx.initializers import Pretrained as Pretrained
-    from keras_initx.initializers import PriorBias as PriorBias
-    from keras_initx.initializers import RandomNormal as RandomNormal
-    from keras_initx.initializers import RandomUniform as RandomUniform
-    from keras_initx.initializers import ReLUBias as ReLUBias
-    from keras_initx.initializers import Scaled as Scaled
-    from keras_initx.initializers import SmallNormal as SmallNormal
-    from keras_initx.initializers import Sparse as Sparse
-    from keras_initx.initializers import Spectral as Spectral
-    from keras_initx.initializers import TimeStepBias as TimeStepBias
-    from keras_initx.initializers import TruncatedNormal as TruncatedNormal
-    from keras_initx.initializers import VarianceScaling as VarianceScaling
-    from keras_initx.initializers import catalog as catalog
+    from keras_initx.initializers import *
     from keras_initx.models import initialize as initialize
     from keras_initx.models import lsuv as lsuv
     from keras_initx.models import weight_seed as weight_seed
@@ -107,6 +76,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "Sparse",
         "Spectral",
         "TimeStepBias",
+        "Triangular",
         "TruncatedNormal",
         "VarianceScaling",
         "catalog",

@@ -34,6 +34,7 @@ LIKELY = {
     "initializers": st.lists(INITIALIZERS, min_size=1, max_size=4),
     "input_axes": AXES,
     "key": st.sampled_from(["kernel", "bias", "steps"]),
+    "limit": POSITIVE,
     "lower": st.floats(-4, -0.0625, width=32),
     "floor": st.floats(1e-6, 0.0625),
     "max_rate": st.floats(2, 1e6),

@@ -39,6 +39,7 @@ TESTED_THROUGH = {
     "pretrained/_load_report.py": "pretrained/test_load_pretrained.py",
     "pretrained/_moved_axes.py": "pretrained/test_row_orders.py",
     "recipes/_features.py": "recipes/test_roles.py",
+    "recipes/_layer_recipe.py": "recipes/test_frameworks.py",
     "recipes/_parts.py": "recipes/test_roles.py",
     "recipes/_transformers.py": "recipes/test_recipe.py",
     "rendering/_table.py": "test_tables.py",

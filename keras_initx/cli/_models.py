@@ -19,8 +19,8 @@ from keras_initx import _files, audits, diagnostics, models
 from keras_initx._suggestions import did_you_mean
 from keras_initx.audits._contract import is_contract
 from keras_initx.audits._subjects import is_saved_model
+from keras_initx.cli._recipes import named
 from keras_initx.models._plan_file import is_plan
-from keras_initx.recipes._named import RECIPES
 from keras_initx.rendering._terminal import status
 
 
@@ -307,9 +307,5 @@ def _checked_recipe(given: str | None) -> str | None:
     """Return the option `recipe`, which names a recipe or the file of a plan."""
     if given is None or Path(given).is_file():
         return given
-    name, _, _ = given.partition(":")
-    if name not in RECIPES:
-        similar = difflib.get_close_matches(name.lower(), RECIPES)
-        hint = did_you_mean(similar) or f"; there are {', '.join(sorted(RECIPES))}"
-        raise ValueError(f"no recipe is named {name!r}{hint}")
+    named(given)
     return given

@@ -235,6 +235,6 @@ ROLES: dict[str, Any] = {
 RULES: dict[str, Any] = {"type": rules, "metavar": "JSON"}
 RECIPE: dict[str, Any] = {
     "metavar": "NAME",
-    "help": "a recipe, e.g. gpt2, or one of its sources, e.g. bert:transformers; the page Recipes "
-    "of the documentation lists all",
+    "help": "a recipe, e.g. torch or gpt2, or one of its sources, e.g. bert:transformers; the "
+    "command recipes lists all",
 }

@@ -94,6 +94,19 @@ def _add_show(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_recipes(parser: argparse.ArgumentParser) -> None:
+    """List all recipes, or show one.
+
+    List the names that --recipe takes, with what each recipe is for and whose numbers it has. With
+    a name, show what the weights get.
+
+    recipes torch
+    """
+    parser.add_argument(
+        "name", nargs="?", help="a recipe, e.g. gpt2: show what it gives; default: list all"
+    )
+
+
 def _add_diagnose(parser: argparse.ArgumentParser) -> None:
     """Run a batch through a model, and report problems.
 
@@ -268,6 +281,7 @@ COMMANDS = {
     "demo": ("_demo:run", _add_demo),
     "list": ("_catalog:list_", _add_list),
     "show": ("_catalog:show", _add_show),
+    "recipes": ("_recipes:run", _add_recipes),
     "diagnose": ("_models:diagnose", _add_diagnose),
     "initialize": ("_models:initialize", _add_initialize),
     "audit": ("_models:audit", _add_audit),

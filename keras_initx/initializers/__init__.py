@@ -25,6 +25,7 @@ from keras_initx.initializers._pretrained import Pretrained as Pretrained
 from keras_initx.initializers._random import RandomNormal as RandomNormal
 from keras_initx.initializers._random import RandomUniform as RandomUniform
 from keras_initx.initializers._random import SmallNormal as SmallNormal
+from keras_initx.initializers._random import Triangular as Triangular
 from keras_initx.initializers._random import TruncatedNormal as TruncatedNormal
 from keras_initx.initializers._recurrent import ChronoBias as ChronoBias
 from keras_initx.initializers._recurrent import GRUUpdateBias as GRUUpdateBias

@@ -254,6 +254,55 @@ class TruncatedLaw(IndependentLaw):
 
 
 @dataclass(frozen=True, eq=False)
+class TriangularLaw(IndependentLaw):
+    """The distribution of the sum of two independent uniform values: most are near 0.
+
+    Args:
+        limit: The largest size of a value. The density falls from 0 to there in a straight line.
+    """
+
+    limit: float
+
+    name = "triangular"
+    mean = 0.0
+
+    @property
+    def std(self) -> float:  # type: ignore[override]
+        return self.limit / math.sqrt(6)
+
+    @property
+    def bounds(self) -> Bounds:  # type: ignore[override]
+        return -self.limit, self.limit
+
+    def scaled(self, factor: float) -> Self:
+        return replace(self, limit=self.limit * abs(factor))
+
+    def distribution_function(self, x: Array) -> Array:
+        share = np.clip(x / self.limit, -1, 1)
+        below: Array = (1 + share * (2 - np.abs(share))) / 2
+        return below
+
+    def draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
+        return stream.from_quantiles(
+            Draw.VALUES,
+            shape,
+            _triangular_quantiles(),
+            dtype,
+            factor=self.limit,
+            bounds=self.bounds,
+            is_strict=True,
+        )
+
+
+@functools.cache
+def _triangular_quantiles() -> Quantiles:
+    """Return the quantiles of a triangular distribution between -1 and 1."""
+    # A square root is rounded alike on every machine.
+    upper = 1 - np.sqrt(1 - 2 * np.arange(CELLS // 2 + 1) / CELLS)
+    return Quantiles.of(np.concatenate([-upper[:0:-1], upper]))
+
+
+@dataclass(frozen=True, eq=False)
 class TabulatedLaw(IndependentLaw):
     """The distribution of `factor * x`, with `x` from a table of quantiles.
 

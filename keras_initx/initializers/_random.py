@@ -5,7 +5,7 @@ import numpy as np
 from keras_initx._checks import check_number
 from keras_initx._typing import Seed, Shape
 from keras_initx.initializers._initializer import RandomInitializer, register
-from keras_initx.initializers._laws import Law, NormalLaw, TruncatedLaw, UniformLaw
+from keras_initx.initializers._laws import Law, NormalLaw, TriangularLaw, TruncatedLaw, UniformLaw
 
 # A narrower interval, or one farther out, would contain too few float32 values.
 _LEAST_WIDTH = 0.001
@@ -181,3 +181,42 @@ class TruncatedNormal(RandomInitializer):
     def law(self, shape: Shape) -> Law:
         bounds = float(self.lower), float(self.upper)
         return TruncatedLaw(*bounds, float(self.mean), float(self.stddev), is_strict=True)
+
+
+@register(
+    "triangular",
+    formula="U(-limit / 2, limit / 2) + U(-limit / 2, limit / 2)",
+    use="the one bias of Keras' LSTM that is the sum of the two of torch's",
+)
+class Triangular(RandomInitializer):
+    """Draw weights from the symmetric triangular distribution between `-limit` and `limit`.
+
+    The sum of two independent values of `U(-limit / 2, limit / 2)` has this distribution. Its
+    density is largest at 0 and falls to 0 at the bounds. The standard deviation is `limit /
+    sqrt(6)`. All values lie in `[-limit, limit]`, including in 16-bit dtypes.
+
+    torch adds two biases in `nn.LSTM` and `nn.RNN`, each of `U(-1 / sqrt(u), 1 / sqrt(u))` for `u`
+    units. Keras' layers have their sum, with `limit=2 / sqrt(u)`.
+
+    Args:
+        limit: The largest size of a weight, a positive number.
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> values = Triangular(3, seed=0)((200, 200))
+        >>> round(float(keras.ops.std(values)), 2), round(float(keras.ops.max(values)), 1)
+        (1.22, 3.0)
+        >>> bias = Triangular(2 * 64**-0.5)
+        >>> layer = keras.layers.LSTM(64, bias_initializer=bias, unit_forget_bias=False)
+    """
+
+    def __init__(self, limit: float = 0.05, *, seed: Seed = None) -> None:
+        super().__init__(seed=seed)
+        self.limit: float = check_number("limit", limit, positive=True)
+
+    def law(self, shape: Shape) -> Law:
+        return TriangularLaw(float(self.limit))

@@ -217,20 +217,22 @@ def _joined(members: Sequence[WeightRules], weights: Sequence[ModelWeight]) -> I
     rules = _first_of(members, weights)
     known: dict[Any, keras.initializers.Initializer] = {}
     by_path: dict[str, keras.initializers.Initializer | Left] = {}
-    left = []
+    left: dict[str, list[str]] = {}
     for path, value in rules.by_path.items():
         if isinstance(value, Left):
             by_path[path] = value
             if value.reason == NOT_KNOWN:
-                left.append(path)
+                left.setdefault("it is not known what it is for", []).append(path)
+            elif value.is_noted:
+                left.setdefault(value.reason, []).append(path)
             continue
         key = value if isinstance(value, str) else id(value)
         if key not in known:
             known[key] = _checked(path, value)
         by_path[path] = known[key]
     notes = rules.notes
-    if left:
-        notes += (f"Left, since it is not known what it is for: {quoted(left)}.",)
+    for reason, paths in left.items():
+        notes += (f"Left, since {reason}: {quoted(paths)}.",)
     return Instructions(by_path, notes)
 
 

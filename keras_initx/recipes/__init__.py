@@ -12,6 +12,9 @@ that lacks what the recipe needs, and for a `source` that is none.
 """
 
 from keras_initx import _suggestions
+from keras_initx.recipes import _frameworks
+from keras_initx.recipes._frameworks import flax as flax
+from keras_initx.recipes._frameworks import torch as torch
 from keras_initx.recipes._images import convnext as convnext
 from keras_initx.recipes._images import efficientnet as efficientnet
 from keras_initx.recipes._images import mobilenet as mobilenet
@@ -36,6 +39,8 @@ from keras_initx.recipes._transformers import t5 as t5
 from keras_initx.recipes._transformers import t_fixup as t_fixup
 from keras_initx.recipes._transformers import whisper as whisper
 from keras_initx.recipes._weight_rules import WeightRules as WeightRules
+
+keras: Recipe = _frameworks.of_keras
 
 
 def __getattr__(name: str) -> None:

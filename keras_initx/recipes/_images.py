@@ -4,10 +4,11 @@ import math
 
 import keras
 
-from keras_initx.initializers._random import RandomNormal, RandomUniform
-from keras_initx.initializers._scale import default_axes, fans
+from keras_initx._typing import InitializerLike
+from keras_initx.initializers._random import RandomNormal
 from keras_initx.initializers._variance import VarianceScaling
 from keras_initx.recipes._features import Feature, is_depthwise_kernel
+from keras_initx.recipes._frameworks import glorot_of_keras, torch_bias, torch_kernel
 from keras_initx.recipes._parts import Part, Roles
 from keras_initx.recipes._recipe import Computed, Recipe, RoleTable, truncated_normal
 
@@ -16,24 +17,12 @@ _VISION_TRANSFORMER = (
 )
 
 
-def _of_torch() -> VarianceScaling:
-    """Return the default of torch for convolutions and linear layers.
-
-    It is `U(-1 / sqrt(fan_in), 1 / sqrt(fan_in))`.
-    """
-    return VarianceScaling(1 / 3, "fan_in", "uniform")
-
-
 def _by_fan_out(scale: float = 2.0) -> VarianceScaling:
     return VarianceScaling(scale, "fan_out", "untruncated_normal")
 
 
-def _torch_bias(part: Part, roles: Roles) -> RandomUniform | None:
-    """Return the default of torch for the bias of a kernel."""
-    if part.kernel is None or part.kernel.fans is None:
-        return None
-    limit = part.kernel.fans[0] ** -0.5
-    return RandomUniform(-limit, limit)
+def _torch_bias(part: Part, roles: Roles) -> InitializerLike | None:
+    return torch_bias(part.kernel)
 
 
 def _vit_timm() -> RoleTable:
@@ -53,7 +42,7 @@ def _vit_timm() -> RoleTable:
         Wightman, "PyTorch image models" (timm), `init_weights_vit_timm` in `vision_transformer.py`.
     """
     return {
-        "patches": _of_torch(),
+        "patches": torch_kernel(),
         "patch bias": Computed("`U(-1 / sqrt(fan_in), 1 / sqrt(fan_in))`", _torch_bias),
         "positions": RandomNormal(stddev=0.02),
         "class": RandomNormal(stddev=1e-6),
@@ -228,7 +217,7 @@ def _of_torchvision(part: Part, roles: Roles) -> VarianceScaling:
     """Return He normal by a fan-out of all units, of all groups or of all channels."""
     weight = part.weight
     if _is_dense(part):
-        return _of_torch()
+        return torch_kernel()
     if weight.fans is None or len(weight.shape) < 3:
         return _by_fan_out()
     units = math.prod(weight.shape)
@@ -241,15 +230,8 @@ def _of_torchvision(part: Part, roles: Roles) -> VarianceScaling:
     return _by_fan_out()
 
 
-def _of_keras(part: Part, roles: Roles) -> VarianceScaling | str:
-    """Return Glorot uniform by the fans of the shape, as Keras computes them."""
-    weight = part.weight
-    if weight.fans is None or weight.fans == fans(weight.shape):
-        return "initx.glorot_uniform"
-    inputs, units = default_axes(len(weight.shape))
-    return VarianceScaling(
-        1.0, "fan_avg", "uniform", input_axes=list(inputs), output_axes=list(units)
-    )
+def _of_keras(part: Part, roles: Roles) -> InitializerLike:
+    return glorot_of_keras(part.weight)
 
 
 def _resnet(source: str) -> RoleTable:
@@ -278,7 +260,7 @@ def _resnet(source: str) -> RoleTable:
     """
     if source == "keras":
         return {
-            "kernel": Computed("`initx.glorot_uniform` by the fans of the shape", _of_keras),
+            "kernel": Computed("`initx.glorot_uniform` by the fans that Keras takes", _of_keras),
             "bias": "zeros",
         }
     return {
@@ -299,7 +281,7 @@ resnet: Recipe = Recipe(
     kind="a residual network of convolutions with normalization",
     sources={
         "torchvision": "He and others, 2016, by torchvision: He by fan-out",
-        "keras": "`keras.applications` and KerasHub: Glorot uniform by the fans of the shape",
+        "keras": "`keras.applications` and KerasHub: Glorot uniform by the fans that Keras takes",
     },
     needs=(Feature.CONVOLUTIONS, Feature.NORMALIZATION, Feature.ADDED),
     refuses=(

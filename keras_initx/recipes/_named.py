@@ -5,12 +5,18 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from keras_initx.recipes import _images, _networks, _special_layers, _transformers
+from keras_initx.recipes import (
+    _frameworks,
+    _images,
+    _networks,
+    _special_layers,
+    _transformers,
+)
 from keras_initx.recipes._recipe import Recipe
 
 RECIPES: dict[str, Recipe] = {
     value.name: value
-    for file in (_transformers, _images, _networks, _special_layers)
+    for file in (_transformers, _images, _networks, _special_layers, _frameworks)
     for value in vars(file).values()
     if isinstance(value, Recipe)
 }

@@ -53,7 +53,7 @@ KEPT = Computed("kept as they are", lambda part, roles: None)
 RoleTable: TypeAlias = Mapping[str, InitializerLike | Computed | None]
 
 
-class _Documentation:
+class Documentation:
     """The docstring of a recipe, which is written when it is read; that of the class otherwise."""
 
     def __init__(self, of_class: str | None) -> None:
@@ -78,7 +78,7 @@ class Recipe:
         refuses: What it must not have.
     """
 
-    __doc__ = _Documentation(__doc__)
+    __doc__ = Documentation(__doc__)
 
     name: str
     table: Callable[..., RoleTable]

@@ -3,8 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import keras
+
 from keras_initx._alike import alike, in_common
 from keras_initx._typing import InitializerLike
+from keras_initx.initializers._description import description
+from keras_initx.initializers._initializer import Initializer
 
 # Why a weight keeps its values under a recipe, and is not compared by an audit.
 NOT_KNOWN = "the recipe does not know what it is for"
@@ -19,10 +23,12 @@ class Left:
     Attributes:
         reason: Why.
         is_final: Whether nobody else is asked, where several say what weights get.
+        is_noted: Whether a note lists all weights that are left for this reason.
     """
 
     reason: str
     is_final: bool = False
+    is_noted: bool = False
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -56,8 +62,17 @@ class WeightRules:
     def __repr__(self) -> str:
         texts = {}
         for path, value in self.by_path.items():
-            texts[path] = value if isinstance(value, str) else repr(value)
-            if isinstance(value, Left):
-                texts[path] = f"left ({value.reason})"
+            texts[path] = _text(value)
         groups = alike(texts, path=str, others=texts.__getitem__)
         return "\n".join(f"{in_common(paths)}: {texts[paths[0]]}" for paths in groups)
+
+
+def _text(value: InitializerLike | Left) -> str:
+    """Return what is said of a weight in words."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Left):
+        return f"left ({value.reason})"
+    if isinstance(value, Initializer) or not isinstance(value, keras.initializers.Initializer):
+        return repr(value)
+    return description(value)  # those of Keras print without their arguments

@@ -8,11 +8,11 @@ import keras
 import numpy as np
 import pytest
 import scipy
-from cases import label
+from cases import for_each, label
 from modes import MODES, STREAM_MODES, run, to_numpy
 
 import keras_initx
-from keras_initx import RandomNormal, RandomUniform, SmallNormal, TruncatedNormal
+from keras_initx import RandomNormal, RandomUniform, SmallNormal, Triangular, TruncatedNormal
 
 # The seeds are fixed; with a random one each of these tests would fail once in 10,000.
 P_VALUE = 1e-4
@@ -33,11 +33,27 @@ def assert_distribution(values, distribution):
         (RandomNormal(3, 0.2, seed=1), scipy.stats.norm(3, 0.2)),
         (SmallNormal(seed=2), scipy.stats.norm(0, 0.01)),
         (RandomUniform(2, 7, seed=4), scipy.stats.uniform(2, 5)),
+        (Triangular(0.7, seed=5), scipy.stats.triang(0.5, -0.7, 1.4)),
     ],
     ids=label,
 )
 def test_distributions(initializer, distribution):
     assert_distribution(to_numpy(initializer((300_000,))), distribution)
+
+
+def test_a_triangular_distribution_is_that_of_the_sum_of_two_uniform_draws():
+    one, other = (to_numpy(RandomUniform(-0.1, 0.1, seed=seed)((300_000,))).astype("float64") for seed in (1, 2))
+    both = to_numpy(Triangular(0.2, seed=3)((300_000,))).astype("float64")
+    assert scipy.stats.ks_2samp(one + other, both).pvalue > P_VALUE
+    assert both.std() == pytest.approx((one + other).std(), rel=0.01)
+
+
+@for_each(["float16", "bfloat16", "float32"])
+def test_a_triangular_distribution_ends_at_its_limit_in_every_dtype(dtype):
+    # Of which the next number of 16 bits is larger.
+    limit = 0.1003
+    values = to_numpy(keras.ops.cast(Triangular(limit, seed=0)((1000, 1000), dtype), "float32"))
+    assert 0.99 * limit < np.abs(values).max() <= limit
 
 
 @pytest.mark.parametrize(

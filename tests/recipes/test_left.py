@@ -72,8 +72,8 @@ def assert_left(model, plan, before):
     assert "(the recipe does not know what it is for)." in " ".join(str(plan).split())
 
 
-# These know some of the weights here, or leave all others by a rule.
-OF_LAYERS = ("lora", "state_space")
+# These know some of the weights here, or leave all others by a rule or for a reason of their own.
+OF_LAYERS = ("flax", "keras", "lora", "state_space", "torch")
 
 
 @pytest.mark.parametrize("name", often([name for name in RECIPES if name not in OF_LAYERS], ["gpt2"]))

@@ -290,6 +290,8 @@ CASES = (
     Case(keras_initx.DecayRate, {"seed": 45}, shapes=ANY_SHAPES),
     Case(keras_initx.DecayRate, {"min_rate": 0, "max_rate": 16.1, "seed": 46}, shapes=ANY_SHAPES),
     Case(keras_initx.TimeStepBias, {"min_step": 1e-5, "max_step": 2.0, "floor": 1e-3, "seed": 44}, shapes=ANY_SHAPES),
+    Case(keras_initx.Triangular, {"seed": 47}, shapes=ANY_SHAPES),
+    Case(keras_initx.Triangular, {"limit": 1.7, "seed": 48}, shapes=(*ANY_SHAPES, (300, 300))),
     Case(keras_initx.TruncatedNormal, {"seed": 21}, shapes=ANY_SHAPES),
     Case(
         keras_initx.TruncatedNormal,

@@ -157,6 +157,12 @@ def adapted():
     return model
 
 
+def several():
+    """Return an embedding, an LSTM and a dense layer, which each framework starts otherwise."""
+    parts = [layers.Embedding(400, 32, name="tokens"), layers.LSTM(64), layers.Dense(48, name="logits")]
+    return keras.Sequential([keras.Input((6,)), *parts])
+
+
 class Row(NamedTuple):
     """What a recipe gives a model.
 
@@ -174,6 +180,40 @@ class Row(NamedTuple):
 
 
 ROWS = {
+    "torch": Row(
+        model=several,
+        recipe=recipes.torch,
+        stddevs={"embeddings": 1, **dict.fromkeys(("lstm_cell/kernel", "recurrent_kernel"), (3 * 64) ** -0.5)},
+        tolerance=0.05,
+    ),
+    "torch biases": Row(
+        model=several,
+        recipe=recipes.torch,
+        stddevs={"lstm_cell/bias": 2 / (6 * 64) ** 0.5, "logits/bias": (3 * 64) ** -0.5},
+        tolerance=0.2,
+    ),
+    "flax": Row(
+        model=several,
+        recipe=recipes.flax,
+        stddevs={
+            **dict.fromkeys(("embeddings", "lstm_cell/kernel"), 32**-0.5),
+            **dict.fromkeys(("recurrent_kernel", "logits/kernel"), 1 / 8),
+            "bias": 0,
+        },
+        tolerance=0.05,
+    ),
+    "keras": Row(
+        model=several,
+        recipe=recipes.keras,
+        stddevs={
+            "embeddings": 0.1 / 12**0.5,
+            "lstm_cell/kernel": (2 / (32 + 4 * 64)) ** 0.5,
+            "recurrent_kernel": 1 / 16,
+            "logits/kernel": (2 / (64 + 48)) ** 0.5,
+            "logits/bias": 0,
+        },
+        tolerance=0.05,
+    ),
     # The deviations of log U(1, 16), and of the inverse softplus of exp U(log 0.001, log 0.1).
     "state_space": Row(
         model=mixer, recipe=recipes.state_space, stddevs={"A_log": 0.6735, "dt_bias": 1.342, "D": 0}, tolerance=0.03

@@ -1,0 +1,99 @@
+"""The command `recipes`: all of them, or one with what it gives."""
+
+import argparse
+import difflib
+import sys
+import textwrap
+
+from keras_initx._suggestions import did_you_mean
+from keras_initx.recipes._layer_recipe import LayerRecipe
+from keras_initx.recipes._named import RECIPES
+from keras_initx.recipes._recipe import Recipe, described
+from keras_initx.rendering._table import Column, Table
+from keras_initx.rendering._terminal import line_width
+
+# Of the table of all recipes: the name that options take, what it is for, and whose numbers.
+_COLUMNS: list[Column[tuple[str, str, str]]] = [
+    Column("recipe", lambda row: row[0], is_text=True, is_name=True),
+    Column("for", lambda row: row[1], is_text=True),
+    Column("whose numbers", lambda row: row[2], is_text=True),
+]
+# Of the table of one recipe: roles or layers, weights of these layers, and what they get.
+_WEIGHTS: list[Column[tuple[str, str, str]]] = [
+    Column("for", lambda row: row[0], is_text=True),
+    Column("weights", lambda row: row[1], is_text=True),
+    Column("initial weights", lambda row: row[2], is_text=True),
+]
+
+
+def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    """Run `recipes`: print the table of all recipes, or what one gives to weights."""
+    if arguments.name is None:
+        rows = [row for _, recipe in sorted(RECIPES.items()) for row in _by_source(recipe)]
+        sys.stdout.write(Table.fitted(_COLUMNS, rows, line_width()).as_text())
+        return 0
+    try:
+        recipe = named(arguments.name)
+    except ValueError as error:
+        parser.error(str(error))
+    sys.stdout.write(_page_of(recipe))
+    return 0
+
+
+def named(text: str) -> Recipe:
+    """Return the recipe of a name, or of a name and a source joined by a colon.
+
+    Raises:
+        ValueError: If no recipe has the name; with those that may be meant.
+    """
+    name, _, _ = text.partition(":")
+    if name not in RECIPES:
+        similar = difflib.get_close_matches(name.lower(), RECIPES)
+        hint = did_you_mean(similar) or f"; there are {', '.join(sorted(RECIPES))}"
+        raise ValueError(f"no recipe is named {name!r}{hint}")
+    return RECIPES[name]
+
+
+def _by_source(recipe: Recipe) -> list[tuple[str, str, str]]:
+    """Return a line for each source: the name that options take, for what it is, and whose."""
+    if isinstance(recipe.sources, str):
+        return [(recipe.name, recipe.kind, recipe.sources.replace("`", ""))]
+    lines: list[tuple[str, str, str]] = []
+    for source, text in recipe.sources.items():
+        kind = "" if lines else recipe.kind
+        lines.append((f"{recipe.name}:{source}", kind, text.replace("`", "")))
+    return lines
+
+
+def _page_of(recipe: Recipe) -> str:
+    """Return what one recipe is for, and what it gives by each of its sources."""
+    parts = [textwrap.fill(f"{recipe.name}: for {recipe.kind}", line_width())]
+    for (name, _, whose), lines in zip(_by_source(recipe), _weights_of(recipe), strict=True):
+        parts.append(textwrap.fill(f"{name}: {whose}", line_width()))
+        if lines:
+            parts.append(Table.fitted(_WEIGHTS, lines, line_width()).as_text().rstrip())
+    return "\n\n".join(parts) + "\n"
+
+
+def _weights_of(recipe: Recipe) -> list[list[tuple[str, str, str]]]:
+    """Return the lines of what a recipe gives, by each of its sources."""
+    if isinstance(recipe, LayerRecipe):
+        lines = []
+        for row in recipe.table():
+            for text, paths in (row.by_text() or {"left": []}).items():
+                lines.append((row.layers, ", ".join(paths), text))
+        return [_without_ticks(lines)]
+    found = []
+    for table in recipe.tables().values():
+        roles: dict[str, list[str]] = {}
+        for role, value in table.items():
+            roles.setdefault(described(value), []).append(role)
+        found.append(_without_ticks([(", ".join(some), "", text) for text, some in roles.items()]))
+    return found
+
+
+def _without_ticks(lines: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+    """Return lines of text without the marks of code, which a terminal does not show as such."""
+    return [
+        (first.replace("`", ""), second, last.replace("`", "")) for first, second, last in lines
+    ]

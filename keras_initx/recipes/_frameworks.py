@@ -1,0 +1,427 @@
+"""The defaults of frameworks: a Keras model starts as single layers of torch, Flax or Keras do."""
+
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import keras
+
+from keras_initx._keras import argument_name
+from keras_initx._typing import InitializerLike
+from keras_initx.initializers._orthogonal import Orthogonal
+from keras_initx.initializers._random import RandomNormal, RandomUniform, Triangular
+from keras_initx.initializers._recurrent import LSTMForgetBias
+from keras_initx.initializers._scale import default_axes, fans
+from keras_initx.initializers._variance import VarianceScaling
+from keras_initx.recipes._layer_recipe import LayerRecipe, Place, Row, Start, always, is_of_keras
+from keras_initx.recipes._recipe import Documentation
+from keras_initx.structure._kernels import CONVOLUTIONS, NORMALIZATIONS, TRANSPOSED
+from keras_initx.structure._weights import ModelWeight
+
+# The versions of which the tables were read.
+TORCH = "2.13"
+FLAX = "0.12.8"
+
+_layers = keras.layers
+# Layers with one kernel, which sum over its inputs.
+_WITH_KERNEL = (
+    _layers.Dense,
+    _layers.EinsumDense,
+    *CONVOLUTIONS,
+    _layers.DepthwiseConv1D,
+    _layers.DepthwiseConv2D,
+)
+_SEPARABLE = (_layers.SeparableConv1D, _layers.SeparableConv2D)
+# Neither has these, of which the layers within would have a row.
+ABSENT = (_layers.GroupQueryAttention,)
+_NORMALIZED = {
+    **dict.fromkeys(("gamma", "scale", "moving_variance"), always("ones")),
+    **dict.fromkeys(("beta", "moving_mean"), always("zeros")),
+}
+_PROJECTIONS = ("query", "key", "value")
+_OF_ATTENTION = (*_PROJECTIONS, "attention_output")
+
+
+def _uniform(fan: float) -> InitializerLike:
+    """Return `U(-1 / sqrt(fan), 1 / sqrt(fan))`; zeros where nothing is summed, as torch does."""
+    if not fan:
+        return "zeros"
+    limit = fan**-0.5
+    return RandomUniform(-limit, limit)
+
+
+def torch_kernel() -> VarianceScaling:
+    """Return the default of torch for kernels, `U(-1 / sqrt(fan_in), 1 / sqrt(fan_in))`."""
+    return VarianceScaling(1 / 3, "fan_in", "uniform")
+
+
+def torch_bias(kernel: ModelWeight | None) -> InitializerLike | None:
+    """Return the default of torch for the bias beside a kernel, which has the same bounds."""
+    if kernel is None:
+        return None
+    return _uniform(kernel.fans[0] if kernel.fans else 0)
+
+
+_IN_TEXT = "U(±1 / sqrt(fan_in))"
+
+
+def _beside(kernel: str) -> Start:
+    """Return the start of a bias of torch, by the path of its kernel."""
+    return Start(_IN_TEXT, lambda place: torch_bias(place.beside.get(kernel)))
+
+
+def _by_outputs(place: Place) -> InitializerLike | None:
+    """Return the start of a transposed convolution of torch, which takes its outputs for inputs."""
+    kernel = place.beside.get("kernel")
+    return None if kernel is None else _uniform(math.prod(kernel.shape[:-1]))
+
+
+def _by_units(place: Place) -> InitializerLike:
+    return _uniform(place.layer.units)
+
+
+def _sum_of_biases(place: Place) -> InitializerLike:
+    return Triangular(2 * place.layer.units**-0.5)
+
+
+def _gru(place: Place) -> InitializerLike | None:
+    return _by_units(place) if place.layer.reset_after else None
+
+
+def _attention(place: Place) -> InitializerLike | None:
+    """Return the start of a layer of attention of torch, whose heads share the size of queries."""
+    shapes = {}
+    for name in _OF_ATTENTION:
+        kernel = place.beside.get(f"{name}/kernel")
+        if kernel is None:
+            return None
+        shapes[name] = kernel.shape
+    size = shapes["query"][0]
+    for name in _PROJECTIONS:
+        if math.prod(shapes[name][1:]) != size:
+            return None
+    if shapes["attention_output"][2:] != (size,):
+        return None
+    path = place.weight.path
+    if path.endswith("/bias"):
+        return "zeros"
+    if path.endswith("attention_output/kernel"):
+        return _uniform(size)
+    inputs = [shapes[name][0] for name in _PROJECTIONS]
+    units = size
+    if inputs == [size] * 3:  # one matrix for all three
+        units = 3 * size
+    limit = math.sqrt(6 / (place.weight.shape[0] + units))
+    return RandomUniform(-limit, limit)
+
+
+def _torch() -> Sequence[Row]:
+    """Return rules by which each layer starts as the same layer of `torch.nn` does.
+
+    They are those of single layers. `nn.Transformer` draws its matrices anew, by
+    `xavier_uniform_`, and so does the code of many models: this recipe does not know that.
+
+    Each weight has the distribution that torch draws from, not the values that a seed of torch
+    gives. Where Keras has one bias and torch adds two, in LSTMs and simple RNNs, it starts as their
+    sum does. The fan of a transposed convolution is that of torch: its window times its outputs.
+
+    Left, since torch has no such layer, are a GRU without `reset_after`, attention in which
+    `num_heads * key_dim` is not the size of the queries, `ConvLSTM`, `GroupQueryAttention`, factors
+    of LoRA, and layers of your own. Weights that are no parameters are left to their layers.
+
+    Example:
+        >>> from keras_initx import recipes
+        >>> model = keras.Sequential([keras.Input((5, 16)), keras.layers.LSTM(64)])
+        >>> recipes.torch(model)
+        lstm/lstm_cell/kernel: RandomUniform(minval=-0.125, maxval=0.125)
+        lstm/lstm_cell/recurrent_kernel: RandomUniform(minval=-0.125, maxval=0.125)
+        lstm/lstm_cell/bias: Triangular(limit=0.25)
+
+    Reference:
+        The source of PyTorch 2.13; the page "Start as in torch" has the file and the function of
+        each row.
+    """
+    linear = "`linear.py`: `Linear.reset_parameters`; `conv.py`: `_ConvNd.reset_parameters`"
+    rnn = "`rnn.py`: `RNNBase.reset_parameters`"
+    kernel = Start(_IN_TEXT, lambda place: torch_kernel())
+    by_outputs = Start("U(±1 / sqrt(n)), n = window * outputs", _by_outputs)
+    by_units = Start("U(±1 / sqrt(units))", _by_units)
+    gru = Start("with `reset_after`: U(±1 / sqrt(units))", _gru)
+    projection = Start("U(±sqrt(6 / 4E)) with one size E; else Glorot uniform", _attention)
+    return (
+        Row(_WITH_KERNEL, {"kernel": kernel, "bias": _beside("kernel")}, linear),
+        Row(
+            _SEPARABLE,
+            {
+                **dict.fromkeys(("depthwise_kernel", "pointwise_kernel"), kernel),
+                "bias": _beside("pointwise_kernel"),
+            },
+            "`conv.py`: `_ConvNd.reset_parameters`, of two convolutions",
+        ),
+        Row(
+            TRANSPOSED,
+            dict.fromkeys(("kernel", "bias"), by_outputs),
+            "`conv.py`: `_ConvNd.reset_parameters`; `init.py`: `_calculate_fan_in_and_fan_out`",
+        ),
+        Row(
+            (_layers.Embedding,),
+            {"embeddings": Start("N(0, 1)", lambda place: RandomNormal(stddev=1.0))},
+            "`sparse.py`: `Embedding.reset_parameters`",
+        ),
+        Row(
+            (_layers.LSTMCell, _layers.SimpleRNNCell),
+            {
+                **dict.fromkeys(("kernel", "recurrent_kernel"), by_units),
+                "bias": Start("the sum of two: triangular, ±2 / sqrt(units)", _sum_of_biases),
+            },
+            rnn,
+        ),
+        Row(
+            (_layers.GRUCell,),
+            dict.fromkeys(("kernel", "recurrent_kernel", "bias"), gru),
+            rnn,
+        ),
+        Row(
+            (_layers.MultiHeadAttention,),
+            {
+                **{f"{name}/kernel": projection for name in _PROJECTIONS},
+                "attention_output/kernel": Start("U(±1 / sqrt(E))", _attention),
+                **{f"{name}/bias": Start("`zeros`", _attention) for name in _OF_ATTENTION},
+            },
+            "`activation.py`: `MultiheadAttention._reset_parameters`",
+        ),
+        Row(ABSENT, {}, ""),
+        Row(
+            NORMALIZATIONS,
+            _NORMALIZED,
+            "`batchnorm.py`: `_NormBase.reset_parameters`; `normalization.py`: "
+            "`LayerNorm`, `GroupNorm` and `RMSNorm.reset_parameters`",
+        ),
+        Row(
+            (_layers.PReLU,),
+            {"alpha": Start("0.25", lambda place: keras.initializers.Constant(0.25))},
+            "`activation.py`: `PReLU.reset_parameters`",
+        ),
+    )
+
+
+torch: LayerRecipe = LayerRecipe(
+    "torch",
+    table=_torch,
+    kind="any model",
+    sources=f"PyTorch {TORCH}, by its code: the defaults of `torch.nn`",
+    where="torch.nn",
+)
+
+
+def _flat(place: Place) -> InitializerLike:
+    """Return LeCun's normal distribution as `DenseGeneral` has it.
+
+    It makes the kernel flat, so an axis that each input has for itself, such as that of experts,
+    counts as inputs too.
+    """
+    of_inputs, _, of_kernel = place.layer.equation.partition("->")[0].partition(",")
+    inputs: list[int] = []
+    units: list[int] = []
+    for axis, letter in enumerate(of_kernel):
+        (inputs if letter in of_inputs else units).append(axis)
+    if place.weight.axes == (tuple(inputs), tuple(units)):
+        return "initx.lecun_normal"
+    return VarianceScaling(input_axes=inputs, output_axes=units)
+
+
+def _by_window(place: Place) -> InitializerLike:
+    """Return LeCun's normal distribution by the whole window, of which strides take a part."""
+    if place.weight.axes is None:
+        return "initx.lecun_normal"
+    inputs, units = place.weight.axes
+    return VarianceScaling(input_axes=list(inputs), output_axes=list(units))
+
+
+def _by_features(place: Place) -> InitializerLike:
+    return RandomNormal(stddev=place.weight.shape[-1] ** -0.5)
+
+
+def _gru_of_flax(place: Place) -> InitializerLike | None:
+    if not place.layer.reset_after:
+        return None
+    if place.weight.name == "recurrent_kernel":
+        return Orthogonal(blocks=3)
+    return "initx.lecun_normal" if place.weight.name == "kernel" else "zeros"
+
+
+def _flax() -> Sequence[Row]:
+    """Return rules by which each layer starts as the same layer of Flax' linen does.
+
+    Each weight has the distribution that Flax draws from, not the values that a key gives. Kernels
+    have LeCun's truncated normal distribution, recurrent ones are orthogonal in each gate, and
+    biases are 0, also those of the forget gates of an LSTM.
+
+    Left, since linen has no such layer, are a GRU without `reset_after`, `ConvLSTM`, of which that
+    of linen adds 1 in its forget gates, `GroupQueryAttention`, factors of LoRA, and layers of your
+    own. Weights that are no parameters are left to their layers.
+
+    Example:
+        >>> from keras_initx import recipes
+        >>> model = keras.Sequential([keras.Input((5, 16)), keras.layers.LSTM(64)])
+        >>> recipes.flax(model)
+        lstm/lstm_cell/kernel: initx.lecun_normal
+        lstm/lstm_cell/recurrent_kernel: Orthogonal(blocks=4)
+        lstm/lstm_cell/bias: zeros
+
+    Reference:
+        The source of Flax 0.12.8; the page "Start as in torch" has the file and the function of
+        each row.
+    """
+    zeros = always("zeros")
+    lecun = Start("LeCun normal", lambda place: "initx.lecun_normal")
+    one_kernel = {"kernel": lecun, "bias": zeros}
+    separable = dict.fromkeys(("depthwise_kernel", "pointwise_kernel"), lecun)
+
+    def recurrent(gates: int) -> Mapping[str, Start]:
+        frame = Start("orthogonal in each gate", lambda place: Orthogonal(blocks=gates))
+        return {"kernel": lecun, "recurrent_kernel": frame, "bias": zeros}
+
+    return (
+        Row(
+            (_layers.EinsumDense,),
+            {"kernel": Start("LeCun normal, by the flat kernel", _flat), "bias": zeros},
+            "`linear.py`: `DenseGeneral`",
+        ),
+        Row(_WITH_KERNEL, one_kernel, "`linear.py`: `Dense`, `Conv`"),
+        Row(_SEPARABLE, {**separable, "bias": zeros}, "`linear.py`: `Conv`, two of them"),
+        Row(
+            TRANSPOSED,
+            {"kernel": Start("LeCun normal, n = window * inputs", _by_window), "bias": zeros},
+            "`linear.py`: `ConvTranspose`",
+        ),
+        Row(
+            (_layers.Embedding,),
+            {"embeddings": Start("N(0, 1 / features)", _by_features)},
+            "`linear.py`: `Embed`, `default_embed_init`",
+        ),
+        Row((_layers.LSTMCell,), recurrent(4), "`recurrent.py`: `LSTMCell`, `OptimizedLSTMCell`"),
+        Row((_layers.SimpleRNNCell,), recurrent(1), "`recurrent.py`: `SimpleCell`"),
+        Row(
+            (_layers.GRUCell,),
+            {
+                "kernel": Start("with `reset_after`: LeCun normal", _gru_of_flax),
+                "recurrent_kernel": Start("orthogonal in each gate", _gru_of_flax),
+                "bias": Start("`zeros`", _gru_of_flax),
+            },
+            "`recurrent.py`: `GRUCell`",
+        ),
+        Row(
+            (_layers.MultiHeadAttention,),
+            {
+                **{f"{name}/kernel": lecun for name in _OF_ATTENTION},
+                **{f"{name}/bias": zeros for name in _OF_ATTENTION},
+            },
+            "`attention.py`: `MultiHeadDotProductAttention`",
+        ),
+        Row(ABSENT, {}, ""),
+        Row(
+            NORMALIZATIONS,
+            _NORMALIZED,
+            "`normalization.py`: `BatchNorm`, `LayerNorm`, `GroupNorm`, `RMSNorm`",
+        ),
+        Row(
+            (_layers.PReLU,),
+            {"alpha": Start("0.01", lambda place: keras.initializers.Constant(0.01))},
+            "`activation.py`: `PReLU`",
+        ),
+    )
+
+
+flax: LayerRecipe = LayerRecipe(
+    "flax",
+    table=_flax,
+    kind="any model",
+    sources=f"Flax {FLAX}, by its code: the defaults of `flax.linen`",
+    where="flax.linen",
+)
+
+
+def glorot_of_keras(weight: ModelWeight) -> InitializerLike:
+    """Return Glorot's uniform distribution by the fans that Keras takes for a kernel.
+
+    They are those of the shape, also of depthwise and transposed kernels, but for `EinsumDense`,
+    which gives its initializer the axes since Keras 3.15.
+    """
+    if weight.axes is None:
+        return "initx.glorot_uniform"
+    inputs, units = default_axes(len(weight.shape))
+    takes_axes = "input_axes" in inspect.signature(keras.initializers.VarianceScaling).parameters
+    if isinstance(weight.layer, _layers.EinsumDense) and takes_axes:
+        inputs, units = weight.axes
+    if fans(weight.shape, inputs, units) == weight.fans:
+        return "initx.glorot_uniform"
+    return VarianceScaling(
+        1.0, "fan_avg", "uniform", input_axes=list(inputs), output_axes=list(units)
+    )
+
+
+# Arguments that are not called like the weight that they are for.
+_OTHER_ARGUMENTS = {
+    "kernel": "depthwise_initializer",  # of a depthwise convolution
+    "reverse_embeddings": "embeddings_initializer",
+}
+
+
+def _default_of_keras(weight: ModelWeight) -> InitializerLike | None:
+    """Return the default of the argument of a layer of Keras that initializes a weight."""
+    of_keras = next(cls for cls in type(weight.layer).__mro__ if is_of_keras(cls))
+    parameters = inspect.signature(vars(of_keras)["__init__"]).parameters
+    forget = parameters.get("unit_forget_bias")
+    if weight.name == "bias" and forget is not None and forget.default:
+        return LSTMForgetBias()
+    for name in (argument_name(weight.name), _OTHER_ARGUMENTS.get(weight.name, "")):
+        if name in parameters:
+            default = parameters[name].default
+            return glorot_of_keras(weight) if default == "glorot_uniform" else default
+    return None
+
+
+def _keras() -> Sequence[Row]:
+    """Return rules by which each layer starts as Keras' own does that is made without initializers.
+
+    There is no table: the default of the argument of each layer is read, such as
+    `kernel_initializer`, and a 1 in the forget gates for `unit_forget_bias`. Fans are those that
+    Keras takes, which are wrong for depthwise and transposed kernels. Each weight has the
+    distribution that Keras draws from, not the values that a seed of Keras gives.
+
+    Layers of your own are left. Weights for which a layer has no argument are left to the layer.
+
+    Example:
+        >>> from keras_initx import recipes
+        >>> layer = keras.layers.Dense(8, kernel_initializer="he_normal", bias_initializer="ones")
+        >>> recipes.keras(keras.Sequential([keras.Input((4,)), layer]))
+        dense/kernel: initx.glorot_uniform
+        dense/bias: zeros
+
+    Reference:
+        The constructors of the installed Keras.
+    """
+    return ()
+
+
+class _DefaultsOfKeras(LayerRecipe):
+    """A recipe by the defaults of the arguments of layers, without a table."""
+
+    __doc__ = Documentation(__doc__)
+
+    def is_left(self, weight: ModelWeight) -> bool:
+        return not is_of_keras(type(weight.layer))
+
+    def reader(self) -> Callable[[ModelWeight], InitializerLike | None]:
+        return _default_of_keras
+
+
+# Not `keras`, which would hide the package in this file.
+of_keras: LayerRecipe = _DefaultsOfKeras(
+    "keras",
+    table=_keras,
+    kind="any model",
+    sources="the installed Keras, by the arguments of its layers",
+    where="keras.layers",
+)

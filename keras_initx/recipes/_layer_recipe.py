@@ -1,0 +1,171 @@
+"""Recipes by layers: what each layer of Keras starts with, as the same layer of a framework does.
+
+What a weight gets follows from its layer and from the weights beside it. Neither names nor the
+graph of the model count, so these recipes are for every model.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import keras
+
+from keras_initx._checks import DTYPES
+from keras_initx._typing import InitializerLike, RolesGiven
+from keras_initx.recipes._recipe import Documentation, Recipe
+from keras_initx.recipes._weight_rules import Left, WeightRules
+from keras_initx.structure._weights import ModelWeight, weights_within
+
+
+class Place(NamedTuple):
+    """A weight in the layer of a row.
+
+    Attributes:
+        weight: The weight.
+        layer: The layer.
+        beside: All weights of the layer, by their paths in it.
+    """
+
+    weight: ModelWeight
+    layer: keras.Layer
+    beside: Mapping[str, ModelWeight]
+
+
+@dataclass(frozen=True)
+class Start:
+    """What weights start with.
+
+    Attributes:
+        text: It in words.
+        of: Returns the initializer for a place, or `None` if the framework has no such layer.
+    """
+
+    text: str
+    of: Callable[[Place], InitializerLike | None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the weights of some layers start with.
+
+    Attributes:
+        kinds: The classes of the layers.
+        starts: What weights get, by their paths in the layer. Others are left.
+        source: The file and the function of the framework that say so.
+    """
+
+    kinds: tuple[type[keras.Layer], ...]
+    starts: Mapping[str, Start]
+    source: str
+
+    @property
+    def layers(self) -> str:
+        """The names of the classes."""
+        return ", ".join(f"`{kind.__name__}`" for kind in self.kinds)
+
+    def by_text(self) -> dict[str, list[str]]:
+        """Return the paths of weights by what they get, in words."""
+        paths: dict[str, list[str]] = {}
+        for path, start in self.starts.items():
+            paths.setdefault(start.text, []).append(path)
+        return paths
+
+
+def always(value: InitializerLike) -> Start:
+    """Return a start that does not depend on the layer."""
+    return Start(f"`{value}`" if isinstance(value, str) else repr(value), lambda place: value)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LayerRecipe(Recipe):
+    """Returns the rules for a model: each layer starts as that of a framework does.
+
+    The outermost layer with a row counts, of a layer of attention not the dense layers within it.
+    What the framework does not have is left, and a note lists it.
+
+    Attributes:
+        table: Returns the rows. Its docstring is the text on the recipe.
+        where: What of the framework has the layers, such as `torch.nn`.
+    """
+
+    __doc__ = Documentation(__doc__)
+
+    table: Callable[..., Sequence[Row]]  # type: ignore[assignment]
+    where: str = ""
+
+    def rules_for(
+        self,
+        model: keras.Model,
+        weights: Sequence[ModelWeight],
+        *,
+        source: str | None = None,
+        roles: RolesGiven | None = None,
+    ) -> WeightRules:
+        """Return the rules for a model of which the weights are listed.
+
+        Raises:
+            ValueError: If `source` or `roles` is given.
+        """
+        self._table_of(source)
+        if roles is not None:
+            raise ValueError(
+                f"`roles` must be `None` with {self.name!r}, which goes by layers and not by "
+                f"roles. Received: {roles=!r}"
+            )
+        read = self.reader()
+        by_path: dict[str, InitializerLike | Left] = {}
+        for weight in weights:
+            # What is quantized or an integer stays as it is with every recipe.
+            if weight.is_quantized or weight.dtype not in DTYPES:
+                continue
+            value = read(weight)
+            if value is not None:
+                by_path[weight.path] = value
+            elif self.is_left(weight):
+                by_path[weight.path] = Left(f"{self.where} has no such layer", is_noted=True)
+        return WeightRules(by_path)
+
+    def is_left(self, weight: ModelWeight) -> bool:
+        """Return whether a weight that gets nothing keeps its values.
+
+        Those of Keras' layers that are no parameters are theirs.
+        """
+        return weight.kind == "parameter" or not is_of_keras(type(weight.layer))
+
+    def reader(self) -> Callable[[ModelWeight], InitializerLike | None]:
+        """Return a function that returns what a weight gets, or `None` if there is nothing."""
+        rows = self.table()
+        beside: dict[keras.Layer, dict[str, ModelWeight]] = {}
+
+        def read(weight: ModelWeight) -> InitializerLike | None:
+            for layer, path in zip(weight.layers, weight.layer_paths, strict=True):
+                row = next((row for row in rows if isinstance(layer, row.kinds)), None)
+                if row is None:
+                    continue
+                if layer not in beside:
+                    beside[layer] = {one.path: one for one in weights_within(layer)}
+                start = row.starts.get(weight.path.removeprefix(f"{path}/"))
+                return start.of(Place(weight, layer, beside[layer])) if start else None
+            return None
+
+        return read
+
+    def documentation(self) -> str:
+        """Return the text on the recipe, with its layers and arguments before its example."""
+        text, _, example = (inspect.getdoc(self.table) or "").partition("\nExample:\n")
+        lines = [text.rstrip(), ""]
+        rows = self.table()
+        if rows:
+            lines += ["Layers:", ""]
+        for row in rows:
+            lines.append(f"- {row.layers}:{'' if row.starts else ' left'}")
+            lines += [f"  {', '.join(paths)}: {text}" for text, paths in row.by_text().items()]
+        return "\n".join(
+            [*lines, "", "Args:", "    model: A built model.", "", "Example:", example]
+        )
+
+
+def is_of_keras(cls: type) -> bool:
+    """Return whether a class of layers is one of Keras itself."""
+    return cls.__module__.partition(".")[0] == "keras"
