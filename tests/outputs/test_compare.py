@@ -41,7 +41,7 @@ def forget_variance(model):
 PLANTED = {
     "an epsilon": ({"epsilon": 1e-5}, None, "norm", "epsilon: 1e-05 here, 1e-06 there"),
     "a GELU by tanh": ({"activation": gelu_by_tanh}, None, "up", "before its activation it is equal"),
-    "padding with strides": ({"is_padded": True}, None, "stem", "padding: valid here, same there"),
+    "padding with strides": ({"is_padded": True}, None, "stem", "padded length: 14 here, 13 there"),
     "a mask": (
         {"is_causal": False},
         None,
@@ -79,8 +79,10 @@ def test_equal_models_are_equal(source, recorded):
     assert report.ok
     assert (report.first, report.between, report.problems, report.unmatched) == (None, None, [], [])
     assert {row.answer for row in report.rows} == {"equal"}
-    assert report.visible < 1e-5
-    assert str(report).startswith("20 of 20 calls compared, all equal; the outputs of the model are equal.")
+    assert {row.tolerance for row in report.rows} == {5e-6}
+    assert " ".join(str(report).split()) == (
+        "20 of 20 calls compared, all equal; the outputs of the model are equal. Tolerance: 5e-6 in float32."
+    )
 
 
 def test_another_model_is_recorded_with_the_same_inputs(source):
@@ -89,7 +91,7 @@ def test_another_model_is_recorded_with_the_same_inputs(source):
     model.get_layer("rms_norm").scale.assign(np.full(16, 1.1))
     report = compare_outputs(model, X, source)
     assert str(report.first).startswith("rms_norm: inputs differ by ")
-    assert report.between.after == "add"
+    assert report.between.after == ("add",)
     with pytest.raises(TypeError, match=r"use `\.ok`"):
         bool(report)
 
@@ -97,7 +99,7 @@ def test_another_model_is_recorded_with_the_same_inputs(source):
 def test_other_inputs_are_told(source, recorded):
     report = compare_outputs(source, X[::-1], recorded)
     assert report.first.path == "stem"
-    assert report.reasons[0].startswith("the inputs of the models differ by 1.4 standard deviations")
+    assert report.reasons[0].startswith("the inputs of the models differ by 1.4 of their size")
     assert report.first.how == "the same values in another order"
 
 
@@ -175,8 +177,7 @@ def test_a_clean_pair_in_16_bits_is_silent(source, in_16_bits):
     other = with_values_of(network(epsilon=1e-5), source)
     report = compare_outputs(model, X, other)
     assert report.ok
-    assert 1e-3 < report.visible < 1
-    assert "standard deviations were visible in bfloat16: compare in float32 to see smaller ones" in report.summary
+    assert "in bfloat16: compare in float32 to see smaller differences" in report.summary
     shifted = with_values_of(network(offset=1.0), source)
     assert compare_outputs(shifted, X, model).first.path == "rms_norm"
 
@@ -196,8 +197,3 @@ def test_the_report_is_a_result(source, recorded, tmp_path):
     assert '"after": "tokens"' in report.to_json()
     assert "norm" in report.to_html(tmp_path / "report.html")
     assert report.plot().axes
-
-
-def test_the_four_passes_show_progress(capsys, source):
-    compare_outputs(source, X, source, verbose=1)
-    assert "4/4 passes" in capsys.readouterr().err
