@@ -32,10 +32,10 @@ from keras_initx.models import InitializationPlan, LsuvReport
 from keras_initx.models._given import Instructions
 from keras_initx.models._planned_weight import PlannedWeight
 from keras_initx.outputs import OutputsReport, RecordedOutputs
-from keras_initx.outputs._recorded import RecordedCall
 from keras_initx.outputs._flow import Flow
-from keras_initx.outputs._tolerance import Difference
+from keras_initx.outputs._recorded import RecordedCall
 from keras_initx.outputs._samples import RecordedTensor
+from keras_initx.outputs._tolerance import Difference
 from keras_initx.pretrained import Loaded, LoadReport
 from keras_initx.recipes import Recipe
 from keras_initx.recipes._named import RECIPES

@@ -230,7 +230,11 @@ class OutputsReport(Tabular[OutputRow], Judgement):
         ]
 
     def _below(self) -> list[str]:
-        lines = [*self._place(), *self._made_otherwise(), *self._not_compared(), self.summary]
+        lines = [*self._place(), *self._made_otherwise(), *self._not_compared()]
+        for row in self.rows:
+            if row.is_model and " with " in row.how:
+                lines.append(f"{row.name} was compared by {row.how}.")
+        lines.append(self.summary)
         width = line_width()
         return ["", *(textwrap.fill(line, width, break_on_hyphens=False) for line in lines)]
 

@@ -197,3 +197,61 @@ def test_the_report_is_a_result(source, recorded, tmp_path):
     assert '"after": "tokens"' in report.to_json()
     assert "norm" in report.to_html(tmp_path / "report.html")
     assert report.plot().axes
+
+
+def proof(model, other, x=X):
+    report = compare_outputs(model, x, other)
+    return report.ok, {row.path: (row.answer, row.how) for row in report.rows}
+
+
+def with_zeros(model):
+    model.set_weights([np.zeros(weight.shape) for weight in model.weights])
+    return model
+
+
+def test_what_is_all_zero_or_the_same_for_all_examples_proves_nothing():
+    ok, rows = proof(with_zeros(network()), with_zeros(network()))
+    assert not ok
+    assert rows["stem"] == rows["net"] == ("not known", "all zero")
+    model = drawn(network())
+    model.get_layer("logits").kernel.assign(np.zeros((16, 5)))
+    report = compare_outputs(model, X, with_values_of(network(), model))
+    assert not report.ok
+    assert report.rows[-2].answer == report.rows[-1].answer == "not known"
+    assert report.rows[-1].how == "the same for all examples"
+    assert report.rows[-3].answer == "equal"
+    assert report.headline == "The outputs of the model are not known to be equal (the same for all examples)."
+
+
+def test_a_single_example_or_equal_ones_are_compared(source):
+    for x in (X[:1], np.repeat(X[:1], 3, axis=0)):
+        assert compare_outputs(with_values_of(network(), source), x, source).ok
+
+
+def test_a_column_that_is_larger_is_found():
+    def columns(sizes):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((16,)), layers.Dense(8, "relu"), layers.Dense(2, name="out")])
+        kernel = keras.ops.convert_to_numpy(model.layers[-1].kernel)
+        model.layers[-1].kernel.assign(kernel * np.array(sizes))
+        return model
+
+    x = np.random.default_rng(0).normal(size=(64, 16)).astype("float32")
+    assert compare_outputs(columns([1e-3, 1]), x, columns([1e-3, 3])).first.path == "out"
+    assert compare_outputs(columns([1e-3, 1]), x, columns([1.01e-3, 1])).first.path == "out"
+    assert compare_outputs(columns([1, 1e3]), x, columns([1.01, 1e3])).first.path == "out"
+
+
+@pytest.mark.every_backend
+def test_a_model_without_weights_is_compared():
+    model = keras.Sequential([keras.Input((12, 12, 3)), layers.AveragePooling2D(2)])
+    assert compare_outputs(model, X, keras.models.clone_model(model)).ok
+
+
+def test_a_tolerance_may_be_given(source):
+    model = with_values_of(network(epsilon=1e-5), source)
+    assert not compare_outputs(model, X, source).ok
+    assert compare_outputs(model, X, source, tolerance=0.1).ok
+    for tolerance, error in ((0, ValueError), (-1.0, ValueError), ("1e-3", TypeError), (float("nan"), ValueError)):
+        with pytest.raises(error, match="`tolerance` must be a positive number"):
+            compare_outputs(model, X, source, tolerance=tolerance)
