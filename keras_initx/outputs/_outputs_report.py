@@ -178,7 +178,10 @@ class OutputsReport(Tabular[OutputRow], Judgement):
             return []
         lines = [f"First difference: {self.first}."]
         if self.first.dtype == "float32" and (self.first.outputs or 0.0) < _SMALL:
-            lines.append("Models in float64 on both sides tell whether that is rounding.")
+            lines.append(
+                "Models in float64 on both sides tell whether that is rounding; Keras computes "
+                "them on TensorFlow only."
+            )
         after, here, there = self.between
         if after:
             verb = "call before it is" if len(after) == 1 else "calls before it are"
