@@ -32,9 +32,10 @@ from keras_initx.models import InitializationPlan, LsuvReport
 from keras_initx.models._given import Instructions
 from keras_initx.models._planned_weight import PlannedWeight
 from keras_initx.outputs import OutputsReport, RecordedOutputs
+from keras_initx.outputs._flow import Flow
 from keras_initx.outputs._recorded import RecordedCall
-from keras_initx.outputs._rounding import Difference, Rounding
 from keras_initx.outputs._samples import RecordedTensor
+from keras_initx.outputs._tolerance import Difference
 from keras_initx.pretrained import Loaded, LoadReport
 from keras_initx.recipes import Recipe
 from keras_initx.recipes._frameworks import FLAX, TORCH
@@ -241,7 +242,7 @@ NOUNS = (
     LoadReport,
     RecordedTensor,
     RecordedCall,
-    Rounding,
+    Flow,
     Difference,
     Profile,
     Expectation,

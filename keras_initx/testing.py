@@ -49,7 +49,12 @@ def assert_initialized(
 
 
 def assert_same_outputs(
-    model: keras.Model, x: Data, like: LikeOutputs, *, names: Names | None = None
+    model: keras.Model,
+    x: Data,
+    like: LikeOutputs,
+    *,
+    names: Names | None = None,
+    tolerance: float | None = None,
 ) -> None:
     """Raise `AssertionError` unless a model computes what another one computed.
 
@@ -62,14 +67,16 @@ def assert_same_outputs(
             names of layers, see `keras_initx.compare_outputs`.
         names: The names of layers in `like`, see `keras_initx.compare_outputs`.
 
+        tolerance: The tolerance for all floats, see `keras_initx.compare_outputs`.
+
     Raises:
-        AssertionError: If an output differs, or one of the model was not compared, with the first
-            layer that differs.
+        AssertionError: If an output differs, or one of the model is not known to be equal, with the
+            first layer that differs.
 
     Example:
         >>> from keras_initx import record_outputs
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="dense")])
-        >>> x = keras.ops.ones((4, 3))
+        >>> x = keras.random.normal((4, 3), seed=0)
         >>> record_outputs(model, x).save("outputs.npz")
         >>> assert_same_outputs(model, x, "outputs.npz")
         >>> _ = model.layers[0].bias.assign([0.0, 0.1])
@@ -79,6 +86,6 @@ def assert_same_outputs(
         ...     print(str(error).splitlines()[0])
         The outputs of 2 calls differ, first those of dense.
     """
-    report = compare_outputs(model, x, like, names=names)
+    report = compare_outputs(model, x, like, names=names, tolerance=tolerance)
     if not report.ok:
         raise AssertionError(f"{report.headline}\n\n{report}")

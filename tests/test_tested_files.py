@@ -34,6 +34,7 @@ TESTED_THROUGH = {
     "outputs/_compared_call.py": "outputs/test_compare.py",
     "outputs/_first_difference.py": "outputs/test_torch_calls.py",
     "outputs/_outputs_report.py": "outputs/test_compare.py",
+    "outputs/_reading.py": "outputs/test_keras_calls.py",
     "outputs/_recorded.py": "outputs/test_keras_calls.py",
     "outputs/_recorded_outputs.py": "outputs/test_keras_calls.py",
     "pretrained/_load_report.py": "pretrained/test_load_pretrained.py",

@@ -1,26 +1,37 @@
 """Record the outputs of all layers of a model, and compare them with those of another."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import sys
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 
-from keras_initx._checks import check_type, truncated
-from keras_initx.outputs._compared_call import Compared, compared_call
+from keras_initx._checks import check_number, check_type, truncated
+from keras_initx._typing import Shape
+from keras_initx.backends._current import backend
+from keras_initx.outputs._compared_call import compared_call
 from keras_initx.outputs._counterparts import Names, counterparts_of
-from keras_initx.outputs._first_difference import reasons_for, where_it_arises
-from keras_initx.outputs._keras_calls import KerasModel
-from keras_initx.outputs._outputs_file import read_calls
+from keras_initx.outputs._first_difference import place_of_origin, reasons_for, where_it_arises
+from keras_initx.outputs._flow import Flow, tolerances_along
+from keras_initx.outputs._outputs_file import read_outputs
 from keras_initx.outputs._outputs_report import OutputsReport
-from keras_initx.outputs._recorded import CallKey, RecordedCall, Recorder, Values, recorded_tensor
+from keras_initx.outputs._reading import (
+    Values,
+    is_torch_module,
+    module_names,
+    operation_paths,
+    values_of,
+)
+from keras_initx.outputs._recorded import CallKey, RecordedCall, Recorder, recorded_tensor
 from keras_initx.outputs._recorded_outputs import RecordedOutputs
-from keras_initx.outputs._rounding import RUNS, Rounding
-from keras_initx.outputs._torch_calls import TorchModel, as_values, is_torch_module
-from keras_initx.rendering._terminal import Verbose, progress, shows_progress
+from keras_initx.outputs._samples import without_ones
 from keras_initx.structure._batch import Data, batch_of, first_examples
-from keras_initx.structure._weights import check_model, check_unshared
+from keras_initx.structure._names import layer_paths
+from keras_initx.structure._watch import Watch, observed_module
+from keras_initx.structure._weights import check_built, check_unshared
 
 # Recorded outputs or the path of their file, a Keras model, or arrays by the names of layers.
 LikeOutputs: TypeAlias = RecordedOutputs | keras.Model | str | Path | Mapping[str, Any]
@@ -54,51 +65,42 @@ def record_outputs(model: Any, x: Data) -> RecordedOutputs:
 
     Example:
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="dense")])
-        >>> outputs = record_outputs(model, keras.ops.ones((4, 3)))
+        >>> outputs = record_outputs(model, keras.random.normal((4, 3), seed=0))
         >>> [row.path for row in outputs.rows][0]
         'dense'
         >>> outputs.save("outputs.npz")
     """
-    if is_torch_module(model):
-        torch_model = TorchModel(model)
-        recorder = Recorder(model, torch_model.settings, {})
-        torch_model.run(x, recorder)
-        return RecordedOutputs(recorder.calls)
-    keras_model = _keras_model(model)
-    recorder = Recorder(model, keras_model.settings, {})
-    keras_model.run(_inputs(model, x), recorder)
-    return RecordedOutputs(recorder.calls)
+    return _recorded(model, x)
 
 
-@shows_progress
 def compare_outputs(
     model: keras.Model,
     x: Data,
     like: LikeOutputs,
     *,
     names: Names | None = None,
-    verbose: Verbose = "auto",
+    tolerance: float | None = None,
 ) -> OutputsReport:
     """Say which layer of a model is the first whose outputs are not those of another.
 
     Use it after loading, to prove that a model that was ported, grown, or loaded on another backend
     computes what the source computed, and to find where it does not.
 
-    What of a difference is rounding is measured: the model runs three more times, in which its
-    inputs and the outputs of each layer are multiplied by `1 + 2 eps u`, with u uniform in [-1, 1]
-    anew for each value, so that changes add up along the network. How much the values of a row
-    change is its noise. A row differs where the root mean square of the difference is above eight
-    times its noise, or where one output is a multiple of the other by more than four times that.
-    Values whose noise is more than thirty times that of most in their row are left out, and
-    counted: those of positions that are masked whole.
+    A row differs where a value differs by more than the tolerance for its dtype, 5e-6 in float32,
+    of the root mean square of its channel, or of the median channel if that is larger. It is the
+    largest tolerance of all that the row depends on: an output in float32 that 16 bits were cast to
+    has that of 16 bits. Nothing is left out but what is infinite or NaN in both.
+
+    A row that is all zero, all the same value, or the same for all examples proves nothing: its
+    answer is `"not known"`, and so is that on the model if it is an output.
 
     Rows are compared where both have the shape, up to axes of length 1, and the dtype. Where only
     moved axes fit, as in images of torch, which have channels first, they are moved; where several
     orders fit, that with the least difference is taken, and the row says so. A layer with an
     activation is compared by what comes before it too, if the other one has none.
 
-    In 16 bits, an epsilon or another formula of an activation is below the rounding: `visible` says
-    how small a difference could be seen. Compare in float32.
+    Of several calls of a layer those with equal inputs are compared, all others in their order. Of
+    outputs in other containers, those are that differ least, and the row says so.
 
     Args:
         model: A built Keras model.
@@ -111,17 +113,17 @@ def compare_outputs(
             and `None` leaves it out. Layers that no pattern matches are not compared. Without
             `names`, layers are compared that have the same path, with `/` or `.`. The whole model
             is always compared with the whole model.
-        verbose: Whether to show progress: `"auto"` on a terminal, unless
-            `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
+        tolerance: The tolerance for all floats, in place of that for their dtype.
 
     Returns:
-        `OutputsReport` with a row for each call. `first` is the first that differs.
+        `OutputsReport` with a row for each call. In that of `first` the first difference arises.
 
     Raises:
         OSError: If a file cannot be read.
         TypeError: If an argument has the wrong type.
-        ValueError: If no output can be compared, the model is not built, `x` does not fit, a
-            pattern matches nothing or leads to no name, or a file is damaged.
+        ValueError: If `tolerance` is not a positive number, no output can be compared, the model is
+            not built, `x` does not fit, a pattern matches nothing or leads to no name, or a file is
+            damaged.
 
     Example:
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="dense")])
@@ -134,47 +136,77 @@ def compare_outputs(
         >>> compare_outputs(model, x, other).first.path
         'dense'
     """
-    keras_model = _keras_model(model)
+    _check_model(model)
+    if tolerance is not None:
+        check_number("tolerance", tolerance, positive=True)
     x = _inputs(model, x)
-    others = _recorded(like, x, keras_model.paths[model])
-    counterparts = counterparts_of(
-        keras_model.paths.values(), keras_model.paths[model], others, names
-    )
-    recorder = Recorder(model, keras_model.settings, counterparts)
-    with progress("Comparing outputs", 1 + RUNS, "passes") as advance:
-        keras_model.run(x, recorder)
-        advance(1)
-        rounding = Rounding(recorder.calls)
-        for number in range(RUNS):
-            rounding.next_run()
-            keras_model.run(x, rounding, np.random.default_rng(number))
-            advance(1)
-    compared = []
-    for call in recorder.calls:
-        compared.append(compared_call(call, counterparts.get(call.key), rounding))
-    return _report(compared, others)
+    others = _others(model, x, like)
+    lengths = set()
+    for call in others.calls:
+        for tensor in (*call.inputs.values(), *call.outputs.values()):
+            lengths.add(without_ones(tensor.shape))
+        if call.before_activation is not None:
+            lengths.add(without_ones(call.before_activation.shape))
+    ours = _recorded(model, x, lengths)
+    paths = operation_paths(model).values()
+    counterparts = counterparts_of(ours.calls, paths, others.calls, names, tolerance)
+    return _report(ours.calls, others, counterparts, tolerance)
 
 
-def _keras_model(model: Any) -> KerasModel:
-    check_model("model", model)
+def _recorded(model: Any, x: Any, lengths: Collection[Shape] = ()) -> RecordedOutputs:
+    """Return the outputs of a model, see `record_outputs` and `Recorder`."""
+    if is_torch_module(model):
+        recorder = Recorder(model, module_names(model), lengths)
+        args, kwargs = _arguments(model, x)
+        observed_module(model, args, kwargs, recorder)
+        return RecordedOutputs(recorder.calls, "torch")
+    _check_model(model)
+    recorder = Recorder(model, operation_paths(model), lengths)
+    with backend.full_precision():
+        Watch(model).observe(_inputs(model, x), recorder, training=False)
+    return RecordedOutputs(recorder.calls, "keras")
+
+
+def _check_model(model: Any) -> None:
+    check_built("model", model)
     check_unshared("model", model)
-    return KerasModel(model)
 
 
 def _inputs(model: keras.Model, x: Data) -> Data:
     return first_examples(batch_of(model, x).x, None)
 
 
-def _recorded(like: LikeOutputs, x: Data, model_path: str) -> Sequence[RecordedCall]:
-    """Return the calls that are compared with, see `compare_outputs`."""
+def _arguments(module: Any, x: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    """Return what a module of torch is called with by position and by keyword, as tensors."""
+    torch = sys.modules["torch"]
+    parameter = next(module.parameters(), None)
+    device = None if parameter is None else parameter.device
+
+    def as_tensor(value: Any) -> Any:
+        if keras.ops.is_tensor(value) and not isinstance(value, torch.Tensor):
+            value = keras.ops.convert_to_numpy(value)
+        if isinstance(value, np.ndarray | torch.Tensor):
+            return torch.as_tensor(value, device=device)
+        return value
+
+    if isinstance(x, Mapping):
+        return (), {name: as_tensor(value) for name, value in x.items()}
+    if isinstance(x, list | tuple):
+        return list(map(as_tensor, x)), {}
+    return [as_tensor(x)], {}
+
+
+def _others(model: keras.Model, x: Data, like: LikeOutputs) -> RecordedOutputs:
+    """Return the outputs that are compared with, see `compare_outputs`."""
     if isinstance(like, RecordedOutputs):
-        return like.calls
+        return like
     if isinstance(like, keras.Model):
-        return record_outputs(like, x).calls
+        return record_outputs(like, x)
     if isinstance(like, str | Path):
-        return read_calls("like", like)
+        return RecordedOutputs(*read_outputs("like", like))
     if isinstance(like, Mapping):
-        return [_given(name, value, name == model_path) for name, value in like.items()]
+        calls = [_given(name, value, model) for name, value in like.items()]
+        return RecordedOutputs(calls, "arrays")
     hint = ""
     if is_torch_module(like):
         hint = "; record a module of torch by `record_outputs(module, inputs)`"
@@ -184,35 +216,61 @@ def _recorded(like: LikeOutputs, x: Data, model_path: str) -> Sequence[RecordedC
     )
 
 
-def _given(name: Any, value: Any, is_model: bool) -> RecordedCall:
+def _given(name: Any, value: Any, model: keras.Model) -> RecordedCall:
     """Return a call of which an array is known, its output."""
     check_type("like", name, str, "a dict with names as keys")
-    array = as_values(value)
-    if array is None:
+    values = values_of(value)
+    if values is None:
+        with contextlib.suppress(ValueError):  # that of lists of different lengths
+            values = values_of(np.asarray(value))
+    if values is None:
         raise TypeError(
             "`like` must be a dict from names to arrays of numbers. "
             f"Received: {type(value).__name__} for {name!r}"
         )
-    if array.dtype == "float64":  # that of NumPy, not of a model
-        array = Values(array.array.astype("float32"), "float32")
-    outputs = {"": recorded_tensor(array)}
+    if values.dtype == "float64" and model.compute_dtype != "float64":  # that of NumPy
+        values = Values(values.array.astype("float32"), "float32")
+    outputs = {"": recorded_tensor(values)}
+    is_model = name == layer_paths(model)[model]
     return RecordedCall(CallKey(name, 1), "array", {}, {}, outputs, is_model=is_model)
 
 
-def _report(compared: Sequence[Compared], others: Sequence[RecordedCall]) -> OutputsReport:
-    """Return the report on calls that were compared."""
-    rows = [one.row for one in compared]
-    if all(row.answer == "not compared" for row in rows):
-        reasons = dict.fromkeys(row.how for row in rows)
+def _report(
+    calls: Sequence[RecordedCall],
+    others: RecordedOutputs,
+    counterparts: Mapping[CallKey, RecordedCall],
+    tolerance: float | None,
+) -> OutputsReport:
+    """Return the report on the calls of a model."""
+    flow = Flow(calls)
+    inputs = [tensor for call in calls if call.is_model for tensor in call.inputs.values()]
+    has_varied = any(tensor.units is not None and tensor.units.spread > 0 for tensor in inputs)
+    is_same_framework = others.framework == "keras"
+    compared = []
+    for call, allowed in zip(calls, tolerances_along(flow, tolerance), strict=True):
+        one = compared_call(
+            call,
+            counterparts.get(call.key),
+            allowed,
+            is_same_framework=is_same_framework,
+            has_varied=has_varied,
+        )
+        compared.append(one)
+    if all(one.row.answer == "not compared" for one in compared):
+        rows = [one.row for one in compared]
+        obstacles = list(dict.fromkeys(row.how for row in rows))
+        there = [str(call.key) for call in others.calls]
         raise ValueError(
             "`like` must have outputs of layers that the model has, in their shapes and dtypes: "
-            f"see `names`. Received: outputs of {truncated([str(call.key) for call in others])} "
-            f"for {truncated([row.name for row in rows])}: {truncated(list(reasons))}"
+            f"see `names`. Received: outputs of {truncated(there)} "
+            f"for {truncated([row.name for row in rows])}: {truncated(obstacles)}"
         )
     matched = {id(one.other) for one in compared}
-    unmatched = [str(call.key) for call in others if id(call) not in matched]
-    for place, one in enumerate(compared):
-        if one.row.answer == "differs":
-            between = where_it_arises(compared, place, others, unmatched)
-            return OutputsReport(rows, between, reasons_for(compared, place, between), unmatched)
-    return OutputsReport(rows, None, [], unmatched)
+    unmatched = [str(call.key) for call in others.calls if id(call) not in matched]
+    place = place_of_origin(compared, flow)
+    rows = [one.row for one in compared]
+    if place is None:
+        return OutputsReport(rows, None, None, [], unmatched)
+    between = where_it_arises(compared, place, flow, others.calls)
+    reasons = reasons_for(compared, place, between, is_same_framework=is_same_framework)
+    return OutputsReport(rows, rows[place], between, reasons, unmatched)

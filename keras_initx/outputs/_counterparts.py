@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from keras_initx._checks import close_matches
+from keras_initx.outputs._pairs import paired_tensors
 from keras_initx.outputs._recorded import CallKey, RecordedCall
 from keras_initx.structure._patterns import captured_texts, filled_in, first_matches
 
@@ -12,39 +13,82 @@ Names: TypeAlias = Mapping[str, str | None]
 
 
 def counterparts_of(
+    calls: Sequence[RecordedCall],
     paths: Iterable[str],
-    model_path: str,
     others: Sequence[RecordedCall],
     names: Names | None,
+    tolerance: float | None,
 ) -> dict[CallKey, RecordedCall]:
     """Return the calls that those of a model are compared with, by the latter.
 
-    A call has the same number as its counterpart.
-
     Args:
-        paths: The paths of the layers and operations of the model.
-        model_path: That of the model itself, whose counterpart is the other model.
-        others: The calls of the other model.
+        calls: The calls of the model.
+        paths: The paths of the layers and operations in it.
+        others: The calls of the other model, which is compared with the model itself.
         names: The names of layers in the other model by patterns, or `None` if they are the same.
+        tolerance: That of `compare_outputs`.
 
     Raises:
         TypeError: If `names` is no dict from texts to texts or `None`.
         ValueError: If a pattern matches no path, or leads to no name.
     """
+    model_path = next(call.key.name for call in calls if call.is_model)
     by_name: dict[str, list[RecordedCall]] = {}
+    by_path: dict[str, list[RecordedCall]] = {}
     for call in others:
-        by_name.setdefault(_with_slashes(call.key.name), []).append(call)
+        if not call.is_model:
+            by_name.setdefault(_with_slashes(call.key.name), []).append(call)
+    for call in calls:
+        by_path.setdefault(call.key.name, []).append(call)
     inner = [path for path in paths if path != model_path]
-    found = {path: path for path in inner} if names is None else _by_rules(inner, by_name, names)
     counterparts = {}
-    for path, name in found.items():
-        for call in by_name.get(_with_slashes(name), ()):
-            if not call.is_model:
-                counterparts[CallKey(path, call.key.number)] = call
-    for call in others:
-        if call.is_model:
-            counterparts[CallKey(model_path, call.key.number)] = call
+    for path, name in names_of_others(inner, by_name, names).items():
+        own = by_path.get(path, [])
+        counterparts.update(_paired(own, by_name.get(name, []), tolerance))
+    of_model = [call for call in others if call.is_model]
+    counterparts.update(_paired(by_path[model_path], of_model, tolerance))
     return counterparts
+
+
+def names_of_others(
+    paths: Sequence[str], others: Mapping[str, Sequence[RecordedCall]], names: Names | None
+) -> dict[str, str]:
+    """Return the names of layers in another model, by the paths of those that they stand for.
+
+    Args:
+        paths: The paths.
+        others: The calls of the other model by the names of layers, with slashes.
+        names: See `counterparts_of`.
+    """
+    if names is None:
+        return {path: _with_slashes(path) for path in paths}
+    return _by_rules(paths, others, names)
+
+
+def _paired(
+    calls: Sequence[RecordedCall], others: Sequence[RecordedCall], tolerance: float | None
+) -> dict[CallKey, RecordedCall]:
+    """Return which of several calls is compared with which: that with equal inputs, or number."""
+    if len(calls) == len(others) == 1:
+        return {calls[0].key: others[0]}
+    found = {}
+    left = list(others)
+    for call in calls:
+        alike = [other for other in left if _have_equal_inputs(call, other, tolerance)]
+        same_number = [other for other in alike if other.key.number == call.key.number]
+        for other in [*same_number, *alike][:1]:
+            found[call.key] = other
+            left.remove(other)
+    unmatched = [call for call in calls if call.key not in found]
+    for call, other in zip(unmatched, left, strict=False):
+        found[call.key] = other
+    return found
+
+
+def _have_equal_inputs(call: RecordedCall, other: RecordedCall, tolerance: float | None) -> bool:
+    pairs = paired_tensors(call.inputs, other.inputs, tolerance)
+    known = [pair for pair in pairs if pair.difference is not None]
+    return bool(known) and not any(pair.differs for pair in known)
 
 
 def _with_slashes(name: str) -> str:

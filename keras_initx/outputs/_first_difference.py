@@ -1,178 +1,179 @@
-"""Where the first difference of two models arises, and what is known of it without guessing."""
+"""Where the difference of two models arises, and what is known of it without guessing."""
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from keras_initx.outputs._compared_call import BEFORE_ACTIVATION, Compared
+from keras_initx.outputs._compared_call import (
+    BEFORE_ACTIVATION,
+    Compared,
+    is_equal_before,
+    order_of_inputs,
+)
+from keras_initx.outputs._flow import Flow
 from keras_initx.outputs._outputs_report import Stretch
+from keras_initx.outputs._reasons import masks_apart
 from keras_initx.outputs._recorded import RecordedCall
 from keras_initx.rendering._text import short_number
 
-# What layers of Keras and modules of torch say in the same words.
-_SHARED_WORDS = (
-    "epsilon",
-    "strides",
-    "dilation_rate",
-    "groups",
-    "use_bias",
-    "num_heads",
-    "negative_slope",
-)
-_MISSING = object()
+
+def place_of_origin(compared: list[Compared], flow: Flow) -> int | None:
+    """Return the place of the call in which the first difference arises, `None` without one.
+
+    That is the first call above its tolerance, or the maker of its inputs if those differ by half
+    of the tolerance, and so on. The row of such a maker is changed to one that differs.
+
+    Args:
+        compared: All calls, in the order in which they have ended.
+        flow: How they depend on each other.
+    """
+    differing = [place for place, one in enumerate(compared) if one.row.answer == "differs"]
+    if not differing:
+        return None
+    place = differing[0]
+    while True:
+        makers = _makers_apart(compared, flow, place)
+        if not makers:
+            return place
+        place = min(makers)
+        one = compared[place]
+        if one.row.answer != "differs":
+            how = "; ".join(filter(None, ["above half the tolerance", one.row.how]))
+            compared[place] = one._replace(row=replace(one.row, answer="differs", how=how))
+
+
+def _makers_apart(compared: Sequence[Compared], flow: Flow, place: int) -> list[int]:
+    """Return the calls that have made the inputs of one, and differ by half of the tolerance.
+
+    Those that were not compared are passed over, to what has made their inputs.
+    """
+    found = []
+    seen = set()
+    call = flow.calls[place]
+    open_places = list(flow.makers(call.inputs.values(), 0, call.begin))
+    while open_places:
+        maker = open_places.pop()
+        if maker in seen:
+            continue
+        seen.add(maker)
+        row = compared[maker].row
+        if row.outputs is None:
+            made = flow.calls[maker]
+            open_places += flow.makers(made.inputs.values(), 0, made.begin)
+        elif row.outputs > row.tolerance / 2:
+            found.append(maker)
+    return found
 
 
 def where_it_arises(
-    compared: Sequence[Compared],
-    place: int,
-    others: Sequence[RecordedCall],
-    unmatched: Collection[str],
+    compared: Sequence[Compared], place: int, flow: Flow, others: Sequence[RecordedCall]
 ) -> Stretch:
-    """Return where the difference of the row at a place arises, the first that differs.
+    """Return the calls in which the difference of a row may arise, beside the call itself.
+
+    In both models these are the calls that were not compared, that it depends on, or may, and that
+    no equal call depends on.
 
     Args:
         compared: All calls.
-        place: The place of that row.
+        place: The place of the row.
+        flow: How they depend on each other.
         others: The calls of the other model.
-        unmatched: Those that were compared with nothing.
     """
     first = compared[place]
-    start = begin = 0
-    after = None
-    for number, one in enumerate(compared[:place]):
-        if one.row.answer == "equal" and one.other is not None:
-            start = number + 1
-            begin = others.index(one.other) + 1
-            after = one.row.name
-    if _is_leaf(first, compared) and first.row.inputs is not None and not first.row.inputs_differ:
-        return Stretch(after, (), ())
-    here = [one.row.name for one in compared[start:place]]
+    equal = [number for number, one in enumerate(compared) if one.row.answer == "equal"]
+    here = _suspects(flow, place, equal, has_equal_inputs(first))
+    found = [compared[one].row.name for one in here if compared[one].row.answer != "differs"]
+    other_places = {id(call): number for number, call in enumerate(others)}
+    matched = {id(one.other) for one in compared if one.row.answer in ("equal", "differs")}
+    counterparts = [other_places[id(compared[one].other)] for one in equal]
+    other_place = other_places[id(first.other)]
     there = []
-    for call in others[begin:]:
-        if call is first.other:
-            break
-        if str(call.key) in unmatched:
-            there.append(str(call.key))
-    return Stretch(after, tuple(here), tuple(there))
+    for one in _suspects(Flow(others), other_place, counterparts, has_equal_inputs(first)):
+        if id(others[one]) not in matched:
+            there.append(str(others[one].key))
+    return Stretch(_last_equal(compared, place, flow, equal), tuple(found), tuple(there))
 
 
-def _is_leaf(one: Compared, compared: Sequence[Compared]) -> bool:
-    """Return whether no call inside this one was seen."""
-    if one.call.is_model:
-        return len(compared) == 1
-    inside = f"{one.row.path}/"
-    return not any(other.row.path.startswith(inside) for other in compared)
+def has_equal_inputs(one: Compared) -> bool:
+    """Return whether all inputs of a call were compared, and are equal."""
+    pairs = one.inputs
+    return bool(pairs) and not any(pair.differs or pair.difference is None for pair in pairs)
 
 
-def reasons_for(compared: Sequence[Compared], place: int, between: Stretch) -> list[str]:
+def _suspects(flow: Flow, place: int, equal: Sequence[int], is_inside: bool) -> list[int]:
+    """Return the calls that one may depend on, and that no equal call is known to depend on.
+
+    Args:
+        flow: How the calls of a model depend on each other.
+        place: The place of the call.
+        equal: The places of the equal calls.
+        is_inside: Whether it can be only calls inside of it, because its inputs are equal.
+    """
+    suspects = flow.inside(place) if is_inside else flow.possible[place]
+    for one in equal:
+        suspects &= ~(flow.certain[one] | flow.inside(one))
+    return flow.members(suspects & ~(1 << place))
+
+
+def _last_equal(
+    compared: Sequence[Compared], place: int, flow: Flow, equal: Sequence[int]
+) -> tuple[str, ...]:
+    """Return the names of the equal calls behind which the difference arises."""
+    used = flow.certain[place] if flow.certain[place] != 1 << place else flow.possible[place]
+    before = [one for one in equal if used >> one & 1]
+    if not before:
+        before = [one for one in equal if flow.possible[place] >> one & 1][-1:]
+    last = []
+    for one in before:
+        behind = [other for other in before if other != one]
+        if not any((flow.certain[other] | flow.inside(other)) >> one & 1 for other in behind):
+            last.append(compared[one].row.name)
+    return tuple(last)
+
+
+def reasons_for(
+    compared: Sequence[Compared], place: int, between: Stretch, *, is_same_framework: bool
+) -> list[str]:
     """Return what is known of the first row that differs, as sentences without a stop."""
     found = []
     for one in compared:
         if one.row.is_model and one.row.inputs_differ and one.row.inputs is not None:
             size = short_number(one.row.inputs)
-            found.append(f"the inputs of the models differ by {size} standard deviations")
+            found.append(f"the inputs of the models differ by {size} of their size")
     first = compared[place]
-    found += _known(first)
-    if first.row.inputs_differ:
+    found += _known(first, is_same_framework)
+    if not has_equal_inputs(first):
         # It may be what is passed to a layer around it.
-        for one in compared[place:]:
+        for one in compared[place + 1 :]:
             if first.row.path.startswith(f"{one.row.path}/") or one.call.is_model:
-                found += [f"{one.row.path}: {reason}" for reason in _known(one)]
-    if first.order:
+                found += [f"{one.row.path}: {reason}" for reason in _known(one, is_same_framework)]
+    order = order_of_inputs(first)
+    if order:
         found.append(
-            f"its inputs are the same, with {first.order} there: the rows of a kernel must be "
-            'moved, as by `load_pretrained(layout="torch")` where the graph shows how'
+            f"its inputs are the same, with {order} there: the rows of a kernel must be moved, as "
+            'by `load_pretrained(layout="torch")` where the graph shows how'
         )
-    if first.is_equal_before:
+    if is_equal_before(first):
         found.append("before its activation it is equal")
     for one in compared[:place]:
-        if one.row.name == between.after and one.row.how.startswith(BEFORE_ACTIVATION):
-            found.append(f"{between.after} is equal before its activation, {_activation(one)}")
+        if one.row.name in between.after and BEFORE_ACTIVATION in one.row.how:
+            found.append(f"{one.row.name} is equal before its activation, {_activation(one)}")
     return found
 
 
-def _known(one: Compared) -> list[str]:
+def _known(one: Compared, is_same_framework: bool) -> list[str]:
     """Return what differs between a call and its counterpart beside their values."""
     if one.other is None:
         return []
-    found = _settings(one.call, one.other)
-    found += _padding(one.call.settings, one.other.settings)
-    found += _padding(one.other.settings, one.call.settings)
-    return found + _inputs(one.call, one.other)
+    masks = masks_apart(one.call, one.other, is_same_framework=is_same_framework)
+    return [*one.row.settings, *masks]
 
 
 def _activation(one: Compared) -> str:
     """Return the name of the activation that one of two calls has."""
-    for call in (one.call, one.other):
-        if call is not None and "activation" in call.settings:
-            return str(call.settings["activation"])
+    settings: list[Mapping[str, object]] = [one.call.settings]
+    if one.other is not None:
+        settings.append(one.other.settings)
+    for found in settings:
+        if "activation" in found:
+            return str(found["activation"])
     return "which has no name"
-
-
-def _settings(ours: RecordedCall, theirs: RecordedCall) -> list[str]:
-    words: Sequence[str] = _SHARED_WORDS
-    if ours.kind == theirs.kind:
-        words = list(ours.settings)
-    found = []
-    for word in words:
-        here = ours.settings.get(word, _MISSING)
-        there = theirs.settings.get(word, _MISSING)
-        if _MISSING not in (here, there) and not _are_alike(here, there):
-            found.append(f"{word}: {_shown(here)} here, {_shown(there)} there")
-    return found
-
-
-def _are_alike(here: Any, there: Any) -> bool:
-    """Return whether two settings say the same: 2 and (2, 2) do."""
-    return bool(_parts(here) == _parts(there))
-
-
-def _parts(value: Any) -> Any:
-    """Return a number for a list of the same numbers, and lists for tuples."""
-    if not isinstance(value, list | tuple):
-        return value
-    parts = list(map(_parts, value))
-    if parts and all(part == parts[0] for part in parts):
-        return parts[0]
-    return parts
-
-
-def _shown(value: Any) -> str:
-    return f"{_parts(value)}"
-
-
-def _padding(keras_settings: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
-    """Return what is to be said where one pads `"same"` with strides, and the other in numbers."""
-    strides = keras_settings.get("strides")
-    padding = settings.get("padding")
-    numbers = padding if isinstance(padding, list | tuple) else [padding]
-    has_numbers = all(isinstance(number, int) for number in numbers)
-    if keras_settings.get("padding") != "same" or not has_numbers or _parts(strides) in (1, None):
-        return []
-    return [
-        f'padding: "same" with strides of {_shown(strides)} pads more at the end, '
-        f"{_shown(padding)} pads both ends alike"
-    ]
-
-
-def _inputs(ours: RecordedCall, theirs: RecordedCall) -> list[str]:
-    """Return what is passed to one and not to the other, as far as their arguments compare."""
-    here = list(ours.inputs)
-    there = list(theirs.inputs)
-    if ours.kind != theirs.kind:
-        # Arguments have other names, but all call a mask a mask.
-        here = _masks(here)
-        there = _masks(there)
-        if len(here) > 0 and len(there) > 0:
-            return []
-    found = []
-    for name in here:
-        if name not in there:
-            found.append(f"`{name}` is passed here, and not there")
-    for name in there:
-        if name not in here:
-            found.append(f"`{name}` is passed there, and not here")
-    return found
-
-
-def _masks(names: Sequence[str]) -> list[str]:
-    return [name for name in names if "mask" in name]

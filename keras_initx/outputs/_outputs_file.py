@@ -1,7 +1,8 @@
 """The file of recorded outputs: arrays of NumPy, without pickles, and a text on what they are.
 
-`values` has the values of all tensors one after the other, `calls` is JSON in UTF-8: the tensors,
-and the calls, which refer to them by their places.
+`float32`, `float64` and `int64` have the values of all tensors that are kept in these dtypes, one
+after the other. `calls` is JSON in UTF-8: the tensors, and the calls, which refer to them by their
+places.
 """
 
 import io
@@ -16,14 +17,17 @@ from typing import Any
 import numpy as np
 
 from keras_initx import _files
+from keras_initx._typing import Array
 from keras_initx.outputs._recorded import CallKey, RecordedCall
 from keras_initx.outputs._samples import RecordedTensor, own_order, places
 
 _FORMAT = "keras_initx outputs"
 _VERSION = 1
+# In which values are kept.
+_DTYPES = ("float32", "float64", "int64")
 
 
-def save_calls(path: str | Path, calls: Sequence[RecordedCall]) -> None:
+def save_outputs(path: str | Path, calls: Sequence[RecordedCall], framework: str) -> None:
     """Write calls to a file, as a whole or not at all.
 
     Raises:
@@ -35,24 +39,30 @@ def save_calls(path: str | Path, calls: Sequence[RecordedCall]) -> None:
         raise ValueError(f"`path` must end in `.npz`. Received: path={str(path)!r}")
     tensors: dict[int, RecordedTensor] = {}
     for call in calls:
-        for tensor in [*call.inputs.values(), *call.made]:
+        before = () if call.before_activation is None else (call.before_activation,)
+        for tensor in (*call.inputs.values(), *call.outputs.values(), *before):
             tensors.setdefault(id(tensor), tensor)
     numbers = {address: number for number, address in enumerate(tensors)}
     content = {
         "format": _FORMAT,
         "version": _VERSION,
+        "framework": framework,
         "tensors": [_as_json(tensor) for tensor in tensors.values()],
         "calls": [_call_as_json(call, numbers) for call in calls],
     }
-    values = [tensor.own_values for tensor in tensors.values()]
+    kept: dict[str, list[Array]] = {dtype: [np.zeros(0, dtype)] for dtype in _DTYPES}
+    for tensor in tensors.values():
+        kept[tensor.own_values.dtype.name].append(tensor.own_values)
+    arrays: dict[str, Any] = {dtype: np.concatenate(parts) for dtype, parts in kept.items()}
     text = json.dumps(content, allow_nan=True).encode()
     file = io.BytesIO()
-    np.savez(file, calls=np.frombuffer(text, "uint8"), values=np.concatenate(values))
+    np.savez(file, calls=np.frombuffer(text, "uint8"), **arrays)
     _files.write(path, file.getvalue())
 
 
 def _as_json(tensor: RecordedTensor) -> list[Any]:
-    return [list(tensor.shape), tensor.dtype, tensor.mean, tensor.deviation]
+    kept = tensor.own_values.dtype.name
+    return [list(tensor.shape), tensor.dtype, kept, tensor.mean, tensor.deviation]
 
 
 def _call_as_json(call: RecordedCall, numbers: Mapping[int, int]) -> dict[str, Any]:
@@ -66,13 +76,14 @@ def _call_as_json(call: RecordedCall, numbers: Mapping[int, int]) -> dict[str, A
         "settings": dict(call.settings),
         "inputs": {name: numbers[id(tensor)] for name, tensor in call.inputs.items()},
         "outputs": {place: numbers[id(tensor)] for place, tensor in call.outputs.items()},
+        "begin": call.begin,
         "before_activation": before,
         "is_model": call.is_model,
     }
 
 
-def read_calls(argument: str, path: str | Path) -> list[RecordedCall]:
-    """Return the calls in a file.
+def read_outputs(argument: str, path: str | Path) -> tuple[list[RecordedCall], str]:
+    """Return the calls in a file, and the framework that has made them.
 
     Args:
         argument: Name of the argument in error messages.
@@ -86,10 +97,10 @@ def read_calls(argument: str, path: str | Path) -> list[RecordedCall]:
         # NumPy leaves a file open that is no archive.
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             content = json.loads(arrays["calls"].tobytes())
-            values = arrays["values"]
+            values = {dtype: arrays[dtype] for dtype in _DTYPES}
         if (content["format"], content["version"]) != (_FORMAT, _VERSION):
             raise ValueError(f"it has the format {content['format']!r}, {content['version']!r}")
-        return _calls_in(content, values)
+        return _calls_in(content, values), str(content["framework"])
     except (
         # That of a file that is no archive, is cut off, or has another array or no such place.
         AttributeError,
@@ -107,20 +118,19 @@ def read_calls(argument: str, path: str | Path) -> list[RecordedCall]:
         ) from error
 
 
-def _calls_in(content: Mapping[str, Any], values: np.ndarray[Any, Any]) -> list[RecordedCall]:
+def _calls_in(content: Mapping[str, Any], values: Mapping[str, Array]) -> list[RecordedCall]:
     tensors = []
-    begin = 0
-    for lengths, dtype, mean, deviation in content["tensors"]:
+    begins = dict.fromkeys(_DTYPES, 0)
+    for lengths, dtype, kept_dtype, mean, deviation in content["tensors"]:
         shape = tuple(lengths)
+        begin = begins[kept_dtype]
         end = begin + places(math.prod(shape)).size
-        order = own_order(shape)
-        kept = {order: values[begin:end]}
+        kept = {own_order(shape): values[kept_dtype][begin:end]}
         tensors.append(RecordedTensor(shape, str(dtype), float(mean), float(deviation), kept))
-        begin = end
-    if begin != values.size or values.dtype != "float32":
-        raise ValueError(
-            f"{begin} values in float32 are due, {values.size} in {values.dtype} there"
-        )
+        begins[kept_dtype] = end
+    for dtype, due in begins.items():
+        if due != values[dtype].size or values[dtype].dtype != dtype:
+            raise ValueError(f"{due} values in {dtype} are due, {values[dtype].size} are there")
     calls = []
     for call in content["calls"]:
         before = None
@@ -132,6 +142,7 @@ def _calls_in(content: Mapping[str, Any], values: np.ndarray[Any, Any]) -> list[
             settings=dict(call["settings"]),
             inputs={name: tensors[number] for name, number in call["inputs"].items()},
             outputs={place: tensors[number] for place, number in call["outputs"].items()},
+            begin=int(call["begin"]),
             before_activation=before,
             is_model=bool(call["is_model"]),
         )

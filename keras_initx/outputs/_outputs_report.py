@@ -1,15 +1,12 @@
 """The result of `compare_outputs`."""
 
-import math
-import statistics
 import textwrap
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from keras_initx._checks import truncated
-from keras_initx.outputs._rounding import MOST
-from keras_initx.rendering._figures import BLUE, PALE_BLUE, RED
+from keras_initx.rendering._figures import BLUE, COLORS, PALE_BLUE, RED
 from keras_initx.rendering._order import Points, plot_in_order
 from keras_initx.rendering._results import Judgement, Tabular
 from keras_initx.rendering._table import Column
@@ -19,32 +16,38 @@ from keras_initx.rendering._text import counted, short_number
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Answer = Literal["equal", "differs", "not compared"]
+Answer = Literal["equal", "differs", "not known", "not compared"]
+# How answers are counted.
+_WORDS: dict[Answer, str] = {"equal": "equal", "differs": "different", "not known": "not known"}
+# A difference below this may be one of rounding or not, which float64 tells.
+_SMALL = 1e-4
 
 
 @dataclass(frozen=True)
 class OutputRow:
     """A call that was compared with its counterpart, or could not be.
 
-    Differences are root mean squares, in standard deviations of what is compared with. Of several
-    tensors they are the largest.
+    A difference is the root mean square of those of all values, each as a share of the root mean
+    square of its channel, or of the median channel if that is larger; or a quarter of the largest
+    one, if that is larger. Of several tensors it is the largest.
 
     Attributes:
         path: The path of the layer, or of the operation of a functional model.
         call: Which of its calls, from 1.
         kind: The name of its class.
-        answer: `"equal"`, `"differs"` or `"not compared"`.
-        how: How it was compared, what is seen of the difference, or why it was not compared.
+        answer: `"equal"`, `"differs"`, `"not known"` if it is equal and proves nothing, or `"not
+            compared"`.
+        how: How it was compared, what is seen of the difference, or why it proves nothing or was
+            not compared.
         like: The name of its counterpart, empty if there is none.
         inputs: The difference of its inputs, `None` if they were not compared.
         outputs: The difference of its outputs, `None` if they were not compared.
-        noise: What rounding makes of the latter.
+        tolerance: Above which the latter differ.
         compared: The number of values that were compared.
-        left_out: The number of those that were not, because rounding changes them by far more than
-            others, or because both are infinite or NaN.
+        settings: The settings in which the two differ, which may show in another batch only.
         is_model: Whether it is the call of the model.
-        is_whole: Whether all its outputs were compared.
-        inputs_differ: Whether its inputs differ by more than rounding.
+        is_whole: Whether all its outputs were compared, and prove something.
+        inputs_differ: Whether its inputs differ.
         dtype: The dtype of its outputs.
     """
 
@@ -56,9 +59,9 @@ class OutputRow:
     like: str = ""
     inputs: float | None = None
     outputs: float | None = None
-    noise: float | None = None
+    tolerance: float = 0.0
     compared: int = 0
-    left_out: int = 0
+    settings: tuple[str, ...] = ()
     is_model: bool = False
     is_whole: bool = False
     inputs_differ: bool = False
@@ -79,7 +82,7 @@ class OutputRow:
         if self.inputs is not None:
             parts.append(f"inputs differ by {short_number(self.inputs)}")
         if self.outputs is not None:
-            parts.append(f"outputs by {short_number(self.outputs)} standard deviations")
+            parts.append(f"outputs by {short_number(self.outputs)} of their size")
         text = ", ".join(parts)
         if self.inputs is None and self.outputs is not None:
             text = text.replace("outputs by", "outputs differ by")
@@ -91,12 +94,12 @@ class Stretch(NamedTuple):
     """Where a difference arises.
 
     Attributes:
-        after: The last call that is equal, `None` if there is none.
-        here: The calls after it that were not compared, up to the first that differs.
+        after: The last equal calls before it.
+        here: The calls after them, or inside the first that differs, that were not compared.
         there: Those of the other model.
     """
 
-    after: str | None
+    after: tuple[str, ...]
     here: tuple[str, ...]
     there: tuple[str, ...]
 
@@ -105,32 +108,27 @@ class Stretch(NamedTuple):
 class OutputsReport(Tabular[OutputRow], Judgement):
     """The result of `compare_outputs`, in the form of all results.
 
-    `print` shows the first row that differs, those around it, and what is known of it. CSV and JSON
-    have all rows.
+    `print` shows the row in which the first difference arises, those around it, what is known of
+    it, and settings that differ. CSV and JSON have all rows.
 
     Attributes:
         rows: An `OutputRow` for each call, in the order in which calls end.
-        between: Where the first difference arises, `None` if there is none.
+        first: The row in which the first difference arises, `None` if there is none: the first
+            that differs, or what has made its inputs, if they differ by half of the tolerance.
+        between: Where it arises, `None` if there is none.
         reasons: What is known to differ there: settings, masks.
         unmatched: The calls of the other model that were compared with nothing.
     """
 
     rows: list[OutputRow]
+    first: OutputRow | None
     between: Stretch | None
     reasons: list[str]
     unmatched: list[str]
 
     @property
-    def first(self) -> OutputRow | None:
-        """The first row that differs, `None` if none does."""
-        for row in self.rows:
-            if row.answer == "differs":
-                return row
-        return None
-
-    @property
     def problems(self) -> list[OutputRow]:
-        """The rows that differ, and those of outputs of the model that were not compared."""
+        """The rows that differ, and the model if one of its outputs is not known to be equal."""
         found = []
         for row in self.rows:
             if row.answer == "differs" or (row.is_model and not row.is_whole):
@@ -138,26 +136,22 @@ class OutputsReport(Tabular[OutputRow], Judgement):
         return found
 
     @property
-    def visible(self) -> float:
-        """How small a difference was visible in half of the rows, in standard deviations."""
-        bounds = [MOST * row.noise for row in self.rows if row.noise is not None]
-        return statistics.median(bounds) if bounds else math.inf
-
-    @property
     def summary(self) -> str:
-        """The result in one sentence, and what could be seen in another."""
+        """The result in one sentence, and the tolerances in another."""
         counts = Counter(row.answer for row in self.rows)
-        compared = counts["equal"] + counts["differs"]
+        compared = len(self.rows) - counts["not compared"]
         text = f"{compared} of {counted(len(self.rows), 'call')} compared"
-        if counts["differs"]:
-            text += f": {counts['equal']} equal, {counts['differs']} different"
-        else:
-            text += ", all equal"
+        found = [f"{counts[answer]} {word}" for answer, word in _WORDS.items() if counts[answer]]
+        text += ", all equal" if counts["equal"] == compared else f": {', '.join(found)}"
         text += f"; the outputs of the model {self._of_model()}. "
-        text += f"Differences above {short_number(self.visible)} standard deviations were visible"
-        narrow = [row.dtype for row in self.rows if row.dtype in ("bfloat16", "float16")]
-        if narrow:
-            text += f" in {narrow[0]}: compare in float32 to see smaller ones"
+        tolerances: dict[str, float] = {}
+        for row in self.rows:
+            if row.outputs is not None:
+                tolerances[row.dtype] = max(row.tolerance, tolerances.get(row.dtype, 0.0))
+        shown = [f"{short_number(value)} in {dtype}" for dtype, value in tolerances.items()]
+        text += f"Tolerance: {', '.join(shown)}"
+        if not tolerances.keys().isdisjoint(("bfloat16", "float16")):
+            text += ": compare in float32 to see smaller differences"
         return f"{text}."
 
     @property
@@ -174,39 +168,58 @@ class OutputsReport(Tabular[OutputRow], Judgement):
             return "differ"
         if all(row.is_whole for row in rows):
             return "are equal"
-        return f"were not compared ({rows[-1].how})"
+        if rows[-1].answer == "not compared":
+            return f"were not compared ({rows[-1].how})"
+        return f"are not known to be equal ({rows[-1].how})"
 
     def _place(self) -> list[str]:
         """Return sentences on where the first difference arises."""
         if self.first is None or self.between is None:
             return []
         lines = [f"First difference: {self.first}."]
+        if self.first.dtype == "float32" and (self.first.outputs or 0.0) < _SMALL:
+            lines.append(
+                "Models in float64 on both sides tell whether that is rounding; Keras computes "
+                "them on TensorFlow only."
+            )
         after, here, there = self.between
-        if after is not None and (here or there or self.first.inputs_differ):
-            lines.append(f"The last equal call before it is {after}.")
+        if after:
+            verb = "call before it is" if len(after) == 1 else "calls before it are"
+            lines.append(f"The last equal {verb} {truncated(list(after))}.")
         for names, of in ((here, "this model"), (there, "the other")):
             if names:
-                place = "Before it" if after is None else "Between them"
-                lines.append(f"{place} in {of}, not compared: {truncated(list(names))}.")
+                lines.append(f"It may arise in {of} in: {truncated(list(names))}.")
         if self.reasons:
             lines.append(f"Known of it: {'; '.join(self.reasons)}.")
         return lines
 
-    def _not_compared(self) -> list[str]:
-        """Return a line on the calls that were not compared, by the reasons."""
+    def _made_otherwise(self) -> list[str]:
+        """Return lines on the settings that differ, each with the rows that have it."""
         names: dict[str, list[str]] = {}
         for row in self.rows:
-            if row.answer == "not compared":
-                names.setdefault(row.how, []).append(row.name)
+            for setting in () if row is self.first else row.settings:
+                names.setdefault(setting, []).append(row.name)
+        head = (
+            "Equal for this batch, and made otherwise" if self.first is None else "Made otherwise"
+        )
+        return [f"{head}: {setting} ({truncated(found)})." for setting, found in names.items()]
+
+    def _not_compared(self) -> list[str]:
+        """Return lines on the calls that were not compared, or prove nothing, by the reasons."""
+        names: dict[str, list[str]] = {}
+        for answer in ("not known", "not compared"):
+            for row in self.rows:
+                if row.answer == answer:
+                    names.setdefault(f"{answer.capitalize()}, {row.how}", []).append(row.name)
         if self.unmatched:
-            names["only in the other model"] = self.unmatched
-        return [f"Not compared, {why}: {truncated(found)}." for why, found in names.items()]
+            names["Not compared, only in the other model"] = self.unmatched
+        return [f"{why}: {truncated(found)}." for why, found in names.items()]
 
     def _rows(self) -> list[OutputRow]:
-        """Return the first row that differs, the last equal one, and the rows of the model."""
+        """Return the first row that differs, the last equal ones, and the rows of the model."""
         if self.first is None or self.between is None:
             return []
-        near = (self.between.after, self.first.name)
+        near = (*self.between.after, self.first.name)
         return [row for row in self.rows if row.name in near or row.is_model]
 
     def _columns(self) -> list[Column[OutputRow]]:
@@ -215,12 +228,16 @@ class OutputsReport(Tabular[OutputRow], Judgement):
             Column("like", _other_name, is_text=True, is_optional=True),
             Column("inputs differ", lambda row: _number(row.inputs)),
             Column("outputs differ", lambda row: _number(row.outputs)),
-            Column("rounding", lambda row: _number(row.noise)),
+            Column("tolerance", lambda row: _number(row.tolerance)),
             Column("", _answer, is_text=True),
         ]
 
     def _below(self) -> list[str]:
-        lines = [*self._place(), *self._not_compared(), self.summary]
+        lines = [*self._place(), *self._made_otherwise(), *self._not_compared()]
+        for row in self.rows:
+            if row.is_model and " with " in row.how:
+                lines.append(f"{row.name} was compared by {row.how}.")
+        lines.append(self.summary)
         width = line_width()
         return ["", *(textwrap.fill(line, width, break_on_hyphens=False) for line in lines)]
 
@@ -236,14 +253,14 @@ class OutputsReport(Tabular[OutputRow], Judgement):
         }
 
     def _figure(self) -> "Figure":
-        groups: dict[str, dict[int, float]] = {"rounding": {}, "equal": {}, "differs": {}}
+        groups: dict[str, dict[int, float]] = {name: {} for name in ("tolerance", *_WORDS)}
         for place, row in enumerate(self.rows):
-            if row.outputs is not None and row.noise is not None:
+            if row.outputs is not None:
                 groups[row.answer][place] = row.outputs
-                groups["rounding"][place] = row.noise
-        colors = {"rounding": PALE_BLUE, "equal": BLUE, "differs": RED}
+                groups["tolerance"][place] = row.tolerance
+        colors = {"tolerance": PALE_BLUE, "equal": BLUE, "differs": RED, "not known": COLORS[4]}
         points = {name: Points(values, colors[name]) for name, values in groups.items()}
-        panels = {"difference in standard deviations": points}
+        panels = {"difference": points}
         return plot_in_order([row.name for row in self.rows], panels, of="layer")
 
 

@@ -2,19 +2,27 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
-from keras_initx._typing import Array, DType, Shape
+import keras
+
+from keras_initx._typing import Array, Shape
 from keras_initx.backends._moments import Moments
-from keras_initx.outputs._samples import RecordedTensor, own_order, sampled
-
-# What a layer or a module computes with, as far as that is numbers, texts and lists of these.
-Settings: TypeAlias = Mapping[str, Any]
-
-# Attributes that say nothing about what is computed in inference.
-_LEFT_OUT = ("built", "name", "seed", "training")
+from keras_initx.outputs._reading import (
+    Settings,
+    Values,
+    arguments_of,
+    is_simple,
+    labeled,
+    settings_of,
+    values_of,
+)
+from keras_initx.outputs._samples import RecordedTensor, own_order, sampled, units_of
+from keras_initx.structure._hooks import unit_axis
+from keras_initx.structure._watch import Call, Watcher
 
 
 class CallKey(NamedTuple):
@@ -34,18 +42,6 @@ class CallKey(NamedTuple):
         return f"{self.name}, call {self.number}"
 
 
-class Values(NamedTuple):
-    """The values of a tensor, for the time of a call.
-
-    Attributes:
-        array: The values.
-        dtype: The name of their dtype, which NumPy may not have.
-    """
-
-    array: Array
-    dtype: DType
-
-
 @dataclass(frozen=True, eq=False)
 class RecordedCall:
     """What is kept of a call.
@@ -57,6 +53,7 @@ class RecordedCall:
         inputs: Dict from the names of its arguments to tensors. One that another call has returned
             is the same object.
         outputs: Dict from the places of its outputs, empty where there is one, to tensors.
+        begin: How many calls had ended when it began. Those from there on are inside it.
         before_activation: What its activation has got, `None` if it is not known to have one.
         is_model: Whether it is the call of the whole model.
     """
@@ -66,73 +63,18 @@ class RecordedCall:
     settings: Settings
     inputs: Mapping[str, RecordedTensor]
     outputs: Mapping[str, RecordedTensor]
+    begin: int = 0
     before_activation: RecordedTensor | None = None
     is_model: bool = False
 
-    @property
-    def made(self) -> list[RecordedTensor]:
-        """The outputs, and what comes before the activation."""
-        tensors = list(self.outputs.values())
-        if self.before_activation is not None:
-            tensors.append(self.before_activation)
-        return tensors
 
-
-def simple_attributes(owner: Any) -> dict[str, Any]:
-    """Return the public attributes of a layer or a module that are numbers or short texts."""
-    found = {}
-    for name, value in vars(owner).items():
-        if not name.startswith("_") and name not in _LEFT_OUT and is_simple(value):
-            found[name] = value
-    return found
-
-
-def is_simple(value: Any) -> bool:
-    """Return whether a setting is a number, a short text, `None`, or a list of these."""
-    if isinstance(value, list | tuple):
-        return len(value) <= 8 and all(map(is_simple, value))
-    if isinstance(value, str):
-        return len(value) <= 40
-    return value is None or isinstance(value, bool | int | float)
-
-
-class CallListener:
-    """Is told of each call, before it and after it."""
-
-    def begin(self, key: CallKey, arguments: Mapping[str, Any]) -> None:
-        """Hear of a call that is about to be made.
-
-        Args:
-            key: Which call it is.
-            arguments: Dict from the names of its arguments to them; tensors are `Values`.
-        """
-        raise NotImplementedError
-
-    def end(
-        self,
-        key: CallKey,
-        operation: Any,
-        outputs: Mapping[str, Values],
-        before_activation: Values | None = None,
-    ) -> None:
-        """Hear of a call that was made.
-
-        Args:
-            key: Which call it is.
-            operation: The layer, operation or module.
-            outputs: Dict from the places of its outputs to their values.
-            before_activation: What its activation has got, if it has one.
-        """
-        raise NotImplementedError
-
-
-class Recorder(CallListener):
+class Recorder(Watcher):
     """Records the calls of a pass.
 
     Args:
-        model: The layer or the module whose call is that of the whole model.
-        settings: Dict from the layers, operations or modules to their settings.
-        counterparts: Dict from calls to those that they are to be compared with. Values are then
+        model: The model or the module of torch.
+        paths: Dict from the layers, operations or modules in it to their names.
+        lengths: The shapes of tensors that are compared with, without axes of length 1. Values are
             also kept in the orders that these may have.
 
     Attributes:
@@ -140,79 +82,81 @@ class Recorder(CallListener):
     """
 
     def __init__(
-        self,
-        model: Any,
-        settings: Mapping[Any, Settings],
-        counterparts: Mapping[CallKey, RecordedCall],
+        self, model: Any, paths: Mapping[Any, str], lengths: Collection[Shape] = ()
     ) -> None:
         self.calls: list[RecordedCall] = []
         self._model = model
-        self._settings = settings
-        self._counterparts = counterparts
+        self._paths = paths
+        self._lengths = lengths
+        self._counts: Counter[str] = Counter()
         self._tensors: dict[bytes, RecordedTensor] = {}
-        self._begun: dict[CallKey, tuple[dict[str, RecordedTensor], dict[str, Any]]] = {}
+        self._begun: dict[Call, RecordedCall] = {}
 
-    def begin(self, key: CallKey, arguments: Mapping[str, Any]) -> None:
-        other = self._counterparts.get(key)
-        others = [] if other is None else list(other.inputs.values())
+    def before(self, call: Call) -> None:
+        name = self._paths[call.operation]
+        self._counts[name] += 1
         inputs = {}
-        options = {}
-        for name, value in arguments.items():
-            if isinstance(value, Values):
-                inputs[name] = self._kept(value, others)
-            elif value is not None and name != "training" and is_simple(value):
-                options[name] = value
-        self._begun[key] = inputs, options
-
-    def end(
-        self,
-        key: CallKey,
-        operation: Any,
-        outputs: Mapping[str, Values],
-        before_activation: Values | None = None,
-    ) -> None:
-        other = self._counterparts.get(key)
-        others = [] if other is None else other.made
-        inputs, options = self._begun.pop(key)
-        image = _image_in(inputs.values())
-        before = None
-        if before_activation is not None:
-            before = self._kept(before_activation, others, image)
-        call = RecordedCall(
-            key=key,
-            kind=type(operation).__name__,
-            settings={**self._settings.get(operation, {}), **options},
+        settings = dict(settings_of(call.operation))
+        for place, value in arguments_of(call.function, call.args, call.kwargs).items():
+            values = values_of(value)
+            if values is not None:
+                inputs[place] = self._kept(values, call)
+            elif value is not None and place != "training" and is_simple(value):
+                settings[place] = value
+        self._begun[call] = RecordedCall(
+            key=CallKey(name, self._counts[name]),
+            kind=type(call.operation).__name__,
+            settings=settings,
             inputs=inputs,
-            outputs={place: self._kept(one, others, image) for place, one in outputs.items()},
-            before_activation=before,
-            is_model=operation is self._model,
+            outputs={},
+            begin=len(self.calls),
+            is_model=call.operation is self._model,
         )
-        self.calls.append(call)
 
-    def _kept(
-        self, values: Values, others: Sequence[RecordedTensor], image: Shape | None = None
-    ) -> RecordedTensor:
+    def after(self, call: Call) -> None:
+        begun = self._begun.pop(call)
+        image = _image_in(begun.inputs.values())
+        before = values_of(call.before_activation)
+        outputs = {}
+        for place, value in labeled(call.outputs):
+            values = values_of(value)
+            if values is not None:
+                outputs[place] = self._kept(values, call, image)
+        recorded = replace(
+            begun,
+            outputs=outputs,
+            before_activation=None if before is None else self._kept(before, call, image),
+        )
+        self.calls.append(recorded)
+
+    def _kept(self, values: Values, call: Call, image: Shape | None = None) -> RecordedTensor:
         """Return what is kept of a tensor; one with the same values is the same object.
 
         So an input is found to be the output of another call: by its values, because a module of
-        torch may change its input in place, and Keras may cast it.
+        torch may change its input in place, and Keras may cast it. A tensor whose values are all
+        the same is no other one.
 
         Args:
             values: The values of the tensor.
-            others: The tensors that it may be compared with.
+            call: The call that gets or returns it.
             image: The shape of the image that may have been flattened to it.
         """
-        array, dtype = values
+        array = values.array
         sample = sampled(array, own_order(array.shape))
-        key = hashlib.sha256(f"{array.shape} {dtype} ".encode() + sample.tobytes()).digest()
+        name = f"{array.shape} "
+        if not sample.size or (sample == sample[0]).all():
+            name += f"{len(self._tensors)} "
+        key = hashlib.sha256(name.encode() + sample.tobytes()).digest()
         if key not in self._tensors:
             before_flattened = None
             if image is not None and len(array.shape) == 2 and math.prod(image) == array.size:
                 before_flattened = image
-            self._tensors[key] = _recorded(values, sample, before_flattened)
+            axis = -1
+            if isinstance(call.operation, keras.Layer):
+                axis = unit_axis(call.operation, array.ndim)
+            self._tensors[key] = recorded_tensor(values, sample, axis, before_flattened)
         tensor = self._tensors[key]
-        for other in others:
-            tensor.keep(array, other.shape)
+        tensor.keep(array, self._lengths)
         return tensor
 
 
@@ -224,14 +168,31 @@ def _image_in(inputs: Iterable[RecordedTensor]) -> Shape | None:
     return None
 
 
-def recorded_tensor(values: Values) -> RecordedTensor:
-    """Return what is kept of a tensor."""
-    return _recorded(values, sampled(values.array, own_order(values.array.shape)), None)
+def recorded_tensor(
+    values: Values,
+    sample: Array | None = None,
+    axis: int = -1,
+    before_flattened: Shape | None = None,
+) -> RecordedTensor:
+    """Return what is kept of a tensor.
 
-
-def _recorded(values: Values, sample: Array, before_flattened: Shape | None) -> RecordedTensor:
-    """Return what is kept of a tensor, of which these values are."""
+    Args:
+        values: Its values.
+        sample: Those that are kept, in its own order, if they are known.
+        axis: The axis of its channels.
+        before_flattened: The shape of the image that was flattened to it, if it is known.
+    """
     array, dtype = values
+    order = own_order(array.shape)
+    if sample is None:
+        sample = sampled(array, order)
     moments = Moments(array)
-    kept = {own_order(array.shape): sample}
-    return RecordedTensor(array.shape, dtype, moments.mean, moments.std, kept, before_flattened)
+    return RecordedTensor(
+        array.shape,
+        dtype,
+        moments.mean,
+        moments.std,
+        {order: sample},
+        before_flattened,
+        units_of(array, axis),
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_initx._typing import DType, Shape
-from keras_initx.outputs._outputs_file import save_calls
+from keras_initx.outputs._outputs_file import save_outputs
 from keras_initx.outputs._recorded import RecordedCall
 from keras_initx.rendering._figures import BLUE
 from keras_initx.rendering._order import Points, plot_in_order
@@ -48,10 +48,13 @@ class RecordedOutputs(Tabular[RecordedOutput]):
 
     Attributes:
         calls: What is kept of each call.
+        framework: What has made them: `"keras"`, `"torch"`, or `"arrays"` for those that were
+            given.
     """
 
-    def __init__(self, calls: Sequence[RecordedCall]) -> None:
+    def __init__(self, calls: Sequence[RecordedCall], framework: str) -> None:
         self.calls: Sequence[RecordedCall] = calls
+        self.framework: str = framework
 
     @property
     def rows(self) -> list[RecordedOutput]:
@@ -65,7 +68,7 @@ class RecordedOutputs(Tabular[RecordedOutput]):
             OSError: If it cannot be written.
             ValueError: If `path` is a URL, or does not end in `.npz`.
         """
-        save_calls(path, self.calls)
+        save_outputs(path, self.calls, self.framework)
 
     def _rows(self) -> list[RecordedOutput]:
         return self.rows

@@ -6,13 +6,16 @@ Keras has no hooks for it, so methods are replaced, see `_hooks.py`.
 import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 
+from keras_initx._keras import layers_of
 from keras_initx._typing import Array, Tensor
+from keras_initx.backends._current import backend
 from keras_initx.structure._batch import array_of, first_float, tensors_in
 from keras_initx.structure._graph import ForwardGraph
 from keras_initx.structure._hooks import (
@@ -36,10 +39,10 @@ _MULTIPLYING = (
 
 @dataclass(eq=False)
 class Call:
-    """A call of a layer, or of an operation of a functional model.
+    """A call of a layer, of an operation of a functional model, or of a module of torch.
 
     Attributes:
-        operation: The layer or operation.
+        operation: The layer, operation or module.
         function: The method by which it is called.
         args: Its arguments by position.
         kwargs: Its arguments by keyword.
@@ -96,6 +99,9 @@ class Watcher:
     def after(self, call: Call) -> None:
         """Look at a call that was made."""
 
+    def finish(self, outputs: Any) -> None:
+        """Look at what the model has returned, with the state that the pass has left."""
+
     def read(self, variable: keras.Variable) -> None:
         """Look at a variable whose value is read, of which the scope of the pass is asked."""
 
@@ -121,6 +127,7 @@ class Watch:
     """
 
     def __init__(self, model: keras.Model) -> None:
+        self._model = model
         self.layers: dict[keras.Layer, str] = named_layers(model)
         self.paths: dict[keras.Layer, str] = layer_paths(model)
         self.activations: dict[keras.Layer, str | None] = {
@@ -134,6 +141,20 @@ class Watch:
         # Number of active calls of layers that may transform tensors in ways that cannot be
         # observed.
         self._hidden = 0
+
+    def observe(self, x: Any, *watchers: Watcher, training: bool) -> None:
+        """Make one forward pass, of which watchers are told. The model is afterward as it was.
+
+        Args:
+            x: The inputs of the model.
+            watchers: Are told of each call, in this order.
+            training: Whether the model is called in training mode.
+        """
+        with HOOKS, backend.preserve_state(layers_of(self._model)) as scope:
+            with self.watching(*watchers, scope=scope):
+                outputs = self._model(x, training=training)
+            for watcher in watchers:
+                watcher.finish(outputs)
 
     @contextlib.contextmanager
     def watching(
@@ -288,3 +309,51 @@ class Watch:
             return outputs
 
         return hooked
+
+
+def observed_module(
+    module: Any, args: Sequence[Any], kwargs: Mapping[str, Any], *watchers: Watcher
+) -> None:
+    """Call a module of torch in inference, and tell watchers of the calls of all modules in it.
+
+    It is afterward as it was. Encoders call their layers, and not their fused program, which passes
+    nested tensors on.
+
+    Args:
+        module: The module, whatever the backend is.
+        args: What it is called with by position, tensors of torch among them.
+        kwargs: What it is called with by keyword.
+        watchers: Are told of each call before and after it, and of the outputs of the module.
+    """
+    torch = sys.modules["torch"]
+    calls: list[Call] = []
+
+    def before(part: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        given = (*args, *kwargs.values())
+        call = Call(part, part.forward, args, kwargs, given, list(filter(torch.is_tensor, given)))
+        calls.append(call)
+        for watcher in watchers:
+            watcher.before(call)
+
+    def after(part: Any, args: Any, outputs: Any) -> None:
+        call = calls.pop()
+        call.outputs = outputs
+        for watcher in watchers:
+            watcher.after(call)
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(HOOKS)
+        stack.enter_context(backend.full_precision())
+        stack.enter_context(torch.no_grad())
+        fused = torch.backends.mha.get_fastpath_enabled()
+        stack.callback(torch.backends.mha.set_fastpath_enabled, fused)
+        torch.backends.mha.set_fastpath_enabled(False)
+        for part in module.modules():
+            stack.callback(setattr, part, "training", part.training)
+            handle = part.register_forward_pre_hook(before, with_kwargs=True)
+            stack.callback(handle.remove)
+            stack.callback(part.register_forward_hook(after).remove)
+        module.eval()
+        outputs = module(*args, **kwargs)
+        for watcher in watchers:
+            watcher.finish(outputs)

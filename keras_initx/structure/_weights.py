@@ -144,8 +144,16 @@ class ModelWeight:
 
 def check_model(name: str, model: Any) -> keras.Model:
     """Return `model`, which must be a Keras model with weights."""
+    check_built(name, model)
+    if not model.weights:
+        raise _unbuilt_error(name, model, "without weights")
+    return model
+
+
+def check_built(name: str, model: Any) -> keras.Model:
+    """Return `model`, which must be a Keras model that is built, and may have no weights."""
     check_type(name, model, keras.Model, "a Keras model")
-    if not model.built or not model.weights:
+    if not model.built:
         raise _unbuilt_error(name, model, "without weights")
     # Keras builds a `Sequential` up to a layer whose shapes it cannot infer.
     if isinstance(model, keras.Sequential) and not all(layer.built for layer in model.layers):

@@ -106,7 +106,7 @@ class Sees(layers.Layer):
 
 
 @pytest.mark.release_backends
-def test_masks_stay_where_outputs_are_rounded_otherwise():
+def test_a_mask_passes_the_calls_that_are_recorded():
     keras.utils.set_random_seed(0)
     words = keras.Input((7,), dtype="int32")
     x = layers.Embedding(20, 6, mask_zero=True, name="embedding")(words)
@@ -114,8 +114,8 @@ def test_masks_stay_where_outputs_are_rounded_otherwise():
     x = DRAWS.integers(1, 20, (4, 7)) * (np.arange(7) < np.array([[7], [3], [5], [2]]))
     report = compare_outputs(model, x, record_outputs(model, x))
     assert report.ok
-    noise = {row.path: row.noise for row in report.rows}
-    assert 0 < noise["embedding"] < 1e-7 < noise["out"] < 1e-5
+    recurrent = {str(call.key): call for call in record_outputs(model, x).calls}["sees/recurrent"]
+    assert recurrent.inputs["mask"].mean == pytest.approx(17 / 28)
 
 
 def test_a_model_that_is_not_built_is_refused():

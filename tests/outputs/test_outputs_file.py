@@ -39,8 +39,9 @@ def test_a_file_says_what_was_recorded(model, path):
 def test_a_file_has_plain_arrays(path):
     with np.load(path, allow_pickle=False) as arrays:
         content = json.loads(arrays["calls"].tobytes())
-        assert arrays["values"].dtype == "float32"
+        assert [arrays[dtype].dtype for dtype in ("float32", "float64", "int64")] == ["float32", "float64", "int64"]
     assert [call["name"] for call in content["calls"]] == ["hidden", "out", "net"]
+    assert content["framework"] == "keras"
     # The input of the second is the output of the first.
     assert content["calls"][1]["inputs"]["inputs"] == content["calls"][0]["outputs"][""]
 
@@ -75,8 +76,8 @@ def test_a_damaged_file_is_refused(model, path):
         {"calls": as_array({**calls, "version": 2})},
         {"calls": as_array({**calls, "tensors": calls["tensors"][:-1]})},
         {"calls": as_array([])},
-        {"values": np.zeros(3, "float32")},
-        {"values": np.array([None])},
+        {"float32": np.zeros(3, "float32")},
+        {"float32": np.array([None])},
     ):
         changed(path, **damage)
         with pytest.raises(ValueError, match=refused):

@@ -27,7 +27,7 @@ COLUMNS = {
     "LoadReport": "path,status,how,shape,dtype,size,changed,sources,source_shape",
     "Loaded": "path,status,how,shape,dtype,size,changed,sources,source_shape",
     "LsuvReport": "path,status,how,before,after",
-    "OutputsReport": "path,call,kind,answer,how,like,inputs,outputs,noise,compared,left_out",
+    "OutputsReport": "path,call,kind,answer,how,like,inputs,outputs,tolerance,compared",
     "RecordedOutputs": "path,call,kind,shape,dtype,mean,std",
     "MupTable": "path,shape,base_shape,inputs,units,role,std,adam,sgd,adafactor,muon,tied",
     "RateStudy": "build,width,rate,repeat,status,epoch,val_loss",
