@@ -31,7 +31,7 @@ if _typing.TYPE_CHECKING:
     from keras_initx.audits import contract as contract
     from keras_initx.diagnostics import SignalMonitor as SignalMonitor
     from keras_initx.diagnostics import diagnose as diagnose
-    from keras_initx.initializers import *
+    from keras_initx.initializers import *  # noqa: F403, type checkers resolve it
     from keras_initx.models import initialize as initialize
     from keras_initx.models import lsuv as lsuv
     from keras_initx.models import weight_seed as weight_seed
