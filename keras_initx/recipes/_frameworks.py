@@ -394,7 +394,7 @@ def _keras() -> Sequence[Row]:
 
     Example:
         >>> from keras_initx import recipes
-        >>> layer = keras.layers.Dense(8, kernel_initializer="he_normal", bias_initializer="ones")
+        >>> layer = keras.layers.Dense(8, kernel_initializer="he_normal")
         >>> recipes.keras(keras.Sequential([keras.Input((4,)), layer]))
         dense/kernel: initx.glorot_uniform
         dense/bias: zeros
