@@ -55,7 +55,9 @@ def causes_of(weights: Sequence[Judged], depths: Callable[[], Mapping[str, int]]
         depth = branches.get(judged.comparison.path, 0)
         if not branches:
             depth = alike[_kind(judged)]
-        fitting[id(judged)] = [*_declared(judged), *_fitting(judged, scales, depth)]
+        declared, others = _declared(judged), _fitting(judged, scales, depth)
+        # Of several others, none is singled out beside what the layer says.
+        fitting[id(judged)] = [*declared, *(others if not declared or len(others) == 1 else [])]
     causes = []
     for judged in weights:
         found: Sequence[str] = _declared(judged)

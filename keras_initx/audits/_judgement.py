@@ -11,6 +11,7 @@ from keras_initx.audits._equal_values import chance_of_equality
 from keras_initx.audits._one_draw import CHANCE, are_opposite
 from keras_initx.audits._outcome import Outcome, smallest_effect
 from keras_initx.audits._probabilities import holm, same_variance
+from keras_initx.audits._profile import Profile
 from keras_initx.audits._property_test import ONCE
 from keras_initx.audits._scale_error import Scale
 from keras_initx.rendering._text import alike
@@ -21,6 +22,8 @@ _POWER = 1.645
 _APART = 4
 # Of factors that are nearer to 1, none is named.
 _ONE = 0.01
+# Values with a larger mean, in deviations, may follow from others by more than a factor.
+_SHIFTED = 0.25
 
 
 @dataclass(frozen=True)
@@ -145,16 +148,23 @@ def _sets_by_path(sets: Sequence[Sequence[str]]) -> dict[str, int]:
 
 def _one_draw_text(this: Comparison, other: Comparison) -> str:
     """Return in words how the values of a weight follow from those of another."""
-    mine, theirs = this.found, other.found
-    factor = mine.root_mean_square / theirs.root_mean_square if theirs.root_mean_square else 1.0
-    if are_opposite(mine, theirs):
-        factor = -factor
-    what = f"one draw with {other.path!r}"
-    if mine.total != theirs.total:
-        what += ", of which one is the beginning of the other"
-    if abs(factor - 1) > _ONE:
-        what += f", times {factor:.3g}"
-    return what
+    text = f"one draw with {other.path!r}"
+    if this.found.total != other.found.total:
+        text += ", of which one is the beginning of the other"
+    factor = _factor(this.found, other.found)
+    return text if abs(factor - 1) < _ONE else f"{text}, times {factor:.3g}"
+
+
+def _factor(mine: Profile, theirs: Profile) -> float:
+    """Return by which factor values follow from others of the same draw, 1 if it is not known."""
+    if mine.total == theirs.total and theirs.std:
+        factor = mine.std / theirs.std
+        return -factor if are_opposite(mine, theirs) else factor
+    # Of two lengths, only the first value is the same.
+    is_shifted = any(abs(one.mean) > _SHIFTED * one.std for one in (mine, theirs))
+    if is_shifted or not (mine.places and theirs.places and theirs.places[0]):
+        return 1.0
+    return mine.places[0] / theirs.places[0]
 
 
 def _of_equality(this: Comparison, evidence: str, chance: float) -> Joint:
