@@ -61,6 +61,7 @@ TABLE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DO
 TITLES = {
     "keras": "Keras",
     "numpy": "NumPy",
+    "scipy": "SciPy",
     "jax": "JAX",
     "tensorflow": "TensorFlow",
     "torch": "PyTorch",
@@ -127,7 +128,9 @@ def versions():
     )
     rows = [("Python", oldest, newest)]
     for name, title in TITLES.items():
-        groups = ("minimums", "keras") if name in ("keras", "numpy") else (f"minimums-{name}", name)
+        groups = f"minimums-{name}", name
+        if name in ("keras", "numpy", "scipy"):
+            groups = "minimums", "keras"
         rows.append((title, *(pins[group, name] for group in groups)))
     return _rows(("", "oldest", "newest tested"), rows)
 

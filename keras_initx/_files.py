@@ -163,7 +163,8 @@ class LinedFormat:
         fields: dict[str, Any] = content
         if fields.get("version") != self.version:
             problem = (
-                f"has version {fields.get('version')!r}, and this package reads {self.version}"
+                f"has version {fields.get('version')!r}, and this package reads {self.version}: "
+                "record it anew"
             )
             raise self._refused(argument, path, problem)
         names = ("format", "version", *self.fields, *self.parts)

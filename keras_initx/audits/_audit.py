@@ -21,9 +21,15 @@ from keras_initx.audits._comparison import Comparison, Expectation
 from keras_initx.audits._contract import Contract
 from keras_initx.audits._expected import expected_by
 from keras_initx.audits._groups import WeightAudit
-from keras_initx.audits._judgement import equal_weights, judge, weights_together
+from keras_initx.audits._judgement import (
+    Together,
+    judge,
+    weights_together,
+    weights_with_equal_values,
+)
 from keras_initx.audits._likeness import compared
-from keras_initx.audits._outcome import impossible
+from keras_initx.audits._one_draw import sets_of_one_draw
+from keras_initx.audits._outcome import Outcome
 from keras_initx.audits._profile import NOT_FINITE, Profile
 from keras_initx.audits._rows import rows_like, rows_of
 from keras_initx.audits._subjects import Audited, Subject
@@ -151,20 +157,25 @@ def _audit_by(
     with (
         backend.globals_preserved(),
         expected_by(weights, given, seed, roles, alpha) as expected,
-        progress("Auditing", len(expected), "weights") as advance,
+        progress("Auditing", len(expected.weights), "weights") as advance,
     ):
-        for subject, expectation in expected:
+        for subject, expectation in expected.weights:
             comparison = _tested(subject, expectation)
             comparisons.append(comparison)
             if comparison.sample:
                 alike.setdefault(comparison.sample, []).append(subject.path)
             advance(1)
-    equal = [paths for paths in alike.values() if len(paths) > 1]
-    joint = list(equal_weights(comparisons, equal, [], len(comparisons)))
-    listed = [subject.weight for subject, _ in expected if subject.weight is not None]
+    drawn = [(one.path, one.found) for one in comparisons if one.sample]
+    found = Together(
+        [paths for paths in alike.values() if len(paths) > 1],
+        sets_of_one_draw(drawn),
+    )
+    joint = list(weights_with_equal_values(comparisons, found, Together(), len(comparisons)))
+    listed = [subject.weight for subject, _ in expected.weights if subject.weight is not None]
     depths = functools.partial(_depths, listed)
     rows = rows_of(judge(comparisons, joint, alpha), depths)
-    return AuditReport(rows, source_of_rules(rules, given), _notes_on(weights))
+    notes = [*_notes_on(weights), *expected.notes]
+    return AuditReport(rows, source_of_rules(rules, given), notes)
 
 
 def _tested(subject: Subject, expectation: Expectation) -> Comparison:
@@ -173,7 +184,7 @@ def _tested(subject: Subject, expectation: Expectation) -> Comparison:
     if not lost:
         return _with_labels(subject, expectation.test(subject))
     not_known = Profile("unknown", NOT_FINITE)
-    outcomes = (impossible("not finite", lost),)
+    outcomes = (Outcome("not finite", lost),)
     return Comparison(subject, expectation, not_known, not_known, outcomes)
 
 
@@ -194,9 +205,13 @@ def _audit_like(weights: Contract | Audited, like: Like, alpha: float) -> AuditR
     """Compare weights with others."""
     found, expected = contracts_of(weights, like)
     comparisons = compared(found, expected)
+    now = Together(found.equal, found.one_draw)
+    before = Together(expected.equal, expected.one_draw)
     joint = [
-        *equal_weights(comparisons, found.equal, expected.equal, len(found.rows)),
-        *weights_together(comparisons, [*found.equal, *expected.equal]),
+        *weights_with_equal_values(comparisons, now, before, len(found.rows)),
+        *weights_together(
+            comparisons, [*now.equal, *now.one_draw, *before.equal, *before.one_draw]
+        ),
     ]
     listed = find_weights(weights) if isinstance(weights, keras.Model) else []
     depths = functools.partial(_depths, listed)

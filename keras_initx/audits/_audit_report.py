@@ -38,7 +38,8 @@ class AuditReport(Tabular[Group], Judgement):
     Attributes:
         rows: A `WeightAudit` for each weight, in the order of the layers or of the file.
         source: Who says how the weights should be, e.g. `"the rules say"` or `"in the contract"`.
-        notes: Which layers of a model are not built, as lines of text.
+        notes: Which layers of a model are not built, and which fans of rules are guessed by the
+            shape, as lines of text.
     """
 
     rows: list[WeightAudit]

@@ -10,7 +10,6 @@ from keras_initx._alike import without_numbers
 from keras_initx._typing import Shape
 from keras_initx.audits._judgement import Judged
 from keras_initx.audits._profile import Profile
-from keras_initx.audits._scale_error import Scale
 from keras_initx.initializers._description import description
 from keras_initx.initializers._random import RandomNormal
 from keras_initx.initializers._scale import fans
@@ -56,14 +55,22 @@ def causes_of(weights: Sequence[Judged], depths: Callable[[], Mapping[str, int]]
         depth = branches.get(judged.comparison.path, 0)
         if not branches:
             depth = alike[_kind(judged)]
-        fitting[id(judged)] = _fitting(judged, scales, depth)
+        declared, others = _declared(judged), _fitting(judged, scales, depth)
+        # Of several others, none is singled out beside what the layer says.
+        fitting[id(judged)] = [*declared, *(others if not declared or len(others) == 1 else [])]
     causes = []
     for judged in weights:
-        found = _scale_causes(judged, off, fitting) if id(judged) in fitting else []
-        if len(found) != 1 and judged.comparison.declared:
-            found = [f"as its layer declares: {judged.comparison.declared}"]
+        found: Sequence[str] = _declared(judged)
+        if id(judged) in fitting:
+            found = _scale_causes(judged, off, fitting)
         causes.append(" or ".join(found) or _other_family(judged))
     return causes
+
+
+def _declared(judged: Judged) -> list[str]:
+    """Return that a weight is as its layer declares, and not as a rule says, if it is."""
+    declared = judged.comparison.declared
+    return [f"as its layer declares: {declared}"] if declared else []
 
 
 def _initializer(judged: Judged) -> LayerInitializer | None:
@@ -117,7 +124,7 @@ def _scale_causes(
     if swapped:
         # In many blocks that are alike, the one of the same block.
         nearest = max(swapped, key=lambda one: _shared_numbers(path, one))
-        return [f"swapped with {nearest!r}"]
+        return [*_declared(judged), f"swapped with {nearest!r}"]
     own = fitting[id(judged)]
     if len(own) < 2:
         return own
@@ -162,86 +169,93 @@ def _fitting(judged: Judged, scales: Mapping[float, str], depth: int) -> list[st
     tolerance = 4 * scale.error + 0.002
     if tolerance > _COARSEST_OF_RULES or not _keeps_shape(judged):
         return []
-    found = _near(scale, _depth(judged, scales, depth), tolerance)
+    expected = _expected(judged).std
+    found = scale.log + math.log(expected)
+    near = _near(found, _depth(expected, judged, scales, depth), tolerance)
     if tolerance > _COARSEST:
-        return found
-    found += _near(scale, _candidates(judged), tolerance)
-    if not found and _initializer(judged) is None:
-        found = _near(scale, _fans_of_axes(judged.comparison.weight.shape), tolerance)
-    return list(dict.fromkeys(found))
+        return near
+    near += _near(found, _candidates(expected, judged), tolerance)
+    if not near and _initializer(judged) is None:
+        shape = judged.comparison.weight.shape
+        near = _near(found, _fans_of_axes(expected, shape), tolerance)
+    return list(dict.fromkeys(near))
 
 
-def _near(scale: Scale, causes: Iterator[tuple[str, float]], tolerance: float) -> list[str]:
-    """Return the causes whose factor the scale has."""
+def _near(found: float, causes: Iterator[tuple[str, float]], tolerance: float) -> list[str]:
+    """Return the causes that would make a standard deviation with this logarithm."""
     near = []
-    for cause, factor in causes:
-        if abs(scale.log - math.log(factor)) < tolerance:
+    for cause, std in causes:
+        if abs(found - math.log(std)) < tolerance:
             near.append(cause)
     return near
 
 
-def _depth(judged: Judged, scales: Mapping[float, str], depth: int) -> Iterator[tuple[str, float]]:
-    """Yield that the weight is as other weights of the model should be, or a factor of depth."""
-    expected = _expected(judged).std
+def _depth(
+    expected: float, judged: Judged, scales: Mapping[float, str], depth: int
+) -> Iterator[tuple[str, float]]:
+    """Yield that the weight is as other weights of the model should be, or a factor of depth.
+
+    All causes come with the standard deviation that they would make.
+    """
     if _initializer(judged) is None and depth > 1:
-        yield f"factor 1/sqrt({depth}) for the depth left out", depth**0.5
+        yield f"factor 1/sqrt({depth}) for the depth left out", expected * depth**0.5
     if depth > 1:
-        yield f"factor 1/sqrt({depth}) for the depth applied twice", depth**-0.5
+        yield f"factor 1/sqrt({depth}) for the depth applied twice", expected * depth**-0.5
     for std, rule in scales.items():
         if math.isclose(std, expected, rel_tol=1e-6):
             continue
-        factor = std / expected
-        if depth > 1 and math.isclose(factor**2, depth, rel_tol=1e-3):
-            yield f"depth scaling 1/sqrt({depth}) not applied", factor
+        if depth > 1 and math.isclose((std / expected) ** 2, depth, rel_tol=1e-3):
+            yield f"depth scaling 1/sqrt({depth}) not applied", std
         else:
-            yield f"as for {rule}", factor
+            yield f"as for {rule}", std
 
 
-def _candidates(judged: Judged) -> Iterator[tuple[str, float]]:
-    """Yield what else may have happened, each with the factor of the standard deviation."""
+def _candidates(expected: float, judged: Judged) -> Iterator[tuple[str, float]]:
+    """Yield what else may have happened."""
     initializer = _initializer(judged)
-    if isinstance(initializer, VarianceScaling):
-        yield from _other_fans(judged, initializer)
-    std = _expected(judged).std
-    yield "the variance given as the standard deviation", std
-    yield "the standard deviation given as the variance", std**-0.5
+    has_guessed_fans = judged.comparison.expectation.has_guessed_fans
+    if isinstance(initializer, VarianceScaling) and not has_guessed_fans:
+        yield from _other_fans(expected, judged.comparison.weight.shape, initializer)
+    yield "the variance given as the standard deviation", expected**2
+    yield "the standard deviation given as the variance", expected**0.5
     if "truncated normal" in _expected(judged).families:
         kept = truncated_quantiles(-2.0, 2.0).stddev
-        yield "standard deviation is that before truncation", kept
-        yield "truncated twice", kept**2
+        yield "standard deviation is that before truncation", expected * kept
+        yield "truncated twice", expected * kept**2
     if initializer is None:
-        yield "a gain of sqrt(2)", math.sqrt(2)
-        yield "a gain of sqrt(2) left out", math.sqrt(0.5)
+        yield "a gain of sqrt(2)", expected * math.sqrt(2)
+        yield "a gain of sqrt(2) left out", expected * math.sqrt(0.5)
 
 
-def _other_fans(judged: Judged, initializer: VarianceScaling) -> Iterator[tuple[str, float]]:
+def _other_fans(
+    expected: float, shape: Shape, initializer: VarianceScaling
+) -> Iterator[tuple[str, float]]:
     """Yield other fans and scales of the variance family."""
-    shape, expected = judged.comparison.weight.shape, _expected(judged).std
     own = initializer.fans(shape)
     scale, mode = float(initializer.scale), initializer.mode
     by_shape = fans(shape)  # which Keras takes, also of transposed and depthwise kernels
     if by_shape != own:
         std = stddev_for(scale, mode, *by_shape)
-        yield f"the fans of the shape, {by_shape}, instead of {own}", std / expected
+        yield f"the fans of the shape, {by_shape}, instead of {own}", std
     for other in _MODES:
         if other != mode:
-            yield f"{other} instead of {mode}", stddev_for(scale, other, *own) / expected
+            yield f"{other} instead of {mode}", stddev_for(scale, other, *own)
     for name, (other_scale, other) in _FAMILIES.items():
         if scale != other_scale:
-            yield f"{name}'s scale", stddev_for(other_scale, other, *own) / expected
+            yield f"{name}'s scale", stddev_for(other_scale, other, *own)
     fan = scale / expected**2
     if scale != 1:  # where it is the variance
-        yield f"1/{fan:g} instead of 1/sqrt({fan:g})", fan**-0.5
+        yield f"1/{fan:g} instead of 1/sqrt({fan:g})", expected * fan**-0.5
     for axis, count in itertools.product(range(len(shape)), _SHARDS):
         if shape[axis] % count:
             continue
         shard = (*shape[:axis], shape[axis] // count, *shape[axis + 1 :])
         std = stddev_for(scale, mode, *initializer.fans(shard))
         if not math.isclose(std, expected):
-            yield f"the fan of one of {count} shards", std / expected
+            yield f"the fan of one of {count} shards", std
 
 
-def _fans_of_axes(shape: Shape) -> Iterator[tuple[str, float]]:
+def _fans_of_axes(expected: float, shape: Shape) -> Iterator[tuple[str, float]]:
     """Yield that one size of axes was taken as the fan, and before another.
 
     A ratio that is a power of 2 has too many other causes.
@@ -252,4 +266,4 @@ def _fans_of_axes(shape: Shape) -> Iterator[tuple[str, float]]:
     for one, other in itertools.permutations(sorted(sizes), 2):
         if math.log2(other / one).is_integer():
             continue
-        yield f"a fan of {one:g} instead of {other:g}", math.sqrt(other / one)
+        yield f"a fan of {one:g} instead of {other:g}", expected * math.sqrt(other / one)

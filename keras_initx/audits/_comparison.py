@@ -24,6 +24,7 @@ class Expectation(abc.ABC):
         initializer: The initializer that the weight should come from, if that is known.
         is_measured: Whether it was measured from draws, and is no more exact than these.
         has_parts: Whether parts have scales of their own, so that the whole has none to explain.
+        has_guessed_fans: Whether its scale follows from fans that are guessed by the shape.
     """
 
     text: str | None = None
@@ -32,6 +33,7 @@ class Expectation(abc.ABC):
     initializer: LayerInitializer | None = None
     is_measured: bool = False
     has_parts: bool = False
+    has_guessed_fans: bool = False
 
     @abc.abstractmethod
     def test(self, weight: Any) -> "Comparison":

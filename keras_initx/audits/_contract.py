@@ -4,7 +4,7 @@ import gc
 import inspect
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
@@ -12,16 +12,11 @@ import keras
 
 from keras_initx._checks import check_count, check_root, truncated
 from keras_initx.arrays._formats import check_file
-from keras_initx.audits._contract_lines import FORMAT, WeightContract, line_of, unusual, weight_of
+from keras_initx.audits._contract_lines import FORMAT, WeightContract, line_of, weight_of
 from keras_initx.audits._draws import merged, varying
-from keras_initx.audits._profile import (
-    INFINITE,
-    KINDS,
-    LOST,
-    NOT_FINITE,
-    Profile,
-    of_array,
-)
+from keras_initx.audits._measured import of_array
+from keras_initx.audits._one_draw import sets_of_one_draw
+from keras_initx.audits._profile import INFINITE, KINDS, LOST, NOT_FINITE, Profile
 from keras_initx.audits._subjects import (
     Audited,
     Subject,
@@ -46,12 +41,8 @@ Drawn: TypeAlias = Callable[[], keras.Model | Mapping[str, Any]] | Audited
 # With a smaller probability, draws probably differ more than those of one law.
 _PROBABLY = 0.05
 
-# The columns of a table of all numbers.
+# The columns of a table of all numbers, after those that say what the weight is.
 _COLUMNS = (
-    "path",
-    "shape",
-    "dtype",
-    "kind",
     "reason",
     "value",
     "digest",
@@ -75,11 +66,14 @@ class Contract(WeightTable[WeightContract]):
         rows: A `WeightContract` for each weight, in the order of the model or the file.
         draws: The number of draws that it was measured from.
         equal: Sets of the paths of random weights that are equal in each draw.
+        one_draw: Sets of the paths of random weights that are one draw each time: equal but for a
+            factor, or for their lengths.
     """
 
     rows: list[WeightContract]
     draws: int
     equal: list[list[str]]
+    one_draw: list[list[str]] = field(default_factory=list)
 
     def save(self, path: str | Path) -> None:
         """Write the contract to a JSON file with a line for each weight.
@@ -96,7 +90,7 @@ class Contract(WeightTable[WeightContract]):
     def _json(self) -> str:
         """Return the text that `save` writes, with a line for each weight."""
         lines = [line_of(weight) for weight in self.rows]
-        return FORMAT.text((self.draws, self.equal), lines)
+        return FORMAT.text((self.draws, self.equal, self.one_draw), lines)
 
     @classmethod
     def load(cls, path: str | Path) -> "Contract":
@@ -135,10 +129,19 @@ class Contract(WeightTable[WeightContract]):
         return f"{weights} of {draws}: {', '.join(counts)}."
 
     def _records(self) -> list[dict[str, Any]]:
+        usual = Profile()
         records = []
         for weight in self.rows:
-            record = {**asdict(weight), "kind": weight.kind, **unusual(weight)}
-            records.append({name: record.get(name) for name in _COLUMNS})
+            record: dict[str, Any] = {
+                "path": weight.path,
+                "shape": weight.shape,
+                "dtype": weight.dtype,
+                "kind": weight.kind,
+            }
+            for name in _COLUMNS:
+                value = getattr(weight.profile, name)
+                record[name] = None if value == getattr(usual, name) else value
+            records.append(record)
         return records
 
     def _figure(self) -> "Figure":
@@ -244,11 +247,18 @@ def contract_of_draws(drawn: Sequence["Contract"]) -> "Contract":
         of_weight = () if profiles[0].frames else varies
         weights.append(replace(of_draws[0], profile=merged(profiles, of_weight)))
     random = {weight.path for weight in weights if weight.kind == "random"}
-    equal = []
-    for paths in drawn[0].equal:
-        if random.issuperset(paths) and all(paths in one.equal for one in drawn):
-            equal.append(paths)
-    return Contract(weights, len(drawn), equal)
+    equal = _in_all([draw.equal for draw in drawn], random)
+    one_draw = _in_all([draw.one_draw for draw in drawn], random)
+    return Contract(weights, len(drawn), equal, one_draw)
+
+
+def _in_all(sets: Sequence[list[list[str]]], random: set[str]) -> list[list[str]]:
+    """Return the sets of paths of random weights that each draw has."""
+    found = []
+    for paths in sets[0]:
+        if random.issuperset(paths) and all(paths in others for others in sets):
+            found.append(paths)
+    return found
 
 
 def _varying_mostly(weights: Sequence[Sequence[WeightContract]]) -> tuple[str, ...]:
@@ -301,7 +311,8 @@ def contract_of(subjects: Sequence[Subject]) -> Contract:
                 first.setdefault(profile.digest, []).append(subject.path)
             advance(1)
     equal = [paths for paths in first.values() if len(paths) > 1]
-    return Contract(weights, 1, equal)
+    random = [(weight.path, weight.profile) for weight in weights if weight.kind == "random"]
+    return Contract(weights, 1, equal, sets_of_one_draw(random))
 
 
 def _profile_of(subject: Subject) -> Profile:
@@ -347,5 +358,7 @@ def read_contract(name: str, path: str) -> Contract:
     fields, weights = FORMAT.read(name, path, weight_of)
     with FORMAT.refusing(name, path, "its draws and equal weights"):
         draws = int(fields["draws"])
-        equal = [[str(path) for path in paths] for paths in fields["equal"]]
-    return Contract(list(weights.values()), draws, equal)
+        sets = []
+        for name in ("equal", "one_draw"):
+            sets.append([[str(path) for path in paths] for paths in fields[name]])
+    return Contract(list(weights.values()), draws, *sets)

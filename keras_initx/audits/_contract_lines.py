@@ -1,43 +1,52 @@
 """The weights of a contract, and the lines that a file has for each.
 
 The line that people read is short: what a weight is, how it is drawn, its mean, deviation and
-zeros, and what is equal. The numbers that only tests need stand in a second part of the file. A
-mark in them says of which line they are.
+zeros, and what is equal. The other numbers, which only tests need, stand in a second part of the
+file, one list for each weight. What a person changes in a line counts: another mean or deviation
+moves these numbers with it, and another law takes their place.
 """
 
-import base64
-import hashlib
-import itertools
-import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
-
-import numpy as np
 
 from keras_initx._checks import is_real
 from keras_initx._files import LinedFormat
-from keras_initx.audits._parts import Parts, Slices
-from keras_initx.audits._profile import KINDS, LEVELS, NOTHING, Profile
+from keras_initx._typing import DType, Shape
+from keras_initx.audits._measured import of_law
+from keras_initx.audits._profile import LEVELS, NOTHING, Ends, Parts, Profile, families_of, rounded
+from keras_initx.initializers._laws import IndependentLaw
 
 # The part of a file with the numbers.
 NUMBERS = "numbers"
 FORMAT = LinedFormat(
     "keras_initx contract",
-    2,
+    1,
     "Contract.save",
-    ("draws", "equal", "weights"),
+    ("draws", "equal", "one_draw", "weights"),
     parts=(NUMBERS,),
 )
-# What else a line says, where it is not the usual: texts, and what is equal within the weight.
-_TEXTS = ("digest", "zeros_at", "frames_axis", "repeated", "crowded", "varies")
-# Whether nothing is equal, or it is not known, as one number: each has its share of it.
-_KNOWN = {"repeated": 1, "crowded": 2}
-# The numbers of a profile, in the order in which they are packed.
-_COUNTS = ("size", "total", "outliers", "bits", "frames")
-_NUMBERS = ("independent", "mean", "std", "kurtosis", "zeros", "lowest", "highest", "value")
-_LISTS = ("connections", "places", "quantiles")
+# The moments that a line has, in the order in which they are in the numbers too, if they are not 0.
+_MOMENTS = ("mean", "std", "zeros")
+# The other numbers of a profile that stand at its beginning.
+_COUNTS = ("size", "total", "outliers", "bits")
+_SINGLE = ("independent", "kurtosis")
+# What else a line says, where it is not the usual.
+_USUAL: dict[str, Any] = {
+    "digest": None,
+    "zeros_at": None,
+    "frames": None,
+    "norms": "",
+    "repeated": NOTHING,
+    "crowded": NOTHING,
+    "signs": "",
+    "ranks": "",
+    "varies": (),
+}
+# Laws that a person may state in the place of what was measured.
+_LAWS = [law.name for law in families_of(0.0, 1.0)]
+_KEYS = {"path", "shape", "dtype", "values", "value", *_MOMENTS, *_USUAL, NUMBERS}
 
 
 @dataclass(frozen=True)
@@ -67,139 +76,191 @@ class WeightContract:
         return self.profile.text
 
 
-def unusual(weight: WeightContract) -> dict[str, Any]:
-    """Return what is known of the values of a weight, without what is so of most."""
-    usual = asdict(Profile(weight.kind, size=math.prod(weight.shape)))
-    found = asdict(weight.profile)
-    return {name: value for name, value in found.items() if value != usual[name]}
+# To a file.
 
 
 def line_of(weight: WeightContract) -> dict[str, Any]:
     """Return a weight as a line of the file: the head first, the numbers last."""
-    known = unusual(weight)
+    profile = weight.profile
     line: dict[str, Any] = {
         "path": weight.path,
         "shape": list(weight.shape),
         "dtype": weight.dtype,
         "values": weight.text,
     }
-    for name in ("mean", "std", "zeros"):
-        if known.get(name):
-            line[name] = float(f"{known[name]:.4g}")
-    for name in _TEXTS:
-        if name in known and known[name] != NOTHING:
-            line[name] = known[name]
-    return {**line, NUMBERS: _packed(line, weight.profile)}
+    if profile.kind == "constant":
+        line.update(values="constant", value=profile.value)
+    if profile.has_distribution:
+        for name in _MOMENTS:
+            if getattr(profile, name):
+                line[name] = _shown(getattr(profile, name))
+    for name, usual in _USUAL.items():
+        value = getattr(profile, name)
+        if value != usual and (profile.has_distribution or value is not None):
+            line[name] = value
+    return {**line, NUMBERS: [*_numbers(profile)]}
+
+
+def _shown(value: float) -> float:
+    """Return a moment as a line has it: short, as the numbers have it as well."""
+    return float(f"{value:.4g}")
+
+
+def _numbers(profile: Profile) -> Iterator[float | None]:
+    """Yield the numbers of a profile, none where there is nothing more to say than in the line."""
+    if not profile.has_distribution:
+        return
+    for name in (*_MOMENTS, *_COUNTS, *_SINGLE):
+        yield getattr(profile, name)
+    for end in (profile.lowest, profile.highest):
+        yield end if math.isfinite(end) else None
+    yield from profile.connections
+    yield from profile.quantiles
+    for values in (profile.places, profile.parts, profile.ends):
+        yield len(values)
+    yield from profile.places
+    for parts in profile.parts:
+        yield from (parts.axis, parts.size, len(parts.means), *parts.means, *parts.stds)
+    for ends in profile.ends:
+        yield from (ends.axis, ends.size, ends.number, *ends.means, *ends.stds)
+
+
+# From a file.
 
 
 def weight_of(line: Mapping[str, Any]) -> WeightContract:
-    """Return the weight of a line, also of one as earlier versions wrote it, without a second part.
+    """Return the weight of a line.
 
     Raises:
         KeyError: If something is missing.
         TypeError: If something has another type.
-        ValueError: If the line and its numbers do not agree, or say nothing that can be.
+        ValueError: If the line says nothing that can be.
     """
-    fields = _unpacked(line) if NUMBERS in line else dict(line)
+    unknown = sorted(line.keys() - _KEYS)
+    if unknown:
+        raise ValueError(f"{unknown[0]!r} is none of {sorted(_KEYS - {NUMBERS})}")
     shape = tuple(int(length) for length in line["shape"])
-    for name in ("path", "shape", "dtype", "values"):
-        fields.pop(name, None)
-    for name in (*_LISTS, *_KNOWN, "varies"):
-        if fields.get(name) is not None:
-            fields[name] = tuple(fields[name])
-    fields["parts"] = tuple(_parts(part) for part in fields.get("parts", ()))
-    fields["slices"] = tuple(_slices(part) for part in fields.get("slices", ()))
-    profile = Profile(**{"size": math.prod(shape), **fields})
-    _check(profile)
-    return WeightContract(line["path"], shape, line["dtype"], profile)
+    return WeightContract(line["path"], shape, str(line["dtype"]), _profile_of(line, shape))
 
 
-def _parts(fields: Mapping[str, Any]) -> Parts:
-    means, stds = (tuple(map(float, fields[name])) for name in ("means", "stds"))
-    if len(stds) != len(means):
-        raise ValueError(f"{len(stds)} deviations and {len(means)} means of parts")
-    return Parts(int(fields["axis"]), int(fields["size"]), means, stds)
+def _profile_of(line: Mapping[str, Any], shape: tuple[int, ...]) -> Profile:
+    values, numbers = line["values"], line[NUMBERS]
+    texts = {name: _hashable(line[name]) for name in _USUAL if name in line}
+    if values == "constant":
+        if not is_real(line["value"]):
+            raise ValueError(f"the value of a constant is {line['value']!r}")
+        return Profile("constant", value=float(line["value"]), size=math.prod(shape), **texts)
+    is_unknown = values[:1] == "(" and values[-1:] == ")"
+    if is_unknown:
+        return Profile("unknown", values[1:-1], **texts)
+    if values == "fixed" and not numbers:
+        return Profile("fixed", **texts)
+    measured = None
+    if numbers:
+        kind = "fixed" if values == "fixed" else "random"
+        measured = _measured(kind, numbers, {**_USUAL, **texts})
+        if values == measured.text:
+            return _with_moments(measured, line)
+    if values in _LAWS:
+        laws = families_of(*_moments_of(line, ("mean", "std")))
+        return _of_statement([*laws][_LAWS.index(values)], line["dtype"], shape)
+    if values == "random" and measured is not None:
+        return _with_moments(measured, line)
+    raise ValueError(f"the values are {values!r}, of which nothing is known")
 
 
-def _slices(fields: Mapping[str, Any]) -> Slices:
-    means, stds = (tuple(map(float, fields[name])) for name in ("means", "stds"))
-    if len(stds) != 4 or len(means) != 4:
-        raise ValueError("slices must have two deviations and two means, with their places")
-    return Slices(int(fields["axis"]), int(fields["size"]), int(fields["number"]), means, stds)
+def _hashable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
-def _check(profile: Profile) -> None:
-    """Raise `ValueError` unless a profile has what its kind needs."""
-    problem = ""
-    if profile.kind not in KINDS:
-        problem = f"unknown kind {profile.kind!r}"
-    elif len(profile.quantiles) not in (0, len(LEVELS)):
-        problem = f"{len(profile.quantiles)} quantiles instead of {len(LEVELS)}"
-    elif profile.kind == "random" and not profile.quantiles:
-        problem = "random, without quantiles"
-    elif profile.kind == "constant" and not is_real(profile.value):
-        problem = "constant, without a value"
-    if problem:
-        raise ValueError(problem)
+def _of_statement(law: IndependentLaw, dtype: DType, shape: Shape) -> Profile:
+    """Return what a person says of values, as exactly known as of one draw.
+
+    Its numbers are rounded, so ends that would follow from them are not known.
+    """
+    size = math.prod(shape)
+    stated = of_law(law, dtype, shape)
+    parts = [replace(part, size=size // len(part.means)) for part in stated.parts]
+    profile: Profile = rounded(
+        replace(
+            stated,
+            size=size,
+            independent=float(size),
+            total=size,
+            zeros=0.0,
+            lowest=-math.inf,
+            highest=math.inf,
+            parts=tuple(parts),
+            law=None,
+        )
+    )
+    return profile
 
 
-def _mark(line: Mapping[str, Any]) -> float:
-    """Return a number that says what a line says, but for the path."""
-    said = {name: line[name] for name in sorted(line) if name not in ("path", NUMBERS)}
-    digest = hashlib.blake2b(json.dumps(said).encode(), digest_size=6).digest()
-    return float(int.from_bytes(digest, "big"))
+def _measured(kind: str, numbers: Sequence[float | None], texts: Mapping[str, Any]) -> Profile:
+    """Return the profile with these numbers, which `_numbers` yielded."""
+    rest = iter(numbers)
+
+    def several(count: float) -> list[Any]:
+        return [next(rest) for _ in range(int(count))]
+
+    fields = dict(texts)
+    try:
+        for names in (_MOMENTS, _COUNTS, _SINGLE):
+            fields.update(zip(names, several(len(names)), strict=True))
+        lowest, highest = several(2)
+        fields["connections"] = tuple(several(2))
+        fields["quantiles"] = tuple(several(len(LEVELS)))
+        number_of_places, number_of_parts, number_of_ends = several(3)
+        fields["places"] = tuple(several(number_of_places))
+        parts, ends = [], []
+        for _ in range(number_of_parts):
+            axis, size, count = several(3)
+            parts.append(Parts(axis, size, tuple(several(count)), tuple(several(count))))
+        for _ in range(number_of_ends):
+            axis, size, count = several(3)
+            ends.append(Ends(axis, size, count, tuple(several(4)), tuple(several(4))))
+        is_all = next(rest, None) is None
+    except StopIteration:
+        is_all = False
+    if not is_all:
+        raise ValueError(f"{len(numbers)} numbers, which is not what a profile has")
+    return Profile(
+        kind,
+        lowest=-math.inf if lowest is None else lowest,
+        highest=math.inf if highest is None else highest,
+        parts=tuple(parts),
+        ends=tuple(ends),
+        **fields,
+    )
 
 
-def _packed(line: Mapping[str, Any], profile: Profile) -> str:
-    """Return the numbers of a profile bit for bit, with the mark of their line."""
-    known = 0
-    for name, share in _KNOWN.items():
-        if getattr(profile, name) is not None:
-            known += share
-    numbers = [_mark(line), KINDS.index(profile.kind), known]
-    for name in (*_COUNTS, *_NUMBERS):
-        value = getattr(profile, name)
-        numbers.append(math.nan if value is None else value)
-    lists = [getattr(profile, name) for name in _LISTS]
-    for part in profile.parts:
-        lists += [(part.axis, part.size), part.means, part.stds]
-    for one in profile.slices:
-        lists += [(one.axis, one.size, one.number), one.means, one.stds]
-    for values in lists:
-        numbers += [len(values), *values]
-    return base64.b64encode(np.array(numbers, "<f8").tobytes()).decode()
-
-
-def _unpacked(line: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a profile, from the texts of a line and its numbers.
+def _moments_of(line: Mapping[str, Any], names: Sequence[str]) -> list[float]:
+    """Return moments as a line states them, 0 where it does not.
 
     Raises:
-        ValueError: If the numbers are not those of the line.
+        ValueError: If they are not those of random values.
     """
-    packed = base64.b64decode(line[NUMBERS], validate=True)
-    numbers = iter(np.frombuffer(packed, "<f8").tolist())
-    if next(numbers, None) != _mark(line):
-        raise ValueError(f"the line was changed, and not its {NUMBERS!r}: make the contract anew")
-    fields: dict[str, Any] = {"kind": KINDS[int(next(numbers))]}
-    if fields["kind"] == "unknown":
-        fields["reason"] = line["values"][1:-1]  # without brackets
-    known = int(next(numbers))
-    for name, share in _KNOWN.items():
-        fields[name] = NOTHING if known & share else None
-    fields.update((name, int(next(numbers))) for name in _COUNTS)
-    fields.update((name, next(numbers)) for name in _NUMBERS)
-    if math.isnan(fields["value"]):
-        fields["value"] = None
-    lists = [list(itertools.islice(numbers, int(length))) for length in numbers]
-    fields.update(zip(_LISTS, lists, strict=False))
-    fields["connections"] = map(int, fields["connections"])
-    fields["parts"], fields["slices"] = [], []
-    of_parts = iter(lists[len(_LISTS) :])
-    for head, means, stds in zip(of_parts, of_parts, of_parts, strict=True):
-        axis, size, *number = head
-        statistics = {"axis": axis, "size": size, "means": means, "stds": stds}
-        if number:
-            fields["slices"].append({**statistics, "number": number[0]})
-        else:
-            fields["parts"].append(statistics)
-    return {**fields, **{name: line[name] for name in _TEXTS if name in line}}
+    moments = {"mean": 0.0, "zeros": 0.0, **line}
+    if not moments["std"] > 0 or not 0 <= moments["zeros"] <= 1:
+        raise ValueError(f"std={moments['std']!r} and zeros={moments['zeros']!r} of random values")
+    return [float(moments[name]) for name in names]
+
+
+def _with_moments(measured: Profile, line: Mapping[str, Any]) -> Profile:
+    """Return a profile with the moments of a line, where a person has changed them.
+
+    Then the values are others, and ends that follow from rounded numbers are not known.
+    """
+    changed = {}
+    for name, said in zip(_MOMENTS, _moments_of(line, _MOMENTS), strict=True):
+        if said != _shown(getattr(measured, name)):
+            changed[name] = said
+    if not changed:
+        return measured
+    now = replace(measured, digest=None, zeros=changed.pop("zeros", measured.zeros))
+    if changed:
+        moved = now.moved(changed.get("mean", now.mean), changed.get("std", now.std))
+        now = replace(moved, lowest=-math.inf, highest=math.inf)
+    profile: Profile = rounded(now)
+    return profile

@@ -1,15 +1,14 @@
 """What several draws of a weight say about it together, and what differs between them."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import fields, replace
 
 import numpy as np
 
-from keras_initx._typing import Array
-from keras_initx.audits._parts import Parts, merged_slices
 from keras_initx.audits._probabilities import chi_square_tail
-from keras_initx.audits._profile import LOST, NOT_FINITE, SHARE_OF_ZEROS, Profile, rounded
+from keras_initx.audits._profile import LOST, NOT_FINITE, Parts, Profile, rounded
+from keras_initx.audits._reading import SHARE_OF_ZEROS
 
 # With a smaller probability, the scale or the mean of a weight is another in each draw.
 ANOTHER = 1e-3
@@ -31,48 +30,31 @@ def merged(draws: Sequence[Profile], varies: Sequence[str] = ()) -> Profile:
     not_random = _merged_if_not_random(draws)
     if not_random is not None:
         return not_random
-    means = np.array([draw.mean for draw in draws])
-    stds = np.array([draw.std for draw in draws])
+    stated = {}
+    for field in fields(Profile):
+        rule = field.metadata.get("merged")
+        if rule is not None:
+            stated[field.name] = rule([getattr(draw, field.name) for draw in draws])
+    together = Profile(**stated)
+    # Where draws differ from each other, they tell less than all of their values would.
     differ = tuple(dict.fromkeys([*varying(draws, ANOTHER), *varies]))
-    of_means = 0.0 if "mean" in differ else (means - means.mean()) ** 2
-    frames = _common([(draw.frames, draw.frames_axis) for draw in draws]) or (0, "")
-    first_axis, last_axis = zip(*[draw.connections for draw in draws], strict=True)
-    parts = zip(*[draw.parts for draw in draws], strict=True)
-    slices = []
-    if all(draw.slices for draw in draws):
-        slices = list(zip(*[draw.slices for draw in draws], strict=True))
-    together: Profile = rounded(
-        Profile(
-            "random",
-            size=sum(draw.size for draw in draws),
-            independent=_independent(draws, stds),
-            mean=float(means.mean()),
-            std=float(np.sqrt(np.mean(stds**2 + of_means))),
-            kurtosis=float(np.mean([draw.kurtosis for draw in draws])),
-            total=sum(draw.total for draw in draws),
-            zeros=float(np.mean([draw.zeros for draw in draws])),
-            zeros_at=_common([draw.zeros_at for draw in draws]),
-            connections=(_common(first_axis) or -1, _common(last_axis) or -1),
-            outliers=sum(draw.outliers for draw in draws),
-            lowest=min(draw.lowest for draw in draws),
-            highest=max(draw.highest for draw in draws),
-            bits=max(draw.bits for draw in draws),
-            quantiles=tuple(np.mean([draw.quantiles for draw in draws], axis=0).tolist()),
-            parts=tuple(map(_merged_parts, parts)),
-            slices=tuple(map(merged_slices, slices)),
-            frames=frames[0],
-            frames_axis=frames[1],
-            repeated=_common([draw.repeated for draw in draws]),
-            crowded=_common([draw.crowded for draw in draws]),
+    spread = 0.0 if "mean" in differ else float(np.std([draw.mean for draw in draws]))
+    merged_draws: Profile = rounded(
+        replace(
+            together,
+            independent=_independent(draws),
+            std=math.hypot(together.std, spread),
             varies=differ,
         )
     )
-    return together
+    return merged_draws
 
 
 def _merged_if_not_random(draws: Sequence[Profile]) -> Profile | None:
     """Return what draws say together that are not all random, or all the same."""
     first = draws[0]
+    if all((draw.kind, draw.value) == ("constant", first.value) for draw in draws):
+        return first
     if first.digest is not None and all(draw.digest == first.digest for draw in draws):
         may_be_meant = first.reason not in (NOT_FINITE, LOST)
         is_fixed = first.kind in ("random", "unknown") and may_be_meant
@@ -87,13 +69,13 @@ def _merged_if_not_random(draws: Sequence[Profile]) -> Profile | None:
     return Profile("unknown", reason)
 
 
-def _independent(draws: Sequence[Profile], stds: Array) -> float:
+def _independent(draws: Sequence[Profile]) -> float:
     """Return the number of independent values that would tell as much as all draws."""
     independent = sum(draw.independent for draw in draws)
     error = _error(draws)
-    if not error or not stds.all():
+    if not error or not all(draw.std for draw in draws):
         return independent
-    spread = float(np.log(stds).std(ddof=1)) / error
+    spread = float(np.log([draw.std for draw in draws]).std(ddof=1)) / error
     if _chance(spread**2, len(draws) - 1) > ANOTHER:
         return independent
     return max(independent / spread**2, float(len(draws)))
@@ -146,17 +128,3 @@ def _parts_vary(draws: Sequence[Profile], parts: Sequence[Parts]) -> bool:
     degrees = (len(draws) - 1) * (len(parts[0].stds) - 1)
     found = float(((logs - logs.mean(axis=0)) ** 2).sum()) / degrees
     return _chance(found / expected, degrees) <= _ANOTHER_OF_PARTS
-
-
-def _common(values: Sequence[Any]) -> Any:
-    """Return the value that all are, otherwise `None`."""
-    return values[0] if all(value == values[0] for value in values) else None
-
-
-def _merged_parts(parts: Sequence[Parts]) -> Parts:
-    means = np.array([part.means for part in parts])
-    stds = np.array([part.stds for part in parts])
-    mean = means.mean(axis=0)
-    std = np.sqrt(np.mean(stds**2 + (means - mean) ** 2, axis=0))
-    size = sum(part.size for part in parts)
-    return Parts(parts[0].axis, size, tuple(mean.tolist()), tuple(std.tolist()))

@@ -1,16 +1,38 @@
-"""Tests of values that are equal: slices of a weight, and copies of values."""
+"""Values that are equal to each other, in any places of a weight."""
 
 import math
 
 import numpy as np
 
-from keras_initx.audits._outcome import Outcome, impossible
+from keras_initx._typing import Array
+from keras_initx.audits._outcome import Outcome
+from keras_initx.audits._precision import BITS_OF_RANDOM, are_exact, bits_of
 from keras_initx.audits._probabilities import as_few
-from keras_initx.audits._profile import BITS_OF_RANDOM, LEVELS, NOTHING, Profile
-from keras_initx.audits._property_test import FEWEST_OF_SHAPE, Known, PropertyTest
+from keras_initx.audits._profile import LEVELS, Profile
+from keras_initx.audits._property_test import FEWEST_OF_SHAPE, property_test
+from keras_initx.audits._reading import Reading
+from keras_initx.audits._repeated import repeats
 
+# Fewer different values may all be there an even number of times by chance.
+_FEWEST_DIFFERENT = 16
 # Where each value is there twice, half of them differ from each other.
 _COPIES = 0.6
+
+
+def independent_of(reading: Reading) -> float:
+    """Return the number of independent values that would tell as much as those that are there."""
+    ordered, size = reading.ordered, reading.sample.size
+    if bits_of(reading) > BITS_OF_RANDOM:
+        return size * ((1 + int(np.count_nonzero(np.diff(ordered)))) / ordered.size)
+    return size / _copies(ordered)
+
+
+def _copies(values: Array) -> int:
+    """Return how often each value is there, where few bits make values equal too: once or more."""
+    counts = np.unique(values, return_counts=True)[1]
+    if counts.size < _FEWEST_DIFFERENT:
+        return 1
+    return int(np.gcd.reduce(counts))
 
 
 def chance_of_equality(profile: Profile) -> float:
@@ -31,69 +53,20 @@ def largest_atom(profile: Profile) -> float:
     return (float((LEVELS[last] - LEVELS).max()) * (profile.size - 1) + 1) / profile.size
 
 
-def are_exact(expected: Profile, found: Profile) -> bool:
-    """Return whether both have so many bits that no two values are equal by rounding."""
-    return min(expected.bits, found.bits) > BITS_OF_RANDOM
-
-
-class _OfSlices(PropertyTest):
-    """What is equal in slices where it was not, or no longer is.
-
-    Attributes:
-        field: The field of a profile that says what it is, and where.
-    """
-
-    needs = Known.KIND
-    field: str
-
-    def concerns(self, expected: Profile, found: Profile) -> bool:
-        before, now = getattr(expected, self.field), getattr(found, self.field)
-        return None not in (before, now) and before != now
-
-    def run(self, expected: Profile, found: Profile) -> Outcome:
-        verdict, where = getattr(found, self.field)
-        if verdict:
-            return impossible(verdict, where)
-        verdict, where = getattr(expected, self.field)
-        return impossible(verdict, f"no longer {where}")
-
-
-class Repeats(_OfSlices):
-    """Slices that are equal to each other where they were not, or no longer are."""
-
-    field = "repeated"
-
-    def concerns(self, expected: Profile, found: Profile) -> bool:
-        if not super().concerns(expected, found):
-            return False
-        return are_exact(expected, found) or expected.repeated == NOTHING
-
-
-class Crowded(_OfSlices):
-    """Slices in which one value is too often there where it was not, or no longer is."""
-
-    field = "crowded"
-
-
-class Copies(PropertyTest):
-    """Single values that are there several times, in any places."""
-
-    verdict = "copies"
-
-    def concerns(self, expected: Profile, found: Profile) -> bool:
-        if Repeats().applies(expected, found) or not are_exact(expected, found):
-            return False
-        are_enough = min(expected.size, found.size) >= FEWEST_OF_SHAPE
-        return are_enough and self._share(found) < _COPIES * self._share(expected)
-
-    def run(self, expected: Profile, found: Profile) -> Outcome:
-        shares = self._share(found), self._share(expected)
-        evidence = "{:.2g} of the values differ from each other, and {:.2g} did".format(*shares)
-        # Those of a law with one frequent value, such as a lower bound, differ in number by chance.
-        counts = round(found.independent), round(expected.independent)
-        p = as_few(counts[0], found.size, counts[1], expected.size)
-        return self.outcome(evidence, p)
-
-    def _share(self, profile: Profile) -> float:
-        """Return which share of the values differ from each other."""
-        return profile.independent / profile.size
+@property_test()
+def copies(expected: Profile, found: Profile) -> Outcome | None:
+    """Test whether single values are there several times."""
+    shares = found.independent / found.size, expected.independent / expected.size
+    are_enough = min(expected.size, found.size) >= FEWEST_OF_SHAPE
+    if not (are_enough and are_exact(expected, found)) or shares[0] >= _COPIES * shares[1]:
+        return None
+    if repeats(expected, found) is not None:
+        return None
+    # Those of a law with one frequent value, such as a lower bound, differ in number by chance.
+    counts = round(found.independent), round(expected.independent)
+    return Outcome(
+        "copies",
+        "{:.2g} of the values differ from each other, and {:.2g} did".format(*shares),
+        p=as_few(counts[0], found.size, counts[1], expected.size),
+        deviation=math.inf,
+    )

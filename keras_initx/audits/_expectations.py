@@ -3,7 +3,6 @@
 import copy
 import hashlib
 import itertools
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,22 +10,18 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx._typing import Array, DType, Shape
+from keras_initx._typing import Array, DType
 from keras_initx.audits._comparison import Comparison, Expectation
-from keras_initx.audits._distribution import ShapeOfAll
+from keras_initx.audits._distribution import excess_of_shape
 from keras_initx.audits._draws import merged
 from keras_initx.audits._equal_values import largest_atom
+from keras_initx.audits._frames import axis_of, tolerance_of_frames
 from keras_initx.audits._kinds import compare
-from keras_initx.audits._outcome import Outcome, impossible, proven
-from keras_initx.audits._parts import parts_of_law
-from keras_initx.audits._profile import (
-    LEVELS,
-    Profile,
-    of_array,
-    of_values,
-    tolerance_of_frames,
-)
-from keras_initx.audits._repeated import SAMPLE, epsilon, sampled
+from keras_initx.audits._measured import of_array, of_law, of_values
+from keras_initx.audits._one_draw import are_independent
+from keras_initx.audits._outcome import Outcome, proven
+from keras_initx.audits._profile import Profile
+from keras_initx.audits._reading import SAMPLE, epsilon, sampled
 from keras_initx.audits._subjects import Subject, Values
 from keras_initx.backends._backend import Region
 from keras_initx.backends._current import backend
@@ -35,18 +30,10 @@ from keras_initx.initializers._as_ours import as_ours
 from keras_initx.initializers._description import description
 from keras_initx.initializers._laws import FixedLaw, FrameLaw, IndependentLaw, Law, SlicesLaw
 from keras_initx.initializers._seeds import derived_seed, initializers_within
+from keras_initx.models._initialize import needs_axes
 from keras_initx.pretrained._sources import as_lazy
-from keras_initx.sampling._conversion import NORMAL_REACH
 from keras_initx.structure._hooks import LayerInitializer
 
-# The values that a law stands for. Infinity has no share.
-_ENDLESS = 1e12
-# Points between which a distribution function is nearly linear.
-_GRID = 4097
-# No continuous distribution has so many exact zeros. Of normal draws, one in 65,536 is 0; of those
-# that Keras makes in 16 bits, many more.
-_ZEROS = {"bfloat16": 2.0**-7, "float16": 2.0**-9}
-_ZEROS_ELSE = 1e-4
 # Draws of an initializer whose law is not known, or has no formula.
 _DRAWS = 3
 # Rounding of a law to a dtype whose numbers are farther apart, in deviations, changes its shape.
@@ -83,10 +70,12 @@ class OfInitializer(Expectation):
     Attributes:
         law: Their law, `None` if it is not known.
         initializer: The initializer.
+        has_guessed_fans: See `Expectation`.
     """
 
     law: Law | None
     initializer: LayerInitializer
+    has_guessed_fans: bool = False
 
     @property
     def text(self) -> str:  # type: ignore[override]
@@ -108,7 +97,10 @@ def of_initializer(initializer: LayerInitializer, weight: Subject) -> OfInitiali
 
     Constants, independent values and frames have a formula. What has none is drawn.
     """
-    return _of_law(as_ours(initializer).law(weight.shape), initializer, weight.dtype)
+    stated = _of_law(as_ours(initializer).law(weight.shape), initializer, weight.dtype)
+    of_model = weight.weight
+    is_guessed = of_model is not None and of_model.has_guessed_axes and needs_axes(initializer)
+    return replace(stated, has_guessed_fans=is_guessed)
 
 
 def _of_law(law: Law | None, initializer: LayerInitializer, dtype: DType) -> OfInitializer:
@@ -156,14 +148,14 @@ class FixedValues(OfInitializer):
         if not count:
             return proven("values")
         if not np.isfinite(values[~same]).all():
-            return impossible("not finite", "values that are not finite")
+            return Outcome("not finite", "values that are not finite")
         place = np.unravel_index(int(np.argmin(same)), values.shape)
         found = f"{count} of {values.size} differ"
         if (values == values.flat[0]).all():
             found = f"all are {values.flat[0]:.4g}"
         where = ", ".join(str(int(index)) for index in place)
         evidence = f"{found}: [{where}] is {values[place]:.4g} instead of {expected[place]:.4g}"
-        return impossible("values", evidence)
+        return Outcome("values", evidence)
 
 
 @dataclass(frozen=True)
@@ -181,53 +173,10 @@ class OfLaw(OfInitializer):
         found = of_values(values, weight.dtype, share)
         if isinstance(self.law, FrameLaw) and found.kind == "random":
             has_blocks = self.law.has_form(values, tolerance_of_frames(weight.dtype))
-            frames = (self.law.blocks, _axis_of(self.law)) if has_blocks else (0, "")
-            found = replace(found, frames=frames[0], frames_axis=frames[1])
+            frames = (self.law.blocks, axis_of(self.law)) if has_blocks else None
+            found = replace(found, frames=frames)
         outcomes = compare(expected, found, weight.dtype)
         return Comparison(weight, self, found, expected, outcomes, sample=_sample(values))
-
-
-def of_law(law: IndependentLaw | FrameLaw, dtype: DType, shape: Shape) -> Profile:
-    """Return the profile of infinitely many values of a law, as an array of a shape has them."""
-    endless = Profile(
-        "random",
-        size=int(_ENDLESS),
-        independent=_ENDLESS,
-        std=law.std,
-        total=int(_ENDLESS),
-        bits=round(-math.log2(epsilon(dtype))),
-        repeated=("", ""),
-        crowded=("", ""),
-    )
-    if isinstance(law, FrameLaw):
-        return replace(endless, frames=law.blocks, frames_axis=_axis_of(law))
-    low, high = law.bounds
-    grid = np.linspace(
-        max(low, law.mean - NORMAL_REACH * law.std),
-        min(high, law.mean + NORMAL_REACH * law.std),
-        _GRID,
-    )
-    probabilities = law.distribution_function(grid)
-    middles = (grid[1:] + grid[:-1]) / 2
-    fourth = float(((middles - law.mean) ** 4 * np.diff(probabilities)).sum())
-    fourth += float((grid[0] - law.mean) ** 4 * probabilities[0])
-    atom = max(probabilities[0], 1 - probabilities[-2])  # as of a lower bound
-    return replace(
-        endless,
-        independent=_ENDLESS * float(1 - atom),
-        mean=law.mean,
-        kurtosis=fourth / law.std**4,
-        zeros=_ZEROS.get(dtype, _ZEROS_ELSE),
-        lowest=low,
-        highest=high,
-        quantiles=tuple(np.interp(LEVELS, probabilities, grid).tolist()),
-        parts=parts_of_law(law.mean, law.std, int(_ENDLESS), shape),
-        law=law,
-    )
-
-
-def _axis_of(law: FrameLaw) -> str:
-    return "first" if 0 in law.output_axes else "last"
 
 
 @dataclass(frozen=True)
@@ -252,6 +201,8 @@ class OfDraws(OfInitializer):
         if expected.kind == "fixed":
             return self._test_fixed(weight, expected)
         found = of_values(values, weight.dtype)
+        if self.law is None and not are_independent(draws):
+            found = replace(found, signs="", ranks="")
         outcomes = compare(expected, found, weight.dtype)
         if "scale" in expected.varies and self.law is None:
             expected = Profile("random", "its scale differs from draw to draw")
@@ -365,10 +316,9 @@ def _of_shape(draws: Sequence[Profile], found: Profile, dtype: DType) -> tuple[O
 
     Their shape may differ from draw to draw too, more than that of independent values does.
     """
-    shape = ShapeOfAll()
     alike = [_standardized(draw) for draw in draws]
     pairs = itertools.combinations(alike, 2)
-    excess = max(1.0, _UNSURE * max(shape.excess(*pair) for pair in pairs))
+    excess = max(1.0, _UNSURE * max(excess_of_shape(*pair) for pair in pairs))
     expected, standard = merged(alike), _standardized(found)
     expected = replace(expected, independent=expected.independent / excess**2)
     standard = replace(standard, independent=standard.independent / excess**2)
@@ -380,8 +330,7 @@ def _standardized(profile: Profile) -> Profile:
     """Return the profile of values with the mean 0 and the deviation 1, if they vary."""
     if profile.kind != "random" or not profile.std:
         return profile
-    quantiles = (np.array(profile.quantiles) - profile.mean) / profile.std
-    return replace(profile, mean=0.0, std=1.0, quantiles=tuple(quantiles.tolist()), parts=())
+    return profile.moved(0.0, 1.0)
 
 
 def _sample(values: Array) -> bytes:
@@ -402,11 +351,13 @@ class OrDeclared(Expectation):
         declared: Function that returns what the layer declares, as Keras calls its initializer and
             with the fans of the layer. Keras takes those of the shape, also of depthwise kernels.
         is_rule: Whether a rule says it, so that what the layer declares is only an explanation.
+        alpha: See `audit`. No test fails whose probability is larger.
     """
 
     stated: OfInitializer
     declared: Callable[[], Iterable[OfInitializer]]
     is_rule: bool
+    alpha: float
 
     @property
     def text(self) -> str:  # type: ignore[override]
@@ -415,10 +366,12 @@ class OrDeclared(Expectation):
 
     def test(self, weight: Subject) -> Comparison:
         found = self.stated.test(weight)
-        if found.least >= _SUSPICIOUS or weight.values.is_shared:
+        if found.least >= max(_SUSPICIOUS, self.alpha) or weight.values.is_shared:
             return found
         for other in self.declared():
             of_layer = other.test(weight)
+            if not of_layer.outcomes:
+                continue
             if self.is_rule and of_layer.least > _PLAUSIBLE:
                 found = replace(found, declared=other.text)
             elif not self.is_rule and of_layer.least > found.least:

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 from collections.abc import Iterator, Sequence
-from typing import TypeAlias
+from dataclasses import dataclass
 
 import keras
 
@@ -18,19 +18,28 @@ from keras_initx.audits._expectations import (
 )
 from keras_initx.audits._planned import PlannedValues
 from keras_initx.audits._subjects import Audited, Subject, of_weight, opened, subjects_of
-from keras_initx.initializers._as_ours import as_ours
 from keras_initx.initializers._sparse import Masked
 from keras_initx.models._bound import Binding
 from keras_initx.models._given import RulesOrPlan
-from keras_initx.models._initialize import begun
+from keras_initx.models._initialize import begun, notes_on_guesses
 from keras_initx.models._plan import InitializationPlan
 from keras_initx.models._planned_weight import PlannedWeight
 from keras_initx.structure._hooks import LayerInitializer
 from keras_initx.structure._layer_initializers import layer_initializers
 from keras_initx.structure._weights import ModelWeight, find_weights
 
-# Weights, each with what it should be.
-Expected: TypeAlias = list[tuple[Subject, Expectation]]
+
+@dataclass(frozen=True)
+class Expected:
+    """What is expected of weights.
+
+    Attributes:
+        weights: The weights, each with what it should be.
+        notes: What is guessed of them, as lines of text.
+    """
+
+    weights: list[tuple[Subject, Expectation]]
+    notes: Sequence[str] = ()
 
 
 @contextlib.contextmanager
@@ -79,11 +88,14 @@ def _of_model(
     started = begun(model, rules, seed or 0, roles, refuses_quantized=False)
     source = "" if seed is None else "seed"
     layers = _Layers(started.weights)
-    result: Expected = []
+    result = []
+    by_rule = []
     for weight, planned in started.pairs():
         subject = of_weight(weight)
         result.append((subject, _expectation(subject, planned, source, alpha, layers)))
-    return result
+        if not planned.by_layer:
+            by_rule.append((weight, planned))
+    return Expected(result, notes_on_guesses(by_rule))
 
 
 def _by_plan(
@@ -98,7 +110,7 @@ def _by_plan(
         ValueError: If one has another shape than in the plan, or is missing.
     """
     by_path = {planned.row.path: planned for planned in plan._planned}
-    result: Expected = []
+    result: list[tuple[Subject, Expectation]] = []
     problems = []
     for subject in subjects:
         # Other packages join names by dots.
@@ -119,7 +131,7 @@ def _by_plan(
             "`rules` must be a plan of these weights. "
             f"Received: rules={plan!r}; {truncated(problems, '; ')}"
         )
-    return result
+    return Expected(result)
 
 
 def _expectation(
@@ -146,7 +158,7 @@ def _expectation(
     by_law: Expectation = stated
     if layers is not None:
         declared = functools.partial(layers.declared, subject)
-        by_law = OrDeclared(stated, declared, not planned.by_layer)
+        by_law = OrDeclared(stated, declared, not planned.by_layer, alpha)
     is_cut = isinstance(planned.initializer, Masked)  # so that no law is known
     if source == "plan" or (source and planned.row.seed is not None):
         return PlannedValues(stated, planned, source, None if is_cut else by_law, alpha)
@@ -172,5 +184,5 @@ class _Layers:
         if isinstance(declared, keras.initializers.Initializer):
             found.append(Binding(self._weights[subject.path]).bound(declared, 0))
         for initializer in found:
-            if initializer is not None and as_ours(initializer).law(subject.shape) is not None:
+            if initializer is not None:
                 yield of_initializer(initializer, subject)

@@ -9,8 +9,10 @@ import numpy as np
 from keras_initx._alike import alike
 from keras_initx.audits._comparison import Comparison
 from keras_initx.audits._equal_values import chance_of_equality
+from keras_initx.audits._one_draw import CHANCE, are_opposite
 from keras_initx.audits._outcome import Outcome, smallest_effect
 from keras_initx.audits._probabilities import holm, same_variance
+from keras_initx.audits._profile import Profile
 from keras_initx.audits._property_test import ONCE
 from keras_initx.audits._scale_error import Scale
 
@@ -18,6 +20,10 @@ from keras_initx.audits._scale_error import Scale
 _POWER = 1.645
 # Weights of one name whose scales differ from their mean by so many errors are not of one.
 _APART = 4
+# Of factors that are nearer to 1, none is named.
+_ONE = 0.01
+# Values with a larger mean, in deviations, may follow from others by more than a factor.
+_SHIFTED = 0.25
 
 
 @dataclass(frozen=True)
@@ -58,20 +64,61 @@ class Judged:
         return {outcome.verdict for outcome in self.failed}
 
 
-def equal_weights(
-    comparisons: Sequence[Comparison],
-    found: Sequence[Sequence[str]],
-    expected: Sequence[Sequence[str]],
-    number: int,
+@dataclass(frozen=True)
+class Together:
+    """Weights that have their values in common.
+
+    Attributes:
+        equal: Sets of the paths of those that are equal.
+        one_draw: Sets of the paths of those that are one draw, see `sets_of_one_draw`.
+    """
+
+    equal: Sequence[Sequence[str]] = ()
+    one_draw: Sequence[Sequence[str]] = ()
+
+
+def weights_with_equal_values(
+    comparisons: Sequence[Comparison], found: Together, expected: Together, number: int
 ) -> Iterator[Joint]:
-    """Yield tests of weights that are equal and should not be, or the reverse.
+    """Yield tests of weights that have values in common and should not, or the reverse.
 
     Args:
         comparisons: The weights. Those that are new are not among them: two buffers may be equal by
             intention.
-        found: Sets of those that are equal.
-        expected: Sets of those that should be.
+        found: What they have in common.
+        expected: What they should have.
         number: The number of all weights, of each of which the values could be by chance.
+    """
+    equal = set()
+    for this, other, is_now in _unlike(comparisons, found.equal, expected.equal):
+        assert this.expected is not None
+        evidence = f"no longer equal to {other.path!r}"
+        chance = number * chance_of_equality(this.expected) ** ONCE
+        if is_now:
+            equal.add(this.path)
+            evidence = f"equal to {other.path!r}"
+            if other.weight.shape != this.weight.shape:
+                evidence = f"the values of {other.path!r} in another shape"
+            chance = number * chance_of_equality(this.found)
+        yield _of_equality(this, evidence, chance)
+    for this, other, is_now in _unlike(comparisons, found.one_draw, expected.one_draw):
+        if this.path in equal:
+            continue
+        evidence = f"no longer one draw with {other.path!r}"
+        if is_now:
+            evidence = _one_draw_text(this, other)
+        yield _of_equality(this, evidence, number * CHANCE)
+
+
+def _unlike(
+    comparisons: Sequence[Comparison],
+    found: Sequence[Sequence[str]],
+    expected: Sequence[Sequence[str]],
+) -> Iterator[tuple[Comparison, Comparison, bool]]:
+    """Yield weights that are in one set with another and should not be, or the reverse.
+
+    Yields:
+        The weight, the other, and whether they are in one set now.
     """
     set_now, set_before = _sets_by_path(found), _sets_by_path(expected)
     first_now: dict[int, Comparison] = {}
@@ -79,21 +126,16 @@ def equal_weights(
     for this in comparisons:
         if not this.are_random:
             continue
-        assert this.expected is not None
         now, before = set_now.get(this.path), set_before.get(this.path_of_expected)
         if now is not None:
             other = first_now.setdefault(now, this)
             are_free = before is None or before != set_before.get(other.path_of_expected)
             if this.path_of_expected != other.path_of_expected and are_free:
-                evidence = f"equal to {other.path!r}"
-                if other.weight.shape != this.weight.shape:
-                    evidence = f"the values of {other.path!r} in another shape"
-                yield _of_equality(this, evidence, number * chance_of_equality(this.found))
+                yield this, other, True
         if before is not None:
             other = first_before.setdefault(before, this)
             if this is not other and (now is None or now != set_now.get(other.path)):
-                chance = number * chance_of_equality(this.expected) ** ONCE
-                yield _of_equality(this, f"no longer equal to {other.path!r}", chance)
+                yield this, other, False
 
 
 def _sets_by_path(sets: Sequence[Sequence[str]]) -> dict[str, int]:
@@ -104,22 +146,42 @@ def _sets_by_path(sets: Sequence[Sequence[str]]) -> dict[str, int]:
     return numbers
 
 
+def _one_draw_text(this: Comparison, other: Comparison) -> str:
+    """Return in words how the values of a weight follow from those of another."""
+    text = f"one draw with {other.path!r}"
+    if this.found.total != other.found.total:
+        text += ", of which one is the beginning of the other"
+    factor = _factor(this.found, other.found)
+    return text if abs(factor - 1) < _ONE else f"{text}, times {factor:.3g}"
+
+
+def _factor(mine: Profile, theirs: Profile) -> float:
+    """Return by which factor values follow from others of the same draw, 1 if it is not known."""
+    if mine.total == theirs.total and theirs.std:
+        factor = mine.std / theirs.std
+        return -factor if are_opposite(mine, theirs) else factor
+    # Of two lengths, only the first value is the same.
+    is_shifted = any(abs(one.mean) > _SHIFTED * one.std for one in (mine, theirs))
+    if is_shifted or not (mine.places and theirs.places and theirs.places[0]):
+        return 1.0
+    return mine.places[0] / theirs.places[0]
+
+
 def _of_equality(this: Comparison, evidence: str, chance: float) -> Joint:
-    outcome = Outcome("equal weights", evidence, p=min(1.0, chance), deviation=math.inf)
-    return Joint((this.path,), outcome)
+    return Joint((this.path,), Outcome("equal weights", evidence, p=min(1.0, chance)))
 
 
 def weights_together(
-    comparisons: Sequence[Comparison], equal: Sequence[Sequence[str]]
+    comparisons: Sequence[Comparison], one_draw: Sequence[Sequence[str]]
 ) -> Iterator[Joint]:
     """Yield tests of the scale of weights that have one name in several layers.
 
     Args:
         comparisons: The weights.
-        equal: Sets of the paths of equal weights, which are one draw.
+        one_draw: Sets of the paths of weights that are one draw.
     """
     again: set[str] = set()
-    for paths in equal:
+    for paths in one_draw:
         again.update(paths[1:])
     tested = []
     for this in comparisons:

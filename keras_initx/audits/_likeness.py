@@ -8,10 +8,10 @@ from keras_initx.audits._comparison import Comparison, Expectation
 from keras_initx.audits._contract import Contract
 from keras_initx.audits._contract_lines import WeightContract
 from keras_initx.audits._kinds import compare
-from keras_initx.audits._outcome import Outcome, impossible
+from keras_initx.audits._outcome import Outcome
 from keras_initx.audits._profile import NOTHING, Profile
 from keras_initx.audits._property_test import FEWEST
-from keras_initx.audits._repeated import epsilon
+from keras_initx.audits._reading import epsilon
 from keras_initx.audits._subjects import TIED
 
 
@@ -55,7 +55,9 @@ class OfContract(Expectation):
             of_values, reason = self._of_values(weight, found)
             outcomes += of_values
         is_unchanged = None
-        if self.draws == 1 and None not in (expected.digest, found.digest):
+        if self.draws == 1 and expected.kind == found.kind == "constant":
+            is_unchanged = weight.dtype == self.dtype and expected.value == found.value
+        elif self.draws == 1 and None not in (expected.digest, found.digest):
             is_unchanged = expected.digest == found.digest
         return Comparison(
             weight, self, found, expected, tuple(outcomes), reason, is_unchanged=is_unchanged
@@ -76,15 +78,15 @@ class OfContract(Expectation):
             is_exchanged = sorted(weight.shape) == sorted(line.shape)
             cause = "an axis exchanged" if is_exchanged else ""
             evidence = f"{weight.shape}, and {line.shape} before"
-            return [impossible("reshaped", evidence, cause)], False
+            return [Outcome("reshaped", evidence, cause=cause)], False
         outcomes = []
         if weight.dtype != line.dtype:
-            outcomes.append(impossible("dtype", f"{weight.dtype}, and {line.dtype} before"))
+            outcomes.append(Outcome("dtype", f"{weight.dtype}, and {line.dtype} before"))
         now, before = weight.profile.reason, line.profile.reason
         if now.startswith(TIED) == before.startswith(TIED):
             return outcomes, True
         evidence = f"{now}, and was not" if now else f"no longer {before}"
-        return [*outcomes, impossible("equal weights", evidence)], False
+        return [*outcomes, Outcome("equal weights", evidence)], False
 
     def _of_values(self, weight: WeightContract, found: Profile) -> tuple[list[Outcome], str]:
         """Return what tests say of the values, and why they are not compared."""

@@ -22,6 +22,7 @@ _VERDICTS = (
     "equal slices",
     "copies",
     "orthonormality",
+    "equal norms",
     "scale",
     "parts",
     "bounds",
@@ -50,8 +51,8 @@ class Outcome:
 
     verdict: str
     evidence: str
-    p: float
-    deviation: float
+    p: float = 0.0
+    deviation: float = math.inf
     cause: str = ""
     proof: str = ""
 
@@ -59,11 +60,6 @@ class Outcome:
     def place(self) -> tuple[int, float]:
         """The place among the outcomes of a weight, of which the first that failed is reported."""
         return _VERDICTS.index(self.verdict), self.p
-
-
-def impossible(verdict: str, evidence: str, cause: str = "") -> Outcome:
-    """Return the outcome of what does not happen by chance."""
-    return Outcome(verdict, evidence, p=0.0, deviation=math.inf, cause=cause)
 
 
 def proven(proof: str) -> Outcome:

@@ -1,93 +1,45 @@
-"""Parts of a weight along its axes: equal ones, and the slices that are farthest from the others.
-
-A part may have a scale of its own, as a gate, or the keys beside queries; a single slice too, as a
-unit or a row.
-"""
+"""Equal parts of a weight along its axes, such as gates, heads, or the keys beside queries."""
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from keras_initx._typing import Array, Shape
-from keras_initx.audits._repeated import MOST
+from keras_initx._typing import Shape
+from keras_initx.audits._ends import of_single_slices
+from keras_initx.audits._equal_values import largest_atom
+from keras_initx.audits._outcome import Outcome
+from keras_initx.audits._probabilities import all_of_kind, same_variance, student
+from keras_initx.audits._profile import Parts, Profile
+from keras_initx.audits._property_test import FEWEST, IMPOSSIBLE, Known, property_test
+from keras_initx.audits._reading import MOST, SHARE_OF_ZEROS, Reading
+from keras_initx.audits._scale_error import error_of_ratio, kurtosis_of
+from keras_initx.audits._slices import axes_in_order, slices_of_axes
 
 # The most equal parts of an axis, and the number of nearly equal ones where it has few equal ones.
 _MOST_PARTS = 12
 _FEW_PARTS = 6
-# Values of a slice that are looked at, at least, if it has so many.
-_FEWEST_SEEN = 64
+# Of fewer values of a part, only is compared whether they vary.
+_FEWEST_OF_PART = 16
 
 
-@dataclass(frozen=True)
-class Parts:
-    """The values of equal parts of a weight along an axis.
+def parts_of(reading: Reading) -> tuple[Parts, ...]:
+    """Return the statistics of equal parts along each axis, in which outliers are the median.
 
-    Attributes:
-        axis: The axis.
-        size: The number of values of a part that the numbers are of; of nearly equal ones, that of
-            the smallest.
-        means: The mean of each part.
-        stds: The standard deviation of each part.
+    Where a length has few divisors, those of parts that differ in length by one are there too.
     """
-
-    axis: int
-    size: int
-    means: tuple[float, ...]
-    stds: tuple[float, ...]
-
-    @property
-    def key(self) -> tuple[int, int]:
-        """The axis and the number of parts, by which those of two weights belong together."""
-        return self.axis, len(self.stds)
-
-
-@dataclass(frozen=True)
-class Slices:
-    """The slices along an axis, such as units, by those that are farthest from the others.
-
-    Attributes:
-        axis: The axis.
-        size: The number of values of a slice that the numbers are of.
-        number: The number of slices.
-        means: The lowest and the highest mean of a slice, and the indices of both.
-        stds: The lowest and the highest standard deviation of a slice, and the indices of both.
-    """
-
-    axis: int
-    size: int
-    number: int
-    means: tuple[float, ...]
-    stds: tuple[float, ...]
-
-
-def parts_of(values: Array, inliers: tuple[float, float] | None) -> Iterator[Parts]:
-    """Yield the statistics of equal parts along each axis.
-
-    Where a length has few divisors, those of parts that differ in length by one are yielded too.
-
-    Args:
-        values: The values.
-        inliers: If there are outliers, the median of the values, and how far from it others are.
-    """
-    for axis in _in_order(values.ndim):
-        for count in part_counts(values.shape[axis]):
-            rows = []
-            for part in np.array_split(values, count, axis):
-                seen = _thinned(part, axis, count).reshape(-1).astype("float64")
-                if inliers is not None:
-                    median, reach = inliers
-                    seen[np.abs(seen - median) > reach] = median
-                rows.append(seen)
-            means = tuple(float(row.mean()) for row in rows)
-            stds = tuple(float(row.std()) for row in rows)
-            yield Parts(axis, min(row.size for row in rows), means, stds)
-
-
-def _in_order(ndim: int) -> list[int]:
-    """Return the first axis, the last, and those between them."""
-    return list(dict.fromkeys([*range(ndim)[:1], *range(ndim)[-1:], *range(ndim)]))
+    found = []
+    for slices in slices_of_axes(reading.values):
+        seen = slices.seen(max(MOST // slices.number, 1)).astype("float64")
+        if reading.outliers:
+            seen[np.abs(seen - reading.median) > reading.reach] = reading.median
+        for count in part_counts(slices.number):
+            parts = np.array_split(seen, count, axis=1)
+            means = tuple(float(part.mean()) for part in parts)
+            stds = tuple(float(part.std()) for part in parts)
+            found.append(Parts(slices.axes[0], min(part.size for part in parts), means, stds))
+    return tuple(found)
 
 
 def part_counts(length: int) -> list[int]:
@@ -102,56 +54,6 @@ def part_counts(length: int) -> list[int]:
     return counts
 
 
-def _thinned(part: Array, axis: int, count: int) -> Array:
-    """Return values of a part of an array, few enough of each of so many parts."""
-    before = math.prod(part.shape[:axis])
-    flat = part.reshape(before, -1)
-    step = max(1, flat.size // (MOST // count))
-    first = min(step, before)
-    return flat[::first, :: max(1, step // first)]
-
-
-def slices_of(values: Array) -> Iterator[Slices]:
-    """Yield what is known of the slices along each axis."""
-    for axis in _in_order(values.ndim):
-        count = values.shape[axis]
-        if values.ndim < 2 or count < 2:
-            continue
-        before = math.prod(values.shape[:axis])
-        flat = values.reshape(before, count, -1)
-        step = max(1, before * flat.shape[2] // max(MOST // count, _FEWEST_SEEN))
-        first = min(step, before)
-        seen = flat[::first, :, :: max(1, step // first)]
-        size = seen.size // count
-        means = seen.mean(axis=(0, 2), dtype="float64")
-        centered = seen - means[:, None]
-        stds = np.sqrt(np.square(centered, out=centered).mean(axis=(0, 2)))
-        yield Slices(axis, size, count, _ends(means), _ends(stds))
-
-
-def _ends(numbers: Array) -> tuple[float, ...]:
-    """Return the lowest and the highest number, and their places."""
-    low, high = int(numbers.argmin()), int(numbers.argmax())
-    return float(numbers[low]), float(numbers[high]), low, high
-
-
-def merged_slices(slices: tuple[Slices, ...]) -> Slices:
-    """Return what several draws say of the slices along one axis: the farthest of all."""
-    first = slices[0]
-    means, stds = first.means, first.stds
-    for other in slices[1:]:
-        means = _farther(means, other.means)
-        stds = _farther(stds, other.stds)
-    number = sum(one.number for one in slices)
-    return Slices(first.axis, first.size, number, means, stds)
-
-
-def _farther(one: tuple[float, ...], other: tuple[float, ...]) -> tuple[float, ...]:
-    low = min((one[0], one[2]), (other[0], other[2]))
-    high = max((one[1], one[3]), (other[1], other[3]))
-    return low[0], high[0], low[1], high[1]
-
-
 def parts_of_law(mean: float, std: float, size: int, shape: Shape) -> tuple[Parts, ...]:
     """Return the parts of an array whose values all have one law.
 
@@ -162,7 +64,152 @@ def parts_of_law(mean: float, std: float, size: int, shape: Shape) -> tuple[Part
         shape: The shape of the array.
     """
     found = []
-    for axis in _in_order(len(shape)):
+    for axis in axes_in_order(len(shape)):
         for count in part_counts(shape[axis]):
             found.append(Parts(axis, size, (mean,) * count, (std,) * count))
     return tuple(found)
+
+
+@dataclass(frozen=True)
+class _PartsOfBoth:
+    """Equal parts of a weight along one axis, found and expected.
+
+    Attributes:
+        expected: Those expected.
+        found: Those found.
+        expected_size: The number of independent values of a part.
+        found_size: That of those found.
+        zeros: The larger share of zeros, which are among the values of a part.
+    """
+
+    expected: Parts
+    found: Parts
+    expected_size: float
+    found_size: float
+    zeros: float
+
+    @property
+    def fewest(self) -> float:
+        """The smaller number of values of a part that are not zero."""
+        return min(self.expected_size, self.found_size) * (1 - self.zeros)
+
+    def name(self, number: int) -> str:
+        """Return a part in words."""
+        return f"part {number + 1} of {len(self.expected.stds)} along axis {self.expected.axis}"
+
+
+def _parts_of_both(expected: Profile, found: Profile) -> Iterator[_PartsOfBoth]:
+    """Yield the parts that are known of both and have enough values."""
+    of_found = {parts.key: parts for parts in found.parts}
+    # How many zeros a law has at most does not say how many there are.
+    zeros = found.zeros if expected.law is not None else max(expected.zeros, found.zeros)
+    for before in expected.parts:
+        now = of_found.get(before.key)
+        if now is None:
+            continue
+        parts = _PartsOfBoth(
+            before,
+            now,
+            before.size * expected.independent / expected.size,
+            now.size * found.independent / found.size,
+            zeros,
+        )
+        if parts.fewest >= FEWEST:
+            yield parts
+
+
+@property_test(needs=Known.DISTRIBUTION)
+def constant_parts(expected: Profile, found: Profile) -> Outcome | None:
+    """Test whether parts are constant now, or no longer are, or have another value."""
+    for parts in _parts_of_both(expected, found):
+        if not _may_be_chance(parts, expected, found):
+            evidence = _of_constants(parts, expected.std)
+            if evidence:
+                return Outcome("parts", evidence)
+    return None
+
+
+def _of_constants(parts: _PartsOfBoth, std: float) -> str:
+    """Return which part it is, in words, empty if there is none."""
+    stds = zip(parts.expected.stds, parts.found.stds, strict=True)
+    for number, (std_before, std_now) in enumerate(stds):
+        if bool(std_before) != bool(std_now):
+            verb = "varies" if std_now else "is constant"
+            return f"{parts.name(number)} {verb} now"
+        before, now = parts.expected.means[number], parts.found.means[number]
+        is_other = abs(now - before) > 1e-6 * abs(before) + 1e-6 * std
+        if not std_before and is_other:
+            return f"{parts.name(number)} is {now:.4g}, and was {before:.4g}"
+    return ""
+
+
+def _may_be_chance(parts: _PartsOfBoth, expected: Profile, found: Profile) -> bool:
+    """Return whether no part is constant, or one may be by chance."""
+    if all((*parts.expected.stds, *parts.found.stds)):
+        return True
+    frequent = max(parts.zeros, largest_atom(expected), largest_atom(found))
+    size = min(parts.expected.size, parts.found.size)
+    chance = all_of_kind(frequent, expected.total + found.total, size - 1)
+    return len(parts.expected.stds) * chance > IMPOSSIBLE
+
+
+@property_test(needs=Known.DISTRIBUTION, of=("scale",))
+def scales_of_parts(expected: Profile, found: Profile) -> Outcome | None:
+    """Test the scale and the mean of parts and slices, relative to how the whole differs.
+
+    All parts and all slices along all axes are one test: half of the probability of an alarm is
+    that of parts.
+    """
+    if constant_parts(expected, found) is not None:
+        return None
+    of_both = [*_of_parts(expected, found)], [*of_single_slices(expected, found)]
+    families = [outcomes for outcomes in of_both if outcomes]
+    worst = []
+    for outcomes in families:
+        least = min(outcomes, key=lambda outcome: outcome.p)
+        p = len(families) * len(outcomes) * least.p  # Bonferroni
+        worst.append(replace(least, p=min(1.0, p)))
+    return min(worst, key=lambda outcome: outcome.p, default=None)
+
+
+def _of_parts(expected: Profile, found: Profile) -> Iterator[Outcome]:
+    """Yield what is said of the scale and the mean of each part."""
+    for parts in _parts_of_both(expected, found):
+        # Parts of which hardly any value is not zero vary more than the whole.
+        is_irregular = parts.zeros > SHARE_OF_ZEROS and max(expected.connections) < 0
+        if parts.fewest < _FEWEST_OF_PART or is_irregular:
+            continue
+        for number, stds in enumerate(zip(parts.expected.stds, parts.found.stds, strict=True)):
+            if all(stds):
+                yield _scale(number, parts, expected, found)
+                yield _mean(number, parts, expected, found)
+
+
+def _scale(number: int, parts: _PartsOfBoth, expected: Profile, found: Profile) -> Outcome:
+    kurtosis = kurtosis_of(expected, found) / (1 - parts.zeros)
+    before = max(2 * parts.expected_size / (kurtosis - 1), 2.0)
+    now = max(2 * parts.found_size / (kurtosis - 1), 2.0)
+    of_all = np.linalg.norm(parts.found.stds) / np.linalg.norm(parts.expected.stds)
+    ratio = parts.found.stds[number] / parts.expected.stds[number] / float(of_all)
+    return Outcome(
+        "parts",
+        f"{parts.name(number)} has {ratio:.3g} times its share of the scale",
+        p=same_variance(ratio**2, now, before),
+        deviation=abs(math.log(ratio)) - 2 * error_of_ratio(before, now),
+    )
+
+
+def _mean(number: int, parts: _PartsOfBoth, expected: Profile, found: Profile) -> Outcome:
+    of_all = float(np.mean(parts.found.means) - np.mean(parts.expected.means))
+    shift = abs(parts.found.means[number] - parts.expected.means[number] - of_all)
+    # Parts of sorted values vary as the whole does.
+    error = math.hypot(
+        max(parts.expected.stds[number], expected.std) / math.sqrt(parts.expected_size),
+        max(parts.found.stds[number], found.std) / math.sqrt(parts.found_size),
+    )
+    return Outcome(
+        "parts",
+        f"{parts.name(number)} has another mean",
+        p=student(shift / error, min(parts.expected_size, parts.found_size) - 1),
+        deviation=(shift - 2 * error) / expected.std,
+    )

@@ -8,9 +8,9 @@ import numpy as np
 from keras_initx._typing import Array, DType
 from keras_initx.audits._comparison import Comparison, Expectation
 from keras_initx.audits._expectations import OfInitializer
-from keras_initx.audits._outcome import impossible, proven
+from keras_initx.audits._outcome import Outcome, proven
 from keras_initx.audits._profile import Profile
-from keras_initx.audits._repeated import sampled
+from keras_initx.audits._reading import sampled
 from keras_initx.audits._subjects import Subject
 from keras_initx.backends._moments import Moments
 from keras_initx.initializers._sharding import is_exact
@@ -85,7 +85,7 @@ class PlannedValues(Expectation):
                 cause = "an axis exchanged" if _is_transposed(drawn, values) else ""
                 rows = _equal_rows(drawn, values)
         evidence = self._evidence(weight, differing, total, digest)
-        outcome = impossible("bits", evidence, cause) if evidence else proven(proof)
+        outcome = Outcome("bits", evidence, cause=cause) if evidence else proven(proof)
         # Of what is computed by matrix products, the last bits are not known.
         is_known = evidence or proof == "digest" or is_exact(self.stated.initializer)
         std = None if self.stated.law is None else self.stated.law.std

@@ -3,121 +3,88 @@
 import functools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from keras_initx._typing import Array
+# Beyond so many degrees of freedom, a variance is exact.
+_ENDLESS = 1e11
 
-# Counts with a larger deviation have a normal distribution, also far out.
-_NEARLY_NORMAL = 30
+
+@functools.cache
+def _special() -> Any:
+    """Return `scipy.special`, which takes half a second to import, when it is first needed."""
+    import scipy.special
+
+    return scipy.special
 
 
 def kolmogorov(distance: float, n: int) -> float:
     """Return the probability of a larger distance (Stephens, 1970)."""
     x = (math.sqrt(n) + 0.12 + 0.11 / math.sqrt(n)) * distance
-    if x < 0.3:
-        return 1.0
-    k = np.arange(1, 20)
-    signs = np.where(k % 2, 1, -1)
-    terms = 2 * signs * np.exp(-2 * (k * x) ** 2)
-    return float(np.clip(terms.sum(), 0, 1))
+    return float(_special().kolmogorov(x))
 
 
 def same_variance(ratio: float, first: float, second: float) -> float:
-    """Return the probability of a ratio of two variances as far from 1 (Paulson, 1942).
+    """Return the probability of a ratio of two variances as far from 1, on both sides.
 
     Args:
         ratio: The ratio.
         first: The degrees of freedom of its numerator.
-        second: Those of its denominator.
+        second: Those of its denominator. One of both may be infinite.
     """
     if ratio < 1:
         ratio, first, second = 1 / ratio, second, first
-    # Cube roots are nearly normal.
-    root = ratio ** (1 / 3)
-    one, other = 2 / (9 * first), 2 / (9 * second)
-    z = ((1 - other) * root - (1 - one)) / math.sqrt(other * root**2 + one)
-    return min(1.0, math.erfc(z / math.sqrt(2)))
+    if second > _ENDLESS:
+        tail = chi_square_tail(first * ratio, first)
+    elif first > _ENDLESS:
+        tail = float(_special().chdtr(second, second / ratio))
+    else:
+        tail = float(_special().fdtrc(first, second, ratio))
+    return min(1.0, 2 * tail)
 
 
-def chi_square_tail(x: float, degrees: int) -> float:
+def chi_square_tail(x: float, degrees: float) -> float:
     """Return the probability of a larger sum of so many squares of standard normal values."""
-    if x <= 0:
-        return 1.0
-    begin = degrees % 2 / 2
-    tail = math.erfc(math.sqrt(x / 2)) if begin else 0.0
-    for number in range(degrees // 2):
-        power = begin + number
-        tail += math.exp(power * math.log(x / 2) - x / 2 - math.lgamma(power + 1))
-    return min(tail, 1.0)
+    return float(_special().chdtrc(degrees, x))
 
 
 def student(t: float, degrees: float) -> float:
-    """Return the probability of a t as far from 0 (Wallace, 1959)."""
-    degrees = max(degrees, 1.0)
-    z = math.sqrt(degrees * math.log1p(t * t / degrees)) * (8 * degrees + 1) / (8 * degrees + 3)
-    return math.erfc(z / math.sqrt(2))
+    """Return the probability of a t as far from 0."""
+    return float(2 * _special().stdtr(max(degrees, 1.0), -abs(t)))
 
 
 def same_rate(first: float, of_first: int, second: float, of_second: int) -> float:
-    """Return the probability of two counts as different, if both have one rate."""
-    total = round(first + second)
-    if not total:
-        return 1.0
+    """Return the probability of two counts as different, if both have one rate.
+
+    It is twice that of the nearer end of a binomial distribution.
+    """
+    count, total = round(second), round(first + second)
     share = of_second / (of_first + of_second)
-    spread = math.sqrt(total * share * (1 - share))
-    if spread > _NEARLY_NORMAL:
-        z = max(abs(second - total * share) - 0.5, 0.0) / spread
-        return math.erfc(z / math.sqrt(2))
-    # The terms of the binomial distribution that are not more probable.
-    counts = np.arange(total + 1)
-    logs = _log_factorials(total + 1)
-    terms = np.exp(
-        logs[total]
-        - logs
-        - logs[::-1]
-        + counts * math.log(share)
-        + (total - counts) * math.log1p(-share)
-    )
-    return float(min(1.0, terms[terms <= terms[round(second)] * (1 + 1e-9)].sum()))
+    at_least = float(_special().betainc(count, total - count + 1, share)) if count else 1.0
+    at_most = 1.0
+    if count < total:
+        at_most = float(_special().betainc(total - count, count + 1, 1 - share))
+    return min(1.0, 2 * min(at_least, at_most))
 
 
 def poisson_tail(count: int, mean: float) -> float:
     """Return the probability that a Poisson variable is at least `count`."""
-    if mean <= 0:
-        return 0.0 if count else 1.0
-    if mean < count:
-        # Few terms of the tail itself, which one minus the others would round to 0. The others
-        # may be millions, as where all values of a weight are beyond its bounds.
-        first = count * math.log(mean) - mean - math.lgamma(count + 1)
-        ratios = mean / (count + 1 + np.arange(200))
-        return min(1.0, math.exp(first) * (1 + float(np.cumprod(ratios).sum())))
-    counts = np.arange(count)
-    logs = counts * math.log(mean) - mean - _log_factorials(count)
-    return max(0.0, 1 - float(np.exp(logs).sum()))
+    return float(_special().pdtrc(count - 1, mean)) if count else 1.0
 
 
-@functools.lru_cache(maxsize=64)
-def _log_factorials(count: int) -> Array:
-    return np.array([math.lgamma(n + 1) for n in range(count)])
-
-
-def log_choose(number: int, count: int) -> float:
-    """Return the logarithm of the number of subsets."""
-    if not 0 <= count <= number:
-        return -math.inf
-    return math.lgamma(number + 1) - math.lgamma(count + 1) - math.lgamma(number - count + 1)
+def log_choose(number: Any, count: Any) -> Any:
+    """Return the logarithm of the number of subsets, of numbers or arrays of them."""
+    log_factorial = _special().gammaln
+    return log_factorial(number + 1) - log_factorial(count + 1) - log_factorial(number - count + 1)
 
 
 def as_few(count: int, of: int, other: int, of_other: int) -> float:
     """Return the probability of so few of one kind in one of two samples (Fisher's exact test)."""
     both, total = count + other, of + of_other
-    log_chance = (
-        log_choose(both, count) + log_choose(total - both, of - count) - log_choose(total, of)
-    )
-    # The terms below are smaller by this factor, at least.
-    factor = count * (total - both - of + count) / ((both - count + 1) * (of - count + 1))
-    return min(1.0, math.exp(log_chance) / max(1 - factor, 0.01))
+    counts = np.arange(max(0, of - (total - both)), count + 1, dtype="float64")
+    logs = log_choose(both, counts) + log_choose(total - both, of - counts)
+    return min(1.0, float(np.exp(logs - log_choose(total, of)).sum()))
 
 
 def all_of_kind(share: float, before: float, now: int) -> float:

@@ -4,34 +4,21 @@ A law is a sample with infinitely many values.
 """
 
 import functools
-import hashlib
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from keras_initx._checks import DTYPES
-from keras_initx._typing import Array, DType
-from keras_initx.audits._crowded import crowded
-from keras_initx.audits._parts import Parts, Slices, parts_of, slices_of
 from keras_initx.audits._probabilities import kolmogorov
-from keras_initx.audits._repeated import (
-    SAMPLE,
-    epsilon,
-    repeated,
-    sample_of,
-    sampled,
-)
+from keras_initx.audits._reading import SAMPLE, SHARE_OF_ZEROS
 from keras_initx.initializers._laws import (
     IndependentLaw,
     NormalLaw,
     TruncatedLaw,
     UniformLaw,
-    is_frame,
 )
-from keras_initx.models._digest import array_digest
 
 KINDS = ("constant", "fixed", "random", "unknown")
 # Of what is equal within a weight.
@@ -41,24 +28,8 @@ NOT_FINITE = "not finite"
 INFINITE = "infinite"
 # It cannot be meant, whatever others have.
 LOST = "not finite where it must be"
-# Values of a fixed weight that are kept, to compare those that differ in their last bits.
-_PLACES = 64
-# With a larger share of zeros, moments and quantiles are those of the other values.
-SHARE_OF_ZEROS = 0.005
-# Values farther from the median, in deviations, are outliers. Normal values have none, and the
-# truncated ones of torch are the lower bound now and then.
-_FAR = 12.0
-# The interquartile range of normal values, in deviations.
-_INTERQUARTILE = 1.349
-# The numbers of frames beside each other along the last axis: one for each gate.
-_FRAMES = (1, 3, 4)
-_FEWEST_COLUMNS = 4
 # Fewer values may be of any family.
 _FEWEST_OF_FAMILY = 256
-# Independent values with more bits are different numbers.
-BITS_OF_RANDOM = 16
-# Fewer different values may all be there an even number of times by chance.
-_FEWEST_DIFFERENT = 16
 # With a smaller probability, values are not of a family.
 _IMPLAUSIBLE = 1e-3
 # Nor with a kurtosis that is higher than that of normal values by so many standard errors, or a
@@ -74,6 +45,113 @@ _SPREAD = 4.0
 # The probabilities of the quantiles, more of them in the tails.
 _TAIL = (0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.012, 0.015)
 LEVELS = np.concatenate([_TAIL, np.linspace(0.02, 0.98, 97), 1 - np.array(_TAIL[::-1])])
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The values of equal parts of a weight along an axis.
+
+    Attributes:
+        axis: The axis.
+        size: The number of values of a part that the numbers are of; of nearly equal ones, that of
+            the smallest.
+        means: The mean of each part.
+        stds: The standard deviation of each part.
+    """
+
+    axis: int
+    size: int
+    means: tuple[float, ...]
+    stds: tuple[float, ...]
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """The axis and the number of parts, by which those of two weights belong together."""
+        return self.axis, len(self.stds)
+
+    @staticmethod
+    def merged(draws: Sequence["Parts"]) -> "Parts":
+        """Return what several draws say of the same parts."""
+        means = np.array([draw.means for draw in draws])
+        stds = np.array([draw.stds for draw in draws])
+        mean = means.mean(axis=0)
+        std = np.sqrt(np.mean(stds**2 + (means - mean) ** 2, axis=0))
+        size = sum(draw.size for draw in draws)
+        return Parts(draws[0].axis, size, tuple(mean.tolist()), tuple(std.tolist()))
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The slices along an axis, such as units, by those that are farthest from the others.
+
+    Attributes:
+        axis: The axis.
+        size: The number of values of a slice that the numbers are of.
+        number: The number of slices.
+        means: The lowest and the highest mean of a slice, and the indices of both.
+        stds: The lowest and the highest standard deviation of a slice, and the indices of both.
+    """
+
+    axis: int
+    size: int
+    number: int
+    means: tuple[float, ...]
+    stds: tuple[float, ...]
+
+    @staticmethod
+    def merged(draws: Sequence["Ends"]) -> "Ends":
+        """Return what several draws say of the slices along one axis: the farthest of all."""
+        number = sum(draw.number for draw in draws)
+        means = _farthest([draw.means for draw in draws])
+        stds = _farthest([draw.stds for draw in draws])
+        return Ends(draws[0].axis, draws[0].size, number, means, stds)
+
+
+def _farthest(ends: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
+    low = min(ends, key=lambda end: end[0])
+    high = max(ends, key=lambda end: end[1])
+    return low[0], high[1], low[2], high[3]
+
+
+# What several draws say together, by what each says.
+Rule: TypeAlias = Callable[[list[Any]], Any]
+
+
+def _common(values: list[Any]) -> Any:
+    """Return the value that all are, otherwise `None`."""
+    return values[0] if all(value == values[0] for value in values) else None
+
+
+def _mean(values: list[Any]) -> Any:
+    """Return the mean of numbers, or of lists of them place by place."""
+    mean = np.mean(values, axis=0).tolist()
+    return tuple(mean) if isinstance(mean, list) else mean
+
+
+def _root_mean_square(values: list[float]) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))
+
+
+def _common_by_place(values: list[tuple[int, ...]]) -> tuple[int, ...]:
+    """Return the number that all have at each place, -1 where they differ."""
+    return tuple(_common(list(place)) or -1 for place in zip(*values, strict=True))
+
+
+def _merged_by_place(values: list[tuple[Any, ...]]) -> tuple[Any, ...]:
+    """Return what parts say that are the same in each draw, nothing if it is not known of all."""
+    if not all(values):
+        return ()
+    return tuple(of_draws[0].merged(of_draws) for of_draws in zip(*values, strict=True))
+
+
+def _stated(default: Any, merged: Rule | None = None) -> Any:
+    """Return a field of a profile.
+
+    Args:
+        default: What it is where nothing is known.
+        merged: What several draws of a random weight say of it together. `None`: nothing.
+    """
+    return field(default=default, metadata={"merged": merged})
 
 
 @dataclass(frozen=True)
@@ -106,43 +184,49 @@ class Profile:
         bits: The number of bits of the mantissa that are used.
         quantiles: 113 quantiles, more of them in the tails.
         parts: The values of equal parts along each axis.
-        slices: The values of slices along each axis, by the farthest; empty if it is not known.
-        frames: 0 if the values are not orthonormal; 1 if all together are, else the number of
-            blocks beside each other along the last axis of which each is.
-        frames_axis: The axis along which blocks are orthonormal: `"first"` or `"last"`.
+        ends: The values of slices along each axis, by the farthest; empty if it is not known.
+        frames: If the values are orthonormal, the number of blocks beside each other along the last
+            axis of which each is, 1 if all together are, and the axis along which they are:
+            `"first"` or `"last"`. Otherwise `None`.
+        norms: Slices that all have one norm, in words, empty if there are none; `None` if it
+            differs from draw to draw, or is not known.
         repeated: What is equal within the weight, `"copies"` or `"equal slices"`, and where, both
-            empty if nothing is; `None` if it differs from draw to draw, or is not known.
-        varies: What is another in each draw, more than of independent values: `"scale"`, `"mean"`.
+            empty if nothing is; `None` as for `norms`.
         crowded: In which slices one value is too often there, see `crowded`; as `repeated`.
+        signs: The signs of the first values of one draw, see `signs_of`.
+        ranks: The order of the first values of one draw, see `ranks_of`.
+        varies: What is another in each draw, more than of independent values: `"scale"`, `"mean"`.
         law: The law, if it is known from one.
     """
 
-    kind: str
-    reason: str = ""
-    value: float | None = None
-    digest: str | None = None
-    places: tuple[float, ...] = ()
-    size: int = 0
-    independent: float = 0.0
-    mean: float = 0.0
-    std: float = 0.0
-    kurtosis: float = 3.0
-    total: int = 0
-    zeros: float = 0.0
-    zeros_at: str | None = None
-    connections: tuple[int, int] = (-1, -1)
-    outliers: int = 0
-    lowest: float = -math.inf
-    highest: float = math.inf
-    bits: int = 23
-    quantiles: tuple[float, ...] = ()
-    parts: tuple[Parts, ...] = ()
-    slices: tuple[Slices, ...] = ()
-    frames: int = 0
-    frames_axis: str = ""
-    repeated: tuple[str, str] | None = None
-    varies: tuple[str, ...] = ()
-    crowded: tuple[str, str] | None = None
+    kind: str = _stated("unknown", _common)
+    reason: str = _stated("")
+    value: float | None = _stated(None)
+    digest: str | None = _stated(None)
+    places: tuple[float, ...] = _stated(())
+    size: int = _stated(0, sum)
+    independent: float = _stated(0.0, sum)
+    mean: float = _stated(0.0, _mean)
+    std: float = _stated(0.0, _root_mean_square)
+    kurtosis: float = _stated(3.0, _mean)
+    total: int = _stated(0, sum)
+    zeros: float = _stated(0.0, _mean)
+    zeros_at: str | None = _stated(None, _common)
+    connections: tuple[int, ...] = _stated((-1, -1), _common_by_place)
+    outliers: int = _stated(0, sum)
+    lowest: float = _stated(-math.inf, min)
+    highest: float = _stated(math.inf, max)
+    bits: int = _stated(23, max)
+    quantiles: tuple[float, ...] = _stated((), _mean)
+    parts: tuple[Parts, ...] = _stated((), _merged_by_place)
+    ends: tuple[Ends, ...] = _stated((), _merged_by_place)
+    frames: tuple[int, str] | None = _stated(None, _common)
+    norms: str | None = _stated(None, _common)
+    repeated: tuple[str, str] | None = _stated(None, _common)
+    crowded: tuple[str, str] | None = _stated(None, _common)
+    signs: str = _stated("")
+    ranks: str = _stated("")
+    varies: tuple[str, ...] = _stated(())
     law: IndependentLaw | None = None
 
     @property
@@ -180,6 +264,37 @@ class Profile:
         degrees = 2 * self.independent / max(self.kurtosis - 1, 0.1)
         return 1 / math.sqrt(2 * max(degrees, 1.0))
 
+    def moved(self, mean: float, std: float) -> "Profile":
+        """Return what is known of values with another mean and another deviation, else alike."""
+        factor = std / self.std
+
+        def places(values: Sequence[float]) -> tuple[float, ...]:
+            return tuple(mean + factor * (value - self.mean) for value in values)
+
+        def scales(values: Sequence[float]) -> tuple[float, ...]:
+            return tuple(factor * value for value in values)
+
+        parts = []
+        for part in self.parts:
+            parts.append(replace(part, means=places(part.means), stds=scales(part.stds)))
+        ends = []
+        for end in self.ends:
+            means = places(end.means[:2]) + end.means[2:]
+            stds = scales(end.stds[:2]) + end.stds[2:]
+            ends.append(replace(end, means=means, stds=stds))
+        lowest, highest = places((self.lowest, self.highest))
+        return replace(
+            self,
+            mean=mean,
+            std=std,
+            lowest=lowest,
+            highest=highest,
+            places=places(self.places),
+            quantiles=places(self.quantiles),
+            parts=tuple(parts),
+            ends=tuple(ends),
+        )
+
     @property
     def root_mean_square(self) -> float:
         """The root mean square of the values."""
@@ -197,7 +312,7 @@ class Profile:
             return ()
         plausible = []
         quantiles = np.array(self.quantiles)
-        for law in _families(self.mean, self.std):
+        for law in families_of(self.mean, self.std):
             distance = float(np.abs(law.distribution_function(quantiles) - LEVELS).max())
             slack = _SPREAD * self.std * (2 * self.error + self.independent**-0.5)
             # That all values are as far in as they are.
@@ -216,6 +331,8 @@ class Profile:
         """Whether values are farther out, and nearer to the mean, than normal ones."""
         if self.kurtosis > 3 + _LONG_TAILS * math.sqrt(24 / self.independent):
             return True
+        if math.isinf(self.highest - self.lowest):
+            return False
         # What is beyond the last quantiles is between these and the ends.
         far = np.abs(np.array([self.lowest, *self.quantiles, self.highest]) - self.mean)
         shares = np.diff([0.0, *LEVELS, 1.0])
@@ -236,131 +353,12 @@ class Profile:
         return self.families[0] if len(self.families) == 1 else ""
 
 
-def _families(mean: float, std: float) -> Iterator[IndependentLaw]:
+def families_of(mean: float, std: float) -> Iterator[IndependentLaw]:
     """Yield the distributions that initializers draw from, with this mean and deviation."""
     yield NormalLaw(mean, std)
     yield TruncatedLaw(-2.0, 2.0, mean, std)
     width = math.sqrt(3) * std
     yield UniformLaw(mean - width, mean + width)
-
-
-# From values.
-
-
-def of_array(stored: Array, dtype: DType) -> Profile:
-    """Return the profile of an array in its own dtype: what one draw says."""
-    if 0 in stored.shape:
-        return Profile("unknown", "empty")
-    if dtype not in DTYPES:
-        return Profile("unknown", f"{dtype}, of one draw", digest=array_digest(stored))
-    if dtype != "float64":  # which is float32 on JAX, without its option
-        stored = stored.astype(dtype, copy=False)
-    values = as_numbers(stored)
-    return replace(of_values(values, dtype), digest=array_digest(stored))
-
-
-def as_numbers(array: Array) -> Array:
-    """Return an array in float64 if it has that dtype, else in float32."""
-    if array.dtype == np.float64:
-        return array
-    return np.asarray(array, "float32")
-
-
-def of_values(values: Array, dtype: DType, share: float | None = None) -> Profile:
-    """Return the profile of numbers, of which there is one at least, without a digest.
-
-    Args:
-        values: An array in float32 or float64.
-        dtype: The dtype that they were rounded to.
-        share: The share of the most frequent value that is expected, if that is known.
-    """
-    lowest = float(values.min())
-    highest = float(values.max())
-    if not math.isfinite(lowest + highest):
-        reason = NOT_FINITE if np.isnan(values).any() else INFINITE
-        return Profile("unknown", reason)
-    if lowest == highest:
-        return Profile("constant", value=lowest + 0.0, size=values.size, std=0.0)  # not -0
-    zeros = 1 - np.count_nonzero(values) / values.size
-    is_sparse = zeros > SHARE_OF_ZEROS
-    counted = values[values != 0] if is_sparse else values
-    sample = sampled(counted).astype("float64")
-    ordered = np.sort(sample_of(sample))
-    low, median, high = _quantiles(ordered, np.array([0.25, 0.5, 0.75]))
-    # Where one number is a quarter of the values, quartiles do not tell how the others spread.
-    reach = 0.0 if median in (low, high) else reach_of_values(low, high)
-    outliers = 0
-    if reach and max(highest - median, median - lowest) > reach:
-        outliers = int(np.count_nonzero(np.abs(values - median) > reach))
-        if is_sparse and abs(median) > reach:
-            outliers -= values.size - int(np.count_nonzero(values))
-        sample = sample[np.abs(sample - median) <= reach]
-        ordered = ordered[np.abs(ordered - median) <= reach]
-    bits = _bits(sample)
-    frames, frames_axis = _frames(values, dtype)
-    inliers = (median, reach) if outliers else None
-    found = Profile(
-        "random",
-        places=_places(values),
-        size=sample.size,
-        independent=_independent(sample.size, ordered, bits),
-        mean=float(sample.mean()),
-        std=float(sample.std()),
-        kurtosis=_kurtosis(sample),
-        total=values.size,
-        zeros=zeros,
-        outliers=outliers,
-        lowest=lowest,
-        highest=highest,
-        bits=bits,
-        quantiles=tuple(_quantiles(ordered, LEVELS).tolist()),
-        parts=tuple(parts_of(values, inliers)),
-        frames=frames,
-        frames_axis=frames_axis,
-        repeated=repeated(values, dtype),
-        crowded=crowded(values, dtype, share),
-    )
-    if is_sparse:
-        zeros_at, connections = _digest_of_zeros(values), _connections(values)
-        found = replace(found, zeros_at=zeros_at, connections=connections)
-    elif not outliers:
-        # Of slices with zeros or outliers, the farthest say nothing of the others.
-        found = replace(found, slices=tuple(slices_of(values)))
-    profile: Profile = rounded(found)
-    return profile
-
-
-def _kurtosis(sample: Array) -> float:
-    """Return the fourth moment, in standard deviations."""
-    std = sample.std()
-    if not std:
-        return 3.0
-    squares = ((sample - sample.mean()) / std) ** 2
-    return float(np.mean(squares * squares))
-
-
-def _independent(size: int, ordered: Array, bits: int) -> float:
-    """Return the number of independent values that would tell as much as a sample.
-
-    Args:
-        size: The size of the sample.
-        ordered: Some of its values, in increasing order.
-        bits: The number of bits of the mantissa that they use.
-    """
-    if bits > BITS_OF_RANDOM:
-        return size * ((1 + int(np.count_nonzero(np.diff(ordered)))) / ordered.size)
-    return size / _copies(ordered)
-
-
-def reach_of_values(low: float, high: float) -> float:
-    """Return how far from the median a value is no outlier, by the quartiles of all."""
-    return _FAR * (high - low) / _INTERQUARTILE
-
-
-def _quantiles(ordered: Array, levels: Array) -> Array:
-    """Return the quantiles of values in increasing order."""
-    places: Array = np.interp(levels * (ordered.size - 1), np.arange(ordered.size), ordered)
-    return places
 
 
 def rounded(value: Any) -> Any:
@@ -369,80 +367,6 @@ def rounded(value: Any) -> Any:
         return float(f"{value:.7g}")
     if isinstance(value, tuple):
         return tuple(map(rounded, value))
-    if isinstance(value, Profile | Parts | Slices):
-        return type(value)(*(rounded(getattr(value, field.name)) for field in fields(value)))
+    if isinstance(value, Profile | Parts | Ends):
+        return type(value)(*(rounded(getattr(value, one.name)) for one in fields(value)))
     return value
-
-
-def _places(values: Array) -> tuple[float, ...]:
-    """Return some of the values, at even distances."""
-    places = np.linspace(0, values.size - 1, min(values.size, _PLACES)).astype(int)
-    return tuple(values.reshape(-1)[places].tolist())
-
-
-def _digest_of_zeros(values: Array) -> str:
-    """Return a digest of which values are zero."""
-    return hashlib.blake2b(np.packbits(values == 0).tobytes(), digest_size=16).hexdigest()
-
-
-def _connections(values: Array) -> tuple[int, int]:
-    """Return how many values are not zero for each index of the first axis, and of the last.
-
-    It is -1 where that varies.
-    """
-    found = []
-    for matrix in (values.reshape(len(values), -1), values.reshape(-1, values.shape[-1]).T):
-        counts = np.count_nonzero(matrix, axis=1)
-        is_one = (counts == counts[0]).all()
-        found.append(int(counts[0]) if is_one else -1)
-    return found[0], found[1]
-
-
-def _copies(values: Array) -> int:
-    """Return how often each value is there, where few bits make values equal too: once or more."""
-    counts = np.unique(values, return_counts=True)[1]
-    if counts.size < _FEWEST_DIFFERENT:
-        return 1
-    return int(np.gcd.reduce(counts))
-
-
-def _bits(values: Array) -> int:
-    """Return how many bits of the mantissa of float32 are used, up to the last that is not 0."""
-    used = int(np.bitwise_or.reduce(values.astype("float32").view("uint32")) & 0x7FFFFF)
-    if not used:
-        return 0
-    return 24 - (used & -used).bit_length()
-
-
-def _frames(values: Array, dtype: DType) -> tuple[int, str]:
-    """Return the number of orthonormal blocks and their axis, see `Profile`."""
-    tolerance = tolerance_of_frames(dtype)
-    matrices = {"last": values.reshape(-1, values.shape[-1])} if values.ndim > 1 else {}
-    if values.ndim > 2:
-        matrices["first"] = values.reshape(values.shape[0], -1)
-    for axis, matrix in matrices.items():
-        if not matrix[0].any():  # as beside the center of a window
-            matrix = matrix[matrix.any(axis=1)]
-        for count in _FRAMES:
-            if matrix.shape[1] % count or (count > 1 and axis == "first"):
-                continue
-            blocks = np.split(matrix, count, axis=1)
-            if all(_are_enough(block, tolerance) for block in blocks) and all(
-                is_frame(block, 2 * tolerance) for block in blocks
-            ):
-                return count, axis
-    return 0, ""
-
-
-def tolerance_of_frames(dtype: DType) -> float:
-    """Return how far orthonormal values may be from that by rounding."""
-    return max(1e-3, 8 * epsilon(dtype))
-
-
-def _are_enough(block: Array, tolerance: float) -> bool:
-    """Return whether a block has more columns than are orthogonal by chance.
-
-    Long columns are nearly so.
-    """
-    count, length = sorted(block.shape)
-    return count >= _FEWEST_COLUMNS and math.sqrt(count / length) >= 10 * tolerance

@@ -1,19 +1,23 @@
 """The form of a test of a property: when it applies, and what it says."""
 
-import abc
 import enum
-import math
+import functools
+from collections.abc import Callable
+from typing import TypeAlias
 
 from keras_initx.audits._outcome import Outcome
 from keras_initx.audits._profile import Profile
+
+# Whether the values found have a property of those expected; `None` where there is nothing to say.
+PropertyTest: TypeAlias = Callable[[Profile, Profile], Outcome | None]
 
 # Fewer values say nothing about a distribution, or about its shape.
 FEWEST = 8
 FEWEST_OF_SHAPE = 32
 # Rounding of what was computed, relative to the largest value.
 ROUNDING = 1e-5
-# The bits of the mantissa of bfloat16 and float16.
-BITS = {7: "bfloat16", 10: "float16"}
+# With a smaller probability, something counts as impossible.
+IMPOSSIBLE = 1e-9
 # What a contract has by chance, such as ends far from bounds, it has in each audit. That it alarms
 # each time must be rarer than an alarm: of that probability, this power counts.
 ONCE = 0.5
@@ -38,36 +42,25 @@ def known_of_both(expected: Profile, found: Profile) -> Known:
     return Known.DISTRIBUTION if expected.has_distribution else Known.SCALE
 
 
-class PropertyTest(abc.ABC):
-    """A test whether the values found have a property of those expected.
+def property_test(
+    needs: Known = Known.VALUES, of: tuple[str, ...] = ()
+) -> Callable[[PropertyTest], PropertyTest]:
+    """Return a decorator for a test of a property.
 
-    Attributes:
-        verdict: What is wrong if it fails.
+    Args:
         needs: How much must be known of both.
         of: What it is about, if that may be another in each draw, see `Profile.varies`. Then there
             is nothing to test.
     """
 
-    verdict: str
-    needs = Known.VALUES
-    of: tuple[str, ...] = ()
+    def decorated(test: PropertyTest) -> PropertyTest:
+        @functools.wraps(test)
+        def applied(expected: Profile, found: Profile) -> Outcome | None:
+            varies = {*expected.varies, *found.varies}
+            if known_of_both(expected, found) < needs or not varies.isdisjoint(of):
+                return None
+            return test(expected, found)
 
-    def applies(self, expected: Profile, found: Profile) -> bool:
-        """Return whether the test has something to say."""
-        if not {*expected.varies, *found.varies}.isdisjoint(self.of):
-            return False
-        return known_of_both(expected, found) >= self.needs and self.concerns(expected, found)
+        return applied
 
-    def concerns(self, expected: Profile, found: Profile) -> bool:
-        """Return whether it has, where as much is known as it needs."""
-        return True
-
-    @abc.abstractmethod
-    def run(self, expected: Profile, found: Profile) -> Outcome:
-        """Return what the test says, where it applies."""
-
-    def outcome(
-        self, evidence: str, p: float = 0.0, deviation: float = math.inf, cause: str = ""
-    ) -> Outcome:
-        """Return an outcome of this test, by default of what is impossible."""
-        return Outcome(self.verdict, evidence, p, deviation, cause)
+    return decorated

@@ -1,4 +1,4 @@
-"""Which values of a weight are looked at, and whether some of them repeat others."""
+"""Slices of a weight that repeat others, and cannot by chance."""
 
 import functools
 import math
@@ -7,50 +7,27 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_initx._checks import first_of
-from keras_initx._typing import Array, DType, Shape
+from keras_initx._typing import Array
+from keras_initx.audits._outcome import Outcome
+from keras_initx.audits._precision import are_exact
+from keras_initx.audits._profile import NOTHING, Profile
+from keras_initx.audits._property_test import IMPOSSIBLE, Known, property_test
+from keras_initx.audits._reading import Reading, epsilon, sample_of
+from keras_initx.audits._slices import Slices, all_slices, slices_along
 
-# Elements that are compared with a distribution. With so many, a standard deviation is known to
-# 0.3 %. The extremes are those of all elements.
-SAMPLE = 1 << 16
-# Elements of which the moments are computed.
-MOST = 1 << 18
 # Elements of which is counted how many are equal.
 _COUNTED = 1 << 12
 # Fewer values of a slice along several axes may be equal to those of another by chance.
-_FEWEST = 16
+FEWEST_OF_AXES = 16
 # Values of a slice that are compared before all are.
 _BEGINNING = 16
 # Pairs of equal slices that are named.
 _MOST_PAIRS = 3
 # Parts of an axis, such as shards.
 _PARTS = (8, 4, 3, 2)
-# With a smaller probability, something counts as impossible.
-IMPOSSIBLE = 1e-9
 
 
-def sampled(values: Array) -> Array:
-    """Return all values, or 262,144 of them, as a vector."""
-    return sample_of(values, MOST, run=4096)
-
-
-def sample_of(values: Array, size: int = SAMPLE, run: int = 64) -> Array:
-    """Return at most `size` of the values, in runs from all parts."""
-    flat = values.reshape(-1)
-    if flat.size <= size:
-        return flat
-    runs = size // run
-    stratum = flat.size / runs
-    room = np.random.default_rng(0).random(runs) * (stratum - run)
-    starts = (np.arange(runs) * stratum + room).astype(int)
-    return flat[starts[:, None] + np.arange(run)].reshape(-1)
-
-
-def epsilon(dtype: DType) -> float:
-    """Return the distance of 1 to the next larger number of `dtype`."""
-    return {"float16": 2.0**-10, "bfloat16": 2.0**-7}.get(dtype, 2.0**-23)
-
-
-def repeated(values: Array, dtype: DType) -> tuple[str, str]:
+def repeated(reading: Reading) -> tuple[str, str]:
     """Return what is equal within an array, and cannot be so by chance: its name, and where.
 
     Both are empty if nothing is. `"copies"` are equal parts along an axis, as of shards that are
@@ -58,42 +35,28 @@ def repeated(values: Array, dtype: DType) -> tuple[str, str]:
     such as units, inputs or heads, and along the first or the last axes together, such as the units
     of all heads.
     """
-    surprise = -math.log(_chance_of_equality(values, dtype))
-    for axis, length in enumerate(values.shape):
-        for count in _PARTS:
-            size = length // count
-            # Most arrays differ in the first place already.
-            if length % count or not np.array_equal(
-                values.take([0], axis), values.take([size], axis)
-            ):
-                continue
-            first, *others = np.split(values, count, axis)
-            if not _cannot_be_chance(int(np.count_nonzero(first)), surprise, count):
-                continue
-            if all(np.array_equal(first, other) for other in others):
-                return "copies", f"{count} equal parts along axis {axis}"
-    for begin, end in axes_of_slices(values.shape):
-        lengths = values.shape[begin:end]
-        slices = values.reshape(math.prod(values.shape[:begin]), math.prod(lengths), -1)
-        found = _equal_slices(slices, surprise)
-        if found:
-            are_opposite = any((slices[:, one] != slices[:, other]).any() for one, other in found)
-            but = " but for the sign" if are_opposite else ""
-            where = f"{slices.shape[1]} slices along {axes_text(begin, end)}"
-            pairs = _pairs_text(found, lengths)
-            return "equal slices", f"{len(found)} of {where} equal to another{but}: {pairs}"
-    return "", ""
+    values = reading.values
+    surprise = -math.log(_chance_of_equality(reading))
+    for axis in range(values.ndim):
+        count = _equal_parts(slices_along(values, axis, axis + 1), surprise)
+        if count:
+            return "copies", f"{count} equal parts along axis {axis}"
+    for slices in all_slices(values, FEWEST_OF_AXES):
+        pairs = _equal_slices(slices, surprise)
+        if pairs:
+            return "equal slices", _evidence(slices, pairs)
+    return NOTHING
 
 
-def _chance_of_equality(values: Array, dtype: DType) -> float:
+def _chance_of_equality(reading: Reading) -> float:
     """Return the probability that two values that are not 0 are equal."""
-    sample = sample_of(values, _COUNTED)
+    sample = sample_of(reading.values, _COUNTED)
     sample = sample[sample != 0]
     counts = np.unique(sample, return_counts=True)[1].astype("float64")
     pairs = sample.size * (sample.size - 1)
     share = float((counts * (counts - 1)).sum()) / pairs if pairs else 1.0
     # JAX draws no more random bits than the mantissa has.
-    return max(share, epsilon(dtype))
+    return max(share, epsilon(reading.dtype))
 
 
 def _cannot_be_chance(count: int, surprise: float, slices: int) -> bool:
@@ -107,42 +70,42 @@ def _cannot_be_chance(count: int, surprise: float, slices: int) -> bool:
     return count * surprise > math.log(slices**2 / IMPOSSIBLE)
 
 
-def axes_of_slices(shape: Shape) -> list[tuple[int, int]]:
-    """Return the first and last axes whose indices count slices, the fewest slices first."""
-    ndim = len(shape)
-    found = [(axis, axis + 1) for axis in range(ndim)]
-    for cut in range(1, ndim):
-        for first, last in ((0, cut), (cut, ndim)):
-            others = math.prod(shape) // math.prod(shape[first:last])
-            if last - first > 1 and others >= _FEWEST:
-                found.append((first, last))
-    return sorted(found, key=lambda axes: math.prod(shape[slice(*axes)]))
+def _equal_parts(slices: Slices, surprise: float) -> int:
+    """Return the number of parts of an axis that are all equal, 0 if there are none."""
+    values, number = slices.values, slices.number
+    for count in _PARTS:
+        size = number // count
+        # Most arrays differ in the first place already.
+        if number % count or not np.array_equal(values[:, 0], values[:, size]):
+            continue
+        first, *others = np.split(values, count, axis=1)
+        if not _cannot_be_chance(int(np.count_nonzero(first)), surprise, count):
+            continue
+        if all(np.array_equal(first, other) for other in others):
+            return count
+    return 0
 
 
-def _equal_slices(slices: Array, surprise: float) -> list[tuple[int, int]]:
-    """Return the slices along the middle axis that are equal or opposite to an earlier one.
+def _equal_slices(slices: Slices, surprise: float) -> list[tuple[int, int]]:
+    """Return the slices that are equal or opposite to an earlier one, each with that one.
 
-    Each stands with that one. Those that may be equal by chance are left out.
+    Those that may be equal by chance are left out.
     """
-    before, count, after = slices.shape
-    if not _cannot_be_chance(before * after, surprise, count):
+    if not _cannot_be_chance(slices.size, surprise, slices.number):
         return []
-    places = np.linspace(0, before * after - 1, min(before * after, _BEGINNING)).astype(int)
-    rows, columns = np.divmod(places, after)
-    beginnings = _without_sign(slices[rows, :, columns])
+    beginnings = _without_sign(slices.seen(_BEGINNING))
     bits = np.ascontiguousarray(beginnings, "float32").view("uint32").astype("uint64")
-    codes = _multipliers()[: len(places)] @ bits
+    codes = _multipliers()[: len(beginnings)] @ bits
     ordered = np.sort(codes)
     repeated_codes = ordered[1:][ordered[1:] == ordered[:-1]]
     if not repeated_codes.size:
         return []
     candidates = np.flatnonzero(np.isin(codes, repeated_codes))
-    whole = slices[:, candidates].transpose(0, 2, 1).reshape(-1, len(candidates))
-    whole = np.ascontiguousarray(_without_sign(whole).T)
+    whole = np.ascontiguousarray(_without_sign(slices.whole(candidates)).T)
     first: dict[bytes, int] = {}
     found = []
     for candidate, values in zip(candidates.tolist(), whole, strict=True):
-        if not _cannot_be_chance(int(np.count_nonzero(values)), surprise, count):
+        if not _cannot_be_chance(int(np.count_nonzero(values)), surprise, slices.number):
             continue
         earliest = first.setdefault(values.tobytes(), candidate)
         if earliest != candidate:
@@ -163,20 +126,32 @@ def _without_sign(columns: Array) -> Array:
     return np.where(first < 0, -columns, columns) + 0.0  # no zero with a sign
 
 
-def axes_text(first: int, last: int) -> str:
-    if last == first + 1:
-        return f"axis {first}"
-    return f"axes {first} to {last - 1}"
+def _evidence(slices: Slices, pairs: Sequence[tuple[int, int]]) -> str:
+    """Return in words which slices are equal."""
+    values = slices.values
+    are_opposite = any((values[:, one] != values[:, other]).any() for one, other in pairs)
+    but = " but for the sign" if are_opposite else ""
+    texts = [f"{slices.place(one)} to {slices.place(other)}" for one, other in pairs]
+    named = first_of(texts, shown=_MOST_PAIRS)
+    return f"{len(pairs)} of {slices.text} equal to another{but}: {named}"
 
 
-def place_text(index: int, lengths: Sequence[int]) -> str:
-    """Return the place of a slice along axes of these lengths."""
-    return f"[{', '.join(map(str, np.unravel_index(index, lengths)))}]"
+@property_test(needs=Known.KIND)
+def repeats(expected: Profile, found: Profile) -> Outcome | None:
+    """Test whether slices repeat others that did not, or no longer do."""
+    if not (are_exact(expected, found) or expected.repeated == NOTHING):
+        return None
+    return of_equal_slices(expected.repeated, found.repeated)
 
 
-def _pairs_text(pairs: Sequence[tuple[int, int]], lengths: Shape) -> str:
-    """Return the places of the first slices that are equal, along axes of these lengths."""
-    texts = []
-    for one, other in pairs:
-        texts.append(f"{place_text(one, lengths)} to {place_text(other, lengths)}")
-    return first_of(texts, shown=_MOST_PAIRS)
+def of_equal_slices(
+    expected: tuple[str, str] | None, found: tuple[str, str] | None
+) -> Outcome | None:
+    """Return what is said of slices in which something is equal, by its name and its place."""
+    if expected is None or found is None or expected == found:
+        return None
+    verdict, where = found
+    if verdict:
+        return Outcome(verdict, where)
+    verdict, where = expected
+    return Outcome(verdict, f"no longer {where}")

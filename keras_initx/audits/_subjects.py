@@ -14,7 +14,7 @@ from keras_initx.arrays._checkpoints import Checkpoint, checkpoint_paths, open_c
 from keras_initx.arrays._formats import check_file
 from keras_initx.arrays._keras_files import FORMATS_OF_KERAS
 from keras_initx.arrays._lazy import LazyArray
-from keras_initx.audits._profile import as_numbers
+from keras_initx.audits._measured import as_numbers
 from keras_initx.backends._backend import Region
 from keras_initx.backends._current import backend
 from keras_initx.pretrained._names_of_keras import own_names, saved_names

@@ -204,7 +204,11 @@ def begun(
         return Begun(weights, plan, None)
     root = root_seed(seed)
     bound, kept = _planned(weights, given, root, refuses_quantized=refuses_quantized)
-    notes = (*given.notes, *_notes_on_guesses(weights, bound), *_notes_on_kept(kept))
+    notes = (
+        *given.notes,
+        *notes_on_guesses(zip(weights, bound, strict=True)),
+        *_notes_on_kept(kept),
+    )
     plan = InitializationPlan(bound, root, dry_run=True, notes=notes)
     drawn_seed = root if seed is None else None
     return Begun(weights, plan, drawn_seed)
@@ -307,16 +311,17 @@ def _fans_of_axes(given: Any, bound: Any, shape: Shape) -> tuple[float, int] | N
     return bound.fans(shape)
 
 
-def _notes_on_guesses(
-    weights: Sequence[ModelWeight], planned: Sequence[PlannedWeight]
-) -> list[str]:
+def notes_on_guesses(pairs: Iterable[tuple[ModelWeight, PlannedWeight]]) -> list[str]:
     """Return a note for each layer of the user whose fans are guessed by the shapes of weights.
 
     Layers whose paths differ in numbers only have one.
+
+    Args:
+        pairs: The weights, each with what it gets.
     """
     layers: dict[str, list[str]] = {}
-    for weight, one in zip(weights, planned, strict=True):
-        if _needs_axes(one.initializer) and weight.has_guessed_axes:
+    for weight, one in pairs:
+        if needs_axes(one.initializer) and weight.has_guessed_axes:
             layer, _, name = one.shown.rpartition("/")
             fans = f"{name} has {one.row.fan_in} inputs and {one.row.fan_out} units"
             layers.setdefault(layer, []).append(fans)
@@ -331,7 +336,7 @@ def _notes_on_guesses(
     return notes
 
 
-def _needs_axes(initializer: Any) -> bool:
+def needs_axes(initializer: Any) -> bool:
     """Return whether an initializer scales by the axes of a kernel, and was given none."""
     if not isinstance(initializer, keras.initializers.Initializer):
         return False

@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 import keras
 
 from keras_initx._checks import check_count, check_flag, check_number
-from keras_initx._extras import import_optional
 from keras_initx.backends._current import backend
 from keras_initx.initializers._seeds import (
     derived_seed,
@@ -94,7 +93,7 @@ def compare_initializers(
         A `Study`.
 
     Raises:
-        ImportError: If SciPy is not installed, or joblib for `n_jobs` other than 1.
+        ImportError: If joblib is not installed, for `n_jobs` other than 1.
         OSError: If a trial cannot be kept, for example because the disk is full.
         RuntimeError: If all trials failed.
         SettingsError: If `out` contains a study with other settings.
@@ -126,8 +125,6 @@ def compare_initializers(
         check_number("threshold", threshold)
     check_flag("diagnosis", diagnosis)
     repeats = int(check_count("repeats", repeats))
-    # The tests need it: fail now rather than after training.
-    import_optional("scipy.stats", "studies")
     given = Settings.checked(
         data,
         epochs=epochs,

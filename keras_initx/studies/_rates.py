@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_initx._checks import check_count, check_number, check_type
-from keras_initx._extras import import_optional
 from keras_initx.initializers._seeds import derived_seed
 from keras_initx.rendering._figures import COLORS, tidy
 from keras_initx.rendering._table import Column
@@ -99,7 +98,7 @@ def compare_learning_rates(
         A `RateStudy`.
 
     Raises:
-        ImportError: If SciPy is not installed, or joblib for `n_jobs` other than 1.
+        ImportError: If joblib is not installed, for `n_jobs` other than 1.
         OSError: If a trial cannot be kept, for example because the disk is full.
         RuntimeError: If all trials failed.
         SettingsError: If `out` contains a study with other settings.
@@ -128,8 +127,6 @@ def compare_learning_rates(
         rates.append(float(check_number("learning_rates", rate, positive=True)))
     rates = _distinct("learning_rates", rates)
     repeats = int(check_count("repeats", repeats))
-    # The intervals need it: fail now rather than after training.
-    import_optional("scipy.stats", "studies")
     given = Settings.checked(
         data,
         epochs=epochs,

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import keras
 
 from keras_initx._checks import check_count
-from keras_initx._extras import import_optional
 from keras_initx.backends._current import backend
 from keras_initx.initializers._seeds import derived_seed
 from keras_initx.rendering._figures import tidy
@@ -90,8 +89,7 @@ def random_restarts(
         without an `Input`, its weights are drawn when it first sees data.
 
     Raises:
-        ImportError: If SciPy is not installed and `checks` are requested, or joblib for `n_jobs`
-            other than 1.
+        ImportError: If joblib is not installed, for `n_jobs` other than 1.
         OSError: If a trial cannot be kept, for example because the disk is full.
         RuntimeError: If no draw finished a round of training.
         SettingsError: If `out` contains a study with other settings.
@@ -121,9 +119,6 @@ def random_restarts(
     check_build(build)
     n = int(check_count("draws", draws))
     checks = int(check_count("checks", checks, least=0))
-    if checks:
-        # The tests need it: fail now rather than after training.
-        import_optional("scipy.stats", "studies")
     given = Settings.checked(
         data,
         epochs=epochs,

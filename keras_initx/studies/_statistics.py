@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from keras_initx._extras import import_optional
 from keras_initx.studies._types import FloatArray, Record
 
 CONFIDENCE = 0.95
@@ -32,7 +31,10 @@ def needed_repeats(count: float) -> str:
 
 
 def _distribution(name: str) -> Any:
-    return getattr(import_optional("scipy.stats", "studies"), name)
+    """Return a distribution of `scipy.stats`, which takes seconds to import."""
+    import scipy.stats
+
+    return getattr(scipy.stats, name)
 
 
 def t_interval(

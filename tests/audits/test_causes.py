@@ -23,7 +23,7 @@ def test_an_exchanged_axis_is_named(initializer):
 
 def test_of_two_causes_the_one_is_named_that_explains_other_weights_too():
     rng = np.random.default_rng(0)
-    rules = {"*": keras_initx.VarianceScaling(3.0, "fan_in", "untruncated_normal")}
+    rules = {"*": keras_initx.VarianceScaling(3.0, "fan_in", "untruncated_normal", input_axes=[0], output_axes=[1])}
     std = np.sqrt(2 * 3 / 128)
     arrays = {"a": rng.normal(0, std, (128, 64))}  # by the units, too
     assert sole(audit(arrays, rules))[1] == "fan_out instead of fan_in or the fan of one of 2 shards"
@@ -60,7 +60,7 @@ def test_a_variance_that_is_given_as_a_deviation_is_named():
 
 def test_the_inverse_of_a_fan_instead_of_its_root_is_named():
     values = {"a": np.random.default_rng(0).normal(0, 2**0.5 / 300, (300, 200))}
-    rules = {"a": keras_initx.VarianceScaling(2.0, "fan_in", "untruncated_normal")}
+    rules = {"a": keras_initx.VarianceScaling(2.0, "fan_in", "untruncated_normal", input_axes=[0], output_axes=[1])}
     assert sole(audit(values, rules)) == ("scale", "1/300 instead of 1/sqrt(300)")
 
 

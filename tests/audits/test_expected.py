@@ -1,6 +1,7 @@
 """Rules, recipes and layers say what weights should be."""
 
 import keras
+import numpy as np
 import pytest
 from audited import RULES, network, off
 from keras import layers
@@ -105,3 +106,72 @@ def test_a_weight_that_a_recipe_does_not_know_is_a_note_and_no_fault(left, text)
     reasons = [row.reason for row in report.rows if row.path in left]
     assert reasons == ["the recipe does not know what it is for"] * len(left)
     assert text in report.summary
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.2])
+def test_what_a_layer_declares_is_among_the_causes_where_another_fits_by_chance(alpha):
+    declared = keras.initializers.VarianceScaling(1.548, "fan_in", "truncated_normal")
+    up = layers.Conv2DTranspose(24, 3, name="up", kernel_initializer=declared)
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((8, 8, 16)), up])
+    (row,) = keras_initx.audit(model, {"*kernel": "initx.he_normal"}, alpha=alpha).problems
+    assert row.cause == "as its layer declares: VarianceScaling(scale=1.548) or LeCun's scale"
+
+
+def test_what_a_layer_declares_is_among_the_causes_of_weights_that_look_exchanged():
+    """A rule with the deviations of two tables exchanged, which the layers have as they should."""
+    tables = [
+        layers.Embedding(300, 64, embeddings_initializer=keras.initializers.RandomNormal(0, std), name=name)
+        for name, std in (("tokens", 0.01), ("places", 0.02))
+    ]
+    inputs = keras.Input((8,), dtype="int32")
+    model = keras.Model(inputs, layers.add([table(inputs) for table in tables]))
+    rules = {"tokens/*": keras_initx.RandomNormal(stddev=0.02), "places/*": keras_initx.RandomNormal(stddev=0.01)}
+    causes = {row.path: row.cause for row in keras_initx.audit(model, rules).problems}
+    assert causes == {
+        "tokens/embeddings": "as its layer declares: RandomNormal(stddev=0.01) or swapped with 'places/embeddings'",
+        "places/embeddings": "as its layer declares: RandomNormal(stddev=0.02) or swapped with 'tokens/embeddings'",
+    }
+
+
+class Drawn(keras.initializers.Initializer):
+    """An initializer of a user, whose law is not known."""
+
+    def __call__(self, shape, dtype=None):
+        return keras.random.uniform(shape, -0.3, 0.3, dtype=dtype)
+
+
+def test_an_initializer_of_a_user_that_a_layer_declares_is_a_cause_too():
+    model = keras.Sequential([keras.Input((64,)), layers.Dense(64, kernel_initializer=Drawn(), name="own")])
+    (row,) = keras_initx.audit(model, {"own/kernel": "initx.glorot_uniform"}).problems
+    assert (row.verdict, row.cause) == ("scale", "as its layer declares: Drawn()")
+
+
+class Experts(layers.Layer):
+    """A kernel for each of four experts, of which nothing says which axes are inputs."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight((4, 32, 32), "zeros", name="kernel")
+
+    def call(self, x):
+        return keras.ops.mean(keras.ops.einsum("bh,eho->beo", x, self.kernel), 1)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_fans_that_are_guessed_are_noted_and_no_cause(number):
+    model = keras.Sequential([keras.Input((32,)), *(Experts(name=name) for name in ("experts", "experts_1")[:number])])
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        layer.kernel.assign(rng.uniform(-1, 1, (4, 32, 32)) * (6 / 64) ** 0.5)
+    report = keras_initx.audit(model, {"*kernel": "initx.glorot_uniform"})
+    assert {(row.verdict, row.cause) for row in report.problems} == {("scale", "")}
+    where = "experts" if number == 1 else "experts* (2)"
+    assert report.notes == [
+        f"A guess by the shape, in {where}: kernel has 128 inputs and 128 units; `input_axes` and `output_axes` of an "
+        "initializer say it."
+    ]
+    assert report.notes[0] in report.summary
+    stated = keras_initx.GlorotUniform(input_axes=[1], output_axes=[2])
+    right = keras_initx.audit(model, {"*kernel": stated})
+    assert right.ok
+    assert right.notes == keras_initx.audit(model).notes == []

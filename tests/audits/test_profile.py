@@ -7,7 +7,7 @@ from audited import off_with_causes
 from keras import layers
 
 import keras_initx
-from keras_initx.audits._profile import of_values
+from keras_initx.audits._measured import of_values
 
 
 def test_kinds_of_weights(yesterday):

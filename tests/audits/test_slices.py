@@ -1,114 +1,32 @@
-"""Parts and single slices of a weight are compared, by rules, by layers and by contracts."""
+"""Slices of an array along its axes."""
 
-import itertools
-
-import keras
 import numpy as np
-import pytest
-from audited import off
-from keras import layers
-from modes import often, to_numpy
 
-import keras_initx
+from keras_initx.audits._slices import all_slices, slices_along, slices_of_axes
 
-NORMAL = keras_initx.RandomNormal(stddev=0.02)
-HALVES = keras_initx.Concatenated([NORMAL, keras_initx.RandomNormal(stddev=0.06)], sizes=[6, 7])
-# Made here, where all draw seeds one after the other: in a test, one may draw that of another.
-ROWS = keras_initx.Concatenated(["initx.he_normal", "zeros"], axis=0)
-NESTED = keras_initx.Concatenated([ROWS, keras_initx.RandomNormal(stddev=0.02)], sizes=[20, 44])
-HEADS = keras_initx.Concatenated([NORMAL, keras_initx.RandomNormal(stddev=0.06)], axis=1)
+VALUES = np.arange(120).reshape(2, 3, 4, 5)
 
 
-def reports(initializer, shape, change, dtype="float32"):
-    """Return the audits of a kernel that was changed, by its rule, by its layer and by a contract."""
-
-    class Own(layers.Layer):
-        def build(self, _):
-            self.kernel = self.add_weight(shape=shape, name="kernel", initializer=initializer.clone())
-
-        def call(self, x):
-            return x * keras.ops.mean(self.kernel)
-
-        def get_config(self):
-            return super().get_config()
-
-    def build(seed):
-        model = keras.Sequential([keras.Input((2,)), Own(name="own", dtype=dtype)])
-        keras_initx.initialize(model, {"own/kernel": initializer}, seed=seed)
-        return model
-
-    seeds = itertools.count(1)
-    model = build(0)
-    kernel = model.layers[0].kernel
-    kernel.assign(change(to_numpy(kernel).astype("float32")))
-    yield keras_initx.audit(model, {"own/kernel": initializer})
-    yield keras_initx.audit(model)
-    yield keras_initx.audit(model, like=keras_initx.contract(lambda: build(next(seeds))))
+def test_slices_along_axes_have_a_text_and_places():
+    slices = slices_along(VALUES, 1, 3)
+    assert (slices.number, slices.size) == (12, 10)
+    assert slices.text == "12 slices along axes 1 to 2"
+    assert slices.place(7) == "[1, 3]"
+    assert slices_along(VALUES, 3, 4).text == "5 slices along axis 3"
+    assert slices_along(VALUES, 3, 4).place(2) == "[2]"
 
 
-def by_factor(where, factor):
-    def change(values):
-        values[where] *= factor
-        return values
-
-    return change
-
-
-def as_it_was(values):
-    return values
+def test_values_of_slices_are_whole_or_at_even_distances():
+    slices = slices_along(VALUES, 1, 3)
+    np.testing.assert_array_equal(slices.whole(np.array([7]))[:, 0], VALUES[:, 1, 3].ravel())
+    np.testing.assert_array_equal(slices.seen(99)[:, 7], VALUES[:, 1, 3].ravel())
+    np.testing.assert_array_equal(slices.seen(2)[:, 7], VALUES[:, 1, 3].ravel()[[0, -1]])
 
 
-FAULTS = {
-    "sorted": (NORMAL, (64, 64), lambda values: np.sort(values.ravel()).reshape(values.shape)),
-    "one unit": (NORMAL, (64, 256), by_factor(np.s_[:, 5], 2)),
-    "one input": (NORMAL, (256, 64), by_factor(np.s_[5], 2)),
-    "one head": (NORMAL, (64, 4, 16), by_factor(np.s_[:, 1], 1.3)),
-    "half of a prime number of units": (NORMAL, (64, 257), by_factor(np.s_[:, :128], 1.2)),
-    "the mean of one unit": (NORMAL, (64, 256), lambda values: values + 0.02 * (np.arange(256) == 5)),
-    "scales exchanged": (HALVES, (256, 13), lambda values: np.concatenate([values[:, 6:], values[:, :6]], axis=1)),
-    "heads exchanged": (HEADS, (32, 4, 16), lambda values: values[:, ::-1]),
-}
+def test_the_first_axis_and_the_last_come_before_others():
+    assert [slices.axes for slices in slices_of_axes(VALUES)] == [(0, 1), (3, 4), (1, 2), (2, 3)]
 
 
-@pytest.mark.parametrize("fault", often(FAULTS, [*FAULTS][::2]))
-def test_parts_that_are_not_as_the_law_are_found_by_rules_by_layers_and_by_contracts(fault):
-    for report in reports(*FAULTS[fault]):
-        assert off(report) in ({"own/kernel": "parts"}, {"own/kernel": "scale"}), report.source
-
-
-@pytest.mark.parametrize("dtype", often(["float32", "bfloat16"], ["bfloat16"]))
-@pytest.mark.parametrize("shape", often([(256, 13), (64, 4, 16), (3, 3, 8, 32)], [(64, 4, 16)]))
-@pytest.mark.parametrize("initializer", [NORMAL, keras_initx.GlorotUniform(), keras_initx.HeNormal()])
-def test_parts_that_are_as_the_law_raise_no_alarm(initializer, shape, dtype):
-    assert all(report.ok for report in reports(initializer, shape, as_it_was, dtype))
-
-
-def test_a_part_of_a_law_by_parts_is_named():
-    by_rule, by_layer, by_contract = reports(HALVES, (256, 13), by_factor(np.s_[:, 6:], 2))
-    (row,) = by_rule.problems
-    assert row.verdict == "scale"
-    assert row.evidence.startswith("part 2 of 2 along axis 1: 2")
-    assert row.cause == ""
-    assert off(by_layer) == off(by_contract) == {"own/kernel": "scale"}
-
-
-@pytest.mark.rare
-def test_parts_of_parts_are_named():
-    def change(values):
-        values[40, 3] = 1
-        return values
-
-    by_rule, *_ = reports(NESTED, (64, 64), change)
-    (row,) = by_rule.problems
-    assert row.verdict == "values"
-    assert row.evidence.startswith("part 2 of 2 along axis 0 of part 1 of 2 along axis 1: 1 of 640 differ: [8, 3] is 1")
-
-
-def test_a_unit_that_has_a_scale_of_its_own_in_a_contract_may_have_it():
-    rng = np.random.default_rng(0)
-
-    def build():
-        return {"a": by_factor(np.s_[:, 5], 3)(rng.normal(0, 1, (64, 256)))}
-
-    contract = keras_initx.contract(build)
-    assert all(keras_initx.audit(build(), like=contract).ok for _ in range(10))
+def test_of_all_slices_the_fewest_come_first_and_those_along_several_axes_have_a_minimum_of_values():
+    assert [slices.number for slices in all_slices(VALUES)] == [2, 3, 4, 5, 6, 20, 24, 60]
+    assert [slices.number for slices in all_slices(VALUES, fewest=6)] == [2, 3, 4, 5, 6, 20]

@@ -72,12 +72,10 @@ def trainable_tensor(array):
 @pytest.mark.every_backend
 @pytest.mark.parametrize("form", [np.ndarray.tolist, Lazy, keras.Variable, trainable_tensor])
 def test_arrays_of_a_dict_may_have_any_form(form):
-    values = RNG.normal(0, 0.02, (64, 32)).astype("float32")
+    values, twice = RNG.normal(0, 0.02, (2, 64, 32)).astype("float32")
     others = {"_extra_state": object(), "version": None}
     expected = {name: form(RNG.normal(0, 0.02, (64, 32)).astype("float32")) for name in ("right", "wrong")}
-    report = keras_initx.audit(
-        {"right": form(values), "wrong": form(2 * values), **others}, like={**expected, **others}
-    )
+    report = keras_initx.audit({"right": form(values), "wrong": form(2 * twice), **others}, like={**expected, **others})
     assert off(report) == {"wrong": "scale"}
     assert {row.path: row.reason for row in report.not_compared} == {
         "_extra_state": "no array",

@@ -15,7 +15,6 @@ DISTRIBUTIONS = {
     "joblib": "joblib",
     "matplotlib": "matplotlib",
     "pandas": "pandas",
-    "scipy": "scipy",
 }
 DRAWS = np.random.default_rng(0)
 X, Y = DRAWS.normal(size=(40, 6)).astype("float32"), DRAWS.integers(0, 3, 40)
@@ -65,18 +64,18 @@ FEATURES = {
         lambda folder, out: keras_initx.diagnose(build(), X).plot(out / "a.png"),
     ),
     "the picture of a monitor": ({"matplotlib"}, monitored),
-    "the plot of a study": ({"matplotlib", "scipy"}, lambda folder, out: study(folder).plot(out / "study.png")),
-    "the table of a study": ({"scipy"}, lambda folder, out: str(study(folder))),
-    "a data frame": ({"pandas", "scipy"}, lambda folder, out: study(folder).to_pandas()),
+    "the plot of a study": ({"matplotlib"}, lambda folder, out: study(folder).plot(out / "study.png")),
+    "the table of a study": (set(), lambda folder, out: str(study(folder))),
+    "a data frame": ({"pandas"}, lambda folder, out: study(folder).to_pandas()),
     "several processes": (
-        {"joblib", "scipy"},
+        {"joblib"},
         # A worker imports what it builds from a module that it finds.
         lambda folder, out: compare_initializers(runs.build, ["he_normal"], runs.data(), repeats=2, epochs=1, n_jobs=2),
     ),
     "initializers": (set(), lambda folder, out: [build(id_) for id_ in ("initx.sparse", "initx.orthogonal")]),
     "diagnose": (set(), lambda folder, out: str(keras_initx.diagnose(build(), X, Y))),
     "compare_initializers": (
-        {"scipy"},
+        set(),
         lambda folder, out: compare_initializers(build, ["he_normal"], DATA, repeats=2, epochs=1),
     ),
     "random_restarts": (
