@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_initx import _files
 from keras_initx._extras import import_optional
+from keras_initx.rendering._text import short_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -112,6 +113,7 @@ def make_logarithmic(axis: "Axes") -> None:
     bottom = 10.0 ** math.floor(math.log10(least))
     top = 10.0 ** math.ceil(math.log10(most))
     _set_limits(axis, bottom, top, has_zeros)
+    axis.yaxis.set_major_formatter(lambda tick, _: short_number(tick))
     axis.yaxis.set_minor_formatter(ticker.NullFormatter())
 
 

@@ -199,8 +199,8 @@ def _escaped(cell: str) -> str:
 class _Wrapper(textwrap.TextWrapper):
     """A wrapper that breaks lines at spaces and after commas.
 
-    What is longer than a line is broken before the arguments, as `initx.sparse(gain=relu)`, or after
-    a slash or an underscore, as `encoder/self_attention/kernel`, but not as `1/sqrt(2)`.
+    What is longer than a line is broken before the arguments, as `initx.sparse(gain=relu)`, or
+    after a slash or an underscore, as `encoder/self_attention/kernel`, but not as `1/sqrt(2)`.
     """
 
     wordsep_re = re.compile(r"(\s+)|(?<=,)")
