@@ -146,12 +146,14 @@ def _plot_mean(axis: Axes, layers: Sequence[LayerReport]) -> None:
     finite = means[np.isfinite(means)]
     least, most = finite.min(initial=0), finite.max(initial=0)
     if most > least:
+        linear = linear_part(layers)
         margin = 0.05 * (most - least)
         limits = (least - margin, most + margin)
-        linear = linear_part(layers)
-        _set_range(axis, "y", limits, linear)
         if is_far(limits, linear, _FAR):
+            # Where the axis is logarithmic, a margin is a factor.
+            limits = (min(1.5 * least, -linear / 10), max(1.5 * most, linear / 10))
             axis.set_ylabel(f"mean of the output,\nlogarithmic beyond {short_number(linear)}")
+        _set_range(axis, "y", limits, linear)
 
 
 def _plot_gradients(axis: Axes, layers: Sequence[LayerReport]) -> None:
