@@ -251,7 +251,7 @@ function whyFine({ inputs, layers }) {
 }
 
 const exact = (x) => rules.formatted(x, ".3g"); // as in the evidence of problems
-const inTable = (x) => exact(x).replace(/e([+-])0?/, (_, sign) => `e${sign === "-" ? sign : ""}`);
+const short = (x) => exact(x).replace(/e([+-])0?/, (_, sign) => `e${sign === "-" ? sign : ""}`);
 const share = (x) => rules.formatted(x, ".0%");
 
 function newRow() {
@@ -275,9 +275,9 @@ function renderLayers({ layers }, marked) {
     outputs.querySelector("path").setAttribute("d", outlines[index]);
     outputs.querySelector(".was").setAttribute("d", rested[index] ?? "");
     outputs.lastChild.textContent = described(layer);
-    std.textContent = inTable(layer.std);
+    std.textContent = short(layer.std);
     bar.querySelector("i").style.width = `${axis.position(layer.gradient_norm)}%`;
-    gradient.textContent = inTable(layer.gradient_norm);
+    gradient.textContent = short(layer.gradient_norm);
   });
   table.classList.toggle("dense", layers.length > 24);
   table.style.setProperty("--limit", `${axis.position(axis.limit)}%`);
