@@ -31,41 +31,53 @@ STEPS = 100
 def draw(initializer, shape):
     """Return a figure with the kernel as a matrix, a histogram and the singular values."""
     matrix = convert_to_numpy(initializer(shape)).reshape(-1, shape[-1])
-    figure = _figures.new(7.5, 2.1)
-    kernel, histogram, spectrum = figure.subplots(1, 3, width_ratios=[1, 1.4, 1.4])
+    figure = _figures.new(7.5, 2.4)
+    figure.get_layout_engine().set(wspace=0.08)  # so that labels of two pictures stand apart
+    kernel, histogram, spectrum = figure.subplots(1, 3)
     size = np.abs(matrix).max()
     colors = {"cmap": "RdBu", "vmin": -size, "vmax": size}
-    kernel.imshow(matrix, aspect="auto", interpolation="nearest", **colors)
+    picture = kernel.imshow(matrix, aspect="auto", interpolation="nearest", **colors)
+    figure.colorbar(picture, ax=kernel, label="weight")
     kernel.set(title=f"{matrix.shape[0]} inputs, {shape[-1]} units", xticks=[], yticks=[])
-    shown = matrix[matrix != 0]
-    histogram.hist(shown, 41, range=(-size, size), color=_figures.BLUE)
+    kernel.set(xlabel="unit", ylabel="input")
+    others = matrix[matrix != 0]
+    histogram.hist(others, 41, range=(-size, size), color=_figures.BLUE)
     title = f"weights, std {matrix.std():.2g}"
-    if shown.size < matrix.size:
-        title = f"the weights that are not 0: {shown.size / matrix.size:.1%}"
-    histogram.set(title=title, ylabel="number")
+    if others.size < matrix.size:
+        title = f"weights, {others.size / matrix.size:.1%} are not 0"
+    histogram.set(title=title, xlabel="weight", ylabel="number")
     values = np.linalg.svd(matrix, compute_uv=False)
     spectrum.plot(np.arange(1, len(values) + 1), values, ".", color=_figures.BLUE)
-    spectrum.set(title="singular values", ylim=(0, 1.1 * values[0]))
+    spectrum.set(title="singular values", xlabel="number", ylim=(0, 1.1 * values[0]))
     _figures.tidy([histogram, spectrum])
     return figure
 
 
 def draw_biases(biases):
     """Return a figure with the biases of the gates, a histogram and the steps they remember."""
-    figure = _figures.new(7.5, 2.1)
-    image, histogram, memory = figure.subplots(1, 3, width_ratios=[1, 1.4, 1.4])
+    figure = _figures.new(7.5, 2.4)
+    figure.get_layout_engine().set(wspace=0.08)  # so that labels of two pictures stand apart
+    image, histogram, memory = figure.subplots(1, 3)
     size = np.abs(biases).max()
     colors = {"cmap": "RdBu", "vmin": -size, "vmax": size}
-    image.imshow(biases, aspect="auto", interpolation="nearest", **colors)
-    image.set(title=f"4 gates, {UNITS} units", xticks=[], yticks=range(4), yticklabels=GATES)
+    picture = image.imshow(biases, aspect="auto", interpolation="nearest", **colors)
+    figure.colorbar(picture, ax=image, label="bias")
+    image.set(
+        xlabel="unit",
+        title=f"4 gates, {UNITS} units",
+        xticks=[],
+        yticks=range(4),
+        yticklabels=GATES,
+    )
     forget = biases[1]
     histogram.hist(forget, 20, color=_figures.BLUE)
-    histogram.set(title="biases of the forget gates", ylabel="number", yticks=[0, 5, 10])
+    histogram.set(title="forget biases", xlabel="bias", ylabel="number")
+    histogram.set(yticks=[0, 5, 10])
     memory.plot(np.arange(1, UNITS + 1), np.sort(1 + np.exp(forget)), ".", color=_figures.BLUE)
     memory.axhline(1 + np.e, color=_figures.ORANGE)
     place = {"xytext": (0, 4), "textcoords": "offset points", "ha": "right"}
     memory.annotate("a bias of 1", (UNITS, 1 + np.e), **place)
-    memory.set(title="steps that a unit remembers", ylim=(0, 1.1 * STEPS))
+    memory.set(title="steps remembered", xlabel="unit", ylim=(0, 1.1 * STEPS))
     _figures.tidy([histogram, memory])
     return figure
 

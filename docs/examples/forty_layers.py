@@ -16,10 +16,11 @@ import keras
 
 EPOCHS = 20
 BEFORE, AFTER = "Keras' default", "after one call of initialize"
-# The background, the color of text and lines, and those of the grid and the two starts.
+# The color of text and lines, and those of the grid and the two starts. The background is that of
+# the page.
 THEMES = {
-    "light": ("white", "#1f2328", "#e4e6e8", {BEFORE: "#c0392b", AFTER: "#0072b2"}),
-    "dark": ("#0d1117", "#d1d7e0", "#30363d", {BEFORE: "#ff7b72", AFTER: "#56b4e9"}),
+    "light": ("#1f2328", "#e4e6e8", {BEFORE: "#c0392b", AFTER: "#0072b2"}),
+    "dark": ("#d1d7e0", "#30363d", {BEFORE: "#ff7b72", AFTER: "#56b4e9"}),
 }
 
 
@@ -41,10 +42,10 @@ def plot(found, theme):
     """Return a figure: on the left the signal by layer, on the right the accuracy by epoch."""
     import matplotlib  # the accuracies need no picture
 
-    background, text, grid, colors = THEMES[theme]
+    text, grid, colors = THEMES[theme]
     style = {
         "axes.edgecolor": text,
-        "axes.facecolor": background,
+        "axes.facecolor": "none",
         "axes.labelcolor": text,
         "text.color": text,
         "xtick.color": text,
@@ -93,9 +94,9 @@ def main(arguments=None):
         print(f"  {start:30}{accuracies}", flush=True)
     if options.out is None:
         return
-    for theme, (background, *_) in THEMES.items():
+    for theme in THEMES:
         path = options.out / f"forty_layers-{theme}.png"
-        _figures.save(plot(found, theme), path, background)
+        _figures.save(plot(found, theme), path, "none")
 
 
 if __name__ == "__main__":

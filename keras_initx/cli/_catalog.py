@@ -3,6 +3,7 @@
 import argparse
 import inspect
 import math
+import re
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -49,7 +50,7 @@ def list_(_parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> in
 _COLUMNS: list[Column[CatalogEntry]] = [
     Column("id, class", lambda entry: "\n".join((*entry.ids, entry.cls.__name__)), is_text=True),
     Column("values", lambda entry: entry.formula, is_text=True),
-    Column("when to use it", lambda entry: entry.use, is_text=True),
+    Column("when to use it", lambda entry: _without_backticks(entry.use), is_text=True),
 ]
 
 
@@ -60,6 +61,11 @@ def by_family() -> str:
         table = Table.fitted(_COLUMNS, entries, line_width())
         parts.append(f"{title}\n\n{table.as_text()}")
     return "\n".join(parts)
+
+
+def _without_backticks(text: str) -> str:
+    """Return a text that is written for pages as a terminal shows it."""
+    return text.replace("`", "")
 
 
 def families() -> list[tuple[str, list[CatalogEntry]]]:
@@ -85,7 +91,9 @@ def show(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     required = _required_arguments(entry)
     if required and all(option is None for option in options):
         example = ", ".join(f'"{name}": ...' for name in required)
-        sys.stdout.write(f"\nFor a sample, pass the required arguments: --config '{{{example}}}'\n")
+        sys.stdout.write(
+            f"\nFor a sample, pass the required arguments:\n  --config '{{{example}}}'\n"
+        )
         return 0
     try:
         config = arguments.config or {}
@@ -112,10 +120,43 @@ def _documentation(entry: CatalogEntry) -> str:
         ("ids", ", ".join(entry.ids)),
         ("class", f"keras_initx.{entry.cls.__name__}{inspect.Signature(untyped)}"),
         ("values", entry.formula),
-        ("use", entry.use),
+        ("use", _without_backticks(entry.use)),
     )
     table = Table((), about, are_text=(True, True)).wrapped(line_width())
-    return f"{table.as_text()}\n{inspect.getdoc(entry.cls)}\n"
+    return f"{table.as_text()}\n{_in_lines(inspect.getdoc(entry.cls) or '', line_width())}\n"
+
+
+def _in_lines(docstring: str, width: int) -> str:
+    """Return a docstring for a terminal: in lines of `width` characters, without backticks.
+
+    Examples stay as they are. Each line of a list of arguments or errors that is not indented
+    further begins an entry.
+    """
+    lines: list[str] = []
+    for paragraph in docstring.split("\n\n"):
+        title, _, rest = paragraph.partition("\n")
+        if title == "Example:":
+            lines += [paragraph, ""]
+            continue
+        if rest.startswith("    "):
+            lines.append(title)
+            texts = re.split(r"\n    (?=\S)", f"\n{rest}")[1:]
+            indents = (4, 8) if title != "Reference:" else (4, 4)
+        else:
+            texts, indents = [paragraph], (0, 0)
+        for text in texts:
+            first, further = (" " * indent for indent in indents)
+            plain = " ".join(_without_backticks(text).split())
+            lines += textwrap.wrap(
+                plain,
+                width,
+                initial_indent=first,
+                subsequent_indent=further,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+        lines.append("")
+    return "\n".join(lines[:-1])
 
 
 def _required_arguments(entry: CatalogEntry) -> list[str]:

@@ -129,7 +129,8 @@ def _plot_std(axis: Axes, layers: Sequence[LayerReport]) -> None:
         label = "before the activation"
         axis.plot(numbers, before, "o", color=PALE_BLUE, label=label, markersize=6)
     after = _values_of(layers, "after.std")
-    axis.plot(numbers, after, "o-", color=BLUE, label="output", markersize=3, linewidth=1)
+    # No line: a layer need not get the outputs of the one before it.
+    axis.plot(numbers, after, "o", color=BLUE, label="output", markersize=4)
     axis.set_ylabel("standard deviation")
     axis.legend(frameon=False, fontsize=8)
     make_logarithmic(axis)
@@ -140,18 +141,19 @@ def _plot_mean(axis: Axes, layers: Sequence[LayerReport]) -> None:
     numbers = range(1, len(layers) + 1)
     axis.axhline(0, color="0.6", linewidth=0.8)
     means = _values_of(layers, "after.mean")
-    axis.plot(numbers, means, "o-", color=BLUE, markersize=3, linewidth=1)
+    axis.plot(numbers, means, "o", color=BLUE, markersize=4)
     axis.set_ylabel("mean of the output")
-    # A mean that is small beside the deviation looks small.
-    deviations = _values_of(layers, "after.std")
-    sizes = np.abs([*means, *deviations / 2])
-    most = sizes[np.isfinite(sizes)].max(initial=0)
-    if most:
-        limits = (-1.1 * most, 1.1 * most)
+    finite = means[np.isfinite(means)]
+    least, most = finite.min(initial=0), finite.max(initial=0)
+    if most > least:
         linear = linear_part(layers)
-        _set_range(axis, "y", limits, linear)
+        margin = 0.05 * (most - least)
+        limits = (least - margin, most + margin)
         if is_far(limits, linear, _FAR):
+            # Where the axis is logarithmic, a margin is a factor.
+            limits = (min(1.5 * least, -linear / 10), max(1.5 * most, linear / 10))
             axis.set_ylabel(f"mean of the output,\nlogarithmic beyond {short_number(linear)}")
+        _set_range(axis, "y", limits, linear)
 
 
 def _plot_gradients(axis: Axes, layers: Sequence[LayerReport]) -> None:

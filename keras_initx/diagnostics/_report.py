@@ -32,7 +32,7 @@ from keras_initx.diagnostics.verdicts.diverging_steps import steps_taken
 from keras_initx.initializers._as_ours import check_initializer
 from keras_initx.initializers._description import description
 from keras_initx.recipes._weight_rules import Left, WeightRules
-from keras_initx.rendering._export import finite
+from keras_initx.rendering._export import finite, folding
 from keras_initx.rendering._results import Judgement
 from keras_initx.rendering._table import Column, Table, filled, legend
 from keras_initx.rendering._terminal import line_width
@@ -197,15 +197,15 @@ class DiagnosisReport(Judgement):
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        items = ""
+        parts = [f"<p><b>{self.summary}</b></p>"]
         for verdict in self.verdicts:
             (title, evidence), (_, remedy) = verdict.paragraphs()
-            items += f"<li><b>{html.escape(title)}</b>: {html.escape(evidence)}"
-            items += f"<br>Remedy: {html.escape(remedy)}</li>"
-        table = self._table(columns=self._page_columns())
-        if items:
-            items = f"<ul>{items}</ul>"
-        return f"<p><b>{self.summary}</b></p>{items}{table.as_html()}"
+            lines = [html.escape(evidence), f"Remedy: {html.escape(remedy)}"]
+            parts.append(folding(title, "".join(f"<p>{line}</p>" for line in lines)))
+        table = self._table(columns=self._page_columns()).as_html()
+        heading = counted(len(self.rows), "layer")
+        parts.append(folding(heading, table, is_open=len(self.rows) <= _MOST_OPEN))
+        return "".join(parts)
 
     def _legend(self) -> list[str]:
         mark = "!: a layer with a problem."
@@ -457,5 +457,6 @@ _COLUMNS = (
         "that norm over the norm of the weights",
     ),
 )
+_MOST_OPEN = 30  # layers in a table that a page shows at once
 _BARS = 11  # of a histogram; one is in the middle
 _BLOCKS = "▁▂▃▄▅▆▇█"

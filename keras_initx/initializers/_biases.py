@@ -37,7 +37,9 @@ class ReLUBias(ConstantInitializer):
     Example:
         >>> keras.ops.convert_to_numpy(ReLUBias(0.5)((3,))).tolist()
         [0.5, 0.5, 0.5]
-        >>> layer = keras.layers.Dense(64, "relu", bias_initializer="initx.relu_bias")
+        >>> layer = keras.layers.Dense(
+        ...     64, "relu", bias_initializer="initx.relu_bias"
+        ... )
 
     Reference:
         Krizhevsky, Sutskever and Hinton, "ImageNet classification with deep convolutional neural
@@ -95,11 +97,16 @@ class PriorBias(ConstantInitializer):
 
     Example:
         >>> bias = PriorBias([900, 90, 10])((3,))
-        >>> [round(p, 4) for p in keras.ops.convert_to_numpy(keras.ops.softmax(bias)).tolist()]
+        >>> shares = keras.ops.convert_to_numpy(keras.ops.softmax(bias))
+        >>> [round(share, 4) for share in shares.tolist()]
         [0.9, 0.09, 0.01]
-        >>> layer = keras.layers.Dense(1, "sigmoid", bias_initializer=PriorBias([990, 10]))
+        >>> layer = keras.layers.Dense(
+        ...     1, "sigmoid", bias_initializer=PriorBias([990, 10])
+        ... )
         >>> rare = PriorBias(0.01)
-        >>> layer = keras.layers.Conv2D(9 * 80, 3, activation="sigmoid", bias_initializer=rare)
+        >>> layer = keras.layers.Conv2D(
+        ...     9 * 80, 3, activation="sigmoid", bias_initializer=rare
+        ... )
 
     Reference:
         Lin, Goyal, Girshick, He and Dollár, "Focal loss for dense object detection", ICCV 2017,
@@ -294,7 +301,9 @@ class TimeStepBias(RandomInitializer):
         >>> steps = keras.ops.convert_to_numpy(keras.ops.softplus(bias))
         >>> [round(step, 3) for step in steps.tolist()]
         [0.007, 0.016, 0.004, 0.032]
-        >>> layer = keras.layers.Dense(64, "softplus", bias_initializer="initx.time_step_bias")
+        >>> layer = keras.layers.Dense(
+        ...     64, "softplus", bias_initializer="initx.time_step_bias"
+        ... )
 
     Reference:
         Gu and Dao, "Mamba: linear-time sequence modeling with selective state spaces", 2023,

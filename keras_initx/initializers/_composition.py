@@ -164,7 +164,9 @@ class Concatenated(Composite):
         >>> fused = Concatenated(["initx.orthogonal", "initx.orthogonal", "zeros"])
         >>> bool(keras.ops.any(fused((4, 12))[:, 8:]))
         False
-        >>> grouped = Concatenated(["initx.glorot_uniform"] * 3, sizes=[512, 128, 128])
+        >>> grouped = Concatenated(
+        ...     ["initx.glorot_uniform"] * 3, sizes=[512, 128, 128]
+        ... )
         >>> layer = keras.layers.Dense(768, kernel_initializer=grouped)
 
     Reference:

@@ -61,9 +61,12 @@ class DeltaOrthogonal(RandomInitializer):
 
     Example:
         >>> delta = DeltaOrthogonal(seed=0)
-        >>> layer = keras.layers.Conv2D(32, 3, padding="same", kernel_initializer=delta)
+        >>> layer = keras.layers.Conv2D(
+        ...     32, 3, padding="same", kernel_initializer=delta
+        ... )
         >>> image = keras.random.normal((1, 8, 8, 16), seed=1)
-        >>> change = keras.ops.norm(layer(image), axis=-1) / keras.ops.norm(image, axis=-1)
+        >>> change = keras.ops.norm(layer(image), axis=-1)
+        >>> change /= keras.ops.norm(image, axis=-1)
         >>> bool(keras.ops.max(keras.ops.abs(change - 1)) < 1e-5)
         True
 
@@ -128,8 +131,11 @@ class Dirac(ConstantInitializer):
             5 dimensions or its last length is not a multiple of `groups`.
 
     Example:
-        >>> layer = keras.layers.Conv1D(2, 3, padding="same", kernel_initializer="initx.dirac")
-        >>> signal = keras.ops.reshape(keras.ops.arange(6, dtype="float32"), (1, 3, 2))
+        >>> layer = keras.layers.Conv1D(
+        ...     2, 3, padding="same", kernel_initializer="initx.dirac"
+        ... )
+        >>> signal = keras.ops.arange(6, dtype="float32")
+        >>> signal = keras.ops.reshape(signal, (1, 3, 2))
         >>> keras.ops.convert_to_numpy(layer(signal)).tolist()
         [[[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]]
 
@@ -259,7 +265,11 @@ class Bilinear(ConstantInitializer):
         >>> keras.ops.convert_to_numpy(Bilinear()((4, 1, 1))).ravel().tolist()
         [0.25, 0.75, 0.75, 0.25]
         >>> layer = keras.layers.Conv2DTranspose(
-        ...     16, 4, strides=2, padding="same", kernel_initializer="initx.bilinear"
+        ...     16,
+        ...     4,
+        ...     strides=2,
+        ...     padding="same",
+        ...     kernel_initializer="initx.bilinear",
         ... )
 
     Reference:

@@ -99,9 +99,12 @@ class Orthogonal(MatrixInitializer):
         >>> gram = keras.ops.matmul(keras.ops.transpose(matrix), matrix)
         >>> bool(keras.ops.max(keras.ops.abs(gram - keras.ops.eye(32))) < 1e-5)
         True
-        >>> layer = keras.layers.LSTM(64, recurrent_initializer=Orthogonal(blocks=4))
+        >>> layer = keras.layers.LSTM(
+        ...     64, recurrent_initializer=Orthogonal(blocks=4)
+        ... )
         >>> kernel = Orthogonal(singular_values=[3, 2, 1], seed=0)((5, 3))
-        >>> keras.ops.convert_to_numpy(keras.ops.svd(kernel, compute_uv=False)).round().tolist()
+        >>> values = keras.ops.svd(kernel, compute_uv=False)
+        >>> keras.ops.convert_to_numpy(values).round().tolist()
         [3.0, 2.0, 1.0]
 
     Reference:
@@ -253,7 +256,9 @@ class OrthogonalQR(Orthogonal):
         >>> gram = keras.ops.matmul(keras.ops.transpose(matrix), matrix)
         >>> bool(keras.ops.max(keras.ops.abs(gram - keras.ops.eye(32))) < 1e-5)
         True
-        >>> layer = keras.layers.SimpleRNN(64, recurrent_initializer="initx.orthogonal_qr")
+        >>> layer = keras.layers.SimpleRNN(
+        ...     64, recurrent_initializer="initx.orthogonal_qr"
+        ... )
 
     Reference:
         Mezzadri, "How to generate random matrices from the classical compact groups", Notices of

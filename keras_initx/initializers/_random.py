@@ -34,7 +34,9 @@ class RandomUniform(RandomInitializer):
         >>> values = RandomUniform(1, 3, seed=0)((100, 100))
         >>> round(float(keras.ops.mean(values)), 1)
         2.0
-        >>> layer = keras.layers.Embedding(50, 8, embeddings_initializer="initx.random_uniform")
+        >>> layer = keras.layers.Embedding(
+        ...     50, 8, embeddings_initializer="initx.random_uniform"
+        ... )
     """
 
     def __init__(self, minval: float = -0.05, maxval: float = 0.05, seed: Seed = None) -> None:
@@ -77,7 +79,9 @@ class RandomNormal(RandomInitializer):
         >>> values = RandomNormal(stddev=0.2, seed=0)((100, 100))
         >>> round(float(keras.ops.std(values)), 2)
         0.2
-        >>> layer = keras.layers.Embedding(50, 8, embeddings_initializer="initx.random_normal")
+        >>> layer = keras.layers.Embedding(
+        ...     50, 8, embeddings_initializer="initx.random_normal"
+        ... )
     """
 
     def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: Seed = None) -> None:
@@ -148,9 +152,13 @@ class TruncatedNormal(RandomInitializer):
 
     Example:
         >>> values = TruncatedNormal(stddev=0.5, seed=0)((200, 200))
-        >>> round(float(keras.ops.std(values)), 2), round(float(keras.ops.max(values)), 2)
-        (0.5, 1.14)
-        >>> layer = keras.layers.Dense(64, kernel_initializer="initx.truncated_normal")
+        >>> round(float(keras.ops.std(values)), 2)
+        0.5
+        >>> round(float(keras.ops.max(values)), 2)
+        1.14
+        >>> layer = keras.layers.Dense(
+        ...     64, kernel_initializer="initx.truncated_normal"
+        ... )
     """
 
     def __init__(

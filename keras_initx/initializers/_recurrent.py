@@ -71,7 +71,9 @@ class LSTMForgetBias(_GateBias):
         >>> keras.ops.convert_to_numpy(LSTMForgetBias(2.0)((8,))).tolist()
         [0.0, 0.0, 2.0, 2.0, 0.0, 0.0, 0.0, 0.0]
         >>> bias = LSTMForgetBias(2.0)
-        >>> layer = keras.layers.LSTM(64, bias_initializer=bias, unit_forget_bias=False)
+        >>> layer = keras.layers.LSTM(
+        ...     64, bias_initializer=bias, unit_forget_bias=False
+        ... )
 
     Reference:
         Gers, Schmidhuber and Cummins, "Learning to forget: continual prediction with LSTM", Neural
@@ -185,11 +187,14 @@ class ChronoBias(RandomInitializer):
             overwrites the forget-gate bias.
 
     Example:
-        >>> bias = keras.ops.convert_to_numpy(ChronoBias(100, cell="lstm", seed=0)((16,)))
+        >>> bias = ChronoBias(100, cell="lstm", seed=0)((16,))
+        >>> bias = keras.ops.convert_to_numpy(bias)
         >>> (1 + np.exp(bias[4:8])).round().astype(int).tolist()
         [43, 61, 33, 76]
         >>> bias = ChronoBias(784)
-        >>> layer = keras.layers.LSTM(64, bias_initializer=bias, unit_forget_bias=False)
+        >>> layer = keras.layers.LSTM(
+        ...     64, bias_initializer=bias, unit_forget_bias=False
+        ... )
         >>> layer = keras.layers.GRU(64, bias_initializer=ChronoBias(784))
 
     Reference:

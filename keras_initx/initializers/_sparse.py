@@ -70,7 +70,8 @@ class Sparse(MatrixInitializer):
 
     Example:
         >>> import numpy as np
-        >>> kernel = keras.ops.convert_to_numpy(Sparse(connections=3, seed=0)((64, 32)))
+        >>> kernel = Sparse(connections=3, seed=0)((64, 32))
+        >>> kernel = keras.ops.convert_to_numpy(kernel)
         >>> np.unique((kernel != 0).sum(axis=0)).tolist()
         [3]
         >>> layer = keras.layers.Dense(32, kernel_initializer="initx.sparse")
@@ -182,7 +183,9 @@ class KeepSparse(KerasConstraint):
         >>> import numpy as np
         >>> sparse = Sparse(2, seed=1)
         >>> keep = KeepSparse(sparse)
-        >>> layer = keras.layers.Dense(3, kernel_initializer=sparse, kernel_constraint=keep)
+        >>> layer = keras.layers.Dense(
+        ...     3, kernel_initializer=sparse, kernel_constraint=keep
+        ... )
         >>> model = keras.Sequential([keras.Input((5,)), layer])
         >>> model.compile("adam", "mse")
         >>> _ = model.fit(np.ones((8, 5)), np.ones((8, 3)), verbose=0)

@@ -64,7 +64,9 @@ class VarianceScaling(AxesInitializer):
         >>> round(float(keras.ops.std(kernel)), 2)
         0.2
         >>> initializer = VarianceScaling(2.0, input_axes=[0, 1], seed=0)
-        >>> layer = keras.layers.DepthwiseConv2D(3, depthwise_initializer=initializer)
+        >>> layer = keras.layers.DepthwiseConv2D(
+        ...     3, depthwise_initializer=initializer
+        ... )
 
     Reference:
         He, Zhang, Ren and Sun, "Delving deep into rectifiers: surpassing human-level performance

@@ -128,7 +128,9 @@ class GlorotUniform(_Named):
     Example:
         >>> round(float(keras.ops.std(GlorotUniform(seed=0)((300, 500)))), 2)
         0.05
-        >>> layer = keras.layers.Dense(64, kernel_initializer="initx.glorot_uniform")
+        >>> layer = keras.layers.Dense(
+        ...     64, kernel_initializer="initx.glorot_uniform"
+        ... )
 
     Reference:
         Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural

@@ -67,18 +67,24 @@ def initialize(
 
     The first rule that matches a weight determines its initializer. A weight that no rule matches
     is drawn anew by the initializer of its layer, also if it was loaded: to keep it, end the rules
-    with `"*": None`. If that initializer is unknown, the layer is quantized to integers, or a
-    recipe does not know what the weight is for, it is left unchanged, and the plan says so. Keras'
-    own random initializers are replaced by their counterparts in this package, which draw from the
-    same distribution, unless their arguments are some that only Keras takes, such as a standard
-    deviation of 0. A user's initializer is called itself, with its own seed, where its config lacks
-    an argument or its class refuses it, and the plan says so. Fan-in and fan-out are computed for
-    the actual layer, including depthwise, transposed and grouped convolutions, `EinsumDense` and
-    attention layers. Those of an embedding are its rows and columns, as for its layer. Strides of
-    transposed convolutions count, except for an initializer with axes, a `scale` or a `factor` of
-    its own, which may stand for them. A kernel with `KeepSparse` gets the values of its `Sparse`,
-    for every `seed`; under a rule its zeros stay zero. The factors of LoRA start as by
-    `enable_lora(rank)`: Keras does not keep other initializers, so give a rule for them.
+    with `"*": None`. What is left unchanged, and why, is in the plan that is returned.
+
+    Left are weights whose initializer is unknown, those of layers that are quantized to integers,
+    and those of which a recipe does not know what they are for.
+
+    Keras' own random initializers are replaced by their counterparts in this package, which draw
+    from the same distribution, unless their arguments are some that only Keras takes, such as a
+    standard deviation of 0. A user's initializer is called itself, with its own seed, where its
+    config lacks an argument or its class refuses it, and the plan says so.
+
+    Fan-in and fan-out are computed for the actual layer, including depthwise, transposed and
+    grouped convolutions, `EinsumDense` and attention layers. Those of an embedding are its rows and
+    columns, as for its layer. Strides of transposed convolutions count, except for an initializer
+    with axes, a `scale` or a `factor` of its own, which may stand for them.
+
+    A kernel with `KeepSparse` gets the values of its `Sparse`, for every `seed`; under a rule its
+    zeros stay zero. The factors of LoRA start as by `enable_lora(rank)`: Keras does not keep other
+    initializers, so give a rule for them.
 
     The seed of each weight is derived from `seed` and the path of the weight, see `weight_seed`.
     The weights therefore do not depend on the backend, on other objects in the process, or on other

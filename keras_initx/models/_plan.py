@@ -246,19 +246,21 @@ class InitializationPlan(WeightTable[PlannedWeight]):
         return f"Left unchanged: {', '.join(parts)}."
 
     def _figure(self) -> "Figure":
+        paths: list[str] = []  # of what is drawn: constants have no deviation to show
         deviations: dict[str, dict[int, float]] = {}  # by place, of each class of initializers
-        for place, weight in enumerate(self.rows):
-            deviation = weight.expected_std if weight.std is None else weight.std
-            if weight.initializer is not None and deviation is not None:
-                name, _, _ = weight.initializer.partition("(")
-                deviations.setdefault(name, {})[place] = deviation
+        for weight in self._planned:
+            row = weight.row
+            deviation = row.expected_std if row.std is None else row.std
+            if row.initializer is not None and deviation:
+                name, _, _ = row.initializer.partition("(")
+                deviations.setdefault(name, {})[len(paths)] = deviation
+                paths.append(weight.shown)
         groups = {}
         for name, (color, marker) in styles_of(deviations).items():
             groups[name] = Points(deviations[name], color, marker)
         label = "standard deviation"
         if self.dry_run:
             label = "expected standard deviation"
-        paths = [weight.shown for weight in self._planned]
         return plot_in_order(paths, {label: groups}, of="weight")
 
 

@@ -58,6 +58,8 @@ td:first-child[style*="left"] { min-width: 9rem; }
 th { border-bottom: 2px solid var(--rule); }
 img { max-width: 100%; height: auto; background: #fff; }
 .figure { overflow-x: auto; }
+details { margin: 0.8rem 0; border-top: 1px solid var(--line); padding-top: 0.5rem; }
+summary { cursor: pointer; font-weight: 600; } details p { margin: 0.4rem 0; }
 .remarks { font-size: 1.05rem; } .quiet { color: var(--quiet); font-size: 0.85rem; }
 @media (max-width: 40rem) {
   body { margin: 1rem auto; } h1 { font-size: 1.25rem; } ul { padding-left: 1.2rem; }
@@ -93,6 +95,12 @@ def section(heading: str, *parts: str) -> str:
     return f"<h2>{html.escape(heading)}</h2>{''.join(parts)}"
 
 
+def folding(heading: str, content: str, *, is_open: bool = True) -> str:
+    """Return a section of HTML that a click on its heading opens and closes."""
+    opened = " open" if is_open else ""
+    return f"<details{opened}><summary>{html.escape(heading)}</summary>{content}</details>"
+
+
 def paragraphs(lines: Iterable[str], style: str = "remarks") -> str:
     """Return `lines` as paragraphs, in the style `"remarks"` or `"quiet"`."""
     content = "".join(f"<p>{html.escape(line)}</p>" for line in lines)
@@ -100,8 +108,8 @@ def paragraphs(lines: Iterable[str], style: str = "remarks") -> str:
 
 
 def image(png: bytes, caption: str) -> str:
-    """Return an embedded picture with a heading."""
+    """Return an embedded picture in a section that folds."""
     pixels = base64.b64encode(png).decode()
     element = f'<img alt="{html.escape(caption)}" src="data:image/png;base64,{pixels}">'
     # On a phone it scrolls in its own box, as tables do, since its labels would be too small.
-    return section(caption, f'<div class="figure">{element}</div>')
+    return folding(caption, f'<div class="figure">{element}</div>')

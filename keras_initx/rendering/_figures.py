@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_initx import _files
 from keras_initx._extras import import_optional
+from keras_initx.rendering._text import short_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -112,7 +113,15 @@ def make_logarithmic(axis: "Axes") -> None:
     bottom = 10.0 ** math.floor(math.log10(least))
     top = 10.0 ** math.ceil(math.log10(most))
     _set_limits(axis, bottom, top, has_zeros)
+    axis.yaxis.set_major_formatter(_decimal)
     axis.yaxis.set_minor_formatter(ticker.NullFormatter())
+
+
+def _decimal(tick: float, _place: int) -> str:
+    """Return the label of a tick, without an exponent as long as it is short."""
+    if tick == 0 or 1e-4 <= tick < 1e5:
+        return f"{tick:g}"
+    return short_number(tick)
 
 
 def make_ratio(axis: "Axes") -> None:

@@ -112,7 +112,7 @@ def label_order(axis: "Axes", names: Sequence[str], of: str) -> None:
     starts: Sequence[int] = range(len(names))
     labels = names
     if len(names) > _LABELED:
-        starts, labels = _grouped(names)
+        starts, labels = _once_each(*_grouped(names))
         axis.set_xlabel(f"number of the {of}; each label is at the first of a group", fontsize=8)
     labels = shortened(labels, 24)
     if len(names) > _LABELED:
@@ -150,6 +150,14 @@ def _grouped(names: Sequence[str]) -> tuple[list[int], list[str]]:
             shown.append(place)
     shown.sort()
     return [starts[place] for place in shown], [_shared_start(groups[place]) for place in shown]
+
+
+def _once_each(starts: Sequence[int], labels: Sequence[str]) -> tuple[list[int], list[str]]:
+    """Return groups and their labels without those whose label an earlier group has."""
+    firsts: dict[str, int] = {}
+    for start, label in zip(starts, labels, strict=True):
+        firsts.setdefault(label, start)
+    return list(firsts.values()), list(firsts)
 
 
 def _shared_start(group: Sequence[Sequence[str]]) -> str:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_TITLE = 70  # characters of a title of a page, at most
+
+
 def written_to(text: str, path: str | Path | None) -> str:
     """Write `text` to a file, unless `path` is `None`, and return it.
 
@@ -186,9 +189,10 @@ class Result(abc.ABC):
         return save_figure(self._figure(), path)
 
     def _title(self) -> str:
-        """Return the title of the page, in words."""
-        words = re.sub("(?<=[a-z])(?=[A-Z])", " ", type(self).__name__)
-        return f"{words.capitalize()}{self._headline()}"
+        """Return the title of the page, in words that fit a line: what is longer stands below."""
+        words = re.sub("(?<=[a-z])(?=[A-Z])", " ", type(self).__name__).capitalize()
+        first, *_ = re.split(r"[.;] ", self._headline(), maxsplit=1)
+        return f"{words}{first}" if len(words + first) <= _TITLE else words
 
     def _body(self) -> str:
         """Return the HTML of what there is to show, without a title."""

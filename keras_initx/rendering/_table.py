@@ -197,13 +197,23 @@ def _escaped(cell: str) -> str:
 
 
 class _Wrapper(textwrap.TextWrapper):
-    """A wrapper that breaks `initx.sparse(gain=relu)` before the arguments, not within a word.
+    """A wrapper that breaks lines at spaces and after commas.
 
-    Names such as `encoder/self_attention/kernel` are broken after a slash or an underscore, but not
-    `1/sqrt(2)`.
+    What is longer than a line is broken before the arguments, as `initx.sparse(gain=relu)`, or
+    after a slash or an underscore, as `encoder/self_attention/kernel`, but not as `1/sqrt(2)`.
     """
 
-    wordsep_re = re.compile(r"(\s+)|(?<!sqrt)(?=\()|(?<=,)|(?<=[a-z][/_])")
+    wordsep_re = re.compile(r"(\s+)|(?<=,)")
+    _in_a_long_word = re.compile(r"(?<!sqrt)(?=\()|(?<=[a-z][/_])")
+
+    def _split(self, text: str) -> list[str]:
+        parts: list[str] = []
+        for word in super()._split(text):
+            if len(word) > self.width - len(self.subsequent_indent):
+                parts += filter(None, self._in_a_long_word.split(word))
+            else:
+                parts.append(word)
+        return parts
 
 
 def filled(columns: Iterable[Column[Row]], rows: Sequence[Row]) -> list[Column[Row]]:

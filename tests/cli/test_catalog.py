@@ -56,14 +56,26 @@ def test_show_says_what_the_catalog_says(capsys, name):
     arguments = inspect.signature(entry.cls).parameters.values()
     required = [f'"{argument.name}": ...' for argument in arguments if argument.default is argument.empty]
     if required:
-        assert text.endswith(f"\nFor a sample, pass the required arguments: --config '{{{', '.join(required)}}}'\n")
+        assert text.endswith(f"\nFor a sample, pass the required arguments:\n  --config '{{{', '.join(required)}}}'\n")
     else:
         assert figure(text, "sample of").startswith(f"{entry.cls.__name__}(")
     assert figure(text, "ids") == ", ".join(entry.ids)
     assert figure(text, "class").startswith(f"keras_initx.{entry.cls.__name__}(")
-    for name, expected in (("values", entry.formula), ("use", entry.use)):
+    for name, expected in (("values", entry.formula), ("use", entry.use.replace("`", ""))):
         assert figure(text, name).replace(" ", "") == expected.replace(" ", "")
-    assert entry.cls.__doc__.splitlines()[0] in text
+    assert entry.cls.__doc__.splitlines()[0].replace("`", "") in " ".join(text.split())
+
+
+def test_list_and_show_fit_80_columns_and_break_no_name(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert cli.main(["list"]) == 0
+    listed = capsys.readouterr().out
+    assert "(fan_in + fan_out)" in listed
+    texts = [listed, *(shown(capsys, name) for name in keras_initx.catalog())]
+    for line in "\n".join(texts).splitlines():
+        assert len(line) <= 80
+        assert not line.endswith("_")
+        assert "`" not in line
 
 
 @pytest.mark.parametrize("option", [["--shape", "4,4"], ["--config", "{}"]], ids=" ".join)

@@ -157,17 +157,18 @@ def test_a_notebook_shows_a_table(faulty):
     page = faulty._repr_html_()
     assert page.count("<tr>") == 3
     assert "<b>1 problem found.</b>" in page
-    assert "<b>equal units (error)</b>" in page
+    assert "<summary>equal units (error)</summary>" in page
 
 
 def test_a_notebook_shows_what_saturates_as_a_histogram():
     assert drawn_in_text(1.0, 1) == (["█▁▁▁▁▁▁▁▁▁█"], "-1.1 to 1.1")
 
 
-def test_a_notebook_has_no_list_without_verdicts():
+def test_a_notebook_folds_the_table_alone_without_verdicts():
     page = report_of(keras.Sequential([keras.Input((8,)), layers.Dense(3)]))._repr_html_()
     assert "<b>No problem found.</b>" in page
-    assert "<ul>" not in page
+    assert page.count("<summary>") == 1
+    assert "<details open><summary>1 layer</summary>" in page
 
 
 def test_names_are_escaped_in_a_notebook():
@@ -264,7 +265,7 @@ def test_notes_are_no_problems_in_text(noted):
     assert lines[lines.index("No problem found.") + 2].startswith("equal units (note): all weights of out/kernel")
     assert repr(noted) == "<DiagnosisReport of 2 layers: no problem found>"
     assert "<b>No problem found.</b>" in noted._repr_html_()
-    assert "<b>equal units (note)</b>" in noted._repr_html_()
+    assert "<summary>equal units (note)</summary>" in noted._repr_html_()
 
 
 @pytest.mark.rare

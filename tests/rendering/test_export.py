@@ -1,9 +1,11 @@
 """Results as JSON, CSV and pages."""
 
+import html
 import json
 import re
 import sys
 
+import keras
 import pytest
 from results import EXAMPLES, X, loaded, network, rows_of
 
@@ -40,8 +42,17 @@ def test_a_page_has_no_plots_without_matplotlib(name, monkeypatch):
 )
 def test_a_page_has_a_title_of_words_once(name, title):
     page = EXAMPLES[name]().to_html()
-    headings = re.findall("<h.>(.*)</h.>", page)
-    assert headings == [title, "Plot"]
+    assert re.findall("<h.>(.*)</h.>", page) == [title]
+    assert re.findall("<summary>(.*)</summary>", page)[-1] == "Plot"
+
+
+def test_the_title_of_a_page_fits_a_line_and_what_is_longer_stands_below():
+    model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(64, kernel_initializer="ones")])
+    found = keras_initx.audit(model, {"*/kernel": "initx.he_normal"})
+    (title,) = re.findall("<h1>(.*)</h1>", found.to_html())
+    assert title.startswith("Audit report")
+    assert len(title) <= 70
+    assert html.escape(found.summary) in found.to_html()
 
 
 def test_numbers_are_not_rounded():

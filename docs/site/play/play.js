@@ -251,7 +251,7 @@ function whyFine({ inputs, layers }) {
 }
 
 const exact = (x) => rules.formatted(x, ".3g"); // as in the evidence of problems
-const short = (x) => rules.formatted(x, ".2g").replace(/e([+-])0?/, (_, sign) => `e${sign === "-" ? sign : ""}`);
+const short = (x) => exact(x).replace(/e([+-])0?/, (_, sign) => `e${sign === "-" ? sign : ""}`);
 const share = (x) => rules.formatted(x, ".0%");
 
 function newRow() {
@@ -275,7 +275,7 @@ function renderLayers({ layers }, marked) {
     outputs.querySelector("path").setAttribute("d", outlines[index]);
     outputs.querySelector(".was").setAttribute("d", rested[index] ?? "");
     outputs.lastChild.textContent = described(layer);
-    std.textContent = exact(layer.std);
+    std.textContent = short(layer.std);
     bar.querySelector("i").style.width = `${axis.position(layer.gradient_norm)}%`;
     gradient.textContent = short(layer.gradient_norm);
   });
