@@ -37,6 +37,7 @@ from keras_initx.pretrained._sources import (
 from keras_initx.rendering._terminal import Verbose, progress, shows_progress
 from keras_initx.sampling._namespace import HOST
 from keras_initx.structure._kernels import SECOND_FACTORS
+from keras_initx.structure._pairing import Pairs
 from keras_initx.structure._weights import (
     ModelWeight,
     check_model,
@@ -167,29 +168,33 @@ def load_pretrained(
     with open_source(source) as (contents, own_layout):
         chosen_layout = layout_of_source(layout, own_layout)
         saved = saved_names(contents, model)
-        # Another model has paths of weights, and not of variables.
-        may_be_variables = not isinstance(source, keras.Model)
-        own = own_names(contents, model, saved, may_be_variables=may_be_variables)
-        found = candidates_of(weights, names, chosen_layout, saved, own)
+        own = own_names(contents, model)
+        is_of_keras = own_layout == "keras" or bool(contents.layers)
+        found = candidates_of(weights, names, chosen_layout, saved, own, is_of_keras=is_of_keras)
         differences = Differences(model) if chosen_layout == "torch" else None
         known: list[str] | None = None
         if names is not None:
             known = [str(name) for name in (*contents, *saved)]
-        steps = _steps(weights, contents, found, kinds, differences, known)
+        said = own if names is None else Pairs()
+        steps = _steps(weights, contents, found, kinds, differences, said, known)
         if own_layout is None:
             by_path = candidates_of(weights, None, chosen_layout, saved, own)
-            candidates = {path: found.get(path) or own or [] for path, own in by_path.items()}
+            candidates = {path: found.get(path) or one or [] for path, one in by_path.items()}
             steps = _in_layout(steps, contents, candidates, chosen_layout)
         used: set[str] = set()
         for step in steps:
             used.update(step.row.sources)
         unused = {str(name): one.shape for name, one in contents.items() if name not in used}
         rows = [step.row for step in steps]
-        notes = [*_notes_on_shared(steps, found), *unbuilt_note(model)]
+        notes = [
+            *_notes_on_shared(steps, found),
+            *_notes_on_reasons(steps, said),
+            *unbuilt_note(model),
+        ]
         report = LoadReport(rows, dry_run, unused, notes)
         if dry_run:
             return report
-        _check_can_load(report)
+        _check_can_load(report, said)
         copy_shared([contents[name] for name in used], weights)
         _load(steps, contents, atomic)
     return report
@@ -237,6 +242,16 @@ def _notes_on_shared(
     return [f"One array for several weights: {truncated(shared)}."]
 
 
+def _notes_on_reasons(steps: Sequence["_Assignment"], own: Pairs) -> list[str]:
+    """Return a sentence for each reason why names lead to nothing, with the weights."""
+    paths: dict[str, list[str]] = {}
+    for step in steps:
+        reason = own.reasons.get(step.weight.path)
+        if reason is not None and not step.row.sources:
+            paths.setdefault(reason, []).append(step.row.path)
+    return [f"Left, because of {reason}: {truncated(left)}." for reason, left in paths.items()]
+
+
 class _Assignment(NamedTuple):
     """What is done to a weight.
 
@@ -257,6 +272,7 @@ def _steps(
     found: Mapping[str, list[Candidate] | None],
     kinds: Mapping[str, Kind],
     differences: Differences | None,
+    own: Pairs,
     known: Sequence[str] | None,
 ) -> list[_Assignment]:
     """Return a step for each weight. Mismatches are reported in its row.
@@ -267,6 +283,7 @@ def _steps(
         found: The candidates of the weights that are loaded, `None` for one that is skipped.
         kinds: What may differ in the shapes of weights.
         differences: What differs from torch in the model if that is the layout.
+        own: What is said of the names that weights have by themselves.
         known: The names in the source if `names` is given, which must lead to some of them.
     """
     steps = []
@@ -286,6 +303,8 @@ def _steps(
             try:
                 kind = kinds.get(weight.path)
                 array = _converted(weight, candidate, stored, kind, differences)
+                if weight.path in own.notes:
+                    array = array.noted(own.notes[weight.path])
                 row = replace(row, status="loaded", how=", ".join(array.how), changed=size)
             except _MismatchError as mismatch:
                 row = replace(row, status="error", how=str(mismatch))
@@ -293,7 +312,7 @@ def _steps(
             how = "None in names" if weight.path in found else "not in names"
             row = replace(row, how=how)
         elif known is None or weight.kind == "counter":
-            row = replace(row, how="not in the source")
+            row = replace(row, how=own.reasons.get(weight.path, "not in the source"))
         else:
             missing += 1
             # Comparing all names with all others would be slow.
@@ -370,14 +389,17 @@ def _last_part(name: str) -> str:
     return re.split("[/.]", name.removesuffix(":0"))[-1]
 
 
-def _check_can_load(report: LoadReport) -> None:
-    """Raise `ValueError` if an array is missing or does not fit, or if no weight is found."""
+def _check_can_load(report: LoadReport, own: Pairs) -> None:
+    """Raise `ValueError` if an array is missing or does not fit, or if no name is found.
+
+    Names that are found, and say too little, are in the report.
+    """
     if report.problems:
         raise ValueError(
             "`source` must have an array for each weight that is to be loaded. Received: "
             f"{truncated([problem.text for problem in report.problems], '; ')}"
         )
-    if not any(row.sources for row in report.rows):
+    if not any(row.sources for row in report.rows) and not own.reasons:
         paths = [repr(row.path) for row in report.rows]
         names = [repr(name) for name in report.unused]
         hint = ""
