@@ -220,15 +220,14 @@ def saved_layers(model: keras.Model) -> dict[keras.Layer, str]:
     saving: Any = vars(sys.modules[keras.saving.load_weights.__module__])["saving_lib"]
     saveable = vars(sys.modules[keras.Operation.__module__])["KerasSaveable"]
     found: dict[keras.Layer, str] = {}
-    seen: set[int] = set()
 
     def visit(value: Any, group: str, containers: tuple[int, ...]) -> None:
-        if isinstance(value, saveable):
-            if id(value) in seen:
+        if isinstance(value, keras.Layer):
+            if value in found:
                 return
-            seen.add(id(value))
-            if isinstance(value, keras.Layer):
-                found[value] = group
+            found[value] = group
+            if not layers_of(value, include_self=False, recursive=False):
+                return  # looking at all attributes takes long
             for name, part in saving._walk_saveable(value):
                 visit(part, f"{group}/{name}".removeprefix("/"), ())
         elif isinstance(value, list | dict | tuple) and id(value) not in containers:

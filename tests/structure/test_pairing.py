@@ -1,5 +1,7 @@
 """Places of layers tell those of two models with automatic names, in any process and as texts of a file."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -87,3 +89,36 @@ def test_the_seed_of_a_weight_is_that_of_its_path_and_not_of_its_place():
     digests = {row.path: array_digest(weight.values()) for row, weight in zip(plan.rows, plan.weights, strict=True)}
     assert digests["dense/kernel"] == "0bd6c6c6e519bbbfe6e988c1505541dd"
     assert digests["dense_1/kernel"] == "709b8fe1b23420b0540c3c078d246263"
+
+
+def stack():
+    return keras.Sequential([keras.Input((4,)), Dense(4), Dense(4)])
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("is_in_file", [True, False])
+def test_a_plan_is_executed_in_the_order_of_layers(is_in_file, tmp_path):
+    source, model = crossed(), stack()
+    plan = initialize(source, seed=0)
+    plan.save(path := tmp_path / "plan.json")
+    initialize(model, path if is_in_file else plan)
+    for one, other in zip(source.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_plan_of_another_number_of_layers_says_so():
+    plan = initialize(stack(), seed=0)
+    with pytest.raises(ValueError, match="another number of such layers"):
+        initialize(keras.Sequential([keras.Input((4,)), *(Dense(4) for _ in range(3))]), plan)
+
+
+def test_a_plan_without_places_goes_by_paths(tmp_path):
+    source = crossed()
+    initialize(source, seed=0, dry_run=True).save(path := tmp_path / "plan.json")
+    text = re.sub('"place": "[^"]*", ', "", path.read_text())
+    assert "place" not in text
+    path.write_text(text)
+    initialize(model := crossed(), path)
+    initialize(source, seed=0)
+    for one, other in zip(source.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
