@@ -25,6 +25,11 @@ from keras_initx.pretrained._layouts import LayoutName, from_keras, from_torch, 
 from keras_initx.pretrained._load_report import LoadedWeight, LoadReport
 from keras_initx.pretrained._marks import count_of
 from keras_initx.pretrained._names_of_keras import have_equal_sizes, own_names, saved_names
+from keras_initx.pretrained._parametrized import (
+    Parametrized,
+    is_part,
+    parametrized_in,
+)
 from keras_initx.pretrained._resize import ResizeRules, fitted, kinds_by_path
 from keras_initx.pretrained._sources import (
     Source,
@@ -172,22 +177,31 @@ def load_pretrained(
         is_of_keras = own_layout == "keras" or bool(contents.layers)
         found = candidates_of(weights, names, chosen_layout, saved, own, is_of_keras=is_of_keras)
         differences = Differences(model) if chosen_layout == "torch" else None
+        parametrized = {} if is_of_keras else parametrized_in(contents)
+        available = {**contents}
+        for one in parametrized.values():
+            if one.array is not None:
+                available[one.name] = one.array
+        chosen = _chosen(found, available, parametrized)
         known: list[str] | None = None
         if names is not None:
-            known = [str(name) for name in (*contents, *saved)]
+            known = [str(name) for name in (*available, *saved) if not is_part(str(name))]
         said = own if names is None else Pairs()
-        steps = _steps(weights, contents, found, kinds, differences, said, known)
+        steps = _steps(
+            weights, available, parametrized, found, chosen, kinds, differences, said, known
+        )
         if own_layout is None:
             by_path = candidates_of(weights, None, chosen_layout, saved, own)
-            candidates = {path: found.get(path) or one or [] for path, one in by_path.items()}
-            steps = _in_layout(steps, contents, candidates, chosen_layout)
+            for path, others in by_path.items():
+                chosen.setdefault(path, _first_stored(others or [], available))
+            steps = _in_layout(steps, available, chosen, chosen_layout)
         used: set[str] = set()
         for step in steps:
             used.update(step.row.sources)
         unused = {str(name): one.shape for name, one in contents.items() if name not in used}
         rows = [step.row for step in steps]
         notes = [
-            *_notes_on_shared(steps, found),
+            *_notes_on_shared(steps, chosen),
             *_notes_on_reasons(steps, said),
             *unbuilt_note(model),
         ]
@@ -218,21 +232,20 @@ def _check_adapters(name: str, model: keras.Model) -> None:
 
 
 def _notes_on_shared(
-    steps: Sequence["_Assignment"], found: Mapping[str, list[Candidate] | None]
+    steps: Sequence["_Assignment"], chosen: Mapping[str, Candidate | None]
 ) -> list[str]:
     """Return a sentence on arrays that several weights get, unless each has its own pattern."""
     weights: dict[str, list[str]] = {}
     are_named: dict[str, bool] = {}
     for step in steps:
-        candidates = found.get(step.weight.path) or []
-        used = [one for one in candidates if one.names == step.row.sources]
-        if step.array is None or not used:
+        used = chosen.get(step.weight.path)
+        if step.array is None or used is None:
             continue
         # Thirds of one array are others.
-        parts = "" if used[0].third is None else f" [{used[0].third} of 3]"
-        key = f"{' + '.join(used[0].names)}{parts}"
+        parts = "" if used.third is None else f" [{used.third} of 3]"
+        key = f"{' + '.join(used.names)}{parts}"
         weights.setdefault(key, []).append(step.row.path)
-        are_named[key] = are_named.get(key, True) and used[0].has_own_pattern
+        are_named[key] = are_named.get(key, True) and used.has_own_pattern
     shared = []
     for key, paths in weights.items():
         if len(paths) > 1 and not are_named[key]:
@@ -268,8 +281,10 @@ class _Assignment(NamedTuple):
 
 def _steps(
     weights: Sequence[ModelWeight],
-    contents: Contents,
+    available: Mapping[str, LazyArray],
+    parametrized: Mapping[str, Parametrized],
     found: Mapping[str, list[Candidate] | None],
+    chosen: Mapping[str, Candidate | None],
     kinds: Mapping[str, Kind],
     differences: Differences | None,
     own: Pairs,
@@ -279,8 +294,10 @@ def _steps(
 
     Args:
         weights: The weights.
-        contents: The arrays of the source.
+        available: The arrays of the source, and those that are computed of them.
+        parametrized: The weights that the source has in parts.
         found: The candidates of the weights that are loaded, `None` for one that is skipped.
+        chosen: Those that the source has.
         kinds: What may differ in the shapes of weights.
         differences: What differs from torch in the model if that is the layout.
         own: What is said of the names that weights have by themselves.
@@ -296,10 +313,14 @@ def _steps(
         )
         array = None
         candidates = found.get(weight.path)
-        candidate = _first_stored(candidates or [], contents)
-        if candidate is not None:
-            stored = [contents[name] for name in candidate.names]
-            row = replace(row, sources=candidate.names, source_shape=stored[0].shape)
+        candidate = chosen.get(weight.path)
+        problem = None if candidate is None else _problem_of(candidate, parametrized)
+        if problem is not None:
+            row = replace(row, status="error", how=problem)
+        elif candidate is not None:
+            stored = [available[name] for name in candidate.names]
+            sources = _stored_names(candidate, parametrized)
+            row = replace(row, sources=sources, source_shape=stored[0].shape)
             try:
                 kind = kinds.get(weight.path)
                 array = _converted(weight, candidate, stored, kind, differences)
@@ -324,8 +345,8 @@ def _steps(
 
 def _in_layout(
     steps: Sequence[_Assignment],
-    contents: Contents,
-    candidates: Mapping[str, list[Candidate]],
+    available: Mapping[str, LazyArray],
+    chosen: Mapping[str, Candidate | None],
     layout: LayoutName,
 ) -> list[_Assignment]:
     """Return the steps, with errors if arrays show that the source has the other layout.
@@ -335,18 +356,20 @@ def _in_layout(
 
     Args:
         steps: The steps.
-        contents: The arrays of the source.
-        candidates: The candidates of all weights, also of those that are not loaded.
+        available: The arrays of the source, and those that are computed of them.
+        chosen: The candidates that the source has, also of weights that are not loaded.
         layout: The layout that was given.
     """
     only: dict[str, list[str]] = {"torch": [], "keras": []}
     found: dict[str, list[LayoutName]] = {}
     for step in steps:
         path = step.weight.path
-        candidate = _first_stored(candidates[path], contents)
-        if candidate is None or callable(candidate.part) or len(step.weight.shape) < 2:
+        candidate = chosen.get(path)
+        if candidate is None or any(name not in available for name in candidate.names):
             continue
-        arrays = [contents[name] for name in candidate.names]
+        if callable(candidate.part) or len(step.weight.shape) < 2:
+            continue
+        arrays = [available[name] for name in candidate.names]
         try:
             found[path] = layouts_of(step.weight, [_part(array, candidate) for array in arrays])
         except _MismatchError:
@@ -368,12 +391,57 @@ def _in_layout(
     return result
 
 
-def _first_stored(candidates: Sequence[Candidate], contents: Contents) -> Candidate | None:
+def _chosen(
+    found: Mapping[str, list[Candidate] | None],
+    available: Mapping[str, LazyArray],
+    parametrized: Mapping[str, Parametrized],
+) -> dict[str, Candidate | None]:
+    """Return the first candidate of each weight that the source has, or has in parts.
+
+    What is named for itself is a weight in parts too, as long as no weight has its other parts.
+    """
+    names = {**available, **parametrized}
+    chosen = {path: _first_stored(one, names) for path, one in found.items() if one}
+    used: set[str] = set()
+    for candidate in chosen.values():
+        if candidate is not None:
+            used.update(candidate.names)
+    whole = {}
+    for one in parametrized.values():
+        for member in one.members if one.problem else one.members[:1]:
+            if used.isdisjoint(set(one.members) - {member}):
+                whole[member] = one.name
+    for path, candidate in chosen.items():
+        if candidate is not None and not callable(candidate.part):
+            own = tuple(whole.get(name, name) for name in candidate.names)
+            chosen[path] = replace(candidate, names=own)
+    return chosen
+
+
+def _first_stored(candidates: Sequence[Candidate], names: Mapping[str, Any]) -> Candidate | None:
     """Return the first candidate whose arrays all exist, or `None` without one."""
     for candidate in candidates:
-        if all(name in contents for name in candidate.names):
+        if all(name in names for name in candidate.names):
             return candidate
     return None
+
+
+def _problem_of(candidate: Candidate, parametrized: Mapping[str, Parametrized]) -> str | None:
+    """Return why an array of a candidate cannot be computed, or `None`."""
+    for name in candidate.names:
+        if name in parametrized and parametrized[name].problem:
+            return parametrized[name].problem
+    return None
+
+
+def _stored_names(
+    candidate: Candidate, parametrized: Mapping[str, Parametrized]
+) -> tuple[str, ...]:
+    """Return the names of the arrays that a source has for a candidate."""
+    found: list[str] = []
+    for name in candidate.names:
+        found += parametrized[name].members if name in parametrized else [name]
+    return tuple(found)
 
 
 def _no_array(candidates: Sequence[Candidate], known: Iterable[str]) -> str:
