@@ -15,13 +15,19 @@ from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.arrays._casts import can_be_cast, cast
 from keras_initx.arrays._formats import Contents
 from keras_initx.arrays._lazy import LazyArray, Selection, index_text
-from keras_initx.arrays._other_shapes import Kind
+from keras_initx.arrays._other_shapes import Grid, Kind
 from keras_initx.backends._current import backend
 from keras_initx.models._assign import refresh_normalizations, undone_after_error
 from keras_initx.models._paths import shown_paths
 from keras_initx.pretrained._array_names import Candidate, NamesGiven, candidates_of
 from keras_initx.pretrained._differences import Differences
-from keras_initx.pretrained._layouts import LayoutName, from_keras, from_torch, layouts_of
+from keras_initx.pretrained._layouts import (
+    LayoutName,
+    UnknownOrderError,
+    from_keras,
+    from_torch,
+    layouts_of,
+)
 from keras_initx.pretrained._load_report import LoadedWeight, LoadReport
 from keras_initx.pretrained._marks import count_of
 from keras_initx.pretrained._names_of_keras import have_equal_sizes, own_names, saved_names
@@ -76,9 +82,13 @@ def load_pretrained(
     as in `{weight.path: array}` of another build of the model, and left unchanged if it is not
     found.
 
-    In the files of Keras, weights have the names of their layers, and are found by these. Automatic
-    names are numbered as in the paths of the model. `names` may have those of groups in the file
-    too, such as `layers/dense_1`. Variables of the optimizer are left out.
+    In the files of Keras, weights have the names of their layers, and are found by these. An
+    automatic name, such as `dense_1`, stands for the place of its layer among those of its class in
+    the layer around it, in the order in which Keras saves, if both sides have as many of them.
+    Otherwise the weight is left, and its row has the reason. A dict counts where numbers and order
+    of its names agree. In `names`, automatic names are numbered as in the paths of a model, and
+    there may be those of groups in the file, such as `layers/dense_1`. Variables of the optimizer
+    are left out.
 
     With `layout="torch"`, kernels are transposed as their layers require: dense and einsum layers;
     convolutions, including transposed, depthwise and separable ones; attention from a fused
@@ -98,12 +108,15 @@ def load_pretrained(
     An array must have exactly the shape that its layer has in that layout, also where an axis has
     length 1; an index adds or drops such axes, as in `("conv.weight", numpy.s_[:, :, 0, 0])` for a
     dense layer. Parameters of a single axis, such as the slopes of a `PReLU`, need no index.
+    A weight that torch computes of others is computed: with weight normalization, of `weight_g` and
+    `weight_v`, or pruned, of `weight_orig` and `weight_mask`. Other parametrizations are refused.
     `resize` says where another number of channels, rows or units is meant.
     Weights and buffers of a `TorchModuleWrapper` have the names that they have in the module. A
     counter, such as that of the batches of a normalization of torch, may be missing in the source.
 
     All names, shapes and dtypes are checked before the first array is read, except by a function,
-    which is called twice: to check what it returns, and to load it. Values are cast to the dtype of
+    which is called twice: to check what it returns, and to load it, and for rows and units that get
+    a mean. Values are cast to the dtype of
     the weight, once. Only the arrays that are used are read from files, one at a time. If a weight
     is sharded, a process reads the regions that its devices hold, and nothing else as long as the
     axes of the array are at most cut and in another order.
@@ -545,7 +558,7 @@ def _converted(
         convert = functools.partial(_as_returned, parts[0])
     else:
         parts = [_part(array, candidate) for array in stored]
-        convert = functools.partial(_in_layout_of_keras, weight, parts, differences)
+        convert = functools.partial(_in_layout_of_keras, weight, parts, differences, kind)
         if differences is not None:
             reordered = differences.reordered_axes(weight)
     try:
@@ -558,11 +571,19 @@ def _in_layout_of_keras(
     weight: ModelWeight,
     parts: Sequence[LazyArray],
     differences: Differences | None,
+    kind: Kind | None,
     shape: Shape,
 ) -> LazyArray:
     if differences is None:
         return from_keras(weight, parts, shape)
-    return differences.considered(weight, from_torch(weight, parts, shape))
+    try:
+        array = from_torch(weight, parts, shape)
+    except UnknownOrderError:
+        # A table of positions has them in the order of the image in both.
+        if not isinstance(kind, Grid):
+            raise
+        return from_keras(weight, parts, shape)
+    return differences.considered(weight, array)
 
 
 def _as_returned(array: LazyArray, shape: Shape) -> LazyArray:
