@@ -209,27 +209,40 @@ def kept_global_generator() -> Callable[[], None]:
     return put_back
 
 
-def saved_variables(model: keras.Model) -> dict[str, keras.Variable]:
-    """Return the variables of a model by the names that they have in a file: `layers/dense/vars/0`.
+def saved_layers(model: keras.Model) -> dict[keras.Layer, str]:
+    """Return the layers of a model by the groups that they have in a file: `layers/dense`.
 
-    Relies on the function that writes files, which goes through a model and asks a store, of one of
-    its own classes, for a dict for each layer. Here these dicts are kept, and nothing is written.
+    That of the model is empty. A layer that several others have is saved in one of them.
+
+    Relies on the function by which the writing of files goes through the parts of a layer. The one
+    around it would call `save_own_variables` of each layer, which may be that of a user and fail.
     """
     saving: Any = vars(sys.modules[keras.saving.load_weights.__module__])["saving_lib"]
-    groups: dict[str, dict[str, Any]] = {}
+    saveable = vars(sys.modules[keras.Operation.__module__])["KerasSaveable"]
+    found: dict[keras.Layer, str] = {}
 
-    def make(store: Any, path: str, metadata: Any = None) -> dict[str, Any]:
-        return groups.setdefault(path, {})
+    def visit(value: Any, group: str, containers: tuple[int, ...]) -> None:
+        if isinstance(value, keras.Layer):
+            if value in found:
+                return
+            found[value] = group
+            if not layers_of(value, include_self=False, recursive=False):
+                return  # looking at all attributes takes long
+            for name, part in saving._walk_saveable(value):
+                visit(part, f"{group}/{name}".removeprefix("/"), ())
+        elif isinstance(value, list | dict | tuple) and id(value) not in containers:
+            counts: collections.Counter[str] = collections.Counter()
+            for part in list(value.values()) if isinstance(value, dict) else value:
+                name = "container"
+                if isinstance(part, saveable):
+                    name = saving.naming.to_snake_case(type(part).__name__)
+                elif not isinstance(part, list | dict | tuple):
+                    continue
+                number = f"_{counts[name]}" if counts[name] else ""
+                counts[name] += 1
+                visit(part, f"{group}/{name}{number}", (*containers, id(value)))
 
-    kept = type("Kept", (saving.NpzIOStore,), {"__init__": object.__init__, "make": make})
-    saving._save_state(
-        model, weights_store=kept(), assets_store=None, inner_path="", visited_saveables=set()
-    )
-    found = {}
-    for path, group in groups.items():
-        for key, value in group.items():
-            if isinstance(value, keras.Variable):
-                found[f"{path}/vars/{key}".removeprefix("/")] = value
+    visit(model, "", ())
     return found
 
 

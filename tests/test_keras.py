@@ -8,6 +8,7 @@ import pickle
 import random
 import sys
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -451,3 +452,30 @@ def test_muon_decides_by_path_and_shape_what_it_leaves_to_adam():
     assert _keras.is_left_to_adam(muon, "model/last/kernel", (4, 4))
     assert _keras.is_left_to_adam(muon, "word_embedding/first/kernel", (4, 4))
     assert _keras.is_left_to_adam(muon, "model/first/bias", (4,))
+
+
+class Held(keras.Model):
+    """Holds layers in attributes, a list, a dict and a list within it, and one of them twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.zero = dense()[0]
+        self.parts = [dense()[0], keras.Sequential(dense(2))]
+        self.named = {"b": dense()[0], "a": self.zero}
+
+    def call(self, x):
+        for layer in [self.zero, *self.parts, *self.named.values()]:
+            x = layer(x)
+        return x
+
+
+@pytest.mark.parametrize("make", [functional, lambda: keras.Sequential(dense(2)), Held])
+def test_layers_are_saved_in_groups(make, tmp_path):
+    model = make()
+    model(np.zeros((1, 2), "float32"))
+    model.save_weights(tmp_path / "a.weights.h5")
+    found = {}
+    with h5py.File(tmp_path / "a.weights.h5") as file:
+        file.visititems(lambda name, node: found.update({name: node.attrs.get("name")}))
+    saved = {name.rpartition("vars")[0].rstrip("/"): title for name, title in found.items() if title}
+    assert {group: layer.name for layer, group in _keras.saved_layers(model).items()} == saved

@@ -104,3 +104,22 @@ def test_frozen_layers_are_kept_by_the_rule_that_the_page_names():
     kept = keras.ops.convert_to_numpy(backbone.kernel).copy()
     keras_initx.initialize(network, {"backbone/*": None, "*kernel": "initx.he_normal"}, seed=0)
     assert np.array_equal(keras.ops.convert_to_numpy(backbone.kernel), kept)
+
+
+class WithArray(keras.initializers.Initializer):
+    """Has an array that its config lacks."""
+
+    def __init__(self, array=None):
+        self.array = array
+
+    def __call__(self, shape, dtype=None):
+        return keras.ops.convert_to_tensor(np.asarray(self.array))
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="each backend has an error of its own")
+def test_a_heading_is_in_the_error_of_an_initializer_without_its_array(tmp_path):
+    assert "Invalid dtype: object" in HEADINGS
+    layer = keras.layers.Dense(2, kernel_initializer=WithArray(np.zeros((3, 2))))
+    keras.Sequential([keras.Input((3,)), layer]).save(path := tmp_path / "a.keras")
+    with pytest.raises(ValueError, match="Invalid dtype: object"):
+        keras.saving.load_model(path, custom_objects={"WithArray": WithArray})

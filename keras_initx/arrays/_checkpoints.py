@@ -73,6 +73,7 @@ def open_checkpoint(argument: str, paths: Sequence[str]) -> Iterator[Contents]:
                 places[name] = path
             contents.update(arrays)
             contents.layers.update(arrays.layers)
+            contents.are_in_order = arrays.are_in_order
         yield contents
 
 

@@ -7,6 +7,7 @@ block.
 import contextlib
 import functools
 import io
+import itertools
 import math
 import os
 import shutil
@@ -34,11 +35,15 @@ class Contents(dict[Any, LazyArray]):
     Attributes:
         layers: The names of the layers that Keras has saved, by the groups of HDF5 with their
             arrays.
+        are_in_order: Whether these are in the order of the layers, which files of Keras 2 list.
+        places: The places of weights if these are the weights of a model, see `places_of`.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.layers: dict[str, str] = {}
+        self.are_in_order = False
+        self.places: dict[str, str] = {}
 
 
 def suffix(path: str) -> str:
@@ -248,7 +253,37 @@ def _hdf5(path: str | IO[bytes]) -> Iterator[Contents]:
 
     with h5py.File(path, "r") as file:
         file.visititems(visit)
+        _put_in_order(contents, file)
         yield contents
+
+
+def _put_in_order(contents: Contents, file: Any) -> None:
+    """Put the arrays of a file of Keras 2 in the order of its layers, where it lists them."""
+    listed = []
+    for prefix in ("", "model_weights/"):
+        for layer in _texts(file.get(prefix or "/"), "layer_names"):
+            for weight in _texts(file.get(f"{prefix}{layer}"), "weight_names"):
+                listed.append(f"{prefix}{layer}/{weight}")
+    arrays = dict(contents)
+    first = {name: arrays[name] for name in listed if name in arrays}
+    if first:
+        contents.clear()
+        contents.update({**first, **arrays})
+        contents.are_in_order = True
+
+
+def _texts(group: Any, attribute: str) -> list[str]:
+    """Return a list of texts that Keras keeps in attributes of a group, in parts if it is long."""
+    attributes = {} if group is None else group.attrs
+    if attribute in attributes:
+        parts = [attributes[attribute]]
+    else:
+        names = (f"{attribute}{number}" for number in itertools.count())
+        parts = [attributes[name] for name in itertools.takewhile(attributes.__contains__, names)]
+    found = []
+    for text in itertools.chain.from_iterable(parts):
+        found.append(text.decode() if isinstance(text, bytes) else str(text))
+    return found
 
 
 def _dataset(node: Any) -> LazyArray:

@@ -36,6 +36,23 @@ def layers_around(name: str, layers: Mapping[str, str]) -> tuple[str, ...] | Non
     return (layer, *rest)
 
 
+def groups_around(name: str, layers: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the groups of the layers of `layers_around`, each within the layer around it.
+
+    Before Keras 3, when a group has all weights of a layer, they are empty.
+    """
+    path = layers_around(name, layers) or ("",)
+    parts = f"/{name}".rpartition("/vars/")[0].split("/")
+    found = []
+    outer = ""
+    for end in range(2, len(parts) + 1):
+        group = "/".join(parts[1:end])
+        if group in layers:
+            found.append(group[len(outer) :].removeprefix("/"))
+            outer = group
+    return tuple(found) or ("",) * (len(path) - 1)
+
+
 def is_no_weight(name: str) -> bool:
     """Return whether an array in a file of Keras is a variable of the optimizer, or a seed."""
     if name.startswith(f"{_OPTIMIZER}/"):

@@ -137,7 +137,7 @@ class Channels(Kind):
         return places, self.old, self.new
 
 
-class _Listed(Kind):
+class Listed(Kind):
     """Other entries of a list: the first ones or chosen ones stay, further ones get their mean."""
 
     def __init__(self, chosen: Iterable[int] | None = None) -> None:
@@ -169,9 +169,14 @@ class _Listed(Kind):
             text += f", mean for {new - len(kept)}"
         return text
 
+    def leaves_out(self, array: LazyArray, axis: int, new: int) -> bool:
+        """Return whether a mean leaves out infinite values, for which the array is read."""
+        kept = self._kept(array.shape[axis], new)
+        return new > len(kept) and bool(np.isinf(array.read(...)).take(kept, axis).any())
+
     def resized(self, array: Array, axis: int, new: int) -> Array:
         moved = np.moveaxis(array, axis, 0)
-        result = _with_mean(moved, self._kept(len(moved), new), new)
+        result = _with_mean(moved, self._kept(len(moved), new), new, finite=True)
         return np.moveaxis(result, 0, axis)
 
     def _kept(self, old: int, new: int) -> Sequence[int]:
@@ -181,12 +186,13 @@ class _Listed(Kind):
         return range(min(old, new))
 
 
-class Rows(_Listed):
+class Rows(Listed):
     """Other words of an embedding or positions of a sequence: `"rows"`, or chosen ones.
 
     The first rows stay, bit for bit, and each further one gets their mean; to fewer, the first
-    ones stay. Where the logits are linear in the rows, and in the bias if there is one, `m` means
-    beside `n` rows raise the loss of a softmax by at most `log(1 + m / n)`.
+    ones stay. Infinite values, as of words that are masked, are left out of the mean. Where logits
+    are linear in the rows, and in the bias if there is one, `m` means beside `n` rows raise the
+    loss of a softmax by at most `log(1 + m / n)`.
 
     Args:
         chosen: The places of the rows that stay, in their new order. A row may be taken twice.
@@ -207,7 +213,7 @@ class Rows(_Listed):
     what = "rows"
 
 
-class Units(_Listed):
+class Units(Listed):
     """Other units of a head, in its kernel and its bias: `"units"`, or chosen ones.
 
     As `Rows`, along the axis of units. The units of a new task are drawn, not resized.
@@ -274,6 +280,11 @@ class Grid(Kind):
     def changes_equal(self) -> bool:
         return self.old != self.new and math.prod(self.old) == math.prod(self.new)
 
+    @property
+    def lengths(self) -> tuple[int, int]:
+        """The numbers of rows before and after."""
+        return self.leading + math.prod(self.old), self.leading + math.prod(self.new)
+
     def described(self, shape: Shape, axis: int, new: int) -> str:
         for length, grid in ((shape[axis], self.old), (new, self.new)):
             if length != self.leading + math.prod(grid):
@@ -324,12 +335,30 @@ def _mean(arrays: Array) -> Array:
     return _sum(arrays) / len(arrays)
 
 
-def _with_mean(arrays: Array, kept: Sequence[int], length: int) -> Array:
-    """Return chosen entries of the first axis, and their mean up to a length."""
+def _finite_mean(arrays: Array) -> Array:
+    """Return the mean of the values that are not infinite, of all where there are no others."""
+    is_infinite = np.isinf(arrays)
+    counts = len(arrays) - np.sum(is_infinite, axis=0)
+    with np.errstate(invalid="ignore"):
+        of_all = _mean(arrays)
+    means = _sum(np.where(is_infinite, 0, arrays)) / np.maximum(counts, 1)
+    return np.where(counts > 0, means, of_all)
+
+
+def _with_mean(arrays: Array, kept: Sequence[int], length: int, *, finite: bool = False) -> Array:
+    """Return chosen entries of the first axis, and their mean up to a length.
+
+    Args:
+        arrays: The entries.
+        kept: The places of those that are chosen.
+        length: The length.
+        finite: Whether infinite values are left out of the mean.
+    """
     result = np.empty((length, *arrays.shape[1:]), "float64")
     result[: len(kept)] = np.take(arrays, kept, axis=0)
     if length > len(kept):
-        result[len(kept) :] = _mean(result[: len(kept)])
+        mean = _finite_mean if finite else _mean
+        result[len(kept) :] = mean(result[: len(kept)])
     return result
 
 

@@ -17,7 +17,7 @@ from keras_initx.arrays._lazy import LazyArray
 from keras_initx.audits._measured import as_numbers
 from keras_initx.backends._backend import Region
 from keras_initx.backends._current import backend
-from keras_initx.pretrained._names_of_keras import own_names, saved_names
+from keras_initx.pretrained._names_of_keras import own_names
 from keras_initx.pretrained._sources import as_lazy, checked_arrays, ties_of
 from keras_initx.structure._architecture import architecture_of
 from keras_initx.structure._finite import not_finite
@@ -159,7 +159,7 @@ def opened(name: str, weights: Any) -> Iterator[keras.Model | Mapping[str, Any]]
 
 def with_names_of(model: keras.Model, arrays: Mapping[str, Any]) -> dict[str, Any]:
     """Return arrays by the paths of the weights of a model, as far as their names tell them."""
-    own = own_names(arrays, model, saved_names(arrays, model))
+    own = own_names(arrays, model).names
     found = {path: arrays[name] for path, name in own.items()}
     named = set(own.values())
     found.update((name, array) for name, array in arrays.items() if name not in named)

@@ -38,6 +38,7 @@ from keras_initx.rendering._terminal import Verbose, progress, shows_progress
 from keras_initx.structure._finite import must_be_finite, not_finite
 from keras_initx.structure._hooks import LayerInitializer
 from keras_initx.structure._layer_initializers import layer_initializers
+from keras_initx.structure._pairing import weight_places
 from keras_initx.structure._weights import (
     ModelWeight,
     check_model,
@@ -231,6 +232,7 @@ def _planned(
     """
     by_layer = layer_initializers([one for one in weights if one.path not in given.by_path])
     shown = shown_paths(weights)
+    places = weight_places(weights[0].layers[0], weights)
     planned = []
     kept: dict[Kept, list[str]] = {}
     seen: dict[tuple[int, Shape], str] = {}
@@ -258,7 +260,9 @@ def _planned(
         row = WeightPlan(path, weight.shape, weight.dtype, None, reason, *fans)
         if bound is not None:
             row = row_with(row, bound, seed)
-        planned.append(PlannedWeight(row, bound, shown[path], by_layer=is_of_layer))
+        planned.append(
+            PlannedWeight(row, bound, shown[path], by_layer=is_of_layer, place=places[path])
+        )
     return planned, kept
 
 

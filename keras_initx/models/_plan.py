@@ -19,6 +19,7 @@ from keras_initx.rendering._results import WeightTable
 from keras_initx.rendering._table import Column
 from keras_initx.rendering._terminal import line_width
 from keras_initx.rendering._text import short_number
+from keras_initx.structure._pairing import paired, weight_places
 from keras_initx.structure._weights import ModelWeight
 
 if TYPE_CHECKING:
@@ -169,20 +170,31 @@ class InitializationPlan(WeightTable[PlannedWeight]):
             ValueError: If they are not those of the plan.
         """
         by_path = {weight.row.path: weight for weight in self._planned}
+        own_places = weight_places(weights[0].layers[0], weights)
+        pairs = paired(own_places, {path: planned.place for path, planned in by_path.items()})
         shown = shown_paths(weights)
         found = []
         problems = []
+        left = set(by_path)
         for weight in weights:
-            planned = by_path.pop(weight.path, None)
-            if planned is None:
-                problems.append(f"the plan has no {weight.path!r}")
+            path = pairs.names.get(weight.path, weight.path)
+            planned = by_path.get(path)
+            # A plan of an earlier version has no places.
+            is_paired = weight.path in pairs.names or (planned and planned.place == path)
+            if planned is None or not is_paired:
+                reason = pairs.reasons.get(weight.path)
+                problems.append(
+                    f"the plan has no {weight.path!r}" + (f" ({reason})" if reason else "")
+                )
                 continue
+            left.discard(path)
             problem = _difference(weight, planned)
             if problem:
                 problems.append(f"{weight.path!r} {problem}")
-            row = replace(planned.row, std=None)
-            found.append(replace(planned, row=row, shown=shown[weight.path]))
-        problems += [f"the model has no {path!r}" for path in by_path]
+            row = replace(planned.row, path=weight.path, std=None)
+            place = own_places[weight.path]
+            found.append(replace(planned, row=row, shown=shown[weight.path], place=place))
+        problems += [f"the model has no {path!r}" for path in by_path if path in left]
         if problems:
             raise ValueError(
                 "`rules` must be a plan of the weights of `model`. "

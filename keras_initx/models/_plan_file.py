@@ -37,7 +37,7 @@ FORMAT = LinedFormat(
     ("keras_initx", "keras", "seed", "weights"),
 )
 # The keys of a line.
-_IN_LINE = ("path", "shape", "dtype", "fans", "initializer", "reason", "digest")
+_IN_LINE = ("path", "place", "shape", "dtype", "fans", "initializer", "reason", "digest")
 # How the names of this package are registered with Keras, and how they are written everywhere else.
 _REGISTERED = "initx>"
 _WRITTEN = "initx."
@@ -63,7 +63,10 @@ def plan_text(seed: int, weights: Sequence[PlannedWeight], *, has_values: bool) 
 def _line(weight: PlannedWeight, has_values: bool) -> dict[str, Any]:
     """Return a weight as a line of the file."""
     row = weight.row
-    line: dict[str, Any] = {"path": row.path, "shape": list(row.shape), "dtype": row.dtype}
+    line: dict[str, Any] = {"path": row.path}
+    if weight.place != row.path:
+        line["place"] = weight.place
+    line |= {"shape": list(row.shape), "dtype": row.dtype}
     if row.fan_in is not None:
         line["fans"] = [row.fan_in, row.fan_out]
     if weight.initializer is None:
@@ -154,12 +157,14 @@ def _parsed(line: Mapping[str, Any]) -> PlannedWeight:
         if fan is not None:
             check_number("fans", fan, positive=True)
     path = line["path"]
+    place = check_type("place", line.get("place", path), str, "a text")
     row = WeightPlan(path, shape, dtype, None, line.get("reason", ""), fan_in, fan_out)
     if line["initializer"] is None:
-        return PlannedWeight(row, None, path)
+        return PlannedWeight(row, None, path, place=place)
     initializer = _restored(line["initializer"])
     row = row_with(row, initializer, _seed_of(initializer))
-    return PlannedWeight(row, initializer, path, _checked_digest(line.get("digest")))
+    digest = _checked_digest(line.get("digest"))
+    return PlannedWeight(row, initializer, path, digest, place=place)
 
 
 def _restored(data: Any) -> keras.initializers.Initializer:

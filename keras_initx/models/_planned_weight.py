@@ -71,6 +71,8 @@ class PlannedWeight:
         shown: Its path as it is shown, see `shown_paths`. A plan that was read has only its own.
         digest: The digest of its values, or `None` if it is not known.
         by_layer: Whether its layer says so, and no rule.
+        place: Its place, see `places_of`, by which a plan finds it in another build of the model.
+            In plans of earlier versions it is the path.
     """
 
     row: WeightPlan
@@ -78,6 +80,7 @@ class PlannedWeight:
     shown: str
     digest: str | None = None
     by_layer: bool = False
+    place: str = ""
 
     def values(self, region: Region | None = None) -> Array:
         """Return a new array of its values, or of those in a region.

@@ -13,6 +13,7 @@ from keras_initx._typing import Array
 from keras_initx.models._paths import shown_paths
 from keras_initx.pretrained._layouts import CELLS, LayoutName
 from keras_initx.pretrained._names_of_keras import names_in_file
+from keras_initx.structure._pairing import Pairs
 from keras_initx.structure._patterns import captured_texts, filled_in, first_matches
 from keras_initx.structure._weights import ModelWeight, name_in_module
 
@@ -73,7 +74,9 @@ def candidates_of(
     names: NamesGiven | None,
     layout: LayoutName,
     saved: Mapping[str, str],
-    own: Mapping[str, str],
+    own: Pairs,
+    *,
+    is_of_keras: bool = False,
 ) -> dict[str, list[Candidate] | None]:
     """Return the candidates of each weight, by path: of the first pattern that matches, if any.
 
@@ -85,6 +88,7 @@ def candidates_of(
         layout: The layout of the source.
         saved: See `saved_names`.
         own: See `own_names`.
+        is_of_keras: Whether Keras has named the arrays, and torch has not.
 
     Raises:
         TypeError: If `names` is not a mapping of patterns to names.
@@ -94,8 +98,11 @@ def candidates_of(
     if names is None:
         by_path: dict[str, list[Candidate] | None] = {}
         for weight in weights:
-            own_name = [Candidate((own[weight.path],))] if weight.path in own else []
-            by_path[weight.path] = own_name + _names_of_torch(weight, layout, places, "", 0)
+            path = weight.path
+            own_name = [Candidate((own.names[path],))] if path in own.names else []
+            if path not in own.reasons and not is_of_keras:
+                own_name += _names_of_torch(weight, layout, places, "", 0)
+            by_path[path] = own_name
         return by_path
     check_type("names", names, Mapping, "a dict from patterns to names")
     for pattern, value in names.items():

@@ -15,16 +15,27 @@ from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.arrays._casts import can_be_cast, cast
 from keras_initx.arrays._formats import Contents
 from keras_initx.arrays._lazy import LazyArray, Selection, index_text
-from keras_initx.arrays._other_shapes import Kind
+from keras_initx.arrays._other_shapes import Grid, Kind
 from keras_initx.backends._current import backend
 from keras_initx.models._assign import refresh_normalizations, undone_after_error
 from keras_initx.models._paths import shown_paths
 from keras_initx.pretrained._array_names import Candidate, NamesGiven, candidates_of
 from keras_initx.pretrained._differences import Differences
-from keras_initx.pretrained._layouts import LayoutName, from_keras, from_torch, layouts_of
+from keras_initx.pretrained._layouts import (
+    LayoutName,
+    UnknownOrderError,
+    from_keras,
+    from_torch,
+    layouts_of,
+)
 from keras_initx.pretrained._load_report import LoadedWeight, LoadReport
 from keras_initx.pretrained._marks import count_of
 from keras_initx.pretrained._names_of_keras import have_equal_sizes, own_names, saved_names
+from keras_initx.pretrained._parametrized import (
+    Parametrized,
+    is_part,
+    parametrized_in,
+)
 from keras_initx.pretrained._resize import ResizeRules, fitted, kinds_by_path
 from keras_initx.pretrained._sources import (
     Source,
@@ -37,6 +48,7 @@ from keras_initx.pretrained._sources import (
 from keras_initx.rendering._terminal import Verbose, progress, shows_progress
 from keras_initx.sampling._namespace import HOST
 from keras_initx.structure._kernels import SECOND_FACTORS
+from keras_initx.structure._pairing import Pairs
 from keras_initx.structure._weights import (
     ModelWeight,
     check_model,
@@ -70,9 +82,13 @@ def load_pretrained(
     as in `{weight.path: array}` of another build of the model, and left unchanged if it is not
     found.
 
-    In the files of Keras, weights have the names of their layers, and are found by these. Automatic
-    names are numbered as in the paths of the model. `names` may have those of groups in the file
-    too, such as `layers/dense_1`. Variables of the optimizer are left out.
+    In the files of Keras, weights have the names of their layers, and are found by these. An
+    automatic name, such as `dense_1`, stands for the place of its layer among those of its class in
+    the layer around it, in the order in which Keras saves, if both sides have as many of them.
+    Otherwise the weight is left, and its row has the reason. A dict counts where numbers and order
+    of its names agree. In `names`, automatic names are numbered as in the paths of a model, and
+    there may be those of groups in the file, such as `layers/dense_1`. Variables of the optimizer
+    are left out.
 
     With `layout="torch"`, kernels are transposed as their layers require: dense and einsum layers;
     convolutions, including transposed, depthwise and separable ones; attention from a fused
@@ -92,12 +108,15 @@ def load_pretrained(
     An array must have exactly the shape that its layer has in that layout, also where an axis has
     length 1; an index adds or drops such axes, as in `("conv.weight", numpy.s_[:, :, 0, 0])` for a
     dense layer. Parameters of a single axis, such as the slopes of a `PReLU`, need no index.
+    A weight that torch computes of others is computed: with weight normalization, of `weight_g` and
+    `weight_v`, or pruned, of `weight_orig` and `weight_mask`. Other parametrizations are refused.
     `resize` says where another number of channels, rows or units is meant.
     Weights and buffers of a `TorchModuleWrapper` have the names that they have in the module. A
     counter, such as that of the batches of a normalization of torch, may be missing in the source.
 
     All names, shapes and dtypes are checked before the first array is read, except by a function,
-    which is called twice: to check what it returns, and to load it. Values are cast to the dtype of
+    which is called twice: to check what it returns, and to load it, and for rows and units that get
+    a mean. Values are cast to the dtype of
     the weight, once. Only the arrays that are used are read from files, one at a time. If a weight
     is sharded, a process reads the regions that its devices hold, and nothing else as long as the
     axes of the array are at most cut and in another order.
@@ -167,29 +186,42 @@ def load_pretrained(
     with open_source(source) as (contents, own_layout):
         chosen_layout = layout_of_source(layout, own_layout)
         saved = saved_names(contents, model)
-        # Another model has paths of weights, and not of variables.
-        may_be_variables = not isinstance(source, keras.Model)
-        own = own_names(contents, model, saved, may_be_variables=may_be_variables)
-        found = candidates_of(weights, names, chosen_layout, saved, own)
+        own = own_names(contents, model)
+        is_of_keras = own_layout == "keras" or bool(contents.layers)
+        found = candidates_of(weights, names, chosen_layout, saved, own, is_of_keras=is_of_keras)
         differences = Differences(model) if chosen_layout == "torch" else None
+        parametrized = {} if is_of_keras else parametrized_in(contents)
+        available = {**contents}
+        for one in parametrized.values():
+            if one.array is not None:
+                available[one.name] = one.array
+        chosen = _chosen(found, available, parametrized)
         known: list[str] | None = None
         if names is not None:
-            known = [str(name) for name in (*contents, *saved)]
-        steps = _steps(weights, contents, found, kinds, differences, known)
+            known = [str(name) for name in (*available, *saved) if not is_part(str(name))]
+        said = own if names is None else Pairs()
+        steps = _steps(
+            weights, available, parametrized, found, chosen, kinds, differences, said, known
+        )
         if own_layout is None:
             by_path = candidates_of(weights, None, chosen_layout, saved, own)
-            candidates = {path: found.get(path) or own or [] for path, own in by_path.items()}
-            steps = _in_layout(steps, contents, candidates, chosen_layout)
+            for path, others in by_path.items():
+                chosen.setdefault(path, _first_stored(others or [], available))
+            steps = _in_layout(steps, available, chosen, chosen_layout)
         used: set[str] = set()
         for step in steps:
             used.update(step.row.sources)
         unused = {str(name): one.shape for name, one in contents.items() if name not in used}
         rows = [step.row for step in steps]
-        notes = [*_notes_on_shared(steps, found), *unbuilt_note(model)]
+        notes = [
+            *_notes_on_shared(steps, chosen),
+            *_notes_on_reasons(steps, said),
+            *unbuilt_note(model),
+        ]
         report = LoadReport(rows, dry_run, unused, notes)
         if dry_run:
             return report
-        _check_can_load(report)
+        _check_can_load(report, said)
         copy_shared([contents[name] for name in used], weights)
         _load(steps, contents, atomic)
     return report
@@ -213,21 +245,20 @@ def _check_adapters(name: str, model: keras.Model) -> None:
 
 
 def _notes_on_shared(
-    steps: Sequence["_Assignment"], found: Mapping[str, list[Candidate] | None]
+    steps: Sequence["_Assignment"], chosen: Mapping[str, Candidate | None]
 ) -> list[str]:
     """Return a sentence on arrays that several weights get, unless each has its own pattern."""
     weights: dict[str, list[str]] = {}
     are_named: dict[str, bool] = {}
     for step in steps:
-        candidates = found.get(step.weight.path) or []
-        used = [one for one in candidates if one.names == step.row.sources]
-        if step.array is None or not used:
+        used = chosen.get(step.weight.path)
+        if step.array is None or used is None:
             continue
         # Thirds of one array are others.
-        parts = "" if used[0].third is None else f" [{used[0].third} of 3]"
-        key = f"{' + '.join(used[0].names)}{parts}"
+        parts = "" if used.third is None else f" [{used.third} of 3]"
+        key = f"{' + '.join(used.names)}{parts}"
         weights.setdefault(key, []).append(step.row.path)
-        are_named[key] = are_named.get(key, True) and used[0].has_own_pattern
+        are_named[key] = are_named.get(key, True) and used.has_own_pattern
     shared = []
     for key, paths in weights.items():
         if len(paths) > 1 and not are_named[key]:
@@ -235,6 +266,16 @@ def _notes_on_shared(
     if not shared:
         return []
     return [f"One array for several weights: {truncated(shared)}."]
+
+
+def _notes_on_reasons(steps: Sequence["_Assignment"], own: Pairs) -> list[str]:
+    """Return a sentence for each reason why names lead to nothing, with the weights."""
+    paths: dict[str, list[str]] = {}
+    for step in steps:
+        reason = own.reasons.get(step.weight.path)
+        if reason is not None and not step.row.sources:
+            paths.setdefault(reason, []).append(step.row.path)
+    return [f"Left, because of {reason}: {truncated(left)}." for reason, left in paths.items()]
 
 
 class _Assignment(NamedTuple):
@@ -253,20 +294,26 @@ class _Assignment(NamedTuple):
 
 def _steps(
     weights: Sequence[ModelWeight],
-    contents: Contents,
+    available: Mapping[str, LazyArray],
+    parametrized: Mapping[str, Parametrized],
     found: Mapping[str, list[Candidate] | None],
+    chosen: Mapping[str, Candidate | None],
     kinds: Mapping[str, Kind],
     differences: Differences | None,
+    own: Pairs,
     known: Sequence[str] | None,
 ) -> list[_Assignment]:
     """Return a step for each weight. Mismatches are reported in its row.
 
     Args:
         weights: The weights.
-        contents: The arrays of the source.
+        available: The arrays of the source, and those that are computed of them.
+        parametrized: The weights that the source has in parts.
         found: The candidates of the weights that are loaded, `None` for one that is skipped.
+        chosen: Those that the source has.
         kinds: What may differ in the shapes of weights.
         differences: What differs from torch in the model if that is the layout.
+        own: What is said of the names that weights have by themselves.
         known: The names in the source if `names` is given, which must lead to some of them.
     """
     steps = []
@@ -279,13 +326,19 @@ def _steps(
         )
         array = None
         candidates = found.get(weight.path)
-        candidate = _first_stored(candidates or [], contents)
-        if candidate is not None:
-            stored = [contents[name] for name in candidate.names]
-            row = replace(row, sources=candidate.names, source_shape=stored[0].shape)
+        candidate = chosen.get(weight.path)
+        problem = None if candidate is None else _problem_of(candidate, parametrized)
+        if problem is not None:
+            row = replace(row, status="error", how=problem)
+        elif candidate is not None:
+            stored = [available[name] for name in candidate.names]
+            sources = _stored_names(candidate, parametrized)
+            row = replace(row, sources=sources, source_shape=stored[0].shape)
             try:
                 kind = kinds.get(weight.path)
                 array = _converted(weight, candidate, stored, kind, differences)
+                if weight.path in own.notes:
+                    array = array.noted(own.notes[weight.path])
                 row = replace(row, status="loaded", how=", ".join(array.how), changed=size)
             except _MismatchError as mismatch:
                 row = replace(row, status="error", how=str(mismatch))
@@ -293,7 +346,7 @@ def _steps(
             how = "None in names" if weight.path in found else "not in names"
             row = replace(row, how=how)
         elif known is None or weight.kind == "counter":
-            row = replace(row, how="not in the source")
+            row = replace(row, how=own.reasons.get(weight.path, "not in the source"))
         else:
             missing += 1
             # Comparing all names with all others would be slow.
@@ -305,8 +358,8 @@ def _steps(
 
 def _in_layout(
     steps: Sequence[_Assignment],
-    contents: Contents,
-    candidates: Mapping[str, list[Candidate]],
+    available: Mapping[str, LazyArray],
+    chosen: Mapping[str, Candidate | None],
     layout: LayoutName,
 ) -> list[_Assignment]:
     """Return the steps, with errors if arrays show that the source has the other layout.
@@ -316,18 +369,20 @@ def _in_layout(
 
     Args:
         steps: The steps.
-        contents: The arrays of the source.
-        candidates: The candidates of all weights, also of those that are not loaded.
+        available: The arrays of the source, and those that are computed of them.
+        chosen: The candidates that the source has, also of weights that are not loaded.
         layout: The layout that was given.
     """
     only: dict[str, list[str]] = {"torch": [], "keras": []}
     found: dict[str, list[LayoutName]] = {}
     for step in steps:
         path = step.weight.path
-        candidate = _first_stored(candidates[path], contents)
-        if candidate is None or callable(candidate.part) or len(step.weight.shape) < 2:
+        candidate = chosen.get(path)
+        if candidate is None or any(name not in available for name in candidate.names):
             continue
-        arrays = [contents[name] for name in candidate.names]
+        if callable(candidate.part) or len(step.weight.shape) < 2:
+            continue
+        arrays = [available[name] for name in candidate.names]
         try:
             found[path] = layouts_of(step.weight, [_part(array, candidate) for array in arrays])
         except _MismatchError:
@@ -349,12 +404,57 @@ def _in_layout(
     return result
 
 
-def _first_stored(candidates: Sequence[Candidate], contents: Contents) -> Candidate | None:
+def _chosen(
+    found: Mapping[str, list[Candidate] | None],
+    available: Mapping[str, LazyArray],
+    parametrized: Mapping[str, Parametrized],
+) -> dict[str, Candidate | None]:
+    """Return the first candidate of each weight that the source has, or has in parts.
+
+    What is named for itself is a weight in parts too, as long as no weight has its other parts.
+    """
+    names = {**available, **parametrized}
+    chosen = {path: _first_stored(one, names) for path, one in found.items() if one}
+    used: set[str] = set()
+    for candidate in chosen.values():
+        if candidate is not None:
+            used.update(candidate.names)
+    whole = {}
+    for one in parametrized.values():
+        for member in one.members if one.problem else one.members[:1]:
+            if used.isdisjoint(set(one.members) - {member}):
+                whole[member] = one.name
+    for path, candidate in chosen.items():
+        if candidate is not None and not callable(candidate.part):
+            own = tuple(whole.get(name, name) for name in candidate.names)
+            chosen[path] = replace(candidate, names=own)
+    return chosen
+
+
+def _first_stored(candidates: Sequence[Candidate], names: Mapping[str, Any]) -> Candidate | None:
     """Return the first candidate whose arrays all exist, or `None` without one."""
     for candidate in candidates:
-        if all(name in contents for name in candidate.names):
+        if all(name in names for name in candidate.names):
             return candidate
     return None
+
+
+def _problem_of(candidate: Candidate, parametrized: Mapping[str, Parametrized]) -> str | None:
+    """Return why an array of a candidate cannot be computed, or `None`."""
+    for name in candidate.names:
+        if name in parametrized and parametrized[name].problem:
+            return parametrized[name].problem
+    return None
+
+
+def _stored_names(
+    candidate: Candidate, parametrized: Mapping[str, Parametrized]
+) -> tuple[str, ...]:
+    """Return the names of the arrays that a source has for a candidate."""
+    found: list[str] = []
+    for name in candidate.names:
+        found += parametrized[name].members if name in parametrized else [name]
+    return tuple(found)
 
 
 def _no_array(candidates: Sequence[Candidate], known: Iterable[str]) -> str:
@@ -370,14 +470,17 @@ def _last_part(name: str) -> str:
     return re.split("[/.]", name.removesuffix(":0"))[-1]
 
 
-def _check_can_load(report: LoadReport) -> None:
-    """Raise `ValueError` if an array is missing or does not fit, or if no weight is found."""
+def _check_can_load(report: LoadReport, own: Pairs) -> None:
+    """Raise `ValueError` if an array is missing or does not fit, or if no name is found.
+
+    Names that are found, and say too little, are in the report.
+    """
     if report.problems:
         raise ValueError(
             "`source` must have an array for each weight that is to be loaded. Received: "
             f"{truncated([problem.text for problem in report.problems], '; ')}"
         )
-    if not any(row.sources for row in report.rows):
+    if not any(row.sources for row in report.rows) and not own.reasons:
         paths = [repr(row.path) for row in report.rows]
         names = [repr(name) for name in report.unused]
         hint = ""
@@ -455,7 +558,7 @@ def _converted(
         convert = functools.partial(_as_returned, parts[0])
     else:
         parts = [_part(array, candidate) for array in stored]
-        convert = functools.partial(_in_layout_of_keras, weight, parts, differences)
+        convert = functools.partial(_in_layout_of_keras, weight, parts, differences, kind)
         if differences is not None:
             reordered = differences.reordered_axes(weight)
     try:
@@ -468,11 +571,19 @@ def _in_layout_of_keras(
     weight: ModelWeight,
     parts: Sequence[LazyArray],
     differences: Differences | None,
+    kind: Kind | None,
     shape: Shape,
 ) -> LazyArray:
     if differences is None:
         return from_keras(weight, parts, shape)
-    return differences.considered(weight, from_torch(weight, parts, shape))
+    try:
+        array = from_torch(weight, parts, shape)
+    except UnknownOrderError:
+        # A table of positions has them in the order of the image in both.
+        if not isinstance(kind, Grid):
+            raise
+        return from_keras(weight, parts, shape)
+    return differences.considered(weight, array)
 
 
 def _as_returned(array: LazyArray, shape: Shape) -> LazyArray:

@@ -12,7 +12,7 @@ import keras
 from keras_initx._alike import alike, in_common
 from keras_initx._checks import truncated
 from keras_initx.pretrained._load_report import LoadedWeight, columns, figure_of
-from keras_initx.pretrained._unwritten import COMPUTED, MISSED, NOT_KNOWN
+from keras_initx.pretrained._unwritten import BY_QUANTIZATION, COMPUTED, MISSED, NOT_KNOWN
 from keras_initx.rendering._results import Judgement, Tabular
 from keras_initx.rendering._table import Column
 from keras_initx.rendering._terminal import line_width
@@ -65,6 +65,8 @@ class Loaded(Tabular[LoadedWeight], Judgement):
         - `"left"`: some were not, and are as before, or as its layer has made them.
         - `"computed"`: it was computed from a weight that was not written, as by `quantize`, and is
           as it was computed.
+        - `"made by quantization"`: `quantize` has made it beside the weights, such as a scale. No
+          file has it before, so it is not missed.
         - `"not known"`: it has NaN that may have been written or not, or could not be watched, or
           the layer is not built. Nothing was done.
         """
@@ -93,7 +95,7 @@ class Loaded(Tabular[LoadedWeight], Judgement):
     @property
     def problems(self) -> list[LoadedWeight]:
         """The rows of what is in `missed` or `not_known`."""
-        return [row for row in self.rows if row.status != "loaded"]
+        return [row for row in self.rows if row.status not in ("loaded", BY_QUANTIZATION)]
 
     @property
     def summary(self) -> str:
@@ -144,7 +146,7 @@ def _loaded_groups(rows: Iterable[LoadedWeight]) -> list[str]:
     loaded = [row.path for row in rows if row.status == "loaded"]
     with_others: set[str] = set()
     for row in rows:
-        if row.status != "loaded":
+        if row.status not in ("loaded", BY_QUANTIZATION):
             with_others.update(_around(row.path))
     patterns = []
     for path in loaded:
@@ -166,7 +168,7 @@ def _summary(rows: Sequence[LoadedWeight], seed: int, left: str) -> str:
         seed: The seed.
         left: How weights are that are left.
     """
-    weights = [row for row in rows if row.shape is not None]
+    weights = [row for row in rows if row.shape is not None and row.status != BY_QUANTIZATION]
     counts = Counter(row.status for row in weights)
     missed = sum(counts[status] for status in MISSED)
     total = len(weights)
@@ -180,7 +182,10 @@ def _summary(rows: Sequence[LoadedWeight], seed: int, left: str) -> str:
         text = f"All {total} weights were written"
     if counts[NOT_KNOWN]:
         text += f"; {counts[NOT_KNOWN]} not known"
-    unbuilt = len(rows) - total
+    made = sum(row.status == BY_QUANTIZATION for row in rows)
+    if made:
+        text += f"; {made} {BY_QUANTIZATION}"
+    unbuilt = len(rows) - total - made
     if unbuilt:
         text += f"; {counted(unbuilt, 'layer')} not built"
     return f"{text}."

@@ -3,7 +3,7 @@
 import contextlib
 import gc
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -176,14 +176,14 @@ def _of_made_models(
         root_seed(seed)  # for its errors
     marks = Marks()
     with _marks_taken_away_after_error(marks):
-        with _recorded_models() as made, marks.watching():
+        with _recorded_layers() as (made, layers), marks.watching():
             yield
         models = _outermost(made)
         root, is_drawn = root_seed(seed), seed is None
         if isinstance(rules, InitializationPlan):
             root, is_drawn = rules.seed, False
-        rows = completed(models, marks, rules, root, is_drawn=is_drawn)
-        rows += in_no_model(marks)
+        rows = completed(models, marks, rules, root, is_drawn=is_drawn, made=layers)
+        rows += in_no_model(marks, models)
     loaded._known = Known(rows, models, root, are_new=True)
 
 
@@ -198,18 +198,20 @@ def _marks_taken_away_after_error(marks: Marks) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _recorded_models() -> Iterator[list[weakref.ref[keras.Model]]]:
-    """Yield a list of the models that are made in this thread, for the duration of the block."""
+def _recorded_layers() -> Iterator[tuple[list[weakref.ref[keras.Model]], Collection[keras.Layer]]]:
+    """Yield the models and layers that this thread makes, for the duration of the block."""
     made: list[weakref.ref[keras.Model]] = []
+    layers: weakref.WeakSet[keras.Layer] = weakref.WeakSet()
 
     def new(call: Callable[..., Any], cls: type, *args: Any, **options: Any) -> Any:
         layer = call(cls, *args, **options)
+        layers.add(layer)
         if isinstance(layer, keras.Model):
             made.append(weakref.ref(layer))
         return layer
 
     with MADE_LAYERS.around(new):
-        yield made
+        yield made, layers
 
 
 def _outermost(made: Sequence[weakref.ref[keras.Model]]) -> list[keras.Model]:

@@ -17,6 +17,7 @@ from keras_initx.backends._current import backend
 from keras_initx.backends._moments import chunks
 from keras_initx.structure._former import Former
 from keras_initx.structure._hooks import ADDED_WEIGHTS, default_initializer
+from keras_initx.structure._kernels import is_adapter
 from keras_initx.structure._names import own_weights
 from keras_initx.structure._weights import ModelWeight, is_quantized
 
@@ -163,6 +164,8 @@ class _MarkInitializer:
             self.is_traced = True
             return self.initializer(shape, dtype=dtype)
         self.is_used = True
+        if isinstance(self.initializer, _MarkInitializer):  # of a block within this one
+            return self.initializer(shape, dtype=dtype)
         return backend.to_tensor(_marks_like(np.empty(shape, name)))
 
 
@@ -176,13 +179,16 @@ class Marked:
         initializer: What `add_weight` was given for it, if it was made in the block.
         is_computed: Whether it was made in place of a weight that was not written, as by
             `quantize`, which then assigns what it has computed of that.
-        assignments: How often such a weight was assigned.
+        is_of_quantization: Whether a layer that was built has added it beside its weights, as
+            `quantize` adds scales.
+        assignments: How often such weights were assigned.
     """
 
     variable: Any
     former: Tensor | None = None
     initializer: _MarkInitializer | None = None
     is_computed: bool = False
+    is_of_quantization: bool = False
     assignments: int = 0
 
     @property
@@ -231,7 +237,7 @@ class Marks:
         finally:
             self.are_watched = False
             for marked in self.all():
-                if marked.is_computed:
+                if marked.is_computed or marked.is_of_quantization:
                     vars(marked.variable).pop("assign", None)
 
     def all(self) -> list[Marked]:
@@ -239,6 +245,14 @@ class Marks:
         found: list[Marked] = []
         for own in list(self._by_layer.values()):
             found += own.values()
+        return found
+
+    def held(self) -> list[Marked]:
+        """Return those of `all` that their layers still have."""
+        found: list[Marked] = []
+        for layer, own in list(self._by_layer.items()):
+            kept = {key_of(variable) for variable in own_weights(layer)}
+            found += [marked for key, marked in own.items() if key in kept]
         return found
 
     def of(self, weight: ModelWeight) -> Marked | None:
@@ -286,9 +300,13 @@ class Marks:
         if mark.is_traced and is_made(variable):
             put_mark(variable)
             mark.is_used = True
-        marked = Marked(variable, initializer=mark, is_computed=is_computed)
+        names = {one.variable.name for one in lost}
+        is_new = layer.built and variable.name not in names and not is_adapter(variable.name)
+        marked = Marked(
+            variable, initializer=mark, is_computed=is_computed, is_of_quantization=is_new
+        )
         own[id(variable)] = marked
-        if is_computed:
+        if is_computed or is_new:
             _count_assignments(marked)
         return variable
 

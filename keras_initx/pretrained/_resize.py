@@ -9,7 +9,7 @@ import keras
 from keras_initx._checks import DTYPES, check_choice, check_type, close_matches
 from keras_initx._typing import Shape
 from keras_initx.arrays._lazy import LazyArray
-from keras_initx.arrays._other_shapes import Channels, Grid, Kind, Rows, Units
+from keras_initx.arrays._other_shapes import Channels, Grid, Kind, Listed, Rows, Units
 from keras_initx.models._paths import shown_paths
 from keras_initx.pretrained._array_names import known_paths, pattern_matches
 from keras_initx.pretrained._layouts import CELLS, UnknownOrderError
@@ -107,15 +107,43 @@ def fitted(
     except ValueError as error:
         refused = str(error)
     else:
-        if kind is None or not kind.changes_equal:
+        if kind is None:
+            return array
+        if not kind.changes_equal:
+            if isinstance(kind, Grid):
+                _check_grid_of(kind, weight)
             return array
         refused = "the shape is that of the weight"
     if kind is None:
         raise ValueError(f"{refused}{_offered(weight, convert, size, reordered)}")
     try:
-        return _resized(weight, kind, convert, size, reordered)
+        return _resized(weight, kind, convert, size, reordered, is_read=True)
     except ValueError as error:
         raise ValueError(f"{refused}; {error}") from None
+
+
+def _check_grid_of(grid: Grid, weight: ModelWeight) -> None:
+    """Raise `ValueError` if a table that has the shape of its weight has neither grid."""
+    try:
+        axis = axis_of(grid, weight)
+    except ValueError:
+        return  # a weight beside the table
+    rows = weight.shape[axis] if _image_axes(grid, weight) is None else math.prod(grid.new)
+    if rows not in grid.lengths:
+        raise ValueError(f"{rows} rows are neither grid of {grid!r}")
+
+
+def _image_axes(kind: Kind, weight: ModelWeight) -> int | None:
+    """Return the first axis of a table whose positions are axes of an image, otherwise `None`.
+
+    Such as a table of shape `(1, 64, 64, 768)`.
+    """
+    if not isinstance(kind, Grid) or kind.leading or len(kind.new) < 2:
+        return None
+    first = len(weight.shape) - 1 - len(kind.new)
+    if first < 0 or weight.shape[first:-1] != kind.new:
+        return None
+    return first if all(length == 1 for length in weight.shape[:first]) else None
 
 
 def _offered(
@@ -140,8 +168,16 @@ def _resized(
     convert: Conversion,
     size: int,
     reordered: Collection[int],
+    *,
+    is_read: bool = False,
 ) -> LazyArray:
     axis = axis_of(kind, weight)
+    first = _image_axes(kind, weight)
+    if isinstance(kind, Grid) and first is not None:
+        shape = weight.shape
+        array = convert((*shape[:first], *kind.old, shape[-1]))
+        rows = array.reshaped((*shape[:first], math.prod(kind.old), shape[-1]))
+        return kind.of(rows, first, math.prod(kind.new)).reshaped(shape)
     if axis in reordered:
         raise ValueError(
             f"torch has another order of {kind.what}, or an unknown one; pass a function of the "
@@ -157,7 +193,10 @@ def _resized(
         array = convert((*before, length, *after))
     except ValueError:
         raise ValueError(f"not only the number of {kind.what} differs") from None
-    return kind.of(array, axis, shape[axis])
+    resized = kind.of(array, axis, shape[axis])
+    if is_read and isinstance(kind, Listed) and kind.leaves_out(array, axis, shape[axis]):
+        resized = resized.noted("infinite values left out of the mean")
+    return resized
 
 
 def axis_of(kind: Kind, weight: ModelWeight) -> int:
@@ -175,7 +214,9 @@ def axis_of(kind: Kind, weight: ModelWeight) -> int:
         elif isinstance(kind, Units):
             axis = _axis_of_units(weight)
         else:
-            axis = _axis_of_rows(weight)
+            axis = _image_axes(kind, weight)
+            if axis is None:
+                axis = _axis_of_rows(weight)
     if axis is not None:
         return axis
     reason = f"{_seen(weight)} cannot get other {kind.what}, which is for {_FOR[type(kind)]}"

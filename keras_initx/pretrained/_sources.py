@@ -14,6 +14,7 @@ from keras_initx.arrays._formats import Contents
 from keras_initx.arrays._lazy import LazyArray, Selection
 from keras_initx.backends._current import backend
 from keras_initx.pretrained._layouts import LAYOUTS, LayoutName
+from keras_initx.structure._pairing import weight_places
 from keras_initx.structure._weights import ModelWeight, check_model, check_unshared, held_by
 
 # Files, a model, or a dict from names to arrays or tensors of any framework.
@@ -36,8 +37,11 @@ def open_source(source: Source) -> Iterator[tuple[Contents, LayoutName | None]]:
     if isinstance(source, keras.Model):
         check_model("source", source)
         check_unshared("source", source)
-        values = {weight.path: weight.variable.value for weight in held_by(source)}
-        yield checked_arrays("source", values), "keras"
+        weights = held_by(source)
+        arrays = {weight.path: weight.variable.value for weight in weights}
+        contents = checked_arrays("source", arrays)
+        contents.places = weight_places(source, weights)
+        yield contents, "keras"
     elif isinstance(source, Mapping):
         yield checked_arrays("source", source), None
     else:

@@ -3,7 +3,7 @@
 import gc
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -29,7 +29,7 @@ from keras_initx.pretrained._marks import (
 )
 from keras_initx.structure._former import Former
 from keras_initx.structure._kernels import FIRST_FACTORS, SECOND_FACTORS, is_adapter
-from keras_initx.structure._names import parts_of
+from keras_initx.structure._names import distinct, parts_of
 from keras_initx.structure._weights import (
     ModelWeight,
     find_weights,
@@ -39,6 +39,8 @@ from keras_initx.structure._weights import (
 
 NOT_KNOWN = "not known"
 COMPUTED = "computed"
+# Weights that loading does not make.
+BY_QUANTIZATION = "made by quantization"
 # Weights of which a value was never written.
 MISSED = ("drawn", "left", COMPUTED)
 
@@ -52,6 +54,7 @@ class _State(NamedTuple):
         marked: What is known of its mark, or `None` if it never had one.
         found: What there is in it.
         is_computed: Whether its values were computed from a weight that was not written.
+        is_older: Whether its layer was made before the block.
     """
 
     weight: ModelWeight
@@ -59,6 +62,15 @@ class _State(NamedTuple):
     marked: Marked | None
     found: Count
     is_computed: bool
+    is_older: bool
+
+    @property
+    def is_by_quantization(self) -> bool:
+        """Whether `quantize` has made it beside the weights, and nothing has written it since."""
+        marked = self.marked
+        if marked is None or not marked.is_of_quantization:
+            return False
+        return self.weight.layer.quantization_mode is not None and marked.assignments <= 1
 
     @property
     def is_known(self) -> bool:
@@ -73,6 +85,7 @@ def completed(
     *,
     is_drawn: bool,
     begun_before: Mapping[keras.Model, Begun] | None = None,
+    made: Collection[keras.Layer] | None = None,
 ) -> list[LoadedWeight]:
     """Give values to what was never written, and return a row for each weight that models have now.
 
@@ -84,9 +97,10 @@ def completed(
         seed: The seed from which all others are derived.
         is_drawn: Whether it was drawn, and not given.
         begun_before: What was planned for models before the block.
+        made: The layers that were made in the block, if it says so.
     """
     # All before the first gets values: two may have one tensor of torch, and plans may be refused.
-    states = _states(models, marks)
+    states = _states(models, marks, made)
     given_seed = None if isinstance(rules, InitializationPlan) else seed  # a plan has its own
     planned: dict[int, PlannedWeight] = {}
     for model in models:
@@ -99,8 +113,9 @@ def completed(
                 planned.setdefault(id(weight.variable), one)
     drawn_seed = seed if is_drawn else None
     rows = []
+    taken: set[str] = set()
     for model in models:
-        prefix = f"{model.name}/" if len(models) > 1 else ""
+        prefix = f"{distinct(model.name, taken)}/" if len(models) > 1 else ""
         for state in states[model]:
             row = _completed(state, planned.get(id(state.weight.variable)), drawn_seed)
             rows.append(replace(row, path=f"{prefix}{state.path}"))
@@ -112,15 +127,21 @@ def completed(
     return rows
 
 
-def in_no_model(marks: Marks) -> list[LoadedWeight]:
-    """Give their first values to the weights of layers in no model, and return a row for each."""
+def in_no_model(marks: Marks, models: Iterable[keras.Model]) -> list[LoadedWeight]:
+    """Give their first values to the weights of layers in no model, and return a row for each.
+
+    What a layer has no more, such as its kernel before `quantize`, has none.
+    """
     if not any(_unwritten(marked) for marked in marks.all()):
         return []
     gc.collect()  # of layers that nobody has any more
+    known: set[Any] = set()
+    for model in models:
+        known.update(key_of(weight.variable) for weight in held_by(model))
     rows = []
-    for marked in marks.all():
+    for marked in marks.held():
         count = _unwritten(marked)
-        if count:
+        if count and key_of(marked.variable) not in known:
             variable = marked.variable
             shape = tuple(variable.shape)
             dtype = keras.backend.standardize_dtype(variable.dtype)
@@ -135,7 +156,9 @@ def _unwritten(marked: Marked) -> int:
     return count_of(marked.variable.value).unwritten
 
 
-def _states(models: Iterable[keras.Model], marks: Marks) -> dict[keras.Model, list[_State]]:
+def _states(
+    models: Iterable[keras.Model], marks: Marks, made: Collection[keras.Layer] | None
+) -> dict[keras.Model, list[_State]]:
     """Return the weights of each model, those that several have with the first."""
     found = {}
     seen = set()
@@ -157,7 +180,8 @@ def _states(models: Iterable[keras.Model], marks: Marks) -> dict[keras.Model, li
             if weight.layer in computed and marked is not None and marked.former is None:
                 # The scale of integers that were computed from NaN is NaN.
                 is_computed |= any(count) and not is_adapter(weight.name)
-            states.append(_State(weight, shown[weight.path], marked, count, is_computed))
+            is_older = made is not None and weight.layer not in made
+            states.append(_State(weight, shown[weight.path], marked, count, is_computed, is_older))
         found[model] = states
     return found
 
@@ -231,6 +255,11 @@ def _completed(
     row = LoadedWeight(state.path, "loaded", "", weight.shape, weight.dtype, size)
     if state.is_computed:
         return replace(row, status=COMPUTED, how="from what was not written", changed=0)
+    if state.is_by_quantization:
+        assert state.marked is not None
+        if state.found.unwritten:
+            variable.assign(state.marked.start())
+        return replace(row, status=BY_QUANTIZATION, changed=0)
     if not state.is_known:
         return replace(row, status=NOT_KNOWN, how=_why_not_known(state))
     missed, nan = state.found
@@ -262,6 +291,8 @@ def _why_not_known(state: _State) -> str:
     marked = state.marked
     if marked is not None and marked.initializer is not None and marked.initializer.is_traced:
         return "made by the program that `fit` or `predict` compiled"
+    if state.is_older:
+        return "made before the block: pass its model"
     if isinstance(weight.layer, keras.layers.TorchModuleWrapper):
         return "of a torch module that was wrapped in the block"
     if not isinstance(weight.variable, keras.Variable):

@@ -39,7 +39,7 @@ def named_layers(model: keras.Model) -> dict[keras.Layer, str]:
         if layer in names or is_inside_loop or isinstance(layer, keras.layers.InputLayer):
             continue
         prefix = f"{names[layers[-2]]}/" if len(layers) > 2 else ""
-        names[layer] = _distinct(f"{prefix}{layer.name}", taken)
+        names[layer] = distinct(f"{prefix}{layer.name}", taken)
     return names
 
 
@@ -53,12 +53,12 @@ def layer_paths(model: keras.Model) -> dict[keras.Layer, str]:
     taken: set[str] = set()
     for layers, around in walk(model):
         if layers[-1] not in paths and around[-1]:
-            paths[layers[-1]] = _distinct(around[-1], taken)
-    paths[model] = _distinct(model.name, taken)
+            paths[layers[-1]] = distinct(around[-1], taken)
+    paths[model] = distinct(model.name, taken)
     return {layer: paths[layer] for layer in named_layers(model)}
 
 
-def _distinct(name: str, taken: set[str]) -> str:
+def distinct(name: str, taken: set[str]) -> str:
     """Return `name`, with a number if it is `taken`, to which it is added."""
     found = name
     number = 1

@@ -267,7 +267,9 @@ def test_what_an_inner_block_draws_is_written_for_the_outer_one():
         with keras_initx.loading(rules={"*": "zeros"}) as inner:
             model = network()
         last = keras.Sequential([keras.Input((3,)), layers.Dense(2, name="last")], name="second")
-    assert len(inner.missed) == 8
+    assert inner.missed == [row.path for row in inner.rows]
+    assert {row.status for row in inner.rows} <= {"drawn", "left"}
+    assert len(inner.rows) == len(model.weights)
     assert outer.missed == ["second/last/kernel", "second/last/bias"]
     assert outer.models == [model, last]
 
@@ -319,3 +321,69 @@ def test_a_model_that_fit_builds_is_watched():
         assert loaded.not_known == ["head/kernel", "head/bias"]
     else:
         assert loaded.missed == ["head/bias"]
+
+
+def test_an_inner_block_knows_what_was_written():
+    with keras_initx.loading() as outer, keras_initx.loading(seed=0) as inner:
+        model = keras.Sequential([keras.Input((3,)), layers.Dense(3, name="one"), layers.Dense(2, name="two")])
+        model.layers[0].set_weights([np.ones((3, 3)), np.ones(3)])
+    assert inner.missed == ["two/kernel", "two/bias"]
+    assert (inner.not_known, outer.missed) == ([], [])
+
+
+def test_a_layer_that_is_older_than_the_block_is_named_as_such():
+    backbone = keras.Sequential([keras.Input((6,)), layers.Dense(4, name="enc")], name="backbone")
+    with keras_initx.loading() as loaded:
+        keras_initx_model = keras.Sequential([keras.Input((6,)), backbone, layers.Dense(2, name="head")])
+    assert loaded.models == [keras_initx_model]
+    assert loaded.not_known == ["backbone/enc/kernel", "backbone/enc/bias"]
+    assert loaded.rows[0].how == "made before the block: pass its model"
+
+
+def test_models_of_one_name_are_numbered():
+    with keras_initx.loading() as loaded:
+        models = [keras.Sequential([keras.Input((3,)), layers.Dense(3, name="hid")], name="a") for _ in range(2)]
+        models[0].set_weights([np.ones(weight.shape) for weight in models[0].weights])
+    assert loaded.missed == ["a (2)/hid/kernel", "a (2)/hid/bias"]
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("kind", ["int8", "int4", "float8"])
+@pytest.mark.parametrize("has_model", [True, False])
+def test_what_a_quantization_makes_is_not_missed(kind, has_model):
+    def build():
+        stack = [layers.Dense(8, name="hid"), layers.EinsumDense("ab,bc->ac", 4, bias_axes="c", name="head")]
+        return keras.Sequential([keras.Input((8,)), *stack])
+
+    def load(model):
+        model.set_weights([np.ones(weight.shape) for weight in model.weights])
+        for layer in model.layers:
+            layer.quantize(kind)
+
+    if has_model:
+        with keras_initx.loading(model := build(), strict=True) as loaded:
+            load(model)
+    else:
+        with keras_initx.loading(strict=True) as loaded:
+            load(model := build())
+    assert loaded.ok
+    made = [row.path for row in loaded.rows if row.status == "made by quantization"]
+    assert made
+    assert not any(path.endswith(("kernel", "bias")) for path in made)
+    assert f"{len(made)} made by quantization" in loaded.summary
+    for weight in model.weights:
+        assert np.isfinite(np.asarray(to_numpy(weight), "float32")).all()
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered in cast")
+@pytest.mark.parametrize("kind", ["int8", "int4"])
+def test_no_variable_is_listed_that_no_model_has_any_more(kind):
+    with keras_initx.loading() as loaded:
+        model = keras.Sequential(
+            [keras.Input((8,)), layers.Dense(8, name="hid"), layers.Dense(2, name="head")], name="m"
+        )
+        model.layers[0].set_weights([np.ones((8, 8)), np.ones(8)])
+        for layer in model.layers:
+            layer.quantize(kind)
+    assert sorted(f"m/{row.path}" for row in loaded.rows) == sorted(weight.path for weight in model.weights)
+    assert {path.split("/")[0] for path in loaded.missed} == {"head"}

@@ -834,3 +834,59 @@ def test_weights_that_are_not_loaded_are_not_resized():
     plan = load_pretrained(model, drawn(resnet(3), seed=1), rules, resize={"stem": "channels"})
     assert row(plan, "stem/kernel").status == "left"
     np.testing.assert_array_equal(arrays(model)["stem/kernel"], before["stem/kernel"])
+
+
+@keras.saving.register_keras_serializable("tests")
+class Table(keras.layers.Layer):
+    """Adds a table of positions, of a shape of one's own."""
+
+    def __init__(self, shape, **kwargs):
+        super().__init__(**kwargs)
+        self.table_shape = shape
+
+    def build(self, shape):
+        self.table = self.add_weight(self.table_shape, name="table")
+
+    def call(self, x):
+        return x
+
+
+def table(*shape):
+    return keras.Sequential([keras.Input((3,)), Table(shape, name="pos")])
+
+
+def test_positions_of_an_own_layer_are_resized_by_index_in_the_layout_of_torch():
+    old = np.random.default_rng(0).normal(size=(1, 5, 3)).astype("float32")
+    grid = Grid((2, 2), (3, 3), leading=1)
+    names = {"pos/table": ("pos_embed", np.s_[0])}
+    load_pretrained(model := table(10, 3), {"pos_embed": old}, names, layout="torch", resize={"pos": grid})
+    load_pretrained(other := table(1, 10, 3), {"pos/table": old}, layout="keras", resize={"pos": grid})
+    np.testing.assert_array_equal(to_numpy(model.weights[0]), to_numpy(other.weights[0])[0])
+
+
+@pytest.mark.parametrize("layout", ["keras", "torch"])
+def test_a_table_may_have_the_axes_of_the_image(layout):
+    old = np.random.default_rng(0).normal(size=(1, 4, 2, 3)).astype("float32")
+    grid = Grid((4, 2), (6, 3))
+    model = table(1, 6, 3, 3)
+    report = load_pretrained(model, {"a": old}, {"pos/table": "a"}, layout=layout, resize={"pos": grid})
+    load_pretrained(other := table(1, 18, 3), {"pos/table": old.reshape(1, 8, 3)}, layout="keras", resize={"pos": grid})
+    np.testing.assert_array_equal(to_numpy(model.weights[0]).reshape(1, 18, 3), to_numpy(other.weights[0]))
+    assert "4 x 2 to 6 x 3 positions" in report.rows[0].how
+
+
+def test_a_grid_that_is_in_neither_shape_is_an_error():
+    source = {"pos/table": np.zeros((10, 3), "float32")}
+    with pytest.raises(ValueError, match="10 rows are neither grid of"):
+        load_pretrained(table(10, 3), source, layout="keras", resize={"pos": Grid((4, 4), (7, 7))})
+    for grid in (Grid((2, 2), (3, 3), leading=1), Grid((3, 3), (2, 2), leading=1)):
+        assert not load_pretrained(table(10, 3), source, layout="keras", resize={"pos": grid}).left
+
+
+def test_an_infinite_value_of_an_old_row_is_left_out_of_the_mean():
+    old = np.array([[1, -np.inf], [3, 5], [5, 7]], "float32")
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Embedding(5, 2, name="words")])
+    report = load_pretrained(model, {"words/embeddings": old}, layout="keras", resize={"words": "rows"})
+    np.testing.assert_array_equal(to_numpy(model.weights[0])[:3], old)
+    np.testing.assert_array_equal(to_numpy(model.weights[0])[3:], [[3, 6], [3, 6]])
+    assert report.rows[0].how.endswith("infinite values left out of the mean")

@@ -423,6 +423,15 @@ def test_channels_that_become_places_are_noted_for_those_that_made_them(name):
     assert [row.how.split(", ")[-1] for row in plan.rows] == ["the order of the units is not known"] * 2
 
 
+def test_pixels_shuffled_by_hand_are_noted_where_a_transposed_convolution_reads_them():
+    x = inputs = keras.Input((4, 4, 8))
+    for layer in (layers.Reshape((4, 4, 2, 2, 2)), layers.Permute((1, 3, 2, 4, 5)), layers.Reshape((8, 8, 2))):
+        x = layer(x)
+    model = keras.Model(inputs, layers.Conv2DTranspose(3, 2, name="t")(x))
+    state = {"t.weight": np.zeros((2, 3, 2, 2)), "t.bias": np.zeros(3)}
+    assert load_pretrained(model, state, layout="torch").rows[0].how.endswith("the order of the rows is not known")
+
+
 def conv_state():
     return {"c.weight": torch.ones(16, 4, 1, 1), "c.bias": torch.ones(16)}
 
