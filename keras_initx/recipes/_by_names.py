@@ -7,7 +7,7 @@ from dataclasses import replace
 import keras
 
 from keras_initx._keras import is_of_keras
-from keras_initx.recipes._parts import ENDS, Counts, Doubt, Part, Reading, Role
+from keras_initx.recipes._parts import ENDS, Doubt, Part, Reading, Role
 from keras_initx.structure._kernels import FIRST_FACTORS, SECOND_FACTORS, normalizes
 from keras_initx.structure._patterns import matches_path
 from keras_initx.structure._weights import ModelWeight
@@ -203,7 +203,7 @@ class ByNames:
                 blocks.add(block)
                 outer.append(path)
         decoder = {path for path in outer if crosses and "decoder" in path}
-        counts = Counts(len(attended) + len(outer), (len(outer) - len(decoder), len(decoder)))
+        blocks_of_stacks = len(outer) - len(decoder), len(decoder)
         doubts = {Doubt.NUMBERS: "a graph that cannot be followed"}
         nameless = "" if self._branches else self.nameless_kernel(hidden)
         if nameless:
@@ -221,8 +221,11 @@ class ByNames:
         if decoder and len(decoder) < len(outer):
             for path, role in roles.items():
                 roles[path] = replace(role, stack=int("decoder" in path))
+        branches = len(attended) + len(outer)
+        for path, role in roles.items():
+            roles[path] = replace(role, branches=branches, blocks=blocks_of_stacks)
         notes = (f"Names of weights, not checked by the graph: {unseen}.",)
-        return Reading(roles, counts, doubts, notes)
+        return Reading(roles, doubts, notes)
 
 
 def _in_common(path: Sequence[str], other: Sequence[str]) -> list[str]:

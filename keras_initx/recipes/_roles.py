@@ -12,7 +12,7 @@ from keras_initx._typing import RolesGiven
 from keras_initx.recipes._by_graph import ByGraph
 from keras_initx.recipes._by_names import ByNames, parts_of
 from keras_initx.recipes._features import Feature, features_of
-from keras_initx.recipes._parts import ROLES, Counts, Doubt, Part, Reading, Roles
+from keras_initx.recipes._parts import ROLES, Doubt, Part, Reading, Roles
 from keras_initx.structure._architecture import architecture_of
 from keras_initx.structure._patterns import matching_paths
 from keras_initx.structure._weights import ModelWeight
@@ -81,7 +81,6 @@ def roles_of(
         model=model,
         parts=final,
         has=has,
-        counts=reading.counts,
         doubts=reading.doubts,
         notes=reading.notes,
         is_by_graph=reading.is_by_graph,
@@ -131,7 +130,6 @@ def _with_given(
     """Return a reading with the roles that the user says, and without the doubts that they end."""
     roles = dict(reading.roles)
     doubts = dict(reading.doubts)
-    counts = reading.counts
     said = set[str]().union(*taken.values())
     ends: list[str] = []
     for path, roles_said in taken.items():
@@ -149,12 +147,14 @@ def _with_given(
         blocks = [0, 0]
         for path in ends:
             blocks[roles[path].stack] += roles[path].name == "outer"
-        counts = Counts(len(ends), (blocks[0], blocks[1]))
+        for path, role in roles.items():
+            roles[path] = replace(role, branches=len(ends), blocks=(blocks[0], blocks[1]))
+        doubts.pop(Doubt.LENGTHS, None)
         if blocks[1] == 0 or _DECODER in said:
             doubts.pop(Doubt.BLOCKS, None)
     if not said.isdisjoint(_PLACES):
         doubts.pop(Doubt.PLACEMENT, None)
-    return replace(reading, roles=roles, doubts=doubts, counts=counts)
+    return replace(reading, roles=roles, doubts=doubts)
 
 
 def _described(taken: Mapping[str, Sequence[str]], given: RolesGiven) -> tuple[str, ...]:

@@ -20,9 +20,9 @@ def _glorot() -> VarianceScaling:
 
 def _by_branches() -> Computed:
     return Computed(
-        "`N(0, 0.02² / n)` for `n` branches, two in a block",
-        lambda part, roles: RandomNormal(stddev=0.02 / math.sqrt(roles.counts.branches)),
-        needs=(Doubt.ENDS,),
+        "`N(0, 0.02² / n)` for `n` branches on its way, two in a block",
+        lambda part, roles: RandomNormal(stddev=0.02 / math.sqrt(part.role.branches)),
+        needs=(Doubt.ENDS, Doubt.LENGTHS),
     )
 
 
@@ -139,7 +139,7 @@ def _times(
     """Return an initializer times a factor, by the blocks of an encoder and of its decoder."""
 
     def of(part: Part, roles: Roles) -> Scaled:
-        return Scaled(scaled, (encoder, decoder)[part.role.stack](*roles.counts.blocks))
+        return Scaled(scaled, (encoder, decoder)[part.role.stack](*part.role.blocks))
 
     return Computed(text, of, needs=(Doubt.ENDS, Doubt.BLOCKS))
 
