@@ -57,6 +57,8 @@ def roles_of(
         crosses = Feature.CROSS_ATTENTION in has
         reading = names.reading(crosses=crosses, hidden=graph.hidden(), unseen=graph.unseen())
     doubts = dict(reading.doubts)
+    for text in found.loops:
+        doubts[Doubt.LENGTHS] = doubts[Doubt.BLOCKS] = f"layers called in a loop: {text}"
     if not found.is_placement_seen:
         doubts[Doubt.PLACEMENT] = f"a place of normalizations that is not seen in {graph.unseen()}"
     if not (is_followed or Feature.SELU in has):

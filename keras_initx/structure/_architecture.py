@@ -69,6 +69,8 @@ class Architecture:
         inputs: Layers with a kernel before which no other has one, of those that the first branches
             are computed from if there are any: what only reaches a branch at its side is none.
         outputs: Layers with a kernel after which no other has one.
+        loops: Operations that call functions with layers any number of times, each with the reason
+            why they cannot be followed.
         hidden: Layers with kernels whose `call` could not be followed, each with the reason.
         starts: The layers with a kernel that each stream of branches begins with, by its number.
         made: The call that made each tensor of the graph.
@@ -91,6 +93,7 @@ class Architecture:
     fourier: Sequence[str]
     inputs: Sequence[keras.Operation]
     outputs: Sequence[keras.Operation]
+    loops: Sequence[str]
     hidden: dict[keras.Layer, str]
     starts: dict[int, list[keras.Operation]]
     made: dict[Node, SymbolicCall]
@@ -173,6 +176,7 @@ def architecture_of(model: keras.Model) -> Architecture:
         fourier=_operations(root, FOURIER),
         inputs=[layer for layer in _first_kernels(nodes, stems) if layer not in inside],
         outputs=[layer for layer in _final_kernels(nodes) if layer not in inside],
+        loops=root.loops,
         hidden=hidden,
         starts=streams.starts(),
         made=made,

@@ -39,6 +39,8 @@ class SymbolicCall:
         problem: Why it could not be followed to its end, or an empty text.
         begins: The symbolic tensors in place of weights and constants, each with what it stands
             for. Only the call of the model has them.
+        loops: Operations that call functions with layers, any number of times, each with the reason
+            why they cannot be followed. Only the call of the model has them.
     """
 
     operation: keras.Operation
@@ -48,6 +50,7 @@ class SymbolicCall:
     inside: list["SymbolicCall"] | None = None
     problem: str = ""
     begins: list[tuple[keras.KerasTensor, Any]] = field(default_factory=list)
+    loops: list[str] = field(default_factory=list)
 
     @property
     def given(self) -> list[Any]:
@@ -119,7 +122,9 @@ class _Recorder:
         self._values = values
         self._calls: list[SymbolicCall] = []  # in what is followed at the moment
         self._begins: list[tuple[keras.KerasTensor, Any]] = []
+        self._loops: list[str] = []
         self._is_specifying = False  # whether Keras calls layers with tensors of the backend
+        self._has_called = False  # whether a layer with weights was called, since this was last set
 
     def record(self, length: int | None) -> SymbolicCall:
         """Return the call of the model.
@@ -138,14 +143,14 @@ class _Recorder:
                 self._model(*args, **options)
             except Exception as error:  # whatever a model of a user raises
                 problem = _in_words(error)
-                return SymbolicCall(
-                    self._model, tuple(args), options, None, self._calls, problem, self._begins
-                )
+                root = SymbolicCall(self._model, tuple(args), options, None, self._calls, problem)
+                self._calls = [root]
         (root,) = self._calls
-        return replace(root, begins=self._begins)
+        return replace(root, begins=self._begins, loops=self._loops)
 
     def _is_begin(self, layer: keras.Layer, args: Any, options: Any) -> bool:
         """Return whether a layer that gets no symbolic tensors gets some in place of others."""
+        self._has_called |= bool(layer.weights)
         if self._is_specifying or not layer.weights:
             return False
         return any(map(_may_begin, keras.tree.flatten((args, options))))
@@ -176,6 +181,10 @@ class _Recorder:
     def _follow(self, operation: keras.Operation, args: Any, options: Any) -> Any:
         """Make a call, and note it."""
         problem = ""
+        if isinstance(operation, keras.Layer):
+            self._has_called |= bool(operation.weights)
+        elif _functions_in(operation, args, options):
+            return self._follow_control(operation, args, options)
         if not self._is_specifying:
             args, options = self._with_symbols(operation, args, options)
         if isinstance(operation, keras.Layer):
@@ -199,6 +208,42 @@ class _Recorder:
         outputs = self._specified(operation, args, options)
         self._calls.append(SymbolicCall(operation, args, options, outputs, None, problem))
         return outputs
+
+    def _follow_control(self, operation: keras.Operation, args: Any, options: Any) -> Any:
+        """Make the call of an operation that calls functions of the user, as `fori_loop` does.
+
+        How often it calls what is in them is not known, so they may have no layers with weights.
+        """
+        calls, self._calls = self._calls, []
+        before, self._has_called = self._has_called, False
+        problem = ""
+        try:
+            outputs = self._specified(operation, args, options)
+            problem = self._problem_in_body(operation, args)
+        except Exception as error:
+            problem = f"{kind_of(operation)}, {_in_words(error)}"
+            raise
+        finally:
+            self._calls = calls
+            self._has_called |= before
+            self._loops += [problem] if problem else []
+        self._calls.append(SymbolicCall(operation, args, options, outputs, None, problem))
+        return outputs
+
+    def _problem_in_body(self, operation: Any, args: Any) -> str:
+        """Return why it is not known what a loop or another operation with functions does.
+
+        It may be empty. Keras has not called a body of which the outputs are like the inputs.
+        """
+        name = kind_of(operation)
+        try:
+            if hasattr(operation, "body_fun"):
+                operation.body_fun(keras.KerasTensor((), "int32"), *args)
+            elif hasattr(operation, "body"):
+                operation.body(*keras.tree.flatten(args))
+        except Exception as error:  # whatever a function of a user raises
+            return f"{name}, {_in_words(error)}"
+        return f"{name} calls layers with weights" if self._has_called else ""
 
     def _specified(self, operation: keras.Operation, args: Any, options: Any) -> Any:
         """Return the symbolic outputs of a call that is not followed."""
@@ -233,6 +278,13 @@ class _Recorder:
 
 def _symbolic(values: Sequence[Any]) -> list[keras.KerasTensor]:
     return [value for value in values if isinstance(value, keras.KerasTensor)]
+
+
+def _functions_in(operation: keras.Operation, args: Any, options: Any) -> bool:
+    """Return whether an operation gets functions that it calls."""
+    own = (value for name, value in vars(operation).items() if not name.startswith("_"))
+    given = [*own, *keras.tree.flatten((args, options))]
+    return any(callable(value) and not isinstance(value, type) for value in given)
 
 
 def _may_begin(value: Any) -> bool:
