@@ -278,9 +278,13 @@ class _Reader:
         Where it comes from there and from something else, the sum is noted, but for one that a
         kernel leads to on both ways.
         """
-        if self._found.keys().isdisjoint(way):
+        sums = {one: found for one, found in self._found.items() if one in way}
+        if is_plain:
+            inside = {*begin, *way}
+            sums = {one: found for one, found in sums.items() if not _is_beside(found[0], inside)}
+        if not sums:
             return True
-        sources = set(carried_from(term, begin, self._found))
+        sources = set(carried_from(term, begin, sums))
         if sources == {True}:
             return True
         if True in sources and is_plain:
@@ -314,8 +318,20 @@ class _Reader:
         last = self._place[term] + 1
         for node in self._nodes[self._place[begin[0]] + 1 : last]:
             if node.is_float and node not in begin and self._is_above(node, term):
-                _note_kernels(node, begin, way)
+                self._note_kernels(node, begin, way)
         return way
+
+    def _note_kernels(self, node: Node, begin: Collection[Node], way: dict[Node, int]) -> None:
+        """Note the kernels on the shortest way from `begin` to a tensor, if there is a way.
+
+        The way of a weight of something else counts only if there is no other.
+        """
+        for inputs in (self._weighing.weighed(node), node.inputs):
+            counts = [0 for part in inputs if part in begin]
+            counts += [way[part] for part in inputs if part in way]
+            if counts:
+                way[node] = min(counts) + _count_kernels([node])
+                return
 
     def _joins_ways(self, total: Node, shortcut: Sequence[keras.Operation]) -> bool:
         """Return whether a sum goes on to a kernel, and no term of it is an embedding."""
@@ -324,7 +340,7 @@ class _Reader:
         way: dict[Node, int] = {}
         for node in self._nodes[self._place[total] + 1 :]:
             if node.is_float:
-                _note_kernels(node, [total], way)
+                self._note_kernels(node, [total], way)
         return any(map(multiplies_by_kernel, producers_of(way)))
 
 
@@ -441,16 +457,17 @@ def _without_sides(found: Mapping[Node, Sequence[Branch]]) -> list[Branch]:
     return kept
 
 
+def _is_beside(branch: Branch, inside: Collection[Node]) -> bool:
+    """Return whether the stream of a sum within another branch is a condition.
+
+    It begins outside, and goes through a kernel to the sum.
+    """
+    goes_through_kernel = any(map(multiplies_by_kernel, branch.shortcut))
+    return goes_through_kernel and branch.begin[0] not in inside
+
+
 def _is_within(total: Node, branches: Iterable[Branch]) -> bool:
     return any(total in branch.inside for branch in branches)
-
-
-def _note_kernels(node: Node, begin: Collection[Node], way: dict[Node, int]) -> None:
-    """Note the number of kernels on the shortest way from `begin` to a tensor, if there is one."""
-    counts = [0 for part in node.inputs if part in begin]
-    counts += [way[part] for part in node.inputs if part in way]
-    if counts:
-        way[node] = min(counts) + _count_kernels([node])
 
 
 def _count_kernels(way: Iterable[Node]) -> int:
