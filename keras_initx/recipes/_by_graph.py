@@ -150,7 +150,7 @@ class ByGraph:
     def _tokens_of_decoder(self, ways: Ways, roles: Mapping[str, Role]) -> dict[str, Role]:
         """Return the roles of the tables of tokens that only a decoder begins with."""
         own: list[Part] = []
-        shared = set()
+        shared: set[str] = set()
         for number, layers in self._found.starts.items():
             kernels = self._kernels(layers)
             if number in ways.decoders:

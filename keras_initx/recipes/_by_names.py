@@ -31,18 +31,27 @@ NAMES = (
     ("*sparse_feedforward_gate_dense/kernel", "router"),
     ("*shared_expert_gate_dense/kernel", "router"),
     ("*feedforward_gate_dense/kernel", "gate"),
+    # Of state spaces with several states for each channel.
+    ("*dt_proj/bias", "dt_bias"),
     ("*/expert_feedforward_gate_dense", "gate"),
     ("*/expert_feedforward_intermediate_dense", "expert"),
     ("*/expert_feedforward_output_dense", "outer expert"),
 )
+
+
+def _factor(letter: str, name: str) -> str:
+    """Return the role of a factor of LoRA by its name."""
+    return f"LoRA {letter} of a table" if "embeddings" in name else f"LoRA {letter}"
+
+
 # The names of weights that only recipes of their own know; all others leave those that no layer of
 # Keras has.
 NAMES_OF_THEIR_OWN = {
     "A_log": "A_log",
     "dt_bias": "dt_bias",
     "D": "D",
-    **dict.fromkeys(FIRST_FACTORS, "LoRA A"),
-    **dict.fromkeys(SECOND_FACTORS, "LoRA B"),
+    **{name: _factor("A", name) for name in FIRST_FACTORS},
+    **{name: _factor("B", name) for name in SECOND_FACTORS},
 }
 # How KerasHub, `keras.applications` and Keras' attention call the weights of branches.
 NAMES_IN_BRANCHES = (

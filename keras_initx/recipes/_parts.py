@@ -25,6 +25,7 @@ ROLES = {
     # Only recipes of their own know these.
     **dict.fromkeys(("A_log", "dt_bias", "D"), "unknown"),
     **dict.fromkeys(("LoRA A", "LoRA B"), "other"),
+    **dict.fromkeys(("LoRA A of a table", "LoRA B of a table"), "other"),
 }
 
 

@@ -12,8 +12,8 @@ from keras_initx._typing import RolesGiven
 from keras_initx.recipes._by_graph import ByGraph
 from keras_initx.recipes._by_names import ByNames, parts_of
 from keras_initx.recipes._features import Feature, features_of
-from keras_initx.recipes._parts import ROLES, Doubt, Part, Reading, Roles
-from keras_initx.structure._architecture import architecture_of
+from keras_initx.recipes._parts import ROLES, Doubt, Part, Reading, Role, Roles
+from keras_initx.structure._architecture import Architecture, architecture_of
 from keras_initx.structure._patterns import matching_paths
 from keras_initx.structure._weights import ModelWeight
 
@@ -44,7 +44,7 @@ def roles_of(
         ValueError: If a role is unknown, or a pattern matches no weight.
     """
     found = architecture_of(model)
-    parts = parts_of(weights)
+    parts = [_looked_up(part, found) for part in parts_of(weights)]
     has: dict[object, list[str]] = {}
     has.update(features_of(model, weights, found).items())
     names, graph = ByNames(parts), ByGraph(model, parts, found)
@@ -88,6 +88,14 @@ def roles_of(
         is_by_graph=reading.is_by_graph,
         given=lines,
     )
+
+
+def _looked_up(part: Part, found: Architecture) -> Part:
+    """Return a weight, as a table of tokens if inputs choose its rows, whatever its name is."""
+    is_table = any(part.weight.variable is table for table in found.looked_up)
+    if is_table and part.by_name == "kernel":
+        return replace(part, role=Role("tokens"), by_name="embeddings")
+    return part
 
 
 def _taken(parts: Sequence[Part], given: RolesGiven) -> dict[str, list[str]]:

@@ -148,8 +148,8 @@ def ends_of(terms: Iterable[Node], inside: Collection[Node], weighing: Weighing)
         weights = weighing.weights_at(node)
         for part in weighing.weighed(node):
             found = [weighing.source(weight) for weight in weights]
-            open_nodes += [(part, one) for one in found or [source]]
-            if found and source is not None:
+            open_nodes += [(part, one) for one in found]
+            if source is not None or not found:
                 open_nodes.append((part, source))
     return Ends(sources, [*after])
 

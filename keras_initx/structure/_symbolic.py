@@ -294,7 +294,7 @@ def _may_begin(value: Any) -> bool:
     is_array = isinstance(value, keras.Variable) or keras.ops.is_tensor(value)
     if not is_array or len(value.shape) < 2:
         return False
-    return keras.backend.is_float_dtype(keras.backend.standardize_dtype(value.dtype))
+    return bool(keras.backend.is_float_dtype(keras.backend.standardize_dtype(value.dtype)))
 
 
 def _in_words(error: Exception) -> str:

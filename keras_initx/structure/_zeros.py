@@ -72,7 +72,7 @@ class _Run:
 
     def start(self, node: Node) -> None:
         """Take small values for a tensor, and apply the activation of its layer."""
-        symbol = node.tensor()
+        symbol: Any = node.tensor()
         values = np.resize(_SMALL, _shape_of(symbol)) * self._factor
         value = keras.ops.convert_to_tensor(values, keras.backend.standardize_dtype(symbol.dtype))
         activation = None

@@ -181,7 +181,12 @@ ROWS = {
     "lora": Row(
         model=adapted,
         recipe=recipes.lora,
-        stddevs={"lora_kernel_a": 1 / (3 * 50) ** 0.5, "lora_embeddings_a": 1 / (3 * 400) ** 0.5, "_b": 0},
+        stddevs={
+            "lora_kernel_a": 1 / (3 * 50) ** 0.5,
+            "lora_kernel_b": 0,
+            "lora_embeddings_a": 0,
+            "lora_embeddings_b": 1,
+        },
         tolerance=0.03,
     ),
     "gpt2": Row(
