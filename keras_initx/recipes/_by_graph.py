@@ -221,10 +221,11 @@ class ByGraph:
             has_ends: Whether the first and last kernels are to be found.
         """
         found = self._found
-        added = {id(variable) for variable in found.added}
-        positions = [part for key, part in self._by_variable.items() if key in added]
-        positions += self._kernels(found.positions)
-        ends = {"tokens": self._kernels(found.tokens), "positions": positions}
+        ends = {
+            "tokens": [*self._kernels(found.tokens), *self._of(found.looked_up)],
+            "positions": [*self._of(found.added), *self._kernels(found.positions)],
+            "latents": self._of(found.latents),
+        }
         if has_ends and "patches" not in {role.name for role in roles.values()}:
             first = [layer for layer in found.inputs if layer not in found.tokens]
             ends["patches"] = self._kernels(first)
@@ -387,6 +388,10 @@ class ByGraph:
             path = part.weight.path
             if path not in self._named:
                 roles[path] = replace(roles[path], name=name)
+
+    def _of(self, variables: Iterable[keras.Variable]) -> list[Part]:
+        """Return the weights that are these variables."""
+        return [self._by_variable[id(one)] for one in variables if id(one) in self._by_variable]
 
     def _inside(self, layers: Iterable[keras.Operation]) -> list[Part]:
         """Return the weights of layers and of those in them."""

@@ -383,21 +383,31 @@ def _added(model: keras.Model, root: SymbolicCall) -> list[keras.Variable]:
 def _latents(model: keras.Model, root: SymbolicCall) -> list[keras.Variable]:
     """Return the weights of several rows that layers get in place of a tensor.
 
-    What is only added to a tensor in such a layer is none.
+    What is added to a tensor that comes from the inputs of the model is none.
     """
-
-    def begins(root: SymbolicCall) -> list[Any]:
-        read = {id(one) for call in _calls(root, ()) for one in _read_by_layers(call)}
-        return [value for symbol, value in root.begins if id(symbol) in read]
-
     layers = [model, *parts_of(model)]
     owners = [one for one in layers if is_followed(one) or isinstance(one, _EMBEDDING)]
-    return _given(model, root, begins, owners)
+    return _given(model, root, _in_place_of_tensors, owners)
 
 
-def _read_by_layers(call: SymbolicCall) -> Sequence[keras.KerasTensor]:
-    layer = call.operation
-    return call.inputs if isinstance(layer, keras.Layer) and layer.weights else ()
+def _in_place_of_tensors(root: SymbolicCall) -> list[Any]:
+    """Return the weights and constants from which alone a layer with weights gets a tensor."""
+    if not root.begins:
+        return []
+    calls = list(_calls(root, ()))
+    graph, _ = _graph_of(calls)
+    begins = {graph.node_of(symbol): value for symbol, value in root.begins}
+    found: dict[int, Any] = {}
+    for call in calls:
+        if not (isinstance(call.operation, keras.Layer) and call.operation.weights):
+            continue
+        for tensor in call.inputs:
+            node = graph.node_of(tensor)
+            above = with_ancestors(node) if node is not None else set()
+            roots = [one for one in above if not one.inputs and one.producer is None]
+            if all(one in begins for one in roots):
+                found.update((id(begins[one]), begins[one]) for one in roots)
+    return list(found.values())
 
 
 def _given(
