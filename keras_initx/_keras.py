@@ -583,11 +583,15 @@ _OPERATORS = ("__add__", "__sub__", "__mul__", "__truediv__", "__matmul__")
 
 
 @contextlib.contextmanager
-def followed_calls(follow: Callable[[keras.Operation, Any, Any], Any]) -> Iterator[None]:
+def followed_calls(
+    follow: Callable[[keras.Operation, Any, Any], Any],
+    begins: Callable[[keras.Layer, Any, Any], bool],
+) -> Iterator[None]:
     """Have `follow` make the calls of layers and operations with symbolic tensors in this thread.
 
     It gets the layer or operation, its positional arguments and those by keyword. No call is
-    noted in the layers, as those are that make a functional model.
+    noted in the layers, as those are that make a functional model. Of a call of a layer without
+    symbolic tensors `begins` is asked whether `follow` makes it too.
 
     Relies on the two methods by which Keras makes these calls. A variable before an operator would
     ask the backend, which does not know symbolic tensors; so it leaves the operator to these.
@@ -598,7 +602,7 @@ def followed_calls(follow: Callable[[keras.Operation, Any, Any], Any]) -> Iterat
 
     def layer_call(layer: keras.Layer, *args: Any, **options: Any) -> Any:
         is_symbolic = any(map(_is_symbolic, keras.tree.flatten((args, options))))
-        if threading.get_ident() != thread or not is_symbolic:
+        if threading.get_ident() != thread or not (is_symbolic or begins(layer, args, options)):
             return call_layer(layer, *args, **options)
         return follow(layer, args, options)
 

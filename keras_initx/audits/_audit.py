@@ -231,7 +231,7 @@ def _note_on_names(rows: Sequence[WeightAudit]) -> list[str]:
 
 
 def _depths(weights: Sequence[ModelWeight]) -> dict[str, int]:
-    """Return the number of branches of a model, by the path of each kernel that ends one.
+    """Return the number of branches on the way of each kernel that ends one, by its path.
 
     They are those that recipes count. Where it is not known, nothing is.
 
@@ -244,8 +244,8 @@ def _depths(weights: Sequence[ModelWeight]) -> dict[str, int]:
     roles = roles_of(model, weights)
     if Doubt.ENDS in roles.doubts:
         return {}
-    ends = [part for part in roles.parts if part.role.name in ENDS]
-    return dict.fromkeys((part.weight.path for part in ends), roles.counts.branches)
+    ends = [part for part in roles.parts if part.role.name in ENDS and part.role.branches]
+    return {part.weight.path: part.role.branches for part in ends}
 
 
 def _notes_on(weights: Any) -> list[str]:

@@ -399,7 +399,8 @@ def trained_layers(of: Diagnosis) -> list[tuple[SeenLayer, float]]:
 @fact
 def branch_ends(of: Diagnosis) -> list[SeenLayer]:
     """The layers at the ends of residual branches."""
-    ends = {branch.end for branch in branches_of(of.watch.graph.nodes)}
+    branches = branches_of(of.watch.graph.nodes).found
+    ends = {end for branch in branches for end in branch.ends}
     ends |= hidden_branch_ends(of.model)
     return [layer for layer in seen_layers(of) if layer.layer in ends]
 

@@ -1,60 +1,33 @@
 """What weights are for by the graph of the model, whatever the names of its layers."""
 
 import itertools
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import keras
 
 from keras_initx._checks import quoted
-from keras_initx.initializers._activations import activation_facts
 from keras_initx.recipes._by_names import NAMES_IN_BRANCHES, role_in
-from keras_initx.recipes._parts import Counts, Doubt, Part, Reading, Role
-from keras_initx.structure._architecture import ATTENTION, Architecture
+from keras_initx.recipes._parts import Doubt, Part, Reading, Role
+from keras_initx.recipes._ways import Ways
+from keras_initx.structure._architecture import Architecture
 from keras_initx.structure._branches import Branch
 from keras_initx.structure._graph import Node
-from keras_initx.structure._hooks import activation_name
-from keras_initx.structure._kernels import (
-    ALL_CONVOLUTIONS,
-    is_kernel,
-    multiplies_by_kernel,
-    normalizes,
-)
+from keras_initx.structure._kernels import ALL_CONVOLUTIONS, is_kernel, normalizes
 from keras_initx.structure._names import layer_paths
+from keras_initx.structure._operations import ATTENTION_LAYERS
+from keras_initx.structure._zeros import prevents_zeros
 
 # Layers of which the last kernel makes the outputs.
 _LAYERS = (
     *ALL_CONVOLUTIONS,
-    *ATTENTION,
+    *ATTENTION_LAYERS,
     keras.layers.Dense,
     keras.layers.EinsumDense,
     keras.layers.TimeDistributed,
 )
 # Roles by names that the graph corrects.
 _BY_GRAPH = ("logits", "positions", "sines", "tokens")
-# What gives the weights of experts.
-_WEIGHTS = {"Sigmoid", "Softmax", "TopK"}
-# How other operations begin of which this holds too.
-_LINEAR = (
-    "Add",
-    "AlphaDropout",
-    "AveragePool",
-    "Cropping",
-    "Dropout",
-    "GaussianDropout",
-    "GaussianNoise",
-    "Identity",
-    "MaxPool",
-    "Multiply",
-    "Permute",
-    "Reshape",
-    "SpatialDropout",
-    "Transpose",
-    "TrueDivide",
-    "UpSampling",
-    "ZeroPadding",
-)
 
 
 class ByGraph:
@@ -69,7 +42,6 @@ class ByGraph:
     def __init__(self, model: keras.Model, parts: Sequence[Part], found: Architecture) -> None:
         self._parts = parts
         self._found = found
-        self._downs = {gate.down for gate in found.gates}
         self._paths = layer_paths(model)
         self._by_variable = {id(part.weight.variable): part for part in parts}
         # Those of which the names tell what the graph cannot.
@@ -100,20 +72,21 @@ class ByGraph:
 
     def reading(self) -> Reading:
         """Return what the graph tells."""
-        roles = self._in_branches()
+        ways = self._ways()
+        roles = self._in_branches(ways)
         roles |= self._around_gates(roles)
         if self._found.branches and not self._found.hidden:
             roles |= self._at_ends_of_model(roles)
-        counts, uneven = self._counts()
         doubts = self._doubts()
-        if uneven:
-            doubts.setdefault(Doubt.BLOCKS, uneven)
         roles |= self._numbered(roles, doubts)
+        roles |= ways.counted(roles, self._parts)
+        for doubt, text in ways.doubts.items():
+            doubts.setdefault(doubt, text)
         notes: tuple[str, ...] = ()
         if not self._found.hidden:
             lines = [f"  {line}" for line in self._described()]
             notes = ("Recognized in the graph of the model:", *lines)
-        return Reading(roles, counts, doubts, notes, is_by_graph=not self._found.hidden)
+        return Reading(roles, doubts, notes, is_by_graph=not self._found.hidden)
 
     def counted(self, named: Mapping[str, Role], ends: Collection[str]) -> Reading:
         """Return roles that names tell, with what the graph tells of their number and place.
@@ -123,31 +96,34 @@ class ByGraph:
             ends: The paths of kernels that end branches by their names alone.
         """
         found = self._found
-        decoder, _ = self._decoder()
         roles = dict(named)
         if not found.branches:
-            return Reading(roles, Counts(), {Doubt.ENDS: "no residual branch in its graph"})
+            return Reading(roles, {Doubt.ENDS: "no residual branch in its graph"})
+        ways = self._ways(len(set(ends) - self.ends()))
         for branch in found.branches:
-            stack = int(found.streams[branch] == decoder)
+            stack = self._stack(branch, ways)
             for part in self._inside(branch.operations):
                 path = part.weight.path
                 depth = roles[path].depth or branch.depth or 0
                 roles[path] = replace(roles[path], stack=stack, depth=depth, in_branch=True)
-        roles |= self._tokens_of_decoder(decoder, roles)
+        roles |= self._tokens_of_decoder(ways, roles)
         roles |= self._around_gates(roles)
         roles |= self._at_ends_of_model(roles, is_named=True, has_ends=not ends)
-        counts, uneven = self._counts()
-        alone = set(ends) - self.ends()
-        counts = replace(counts, branches=counts.branches + len(alone))
         doubts: dict[Doubt, str] = {}
-        if uneven:
-            doubts[Doubt.BLOCKS] = uneven
         if ends and any(0 < role.depth < 2 for role in roles.values()):
             doubts[Doubt.DEPTH] = "one kernel alone in a branch, which must have at least 2"
         roles |= self._numbered(roles, doubts)
-        return Reading(roles, counts, doubts)
+        roles |= ways.counted(roles, self._parts)
+        return Reading(roles, {**ways.doubts, **doubts})
 
-    def _in_branches(self) -> dict[str, Role]:
+    def _ways(self, alone: int = 0) -> Ways:
+        return Ways(self._found, self._attends, self._inside, alone)
+
+    def _stack(self, branch: Branch, ways: Ways) -> int:
+        """Return 1 for a branch of a decoder beside an encoder, and otherwise 0."""
+        return int(self._found.streams.numbers[branch] in ways.decoders)
+
+    def _in_branches(self, ways: Ways) -> dict[str, Role]:
         """Return the roles of the weights in branches, and of all others as they are."""
         found = self._found
         roles: dict[str, Role] = {}
@@ -164,23 +140,25 @@ class ByGraph:
         for part in self._kernels(found.tokens):
             if roles[part.weight.path].name == part.by_name:
                 roles[part.weight.path] = Role("tokens")
-        decoder, _ = self._decoder()
-        roles |= self._tokens_of_decoder(decoder, roles)
+        roles |= self._tokens_of_decoder(ways, roles)
         for branch in found.branches:
-            self._take_branch(branch, int(found.streams[branch] == decoder), roles)
+            self._take_branch(branch, self._stack(branch, ways), roles)
         for branch in found.branches:
             self._give("shortcut", self._kernels(branch.shortcut), roles)
         return roles
 
-    def _tokens_of_decoder(self, decoder: int | None, roles: Mapping[str, Role]) -> dict[str, Role]:
+    def _tokens_of_decoder(self, ways: Ways, roles: Mapping[str, Role]) -> dict[str, Role]:
         """Return the roles of the tables of tokens that only a decoder begins with."""
-        if decoder is None:
-            return {}
-        shared = set()
-        for stream in set(self._found.streams.values()) - {decoder}:
-            shared |= {part.weight.path for part in self._kernels(self._found.starts[stream])}
+        own: list[Part] = []
+        shared: set[str] = set()
+        for number, layers in self._found.starts.items():
+            kernels = self._kernels(layers)
+            if number in ways.decoders:
+                own += kernels
+            else:
+                shared.update(part.weight.path for part in kernels)
         found = {}
-        for part in self._kernels(self._found.starts[decoder]):
+        for part in own:
             path = part.weight.path
             if roles[path].name == "tokens" and path not in shared:
                 found[path] = replace(roles[path], stack=1)
@@ -243,10 +221,11 @@ class ByGraph:
             has_ends: Whether the first and last kernels are to be found.
         """
         found = self._found
-        added = {id(variable) for variable in found.added}
-        positions = [part for key, part in self._by_variable.items() if key in added]
-        positions += self._kernels(found.positions)
-        ends = {"tokens": self._kernels(found.tokens), "positions": positions}
+        ends = {
+            "tokens": [*self._kernels(found.tokens), *self._of(found.looked_up)],
+            "positions": [*self._of(found.added), *self._kernels(found.positions)],
+            "latents": self._of(found.latents),
+        }
         if has_ends and "patches" not in {role.name for role in roles.values()}:
             first = [layer for layer in found.inputs if layer not in found.tokens]
             ends["patches"] = self._kernels(first)
@@ -275,11 +254,9 @@ class ByGraph:
             doubts[Doubt.ENDS] = self.unseen()
         elif not found.branches:
             doubts[Doubt.ENDS] = "no residual branch in its graph"
-        elif len(found.around) > 1:
-            doubts[Doubt.ENDS] = f"{len(found.around)} branches that have others in them"
-        _, uneven = self._decoder()
-        if uneven:
-            doubts[Doubt.BLOCKS] = uneven
+        elif len(found.around) + len(found.unclear) > 1:
+            number = len(found.around) + len(found.unclear)
+            doubts[Doubt.ENDS] = f"{number} branches that have others in them"
         for branch in found.branches:
             for doubt, text in self._doubts_on(branch):
                 doubts.setdefault(doubt, text)
@@ -319,7 +296,7 @@ class ByGraph:
         """Return whether a branch is one of attention, and none that weighs experts."""
         if self._attention_in(branch):
             return True
-        return branch.weighs and not self._downs.intersection(self._ends(branch))
+        return branch.weighs
 
     def _attention_in(self, branch: Branch) -> list[keras.Operation]:
         """Return the layers of attention in a branch."""
@@ -356,7 +333,7 @@ class ByGraph:
     def _end_kernels(self, branch: Branch) -> list[Part]:
         """Return the kernels that end a branch."""
         ends = []
-        for layer in self._ends(branch):
+        for layer in branch.last:
             kernels = self._kernels([layer])
             if layer in self._found.attention:
                 named = [part for part in kernels if part.weight.layer.name == "attention_output"]
@@ -364,20 +341,14 @@ class ByGraph:
             ends += kernels[-1:]
         return ends
 
-    def _ends(self, branch: Branch) -> Sequence[keras.Operation]:
-        """Return the layers of which a branch adds the outputs, not those that weigh experts."""
-        experts = [layer for layer in branch.last if layer in self._downs]
-        kinds = [type(part).__name__ for part in branch.after]
-        kinds += [_activation(layer) for layer in branch.last if layer not in self._downs]
-        weighs = not _WEIGHTS.isdisjoint(kinds)
-        return experts if experts and weighs else branch.last
-
     def _unknown_end(self, branch: Branch) -> str:
         """Return why it is not known which kernel ends a branch, or an empty text."""
-        ends = self._ends(branch)
-        if len(ends) != 1 and not self._downs.issuperset(ends):
-            return f"a branch that ends with the kernels of {self._ends_of(branch)} side by side"
-        for layer in ends:
+        if not branch.last:
+            return f"a branch that ends without a kernel at {branch.total.producer!r}"
+        if branch.added.unclear:
+            ends = self._ends_of(branch)
+            return f"a branch that ends with the kernels of {ends} {branch.added.unclear}"
+        for layer in branch.last:
             if not isinstance(layer, _LAYERS):
                 return f"a branch that ends with {self._path(layer)!r}, a {type(layer).__name__}"
         return ""
@@ -390,82 +361,26 @@ class ByGraph:
         """
         if branch.modulations:
             return [], ""
-        closed = ""
         for operation in branch.after:  # from the sum on
             scales = [part for part in self._inside([operation]) if part.weight.name != "beta"]
             if normalizes(operation) and scales and scales[0].weight.name in ("gamma", "scale"):
-                return scales[:1], closed
+                starts = [node for node in branch.added.after if node.producer is operation]
+                return scales[:1], self._closed(branch, starts)
             if operation in self._found.scales:
-                closed = "a weight that scales a branch: let that one start at 0"
-            closed = closed or self._closes_at(operation, branch)
-        for layer in self._ends(branch):
-            closed = closed or self._closes_at(layer, branch)
+                return [], "a weight that scales a branch: let that one start at 0"
         if self._unknown_end(branch):
-            return [], closed
-        return self._end_kernels(branch), closed
+            return [], ""
+        return self._end_kernels(branch), self._closed(branch, [*branch.added.sources])
 
-    def _closes_at(self, operation: keras.Operation, branch: Branch) -> str:
-        """Return why zeros before an operation at the end of a branch would stay, if they do."""
-        kind = type(operation).__name__
-        activation = None
-        if isinstance(operation, keras.Layer):
-            activation = activation_name(operation)
-        elif not kind.startswith(_LINEAR):
-            activation = kind
-        is_linear = kind.startswith(_LINEAR) or normalizes(operation)
-        is_linear |= multiplies_by_kernel(operation)
-        if activation is None and is_linear:
-            return ""
-        if activation_facts(activation).opens:
+    def _closed(self, branch: Branch, starts: Sequence[Node]) -> str:
+        """Return why zeros at tensors at the end of a branch would stay, if they do."""
+        cause = prevents_zeros(branch, starts, self._found.made)
+        if not cause:
             return ""
         return (
-            f"a branch that ends with {activation or kind} at {self._ends_of(branch)}: zeros there "
+            f"a branch that ends with {cause} at {self._ends_of(branch)}: zeros there "
             "would get no gradient, or give no zeros"
         )
-
-    def _decoder(self) -> tuple[int | None, str]:
-        """Return the number of the stream of a decoder beside an encoder, and why it is unknown."""
-        found = self._found
-        streams = {found.streams[branch] for branch in found.branches}
-        decoders = {found.streams[branch] for branch in found.branches if branch in found.crosses}
-        if not decoders and not found.crossing:
-            return None, ""
-        if len(streams) != 2 or len(decoders) != 1:
-            return None, "no encoder beside a decoder"
-        (decoder,) = decoders
-        return decoder, ""
-
-    def _counts(self) -> tuple[Counts, str]:
-        """Return how many branches and blocks there are, and why it is not known what a block is.
-
-        A block that is applied several times counts as often.
-        """
-        streams = self._found.streams
-        decoder, _ = self._decoder()
-        branches = self._distinct_branches()
-        blocks = []
-        uneven = ""
-        for is_decoder, attentions, many in (
-            (False, 1, "as many"),
-            (True, 2, "half as many in a decoder beside an encoder"),
-        ):
-            own = [one for one in branches if (streams[one] == decoder) == is_decoder]
-            attended = sum(map(self._attends, own))
-            others = len(own) - attended
-            blocks.append(others)
-            if attended != attentions * others and not uneven:
-                uneven = (
-                    f"{attended} branches with attention and {others} without, which must be {many}"
-                )
-        encoder_blocks, decoder_blocks = blocks
-        return Counts(len(branches), (encoder_blocks, decoder_blocks)), uneven
-
-    def _distinct_branches(self) -> list[Branch]:
-        """Return the branches, of the experts of one router the first only."""
-        found: dict[Node | Branch, Branch] = {}
-        for branch in self._found.branches:
-            found.setdefault(branch.router or branch, branch)
-        return list(found.values())
 
     def _give(self, name: str, parts: Iterable[Part], roles: dict[str, Role]) -> None:
         """Give weights a role, where their names do not tell another."""
@@ -473,6 +388,10 @@ class ByGraph:
             path = part.weight.path
             if path not in self._named:
                 roles[path] = replace(roles[path], name=name)
+
+    def _of(self, variables: Iterable[keras.Variable]) -> list[Part]:
+        """Return the weights that are these variables."""
+        return [self._by_variable[id(one)] for one in variables if id(one) in self._by_variable]
 
     def _inside(self, layers: Iterable[keras.Operation]) -> list[Part]:
         """Return the weights of layers and of those in them."""
@@ -499,7 +418,7 @@ class ByGraph:
         return str(layer.name)
 
     def _ends_of(self, branch: Branch) -> str:
-        return quoted([self._path(layer) for layer in self._ends(branch)])
+        return quoted([self._path(layer) for layer in branch.last])
 
     def _described(self) -> list[str]:
         """Return what was found, in words."""
@@ -507,23 +426,26 @@ class ByGraph:
         ends: list[str] = []
         modulations: list[keras.Operation] = []
         for branch in found.branches:
-            ends += map(self._path, self._ends(branch))
+            ends += map(self._path, branch.last)
             modulations += branch.modulations
         lines = ["no residual branch"]
         if ends:
-            branches = self._distinct_branches()
-            lines = [f"residual branches: {len(branches)}, which end with {quoted(ends)}"]
-            sums = {branch.begin for branch in branches}
-            if len(branches) == 2 * len(sums):
+            lines = [f"residual branches: {len(found.branches)}, which end with {quoted(ends)}"]
+            sums = {branch.begin for branch in found.branches}
+            if len(found.branches) == 2 * len(sums):
                 lines[0] += ", two in each sum"
-        stacks = Counter(found.streams[branch] for branch in found.branches)
-        if found.crossing and len(stacks) > 1:
-            counts = " and ".join(map(str, stacks.values()))
-            lines.append(f"stacks: {len(stacks)}, of {counts} branches")
+        lengths = found.streams.lengths(lambda branch: True)
+        streams = {found.streams.numbers[branch]: lengths[branch] for branch in found.branches}
+        if len(streams) > 1:
+            counts = ["to ".join(map(str, sorted(length))) for length in streams.values()]
+            lines.append(f"streams: {len(streams)}, of {' and '.join(counts)} branches")
         if found.normalizes_first is not None:
             place = "before each branch" if found.normalizes_first else "after each sum"
             lines.append(f"normalization: {place}")
+        routers = [layer for branch in found.branches for layer in branch.added.routers]
         kinds = {
+            "experts of one router": routers,
+            "sums that may have others in them": found.unclear,
             "attention": [layer for layer in found.attention if layer not in found.crossing],
             "cross-attention": found.crossing,
             "gates": [gate.gate for gate in found.gates],
@@ -541,8 +463,3 @@ class ByGraph:
         if added:
             lines.append(f"weights that are added: {quoted(list(dict.fromkeys(added)))}")
         return lines
-
-
-def _activation(layer: keras.Operation) -> str:
-    """Return the activation of a layer, as its operation is called."""
-    return ((isinstance(layer, keras.Layer) and activation_name(layer)) or "").capitalize()

@@ -7,7 +7,7 @@ from dataclasses import replace
 import keras
 
 from keras_initx._keras import is_of_keras
-from keras_initx.recipes._parts import ENDS, Counts, Doubt, Part, Reading, Role
+from keras_initx.recipes._parts import ENDS, Doubt, Part, Reading, Role
 from keras_initx.structure._kernels import FIRST_FACTORS, SECOND_FACTORS, normalizes
 from keras_initx.structure._patterns import matches_path
 from keras_initx.structure._weights import ModelWeight
@@ -31,18 +31,27 @@ NAMES = (
     ("*sparse_feedforward_gate_dense/kernel", "router"),
     ("*shared_expert_gate_dense/kernel", "router"),
     ("*feedforward_gate_dense/kernel", "gate"),
+    # Of state spaces with several states for each channel.
+    ("*dt_proj/bias", "dt_bias"),
     ("*/expert_feedforward_gate_dense", "gate"),
     ("*/expert_feedforward_intermediate_dense", "expert"),
     ("*/expert_feedforward_output_dense", "outer expert"),
 )
+
+
+def _factor(letter: str, name: str) -> str:
+    """Return the role of a factor of LoRA by its name."""
+    return f"LoRA {letter} of a table" if "embeddings" in name else f"LoRA {letter}"
+
+
 # The names of weights that only recipes of their own know; all others leave those that no layer of
 # Keras has.
 NAMES_OF_THEIR_OWN = {
     "A_log": "A_log",
     "dt_bias": "dt_bias",
     "D": "D",
-    **dict.fromkeys(FIRST_FACTORS, "LoRA A"),
-    **dict.fromkeys(SECOND_FACTORS, "LoRA B"),
+    **{name: _factor("A", name) for name in FIRST_FACTORS},
+    **{name: _factor("B", name) for name in SECOND_FACTORS},
 }
 # How KerasHub, `keras.applications` and Keras' attention call the weights of branches.
 NAMES_IN_BRANCHES = (
@@ -203,7 +212,7 @@ class ByNames:
                 blocks.add(block)
                 outer.append(path)
         decoder = {path for path in outer if crosses and "decoder" in path}
-        counts = Counts(len(attended) + len(outer), (len(outer) - len(decoder), len(decoder)))
+        blocks_of_stacks = len(outer) - len(decoder), len(decoder)
         doubts = {Doubt.NUMBERS: "a graph that cannot be followed"}
         nameless = "" if self._branches else self.nameless_kernel(hidden)
         if nameless:
@@ -221,8 +230,11 @@ class ByNames:
         if decoder and len(decoder) < len(outer):
             for path, role in roles.items():
                 roles[path] = replace(role, stack=int("decoder" in path))
+        branches = len(attended) + len(outer)
+        for path, role in roles.items():
+            roles[path] = replace(role, branches=branches, blocks=blocks_of_stacks)
         notes = (f"Names of weights, not checked by the graph: {unseen}.",)
-        return Reading(roles, counts, doubts, notes)
+        return Reading(roles, doubts, notes)
 
 
 def _in_common(path: Sequence[str], other: Sequence[str]) -> list[str]:

@@ -9,7 +9,13 @@ import keras
 from keras_initx.initializers._activations import activation_facts
 from keras_initx.structure._architecture import Architecture
 from keras_initx.structure._hooks import activation_name
-from keras_initx.structure._kernels import CONVOLUTIONS, DEPTHWISE, is_depthwise, normalizes
+from keras_initx.structure._kernels import (
+    CONVOLUTIONS,
+    DEPTHWISE,
+    FIRST_FACTORS,
+    is_depthwise,
+    normalizes,
+)
 from keras_initx.structure._names import layer_paths
 from keras_initx.structure._patterns import matching_paths
 from keras_initx.structure._weights import ModelWeight
@@ -21,6 +27,7 @@ class Feature(enum.Enum):
     FIRST = "a normalization before each branch"
     LAST = "a normalization after each sum"
     LAST_IN_TEXT = "a normalization after each sum in a transformer of text"
+    ADAPTERS = "factors of LoRA"
     ADDED = "added branches"
     ATTENTION = "attention"
     ATTENTION_IN_BRANCH = "attention in a branch"
@@ -113,6 +120,8 @@ def features_of(
                 has.setdefault(merged, []).append(operation.name)
     for weight in weights:
         _note_convolution(weight, has)
+        if weight.name in FIRST_FACTORS:
+            has.setdefault(Feature.ADAPTERS, []).append(weight.path)
         if isinstance(weight.layer, _CELLS):
             has.setdefault(Feature.CELL, []).append(weight.path)
     paths = [weight.path for weight in weights]

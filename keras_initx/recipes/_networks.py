@@ -145,9 +145,9 @@ def _fixup() -> RoleTable:
     """Return the rules of Fixup: He normal kernels, smaller with the depth, last ones 0.
 
     They are for residual networks without normalization. The last kernel of each branch is 0, so
-    that each block starts as the identity. `L` is the number of branches, and `m` is the number of
-    kernels of a branch, one after another. The scaling by fan-out is that of the authors' code; the
-    paper leaves the choice open.
+    that each block starts as the identity. `L` is the number of branches on the way through the
+    model, and `m` is the number of kernels of a branch, one after another. The scaling by fan-out
+    is that of the authors' code; the paper leaves the choice open.
 
     Fixup also needs changes to the architecture: no normalization, a scalar bias before each kernel
     and each activation, and a scalar factor at the end of each branch, which starts at 1.
@@ -170,8 +170,8 @@ def _fixup() -> RoleTable:
     he = VarianceScaling(2.0, "fan_out", "truncated_normal")
     inner = Computed(
         "He normal by fan-out, times `L^(-1 / (2 m - 2))`",
-        lambda part, roles: Scaled(he, roles.counts.branches ** (-1 / (2 * part.role.depth - 2))),
-        needs=(Doubt.ENDS, Doubt.DEPTH, Doubt.CLOSING),
+        lambda part, roles: Scaled(he, part.role.branches ** (-1 / (2 * part.role.depth - 2))),
+        needs=(Doubt.ENDS, Doubt.LENGTHS, Doubt.DEPTH, Doubt.CLOSING),
     )
     return {
         **dict.fromkeys(("inner", "gate", "up", "gate and up"), inner),

@@ -17,13 +17,15 @@ ROLES = {
     # Of a mixture of experts: what weighs them, their kernels, and those that end its branch.
     **dict.fromkeys(("router", "expert", "outer expert"), "kernel"),
     **dict.fromkeys(("embeddings", "tokens", "positions", "sines"), "embeddings"),
-    **dict.fromkeys(("class", "relative positions"), "embeddings"),
+    # Latents are learned queries and the like, which stand in place of a tensor.
+    **dict.fromkeys(("class", "latents", "relative positions"), "embeddings"),
     **dict.fromkeys(("bias", "inner bias", "patch bias", "modulation bias"), "bias"),
     # Of normalizations; the last two say where these stand: before branches or after sums.
     **dict.fromkeys(("scale", "scale before", "scale after"), "scale"),
     # Only recipes of their own know these.
     **dict.fromkeys(("A_log", "dt_bias", "D"), "unknown"),
     **dict.fromkeys(("LoRA A", "LoRA B"), "other"),
+    **dict.fromkeys(("LoRA A of a table", "LoRA B of a table"), "other"),
 }
 
 
@@ -34,9 +36,10 @@ ENDS = ("attended", "outer", "outer expert")
 class Doubt(enum.Enum):
     """What may not be known of a model, and a recipe may have to know."""
 
-    ENDS = "which kernels end branches, and how many branches there are"
+    ENDS = "which kernels end branches"
+    LENGTHS = "how many branches are on the way of a weight"
     DEPTH = "how many kernels a branch has, one after another"
-    BLOCKS = "how many blocks each stack has"
+    BLOCKS = "how many blocks are on the way of a weight"
     NUMBERS = "in which block a branch is"
     CLOSING = "whether a branch can start at 0"
     PLACEMENT = "where a block normalizes"
@@ -54,6 +57,10 @@ class Role:
         depth: The number of kernels of its branch, one after another.
         closes: Whether its branch starts at 0 if it does.
         in_branch: Whether it is in a branch, by the graph.
+        branches: The number of residual branches on its way through the model, 0 if it is not known
+            or has none. One that is applied several times counts as often.
+        blocks: The number of blocks on that way; of a decoder beside an encoder, and of that, those
+            of the encoder and of the decoder.
     """
 
     name: str
@@ -62,6 +69,8 @@ class Role:
     depth: int = 0
     closes: bool = False
     in_branch: bool = False
+    branches: int = 0
+    blocks: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -88,33 +97,17 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Counts:
-    """How many branches and blocks a model has.
-
-    Attributes:
-        branches: The number of residual branches. One that is applied several times counts as
-            often.
-        blocks: The number of blocks of the only stack, or of an encoder and of its decoder.
-    """
-
-    branches: int = 0
-    blocks: tuple[int, int] = (0, 0)
-
-
-@dataclass(frozen=True)
 class Reading:
     """What was read of the branches of a model, by names or by its graph.
 
     Attributes:
         roles: The role of each weight, by path.
-        counts: How many branches and blocks there are.
         doubts: What is not known, each with the reason.
         notes: What was found, as lines of text.
         is_by_graph: Whether roles in branches are by the graph.
     """
 
     roles: Mapping[str, Role]
-    counts: Counts
     doubts: Mapping[Doubt, str]
     notes: tuple[str, ...] = ()
     is_by_graph: bool = False
@@ -128,7 +121,6 @@ class Roles:
         model: The model.
         parts: All weights.
         has: What the model has, roles and features, with the paths of examples.
-        counts: How many branches and blocks there are.
         doubts: What is not known, each with the reason.
         notes: What was found, as lines of text.
         is_by_graph: Whether roles in branches are by the graph.
@@ -138,7 +130,6 @@ class Roles:
     model: keras.Model
     parts: Sequence[Part]
     has: Mapping[object, Sequence[str]]
-    counts: Counts
     doubts: Mapping[Doubt, str]
     notes: tuple[str, ...] = ()
     is_by_graph: bool = False

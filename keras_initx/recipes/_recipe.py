@@ -29,12 +29,13 @@ class Computed:
 
     Attributes:
         text: It in words.
-        of: Returns the initializer for a part of a model, or `None` to leave it to its layer.
+        of: Returns the initializer for a part of a model, `None` to leave it to its layer, or that
+            its values stay.
         needs: What must be known for it.
     """
 
     text: str
-    of: Callable[[Part, Roles], InitializerLike | None]
+    of: Callable[[Part, Roles], InitializerLike | Left | None]
     needs: tuple[Doubt, ...] = ()
 
 
@@ -199,9 +200,8 @@ def _rules(table: RoleTable, roles: Roles) -> WeightRules:
     for part in roles.parts:
         path = part.weight.path
         role = part.role.name if part.role.name in table else part.by_name
-        value = entry = table.get(role)
-        if isinstance(value, Computed):
-            value = value.of(part, roles)
+        entry = table.get(role)
+        value = entry.of(part, roles) if isinstance(entry, Computed) else entry
         if value is not None:
             by_path[path] = value
         elif keeps_others:

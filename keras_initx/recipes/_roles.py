@@ -12,8 +12,8 @@ from keras_initx._typing import RolesGiven
 from keras_initx.recipes._by_graph import ByGraph
 from keras_initx.recipes._by_names import ByNames, parts_of
 from keras_initx.recipes._features import Feature, features_of
-from keras_initx.recipes._parts import ROLES, Counts, Doubt, Part, Reading, Roles
-from keras_initx.structure._architecture import architecture_of
+from keras_initx.recipes._parts import ROLES, Doubt, Part, Reading, Role, Roles
+from keras_initx.structure._architecture import Architecture, architecture_of
 from keras_initx.structure._patterns import matching_paths
 from keras_initx.structure._weights import ModelWeight
 
@@ -44,7 +44,7 @@ def roles_of(
         ValueError: If a role is unknown, or a pattern matches no weight.
     """
     found = architecture_of(model)
-    parts = parts_of(weights)
+    parts = [_looked_up(part, found) for part in parts_of(weights)]
     has: dict[object, list[str]] = {}
     has.update(features_of(model, weights, found).items())
     names, graph = ByNames(parts), ByGraph(model, parts, found)
@@ -57,6 +57,8 @@ def roles_of(
         crosses = Feature.CROSS_ATTENTION in has
         reading = names.reading(crosses=crosses, hidden=graph.hidden(), unseen=graph.unseen())
     doubts = dict(reading.doubts)
+    for text in found.loops:
+        doubts[Doubt.LENGTHS] = doubts[Doubt.BLOCKS] = f"layers called in a loop: {text}"
     if not found.is_placement_seen:
         doubts[Doubt.PLACEMENT] = f"a place of normalizations that is not seen in {graph.unseen()}"
     if not (is_followed or Feature.SELU in has):
@@ -81,12 +83,19 @@ def roles_of(
         model=model,
         parts=final,
         has=has,
-        counts=reading.counts,
         doubts=reading.doubts,
         notes=reading.notes,
         is_by_graph=reading.is_by_graph,
         given=lines,
     )
+
+
+def _looked_up(part: Part, found: Architecture) -> Part:
+    """Return a weight, as a table of tokens if inputs choose its rows, whatever its name is."""
+    is_table = any(part.weight.variable is table for table in found.looked_up)
+    if is_table and part.by_name == "kernel":
+        return replace(part, role=Role("tokens"), by_name="embeddings")
+    return part
 
 
 def _taken(parts: Sequence[Part], given: RolesGiven) -> dict[str, list[str]]:
@@ -131,7 +140,6 @@ def _with_given(
     """Return a reading with the roles that the user says, and without the doubts that they end."""
     roles = dict(reading.roles)
     doubts = dict(reading.doubts)
-    counts = reading.counts
     said = set[str]().union(*taken.values())
     ends: list[str] = []
     for path, roles_said in taken.items():
@@ -149,12 +157,14 @@ def _with_given(
         blocks = [0, 0]
         for path in ends:
             blocks[roles[path].stack] += roles[path].name == "outer"
-        counts = Counts(len(ends), (blocks[0], blocks[1]))
+        for path, role in roles.items():
+            roles[path] = replace(role, branches=len(ends), blocks=(blocks[0], blocks[1]))
+        doubts.pop(Doubt.LENGTHS, None)
         if blocks[1] == 0 or _DECODER in said:
             doubts.pop(Doubt.BLOCKS, None)
     if not said.isdisjoint(_PLACES):
         doubts.pop(Doubt.PLACEMENT, None)
-    return replace(reading, roles=roles, doubts=doubts, counts=counts)
+    return replace(reading, roles=roles, doubts=doubts)
 
 
 def _described(taken: Mapping[str, Sequence[str]], given: RolesGiven) -> tuple[str, ...]:

@@ -1,9 +1,18 @@
 """Recipes for layers that are parts of other networks: state spaces, and the factors of LoRA."""
 
+import math
+
+import keras
+
+from keras_initx._typing import InitializerLike
 from keras_initx.initializers._biases import DecayRate, TimeStepBias
+from keras_initx.initializers._random import RandomNormal
 from keras_initx.initializers._variance import VarianceScaling
 from keras_initx.initializers._variance_named import HeUniform
-from keras_initx.recipes._recipe import KEPT, Recipe, RoleTable
+from keras_initx.recipes._features import Feature
+from keras_initx.recipes._parts import Part, Roles
+from keras_initx.recipes._recipe import KEPT, Computed, Recipe, RoleTable
+from keras_initx.recipes._weight_rules import Left
 
 
 def _state_space(source: str) -> RoleTable:
@@ -12,6 +21,10 @@ def _state_space(source: str) -> RoleTable:
     These weights have the names `A_log`, `dt_bias` and `D`. Their numbers are drawn in float32:
     code that draws rates in 16 bits gets 0 now and then, whose logarithm is not finite. All other
     recipes leave these weights, so put this one beside theirs: `["state_space", "llama"]`.
+
+    An `A_log` of several states for each channel, as in Mamba and S4D-real, gets `log(1)` to
+    `log(n)` for its `n` states, whatever the source; then the time step is the bias of the layer
+    `dt_proj`.
 
     Example:
         >>> from keras_initx import recipes
@@ -28,12 +41,25 @@ def _state_space(source: str) -> RoleTable:
     Reference:
         Dao and Gu, "Transformers are SSMs: generalized models and efficient algorithms through
         structured state space duality", ICML 2024. Yang, Kautz and Hatamizadeh, "Gated delta
-        networks: improving Mamba2 with delta rule", ICLR 2025.
+        networks: improving Mamba2 with delta rule", ICLR 2025. Gu and Dao, "Mamba: linear-time
+        sequence modeling with selective state spaces", 2023, section 3.6, by its code, `Mamba` in
+        `mamba_simple.py`.
     """
+    drawn = DecayRate() if source == "mamba2" else DecayRate(0.0)
+
+    def of_decay(part: Part, roles: Roles) -> InitializerLike | Left:
+        *channels, states = part.weight.shape
+        if not channels:
+            return drawn
+        if len(channels) > 1:
+            return Left("the recipe knows no decay of so many axes")
+        return keras.initializers.Constant([math.log(state + 1) for state in range(states)])
+
+    decay = Computed(f"`{drawn!r}`; of `n` states for each channel `log(1)` to `log(n)`", of_decay)
     if source == "mamba2":
-        return {"A_log": DecayRate(), "dt_bias": TimeStepBias(), "D": "ones"}
+        return {"A_log": decay, "dt_bias": TimeStepBias(), "D": "ones"}
     step = TimeStepBias() if source == "gated_delta" else "ones"
-    return {"A_log": DecayRate(0.0), "dt_bias": step}
+    return {"A_log": decay, "dt_bias": step}
 
 
 state_space: Recipe = Recipe(
@@ -56,6 +82,10 @@ def _lora(source: str) -> RoleTable:
     does not: of two zeros neither ever gets a gradient, and with two random factors the model is
     not the pretrained one.
 
+    Of a table that is looked up, as of tokens, loralib and PEFT start the other one at zero: `A`,
+    of which a row is taken. Keras draws `A` there with the number of tokens for its inputs; the
+    rules leave what it has drawn.
+
     Example:
         >>> from keras_initx import recipes
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4, name="dense")])
@@ -67,10 +97,17 @@ def _lora(source: str) -> RoleTable:
         dense/lora_kernel_b: zeros
 
     Reference:
-        Hu and others, "LoRA: low-rank adaptation of large language models", ICLR 2022.
+        Hu and others, "LoRA: low-rank adaptation of large language models", ICLR 2022, by its code:
+        `reset_parameters` of `Linear` and `Embedding` in `loralib/layers.py`. The same by
+        `reset_lora_parameters` in `peft/tuners/lora/layer.py` of Hugging Face's PEFT.
     """
     a = HeUniform() if source == "keras" else VarianceScaling(1 / 3, "fan_in", "uniform")
-    return {"LoRA A": a, "LoRA B": "zeros", "others": KEPT}
+    rules: RoleTable = {"LoRA A": a, "LoRA B": "zeros", "others": KEPT}
+    if source == "keras":
+        kept = Left("Keras draws it with the number of tokens for its inputs")
+        of_table = Computed("left, its values stay", lambda part, roles: kept)
+        return {**rules, "LoRA A of a table": of_table, "LoRA B of a table": "zeros"}
+    return {**rules, "LoRA A of a table": "zeros", "LoRA B of a table": RandomNormal(stddev=1.0)}
 
 
 lora: Recipe = Recipe(
@@ -81,5 +118,5 @@ lora: Recipe = Recipe(
         "loralib": "Hu and others, 2021, by their code; also Hugging Face's PEFT",
         "keras": "`enable_lora` of Keras",
     },
-    needs=("LoRA A", "LoRA B"),
+    needs=(Feature.ADAPTERS,),
 )

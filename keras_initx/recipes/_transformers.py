@@ -20,9 +20,9 @@ def _glorot() -> VarianceScaling:
 
 def _by_branches() -> Computed:
     return Computed(
-        "`N(0, 0.02² / n)` for `n` branches, two in a block",
-        lambda part, roles: RandomNormal(stddev=0.02 / math.sqrt(roles.counts.branches)),
-        needs=(Doubt.ENDS,),
+        "`N(0, 0.02² / n)` for `n` branches on its way, two in a block",
+        lambda part, roles: RandomNormal(stddev=0.02 / math.sqrt(part.role.branches)),
+        needs=(Doubt.ENDS, Doubt.LENGTHS),
     )
 
 
@@ -139,7 +139,7 @@ def _times(
     """Return an initializer times a factor, by the blocks of an encoder and of its decoder."""
 
     def of(part: Part, roles: Roles) -> Scaled:
-        return Scaled(scaled, (encoder, decoder)[part.role.stack](*roles.counts.blocks))
+        return Scaled(scaled, (encoder, decoder)[part.role.stack](*part.role.blocks))
 
     return Computed(text, of, needs=(Doubt.ENDS, Doubt.BLOCKS))
 
@@ -260,7 +260,10 @@ def _llama(source: str) -> RoleTable:
     Phi 3 and Qwen. In a mixture of experts the router and the experts get them too.
 
     With `source="megatron"` the kernels at the ends of branches are smaller, as in GPT-2: in a
-    feed-forward network the one that reads the product with the gate. With `source="torchtitan"`
+    feed-forward network the one that reads the product with the gate. Megatron-LM divides by the
+    root of `2 N` for the `N` layers of its options, also in a T5, where the number is the same in
+    the encoder and in its decoder and cross-attention does not count. Here the branches on the way
+    of each kernel are counted, which is as much in a decoder alone. With `source="torchtitan"`
     they and the kernels that gates multiply are smaller from block to block. There
     `trunc_normal_` is called with its bounds of 2, which are 100 standard deviations, so it is not
     truncated here; the last kernel is, at three. A kernel of gate and factor in one, which
@@ -378,7 +381,8 @@ def _t5() -> RoleTable:
     T5's attention does not divide by the square root of the size `k` of its heads, so query kernels
     are divided by it.
 
-    These are the numbers of the authors' code and of Hugging Face. Logits from the token embeddings
+    These are the numbers of the authors' code and of Hugging Face, in which none depends on the
+    depth, neither of the encoder nor of the decoder. Logits from the token embeddings
     must be divided by `sqrt(d)`, as KerasHub does. For a table for the logits alone, Hugging Face
     has `N(0, 1)`, without the division.
 

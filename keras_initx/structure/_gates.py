@@ -7,8 +7,14 @@ from typing import Any
 import keras
 
 from keras_initx.structure._graph import Node
-from keras_initx.structure._hooks import activation_name
 from keras_initx.structure._kernels import CONVOLUTIONS, multiplies_by_kernel
+from keras_initx.structure._operations import (
+    GLU,
+    MULTIPLY,
+    SPLITTING,
+    activation_in,
+    kind_of,
+)
 
 # Layers of one kernel and one input.
 _PROJECTIONS = (
@@ -17,11 +23,6 @@ _PROJECTIONS = (
     keras.layers.EinsumDense,
     keras.layers.TimeDistributed,
 )
-# What `keras.ops` and layers call activations, of each number by itself.
-_NO_GATES = ("linear", "log_softmax", "logsoftmax", "softmax")
-_ACTIVATIONS = {name.replace("_", "") for name in dir(keras.activations)}.difference(_NO_GATES)
-# Operations by which a tensor becomes several.
-_SPLITTING = ("ArraySplit", "GetItem", "Slice", "Split", "Take", "Unstack")
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,7 @@ def gates_of(nodes: Sequence[Node]) -> list[Gate]:
     products: dict[Node, tuple[Any, Any]] = {}
     found = []
     for node in nodes:
-        if type(node.producer).__name__ in ("Glu", "Multiply") and not node.is_form:
+        if kind_of(node.producer) in (GLU, MULTIPLY) and not node.is_form:
             pair = _gated(node)
             if pair is not None:
                 products[node] = pair
@@ -81,7 +82,7 @@ def _gated(product: Node) -> tuple[Any, Any] | None:
         # A tensor times an activation of itself, as in SiLU, is one.
         factors.setdefault(source.part, []).extend(source.activations)
         kernels[source.part] = source.kernel
-    if type(product.producer).__name__ == "Glu" and kernels:
+    if kind_of(product.producer) == GLU and kernels:
         (kernel,) = kernels.values()
         return _layers_of(kernel, kernel)
     if len(factors) != 2:
@@ -102,8 +103,8 @@ def _layers_of(gate: Node, up: Node) -> tuple[Any, Any]:
 
 def _factors(product: Node) -> list[Node]:
     """Return what is multiplied, also in products of products."""
-    if type(product.producer).__name__ != "Multiply" or len(product.inputs) != 2:
-        return product.inputs if type(product.producer).__name__ == "Glu" else [product]
+    if kind_of(product.producer) != MULTIPLY or len(product.inputs) != 2:
+        return product.inputs if kind_of(product.producer) == GLU else [product]
     factors = []
     for part in product.inputs:
         factors += _factors(part)
@@ -117,15 +118,10 @@ def source_of(node: Node) -> Origin | None:
     while node.producer is not None and len(node.inputs) == 1:
         producer = node.producer
         if not node.is_form:
-            name = type(producer).__name__.lower()
-            if type(producer).__name__ in _SPLITTING:
+            if kind_of(producer) in SPLITTING:
                 part = node
-            if isinstance(producer, keras.Layer):
-                # Of a layer it may be any function.
-                name = activation_name(producer) or "linear"
-            if name in _ACTIVATIONS or (
-                isinstance(producer, keras.Layer) and name not in _NO_GATES
-            ):
+            name = activation_in(producer)
+            if name is not None:
                 activations.append(name)
             if isinstance(producer, _PROJECTIONS):
                 return Origin(node, part or node, activations)
@@ -149,7 +145,7 @@ def _before(node: Node, wanted: Collection[Node]) -> Node | None:
 def _plain(node: Node) -> Node:
     """Return a tensor before its other forms and a dropout."""
     while len(node.inputs) == 1 and (
-        node.is_form or type(node.producer).__name__ in ("Dropout", "Identity")
+        node.is_form or kind_of(node.producer) in ("Dropout", "Identity")
     ):
         (node,) = node.inputs
     return node

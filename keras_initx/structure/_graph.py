@@ -176,6 +176,10 @@ class ForwardGraph:
                         output.before = known[0].before
             self._outputs.setdefault(producer, []).append(output)
 
+    def node_of(self, tensor: Tensor) -> Node | None:
+        """Return what is known of a tensor, or `None`."""
+        return self._find(tensor)
+
     def consumers(self, producer: keras.Operation) -> list[list[keras.Operation]]:
         """Return the layers and operations that each output of `producer` was passed to."""
         outputs = self._outputs.get(producer, [])

@@ -1,14 +1,15 @@
 """One call of a model with symbolic tensors, as a tree of the calls that it makes.
 
 No data is needed, nothing is computed, and the model stays as it is. Branches, gates, attention and
-orders of rows are read from this tree.
+orders of rows are read from this tree. Where a layer with weights gets a weight or a constant, as
+learned queries, it gets a symbolic tensor in its place, so that what is computed from it is seen.
 """
 
 import contextlib
 import inspect
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
@@ -18,12 +19,11 @@ from keras_initx.backends._current import backend
 from keras_initx.structure._hooks import HOOKS
 from keras_initx.structure._kernels import multiplies_by_kernel, normalizes
 from keras_initx.structure._names import parts_of
+from keras_initx.structure._operations import SAME, kind_of
 
 # In place of a length that is not known, where an operation needs one: of usual texts, of a short
 # table of positions, of images that are cut into patches, and of sounds.
 _LENGTHS = (None, 8, 2, 64, 2048)
-# Operations that return what they get, in another form.
-_SAME = ("Cast", "ConvertToTensor")
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +37,10 @@ class SymbolicCall:
         outputs: What it returned; `None` for a model that raised an error.
         inside: The calls in it, in their order. `None` if it was not followed.
         problem: Why it could not be followed to its end, or an empty text.
+        begins: The symbolic tensors in place of weights and constants, each with what it stands
+            for. Only the call of the model has them.
+        loops: Operations that call functions with layers, any number of times, each with the reason
+            why they cannot be followed. Only the call of the model has them.
     """
 
     operation: keras.Operation
@@ -45,6 +49,8 @@ class SymbolicCall:
     outputs: Any
     inside: list["SymbolicCall"] | None = None
     problem: str = ""
+    begins: list[tuple[keras.KerasTensor, Any]] = field(default_factory=list)
+    loops: list[str] = field(default_factory=list)
 
     @property
     def given(self) -> list[Any]:
@@ -61,6 +67,11 @@ class SymbolicCall:
     def made(self) -> list[keras.KerasTensor]:
         """The symbolic tensors among the outputs."""
         return _symbolic(keras.tree.flatten(self.outputs))
+
+    def meant(self, values: Sequence[Any]) -> list[Any]:
+        """Return values, weights and constants for the symbolic tensors in place of them."""
+        begins = {id(symbol): value for symbol, value in self.begins}
+        return [begins.get(id(value), value) for value in values]
 
 
 def recorded_calls(
@@ -110,6 +121,10 @@ class _Recorder:
         self._model = model
         self._values = values
         self._calls: list[SymbolicCall] = []  # in what is followed at the moment
+        self._begins: list[tuple[keras.KerasTensor, Any]] = []
+        self._loops: list[str] = []
+        self._is_specifying = False  # whether Keras calls layers with tensors of the backend
+        self._has_called = False  # whether a layer with weights was called, since this was last set
 
     def record(self, length: int | None) -> SymbolicCall:
         """Return the call of the model.
@@ -119,7 +134,8 @@ class _Recorder:
         """
         args: list[Any] = []
         options: dict[str, Any] = {}
-        with _symbolic_calls([self._model, *parts_of(self._model)], self._follow) as scope:
+        layers = [self._model, *parts_of(self._model)]
+        with _symbolic_calls(layers, self._follow, self._is_begin) as scope:
             for variable, value in self._values:
                 scope.add_update((variable, value))
             try:
@@ -127,13 +143,50 @@ class _Recorder:
                 self._model(*args, **options)
             except Exception as error:  # whatever a model of a user raises
                 problem = _in_words(error)
-                return SymbolicCall(self._model, tuple(args), options, None, self._calls, problem)
+                root = SymbolicCall(self._model, tuple(args), options, None, self._calls, problem)
+                self._calls = [root]
         (root,) = self._calls
-        return root
+        return replace(root, begins=self._begins, loops=self._loops)
+
+    def _is_begin(self, layer: keras.Layer, args: Any, options: Any) -> bool:
+        """Return whether a layer that gets no symbolic tensors gets some in place of others."""
+        self._has_called |= bool(layer.weights)
+        if self._is_specifying or not layer.weights:
+            return False
+        return any(map(_may_begin, keras.tree.flatten((args, options))))
+
+    def _with_symbols(self, operation: keras.Operation, args: Any, options: Any) -> Any:
+        """Return the arguments of a call with symbolic tensors in place of weights and constants.
+
+        A layer with weights gets a new one, an operation one that there is already: a table that
+        is only added to a tensor stays what it is.
+        """
+        is_new = isinstance(operation, keras.Layer) and bool(operation.weights)
+
+        def symbol(value: Any) -> Any:
+            if not _may_begin(value):
+                return value
+            for known, other in self._begins:
+                if other is value:
+                    return known
+            if not is_new:
+                return value
+            dtype = keras.backend.standardize_dtype(value.dtype)
+            made = keras.KerasTensor(tuple(value.shape), dtype)
+            self._begins.append((made, value))
+            return made
+
+        return keras.tree.map_structure(symbol, (args, options))
 
     def _follow(self, operation: keras.Operation, args: Any, options: Any) -> Any:
         """Make a call, and note it."""
         problem = ""
+        if isinstance(operation, keras.Layer):
+            self._has_called |= bool(operation.weights)
+        elif _functions_in(operation, args, options):
+            return self._follow_control(operation, args, options)
+        if not self._is_specifying:
+            args, options = self._with_symbols(operation, args, options)
         if isinstance(operation, keras.Layer):
             options = _taken_options(operation, options)
             if operation is self._model and not self._calls:
@@ -152,9 +205,53 @@ class _Recorder:
             return args[0]
         if isinstance(operation, keras.layers.TimeDistributed | keras.layers.SpectralNormalization):
             return self._follow_wrapper(operation, args, options)
-        outputs = _with_lengths(operation, args, options)
+        outputs = self._specified(operation, args, options)
         self._calls.append(SymbolicCall(operation, args, options, outputs, None, problem))
         return outputs
+
+    def _follow_control(self, operation: keras.Operation, args: Any, options: Any) -> Any:
+        """Make the call of an operation that calls functions of the user, as `fori_loop` does.
+
+        How often it calls what is in them is not known, so they may have no layers with weights.
+        """
+        calls, self._calls = self._calls, []
+        before, self._has_called = self._has_called, False
+        problem = ""
+        try:
+            outputs = self._specified(operation, args, options)
+            problem = self._problem_in_body(operation, args)
+        except Exception as error:
+            problem = f"{kind_of(operation)}, {_in_words(error)}"
+            raise
+        finally:
+            self._calls = calls
+            self._has_called |= before
+            self._loops += [problem] if problem else []
+        self._calls.append(SymbolicCall(operation, args, options, outputs, None, problem))
+        return outputs
+
+    def _problem_in_body(self, operation: Any, args: Any) -> str:
+        """Return why it is not known what a loop or another operation with functions does.
+
+        It may be empty. Keras has not called a body of which the outputs are like the inputs.
+        """
+        name = kind_of(operation)
+        try:
+            if hasattr(operation, "body_fun"):
+                operation.body_fun(keras.KerasTensor((), "int32"), *args)
+            elif hasattr(operation, "body"):
+                operation.body(*keras.tree.flatten(args))
+        except Exception as error:  # whatever a function of a user raises
+            return f"{name}, {_in_words(error)}"
+        return f"{name} calls layers with weights" if self._has_called else ""
+
+    def _specified(self, operation: keras.Operation, args: Any, options: Any) -> Any:
+        """Return the symbolic outputs of a call that is not followed."""
+        before, self._is_specifying = self._is_specifying, True
+        try:
+            return _with_lengths(operation, args, options)
+        finally:
+            self._is_specifying = before
 
     def _follow_model(self, args: Any, options: Any) -> Any:
         """Make the call of the model. An error leaves the calls before it."""
@@ -170,7 +267,7 @@ class _Recorder:
                 whole = args[0]
                 step = keras.KerasTensor((whole.shape[0], *whole.shape[2:]), whole.dtype)
                 self._follow(layer.layer, (step,), {})
-                outputs = _with_lengths(layer, args, options)
+                outputs = self._specified(layer, args, options)
             else:
                 outputs = self._follow(layer.layer, (args[0],), {})
             calls.append(SymbolicCall(layer, args, options, outputs, self._calls))
@@ -183,6 +280,23 @@ def _symbolic(values: Sequence[Any]) -> list[keras.KerasTensor]:
     return [value for value in values if isinstance(value, keras.KerasTensor)]
 
 
+def _functions_in(operation: keras.Operation, args: Any, options: Any) -> bool:
+    """Return whether an operation gets functions that it calls."""
+    own = (value for name, value in vars(operation).items() if not name.startswith("_"))
+    given = [*own, *keras.tree.flatten((args, options))]
+    return any(callable(value) and not isinstance(value, type) for value in given)
+
+
+def _may_begin(value: Any) -> bool:
+    """Return whether a value is a weight or a constant with rows of floats."""
+    if isinstance(value, keras.KerasTensor):
+        return False
+    is_array = isinstance(value, keras.Variable) or keras.ops.is_tensor(value)
+    if not is_array or len(value.shape) < 2:
+        return False
+    return bool(keras.backend.is_float_dtype(keras.backend.standardize_dtype(value.dtype)))
+
+
 def _in_words(error: Exception) -> str:
     """Return the class of an error and the first line of its text."""
     line = str(error).strip().partition("\n")[0]
@@ -191,20 +305,23 @@ def _in_words(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _symbolic_calls(
-    layers: Sequence[keras.Layer], follow: Callable[[keras.Operation, Any, Any], Any]
+    layers: Sequence[keras.Layer],
+    follow: Callable[[keras.Operation, Any, Any], Any],
+    begins: Callable[[keras.Layer, Any, Any], bool],
 ) -> Iterator[keras.StatelessScope]:
     """Have `follow` make the calls with symbolic tensors, and yield the scope of variables.
 
     Args:
         layers: A model and all layers in it.
         follow: See `followed_calls`.
+        begins: See there.
     """
     attributes = [dict(vars(layer)) for layer in layers]
     with (
         warnings.catch_warnings(),
         HOOKS,
         backend.preserve_state(layers) as scope,
-        followed_calls(follow),
+        followed_calls(follow, begins),
     ):
         warnings.simplefilter("ignore")  # nobody has called the model
         try:
@@ -243,7 +360,7 @@ def symbolic_inputs(model: keras.Model, length: int | None) -> tuple[list[Any], 
 
 def _returns_the_same(operation: keras.Operation) -> bool:
     """Return whether an operation returns what it gets, in another form."""
-    return type(operation).__name__ in _SAME
+    return kind_of(operation) in SAME
 
 
 def is_followed(layer: keras.Layer) -> bool:

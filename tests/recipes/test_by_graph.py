@@ -297,6 +297,10 @@ def gated(x):
     return layers.Multiply()([layers.Dense(WIDTH)(x), layers.Dense(WIDTH, "sigmoid")(x)])
 
 
+def beside(x):
+    return layers.Multiply()([layers.Dense(WIDTH)(x), layers.Dense(WIDTH, "tanh")(x)])
+
+
 @pytest.mark.parametrize(
     ("branch", "message"),
     [
@@ -304,7 +308,7 @@ def gated(x):
         (lambda x: layers.ReLU()(layers.Dense(WIDTH)(x)), "ends with relu at 'dense_1'"),
         (lambda x: ops.relu(layers.Dense(WIDTH)(x)), "ends with Relu at 'dense_1'"),
         (lambda x: Scale(())(layers.Dense(WIDTH)(x)), "a weight that scales a branch: let that one start at 0"),
-        (gated, "the kernels of .* side by side"),
+        (beside, "the kernels of .* side by side"),
         (lambda x: layers.LSTM(WIDTH, return_sequences=True)(x), "'lstm', a LSTM"),
         (lambda x: Hidden()(layers.Dense(WIDTH)(x)), "'hidden', whose `call` .*: it multiplies by a kernel itself"),
         (lambda x: Raising()(x), "'raising', whose `call` cannot be followed: RuntimeError: only numbers$"),
@@ -314,6 +318,10 @@ def gated(x):
 def test_a_model_of_which_the_recipe_cannot_be_sure_is_refused_with_what_was_found(branch, message):
     with pytest.raises(ValueError, match=f"`model` must be a residual network, .* {message}"):
         recipes.zero_residual(joined(branch))
+
+
+def test_an_end_that_a_sigmoid_weighs_is_known():
+    assert special(joined(gated), "zero_residual") == {"dense_1/kernel", "dense_3/kernel"}
 
 
 def test_a_branch_with_pooling_beside_a_shortcut_with_a_kernel_ends_with_its_normalization():

@@ -37,7 +37,7 @@ def test_branches_end_with_the_kernel_before_the_sum():
     branches = found.branches
     assert [names(branch.last) for branch in branches] == [["mixing"], ["thinking_down"]]
     assert branches[1].depth == 2
-    assert list(found.streams.values()) == [0, 0]
+    assert [found.streams.numbers[branch] for branch in branches] == [0, 0]
 
 
 def test_a_network_without_sums_has_no_branches():

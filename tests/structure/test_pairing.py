@@ -86,7 +86,7 @@ def test_a_side_without_attributes_is_paired_by_its_order_or_by_numbers(order, i
 def test_the_seed_of_a_weight_is_that_of_its_path_and_not_of_its_place():
     model = crossed()
     plan = initialize(model, {"*kernel": RandomNormal()}, seed=0)
-    digests = {row.path: array_digest(weight.values()) for row, weight in zip(plan.rows, plan.weights, strict=True)}
+    digests = {row.path: array_digest(weight.values()) for row, weight in zip(plan.rows, plan._planned, strict=True)}
     assert digests["dense/kernel"] == "0bd6c6c6e519bbbfe6e988c1505541dd"
     assert digests["dense_1/kernel"] == "709b8fe1b23420b0540c3c078d246263"
 

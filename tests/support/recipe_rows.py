@@ -150,7 +150,7 @@ def mixer():
 
 
 def adapted():
-    parts = [layers.Embedding(400, 50, name="tokens"), layers.Dense(400, name="inner"), layers.Dense(4, name="logits")]
+    parts = [layers.Embedding(400, 200, name="tokens"), layers.Dense(400, name="inner"), layers.Dense(4, name="logits")]
     model = keras.Sequential([keras.Input((6,)), *parts])
     for part in model.layers[:2]:
         part.enable_lora(20)
@@ -221,7 +221,12 @@ ROWS = {
     "lora": Row(
         model=adapted,
         recipe=recipes.lora,
-        stddevs={"lora_kernel_a": 1 / (3 * 50) ** 0.5, "lora_embeddings_a": 1 / (3 * 400) ** 0.5, "_b": 0},
+        stddevs={
+            "lora_kernel_a": 1 / (3 * 200) ** 0.5,
+            "lora_kernel_b": 0,
+            "lora_embeddings_a": 0,
+            "lora_embeddings_b": 1,
+        },
         tolerance=0.03,
     ),
     "gpt2": Row(
