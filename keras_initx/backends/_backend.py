@@ -420,6 +420,26 @@ class Backend:
         """
         raise self._without_gradients()
 
+    def leading_to(
+        self,
+        function: Callable[..., Any],
+        variables: Sequence[keras.Variable],
+        layers: Sequence[keras.Layer],
+        arguments: Sequence[Any],
+    ) -> list[bool]:
+        """Return of which `variables` a value is computed, also where it is multiplied by 0.
+
+        Args:
+            function: See `gradient_norms`.
+            variables: Keras variables.
+            layers: See `gradient_norms`.
+            arguments: Those of `function`.
+
+        Raises:
+            NotImplementedError: If the backend has no gradients.
+        """
+        raise self._without_gradients()
+
     def descend(
         self,
         function: Callable[..., Any],

@@ -273,6 +273,27 @@ class Implementation(Backend):
 
         return norms
 
+    def leading_to(
+        self,
+        function: Callable[..., Any],
+        variables: Sequence[keras.Variable],
+        layers: Sequence[keras.Layer],
+        arguments: Sequence[Any],
+    ) -> list[bool]:
+        others = _other_variables(variables, layers)
+        of_others = (others, _values(others))
+
+        def value(values: Sequence[Tensor]) -> Tensor:
+            return _called(function, arguments, (variables, values), of_others)
+
+        with self.generators_preserved(), preserved_losses(layers[0]):
+            program = jax.make_jaxpr(value)(_values(variables)).jaxpr
+        needed = {id(variable) for variable in program.outvars}
+        for step in reversed(program.eqns):
+            if any(id(variable) in needed for variable in step.outvars):
+                needed.update(id(variable) for variable in step.invars)
+        return [id(variable) in needed for variable in program.invars]
+
     def descend(
         self,
         function: Callable[..., Any],

@@ -144,6 +144,17 @@ class Implementation(Backend):
 
         return norms
 
+    def leading_to(
+        self,
+        function: Callable[..., Any],
+        variables: Sequence[keras.Variable],
+        layers: Sequence[keras.Layer],
+        arguments: Sequence[Any],
+    ) -> list[bool]:
+        gradients_of = self._gradients_of(function, variables, layers, lambda loss: loss)
+        _, gradients = gradients_of(*arguments)
+        return [gradient is not None for gradient in gradients]
+
     def descend(
         self,
         function: Callable[..., Any],

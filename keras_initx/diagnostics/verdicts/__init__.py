@@ -1,9 +1,11 @@
 """The verdicts of `diagnose`: in each file what is measured, bounds, rules and remedies."""
 
+from keras_initx.diagnostics._attention import AttentionProbe
 from keras_initx.diagnostics._diagnosis import Probe
 from keras_initx.diagnostics._first_inputs import DifferenceProbe, InputProbe
 from keras_initx.diagnostics._normalized import NormalizedProbe
 from keras_initx.diagnostics._signal_probe import SignalProbe
+from keras_initx.diagnostics._single_values import SingleValueProbe
 from keras_initx.diagnostics._tables import TableProbe
 from keras_initx.diagnostics.losses.probes import LossProbe, OutputProbe
 from keras_initx.diagnostics.verdicts import (
@@ -85,6 +87,8 @@ PROBES: tuple[type[Probe], ...] = (
     InputProbe,
     DifferenceProbe,
     NormalizedProbe,
+    AttentionProbe,
+    SingleValueProbe,
     TableProbe,
     LostProbe,
     *(probe for rule in RULES for probe in rule.probes),

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import keras
 
+from keras_initx.diagnostics._attention import AttentionProbe
 from keras_initx.diagnostics._diagnosis import Diagnosis, fact
 from keras_initx.diagnostics._first_inputs import (
     COMPARED,
@@ -12,16 +13,17 @@ from keras_initx.diagnostics._first_inputs import (
     differences,
     last_differences,
 )
+from keras_initx.diagnostics._held_back import held_back
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, layer_count, rule
 from keras_initx.diagnostics._seen import SeenLayer, layers_until, weights_of
 from keras_initx.diagnostics._signal import LEAST_VALUES, Signal
 from keras_initx.diagnostics._signal_probe import inputs, targets
+from keras_initx.diagnostics._single_values import has_single_values
 from keras_initx.diagnostics.losses.probes import LossProbe
 from keras_initx.diagnostics.verdicts._lost_signals import LostProbe
 from keras_initx.diagnostics.verdicts._remedy_in_depth import remedy_in_depth
 from keras_initx.diagnostics.verdicts.memory import are_unread
-from keras_initx.diagnostics.verdicts.no_gradient import has_single_values, holds_back
 from keras_initx.structure._batch import array_of, tensors_in
 
 # Standard deviation between examples of the inputs of the last layer, relative to their root mean
@@ -149,7 +151,7 @@ def _of_last_layer(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     if not start > 10 * INPUTS_DIFFER:
         return
     # What is held back or forgotten, and weights that are no random numbers, have verdicts.
-    if holds_back(of) or are_unread(of, layers) or _has_no_random_kernel(of, layers):
+    if _holds_back(of) or are_unread(of, layers) or _has_no_random_kernel(of, layers):
         return
     # A module of torch may have hidden layers too.
     is_module = end != at_the_start.get(last.layer)
@@ -163,6 +165,13 @@ def _of_last_layer(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     if not is_module:
         hidden.pop()
     yield Finding(hit, evidence, remedy_in_depth(hidden, of))
+
+
+def _holds_back(of: Diagnosis) -> bool:
+    """Return whether a layer makes the outputs of what is behind it, or gradients, the same."""
+    if has_single_values(of) or of.probe(AttentionProbe).of_one:
+        return True
+    return bool(held_back(of).cut_off)
 
 
 def _has_no_random_kernel(of: Diagnosis, layers: list[SeenLayer]) -> bool:

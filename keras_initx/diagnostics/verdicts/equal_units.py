@@ -6,13 +6,13 @@ from dataclasses import replace
 from keras_initx._typing import InitializerLike
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._drawn_anew import choice
+from keras_initx.diagnostics._held_back import held_by_zeros
 from keras_initx.diagnostics._kernel_values import kernel_values
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, and_more_weights, by_level, rule, weight_names
 from keras_initx.diagnostics._seen import SeenLayer, SeenWeight, branch_ends, weights_of
 from keras_initx.diagnostics._suited import suited_to
 from keras_initx.diagnostics.verdicts._lost_signals import LostProbe
-from keras_initx.diagnostics.verdicts.no_gradient import held_by_zeros
 from keras_initx.initializers._variance_named import HeUniform
 
 

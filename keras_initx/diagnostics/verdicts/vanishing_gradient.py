@@ -20,6 +20,7 @@ VANISHING_GRADIENT = 1e-4
 @rule(
     "vanishing gradient",
     unless=["single class", "no gradient:error", "alike:error"],
+    beside=["no gradient:note"],
     levels={"warning": "", "error": "if all gradients are 0"},
     finds=f"first layers whose gradients are below {VANISHING_GRADIENT:g} times the largest "
     "gradient of a layer, unless a branch starts at 0, as with ReZero",
@@ -46,6 +47,8 @@ def vanishing_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findi
     # gradient elsewhere may be harmless, e.g. that of queries and keys while attention is still
     # uniform.
     for layer, norm in norms:
+        if layer not in layers:
+            continue
         # Another way from the inputs learns. From this one all gradients are held back, as from
         # the target network of a self-supervised model, or it is beside inputs that are too large.
         if are_reached and (norm == 0 or has_large_inputs(of)):
