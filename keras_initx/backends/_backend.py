@@ -420,14 +420,17 @@ class Backend:
         """
         raise self._without_gradients()
 
-    def leading_to(
+    def gradient_values(
         self,
         function: Callable[..., Any],
         variables: Sequence[keras.Variable],
         layers: Sequence[keras.Layer],
         arguments: Sequence[Any],
-    ) -> list[bool]:
-        """Return of which `variables` a value is computed, also where it is multiplied by 0.
+    ) -> list[Array | None]:
+        """Return the gradients of a function, on the host, without changing state.
+
+        A gradient is `None` if the value is not computed from the variable at all, not even by a
+        product with 0.
 
         Args:
             function: See `gradient_norms`.

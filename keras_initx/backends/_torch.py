@@ -251,21 +251,21 @@ class Implementation(Backend):
 
         return norms
 
-    def leading_to(
+    def gradient_values(
         self,
         function: Callable[..., Any],
         variables: Sequence[keras.Variable],
         layers: Sequence[keras.Layer],
         arguments: Sequence[Any],
-    ) -> list[bool]:
+    ) -> list[Array | None]:
         sources = [variable.value for variable in variables]
         given = keras.tree.map_structure(_outside_inference, tuple(arguments))
         with torch.inference_mode(False), self.preserve_state(layers, gradients=True):
             result = function(*given)
             if not result.requires_grad:
-                return [False] * len(sources)
+                return [None] * len(sources)
             gradients = torch.autograd.grad(result, sources, allow_unused=True)
-        return [gradient is not None for gradient in gradients]
+        return [None if one is None else self.host_view(one) for one in gradients]
 
     def descend(
         self,

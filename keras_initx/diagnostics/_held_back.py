@@ -171,9 +171,9 @@ def _leading(layers: Sequence[SeenLayer], of: Diagnosis) -> list[SeenLayer]:
         variables += [one.own.variable for one in layer.weights if one.report.gradient is not None]
     if not variables:
         return []
-    with of.without_penalties():
-        leads = backend.leading_to(of.objective_of, variables, layers_of(of.model), (of.x, of.y))
-    leading = {id(one) for one, is_leading in zip(variables, leads, strict=True) if is_leading}
+    values = of.gradient_values(variables)
+    pairs = zip(variables, values, strict=True)
+    leading = {id(variable) for variable, gradient in pairs if gradient is not None}
     return [layer for layer in layers if _has_any_id(layer, leading)]
 
 
