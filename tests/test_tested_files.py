@@ -24,7 +24,7 @@ TESTED_THROUGH = {
     "cli/_models.py": "cli/test_diagnose_command.py",
     "diagnostics/_gradient_flow.py": "diagnostics/test_undefined_places.py",
     "diagnostics/verdicts/_large_outputs.py": "diagnostics/verdicts/test_saturated.py",
-    "diagnostics/verdicts/_lost_signals.py": "diagnostics/verdicts/test_vanishing.py",
+    "diagnostics/_lost_signals.py": "diagnostics/verdicts/test_vanishing.py",
     "diagnostics/verdicts/_other_loss.py": "diagnostics/verdicts/test_unsuitable_labels.py",
     "diagnostics/losses/reach.py": "diagnostics/verdicts/test_unreachable_targets.py",
     "initializers/_initializer.py": "test_contract.py",

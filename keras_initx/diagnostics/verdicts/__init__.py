@@ -3,6 +3,7 @@
 from keras_initx.diagnostics._attention import AttentionProbe
 from keras_initx.diagnostics._diagnosis import Probe
 from keras_initx.diagnostics._first_inputs import DifferenceProbe, InputProbe
+from keras_initx.diagnostics._lost_signals import LostProbe
 from keras_initx.diagnostics._normalized import NormalizedProbe
 from keras_initx.diagnostics._signal_probe import SignalProbe
 from keras_initx.diagnostics._single_values import SingleValueProbe
@@ -38,7 +39,6 @@ from keras_initx.diagnostics.verdicts import (
     vanishing_gradient,
     wrong_fan,
 )
-from keras_initx.diagnostics.verdicts._lost_signals import LostProbe
 
 # All rules, in the order in which they are asked: causes before effects.
 RULES = (

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import keras
 
 from keras_initx.diagnostics._attention import AttentionProbe
-from keras_initx.diagnostics._diagnosis import Diagnosis, fact
+from keras_initx.diagnostics._diagnosis import Arrays, Diagnosis, fact
 from keras_initx.diagnostics._first_inputs import (
     COMPARED,
     InputProbe,
@@ -14,6 +14,7 @@ from keras_initx.diagnostics._first_inputs import (
     last_differences,
 )
 from keras_initx.diagnostics._held_back import held_back
+from keras_initx.diagnostics._lost_signals import lost_signals
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, layer_count, rule
 from keras_initx.diagnostics._seen import SeenLayer, layers_until, weights_of
@@ -21,7 +22,6 @@ from keras_initx.diagnostics._signal import LEAST_VALUES, Signal
 from keras_initx.diagnostics._signal_probe import inputs, targets
 from keras_initx.diagnostics._single_values import has_single_values
 from keras_initx.diagnostics.losses.probes import LossProbe
-from keras_initx.diagnostics.verdicts._lost_signals import LostProbe
 from keras_initx.diagnostics.verdicts._remedy_in_depth import remedy_in_depth
 from keras_initx.diagnostics.verdicts.memory import are_unread
 from keras_initx.structure._batch import array_of, tensors_in
@@ -33,7 +33,11 @@ INPUTS_DIFFER = 0.01
 
 @rule(
     "alike",
-    levels={"error": "if the inputs are all the same number, or the same for all", "warning": ""},
+    levels={
+        "error": "if the inputs are all the same number, or the same for all",
+        "note": "if an operation of the model makes zeros",
+        "warning": "",
+    },
     finds="inputs that are all the same number, or the same for all examples, though the targets "
     "differ; among several inputs zeros before a kernel, or one index for an embedding of 16 rows "
     f"or more; or a last layer whose inputs differ between examples by at most {INPUTS_DIFFER:g} "
@@ -107,6 +111,11 @@ def _of_zeros(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     if not hit:
         return
     title = hit[0].title
+    if not _have_zeros(of.x) and _others_get_numbers(of):
+        evidence = f"all inputs of {title} are 0{layer_count(hit)}: an operation of the model makes"
+        text = "none, if they are meant, as queries that begin at 0"
+        yield Finding(hit, f"{evidence} them", Remedy(text), "note")
+        return
     evidence = (
         f"all inputs of {title} from outside the model are 0{layer_count(hit)}: its kernel gets no "
         "gradient, and what follows the same for all examples"
@@ -116,6 +125,21 @@ def _of_zeros(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         "the step before"
     )
     yield Finding(hit, evidence, Remedy(text))
+
+
+def _have_zeros(x: Arrays) -> bool:
+    """Return whether one of the inputs of the model is 0 everywhere."""
+    for tensor in tensors_in(x):
+        is_string = keras.backend.standardize_dtype(tensor.dtype) == "string"
+        if not is_string and not array_of(tensor).any():
+            return True
+    return False
+
+
+def _others_get_numbers(of: Diagnosis) -> bool:
+    """Return whether the inputs of a first kernel differ."""
+    records = of.probe(InputProbe).records.values()
+    return any(record.signal.std > 0 or record.signal.nonfinite for record in records)
 
 
 def _of_one_index(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
@@ -176,7 +200,7 @@ def _holds_back(of: Diagnosis) -> bool:
 
 def _has_no_random_kernel(of: Diagnosis, layers: list[SeenLayer]) -> bool:
     """Return whether a layer loses the signal, or a kernel has a single value."""
-    lost = of.probe(LostProbe).causes
+    lost = lost_signals(of).causes
     if any(layer.layer in lost for layer in layers):
         return True
     for weight in weights_of(layers):

@@ -9,6 +9,7 @@ from keras_initx.diagnostics._drawn_anew import choice
 from keras_initx.diagnostics._equal_parts import equal_outputs, equal_parts
 from keras_initx.diagnostics._held_back import held_by_zeros
 from keras_initx.diagnostics._kernel_values import kernel_values
+from keras_initx.diagnostics._lost_signals import lost_signals
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import (
     Finding,
@@ -20,7 +21,6 @@ from keras_initx.diagnostics._rules import (
 )
 from keras_initx.diagnostics._seen import SeenLayer, SeenWeight, branch_ends, weights_of
 from keras_initx.diagnostics._suited import suited_to
-from keras_initx.diagnostics.verdicts._lost_signals import LostProbe
 from keras_initx.initializers._variance_named import HeUniform
 
 
@@ -62,7 +62,7 @@ def _zeros(
             continue
         if weight in held or (weight.report.zero and not _opens_in_training(weight)):
             hit.append(weight)
-    lost = of.probe(LostProbe)
+    lost = lost_signals(of)
     are_lost = any(weight.layer.layer in lost.causes for weight in hit)
 
     def loses_signal(weight: SeenWeight) -> bool:
@@ -137,11 +137,14 @@ def _harmless(weights: Sequence[SeenWeight], of: Diagnosis) -> Finding:
         remedy = Remedy("none, if this is intended: the branches open in training")
     else:
         evidence += "; no later layer gets equal inputs for all examples because of it"
-        unless = (
-            ", unless the zeros are intended, as at the end of a residual branch, "
-            "at the output, in an adapter or a position embedding"
+        such = (
+            "as at the end of a residual branch, at the output, in an adapter or a position "
+            "embedding"
         )
-        remedy = replace(remedy, text=remedy.text + unless)
+        text = f"{remedy.text}, unless the zeros are intended, {such}"
+        if all(weight.report.gradient for weight in weights):
+            text = f"none, if the zeros are intended, {such}; otherwise {remedy.text}"
+        remedy = replace(remedy, text=text)
     return Finding(_layers_of(weights), evidence, remedy, "note")
 
 

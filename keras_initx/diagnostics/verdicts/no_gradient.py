@@ -9,6 +9,7 @@ from keras_initx.diagnostics._attention import AttentionProbe
 from keras_initx.diagnostics._dead_ends import dead_ends, ending_calls, zero_gradient_flow
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._held_back import HeldBack, held_back
+from keras_initx.diagnostics._lost_signals import lost_signals
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, by_level, layer_count, rule, titles_of
 from keras_initx.diagnostics._seen import SeenLayer, weights_of
@@ -61,7 +62,9 @@ def no_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         if any(layer.makes_output for layer in group):
             text = "a loss for each output of the model that is to be trained"
         yield Finding(group, evidence, Remedy(text), level)
-    idle = [layer for layer in layers if layer in held.idle]
+    # What gets zeros alone is no part that was left out.
+    began = lost_signals(of).began
+    idle = [layer for layer in layers if layer in held.idle and layer.layer not in began]
     if idle:
         evidence = (
             f"the loss of this batch does not depend on {first_of(titles_of(idle))}"

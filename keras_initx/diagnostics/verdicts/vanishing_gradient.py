@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from keras_initx.diagnostics._dead_ends import dead_ends
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._first_inputs import has_large_inputs
+from keras_initx.diagnostics._lost_signals import VANISHING, lost_signals
 from keras_initx.diagnostics._rules import Finding, Level, layer_count, rule
 from keras_initx.diagnostics._seen import SeenLayer, layers_until, seen_layers, trained_layers
-from keras_initx.diagnostics.verdicts._lost_signals import VANISHING, LostProbe
 from keras_initx.diagnostics.verdicts._remedy_in_depth import remedy_in_depth
 from keras_initx.diagnostics.verdicts._signal_remedy import batch_of_one
 
@@ -82,7 +82,7 @@ def _is_waiting(of: Diagnosis) -> bool:
 
     That is because it still adds little to a larger signal, as ReZero does.
     """
-    lost = of.probe(LostProbe)
+    lost = lost_signals(of)
     for layer in seen_layers(of):
         is_lost = layer.layer in lost.causes or layer.layer in lost.starved
         if is_lost or layer.makes_output or layer.shape is None:
