@@ -72,11 +72,12 @@ class LostProbe(Probe):
         layer = call.operation
         is_small = layer in self._zero or self._seen[layer].last_std < VANISHING
         self.origins.pop(layer, None)
-        if is_small and self._gets_little(call):
+        is_first = is_small and layer not in self._row
+        if is_first and self._gets_little(call):
             before = set() if self._is_over else set(self._row)
             self.origins[layer] = before - self.origins.keys()
             is_small = bool(before)
-        elif is_small and self._is_table(call):
+        elif is_first and self._is_table(call):
             self.origins[layer] = set()
             is_small = False
         if is_small:
