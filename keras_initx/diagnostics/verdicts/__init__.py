@@ -12,6 +12,7 @@ from keras_initx.diagnostics.losses.probes import LossProbe, OutputProbe
 from keras_initx.diagnostics.verdicts import (
     alike,
     blind_guess,
+    cut_off_logits,
     dead_units,
     diverging_steps,
     dropped_output,
@@ -20,6 +21,7 @@ from keras_initx.diagnostics.verdicts import (
     exploding,
     focused_attention,
     large_first_loss,
+    linear_layers,
     memory,
     no_gradient,
     no_probabilities,
@@ -50,6 +52,7 @@ RULES = (
     dropped_output.dropped_output,
     unsuitable_labels.unsuitable_labels,
     unreachable_targets.unreachable_targets,
+    cut_off_logits.cut_off_logits,
     unscaled_targets.unscaled_targets,
     # The inputs.
     exchanged_axes.exchanged_axes,
@@ -60,6 +63,7 @@ RULES = (
     equal_units.equal_units,
     twin_tensors.twin_tensors,
     wrong_fan.wrong_fan,
+    linear_layers.linear_layers,
     # What holds back signals or gradients, whatever the weights are.
     memory.memory,
     no_gradient.no_gradient,

@@ -22,7 +22,7 @@ from keras_initx.diagnostics._signal import LEAST_VALUES, Signal
 from keras_initx.diagnostics._signal_probe import inputs, targets
 from keras_initx.diagnostics._single_values import has_single_values
 from keras_initx.diagnostics.losses.probes import LossProbe
-from keras_initx.diagnostics.verdicts._remedy_in_depth import remedy_in_depth
+from keras_initx.diagnostics.remedies.in_depth import remedy_in_depth
 from keras_initx.diagnostics.verdicts.memory import are_unread
 from keras_initx.structure._batch import array_of, tensors_in
 

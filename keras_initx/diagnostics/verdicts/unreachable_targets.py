@@ -12,7 +12,7 @@ from keras_initx.diagnostics._seen import SeenLayer, ends_of
 from keras_initx.diagnostics.losses.ends import Ends, are_of_softmax
 from keras_initx.diagnostics.losses.probes import LossProbe
 from keras_initx.diagnostics.losses.reach import Applied, Reach, reach_alone, reaches
-from keras_initx.diagnostics.verdicts._other_loss import other_activation
+from keras_initx.diagnostics.remedies.other_ends import other_activation
 
 # Fraction of the targets beyond the range of the last activation above which a distance cannot
 # become small.

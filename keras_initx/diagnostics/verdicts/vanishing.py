@@ -9,7 +9,7 @@ from keras_initx.diagnostics._lost_signals import VANISHING, lost_signals
 from keras_initx.diagnostics._rules import Finding, Level, by_level, rule
 from keras_initx.diagnostics._seen import SeenLayer, seen_layers, trained_layers
 from keras_initx.diagnostics.losses.probes import LossProbe
-from keras_initx.diagnostics.verdicts._signal_remedy import deviations, signal_remedy
+from keras_initx.diagnostics.remedies.signals import deviations, signal_remedy
 from keras_initx.diagnostics.verdicts.unscaled_inputs import SMALL_INPUTS
 
 

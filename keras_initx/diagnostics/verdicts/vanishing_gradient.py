@@ -9,8 +9,8 @@ from keras_initx.diagnostics._first_inputs import has_large_inputs
 from keras_initx.diagnostics._lost_signals import VANISHING, lost_signals
 from keras_initx.diagnostics._rules import Finding, Level, layer_count, rule
 from keras_initx.diagnostics._seen import SeenLayer, layers_until, seen_layers, trained_layers
-from keras_initx.diagnostics.verdicts._remedy_in_depth import remedy_in_depth
-from keras_initx.diagnostics.verdicts._signal_remedy import batch_of_one
+from keras_initx.diagnostics.remedies.in_depth import remedy_in_depth
+from keras_initx.diagnostics.remedies.signals import batch_of_one
 
 # Ratio of the gradient norm of the first layers to the largest gradient norm of a layer, below
 # which the gradient has vanished.
