@@ -16,6 +16,7 @@ from keras_initx.diagnostics.verdicts import (
     dead_units,
     diverging_steps,
     dropped_output,
+    equal_inputs,
     equal_units,
     exchanged_axes,
     exploding,
@@ -39,6 +40,7 @@ from keras_initx.diagnostics.verdicts import (
     untracked_weights,
     vanishing,
     vanishing_gradient,
+    wrapping_activation,
     wrong_fan,
 )
 
@@ -58,6 +60,7 @@ RULES = (
     exchanged_axes.exchanged_axes,
     unscaled_inputs.unscaled_inputs,
     # The weights.
+    equal_inputs.equal_inputs,
     alike.alike,
     untracked_weights.untracked_weights,
     equal_units.equal_units,
@@ -74,6 +77,7 @@ RULES = (
     dead_units.dead_units,
     vanishing.vanishing,
     focused_attention.focused_attention,
+    wrapping_activation.wrapping_activation,
     large_first_loss.large_first_loss,
     rare_labels.rare_labels,
     # The gradients.

@@ -9,7 +9,8 @@ from keras_initx.diagnostics._rules import Finding, rule
 from keras_initx.diagnostics._seen import SeenLayer, ends_of
 from keras_initx.diagnostics.losses.ends import Ends
 from keras_initx.diagnostics.losses.probes import LossProbe
-from keras_initx.diagnostics.remedies.other_ends import other_activation
+from keras_initx.diagnostics.losses.reach import reaches
+from keras_initx.diagnostics.remedies.other_ends import without_activations
 
 # Share of the logits that are cut off, above which they are missed.
 CUT_OFF = 0.1
@@ -35,7 +36,8 @@ def cut_off_logits(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
                 f"a ReLU after the weights of {layer.title} sets {share:.0%} of the logits to 0, "
                 "which get no gradient"
             )
-            yield Finding([layer], evidence, other_activation(None, layer))
+            applied = [one for one in reaches(of)[ends].applied if one.activation in _CUTTING]
+            yield Finding([layer], evidence, without_activations(applied))
 
 
 def _share_cut_off(ends: Ends) -> float:

@@ -19,7 +19,7 @@ from keras_initx.diagnostics.losses.probes import LossProbe
 
 @rule(
     "no gradient",
-    unless=["alike:error", "single class", "no probabilities", "unsuitable labels"],
+    unless=["equal inputs:error", "single class", "no probabilities", "unsuitable labels"],
     levels={
         "error": "",
         "warning": "if the loss does not depend on them, as on an output without a loss, or "

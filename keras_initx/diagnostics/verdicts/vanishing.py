@@ -15,9 +15,9 @@ from keras_initx.diagnostics.verdicts.unscaled_inputs import SMALL_INPUTS
 
 @rule(
     "vanishing",
-    unless=["no gradient:error", "alike:error"],
+    unless=["no gradient:error", "equal inputs:error"],
     # Zeros, and inputs of zeros, cause everything after them.
-    until=["equal units:error", "alike"],
+    until=["equal units:error", "equal inputs", "alike"],
     levels={
         "warning": "",
         "error": "if gradients are 0",

@@ -19,7 +19,7 @@ VANISHING_GRADIENT = 1e-4
 
 @rule(
     "vanishing gradient",
-    unless=["single class", "no gradient:error", "alike:error"],
+    unless=["single class", "no gradient:error", "equal inputs:error"],
     beside=["no gradient:note"],
     levels={"warning": "", "error": "if all gradients are 0"},
     finds=f"first layers whose gradients are below {VANISHING_GRADIENT:g} times the largest "
