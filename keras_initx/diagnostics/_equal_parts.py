@@ -46,13 +46,13 @@ class EqualParts(NamedTuple):
 
     Attributes:
         axes: The axes.
-        count: The number of parts.
+        total: The number of parts.
         staying: The number of those that get the gradient of another one that is equal, `None`
             where gradients are not known.
     """
 
     axes: tuple[int, ...]
-    count: int
+    total: int
     staying: int | None
 
 
