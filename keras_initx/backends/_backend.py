@@ -420,6 +420,29 @@ class Backend:
         """
         raise self._without_gradients()
 
+    def gradient_values(
+        self,
+        function: Callable[..., Any],
+        variables: Sequence[keras.Variable],
+        layers: Sequence[keras.Layer],
+        arguments: Sequence[Any],
+    ) -> list[Array | None]:
+        """Return the gradients of a function, on the host, without changing state.
+
+        A gradient is `None` if the value is not computed from the variable at all, not even by a
+        product with 0.
+
+        Args:
+            function: See `gradient_norms`.
+            variables: Keras variables.
+            layers: See `gradient_norms`.
+            arguments: Those of `function`.
+
+        Raises:
+            NotImplementedError: If the backend has no gradients.
+        """
+        raise self._without_gradients()
+
     def descend(
         self,
         function: Callable[..., Any],

@@ -273,6 +273,32 @@ class Implementation(Backend):
 
         return norms
 
+    def gradient_values(
+        self,
+        function: Callable[..., Any],
+        variables: Sequence[keras.Variable],
+        layers: Sequence[keras.Layer],
+        arguments: Sequence[Any],
+    ) -> list[Array | None]:
+        others = _other_variables(variables, layers)
+        of_others = (others, _values(others))
+
+        def value(values: Sequence[Tensor]) -> Tensor:
+            return _called(function, arguments, (variables, values), of_others)
+
+        values = _values(variables)
+        with self.generators_preserved(), preserved_losses(layers[0]):
+            program = jax.make_jaxpr(value)(values).jaxpr
+            gradients = jax.jit(jax.grad(value))(values)
+        needed = {id(variable) for variable in program.outvars}
+        for step in reversed(program.eqns):
+            if any(id(variable) in needed for variable in step.outvars):
+                needed.update(id(variable) for variable in step.invars)
+        found: list[Array | None] = []
+        for variable, gradient in zip(program.invars, gradients, strict=True):
+            found.append(self.host_view(gradient) if id(variable) in needed else None)
+        return found
+
     def descend(
         self,
         function: Callable[..., Any],

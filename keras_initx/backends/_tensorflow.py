@@ -144,6 +144,22 @@ class Implementation(Backend):
 
         return norms
 
+    def gradient_values(
+        self,
+        function: Callable[..., Any],
+        variables: Sequence[keras.Variable],
+        layers: Sequence[keras.Layer],
+        arguments: Sequence[Any],
+    ) -> list[Array | None]:
+        gradients_of = self._gradients_of(function, variables, layers, lambda loss: loss)
+        _, gradients = gradients_of(*arguments)
+        found: list[Array | None] = []
+        for gradient in gradients:
+            # That of an embedding is sparse.
+            dense = None if gradient is None else tf.convert_to_tensor(gradient)
+            found.append(None if dense is None else self.host_view(dense))
+        return found
+
     def descend(
         self,
         function: Callable[..., Any],

@@ -251,6 +251,22 @@ class Implementation(Backend):
 
         return norms
 
+    def gradient_values(
+        self,
+        function: Callable[..., Any],
+        variables: Sequence[keras.Variable],
+        layers: Sequence[keras.Layer],
+        arguments: Sequence[Any],
+    ) -> list[Array | None]:
+        sources = [variable.value for variable in variables]
+        given = keras.tree.map_structure(_outside_inference, tuple(arguments))
+        with torch.inference_mode(False), self.preserve_state(layers, gradients=True):
+            result = function(*given)
+            if not result.requires_grad:
+                return [None] * len(sources)
+            gradients = torch.autograd.grad(result, sources, allow_unused=True)
+        return [None if one is None else self.host_view(one) for one in gradients]
+
     def descend(
         self,
         function: Callable[..., Any],

@@ -9,7 +9,7 @@ import contextlib
 import functools
 import inspect
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import keras
@@ -207,6 +207,22 @@ class Diagnosis:
                 if scale == 1 or all(map(math.isfinite, norms)):
                     return norms
                 scale //= 32
+
+    def gradient_values(self, variables: Sequence[keras.Variable]) -> list[Array | None]:
+        """Return the gradients of some trained weights, as these are now, times a common factor.
+
+        A gradient is `None` if the loss is not computed from the weight at all. Penalties do not
+        count.
+        """
+        layers = layers_of(self.model)
+        is_scaled = any(layer.compute_dtype == "float16" for layer in layers)
+
+        def objective(x: Arrays, y: Arrays) -> Tensor:
+            value = self.objective_of(x, y)
+            return value * _LOSS_SCALE if is_scaled else value
+
+        with self.without_penalties():
+            return backend.gradient_values(objective, variables, layers, (self.x, self.y))
 
     def inference_loss(self) -> float:
         """Return the objective in inference mode, without penalties, as the weights are now."""

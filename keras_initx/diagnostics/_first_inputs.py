@@ -208,12 +208,15 @@ class DifferenceProbe(Probe):
         differences: Dict from a layer to their standard deviation between examples relative to
             their root mean square, of its last call. Left out are zeros, and single examples.
         last: Dict from a module of torch to the same of the inputs of the last kernel in it.
+        along: Dict from a layer to their deviation along each axis of positions, relative to their
+            root mean square, by the axis and the number of positions.
     """
 
     def __init__(self, of: Diagnosis) -> None:
         super().__init__(of)
         self.differences: dict[keras.Layer, float] = {}
         self.last: dict[keras.Layer, float] = {}
+        self.along: dict[keras.Layer, dict[tuple[int, int], float]] = {}
 
     def before(self, call: Call) -> None:
         layer = call.operation
@@ -223,6 +226,13 @@ class DifferenceProbe(Probe):
         if tensor is None:
             return
         _note_difference(self.differences, layer, tensor)
+        values = array_of(tensor[:COMPARED])
+        size = size_of(values)
+        self.along[layer] = {}
+        for axis in range(1, values.ndim - 1):
+            if size and values.shape[axis] > 1:
+                ratio = spread_along(values, axis) / size
+                self.along[layer][axis, values.shape[axis]] = ratio
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
@@ -247,6 +257,12 @@ def _note_difference(found: dict[keras.Layer, float], layer: keras.Layer, tensor
     size = size_of(values)
     if len(values) > 1 and size:
         found[layer] = spread(values) / size
+
+
+def spread_along(values: Array, axis: int) -> float:
+    """Return the standard deviation of values along an axis. It is NaN if one is not finite."""
+    with np.errstate(invalid="ignore"):
+        return float(np.sqrt(values.var(axis=axis, dtype="float64").mean()))
 
 
 # These add noise in training mode. Those of whole channels are subclasses.
@@ -279,12 +295,18 @@ def _differing(of: Diagnosis) -> DifferenceProbe:
     # A layer may be called in one of the modes alone.
     probe.differences = seen.differences | probe.differences
     probe.last = seen.last | probe.last
+    probe.along = seen.along | probe.along
     return probe
 
 
 def differences(of: Diagnosis) -> dict[keras.Layer, float]:
     """Return how much the inputs of each kernel differ between examples, by the layer."""
     return _differing(of).differences
+
+
+def differences_along(of: Diagnosis) -> dict[keras.Layer, dict[tuple[int, int], float]]:
+    """Return how much the inputs of each kernel differ along axes, see `DifferenceProbe.along`."""
+    return _differing(of).along
 
 
 def last_differences(of: Diagnosis) -> dict[keras.Layer, float]:

@@ -14,9 +14,9 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from keras_initx._typing import Array
 from keras_initx.diagnostics._axes import is_far, linear_part, shared_range
 from keras_initx.diagnostics._layer_report import LayerReport
+from keras_initx.diagnostics._lost_signals import VANISHING
 from keras_initx.diagnostics._rules import EXPLODING
 from keras_initx.diagnostics._signal import Signal
-from keras_initx.diagnostics.verdicts._lost_signals import VANISHING
 from keras_initx.diagnostics.verdicts.dead_units import DEAD
 from keras_initx.diagnostics.verdicts.exploding import EXPLODING_GRADIENT
 from keras_initx.diagnostics.verdicts.saturated import SATURATED

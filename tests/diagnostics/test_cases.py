@@ -97,7 +97,7 @@ def test_the_words_of_a_report_change_on_purpose(name):
 
 @pytest.mark.parametrize("name", rows(HEALTHY))
 def test_a_healthy_network_has_no_problem(name):
-    # Zeros at the end of a branch or of the network, what ReZero multiplies by zero, gates that forget in a few steps.
-    notes = {("equal units", "note"), ("vanishing", "note"), ("memory", "note")}
+    # Zeros at the end of a branch or of the network, what ReZero multiplies by zero.
+    notes = {("equal units", "note"), ("vanishing", "note")}
     report = diagnosed(built(HEALTHY[name]))
     assert {(verdict.problem, verdict.level) for verdict in report.verdicts} <= notes

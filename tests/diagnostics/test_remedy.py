@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from asked import alone
+from diagnosed import FAULTY
 from keras import layers
 
 import keras_initx
@@ -223,3 +224,23 @@ def test_deviation_that_an_initializer_intends(layer, std, expected):
     found = [one for one in keras_initx.diagnose(*alone(layer, (8, 8, 8))).verdicts if one.problem == "wrong fan"]
     assert len(found) == (expected is not None)
     assert all(f"has standard deviation {std:g}; its initializer intends {expected} " in one.evidence for one in found)
+
+
+@pytest.mark.rare
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", FAULTY)
+def test_no_verdict_proposes_what_the_first_remedy_has_drawn(name):
+    """Of what is drawn twice, the second remedy has other weights or another initializer."""
+    case = FAULTY[name]
+    keras.utils.set_random_seed(0)
+    model, x, y, loss = case.build(False)
+    drawn = []
+    for seed in range(2):
+        report = keras_initx.diagnose(model, x, y, loss=loss)
+        remedies = [dict(one.remedy.weights) for one in report.problems if one.remedy.weights]
+        for rules in remedies:
+            assert all(dict(rules) != before for before in drawn)
+        if not remedies:
+            return
+        drawn.append(remedies[0])
+        keras_initx.initialize(model, report, seed=seed)

@@ -34,9 +34,9 @@ def test_a_rule_says_what_it_is():
 
 def test_each_file_of_the_verdicts_has_a_rule_that_is_asked_and_its_name():
     files = {file.name for file in pkgutil.iter_modules(verdicts.__path__) if not file.name.startswith("_")}
-    assert {rule.problem.replace(" ", "_") for rule in RULES} == files
+    assert {rule.problem.replace(" ", "_").replace("-", "_") for rule in RULES} == files
     for rule in RULES:
-        assert rule.check.__module__.endswith(f".{rule.problem.replace(' ', '_')}")
+        assert rule.check.__module__.endswith(f".{rule.problem.replace(' ', '_').replace('-', '_')}")
 
 
 def test_each_problem_has_one_rule_which_is_asked_after_its_causes():

@@ -122,7 +122,17 @@ class Ends:
             return False
         if self.loss.kind == "binary" and (self.leaves_range or self.form == "numbers"):
             return True
+        if self.is_of_other_form:
+            return True
         return self.form == "examples" or self.outside > 0
+
+    @property
+    def is_of_other_form(self) -> bool:
+        """Whether there are rows for a sparse crossentropy, or class numbers for a categorical one.
+
+        Keras refuses them.
+        """
+        return (self.loss.kind, self.form) in (("sparse", "rows"), ("categorical", "numbers"))
 
     @functools.cached_property
     def loss_of_shares(self) -> float | None:
@@ -213,10 +223,9 @@ def _form_of(
     """
     has_one_for_each_row = targets in (rows[:-1], (*rows[:-1], 1))
     if has_one_for_each_row and (loss.kind == "sparse" or rows[-1] > 1):
-        # Keras refuses them for a categorical crossentropy, and rows for a sparse one.
-        return None if loss.kind == "categorical" else "numbers"
+        return "numbers"
     if has_one_for_each_row or targets == outputs:
-        return None if loss.kind == "sparse" else "rows"
+        return "rows"
     # Without `Flatten` or a pooling the outputs keep the positions of an example.
     if len(rows) > 2 and targets in _of_examples(loss, rows):
         return "examples"

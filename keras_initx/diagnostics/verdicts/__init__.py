@@ -1,22 +1,28 @@
 """The verdicts of `diagnose`: in each file what is measured, bounds, rules and remedies."""
 
+from keras_initx.diagnostics._attention import AttentionProbe
 from keras_initx.diagnostics._diagnosis import Probe
 from keras_initx.diagnostics._first_inputs import DifferenceProbe, InputProbe
+from keras_initx.diagnostics._lost_signals import LostProbe
 from keras_initx.diagnostics._normalized import NormalizedProbe
 from keras_initx.diagnostics._signal_probe import SignalProbe
+from keras_initx.diagnostics._single_values import SingleValueProbe
 from keras_initx.diagnostics._tables import TableProbe
 from keras_initx.diagnostics.losses.probes import LossProbe, OutputProbe
 from keras_initx.diagnostics.verdicts import (
     alike,
     blind_guess,
+    cut_off_logits,
     dead_units,
     diverging_steps,
     dropped_output,
+    equal_inputs,
     equal_units,
     exchanged_axes,
     exploding,
     focused_attention,
     large_first_loss,
+    linear_layers,
     memory,
     no_gradient,
     no_probabilities,
@@ -34,9 +40,9 @@ from keras_initx.diagnostics.verdicts import (
     untracked_weights,
     vanishing,
     vanishing_gradient,
+    wrapping_activation,
     wrong_fan,
 )
-from keras_initx.diagnostics.verdicts._lost_signals import LostProbe
 
 # All rules, in the order in which they are asked: causes before effects.
 RULES = (
@@ -48,16 +54,19 @@ RULES = (
     dropped_output.dropped_output,
     unsuitable_labels.unsuitable_labels,
     unreachable_targets.unreachable_targets,
+    cut_off_logits.cut_off_logits,
     unscaled_targets.unscaled_targets,
     # The inputs.
     exchanged_axes.exchanged_axes,
     unscaled_inputs.unscaled_inputs,
     # The weights.
+    equal_inputs.equal_inputs,
     alike.alike,
     untracked_weights.untracked_weights,
     equal_units.equal_units,
     twin_tensors.twin_tensors,
     wrong_fan.wrong_fan,
+    linear_layers.linear_layers,
     # What holds back signals or gradients, whatever the weights are.
     memory.memory,
     no_gradient.no_gradient,
@@ -68,6 +77,7 @@ RULES = (
     dead_units.dead_units,
     vanishing.vanishing,
     focused_attention.focused_attention,
+    wrapping_activation.wrapping_activation,
     large_first_loss.large_first_loss,
     rare_labels.rare_labels,
     # The gradients.
@@ -85,6 +95,8 @@ PROBES: tuple[type[Probe], ...] = (
     InputProbe,
     DifferenceProbe,
     NormalizedProbe,
+    AttentionProbe,
+    SingleValueProbe,
     TableProbe,
     LostProbe,
     *(probe for rule in RULES for probe in rule.probes),

@@ -1,136 +1,59 @@
-"""Examples that the model cannot tell apart: by its inputs, or by those of its last layer."""
+"""Examples, or positions, that have become alike before the last layer."""
 
 import math
 from collections.abc import Iterator
 
-import keras
-
-from keras_initx.diagnostics._diagnosis import Diagnosis, fact
+from keras_initx.diagnostics._attention import AttentionProbe
+from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._first_inputs import (
-    COMPARED,
-    InputProbe,
     differences,
+    differences_along,
     last_differences,
+    spread_along,
 )
+from keras_initx.diagnostics._held_back import held_back
+from keras_initx.diagnostics._lost_signals import lost_signals
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, layer_count, rule
-from keras_initx.diagnostics._seen import SeenLayer, layers_until, weights_of
-from keras_initx.diagnostics._signal import LEAST_VALUES, Signal
-from keras_initx.diagnostics._signal_probe import inputs, targets
+from keras_initx.diagnostics._seen import SeenLayer, ends_of, layers_until, weights_of
+from keras_initx.diagnostics._single_values import has_single_values
+from keras_initx.diagnostics.losses.ends import Ends
 from keras_initx.diagnostics.losses.probes import LossProbe
-from keras_initx.diagnostics.verdicts._lost_signals import LostProbe
-from keras_initx.diagnostics.verdicts._remedy_in_depth import remedy_in_depth
+from keras_initx.diagnostics.remedies.in_depth import remedy_in_depth
 from keras_initx.diagnostics.verdicts.memory import are_unread
-from keras_initx.diagnostics.verdicts.no_gradient import has_single_values, holds_back
-from keras_initx.structure._batch import array_of, tensors_in
 
-# Standard deviation between examples of the inputs of the last layer, relative to their root mean
-# square, below which they have become alike.
+# Standard deviation between examples, or along the axis of the positions, of the inputs of the last
+# layer, relative to their root mean square, below which they have become alike.
 INPUTS_DIFFER = 0.01
+# How many times as much those of the first layers are to differ: what differs little from the start
+# is not made so by the network.
+AT_THE_START = 10
+# Deviation of outputs relative to their size, below which it is rounding.
+_ROUNDING = 1e-5
 
 
 @rule(
     "alike",
-    levels={"error": "if the inputs are all the same number, or the same for all", "warning": ""},
-    finds="inputs that are all the same number, or the same for all examples, though the targets "
-    "differ; among several inputs zeros before a kernel, or one index for an embedding of 16 rows "
-    f"or more; or a last layer whose inputs differ between examples by at most {INPUTS_DIFFER:g} "
-    "of their size, if those of the first do by ten times as much",
+    unless=["equal inputs"],
+    levels={"warning": ""},
+    finds="a last layer whose inputs differ between examples by at most "
+    f"{INPUTS_DIFFER:g} of their size, if those of the first do by {AT_THE_START:g} times as much; "
+    "or along the positions, of which each has a target of its own",
     reason="the model cannot tell examples apart: it can learn the mean of the targets, no more. "
-    "Pixels are all 0 after a division of integers. ReLU makes examples alike with depth (Cho and "
-    "Saul, 2009), and so do sigmoids, or biases beside small kernels",
-    remedy="other inputs; `Orthogonal` with biases of zeros",
+    "ReLU makes examples alike with depth (Cho and Saul, 2009), and so do sigmoids, or biases "
+    "beside small kernels. Means over neighbors, and attention with equal weights, do it to "
+    "positions (Oono and Suzuki, 2020)",
+    remedy="`Orthogonal` with biases of zeros; residual branches around what mixes positions",
 )
 def alike(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
-    if not _are_constant(of):
-        found = [*_of_zeros(of, layers), *_of_one_index(of, layers)]
-        yield from found or _of_last_layer(of, layers)
+    # What is held back or forgotten, and weights that are no random numbers, have verdicts.
+    if _holds_back(of) or are_unread(of, layers) or _has_no_random_kernel(of, layers):
         return
-    signal = inputs(of) or Signal()
-    evidence = "all examples have the same inputs"
-    if signal.size and not signal.std:
-        evidence = f"all {signal.size} values of the inputs are {signal.mean:.3g}"
-    evidence += ", but the targets differ"
-    yield Finding([], evidence, Remedy("inputs that differ between examples"), "error")
+    found = list(_of_examples(of, layers))
+    yield from found or _of_positions(of, layers)
 
 
-def _are_constant(of: Diagnosis) -> bool:
-    """Return whether all inputs are the same number, or of all examples, though targets differ."""
-    if not _have_different_targets(of):
-        return False
-    if _are_repeated(of):
-        return True
-    signal = inputs(of)
-    if signal is None or signal.std > 0 or signal.size < LEAST_VALUES:
-        return False
-    # A model may get integers beside them.
-    records = of.probe(InputProbe).records.values()
-    firsts = [record.signal for record in records if record.signal.size]
-    return bool(firsts) and not any(first.std > 0 or first.nonfinite for first in firsts)
-
-
-@fact
-def _have_different_targets(of: Diagnosis) -> bool:
-    """Whether the targets differ."""
-    if any(ends.wanted.std > 0 for ends in of.probe(LossProbe).ends):
-        return True
-    signal = targets(of)
-    return signal is not None and signal.std > 0
-
-
-def _are_repeated(of: Diagnosis) -> bool:
-    """Return whether all examples have the same inputs."""
-    tensors = tensors_in(of.x)
-    for tensor in tensors:
-        # Strings are not compared.
-        if keras.backend.standardize_dtype(tensor.dtype) == "string":
-            return False
-        values = array_of(tensor[:COMPARED])
-        if len(values) < 2 or (values != values[:1]).any():
-            return False
-    return bool(tensors)
-
-
-def _of_zeros(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
-    """Yield the finding on layers that get zeros alone from outside the model."""
-    # A normalization over a single value, which makes zeros, has its own verdict.
-    if has_single_values(of) or not _have_different_targets(of):
-        return
-    hit = []
-    for layer in layers:
-        signal = layer.first_inputs.signal
-        is_zero = signal.min == signal.max == 0 and not signal.nonfinite
-        if is_zero and signal.size >= LEAST_VALUES:
-            hit.append(layer)
-    if not hit:
-        return
-    title = hit[0].title
-    evidence = (
-        f"all inputs of {title} from outside the model are 0{layer_count(hit)}: its kernel gets no "
-        "gradient, and what follows the same for all examples"
-    )
-    text = (
-        f"numbers that differ between examples as inputs of {title}: for a decoder the targets of "
-        "the step before"
-    )
-    yield Finding(hit, evidence, Remedy(text))
-
-
-def _of_one_index(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
-    """Yield the finding on embeddings of which all examples take the same row."""
-    hit = [layer for layer in layers if layer.first_inputs.only_index is not None]
-    if not hit or not _have_different_targets(of):
-        return
-    first, index = hit[0], hit[0].first_inputs.only_index
-    evidence = (
-        f"all indices that {first.title} gets are {index}{layer_count(hit)}: what follows is the "
-        "same for all examples"
-    )
-    remedy = Remedy(f"the indices of each example as inputs of {first.title}")
-    yield Finding(hit, evidence, remedy)
-
-
-def _of_last_layer(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def _of_examples(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Yield the finding on a last layer that gets almost the same of all examples."""
     at_the_start, at_the_end = differences(of), last_differences(of)
     differing = [layer for layer in layers if layer.layer in at_the_start]
@@ -145,11 +68,7 @@ def _of_last_layer(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         return
     first, last = differing[0], hit[0]
     start, end = at_the_start[first.layer], at_the_end[last.layer]
-    # What differs little from the start is not made so by the network.
-    if not start > 10 * INPUTS_DIFFER:
-        return
-    # What is held back or forgotten, and weights that are no random numbers, have verdicts.
-    if holds_back(of) or are_unread(of, layers) or _has_no_random_kernel(of, layers):
+    if not start > AT_THE_START * INPUTS_DIFFER:
         return
     # A module of torch may have hidden layers too.
     is_module = end != at_the_start.get(last.layer)
@@ -165,9 +84,63 @@ def _of_last_layer(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     yield Finding(hit, evidence, remedy_in_depth(hidden, of))
 
 
+def _of_positions(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Yield the findings on outputs whose positions are alike, though their targets are not."""
+    along = differences_along(of)
+    losses = of.probe(LossProbe)
+    for layer, ends in ends_of(layers, (*losses.ends, *losses.others)):
+        before = layers_until(layer, of)
+        for axis in range(1, ends.outputs.ndim - 1):
+            place = axis, ends.outputs.shape[axis]
+            of_layers = [(one, along[one.layer].get(place)) for one in before if one.layer in along]
+            known = [(one, differ) for one, differ in of_layers if differ is not None]
+            differing = [pair for pair in known if pair[1] > AT_THE_START * INPUTS_DIFFER]
+            if not differing or not _have_targets_along(ends, axis):
+                continue
+            gets = along.get(layer.layer, {}).get(place, math.inf)
+            if not gets <= INPUTS_DIFFER and not _are_alike_along(ends, axis):
+                continue
+            first, start = differing[0]
+            mixed = [one for one, differ in known if differ <= INPUTS_DIFFER]
+            where = (mixed or [layer])[0].title
+            evidence = (
+                f"the inputs of {first.title} differ along axis {axis} by {start:.1g} of their "
+                f"root mean square, but the outputs of {layer.title} are the same for all "
+                f"{place[1]} positions, whose targets are not"
+            )
+            text = f"residual branches, x + f(x), around what mixes positions before {where}"
+            yield Finding([layer], evidence, Remedy(text))
+            break
+
+
+def _have_targets_along(ends: Ends, axis: int) -> bool:
+    """Return whether targets differ along an axis of the outputs."""
+    targets = ends.targets
+    if targets.ndim <= axis or targets.shape[axis] != ends.outputs.shape[axis]:
+        return False
+    return bool((targets != targets.take([0], axis)).any())
+
+
+def _are_alike_along(ends: Ends, axis: int) -> bool:
+    """Return whether outputs differ between examples, but along an axis by next to nothing."""
+    outputs = ends.outputs.astype("float64")
+    deviation = float((outputs - outputs.mean(axis=0)).std())
+    size = float(abs(outputs).max(initial=0))
+    if not deviation > _ROUNDING * size:
+        return False
+    return spread_along(outputs, axis) <= INPUTS_DIFFER * deviation
+
+
+def _holds_back(of: Diagnosis) -> bool:
+    """Return whether a layer makes the outputs of what is behind it, or gradients, the same."""
+    if has_single_values(of) or of.probe(AttentionProbe).of_one:
+        return True
+    return bool(held_back(of).cut_off)
+
+
 def _has_no_random_kernel(of: Diagnosis, layers: list[SeenLayer]) -> bool:
     """Return whether a layer loses the signal, or a kernel has a single value."""
-    lost = of.probe(LostProbe).causes
+    lost = lost_signals(of).causes
     if any(layer.layer in lost for layer in layers):
         return True
     for weight in weights_of(layers):

@@ -51,8 +51,6 @@ LEAST_STEPS = 50
 BETTER_THAN_GUESS = 0.99
 # The steps whose rates are asked for where a rate may rise.
 _LATER = [2**power for power in range(21)]
-# These divide or multiply by 1 less a power of `beta_2`.
-_CORRECTING = keras.optimizers.Adam, keras.optimizers.Lamb, keras.optimizers.Nadam
 
 
 def check_optimizer(model: keras.Model) -> None:
@@ -84,9 +82,7 @@ class TrainedSteps:
         guess: The loss of a guess by the shares of the labels, where the objective is one
             crossentropy, otherwise `None`.
         lost: The weights that are not finite afterward.
-        unmoved: The weights that stay as they are, bit for bit, though they have a gradient; under
-            a schedule that raises the rate later, with that rate too.
-        higher_rate: That rate, `None` if it was not tried.
+        unmoved: The weights that stay as they are, bit for bit, though they have a gradient.
         is_idle: Whether no update was made, because the optimizer waits for more gradients, or for
             finite ones.
         tried: Other rates that were tried, where the loss does not stay finite, rises, or is that
@@ -101,7 +97,6 @@ class TrainedSteps:
     guess: float | None = None
     lost: Sequence[SeenWeight] = ()
     unmoved: Sequence[SeenWeight] = ()
-    higher_rate: float | None = None
     is_idle: bool = False
     tried: Sequence[float] = ()
     better_rate: float | None = None
@@ -166,12 +161,6 @@ def steps_taken(of: Diagnosis) -> TrainedSteps | None:
     with of.changed(), put_back_afterward(of.trained) as former:
         taken = _taken(of, optimizer, guess)
         taken = replace(taken, unmoved=_unmoved_weights(of, former))
-        higher = _higher_rate(of.model.optimizer, taken)
-        if higher is not None:
-            former.put_back()
-            _losses_with(unbuilt_copy(of.model.optimizer, higher), of)
-            both = [weight for weight in _unmoved_weights(of, former) if weight in taken.unmoved]
-            taken = replace(taken, unmoved=both, higher_rate=higher)
         least = _FALLEN * _to_beat(taken)
         for factor in _factors(taken):
             tried = float(f"{max(taken.rates, default=0.0) * factor:.1g}")
@@ -292,19 +281,6 @@ def _updates(optimizer: keras.optimizers.Optimizer) -> int:
     return int(backend.host_view(keras.ops.convert_to_tensor(optimizer.iterations)))
 
 
-def _higher_rate(optimizer: keras.optimizers.Optimizer, taken: TrainedSteps) -> float | None:
-    """Return the highest rate that a schedule has after steps that leave weights, if it is higher.
-
-    It is `None` if all weights move, and where no other rate is known.
-    """
-    inner = unscaled(optimizer)
-    has_rate = type(inner).learning_rate is keras.optimizers.Optimizer.learning_rate
-    if not has_rate or not taken.rates or not taken.unmoved or taken.is_idle:
-        return None
-    highest = max(rates_after(unscaled(unbuilt_copy(optimizer)), _LATER))
-    return highest if highest > max(taken.rates) else None
-
-
 def _copied(
     optimizer: keras.optimizers.Optimizer, weights: Sequence[keras.Variable]
 ) -> keras.optimizers.Optimizer:
@@ -357,13 +333,13 @@ def _to_beat(taken: TrainedSteps) -> float:
     levels={
         "error": "if the loss or a weight is not finite, or the loss has no bound",
         "warning": "",
-        "note": "if no update was made: nothing is known of the weights",
+        "note": "if no update was made, or the rate still rises: nothing is known of the weights",
     },
     finds="with `steps`, a loss or a weight that is not finite after some of them; a loss that "
     f"is above {RISING_LOSS:g} times the first in all of the later half, or once above a thousand "
     "times; one below 0 that is a hundred times as large as the first, and as 1; weights with a "
-    "gradient that stay as they are, bit for bit, under a schedule also with its highest rate; "
-    "steps without an update, while gradients are accumulated, or overflow",
+    "gradient that stay as they are, bit for bit; steps without an update, while gradients are "
+    "accumulated, or overflow",
     reason="the optimizer goes too far, which its first step need not show. One that falls again "
     "after it was a thousand times as large is the loss of units that have died. A loss without a "
     "least value is lowered for ever, as by a logarithm of what is no probability, or by a sign. "
@@ -404,10 +380,6 @@ def _not_finite(taken: TrainedSteps, of: Diagnosis, layers: list[SeenLayer]) -> 
     if taken.lost:
         hit = [weight.layer for weight in weights_of(layers) if weight in taken.lost][:1]
         evidence += f"weights are not finite, first {taken.lost[0].path}"
-    dtype = _short_dtype(taken.lost)
-    rounded = _rounded_beta(of, taken.lost, dtype)
-    if dtype is not None and rounded is not None:
-        return Finding(hit, f"{evidence}: {rounded}", _full_weights(dtype), "error")
     return Finding(hit, evidence, _smaller_steps(taken, of), "error")
 
 
@@ -424,15 +396,18 @@ def _unmoved(taken: TrainedSteps, of: Diagnosis, layers: list[SeenLayer]) -> Ite
         yield Finding(hit, f"not known for {names}: {made}", _more_steps(of), "note")
         return
     steps = f"{count} {taken.with_optimizer}"
-    if taken.higher_rate is not None:
-        steps += f", and as many at {taken.higher_rate:.3g},"
+    higher = _higher_rate(of.model.optimizer, taken)
+    if higher is not None:
+        evidence = (
+            f"not known for {names}: {steps} leave them as they are, but the rate rises to "
+            f"{higher:.3g}"
+        )
+        yield Finding(hit, evidence, Remedy("more steps, until the rate has risen"), "note")
+        return
     evidence = f"{steps} leave {names} as they are"
     dtype = _short_dtype(found)
     remedy = Remedy("a higher rate") if dtype is None else _full_weights(dtype)
-    rounded = _rounded_beta(of, found, dtype)
-    if rounded is not None:
-        evidence += f": {rounded}"
-    elif taken.rates and not any(taken.rates) and taken.higher_rate is None:
+    if taken.rates and not any(taken.rates):
         remedy = Remedy("a learning rate above 0")
     # Those of Keras leave no weight out.
     elif is_of_keras(type(unscaled(of.model.optimizer))):
@@ -440,6 +415,16 @@ def _unmoved(taken: TrainedSteps, of: Diagnosis, layers: list[SeenLayer]) -> Ite
     else:
         remedy = Remedy("an optimizer with all trainable weights").otherwise(remedy)
     yield Finding(hit, evidence, remedy)
+
+
+def _higher_rate(optimizer: keras.optimizers.Optimizer, taken: TrainedSteps) -> float | None:
+    """Return the highest rate that a schedule has later, `None` if none is known to be higher."""
+    inner = unscaled(optimizer)
+    has_rate = type(inner).learning_rate is keras.optimizers.Optimizer.learning_rate
+    if not has_rate or not taken.rates:
+        return None
+    highest = max(rates_after(unscaled(unbuilt_copy(optimizer)), _LATER))
+    return highest if highest > max(taken.rates) else None
 
 
 def _more_steps(of: Diagnosis) -> Remedy:
@@ -457,21 +442,6 @@ def _short_dtype(weights: Sequence[SeenWeight]) -> str | None:
     for weight in weights:
         if weight.own.dtype in ("bfloat16", "float16"):
             return weight.own.dtype
-    return None
-
-
-def _rounded_beta(of: Diagnosis, found: Sequence[SeenWeight], dtype: str | None) -> str | None:
-    """Return why no step is right for all weights of this dtype, if `found` has all of them."""
-    optimizer = unscaled(of.model.optimizer)
-    if dtype is None or not isinstance(optimizer, _CORRECTING):
-        return None
-    for weight in _trained_weights(of):
-        has_gradient = weight.own.dtype == dtype and weight.report.gradient
-        if has_gradient and weight not in found:
-            return None
-    rounded = keras.ops.cast(keras.ops.cast(optimizer.beta_2, dtype), "float32")
-    if optimizer.beta_2 < 1 == float(array_of(rounded)):
-        return f"beta_2={optimizer.beta_2:g} is 1 in {dtype}"
     return None
 
 
@@ -502,16 +472,4 @@ def _smaller_steps(taken: TrainedSteps, of: Diagnosis) -> Remedy:
         return _full_weights(dtype)
     rates = first_of([f"{rate:g}" for rate in taken.tried])
     reason = f"with rates of {rates} the loss does not end below {_FALLEN * _to_beat(taken):.3g}"
-    return Remedy(f"{_clipping(unscaled(of.model.optimizer))}: {reason}")
-
-
-def _clipping(optimizer: keras.optimizers.Optimizer) -> str:
-    """Return how gradients are to be clipped."""
-    limit = optimizer.global_clipnorm
-    if limit is not None and limit <= 1:
-        return f"global_clipnorm={limit / 10:g} in the optimizer"
-    text = "global_clipnorm=1.0 in the optimizer"
-    for other in ("clipnorm", "clipvalue"):
-        if getattr(optimizer, other) is not None:
-            text += f" in the place of {other}"
-    return text
+    return Remedy(f"a lower rate, or clipped gradients: {reason}")

@@ -6,13 +6,21 @@ from dataclasses import replace
 from keras_initx._typing import InitializerLike
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._drawn_anew import choice
+from keras_initx.diagnostics._equal_parts import equal_outputs, equal_parts
+from keras_initx.diagnostics._held_back import held_by_zeros
 from keras_initx.diagnostics._kernel_values import kernel_values
+from keras_initx.diagnostics._lost_signals import lost_signals
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._rules import Finding, and_more_weights, by_level, rule, weight_names
+from keras_initx.diagnostics._rules import (
+    Finding,
+    Level,
+    and_more_weights,
+    by_level,
+    rule,
+    weight_names,
+)
 from keras_initx.diagnostics._seen import SeenLayer, SeenWeight, branch_ends, weights_of
 from keras_initx.diagnostics._suited import suited_to
-from keras_initx.diagnostics.verdicts._lost_signals import LostProbe
-from keras_initx.diagnostics.verdicts.no_gradient import held_by_zeros
 from keras_initx.initializers._variance_named import HeUniform
 
 
@@ -36,18 +44,25 @@ from keras_initx.initializers._variance_named import HeUniform
     remedy="random weights; in LoRA `HeUniform` for the first factor",
 )
 def equal_units(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
-    yield from _zeros(of, layers)
-    yield from _constants(of, layers)
-    yield from _identical(of, layers)
+    staying = _staying_equal(of, layers)
+    yield from _zeros(of, layers, staying)
+    yield from _staying(of, staying)
+    others = [weight for weight in weights_of(layers) if weight not in staying]
+    yield from _constants(of, others)
+    yield from _identical(of, others)
 
 
-def _zeros(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def _zeros(
+    of: Diagnosis, layers: list[SeenLayer], staying: Sequence[SeenWeight]
+) -> Iterator[Finding]:
     held = held_by_zeros(of) | _closed_adapters(layers)
     hit = []
     for weight in weights_of(layers):
+        if weight in staying:
+            continue
         if weight in held or (weight.report.zero and not _opens_in_training(weight)):
             hit.append(weight)
-    lost = of.probe(LostProbe)
+    lost = lost_signals(of)
     are_lost = any(weight.layer.layer in lost.causes for weight in hit)
 
     def loses_signal(weight: SeenWeight) -> bool:
@@ -122,11 +137,14 @@ def _harmless(weights: Sequence[SeenWeight], of: Diagnosis) -> Finding:
         remedy = Remedy("none, if this is intended: the branches open in training")
     else:
         evidence += "; no later layer gets equal inputs for all examples because of it"
-        unless = (
-            ", unless the zeros are intended, as at the end of a residual branch, "
-            "at the output, in an adapter or a position embedding"
+        such = (
+            "as at the end of a residual branch, at the output, in an adapter or a position "
+            "embedding"
         )
-        remedy = replace(remedy, text=remedy.text + unless)
+        text = f"{remedy.text}, unless the zeros are intended, {such}"
+        if all(weight.report.gradient for weight in weights):
+            text = f"none, if the zeros are intended, {such}; otherwise {remedy.text}"
+        remedy = replace(remedy, text=text)
     return Finding(_layers_of(weights), evidence, remedy, "note")
 
 
@@ -151,29 +169,80 @@ def _random(weights: Sequence[SeenWeight], before: str = "random weights") -> Re
     return Remedy(texts[0], rules)
 
 
-def _constants(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def _staying_equal(of: Diagnosis, layers: Sequence[SeenLayer]) -> list[SeenWeight]:
+    """Return the kernels with parts that are equal and get equal gradients."""
+    known = equal_parts(of)
+    return [weight for weight in weights_of(layers) if weight in known and known[weight].staying]
+
+
+def _staying(of: Diagnosis, staying: Sequence[SeenWeight]) -> Iterator[Finding]:
+    """Yield the findings on parts that stay equal."""
+
+    def are_most(weight: SeenWeight) -> bool:
+        _, count, equal = equal_parts(of)[weight]
+        return 2 * (equal or 0) >= count
+
+    most = [weight for weight in staying if are_most(weight)]
+    few = [weight for weight in staying if weight not in most]
+    levels: list[tuple[Level, list[SeenWeight]]] = [("error", most), ("warning", few)]
+    for level, hit in levels:
+        if not hit:
+            continue
+        first = hit[0]
+        axes, count, equal = equal_parts(of)[first]
+        parts = f"parts along axis {axes[0]}"
+        if first.own.axes is not None and axes == tuple(first.own.axes[1]):
+            parts = "units"
+        evidence = (
+            f"{equal} of {count} {parts} of {first.path} have the same weights as another one, and "
+            f"get the same gradient{and_more_weights(hit)}: training never parts them"
+        )
+        yield Finding(_layers_of(hit), evidence, _random(hit), level)
+
+
+def _constants(of: Diagnosis, weights: Sequence[SeenWeight]) -> Iterator[Finding]:
+    """Yield the findings on kernels of one number, whose units give the same."""
     hit = []
-    for weight in weights_of(layers):
+    for weight in weights:
         values = kernel_values(of).get(weight)
-        if values is not None and values.constant and not weight.report.zero:
+        is_constant = values is not None and values.constant and not weight.report.zero
+        if is_constant and equal_outputs(of).get(weight.layer.layer):
             hit.append(weight)
-    if not hit:
-        return
-    value = f"{hit[0].report.mean:.3g}"
-    if len(hit) > 1:
-        value += f" in {hit[0].path}"
-    evidence = (
-        f"all weights of {weight_names(hit)} are equal, {value}: the units are identical, and "
-        "training updates them in the same way"
-    )
-    yield Finding(_layers_of(hit), evidence, _random(hit), "error")
+    of_labels = [weight for weight in hit if _has_labels(weight.layer)]
+    hidden = [weight for weight in hit if weight not in of_labels]
+    parting = [weight for weight in hidden if equal_parts(of)[weight].staying == 0]
+    unknown = [weight for weight in hidden if weight not in parting]
+    levels: list[tuple[Level, list[SeenWeight]]] = [
+        ("error", unknown),
+        ("warning", parting),
+        ("note", of_labels),
+    ]
+    for level, group in levels:
+        if not group:
+            continue
+        first = group[0]
+        value = f"{first.report.mean:.3g}"
+        if len(group) > 1:
+            value += f" in {first.path}"
+        evidence = f"all weights of {weight_names(group)} are equal, {value}: "
+        remedy = _random(group)
+        if level == "error":
+            evidence += "the units are identical, and training updates them in the same way"
+        elif level == "warning":
+            evidence += "the units give the same, and only what is behind them parts them"
+        else:
+            evidence += "they are units of the last layer, which their labels part"
+            remedy = replace(remedy, text=f"none, if this is intended; otherwise {remedy.text}")
+        yield Finding(_layers_of(group), evidence, remedy, level)
 
 
-def _identical(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def _identical(of: Diagnosis, weights: Sequence[SeenWeight]) -> Iterator[Finding]:
+    """Yield the findings on some units with the same weights, which give the same."""
     hit = []
-    for weight in weights_of(layers):
+    for weight in weights:
         values = kernel_values(of).get(weight)
-        if values is not None and values.identical_units and not values.constant:
+        are_some = values is not None and values.identical_units and not values.constant
+        if are_some and equal_outputs(of).get(weight.layer.layer):
             hit.append(weight)
     for level, alike in by_level(hit, "warning", lambda weight: not _has_labels(weight.layer)):
         count = kernel_values(of)[alike[0]].identical_units

@@ -22,8 +22,8 @@ from keras_initx.diagnostics._seen import SeenLayer, kernels_of, seen_layers, tr
 from keras_initx.diagnostics._signal import root_mean_square
 from keras_initx.diagnostics._suited import common_activation, suited
 from keras_initx.diagnostics.losses.probes import LossProbe
-from keras_initx.diagnostics.verdicts._branch_remedies import growing_sums
-from keras_initx.diagnostics.verdicts._signal_remedy import deviations, signal_remedy
+from keras_initx.diagnostics.remedies.branches import growing_sums
+from keras_initx.diagnostics.remedies.signals import deviations, signal_remedy
 from keras_initx.diagnostics.verdicts.large_first_loss import (
     FIRST_LOSS,
     misses_targets,

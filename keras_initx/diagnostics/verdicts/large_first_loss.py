@@ -10,7 +10,7 @@ from keras_initx.diagnostics._seen import SeenLayer
 from keras_initx.diagnostics._signal import Signal, root_mean_square
 from keras_initx.diagnostics._tables import tied_tables
 from keras_initx.diagnostics.losses.probes import OutputReport
-from keras_initx.diagnostics.verdicts._large_outputs import (
+from keras_initx.diagnostics.remedies.large_outputs import (
     smaller_factor,
     smaller_inputs,
     smaller_last_layer,

@@ -1,6 +1,5 @@
 """Recurrent layers: what their gates, or their recurrent kernels, keep of a state."""
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple, TypeAlias
@@ -45,8 +44,6 @@ _STEPS = 10
 
 # Share of the state that forget or update gates keep in a step, below which they are shut.
 SHUT_GATE = 0.05
-# Share of a state that is no memory of it, and of the steps that a memory is short for.
-FADED, SHORT = 0.05, 0.1
 # Factor by which a recurrent kernel without gates makes a state larger in a step, or one over that
 # by which it makes it smaller, above which there is no memory over ten steps.
 RECURRENT_GAIN = 1.8
@@ -261,10 +258,7 @@ def _kernel_without_gates(layer: keras.Layer) -> Array | None:
     "memory",
     probes=[RecurrenceProbe],
     columns=[LayerColumn("gate bias", "bias of the forget or update gates", gate_bias)],
-    levels={
-        "warning": "",
-        "note": f"if {FADED:.0%} of a state is left after less than {SHORT:.0%} of the steps",
-    },
+    levels={"warning": ""},
     finds="an LSTM whose forget gates, or a GRU whose update gates, keep less than "
     f"{SHUT_GATE:g} of the state in a step, by their biases; one that gives its last state alone, "
     "and reads so many equal steps at the end of half of the examples, without a mask, that its "
@@ -283,15 +277,10 @@ def _kernel_without_gates(layer: keras.Layer) -> Array | None:
     "recurrent kernel; `mask_zero=True`, or padding in front",
 )
 def memory(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
-    found = [
-        *_overwritten_bias(of, layers),
-        *_shut_gates(of, layers),
-        *_unread_words(of, layers),
-        *_recurrent_kernel(of, layers),
-    ]
-    yield from found
-    named = [layer for finding in found for layer in finding.layers]
-    yield from _short_memory(of, [layer for layer in layers if layer not in named])
+    yield from _overwritten_bias(of, layers)
+    yield from _shut_gates(of, layers)
+    yield from _unread_words(of, layers)
+    yield from _recurrent_kernel(of, layers)
 
 
 def _overwritten_bias(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
@@ -442,34 +431,3 @@ def orthogonal_recurrence(kernels: Iterable[SeenWeight]) -> Remedy:
         rules[kernel.path] = initializer
         texts.append(text)
     return Remedy(f"recurrent_initializer={' and '.join(dict.fromkeys(texts))}", rules)
-
-
-def _short_memory(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
-    hit = []
-    for layer in layers:
-        steps = of.probe(RecurrenceProbe).steps.get(layer.layer, 0)
-        kept = gates(of)[layer].kept if layer in gates(of) else 1.0
-        # What keeps all never fades.
-        if kept < 1:
-            remembered = math.log(FADED) / math.log(kept)
-            if remembered < SHORT * steps:
-                hit.append((layer, kept, remembered, steps))
-    if not hit:
-        return
-    first, kept, remembered, steps = hit[0]
-    gate = gates(of)[first].gate
-    evidence = (
-        f"the {gate} gates of {first.title} keep {kept:.0%} of the state in "
-        f"a step: after {remembered:.0f} of {steps} steps {FADED:.0%} is left{layer_count(hit)}"
-    )
-    remedy = Remedy(
-        "where more has to be remembered, a bias of log(steps) for as many steps: "
-        f"{_bias_for(gate, steps)}"
-    )
-    yield Finding([layer for layer, *_ in hit], evidence, remedy, "note")
-
-
-def _bias_for(gate: _GateName, steps: int) -> str:
-    """Return what makes gates remember about as many steps."""
-    initializer = "LSTMForgetBias" if gate == "forget" else "GRUUpdateBias"
-    return f"keras_initx.{initializer}({math.log(steps):.2g}), or keras_initx.ChronoBias({steps})"

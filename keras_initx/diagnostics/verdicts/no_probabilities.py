@@ -10,7 +10,7 @@ from keras_initx.diagnostics._seen import SeenLayer, ends_of
 from keras_initx.diagnostics.losses.ends import Ends, are_of_softmax
 from keras_initx.diagnostics.losses.probes import LossProbe
 from keras_initx.diagnostics.losses.reach import reaches
-from keras_initx.diagnostics.verdicts._other_loss import other_activation, other_loss
+from keras_initx.diagnostics.remedies.other_ends import other_activation, other_loss
 from keras_initx.diagnostics.verdicts.unsuitable_labels import means_numbers, means_several
 
 

@@ -9,12 +9,12 @@ from keras_initx.diagnostics._rules import Finding, Level, exceeds, layer_count,
 from keras_initx.diagnostics._seen import SeenLayer
 from keras_initx.diagnostics._signal import root_mean_square
 from keras_initx.diagnostics._signal_probe import SATURATION_MARGIN
-from keras_initx.diagnostics.verdicts._large_outputs import (
+from keras_initx.diagnostics.remedies.large_outputs import (
     smaller_inputs,
     smaller_last_layer,
     smaller_table,
 )
-from keras_initx.diagnostics.verdicts._signal_remedy import signal_remedy
+from keras_initx.diagnostics.remedies.signals import signal_remedy
 
 # Fraction of saturated outputs above which an activation passes too little gradient.
 SATURATED = 0.25

@@ -7,7 +7,7 @@ from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, layer_count, rule
 from keras_initx.diagnostics._seen import SeenLayer, ends_of
 from keras_initx.diagnostics.losses.probes import LossProbe
-from keras_initx.diagnostics.verdicts._other_loss import other_activation
+from keras_initx.diagnostics.remedies.other_ends import other_activation
 from keras_initx.diagnostics.verdicts.unsuitable_labels import are_signs
 
 

@@ -19,7 +19,7 @@ from keras_initx.diagnostics._undefined_places import (
 )
 from keras_initx.diagnostics.losses.ends import Ends
 from keras_initx.diagnostics.losses.probes import LossProbe, OutputProbe
-from keras_initx.diagnostics.verdicts._other_loss import other_activation, other_loss
+from keras_initx.diagnostics.remedies.other_ends import other_activation, other_loss
 
 # What cures it where the operation is not known.
 _GUARDED = (

@@ -1,7 +1,7 @@
 """Unreachable targets: those that outputs cannot come near to."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -11,8 +11,8 @@ from keras_initx.diagnostics._rules import Finding, rule
 from keras_initx.diagnostics._seen import SeenLayer, ends_of
 from keras_initx.diagnostics.losses.ends import Ends, are_of_softmax
 from keras_initx.diagnostics.losses.probes import LossProbe
-from keras_initx.diagnostics.losses.reach import Applied, Reach, reach_alone, reaches
-from keras_initx.diagnostics.verdicts._other_loss import other_activation
+from keras_initx.diagnostics.losses.reach import Reach, reach_alone, reaches
+from keras_initx.diagnostics.remedies.other_ends import other_activation, without_activations
 
 # Fraction of the targets beyond the range of the last activation above which a distance cannot
 # become small.
@@ -107,22 +107,11 @@ def _in_reach(layer: SeenLayer, ends: Ends, reach: Reach) -> Remedy:
         if len(applied) > 1:
             least, most = reach_alone(applied[-1].activation)
             if least <= ends.wanted.min and ends.wanted.max <= most:
-                return _without(applied[:-1])
-            remedy = _without(applied)
+                return without_activations(applied[:-1])
+            remedy = without_activations(applied)
         if math.isinf(high):
             return remedy
         return remedy.otherwise(Remedy(f"targets scaled to [{low:.3g}, {high:.3g}]"))
     # The loss applies the last one itself.
     before = applied if ends.loss.from_logits else applied[:-1]
-    return _without(before)
-
-
-def _without(applied: Sequence[Applied]) -> Remedy:
-    """Return a remedy without some activations."""
-    texts = []
-    for one in applied:
-        if one.is_argument:
-            texts.append(f"activation=None in {one.layer}")
-        else:
-            texts.append(f"no {one.layer}, which applies {one.activation}")
-    return Remedy(" and ".join(texts))
+    return without_activations(before)

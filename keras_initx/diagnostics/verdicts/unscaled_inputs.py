@@ -42,7 +42,8 @@ def unscaled_inputs(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]
     unscaled = []
     for layer in layers:
         record = layer.first_inputs
-        if record.signal.size < LEAST_VALUES:
+        # What makes them infinite, or NaN, comes before their size.
+        if record.signal.size < LEAST_VALUES or record.signal.nonfinite:
             continue
         has_offset = 0 < differences(of).get(layer.layer, 0.0) < OFFSET_INPUTS
         if record.are_large or _is_small(record.signal) or has_offset:

@@ -13,7 +13,7 @@ from keras_initx.diagnostics._rules import Finding, Level, rule
 from keras_initx.diagnostics._seen import SeenLayer, ends_of, layers_until
 from keras_initx.diagnostics.losses.ends import Ends
 from keras_initx.diagnostics.losses.probes import LossProbe
-from keras_initx.diagnostics.verdicts._other_loss import other_activation, other_loss
+from keras_initx.diagnostics.remedies.other_ends import other_activation, other_loss
 
 # Share of the rows with several ones from which on they are no accident.
 _SEVERAL = 0.01
@@ -36,7 +36,8 @@ _REMAINING = 0.1
     },
     finds="labels that a crossentropy cannot mean: for a sparse one numbers that are no integers "
     "from 0 to the number of classes less 1; for a categorical one rows with several ones; for a "
-    "binary one values beyond [0, 1], or one for several outputs; one label "
+    "binary one values beyond [0, 1], or one for several outputs; rows for a sparse one, or class "
+    "numbers for a categorical one, which Keras refuses; one label "
     "for an example of which the output keeps the positions, also for a distance; targets below 0 "
     "for a squared logarithmic error or `Poisson`; outputs that a distance compares with several "
     "different targets each, because their shapes differ",
@@ -51,6 +52,8 @@ def unsuitable_labels(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findin
             # A distance from the same number everywhere may be meant.
             if ends.loss.kind != "distance" or ends.wanted.std > 0:
                 yield _single(layer, ends, of)
+        elif ends.is_of_other_form:
+            yield _of_other_form(layer, ends)
         elif ends.loss.kind == "sparse":
             yield from _sparse(layer, ends)
         elif ends.loss.kind == "categorical":
@@ -86,6 +89,21 @@ def _single(layer: SeenLayer, ends: Ends, of: Diagnosis) -> Finding:
         remedy = Remedy(f"return_sequences=False in {last}").otherwise(remedy)
     level: Level = "warning" if ends.loss.kind == "distance" else "error"
     return Finding([layer], evidence, remedy, level)
+
+
+def _of_other_form(layer: SeenLayer, ends: Ends) -> Finding:
+    """Return the finding on rows for a sparse crossentropy, or numbers for a categorical one."""
+    name, logits = ends.loss.name, {"from_logits": True} if ends.loss.from_logits else {}
+    if ends.loss.kind == "sparse":
+        evidence = f"the labels are rows of {ends.units} numbers, but {name} takes class numbers"
+        remedy = other_loss("CategoricalCrossentropy", **logits)
+        if _are_binary(ends.aims).all() and (ends.aims.sum(axis=-1) == 1).all():
+            remedy = remedy.otherwise(Remedy("class numbers: y = y.argmax(axis=-1)"))
+    else:
+        evidence = f"the labels are class numbers, but {name} takes rows of {ends.units} numbers"
+        remedy = other_loss("SparseCategoricalCrossentropy", **logits)
+        remedy = remedy.otherwise(Remedy(f"rows: keras.ops.one_hot(y, {ends.units})"))
+    return Finding([layer], evidence, remedy, "error")
 
 
 def _sparse(layer: SeenLayer, ends: Ends) -> Iterator[Finding]:

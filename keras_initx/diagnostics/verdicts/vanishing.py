@@ -1,22 +1,23 @@
 """Vanishing: signals that become too small."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._first_inputs import largest_inputs
+from keras_initx.diagnostics._lost_signals import VANISHING, lost_signals
 from keras_initx.diagnostics._rules import Finding, Level, by_level, rule
 from keras_initx.diagnostics._seen import SeenLayer, seen_layers, trained_layers
 from keras_initx.diagnostics.losses.probes import LossProbe
-from keras_initx.diagnostics.verdicts._lost_signals import VANISHING, LostProbe
-from keras_initx.diagnostics.verdicts._signal_remedy import deviations, signal_remedy
+from keras_initx.diagnostics.remedies.signals import deviations, signal_remedy
 from keras_initx.diagnostics.verdicts.unscaled_inputs import SMALL_INPUTS
 
 
 @rule(
     "vanishing",
-    unless=["no gradient:error", "alike:error"],
+    unless=["no gradient:error", "equal inputs:error"],
     # Zeros, and inputs of zeros, cause everything after them.
-    until=["equal units:error", "alike"],
+    until=["equal units:error", "equal inputs", "alike"],
     levels={
         "warning": "",
         "error": "if gradients are 0",
@@ -30,6 +31,7 @@ from keras_initx.diagnostics.verdicts.unscaled_inputs import SMALL_INPUTS
     remedy="`HeNormal`, `GlorotUniform`",
 )
 def vanishing(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    lost = lost_signals(of)
     small = []
     for layer in layers:
         # So do dead units.
@@ -37,6 +39,9 @@ def vanishing(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
             break
         signal = layer.signal
         if signal.nonfinite or (layer.has_zeros and signal.zeros == 1):
+            continue
+        # It gets no more.
+        if layer.layer in lost.began:
             continue
         if signal.std < VANISHING and layer.has_enough_values:
             small.append(layer)
@@ -48,7 +53,6 @@ def vanishing(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     # Zeros have their own verdict.
     if norms and norms[0] == 0 and not any(layer.has_zeros for layer in seen_layers(of)):
         harmful = "error"
-    lost = of.probe(LostProbe)
     # No gradient is noticeable beside the loss. A last layer that only starts small, or at 0, gets
     # one itself.
     value = of.probe(LossProbe).value
@@ -61,6 +65,9 @@ def vanishing(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
 
     for level, hit in by_level(small, harmful, does_harm):
         evidence = deviations(of, hit, "falls")
+        remedy = signal_remedy(hit, cause, of)
         if level == "note":
             evidence += "; no later layer gets too small an input because of it"
-        yield Finding(hit, evidence, signal_remedy(hit, cause, of), level)
+            text = f"none, if it is meant, as a scale that begins at 0; otherwise {remedy.text}"
+            remedy = replace(remedy, text=text)
+        yield Finding(hit, evidence, remedy, level)

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from keras_initx.diagnostics._dead_ends import dead_ends
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._first_inputs import has_large_inputs
+from keras_initx.diagnostics._lost_signals import VANISHING, lost_signals
 from keras_initx.diagnostics._rules import Finding, Level, layer_count, rule
 from keras_initx.diagnostics._seen import SeenLayer, layers_until, seen_layers, trained_layers
-from keras_initx.diagnostics.verdicts._lost_signals import VANISHING, LostProbe
-from keras_initx.diagnostics.verdicts._remedy_in_depth import remedy_in_depth
-from keras_initx.diagnostics.verdicts._signal_remedy import batch_of_one
+from keras_initx.diagnostics.remedies.in_depth import remedy_in_depth
+from keras_initx.diagnostics.remedies.signals import batch_of_one
 
 # Ratio of the gradient norm of the first layers to the largest gradient norm of a layer, below
 # which the gradient has vanished.
@@ -19,7 +19,8 @@ VANISHING_GRADIENT = 1e-4
 
 @rule(
     "vanishing gradient",
-    unless=["single class", "no gradient:error", "alike:error"],
+    unless=["single class", "no gradient:error", "equal inputs:error"],
+    beside=["no gradient:note"],
     levels={"warning": "", "error": "if all gradients are 0"},
     finds=f"first layers whose gradients are below {VANISHING_GRADIENT:g} times the largest "
     "gradient of a layer, unless a branch starts at 0, as with ReZero",
@@ -46,6 +47,8 @@ def vanishing_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findi
     # gradient elsewhere may be harmless, e.g. that of queries and keys while attention is still
     # uniform.
     for layer, norm in norms:
+        if layer not in layers:
+            continue
         # Another way from the inputs learns. From this one all gradients are held back, as from
         # the target network of a self-supervised model, or it is beside inputs that are too large.
         if are_reached and (norm == 0 or has_large_inputs(of)):
@@ -79,7 +82,7 @@ def _is_waiting(of: Diagnosis) -> bool:
 
     That is because it still adds little to a larger signal, as ReZero does.
     """
-    lost = of.probe(LostProbe)
+    lost = lost_signals(of)
     for layer in seen_layers(of):
         is_lost = layer.layer in lost.causes or layer.layer in lost.starved
         if is_lost or layer.makes_output or layer.shape is None:

@@ -289,9 +289,7 @@ def test_a_schedule_begins_anew_for_an_optimizer_that_was_used():
 
 def test_what_was_tried_in_vain_is_said():
     remedy = on_the_sum(keras.optimizers.SGD(1e9, clipvalue=1e9), 5).remedy.text
-    text = (
-        r"global_clipnorm=1.0 in the optimizer in the place of clipvalue: with rates of 1e\+08, 1e\+07, 1e\+06 the .*"
-    )
+    text = r"a lower rate, or clipped gradients: with rates of 1e\+08, 1e\+07, 1e\+06 the loss does not end below .*"
     assert re.fullmatch(text, remedy)
 
 
@@ -307,13 +305,27 @@ def warming(**options):
 
 
 @pytest.mark.release_backends
-@pytest.mark.parametrize(
-    "optimizer",
-    [warming(), warming(gradient_accumulation_steps=2), keras.optimizers.Adam(gradient_accumulation_steps=2)],
-    ids=["rate of 0", "both", "accumulated"],
-)
-def test_few_steps_of_a_sound_optimizer_are_no_problem(optimizer):
+def test_accumulated_gradients_that_make_an_update_are_no_problem():
+    optimizer = keras.optimizers.Adam(gradient_accumulation_steps=2)
     assert keras_initx.diagnose(compiled(optimizer), X, LABELS, steps=3).verdicts == []
+
+
+@pytest.mark.release_backends
+@pytest.mark.parametrize(
+    "make",
+    [
+        warming,
+        lambda: warming(gradient_accumulation_steps=2),
+        lambda: ForgetsKernels(keras.optimizers.schedules.PiecewiseConstantDecay([10], [0.0, 1e-3])),
+    ],
+    ids=["rate of 0", "accumulated", "of one's own"],
+)
+def test_before_a_rate_has_risen_nothing_is_known_of_the_weights(make):
+    (verdict,) = keras_initx.diagnose(compiled(make()), X, LABELS, steps=3).verdicts
+    assert verdict.level == "note"
+    assert "not known" in verdict.evidence
+    assert verdict.evidence.endswith("leave them as they are, but the rate rises to 0.001")
+    assert verdict.remedy.text == "more steps, until the rate has risen"
 
 
 WAITING = {
@@ -351,10 +363,9 @@ class ForgetsKernels(keras.optimizers.SGD):
         super().apply([grad * (len(grad.shape) < 2) for grad in grads], trainable_variables)
 
 
-def test_weights_that_no_later_rate_moves_are_named():
-    rate = keras.optimizers.schedules.PiecewiseConstantDecay([10], [0.0, 1e-3])
-    verdict = keras_initx.diagnose(small(lambda model: ForgetsKernels(rate)), X, LABELS, steps=3).problems[-1]
-    assert "3 steps of ForgetsKernels at 0, and as many at 0.001, leave dense/kernel" in verdict.evidence
+def test_weights_that_an_optimizer_leaves_out_are_named():
+    verdict = keras_initx.diagnose(small(lambda model: ForgetsKernels(0.01)), X, LABELS, steps=3).problems[-1]
+    assert "3 steps of ForgetsKernels at 0.01 leave dense/kernel" in verdict.evidence
     assert "bias" not in verdict.evidence
     assert "an optimizer with all trainable weights" in verdict.remedy.text
 
@@ -363,10 +374,10 @@ def test_weights_that_no_later_rate_moves_are_named():
 @pytest.mark.parametrize(
     "name", ["Adam", pytest.param("AdamW", marks=pytest.mark.rare), pytest.param("Lamb", marks=pytest.mark.rare)]
 )
-def test_where_a_constant_of_the_optimizer_is_rounded_to_1_the_dtype_is_the_cause(name):
+def test_where_a_constant_of_the_optimizer_is_rounded_to_1_more_bits_are_the_remedy(name):
     model = compiled(getattr(keras.optimizers, name)(), dtype="bfloat16")
     (verdict,) = keras_initx.diagnose(model, X, LABELS, steps=5).problems
-    assert verdict.evidence.endswith("as they are: beta_2=0.999 is 1 in bfloat16")
+    assert verdict.evidence.endswith("as they are: what they add is less than the last bit")
     assert 'set_dtype_policy("mixed_bfloat16")' in verdict.remedy.text
     assert keras_initx.diagnose(compiled(dtype="mixed_bfloat16"), X, LABELS, steps=5).ok
 
@@ -375,7 +386,7 @@ def test_where_a_constant_of_the_optimizer_is_rounded_to_1_the_dtype_is_the_caus
 @pytest.mark.skipif(BACKEND == "torch", reason="Keras raises an error there, also in `fit`")
 def test_a_constant_that_is_rounded_to_1_may_also_make_nan():
     verdict = keras_initx.diagnose(compiled("nadam", dtype="bfloat16"), X, LABELS, steps=5).problems[-1]
-    assert verdict.evidence.endswith("beta_2=0.999 is 1 in bfloat16")
+    assert "weights are not finite" in verdict.evidence
     assert 'set_dtype_policy("mixed_bfloat16")' in verdict.remedy.text
 
 

@@ -11,7 +11,7 @@ from judged import X, found
 from keras import layers, ops
 from modes import to_numpy
 
-from keras_initx.diagnostics.verdicts.focused_attention import AttentionProbe
+from keras_initx.diagnostics._attention import AttentionProbe
 
 SEQUENCES = np.random.default_rng(0).normal(size=(4, 10, 16)).astype("float32")
 # The last queries have three keys.

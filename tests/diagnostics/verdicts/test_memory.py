@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from asked import alone, asked
-from judged import SEQUENCES, found, level_of
+from judged import SEQUENCES, found
 from keras import initializers, layers
 
 import keras_initx
@@ -97,12 +97,6 @@ def test_a_forget_bias_is_overwritten_where_any_other_gate_has_something_else(bi
     layer.cell.bias.assign(np.concatenate(biases))
     verdicts = keras_initx.diagnose(model, x).verdicts
     assert any("`unit_forget_bias=True` overwrites it" in one.evidence for one in verdicts) == overwritten
-
-
-@pytest.mark.parametrize(("steps", "level"), [(150, "note"), (20, None)])
-def test_a_memory_is_short_beside_the_sequence(steps, level):
-    model = keras.Sequential([keras.Input((steps, 3)), layers.LSTM(4, unit_forget_bias=False)])
-    assert level_of("memory", model, np.random.default_rng(0).normal(size=(8, steps, 3))) == level
 
 
 @pytest.mark.rare

@@ -10,7 +10,7 @@ from keras import layers, ops
 from modes import often, to_numpy
 
 import keras_initx
-from keras_initx.diagnostics.verdicts.no_gradient import held_by_zeros
+from keras_initx.diagnostics._held_back import held_by_zeros
 
 # Keras itself warns of some of the faults.
 pytestmark = [

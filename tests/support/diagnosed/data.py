@@ -138,10 +138,14 @@ FAULTY = {
     "inputs and targets that are NaN": Case(
         gaps, ["not finite"], "leave out the examples whose targets are not finite"
     ),
-    "inputs that are all 0": Case(with_inputs(0 * X), ["alike"]),
-    "the same inputs for all examples": Case(with_inputs(np.repeat(X[:1], 64, axis=0)), ["alike"]),
-    "one of two inputs is zeros": Case(lambda repaired: two_inputs(X[::-1].copy() if repaired else 0 * X), ["alike"]),
-    "words that are all 0": Case(lambda repaired: words_beside(100, WORDS if repaired else 0 * WORDS), ["alike"]),
+    "inputs that are all 0": Case(with_inputs(0 * X), ["equal inputs"]),
+    "the same inputs for all examples": Case(with_inputs(np.repeat(X[:1], 64, axis=0)), ["equal inputs"]),
+    "one of two inputs is zeros": Case(
+        lambda repaired: two_inputs(X[::-1].copy() if repaired else 0 * X), ["equal inputs"]
+    ),
+    "words that are all 0": Case(
+        lambda repaired: words_beside(100, WORDS if repaired else 0 * WORDS), ["equal inputs"]
+    ),
     # Inputs of another scale or form.
     "raw pixels": Case(
         lambda repaired: without_targets(cnn(PIXELS / 127.5 - 1 if repaired else PIXELS)),

@@ -1,5 +1,6 @@
 """Remedies with another activation at the end of a model, or another loss."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -7,6 +8,7 @@ import keras
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._seen import SeenLayer
 from keras_initx.diagnostics.losses.ends import Ends
+from keras_initx.diagnostics.losses.reach import Applied
 
 
 def other_activation(
@@ -33,3 +35,14 @@ def other_loss(name: str, **arguments: Any) -> Remedy:
     """Return a remedy with a loss of Keras of this name."""
     options = ", ".join(f"{argument}={value!r}" for argument, value in arguments.items())
     return Remedy(f"loss=keras.losses.{name}({options})")
+
+
+def without_activations(applied: Sequence[Applied]) -> Remedy:
+    """Return a remedy without some activations."""
+    texts = []
+    for one in applied:
+        if one.is_argument:
+            texts.append(f"activation=None in {one.layer}")
+        else:
+            texts.append(f"no {one.layer}, which applies {one.activation}")
+    return Remedy(" and ".join(texts))

@@ -11,7 +11,7 @@ from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import exceeds
 from keras_initx.diagnostics._seen import SeenLayer, kernels_of, layers_until
 from keras_initx.diagnostics._tables import tied_tables
-from keras_initx.diagnostics.verdicts._branch_remedies import smaller_branches
+from keras_initx.diagnostics.remedies.branches import smaller_branches
 from keras_initx.initializers._random import RandomNormal
 from keras_initx.initializers._variance_named import GlorotUniform
 

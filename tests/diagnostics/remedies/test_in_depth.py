@@ -8,7 +8,7 @@ from keras import layers
 
 import keras_initx
 from keras_initx.diagnostics._seen import seen_layers
-from keras_initx.diagnostics.verdicts._remedy_in_depth import remedy_in_depth
+from keras_initx.diagnostics.remedies.in_depth import remedy_in_depth
 
 ROWS = np.random.default_rng(0).normal(size=(64, 20)).astype("float32")
 

@@ -1,0 +1,1 @@
+"""Remedies that several verdicts share. They ask facts, and no verdict."""
