@@ -59,6 +59,9 @@ TESTED_THROUGH = {
     "studies/_statistics.py": "studies/test_study.py",
     "studies/_trial.py": "studies/test_compare_initializers.py",
     "studies/_types.py": "studies/test_compare_initializers.py",
+    "structure/_experts.py": "recipes/test_architectures.py",
+    "structure/_operations.py": "structure/test_zeros.py",
+    "structure/_streams.py": "recipes/test_architectures.py",
     "structure/_torch_modules.py": "diagnostics/verdicts/test_alike.py",
 }
 
