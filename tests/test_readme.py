@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import sys
 import tomllib
 
 import keras
@@ -12,7 +13,11 @@ TEXT = ROOT.joinpath("README.md").read_text()
 BLOCK = re.compile(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", re.DOTALL)
 
 
-# Under torch: Keras' own weights differ between backends.
+# What shows weights of Keras itself, whose defaults differ between backends: the numbers of JAX.
+OF_KERAS = ("diagnose(", 'audit(model, "torch")')
+
+
+@pytest.mark.every_backend
 @pytest.mark.filterwarnings("ignore:.*could not be loaded")
 @pytest.mark.parametrize("is_trained", [False, pytest.param(True, marks=pytest.mark.rare)], ids=["shown", "trained"])
 def test_the_blocks_print_what_is_shown_and_forty_layers_learn_as_much_as_is_said(
@@ -20,6 +25,8 @@ def test_the_blocks_print_what_is_shown_and_forty_layers_learn_as_much_as_is_sai
 ):
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "model", raising=False)
     keras.utils.clear_session(free_memory=False)  # names of layers are counted from the start
     names, shown = {}, 0
     for code, expected in BLOCK.findall(TEXT):
@@ -27,14 +34,17 @@ def test_the_blocks_print_what_is_shown_and_forty_layers_learn_as_much_as_is_sai
             continue
         if "model.fit" in code and not is_trained:
             continue
+        if code.startswith("# model.py"):
+            pathlib.Path("model.py").write_text(code)
         exec(code, names)
         printed = capsys.readouterr().out
         if expected:
             shown += 1
-            assert printed == expected
+            if keras.backend.backend() == "jax" or not any(text in code for text in OF_KERAS):
+                assert printed == expected
         if "model.fit" in code:
             accuracy = names["model"].history.history["val_accuracy"]
-    assert shown == 3
+    assert shown == 6
     if not is_trained:
         return
     (percent,) = re.findall(r"more than (\d+) % of the digits", TEXT)

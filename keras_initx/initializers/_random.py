@@ -216,8 +216,10 @@ class Triangular(RandomInitializer):
 
     Example:
         >>> values = Triangular(3, seed=0)((200, 200))
-        >>> round(float(keras.ops.std(values)), 2), round(float(keras.ops.max(values)), 1)
-        (1.22, 3.0)
+        >>> round(float(keras.ops.std(values)), 2)
+        1.22
+        >>> round(float(keras.ops.max(values)), 1)
+        3.0
         >>> bias = Triangular(2 * 64**-0.5)
         >>> layer = keras.layers.LSTM(64, bias_initializer=bias, unit_forget_bias=False)
     """
