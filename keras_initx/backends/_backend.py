@@ -427,8 +427,9 @@ class Backend:
         layers: Sequence[keras.Layer],
         optimizer: keras.optimizers.Optimizer,
         arguments: Sequence[Any],
+        steps: int,
     ) -> Iterator[float]:
-        """Yield the value of `function`, each time before one more step of `optimizer`.
+        """Yield the value of `function` before each step of `optimizer`.
 
         The steps change `variables` and the optimizer, and nothing else: what is random is drawn
         alike in each.
@@ -439,6 +440,7 @@ class Backend:
             layers: See `gradient_norms`.
             optimizer: An optimizer that is built with `variables`.
             arguments: Those of `function`.
+            steps: How many are taken, the last after the last value.
 
         Raises:
             NotImplementedError: If the backend has no gradients.

@@ -151,9 +151,10 @@ class Implementation(Backend):
         layers: Sequence[keras.Layer],
         optimizer: keras.optimizers.Optimizer,
         arguments: Sequence[Any],
+        steps: int,
     ) -> Iterator[float]:
         gradients_of = self._gradients_of(function, variables, layers, optimizer.scale_loss)
-        while True:
+        for _ in range(steps):
             value, gradients = gradients_of(*arguments)
             yield float(value)
             apply_present(optimizer, gradients, variables)

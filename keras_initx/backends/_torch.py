@@ -258,10 +258,11 @@ class Implementation(Backend):
         layers: Sequence[keras.Layer],
         optimizer: keras.optimizers.Optimizer,
         arguments: Sequence[Any],
+        steps: int,
     ) -> Iterator[float]:
         sources = [variable.value for variable in variables]
         given = keras.tree.map_structure(_outside_inference, tuple(arguments))
-        while True:
+        for _ in range(steps):
             with torch.inference_mode(False), self.preserve_state(layers, gradients=True):
                 value = function(*given)
                 scaled = optimizer.scale_loss(value)
