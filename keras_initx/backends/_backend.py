@@ -350,6 +350,11 @@ class Backend:
 
         return put_back
 
+    def advance_generators(self) -> None:
+        """Draw a number from each of the global random generators that `kept_generators` keeps."""
+        random.random()
+        np.random.random()  # noqa: NPY002, which a model may draw from
+
     def compiled_once(self, step: Function) -> Function | None:
         """Return a step of training or evaluation that is compiled, or `None` for Keras' own way.
 

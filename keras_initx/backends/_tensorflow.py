@@ -125,6 +125,10 @@ class Implementation(Backend):
             for value, numbers in former:
                 value.assign(numbers)
 
+    def advance_generators(self) -> None:
+        super().advance_generators()
+        tf.random.uniform(())
+
     def replicas(self) -> int:
         return int(tf.distribute.get_strategy().num_replicas_in_sync)
 

@@ -171,6 +171,12 @@ class Implementation(Backend):
 
         return put_back
 
+    def advance_generators(self) -> None:
+        super().advance_generators()
+        torch.rand(1)
+        if _has_gpu():
+            torch.rand(1, device=_device())
+
     def buffers(self, layers: Sequence[keras.Layer]) -> list[Any]:
         found: dict[torch.Tensor, _Buffer] = {}
         for layer in layers:
