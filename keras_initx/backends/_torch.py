@@ -271,8 +271,10 @@ class Implementation(Backend):
         for _ in range(steps):
             with torch.inference_mode(False), self.preserve_state(layers, gradients=True):
                 value = function(*given)
-                scaled = optimizer.scale_loss(value)
-                gradients = torch.autograd.grad(scaled, sources, allow_unused=True)
+                gradients: Sequence[Tensor | None] = [None] * len(sources)
+                if value.requires_grad:
+                    scaled = optimizer.scale_loss(value)
+                    gradients = torch.autograd.grad(scaled, sources, allow_unused=True)
             yield float(value.detach())
             with torch.no_grad():
                 apply_present(optimizer, gradients, variables)

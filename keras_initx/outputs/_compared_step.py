@@ -11,9 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from keras_initx._typing import Array
+from keras_initx.outputs._pairs import paired_tensors
 from keras_initx.outputs._recorded_step import RecordedChange, RecordedStep, RecordedWeight
 from keras_initx.outputs._samples import RecordedTensor
 from keras_initx.outputs._step_report import StepChange, StepLoss, StepReport, StepRow
+from keras_initx.outputs._tolerance import TOLERANCES, tolerance_of
+from keras_initx.rendering._text import short_number
 
 # So many runs measure the rounding.
 RUNS = 3
@@ -35,6 +38,7 @@ def compared_step(
     runs: Sequence[RecordedStep],
     there: RecordedStep,
     other_path: Callable[[str], str | None],
+    tolerance: float | None,
 ) -> StepReport:
     """Return the report on a step that is compared with another.
 
@@ -43,6 +47,7 @@ def compared_step(
         runs: The same from weights that are rounded otherwise.
         there: The step that it is compared with.
         other_path: Function that maps the path of a weight to that of its counterpart, or `None`.
+        tolerance: That of the outputs and the loss, `None` for that of their dtype.
     """
     obstacle = ""
     for step, place in ((here, "here"), (there, "there")):
@@ -63,8 +68,8 @@ def compared_step(
     unmatched = [weight.path for weight in there.weights if weight.path not in matched]
     return StepReport(
         rows,
-        _outputs(here.outputs, there.outputs),
-        _loss(here, there, noise),
+        _outputs(here.outputs, there.outputs, tolerance),
+        _loss(here, there, noise, tolerance),
         _settings(here, there),
         unmatched,
     )
@@ -146,14 +151,17 @@ def _row(
         only = StepChange("differs", f"trained {place} only")
         return StepRow(weight.path, weight.kind, other.path, only)
     gradient = None
-    if weight.gradient is not None and other.gradient is not None:
+    without = here.without_gradients or there.without_gradients
+    if weight.kind == "trained" and without:
+        gradient = StepChange("not compared", without)
+    elif weight.gradient is not None and other.gradient is not None:
         gradient = _gradient(weight, other, noise)
     return StepRow(
         weight.path,
         weight.kind,
         other.path,
         gradient,
-        _update(weight, other, gradient, noise, here.without_update or there.without_update),
+        _update(weight, other, gradient, noise, here.without_updates or there.without_updates),
     )
 
 
@@ -279,45 +287,32 @@ def _ratio(values: Array, expected: Array, noise: float) -> float | None:
 
 
 def _outputs(
-    here: Mapping[str, RecordedTensor], there: Mapping[str, RecordedTensor]
+    here: Mapping[str, RecordedTensor], there: Mapping[str, RecordedTensor], given: float | None
 ) -> dict[str, StepChange]:
     """Return how the outputs in training compare."""
     found = {}
-    for place, tensor in here.items():
-        other = there.get(place)
-        if other is None:
-            found[place] = StepChange("not compared", "no counterpart")
-        elif tensor.shape != other.shape or tensor.dtype != other.dtype:
-            found[place] = StepChange("not compared", "other shape or dtype")
-        else:
-            found[place] = _output(tensor, other)
+    for pair in paired_tensors(here, there, given):
+        if pair.difference is None:
+            found[pair.place] = StepChange("not compared", pair.obstacle)
+            continue
+        how = f"by {short_number(pair.size)} of their size" if pair.differs else ""
+        found[pair.place] = StepChange(
+            "differs" if pair.differs else "equal",
+            how,
+            difference=pair.size,
+            rounding=pair.tolerance,
+        )
     return found
 
 
-_TOLERANCES = {"float32": 5e-6, "float64": 1e-12, "float16": 6e-3, "bfloat16": 5e-2}
-
-
-def _output(tensor: RecordedTensor, other: RecordedTensor) -> StepChange:
-    tolerance = _TOLERANCES.get(tensor.dtype, 0.0)
-    values = tensor.own_values.astype("float64")
-    expected = other.own_values.astype("float64")
-    size = _size(expected) or 1.0
-    with np.errstate(invalid="ignore"):
-        difference = _size(values - expected) / size
-    if difference <= tolerance:
-        return StepChange("equal", difference=difference, rounding=tolerance)
-    how = f"by {difference:.2g} of their size"
-    return StepChange("differs", how, difference=difference, rounding=tolerance)
-
-
-def _loss(here: RecordedStep, there: RecordedStep, noise: _Noise) -> StepLoss:
+def _loss(here: RecordedStep, there: RecordedStep, noise: _Noise, given: float | None) -> StepLoss:
     """Return how the losses compare."""
     one, two = here.loss, there.loss
     if (math.isnan(one) and math.isnan(two)) or (one == two and math.isinf(one)):
         return StepLoss("not compared", one, two, "not finite")
-    dtypes = [tensor.dtype for tensor in here.outputs.values()]
-    tolerance = max((_TOLERANCES.get(dtype, 0.0) for dtype in dtypes), default=0.0)
-    tolerance = max(tolerance, _TOLERANCES["float32"])
+    tolerance = TOLERANCES["float32"]  # in which losses are computed
+    for tensor in here.outputs.values():
+        tolerance = max(tolerance, tolerance_of(tensor.dtype, given) or 0.0)
     if abs(one - two) <= max(tolerance * abs(two), _MOST * noise.of_loss):
         return StepLoss("equal", one, two)
     parts = []

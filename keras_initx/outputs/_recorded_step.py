@@ -4,9 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+import numpy as np
+
 from keras_initx._typing import Array, DType, Shape
 from keras_initx.backends._moments import Moments
-from keras_initx.outputs._recorded import Settings
+from keras_initx.outputs._reading import Settings
 from keras_initx.outputs._samples import RecordedTensor, own_order, sampled
 
 # What a weight is in training. A state is changed by a call in training, such as a moving average.
@@ -28,7 +30,9 @@ class RecordedChange:
 
 def recorded_change(values: Array) -> RecordedChange:
     """Return what is kept of an array."""
-    return RecordedChange(Moments(values).norm, sampled(values, own_order(values.shape)))
+    kept = sampled(values, own_order(values.shape))
+    with np.errstate(over="ignore"):  # of float64
+        return RecordedChange(Moments(values).norm, kept.astype("float32"))
 
 
 @dataclass(frozen=True, eq=False)

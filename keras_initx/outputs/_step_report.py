@@ -159,7 +159,7 @@ class StepReport(Tabular[StepRow], Judgement):
     def problems(self) -> list[Any]:
         """What differs, and the loss or the gradients if they were not compared."""
         if self.obstacle:
-            return [Problem("step", self._lines()[0])]
+            return [Problem("first step", self.summary)]
         found: list[Any] = []
         if any(change.answer == "differs" for change in self.outputs.values()):
             found.append(Problem("outputs in training", self._outputs()))
@@ -198,7 +198,7 @@ class StepReport(Tabular[StepRow], Judgement):
     def _lines(self) -> list[str]:
         """Return what is known of the step, in the order in which it is computed."""
         if self.obstacle:
-            return [f"first step: not compared, {self.obstacle}"]
+            return []
         lines = [self._outputs(), self.loss.text, self._gradients()]
         lines += [*self._updates(), *self._not_compared()]
         if self.settings:
@@ -258,12 +258,15 @@ class StepReport(Tabular[StepRow], Judgement):
         """Return lines on what was not compared, by the reasons."""
         names: dict[str, list[str]] = {}
         for row in self.rows:
+            parts: dict[str, list[str]] = {}
             for name, change in (("gradient", row.gradient), ("update", row.update)):
                 if change is not None and change.answer == "not compared":
-                    names.setdefault(f"{name}, {change.how}", []).append(row.path)
+                    parts.setdefault(change.how, []).append(name)
+            for how, found in parts.items():
+                names.setdefault(f"{' and '.join(found)} ({how})", []).append(row.path)
         if self.unmatched:
-            names["only in the other model"] = list(self.unmatched)
-        return [f"not compared: {why}: {truncated(found)}" for why, found in names.items()]
+            names["weights of the other model alone"] = list(self.unmatched)
+        return [f"not compared, {why}: {truncated(found)}" for why, found in names.items()]
 
     def _rows(self) -> list[StepRow]:
         """Return the rows that differ, the first ones of many."""
@@ -277,12 +280,15 @@ class StepReport(Tabular[StepRow], Judgement):
             Column("update", lambda row: _cell(row.update), is_text=True),
         ]
 
-    def _below(self) -> list[str]:
+    def text_lines(self, width: int) -> list[str]:
+        """Return what is known of the step, filled to a width, and the summary."""
         lines = []
-        width = line_width()
-        for line in self._lines():
+        for line in [*self._lines(), self.summary]:
             lines.append(textwrap.fill(line, width, subsequent_indent="  ", break_on_hyphens=False))
-        return ["", *lines]
+        return lines
+
+    def _below(self) -> list[str]:
+        return ["", *self.text_lines(line_width())]
 
     def _records(self) -> list[dict[str, Any]]:
         records = []
@@ -300,7 +306,8 @@ class StepReport(Tabular[StepRow], Judgement):
             records.append(record)
         return records
 
-    def _content(self) -> dict[str, Any]:
+    def as_content(self) -> dict[str, Any]:
+        """Return what the JSON has."""
         return {
             "obstacle": self.obstacle,
             "outputs": {place: change.answer for place, change in self.outputs.items()},
@@ -314,6 +321,9 @@ class StepReport(Tabular[StepRow], Judgement):
             "unmatched": list(self.unmatched),
             "rows": self._records(),
         }
+
+    def _content(self) -> dict[str, Any]:
+        return self.as_content()
 
     def _figure(self) -> "Figure":
         panels = {}

@@ -7,8 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx.outputs._keras_calls import labeled
-from keras_initx.outputs._recorded import Settings, is_simple
+from keras_initx.outputs._reading import Settings, is_simple, labeled
 from keras_initx.structure._optimizers import unscaled
 
 # What a config has that says nothing about a step.
@@ -32,7 +31,19 @@ def training_settings(model: keras.Model) -> Settings:
         if loss is not None:
             found[name] = _name_of(loss)
             found.update(_prefixed(name, _settings_of_loss(loss)))
+    for place, weight in labeled(_loss_weights(model)):
+        if weight is not None:
+            found["weight of the loss" + (f" of {place}" if place else "")] = float(weight)
     return found
+
+
+def _loss_weights(model: keras.Model) -> Any:
+    """Return the weights of the losses, as `compile` got them."""
+    try:
+        config = model.get_compile_config()
+    except Exception:  # it may have anything that is not serialized
+        return None
+    return (config or {}).get("loss_weights")
 
 
 def _prefixed(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:

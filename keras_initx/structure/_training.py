@@ -38,6 +38,11 @@ def objective(
     return compute_loss(x, y, outputs, sample_weight)
 
 
+def computes_own_loss(model: keras.Model) -> bool:
+    """Return whether `model`, by its class or by itself, has another `compute_loss` than Keras'."""
+    return getattr(model.compute_loss, "__func__", None) is not keras.Model.compute_loss
+
+
 def terms(model: keras.Model) -> Tensor:
     """Return the sum of what regularizers and `add_loss` add to the loss of the last call."""
     total = keras.ops.zeros(())
