@@ -332,9 +332,10 @@ class _Call(Watcher):
             values = values_of(value)
             if values is not None:
                 self.outputs[place] = recorded_tensor(values)
-        self.has_loss = bool(
-            self._model.loss is not None or computes_own_loss(self._model) or self._model.losses
-        )
+        has_own = computes_own_loss(self._model)
+        self.has_loss = bool(self._model.loss is not None or has_own or self._model.losses)
+        if not self.has_loss:
+            return
         loss = objective(self._model, x, y, outputs, sample_weight)
         self.loss = float(array_of(keras.ops.convert_to_tensor(loss)))
         self.added = float(array_of(terms(self._model)))
