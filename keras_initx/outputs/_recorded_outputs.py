@@ -100,7 +100,7 @@ class RecordedOutputs(Tabular[RecordedOutput]):
             return f"{text}."
         if self.step.obstacle:
             return f"{text}; no first step: {self.step.obstacle}."
-        return f"{text}, and the first step: the loss is {self.step.loss:.6g}."
+        return f"{text}, and the first step: the loss is {self.step.loss:.4g}."
 
     def _headline(self) -> str:
         return f" of {counted(len(self.calls), 'call')}"

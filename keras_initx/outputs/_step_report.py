@@ -128,7 +128,7 @@ class StepLoss:
     def text(self) -> str:
         """The loss in words."""
         if self.answer == "equal":
-            return f"loss: equal, {self.here:.6g}"
+            return f"loss: equal, {self.here:.4g}"
         if self.here is None or self.there is None:
             return f"loss: not compared, {self.how}"
         text = f"loss: {self.here:.6g} here, {self.there:.6g} there"

@@ -31,7 +31,7 @@ def test_equal_steps_are_equal():
     assert report.step.problems == []
     assert {row.answer for row in report.step.rows} == {"equal"}
     assert text_of(report.step) == (
-        f"outputs in training: equal loss: equal, {report.step.loss.here:.6g} gradients: equal for 9 weights "
+        f"outputs in training: equal loss: equal, {report.step.loss.here:.4g} gradients: equal for 9 weights "
         "updates: equal for 9 weights moving averages and other state: equal for 2 weights The first step is equal."
     )
 
