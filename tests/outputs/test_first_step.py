@@ -15,6 +15,7 @@ from keras_initx.outputs._recorded_step import recorded_change
 from keras_initx.structure._batch import Batch, batch_of, first_examples
 from keras_initx.structure._weights import find_weights
 
+pytestmark = pytest.mark.release_backends
 # Without random numbers, which `fit` draws otherwise.
 EXACT = ["cnn", "residual", "vit", "several_losses", "adapted", "averaged", "conv_lstm", "transposed", "deep"]
 
@@ -45,7 +46,6 @@ def test_it_is_the_step_that_training_takes(name):
             np.testing.assert_allclose(update.norm, expected.norm, rtol=1e-3, atol=1e-9)
 
 
-@pytest.mark.release_backends
 @pytest.mark.parametrize("name", often(CLEAN, ["cnn", "lstm", "several_losses", "noisy"]))
 def test_nothing_has_changed_afterward(name):
     model, x, y = clean(name)
