@@ -25,9 +25,12 @@ _MOST = 8
 # An update too: few values of small gradients make most of the rounding of the steps of Adam, so
 # that three runs may miss it.
 _MOST_OF_UPDATES = 32
-# A difference that is at most this share of the gradients in a layer is rounding too. That of the
-# updates: powers of `beta_2` are rounded otherwise on torch.
-_LEAST = 1e-5
+# A difference that is at most this share of a gradient is rounding too: convolutions of TensorFlow
+# round more than is measured on torch.
+_LEAST = 5e-5
+# So is this share of the largest gradient in the layer, of which sums of equal terms may be left.
+_LEAST_IN_LAYER = 1e-4
+# And this share of an update: powers of `beta_2` are rounded otherwise on torch.
 _LEAST_OF_UPDATES = 1e-4
 # All values are by one factor larger if what is left is at most this share.
 _LEFT = 1e-3
@@ -177,7 +180,7 @@ def _obstacle(weight: RecordedWeight, other: RecordedWeight | None) -> str:
 
 def _gradient(weight: RecordedWeight, other: RecordedWeight, noise: _Noise) -> StepChange:
     """Return a gradient beside another."""
-    least = _LEAST * noise.largest_in_layer(weight.path)
+    least = _LEAST_IN_LAYER * noise.largest_in_layer(weight.path)
     change = _compared(weight, other, "gradient", noise, _MOST, _LEAST, least)
     if change.answer == "equal" and _is_rounding(change):
         return StepChange(
@@ -208,6 +211,8 @@ def _update(
             return StepChange("not compared", "the gradient differs")
         if gradient is not None and gradient.answer == "not compared":
             return StepChange("not compared", "the gradient was not compared")
+        if gradient is not None and gradient.how:
+            return StepChange("not compared", f"the gradient is {gradient.how}")
     if weight.update is None or other.update is None:
         return StepChange("not compared", "no update is known")
     change = _compared(weight, other, "update", noise, _MOST_OF_UPDATES, _LEAST_OF_UPDATES, 0.0)
