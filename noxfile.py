@@ -130,6 +130,7 @@ def hunt(session, backend):
     """  # noqa: E501, a page shows it whole
     install(session, "keras", "test", "extras", backend)
     session.env.update(ALL)
+    session.env["KERAS_INITX_EXCHANGE"] = str(Path(session.cache_dir, "exchange").resolve())
     run_tests(session, backend, "tests/hunt")
     run_tests(session, backend, *ORDINARY, "-m", "rare or release_backends")
 

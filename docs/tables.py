@@ -34,6 +34,7 @@ from keras_initx.models._planned_weight import PlannedWeight
 from keras_initx.outputs import OutputsReport, RecordedOutputs
 from keras_initx.outputs._flow import Flow
 from keras_initx.outputs._recorded import RecordedCall
+from keras_initx.outputs._recorded_step import RecordedStep
 from keras_initx.outputs._samples import RecordedTensor
 from keras_initx.outputs._tolerance import Difference
 from keras_initx.pretrained import Loaded, LoadReport
@@ -245,6 +246,7 @@ NOUNS = (
     LoadReport,
     RecordedTensor,
     RecordedCall,
+    RecordedStep,
     Flow,
     Difference,
     Profile,

@@ -209,6 +209,49 @@ def kept_global_generator() -> Callable[[], None]:
     return put_back
 
 
+@contextlib.contextmanager
+def replaced_draws(functions: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
+    """Have functions of one's own draw random numbers in this thread within the block.
+
+    Relies on the module of the backend, in which Keras looks up these functions at each call, also
+    for those in `keras.random`.
+
+    Args:
+        functions: The functions by the names that they have there. Each gets that of Keras first.
+    """
+    module: Any = vars(sys.modules[keras.random.normal.__module__])["backend"].random
+    thread = threading.get_ident()
+    former = {name: getattr(module, name) for name in functions}
+
+    def replacing(draw: Callable[..., Any], function: Callable[..., Any]) -> Callable[..., Any]:
+        def drawn(*args: Any, **kwargs: Any) -> Any:
+            if threading.get_ident() != thread:
+                return draw(*args, **kwargs)
+            return function(draw, *args, **kwargs)
+
+        return drawn
+
+    try:
+        for name, function in functions.items():
+            setattr(module, name, replacing(former[name], function))
+        yield
+    finally:
+        for name, draw in former.items():
+            setattr(module, name, draw)
+
+
+def generator_states(layers: Sequence[keras.Layer]) -> list[keras.Variable]:
+    """Return the states of the random generators that layers hold, and of the global one.
+
+    Relies on the private list in which a layer tracks them, and on the name of the global one.
+    """
+    generators = [generator for layer in layers for generator in layer._seed_generators]
+    of_all = _global_state().get_global_attribute("global_seed_generator")
+    if of_all is not None:
+        generators.append(of_all)
+    return [generator.state for generator in generators]
+
+
 def saved_layers(model: keras.Model) -> dict[keras.Layer, str]:
     """Return the layers of a model by the groups that they have in a file: `layers/dense`.
 
@@ -522,6 +565,36 @@ class ScaledSteps(StepsByFactor):
             vars(self)["_in_step"] = None
             value = keras.ops.multiply(value, factor)
         super().assign_sub(variable, value)
+
+
+class GradientKeeper(KerasOptimizer):
+    """Keeps the gradient of each weight, and takes no step.
+
+    Relies on the method that finds the place of a weight, of which TensorFlow passes its own.
+
+    Attributes:
+        kept: The gradients of the last step, in the order of the weights that it was built with;
+            those of weights that the loss does not depend on are 0.
+    """
+
+    kept: Sequence[keras.Variable] = ()
+
+    def __init__(self) -> None:
+        super().__init__(learning_rate=0.0)
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        """Make a variable for each gradient."""
+        if self.built:
+            return
+        super().build(variables)
+        self.kept = [self.add_variable_from_reference(one, name="kept") for one in variables]
+
+    def update_step(
+        self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor
+    ) -> None:
+        """Keep the gradient of a weight."""
+        # That of an embedding has a row for each use on TensorFlow, which are added up here.
+        self.assign_add(self.kept[self._get_variable_index(variable)], gradient)
 
 
 # The methods that make the steps of all weights, each by a later one. The last makes that of one.

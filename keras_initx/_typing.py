@@ -81,6 +81,8 @@ if TYPE_CHECKING:
         built: bool
         name: str
 
+        def __init__(self, learning_rate: float) -> None: ...
+
         @property
         def variables(self) -> list[keras.Variable]:
             """All variables of the optimizer."""
@@ -92,6 +94,14 @@ if TYPE_CHECKING:
             self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor
         ) -> None:
             """Update one weight."""
+
+        def add_variable_from_reference(
+            self, reference_variable: keras.Variable, name: str
+        ) -> keras.Variable:
+            """Make a variable with the shape of another."""
+
+        def assign_add(self, variable: keras.Variable, value: Tensor) -> None:
+            """Add to a variable."""
 
         def assign_sub(self, variable: keras.Variable, value: Tensor) -> None:
             """Subtract from a variable."""

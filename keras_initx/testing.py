@@ -53,20 +53,22 @@ def assert_same_outputs(
     x: Data,
     like: LikeOutputs,
     *,
+    y: Data | None = None,
     names: Names | None = None,
     tolerance: float | None = None,
 ) -> None:
     """Raise `AssertionError` unless a model computes what another one computed.
 
-    Every output of the model is compared, and of the layers those that have a counterpart.
+    Every output of the model is compared, and of the layers those that have a counterpart. With
+    targets, the first step of training too.
 
     Args:
         model: A built Keras model.
         x: Its inputs, see `keras_initx.compare_outputs`.
         like: Recorded outputs or the path of their file, another Keras model, or arrays by the
             names of layers, see `keras_initx.compare_outputs`.
+        y: The targets, see `keras_initx.compare_outputs`.
         names: The names of layers in `like`, see `keras_initx.compare_outputs`.
-
         tolerance: The tolerance for all floats, see `keras_initx.compare_outputs`.
 
     Raises:
@@ -86,6 +88,6 @@ def assert_same_outputs(
         ...     print(str(error).splitlines()[0])
         The outputs of 2 calls differ, first those of dense.
     """
-    report = compare_outputs(model, x, like, names=names, tolerance=tolerance)
+    report = compare_outputs(model, x, like, y=y, names=names, tolerance=tolerance)
     if not report.ok:
         raise AssertionError(f"{report.headline}\n\n{report}")

@@ -44,6 +44,8 @@ TESTED_THROUGH = {
     "outputs/_reading.py": "outputs/test_keras_calls.py",
     "outputs/_recorded.py": "outputs/test_keras_calls.py",
     "outputs/_recorded_outputs.py": "outputs/test_keras_calls.py",
+    "outputs/_recorded_step.py": "outputs/test_step_file.py",
+    "outputs/_step_report.py": "outputs/test_compared_step.py",
     "pretrained/_load_report.py": "pretrained/test_load_pretrained.py",
     "pretrained/_moved_axes.py": "pretrained/test_row_orders.py",
     "recipes/_features.py": "recipes/test_roles.py",

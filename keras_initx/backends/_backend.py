@@ -350,6 +350,11 @@ class Backend:
 
         return put_back
 
+    def advance_generators(self) -> None:
+        """Draw a number from each of the global random generators that `kept_generators` keeps."""
+        random.random()
+        np.random.random()  # noqa: NPY002, which a model may draw from
+
     def compiled_once(self, step: Function) -> Function | None:
         """Return a step of training or evaluation that is compiled, or `None` for Keras' own way.
 
@@ -450,8 +455,9 @@ class Backend:
         layers: Sequence[keras.Layer],
         optimizer: keras.optimizers.Optimizer,
         arguments: Sequence[Any],
+        steps: int,
     ) -> Iterator[float]:
-        """Yield the value of `function`, each time before one more step of `optimizer`.
+        """Yield the value of `function` before each step of `optimizer`.
 
         The steps change `variables` and the optimizer, and nothing else: what is random is drawn
         alike in each.
@@ -462,6 +468,7 @@ class Backend:
             layers: See `gradient_norms`.
             optimizer: An optimizer that is built with `variables`.
             arguments: Those of `function`.
+            steps: How many are taken, the last after the last value.
 
         Raises:
             NotImplementedError: If the backend has no gradients.

@@ -306,6 +306,7 @@ class Implementation(Backend):
         layers: Sequence[keras.Layer],
         optimizer: keras.optimizers.Optimizer,
         arguments: Sequence[Any],
+        steps: int,
     ) -> Iterator[float]:
         others = _other_variables(variables, layers)
 
@@ -326,7 +327,7 @@ class Implementation(Backend):
             return value, *optimizer.stateless_apply(state, gradients, values)
 
         program = None
-        while True:
+        for _ in range(steps):
             state = _values(optimizer.variables)
             given = (_values(variables), _values(others), state, tuple(arguments))
             if program is None:

@@ -125,6 +125,10 @@ class Implementation(Backend):
             for value, numbers in former:
                 value.assign(numbers)
 
+    def advance_generators(self) -> None:
+        super().advance_generators()
+        tf.random.uniform(())
+
     def replicas(self) -> int:
         return int(tf.distribute.get_strategy().num_replicas_in_sync)
 
@@ -167,9 +171,10 @@ class Implementation(Backend):
         layers: Sequence[keras.Layer],
         optimizer: keras.optimizers.Optimizer,
         arguments: Sequence[Any],
+        steps: int,
     ) -> Iterator[float]:
         gradients_of = self._gradients_of(function, variables, layers, optimizer.scale_loss)
-        while True:
+        for _ in range(steps):
             value, gradients = gradients_of(*arguments)
             yield float(value)
             apply_present(optimizer, gradients, variables)

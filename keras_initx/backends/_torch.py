@@ -171,6 +171,12 @@ class Implementation(Backend):
 
         return put_back
 
+    def advance_generators(self) -> None:
+        super().advance_generators()
+        torch.rand(1)
+        if _has_gpu():
+            torch.rand(1, device=_device())
+
     def buffers(self, layers: Sequence[keras.Layer]) -> list[Any]:
         found: dict[torch.Tensor, _Buffer] = {}
         for layer in layers:
@@ -274,14 +280,17 @@ class Implementation(Backend):
         layers: Sequence[keras.Layer],
         optimizer: keras.optimizers.Optimizer,
         arguments: Sequence[Any],
+        steps: int,
     ) -> Iterator[float]:
         sources = [variable.value for variable in variables]
         given = keras.tree.map_structure(_outside_inference, tuple(arguments))
-        while True:
+        for _ in range(steps):
             with torch.inference_mode(False), self.preserve_state(layers, gradients=True):
                 value = function(*given)
-                scaled = optimizer.scale_loss(value)
-                gradients = torch.autograd.grad(scaled, sources, allow_unused=True)
+                gradients: Sequence[Tensor | None] = [None] * len(sources)
+                if value.requires_grad:
+                    scaled = optimizer.scale_loss(value)
+                    gradients = torch.autograd.grad(scaled, sources, allow_unused=True)
             yield float(value.detach())
             with torch.no_grad():
                 apply_present(optimizer, gradients, variables)

@@ -7,7 +7,6 @@ asks for it.
 
 import contextlib
 import functools
-import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias, TypeVar
@@ -15,13 +14,14 @@ from typing import Any, TypeAlias, TypeVar
 import keras
 import numpy as np
 
-from keras_initx._keras import compiled_loss, layers_of
+from keras_initx._keras import layers_of
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends._current import backend
 from keras_initx.diagnostics.losses.known import LossLike
 from keras_initx.diagnostics.losses.training import loss_function
 from keras_initx.structure._batch import array_of
 from keras_initx.structure._hooks import HOOKS
+from keras_initx.structure._training import objective, preserved_compiled_loss, terms
 from keras_initx.structure._watch import Call, Watch, Watcher
 
 # An array, or a list or dict of arrays, also nested.
@@ -139,7 +139,7 @@ class Diagnosis:
         watchers = list(self._probes.values())
         self._has_begun = True
         # All of it: what one thread calls for gradients would be seen by another.
-        with HOOKS, backend.globals_preserved(), _preserved_loss(self.model):
+        with HOOKS, backend.globals_preserved(), preserved_compiled_loss(self.model):
             with backend.preserve_state(layers_of(self.model)) as scope:
                 with self.watch.watching(*watchers, scope=scope):
                     outputs = self.model(self.x, training=True)
@@ -163,12 +163,7 @@ class Diagnosis:
         """Return what training minimizes: the loss, and what is added to it."""
         if self._loss_of is not None:
             return self._loss_of(y, outputs) + self.terms()
-        # As `fit` does, by position: a model's own `compute_loss` may name its arguments
-        # differently, or lack the last one.
-        compute_loss = self.model.compute_loss
-        if "training" in inspect.signature(compute_loss).parameters:
-            return compute_loss(x, y, outputs, None, training=training)
-        return compute_loss(x, y, outputs, None)
+        return objective(self.model, x, y, outputs, training=training)
 
     def objective_of(self, x: Arrays, y: Arrays, training: bool = True) -> Tensor:
         """Return what training minimizes, of a new call of the model."""
@@ -176,10 +171,7 @@ class Diagnosis:
 
     def terms(self) -> Tensor:
         """Return the sum of what regularizers and `add_loss` add to the loss."""
-        total = keras.ops.zeros(())
-        for term in self.model.losses:
-            total = total + keras.ops.sum(term)
-        return total
+        return terms(self.model)
 
     def norms(self, training: bool = True) -> list[float]:
         """Return the norm of the gradient of each trained weight, as these are now.
@@ -243,25 +235,6 @@ class Diagnosis:
         finally:
             for weight, regularizer in kept:
                 weight.regularizer = regularizer
-
-
-@contextlib.contextmanager
-def _preserved_loss(model: keras.Model) -> Iterator[None]:
-    """Undo the building of the compiled loss.
-
-    It would change the random numbers that `fit` draws.
-    """
-    loss = compiled_loss(model)
-    if loss is None:
-        yield
-        return
-    attributes = dict(vars(loss))
-    metric_count = len(loss.metrics)
-    try:
-        yield
-    finally:
-        vars(loss).update(attributes)
-        del loss.metrics[metric_count:]
 
 
 class _ProgressProbe(Probe):

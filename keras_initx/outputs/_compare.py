@@ -1,8 +1,10 @@
 """Record the outputs of all layers of a model, and compare them with those of another."""
 
 import contextlib
+import functools
 import sys
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,8 +15,10 @@ from keras_initx._checks import check_number, check_type, truncated
 from keras_initx._typing import Shape
 from keras_initx.backends._current import backend
 from keras_initx.outputs._compared_call import compared_call
-from keras_initx.outputs._counterparts import Names, counterparts_of
+from keras_initx.outputs._compared_step import RUNS, compared_step
+from keras_initx.outputs._counterparts import Names, counterparts_of, path_of_other
 from keras_initx.outputs._first_difference import place_of_origin, reasons_for, where_it_arises
+from keras_initx.outputs._first_step import FirstStep, trains_on
 from keras_initx.outputs._flow import Flow, tolerances_along
 from keras_initx.outputs._outputs_file import read_outputs
 from keras_initx.outputs._outputs_report import OutputsReport
@@ -28,7 +32,7 @@ from keras_initx.outputs._reading import (
 from keras_initx.outputs._recorded import CallKey, RecordedCall, Recorder, recorded_tensor
 from keras_initx.outputs._recorded_outputs import RecordedOutputs
 from keras_initx.outputs._samples import without_ones
-from keras_initx.structure._batch import Data, batch_of, first_examples
+from keras_initx.structure._batch import Batch, Data, batch_of, first_examples
 from keras_initx.structure._names import layer_paths
 from keras_initx.structure._watch import Watch, observed_module
 from keras_initx.structure._weights import check_built, check_unshared
@@ -37,7 +41,7 @@ from keras_initx.structure._weights import check_built, check_unshared
 LikeOutputs: TypeAlias = RecordedOutputs | keras.Model | str | Path | Mapping[str, Any]
 
 
-def record_outputs(model: Any, x: Data) -> RecordedOutputs:
+def record_outputs(model: Any, x: Data, y: Data | None = None) -> RecordedOutputs:
     """Record the outputs of all layers of a model in one forward pass.
 
     `compare_outputs` then says which layer of another model is the first to differ: the same model
@@ -46,12 +50,19 @@ def record_outputs(model: Any, x: Data) -> RecordedOutputs:
     Of each tensor are kept its moments and at most 4096 values in float32, at places that its size
     decides. Nothing of the model is kept, and it is afterward as it was.
 
+    With targets, the first step of training is recorded too: the outputs in training, the loss, the
+    gradient of each weight, and what a copy of the optimizer, at its start, adds to it. Random
+    numbers that Keras draws are the same in each run and on each backend for that. See the page on
+    the first step.
+
     Args:
         model: A built Keras model, or a module of torch, whatever the backend is. Both run in
             inference mode. The names of modules are those of `named_modules()`.
         x: The inputs. For a Keras model what `fit` takes, see `diagnose`. A module of torch is
             called with an array or a tensor, with a tuple or list of these by position, or with a
             dict of these by the names of its arguments; images have channels first there.
+        y: The targets, for a compiled Keras model. A batch `(x, y)` or `(x, y, sample_weight)` or a
+            dataset in `x` has its own, which count if the model is compiled.
 
     Returns:
         `RecordedOutputs` with a row for each call, in the order in which calls end: a layer stands
@@ -60,8 +71,9 @@ def record_outputs(model: Any, x: Data) -> RecordedOutputs:
 
     Raises:
         TypeError: If `model` is neither, or `x` is not an array.
-        ValueError: If the model is not built, `x` does not fit to its inputs, or on JAX other
-            processes hold parts of the weights.
+        ValueError: If the model is not built, `x` does not fit to its inputs, on JAX other
+            processes hold parts of the weights, or `y` is given for a model that is not compiled,
+            or is on several replicas.
 
     Example:
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="dense")])
@@ -70,7 +82,18 @@ def record_outputs(model: Any, x: Data) -> RecordedOutputs:
         'dense'
         >>> outputs.save("outputs.npz")
     """
-    return _recorded(model, x)
+    if is_torch_module(model):
+        if y is not None:
+            raise ValueError(
+                "`y` needs a Keras model, whose training is known. "
+                f"Received: y, and a module of torch, {type(model).__name__}"
+            )
+        return _recorded(model, x)
+    batch = _batch(model, x, y)
+    recorded = _recorded(model, batch.x)
+    if trains_on(model, batch, is_required=y is not None):
+        recorded.step = FirstStep(model, batch).recorded()
+    return recorded
 
 
 def compare_outputs(
@@ -78,6 +101,7 @@ def compare_outputs(
     x: Data,
     like: LikeOutputs,
     *,
+    y: Data | None = None,
     names: Names | None = None,
     tolerance: float | None = None,
 ) -> OutputsReport:
@@ -102,12 +126,17 @@ def compare_outputs(
     Of several calls of a layer those with equal inputs are compared, all others in their order. Of
     outputs in other containers, those are that differ least, and the row says so.
 
+    With targets, the first step of training is compared too, `report.step`: see the page on it. It
+    takes six passes of training more.
+
     Args:
         model: A built Keras model.
         x: Its inputs, the same as those of the other, see `record_outputs`.
         like: What it is compared with: recorded outputs or their path, another Keras model, or a
             dict from the names of layers to arrays, their outputs, float64 counting as float32; the
             name of the whole model is its own.
+        y: The targets, for a compiled model, if a step was recorded in `like`, or to record one of
+            another compiled model. See `record_outputs`.
         names: The names of layers in `like` by patterns, as in `load_pretrained`:
             `{"block_*": "blocks.{0}"}`. A pattern covers what is inside the layer that it matches,
             and `None` leaves it out. Layers that no pattern matches are not compared. Without
@@ -122,8 +151,8 @@ def compare_outputs(
         OSError: If a file cannot be read.
         TypeError: If an argument has the wrong type.
         ValueError: If `tolerance` is not a positive number, no output can be compared, the model is
-            not built, `x` does not fit, a pattern matches nothing or leads to no name, or a file is
-            damaged.
+            not built, `x` does not fit, a pattern matches nothing or leads to no name, a file is
+            damaged, or `y` is given for a model that is not compiled, or without a step in `like`.
 
     Example:
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="dense")])
@@ -139,31 +168,47 @@ def compare_outputs(
     _check_model(model)
     if tolerance is not None:
         check_number("tolerance", tolerance, positive=True)
-    x = _inputs(model, x)
-    others = _others(model, x, like)
+    batch = _batch(model, x, y)
+    trains = trains_on(model, batch, is_required=y is not None)
+    others = _others(model, batch, like)
+    if others.step is None and y is not None:
+        raise ValueError(
+            "`y` needs the first step of the other model: record it by `record_outputs(model, x, "
+            f"y)`, of a compiled model. Received: y, and like of type {type(like).__name__} "
+            "without a step"
+        )
     lengths = set()
     for call in others.calls:
         for tensor in (*call.inputs.values(), *call.outputs.values()):
             lengths.add(without_ones(tensor.shape))
         if call.before_activation is not None:
             lengths.add(without_ones(call.before_activation.shape))
-    ours = _recorded(model, x, lengths)
+    ours = _recorded(model, batch.x, lengths)
     paths = operation_paths(model).values()
     counterparts = counterparts_of(ours.calls, paths, others.calls, names, tolerance)
-    return _report(ours.calls, others, counterparts, tolerance)
+    report = _report(ours.calls, others, counterparts, tolerance)
+    if others.step is None or not trains:
+        return report
+    other_path = functools.partial(path_of_other, counterparts=counterparts, names=names)
+    step = FirstStep(model, batch)
+    here = step.recorded()
+    runs = []
+    if not (here.obstacle or others.step.obstacle):
+        runs = [step.taken(np.random.default_rng(number)) for number in range(RUNS)]
+    compared = compared_step(here, runs, others.step, other_path, tolerance)
+    return replace(report, step=compared)
 
 
 def _recorded(model: Any, x: Any, lengths: Collection[Shape] = ()) -> RecordedOutputs:
-    """Return the outputs of a model, see `record_outputs` and `Recorder`."""
+    """Return the outputs of a model for inputs, see `record_outputs` and `Recorder`."""
     if is_torch_module(model):
         recorder = Recorder(model, module_names(model), lengths)
         args, kwargs = _arguments(model, x)
         observed_module(model, args, kwargs, recorder)
         return RecordedOutputs(recorder.calls, "torch")
-    _check_model(model)
     recorder = Recorder(model, operation_paths(model), lengths)
     with backend.full_precision():
-        Watch(model).observe(_inputs(model, x), recorder, training=False)
+        Watch(model).observe(x, recorder, training=False)
     return RecordedOutputs(recorder.calls, "keras")
 
 
@@ -172,8 +217,10 @@ def _check_model(model: Any) -> None:
     check_unshared("model", model)
 
 
-def _inputs(model: keras.Model, x: Data) -> Data:
-    return first_examples(batch_of(model, x).x, None)
+def _batch(model: keras.Model, x: Data, y: Data | None) -> Batch:
+    """Return the checked batch that a model gets, as tensors."""
+    _check_model(model)
+    return Batch(*(first_examples(part, None) for part in batch_of(model, x, y)))
 
 
 def _arguments(module: Any, x: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
@@ -196,12 +243,12 @@ def _arguments(module: Any, x: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
     return [as_tensor(x)], {}
 
 
-def _others(model: keras.Model, x: Data, like: LikeOutputs) -> RecordedOutputs:
+def _others(model: keras.Model, batch: Batch, like: LikeOutputs) -> RecordedOutputs:
     """Return the outputs that are compared with, see `compare_outputs`."""
     if isinstance(like, RecordedOutputs):
         return like
     if isinstance(like, keras.Model):
-        return record_outputs(like, x)
+        return record_outputs(like, batch)
     if isinstance(like, str | Path):
         return RecordedOutputs(*read_outputs("like", like))
     if isinstance(like, Mapping):

@@ -50,6 +50,25 @@ def counterparts_of(
     return counterparts
 
 
+def path_of_other(
+    path: str, counterparts: Mapping[CallKey, RecordedCall], names: Names | None
+) -> str | None:
+    """Return the path of the weight of the other model that one is compared with, if there is one.
+
+    Args:
+        path: The path of the weight.
+        counterparts: What `counterparts_of` has returned.
+        names: See `counterparts_of`.
+    """
+    parts = path.split("/")
+    for count in range(len(parts) - 1, 0, -1):
+        key = CallKey("/".join(parts[:count]), 1)
+        if key in counterparts:
+            return "/".join([_with_slashes(counterparts[key].key.name), *parts[count:]])
+    # One that the model itself has, or in a layer that is not called.
+    return path if names is None or len(parts) == 1 else None
+
+
 def names_of_others(
     paths: Sequence[str], others: Mapping[str, Sequence[RecordedCall]], names: Names | None
 ) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """The file of recorded outputs: arrays of NumPy, without pickles, and a text on what they are.
 
 `float32`, `float64` and `int64` have the values of all tensors that are kept in these dtypes, one
-after the other. `calls` is JSON in UTF-8: the tensors, and the calls, which refer to them by their
-places.
+after the other. `calls` is JSON in UTF-8: the tensors, and the calls and the first step, which
+refer to them by their places. `step` has the values of its gradients and updates.
 """
 
 import io
@@ -19,7 +19,9 @@ import numpy as np
 from keras_initx import _files
 from keras_initx._typing import Array
 from keras_initx.outputs._recorded import CallKey, RecordedCall
+from keras_initx.outputs._recorded_step import RecordedStep
 from keras_initx.outputs._samples import RecordedTensor, own_order, places
+from keras_initx.outputs._step_file import step_as_json, step_in, step_values
 
 _FORMAT = "keras_initx outputs"
 _VERSION = 1
@@ -27,8 +29,10 @@ _VERSION = 1
 _DTYPES = ("float32", "float64", "int64")
 
 
-def save_outputs(path: str | Path, calls: Sequence[RecordedCall], framework: str) -> None:
-    """Write calls to a file, as a whole or not at all.
+def save_outputs(
+    path: str | Path, calls: Sequence[RecordedCall], framework: str, step: RecordedStep | None
+) -> None:
+    """Write calls and the first step to a file, as a whole or not at all.
 
     Raises:
         OSError: If it cannot be written.
@@ -42,6 +46,8 @@ def save_outputs(path: str | Path, calls: Sequence[RecordedCall], framework: str
         before = () if call.before_activation is None else (call.before_activation,)
         for tensor in (*call.inputs.values(), *call.outputs.values(), *before):
             tensors.setdefault(id(tensor), tensor)
+    for tensor in () if step is None else step.outputs.values():
+        tensors.setdefault(id(tensor), tensor)
     numbers = {address: number for number, address in enumerate(tensors)}
     content = {
         "format": _FORMAT,
@@ -49,11 +55,13 @@ def save_outputs(path: str | Path, calls: Sequence[RecordedCall], framework: str
         "framework": framework,
         "tensors": [_as_json(tensor) for tensor in tensors.values()],
         "calls": [_call_as_json(call, numbers) for call in calls],
+        "step": None if step is None else step_as_json(step, numbers),
     }
     kept: dict[str, list[Array]] = {dtype: [np.zeros(0, dtype)] for dtype in _DTYPES}
     for tensor in tensors.values():
         kept[tensor.own_values.dtype.name].append(tensor.own_values)
     arrays: dict[str, Any] = {dtype: np.concatenate(parts) for dtype, parts in kept.items()}
+    arrays["step"] = step_values(step)
     text = json.dumps(content, allow_nan=True).encode()
     file = io.BytesIO()
     np.savez(file, calls=np.frombuffer(text, "uint8"), **arrays)
@@ -82,8 +90,10 @@ def _call_as_json(call: RecordedCall, numbers: Mapping[int, int]) -> dict[str, A
     }
 
 
-def read_outputs(argument: str, path: str | Path) -> tuple[list[RecordedCall], str]:
-    """Return the calls in a file, and the framework that has made them.
+def read_outputs(
+    argument: str, path: str | Path
+) -> tuple[list[RecordedCall], str, RecordedStep | None]:
+    """Return the calls in a file, the framework that has made them, and the first step.
 
     Args:
         argument: Name of the argument in error messages.
@@ -98,9 +108,12 @@ def read_outputs(argument: str, path: str | Path) -> tuple[list[RecordedCall], s
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             content = json.loads(arrays["calls"].tobytes())
             values = {dtype: arrays[dtype] for dtype in _DTYPES}
+            of_step = arrays["step"]
         if (content["format"], content["version"]) != (_FORMAT, _VERSION):
             raise ValueError(f"it has the format {content['format']!r}, {content['version']!r}")
-        return _calls_in(content, values), str(content["framework"])
+        tensors = _tensors_in(content, values)
+        step = step_in(content["step"], tensors, of_step)
+        return _calls_in(content, tensors), str(content["framework"]), step
     except (
         # That of a file that is no archive, is cut off, or has another array or no such place.
         AttributeError,
@@ -118,7 +131,7 @@ def read_outputs(argument: str, path: str | Path) -> tuple[list[RecordedCall], s
         ) from error
 
 
-def _calls_in(content: Mapping[str, Any], values: Mapping[str, Array]) -> list[RecordedCall]:
+def _tensors_in(content: Mapping[str, Any], values: Mapping[str, Array]) -> list[RecordedTensor]:
     tensors = []
     begins = dict.fromkeys(_DTYPES, 0)
     for lengths, dtype, kept_dtype, mean, deviation in content["tensors"]:
@@ -131,6 +144,10 @@ def _calls_in(content: Mapping[str, Any], values: Mapping[str, Array]) -> list[R
     for dtype, due in begins.items():
         if due != values[dtype].size or values[dtype].dtype != dtype:
             raise ValueError(f"{due} values in {dtype} are due, {values[dtype].size} are there")
+    return tensors
+
+
+def _calls_in(content: Mapping[str, Any], tensors: Sequence[RecordedTensor]) -> list[RecordedCall]:
     calls = []
     for call in content["calls"]:
         before = None

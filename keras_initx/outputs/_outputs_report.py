@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from keras_initx._checks import truncated
+from keras_initx.outputs._step_report import StepReport
 from keras_initx.rendering._figures import BLUE, COLORS, PALE_BLUE, RED
 from keras_initx.rendering._order import Points, plot_in_order
 from keras_initx.rendering._results import Judgement, Tabular
@@ -118,6 +119,7 @@ class OutputsReport(Tabular[OutputRow], Judgement):
         between: Where it arises, `None` if there is none.
         reasons: What is known to differ there: settings, masks.
         unmatched: The calls of the other model that were compared with nothing.
+        step: How the first step of training compares, `None` if it was not asked for.
     """
 
     rows: list[OutputRow]
@@ -125,19 +127,30 @@ class OutputsReport(Tabular[OutputRow], Judgement):
     between: Stretch | None
     reasons: list[str]
     unmatched: list[str]
+    step: StepReport | None = None
 
     @property
-    def problems(self) -> list[OutputRow]:
-        """The rows that differ, and the model if one of its outputs is not known to be equal."""
-        found = []
+    def problems(self) -> list[Any]:
+        """The rows that differ, and the model if one of its outputs is not known to be equal.
+
+        Then those of the first step.
+        """
+        found: list[Any] = []
         for row in self.rows:
             if row.answer == "differs" or (row.is_model and not row.is_whole):
                 found.append(row)
+        if self.step is not None:
+            found += self.step.problems
         return found
 
     @property
     def summary(self) -> str:
-        """The result in one sentence, and the tolerances in another."""
+        """The result in one sentence, the tolerances in another, and the first step in a third."""
+        if self.step is None:
+            return self._of_outputs()
+        return f"{self._of_outputs()} {self.step.summary}"
+
+    def _of_outputs(self) -> str:
         counts = Counter(row.answer for row in self.rows)
         compared = len(self.rows) - counts["not compared"]
         text = f"{compared} of {counted(len(self.rows), 'call')} compared"
@@ -158,6 +171,8 @@ class OutputsReport(Tabular[OutputRow], Judgement):
     def headline(self) -> str:
         """What is wrong, in a few words."""
         if self.first is None:
+            if self.step is not None and not self.step.ok:
+                return self.step.summary
             return f"The outputs of the model {self._of_model()}."
         count = sum(row.answer == "differs" for row in self.rows)
         return f"The outputs of {counted(count, 'call')} differ, first those of {self.first.name}."
@@ -237,9 +252,12 @@ class OutputsReport(Tabular[OutputRow], Judgement):
         for row in self.rows:
             if row.is_model and " with " in row.how:
                 lines.append(f"{row.name} was compared by {row.how}.")
-        lines.append(self.summary)
+        lines.append(self._of_outputs())
         width = line_width()
-        return ["", *(textwrap.fill(line, width, break_on_hyphens=False) for line in lines)]
+        filled = [textwrap.fill(line, width, break_on_hyphens=False) for line in lines]
+        if self.step is not None:
+            filled += ["", *self.step.text_lines(width)]
+        return ["", *filled]
 
     def _content(self) -> dict[str, Any]:
         between = None
@@ -250,6 +268,7 @@ class OutputsReport(Tabular[OutputRow], Judgement):
             "between": between,
             "reasons": self.reasons,
             "unmatched": self.unmatched,
+            "step": None if self.step is None else self.step.as_content(),
         }
 
     def _figure(self) -> "Figure":

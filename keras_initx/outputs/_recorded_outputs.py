@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from keras_initx._typing import DType, Shape
 from keras_initx.outputs._outputs_file import save_outputs
 from keras_initx.outputs._recorded import RecordedCall
+from keras_initx.outputs._recorded_step import RecordedStep
 from keras_initx.rendering._figures import BLUE
 from keras_initx.rendering._order import Points, plot_in_order
 from keras_initx.rendering._results import Tabular
@@ -50,11 +51,15 @@ class RecordedOutputs(Tabular[RecordedOutput]):
         calls: What is kept of each call.
         framework: What has made them: `"keras"`, `"torch"`, or `"arrays"` for those that were
             given.
+        step: What is kept of the first step of training, `None` if it was not recorded.
     """
 
-    def __init__(self, calls: Sequence[RecordedCall], framework: str) -> None:
+    def __init__(
+        self, calls: Sequence[RecordedCall], framework: str, step: RecordedStep | None = None
+    ) -> None:
         self.calls: Sequence[RecordedCall] = calls
         self.framework: str = framework
+        self.step: RecordedStep | None = step
 
     @property
     def rows(self) -> list[RecordedOutput]:
@@ -68,7 +73,7 @@ class RecordedOutputs(Tabular[RecordedOutput]):
             OSError: If it cannot be written.
             ValueError: If `path` is a URL, or does not end in `.npz`.
         """
-        save_outputs(path, self.calls, self.framework)
+        save_outputs(path, self.calls, self.framework, self.step)
 
     def _rows(self) -> list[RecordedOutput]:
         return self.rows
@@ -90,7 +95,12 @@ class RecordedOutputs(Tabular[RecordedOutput]):
     @property
     def summary(self) -> str:
         """How many calls were recorded, in one sentence."""
-        return f"{counted(len(self.calls), 'call')} recorded."
+        text = f"{counted(len(self.calls), 'call')} recorded"
+        if self.step is None:
+            return f"{text}."
+        if self.step.obstacle:
+            return f"{text}; no first step: {self.step.obstacle}."
+        return f"{text}, and the first step: the loss is {self.step.loss:.4g}."
 
     def _headline(self) -> str:
         return f" of {counted(len(self.calls), 'call')}"

@@ -6,7 +6,8 @@ from typing import Any
 
 import keras
 
-from keras_initx._keras import constant_rate, copy_exclusions
+from keras_initx._checks import first_of
+from keras_initx._keras import constant_rate, copy_exclusions, is_built_with
 from keras_initx.backends._current import backend
 
 
@@ -69,6 +70,51 @@ def unbuilt_copy(
         copied = type(optimizer).from_config(optimizer.get_config())
     for one, other in zip(with_others(optimizer), with_others(copied), strict=True):
         copy_exclusions(one, other)
+    return copied
+
+
+class NoCopyError(Exception):
+    """There is no optimizer that does what another does.
+
+    Attributes:
+        required: What the optimizer must be.
+        received: What it is.
+    """
+
+    def __init__(self, required: str, received: str) -> None:
+        super().__init__(received)
+        self.required: str = required
+        self.received: str = received
+
+
+def copy_at_start(
+    optimizer: keras.optimizers.Optimizer, weights: Sequence[keras.Variable]
+) -> keras.optimizers.Optimizer:
+    """Return an optimizer that does to weights what another does, at its start.
+
+    Raises:
+        NoCopyError: If it was built without some of them, or its config does not make it anew.
+    """
+    for used in {optimizer, unscaled(optimizer)}:
+        unknown = [weight for weight in weights if not is_built_with(used, weight)]
+        if used.built and unknown:
+            raise NoCopyError(
+                "is built with all weights that are trained, as `fit` does: compile the model "
+                "again",
+                f"built without {unknown[0].path!r}",
+            )
+    try:
+        copied = unbuilt_copy(optimizer)
+        # Building may set attributes. The optimizer inside may be built alone.
+        if unscaled(optimizer).built:
+            unscaled(copied).build(weights)
+        if optimizer.built and not copied.built:
+            copied.build(weights)
+        lost = lost_settings(optimizer, copied)
+    except Exception as error:  # it is the user's, and may lack anything
+        raise NoCopyError("its config makes anew", f"whose config raises {error!r}") from error
+    if lost:
+        raise NoCopyError("its config makes anew", f"whose config lacks {first_of(lost)}")
     return copied
 
 

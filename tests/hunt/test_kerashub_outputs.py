@@ -70,3 +70,35 @@ def test_they_are_those_of_the_same_model_there(name):
         report = compare_outputs(model, x, path)
         assert report.ok, f"{path.name}: {report}"
     outputs.save(folder / f"outputs_{name}_by_{BACKEND}.npz")
+
+
+def with_head(name):
+    """Return a compiled classifier on a backbone, its inputs and targets."""
+    backbone, x = drawn(BUILDS[name])
+    outputs = backbone.outputs
+    if isinstance(backbone.output, dict):
+        outputs = [tensor for tensor in backbone.output.values() if len(tensor.shape) > 1]
+    features = keras.ops.mean(outputs[0], axis=tuple(range(1, len(outputs[0].shape) - 1)))
+    head = keras.layers.Dense(3, name="head")
+    model = keras.Model(backbone.inputs, head(features))
+    keras_initx.initialize(model, {"head/*": "initx.glorot_uniform"}, seed=2)
+    # Adam squares the gradient of each use of a row of an embedding on TensorFlow.
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    count = len(keras.tree.flatten(x)[0])
+    return model, x, np.arange(count) % 3
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_their_first_steps_are_those_there(name):
+    model, x, y = with_head(name)
+    recorded = record_outputs(model, x, y)
+    report = compare_outputs(model, x, recorded, y=y)
+    assert report.step.ok, str(report)
+    if "KERAS_INITX_EXCHANGE" not in os.environ:
+        pytest.skip("`nox` names the folder that sessions share")
+    folder = pathlib.Path(os.environ["KERAS_INITX_EXCHANGE"])
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.glob(f"step_{name}_by_*.npz"):
+        report = compare_outputs(model, x, path, y=y)
+        assert report.step.ok, f"{path.name}: {report.step}"
+    recorded.save(folder / f"step_{name}_by_{BACKEND}.npz")

@@ -17,6 +17,7 @@ from keras_initx.diagnostics._signal import spread
 from keras_initx.diagnostics.losses.known import Loss, LossLike, follows_from_shapes
 from keras_initx.structure._batch import array_of
 from keras_initx.structure._hooks import replaced
+from keras_initx.structure._training import computes_own_loss
 
 # Of which losses the value is compared with that of a blind guess.
 Compared: TypeAlias = Literal["crossentropy", "distance"]
@@ -85,11 +86,6 @@ def check_own_loss(model: keras.Model) -> None:
             "`loss` is required with `y`: pass it as to `compile`, compile the model, or leave out "
             f"`y`, which skips gradients. Received: {received}"
         )
-
-
-def computes_own_loss(model: keras.Model) -> bool:
-    """Return whether `model`, by its class or by itself, has another `compute_loss` than Keras'."""
-    return getattr(model.compute_loss, "__func__", None) is not keras.Model.compute_loss
 
 
 def _output_names(model: keras.Model) -> list[str]:

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from keras_initx._checks import first_of
-from keras_initx._keras import is_built_with, is_of_keras, layers_of
+from keras_initx._keras import is_of_keras, layers_of
 from keras_initx.backends._current import backend
 from keras_initx.diagnostics._diagnosis import Diagnosis, fact
 from keras_initx.diagnostics._remedy import Remedy
@@ -26,7 +26,8 @@ from keras_initx.rendering._text import counted
 from keras_initx.structure._batch import array_of
 from keras_initx.structure._former import Former, put_back_afterward
 from keras_initx.structure._optimizers import (
-    lost_settings,
+    NoCopyError,
+    copy_at_start,
     rate_of,
     rates_after,
     unbuilt_copy,
@@ -255,10 +256,12 @@ def _losses_with(optimizer: keras.optimizers.Optimizer, of: Diagnosis) -> _Cours
     inner = unscaled(optimizer)
     batch = (of.x, of.y)
     layers = layers_of(of.model)
-    descent = backend.descend(of.objective_of, of.trained, layers, optimizer, batch)
+    # The loss after the last of them is that before one more, which is not taken.
+    count = of.steps + 1
+    descent = backend.descend(of.objective_of, of.trained, layers, optimizer, batch, count)
     losses, rates = [], []
     made, rate = 0, rate_of(inner)
-    for step, loss in enumerate(itertools.islice(descent, of.steps + 1)):
+    for step, loss in enumerate(itertools.islice(descent, count)):
         # A step updates nothing while the optimizer waits.
         if _updates(inner) > made and rate is not None:
             rates.append(rate)
@@ -285,32 +288,13 @@ def _copied(
     optimizer: keras.optimizers.Optimizer, weights: Sequence[keras.Variable]
 ) -> keras.optimizers.Optimizer:
     """Return an optimizer that does what another does, at its start."""
-    for used in {optimizer, unscaled(optimizer)}:
-        unknown = [weight for weight in weights if not is_built_with(used, weight)]
-        if used.built and unknown:
-            raise ValueError(
-                "`steps` needs an optimizer that is built with all weights that are trained, as "
-                "`fit` does: compile the model again. Received: "
-                f"optimizer={optimizer!r}, built without {unknown[0].path!r}"
-            )
-    required = "`steps` needs an optimizer that its config makes anew"
     try:
-        copied = unbuilt_copy(optimizer)
-        # Building may set attributes. The optimizer inside may be built alone.
-        if unscaled(optimizer).built:
-            unscaled(copied).build(weights)
-        if optimizer.built and not copied.built:
-            copied.build(weights)
-        lost = lost_settings(optimizer, copied)
-    except Exception as error:  # it is the user's, and may lack anything
+        return copy_at_start(optimizer, weights)
+    except NoCopyError as error:
         raise ValueError(
-            f"{required}. Received: optimizer={optimizer!r}, whose config raises {error!r}"
+            f"`steps` needs an optimizer that {error.required}. "
+            f"Received: optimizer={optimizer!r}, {error.received}"
         ) from error
-    if lost:
-        raise ValueError(
-            f"{required}. Received: optimizer={optimizer!r}, whose config lacks {first_of(lost)}"
-        )
-    return copied
 
 
 def _with_rate(

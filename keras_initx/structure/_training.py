@@ -1,0 +1,70 @@
+"""What training computes with a model: what it minimizes, and the state that this leaves behind."""
+
+import contextlib
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+from keras_initx._keras import compiled_loss
+from keras_initx._typing import Tensor
+
+
+def objective(
+    model: keras.Model,
+    x: Any,
+    y: Any,
+    outputs: Any,
+    sample_weight: Any = None,
+    *,
+    training: bool = True,
+) -> Tensor:
+    """Return what `fit` minimizes, of outputs of a compiled model.
+
+    Args:
+        model: The model.
+        x: Its inputs.
+        y: The targets.
+        outputs: What the model has returned for these inputs.
+        sample_weight: The weights of the examples, or `None`.
+        training: Whether it is asked in training.
+    """
+    # As `fit` does, by position: a model's own `compute_loss` may name its arguments differently,
+    # or lack the last one.
+    compute_loss = model.compute_loss
+    if "training" in inspect.signature(compute_loss).parameters:
+        return compute_loss(x, y, outputs, sample_weight, training=training)
+    return compute_loss(x, y, outputs, sample_weight)
+
+
+def computes_own_loss(model: keras.Model) -> bool:
+    """Return whether `model`, by its class or by itself, has another `compute_loss` than Keras'."""
+    return getattr(model.compute_loss, "__func__", None) is not keras.Model.compute_loss
+
+
+def terms(model: keras.Model) -> Tensor:
+    """Return the sum of what regularizers and `add_loss` add to the loss of the last call."""
+    total = keras.ops.zeros(())
+    for term in model.losses:
+        total = total + keras.ops.sum(term)
+    return total
+
+
+@contextlib.contextmanager
+def preserved_compiled_loss(model: keras.Model) -> Iterator[None]:
+    """Undo the building of the compiled loss at the end of the block.
+
+    It would change the random numbers that `fit` draws.
+    """
+    loss = compiled_loss(model)
+    if loss is None:
+        yield
+        return
+    attributes = dict(vars(loss))
+    metric_count = len(loss.metrics)
+    try:
+        yield
+    finally:
+        vars(loss).update(attributes)
+        del loss.metrics[metric_count:]

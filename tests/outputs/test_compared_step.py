@@ -1,0 +1,133 @@
+"""The fault of a first step is named, and clean pairs are silent."""
+
+import keras
+import numpy as np
+import pytest
+from first_steps import CLEAN, FAULTS, MASKED, X, Y, clean, network
+from keras import layers
+from modes import often
+
+from keras_initx.outputs import compare_outputs, record_outputs
+
+
+def text_of(report):
+    return " ".join(str(report).split())
+
+
+@pytest.mark.parametrize("fault", often(FAULTS, [*FAULTS][::2]))
+def test_a_fault_is_named(fault):
+    here, there, text = FAULTS[fault]
+    x = MASKED if "mask" in fault else X
+    report = compare_outputs(network(**here()), x, record_outputs(network(**there()), x, Y), y=Y)
+    assert not report.ok
+    assert not report.step.ok
+    assert text in text_of(report.step)
+    assert text in text_of(report)
+
+
+def test_equal_steps_are_equal():
+    report = compare_outputs(network(), X, record_outputs(network(), X, Y), y=Y)
+    assert report.ok
+    assert report.step.problems == []
+    assert {row.answer for row in report.step.rows} == {"equal"}
+    assert text_of(report.step) == (
+        f"outputs in training: equal loss: equal, {report.step.loss.here:.4g} gradients: equal for 9 weights "
+        "updates: equal for 9 weights moving averages and other state: equal for 2 weights The first step is equal."
+    )
+
+
+def test_the_first_weight_back_from_the_loss_is_named_with_what_is_equal_behind_it():
+    recorded = record_outputs(network(), X, Y)
+    report = compare_outputs(network(share=0.0), X, recorded, y=Y)
+    assert report.step.first.path == "norm/gamma"
+    assert report.step["norm/gamma"].gradient.norm == 0
+    assert [row.path for row in report.step.problems] == ["norm/gamma", "norm/beta", "stem/kernel", "stem/bias"]
+    assert "equal behind it: head/kernel, head/bias, mid/kernel, mid/bias, gate/scale" in text_of(report.step)
+    assert report.step["norm/gamma"].update.how == "the gradient differs"
+    assert report.first is None
+
+
+@pytest.mark.parametrize("name", often(CLEAN, ["cnn", "transformer", "lstm", "several_losses", "noisy", "adapted"]))
+def test_the_same_model_is_silent(name):
+    model, x, y = clean(name)
+    report = compare_outputs(model, x, record_outputs(clean(name)[0], x, y), y=y)
+    assert report.step.ok, str(report)
+
+
+def test_gradients_that_are_zero_up_to_rounding_are_equal():
+    model, x, y = clean("cnn")
+    report = compare_outputs(model, x, record_outputs(model, x, y), y=y)
+    bias = report.step["conv_1/bias"]
+    assert bias.gradient.how == "0 up to rounding"
+    assert bias.update.answer == "not compared"
+
+
+def test_another_compiled_model_is_recorded():
+    report = compare_outputs(network(share=0.5), X, network(), y=Y)
+    assert report.step.first.path == "norm/gamma"
+    assert round(report.step.first.gradient.ratio, 4) == 0.5
+
+
+def test_weights_are_compared_by_names():
+    def build(prefix):
+        parts = [layers.Dense(4, "relu", name=f"{prefix}_{number}") for number in range(2)]
+        model = keras.Sequential([keras.Input((3,)), *parts, layers.Dense(1, name="head")])
+        model.compile("sgd", "mse")
+        return model
+
+    x, y = X[:, 0, :3], Y[:, 0, :1]
+    model, other = build("here"), build("there")
+    other.set_weights(model.get_weights())
+    report = compare_outputs(model, x, other, y=y, names={"here_*": "there_{0}", "head": "head"})
+    assert report.step.ok
+    assert report.step["here_1/kernel"].like == "there_1/kernel"
+    report = compare_outputs(model, x, other, y=y, names={"here_*": "there_{0}"})
+    assert report.step["head/kernel"].gradient.how == "no counterpart"
+    assert report.step.unmatched == ["head/kernel", "head/bias"]
+
+
+def test_without_a_known_rounding_nothing_is_said_of_updates_that_are_lost_in_it():
+    def build(rate):
+        return network(optimizer=keras.optimizers.SGD(rate))
+
+    report = compare_outputs(build(1e-12), X, build(1e-12), y=Y)
+    assert report.ok
+    assert {row.update.how for row in report.step.rows if row.kind == "trained"} <= {
+        "less than rounding",
+        "the first step makes no update",
+    }
+    assert "of 9 weights not all was compared" in report.step.summary
+
+
+def test_a_loss_that_is_not_finite_is_not_compared():
+    def build():
+        return network(loss=lambda y, p: keras.ops.log(keras.ops.mean(y - p) * 0.0 - 1.0))
+
+    report = compare_outputs(build(), X, build(), y=Y)
+    assert not report.ok
+    assert report.step.loss.answer == "not compared"
+
+
+def test_the_report_is_a_result(tmp_path):
+    report = compare_outputs(network(share=0.0), X, record_outputs(network(), X, Y), y=Y)
+    step = report.step
+    assert len(step.to_pandas()) == 11
+    assert '"obstacle": ""' in report.to_json()
+    assert "norm/gamma" in step.to_html(tmp_path / "step.html")
+    assert step.plot().axes
+    assert report.headline == "The first step differs."
+    with pytest.raises(TypeError, match=r"use `\.ok`"):
+        bool(step)
+
+
+def test_sixteen_bits_are_not_compared():
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        report = compare_outputs(network(), X, network(), y=Y)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    assert not report.ok
+    assert report.step.loss.answer == "equal"
+    assert "gradient and update (computed in float16: compare in float32)" in text_of(report.step)
+    assert np.isfinite(report.step.loss.here)
