@@ -273,9 +273,10 @@ def site(session):
 
 @nox.session(default=False, tags=["release"])
 def notebook(session):
-    """Run the notebook, which the pages show as it is kept."""
-    install(session, "keras", "jax", "docs", "extras")
-    session.run("jupyter", "execute", "docs/four_failures.ipynb", "--timeout=300")
+    """Run the notebooks, which the pages show as they are kept."""
+    install(session, "keras", "jax", "torch", "docs", "extras")
+    for path in sorted(Path("docs").glob("*.ipynb")):
+        session.run("jupyter", "execute", str(path), "--timeout=300")
 
 
 @nox.session(default=False)

@@ -160,13 +160,14 @@ def test_a_page_shows_where_the_names_in_its_code_come_from(page):
     assert [*unknown(blocks(page))] == []
 
 
-def test_the_notebook_is_kept_as_it_ran_and_names_a_backend_first():
-    cells = json.loads((ROOT / "docs" / "four_failures.ipynb").read_text())["cells"]
+@pytest.mark.parametrize(("name", "plots"), [("four_failures", 3), ("port_from_torch", 0), ("fine_tuning", 0)])
+def test_a_notebook_is_kept_as_it_ran_and_names_a_backend_first(name, plots):
+    cells = json.loads((ROOT / "docs" / f"{name}.ipynb").read_text())["cells"]
     programs = [cell for cell in cells if cell["cell_type"] == "code"]
     assert [cell["execution_count"] for cell in programs] == list(range(1, len(programs) + 1))
     kinds = [output["output_type"] for cell in programs for output in cell["outputs"]]
-    assert set(kinds) == {"stream", "display_data"}  # and no error
-    assert kinds.count("display_data") == 3  # the plots, which a code host shows
+    assert {*kinds} <= {"stream", "display_data"}  # and no error
+    assert kinds.count("display_data") == plots  # which a code host shows
     source = "".join(line for cell in programs for line in cell["source"])
     assert 'os.environ["KERAS_BACKEND"] = ' in source.partition("import keras")[0]
 

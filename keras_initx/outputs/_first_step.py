@@ -394,14 +394,15 @@ def _counts(y: Any) -> dict[int, str]:
         examples, *inner = target.shape
         positions = math.prod(inner[:-1])
         values = math.prod(inner)
-        numbers = {
-            examples: "examples",
-            examples * values: "values in the targets",
-            examples * positions: "positions in the targets",
-            values: "values in the target of an example",
-            positions: "positions in the target of an example",
-        }
-        for number, name in numbers.items():
+        # Where two are the same number, the first is said.
+        numbers = (
+            (examples, "examples"),
+            (examples * values, "values in the targets"),
+            (examples * positions, "positions in the targets"),
+            (values, "values in the target of an example"),
+            (positions, "positions in the target of an example"),
+        )
+        for number, name in numbers:
             if number > 1:
                 found.setdefault(int(number), name)
     return found
