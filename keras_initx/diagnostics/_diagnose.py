@@ -9,10 +9,10 @@ from keras_initx._checks import check_choice, check_count, check_type
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._report import DiagnosisReport, report_of
 from keras_initx.diagnostics._rules import evaluate
+from keras_initx.diagnostics._steps import check_optimizer
 from keras_initx.diagnostics.losses.known import LossLike
 from keras_initx.diagnostics.losses.training import check_loss
 from keras_initx.diagnostics.verdicts import PROBES, RULES
-from keras_initx.diagnostics.verdicts.diverging_steps import check_optimizer
 from keras_initx.rendering._terminal import Verbose, shows_progress, status
 from keras_initx.structure._batch import Batch, Data, batch_of, first_examples
 from keras_initx.structure._build import run_built

@@ -39,6 +39,9 @@ _SCALING = (keras.layers.Normalization, keras.layers.Rescaling)
 # Root mean square of the inputs of the first kernels, or of a single one in vectors, above which
 # inputs are not scaled.
 UNSCALED_INPUTS = 10
+# Root mean square of the inputs of the first kernels below which inputs are not scaled, if none is
+# above ten times as much.
+SMALL_INPUTS = 0.02
 
 
 @dataclass(eq=False)

@@ -15,8 +15,8 @@ from keras_initx._typing import KerasCallback
 from keras_initx.backends._current import backend
 from keras_initx.diagnostics._diagnose import check_call, check_options, measured, without_weights
 from keras_initx.diagnostics._report import DiagnosisReport
+from keras_initx.diagnostics._steps import LEAST_STEPS
 from keras_initx.diagnostics.losses.known import LossLike
-from keras_initx.diagnostics.verdicts.diverging_steps import LEAST_STEPS
 from keras_initx.rendering._terminal import verbosity
 from keras_initx.structure._batch import Data, batch_of, first_batch
 

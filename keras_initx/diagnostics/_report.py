@@ -27,8 +27,8 @@ from keras_initx.diagnostics._rules import LEVELS, Level, Verdict
 from keras_initx.diagnostics._seen import SeenLayer, seen_layers
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._signal_probe import inputs
+from keras_initx.diagnostics._steps import steps_taken
 from keras_initx.diagnostics.verdicts import COLUMNS
-from keras_initx.diagnostics.verdicts.diverging_steps import steps_taken
 from keras_initx.initializers._as_ours import check_initializer
 from keras_initx.initializers._description import description
 from keras_initx.recipes._weight_rules import Left, WeightRules

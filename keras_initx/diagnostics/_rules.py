@@ -236,6 +236,9 @@ def _layers_for(
 
 # Standard deviation above which a signal has exploded.
 EXPLODING = 1e3
+# Factor between the loss of an output and that of a blind guess, or 1 if that is more, above which
+# training first has to undo the initial weights.
+FIRST_LOSS = 8
 
 
 def by_level(

@@ -1,9 +1,11 @@
 """Rules name their causes: what has a cause says nothing, and causes come first."""
 
+import ast
 import dataclasses
 import importlib
 import inspect
 import pkgutil
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -14,7 +16,7 @@ from keras import layers
 
 import keras_initx
 from keras_initx import diagnostics
-from keras_initx.diagnostics import verdicts
+from keras_initx.diagnostics import remedies, verdicts
 from keras_initx.diagnostics._diagnosis import Probe
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import LEVELS, Finding, evaluate
@@ -37,6 +39,23 @@ def test_each_file_of_the_verdicts_has_a_rule_that_is_asked_and_its_name():
     assert {rule.problem.replace(" ", "_").replace("-", "_") for rule in RULES} == files
     for rule in RULES:
         assert rule.check.__module__.endswith(f".{rule.problem.replace(' ', '_').replace('-', '_')}")
+
+
+def imported_verdicts(path):
+    """Return the verdicts that a file imports."""
+    room, found = verdicts.__name__, []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return [name for name in found if name == room or name.startswith(f"{room}.")]
+
+
+def test_no_verdict_and_no_remedy_imports_a_verdict():
+    files = [path for room in (verdicts, remedies) for path in Path(room.__path__[0]).glob("[!_]*.py")]
+    assert len(files) > len(RULES)
+    assert {path.name: names for path in files if (names := imported_verdicts(path))} == {}
 
 
 def test_each_problem_has_one_rule_which_is_asked_after_its_causes():

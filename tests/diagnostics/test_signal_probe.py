@@ -10,7 +10,7 @@ from modes import to_numpy
 from stacks import by_name
 
 import keras_initx
-from keras_initx.diagnostics.verdicts.memory import gates
+from keras_initx.diagnostics._recurrence import gates
 
 X = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
 Y = np.random.default_rng(1).normal(size=(64, 3)).astype("float32")

@@ -10,6 +10,7 @@ from keras_initx.diagnostics._normalized import NormalizedProbe
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import exceeds
 from keras_initx.diagnostics._seen import SeenLayer, kernels_of, layers_until
+from keras_initx.diagnostics._signal import root_mean_square
 from keras_initx.diagnostics._tables import tied_tables
 from keras_initx.diagnostics.remedies.branches import smaller_branches
 from keras_initx.initializers._random import RandomNormal
@@ -82,3 +83,18 @@ def smaller_factor(place: str, layer: SeenLayer) -> str:
         f"a smaller factor {place} {layer.title}: a higher temperature, a division by the square "
         "root of the number of units"
     )
+
+
+def misses_targets(layer: SeenLayer) -> bool:
+    """Return whether errors are beyond the outputs, so that they are due to the targets."""
+    if layer.output.loss_kind == "crossentropy":
+        return False
+    size = layer.output.size
+    if size is None:
+        size = root_mean_square(layer.signal)
+    return exceeds(layer.output.loss, 2 * size)
+
+
+def standardized_targets() -> Remedy:
+    """Return the remedy where errors are due to the targets."""
+    return Remedy("standardized targets, or a bias of the last layer at their mean")

@@ -10,6 +10,7 @@ from keras_initx.diagnostics._drawn_anew import drawn, not_yet_drawn
 from keras_initx.diagnostics._first_inputs import largest_inputs
 from keras_initx.diagnostics._frozen import of_frozen
 from keras_initx.diagnostics._normalized import NormalizedProbe
+from keras_initx.diagnostics._recurrence import gates
 from keras_initx.diagnostics._remedy import LSUV, Remedy
 from keras_initx.diagnostics._rules import layer_count
 from keras_initx.diagnostics._seen import (
@@ -22,8 +23,7 @@ from keras_initx.diagnostics._seen import (
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._signal_probe import inputs
 from keras_initx.diagnostics._suited import common_activation, suited
-from keras_initx.diagnostics.verdicts.memory import (
-    gates,
+from keras_initx.diagnostics.remedies.recurrence import (
     growing_kernels,
     open_gates,
     orthogonal_recurrence,

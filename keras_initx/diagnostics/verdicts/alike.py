@@ -13,6 +13,7 @@ from keras_initx.diagnostics._first_inputs import (
 )
 from keras_initx.diagnostics._held_back import held_back
 from keras_initx.diagnostics._lost_signals import lost_signals
+from keras_initx.diagnostics._recurrence import unread_share
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, layer_count, rule
 from keras_initx.diagnostics._seen import SeenLayer, ends_of, layers_until, weights_of
@@ -20,7 +21,6 @@ from keras_initx.diagnostics._single_values import has_single_values
 from keras_initx.diagnostics.losses.ends import Ends
 from keras_initx.diagnostics.losses.probes import LossProbe
 from keras_initx.diagnostics.remedies.in_depth import remedy_in_depth
-from keras_initx.diagnostics.verdicts.memory import are_unread
 
 # Standard deviation between examples, or along the axis of the positions, of the inputs of the last
 # layer, relative to their root mean square, below which they have become alike.
@@ -47,7 +47,8 @@ _ROUNDING = 1e-5
 )
 def alike(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     # What is held back or forgotten, and weights that are no random numbers, have verdicts.
-    if _holds_back(of) or are_unread(of, layers) or _has_no_random_kernel(of, layers):
+    are_unread = any(unread_share(of, layer) is not None for layer in layers)
+    if _holds_back(of) or are_unread or _has_no_random_kernel(of, layers):
         return
     found = list(_of_examples(of, layers))
     yield from found or _of_positions(of, layers)

@@ -7,13 +7,13 @@ from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, rule
 from keras_initx.diagnostics._seen import SeenLayer
-from keras_initx.diagnostics.losses.probes import LossProbe
-from keras_initx.diagnostics.verdicts.diverging_steps import (
+from keras_initx.diagnostics._steps import (
     BETTER_THAN_GUESS,
     LEAST_STEPS,
     TrainedSteps,
     steps_taken,
 )
+from keras_initx.diagnostics.losses.probes import LossProbe
 
 _WARM_UP = "a schedule with `warmup_steps`"
 _THEN = "then look whether labels belong to their inputs"

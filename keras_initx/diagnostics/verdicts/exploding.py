@@ -10,6 +10,7 @@ from keras_initx.diagnostics._first_inputs import has_large_inputs, largest_inpu
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import (
     EXPLODING,
+    FIRST_LOSS,
     Finding,
     Level,
     by_level,
@@ -23,13 +24,9 @@ from keras_initx.diagnostics._signal import root_mean_square
 from keras_initx.diagnostics._suited import common_activation, suited
 from keras_initx.diagnostics.losses.probes import LossProbe
 from keras_initx.diagnostics.remedies.branches import growing_sums
+from keras_initx.diagnostics.remedies.large_outputs import misses_targets, standardized_targets
+from keras_initx.diagnostics.remedies.recurrence import growing_kernels, orthogonal_recurrence
 from keras_initx.diagnostics.remedies.signals import deviations, signal_remedy
-from keras_initx.diagnostics.verdicts.large_first_loss import (
-    FIRST_LOSS,
-    misses_targets,
-    standardized_targets,
-)
-from keras_initx.diagnostics.verdicts.memory import growing_kernels, orthogonal_recurrence
 from keras_initx.structure._optimizers import unscaled
 
 # Gradient norm of a layer above which the gradient has exploded.

@@ -5,21 +5,19 @@ from collections.abc import Iterator
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._first_inputs import scaled_first
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._rules import Finding, exceeds, layer_count, rule
+from keras_initx.diagnostics._rules import FIRST_LOSS, Finding, layer_count, rule
 from keras_initx.diagnostics._seen import SeenLayer
 from keras_initx.diagnostics._signal import Signal, root_mean_square
 from keras_initx.diagnostics._tables import tied_tables
 from keras_initx.diagnostics.losses.probes import OutputReport
 from keras_initx.diagnostics.remedies.large_outputs import (
+    misses_targets,
     smaller_factor,
     smaller_inputs,
     smaller_last_layer,
     smaller_table,
+    standardized_targets,
 )
-
-# Factor between the loss of an output and that of a blind guess, or 1 if that is more, above which
-# training first has to undo the initial weights.
-FIRST_LOSS = 8
 
 
 @rule(
@@ -79,18 +77,3 @@ def _cause(layer: SeenLayer, output: OutputReport, of: Diagnosis) -> tuple[str, 
     if misses_targets(layer):
         remedy = standardized_targets()
     return details, remedy
-
-
-def misses_targets(layer: SeenLayer) -> bool:
-    """Return whether errors are beyond the outputs, so that they are due to the targets."""
-    if layer.output.loss_kind == "crossentropy":
-        return False
-    size = layer.output.size
-    if size is None:
-        size = root_mean_square(layer.signal)
-    return exceeds(layer.output.loss, 2 * size)
-
-
-def standardized_targets() -> Remedy:
-    """Return the remedy where errors are due to the targets."""
-    return Remedy("standardized targets, or a bias of the last layer at their mean")

@@ -8,10 +8,10 @@ from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, rule
 from keras_initx.diagnostics._seen import SeenLayer, ends_of
 from keras_initx.diagnostics.losses.ends import Ends, are_of_softmax
+from keras_initx.diagnostics.losses.labels import means_numbers, means_several
 from keras_initx.diagnostics.losses.probes import LossProbe
 from keras_initx.diagnostics.losses.reach import reaches
 from keras_initx.diagnostics.remedies.other_ends import other_activation, other_loss
-from keras_initx.diagnostics.verdicts.unsuitable_labels import means_numbers, means_several
 
 
 @rule(

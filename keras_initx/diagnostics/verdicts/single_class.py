@@ -6,9 +6,9 @@ from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, layer_count, rule
 from keras_initx.diagnostics._seen import SeenLayer, ends_of
+from keras_initx.diagnostics.losses.labels import are_signs
 from keras_initx.diagnostics.losses.probes import LossProbe
 from keras_initx.diagnostics.remedies.other_ends import other_activation
-from keras_initx.diagnostics.verdicts.unsuitable_labels import are_signs
 
 
 @rule(

@@ -8,6 +8,7 @@ import numpy as np
 from keras_initx.diagnostics._diagnosis import Arrays, Diagnosis
 from keras_initx.diagnostics._first_inputs import (
     COMPARED,
+    SMALL_INPUTS,
     UNSCALED_INPUTS,
     FirstInputs,
     differences,
@@ -18,9 +19,6 @@ from keras_initx.diagnostics._seen import SeenLayer
 from keras_initx.diagnostics._signal import LEAST_VALUES, Signal, root_mean_square
 from keras_initx.structure._batch import array_of, tensors_in
 
-# Root mean square of the inputs of the first kernels below which inputs are not scaled, if none is
-# above ten times as much.
-SMALL_INPUTS = 0.02
 # Standard deviation between examples of the inputs of the first kernels, relative to their root
 # mean square, below which what they share hides what tells them apart.
 OFFSET_INPUTS = 0.03

@@ -12,13 +12,17 @@ from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, Level, rule
 from keras_initx.diagnostics._seen import SeenLayer, ends_of, layers_until
 from keras_initx.diagnostics.losses.ends import Ends
+from keras_initx.diagnostics.losses.labels import (
+    MANY,
+    are_binary,
+    are_signs,
+    means_numbers,
+    means_several,
+    share_of_several,
+)
 from keras_initx.diagnostics.losses.probes import LossProbe
 from keras_initx.diagnostics.remedies.other_ends import other_activation, other_loss
 
-# Share of the rows with several ones from which on they are no accident.
-_SEVERAL = 0.01
-# Share of the labels without a meaning from which on they are no accident.
-_MANY = 0.1
 # The distances of numbers that are not negative.
 _OF_COUNTS = ("mean_squared_logarithmic_error", "poisson")
 # These take targets of another shape than the outputs.
@@ -97,7 +101,7 @@ def _of_other_form(layer: SeenLayer, ends: Ends) -> Finding:
     if ends.loss.kind == "sparse":
         evidence = f"the labels are rows of {ends.units} numbers, but {name} takes class numbers"
         remedy = other_loss("CategoricalCrossentropy", **logits)
-        if _are_binary(ends.aims).all() and (ends.aims.sum(axis=-1) == 1).all():
+        if are_binary(ends.aims).all() and (ends.aims.sum(axis=-1) == 1).all():
             remedy = remedy.otherwise(Remedy("class numbers: y = y.argmax(axis=-1)"))
     else:
         evidence = f"the labels are class numbers, but {name} takes rows of {ends.units} numbers"
@@ -173,56 +177,20 @@ def _categorical(layer: SeenLayer, ends: Ends) -> Iterator[Finding]:
         yield Finding([layer], evidence, remedy, "error")
     elif means_several(ends):
         evidence = (
-            f"{_share_of_several(ends):.0%} of the rows of labels have several ones, but "
+            f"{share_of_several(ends):.0%} of the rows of labels have several ones, but "
             f"{ends.loss.title} takes classes that exclude each other"
         )
         remedy = other_activation("sigmoid", layer, "binary_crossentropy", ends)
         if ends.loss.from_logits:
             remedy = other_loss("BinaryCrossentropy", from_logits=True)
         yield Finding([layer], evidence, remedy, "warning")
-    elif empty > _MANY:
+    elif empty > MANY:
         evidence = (
             f"{empty:.0%} of the rows of labels are all 0, and have no class: they "
             f"add nothing to {ends.loss.title}"
         )
         remedy = Remedy("labels of all classes, from 0 to the number of classes less 1")
         yield Finding([layer], evidence, remedy, "warning")
-
-
-def means_several(ends: Ends) -> bool:
-    """Return whether labels of a categorical crossentropy have several classes for an example."""
-    if ends.loss.kind != "categorical" or ends.form != "rows":
-        return False
-    return _share_of_several(ends) > _SEVERAL
-
-
-def _share_of_several(ends: Ends) -> float:
-    """Return the fraction of the rows of targets with several ones among zeros."""
-    return float(np.mean(_are_binary(ends.aims) & (np.count_nonzero(ends.aims, axis=-1) > 1)))
-
-
-def means_numbers(ends: Ends) -> bool:
-    """Return whether targets of a categorical crossentropy are no probabilities of classes.
-
-    These are zeros and ones, or shares that add up to 1.
-    """
-    if ends.loss.kind != "categorical" or ends.form != "rows":
-        return False
-    rows = ends.aims
-    are_several = np.count_nonzero(rows, axis=-1) > 1
-    are_shares = (abs(rows.sum(axis=-1, dtype="float64") - 1) < 1e-2) & (rows >= 0).all(axis=-1)
-    return bool(np.mean(~_are_binary(rows) & are_several & ~are_shares) > _MANY)
-
-
-def _are_binary(rows: Array) -> Array:
-    """Return for each row whether it has zeros and ones alone."""
-    return np.asarray(((rows == 0) | (rows == 1)).all(axis=-1))
-
-
-def are_signs(ends: Ends) -> bool:
-    """Return whether the targets are -1 and 1."""
-    targets = ends.wanted
-    return ends.is_whole and targets.min == -1 and targets.max == 1 and not targets.zeros
 
 
 def _have_two_values(aims: Array) -> bool:
@@ -264,7 +232,7 @@ def _binary(layer: SeenLayer, ends: Ends) -> Iterator[Finding]:
 def _of_other(layer: SeenLayer, ends: Ends) -> Iterator[Finding]:
     """Yield the findings on the targets of a loss that is no crossentropy."""
     negative = float(np.mean(ends.targets < 0))
-    if ends.loss.name in _OF_COUNTS and negative > _MANY:
+    if ends.loss.name in _OF_COUNTS and negative > MANY:
         evidence = (
             f"{negative:.0%} of the targets of {layer.title} are below 0, but {ends.loss.name} "
             "takes numbers from 0"

@@ -4,13 +4,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from keras_initx.diagnostics._diagnosis import Diagnosis
-from keras_initx.diagnostics._first_inputs import largest_inputs
+from keras_initx.diagnostics._first_inputs import SMALL_INPUTS, largest_inputs
 from keras_initx.diagnostics._lost_signals import VANISHING, lost_signals
 from keras_initx.diagnostics._rules import Finding, Level, by_level, rule
 from keras_initx.diagnostics._seen import SeenLayer, seen_layers, trained_layers
 from keras_initx.diagnostics.losses.probes import LossProbe
 from keras_initx.diagnostics.remedies.signals import deviations, signal_remedy
-from keras_initx.diagnostics.verdicts.unscaled_inputs import SMALL_INPUTS
 
 
 @rule(

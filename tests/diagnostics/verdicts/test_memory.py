@@ -8,7 +8,7 @@ from judged import SEQUENCES, found
 from keras import initializers, layers
 
 import keras_initx
-from keras_initx.diagnostics.verdicts.memory import RecurrenceProbe, gates, recurrent_kernels
+from keras_initx.diagnostics._recurrence import RecurrenceProbe, gates, recurrent_kernels
 
 
 @pytest.mark.parametrize(
