@@ -21,6 +21,7 @@ from keras_initx.audits._subjects import Audited, opened, subjects_of, with_name
 from keras_initx.models._given import RulesOrPlan
 from keras_initx.models._plan import InitializationPlan
 from keras_initx.recipes._recipe import Recipe
+from keras_initx.structure._pairing import Pairs, paired_with_names
 
 # What weights are like: others, their contract, or a function that makes them.
 Like: TypeAlias = Contract | Drawn
@@ -48,8 +49,8 @@ def check_question(weights: Any, rules: Any, like: Any) -> None:
         )
 
 
-def contracts_of(weights: Contract | Audited, like: Like) -> tuple[Contract, Contract]:
-    """Return the contracts of what is compared, by itself or in a file.
+def contracts_of(weights: Contract | Audited, like: Like) -> tuple[Contract, Contract, Pairs]:
+    """Return the contracts of what is compared, by itself or in a file, and what pairs weights.
 
     If one is a model, the arrays of the other have the paths of its weights.
 
@@ -58,7 +59,16 @@ def contracts_of(weights: Contract | Audited, like: Like) -> tuple[Contract, Con
         like: See `audit`.
     """
     with _opened("weights", weights) as found, _opened("like", like) as expected:
-        return _contract_beside(found, expected), _contract_beside(expected, found)
+        pairs = None
+        if isinstance(found, keras.Model) and isinstance(expected, Mapping):
+            expected, pairs = with_names_of(found, expected)
+        elif isinstance(found, Mapping) and isinstance(expected, keras.Model):
+            found, pairs = with_names_of(expected, found)
+        ours, theirs = _contract_of(found), _contract_of(expected)
+    if pairs is None:
+        own_places = {row.path: row.place for row in ours.rows}
+        pairs = paired_with_names(own_places, {row.path: row.place for row in theirs.rows})
+    return ours, theirs, pairs
 
 
 @contextlib.contextmanager
@@ -82,16 +92,9 @@ def _is_path_of_contract(given: Any) -> TypeGuard[str | os.PathLike[str]]:
     return isinstance(given, str | os.PathLike) and not names_weights(os.fspath(given))
 
 
-def _contract_beside(
-    found: Contract | keras.Model | Mapping[str, Any],
-    other: Contract | keras.Model | Mapping[str, Any],
-) -> Contract:
-    """Return the contract of what was opened, beside what it is compared with."""
-    if isinstance(found, Contract):
-        return found
-    if isinstance(found, Mapping) and isinstance(other, keras.Model):
-        found = with_names_of(other, found)
-    return contract_of(subjects_of(found))
+def _contract_of(found: Contract | keras.Model | Mapping[str, Any]) -> Contract:
+    """Return the contract of what was opened."""
+    return found if isinstance(found, Contract) else contract_of(subjects_of(found))
 
 
 def source_of_rules(rules: RulesOrPlan | None, resolved: Any) -> str:

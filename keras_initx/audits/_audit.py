@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_initx._checks import check_number, check_root
+from keras_initx._checks import check_number, check_root, first_of
 from keras_initx._typing import RolesGiven, Shape
 from keras_initx.audits._asked import (
     Like,
@@ -39,6 +39,7 @@ from keras_initx.pretrained._names_of_keras import have_equal_sizes
 from keras_initx.recipes._parts import ENDS, Doubt
 from keras_initx.recipes._roles import roles_of
 from keras_initx.rendering._terminal import Verbose, progress, shows_progress
+from keras_initx.structure._pairing import Pairs
 from keras_initx.structure._weights import ModelWeight, find_weights, unbuilt_note
 
 
@@ -203,8 +204,8 @@ def _with_labels(subject: Subject, comparison: Comparison) -> Comparison:
 
 def _audit_like(weights: Contract | Audited, like: Like, alpha: float) -> AuditReport:
     """Compare weights with others."""
-    found, expected = contracts_of(weights, like)
-    comparisons = compared(found, expected)
+    found, expected, pairs = contracts_of(weights, like)
+    comparisons = compared(found, expected, pairs.names)
     now = Together(found.equal, found.one_draw)
     before = Together(expected.equal, expected.one_draw)
     joint = [
@@ -215,8 +216,8 @@ def _audit_like(weights: Contract | Audited, like: Like, alpha: float) -> AuditR
     ]
     listed = find_weights(weights) if isinstance(weights, keras.Model) else []
     depths = functools.partial(_depths, listed)
-    rows = rows_like(judge(comparisons, joint, alpha), found, expected, depths)
-    notes = [*_note_on_names(rows), *_notes_on(weights)]
+    rows = rows_like(judge(comparisons, joint, alpha), found, expected, pairs.reasons, depths)
+    notes = [*_note_on_names(rows), *_notes_on_pairs(pairs), *_notes_on(weights)]
     return AuditReport(rows, source_of_like(like), notes)
 
 
@@ -228,6 +229,14 @@ def _note_on_names(rows: Sequence[WeightAudit]) -> list[str]:
     if not have_equal_sizes(shapes["new"], shapes["missing"]):
         return []
     return ["What is new and what is missing have the same sizes: perhaps only their names differ."]
+
+
+def _notes_on_pairs(pairs: Pairs) -> list[str]:
+    """Return a sentence for each note, on all weights that it is about."""
+    paths: dict[str, list[str]] = {}
+    for path, note in pairs.notes.items():
+        paths.setdefault(note, []).append(path)
+    return [f"{first_of(noted, shown=1)}: {note}." for note, noted in paths.items()]
 
 
 def _depths(weights: Sequence[ModelWeight]) -> dict[str, int]:

@@ -306,7 +306,10 @@ def contract_of(subjects: Sequence[Subject]) -> Contract:
     with progress("Reading", len(subjects), "weights") as advance:
         for subject in subjects:
             profile = _profile_of(subject)
-            weights.append(WeightContract(subject.path, subject.shape, subject.dtype, profile))
+            weight = WeightContract(
+                subject.path, subject.shape, subject.dtype, profile, subject.place
+            )
+            weights.append(weight)
             if profile.kind == "random" and profile.digest is not None:
                 first.setdefault(profile.digest, []).append(subject.path)
             advance(1)

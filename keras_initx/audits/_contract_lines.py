@@ -46,7 +46,7 @@ _USUAL: dict[str, Any] = {
 }
 # Laws that a person may state in the place of what was measured.
 _LAWS = [law.name for law in families_of(0.0, 1.0)]
-_KEYS = {"path", "shape", "dtype", "values", "value", *_MOMENTS, *_USUAL, NUMBERS}
+_KEYS = {"path", "place", "shape", "dtype", "values", "value", *_MOMENTS, *_USUAL, NUMBERS}
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,15 @@ class WeightContract:
         shape: Its shape.
         dtype: The name of its dtype.
         profile: What is known of its values.
+        place: Its place in the model, see `places_of`, by which it is found in another one. That
+            of an array is its name.
     """
 
     path: str
     shape: tuple[int, ...]
     dtype: str
     profile: Profile
+    place: str
 
     @property
     def kind(self) -> str:
@@ -82,12 +85,10 @@ class WeightContract:
 def line_of(weight: WeightContract) -> dict[str, Any]:
     """Return a weight as a line of the file: the head first, the numbers last."""
     profile = weight.profile
-    line: dict[str, Any] = {
-        "path": weight.path,
-        "shape": list(weight.shape),
-        "dtype": weight.dtype,
-        "values": weight.text,
-    }
+    line: dict[str, Any] = {"path": weight.path}
+    if weight.place != weight.path:
+        line["place"] = weight.place
+    line.update(shape=list(weight.shape), dtype=weight.dtype, values=weight.text)
     if profile.kind == "constant":
         line.update(values="constant", value=profile.value)
     if profile.has_distribution:
@@ -140,7 +141,9 @@ def weight_of(line: Mapping[str, Any]) -> WeightContract:
     if unknown:
         raise ValueError(f"{unknown[0]!r} is none of {sorted(_KEYS - {NUMBERS})}")
     shape = tuple(int(length) for length in line["shape"])
-    return WeightContract(line["path"], shape, str(line["dtype"]), _profile_of(line, shape))
+    profile = _profile_of(line, shape)
+    place = str(line.get("place", line["path"]))
+    return WeightContract(line["path"], shape, str(line["dtype"]), profile, place)
 
 
 def _profile_of(line: Mapping[str, Any], shape: tuple[int, ...]) -> Profile:

@@ -26,6 +26,7 @@ from keras_initx.models._plan import InitializationPlan
 from keras_initx.models._planned_weight import PlannedWeight
 from keras_initx.structure._hooks import LayerInitializer
 from keras_initx.structure._layer_initializers import layer_initializers
+from keras_initx.structure._pairing import paired_with_names
 from keras_initx.structure._weights import ModelWeight, find_weights
 
 
@@ -84,7 +85,7 @@ def _of_model(
         if roles is not None:
             raise ValueError(f"`roles` must be `None` with a plan. Received: {roles=!r}")
         weights = find_weights(model)
-        return _by_plan([of_weight(weight) for weight in weights], rules, alpha, _Layers(weights))
+        return _by_plan(subjects_of(model), rules, alpha, _Layers(weights))
     started = begun(model, rules, seed or 0, roles, refuses_quantized=False)
     source = "" if seed is None else "seed"
     layers = _Layers(started.weights)
@@ -110,14 +111,16 @@ def _by_plan(
         ValueError: If one has another shape than in the plan, or is missing.
     """
     by_path = {planned.row.path: planned for planned in plan._planned}
+    own_places = {subject.path: subject.place for subject in subjects}
+    places = {path: planned.place for path, planned in by_path.items()}
+    pairs = paired_with_names(own_places, places)
     result: list[tuple[Subject, Expectation]] = []
     problems = []
     for subject in subjects:
-        # Other packages join names by dots.
-        dotless = subject.path.replace(".", "/")
-        planned = by_path.pop(subject.path, None) or by_path.pop(dotless, None)
+        planned = by_path.pop(pairs.names.get(subject.path, ""), None)
         if planned is None:
-            result.append((subject, Nothing("not in the plan")))
+            reason = pairs.reasons.get(subject.path, "not in the plan")
+            result.append((subject, Nothing(reason)))
         elif planned.row.shape != subject.shape:
             problems.append(
                 f"{subject.path!r} has the shape {subject.shape}, and {planned.row.shape} in the "
@@ -125,7 +128,10 @@ def _by_plan(
             )
         else:
             result.append((subject, _expectation(subject, planned, "plan", alpha, layers)))
-    problems += [f"there is no {path!r}" for path in by_path]
+    reasons = paired_with_names(places, own_places).reasons if by_path else {}
+    for path in by_path:
+        reason = f" ({reasons[path]})" if path in reasons else ""
+        problems.append(f"there is no {path!r}{reason}")
     if problems:
         raise ValueError(
             "`rules` must be a plan of these weights. "

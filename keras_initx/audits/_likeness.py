@@ -1,6 +1,7 @@
 """Weights compared with those of a contract."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from keras_initx._typing import DType
@@ -117,15 +118,19 @@ def _of_one_draw(profile: Profile) -> Profile:
     return replace(profile, zeros_at=None, crowded=crowded)
 
 
-def compared(found: Contract, expected: Contract) -> list[Comparison]:
-    """Return each weight that was there before, compared with the one of its name."""
+def compared(found: Contract, expected: Contract, names: Mapping[str, str]) -> list[Comparison]:
+    """Return each weight that was there before, compared with what it was.
+
+    Args:
+        found: The weights.
+        expected: Those before.
+        names: The paths of those before by the paths of the weights.
+    """
     by_path = {weight.path: weight for weight in expected.rows}
-    by_slashes = {weight.path.replace(".", "/"): weight for weight in expected.rows}
     comparisons = []
     for weight in found.rows:
-        # Some packages join names by dots.
-        line = by_path.get(weight.path) or by_slashes.get(weight.path.replace(".", "/"))
-        if line is not None:
+        if weight.path in names:
+            line = by_path[names[weight.path]]
             expectation = OfContract(line, expected.draws, found.draws)
             comparisons.append(expectation.test(weight))
     return comparisons

@@ -71,6 +71,7 @@ def rows_like(
     weights: Sequence[Judged],
     found: Contract,
     expected: Contract,
+    reasons: Mapping[str, str],
     depths: Callable[[], Mapping[str, int]],
 ) -> list[WeightAudit]:
     """Return the rows of all weights found, and then of those that are missing.
@@ -79,17 +80,26 @@ def rows_like(
         weights: What is said of the weights that were there before.
         found: All weights.
         expected: The weights before.
+        reasons: Why it is not known which of both are the same, by their paths.
         depths: See `causes_of`.
     """
     rows = {row.path: row for row in rows_of(weights, depths)}
     taken = {judged.comparison.path_of_expected for judged in weights}
-    new = [weight.path for weight in found.rows if weight.path not in rows]
+    compared = {*rows, *reasons}
+    new = [weight.path for weight in found.rows if weight.path not in compared]
     missing = [weight for weight in expected.rows if weight.path not in taken]
     result = []
     for weight in found.rows:
-        result.append(rows.get(weight.path) or _new_row(weight, expected))
+        row = rows.get(weight.path)
+        if row is None and weight.path in reasons:
+            row = _left_row(weight, reasons[weight.path])
+        result.append(row or _new_row(weight, expected))
+    shapes_left = {weight.shape for weight in found.rows if weight.path in reasons}
     for weight in missing:
         hint = close_matches(weight.path, new) if len(missing) <= _MOST_HINTS else ""
+        evidence = f"it is not there any more{hint}"
+        if weight.shape in shapes_left:
+            evidence = "it is not known which it is now"
         row = WeightAudit(
             weight.path,
             weight.shape,
@@ -97,10 +107,15 @@ def rows_like(
             weight.text,
             weight.profile.std_of_all,
             verdict="missing",
-            evidence=f"it is not there any more{hint}",
+            evidence=evidence,
         )
         result.append(row)
     return result
+
+
+def _left_row(weight: WeightContract, reason: str) -> WeightAudit:
+    std = weight.profile.std_of_all
+    return WeightAudit(weight.path, weight.shape, weight.dtype, None, std=std, reason=reason)
 
 
 def _new_row(weight: WeightContract, expected: Contract) -> WeightAudit:

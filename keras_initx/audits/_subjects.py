@@ -21,6 +21,7 @@ from keras_initx.pretrained._names_of_keras import own_names
 from keras_initx.pretrained._sources import as_lazy, checked_arrays, ties_of
 from keras_initx.structure._architecture import architecture_of
 from keras_initx.structure._finite import not_finite
+from keras_initx.structure._pairing import Pairs, weight_places
 from keras_initx.structure._weights import ModelWeight, check_model, find_weights
 
 # A model, the path of a saved model, files of arrays, or a dict from names to arrays.
@@ -84,6 +85,7 @@ class Subject:
         values: Its values.
         reason: Why it is not compared with others, otherwise empty.
         weight: The weight of a model, `None` of an array.
+        place: Its place in the model, see `places_of`. That of an array is its name.
     """
 
     path: str
@@ -92,6 +94,11 @@ class Subject:
     values: Values
     reason: str = ""
     weight: ModelWeight | None = None
+    place: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.place:
+            object.__setattr__(self, "place", self.path)
 
     def lost(self) -> str:
         """Return which of its values are not finite and cannot be meant, in words."""
@@ -157,13 +164,16 @@ def opened(name: str, weights: Any) -> Iterator[keras.Model | Mapping[str, Any]]
     yield check_model(name, weights)
 
 
-def with_names_of(model: keras.Model, arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arrays by the paths of the weights of a model, as far as their names tell them."""
-    own = own_names(arrays, model).names
-    found = {path: arrays[name] for path, name in own.items()}
-    named = set(own.values())
+def with_names_of(model: keras.Model, arrays: Mapping[str, Any]) -> tuple[dict[str, Any], Pairs]:
+    """Return arrays by the paths of the weights of a model, as far as their names tell them.
+
+    The second is what pairs the weights with these arrays.
+    """
+    own = own_names(arrays, model)
+    found = {path: arrays[name] for path, name in own.names.items()}
+    named = set(own.names.values())
     found.update((name, array) for name, array in arrays.items() if name not in named)
-    return found
+    return found, Pairs({path: path for path in own.names}, own.reasons, own.notes)
 
 
 def _some(name: str, arrays: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -184,7 +194,9 @@ def _as_lazy(arrays: Mapping[str, Any]) -> dict[str, LazyArray]:
 def subjects_of(found: keras.Model | Mapping[str, Any]) -> list[Subject]:
     """Return the weights of what was opened."""
     if isinstance(found, keras.Model):
-        return [of_weight(weight) for weight in find_weights(found)]
+        weights = find_weights(found)
+        places = weight_places(found, weights)
+        return [of_weight(weight, places[weight.path]) for weight in weights]
     arrays = _as_lazy(found)
     ties = ties_of(found)
     result = []
@@ -194,10 +206,10 @@ def subjects_of(found: keras.Model | Mapping[str, Any]) -> list[Subject]:
     return result
 
 
-def of_weight(weight: ModelWeight) -> Subject:
-    """Return a weight of a model."""
+def of_weight(weight: ModelWeight, place: str = "") -> Subject:
+    """Return a weight of a model, with its place where that is needed."""
     values = VariableValues(weight.variable)
-    return Subject(weight.path, weight.shape, weight.dtype, values, weight=weight)
+    return Subject(weight.path, weight.shape, weight.dtype, values, weight=weight, place=place)
 
 
 def is_saved_model(path: str) -> bool:

@@ -16,7 +16,7 @@ from keras_initx._typing import Shape
 from keras_initx.backends._current import backend
 from keras_initx.outputs._compared_call import compared_call
 from keras_initx.outputs._compared_step import RUNS, compared_step
-from keras_initx.outputs._counterparts import Names, counterparts_of, path_of_other
+from keras_initx.outputs._counterparts import Counterparts, Names, counterparts_of, path_of_other
 from keras_initx.outputs._first_difference import place_of_origin, reasons_for, where_it_arises
 from keras_initx.outputs._first_step import FirstStep, trains_on
 from keras_initx.outputs._flow import Flow, tolerances_along
@@ -27,6 +27,7 @@ from keras_initx.outputs._reading import (
     is_torch_module,
     module_names,
     operation_paths,
+    operation_places,
     values_of,
 )
 from keras_initx.outputs._recorded import CallKey, RecordedCall, Recorder, recorded_tensor
@@ -184,8 +185,9 @@ def compare_outputs(
         if call.before_activation is not None:
             lengths.add(without_ones(call.before_activation.shape))
     ours = _recorded(model, batch.x, lengths)
-    paths = operation_paths(model).values()
-    counterparts = counterparts_of(ours.calls, paths, others.calls, names, tolerance)
+    all_places = operation_places(model)
+    places = {path: all_places[one] for one, path in operation_paths(model).items()}
+    counterparts = counterparts_of(ours.calls, places, others.calls, names, tolerance)
     report = _report(ours.calls, others, counterparts, tolerance)
     if others.step is None or not trains:
         return report
@@ -202,11 +204,12 @@ def compare_outputs(
 def _recorded(model: Any, x: Any, lengths: Collection[Shape] = ()) -> RecordedOutputs:
     """Return the outputs of a model for inputs, see `record_outputs` and `Recorder`."""
     if is_torch_module(model):
-        recorder = Recorder(model, module_names(model), lengths)
+        names = module_names(model)
+        recorder = Recorder(model, names, names, lengths)
         args, kwargs = _arguments(model, x)
         observed_module(model, args, kwargs, recorder)
         return RecordedOutputs(recorder.calls, "torch")
-    recorder = Recorder(model, operation_paths(model), lengths)
+    recorder = Recorder(model, operation_paths(model), operation_places(model), lengths)
     with backend.full_precision():
         Watch(model).observe(x, recorder, training=False)
     return RecordedOutputs(recorder.calls, "keras")
@@ -279,13 +282,14 @@ def _given(name: Any, value: Any, model: keras.Model) -> RecordedCall:
         values = Values(values.array.astype("float32"), "float32")
     outputs = {"": recorded_tensor(values)}
     is_model = name == layer_paths(model)[model]
-    return RecordedCall(CallKey(name, 1), "array", {}, {}, outputs, is_model=is_model)
+    key = CallKey(name, 1)
+    return RecordedCall(key, "array", {}, {}, outputs, is_model=is_model, place=name)
 
 
 def _report(
     calls: Sequence[RecordedCall],
     others: RecordedOutputs,
-    counterparts: Mapping[CallKey, RecordedCall],
+    counterparts: Counterparts,
     tolerance: float | None,
 ) -> OutputsReport:
     """Return the report on the calls of a model."""
@@ -297,8 +301,9 @@ def _report(
     for call, allowed in zip(calls, tolerances_along(flow, tolerance), strict=True):
         one = compared_call(
             call,
-            counterparts.get(call.key),
+            counterparts.calls.get(call.key),
             allowed,
+            remark=counterparts.remarks.get(call.key.name, ""),
             is_same_framework=is_same_framework,
             has_varied=has_varied,
         )

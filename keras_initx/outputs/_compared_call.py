@@ -35,6 +35,7 @@ def compared_call(
     other: RecordedCall | None,
     tolerance: float | None,
     *,
+    remark: str = "",
     is_same_framework: bool,
     has_varied: bool,
 ) -> Compared:
@@ -44,10 +45,12 @@ def compared_call(
         call: The call.
         other: Its counterpart, if there is one.
         tolerance: The tolerance for floats, `None` if that of one that it depends on is not known.
+        remark: Why it has no counterpart, or what is to be said of it.
         is_same_framework: Whether both are calls of Keras.
         has_varied: Whether the examples of the inputs of the model differ.
     """
-    row = OutputRow(*call.key, call.kind, "not compared", "no counterpart", is_model=call.is_model)
+    how = remark or "no counterpart"
+    row = OutputRow(*call.key, call.kind, "not compared", how, is_model=call.is_model)
     if other is None:
         return Compared(call, None, row)
     inputs = paired_tensors(call.inputs, other.inputs, tolerance)
@@ -62,7 +65,7 @@ def compared_call(
         settings=tuple(settings_apart(call, other, is_same_framework=is_same_framework)),
         inputs=_largest(inputs),
         inputs_differ=any(pair.differs for pair in inputs),
-        how="; ".join(_remarks(call, other, outputs)),
+        how="; ".join(filter(None, [*_remarks(call, other, outputs), remark])),
     )
     compared = [pair for pair in outputs if pair.difference is not None]
     if compared:

@@ -1,29 +1,45 @@
 """Which calls of one model are compared with which of another."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from keras_initx._checks import close_matches
 from keras_initx.outputs._pairs import paired_tensors
 from keras_initx.outputs._recorded import CallKey, RecordedCall
+from keras_initx.structure._pairing import Pairs, paired_with_names
 from keras_initx.structure._patterns import captured_texts, filled_in, first_matches
 
 # Maps patterns for the paths of layers to the names of layers or modules.
 Names: TypeAlias = Mapping[str, str | None]
 
 
+@dataclass
+class Counterparts:
+    """What calls are compared with.
+
+    Attributes:
+        calls: The calls of the other model by those of this one.
+        remarks: What is to be said of this, by the paths of layers: why there is none, or what is
+            not sure.
+    """
+
+    calls: dict[CallKey, RecordedCall] = field(default_factory=dict)
+    remarks: dict[str, str] = field(default_factory=dict)
+
+
 def counterparts_of(
     calls: Sequence[RecordedCall],
-    paths: Iterable[str],
+    places: Mapping[str, str],
     others: Sequence[RecordedCall],
     names: Names | None,
     tolerance: float | None,
-) -> dict[CallKey, RecordedCall]:
-    """Return the calls that those of a model are compared with, by the latter.
+) -> Counterparts:
+    """Return the calls that those of a model are compared with.
 
     Args:
         calls: The calls of the model.
-        paths: The paths of the layers and operations in it.
+        places: The places of the layers and operations in it by their paths.
         others: The calls of the other model, which is compared with the model itself.
         names: The names of layers in the other model by patterns, or `None` if they are the same.
         tolerance: That of `compare_outputs`.
@@ -40,19 +56,18 @@ def counterparts_of(
             by_name.setdefault(_with_slashes(call.key.name), []).append(call)
     for call in calls:
         by_path.setdefault(call.key.name, []).append(call)
-    inner = [path for path in paths if path != model_path]
-    counterparts = {}
-    for path, name in names_of_others(inner, by_name, names).items():
+    inner = {path: place for path, place in places.items() if path != model_path}
+    pairs = names_of_others(inner, by_name, names)
+    counterparts = Counterparts(remarks={**pairs.reasons, **pairs.notes})
+    for path, name in pairs.names.items():
         own = by_path.get(path, [])
-        counterparts.update(_paired(own, by_name.get(name, []), tolerance))
+        counterparts.calls.update(_paired(own, by_name.get(name, []), tolerance))
     of_model = [call for call in others if call.is_model]
-    counterparts.update(_paired(by_path[model_path], of_model, tolerance))
+    counterparts.calls.update(_paired(by_path[model_path], of_model, tolerance))
     return counterparts
 
 
-def path_of_other(
-    path: str, counterparts: Mapping[CallKey, RecordedCall], names: Names | None
-) -> str | None:
+def path_of_other(path: str, counterparts: Counterparts, names: Names | None) -> str | None:
     """Return the path of the weight of the other model that one is compared with, if there is one.
 
     Args:
@@ -62,26 +77,32 @@ def path_of_other(
     """
     parts = path.split("/")
     for count in range(len(parts) - 1, 0, -1):
-        key = CallKey("/".join(parts[:count]), 1)
-        if key in counterparts:
-            return "/".join([_with_slashes(counterparts[key].key.name), *parts[count:]])
+        layer = "/".join(parts[:count])
+        other = counterparts.calls.get(CallKey(layer, 1))
+        if other is not None:
+            return "/".join([_with_slashes(other.key.name), *parts[count:]])
+        if layer in counterparts.remarks:
+            return None  # which says why it has none
     # One that the model itself has, or in a layer that is not called.
     return path if names is None or len(parts) == 1 else None
 
 
 def names_of_others(
-    paths: Sequence[str], others: Mapping[str, Sequence[RecordedCall]], names: Names | None
-) -> dict[str, str]:
+    places: Mapping[str, str], others: Mapping[str, Sequence[RecordedCall]], names: Names | None
+) -> Pairs:
     """Return the names of layers in another model, by the paths of those that they stand for.
 
     Args:
-        paths: The paths.
+        places: The places of layers by their paths.
         others: The calls of the other model by the names of layers, with slashes.
         names: See `counterparts_of`.
     """
     if names is None:
-        return {path: _with_slashes(path) for path in paths}
-    return _by_rules(paths, others, names)
+        theirs = {}
+        for name, (first, *_) in others.items():
+            theirs[name] = name if first.place == first.key.name else first.place
+        return paired_with_names(places, theirs)
+    return Pairs(_by_rules(places, others, names))
 
 
 def _paired(

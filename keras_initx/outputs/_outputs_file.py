@@ -87,6 +87,7 @@ def _call_as_json(call: RecordedCall, numbers: Mapping[int, int]) -> dict[str, A
         "begin": call.begin,
         "before_activation": before,
         "is_model": call.is_model,
+        "place": call.place,
     }
 
 
@@ -162,6 +163,7 @@ def _calls_in(content: Mapping[str, Any], tensors: Sequence[RecordedTensor]) -> 
             begin=int(call["begin"]),
             before_activation=before,
             is_model=bool(call["is_model"]),
+            place=str(call["place"]),
         )
         calls.append(read)
     return calls

@@ -14,6 +14,7 @@ from keras_initx.backends._current import backend
 from keras_initx.structure._batch import tensors_in
 from keras_initx.structure._hooks import activation_name
 from keras_initx.structure._names import automatic_name, layer_paths, numbered
+from keras_initx.structure._pairing import Part, parts_around, placed
 
 # What a layer or a module computes with, as far as that is numbers, texts and lists of these.
 Settings: TypeAlias = Mapping[str, Any]
@@ -87,6 +88,21 @@ def operation_paths(model: keras.Model) -> dict[keras.Operation, str]:
             taken.add(full)
             found[operation] = full
     return found
+
+
+def operation_places(model: keras.Model) -> dict[keras.Operation, str]:
+    """Return the places of layers and operations, see `operation_paths`.
+
+    Operations are counted by themselves, in the order in which their model has them.
+    """
+    around = parts_around(model)
+    operations: dict[keras.Operation, tuple[Part, ...]] = {}
+    for layer, parts in around.items():
+        for one in getattr(layer, "operations", ()):
+            if one not in around:
+                name = Part(one.name, automatic_name(one.name, type(one).__name__))
+                operations.setdefault(one, (*parts, Part("operations"), name))
+    return {**placed(around), **placed(operations)}
 
 
 def settings_of(operation: Any) -> Settings:

@@ -56,6 +56,8 @@ class RecordedCall:
         begin: How many calls had ended when it began. Those from there on are inside it.
         before_activation: What its activation has got, `None` if it is not known to have one.
         is_model: Whether it is the call of the whole model.
+        place: The place of the layer in the model, see `places_of`, by which it is found in another
+            one. That of a module or an array is its name.
     """
 
     key: CallKey
@@ -66,6 +68,7 @@ class RecordedCall:
     begin: int = 0
     before_activation: RecordedTensor | None = None
     is_model: bool = False
+    place: str = ""
 
 
 class Recorder(Watcher):
@@ -74,6 +77,7 @@ class Recorder(Watcher):
     Args:
         model: The model or the module of torch.
         paths: Dict from the layers, operations or modules in it to their names.
+        places: The same to their places.
         lengths: The shapes of tensors that are compared with, without axes of length 1. Values are
             also kept in the orders that these may have.
 
@@ -82,11 +86,16 @@ class Recorder(Watcher):
     """
 
     def __init__(
-        self, model: Any, paths: Mapping[Any, str], lengths: Collection[Shape] = ()
+        self,
+        model: Any,
+        paths: Mapping[Any, str],
+        places: Mapping[Any, str],
+        lengths: Collection[Shape] = (),
     ) -> None:
         self.calls: list[RecordedCall] = []
         self._model = model
         self._paths = paths
+        self._places = places
         self._lengths = lengths
         self._counts: Counter[str] = Counter()
         self._tensors: dict[bytes, RecordedTensor] = {}
@@ -111,6 +120,7 @@ class Recorder(Watcher):
             outputs={},
             begin=len(self.calls),
             is_model=call.operation is self._model,
+            place=self._places[call.operation],
         )
 
     def after(self, call: Call) -> None:

@@ -290,6 +290,41 @@ def paired(ours: Mapping[str, str], theirs: Mapping[str, str], *, order: Order =
     return pairs
 
 
+def paired_with_names(ours: Mapping[str, str], theirs: Mapping[str, str]) -> Pairs:
+    """Pair what has the same place on both sides, or the same name where one has no places.
+
+    Arrays and modules of torch have names alone, which are joined by `/` or `.`. Of automatic names
+    these are numbers, which count only where both sides have the same.
+
+    Args:
+        ours: Places of one side by names. Without a place, it is the name.
+        theirs: The same of the other side.
+    """
+    pairs = paired(ours, theirs)
+    if _have_places(ours) and _have_places(theirs):
+        return pairs
+    own_names = {name.replace(".", "/"): name for name in ours}
+    other_names = {name.replace(".", "/"): name for name in theirs}
+    # One name more on a side may be a layer more.
+    are_same = own_names.keys() == other_names.keys()
+    for name, own in ours.items():
+        other = name if name in theirs else other_names.get(name.replace(".", "/"))
+        if name in pairs.names or other is None:
+            continue
+        is_by_number = is_one_of_several(own) or is_one_of_several(theirs[other])
+        if is_by_number and not are_same:
+            pairs.reasons[name] = OTHER_NUMBER
+            continue
+        pairs.names[name] = other
+        if is_by_number:
+            pairs.notes[name] = BY_NUMBER
+    return pairs
+
+
+def _have_places(side: Mapping[str, str]) -> bool:
+    return any(name != place for name, place in side.items())
+
+
 _KEYS: dict[Order, Callable[[_Step], Any]] = {
     "saved": lambda step: (step.name, step.total, step.order),
     "tracked": lambda step: (step.name, step.total, step.listed),
