@@ -404,6 +404,11 @@ def layers_of(
     return list(layer._flatten_layers(include_self=include_self, recursive=recursive))
 
 
+def has_call(model: keras.Model) -> bool:
+    """Return whether `model` has a `call`, unlike one whose `train_step` trains others."""
+    return getattr(model.call, "__func__", None) is not keras.Model.call
+
+
 def is_made_to_train(layer: keras.Layer, variable: keras.Variable) -> bool:
     """Return whether `layer` has made a variable to be trained, also if it is frozen.
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import keras
 
 from keras_initx._checks import check_choice, check_count, check_type
+from keras_initx._keras import has_call
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._report import DiagnosisReport, report_of
 from keras_initx.diagnostics._rules import evaluate
@@ -147,7 +148,7 @@ def measured(
 
 def check_call(model: keras.Model) -> None:
     """Raise `ValueError` if a model has no `call`, as one whose `train_step` trains others."""
-    if getattr(model.call, "__func__", None) is not keras.Model.call:
+    if has_call(model):
         return
     inner = [layer.name for layer in model.layers if isinstance(layer, keras.Model)]
     raise ValueError(

@@ -26,7 +26,7 @@ from keras_initx.structure._torch_modules import (
     modules_with_kernel,
     normalizes_batch,
 )
-from keras_initx.structure._watch import Call, Watch
+from keras_initx.structure._watch import Call, Watch, check_rows
 
 # The number of examples whose inputs of a kernel are compared.
 COMPARED = 64
@@ -96,8 +96,7 @@ class InputProbe(Probe):
         # The inputs of an embedding are row indices.
         if isinstance(layer, keras.layers.Embedding):
             indices = call.inputs[0]
-            if type(layer).call is keras.layers.Embedding.call:
-                _check_rows(layer, self.of.watch.paths[layer], array_of(indices))
+            check_rows(call, self.of.watch.paths)
             if layer.input_dim >= _MANY_ROWS and (is_first or graph.is_input(indices)):
                 self._record(layer).only_index = _only_number(array_of(indices))
             return
@@ -126,22 +125,6 @@ def _multiplies_alone(call: Call, of: Diagnosis) -> bool:
     """
     with_kernel = of.watch.with_kernel
     return call.operation in with_kernel and with_kernel.isdisjoint(parts_of(call.operation))
-
-
-def _check_rows(layer: keras.layers.Embedding, path: str, indices: Array) -> None:
-    """Raise `ValueError` unless an embedding has a row for each of its indices.
-
-    JAX gives NaN for others, TensorFlow zeros or an error, and torch on a GPU ends the process.
-    """
-    if not indices.size:
-        return
-    low, high = indices.min(), indices.max()
-    if low < 0 or high >= layer.input_dim:
-        raise ValueError(
-            f"`model` must have a row for each index: {path} has input_dim={layer.input_dim}, so "
-            f"that indices are from 0 to {layer.input_dim - 1}. Received: indices from {low:g} to "
-            f"{high:g}"
-        )
 
 
 def _only_number(values: Array) -> int | None:

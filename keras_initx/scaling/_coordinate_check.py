@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_initx._checks import check_count
-from keras_initx.diagnostics._diagnose import diagnose
+from keras_initx._keras import has_call
+from keras_initx._typing import Tensor
+from keras_initx.backends._moments import Moments
 from keras_initx.rendering._figures import COLORS, make_logarithmic, new_figure, tidy
 from keras_initx.rendering._results import Judgement, Problem, Tabular
 from keras_initx.rendering._table import Column
@@ -26,19 +28,23 @@ from keras_initx.scaling._width_exponents import (
     width_exponents,
 )
 from keras_initx.structure._batch import (
-    Batch,
     Data,
+    array_of,
     batch_of,
     check_finite,
     first_batch,
     first_examples,
 )
+from keras_initx.structure._build import ensure_built, run_built
 from keras_initx.structure._names import layer_paths, named_layers
-from keras_initx.structure._weights import check_model
+from keras_initx.structure._watch import Call, Watch, Watcher, check_rows
+from keras_initx.structure._weights import check_model, check_unshared, check_used
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# The number of examples, from the start of the batch, whose outputs are measured.
+_MEASURED = 1024
 # The exponent with which the outputs of the last layer may shrink before training.
 _SHRINKING = -0.5
 
@@ -283,7 +289,7 @@ def coordinate_check(
         build: Function that takes a width and returns a compiled model with its initial weights.
         widths: At least two different widths.
         x: One batch, used in every step, or a dataset of which the first is, see `diagnose`. Its
-            sample weights count.
+            sample weights count. Outputs are measured for its first 1024 examples.
         y: Targets, unless `x` has them.
         steps: Number of training steps.
         verbose: Whether to show progress: `"auto"` on a terminal, unless
@@ -295,8 +301,9 @@ def coordinate_check(
     Raises:
         TypeError: If an argument has the wrong type.
         ValueError: If an argument is out of range, `x` has no targets, does not fit to the inputs
-            of the models or is not finite, or the models have different numbers of layers, none
-            with the same name.
+            of the models, is not finite or has indices for which an embedding has no row, or the
+            models have no `call`, weights that they do not use, parts of weights in other
+            processes, or different numbers of layers, none with the same name.
 
     Example:
         >>> from keras_initx import scaling
@@ -328,21 +335,30 @@ def coordinate_check(
             model = check_model("build", build(width))
             if model.optimizer is None:
                 raise ValueError(f"`build` must return a compiled model. Received: {model.name!r}")
+            if not has_call(model):
+                raise ValueError(
+                    "`build` must return a model with a `call`, not one whose `train_step` trains "
+                    f"others. Received: model of type {type(model).__name__}"
+                )
             batch = first_examples(batch_of(model, x, y), None)
             if batch.y is None and model.loss is not None:
                 raise ValueError(
                     "`y` is required, by itself or in the batches of `x`, for the loss of the "
                     "model. Received: y=None"
                 )
+            measured = first_examples(batch.x, _MEASURED)
+            ensure_built(model, measured)
+            check_used(model)
+            check_unshared("build", model)
             if not paths:
                 own_names = named_layers(model)
                 paths = {own_names[layer]: path for layer, path in layer_paths(model).items()}
             if width in (min(widths), max(widths)):
                 starts[width] = start_of(model)
-            after_steps = [_sizes(model, batch.x)]
+            after_steps = [_sizes(model, measured)]
             for _ in range(steps):
                 model.train_on_batch(*batch)
-                after_steps.append(_sizes(model, batch.x))
+                after_steps.append(_sizes(model, measured))
             found.append(after_steps)
             advance(1)
     names = list(found[0][0])
@@ -374,13 +390,64 @@ def coordinate_check(
 
 
 def _sizes(model: keras.Model, x: Data) -> dict[str, float]:
-    """Return the root mean square of the output of each layer, by its name."""
-    sizes = {}
-    for layer in diagnose(model, Batch(x)).rows:
-        signal = layer.signal
-        if signal.nonfinite:
-            check_finite(x)
-            sizes[layer.name] = math.nan
-        elif signal.size:
-            sizes[layer.name] = float(np.hypot(signal.mean, signal.std))
+    """Return the root mean square of the output of each layer, by its name.
+
+    It is that in training mode, before the activation if there is one.
+    """
+
+    def measured() -> dict[str, float]:
+        watch = Watch(model)
+        recorder = _SizeRecorder(watch)
+        watch.observe(x, recorder, training=True)
+        return recorder.sizes()
+
+    sizes = run_built(model, x, measured)
+    if any(map(math.isnan, sizes.values())):
+        check_finite(x)
     return sizes
+
+
+class _SizeRecorder(Watcher):
+    """Measures the outputs of layers with weights or an activation, and what is before this.
+
+    Args:
+        watch: The watch of the pass.
+    """
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        # In the order in which layers are first seen.
+        self._outputs: dict[keras.Layer, Moments] = {}
+        self._before: dict[keras.Layer, Moments] = {}
+
+    def before(self, call: Call) -> None:
+        check_rows(call, self._watch.paths)
+
+    def activated(
+        self,
+        layer: keras.Layer,
+        activation: Callable[..., Tensor],
+        values: Tensor,
+        outputs: Tensor,
+    ) -> None:
+        self._outputs.setdefault(layer, Moments())
+        self._before.setdefault(layer, Moments()).add(array_of(values))
+
+    def after(self, call: Call) -> None:
+        if call.is_seen:
+            outputs = self._outputs.setdefault(call.operation, Moments())
+            if call.operation not in self._before:
+                outputs.add(call.values)
+
+    def sizes(self) -> dict[str, float]:
+        """Return the root mean square of each layer that has values, by its name.
+
+        It is NaN if one is not finite.
+        """
+        found = {}
+        for layer, outputs in self._outputs.items():
+            moments = self._before.get(layer, outputs)
+            if moments.size:
+                size = math.hypot(moments.mean, moments.std)
+                found[self._watch.layers[layer]] = size if math.isfinite(size) else math.nan
+        return found

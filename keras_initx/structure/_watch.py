@@ -311,6 +311,32 @@ class Watch:
         return hooked
 
 
+def check_rows(call: Call, paths: Mapping[keras.Layer, str]) -> None:
+    """Raise `ValueError` if a call is one of an embedding that has no row for one of its indices.
+
+    JAX gives NaN for others, TensorFlow zeros or an error, and torch on a GPU ends the process.
+
+    Args:
+        call: The call, before it is made.
+        paths: Dict from the layers of the model to their paths.
+    """
+    layer = call.operation
+    if not isinstance(layer, keras.layers.Embedding) or not call.inputs:
+        return
+    if type(layer).call is not keras.layers.Embedding.call:
+        return
+    indices = array_of(call.inputs[0])
+    if not indices.size:
+        return
+    low, high = indices.min(), indices.max()
+    if low < 0 or high >= layer.input_dim:
+        raise ValueError(
+            f"`model` must have a row for each index: {paths[layer]} has "
+            f"input_dim={layer.input_dim}, so that indices are from 0 to {layer.input_dim - 1}. "
+            f"Received: indices from {low:g} to {high:g}"
+        )
+
+
 def observed_module(
     module: Any, args: Sequence[Any], kwargs: Mapping[str, Any], *watchers: Watcher
 ) -> None:

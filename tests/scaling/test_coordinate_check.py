@@ -152,6 +152,55 @@ def test_the_finite_values_are_not_the_size_of_outputs_that_are_nan_in_part():
     assert "last" in [problem.path for problem in found.problems]
 
 
+def test_a_shared_layer_is_measured_over_all_its_calls():
+    def build(width):
+        inputs = keras.Input((4,))
+        shared = layers.Dense(4, "relu", name="shared", kernel_initializer=keras.initializers.Constant(1 / width))
+        model = keras.Model(inputs, layers.Dense(3, name="last")(shared(shared(inputs))))
+        model.compile(keras.optimizers.SGD(1e-9), "mse")
+        return model
+
+    x = np.ones((2, 4), "float32")
+    found = scaling.coordinate_check(build, [2, 4], x, x[:, :3], steps=1)
+    assert found.layers == ["shared", "last"]
+    # Of ones, four inputs times 1/2 are 2, and these then 4; times 1/4 they remain 1.
+    np.testing.assert_allclose(found.sizes[0, 0], [np.sqrt((2**2 + 4**2) / 2), 1], rtol=1e-6)
+
+
+def test_indices_without_a_row_are_refused_before_a_step():
+    models = []
+
+    def build(width):
+        models.append(keras.Sequential([keras.Input((2,), dtype="int32"), layers.Embedding(5, width, name="table")]))
+        models[-1].compile("sgd", "mse")
+        return models[-1]
+
+    x = np.array([[0, 5], [1, 2]], "int32")
+    with pytest.raises(ValueError, match=r"must have a row for each index: table has input_dim=5.* from 0 to 5"):
+        scaling.coordinate_check(build, [2, 4], x, np.zeros((2, 2, 2), "float32"), steps=1)
+    assert [int(model.optimizer.iterations) for model in models] == [0]
+
+
+class TrainsAnother(keras.Model):
+    """Has no `call`, as a model of a generator and a discriminator."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.inner = wide(width)
+        self.built = True
+
+
+def test_a_model_without_a_call_is_refused():
+    def build(width):
+        model = TrainsAnother(width)
+        model.compile("sgd", "mse")
+        return model
+
+    x = X.astype("float32")
+    with pytest.raises(ValueError, match=r"`build` must return a model with a `call`.*type TrainsAnother"):
+        scaling.coordinate_check(build, [4, 16], x, x[:, :3], steps=1)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
