@@ -91,7 +91,9 @@ def audit(
             plan. The names of arrays must be its paths, with `/` or `.`.
         like: Are the weights as these are? A `contract` or its path; other weights, in all forms of
             `weights`; or a function that makes them, of which a contract is made. Each weight is
-            compared with the one of its name, with `/` or `.`. Beside a model, names may also be
+            compared with the one of its name, with `/` or `.`; layers of two models that have
+            automatic names are the same by their places in the order in which Keras saves, or are
+            left with a reason. Beside a model, names may also be
             those of its own `.weights.h5`, or of its variables, as in `{weight.path: array}`.
         seed: The seed that was given to `initialize`. Then each weight must have the very values
             that this seed gives. A plan has its own.

@@ -141,8 +141,9 @@ def compare_outputs(
         names: The names of layers in `like` by patterns, as in `load_pretrained`:
             `{"block_*": "blocks.{0}"}`. A pattern covers what is inside the layer that it matches,
             and `None` leaves it out. Layers that no pattern matches are not compared. Without
-            `names`, layers are compared that have the same path, with `/` or `.`. The whole model
-            is always compared with the whole model.
+            `names`, layers are compared that have the same path, with `/` or `.`; those with
+            automatic names by their places in the order in which Keras saves. The whole model is
+            always compared with the whole model.
         tolerance: The tolerance for all floats, in place of that for their dtype.
 
     Returns:

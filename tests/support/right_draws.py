@@ -106,12 +106,17 @@ def alarms(family, draws, weights, contracts, audits=3, pool=200):
         names = [f"layer_{place}" if number % 2 else "a" * (place + 1) for place in range(weights)]
         of_draws = []
         for draw in range(draws):
-            named = [replace(of_weight[draw], path=name) for name, of_weight in zip(names, drawn, strict=True)]
+            named = [
+                replace(of_weight[draw], path=name, place=name) for name, of_weight in zip(names, drawn, strict=True)
+            ]
             of_draws.append(Contract(named, 1, []))
         expected = contract_of_draws(of_draws)
         count = 0
         for audit in range(audits):
-            found = [replace(of_weight[draws + audit], path=name) for name, of_weight in zip(names, drawn, strict=True)]
+            found = [
+                replace(of_weight[draws + audit], path=name, place=name)
+                for name, of_weight in zip(names, drawn, strict=True)
+            ]
             count += not keras_initx.audit(Contract(found, 1, []), like=expected).ok
         counts.append(count)
     return np.array(counts)
