@@ -98,8 +98,9 @@ def lint(session):
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def tests(session, backend):
     """Run the tests with a single framework installed; each backend loads what others have saved before."""  # noqa: E501, a page shows it whole
-    of_torch = ("extras",) if backend == "torch" else ()  # which runs the tests that need it
-    install(session, "keras", "test", *of_torch, backend)
+    # torch runs the tests that need all of them, and JAX those of the README.
+    more = {"torch": ("extras",), "jax": ("demo",)}
+    install(session, "keras", "test", *more.get(backend, ()), backend)
     session.env["KERAS_INITX_EXCHANGE"] = str(Path(session.cache_dir, "exchange").resolve())
     run_tests(session, backend, *ORDINARY)
 

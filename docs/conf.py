@@ -68,6 +68,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"keras_initx\.models\._planned_weight\.PlannedWeight"),
     ("py:.*", r"keras_initx\.(audits\._profile\.Profile|scaling\._mup\.MupWeight)"),
     ("py:.*", r"keras_initx\.scaling\._width_exponents\.WidthExponents"),
+    ("py:.*", r"keras_initx\.outputs\.(_samples\.RecordedTensor|_recorded_step\.RecordedWeight)"),
 ]
 
 

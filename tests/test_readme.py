@@ -23,6 +23,7 @@ OF_KERAS = ("diagnose(", 'audit(model, "torch")')
 def test_the_blocks_print_what_is_shown_and_forty_layers_learn_as_much_as_is_said(
     is_trained, capsys, monkeypatch, tmp_path
 ):
+    pytest.importorskip("sklearn", reason="the digits are those of scikit-learn")
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)

@@ -221,7 +221,9 @@ class Triangular(RandomInitializer):
         >>> round(float(keras.ops.max(values)), 1)
         3.0
         >>> bias = Triangular(2 * 64**-0.5)
-        >>> layer = keras.layers.LSTM(64, bias_initializer=bias, unit_forget_bias=False)
+        >>> layer = keras.layers.LSTM(
+        ...     64, bias_initializer=bias, unit_forget_bias=False
+        ... )
     """
 
     def __init__(self, limit: float = 0.05, *, seed: Seed = None) -> None:

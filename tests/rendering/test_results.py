@@ -27,6 +27,9 @@ COLUMNS = {
     "LoadReport": "path,status,how,shape,dtype,size,changed,sources,source_shape",
     "Loaded": "path,status,how,shape,dtype,size,changed,sources,source_shape",
     "LsuvReport": "path,status,how,before,after",
+    "StepReport": "path,kind,like,"
+    "gradient,gradient_how,gradient_norm,gradient_norm_there,gradient_difference,gradient_rounding,gradient_ratio,"
+    "update,update_how,update_norm,update_norm_there,update_difference,update_rounding,update_ratio",
     "OutputsReport": "path,call,kind,answer,how,like,inputs,outputs,tolerance,compared",
     "RecordedOutputs": "path,call,kind,shape,dtype,mean,std",
     "MupTable": "path,shape,base_shape,inputs,units,role,std,adam,sgd,adafactor,muon,tied",

@@ -65,6 +65,15 @@ def loaded_in_part():
     return found
 
 
+def first_step():
+    there = network()
+    there.compile("sgd", keras.losses.MeanSquaredError(reduction="sum"))
+    recorded = keras_initx.record_outputs(there, X, X[:, :3])
+    model = network()
+    model.set_weights(there.get_weights())
+    return keras_initx.compare_outputs(model, X, recorded, y=X[:, :3]).step
+
+
 # What a public function returns, by its name.
 EXAMPLES = {
     "diagnose": lambda: keras_initx.diagnose(network(), X, X[:, :3]),
@@ -81,6 +90,7 @@ EXAMPLES = {
     "contract": lambda: keras_initx.contract(network()),
     "record_outputs": lambda: keras_initx.record_outputs(network(), X),
     "compare_outputs": lambda: keras_initx.compare_outputs(network(), X, network()),
+    "compare_outputs, first step": first_step,
     "coordinate_check": lambda: scaling.coordinate_check(network, [4, 8], X, X[:, :3], steps=1),
 }
 
