@@ -261,7 +261,7 @@ def saved_layers(model: keras.Model) -> dict[keras.Layer, str]:
     around it would call `save_own_variables` of each layer, which may be that of a user and fail.
     """
     saving: Any = vars(sys.modules[keras.saving.load_weights.__module__])["saving_lib"]
-    saveable = vars(sys.modules[keras.Operation.__module__])["KerasSaveable"]
+    (saveable,) = (cls for cls in keras.Layer.__mro__ if cls.__name__ == "KerasSaveable")
     found: dict[keras.Layer, str] = {}
 
     def visit(value: Any, group: str, containers: tuple[int, ...]) -> None:
