@@ -55,14 +55,14 @@ def causes_of(weights: Sequence[Judged], depths: Callable[[], Mapping[str, int]]
         depth = branches.get(judged.comparison.path, 0)
         if not branches:
             depth = alike[_kind(judged)]
-        declared, others = _declared(judged), _fitting(judged, scales, depth)
-        # Of several others, none is singled out beside what the layer says.
-        fitting[id(judged)] = [*declared, *(others if not declared or len(others) == 1 else [])]
+        fitting[id(judged)] = _fitting(judged, scales, depth)
     causes = []
     for judged in weights:
-        found: Sequence[str] = _declared(judged)
-        if id(judged) in fitting:
-            found = _scale_causes(judged, off, fitting)
+        found = _scale_causes(judged, off, fitting) if id(judged) in fitting else []
+        declared = _declared(judged)
+        if declared:
+            # Of several others, none is singled out beside what the layer says.
+            found = [*declared, *(found if len(found) == 1 else [])]
         causes.append(" or ".join(found) or _other_family(judged))
     return causes
 
@@ -124,7 +124,7 @@ def _scale_causes(
     if swapped:
         # In many blocks that are alike, the one of the same block.
         nearest = max(swapped, key=lambda one: _shared_numbers(path, one))
-        return [*_declared(judged), f"swapped with {nearest!r}"]
+        return [f"swapped with {nearest!r}"]
     own = fitting[id(judged)]
     if len(own) < 2:
         return own

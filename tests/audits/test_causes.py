@@ -131,3 +131,18 @@ def test_a_factor_of_depth_that_is_left_out_or_applied_twice_is_the_cause(count,
         if by == "recipe":
             expected = f"depth scaling 1/sqrt({branches}) not applied"
     assert causes == {f"down_{number}/kernel": expected for number in range(count)}
+
+
+def test_what_layers_declare_does_not_hide_a_factor_of_depth_that_is_left_out():
+    keras.utils.set_random_seed(0)
+    names = ["first", *(f"block_{n}_out" for n in range(6)), "last"]
+    starts = [keras.initializers.RandomNormal(stddev=0.02) for _ in names]  # one object draws equal weights
+    hidden = [layers.Dense(64, kernel_initializer=start, name=name) for start, name in zip(starts, names, strict=True)]
+    model = keras.Sequential([keras.Input((64,)), *hidden])
+    scaled = keras_initx.RandomNormal(stddev=0.02 / 6**0.5)
+    plain, large = keras_initx.RandomNormal(stddev=0.02), keras_initx.RandomNormal(stddev=0.05)
+    rules = {"block_*/kernel": scaled, "first/kernel": plain, "last/kernel": large, "*": None}
+    report = keras_initx.audit(model, rules)
+    assert {row.cause for row in report.problems if row.path != "last/kernel"} == {
+        "as its layer declares: RandomNormal(stddev=0.02) or depth scaling 1/sqrt(6) not applied"
+    }
