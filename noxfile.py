@@ -175,7 +175,13 @@ def nnx(session):
         "--deselect=tests/test_keras.py::test_a_package_of_the_backend_is_keras_too",
         "--deselect=tests/models/test_lsuv.py::test_nothing_but_kernels_changes_and_a_compiled_model_trains_on_from_them",
     )
-    rooms = ("tests/models", "tests/pretrained", "tests/structure")
+    rooms = (
+        "tests/models",
+        "tests/checkpoints",
+        "tests/pretrained",
+        "tests/structure",
+        "tests/unwritten",
+    )
     run_tests(session, "jax", *(f"tests/test_{name}.py" for name in files), *rooms, *refused)
 
 

@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 
 import keras_initx
+from keras_initx.arrays._formats import Contents
 from keras_initx.arrays._lazy import LazyArray
 from keras_initx.arrays._other_shapes import Kind
 from keras_initx.audits import AuditReport, Contract
@@ -37,7 +38,7 @@ from keras_initx.outputs._recorded import RecordedCall
 from keras_initx.outputs._recorded_step import RecordedStep
 from keras_initx.outputs._samples import RecordedTensor
 from keras_initx.outputs._tolerance import Difference
-from keras_initx.pretrained import Loaded, LoadReport
+from keras_initx.pretrained import LoadReport
 from keras_initx.recipes import Recipe
 from keras_initx.recipes._frameworks import FLAX, TORCH
 from keras_initx.recipes._layer_recipe import LayerRecipe
@@ -48,10 +49,13 @@ from keras_initx.rendering._results import Judgement, Result
 from keras_initx.sampling import Stream
 from keras_initx.scaling import CoordinateCheck, MupTable
 from keras_initx.structure._architecture import Architecture
+from keras_initx.structure._pairing import Pairs
 from keras_initx.structure._watch import Watch
 from keras_initx.structure._weights import ModelWeight
 from keras_initx.studies import RateStudy, RestartStudy, Study
 from keras_initx.studies._settings import Settings
+from keras_initx.unwritten import Loaded
+from keras_initx.unwritten._marks import Marks
 
 DOCS = Path(__file__).parent
 BENCHMARKS = DOCS.parent / "benchmarks"
@@ -224,11 +228,13 @@ NOUNS = (
     Backend,
     Stream,
     LazyArray,
+    Contents,
     Kind,
     Initializer,
     Law,
     ModelWeight,
     Architecture,
+    Pairs,
     Watch,
     Part,
     Recipe,
@@ -244,6 +250,8 @@ NOUNS = (
     PlannedWeight,
     InitializationPlan,
     LoadReport,
+    Marks,
+    Loaded,
     RecordedTensor,
     RecordedCall,
     RecordedStep,

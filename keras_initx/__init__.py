@@ -27,6 +27,7 @@ if _typing.TYPE_CHECKING:
     from keras_initx import sampling as sampling
     from keras_initx import studies as studies
     from keras_initx import testing as testing
+    from keras_initx import unwritten as unwritten
     from keras_initx.audits import audit as audit
     from keras_initx.audits import contract as contract
     from keras_initx.diagnostics import SignalMonitor as SignalMonitor
@@ -39,10 +40,10 @@ if _typing.TYPE_CHECKING:
     from keras_initx.outputs import compare_outputs as compare_outputs
     from keras_initx.outputs import record_outputs as record_outputs
     from keras_initx.pretrained import load_pretrained as load_pretrained
-    from keras_initx.pretrained import loading as loading
     from keras_initx.studies import compare_initializers as compare_initializers
     from keras_initx.studies import compare_learning_rates as compare_learning_rates
     from keras_initx.studies import random_restarts as random_restarts
+    from keras_initx.unwritten import loading as loading
 
 # The rooms that have a page in the reference, each with its names that the package has too.
 _NAMES: dict[str, tuple[str, ...]] = {
@@ -84,7 +85,8 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "scaling": (),
     "diagnostics": ("SignalMonitor", "diagnose"),
     "models": ("initialize", "lsuv", "weight_seed", "weights_digest"),
-    "pretrained": ("load_pretrained", "loading"),
+    "pretrained": ("load_pretrained",),
+    "unwritten": ("loading",),
     "outputs": ("compare_outputs", "record_outputs"),
     "audits": ("audit", "contract"),
     "studies": ("compare_initializers", "compare_learning_rates", "random_restarts"),

@@ -1,1 +1,1 @@
-"""Arrays of files and in memory, of which a region is read when it is needed."""
+"""Arrays of a file and in memory, of which a region is read when it is needed."""

@@ -7,7 +7,6 @@ from typing import Any, TypeAlias, TypeGuard
 
 import keras
 
-from keras_initx.arrays._checkpoints import checkpoint_paths, names_weights
 from keras_initx.audits._audit_report import OF_LAYERS
 from keras_initx.audits._contract import (
     Contract,
@@ -18,6 +17,7 @@ from keras_initx.audits._contract import (
     read_contract,
 )
 from keras_initx.audits._subjects import Audited, opened, subjects_of, with_names_of
+from keras_initx.checkpoints._checkpoint import checkpoint_paths, names_weights
 from keras_initx.models._given import RulesOrPlan
 from keras_initx.models._plan import InitializationPlan
 from keras_initx.recipes._recipe import Recipe

@@ -34,8 +34,8 @@ from keras_initx.audits._profile import NOT_FINITE, Profile
 from keras_initx.audits._rows import rows_like, rows_of
 from keras_initx.audits._subjects import Audited, Subject
 from keras_initx.backends._current import backend
+from keras_initx.checkpoints._names_of_keras import have_equal_sizes
 from keras_initx.models._given import RulesOrPlan, resolved
-from keras_initx.pretrained._names_of_keras import have_equal_sizes
 from keras_initx.recipes._parts import ENDS, Doubt
 from keras_initx.recipes._roles import roles_of
 from keras_initx.rendering._terminal import Verbose, progress, shows_progress

@@ -26,12 +26,12 @@ from keras_initx.audits._subjects import Subject, Values
 from keras_initx.backends._backend import Region
 from keras_initx.backends._current import backend
 from keras_initx.backends._moments import Moments
+from keras_initx.checkpoints._sources import as_lazy
 from keras_initx.initializers._as_ours import as_ours
 from keras_initx.initializers._description import description
 from keras_initx.initializers._laws import FixedLaw, FrameLaw, IndependentLaw, Law, SlicesLaw
 from keras_initx.initializers._seeds import derived_seed, initializers_within
 from keras_initx.models._initialize import needs_axes
-from keras_initx.pretrained._sources import as_lazy
 from keras_initx.structure._hooks import LayerInitializer
 
 # Draws of an initializer whose law is not known, or has no formula.

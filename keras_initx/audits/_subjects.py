@@ -10,15 +10,15 @@ import numpy as np
 
 from keras_initx._checks import DTYPES, check_type
 from keras_initx._typing import Array, DType, Shape
-from keras_initx.arrays._checkpoints import Checkpoint, checkpoint_paths, open_checkpoint
 from keras_initx.arrays._formats import check_file
 from keras_initx.arrays._keras_files import FORMATS_OF_KERAS
 from keras_initx.arrays._lazy import LazyArray
 from keras_initx.audits._measured import as_numbers
 from keras_initx.backends._backend import Region
 from keras_initx.backends._current import backend
-from keras_initx.pretrained._names_of_keras import own_names
-from keras_initx.pretrained._sources import as_lazy, checked_arrays, ties_of
+from keras_initx.checkpoints._checkpoint import Checkpoint, checkpoint_paths, open_checkpoint
+from keras_initx.checkpoints._names_of_keras import own_names
+from keras_initx.checkpoints._sources import as_lazy, checked_arrays, ties_of
 from keras_initx.structure._architecture import architecture_of
 from keras_initx.structure._finite import not_finite
 from keras_initx.structure._pairing import Pairs, weight_places

@@ -1,4 +1,4 @@
-"""Load weights of files, models and state dicts, and see which weights loading never writes."""
+"""Load weights of files, models and state dicts, by names, layouts and orders of rows."""
 
 from keras_initx.arrays._other_shapes import Channels as Channels
 from keras_initx.arrays._other_shapes import Grid as Grid
@@ -7,5 +7,3 @@ from keras_initx.arrays._other_shapes import Units as Units
 from keras_initx.pretrained._load_pretrained import load_pretrained as load_pretrained
 from keras_initx.pretrained._load_report import LoadedWeight as LoadedWeight
 from keras_initx.pretrained._load_report import LoadReport as LoadReport
-from keras_initx.pretrained._loaded import Loaded as Loaded
-from keras_initx.pretrained._loading import loading as loading

@@ -10,9 +10,10 @@ import keras
 
 from keras_initx._checks import check_type, close_matches
 from keras_initx._typing import Array
+from keras_initx.checkpoints._names_of_keras import names_in_file
+from keras_initx.checkpoints._sources import LayoutName
 from keras_initx.models._paths import shown_paths
-from keras_initx.pretrained._layouts import CELLS, LayoutName
-from keras_initx.pretrained._names_of_keras import names_in_file
+from keras_initx.pretrained._layouts import CELLS
 from keras_initx.structure._pairing import Pairs
 from keras_initx.structure._patterns import captured_texts, filled_in, first_matches
 from keras_initx.structure._weights import ModelWeight, name_in_module

@@ -2,19 +2,16 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
 
 import keras
 import numpy as np
 
 from keras_initx._typing import Array, Shape
 from keras_initx.arrays._lazy import LazyArray, stacked, summed
+from keras_initx.checkpoints._sources import LAYOUTS, LayoutName
 from keras_initx.structure._kernels import ALL_CONVOLUTIONS, NORMALIZATIONS, is_depthwise, is_kernel
 from keras_initx.structure._weights import ModelWeight
 
-LayoutName: TypeAlias = Literal["torch", "keras"]
-
-LAYOUTS: tuple[LayoutName, ...] = ("torch", "keras")
 CELLS = (keras.layers.GRUCell, keras.layers.LSTMCell, keras.layers.SimpleRNNCell)
 
 

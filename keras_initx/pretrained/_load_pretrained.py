@@ -17,27 +17,9 @@ from keras_initx.arrays._formats import Contents
 from keras_initx.arrays._lazy import LazyArray, Selection, index_text
 from keras_initx.arrays._other_shapes import Grid, Kind
 from keras_initx.backends._current import backend
-from keras_initx.models._assign import refresh_normalizations, undone_after_error
-from keras_initx.models._paths import shown_paths
-from keras_initx.pretrained._array_names import Candidate, NamesGiven, candidates_of
-from keras_initx.pretrained._differences import Differences
-from keras_initx.pretrained._layouts import (
+from keras_initx.checkpoints._names_of_keras import have_equal_sizes, own_names, saved_names
+from keras_initx.checkpoints._sources import (
     LayoutName,
-    UnknownOrderError,
-    from_keras,
-    from_torch,
-    layouts_of,
-)
-from keras_initx.pretrained._load_report import LoadedWeight, LoadReport
-from keras_initx.pretrained._marks import count_of
-from keras_initx.pretrained._names_of_keras import have_equal_sizes, own_names, saved_names
-from keras_initx.pretrained._parametrized import (
-    Parametrized,
-    is_part,
-    parametrized_in,
-)
-from keras_initx.pretrained._resize import ResizeRules, fitted, kinds_by_path
-from keras_initx.pretrained._sources import (
     Source,
     are_in_memory,
     as_lazy,
@@ -45,9 +27,27 @@ from keras_initx.pretrained._sources import (
     layout_of_source,
     open_source,
 )
+from keras_initx.models._assign import refresh_normalizations, undone_after_error
+from keras_initx.models._paths import shown_paths
+from keras_initx.pretrained._array_names import Candidate, NamesGiven, candidates_of
+from keras_initx.pretrained._differences import Differences
+from keras_initx.pretrained._layouts import (
+    UnknownOrderError,
+    from_keras,
+    from_torch,
+    layouts_of,
+)
+from keras_initx.pretrained._load_report import LoadedWeight, LoadReport
+from keras_initx.pretrained._parametrized import (
+    Parametrized,
+    is_part,
+    parametrized_in,
+)
+from keras_initx.pretrained._resize import ResizeRules, fitted, kinds_by_path
 from keras_initx.rendering._terminal import Verbose, progress, shows_progress
 from keras_initx.sampling._namespace import HOST
 from keras_initx.structure._kernels import SECOND_FACTORS
+from keras_initx.structure._mark import count_of
 from keras_initx.structure._pairing import Pairs
 from keras_initx.structure._weights import (
     ModelWeight,

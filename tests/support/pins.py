@@ -25,6 +25,7 @@ ROOMS = (
     "sampling",
     "scaling",
     "studies",
+    "unwritten",
 )
 
 

@@ -2,23 +2,26 @@
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import keras
 import numpy as np
 
 from keras_initx._checks import check_choice
 from keras_initx._typing import Array
-from keras_initx.arrays._checkpoints import Checkpoint, checkpoint_paths, open_checkpoint
 from keras_initx.arrays._formats import Contents
 from keras_initx.arrays._lazy import LazyArray, Selection
 from keras_initx.backends._current import backend
-from keras_initx.pretrained._layouts import LAYOUTS, LayoutName
+from keras_initx.checkpoints._checkpoint import Checkpoint, checkpoint_paths, open_checkpoint
 from keras_initx.structure._pairing import weight_places
 from keras_initx.structure._weights import ModelWeight, check_model, check_unshared, held_by
 
 # Files, a model, or a dict from names to arrays or tensors of any framework.
 Source: TypeAlias = Checkpoint | keras.Model | Mapping[str, Any]
+# The order of axes and of what is fused.
+LayoutName: TypeAlias = Literal["torch", "keras"]
+
+LAYOUTS: tuple[LayoutName, ...] = ("torch", "keras")
 # Formats that only Keras writes.
 _OF_KERAS = (".weights.h5", ".weights.json", ".keras")
 

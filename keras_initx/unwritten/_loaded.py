@@ -12,11 +12,11 @@ import keras
 from keras_initx._alike import alike, in_common
 from keras_initx._checks import truncated
 from keras_initx.pretrained._load_report import LoadedWeight, columns, figure_of
-from keras_initx.pretrained._unwritten import BY_QUANTIZATION, COMPUTED, MISSED, NOT_KNOWN
 from keras_initx.rendering._results import Judgement, Tabular
 from keras_initx.rendering._table import Column
 from keras_initx.rendering._terminal import line_width
 from keras_initx.rendering._text import counted
+from keras_initx.unwritten._completed import BY_QUANTIZATION, COMPUTED, MISSED, NOT_KNOWN
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

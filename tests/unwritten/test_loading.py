@@ -17,8 +17,8 @@ from keras_initx._checks import DTYPES
 from keras_initx.backends._current import backend
 from keras_initx.models import weights_digest
 from keras_initx.pretrained import load_pretrained
-from keras_initx.pretrained._marks import count_of
 from keras_initx.scaling import RateFactors
+from keras_initx.structure._mark import count_of
 from keras_initx.structure._weights import find_weights
 
 layers = keras.layers

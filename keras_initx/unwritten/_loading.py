@@ -17,11 +17,9 @@ from keras_initx.models._given import RulesOrPlan, resolved
 from keras_initx.models._initialize import begun
 from keras_initx.models._plan import InitializationPlan
 from keras_initx.models._reset import new_state, optimizers_of, states_of
-from keras_initx.pretrained._loaded import Known, Loaded
-from keras_initx.pretrained._marks import Marks, can_be_marked
-from keras_initx.pretrained._unwritten import completed, in_no_model
 from keras_initx.structure._former import Former, without_interruption
 from keras_initx.structure._hooks import MADE_LAYERS
+from keras_initx.structure._mark import can_be_marked
 from keras_initx.structure._names import parts_of
 from keras_initx.structure._optimizers import all_variables
 from keras_initx.structure._weights import (
@@ -30,6 +28,9 @@ from keras_initx.structure._weights import (
     held_by,
     unbuilt_layers,
 )
+from keras_initx.unwritten._completed import completed, in_no_model
+from keras_initx.unwritten._loaded import Known, Loaded
+from keras_initx.unwritten._marks import Marks
 
 
 @contextlib.contextmanager

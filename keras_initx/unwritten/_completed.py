@@ -18,17 +18,9 @@ from keras_initx.models._plan import InitializationPlan
 from keras_initx.models._planned_weight import PlannedWeight
 from keras_initx.models._reset import new_state, optimizers_of
 from keras_initx.pretrained._load_report import LoadedWeight
-from keras_initx.pretrained._marks import (
-    Count,
-    Marked,
-    Marks,
-    can_be_marked,
-    count_of,
-    key_of,
-    unwritten_mask,
-)
 from keras_initx.structure._former import Former
 from keras_initx.structure._kernels import FIRST_FACTORS, SECOND_FACTORS, is_adapter
+from keras_initx.structure._mark import Count, can_be_marked, count_of, unwritten_mask
 from keras_initx.structure._names import distinct, parts_of
 from keras_initx.structure._weights import (
     ModelWeight,
@@ -36,6 +28,7 @@ from keras_initx.structure._weights import (
     held_by,
     unbuilt_layers,
 )
+from keras_initx.unwritten._marks import Marked, Marks, key_of
 
 NOT_KNOWN = "not known"
 COMPUTED = "computed"

@@ -10,7 +10,7 @@ from modes import to_numpy
 
 import keras_initx
 from keras_initx.models import weights_digest
-from keras_initx.pretrained._marks import count_of
+from keras_initx.structure._mark import count_of
 from keras_initx.structure._weights import find_weights
 
 layers = keras.layers
