@@ -184,7 +184,9 @@ class Layout:
             if len(lengths) == 1:
                 long.append(axis)
             elif isinstance(axis.order, np.ndarray):
-                long += _split(axis.order, lengths)
+                # A vector that was flattened before is another one in torch too.
+                others = axis.others if len(axes) > 1 else frozenset()
+                long += _split(axis.order, lengths, others)
             elif axis.kind == "same" and axis.order is None:
                 is_all = self.long == axes
                 numbered = shape[1:] if is_all else lengths
@@ -409,11 +411,13 @@ def _order_of_product(axes: Sequence[Axis], in_torch: Sequence[int] | None = Non
     return simple(places.reshape(-1))
 
 
-def _split(order: Array, lengths: Sequence[Length]) -> list[Axis]:
-    """Return the axes that one with an order is split into."""
+def _split(
+    order: Array, lengths: Sequence[Length], others: frozenset[keras.Operation]
+) -> list[Axis]:
+    """Return the axes that one with an order is split into, see `Axis` for `others`."""
     numbers = _numbered(lengths)
     if numbers is None:
-        return [Axis(length, order=UNKNOWN) for length in lengths]
+        return [Axis(length, order=UNKNOWN, others=others) for length in lengths]
     shape: tuple[int, ...] = numbers.shape
     places = order.reshape(shape)
     here = np.moveaxis(np.arange(order.size).reshape(shape[-1], *shape[:-1]), 0, -1)
@@ -423,15 +427,16 @@ def _split(order: Array, lengths: Sequence[Length]) -> list[Axis]:
     last = rows[0]
     if np.array_equal(rows, last + shape[-1] * np.arange(len(rows))[:, None]):
         return [*map(Axis, shape[:-1]), Axis(shape[-1], order=simple(last))]
-    return [Axis(length, order=UNKNOWN) for length in shape]
+    return [Axis(length, order=UNKNOWN, others=others) for length in shape]
 
 
 def _parts(axis: Axis, lengths: Sequence[Length]) -> list[Axis]:
     """Return the axes that one of an image, or without a known order, is split into."""
     parts = []
+    others = axis.makers | axis.others
     for number, length in enumerate(lengths):
         place = (*axis.place, number) if axis.kind == "space" else ()
-        parts.append(Axis(length, axis.kind, place, axis.order))
+        parts.append(Axis(length, axis.kind, place, axis.order, others=others))
     return parts
 
 

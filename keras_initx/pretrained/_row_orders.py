@@ -412,6 +412,15 @@ class _Walk:
             order = None
         return Axis(axis.length, axis.kind, axis.place, simple(order), makers=frozenset({maker}))
 
+    def _order_along(self, axis: Axis) -> Order:
+        """Return the order that a weight for each value along an axis has, such as a scale.
+
+        It is not known where that of the units is not known that are along the axis.
+        """
+        if any(isinstance(self.needs.get(maker), str) for maker in axis.makers):
+            return UNKNOWN
+        return axis.order
+
     def _made_image(self, layout: Layout, channels: int) -> None:
         """Note that a tensor is an image, in which case layers before it need an order."""
         for made in layout.made:
@@ -573,7 +582,7 @@ class _Walk:
         axes = [layout.axes[one] for one in along]
         order: Order = UNKNOWN if layout.is_unknown else None
         if len(axes) == 1 and order is None:
-            order = axes[0].order
+            order = self._order_along(axes[0])
         elif {"space", "channels"} <= {one.kind for one in axes}:
             order = UNKNOWN
         for weight in own_weights(operation):
@@ -598,8 +607,8 @@ class _Walk:
             ]
             order: Order = None
             if len(axes) == 1:
-                order = axes[0].order
-            elif any(axis.order is not None for axis in axes):
+                order = self._order_along(axes[0])
+            elif any(self._order_along(axis) is not None for axis in axes):
                 order = UNKNOWN
             self._read(weight, (len(weight.shape) - 1,), order)
         return [layout]
@@ -633,7 +642,14 @@ class _Walk:
                 places = np.moveaxis(np.arange(size).reshape(lengths), 0, -1)
                 return [Layout((layout.axes[0], Axis(size, order=simple(places.reshape(-1)))))]
             layout = layout.moved(axes, keeps_torch=True)
-        return [layout.reshaped(output.shape)]
+        reshaped = layout.reshaped(output.shape)
+        unknown = [axis for axis in reshaped.axes if isinstance(axis.order, str)]
+        # Some channels become places: pixels are shuffled, in torch perhaps by `PixelShuffle`.
+        is_shuffled = [axis.kind for axis in layout.axes].count("channels") > 1
+        for axis in unknown if is_shuffled or len(unknown) > 1 else ():
+            for maker in axis.others:
+                self._need(maker, UNKNOWN)
+        return [reshaped]
 
     def _transposition(self, call: _LayerCall) -> list[Layout]:
         layout = self._given(call)[0]

@@ -423,13 +423,111 @@ def test_channels_that_become_places_are_noted_for_those_that_made_them(name):
     assert [row.how.split(", ")[-1] for row in plan.rows] == ["the order of the units is not known"] * 2
 
 
-def test_pixels_shuffled_by_hand_are_noted_where_a_transposed_convolution_reads_them():
-    x = inputs = keras.Input((4, 4, 8))
-    for layer in (layers.Reshape((4, 4, 2, 2, 2)), layers.Permute((1, 3, 2, 4, 5)), layers.Reshape((8, 8, 2))):
+# Images of 4 by 4 pixels with 16 channels become those of 8 by 8 pixels with 4 channels.
+SHUFFLED = {
+    "layers": [layers.Reshape((4, 4, 2, 2, 4)), layers.Permute((1, 3, 2, 4, 5)), layers.Reshape((8, 8, 4))],
+    "operations": [
+        lambda x: ops.reshape(ops.transpose(ops.reshape(x, (-1, 4, 4, 2, 2, 4)), (0, 1, 3, 2, 4, 5)), (-1, 8, 8, 4))
+    ],
+    "channels outermost": [
+        lambda x: ops.reshape(ops.transpose(ops.reshape(x, (-1, 4, 4, 4, 2, 2)), (0, 1, 4, 2, 5, 3)), (-1, 8, 8, 4))
+    ],
+    "einsum": [
+        layers.Reshape((4, 4, 2, 2, 4)),
+        lambda x: ops.reshape(ops.einsum("nhwpqc->nhpwqc", x), (-1, 8, 8, 4)),
+    ],
+    "one axis after the other": [
+        layers.Reshape((4, 8, 8)),
+        lambda x: ops.swapaxes(ops.reshape(ops.swapaxes(x, 1, 2), (-1, 8, 8, 4)), 1, 2),
+    ],
+    "a function": [
+        layers.Lambda(lambda x: ops.reshape(ops.moveaxis(ops.reshape(x, (-1, 4, 4, 2, 2, 4)), 3, 2), (-1, 8, 8, 4)))
+    ],
+    "a model": [
+        keras.Sequential([keras.Input((4, 4, 16)), layers.Reshape((4, 4, 2, 2, 4)), layers.Permute((1, 3, 2, 4, 5))]),
+        layers.Reshape((8, 8, 4)),
+    ],
+}
+
+
+def between(stack, first=None, last=None):
+    """Return a model of two convolutions, `a` and `b`, and what is between them."""
+    x = inputs = keras.Input((4, 4, 3))
+    for layer in [first or layers.Conv2D(16, 1, name="a"), *stack, last or layers.Conv2D(2, 3, name="b")]:
         x = layer(x)
-    model = keras.Model(inputs, layers.Conv2DTranspose(3, 2, name="t")(x))
-    state = {"t.weight": np.zeros((2, 3, 2, 2)), "t.bias": np.zeros(3)}
-    assert load_pretrained(model, state, layout="torch").rows[0].how.endswith("the order of the rows is not known")
+    return keras.Model(inputs, x)
+
+
+def notes(model):
+    """Return the last words on the conversion of each weight from arrays of torch, if its order is not known."""
+    state = {}
+    for weight in find_weights(model):
+        shape = weight.shape
+        if weight.name == "kernel":
+            shape = (*shape[:1:-1], *shape[:2])
+        state[weight.path] = np.zeros(shape, "float32")
+    plan = load_pretrained(model, state, {path: path for path in state}, layout="torch", dry_run=True)
+    assert not plan.problems
+    return {row.path: row.how.split("the order of the ")[1] for row in plan.rows if "is not known" in row.how}
+
+
+UNITS = {"a/kernel": "units is not known", "a/bias": "units is not known"}
+ROWS = {"b/kernel": "rows is not known"}
+
+
+@pytest.mark.parametrize("form", SHUFFLED)
+@pytest.mark.parametrize("last", [layers.Conv2D, layers.Conv2DTranspose], ids=["convolution", "transposed"])
+def test_pixels_shuffled_by_hand_are_noted_before_and_behind(form, last):
+    assert notes(between(SHUFFLED[form], last=last(2, 3, name="b"))) == UNITS | ROWS
+
+
+def test_pixels_of_an_input_that_are_shuffled_by_hand_are_noted_behind():
+    inputs = keras.Input((4, 4, 16))
+    x = inputs
+    for layer in [*SHUFFLED["layers"], layers.Conv2DTranspose(3, 2, name="b")]:
+        x = layer(x)
+    assert notes(keras.Model(inputs, x)) == ROWS
+
+
+@pytest.mark.parametrize("kind", [layers.BatchNormalization, layers.PReLU], ids=["normalized", "activated"])
+def test_weights_of_channels_that_are_shuffled_later_are_noted_too(kind):
+    options = {"shared_axes": [1, 2]} if kind is layers.PReLU else {"epsilon": 1e-5}
+    model = between([kind(name="norm", **options), *SHUFFLED["layers"]])
+    own = {weight.path: "rows is not known" for weight in find_weights(model) if weight.path.startswith("norm/")}
+    assert own
+    assert notes(model) == UNITS | own | ROWS
+
+
+@pytest.mark.parametrize(
+    "stack",
+    [
+        [layers.Conv1D(4, 3, name="a"), layers.Reshape((8, 2)), layers.Conv1D(2, 3, name="b")],
+        [layers.Conv1D(4, 3, name="a"), layers.Flatten(), layers.Reshape((8, 2)), layers.Conv1D(2, 3, name="b")],
+    ],
+    ids=["a shuffle", "a vector in between"],
+)
+def test_a_sequence_that_is_reshaped_is_shuffled_unless_it_was_flattened(stack):
+    model = keras.Sequential([keras.Input((6, 3)), *stack])
+    state = {f"{name}.weight": np.zeros(shape) for name, shape in {"a": (4, 3, 3), "b": (2, 2, 3)}.items()}
+    hows = {row.path: row.how for row in load_pretrained(model, state, layout="torch", dry_run=True).rows}
+    is_shuffled = not any(isinstance(layer, layers.Flatten) for layer in stack)
+    assert hows["a/kernel"].endswith("the order of the units is not known") == is_shuffled
+    assert hows["b/kernel"].endswith("the order of the rows is not known")
+
+
+def test_pixels_that_become_channels_are_noted_behind_only():
+    stack = [layers.Reshape((2, 2, 2, 2, 16)), layers.Permute((1, 3, 2, 4, 5)), layers.Reshape((2, 2, 64))]
+    assert notes(between(stack, last=layers.Conv2DTranspose(2, 2, name="b"))) == ROWS
+
+
+def test_channels_that_are_shuffled_among_themselves_have_no_note_and_give_the_outputs_of_torch():
+    model = between([layers.Reshape((4, 4, 2, 8)), layers.Permute((1, 2, 4, 3)), layers.Reshape((4, 4, 16))])
+    parts = {"a": nn.Conv2d(3, 16, 1), "b": nn.Conv2d(16, 2, 3)}
+    module = Parts(lambda m, x: m.b(m.a(x).view(-1, 2, 8, 4, 4).transpose(1, 2).reshape(-1, 16, 4, 4)), **parts)
+    assert not any("not known" in row.how for row in loaded(model, module).rows)
+    x = np.random.default_rng(0).normal(size=(2, 4, 4, 3)).astype("float32")
+    expected = module(torch.tensor(x).movedim(-1, 1)).movedim(1, -1).detach().numpy()
+    np.testing.assert_allclose(to_numpy(model(x)), expected, rtol=1e-5, atol=1e-4)
 
 
 def conv_state():
