@@ -6,12 +6,16 @@ and the page of benchmarks, which pages include.
 """
 
 import ast
+import importlib
+import inspect
+import pkgutil
 import re
 import runpy
 import tomllib
 from pathlib import Path
 
 import keras_initx
+from keras_initx import diagnostics
 from keras_initx.arrays._formats import Contents
 from keras_initx.arrays._lazy import LazyArray
 from keras_initx.arrays._other_shapes import Kind
@@ -213,13 +217,31 @@ def problems():
     """Return the table of the problems that `diagnose` reports."""
     rows = []
     for rule in RULES:
-        level = "; ".join(
-            f"{level} {condition}".strip() for level, condition in rule.levels.items()
-        )
+        said = stated(rule.check)
         # In two columns a phone shows the whole table.
-        lines = f"*Level:* {level}", f"*Why:* {rule.reason}", f"*Remedy:* {rule.remedy}"
-        rows.append((f"**{rule.problem}**", "<br>".join([rule.finds, *lines])))
+        lines = [f"*{title}:* {said[title]}" for title in ("Level", "Why", "Remedy")]
+        rows.append((f"**{rule.problem}**", "<br>".join([said["Finds"], *lines])))
     return _rows(("problem", "what is reported"), rows)
+
+
+def stated(check):
+    """Return the sections of what a rule says of itself, with the numbers of its thresholds."""
+    text = inspect.getdoc(check).format_map(thresholds())
+    sections = re.split(r"^(\w+):\n", text, flags=re.MULTILINE)[1:]
+    return {
+        title: " ".join(lines.split())
+        for title, lines in zip(sections[::2], sections[1::2], strict=True)
+    }
+
+
+def thresholds():
+    """Return the numbers by which rules judge, by the names that they have in the code."""
+    found = {}
+    for file in pkgutil.walk_packages(diagnostics.__path__, f"{diagnostics.__name__}."):
+        for name, value in vars(importlib.import_module(file.name)).items():
+            if name.isupper() and isinstance(value, int | float):
+                found[name] = value
+    return found
 
 
 # The classes that a maintainer has to know, in the order of the rooms.

@@ -26,7 +26,7 @@ _QueriesAndKeys: TypeAlias = tuple[keras.Layer, keras.Layer]
 _EXAMPLES = 4
 _QUERIES = 16
 # Of fewer keys one has most of the weight by chance.
-_KEYS = 4
+LEAST_KEYS = 4
 
 
 class AttentionProbe(Probe):
@@ -246,10 +246,10 @@ def focus_of(weights: Array) -> float | None:
     Args:
         weights: Array whose last axis is that of keys.
     """
-    if weights.shape[-1] < _KEYS:
+    if weights.shape[-1] < LEAST_KEYS:
         return None
     largest = weights.max(axis=-1)
-    counts = (weights > 0).sum(axis=-1) >= _KEYS
+    counts = (weights > 0).sum(axis=-1) >= LEAST_KEYS
     if not counts.any():
         return None
     return float(largest[counts].mean())

@@ -31,7 +31,7 @@ from keras_initx.structure._watch import Call, Watch, check_rows
 # The number of examples whose inputs of a kernel are compared.
 COMPARED = 64
 # From how many rows on an embedding is one of words, or of people, not of two or three segments.
-_MANY_ROWS = 16
+MANY_ROWS = 16
 # Up to how many channels an image from outside the model has: red, green, blue and a mask.
 MOST_CHANNELS = 4
 # Layers that scale inputs.
@@ -97,7 +97,7 @@ class InputProbe(Probe):
         if isinstance(layer, keras.layers.Embedding):
             indices = call.inputs[0]
             check_rows(call, self.of.watch.paths)
-            if layer.input_dim >= _MANY_ROWS and (is_first or graph.is_input(indices)):
+            if layer.input_dim >= MANY_ROWS and (is_first or graph.is_input(indices)):
                 self._record(layer).only_index = _only_number(array_of(indices))
             return
         tensor = call.kernel_input

@@ -114,32 +114,23 @@ class Rule:
 
     Each cause is the name of another problem, whose rule comes before: `"dead units"`. It counts
     if it was found as a warning or an error, or from another level on: `"no gradient:error"`.
-    `levels`, `finds`, `reason` and `remedy` are Markdown for the documentation.
 
     Attributes:
         problem: Name of the problem.
         unless: Causes because of which nothing is said.
         beside: Causes because of which nothing is said of the same layers.
         until: Causes because of which nothing is said from the first of their layers on.
-        levels: Dict from each possible level to its condition; `""` means whenever no other
-            applies.
-        finds: What the rule reports.
-        reason: Why this is a problem, at this threshold and of these levels.
-        remedy: How to fix it.
         probes: The probes of its own file that it reads.
         columns: What it adds to the table of a report.
         hides_all: Whether nothing else is said once it has found something.
-        check: The function.
+        check: The function. The sections `Finds`, `Why`, `Level` and `Remedy` of its docstring are
+            Markdown for the documentation, where a threshold stands for its number: `{DEAD:g}`.
     """
 
     problem: str
     unless: Sequence[str]
     beside: Sequence[str]
     until: Sequence[str]
-    levels: Mapping[Level, str]
-    finds: str
-    reason: str
-    remedy: str
     probes: Sequence[type[Probe]]
     columns: Sequence[LayerColumn]
     hides_all: bool
@@ -155,10 +146,6 @@ class Rule:
 def rule(
     problem: str,
     *,
-    levels: Mapping[Level, str],
-    finds: str,
-    reason: str,
-    remedy: str,
     unless: Sequence[str] = (),
     beside: Sequence[str] = (),
     until: Sequence[str] = (),
@@ -174,10 +161,6 @@ def rule(
             unless=unless,
             beside=beside,
             until=until,
-            levels=levels,
-            finds=finds,
-            reason=reason,
-            remedy=remedy,
             probes=probes,
             columns=columns,
             hides_all=hides_all,

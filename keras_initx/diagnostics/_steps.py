@@ -34,7 +34,7 @@ from keras_initx.structure._optimizers import (
 # training diverges.
 RISING_LOSS = 1.2
 # A loss that was this many times the first may fall again, where all units have died.
-_OVERSHOOT = 1000
+OVERSHOOT = 1000
 # What a rate is multiplied with where the loss rises, and where it is that of a guess.
 _LOWER = (0.1, 0.01, 0.001)
 _OTHER = (*_LOWER, 10.0, 100.0)
@@ -114,7 +114,7 @@ class TrainedSteps:
         first = self.losses[0]
         if not first > 0:
             return False
-        return self.lowest > RISING_LOSS * first or max(self.losses) > _OVERSHOOT * first
+        return self.lowest > RISING_LOSS * first or max(self.losses) > OVERSHOOT * first
 
     @property
     def lowest(self) -> float:

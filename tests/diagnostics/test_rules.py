@@ -5,6 +5,8 @@ import dataclasses
 import importlib
 import inspect
 import pkgutil
+import re
+import runpy
 from pathlib import Path
 
 import keras
@@ -22,16 +24,40 @@ from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import LEVELS, Finding, evaluate
 from keras_initx.diagnostics.verdicts import PROBES, RULES
 
+ROOT = Path(__file__).parents[2]
+TABLES = runpy.run_path(str(ROOT / "docs" / "tables.py"))
 X = np.random.default_rng(0).normal(size=(32, 6)).astype("float32")
 
 
 def test_a_rule_says_what_it_is():
     for rule in RULES:
-        assert rule.levels, rule.problem
-        assert set(rule.levels) <= set(LEVELS), rule.problem
-        texts = (rule.finds, rule.reason, rule.remedy)
-        assert all(texts), rule.problem
-        assert not any("|" in text for text in (*texts, *rule.levels.values())), rule.problem
+        said = TABLES["stated"](rule.check)
+        assert list(said) == ["Finds", "Why", "Level", "Remedy"], rule.problem
+        assert all(said.values()), rule.problem
+        assert not any("|" in text or "{" in text for text in said.values()), rule.problem
+        levels = {condition.partition(" ")[0] for condition in said["Level"].split("; ")}
+        assert levels <= set(LEVELS), rule.problem
+
+
+WORDS = {2: "two", 3: "three", 4: "four", 8: "eight", 10: "ten", 100: "hundred", 1000: "thousand"}
+
+
+def test_a_rule_says_its_thresholds_by_their_names():
+    for rule in RULES:
+        text = re.sub(r"{.*?}", "", inspect.getdoc(rule.check).partition("Why:")[0])
+        words = set(re.findall(r"[a-z]+|[\d.e-]*\d", text))
+        for name, value in vars(inspect.getmodule(rule.check)).items():
+            if name.isupper() and isinstance(value, int | float):
+                assert words.isdisjoint({f"{value:g}", WORDS.get(value)} - {"0", "1"}), (rule.problem, name)
+
+
+def test_a_threshold_has_one_value():
+    values = {}
+    for file in pkgutil.walk_packages(diagnostics.__path__, f"{diagnostics.__name__}."):
+        for name, value in vars(importlib.import_module(file.name)).items():
+            if name.isupper() and not name.startswith("_") and isinstance(value, int | float):
+                assert values.setdefault(name, value) == value, name
+    assert values["VANISHING"] == 1e-3
 
 
 def test_each_file_of_the_verdicts_has_a_rule_that_is_asked_and_its_name():

@@ -6,7 +6,7 @@ from keras_initx._typing import Array
 from keras_initx.diagnostics.losses.ends import Ends
 
 # Share of the rows with several ones from which on they are no accident.
-_SEVERAL = 0.01
+SEVERAL = 0.01
 # Share of the labels without a meaning from which on they are no accident.
 MANY = 0.1
 
@@ -15,7 +15,7 @@ def means_several(ends: Ends) -> bool:
     """Return whether labels of a categorical crossentropy have several classes for an example."""
     if ends.loss.kind != "categorical" or ends.form != "rows":
         return False
-    return share_of_several(ends) > _SEVERAL
+    return share_of_several(ends) > SEVERAL
 
 
 def share_of_several(ends: Ends) -> float:

@@ -32,20 +32,27 @@ AT_THE_START = 10
 _ROUNDING = 1e-5
 
 
-@rule(
-    "alike",
-    unless=["equal inputs"],
-    levels={"warning": ""},
-    finds="a last layer whose inputs differ between examples by at most "
-    f"{INPUTS_DIFFER:g} of their size, if those of the first do by {AT_THE_START:g} times as much; "
-    "or along the positions, of which each has a target of its own",
-    reason="the model cannot tell examples apart: it can learn the mean of the targets, no more. "
-    "ReLU makes examples alike with depth (Cho and Saul, 2009), and so do sigmoids, or biases "
-    "beside small kernels. Means over neighbors, and attention with equal weights, do it to "
-    "positions (Oono and Suzuki, 2020)",
-    remedy="`Orthogonal` with biases of zeros; residual branches around what mixes positions",
-)
+@rule("alike", unless=["equal inputs"])
 def alike(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report examples, or positions, that have become alike before the last layer.
+
+    Finds:
+        a last layer whose inputs differ between examples by at most {INPUTS_DIFFER:g} of their
+        size, if those of the first do by {AT_THE_START:g} times as much; or along the positions, of
+        which each has a target of its own
+
+    Why:
+        the model cannot tell examples apart: it can learn the mean of the targets, no more. ReLU
+        makes examples alike with depth (Cho and Saul, 2009), and so do sigmoids, or biases beside
+        small kernels. Means over neighbors, and attention with equal weights, do it to positions
+        (Oono and Suzuki, 2020)
+
+    Level:
+        warning
+
+    Remedy:
+        `Orthogonal` with biases of zeros; residual branches around what mixes positions
+    """
     # What is held back or forgotten, and weights that are no random numbers, have verdicts.
     are_unread = any(unread_share(of, layer) is not None for layer in layers)
     if _holds_back(of) or are_unread or _has_no_random_kernel(of, layers):

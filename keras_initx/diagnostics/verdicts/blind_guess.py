@@ -9,7 +9,6 @@ from keras_initx.diagnostics._rules import Finding, rule
 from keras_initx.diagnostics._seen import SeenLayer
 from keras_initx.diagnostics._steps import (
     BETTER_THAN_GUESS,
-    LEAST_STEPS,
     TrainedSteps,
     steps_taken,
 )
@@ -23,17 +22,27 @@ _THEN = "then look whether labels belong to their inputs"
     "blind guess",
     # These give a reason.
     unless=["no gradient:error", "diverging steps:note"],
-    levels={"note": ""},
-    finds=f"a crossentropy that is above {BETTER_THAN_GUESS:g} times that of a guess by the shares "
-    f"of the labels: in the later half of {LEAST_STEPS} `steps` or more, or in a report of "
-    f"`SignalMonitor` after the first epoch and {LEAST_STEPS} steps",
-    reason="the network has learned how frequent labels are, and nothing of the inputs. A rate "
-    "that is too large throws a transformer there in its first steps, and nothing brings it back "
-    "(Xiong and others, 2020); labels that do not belong to their inputs give the same loss",
-    remedy="the rate that lowers the loss most, of those that `steps` tries; a warm-up; labels "
-    "that belong to their inputs",
 )
 def blind_guess(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report a loss that is no better than that of a guess by the shares of the labels.
+
+    Finds:
+        a crossentropy that is above {BETTER_THAN_GUESS:g} times that of a guess by the shares of
+        the labels: in the later half of {LEAST_STEPS} `steps` or more, or in a report of
+        `SignalMonitor` after the first epoch and {LEAST_STEPS} steps
+
+    Why:
+        the network has learned how frequent labels are, and nothing of the inputs. A rate that is
+        too large throws a transformer there in its first steps, and nothing brings it back (Xiong
+        and others, 2020); labels that do not belong to their inputs give the same loss
+
+    Level:
+        note
+
+    Remedy:
+        the rate that lowers the loss most, of those that `steps` tries; a warm-up; labels that
+        belong to their inputs
+    """
     taken = steps_taken(of)
     if taken is not None and taken.is_guess:
         yield Finding([], _after(taken), _other_rate(taken), "note")

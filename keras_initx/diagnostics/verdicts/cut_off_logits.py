@@ -21,14 +21,24 @@ _CUTTING = ("relu", "relu6")
 @rule(
     "cut-off logits",
     beside=["single class", "no probabilities", "unsuitable labels", "unreachable targets"],
-    levels={"warning": ""},
-    finds="a ReLU before the softmax of a crossentropy, or of its `from_logits=True`, that sets "
-    f"more than {CUT_OFF:g} of the logits of the batch to 0",
-    reason="a class whose logit is cut off gets no gradient, and no class can become less probable "
-    "than that",
-    remedy="no activation before the softmax",
 )
 def cut_off_logits(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report a ReLU that cuts logits off.
+
+    Finds:
+        a ReLU before the softmax of a crossentropy, or of its `from_logits=True`, that sets more
+        than {CUT_OFF:g} of the logits of the batch to 0
+
+    Why:
+        a class whose logit is cut off gets no gradient, and no class can become less probable than
+        that
+
+    Level:
+        warning
+
+    Remedy:
+        no activation before the softmax
+    """
     for layer, ends in ends_of(layers, of.probe(LossProbe).ends):
         share = _share_cut_off(ends)
         if share > CUT_OFF:

@@ -16,20 +16,29 @@ from keras_initx.structure._hooks import is_bounded
 # Fraction of units with zero output for the whole batch above which too few are active.
 DEAD = 0.75
 # The number of units from which on it is no chance that all are off for all examples.
-_BEYOND_CHANCE = 8
+BEYOND_CHANCE = 8
 
 
-@rule(
-    "dead units",
-    levels={"warning": "", "error": "if all units of a layer are dead"},
-    finds=f"a fraction above {DEAD:g} of the units with output 0 for the whole batch; nothing is "
-    "said where all of fewer than eight units are dead and a layer before gets a gradient all the "
-    "same. An operation of a functional model that is 0 for all examples and passes no gradient",
-    reason="a dead unit gets no gradient. About half is normal: in a deep network examples become "
-    "similar, so that a unit is on or off for all of them",
-    remedy="`HeNormal` and `ReLUBias`",
-)
+@rule("dead units")
 def dead_units(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report layers of whose units an activation leaves too few, or none.
+
+    Finds:
+        a fraction above {DEAD:g} of the units with output 0 for the whole batch; nothing is said
+        where all of fewer than {BEYOND_CHANCE} units are dead and a layer before gets a gradient
+        all the same. An operation of a functional model that is 0 for all examples and passes no
+        gradient
+
+    Why:
+        a dead unit gets no gradient. About half is normal: in a deep network examples become
+        similar, so that a unit is on or off for all of them
+
+    Level:
+        warning; error if all units of a layer are dead
+
+    Remedy:
+        `HeNormal` and `ReLUBias`
+    """
     yield from _dead_operations(of)
     hit = []
     for place, layer in enumerate(layers):
@@ -83,7 +92,7 @@ def _is_passed_by(layer: SeenLayer, earlier: Sequence[SeenLayer]) -> bool:
     So it is with a gate that gets an average over positions, which hardly differs between examples.
     """
     units = layer.shape[-1] if layer.shape else 0
-    if units >= _BEYOND_CHANCE or layer.dead != 1:
+    if units >= BEYOND_CHANCE or layer.dead != 1:
         return False
     return any(one.learns for one in earlier)
 

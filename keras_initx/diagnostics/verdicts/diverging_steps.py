@@ -13,7 +13,6 @@ from keras_initx.diagnostics._rules import Finding, rule
 from keras_initx.diagnostics._seen import SeenLayer, SeenWeight, weights_of
 from keras_initx.diagnostics._steps import (
     FALLEN,
-    RISING_LOSS,
     TrainedSteps,
     steps_taken,
     to_beat,
@@ -28,33 +27,37 @@ from keras_initx.structure._optimizers import (
 )
 
 # A loss is without bound once it is below 0, and this many times as large as at first.
-_UNBOUNDED = 100
+UNBOUNDED = 100
 # The steps whose rates are asked for where a rate may rise.
 _LATER = [2**power for power in range(21)]
 
 
-@rule(
-    "diverging steps",
-    levels={
-        "error": "if the loss or a weight is not finite, or the loss has no bound",
-        "warning": "",
-        "note": "if no update was made, or the rate still rises: nothing is known of the weights",
-    },
-    finds="with `steps`, a loss or a weight that is not finite after some of them; a loss that "
-    f"is above {RISING_LOSS:g} times the first in all of the later half, or once above a thousand "
-    "times; one below 0 that is a hundred times as large as the first, and as 1; weights with a "
-    "gradient that stay as they are, bit for bit; steps without an update, while gradients are "
-    "accumulated, or overflow",
-    reason="the optimizer goes too far, which its first step need not show. One that falls again "
-    "after it was a thousand times as large is the loss of units that have died. A loss without a "
-    "least value is lowered for ever, as by a logarithm of what is no probability, or by a sign. "
-    "Weights stay if the optimizer leaves them out, or changes them by less than the last bit. In "
-    "bfloat16 0.999 is 1, so that Adam changes nothing",
-    remedy="the rate, of a tenth, a hundredth and a thousandth, with which as many steps lower the "
-    "loss most; if none does, clipped gradients, and of weights in 16 bits float32; a loss with a "
-    "least value; an optimizer that has all trainable weights; more steps",
-)
+@rule("diverging steps")
 def diverging_steps(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report steps whose loss does not fall, and weights that they leave as they are.
+
+    Finds:
+        with `steps`, a loss or a weight that is not finite after some of them; a loss that is above
+        {RISING_LOSS:g} times the first in all of the later half, or once above {OVERSHOOT} times;
+        one below 0 that is {UNBOUNDED} times as large as the first, and as 1; weights with a
+        gradient that stay as they are, bit for bit; steps without an update, while gradients are
+        accumulated, or overflow
+
+    Why:
+        the optimizer goes too far, which its first step need not show. One that falls again after
+        it was a thousand times as large is the loss of units that have died. A loss without a least
+        value is lowered for ever, as by a logarithm of what is no probability, or by a sign.
+        Weights stay if the optimizer leaves them out, or changes them by less than the last bit
+
+    Level:
+        error if the loss or a weight is not finite, or the loss has no bound; warning; note if no
+        update was made, or the rate still rises: nothing is known of the weights
+
+    Remedy:
+        the rate, of a tenth, a hundredth and a thousandth, with which as many steps lower the loss
+        most; if none does, a lower one, and of weights in 16 bits float32; a loss with a least
+        value; an optimizer that has all trainable weights; more steps
+    """
     taken = steps_taken(of)
     if taken is None:
         return
@@ -65,7 +68,7 @@ def diverging_steps(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]
         if max(taken.losses) > taken.losses[-1]:
             evidence += f", and is {max(taken.losses):.3g} in between"
         yield Finding([], evidence, _smaller_steps(taken, of))
-    elif taken.losses[-1] < -_UNBOUNDED * max(abs(taken.losses[0]), 1):
+    elif taken.losses[-1] < -UNBOUNDED * max(abs(taken.losses[0]), 1):
         text = (
             "a loss that has a least value: of logarithms of probabilities, which a sigmoid or a "
             "softmax gives, with its sign, and with targets from 0 to 1"
@@ -171,10 +174,10 @@ def _smaller_steps(taken: TrainedSteps, of: Diagnosis) -> Remedy:
     if taken.rates and not any(taken.rates):
         return Remedy("a learning rate above 0")
     if not taken.tried:
-        return Remedy("a lower rate, or clipped gradients")
+        return Remedy("a lower rate")
     dtype = _short_dtype(trained_weights(of))
     if dtype is not None:
         return _full_weights(dtype)
     rates = first_of([f"{rate:g}" for rate in taken.tried])
     reason = f"with rates of {rates} the loss does not end below {FALLEN * to_beat(taken):.3g}"
-    return Remedy(f"a lower rate, or clipped gradients: {reason}")
+    return Remedy(f"a lower rate: {reason}")

@@ -9,15 +9,23 @@ from keras_initx.diagnostics._seen import SeenLayer, ends_of
 from keras_initx.diagnostics.losses.probes import LossProbe
 
 
-@rule(
-    "dropped output",
-    levels={"error": "", "warning": "if the loss is a distance"},
-    finds="a dropout after the last kernel, before a crossentropy or a distance",
-    reason="in each step it sets some of the predictions to 0: a probability of 0 for the true "
-    "class is as wrong as can be, and so is a number",
-    remedy="no dropout there",
-)
+@rule("dropped output")
 def dropped_output(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report a dropout that sets predictions to 0.
+
+    Finds:
+        a dropout after the last kernel, before a crossentropy or a distance
+
+    Why:
+        in each step it sets some of the predictions to 0: a probability of 0 for the true class is
+        as wrong as can be, and so is a number
+
+    Level:
+        error; warning if the loss is a distance
+
+    Remedy:
+        no dropout there
+    """
     for layer, ends in ends_of(layers, of.probe(LossProbe).ends):
         name = layer.output.dropped_by
         if name is None:

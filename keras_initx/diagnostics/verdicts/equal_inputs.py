@@ -16,21 +16,26 @@ from keras_initx.diagnostics.losses.probes import LossProbe
 from keras_initx.structure._batch import array_of, tensors_in
 
 
-@rule(
-    "equal inputs",
-    levels={
-        "error": "if all inputs are the same number, or the same for all examples",
-        "note": "if an operation of the model makes zeros",
-        "warning": "",
-    },
-    finds="inputs that are all the same number, or the same for all examples, though the targets "
-    "differ; among several inputs zeros before a kernel, or one index for an embedding of 16 rows "
-    "or more",
-    reason="the model cannot tell examples apart: it can learn the mean of the targets, no more. "
-    "Pixels are all 0 after a division of integers",
-    remedy="other inputs",
-)
+@rule("equal inputs")
 def equal_inputs(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report inputs that do not tell examples apart.
+
+    Finds:
+        inputs that are all the same number, or the same for all examples, though the targets
+        differ; among several inputs zeros before a kernel, or one index for an embedding of
+        {MANY_ROWS} rows or more
+
+    Why:
+        the model cannot tell examples apart: it can learn the mean of the targets, no more. Pixels
+        are all 0 after a division of integers
+
+    Level:
+        error if all inputs are the same number, or the same for all examples; note if an operation
+        of the model makes zeros; warning
+
+    Remedy:
+        other inputs
+    """
     if not _are_constant(of):
         yield from _of_zeros(of, layers)
         yield from _of_one_index(of, layers)

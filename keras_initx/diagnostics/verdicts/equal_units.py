@@ -24,26 +24,30 @@ from keras_initx.diagnostics._suited import suited_to
 from keras_initx.initializers._variance_named import HeUniform
 
 
-@rule(
-    "equal units",
-    levels={
-        "error": "if all weights of a kernel are one number: other than 0; or 0, if because of "
-        "them a later kernel gets the same inputs for all examples, or if weights of zeros get no "
-        "gradient because of each other",
-        "note": "if they are 0 otherwise, or if units of the last layer are alike, which labels "
-        "part",
-        "warning": "",
-    },
-    finds="a trainable kernel, or the scale of a normalization, that is all 0; a trainable kernel "
-    "with a single other value; units of a kernel with exactly the same weights and bias",
-    reason="equal units have the same output, and training updates them in the same way; through "
-    "zeros no gradient passes back. Intended zeros leave the signal another path: at the end of a "
-    "residual branch, in an adapter, in a position embedding, or at the output. But not both of "
-    "two that are multiplied, as the factors of LoRA, or a gate and what it opens: the gradient of "
-    "each is a multiple of the other",
-    remedy="random weights; in LoRA `HeUniform` for the first factor",
-)
+@rule("equal units")
 def equal_units(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report kernels of zeros or of one number, and units that are alike.
+
+    Finds:
+        a trainable kernel, or the scale of a normalization, that is all 0; a trainable kernel with
+        a single other value; units of a kernel with exactly the same weights and bias
+
+    Why:
+        equal units have the same output, and training updates them in the same way; through zeros
+        no gradient passes back. Intended zeros leave the signal another path: at the end of a
+        residual branch, in an adapter, in a position embedding, or at the output. But not both of
+        two that are multiplied, as the factors of LoRA, or a gate and what it opens: the gradient
+        of each is a multiple of the other
+
+    Level:
+        error if all weights of a kernel are one number other than 0, if because of zeros a later
+        kernel gets the same inputs for all examples, or if weights of zeros get no gradient because
+        of each other; note if they are 0 otherwise, or if units of the last layer are alike, which
+        labels part; warning
+
+    Remedy:
+        random weights; in LoRA `HeUniform` for the first factor
+    """
     staying = _staying_equal(of, layers)
     yield from _zeros(of, layers, staying)
     yield from _staying(of, staying)

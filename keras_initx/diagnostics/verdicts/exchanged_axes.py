@@ -9,16 +9,24 @@ from keras_initx.diagnostics._rules import Finding, layer_count, rule
 from keras_initx.diagnostics._seen import SeenLayer
 
 
-@rule(
-    "exchanged axes",
-    levels={"warning": ""},
-    finds="a two-dimensional convolution that takes a side of square images from outside the model "
-    "for their channels, and up to four channels for a side",
-    reason="images of shape (1, 28, 28) are for `channels_first`: with `channels_last` they are a "
-    "line of 28 pixels with 28 channels, of which most of a kernel meets only the padding",
-    remedy="`keras.ops.moveaxis(x, 1, -1)`, or another `Reshape`",
-)
+@rule("exchanged axes")
 def exchanged_axes(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report images of which a side is taken for the channels.
+
+    Finds:
+        a two-dimensional convolution that takes a side of square images from outside the model for
+        their channels, and up to {MOST_CHANNELS} channels for a side
+
+    Why:
+        images of shape (1, 28, 28) are for `channels_first`: with `channels_last` they are a line
+        of 28 pixels with 28 channels, of which most of a kernel meets only the padding
+
+    Level:
+        warning
+
+    Remedy:
+        `keras.ops.moveaxis(x, 1, -1)`, or another `Reshape`
+    """
     hit = []
     for layer in layers:
         image = layer.first_inputs.image

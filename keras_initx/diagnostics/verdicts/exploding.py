@@ -37,23 +37,27 @@ _CLIPPING = ("clipnorm", "clipvalue", "global_clipnorm")
 _GROWING = 1.1
 
 
-@rule(
-    "exploding",
-    unless=["undefined loss"],
-    levels={
-        "error": "if a value or a gradient is not finite, or a signal is too large",
-        "note": "if a normalization follows directly and all values are finite",
-        "warning": "if only gradients are too large",
-    },
-    finds=f"a standard deviation above {EXPLODING:g}, or a value that is not finite; otherwise a "
-    f"gradient whose norm is above {EXPLODING_GRADIENT:g}, or not finite",
-    reason="a thousand times that of standardized inputs saturates any softmax, and the loss and "
-    "its gradients are as large. For such gradients no usual learning rate is small enough, but "
-    "clipping or Adam can compensate for them. A ResNet-50 starts at a thousand and trains",
-    remedy="scaled inputs, `HeNormal`, `GlorotUniform`, `Orthogonal` for recurrent kernels, "
-    "another loss",
-)
+@rule("exploding", unless=["undefined loss"])
 def exploding(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report signals, or gradients, that are too large or not finite.
+
+    Finds:
+        a standard deviation above {EXPLODING:g}, or a value that is not finite; otherwise a
+        gradient whose norm is above {EXPLODING_GRADIENT:g}, or not finite
+
+    Why:
+        a thousand times that of standardized inputs saturates any softmax, and the loss and its
+        gradients are as large. For such gradients no usual learning rate is small enough, but
+        clipping or Adam can compensate for them. A ResNet-50 starts at a thousand and trains
+
+    Level:
+        error if a value or a gradient is not finite, or a signal is too large; note if a
+        normalization follows directly and all values are finite; warning if only gradients are too
+        large
+
+    Remedy:
+        scaled inputs, `HeNormal`, `GlorotUniform`, `Orthogonal` for recurrent kernels, another loss
+    """
     found = list(_of_signals(of, layers))
     yield from found
     # Large gradients are an effect of large signals.

@@ -20,19 +20,26 @@ ATTENTION_FOCUS = 0.75
 _LARGE_QUERIES = 2
 
 
-@rule(
-    "focused attention",
-    beside=["exploding"],
-    levels={"warning": ""},
-    finds="an attention layer whose queries give a single one of at least four keys more than "
-    f"{ATTENTION_FOCUS:g} of their weight on average",
-    reason="scores of standard deviation 1 give a tenth to a half, those of 6 among 32 keys three "
-    "quarters: then most softmaxes are saturated, and queries and keys hardly learn (Vaswani and "
-    "others, 2017)",
-    remedy="`GlorotUniform` for queries and keys, scores divided by the square root of the size of "
-    "a head",
-)
+@rule("focused attention", beside=["exploding"])
 def focused_attention(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report queries that give nearly all of their weight to a single key.
+
+    Finds:
+        an attention layer whose queries give a single one of at least {LEAST_KEYS} keys more than
+        {ATTENTION_FOCUS:g} of their weight on average
+
+    Why:
+        scores of standard deviation 1 give a tenth to a half, those of 6 among 32 keys three
+        quarters: then most softmaxes are saturated, and queries and keys hardly learn (Vaswani and
+        others, 2017)
+
+    Level:
+        warning
+
+    Remedy:
+        `GlorotUniform` for queries and keys, scores divided by the square root of the size of a
+        head
+    """
     probe = of.probe(AttentionProbe)
     found = probe.focus
     hit = []

@@ -23,14 +23,24 @@ from keras_initx.diagnostics.remedies.large_outputs import (
 @rule(
     "large first loss",
     beside=["single class", "no probabilities", "undefined loss", "saturated", "exploding:error"],
-    levels={"warning": ""},
-    finds=f"an output whose loss is above {FIRST_LOSS:g}, and as many times that of a blind guess",
-    reason="usual weights give 1 to 4 times a blind guess; the first steps only undo what is above "
-    "(Karpathy, A recipe for training neural networks, 2019)",
-    remedy="scaled inputs, smaller weights in the last layer, or in the embedding whose rows it "
-    "uses again, residual branches that start at 0, standardized targets",
 )
 def large_first_loss(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report outputs that are far worse than a blind guess.
+
+    Finds:
+        an output whose loss is above {FIRST_LOSS:g}, and as many times that of a blind guess
+
+    Why:
+        usual weights give 1 to 4 times a blind guess; the first steps only undo what is above
+        (Karpathy, A recipe for training neural networks, 2019)
+
+    Level:
+        warning
+
+    Remedy:
+        scaled inputs, smaller weights in the last layer, or in the embedding whose rows it uses
+        again, residual branches that start at 0, standardized targets
+    """
     hit = []
     for layer in layers:
         output = layer.output

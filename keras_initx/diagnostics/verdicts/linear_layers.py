@@ -26,16 +26,23 @@ _BETWEEN = (
 )
 
 
-@rule(
-    "linear layers",
-    levels={"note": ""},
-    finds=f"{IN_A_ROW} layers or more with kernels, each the only one that takes what the one "
-    "before gives, without an activation between them",
-    reason="they give what a single one would: a product of kernels is a kernel. Two may be its "
-    "factors",
-    remedy='`activation="relu"`; one layer',
-)
+@rule("linear layers")
 def linear_layers(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report layers that together are one linear layer.
+
+    Finds:
+        {IN_A_ROW} layers or more with kernels, each the only one that takes what the one before
+        gives, without an activation between them
+
+    Why:
+        they give what a single one would: a product of kernels is a kernel. Two may be its factors
+
+    Level:
+        note
+
+    Remedy:
+        `activation="relu"`; one layer
+    """
     by_layer = {layer.layer: layer for layer in layers}
     following: dict[SeenLayer, SeenLayer] = {}
     for layer in layers:

@@ -9,7 +9,6 @@ from keras_initx._typing import InitializerLike
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._recurrence import (
     RECURRENT_GAIN,
-    UNREAD,
     RecurrenceProbe,
     cells_of,
     gates,
@@ -35,7 +34,7 @@ from keras_initx.rendering._text import short_number
 from keras_initx.structure._batch import array_of
 
 # The number of steps over which a recurrent layer should have a memory.
-_STEPS = 10
+REMEMBERED = 10
 
 # Share of the state that forget or update gates keep in a step, below which they are shut.
 SHUT_GATE = 0.05
@@ -54,25 +53,34 @@ def gate_bias(of: Diagnosis, layer: SeenLayer) -> str | None:
     "memory",
     probes=[RecurrenceProbe],
     columns=[LayerColumn("gate bias", "bias of the forget or update gates", gate_bias)],
-    levels={"warning": ""},
-    finds="an LSTM whose forget gates, or a GRU whose update gates, keep less than "
-    f"{SHUT_GATE:g} of the state in a step, by their biases; one that gives its last state alone, "
-    "and reads so many equal steps at the end of half of the examples, without a mask, that its "
-    f"gates keep less than {UNREAD:g} of what comes before; an LSTM that overwrites the forget "
-    "bias of its initializer with ones. A recurrent layer without gates, over ten steps or more, "
-    "whose recurrent kernel has singular values that are all below "
-    f"1 / {RECURRENT_GAIN:g}, or above {RECURRENT_GAIN:g} in their geometric mean; or one that "
-    f"gives its last state alone, of whose state the kernel keeps less than {UNREAD:g} over half "
-    "of the steps",
-    reason="a bias of 0 keeps half of a state in a step, one of -3 keeps 0.05, of which 0.0001 is "
-    "left after three steps: there is no memory, and no gradient through time (Gers and others, "
-    "2000). A kernel of 0.5 leaves a thousandth after ten; one of 3 drives tanh to its limits "
-    "(Saxe and others, 2014). After padding all examples leave the same state. "
-    "`unit_forget_bias=True` overwrites a bias initializer",
-    remedy="`LSTMForgetBias` with `unit_forget_bias=False`, `GRUUpdateBias`; `Orthogonal` for the "
-    "recurrent kernel; `mask_zero=True`, or padding in front",
 )
 def memory(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report recurrent layers that do not keep what they have read.
+
+    Finds:
+        an LSTM whose forget gates, or a GRU whose update gates, keep less than {SHUT_GATE:g} of the
+        state in a step, by their biases; one that gives its last state alone, and reads so many
+        equal steps at the end of half of the examples, without a mask, that its gates keep less
+        than {UNREAD:g} of what comes before; an LSTM that overwrites the forget bias of its
+        initializer with ones. A recurrent layer without gates, over {REMEMBERED} steps or more,
+        whose recurrent kernel has singular values that are all below 1 / {RECURRENT_GAIN:g}, or
+        above {RECURRENT_GAIN:g} in their geometric mean; or one that gives its last state alone, of
+        whose state the kernel keeps less than {UNREAD:g} over half of the steps
+
+    Why:
+        a bias of 0 keeps half of a state in a step, one of -3 keeps 0.05, of which 0.0001 is left
+        after three steps: there is no memory, and no gradient through time (Gers and others, 2000).
+        A kernel of 0.5 leaves a thousandth after ten; one of 3 drives tanh to its limits (Saxe and
+        others, 2014). After padding all examples leave the same state. `unit_forget_bias=True`
+        overwrites a bias initializer
+
+    Level:
+        warning
+
+    Remedy:
+        `LSTMForgetBias` with `unit_forget_bias=False`, `GRUUpdateBias`; `Orthogonal` for the
+        recurrent kernel; `mask_zero=True`, or padding in front
+    """
     yield from _overwritten_bias(of, layers)
     yield from _shut_gates(of, layers)
     yield from _unread_words(of, layers)
@@ -149,7 +157,7 @@ def _recurrent_kernel(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findin
     all_steps = of.probe(RecurrenceProbe).steps
     for layer in layers:
         kernel = recurrent_kernels(of).get(layer)
-        if kernel is None or all_steps.get(layer.layer, 0) < _STEPS:
+        if kernel is None or all_steps.get(layer.layer, 0) < REMEMBERED:
             continue
         # Zeros have their own verdict.
         is_small = 0 < kernel.largest < 1 / RECURRENT_GAIN
@@ -167,14 +175,14 @@ def _recurrent_kernel(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findin
     elif kernel.grows:
         evidence = (
             f"the singular values of the recurrent kernel of {first.title} are {kernel.mean:.3g} "
-            f"in their geometric mean: in {_STEPS} steps a small state grows by a factor of "
-            f"{kernel.mean**_STEPS:.1g}"
+            f"in their geometric mean: in {REMEMBERED} steps a small state grows by a factor of "
+            f"{kernel.mean**REMEMBERED:.1g}"
         )
     else:
         evidence = (
             f"the singular values of the recurrent kernel of {first.title} are at most "
             f"{kernel.largest:.3g}: of a state, and of its gradient, at most "
-            f"{kernel.largest**_STEPS:.1g} is left after {_STEPS} steps"
+            f"{kernel.largest**REMEMBERED:.1g} is left after {REMEMBERED} steps"
         )
     drawn_anew: list[SeenWeight] = []
     for layer in hit:

@@ -20,24 +20,30 @@ from keras_initx.diagnostics.losses.probes import LossProbe
 @rule(
     "no gradient",
     unless=["equal inputs:error", "single class", "no probabilities", "unsuitable labels"],
-    levels={
-        "error": "",
-        "warning": "if the loss does not depend on them, as on an output without a loss, or "
-        "`stop_gradient` cuts them off",
-        "note": "if these are of a model inside, of which only other outputs are used, or if "
-        "another batch may use them, as experts",
-    },
-    finds="a compiled model whose weights are all frozen; a normalization or a softmax over a "
-    "single value; or layers whose gradient is exactly 0, also with other numbers in the place of "
-    "zeros and of their weights, and in inference mode. Left out are those that the loss compares "
-    "with what others learn, on a way of their own, as a target network; and those before a dead "
-    "end: an activation that is 0, or at a limit, for all examples, is *dead units* or *saturated*",
-    reason="such weights never change. A single value less its mean is 0, so that a layer "
-    "normalization of one channel gives the same for all inputs; `argmax`, `round`, comparisons "
-    "and casts to integers have no derivative",
-    remedy="several values to normalize, a smooth operation, a loss",
 )
 def no_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report layers that get no gradient, whatever their weights are.
+
+    Finds:
+        a compiled model whose weights are all frozen; a normalization or a softmax over a single
+        value; or layers whose gradient is exactly 0, also with other numbers in the place of zeros
+        and of their weights, and in inference mode. Left out are those that the loss compares with
+        what others learn, on a way of their own, as a target network; and those before a dead end:
+        an activation that is 0, or at a limit, for all examples, is *dead units* or *saturated*
+
+    Why:
+        such weights never change. A single value less its mean is 0, so that a layer normalization
+        of one channel gives the same for all inputs; `argmax`, `round`, comparisons and casts to
+        integers have no derivative
+
+    Level:
+        error; warning if the loss does not depend on them, as on an output without a loss, or
+        `stop_gradient` cuts them off; note if these are of a model inside, of which only other
+        outputs are used, or if another batch may use them, as experts
+
+    Remedy:
+        several values to normalize, a smooth operation, a loss
+    """
     if has_single_values(of) or of.probe(AttentionProbe).of_one:
         yield _over_a_single_value(of, layers)
         return

@@ -13,27 +13,35 @@ from keras_initx.diagnostics.losses.probes import LossProbe
 from keras_initx.diagnostics.losses.reach import reaches
 from keras_initx.diagnostics.remedies.other_ends import other_activation, other_loss
 
+# How far a probability may be beyond [0, 1], as 16 bits round it.
+BEYOND = 0.01
 
-@rule(
-    "no probabilities",
-    levels={
-        "error": "",
-        "warning": "if they are sigmoids, taken for logits, or add up to 1 over other axes",
-    },
-    finds="an output that is no probabilities for a crossentropy with `from_logits=False`: values "
-    "beyond [0, 1] for a binary one, values below 0 for the others, a ReLU or a layer without "
-    "activation for both, and sigmoids for classes that exclude each other; or values beyond "
-    "[0, 1] for a Kullback-Leibler divergence. Also probabilities, by a sigmoid or because rows "
-    "add up to 1, for a crossentropy with `from_logits=True`. Also those that add up to 1 over "
-    "examples or positions, and not over classes",
-    reason="the loss cuts such values off, where they have no gradient. Rows of sigmoids it "
-    "divides by their sums. To probabilities taken for logits it applies a second softmax or "
-    "sigmoid, and cannot become small; TensorFlow undoes the first in some cases, other backends "
-    "do not. What a softmax over examples says of one depends on the others",
-    remedy="`from_logits=True` for a last layer without activation, otherwise softmax or sigmoid "
-    "and `from_logits=False`; a softmax over the axis of the classes",
-)
+
+@rule("no probabilities")
 def no_probabilities(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report outputs that a loss takes for probabilities, or for logits, and that are none.
+
+    Finds:
+        an output that is no probabilities for a crossentropy with `from_logits=False`: values more
+        than {BEYOND:g} beyond [0, 1] for a binary one, or below 0 for the others, a ReLU or a layer
+        without activation for both, and sigmoids for classes that exclude each other; or values as
+        far beyond [0, 1] for a Kullback-Leibler divergence. Also probabilities, by a sigmoid or
+        because rows add up to 1, for a crossentropy with `from_logits=True`. Also those that add up
+        to 1 over examples or positions, and not over classes
+
+    Why:
+        the loss cuts such values off, where they have no gradient. Rows of sigmoids it divides by
+        their sums. To probabilities taken for logits it applies a second softmax or sigmoid, and
+        cannot become small; TensorFlow undoes the first in some cases, other backends do not. What
+        a softmax over examples says of one depends on the others
+
+    Level:
+        error; warning if they are sigmoids, taken for logits, or add up to 1 over other axes
+
+    Remedy:
+        `from_logits=True` for a last layer without activation, otherwise softmax or sigmoid and
+        `from_logits=False`; a softmax over the axis of the classes
+    """
     losses = of.probe(LossProbe)
     for layer, ends in ends_of(layers, losses.ends):
         if _is_of_other_axes(ends):
@@ -45,7 +53,7 @@ def no_probabilities(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding
             yield _as_probabilities(layer, ends)
     for layer, ends in ends_of(layers, losses.others):
         made = ends.made
-        if ends.loss.name == "kl_divergence" and (made.min < -1e-2 or made.max > 1.01):
+        if ends.loss.name == "kl_divergence" and (made.min < -BEYOND or made.max > 1 + BEYOND):
             evidence = (
                 f"the output of {layer.title}, from {made.min:.3g} to {made.max:.3g}, is no "
                 "probabilities, but kl_divergence cuts off what is not between 0 and 1"
@@ -118,10 +126,9 @@ def _has_no_probabilities(ends: Ends) -> bool:
     # Without an activation these are logits, even if those of this batch lie between 0 and 1.
     if ends.activation == "linear":
         return True
-    # 16 bits round.
-    is_beyond = ends.made.min < -1e-2
+    is_beyond = ends.made.min < -BEYOND
     if ends.loss.kind == "binary":
-        return is_beyond or ends.made.max > 1.01 or ends.activation == "relu"
+        return is_beyond or ends.made.max > 1 + BEYOND or ends.activation == "relu"
     # A row of positive numbers is divided by its sum, as of softplus.
     return is_beyond or (ends.units > 1 and ends.activation in ("relu", "sigmoid"))
 

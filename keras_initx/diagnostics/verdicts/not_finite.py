@@ -22,25 +22,29 @@ from keras_initx.structure._layer_initializers import layer_initializers
 from keras_initx.structure._weights import ModelWeight
 
 
-@rule(
-    "not finite",
-    hides_all=True,
-    levels={
-        "error": "",
-        "note": "if a weight is infinite that is not made to be trained, in a layer that is not "
-        "Keras', and all that is computed is finite: it may be meant",
-    },
-    finds="weights with NaN or infinities, also where all outputs are finite, other than masks of "
-    "0 and -inf that are not trained; inputs with NaN or infinities, if outputs are not finite "
-    "either; or such targets, if the loss or a gradient is not finite, or cannot be computed. "
-    "Beside an error nothing else is reported",
-    reason="all that is computed of them is NaN, and the first step makes all weights NaN. They "
-    "come from a logarithm of 0 or of a negative number, a division by a deviation of 0, a gap in "
-    "a table, numbers beyond the range of float16",
-    remedy="another initializer, or other values to load; values in the place of what is missing, "
-    "or examples without",
-)
+@rule("not finite", hides_all=True)
 def not_finite(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report weights, inputs and targets that are not finite.
+
+    Finds:
+        weights with NaN or infinities, also where all outputs are finite, other than masks of 0 and
+        -inf that are not trained; inputs with NaN or infinities, if outputs are not finite either;
+        or such targets, if the loss or a gradient is not finite, or cannot be computed. Beside an
+        error nothing else is reported
+
+    Why:
+        all that is computed of them is NaN, and the first step makes all weights NaN. They come
+        from a logarithm of 0 or of a negative number, a division by a deviation of 0, a gap in a
+        table, numbers beyond the range of float16
+
+    Level:
+        error; note if a weight is infinite that is not made to be trained, in a layer that is not
+        Keras', and all that is computed is finite: it may be meant
+
+    Remedy:
+        another initializer, or other values to load; values in the place of what is missing, or
+        examples without
+    """
     certain = [one for one in lost_weights(of) if one.is_certain]
     if certain:
         yield Finding(_layers_with(certain, layers), _of_weights(certain), _cause(certain), "error")

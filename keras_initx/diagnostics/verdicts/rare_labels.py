@@ -133,15 +133,25 @@ def _crossentropy(targets: Array, logits: Array) -> float:
         "saturated",
         "large first loss",
     ],
-    levels={"note": ""},
-    finds="labels of a binary crossentropy, of one unit or of several, that are so rarely 1, or 0, "
-    f"that the loss would start at less than 1/{FALL} of what it is with a bias of their frequency",
-    reason="with 1% of ones the loss is 0.69 for outputs of 1/2, and 0.056 for outputs of 0.01: "
-    "the first steps learn nothing but this bias (Lin and others, 2017). Weights of classes change "
-    "what is best",
-    remedy="`PriorBias`",
 )
 def rare_labels(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report labels whose frequency in the bias would lower the first loss.
+
+    Finds:
+        labels of a binary crossentropy, of one unit or of several, that are so rarely 1, or 0, that
+        the loss would start at less than 1/{FALL} of what it is with a bias of their frequency
+
+    Why:
+        with 1% of ones the loss is 0.69 for outputs of 1/2, and 0.056 for outputs of 0.01: the
+        first steps learn nothing but this bias (Lin and others, 2017). Weights of classes change
+        what is best
+
+    Level:
+        note
+
+    Remedy:
+        `PriorBias`
+    """
     losses = of.probe(LossProbe)
     for layer, ends in ends_of(layers, losses.ends):
         if ends.loss.name != "binary_crossentropy" or ends.form != "rows" or losses.value is None:

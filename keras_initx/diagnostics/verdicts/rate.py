@@ -25,8 +25,8 @@ LARGE_STEP = 20
 LARGE_UPDATE = 1
 
 # The steps of some epochs, and those of them whose rates are asked for.
-_STEPS = 1000
-_ASKED = (0, *(2**power for power in range(10)), _STEPS)
+STEPS = 1000
+_ASKED = (0, *(2**power for power in range(10)), STEPS)
 # Change of the kernels of a layer in a thousand steps, relative to their size, below which they
 # stay where they are.
 SMALL_CHANGE = 0.02
@@ -88,7 +88,7 @@ class _Optimizer:
 
 
 # Adam as it is by default.
-_DEFAULT = _Optimizer(0.001, "adam", travel=0.001 * _STEPS, epsilon=1e-7)
+_DEFAULT = _Optimizer(0.001, "adam", travel=0.001 * STEPS, epsilon=1e-7)
 
 
 def _optimizer_of(of: Diagnosis) -> _Optimizer | None:
@@ -146,24 +146,34 @@ def _kind_of(optimizer: keras.optimizers.Optimizer) -> _OptimizerKind | None:
     "rate",
     # Whose kernels stay where they are at any rate.
     beside=["vanishing", "vanishing gradient"],
-    levels={"error": "if it is below 0", "warning": ""},
-    finds="a model that is compiled with a learning rate below 0. With SGD, Adagrad, or Adam or "
-    f"its like, rates with which a thousand steps change the kernels of no layer by "
-    f"{SMALL_CHANGE:g} of their size; with SGD, with which they lower the loss by less than "
-    f"{SMALL_GAIN:g} of it; with Adadelta a rate below {SLOW_ADADELTA:g}. In a model without "
-    "normalizations, with SGD a rate whose product with the squared norm of the gradient is above "
-    f"{LARGE_STEP:g} times the loss; with Adam or its like, whose product with the square root of "
-    f"the inputs of a unit is above {LARGE_UPDATE:g}",
-    reason="Adam changes a weight by at most the rate in a step, less if its gradient is small "
-    "beside epsilon; SGD by its gradient, which may be clipped, times the rate. A schedule may end "
-    "before anything is learned. Adadelta has no rate: it finds the size of its steps itself, and "
-    "1 leaves them as they are (Zeiler, 2012). To first order a step of SGD lowers the loss by the "
-    "product, but a loss cannot fall below 0: the step goes too far. The first step of Adam "
-    "overwrites weights, which usually have a standard deviation of 1 over the root. Before "
-    "normalizations, which undo the scale of weights, large steps do no harm",
-    remedy="`Adam` with its defaults, another rate, `Adadelta(1.0)`, scaled inputs",
 )
 def rate(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report a learning rate with which the first steps go too far, or nowhere.
+
+    Finds:
+        a model that is compiled with a learning rate below 0. With SGD, Adagrad, or Adam or its
+        like, rates with which {STEPS} steps change the kernels of no layer by {SMALL_CHANGE:g} of
+        their size; with SGD, with which they lower the loss by less than {SMALL_GAIN:g} of it; with
+        Adadelta a rate below {SLOW_ADADELTA:g}. In a model without normalizations, with SGD a rate
+        whose product with the squared norm of the gradient is above {LARGE_STEP:g} times the loss;
+        with Adam or its like, whose product with the square root of the inputs of a unit is above
+        {LARGE_UPDATE:g}
+
+    Why:
+        Adam changes a weight by at most the rate in a step, less if its gradient is small beside
+        epsilon; SGD by its gradient, which may be clipped, times the rate. A schedule may end
+        before anything is learned. Adadelta has no rate: it finds the size of its steps itself, and
+        1 leaves them as they are (Zeiler, 2012). To first order a step of SGD lowers the loss by
+        the product, but a loss cannot fall below 0: the step goes too far. The first step of Adam
+        overwrites weights, which usually have a standard deviation of 1 over the root. Before
+        normalizations, which undo the scale of weights, large steps do no harm
+
+    Level:
+        error if it is below 0; warning
+
+    Remedy:
+        `Adam` with its defaults, another rate, `Adadelta(1.0)`, scaled inputs
+    """
     optimizer = _optimizer_of(of)
     if optimizer is None:
         return
@@ -222,7 +232,7 @@ def _small_steps(
             "a loss times a factor: its gradients are small beside the epsilon of Adam, "
             f"{_DEFAULT.epsilon:g}"
         )
-    yield Finding([], f"with {rate}, {_STEPS} steps {effect}", remedy)
+    yield Finding([], f"with {rate}, {STEPS} steps {effect}", remedy)
 
 
 def _largest_change(
@@ -255,7 +265,7 @@ def _gain(optimizer: _Optimizer, of: Diagnosis) -> float | None:
     # No gradient at all has verdicts of its own.
     if not 0 < squares < math.inf or loss < 0:
         return None
-    return optimizer.travel * squares / max(1 - optimizer.momentum, 1 / _STEPS) / loss
+    return optimizer.travel * squares / max(1 - optimizer.momentum, 1 / STEPS) / loss
 
 
 def _clipping(optimizer: _Optimizer, of: Diagnosis) -> float:
@@ -279,11 +289,11 @@ def _change(optimizer: _Optimizer, norm: float, count: int) -> float:
         travel *= 1 / (size + optimizer.epsilon)
     elif optimizer.kind == "adagrad":
         # The integral over the steps, each of which adds a square to the sum.
-        end = math.sqrt(optimizer.start + _STEPS * size**2)
+        end = math.sqrt(optimizer.start + STEPS * size**2)
         travel *= 2 / (end + math.sqrt(optimizer.start))
     elif optimizer.kind == "sgd":
         # Momentum adds up as many steps as there are, at most.
-        travel /= max(1 - optimizer.momentum, 1 / _STEPS)
+        travel /= max(1 - optimizer.momentum, 1 / STEPS)
     return travel * size * math.sqrt(count)
 
 

@@ -8,7 +8,6 @@ from keras_initx.diagnostics._first_inputs import UNSCALED_INPUTS, largest_input
 from keras_initx.diagnostics._rules import Finding, Level, exceeds, layer_count, rule
 from keras_initx.diagnostics._seen import SeenLayer
 from keras_initx.diagnostics._signal import root_mean_square
-from keras_initx.diagnostics._signal_probe import SATURATION_MARGIN
 from keras_initx.diagnostics.remedies.large_outputs import (
     smaller_inputs,
     smaller_last_layer,
@@ -25,19 +24,26 @@ SATURATED = 0.25
 SATURATED_OUTPUT = 0.6
 
 
-@rule(
-    "saturated",
-    beside=["single class"],
-    levels={"error": "if no gradient passes it", "warning": ""},
-    finds=f"a fraction above {SATURATED:g} of the outputs near a limit: within "
-    f"{SATURATION_MARGIN:g} of it, relative to the distance between the limits; or a final softmax "
-    f"or sigmoid that is for a fraction of the examples above {SATURATED_OUTPUT:g}",
-    reason="beyond 0.99 tanh has 2% of its gradient; this happens to 1% of the outputs for inputs "
-    "of standard deviation 1, and to a quarter for 2.3. Of a saturated output the loss starts far "
-    "above that of guessing, and the first steps only undo this",
-    remedy="`GlorotUniform`, smaller inputs, smaller weights in the last layer",
-)
+@rule("saturated", beside=["single class"])
 def saturated(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report activations, and outputs, that are at their limits.
+
+    Finds:
+        a fraction above {SATURATED:g} of the outputs near a limit: within {SATURATION_MARGIN:g} of
+        it, relative to the distance between the limits; or a final softmax or sigmoid that is for a
+        fraction of the examples above {SATURATED_OUTPUT:g}
+
+    Why:
+        beyond 0.99 tanh has 2% of its gradient; this happens to 1% of the outputs for inputs of
+        standard deviation 1, and to a quarter for 2.3. Of a saturated output the loss starts far
+        above that of guessing, and the first steps only undo this
+
+    Level:
+        error if no gradient passes it; warning
+
+    Remedy:
+        `GlorotUniform`, smaller inputs, smaller weights in the last layer
+    """
     hit = []
     for layer in layers:
         # The gradient of a final sigmoid does not matter with a crossentropy loss.

@@ -11,15 +11,23 @@ from keras_initx.diagnostics.losses.probes import LossProbe
 from keras_initx.diagnostics.remedies.other_ends import other_activation
 
 
-@rule(
-    "single class",
-    levels={"error": ""},
-    finds="an output of the model with a softmax of one unit, or a crossentropy of several classes "
-    "for an output of one unit",
-    reason="a single probability is always 1, whatever the weights are: no gradient passes back",
-    remedy="a sigmoid and binary crossentropy, or a unit for each class",
-)
+@rule("single class")
 def single_class(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report a softmax of one unit.
+
+    Finds:
+        an output of the model with a softmax of one unit, or a crossentropy of several classes for
+        an output of one unit
+
+    Why:
+        a single probability is always 1, whatever the weights are: no gradient passes back
+
+    Level:
+        error
+
+    Remedy:
+        a sigmoid and binary crossentropy, or a unit for each class
+    """
     read = ends_of(layers, of.probe(LossProbe).ends)
     crossed = []
     for layer, ends in read:

@@ -21,15 +21,23 @@ from keras_initx.initializers._as_ours import as_ours
 from keras_initx.initializers._initializer import Initializer
 
 
-@rule(
-    "twin tensors",
-    levels={"warning": "if they are in one layer, or in one layer around both", "note": ""},
-    finds="two trainable kernels with the same random values",
-    reason="an initializer object or a seed was used twice. A query and a key, or the units of two "
-    "experts, then begin as one; in layers that follow each other nothing is lost",
-    remedy="a separate initializer for each",
-)
+@rule("twin tensors")
 def twin_tensors(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report kernels with the same random values.
+
+    Finds:
+        two trainable kernels with the same random values
+
+    Why:
+        an initializer object or a seed was used twice. A query and a key, or the units of two
+        experts, then begin as one; in layers that follow each other nothing is lost
+
+    Level:
+        warning if they are in one layer, or in one layer around both; note
+
+    Remedy:
+        a separate initializer for each
+    """
     groups: dict[str, list[SeenWeight]] = {}
     for weight in weights_of(layers):
         values = kernel_values(of).get(weight)

@@ -44,18 +44,27 @@ _BY_OPERATION = {
     "undefined loss",
     # What it takes these outputs for is named already.
     unless=["single class", "no probabilities"],
-    levels={"error": ""},
-    finds="a loss, or its gradient, that is not finite, although inputs, targets and the outputs "
-    "of all layers are, and nothing grows; a layer or an operation whose outputs are not finite "
-    "although its inputs are, or that makes NaN of a finite gradient. Where numbers are too large, "
-    "so that smaller ones would be finite, it is *exploding*",
-    reason="the logarithm of 0 and a division by 0 have no value, the root of 0 and the norm of "
-    "zeros no gradient: one such number makes all weights NaN in the first step, whatever clips "
-    "gradients",
-    remedy="`maximum(x, 1e-7)` in the root, in the logarithm or below the fraction line; softplus "
-    "before `Poisson`, a sigmoid or softmax before a crossentropy of one's own",
 )
 def undefined_loss(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report what makes NaN or infinities of finite numbers.
+
+    Finds:
+        a loss, or its gradient, that is not finite, although inputs, targets and the outputs of all
+        layers are, and nothing grows; a layer or an operation whose outputs are not finite although
+        its inputs are, or that makes NaN of a finite gradient. Where numbers are too large, so that
+        smaller ones would be finite, it is *exploding*
+
+    Why:
+        the logarithm of 0 and a division by 0 have no value, the root of 0 and the norm of zeros no
+        gradient: one such number makes all weights NaN in the first step, whatever clips gradients
+
+    Level:
+        error
+
+    Remedy:
+        `maximum(x, 1e-7)` in the root, in the logarithm or below the fraction line; softplus before
+        `Poisson`, a sigmoid or softmax before a crossentropy of one's own
+    """
     for data in (inputs(of), targets(of)):
         if data is not None and data.nonfinite:
             return

@@ -20,22 +20,29 @@ OUT_OF_REACH = 0.1
 # How far the sum of a row of targets may be from that of a softmax.
 _OF_A_SUM = 0.1
 # How far a probability may be from its label where a crossentropy is small.
-_PROBABLE = 0.25
+PROBABLE = 0.25
 
 
-@rule(
-    "unreachable targets",
-    beside=["single class", "no probabilities"],
-    levels={"warning": ""},
-    finds=f"a fraction above {OUT_OF_REACH:g} of the targets beyond the range of the activations "
-    "after the last kernel, one after the other, or of the rows that do not add up to 1 for a "
-    "softmax with a distance or a binary crossentropy. For a crossentropy these are labels more "
-    "than 0.25 from any probability in range",
-    reason="the loss cannot become small, and the activation is driven to its limit, where it has "
-    "no gradient. A ReLU before a sigmoid gives 0.5 to 1",
-    remedy="no activation in the last layer, one instead of two, or scaled targets",
-)
+@rule("unreachable targets", beside=["single class", "no probabilities"])
 def unreachable_targets(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report targets that outputs cannot come near to.
+
+    Finds:
+        a fraction above {OUT_OF_REACH:g} of the targets beyond the range of the activations after
+        the last kernel, one after the other, or of the rows that do not add up to 1 for a softmax
+        with a distance or a binary crossentropy. For a crossentropy these are labels more than
+        {PROBABLE:g} from any probability in range
+
+    Why:
+        the loss cannot become small, and the activation is driven to its limit, where it has no
+        gradient. A ReLU before a sigmoid gives 0.5 to 1
+
+    Level:
+        warning
+
+    Remedy:
+        no activation in the last layer, one instead of two, or scaled targets
+    """
     for layer, ends in ends_of(layers, of.probe(LossProbe).ends):
         reach = reaches(of)[ends]
         low, high = reach.as_probabilities(ends)
@@ -79,8 +86,8 @@ def _share_out_of_reach(ends: Ends, low: float, high: float) -> float:
             room *= high - low
         return float(np.mean((aims < low - room) | (aims > high + room)))
     if ends.form == "numbers":
-        return float(not ends.outside and high < 1 - _PROBABLE)
-    least, most = low - _PROBABLE, high + _PROBABLE
+        return float(not ends.outside and high < 1 - PROBABLE)
+    least, most = low - PROBABLE, high + PROBABLE
     if ends.loss.kind == "binary":
         # Labels beyond [0, 1] are none, whatever is in reach.
         probable = np.clip(aims, 0, 1)

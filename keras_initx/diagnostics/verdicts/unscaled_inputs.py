@@ -24,19 +24,27 @@ from keras_initx.structure._batch import array_of, tensors_in
 OFFSET_INPUTS = 0.03
 
 
-@rule(
-    "unscaled inputs",
-    levels={"warning": "", "note": "if a normalization follows directly"},
-    finds="a kernel whose inputs come from outside the model and have a root mean square above "
-    f"{UNSCALED_INPUTS:g}, or a single one of which has in vectors; or whose inputs have one below "
-    f"{SMALL_INPUTS:g}, as changes of prices have; or whose inputs differ between examples by less "
-    f"than {OFFSET_INPUTS:g} of it, as pixels that are scaled to [-1, 1] twice",
-    reason="standardized inputs have 1, images in [0, 1] have 0.6, and raw 8-bit images 150; "
-    "inputs ten times too large saturate most activations, and small ones hardly move the outputs. "
-    "What all examples share moves all outputs alike, and the loss with them",
-    remedy="`Normalization`, `Rescaling`",
-)
+@rule("unscaled inputs")
 def unscaled_inputs(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report inputs that are large, small, or hardly different.
+
+    Finds:
+        a kernel whose inputs come from outside the model and have a root mean square above
+        {UNSCALED_INPUTS:g}, or a single one of which has in vectors; or whose inputs have one below
+        {SMALL_INPUTS:g}, as changes of prices have; or whose inputs differ between examples by less
+        than {OFFSET_INPUTS:g} of it, as pixels that are scaled to [-1, 1] twice
+
+    Why:
+        standardized inputs have 1, images in [0, 1] have 0.6, and raw 8-bit images 150; inputs ten
+        times too large saturate most activations, and small ones hardly move the outputs. What all
+        examples share moves all outputs alike, and the loss with them
+
+    Level:
+        warning; note if a normalization follows directly
+
+    Remedy:
+        `Normalization`, `Rescaling`
+    """
     unscaled = []
     for layer in layers:
         record = layer.first_inputs

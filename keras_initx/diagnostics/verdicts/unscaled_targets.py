@@ -15,19 +15,26 @@ UNSCALED_TARGETS = 500
 SMALL_TARGETS = 0.02
 
 
-@rule(
-    "unscaled targets",
-    beside=["single class", "unreachable targets"],
-    levels={"warning": ""},
-    finds="targets of a distance whose standard deviation about their mean is above "
-    f"{UNSCALED_TARGETS:g} times that of the outputs, or 1 if that is more; or below "
-    f"{SMALL_TARGETS:g}, as returns of prices have",
-    reason="outputs start at about 1, and Adam changes a weight by at most its rate in a step, so "
-    "that it takes thousands of steps to reach the targets; the gradients of SGD are as much too "
-    "large. Beside small targets the outputs that a network starts with, and each step, are noise",
-    remedy="standardized targets",
-)
+@rule("unscaled targets", beside=["single class", "unreachable targets"])
 def unscaled_targets(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report targets of a distance that are large or small.
+
+    Finds:
+        targets of a distance whose standard deviation about their mean is above
+        {UNSCALED_TARGETS:g} times that of the outputs, or 1 if that is more; or below
+        {SMALL_TARGETS:g}, as returns of prices have
+
+    Why:
+        outputs start at about 1, and Adam changes a weight by at most its rate in a step, so that
+        it takes thousands of steps to reach the targets; the gradients of SGD are as much too
+        large. Beside small targets the outputs that a network starts with, and each step, are noise
+
+    Level:
+        warning
+
+    Remedy:
+        standardized targets
+    """
     remedy = Remedy("standardized targets: y = (y - y.mean(axis=0)) / y.std(axis=0)")
     for layer, ends in ends_of(layers, of.probe(LossProbe).ends):
         if not ends.loss.kind == layer.output.loss_kind == "distance":

@@ -28,28 +28,35 @@ _OF_COUNTS = ("mean_squared_logarithmic_error", "poisson")
 # These take targets of another shape than the outputs.
 _OF_ANY_SHAPE = ("cosine_similarity", "ctc")
 # Share of the variance of the targets that may remain where outputs are compared with several.
-_REMAINING = 0.1
+REMAINING = 0.1
 
 
-@rule(
-    "unsuitable labels",
-    beside=["single class"],
-    levels={
-        "error": "",
-        "warning": "if rows have several ones, or one label of a distance is for several outputs",
-    },
-    finds="labels that a crossentropy cannot mean: for a sparse one numbers that are no integers "
-    "from 0 to the number of classes less 1; for a categorical one rows with several ones; for a "
-    "binary one values beyond [0, 1], or one for several outputs; rows for a sparse one, or class "
-    "numbers for a categorical one, which Keras refuses; one label "
-    "for an example of which the output keeps the positions, also for a distance; targets below 0 "
-    "for a squared logarithmic error or `Poisson`; outputs that a distance compares with several "
-    "different targets each, because their shapes differ",
-    reason="some backends raise an error, others train towards something else without a word",
-    remedy="labels of the form that the loss takes, or the loss that takes these; `Flatten` or a "
-    "pooling; one output for each target",
-)
+@rule("unsuitable labels", beside=["single class"])
 def unsuitable_labels(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report labels that a loss does not take for what they are.
+
+    Finds:
+        labels that a crossentropy cannot mean: for a sparse one numbers that are no integers from 0
+        to the number of classes less 1; for a categorical one more than {SEVERAL:g} of the rows
+        with several ones, or more than {MANY:g} of them with none, or with numbers that do not add
+        up to 1; for a binary one values beyond [0, 1], or one for several outputs; rows for a
+        sparse one, or class numbers for a categorical one, which Keras refuses; one label for an
+        example of which the output keeps the positions, also for a distance; more than {MANY:g} of
+        the targets below 0 for a squared logarithmic error or `Poisson`; outputs that a distance
+        compares with several different targets each, because their shapes differ, if more than
+        {REMAINING:g} of the variance of the targets is left for the best ones
+
+    Why:
+        some backends raise an error, others train towards something else without a word
+
+    Level:
+        error; warning if rows have several ones or none, or one label of a distance is for several
+        outputs
+
+    Remedy:
+        labels of the form that the loss takes, or the loss that takes these; `Flatten` or a
+        pooling; one output for each target
+    """
     losses = of.probe(LossProbe)
     for layer, ends in ends_of(layers, losses.ends):
         if ends.form == "examples" or (ends.loss.kind == "binary" and ends.form == "numbers"):
@@ -239,7 +246,7 @@ def _of_other(layer: SeenLayer, ends: Ends) -> Iterator[Finding]:
         )
         yield Finding([layer], evidence, Remedy('for such numbers loss="mse"'), "error")
     remaining = _remaining(ends)
-    if remaining > _REMAINING:
+    if remaining > REMAINING:
         evidence = (
             f"the targets have the shape {ends.targets.shape}, the outputs of {layer.title} "
             f"{ends.outputs.shape}: each output is compared with several targets, whose mean is "

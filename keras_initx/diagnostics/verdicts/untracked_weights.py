@@ -110,23 +110,26 @@ def _has_rows_of(variable: keras.Variable, values: Array) -> bool:
     return all(row.tobytes() in known for row in rows)
 
 
-@rule(
-    "untracked weights",
-    probes=[UntrackedProbe],
-    levels={
-        "error": "",
-        "note": "if a functional model has a constant of many different numbers of which the "
-        "backend does not tell what it was made of",
-    },
-    finds="trainable kernels that the model uses but does not have, such as those of layers that "
-    "are made in `call`, are in containers that Keras does not search, or in a function; a layer "
-    "that was called on an array while a functional model was made, whose outputs are a constant "
-    "there",
-    reason="they are neither trained nor saved, and those of layers made in `call` are drawn anew "
-    "in each step",
-    remedy="layers made in `__init__` and kept as attributes, in lists or dicts",
-)
+@rule("untracked weights", probes=[UntrackedProbe])
 def untracked_weights(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report kernels that a model uses but does not have.
+
+    Finds:
+        trainable kernels that the model uses but does not have, such as those of layers that are
+        made in `call`, are in containers that Keras does not search, or in a function; a layer that
+        was called on an array while a functional model was made, whose outputs are a constant there
+
+    Why:
+        they are neither trained nor saved, and those of layers made in `call` are drawn anew in
+        each step
+
+    Level:
+        error; note if a functional model has a constant of many different numbers of which the
+        backend does not tell what it was made of
+
+    Remedy:
+        layers made in `__init__` and kept as attributes, in lists or dicts
+    """
     paths = of.probe(UntrackedProbe).paths
     if paths:
         evidence = f"the model uses kernels that it does not have: {first_of(paths)}"

@@ -17,19 +17,25 @@ from keras_initx.diagnostics.remedies.signals import deviations, signal_remedy
     unless=["no gradient:error", "equal inputs:error"],
     # Zeros, and inputs of zeros, cause everything after them.
     until=["equal units:error", "equal inputs", "alike"],
-    levels={
-        "warning": "",
-        "error": "if gradients are 0",
-        "note": "if no kernel gets too small an input because of it, unless all gradients are as "
-        "small beside the loss",
-    },
-    finds=f"a standard deviation below {VANISHING:g} before the activation",
-    reason="negligible next to a bias after its first update. Small gradients train with Adam, "
-    "which normalizes them, gradients of 0 do not; a small output that is added to a larger one, "
-    "or normalized, is harmless",
-    remedy="`HeNormal`, `GlorotUniform`",
 )
 def vanishing(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report signals that become too small.
+
+    Finds:
+        a standard deviation below {VANISHING:g} before the activation
+
+    Why:
+        negligible next to a bias after its first update. Small gradients train with Adam, which
+        normalizes them, gradients of 0 do not; a small output that is added to a larger one, or
+        normalized, is harmless
+
+    Level:
+        warning; error if gradients are 0; note if no kernel gets too small an input because of it,
+        unless all gradients are as small beside the loss
+
+    Remedy:
+        `HeNormal`, `GlorotUniform`
+    """
     lost = lost_signals(of)
     small = []
     for layer in layers:

@@ -21,14 +21,23 @@ VANISHING_GRADIENT = 1e-4
     "vanishing gradient",
     unless=["single class", "no gradient:error", "equal inputs:error"],
     beside=["no gradient:note"],
-    levels={"warning": "", "error": "if all gradients are 0"},
-    finds=f"first layers whose gradients are below {VANISHING_GRADIENT:g} times the largest "
-    "gradient of a layer, unless a branch starts at 0, as with ReZero",
-    reason="no single learning rate suits both; Adam, which normalizes gradients, can compensate "
-    "for it",
-    remedy="`Orthogonal` or `HeNormal` with the gain of the activation; tanh instead of sigmoid",
 )
 def vanishing_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report first layers whose gradients are much smaller than those of later ones.
+
+    Finds:
+        first layers whose gradients are below {VANISHING_GRADIENT:g} times the largest gradient of
+        a layer, unless a branch starts at 0, as with ReZero
+
+    Why:
+        no single learning rate suits both; Adam, which normalizes gradients, can compensate for it
+
+    Level:
+        warning; error if all gradients are 0
+
+    Remedy:
+        `Orthogonal` or `HeNormal` with the gain of the activation; tanh instead of sigmoid
+    """
     norms = trained_layers(of)
     if not norms or _is_waiting(of):
         return

@@ -84,19 +84,26 @@ class NeighborProbe(Probe):
         return is_own and is_alone and not isinstance(operation, keras.Model)
 
 
-@rule(
-    "wrapping activation",
-    probes=[NeighborProbe],
-    levels={"note": ""},
-    finds="a layer of one's own, or with an activation that Keras does not have, or an operation "
-    f"of single values, whose outputs change by more than {UNRELATED:g} times as much as unrelated "
-    f"ones differ, where its inputs change by {NEAR:.0%}",
-    reason="neighboring inputs get unrelated outputs: a sine of numbers of deviation 1000 is "
-    "noise, which no layer behind it makes smooth. SIREN multiplies by 30 once in each layer "
-    "(Sitzmann and others, 2020)",
-    remedy="a smaller factor before the activation",
-)
+@rule("wrapping activation", probes=[NeighborProbe])
 def wrapping_activation(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report activations that give neighboring inputs unrelated outputs.
+
+    Finds:
+        a layer of one's own, or with an activation that Keras does not have, or an operation of
+        single values, whose outputs change by more than {UNRELATED:g} times as much as unrelated
+        ones differ, where its inputs change by {NEAR:.0%}
+
+    Why:
+        neighboring inputs get unrelated outputs: a sine of numbers of deviation 1000 is noise,
+        which no layer behind it makes smooth. SIREN multiplies by 30 once in each layer (Sitzmann
+        and others, 2020)
+
+    Level:
+        note
+
+    Remedy:
+        a smaller factor before the activation
+    """
     changes = of.probe(NeighborProbe).changes
     hit = [layer for layer in layers if changes.get(layer.layer, 0.0) > UNRELATED]
     if not hit:

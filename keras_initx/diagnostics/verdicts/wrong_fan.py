@@ -25,16 +25,24 @@ from keras_initx.structure._kernels import (
 WRONG_FAN = 1.5
 
 
-@rule(
-    "wrong fan",
-    levels={"note": ""},
-    finds="a depthwise or transposed kernel whose standard deviation is larger or smaller than its "
-    f"initializer intends, by a factor above {WRONG_FAN:g}",
-    reason="Keras computes the fans of such kernels from the wrong axes. Where a signal is lost by "
-    "it, that has its own verdict",
-    remedy="`input_axes`, `output_axes`",
-)
+@rule("wrong fan")
 def wrong_fan(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report kernels whose size is that of other axes.
+
+    Finds:
+        a depthwise or transposed kernel whose standard deviation is larger or smaller than its
+        initializer intends, by a factor above {WRONG_FAN:g}
+
+    Why:
+        Keras computes the fans of such kernels from the wrong axes. Where a signal is lost by it,
+        that has its own verdict
+
+    Level:
+        note
+
+    Remedy:
+        `input_axes`, `output_axes`
+    """
     hit = []
     for weight in weights_of(layers):
         intended = _expected_std(weight)
