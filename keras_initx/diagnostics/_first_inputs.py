@@ -11,10 +11,11 @@ import numpy as np
 
 from keras_initx._keras import layers_of
 from keras_initx._typing import Array, Tensor
+from keras_initx.backends._moments import size_of, spread
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
 from keras_initx.diagnostics._normalized import NormalizedProbe
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._signal import Signal, root_mean_square, size_of, spread
+from keras_initx.diagnostics._signal import Signal, root_mean_square
 from keras_initx.diagnostics._signal_probe import inputs
 from keras_initx.structure._batch import array_of, first_float
 from keras_initx.structure._kernels import CONVOLUTIONS

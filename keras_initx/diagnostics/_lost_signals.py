@@ -7,9 +7,9 @@ from typing import NamedTuple
 import keras
 
 from keras_initx._typing import Array
+from keras_initx.backends._moments import spread
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
 from keras_initx.diagnostics._held_back import changed_weight, opened_zeros
-from keras_initx.diagnostics._signal import spread
 from keras_initx.diagnostics._signal_probe import SignalProbe, floats_in
 from keras_initx.structure._batch import array_of, first_float
 from keras_initx.structure._kernels import is_zero, multiplying_weights

@@ -12,7 +12,7 @@ from keras_initx._checks import check_count, check_flag, check_number, check_typ
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends._backend import Computation
 from keras_initx.backends._current import backend
-from keras_initx.diagnostics._signal import spread
+from keras_initx.backends._moments import spread
 from keras_initx.initializers._orthogonal import Orthogonal
 from keras_initx.initializers._seeds import derived_seed, root_seed
 from keras_initx.models._assign import assign, made_like, undone_after_error
