@@ -190,6 +190,7 @@ def test_the_first_use_of_a_name_imports_its_room_and_no_other():
     assert {name: more for name, (_, more) in counts.items() if more} == {}
     # The lower rooms are there already, and what is above is not needed.
     assert counts["HeNormal"][0] == 0
+    assert counts["initialize"][0] < counts["diagnose"][0]
     assert counts["compare_outputs"][0] < counts["diagnose"][0] < counts["compare_initializers"][0]
 
 
@@ -352,6 +353,12 @@ def test_imports_go_down_and_never_back():
         for path in (ROOT / room).rglob("*.py"):
             parts = {name.split(".")[1] for name in imported_names(path) if name.startswith("keras_initx.")}
             assert not parts & {*ROOMS[place + 1 :]}, path
+
+
+@pytest.mark.parametrize("room", ["models", "pretrained", "outputs"])
+def test_weights_are_made_loaded_and_compared_without_what_a_diagnosis_needs(room):
+    names = set().union(*map(imported_names, (ROOT / room).rglob("*.py")))
+    assert [name for name in names if name.startswith("keras_initx.diagnostics")] == []
 
 
 def names_from_rooms(path):

@@ -1,4 +1,4 @@
-"""Moments of arrays of any size and dtype, summed in float64 without a copy of the whole."""
+"""Moments of arrays of any size and dtype, and what follows of them, summed in float64 in parts."""
 
 import math
 from collections.abc import Iterator
@@ -73,3 +73,28 @@ class Moments:
 def _square(vector: Array) -> float:
     # Not `vector @ vector`, for which BLAS may wake threads.
     return float(np.einsum("i,i->", vector, vector))
+
+
+def size_of(values: Array) -> float:
+    """Return the root mean square of `values`."""
+    return float(Moments(values).norm / max(values.size, 1) ** 0.5)
+
+
+def spread(values: Array) -> float:
+    """Return the standard deviation between examples, or that of the values of a single example.
+
+    It is NaN if a value is not finite.
+    """
+    if not values.size:
+        return 0.0
+    columns = values.reshape(len(values), -1)
+    if len(columns) == 1:
+        columns = columns.T
+    count = columns.shape[1]
+    width = max(CHUNK // len(columns), 16)  # a cache line
+    total = 0.0
+    with np.errstate(invalid="ignore"):
+        for start in range(0, count, width):
+            part = columns[:, start : start + width]
+            total += part.var(axis=0, dtype="float64").sum()
+        return float(np.sqrt(total / count))

@@ -49,9 +49,6 @@ class Probe(Watcher):
     def __init__(self, of: "Diagnosis") -> None:
         self.of: Diagnosis = of
 
-    def finish(self, outputs: Tensor) -> None:
-        """Reduce the outputs of the model to numbers, because nobody keeps them."""
-
 
 def fact(function: Callable[["Diagnosis"], _Value]) -> Callable[["Diagnosis"], _Value]:
     """Compute what `function` finds in a diagnosis once, when it is first asked for."""
@@ -136,17 +133,11 @@ class Diagnosis:
         self.probe(_ProgressProbe)
         for kind in probes:
             self.probe(kind)
-        watchers = list(self._probes.values())
         self._has_begun = True
         # All of it: what one thread calls for gradients would be seen by another.
         with HOOKS, backend.globals_preserved(), preserved_compiled_loss(self.model):
-            with backend.preserve_state(layers_of(self.model)) as scope:
-                with self.watch.watching(*watchers, scope=scope):
-                    outputs = self.model(self.x, training=True)
-                self._refusal = None
-                for watcher in watchers:
-                    watcher.finish(outputs)
-                del outputs
+            self.watch.observe(self.x, *self._probes.values(), training=True)
+            self._refusal = None
             yield
             self._refusal = "the diagnosis is over"
 

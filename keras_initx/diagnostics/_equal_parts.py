@@ -13,9 +13,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_initx._keras import layers_of
 from keras_initx._typing import Array, Tensor
-from keras_initx.backends._current import backend
 from keras_initx.diagnostics._diagnosis import Diagnosis, fact
 from keras_initx.diagnostics._held_back import changed_weight, opened_zeros
 from keras_initx.diagnostics._kernel_values import kernel_values
@@ -196,8 +194,7 @@ def equal_outputs(of: Diagnosis) -> dict[keras.Layer, int]:
     if not layers:
         return {}
     counter = _UnitCounter(layers)
-    with Watch(of.model).watching(counter), backend.preserve_state(layers_of(of.model)):
-        of.model(of.x, training=False)
+    Watch(of.model).observe(of.x, counter, training=False)
     return counter.counts
 
 

@@ -11,11 +11,11 @@ import numpy as np
 
 from keras_initx._keras import layers_of
 from keras_initx._typing import Array, Tensor
-from keras_initx.backends._current import backend
+from keras_initx.backends._moments import size_of, spread
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
 from keras_initx.diagnostics._normalized import NormalizedProbe
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._signal import Signal, root_mean_square, size_of, spread
+from keras_initx.diagnostics._signal import Signal, root_mean_square
 from keras_initx.diagnostics._signal_probe import inputs
 from keras_initx.structure._batch import array_of, first_float
 from keras_initx.structure._kernels import CONVOLUTIONS
@@ -267,17 +267,16 @@ def _differing(of: Diagnosis) -> DifferenceProbe:
     That is one in inference mode for a model with dropout. But with normalization over the batch
     signals are others there.
     """
-    layers = layers_of(of.model)
     inside = [part for _, part in modules_inside(of.model)]
-    has_noise = any(isinstance(layer, _NOISES) for layer in layers) or any(map(drops, inside))
+    has_noise = any(isinstance(layer, _NOISES) for layer in layers_of(of.model))
+    has_noise |= any(map(drops, inside))
     normalizing = of.probe(NormalizedProbe).normalizing
     of_batches = any(isinstance(one, keras.layers.BatchNormalization) for one in normalizing)
     seen = of.probe(DifferenceProbe)
     if not has_noise or of_batches or any(map(normalizes_batch, inside)):
         return seen
     probe = DifferenceProbe(of)
-    with Watch(of.model).watching(probe), backend.preserve_state(layers):
-        of.model(of.x, training=False)
+    Watch(of.model).observe(of.x, probe, training=False)
     # A layer may be called in one of the modes alone.
     probe.differences = seen.differences | probe.differences
     probe.last = seen.last | probe.last

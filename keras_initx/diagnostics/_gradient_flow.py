@@ -152,9 +152,7 @@ class GradientFlow:
 
     def __init__(self, of: Diagnosis) -> None:
         recorder = CallRecorder()
-        layers = layers_of(of.model)
-        with Watch(of.model).watching(recorder), backend.preserve_state(layers):
-            of.model(of.x, training=True)
+        Watch(of.model).observe(of.x, recorder, training=True)
         self.calls: list[PassedCall] = recorder.calls
         self.lost: set[int] = set()
         self._of = of
@@ -164,7 +162,7 @@ class GradientFlow:
             self._variables += self._shifts.taken[call].values()
             self._variables += self._shifts.given[call].values()
         self._norms_of: Callable[..., list[float]] = backend.gradient_norms(
-            self._objective, self._variables, layers
+            self._objective, self._variables, layers_of(of.model)
         )
         self.measure()
 

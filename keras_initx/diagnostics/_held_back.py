@@ -12,7 +12,6 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 
-from keras_initx._keras import layers_of
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends._current import backend
 from keras_initx.diagnostics._dead_ends import dead_ends, opened
@@ -226,8 +225,7 @@ def _inputs_of(
     """Return checksums of what some layers get, and the layers before each `stop_gradient`."""
     watch = Watch(of.model)
     recorder = _InputRecorder(watch, {layer.layer for layer in layers})
-    with watch.watching(recorder), backend.preserve_state(layers_of(of.model)):
-        of.model(of.x, training=False)
+    watch.observe(of.x, recorder, training=False)
     return recorder.inputs, recorder.stopped
 
 

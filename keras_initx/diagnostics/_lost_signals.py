@@ -6,12 +6,10 @@ from typing import NamedTuple
 
 import keras
 
-from keras_initx._keras import layers_of
 from keras_initx._typing import Array
-from keras_initx.backends._current import backend
+from keras_initx.backends._moments import spread
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
 from keras_initx.diagnostics._held_back import changed_weight, opened_zeros
-from keras_initx.diagnostics._signal import spread
 from keras_initx.diagnostics._signal_probe import SignalProbe, floats_in
 from keras_initx.structure._batch import array_of, first_float
 from keras_initx.structure._kernels import is_zero, multiplying_weights
@@ -156,9 +154,7 @@ def _that_differ(zeros: dict[keras.Layer, list[keras.Variable]], of: Diagnosis) 
         for weights in zeros.values():
             for weight in weights:
                 stack.enter_context(changed_weight(weight, opened_zeros))
-        stack.enter_context(Watch(of.model).watching(recorder))
-        stack.enter_context(backend.preserve_state(layers_of(of.model)))
-        of.model(of.x, training=True)
+        Watch(of.model).observe(of.x, recorder, training=True)
     return recorder.differing
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import keras
 
 from keras_initx.backends._current import backend
+from keras_initx.backends._moments import size_of, spread
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe
-from keras_initx.diagnostics._signal import size_of, spread
 from keras_initx.structure._batch import array_of, first_float
 from keras_initx.structure._kernels import normalizes
 from keras_initx.structure._watch import Call

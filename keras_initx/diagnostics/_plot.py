@@ -8,7 +8,6 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.scale import SymmetricalLogScale
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from keras_initx._typing import Array
@@ -28,6 +27,7 @@ from keras_initx.rendering._figures import (
     make_logarithmic,
     new_figure,
     save_figure,
+    set_symlog,
     tidy,
 )
 from keras_initx.rendering._order import LABELS_HEIGHT, label_order
@@ -239,16 +239,17 @@ def _set_range(
 
     Then half of it is linear, so one large layer keeps the others readable.
     """
+    if not is_far(limits, linear, _FAR):
+        axis.set(**{f"{side}lim": limits})
+        return
     low, high = limits
     most = max(-low, high)
-    if is_far(limits, linear, _FAR):
-        scale = SymmetricalLogScale(None, linthresh=linear, linscale=math.log10(most / linear))
-        decade = 10.0 ** math.floor(math.log10(most))
-        ticks = [tick for tick in (-decade, -linear, 0, linear, decade) if low <= tick <= high]
-        axis.set(**{f"{side}scale": scale, f"{side}ticks": ticks})
-        axis.set(**{f"{side}ticklabels": [short_number(tick) for tick in ticks]})
-        axis.minorticks_off()
-    axis.set(**{f"{side}lim": limits})
+    set_symlog(axis, side, limits, linear=linear, room=math.log10(most / linear))
+    decade = 10.0 ** math.floor(math.log10(most))
+    ticks = [tick for tick in (-decade, -linear, 0, linear, decade) if low <= tick <= high]
+    axis.set(**{f"{side}ticks": ticks})
+    axis.set(**{f"{side}ticklabels": [short_number(tick) for tick in ticks]})
+    axis.minorticks_off()
 
 
 class _Panel(NamedTuple):

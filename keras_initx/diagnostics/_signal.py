@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_initx._typing import Array
-from keras_initx.backends._moments import CHUNK, Moments, chunks
+from keras_initx.backends._moments import Moments, chunks
 
 # Minimum number of values for a signal to be evaluated, and of examples for units to count as dead.
 LEAST_VALUES = 16
@@ -162,28 +162,3 @@ def _finite(values: Array) -> Array:
 def root_mean_square(signal: Signal) -> float:
     """Return the root mean square of the finite values of `signal`."""
     return math.hypot(signal.mean, signal.std)
-
-
-def size_of(values: Array) -> float:
-    """Return the root mean square of `values`."""
-    return float(Moments(values).norm / max(values.size, 1) ** 0.5)
-
-
-def spread(values: Array) -> float:
-    """Return the standard deviation between examples, or that of the values of a single example.
-
-    It is NaN if a value is not finite.
-    """
-    if not values.size:
-        return 0.0
-    columns = values.reshape(len(values), -1)
-    if len(columns) == 1:
-        columns = columns.T
-    count = columns.shape[1]
-    width = max(CHUNK // len(columns), 16)  # a cache line
-    total = 0.0
-    with np.errstate(invalid="ignore"):
-        for start in range(0, count, width):
-            part = columns[:, start : start + width]
-            total += part.var(axis=0, dtype="float64").sum()
-        return float(np.sqrt(total / count))

@@ -64,10 +64,9 @@ def undefined_output(of: Diagnosis) -> Place | None:
     Nor is there one where smaller inputs make them finite, if these are large or the outputs
     infinite: then numbers overflow.
     """
-    recorder = _LossRecorder(of)
-    layers = layers_of(of.model)
-    with recorder.watch.watching(recorder), backend.preserve_state(layers):
-        of.model(of.x, training=True)
+    watch = Watch(of.model)
+    recorder = _LossRecorder(watch)
+    watch.observe(of.x, recorder, training=True)
     found = innermost(recorder.calls, set(recorder.made))
     for kind in ("NaN", "infinite"):
         for call in found:
@@ -79,18 +78,20 @@ def undefined_output(of: Diagnosis) -> Place | None:
 class _LossRecorder(CallRecorder):
     """Records in which calls finite inputs become outputs that are not finite.
 
-    Attributes:
+    Args:
         watch: The watch of the pass.
+
+    Attributes:
         finite: The calls whose outputs are finite.
         made: What those make of finite inputs whose outputs are not: `"NaN"`, `"infinite"`, or
             `"too large"` where smaller inputs make them finite.
     """
 
-    def __init__(self, of: Diagnosis) -> None:
+    def __init__(self, watch: Watch) -> None:
         super().__init__()
-        self.watch: Watch = Watch(of.model)
         self.finite: set[PassedCall] = set()
         self.made: dict[PassedCall, str] = {}
+        self._watch = watch
 
     def after(self, call: Call) -> None:
         made = self._open[-1]
@@ -123,7 +124,7 @@ class _LossRecorder(CallRecorder):
             return leaf / max(float(abs(array_of(leaf)).max(initial=1)), 1.0) * _SMALL_INPUT
 
         args, kwargs = keras.tree.map_structure(smaller, (call.args, call.kwargs))
-        with self.watch.paused(), kept:
+        with self._watch.paused(), kept:
             outputs = call.function(*args, **kwargs)
         return all(_is_finite(array_of(tensor)) for tensor in floats_in(outputs))
 

@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import keras
 
@@ -35,6 +35,13 @@ Rule: TypeAlias = RuleDict | WeightRules | Callable[[Any], Any] | str
 Rules: TypeAlias = Rule | Sequence[Rule]
 # What `initialize` and `audit` take: also a plan, by itself or as the path of a file.
 RulesOrPlan: TypeAlias = Rules | InitializationPlan | os.PathLike[str]
+
+
+class Instructing(Protocol):
+    """A report of `diagnose`, or another object that says of all weights what becomes of them."""
+
+    def instructions(self, weights: Sequence[ModelWeight]) -> WeightRules:
+        """Return what it says of the weights of a model."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from keras_initx._keras import layers_of
 from keras_initx._typing import RolesGiven, Shape, Tensor
 from keras_initx.backends._backend import Computation
 from keras_initx.backends._current import backend
-from keras_initx.diagnostics._report import DiagnosisReport
 from keras_initx.initializers._as_ours import as_ours
 from keras_initx.initializers._composition import Scaled
 from keras_initx.initializers._convolution import ICNR, Bilinear, DeltaOrthogonal, Dirac
@@ -28,7 +27,7 @@ from keras_initx.initializers._sparse import Masked, kept_sparse
 from keras_initx.models._assign import made_like, refresh_normalizations, undone_after_error
 from keras_initx.models._bound import Binding, Kept
 from keras_initx.models._digest import array_digest
-from keras_initx.models._given import Instructions, RulesOrPlan, understood
+from keras_initx.models._given import Instructing, Instructions, RulesOrPlan, understood
 from keras_initx.models._paths import shown_paths
 from keras_initx.models._plan import InitializationPlan
 from keras_initx.models._planned_weight import PlannedWeight, WeightPlan, row_with, unsuitable
@@ -55,7 +54,7 @@ _IN_ORDER_OF_KERAS = (Bilinear, DeltaOrthogonal, Dirac, ICNR, GRUUpdateBias)
 @shows_progress
 def initialize(
     model: keras.Model,
-    rules: RulesOrPlan | DiagnosisReport | None = None,
+    rules: RulesOrPlan | Instructing | None = None,
     *,
     seed: int | None = None,
     roles: RolesGiven | None = None,
@@ -189,7 +188,7 @@ class Begun(NamedTuple):
 
 def begun(
     model: keras.Model,
-    rules: RulesOrPlan | DiagnosisReport | None,
+    rules: RulesOrPlan | Instructing | None,
     seed: int | None,
     roles: RolesGiven | None = None,
     *,

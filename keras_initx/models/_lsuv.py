@@ -1,9 +1,8 @@
 """Layer-sequential unit-variance initialization."""
 
 import functools
-import itertools
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import keras
@@ -13,7 +12,7 @@ from keras_initx._checks import check_count, check_flag, check_number, check_typ
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends._backend import Computation
 from keras_initx.backends._current import backend
-from keras_initx.diagnostics._signal import spread
+from keras_initx.backends._moments import spread
 from keras_initx.initializers._orthogonal import Orthogonal
 from keras_initx.initializers._seeds import derived_seed, root_seed
 from keras_initx.models._assign import assign, made_like, undone_after_error
@@ -30,7 +29,7 @@ from keras_initx.structure._batch import (
 )
 from keras_initx.structure._build import ensure_built
 from keras_initx.structure._kernels import is_adapter, is_kernel, is_zero, kernel_axes
-from keras_initx.structure._names import own_weights, parts_of
+from keras_initx.structure._names import named_layers, own_weights, parts_of
 from keras_initx.structure._watch import Call, Watch, Watcher
 from keras_initx.structure._weights import (
     ModelWeight,
@@ -44,7 +43,6 @@ _Assignments: TypeAlias = Sequence[tuple[keras.Variable, Tensor]]
 # Calls a layer, possibly again, and returns its output before the activation, or `None` if that is
 # not accessible.
 _Outputs: TypeAlias = Callable[[], Array | None]
-_Visit: TypeAlias = Callable[[keras.Layer, _Outputs], object]
 
 
 @shows_progress
@@ -131,12 +129,26 @@ def lsuv(
     check_unshared("model", model)
     weights = find_weights(model)
     paths = _paths_of(weights)
-    passes = _Passes(model, x, paths)
-    before = passes.measured()
+    kernels = {}
+    for layer in named_layers(model):
+        # A layer with no weights but those of another has no path: its kernel is scaled there.
+        found = _kernels_of(layer) if layer in paths else None
+        if found is not None:
+            kernels[layer] = found
+    measuring = _Measuring(kernels)
+    Watch(model).observe(x, measuring, training=True)
+    before = measuring.variances
     if not all(math.isfinite(variance or 0.0) for variance in before.values()):
         check_finite(x)
-    starts = _starts(passes.kernels, weights, root)
-    results = passes.scaled(before, starts, tolerance, max_steps)
+    for layer in measuring.rewritten:
+        reason = f"{_NOT_FOLLOWED}, which another layer rewrites at each call"
+        kernels[layer] = _Kernels((), reason)
+    called = {layer: kernels[layer] for layer in before}
+    starts = _starts(called, weights, root)
+    with progress("LSUV", len(called), "layers") as advance:
+        scaling = _Scaling(called, starts, tolerance, max_steps, advance)
+        Watch(model).observe(x, scaling, training=True)
+    results = scaling.results
     if not dry_run:
         with undone_after_error() as assign_one:
             for result in results.values():
@@ -144,8 +156,8 @@ def lsuv(
                     assign_one(kernel, value)
     rows = []
     # In execution order; layers that are not called come last.
-    for layer in dict.fromkeys([*before, *passes.kernels]):
-        reason = passes.kernels[layer].reason or "not called, or in a compiled function"
+    for layer in dict.fromkeys([*before, *kernels]):
+        reason = kernels[layer].reason or "not called, or in a compiled function"
         result = results.get(layer, _LayerResult("left", reason))
         variance = before.get(layer)
         rows.append(ScaledLayer(paths[layer], result.status, result.how, variance, result.variance))
@@ -158,80 +170,6 @@ def _paths_of(weights: Sequence[ModelWeight]) -> dict[keras.Layer, str]:
     for weight in weights:
         paths.update(zip(weight.layers, weight.layer_paths, strict=True))
     return paths
-
-
-class _Passes:
-    """The passes of a model on a batch, in which its layers with kernels are visited.
-
-    Args:
-        model: The model.
-        x: The batch.
-        layers: The layers whose kernels may be scaled.
-
-    Attributes:
-        kernels: Dict from each of these layers to its kernels; those that have none are left out.
-    """
-
-    def __init__(self, model: keras.Model, x: Data, layers: Collection[keras.Layer]) -> None:
-        self._model = model
-        self._x = x
-        self._watch = Watch(model)
-        self.kernels: dict[keras.Layer, _Kernels] = {}
-        for layer in self._watch.layers:
-            # A layer with no weights but those of another has no path: its kernel is scaled there.
-            found = _kernels_of(layer) if layer in layers else None
-            if found is not None:
-                self.kernels[layer] = found
-
-    def _run(self, layers: Collection[keras.Layer], visit: _Visit) -> set[int]:
-        """Make a pass, and return the ids of the kernels that it has changed itself."""
-        model = self._model
-        with (
-            self._watch.watching(_Visits(self._watch, layers, visit)),
-            backend.preserve_state([model, *parts_of(model)]) as scope,
-        ):
-            model(self._x, training=True)
-            free = itertools.chain.from_iterable(found.free for found in self.kernels.values())
-            return _rewritten(scope, free)
-
-    def measured(self) -> dict[keras.Layer, float | None]:
-        """Return the variance of the output of each layer, in the order in which calls start.
-
-        What another layer rewrites in the pass is left by all others.
-        """
-        variances: dict[keras.Layer, float | None] = {}
-
-        def measure(layer: keras.Layer, outputs: _Outputs) -> None:
-            variances[layer] = None
-            variances[layer] = _variance(outputs())
-
-        rewritten = self._run(self.kernels, measure)
-        for layer, found in self.kernels.items():
-            if any(id(kernel) in rewritten for kernel in found.free):
-                reason = f"{_NOT_FOLLOWED}, which another layer rewrites at each call"
-                self.kernels[layer] = _Kernels((), reason)
-        return variances
-
-    def scaled(
-        self,
-        layers: Collection[keras.Layer],
-        starts: dict[int, Computation],
-        tolerance: float,
-        max_steps: int,
-    ) -> dict[keras.Layer, "_LayerResult"]:
-        """Scale the kernels of each layer when it is called, those before it being scaled."""
-        results: dict[keras.Layer, _LayerResult] = {}
-        with progress("LSUV", len(layers), "layers") as advance:
-
-            def scale(layer: keras.Layer, outputs: _Outputs) -> None:
-                is_first = layer not in results
-                kernels = self.kernels[layer]
-                results[layer] = _scaled(kernels, starts, outputs, tolerance, max_steps)
-                if is_first:
-                    advance(1)
-
-            self._run(layers, scale)
-        return results
 
 
 def _starts(
@@ -298,23 +236,6 @@ def _kernels_of(layer: keras.Layer) -> _Kernels | None:
     if not free:
         return _Kernels((), "its kernel is zero")
     return _Kernels(tuple(free), "")
-
-
-def _rewritten(scope: keras.StatelessScope, kernels: Iterable[keras.Variable]) -> set[int]:
-    """Return the ids of the kernels that a pass of the model has changed, in the scope of the pass.
-
-    That is what a `SpectralNormalization` does in training.
-    """
-    found = set()
-    for kernel in kernels:
-        value = scope.get_current_value(kernel)
-        if value is None:
-            continue
-        with keras.StatelessScope():  # in which it has the value of before
-            former = backend.host_view(kernel.value)
-        if not np.array_equal(former, backend.host_view(value)):
-            found.add(id(kernel))
-    return found
 
 
 def _input_kernel(layer: keras.layers.RNN) -> keras.Variable | None:
@@ -454,32 +375,37 @@ _OFF = _Off(0)
 
 
 class _Visits(Watcher):
-    """A pass that stops at the first call of each of some layers.
+    """Stops a pass at the first call of each of some layers.
 
-    It is in training mode, so that batch normalization uses batch statistics. Layers with a random
-    generator are in inference mode, without dropout and noise, but not what they pass it on to.
+    The pass is one in training mode, so that batch normalization uses batch statistics. Layers with
+    a random generator are in inference mode, without dropout and noise, but not what they pass it
+    on to.
 
     Args:
-        watch: The watch of the pass.
-        layers: Layers with kernels.
-        visit: Function of a layer and its `_Outputs`, which it must call at least once: the last
-            outputs are passed on. When it calls them again, the layers inside the layer are visited
-            again.
+        kernels: Dict from the layers to their kernels.
     """
 
-    def __init__(self, watch: Watch, layers: Collection[keras.Layer], visit: _Visit) -> None:
-        self._drawing = set(filter(_has_generator, watch.layers))
-        self._layers = layers
-        self._visit = visit
+    def __init__(self, kernels: Mapping[keras.Layer, _Kernels]) -> None:
+        self._kernels = kernels
         self._visited: set[keras.Layer] = set()
+
+    def visit(self, layer: keras.Layer, outputs: _Outputs) -> None:
+        """Look at a layer.
+
+        Args:
+            layer: The layer.
+            outputs: Is called at least once: the last outputs are passed on. When it is called
+                again, the layers inside the layer are visited again.
+        """
+        raise NotImplementedError
 
     def before(self, call: Call) -> None:
         layer = call.operation
-        if "training" in call.kwargs and layer in self._drawing:
+        if "training" in call.kwargs and _has_generator(layer):
             call.kwargs["training"] = _OFF
         elif call.kwargs.get("training") is _OFF:
             call.kwargs["training"] = True
-        is_first = layer in self._layers and layer not in self._visited
+        is_first = layer in self._kernels and layer not in self._visited
         if is_first and _has_values(call):
             self._visited.add(layer)
             call.function = functools.partial(self._repeated, call, call.function)
@@ -502,8 +428,83 @@ class _Visits(Watcher):
                 return None
             return array_of(measured)
 
-        self._visit(layer, outputs)
+        self.visit(layer, outputs)
         return result
+
+
+class _Measuring(_Visits):
+    """Measures the outputs of layers.
+
+    Attributes:
+        variances: Dict from each layer that is called to the variance of its output, in the order
+            in which calls start.
+        rewritten: The layers of which the pass has changed a kernel itself.
+    """
+
+    def __init__(self, kernels: Mapping[keras.Layer, _Kernels]) -> None:
+        super().__init__(kernels)
+        self.variances: dict[keras.Layer, float | None] = {}
+        self.rewritten: list[keras.Layer] = []
+
+    def visit(self, layer: keras.Layer, outputs: _Outputs) -> None:
+        self.variances[layer] = None
+        self.variances[layer] = _variance(outputs())
+
+    def finish(self, outputs: Any) -> None:
+        for layer, found in self._kernels.items():
+            if any(map(_is_rewritten, found.free)):
+                self.rewritten.append(layer)
+
+
+def _is_rewritten(kernel: keras.Variable) -> bool:
+    """Return whether a pass has changed a kernel, in the scope of the pass.
+
+    That is what a `SpectralNormalization` does in training.
+    """
+    value = kernel.value
+    with keras.StatelessScope():  # in which it has the value of before
+        former = kernel.value
+    if value is former:
+        return False
+    return not np.array_equal(backend.host_view(former), backend.host_view(value))
+
+
+class _Scaling(_Visits):
+    """Scales the kernels of each layer when it is called, those before it being scaled.
+
+    Args:
+        kernels: Dict from the layers to their kernels.
+        starts: What each kernel is at first, by its id.
+        tolerance: See `lsuv`.
+        max_steps: See there.
+        advance: Is called with 1 after the first scaling of each layer.
+
+    Attributes:
+        results: Dict from each layer to what became of it.
+    """
+
+    def __init__(
+        self,
+        kernels: Mapping[keras.Layer, _Kernels],
+        starts: dict[int, Computation],
+        tolerance: float,
+        max_steps: int,
+        advance: Callable[[int], object],
+    ) -> None:
+        super().__init__(kernels)
+        self.results: dict[keras.Layer, _LayerResult] = {}
+        self._starts = starts
+        self._tolerance = tolerance
+        self._max_steps = max_steps
+        self._advance = advance
+
+    def visit(self, layer: keras.Layer, outputs: _Outputs) -> None:
+        is_first = layer not in self.results
+        self.results[layer] = _scaled(
+            self._kernels[layer], self._starts, outputs, self._tolerance, self._max_steps
+        )
+        if is_first:
+            self._advance(1)
 
 
 def _has_generator(layer: keras.Layer) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from keras_initx.rendering._figures import BLUE, PALE_BLUE
 from keras_initx.rendering._order import plot_in_order, points_of
 from keras_initx.rendering._results import Tabular
-from keras_initx.rendering._table import Column
+from keras_initx.rendering._table import Column, number_cell
 from keras_initx.rendering._text import counted
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ class LsuvReport(Tabular[ScaledLayer]):
     def _columns(self) -> list[Column[ScaledLayer]]:
         return [
             Column("layer", lambda row: row.path, is_text=True),
-            Column("before", lambda row: _number(row.before)),
-            Column("after", lambda row: _number(row.after)),
+            Column("before", lambda row: number_cell(row.before, "{:.3g}".format)),
+            Column("after", lambda row: number_cell(row.after, "{:.3g}".format)),
             Column("status", _status, is_text=True),
         ]
 
@@ -88,12 +88,6 @@ class LsuvReport(Tabular[ScaledLayer]):
         }
         paths = [row.path for row in self.rows]
         return plot_in_order(paths, {"variance of the output": groups}, of="layer")
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:.3g}"
 
 
 def _status(row: ScaledLayer) -> str:

@@ -16,9 +16,8 @@ from keras_initx.models._planned_weight import PlannedWeight, WeightPlan
 from keras_initx.rendering._figures import styles_of
 from keras_initx.rendering._order import Points, plot_in_order
 from keras_initx.rendering._results import WeightTable
-from keras_initx.rendering._table import Column
+from keras_initx.rendering._table import Column, number_cell
 from keras_initx.rendering._terminal import line_width
-from keras_initx.rendering._text import short_number
 from keras_initx.structure._pairing import paired, weight_places
 from keras_initx.structure._weights import ModelWeight
 
@@ -220,8 +219,8 @@ class InitializationPlan(WeightTable[PlannedWeight]):
             Column("initializer", lambda weight: weight.row.initializer, is_text=True),
             Column("fan in", lambda weight: weight.row.fan_in, is_optional=True, alike="range"),
             Column("fan out", lambda weight: weight.row.fan_out, is_optional=True, alike="range"),
-            Column("expected", lambda weight: _short(weight.row.expected_std), alike="range"),
-            Column("std", lambda weight: _short(weight.row.std), alike="range"),
+            Column("expected", lambda weight: number_cell(weight.row.expected_std), alike="range"),
+            Column("std", lambda weight: number_cell(weight.row.std), alike="range"),
             Column("seed", lambda weight: weight.row.seed, is_optional=True, alike="any"),
         ]
 
@@ -274,10 +273,6 @@ class InitializationPlan(WeightTable[PlannedWeight]):
         if self.dry_run:
             label = "expected standard deviation"
         return plot_in_order(paths, {label: groups}, of="weight")
-
-
-def _short(number: float | None) -> str:
-    return "" if number is None else short_number(number)
 
 
 def _difference(weight: ModelWeight, planned: PlannedWeight) -> str:

@@ -10,7 +10,7 @@ from keras_initx.outputs._step_report import StepReport
 from keras_initx.rendering._figures import BLUE, COLORS, PALE_BLUE, RED
 from keras_initx.rendering._order import Points, plot_in_order
 from keras_initx.rendering._results import Judgement, Tabular
-from keras_initx.rendering._table import Column
+from keras_initx.rendering._table import Column, number_cell
 from keras_initx.rendering._terminal import line_width
 from keras_initx.rendering._text import counted, short_number
 
@@ -241,9 +241,9 @@ class OutputsReport(Tabular[OutputRow], Judgement):
         return [
             Column("layer", lambda row: row.name, is_text=True),
             Column("like", _other_name, is_text=True, is_optional=True),
-            Column("inputs differ", lambda row: _number(row.inputs)),
-            Column("outputs differ", lambda row: _number(row.outputs)),
-            Column("tolerance", lambda row: _number(row.tolerance)),
+            Column("inputs differ", lambda row: number_cell(row.inputs)),
+            Column("outputs differ", lambda row: number_cell(row.outputs)),
+            Column("tolerance", lambda row: number_cell(row.tolerance)),
             Column("", _answer, is_text=True),
         ]
 
@@ -281,10 +281,6 @@ class OutputsReport(Tabular[OutputRow], Judgement):
         points = {name: Points(values, colors[name]) for name, values in groups.items()}
         panels = {"difference": points}
         return plot_in_order([row.name for row in self.rows], panels, of="layer")
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else short_number(value)
 
 
 def _answer(row: OutputRow) -> str:

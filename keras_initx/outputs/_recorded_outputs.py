@@ -12,8 +12,8 @@ from keras_initx.outputs._recorded_step import RecordedStep
 from keras_initx.rendering._figures import BLUE
 from keras_initx.rendering._order import Points, plot_in_order
 from keras_initx.rendering._results import Tabular
-from keras_initx.rendering._table import Column
-from keras_initx.rendering._text import counted, short_number
+from keras_initx.rendering._table import Column, number_cell
+from keras_initx.rendering._text import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -85,8 +85,8 @@ class RecordedOutputs(Tabular[RecordedOutput]):
             Column("class", lambda row: row.kind, is_text=True, is_optional=True),
             Column("shape", lambda row: row.shape),
             Column("dtype", lambda row: row.dtype, is_text=True, is_optional=True),
-            Column("mean", lambda row: _number(row.mean)),
-            Column("std", lambda row: _number(row.std)),
+            Column("mean", lambda row: number_cell(row.mean)),
+            Column("std", lambda row: number_cell(row.std)),
         ]
 
     def _content(self) -> dict[str, Any]:
@@ -120,7 +120,3 @@ def _row(call: RecordedCall) -> RecordedOutput:
     if first is None:
         return row
     return replace(row, shape=first.shape, dtype=first.dtype, mean=first.mean, std=first.deviation)
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else short_number(value)

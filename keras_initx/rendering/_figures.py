@@ -6,7 +6,7 @@ import re
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from keras_initx import _files
 from keras_initx._extras import import_optional
@@ -157,8 +157,29 @@ def _set_limits(axis: "Axes", bottom: float, top: float, has_zeros: bool) -> Non
         return
     # Between zero and `bottom` there are no values.
     room = _ROOM * math.log10(top / bottom)
-    axis.set_yscale("symlog", linthresh=bottom, linscale=room)
-    axis.set_ylim(-bottom / 3, top)
+    set_symlog(axis, "y", (-bottom / 3, top), linear=bottom, room=room)
+
+
+def set_symlog(
+    axis: "Axes",
+    side: Literal["x", "y"],
+    limits: tuple[float, float],
+    *,
+    linear: float,
+    room: float,
+) -> None:
+    """Set the limits of an axis that is logarithmic on both sides of 0.
+
+    Args:
+        axis: The axes that it is one of.
+        side: Which one it is.
+        limits: Its limits.
+        linear: Up to which size of values it is linear.
+        room: As how many decades values from 0 to there are drawn.
+    """
+    set_scale = axis.set_xscale if side == "x" else axis.set_yscale
+    set_scale("symlog", linthresh=linear, linscale=room)
+    axis.set(**{f"{side}lim": limits})
 
 
 def _ratios(least: float, most: float) -> list[float]:

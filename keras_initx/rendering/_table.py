@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, Literal, NamedTuple, TypeVar
 
-from keras_initx.rendering._text import shortened
+from keras_initx.rendering._text import short_number, shortened
 
 _GAP = 2  # characters between two columns
 # Characters of a line of text: below the first number columns are left out instead.
@@ -167,6 +167,11 @@ class Table(NamedTuple):
 def cell_text(value: object) -> str:
     """Return what stands in a cell."""
     return "" if value is None else str(value)
+
+
+def number_cell(value: float | None, write: Callable[[float], str] = short_number) -> str:
+    """Return the text of a number, which is empty where it is not known."""
+    return "" if value is None else write(value)
 
 
 def _padded(cell: str, width: int, is_text: bool) -> str:

@@ -100,7 +100,7 @@ class Watcher:
         """Look at a call that was made."""
 
     def finish(self, outputs: Any) -> None:
-        """Look at what the model has returned, with the state that the pass has left."""
+        """Reduce what the model has returned, which nobody keeps, with the state after the pass."""
 
     def read(self, variable: keras.Variable) -> None:
         """Look at a variable whose value is read, of which the scope of the pass is asked."""

@@ -10,10 +10,9 @@ import keras
 
 from keras_initx._checks import check_flag, quoted
 from keras_initx.backends._current import backend
-from keras_initx.diagnostics._report import DiagnosisReport
 from keras_initx.initializers._seeds import root_seed
 from keras_initx.models._assign import assign, refresh_normalizations
-from keras_initx.models._given import RulesOrPlan, resolved
+from keras_initx.models._given import Instructing, RulesOrPlan, resolved
 from keras_initx.models._initialize import begun
 from keras_initx.models._plan import InitializationPlan
 from keras_initx.models._reset import new_state, optimizers_of, states_of
@@ -36,7 +35,7 @@ from keras_initx.unwritten._marks import Marks
 @contextlib.contextmanager
 def loading(
     model: keras.Model | None = None,
-    rules: RulesOrPlan | DiagnosisReport | None = None,
+    rules: RulesOrPlan | Instructing | None = None,
     *,
     seed: int | None = None,
     strict: bool = False,
@@ -143,7 +142,7 @@ def loading(
 def _of_model(
     loaded: Loaded,
     model: keras.Model,
-    rules: RulesOrPlan | DiagnosisReport | None,
+    rules: RulesOrPlan | Instructing | None,
     seed: int | None,
 ) -> Iterator[None]:
     """Watch what is loaded into a model, and say so in `loaded`."""
@@ -170,7 +169,7 @@ def _of_model(
 
 @contextlib.contextmanager
 def _of_made_models(
-    loaded: Loaded, rules: RulesOrPlan | DiagnosisReport | None, seed: int | None
+    loaded: Loaded, rules: RulesOrPlan | Instructing | None, seed: int | None
 ) -> Iterator[None]:
     """Watch what is loaded into the models that are made in the block, and say so in `loaded`."""
     if seed is not None:

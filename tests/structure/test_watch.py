@@ -82,6 +82,22 @@ def test_variables_that_are_read_in_a_scope_are_told_of_with_the_calls_that_read
     assert scope.get_current_value(hidden.kernel) is None
 
 
+@pytest.mark.every_backend
+def test_a_pass_ends_with_the_state_that_it_leaves_and_the_model_has_what_it_had():
+    class Ending(Watcher):
+        def finish(self, outputs):
+            self.shape = tuple(outputs.shape)
+            self.mean = keras.ops.convert_to_numpy(norm.moving_mean.value)[0]
+
+    norm = layers.BatchNormalization(momentum=0.0)
+    _, watch = model_of(norm)
+    ending = Ending()
+    watch.observe(3 * X, ending, training=True)
+    assert ending.shape == (2, 4)
+    assert ending.mean == 3
+    assert keras.ops.convert_to_numpy(norm.moving_mean.value)[0] == 0
+
+
 def test_a_call_is_seen_where_weights_or_an_activation_make_the_output():
     class Seen(Watcher):
         def __init__(self):

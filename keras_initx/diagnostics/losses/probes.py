@@ -9,8 +9,9 @@ import numpy as np
 
 from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends._current import backend
+from keras_initx.backends._moments import size_of, spread
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
-from keras_initx.diagnostics._signal import Signal, size_of, spread
+from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._signal_probe import (
     SATURATION_MARGIN,
     SignalProbe,

@@ -12,8 +12,7 @@ import numpy as np
 
 from keras_initx._typing import Array, KerasLoss, Tensor
 from keras_initx.backends._current import backend
-from keras_initx.backends._moments import Moments
-from keras_initx.diagnostics._signal import spread
+from keras_initx.backends._moments import Moments, spread
 from keras_initx.diagnostics.losses.known import Loss, LossLike, follows_from_shapes
 from keras_initx.structure._batch import array_of
 from keras_initx.structure._hooks import replaced

@@ -9,11 +9,11 @@ import numpy as np
 
 from keras_initx._keras import layers_of
 from keras_initx.backends._current import backend
+from keras_initx.backends._moments import size_of
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, layer_count, rule
 from keras_initx.diagnostics._seen import SeenLayer
-from keras_initx.diagnostics._signal import size_of
 from keras_initx.diagnostics._signal_probe import floats_in
 from keras_initx.structure._batch import array_of, first_float
 from keras_initx.structure._watch import Call
