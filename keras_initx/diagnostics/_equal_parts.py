@@ -196,7 +196,7 @@ def equal_outputs(of: Diagnosis) -> dict[keras.Layer, int]:
     if not layers:
         return {}
     counter = _UnitCounter(layers)
-    with Watch(of.model).watching(counter), backend.preserve_state(layers_of(of.model)):
+    with Watch(of.inventory).watching(counter), backend.preserve_state(layers_of(of.model)):
         of.model(of.x, training=False)
     return counter.counts
 

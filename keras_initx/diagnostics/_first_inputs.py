@@ -276,7 +276,7 @@ def _differing(of: Diagnosis) -> DifferenceProbe:
     if not has_noise or of_batches or any(map(normalizes_batch, inside)):
         return seen
     probe = DifferenceProbe(of)
-    with Watch(of.model).watching(probe), backend.preserve_state(layers):
+    with Watch(of.inventory).watching(probe), backend.preserve_state(layers):
         of.model(of.x, training=False)
     # A layer may be called in one of the modes alone.
     probe.differences = seen.differences | probe.differences

@@ -153,7 +153,7 @@ class GradientFlow:
     def __init__(self, of: Diagnosis) -> None:
         recorder = CallRecorder()
         layers = layers_of(of.model)
-        with Watch(of.model).watching(recorder), backend.preserve_state(layers):
+        with Watch(of.inventory).watching(recorder), backend.preserve_state(layers):
             of.model(of.x, training=True)
         self.calls: list[PassedCall] = recorder.calls
         self.lost: set[int] = set()
@@ -170,7 +170,7 @@ class GradientFlow:
 
     def _objective(self, x: Arrays, y: Arrays, scale: Array) -> Tensor:
         self._shifts.begin()
-        with Watch(self._of.model).watching(self._shifts):
+        with Watch(self._of.inventory).watching(self._shifts):
             value = self._of.objective_of(x, y)
         return value * keras.ops.cast(scale, value.dtype)
 

@@ -224,7 +224,7 @@ def _inputs_of(
     layers: Sequence[SeenLayer], of: Diagnosis
 ) -> tuple[dict[keras.Layer, list[int]], set[keras.Layer]]:
     """Return checksums of what some layers get, and the layers before each `stop_gradient`."""
-    watch = Watch(of.model)
+    watch = Watch(of.inventory)
     recorder = _InputRecorder(watch, {layer.layer for layer in layers})
     with watch.watching(recorder), backend.preserve_state(layers_of(of.model)):
         of.model(of.x, training=False)

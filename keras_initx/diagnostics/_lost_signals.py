@@ -156,7 +156,7 @@ def _that_differ(zeros: dict[keras.Layer, list[keras.Variable]], of: Diagnosis) 
         for weights in zeros.values():
             for weight in weights:
                 stack.enter_context(changed_weight(weight, opened_zeros))
-        stack.enter_context(Watch(of.model).watching(recorder))
+        stack.enter_context(Watch(of.inventory).watching(recorder))
         stack.enter_context(backend.preserve_state(layers_of(of.model)))
         of.model(of.x, training=True)
     return recorder.differing

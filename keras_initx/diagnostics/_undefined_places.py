@@ -88,7 +88,7 @@ class _LossRecorder(CallRecorder):
 
     def __init__(self, of: Diagnosis) -> None:
         super().__init__()
-        self.watch: Watch = Watch(of.model)
+        self.watch: Watch = Watch(of.inventory)
         self.finite: set[PassedCall] = set()
         self.made: dict[PassedCall, str] = {}
 

@@ -29,13 +29,12 @@ from keras_initx.structure._batch import (
     first_float,
 )
 from keras_initx.structure._build import ensure_built
+from keras_initx.structure._inventory import Inventory, check_unshared, check_weights
 from keras_initx.structure._kernels import is_adapter, is_kernel, is_zero, kernel_axes
 from keras_initx.structure._names import own_weights, parts_of
 from keras_initx.structure._watch import Call, Watch, Watcher
 from keras_initx.structure._weights import (
     ModelWeight,
-    check_unshared,
-    find_weights,
     is_quantized,
 )
 
@@ -128,10 +127,12 @@ def lsuv(
     root = root_seed(seed)
     x = first_examples(batch_of(model, x).x, batch_size)
     ensure_built(model, x)
-    check_unshared("model", model)
-    weights = find_weights(model)
+    inventory = Inventory(model)
+    check_weights("model", inventory)
+    check_unshared("model", inventory)
+    weights = inventory.weights
     paths = _paths_of(weights)
-    passes = _Passes(model, x, paths)
+    passes = _Passes(inventory, x, paths)
     before = passes.measured()
     if not all(math.isfinite(variance or 0.0) for variance in before.values()):
         check_finite(x)
@@ -164,7 +165,7 @@ class _Passes:
     """The passes of a model on a batch, in which its layers with kernels are visited.
 
     Args:
-        model: The model.
+        inventory: What the model holds.
         x: The batch.
         layers: The layers whose kernels may be scaled.
 
@@ -172,10 +173,10 @@ class _Passes:
         kernels: Dict from each of these layers to its kernels; those that have none are left out.
     """
 
-    def __init__(self, model: keras.Model, x: Data, layers: Collection[keras.Layer]) -> None:
-        self._model = model
+    def __init__(self, inventory: Inventory, x: Data, layers: Collection[keras.Layer]) -> None:
+        self._model = inventory.model
         self._x = x
-        self._watch = Watch(model)
+        self._watch = Watch(inventory)
         self.kernels: dict[keras.Layer, _Kernels] = {}
         for layer in self._watch.layers:
             # A layer with no weights but those of another has no path: its kernel is scaled there.

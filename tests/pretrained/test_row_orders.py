@@ -6,7 +6,7 @@ import pytest
 from modes import BACKEND, often, to_numpy
 
 from keras_initx import load_pretrained
-from keras_initx.structure._weights import find_weights
+from keras_initx.structure._inventory import Inventory
 
 if BACKEND != "torch":
     pytest.skip("needs torch", allow_module_level=True)
@@ -398,7 +398,7 @@ NOTED = {
 
 def how_of_rows(model):
     """Return how the kernel of the layer `out` is converted from an array of torch."""
-    weight = next(one for one in find_weights(model) if "out/" in one.path and one.name == "kernel")
+    weight = next(one for one in Inventory(model).weights if "out/" in one.path and one.name == "kernel")
     rows, units = weight.shape
     plan = load_pretrained(model, {"a": np.zeros((units, rows))}, {weight.path: "a"}, layout="torch")
     return next(row.how for row in plan.rows if row.sources)
@@ -453,7 +453,7 @@ def test_channels_that_stay_channels_have_no_note_behind_an_operation_that_is_no
 )
 def test_steps_of_a_flattened_image_are_in_another_order(stack):
     model = images(FLATTEN(), layers.Reshape((120, 1)), *stack)
-    kernels = [one for one in find_weights(model) if one.name == "kernel" and not one.path.startswith("conv/")]
+    kernels = [one for one in Inventory(model).weights if one.name == "kernel" and not one.path.startswith("conv/")]
     hows = []
     for weight in kernels:
         array = np.zeros(weight.shape[::-1])
@@ -469,7 +469,7 @@ def test_built_in_layers_that_scale_channels_have_no_note():
     )
     inputs = keras.Input((8, 8, 3))
     model = keras.Model(inputs, scale(layers.Conv2D(96, 3, name="c")(inputs)))
-    (weight,) = [one for one in find_weights(model) if one.shape == (96,) and not one.path.startswith("c/")]
+    (weight,) = [one for one in Inventory(model).weights if one.shape == (96,) and not one.path.startswith("c/")]
     plan = load_pretrained(model, {"a": np.ones(96)}, {weight.path: "a"}, layout="torch")
     assert [row.how for row in plan.rows if row.sources] == [""]
 
