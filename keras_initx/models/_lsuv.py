@@ -28,13 +28,12 @@ from keras_initx.structure._batch import (
     first_float,
 )
 from keras_initx.structure._build import ensure_built
+from keras_initx.structure._inventory import Inventory, check_unshared, check_weights
 from keras_initx.structure._kernels import is_adapter, is_kernel, is_zero, kernel_axes
-from keras_initx.structure._names import named_layers, own_weights, parts_of
+from keras_initx.structure._names import own_weights, parts_of
 from keras_initx.structure._watch import Call, Watch, Watcher
 from keras_initx.structure._weights import (
     ModelWeight,
-    check_unshared,
-    find_weights,
     is_quantized,
 )
 
@@ -126,17 +125,19 @@ def lsuv(
     root = root_seed(seed)
     x = first_examples(batch_of(model, x).x, batch_size)
     ensure_built(model, x)
-    check_unshared("model", model)
-    weights = find_weights(model)
+    inventory = Inventory(model)
+    check_weights("model", inventory)
+    check_unshared("model", inventory)
+    weights = inventory.weights
     paths = _paths_of(weights)
     kernels = {}
-    for layer in named_layers(model):
+    for layer in inventory.names:
         # A layer with no weights but those of another has no path: its kernel is scaled there.
         found = _kernels_of(layer) if layer in paths else None
         if found is not None:
             kernels[layer] = found
     measuring = _Measuring(kernels)
-    Watch(model).observe(x, measuring, training=True)
+    Watch(inventory).observe(x, measuring, training=True)
     before = measuring.variances
     if not all(math.isfinite(variance or 0.0) for variance in before.values()):
         check_finite(x)
@@ -147,7 +148,7 @@ def lsuv(
     starts = _starts(called, weights, root)
     with progress("LSUV", len(called), "layers") as advance:
         scaling = _Scaling(called, starts, tolerance, max_steps, advance)
-        Watch(model).observe(x, scaling, training=True)
+        Watch(inventory).observe(x, scaling, training=True)
     results = scaling.results
     if not dry_run:
         with undone_after_error() as assign_one:
