@@ -128,12 +128,11 @@ def lsuv(
     inventory = Inventory(model)
     check_weights("model", inventory)
     check_unshared("model", inventory)
-    weights = inventory.weights
-    paths = _paths_of(weights)
+    holding = {layer for weight in inventory.weights for layer in weight.layers}
     kernels = {}
     for layer in inventory.names:
-        # A layer with no weights but those of another has no path: its kernel is scaled there.
-        found = _kernels_of(layer) if layer in paths else None
+        # The kernel of a layer with no weights but those of another is scaled there.
+        found = _kernels_of(layer) if layer in holding else None
         if found is not None:
             kernels[layer] = found
     measuring = _Measuring(kernels)
@@ -145,7 +144,7 @@ def lsuv(
         reason = f"{_NOT_FOLLOWED}, which another layer rewrites at each call"
         kernels[layer] = _Kernels((), reason)
     called = {layer: kernels[layer] for layer in before}
-    starts = _starts(called, weights, root)
+    starts = _starts(called, inventory.weights, root)
     with progress("LSUV", len(called), "layers") as advance:
         scaling = _Scaling(called, starts, tolerance, max_steps, advance)
         Watch(inventory).observe(x, scaling, training=True)
@@ -160,17 +159,9 @@ def lsuv(
     for layer in dict.fromkeys([*before, *kernels]):
         reason = kernels[layer].reason or "not called, or in a compiled function"
         result = results.get(layer, _LayerResult("left", reason))
-        variance = before.get(layer)
-        rows.append(ScaledLayer(paths[layer], result.status, result.how, variance, result.variance))
+        path, variance = inventory.paths[layer], before.get(layer)
+        rows.append(ScaledLayer(path, result.status, result.how, variance, result.variance))
     return LsuvReport(rows, root, dry_run)
-
-
-def _paths_of(weights: Sequence[ModelWeight]) -> dict[keras.Layer, str]:
-    """Return the paths of the layers that have some weights."""
-    paths: dict[keras.Layer, str] = {}
-    for weight in weights:
-        paths.update(zip(weight.layers, weight.layer_paths, strict=True))
-    return paths
 
 
 def _starts(
