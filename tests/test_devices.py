@@ -11,7 +11,7 @@ from modes import BACKEND, to_numpy
 import keras_initx
 from keras_initx.initializers._sharding import is_exact
 from keras_initx.models import weights_digest
-from keras_initx.structure._weights import find_weights
+from keras_initx.structure._inventory import Inventory
 
 only_jax = pytest.mark.skipif(BACKEND != "jax", reason="Keras shards variables on JAX only")
 only_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="a strategy of TensorFlow")
@@ -178,7 +178,7 @@ def test_what_loading_misses_is_drawn_in_every_replica():
             model.layers[-1].kernel.assign(np.ones(model.layers[-1].kernel.shape))
     plan = keras_initx.initialize(model, seed=3, dry_run=True)
     assert len(loaded.missed) == len(model.weights) - 1
-    for weight in find_weights(model):
+    for weight in Inventory(model).weights:
         expected = plan.draw(weight.path) if weight.path in loaded.missed else np.ones(weight.shape)
         for replica in weight.variable.value.values:
             assert_same(replica, expected)

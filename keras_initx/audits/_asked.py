@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
 import keras
 
@@ -21,6 +21,7 @@ from keras_initx.checkpoints._checkpoint import checkpoint_paths, names_weights
 from keras_initx.models._given import RulesOrPlan
 from keras_initx.models._plan import InitializationPlan
 from keras_initx.recipes._recipe import Recipe
+from keras_initx.structure._inventory import Inventory
 from keras_initx.structure._pairing import Pairs, paired_with_names
 
 # What weights are like: others, their contract, or a function that makes them.
@@ -49,8 +50,24 @@ def check_question(weights: Any, rules: Any, like: Any) -> None:
         )
 
 
-def contracts_of(weights: Contract | Audited, like: Like) -> tuple[Contract, Contract, Pairs]:
-    """Return the contracts of what is compared, by itself or in a file, and what pairs weights.
+class Asked(NamedTuple):
+    """What is compared, by itself or in a file.
+
+    Attributes:
+        found: The contract of the weights that are audited.
+        expected: That of what they should be like.
+        pairs: What of one is what of the other.
+        inventory: What a model that is audited holds, `None` of all else.
+    """
+
+    found: Contract
+    expected: Contract
+    pairs: Pairs
+    inventory: Inventory | None
+
+
+def contracts_of(weights: Contract | Audited, like: Like) -> Asked:
+    """Return the contracts of what is compared, and what pairs weights.
 
     If one is a model, the arrays of the other have the paths of its weights.
 
@@ -59,23 +76,24 @@ def contracts_of(weights: Contract | Audited, like: Like) -> tuple[Contract, Con
         like: See `audit`.
     """
     with _opened("weights", weights) as found, _opened("like", like) as expected:
+        inventory = found if isinstance(found, Inventory) else None
         pairs = None
-        if isinstance(found, keras.Model) and isinstance(expected, Mapping):
+        if isinstance(found, Inventory) and isinstance(expected, Mapping):
             expected, pairs = with_names_of(found, expected)
-        elif isinstance(found, Mapping) and isinstance(expected, keras.Model):
+        elif isinstance(found, Mapping) and isinstance(expected, Inventory):
             found, pairs = with_names_of(expected, found)
         ours, theirs = _contract_of(found), _contract_of(expected)
     if pairs is None:
         own_places = {row.path: row.place for row in ours.rows}
         pairs = paired_with_names(own_places, {row.path: row.place for row in theirs.rows})
-    return ours, theirs, pairs
+    return Asked(ours, theirs, pairs, inventory)
 
 
 @contextlib.contextmanager
 def _opened(
     name: str, given: Contract | Audited | Like
-) -> Iterator[Contract | keras.Model | Mapping[str, Any]]:
-    """Open what is compared for the duration of the block: as a contract, a model or arrays."""
+) -> Iterator[Contract | Inventory | Mapping[str, Any]]:
+    """Open what is compared for the duration of the block: a contract, a model or arrays."""
     if isinstance(given, Contract):
         yield given
     elif _is_path_of_contract(given):
@@ -92,7 +110,7 @@ def _is_path_of_contract(given: Any) -> TypeGuard[str | os.PathLike[str]]:
     return isinstance(given, str | os.PathLike) and not names_weights(os.fspath(given))
 
 
-def _contract_of(found: Contract | keras.Model | Mapping[str, Any]) -> Contract:
+def _contract_of(found: Contract | Inventory | Mapping[str, Any]) -> Contract:
     """Return the contract of what was opened."""
     return found if isinstance(found, Contract) else contract_of(subjects_of(found))
 

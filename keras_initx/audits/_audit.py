@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import keras
-
 from keras_initx._checks import check_number, check_root, first_of
 from keras_initx._typing import RolesGiven, Shape
 from keras_initx.audits._asked import (
@@ -39,8 +37,8 @@ from keras_initx.models._given import RulesOrPlan, resolved
 from keras_initx.recipes._parts import ENDS, Doubt
 from keras_initx.recipes._roles import roles_of
 from keras_initx.rendering._terminal import Verbose, progress, shows_progress
+from keras_initx.structure._inventory import Inventory
 from keras_initx.structure._pairing import Pairs
-from keras_initx.structure._weights import ModelWeight, find_weights, unbuilt_note
 
 
 @shows_progress
@@ -174,10 +172,9 @@ def _audit_by(
         sets_of_one_draw(drawn),
     )
     joint = list(weights_with_equal_values(comparisons, found, Together(), len(comparisons)))
-    listed = [subject.weight for subject, _ in expected.weights if subject.weight is not None]
-    depths = functools.partial(_depths, listed)
+    depths = functools.partial(_depths, expected.inventory)
     rows = rows_of(judge(comparisons, joint, alpha), depths)
-    notes = [*_notes_on(weights), *expected.notes]
+    notes = [*_notes_on(expected.inventory), *expected.notes]
     return AuditReport(rows, source_of_rules(rules, given), notes)
 
 
@@ -206,7 +203,7 @@ def _with_labels(subject: Subject, comparison: Comparison) -> Comparison:
 
 def _audit_like(weights: Contract | Audited, like: Like, alpha: float) -> AuditReport:
     """Compare weights with others."""
-    found, expected, pairs = contracts_of(weights, like)
+    found, expected, pairs, inventory = contracts_of(weights, like)
     comparisons = compared(found, expected, pairs.names)
     now = Together(found.equal, found.one_draw)
     before = Together(expected.equal, expected.one_draw)
@@ -216,10 +213,9 @@ def _audit_like(weights: Contract | Audited, like: Like, alpha: float) -> AuditR
             comparisons, [*now.equal, *now.one_draw, *before.equal, *before.one_draw]
         ),
     ]
-    listed = find_weights(weights) if isinstance(weights, keras.Model) else []
-    depths = functools.partial(_depths, listed)
+    depths = functools.partial(_depths, inventory)
     rows = rows_like(judge(comparisons, joint, alpha), found, expected, pairs.reasons, depths)
-    notes = [*_note_on_names(rows), *_notes_on_pairs(pairs), *_notes_on(weights)]
+    notes = [*_note_on_names(rows), *_notes_on_pairs(pairs), *_notes_on(inventory)]
     return AuditReport(rows, source_of_like(like), notes)
 
 
@@ -241,24 +237,23 @@ def _notes_on_pairs(pairs: Pairs) -> list[str]:
     return [f"{first_of(noted, shown=1)}: {note}." for note, noted in paths.items()]
 
 
-def _depths(weights: Sequence[ModelWeight]) -> dict[str, int]:
+def _depths(inventory: Inventory | None) -> dict[str, int]:
     """Return the number of branches on the way of each kernel that ends one, by its path.
 
     They are those that recipes count. Where it is not known, nothing is.
 
     Args:
-        weights: All weights of the model; none of arrays.
+        inventory: What the model holds; `None` of arrays.
     """
-    model = weights[0].layers[0] if weights else None
-    if not isinstance(model, keras.Model):
+    if inventory is None:
         return {}
-    roles = roles_of(model, weights)
+    roles = roles_of(inventory)
     if Doubt.ENDS in roles.doubts:
         return {}
     ends = [part for part in roles.parts if part.role.name in ENDS and part.role.branches]
     return {part.weight.path: part.role.branches for part in ends}
 
 
-def _notes_on(weights: Any) -> list[str]:
+def _notes_on(inventory: Inventory | None) -> list[str]:
     """Return which layers are not built, if weights are those of a model."""
-    return unbuilt_note(weights) if isinstance(weights, keras.Model) else []
+    return [] if inventory is None else inventory.note_on_unbuilt()

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
 
@@ -25,9 +25,10 @@ from keras_initx.models._initialize import begun, notes_on_guesses
 from keras_initx.models._plan import InitializationPlan
 from keras_initx.models._planned_weight import PlannedWeight
 from keras_initx.structure._hooks import LayerInitializer
+from keras_initx.structure._inventory import Inventory
 from keras_initx.structure._layer_initializers import layer_initializers
 from keras_initx.structure._pairing import paired_with_names
-from keras_initx.structure._weights import ModelWeight, find_weights
+from keras_initx.structure._weights import ModelWeight
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,12 @@ class Expected:
     Attributes:
         weights: The weights, each with what it should be.
         notes: What is guessed of them, as lines of text.
+        inventory: What the model holds, `None` of arrays.
     """
 
     weights: list[tuple[Subject, Expectation]]
     notes: Sequence[str] = ()
+    inventory: Inventory | None = None
 
 
 @contextlib.contextmanager
@@ -61,7 +64,7 @@ def expected_by(
         alpha: See `audit`.
     """
     with opened("weights", weights) as found:
-        if isinstance(found, keras.Model):
+        if isinstance(found, Inventory):
             yield _of_model(found, rules, seed, roles, alpha)
             return
         if roles is not None:
@@ -75,7 +78,7 @@ def expected_by(
 
 
 def _of_model(
-    model: keras.Model,
+    inventory: Inventory,
     rules: RulesOrPlan | None,
     seed: int | None,
     roles: RolesGiven | None,
@@ -84,11 +87,11 @@ def _of_model(
     if isinstance(rules, InitializationPlan):
         if roles is not None:
             raise ValueError(f"`roles` must be `None` with a plan. Received: {roles=!r}")
-        weights = find_weights(model)
-        return _by_plan(subjects_of(model), rules, alpha, _Layers(weights))
-    started = begun(model, rules, seed or 0, roles, refuses_quantized=False)
+        by_plan = _by_plan(subjects_of(inventory), rules, alpha, _Layers(inventory.weights))
+        return replace(by_plan, inventory=inventory)
+    started = begun(inventory, rules, seed or 0, roles, refuses_quantized=False)
     source = "" if seed is None else "seed"
-    layers = _Layers(started.weights)
+    layers = _Layers(inventory.weights)
     result = []
     by_rule = []
     for weight, planned in started.pairs():
@@ -96,7 +99,7 @@ def _of_model(
         result.append((subject, _expectation(subject, planned, source, alpha, layers)))
         if not planned.by_layer:
             by_rule.append((weight, planned))
-    return Expected(result, notes_on_guesses(by_rule))
+    return Expected(result, notes_on_guesses(by_rule), inventory)
 
 
 def _by_plan(

@@ -21,8 +21,9 @@ from keras_initx.checkpoints._names_of_keras import own_names
 from keras_initx.checkpoints._sources import as_lazy, checked_arrays, ties_of
 from keras_initx.structure._architecture import architecture_of
 from keras_initx.structure._finite import not_finite
+from keras_initx.structure._inventory import Inventory, checked_inventory
 from keras_initx.structure._pairing import Pairs, weight_places
-from keras_initx.structure._weights import ModelWeight, check_model, find_weights
+from keras_initx.structure._weights import ModelWeight
 
 # A model, the path of a saved model, files of arrays, or a dict from names to arrays.
 Audited: TypeAlias = keras.Model | Checkpoint | Mapping[str, Any]
@@ -135,8 +136,8 @@ def _dtype_text(dtype: DType) -> str:
 
 
 @contextlib.contextmanager
-def opened(name: str, weights: Any) -> Iterator[keras.Model | Mapping[str, Any]]:
-    """Open what is audited for the duration of the block: as a model, or as arrays by name.
+def opened(name: str, weights: Any) -> Iterator[Inventory | Mapping[str, Any]]:
+    """Open what is audited for the duration of the block: what a model holds, or arrays by name.
 
     The arrays are not read. A dict is returned as it is, also for what its values share.
 
@@ -161,15 +162,15 @@ def opened(name: str, weights: Any) -> Iterator[keras.Model | Mapping[str, Any]]
         "module"
     )
     check_type(name, weights, keras.Model, required)
-    yield check_model(name, weights)
+    yield checked_inventory(name, weights)
 
 
-def with_names_of(model: keras.Model, arrays: Mapping[str, Any]) -> tuple[dict[str, Any], Pairs]:
+def with_names_of(inventory: Inventory, arrays: Mapping[str, Any]) -> tuple[dict[str, Any], Pairs]:
     """Return arrays by the paths of the weights of a model, as far as their names tell them.
 
     The second is what pairs the weights with these arrays.
     """
-    own = own_names(arrays, model)
+    own = own_names(arrays, inventory)
     found = {path: arrays[name] for path, name in own.names.items()}
     named = set(own.names.values())
     found.update((name, array) for name, array in arrays.items() if name not in named)
@@ -191,12 +192,11 @@ def _as_lazy(arrays: Mapping[str, Any]) -> dict[str, LazyArray]:
     return found
 
 
-def subjects_of(found: keras.Model | Mapping[str, Any]) -> list[Subject]:
+def subjects_of(found: Inventory | Mapping[str, Any]) -> list[Subject]:
     """Return the weights of what was opened."""
-    if isinstance(found, keras.Model):
-        weights = find_weights(found)
-        places = weight_places(found, weights)
-        return [of_weight(weight, places[weight.path]) for weight in weights]
+    if isinstance(found, Inventory):
+        places = weight_places(found, found.weights)
+        return [of_weight(weight, places[weight.path]) for weight in found.weights]
     arrays = _as_lazy(found)
     ties = ties_of(found)
     result = []

@@ -13,6 +13,7 @@ from keras_initx._keras import saved_layers
 from keras_initx._typing import Shape
 from keras_initx.arrays._formats import Contents
 from keras_initx.arrays._keras_files import groups_around, layers_around
+from keras_initx.structure._inventory import Inventory
 from keras_initx.structure._kernels import is_adapter
 from keras_initx.structure._names import automatic_name, automatic_part_name, own_weights
 from keras_initx.structure._pairing import (
@@ -27,13 +28,13 @@ from keras_initx.structure._pairing import (
     shown_names,
     weight_places,
 )
-from keras_initx.structure._weights import ModelWeight, held_by, name_in_module
+from keras_initx.structure._weights import ModelWeight, name_in_module
 
 # The stem and number of a name if it is automatic, from the stems of the layers around, and it.
 Automatic: TypeAlias = Callable[[tuple[str, ...], str], tuple[str, int] | None]
 
 
-def own_names(contents: Mapping[Any, Any], model: keras.Model) -> Pairs:
+def own_names(contents: Mapping[Any, Any], inventory: Inventory) -> Pairs:
     """Return the name that each weight of a model has in a source, by path, as far as it has one.
 
     It is the path, with `/` or `.`, or the name in a file of Keras. It may also be the path that
@@ -41,19 +42,19 @@ def own_names(contents: Mapping[Any, Any], model: keras.Model) -> Pairs:
 
     Args:
         contents: The arrays of the source.
-        model: The model.
+        inventory: What the model holds.
     """
-    weights = held_by(model)
+    weights = inventory.held
     if isinstance(contents, Contents) and contents.places:  # those of a model
-        return paired(weight_places(model, weights), contents.places)
+        return paired(weight_places(inventory, weights), contents.places)
     has_layers = isinstance(contents, Contents) and contents.layers
     if not has_layers and any("vars/" in str(name) for name in contents):
-        return _names_by_groups(contents, model, weights)
-    around = parts_around(model)
+        return _names_by_groups(contents, inventory.model, weights)
+    around = parts_around(inventory)
     arrays = _parts_in_file(contents, around)
     if arrays:
         return _names_by_layers(contents, arrays, around, weights)
-    return _names_in_dict(contents, model, around, weights)
+    return _names_in_dict(contents, inventory.model, around, weights)
 
 
 def have_equal_sizes(shapes: Iterable[Shape], others: Iterable[Shape]) -> bool:
@@ -334,7 +335,7 @@ def _shown_parts(weight: ModelWeight) -> tuple[Part, ...]:
 # Names that users give.
 
 
-def saved_names(contents: Mapping[Any, Any], model: keras.Model) -> dict[str, str]:
+def saved_names(contents: Mapping[Any, Any], inventory: Inventory) -> dict[str, str]:
     """Return the names of the arrays that Keras has saved by layers, by paths as they are shown.
 
     Automatic names are numbered within each layer of the file.
@@ -342,11 +343,11 @@ def saved_names(contents: Mapping[Any, Any], model: keras.Model) -> dict[str, st
     found: dict[str, str] = {}
     groups = contents.layers if isinstance(contents, Contents) else {}
     if not groups and any("vars/" in str(name) for name in contents):
-        found.update(own_names(contents, model).names)
+        found.update(own_names(contents, inventory).names)
         for name in map(str, contents):
             found.setdefault(name.replace("vars/", ""), name)
         return found
-    for name, shown in shown_names(_parts_in_file(contents, parts_around(model))).items():
+    for name, shown in shown_names(_parts_in_file(contents, parts_around(inventory))).items():
         found.setdefault(shown, name)
     named = contents if groups else list(found.values())
     for name in map(str, named):

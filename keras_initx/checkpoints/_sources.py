@@ -13,11 +13,14 @@ from keras_initx.arrays._formats import Contents
 from keras_initx.arrays._lazy import LazyArray, Selection
 from keras_initx.backends._current import backend
 from keras_initx.checkpoints._checkpoint import Checkpoint, checkpoint_paths, open_checkpoint
+from keras_initx.structure._inventory import Inventory, check_unshared
 from keras_initx.structure._pairing import weight_places
-from keras_initx.structure._weights import ModelWeight, check_model, check_unshared, held_by
+from keras_initx.structure._weights import ModelWeight
 
 # Files, a model, or a dict from names to arrays or tensors of any framework.
 Source: TypeAlias = Checkpoint | keras.Model | Mapping[str, Any]
+# The same, with what a model holds.
+OpenedSource: TypeAlias = Checkpoint | Inventory | Mapping[str, Any]
 # The order of axes and of what is fused.
 LayoutName: TypeAlias = Literal["torch", "keras"]
 
@@ -27,23 +30,20 @@ _OF_KERAS = (".weights.h5", ".weights.json", ".keras")
 
 
 @contextlib.contextmanager
-def open_source(source: Source) -> Iterator[tuple[Contents, LayoutName | None]]:
+def open_source(source: OpenedSource) -> Iterator[tuple[Contents, LayoutName | None]]:
     """Yield the arrays of `source` by name, not yet read, and its layout if only one is possible.
 
     Files stay open for the duration of the block.
 
     Raises:
         TypeError: If `source` has another type.
-        ValueError: If a file cannot be read, or the model is not built or on JAX shared with other
-            processes.
+        ValueError: If a file cannot be read, or the model is on JAX shared with other processes.
     """
-    if isinstance(source, keras.Model):
-        check_model("source", source)
+    if isinstance(source, Inventory):
         check_unshared("source", source)
-        weights = held_by(source)
-        arrays = {weight.path: weight.variable.value for weight in weights}
+        arrays = {weight.path: weight.variable.value for weight in source.held}
         contents = checked_arrays("source", arrays)
-        contents.places = weight_places(source, weights)
+        contents.places = weight_places(source, source.held)
         yield contents, "keras"
     elif isinstance(source, Mapping):
         yield checked_arrays("source", source), None

@@ -17,7 +17,7 @@ from keras_initx.diagnostics.verdicts import PROBES, RULES
 from keras_initx.rendering._terminal import Verbose, shows_progress, status
 from keras_initx.structure._batch import Batch, Data, batch_of, first_examples
 from keras_initx.structure._build import run_built
-from keras_initx.structure._weights import check_unshared, check_used
+from keras_initx.structure._inventory import Inventory, check_unshared, check_used
 
 
 @shows_progress
@@ -133,11 +133,13 @@ def measured(
     y = None if batch.y is None else first_examples(batch.y, batch_size)
 
     def run() -> DiagnosisReport:
-        check_used(model)  # once it is built: before, Keras has parameters that are none of it
-        check_unshared("model", model)
+        # Once it is built: before, Keras has parameters that are none of it.
+        inventory = Inventory(model)
+        check_used("model", inventory)
+        check_unshared("model", inventory)
         with status() as show:
             of = Diagnosis(
-                model, x, y, loss=loss, steps=steps, is_trained=is_trained, progress=show
+                inventory, x, y, loss=loss, steps=steps, is_trained=is_trained, progress=show
             )
             with of.measured(PROBES):
                 verdicts = [one for one in evaluate(of, RULES) if one.problem not in ignore]

@@ -21,6 +21,7 @@ from keras_initx.diagnostics.losses.known import LossLike
 from keras_initx.diagnostics.losses.training import loss_function
 from keras_initx.structure._batch import array_of
 from keras_initx.structure._hooks import HOOKS
+from keras_initx.structure._inventory import Inventory
 from keras_initx.structure._training import objective, preserved_compiled_loss, terms
 from keras_initx.structure._watch import Call, Watch, Watcher
 
@@ -64,7 +65,7 @@ class Diagnosis:
     """A model and a batch, and what was measured of them.
 
     Args:
-        model: A built model.
+        inventory: What a built model holds.
         x: Its inputs, as tensors.
         y: The targets, or `None` to skip losses and gradients.
         loss: A loss as in `compile`, or `None` for that of the model.
@@ -74,13 +75,14 @@ class Diagnosis:
         progress: Function that is called with the name of each layer and of each step.
 
     Attributes:
+        model: The model.
         watch: The watch of the pass.
         trained: The weights that are trained.
     """
 
     def __init__(
         self,
-        model: keras.Model,
+        inventory: Inventory,
         x: Arrays,
         y: Arrays | None = None,
         *,
@@ -89,16 +91,19 @@ class Diagnosis:
         is_trained: bool = False,
         progress: Progress | None = None,
     ) -> None:
-        self.model: keras.Model = model
+        self.inventory: Inventory = inventory
+        self.model: keras.Model = inventory.model
         self.x: Arrays = x
         self.y: Arrays | None = y
         self.loss: LossLike | None = loss
         self.steps: int = steps
         self.is_trained: bool = is_trained
         self.progress: Progress = progress or (lambda _: None)
-        self.watch: Watch = Watch(model)
-        self.trained: list[keras.Variable] = list(filter(backend.trains, model.trainable_variables))
-        self._loss_of = None if y is None else loss_function(model, loss)
+        self.watch: Watch = Watch(inventory)
+        self.trained: list[keras.Variable] = list(
+            filter(backend.trains, self.model.trainable_variables)
+        )
+        self._loss_of = None if y is None else loss_function(self.model, loss)
         self._facts: dict[Callable[[Diagnosis], Any], Any] = {}
         self._probes: dict[type[Probe], Any] = {}
         self._norms_of: dict[bool, Callable[..., list[float]]] = {}

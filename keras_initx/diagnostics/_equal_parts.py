@@ -194,7 +194,7 @@ def equal_outputs(of: Diagnosis) -> dict[keras.Layer, int]:
     if not layers:
         return {}
     counter = _UnitCounter(layers)
-    Watch(of.model).observe(of.x, counter, training=False)
+    Watch(of.inventory).observe(of.x, counter, training=False)
     return counter.counts
 
 

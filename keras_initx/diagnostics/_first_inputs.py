@@ -276,7 +276,7 @@ def _differing(of: Diagnosis) -> DifferenceProbe:
     if not has_noise or of_batches or any(map(normalizes_batch, inside)):
         return seen
     probe = DifferenceProbe(of)
-    Watch(of.model).observe(of.x, probe, training=False)
+    Watch(of.inventory).observe(of.x, probe, training=False)
     # A layer may be called in one of the modes alone.
     probe.differences = seen.differences | probe.differences
     probe.last = seen.last | probe.last

@@ -152,7 +152,7 @@ class GradientFlow:
 
     def __init__(self, of: Diagnosis) -> None:
         recorder = CallRecorder()
-        Watch(of.model).observe(of.x, recorder, training=True)
+        Watch(of.inventory).observe(of.x, recorder, training=True)
         self.calls: list[PassedCall] = recorder.calls
         self.lost: set[int] = set()
         self._of = of
@@ -168,7 +168,7 @@ class GradientFlow:
 
     def _objective(self, x: Arrays, y: Arrays, scale: Array) -> Tensor:
         self._shifts.begin()
-        with Watch(self._of.model).watching(self._shifts):
+        with Watch(self._of.inventory).watching(self._shifts):
             value = self._of.objective_of(x, y)
         return value * keras.ops.cast(scale, value.dtype)
 

@@ -223,7 +223,7 @@ def _inputs_of(
     layers: Sequence[SeenLayer], of: Diagnosis
 ) -> tuple[dict[keras.Layer, list[int]], set[keras.Layer]]:
     """Return checksums of what some layers get, and the layers before each `stop_gradient`."""
-    watch = Watch(of.model)
+    watch = Watch(of.inventory)
     recorder = _InputRecorder(watch, {layer.layer for layer in layers})
     watch.observe(of.x, recorder, training=False)
     return recorder.inputs, recorder.stopped

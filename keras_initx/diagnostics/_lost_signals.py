@@ -154,7 +154,7 @@ def _that_differ(zeros: dict[keras.Layer, list[keras.Variable]], of: Diagnosis) 
         for weights in zeros.values():
             for weight in weights:
                 stack.enter_context(changed_weight(weight, opened_zeros))
-        Watch(of.model).observe(of.x, recorder, training=True)
+        Watch(of.inventory).observe(of.x, recorder, training=True)
     return recorder.differing
 
 

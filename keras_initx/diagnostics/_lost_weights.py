@@ -14,7 +14,7 @@ from keras_initx.diagnostics._signal_probe import signal_of_floats
 from keras_initx.diagnostics.losses.probes import LossProbe, OutputProbe
 from keras_initx.structure._finite import NotFinite
 from keras_initx.structure._finite import not_finite as not_finite_in
-from keras_initx.structure._weights import ModelWeight, buffers_within, weights_within
+from keras_initx.structure._weights import ModelWeight
 
 # What stands for infinity where it is tried whether that does harm.
 _LARGE = 1e4
@@ -38,7 +38,7 @@ class LostWeight(NamedTuple):
 def lost_weights(of: Diagnosis) -> list[LostWeight]:
     """The weights that are not finite, without masks that do no harm."""
     found = []
-    for weight in [*weights_within(of.model), *buffers_within(of.model)]:
+    for weight in of.inventory.held:
         seen = seen_weights(of).get(id(weight.variable))
         if seen is not None and math.isfinite(seen.report.norm):
             continue

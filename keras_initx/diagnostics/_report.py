@@ -37,6 +37,7 @@ from keras_initx.rendering._results import Judgement
 from keras_initx.rendering._table import Column, Table, filled, legend
 from keras_initx.rendering._terminal import line_width
 from keras_initx.rendering._text import counted, listed, short_number
+from keras_initx.structure._inventory import Inventory
 from keras_initx.structure._weights import ModelWeight, is_frozen
 
 if TYPE_CHECKING:
@@ -89,15 +90,16 @@ class DiagnosisReport(Judgement):
         serious = LEVELS[: LEVELS.index(level) + 1]
         return any(verdict.level in serious for verdict in self.verdicts)
 
-    def instructions(self, weights: Sequence[ModelWeight]) -> WeightRules:
+    def instructions(self, inventory: Inventory) -> WeightRules:
         """Return what `initialize(model, report)` does: the first remedy that weights are.
 
         Args:
-            weights: All weights of the model, in the order of its layers.
+            inventory: What the model holds.
 
         Raises:
             ValueError: If the model has other layers than those that the report measured.
         """
+        weights = inventory.weights
         _check_measured(weights, self)
         rules: dict[str, InitializerLike] = {}
         notes = []

@@ -24,7 +24,7 @@ from keras_initx.structure._branches import branches_of
 from keras_initx.structure._hooks import is_bounded
 from keras_initx.structure._kernels import is_adapter, multiplies
 from keras_initx.structure._names import own_weights
-from keras_initx.structure._weights import ModelWeight, is_frozen, weights_within
+from keras_initx.structure._weights import ModelWeight, is_frozen
 
 
 class SeenLayer:
@@ -285,7 +285,7 @@ class SeenWeight:
 @fact
 def seen_layers(of: Diagnosis) -> list[SeenLayer]:
     """The layers that have weights or an activation, in the order of their outputs."""
-    own = {id(weight.variable): weight for weight in weights_within(of.model)}
+    own = {id(weight.variable): weight for weight in of.inventory.weights}
     found = []
     for layer, variables in _weights_by_layer(of).items():
         seen = SeenLayer(layer, of)
@@ -401,7 +401,7 @@ def branch_ends(of: Diagnosis) -> list[SeenLayer]:
     """The layers at the ends of residual branches."""
     branches = branches_of(of.watch.graph.nodes).found
     ends = {end for branch in branches for end in branch.ends}
-    ends |= hidden_branch_ends(of.model)
+    ends |= hidden_branch_ends(of.inventory)
     return [layer for layer in seen_layers(of) if layer.layer in ends]
 
 

@@ -64,7 +64,7 @@ def undefined_output(of: Diagnosis) -> Place | None:
     Nor is there one where smaller inputs make them finite, if these are large or the outputs
     infinite: then numbers overflow.
     """
-    watch = Watch(of.model)
+    watch = Watch(of.inventory)
     recorder = _LossRecorder(watch)
     watch.observe(of.x, recorder, training=True)
     found = innermost(recorder.calls, set(recorder.made))

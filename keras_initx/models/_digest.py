@@ -14,7 +14,7 @@ from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends._backend import Region
 from keras_initx.backends._current import backend
 from keras_initx.initializers._seeds import derived_seed
-from keras_initx.structure._weights import check_model, find_weights
+from keras_initx.structure._inventory import checked_inventory
 
 
 def weight_seed(path: str, root: int) -> int:
@@ -90,7 +90,7 @@ def weights_digest(model: keras.Model | Mapping[str, Any]) -> str:
         values.update(model)
     else:
         check_type("model", model, keras.Model, "a Keras model, or a dict from paths to arrays")
-        for weight in find_weights(check_model("model", model)):
+        for weight in checked_inventory("model", model).weights:
             values[weight.path] = weight.variable.value
     heads = []
     sums = []

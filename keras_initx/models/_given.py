@@ -18,11 +18,11 @@ from keras_initx._typing import InitializerLike, RolesGiven
 from keras_initx.backends._current import backend
 from keras_initx.initializers._as_ours import check_initializer, ids_like
 from keras_initx.initializers._seeds import has_seed
-from keras_initx.models._paths import shown_paths
 from keras_initx.models._plan import InitializationPlan, read_plan
 from keras_initx.recipes._named import is_recipe, recipe_of, recipes_like
 from keras_initx.recipes._weight_rules import NOT_KNOWN, Left, WeightRules
-from keras_initx.structure._patterns import first_matches, matches_path
+from keras_initx.structure._inventory import Inventory
+from keras_initx.structure._patterns import covered, first_matches
 from keras_initx.structure._weights import ModelWeight
 
 # A pattern for paths, a layer type, or a predicate on a weight.
@@ -40,7 +40,7 @@ RulesOrPlan: TypeAlias = Rules | InitializationPlan | os.PathLike[str]
 class Instructing(Protocol):
     """A report of `diagnose`, or another object that says of all weights what becomes of them."""
 
-    def instructions(self, weights: Sequence[ModelWeight]) -> WeightRules:
+    def instructions(self, inventory: Inventory) -> WeightRules:
         """Return what it says of the weights of a model."""
 
 
@@ -86,8 +86,7 @@ def resolved(given: Any, seed: int | None) -> Any:
 
 def understood(
     given: Any,
-    model: keras.Model,
-    weights: Sequence[ModelWeight],
+    inventory: Inventory,
     *,
     seed: int | None = None,
     roles: RolesGiven | None = None,
@@ -97,15 +96,14 @@ def understood(
     Args:
         given: Rules, a recipe or its name, a list of these, a plan or its path, a report of
             `diagnose`, or `None`.
-        model: A built model.
-        weights: Its weights.
+        inventory: What a built model holds.
         seed: The argument of this name, which must be `None` with a plan.
         roles: Patterns of weights by their roles, which only recipes take.
 
     Raises:
         TypeError: If `given` is none of these, or a rule has the wrong type.
         ValueError: If a text is neither the name of a recipe nor the path of a plan, the recipe
-            refuses `model` or `roles`, a rule does not suit the model, or the report is that of
+            refuses the model or `roles`, a rule does not suit the model, or the report is that of
             another.
     """
     given = resolved(given, seed)
@@ -118,9 +116,9 @@ def understood(
     if isinstance(given, InitializationPlan):
         return given
     if hasattr(given, "instructions"):
-        members = [given.instructions(weights)]
-    found = [_of_member(member, model, weights, roles) for member in members]
-    return _joined(found, weights)
+        members = [given.instructions(inventory)]
+    found = [_of_member(member, inventory, roles) for member in members]
+    return _joined(found, inventory.weights)
 
 
 def _members(given: Any) -> list[Any]:
@@ -145,22 +143,18 @@ def _members(given: Any) -> list[Any]:
     return members
 
 
-def _of_member(
-    member: Any,
-    model: keras.Model,
-    weights: Sequence[ModelWeight],
-    roles: RolesGiven | None,
-) -> WeightRules:
+def _of_member(member: Any, inventory: Inventory, roles: RolesGiven | None) -> WeightRules:
     """Return what a dict, a recipe or a function says of the weights of a model."""
+    weights = inventory.weights
     if is_recipe(member):
-        return _by_recipe(member, model, weights, roles)
+        return _by_recipe(member, inventory, roles)
     rules: Any = member
     # These can be called too, but not with a model.
     others = type | keras.initializers.Initializer | keras.Layer
     if callable(rules) and not isinstance(rules, others):
-        rules = rules(model)
+        rules = rules(inventory.model)
         if isinstance(rules, list | tuple):
-            found = [_of_member(one, model, weights, roles) for one in _members(rules)]
+            found = [_of_member(one, inventory, roles) for one in _members(rules)]
             return _first_of(found, weights)
     if isinstance(rules, WeightRules):
         return _checked_paths(rules, weights)
@@ -172,9 +166,7 @@ def _of_member(
     return _of_dict(rules, weights)
 
 
-def _by_recipe(
-    recipe: Any, model: keras.Model, weights: Sequence[ModelWeight], roles: RolesGiven | None
-) -> WeightRules:
+def _by_recipe(recipe: Any, inventory: Inventory, roles: RolesGiven | None) -> WeightRules:
     """Return the rules of a recipe, or of a `functools.partial` of one."""
     options: dict[str, Any] = {}
     while isinstance(recipe, functools.partial):
@@ -182,7 +174,7 @@ def _by_recipe(
         recipe = recipe.func
     if roles is not None:
         options["roles"] = roles
-    rules: WeightRules = recipe.rules_for(model, weights, **options)
+    rules: WeightRules = recipe.rules_for(inventory, **options)
     return rules
 
 
@@ -278,10 +270,6 @@ def _of_dict(rules: RuleDict, weights: Sequence[ModelWeight]) -> WeightRules:
             )
         if value is not None:
             values[condition] = _checked(condition, value)
-    shown = shown_paths(weights)
-
-    def matches(condition: Condition, weight: ModelWeight) -> bool:
-        return _matches(condition, weight, shown[weight.path])
 
     def hint(condition: Condition) -> str:
         if not isinstance(condition, str):
@@ -289,13 +277,13 @@ def _of_dict(rules: RuleDict, weights: Sequence[ModelWeight]) -> WeightRules:
         for weight in weights:
             if any(type(layer).__name__ == condition for layer in weight.layers):
                 return did_you_mean([f"the class {condition} itself"])
-        return similar_paths(condition, list(shown.values()))
+        return similar_paths(condition, [weight.shown for weight in weights])
 
     by_path = {weight.path: weight for weight in weights}
-    found = first_matches("rules", rules, by_path, matches, hint=hint)
+    found = first_matches("rules", rules, by_path, _matches, hint=hint)
     matched: dict[Condition, list[str]] = {}
     for path, (condition, _) in found.items():
-        matched.setdefault(condition, []).append(shown[path])
+        matched.setdefault(condition, []).append(by_path[path].shown)
     notes = []
     for condition, paths in matched.items():
         if isinstance(condition, str) and rules[condition] is not None:
@@ -335,14 +323,13 @@ def _is_condition(condition: Any) -> bool:
 
 def matches_condition(condition: Condition, weights: Sequence[ModelWeight]) -> bool:
     """Return whether a condition matches any of these weights."""
-    shown = shown_paths(weights)
-    return any(_matches(condition, weight, shown[weight.path]) for weight in weights)
+    return any(_matches(condition, weight) for weight in weights)
 
 
-def _matches(condition: Condition, weight: ModelWeight, shown: str) -> bool:
-    """Return whether a condition matches a weight, whose path is also shown in another form."""
+def _matches(condition: Condition, weight: ModelWeight) -> bool:
+    """Return whether a condition matches a weight."""
     if isinstance(condition, str):
-        return matches_path(condition, weight.path) or matches_path(condition, shown)
+        return bool(covered(condition, (weight.path, weight.shown)))
     if isinstance(condition, type):
         # Not biases, for which an initializer for kernels is unsuitable.
         if len(weight.shape) < 2:

@@ -11,7 +11,6 @@ import numpy as np
 
 from keras_initx._alike import alike, in_common
 from keras_initx._checks import DTYPES, check_flag, first_of, quoted
-from keras_initx._keras import layers_of
 from keras_initx._typing import RolesGiven, Shape, Tensor
 from keras_initx.backends._backend import Computation
 from keras_initx.backends._current import backend
@@ -28,7 +27,6 @@ from keras_initx.models._assign import made_like, refresh_normalizations, undone
 from keras_initx.models._bound import Binding, Kept
 from keras_initx.models._digest import array_digest
 from keras_initx.models._given import Instructing, Instructions, RulesOrPlan, understood
-from keras_initx.models._paths import shown_paths
 from keras_initx.models._plan import InitializationPlan
 from keras_initx.models._planned_weight import PlannedWeight, WeightPlan, row_with, unsuitable
 from keras_initx.models._reset import initial_state
@@ -36,15 +34,13 @@ from keras_initx.recipes._weight_rules import Left
 from keras_initx.rendering._terminal import Verbose, progress, shows_progress
 from keras_initx.structure._finite import must_be_finite, not_finite
 from keras_initx.structure._hooks import LayerInitializer
+from keras_initx.structure._inventory import Inventory, checked_inventory
 from keras_initx.structure._layer_initializers import layer_initializers
 from keras_initx.structure._pairing import weight_places
 from keras_initx.structure._weights import (
     ModelWeight,
-    check_model,
     computed_in_module,
-    find_weights,
     name_in_module,
-    unbuilt_note,
 )
 
 # Initializers that write to places in Keras' order of axes or gates.
@@ -154,17 +150,17 @@ def initialize(
         >>> {weight.path: weight.initializer for weight in plan if weight.fan_in}
         {'hidden/kernel': 'HeNormal()', 'logits/kernel': 'GlorotUniform()'}
     """
-    check_model("model", model)
+    inventory = checked_inventory("model", model)
     check_flag("reset", reset)
     check_flag("atomic", atomic)
     check_flag("dry_run", dry_run)
-    started = begun(model, rules, seed, roles)
+    started = begun(inventory, rules, seed, roles)
     plan = started.plan
-    notes = [*plan.notes, *unbuilt_note(model), *_notes_on_rewritten(model, started.pairs())]
+    notes = [*plan.notes, *inventory.note_on_unbuilt(), *_notes_on_rewritten(started)]
     if dry_run:
         notes += _notes_on_constants(started.pairs())
         return replace(plan, notes=tuple(notes))
-    done, of_values = _executed(model, started, reset=reset, atomic=atomic)
+    done, of_values = _executed(started, reset=reset, atomic=atomic)
     return replace(plan, _planned=done, dry_run=False, notes=(*notes, *of_values))
 
 
@@ -172,44 +168,44 @@ class Begun(NamedTuple):
     """An initialization of which nothing is drawn yet.
 
     Attributes:
-        weights: The weights of the model.
-        plan: What each of them gets, in the same order.
+        inventory: What the model holds.
+        plan: What each of its weights gets, in the same order.
         drawn_seed: The seed of the plan if it was drawn, and not given, see `Computation`.
     """
 
-    weights: list[ModelWeight]
+    inventory: Inventory
     plan: InitializationPlan
     drawn_seed: int | None
 
     def pairs(self) -> Iterator[tuple[ModelWeight, PlannedWeight]]:
         """Yield each weight with what it gets."""
-        return zip(self.weights, self.plan._planned, strict=True)
+        return zip(self.inventory.weights, self.plan._planned, strict=True)
 
 
 def begun(
-    model: keras.Model,
+    inventory: Inventory,
     rules: RulesOrPlan | Instructing | None,
     seed: int | None,
     roles: RolesGiven | None = None,
     *,
     refuses_quantized: bool = True,
 ) -> Begun:
-    """Return what is to be drawn, by the arguments of `initialize` of these names.
+    """Return what is to be drawn in a model, by the arguments of `initialize` of these names.
 
     Rules for quantized weights are refused, or say nothing of them: who only reads can show them.
     """
-    weights = find_weights(model)
+    weights = inventory.weights
     with contextlib.ExitStack() as stack:
         # Initializers that are made for rules draw seeds, in whose place they get others.
         stack.callback(backend.kept_generators())
-        given = understood(rules, model, weights, seed=seed, roles=roles)
+        given = understood(rules, inventory, seed=seed, roles=roles)
     if isinstance(given, InitializationPlan):
-        plan = replace(given, _planned=given.instructions(weights), dry_run=True)
+        plan = replace(given, _planned=given.instructions(inventory), dry_run=True)
         for weight, planned in zip(weights, plan._planned, strict=True):
             _check_suitable(planned.initializer, weight)
-        return Begun(weights, plan, None)
+        return Begun(inventory, plan, None)
     root = root_seed(seed)
-    bound, kept = _planned(weights, given, root, refuses_quantized=refuses_quantized)
+    bound, kept = _planned(inventory, given, root, refuses_quantized=refuses_quantized)
     notes = (
         *given.notes,
         *notes_on_guesses(zip(weights, bound, strict=True)),
@@ -217,11 +213,11 @@ def begun(
     )
     plan = InitializationPlan(bound, root, dry_run=True, notes=notes)
     drawn_seed = root if seed is None else None
-    return Begun(weights, plan, drawn_seed)
+    return Begun(inventory, plan, drawn_seed)
 
 
 def _planned(
-    weights: Sequence[ModelWeight], given: Instructions, root: int, *, refuses_quantized: bool
+    inventory: Inventory, given: Instructions, root: int, *, refuses_quantized: bool
 ) -> tuple[list[PlannedWeight], dict[Kept, list[str]]]:
     """Return what each weight gets by the rules or its layer, with a seed.
 
@@ -229,9 +225,9 @@ def _planned(
         The weights; and the initializers that are called themselves, each with the paths of the
         weights that get it.
     """
+    weights = inventory.weights
     by_layer = layer_initializers([one for one in weights if one.path not in given.by_path])
-    shown = shown_paths(weights)
-    places = weight_places(weights[0].layers[0], weights)
+    places = weight_places(inventory, weights)
     planned = []
     kept: dict[Kept, list[str]] = {}
     seen: dict[tuple[int, Shape], str] = {}
@@ -250,7 +246,7 @@ def _planned(
         elif isinstance(initializer, keras.initializers.Initializer):
             bound, seed, themselves = _bound(initializer, weight, root)
             for one in themselves:
-                kept.setdefault(one, []).append(shown[path])
+                kept.setdefault(one, []).append(weight.shown)
             if seed is not None:
                 _check_seed(seed, weight, seen)
             if zeros is not None:
@@ -260,7 +256,7 @@ def _planned(
         if bound is not None:
             row = row_with(row, bound, seed)
         planned.append(
-            PlannedWeight(row, bound, shown[path], by_layer=is_of_layer, place=places[path])
+            PlannedWeight(row, bound, weight.shown, by_layer=is_of_layer, place=places[path])
         )
     return planned, kept
 
@@ -408,18 +404,19 @@ def _check_seed(seed: int, weight: ModelWeight, seen: dict[tuple[int, Shape], st
 
 
 def _executed(
-    model: keras.Model, started: Begun, *, reset: bool, atomic: bool
+    started: Begun, *, reset: bool, atomic: bool
 ) -> tuple[list[PlannedWeight], list[str]]:
     """Draw and assign the weights of a plan, and reset what `initialize` resets.
 
     Returns:
         The weights, with the statistics of their values, and notes on these.
     """
-    if reset:
-        initial_state(model)  # for its errors, before anything is changed
+    model = started.inventory.model
+    if reset and not atomic:
+        initial_state(model)  # for its errors, which nobody would undo
     done, notes = [], []
     with undone_after_error(atomic) as assign:
-        with progress("initialize", len(started.weights), "weights") as advance:
+        with progress("initialize", len(started.plan._planned), "weights") as advance:
             for weight, planned in started.pairs():
                 if planned.initializer is not None:
                     value, planned = draw(weight, planned, started.drawn_seed)
@@ -508,16 +505,14 @@ def _notes_on_lost(weight: ModelWeight, planned: PlannedWeight) -> list[str]:
     return [f"{weight.path} is not finite: {lost}, by {planned.row.initializer}."]
 
 
-def _notes_on_rewritten(
-    model: keras.Model, pairs: Iterable[tuple[ModelWeight, PlannedWeight]]
-) -> list[str]:
+def _notes_on_rewritten(started: Begun) -> list[str]:
     """Return a note on weights of which a `SpectralNormalization` takes the scale away."""
     rewritten = set()
-    for layer in layers_of(model):
-        if isinstance(layer, keras.layers.SpectralNormalization):
-            rewritten.add(id(layer.kernel))
+    for one in started.inventory.layers:
+        if isinstance(one.layer, keras.layers.SpectralNormalization):
+            rewritten.add(id(one.layer.kernel))
     paths = []
-    for weight, planned in pairs:
+    for weight, planned in started.pairs():
         if planned.initializer is not None and id(weight.variable) in rewritten:
             paths.append(weight.path)
     if not paths:

@@ -28,13 +28,12 @@ from keras_initx.structure._batch import (
     first_float,
 )
 from keras_initx.structure._build import ensure_built
+from keras_initx.structure._inventory import Inventory, check_unshared, check_weights
 from keras_initx.structure._kernels import is_adapter, is_kernel, is_zero, kernel_axes
-from keras_initx.structure._names import named_layers, own_weights, parts_of
+from keras_initx.structure._names import own_weights, parts_of
 from keras_initx.structure._watch import Call, Watch, Watcher
 from keras_initx.structure._weights import (
     ModelWeight,
-    check_unshared,
-    find_weights,
     is_quantized,
 )
 
@@ -126,17 +125,18 @@ def lsuv(
     root = root_seed(seed)
     x = first_examples(batch_of(model, x).x, batch_size)
     ensure_built(model, x)
-    check_unshared("model", model)
-    weights = find_weights(model)
-    paths = _paths_of(weights)
+    inventory = Inventory(model)
+    check_weights("model", inventory)
+    check_unshared("model", inventory)
+    holding = {layer for weight in inventory.weights for layer in weight.layers}
     kernels = {}
-    for layer in named_layers(model):
-        # A layer with no weights but those of another has no path: its kernel is scaled there.
-        found = _kernels_of(layer) if layer in paths else None
+    for layer in inventory.names:
+        # The kernel of a layer with no weights but those of another is scaled there.
+        found = _kernels_of(layer) if layer in holding else None
         if found is not None:
             kernels[layer] = found
     measuring = _Measuring(kernels)
-    Watch(model).observe(x, measuring, training=True)
+    Watch(inventory).observe(x, measuring, training=True)
     before = measuring.variances
     if not all(math.isfinite(variance or 0.0) for variance in before.values()):
         check_finite(x)
@@ -144,10 +144,10 @@ def lsuv(
         reason = f"{_NOT_FOLLOWED}, which another layer rewrites at each call"
         kernels[layer] = _Kernels((), reason)
     called = {layer: kernels[layer] for layer in before}
-    starts = _starts(called, weights, root)
+    starts = _starts(called, inventory.weights, root)
     with progress("LSUV", len(called), "layers") as advance:
         scaling = _Scaling(called, starts, tolerance, max_steps, advance)
-        Watch(model).observe(x, scaling, training=True)
+        Watch(inventory).observe(x, scaling, training=True)
     results = scaling.results
     if not dry_run:
         with undone_after_error() as assign_one:
@@ -159,17 +159,9 @@ def lsuv(
     for layer in dict.fromkeys([*before, *kernels]):
         reason = kernels[layer].reason or "not called, or in a compiled function"
         result = results.get(layer, _LayerResult("left", reason))
-        variance = before.get(layer)
-        rows.append(ScaledLayer(paths[layer], result.status, result.how, variance, result.variance))
+        path, variance = inventory.paths[layer], before.get(layer)
+        rows.append(ScaledLayer(path, result.status, result.how, variance, result.variance))
     return LsuvReport(rows, root, dry_run)
-
-
-def _paths_of(weights: Sequence[ModelWeight]) -> dict[keras.Layer, str]:
-    """Return the paths of the layers that have some weights."""
-    paths: dict[keras.Layer, str] = {}
-    for weight in weights:
-        paths.update(zip(weight.layers, weight.layer_paths, strict=True))
-    return paths
 
 
 def _starts(

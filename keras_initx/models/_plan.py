@@ -1,7 +1,6 @@
 """The plan of an initialization: what each weight gets, as a table, as a file, and as values."""
 
 import textwrap
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,6 @@ from keras_initx._checks import close_matches, first_of, truncated
 from keras_initx._typing import Array, Shape
 from keras_initx.backends._backend import Region
 from keras_initx.initializers._sparse import Masked, kept_sparse
-from keras_initx.models._paths import shown_paths
 from keras_initx.models._plan_file import plan_text, planned_in_file
 from keras_initx.models._planned_weight import PlannedWeight, WeightPlan
 from keras_initx.rendering._figures import styles_of
@@ -18,6 +16,7 @@ from keras_initx.rendering._order import Points, plot_in_order
 from keras_initx.rendering._results import WeightTable
 from keras_initx.rendering._table import Column, number_cell
 from keras_initx.rendering._terminal import line_width
+from keras_initx.structure._inventory import Inventory
 from keras_initx.structure._pairing import paired, weight_places
 from keras_initx.structure._weights import ModelWeight
 
@@ -159,19 +158,19 @@ class InitializationPlan(WeightTable[PlannedWeight]):
             _check_region(path, region, weight.row.shape)
         return replace(weight).values(region)  # by a copy, which does not keep them in the plan
 
-    def instructions(self, weights: Sequence[ModelWeight]) -> list[PlannedWeight]:
+    def instructions(self, inventory: Inventory) -> list[PlannedWeight]:
         """Return what `initialize(model, plan)` does: what each weight of the model gets.
 
         Args:
-            weights: All weights of the model, in the order of its layers.
+            inventory: What the model holds.
 
         Raises:
-            ValueError: If they are not those of the plan.
+            ValueError: If its weights are not those of the plan.
         """
+        weights = inventory.weights
         by_path = {weight.row.path: weight for weight in self._planned}
-        own_places = weight_places(weights[0].layers[0], weights)
+        own_places = weight_places(inventory, weights)
         pairs = paired(own_places, {path: planned.place for path, planned in by_path.items()})
-        shown = shown_paths(weights)
         found = []
         problems = []
         left = set(by_path)
@@ -192,7 +191,7 @@ class InitializationPlan(WeightTable[PlannedWeight]):
                 problems.append(f"{weight.path!r} {problem}")
             row = replace(planned.row, path=weight.path, std=None)
             place = own_places[weight.path]
-            found.append(replace(planned, row=row, shown=shown[weight.path], place=place))
+            found.append(replace(planned, row=row, shown=weight.shown, place=place))
         problems += [f"the model has no {path!r}" for path in by_path if path in left]
         if problems:
             raise ValueError(

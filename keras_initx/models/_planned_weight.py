@@ -68,7 +68,7 @@ class PlannedWeight:
     Attributes:
         row: Its row in the plan.
         initializer: Its initializer, with a seed and axes. `None` if it keeps its values.
-        shown: Its path as it is shown, see `shown_paths`. A plan that was read has only its own.
+        shown: Its path as it is shown, see `ModelWeight`. A plan that was read has only its own.
         digest: The digest of its values, or `None` if it is not known.
         by_layer: Whether its layer says so, and no rule.
         place: Its place, see `places_of`, by which a plan finds it in another build of the model.

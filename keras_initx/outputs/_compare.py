@@ -34,9 +34,8 @@ from keras_initx.outputs._recorded import CallKey, RecordedCall, Recorder, recor
 from keras_initx.outputs._recorded_outputs import RecordedOutputs
 from keras_initx.outputs._samples import without_ones
 from keras_initx.structure._batch import Batch, Data, batch_of, first_examples
-from keras_initx.structure._names import layer_paths
+from keras_initx.structure._inventory import Inventory, check_built, check_unshared
 from keras_initx.structure._watch import Watch, observed_module
-from keras_initx.structure._weights import check_built, check_unshared
 
 # Recorded outputs or the path of their file, a Keras model, or arrays by the names of layers.
 LikeOutputs: TypeAlias = RecordedOutputs | keras.Model | str | Path | Mapping[str, Any]
@@ -89,11 +88,12 @@ def record_outputs(model: Any, x: Data, y: Data | None = None) -> RecordedOutput
                 "`y` needs a Keras model, whose training is known. "
                 f"Received: y, and a module of torch, {type(model).__name__}"
             )
-        return _recorded(model, x)
+        return _recorded_module(model, x)
+    inventory = _checked(model)
     batch = _batch(model, x, y)
-    recorded = _recorded(model, batch.x)
+    recorded = _recorded(inventory, batch.x)
     if trains_on(model, batch, is_required=y is not None):
-        recorded.step = FirstStep(model, batch).recorded()
+        recorded.step = FirstStep(inventory, batch).recorded()
     return recorded
 
 
@@ -167,12 +167,12 @@ def compare_outputs(
         >>> compare_outputs(model, x, other).first.path
         'dense'
     """
-    _check_model(model)
+    inventory = _checked(model)
     if tolerance is not None:
         check_number("tolerance", tolerance, positive=True)
     batch = _batch(model, x, y)
     trains = trains_on(model, batch, is_required=y is not None)
-    others = _others(model, batch, like)
+    others = _others(inventory, batch, like)
     if others.step is None and y is not None:
         raise ValueError(
             "`y` needs the first step of the other model: record it by `record_outputs(model, x, "
@@ -185,15 +185,15 @@ def compare_outputs(
             lengths.add(without_ones(tensor.shape))
         if call.before_activation is not None:
             lengths.add(without_ones(call.before_activation.shape))
-    ours = _recorded(model, batch.x, lengths)
-    all_places = operation_places(model)
-    places = {path: all_places[one] for one, path in operation_paths(model).items()}
+    ours = _recorded(inventory, batch.x, lengths)
+    all_places = operation_places(inventory)
+    places = {path: all_places[one] for one, path in operation_paths(inventory).items()}
     counterparts = counterparts_of(ours.calls, places, others.calls, names, tolerance)
     report = _report(ours.calls, others, counterparts, tolerance)
     if others.step is None or not trains:
         return report
     other_path = functools.partial(path_of_other, counterparts=counterparts, names=names)
-    step = FirstStep(model, batch)
+    step = FirstStep(inventory, batch)
     here = step.recorded()
     runs = []
     if not (here.obstacle or others.step.obstacle):
@@ -202,28 +202,33 @@ def compare_outputs(
     return replace(report, step=compared)
 
 
-def _recorded(model: Any, x: Any, lengths: Collection[Shape] = ()) -> RecordedOutputs:
+def _recorded_module(module: Any, x: Any) -> RecordedOutputs:
+    """Return the outputs of a module of torch for inputs, see `record_outputs`."""
+    names = module_names(module)
+    recorder = Recorder(module, names, names)
+    args, kwargs = _arguments(module, x)
+    observed_module(module, args, kwargs, recorder)
+    return RecordedOutputs(recorder.calls, "torch")
+
+
+def _recorded(inventory: Inventory, x: Any, lengths: Collection[Shape] = ()) -> RecordedOutputs:
     """Return the outputs of a model for inputs, see `record_outputs` and `Recorder`."""
-    if is_torch_module(model):
-        names = module_names(model)
-        recorder = Recorder(model, names, names, lengths)
-        args, kwargs = _arguments(model, x)
-        observed_module(model, args, kwargs, recorder)
-        return RecordedOutputs(recorder.calls, "torch")
-    recorder = Recorder(model, operation_paths(model), operation_places(model), lengths)
+    paths, places = operation_paths(inventory), operation_places(inventory)
+    recorder = Recorder(inventory.model, paths, places, lengths)
     with backend.full_precision():
-        Watch(model).observe(x, recorder, training=False)
+        Watch(inventory).observe(x, recorder, training=False)
     return RecordedOutputs(recorder.calls, "keras")
 
 
-def _check_model(model: Any) -> None:
-    check_built("model", model)
-    check_unshared("model", model)
+def _checked(model: Any) -> Inventory:
+    """Return what a built model holds, whose weights are all here."""
+    inventory = Inventory(check_built("model", model))
+    check_unshared("model", inventory)
+    return inventory
 
 
 def _batch(model: keras.Model, x: Data, y: Data | None) -> Batch:
-    """Return the checked batch that a model gets, as tensors."""
-    _check_model(model)
+    """Return the batch that a model gets, as tensors."""
     return Batch(*(first_examples(part, None) for part in batch_of(model, x, y)))
 
 
@@ -247,7 +252,7 @@ def _arguments(module: Any, x: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
     return [as_tensor(x)], {}
 
 
-def _others(model: keras.Model, batch: Batch, like: LikeOutputs) -> RecordedOutputs:
+def _others(inventory: Inventory, batch: Batch, like: LikeOutputs) -> RecordedOutputs:
     """Return the outputs that are compared with, see `compare_outputs`."""
     if isinstance(like, RecordedOutputs):
         return like
@@ -256,7 +261,7 @@ def _others(model: keras.Model, batch: Batch, like: LikeOutputs) -> RecordedOutp
     if isinstance(like, str | Path):
         return RecordedOutputs(*read_outputs("like", like))
     if isinstance(like, Mapping):
-        calls = [_given(name, value, model) for name, value in like.items()]
+        calls = [_given(name, value, inventory) for name, value in like.items()]
         return RecordedOutputs(calls, "arrays")
     hint = ""
     if is_torch_module(like):
@@ -267,8 +272,9 @@ def _others(model: keras.Model, batch: Batch, like: LikeOutputs) -> RecordedOutp
     )
 
 
-def _given(name: Any, value: Any, model: keras.Model) -> RecordedCall:
+def _given(name: Any, value: Any, inventory: Inventory) -> RecordedCall:
     """Return a call of which an array is known, its output."""
+    model = inventory.model
     check_type("like", name, str, "a dict with names as keys")
     values = values_of(value)
     if values is None:
@@ -282,7 +288,7 @@ def _given(name: Any, value: Any, model: keras.Model) -> RecordedCall:
     if values.dtype == "float64" and model.compute_dtype != "float64":  # that of NumPy
         values = Values(values.array.astype("float32"), "float32")
     outputs = {"": recorded_tensor(values)}
-    is_model = name == layer_paths(model)[model]
+    is_model = name == inventory.paths[model]
     key = CallKey(name, 1)
     return RecordedCall(key, "array", {}, {}, outputs, is_model=is_model, place=name)
 

@@ -8,7 +8,7 @@ from keras_initx._checks import close_matches
 from keras_initx.outputs._pairs import paired_tensors
 from keras_initx.outputs._recorded import CallKey, RecordedCall
 from keras_initx.structure._pairing import Pairs, paired_with_names
-from keras_initx.structure._patterns import captured_texts, filled_in, first_matches
+from keras_initx.structure._patterns import covered, filled_in, first_matches
 
 # Maps patterns for the paths of layers to the names of layers or modules.
 Names: TypeAlias = Mapping[str, str | None]
@@ -150,10 +150,9 @@ class _Match(NamedTuple):
 def _match(pattern: str, path: str) -> _Match | None:
     """Return how a pattern covers a path: by the outermost layer that it matches."""
     parts = path.split("/")
-    for count in range(1, len(parts) + 1):
-        texts = captured_texts(pattern, "/".join(parts[:count]))
-        if texts is not None:
-            return _Match(texts, "/".join(parts[count:]))
+    around = ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+    for layer, texts in covered(pattern, around).items():
+        return _Match(texts, path.removeprefix(layer).removeprefix("/"))
     return None
 
 

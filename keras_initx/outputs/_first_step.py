@@ -32,6 +32,7 @@ from keras_initx.outputs._training_settings import training_settings
 from keras_initx.structure._batch import Batch, array_of, floats
 from keras_initx.structure._former import Former, put_back_afterward
 from keras_initx.structure._hooks import HOOKS
+from keras_initx.structure._inventory import Inventory
 from keras_initx.structure._optimizers import NoCopyError, copy_at_start
 from keras_initx.structure._training import (
     computes_own_loss,
@@ -40,7 +41,7 @@ from keras_initx.structure._training import (
     terms,
 )
 from keras_initx.structure._watch import Call, Watch, Watcher
-from keras_initx.structure._weights import ModelWeight, is_frozen, weights_within
+from keras_initx.structure._weights import ModelWeight, is_frozen
 
 # The distance of 1 from the next number.
 _EPSILONS = {
@@ -87,11 +88,13 @@ class FirstStep:
     """The first step of a compiled model on a batch.
 
     Args:
-        model: The model, which is built.
+        inventory: What the model holds, which is built.
         batch: Inputs, targets and weights of the examples, as tensors.
     """
 
-    def __init__(self, model: keras.Model, batch: Batch) -> None:
+    def __init__(self, inventory: Inventory, batch: Batch) -> None:
+        model = inventory.model
+        self._inventory = inventory
         self._model = model
         self._batch = batch
         self._layers = layers_of(model)
@@ -99,7 +102,7 @@ class FirstStep:
             filter(backend.trains, model.trainable_variables)
         )
         self._weights: dict[str, ModelWeight] = {}
-        for weight in weights_within(model):
+        for weight in inventory.weights:
             if _is_numeric(weight):
                 self._weights[_distinct(weight.path, self._weights)] = weight
 
@@ -178,7 +181,7 @@ class FirstStep:
         called = _Call(self._model, self._batch, states)
         if is_redrawn:
             called.redrawn = generator_states(self._layers)
-        Watch(self._model).observe(self._batch.x, called, training=True)
+        Watch(self._inventory).observe(self._batch.x, called, training=True)
         return called
 
     def _taken(self) -> RecordedStep:

@@ -13,7 +13,8 @@ from keras_initx._typing import Array, DType
 from keras_initx.backends._current import backend
 from keras_initx.structure._batch import tensors_in
 from keras_initx.structure._hooks import activation_name
-from keras_initx.structure._names import automatic_name, layer_paths, numbered
+from keras_initx.structure._inventory import Inventory
+from keras_initx.structure._names import automatic_name, distinct, numbered
 from keras_initx.structure._pairing import Part, parts_around, placed
 
 # What a layer or a module computes with, as far as that is numbers, texts and lists of these.
@@ -67,12 +68,12 @@ def module_names(module: Any) -> dict[Any, str]:
     return {part: name or type(module).__name__ for name, part in module.named_modules()}
 
 
-def operation_paths(model: keras.Model) -> dict[keras.Operation, str]:
+def operation_paths(inventory: Inventory) -> dict[keras.Operation, str]:
     """Return the layers of a model, and operations of functional models in it, with their paths.
 
     Those of operations are within the path of their model, with automatic names numbered within it.
     """
-    layers = layer_paths(model)
+    layers = inventory.paths
     found: dict[keras.Operation, str] = {**layers}
     taken = set(layers.values())
     for place, (layer, path) in enumerate(layers.items()):
@@ -80,22 +81,16 @@ def operation_paths(model: keras.Model) -> dict[keras.Operation, str]:
         prefix = f"{path}/" if place else ""
         names = [(one.name, automatic_name(one.name, type(one).__name__)) for one in operations]
         for operation, name in zip(operations, numbered(names, Counter()), strict=True):
-            full = f"{prefix}{name}"
-            number = 1
-            while full in taken:
-                number += 1
-                full = f"{prefix}{name} ({number})"
-            taken.add(full)
-            found[operation] = full
+            found[operation] = distinct(f"{prefix}{name}", taken)
     return found
 
 
-def operation_places(model: keras.Model) -> dict[keras.Operation, str]:
+def operation_places(inventory: Inventory) -> dict[keras.Operation, str]:
     """Return the places of layers and operations, see `operation_paths`.
 
     Operations are counted by themselves, in the order in which their model has them.
     """
-    around = parts_around(model)
+    around = parts_around(inventory)
     operations: dict[keras.Operation, tuple[Part, ...]] = {}
     for layer, parts in around.items():
         for one in getattr(layer, "operations", ()):

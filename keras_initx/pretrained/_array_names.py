@@ -12,10 +12,9 @@ from keras_initx._checks import check_type, close_matches
 from keras_initx._typing import Array
 from keras_initx.checkpoints._names_of_keras import names_in_file
 from keras_initx.checkpoints._sources import LayoutName
-from keras_initx.models._paths import shown_paths
 from keras_initx.pretrained._layouts import CELLS
 from keras_initx.structure._pairing import Pairs
-from keras_initx.structure._patterns import captured_texts, filled_in, first_matches
+from keras_initx.structure._patterns import covered, filled_in, first_matches
 from keras_initx.structure._weights import ModelWeight, name_in_module
 
 # An index from `numpy.s_`, or a function that maps the array to the weight.
@@ -108,21 +107,7 @@ def candidates_of(
     check_type("names", names, Mapping, "a dict from patterns to names")
     for pattern, value in names.items():
         _check_entry(pattern, value)
-    weights_by_path = {weight.path: weight for weight in weights}
-    shown = shown_paths(weights)
-    known = known_paths(weights, shown)
-
-    def matches_of(pattern: str, weight: ModelWeight) -> list[_Match]:
-        return pattern_matches(pattern, weight, shown[weight.path])
-
-    matches = first_matches(
-        "names",
-        names,
-        weights_by_path,
-        matches_of,
-        kind="a weight or a layer",
-        hint=lambda pattern: close_matches(pattern, known, cutoff=0.0),
-    )
+    matches = matches_of_weights("names", names, weights)
     found: dict[str, list[Candidate] | None] = {}
     covered = Counter(pattern for pattern, _ in matches.values())
     for path, (pattern, own_matches) in matches.items():
@@ -192,32 +177,38 @@ class _Match(NamedTuple):
     texts: tuple[str, ...]
 
 
-def known_paths(weights: Iterable[ModelWeight], shown: Mapping[str, str]) -> list[str]:
-    """Return the paths that a pattern may be meant for: of layers, and of weights as shown."""
-    paths: dict[str, None] = {}
-    for weight in weights:
-        paths |= dict.fromkeys(weight.layer_paths[1:])
-    return [*paths, *shown.values()]
-
-
-def pattern_matches(pattern: str, weight: ModelWeight, shown: str) -> list[_Match]:
-    """Return how a pattern covers a weight: by the outermost layer that it matches, or itself.
+def matches_of_weights(
+    argument: str, patterns: Iterable[str], weights: Sequence[ModelWeight]
+) -> dict[str, tuple[str, list[_Match]]]:
+    """Return the first pattern that covers each weight, by path, and how it does.
 
     Args:
-        pattern: A pattern.
-        weight: A weight.
-        shown: Its path as it is shown, of which the texts are tried first.
+        argument: Name of the argument that holds the patterns, in error messages.
+        patterns: Patterns for the paths of weights or layers.
+        weights: The weights.
+
+    Raises:
+        ValueError: If a pattern covers no weight.
     """
-    for path in weight.layer_paths[1:]:
-        texts = captured_texts(pattern, path)
-        if texts is not None:
-            return [_Match(weight, path, texts)]
-    found = []
-    for path in dict.fromkeys((shown, weight.path)):
-        texts = captured_texts(pattern, path)
-        if texts is not None:
-            found.append(_Match(weight, path, texts))
-    return found
+    # What a pattern may be meant for.
+    known: dict[str, None] = {}
+    for weight in weights:
+        known |= dict.fromkeys(weight.layer_paths[1:])
+
+    def hint(pattern: str) -> str:
+        paths = [*known, *(weight.shown for weight in weights)]
+        return close_matches(pattern, paths, cutoff=0.0)
+
+    by_path = {weight.path: weight for weight in weights}
+    kind = "a weight or a layer"
+    return first_matches(argument, patterns, by_path, _matches, kind=kind, hint=hint)
+
+
+def _matches(pattern: str, weight: ModelWeight) -> list[_Match]:
+    """Return how a pattern covers a weight: by the outermost layer that it matches, or itself."""
+    layers = list(covered(pattern, weight.layer_paths[1:]).items())[:1]
+    found = layers or covered(pattern, (weight.shown, weight.path)).items()
+    return [_Match(weight, path, texts) for path, texts in found]
 
 
 def _candidates_of_match(

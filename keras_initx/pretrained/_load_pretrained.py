@@ -20,6 +20,7 @@ from keras_initx.backends._current import backend
 from keras_initx.checkpoints._names_of_keras import have_equal_sizes, own_names, saved_names
 from keras_initx.checkpoints._sources import (
     LayoutName,
+    OpenedSource,
     Source,
     are_in_memory,
     as_lazy,
@@ -28,7 +29,6 @@ from keras_initx.checkpoints._sources import (
     open_source,
 )
 from keras_initx.models._assign import refresh_normalizations, undone_after_error
-from keras_initx.models._paths import shown_paths
 from keras_initx.pretrained._array_names import Candidate, NamesGiven, candidates_of
 from keras_initx.pretrained._differences import Differences
 from keras_initx.pretrained._layouts import (
@@ -46,15 +46,12 @@ from keras_initx.pretrained._parametrized import (
 from keras_initx.pretrained._resize import ResizeRules, fitted, kinds_by_path
 from keras_initx.rendering._terminal import Verbose, progress, shows_progress
 from keras_initx.sampling._namespace import HOST
+from keras_initx.structure._inventory import Inventory, checked_inventory
 from keras_initx.structure._kernels import SECOND_FACTORS
 from keras_initx.structure._mark import count_of
 from keras_initx.structure._pairing import Pairs
 from keras_initx.structure._weights import (
     ModelWeight,
-    check_model,
-    find_weights,
-    held_by,
-    unbuilt_note,
 )
 
 
@@ -175,18 +172,20 @@ def load_pretrained(
         >>> keras.ops.convert_to_numpy(model.layers[0].kernel).tolist()
         [[1.0, 4.0], [2.0, 5.0], [3.0, 6.0]]
     """
-    check_model("model", model)
+    inventory = checked_inventory("model", model)
     check_flag("atomic", atomic)
     check_flag("dry_run", dry_run)
-    _check_adapters("model", model)
+    _check_adapters("model", inventory)
+    opened: OpenedSource = source
     if isinstance(source, keras.Model):
-        _check_adapters("source", source)
-    weights = held_by(model)
+        opened = checked_inventory("source", source)
+        _check_adapters("source", opened)
+    weights = inventory.held
     kinds = kinds_by_path(resize, weights)
-    with open_source(source) as (contents, own_layout):
+    with open_source(opened) as (contents, own_layout):
         chosen_layout = layout_of_source(layout, own_layout)
-        saved = saved_names(contents, model)
-        own = own_names(contents, model)
+        saved = saved_names(contents, inventory)
+        own = own_names(contents, inventory)
         is_of_keras = own_layout == "keras" or bool(contents.layers)
         found = candidates_of(weights, names, chosen_layout, saved, own, is_of_keras=is_of_keras)
         differences = Differences(model) if chosen_layout == "torch" else None
@@ -216,7 +215,7 @@ def load_pretrained(
         notes = [
             *_notes_on_shared(steps, chosen),
             *_notes_on_reasons(steps, said),
-            *unbuilt_note(model),
+            *inventory.note_on_unbuilt(),
         ]
         report = LoadReport(rows, dry_run, unused, notes)
         if dry_run:
@@ -227,11 +226,9 @@ def load_pretrained(
     return report
 
 
-def _check_adapters(name: str, model: keras.Model) -> None:
+def _check_adapters(name: str, inventory: Inventory) -> None:
     """Raise `ValueError` if layers of a model add factors of adapters, which would be lost."""
-    if not model.built:
-        return
-    for weight in find_weights(model):
+    for weight in inventory.weights:
         value = weight.variable.value
         if weight.name not in SECOND_FACTORS or count_of(value).unwritten:
             continue
@@ -240,7 +237,8 @@ def _check_adapters(name: str, model: keras.Model) -> None:
             raise ValueError(
                 f"`{name}` must not have trained factors of LoRA or DoRA, without which its "
                 "kernels have other values: save it with Keras, which merges them, and pass the "
-                f"model that it loads. Received: {name}={model.name!r} with {weight.path!r}"
+                f"model that it loads. Received: {name}={inventory.model.name!r} with "
+                f"{weight.path!r}"
             )
 
 
@@ -318,12 +316,9 @@ def _steps(
     """
     steps = []
     missing = 0
-    shown = shown_paths(weights)
     for weight in weights:
         size = math.prod(weight.shape)
-        row = LoadedWeight(
-            shown[weight.path], "left", "", weight.shape, weight.dtype, size, changed=0
-        )
+        row = LoadedWeight(weight.shown, "left", "", weight.shape, weight.dtype, size, changed=0)
         array = None
         candidates = found.get(weight.path)
         candidate = chosen.get(weight.path)

@@ -6,12 +6,11 @@ from typing import Any, Literal, TypeAlias
 
 import keras
 
-from keras_initx._checks import DTYPES, check_choice, check_type, close_matches
+from keras_initx._checks import DTYPES, check_choice, check_type
 from keras_initx._typing import Shape
 from keras_initx.arrays._lazy import LazyArray
 from keras_initx.arrays._other_shapes import Channels, Grid, Kind, Listed, Rows, Units
-from keras_initx.models._paths import shown_paths
-from keras_initx.pretrained._array_names import known_paths, pattern_matches
+from keras_initx.pretrained._array_names import matches_of_weights
 from keras_initx.pretrained._layouts import CELLS, UnknownOrderError
 from keras_initx.structure._kernels import (
     ALL_CONVOLUTIONS,
@@ -21,7 +20,6 @@ from keras_initx.structure._kernels import (
     is_adapter,
     is_kernel,
 )
-from keras_initx.structure._patterns import first_matches
 from keras_initx.structure._weights import ModelWeight, is_quantized
 
 KindName: TypeAlias = Literal["channels", "rows", "units"]
@@ -53,17 +51,7 @@ def kinds_by_path(resize: ResizeRules | None, weights: Sequence[ModelWeight]) ->
         return {}
     check_type("resize", resize, Mapping, "a dict from patterns to kinds, such as 'channels'")
     kinds = {pattern: _kind(pattern, given) for pattern, given in resize.items()}
-    by_path = {weight.path: weight for weight in weights}
-    shown = shown_paths(weights)
-    known = known_paths(weights, shown)
-    matches = first_matches(
-        "resize",
-        kinds,
-        by_path,
-        lambda pattern, weight: pattern_matches(pattern, weight, shown[weight.path]),
-        kind="a weight or a layer",
-        hint=lambda pattern: close_matches(pattern, known, cutoff=0.0),
-    )
+    matches = matches_of_weights("resize", kinds, weights)
     return {path: kinds[pattern] for path, (pattern, _) in matches.items()}
 
 

@@ -13,8 +13,8 @@ from keras_initx.recipes._ways import Ways
 from keras_initx.structure._architecture import Architecture
 from keras_initx.structure._branches import Branch
 from keras_initx.structure._graph import Node
+from keras_initx.structure._inventory import Inventory
 from keras_initx.structure._kernels import ALL_CONVOLUTIONS, is_kernel, normalizes
-from keras_initx.structure._names import layer_paths
 from keras_initx.structure._operations import ATTENTION_LAYERS
 from keras_initx.structure._zeros import prevents_zeros
 
@@ -34,15 +34,15 @@ class ByGraph:
     """Reads the roles of weights by the graph of the model.
 
     Args:
-        model: The model.
+        inventory: What the model holds.
         parts: Its weights, with the roles that their names tell whatever is around them.
         found: What its graph shows.
     """
 
-    def __init__(self, model: keras.Model, parts: Sequence[Part], found: Architecture) -> None:
+    def __init__(self, inventory: Inventory, parts: Sequence[Part], found: Architecture) -> None:
         self._parts = parts
         self._found = found
-        self._paths = layer_paths(model)
+        self._paths = inventory.paths
         self._by_variable = {id(part.weight.variable): part for part in parts}
         # Those of which the names tell what the graph cannot.
         self._named = {

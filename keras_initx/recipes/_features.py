@@ -1,7 +1,7 @@
 """What a model has: kinds of layers, and how its branches are merged and normalized."""
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import keras
@@ -9,6 +9,7 @@ import keras
 from keras_initx.initializers._activations import activation_facts
 from keras_initx.structure._architecture import Architecture
 from keras_initx.structure._hooks import activation_name
+from keras_initx.structure._inventory import Inventory
 from keras_initx.structure._kernels import (
     CONVOLUTIONS,
     DEPTHWISE,
@@ -16,8 +17,7 @@ from keras_initx.structure._kernels import (
     is_depthwise,
     normalizes,
 )
-from keras_initx.structure._names import layer_paths
-from keras_initx.structure._patterns import matching_paths
+from keras_initx.structure._patterns import covered
 from keras_initx.structure._weights import ModelWeight
 
 
@@ -94,18 +94,15 @@ _CELLS = (keras.layers.LSTMCell, keras.layers.GRUCell, keras.layers.SimpleRNNCel
 _SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
 
 
-def features_of(
-    model: keras.Model, weights: Sequence[ModelWeight], found: Architecture
-) -> Features:
+def features_of(inventory: Inventory, found: Architecture) -> Features:
     """Return what a model has, each with the paths or names of examples.
 
     Args:
-        model: A built model.
-        weights: Its weights.
+        inventory: What a built model holds.
         found: What its graph shows.
     """
     has: Features = {}
-    layers = layer_paths(model)
+    layers = inventory.paths
     for layer, path in layers.items():
         for feature in _of_layer(layer, path):
             has.setdefault(feature, []).append(path)
@@ -118,18 +115,18 @@ def features_of(
             if len(keras.tree.flatten(operation.input)) > 1:
                 merged = Feature.ADDED if kind == "Add" else Feature.CONCATENATED
                 has.setdefault(merged, []).append(operation.name)
-    for weight in weights:
+    for weight in inventory.weights:
         _note_convolution(weight, has)
         if weight.name in FIRST_FACTORS:
             has.setdefault(Feature.ADAPTERS, []).append(weight.path)
         if isinstance(weight.layer, _CELLS):
             has.setdefault(Feature.CELL, []).append(weight.path)
-    paths = [weight.path for weight in weights]
-    if matching_paths(_EFFICIENTNET, paths):
+    paths = [weight.path for weight in inventory.weights]
+    if covered(_EFFICIENTNET, paths):
         has.pop(Feature.HARD_SILU, None)
     for feature, patterns in _NAMES.items():
         for pattern in patterns:
-            matching = matching_paths(pattern, paths)
+            matching = covered(pattern, paths)
             if matching:
                 has.setdefault(feature, []).extend(matching)
     _note_graph(found, has, layers)

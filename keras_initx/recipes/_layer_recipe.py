@@ -15,7 +15,8 @@ from keras_initx._checks import DTYPES
 from keras_initx._typing import InitializerLike, RolesGiven
 from keras_initx.recipes._recipe import Documentation, Recipe
 from keras_initx.recipes._weight_rules import Left, WeightRules
-from keras_initx.structure._weights import ModelWeight, weights_within
+from keras_initx.structure._inventory import Inventory
+from keras_initx.structure._weights import ModelWeight
 
 
 class Place(NamedTuple):
@@ -96,13 +97,12 @@ class LayerRecipe(Recipe):
 
     def rules_for(
         self,
-        model: keras.Model,
-        weights: Sequence[ModelWeight],
+        inventory: Inventory,
         *,
         source: str | None = None,
         roles: RolesGiven | None = None,
     ) -> WeightRules:
-        """Return the rules for a model of which the weights are listed.
+        """Return the rules for a model of which it is known what it holds.
 
         Raises:
             ValueError: If `source` or `roles` is given.
@@ -115,7 +115,7 @@ class LayerRecipe(Recipe):
             )
         read = self.reader()
         by_path: dict[str, InitializerLike | Left] = {}
-        for weight in weights:
+        for weight in inventory.weights:
             # What is quantized or an integer stays as it is with every recipe.
             if weight.is_quantized or weight.dtype not in DTYPES:
                 continue
@@ -144,7 +144,7 @@ class LayerRecipe(Recipe):
                 if row is None:
                     continue
                 if layer not in beside:
-                    beside[layer] = {one.path: one for one in weights_within(layer)}
+                    beside[layer] = {one.path: one for one in Inventory(layer).weights}
                 start = row.starts.get(weight.path.removeprefix(f"{path}/"))
                 return start.of(Place(weight, layer, beside[layer])) if start else None
             return None

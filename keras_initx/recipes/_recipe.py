@@ -20,7 +20,7 @@ from keras_initx.recipes._parts import Doubt, Part, Roles
 from keras_initx.recipes._roles import roles_of
 from keras_initx.recipes._weight_rules import NOT_ITS_OWN, NOT_KNOWN, Left, WeightRules
 from keras_initx.sampling._conversion import truncated_quantiles
-from keras_initx.structure._weights import ModelWeight, check_model, find_weights
+from keras_initx.structure._inventory import Inventory, checked_inventory
 
 
 @dataclass(frozen=True)
@@ -104,23 +104,21 @@ class Recipe:
             ValueError: If it is not built, lacks what the recipe needs or has what it refuses, or
                 if `source` is none of the recipe's.
         """
-        check_model("model", model)
-        return self.rules_for(model, find_weights(model), source=source, roles=roles)
+        return self.rules_for(checked_inventory("model", model), source=source, roles=roles)
 
     def __repr__(self) -> str:
         return f"recipes.{self.name}"
 
     def rules_for(
         self,
-        model: keras.Model,
-        weights: Sequence[ModelWeight],
+        inventory: Inventory,
         *,
         source: str | None = None,
         roles: RolesGiven | None = None,
     ) -> WeightRules:
-        """Return the rules for a model of which the weights are listed."""
+        """Return the rules for a model of which it is known what it holds."""
         table = self._table_of(source)
-        found = roles_of(model, weights, roles)
+        found = roles_of(inventory, roles)
         self._check(found, table)
         return _rules(table, found)
 

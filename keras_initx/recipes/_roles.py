@@ -4,8 +4,6 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import keras
-
 from keras_initx._checks import check_type, quoted, similar_paths
 from keras_initx._suggestions import did_you_mean
 from keras_initx._typing import RolesGiven
@@ -14,8 +12,8 @@ from keras_initx.recipes._by_names import ByNames, parts_of
 from keras_initx.recipes._features import Feature, features_of
 from keras_initx.recipes._parts import ROLES, Doubt, Part, Reading, Role, Roles
 from keras_initx.structure._architecture import Architecture, architecture_of
-from keras_initx.structure._patterns import matching_paths
-from keras_initx.structure._weights import ModelWeight
+from keras_initx.structure._inventory import Inventory
+from keras_initx.structure._patterns import covered
 
 # What a weight of a role is too.
 _WIDER = {"up": ("inner",), "gate and up": ("gate", "inner")}
@@ -25,9 +23,7 @@ _PLACES = {"scale before": (Feature.FIRST,), "scale after": (Feature.LAST, Featu
 _DECODER = "decoder"
 
 
-def roles_of(
-    model: keras.Model, weights: Sequence[ModelWeight], given: RolesGiven | None = None
-) -> Roles:
+def roles_of(inventory: Inventory, given: RolesGiven | None = None) -> Roles:
     """Return what each weight of a built model is for.
 
     Names say which kernels end branches if those of the table are there, and the graph, as far as
@@ -35,19 +31,18 @@ def roles_of(
     it cannot be followed and each kernel of a block has its role by name.
 
     Args:
-        model: A built model.
-        weights: Its weights.
+        inventory: What a built model holds.
         given: Patterns of weights, by the roles that they have whatever is found.
 
     Raises:
         TypeError: If `given` is no dict from texts to patterns.
         ValueError: If a role is unknown, or a pattern matches no weight.
     """
-    found = architecture_of(model)
-    parts = [_looked_up(part, found) for part in parts_of(weights)]
+    found = architecture_of(inventory.model)
+    parts = [_looked_up(part, found) for part in parts_of(inventory.weights)]
     has: dict[object, list[str]] = {}
-    has.update(features_of(model, weights, found).items())
-    names, graph = ByNames(parts), ByGraph(model, parts, found)
+    has.update(features_of(inventory, found).items())
+    names, graph = ByNames(parts), ByGraph(inventory, parts, found)
     is_followed = not found.hidden
     if not names.tells(graph.ends(), graph.outputs(), is_followed=is_followed):
         reading = graph.reading()
@@ -80,7 +75,7 @@ def roles_of(
         for name in (role.name, *_WIDER.get(role.name, ()), *_PLACES.get(role.name, ())):
             has.setdefault(name, []).append(part.weight.path)
     return Roles(
-        model=model,
+        model=inventory.model,
         parts=final,
         has=has,
         doubts=reading.doubts,
@@ -121,7 +116,7 @@ def _taken(parts: Sequence[Part], given: RolesGiven) -> dict[str, list[str]]:
                 f"Received: {role!r}{similar}"
             )
         for pattern in patterns:
-            matching = matching_paths(pattern, paths)
+            matching = covered(pattern, paths)
             if not matching:
                 raise ValueError(
                     "`roles` must have patterns that match weights. Received: "

@@ -36,9 +36,8 @@ from keras_initx.structure._batch import (
     first_examples,
 )
 from keras_initx.structure._build import ensure_built, run_built
-from keras_initx.structure._names import layer_paths, named_layers
+from keras_initx.structure._inventory import Inventory, check_model, check_unshared, check_used
 from keras_initx.structure._watch import Call, Watch, Watcher, check_rows
-from keras_initx.structure._weights import check_model, check_unshared, check_used
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -348,11 +347,12 @@ def coordinate_check(
                 )
             measured = first_examples(batch.x, _MEASURED)
             ensure_built(model, measured)
-            check_used(model)
-            check_unshared("build", model)
+            inventory = Inventory(model)
+            check_used("model", inventory)
+            check_unshared("build", inventory)
             if not paths:
-                own_names = named_layers(model)
-                paths = {own_names[layer]: path for layer, path in layer_paths(model).items()}
+                own_names = inventory.names
+                paths = {own_names[layer]: path for layer, path in inventory.paths.items()}
             if width in (min(widths), max(widths)):
                 starts[width] = start_of(model)
             after_steps = [_sizes(model, measured)]
@@ -396,7 +396,7 @@ def _sizes(model: keras.Model, x: Data) -> dict[str, float]:
     """
 
     def measured() -> dict[str, float]:
-        watch = Watch(model)
+        watch = Watch(Inventory(model))
         recorder = _SizeRecorder(watch)
         watch.observe(x, recorder, training=True)
         return recorder.sizes()

@@ -37,7 +37,8 @@ from keras_initx.rendering._results import WeightTable
 from keras_initx.rendering._table import Column
 from keras_initx.rendering._text import counted, short_number
 from keras_initx.scaling._rate_factors import FactorList, RateFactors
-from keras_initx.structure._weights import ModelWeight, check_model, find_weights
+from keras_initx.structure._inventory import checked_inventory
+from keras_initx.structure._weights import ModelWeight
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -332,7 +333,7 @@ def mup(model: keras.Model, base: keras.Model, *, depth: float = 1.0) -> MupTabl
 
 def trainable(name: str, model: keras.Model) -> list[ModelWeight]:
     """Return the trainable weights of a built model."""
-    weights = find_weights(check_model(name, model))
+    weights = checked_inventory(name, model).weights
     return [weight for weight in weights if weight.variable.trainable]
 
 

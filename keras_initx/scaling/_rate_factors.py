@@ -21,7 +21,7 @@ from keras_initx.structure._optimizers import (
     unbuilt_copy,
     unscaled,
 )
-from keras_initx.structure._patterns import first_matches, matches_path
+from keras_initx.structure._patterns import covered, first_matches
 
 
 class FactorList(list[float]):
@@ -293,12 +293,8 @@ def _factors_of(variables: Sequence[keras.Variable], optimizer: RateFactors) -> 
     short_paths = paths
     if len(first_names) == 1:  # mostly that of the model
         short_paths = [path.partition("/")[2] for path in paths]
-
-    def matches(pattern: str, names: tuple[str, str]) -> bool:
-        return any(matches_path(pattern, name) for name in names)
-
     names = {short: (path, short) for path, short in zip(paths, short_paths, strict=True)}
-    found = first_matches("factors", factors, names, matches)
+    found = first_matches("factors", factors, names, covered)
     return [factors[found[path][0]] if path in found else 1.0 for path in short_paths]
 
 

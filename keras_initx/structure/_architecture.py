@@ -25,8 +25,9 @@ from keras_initx.structure._branches import (
 from keras_initx.structure._gates import Gate, gates_of
 from keras_initx.structure._graph import ForwardGraph, Node, producers_of, with_ancestors
 from keras_initx.structure._hooks import activation_name
+from keras_initx.structure._inventory import Inventory
 from keras_initx.structure._kernels import multiplies_by_kernel, normalizes
-from keras_initx.structure._names import named_layers, own_weights, parts_of
+from keras_initx.structure._names import own_weights, parts_of
 from keras_initx.structure._operations import (
     ADD,
     ATTENTION_LAYERS,
@@ -40,7 +41,6 @@ from keras_initx.structure._operations import (
 )
 from keras_initx.structure._streams import Streams
 from keras_initx.structure._symbolic import SymbolicCall, is_followed, recorded_calls
-from keras_initx.structure._weights import weights_within
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,22 +186,22 @@ def architecture_of(model: keras.Model) -> Architecture:
 _EMBEDDING = keras.layers.Embedding
 
 
-def hidden_branch_ends(model: keras.Model) -> set[keras.Layer]:
+def hidden_branch_ends(inventory: Inventory) -> set[keras.Layer]:
     """Return the layers at the ends of residual branches in the `call` of users' layers.
 
     A branch is left out if it ends with another operation than a layer, such as `keras.ops.relu`,
     of which it would have to be known what zeros before it do.
     """
     ends: set[keras.Layer] = set()
-    if not any(_hides_sums(layer) for layer in (model, *parts_of(model))):
+    if not any(_hides_sums(one.layer) for one in inventory.layers):
         return ends
-    known = named_layers(model)
-    for branch in architecture_of(model).branches:
+    known = inventory.names
+    for branch in architecture_of(inventory.model).branches:
         behind = [*branch.after, *branch.last]
         if not all(isinstance(operation, keras.Layer) for operation in behind):
             continue
         for layer in behind:
-            weights = weights_within(layer)
+            weights = Inventory(layer).weights
             if weights:
                 layer = weights[-1].layer  # of attention that of its outputs
             if layer in known and (weights or activation_name(layer)):

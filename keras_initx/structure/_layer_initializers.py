@@ -6,7 +6,7 @@ import itertools
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 
@@ -17,10 +17,14 @@ from keras_initx.initializers._composition import Concatenated
 from keras_initx.initializers._gates import overwrites_forget_bias
 from keras_initx.initializers._recurrent import LSTMForgetBias
 from keras_initx.structure._hooks import LayerInitializer, recorded_initializers
+from keras_initx.structure._inventory import Inventory
 from keras_initx.structure._names import parts_of
-from keras_initx.structure._weights import ModelWeight, weights_within
+from keras_initx.structure._weights import ModelWeight
 
 _THREAD = "keras_initx-copy"
+# Where a weight is in a layer, see `_position`.
+_Position: TypeAlias = tuple[Any, ...]
+_OfCopy: TypeAlias = dict[_Position, LayerInitializer]
 
 
 def layer_initializers(
@@ -73,22 +77,21 @@ def _with_forget_bias(initializer: LayerInitializer, weight: ModelWeight) -> Lay
 
 
 def _passed(
-    weight: ModelWeight, passed_by_copy: Callable[[keras.Layer], dict[str, LayerInitializer]]
+    weight: ModelWeight, passed_by_copy: Callable[[keras.Layer], _OfCopy]
 ) -> LayerInitializer | None:
     """Return the initializer that a layer passes to `add_weight` for `weight`, or `None`.
 
     The innermost layer that can be copied tells it: an inner one may have no complete config.
     """
-    for layer, path in zip(reversed(weight.layers), reversed(weight.layer_paths), strict=True):
-        path_inside = weight.path.removeprefix(path).removeprefix("/")
-        found = passed_by_copy(layer).get(path_inside)
+    for depth in reversed(range(len(weight.layers))):
+        found = passed_by_copy(weight.layers[depth]).get(_position(weight, depth))
         if found is not None:
             return found
     return None
 
 
-def _passed_by_copy(layer: keras.Layer) -> dict[str, LayerInitializer]:
-    """Copy `layer`, and return the initializers of its weights by their paths inside it.
+def _passed_by_copy(layer: keras.Layer) -> _OfCopy:
+    """Copy `layer`, and return the initializers of its weights by their positions in it.
 
     It is empty if the layer cannot be copied.
     """
@@ -96,7 +99,7 @@ def _passed_by_copy(layer: keras.Layer) -> dict[str, LayerInitializer]:
         custom_objects = scope.backup
     distribution = keras.distribution.distribution()
 
-    def copy() -> dict[str, LayerInitializer]:
+    def copy() -> _OfCopy:
         keras.distribution.set_distribution(distribution)
         with keras.saving.CustomObjectScope(custom_objects):
             return _initializers_of_copy(layer)
@@ -112,8 +115,8 @@ def _passed_by_copy(layer: keras.Layer) -> dict[str, LayerInitializer]:
         return {}
 
 
-def _initializers_of_copy(layer: keras.Layer) -> dict[str, LayerInitializer]:
-    """Return what a copy of `layer` passes to `add_weight`, by the paths of the weights."""
+def _initializers_of_copy(layer: keras.Layer) -> _OfCopy:
+    """Return what a copy of `layer` passes to `add_weight`, by the positions of the weights."""
     found = {}
     with recorded_initializers() as recorded, contextlib.ExitStack() as stack:
         stack.callback(backend.kept_generators())  # the copy draws seeds
@@ -127,22 +130,23 @@ def _initializers_of_copy(layer: keras.Layer) -> dict[str, LayerInitializer]:
             copy.build_from_config(layer.get_build_config())
         if lora_rank is not None:
             copy.enable_lora(lora_rank)
-        for weight in weights_within(copy):
-            found[_position(weight)] = recorded.get(id(weight.variable))
-    by_path = {}
-    for weight in weights_within(layer):
-        initializer = found.get(_position(weight))
-        if initializer is not None:
-            by_path[weight.path] = initializer
-    return by_path
+        for weight in Inventory(copy).weights:
+            initializer = recorded.get(id(weight.variable))
+            if initializer is not None:
+                found[_position(weight, 0)] = initializer
+    return found
 
 
-def _position(weight: ModelWeight) -> tuple[Any, ...]:
+def _position(weight: ModelWeight, depth: int) -> _Position:
     """Return where a weight is, as the places of the layers around it, its name and its shape.
 
     Not its path: automatic names in a copy have other numbers, maybe in another order.
+
+    Args:
+        weight: A weight.
+        depth: Which of the layers around it is the outermost that counts.
     """
     places = []
-    for outer, inner in itertools.pairwise(weight.layers):
+    for outer, inner in itertools.pairwise(weight.layers[depth:]):
         places.append(parts_of(outer, recursive=False).index(inner))
     return *places, weight.path.rpartition("/")[2], weight.shape

@@ -1,11 +1,10 @@
 """The layers within a layer, which of them holds a weight, and names that tell them apart.
 
-Keras numbers layers without a name in the process. A path has the names of the layers around one,
-numbered within each of them, so it is the same in each build of a model.
+Keras numbers layers without a name in the process, so these numbers are those of other models too.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import keras
 
@@ -25,39 +24,6 @@ def own_weights(layer: keras.Layer) -> list[keras.Variable]:
     return [weight for weight in layer.weights if id(weight) not in inside]
 
 
-def named_layers(model: keras.Model) -> dict[keras.Layer, str]:
-    """Return all layers of `model`, starting with the model, as a dict from layer to name.
-
-    A name is that of Keras, after those of the layers around the layer. Layers inside a recurrent
-    layer are left out: they run inside a compiled loop, and their weights count as its own.
-    """
-    names: dict[keras.Layer, str] = {model: model.name}
-    taken = {model.name}
-    for layers, _ in walk(model):
-        layer = layers[-1]
-        is_inside_loop = any(isinstance(around, keras.layers.RNN) for around in layers[:-1])
-        if layer in names or is_inside_loop or isinstance(layer, keras.layers.InputLayer):
-            continue
-        prefix = f"{names[layers[-2]]}/" if len(layers) > 2 else ""
-        names[layer] = distinct(f"{prefix}{layer.name}", taken)
-    return names
-
-
-def layer_paths(model: keras.Model) -> dict[keras.Layer, str]:
-    """Return the layers of `named_layers` with their paths, of which each is another one.
-
-    The paths of the weights of a layer begin with its path, unless the layer around it has two of
-    one name. The model, whose path is empty, has its name.
-    """
-    paths: dict[keras.Layer, str] = {}
-    taken: set[str] = set()
-    for layers, around in walk(model):
-        if layers[-1] not in paths and around[-1]:
-            paths[layers[-1]] = distinct(around[-1], taken)
-    paths[model] = distinct(model.name, taken)
-    return {layer: paths[layer] for layer in named_layers(model)}
-
-
 def distinct(name: str, taken: set[str]) -> str:
     """Return `name`, with a number if it is `taken`, to which it is added."""
     found = name
@@ -67,45 +33,6 @@ def distinct(name: str, taken: set[str]) -> str:
         found = f"{name} ({number})"
     taken.add(found)
     return found
-
-
-def walk(layer: keras.Layer) -> Iterator[tuple[tuple[keras.Layer, ...], tuple[str, ...]]]:
-    """Yield `layer` and each layer inside it, with those around it, and the paths of all.
-
-    The paths begin inside `layer`, whose own is empty. A layer that several others have is yielded
-    as often. Layers of one name have the same path.
-
-    Yields:
-        The layers from `layer` to the one inside it, and their paths.
-    """
-    yield from _walk((layer,), ("",))
-
-
-def _walk(
-    layers: tuple[keras.Layer, ...], paths: tuple[str, ...]
-) -> Iterator[tuple[tuple[keras.Layer, ...], tuple[str, ...]]]:
-    """Yield the last of `layers`, which has the last of `paths`, and the layers inside it."""
-    yield layers, paths
-    prefix = f"{paths[-1]}/" if paths[-1] else ""
-    for part, name in _names_within(layers[-1]).items():
-        yield from _walk((*layers, part), (*paths, f"{prefix}{name}"))
-
-
-def _names_within(layer: keras.Layer) -> dict[keras.Layer, str]:
-    """Return the layers directly inside `layer` with their names, automatic ones renumbered."""
-    parts = parts_of(layer, recursive=False)
-    with_weights: list[keras.Layer] = []
-    others: list[keras.Layer] = []
-    for part in parts:
-        group = with_weights if part.weights else others
-        group.append(part)
-    names = dict.fromkeys(parts, "")
-    counts: Counter[str] = Counter()
-    # The others are numbered last, so that paths of weights do not depend on them.
-    for group in (with_weights, others):
-        pairs = ((part.name, automatic_part_name(layer, part)) for part in group)
-        names.update(zip(group, numbered(pairs, counts), strict=True))
-    return names
 
 
 def automatic_part_name(layer: keras.Layer, part: keras.Layer) -> tuple[str, int] | None:

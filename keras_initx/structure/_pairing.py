@@ -20,7 +20,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 import keras
 
 from keras_initx._keras import saved_layers
-from keras_initx.structure._names import automatic_part_name, walk
+from keras_initx.structure._inventory import Inventory
+from keras_initx.structure._names import automatic_part_name
 from keras_initx.structure._weights import ModelWeight
 
 # Why weights are left.
@@ -106,11 +107,12 @@ def _steps_of(place: str) -> tuple[_Step, ...]:
 # The places of a model.
 
 
-def parts_around(model: keras.Model) -> dict[keras.Layer, tuple[Part, ...]]:
+def parts_around(inventory: Inventory) -> dict[keras.Layer, tuple[Part, ...]]:
     """Return each layer of a model with what leads to it: the layers around it, and itself.
 
     These are the layers in which Keras saves it, where it is in several.
     """
+    model = inventory.model
     found: dict[keras.Layer, tuple[Part, ...]] = {model: ()}
     by_group = {"": model}
     for layer, group in saved_layers(model).items():
@@ -123,15 +125,16 @@ def parts_around(model: keras.Model) -> dict[keras.Layer, tuple[Part, ...]]:
             own = _part_of(around, layer, group[len(outer) :].removeprefix("/"))
             found[layer] = (*found[around], own)
     # Some versions of Keras do not save what is in lists of lists.
-    for layers, _ in walk(model):
-        if layers[-1] not in found:
-            found[layers[-1]] = (*found[layers[-2]], _part_of(layers[-2], layers[-1], ""))
+    for one in inventory.layers:
+        if one.layer not in found:
+            outer_layer = one.layers[-2]
+            found[one.layer] = (*found[outer_layer], _part_of(outer_layer, one.layer, ""))
     return found
 
 
-def places_of(model: keras.Model) -> dict[keras.Layer, str]:
+def places_of(inventory: Inventory) -> dict[keras.Layer, str]:
     """Return the place of each layer of a model. That of the model itself is empty."""
-    return placed(parts_around(model))
+    return placed(parts_around(inventory))
 
 
 def _part_of(around: keras.Layer, layer: keras.Layer, group: str) -> Part:
@@ -139,9 +142,9 @@ def _part_of(around: keras.Layer, layer: keras.Layer, group: str) -> Part:
     return Part(layer.name, automatic, group, has_weights=bool(layer.weights))
 
 
-def weight_places(model: keras.Model, weights: Iterable[ModelWeight]) -> dict[str, str]:
-    """Return the places of weights of a model by their paths."""
-    places = places_of(model)
+def weight_places(inventory: Inventory, weights: Iterable[ModelWeight]) -> dict[str, str]:
+    """Return the places of some of the weights of a model by their paths."""
+    places = places_of(inventory)
     found = {}
     for weight in weights:
         name = weight.path.removeprefix(f"{weight.layer_paths[-1]}/")

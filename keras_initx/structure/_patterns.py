@@ -92,9 +92,18 @@ def matches_path(pattern: str, path: str) -> bool:
     return captured_texts(pattern, path) is not None
 
 
-def matching_paths(pattern: str, paths: Iterable[str]) -> list[str]:
-    """Return those of `paths` that `pattern` matches."""
-    return [path for path in paths if matches_path(pattern, path)]
+def covered(pattern: str, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Return those of `names` that `pattern` matches, each with the texts that each `*` stands for.
+
+    They are all names of one thing, such as a path in two forms or those of layers around each
+    other, or the paths of all weights.
+    """
+    found = {}
+    for name in names:
+        texts = captured_texts(pattern, name)
+        if texts is not None:
+            found[name] = texts
+    return found
 
 
 @functools.lru_cache

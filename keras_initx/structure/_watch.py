@@ -25,8 +25,9 @@ from keras_initx.structure._hooks import (
     call_name,
     replaced,
 )
+from keras_initx.structure._inventory import Inventory
 from keras_initx.structure._kernels import CONVOLUTIONS, has_kernel
-from keras_initx.structure._names import layer_paths, named_layers, own_weights
+from keras_initx.structure._names import own_weights
 
 # To these integers are numbers, to others they may be indices.
 _MULTIPLYING = (
@@ -114,11 +115,11 @@ class Watch:
     """The layers of a model, and what is known of the calls of a forward pass.
 
     Args:
-        model: A built model.
+        inventory: What a built model holds.
 
     Attributes:
-        layers: Dict from each layer to its name, as `named_layers`.
-        paths: Dict from each layer to its path, as `layer_paths`.
+        layers: Dict from each layer to its name, see `Inventory.names`.
+        paths: Dict from each layer to its path, see `Inventory.paths`.
         activations: Dict from each layer to the name of the activation that it applies, or `None`.
         with_kernel: The layers by whose kernel inputs are multiplied.
         graph: The graph of the forward pass.
@@ -126,10 +127,10 @@ class Watch:
         is_paused: Whether calls are no part of the pass.
     """
 
-    def __init__(self, model: keras.Model) -> None:
-        self._model = model
-        self.layers: dict[keras.Layer, str] = named_layers(model)
-        self.paths: dict[keras.Layer, str] = layer_paths(model)
+    def __init__(self, inventory: Inventory) -> None:
+        self._model = inventory.model
+        self.layers: dict[keras.Layer, str] = inventory.names
+        self.paths: dict[keras.Layer, str] = inventory.paths
         self.activations: dict[keras.Layer, str | None] = {
             layer: activation_name(layer) for layer in self.layers
         }

@@ -13,21 +13,16 @@ from keras_initx.backends._current import backend
 from keras_initx.models._assign import refresh_normalizations
 from keras_initx.models._given import matches_condition
 from keras_initx.models._initialize import Begun, begun, draw
-from keras_initx.models._paths import shown_paths
 from keras_initx.models._plan import InitializationPlan
 from keras_initx.models._planned_weight import PlannedWeight
 from keras_initx.models._reset import new_state, optimizers_of
 from keras_initx.pretrained._load_report import LoadedWeight
 from keras_initx.structure._former import Former
+from keras_initx.structure._inventory import Inventory, check_weights
 from keras_initx.structure._kernels import FIRST_FACTORS, SECOND_FACTORS, is_adapter
 from keras_initx.structure._mark import Count, can_be_marked, count_of, unwritten_mask
 from keras_initx.structure._names import distinct, parts_of
-from keras_initx.structure._weights import (
-    ModelWeight,
-    find_weights,
-    held_by,
-    unbuilt_layers,
-)
+from keras_initx.structure._weights import ModelWeight
 from keras_initx.unwritten._marks import Marked, Marks, key_of
 
 NOT_KNOWN = "not known"
@@ -43,7 +38,6 @@ class _State(NamedTuple):
 
     Attributes:
         weight: The weight.
-        path: Its path as it is shown.
         marked: What is known of its mark, or `None` if it never had one.
         found: What there is in it.
         is_computed: Whether its values were computed from a weight that was not written.
@@ -51,7 +45,6 @@ class _State(NamedTuple):
     """
 
     weight: ModelWeight
-    path: str
     marked: Marked | None
     found: Count
     is_computed: bool
@@ -93,15 +86,19 @@ def completed(
         made: The layers that were made in the block, if it says so.
     """
     # All before the first gets values: two may have one tensor of torch, and plans may be refused.
-    states = _states(models, marks, made)
+    inventories = {model: Inventory(model) for model in models}
+    for inventory in inventories.values():
+        check_weights("model", inventory)
+    states = _states(inventories, marks, made)
     given_seed = None if isinstance(rules, InitializationPlan) else seed  # a plan has its own
     planned: dict[int, PlannedWeight] = {}
     for model in models:
         is_missed = any(state.found.unwritten for state in states[model])
         if is_missed or rules is not None:
             started = (begun_before or {}).get(model)
-            if started is None or not _is_of(started, model):
-                started = begun(model, _rules_for(model, models, rules), given_seed)
+            if started is None or not _is_of(started, inventories[model]):
+                own_rules = _rules_for(model, inventories, rules)
+                started = begun(inventories[model], own_rules, given_seed)
             for weight, one in started.pairs():
                 planned.setdefault(id(weight.variable), one)
     drawn_seed = seed if is_drawn else None
@@ -111,8 +108,8 @@ def completed(
         prefix = f"{distinct(model.name, taken)}/" if len(models) > 1 else ""
         for state in states[model]:
             row = _completed(state, planned.get(id(state.weight.variable)), drawn_seed)
-            rows.append(replace(row, path=f"{prefix}{state.path}"))
-        for path in unbuilt_layers(model):
+            rows.append(replace(row, path=f"{prefix}{state.weight.shown}"))
+        for path in inventories[model].unbuilt:
             how = "not built, so that it has no weights yet"
             rows.append(LoadedWeight(f"{prefix}{path}", NOT_KNOWN, how))
         refresh_normalizations(parts_of(model))
@@ -130,7 +127,7 @@ def in_no_model(marks: Marks, models: Iterable[keras.Model]) -> list[LoadedWeigh
     gc.collect()  # of layers that nobody has any more
     known: set[Any] = set()
     for model in models:
-        known.update(key_of(weight.variable) for weight in held_by(model))
+        known.update(key_of(weight.variable) for weight in Inventory(model).held)
     rows = []
     for marked in marks.held():
         count = _unwritten(marked)
@@ -150,14 +147,15 @@ def _unwritten(marked: Marked) -> int:
 
 
 def _states(
-    models: Iterable[keras.Model], marks: Marks, made: Collection[keras.Layer] | None
+    inventories: Mapping[keras.Model, Inventory],
+    marks: Marks,
+    made: Collection[keras.Layer] | None,
 ) -> dict[keras.Model, list[_State]]:
     """Return the weights of each model, those that several have with the first."""
     found = {}
     seen = set()
-    for model in models:
-        weights = list(filter(can_be_marked, held_by(model)))
-        shown = shown_paths(weights)
+    for model, inventory in inventories.items():
+        weights = list(filter(can_be_marked, inventory.held))
         counts = {weight.path: count_of(weight.variable.value) for weight in weights}
         _count_reset_adapters(weights, counts)
         computed = _layers_with_computed(weights, marks)
@@ -174,7 +172,7 @@ def _states(
                 # The scale of integers that were computed from NaN is NaN.
                 is_computed |= any(count) and not is_adapter(weight.name)
             is_older = made is not None and weight.layer not in made
-            states.append(_State(weight, shown[weight.path], marked, count, is_computed, is_older))
+            states.append(_State(weight, marked, count, is_computed, is_older))
         found[model] = states
     return found
 
@@ -208,25 +206,29 @@ def _is_computed(marked: Marked) -> bool:
     return marked.is_computed and marked.assignments <= 1
 
 
-def _is_of(started: Begun, model: keras.Model) -> bool:
+def _is_of(started: Begun, inventory: Inventory) -> bool:
     """Return whether what was planned is for the weights that a model has now."""
-    planned = {id(weight.variable) for weight in started.weights}
-    return planned == {id(weight.variable) for weight in find_weights(model)}
+    planned = {id(weight.variable) for weight in started.inventory.weights}
+    return planned == {id(weight.variable) for weight in inventory.weights}
 
 
-def _rules_for(model: keras.Model, models: Sequence[keras.Model], rules: Any) -> Any:
+def _rules_for(model: keras.Model, inventories: Mapping[keras.Model, Inventory], rules: Any) -> Any:
     """Return the rules that match a weight of a model; of several, the first has all others."""
-    if len(models) == 1:
+    if len(inventories) == 1:
         return rules
     if isinstance(rules, list | tuple):
-        members = [_rules_for(model, models, member) for member in rules]
+        members = [_rules_for(model, inventories, member) for member in rules]
         return [member for member in members if member != {}] or None
     if not isinstance(rules, Mapping):
         return rules
     own = {}
     for condition, value in rules.items():
-        matching = [one for one in models if matches_condition(condition, find_weights(one))]
-        if model in matching or (not matching and model is models[0]):
+        matching = []
+        for one, inventory in inventories.items():
+            if matches_condition(condition, inventory.weights):
+                matching.append(one)
+        first = next(iter(inventories))
+        if model in matching or (not matching and model is first):
             own[condition] = value
     return own
 
@@ -245,7 +247,7 @@ def _completed(
     weight = state.weight
     variable = weight.variable
     size = math.prod(weight.shape)
-    row = LoadedWeight(state.path, "loaded", "", weight.shape, weight.dtype, size)
+    row = LoadedWeight(weight.shown, "loaded", "", weight.shape, weight.dtype, size)
     if state.is_computed:
         return replace(row, status=COMPUTED, how="from what was not written", changed=0)
     if state.is_by_quantization:

@@ -18,15 +18,11 @@ from keras_initx.models._plan import InitializationPlan
 from keras_initx.models._reset import new_state, optimizers_of, states_of
 from keras_initx.structure._former import Former, without_interruption
 from keras_initx.structure._hooks import MADE_LAYERS
+from keras_initx.structure._inventory import Inventory, checked_inventory
 from keras_initx.structure._mark import can_be_marked
 from keras_initx.structure._names import parts_of
 from keras_initx.structure._optimizers import all_variables
-from keras_initx.structure._weights import (
-    ModelWeight,
-    check_model,
-    held_by,
-    unbuilt_layers,
-)
+from keras_initx.structure._weights import ModelWeight
 from keras_initx.unwritten._completed import completed, in_no_model
 from keras_initx.unwritten._loaded import Known, Loaded
 from keras_initx.unwritten._marks import Marks
@@ -146,9 +142,9 @@ def _of_model(
     seed: int | None,
 ) -> Iterator[None]:
     """Watch what is loaded into a model, and say so in `loaded`."""
-    check_model("model", model)
-    started = begun(model, rules, seed)
-    weights = list(filter(can_be_marked, held_by(model)))
+    inventory = checked_inventory("model", model)
+    started = begun(inventory, rules, seed)
+    weights = list(filter(can_be_marked, inventory.held))
     former = _former_values(model, weights)
     marks = Marks()
     with _undone_after_error(model, former, marks):
@@ -235,7 +231,7 @@ def _outermost_of(models: Sequence[keras.Model]) -> list[keras.Model]:
         # A view of another, with some of its layers, such as the functional model in a
         # `Sequential`.
         is_view = any(own < other for other in variables) or own in variables[:place]
-        if (own and not is_view) or unbuilt_layers(found[place]):
+        if (own and not is_view) or Inventory(found[place]).unbuilt:
             result.append(found[place])
     return result
 

@@ -8,7 +8,7 @@ from modes import everywhere, needs_keras, to_numpy
 from stacks import arrays
 
 from keras_initx import audit, load_pretrained
-from keras_initx.structure._weights import find_weights
+from keras_initx.structure._inventory import Inventory
 
 layers = keras.layers
 RANDOM = np.random.default_rng(0)
@@ -310,10 +310,10 @@ def test_paths_of_variables_name_weights_of_another_build(name):
     source = changed(BUILDS[name]())
     model = BUILDS[name]()
     report = audit(source, like=by_variables(source))
-    assert [row.path for row in report.rows] == [weight.path for weight in find_weights(source)]
+    assert [row.path for row in report.rows] == [weight.path for weight in Inventory(source).weights]
     assert not report.problems
     found = by_variables(source)
-    assert audit(found, like=model).rows[0].path == find_weights(model)[0].path
+    assert audit(found, like=model).rows[0].path == Inventory(model).weights[0].path
     assert not load_pretrained(model, found, layout="keras").left
     check_same(model, source)
 
@@ -389,7 +389,7 @@ def test_the_file_of_a_model_has_the_weights_that_are_audited(name, has_names, t
     model.save_weights(path := tmp_path / "a.weights.h5")
     if not has_names:
         without_names(path)
-    paths = [weight.path for weight in find_weights(model)]
+    paths = [weight.path for weight in Inventory(model).weights]
     for report in (audit(model, like=path), audit(path, like=model)):
         assert [row.path for row in report.rows] == paths
         assert not report.problems

@@ -12,7 +12,7 @@ from stacks import arrays, built
 
 from keras_initx import load_pretrained
 from keras_initx.backends._current import backend
-from keras_initx.structure._weights import find_weights
+from keras_initx.structure._inventory import Inventory
 
 if BACKEND == "torch":
     import torch
@@ -185,7 +185,7 @@ FORMS = [
 @pytest.mark.parametrize("form", FORMS)
 def test_what_has_the_memory_of_a_weight_is_as_it_was_before(form):
     model = chain_of()
-    source = {weight.path: form(weight.variable) for weight in find_weights(model)}
+    source = {weight.path: form(weight.variable) for weight in Inventory(model).weights}
     load_pretrained(model, source, SHIFTED, layout="keras")
     assert_shifted(model)
 
@@ -198,7 +198,7 @@ def test_weights_of_the_model_itself_are_those_from_before():
 
 def test_only_what_has_the_memory_of_a_weight_is_copied(monkeypatch):
     source, model = chain_of(), chain_of()
-    arrays_of_source = {weight.path: numpy_view(weight.variable) for weight in find_weights(source)}
+    arrays_of_source = {weight.path: numpy_view(weight.variable) for weight in Inventory(source).weights}
     monkeypatch.setattr(type(backend), "snapshot", None)  # which would copy
     for given in (source, arrays_of_source):
         load_pretrained(model, given, SHIFTED, layout="keras", atomic=False)

@@ -9,7 +9,7 @@ from framework_laws import KINDS, P_VALUE, SIZES, Frame, assert_law, model_of
 from modes import to_numpy
 
 from keras_initx import initialize
-from keras_initx.structure._weights import find_weights
+from keras_initx.structure._inventory import Inventory
 
 DRAWS = 20
 
@@ -72,7 +72,7 @@ def test_a_layer_starts_as_that_of_flax(kind, n):
     drawn = []
     for seed in range(DRAWS):
         initialize(model, "flax", seed=seed)
-        drawn.append({weight.path: to_numpy(weight.variable.value) for weight in find_weights(model)})
+        drawn.append({weight.path: to_numpy(weight.variable.value) for weight in Inventory(model).weights})
     laws = KINDS[kind].flax(n)
     for end, names in MODULES[kind][1].items():
         law = laws[end]

@@ -11,7 +11,7 @@ from torch import nn
 from torch_models import in_keras, in_torch, load
 
 from keras_initx import audit, initialize
-from keras_initx.structure._weights import find_weights
+from keras_initx.structure._inventory import Inventory
 
 # How often a layer is made, for enough values also of a bias.
 DRAWS = 40
@@ -82,7 +82,7 @@ def test_a_layer_starts_as_that_of_torch(kind, n):
     drawn = []
     for seed in range(DRAWS):
         initialize(model, "torch", seed=seed)
-        drawn.append({weight.path: to_numpy(weight.variable.value) for weight in find_weights(model)})
+        drawn.append({weight.path: to_numpy(weight.variable.value) for weight in Inventory(model).weights})
     laws = KINDS[kind].torch(n)
     for end, name in names.items():
         there = np.concatenate([values_of(module, name) for module in modules])

@@ -12,7 +12,7 @@ from modes import to_numpy
 
 import keras_initx
 from keras_initx.models import weights_digest
-from keras_initx.structure._weights import find_weights
+from keras_initx.structure._inventory import Inventory
 
 keras_hub = pytest.importorskip("keras_hub")
 
@@ -136,7 +136,7 @@ def preset(tmp_path_factory):
 
 
 def values(model):
-    return {weight.path: to_numpy(weight.variable) for weight in find_weights(model)}
+    return {weight.path: to_numpy(weight.variable) for weight in Inventory(model).weights}
 
 
 @pytest.mark.every_backend

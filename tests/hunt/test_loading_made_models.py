@@ -12,7 +12,7 @@ from modes import to_numpy
 
 import keras_initx
 from keras_initx.models import weights_digest
-from keras_initx.structure._weights import find_weights
+from keras_initx.structure._inventory import Inventory
 
 TIMEOUT = 60  # seconds until a thread that waits for another one fails
 REPLACED = {name: vars(keras.Layer).get(name) for name in ("__new__", "add_weight")}
@@ -268,7 +268,7 @@ def test_a_built_in_model_is_loaded_from_its_file(of_ten_classes):
     with keras_initx.loading(strict=True) as loaded:
         model = mobile_net(str(folder / "whole.weights.h5"), classes=10)
     assert loaded.models == [model]
-    assert len(loaded.rows) == len(find_weights(whole))
+    assert len(loaded.rows) == len(Inventory(whole).weights)
     assert weights_digest(model) == weights_digest(whole)
 
 

@@ -9,7 +9,7 @@ from keras import layers
 from modes import to_numpy
 
 from keras_initx import load_pretrained
-from keras_initx.structure._weights import find_weights
+from keras_initx.structure._inventory import Inventory
 
 
 def moved(array, *groups):
@@ -99,7 +99,7 @@ def other_shapes(shape):
 def test_an_array_fits_in_one_shape_only(kind, layout, c, u, w):
     layer, inputs, of_torch, converted = KINDS[kind](c, u, w)
     model = keras.Sequential([keras.Input(inputs), layer])
-    weight = find_weights(model)[0]
+    weight = Inventory(model).weights[0]
     shape, rules = of_torch if layout == "torch" else weight.shape, {weight.path: "array"}
     array = np.random.default_rng(0).normal(size=shape).astype("float32")
     load_pretrained(model, {"array": array}, rules, layout=layout)

@@ -10,7 +10,7 @@ from tied import SharedKernel
 
 import keras_initx
 from keras_initx.models import weight_seed
-from keras_initx.structure._weights import find_weights
+from keras_initx.structure._inventory import Inventory
 
 X = np.random.default_rng(0).normal(size=(64, 6)).astype("float32")
 IMAGES = np.random.default_rng(1).normal(size=(32, 6, 6, 3)).astype("float32")
@@ -91,7 +91,7 @@ def test_attention_and_recurrent_layers_are_scaled():
     result = keras_initx.lsuv(model, STEPS, seed=0)
     assert status(result) == ["scaled"] * 7
     assert max(abs(row.after - 1) for row in result.rows) < 0.1
-    biases = [weight.variable for weight in find_weights(model) if weight.name == "bias"]
+    biases = [weight.variable for weight in Inventory(model).weights if weight.name == "bias"]
     assert not any(keras.ops.convert_to_numpy(bias).any() for bias in biases)
 
 
@@ -511,7 +511,7 @@ def test_each_kernel_starts_as_an_orthonormal_matrix_of_inputs_and_units_by_the_
     result = keras_initx.lsuv(model, np.resize(X, (12, 5, 6)), seed=4)
     assert [row.path for row in result.rows] == ["inner/a", "inner/b", "conv", "back", "out"]
     inputs = {"conv": (0, 1), "back": (0, 2)}
-    for weight in find_weights(model):
+    for weight in Inventory(model).weights:
         if weight.name == "kernel":
             path = weight.path.removesuffix("/kernel")
             start = keras_initx.Orthogonal(seed=weight_seed(weight.path, 4), input_axes=inputs.get(path, (0,)))

@@ -16,7 +16,7 @@ from stacks import arrays
 import keras_initx
 from keras_initx import initialize
 from keras_initx.models import InitializationPlan, weights_digest
-from keras_initx.structure._weights import find_weights
+from keras_initx.structure._inventory import Inventory
 
 layers = keras.layers
 
@@ -172,7 +172,7 @@ def off(weights, plan):
 
 
 def change_one_value(model, path):
-    (weight,) = [weight for weight in find_weights(model) if weight.path == path]
+    (weight,) = [weight for weight in Inventory(model).weights if weight.path == path]
     values = to_numpy(weight.variable.value).copy()
     values.flat[0] *= 1.01
     weight.variable.assign(values)

@@ -7,7 +7,7 @@ from modes import needs_keras, to_numpy
 from stacks import assert_equal
 
 from keras_initx import initialize, load_pretrained
-from keras_initx.structure._weights import find_weights
+from keras_initx.structure._inventory import Inventory
 
 layers = keras.layers
 
@@ -29,7 +29,7 @@ def quantized(mode, kind="dense", rank=None):
 
 
 def arrays(model, layer=""):
-    weights = [weight for weight in find_weights(model) if weight.path.startswith(layer)]
+    weights = [weight for weight in Inventory(model).weights if weight.path.startswith(layer)]
     return {weight.path: to_numpy(weight.variable.value).copy() for weight in weights}
 
 

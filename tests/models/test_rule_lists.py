@@ -10,7 +10,7 @@ from recipe_rows import ROWS, Mixer, transformer
 from keras_initx import audit, initialize, loading, recipes
 from keras_initx.cli._main import main
 from keras_initx.recipes._named import RECIPES
-from keras_initx.structure._weights import find_weights
+from keras_initx.structure._inventory import Inventory
 
 layers = keras.layers
 HEAD = {"predictions/kernel": "zeros"}
@@ -19,7 +19,7 @@ HEAD = {"predictions/kernel": "zeros"}
 def drawn(model, rules):
     """Return the values that a model gets by rules, by path."""
     initialize(model, rules, seed=0)
-    return {weight.path: to_numpy(weight.variable.value) for weight in find_weights(model)}
+    return {weight.path: to_numpy(weight.variable.value) for weight in Inventory(model).weights}
 
 
 @pytest.mark.rare

@@ -13,7 +13,7 @@ from keras_initx.outputs import compare_outputs, record_outputs
 from keras_initx.outputs._first_step import FirstStep
 from keras_initx.outputs._recorded_step import recorded_change
 from keras_initx.structure._batch import Batch, batch_of, first_examples
-from keras_initx.structure._weights import find_weights
+from keras_initx.structure._inventory import Inventory
 
 pytestmark = pytest.mark.release_backends
 # Without random numbers, which `fit` draws otherwise.
@@ -21,7 +21,7 @@ EXACT = ["cnn", "residual", "vit", "several_losses", "adapted", "averaged", "con
 
 
 def first_step(model, x, y):
-    return FirstStep(model, Batch(*(first_examples(part, None) for part in batch_of(model, x, y))))
+    return FirstStep(Inventory(model), Batch(*(first_examples(part, None) for part in batch_of(model, x, y))))
 
 
 def assert_compared(model, x, y):
@@ -35,7 +35,7 @@ def assert_compared(model, x, y):
 def test_it_is_the_step_that_training_takes(name):
     model, x, y = clean(name)
     taken = {weight.path: weight for weight in first_step(model, x, y).taken().weights}
-    weights = find_weights(model)
+    weights = Inventory(model).weights
     before = {weight.path: np.array(ops.convert_to_numpy(weight.variable)) for weight in weights}
     model.train_on_batch(x, y)
     for weight in weights:

@@ -8,8 +8,8 @@ import pytest
 from modes import to_numpy
 
 from keras_initx import load_pretrained
+from keras_initx.structure._inventory import Inventory
 from keras_initx.structure._pairing import BY_NUMBER, OTHER_NUMBER, OTHER_ORDER
-from keras_initx.structure._weights import find_weights
 
 layers = keras.layers
 Dense = layers.Dense
@@ -191,7 +191,7 @@ def changed(model):
 def check_judged(report, model, judge):
     """Assert that each weight has the value that Keras gave it in `judge`, or was left with a reason."""
     expected = {}
-    for weight, found in zip(find_weights(judge), find_weights(model), strict=True):
+    for weight, found in zip(Inventory(judge).weights, Inventory(model).weights, strict=True):
         expected[found.path] = (to_numpy(weight.variable), to_numpy(found.variable))
     for row in report.rows:
         if row.status == "loaded" and BY_NUMBER not in row.how:
@@ -279,7 +279,7 @@ def by_variables(model):
 
 
 def by_paths(model):
-    return {weight.path: to_numpy(weight.variable).copy() for weight in find_weights(model)}
+    return {weight.path: to_numpy(weight.variable).copy() for weight in Inventory(model).weights}
 
 
 @pytest.mark.parametrize("named", [by_variables, by_paths])

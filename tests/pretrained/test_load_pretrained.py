@@ -15,7 +15,7 @@ from stacks import arrays, built
 
 from keras_initx import load_pretrained
 from keras_initx.pretrained import LoadedWeight
-from keras_initx.structure._weights import find_weights
+from keras_initx.structure._inventory import Inventory
 
 layers = keras.layers
 
@@ -379,7 +379,7 @@ IMAGE = (6, 6, 4)
 )
 def test_axes_of_length_1_are_neither_moved_nor_dropped(layout, shape, layer, given):
     model = built(shape, layer)
-    path = find_weights(model)[0].path
+    path = Inventory(model).weights[0].path
     with pytest.raises(ValueError, match=rf"'{path}' .*: the shape is {re.escape(str(given))} instead of "):
         load_pretrained(model, {"weight": normal(*given)}, {path: "weight"}, layout=layout)
 
@@ -395,7 +395,7 @@ def test_axes_of_length_1_are_neither_moved_nor_dropped(layout, shape, layer, gi
 def test_axes_that_torch_may_have_elsewhere_want_a_function(layer, shape):
     # torch has channels first, and slopes for each channel only.
     model = built(shape, layer)
-    weight = find_weights(model)[0]
+    weight = Inventory(model).weights[0]
     with pytest.raises(ValueError, match=r"the order of axes of a \w+ in torch is unknown"):
         load_pretrained(model, {"weight": normal(*weight.shape)}, {weight.path: "weight"}, layout="torch")
 

@@ -6,7 +6,7 @@ import pytest
 from modes import BACKEND, often, to_numpy
 
 from keras_initx import load_pretrained
-from keras_initx.structure._weights import find_weights
+from keras_initx.structure._inventory import Inventory
 
 if BACKEND != "torch":
     pytest.skip("needs torch", allow_module_level=True)
@@ -398,7 +398,7 @@ NOTED = {
 
 def how_of_rows(model):
     """Return how the kernel of the layer `out` is converted from an array of torch."""
-    weight = next(one for one in find_weights(model) if "out/" in one.path and one.name == "kernel")
+    weight = next(one for one in Inventory(model).weights if "out/" in one.path and one.name == "kernel")
     rows, units = weight.shape
     plan = load_pretrained(model, {"a": np.zeros((units, rows))}, {weight.path: "a"}, layout="torch")
     return next(row.how for row in plan.rows if row.sources)
@@ -461,7 +461,7 @@ def between(stack, first=None, last=None):
 def notes(model):
     """Return the last words on the conversion of each weight from arrays of torch, if its order is not known."""
     state = {}
-    for weight in find_weights(model):
+    for weight in Inventory(model).weights:
         shape = weight.shape
         if weight.name == "kernel":
             shape = (*shape[:1:-1], *shape[:2])
@@ -493,7 +493,7 @@ def test_pixels_of_an_input_that_are_shuffled_by_hand_are_noted_behind():
 def test_weights_of_channels_that_are_shuffled_later_are_noted_too(kind):
     options = {"shared_axes": [1, 2]} if kind is layers.PReLU else {"epsilon": 1e-5}
     model = between([kind(name="norm", **options), *SHUFFLED["layers"]])
-    own = {weight.path: "rows is not known" for weight in find_weights(model) if weight.path.startswith("norm/")}
+    own = {weight.path: "rows is not known" for weight in Inventory(model).weights if weight.path.startswith("norm/")}
     assert own
     assert notes(model) == UNITS | own | ROWS
 
@@ -551,7 +551,7 @@ def test_channels_that_stay_channels_have_no_note_behind_an_operation_that_is_no
 )
 def test_steps_of_a_flattened_image_are_in_another_order(stack):
     model = images(FLATTEN(), layers.Reshape((120, 1)), *stack)
-    kernels = [one for one in find_weights(model) if one.name == "kernel" and not one.path.startswith("conv/")]
+    kernels = [one for one in Inventory(model).weights if one.name == "kernel" and not one.path.startswith("conv/")]
     hows = []
     for weight in kernels:
         array = np.zeros(weight.shape[::-1])
@@ -567,7 +567,7 @@ def test_built_in_layers_that_scale_channels_have_no_note():
     )
     inputs = keras.Input((8, 8, 3))
     model = keras.Model(inputs, scale(layers.Conv2D(96, 3, name="c")(inputs)))
-    (weight,) = [one for one in find_weights(model) if one.shape == (96,) and not one.path.startswith("c/")]
+    (weight,) = [one for one in Inventory(model).weights if one.shape == (96,) and not one.path.startswith("c/")]
     plan = load_pretrained(model, {"a": np.ones(96)}, {weight.path: "a"}, layout="torch")
     assert [row.how for row in plan.rows if row.sources] == [""]
 

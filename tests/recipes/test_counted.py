@@ -7,7 +7,7 @@ from keras import layers, ops
 from modes import often
 
 from keras_initx import audit, initialize, recipes
-from keras_initx.structure._weights import find_weights
+from keras_initx.structure._inventory import Inventory
 
 WIDTH, LENGTH = 16, 6
 NAMES = ("feedforward_intermediate_dense", "feedforward_output_dense")
@@ -429,7 +429,7 @@ def test_factors_of_lora_in_a_quantized_layer_are_drawn():
     model.get_layer("dense").quantize("int8")
     model.get_layer("dense").enable_lora(2)
     initialize(model, "lora", seed=0)
-    stds = {weight.name: float(np.std(ops.convert_to_numpy(weight.variable))) for weight in find_weights(model)}
+    stds = {weight.name: float(np.std(ops.convert_to_numpy(weight.variable))) for weight in Inventory(model).weights}
     assert stds["lora_kernel_a"] > 0
     assert stds["lora_kernel_b"] == 0
     assert audit(model, "lora", seed=0).ok

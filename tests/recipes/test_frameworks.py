@@ -14,7 +14,7 @@ from recipe_rows import Mixer
 from keras_initx import audit, initialize, recipes
 from keras_initx.models import weights_digest
 from keras_initx.recipes import _frameworks
-from keras_initx.structure._weights import find_weights
+from keras_initx.structure._inventory import Inventory
 
 layers = keras.layers
 
@@ -24,7 +24,7 @@ def sequential(shape, *parts):
 
 
 def values_in(model):
-    return {weight.path: to_numpy(weight.variable.value) for weight in find_weights(model)}
+    return {weight.path: to_numpy(weight.variable.value) for weight in Inventory(model).weights}
 
 
 @pytest.mark.parametrize("n", SIZES)
@@ -47,7 +47,7 @@ def test_an_audit_by_the_recipe_agrees_with_what_it_drew_and_names_what_is_small
     model = model_of(kind, 33)
     initialize(model, framework, seed=1)
     assert audit(model, framework).ok
-    rows = {weight.path: weight for weight in find_weights(model)}
+    rows = {weight.path: weight for weight in Inventory(model).weights}
     path = max(rows, key=lambda one: rows[one].variable.value.shape and np.prod(rows[one].shape))
     rows[path].variable.assign(0.8 * to_numpy(rows[path].variable.value) + 0.001)
     assert [row.path for row in audit(model, framework).problems] == [path]
@@ -78,7 +78,7 @@ def other_heads(heads=3, key_dim=4, **options):
 
 def assert_left(model, name, expected):
     """Check that weights of these paths keep their values, and that plan, rules and audit say so."""
-    weights = {weight.path: weight.variable for weight in find_weights(model)}
+    weights = {weight.path: weight.variable for weight in Inventory(model).weights}
     for number, path in enumerate(sorted(expected)):
         weights[path].assign(np.full(weights[path].shape, 3.0 + number))
     before = values_in(model)
@@ -96,7 +96,7 @@ def assert_left(model, name, expected):
 
 
 def paths(model, end=""):
-    return [weight.path for weight in find_weights(model) if weight.path.endswith(end)]
+    return [weight.path for weight in Inventory(model).weights if weight.path.endswith(end)]
 
 
 @pytest.mark.parametrize("name", ["torch", "flax"])
@@ -290,10 +290,10 @@ def test_keras_says_how_layers_of_keras_are_drawn_that_are_made_without_initiali
         compared += len(report.rows) - len(report.not_compared)
         # Not as large as this, if the recipe says how large.
         rules = recipes.keras(model).by_path
-        for weight in find_weights(model):
+        for weight in Inventory(model).weights:
             if len(weight.shape) > 1 and weight.path in rules:
                 weight.variable.assign(1.1 * to_numpy(weight.variable.value))
-        expected = {weight.path for weight in find_weights(model) if math.prod(weight.shape) > 1000}
+        expected = {weight.path for weight in Inventory(model).weights if math.prod(weight.shape) > 1000}
         assert expected & rules.keys() <= {row.path for row in audit(model, "keras").problems}
     assert compared > 60
 

@@ -9,7 +9,7 @@ from modes import everywhere, often, to_numpy
 from strangers import LENGTH, WIDTH
 
 from keras_initx import audit, initialize, recipes
-from keras_initx.structure._weights import find_weights
+from keras_initx.structure._inventory import Inventory
 
 
 def by_layers(y):
@@ -149,7 +149,7 @@ def test_gates_beside_a_layer_that_cannot_be_followed_are_found_and_its_kernels_
     plan = initialize(model, "llama", seed=0)
     assert {weight.path for weight in plan.left} == {"experts/w1", "experts/w2", "experts/w3"}
     assert np.isclose({weight.path: weight.expected_std for weight in plan.rows}["w2/kernel"], 0.02)
-    assert len(find_weights(model)) == len(plan.rows)
+    assert len(Inventory(model).weights) == len(plan.rows)
 
 
 def deep(blocks=3, width=64):

@@ -12,7 +12,7 @@ from recipe_rows import ROWS
 
 from keras_initx import audit, initialize, loading, recipes
 from keras_initx.recipes._named import RECIPES
-from keras_initx.structure._weights import find_weights
+from keras_initx.structure._inventory import Inventory
 
 layers, ops = keras.layers, keras.ops
 REASON = "the recipe does not know what it is for"
@@ -55,7 +55,7 @@ def filled(model):
 
 def left_in(model):
     """Return the weights of the `Mixer` in a model, by path."""
-    return {weight.path: weight.variable for weight in find_weights(model) if weight.name in NAMES}
+    return {weight.path: weight.variable for weight in Inventory(model).weights if weight.name in NAMES}
 
 
 def values_in(model):

@@ -9,7 +9,7 @@ from modes import to_numpy
 from recipe_rows import WIDTH, recurrent, residual, stds, transformer
 
 from keras_initx import initialize, recipes
-from keras_initx.structure._weights import find_weights
+from keras_initx.structure._inventory import Inventory
 
 layers = keras.layers
 
@@ -55,7 +55,7 @@ def test_blocks_start_as_the_identity(build, expected):
 def test_recurrent_kernels_are_orthogonal_for_each_gate(cell, gates):
     model = recurrent(cell)
     initialize(model, recipes.orthogonal_rnn(model), seed=0)
-    values = {weight.name: to_numpy(weight.variable.value) for weight in find_weights(model)[:3]}
+    values = {weight.name: to_numpy(weight.variable.value) for weight in Inventory(model).weights[:3]}
     for gate in np.split(values["recurrent_kernel"], gates, axis=1):
         np.testing.assert_allclose(gate.T @ gate, np.eye(8), atol=1e-5)
     forget = values["bias"][..., 8:16] if cell is layers.LSTM else np.ones(1)

@@ -11,7 +11,7 @@ from modes import needs_axes, to_numpy
 
 import keras_initx
 from keras_initx import audit, initialize, recipes
-from keras_initx.structure._weights import find_weights
+from keras_initx.structure._inventory import Inventory
 
 layers, ops = keras.layers, keras.ops
 
@@ -153,7 +153,7 @@ def encoder_decoder():
 def test_an_encoder_and_its_decoder_have_the_factors_of_the_paper(recipe, factors):
     model = encoder_decoder()
     initialize(model, recipe(model), seed=0)
-    stds = {weight.path: float(to_numpy(weight.variable.value).std()) for weight in find_weights(model)}
+    stds = {weight.path: float(to_numpy(weight.variable.value).std()) for weight in Inventory(model).weights}
     for part, factor in zip(("encoder", "decoder"), factors, strict=True):
         for end in ENDS:
             found = [std for path, std in stds.items() if path.startswith(part) and path.endswith(end)]
@@ -264,5 +264,5 @@ def test_the_last_block_of_a_resnet_without_an_output_layer_starts_at_zero_too()
         x = layers.ReLU()(y + layers.Conv2D(4, 1, name=f"{name}_0_conv")(x))
     model = keras.Model(inputs, x)
     initialize(model, "zero_residual", seed=0)
-    scales = [weight.variable for weight in find_weights(model) if weight.name == "gamma"]
+    scales = [weight.variable for weight in Inventory(model).weights if weight.name == "gamma"]
     assert [to_numpy(scale.value).max() for scale in scales] == [0, 0]

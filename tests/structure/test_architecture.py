@@ -7,6 +7,7 @@ import pytest
 from keras import layers, ops
 
 from keras_initx.structure._architecture import architecture_of, hidden_branch_ends
+from keras_initx.structure._inventory import Inventory
 
 WIDTH, LENGTH = 8, 6
 
@@ -168,5 +169,5 @@ def test_the_ends_of_branches_in_the_call_of_a_users_layer_are_named():
 
     block = Block()
     model = keras.Sequential([keras.Input((WIDTH,)), block, layers.Dense(4)])
-    assert hidden_branch_ends(model) == {block.down}
-    assert hidden_branch_ends(encoder(normalizes_first=True)) == set()
+    assert hidden_branch_ends(Inventory(model)) == {block.down}
+    assert hidden_branch_ends(Inventory(encoder(normalizes_first=True))) == set()

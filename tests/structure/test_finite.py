@@ -8,7 +8,7 @@ from keras import layers
 
 import keras_initx
 from keras_initx.structure._finite import not_finite
-from keras_initx.structure._weights import find_weights
+from keras_initx.structure._inventory import Inventory
 
 
 def decaying(initializer=None, trainable=True):
@@ -81,5 +81,5 @@ def test_the_row_says_how_many_values_are_not_finite():
 )
 def test_a_mask_has_zeros_and_minus_infinities_and_nothing_else(values, is_mask):
     model = decaying(keras.initializers.Constant(values * 8), trainable=False)
-    (weight,) = (weight for weight in find_weights(model) if weight.path == "decay/A_log")
+    (weight,) = (weight for weight in Inventory(model).weights if weight.path == "decay/A_log")
     assert not_finite(weight).is_mask == is_mask

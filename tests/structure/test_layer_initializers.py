@@ -11,7 +11,7 @@ from stacks import arrays
 
 import keras_initx
 from keras_initx import initialize
-from keras_initx.structure._weights import find_weights
+from keras_initx.structure._inventory import Inventory
 
 layers = keras.layers
 
@@ -81,7 +81,7 @@ class Needy(Hidden):
 
 def test_what_a_layer_hands_to_add_weight_is_found():
     model = keras.Sequential([keras.Input((50,)), Hidden(name="hidden"), Around(2)])
-    state, names = random.getstate(), [weight.path for weight in find_weights(model)]
+    state, names = random.getstate(), [weight.path for weight in Inventory(model).weights]
     plan = initialize(model, seed=0, dry_run=True)
     assert random.getstate() == state
     found = {weight.path: weight.initializer for weight in plan.rows}

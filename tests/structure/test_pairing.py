@@ -8,8 +8,8 @@ import pytest
 
 from keras_initx import RandomNormal, initialize
 from keras_initx.models._digest import array_digest
+from keras_initx.structure._inventory import Inventory
 from keras_initx.structure._pairing import OTHER_NUMBER, OTHER_ORDER, paired, places_of, weight_places
-from keras_initx.structure._weights import find_weights
 
 Dense = keras.layers.Dense
 
@@ -33,10 +33,10 @@ class Attributes(keras.Model):
 
 def test_a_place_has_the_order_of_the_model_and_the_number_of_such_layers():
     model = keras.Sequential([keras.Input((4,)), crossed(), Dense(4, name="middle"), Dense(4)])
-    found = [places_of(model)[layer] for layer in model.layers]
+    found = [places_of(Inventory(model))[layer] for layer in model.layers]
     assert found == ["functional 1 of 1", "middle", "dense 1 of 1"]
     inner = model.layers[0]
-    places = {layer.name: place for layer, place in places_of(model).items()}
+    places = {layer.name: place for layer, place in places_of(Inventory(model)).items()}
     first, second = (places[layer.name] for layer in inner.layers[1:])
     # The layer that is called first was made last.
     assert first == "functional 1 of 1/dense 1 of 2 made 2"
@@ -46,7 +46,7 @@ def test_a_place_has_the_order_of_the_model_and_the_number_of_such_layers():
 def test_the_place_of_a_layer_in_an_attribute_names_it():
     model = Attributes()
     model(np.zeros((1, 4), "float32"))
-    places = weight_places(model, find_weights(model))
+    places = weight_places(Inventory(model), Inventory(model).weights)
     assert places["dense/kernel"] == "dense 2 of 2 in hidden made 1/kernel"
     assert places["dense_1/kernel"] == "dense 1 of 2 in head made 2/kernel"
     assert places["layer_normalization/gamma"] == "layer_normalization 1 of 1/gamma"

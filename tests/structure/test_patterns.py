@@ -5,8 +5,8 @@ import pytest
 
 import keras_initx
 from keras_initx.scaling import RateFactors
-from keras_initx.structure._patterns import captured_texts
-from keras_initx.structure._weights import find_weights
+from keras_initx.structure._inventory import Inventory
+from keras_initx.structure._patterns import covered
 
 layers = keras.layers
 
@@ -48,7 +48,7 @@ def by_rate_factors(model, pattern):
     before = [keras.ops.convert_to_numpy(variable).copy() for variable in model.trainable_variables]
     optimizer.apply([keras.ops.ones(variable.shape) for variable in model.trainable_variables])
     found = set()
-    for weight, value in zip(find_weights(model), before, strict=True):
+    for weight, value in zip(Inventory(model).weights, before, strict=True):
         if (value - keras.ops.convert_to_numpy(weight.variable) < 0.75).all():
             found.add(weight.path)
     return found
@@ -76,4 +76,4 @@ def test_a_pattern_matches_the_same_weights_wherever_rules_are_taken(match):
     ],
 )
 def test_each_star_captures_as_little_as_possible_from_the_left(pattern, path, texts):
-    assert captured_texts(pattern, path) == texts
+    assert covered(pattern, [path]) == ({} if texts is None else {path: texts})

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+from keras_initx.structure._inventory import Inventory
 from keras_initx.structure._watch import Watch, Watcher
 
 X = np.ones((2, 4), "float32")
@@ -28,7 +29,7 @@ class Telling(Watcher):
 
 def model_of(*stack):
     model = keras.Sequential([keras.Input((4,)), *stack], name="model")
-    return model, Watch(model)
+    return model, Watch(Inventory(model))
 
 
 @pytest.mark.every_backend
@@ -126,7 +127,7 @@ def test_after_an_error_in_a_call_the_layers_are_as_before():
     layer = Failing()
     layer.build((2, 4))
     model = keras.Sequential([layer])
-    watch = Watch(model)
+    watch = Watch(Inventory(model))
     with pytest.raises(RuntimeError, match="no"), watch.watching(Telling()):
         model(X)
     assert "call" not in vars(layer)

@@ -1,20 +1,17 @@
-"""Weights have paths that do not depend on what else the process has made; all that a model holds has a kind."""
+"""All that a model holds has a kind."""
 
 import keras
 import numpy as np
 import pytest
-from nested import Twice, recurrent, subclassed
-from stacks import sequential
-from tied import SharedKernel
 
 from keras_initx.backends._current import backend
-from keras_initx.structure._weights import find_weights, held_by
+from keras_initx.structure._inventory import Inventory
 
 layers = keras.layers
 
 
 def kinds(model):
-    return {item.path: item.kind for item in held_by(model)}
+    return {item.path: item.kind for item in Inventory(model).held}
 
 
 def test_weights_have_their_kinds_also_if_they_are_frozen():
@@ -44,7 +41,7 @@ def test_no_value_is_read_to_know_what_a_model_holds(monkeypatch):
     model.layers[-1].enable_lora(2)
     for owner, name in (backend, "host_view"), (keras.ops, "convert_to_numpy"), (keras.Variable, "numpy"):
         monkeypatch.setattr(owner, name, lambda *_: pytest.fail("a value is read"))
-    found = held_by(model)
+    found = Inventory(model).held
     assert {item.kind for item in found} == {"parameter", "statistic"}
     assert all(item.axes and item.fans and item.groups and item.phases for item in found if item.name == "kernel")
 
@@ -66,45 +63,3 @@ def test_buffers_that_torch_saves_are_found_once():
     found = {path: kind for path, kind in kinds(model).items() if kind != "parameter"}
     buffers = dict.fromkeys(["a/running_mean", "a/running_var", "a/places"], "buffer")
     assert found == buffers | {"a/num_batches_tracked": "counter"}
-
-
-def paths(model):
-    return [weight.path for weight in find_weights(model)]
-
-
-def test_automatic_names_are_numbered_in_each_model():
-    expected = ["dense", "sequential/dense", "sequential/dense_1", "logits"]
-    assert paths(sequential()) == [f"{path}/{name}" for path in expected for name in ("kernel", "bias")]
-
-
-def test_automatic_names_are_numbered_in_the_order_of_creation():
-    first, second = layers.Dense(3, use_bias=False), layers.Dense(4, use_bias=False)
-    assert paths(keras.Sequential([keras.Input((2,)), second, first])) == ["dense_1/kernel", "dense/kernel"]
-
-
-def test_variables_without_a_name_are_numbered():
-    assert {"variable", "variable_1"} < set(paths(subclassed()))
-
-
-def test_a_model_that_is_loaded_has_the_same_paths(tmp_path):
-    model = recurrent()
-    model.save(tmp_path / "model.keras")
-    assert paths(keras.saving.load_model(tmp_path / "model.keras")) == paths(model)
-
-
-def test_all_weights_have_one_path():
-    model = recurrent()
-    assert sorted(id(weight.variable) for weight in find_weights(model)) == sorted(map(id, model.weights))
-
-
-def test_a_shared_weight_has_one_path():
-    first = layers.Dense(4, use_bias=False)
-    first.build((None, 2))
-    assert paths(keras.Sequential([keras.Input((2,)), first, SharedKernel(first.kernel)])) == ["dense/kernel"]
-
-
-def test_two_weights_of_one_path_are_refused():
-    model = Twice()
-    model(keras.ops.ones((1, 2)))
-    with pytest.raises(ValueError, match=r"`model` must have one weight at each path.*2 weights at 'same/kernel'"):
-        find_weights(model)

@@ -4,7 +4,7 @@ import keras
 from keras import layers, ops
 
 from keras_initx.recipes._roles import roles_of
-from keras_initx.structure._weights import find_weights
+from keras_initx.structure._inventory import Inventory
 
 D, LENGTH = 8, 4
 # Of each name the layers, so that what is applied again is the same one.
@@ -563,4 +563,4 @@ def highway():
 def read(build):
     LAYERS.clear()
     made = build()
-    return roles_of(made, find_weights(made))
+    return roles_of(Inventory(made))

@@ -8,6 +8,7 @@ from keras_initx.diagnostics._seen import seen_layers
 from keras_initx.diagnostics.verdicts import PROBES
 from keras_initx.structure._batch import batch_of, first_examples
 from keras_initx.structure._build import run_built
+from keras_initx.structure._inventory import Inventory
 
 
 def asked(fact, model, x, y=None, *, probes=PROBES, **options):
@@ -16,7 +17,7 @@ def asked(fact, model, x, y=None, *, probes=PROBES, **options):
     x, y = (first_examples(data, None) for data in (batch.x, batch.y))
 
     def run():
-        of = Diagnosis(model, x, y, **options)
+        of = Diagnosis(Inventory(model), x, y, **options)
         with of.measured(probes):
             return fact(of)
 

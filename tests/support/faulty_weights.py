@@ -16,7 +16,7 @@ from keras import layers
 from modes import to_numpy
 
 import keras_initx
-from keras_initx.structure._weights import find_weights
+from keras_initx.structure._inventory import Inventory
 
 RNG = np.random.default_rng(0)
 
@@ -379,7 +379,7 @@ def model_of(name):
     """Return a model, initialized by its rules, and its weights by path."""
     model = BUILD[name]()
     keras_initx.initialize(model, RULES[name], seed=1)
-    return model, {weight.path: weight.variable for weight in find_weights(model)}
+    return model, {weight.path: weight.variable for weight in Inventory(model).weights}
 
 
 @functools.cache
@@ -390,7 +390,7 @@ def contract_of(name):
 
     def build():
         keras_initx.initialize(model, RULES[name], seed=next(seeds))
-        return {weight.path: to_numpy(weight.variable).copy() for weight in find_weights(model)}
+        return {weight.path: to_numpy(weight.variable).copy() for weight in Inventory(model).weights}
 
     return keras_initx.contract(build)
 

@@ -10,7 +10,7 @@ from text_models import HIDDEN, bert, llama, mixture, whisper
 from text_models import WIDTH as TEXT
 
 from keras_initx import initialize, recipes
-from keras_initx.structure._weights import find_weights
+from keras_initx.structure._inventory import Inventory
 
 layers = keras.layers
 BLOCKS, WIDTH = 3, 32
@@ -423,7 +423,7 @@ ROWS = {
 def stds(model, recipe):
     """Return the standard deviation of each weight after `initialize`, those of one kind together."""
     initialize(model, recipe, seed=0)
-    return {weight.path: float(to_numpy(weight.variable.value).std()) for weight in find_weights(model)}
+    return {weight.path: float(to_numpy(weight.variable.value).std()) for weight in Inventory(model).weights}
 
 
 def mean(found, end):

@@ -6,7 +6,7 @@ import scipy
 from keras import layers
 from modes import to_numpy
 
-from keras_initx.structure._weights import find_weights
+from keras_initx.structure._inventory import Inventory
 
 
 def built(shape, *stack):
@@ -27,7 +27,7 @@ def with_torch_module():
 
 
 def arrays(model):
-    return {weight.path: to_numpy(weight.variable.value).copy() for weight in find_weights(model)}
+    return {weight.path: to_numpy(weight.variable.value).copy() for weight in Inventory(model).weights}
 
 
 def assert_equal(one, other):

@@ -8,7 +8,7 @@ import pytest
 from stacks import built
 
 import keras_initx
-from keras_initx.structure._weights import find_weights
+from keras_initx.structure._inventory import Inventory
 
 layers = keras.layers
 
@@ -18,7 +18,7 @@ def groups_after(missed):
     stack = [layers.Dense(4, name=f"{kind}_{n}") for kind in ("body", "top") for n in range(3)]
     model = built((4,), keras.Sequential([keras.Input((4,)), *stack], name="backbone"), layers.Dense(2, name="head"))
     with keras_initx.loading(model) as loaded:
-        for weight in find_weights(model):
+        for weight in Inventory(model).weights:
             if weight.path not in missed:
                 weight.variable.assign(keras.ops.ones(weight.shape))
     assert loaded.missed == missed

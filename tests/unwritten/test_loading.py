@@ -18,8 +18,8 @@ from keras_initx.backends._current import backend
 from keras_initx.models import weights_digest
 from keras_initx.pretrained import load_pretrained
 from keras_initx.scaling import RateFactors
+from keras_initx.structure._inventory import Inventory
 from keras_initx.structure._mark import count_of
-from keras_initx.structure._weights import find_weights
 
 layers = keras.layers
 
@@ -45,12 +45,12 @@ def tied():
 
 
 def values(model):
-    return {weight.path: backend.host_view(weight.variable).copy() for weight in find_weights(model)}
+    return {weight.path: backend.host_view(weight.variable).copy() for weight in Inventory(model).weights}
 
 
 def assign(model, state):
     """Assign the arrays of a state dict as the loop of a user does: those whose names are there."""
-    for weight in find_weights(model):
+    for weight in Inventory(model).weights:
         name = weight.path.replace("/", ".")
         if name in state:
             weight.variable.assign(state[name])
@@ -201,7 +201,7 @@ def test_the_result_says_what_was_done_with_each_weight():
     assert [row.changed for row in loaded.rows] == [0, 0, 3, 0]
     np.testing.assert_array_equal(to_numpy(norm(np.array([[2.0, 4]]))), [[0, 0]])
     with keras_initx.loading(model) as loaded:
-        for weight in find_weights(model):
+        for weight in Inventory(model).weights:
             weight.variable.assign(keras.ops.ones(weight.shape, weight.dtype))
     assert (loaded.missed, repr(loaded)) == ([], "<Loaded: All 4 weights were written>")
     np.testing.assert_allclose(to_numpy(norm(np.array([[2.0, 4]]))), [[1, 3]], rtol=1e-6)
@@ -380,7 +380,7 @@ def fit(model, **options):
 
 
 def train(model, **options):
-    for weight in find_weights(model):
+    for weight in Inventory(model).weights:
         weight.variable.assign(keras.ops.ones(weight.shape, weight.dtype))
     fit(model, **options)
 

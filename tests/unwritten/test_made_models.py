@@ -10,8 +10,8 @@ from modes import to_numpy
 
 import keras_initx
 from keras_initx.models import weights_digest
+from keras_initx.structure._inventory import Inventory
 from keras_initx.structure._mark import count_of
-from keras_initx.structure._weights import find_weights
 
 layers = keras.layers
 
@@ -38,7 +38,7 @@ def loaded_from(source, classes=3, left_out=("head",)):
 
 
 def values(model):
-    return {weight.path: to_numpy(weight.variable) for weight in find_weights(model)}
+    return {weight.path: to_numpy(weight.variable) for weight in Inventory(model).weights}
 
 
 HEAD = ["head/kernel", "head/bias"]

@@ -8,6 +8,7 @@ from keras import layers
 
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics.losses.probes import LossProbe
+from keras_initx.structure._inventory import Inventory
 
 LABELS = np.arange(16) % 3
 
@@ -82,7 +83,7 @@ def test_an_output_with_several_losses_is_not_compared():
 
 def guess_of(model, x, y, loss):
     """Return the loss of a guess by the shares of the labels that is found of a model."""
-    of = Diagnosis(model, x, y, loss=loss)
+    of = Diagnosis(Inventory(model), x, y, loss=loss)
     with of.measured([LossProbe]):
         (ends,) = of.probe(LossProbe).ends
         return ends.loss_of_shares
