@@ -446,14 +446,18 @@ def preserved_losses(model: keras.Layer) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def constant_rate(optimizer: keras.optimizers.Optimizer, rate: float) -> Iterator[Any]:
+def replaced_rate(optimizer: keras.optimizers.Optimizer, rate: Any) -> Iterator[Any]:
     """Give `optimizer` this rate for the duration of the block, and yield what it is otherwise.
 
-    The class of a schedule may be registered nowhere, or have no config. Relies on the attribute in
-    which an optimizer keeps its rate or schedule, and of which its config is made.
+    Relies on the attribute in which an optimizer keeps its rate or schedule, and of which its
+    config is made.
+
+    Args:
+        optimizer: The optimizer.
+        rate: A variable, or in the step of a weight a tensor.
     """
     kept = vars(optimizer)["_learning_rate"]
-    vars(optimizer)["_learning_rate"] = keras.Variable(rate, name="learning_rate", trainable=False)
+    vars(optimizer)["_learning_rate"] = rate
     try:
         yield kept
     finally:
@@ -477,105 +481,57 @@ def copy_exclusions(
             vars(copied)[name] = vars(optimizer)[name]
 
 
-class StepsByFactor(KerasOptimizer):
-    """Makes the steps of an optimizer with a factor on the learning rate of each weight.
+class ParallelSteps(KerasOptimizer):
+    """Leaves the steps of all weights at once, which Keras makes on torch, to one method.
 
-    Relies on the two methods that make the steps: `update_step` for each weight, and on torch
-    `_parallel_update_step`, which Keras' own classes have in its place; on the method by which they
-    find the place of a weight among those that the optimizer was built for; and on the attribute in
-    which an optimizer keeps its rate.
-
-    Attributes:
-        rate_factors: The factor of each weight.
+    Relies on `_parallel_update_step`, which Keras' own classes there have in the place of
+    `update_step`.
     """
 
-    rate_factors: Sequence[float]
-
-    def build(self, variables: Sequence[keras.Variable]) -> None:
-        """Make the variables of the optimizer."""
-        super().build(variables)
-        # Of Nadam. A `LossScaleOptimizer` of Keras has it left out, so that JAX would not keep it
-        # from step to step, and no file would have it.
-        product = getattr(self, "_u_product", None)
-        if product is not None and all(product is not variable for variable in self.variables):
-            self._track_variable(product)
-
-    def update_step(
-        self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor
+    def _update_all(
+        self,
+        update: Callable[[Sequence[Tensor], Sequence[keras.Variable], Tensor], None],
+        grads: Sequence[Tensor],
+        variables: Sequence[keras.Variable],
+        learning_rate: Tensor,
     ) -> None:
-        """Update one weight."""
-        rate = learning_rate * self._factor_of(variable)
-        # A class of a user may take the rate from `self` instead of the argument.
-        kept = vars(self)["_learning_rate"]
-        vars(self)["_learning_rate"] = rate
-        try:
-            super().update_step(gradient, variable, rate)
-        finally:
-            vars(self)["_learning_rate"] = kept
+        """Make the steps of weights by `update`, which takes the other arguments."""
+        update(grads, variables, learning_rate)
 
     def _parallel_update_step(
         self, grads: Sequence[Tensor], variables: Sequence[keras.Variable], learning_rate: Tensor
     ) -> None:
-        """Update all weights, those with the same factor at once."""
-        groups: dict[float, list[tuple[Tensor, keras.Variable]]] = {}
-        for grad, variable in zip(grads, variables, strict=True):
-            groups.setdefault(self._factor_of(variable), []).append((grad, variable))
-        # Nadam multiplies it in each call, but it should change once in a step.
-        product = getattr(self, "_u_product", None)
-        if product is not None:
-            start = keras.ops.copy(product.value)
-        for factor, pairs in groups.items():
-            if product is not None:
-                product.assign(start)
-            own_grads = [grad for grad, _ in pairs]
-            own_variables = [variable for _, variable in pairs]
-            super()._parallel_update_step(own_grads, own_variables, learning_rate * factor)
-
-    def _factor_of(self, variable: keras.Variable) -> float:
-        return self.rate_factors[self._get_variable_index(variable)]
+        self._update_all(super()._parallel_update_step, grads, variables, learning_rate)
 
 
-class ScaledSteps(StepsByFactor):
-    """Makes the steps of Adafactor with a factor on what it subtracts from each weight.
+def place_in(optimizer: keras.optimizers.Optimizer, weight: keras.Variable) -> int:
+    """Return the place of a weight among those that an optimizer was built for.
 
-    Adafactor takes the smaller of the learning rate and `1 / sqrt(step)`. A factor on the rate
-    would be lost where the other is smaller.
-
-    Relies on the method by which optimizers change a weight.
+    Relies on the method by which optimizers find it. On TensorFlow it takes TensorFlow's variables
+    too, which `update_step` gets there.
     """
+    place: int = optimizer._get_variable_index(weight)
+    return place
 
-    # The weight whose step is made, and its factor.
-    _in_step: tuple[Any, float] | None = None
 
-    def update_step(
-        self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor
-    ) -> None:
-        """Update one weight."""
-        vars(self)["_in_step"] = (variable, self._factor_of(variable))
-        try:
-            super(StepsByFactor, self).update_step(gradient, variable, learning_rate)
-            if self._in_step is not None:
-                raise TypeError(
-                    "`optimizer` must be of a class whose `update_step` changes a weight by "
-                    "`self.assign_sub`, where its factor counts. Received: an optimizer that "
-                    f"changes {variable.path!r} in another way"
-                )
-        finally:
-            vars(self)["_in_step"] = None
+def momentum_product(optimizer: keras.optimizers.Optimizer) -> keras.Variable | None:
+    """Return the product of all momenta that a Nadam keeps, and `None` of any other optimizer.
 
-    def assign_sub(self, variable: keras.Variable, value: Tensor) -> None:
-        """Subtract from a variable, from the weight in training times its factor."""
-        if self._in_step is not None and variable is self._in_step[0]:
-            _, factor = self._in_step
-            vars(self)["_in_step"] = None
-            value = keras.ops.multiply(value, factor)
-        super().assign_sub(variable, value)
+    Relies on the attribute that holds it.
+    """
+    return getattr(optimizer, "_u_product", None)
+
+
+def track(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> None:
+    """Have an optimizer list a variable, so that JAX keeps it from step to step, and files have it.
+
+    Relies on the method by which an optimizer does so.
+    """
+    optimizer._track_variable(variable)
 
 
 class GradientKeeper(KerasOptimizer):
     """Keeps the gradient of each weight, and takes no step.
-
-    Relies on the method that finds the place of a weight, of which TensorFlow passes its own.
 
     Attributes:
         kept: The gradients of the last step, in the order of the weights that it was built with;
@@ -599,7 +555,7 @@ class GradientKeeper(KerasOptimizer):
     ) -> None:
         """Keep the gradient of a weight."""
         # That of an embedding has a row for each use on TensorFlow, which are added up here.
-        self.assign_add(self.kept[self._get_variable_index(variable)], gradient)
+        self.assign_add(self.kept[place_in(self, variable)], gradient)
 
 
 # The methods that make the steps of all weights, each by a later one. The last makes that of one.

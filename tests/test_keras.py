@@ -391,11 +391,26 @@ class Unregistered(keras.optimizers.schedules.LearningRateSchedule):
 @pytest.mark.every_backend
 def test_an_optimizer_has_another_rate_for_a_while():
     optimizer = keras.optimizers.SGD(Unregistered())
-    with _keras.constant_rate(optimizer, 0.5) as schedule:
+    rate = keras.Variable(0.5, trainable=False)
+    with _keras.replaced_rate(optimizer, rate) as schedule:
         assert optimizer.get_config()["learning_rate"] == 0.5
     assert isinstance(schedule, Unregistered)
     assert float(to_numpy(optimizer.learning_rate)) == pytest.approx(0.1)
     optimizer.learning_rate = schedule
+
+
+@pytest.mark.every_backend
+def test_an_optimizer_knows_the_places_of_its_weights_and_nadam_the_product_of_its_momenta():
+    weights = [keras.Variable(np.zeros(2), name=name) for name in "ab"]
+    nadam, adam = keras.optimizers.Nadam(), keras.optimizers.Adam()
+    for optimizer in (nadam, adam):
+        optimizer.build(weights)
+        assert [_keras.place_in(optimizer, weight) for weight in weights] == [0, 1]
+    assert float(to_numpy(_keras.momentum_product(nadam))) == 1
+    assert _keras.momentum_product(adam) is None
+    further = keras.Variable(0.0)
+    _keras.track(adam, further)
+    assert adam.variables[-1] is further
 
 
 def test_automatic_names_go_on_from_before():

@@ -59,6 +59,7 @@ TESTED_THROUGH = {
     "recipes/_transformers.py": "recipes/test_recipe.py",
     "rendering/_table.py": "test_tables.py",
     "sampling/_triton.py": "backends/test_place.py",
+    "scaling/_steps_by_factor.py": "scaling/test_rate_factors.py",
     "studies/_engine.py": "studies/test_kept_programs.py",
     "studies/_plots.py": "studies/test_study.py",
     "studies/_result.py": "rendering/test_results.py",

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import html
-import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -33,9 +32,8 @@ from keras_initx.initializers._as_ours import check_initializer
 from keras_initx.initializers._description import description
 from keras_initx.recipes._weight_rules import Left, WeightRules
 from keras_initx.rendering._export import finite, folding
-from keras_initx.rendering._results import Judgement
+from keras_initx.rendering._results import Judgement, Tabular
 from keras_initx.rendering._table import Column, Table, filled, legend
-from keras_initx.rendering._terminal import line_width
 from keras_initx.rendering._text import counted, listed, short_number
 from keras_initx.structure._inventory import Inventory
 from keras_initx.structure._weights import ModelWeight, is_frozen
@@ -45,7 +43,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class DiagnosisReport(Judgement):
+class DiagnosisReport(Judgement, Tabular[LayerReport]):
     """The result of `diagnose`, in the form of all results.
 
     `plot` shows the means and standard deviations of the layers, a histogram of each, the norms of
@@ -192,11 +190,11 @@ class DiagnosisReport(Judgement):
     def _title(self) -> str:
         return f"Diagnosis{self._headline()}"
 
-    def __str__(self) -> str:
-        lines = [self._table(line_width()).as_text(rule=True), self.summary]
+    def _below(self) -> list[str]:
+        lines = ["", self.summary]
         for verdict in self.verdicts:
             lines += ["", str(verdict)]
-        return "\n".join(lines)
+        return lines
 
     def _repr_html_(self) -> str:
         parts = [f"<p><b>{self.summary}</b></p>"]
@@ -204,7 +202,7 @@ class DiagnosisReport(Judgement):
             (title, evidence), (_, remedy) = verdict.paragraphs()
             lines = [html.escape(evidence), f"Remedy: {html.escape(remedy)}"]
             parts.append(folding(title, "".join(f"<p>{line}</p>" for line in lines)))
-        table = self._table(columns=self._page_columns()).as_html()
+        table = Table.of(filled(self._page_columns(), self.rows), self.rows).as_html()
         heading = counted(len(self.rows), "layer")
         parts.append(folding(heading, table, is_open=len(self.rows) <= _MOST_OPEN))
         return "".join(parts)
@@ -212,6 +210,15 @@ class DiagnosisReport(Judgement):
     def _legend(self) -> list[str]:
         mark = "!: a layer with a problem."
         return [f"{mark} {legend(filled(self._page_columns(), self.rows))}"]
+
+    def _columns(self) -> list[Column[LayerReport]]:
+        marked = self._marked
+
+        def marked_title(layer: LayerReport) -> str:
+            mark = "!" if layer.name in marked else " "
+            return f"{mark} {layer.title}"
+
+        return [Column("  layer", marked_title, is_text=True, is_name=True), *_COLUMNS]
 
     def _page_columns(self) -> list[Column[LayerReport]]:
         """Return the columns, with a histogram in addition: other fonts draw blocks with gaps."""
@@ -227,20 +234,7 @@ class DiagnosisReport(Judgement):
             note,
             lambda signal: _histogram(signal, edges),
         )
-        return [*_COLUMNS, histogram]
-
-    def _table(
-        self, width: int = sys.maxsize, columns: Sequence[Column[LayerReport]] | None = None
-    ) -> Table:
-        """Return the table with a row for each layer."""
-        marked = self._marked
-
-        def marked_title(layer: LayerReport) -> str:
-            mark = "!" if layer.name in marked else " "
-            return f"{mark} {layer.title}"
-
-        title = Column("  layer", marked_title, is_text=True, is_name=True)
-        return Table.fitted([title, *(columns or _COLUMNS)], self.rows, width)
+        return [*self._columns(), histogram]
 
 
 def _check_measured(weights: Sequence[ModelWeight], report: DiagnosisReport) -> None:

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 import keras
 
@@ -271,9 +271,12 @@ class Judgement(Result):
 class Tabular(Result, Generic[Row]):
     """A result that is a table: a dataclass with a row for each weight or layer.
 
-    It gives its rows, its columns, a headline and a figure; what else it has to say stands below
-    the table.
+    It gives its rows, its columns, a headline and a figure; what else it has to say stands above
+    and below the table.
     """
+
+    # Whether the headers of the text are underlined.
+    _has_rule: ClassVar[bool] = True
 
     def _rows(self) -> Sequence[Row]:
         """Return the rows of the table, which may be groups of `rows`."""
@@ -282,6 +285,10 @@ class Tabular(Result, Generic[Row]):
     @abc.abstractmethod
     def _columns(self) -> Sequence[Column[Row]]:
         """Return the columns of the table."""
+
+    def _above(self) -> list[str]:
+        """Return the lines above the table."""
+        return []
 
     def _below(self) -> list[str]:
         """Return the lines below the table."""
@@ -296,11 +303,11 @@ class Tabular(Result, Generic[Row]):
 
     def __str__(self) -> str:
         rows = self._rows()
-        below = "\n".join(self._below())
-        if not rows:
-            return below.lstrip("\n")
-        table = Table.fitted(self._columns(), rows, line_width()).as_text(rule=True)
-        return f"{table}{below}".rstrip("\n")
+        lines = self._above()
+        if rows:
+            table = Table.fitted(self._columns(), rows, line_width())
+            lines.append(table.as_text(rule=self._has_rule).removesuffix("\n"))
+        return "\n".join([*lines, *self._below()]).strip("\n")
 
     def _repr_html_(self) -> str:
         rows = self._rows()

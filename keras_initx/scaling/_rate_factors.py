@@ -13,7 +13,8 @@ from typing import Any, Self, cast
 import keras
 
 from keras_initx._checks import check_number, check_type
-from keras_initx._keras import ScaledSteps, StepsByFactor, method_without_steps
+from keras_initx._keras import method_without_steps
+from keras_initx.scaling._steps_by_factor import ScaledSteps, StepsByFactor
 from keras_initx.structure._optimizers import (
     items_of,
     lost_settings,

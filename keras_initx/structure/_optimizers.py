@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from keras_initx._checks import first_of
-from keras_initx._keras import constant_rate, copy_exclusions, is_built_with
+from keras_initx._keras import copy_exclusions, is_built_with, replaced_rate
 from keras_initx.backends._current import backend
 
 
@@ -61,8 +61,9 @@ def unbuilt_copy(
         constant = rate
         if constant is None:
             constant = rate_of(inner) or 0.0
-        # A config holds no schedule of a class that is registered nowhere.
-        with constant_rate(inner, constant) as kept:
+        # The class of a schedule may be registered nowhere, or have no config.
+        variable = keras.Variable(constant, name="learning_rate", trainable=False)
+        with replaced_rate(inner, variable) as kept:
             copied = type(optimizer).from_config(optimizer.get_config())
         if rate is None and not isinstance(kept, keras.Variable):
             unscaled(copied).learning_rate = kept

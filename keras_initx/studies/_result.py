@@ -7,14 +7,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from keras_initx.rendering._export import paragraphs, section
-from keras_initx.rendering._results import Result
-from keras_initx.rendering._table import Column, Table, legend
+from keras_initx.rendering._results import Tabular
+from keras_initx.rendering._table import Table
 from keras_initx.rendering._terminal import line_width
 from keras_initx.rendering._text import counted, listed
 from keras_initx.studies._types import Record
 
 
-class StudyResult(Result):
+class StudyResult(Tabular[Record]):
     """A result of repeated training: a table, and what it shows in sentences.
 
     Attributes:
@@ -22,16 +22,10 @@ class StudyResult(Result):
         settings: Dict of its settings.
     """
 
+    _has_rule = False
+
     title: str
     settings: Record
-
-    @abc.abstractmethod
-    def _columns(self) -> Sequence[Column[Record]]:
-        """Return the columns of the table, with notes for the legend."""
-
-    @abc.abstractmethod
-    def _rows(self) -> Sequence[Record]:
-        """Return the rows of the table."""
 
     @abc.abstractmethod
     def remarks(self) -> list[str]:
@@ -60,19 +54,17 @@ class StudyResult(Result):
     def _title(self) -> str:
         return self.title
 
-    def _legend(self) -> list[str]:
-        text = legend(self._columns())
-        return [text] if text else []
+    def _above(self) -> list[str]:
+        return [self.title, self._conditions(), ""]
 
-    def __str__(self) -> str:
+    def _below(self) -> list[str]:
         width = line_width()
-        table = Table.fitted(self._columns(), self._rows(), width).as_text()
-        lines = [self.title, self._conditions(), "", table]
+        lines = [""]
         for remark in self.remarks():
             lines.append(textwrap.fill(remark, width, subsequent_indent="  "))
         for text in self._legend():
             lines += ["", textwrap.fill(text, width)]
-        return "\n".join(lines)
+        return lines
 
     def _repr_html_(self) -> str:
         return section(self.title, self._body())
