@@ -63,7 +63,8 @@ def train(activation, hidden, output, epochs):
     model.compile(
         keras.optimizers.SGD(0.02), "sparse_categorical_crossentropy", metrics=["accuracy"]
     )
-    problems = [verdict.problem for verdict in keras_initx.diagnose(model, *train_set).verdicts]
+    verdicts = keras_initx.diagnose(model, *train_set).verdicts
+    problems = list(dict.fromkeys(verdict.problem for verdict in verdicts))
     distinct = [distinct_units(model)]
     keras.utils.set_random_seed(0)  # the order of the examples
     history = model.fit(*train_set, epochs=epochs, verbose=0, validation_data=test_set).history

@@ -3,10 +3,10 @@
 import bisect
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from keras_initx.audits._probabilities import special, student
 from keras_initx.studies._types import FloatArray, Record
 
 CONFIDENCE = 0.95
@@ -30,13 +30,6 @@ def needed_repeats(count: float) -> str:
     return f"at least {count}" if math.isfinite(count) else f"more than {MAX_REPEATS}"
 
 
-def _distribution(name: str) -> Any:
-    """Return a distribution of `scipy.stats`, which takes seconds to import."""
-    import scipy.stats
-
-    return getattr(scipy.stats, name)
-
-
 def t_interval(
     values: Sequence[float], bounds: Sequence[float] = (-math.inf, math.inf)
 ) -> tuple[float, float, float]:
@@ -54,7 +47,7 @@ def t_interval(
     n = len(sample)
     if n < 2:
         return mean, math.nan, math.nan
-    quantile = _distribution("t").ppf((1 + CONFIDENCE) / 2, n - 1)
+    quantile = special().stdtrit(n - 1, (1 + CONFIDENCE) / 2)
     margin = float(quantile * sample.std(ddof=1) / math.sqrt(n))
     least, greatest = bounds
     return mean, max(mean - margin, least), min(mean + margin, greatest)
@@ -72,7 +65,7 @@ def paired_p_value(differences: Sequence[float] | FloatArray) -> float:
     effect = _effect(differences)
     if math.isinf(effect):
         return _sign_p_value(n)
-    return float(2 * _distribution("t").sf(effect * math.sqrt(n), n - 1))
+    return student(effect * math.sqrt(n), n - 1)
 
 
 def _sign_p_value(n: int) -> float:
@@ -140,12 +133,13 @@ def repeats_needed(effect: float, level: float = SIGNIFICANT) -> float:
     def power(n: int) -> float:
         if math.isinf(effect):
             return _sign_p_value(n) < level
-        critical = _distribution("t").ppf(1 - level / 2, n - 1)
+        critical = special().stdtrit(n - 1, 1 - level / 2)
         # A significant difference with the wrong sign does not count.
-        return float(_distribution("nct").sf(critical, n - 1, effect * math.sqrt(n)))
+        return 1 - float(special().nctdtr(n - 1, effect * math.sqrt(n), critical))
 
     end = 2
-    while end < MAX_REPEATS and power(end) < POWER:  # SciPy warns if the power is far beyond 1.
+    # Of a huge effect the power is NaN, which is not below `POWER` either.
+    while end < MAX_REPEATS and power(end) < POWER:
         end = min(2 * end, MAX_REPEATS)
     candidates = range(2, end + 1)
     place = bisect.bisect_left(candidates, POWER, key=power)

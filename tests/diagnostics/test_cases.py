@@ -82,8 +82,14 @@ def test_a_faulty_network_has_its_problems_and_none_once_repaired(name):
     assert case.remedy in report.problems[0].remedy.text
     if case.steps:  # which alone show it
         assert diagnosed(network).ok
-    if apply_weights(network, report):
-        assert case.problems[0] not in problems_of(diagnosed(network))
+    first = case.problems[0]
+    repaired = report
+    # One remedy at a time, as a user does: other layers may have the same problem at another level.
+    for _ in [problem for problem in report.problems if problem.problem == first]:
+        if first in problems_of(repaired) and apply_weights(network, repaired):
+            repaired = diagnosed(network)
+    if repaired is not report:
+        assert first not in problems_of(repaired)
     assert problems_of(diagnosed(built(case.build, True), case.steps)) == []
 
 
@@ -91,7 +97,7 @@ def test_a_faulty_network_has_its_problems_and_none_once_repaired(name):
 def test_the_words_of_a_report_change_on_purpose(name):
     """Numbers are left out, whose last digit may differ between machines, and with them the widths of columns."""
     texts = (pins.recorded_reports()[name], str(pins.faulty(name)[1]))
-    recorded, found = (re.sub(r"-{5,}|\d[\d.e+-]*", "#", text).split() for text in texts)
+    recorded, found = (re.sub(r"-{5,}|-?\d[\d.e+-]*", "#", text).split() for text in texts)
     assert found == recorded, "run `python tests/support/pins.py` and read `git diff tests/support/pins`"
 
 

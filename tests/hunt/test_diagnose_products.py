@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from modes import BACKEND, needs_keras, to_numpy
+from modes import BACKEND, needs_int4, to_numpy
 
 import keras_initx
 
@@ -105,7 +105,7 @@ MODELS = {
 def in_turns(others):
     """Return a row for each kind of model, with one of `others`, which take turns."""
     return [
-        pytest.param(kind, other, marks=needs_keras("3.11", "has 4 bits") if kind == "int4" else ())
+        pytest.param(kind, other, marks=needs_int4 if kind == "int4" else ())
         for kind, other in zip(MODELS, itertools.cycle(others), strict=False)
     ]
 

@@ -6,13 +6,12 @@ import itertools
 import keras
 import numpy as np
 import pytest
-from modes import needs_keras, to_numpy
+from modes import needs_int4, to_numpy
 
 from keras_initx import diagnose, initialize, load_pretrained, lsuv
 from keras_initx.models import weights_digest
 
 layers, optimizers = keras.layers, keras.optimizers
-INT4 = needs_keras("3.11", "has int4")
 RNG = np.random.default_rng(0)
 X = {shape: RNG.normal(size=(8, *shape)).astype("float32") for shape in [(6,), (5, 6), (6, 6, 4)]}
 Y = RNG.normal(size=(8, 3)).astype("float32")
@@ -185,7 +184,7 @@ def cases():
         states = [state for state in STATES if any(possible(tool, model, state) for tool in TOOLS)]
         pairs += [(model, state) for state in {states[0], states[place % len(states)]} if model != "dense"]
     return [
-        pytest.param(tool, model, state, marks=[INT4] if state == "int4" else [])
+        pytest.param(tool, model, state, marks=[needs_int4] if state == "int4" else [])
         for model, state in sorted(pairs)
         for tool in [next(tool for tool in turns if possible(tool, model, state))]
     ]

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from modes import needs_keras, to_numpy
+from modes import needs_int4, to_numpy
 from stacks import assert_equal
 
 from keras_initx import initialize, load_pretrained
@@ -11,7 +11,6 @@ from keras_initx.structure._inventory import Inventory
 
 layers = keras.layers
 
-NEEDS_INT4 = needs_keras("3.11", "has int4")
 LAYERS = {
     "dense": (lambda: layers.Dense(8, bias_initializer="ones", name="hidden"), (16,)),
     "embedding": (lambda: layers.Embedding(20, 8, name="hidden"), (5,)),
@@ -33,7 +32,7 @@ def arrays(model, layer=""):
     return {weight.path: to_numpy(weight.variable.value).copy() for weight in weights}
 
 
-@pytest.mark.parametrize("mode", ["int8", pytest.param("int4", marks=NEEDS_INT4)])
+@pytest.mark.parametrize("mode", ["int8", pytest.param("int4", marks=needs_int4)])
 def test_initialize_leaves_a_quantized_layer(mode):
     model = quantized(mode)
     hidden, logits = arrays(model, "hidden"), arrays(model, "logits")
@@ -81,7 +80,7 @@ def test_a_layer_without_integers_is_drawn_under_a_quantized_policy():
     ("mode", "kind", "rank"),
     [
         ("int8", "dense", 2),
-        pytest.param("int4", "embedding", None, marks=NEEDS_INT4),
+        pytest.param("int4", "embedding", None, marks=needs_int4),
         ("float8", "einsum", None),
     ],
 )

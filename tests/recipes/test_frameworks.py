@@ -203,7 +203,7 @@ def test_a_cell_is_found_in_whatever_runs_it(build):
         lambda: sequential((5, 8), layers.TimeDistributed(layers.Dense(6))),
         lambda: sequential((8,), layers.SpectralNormalization(layers.Dense(6))),
         lambda: sequential((5, 8), layers.RNN(layers.LSTMCell(8), stateful=False)),
-        lambda: sequential((8,), layers.Dense(6, use_bias=False), layers.BatchNormalization(renorm=False)),
+        lambda: sequential((8,), layers.Dense(6, use_bias=False), layers.BatchNormalization()),
     ],
     ids=["each step", "spectral", "cell", "no bias"],
 )

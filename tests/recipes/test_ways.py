@@ -17,6 +17,7 @@ from architectures import (
     without_kernel,
 )
 from keras import layers, ops
+from modes import needs_keras
 
 from keras_initx import initialize, recipes
 from keras_initx.recipes._parts import Doubt
@@ -131,6 +132,9 @@ def test_an_embedding_whose_rows_stand_in_place_of_a_tensor_is_latent():
     assert role_in(read(build), "rows/embeddings") == "latents"
 
 
+VECTORIZED = pytest.param("vectorized_map", marks=needs_keras("3.11", "has an operation for a vectorized map"))
+
+
 class Looping(layers.Layer):
     """A block that is applied in a loop of Keras, with the names of KerasHub."""
 
@@ -173,7 +177,7 @@ def looping(kind):
 
 
 @pytest.mark.every_backend
-@pytest.mark.parametrize("kind", ["fori_loop", "scan", "vectorized_map"])
+@pytest.mark.parametrize("kind", ["fori_loop", "scan", VECTORIZED])
 def test_a_loop_with_layers_in_it_cannot_be_followed_and_is_not_counted_by_names(kind):
     with pytest.raises(ValueError, match="'block', whose `call` cannot be followed"):
         recipes.zero_residual(looping(kind))

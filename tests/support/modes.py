@@ -56,6 +56,7 @@ def needs_keras(version, what):
 
 
 needs_axes = needs_keras("3.15", "tells initializers the axes of a kernel")
+needs_int4 = needs_keras("3.11", "has int4")
 
 
 def run(mode, function):

@@ -6,7 +6,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
-from modes import to_numpy
+from modes import needs_int4, to_numpy
 
 import keras_initx
 from keras_initx.models import weights_digest
@@ -348,7 +348,7 @@ def test_models_of_one_name_are_numbered():
 
 
 @pytest.mark.every_backend
-@pytest.mark.parametrize("kind", ["int8", "int4", "float8"])
+@pytest.mark.parametrize("kind", ["int8", pytest.param("int4", marks=needs_int4), "float8"])
 @pytest.mark.parametrize("has_model", [True, False])
 def test_what_a_quantization_makes_is_not_missed(kind, has_model):
     def build():
@@ -376,7 +376,7 @@ def test_what_a_quantization_makes_is_not_missed(kind, has_model):
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered in cast")
-@pytest.mark.parametrize("kind", ["int8", "int4"])
+@pytest.mark.parametrize("kind", ["int8", pytest.param("int4", marks=needs_int4)])
 def test_no_variable_is_listed_that_no_model_has_any_more(kind):
     with keras_initx.loading() as loaded:
         model = keras.Sequential(
