@@ -114,6 +114,20 @@ def families():
     return "\n".join(parts)
 
 
+def kinds():
+    """Return the table of the initializers by families, with links to their reference."""
+    rows = []
+    for title, entries in _catalog.families():
+        names = ", ".join(f"`{entry.cls.__name__}`" for entry in entries)
+        rows.append((f"[{title}](api/initializers.md#{title.lower()})", names))
+    return _rows(("kind", "classes of `keras_initx`"), rows)
+
+
+def recipe_names():
+    """Return the names of all recipes."""
+    return f"{', '.join(f'`{name}`' for name in sorted(RECIPES))}\n"
+
+
 def reference():
     """Return the reference of all recipes."""
     names = "\n\n".join(f".. autofunction:: keras_initx.recipes.{name}" for name in sorted(RECIPES))
@@ -345,6 +359,8 @@ TABLES = {
     for table in (
         catalog,
         families,
+        kinds,
+        recipe_names,
         reference,
         versions,
         sessions,

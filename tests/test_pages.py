@@ -160,6 +160,14 @@ def test_a_page_shows_where_the_names_in_its_code_come_from(page):
     assert [*unknown(blocks(page))] == []
 
 
+def test_the_gallery_has_each_picture_and_leads_to_the_page_of_it():
+    links = re.findall(r"\]\((figures/.*?)\)\]\((.*?)(?:#.*?)?\)", (ROOT / "docs" / "gallery.md").read_text())
+    for picture, page in links:
+        assert picture in (ROOT / "docs" / page).read_text()
+    pictures = {f"figures/{path.name}" for path in (ROOT / "docs" / "figures").glob("*.[ps][nv]g")}
+    assert {picture for picture, _ in links} == pictures - {"figures/forty_layers-dark.png"}
+
+
 @pytest.mark.parametrize(("name", "plots"), [("four_failures", 3), ("port_from_torch", 0), ("fine_tuning", 0)])
 def test_a_notebook_is_kept_as_it_ran_and_names_a_backend_first(name, plots):
     cells = json.loads((ROOT / "docs" / f"{name}.ipynb").read_text())["cells"]

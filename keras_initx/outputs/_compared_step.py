@@ -215,7 +215,9 @@ def _update(
             return StepChange("not compared", f"the gradient is {gradient.how}")
     if weight.update is None or other.update is None:
         return StepChange("not compared", "no update is known")
-    change = _compared(weight, other, "update", noise, _MOST_OF_UPDATES, _LEAST_OF_UPDATES, 0.0)
+    # In all runs a small step is rounded to the same multiple of what parts two values.
+    least = weight.rounding if weight.kind == "trained" else 0.0
+    change = _compared(weight, other, "update", noise, _MOST_OF_UPDATES, _LEAST_OF_UPDATES, least)
     if change.answer != "equal":
         return change
     if weight.kind == "trained" and not change.norm and gradient is not None and gradient.norm:

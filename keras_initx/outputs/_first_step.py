@@ -214,6 +214,7 @@ class FirstStep:
                 weight.layer.compute_dtype,
                 gradients.get(address),
                 update,
+                _rounding(weight),
             )
             weights.append(one)
         weights.sort(key=lambda one: -called.place_of(self._weights[one.path]))
@@ -386,6 +387,14 @@ def _difference(variable: keras.Variable, former: Former) -> Array:
         backend.host_view(former.of(variable))
     )
     return difference
+
+
+def _rounding(weight: ModelWeight) -> float:
+    """Return by how much the values of a weight are rounded, as a root mean square."""
+    if weight.dtype not in _EPSILONS:
+        return 0.0
+    values = floats(backend.host_view(weight.variable)).astype("float64")
+    return _EPSILONS[weight.dtype] / 2 * math.sqrt(np.mean(np.square(values)) if values.size else 0)
 
 
 def _counts(y: Any) -> dict[int, str]:

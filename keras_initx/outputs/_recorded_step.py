@@ -46,6 +46,7 @@ class RecordedWeight:
         dtype: The dtype in which its layer computes.
         gradient: The gradient of the loss, if it is trained.
         update: What the step adds to it, or the call to a state; `None` if it is not known.
+        rounding: By how much its values are rounded, as a root mean square. Files do not have it.
     """
 
     path: str
@@ -54,6 +55,7 @@ class RecordedWeight:
     dtype: DType
     gradient: RecordedChange | None = None
     update: RecordedChange | None = None
+    rounding: float = 0.0
 
     @property
     def changes(self) -> Iterator[RecordedChange]:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_initx._checks import check_count, check_number, check_type
+from keras_initx._extras import import_optional
 from keras_initx.initializers._seeds import derived_seed
 from keras_initx.rendering._figures import COLORS, tidy
 from keras_initx.rendering._table import Column
@@ -425,7 +426,11 @@ class RateStudy(StudyResult):
         axis.set_xticks(marks, [f"{rate:.2g}" for rate in marks], rotation=45, ha="right")
         axis.minorticks_off()
         if axis.dataLim.ymin > 0:
+            ticker = import_optional("matplotlib.ticker", "plot")
             axis.set_yscale("log")
+            axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+            axis.yaxis.set_major_formatter("{x:g}")
+            axis.yaxis.set_minor_formatter(ticker.NullFormatter())
         name = textwrap.fill(build.removeprefix("__main__."), _TITLE)
         axis.set_title(name, fontsize=9)
         axis.set_xlabel("learning rate")

@@ -39,6 +39,17 @@ def test_it_opens_without_an_error_and_has_weights_of_the_package(page):
     assert problems == []
 
 
+@pytest.mark.parametrize(
+    ("case", "has_exponents"), [("weights=small", True), ("activation=relu&weights=he&depth=30", False)]
+)
+def test_the_numbers_of_a_column_have_one_form(page, case, has_exponents):
+    page.goto(f"{PAGE}#{case}")
+    page.wait_for_function("shown")
+    numbers = page.locator(".layers tbody td:nth-of-type(2)").all_inner_texts()
+    assert len(numbers) in (10, 30)
+    assert ["e" in number for number in numbers] == [has_exponents] * len(numbers)
+
+
 @pytest.mark.parametrize("height", [667, 844])
 def test_on_a_phone_nothing_is_cut_and_the_controls_leave_most_of_the_page(page, height):
     page.set_viewport_size({"width": 390, "height": height})

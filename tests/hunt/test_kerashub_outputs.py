@@ -3,12 +3,9 @@
 import os
 import pathlib
 
-import keras
-import numpy as np
 import pytest
 from modes import BACKEND
 
-import keras_initx
 from keras_initx.outputs import compare_outputs, record_outputs
 
 pytestmark = [
@@ -17,43 +14,7 @@ pytestmark = [
 ]
 
 pytest.importorskip("keras_hub")
-import backbones  # noqa: E402
-
-BUILDS = {
-    name: getattr(backbones, name)
-    for name in (
-        "gpt2",
-        "llama",
-        "bert",
-        "vit",
-        "gemma",
-        "gemma3",
-        "t5",
-        "mistral",
-        "resnet",
-        "mixtral",
-        "qwen",
-        "phi3",
-        "bloom",
-        "falcon",
-        "deberta",
-        "opt",
-    )
-}
-
-
-def drawn(build):
-    """Return a backbone with the same weights on every backend, of which none is 0 or 1, and its inputs."""
-    keras.utils.set_random_seed(0)
-    model, x = build()
-    keras_initx.initialize(model, seed=0)
-    generator = np.random.default_rng(1)
-    for weight in model.weights:
-        values = keras.ops.convert_to_numpy(weight)
-        if not values.std():
-            # A moving variance stays above 0.
-            weight.assign(values + abs(generator.normal(0, 0.1, values.shape)))
-    return model, x
+from backbones import BUILDS, drawn, with_head  # noqa: E402
 
 
 @pytest.mark.parametrize("name", BUILDS)
@@ -70,22 +31,6 @@ def test_they_are_those_of_the_same_model_there(name):
         report = compare_outputs(model, x, path)
         assert report.ok, f"{path.name}: {report}"
     outputs.save(folder / f"outputs_{name}_by_{BACKEND}.npz")
-
-
-def with_head(name):
-    """Return a compiled classifier on a backbone, its inputs and targets."""
-    backbone, x = drawn(BUILDS[name])
-    outputs = backbone.outputs
-    if isinstance(backbone.output, dict):
-        outputs = [tensor for tensor in backbone.output.values() if len(tensor.shape) > 1]
-    features = keras.ops.mean(outputs[0], axis=tuple(range(1, len(outputs[0].shape) - 1)))
-    head = keras.layers.Dense(3, name="head")
-    model = keras.Model(backbone.inputs, head(features))
-    keras_initx.initialize(model, {"head/*": "initx.glorot_uniform"}, seed=2)
-    # Adam squares the gradient of each use of a row of an embedding on TensorFlow.
-    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    count = len(keras.tree.flatten(x)[0])
-    return model, x, np.arange(count) % 3
 
 
 @pytest.mark.parametrize("name", BUILDS)

@@ -62,6 +62,18 @@ def test_gradients_that_are_zero_up_to_rounding_are_equal():
     assert bias.update.answer == "not compared"
 
 
+def test_steps_of_few_units_in_the_last_place_of_a_weight_are_equal():
+    start = keras.initializers.RandomUniform(1.2, 1.8, seed=0)
+    model = keras.Sequential([keras.Input((64,)), layers.Dense(16, kernel_initializer=start, name="head")])
+    model.compile(keras.optimizers.SGD(3e-5), "mse")
+    draws = np.random.default_rng(0)
+    x, y = draws.normal(size=(32, 64)), draws.normal(size=(32, 16))
+    report = compare_outputs(model, x, record_outputs(model, x, 1.0005 * y), y=y)
+    kernel = report.step["head/kernel"]
+    assert kernel.gradient.answer == "equal"
+    assert kernel.update.answer == "equal"
+
+
 def test_another_compiled_model_is_recorded():
     report = compare_outputs(network(share=0.5), X, network(), y=Y)
     assert report.step.first.path == "norm/gamma"

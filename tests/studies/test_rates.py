@@ -156,6 +156,8 @@ def test_the_plot_has_a_panel_for_each_build_and_a_line_for_each_width():
     assert [axis.get_title() for axis in axes] == ["standard", "muP"]
     labels = [line.get_label() for line in axes[0].lines if not line.get_label().startswith("_")]
     assert labels == ["8", "32"]
+    losses = [float(label.get_text()) for label in axes[0].get_yticklabels()]  # in decimal numbers
+    np.testing.assert_allclose(losses, axes[0].get_yticks())
 
 
 @pytest.mark.parametrize(

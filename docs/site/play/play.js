@@ -254,6 +254,13 @@ const exact = (x) => rules.formatted(x, ".3g"); // as in the evidence of problem
 const short = (x) => exact(x).replace(/e([+-])0?/, (_, sign) => `e${sign === "-" ? sign : ""}`);
 const share = (x) => rules.formatted(x, ".0%");
 
+/** Return the texts of a column of numbers, all with an exponent if one is small or large. */
+function column(numbers) {
+  const parts = numbers.map((x) => x.toExponential(2).split("e"));
+  const isPlain = parts.every(([mantissa, exponent]) => exponent === undefined || +mantissa === 0 || (exponent > -4 && exponent < 3));
+  return numbers.map((x, i) => (isPlain || x === 0 || !Number.isFinite(x) ? exact(x) : `${parts[i][0]}e${+parts[i][1]}`));
+}
+
 function newRow() {
   const row = $("tbody").insertRow();
   row.innerHTML = `<th scope="row"></th>
@@ -268,6 +275,7 @@ function renderLayers({ layers }, marked) {
   while (rows.length > layers.length) rows[rows.length - 1].remove();
   const axis = gradientAxis(layers.map(({ gradient_norm }) => gradient_norm));
   outlines = layers.map(({ counts }) => outline(counts));
+  const stds = column(layers.map(({ std }) => std)), norms = column(layers.map(({ gradient_norm }) => gradient_norm));
   layers.forEach((layer, index) => {
     const [name, outputs, std, bar, gradient] = rows[index].cells, isMarked = marked.has(layer.name);
     rows[index].classList.toggle("marked", isMarked);
@@ -275,9 +283,9 @@ function renderLayers({ layers }, marked) {
     outputs.querySelector("path").setAttribute("d", outlines[index]);
     outputs.querySelector(".was").setAttribute("d", rested[index] ?? "");
     outputs.lastChild.textContent = described(layer);
-    std.textContent = short(layer.std);
+    std.textContent = stds[index];
     bar.querySelector("i").style.width = `${axis.position(layer.gradient_norm)}%`;
-    gradient.textContent = short(layer.gradient_norm);
+    gradient.textContent = norms[index];
   });
   table.classList.toggle("dense", layers.length > 24);
   table.style.setProperty("--limit", `${axis.position(axis.limit)}%`);
