@@ -196,11 +196,17 @@ class Diagnosis:
                     return norms
                 scale //= 32
 
-    def gradient_values(self, variables: Sequence[keras.Variable]) -> list[Array | None]:
+    def gradient_values(
+        self, variables: Sequence[keras.Variable], x: Arrays = None
+    ) -> list[Array | None]:
         """Return the gradients of some trained weights, as these are now, times a common factor.
 
         A gradient is `None` if the loss is not computed from the weight at all. Penalties do not
         count.
+
+        Args:
+            variables: The weights.
+            x: Inputs, by default those of the batch.
         """
         layers = layers_of(self.model)
         is_scaled = any(layer.compute_dtype == "float16" for layer in layers)
@@ -209,8 +215,9 @@ class Diagnosis:
             value = self.objective_of(x, y)
             return value * _LOSS_SCALE if is_scaled else value
 
+        given = self.x if x is None else x
         with self.without_penalties():
-            return backend.gradient_values(objective, variables, layers, (self.x, self.y))
+            return backend.gradient_values(objective, variables, layers, (given, self.y))
 
     def inference_loss(self) -> float:
         """Return the objective in inference mode, without penalties, as the weights are now."""

@@ -1,12 +1,14 @@
 """Gradients of the first layers that are much smaller than those of later ones."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from keras_initx.diagnostics._dead_ends import dead_ends
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._first_inputs import has_large_inputs
 from keras_initx.diagnostics._lost_signals import VANISHING, lost_signals
+from keras_initx.diagnostics._remedy import Remedy
+from keras_initx.diagnostics._rounding import of_rounding
 from keras_initx.diagnostics._rules import Finding, Level, layer_count, rule
 from keras_initx.diagnostics._seen import SeenLayer, layers_until, seen_layers, trained_layers
 from keras_initx.diagnostics.remedies.in_depth import remedy_in_depth
@@ -33,7 +35,7 @@ def vanishing_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findi
         no single learning rate suits both; Adam, which normalizes gradients, can compensate for it
 
     Level:
-        warning; error if all gradients are 0
+        warning; error if all gradients are 0; note if what reaches them is no more than rounding
 
     Remedy:
         `Orthogonal` or `HeNormal` with the gain of the activation; tanh instead of sigmoid
@@ -68,9 +70,14 @@ def vanishing_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findi
             break
         if norm or not has_zero_weights:
             hit.append((layer, norm))
-    if not hit:
+    # What another way from the inputs is trained by does not pass this one either.
+    rounded = of_rounding([layer for layer, norm in hit if norm], of)
+    known = [(layer, norm) for layer, norm in hit if layer not in rounded]
+    if rounded and not known and not are_reached:
+        yield _not_known(rounded, dict(hit))
+    if not known:
         return
-    first, norm = hit[0]
+    first, norm = known[0]
     level: Level = "error"
     evidence = "all gradients are 0"
     if largest:
@@ -78,7 +85,21 @@ def vanishing_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findi
         of_first = f"the gradient norm of {first.title} is {norm:.3g}"
         evidence = f"{of_first}, that of {strongest.title} {largest:.3g}"
     remedy = batch_of_one(of) or remedy_in_depth(layers_until(strongest, of), of)
-    yield Finding([layer for layer, _ in hit], evidence + layer_count(hit), remedy, level)
+    yield Finding([layer for layer, _ in known], evidence + layer_count(known), remedy, level)
+
+
+def _not_known(hit: Sequence[SeenLayer], norms: Mapping[SeenLayer, float]) -> Finding:
+    """Return the note on layers whose gradients are what rounding gives."""
+    first = hit[0]
+    evidence = (
+        f"the gradient norm of {first.title} is {norms[first]:.3g}{layer_count(hit)}, which is "
+        "rounding, of terms that cancel: whether any gradient reaches it is not known"
+    )
+    text = (
+        f"none, if what follows takes away what {first.title} gives, as a batch normalization an "
+        "offset"
+    )
+    return Finding(hit, evidence, Remedy(text), "note")
 
 
 def _is_first(layer: SeenLayer) -> bool:
