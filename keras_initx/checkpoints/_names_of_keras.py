@@ -17,10 +17,15 @@ from keras_initx.structure._inventory import Inventory
 from keras_initx.structure._kernels import is_adapter
 from keras_initx.structure._names import automatic_name, automatic_part_name, own_weights
 from keras_initx.structure._pairing import (
+    BY_ATTRIBUTES,
     BY_NUMBER,
+    LIST,
+    NOT_KNOWN,
+    SAME,
     Order,
     Pairs,
     Part,
+    is_in_order_of_calls,
     is_one_of_several,
     paired,
     parts_around,
@@ -126,12 +131,61 @@ def _parts_in_file(
     """
     automatic = _automatic_as_in(around)
     groups = contents.layers if isinstance(contents, Contents) else {}
+    model = next(iter(around))
     found = {}
     for name in map(str, contents):
         path = layers_around(name, groups)
         if path is not None:
             found[name] = _parts_of(path, automatic, groups_around(name, groups))
+            found[name] = _with_attributes(found[name], groups, model)
     return found
+
+
+def _with_attributes(
+    parts: Sequence[Part], groups: Mapping[str, str], model: keras.Model
+) -> tuple[Part, ...]:
+    """Return what leads to an array of a file, with what holds each layer in that around it.
+
+    Args:
+        parts: The layers.
+        groups: The names of layers by groups.
+        model: The model that is loaded. Layers within it have the same names, of a class or chosen.
+    """
+    found = []
+    group = ""
+    name = groups.get(group, "")
+    for part in parts:
+        attribute = part.group
+        if attribute.startswith(f"{LIST}/"):
+            attribute = _in_list(group, name, groups, model)
+        found.append(part._replace(attribute=attribute))
+        group = f"{group}/{part.group}".removeprefix("/")
+        name = part.name
+    return tuple(found)
+
+
+def _in_list(group: str, name: str, groups: Mapping[str, str], model: keras.Model) -> str:
+    """Return what stands for the attributes of layers in the list of a group, which has a name.
+
+    It is empty for a list in the order of calls.
+    """
+    if _is_of_calls(name) or f"{group}/{LIST}/input_layer".removeprefix("/") in groups:
+        return ""
+    return SAME if group or _is_named_as(model, name) else NOT_KNOWN
+
+
+def _is_of_calls(name: str) -> bool:
+    """Return whether a name is that of a model whose layers are in the order of their calls."""
+    return any(automatic_name(name, one) for one in ("Sequential", "Functional"))
+
+
+def _is_named_as(model: keras.Model, name: str) -> bool:
+    """Return whether a name is that of a model as this one: its own, or automatic for its class.
+
+    A model of another class may have any name that is chosen. A functional one is told otherwise.
+    """
+    is_own = name == model.name and isinstance(model, keras.Sequential)
+    return is_own or automatic_name(name, type(model).__name__) is not None
 
 
 def _parts_of(
@@ -280,6 +334,10 @@ def _names_in_dict(
     for path, name in as_shown.names.items():
         if name.replace(".", "/") == path.replace(".", "/") and is_one_of_several(places[path]):
             as_shown.notes[path] = BY_NUMBER
+    by_calls = is_in_order_of_calls(model)
+    # The names in the dict do not begin with that of a model, so it is a functional one.
+    if not by_calls:
+        _note_attributes(as_shown, places)
     readings = [as_shown]
     # Several variables may have one path, of which a dict has one array.
     counts = Counter(str(getattr(weight.variable, "path", "")) for weight in weights)
@@ -290,6 +348,10 @@ def _names_in_dict(
     inner = {name: names[1:] for name, names in split.items() if len(names) > 1}
     if len({names[0] for names in split.values()}) == 1:
         in_model = _paired_in_dict(shown, inner, chosen)
+        (outer,) = {names[0] for names in split.values()}
+        is_same = _is_named_as(model, outer) or (by_calls and _is_of_calls(outer))
+        if not is_same:
+            _note_attributes(in_model, places)
         # Those of a functional model do not begin with its name: then it may be that of a layer.
         begin = f"{model.name}/"
         are_in_model = all(path.startswith(begin) for path in variables.values())
@@ -300,6 +362,18 @@ def _names_in_dict(
     with_slashes = {name: name.split("/") for name in split if "/" in name}
     readings.append(_paired_in_dict(own, with_slashes, automatic))
     return max(readings, key=lambda pairs: (len(pairs.names), len(pairs.reasons)))
+
+
+def _note_attributes(pairs: Pairs, places: Mapping[str, str]) -> None:
+    """Say of layers that are one of several that the other model may call them in another order.
+
+    Args:
+        pairs: The pairs.
+        places: The places of weights.
+    """
+    for path in pairs.names:
+        if is_one_of_several(places[path]):
+            pairs.notes.setdefault(path, BY_ATTRIBUTES)
 
 
 def _paired_in_dict(

@@ -6,10 +6,15 @@ Seeds and plans know weights by their paths, in which the number stays.
 
 A place is a text with the layers around a layer or a weight, from the model inwards, and its own
 name. In place of an automatic name it says which layer of this name it is, of those in the layer
-around it, in the order in which Keras saves: `encoder/dense 2 of 3/kernel`. Models and files keep
-layers in lists, in the order of their calls, or in attributes. Keras saves attributes in the order
-of their names, which may be another one than that in which they were made: so the attribute stands
-there too, and the number of the layer among these where it differs: `dense 2 of 3 in head made 1`.
+around it, in the order in which Keras saves: `encoder/dense 2 of 3/kernel`. A functional model has
+its layers in a list, in the order of their calls, and other models in attributes. Keras saves
+attributes in the order of their names, which may be another one than that in which they were made:
+so the attribute stands there too, and the number of the layer among these where it differs:
+`dense 2 of 3 in head made 1`.
+
+`layers` of a model is an attribute like others, with what is not in those before it in the
+alphabet. So those behind it are in a list too, in the order in which they were made. A file has
+the list alone, which does not say of which kind its model was.
 """
 
 import re
@@ -35,9 +40,12 @@ BY_ATTRIBUTES = "paired by the order of attributes, which calls may not have"
 Order: TypeAlias = Literal["saved", "tracked", "listed", "none"]
 Key = TypeVar("Key", bound=Hashable)
 
-# The list in which a model keeps its layers. It is an attribute like others: of a subclassed model,
-# those before it in the alphabet come first, and it has what is not in these.
-_LIST = "layers"
+# The list in which Keras saves layers of a model.
+LIST = "layers"
+# What stands for the attribute of a layer that a file has in this list: the same as in the model
+# that it is loaded into, or not known, if there is one.
+SAME = "="
+NOT_KNOWN = "?"
 _STEP = re.compile(r"(.+) (\d+) of (\d+)(?: in (.+?))?(?: made (\d+))?")
 
 
@@ -48,12 +56,14 @@ class Part(NamedTuple):
         name: Its name.
         automatic: The stem and number of this name if it is automatic.
         group: Where Keras saves it in the layer around it, as far as that is known.
+        attribute: The attribute that holds it, empty if it is in a list in the order of calls.
         has_weights: Whether it has weights. The others are counted by themselves.
     """
 
     name: str
     automatic: tuple[str, int] | None = None
     group: str = ""
+    attribute: str = ""
     has_weights: bool = True
 
 
@@ -65,7 +75,7 @@ class _Step(NamedTuple):
         total: How many layers of this stem there are, 0 for a chosen name.
         order: Which of them it is in the order of the source.
         number: Which of them it is in the order in which they were made.
-        attribute: The attribute that holds it, empty if it is in a list of layers.
+        attribute: See `Part`.
     """
 
     name: str
@@ -80,7 +90,7 @@ class _Step(NamedTuple):
             return self.name
         text = f"{self.name} {self.order + 1} of {self.total}"
         if self.attribute:
-            text += f" in {self.attribute.replace('/', '.')}"
+            text += f" in {self.attribute}"
         if self.number != self.order:
             text += f" made {self.number + 1}"
         return text
@@ -139,7 +149,25 @@ def places_of(inventory: Inventory) -> dict[keras.Layer, str]:
 
 def _part_of(around: keras.Layer, layer: keras.Layer, group: str) -> Part:
     automatic = automatic_part_name(around, layer)
-    return Part(layer.name, automatic, group, has_weights=bool(layer.weights))
+    attribute = group
+    if group.startswith(f"{LIST}/"):
+        attribute = f"{LIST}/{_attribute_of(around, layer)}"
+        if is_in_order_of_calls(around):
+            attribute = ""
+    return Part(layer.name, automatic, group, attribute, has_weights=bool(layer.weights))
+
+
+def _attribute_of(around: keras.Layer, layer: keras.Layer) -> str:
+    """Return the name of an attribute that is a layer, empty if it is only in a list."""
+    attributes = dict(vars(around))
+    if hasattr(around, "named_children"):  # a module of torch
+        attributes |= dict(around.named_children())
+    return next((name for name, value in attributes.items() if value is layer), "")
+
+
+def is_in_order_of_calls(model: keras.Layer) -> bool:
+    """Return whether a model has its layers in a list, in the order in which they are called."""
+    return isinstance(model, keras.Sequential | keras.Function)
 
 
 def weight_places(inventory: Inventory, weights: Iterable[ModelWeight]) -> dict[str, str]:
@@ -195,11 +223,8 @@ def _steps(parts: Sequence[Part]) -> list[_Step]:
     for (stem, _), family in families.items():
         in_order = sorted(family, key=lambda place: _saving_key(parts[place].group))
         as_made = sorted(family, key=lambda place: _number_of(parts[place]))
-        are_listed = all(parts[place].group.startswith(f"{_LIST}/") for place in family)
         for order, place in enumerate(in_order):
-            attribute = parts[place].group
-            if len(family) == 1 or are_listed:
-                attribute = ""
+            attribute = parts[place].attribute.replace("/", ".") if len(family) > 1 else ""
             steps[place] = _Step(stem, len(family), order, as_made.index(place), attribute)
     return steps
 
@@ -391,7 +416,7 @@ class _Sides:
         pairs = list(zip(steps, self._steps[other], strict=True))
         if self._order == "none" and any(step.total > 1 for step in steps):
             return BY_NUMBER
-        if self._order == "saved" and any(own.attribute != one.attribute for own, one in pairs):
+        if self._order == "saved" and not all(_have_one_attribute(*pair) for pair in pairs):
             return BY_ATTRIBUTES
         return None
 
@@ -400,11 +425,18 @@ def _stems(steps: Iterable[_Step]) -> tuple[str, ...]:
     return tuple(step.name for step in steps)
 
 
+def _have_one_attribute(own: _Step, other: _Step) -> bool:
+    if other.attribute == SAME:
+        return not own.attribute or own.attribute.startswith(f"{LIST}.")
+    return own.attribute == other.attribute
+
+
 def _have_one_order(own: _Step, other: _Step) -> bool:
     """Return whether attributes have the order in which their layers were made.
 
     Those of one name are the same layer in any order.
     """
-    if own.attribute == other.attribute:
+    if _have_one_attribute(own, other):
         return True
-    return all(not step.attribute or step.number == step.order for step in (own, other))
+    are_lists = ("", NOT_KNOWN)
+    return all(step.attribute in are_lists or step.number == step.order for step in (own, other))

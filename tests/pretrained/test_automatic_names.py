@@ -9,24 +9,24 @@ from modes import to_numpy
 
 from keras_initx import load_pretrained
 from keras_initx.structure._inventory import Inventory
-from keras_initx.structure._pairing import BY_NUMBER, OTHER_NUMBER, OTHER_ORDER
+from keras_initx.structure._pairing import BY_ATTRIBUTES, BY_NUMBER, OTHER_NUMBER, OTHER_ORDER
 
 layers = keras.layers
 Dense = layers.Dense
 RANDOM = np.random.default_rng(0)
 
 
-def functional(*order, units=4):
+def functional(*order, units=4, name=None):
     """Return a model whose layers were made in one order and are called in another."""
     made = [Dense(units, activation="tanh") for _ in order]
     x = inputs = keras.Input((4,))
     for place in order:
         x = made[place](x)
-    return keras.Model(inputs, x)
+    return keras.Model(inputs, x, name=name)
 
 
-def sequential(count):
-    return keras.Sequential([keras.Input((4,)), *(Dense(4, activation="tanh") for _ in range(count))])
+def sequential(count, name=None):
+    return keras.Sequential([keras.Input((4,)), *(Dense(4, activation="tanh") for _ in range(count))], name=name)
 
 
 def branches(first):
@@ -58,6 +58,32 @@ def attributes(*names, made=None):
     model = Attributes(*names, made=made)
     model(np.zeros((1, 4), "float32"))
     return model
+
+
+def of_own_class(names, made, name=None):
+    """Return a model of a class that makes layers in one order and calls them in another."""
+    title = "".join(name.replace("_", "").title() for name in (*names, "of", *made))
+    cls = type(title, (Attributes,), {})
+    model = cls(*names, made=made, name=name)
+    model(np.zeros((1, 4), "float32"))
+    return model
+
+
+# Attributes that Keras saves one by one, those that it saves in the list `layers`, and both.
+ATTRIBUTES = [("body", "head", "a"), ("mid", "out", "z"), ("body", "out", "_private"), ("layer1", "layer2", "layers_1")]
+
+
+def drawn_model(random, count):
+    """Return one of the models of `count` equal layers, whose order of calls is known to nobody else."""
+    kind = random.choice(["functional", "sequential", "attributes", "attributes"])
+    name = random.choice([None, None, "chosen"])
+    if kind == "functional":
+        return functional(*random.permutation(count), name=name)
+    if kind == "sequential":
+        return sequential(count, name)
+    names = ATTRIBUTES[random.integers(len(ATTRIBUTES))]
+    names = [str(one) for one in random.permutation(names)[:count]]
+    return of_own_class(names, [str(one) for one in random.permutation(names)], name)
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -212,6 +238,66 @@ def test_files_and_models_are_loaded_as_keras_does(group, source, target, tmp_pa
         report = load_pretrained(model := changed(target()), one)
         check_judged(report, model, judge)
         assert not report.left
+
+
+def have_equal_attributes(saved, model):
+    """Return whether two models have the same attributes, with the same weights."""
+    names, others = (sorted(getattr(one, "names", ())) for one in (saved, model))
+    if not names or names != others:
+        return False
+    kernels = [(getattr(saved, name).kernel, getattr(model, name).kernel) for name in names]
+    return all(np.array_equal(to_numpy(one), to_numpy(other)) for one, other in kernels)
+
+
+SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.rare) for seed in range(1, 60))]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_other_outputs_than_those_of_the_source_are_never_given_without_a_word(seed, tmp_path):
+    random = np.random.default_rng(seed)
+    count = int(random.integers(2, 4))
+    x = random.normal(size=(3, 4)).astype("float32")
+    for _ in range(5):
+        saved, model = changed(drawn_model(random, count)), drawn_model(random, count)
+        saved.save_weights(path := tmp_path / "a.weights.h5")
+        for source in (path, saved, by_variables(saved), by_paths(saved)):
+            changed(model)
+            try:
+                report = load_pretrained(model, source, layout="keras")
+            except ValueError:  # a dict in which no array has the name of a weight
+                assert isinstance(source, dict)
+                continue
+            is_equal = np.allclose(to_numpy(saved(x)), to_numpy(model(x)), atol=1e-6)
+            is_told = any(row.how for row in report.rows)
+            assert is_equal or is_told or have_equal_attributes(saved, model), (type(saved), type(model), source)
+            if isinstance(source, dict):
+                continue
+            are_lists = all(isinstance(one, keras.Sequential | keras.Function) for one in (saved, model))
+            is_known = not (source is path and "chosen" in (saved.name, model.name))
+            if are_lists and is_known:
+                assert is_equal
+                assert {row.how for row in report.rows} == {""}
+
+
+@pytest.mark.parametrize("names", ATTRIBUTES)
+def test_a_model_of_the_same_class_is_loaded_without_a_note(names, tmp_path):
+    made = names[::-1]
+    saved = changed(of_own_class(names, made))
+    saved.save_weights(path := tmp_path / "a.weights.h5")
+    for source in (path, saved, by_variables(saved)):
+        report = load_pretrained(model := changed(of_own_class(names, made)), source, layout="keras")
+        assert {row.how for row in report.rows} == {""}
+        for one, other in zip(saved.get_weights(), model.get_weights(), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("has_file", [True, False])
+def test_a_list_of_attributes_is_none_of_calls(has_file, tmp_path):
+    listed, calls = of_own_class(["mid", "out"], ["out", "mid"]), functional(1, 0)
+    for saved, model in ((listed, calls), (calls, listed)):
+        changed(saved).save_weights(path := tmp_path / "a.weights.h5")
+        report = load_pretrained(model, path if has_file else saved)
+        assert {(row.status, row.how) for row in report.rows} == {("loaded", BY_ATTRIBUTES)}
 
 
 @pytest.mark.parametrize("file", ["a.weights.h5", "a.keras", pytest.param("a.h5", marks=pytest.mark.rare)])

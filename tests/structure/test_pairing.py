@@ -9,7 +9,7 @@ import pytest
 from keras_initx import RandomNormal, initialize
 from keras_initx.models._digest import array_digest
 from keras_initx.structure._inventory import Inventory
-from keras_initx.structure._pairing import OTHER_NUMBER, OTHER_ORDER, paired, places_of, weight_places
+from keras_initx.structure._pairing import BY_ATTRIBUTES, OTHER_NUMBER, OTHER_ORDER, paired, places_of, weight_places
 
 Dense = keras.layers.Dense
 
@@ -29,6 +29,18 @@ class Attributes(keras.Model):
 
     def call(self, x):
         return self.only(self.head(self.hidden(x)))
+
+
+class Behind(keras.Model):
+    """Its attributes come after `layers` in the alphabet."""
+
+    def __init__(self):
+        super().__init__()
+        self.out = Dense(4)
+        self.mid = Dense(4)
+
+    def call(self, x):
+        return self.out(self.mid(x))
 
 
 def test_a_place_has_the_order_of_the_model_and_the_number_of_such_layers():
@@ -72,6 +84,35 @@ def test_layers_are_paired_by_their_places(ours, theirs, is_paired):
     pairs = paired({"own": ours}, {"other": theirs})
     assert pairs.names == ({"own": "other"} if is_paired is True else {})
     assert pairs.reasons == ({"own": is_paired} if isinstance(is_paired, str) else {})
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "is_noted"),
+    [
+        ("dense 2 of 3", "dense 2 of 3 made 1", False),
+        ("dense 2 of 3 in out", "dense 2 of 3", True),
+        ("dense 2 of 3 in layers.out", "dense 2 of 3", True),
+        ("dense 2 of 3 in layers.out", "dense 2 of 3 in layers.out", False),
+        ("dense 2 of 3 in layers.out", "dense 2 of 3 in layers.top", True),
+        ("dense 2 of 3 in layers.out", "dense 2 of 3 in =", False),
+        ("dense 2 of 3 in layers.out", "dense 2 of 3 in ?", True),
+        ("dense 2 of 3", "dense 2 of 3 in =", False),
+        ("dense 2 of 3", "dense 2 of 3 in ? made 1", True),
+        ("dense 2 of 3 in head", "dense 2 of 3 in =", True),
+    ],
+)
+def test_it_is_said_where_calls_may_have_another_order_than_lists(ours, theirs, is_noted):
+    pairs = paired({"own": ours}, {"other": theirs})
+    assert pairs.names == {"own": "other"}
+    assert pairs.notes == ({"own": BY_ATTRIBUTES} if is_noted else {})
+
+
+def test_the_place_of_a_layer_in_an_attribute_behind_the_list_of_layers_names_it_too():
+    model = Behind()
+    model(np.zeros((1, 4), "float32"))
+    places = weight_places(Inventory(model), Inventory(model).weights)
+    assert places["dense/kernel"] == "dense 1 of 2 in layers.out/kernel"
+    assert places["dense_1/kernel"] == "dense 2 of 2 in layers.mid/kernel"
 
 
 @pytest.mark.parametrize(("order", "is_paired"), [("tracked", True), ("listed", False), ("none", False)])
