@@ -10,6 +10,7 @@ import keras
 
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._first_inputs import scaled_first
+from keras_initx.diagnostics._lost_signals import LostProbe, lost_signals
 from keras_initx.diagnostics._normalized import NormalizedProbe
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, rule
@@ -144,6 +145,8 @@ def _kind_of(optimizer: keras.optimizers.Optimizer) -> _OptimizerKind | None:
 
 @rule(
     "rate",
+    # What passes no gradient is suited by no rate.
+    unless=["saturated"],
     # Whose kernels stay where they are at any rate.
     beside=["vanishing", "vanishing gradient"],
 )
@@ -244,7 +247,10 @@ def _largest_change(
     """
     clipped = _clipping(optimizer, of)
     changes = []
-    for weight in weights_of(layers):
+    # What gets next to nothing learns at no rate.
+    lost = lost_signals(of)
+    weak = lost.starved | lost.began | of.probe(LostProbe).shrunk.keys()
+    for weight in weights_of(layer for layer in layers if layer.layer not in weak):
         measured = weight.report
         # Of biases, which begin at zeros, any change is a large one.
         if measured.gradient and measured.norm and weight.is_kernel:

@@ -21,8 +21,15 @@ VANISHING_GRADIENT = 1e-4
 
 @rule(
     "vanishing gradient",
-    unless=["single class", "no gradient:error", "equal inputs:error"],
-    beside=["no gradient:note"],
+    unless=[
+        "single class",
+        "no gradient:error",
+        "equal inputs:error",
+        "dead units:error",
+        "saturated",
+    ],
+    # Gates that keep nothing pass no gradient back either.
+    beside=["no gradient:note", "memory"],
 )
 def vanishing_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Report first layers whose gradients are much smaller than those of later ones.
