@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import keras
 
+from keras_initx.diagnostics._dead_ends import freed_gradients
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._first_inputs import scaled_first
 from keras_initx.diagnostics._lost_signals import LostProbe, lost_signals
@@ -145,8 +146,6 @@ def _kind_of(optimizer: keras.optimizers.Optimizer) -> _OptimizerKind | None:
 
 @rule(
     "rate",
-    # What passes no gradient is suited by no rate.
-    unless=["saturated"],
     # Whose kernels stay where they are at any rate.
     beside=["vanishing", "vanishing gradient"],
 )
@@ -252,9 +251,11 @@ def _largest_change(
     weak = lost.starved | lost.began | of.probe(LostProbe).shrunk.keys()
     for weight in weights_of(layer for layer in layers if layer.layer not in weak):
         measured = weight.report
+        # What an activation at its limits holds back is suited by no rate.
+        gradient = freed_gradients(of).get(id(weight.own.variable), measured.gradient)
         # Of biases, which begin at zeros, any change is a large one.
-        if measured.gradient and measured.norm and weight.is_kernel:
-            change = _change(optimizer, clipped * measured.gradient, math.prod(measured.shape))
+        if gradient and measured.norm and weight.is_kernel:
+            change = _change(optimizer, clipped * gradient, math.prod(measured.shape))
             changes.append(change / measured.norm)
     return max(changes, default=None)
 
