@@ -70,6 +70,32 @@ def dead_ends(of: Diagnosis) -> list[keras.Operation]:
     return list(dict.fromkeys(found))
 
 
+@fact
+def closed_activations(of: Diagnosis) -> list[keras.Operation]:
+    """The dead ends, and the layers whose activation is at its limits, in a row perhaps one too."""
+    found = dead_ends(of)
+    for layer, seen in of.probe(SignalProbe).seen.items():
+        saturated = None if seen.after is None else seen.after.saturated
+        if saturated is not None and saturated > _SATURATED:
+            found = [*found, layer]
+    return list(dict.fromkeys(found))
+
+
+@fact
+def freed_gradients(of: Diagnosis) -> dict[int, float]:
+    """The norms of gradients that pass closed activations before the outputs, by weights' ids.
+
+    There are none without such.
+    """
+    outputs, norms = of.probe(OutputProbe).records, gradients(of).values()
+    closed = [operation for operation in closed_activations(of) if operation not in outputs]
+    if not closed or not norms or not all(map(math.isfinite, norms)):
+        return {}
+    with of.changed(), opened(closed, of):
+        freed = of.norms()
+    return {id(weight): norm for weight, norm in zip(of.trained, freed, strict=True)}
+
+
 def _has_activation(operation: keras.Operation, of: Diagnosis) -> bool:
     """Return whether an activation ends gradients: not one of zeros, nor one of tiny gradients."""
     if operation not in of.watch.activations:

@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends._current import backend
-from keras_initx.diagnostics._dead_ends import dead_ends, opened
+from keras_initx.diagnostics._dead_ends import closed_activations, opened
 from keras_initx.diagnostics._diagnosis import Diagnosis, fact
 from keras_initx.diagnostics._seen import SeenLayer, SeenWeight, seen_layers, seen_weights
 from keras_initx.diagnostics.losses.probes import gradients
@@ -77,9 +77,9 @@ def held_back(of: Diagnosis) -> HeldBack:
     """The layers that get no gradient with other values either.
 
     A gradient may be 0 because of values: of weights that are zeros at the start, as at the end of
-    a branch, of activations that are dead ends, or because a branch is dropped in this step. So it
-    is computed again with zeros replaced, dead ends opened, several times with other weights where
-    it was 0, and in inference mode. All weights are put back.
+    a branch, of activations that are at their limits, or because a branch is dropped in this step.
+    So it is computed again with zeros replaced, activations opened, several times with other
+    weights where it was 0, and in inference mode. All weights are put back.
     """
     trained, norms = of.trained, list(gradients(of).values())
     turned = [place for place, norm in enumerate(norms) if norm == 0]
@@ -88,7 +88,7 @@ def held_back(of: Diagnosis) -> HeldBack:
     # What such a model trains by is not known.
     if not has_kernel or type(of.model).train_step is not keras.Model.train_step:
         return HeldBack()
-    ends = dead_ends(of)
+    closed = closed_activations(of)
     seen, layers = seen_weights(of), seen_layers(of)
     changes: list[_Change] = [_turned, *map(_redrawn, range(_DRAWS))]
     # First with the weights as they are.
@@ -97,7 +97,7 @@ def held_back(of: Diagnosis) -> HeldBack:
         for weight in trained:
             if weight.name not in _OFFSETS and not backend.has_nonzero(weight.value):
                 stack.enter_context(changed_weight(weight, opened_zeros))
-        stack.enter_context(opened(ends, of))
+        stack.enter_context(opened(closed, of))
         for way in ways:
             with contextlib.ExitStack() as others:
                 for place, change in itertools.product(turned, way):

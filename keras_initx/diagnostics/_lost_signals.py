@@ -7,7 +7,7 @@ from typing import NamedTuple
 import keras
 
 from keras_initx._typing import Array
-from keras_initx.backends._moments import spread
+from keras_initx.backends._moments import size_of, spread
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
 from keras_initx.diagnostics._held_back import changed_weight, opened_zeros
 from keras_initx.diagnostics._signal_probe import SignalProbe, floats_in
@@ -31,6 +31,8 @@ class LostProbe(Probe):
     Attributes:
         found: Dict from a layer whose kernel got nearly the same input for all examples to the
             layers that may be the reason.
+        shrunk: Dict from a layer before which an operation makes the signal nearly zero to the size
+            of what it gets.
         origins: Dict from a layer that got next to nothing to the layers before it that may be the
             reason; none where an operation made it so.
     """
@@ -39,6 +41,7 @@ class LostProbe(Probe):
         super().__init__(of)
         self.found: dict[keras.Layer, set[keras.Layer]] = {}
         self.origins: dict[keras.Layer, set[keras.Layer]] = {}
+        self.shrunk: dict[keras.Layer, float] = {}
         self._seen = of.probe(SignalProbe).seen
         self._zero: set[keras.Layer] = set()
         for layer in of.watch.layers:
@@ -71,25 +74,29 @@ class LostProbe(Probe):
         is_small = layer in self._zero or self._seen[layer].last_std < VANISHING
         self.origins.pop(layer, None)
         is_first = is_small and layer not in self._row
-        if is_first and self._gets_little(call):
-            before = set() if self._is_over else set(self._row)
+        little = self._little(call) if is_first else None
+        before = set() if self._is_over else set(self._row)
+        if little is not None and not _differ(little):
             self.origins[layer] = before - self.origins.keys()
             is_small = bool(before)
         elif is_first and self._is_table(call):
             self.origins[layer] = set()
             is_small = False
+        elif little is not None and not before:
+            self.shrunk[layer] = size_of(little)
         if is_small:
             if self._is_over:
                 self._row = []
             self._row.append(layer)
         self._is_over = not is_small
 
-    def _gets_little(self, call: Call) -> bool:
-        """Return whether what reaches a layer is as small as what comes out of it."""
+    def _little(self, call: Call) -> Array | None:
+        """Return what reaches a layer if it is as small as what comes out of it, else `None`."""
         reached = first_float(call.given)
         if reached is None or call.operation in self._zero or self._has_small_inputs:
-            return False
-        return bool(abs(array_of(reached)).max(initial=0) < VANISHING)
+            return None
+        values = array_of(reached)
+        return values if abs(values).max(initial=0) < VANISHING else None
 
     def _is_table(self, call: Call) -> bool:
         """Return whether small numbers come out of a layer that are the same for all examples.

@@ -105,15 +105,15 @@ class Rounded(layers.Layer):
 @pytest.mark.rare
 @pytest.mark.release_backends
 @pytest.mark.parametrize(
-    ("function", "level", "named"),
+    ("function", "named", "level"),
     [
-        (ops.round, "error", "the operation Round"),
-        (Rounded(name="own"), "error", "own"),
-        (ops.stop_gradient, "warning", "keras.ops.stop_gradient"),
+        (ops.round, "the operation Round", "error"),
+        (Rounded(name="own"), "own", "error"),
+        (ops.stop_gradient, "keras.ops.stop_gradient", "warning"),
     ],
     ids=["operation", "layer", "stop_gradient"],
 )
-def test_what_has_no_derivative_is_named(function, level, named):
+def test_what_has_no_derivative_is_named(function, named, level):
     inputs = keras.Input((4,))
     code = layers.Dense(8, "sigmoid", name="code")(inputs)
     model = keras.Model(inputs, layers.Dense(1, name="last")(function(code)))

@@ -6,7 +6,6 @@ import importlib
 import inspect
 import pkgutil
 import re
-import runpy
 from pathlib import Path
 
 import keras
@@ -15,6 +14,7 @@ import pytest
 from asked import asked
 from judged import mlp
 from keras import layers
+from stated import levels_of, stated
 
 import keras_initx
 from keras_initx import diagnostics
@@ -24,19 +24,16 @@ from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import LEVELS, Finding, evaluate
 from keras_initx.diagnostics.verdicts import PROBES, RULES
 
-ROOT = Path(__file__).parents[2]
-TABLES = runpy.run_path(str(ROOT / "docs" / "tables.py"))
 X = np.random.default_rng(0).normal(size=(32, 6)).astype("float32")
 
 
 def test_a_rule_says_what_it_is():
     for rule in RULES:
-        said = TABLES["stated"](rule.check)
+        said = stated(rule)
         assert list(said) == ["Finds", "Why", "Level", "Remedy"], rule.problem
         assert all(said.values()), rule.problem
         assert not any("|" in text or "{" in text for text in said.values()), rule.problem
-        levels = {condition.partition(" ")[0] for condition in said["Level"].split("; ")}
-        assert levels <= set(LEVELS), rule.problem
+        assert levels_of(rule) <= set(LEVELS), rule.problem
 
 
 WORDS = {2: "two", 3: "three", 4: "four", 8: "eight", 10: "ten", 100: "hundred", 1000: "thousand"}

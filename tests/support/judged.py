@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 from keras import initializers, layers
+from stated import levels_of
 
 import keras_initx
 from keras_initx.diagnostics.verdicts import RULES
@@ -30,10 +31,10 @@ def found(model, x=X, y=None, **arguments):
     """Return the verdicts by the name of the problem."""
     report = keras_initx.diagnose(model, x, y, loss=CROSSENTROPY, **arguments)
     assert report.ok == (not report.problems)
-    levels = {rule.problem: rule.levels for rule in RULES}
+    rules = {rule.problem: rule for rule in RULES}
     for verdict in report.verdicts:
         assert set(verdict.layers) <= {layer.name for layer in report.rows}
-        assert verdict.level in levels[verdict.problem]
+        assert verdict.level in levels_of(rules[verdict.problem])
     return {verdict.problem: verdict for verdict in report.verdicts}
 
 

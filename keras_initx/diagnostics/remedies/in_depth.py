@@ -8,6 +8,7 @@ from keras_initx.diagnostics._frozen import of_frozen
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._seen import SeenLayer, biases_of, kernels_of, seen_layers
 from keras_initx.diagnostics._suited import common_activation, suited
+from keras_initx.diagnostics.remedies.scales import other_scales
 from keras_initx.initializers._activations import activation_facts
 from keras_initx.initializers._variance_named import GlorotUniform
 
@@ -19,6 +20,9 @@ def remedy_in_depth(layers: Sequence[SeenLayer], of: Diagnosis) -> Remedy:
     held = of_frozen(layers, choices)
     if held is not None:
         return held
+    other = other_scales(layers, of)
+    if other is not None:
+        return other
     normalization = "keras.layers.BatchNormalization() before"
     if activation_facts(activation).is_flat:
         _, text = choice(GlorotUniform())

@@ -1,6 +1,9 @@
 """Remedies where the outputs of a model are too large: its inputs, its weights, or its tables."""
 
+import math
 from collections.abc import Sequence
+
+import keras
 
 from keras_initx._checks import first_of
 from keras_initx.diagnostics._diagnosis import Diagnosis
@@ -8,9 +11,16 @@ from keras_initx.diagnostics._drawn_anew import Choice, choice, drawn, larger_th
 from keras_initx.diagnostics._first_inputs import has_large_inputs, scaled_first
 from keras_initx.diagnostics._normalized import NormalizedProbe
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._rules import exceeds
-from keras_initx.diagnostics._seen import SeenLayer, kernels_of, layers_until
+from keras_initx.diagnostics._rules import exceeds, titles_of
+from keras_initx.diagnostics._seen import (
+    SeenLayer,
+    biases_of,
+    kernels_of,
+    layers_until,
+    weights_of,
+)
 from keras_initx.diagnostics._signal import root_mean_square
+from keras_initx.diagnostics._suited import suited_to
 from keras_initx.diagnostics._tables import tied_tables
 from keras_initx.diagnostics.remedies.branches import smaller_branches
 from keras_initx.initializers._random import RandomNormal
@@ -27,9 +37,39 @@ def smaller_inputs(layer: SeenLayer, of: Diagnosis) -> Remedy | None:
         return None
     if layer.layer in of.probe(NormalizedProbe).layers:
         return None
+    before = layers_until(layer, of)[:-1]
+    made = smaller_rows(before) or _smaller_biases(before)
+    if made is not None:
+        return made
     remedy = Remedy(f"keras.layers.LayerNormalization() before {layer.title}")
     smaller = smaller_branches(of)
     return remedy if smaller is None else smaller.otherwise(remedy, "; or ")
+
+
+def smaller_rows(layers: Sequence[SeenLayer]) -> Remedy | None:
+    """Return the remedy where embeddings among some layers have too large rows, else `None`."""
+    tables = []
+    for weight in weights_of(layers):
+        is_table = isinstance(weight.own.layer, keras.layers.Embedding) and weight.is_kernel
+        if is_table and weight.report.std > _LARGE_INPUTS:
+            tables.append(weight)
+    if not tables:
+        return None
+    names = first_of([weight.path for weight in tables])
+    return drawn([suited_to(tables[0])], tables, f"smaller rows of {names}: ")
+
+
+def _smaller_biases(layers: Sequence[SeenLayer]) -> Remedy | None:
+    """Return the remedy where biases of some layers are as large as what follows, else `None`."""
+    large = []
+    for bias in biases_of(layers):
+        if bias.report.norm > _LARGE_INPUTS * math.sqrt(math.prod(bias.report.shape)):
+            large.append(bias)
+    if not large:
+        return None
+    return drawn(
+        [], [], after=f" in {first_of(titles_of(one.layer for one in large))}", biases=large
+    )
 
 
 def smaller_last_layer(layers: Sequence[SeenLayer], of: Diagnosis) -> Remedy:

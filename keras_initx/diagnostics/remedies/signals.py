@@ -28,6 +28,7 @@ from keras_initx.diagnostics.remedies.recurrence import (
     open_gates,
     orthogonal_recurrence,
 )
+from keras_initx.diagnostics.remedies.scales import other_scales
 
 # The number of kernels from which on the guide on choosing an initializer calls a network deep.
 _DEEP = 10
@@ -85,6 +86,9 @@ def signal_remedy(hit: Sequence[SeenLayer], inputs: Signal | None, of: Diagnosis
         return held
     if layer in gates(of) and layer.has_large_bias:
         return open_gates(of, [layer])
+    other = other_scales([layer], of)
+    if other is not None:
+        return other
     growing = growing_kernels([layer])
     if growing:
         return orthogonal_recurrence(growing)

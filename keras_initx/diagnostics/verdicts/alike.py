@@ -3,9 +3,12 @@
 import math
 from collections.abc import Iterator
 
+import keras
+
 from keras_initx.diagnostics._attention import AttentionProbe
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._first_inputs import (
+    COMPARED,
     differences,
     differences_along,
     last_differences,
@@ -21,6 +24,7 @@ from keras_initx.diagnostics._single_values import has_single_values
 from keras_initx.diagnostics.losses.ends import Ends
 from keras_initx.diagnostics.losses.probes import LossProbe
 from keras_initx.diagnostics.remedies.in_depth import remedy_in_depth
+from keras_initx.structure._batch import array_of, tensors_in
 
 # Standard deviation between examples, or along the axis of the positions, of the inputs of the last
 # layer, relative to their root mean square, below which they have become alike.
@@ -103,22 +107,41 @@ def _of_positions(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
             of_layers = [(one, along[one.layer].get(place)) for one in before if one.layer in along]
             known = [(one, differ) for one, differ in of_layers if differ is not None]
             differing = [pair for pair in known if pair[1] > AT_THE_START * INPUTS_DIFFER]
-            if not differing or not _have_targets_along(ends, axis):
+            start = _differ_in_batch(of, place)
+            if differing:
+                first, deviation = differing[0]
+                start = (
+                    f"the inputs of {first.title} differ along axis {axis} by {deviation:.1g} of "
+                    "their root mean square"
+                )
+            if start is None or not _have_targets_along(ends, axis):
                 continue
             gets = along.get(layer.layer, {}).get(place, math.inf)
             if not gets <= INPUTS_DIFFER and not _are_alike_along(ends, axis):
                 continue
-            first, start = differing[0]
             mixed = [one for one, differ in known if differ <= INPUTS_DIFFER]
             where = (mixed or [layer])[0].title
             evidence = (
-                f"the inputs of {first.title} differ along axis {axis} by {start:.1g} of their "
-                f"root mean square, but the outputs of {layer.title} are the same for all "
-                f"{place[1]} positions, whose targets are not"
+                f"{start}, but the outputs of {layer.title} are the same for all {place[1]} "
+                "positions, whose targets are not"
             )
             text = f"residual branches, x + f(x), around what mixes positions before {where}"
             yield Finding([layer], evidence, Remedy(text))
             break
+
+
+def _differ_in_batch(of: Diagnosis, place: tuple[int, int]) -> str | None:
+    """Return that the inputs of the model differ along an axis of this size, else `None`."""
+    axis, size = place
+    for tensor in tensors_in(of.x):
+        shape = tuple(tensor.shape)
+        if len(shape) <= axis or shape[axis] != size:
+            continue
+        if keras.backend.standardize_dtype(tensor.dtype) != "string":
+            values = array_of(tensor[:COMPARED])
+            if (values != values.take([0], axis)).any():
+                return f"the inputs differ along axis {axis}"
+    return None
 
 
 def _have_targets_along(ends: Ends, axis: int) -> bool:

@@ -81,7 +81,9 @@ def _of_signals(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     for level, hit in by_level(large, "error", does_harm):
         evidence = deviations(of, hit, "grows")
         lost = [layer for layer in hit if layer.signal.nonfinite]
-        if lost:
+        if all(layer.signal.nonfinite == 1 for layer in hit):
+            evidence = f"no output of {hit[0].title} is finite{layer_count(hit)}"
+        elif lost:
             share = f"{lost[0].signal.nonfinite:.0%}"
             evidence += f"; {share} of the outputs of {lost[0].title} are not finite"
         if level == "note":

@@ -10,7 +10,8 @@ from keras_initx.diagnostics._drawn_anew import choice, drawn, not_yet_drawn
 from keras_initx.diagnostics._normalized import NormalizedProbe
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, layer_count, rule
-from keras_initx.diagnostics._seen import SeenLayer, kernels_of, seen_layers
+from keras_initx.diagnostics._seen import SeenLayer, kernels_of, layers_until, seen_layers
+from keras_initx.diagnostics.remedies.large_outputs import smaller_rows
 from keras_initx.initializers._variance_named import GlorotUniform
 
 # Share of its weight that a query gives to a single key, on average, above which the softmax of
@@ -61,14 +62,21 @@ def focused_attention(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findin
         makers.update(probe.pairs.get(maker, (maker,)))
     kernels = kernels_of(layer for layer in seen_layers(of) if layer.layer in makers)
     choices = not_yet_drawn([choice(GlorotUniform())], kernels)
+    scaled = Remedy(
+        "scores divided by the square root of the size of a head, as in "
+        "keras.layers.MultiHeadAttention"
+    )
+    normalized = Remedy("a normalization before the attention layer")
+    if worst.layer in of.probe(NormalizedProbe).layers:
+        normalized = None
     # Queries of this size give scores of size 1 if these are scaled.
-    if not choices or worst.signal.std < _LARGE_QUERIES:
-        remedy = Remedy(
-            "scores divided by the square root of the size of a head, as in "
-            "keras.layers.MultiHeadAttention"
-        )
+    if worst.signal.std < _LARGE_QUERIES:
+        causes = [scaled, normalized]
+    elif choices:
+        causes = [drawn(choices, kernels, "smaller kernels of queries and keys: "), normalized]
     else:
-        remedy = drawn(choices, kernels, "smaller kernels of queries and keys: ")
-    if worst.layer not in of.probe(NormalizedProbe).layers:
-        remedy = remedy.otherwise(Remedy("a normalization before the attention layer"))
-    yield Finding(hit, evidence, remedy)
+        causes = [smaller_rows(layers_until(worst, of)), normalized, scaled]
+    first, *others = [remedy for remedy in causes if remedy is not None]
+    for other in others:
+        first = first.otherwise(other)
+    yield Finding(hit, evidence, first)

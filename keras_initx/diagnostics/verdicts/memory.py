@@ -137,7 +137,8 @@ def _unread_words(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     probe = of.probe(RecurrenceProbe)
     for layer in layers:
         share = unread_share(of, layer)
-        if share is None:
+        # Gates that are shut read nothing, with or without padding.
+        if share is None or gates(of)[layer].kept < SHUT_GATE:
             continue
         padding, path = probe.padding[layer.layer]
         of_layer = gates(of)[layer]

@@ -8,8 +8,10 @@ from typing import Any, Literal, TypeAlias
 
 import keras
 
+from keras_initx.diagnostics._dead_ends import freed_gradients
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._first_inputs import scaled_first
+from keras_initx.diagnostics._lost_signals import LostProbe, lost_signals
 from keras_initx.diagnostics._normalized import NormalizedProbe
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, rule
@@ -244,11 +246,16 @@ def _largest_change(
     """
     clipped = _clipping(optimizer, of)
     changes = []
-    for weight in weights_of(layers):
+    # What gets next to nothing learns at no rate.
+    lost = lost_signals(of)
+    weak = lost.starved | lost.began | of.probe(LostProbe).shrunk.keys()
+    for weight in weights_of(layer for layer in layers if layer.layer not in weak):
         measured = weight.report
+        # What an activation at its limits holds back is suited by no rate.
+        gradient = freed_gradients(of).get(id(weight.own.variable), measured.gradient)
         # Of biases, which begin at zeros, any change is a large one.
-        if measured.gradient and measured.norm and weight.is_kernel:
-            change = _change(optimizer, clipped * measured.gradient, math.prod(measured.shape))
+        if gradient and measured.norm and weight.is_kernel:
+            change = _change(optimizer, clipped * gradient, math.prod(measured.shape))
             changes.append(change / measured.norm)
     return max(changes, default=None)
 

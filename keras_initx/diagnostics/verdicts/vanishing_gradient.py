@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from keras_initx.diagnostics._dead_ends import dead_ends
+from keras_initx.diagnostics._dead_ends import dead_ends, freed_gradients
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._first_inputs import has_large_inputs
 from keras_initx.diagnostics._lost_signals import VANISHING, lost_signals
@@ -21,8 +21,9 @@ VANISHING_GRADIENT = 1e-4
 
 @rule(
     "vanishing gradient",
-    unless=["single class", "no gradient:error", "equal inputs:error"],
-    beside=["no gradient:note"],
+    unless=["single class", "no gradient:error", "equal inputs:error", "dead units:error"],
+    # Gates that keep nothing pass no gradient back either.
+    beside=["no gradient:note", "memory"],
 )
 def vanishing_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Report first layers whose gradients are much smaller than those of later ones.
@@ -75,7 +76,7 @@ def vanishing_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findi
     known = [(layer, norm) for layer, norm in hit if layer not in rounded]
     if rounded and not known and not are_reached:
         yield _not_known(rounded, dict(hit))
-    if not known:
+    if not known or _are_freed([layer for layer, _ in known], of):
         return
     first, norm = known[0]
     level: Level = "error"
@@ -86,6 +87,20 @@ def vanishing_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findi
         evidence = f"{of_first}, that of {strongest.title} {largest:.3g}"
     remedy = batch_of_one(of) or remedy_in_depth(layers_until(strongest, of), of)
     yield Finding([layer for layer, _ in known], evidence + layer_count(known), remedy, level)
+
+
+def _are_freed(hit: Sequence[SeenLayer], of: Diagnosis) -> bool:
+    """Return whether all gradients are large enough but for activations at their limits.
+
+    These have their own verdict.
+    """
+    freed = freed_gradients(of)
+    largest = max(freed.values(), default=0.0)
+    for layer in hit:
+        norms = [freed.get(id(weight.own.variable), 0.0) for weight in layer.weights]
+        if not math.hypot(*norms) > VANISHING_GRADIENT * largest:
+            return False
+    return True
 
 
 def _not_known(hit: Sequence[SeenLayer], norms: Mapping[SeenLayer, float]) -> Finding:

@@ -23,6 +23,8 @@ NEAR = 0.01
 # The change of outputs relative to that of unrelated ones, above which neighbors are told apart by
 # noise alone.
 UNRELATED = 0.5
+# Deviation relative to the largest value that may be rounding, and the same in 16 bits.
+_ROUNDING, _SHORT_ROUNDING = 1e-5, 1 / 16
 # Those that Keras has do not wrap.
 _OF_KERAS = {name.replace("_", "") for name in dir(keras.activations)}
 
@@ -48,7 +50,8 @@ class NeighborProbe(Probe):
         if not np.isfinite(call.values).all():
             return
         deviation = float(call.values.std(dtype="float64"))
-        if not deviation:
+        rounding = _SHORT_ROUNDING if "16" in str(call.output.dtype) else _ROUNDING
+        if not deviation > rounding * abs(call.values).max(initial=0):
             return
 
         def moved(leaf: Any) -> Any:
