@@ -53,6 +53,7 @@ from keras_initx.rendering._results import Judgement, Result
 from keras_initx.sampling import Stream
 from keras_initx.scaling import CoordinateCheck, MupTable
 from keras_initx.structure._architecture import Architecture
+from keras_initx.structure._inventory import Inventory
 from keras_initx.structure._pairing import Pairs
 from keras_initx.structure._watch import Watch
 from keras_initx.structure._weights import ModelWeight
@@ -268,6 +269,7 @@ NOUNS = (
     Kind,
     Initializer,
     Law,
+    Inventory,
     ModelWeight,
     Architecture,
     Pairs,

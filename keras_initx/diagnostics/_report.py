@@ -35,7 +35,6 @@ from keras_initx.rendering._export import finite, folding
 from keras_initx.rendering._results import Judgement, Tabular
 from keras_initx.rendering._table import Column, Table, filled, legend
 from keras_initx.rendering._text import counted, listed, short_number
-from keras_initx.structure._inventory import Inventory
 from keras_initx.structure._weights import ModelWeight, is_frozen
 
 if TYPE_CHECKING:
@@ -88,16 +87,15 @@ class DiagnosisReport(Judgement, Tabular[LayerReport]):
         serious = LEVELS[: LEVELS.index(level) + 1]
         return any(verdict.level in serious for verdict in self.verdicts)
 
-    def instructions(self, inventory: Inventory) -> WeightRules:
+    def instructions(self, weights: Sequence[ModelWeight]) -> WeightRules:
         """Return what `initialize(model, report)` does: the first remedy that weights are.
 
         Args:
-            inventory: What the model holds.
+            weights: All weights of the model, in the order of its layers.
 
         Raises:
             ValueError: If the model has other layers than those that the report measured.
         """
-        weights = inventory.weights
         _check_measured(weights, self)
         rules: dict[str, InitializerLike] = {}
         notes = []

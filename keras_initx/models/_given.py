@@ -40,7 +40,7 @@ RulesOrPlan: TypeAlias = Rules | InitializationPlan | os.PathLike[str]
 class Instructing(Protocol):
     """A report of `diagnose`, or another object that says of all weights what becomes of them."""
 
-    def instructions(self, inventory: Inventory) -> WeightRules:
+    def instructions(self, weights: Sequence[ModelWeight]) -> WeightRules:
         """Return what it says of the weights of a model."""
 
 
@@ -116,7 +116,7 @@ def understood(
     if isinstance(given, InitializationPlan):
         return given
     if hasattr(given, "instructions"):
-        members = [given.instructions(inventory)]
+        members = [given.instructions(inventory.weights)]
     found = [_of_member(member, inventory, roles) for member in members]
     return _joined(found, inventory.weights)
 
@@ -131,7 +131,8 @@ def _members(given: Any) -> list[Any]:
         raise ValueError(f"`rules` must have rules or a recipe in its list. Received: {given!r}")
     members = []
     for member in given:
-        if member is None or isinstance(member, os.PathLike) or hasattr(member, "instructions"):
+        stands_alone = isinstance(member, os.PathLike | InitializationPlan)
+        if member is None or stands_alone or hasattr(member, "instructions"):
             raise TypeError(
                 "`rules` must have dicts, recipes, their names or functions of the model in its "
                 f"list; a plan or a report stands alone. Received: {member!r}"
@@ -174,7 +175,7 @@ def _by_recipe(recipe: Any, inventory: Inventory, roles: RolesGiven | None) -> W
         recipe = recipe.func
     if roles is not None:
         options["roles"] = roles
-    rules: WeightRules = recipe.rules_for(inventory, **options)
+    rules: WeightRules = recipe._rules_for(inventory, **options)
     return rules
 
 

@@ -200,7 +200,7 @@ def begun(
         stack.callback(backend.kept_generators())
         given = understood(rules, inventory, seed=seed, roles=roles)
     if isinstance(given, InitializationPlan):
-        plan = replace(given, _planned=given.instructions(inventory), dry_run=True)
+        plan = replace(given, _planned=given._instructions(inventory), dry_run=True)
         for weight, planned in zip(weights, plan._planned, strict=True):
             _check_suitable(planned.initializer, weight)
         return Begun(inventory, plan, None)

@@ -158,7 +158,7 @@ class InitializationPlan(WeightTable[PlannedWeight]):
             _check_region(path, region, weight.row.shape)
         return replace(weight).values(region)  # by a copy, which does not keep them in the plan
 
-    def instructions(self, inventory: Inventory) -> list[PlannedWeight]:
+    def _instructions(self, inventory: Inventory) -> list[PlannedWeight]:
         """Return what `initialize(model, plan)` does: what each weight of the model gets.
 
         Args:

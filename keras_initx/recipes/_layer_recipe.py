@@ -95,7 +95,7 @@ class LayerRecipe(Recipe):
     table: Callable[..., Sequence[Row]]  # type: ignore[assignment]
     where: str = ""
 
-    def rules_for(
+    def _rules_for(
         self,
         inventory: Inventory,
         *,

@@ -104,12 +104,12 @@ class Recipe:
             ValueError: If it is not built, lacks what the recipe needs or has what it refuses, or
                 if `source` is none of the recipe's.
         """
-        return self.rules_for(checked_inventory("model", model), source=source, roles=roles)
+        return self._rules_for(checked_inventory("model", model), source=source, roles=roles)
 
     def __repr__(self) -> str:
         return f"recipes.{self.name}"
 
-    def rules_for(
+    def _rules_for(
         self,
         inventory: Inventory,
         *,

@@ -164,12 +164,8 @@ class Inventory:
         They are variables to nobody else.
         """
         found = []
-        seen: set[keras.Layer] = set()
         buffers: set[int] = set()
         for one in self.layers:
-            if one.layer in seen:
-                continue
-            seen.add(one.layer)
             for name, buffer in backend.saved_buffers(one.layer).items():
                 if id(buffer.value) not in buffers:
                     buffers.add(id(buffer.value))

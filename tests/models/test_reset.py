@@ -142,16 +142,30 @@ def test_training_continues_with_the_optimizer():
     assert losses[0] == losses[1]
 
 
-def test_an_optimizer_of_unknown_state_is_refused_before_anything_changes():
+@pytest.mark.parametrize("atomic", [True, False])
+def test_an_optimizer_of_unknown_state_is_refused_and_nothing_has_changed(atomic):
     model = trained(Momentum(0.01))
     before = [to_numpy(weight.value).copy() for weight in model.weights]
     with pytest.raises(
         ValueError, match=r"`model` must have an optimizer whose `from_config` makes one .* Received: optimizer=<"
     ):
-        initialize(model, seed=0, atomic=False)  # nothing is undone
+        initialize(model, seed=0, atomic=atomic)
     for weight, value in zip(model.weights, before, strict=True):
         np.testing.assert_array_equal(to_numpy(weight.value), value)
     initialize(model, seed=0, reset=False)
+
+
+def test_an_optimizer_is_made_anew_once():
+    made = []
+
+    class Counted(optimizers.Adam):
+        @classmethod
+        def from_config(cls, config):
+            made.append(config)
+            return super().from_config(config)
+
+    initialize(trained(Counted(0.01)), seed=0)
+    assert len(made) == 1
 
 
 def test_metrics_are_reset():

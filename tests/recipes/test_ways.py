@@ -13,7 +13,10 @@ from architectures import (
     mlp,
     model,
     norm,
+    patches,
     read,
+    stack,
+    tokens,
     without_kernel,
 )
 from keras import layers, ops
@@ -65,6 +68,16 @@ def test_deepnorm_takes_a_detr_and_says_what_another_one_lacks():
     assert [factor for path, factor in factors.items() if "/d" in path] == pytest.approx([decoder] * 4)
     with pytest.raises(ValueError, match="a normalization before each branch"):
         recipes.deepnorm(made(gpt2))
+
+
+def test_an_encoder_beside_a_tower_of_its_own_is_not_the_one_of_a_decoder():
+    def build():
+        (image, x), (other, z), (ids, y) = patches(), patches("others"), tokens()
+        decoded = stack(y, "d", 2, norm(stack(x, "e", 2)))
+        outputs = layers.Dot(-1)([norm(decoded)[:, 0], norm(stack(z, "w", 2))[:, 0]])
+        return keras.Model([image, other, ids], outputs)
+
+    assert read(build).doubts[Doubt.BLOCKS] == "no encoder beside a decoder"
 
 
 @pytest.mark.every_backend

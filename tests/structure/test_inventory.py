@@ -157,6 +157,41 @@ def test_layers_of_one_name_have_distinct_paths():
     assert list(Inventory(model).paths.values()) == [model.name, "same", "same (2)"]
 
 
+def test_a_layer_with_the_name_of_its_model_has_another_path():
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(2, name="net")], name="net")
+    assert list(Inventory(model).paths.values()) == ["net (2)", "net"]
+    assert list(Inventory(model).names.values()) == ["net", "net (2)"]
+
+
+def test_a_layer_in_several_has_the_path_in_the_first_of_them():
+    shared = layers.Dense(2)
+    stacks = [keras.Sequential([keras.Input((2,)), shared], name=name) for name in ("first", "second")]
+    inputs = keras.Input((2,))
+    assert Inventory(keras.Model(inputs, stacks[1](stacks[0](inputs)))).paths[shared] == "first/dense"
+
+
+class Spare(keras.Model):
+    """A model with a layer that it does not call, in which there is another one."""
+
+    def __init__(self):
+        super().__init__()
+        self.used = layers.Dense(2, name="used")
+        self.spare = layers.TimeDistributed(layers.Dense(2), name="spare")
+
+    def build(self, shape):
+        self.used.build(shape)
+
+    def call(self, x):
+        return self.used(x)
+
+
+def test_of_layers_that_are_not_built_the_outermost_are_named():
+    model = Spare()
+    model(keras.ops.ones((1, 2)))
+    assert Inventory(model).unbuilt == ["spare"]
+    assert Inventory(model).note_on_unbuilt() == ["Not built yet, and so without weights: spare."]
+
+
 def test_the_path_of_a_layer_begins_those_of_its_weights():
     for model in (sequential(), recurrent(), subclassed()):
         found = Inventory(model).paths
