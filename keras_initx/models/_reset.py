@@ -10,7 +10,7 @@ from keras_initx._keras import names_preserved
 from keras_initx._typing import Shape, Tensor
 from keras_initx.structure._former import Former
 from keras_initx.structure._names import parts_of
-from keras_initx.structure._optimizers import all_variables, items_of, unscaled
+from keras_initx.structure._optimizers import all_variables, items_of, scales_loss, unscaled
 
 # A variable, and the value that it had at the start.
 Initial = tuple[keras.Variable, Tensor]
@@ -58,8 +58,7 @@ def new_state(model: keras.Model, known: Former) -> list[Initial]:
 
 def _of_optimizer(optimizer: keras.optimizers.Optimizer, model: keras.Model) -> Iterator[Initial]:
     """Yield the variables of an optimizer."""
-    is_scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-    if is_scaled and optimizer.built:  # and not only the one inside
+    if scales_loss(optimizer) and optimizer.built:  # and not only the one inside
         yield optimizer.step_counter, 0
         yield optimizer.dynamic_scale, optimizer.initial_scale
     for variable, fresh in _with_fresh(optimizer, model):
@@ -111,7 +110,7 @@ def _with_fresh(
 
     Each comes with that of an unused optimizer like it.
     """
-    is_scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    is_scaled = scales_loss(optimizer)
     optimizer = unscaled(optimizer)
     weights = _built_for(optimizer) or model.trainable_variables
     variables = all_variables(optimizer, weights)
