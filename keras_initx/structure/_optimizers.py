@@ -11,6 +11,7 @@ import keras
 from keras_initx._checks import first_of
 from keras_initx._keras import copy_exclusions, is_built_with, replaced_rate
 from keras_initx.backends._current import backend
+from keras_initx.structure._names import parts_of
 
 OptimizerKind: TypeAlias = Literal["adadelta", "adafactor", "adagrad", "adam", "muon", "sgd"]
 
@@ -293,3 +294,39 @@ def items_of(value: Any) -> Iterable[Any]:
     if isinstance(value, list | tuple):
         return value
     return [value]
+
+
+def optimizers_of(model: keras.Model) -> list[keras.optimizers.Optimizer]:
+    """Return the optimizers of `model` and of models in it, which may be in a list or a dict."""
+    found: dict[keras.optimizers.Optimizer, None] = {}
+    for part in (model, *parts_of(model)):
+        for value in vars(part).values():
+            for item in items_of(value):
+                if isinstance(item, keras.optimizers.Optimizer):
+                    found[item] = None
+    return list(found)
+
+
+def used_optimizers_of(model: keras.Model) -> list[keras.optimizers.Optimizer]:
+    """Return those of `optimizers_of` that have their variables, or are around one that has."""
+    found = []
+    for optimizer in optimizers_of(model):
+        if optimizer.built or unscaled(optimizer).built:
+            found.append(optimizer)
+    return found
+
+
+def built_for(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
+    """Return the weights that `optimizer` was built for.
+
+    Since then, layers may have been frozen or quantized. It is the longest list of variables that
+    are not its own.
+    """
+    own = {id(variable) for variable in optimizer.variables}
+    longest: list[keras.Variable] = []
+    for value in vars(optimizer).values():
+        if not isinstance(value, list | tuple) or len(value) <= len(longest):
+            continue
+        if all(isinstance(item, keras.Variable) and id(item) not in own for item in value):
+            longest = list(value)
+    return longest
