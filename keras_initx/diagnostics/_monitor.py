@@ -19,6 +19,7 @@ from keras_initx.diagnostics._steps import LEAST_STEPS
 from keras_initx.diagnostics.losses.known import LossLike
 from keras_initx.rendering._terminal import verbosity
 from keras_initx.structure._batch import Data, batch_of, first_batch
+from keras_initx.structure._optimizers import scales_loss
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -187,7 +188,7 @@ class SignalMonitor(KerasCallback):
         """Return how often the optimizer was given gradients, or `None` if it does not tell."""
         optimizer = getattr(self.model, "optimizer", None)
         # It does not count the steps that it leaves out because gradients overflow.
-        if optimizer is None or isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        if optimizer is None or scales_loss(optimizer):
             return None
         # `iterations` leaves out the steps between whose gradients are added up.
         counters = [variable for variable in optimizer.variables if variable.name == "iteration"]

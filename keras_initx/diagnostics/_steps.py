@@ -23,8 +23,10 @@ from keras_initx.structure._batch import array_of
 from keras_initx.structure._former import Former, put_back_afterward
 from keras_initx.structure._optimizers import (
     NoCopyError,
+    accumulated,
     copy_at_start,
     rate_of,
+    scales_loss,
     unbuilt_copy,
     unscaled,
     with_others,
@@ -264,7 +266,7 @@ def _losses_with(optimizer: keras.optimizers.Optimizer, of: Diagnosis) -> _Cours
             of.progress(f"step {step} of {of.steps}")
     waiting = []
     for one in with_others(inner):
-        may_wait = one.gradient_accumulation_steps or inner is not optimizer
+        may_wait = accumulated(one) > 1 or scales_loss(optimizer)
         waiting.append(one.built and may_wait and not _updates(one))
     return _Course(losses, rates, any(waiting))
 

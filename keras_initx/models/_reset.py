@@ -10,7 +10,14 @@ from keras_initx._keras import names_preserved
 from keras_initx._typing import Shape, Tensor
 from keras_initx.structure._former import Former
 from keras_initx.structure._names import parts_of
-from keras_initx.structure._optimizers import all_variables, items_of, unscaled
+from keras_initx.structure._optimizers import (
+    all_variables,
+    built_for,
+    items_of,
+    scales_loss,
+    unscaled,
+    used_optimizers_of,
+)
 
 # A variable, and the value that it had at the start.
 Initial = tuple[keras.Variable, Tensor]
@@ -58,8 +65,7 @@ def new_state(model: keras.Model, known: Former) -> list[Initial]:
 
 def _of_optimizer(optimizer: keras.optimizers.Optimizer, model: keras.Model) -> Iterator[Initial]:
     """Yield the variables of an optimizer."""
-    is_scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-    if is_scaled and optimizer.built:  # and not only the one inside
+    if scales_loss(optimizer) and optimizer.built:  # and not only the one inside
         yield optimizer.step_counter, 0
         yield optimizer.dynamic_scale, optimizer.initial_scale
     for variable, fresh in _with_fresh(optimizer, model):
@@ -83,26 +89,6 @@ def states_of(layer: keras.Layer) -> list[keras.Variable]:
     return [state for state in keras.tree.flatten(layer.states) if state is not None]
 
 
-def optimizers_of(model: keras.Model) -> list[keras.optimizers.Optimizer]:
-    """Return the optimizers of `model` and of models in it, which may be in a list or a dict."""
-    found: dict[keras.optimizers.Optimizer, None] = {}
-    for part in (model, *parts_of(model)):
-        for value in vars(part).values():
-            for item in items_of(value):
-                if isinstance(item, keras.optimizers.Optimizer):
-                    found[item] = None
-    return list(found)
-
-
-def used_optimizers_of(model: keras.Model) -> list[keras.optimizers.Optimizer]:
-    """Return those of `optimizers_of` that have their variables, or are around one that has."""
-    found = []
-    for optimizer in optimizers_of(model):
-        if optimizer.built or unscaled(optimizer).built:
-            found.append(optimizer)
-    return found
-
-
 @names_preserved()  # those of the optimizers that are made here
 def _with_fresh(
     optimizer: keras.optimizers.Optimizer, model: keras.Model
@@ -111,9 +97,9 @@ def _with_fresh(
 
     Each comes with that of an unused optimizer like it.
     """
-    is_scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    is_scaled = scales_loss(optimizer)
     optimizer = unscaled(optimizer)
-    weights = _built_for(optimizer) or model.trainable_variables
+    weights = built_for(optimizer) or model.trainable_variables
     variables = all_variables(optimizer, weights)
     # A user's class may lack a complete config. The class of Keras that it extends has one, and
     # mostly its variables.
@@ -152,22 +138,6 @@ def _with_plain_rates(config: Any) -> Any:
 
 def _plain_rate() -> float:
     return 0.0
-
-
-def _built_for(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
-    """Return the weights that `optimizer` was built for.
-
-    Since then, layers may have been frozen or quantized. It is the longest list of variables that
-    are not its own.
-    """
-    own = {id(variable) for variable in optimizer.variables}
-    longest: list[keras.Variable] = []
-    for value in vars(optimizer).values():
-        if not isinstance(value, list | tuple) or len(value) <= len(longest):
-            continue
-        if all(isinstance(item, keras.Variable) and id(item) not in own for item in value):
-            longest = list(value)
-    return longest
 
 
 def _kinds(variables: Sequence[keras.Variable]) -> list[tuple[Shape, str]]:

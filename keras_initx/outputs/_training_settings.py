@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_initx.outputs._reading import Settings, is_simple, labeled
-from keras_initx.structure._optimizers import unscaled
+from keras_initx.structure._optimizers import scales_loss, unscaled
 
 # What a config has that says nothing about a step.
 _LEFT_OUT = ("name", "is_legacy_optimizer")
@@ -23,7 +23,7 @@ def training_settings(model: keras.Model) -> Settings:
     optimizer = model.optimizer
     if optimizer is not None:
         found["optimizer"] = type(unscaled(optimizer)).__name__
-        found["optimizer: scales the loss"] = unscaled(optimizer) is not optimizer
+        found["optimizer: scales the loss"] = scales_loss(optimizer)
         found.update(_prefixed("optimizer", dict(_simple(_config_of(unscaled(optimizer))))))
     several = keras.tree.is_nested(model.loss)
     for place, loss in labeled(model.loss):

@@ -38,6 +38,7 @@ from keras_initx.rendering._table import Column
 from keras_initx.rendering._text import counted, short_number
 from keras_initx.scaling._rate_factors import FactorList, RateFactors
 from keras_initx.structure._inventory import checked_inventory
+from keras_initx.structure._optimizers import KINDS, class_of
 from keras_initx.structure._weights import ModelWeight
 
 if TYPE_CHECKING:
@@ -47,15 +48,7 @@ Role = Literal["input", "hidden", "output", "vector", "fixed"]
 
 # The attribute of a `MupWeight` with the factor of an optimizer, by the name of its class.
 _RATES = {
-    "SGD": "sgd",
-    "Adam": "adam",
-    "AdamW": "adam",
-    "Nadam": "adam",
-    "Adamax": "adam",
-    "Lion": "adam",
-    "RMSprop": "adam",
-    "Adafactor": "adafactor",
-    "Muon": "muon",
+    name: kind for name, kind in KINDS.items() if kind in ("sgd", "adam", "adafactor", "muon")
 }
 # Why there is none for others.
 _WITHOUT_RATE = {
@@ -345,11 +338,7 @@ def _class_name(optimizer: str | keras.optimizers.Optimizer) -> str:
             if optimizer == name.lower():
                 found = name
     else:
-        # Classes of users, and on torch those of Keras, derive from the public ones.
-        for cls in reversed(type(optimizer).__mro__):
-            name = cls.__name__
-            if name in (*_RATES, *_WITHOUT_RATE) and getattr(keras.optimizers, name) is cls:
-                found = name
+        found = class_of(optimizer) or ""
     reason = _WITHOUT_RATE.get(found, "")
     if found == "Muon" and "rms_rate" not in inspect.signature(keras.optimizers.Muon).parameters:
         reason = "whose steps follow another rule before Keras 3.13"

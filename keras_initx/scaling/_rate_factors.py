@@ -16,11 +16,12 @@ from keras_initx._checks import check_number, check_type
 from keras_initx._keras import method_without_steps
 from keras_initx.scaling._steps_by_factor import ScaledSteps, StepsByFactor
 from keras_initx.structure._optimizers import (
-    items_of,
+    has_one_rate,
     lost_settings,
     rate_of,
     unbuilt_copy,
     unscaled,
+    with_others,
 )
 from keras_initx.structure._patterns import covered, first_matches
 
@@ -212,7 +213,8 @@ def _checked_copy(optimizer: Any) -> keras.optimizers.Optimizer:
     """Return a copy of an optimizer whose steps can have factors."""
     check_type("optimizer", optimizer, keras.optimizers.Optimizer, "an optimizer of Keras")
     received = f"Received: optimizer={optimizer!r}"
-    if _has_others(optimizer) or isinstance(optimizer, RateFactors):
+    # No factor would apply to the rates of others.
+    if len([*with_others(optimizer)]) > 1 or isinstance(optimizer, RateFactors):
         # A `LossScaleOptimizer` around the result is what Keras makes for float16.
         raise ValueError(
             "`optimizer` must be one that updates weights itself, not one that has others. "
@@ -235,12 +237,11 @@ def _checked_copy(optimizer: Any) -> keras.optimizers.Optimizer:
 def _check_class(optimizer: keras.optimizers.Optimizer) -> None:
     """Check that the steps of an optimizer are made where they have factors."""
     cls = type(optimizer)
-    keras_class = keras.optimizers.Optimizer
     passed_by = method_without_steps(optimizer)
     required = None
-    if cls.update_step is keras_class.update_step:
+    if cls.update_step is keras.optimizers.Optimizer.update_step:
         required = "a method `update_step`, which gets the learning rate of a weight"
-    elif cls.learning_rate is not keras_class.learning_rate:
+    elif not has_one_rate(optimizer):
         required = "the property `learning_rate` of Keras, not one of its own"
     elif passed_by is not None:
         required = f"an `{passed_by}` that makes the steps by `super().{passed_by}`"
@@ -249,14 +250,6 @@ def _check_class(optimizer: keras.optimizers.Optimizer) -> None:
             f"`optimizer` must be of a class with {required}. "
             f"Received: an optimizer of the class {cls.__name__!r}"
         )
-
-
-def _has_others(optimizer: keras.optimizers.Optimizer) -> bool:
-    """Return whether an optimizer keeps others, to whose learning rates no factor would apply."""
-    for value in vars(optimizer).values():
-        if any(isinstance(item, keras.optimizers.Optimizer) for item in items_of(value)):
-            return True
-    return False
 
 
 def _checked_factors(factors: Any) -> dict[str, float] | list[float]:

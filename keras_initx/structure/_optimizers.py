@@ -1,14 +1,119 @@
-"""What an optimizer consists of: others inside, its learning rate, its variables."""
+"""What an optimizer is: its class and settings, its learning rate, others inside, its variables."""
 
+import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
 
 import keras
 
 from keras_initx._checks import first_of
 from keras_initx._keras import copy_exclusions, is_built_with, replaced_rate
 from keras_initx.backends._current import backend
+from keras_initx.structure._names import parts_of
+
+OptimizerKind: TypeAlias = Literal["adadelta", "adafactor", "adagrad", "adam", "muon", "sgd"]
+
+# How an optimizer of Keras makes a step of a gradient, by the name of its class. All of the kind
+# "adam" normalize the size of gradients: their first step changes each weight by about the rate.
+KINDS: Mapping[str, OptimizerKind] = {
+    "SGD": "sgd",
+    "Adam": "adam",
+    "AdamW": "adam",
+    "Nadam": "adam",
+    "Adamax": "adam",
+    "Lion": "adam",
+    "RMSprop": "adam",
+    "Adafactor": "adafactor",
+    "Muon": "muon",
+    "Adadelta": "adadelta",
+    "Adagrad": "adagrad",
+}
+
+
+def class_of(optimizer: keras.optimizers.Optimizer) -> str | None:
+    """Return the name of the class in `keras.optimizers` that an optimizer is of.
+
+    Classes of users, and on torch those of Keras, derive from these. It is `None` of a class that
+    derives from `keras.optimizers.Optimizer` alone.
+    """
+    found = None
+    for cls in type(optimizer).__mro__:
+        if cls is keras.optimizers.Optimizer:
+            break
+        if found is None and getattr(keras.optimizers, cls.__name__, None) is cls:
+            found = cls.__name__
+    return found
+
+
+@dataclass(frozen=True)
+class StepFacts:
+    """How an optimizer makes a step of a gradient.
+
+    Attributes:
+        kind: One of the values of `KINDS`, `None` for the class of a user and others that are not
+            known.
+        momentum: The momentum of SGD, 0 for others.
+        epsilon: What Adam and its like add to the size of a gradient, 0 for others.
+        start: What Adagrad starts its sum of squared gradients with, 0 for others.
+        clipnorm: The norm to which the gradient of each weight is clipped, infinite for none.
+        clipvalue: The size to which each number of a gradient is clipped, infinite for none.
+        global_clipnorm: The norm to which all gradients together are clipped, infinite for none.
+    """
+
+    kind: OptimizerKind | None = None
+    momentum: float = 0.0
+    epsilon: float = 0.0
+    start: float = 0.0
+    clipnorm: float = math.inf
+    clipvalue: float = math.inf
+    global_clipnorm: float = math.inf
+
+    @property
+    def is_clipped(self) -> bool:
+        """Whether gradients are clipped in any way."""
+        return min(self.clipnorm, self.clipvalue, self.global_clipnorm) < math.inf
+
+
+def step_facts(optimizer: Any) -> StepFacts:
+    """Return how an optimizer makes a step, also what is known of none."""
+    limits = {}
+    for name in ("clipnorm", "clipvalue", "global_clipnorm"):
+        limit = getattr(optimizer, name, None) or 0.0
+        # Keras clips to none that is not positive.
+        limits[name] = limit if limit > 0 else math.inf
+    kind = None
+    # A subclass may make its steps in another way. On torch Keras has some, with the same names.
+    name = type(optimizer).__name__
+    if class_of(optimizer) == name:
+        kind = KINDS.get(name)
+    return StepFacts(
+        kind,
+        momentum=optimizer.momentum if kind == "sgd" else 0.0,
+        epsilon=getattr(optimizer, "epsilon", 0.0) if kind == "adam" else 0.0,
+        start=optimizer.initial_accumulator_value if kind == "adagrad" else 0.0,
+        **limits,
+    )
+
+
+def accumulated(optimizer: keras.optimizers.Optimizer) -> int:
+    """Return how many gradients an optimizer adds up for an update."""
+    return optimizer.gradient_accumulation_steps or 1
+
+
+def scales_loss(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Return whether an optimizer is a `LossScaleOptimizer`, which has another one."""
+    return isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+
+
+def has_one_rate(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Return whether an optimizer has the learning rate of Keras.
+
+    A class may have a property of its own, or have its rates in optimizers inside.
+    """
+    own: Any = type(optimizer).learning_rate
+    return own is keras.optimizers.Optimizer.learning_rate
 
 
 def rate_of(optimizer: keras.optimizers.Optimizer) -> float | None:
@@ -40,7 +145,7 @@ def rates_after(optimizer: keras.optimizers.Optimizer, steps: Sequence[int]) -> 
 
 def unscaled(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
     """Return the optimizer in a `LossScaleOptimizer`, and any other as it is."""
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+    if scales_loss(optimizer):
         return optimizer.inner_optimizer
     return optimizer
 
@@ -56,8 +161,7 @@ def unbuilt_copy(
     """
     inner = unscaled(optimizer)
     copied: keras.optimizers.Optimizer
-    # Some have their rates in optimizers inside.
-    if type(inner).learning_rate is keras.optimizers.Optimizer.learning_rate:
+    if has_one_rate(inner):
         constant = rate
         if constant is None:
             constant = rate_of(inner) or 0.0
@@ -190,3 +294,39 @@ def items_of(value: Any) -> Iterable[Any]:
     if isinstance(value, list | tuple):
         return value
     return [value]
+
+
+def optimizers_of(model: keras.Model) -> list[keras.optimizers.Optimizer]:
+    """Return the optimizers of `model` and of models in it, which may be in a list or a dict."""
+    found: dict[keras.optimizers.Optimizer, None] = {}
+    for part in (model, *parts_of(model)):
+        for value in vars(part).values():
+            for item in items_of(value):
+                if isinstance(item, keras.optimizers.Optimizer):
+                    found[item] = None
+    return list(found)
+
+
+def used_optimizers_of(model: keras.Model) -> list[keras.optimizers.Optimizer]:
+    """Return those of `optimizers_of` that have their variables, or are around one that has."""
+    found = []
+    for optimizer in optimizers_of(model):
+        if optimizer.built or unscaled(optimizer).built:
+            found.append(optimizer)
+    return found
+
+
+def built_for(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
+    """Return the weights that `optimizer` was built for.
+
+    Since then, layers may have been frozen or quantized. It is the longest list of variables that
+    are not its own.
+    """
+    own = {id(variable) for variable in optimizer.variables}
+    longest: list[keras.Variable] = []
+    for value in vars(optimizer).values():
+        if not isinstance(value, list | tuple) or len(value) <= len(longest):
+            continue
+        if all(isinstance(item, keras.Variable) and id(item) not in own for item in value):
+            longest = list(value)
+    return longest

@@ -17,9 +17,9 @@ from keras_initx._typing import Array, KerasDataset
 from keras_initx.backends._current import backend
 from keras_initx.diagnostics._diagnose import diagnose
 from keras_initx.initializers._seeds import derived_seed
-from keras_initx.models._reset import optimizers_of
 from keras_initx.structure._former import put_back_afterward
 from keras_initx.structure._hooks import replaced
+from keras_initx.structure._optimizers import optimizers_of
 from keras_initx.studies._data import number_of_examples, select_examples
 from keras_initx.studies._metric import known_directions, resolve_metric
 from keras_initx.studies._settings import Settings

@@ -15,13 +15,14 @@ from keras_initx.models._given import matches_condition
 from keras_initx.models._initialize import Begun, begun, draw
 from keras_initx.models._plan import InitializationPlan
 from keras_initx.models._planned_weight import PlannedWeight
-from keras_initx.models._reset import new_state, optimizers_of
+from keras_initx.models._reset import new_state
 from keras_initx.pretrained._load_report import LoadedWeight
 from keras_initx.structure._former import Former
 from keras_initx.structure._inventory import Inventory, check_weights
 from keras_initx.structure._kernels import FIRST_FACTORS, SECOND_FACTORS, is_adapter
 from keras_initx.structure._mark import Count, can_be_marked, count_of, unwritten_mask
 from keras_initx.structure._names import distinct, parts_of
+from keras_initx.structure._optimizers import optimizers_of
 from keras_initx.structure._weights import ModelWeight
 from keras_initx.unwritten._marks import Marked, Marks, key_of
 

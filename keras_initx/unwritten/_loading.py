@@ -15,13 +15,13 @@ from keras_initx.models._assign import assign, refresh_normalizations
 from keras_initx.models._given import Instructing, RulesOrPlan, resolved
 from keras_initx.models._initialize import begun
 from keras_initx.models._plan import InitializationPlan
-from keras_initx.models._reset import new_state, optimizers_of, states_of
+from keras_initx.models._reset import new_state, states_of
 from keras_initx.structure._former import Former, without_interruption
 from keras_initx.structure._hooks import MADE_LAYERS
 from keras_initx.structure._inventory import Inventory, checked_inventory
 from keras_initx.structure._mark import can_be_marked
 from keras_initx.structure._names import parts_of
-from keras_initx.structure._optimizers import all_variables
+from keras_initx.structure._optimizers import all_variables, optimizers_of
 from keras_initx.structure._weights import ModelWeight
 from keras_initx.unwritten._completed import completed, in_no_model
 from keras_initx.unwritten._loaded import Known, Loaded

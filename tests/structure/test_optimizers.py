@@ -31,6 +31,50 @@ def test_later_rates_are_asked_for_and_no_step_is_counted():
     assert (int(optimizer._iterations), optimizer.gradient_accumulation_steps) == (0, 4)
 
 
+@pytest.mark.every_backend
+@pytest.mark.parametrize("name", [*_optimizers.KINDS, "Ftrl", "Lamb", "LossScaleOptimizer"])
+def test_the_class_of_an_optimizer_is_known_also_of_a_subclass_but_not_how_that_makes_its_steps(name):
+    options = {"inner_optimizer": optimizers.Adam()} if name == "LossScaleOptimizer" else {}
+    cls = getattr(optimizers, name)
+    for made in (cls(**options), type("Own", (cls,), {})(**options)):
+        assert _optimizers.class_of(made) == name
+    assert _optimizers.step_facts(cls(**options)).kind == _optimizers.KINDS.get(name)
+    assert _optimizers.step_facts(made).kind is None
+
+
+def test_an_optimizer_that_derives_from_no_other_is_of_no_class_of_keras():
+    assert _optimizers.class_of(type("SGD", (optimizers.Optimizer,), {})(0.1)) is None
+    assert _optimizers.step_facts(None) == _optimizers.StepFacts()
+
+
+@pytest.mark.every_backend
+def test_the_facts_of_a_step_are_the_arguments_that_it_depends_on():
+    assert _optimizers.step_facts(optimizers.SGD(momentum=0.9)).momentum == 0.9
+    assert _optimizers.step_facts(optimizers.Lion()).epsilon == 0
+    assert _optimizers.step_facts(optimizers.RMSprop(momentum=0.5, epsilon=1e-3)) == _optimizers.StepFacts(
+        "adam", epsilon=1e-3
+    )
+    assert _optimizers.step_facts(optimizers.Adagrad(initial_accumulator_value=0.25)).start == 0.25
+
+
+@pytest.mark.parametrize("name", ["clipnorm", "clipvalue", "global_clipnorm"])
+def test_gradients_are_clipped_to_what_is_positive(name):
+    facts = _optimizers.step_facts(optimizers.Adam(**{name: 0.5}))
+    assert (facts.is_clipped, getattr(facts, name)) == (True, 0.5)
+    for limit in (None, 0, -1.0):
+        assert _optimizers.step_facts(optimizers.Adam(**{name: limit})) == _optimizers.step_facts(optimizers.Adam())
+
+
+def test_a_rate_of_ones_own_is_not_that_of_keras():
+    class Own(optimizers.SGD):
+        learning_rate = property(lambda self: 0.5)
+
+    assert _optimizers.has_one_rate(optimizers.SGD())
+    assert not _optimizers.has_one_rate(Own())
+    assert _optimizers.accumulated(optimizers.SGD(gradient_accumulation_steps=3)) == 3
+    assert _optimizers.accumulated(optimizers.SGD()) == 1
+
+
 def test_a_copy_has_the_settings_and_no_state():
     optimizer = optimizers.LossScaleOptimizer(optimizers.Adam(DECAY, beta_1=0.8))
     optimizer.build([keras.Variable(np.ones(3))])

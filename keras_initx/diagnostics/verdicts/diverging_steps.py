@@ -20,6 +20,8 @@ from keras_initx.diagnostics._steps import (
 )
 from keras_initx.rendering._text import counted
 from keras_initx.structure._optimizers import (
+    accumulated,
+    has_one_rate,
     rates_after,
     unbuilt_copy,
     unscaled,
@@ -127,9 +129,7 @@ def _unmoved(taken: TrainedSteps, of: Diagnosis, layers: list[SeenLayer]) -> Ite
 
 def _higher_rate(optimizer: keras.optimizers.Optimizer, taken: TrainedSteps) -> float | None:
     """Return the highest rate that a schedule has later, `None` if none is known to be higher."""
-    inner = unscaled(optimizer)
-    has_rate = type(inner).learning_rate is keras.optimizers.Optimizer.learning_rate
-    if not has_rate or not taken.rates:
+    if not has_one_rate(unscaled(optimizer)) or not taken.rates:
         return None
     highest = max(rates_after(unscaled(unbuilt_copy(optimizer)), _LATER))
     return highest if highest > max(taken.rates) else None
@@ -139,7 +139,7 @@ def _more_steps(of: Diagnosis) -> Remedy:
     """Return the remedy where the optimizer has made no update yet."""
     counts = []
     for one in with_others(unscaled(of.model.optimizer)):
-        counts.append(one.gradient_accumulation_steps or 1)
+        counts.append(accumulated(one))
     if max(counts) > of.steps:
         return Remedy(f"steps={max(counts)} or more: the optimizer accumulates as many gradients")
     return Remedy("more steps: each lowers the scale of the loss until no gradient overflows")

@@ -27,12 +27,10 @@ from keras_initx.diagnostics.remedies.branches import growing_sums
 from keras_initx.diagnostics.remedies.large_outputs import misses_targets, standardized_targets
 from keras_initx.diagnostics.remedies.recurrence import growing_kernels, orthogonal_recurrence
 from keras_initx.diagnostics.remedies.signals import deviations, signal_remedy
-from keras_initx.structure._optimizers import unscaled
+from keras_initx.structure._optimizers import step_facts, unscaled
 
 # Gradient norm of a layer above which the gradient has exploded.
 EXPLODING_GRADIENT = 1e5
-# The arguments of an optimizer that clip gradients.
-_CLIPPING = ("clipnorm", "clipvalue", "global_clipnorm")
 # Gain of a recurrent kernel above which it makes such a gradient over many steps.
 _GROWING = 1.1
 
@@ -163,8 +161,7 @@ def _smaller_loss(of: Diagnosis) -> Remedy:
             text = f"a loss without its factor of {ends.loss.factor:.3g}"
     remedy = Remedy(text)
     optimizer = unscaled(getattr(of.model, "optimizer", None))
-    limits = [getattr(optimizer, name, None) for name in _CLIPPING]
-    if limits == [None] * len(limits):
+    if not step_facts(optimizer).is_clipped:
         clipped = Remedy("gradients that are clipped: global_clipnorm=1.0 in the optimizer")
         remedy = remedy.otherwise(clipped)
     return remedy

@@ -4,7 +4,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import keras
 
@@ -17,7 +17,14 @@ from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, rule
 from keras_initx.diagnostics._seen import SeenLayer, seen_layers, trained_layers, weights_of
 from keras_initx.diagnostics.losses.probes import LossProbe
-from keras_initx.structure._optimizers import rate_of, rates_after, unscaled
+from keras_initx.structure._optimizers import (
+    OptimizerKind,
+    StepFacts,
+    rate_of,
+    rates_after,
+    step_facts,
+    unscaled,
+)
 
 # Factor between what a step of SGD would lower the loss by, to first order, and the loss, above
 # which the learning rate is too large.
@@ -38,22 +45,8 @@ SMALL_GAIN = 0.01
 # Learning rate of Adadelta below which it hardly moves weights.
 SLOW_ADADELTA = 0.03
 
-# The optimizers whose first step changes each weight by about the learning rate.
-_NORMALIZING = (
-    keras.optimizers.Adam,
-    keras.optimizers.Adamax,
-    keras.optimizers.AdamW,
-    keras.optimizers.Lion,
-    keras.optimizers.Nadam,
-    keras.optimizers.RMSprop,
-)
-_OptimizerKind: TypeAlias = Literal["adadelta", "adagrad", "adam", "sgd"]
-_KINDS: tuple[tuple[_OptimizerKind, tuple[Any, ...]], ...] = (
-    ("adadelta", (keras.optimizers.Adadelta,)),
-    ("adagrad", (keras.optimizers.Adagrad,)),
-    ("adam", _NORMALIZING),
-    ("sgd", (keras.optimizers.SGD,)),
-)
+# The kinds of optimizers of which it is known how far they go.
+_KNOWN = ("adadelta", "adagrad", "adam", "sgd")
 
 
 @dataclass(frozen=True)
@@ -62,35 +55,27 @@ class _Optimizer:
 
     Attributes:
         rate: Learning rate of the next step.
-        kind: `"adadelta"`, `"adagrad"`, `"sgd"`, `"adam"` for Adam and its like, and `None` for
-            others.
+        facts: How it makes a step of a gradient.
         travel: The sum of the rates of the next thousand steps.
         has_schedule: Whether the rate changes by itself.
         is_sensitive: Whether large steps do harm: the network has no normalizations, and SGD does
             not clip gradients.
-        momentum: The momentum of SGD, 0 for others.
-        epsilon: What Adam adds to the size of a gradient, 0 for others.
-        start: What Adagrad starts its sum of squared gradients with, 0 for others.
-        clipnorm: The norm to which the gradient of each weight is clipped, infinite for none.
-        clipvalue: The size to which each number of a gradient is clipped, infinite for none.
-        global_clipnorm: The norm to which all gradients together are clipped, infinite for none.
     """
 
     rate: float
-    kind: _OptimizerKind | None = None
+    facts: StepFacts
     travel: float = 0.0
     has_schedule: bool = False
     is_sensitive: bool = True
-    momentum: float = 0.0
-    epsilon: float = 0.0
-    start: float = 0.0
-    clipnorm: float = math.inf
-    clipvalue: float = math.inf
-    global_clipnorm: float = math.inf
+
+    @property
+    def kind(self) -> OptimizerKind | None:
+        """The kind of its steps, `None` where it is not known how far they go."""
+        return self.facts.kind if self.facts.kind in _KNOWN else None
 
 
 # Adam as it is by default.
-_DEFAULT = _Optimizer(0.001, "adam", travel=0.001 * STEPS, epsilon=1e-7)
+_DEFAULT = _Optimizer(0.001, StepFacts("adam", epsilon=1e-7), travel=0.001 * STEPS)
 
 
 def _optimizer_of(of: Diagnosis) -> _Optimizer | None:
@@ -102,26 +87,18 @@ def _optimizer_of(of: Diagnosis) -> _Optimizer | None:
     rate = rate_of(optimizer)
     if rate is None:
         return None
-    kind = _kind_of(optimizer)
-    clipping = (optimizer.clipnorm, optimizer.clipvalue, optimizer.global_clipnorm)
-    clipnorm, clipvalue, global_clipnorm = (limit or math.inf for limit in clipping)
-    is_clipped = kind == "sgd" and any(limit is not None for limit in clipping)
+    facts = step_facts(optimizer)
+    is_clipped = facts.kind == "sgd" and facts.is_clipped
     # Normalizations undo the scale of what comes before them, so that large steps only make its
     # weights larger.
     is_normalized = bool(of.probe(NormalizedProbe).normalizing)
     rates = rates_after(optimizer, _ASKED)
     return _Optimizer(
         rate,
-        kind,
+        facts,
         travel=_integral(_ASKED, rates),
         has_schedule=len(set(rates)) > 1,
         is_sensitive=not is_clipped and not is_normalized,
-        momentum=optimizer.momentum if kind == "sgd" else 0.0,
-        epsilon=getattr(optimizer, "epsilon", 0.0) if kind == "adam" else 0.0,
-        start=optimizer.initial_accumulator_value if kind == "adagrad" else 0.0,
-        clipnorm=clipnorm,
-        clipvalue=clipvalue,
-        global_clipnorm=global_clipnorm,
     )
 
 
@@ -132,16 +109,6 @@ def _integral(steps: Sequence[int], rates: Sequence[float]) -> float:
     for (begin, first), (end, last) in pairs:
         total += (end - begin) * (first + last) / 2
     return total
-
-
-def _kind_of(optimizer: keras.optimizers.Optimizer) -> _OptimizerKind | None:
-    """Return the kind of an optimizer of Keras, `None` of others and of subclasses."""
-    for kind, classes in _KINDS:
-        for known in classes:
-            # On torch Keras has subclasses of its own, with the same names.
-            if isinstance(optimizer, known) and type(optimizer).__name__ == known.__name__:
-                return kind
-    return None
 
 
 @rule(
@@ -272,13 +239,13 @@ def _gain(optimizer: _Optimizer, of: Diagnosis) -> float | None:
     # No gradient at all has verdicts of its own.
     if not 0 < squares < math.inf or loss < 0:
         return None
-    return optimizer.travel * squares / max(1 - optimizer.momentum, 1 / STEPS) / loss
+    return optimizer.travel * squares / max(1 - optimizer.facts.momentum, 1 / STEPS) / loss
 
 
 def _clipping(optimizer: _Optimizer, of: Diagnosis) -> float:
     """Return the factor by which all gradients together are clipped."""
     total = math.hypot(*(norm for _, norm in trained_layers(of)))
-    return min(optimizer.global_clipnorm / total, 1.0) if total > 0 else 1.0
+    return min(optimizer.facts.global_clipnorm / total, 1.0) if total > 0 else 1.0
 
 
 def _change(optimizer: _Optimizer, norm: float, count: int) -> float:
@@ -289,18 +256,18 @@ def _change(optimizer: _Optimizer, norm: float, count: int) -> float:
         norm: The norm of its gradient, which is taken to stay as it is.
         count: The number of its numbers.
     """
-    norm = min(norm, optimizer.clipnorm)
-    size = min(norm / math.sqrt(count), optimizer.clipvalue)
+    norm = min(norm, optimizer.facts.clipnorm)
+    size = min(norm / math.sqrt(count), optimizer.facts.clipvalue)
     travel = optimizer.travel
     if optimizer.kind == "adam":
-        travel *= 1 / (size + optimizer.epsilon)
+        travel *= 1 / (size + optimizer.facts.epsilon)
     elif optimizer.kind == "adagrad":
         # The integral over the steps, each of which adds a square to the sum.
-        end = math.sqrt(optimizer.start + STEPS * size**2)
-        travel *= 2 / (end + math.sqrt(optimizer.start))
+        end = math.sqrt(optimizer.facts.start + STEPS * size**2)
+        travel *= 2 / (end + math.sqrt(optimizer.facts.start))
     elif optimizer.kind == "sgd":
         # Momentum adds up as many steps as there are, at most.
-        travel /= max(1 - optimizer.momentum, 1 / STEPS)
+        travel /= max(1 - optimizer.facts.momentum, 1 / STEPS)
     return travel * size * math.sqrt(count)
 
 
