@@ -62,12 +62,15 @@ def contracts_of(weights: Contract | Audited, like: Like) -> tuple[Contract, Con
         pairs = None
         if isinstance(found, keras.Model) and isinstance(expected, Mapping):
             expected, pairs = with_names_of(found, expected)
+            pairs = pairs.worded("`like`", "`weights`")
         elif isinstance(found, Mapping) and isinstance(expected, keras.Model):
             found, pairs = with_names_of(expected, found)
+            pairs = pairs.worded("`weights`", "`like`")
         ours, theirs = _contract_of(found), _contract_of(expected)
     if pairs is None:
         own_places = {row.path: row.place for row in ours.rows}
-        pairs = paired_with_names(own_places, {row.path: row.place for row in theirs.rows})
+        places = {row.path: row.place for row in theirs.rows}
+        pairs = paired_with_names(own_places, places).worded("`like`", "`weights`")
     return ours, theirs, pairs
 
 

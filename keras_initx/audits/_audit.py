@@ -212,9 +212,7 @@ def _audit_like(weights: Contract | Audited, like: Like, alpha: float) -> AuditR
     before = Together(expected.equal, expected.one_draw)
     joint = [
         *weights_with_equal_values(comparisons, now, before, len(found.rows)),
-        *weights_together(
-            comparisons, [*now.equal, *now.one_draw, *before.equal, *before.one_draw]
-        ),
+        *weights_together(comparisons, now, before),
     ]
     listed = find_weights(weights) if isinstance(weights, keras.Model) else []
     depths = functools.partial(_depths, listed)

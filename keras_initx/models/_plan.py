@@ -171,7 +171,8 @@ class InitializationPlan(WeightTable[PlannedWeight]):
         """
         by_path = {weight.row.path: weight for weight in self._planned}
         own_places = weight_places(weights[0].layers[0], weights)
-        pairs = paired(own_places, {path: planned.place for path, planned in by_path.items()})
+        places = {path: planned.place for path, planned in by_path.items()}
+        pairs = paired(own_places, places).worded("the plan")
         shown = shown_paths(weights)
         found = []
         problems = []
