@@ -80,12 +80,15 @@ def contracts_of(weights: Contract | Audited, like: Like) -> Asked:
         pairs = None
         if isinstance(found, Inventory) and isinstance(expected, Mapping):
             expected, pairs = with_names_of(found, expected)
+            pairs = pairs.worded("`like`", "`weights`")
         elif isinstance(found, Mapping) and isinstance(expected, Inventory):
             found, pairs = with_names_of(expected, found)
+            pairs = pairs.worded("`weights`", "`like`")
         ours, theirs = _contract_of(found), _contract_of(expected)
     if pairs is None:
         own_places = {row.path: row.place for row in ours.rows}
-        pairs = paired_with_names(own_places, {row.path: row.place for row in theirs.rows})
+        places = {row.path: row.place for row in theirs.rows}
+        pairs = paired_with_names(own_places, places).worded("`like`", "`weights`")
     return Asked(ours, theirs, pairs, inventory)
 
 

@@ -209,9 +209,7 @@ def _audit_like(weights: Contract | Audited, like: Like, alpha: float) -> AuditR
     before = Together(expected.equal, expected.one_draw)
     joint = [
         *weights_with_equal_values(comparisons, now, before, len(found.rows)),
-        *weights_together(
-            comparisons, [*now.equal, *now.one_draw, *before.equal, *before.one_draw]
-        ),
+        *weights_together(comparisons, now, before),
     ]
     depths = functools.partial(_depths, inventory)
     rows = rows_like(judge(comparisons, joint, alpha), found, expected, pairs.reasons, depths)

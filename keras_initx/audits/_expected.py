@@ -116,7 +116,7 @@ def _by_plan(
     by_path = {planned.row.path: planned for planned in plan._planned}
     own_places = {subject.path: subject.place for subject in subjects}
     places = {path: planned.place for path, planned in by_path.items()}
-    pairs = paired_with_names(own_places, places)
+    pairs = paired_with_names(own_places, places).worded("the plan", "the weights")
     result: list[tuple[Subject, Expectation]] = []
     problems = []
     for subject in subjects:
@@ -131,9 +131,9 @@ def _by_plan(
             )
         else:
             result.append((subject, _expectation(subject, planned, "plan", alpha, layers)))
-    reasons = paired_with_names(places, own_places).reasons if by_path else {}
+    of_plan = paired_with_names(places, own_places).worded("the weights", "the plan")
     for path in by_path:
-        reason = f" ({reasons[path]})" if path in reasons else ""
+        reason = f" ({of_plan.reasons[path]})" if path in of_plan.reasons else ""
         problems.append(f"there is no {path!r}{reason}")
     if problems:
         raise ValueError(

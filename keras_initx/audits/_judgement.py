@@ -172,20 +172,19 @@ def _of_equality(this: Comparison, evidence: str, chance: float) -> Joint:
 
 
 def weights_together(
-    comparisons: Sequence[Comparison], one_draw: Sequence[Sequence[str]]
+    comparisons: Sequence[Comparison], found: Together, expected: Together
 ) -> Iterator[Joint]:
     """Yield tests of the scale of weights that have one name in several layers.
 
     Args:
         comparisons: The weights.
-        one_draw: Sets of the paths of weights that are one draw.
+        found: Which are equal now, or one draw.
+        expected: Which were before, by the paths that they had then.
     """
-    again: set[str] = set()
-    for paths in one_draw:
-        again.update(paths[1:])
+    again_now, again_before = _repeated(found), _repeated(expected)
     tested = []
     for this in comparisons:
-        is_again = not again.isdisjoint((this.path, this.path_of_expected))
+        is_again = this.path in again_now or this.path_of_expected in again_before
         # Frames have an exact scale.
         if this.scale is not None and this.scale.error and not (this.is_proven or is_again):
             tested.append((this, this.scale))
@@ -199,6 +198,14 @@ def weights_together(
         differ = any(abs(scale.log - mean) > _APART * scale.error for scale in scales)
         if len(group) > 1 and not differ:
             yield _of_scales(tuple(this.path for this, _ in group), scales, mean)
+
+
+def _repeated(sets: Together) -> set[str]:
+    """Return the paths of weights that say nothing new beside another of the same draw."""
+    again: set[str] = set()
+    for paths in (*sets.equal, *sets.one_draw):
+        again.update(paths[1:])
+    return again
 
 
 def _of_scales(paths: tuple[str, ...], scales: Sequence[Scale], mean: float) -> Joint:

@@ -170,7 +170,8 @@ class InitializationPlan(WeightTable[PlannedWeight]):
         weights = inventory.weights
         by_path = {weight.row.path: weight for weight in self._planned}
         own_places = weight_places(inventory, weights)
-        pairs = paired(own_places, {path: planned.place for path, planned in by_path.items()})
+        places = {path: planned.place for path, planned in by_path.items()}
+        pairs = paired(own_places, places).worded("the plan")
         found = []
         problems = []
         left = set(by_path)

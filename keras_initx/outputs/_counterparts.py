@@ -101,7 +101,7 @@ def names_of_others(
         theirs = {}
         for name, (first, *_) in others.items():
             theirs[name] = name if first.place == first.key.name else first.place
-        return paired_with_names(places, theirs)
+        return paired_with_names(places, theirs).worded("`like`")
     return Pairs(_by_rules(places, others, names))
 
 

@@ -185,7 +185,7 @@ def load_pretrained(
     with open_source(opened) as (contents, own_layout):
         chosen_layout = layout_of_source(layout, own_layout)
         saved = saved_names(contents, inventory)
-        own = own_names(contents, inventory)
+        own = own_names(contents, inventory).worded("the source")
         is_of_keras = own_layout == "keras" or bool(contents.layers)
         found = candidates_of(weights, names, chosen_layout, saved, own, is_of_keras=is_of_keras)
         differences = Differences(model) if chosen_layout == "torch" else None

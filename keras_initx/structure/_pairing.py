@@ -29,11 +29,12 @@ from keras_initx.structure._inventory import Inventory
 from keras_initx.structure._names import automatic_part_name
 from keras_initx.structure._weights import ModelWeight
 
-# Why weights are left.
-OTHER_NUMBER = "automatic names, and another number of such layers in the source"
-OTHER_ORDER = "automatic names, which have another order in the source"
+# Why weights are left. Each room says what the other side is to its users, see `Pairs.worded`.
+OTHER_NUMBER = "automatic names, and another number of such layers in {other}"
+OTHER_ORDER = "automatic names, which have another order in {other}"
 # What is said of layers that are paired all the same.
-BY_NUMBER = "paired by number: the source has no order"
+BY_NUMBER = "paired by number: {other} has no order"
+_OWN_BY_NUMBER = BY_NUMBER.replace("{other}", "{own}")
 BY_ATTRIBUTES = "paired by the order of attributes, which calls may not have"
 
 # How the other side orders its layers, see `paired`.
@@ -279,6 +280,17 @@ class Pairs:
     reasons: dict[str, str] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
 
+    def worded(self, other: str, own: str = "the model") -> "Pairs":
+        """Return the same pairs with reasons and notes that name both sides.
+
+        Args:
+            other: The other side, in words.
+            own: This side.
+        """
+        reasons = {key: text.format(other=other, own=own) for key, text in self.reasons.items()}
+        notes = {key: text.format(other=other, own=own) for key, text in self.notes.items()}
+        return Pairs(self.names, reasons, notes)
+
 
 def paired(ours: Mapping[str, str], theirs: Mapping[str, str], *, order: Order = "saved") -> Pairs:
     """Pair what has the same place on both sides.
@@ -345,7 +357,7 @@ def paired_with_names(ours: Mapping[str, str], theirs: Mapping[str, str]) -> Pai
             continue
         pairs.names[name] = other
         if is_by_number:
-            pairs.notes[name] = BY_NUMBER
+            pairs.notes[name] = BY_NUMBER if _have_places(ours) else _OWN_BY_NUMBER
     return pairs
 
 

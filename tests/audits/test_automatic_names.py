@@ -3,12 +3,14 @@
 import json
 
 import keras
+import numpy as np
 import pytest
 
 import keras_initx
 from keras_initx import audit
 from keras_initx.audits import contract
-from keras_initx.structure._pairing import BY_NUMBER, OTHER_NUMBER
+
+OTHER_NUMBER = "automatic names, and another number of such layers in "
 
 # The standard deviation of the kernel of each layer, in the order of calls.
 STDS = (1.0, 2.0, 4.0)
@@ -60,7 +62,7 @@ def test_with_a_layer_more_none_is_compared(ours, theirs):
         assert not report.ok
         left = [row for row in report.rows if row.reason]
         assert len(left) == 2 * len(ours)
-        assert {row.reason for row in left} == {OTHER_NUMBER}
+        assert {row.reason for row in left} == {f"{OTHER_NUMBER}`like`"}
         assert all(row.ratio is None for row in left)
         assert {row.verdict for row in report.problems} == {"missing"}
         assert len(report.problems) == 2 * len(theirs)
@@ -71,9 +73,19 @@ def test_arrays_are_compared_with_a_contract_by_number_and_a_note_says_so():
     values = dict(zip(arrays, model(0, 1).get_weights(), strict=True))
     report = audit(values, like=contract(model(0, 1)))
     assert report.ok
-    assert any(BY_NUMBER in note for note in report.notes)
+    assert any("paired by number: `weights` has no order" in note for note in report.notes)
     fewer = {path: values[path] for path in ("dense/kernel", "dense/bias")}
-    assert {row.reason for row in audit(fewer, like=contract(model(0, 1))).rows if row.reason} == {OTHER_NUMBER}
+    rows = audit(fewer, like=contract(model(0, 1))).rows
+    assert {row.reason for row in rows if row.reason} == {f"{OTHER_NUMBER}`like`"}
+
+
+def test_a_reason_names_the_argument_that_is_compared_with_a_model():
+    arrays = {f"{layer}/kernel": np.ones((64, 64)) for layer in ("dense", "dense_1", "dense_2")}
+    rows = audit(model(0, 1), like=arrays).rows
+    assert {row.reason for row in rows if row.verdict != "missing"} == {f"{OTHER_NUMBER}`like`"}
+    saved = dict(zip(("dense/kernel", "dense/bias"), model(0).get_weights(), strict=True))
+    report = audit(saved, like=model(0, 1))
+    assert {row.reason for row in report.rows if row.reason} == {f"{OTHER_NUMBER}`weights`"}
 
 
 def test_a_plan_is_that_of_the_model_made_in_another_order():
@@ -90,5 +102,5 @@ def test_a_plan_is_that_of_the_model_made_in_another_order():
 
 def test_a_plan_of_another_number_of_layers_is_refused():
     plan = keras_initx.initialize(model(0, 1), seed=1, dry_run=True)
-    with pytest.raises(ValueError, match=rf"there is no 'dense/kernel' \({OTHER_NUMBER}\)"):
+    with pytest.raises(ValueError, match=rf"there is no 'dense/kernel' \({OTHER_NUMBER}the weights\)"):
         audit(model(0, 1, 2), plan)

@@ -77,3 +77,20 @@ def test_equal_weights_are_one_draw_of_those_that_are_judged_together():
     keras.utils.set_random_seed(3)
     report = keras_initx.audit(build(1.06), like=contract)
     assert report.ok, report.problems
+
+
+def test_names_that_layers_had_before_are_no_names_that_they_have_now():
+    """Two of nine kernels are equal in both models, whose layers were made in opposite orders."""
+
+    def build(made, scale, seed):
+        kernels = np.random.default_rng(seed).normal(0, scale, (9, 64, 64))
+        kernels[1] = kernels[0]
+        dense = {place: layers.Dense(64, use_bias=False) for place in made}
+        model = keras.Sequential([keras.Input((64,)), *(dense[place] for place in range(9))])
+        model.set_weights(list(kernels))
+        return model
+
+    before = build(reversed(range(9)), 1.0, seed=0)
+    report = keras_initx.audit(build(range(9), 1.05, seed=1), like=before)
+    evidence = {row.evidence.partition(", ")[2] for row in report.problems}
+    assert "in 8 layers together" in evidence, report.problems

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from keras_initx.outputs import compare_outputs, record_outputs
-from keras_initx.structure._pairing import OTHER_NUMBER
 
+OTHER_NUMBER = "automatic names, and another number of such layers in `like`"
 X = np.random.default_rng(0).normal(size=(4, 6)).astype("float32")
 
 

@@ -9,11 +9,14 @@ from modes import to_numpy
 
 from keras_initx import load_pretrained
 from keras_initx.structure._inventory import Inventory
-from keras_initx.structure._pairing import BY_ATTRIBUTES, BY_NUMBER, OTHER_NUMBER, OTHER_ORDER
 
 layers = keras.layers
 Dense = layers.Dense
 RANDOM = np.random.default_rng(0)
+OTHER_NUMBER = "automatic names, and another number of such layers in the source"
+OTHER_ORDER = "automatic names, which have another order in the source"
+BY_NUMBER = "paired by number: the source has no order"
+BY_ATTRIBUTES = "paired by the order of attributes, which calls may not have"
 
 
 def functional(*order, units=4, name=None):
