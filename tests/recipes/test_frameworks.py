@@ -277,6 +277,7 @@ OF_KERAS = {
 }
 
 
+@pytest.mark.rare
 @pytest.mark.release_backends
 def test_keras_says_how_layers_of_keras_are_drawn_that_are_made_without_initializers():
     keras.utils.set_random_seed(0)
