@@ -98,6 +98,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.rare
 def test_scipy_is_imported_by_the_first_audit_and_its_statistics_never():
     result = subprocess.run([sys.executable, "-c", USE], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr

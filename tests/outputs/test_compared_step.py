@@ -14,7 +14,7 @@ def text_of(report):
     return " ".join(str(report).split())
 
 
-@pytest.mark.parametrize("fault", often(FAULTS, [*FAULTS][::2]))
+@pytest.mark.parametrize("fault", often(FAULTS, [*FAULTS][::4]))
 def test_a_fault_is_named(fault):
     here, there, text = FAULTS[fault]
     x = MASKED if "mask" in fault else X
@@ -47,7 +47,7 @@ def test_the_first_weight_back_from_the_loss_is_named_with_what_is_equal_behind_
     assert report.first is None
 
 
-@pytest.mark.parametrize("name", often(CLEAN, ["cnn", "transformer", "lstm", "several_losses", "noisy", "adapted"]))
+@pytest.mark.parametrize("name", often(CLEAN, ["cnn", "transformer", "several_losses", "adapted"]))
 def test_the_same_model_is_silent(name):
     model, x, y = clean(name)
     report = compare_outputs(model, x, record_outputs(clean(name)[0], x, y), y=y)

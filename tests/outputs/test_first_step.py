@@ -46,7 +46,7 @@ def test_it_is_the_step_that_training_takes(name):
             np.testing.assert_allclose(update.norm, expected.norm, rtol=1e-3, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", often(CLEAN, ["cnn", "lstm", "several_losses", "noisy"]))
+@pytest.mark.parametrize("name", often(CLEAN, ["cnn", "noisy"]))
 def test_nothing_has_changed_afterward(name):
     model, x, y = clean(name)
     model.fit(x, y, epochs=1, verbose=0)
