@@ -189,7 +189,7 @@ def compare_outputs(
     all_places = operation_places(model)
     places = {path: all_places[one] for one, path in operation_paths(model).items()}
     counterparts = counterparts_of(ours.calls, places, others.calls, names, tolerance)
-    report = _report(ours.calls, others, counterparts, tolerance)
+    report = _report(ours, others, counterparts, tolerance)
     if others.step is None or not trains:
         return report
     other_path = functools.partial(path_of_other, counterparts=counterparts, names=names)
@@ -198,7 +198,8 @@ def compare_outputs(
     runs = []
     if not (here.obstacle or others.step.obstacle):
         runs = [step.taken(np.random.default_rng(number)) for number in range(RUNS)]
-    compared = compared_step(here, runs, others.step, other_path, tolerance)
+    backends = (ours.backend, others.backend)
+    compared = compared_step(here, runs, others.step, other_path, tolerance, backends)
     return replace(report, step=compared)
 
 
@@ -209,11 +210,11 @@ def _recorded(model: Any, x: Any, lengths: Collection[Shape] = ()) -> RecordedOu
         recorder = Recorder(model, names, names, lengths)
         args, kwargs = _arguments(model, x)
         observed_module(model, args, kwargs, recorder)
-        return RecordedOutputs(recorder.calls, "torch")
+        return RecordedOutputs(recorder.calls, "torch", "")
     recorder = Recorder(model, operation_paths(model), operation_places(model), lengths)
     with backend.full_precision():
         Watch(model).observe(x, recorder, training=False)
-    return RecordedOutputs(recorder.calls, "keras")
+    return RecordedOutputs(recorder.calls, "keras", keras.backend.backend())
 
 
 def _check_model(model: Any) -> None:
@@ -257,7 +258,7 @@ def _others(model: keras.Model, batch: Batch, like: LikeOutputs) -> RecordedOutp
         return RecordedOutputs(*read_outputs("like", like))
     if isinstance(like, Mapping):
         calls = [_given(name, value, model) for name, value in like.items()]
-        return RecordedOutputs(calls, "arrays")
+        return RecordedOutputs(calls, "arrays", "")
     hint = ""
     if is_torch_module(like):
         hint = "; record a module of torch by `record_outputs(module, inputs)`"
@@ -288,22 +289,24 @@ def _given(name: Any, value: Any, model: keras.Model) -> RecordedCall:
 
 
 def _report(
-    calls: Sequence[RecordedCall],
+    ours: RecordedOutputs,
     others: RecordedOutputs,
     counterparts: Counterparts,
     tolerance: float | None,
 ) -> OutputsReport:
     """Return the report on the calls of a model."""
+    calls = ours.calls
     flow = Flow(calls)
+    allowed = tolerances_along(flow, tolerance, (ours.backend, others.backend))
     inputs = [tensor for call in calls if call.is_model for tensor in call.inputs.values()]
     has_varied = any(tensor.units is not None and tensor.units.spread > 0 for tensor in inputs)
     is_same_framework = others.framework == "keras"
     compared = []
-    for call, allowed in zip(calls, tolerances_along(flow, tolerance), strict=True):
+    for call, tolerance_of_call in zip(calls, allowed, strict=True):
         one = compared_call(
             call,
             counterparts.calls.get(call.key),
-            allowed,
+            tolerance_of_call,
             remark=counterparts.remarks.get(call.key.name, ""),
             is_same_framework=is_same_framework,
             has_varied=has_varied,
