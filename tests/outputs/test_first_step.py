@@ -171,8 +171,8 @@ def test_a_loss_scale_is_taken_out():
 
 def test_an_optimizer_without_a_copy_leaves_updates_out():
     class Halving(keras.optimizers.SGD):
-        def __init__(self, share=0.5):
-            super().__init__(0.1)
+        def __init__(self, share=0.5, **kwargs):
+            super().__init__(0.1, **kwargs)
             self.share = share
 
         def update_step(self, gradient, variable, learning_rate):
