@@ -381,6 +381,60 @@ def test_the_global_seed_is_that_of_before():
     assert seed_of() == 1
 
 
+@pytest.mark.every_backend
+def test_other_functions_draw_random_numbers_in_this_thread_for_a_while():
+    def zeros(draw, shape, *args, **kwargs):
+        return keras.ops.zeros_like(draw(shape, *args, **kwargs))
+
+    def kept(draw, inputs, *args, **kwargs):
+        return inputs
+
+    def sums():
+        noise, dropout = layers.GaussianNoise(1.0), layers.Dropout(0.5)
+        changes = [keras.ops.subtract(layer(X, training=True), X) for layer in (noise, dropout)]
+        return [float(keras.ops.sum(abs(one))) for one in (keras.random.normal((3,)), *changes)]
+
+    with _keras.replaced_draws({"normal": zeros, "dropout": kept}):
+        assert sums() == [0, 0, 0]
+        assert float(keras.ops.sum(keras.random.uniform((3,)))) > 0
+        with concurrent.futures.ThreadPoolExecutor(1) as executor:
+            assert all(executor.submit(sums).result())
+    assert all(sums())
+
+
+def test_the_states_of_random_generators_are_those_of_layers_and_the_global_one():
+    class Draws(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.generator = keras.random.SeedGenerator(0)
+
+    dropout, draws = layers.Dropout(0.5, seed=1), Draws()
+    keras.random.normal((1,))
+    own, other, of_all = _keras.generator_states([dropout, layers.Dense(1), draws])
+    assert own is dropout.seed_generator.state
+    assert other is draws.generator.state
+    before = to_numpy(of_all).copy()
+    keras.random.normal((1,))
+    assert (to_numpy(of_all) != before).any()
+
+
+@pytest.mark.every_backend
+def test_gradients_are_kept_and_no_step_is_taken():
+    keeper = _keras.GradientKeeper()
+    inputs = keras.Input((2,), dtype="int32")
+    table, dense = layers.Embedding(3, 4), layers.Dense(1, kernel_initializer="ones", use_bias=False)
+    model = keras.Model(inputs, dense(layers.Flatten()(table(inputs))))
+    model.compile(keeper, lambda y_true, y_pred: keras.ops.sum(y_pred), jit_compile=False)
+    before = model.get_weights()
+    model.fit(np.array([[0, 0], [0, 2]]), np.zeros((2, 1)), verbose=0)
+    for former, present in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(present, former)
+    of_table, of_kernel = map(to_numpy, keeper.kept)
+    np.testing.assert_array_equal(of_table, np.outer([3, 0, 1], np.ones(4)))  # a word that is used three times
+    expected = before[0][[[0, 0], [0, 2]]].reshape(2, 8).sum(0)
+    np.testing.assert_allclose(of_kernel[:, 0], expected, rtol=1e-5)
+
+
 class Unregistered(keras.optimizers.schedules.LearningRateSchedule):
     """A schedule without a config."""
 

@@ -189,7 +189,7 @@ def compare_outputs(
     all_places = operation_places(inventory)
     places = {path: all_places[one] for one, path in operation_paths(inventory).items()}
     counterparts = counterparts_of(ours.calls, places, others.calls, names, tolerance)
-    report = _report(ours.calls, others, counterparts, tolerance)
+    report = _report(ours, others, counterparts, tolerance)
     if others.step is None or not trains:
         return report
     other_path = functools.partial(path_of_other, counterparts=counterparts, names=names)
@@ -198,7 +198,8 @@ def compare_outputs(
     runs = []
     if not (here.obstacle or others.step.obstacle):
         runs = [step.taken(np.random.default_rng(number)) for number in range(RUNS)]
-    compared = compared_step(here, runs, others.step, other_path, tolerance)
+    backends = (ours.backend, others.backend)
+    compared = compared_step(here, runs, others.step, other_path, tolerance, backends)
     return replace(report, step=compared)
 
 
@@ -208,7 +209,7 @@ def _recorded_module(module: Any, x: Any) -> RecordedOutputs:
     recorder = Recorder(module, names, names)
     args, kwargs = _arguments(module, x)
     observed_module(module, args, kwargs, recorder)
-    return RecordedOutputs(recorder.calls, "torch")
+    return RecordedOutputs(recorder.calls, "torch", "")
 
 
 def _recorded(inventory: Inventory, x: Any, lengths: Collection[Shape] = ()) -> RecordedOutputs:
@@ -217,7 +218,7 @@ def _recorded(inventory: Inventory, x: Any, lengths: Collection[Shape] = ()) -> 
     recorder = Recorder(inventory.model, paths, places, lengths)
     with backend.full_precision():
         Watch(inventory).observe(x, recorder, training=False)
-    return RecordedOutputs(recorder.calls, "keras")
+    return RecordedOutputs(recorder.calls, "keras", keras.backend.backend())
 
 
 def _checked(model: Any) -> Inventory:
@@ -262,7 +263,7 @@ def _others(inventory: Inventory, batch: Batch, like: LikeOutputs) -> RecordedOu
         return RecordedOutputs(*read_outputs("like", like))
     if isinstance(like, Mapping):
         calls = [_given(name, value, inventory) for name, value in like.items()]
-        return RecordedOutputs(calls, "arrays")
+        return RecordedOutputs(calls, "arrays", "")
     hint = ""
     if is_torch_module(like):
         hint = "; record a module of torch by `record_outputs(module, inputs)`"
@@ -294,22 +295,24 @@ def _given(name: Any, value: Any, inventory: Inventory) -> RecordedCall:
 
 
 def _report(
-    calls: Sequence[RecordedCall],
+    ours: RecordedOutputs,
     others: RecordedOutputs,
     counterparts: Counterparts,
     tolerance: float | None,
 ) -> OutputsReport:
     """Return the report on the calls of a model."""
+    calls = ours.calls
     flow = Flow(calls)
+    allowed = tolerances_along(flow, tolerance, (ours.backend, others.backend))
     inputs = [tensor for call in calls if call.is_model for tensor in call.inputs.values()]
     has_varied = any(tensor.units is not None and tensor.units.spread > 0 for tensor in inputs)
     is_same_framework = others.framework == "keras"
     compared = []
-    for call, allowed in zip(calls, tolerances_along(flow, tolerance), strict=True):
+    for call, tolerance_of_call in zip(calls, allowed, strict=True):
         one = compared_call(
             call,
             counterparts.calls.get(call.key),
-            allowed,
+            tolerance_of_call,
             remark=counterparts.remarks.get(call.key.name, ""),
             is_same_framework=is_same_framework,
             has_varied=has_varied,

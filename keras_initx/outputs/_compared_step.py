@@ -6,7 +6,7 @@ attention, is nothing but rounding.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from keras_initx.outputs._pairs import paired_tensors
 from keras_initx.outputs._recorded_step import RecordedChange, RecordedStep, RecordedWeight
 from keras_initx.outputs._samples import RecordedTensor
 from keras_initx.outputs._step_report import StepChange, StepLoss, StepReport, StepRow
-from keras_initx.outputs._tolerance import TOLERANCES, tolerance_of
+from keras_initx.outputs._tolerance import TOLERANCES, times_of_sum, tolerance_of
 from keras_initx.rendering._text import short_number
 
 # So many runs measure the rounding.
@@ -42,6 +42,7 @@ def compared_step(
     there: RecordedStep,
     other_path: Callable[[str], str | None],
     tolerance: float | None,
+    backends: Collection[str],
 ) -> StepReport:
     """Return the report on a step that is compared with another.
 
@@ -51,6 +52,7 @@ def compared_step(
         there: The step that it is compared with.
         other_path: Function that maps the path of a weight to that of its counterpart, or `None`.
         tolerance: That of the outputs and the loss, `None` for that of their dtype.
+        backends: The backends of both.
     """
     obstacle = ""
     for step, place in ((here, "here"), (there, "there")):
@@ -58,7 +60,8 @@ def compared_step(
             obstacle = obstacle or f"{step.obstacle} {place}"
     if obstacle:
         return StepReport([], {}, StepLoss("not compared", how=obstacle), [], [], obstacle)
-    noise = _Noise([here, *runs])
+    times = times_of_sum(here.summed, is_in_order="tensorflow" in backends)
+    noise = _Noise([here, *runs], TOLERANCES["float32"] * times)
     others = {weight.path: weight for weight in there.weights}
     rows = []
     matched = set()
@@ -71,7 +74,7 @@ def compared_step(
     unmatched = [weight.path for weight in there.weights if weight.path not in matched]
     return StepReport(
         rows,
-        _outputs(here.outputs, there.outputs, tolerance),
+        _outputs(here.outputs, there.outputs, tolerance, times),
         _loss(here, there, noise, tolerance),
         _settings(here, there),
         unmatched,
@@ -83,9 +86,14 @@ class _Noise:
 
     Args:
         runs: The step, from weights that are rounded in several ways.
+        of_sums: What share of a value its sum over the batch may be rounded by.
+
+    Attributes:
+        of_sums: The same.
     """
 
-    def __init__(self, runs: Sequence[RecordedStep]) -> None:
+    def __init__(self, runs: Sequence[RecordedStep], of_sums: float) -> None:
+        self.of_sums: float = of_sums
         self._losses = [run.loss for run in runs]
         self._changes: dict[tuple[str, str], list[RecordedChange]] = {}
         for run in runs:
@@ -264,6 +272,7 @@ def _compared(
     deviation, deviation_of_norm = noise.of(weight.path, name)
     size = max(_size(values), _size(expected))
     difference = _size(values - expected)
+    share = max(share, noise.of_sums * most / _MOST)
     allowed = max(most * deviation, share * size, least)
     largest = max(one.norm, two.norm)
     allowed_norm = max(most * deviation_of_norm, share * largest)
@@ -294,11 +303,23 @@ def _ratio(values: Array, expected: Array, noise: float) -> float | None:
 
 
 def _outputs(
-    here: Mapping[str, RecordedTensor], there: Mapping[str, RecordedTensor], given: float | None
+    here: Mapping[str, RecordedTensor],
+    there: Mapping[str, RecordedTensor],
+    given: float | None,
+    times: float,
 ) -> dict[str, StepChange]:
-    """Return how the outputs in training compare."""
+    """Return how the outputs in training compare.
+
+    Args:
+        here: Those here.
+        there: Those there.
+        given: The tolerance that a user gives.
+        times: How many times the tolerance of a value a sum over the batch has.
+    """
     found = {}
     for pair in paired_tensors(here, there, given):
+        if given is None:
+            pair = pair._replace(tolerance=pair.tolerance * times)
         if pair.difference is None:
             found[pair.place] = StepChange("not compared", pair.obstacle)
             continue
@@ -317,7 +338,7 @@ def _loss(here: RecordedStep, there: RecordedStep, noise: _Noise, given: float |
     one, two = here.loss, there.loss
     if (math.isnan(one) and math.isnan(two)) or (one == two and math.isinf(one)):
         return StepLoss("not compared", one, two, "not finite")
-    tolerance = TOLERANCES["float32"]  # in which losses are computed
+    tolerance = noise.of_sums  # in float32, in which losses are computed
     for tensor in here.outputs.values():
         tolerance = max(tolerance, tolerance_of(tensor.dtype, given) or 0.0)
     if abs(one - two) <= max(tolerance * abs(two), _MOST * noise.of_loss):

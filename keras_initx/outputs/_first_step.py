@@ -191,6 +191,7 @@ class FirstStep:
             outputs=called.outputs,
             loss=called.loss,
             added=called.added,
+            summed=called.summed,
             counts=_counts(self._batch.y),
             without_gradients=self._without_gradients(),
             settings=training_settings(self._model),
@@ -305,6 +306,7 @@ class _Call(Watcher):
         has_loss: Whether there is any.
         loss: The loss.
         added: What is added to that of the outputs.
+        summed: How many values a normalization sums for one, at most.
         new: The new values of the states.
     """
 
@@ -319,6 +321,7 @@ class _Call(Watcher):
         self.has_loss: bool = False
         self.loss: float = math.nan
         self.added: float = 0.0
+        self.summed: int = 0
         self.new: dict[str, Array] = {}
 
     def before(self, call: Call) -> None:
@@ -329,6 +332,9 @@ class _Call(Watcher):
     def after(self, call: Call) -> None:
         self._count += 1
         self._places[call.operation] = self._count
+        if isinstance(call.operation, keras.layers.BatchNormalization):
+            shape = keras.tree.flatten([call.args, call.kwargs])[0].shape
+            self.summed = max(self.summed, math.prod(shape) // shape[call.operation.axis])
 
     def finish(self, outputs: Any) -> None:
         x, y, sample_weight = self._batch

@@ -1,14 +1,12 @@
 """How the calls of a record depend on each other: by the tensors that they return and get."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any
 
 from keras_initx.outputs._recorded import RecordedCall
 from keras_initx.outputs._samples import RecordedTensor
-from keras_initx.outputs._tolerance import MOST_SUMMED, TOLERANCES, tolerance_of
-
-# Where a call has a window, it sums little.
-_WINDOWS = ("kernel_size", "pool_size")
+from keras_initx.outputs._tolerance import TOLERANCES, times_of_sum, tolerance_of
 
 
 class Flow:
@@ -79,14 +77,17 @@ class Flow:
         return [place for place in range(len(self.calls)) if found >> place & 1]
 
 
-def tolerances_along(flow: Flow, given: float | None) -> list[float]:
+def tolerances_along(
+    flow: Flow, given: float | None, backends: Collection[str] = ()
+) -> list[float]:
     """Return the tolerance for floats of each call: the largest of all that it may depend on.
 
-    It is that of the dtype, or more where a call sums many values, see `_summed`.
+    It is that of the dtype, or more where a call sums many values.
 
     Args:
         flow: How the calls depend on each other.
         given: That which a user gives for all.
+        backends: The backends on which both models have run.
     """
     found: list[float] = []
     largest = [0.0]
@@ -96,8 +97,7 @@ def tolerances_along(flow: Flow, given: float | None) -> list[float]:
             own = max(own, tolerance_of(tensor.dtype, given) or 0.0)
         if given is None:
             # Sums of 16 bits are made in float32.
-            of_sum = min(own, TOLERANCES["float32"]) * math.sqrt(_summed(call) / MOST_SUMMED)
-            own = max(own, of_sum)
+            own = max(own, min(own, TOLERANCES["float32"]) * _times_of_sum(call, backends))
         for maker in (*flow.makers(call.inputs.values(), 0, call.begin), *range(call.begin, place)):
             own = max(own, found[maker])
         if flow.has_unknown_inputs(call):
@@ -107,19 +107,38 @@ def tolerances_along(flow: Flow, given: float | None) -> list[float]:
     return found
 
 
-def _summed(call: RecordedCall) -> float:
-    """Return how many values a call may sum for one, as far as its settings and shapes say so."""
+def _times_of_sum(call: RecordedCall, backends: Collection[str]) -> float:
+    """Return how many times the tolerance of a value the sums of a call have.
+
+    As far as its settings and shapes say what it sums. One value is added after the other by JAX in
+    windows, and by TensorFlow along all axes but the last.
+    """
     tensor = next(iter(call.inputs.values()), None)
     output = next(iter(call.outputs.values()), None)
-    if tensor is None or output is None or not call.settings.keys().isdisjoint(_WINDOWS):
+    if tensor is None or output is None:
         return 1.0
     shape = tensor.shape
-    axes = call.settings.get("axis")
-    if isinstance(axes, int):
-        axes = [axes]
+    for name in ("kernel_size", "pool_size"):
+        if name in call.settings:
+            is_in_order = name == "pool_size" and "jax" in backends
+            count = math.prod(_as_list(call.settings[name]))
+            return times_of_sum(count, is_in_order=is_in_order)
+    adds_in_order = "tensorflow" in backends
     groups = call.settings.get("groups")
     if isinstance(groups, int) and groups > 0:
-        return math.prod(shape[1:]) / groups
+        return times_of_sum(math.prod(shape[1:]) / groups, is_in_order=adds_in_order)
+    axes = _as_list(call.settings.get("axis"))
     if axes and all(isinstance(axis, int) and -len(shape) <= axis < len(shape) for axis in axes):
-        return float(math.prod(shape[axis] for axis in axes))
-    return math.prod(shape) / max(math.prod(output.shape), 1)
+        has_last = -1 in axes or len(shape) - 1 in axes
+        count = math.prod(shape[axis] for axis in axes)
+        return times_of_sum(count, is_in_order=adds_in_order and not has_last)
+    count = math.prod(shape) / max(math.prod(output.shape), 1)
+    is_in_order = adds_in_order and len(output.shape) < len(shape)
+    return times_of_sum(count, is_in_order=is_in_order)
+
+
+def _as_list(value: Any) -> list[Any]:
+    """Return a setting for several axes: itself, or the only one."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]

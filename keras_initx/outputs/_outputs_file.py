@@ -30,7 +30,11 @@ _DTYPES = ("float32", "float64", "int64")
 
 
 def save_outputs(
-    path: str | Path, calls: Sequence[RecordedCall], framework: str, step: RecordedStep | None
+    path: str | Path,
+    calls: Sequence[RecordedCall],
+    framework: str,
+    backend: str,
+    step: RecordedStep | None,
 ) -> None:
     """Write calls and the first step to a file, as a whole or not at all.
 
@@ -53,6 +57,7 @@ def save_outputs(
         "format": _FORMAT,
         "version": _VERSION,
         "framework": framework,
+        "backend": backend,
         "tensors": [_as_json(tensor) for tensor in tensors.values()],
         "calls": [_call_as_json(call, numbers) for call in calls],
         "step": None if step is None else step_as_json(step, numbers),
@@ -93,8 +98,8 @@ def _call_as_json(call: RecordedCall, numbers: Mapping[int, int]) -> dict[str, A
 
 def read_outputs(
     argument: str, path: str | Path
-) -> tuple[list[RecordedCall], str, RecordedStep | None]:
-    """Return the calls in a file, the framework that has made them, and the first step.
+) -> tuple[list[RecordedCall], str, str, RecordedStep | None]:
+    """Return the calls in a file, the framework and the backend that have made them, and the step.
 
     Args:
         argument: Name of the argument in error messages.
@@ -114,7 +119,8 @@ def read_outputs(
             raise ValueError(f"it has the format {content['format']!r}, {content['version']!r}")
         tensors = _tensors_in(content, values)
         step = step_in(content["step"], tensors, of_step)
-        return _calls_in(content, tensors), str(content["framework"]), step
+        calls = _calls_in(content, tensors)
+        return calls, str(content["framework"]), str(content["backend"]), step
     except (
         # That of a file that is no archive, is cut off, or has another array or no such place.
         AttributeError,

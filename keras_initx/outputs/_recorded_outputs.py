@@ -51,14 +51,20 @@ class RecordedOutputs(Tabular[RecordedOutput]):
         calls: What is kept of each call.
         framework: What has made them: `"keras"`, `"torch"`, or `"arrays"` for those that were
             given.
+        backend: The backend on which Keras has made them, empty for others.
         step: What is kept of the first step of training, `None` if it was not recorded.
     """
 
     def __init__(
-        self, calls: Sequence[RecordedCall], framework: str, step: RecordedStep | None = None
+        self,
+        calls: Sequence[RecordedCall],
+        framework: str,
+        backend: str,
+        step: RecordedStep | None = None,
     ) -> None:
         self.calls: Sequence[RecordedCall] = calls
         self.framework: str = framework
+        self.backend: str = backend
         self.step: RecordedStep | None = step
 
     @property
@@ -73,7 +79,7 @@ class RecordedOutputs(Tabular[RecordedOutput]):
             OSError: If it cannot be written.
             ValueError: If `path` is a URL, or does not end in `.npz`.
         """
-        save_outputs(path, self.calls, self.framework, self.step)
+        save_outputs(path, self.calls, self.framework, self.backend, self.step)
 
     def _rows(self) -> list[RecordedOutput]:
         return self.rows

@@ -74,6 +74,7 @@ class RecordedStep:
         outputs: Dict from the places of the outputs in training to tensors.
         loss: The loss, with all that is added to it.
         added: What regularizers and `add_loss` add to it.
+        summed: How many values of the batch a normalization sums for one, at most.
         counts: Dict from numbers to what they count in the batch, such as `"examples"`.
         weights: The weights, those of the last layer first.
         without_gradients: Why gradients are not known, empty if they are.
@@ -85,6 +86,7 @@ class RecordedStep:
     outputs: Mapping[str, RecordedTensor] = field(default_factory=dict)
     loss: float = float("nan")
     added: float = 0.0
+    summed: int = 0
     counts: Mapping[int, str] = field(default_factory=dict)
     weights: Sequence[RecordedWeight] = ()
     without_gradients: str = ""

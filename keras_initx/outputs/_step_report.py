@@ -65,7 +65,9 @@ def factor_text(ratio: float) -> str:
 
 
 def _digits(number: float) -> str:
-    """Return a number with three digits, and whole if it is nearly so."""
+    """Return a number with three digits, and whole if it is nearly so; one near 1 with more."""
+    if 0 < abs(number - 1) < 0.01:
+        return f"{number:.6g}"
     if abs(number - round(number)) < 1e-3 * abs(number):
         return f"{round(number)}"
     return f"{number:.3g}"

@@ -20,7 +20,10 @@ TOLERANCES = {
 # A single value may differ by so many times the tolerance.
 _SINGLE = 4
 # A sum of more values than this has another rounding on each backend.
-MOST_SUMMED = 32 * 32
+_MOST_SUMMED = 32 * 32
+# The same where one value is added after the other: equal values are rounded in one direction, so
+# that rounding grows with their number.
+_MOST_IN_ORDER = 16 * 16
 
 
 def tolerance_of(dtype: DType, given: float | None = None) -> float | None:
@@ -34,6 +37,19 @@ def tolerance_of(dtype: DType, given: float | None = None) -> float | None:
         return 0.0
     known = TOLERANCES.get(dtype)
     return known if known is None or given is None else given
+
+
+def times_of_sum(count: float, *, is_in_order: bool = False) -> float:
+    """Return how many times the tolerance of a value a sum or a mean has.
+
+    Args:
+        count: How many values it has.
+        is_in_order: Whether a backend adds one after the other.
+    """
+    times = max(1.0, math.sqrt(count / _MOST_SUMMED))
+    if is_in_order:
+        times = max(times, count / _MOST_IN_ORDER)
+    return times
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,7 @@ def test_a_row_has_the_tolerance_of_16_bits_that_it_depends_on(dtype):
         (layers.GroupNormalization(2), 64, 2**1.5),
         (layers.LayerNormalization(axis=(1, 2, 3)), 64, 4),
         (layers.Conv2D(2, 3), 64, 1),
+        (layers.AveragePooling2D(64), 64, 2),
         (layers.ReLU(), 64, 1),
     ],
 )
@@ -98,6 +99,26 @@ def test_sums_of_many_values_have_a_larger_tolerance_and_what_follows_too(layer,
     found = tolerances_along(Flow(record_outputs(model, x).calls), None)
     assert found == pytest.approx([5e-6 * factor] * 3)
     assert tolerances_along(Flow(record_outputs(model, x).calls), 1e-3) == [1e-3] * 3
+
+
+@pytest.mark.parametrize(
+    ("layer", "on_jax", "on_tensorflow"),
+    [
+        (layers.GlobalAveragePooling2D(), 2, 16),
+        (layers.GroupNormalization(2), 2**1.5, 32),
+        (layers.LayerNormalization(axis=(1, 2, 3)), 4, 4),
+        (layers.AveragePooling2D(64), 16, 2),
+        (layers.AveragePooling2D(2), 1, 1),
+        (layers.Dense(2), 1, 1),
+    ],
+)
+def test_where_a_backend_adds_one_value_after_the_other_the_tolerance_grows_with_their_number(
+    layer, on_jax, on_tensorflow
+):
+    model = keras.Sequential([keras.Input((64, 64, 4)), layer])
+    flow = Flow(record_outputs(model, np.random.default_rng(0).normal(size=(2, 64, 64, 4))).calls)
+    for backend, factor in (("jax", on_jax), ("tensorflow", on_tensorflow)):
+        assert tolerances_along(flow, None, ("torch", backend)) == pytest.approx([5e-6 * factor] * 2)
 
 
 def changed(model, name, size):
