@@ -70,7 +70,9 @@ def step_in(
             kept = values[begin:end]
             changes.append(None if norm is None else RecordedChange(float(norm), kept))
             begin = end
-        weights.append(RecordedWeight(str(path), kind, tuple(lengths), str(dtype), *changes))
+        gradient, update = changes
+        shape = tuple(lengths)
+        weights.append(RecordedWeight(str(path), kind, shape, str(dtype), gradient, update))
     if begin != values.size or values.dtype != "float32":
         raise ValueError(f"{begin} values of a step are due, {values.size} are there")
     if content is None:

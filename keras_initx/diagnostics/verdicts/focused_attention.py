@@ -66,12 +66,12 @@ def focused_attention(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findin
         "scores divided by the square root of the size of a head, as in "
         "keras.layers.MultiHeadAttention"
     )
-    normalized = Remedy("a normalization before the attention layer")
-    if worst.layer in of.probe(NormalizedProbe).layers:
-        normalized = None
+    normalized: Remedy | None = None
+    if worst.layer not in of.probe(NormalizedProbe).layers:
+        normalized = Remedy("a normalization before the attention layer")
     # Queries of this size give scores of size 1 if these are scaled.
     if worst.signal.std < _LARGE_QUERIES:
-        causes = [scaled, normalized]
+        causes: list[Remedy | None] = [scaled, normalized]
     elif choices:
         causes = [drawn(choices, kernels, "smaller kernels of queries and keys: "), normalized]
     else:

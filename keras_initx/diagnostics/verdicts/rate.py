@@ -199,7 +199,7 @@ def _small_steps(
     if by_default is not None and by_default < SMALL_CHANGE:
         remedy = Remedy(
             "a loss times a factor: its gradients are small beside the epsilon of Adam, "
-            f"{_DEFAULT.epsilon:g}"
+            f"{_DEFAULT.facts.epsilon:g}"
         )
     yield Finding([], f"with {rate}, {STEPS} steps {effect}", remedy)
 
