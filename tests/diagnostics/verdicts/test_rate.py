@@ -160,3 +160,13 @@ def test_a_rate_with_which_weights_stay_where_they_are_is_named(optimizer, expec
     model.compile(optimizer, "binary_crossentropy")
     assert problems(model, SIDE) == expected
     assert int(keras.ops.convert_to_numpy(optimizer.iterations)) == 0  # as before
+
+
+@pytest.mark.parametrize("optimizer", [keras.optimizers.Adam(), keras.optimizers.SGD(1e-3)], ids=["Adam", "SGD"])
+def test_of_gradients_too_small_for_any_rate_the_loss_is_multiplied(optimizer):
+    model = network(1, "sigmoid")
+    model.compile(optimizer, lambda y, outputs: 1e-10 * keras.losses.binary_crossentropy(y, outputs))
+    (found,) = verdicts(model, SIDE)
+    assert found.problem == "rate"
+    assert found.remedy.text.startswith("a loss times a factor")
+    assert found.remedy.text.endswith("the epsilon of Adam, 1e-07")
