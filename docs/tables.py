@@ -55,7 +55,7 @@ from keras_initx.scaling import CoordinateCheck, MupTable
 from keras_initx.structure._architecture import Architecture
 from keras_initx.structure._inventory import Inventory
 from keras_initx.structure._pairing import Pairs
-from keras_initx.structure._watch import Watch
+from keras_initx.structure._watch import Watch, Watcher
 from keras_initx.structure._weights import ModelWeight
 from keras_initx.studies import RateStudy, RestartStudy, Study
 from keras_initx.studies._settings import Settings
@@ -274,6 +274,7 @@ NOUNS = (
     Architecture,
     Pairs,
     Watch,
+    Watcher,
     Part,
     Recipe,
     Diagnosis,
