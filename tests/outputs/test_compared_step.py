@@ -8,6 +8,8 @@ from keras import layers
 from modes import often
 
 from keras_initx.outputs import compare_outputs, record_outputs
+from keras_initx.outputs._compared_step import compared_step
+from keras_initx.outputs._recorded_step import RecordedStep, RecordedWeight, recorded_change
 
 
 def text_of(report):
@@ -60,6 +62,16 @@ def test_gradients_that_are_zero_up_to_rounding_are_equal():
     bias = report.step["conv_1/bias"]
     assert bias.gradient.how == "0 up to rounding"
     assert bias.update.answer == "not compared"
+
+
+def test_a_gradient_is_rounding_up_to_a_share_of_the_largest_in_its_layer():
+    weights = []
+    for name, size in (("kernel", 1.0), ("bias", 7e-5), ("scale", 1.5e-4)):
+        change = recorded_change(np.full(4, size))
+        weights.append(RecordedWeight(f"layer/{name}", "trained", (4,), "float32", change, change))
+    step = RecordedStep(loss=1.0, weights=weights)
+    report = compared_step(step, [step, step], step, lambda path: path, None)
+    assert [row.gradient.how for row in report.rows] == ["", "0 up to rounding", ""]
 
 
 def test_steps_of_few_units_in_the_last_place_of_a_weight_are_equal():

@@ -81,6 +81,26 @@ def test_a_row_has_the_tolerance_of_16_bits_that_it_depends_on(dtype):
     }
 
 
+class Narrow(layers.Layer):
+    """Casts what it has computed in 16 bits."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.first = layers.Dense(8, dtype="mixed_float16", name="first")
+        self.second = layers.Dense(8, name="second")
+
+    def call(self, x):
+        return self.second(ops.cast(self.first(x), "float32"))
+
+
+def test_a_row_has_the_tolerance_of_16_bits_that_it_may_depend_on():
+    inputs = keras.Input((8,))
+    outputs = Narrow(name="narrow")(layers.Dense(8, name="before")(inputs))
+    calls = record_outputs(keras.Model(inputs, outputs, name="net"), X).calls
+    found = dict(zip([call.key.name for call in calls], tolerances_along(Flow(calls), None), strict=True))
+    assert found == {"before": 5e-6, "narrow/first": 0.02, "narrow/second": 0.02, "narrow": 0.02, "net": 0.02}
+
+
 @pytest.mark.parametrize(
     ("layer", "size", "factor"),
     [

@@ -51,6 +51,7 @@ def test_channels_that_are_zero_have_the_size_of_others():
     other[0, 20] = 1e-7
     assert 0 < difference(other, values=values).size < 1e-7
     assert difference(VALUES, values=0 * VALUES).size > 0.5
+    assert difference(1e-6 * VALUES, values=0 * VALUES).size > 0.5
     assert difference(0 * VALUES, values=0 * VALUES).size == 0
 
 

@@ -80,6 +80,20 @@ def test_an_encoder_beside_a_tower_of_its_own_is_not_the_one_of_a_decoder():
     assert read(build).doubts[Doubt.BLOCKS] == "no encoder beside a decoder"
 
 
+def test_a_branch_that_names_alone_tell_is_on_the_way_of_all_others():
+    def convolution(x, name, width=4):
+        return layers.Conv2D(width, 3, padding="same", name=f"net_{name}_conv")(x)
+
+    def build():
+        inputs = keras.Input((8, 8, 4))
+        x = inputs + convolution(convolution(inputs, "block1_1"), "block1_2")
+        # In the graph these may be two ways to the outputs.
+        y = convolution(x, "block2_0", 8) + convolution(convolution(x, "block2_1", 8), "block2_2", 8)
+        return keras.Model(inputs, layers.ReLU()(y))
+
+    assert {part.role.branches for part in read(build).parts} == {2}
+
+
 @pytest.mark.every_backend
 def test_learned_queries_are_latents_and_what_is_added_to_tokens_is_a_position():
     assert role_in(read(detr), "table") == "latents"

@@ -171,12 +171,11 @@ def test_a_layer_in_several_has_the_path_in_the_first_of_them():
 
 
 class Spare(keras.Model):
-    """A model with a layer that it does not call, in which there is another one."""
+    """A model with a layer that it does not call."""
 
-    def __init__(self):
+    def __init__(self, spare):
         super().__init__()
-        self.used = layers.Dense(2, name="used")
-        self.spare = layers.TimeDistributed(layers.Dense(2), name="spare")
+        self.used, self.spare = layers.Dense(2, name="used"), spare
 
     def build(self, shape):
         self.used.build(shape)
@@ -186,10 +185,17 @@ class Spare(keras.Model):
 
 
 def test_of_layers_that_are_not_built_the_outermost_are_named():
-    model = Spare()
+    model = Spare(layers.TimeDistributed(layers.Dense(2), name="spare"))
     model(keras.ops.ones((1, 2)))
     assert Inventory(model).unbuilt == ["spare"]
     assert Inventory(model).note_on_unbuilt() == ["Not built yet, and so without weights: spare."]
+
+
+def test_a_model_that_is_not_built_and_makes_no_weights_is_not_named():
+    model = Spare(keras.Sequential([layers.Dropout(0.5)]))
+    model(keras.ops.ones((1, 2)))
+    assert not model.spare.built
+    assert Inventory(model).unbuilt == []
 
 
 def test_the_path_of_a_layer_begins_those_of_its_weights():

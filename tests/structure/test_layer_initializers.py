@@ -79,6 +79,46 @@ class Needy(Hidden):
         super().__init__()
 
 
+class Started(layers.Layer):
+    """Starts at a value that it keeps in its config."""
+
+    def __init__(self, start=1.0, **options):
+        super().__init__(**options)
+        self.start = start
+
+    def build(self, shape):
+        self.offset = self.add_weight((shape[-1],), keras.initializers.Constant(self.start), name="offset")
+
+    def call(self, x):
+        return x + self.offset
+
+    def get_config(self):
+        return {**super().get_config(), "start": self.start}
+
+
+class Forgetful(layers.Layer):
+    """Does not keep in its config at which value its layer starts."""
+
+    def __init__(self, start=1.0, **options):
+        super().__init__(**options)
+        self.inner = Started(start)
+
+    def build(self, shape):
+        self.inner.build(shape)
+
+    def call(self, x):
+        return self.inner(x)
+
+    def get_config(self):
+        return super().get_config()
+
+
+def test_a_layer_tells_before_those_around_it():
+    model = keras.Sequential([keras.Input((4,)), Forgetful(3.0)])
+    (row,) = initialize(model, seed=0).rows
+    assert row.initializer == "Constant(value=3)"
+
+
 def test_what_a_layer_hands_to_add_weight_is_found():
     model = keras.Sequential([keras.Input((50,)), Hidden(name="hidden"), Around(2)])
     state, names = random.getstate(), [weight.path for weight in Inventory(model).weights]

@@ -223,12 +223,14 @@ def test_after_an_error_weights_have_the_values_of_their_initializers(error):
     assert nothing_is_left_behind()
 
 
-def test_rules_that_match_nothing_are_refused_at_the_end_and_weights_are_drawn():
+@pytest.mark.parametrize("number", [1, 2])
+def test_rules_that_match_nothing_are_refused_at_the_end_and_weights_are_drawn(number):
     made = []
     message = r"must match a weight. Received: 'heads/\*'"
     with pytest.raises(ValueError, match=message), keras_initx.loading(rules={"heads/*": "zeros"}):
-        made.append(network())
-    assert all(np.isfinite(array).all() for array in values(made[0]).values())
+        made += [network() for _ in range(number)]
+    for model in made:
+        assert all(np.isfinite(array).all() for array in values(model).values())
 
 
 def test_rules_in_place_of_a_model_are_refused():
