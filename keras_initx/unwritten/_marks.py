@@ -105,6 +105,9 @@ class Marks:
         self._by_layer: weakref.WeakKeyDictionary[keras.Layer, dict[Any, Marked]] = (
             weakref.WeakKeyDictionary()
         )
+        self._given_up: weakref.WeakKeyDictionary[keras.Layer, dict[str, bool]] = (
+            weakref.WeakKeyDictionary()
+        )
         self.are_watched = False
 
     def put(self, weights: Iterable[ModelWeight], former: Former) -> None:
@@ -123,9 +126,28 @@ class Marks:
                 yield
         finally:
             self.are_watched = False
+            self._note_replaced()
             for marked in self.all():
                 if marked.is_computed or marked.is_of_quantization:
                     vars(marked.variable).pop("assign", None)
+
+    def _note_replaced(self) -> None:
+        """Note which weights stand for others that their layers have given up since.
+
+        `quantize` with calibration makes them before it computes their values.
+        """
+        for layer, own in list(self._by_layer.items()):
+            kept = {key_of(variable) for variable in own_weights(layer)}
+            made = [one for key, one in own.items() if key in kept and one.is_of_quantization]
+            lost = {}
+            for key, one in own.items() if made else ():
+                if isinstance(key, int) and key not in kept:
+                    lost[one.variable.name] = one
+            for marked in made:
+                former = lost.get(marked.variable.name)
+                if former is not None:
+                    marked.is_of_quantization = False
+                    marked.is_computed = bool(count_of(former.variable.value).unwritten)
 
     def all(self) -> list[Marked]:
         """Return the weights with a mark, but for those of layers that do not exist any more."""
@@ -172,23 +194,28 @@ class Marks:
         own = self._by_layer.setdefault(layer, {})
         kept = {id(variable) for variable in own_weights(layer)}
         lost = [one for key, one in own.items() if isinstance(key, int) and key not in kept]
-        is_computed = any(count_of(one.variable.value).unwritten for one in lost)
+        # Whether each of those that the layer has given up was not written, by their names.
+        were_unwritten = self._given_up.setdefault(layer, {})
         for one in lost:
+            were_unwritten[one.variable.name] = bool(count_of(one.variable.value).unwritten)
             del own[id(one.variable)]
+        is_any_unwritten = any(were_unwritten[one.variable.name] for one in lost)
         if initializer is None:
             dtype = args[0] if args else options.get("dtype")
             initializer = default_initializer(dtype or layer.variable_dtype)
         mark = _MarkInitializer(
             keras.initializers.get(initializer),
             self,
-            of_integers=bool(lost) or layer.quantization_mode is not None,
+            # A layer gets its policy after its weights.
+            of_integers=layer.built or layer.quantization_mode is not None,
         )
         variable = add(layer, shape, mark, *args, **options)
         if mark.is_traced and is_made(variable):
             put_mark(variable)
             mark.is_used = True
-        names = {one.variable.name for one in lost}
-        is_new = layer.built and variable.name not in names and not is_adapter(variable.name)
+        is_computed = were_unwritten.get(variable.name, is_any_unwritten)
+        is_again = variable.name in were_unwritten
+        is_new = layer.built and not is_again and not is_adapter(variable.name)
         marked = Marked(
             variable, initializer=mark, is_computed=is_computed, is_of_quantization=is_new
         )
