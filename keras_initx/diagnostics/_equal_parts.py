@@ -31,6 +31,8 @@ _COMPARABLE = 4
 _ROUNDING, _SHORT_ROUNDING = 1e-4, 1 / 16
 # The same of outputs, which sum fewer numbers.
 _OUTPUT_ROUNDING = 1e-5
+# Of so many times as much rows differ that are not the same but for rounding.
+_APART = 8
 # Norm of a gradient relative to the largest one, below which it is rounding.
 _NOISE = 1e-6
 # The most rows of an output that are compared.
@@ -145,7 +147,9 @@ def _staying(
         with changed_weight(variable, opened_zeros):
             (with_others,) = of.gradient_values([variable])
     by_others = _counts(labels, with_others, rounding)
-    return {axes: 0 if by_others.get(axes) == count else count for axes, count in counts.items()}
+    return {
+        axes: 0 if 2 * by_others.get(axes, 0) >= count else count for axes, count in counts.items()
+    }
 
 
 def _counts(
@@ -175,7 +179,11 @@ def alike_rows(rows: Array, rounding: float) -> _Mask:
     factors = np.random.default_rng(0).normal(size=rows.shape[1])
     order = np.argsort(rows @ factors, kind="stable")
     differences = abs(np.diff(rows[order], axis=0)).max(axis=1)
-    same = differences <= rounding * abs(rows).max()
+    limit = rounding * abs(rows).max()
+    same = differences <= limit
+    # Where as many differ by a little more, those that do not are near each other by chance.
+    if same.sum() <= ((differences > limit) & (differences <= _APART * limit)).sum():
+        return alike
     alike[order[1:][same]] = True
     alike[order[:-1][same]] = True
     return alike

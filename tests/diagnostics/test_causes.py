@@ -170,6 +170,20 @@ def test_nor_are_they_in_16_bits(name, policy):
     assert found in (problems, problems[:1])
 
 
+@pytest.mark.rare
+@pytest.mark.parametrize("name", NETWORKS)
+def test_no_verdict_proposes_what_the_first_remedy_has_drawn(name):
+    keras.utils.set_random_seed(0)
+    model, x = NETWORKS[name][0]()
+    drawn = []
+    for seed in range(2):
+        report = keras_initx.diagnose(model, x, LABELS, loss=CROSSENTROPY)
+        remedies = [one.remedy.weights for one in report.problems if one.remedy.weights]
+        assert not any(weights in drawn for weights in remedies)
+        drawn += remedies[:1]
+        keras_initx.initialize(model, report, seed=seed)
+
+
 @pytest.mark.parametrize("name", SOUND)
 def test_what_is_near_a_fault_is_none(name):
     assert diagnosed(SOUND[name]).problems == []

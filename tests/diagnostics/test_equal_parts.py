@@ -137,3 +137,15 @@ def test_gradients_are_those_of_the_loss_and_none_where_it_is_not_computed_of_a_
     error = x @ to_numpy(used.kernel) - x[:, :1]
     np.testing.assert_allclose(found, 2 * x.T @ error / len(x), rtol=1e-4, atol=1e-6)
     assert nothing is None
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("units", [1, 2, 5])
+def test_rows_of_zeros_whose_gradients_are_near_each_other_by_chance_do_not_stay_equal(units, policy):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(64, 20)).astype("float32"), rng.normal(size=(64, units)).astype("float32")
+    keras.utils.set_random_seed(0)
+    hidden = layers.Dense(2000, "relu", dtype=policy)
+    last = layers.Dense(units, kernel_initializer="zeros", dtype=policy, name="last")
+    report = keras_initx.diagnose(keras.Sequential([keras.Input((20,)), hidden, last]), x, y, loss="mse")
+    assert [(one.problem, one.level) for one in report.verdicts] == [("equal units", "note")]

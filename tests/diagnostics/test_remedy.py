@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import pytest
 from asked import alone
-from diagnosed import FAULTY
+from diagnosed import FAULTY, HEALTHY
+from diagnosed.networks import in_precision
 from keras import layers
 
 import keras_initx
@@ -244,3 +245,16 @@ def test_no_verdict_proposes_what_the_first_remedy_has_drawn(name):
             return
         drawn.append(remedies[0])
         keras_initx.initialize(model, report, seed=seed)
+
+
+@pytest.mark.rare
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("name", HEALTHY)
+def test_no_weights_are_drawn_for_a_healthy_network(name, policy):
+    keras.utils.set_random_seed(0)
+    model, x, y, loss = in_precision(policy, HEALTHY[name])
+    report = keras_initx.diagnose(model, x, y, loss=loss)
+    assert report.problems == []
+    plan = keras_initx.initialize(model, report, seed=0, dry_run=True)
+    assert [weight.path for weight in plan.rows if weight.initializer] == []

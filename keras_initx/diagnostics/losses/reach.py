@@ -173,7 +173,8 @@ def _limits_by_trial(ends: Ends, place: int, of: Diagnosis) -> tuple[float, floa
         else:
             limits.append(float(far.min() if sign < 0 else far.max()))
     low, high = limits
-    return low, high
+    # What goes to one number on both sides has no limit there: large numbers round the others away.
+    return (low, high) if low < high else (-math.inf, math.inf)
 
 
 def _image(activation: str | None, low: float, high: float, units: int) -> tuple[float, float]:

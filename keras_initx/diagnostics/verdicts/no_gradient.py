@@ -68,9 +68,12 @@ def no_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         if any(layer.makes_output for layer in group):
             text = "a loss for each output of the model that is to be trained"
         yield Finding(group, evidence, Remedy(text), level)
-    # What gets zeros alone is no part that was left out.
-    began = lost_signals(of).began
-    idle = [layer for layer in layers if layer in held.idle and layer.layer not in began]
+    # What gets zeros alone is no part that was left out, nor are keys of queries of zeros.
+    began, pairs = lost_signals(of).began, of.probe(AttentionProbe).pairs
+    idle = []
+    for layer in layers:
+        if layer in held.idle and began.isdisjoint(pairs.get(layer.layer, (layer.layer,))):
+            idle.append(layer)
     if idle:
         evidence = (
             f"the loss of this batch does not depend on {first_of(titles_of(idle))}"
