@@ -358,7 +358,7 @@ def _factor(ratio: float, counts: Mapping[int, str]) -> str:
     number = ratio if ratio >= 1 else (1 / ratio if ratio > 0 else 0.0)
     whole = round(number)
     if whole < 2 or abs(number - whole) > 1e-4 * whole:
-        return f"{ratio:.4g} times that there" if ratio > 0 else ""
+        return f"{ratio:.6g} times that there" if ratio > 0 else ""
     text = f"{whole} times that there" if ratio >= 1 else f"1/{whole} of that there"
     if whole in counts:
         text += f", the number of {counts[whole]}: a sum against a mean"

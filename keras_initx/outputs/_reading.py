@@ -40,6 +40,7 @@ _OTHER_WORDS = {
     "eps": "epsilon",
     "stride": "strides",
     "dilation": "dilation_rate",
+    "p": "rate",
 }
 
 
@@ -117,6 +118,9 @@ def settings_of(operation: Any) -> Settings:
         parameters = {name for name, _ in operation.named_parameters(recurse=False)}
         if "weight" in parameters:
             found["use_bias"] = "bias" in parameters
+        if isinstance(found.get("momentum"), float):
+            # The share of the new values there, of the former ones in Keras.
+            found["momentum"] = round(1 - found["momentum"], 12)
     return found
 
 

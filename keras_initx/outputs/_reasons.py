@@ -9,6 +9,8 @@ from keras_initx.outputs._recorded import RecordedCall
 # What layers of Keras and modules of torch say in the same words.
 _SHARED_WORDS = (
     "epsilon",
+    "momentum",
+    "rate",
     "strides",
     "dilation_rate",
     "groups",

@@ -47,7 +47,10 @@ class StepChange:
         """Both norms in words."""
         if self.norm is None or self.norm_there is None:
             return self.how
-        return f"{short_number(self.norm)} here, {short_number(self.norm_there)} there"
+        here, there = short_number(self.norm), short_number(self.norm_there)
+        if here == there and self.difference:
+            return f"{here} here and there, {short_number(self.difference)} of it apart"
+        return f"{here} here, {there} there"
 
     @property
     def text(self) -> str:
@@ -59,7 +62,7 @@ class StepChange:
 
 def factor_text(ratio: float) -> str:
     """Return a factor in words, before "there"."""
-    if 0 < ratio < 1:
+    if 0 < ratio < 0.99:
         return f"1/{_digits(1 / ratio)} of those"
     return f"{_digits(ratio)} times those"
 

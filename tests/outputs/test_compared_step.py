@@ -1,9 +1,11 @@
 """The fault of a first step is named, and clean pairs are silent."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
-from first_steps import CLEAN, FAULTS, MASKED, X, Y, clean, network
+from first_steps import CLEAN, FAULTS, MASKED, X, Y, clean, drawn, network
 from keras import layers
 from modes import often
 
@@ -155,3 +157,87 @@ def test_sixteen_bits_are_not_compared():
     assert report.step.loss.answer == "equal"
     assert "gradient and update (computed in float16: compare in float32)" in text_of(report.step)
     assert np.isfinite(report.step.loss.here)
+
+
+class Tied(keras.Model):
+    """Its logits are products with the table of its words, through which the gradient may be stopped."""
+
+    def __init__(self, is_stopped):
+        super().__init__(name="net")
+        self.is_stopped = is_stopped
+        self.tokens = layers.Embedding(30, 16, name="tokens")
+        self.mid = layers.Dense(16, "gelu", name="mid")
+
+    def call(self, words):
+        x = self.mid(self.tokens(words))
+        table = self.tokens.embeddings
+        return keras.ops.matmul(x, keras.ops.transpose(keras.ops.stop_gradient(table) if self.is_stopped else table))
+
+
+def test_a_gradient_that_one_of_two_uses_of_a_table_lacks_is_found():
+    words = np.random.default_rng(0).integers(0, 30, (8, 6))
+    models = []
+    for is_stopped in (False, True):
+        model = Tied(is_stopped)
+        model(words)
+        drawn(model)
+        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        models.append(model)
+    report = compare_outputs(models[1], words, models[0], y=words)
+    assert [row.path for row in report.step.problems] == ["tokens/embeddings"]
+    assert "equal behind it: mid/kernel, mid/bias" in text_of(report.step)
+    assert compare_outputs(models[1], words, models[1], y=words).ok
+
+
+class WithoutCorrection(keras.optimizers.Adam):
+    """Adam without its correction of the first steps."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        place = self._get_variable_index(variable)
+        momentum, velocity = self._momentums[place], self._velocities[place]
+        self.assign(momentum, self.beta_1 * momentum + (1 - self.beta_1) * gradient)
+        self.assign(velocity, self.beta_2 * velocity + (1 - self.beta_2) * gradient * gradient)
+        self.assign_sub(variable, learning_rate * momentum / (keras.ops.sqrt(velocity) + self.epsilon))
+
+
+def test_a_missing_correction_of_the_first_steps_is_in_the_updates():
+    there = record_outputs(network(optimizer=keras.optimizers.Adam(1e-3)), X, Y)
+    report = compare_outputs(network(optimizer=WithoutCorrection(1e-3)), X, there, y=Y)
+    trained = [row for row in report.step.rows if row.kind == "trained"]
+    assert {row.gradient.answer for row in trained} == {"equal"}
+    assert {row.update.answer for row in trained} == {"differs"}
+    assert report.step.settings == ["optimizer: WithoutCorrection here, Adam there"]
+
+
+def test_a_small_factor_of_the_loss_is_shown_with_its_digits():
+    def scaled(y_true, y_pred):
+        return 1.0005 * keras.ops.mean(keras.ops.square(y_true - y_pred))
+
+    there = record_outputs(network(decay=0), X, Y)
+    report = compare_outputs(network(decay=0, loss=scaled), X, there, y=Y)
+    assert "1.0005 times that there" in report.step.loss.text
+    assert "gradients: all are 1.0005 times those there" in text_of(report.step)
+
+
+def test_a_first_step_without_a_rate_is_not_compared_with_itself():
+    def warm():
+        rate = keras.optimizers.schedules.CosineDecay(0.0, 10, warmup_target=1e-3, warmup_steps=5)
+        return network(optimizer=keras.optimizers.Adam(rate))
+
+    recorded = record_outputs(warm(), X, Y)
+    report = compare_outputs(warm(), X, recorded, y=Y)
+    assert report.ok
+    assert {row.update.how for row in report.step.rows if row.kind == "trained"} == {"the first step makes no update"}
+    report = compare_outputs(network(optimizer=keras.optimizers.Adam(1e-3)), X, recorded, y=Y)
+    assert "updates: 9 of 9 weights differ" in text_of(report.step)
+
+
+def test_sums_over_a_large_batch_are_rounded_more_on_tensorflow():
+    weights = [RecordedWeight("norm/gamma", "trained", (4,), "float32", *[recorded_change(np.ones(4))] * 2)]
+    here = RecordedStep(loss=1.0, summed=2**16, weights=weights)
+    changed = RecordedWeight("norm/gamma", "trained", (4,), "float32", *[recorded_change(np.full(4, 1.0005))] * 2)
+    there = replace(here, loss=1.0005, weights=[changed])
+    runs = [here] * 3
+    of_torch = compared_step(here, runs, there, str, None, ("jax", "torch"))
+    assert [row.path for row in of_torch.problems] == ["loss", "norm/gamma"]
+    assert compared_step(here, runs, there, str, None, ("jax", "tensorflow")).ok

@@ -3,10 +3,8 @@
 import os
 import pathlib
 
-import keras
-import numpy as np
 import pytest
-from clean import CLEAN
+from clean import CLEAN, drawn
 from modes import BACKEND, often, to_numpy
 
 from keras_initx.outputs import compare_outputs, record_outputs
@@ -26,21 +24,6 @@ FAULTS = [
     ("lstm", "second/lstm_cell/recurrent_kernel"),
     ("lstm", "head/bias"),
 ]
-
-
-def drawn(name):
-    """Return a model with the same weights on every backend, of which none is 0 or 1, and its inputs."""
-    keras.utils.set_random_seed(0)
-    model, x = CLEAN[name]()
-    draws = np.random.default_rng(1)
-    for weight in model.weights:
-        if "float" in weight.dtype:
-            is_kernel = len(weight.shape) > 1
-            deviation = np.prod(weight.shape[:-1]) ** -0.5 if is_kernel else 0.3
-            values = draws.normal(0, deviation, weight.shape)
-            is_scale = weight.name in ("gamma", "scale", "moving_variance")
-            weight.assign(1 + abs(values) if is_scale else values)
-    return model, x
 
 
 def exchanged(name):

@@ -250,3 +250,18 @@ CLEAN = {
         nested,
     )
 }
+
+
+def drawn(name):
+    """Return a model with the same weights on every backend, of which none is 0 or 1, and its inputs."""
+    keras.utils.set_random_seed(0)
+    model, x = CLEAN[name]()
+    draws = np.random.default_rng(1)
+    for weight in model.weights:
+        if "float" in weight.dtype:
+            is_kernel = len(weight.shape) > 1
+            deviation = np.prod(weight.shape[:-1]) ** -0.5 if is_kernel else 0.3
+            values = draws.normal(0, deviation, weight.shape)
+            is_scale = weight.name in ("gamma", "scale", "moving_variance")
+            weight.assign(1 + abs(values) if is_scale else values)
+    return model, x
