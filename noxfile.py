@@ -277,7 +277,9 @@ def notebook(session):
     """Run the notebooks, which the pages show as they are kept."""
     install(session, "keras", "jax", "torch", "docs", "extras")
     for path in sorted(Path("docs").glob("*.ipynb")):
-        session.run("jupyter", "execute", str(path), "--timeout=300")
+        # They write files beside them.
+        copy = shutil.copy(path, session.create_tmp())
+        session.run("jupyter", "execute", copy, "--timeout=300")
 
 
 @nox.session(default=False)
