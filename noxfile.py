@@ -267,8 +267,20 @@ def fuzz(session, backend):
 
 @nox.session(default=False, tags=["release"])
 def site(session):
-    """Open the page to play with in Chromium, that of the system or of `playwright install chromium`."""  # noqa: E501, a page shows it whole
-    install(session, "keras", "test", "extras", "site", "torch")
+    """Open the pages in Chromium, that of the system or of `playwright install chromium`.
+
+    Only these tests search the pages, open them on a phone, and use the page to play with.
+    """
+    install(session, "keras", "test", "extras", "site", "docs", "torch")
+    session.run(
+        "sphinx-build",
+        "-q",
+        "-b",
+        "html",
+        "docs",
+        "docs/_build/html",
+        env={"KERAS_BACKEND": "torch"},
+    )
     run_tests(session, "torch", "tests/browser", "--numprocesses=0")
 
 

@@ -1,7 +1,6 @@
 """The page to play with, in Chromium: it opens without an error, and its weights are those of the package."""
 
 import pathlib
-import shutil
 
 import numpy as np
 import pytest
@@ -11,18 +10,6 @@ import keras_initx
 pytest.importorskip("playwright.sync_api")
 
 PAGE = (pathlib.Path(__file__).parents[2] / "docs" / "site" / "play" / "index.html").as_uri()
-# Of the system; otherwise the one that `playwright install chromium` has fetched.
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
-
-@pytest.fixture
-def page():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM)
-        yield browser.new_page()
-        browser.close()
 
 
 def test_it_opens_without_an_error_and_has_weights_of_the_package(page):
