@@ -273,8 +273,20 @@ def fuzz(session, backend):
 
 @nox.session(default=False, tags=["release"])
 def site(session):
-    """Open the page to play with in Chromium, that of the system or of `playwright install chromium`."""  # noqa: E501, a page shows it whole
-    install(session, "keras", "test", "extras", "site", "torch")
+    """Open the pages in Chromium, that of the system or of `playwright install chromium`.
+
+    Only these tests search the pages, open them on a phone, and use the page to play with.
+    """
+    install(session, "keras", "test", "extras", "site", "docs", "torch")
+    session.run(
+        "sphinx-build",
+        "-q",
+        "-b",
+        "html",
+        "docs",
+        "docs/_build/html",
+        env={"KERAS_BACKEND": "torch"},
+    )
     run_tests(session, "torch", "tests/browser", "--numprocesses=0")
 
 
@@ -283,7 +295,9 @@ def notebook(session):
     """Run the notebooks, which the pages show as they are kept."""
     install(session, "keras", "jax", "torch", "docs", "extras")
     for path in sorted(Path("docs").glob("*.ipynb")):
-        session.run("jupyter", "execute", str(path), "--timeout=300")
+        # They write files beside them.
+        copy = shutil.copy(path, session.create_tmp())
+        session.run("jupyter", "execute", copy, "--timeout=300")
 
 
 @nox.session(default=False)

@@ -160,6 +160,11 @@ def test_a_page_shows_where_the_names_in_its_code_come_from(page):
     assert [*unknown(blocks(page))] == []
 
 
+def test_the_first_page_begins_as_the_readme():
+    first = README.read_text().partition("<picture>")[0]
+    assert (ROOT / "docs" / "index.md").read_text().startswith(first)
+
+
 def test_the_gallery_has_each_picture_and_leads_to_the_page_of_it():
     links = re.findall(r"\]\((figures/.*?)\)\]\((.*?)(?:#.*?)?\)", (ROOT / "docs" / "gallery.md").read_text())
     for picture, page in links:

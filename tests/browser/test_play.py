@@ -1,7 +1,7 @@
 """The page to play with, in Chromium: it opens without an error, and its weights are those of the package."""
 
 import pathlib
-import shutil
+import re
 
 import numpy as np
 import pytest
@@ -10,19 +10,8 @@ import keras_initx
 
 pytest.importorskip("playwright.sync_api")
 
-PAGE = (pathlib.Path(__file__).parents[2] / "docs" / "site" / "play" / "index.html").as_uri()
-# Of the system; otherwise the one that `playwright install chromium` has fetched.
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
-
-@pytest.fixture
-def page():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM)
-        yield browser.new_page()
-        browser.close()
+DOCS = pathlib.Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "site" / "play" / "index.html").as_uri()
 
 
 def test_it_opens_without_an_error_and_has_weights_of_the_package(page):
@@ -37,6 +26,19 @@ def test_it_opens_without_an_error_and_has_weights_of_the_package(page):
     expected = np.asarray(keras_initx.HeNormal(seed=7)((20, 20))).reshape(-1)
     np.testing.assert_array_equal(np.array(bits, "uint32"), expected.view("uint32"))
     assert problems == []
+
+
+ROW = re.compile(r"^\| .*? \| `(#.*?)` \| (.*?) \|", re.MULTILINE)
+
+
+@pytest.mark.parametrize(("address", "found"), ROW.findall((DOCS / "play.md").read_text()))
+def test_diagnose_finds_in_the_cases_of_the_page_what_it_says(page, address, found):
+    page.goto(f"{PAGE}{address}")
+    page.wait_for_function("shown")
+    names = re.findall(
+        r"^([\w -]+) \((?:warning|error)\):?", page.locator(".problems").first.inner_text(), re.MULTILINE
+    )
+    assert (", ".join(names) or "no problem") == found
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ pytestmark = [
 ]
 
 pytest.importorskip("keras_hub")
-from backbones import BUILDS, drawn, with_head  # noqa: E402
+from backbones import BUILDS, drawn, main, with_head  # noqa: E402
 
 
 @pytest.mark.parametrize("name", BUILDS)
@@ -60,3 +60,21 @@ def test_their_first_steps_are_those_there(name):
         else:
             assert report.step.ok, f"{path.name}: {report.step}"
     recorded.save(folder / f"step_{name}_by_{BACKEND}.npz")
+
+
+def test_the_script_compares_with_the_backends_before(tmp_path, capsys):
+    arguments = ["--records", str(tmp_path), "--names", "gpt2"]
+    main(arguments)
+    assert capsys.readouterr().out.endswith(
+        "\n0 comparisons of " + BACKEND + ": 0 without a difference, 0 equal steps.\n"
+    )
+    (tmp_path / f"gpt2_by_{BACKEND}.npz").rename(tmp_path / "gpt2_by_other.npz")
+    main(arguments)
+    row, last = capsys.readouterr().out.splitlines()[1:]
+    assert row.split()[:2] == ["other", "gpt2"]
+    assert row.split()[-1] == "equal"
+    assert last == f"1 comparisons of {BACKEND}: 1 without a difference, 1 equal steps."
+
+
+def test_there_are_as_many_as_the_page_says():
+    assert len(BUILDS) == 16
