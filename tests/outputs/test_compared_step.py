@@ -66,14 +66,21 @@ def test_gradients_that_are_zero_up_to_rounding_are_equal():
     assert bias.update.answer == "not compared"
 
 
-def test_a_gradient_is_rounding_up_to_a_share_of_the_largest_in_its_layer():
+def step_with(**sizes):
     weights = []
-    for name, size in (("kernel", 1.0), ("bias", 7e-5), ("scale", 1.5e-4)):
+    for name, size in sizes.items():
         change = recorded_change(np.full(4, size))
         weights.append(RecordedWeight(f"layer/{name}", "trained", (4,), "float32", change, change))
-    step = RecordedStep(loss=1.0, weights=weights)
-    report = compared_step(step, [step, step], step, lambda path: path, None)
+    return RecordedStep(loss=1.0, weights=weights)
+
+
+def test_a_gradient_is_rounding_up_to_a_share_of_the_largest_in_its_layer():
+    step = step_with(kernel=1.0, bias=7e-5, scale=1.5e-4)
+    report = compared_step(step, [step, step], step, lambda path: path, None, {"torch"})
     assert [row.gradient.how for row in report.rows] == ["", "0 up to rounding", ""]
+    other = step_with(kernel=1.0, bias=2e-5, scale=3e-4)
+    report = compared_step(step, [step, step], other, lambda path: path, None, {"torch"})
+    assert [row.gradient.answer for row in report.rows] == ["equal", "equal", "differs"]
 
 
 def test_steps_of_few_units_in_the_last_place_of_a_weight_are_equal():

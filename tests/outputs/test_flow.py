@@ -90,7 +90,7 @@ class Narrow(layers.Layer):
         self.second = layers.Dense(8, name="second")
 
     def call(self, x):
-        return self.second(ops.cast(self.first(x), "float32"))
+        return self.second(ops.tanh(ops.cast(self.first(x), "float32")))
 
 
 def test_a_row_has_the_tolerance_of_16_bits_that_it_may_depend_on():

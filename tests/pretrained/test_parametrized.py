@@ -8,6 +8,8 @@ import pytest
 from modes import to_numpy
 
 from keras_initx import load_pretrained
+from keras_initx.checkpoints._sources import as_lazy
+from keras_initx.pretrained._parametrized import parametrized_in
 
 layers = keras.layers
 RANDOM = np.random.default_rng(0)
@@ -44,6 +46,11 @@ def test_weight_normalization_is_computed_over_the_axes_of_its_gain(form, shape)
         assert "g * v / |v|" in report.rows[0].how
         assert not report.unused
         assert report.rows[0].sources == ([*state][2], [*state][1])
+
+
+def test_arrays_of_one_shape_are_no_gain_and_direction():
+    state = {"net.weight_g": normal(4), "net.weight_v": normal(4)}
+    assert parametrized_in({name: as_lazy(array) for name, array in state.items()}) == {}
 
 
 def test_a_pruned_weight_is_multiplied_by_its_mask():

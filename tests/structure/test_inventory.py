@@ -89,6 +89,7 @@ CALLS = {
 }
 
 
+@pytest.mark.release_backends
 @pytest.mark.parametrize("name", CALLS)
 def test_a_call_walks_through_a_model_once(name, walks, tmp_path):
     model = network()

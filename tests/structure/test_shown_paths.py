@@ -21,3 +21,10 @@ def test_a_plan_shows_the_names_of_a_torch_module_and_draws_by_them(tmp_path):
     plan.save(tmp_path / "init.json")
     assert str(keras_initx.initialize(model, tmp_path / "init.json")) == str(plan)
     assert keras_initx.audit(model, tmp_path / "init.json").ok
+
+
+def test_a_rule_may_also_have_the_path_by_which_seeds_know_a_parameter():
+    plan = keras_initx.initialize(with_torch_module(), {"net/variable": "initx.he_normal"}, seed=3, dry_run=True)
+    assert {weight.path: weight.initializer for weight in plan.rows if weight.initializer} == {
+        "net/variable": "HeNormal()"
+    }
