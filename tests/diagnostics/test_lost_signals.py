@@ -43,6 +43,8 @@ def test_queries_that_begin_at_nothing_are_no_problem(start):
     report = keras_initx.diagnose(decoder(start), X, BOXES, loss="mse")
     assert report.ok
     assert all(one.remedy.text.startswith("none, if") for one in report.verdicts)
+    # Their keys get no gradient because of them.
+    assert "no gradient" not in [one.problem for one in report.verdicts]
 
 
 class Scale(layers.Layer):
