@@ -7,6 +7,7 @@ attention, is nothing but rounding.
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -191,14 +192,7 @@ def _gradient(weight: RecordedWeight, other: RecordedWeight, noise: _Noise) -> S
     least = _LEAST_IN_LAYER * noise.largest_in_layer(weight.path)
     change = _compared(weight, other, "gradient", noise, _MOST, _LEAST, least)
     if change.answer == "equal" and _is_rounding(change):
-        return StepChange(
-            "equal",
-            "0 up to rounding",
-            change.norm,
-            change.norm_there,
-            change.difference,
-            change.rounding,
-        )
+        return replace(change, how="0 up to rounding")
     return change
 
 

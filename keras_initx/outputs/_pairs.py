@@ -52,13 +52,12 @@ def paired_tensors(
         others: Those that they are compared with.
         tolerance: The tolerance for floats, `None` for that of their dtype.
     """
-    pairs: list[TensorPair] = []
     if tensors.keys() == others.keys():
         return [
             compared_tensors(place, tensors[place], place, others[place], tolerance)
             for place in tensors
         ]
-    pairs = []
+    pairs: list[TensorPair] = []
     for place, tensor in tensors.items():
         for other_place, other in others.items():
             pairs.append(compared_tensors(place, tensor, other_place, other, tolerance))

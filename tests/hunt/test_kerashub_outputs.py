@@ -33,11 +33,6 @@ def test_they_are_those_of_the_same_model_there(name):
     outputs.save(folder / f"outputs_{name}_by_{BACKEND}.npz")
 
 
-# Relative positions: Keras subtracts the rows of their thousand uses one after the other there, each of which is less
-# than the rounding of the weights.
-OTHER_STEPS_ON_TENSORFLOW = {"t5": ["transformer_encoder_layer_0/self_attention/embeddings"]}
-
-
 @pytest.mark.parametrize("name", BUILDS)
 def test_their_first_steps_are_those_there(name):
     model, x, y = with_head(name)
@@ -50,15 +45,7 @@ def test_their_first_steps_are_those_there(name):
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.glob(f"step_{name}_by_*.npz"):
         report = compare_outputs(model, x, path, y=y)
-        differing = [row.path for row in report.step.rows if row.answer == "differs"]
-        is_across = (BACKEND == "tensorflow") != path.stem.endswith("_tensorflow")
-        expected = OTHER_STEPS_ON_TENSORFLOW.get(name, []) if is_across else []
-        assert differing == expected, f"{path.name}: {report.step}"
-        if expected:
-            assert len(report.step.problems) == len(expected), f"{path.name}: {report.step}"
-            assert all(report.step[one].gradient.answer == "equal" for one in expected)
-        else:
-            assert report.step.ok, f"{path.name}: {report.step}"
+        assert report.step.ok, f"{path.name}: {report.step}"
     recorded.save(folder / f"step_{name}_by_{BACKEND}.npz")
 
 
