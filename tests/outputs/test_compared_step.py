@@ -72,7 +72,7 @@ def test_a_gradient_is_rounding_up_to_a_share_of_the_largest_in_its_layer():
         change = recorded_change(np.full(4, size))
         weights.append(RecordedWeight(f"layer/{name}", "trained", (4,), "float32", change, change))
     step = RecordedStep(loss=1.0, weights=weights)
-    report = compared_step(step, [step, step], step, lambda path: path, None)
+    report = compared_step(step, [step, step], step, lambda path: path, None, ("jax", "torch"))
     assert [row.gradient.how for row in report.rows] == ["", "0 up to rounding", ""]
 
 
