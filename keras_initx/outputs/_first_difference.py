@@ -111,7 +111,7 @@ def _suspects(flow: Flow, place: int, equal: Sequence[int], is_inside: bool) -> 
     suspects = flow.inside(place) if is_inside else flow.possible[place]
     for one in equal:
         suspects &= ~(flow.certain[one] | flow.inside(one))
-    return flow.members(suspects & ~(1 << place))
+    return flow.members(suspects)
 
 
 def _last_equal(

@@ -30,6 +30,17 @@ def test_several_draws_tell_fixed_weights_from_random_ones():
     assert one["fixed/kernel"] == "random"
 
 
+def test_a_weight_that_is_drawn_no_longer_is_named_by_several_draws():
+    def build(seed=None):
+        kernel = keras.initializers.GlorotUniform(seed)
+        return keras.Sequential([keras.Input((64,)), layers.Dense(64, kernel_initializer=kernel, name="dense")])
+
+    before = keras_initx.contract(build, draws=2)
+    (row,) = keras_initx.audit(keras_initx.contract(lambda: build(1), draws=2), like=before).problems
+    assert (row.path, row.verdict) == ("dense/kernel", "constant")
+    assert keras_initx.audit(build(1), like=before).ok
+
+
 @pytest.mark.release_backends
 def test_nothing_changed():
     contract = keras_initx.contract(lambda: deep_network(dtype="bfloat16"), draws=2)

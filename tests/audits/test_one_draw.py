@@ -100,6 +100,12 @@ def test_patterns_and_few_values_are_no_draw(values):
     assert (profile.signs, profile.ranks) == ("", "")
 
 
+def test_a_pattern_of_few_negative_values_is_no_draw():
+    signs = np.where(np.arange(DRAW.size) % 7 == 3, -1, 1).astype("float32")
+    profiles = [of_values(signs * abs(draw.ravel()), "float32") for draw in (DRAW, OTHER)]
+    assert sets_of_one_draw(zip("ab", profiles, strict=True)) == []
+
+
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.rare)])
 def test_independent_draws_are_never_one(dtype):
     rng = np.random.default_rng(0)

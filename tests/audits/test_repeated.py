@@ -12,6 +12,8 @@ from keras import layers
 from modes import to_numpy
 
 import keras_initx
+from keras_initx.audits._reading import reading_of
+from keras_initx.audits._repeated import repeated
 
 
 def test_equal_slices_are_named():
@@ -100,6 +102,14 @@ def test_slices_that_may_be_equal_raise_no_alarm(initializer, shape):
     values = initializer(shape, dtype="bfloat16")  # in which values are equal by rounding too
     config = json.loads(re.sub(r'"seed": \d+', '"seed": null', json.dumps(initializer.get_config())))
     assert audit({"a": values}, {"a": type(initializer).from_config(config)}).ok
+
+
+@pytest.mark.parametrize(("length", "cannot_be_chance"), [(14, False), (18, True)])
+def test_each_pair_of_slices_counts_for_the_probability_that_two_are_equal(length, cannot_be_chance):
+    values = np.random.default_rng(0).integers(1, 9, (300, length)).astype("float32")
+    values[200] = values[100]
+    evidence = "1 of 300 slices along axis 0 equal to another: [200] to [100]"
+    assert repeated(reading_of(values, "float32")) == (("equal slices", evidence) if cannot_be_chance else ("", ""))
 
 
 def test_blocks_that_the_other_axes_do_not_have_are_not_looked_for():

@@ -81,6 +81,13 @@ def test_a_saturated_sigmoid_of_a_distance_explains_what_is_before_it():
     assert {problem for problem, _, _ in found}.isdisjoint(["no gradient", "vanishing gradient"])
 
 
+def test_an_activation_that_another_of_its_calls_passes_is_no_dead_end():
+    inputs, shared = keras.Input((4,)), layers.Activation("sigmoid", name="shared")
+    far = layers.Dense(8, bias_initializer=keras.initializers.Constant(-1000.0), name="far")
+    both = layers.Concatenate()([shared(far(inputs)), shared(layers.Dense(8, name="near")(inputs))])
+    assert problems(keras.Model(inputs, last()(both)), WIDE) == [("saturated", "warning", ("shared",))]
+
+
 def test_what_is_unused_beside_a_dead_end_is_named_as_unused():
     inputs = keras.Input((1,))
     outputs = [last("relu")(hidden()(inputs)), layers.Dense(5, name="unused")(inputs)]

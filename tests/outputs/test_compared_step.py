@@ -29,6 +29,17 @@ def test_a_fault_is_named(fault):
     assert text in text_of(report)
 
 
+@pytest.mark.parametrize(
+    ("here", "there", "text"), [("sum", "mean", "96 times that there"), ("mean", "sum", "1/96 of that there")]
+)
+def test_a_sum_against_a_mean_is_named_in_the_loss_of_both_sides(here, there, text):
+    def reduced(reduction):
+        return network(loss=keras.losses.MeanSquaredError(reduction=reduction), decay=0)
+
+    report = compare_outputs(reduced(here), X, record_outputs(reduced(there), X, Y), y=Y)
+    assert f"{text}, the number of positions in the targets" in report.step.loss.text
+
+
 def test_equal_steps_are_equal():
     report = compare_outputs(network(), X, record_outputs(network(), X, Y), y=Y)
     assert report.ok

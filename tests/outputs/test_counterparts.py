@@ -46,6 +46,20 @@ def test_dots_are_slashes():
     assert [row.path for row in report.rows if row.answer == "equal"] == ["a/a_0"]
 
 
+class Scaled(layers.Layer):
+    def call(self, x, factor):
+        return factor * x
+
+
+def test_of_several_calls_with_equal_inputs_that_of_the_same_number_is_compared():
+    def called_twice(shift):
+        scaled, inputs = Scaled(name="scaled"), keras.Input((6,))
+        return keras.Model(inputs, scaled(inputs + shift, factor=1.0) + scaled(inputs, factor=2.0), name="net")
+
+    report = compare_outputs(called_twice(1.0), X, called_twice(0.0))
+    assert [row.answer for row in report.rows if row.path == "scaled"] == ["differs", "equal"]
+
+
 @pytest.mark.parametrize(
     ("names", "error", "message"),
     [

@@ -13,6 +13,7 @@ from architectures import (
     mlp,
     model,
     norm,
+    of_two_routers,
     patches,
     read,
     stack,
@@ -53,7 +54,11 @@ def test_a_weight_on_ways_of_several_lengths_is_named():
 
 @pytest.mark.parametrize(
     ("network", "words"),
-    [(fewer, "4 with weights of the 6 outputs of 'b0_router'"), (without_kernel, "2 with weights of")],
+    [
+        (fewer, "4 with weights of the 6 outputs of 'b0_router'"),
+        (of_two_routers, "2 with weights of 2 kernels"),
+        (without_kernel, "2 with weights of"),
+    ],
 )
 def test_experts_that_may_not_be_those_of_one_router_are_not_counted(network, words):
     with pytest.raises(ValueError, match=f"a branch that ends with the kernels of .* side by side, {words}"):

@@ -124,6 +124,12 @@ def test_a_side_without_attributes_is_paired_by_its_order_or_by_numbers(order, i
     assert same.names == {"own": "other"}
 
 
+def test_layers_in_attributes_are_paired_as_they_were_made_with_a_side_that_lists_them_so():
+    ours = {"a": "dense 2 of 2 in hidden made 1", "b": "dense 1 of 2 in head made 2"}
+    pairs = paired(ours, {"c": "dense 1 of 2", "d": "dense 2 of 2"}, order="tracked")
+    assert (pairs.names, pairs.reasons) == ({"a": "c", "b": "d"}, {})
+
+
 def test_the_seed_of_a_weight_is_that_of_its_path_and_not_of_its_place():
     model = crossed()
     plan = initialize(model, {"*kernel": RandomNormal()}, seed=0)

@@ -416,6 +416,12 @@ def fewer(name, y):
     return experts(name, y, logits=6)
 
 
+def of_two_routers(name, y):
+    """Experts with weights of a sum of two routers."""
+    p = ops.softmax(dense(y, f"{name}_router", units=2) + dense(y, f"{name}_other_router", units=2))
+    return sum(p[..., e : e + 1] * mlp(y, f"{name}e{e}") for e in range(2))
+
+
 def without_kernel(name, y):
     p = ops.softmax(y)
     return sum(p[..., e : e + 1] * mlp(y, f"{name}e{e}") for e in range(2))
