@@ -100,7 +100,7 @@ def has_equal_inputs(one: Compared) -> bool:
 
 
 def _suspects(flow: Flow, place: int, equal: Sequence[int], is_inside: bool) -> list[int]:
-    """Return the calls that one may depend on, and that no equal call is known to depend on.
+    """Return the calls that one may depend on, itself too, but for those that equal ones depend on.
 
     Args:
         flow: How the calls of a model depend on each other.

@@ -135,7 +135,7 @@ def parts_around(inventory: Inventory) -> dict[keras.Layer, tuple[Part, ...]]:
             around = by_group[outer]
             own = _part_of(around, layer, group[len(outer) :].removeprefix("/"))
             found[layer] = (*found[around], own)
-    # Some versions of Keras do not save what is in lists of lists.
+    # Keras does not save what a layer has in a set.
     for one in inventory.layers:
         if one.layer not in found:
             outer_layer = one.layers[-2]

@@ -81,6 +81,12 @@ def test_a_saturated_sigmoid_of_a_distance_explains_what_is_before_it():
     assert {problem for problem, _, _ in found}.isdisjoint(["no gradient", "vanishing gradient"])
 
 
+def test_a_relu_that_gets_zeros_alone_is_no_dead_end():
+    end = layers.Dense(1, use_bias=False, name="last")
+    model = stacked(hidden(), layers.Rescaling(0.0), layers.ReLU(name="relu"), end)
+    assert problems(model) == [("vanishing gradient", "error", ("last",))]
+
+
 def test_an_activation_that_another_of_its_calls_passes_is_no_dead_end():
     inputs, shared = keras.Input((4,)), layers.Activation("sigmoid", name="shared")
     far = layers.Dense(8, bias_initializer=keras.initializers.Constant(-1000.0), name="far")

@@ -209,6 +209,13 @@ def test_no_weight_is_copied_but_a_table_of_which_a_part_may_be_added(monkeypatc
     assert [tuple(shape) for shape in made] == [(LENGTH + 2, 256)] * 2
 
 
+def test_a_product_of_weights_alone_is_what_a_branch_adds():
+    x = keras.Input((WIDTH,))
+    both = dense("one", "sigmoid")(x) * dense("two", "sigmoid")(x)
+    (branch,) = architecture_of(keras.Model(x, dense("out")(x + both))).branches
+    assert {layer.name for layer in branch.last} == {"one", "two"}
+
+
 def test_a_softmax_behind_a_kernel_weighs_nothing_and_one_alone_does():
     weighs = []
     for last in (layers.Dense(WIDTH, "softmax"), layers.Softmax()):

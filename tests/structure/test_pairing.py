@@ -115,6 +115,25 @@ def test_the_place_of_a_layer_in_an_attribute_behind_the_list_of_layers_names_it
     assert places["dense_1/kernel"] == "dense 2 of 2 in layers.mid/kernel"
 
 
+class WithSet(keras.layers.Layer):
+    """It has a layer in a set, which Keras does not save."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.others = Dense(4), {Dense(4)}
+
+    def call(self, x):
+        for layer in (self.first, *self.others):
+            x = layer(x)
+        return x
+
+
+def test_a_layer_that_is_not_saved_comes_after_those_that_are():
+    model = keras.Sequential([keras.Input((4,)), WithSet()])
+    places = [place for place in places_of(Inventory(model)).values() if "dense" in place]
+    assert places == ["with_set 1 of 1/dense 1 of 2 in first", "with_set 1 of 1/dense 2 of 2"]
+
+
 @pytest.mark.parametrize(("order", "is_paired"), [("tracked", True), ("listed", False), ("none", False)])
 def test_a_side_without_attributes_is_paired_by_its_order_or_by_numbers(order, is_paired):
     pairs = paired({"own": "dense 2 of 2 made 1"}, {"other": "dense 2 of 2"}, order=order)
