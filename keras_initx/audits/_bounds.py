@@ -109,8 +109,8 @@ def _chance_by_draws(law: IndependentLaw, expected: Profile, found: Profile) -> 
     rounding = max(2 * 2.0 ** -max(min(expected.bits, found.bits), min(BITS)), ROUNDING)
     rounding *= max(abs(end) for end in (found.lowest, found.highest))
     before, now = _number(expected), _number(found)
-    # The mean of the draws and a new value have independent errors.
-    error = math.sqrt(variance(expected) * (1 + 1 / expected.independent))
+    # A law is known of so many values that their mean is exact beside a new one.
+    error = math.sqrt(variance(expected))
     if isinstance(law, TruncatedLaw):
         error *= law.untruncated_std / law.std
     # Where parts have scales of their own, fewer values are near the ends than in the law.
