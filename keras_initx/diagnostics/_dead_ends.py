@@ -64,7 +64,7 @@ def dead_ends(of: Diagnosis) -> list[keras.Operation]:
     flow = zero_gradient_flow(of)
     if flow is None:
         return []
-    found = [call.operation for call in ending_calls(of) if _has_activation(call.operation, of)]
+    found = [call.operation for call in ending_calls(of) if _has_activation(call, of)]
     if not found and flow.calls[0].behind == 0:
         found = _saturated_outputs(of)
     return list(dict.fromkeys(found))
@@ -96,10 +96,11 @@ def freed_gradients(of: Diagnosis) -> dict[int, float]:
     return {id(weight): norm for weight, norm in zip(of.trained, freed, strict=True)}
 
 
-def _has_activation(operation: keras.Operation, of: Diagnosis) -> bool:
+def _has_activation(call: PassedCall, of: Diagnosis) -> bool:
     """Return whether an activation ends gradients: not one of zeros, nor one of tiny gradients."""
+    operation = call.operation
     if operation not in of.watch.activations:
-        return type(operation).__name__.lower() in _ACTIVATIONS
+        return call.is_fed and type(operation).__name__.lower() in _ACTIVATIONS
     seen = of.probe(SignalProbe).seen.get(operation)
     if seen is None or seen.before is None or seen.after is None:
         return False

@@ -34,6 +34,7 @@ class PassedCall:
         inside: The calls that were made in it.
         takes: The forms of its inputs of floats.
         gives: Those of its outputs.
+        is_fed: Whether it gets other floats than zeros.
         behind: The norm of the gradient with respect to its outputs, `None` without any of floats.
         before: The same of its inputs.
     """
@@ -43,6 +44,7 @@ class PassedCall:
     inside: list["PassedCall"] = field(default_factory=list)
     takes: list[_Form] = field(default_factory=list)
     gives: list[_Form] = field(default_factory=list)
+    is_fed: bool = True
     behind: float | None = None
     before: float | None = None
 
@@ -60,7 +62,10 @@ class CallRecorder(Watcher):
 
     def before(self, call: Call) -> None:
         around = self._open[-1] if self._open else None
-        made = PassedCall(call.operation, around, takes=_forms_of((call.args, call.kwargs)))
+        given = (call.args, call.kwargs)
+        made = PassedCall(call.operation, around, takes=_forms_of(given))
+        first = first_float(given)
+        made.is_fed = first is None or backend.has_nonzero(first)
         if around is not None:
             around.inside.append(made)
         self.calls.append(made)

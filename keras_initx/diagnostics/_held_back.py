@@ -16,6 +16,7 @@ from keras_initx._typing import Array, Tensor
 from keras_initx.backends._current import backend
 from keras_initx.diagnostics._dead_ends import closed_activations, opened
 from keras_initx.diagnostics._diagnosis import Diagnosis, fact
+from keras_initx.diagnostics._first_inputs import last_differences
 from keras_initx.diagnostics._seen import SeenLayer, SeenWeight, seen_layers, seen_weights
 from keras_initx.diagnostics.losses.probes import gradients
 from keras_initx.structure._batch import array_of, first_float
@@ -132,6 +133,18 @@ def held_back(of: Diagnosis) -> HeldBack:
         inside=[layer for layer in still if _has_any_id(layer, inside)],
         learning=learning,
     )
+
+
+@fact
+def idle_alone_read(of: Diagnosis) -> bool:
+    """Whether nothing reads the inputs but idle layers: the outputs are the same for all examples.
+
+    An addition, or a layer of a module inside, may read them too.
+    """
+    idle, layers, differ = held_back(of).idle, seen_layers(of), last_differences(of)
+    if not idle or not all(layer in idle for layer in layers if layer.is_first):
+        return False
+    return not any(differ.get(layer.layer, 0.0) > 0 for layer in layers if layer.makes_output)
 
 
 def _layers_of(held: Sequence[SeenWeight]) -> list[SeenLayer]:

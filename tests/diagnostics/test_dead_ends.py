@@ -84,7 +84,39 @@ def test_a_saturated_sigmoid_of_a_distance_explains_what_is_before_it():
 def test_a_relu_that_gets_zeros_alone_is_no_dead_end():
     end = layers.Dense(1, use_bias=False, name="last")
     model = stacked(hidden(), layers.Rescaling(0.0), layers.ReLU(name="relu"), end)
-    assert problems(model) == [("vanishing gradient", "error", ("last",))]
+    assert problems(model) == [("no gradient", "error", ("hidden",))]
+
+
+@pytest.mark.release_backends
+@pytest.mark.parametrize(
+    "between",
+    [
+        lambda x: ops.relu(0.0 * x),
+        lambda x: 0.0 * x,
+        lambda x: layers.Dense(8, "relu", name="behind")(0.0 * x),
+    ],
+    ids=["relu", "nothing", "dense"],
+)
+def test_layers_that_alone_read_the_inputs_are_named_where_what_they_give_is_multiplied_by_0(between):
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, last()(between(hidden()(inputs))))
+    (verdict,) = keras_initx.diagnose(model, WIDE, X, loss="mse").verdicts
+    assert (verdict.problem, verdict.level, verdict.layers) == ("no gradient", "error", ("hidden",))
+    assert "nothing else reads the inputs" in verdict.evidence
+    assert not verdict.remedy.rules
+
+
+@pytest.mark.parametrize("others", ["inputs", "frozen", "learning"])
+def test_it_is_a_note_where_others_read_the_inputs_too(others):
+    inputs = keras.Input((8,))
+    around = inputs
+    if others != "inputs":
+        beside = layers.Dense(8, "tanh", name="beside", trainable=others == "learning")
+        around = beside(inputs)
+    model = keras.Model(inputs, last()(around + 0.0 * hidden()(inputs)))
+    x = np.tile(WIDE, (1, 2))
+    found = [(one.problem, one.level, one.layers) for one in keras_initx.diagnose(model, x, X, loss="mse").verdicts]
+    assert ("no gradient", "note", ("hidden",)) in found
 
 
 def test_an_activation_that_another_of_its_calls_passes_is_no_dead_end():

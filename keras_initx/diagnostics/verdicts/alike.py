@@ -14,7 +14,7 @@ from keras_initx.diagnostics._first_inputs import (
     last_differences,
     spread_along,
 )
-from keras_initx.diagnostics._held_back import held_back
+from keras_initx.diagnostics._held_back import held_back, idle_alone_read
 from keras_initx.diagnostics._lost_signals import lost_signals
 from keras_initx.diagnostics._recurrence import unread_share
 from keras_initx.diagnostics._remedy import Remedy
@@ -166,7 +166,7 @@ def _holds_back(of: Diagnosis) -> bool:
     """Return whether a layer makes the outputs of what is behind it, or gradients, the same."""
     if has_single_values(of) or of.probe(AttentionProbe).of_one:
         return True
-    return bool(held_back(of).cut_off)
+    return bool(held_back(of).cut_off) or idle_alone_read(of)
 
 
 def _has_no_random_kernel(of: Diagnosis, layers: list[SeenLayer]) -> bool:

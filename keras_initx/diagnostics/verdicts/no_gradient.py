@@ -8,10 +8,10 @@ from keras_initx._checks import first_of
 from keras_initx.diagnostics._attention import AttentionProbe
 from keras_initx.diagnostics._dead_ends import dead_ends, ending_calls, zero_gradient_flow
 from keras_initx.diagnostics._diagnosis import Diagnosis
-from keras_initx.diagnostics._held_back import HeldBack, held_back
+from keras_initx.diagnostics._held_back import HeldBack, held_back, idle_alone_read
 from keras_initx.diagnostics._lost_signals import lost_signals
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._rules import Finding, by_level, layer_count, rule, titles_of
+from keras_initx.diagnostics._rules import Finding, Level, by_level, layer_count, rule, titles_of
 from keras_initx.diagnostics._seen import SeenLayer, weights_of
 from keras_initx.diagnostics._single_values import SingleValueProbe, has_single_values
 from keras_initx.diagnostics.losses.probes import LossProbe
@@ -39,7 +39,7 @@ def no_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     Level:
         error; warning if the loss does not depend on them, as on an output without a loss, or
         `stop_gradient` cuts them off; note if these are of a model inside, of which only other
-        outputs are used, or if another batch may use them, as experts
+        outputs are used, or if another batch may use them, as experts, and others read the inputs
 
     Remedy:
         several values to normalize, a smooth operation, a loss
@@ -80,7 +80,12 @@ def no_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
             f"{layer_count(idle)}: what they give is multiplied by 0, or not chosen"
         )
         text = "none, if other batches use these layers, as they use other experts"
-        yield Finding(idle, evidence, Remedy(text), "note")
+        level: Level = "note"
+        if idle_alone_read(of):
+            evidence += ", and nothing else reads the inputs"
+            text = f"other numbers than zeros for what follows {idle[0].title}"
+            level = "error"
+        yield Finding(idle, evidence, Remedy(text), level)
 
 
 def _is_frozen(of: Diagnosis) -> bool:
