@@ -18,6 +18,9 @@ def test_each_block_runs(tmp_path):
     environment = {**os.environ, "KERAS_HOME": str(tmp_path)}  # where Keras finds no configuration
     environment.pop("KERAS_BACKEND", None)
     blocks = re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.DOTALL | re.MULTILINE)
+    for block in blocks:
+        if block.startswith("# model.py"):
+            tmp_path.joinpath("model.py").write_text(block)
     # In one namespace, as in a notebook. Whether a block runs does not depend on how long it trains.
     shortened = [re.sub(r"epochs=\d+", "epochs=1", block) for block in blocks if "keras_hub" not in block]
     result = subprocess.run(

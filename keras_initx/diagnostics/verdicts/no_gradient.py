@@ -11,7 +11,7 @@ from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._held_back import HeldBack, held_back, idle_alone_read
 from keras_initx.diagnostics._lost_signals import lost_signals
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._rules import Finding, Level, by_level, layer_count, rule, titles_of
+from keras_initx.diagnostics._rules import Finding, by_level, layer_count, rule, titles_of
 from keras_initx.diagnostics._seen import SeenLayer, weights_of
 from keras_initx.diagnostics._single_values import SingleValueProbe, has_single_values
 from keras_initx.diagnostics.losses.probes import LossProbe
@@ -80,7 +80,7 @@ def no_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
             f"{layer_count(idle)}: what they give is multiplied by 0, or not chosen"
         )
         text = "none, if other batches use these layers, as they use other experts"
-        level: Level = "note"
+        level = "note"
         if idle_alone_read(of):
             evidence += ", and nothing else reads the inputs"
             text = f"other numbers than zeros for what follows {idle[0].title}"
