@@ -48,6 +48,8 @@ def test_it_is_the_step_that_training_takes(name):
 
 @pytest.mark.parametrize("name", often(CLEAN, ["cnn", "noisy"]))
 def test_nothing_has_changed_afterward(name):
+    if name == "noisy" and BACKEND == "jax":
+        pytest.skip("Keras refuses to train a model that draws without a generator on JAX")
     model, x, y = clean(name)
     model.fit(x, y, epochs=1, verbose=0)
     state, generator = all_state(model), np.random.get_state()[1].copy()  # noqa: NPY002, which a model may use
