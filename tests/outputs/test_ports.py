@@ -224,6 +224,7 @@ def average():
     return layers.AveragePooling2D(3, strides=1, padding="same", name="pool")
 
 
+@pytest.mark.filterwarnings("ignore:(?s).*inconsistencies across backends")  # of old versions of Keras
 @pytest.mark.parametrize("name", PORTS)
 def test_a_port_is_right_or_its_fault_is_in_its_layer(name):
     parts, x, place = PORTS[name]

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from modes import to_numpy
+from modes import needs_int4, to_numpy
 
 import keras_initx
 
@@ -57,6 +57,8 @@ for name in MODELS:
     for mode in MODES:
         is_often = (name, mode) in (("attention", "int4"), ("dense", "int8"), ("words both ways", "int8"))
         marks = [pytest.mark.every_backend] if is_often else [pytest.mark.rare, pytest.mark.every_backend]
+        if mode == "int4":
+            marks = [*marks, needs_int4]
         CASES.append(pytest.param(name, mode, marks=marks, id=f"{name}, {mode}"))
 
 
@@ -105,7 +107,7 @@ def test_nothing_is_missed_of_what_was_written_and_quantized(name, mode):
 
 @pytest.mark.filterwarnings("ignore")  # of NaN that becomes an integer
 @pytest.mark.skipif("words both ways" not in MODELS, reason="a layer of later versions of Keras")
-@pytest.mark.parametrize("mode", ["int8", "int4"])
+@pytest.mark.parametrize("mode", ["int8", pytest.param("int4", marks=needs_int4)])
 @pytest.mark.parametrize("missed", ["embeddings", "reverse_embeddings"])
 def test_each_of_two_tables_that_was_not_written_is_computed(mode, missed):
     with keras_initx.loading(seed=0) as loaded:
