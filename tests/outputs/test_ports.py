@@ -224,9 +224,10 @@ def average():
     return layers.AveragePooling2D(3, strides=1, padding="same", name="pool")
 
 
-@pytest.mark.filterwarnings("ignore:(?s).*inconsistencies across backends")  # of old versions of Keras
 @pytest.mark.parametrize("name", PORTS)
 def test_a_port_is_right_or_its_fault_is_in_its_layer(name):
+    if name == "an output padding" and keras.__version__.startswith("3.10."):
+        pytest.skip("on torch Keras 3.10 pads a transposed convolution as torch does, with a warning")
     parts, x, place = PORTS[name]
     report = ported(parts(), x)
     assert report.ok == (place is None)
