@@ -55,7 +55,7 @@ if hasattr(layers, "ReversibleEmbedding"):
 CASES = []
 for name in MODELS:
     for mode in MODES:
-        is_often = (name, mode) in (("attention", "int4"), ("dense", "int8"), ("words both ways", "int8"))
+        is_often = (name, mode) == ("dense", "int8")
         marks = [pytest.mark.every_backend] if is_often else [pytest.mark.rare, pytest.mark.every_backend]
         if mode == "int4":
             marks = [*marks, needs_int4]
