@@ -14,7 +14,9 @@ from keras_initx._typing import DType, Seed, Shape, ShapeLike
 
 Value = TypeVar("Value")
 
-DTYPES = ("float16", "bfloat16", "float32", "float64")
+# The dtypes of numbers, with the distance of 1 from the next number.
+EPSILONS = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
+DTYPES = tuple(EPSILONS)
 
 
 def check_shape(shape: ShapeLike) -> Shape:

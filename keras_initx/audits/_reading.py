@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_initx._checks import EPSILONS
 from keras_initx._typing import Array, DType
 
 # Elements that are compared with a distribution. With so many, a standard deviation is known to
@@ -101,5 +102,5 @@ def sample_of(values: Array, size: int = SAMPLE, run: int = 64) -> Array:
 
 
 def epsilon(dtype: DType) -> float:
-    """Return the distance of 1 to the next larger number of `dtype`."""
-    return {"float16": 2.0**-10, "bfloat16": 2.0**-7}.get(dtype, 2.0**-23)
+    """Return the distance of 1 to the next larger number of `dtype`, at least that of float32."""
+    return max(EPSILONS.get(dtype, 0.0), EPSILONS["float32"])

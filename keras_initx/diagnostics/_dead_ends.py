@@ -73,11 +73,11 @@ def dead_ends(of: Diagnosis) -> list[keras.Operation]:
 @fact
 def closed_activations(of: Diagnosis) -> list[keras.Operation]:
     """The dead ends, and the layers whose activation is at its limits, in a row perhaps one too."""
-    found = dead_ends(of)
+    found = list(dead_ends(of))
     for layer, seen in of.probe(SignalProbe).seen.items():
         saturated = None if seen.after is None else seen.after.saturated
         if saturated is not None and saturated > _SATURATED:
-            found = [*found, layer]
+            found.append(layer)
     return list(dict.fromkeys(found))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_initx._checks import EPSILONS
 from keras_initx._keras import layers_of
 from keras_initx._typing import Array
 from keras_initx.diagnostics._diagnosis import Arrays, Diagnosis
@@ -20,9 +21,7 @@ from keras_initx.diagnostics._held_back import changed_weight
 from keras_initx.diagnostics._seen import SeenLayer
 from keras_initx.diagnostics._signal_probe import floats_in
 
-# The distance of 1 from the next number, by what layers compute in; of all others float32's counts.
-_LAST_PLACE = {"bfloat16": 2.0**-7, "float16": 2.0**-10}
-# By so many of these, numbers are changed at most.
+# By so many times the distance of 1 from the next number, numbers are changed at most.
 _CHANGE = 4
 # Change of a gradient then, relative to it, above which it is rounding.
 _UNRELATED = 0.5
@@ -61,8 +60,8 @@ def _with_other_last_places(
     variables: Sequence[keras.Variable], of: Diagnosis
 ) -> list[Array | None]:
     """Return gradients where all weights and inputs are changed in their last places."""
-    places = [_LAST_PLACE.get(one.compute_dtype, 2.0**-23) for one in layers_of(of.model)]
-    share = _CHANGE * max(places)
+    places = [EPSILONS.get(one.compute_dtype, 0.0) for one in layers_of(of.model)]
+    share = _CHANGE * max(EPSILONS["float32"], *places)
 
     def changed(values: Array) -> Array:
         noise = np.random.default_rng(0).uniform(-1, 1, values.shape)

@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_initx._checks import EPSILONS
 from keras_initx._keras import GradientKeeper, generator_states, layers_of
 from keras_initx._startup import BACKENDS
 from keras_initx._typing import Array, Tensor
@@ -43,13 +44,6 @@ from keras_initx.structure._training import (
 from keras_initx.structure._watch import Call, Watch, Watcher
 from keras_initx.structure._weights import ModelWeight, is_frozen
 
-# The distance of 1 from the next number.
-_EPSILONS = {
-    "float16": 2.0**-10,
-    "bfloat16": 2.0**-7,
-    "float32": 2.0**-23,
-    "float64": 2.0**-52,
-}
 _SHORT = ("float16", "bfloat16")
 # By so many of these, weights are changed at most, see `FirstStep.taken`.
 _CHANGE = 2
@@ -163,7 +157,7 @@ class FirstStep:
                 values = {place: tensor.own_values for place, tensor in called.outputs.items()}
                 results.append({**values, "loss": np.array([called.loss])})
         first, second = results
-        bound = _MOVED * max(_EPSILONS.get(layer.compute_dtype, 0.0) for layer in self._layers)
+        bound = _MOVED * max(EPSILONS.get(layer.compute_dtype, 0.0) for layer in self._layers)
         if any(_moves(first[place], second.get(place), bound) for place in first):
             return "it is random: the model draws numbers by other means than those of Keras"
         return ""
@@ -282,10 +276,10 @@ class FirstStep:
     def _round_otherwise(self, rng: np.random.Generator) -> None:
         """Change all weights and the state by what may be rounding."""
         for weight in self._weights.values():
-            if weight.dtype not in _EPSILONS:
+            if weight.dtype not in EPSILONS:
                 continue
-            computed = _EPSILONS.get(weight.layer.compute_dtype, 0.0)
-            epsilon = max(_EPSILONS[weight.dtype], computed)
+            computed = EPSILONS.get(weight.layer.compute_dtype, 0.0)
+            epsilon = max(EPSILONS[weight.dtype], computed)
             values = floats(backend.host_view(weight.variable))
             noise = rng.random(values.shape, dtype="float32") * 2 - 1
             changed = values * (1 + _CHANGE * epsilon * noise.astype(values.dtype))
@@ -363,7 +357,7 @@ class _Call(Watcher):
 
 
 def _is_numeric(weight: ModelWeight) -> bool:
-    return weight.dtype in _EPSILONS or weight.dtype.startswith(("int", "uint"))
+    return weight.dtype in EPSILONS or weight.dtype.startswith(("int", "uint"))
 
 
 def _distinct(path: str, taken: Container[str]) -> str:
@@ -397,10 +391,10 @@ def _difference(variable: keras.Variable, former: Former) -> Array:
 
 def _rounding(weight: ModelWeight) -> float:
     """Return by how much the values of a weight are rounded, as a root mean square."""
-    if weight.dtype not in _EPSILONS:
+    if weight.dtype not in EPSILONS:
         return 0.0
     values = floats(backend.host_view(weight.variable)).astype("float64")
-    return _EPSILONS[weight.dtype] / 2 * math.sqrt(np.mean(np.square(values)) if values.size else 0)
+    return EPSILONS[weight.dtype] / 2 * math.sqrt(np.mean(np.square(values)) if values.size else 0)
 
 
 def _counts(y: Any) -> dict[int, str]:
