@@ -253,7 +253,7 @@ def test_types_are_the_classes_of_results_and_arguments():
     assert all(inspect.isclass(getattr(types, name)) for name in types.__all__)
     assert dir(types) == types.__all__
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
-        types.Nothing
+        types.Nothing  # noqa: B018
 
 
 def test_every_registered_class_is_public():

@@ -76,7 +76,7 @@ class Channels(Kind):
         ValueError: If it is not positive.
 
     Example:
-        >>> from keras_initx.tools.load_pretrained import Channels
+        >>> from keras_initx.types import Channels
         >>> Channels(3, 5)
         Channels(3, 5)
 
@@ -202,7 +202,7 @@ class Rows(Listed):
         ValueError: If a place is negative, or none is chosen.
 
     Example:
-        >>> from keras_initx.tools.load_pretrained import Rows
+        >>> from keras_initx.types import Rows
         >>> Rows([3, 17, 40])
         Rows([3, 17, 40])
 
@@ -226,7 +226,7 @@ class Units(Listed):
         ValueError: If a place is negative, or none is chosen.
 
     Example:
-        >>> from keras_initx.tools.load_pretrained import Units
+        >>> from keras_initx.types import Units
         >>> Units([3, 17, 40])
         Units([3, 17, 40])
 
@@ -254,7 +254,7 @@ class Grid(Kind):
         ValueError: If it is negative, or the grids have different numbers of axes.
 
     Example:
-        >>> from keras_initx.tools.load_pretrained import Grid
+        >>> from keras_initx.types import Grid
         >>> Grid((14, 14), (16, 16), leading=1)
         Grid((14, 14), (16, 16), leading=1)
 

@@ -77,7 +77,7 @@ def weights_digest(model: keras.Model | Mapping[str, Any]) -> str:
 
     Example:
         >>> from keras_initx import initialize
-        >>> from keras_initx.tools.initialize import weights_digest
+        >>> from keras_initx import weights_digest
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
         >>> plan = initialize(model, seed=0)
         >>> weights_digest(model)

@@ -261,7 +261,7 @@ def load_pretrained(
             `.weights.json` or `.keras`.
         resize: Dict from patterns, as in `names`, to what may differ in the shapes of the matching
             weights: `"channels"`, `"rows"`, `"units"`, or an object of one of the classes of
-            `keras_initx.tools.load_pretrained`: `Channels`, `Rows`, `Units`, `Grid`. An array that has the
+            `keras_initx.types`: `Channels`, `Rows`, `Units`, `Grid`. An array that has the
             shape of its weight is loaded as it is, unless rows or units are chosen. Others become
             that shape after they were converted to the layout of Keras. The row of the result says
             how. An array that is resized is read whole by each process.

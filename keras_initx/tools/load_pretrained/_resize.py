@@ -64,7 +64,7 @@ def _kind(pattern: Any, given: Any) -> Kind:
         return _KINDS[check_choice("resize", given, _KINDS)]()
     raise TypeError(
         "The values of `resize` must be 'channels', 'rows', 'units', or a `Channels`, `Rows`, "
-        f"`Units` or `Grid` of `keras_initx.tools.load_pretrained`. Received: {given!r} for {pattern!r}"
+        f"`Units` or `Grid` of `keras_initx.types`. Received: {given!r} for {pattern!r}"
     )
 
 

@@ -266,7 +266,7 @@ def test_what_is_not_drawn_has_no_values():
         plan.draw("hidden/kernels")
 
 
-PAGE = pathlib.Path(__file__).parents[2] / "docs" / "coming_from.md"
+PAGE = pathlib.Path(__file__).parents[3] / "docs" / "coming_from.md"
 BLOCK = re.compile(r"^```(python|\{testcode\}|\{doctest\})\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 

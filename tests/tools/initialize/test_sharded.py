@@ -121,7 +121,7 @@ def test_what_loading_misses_is_drawn_in_the_layout_of_the_weight(dtype):
     layouts = [variable.value.sharding for variable in model.weights]
     assert partly_loaded(model).rows == partly_loaded(plain).rows
     assert [variable.value.sharding for variable in model.weights] == layouts
-    assert keras_initx.weights_digest(model) == models.weights_digest(plain)
+    assert keras_initx.weights_digest(model) == keras_initx.weights_digest(plain)
 
 
 @pytest.mark.every_backend
