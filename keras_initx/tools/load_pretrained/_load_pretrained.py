@@ -143,9 +143,12 @@ def _normalized_axes(gain: Shape, direction: Shape) -> tuple[int, ...] | None:
     """Return the axes over which the norm is computed, `None` if these shapes are no such pair."""
     if gain == () and direction:
         return tuple(range(len(direction)))
-    if len(gain) != len(direction) or gain == direction:
+    if len(gain) != len(direction):
         return None
     if any(length not in (1, whole) for length, whole in zip(gain, direction, strict=True)):
+        return None
+    # Of a full matrix no axis is normalized. Where all other axes have length 1, this shows nowhere.
+    if gain == direction and sum(length != 1 for length in gain) > 1:
         return None
     return tuple(axis for axis, length in enumerate(gain) if length == 1)
 
