@@ -341,6 +341,7 @@ def load_pretrained(
         notes = [
             *_notes_on_shared(steps, chosen),
             *_notes_on_reasons(steps, said),
+            *said.remarks,
             *inventory.note_on_unbuilt(),
         ]
         report = LoadReport(rows, dry_run, unused, notes)
