@@ -42,9 +42,9 @@ _OWN_BY_NUMBER = BY_NUMBER.replace("{other}", "{own}")
 BY_ATTRIBUTES = "paired by the order of attributes, which calls may not have"
 # What is said once of all layers that a file may have in another order.
 _BY_CONTAINERS = (
-    "Paired in the order of {own}: layers of one class and equal shapes in HOLDERS, because {other} "
-    "does not name lists and keys of dicts. If they may have another order there, pass the saved "
-    "model itself, or give the layers names."
+    "Paired in the order of {own}: layers of one class and equal shapes in HOLDERS, because "
+    "{other} does not name lists and keys of dicts. If they may have another order there, pass the "
+    "saved model itself, or give the layers names."
 )
 
 # How the other side orders its layers, see `paired`.
