@@ -24,6 +24,7 @@ import inspect
 import itertools
 import sys
 import threading
+import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import CodeType, FrameType, SimpleNamespace
 from typing import Any
@@ -260,8 +261,7 @@ def saved_layers(model: keras.Model) -> dict[keras.Layer, str]:
     Relies on the function by which the writing of files goes through the parts of a layer. The one
     around it would call `save_own_variables` of each layer, which may be that of a user and fail.
     """
-    saving: Any = vars(sys.modules[keras.saving.load_weights.__module__])["saving_lib"]
-    (saveable,) = (cls for cls in keras.Layer.__mro__ if cls.__name__ == "KerasSaveable")
+    walk = _saving_lib()._walk_saveable
     found: dict[keras.Layer, str] = {}
 
     def visit(value: Any, group: str, containers: tuple[int, ...]) -> None:
@@ -271,22 +271,67 @@ def saved_layers(model: keras.Model) -> dict[keras.Layer, str]:
             found[value] = group
             if not layers_of(value, include_self=False, recursive=False):
                 return  # looking at all attributes takes long
-            for name, part in saving._walk_saveable(value):
+            for name, part in walk(value):
                 visit(part, f"{group}/{name}".removeprefix("/"), ())
         elif isinstance(value, list | dict | tuple) and id(value) not in containers:
-            counts: collections.Counter[str] = collections.Counter()
-            for part in list(value.values()) if isinstance(value, dict) else value:
-                name = "container"
-                if isinstance(part, saveable):
-                    name = saving.naming.to_snake_case(type(part).__name__)
-                elif not isinstance(part, list | dict | tuple):
-                    continue
-                number = f"_{counts[name]}" if counts[name] else ""
-                counts[name] += 1
-                visit(part, f"{group}/{name}{number}", (*containers, id(value)))
+            for name, _, part in _parts_of_container(value):
+                visit(part, f"{group}/{name}", (*containers, id(value)))
 
     visit(model, "", ())
     return found
+
+
+def held_layers(layer: keras.Layer) -> dict[keras.Layer, list[str]]:
+    """Return the layers in attributes of a layer, also in lists and dicts, with what leads to each.
+
+    That is the attribute, as in `head`, and within containers what `saved_layers` calls it, with
+    the key of each dict: `towers/dense_1[query]`. Single attributes come first. What the layer
+    itself lists as its `layers` is left out.
+
+    Relies on the same function as `saved_layers`.
+    """
+    attributes = [pair for pair in _saving_lib()._walk_saveable(layer) if pair[0] != "layers"]
+    paths: dict[keras.Layer, list[str]] = {}
+
+    def visit(container: Any, path: str, containers: tuple[int, ...]) -> None:
+        for name, key, part in _parts_of_container(container):
+            inner = f"{path}/{name}{key}"
+            if isinstance(part, keras.Layer):
+                paths.setdefault(part, []).append(inner)
+            elif isinstance(part, list | dict | tuple) and id(part) not in containers:
+                visit(part, inner, (*containers, id(part)))
+
+    for name, value in attributes:
+        if isinstance(value, keras.Layer):
+            paths.setdefault(value, []).append(name)
+    for name, value in attributes:
+        if isinstance(value, list | dict | tuple):
+            visit(value, name, (id(value),))
+    return paths
+
+
+def _parts_of_container(container: Any) -> Iterator[tuple[str, str, Any]]:
+    """Yield what is saved in a list, dict or tuple: its name in files, its key as text, and it."""
+    saving = _saving_lib()
+    (saveable,) = (cls for cls in keras.Layer.__mro__ if cls.__name__ == "KerasSaveable")
+    counts: collections.Counter[str] = collections.Counter()
+    keys = None
+    if isinstance(container, dict):
+        keys = [f"[{urllib.parse.quote(str(key), safe='')}]" for key in container]
+        container = list(container.values())
+    for place, part in enumerate(container):
+        name = "container"
+        if isinstance(part, saveable):
+            name = saving.naming.to_snake_case(type(part).__name__)
+        elif not isinstance(part, list | dict | tuple):
+            continue
+        number = f"_{counts[name]}" if counts[name] else ""
+        counts[name] += 1
+        yield f"{name}{number}", keys[place] if keys else "", part
+
+
+def _saving_lib() -> Any:
+    return vars(sys.modules[keras.saving.load_weights.__module__])["saving_lib"]
 
 
 # The name under which Keras counts automatic names, in each thread beside the global generator.

@@ -371,11 +371,12 @@ def _note_on_names(rows: Sequence[WeightAudit]) -> list[str]:
 
 
 def _notes_on_pairs(pairs: Pairs) -> list[str]:
-    """Return a sentence for each note, on all weights that it is about."""
+    """Return a sentence for each note, on all weights that it is about, and the remarks."""
     paths: dict[str, list[str]] = {}
     for path, note in pairs.notes.items():
         paths.setdefault(note, []).append(path)
-    return [f"{first_of(noted, shown=1)}: {note}." for note, noted in paths.items()]
+    notes = [f"{first_of(noted, shown=1)}: {note}." for note, noted in paths.items()]
+    return [*notes, *pairs.remarks]
 
 
 def _depths(inventory: Inventory | None) -> dict[str, int]:

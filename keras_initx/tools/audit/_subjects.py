@@ -342,7 +342,7 @@ def with_names_of(inventory: Inventory, arrays: Mapping[str, Any]) -> tuple[dict
     found = {path: arrays[name] for path, name in own.names.items()}
     named = set(own.names.values())
     found.update((name, array) for name, array in arrays.items() if name not in named)
-    return found, Pairs({path: path for path in own.names}, own.reasons, own.notes)
+    return found, replace(own, names={path: path for path in own.names})
 
 
 def _some(name: str, arrays: Mapping[str, Any]) -> Mapping[str, Any]:

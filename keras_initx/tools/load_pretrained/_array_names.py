@@ -16,6 +16,7 @@ from keras_initx.inspection._pairing import Pairs
 from keras_initx.inspection._patterns import covered, filled_in, first_matches
 from keras_initx.inspection._weights import ModelWeight, name_in_module
 from keras_initx.tools.load_pretrained._layouts import CELLS
+from keras_initx.tools.load_pretrained._recurrent_modules import RecurrentModules
 
 # An index from `numpy.s_`, or a function that maps the array to the weight.
 Index: TypeAlias = int | slice | EllipsisType | tuple[int | slice | EllipsisType | None, ...]
@@ -56,12 +57,14 @@ class Candidate:
         part: The index of the part to use, or a function that maps the array to the weight.
         third: Which third of the first axis to use, or `None` for the whole array.
         has_own_pattern: Whether a pattern names it for this weight alone.
+        note: What is to be said of it, as a sentence.
     """
 
     names: tuple[str, ...]
     part: ArrayPart | None = None
     third: int | None = None
     has_own_pattern: bool = False
+    note: str = ""
 
 
 def _joined(*names: str, mark: str = ".") -> str:
@@ -94,19 +97,48 @@ def candidates_of(
         TypeError: If `names` is not a mapping of patterns to names.
         ValueError: If a pattern matches no weight or its name cannot be filled in.
     """
-    places = _Places()
-    if names is None:
-        by_path: dict[str, list[Candidate] | None] = {}
-        for weight in weights:
-            path = weight.path
-            own_name = [Candidate((own.names[path],))] if path in own.names else []
-            if path not in own.reasons and not is_of_keras:
-                own_name += _names_of_torch(weight, layout, places, "", 0)
-            by_path[path] = own_name
-        return by_path
-    check_type("names", names, Mapping, "a dict from patterns to names")
-    for pattern, value in names.items():
-        _check_entry(pattern, value)
+    if names is not None:
+        check_type("names", names, Mapping, "a dict from patterns to names")
+        for pattern, value in names.items():
+            _check_entry(pattern, value)
+
+    def found_with(modules: RecurrentModules) -> dict[str, list[Candidate] | None]:
+        if names is None:
+            return _candidates_by_own_names(weights, layout, own, modules, is_of_keras=is_of_keras)
+        return _candidates_by_names(weights, names, layout, saved, modules)
+
+    modules = RecurrentModules()
+    found = found_with(modules)
+    if modules.have_several_layers:
+        found = found_with(modules.in_order_of_calls())
+    return found
+
+
+def _candidates_by_own_names(
+    weights: Sequence[ModelWeight],
+    layout: LayoutName,
+    own: Pairs,
+    modules: RecurrentModules,
+    *,
+    is_of_keras: bool,
+) -> dict[str, list[Candidate] | None]:
+    found: dict[str, list[Candidate] | None] = {}
+    for weight in weights:
+        path = weight.path
+        own_name = [Candidate((own.names[path],))] if path in own.names else []
+        if path not in own.reasons and not is_of_keras:
+            own_name += _names_of_torch(weight, layout, modules, "", 0)
+        found[path] = own_name
+    return found
+
+
+def _candidates_by_names(
+    weights: Sequence[ModelWeight],
+    names: NamesGiven,
+    layout: LayoutName,
+    saved: Mapping[str, str],
+    modules: RecurrentModules,
+) -> dict[str, list[Candidate] | None]:
     matches = matches_of_weights("names", names, weights)
     found: dict[str, list[Candidate] | None] = {}
     covered = Counter(pattern for pattern, _ in matches.values())
@@ -117,30 +149,11 @@ def candidates_of(
             continue
         candidates: list[Candidate] = []
         for match in own_matches:
-            candidates += _candidates_of_match(match, value, layout, saved, places)
+            candidates += _candidates_of_match(match, value, layout, saved, modules)
         if covered[pattern] == 1:
             candidates = [replace(one, has_own_pattern=True) for one in candidates]
         found[path] = candidates
     return found
-
-
-class _Places:
-    """The places of recurrent cells in modules of torch with several layers.
-
-    The first layer of the model that a name covers is the first of the module, and so on.
-    """
-
-    def __init__(self) -> None:
-        self._cells: dict[tuple[str, bool], list[keras.Layer]] = {}
-
-    def of(self, cell: keras.Layer, module: str, *, is_backward: bool) -> int:
-        """Return the place of a cell among those of one direction in a module of this name."""
-        cells = self._cells.setdefault((module, is_backward), [])
-        for place, other in enumerate(cells):
-            if other is cell:
-                return place
-        cells.append(cell)
-        return len(cells) - 1
 
 
 def _check_entry(pattern: Any, value: Any) -> None:
@@ -216,7 +229,7 @@ def _candidates_of_match(
     value: str | tuple[str, ArrayPart],
     layout: LayoutName,
     saved: Mapping[str, str],
-    places: _Places,
+    modules: RecurrentModules,
 ) -> list[Candidate]:
     """Return the arrays that may hold a weight by the name for the pattern that covers it."""
     weight = match.weight
@@ -246,18 +259,18 @@ def _candidates_of_match(
     found = [Candidate((_joined(name, *below, mark=mark),)) for mark in _MARKS]
     path = _joined(name, *below, mark="/")
     found += [Candidate((one,)) for one in names_in_file(weight, path, saved)]
-    return found + _names_of_torch(weight, layout, places, name, depth)
+    return found + _names_of_torch(weight, layout, modules, name, depth)
 
 
 def _names_of_torch(
-    weight: ModelWeight, layout: LayoutName, places: _Places, module: str, depth: int
+    weight: ModelWeight, layout: LayoutName, modules: RecurrentModules, module: str, depth: int
 ) -> list[Candidate]:
     """Return the arrays that may hold `weight` by the names that torch uses, most likely first.
 
     Args:
         weight: A weight.
         layout: The layout of the source.
-        places: The places of recurrent cells so far.
+        modules: The recurrent modules so far.
         module: The name in the source of a layer around it, empty for the whole model.
         depth: The number of names in the path up to that layer.
     """
@@ -270,7 +283,7 @@ def _names_of_torch(
     if isinstance(weight.layer, keras.layers.TorchModuleWrapper):
         found.append(Candidate((_joined(module, *inner, name_in_module(weight)),)))
     if layout == "torch":
-        found += _special_names(weight, module, inner, places)
+        found += _special_names(weight, module, inner, modules)
     if weight.name in _OTHER_NAMES:
         for mark in reversed(_MARKS):
             name = _joined(module, *inner, _OTHER_NAMES[weight.name], mark=mark)
@@ -279,7 +292,7 @@ def _names_of_torch(
 
 
 def _special_names(
-    weight: ModelWeight, module: str, inner: Sequence[str], places: _Places
+    weight: ModelWeight, module: str, inner: Sequence[str], modules: RecurrentModules
 ) -> Iterator[Candidate]:
     """Yield the arrays of torch modules that fuse the weights of several layers or gates.
 
@@ -287,18 +300,19 @@ def _special_names(
         weight: A weight.
         module: The name in the source of a layer around it, empty for the whole model.
         inner: The names of the layers within that layer, around the weight.
-        places: The places of recurrent cells so far.
+        modules: The recurrent modules so far.
     """
     if isinstance(weight.layer, CELLS) and weight.name in _RECURRENT:
         is_backward = _is_backward(weight)
         around = _joined(module, *inner)
-        place = places.of(weight.layer, around, is_backward=is_backward)
+        place = modules.place_of(weight, around, is_backward=is_backward)
+        note = modules.note_of(around, is_backward=is_backward)
         suffixes = [f"_l{place}_reverse" if is_backward else f"_l{place}"]
         if not is_backward and place == 0:
             suffixes.append("")  # of a cell
         for suffix in suffixes:
             names = [f"{name}{suffix}" for name in _RECURRENT[weight.name]]
-            yield Candidate(tuple(_joined(around, name) for name in names))
+            yield Candidate(tuple(_joined(around, name) for name in names), note=note)
     if not inner or weight.name not in _OTHER_NAMES:
         return
     if isinstance(weight.layers[-2], keras.layers.MultiHeadAttention):

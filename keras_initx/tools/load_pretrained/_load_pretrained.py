@@ -143,9 +143,12 @@ def _normalized_axes(gain: Shape, direction: Shape) -> tuple[int, ...] | None:
     """Return the axes over which the norm is computed, `None` if these shapes are no such pair."""
     if gain == () and direction:
         return tuple(range(len(direction)))
-    if len(gain) != len(direction) or gain == direction:
+    if len(gain) != len(direction):
         return None
     if any(length not in (1, whole) for length, whole in zip(gain, direction, strict=True)):
+        return None
+    # Two full matrices are no such pair; of a single value the norm is its absolute value.
+    if gain == direction and sum(length != 1 for length in gain) > 1:
         return None
     return tuple(axis for axis, length in enumerate(gain) if length == 1)
 
@@ -337,7 +340,9 @@ def load_pretrained(
         rows = [step.row for step in steps]
         notes = [
             *_notes_on_shared(steps, chosen),
+            *_notes_on_modules(steps, chosen),
             *_notes_on_reasons(steps, said),
+            *said.remarks,
             *inventory.note_on_unbuilt(),
         ]
         report = LoadReport(rows, dry_run, unused, notes)
@@ -387,6 +392,14 @@ def _notes_on_shared(
     if not shared:
         return []
     return [f"One array for several weights: {truncated(shared)}."]
+
+
+def _notes_on_modules(
+    steps: Sequence["_Assignment"], chosen: Mapping[str, Candidate | None]
+) -> list[str]:
+    """Return what is to be said of recurrent modules with several layers."""
+    used = [chosen.get(step.weight.path) for step in steps if step.array is not None]
+    return list(dict.fromkeys(one.note for one in used if one is not None and one.note))
 
 
 def _notes_on_reasons(steps: Sequence["_Assignment"], own: Pairs) -> list[str]:
