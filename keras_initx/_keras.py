@@ -1,7 +1,7 @@
 """The only place that relies on what Keras does not document.
 
 Everything else uses its public names. Each function says what it relies on. All of it was seen in
-Keras 3.10 to 3.15, and `tests/test_keras.py` shows whether it holds in another version.
+Keras 3.10 to 3.16, and `tests/test_keras.py` shows whether it holds in another version.
 
 Keras passes only a shape to an initializer. That is not enough for the bias of an LSTM: with
 `unit_forget_bias=True` Keras asks for `(u,)` and `(2u,)`, with `False` for `(4u,)`, and a length of
@@ -31,6 +31,19 @@ from typing import Any
 import keras
 
 from keras_initx._typing import KerasOptimizer, Shape, Tensor
+
+
+def name_initializer(name: str, cls: type[keras.initializers.Initializer]) -> None:
+    """Have `keras.initializers.get`, and so layers, find a registered class by a name.
+
+    It asks for registered names itself until Keras 3.15. Since 3.16 it looks up a text only among
+    Keras' own names; dicts, as in saved models, are still looked up among those registered.
+
+    Relies on the dict of these names, beside the function. Where there is none, nothing is done.
+    """
+    names = vars(sys.modules[keras.initializers.get.__module__]).get("ALL_OBJECTS_DICT")
+    if names is not None:
+        names[name] = cls
 
 
 def layer_using(initializer: keras.initializers.Initializer) -> keras.Layer | None:

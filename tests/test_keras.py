@@ -147,6 +147,27 @@ def plugged(monkeypatch):
     monkeypatch.setattr(base, "__module__", base.__module__.replace(backend, "keras_fake.src"))
 
 
+@pytest.fixture
+def names(monkeypatch):
+    """The dict of Keras' own names of initializers, for this test alone."""
+    module = sys.modules[keras.initializers.get.__module__]
+    copied = dict(module.ALL_OBJECTS_DICT)
+    monkeypatch.setattr(module, "ALL_OBJECTS_DICT", copied)
+    return copied
+
+
+def test_layers_find_a_registered_class_by_a_name_beside_those_of_keras(names):
+    before = dict(names)
+    _keras.name_initializer("tests>Loading", Loading)
+    assert isinstance(layers.Dense(4, kernel_initializer="tests>Loading").kernel_initializer, Loading)
+    assert names == {**before, "tests>Loading": Loading}
+
+
+def test_no_name_is_given_where_keras_has_no_dict_of_its_own(monkeypatch):
+    monkeypatch.delattr(sys.modules[keras.initializers.get.__module__], "ALL_OBJECTS_DICT")
+    _keras.name_initializer("tests>Loading", Loading)
+
+
 def packages_on_the_stack():
     return [frame.f_globals["__name__"].partition(".")[0] for frame in _keras._functions_of_keras()]
 
