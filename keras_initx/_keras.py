@@ -149,11 +149,11 @@ def _functions_of_keras() -> Iterator[FrameType]:
 def _packages() -> set[str]:
     """Return the names of Keras' package and of that of its backend, which may be another.
 
-    Relies on the class of the backend to be a base of `keras.Variable`, as in `keras_mlx`. Others
+    Relies on the method of variables that each backend has of its own, as `keras_mlx`. Others
     whose names begin alike, such as `keras_hub` or a user's, are not Keras' own.
     """
-    packages = {_package(base.__module__) for base in keras.Variable.__mro__}
-    return {package for package in packages if package.startswith("keras")}
+    of_backend = keras.Variable._initialize.__globals__["__name__"]
+    return {_package(keras.Variable.__module__), _package(of_backend)}
 
 
 def _package(module: object) -> str:
