@@ -169,18 +169,18 @@ def nnx(session):
     # What Keras and Flax refuse without this package too.
     refused = (
         # A `JaxLayer` cannot be built.
-        "--ignore=tests/models/test_jax_layer.py",
+        "--ignore=tests/tools/initialize/test_jax_layer.py",
         # A layer cannot change its attributes in a program: not be built in one, nor count calls.
         "--deselect=tests/test_keras.py::test_the_layer_that_uses_an_initializer_if_fit_builds_the_model",
         "--deselect=tests/test_keras.py::test_a_package_of_the_backend_is_keras_too",
-        "--deselect=tests/models/test_lsuv.py::test_nothing_but_kernels_changes_and_a_compiled_model_trains_on_from_them",
+        "--deselect=tests/tools/initialize/test_lsuv.py::test_nothing_but_kernels_changes_and_a_compiled_model_trains_on_from_them",
     )
     rooms = (
-        "tests/models",
+        "tests/tools/initialize",
         "tests/checkpoints",
-        "tests/pretrained",
-        "tests/structure",
-        "tests/unwritten",
+        "tests/tools/load_pretrained",
+        "tests/inspection",
+        "tests/tools/loading",
     )
     run_tests(session, "jax", *(f"tests/test_{name}.py" for name in files), *rooms, *refused)
 

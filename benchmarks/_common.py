@@ -64,7 +64,7 @@ def progress(title, total):
 
     Progress is shown only if stderr is a terminal.
     """
-    from keras_initx import rendering
+    from keras_initx import report as rendering
 
     with rendering.progress(title, total, "steps") as advance:
         yield functools.partial(advance, 1)

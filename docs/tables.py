@@ -15,52 +15,61 @@ import tomllib
 from pathlib import Path
 
 import keras_initx
-from keras_initx import diagnostics
-from keras_initx.arrays._formats import Contents
-from keras_initx.arrays._lazy import LazyArray
-from keras_initx.arrays._other_shapes import Kind
-from keras_initx.audits import AuditReport, Contract
-from keras_initx.audits._comparison import Comparison
-from keras_initx.audits._expectations import Expectation
-from keras_initx.audits._profile import Profile
 from keras_initx.backends._backend import Backend
 from keras_initx.cli import _catalog
-from keras_initx.diagnostics import DiagnosisReport, Remedy, Verdict
-from keras_initx.diagnostics._diagnosis import Diagnosis, Probe
-from keras_initx.diagnostics._seen import SeenLayer, SeenWeight
-from keras_initx.diagnostics.losses.ends import Ends
-from keras_initx.diagnostics.losses.known import Loss
-from keras_initx.diagnostics.verdicts import RULES
+from keras_initx.files._formats import Contents
+from keras_initx.files._lazy import LazyArray
+from keras_initx.files._other_shapes import Kind
 from keras_initx.initializers import Initializer
 from keras_initx.initializers._laws import Law
-from keras_initx.models import InitializationPlan, LsuvReport
-from keras_initx.models._given import Instructions
-from keras_initx.models._planned_weight import PlannedWeight
-from keras_initx.outputs import OutputsReport, RecordedOutputs
-from keras_initx.outputs._flow import Flow
-from keras_initx.outputs._recorded import RecordedCall
-from keras_initx.outputs._recorded_step import RecordedStep
-from keras_initx.outputs._samples import RecordedTensor
-from keras_initx.outputs._tolerance import Difference
-from keras_initx.pretrained import LoadReport
+from keras_initx.inspection._architecture import Architecture
+from keras_initx.inspection._inventory import Inventory
+from keras_initx.inspection._pairing import Pairs
+from keras_initx.inspection._watch import Watch, Watcher
+from keras_initx.inspection._weights import ModelWeight
 from keras_initx.recipes import Recipe
 from keras_initx.recipes._frameworks import FLAX, TORCH
 from keras_initx.recipes._layer_recipe import LayerRecipe
 from keras_initx.recipes._named import RECIPES
 from keras_initx.recipes._parts import Part
 from keras_initx.recipes._recipe import described
-from keras_initx.rendering._results import Judgement, Result
+from keras_initx.report._results import Judgement, Result
 from keras_initx.sampling import Stream
 from keras_initx.scaling import CoordinateCheck, MupTable
-from keras_initx.structure._architecture import Architecture
-from keras_initx.structure._inventory import Inventory
-from keras_initx.structure._pairing import Pairs
-from keras_initx.structure._watch import Watch, Watcher
-from keras_initx.structure._weights import ModelWeight
-from keras_initx.studies import RateStudy, RestartStudy, Study
-from keras_initx.studies._settings import Settings
-from keras_initx.unwritten import Loaded
-from keras_initx.unwritten._marks import Marks
+from keras_initx.tools import diagnose as diagnostics
+from keras_initx.tools.audit._expectations import Expectation
+from keras_initx.tools.audit._judgement import Comparison
+from keras_initx.tools.audit._profile import Profile
+from keras_initx.tools.compare_outputs._flow import Flow
+from keras_initx.tools.compare_outputs._recorded import RecordedCall
+from keras_initx.tools.compare_outputs._recorded_step import RecordedStep
+from keras_initx.tools.compare_outputs._samples import RecordedTensor
+from keras_initx.tools.compare_outputs._tolerance import Difference
+from keras_initx.tools.diagnose._diagnosis import Diagnosis, Probe
+from keras_initx.tools.diagnose._seen import SeenLayer, SeenWeight
+from keras_initx.tools.diagnose.losses.ends import Ends
+from keras_initx.tools.diagnose.losses.known import Loss
+from keras_initx.tools.diagnose.verdicts import RULES
+from keras_initx.tools.initialize._given import Instructions
+from keras_initx.tools.initialize._planned_weight import PlannedWeight
+from keras_initx.tools.loading._marks import Marks
+from keras_initx.tools.studies._settings import Settings
+from keras_initx.types import (
+    AuditReport,
+    Contract,
+    DiagnosisReport,
+    InitializationPlan,
+    Loaded,
+    LoadReport,
+    LsuvReport,
+    OutputsReport,
+    RateStudy,
+    RecordedOutputs,
+    Remedy,
+    RestartStudy,
+    Study,
+    Verdict,
+)
 
 DOCS = Path(__file__).parent
 BENCHMARKS = DOCS.parent / "benchmarks"

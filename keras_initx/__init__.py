@@ -17,35 +17,38 @@ if _typing.TYPE_CHECKING or not _startup.is_starting():
 # All names are imported on first use, so that using a string id stays fast. Type checkers take what
 # is imported as itself, or by a star, for public.
 if _typing.TYPE_CHECKING:
-    from keras_initx import audits as audits
     from keras_initx import demo as demo
-    from keras_initx import diagnostics as diagnostics
-    from keras_initx import models as models
-    from keras_initx import outputs as outputs
-    from keras_initx import pretrained as pretrained
     from keras_initx import recipes as recipes
     from keras_initx import sampling as sampling
-    from keras_initx import studies as studies
     from keras_initx import testing as testing
-    from keras_initx import unwritten as unwritten
-    from keras_initx.audits import audit as audit
-    from keras_initx.audits import contract as contract
-    from keras_initx.diagnostics import SignalMonitor as SignalMonitor
-    from keras_initx.diagnostics import diagnose as diagnose
+    from keras_initx import types as types
     from keras_initx.initializers import *  # noqa: F403, type checkers resolve it
-    from keras_initx.models import initialize as initialize
-    from keras_initx.models import lsuv as lsuv
-    from keras_initx.models import weight_seed as weight_seed
-    from keras_initx.models import weights_digest as weights_digest
-    from keras_initx.outputs import compare_outputs as compare_outputs
-    from keras_initx.outputs import record_outputs as record_outputs
-    from keras_initx.pretrained import load_pretrained as load_pretrained
-    from keras_initx.studies import compare_initializers as compare_initializers
-    from keras_initx.studies import compare_learning_rates as compare_learning_rates
-    from keras_initx.studies import random_restarts as random_restarts
-    from keras_initx.unwritten import loading as loading
+    from keras_initx.tools.audit import audit as audit
+    from keras_initx.tools.audit import contract as contract
+    from keras_initx.tools.compare_outputs import compare_outputs as compare_outputs
+    from keras_initx.tools.compare_outputs import record_outputs as record_outputs
+    from keras_initx.tools.diagnose import SignalMonitor as SignalMonitor
+    from keras_initx.tools.diagnose import diagnose as diagnose
+    from keras_initx.tools.initialize import initialize as initialize
+    from keras_initx.tools.initialize import lsuv as lsuv
+    from keras_initx.tools.initialize import weight_seed as weight_seed
+    from keras_initx.tools.initialize import weights_digest as weights_digest
+    from keras_initx.tools.load_pretrained import load_pretrained as load_pretrained
+    from keras_initx.tools.loading import loading as loading
+    from keras_initx.tools.studies import compare_initializers as compare_initializers
+    from keras_initx.tools.studies import compare_learning_rates as compare_learning_rates
+    from keras_initx.tools.studies import random_restarts as random_restarts
 
-# The rooms that have a page in the reference, each with its names that the package has too.
+# The public modules, and the names of the package with the module that each is imported from.
+_MODULES = (
+    "demo",
+    "initializers",
+    "recipes",
+    "sampling",
+    "scaling",
+    "testing",
+    "types",
+)
 _NAMES: dict[str, tuple[str, ...]] = {
     "initializers": (
         "ICNR",
@@ -82,22 +85,17 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "VarianceScaling",
         "catalog",
     ),
-    "scaling": (),
-    "diagnostics": ("SignalMonitor", "diagnose"),
-    "models": ("initialize", "lsuv", "weight_seed", "weights_digest"),
-    "pretrained": ("load_pretrained",),
-    "unwritten": ("loading",),
-    "outputs": ("compare_outputs", "record_outputs"),
-    "audits": ("audit", "contract"),
-    "studies": ("compare_initializers", "compare_learning_rates", "random_restarts"),
-    "recipes": (),
-    "sampling": (),
-    "testing": (),
-    "demo": (),
+    "tools.audit": ("audit", "contract"),
+    "tools.compare_outputs": ("compare_outputs", "record_outputs"),
+    "tools.diagnose": ("SignalMonitor", "diagnose"),
+    "tools.initialize": ("initialize", "lsuv", "weight_seed", "weights_digest"),
+    "tools.load_pretrained": ("load_pretrained",),
+    "tools.loading": ("loading",),
+    "tools.studies": ("compare_initializers", "compare_learning_rates", "random_restarts"),
 }
-_ROOMS = {name: room for room, names in _NAMES.items() for name in names}
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 
-__all__ = sorted(["__version__", *_NAMES, *_ROOMS])
+__all__ = sorted(["__version__", *_MODULES, *_MODULE_OF])
 _initializer_names.public_names = __all__
 
 
@@ -106,10 +104,10 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> _typing.Any:
-    if name in _NAMES:
+    if name in _MODULES:
         return _importlib.import_module(f"{__name__}.{name}")
-    if name in _ROOMS:
-        return getattr(_importlib.import_module(f"{__name__}.{_ROOMS[name]}"), name)
+    if name in _MODULE_OF:
+        return getattr(_importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
     similar: list[str] = []
     if not name.startswith("_"):  # tools ask for many of those
         similar = _importlib.import_module(f"{__name__}._initializer_names").classes_like(name)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from keras_initx._suggestions import did_you_mean
 
-# The public names of the package, which sets them, above all rooms.
+# The public names of the package, which sets them, above all folders.
 public_names: Sequence[str] = ()
 # Those among them in capital letters that are no initializers.
 _OTHERS = ("KeepSparse", "SignalMonitor")

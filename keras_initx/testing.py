@@ -2,14 +2,13 @@
 
 import keras
 
-from keras_initx.audits._asked import Like
-from keras_initx.audits._audit import audit
-from keras_initx.audits._contract import Contract
-from keras_initx.audits._subjects import Audited
-from keras_initx.models._given import RulesOrPlan
-from keras_initx.outputs._compare import LikeOutputs, compare_outputs
-from keras_initx.outputs._counterparts import Names
-from keras_initx.structure._batch import Data
+from keras_initx.inspection._batch import Data
+from keras_initx.tools.audit._audit import Like, audit
+from keras_initx.tools.audit._contract import Contract
+from keras_initx.tools.audit._subjects import Audited
+from keras_initx.tools.compare_outputs._compare import LikeOutputs, compare_outputs
+from keras_initx.tools.compare_outputs._counterparts import Names
+from keras_initx.tools.initialize._given import RulesOrPlan
 
 __all__ = ["assert_initialized", "assert_same_outputs"]
 

@@ -9,9 +9,9 @@ from meshes import assert_cut, compile_sharded, distribution, fits, layout_of, m
 from modes import BACKEND, to_numpy
 
 import keras_initx
+from keras_initx import weights_digest
 from keras_initx.initializers._sharding import is_exact
-from keras_initx.models import weights_digest
-from keras_initx.structure._inventory import Inventory
+from keras_initx.inspection._inventory import Inventory
 
 only_jax = pytest.mark.skipif(BACKEND != "jax", reason="Keras shards variables on JAX only")
 only_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="a strategy of TensorFlow")

@@ -15,9 +15,9 @@ from modes import BACKEND, needs_keras, to_numpy
 from safetensors.numpy import save_file
 
 import keras_initx
-from keras_initx.arrays import _formats
+from keras_initx import load_pretrained
 from keras_initx.backends._current import backend
-from keras_initx.pretrained import load_pretrained
+from keras_initx.files import _formats
 
 pytestmark = [
     pytest.mark.every_backend,

@@ -23,25 +23,30 @@ from keras_initx._startup import BACKENDS
 
 FRAMEWORKS = set(BACKENDS)
 ROOT = pathlib.Path(keras_initx.__file__).parent
+# The top level: the core and what everything needs, from below to above.
 ROOMS = (
-    "rendering",
     "backends",
     "sampling",
-    "arrays",
+    "files",
+    "report",
     "initializers",
-    "structure",
+    "inspection",
     "checkpoints",
     "recipes",
-    "diagnostics",
-    "models",
-    "pretrained",
-    "unwritten",
-    "outputs",
     "scaling",
-    "audits",
-    "studies",
+    "tools",
     "cli",
-)  # from below to above
+)
+# The folders of `tools`, one for each task that a user calls, each with the tools that it may import.
+TOOLS = {
+    "initialize": set(),
+    "load_pretrained": {"initialize"},
+    "loading": {"initialize", "load_pretrained"},
+    "compare_outputs": set(),
+    "diagnose": set(),
+    "audit": {"initialize"},
+    "studies": {"audit", "diagnose"},
+}
 OF_OTHER_BACKENDS = {f"keras_initx.backends._{name}" for name in FRAMEWORKS - {BACKEND}}
 WITHOUT_TRITON = set() if importlib.util.find_spec("triton") else {"keras_initx.sampling._triton"}
 # A hook of the build, and what it makes.
@@ -100,10 +105,10 @@ for name in json.loads(sys.argv[2]):
         value = getattr(value, part, None)
     if value is None:
         unopened.append(name)
-# Python itself makes each imported room an attribute.
+# Python itself makes each imported folder an attribute.
 named = {name: value for name, value in vars(keras_initx).items() if not name.startswith("_")}
 public = {name for name, value in named.items() if not isinstance(value, types.ModuleType)}
-rooms = [name for name in keras_initx.__all__ if isinstance(getattr(keras_initx, name), types.ModuleType)]
+modules = [name for name in keras_initx.__all__ if isinstance(getattr(keras_initx, name), types.ModuleType)]
 
 for name in json.loads(sys.argv[1]):
     importlib.import_module(name)
@@ -113,7 +118,7 @@ print(json.dumps({
     "numbers are as before": drawn() == expected,
     "unopened": unopened,
     "not public": sorted(public - {*keras_initx.__all__}),
-    "rooms": sorted(rooms),
+    "modules": sorted(modules),
 }))
 """
 
@@ -139,10 +144,10 @@ def test_imports_and_first_audits_leave_the_random_numbers_of_a_process(first_us
 def test_the_package_alone_opens_every_name_of_the_reference(first_use):
     assert first_use["unopened"] == []
     assert first_use["not public"] == []
-    assert first_use["rooms"] == sorted({*pins.ROOMS, "demo", "testing"})
+    assert first_use["modules"] == sorted({*pins.MODULES, "demo", "testing"})
 
 
-# For each public name, what its first use imports, and what an import of its room alone would.
+# For each public name, what its first use imports, and what an import of its folder alone would.
 FIRST_IMPORTS = """
 import importlib, json, sys
 import keras_initx
@@ -155,43 +160,58 @@ at_once = of_package()
 def imported(use):
     for name in of_package() - at_once:
         del sys.modules[name]
-    for name in set(vars(keras_initx)) & rooms:
-        if f"keras_initx.{name}" not in at_once:
-            delattr(keras_initx, name)
+        parent, _, child = name.rpartition(".")
+        if parent in sys.modules:
+            vars(sys.modules[parent]).pop(child, None)
     use()
     return of_package() - at_once
 
-names = json.loads(sys.argv[1])
-rooms = set(names)
-found = {}
-for room, of_room in names.items():
-    alone = imported(lambda: importlib.import_module(f"keras_initx.{room}"))
-    for name in (room, *of_room):
-        found[name] = [len(alone), len(imported(lambda: getattr(keras_initx, name)) ^ alone)]
-print(json.dumps(found))
+counts = {}
+for folder, names in json.loads(sys.argv[1]).items():
+    alone = imported(lambda: importlib.import_module(f"keras_initx.{folder}"))
+    for name in names:
+        counts[name] = [len(alone), len(imported(lambda: getattr(keras_initx, name)) ^ alone)]
+print(json.dumps(counts))
 """
 
 
-def names_by_room():
-    """Return the public names of each room, in which their objects are, in the form of JSON."""
-    found = {name: [] for name in keras_initx.__all__ if inspect.ismodule(getattr(keras_initx, name))}
-    for name in {*keras_initx.__all__} - {*found, "__version__"}:
-        found[getattr(keras_initx, name).__module__.split(".")[1]].append(name)
-    return found
+def names_by_folder():
+    """Return the public names by the folder or the module in which their objects are, in the form of JSON."""
+    names = {name: [name] for name in keras_initx.__all__ if inspect.ismodule(getattr(keras_initx, name))}
+    for name in {*keras_initx.__all__} - {*names, "__version__"}:
+        parts = getattr(keras_initx, name).__module__.split(".")
+        folder = ".".join(parts[1:3]) if parts[1] == "tools" else parts[1]
+        names.setdefault(folder, []).append(name)
+    return names
 
 
 @pytest.mark.rare
-def test_the_first_use_of_a_name_imports_its_room_and_no_other():
-    arguments = [sys.executable, "-c", FIRST_IMPORTS, json.dumps(names_by_room())]
+def test_the_first_use_of_a_name_imports_its_folder_and_no_other():
+    arguments = [sys.executable, "-c", FIRST_IMPORTS, json.dumps(names_by_folder())]
     result = subprocess.run(arguments, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     counts = json.loads(result.stdout)
     assert counts.keys() == {*keras_initx.__all__} - {"__version__"}
     assert {name: more for name, (_, more) in counts.items() if more} == {}
-    # The lower rooms are there already, and what is above is not needed.
+    # What is below is there already, and what is above is not needed.
     assert counts["HeNormal"][0] == 0
     assert counts["initialize"][0] < counts["diagnose"][0]
     assert counts["compare_outputs"][0] < counts["diagnose"][0] < counts["compare_initializers"][0]
+
+
+# No tool, and none of the extras.
+STRING_ID = """
+import sys
+import keras
+import keras_initx
+keras.layers.Dense(2, kernel_initializer="initx.sparse").build((None, 3))
+print([name for name in sys.modules if name.startswith(("keras_initx.tools", "keras_initx.types"))])
+"""
+
+
+def test_a_string_id_loads_no_tool():
+    result = subprocess.run([sys.executable, "-c", STRING_ID], capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (0, "[]\n"), result.stderr
 
 
 def test_type_checkers_see_the_names_that_the_package_has():
@@ -209,17 +229,31 @@ def test_all_names_are_there():
     assert len(keras_initx.__all__) == len(set(keras_initx.__all__))
 
 
-# The rooms below are not public, but some of their classes are.
-FROM_BELOW = {"models": {"ModelWeight"}, "pretrained": {"Channels", "Grid", "Rows", "Units"}}
+@pytest.mark.parametrize("name", [name for name in pins.MODULES if name != "types"])
+def test_what_a_public_module_offers_is_of_its_own_files(name):
+    module = getattr(keras_initx, name)
+    public = [value for name, value in vars(module).items() if not name.startswith("_")]
+    defined = [value for value in public if inspect.isclass(value) or inspect.isfunction(value)]
+    assert [value for value in defined if not value.__module__.startswith(f"{module.__name__}._")] == []
 
 
-@pytest.mark.parametrize("room", pins.ROOMS)
-def test_what_a_package_imports_is_public_and_of_its_own_files(room):
-    package = getattr(keras_initx, room)
-    public = [value for name, value in vars(package).items() if not name.startswith("_")]
-    defined = {value for value in public if inspect.isclass(value) or inspect.isfunction(value)}
-    others = {value.__name__ for value in defined if not value.__module__.startswith(f"{package.__name__}._")}
-    assert others == FROM_BELOW.get(room, set())
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_tool_offers_what_the_package_has_of_it(tool):
+    folder = f"keras_initx.tools.{tool}"
+    module = importlib.import_module(folder)
+    offered = {name for name, value in vars(module).items() if name[0] != "_" and not inspect.ismodule(value)}
+    public = {name: getattr(keras_initx, name) for name in keras_initx.__all__ if name != "__version__"}
+    of_tool = {name for name, value in public.items() if getattr(value, "__module__", "").startswith(f"{folder}.")}
+    assert offered == of_tool
+    assert all(getattr(module, name) is public[name] for name in offered)
+
+
+def test_types_are_the_classes_of_results_and_arguments():
+    types = keras_initx.types
+    assert all(inspect.isclass(getattr(types, name)) for name in types.__all__)
+    assert dir(types) == types.__all__
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        types.Nothing  # noqa: B018
 
 
 def test_every_registered_class_is_public():
@@ -341,29 +375,37 @@ def test_a_private_name_is_found(planted, name):
     assert foreign_private_names(planted) == {name}
 
 
-def test_the_rooms_are_those_of_the_page_on_the_design():
-    folders = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+def test_the_folders_are_those_of_the_page_on_the_design():
     page = pathlib.Path(__file__).parents[1].joinpath("docs", "design.md").read_text()
-    assert re.findall(r"^\| `(\w+)/` \|", page, re.MULTILINE) == [*reversed(ROOMS)]
-    assert folders == set(ROOMS)
+    tree = page.partition("keras_initx/\n")[2].partition("```")[0]
+    shown = re.findall(r"^(│?) *[├└]─ (\w+)/", tree, re.MULTILINE)
+    assert {name for inner, name in shown if not inner} == {*ROOMS}
+    assert {name for inner, name in shown if inner} == {*TOOLS}
+    for folder, names in ((ROOT, ROOMS), (ROOT / "tools", TOOLS)):
+        assert {path.parent.name for path in folder.glob("*/__init__.py")} == {*names}
 
 
-def test_imports_go_down_and_never_back():
-    for place, room in enumerate(ROOMS):
-        for path in (ROOT / room).rglob("*.py"):
-            parts = {name.split(".")[1] for name in imported_names(path) if name.startswith("keras_initx.")}
-            assert not parts & {*ROOMS[place + 1 :]}, path
+def imported_parts(folder):
+    """Yield the parts of the names that the files of a folder import from the package, after its own name."""
+    for path in folder.rglob("*.py"):
+        yield from (name.split(".")[1:] for name in imported_names(path) if name.startswith("keras_initx."))
 
 
-@pytest.mark.parametrize("room", ["models", "pretrained", "outputs"])
-def test_weights_are_made_loaded_and_compared_without_what_a_diagnosis_needs(room):
-    names = set().union(*map(imported_names, (ROOT / room).rglob("*.py")))
-    assert [name for name in names if name.startswith("keras_initx.diagnostics")] == []
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_go_down_and_never_back(room):
+    above = {*ROOMS[ROOMS.index(room) + 1 :]}
+    assert above & {parts[0] for parts in imported_parts(ROOT / room)} == set()
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_tool_imports_those_of_its_row_and_no_other(tool):
+    parts = imported_parts(ROOT / "tools" / tool)
+    assert {names[1] for names in parts if names[0] == "tools"} - {tool} == TOOLS[tool]
 
 
 def names_from_rooms(path):
     """Return what a file imports from a room and not from a file of it, so that the line does not say where it is."""
-    rooms = {f"keras_initx.{room}" for room in ROOMS}
+    rooms = {f"keras_initx.{room}" for room in (*ROOMS, *(f"tools.{tool}" for tool in TOOLS))}
     nodes = [node for node in ast.walk(parsed(path)) if isinstance(node, ast.ImportFrom) and node.module in rooms]
     names = {f"{node.module}.{alias.name}" for node in nodes for alias in node.names}
     return {name for name in names if importlib.util.find_spec(name) is None}
@@ -388,7 +430,7 @@ def listed_in_the_reference():
     return names
 
 
-@pytest.mark.parametrize("room", pins.ROOMS)
+@pytest.mark.parametrize("room", pins.MODULES)
 def test_a_room_offers_the_names_of_its_page(room):
     module = importlib.import_module(f"keras_initx.{room}")
     offered = {name for name in dir(module) if not name.startswith("_") and not inspect.ismodule(getattr(module, name))}
@@ -397,7 +439,7 @@ def test_a_room_offers_the_names_of_its_page(room):
     assert offered <= listed | at_the_top
 
 
-@pytest.mark.parametrize("room", sorted({*ROOMS} - {*pins.ROOMS}))
+@pytest.mark.parametrize("room", sorted({*ROOMS} - {*pins.MODULES}))
 def test_a_room_without_a_page_offers_nothing(room):
     module = importlib.import_module(f"keras_initx.{room}")
     assert [name for name, value in vars(module).items() if name[0] != "_" and not inspect.ismodule(value)] == []

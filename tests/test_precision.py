@@ -7,7 +7,7 @@ from cases import FIRST_CASES, for_each, label
 from modes import BACKEND, MODES, STREAM_MODES, float64, run, to_numpy
 
 import keras_initx
-import keras_initx.models
+import keras_initx.tools.initialize
 from keras_initx import RandomNormal, RandomUniform, Sparse
 from keras_initx.backends._current import backend
 
@@ -147,8 +147,8 @@ def test_a_number_in_bfloat16_is_a_weight_as_any_other(tmp_path):
     assert drawn["hidden/temperature"] == plan.draw("hidden/temperature", ()) == 1
     assert keras_initx.audit(model).ok
     assert keras_initx.audit(model, tmp_path / "plan.json").ok
-    assert keras_initx.models.weights_digest(model) == keras_initx.models.weights_digest(drawn)
+    assert keras_initx.weights_digest(model) == keras_initx.weights_digest(drawn)
     assert keras_initx.diagnose(model, x, np.zeros((16, 2))).rows
-    keras_initx.models.lsuv(model, x, seed=0)
+    keras_initx.lsuv(model, x, seed=0)
     keras_initx.load_pretrained(model, {"hidden.temperature": np.asarray(3, "bfloat16")}, layout="keras")
     assert backend.host_view(model.layers[0].temperature) == 3

@@ -13,8 +13,8 @@ import keras_initx
 from keras_initx.cli import _main as cli
 from keras_initx.initializers import CatalogEntry
 from keras_initx.initializers._initializer import Catalog
-from keras_initx.rendering._export import section
-from keras_initx.rendering._table import Table
+from keras_initx.report._export import section
+from keras_initx.report._table import Table
 
 ROOT = pathlib.Path(__file__).parents[1]
 SCRIPT = runpy.run_path(str(ROOT / "docs" / "tables.py"))

@@ -113,7 +113,7 @@ def test_threads_that_put_torchs_generator_back_wait_for_each_other():
 
 @pytest.mark.parametrize("before", ["jax", None])
 def test_the_backend_of_worker_processes_is_put_back_by_the_last_thread(monkeypatch, before):
-    from keras_initx.studies import _engine
+    from keras_initx.tools.studies import _engine
 
     monkeypatch.setenv("KERAS_BACKEND", before or "")
     if before is None:

@@ -9,9 +9,7 @@ import keras
 import numpy as np
 
 import keras_initx
-from keras_initx.diagnostics import DiagnosisReport, Remedy, Verdict
-from keras_initx.pretrained import LoadReport
-from keras_initx.studies import RestartStudy, Study
+from keras_initx.types import DiagnosisReport, LoadReport, Remedy, RestartStudy, Study, Verdict
 
 x, y = np.zeros((8, 4)), np.zeros(8)
 DATA = (x, y), (x, y)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from keras_initx.rendering._figures import COLORS, color_of, new_figure, tidy
+from keras_initx.report._figures import COLORS, color_of, new_figure, tidy
 
 FOLDER = Path(__file__).parents[1] / "figures"
 

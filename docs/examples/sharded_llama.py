@@ -1,8 +1,7 @@
 """Initialize a small Llama of KerasHub by rules, on one device and on eight."""
 
 import keras_initx
-from keras_initx import recipes
-from keras_initx.models import weights_digest
+from keras_initx import recipes, weights_digest
 
 import keras
 import keras_hub

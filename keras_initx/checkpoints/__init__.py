@@ -1,1 +1,4 @@
-"""Weights of files, models and dicts, and the names that Keras gives them there."""
+"""Weights of files, models and dicts, and the names that Keras gives them there.
+
+Read `_sources.py` first: whatever a user loads from becomes arrays by name.
+"""

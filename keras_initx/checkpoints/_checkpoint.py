@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from keras_initx._files import check_local, parse_json
-from keras_initx.arrays._formats import FORMATS, Contents, check_file, open_arrays, suffix
-from keras_initx.arrays._keras_files import FORMATS_OF_KERAS, is_no_weight
+from keras_initx.files._formats import FORMATS, Contents, check_file, open_arrays, suffix
+from keras_initx.files._keras_files import FORMATS_OF_KERAS, is_no_weight
+from keras_initx.files._local import check_local, parse_json
 
 # A file, a folder, an index, or a list of files.
 Checkpoint: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]

@@ -11,12 +11,12 @@ import keras
 
 from keras_initx._keras import saved_layers
 from keras_initx._typing import Shape
-from keras_initx.arrays._formats import Contents
-from keras_initx.arrays._keras_files import groups_around, layers_around
-from keras_initx.structure._inventory import Inventory
-from keras_initx.structure._kernels import is_adapter
-from keras_initx.structure._names import automatic_name, automatic_part_name, own_weights
-from keras_initx.structure._pairing import (
+from keras_initx.files._formats import Contents
+from keras_initx.files._keras_files import groups_around, layers_around
+from keras_initx.inspection._inventory import Inventory
+from keras_initx.inspection._kernels import is_adapter
+from keras_initx.inspection._names import automatic_name, automatic_part_name, own_weights
+from keras_initx.inspection._pairing import (
     BY_ATTRIBUTES,
     BY_NUMBER,
     LIST,
@@ -33,7 +33,7 @@ from keras_initx.structure._pairing import (
     shown_names,
     weight_places,
 )
-from keras_initx.structure._weights import ModelWeight, name_in_module
+from keras_initx.inspection._weights import ModelWeight, name_in_module
 
 # The stem and number of a name if it is automatic, from the stems of the layers around, and it.
 Automatic: TypeAlias = Callable[[tuple[str, ...], str], tuple[str, int] | None]

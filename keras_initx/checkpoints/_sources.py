@@ -9,13 +9,13 @@ import numpy as np
 
 from keras_initx._checks import check_choice
 from keras_initx._typing import Array
-from keras_initx.arrays._formats import Contents
-from keras_initx.arrays._lazy import LazyArray, Selection
 from keras_initx.backends._current import backend
 from keras_initx.checkpoints._checkpoint import Checkpoint, checkpoint_paths, open_checkpoint
-from keras_initx.structure._inventory import Inventory, check_unshared
-from keras_initx.structure._pairing import weight_places
-from keras_initx.structure._weights import ModelWeight
+from keras_initx.files._formats import Contents
+from keras_initx.files._lazy import LazyArray, Selection
+from keras_initx.inspection._inventory import Inventory, check_unshared
+from keras_initx.inspection._pairing import weight_places
+from keras_initx.inspection._weights import ModelWeight
 
 # Files, a model, or a dict from names to arrays or tensors of any framework.
 Source: TypeAlias = Checkpoint | keras.Model | Mapping[str, Any]

@@ -18,9 +18,9 @@ from keras_initx.initializers._initializer import (
     Initializer,
     catalog,
 )
-from keras_initx.rendering._figures import color_of, new_figure, save_figure, tidy
-from keras_initx.rendering._table import Column, Table
-from keras_initx.rendering._terminal import line_width
+from keras_initx.report._figures import color_of, new_figure, save_figure, tidy
+from keras_initx.report._table import Column, Table
+from keras_initx.report._terminal import line_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,12 +8,12 @@ import numpy as np
 
 from keras_initx import _startup, demo
 from keras_initx._extras import import_optional
-from keras_initx.diagnostics._diagnose import diagnose
-from keras_initx.diagnostics._report import DiagnosisReport
-from keras_initx.models._initialize import initialize
-from keras_initx.rendering._table import Table
-from keras_initx.rendering._terminal import progress
-from keras_initx.rendering._text import short_number
+from keras_initx.report._table import Table
+from keras_initx.report._terminal import progress
+from keras_initx.report._text import short_number
+from keras_initx.tools.diagnose._diagnose import diagnose
+from keras_initx.tools.diagnose._report import DiagnosisReport
+from keras_initx.tools.initialize._initialize import initialize
 
 _EPOCHS = 8
 _HELD_OUT = 0.2

@@ -15,13 +15,17 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx import _files, audits, diagnostics, models
+import keras_initx
 from keras_initx._suggestions import did_you_mean
-from keras_initx.audits._contract import is_contract
-from keras_initx.audits._subjects import is_saved_model
 from keras_initx.cli._recipes import named
-from keras_initx.models._plan_file import is_plan
-from keras_initx.rendering._terminal import status
+from keras_initx.files._local import replacing
+from keras_initx.report._terminal import status
+from keras_initx.tools.audit._audit_report import AuditReport
+from keras_initx.tools.audit._contract import Contract, is_contract
+from keras_initx.tools.audit._subjects import is_saved_model
+from keras_initx.tools.diagnose._report import DiagnosisReport
+from keras_initx.tools.initialize._plan import InitializationPlan
+from keras_initx.tools.initialize._plan_file import is_plan
 
 
 def diagnose(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
@@ -48,7 +52,7 @@ def diagnose(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
                 raise ValueError(
                     "gradients need --loss, because the model is not compiled with a loss"
                 )
-        report = diagnostics.diagnose(
+        report = keras_initx.diagnose(
             model,
             x,
             y,
@@ -68,7 +72,7 @@ def _write_report(
     parser: argparse.ArgumentParser,
     arguments: argparse.Namespace,
     title: str,
-    report: diagnostics.DiagnosisReport | audits.AuditReport,
+    report: DiagnosisReport | AuditReport,
 ) -> None:
     """Write the files that are asked for."""
     try:
@@ -178,7 +182,7 @@ def initialize(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -
     try:
         rules = _rules(arguments)
         model = _opened(arguments.model, _load_compiled)
-        plan = models.initialize(
+        plan = keras_initx.initialize(
             model,
             rules,
             seed=arguments.seed,
@@ -188,7 +192,7 @@ def initialize(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -
         if arguments.plan:
             plan.save(arguments.plan)
         if arguments.out:
-            with _files.replacing(arguments.out) as path:
+            with replacing(arguments.out) as path:
                 model.save(path)
         if arguments.html:
             plan.to_html(arguments.html, title=f"Initialization of {arguments.model}")
@@ -196,9 +200,8 @@ def initialize(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -
         parser.exit(2, f"{parser.prog}: error: {error}\n")
     sys.stdout.write(f"{plan}\n")
     if arguments.out:
-        sys.stdout.write(
-            f"Digest of the weights: {models.weights_digest(model)}. Saved to {arguments.out}.\n"
-        )
+        digest = keras_initx.weights_digest(model)
+        sys.stdout.write(f"Digest of the weights: {digest}. Saved to {arguments.out}.\n")
     return 0
 
 
@@ -209,7 +212,7 @@ def audit(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int
         if isinstance(like, str):
             like = _function_of(like)
         rules = _rules(arguments)
-        report = audits.audit(
+        report = keras_initx.audit(
             _opened(arguments.model, _weights_in),
             rules,
             like=like,
@@ -235,7 +238,7 @@ def contract(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
     try:
         if isinstance(build, str):
             build = _function_of(build)
-        found = audits.contract(build, draws=arguments.draws, seed=arguments.seed)
+        found = keras_initx.contract(build, draws=arguments.draws, seed=arguments.seed)
         if arguments.out:
             found.save(arguments.out)
     except (OSError, TypeError, ValueError) as error:  # others of a function are shown in full
@@ -297,9 +300,9 @@ def _rules(arguments: argparse.Namespace) -> Any:
     if arguments.rules is None:
         return _checked_recipe(arguments.recipe)
     if is_plan(arguments.rules):
-        return models.InitializationPlan.load(arguments.rules_file)
+        return InitializationPlan.load(arguments.rules_file)
     if is_contract(arguments.rules):
-        return audits.Contract.load(arguments.rules_file)  # which is refused
+        return Contract.load(arguments.rules_file)  # which is refused
     return arguments.rules
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from keras_initx import _extras
-from keras_initx._files import check_local, parse_json, replaced_file
 from keras_initx._initializer_names import class_named
+from keras_initx.files._local import check_local, parse_json, replaced_file
 
 Number = TypeVar("Number", int, float)
 

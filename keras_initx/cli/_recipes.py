@@ -9,8 +9,8 @@ from keras_initx._suggestions import did_you_mean
 from keras_initx.recipes._layer_recipe import LayerRecipe
 from keras_initx.recipes._named import RECIPES
 from keras_initx.recipes._recipe import Recipe, described
-from keras_initx.rendering._table import Column, Table
-from keras_initx.rendering._terminal import line_width
+from keras_initx.report._table import Column, Table
+from keras_initx.report._terminal import line_width
 
 # Of the table of all recipes: the name that options take, what it is for, and whose numbers.
 _COLUMNS: list[Column[tuple[str, str, str]]] = [

@@ -11,11 +11,7 @@ from keras_initx._checks import check_count, check_kernel, check_parts
 from keras_initx._typing import Array, DType, Gain, InitializerLike, Seed, Shape, Tensor
 from keras_initx.initializers._as_ours import as_ours, check_initializer
 from keras_initx.initializers._composition import Composite
-from keras_initx.initializers._initializer import (
-    ConstantInitializer,
-    RandomInitializer,
-    register,
-)
+from keras_initx.initializers._initializer import ConstantInitializer, RandomInitializer, register
 from keras_initx.initializers._laws import CenterLaw, FrameLaw, Law, TiledLaw
 from keras_initx.initializers._orthogonal import Orthogonal
 from keras_initx.initializers._scale import check_gain, gain_value

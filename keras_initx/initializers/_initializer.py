@@ -23,7 +23,7 @@ from keras_initx.sampling._namespace import HOST, Namespace, choose_namespace
 from keras_initx.sampling._stream import Stream, computing_dtype
 
 if TYPE_CHECKING:
-    from keras_initx.rendering._table import Table
+    from keras_initx.report._table import Table
 
 Class = TypeVar("Class", bound=type)
 
@@ -68,7 +68,7 @@ class Catalog(Mapping[str, CatalogEntry]):
 
     def table(self, quote: str = "") -> "Table":
         """Return the table, with `quote` around code."""
-        from keras_initx.rendering._table import Table
+        from keras_initx.report._table import Table
 
         rows = []
         for entry in self.values():

@@ -11,12 +11,7 @@ from keras_initx._typing import Array, AxesLike, DType, Gain, Seed, Shape, Tenso
 from keras_initx.backends._current import backend
 from keras_initx.initializers._initializer import register
 from keras_initx.initializers._laws import FrameLaw, Law, NormalLaw
-from keras_initx.initializers._scale import (
-    MatrixInitializer,
-    check_gain,
-    check_product,
-    gain_value,
-)
+from keras_initx.initializers._scale import MatrixInitializer, check_gain, check_product, gain_value
 from keras_initx.sampling._conversion import NORMAL_REACH
 from keras_initx.sampling._orthonormal_frames import (
     gaussian_frame,

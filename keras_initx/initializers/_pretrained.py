@@ -12,10 +12,10 @@ import numpy as np
 from keras_initx._checks import DTYPES, check_type, truncated
 from keras_initx._keras import loads_a_model
 from keras_initx._typing import Array, DType, Shape, Tensor
-from keras_initx.arrays._casts import cast
-from keras_initx.arrays._formats import FORMATS, Contents, check_file, open_arrays, suffix
-from keras_initx.arrays._keras_files import layers_around
-from keras_initx.arrays._lazy import LazyArray
+from keras_initx.files._casts import cast
+from keras_initx.files._formats import FORMATS, Contents, check_file, open_arrays, suffix
+from keras_initx.files._keras_files import layers_around
+from keras_initx.files._lazy import LazyArray
 from keras_initx.initializers._initializer import Initializer, register
 from keras_initx.sampling._namespace import choose_namespace
 from keras_initx.sampling._stream import computing_dtype

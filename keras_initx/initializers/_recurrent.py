@@ -11,12 +11,7 @@ from keras_initx._keras import layer_using
 from keras_initx._typing import DType, Seed, Shape, Tensor
 from keras_initx.initializers._gates import is_gru, is_lstm, overwrites_forget_bias, units_of
 from keras_initx.initializers._initializer import ConstantInitializer, RandomInitializer, register
-from keras_initx.initializers._laws import (
-    FixedLaw,
-    Law,
-    SlicesLaw,
-    TabulatedLaw,
-)
+from keras_initx.initializers._laws import FixedLaw, Law, SlicesLaw, TabulatedLaw
 from keras_initx.sampling._conversion import CELLS, Quantiles, portable_log
 from keras_initx.sampling._namespace import Namespace
 from keras_initx.sampling._stream import Stream

@@ -7,10 +7,10 @@ from dataclasses import replace
 import keras
 
 from keras_initx._keras import is_of_keras
+from keras_initx.inspection._kernels import FIRST_FACTORS, SECOND_FACTORS, normalizes
+from keras_initx.inspection._patterns import matches_path
+from keras_initx.inspection._weights import ModelWeight
 from keras_initx.recipes._parts import ENDS, Doubt, Part, Reading, Role
-from keras_initx.structure._kernels import FIRST_FACTORS, SECOND_FACTORS, normalizes
-from keras_initx.structure._patterns import matches_path
-from keras_initx.structure._weights import ModelWeight
 
 # How KerasHub calls weights of which no graph tells what they are; the first pattern that matches.
 # Each ends with the whole name of the weight.

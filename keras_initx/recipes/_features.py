@@ -7,18 +7,18 @@ from typing import Any, TypeAlias
 import keras
 
 from keras_initx.initializers._activations import activation_facts
-from keras_initx.structure._architecture import Architecture
-from keras_initx.structure._hooks import activation_name
-from keras_initx.structure._inventory import Inventory
-from keras_initx.structure._kernels import (
+from keras_initx.inspection._architecture import Architecture
+from keras_initx.inspection._hooks import activation_name
+from keras_initx.inspection._inventory import Inventory
+from keras_initx.inspection._kernels import (
     CONVOLUTIONS,
     DEPTHWISE,
     FIRST_FACTORS,
     is_depthwise,
     normalizes,
 )
-from keras_initx.structure._patterns import covered
-from keras_initx.structure._weights import ModelWeight
+from keras_initx.inspection._patterns import covered
+from keras_initx.inspection._weights import ModelWeight
 
 
 class Feature(enum.Enum):

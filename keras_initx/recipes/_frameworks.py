@@ -13,10 +13,10 @@ from keras_initx.initializers._random import RandomNormal, RandomUniform, Triang
 from keras_initx.initializers._recurrent import LSTMForgetBias
 from keras_initx.initializers._scale import default_axes, fans
 from keras_initx.initializers._variance import VarianceScaling
+from keras_initx.inspection._kernels import CONVOLUTIONS, NORMALIZATIONS, TRANSPOSED
+from keras_initx.inspection._weights import ModelWeight
 from keras_initx.recipes._layer_recipe import LayerRecipe, Place, Row, Start, always, is_of_keras
 from keras_initx.recipes._recipe import Documentation
-from keras_initx.structure._kernels import CONVOLUTIONS, NORMALIZATIONS, TRANSPOSED
-from keras_initx.structure._weights import ModelWeight
 
 # The versions of which the tables were read.
 TORCH = "2.13"

@@ -13,10 +13,10 @@ import keras
 
 from keras_initx._checks import DTYPES
 from keras_initx._typing import InitializerLike, RolesGiven
+from keras_initx.inspection._inventory import Inventory
+from keras_initx.inspection._weights import ModelWeight
 from keras_initx.recipes._recipe import Documentation, Recipe
 from keras_initx.recipes._weight_rules import Left, WeightRules
-from keras_initx.structure._inventory import Inventory
-from keras_initx.structure._weights import ModelWeight
 
 
 class Place(NamedTuple):

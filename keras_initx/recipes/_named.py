@@ -5,13 +5,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from keras_initx.recipes import (
-    _frameworks,
-    _images,
-    _networks,
-    _special_layers,
-    _transformers,
-)
+from keras_initx.recipes import _frameworks, _images, _networks, _special_layers, _transformers
 from keras_initx.recipes._recipe import Recipe
 
 RECIPES: dict[str, Recipe] = {

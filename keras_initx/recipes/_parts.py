@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import keras
 
 from keras_initx._typing import Shape
-from keras_initx.structure._weights import ModelWeight
+from keras_initx.inspection._weights import ModelWeight
 
 # All roles, each with what a weight of it is by its own name.
 ROLES = {

@@ -15,12 +15,12 @@ import keras
 from keras_initx._checks import DTYPES, check_choice, quoted
 from keras_initx._typing import InitializerLike, RolesGiven
 from keras_initx.initializers._random import TruncatedNormal
+from keras_initx.inspection._inventory import Inventory, checked_inventory
 from keras_initx.recipes._features import Feature
 from keras_initx.recipes._parts import Doubt, Part, Roles
 from keras_initx.recipes._roles import roles_of
 from keras_initx.recipes._weight_rules import NOT_ITS_OWN, NOT_KNOWN, Left, WeightRules
 from keras_initx.sampling._conversion import truncated_quantiles
-from keras_initx.structure._inventory import Inventory, checked_inventory
 
 
 @dataclass(frozen=True)

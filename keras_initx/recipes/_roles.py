@@ -7,13 +7,13 @@ from dataclasses import replace
 from keras_initx._checks import check_type, quoted, similar_paths
 from keras_initx._suggestions import did_you_mean
 from keras_initx._typing import RolesGiven
+from keras_initx.inspection._architecture import Architecture, architecture_of
+from keras_initx.inspection._inventory import Inventory
+from keras_initx.inspection._patterns import covered
 from keras_initx.recipes._by_graph import ByGraph
 from keras_initx.recipes._by_names import ByNames, parts_of
 from keras_initx.recipes._features import Feature, features_of
 from keras_initx.recipes._parts import ROLES, Doubt, Part, Reading, Role, Roles
-from keras_initx.structure._architecture import Architecture, architecture_of
-from keras_initx.structure._inventory import Inventory
-from keras_initx.structure._patterns import covered
 
 # What a weight of a role is too.
 _WIDER = {"up": ("inner",), "gate and up": ("gate", "inner")}

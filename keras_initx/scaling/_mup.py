@@ -31,15 +31,15 @@ import keras
 from keras_initx._checks import check_number
 from keras_initx._keras import is_left_to_adam, names_preserved
 from keras_initx._typing import Shape
-from keras_initx.rendering._figures import COLORS
-from keras_initx.rendering._order import Points, plot_in_order
-from keras_initx.rendering._results import WeightTable
-from keras_initx.rendering._table import Column
-from keras_initx.rendering._text import counted, short_number
+from keras_initx.inspection._inventory import checked_inventory
+from keras_initx.inspection._optimizers import KINDS, class_of
+from keras_initx.inspection._weights import ModelWeight
+from keras_initx.report._figures import COLORS
+from keras_initx.report._order import Points, plot_in_order
+from keras_initx.report._results import WeightTable
+from keras_initx.report._table import Column
+from keras_initx.report._text import counted, short_number
 from keras_initx.scaling._rate_factors import FactorList, RateFactors
-from keras_initx.structure._inventory import checked_inventory
-from keras_initx.structure._optimizers import KINDS, class_of
-from keras_initx.structure._weights import ModelWeight
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,8 +12,8 @@ from modes import BACKEND, to_numpy
 from safetensors.numpy import save_file
 
 import keras_initx
-from keras_initx.arrays import _formats
 from keras_initx.cli import _main
+from keras_initx.files import _formats
 
 layers = keras.layers
 RANDOM = np.random.default_rng(0)

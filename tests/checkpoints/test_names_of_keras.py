@@ -8,7 +8,7 @@ from modes import everywhere, needs_keras, to_numpy
 from stacks import arrays
 
 from keras_initx import audit, load_pretrained
-from keras_initx.structure._inventory import Inventory
+from keras_initx.inspection._inventory import Inventory
 
 layers = keras.layers
 RANDOM = np.random.default_rng(0)

@@ -12,7 +12,7 @@ from stacks import arrays, built
 
 from keras_initx import load_pretrained
 from keras_initx.backends._current import backend
-from keras_initx.structure._inventory import Inventory
+from keras_initx.inspection._inventory import Inventory
 
 if BACKEND == "torch":
     import torch

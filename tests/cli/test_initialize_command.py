@@ -8,8 +8,8 @@ import pytest
 from keras import layers
 
 import keras_initx
+from keras_initx import weights_digest
 from keras_initx.cli import _main as cli
-from keras_initx.models import weights_digest
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from framework_laws import KINDS, P_VALUE, SIZES, Frame, assert_law, model_of
 from modes import to_numpy
 
 from keras_initx import initialize
-from keras_initx.structure._inventory import Inventory
+from keras_initx.inspection._inventory import Inventory
 
 DRAWS = 20
 

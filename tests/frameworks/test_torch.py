@@ -11,7 +11,7 @@ from torch import nn
 from torch_models import in_keras, in_torch, load
 
 from keras_initx import audit, initialize
-from keras_initx.structure._inventory import Inventory
+from keras_initx.inspection._inventory import Inventory
 
 # How often a layer is made, for enough values also of a bias.
 DRAWS = 40

@@ -6,7 +6,7 @@ import torch
 from keras import layers
 
 import keras_initx
-from keras_initx.models import weights_digest
+from keras_initx import weights_digest
 
 RULES = {"*kernel": "initx.he_normal", "*bias": "zeros"}
 X = np.ones((8, 5), "float32")

@@ -10,7 +10,6 @@ def walk(file, reads_whole=True):
     Those that read whole weights are called if `reads_whole`.
     """
     import keras_initx  # not earlier: a backend must not be used before the processes have met
-    from keras_initx import models
 
     layers = keras.layers
     keras.utils.set_random_seed(7)
@@ -23,17 +22,17 @@ def walk(file, reads_whole=True):
             layers.Dense(8, kernel_initializer="initx.he_normal", name="down"),
         ]
     )
-    found = {"built": models.weights_digest(model)}
+    found = {"built": keras_initx.weights_digest(model)}
     plan = keras_initx.initialize(model, {"up/kernel": "initx.he_uniform"}, seed=1)
-    found["initialized"] = models.weights_digest(model)
+    found["initialized"] = keras_initx.weights_digest(model)
     found["audited"] = keras_initx.audit(model, plan).summary
     keras_initx.load_pretrained(model, file, layout="torch")
-    found["loaded"] = models.weights_digest(model)
+    found["loaded"] = keras_initx.weights_digest(model)
     if not reads_whole:
         return found, model
     batch = np.arange(8 * 16).reshape(16, 8) % 32
     report = keras_initx.diagnose(model, batch)
     found["signals"] = [layer.signal.std for layer in report.rows]
-    result = models.lsuv(model, batch, seed=3)
+    result = keras_initx.lsuv(model, batch, seed=3)
     found["variances"] = [row.after for row in result.rows]
     return found, model

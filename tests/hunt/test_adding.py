@@ -91,5 +91,5 @@ def test_a_verdict_is_added_as_the_page_says(copy):
     edit(verdicts, "import (\n", "import (\n    large_bias,\n")
     _, network = block("text", "bias of nine").split("\n", 1)
     edit(copy / "tests" / "support" / "diagnosed" / "weights.py", "\nFAULTY = {\n", f"\nFAULTY = {{\n{network}")
-    run_block(copy, "tests/diagnostics")
+    run_block(copy, "tests/tools/diagnose")
     assert "a layer whose examples share more than 0.9 of its output" in tables(copy, "diagnose.md")

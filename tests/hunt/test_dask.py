@@ -22,7 +22,7 @@ def test_a_dask_cluster_runs_a_study(tmp_path, monkeypatch):
     ):
         arguments = {"repeats": 1, "epochs": 2, "n_jobs": -1, "out": tmp_path / "study"}
         study = compare_initializers(build, ["he_normal", "zeros"], data(), **arguments)
-        assert list(client.run(lambda: "keras_initx.studies" in sys.modules).values()) == [True]
+        assert list(client.run(lambda: "keras_initx.tools.studies" in sys.modules).values()) == [True]
     # Its event loop draws from Python's `random` too.
     assert [trial["status"] for trial in study.trials.values()] == ["finished"] * 2
     assert len(list(tmp_path.glob("study/*.1.json"))) == 2  # the workers need no folder

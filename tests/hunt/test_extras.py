@@ -9,7 +9,7 @@ import pytest
 import runs
 
 import keras_initx
-from keras_initx.studies import compare_initializers
+from keras_initx import compare_initializers
 
 DISTRIBUTIONS = {
     "joblib": "joblib",

@@ -7,7 +7,7 @@ import pytest
 from first_steps import CLEAN, FAULTS, MASKED, X, Y, clean, network
 from modes import BACKEND
 
-from keras_initx.outputs import compare_outputs, record_outputs
+from keras_initx import compare_outputs, record_outputs
 
 pytestmark = [
     pytest.mark.every_backend,

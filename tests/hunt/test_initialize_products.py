@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from modes import needs_int4, to_numpy
 
-from keras_initx import diagnose, initialize, load_pretrained, lsuv
-from keras_initx.models import weights_digest
+from keras_initx import diagnose, initialize, load_pretrained, lsuv, weights_digest
 
 layers, optimizers = keras.layers, keras.optimizers
 RNG = np.random.default_rng(0)

@@ -11,9 +11,8 @@ from modes import to_numpy
 from scripts import script
 
 import keras_initx
-from keras_initx import recipes
-from keras_initx.models import weights_digest
-from keras_initx.structure._architecture import architecture_of
+from keras_initx import recipes, weights_digest
+from keras_initx.inspection._architecture import architecture_of
 
 pytestmark = pytest.mark.every_backend
 

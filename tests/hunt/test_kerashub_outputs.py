@@ -6,7 +6,7 @@ import pathlib
 import pytest
 from modes import BACKEND
 
-from keras_initx.outputs import compare_outputs, record_outputs
+from keras_initx import compare_outputs, record_outputs
 
 pytestmark = [
     pytest.mark.every_backend,

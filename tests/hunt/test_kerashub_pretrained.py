@@ -11,8 +11,8 @@ import safetensors.numpy
 from modes import to_numpy
 
 import keras_initx
-from keras_initx.models import weights_digest
-from keras_initx.structure._inventory import Inventory
+from keras_initx import weights_digest
+from keras_initx.inspection._inventory import Inventory
 
 keras_hub = pytest.importorskip("keras_hub")
 

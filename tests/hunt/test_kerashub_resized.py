@@ -5,7 +5,7 @@ import pytest
 from modes import to_numpy
 
 import keras_initx
-from keras_initx.pretrained import Grid
+from keras_initx.types import Grid
 
 keras_hub = pytest.importorskip("keras_hub")
 

@@ -11,8 +11,8 @@ from keras import layers
 from modes import to_numpy
 
 import keras_initx
-from keras_initx.models import weights_digest
-from keras_initx.structure._inventory import Inventory
+from keras_initx import weights_digest
+from keras_initx.inspection._inventory import Inventory
 
 TIMEOUT = 60  # seconds until a thread that waits for another one fails
 REPLACED = {name: vars(keras.Layer).get(name) for name in ("__new__", "add_weight")}

@@ -9,7 +9,7 @@ from keras import layers
 from modes import to_numpy
 
 from keras_initx import load_pretrained
-from keras_initx.structure._inventory import Inventory
+from keras_initx.inspection._inventory import Inventory
 
 
 def moved(array, *groups):

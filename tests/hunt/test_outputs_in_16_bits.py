@@ -8,7 +8,7 @@ import pytest
 from clean import CLEAN, drawn
 from modes import BACKEND, to_numpy
 
-from keras_initx.outputs import compare_outputs, record_outputs
+from keras_initx import compare_outputs, record_outputs
 
 pytestmark = pytest.mark.every_backend
 POLICIES = ("float16", "bfloat16", "mixed_float16", "mixed_bfloat16")

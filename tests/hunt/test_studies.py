@@ -13,7 +13,7 @@ import pytest
 import runs
 from runs import RUNS
 
-from keras_initx.studies import Study
+from keras_initx.types import Study
 
 # Threads share sums otherwise on a busy machine.
 SAME = {"abs": 1e-4}

@@ -9,11 +9,11 @@ from cases import CASES, for_each, label
 from modes import often, to_numpy
 
 import keras_initx
-from keras_initx.audits._expectations import of_initializer
-from keras_initx.audits._subjects import Subject, Values
 from keras_initx.checkpoints._sources import as_lazy
 from keras_initx.initializers._as_ours import as_ours
 from keras_initx.initializers._laws import FixedLaw, SparseLaw
+from keras_initx.tools.audit._expectations import of_initializer
+from keras_initx.tools.audit._subjects import Subject, Values
 
 # A test fails by chance once in a million times. With these seeds, none does.
 ALARM = 1e-6

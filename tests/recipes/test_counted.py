@@ -7,7 +7,7 @@ from keras import layers, ops
 from modes import often
 
 from keras_initx import audit, initialize, recipes
-from keras_initx.structure._inventory import Inventory
+from keras_initx.inspection._inventory import Inventory
 
 WIDTH, LENGTH = 16, 6
 NAMES = ("feedforward_intermediate_dense", "feedforward_output_dense")

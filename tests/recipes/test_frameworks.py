@@ -11,10 +11,9 @@ from framework_laws import KINDS, SIZES, assert_law, model_of
 from modes import BACKEND, often, to_numpy
 from recipe_rows import Mixer
 
-from keras_initx import audit, initialize, recipes
-from keras_initx.models import weights_digest
+from keras_initx import audit, initialize, recipes, weights_digest
+from keras_initx.inspection._inventory import Inventory
 from keras_initx.recipes import _frameworks
-from keras_initx.structure._inventory import Inventory
 
 layers = keras.layers
 

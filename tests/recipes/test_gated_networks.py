@@ -9,7 +9,7 @@ from modes import everywhere, often, to_numpy
 from strangers import LENGTH, WIDTH
 
 from keras_initx import audit, initialize, recipes
-from keras_initx.structure._inventory import Inventory
+from keras_initx.inspection._inventory import Inventory
 
 
 def by_layers(y):

@@ -11,8 +11,8 @@ from modes import often, to_numpy
 from recipe_rows import ROWS
 
 from keras_initx import audit, initialize, loading, recipes
+from keras_initx.inspection._inventory import Inventory
 from keras_initx.recipes._named import RECIPES
-from keras_initx.structure._inventory import Inventory
 
 layers, ops = keras.layers, keras.ops
 REASON = "the recipe does not know what it is for"

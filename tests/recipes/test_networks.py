@@ -9,7 +9,7 @@ from modes import to_numpy
 from recipe_rows import WIDTH, recurrent, residual, stds, transformer
 
 from keras_initx import initialize, recipes
-from keras_initx.structure._inventory import Inventory
+from keras_initx.inspection._inventory import Inventory
 
 layers = keras.layers
 

@@ -11,7 +11,7 @@ from modes import needs_axes, to_numpy
 
 import keras_initx
 from keras_initx import audit, initialize, recipes
-from keras_initx.structure._inventory import Inventory
+from keras_initx.inspection._inventory import Inventory
 
 layers, ops = keras.layers, keras.ops
 

@@ -3,8 +3,8 @@
 import keras
 from keras import layers, ops
 
+from keras_initx.inspection._inventory import Inventory
 from keras_initx.recipes._roles import roles_of
-from keras_initx.structure._inventory import Inventory
 
 D, LENGTH = 8, 4
 # Of each name the layers, so that what is applied again is the same one.

@@ -3,12 +3,12 @@
 import keras
 import numpy as np
 
-from keras_initx.diagnostics._diagnosis import Diagnosis
-from keras_initx.diagnostics._seen import seen_layers
-from keras_initx.diagnostics.verdicts import PROBES
-from keras_initx.structure._batch import batch_of, first_examples
-from keras_initx.structure._build import run_built
-from keras_initx.structure._inventory import Inventory
+from keras_initx.inspection._batch import batch_of, first_examples
+from keras_initx.inspection._build import run_built
+from keras_initx.inspection._inventory import Inventory
+from keras_initx.tools.diagnose._diagnosis import Diagnosis
+from keras_initx.tools.diagnose._seen import seen_layers
+from keras_initx.tools.diagnose.verdicts import PROBES
 
 
 def asked(fact, model, x, y=None, *, probes=PROBES, **options):

@@ -16,7 +16,7 @@ from keras import layers
 from modes import to_numpy
 
 import keras_initx
-from keras_initx.structure._inventory import Inventory
+from keras_initx.inspection._inventory import Inventory
 
 RNG = np.random.default_rng(0)
 

@@ -6,7 +6,7 @@ from keras import initializers, layers
 from stated import levels_of
 
 import keras_initx
-from keras_initx.diagnostics.verdicts import RULES
+from keras_initx.tools.diagnose.verdicts import RULES
 
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.normal(size=(256, 64)).astype("float32")

@@ -14,27 +14,14 @@ import pathlib
 import re
 
 PINS = pathlib.Path(__file__).with_name("pins")
-ROOMS = (
-    "audits",
-    "diagnostics",
-    "initializers",
-    "models",
-    "outputs",
-    "pretrained",
-    "recipes",
-    "sampling",
-    "scaling",
-    "studies",
-    "unwritten",
-)
+MODULES = ("initializers", "recipes", "sampling", "scaling", "types")
 
 
 def public_names():
     """Return a line for each public name, each attribute of a class, and each option of the command line."""
     lines = []
-    for package in ("keras_initx", *(f"keras_initx.{room}" for room in ROOMS)):
+    for package in ("keras_initx", *(f"keras_initx.{module}" for module in MODULES)):
         module = importlib.import_module(package)
-        # A room offers what it imports from its own files.
         for name in dir(module):
             value = getattr(module, name)
             if not name.startswith("_") and not inspect.ismodule(value):

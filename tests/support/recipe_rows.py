@@ -10,7 +10,7 @@ from text_models import HIDDEN, bert, llama, mixture, whisper
 from text_models import WIDTH as TEXT
 
 from keras_initx import initialize, recipes
-from keras_initx.structure._inventory import Inventory
+from keras_initx.inspection._inventory import Inventory
 
 layers = keras.layers
 BLOCKS, WIDTH = 3, 32

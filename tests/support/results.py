@@ -11,7 +11,7 @@ from keras import layers
 
 import keras_initx
 from keras_initx import scaling
-from keras_initx.studies import RateStudy, RestartStudy, Study
+from keras_initx.types import RateStudy, RestartStudy, Study
 
 X = np.random.default_rng(0).normal(size=(32, 6)).astype("float32")
 SETTINGS = {"epochs": 1, "batch_size": 8, "seed": 0, "keras": "3", "backend": "none"}

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 import keras_initx
-from keras_initx.audits import Contract
-from keras_initx.audits._contract import contract_of_draws
+from keras_initx.tools.audit._contract import contract_of_draws
+from keras_initx.types import Contract
 
 SHAPES = ((64,), (16, 8), (16, 16), (32, 32), (3, 3, 3, 32), (64, 64), (128, 128))
 MATRICES = SHAPES[1:]

@@ -5,7 +5,7 @@ import sys
 import keras
 import numpy as np
 
-from keras_initx.studies import compare_initializers, random_restarts
+from keras_initx import compare_initializers, random_restarts
 
 
 def data():

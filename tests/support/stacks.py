@@ -6,7 +6,7 @@ import scipy
 from keras import layers
 from modes import to_numpy
 
-from keras_initx.structure._inventory import Inventory
+from keras_initx.inspection._inventory import Inventory
 
 
 def built(shape, *stack):

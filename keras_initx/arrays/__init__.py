@@ -1,1 +1,0 @@
-"""Arrays of a file and in memory, of which a region is read when it is needed."""

@@ -1,0 +1,389 @@
+"""Arrays in another shape: with other channels, rows, units or positions of an image.
+
+All is computed in float64, which holds every number of the other dtypes, so that it is rounded
+once, to the dtype of a weight. Terms are added one after the other, in the order of the array:
+`sum` and products of matrices choose another order on other machines.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from keras_initx._checks import check_count, check_type, is_integer
+from keras_initx._typing import Array, Shape
+from keras_initx.files._lazy import LazyArray
+
+
+class Kind(ABC):
+    """How an array is made longer or shorter along an axis.
+
+    Attributes:
+        what: What is along this axis, in words.
+    """
+
+    what: str
+
+    def of(self, array: LazyArray, axis: int, new: int) -> LazyArray:
+        """Return an array whose length along `axis` is `new`, in float64.
+
+        It is read whole for each region.
+
+        Raises:
+            ValueError: If this cannot be done with its length.
+        """
+        shape = (*array.shape[:axis], new, *array.shape[axis + 1 :])
+        how = self.described(array.shape, axis, new)
+        changed = array.changed(lambda values: self.resized(values, axis, new), shape, how)
+        return replace(changed, dtype="float64")
+
+    @abstractmethod
+    def described(self, shape: Shape, axis: int, new: int) -> str:
+        """Return in words what is done to an array of a shape.
+
+        Raises:
+            ValueError: If it cannot be done.
+        """
+
+    @abstractmethod
+    def resized(self, array: Array, axis: int, new: int) -> Array:
+        """Return an array in float64 whose length along `axis` is `new`."""
+
+    @property
+    def changes_equal(self) -> bool:
+        """Whether an array that has the right shape already is changed too."""
+        return False
+
+
+class Channels(Kind):
+    """Other input channels: `"channels"` for a convolution, with arguments for flattened patches.
+
+    To more channels, the old ones stay and each further one gets their mean; to fewer, each gets
+    the mean. Then the kernel is multiplied by `old / new`. So an input whose channels are equal,
+    such as a gray image, gives the same output. The statistics of a normalization are not
+    multiplied; the output is the same if they make the channels equal.
+
+    Args:
+        old: The number of channels in the array. By default that of the convolution's kernel.
+        new: The number of channels in the model. Both are required where the inputs of a layer are
+            patches that were flattened with their channels innermost, as Keras does it: for a
+            dense layer, or for a convolution of such patches.
+
+    Raises:
+        TypeError: If one of the numbers is no integer, or missing.
+        ValueError: If it is not positive.
+
+    Example:
+        >>> from keras_initx.types import Channels
+        >>> Channels(3, 5)
+        Channels(3, 5)
+
+    Reference:
+        Wang and others, "Temporal segment networks", ECCV 2016, section 3.2, for the mean.
+        Carreira and Zisserman, "Quo vadis, action recognition?", CVPR 2017, section 2.4, for the
+        factor that keeps the output.
+    """
+
+    what = "channels"
+
+    def __init__(self, old: int | None = None, new: int | None = None) -> None:
+        if old is not None or new is not None:
+            check_count("old", old)
+            check_count("new", new)
+        self.old: int | None = old
+        self.new: int | None = new
+
+    def __repr__(self) -> str:
+        if self.old is None:
+            return "Channels()"
+        return f"Channels({self.old}, {self.new})"
+
+    def described(self, shape: Shape, axis: int, new: int) -> str:
+        places, channels, new_channels = self._patches(shape[axis], new)
+        text = f"{channels} to {new_channels} channels: "
+        if new_channels > channels:
+            text += f"first {channels}, mean for {new_channels - channels}"
+        else:
+            text += "mean for each"
+        if places > 1:
+            text += f" at each of {places} places"
+        if len(shape) > 1:
+            text += f", times {channels / new_channels:.4g}"
+        return text
+
+    def resized(self, array: Array, axis: int, new: int) -> Array:
+        places, channels, new_channels = self._patches(array.shape[axis], new)
+        moved = np.moveaxis(array, axis, 0)
+        others = moved.shape[1:]
+        moved = np.moveaxis(moved.reshape(places, channels, *others), 1, 0)
+        if new_channels > channels:
+            result = _with_mean(moved, range(channels), new_channels)
+        else:
+            result = np.repeat(_mean(moved)[np.newaxis], new_channels, axis=0)
+        if array.ndim > 1:  # a kernel; statistics have a single axis
+            result *= channels / new_channels
+        result = np.moveaxis(result, 0, 1).reshape(new, *others)
+        return np.moveaxis(result, 0, axis)
+
+    def _patches(self, old: int, new: int) -> tuple[int, int, int]:
+        """Return the number of places in a patch, and that of channels before and after."""
+        if self.old is None or self.new is None:
+            return 1, old, new
+        places = old // self.old
+        if (places * self.old, places * self.new) != (old, new):
+            raise ValueError(f"{old} and {new} inputs are no patches of {self.old} and {self.new}")
+        return places, self.old, self.new
+
+
+class Listed(Kind):
+    """Other entries of a list: the first ones or chosen ones stay, further ones get their mean."""
+
+    def __init__(self, chosen: Iterable[int] | None = None) -> None:
+        self.chosen: tuple[int, ...] | None = None
+        if chosen is not None:
+            check_type("chosen", chosen, Iterable, f"places of {self.what}, such as [3, 17]")
+            self.chosen = tuple(check_count("chosen", place, least=0) for place in chosen)
+            if not self.chosen:
+                raise ValueError(f"`chosen` must not be empty. Received: chosen={chosen!r}")
+
+    def __repr__(self) -> str:
+        chosen = "" if self.chosen is None else list(self.chosen)
+        return f"{type(self).__name__}({chosen})"
+
+    @property
+    def changes_equal(self) -> bool:
+        return self.chosen is not None
+
+    def described(self, shape: Shape, axis: int, new: int) -> str:
+        old = shape[axis]
+        kept = self._kept(old, new)
+        if max(kept) >= old:
+            raise ValueError(f"there is no {max(kept)} among {old} {self.what}")
+        if len(kept) > new:
+            raise ValueError(f"{len(kept)} {self.what} are chosen for {new}")
+        which = "first" if self.chosen is None else "chosen"
+        text = f"{old} to {new} {self.what}: {which} {len(kept)}"
+        if new > len(kept):
+            text += f", mean for {new - len(kept)}"
+        return text
+
+    def leaves_out(self, array: LazyArray, axis: int, new: int) -> bool:
+        """Return whether a mean leaves out infinite values, for which the array is read."""
+        kept = self._kept(array.shape[axis], new)
+        return new > len(kept) and bool(np.isinf(array.read(...)).take(kept, axis).any())
+
+    def resized(self, array: Array, axis: int, new: int) -> Array:
+        moved = np.moveaxis(array, axis, 0)
+        result = _with_mean(moved, self._kept(len(moved), new), new, finite=True)
+        return np.moveaxis(result, 0, axis)
+
+    def _kept(self, old: int, new: int) -> Sequence[int]:
+        """Return the places of the old entries that stay."""
+        if self.chosen is not None:
+            return self.chosen
+        return range(min(old, new))
+
+
+class Rows(Listed):
+    """Other words of an embedding or positions of a sequence: `"rows"`, or chosen ones.
+
+    The first rows stay, bit for bit, and each further one gets their mean; to fewer, the first
+    ones stay. Infinite values, as of words that are masked, are left out of the mean. Where logits
+    are linear in the rows, and in the bias if there is one, `m` means beside `n` rows raise the
+    loss of a softmax by at most `log(1 + m / n)`.
+
+    Args:
+        chosen: The places of the rows that stay, in their new order. A row may be taken twice.
+
+    Raises:
+        TypeError: If a place is no integer.
+        ValueError: If a place is negative, or none is chosen.
+
+    Example:
+        >>> from keras_initx.types import Rows
+        >>> Rows([3, 17, 40])
+        Rows([3, 17, 40])
+
+    Reference:
+        Hewitt, "Initializing new word embeddings for pretrained language models", 2021.
+    """
+
+    what = "rows"
+
+
+class Units(Listed):
+    """Other units of a head, in its kernel and its bias: `"units"`, or chosen ones.
+
+    As `Rows`, along the axis of units. The units of a new task are drawn, not resized.
+
+    Args:
+        chosen: The places of the units that stay, in their new order. A unit may be taken twice.
+
+    Raises:
+        TypeError: If a place is no integer.
+        ValueError: If a place is negative, or none is chosen.
+
+    Example:
+        >>> from keras_initx.types import Units
+        >>> Units([3, 17, 40])
+        Units([3, 17, 40])
+
+    Reference:
+        Hewitt, "Initializing new word embeddings for pretrained language models", 2021.
+    """
+
+    what = "units"
+
+
+class Grid(Kind):
+    """Learned positions of an image with another number of patches.
+
+    They are interpolated by cubic convolution with `a = -0.5`, whose weights are normalized at the
+    edges and spread where the grid shrinks. The centres of the outer patches stay half a patch
+    away from the edge.
+
+    Args:
+        old: The numbers of patches along the axes of the image in the array, e.g. height and width.
+        new: Those in the model.
+        leading: The number of rows before them, such as one for a class token, which stay.
+
+    Raises:
+        TypeError: If a number is no integer.
+        ValueError: If it is negative, or the grids have different numbers of axes.
+
+    Example:
+        >>> from keras_initx.types import Grid
+        >>> Grid((14, 14), (16, 16), leading=1)
+        Grid((14, 14), (16, 16), leading=1)
+
+    Reference:
+        Dosovitskiy and others, "An image is worth 16x16 words", ICLR 2021, section 3.2. Keys,
+        "Cubic convolution interpolation for digital image processing", IEEE Transactions on
+        Acoustics, Speech, and Signal Processing 29(6), 1981.
+    """
+
+    what = "positions"
+
+    def __init__(self, old: Sequence[int], new: Sequence[int], *, leading: int = 0) -> None:
+        self.old: tuple[int, ...] = _check_grid("old", old)
+        self.new: tuple[int, ...] = _check_grid("new", new)
+        if len(self.old) != len(self.new):
+            raise ValueError(f"`new` must have as many axes as `old`. Received: {old=!r}, {new=!r}")
+        self.leading: int = check_count("leading", leading, least=0)
+
+    def __repr__(self) -> str:
+        return f"Grid({self.old}, {self.new}, leading={self.leading})"
+
+    @property
+    def changes_equal(self) -> bool:
+        return self.old != self.new and math.prod(self.old) == math.prod(self.new)
+
+    @property
+    def lengths(self) -> tuple[int, int]:
+        """The numbers of rows before and after."""
+        return self.leading + math.prod(self.old), self.leading + math.prod(self.new)
+
+    def described(self, shape: Shape, axis: int, new: int) -> str:
+        for length, grid in ((shape[axis], self.old), (new, self.new)):
+            if length != self.leading + math.prod(grid):
+                raise ValueError(f"{length} rows are not {self._named(grid)}")
+        return f"{_by(self.old)} to {_by(self.new)} positions: cubic{self._beside()}"
+
+    def resized(self, array: Array, axis: int, new: int) -> Array:
+        moved = np.moveaxis(array, axis, 0).astype("float64")
+        others = moved.shape[1:]
+        grid = moved[self.leading :].reshape(*self.old, *others)
+        for place, length in enumerate(self.new):
+            grid = np.moveaxis(_interpolated(np.moveaxis(grid, place, 0), length), 0, place)
+        result = np.concatenate([moved[: self.leading], grid.reshape(-1, *others)])
+        return np.moveaxis(result, 0, axis)
+
+    def _named(self, grid: tuple[int, ...]) -> str:
+        return f"the positions of {_by(grid)} patches{self._beside()}"
+
+    def _beside(self) -> str:
+        return f" beside {self.leading} that stay" if self.leading else ""
+
+
+def _check_grid(name: str, grid: Sequence[int]) -> tuple[int, ...]:
+    required = (
+        f"`{name}` must be the numbers of patches along the axes of an image, such as (14, 14). "
+        f"Received: {name}={grid!r}"
+    )
+    if not isinstance(grid, Sequence) or not all(map(is_integer, grid)):
+        raise TypeError(required)
+    if not grid or min(grid) < 1:
+        raise ValueError(required)
+    return tuple(map(int, grid))
+
+
+def _by(grid: tuple[int, ...]) -> str:
+    return " x ".join(map(str, grid))
+
+
+def _sum(arrays: Array) -> Array:
+    """Return the sum of the arrays along the first axis, in their order."""
+    total: Array = arrays[0].astype("float64")
+    for array in arrays[1:]:
+        total = total + array
+    return total
+
+
+def _mean(arrays: Array) -> Array:
+    return _sum(arrays) / len(arrays)
+
+
+def _finite_mean(arrays: Array) -> Array:
+    """Return the mean of the values that are not infinite, of all where there are no others."""
+    is_infinite = np.isinf(arrays)
+    counts = len(arrays) - np.sum(is_infinite, axis=0)
+    with np.errstate(invalid="ignore"):
+        of_all = _mean(arrays)
+    means = _sum(np.where(is_infinite, 0, arrays)) / np.maximum(counts, 1)
+    return np.where(counts > 0, means, of_all)
+
+
+def _with_mean(arrays: Array, kept: Sequence[int], length: int, *, finite: bool = False) -> Array:
+    """Return chosen entries of the first axis, and their mean up to a length.
+
+    Args:
+        arrays: The entries.
+        kept: The places of those that are chosen.
+        length: The length.
+        finite: Whether infinite values are left out of the mean.
+    """
+    result = np.empty((length, *arrays.shape[1:]), "float64")
+    result[: len(kept)] = np.take(arrays, kept, axis=0)
+    if length > len(kept):
+        mean = _finite_mean if finite else _mean
+        result[len(kept) :] = mean(result[: len(kept)])
+    return result
+
+
+def _interpolated(rows: Array, length: int) -> Array:
+    """Return arrays along the first axis at other places, by cubic convolution."""
+    result = np.zeros((length, *rows.shape[1:]), "float64")
+    for place, weights in enumerate(_cubic_weights(len(rows), length)):
+        for source in np.flatnonzero(weights):
+            result[place] = result[place] + weights[source] * rows[source]
+    return result
+
+
+def _cubic_weights(old: int, new: int) -> Array:
+    """Return the weight of each old place, from the columns, at each new one, from the rows."""
+    scale = old / new
+    centres = (np.arange(new) + 0.5) * scale
+    distances = np.arange(old) + 0.5 - centres[:, np.newaxis]
+    # To fewer places, each takes in all that lie around it.
+    weights = _cubic(distances / max(scale, 1.0))
+    return weights / _sum(weights.T)[:, np.newaxis]
+
+
+def _cubic(distances: Array) -> Array:
+    """Return the weights of Keys (1981), of places at distances from the one asked for."""
+    x = np.abs(distances)
+    near = (1.5 * x - 2.5) * x * x + 1
+    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return np.where(x < 1, near, np.where(x < 2, far, 0.0))

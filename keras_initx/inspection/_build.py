@@ -1,0 +1,99 @@
+"""Build a model by a call that advances nothing: no generator, no counter, no moving average."""
+
+import contextlib
+import functools
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import keras
+
+from keras_initx._keras import layers_of, observed_assignments, preserved_losses
+from keras_initx.backends._current import backend
+from keras_initx.inspection._former import Former
+from keras_initx.inspection._hooks import HOOKS, replaced
+
+_Result = TypeVar("_Result")
+
+# By model, the layers that no call of it has built.
+_UNUSED: weakref.WeakKeyDictionary[keras.Model, weakref.WeakSet[keras.Layer]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def ensure_built(model: keras.Model, x: Any) -> None:
+    """Build the layers of `model` that it calls, if any has no weights yet. Nothing else changes.
+
+    Args:
+        model: A Keras model.
+        x: Its inputs, as tensors.
+    """
+    # `fit` builds in inference mode, so this comes first. Some layers are called in training mode
+    # only.
+    for training in (False, True):
+        unused = _UNUSED.get(model, ())
+        if all(layer.built or layer in unused for layer in layers_of(model)):
+            return
+        _build(model, x, training)
+    _UNUSED[model] = weakref.WeakSet(layer for layer in layers_of(model) if not layer.built)
+
+
+class _UnbuiltLayerError(Exception):
+    """Raised where a model calls a layer that it did not call before."""
+
+
+def run_built(model: keras.Model, x: Any, function: Callable[[], _Result]) -> _Result:
+    """Return the result of `function`, which calls `model` with all that it calls built.
+
+    Args:
+        model: A Keras model.
+        x: Its inputs, as tensors.
+        function: Changes nothing that it does not put back.
+    """
+    ensure_built(model, x)
+    try:
+        with _refused_builds(model):
+            return function()
+    except _UnbuiltLayerError:
+        # A layer that was not used before is used now. It is not to be built within `function`.
+        _UNUSED.pop(model, None)
+    ensure_built(model, x)
+    return function()
+
+
+@contextlib.contextmanager
+def _refused_builds(model: keras.Model) -> Iterator[None]:
+    """Yield a context in which the building of a layer of `model` is an error."""
+
+    def refused(layer: keras.Layer) -> Callable[..., None]:
+        @functools.wraps(layer.build)
+        def build(*args: Any, **kwargs: Any) -> None:
+            raise _UnbuiltLayerError(layer.name)
+
+        return build
+
+    with HOOKS, contextlib.ExitStack() as stack:
+        for layer in layers_of(model):
+            if not layer.built:
+                stack.enter_context(replaced(layer, "build", refused(layer)))
+        yield
+
+
+def _build(model: keras.Model, x: Any, training: bool) -> None:
+    """Call `model`, and put back what the call has changed but for what it has made."""
+    former = Former()
+    known = {id(variable) for variable in model.variables}
+    put_back_generators = backend.kept_generators()
+    try:
+        with (
+            HOOKS,
+            observed_assignments(former.add),
+            preserved_losses(model),
+            backend.preserve_foreign_state(layers_of(model)),
+        ):
+            model(x, training=training)
+    finally:
+        former.put_back()
+        # Otherwise the seeds of the new variables would be drawn again, for other variables.
+        if known.issuperset(id(variable) for variable in model.variables):
+            put_back_generators()

@@ -1,0 +1,126 @@
+"""The mark of a value that was never written: a NaN that nothing else makes, found by its bits."""
+
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from keras_initx._checks import DTYPES
+from keras_initx._typing import Array, Tensor
+from keras_initx.backends._backend import Region
+from keras_initx.backends._current import backend
+from keras_initx.backends._moments import chunks
+from keras_initx.inspection._weights import ModelWeight, is_quantized
+
+# The bits of a value that was never written. In floating-point numbers they are a NaN, but none
+# that computations or files have; those of float32 and float64 are one, so that it survives where a
+# weight is read in the other. An integer has no NaN: it counts only where a whole weight has it.
+BITS = {
+    "float16": 0x7E96,
+    "bfloat16": 0x7FD2,
+    "float32": 0x7FD2D2D1,
+    "float64": 0x7FFA5A5A20000000,
+    "int8": 0x5A,
+    "uint8": 0x5A,
+}
+# The largest bits, without the sign, of a number that is no NaN: infinity.
+_INFINITY = {
+    "float16": 0x7C00,
+    "bfloat16": 0x7F80,
+    "float32": 0x7F800000,
+    "float64": 0x7FF0000000000000,
+}
+
+
+def can_be_marked(weight: ModelWeight) -> bool:
+    """Return whether a weight has floating-point numbers, or the integers of a quantized layer."""
+    if weight.dtype in DTYPES:
+        return True
+    return weight.dtype in BITS and is_quantized(weight.layer)
+
+
+class Count(NamedTuple):
+    """What there is in a weight.
+
+    Attributes:
+        unwritten: How many of its values have the mark.
+        nan: How many are another NaN.
+    """
+
+    unwritten: int
+    nan: int
+
+
+def count_of(value: Tensor) -> Count:
+    """Return how many values of a weight were never written, and how many are another NaN.
+
+    Processes that share it agree.
+    """
+    if backend.available_dtype(keras.backend.standardize_dtype(value.dtype)) not in BITS:
+        return Count(0, 0)
+    unwritten = nan = size = 0
+    for _, values in backend.parts(value, counted_once=True):
+        size += values.size
+        for chunk in chunks(values):
+            marked = int(np.count_nonzero(_is_unwritten(chunk)))
+            unwritten += marked
+            if marked < chunk.size:
+                nan += _nan_count(chunk) - marked
+    if backend.is_shared(value):
+        counts = np.array([unwritten, nan, size], "uint64")
+        unwritten, nan, size = map(int, backend.from_processes(counts, value).sum(axis=0))
+    if keras.backend.standardize_dtype(value.dtype) not in DTYPES:
+        unwritten = size if unwritten == size else 0
+        nan = 0
+    return Count(unwritten, nan)
+
+
+def unwritten_mask(value: Tensor) -> Tensor:
+    """Return where a weight was never written, in its layout."""
+
+    def mask(region: Region | None, values: Array) -> Array:
+        return np.asarray(_is_unwritten(values), "uint8")  # not all take over bools
+
+    return keras.ops.cast(backend.changed_in_parts(value, mask), "bool")
+
+
+def _is_unwritten(values: Array) -> Array:
+    mask: Array = _bits(values) == BITS[values.dtype.name]
+    return mask
+
+
+def _nan_count(values: Array) -> int:
+    """Return how many values are NaN, with or without the mark."""
+    largest = _INFINITY.get(values.dtype.name)
+    if largest is None:
+        return int(np.count_nonzero(_is_unwritten(values)))
+    without_sign = _bits(values) & ((1 << (8 * values.itemsize - 1)) - 1)
+    return int(np.count_nonzero(without_sign > largest))
+
+
+def _bits(values: Array) -> Array:
+    """Return the bits of values as integers."""
+    return values.view(f"uint{8 * values.itemsize}")
+
+
+def marks_like(values: Array) -> Array:
+    """Return an array with the mark everywhere, of the shape and dtype of another."""
+    result = np.empty_like(values)
+    _bits(result).fill(BITS[values.dtype.name])
+    return result
+
+
+def is_made(variable: Any) -> bool:
+    """Return whether a variable has values, which it may get when a program first runs."""
+    with backend.outside_of_programs():
+        return backend.host_view(variable.value).shape == tuple(variable.shape)
+
+
+def put_mark(variable: Any) -> None:
+    """Assign to each value of a variable the bits that tell that it was never written."""
+
+    def filled(region: Region | None, values: Array) -> Array:
+        return marks_like(values)
+
+    with backend.outside_of_programs():
+        variable.assign(backend.changed_in_parts(variable.value, filled))

@@ -1,0 +1,380 @@
+"""Watch the calls of a model: probes are told of each layer and operation, before and after.
+
+Keras has no hooks for it, so methods are replaced, see `_hooks.py`.
+"""
+
+import contextlib
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from keras_initx._keras import layers_of
+from keras_initx._typing import Array, Tensor
+from keras_initx.backends._current import backend
+from keras_initx.inspection._batch import array_of, first_float, tensors_in
+from keras_initx.inspection._graph import ForwardGraph
+from keras_initx.inspection._hooks import HOOKS, activation_name, activation_of, call_name, replaced
+from keras_initx.inspection._inventory import Inventory
+from keras_initx.inspection._kernels import CONVOLUTIONS, has_kernel
+from keras_initx.inspection._names import own_weights
+
+# To these integers are numbers, to others they may be indices.
+_MULTIPLYING = (
+    keras.layers.Dense,
+    keras.layers.EinsumDense,
+    keras.layers.RNN,
+    *CONVOLUTIONS,
+)
+
+
+@dataclass(eq=False)
+class Call:
+    """A call of a layer, of an operation of a functional model, or of a module of torch.
+
+    Attributes:
+        operation: The layer, operation or module.
+        function: The method by which it is called.
+        args: Its arguments by position.
+        kwargs: Its arguments by keyword.
+        given: All of them, in the order of its parameters.
+        inputs: The tensors among them.
+        before_activation: What the activation of the layer has got in it at first, or `None`.
+        outputs: What it has returned.
+        output: The first tensor of floats in `outputs`, or `None`.
+        is_seen: Whether `output` is that of a layer with weights or an activation. A layer around
+            others has weights if it holds some itself, or the others cannot be observed.
+        first_inside: The first layer inside the call whose output is seen, or the layer itself.
+    """
+
+    operation: keras.Operation
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    given: tuple[Any, ...]
+    inputs: list[Tensor]
+    before_activation: Tensor | None = None
+    outputs: Any = None
+    output: Tensor | None = None
+    is_seen: bool = False
+    first_inside: keras.Layer | None = None
+
+    @functools.cached_property
+    def values(self) -> Array:
+        """The values of `output`."""
+        return array_of(self.output)
+
+    @property
+    def kernel_input(self) -> Tensor | None:
+        """The first argument, if it is numbers that the kernel of the layer multiplies."""
+        # The integers that any layer may get as numbers are those of images.
+        kind = "int" if isinstance(self.operation, _MULTIPLYING) else "uint8"
+        return first_float(self.given, or_kind=kind)
+
+
+class Watcher:
+    """Looks at the calls of a model. The methods of this class do nothing."""
+
+    def before(self, call: Call) -> None:
+        """Look at a call that is about to be made, or change its `function` and `kwargs`."""
+
+    def activated(
+        self,
+        layer: keras.Layer,
+        activation: Callable[..., Tensor],
+        values: Tensor,
+        outputs: Tensor,
+    ) -> None:
+        """Look at the values before and after the activation of `layer`, an attribute or itself."""
+
+    def after(self, call: Call) -> None:
+        """Look at a call that was made."""
+
+    def finish(self, outputs: Any) -> None:
+        """Reduce what the model has returned, which nobody keeps, with the state after the pass."""
+
+    def read(self, variable: keras.Variable) -> None:
+        """Look at a variable whose value is read, of which the scope of the pass is asked."""
+
+    def watching(self) -> contextlib.AbstractContextManager[object]:
+        """Return a context in which what else the probe needs is replaced."""
+        return contextlib.nullcontext()
+
+
+class Watch:
+    """The layers of a model, and what is known of the calls of a forward pass.
+
+    Args:
+        inventory: What a built model holds.
+
+    Attributes:
+        layers: Dict from each layer to its name, see `Inventory.names`.
+        paths: Dict from each layer to its path, see `Inventory.paths`.
+        activations: Dict from each layer to the name of the activation that it applies, or `None`.
+        with_kernel: The layers by whose kernel inputs are multiplied.
+        graph: The graph of the forward pass.
+        calls: The calls that have not returned, from the model to the innermost.
+        is_paused: Whether calls are no part of the pass.
+    """
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._model = inventory.model
+        self.layers: dict[keras.Layer, str] = inventory.names
+        self.paths: dict[keras.Layer, str] = inventory.paths
+        self.activations: dict[keras.Layer, str | None] = {
+            layer: activation_name(layer) for layer in self.layers
+        }
+        self.with_kernel: set[keras.Layer] = set(filter(has_kernel, self.layers))
+        self.graph: ForwardGraph = ForwardGraph()
+        self.calls: list[Call] = []
+        self._probes: tuple[Watcher, ...] = ()
+        self.is_paused: bool = False
+        # Number of active calls of layers that may transform tensors in ways that cannot be
+        # observed.
+        self._hidden = 0
+
+    def observe(self, x: Any, *watchers: Watcher, training: bool) -> None:
+        """Make one forward pass, of which watchers are told. The model is afterward as it was.
+
+        Args:
+            x: The inputs of the model.
+            watchers: Are told of each call, in this order.
+            training: Whether the model is called in training mode.
+        """
+        with HOOKS, backend.preserve_state(layers_of(self._model)) as scope:
+            with self.watching(*watchers, scope=scope):
+                outputs = self._model(x, training=training)
+            for watcher in watchers:
+                watcher.finish(outputs)
+
+    @contextlib.contextmanager
+    def watching(
+        self, *probes: Watcher, scope: keras.StatelessScope | None = None
+    ) -> Iterator[None]:
+        """Tell `probes` of all calls for the duration of the block, each in this order.
+
+        They are told of variables that are read if the block is in a `scope`.
+        """
+        self._probes = probes
+        with HOOKS, contextlib.ExitStack() as stack:
+            for probe in probes:
+                stack.enter_context(probe.watching())
+            if scope is not None:
+                hooked = self._hooked_read(scope.get_current_value)
+                stack.enter_context(replaced(scope, "get_current_value", hooked))
+            for layer in self.layers:
+                name = call_name(layer)
+                hooked = self._hooked(layer, getattr(layer, name))
+                stack.enter_context(replaced(layer, name, hooked))
+                activation = activation_of(layer)
+                if activation is not None:
+                    hooked = self._hooked_activation(layer, activation)
+                    stack.enter_context(replaced(layer, "activation", hooked))
+            for layer in self.layers:
+                if isinstance(layer, keras.layers.Bidirectional):
+                    # On a GPU, Keras computes both directions at once, without calling them. When
+                    # they are called, each is computed as it would be alone.
+                    for direction in (layer.forward_layer, layer.backward_layer):
+                        choice = getattr(direction, "use_cudnn", False)
+                        alone = replaced(direction, "use_cudnn", choice)
+                        stack.enter_context(replaced(direction, "call", alone(direction.call)))
+                        stack.enter_context(replaced(direction, "use_cudnn", False))
+            # Layers cast their inputs before they are called. Several may have one policy.
+            policies = {id(layer.dtype_policy): layer.dtype_policy for layer in self.layers}
+            for policy in policies.values():
+                hooked = self._hooked_cast(policy.convert_input)
+                stack.enter_context(replaced(policy, "convert_input", hooked))
+            # A functional model also has operations that are not layers, such as additions.
+            operations: set[keras.Operation] = set()
+            for layer in self.layers:
+                operations.update(getattr(layer, "operations", ()))
+            for operation in operations - self.layers.keys():
+                hooked = self._hooked(operation, operation.call)
+                stack.enter_context(replaced(operation, "call", hooked))
+            yield
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Ignore calls for the duration of the block: they are no part of the pass."""
+        self.is_paused = True
+        try:
+            yield
+        finally:
+            self.is_paused = False
+
+    def _hooked(
+        self, operation: keras.Operation, function: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        """Wrap the method by which a layer or an operation is called."""
+        # These only call other layers and operations.
+        is_hidden = not isinstance(operation, keras.Sequential | keras.Function)
+        is_origin = False
+        is_container = False
+        is_activation = False
+        if operation in self.layers:
+            has_activation = self.activations[operation] is not None
+            is_activation = has_activation and activation_of(operation) is None
+            is_origin = bool(operation.weights) or has_activation
+            is_container = not (own_weights(operation) or has_activation)
+
+        @functools.wraps(function)
+        def hooked(*args: Any, **kwargs: Any) -> Any:
+            if self.is_paused:
+                return function(*args, **kwargs)
+            given = args
+            if not given:
+                # A layer may get its inputs by keyword.
+                given = tuple(inspect.signature(function).bind(**kwargs).arguments.values())
+            call = Call(operation, function, args, kwargs, given, tensors_in((args, kwargs)))
+            if not self._hidden:
+                self.graph.add_inputs(call.inputs)
+            if is_hidden:
+                self.graph.add_consumer(operation, call.inputs)
+            for probe in self._probes:
+                probe.before(call)
+            self._hidden += is_hidden
+            self.calls.append(call)
+            try:
+                call.outputs = call.function(*call.args, **call.kwargs)
+            finally:
+                self._hidden -= is_hidden
+                self.calls.pop()
+            self.graph.add_outputs(
+                operation, call.inputs, tensors_in(call.outputs), is_origin=is_origin
+            )
+            call.output = first_float(call.outputs)
+            is_around_others = is_container and call.first_inside is not None
+            call.is_seen = is_origin and not is_around_others and call.output is not None
+            if call.is_seen:
+                call.first_inside = operation
+            if self.calls and self.calls[-1].first_inside is None:
+                self.calls[-1].first_inside = call.first_inside
+            if call.is_seen and is_activation and given:
+                for probe in self._probes:
+                    probe.activated(operation, function, given[0], call.output)
+            for probe in self._probes:
+                probe.after(call)
+            return call.outputs
+
+        return hooked
+
+    def _hooked_read(self, value_of: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        """Wrap the function by which a scope is asked for the value of each variable."""
+
+        @functools.wraps(value_of)
+        def hooked(variable: keras.Variable) -> Tensor:
+            if not self.is_paused:
+                for probe in self._probes:
+                    probe.read(variable)
+            return value_of(variable)
+
+        return hooked
+
+    def _hooked_cast(self, cast: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        """Wrap a cast of inputs with a hook that tracks its tensors."""
+
+        @functools.wraps(cast)
+        def hooked(tensor: Tensor, *args: Tensor, **kwargs: Tensor) -> Tensor:
+            result = cast(tensor, *args, **kwargs)
+            if not self.is_paused:
+                self.graph.add_alias(tensor, result)
+            return result
+
+        return hooked
+
+    def _hooked_activation(
+        self, layer: keras.Layer, activation: Callable[..., Tensor]
+    ) -> Callable[..., Tensor]:
+        """Wrap the activation of `layer`."""
+
+        @functools.wraps(activation)
+        def hooked(*args: Any, **kwargs: Any) -> Any:
+            values = next(iter((*args, *kwargs.values())), None)
+            for call in self.calls:
+                if call.operation is layer and call.before_activation is None:
+                    call.before_activation = values
+            outputs = activation(*args, **kwargs)
+            if first_float(values) is not None and not self.is_paused:
+                for probe in self._probes:
+                    probe.activated(layer, activation, values, outputs)
+            return outputs
+
+        return hooked
+
+
+def check_rows(call: Call, paths: Mapping[keras.Layer, str]) -> None:
+    """Raise `ValueError` if a call is one of an embedding that has no row for one of its indices.
+
+    JAX gives NaN for others, TensorFlow zeros or an error, and torch on a GPU ends the process.
+
+    Args:
+        call: The call, before it is made.
+        paths: Dict from the layers of the model to their paths.
+    """
+    layer = call.operation
+    if not isinstance(layer, keras.layers.Embedding) or not call.inputs:
+        return
+    if type(layer).call is not keras.layers.Embedding.call:
+        return
+    indices = array_of(call.inputs[0])
+    if not indices.size:
+        return
+    low, high = indices.min(), indices.max()
+    if low < 0 or high >= layer.input_dim:
+        raise ValueError(
+            f"`model` must have a row for each index: {paths[layer]} has "
+            f"input_dim={layer.input_dim}, so that indices are from 0 to {layer.input_dim - 1}. "
+            f"Received: indices from {low:g} to {high:g}"
+        )
+
+
+def observed_module(
+    module: Any, args: Sequence[Any], kwargs: Mapping[str, Any], *watchers: Watcher
+) -> None:
+    """Call a module of torch in inference, and tell watchers of the calls of all modules in it.
+
+    It is afterward as it was. Encoders call their layers, and not their fused program, which passes
+    nested tensors on.
+
+    Args:
+        module: The module, whatever the backend is.
+        args: What it is called with by position, tensors of torch among them.
+        kwargs: What it is called with by keyword.
+        watchers: Are told of each call before and after it, and of the outputs of the module.
+    """
+    torch = sys.modules["torch"]
+    calls: list[Call] = []
+
+    def before(part: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        given = (*args, *kwargs.values())
+        call = Call(part, part.forward, args, kwargs, given, list(filter(torch.is_tensor, given)))
+        calls.append(call)
+        for watcher in watchers:
+            watcher.before(call)
+
+    def after(part: Any, args: Any, outputs: Any) -> None:
+        call = calls.pop()
+        call.outputs = outputs
+        for watcher in watchers:
+            watcher.after(call)
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(HOOKS)
+        stack.enter_context(backend.full_precision())
+        stack.enter_context(torch.no_grad())
+        fused = torch.backends.mha.get_fastpath_enabled()
+        stack.callback(torch.backends.mha.set_fastpath_enabled, fused)
+        torch.backends.mha.set_fastpath_enabled(False)
+        for part in module.modules():
+            stack.callback(setattr, part, "training", part.training)
+            handle = part.register_forward_pre_hook(before, with_kwargs=True)
+            stack.callback(handle.remove)
+            stack.callback(part.register_forward_hook(after).remove)
+        module.eval()
+        outputs = module(*args, **kwargs)
+        for watcher in watchers:
+            watcher.finish(outputs)

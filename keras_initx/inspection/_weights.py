@@ -1,0 +1,195 @@
+"""A weight of a model, and what it is."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import keras
+
+from keras_initx._checks import DTYPES
+from keras_initx._keras import is_made_to_train
+from keras_initx._typing import DType, Shape
+from keras_initx.inspection._kernels import (
+    KernelAxes,
+    is_adapter,
+    is_kernel,
+    kernel_axes,
+    kernel_fans,
+    kernel_groups,
+    kernel_phases,
+    knows_axes,
+)
+from keras_initx.inspection._names import own_weights
+
+# What a weight of a model is.
+Kind: TypeAlias = Literal["parameter", "statistic", "state", "buffer", "counter"]
+
+
+@dataclass(frozen=True, eq=False)
+class ModelWeight:
+    """A weight of a model.
+
+    Attributes:
+        path: The names of the layers around it and its own name, joined by `/`, without the name of
+            the model. Automatic names are renumbered within each layer or model: `dense`,
+            `dense_1`. Seeds, plans and contracts know it by this path.
+        shown: The path that people read and write, in which a parameter of a torch module has its
+            name in the module, and not the number that Keras gives it.
+        variable: The variable of Keras.
+        layers: The layers around it, from the model to the layer that holds it.
+        layer_paths: The paths of these layers. The path of the model is empty.
+    """
+
+    path: str
+    shown: str
+    variable: keras.Variable
+    layers: tuple[keras.Layer, ...]
+    layer_paths: tuple[str, ...]
+
+    @property
+    def layer(self) -> keras.Layer:
+        """The layer that holds it."""
+        return self.layers[-1]
+
+    @property
+    def name(self) -> str:
+        """Its name in the layer, e.g. `"kernel"`."""
+        return str(self.variable.name)
+
+    @property
+    def shape(self) -> Shape:
+        """Its shape."""
+        return tuple(self.variable.shape)
+
+    @property
+    def dtype(self) -> DType:
+        """The name of its dtype."""
+        return str(keras.backend.standardize_dtype(self.variable.dtype))
+
+    @property
+    def kind(self) -> Kind:
+        """What it is.
+
+        A parameter is made to be trained, also if it is frozen or quantized by now. A statistic is
+        a mean or a variance of data that a `BatchNormalization` or a `Normalization` keeps. A
+        buffer is what torch saves of a module beside its parameters. A state is what else a layer
+        keeps, such as the last state of a recurrent one. Of the latter two, a single number that is
+        no floating-point number is a counter, such as the `num_batches_tracked` of torch.
+        """
+        variable = self.variable
+        layer = self.layer
+        is_variable = isinstance(variable, keras.Variable)
+        if isinstance(layer, keras.layers.TorchModuleWrapper) and is_variable:
+            return "parameter"
+        if is_variable and (is_made_to_train(layer, variable) or is_quantized(layer)):
+            return "parameter"
+        if not self.shape and "float" not in self.dtype:
+            return "counter"
+        if not is_variable:
+            return "buffer"
+        if isinstance(layer, keras.layers.BatchNormalization | keras.layers.Normalization):
+            return "statistic"
+        return "state"
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether it is an integer of a quantized layer, or belongs to these, as their scale.
+
+        The factors of an adapter beside them are numbers by themselves.
+        """
+        return is_quantized(self.layer) and not is_adapter(self.name)
+
+    @property
+    def axes(self) -> KernelAxes | None:
+        """The input and output axes if this is a kernel, otherwise `None`."""
+        if not is_kernel(self.variable):
+            return None
+        return kernel_axes(self.layer, self.variable)
+
+    @property
+    def has_guessed_axes(self) -> bool:
+        """Whether these axes are guessed by the shape, as for a layer of the user."""
+        return is_kernel(self.variable) and not knows_axes(self.layer)
+
+    @property
+    def groups(self) -> tuple[int, int]:
+        """The groups of the inputs and of the units of a kernel.
+
+        Each input is connected to the units of its group.
+        """
+        if not is_kernel(self.variable):
+            return 1, 1
+        return kernel_groups(self.layer, self.variable)
+
+    @property
+    def phases(self) -> int:
+        """The groups of places in the window of a transposed convolution, otherwise 1.
+
+        With strides an output sums over one of them.
+        """
+        if not is_kernel(self.variable):
+            return 1
+        return kernel_phases(self.layer, self.variable)
+
+    @property
+    def fans(self) -> tuple[float, int] | None:
+        """Fan-in and fan-out if this is a kernel, otherwise `None`.
+
+        Fan-in is a mean where outputs sum over different numbers of inputs.
+        """
+        if not is_kernel(self.variable):
+            return None
+        return kernel_fans(self.layer, self.variable)
+
+
+def name_in_module(weight: ModelWeight) -> str:
+    """Return the name that a weight of a `TorchModuleWrapper` has in the module."""
+    for name, parameter in weight.layer.module.named_parameters():
+        if parameter is weight.variable.value:
+            return str(name)
+    return weight.name
+
+
+def computed_in_module(weight: ModelWeight) -> str | None:
+    """Return the name of the weight in use that torch computes from a parameter, if it does.
+
+    So do parametrizations, of which the names tell; and before them weight and spectral norms and
+    pruning, which keep `weight_g`, `weight_v` or `weight_orig` beside a `weight` that is no
+    parameter.
+    """
+    name = name_in_module(weight)
+    around, found, rest = name.partition("parametrizations.")
+    if found:
+        return around + rest.split(".")[0]
+    used = re.sub("_(orig|g|v)$", "", name)
+    module, _, attribute = used.rpartition(".")
+    owner = weight.layer.module.get_submodule(module)
+    is_computed = used != name and attribute in vars(owner)
+    return used if is_computed else None
+
+
+def is_frozen(weight: ModelWeight) -> bool:
+    """Return whether a weight is not trained that its layer has made to be trained.
+
+    Statistics, and tables that are never trained, are not frozen.
+    """
+    if weight.variable.trainable:
+        return False
+    # All that Keras knows of a module are its parameters.
+    if isinstance(weight.layer, keras.layers.TorchModuleWrapper):
+        return True
+    return is_made_to_train(weight.layer, weight.variable)
+
+
+def is_quantized(layer: keras.Layer) -> bool:
+    """Return whether `layer` stores quantized integers.
+
+    Then its scales and biases are values of these integers.
+    """
+    if layer.quantization_mode is None:
+        return False
+    # Layers without integers may have a quantization mode too: with float8, and from a global dtype
+    # policy.
+    return any(
+        keras.backend.standardize_dtype(weight.dtype) not in DTYPES for weight in own_weights(layer)
+    )

@@ -1,1 +1,0 @@
-"""Output formats for results: tables, HTML pages, JSON and CSV, figures, progress bars."""

@@ -1,0 +1,167 @@
+"""Figures of the weights or layers of a model, in their order."""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from keras_initx.report._figures import make_logarithmic, make_ratio, new_figure, tidy
+from keras_initx.report._text import shortened, words_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_WIDTH = 9  # in inches, like the heights
+_PANEL_HEIGHT = 2.6
+LABELS_HEIGHT = 1.3
+# Up to this many layers or weights are labeled each; more are labeled in groups.
+_LABELED = 24
+# Names in one group, as a share of all.
+_LARGEST_GROUP = 1 / 3
+
+
+class Points(NamedTuple):
+    """Points of one color in a figure.
+
+    Attributes:
+        values: Their values by place, 0 for the first weight or layer of the model. Those that are
+            not finite are not shown.
+        color: Their color.
+        marker: Their marker.
+    """
+
+    values: Mapping[int, float]
+    color: str
+    marker: str = "o"
+
+
+def points_of(rows: Sequence[Any], attribute: str, color: str) -> Points:
+    """Return the points of an attribute of rows, of those that have one."""
+    values = {}
+    for place, row in enumerate(rows):
+        value = getattr(row, attribute)
+        if value is not None:
+            values[place] = value
+    return Points(values, color)
+
+
+def plot_in_order(
+    names: Sequence[str],
+    panels: Mapping[str, Mapping[str, Points]],
+    *,
+    of: str,
+    title: str = "",
+    are_ratios: bool = False,
+) -> "Figure":
+    """Plot values of the weights or layers of a model in their order, on logarithmic axes.
+
+    Args:
+        names: The names of all weights or layers.
+        panels: The points of each panel by their labels, which are the same in all panels, by the
+            label of its axis.
+        of: What a name is of: `"weight"` or `"layer"`.
+        title: The title of the figure.
+        are_ratios: Whether the values are ratios, to be compared with 1.
+    """
+    height = 0.5 + _PANEL_HEIGHT * len(panels) + LABELS_HEIGHT
+    figure = new_figure(title, size=(_WIDTH, height))
+    axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    size = 4 if len(names) <= 2 * _LABELED else 3
+    for axis, (label, groups) in zip(axes, panels.items(), strict=True):
+        axis.set_ylabel(label)
+        for name, points in groups.items():
+            _draw(axis, name, points, size)
+        if are_ratios:
+            make_ratio(axis)
+        else:
+            make_logarithmic(axis)
+    tidy(axes, axis="y")
+    label_order(axes[-1], names, of)
+    handles, labels = axes[0].get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=8)
+    return figure
+
+
+def _draw(axis: "Axes", label: str, points: Points, size: int) -> None:
+    shown = {}
+    for place, value in points.values.items():
+        if math.isfinite(value):
+            shown[place + 1] = value
+    if shown:
+        axis.plot(
+            list(shown),
+            list(shown.values()),
+            points.marker,
+            color=points.color,
+            markersize=size,
+            label=label,
+        )
+
+
+def label_order(axis: "Axes", names: Sequence[str], of: str) -> None:
+    """Label the axis of the layers or weights of a model, numbered from 1, with their names.
+
+    Args:
+        axis: The panel at the bottom.
+        names: The names. If there are many, the first of each group has a label: its number, and
+            what the names of the group begin with.
+        of: What a name is of: `"weight"` or `"layer"`.
+    """
+    starts: Sequence[int] = range(len(names))
+    labels = names
+    if len(names) > _LABELED:
+        starts, labels = _once_each(*_grouped(names))
+        axis.set_xlabel(f"number of the {of}; each label is at the first of a group", fontsize=8)
+    labels = shortened(labels, 24)
+    if len(names) > _LABELED:
+        labels = [f"{start + 1} {label}" for start, label in zip(starts, labels, strict=True)]
+    ticks = [start + 1 for start in starts]
+    style: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+    axis.set_xticks(ticks, labels, **style, fontsize=8, parse_math=False)
+    last = max(len(names), 1)
+    margin = max(0.5, last / 100)
+    axis.set_xlim(1 - margin, last + margin)
+
+
+def _grouped(names: Sequence[str]) -> tuple[list[int], list[str]]:
+    """Return the places where groups of names begin, and what the names of each begin with.
+
+    Neighbors are a group if they begin with the same words: as few words as leave no group with
+    most names. Of groups whose labels would overlap, the largest are returned.
+    """
+    words = [words_of(name) for name in names]
+    groups: list[list[list[str]]] = []
+    for count in range(1, max(map(len, words)) + 1):
+        groups = []
+        for parts in words:
+            if groups and groups[-1][0][:count] == parts[:count]:
+                groups[-1].append(parts)
+            else:
+                groups.append([parts])
+        if max(map(len, groups)) <= len(names) * _LARGEST_GROUP:
+            break
+    starts = [0, *itertools.accumulate(map(len, groups))]
+    distance = len(names) / _LABELED
+    shown: list[int] = []
+    for place in sorted(range(len(groups)), key=lambda place: -len(groups[place])):
+        if all(abs(starts[place] - starts[other]) >= distance for other in shown):
+            shown.append(place)
+    shown.sort()
+    return [starts[place] for place in shown], [_shared_start(groups[place]) for place in shown]
+
+
+def _once_each(starts: Sequence[int], labels: Sequence[str]) -> tuple[list[int], list[str]]:
+    """Return groups and their labels without those whose label an earlier group has."""
+    firsts: dict[str, int] = {}
+    for start, label in zip(starts, labels, strict=True):
+        firsts.setdefault(label, start)
+    return list(firsts.values()), list(firsts)
+
+
+def _shared_start(group: Sequence[Sequence[str]]) -> str:
+    """Return the words that all names of a group begin with."""
+    columns = zip(*group, strict=False)
+    shared = itertools.takewhile(lambda alike: len(set(alike)) == 1, columns)
+    return "".join(word for word, *_ in shared).rstrip("/_ ")

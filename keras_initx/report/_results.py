@@ -1,0 +1,378 @@
+"""The form of all results: text, notebooks, pages, CSV, JSON, data frames and figures."""
+
+import abc
+import contextlib
+import dataclasses
+import datetime
+import functools
+import html
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
+
+import keras
+
+from keras_initx._alike import alike, in_common
+from keras_initx._checks import close_matches
+from keras_initx._extras import import_optional
+from keras_initx._version import __version__
+from keras_initx.files import _local
+from keras_initx.report._export import as_csv, as_json, image, page, paragraphs
+from keras_initx.report._figures import as_png, save_figure
+from keras_initx.report._table import Column, Row, Table, cell_text, filled, legend
+from keras_initx.report._terminal import line_width
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+_TITLE = 70  # characters of a title of a page, at most
+
+
+def written_to(text: str, path: str | Path | None) -> str:
+    """Write `text` to a file, unless `path` is `None`, and return it.
+
+    Raises:
+        OSError: If the file cannot be written.
+        ValueError: If `path` is a URL.
+    """
+    if path is not None:
+        _local.write(_local.check_local("path", path), text)
+    return text
+
+
+class Result(abc.ABC):
+    """What a public function returns for people to look at, and for programs to read.
+
+    A result has `rows`, and is a sequence of these: `len(result)`, `for row in result`,
+    `result["dense/kernel"]`. It says what there is to show in the methods that begin with `_`. The
+    methods that users call follow from these, so they are the same for all results.
+    """
+
+    if TYPE_CHECKING:  # a field of a dataclass, which cannot take the place of a property
+
+        @property
+        def rows(self) -> Sequence[Any]: ...
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.rows)
+
+    def __getitem__(self, path: str) -> Any:
+        """Return the row of a weight or a layer.
+
+        Args:
+            path: Its path.
+
+        Raises:
+            KeyError: If there is none.
+        """
+        paths = [row.path for row in self.rows]
+        if path not in paths:
+            raise KeyError(f"no row of {path!r}{close_matches(path, paths)}")
+        return self.rows[paths.index(path)]
+
+    @property
+    @abc.abstractmethod
+    def summary(self) -> str:
+        """The result in one sentence."""
+
+    @abc.abstractmethod
+    def __str__(self) -> str:
+        """Return the text for `print`."""
+
+    @abc.abstractmethod
+    def _repr_html_(self) -> str:
+        """Return the HTML for a notebook."""
+
+    def _records(self) -> Sequence[dict[str, Any]]:
+        """Return the rows of the CSV as dicts of values by column, which are not rounded."""
+        return [dataclasses.asdict(row) for row in self.rows]
+
+    @abc.abstractmethod
+    def _content(self) -> dict[str, Any]:
+        """Return what the JSON has, as dicts, lists, strings and numbers."""
+
+    def _json(self) -> str:
+        """Return the text of the JSON."""
+        return f"{as_json(self._content(), indent=1)}\n"
+
+    def _headline(self) -> str:
+        """Return what `repr` and the title of a page say after the name of the class."""
+        return f": {self.summary.removesuffix('.')}"
+
+    def _legend(self) -> list[str]:
+        """Return paragraphs on what the columns of the table mean."""
+        return []
+
+    @abc.abstractmethod
+    def _figure(self) -> "Figure":
+        """Return the figure of `plot`."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}{self._headline()}>"
+
+    def to_csv(self, path: str | Path | None = None) -> str:
+        """Return the result as CSV.
+
+        Args:
+            path: Path of a file to write it to as well, or `None` to write none.
+
+        Raises:
+            OSError: If the file cannot be written.
+            ValueError: If `path` is a URL.
+        """
+        return written_to(as_csv(self._cells()), path)
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """Return the result as JSON, with `null` for infinities and NaN.
+
+        Args:
+            path: Path of a file to write it to as well, or `None` to write none.
+
+        Raises:
+            OSError: If the file cannot be written.
+            ValueError: If `path` is a URL.
+        """
+        return written_to(self._json(), path)
+
+    def to_html(self, path: str | Path | None = None, *, title: str | None = None) -> str:
+        """Return the result as a self-contained page, with its plots if matplotlib is installed.
+
+        Args:
+            path: Path of a file to write it to as well, or `None` to write none.
+            title: The title of the page. By default the result in a few words.
+
+        Raises:
+            OSError: If the file cannot be written.
+            ValueError: If `path` is a URL.
+
+        Example:
+            >>> import keras_initx
+            >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="logits")])
+            >>> plan = keras_initx.initialize(model, seed=0)
+            >>> page = plan.to_html("plan.html", title="A small model")
+            >>> "<h1>A small model</h1>" in page
+            True
+        """
+        return written_to(page(title or self._title(), self._page_parts()), path)
+
+    def to_pandas(self) -> Any:
+        """Return the rows and columns of `to_csv` as a `pandas.DataFrame`.
+
+        Raises:
+            ImportError: If pandas is not installed.
+        """
+        return import_optional("pandas", "pandas").DataFrame(self._cells())
+
+    def plot(self, path: str | Path | None = None) -> "Figure":
+        """Plot the result.
+
+        Requires matplotlib, which the extra `plot` installs.
+
+        Args:
+            path: Path of a file to write the figure to, or `None` to write none. The suffix sets
+                the format.
+
+        Returns:
+            The figure, which a notebook shows.
+
+        Raises:
+            ImportError: If matplotlib is not installed.
+            OSError: If the file cannot be written.
+            ValueError: If `path` is a URL, or its suffix not that of a supported format.
+        """
+        return save_figure(self._figure(), path)
+
+    def _title(self) -> str:
+        """Return the title of the page, in words that fit a line: what is longer stands below."""
+        words = re.sub("(?<=[a-z])(?=[A-Z])", " ", type(self).__name__).capitalize()
+        first, *_ = re.split(r"[.;] ", self._headline(), maxsplit=1)
+        return f"{words}{first}" if len(words + first) <= _TITLE else words
+
+    def _body(self) -> str:
+        """Return the HTML of what there is to show, without a title."""
+        return self._repr_html_()
+
+    def _page_parts(self) -> list[str]:
+        """Return the HTML of the page below its title."""
+        made = (
+            f"{datetime.date.today().isoformat()}, keras_initx {__version__}, "
+            f"Keras {keras.__version__} on {keras.backend.backend()}"
+        )
+        parts = [
+            paragraphs([made], "quiet"),
+            self._body(),
+            paragraphs(self._legend(), "quiet"),
+        ]
+        with contextlib.suppress(ImportError):
+            parts.append(image(as_png(self.plot()), "Plot"))
+        return parts
+
+    def _cells(self) -> list[dict[str, Any]]:
+        """Return the rows of the CSV, with a number or a text in each cell."""
+        rows = []
+        for record in self._records():
+            rows.append({name: _cell(value) for name, value in record.items()})
+        return rows
+
+
+def _cell(value: Any) -> Any:
+    """Return `value`, or the text of a shape, `"3x4"`, or of several names, `"a + b"`."""
+    if not isinstance(value, list | tuple):
+        return value
+    separator = "x"
+    if any(isinstance(part, str) for part in value):
+        separator = " + "
+    return separator.join(map(str, value))
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """Something that is wrong with a weight or a layer.
+
+    Attributes:
+        path: The path of the weight or the layer.
+        text: What is wrong.
+    """
+
+    path: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Judgement(Result):
+    """A result that says whether something is wrong.
+
+    It is neither true nor false, so that `assert` and `if` do not pass whatever is wrong.
+    """
+
+    @property
+    @abc.abstractmethod
+    def problems(self) -> Sequence[Any]:
+        """What is wrong: objects with a `path` and a `text`."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether there are no `problems`."""
+        return not self.problems
+
+    def __bool__(self) -> bool:
+        name = type(self).__name__
+        raise TypeError(f"a `{name}` is neither true nor false: use `.ok`, or `len(...)`")
+
+
+class Tabular(Result, Generic[Row]):
+    """A result that is a table: a dataclass with a row for each weight or layer.
+
+    It gives its rows, its columns, a headline and a figure; what else it has to say stands above
+    and below the table.
+    """
+
+    # Whether the headers of the text are underlined.
+    _has_rule: ClassVar[bool] = True
+
+    def _rows(self) -> Sequence[Row]:
+        """Return the rows of the table, which may be groups of `rows`."""
+        return self.rows
+
+    @abc.abstractmethod
+    def _columns(self) -> Sequence[Column[Row]]:
+        """Return the columns of the table."""
+
+    def _above(self) -> list[str]:
+        """Return the lines above the table."""
+        return []
+
+    def _below(self) -> list[str]:
+        """Return the lines below the table."""
+        return []
+
+    def _legend(self) -> list[str]:
+        text = legend(filled(self._columns(), self._rows()))
+        return [text] if text else []
+
+    def _content(self) -> dict[str, Any]:
+        return {"rows": self._records()}
+
+    def __str__(self) -> str:
+        rows = self._rows()
+        lines = self._above()
+        if rows:
+            table = Table.fitted(self._columns(), rows, line_width())
+            lines.append(table.as_text(rule=self._has_rule).removesuffix("\n"))
+        return "\n".join([*lines, *self._below()]).strip("\n")
+
+    def _repr_html_(self) -> str:
+        rows = self._rows()
+        parts = [Table.of(filled(self._columns(), rows), rows).as_html()] if rows else []
+        for line in self._below():
+            if line:
+                parts.append(f"<p>{html.escape(line)}</p>")
+        return "".join(parts)
+
+
+class WeightTable(Tabular[Sequence[Row]]):
+    """A table of weights, and a summary below it if there is something to say.
+
+    Weights whose paths differ in numbers only are one row if all else is the same, but for what
+    their columns say may differ. CSV and JSON have a row for each weight.
+    """
+
+    def _weights(self) -> Sequence[Row]:
+        """Return the weights of the table, by default `rows`."""
+        return self.rows
+
+    @abc.abstractmethod
+    def _weight_columns(self) -> Sequence[Column[Row]]:
+        """Return the columns of a table with a row for each weight, the path first."""
+
+    def _rows(self) -> Sequence[Sequence[Row]]:
+        path, *others = self._weight_columns()
+        exact = [column for column in others if column.alike == "equal"]
+        return alike(
+            self._weights(),
+            lambda weight: cell_text(path.cell(weight)),
+            lambda weight: tuple(cell_text(column.cell(weight)) for column in exact),
+        )
+
+    def _columns(self) -> Sequence[Column[Sequence[Row]]]:
+        path, *others = self._weight_columns()
+
+        def name(rows: Sequence[Row]) -> str:
+            return in_common([cell_text(path.cell(row)) for row in rows])
+
+        columns = [_over_rows(path, name)]
+        for column in others:
+            columns.append(_over_rows(column, functools.partial(_cell_of_alike, column)))
+        return columns
+
+    def _below(self) -> list[str]:
+        return ["", self.summary]
+
+
+def _over_rows(
+    column: Column[Row], cell: Callable[[Sequence[Row]], object]
+) -> Column[Sequence[Row]]:
+    """Return a column of groups of rows."""
+    return Column(
+        column.header, cell, column.is_text, column.note, column.is_optional, column.is_name
+    )
+
+
+def _cell_of_alike(column: Column[Row], rows: Sequence[Row]) -> str:
+    """Return the cell that all rows have, or of numbers the least and the greatest."""
+    cells = list(dict.fromkeys(cell_text(column.cell(row)) for row in rows))
+    if column.alike != "range":
+        return cells[0] if len(cells) == 1 else ""
+    numbers = sorted(filter(None, cells), key=float)
+    # Where one is not finite, neither the least nor the greatest is known.
+    if not all(math.isfinite(float(number)) for number in numbers):
+        return "not finite"
+    return "...".join(dict.fromkeys([*numbers[:1], *numbers[-1:]]))

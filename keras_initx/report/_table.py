@@ -1,0 +1,234 @@
+"""Tables of text cells, rendered as plain text, HTML or Markdown."""
+
+import dataclasses
+import html
+import itertools
+import re
+import textwrap
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from typing import Generic, Literal, NamedTuple, TypeVar
+
+from keras_initx.report._text import short_number, shortened
+
+_GAP = 2  # characters between two columns
+# Characters of a line of text: below the first number columns are left out instead.
+_NARROW = 22
+_LEAST = 16
+Row = TypeVar("Row")
+
+
+@dataclasses.dataclass(frozen=True)
+class Column(Generic[Row]):
+    """A column of a table.
+
+    Attributes:
+        header: Its name.
+        cell: Function that maps a row to the cell: a text, any object to convert with `str`, or
+            `None` for an empty cell.
+        is_text: Whether it is left-aligned. Columns of numbers are right-aligned.
+        note: Its meaning, for the legend of the table.
+        is_optional: Whether it is left out where a table would be too wide.
+        is_name: Whether it has a name in each row, which is shortened where others are wrapped.
+        alike: What it has in rows that are alike, see `WeightTable`: what is `"equal"`; a `"range"`
+            of numbers; or `"any"`, and then it is empty if they differ.
+    """
+
+    header: str
+    cell: Callable[[Row], object]
+    is_text: bool = False
+    note: str = ""
+    is_optional: bool = False
+    is_name: bool = False
+    alike: Literal["equal", "range", "any"] = "equal"
+
+
+class Table(NamedTuple):
+    """A table: headers, if any, rows of texts, and which columns are left-aligned."""
+
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    are_text: tuple[bool, ...]
+
+    @classmethod
+    def of(cls, columns: Sequence[Column[Row]], rows: Iterable[Row]) -> "Table":
+        """Return the table of `rows` with these `columns`."""
+        texts = []
+        for row in rows:
+            texts.append(tuple(cell_text(column.cell(row)) for column in columns))
+        headers = tuple(column.header for column in columns)
+        are_text = tuple(column.is_text for column in columns)
+        return cls(headers, tuple(texts), are_text)
+
+    @classmethod
+    def fitted(cls, columns: Iterable[Column[Row]], rows: Sequence[Row], width: int) -> "Table":
+        """Return the table of `rows` in lines of at most `width` characters, if that can be.
+
+        Empty columns are left out. Of a table that is too wide, texts are wrapped, the longest
+        most; optional columns are left out, the last first, where texts would be very narrow.
+        """
+        shown = filled(columns, rows)
+        table = cls.of(shown, rows)
+        optional = [column for column in shown if column.is_optional]
+        while optional and not table._has_room(width):
+            shown.remove(optional.pop())
+            table = cls.of(shown, rows)
+        return table.wrapped(width, [column.is_name for column in shown])
+
+    def _has_room(self, width: int) -> bool:
+        """Return whether lines of `width` characters are enough if long texts are wrapped."""
+        needed = 0
+        for of_column, is_text in zip(self._widths(), self.are_text, strict=True):
+            needed += _GAP + (min(of_column, _NARROW) if is_text else of_column)
+        return needed - _GAP <= width
+
+    def wrapped(self, width: int, are_names: Sequence[bool] = ()) -> "Table":
+        """Return the table with its texts, the longest most, in lines that give it this width.
+
+        In columns of names, these are shortened before.
+        """
+        widths = self._widths()
+        texts = list(itertools.compress(widths, self.are_text))
+        room = width - _GAP * (len(widths) - 1) - (sum(widths) - sum(texts))
+        limit = max(texts, default=_LEAST)
+        while limit > _LEAST and sum(min(text, limit) for text in texts) > room:
+            limit -= 1
+        wrapper = _Wrapper(limit, subsequent_indent="  ")
+
+        def in_lines(cell: str, is_text: bool) -> str:
+            if not is_text:
+                return cell
+            lines = []
+            for line in cell.split("\n"):
+                lines += wrapper.wrap(line)
+            return "\n".join(lines)
+
+        cells = [list(column) for column in zip(*self.rows, strict=True)]
+        for place, is_name in enumerate(are_names):
+            if is_name and cells:
+                cells[place] = shortened(cells[place], limit)
+        rows = [tuple(map(in_lines, row, self.are_text)) for row in zip(*cells, strict=True)]
+        return self._replace(rows=tuple(rows))
+
+    def _lines(self) -> list[tuple[str, ...]]:
+        """Return the cells of each line of the text: a cell may have several."""
+        lines: list[tuple[str, ...]] = []
+        if self.headers:
+            lines.append(self.headers)
+        for row in self.rows:
+            cells = [cell.split("\n") for cell in row]
+            lines.extend(itertools.zip_longest(*cells, fillvalue=""))
+        return lines
+
+    def _widths(self) -> list[int]:
+        """Return the width of each column."""
+        columns = zip(*self._lines(), strict=True)
+        return [max(map(_text_width, column)) for column in columns]
+
+    def as_text(self, *, rule: bool = False) -> str:
+        """Return the table as aligned columns, with a line below the headers if `rule`."""
+        widths = self._widths()
+        lines = []
+        for row in self._lines():
+            padded = map(_padded, row, widths, self.are_text)
+            lines.append((" " * _GAP).join(padded).rstrip())
+        if rule:
+            longest = max(len(line) for line in lines)
+            lines.insert(1, "-" * longest)
+        return "".join(f"{line}\n" for line in lines)
+
+    def as_html(self) -> str:
+        """Return the table as HTML with inline styles."""
+        head = f"<thead>{self._html_row(self.headers, 'th')}</thead>"
+        body = "".join(self._html_row(row, "td") for row in self.rows)
+        table = f"<table>{head}<tbody>{body}</tbody></table>"
+        return f'<div class="table" style="overflow-x: auto">{table}</div>'
+
+    def _html_row(self, row: tuple[str, ...], tag: str) -> str:
+        cells = []
+        for cell, is_text in zip(row, self.are_text, strict=True):
+            alignment = "left" if is_text else "right"
+            # A narrow screen may break a name between its words, and before its arguments.
+            text = html.escape(cell)
+            text = re.sub(r"(?<=[a-z\d*][/_])(?=[\w*])|(?<=\w)(?=\([^)])", "<wbr>", text)
+            text = text.replace("\n", "<br>")
+            cells.append(f'<{tag} style="text-align: {alignment}">{text}</{tag}>')
+        return f"<tr>{''.join(cells)}</tr>"
+
+    def as_markdown(self) -> str:
+        """Return the table as Markdown with escaped cells. Cells in backticks are code."""
+        rule = ["---" if is_text else "---:" for is_text in self.are_text]
+        lines = [_markdown_row(self.headers), _markdown_row(rule)]
+        for row in self.rows:
+            lines.append(_markdown_row([_escaped(cell) for cell in row]))
+        return "".join(lines)
+
+
+def cell_text(value: object) -> str:
+    """Return what stands in a cell."""
+    return "" if value is None else str(value)
+
+
+def number_cell(value: float | None, write: Callable[[float], str] = short_number) -> str:
+    """Return the text of a number, which is empty where it is not known."""
+    return "" if value is None else write(value)
+
+
+def _padded(cell: str, width: int, is_text: bool) -> str:
+    space = " " * (width - _text_width(cell))
+    if is_text:
+        return cell + space
+    return space + cell
+
+
+def _text_width(text: str) -> int:
+    """Return the width of `text` in terminal characters."""
+    width = 0
+    for sign in text:
+        is_wide = unicodedata.east_asian_width(sign) in "WF"
+        width += 2 if is_wide else 1
+    return width
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _escaped(cell: str) -> str:
+    r"""Return `cell` with special characters such as `$` and `*` escaped for Markdown."""
+    if re.fullmatch("(`[^`]+`(, )?)+", cell):
+        return cell
+    return re.sub(r"([\\`*$|<>~\[\]]|\b_|_\b)", r"\\\1", cell)
+
+
+class _Wrapper(textwrap.TextWrapper):
+    """A wrapper that breaks lines at spaces and after commas.
+
+    What is longer than a line is broken before the arguments, as `initx.sparse(gain=relu)`, or
+    after a slash or an underscore, as `encoder/self_attention/kernel`, but not as `1/sqrt(2)`.
+    """
+
+    wordsep_re = re.compile(r"(\s+)|(?<=,)")
+    _in_a_long_word = re.compile(r"(?<!sqrt)(?=\()|(?<=[a-z][/_])")
+
+    def _split(self, text: str) -> list[str]:
+        parts: list[str] = []
+        for word in super()._split(text):
+            if len(word) > self.width - len(self.subsequent_indent):
+                parts += filter(None, self._in_a_long_word.split(word))
+            else:
+                parts.append(word)
+        return parts
+
+
+def filled(columns: Iterable[Column[Row]], rows: Sequence[Row]) -> list[Column[Row]]:
+    """Return the columns that have a value in any row, or all if there are no rows."""
+    if not rows:
+        return list(columns)
+    return [column for column in columns if any(cell_text(column.cell(row)) for row in rows)]
+
+
+def legend(columns: Iterable[Column[Row]]) -> str:
+    """Return the notes of the columns as text."""
+    notes = [f"{column.header}: {column.note}." for column in columns if column.note]
+    return " ".join(notes)

@@ -1,1 +1,0 @@
-"""What a Keras model is made of: its layers, its weights, its kernels, how to watch and feed it."""

@@ -1,0 +1,370 @@
+"""The result of `audit`."""
+
+import html
+import itertools
+import math
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from keras_initx._alike import alike, pattern_of
+from keras_initx._checks import first_of, truncated
+from keras_initx.recipes._weight_rules import NOT_KNOWN
+from keras_initx.report._figures import BLUE, RED
+from keras_initx.report._order import Points, plot_in_order
+from keras_initx.report._results import Judgement, Tabular
+from keras_initx.report._table import Column
+from keras_initx.report._terminal import line_width
+from keras_initx.report._text import counted, short_number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Rows of the table of an audit: weights that differ in the same way stand in one.
+
+
+# Ratios of weights with one cause differ by chance, in small weights by this factor.
+_ALIKE = 1.2
+# Patterns that are named in one row.
+_MOST = 4
+
+
+@dataclass(frozen=True)
+class WeightAudit:
+    """The audit of one weight.
+
+    Attributes:
+        path: Its path in the model, or the name of the array.
+        shape: Its shape.
+        dtype: The name of its dtype.
+        initializer: The initializer that it should come from, as text, or `None` if it was not
+            compared.
+        expected_std: The standard deviation that it should have, or `None` if it is not known.
+        std: The standard deviation that it has, or `None` if it was not read.
+        ratio: `std / expected_std`, or `None`.
+        verdict: What is wrong, e.g. `"scale"`; empty if it is as it should be.
+        evidence: The numbers.
+        cause: What explains them, if a single cause does, otherwise empty.
+        reason: Why it was not compared, otherwise empty.
+        resolution: The smallest factor of its scale that would be seen in 95 of 100 cases, if it
+            was compared with a contract or other weights.
+        is_unchanged: Whether all values are bit for bit those that are expected, or `None` if
+            these are not known.
+        rows_unchanged: The number of slices along the first axis of which all values are, of a
+            weight with two axes or more that has changed since a plan or a seed.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+    initializer: str | None
+    expected_std: float | None = None
+    std: float | None = None
+    ratio: float | None = None
+    verdict: str = ""
+    evidence: str = ""
+    cause: str = ""
+    reason: str = ""
+    resolution: float | None = None
+    is_unchanged: bool | None = None
+    rows_unchanged: int | None = None
+
+    @property
+    def text(self) -> str:
+        """What is wrong, with the numbers and the cause; empty if it is as it should be."""
+        parts = [f"{self.path}: {self.verdict}", self.evidence, self.cause]
+        return ", ".join(part for part in parts if part) if self.verdict else ""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Weights that differ in the same way.
+
+    Attributes:
+        names: Their names; with `*` where the names of several differ in a number only.
+        weights: The weights, the worst first.
+    """
+
+    names: Sequence[str]
+    weights: Sequence[WeightAudit]
+
+    @property
+    def worst(self) -> WeightAudit:
+        """The weight that differs most."""
+        return self.weights[0]
+
+    @property
+    def names_text(self) -> str:
+        """The names, one a line, with the number of those left out."""
+        if len(self.names) <= _MOST:
+            return "\n".join(self.names)
+        shown = self.names[: _MOST - 1]
+        return "\n".join([*shown, f"and {len(self.names) - len(shown)} more"])
+
+
+def grouped(weights: Iterable[WeightAudit]) -> list[Group]:
+    """Return weights in groups, the worst first.
+
+    Those whose names differ in numbers only are a group if their verdict and its cause are equal.
+    Groups with one cause, one initializer and nearly one ratio are a single one. The names of a
+    group are in the order of the weights, because chance decides which of them is the worst.
+    """
+    by_name = alike(
+        weights,
+        lambda weight: weight.path,
+        lambda weight: (weight.verdict, weight.cause, weight.reason),
+    )
+    merged: dict[tuple[str | None, ...], list[Group]] = {}
+    for of_name in by_name:
+        pattern = pattern_of([weight.path for weight in of_name])
+        group = Group([pattern], sorted(of_name, key=_rank))
+        worst = group.worst
+        key_of_cause: tuple[str | None, ...]
+        if worst.reason:
+            key_of_cause = (worst.verdict, worst.reason)
+        elif worst.cause:
+            key_of_cause = (worst.verdict, worst.cause, worst.initializer)
+        else:
+            key_of_cause = (worst.verdict, "", *group.names)
+        _add(merged.setdefault(key_of_cause, []), group)
+    found = itertools.chain.from_iterable(merged.values())
+    return sorted(found, key=lambda group: _rank(group.worst))
+
+
+def _add(groups: list[Group], group: Group) -> None:
+    """Add a group to those with the same cause, in which it may be one with another."""
+    for place, other in enumerate(groups):
+        together = sorted([*other.weights, *group.weights], key=_rank)
+        ratios = [weight.ratio for weight in together if weight.ratio]
+        if not ratios or max(ratios) <= _ALIKE * min(ratios):
+            groups[place] = Group([*other.names, *group.names], together)
+            return
+    groups.append(group)
+
+
+def _rank(weight: WeightAudit) -> tuple[int, float]:
+    """Return the place in the table.
+
+    First what is not a matter of scale, then the largest ratios, last what was not compared.
+    """
+    if not weight.verdict:
+        return 2, 0.0
+    if weight.verdict != "scale" or not weight.ratio:
+        return 0, 0.0
+    # Chance does not order 2 times and half.
+    return 1, -round(abs(math.log(weight.ratio)), 1)
+
+
+# The source of a report without rules.
+OF_LAYERS = "their layers say"
+
+# A factor of the scale that a weight should tell; those that do not are counted.
+_COARSE = 1.2
+# Of these, so many are named.
+_NAMED = 3
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class AuditReport(Tabular[Group], Judgement):
+    """The result of `audit`, shown as a table of what is off, the worst first.
+
+    Weights that differ in the same way are one row, with their number and what their names have in
+    common. CSV and JSON have a row for each weight.
+
+    Attributes:
+        rows: A `WeightAudit` for each weight, in the order of the layers or of the file.
+        source: Who says how the weights should be, e.g. `"the rules say"` or `"in the contract"`.
+        notes: Which layers of a model are not built, and which fans of rules are guessed by the
+            shape, as lines of text.
+    """
+
+    rows: list[WeightAudit]
+    source: str
+    notes: Sequence[str] = ()
+
+    @property
+    def problems(self) -> list[WeightAudit]:
+        """The weights that are not as they should be."""
+        return [weight for weight in self.rows if weight.verdict]
+
+    @property
+    def _left(self) -> list[str]:
+        """The paths of weights that a recipe leaves, as it does not know what they are."""
+        return [weight.path for weight in self.rows if weight.reason == NOT_KNOWN]
+
+    @property
+    def not_compared(self) -> list[WeightAudit]:
+        """The weights of which it is not known how they should be."""
+        unknown = []
+        for weight in self.rows:
+            if not weight.verdict and (weight.initializer is None or weight.reason):
+                unknown.append(weight)
+        return unknown
+
+    @property
+    def unchanged(self) -> list[str]:
+        """The paths of the weights that are bit for bit as expected, where their bits are known.
+
+        They are known with a plan, a seed, a contract of one draw or other weights: of weights that
+        were drawn from one seed, these have never changed. Otherwise the list is empty, which does
+        not say that all have.
+        """
+        return [weight.path for weight in self.rows if weight.is_unchanged]
+
+    def _figure(self) -> "Figure":
+        """Return a plot of how weights differ, in the order of the layers."""
+        as_expected: dict[int, float] = {}
+        off: dict[int, float] = {}
+        shown = [weight for weight in self.rows if weight.ratio is not None]
+        for place, weight in enumerate(shown):
+            points = off if weight.verdict else as_expected
+            points[place] = weight.ratio or 0.0
+        groups = {"as expected": Points(as_expected, BLUE), "off": Points(off, RED)}
+        names = [weight.path for weight in shown]
+        title = f"Standard deviation over the expected one: 1 is as {self.source}"
+        panels = {"std / expected std": groups}
+        return plot_in_order(names, panels, of="weight", title=title, are_ratios=True)
+
+    def _content(self) -> dict[str, Any]:
+        return {
+            "weights": self._records(),
+            "source": self.source,
+            "notes": list(self.notes),
+        }
+
+    def _rows(self) -> list[Group]:
+        """Return what there is to say something about, the worst first."""
+        return grouped(weight for weight in self.rows if weight.verdict or weight.reason)
+
+    def _below(self) -> list[str]:
+        lines = ["", self._summary_in_lines()]
+        compared = len(self.rows) - len(self.not_compared)
+        are_most = 2 * len(self.problems) > compared
+        if self.source == OF_LAYERS and are_most:
+            lines.append("Were they drawn by rules? Pass these too: audit(model, rules).")
+        return lines
+
+    def __str__(self) -> str:
+        if not self._rows():
+            return self._summary_in_lines()
+        return super().__str__()
+
+    def _summary_in_lines(self) -> str:
+        return textwrap.fill(self.summary, line_width(), break_on_hyphens=False)
+
+    def _repr_html_(self) -> str:
+        if not self._rows():
+            return f"<p>{html.escape(self.summary)}</p>"
+        return super()._repr_html_()
+
+    def _columns(self) -> list[Column[Group]]:
+        return [
+            Column("weight", lambda row: row.names_text, is_text=True),
+            Column("number", lambda row: len(row.weights) if len(row.weights) > 1 else ""),
+            Column(
+                "expected",
+                lambda row: _range(weight.expected_std for weight in row.weights),
+                is_optional=True,
+            ),
+            Column("std", lambda row: _range(weight.std for weight in row.weights)),
+            Column("ratio", lambda row: _range(weight.ratio for weight in row.weights)),
+            Column(
+                "shape",
+                lambda row: _common(str(weight.shape) for weight in row.weights),
+                is_optional=True,
+            ),
+            Column(
+                "initializer",
+                lambda row: _common(weight.initializer or "" for weight in row.weights),
+                is_text=True,
+                is_optional=True,
+            ),
+            Column("verdict", _verdict, is_text=True),
+        ]
+
+    @property
+    def summary(self) -> str:
+        """The result in one sentence."""
+        off = len(self.problems)
+        total = len(self.rows)
+        if off:
+            verb = "is" if off == 1 else "are"
+            text = f"{off} of {total} weights {verb} not as {self.source}"
+        else:
+            text = f"{total - len(self.not_compared)} of {total} weights are as {self.source}"
+        left = len(self.not_compared)
+        if left:
+            text += f", {left} not compared"
+        text += "."
+        if self._left:
+            weights = f"{counted(len(self._left), 'weight')} ({truncated(self._left)})"
+            verb = "is" if len(self._left) == 1 else "are"
+            text += f" The recipe does not know what {weights} {verb} for."
+        text += "".join(f" {note}" for note in self.notes)
+        text += self._unchanged_text()
+        text += self._resolution_text()
+        return text
+
+    def _resolution_text(self) -> str:
+        """Return which weights have too few values to show a change that others show."""
+        factors = {}
+        for weight in self.rows:
+            if weight.resolution is not None and round(weight.resolution, 2) > _COARSE:
+                factors[weight.path] = weight.resolution
+        if not factors:
+            return ""
+        names = sorted(factors, key=lambda path: -factors[path])
+        named = first_of(names, shown=_NAMED)
+        has = "has" if len(names) == 1 else "have"
+        return (
+            f" {counted(len(names), 'weight')} ({named}) {has} too few values: a change of scale "
+            f"by a factor of {_COARSE} may go unseen, one by {factors[names[0]]:.3g} would not. "
+            "This is no fault; layers with more units show smaller changes."
+        )
+
+    def _unchanged_text(self) -> str:
+        """Return how many weights are the same bit for bit, if that is known and not all are."""
+        known = [weight for weight in self.rows if weight.is_unchanged is not None]
+        count = len(self.unchanged)
+        rows = sum(weight.rows_unchanged or 0 for weight in known if not weight.is_unchanged)
+        if count == len(known) or not (count or rows):
+            return ""
+        text = f" The same bit for bit: {count} of {len(known)}"
+        if rows:
+            text += f", and {rows} rows of others"
+        return f"{text}."
+
+
+def _verdict(group: Group) -> str:
+    """Return what is wrong with the weights of a group, and why."""
+    worst = group.worst
+    if not worst.verdict:
+        return f"(not compared: {worst.reason})"
+    explanation = worst.cause
+    # What else there is to say stands in other columns.
+    if not explanation and worst.verdict != "scale":
+        explanation = worst.evidence
+    if explanation:
+        return f"{worst.verdict}: {explanation}"
+    return worst.verdict
+
+
+def _common(texts: Iterable[str]) -> str:
+    """Return a text that all have, or nothing."""
+    found = set(texts)
+    if len(found) == 1:
+        return found.pop()
+    return ""
+
+
+def _range(values: Iterable[float | None]) -> str:
+    """Return numbers as text: the lowest and the highest."""
+    known = sorted(value for value in values if value is not None)
+    if not known:
+        return ""
+    lowest = short_number(known[0])
+    highest = short_number(known[-1])
+    if lowest == highest:
+        return lowest
+    return f"{lowest} - {highest}"

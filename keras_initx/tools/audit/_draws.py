@@ -1,0 +1,136 @@
+"""What several draws of a weight say about it together, and what differs between them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import fields, replace
+
+import numpy as np
+
+from keras_initx.tools.audit._probabilities import chi_square_tail
+from keras_initx.tools.audit._profile import (
+    LOST,
+    NOT_FINITE,
+    SHARE_OF_ZEROS,
+    Parts,
+    Profile,
+    rounded,
+)
+
+# With a smaller probability, the scale or the mean of a weight is another in each draw.
+ANOTHER = 1e-3
+# Of parts, there are many: where their scales differ, values of a draw are not independent.
+_ANOTHER_OF_PARTS = 1e-4
+# Of fewer values of a part, the scale is not compared.
+_FEWEST_OF_PART = 8
+
+
+def merged(draws: Sequence[Profile], varies: Sequence[str] = ()) -> Profile:
+    """Return what several draws of a weight say about it together.
+
+    Args:
+        draws: One draw or more.
+        varies: What is another in each draw, whether or not it is in these.
+    """
+    if len(draws) == 1:
+        return draws[0]
+    not_random = _merged_if_not_random(draws)
+    if not_random is not None:
+        return not_random
+    stated = {}
+    for field in fields(Profile):
+        rule = field.metadata.get("merged")
+        if rule is not None:
+            stated[field.name] = rule([getattr(draw, field.name) for draw in draws])
+    together = Profile(**stated)
+    # Where draws differ from each other, they tell less than all of their values would.
+    differ = tuple(dict.fromkeys([*varying(draws, ANOTHER), *varies]))
+    spread = 0.0 if "mean" in differ else float(np.std([draw.mean for draw in draws]))
+    merged_draws: Profile = rounded(
+        replace(
+            together,
+            independent=_independent(draws),
+            std=math.hypot(together.std, spread),
+            varies=differ,
+        )
+    )
+    return merged_draws
+
+
+def _merged_if_not_random(draws: Sequence[Profile]) -> Profile | None:
+    """Return what draws say together that are not all random, or all the same."""
+    first = draws[0]
+    if all((draw.kind, draw.value) == ("constant", first.value) for draw in draws):
+        return first
+    if first.digest is not None and all(draw.digest == first.digest for draw in draws):
+        may_be_meant = first.reason not in (NOT_FINITE, LOST)
+        is_fixed = first.kind in ("random", "unknown") and may_be_meant
+        return replace(first, kind="fixed", reason="") if is_fixed else first
+    kinds = {draw.kind for draw in draws}
+    if kinds == {"random"}:
+        return None
+    reason = "constant in some draws" if "random" in kinds else "another constant in each draw"
+    if "unknown" in kinds:
+        unknown = next(draw.reason for draw in draws if draw.kind == "unknown")
+        reason = unknown.replace(", of one draw", ", another in each draw")
+    return Profile("unknown", reason)
+
+
+def _independent(draws: Sequence[Profile]) -> float:
+    """Return the number of independent values that would tell as much as all draws."""
+    independent = sum(draw.independent for draw in draws)
+    error = _error(draws)
+    if not error or not all(draw.std for draw in draws):
+        return independent
+    spread = float(np.log([draw.std for draw in draws]).std(ddof=1)) / error
+    if _chance(spread**2, len(draws) - 1) > ANOTHER:
+        return independent
+    return max(independent / spread**2, float(len(draws)))
+
+
+def _error(draws: Sequence[Profile]) -> float:
+    """Return the standard error of the logarithm of the deviation of one draw."""
+    return float(np.mean([draw.error for draw in draws]))
+
+
+def _chance(spread: float, degrees: int) -> float:
+    """Return the probability of a larger variance, relative to the one expected."""
+    return chi_square_tail(degrees * spread, degrees)
+
+
+def varying(draws: Sequence[Profile], chance: float) -> tuple[str, ...]:
+    """Return what is another in each draw of a random weight, see `Profile`.
+
+    Args:
+        draws: Two draws or more.
+        chance: Draws that differ as much by chance with a larger probability may be of one law.
+    """
+    stds = np.array([draw.std for draw in draws])
+    means = np.array([draw.mean for draw in draws])
+    error = _error(draws)
+    if not error or not stds.all():
+        return ()
+    found = []
+    number = len(draws)
+    spread = float(np.log(stds).var(ddof=1)) / error**2
+    parts = zip(*[draw.parts for draw in draws], strict=True)
+    if _chance(spread, number - 1) <= chance or any(_parts_vary(draws, one) for one in parts):
+        found.append("scale")
+    error_of_mean = np.mean([draw.std**2 / draw.independent for draw in draws])
+    if _chance(float(means.var(ddof=1) / error_of_mean), number - 1) <= chance:
+        found.append("mean")
+    return tuple(found)
+
+
+def _parts_vary(draws: Sequence[Profile], parts: Sequence[Parts]) -> bool:
+    """Return whether parts have other scales in each draw, relative to that of the whole."""
+    stds = np.array([part.stds for part in parts])
+    size = parts[0].size * draws[0].independent / draws[0].size
+    is_sparse = any(draw.zeros > SHARE_OF_ZEROS for draw in draws)
+    if is_sparse or size < _FEWEST_OF_PART or not stds.all():
+        return False
+    logs = np.log(stds / np.array([draw.std for draw in draws])[:, None])
+    kurtosis = max(float(np.mean([draw.kurtosis for draw in draws])), 1.5)
+    expected = (kurtosis - 1) / 4 / (size - 1)
+    degrees = (len(draws) - 1) * (len(parts[0].stds) - 1)
+    found = float(((logs - logs.mean(axis=0)) ** 2).sum()) / degrees
+    return _chance(found / expected, degrees) <= _ANOTHER_OF_PARTS

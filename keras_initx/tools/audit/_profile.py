@@ -1,0 +1,548 @@
+"""What is known of the values of a weight: from a law, from draws of it, or from a file.
+
+A law is a sample with infinitely many values.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from keras_initx._checks import EPSILONS
+from keras_initx._typing import Array, DType
+from keras_initx.initializers._laws import IndependentLaw, NormalLaw, TruncatedLaw, UniformLaw
+from keras_initx.tools.audit._probabilities import kolmogorov
+
+# Which values of a weight are looked at, and what is known of them before they are measured.
+
+
+# Elements that are compared with a distribution. With so many, a standard deviation is known to
+# 0.3 %. The extremes are those of all elements.
+SAMPLE = 1 << 16
+# Elements of which the moments are computed.
+MOST = 1 << 18
+# With a larger share of zeros, moments and quantiles are those of the other values.
+SHARE_OF_ZEROS = 0.005
+# Values farther from the median, in deviations, are outliers. Normal values have none, and the
+# truncated ones of torch are the lower bound now and then.
+_FAR = 12.0
+# The interquartile range of normal values, in deviations.
+_INTERQUARTILE = 1.349
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The values of a weight, which are measured.
+
+    Attributes:
+        values: All of them, in float32 or float64.
+        dtype: The dtype that they were rounded to.
+        share: The share of the most frequent value that is expected, `None` if it is not known.
+        zeros: The share of zeros.
+        sample: Some of those that count for the moments, in float64: without outliers, and without
+            zeros if there are many.
+        ordered: Some of these, in increasing order.
+        outliers: The number of outliers.
+        median: Their median, also with outliers.
+        reach: How far from it a value is no outlier, 0 if that is not known.
+    """
+
+    values: Array
+    dtype: DType
+    share: float | None
+    zeros: float
+    sample: Array
+    ordered: Array
+    outliers: int
+    median: float
+    reach: float
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether zeros do not count for the moments."""
+        return self.zeros > SHARE_OF_ZEROS
+
+
+def reading_of(values: Array, dtype: DType, share: float | None = None) -> Reading:
+    """Return values, of which not all are equal, with what is looked at."""
+    zeros = 1 - np.count_nonzero(values) / values.size
+    is_sparse = zeros > SHARE_OF_ZEROS
+    sample = sampled(values[values != 0] if is_sparse else values).astype("float64")
+    ordered = np.sort(sample_of(sample))
+    low, median, high = quantiles_of(ordered, np.array([0.25, 0.5, 0.75])).tolist()
+    # Where one number is a quarter of the values, quartiles do not tell how the others spread.
+    reach = 0.0 if median in (low, high) else reach_of_values(low, high)
+    outliers = 0
+    if reach and max(float(values.max()) - median, median - float(values.min())) > reach:
+        outliers = int(np.count_nonzero(np.abs(values - median) > reach))
+        if is_sparse and abs(median) > reach:
+            outliers -= values.size - int(np.count_nonzero(values))
+        sample = sample[np.abs(sample - median) <= reach]
+        ordered = ordered[np.abs(ordered - median) <= reach]
+    return Reading(values, dtype, share, zeros, sample, ordered, outliers, median, reach)
+
+
+def reach_of_values(low: float, high: float) -> float:
+    """Return how far from the median a value is no outlier, by the quartiles of all."""
+    return _FAR * (high - low) / _INTERQUARTILE
+
+
+def quantiles_of(ordered: Array, levels: Array) -> Array:
+    """Return the quantiles of values in increasing order."""
+    places: Array = np.interp(levels * (ordered.size - 1), np.arange(ordered.size), ordered)
+    return places
+
+
+def sampled(values: Array) -> Array:
+    """Return all values, or 262,144 of them, as a vector."""
+    return sample_of(values, MOST, run=4096)
+
+
+def sample_of(values: Array, size: int = SAMPLE, run: int = 64) -> Array:
+    """Return at most `size` of the values, in runs from all parts."""
+    flat = values.reshape(-1)
+    if flat.size <= size:
+        return flat
+    runs = size // run
+    stratum = flat.size / runs
+    room = np.random.default_rng(0).random(runs) * (stratum - run)
+    starts = (np.arange(runs) * stratum + room).astype(int)
+    return flat[starts[:, None] + np.arange(run)].reshape(-1)
+
+
+def epsilon(dtype: DType) -> float:
+    """Return the distance of 1 to the next larger number of `dtype`, at least that of float32."""
+    return max(EPSILONS.get(dtype, 0.0), EPSILONS["float32"])
+
+
+KINDS = ("constant", "fixed", "random", "unknown")
+# Of what is equal within a weight.
+NOTHING = ("", "")
+# Why the values of a weight are not known.
+NOT_FINITE = "not finite"
+INFINITE = "infinite"
+# It cannot be meant, whatever others have.
+LOST = "not finite where it must be"
+# Fewer values may be of any family.
+_FEWEST_OF_FAMILY = 256
+# With a smaller probability, values are not of a family.
+_IMPLAUSIBLE = 1e-3
+# Nor with a kurtosis that is higher than that of normal values by so many standard errors, or a
+# mean absolute deviation that is lower, as where parts are normal with scales of their own: no
+# family has longer tails.
+_LONG_TAILS = 3.0
+# The mean absolute deviation of normal values, in deviations, and its standard error for one value
+# (Geary, 1936).
+_ABSOLUTE = math.sqrt(2 / math.pi)
+_ABSOLUTE_ERROR = 0.2123
+# Bounds and scales of a family may be so many errors off.
+_SPREAD = 4.0
+# The probabilities of the quantiles, more of them in the tails.
+_TAIL = (0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.012, 0.015)
+LEVELS = np.concatenate([_TAIL, np.linspace(0.02, 0.98, 97), 1 - np.array(_TAIL[::-1])])
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The values of equal parts of a weight along an axis.
+
+    Attributes:
+        axis: The axis.
+        size: The number of values of a part that the numbers are of; of nearly equal ones, that of
+            the smallest.
+        means: The mean of each part.
+        stds: The standard deviation of each part.
+    """
+
+    axis: int
+    size: int
+    means: tuple[float, ...]
+    stds: tuple[float, ...]
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """The axis and the number of parts, by which those of two weights belong together."""
+        return self.axis, len(self.stds)
+
+    @staticmethod
+    def merged(draws: Sequence["Parts"]) -> "Parts":
+        """Return what several draws say of the same parts."""
+        means = np.array([draw.means for draw in draws])
+        stds = np.array([draw.stds for draw in draws])
+        mean = means.mean(axis=0)
+        std = np.sqrt(np.mean(stds**2 + (means - mean) ** 2, axis=0))
+        size = sum(draw.size for draw in draws)
+        return Parts(draws[0].axis, size, tuple(mean.tolist()), tuple(std.tolist()))
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The slices along an axis, such as units, by those that are farthest from the others.
+
+    Attributes:
+        axis: The axis.
+        size: The number of values of a slice that the numbers are of.
+        number: The number of slices.
+        means: The lowest and the highest mean of a slice, and the indices of both.
+        stds: The lowest and the highest standard deviation of a slice, and the indices of both.
+    """
+
+    axis: int
+    size: int
+    number: int
+    means: tuple[float, ...]
+    stds: tuple[float, ...]
+
+    @staticmethod
+    def merged(draws: Sequence["Ends"]) -> "Ends":
+        """Return what several draws say of the slices along one axis: the farthest of all."""
+        number = sum(draw.number for draw in draws)
+        means = _farthest([draw.means for draw in draws])
+        stds = _farthest([draw.stds for draw in draws])
+        return Ends(draws[0].axis, draws[0].size, number, means, stds)
+
+
+def _farthest(ends: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
+    low = min(ends, key=lambda end: end[0])
+    high = max(ends, key=lambda end: end[1])
+    return low[0], high[1], low[2], high[3]
+
+
+# What several draws say together, by what each says.
+Rule: TypeAlias = Callable[[list[Any]], Any]
+
+
+def _common(values: list[Any]) -> Any:
+    """Return the value that all are, otherwise `None`."""
+    return values[0] if all(value == values[0] for value in values) else None
+
+
+def _mean(values: list[Any]) -> Any:
+    """Return the mean of numbers, or of lists of them place by place."""
+    mean = np.mean(values, axis=0).tolist()
+    return tuple(mean) if isinstance(mean, list) else mean
+
+
+def _root_mean_square(values: list[float]) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))
+
+
+def _common_by_place(values: list[tuple[int, ...]]) -> tuple[int, ...]:
+    """Return the number that all have at each place, -1 where they differ."""
+    return tuple(_common(list(place)) or -1 for place in zip(*values, strict=True))
+
+
+def _merged_by_place(values: list[tuple[Any, ...]]) -> tuple[Any, ...]:
+    """Return what parts say that are the same in each draw, nothing if it is not known of all."""
+    if not all(values):
+        return ()
+    return tuple(of_draws[0].merged(of_draws) for of_draws in zip(*values, strict=True))
+
+
+def _stated(default: Any, merged: Rule | None = None) -> Any:
+    """Return a field of a profile.
+
+    Args:
+        default: What it is where nothing is known.
+        merged: What several draws of a random weight say of it together. `None`: nothing.
+    """
+    return field(default=default, metadata={"merged": merged})
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What is known of the values of a weight.
+
+    Where more than 0.5 % of the values are zero, as in a sparse kernel, moments and quantiles are
+    those of all others. Outliers, which are more than 12 deviations from the median, count for the
+    extremes only.
+
+    Attributes:
+        kind: `"constant"`; `"fixed"`, equal in all draws; `"random"`; or `"unknown"`.
+        reason: Why it is unknown, otherwise empty.
+        value: The value of a constant.
+        digest: The digest of the values, see `InitializationPlan.save`, if all draws have it.
+        places: Some of the values of a fixed weight, at even distances.
+        size: The number of values that the moments are of.
+        independent: The number of independent values that would tell as much.
+        mean: Their mean.
+        std: Their standard deviation, 0 if it is not known.
+        kurtosis: Their fourth moment, in standard deviations.
+        total: The number of all values.
+        zeros: The share of zeros among all values.
+        zeros_at: A digest of which values are zero, if that is the same in all draws.
+        connections: The number of values along the first axis, and of values along the last, that
+            are not zero for each index; -1 if it varies, or if hardly any are zero.
+        outliers: The number of outliers among all values.
+        lowest: The lowest of all values.
+        highest: The highest of all values.
+        bits: The number of bits of the mantissa that are used.
+        quantiles: 113 quantiles, more of them in the tails.
+        parts: The values of equal parts along each axis.
+        ends: The values of slices along each axis, by the farthest; empty if it is not known.
+        frames: If the values are orthonormal, the number of blocks beside each other along the last
+            axis of which each is, 1 if all together are, and the axis along which they are:
+            `"first"` or `"last"`. Otherwise `None`.
+        norms: Slices that all have one norm, in words, empty if there are none; `None` if it
+            differs from draw to draw, or is not known.
+        repeated: What is equal within the weight, `"copies"` or `"equal slices"`, and where, both
+            empty if nothing is; `None` as for `norms`.
+        crowded: In which slices one value is too often there, see `crowded`; as `repeated`.
+        signs: The signs of the first values of one draw, see `signs_of`.
+        ranks: The order of the first values of one draw, see `ranks_of`.
+        varies: What is another in each draw, more than of independent values: `"scale"`, `"mean"`.
+        law: The law, if it is known from one.
+    """
+
+    kind: str = _stated("unknown", _common)
+    reason: str = _stated("")
+    value: float | None = _stated(None)
+    digest: str | None = _stated(None)
+    places: tuple[float, ...] = _stated(())
+    size: int = _stated(0, sum)
+    independent: float = _stated(0.0, sum)
+    mean: float = _stated(0.0, _mean)
+    std: float = _stated(0.0, _root_mean_square)
+    kurtosis: float = _stated(3.0, _mean)
+    total: int = _stated(0, sum)
+    zeros: float = _stated(0.0, _mean)
+    zeros_at: str | None = _stated(None, _common)
+    connections: tuple[int, ...] = _stated((-1, -1), _common_by_place)
+    outliers: int = _stated(0, sum)
+    lowest: float = _stated(-math.inf, min)
+    highest: float = _stated(math.inf, max)
+    bits: int = _stated(23, max)
+    quantiles: tuple[float, ...] = _stated((), _mean)
+    parts: tuple[Parts, ...] = _stated((), _merged_by_place)
+    ends: tuple[Ends, ...] = _stated((), _merged_by_place)
+    frames: tuple[int, str] | None = _stated(None, _common)
+    norms: str | None = _stated(None, _common)
+    repeated: tuple[str, str] | None = _stated(None, _common)
+    crowded: tuple[str, str] | None = _stated(None, _common)
+    signs: str = _stated("")
+    ranks: str = _stated("")
+    varies: tuple[str, ...] = _stated(())
+    law: IndependentLaw | None = None
+
+    @property
+    def has_distribution(self) -> bool:
+        """Whether moments and quantiles are known."""
+        return bool(self.quantiles)
+
+    @property
+    def std_of_all(self) -> float | None:
+        """The standard deviation, with zeros that do not count for the moments, if it is known."""
+        if not self.std and self.kind != "constant":
+            return None
+        if self.zeros <= SHARE_OF_ZEROS or self.law is not None:
+            return self.std
+        share = 1 - self.zeros
+        return math.sqrt(share * self.root_mean_square**2 - (share * self.mean) ** 2)
+
+    @property
+    def text(self) -> str:
+        """The kind in words, with the family of the distribution if it is known."""
+        if self.kind == "constant":
+            return f"constant {self.value:.4g}"
+        if self.kind == "random":
+            return self.family or "random"
+        if self.kind == "unknown":
+            return f"({self.reason})"
+        return self.kind
+
+    @property
+    def error(self) -> float:
+        """The standard error of the logarithm of the standard deviation."""
+        if self.frames:
+            return 0.0  # the squares of a frame have a fixed sum
+        # Of normal values, the degrees of freedom are their number (Box, 1953).
+        degrees = 2 * self.independent / max(self.kurtosis - 1, 0.1)
+        return 1 / math.sqrt(2 * max(degrees, 1.0))
+
+    def moved(self, mean: float, std: float) -> "Profile":
+        """Return what is known of values with another mean and another deviation, else alike."""
+        factor = std / self.std
+
+        def places(values: Sequence[float]) -> tuple[float, ...]:
+            return tuple(mean + factor * (value - self.mean) for value in values)
+
+        def scales(values: Sequence[float]) -> tuple[float, ...]:
+            return tuple(factor * value for value in values)
+
+        parts = []
+        for part in self.parts:
+            parts.append(replace(part, means=places(part.means), stds=scales(part.stds)))
+        ends = []
+        for end in self.ends:
+            means = places(end.means[:2]) + end.means[2:]
+            stds = scales(end.stds[:2]) + end.stds[2:]
+            ends.append(replace(end, means=means, stds=stds))
+        lowest, highest = places((self.lowest, self.highest))
+        return replace(
+            self,
+            mean=mean,
+            std=std,
+            lowest=lowest,
+            highest=highest,
+            places=places(self.places),
+            quantiles=places(self.quantiles),
+            parts=tuple(parts),
+            ends=tuple(ends),
+        )
+
+    @property
+    def root_mean_square(self) -> float:
+        """The root mean square of the values."""
+        return math.hypot(self.mean, self.std)
+
+    @functools.cached_property
+    def laws(self) -> tuple[IndependentLaw, ...]:
+        """The law, or those of the families that the values may be of."""
+        if self.law is not None:
+            return (self.law,)
+        size = int(min(self.independent, SAMPLE))
+        if self.frames or size < _FEWEST_OF_FAMILY or not self.std:
+            return ()
+        if self._has_long_tails:
+            return ()
+        plausible = []
+        quantiles = np.array(self.quantiles)
+        for law in families_of(self.mean, self.std):
+            distance = float(np.abs(law.distribution_function(quantiles) - LEVELS).max())
+            slack = _SPREAD * self.std * (2 * self.error + self.independent**-0.5)
+            # That all values are as far in as they are.
+            ends = np.array([self.lowest - slack, self.highest + slack])
+            below, up_to = law.distribution_function(ends)
+            inside = math.exp(-self.independent * max(below + 1 - up_to, 0.0))
+            has_bounds = (
+                law.bounds[0] - slack <= quantiles[0] <= quantiles[-1] <= law.bounds[1] + slack
+            )
+            if has_bounds and min(kolmogorov(distance, size), inside) > _IMPLAUSIBLE:
+                plausible.append(law)
+        return tuple(plausible)
+
+    @property
+    def _has_long_tails(self) -> bool:
+        """Whether values are farther out, and nearer to the mean, than normal ones."""
+        if self.kurtosis > 3 + _LONG_TAILS * math.sqrt(24 / self.independent):
+            return True
+        if math.isinf(self.highest - self.lowest):
+            return False
+        # What is beyond the last quantiles is between these and the ends.
+        far = np.abs(np.array([self.lowest, *self.quantiles, self.highest]) - self.mean)
+        shares = np.diff([0.0, *LEVELS, 1.0])
+        absolute = float(shares @ (far[1:] + far[:-1])) / 2 / self.std
+        error = _ABSOLUTE_ERROR / math.sqrt(self.independent)
+        return absolute < _ABSOLUTE - _LONG_TAILS * error
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """The families of distributions that the values may be of."""
+        if self.frames:
+            return ("orthonormal",)
+        return tuple(law.name for law in self.laws)
+
+    @property
+    def family(self) -> str:
+        """The family of distributions that the values are of, empty if none is singled out."""
+        return self.families[0] if len(self.families) == 1 else ""
+
+
+def families_of(mean: float, std: float) -> Iterator[IndependentLaw]:
+    """Yield the distributions that initializers draw from, with this mean and deviation."""
+    yield NormalLaw(mean, std)
+    yield TruncatedLaw(-2.0, 2.0, mean, std)
+    width = math.sqrt(3) * std
+    yield UniformLaw(mean - width, mean + width)
+
+
+def rounded(value: Any) -> Any:
+    """Return a profile with seven digits, as files have it: both say the same."""
+    if isinstance(value, float):
+        return float(f"{value:.7g}")
+    if isinstance(value, tuple):
+        return tuple(map(rounded, value))
+    if isinstance(value, Profile | Parts | Ends):
+        return type(value)(*(rounded(getattr(value, one.name)) for one in fields(value)))
+    return value
+
+
+# How far a standard deviation is from the one expected, and how exactly that is known.
+
+
+# The kurtosis of few values is uncertain: so many are added, with this kurtosis. They are normal
+# if a law may be known, otherwise of one with long tails, such as the exponential law.
+_OF_A_LAW = 64, 3.0
+_NOT_KNOWN = 32, 9.0
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The ratio of a standard deviation to the expected one.
+
+    Attributes:
+        log: Its logarithm, without bias.
+        expected_degrees: The degrees of freedom of the variance that is expected.
+        found_degrees: Those of the variance found. Both are infinite where the variance is exact.
+    """
+
+    log: float
+    expected_degrees: float
+    found_degrees: float
+
+    @property
+    def error(self) -> float:
+        """The standard error of the logarithm, 0 for frames."""
+        return error_of_ratio(self.expected_degrees, self.found_degrees)
+
+
+def scale_of(expected: Profile, found: Profile) -> Scale:
+    """Return the scale of values whose standard deviation is known, as is the one expected."""
+    of_both = degrees(expected, found)
+    log = math.log(variance(found) / variance(expected))
+    for sign, number in zip((-1, 1), of_both, strict=True):
+        # The mean of the logarithm of a variance is lower than that of the variance.
+        log += sign * (1 / number + 1 / (3 * number**2))
+    return Scale(log / 2, *of_both)
+
+
+def error_of_ratio(first: float, second: float) -> float:
+    """Return the standard error of the logarithm of the ratio of two standard deviations.
+
+    Args:
+        first: The degrees of freedom of one.
+        second: Those of the other.
+    """
+    return math.sqrt(0.5 / first + 0.5 / second)
+
+
+def variance(profile: Profile) -> float:
+    """Return the variance of the law, without bias."""
+    size = profile.independent
+    bias = 1 - 1 / size if size > 1 else 1.0
+    return profile.std**2 / bias
+
+
+def degrees(expected: Profile, found: Profile) -> tuple[float, float]:
+    """Return the degrees of freedom of two variances, infinite where they are exact."""
+    if expected.frames and found.frames:
+        return math.inf, math.inf
+    factor = 2 / (kurtosis_of(expected, found) - 1)
+    first = max(factor * (expected.independent - 1), 2.0)
+    second = max(factor * (found.independent - 1), 2.0)
+    return first, second
+
+
+def kurtosis_of(expected: Profile, found: Profile) -> float:
+    """Return the kurtosis of both samples together."""
+    added, kurtosis = _OF_A_LAW if expected.laws else _NOT_KNOWN
+    size, total = float(added), kurtosis * added
+    for profile in (expected, found):
+        number = max(profile.size, 2)
+        size += number
+        # That of few normal values is lower than 3.
+        total += number * profile.kurtosis * (number + 1) / (number - 1)
+    return max(total / size, 1.1)

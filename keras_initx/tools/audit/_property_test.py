@@ -1,0 +1,142 @@
+"""The form of a test of a property: when it applies, and what it says."""
+
+import enum
+import functools
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from keras_initx._typing import DType
+from keras_initx.tools.audit._profile import Profile
+
+# What a test says of a weight, and which deviations matter.
+
+
+# Smaller deviations do not matter, however surely they are there; in 16 bits, where backends round
+# what they draw, twice as large ones.
+SMALL = 0.01
+_SMALL_IN_16_BITS = 0.02
+# All verdicts: of those of a weight, the first is reported.
+_VERDICTS = (
+    "not finite",
+    "reshaped",
+    "constant",
+    "values",
+    "equal weights",
+    "connections",
+    "zeros",
+    "equal slices",
+    "copies",
+    "orthonormality",
+    "equal norms",
+    "scale",
+    "parts",
+    "bounds",
+    "mean",
+    "shape",
+    "outliers",
+    "precision",
+    "dtype",
+    "bits",
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a test of one property says.
+
+    Attributes:
+        verdict: What is wrong if it fails, e.g. `"scale"`.
+        evidence: The numbers.
+        p: The probability of such values; 0 where they are impossible.
+        deviation: How far they are off, relative to what is expected.
+        cause: What explains it, if the test tells.
+        proof: What proves that the values are those expected, otherwise empty: equal `"values"`, up
+            to rounding; `"bits"`; or the `"digest"` of a plan.
+    """
+
+    verdict: str
+    evidence: str
+    p: float = 0.0
+    deviation: float = math.inf
+    cause: str = ""
+    proof: str = ""
+
+    @property
+    def place(self) -> tuple[int, float]:
+        """The place among the outcomes of a weight, of which the first that failed is reported."""
+        return _VERDICTS.index(self.verdict), self.p
+
+
+def proven(proof: str) -> Outcome:
+    """Return the outcome where values are those expected."""
+    return Outcome("values", "", p=1.0, deviation=0.0, proof=proof)
+
+
+def smallest_effect(dtypes: Iterable[DType]) -> float:
+    """Return the deviation of weights with these dtypes below which nothing is reported."""
+    return SMALL if {"float16", "bfloat16"}.isdisjoint(dtypes) else _SMALL_IN_16_BITS
+
+
+def least(outcomes: Iterable[Outcome]) -> float:
+    """Return the smallest probability of a deviation that matters, 1 if there is none."""
+    return min((outcome.p for outcome in outcomes if outcome.deviation > SMALL), default=1.0)
+
+
+# Whether the values found have a property of those expected; `None` where there is nothing to say.
+PropertyTest: TypeAlias = Callable[[Profile, Profile], Outcome | None]
+
+# Fewer values say nothing about a distribution, or about its shape.
+FEWEST = 8
+FEWEST_OF_SHAPE = 32
+# Rounding of what was computed, relative to the largest value.
+ROUNDING = 1e-5
+# With a smaller probability, something counts as impossible.
+IMPOSSIBLE = 1e-9
+# What a contract has by chance, such as ends far from bounds, it has in each audit. That it alarms
+# each time must be rarer than an alarm: of that probability, this power counts.
+ONCE = 0.5
+
+
+class Known(enum.IntEnum):
+    """How much is known of values on both sides: each level has those before it."""
+
+    KIND = 0  # perhaps of a few values only
+    VALUES = 1
+    SCALE = 2
+    DISTRIBUTION = 3
+
+
+def known_of_both(expected: Profile, found: Profile) -> Known:
+    """Return how much is known of both."""
+    if min(expected.size, found.size) < FEWEST:
+        return Known.KIND
+    if not (expected.std and found.std):
+        return Known.VALUES
+    # Of the law of a frame, no distribution is known.
+    return Known.DISTRIBUTION if expected.has_distribution else Known.SCALE
+
+
+def property_test(
+    needs: Known = Known.VALUES, of: tuple[str, ...] = ()
+) -> Callable[[PropertyTest], PropertyTest]:
+    """Return a decorator for a test of a property.
+
+    Args:
+        needs: How much must be known of both.
+        of: What it is about, if that may be another in each draw, see `Profile.varies`. Then there
+            is nothing to test.
+    """
+
+    def decorated(test: PropertyTest) -> PropertyTest:
+        @functools.wraps(test)
+        def applied(expected: Profile, found: Profile) -> Outcome | None:
+            varies = {*expected.varies, *found.varies}
+            if known_of_both(expected, found) < needs or not varies.isdisjoint(of):
+                return None
+            return test(expected, found)
+
+        return applied
+
+    return decorated

@@ -1,0 +1,189 @@
+"""Zeros: how many there are, and where."""
+
+import hashlib
+import math
+
+import numpy as np
+
+from keras_initx._typing import Array, DType
+from keras_initx.initializers._laws import FrameLaw, is_frame
+from keras_initx.tools.audit._equal_values import BITS
+from keras_initx.tools.audit._probabilities import log_choose, poisson_tail, same_rate
+from keras_initx.tools.audit._profile import Profile, Reading, epsilon
+from keras_initx.tools.audit._property_test import ONCE, Outcome, property_test
+
+# Orthonormality: whether the rows or columns of a weight, or of blocks of it, are orthonormal.
+
+
+# The numbers of frames beside each other along the last axis: one for each gate.
+_FRAMES = (1, 3, 4)
+_FEWEST_COLUMNS = 4
+
+
+def frames_of(reading: Reading) -> tuple[int, str] | None:
+    """Return the number of orthonormal blocks and their axis, see `Profile`."""
+    values, tolerance = reading.values, tolerance_of_frames(reading.dtype)
+    matrices = {"last": values.reshape(-1, values.shape[-1])} if values.ndim > 1 else {}
+    if values.ndim > 2:
+        matrices["first"] = values.reshape(values.shape[0], -1)
+    for axis, matrix in matrices.items():
+        if not matrix[0].any():  # as beside the center of a window
+            matrix = matrix[matrix.any(axis=1)]
+        for count in _FRAMES:
+            if matrix.shape[1] % count or (count > 1 and axis == "first"):
+                continue
+            blocks = np.split(matrix, count, axis=1)
+            if all(_are_enough(block, tolerance) for block in blocks) and all(
+                is_frame(block, 2 * tolerance) for block in blocks
+            ):
+                return count, axis
+    return None
+
+
+def tolerance_of_frames(dtype: DType) -> float:
+    """Return how far orthonormal values may be from that by rounding."""
+    return max(1e-3, 8 * epsilon(dtype))
+
+
+def _are_enough(block: Array, tolerance: float) -> bool:
+    """Return whether a block has more columns than are orthogonal by chance.
+
+    Long columns are nearly so.
+    """
+    count, length = sorted(block.shape)
+    return count >= _FEWEST_COLUMNS and math.sqrt(count / length) >= 10 * tolerance
+
+
+def axis_of(law: FrameLaw) -> str:
+    """Return the axis along which the blocks of a law are orthonormal, see `Profile`."""
+    return "first" if 0 in law.output_axes else "last"
+
+
+@property_test()
+def orthonormality(expected: Profile, found: Profile) -> Outcome | None:
+    """Test whether blocks are orthonormal."""
+    if expected.frames == found.frames:
+        return None
+    if not expected.frames:
+        return Outcome("orthonormality", "orthonormal where it was not")
+    if not found.frames:
+        return Outcome("orthonormality", "not orthonormal, or with other singular values")
+    evidence = f"{_text(*found.frames)}, expected {_text(*expected.frames)}"
+    return Outcome("orthonormality", evidence)
+
+
+def _text(count: int, axis: str) -> str:
+    blocks = "orthonormal" if count == 1 else f"{count} orthonormal blocks"
+    return f"{blocks} along the {axis} axis"
+
+
+# The share of zeros that rounding to 16 bits may make.
+_ZEROS_IN_16_BITS = 2.0**-7
+
+
+def places_of_zeros(reading: Reading) -> str | None:
+    """Return a digest of which values are zero, `None` if hardly any are."""
+    if not reading.is_sparse:
+        return None
+    are_zero = np.packbits(reading.values == 0)
+    return hashlib.blake2b(are_zero.tobytes(), digest_size=16).hexdigest()
+
+
+def connections_of(reading: Reading) -> tuple[int, ...]:
+    """Return how many values are not zero for each index of the first axis, and of the last.
+
+    It is -1 where that varies, or hardly any are zero.
+    """
+    values = reading.values
+    if not reading.is_sparse:
+        return -1, -1
+    found = []
+    for matrix in (values.reshape(len(values), -1), values.reshape(-1, values.shape[-1]).T):
+        counts = np.count_nonzero(matrix, axis=1)
+        is_one = (counts == counts[0]).all()
+        found.append(int(counts[0]) if is_one else -1)
+    return tuple(found)
+
+
+@property_test()
+def zeros_of_law(expected: Profile, found: Profile) -> Outcome | None:
+    """Test the number of zeros, where a law says how many there are by rounding."""
+    if expected.law is None:
+        return None
+    count = round(found.zeros * found.total)
+    return Outcome(
+        "zeros",
+        f"{count} of {found.total} values are 0",
+        p=poisson_tail(count, found.total * expected.zeros),
+    )
+
+
+@property_test()
+def zeros_elsewhere(expected: Profile, found: Profile) -> Outcome | None:
+    """Test whether zeros are at other places than in all draws."""
+    if expected.zeros_at in (None, found.zeros_at):
+        return None
+    # If a value is 0 in some draws, each draw may be the one that differs from the others.
+    draws = expected.total / found.total
+    before, now = expected.zeros * found.total, found.zeros * found.total
+    # As many zeros at other places: all may be.
+    differing = abs(now - before) if round(now) != round(before) else now + before
+    shares = f"{found.zeros:.3g}, and {expected.zeros:.3g}"
+    return Outcome(
+        "zeros", f"other values are 0 than were: {shares}", p=math.pow(draws + 1, -differing)
+    )
+
+
+@property_test()
+def connections_of_inputs(expected: Profile, found: Profile) -> Outcome | None:
+    """Test the number of values that are not zero for each index of the first axis."""
+    return _of_connections(expected, found, axis=0)
+
+
+@property_test()
+def connections_of_units(expected: Profile, found: Profile) -> Outcome | None:
+    """Test the number of values that are not zero for each index of the last axis."""
+    return _of_connections(expected, found, axis=1)
+
+
+def _of_connections(expected: Profile, found: Profile, axis: int) -> Outcome | None:
+    before, now = expected.connections[axis], found.connections[axis]
+    if before <= 0 or before == now or zeros_elsewhere(expected, found) is not None:
+        return None
+    name = ("first", "last")[axis]
+    number = "another number" if now < 0 else f"{now}"
+    evidence = f"{number} of values that are not 0 for each index of the {name} axis"
+    p = _chance_of_number(before, expected) ** ONCE * _chance_of_number(now, found)
+    return Outcome("connections", f"{evidence}, expected {before}", p)
+
+
+def _chance_of_number(count: int, profile: Profile) -> float:
+    """Return the probability that each index has so many, 1 if the number varies.
+
+    A few indices have one number by chance where zeros are random.
+    """
+    if count < 1:
+        return 1.0
+    share = 1 - profile.zeros
+    indices = profile.total * share / count
+    length = round(profile.total / indices)
+    log_chance = count * math.log(share) + (length - count) * math.log(profile.zeros)
+    return math.exp((round(indices) - 1) * (float(log_choose(length, count)) + log_chance))
+
+
+@property_test()
+def share_of_zeros(expected: Profile, found: Profile) -> Outcome | None:
+    """Test the share of zeros, compared with that of other draws."""
+    if expected.law is not None or zeros_elsewhere(expected, found) is not None:
+        return None
+    # Rounding to 16 bits makes zeros, on one backend more than on another.
+    is_rounded = min(expected.bits, found.bits) <= max(BITS)
+    rounded = _ZEROS_IN_16_BITS if is_rounded else 0.0
+    deviation = math.inf if abs(found.zeros - expected.zeros) > rounded else 0.0
+    before, now = expected.zeros * expected.total, found.zeros * found.total
+    return Outcome(
+        "zeros",
+        f"{found.zeros:.3g} of the values are 0, and {expected.zeros:.3g} were",
+        p=same_rate(before, expected.total, now, found.total),
+        deviation=deviation,
+    )

@@ -1,0 +1,293 @@
+"""The result of `compare_outputs`."""
+
+import textwrap
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from keras_initx._checks import truncated
+from keras_initx.report._figures import BLUE, COLORS, PALE_BLUE, RED
+from keras_initx.report._order import Points, plot_in_order
+from keras_initx.report._results import Judgement, Tabular
+from keras_initx.report._table import Column, number_cell
+from keras_initx.report._terminal import line_width
+from keras_initx.report._text import counted, short_number
+from keras_initx.tools.compare_outputs._step_report import StepReport
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Answer = Literal["equal", "differs", "not known", "not compared"]
+# How answers are counted.
+_WORDS: dict[Answer, str] = {"equal": "equal", "differs": "different", "not known": "not known"}
+# A difference below this may be one of rounding or not, which float64 tells.
+_SMALL = 1e-4
+
+
+@dataclass(frozen=True)
+class OutputRow:
+    """A call that was compared with its counterpart, or could not be.
+
+    A difference is the root mean square of those of all values, each as a share of the root mean
+    square of its channel, or of the median channel if that is larger; or a quarter of the largest
+    one, if that is larger. Of several tensors it is the largest.
+
+    Attributes:
+        path: The path of the layer, or of the operation of a functional model.
+        call: Which of its calls, from 1.
+        kind: The name of its class.
+        answer: `"equal"`, `"differs"`, `"not known"` if it is equal and proves nothing, or `"not
+            compared"`.
+        how: How it was compared, what is seen of the difference, or why it proves nothing or was
+            not compared.
+        like: The name of its counterpart, empty if there is none.
+        inputs: The difference of its inputs, `None` if they were not compared.
+        outputs: The difference of its outputs, `None` if they were not compared.
+        tolerance: Above which the latter differ.
+        compared: The number of values that were compared.
+        settings: The settings in which the two differ, which may show in another batch only.
+        is_model: Whether it is the call of the model.
+        is_whole: Whether all its outputs were compared, and prove something.
+        inputs_differ: Whether its inputs differ.
+        dtype: The dtype of its outputs.
+    """
+
+    path: str
+    call: int
+    kind: str
+    answer: Answer
+    how: str = ""
+    like: str = ""
+    inputs: float | None = None
+    outputs: float | None = None
+    tolerance: float = 0.0
+    compared: int = 0
+    settings: tuple[str, ...] = ()
+    is_model: bool = False
+    is_whole: bool = False
+    inputs_differ: bool = False
+    dtype: str = ""
+
+    @property
+    def name(self) -> str:
+        """The path, and which call it is if it is not the first."""
+        return self.path if self.call == 1 else f"{self.path}, call {self.call}"
+
+    @property
+    def text(self) -> str:
+        """How its inputs and outputs differ, in words."""
+        return str(self)
+
+    def __str__(self) -> str:
+        parts = []
+        if self.inputs is not None:
+            parts.append(f"inputs differ by {short_number(self.inputs)}")
+        if self.outputs is not None:
+            parts.append(f"outputs by {short_number(self.outputs)} of their size")
+        text = ", ".join(parts)
+        if self.inputs is None and self.outputs is not None:
+            text = text.replace("outputs by", "outputs differ by")
+        how = f" ({self.how})" if self.how else ""
+        return f"{self.name}: {text or self.answer}{how}"
+
+
+class Stretch(NamedTuple):
+    """Where a difference arises.
+
+    Attributes:
+        after: The last equal calls before it.
+        here: The calls after them, or inside the first that differs, that were not compared.
+        there: Those of the other model.
+    """
+
+    after: tuple[str, ...]
+    here: tuple[str, ...]
+    there: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class OutputsReport(Tabular[OutputRow], Judgement):
+    """The result of `compare_outputs`, in the form of all results.
+
+    `print` shows the row in which the first difference arises, those around it, what is known of
+    it, and settings that differ. CSV and JSON have all rows.
+
+    Attributes:
+        rows: An `OutputRow` for each call, in the order in which calls end.
+        first: The row in which the first difference arises, `None` if there is none: the first
+            that differs, or what has made its inputs, if they differ by half of the tolerance.
+        between: Where it arises, `None` if there is none.
+        reasons: What is known to differ there: settings, masks.
+        unmatched: The calls of the other model that were compared with nothing.
+        step: How the first step of training compares, `None` if it was not asked for.
+    """
+
+    rows: list[OutputRow]
+    first: OutputRow | None
+    between: Stretch | None
+    reasons: list[str]
+    unmatched: list[str]
+    step: StepReport | None = None
+
+    @property
+    def problems(self) -> list[Any]:
+        """The rows that differ, and the model if one of its outputs is not known to be equal.
+
+        Then those of the first step.
+        """
+        found: list[Any] = []
+        for row in self.rows:
+            if row.answer == "differs" or (row.is_model and not row.is_whole):
+                found.append(row)
+        if self.step is not None:
+            found += self.step.problems
+        return found
+
+    @property
+    def summary(self) -> str:
+        """The result in one sentence, the tolerances in another, and the first step in a third."""
+        if self.step is None:
+            return self._of_outputs()
+        return f"{self._of_outputs()} {self.step.summary}"
+
+    def _of_outputs(self) -> str:
+        counts = Counter(row.answer for row in self.rows)
+        compared = len(self.rows) - counts["not compared"]
+        text = f"{compared} of {counted(len(self.rows), 'call')} compared"
+        found = [f"{counts[answer]} {word}" for answer, word in _WORDS.items() if counts[answer]]
+        text += ", all equal" if counts["equal"] == compared else f": {', '.join(found)}"
+        text += f"; the outputs of the model {self._of_model()}. "
+        tolerances: dict[str, float] = {}
+        for row in self.rows:
+            if row.outputs is not None:
+                tolerances[row.dtype] = max(row.tolerance, tolerances.get(row.dtype, 0.0))
+        shown = [f"{short_number(value)} in {dtype}" for dtype, value in tolerances.items()]
+        text += f"Tolerance: {', '.join(shown)}"
+        if not tolerances.keys().isdisjoint(("bfloat16", "float16")):
+            text += ": compare in float32 to see smaller differences"
+        return f"{text}."
+
+    @property
+    def headline(self) -> str:
+        """What is wrong, in a few words."""
+        if self.first is None:
+            if self.step is not None and not self.step.ok:
+                return self.step.summary
+            return f"The outputs of the model {self._of_model()}."
+        count = sum(row.answer == "differs" for row in self.rows)
+        return f"The outputs of {counted(count, 'call')} differ, first those of {self.first.name}."
+
+    def _of_model(self) -> str:
+        rows = [row for row in self.rows if row.is_model]
+        if any(row.answer == "differs" for row in rows):
+            return "differ"
+        if all(row.is_whole for row in rows):
+            return "are equal"
+        if rows[-1].answer == "not compared":
+            return f"were not compared ({rows[-1].how})"
+        return f"are not known to be equal ({rows[-1].how})"
+
+    def _place(self) -> list[str]:
+        """Return sentences on where the first difference arises."""
+        if self.first is None or self.between is None:
+            return []
+        lines = [f"First difference: {self.first}."]
+        if self.first.dtype == "float32" and (self.first.outputs or 0.0) < _SMALL:
+            lines.append(
+                "Models in float64 on both sides tell whether that is rounding; Keras computes "
+                "them on TensorFlow only."
+            )
+        after, here, there = self.between
+        if after:
+            verb = "call before it is" if len(after) == 1 else "calls before it are"
+            lines.append(f"The last equal {verb} {truncated(list(after))}.")
+        for names, of in ((here, "this model"), (there, "the other")):
+            if names:
+                lines.append(f"It may arise in {of} in: {truncated(list(names))}.")
+        if self.reasons:
+            lines.append(f"Known of it: {'; '.join(self.reasons)}.")
+        return lines
+
+    def _made_otherwise(self) -> list[str]:
+        """Return lines on the settings that differ, each with the rows that have it."""
+        names: dict[str, list[str]] = {}
+        for row in self.rows:
+            for setting in () if row is self.first else row.settings:
+                names.setdefault(setting, []).append(row.name)
+        head = (
+            "Equal for this batch, and made otherwise" if self.first is None else "Made otherwise"
+        )
+        return [f"{head}: {setting} ({truncated(found)})." for setting, found in names.items()]
+
+    def _not_compared(self) -> list[str]:
+        """Return lines on the calls that were not compared, or prove nothing, by the reasons."""
+        names: dict[str, list[str]] = {}
+        for answer in ("not known", "not compared"):
+            for row in self.rows:
+                if row.answer == answer:
+                    names.setdefault(f"{answer.capitalize()}, {row.how}", []).append(row.name)
+        if self.unmatched:
+            names["Not compared, only in the other model"] = self.unmatched
+        return [f"{why}: {truncated(found)}." for why, found in names.items()]
+
+    def _rows(self) -> list[OutputRow]:
+        """Return the first row that differs, the last equal ones, and the rows of the model."""
+        if self.first is None or self.between is None:
+            return []
+        near = (*self.between.after, self.first.name)
+        return [row for row in self.rows if row.name in near or row.is_model]
+
+    def _columns(self) -> list[Column[OutputRow]]:
+        return [
+            Column("layer", lambda row: row.name, is_text=True),
+            Column("like", _other_name, is_text=True, is_optional=True),
+            Column("inputs differ", lambda row: number_cell(row.inputs)),
+            Column("outputs differ", lambda row: number_cell(row.outputs)),
+            Column("tolerance", lambda row: number_cell(row.tolerance)),
+            Column("", _answer, is_text=True),
+        ]
+
+    def _below(self) -> list[str]:
+        lines = [*self._place(), *self._made_otherwise(), *self._not_compared()]
+        for row in self.rows:
+            if row.is_model and " with " in row.how:
+                lines.append(f"{row.name} was compared by {row.how}.")
+        lines.append(self._of_outputs())
+        width = line_width()
+        filled = [textwrap.fill(line, width, break_on_hyphens=False) for line in lines]
+        if self.step is not None:
+            filled += ["", *self.step.text_lines(width)]
+        return ["", *filled]
+
+    def _content(self) -> dict[str, Any]:
+        between = None
+        if self.between is not None:
+            between = dict(zip(("after", "here", "there"), self.between, strict=True))
+        return {
+            "rows": self._records(),
+            "between": between,
+            "reasons": self.reasons,
+            "unmatched": self.unmatched,
+            "step": None if self.step is None else self.step.as_content(),
+        }
+
+    def _figure(self) -> "Figure":
+        groups: dict[str, dict[int, float]] = {name: {} for name in ("tolerance", *_WORDS)}
+        for place, row in enumerate(self.rows):
+            if row.outputs is not None:
+                groups[row.answer][place] = row.outputs
+                groups["tolerance"][place] = row.tolerance
+        colors = {"tolerance": PALE_BLUE, "equal": BLUE, "differs": RED, "not known": COLORS[4]}
+        points = {name: Points(values, colors[name]) for name, values in groups.items()}
+        panels = {"difference": points}
+        return plot_in_order([row.name for row in self.rows], panels, of="layer")
+
+
+def _answer(row: OutputRow) -> str:
+    if row.how:
+        return f"{row.answer}: {row.how}"
+    return row.answer
+
+
+def _other_name(row: OutputRow) -> str:
+    return "" if row.like == row.path else row.like

@@ -1,0 +1,186 @@
+"""What is known to differ between two calls beside their values: facts, and no guesses."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from keras_initx.tools.compare_outputs._recorded import RecordedCall
+
+# What layers of Keras and modules of torch say in the same words.
+_SHARED_WORDS = (
+    "epsilon",
+    "momentum",
+    "rate",
+    "strides",
+    "dilation_rate",
+    "groups",
+    "use_bias",
+    "num_heads",
+    "negative_slope",
+)
+_MISSING = object()
+
+
+def settings_apart(
+    ours: RecordedCall, theirs: RecordedCall, *, is_same_framework: bool
+) -> list[str]:
+    """Return the settings in which two calls differ, as texts.
+
+    Args:
+        ours: A call of Keras.
+        theirs: Its counterpart.
+        is_same_framework: Whether that is one of Keras too.
+    """
+    words: Sequence[str] = _SHARED_WORDS
+    if is_same_framework and ours.kind == theirs.kind:
+        words = [word for word in ours.settings if word != "padding"]
+    found = []
+    for word in words:
+        here = ours.settings.get(word, _MISSING)
+        there = theirs.settings.get(word, _MISSING)
+        if _MISSING not in (here, there) and not _are_alike(here, there):
+            found.append(f"{word}: {_shown(here)} here, {_shown(there)} there")
+    return found + _padding(ours, theirs, is_same_framework=is_same_framework)
+
+
+def masks_apart(ours: RecordedCall, theirs: RecordedCall, *, is_same_framework: bool) -> list[str]:
+    """Return what is passed to one call and not to the other, as texts.
+
+    Arguments of Keras and of torch have other names, but both call a mask a mask. One that masks
+    nothing, or all, says nothing.
+    """
+    here = _passed(ours, is_same_framework)
+    there = _passed(theirs, is_same_framework)
+    if not is_same_framework and here and there:
+        return []
+    found = [f"`{name}` is passed here, and not there" for name in here if name not in there]
+    found += [f"`{name}` is passed there, and not here" for name in there if name not in here]
+    return found
+
+
+def _passed(call: RecordedCall, is_same_framework: bool) -> list[str]:
+    names = []
+    for name, tensor in call.inputs.items():
+        is_mask = "mask" in name
+        if (is_mask or is_same_framework) and not (is_mask and tensor.deviation == 0):
+            names.append(name)
+    return names
+
+
+def _are_alike(here: Any, there: Any) -> bool:
+    """Return whether two settings say the same: 2 and (2, 2) do."""
+    return bool(_parts(here) == _parts(there))
+
+
+def _parts(value: Any) -> Any:
+    """Return a number for a list of the same numbers, and lists for tuples."""
+    if not isinstance(value, list | tuple):
+        return value
+    parts = list(map(_parts, value))
+    if parts and all(part == parts[0] for part in parts):
+        return parts[0]
+    return parts
+
+
+def _shown(value: Any) -> str:
+    return f"{_parts(value)}"
+
+
+class _Window(NamedTuple):
+    """What a convolution or a pooling does along one axis.
+
+    Attributes:
+        length: The length of the axis.
+        kernel: The length of the kernel, with its gaps.
+        stride: The distance of two of its places.
+    """
+
+    length: int
+    kernel: int
+    stride: int
+
+    def padded(self, padding: Any) -> tuple[int, int]:
+        """Return by how much the axis is padded at its two ends."""
+        if padding == "same":
+            count = math.ceil(self.length / self.stride)
+            total = max((count - 1) * self.stride + self.kernel - self.length, 0)
+            return total // 2, total - total // 2
+        if padding == "causal":
+            return self.kernel - 1, 0
+        if padding == "valid":
+            return 0, 0
+        return padding, padding
+
+
+def _padding(ours: RecordedCall, theirs: RecordedCall, *, is_same_framework: bool) -> list[str]:
+    """Return how two calls pad their inputs, if these have one size and they pad them otherwise."""
+    if "Transpose" in ours.kind:
+        return []
+    windows, other_windows = _windows(ours), _windows(theirs)
+    here, there = ours.settings.get("padding"), theirs.settings.get("padding")
+    if here == there:
+        return []
+    if not windows or not other_windows or None in (here, there):
+        if is_same_framework and None not in (here, there):
+            return [f"padding: {_shown(here)} here, {_shown(there)} there"]
+        return []
+    pads = _pads(windows, here)
+    other_pads = _pads(other_windows, there)
+    lengths = [one.length for one in windows]
+    other_lengths = [one.length for one in other_windows]
+    if lengths == other_lengths:
+        if pads == other_pads:
+            return []
+        return [f"padding: {_shown_pads(pads)} here, {_shown_pads(other_pads)} there"]
+    # A layer before one of them may have padded.
+    whole = _padded(lengths, pads)
+    other_whole = _padded(other_lengths, other_pads)
+    if whole == other_whole:
+        return []
+    return [f"padded length: {_shown(whole)} here, {_shown(other_whole)} there"]
+
+
+def _padded(lengths: Sequence[int], pads: Sequence[tuple[int, int]]) -> list[int]:
+    return [length + sum(ends) for length, ends in zip(lengths, pads, strict=True)]
+
+
+def _pads(windows: Sequence[_Window], padding: Any) -> list[tuple[int, int]]:
+    paddings = padding if isinstance(padding, list | tuple) else [padding] * len(windows)
+    return [window.padded(one) for window, one in zip(windows, paddings, strict=True)]
+
+
+def _shown_pads(pads: Sequence[tuple[int, int]]) -> str:
+    if len(set(pads)) == 1:
+        return f"{pads[0][0]} before and {pads[0][1]} after"
+    return " and ".join(f"{before} before and {after} after" for before, after in pads)
+
+
+def _windows(call: RecordedCall) -> list[_Window]:
+    """Return the windows of a convolution or a pooling along its axes, none if it is not known."""
+    settings = call.settings
+    kernel = settings.get("kernel_size", settings.get("pool_size"))
+    tensor = next(iter(call.inputs.values()), None)
+    if kernel is None or tensor is None:
+        return []
+    rank = len(tensor.shape) - 2
+    lengths = tensor.shape[1:-1] if _has_channels_last(settings) else tensor.shape[2:]
+    kernels = _by_axis(kernel, rank)
+    strides = _by_axis(settings.get("strides"), rank)
+    gaps = _by_axis(settings.get("dilation_rate", 1), rank)
+    if not rank > 0 or not len(kernels) == len(strides) == len(gaps) == rank:
+        return []
+    found = []
+    for length, size, stride, gap in zip(lengths, kernels, strides, gaps, strict=True):
+        found.append(_Window(length, (size - 1) * gap + 1, stride))
+    return found
+
+
+def _has_channels_last(settings: Mapping[str, Any]) -> bool:
+    """Return whether channels are the last axis: what torch has made has no `data_format`."""
+    return settings.get("data_format") == "channels_last"
+
+
+def _by_axis(value: Any, rank: int) -> Sequence[Any]:
+    if isinstance(value, int):
+        return [value] * rank
+    return value if isinstance(value, list | tuple) else []

@@ -1,0 +1,128 @@
+"""The result of `record_outputs`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from keras_initx._typing import DType, Shape
+from keras_initx.report._figures import BLUE
+from keras_initx.report._order import Points, plot_in_order
+from keras_initx.report._results import Tabular
+from keras_initx.report._table import Column, number_cell
+from keras_initx.report._text import counted
+from keras_initx.tools.compare_outputs._outputs_file import save_outputs
+from keras_initx.tools.compare_outputs._recorded import RecordedCall
+from keras_initx.tools.compare_outputs._recorded_step import RecordedStep
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class RecordedOutput:
+    """The first output of a call.
+
+    Attributes:
+        path: The path of the layer, or the name of the module.
+        call: Which of its calls, from 1.
+        kind: The name of its class.
+        shape: The shape of the output, `None` if there is none of numbers.
+        dtype: The name of its dtype, empty if there is none.
+        mean: The mean of its values.
+        std: Their standard deviation.
+    """
+
+    path: str
+    call: int
+    kind: str
+    shape: Shape | None = None
+    dtype: DType = ""
+    mean: float | None = None
+    std: float | None = None
+
+
+class RecordedOutputs(Tabular[RecordedOutput]):
+    """The outputs of all layers of a model for a batch, for `compare_outputs`.
+
+    In the form of all results, with a row for each call in the order in which calls end.
+
+    Attributes:
+        calls: What is kept of each call.
+        framework: What has made them: `"keras"`, `"torch"`, or `"arrays"` for those that were
+            given.
+        backend: The backend on which Keras has made them, empty for others.
+        step: What is kept of the first step of training, `None` if it was not recorded.
+    """
+
+    def __init__(
+        self,
+        calls: Sequence[RecordedCall],
+        framework: str,
+        backend: str,
+        step: RecordedStep | None = None,
+    ) -> None:
+        self.calls: Sequence[RecordedCall] = calls
+        self.framework: str = framework
+        self.backend: str = backend
+        self.step: RecordedStep | None = step
+
+    @property
+    def rows(self) -> list[RecordedOutput]:
+        """A row for each call."""
+        return list(map(_row, self.calls))
+
+    def save(self, path: str | Path) -> None:
+        """Save the outputs as an `.npz` file, without pickles.
+
+        Raises:
+            OSError: If it cannot be written.
+            ValueError: If `path` is a URL, or does not end in `.npz`.
+        """
+        save_outputs(path, self.calls, self.framework, self.backend, self.step)
+
+    def _rows(self) -> list[RecordedOutput]:
+        return self.rows
+
+    def _columns(self) -> list[Column[RecordedOutput]]:
+        return [
+            Column("layer", lambda row: row.path, is_text=True),
+            Column("call", lambda row: row.call if row.call > 1 else ""),
+            Column("class", lambda row: row.kind, is_text=True, is_optional=True),
+            Column("shape", lambda row: row.shape),
+            Column("dtype", lambda row: row.dtype, is_text=True, is_optional=True),
+            Column("mean", lambda row: number_cell(row.mean)),
+            Column("std", lambda row: number_cell(row.std)),
+        ]
+
+    def _content(self) -> dict[str, Any]:
+        return {"summary": self.summary, "rows": self._records()}
+
+    @property
+    def summary(self) -> str:
+        """How many calls were recorded, in one sentence."""
+        text = f"{counted(len(self.calls), 'call')} recorded"
+        if self.step is None:
+            return f"{text}."
+        if self.step.obstacle:
+            return f"{text}; no first step: {self.step.obstacle}."
+        return f"{text}, and the first step: the loss is {self.step.loss:.4g}."
+
+    def _headline(self) -> str:
+        return f" of {counted(len(self.calls), 'call')}"
+
+    def _figure(self) -> "Figure":
+        points = {}
+        for place, row in enumerate(self.rows):
+            if row.std is not None:
+                points[place] = row.std
+        panels = {"standard deviation": {"outputs": Points(points, BLUE)}}
+        return plot_in_order([row.path for row in self.rows], panels, of="layer")
+
+
+def _row(call: RecordedCall) -> RecordedOutput:
+    row = RecordedOutput(call.key.name, call.key.number, call.kind)
+    first = next(iter(call.outputs.values()), None)
+    if first is None:
+        return row
+    return replace(row, shape=first.shape, dtype=first.dtype, mean=first.mean, std=first.deviation)

@@ -1,0 +1,231 @@
+"""What is kept of a tensor: its shape, its moments, and some of its values.
+
+The places of these values follow from the number of values alone, so two runs keep the same ones.
+"""
+
+import functools
+import math
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from keras_initx._typing import Array, DType, Shape
+from keras_initx.backends._moments import CHUNK
+from keras_initx.inspection._batch import floats
+
+# Of a larger tensor, so many values are kept.
+MOST_VALUES = 4096
+_GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+@dataclass(frozen=True)
+class Order:
+    """An order in which the values of a tensor may be those of another one.
+
+    Attributes:
+        name: What differs from the order of the tensor, or nothing.
+        view: The shape in which the tensor is looked at: that before it was flattened.
+        axes: The axes of this shape, the outermost first.
+        shape: The shape that the other tensor has.
+    """
+
+    name: str
+    view: Shape
+    axes: tuple[int, ...]
+    shape: Shape
+
+    def fits(self, shape: Shape) -> bool:
+        """Return whether the other tensor may have this shape: axes of length 1 do not matter."""
+        return without_ones(self.shape) == without_ones(shape)
+
+
+def own_order(shape: Shape) -> Order:
+    """Return the order of a tensor itself."""
+    return Order("", shape, tuple(range(len(shape))), shape)
+
+
+def orders_of(shape: Shape, before_flattened: Shape | None = None) -> list[Order]:
+    """Return the orders in which another framework may have the values of a tensor.
+
+    Args:
+        shape: The shape of the tensor.
+        before_flattened: The shape of the image that it was flattened from, if it was.
+    """
+    found = [own_order(shape)]
+    if len(shape) > 2:
+        for name, axes in _moved_axes(len(shape)).items():
+            found.append(Order(name, shape, axes, tuple(shape[axis] for axis in axes)))
+    elif before_flattened is not None:
+        for name, axes in _moved_channels(len(before_flattened)).items():
+            found.append(Order(f"{name} before it is flattened", before_flattened, axes, shape))
+    return found
+
+
+def _moved_axes(rank: int) -> dict[str, tuple[int, ...]]:
+    return {**_moved_channels(rank), "time before the batch": (1, 0, *range(2, rank))}
+
+
+def _moved_channels(rank: int) -> dict[str, tuple[int, ...]]:
+    first = (0, rank - 1, *range(1, rank - 1))
+    last = (0, *range(2, rank), 1)
+    if first == last:
+        return {"channels first": first}
+    return {"channels first": first, "channels last": last}
+
+
+def without_ones(shape: Shape) -> Shape:
+    """Return a shape without axes of length 1."""
+    return tuple(length for length in shape if length != 1)
+
+
+def places(size: int) -> Array:
+    """Return the places that are kept of a tensor with `size` values, all or `MOST_VALUES`.
+
+    Their distance has no divisor in common with the size. So they meet all channels, whatever their
+    number is, and all examples, equally often.
+    """
+    if size <= MOST_VALUES:
+        return np.arange(size)
+    step = int(size * _GOLDEN)
+    while math.gcd(step, size) > 1:
+        step += 1
+    return np.arange(MOST_VALUES) * step % size
+
+
+@functools.lru_cache(maxsize=256)
+def kept_places(order: Order) -> Array:
+    """Return the places of the values that are kept, among those of the tensor in its own order.
+
+    Args:
+        order: The order in which they are counted.
+    """
+    viewed = tuple(order.view[axis] for axis in order.axes)
+    index = np.unravel_index(places(math.prod(viewed)), viewed or (1,))
+    own = [index[order.axes.index(axis)] for axis in range(len(order.view))]
+    found: Array = np.ravel_multi_index(own, order.view) if own else np.zeros(1, int)
+    return found
+
+
+def sampled(values: Array, order: Order) -> Array:
+    """Return the values of a tensor that are kept: integers as int64, 16 bits as float32.
+
+    Args:
+        values: The values.
+        order: The order in which they are counted.
+    """
+    kept: Array = values.reshape(-1)[kept_places(order)]
+    if kept.dtype.kind in "biu":
+        return kept.astype("int64")
+    return floats(kept)
+
+
+class Units(NamedTuple):
+    """What the values of a tensor are measured by.
+
+    Attributes:
+        axis: The axis of its channels, `None` if it has one channel.
+        sizes: The root mean square of each channel, without what is not finite.
+        spread: The largest difference of an example from the first one, as a share of the size of
+            its channel, or of the median channel if that is larger; NaN for a single example.
+    """
+
+    axis: int | None
+    sizes: Array
+    spread: float
+
+    def of(self, places: Array, shape: Shape) -> Array:
+        """Return the sizes by which the values at some places are measured."""
+        sizes = _at_least_median(self.sizes)
+        if self.axis is None:
+            return np.broadcast_to(sizes, places.shape)
+        found: Array = sizes[np.unravel_index(places, shape)[self.axis]]
+        return found
+
+
+def _at_least_median(sizes: Array) -> Array:
+    """Return sizes of channels, of which none is below the median of those that are not zero."""
+    positive = sizes[sizes > 0]
+    return np.maximum(sizes, np.median(positive)) if positive.size else sizes
+
+
+def units_of(values: Array, axis: int) -> Units:
+    """Return what the values of a tensor are measured by.
+
+    Args:
+        values: The values.
+        axis: The axis of their channels. Vectors and numbers have one channel.
+    """
+    has_channels = values.ndim > 1 and values.size > 0
+    moved = np.moveaxis(values, axis, -1) if has_channels else values.reshape(-1, 1)
+    count = moved.shape[-1]
+    squares = np.zeros(count)
+    numbers = np.zeros(count)
+    largest = np.zeros(count)
+    step = max(CHUNK * len(moved) // max(moved.size, 1), 1)
+    for begin in range(0, len(moved), step):
+        part = floats(moved[begin : begin + step]).astype("float64")
+        with np.errstate(invalid="ignore"):  # of infinities
+            change = np.abs(part - floats(moved[:1])).reshape(-1, count)
+        largest = np.fmax(largest, change.max(axis=0, initial=0))
+        part = part.reshape(-1, count)
+        is_finite = np.isfinite(part)
+        numbers += is_finite.sum(axis=0)
+        squares += np.square(part, where=is_finite, out=np.zeros(part.shape)).sum(axis=0)
+    sizes = np.sqrt(squares / np.maximum(numbers, 1))
+    spread = math.nan
+    if values.ndim and len(values) > 1:
+        above = largest > 0
+        spread = float((largest[above] / _at_least_median(sizes)[above]).max(initial=0))
+    return Units(axis if has_channels else None, sizes, spread)
+
+
+@dataclass(frozen=True, eq=False)
+class RecordedTensor:
+    """What is kept of a tensor.
+
+    Attributes:
+        shape: Its shape.
+        dtype: The name of its dtype.
+        mean: The mean of all its values.
+        deviation: Their standard deviation.
+        values: Some of its values, by the order in which they are counted, its own first.
+        before_flattened: The shape of the image that was flattened to it, if it is known.
+        units: What its values are measured by, `None` of a tensor in a file.
+    """
+
+    shape: Shape
+    dtype: DType
+    mean: float
+    deviation: float
+    values: dict[Order, Array] = field(repr=False)
+    before_flattened: Shape | None = None
+    units: Units | None = field(default=None, repr=False)
+
+    @property
+    def own_values(self) -> Array:
+        """Those that are kept in its own order."""
+        return next(iter(self.values.values()))
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether all its values are the same, of which there are several, or zero."""
+        return self.deviation == 0 and (math.prod(self.shape) > 1 or self.mean == 0)
+
+    def keep(self, array: Array, lengths: Collection[Shape]) -> None:
+        """Keep values of the tensor, an array, in the orders that tensors of others may have.
+
+        Args:
+            array: Its values.
+            lengths: The shapes of the other tensors, without axes of length 1.
+        """
+        for order in orders_of(self.shape, self.before_flattened):
+            if without_ones(order.shape) in lengths and order not in self.values:
+                self.values[order] = sampled(array, order)
+
+    def in_orders_of(self, shape: Shape) -> Iterator[tuple[Order, Array]]:
+        """Yield its values in each order that a tensor of this shape may have."""
+        for order, values in self.values.items():
+            if order.fits(shape):
+                yield order, values

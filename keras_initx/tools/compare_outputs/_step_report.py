@@ -1,0 +1,390 @@
+"""The result of comparing the first step of two models."""
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from keras_initx._checks import truncated
+from keras_initx.report._figures import BLUE, PALE_BLUE, RED
+from keras_initx.report._order import Points, plot_in_order
+from keras_initx.report._results import Judgement, Problem, Tabular
+from keras_initx.report._table import Column
+from keras_initx.report._terminal import line_width
+from keras_initx.report._text import counted, short_number
+from keras_initx.tools.compare_outputs._recorded_step import Kind
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Answer: TypeAlias = Literal["equal", "differs", "not compared"]
+
+
+@dataclass(frozen=True)
+class StepChange:
+    """A gradient, an update or an output beside its counterpart.
+
+    Attributes:
+        answer: `"equal"`, `"differs"` or `"not compared"`.
+        how: What is seen of the difference, or why it was not compared.
+        norm: The norm here, `None` if it is not known.
+        norm_there: The norm there.
+        difference: The root mean square of the difference, relative to the larger one of both.
+        rounding: How large it may be for rounding, in the same unit.
+        ratio: By what factor those here are larger, if all values are by the same.
+    """
+
+    answer: Answer
+    how: str = ""
+    norm: float | None = None
+    norm_there: float | None = None
+    difference: float | None = None
+    rounding: float | None = None
+    ratio: float | None = None
+
+    @property
+    def norms(self) -> str:
+        """Both norms in words."""
+        if self.norm is None or self.norm_there is None:
+            return self.how
+        here, there = short_number(self.norm), short_number(self.norm_there)
+        if here == there and self.difference:
+            return f"{here} here and there, {short_number(self.difference)} of it apart"
+        return f"{here} here, {there} there"
+
+    @property
+    def text(self) -> str:
+        """How it differs, in words."""
+        if self.ratio is not None:
+            return f"{factor_text(self.ratio)} there"
+        return self.norms if self.norm_there is not None else (self.how or self.answer)
+
+
+def factor_text(ratio: float) -> str:
+    """Return a factor in words, before "there"."""
+    if 0 < ratio < 0.99:
+        return f"1/{_digits(1 / ratio)} of those"
+    return f"{_digits(ratio)} times those"
+
+
+def _digits(number: float) -> str:
+    """Return a number with three digits, and whole if it is nearly so; one near 1 with more."""
+    if 0 < abs(number - 1) < 0.01:
+        return f"{number:.6g}"
+    if abs(number - round(number)) < 1e-3 * abs(number):
+        return f"{round(number)}"
+    return f"{number:.3g}"
+
+
+@dataclass(frozen=True)
+class StepRow:
+    """A weight in the first step.
+
+    Attributes:
+        path: Its path.
+        kind: `"trained"`, `"frozen"`, or `"state"` for what a call in training changes, such as a
+            moving average.
+        like: The path of its counterpart, empty if there is none.
+        gradient: Its gradient beside that of the counterpart, `None` unless it is trained.
+        update: What the step adds to it, or the call to a state, `None` if it is frozen.
+    """
+
+    path: str
+    kind: Kind
+    like: str = ""
+    gradient: StepChange | None = None
+    update: StepChange | None = None
+
+    @property
+    def answer(self) -> Answer:
+        """`"differs"` if one of both does, `"equal"` if both are, else `"not compared"`."""
+        answers = [change.answer for change in (self.gradient, self.update) if change is not None]
+        if "differs" in answers:
+            return "differs"
+        return "not compared" if "not compared" in answers else "equal"
+
+    @property
+    def text(self) -> str:
+        """What differs, in words."""
+        parts = []
+        for name, change in (("gradient", self.gradient), ("update", self.update)):
+            if change is not None and change.answer == "differs":
+                parts.append(f"{name}: {change.text}")
+        return f"{self.path}: {'; '.join(parts) or self.answer}"
+
+
+@dataclass(frozen=True)
+class StepLoss:
+    """The loss beside that of the other model.
+
+    Attributes:
+        answer: `"equal"`, `"differs"` or `"not compared"`.
+        here: The loss here.
+        there: The loss there.
+        how: By which factor it differs, and what there is as often; or why it was not compared.
+    """
+
+    answer: Answer
+    here: float | None = None
+    there: float | None = None
+    how: str = ""
+
+    @property
+    def text(self) -> str:
+        """The loss in words."""
+        if self.answer == "equal":
+            return f"loss: equal, {self.here:.4g}"
+        if self.here is None or self.there is None:
+            return f"loss: not compared, {self.how}"
+        text = f"loss: {self.here:.6g} here, {self.there:.6g} there"
+        return f"{text}: {self.how}" if self.how else text
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class StepReport(Tabular[StepRow], Judgement):
+    """The first step of a model beside that of another, in the form of all results.
+
+    Attributes:
+        rows: A `StepRow` for each weight, those of the last layer first.
+        outputs: Dict from the places of the outputs in training to how they compare.
+        loss: How the losses compare.
+        settings: Settings of the loss and the optimizer that differ, each in words.
+        unmatched: Paths of weights of the other model without a counterpart.
+        obstacle: Why no step was compared, empty if one was.
+    """
+
+    rows: Sequence[StepRow]
+    outputs: dict[str, StepChange]
+    loss: StepLoss
+    settings: Sequence[str]
+    unmatched: Sequence[str]
+    obstacle: str = ""
+
+    @property
+    def problems(self) -> list[Any]:
+        """What differs, and the loss or the gradients if they were not compared."""
+        if self.obstacle:
+            return [Problem("first step", self.summary)]
+        found: list[Any] = []
+        if any(change.answer == "differs" for change in self.outputs.values()):
+            found.append(Problem("outputs in training", self._outputs()))
+        if self.loss.answer != "equal":
+            found.append(Problem("loss", self.loss.text))
+        found += [row for row in self.rows if row.answer == "differs"]
+        gradients = [row.gradient for row in self.rows if row.gradient is not None]
+        if all(change.answer == "not compared" for change in gradients):
+            found.append(Problem("gradients", "no gradient was compared"))
+        return found
+
+    @property
+    def first(self) -> StepRow | None:
+        """The first weight whose gradient differs, back from the loss, `None` if none does."""
+        return next(iter(_that_differ(self.rows, "gradient")), None)
+
+    @property
+    def summary(self) -> str:
+        """The result in one sentence."""
+        if self.obstacle:
+            return f"The first step was not compared: {self.obstacle}."
+        problems = self.problems
+        text = "The first step is equal" if not problems else "The first step differs"
+        if problems and not any(self._differing()):
+            text = "The first step was not compared"
+        missing = [row for row in self.rows if row.answer == "not compared"]
+        if missing:
+            text += f"; of {counted(len(missing), 'weight')} not all was compared"
+        return f"{text}."
+
+    def _differing(self) -> Iterator[bool]:
+        yield from (change.answer == "differs" for change in self.outputs.values())
+        yield self.loss.answer == "differs"
+        yield from (row.answer == "differs" for row in self.rows)
+
+    def _lines(self) -> list[str]:
+        """Return what is known of the step, in the order in which it is computed."""
+        if self.obstacle:
+            return []
+        lines = [self._outputs(), self.loss.text, self._gradients()]
+        lines += [*self._updates(), *self._not_compared()]
+        if self.settings:
+            lines.append(f"settings that differ: {'; '.join(self.settings)}")
+        return lines
+
+    def _outputs(self) -> str:
+        parts = []
+        for place, change in self.outputs.items():
+            if change.answer == "equal":
+                continue
+            name = f"{place}: " if place else ""
+            parts.append(f"{name}{change.answer}, {change.how}".rstrip(", "))
+        return f"outputs in training: {'; '.join(parts) or 'equal'}"
+
+    def _gradients(self) -> str:
+        rows = [row for row in self.rows if row.gradient is not None]
+        compared = [row for row in rows if row.gradient and row.gradient.answer != "not compared"]
+        differing = _that_differ(rows, "gradient")
+        if not compared:
+            return "gradients: not compared"
+        if not differing:
+            return f"gradients: equal for {counted(len(compared), 'weight')}"
+        ratios = [row.gradient.ratio for row in differing if row.gradient is not None]
+        if len(differing) == len(compared) and _are_alike(ratios) and ratios[0] is not None:
+            return f"gradients: all are {factor_text(ratios[0])} there"
+        first = differing[0]
+        text = f"gradients: {len(differing)} of {counted(len(compared), 'weight')} differ"
+        before = [row.path for row in rows[: rows.index(first)] if row in compared]
+        if first.gradient is not None:
+            text += f", back from the loss first that of {first.path} ({first.gradient.norms})"
+        if before:
+            text += f"; equal behind it: {truncated(before)}"
+        return text
+
+    def _updates(self) -> list[str]:
+        """Return lines on updates and moving averages."""
+        lines = []
+        for kind, name in (("trained", "updates"), ("state", "moving averages and other state")):
+            rows = [row for row in self.rows if row.kind == kind and row.update is not None]
+            compared = [row for row in rows if row.update and row.update.answer != "not compared"]
+            differing = _that_differ(rows, "update")
+            if not rows:
+                continue
+            if not compared:
+                lines.append(f"{name}: not compared")
+            elif not differing:
+                lines.append(f"{name}: equal for {counted(len(compared), 'weight')}")
+            else:
+                text = f"{name}: {len(differing)} of {counted(len(compared), 'weight')} differ"
+                if kind == "trained":
+                    text += ", whose gradients are equal"
+                lines.append(f"{text}: {_grouped(differing)}")
+        return lines
+
+    def _not_compared(self) -> list[str]:
+        """Return lines on what was not compared, by the reasons."""
+        names: dict[str, list[str]] = {}
+        for row in self.rows:
+            parts: dict[str, list[str]] = {}
+            for name, change in (("gradient", row.gradient), ("update", row.update)):
+                if change is not None and change.answer == "not compared":
+                    parts.setdefault(change.how, []).append(name)
+            for how, found in parts.items():
+                names.setdefault(f"{' and '.join(found)} ({how})", []).append(row.path)
+        if self.unmatched:
+            names["weights of the other model alone"] = list(self.unmatched)
+        return [f"not compared, {why}: {truncated(found)}" for why, found in names.items()]
+
+    def _rows(self) -> list[StepRow]:
+        """Return the rows that differ, the first ones of many."""
+        return [row for row in self.rows if row.answer == "differs"][:_SHOWN]
+
+    def _columns(self) -> list[Column[StepRow]]:
+        return [
+            Column("weight", lambda row: row.path, is_text=True),
+            Column("like", _other_path, is_text=True, is_optional=True),
+            Column("gradient", lambda row: _cell(row.gradient), is_text=True),
+            Column("update", lambda row: _cell(row.update), is_text=True),
+        ]
+
+    def text_lines(self, width: int) -> list[str]:
+        """Return what is known of the step, filled to a width, and the summary."""
+        lines = []
+        for line in [*self._lines(), self.summary]:
+            lines.append(textwrap.fill(line, width, subsequent_indent="  ", break_on_hyphens=False))
+        return lines
+
+    def _below(self) -> list[str]:
+        return ["", *self.text_lines(line_width())]
+
+    def _records(self) -> list[dict[str, Any]]:
+        records = []
+        for row in self.rows:
+            record: dict[str, Any] = {"path": row.path, "kind": row.kind, "like": row.like}
+            for name, change in (("gradient", row.gradient), ("update", row.update)):
+                one = change or StepChange("not compared", "there is none")
+                record[name] = one.answer
+                record[f"{name}_how"] = one.how
+                record[f"{name}_norm"] = one.norm
+                record[f"{name}_norm_there"] = one.norm_there
+                record[f"{name}_difference"] = one.difference
+                record[f"{name}_rounding"] = one.rounding
+                record[f"{name}_ratio"] = one.ratio
+            records.append(record)
+        return records
+
+    def as_content(self) -> dict[str, Any]:
+        """Return what the JSON has."""
+        return {
+            "obstacle": self.obstacle,
+            "outputs": {place: change.answer for place, change in self.outputs.items()},
+            "loss": {
+                "answer": self.loss.answer,
+                "here": self.loss.here,
+                "there": self.loss.there,
+                "how": self.loss.how,
+            },
+            "settings": list(self.settings),
+            "unmatched": list(self.unmatched),
+            "rows": self._records(),
+        }
+
+    def _content(self) -> dict[str, Any]:
+        return self.as_content()
+
+    def _figure(self) -> "Figure":
+        panels = {}
+        for name in ("gradient", "update"):
+            groups: dict[str, dict[int, float]] = {"rounding": {}, "equal": {}, "differs": {}}
+            for place, row in enumerate(self.rows):
+                change = getattr(row, name)
+                if change is None or change.difference is None or change.answer not in groups:
+                    continue
+                groups[change.answer][place] = change.difference
+                groups["rounding"][place] = change.rounding
+            colors = {"rounding": PALE_BLUE, "equal": BLUE, "differs": RED}
+            panels[f"difference of the {name}"] = {
+                group: Points(values, colors[group]) for group, values in groups.items()
+            }
+        return plot_in_order([row.path for row in self.rows], panels, of="weight")
+
+
+# Of rows that differ, so many are shown.
+_SHOWN = 12
+
+
+def _that_differ(rows: Sequence[StepRow], name: str) -> list[StepRow]:
+    found = []
+    for row in rows:
+        change = getattr(row, name)
+        if change is not None and change.answer == "differs":
+            found.append(row)
+    return found
+
+
+def _are_alike(ratios: Sequence[float | None]) -> bool:
+    """Return whether factors are one factor, up to rounding."""
+    known = [ratio for ratio in ratios if ratio is not None]
+    if len(known) < len(ratios) or not known:
+        return False
+    return max(known) - min(known) <= 1e-3 * max(map(abs, known))
+
+
+def _grouped(rows: Sequence[StepRow]) -> str:
+    """Return how updates differ, weights of which the same is said together."""
+    names: dict[str, list[str]] = {}
+    for row in rows:
+        if row.update is not None:
+            names.setdefault(row.update.text, []).append(row.path)
+    parts = [f"{truncated(paths)} ({text})" for text, paths in names.items()]
+    return truncated(parts, "; ")
+
+
+def _cell(change: StepChange | None) -> str:
+    if change is None:
+        return ""
+    if change.answer == "differs":
+        return change.text
+    return f"{change.answer}: {change.how}" if change.how else change.answer
+
+
+def _other_path(row: StepRow) -> str:
+    return "" if row.like == row.path else row.like

@@ -1,0 +1,292 @@
+"""Attention: how a softmax inside a model shares its weight."""
+
+import contextlib
+import functools
+import math
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+
+from keras_initx._typing import Array, Tensor
+from keras_initx.inspection._batch import array_of, first_float, tensors_in
+from keras_initx.inspection._hooks import call_name, replaced
+from keras_initx.inspection._names import parts_of
+from keras_initx.inspection._watch import Call
+from keras_initx.tools.diagnose._diagnosis import Diagnosis, Probe
+
+# The layers that make the queries and the keys of one attention layer.
+_QueriesAndKeys: TypeAlias = tuple[keras.Layer, keras.Layer]
+
+# The most examples, and about the most queries of each, that are looked at: they show the size of
+# the scores, and all scores may take more memory than any output.
+_EXAMPLES = 4
+_QUERIES = 16
+# Of fewer keys one has most of the weight by chance.
+LEAST_KEYS = 4
+
+
+class AttentionProbe(Probe):
+    """Measures the softmaxes inside a model, by the layers that make their inputs.
+
+    Attributes:
+        focus: Dict from a layer that makes the queries of attention to the largest weight that a
+            query gives to a key, as a mean over some queries with at least four keys. Where the
+            weights themselves are not accessible they are computed from queries and keys, without
+            masks and rotations. It is that of the last call.
+        of_one: The layers whose values a softmax is over one by one, so that all outputs are 1.
+        pairs: Dict from a layer that makes the queries or the keys of attention, and that Keras and
+            KerasHub name so, to the two that make both.
+    """
+
+    def __init__(self, of: Diagnosis) -> None:
+        super().__init__(of)
+        self.focus: dict[keras.Layer, float] = {}
+        self.of_one: set[keras.Layer] = set()
+        self._watch = of.watch
+        # The shapes of the softmaxes.
+        self._shapes: dict[keras.Layer, tuple[int, ...]] = {}
+        self.pairs: dict[keras.Layer, _QueriesAndKeys] = {}
+        for layer in of.watch.layers:
+            parts = {part.name: part for part in parts_of(layer, recursive=False)}
+            if "query" in parts and "key" in parts:
+                pair = (parts["query"], parts["key"])
+                for part in pair:
+                    self.pairs[part] = pair
+        # By layer, the queries or keys that it has made last.
+        self._projected: dict[keras.Layer, weakref.ref[Tensor]] = {}
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Watch the functions by which layers of users compute attention, in this thread.
+
+        Layers of Keras without kernels are asked for their weights of attention.
+        """
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_watched_functions(self._see_softmax, self._see_attention))
+            for layer in self._watch.layers:
+                if isinstance(layer, keras.layers.Attention):
+                    name = call_name(layer)
+                    asked = self._asked_for_weights(getattr(layer, name))
+                    stack.enter_context(replaced(layer, name, asked))
+            yield
+
+    def after(self, call: Call) -> None:
+        layer = call.operation
+        if call.is_seen:
+            self._add_projection(layer, call.output)
+            if self._watch.activations[layer] == "softmax":
+                self._add_weights(layer, call.output, is_own=True)
+        # The layer, and the operation of a functional model.
+        if type(layer).__name__ == "Softmax" and call.inputs and call.output is not None:
+            self._see_softmax(call.inputs[0], call.output)
+
+    def finish(self, outputs: Tensor) -> None:
+        # What has the shape of an output of the model may be that output.
+        shapes = [tuple(tensor.shape) for tensor in tensors_in(outputs)]
+        for layer, of_softmax in self._shapes.items():
+            if of_softmax in shapes:
+                self.focus.pop(layer, None)
+                self.of_one.discard(layer)
+
+    def _see_softmax(self, inputs: Tensor, outputs: Tensor) -> None:
+        """Record a softmax that no layer applies as its activation."""
+        self._see_softmax_within(self._watch.calls, inputs, outputs)
+
+    def _see_softmax_within(self, calls: Sequence[Call], inputs: Tensor, outputs: Tensor) -> None:
+        """Record a softmax that was computed within `calls`, from the model to the innermost."""
+        # Outside of all calls it is that of a loss.
+        if self._watch.is_paused or not calls:
+            return
+        layer = self._watch.graph.origin(inputs)
+        is_own = layer is not None
+        # What was computed in the call of a layer inside the model is due to the layers inside it.
+        if layer is None and len(calls) > 1:
+            layer = calls[-1].first_inside
+        if layer is not None:
+            self._add_weights(layer, outputs, is_own=is_own)
+
+    def _see_attention(self, queries: Tensor, keys: Tensor, scale: float | None) -> None:
+        """Record fast attention, which makes no weights that could be seen."""
+        if self._watch.is_paused or not self._watch.calls:
+            return
+        layer = self._watch.graph.origin(queries) or self._watch.calls[-1].first_inside
+        if layer is not None:
+            self._add_attention(layer, queries, keys, scale)
+
+    def _asked_for_weights(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap the method of an attention layer without kernels so that its weights are seen.
+
+        They are not if it gets more than its inputs by position.
+        """
+
+        @functools.wraps(function)
+        def hooked(*args: Any, **kwargs: Any) -> Any:
+            is_asked = bool(kwargs.get("return_attention_scores"))
+            if self._watch.is_paused or (len(args) > 1 and not is_asked):
+                return function(*args, **kwargs)
+            found = function(*args, **{**kwargs, "return_attention_scores": True})
+            outputs, weights = found
+            inputs = self._watch.calls[-1].inputs
+            if inputs:
+                self._see_softmax_within(self._watch.calls[:-1], inputs[0], weights)
+            return found if is_asked else outputs
+
+        return hooked
+
+    def _add_projection(self, layer: keras.Layer, tensor: Tensor) -> None:
+        """Record the attention of `layer` and its partner once both have made their outputs.
+
+        Its weights are computed from the queries and keys, without masks and rotations: fast
+        attention makes none that could be seen.
+        """
+        if layer not in self.pairs:
+            return
+        self._projected[layer] = weakref.ref(tensor)
+        query_layer, key_layer = self.pairs[layer]
+        if query_layer not in self._projected or key_layer not in self._projected:
+            return
+        queries = self._projected[query_layer]()
+        keys = self._projected[key_layer]()
+        if queries is not None and keys is not None:
+            self._add_attention(query_layer, queries, keys)
+
+    def _add_attention(
+        self, layer: keras.Layer, queries: Tensor, keys: Tensor, scale: float | None = None
+    ) -> None:
+        """Record the attention of queries, which `layer` has made, to keys.
+
+        Args:
+            layer: The layer.
+            queries: Tensor of shape `(examples, positions, heads, size)`.
+            keys: The same with other positions, and with fewer heads if several share one.
+            scale: By which the scores are multiplied, by default one over the root of `size`.
+        """
+        found = focus(queries, keys, scale)
+        if found is not None:
+            self._add(layer, (), found)
+
+    def _add_weights(self, layer: keras.Layer, weights: Tensor, *, is_own: bool) -> None:
+        """Record the output of a softmax.
+
+        Args:
+            layer: The layer that has made its input, or what the input was computed from.
+            weights: The output.
+            is_own: Whether its input is the output of `layer`. Otherwise it may be anything that
+                the code of a user computes.
+        """
+        shape = tuple(weights.shape)
+        is_pair = layer in self.pairs
+        # Several weights that add up to 1 are not all near it. Some processors round.
+        if is_own and not is_pair and np.allclose(array_of(weights), 1, atol=1e-2):
+            self._add(layer, shape, None)
+            self.of_one.add(layer)
+            return
+        if is_pair:
+            layer = self.pairs[layer][0]
+            is_attention = len(shape) > 2
+        else:
+            is_attention = len(shape) == 4 or (len(shape) == 3 and shape[1] == shape[2])
+        if is_attention:
+            self._add(layer, shape, focus_of(_some_of(weights)))
+
+    def _add(self, layer: keras.Layer, shape: tuple[int, ...], found: float | None) -> None:
+        self._shapes[layer] = shape
+        self.of_one.discard(layer)
+        self.focus.pop(layer, None)
+        if found is not None:
+            self.focus[layer] = found
+
+
+def _some_of(weights: Tensor) -> Array:
+    """Return the weights of some examples and queries."""
+    some = weights[:_EXAMPLES]
+    step = max(some.shape[-2] // _QUERIES, 1)
+    return array_of(some[..., ::step, :])
+
+
+def focus(queries: Tensor, keys: Tensor, scale: float | None = None) -> float | None:
+    """Return the focus of some queries on keys, without a mask.
+
+    Args:
+        queries: See `AttentionProbe`.
+        keys: See there.
+        scale: See there.
+
+    Returns:
+        A number of at most 1, or `None` for other shapes or few keys.
+    """
+    q = array_of(queries[:_EXAMPLES])
+    k = array_of(keys[:_EXAMPLES])
+    if q.ndim != 4 or k.ndim != 4:
+        return None
+    _, q_positions, q_heads, size = q.shape
+    _, _, k_heads, _ = k.shape
+    if q_heads % k_heads:
+        return None
+    step = max(q_positions // _QUERIES, 1)
+    q = q[:, ::step]
+    k = k.repeat(q_heads // k_heads, axis=2)
+    if scale is None:
+        scale = 1 / math.sqrt(size)
+    scores = np.einsum("bqhd,bkhd->bhqk", q, k) * scale
+    with np.errstate(invalid="ignore"):
+        terms = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        return focus_of(terms / terms.sum(axis=-1, keepdims=True))
+
+
+def focus_of(weights: Array) -> float | None:
+    """Return the largest weight of a query as a mean over queries, or `None` if keys are few.
+
+    Queries whose weights are nearly all 0, because the keys are masked, are left out.
+
+    Args:
+        weights: Array whose last axis is that of keys.
+    """
+    if weights.shape[-1] < LEAST_KEYS:
+        return None
+    largest = weights.max(axis=-1)
+    counts = (weights > 0).sum(axis=-1) >= LEAST_KEYS
+    if not counts.any():
+        return None
+    return float(largest[counts].mean())
+
+
+@contextlib.contextmanager
+def _watched_functions(
+    on_softmax: Callable[[Tensor, Tensor], object],
+    on_attention: Callable[[Tensor, Tensor, float | None], object],
+) -> Iterator[None]:
+    """Watch the functions by which layers of users compute attention, in this thread.
+
+    Args:
+        on_softmax: Is called with the input and the output of a softmax.
+        on_attention: Is called with the queries, the keys and the scale of fast attention.
+    """
+    thread = threading.get_ident()
+    softmax = keras.ops.softmax
+    attention = keras.ops.dot_product_attention
+
+    @functools.wraps(softmax)
+    def watched_softmax(x: Tensor, axis: int = -1) -> Tensor:
+        outputs = softmax(x, axis)
+        is_last = axis in (-1, len(outputs.shape) - 1)
+        if is_last and threading.get_ident() == thread and first_float(outputs) is not None:
+            on_softmax(x, outputs)
+        return outputs
+
+    @functools.wraps(attention)
+    def watched_attention(query: Tensor, key: Tensor, *args: Tensor, **options: Tensor) -> Tensor:
+        if threading.get_ident() == thread and first_float(query) is not None:
+            on_attention(query, key, options.get("scale"))
+        return attention(query, key, *args, **options)
+
+    with (
+        replaced(keras.ops, "softmax", watched_softmax),
+        replaced(keras.activations, "softmax", watched_softmax),
+        replaced(keras.ops, "dot_product_attention", watched_attention),
+    ):
+        yield

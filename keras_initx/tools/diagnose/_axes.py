@@ -1,0 +1,61 @@
+"""The axis that histograms of several layers share, in a table and in a figure."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from keras_initx._typing import Array
+from keras_initx.tools.diagnose._layer_report import LayerReport
+from keras_initx.tools.diagnose._signal import Signal
+
+# In standard deviations, what a histogram shows on each side of 0.
+_REACH = 4
+# With so much more than the linear part, bins beyond it are logarithmic: they are few.
+FAR_FOR_BINS = 2
+
+
+def linear_part(layers: Sequence[LayerReport]) -> float:
+    """Return up to where outputs are shown as they are: those of a healthy or the least layer."""
+    deviations = [layer.after.std for layer in layers if layer.after is not None]
+    return _REACH * max(1.0, min(deviations, default=1.0))
+
+
+def shared_range(layers: Sequence[LayerReport], linear: float) -> tuple[float, float]:
+    """Return the limits for the histograms of all layers, without rare values far from the rest."""
+    low = 0.0
+    high = 0.0
+    for layer in layers:
+        signal = layer.after or Signal()
+        reach = _REACH * math.hypot(signal.mean, signal.std)
+        if math.isfinite(reach):
+            low = min(low, max(signal.min, -reach))
+            high = max(high, min(signal.max, reach))
+    margin = (high - low) / 20 or 1
+    return low - min(margin, linear / 10), high + margin
+
+
+def is_far(limits: tuple[float, float], linear: float, times: float) -> bool:
+    """Return whether an axis reaches so many times as far as its linear part."""
+    low, high = limits
+    return max(-low, high) > times * linear
+
+
+def edges_of_bins(limits: tuple[float, float], linear: float, count: int) -> Array:
+    """Return the edges of bins that are equally wide on an axis.
+
+    Where it is logarithmic, the linear part and what is beyond have the same width, as in figures.
+    """
+    low, high = limits
+    if not is_far(limits, linear, FAR_FOR_BINS):
+        return np.linspace(low, high, count + 1)
+    decades = math.log(max(-low, high) / linear)
+
+    def place(value: float) -> float:
+        if abs(value) <= linear:
+            return value / linear
+        return math.copysign(1 + math.log(abs(value) / linear) / decades, value)
+
+    places = np.linspace(place(low), place(high), count + 1)
+    beyond = np.maximum(abs(places) - 1, 0) * decades
+    return linear * np.clip(places, -1, 1) * np.exp(beyond)

@@ -1,0 +1,250 @@
+"""A diagnosis: a model and a batch, of which rules ask what they need to know.
+
+There are two kinds of measurements. A probe sees the calls of one forward pass, and reduces to
+numbers what it needs. A fact is a function of the diagnosis, which is computed when a rule first
+asks for it.
+"""
+
+import contextlib
+import functools
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeAlias, TypeVar
+
+import keras
+import numpy as np
+
+from keras_initx._keras import layers_of
+from keras_initx._typing import Array, Tensor
+from keras_initx.backends._current import backend
+from keras_initx.inspection._batch import array_of
+from keras_initx.inspection._hooks import HOOKS
+from keras_initx.inspection._inventory import Inventory
+from keras_initx.inspection._training import objective, preserved_compiled_loss, terms
+from keras_initx.inspection._watch import Call, Watch, Watcher
+from keras_initx.tools.diagnose.losses.known import LossLike
+from keras_initx.tools.diagnose.losses.training import loss_function
+
+# An array, or a list or dict of arrays, also nested.
+Arrays: TypeAlias = Any
+# Is called with the name of each layer after its call, and of each step.
+Progress: TypeAlias = Callable[[str], object]
+
+# By which `LossScaleOptimizer` multiplies the loss at first.
+_LOSS_SCALE = 2**15
+
+_Probe = TypeVar("_Probe", bound="Probe")
+_Value = TypeVar("_Value")
+
+
+class Probe(Watcher):
+    """Looks at the calls of the one forward pass, and at its end at the outputs.
+
+    One that reads another asks for it in `__init__`. It is told of each call after that one, and of
+    the end.
+
+    Args:
+        of: The diagnosis.
+    """
+
+    def __init__(self, of: "Diagnosis") -> None:
+        self.of: Diagnosis = of
+
+
+def fact(function: Callable[["Diagnosis"], _Value]) -> Callable[["Diagnosis"], _Value]:
+    """Compute what `function` finds in a diagnosis once, when it is first asked for."""
+
+    @functools.wraps(function)
+    def once(of: Diagnosis) -> _Value:
+        return of.known(function)
+
+    return once
+
+
+class Diagnosis:
+    """A model and a batch, and what was measured of them.
+
+    Args:
+        inventory: What a built model holds.
+        x: Its inputs, as tensors.
+        y: The targets, or `None` to skip losses and gradients.
+        loss: A loss as in `compile`, or `None` for that of the model.
+        steps: Number of steps of training to take, after which the weights are put back.
+        is_trained: Whether the weights have been trained, so that the loss is that of a network
+            that has learned.
+        progress: Function that is called with the name of each layer and of each step.
+
+    Attributes:
+        model: The model.
+        watch: The watch of the pass.
+        trained: The weights that are trained.
+    """
+
+    def __init__(
+        self,
+        inventory: Inventory,
+        x: Arrays,
+        y: Arrays | None = None,
+        *,
+        loss: LossLike | None = None,
+        steps: int = 0,
+        is_trained: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
+        self.inventory: Inventory = inventory
+        self.model: keras.Model = inventory.model
+        self.x: Arrays = x
+        self.y: Arrays | None = y
+        self.loss: LossLike | None = loss
+        self.steps: int = steps
+        self.is_trained: bool = is_trained
+        self.progress: Progress = progress or (lambda _: None)
+        self.watch: Watch = Watch(inventory)
+        self.trained: list[keras.Variable] = list(
+            filter(backend.trains, self.model.trainable_variables)
+        )
+        self._loss_of = None if y is None else loss_function(self.model, loss)
+        self._facts: dict[Callable[[Diagnosis], Any], Any] = {}
+        self._probes: dict[type[Probe], Any] = {}
+        self._norms_of: dict[bool, Callable[..., list[float]]] = {}
+        self._has_begun = False
+        # Why no more is measured, `None` while it is.
+        self._refusal: str | None = "the pass has not begun"
+
+    def probe(self, kind: type[_Probe]) -> _Probe:
+        """Return the probe of this kind."""
+        if kind not in self._probes:
+            if self._has_begun:
+                raise RuntimeError(f"{kind.__name__} has not seen the pass")
+            self._probes[kind] = kind(self)
+        probe: _Probe = self._probes[kind]
+        return probe
+
+    def known(self, function: Callable[["Diagnosis"], _Value]) -> _Value:
+        """Return what a fact is, which is computed now if it is not known."""
+        if function not in self._facts:
+            if self._refusal is not None:
+                raise RuntimeError(f"{function.__name__} is asked for while {self._refusal}")
+            self._facts[function] = function(self)
+        value: _Value = self._facts[function]
+        return value
+
+    @contextlib.contextmanager
+    def measured(self, probes: Iterable[type[Probe]]) -> Iterator[None]:
+        """Run the batch through the model, seen by some probes. Facts are asked for in the block.
+
+        The model, the compiled loss and all random generators are afterward as they were.
+        """
+        self.probe(_ProgressProbe)
+        for kind in probes:
+            self.probe(kind)
+        self._has_begun = True
+        # All of it: what one thread calls for gradients would be seen by another.
+        with HOOKS, backend.globals_preserved(), preserved_compiled_loss(self.model):
+            self.watch.observe(self.x, *self._probes.values(), training=True)
+            self._refusal = None
+            yield
+            self._refusal = "the diagnosis is over"
+
+    @contextlib.contextmanager
+    def changed(self) -> Iterator[None]:
+        """Refuse new facts for the duration of the block, in which weights are other ones."""
+        self._refusal = "weights are changed"
+        try:
+            yield
+        finally:
+            self._refusal = None
+
+    def objective(self, x: Arrays, y: Arrays, outputs: Tensor, training: bool = True) -> Tensor:
+        """Return what training minimizes: the loss, and what is added to it."""
+        if self._loss_of is not None:
+            return self._loss_of(y, outputs) + self.terms()
+        return objective(self.model, x, y, outputs, training=training)
+
+    def objective_of(self, x: Arrays, y: Arrays, training: bool = True) -> Tensor:
+        """Return what training minimizes, of a new call of the model."""
+        return self.objective(x, y, self.model(x, training=training), training)
+
+    def terms(self) -> Tensor:
+        """Return the sum of what regularizers and `add_loss` add to the loss."""
+        return terms(self.model)
+
+    def norms(self, training: bool = True) -> list[float]:
+        """Return the norm of the gradient of each trained weight, as these are now.
+
+        Penalties do not count.
+        """
+
+        def scaled_objective(x: Arrays, y: Arrays, scale: Array) -> Tensor:
+            value = self.objective_of(x, y, training)
+            return value * keras.ops.cast(scale, value.dtype)
+
+        layers = layers_of(self.model)
+        if training not in self._norms_of:
+            self._norms_of[training] = backend.gradient_norms(
+                scaled_objective, self.trained, layers
+            )
+        scale = 1
+        # As training with `LossScaleOptimizer` does, because small gradients are 0 in float16.
+        if any(layer.compute_dtype == "float16" for layer in layers):
+            scale = _LOSS_SCALE
+        with self.without_penalties():
+            while True:
+                scaled = self._norms_of[training](self.x, self.y, np.float32(scale))
+                norms = [norm / scale for norm in scaled]
+                if scale == 1 or all(map(math.isfinite, norms)):
+                    return norms
+                scale //= 32
+
+    def gradient_values(
+        self, variables: Sequence[keras.Variable], x: Arrays = None
+    ) -> list[Array | None]:
+        """Return the gradients of some trained weights, as these are now, times a common factor.
+
+        A gradient is `None` if the loss is not computed from the weight at all. Penalties do not
+        count.
+
+        Args:
+            variables: The weights.
+            x: Inputs, by default those of the batch.
+        """
+        layers = layers_of(self.model)
+        is_scaled = any(layer.compute_dtype == "float16" for layer in layers)
+
+        def objective(x: Arrays, y: Arrays) -> Tensor:
+            value = self.objective_of(x, y)
+            return value * _LOSS_SCALE if is_scaled else value
+
+        given = self.x if x is None else x
+        with self.without_penalties():
+            return backend.gradient_values(objective, variables, layers, (given, self.y))
+
+    def inference_loss(self) -> float:
+        """Return the objective in inference mode, without penalties, as the weights are now."""
+        with self.without_penalties(), backend.preserve_state(layers_of(self.model)):
+            return float(array_of(self.objective_of(self.x, self.y, training=False)).sum())
+
+    @contextlib.contextmanager
+    def without_penalties(self) -> Iterator[None]:
+        """Take the regularizers from the weights for the duration of the block.
+
+        They pull each weight to 0, also one that the loss does not reach.
+        """
+        kept = [(weight, weight.regularizer) for weight in self.trained]
+        try:
+            for weight in self.trained:
+                weight.regularizer = None
+            yield
+        finally:
+            for weight, regularizer in kept:
+                weight.regularizer = regularizer
+
+
+class _ProgressProbe(Probe):
+    """Tells the name of each layer after its call."""
+
+    def after(self, call: Call) -> None:
+        if call.is_seen:
+            # What it calls is no part of the pass.
+            with self.of.watch.paused():
+                self.of.progress(f"Measured {self.of.watch.paths[call.operation]}")

@@ -1,0 +1,131 @@
+"""Weights drawn anew: by which initializers, whose values they may have already."""
+
+import math
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import keras
+
+from keras_initx._typing import InitializerLike
+from keras_initx.initializers._as_ours import as_ours
+from keras_initx.initializers._initializer import Initializer
+from keras_initx.initializers._laws import SLACK, Law
+from keras_initx.initializers._variance_named import HeNormal
+from keras_initx.tools.diagnose._remedy import SCALED, Remedy
+from keras_initx.tools.diagnose._seen import SeenWeight
+
+
+class Choice(NamedTuple):
+    """An initializer, and the expression that makes it."""
+
+    initializer: InitializerLike
+    text: str
+
+
+def choice(initializer: keras.initializers.Initializer, *arguments: float) -> Choice:
+    """Return an initializer of this package with its expression.
+
+    Args:
+        initializer: The initializer.
+        arguments: Its arguments, if they are to be shown although they are the defaults.
+    """
+    expression = repr(initializer).replace("'", '"')
+    if arguments:
+        expression = f"{type(initializer).__name__}({', '.join(map(str, arguments))})"
+    return Choice(initializer, f"keras_initx.{expression}")
+
+
+def rules_for(
+    weights: Iterable[SeenWeight], initializer: InitializerLike
+) -> dict[str, InitializerLike]:
+    """Return rules that give each of some weights values of an initializer."""
+    return {weight.path: initializer for weight in weights}
+
+
+def drawn(
+    choices: Sequence[Choice],
+    weights: Sequence[SeenWeight],
+    before: str = "",
+    after: str = "",
+    biases: Sequence[SeenWeight] = (),
+) -> Remedy:
+    """Return a remedy that draws weights anew, by the first of several initializers.
+
+    If there are neither these nor biases, it is LSUV, which scales all layers.
+
+    Args:
+        choices: The initializers.
+        weights: The weights.
+        before: The start of the text.
+        after: The end of the text.
+        biases: Biases that are 0 then.
+    """
+    if not choices and not biases:
+        return replace(SCALED, text=f"{before}{SCALED}")
+    zeros = rules_for(biases, "zeros")
+    if biases:
+        before += 'bias_initializer="zeros"'
+    if not choices:
+        return Remedy(f"{before}{after}", zeros)
+    if biases:
+        before += " and "
+    remedies = []
+    for initializer, text in choices:
+        rules = {**rules_for(weights, initializer), **zeros}
+        remedies.append(Remedy(f"{before}{text}{after}", rules))
+    first, *others = remedies
+    texts = " or ".join(text for _, text in choices)
+    return replace(first, text=f"{before}{texts}{after}", others=tuple(others))
+
+
+# ---------------------------------------------------------------- what weights have already
+
+
+def not_yet_drawn(choices: Iterable[Choice], weights: Iterable[SeenWeight]) -> list[Choice]:
+    """Return the choices before the first whose values weights have; frozen ones do not count."""
+    trained = [weight for weight in weights if weight.is_trained]
+    others = []
+    for one in choices:
+        if trained and all(_is_like(weight, one) for weight in trained):
+            break
+        others.append(one)
+    return others
+
+
+def _is_like(weight: SeenWeight, drawn: Choice) -> bool:
+    """Return whether a weight may have been drawn so."""
+    law = _law_for(weight, drawn.initializer)
+    return law is not None and law.fits(weight.values)
+
+
+def larger_than(choices: Collection[Choice], weights: Iterable[SeenWeight]) -> list[SeenWeight]:
+    """Return the weights that are larger than each of some choices makes them."""
+    found = []
+    for weight in weights:
+        if all(relative_size(weight, [one]) > 1 + SLACK for one in choices):
+            found.append(weight)
+    return found
+
+
+def relative_size(weight: SeenWeight, choices: Sequence[Choice]) -> float:
+    """Return the deviation of a weight relative to what the first choice gives; 1 if unknown."""
+    initializer = choices[0].initializer if choices else HeNormal()
+    law = _law_for(weight, initializer)
+    if law is None or not law.std:
+        return 1.0
+    size = weight.report.std / law.std
+    return size if 0 < size < math.inf else 1.0
+
+
+def _law_for(weight: SeenWeight, initializer: InitializerLike) -> Law | None:
+    """Return the law of the values that an initializer gives a weight, `None` if it has none."""
+    initializer = keras.initializers.get(initializer)
+    axes = weight.report.axes
+    if isinstance(initializer, Initializer) and axes is not None:
+        config = initializer.get_config()
+        if "input_axes" in config:
+            inputs, units = axes
+            config |= {"input_axes": list(inputs), "output_axes": list(units)}
+            initializer = type(initializer).from_config(config)
+    return as_ours(initializer).law(weight.own.shape)

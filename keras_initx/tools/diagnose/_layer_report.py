@@ -1,0 +1,106 @@
+"""What a report shows of a layer and of its weights: numbers and words, no object of Keras."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from keras_initx._typing import Shape
+from keras_initx.inspection._kernels import KernelAxes
+from keras_initx.tools.diagnose._signal import Signal
+
+
+@dataclass(frozen=True)
+class GradientReport:
+    """The gradient of all trainable weights of a layer, without penalties by their regularizers.
+
+    Attributes:
+        norm: Its norm, NaN if the loss of the model is NaN.
+        ratio: Ratio of that norm to the norm of the same weights, `None` if they are zero.
+    """
+
+    norm: float
+    ratio: float | None
+
+
+@dataclass(frozen=True)
+class WeightReport:
+    """One weight of a layer.
+
+    Attributes:
+        name: Name of the weight, `"kernel"`.
+        path: Its path in the model, by which rules of `initialize` find it.
+        shape: Its shape.
+        mean: Mean of its entries.
+        std: Their standard deviation.
+        zeros: Fraction of the entries that are exactly zero.
+        norm: Norm of the weight.
+        trainable: Whether it is trained.
+        gradient: Norm of its gradient, or `None` without targets.
+        axes: For a kernel, a tuple of input axes and a tuple of output axes.
+        fan_in: For a kernel, the number of inputs of a unit, otherwise `None`.
+        gain: For a kernel, `std * sqrt(fan_in)`, the factor by which it scales its inputs; for an
+            embedding, `std`; for a single weight its absolute value.
+        zero: For a trainable kernel, or the trainable scale of a normalization, whether all entries
+            are 0.
+    """
+
+    name: str
+    path: str
+    shape: Shape
+    mean: float
+    std: float
+    zeros: float
+    norm: float
+    trainable: bool = True
+    gradient: float | None = None
+    axes: KernelAxes | None = None
+    fan_in: float | None = None
+    gain: float | None = None
+    zero: bool = False
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LayerReport:
+    """The measurements of one layer.
+
+    `DiagnosisReport.to_dict` has those that are printed or plotted.
+
+    Attributes:
+        name: Names of the layer and of those around it, as Keras has them: `"encoder/dense_3"`.
+        path: The same as rules and plans have them, counted within the model: `"encoder/dense"`.
+        title: Its path, with Keras' own name in parentheses where that is another one.
+        kind: Name of its class.
+        activation: Name of its activation, or `None` if it has none.
+        shape: Shape of its output, or `None` if it is not accessible.
+        before: `Signal` before the activation, or `None` if there is no activation or it is not
+            accessible.
+        after: `Signal` of the output, or `None` if it is not accessible.
+        signal: `Signal` before the activation, otherwise of the output; empty if neither is known.
+        saturated: Fraction of the outputs near the limits of the activation, `None` if it is
+            unbounded.
+        dead: Fraction of the units whose output is 0 for the whole batch although their input is
+            not, `None` if no activation could cause this.
+        gradient: The gradient of its weights, or `None` without any.
+        gain: Factor by which the first kernel scales its inputs, `None` without one or if
+            quantized.
+        weights: A `WeightReport` for each weight.
+        shown: What else the table has of it, by the header of the column.
+    """
+
+    name: str
+    path: str
+    title: str
+    kind: str
+    activation: str | None
+    shape: Shape | None
+    before: Signal | None
+    after: Signal | None
+    signal: Signal
+    saturated: float | None
+    dead: float | None
+    gradient: GradientReport | None
+    gain: float | None
+    weights: list[WeightReport]
+    shown: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        return f"<LayerReport of {self.name}, {self.kind}: output {self.after or 'not seen'}>"

@@ -1,0 +1,300 @@
+"""A callback that diagnoses a model during training."""
+
+import math
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from keras_initx._checks import check_count, check_flag
+from keras_initx._extras import import_optional
+from keras_initx._typing import KerasCallback
+from keras_initx.backends._current import backend
+from keras_initx.inspection._batch import Data, batch_of, first_batch
+from keras_initx.inspection._optimizers import scales_loss
+from keras_initx.report._terminal import verbosity
+from keras_initx.tools.diagnose._diagnose import (
+    check_call,
+    check_options,
+    measured,
+    without_weights,
+)
+from keras_initx.tools.diagnose._report import DiagnosisReport
+from keras_initx.tools.diagnose._steps import LEAST_STEPS
+from keras_initx.tools.diagnose.losses.known import LossLike
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class SignalMonitor(KerasCallback):
+    """Callback that diagnoses the model every `every` steps of `fit`, on a fixed batch.
+
+    The first report is made before the first step. The batch is the same each time, a copy, so that
+    only the weights and dropout masks differ. The callback does not affect training as long as all
+    values are finite.
+
+    The logs of each epoch get `"problems"`, the number of problems of the last report, and with
+    `log_layers` two measures of each layer with weights: `"std/PATH"`, the standard deviation of
+    its output, and `"gradient/PATH"`, the norm of its gradient. `History`, the progress bar and the
+    callbacks that come after the monitor in the list find them; those before it do not.
+
+    After the first epoch and 50 steps, a report says too where the loss is no better than that of a
+    guess by the shares of the labels.
+
+    Training stops at the first step after which the loss or a weight is not finite, with a warning
+    that names the step and the layer. The loss is checked after each step, weights at each report.
+
+    Where a call of several steps, by `steps_per_execution`, finds fewer batches, the optimizer
+    tells how many. A `LossScaleOptimizer` does not: with it and data of unknown length, the last
+    call of an epoch counts as a whole one.
+
+    Args:
+        x: The batch, or a dataset of which the first is used, see `diagnose`.
+        y: Its targets, unless `x` has them; without any, gradients are skipped.
+        every: Number of steps between reports, a positive integer.
+        loss: A loss as for `diagnose`, by default that of the model.
+        batch_size: Number of examples to use.
+        ignore: Names of problems that are not reported.
+        log_layers: Whether to add measures of each layer to the logs of an epoch. The progress bar
+            shows all of them.
+
+    Attributes:
+        history: Dict from the number of steps taken to the `DiagnosisReport` at that step.
+        stopped: The text of the warning if training was stopped, otherwise `None`.
+
+    Raises:
+        TypeError: If `every` is not an integer, or another argument is one that `diagnose` refuses.
+        ValueError: If `every` is not positive, or another argument is one that `diagnose` refuses.
+
+    Example:
+        >>> hidden = keras.layers.Dense(4, "tanh")
+        >>> model = keras.Sequential([keras.Input((8,)), hidden, keras.layers.Dense(1)])
+        >>> model.compile("sgd", "mse")
+        >>> x, y = keras.random.normal((64, 8)), keras.random.normal((64, 1))
+        >>> monitor = SignalMonitor(x, y, every=2)
+        >>> history = model.fit(x, y, batch_size=16, epochs=1, verbose=0, callbacks=[monitor])
+        >>> list(monitor.history)
+        [0, 2, 4]
+        >>> monitor.history[4].ok
+        True
+    """
+
+    def __init__(
+        self,
+        x: Data,
+        y: Data | None = None,
+        *,
+        every: int = 100,
+        loss: LossLike | None = None,
+        batch_size: int = 1024,
+        ignore: Sequence[str] = (),
+        log_layers: bool = False,
+    ) -> None:
+        super().__init__()
+        # Before the training, which a wrong argument would end.
+        check_options(loss, batch_size, ignore)
+        self.log_layers: bool = check_flag("log_layers", log_layers)
+        self.every: int = check_count("every", every)
+        x, y = first_batch(x, y)
+        self.x: Data = _own_copy(x, batch_size)
+        self.y: Data | None = _own_copy(y, batch_size)
+        self.loss: LossLike | None = loss
+        self.batch_size: int = batch_size
+        self.ignore: Sequence[str] = ignore
+        self.history: dict[int, DiagnosisReport] = {}
+        self.stopped: str | None = None
+        self._steps = 0
+        self._steps_before_epoch = 0
+        self._epochs = 0  # that are over
+        self._updates_before = 0
+        self._first_of_call: int | None = None
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Clear the history of an earlier `fit`, and make the first report."""
+        self.history = {}
+        self.stopped = None
+        self._steps = 0
+        self._updates_before = self._updates() or 0
+        self._epochs = 0
+        check_call(self.model)
+        # What of `x` is a batch is known with the model.
+        self.x, self.y = without_weights(batch_of(self.model, self.x, self.y)), None
+        self._record()
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Remember the number of steps so far, because batches are counted from 0 again."""
+        self._steps_before_epoch = self._steps
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Remember the first step of a call."""
+        self._first_of_call = batch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Make a report if it is due or the loss is not finite, and stop training in this case."""
+        last = batch
+        # Keras before 3.11 tells the first step of a call, later versions the last.
+        if batch == self._first_of_call:
+            last = batch + self._steps_of_call() - 1
+        before = self._steps
+        self._steps = self._steps_before_epoch + last + 1
+        # One call may cover several steps.
+        if self._is_due(before):
+            self._correct()
+        if self._is_due(before):
+            self._record()
+        loss = (logs or {}).get("loss")
+        if loss is not None and not math.isfinite(loss):
+            self._stop("the loss")
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Correct the number of steps, and add what the last report found to `logs`.
+
+        The last call of an epoch may have found fewer batches.
+        """
+        self._correct()
+        self._epochs += 1
+        if logs is None or not self.history:
+            return
+        report = list(self.history.values())[-1]
+        logs["problems"] = float(len(report.problems))
+        if self.log_layers:
+            logs.update(_measures(report))
+
+    def _is_due(self, before: int) -> bool:
+        return self._steps // self.every > before // self.every
+
+    def _steps_of_call(self) -> int:
+        return getattr(self.model, "steps_per_execution", 1)
+
+    def _correct(self) -> None:
+        """Count the steps that the last call has made.
+
+        They are fewer than it was to make if it found fewer batches.
+        """
+        most = self._steps_of_call()
+        if most == 1:
+            return
+        updates = self._updates()
+        if updates is not None:
+            made = updates - self._updates_before
+            if self._steps - most < made <= self._steps:
+                self._steps = made
+                return
+        # The weights are updated in another way than once in each step.
+        planned: Any = getattr(self, "params", None) or {}
+        if planned.get("steps"):
+            self._steps = min(self._steps, self._steps_before_epoch + planned["steps"])
+
+    def _updates(self) -> int | None:
+        """Return how often the optimizer was given gradients, or `None` if it does not tell."""
+        optimizer = getattr(self.model, "optimizer", None)
+        # It does not count the steps that it leaves out because gradients overflow.
+        if optimizer is None or scales_loss(optimizer):
+            return None
+        # `iterations` leaves out the steps between whose gradients are added up.
+        counters = [variable for variable in optimizer.variables if variable.name == "iteration"]
+        if not counters:
+            return None
+        return int(keras.ops.convert_to_numpy(counters[0]))
+
+    def _record(self) -> None:
+        # With its present weights: Keras writes them back where it is asked for the model.
+        model = self.model
+        is_trained = self._epochs > 0 and self._steps >= LEAST_STEPS
+        with verbosity(0):
+            report = measured(
+                model,
+                self.x,
+                self.loss,
+                self.batch_size,
+                ignore=self.ignore,
+                is_trained=is_trained,
+            )
+        self.history[self._steps] = report
+        for layer in report.rows:
+            for weight in layer.weights:
+                # Of what is not trained, a mask may be infinite.
+                if math.isnan(weight.norm) or (weight.trainable and math.isinf(weight.norm)):
+                    self._stop(weight.path)
+                    return
+
+    def _stop(self, what: str) -> None:
+        """Stop training because of a value that is not finite, and name the layer.
+
+        Args:
+            what: The name of the value.
+        """
+        if self.stopped is not None:
+            return
+        before = {step: report for step, report in self.history.items() if step < self._steps}
+        self.stopped = f"training stopped after step {self._steps}, where {what} is not finite"
+        if before:
+            # After a step with gradients of NaN, all weights are NaN.
+            step, report = list(before.items())[-1]
+            largest = _largest(report)
+            if largest is not None:
+                self.stopped += (
+                    f"; after step {step} the largest output was that of {largest[0]}, with "
+                    f"standard deviation {largest[1]:.3g}"
+                )
+        if self._steps not in self.history:
+            self._record()
+        self.model.stop_training = True
+        warnings.warn(self.stopped, stacklevel=2)
+
+    def plot(self, path: str | Path | None = None) -> "Figure":
+        """Plot the statistics over the training steps. Otherwise like `DiagnosisReport.plot`.
+
+        Lines are the first, the middle and the last layer with weights. The shaded range is that of
+        all layers.
+        """
+        import_optional("matplotlib", "plot")
+        from keras_initx.tools.diagnose._plot import plot_history
+
+        layers = {step: report.rows for step, report in self.history.items()}
+        return plot_history(layers, path)
+
+    def __repr__(self) -> str:
+        return f"<SignalMonitor of {len(self.history)} reports, every {self.every} steps>"
+
+
+def _own_copy(arrays: Data | None, count: int) -> Data | None:
+    """Return a copy of the first examples, because training may shuffle or overwrite the arrays."""
+
+    def copied(array: Any) -> Any:
+        if array is None:  # an optional input
+            return None
+        if keras.ops.is_tensor(array):
+            return backend.snapshot(array[:count])
+        return np.array(np.asarray(array)[:count])
+
+    return keras.tree.map_structure(copied, arrays)
+
+
+def _measures(report: DiagnosisReport) -> dict[str, float]:
+    """Return the measures of the layers with weights, for the logs of an epoch."""
+    measures: dict[str, float] = {}
+    for layer in report.rows:
+        if not layer.weights:
+            continue
+        if layer.after is not None:
+            measures[f"std/{layer.path}"] = layer.after.std
+        if layer.gradient is not None:
+            measures[f"gradient/{layer.path}"] = layer.gradient.norm
+    return measures
+
+
+def _largest(report: DiagnosisReport) -> tuple[str, float] | None:
+    """Return the title of the layer with the largest output, and its standard deviation."""
+    sizes = {}
+    for layer in report.rows:
+        if layer.after is not None:
+            sizes[layer.title] = layer.after.std
+    if not sizes:
+        return None
+    title = max(sizes, key=sizes.__getitem__)
+    return title, sizes[title]

@@ -1,0 +1,432 @@
+"""The plots of a report, and of the reports of a training."""
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from keras_initx._typing import Array
+from keras_initx.report._figures import (
+    BLUE,
+    PALE_BLUE,
+    RED,
+    make_logarithmic,
+    new_figure,
+    save_figure,
+    set_symlog,
+    tidy,
+)
+from keras_initx.report._order import LABELS_HEIGHT, label_order
+from keras_initx.report._text import short_number, shortened
+from keras_initx.tools.diagnose._axes import is_far, linear_part, shared_range
+from keras_initx.tools.diagnose._layer_report import LayerReport
+from keras_initx.tools.diagnose._lost_signals import VANISHING
+from keras_initx.tools.diagnose._rules import EXPLODING
+from keras_initx.tools.diagnose._signal import Signal
+from keras_initx.tools.diagnose.verdicts.dead_units import DEAD
+from keras_initx.tools.diagnose.verdicts.exploding import EXPLODING_GRADIENT
+from keras_initx.tools.diagnose.verdicts.saturated import SATURATED
+from keras_initx.tools.diagnose.verdicts.vanishing_gradient import VANISHING_GRADIENT
+
+_WIDTH = 9  # in inches, like the heights
+_PANEL_HEIGHT = 2.6
+_CELL_HEIGHT = 1.4
+_CELLS_IN_A_ROW = 6
+_MOST_CELLS = 12
+# Outputs of so many times those of a healthy layer make an axis logarithmic.
+_FAR = 8
+# Of the first, the middle and the last layer in a history: dark to light, from the map plasma.
+_ORDER = ("#0d0887", "#bd3786", "#e16462")
+# From where on a measurement is a problem.
+_BOUNDS = {
+    "vanishing": VANISHING,
+    "exploding": EXPLODING,
+    "saturated": SATURATED,
+    "dead units": DEAD,
+    "vanishing gradient": VANISHING_GRADIENT,
+    "exploding gradient": EXPLODING_GRADIENT,
+}
+
+
+def plot_layers(
+    layers: Sequence[LayerReport],
+    marked: Collection[str],
+    losses: Sequence[float],
+) -> Figure:
+    """Plot the measurements of each layer.
+
+    Args:
+        layers: The layers.
+        marked: Names of the layers whose histograms are red.
+        losses: The loss before each step and after the last, empty without steps.
+    """
+    layers = [layer for layer in layers if layer.after is not None]
+    panels = [_plot_std, _plot_mean]
+    if any(layer.gradient is not None for layer in layers):
+        panels.append(_plot_gradients)
+    shown = _worth_a_histogram(layers, marked)
+    rows = 1
+    columns = _CELLS_IN_A_ROW
+    if len(shown) > _CELLS_IN_A_ROW:
+        rows = math.ceil(len(shown) / _CELLS_IN_A_ROW)
+        columns = math.ceil(len(shown) / rows)  # rows of equal length
+    top_height = _PANEL_HEIGHT * len(panels) + LABELS_HEIGHT
+    heights = [top_height, _CELL_HEIGHT * rows + 0.4]
+    if losses:
+        heights.append(_PANEL_HEIGHT)
+    figure = new_figure(size=(_WIDTH, sum(heights)))
+    parts = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+    top, bottom = parts[:2]
+    axes = top.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    for plot_panel, axis in zip(panels, axes, strict=True):
+        plot_panel(axis, layers)
+    tidy(axes, axis="y")
+    label_order(axes[-1], [layer.path for layer in layers], "layer")
+    _plot_histograms(bottom, layers, shown, (rows, columns), marked)
+    if losses:
+        _plot_losses(parts[2].subplots(), losses)
+    return figure
+
+
+def _plot_losses(axis: Axes, losses: Sequence[float]) -> None:
+    axis.plot(range(len(losses)), losses, ".-", color=BLUE, linewidth=1, markersize=2)
+    if not math.isfinite(losses[-1]):
+        label = f"the loss is {losses[-1]}"
+        axis.axvline(len(losses) - 1, color=RED, linestyle="--", linewidth=0.8, label=label)
+        axis.legend(frameon=False, fontsize=8)
+    axis.set_xlabel("step")
+    axis.set_ylabel("loss")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if min(losses) > 0:
+        make_logarithmic(axis)
+    tidy([axis])
+
+
+def _worth_a_histogram(layers: Sequence[LayerReport], marked: Collection[str]) -> list[int]:
+    """Return the places of the layers whose histograms are shown.
+
+    Of many layers they are those with problems or, without problems, some at equal distances.
+    """
+    places = list(range(len(layers)))
+    if len(places) > _MOST_CELLS:
+        places = [place for place in places if layers[place].name in marked] or places
+    if len(places) > _MOST_CELLS:
+        places = [
+            places[index] for index in np.linspace(0, len(places) - 1, _MOST_CELLS, dtype=int)
+        ]
+    return places
+
+
+def _plot_std(axis: Axes, layers: Sequence[LayerReport]) -> None:
+    numbers = range(1, len(layers) + 1)
+    before = _values_of(layers, "before.std")
+    if not np.isnan(before).all():
+        label = "before the activation"
+        axis.plot(numbers, before, "o", color=PALE_BLUE, label=label, markersize=6)
+    after = _values_of(layers, "after.std")
+    # No line: a layer need not get the outputs of the one before it.
+    axis.plot(numbers, after, "o", color=BLUE, label="output", markersize=4)
+    axis.set_ylabel("standard deviation")
+    axis.legend(frameon=False, fontsize=8)
+    make_logarithmic(axis)
+    _mark(axis, ("vanishing", "exploding"))
+
+
+def _plot_mean(axis: Axes, layers: Sequence[LayerReport]) -> None:
+    numbers = range(1, len(layers) + 1)
+    axis.axhline(0, color="0.6", linewidth=0.8)
+    means = _values_of(layers, "after.mean")
+    axis.plot(numbers, means, "o", color=BLUE, markersize=4)
+    axis.set_ylabel("mean of the output")
+    finite = means[np.isfinite(means)]
+    least, most = finite.min(initial=0), finite.max(initial=0)
+    if most > least:
+        linear = linear_part(layers)
+        margin = 0.05 * (most - least)
+        limits = (least - margin, most + margin)
+        if is_far(limits, linear, _FAR):
+            # Where the axis is logarithmic, a margin is a factor.
+            limits = (min(1.5 * least, -linear / 10), max(1.5 * most, linear / 10))
+            axis.set_ylabel(f"mean of the output,\nlogarithmic beyond {short_number(linear)}")
+        _set_range(axis, "y", limits, linear)
+
+
+def _plot_gradients(axis: Axes, layers: Sequence[LayerReport]) -> None:
+    numbers = range(1, len(layers) + 1)
+    ratios = _values_of(layers, "gradient.ratio")
+    norms = _values_of(layers, "gradient.norm")
+    label = "over the norm of the weights"
+    # Rings, so that an equal norm is seen inside.
+    axis.plot(numbers, ratios, "o", color=PALE_BLUE, label=label, markersize=7, fillstyle="none")
+    label = "norm of the gradient"
+    axis.plot(numbers, norms, "o", color=BLUE, label=label, markersize=4)
+    axis.set_ylabel("gradient")
+    axis.legend(frameon=False, fontsize=8)
+    make_logarithmic(axis)
+    _mark(axis, ("exploding gradient",))
+    largest = norms[np.isfinite(norms)].max(initial=0)
+    _mark(axis, ("vanishing gradient",), "{:g} of the largest norm".format, unit=largest)
+
+
+def _plot_histograms(
+    figure: SubFigure,
+    layers: Sequence[LayerReport],
+    shown: Sequence[int],
+    grid: tuple[int, int],
+    marked: Collection[str],
+) -> None:
+    linear = linear_part(layers)
+    limits = shared_range(layers, linear)
+    of = "" if len(shown) == len(layers) else f" of {len(shown)} of {len(layers)} layers"
+    far = f", logarithmic beyond {short_number(linear)}" if is_far(limits, linear, _FAR) else ""
+    figure.suptitle(
+        f"Outputs{of} on one axis{far}, in red where a problem was found. Pale bar: share of zeros",
+        fontsize=10,
+    )
+    paths = shortened([layer.path for layer in layers], 18)
+    cells = figure.subplots(*grid, squeeze=False).ravel()
+    for place, axis in zip(shown, cells, strict=False):
+        layer = layers[place]
+        signal = layer.after or Signal()
+        color = BLUE
+        title_color = "black"
+        if layer.name in marked:
+            color = RED
+            title_color = RED
+        heights = signal.heights()
+        heights /= heights.max() or 1
+        axis.xaxis.set(major_locator=MaxNLocator(3), major_formatter="{x:g}")
+        _set_range(axis, "x", limits, linear)
+        # The outline keeps a histogram visible that is thinner than a pixel.
+        axis.stairs(heights, signal.edges, fill=True, color=color, edgecolor=color, linewidth=1)
+        axis.bar(0, signal.zeros, -_bar_width(axis), align="edge", color=PALE_BLUE)
+        title = f"{place + 1} {paths[place]}\n{_summary(layer, signal)}"
+        axis.set_title(title, fontsize=7, pad=2, color=title_color, parse_math=False)
+        axis.set(ylim=(0, 1.05), yticks=[])
+        axis.tick_params(labelsize=6)
+        axis.spines[["top", "right", "left"]].set_visible(False)
+    for axis in cells[len(shown) :]:
+        axis.set_axis_off()
+
+
+def _bar_width(axis: Axes) -> float:
+    """Return the width beside 0 that is a twenty-fifth of an axis, also of a logarithmic one."""
+    transform = axis.xaxis.get_transform()
+    width = np.ptp(transform.transform(axis.get_xlim())) / 25
+    return float(transform.inverted().transform(width))
+
+
+def _summary(layer: LayerReport, signal: Signal) -> str:
+    """Return the second line of the title of a histogram."""
+    if signal.nonfinite == 1:
+        return "not finite"
+    parts = [f"std {short_number(signal.std)}"]
+    for name, share in (("saturated", layer.saturated), ("dead", layer.dead)):
+        if share is not None and share >= 0.01:
+            parts.append(f"{share:.0%} {name}")
+    return ", ".join(parts)
+
+
+def _set_range(
+    axis: Axes, side: Literal["x", "y"], limits: tuple[float, float], linear: float
+) -> None:
+    """Set the limits of an axis of outputs. If they are far, it is logarithmic beyond `linear`.
+
+    Then half of it is linear, so one large layer keeps the others readable.
+    """
+    if not is_far(limits, linear, _FAR):
+        axis.set(**{f"{side}lim": limits})
+        return
+    low, high = limits
+    most = max(-low, high)
+    set_symlog(axis, side, limits, linear=linear, room=math.log10(most / linear))
+    decade = 10.0 ** math.floor(math.log10(most))
+    ticks = [tick for tick in (-decade, -linear, 0, linear, decade) if low <= tick <= high]
+    axis.set(**{f"{side}ticks": ticks})
+    axis.set(**{f"{side}ticklabels": [short_number(tick) for tick in ticks]})
+    axis.minorticks_off()
+
+
+class _Panel(NamedTuple):
+    """A panel: a measure of each layer, the scale of its axis, and the problems that it shows."""
+
+    title: str
+    scale: Literal["linear", "log", "share"]
+    measure: str
+    problems: tuple[str, ...] = ()
+
+
+_HISTORY_PANELS = (
+    _Panel(
+        "standard deviation before the activation",
+        "log",
+        "signal.std",
+        ("vanishing", "exploding"),
+    ),
+    _Panel("mean of the output", "linear", "after.mean"),
+    _Panel("saturated", "share", "saturated", ("saturated",)),
+    _Panel("dead units", "share", "dead", ("dead units",)),
+    _Panel("gradient norm", "log", "gradient.norm", ("exploding gradient",)),
+    _Panel("gradient over weights", "log", "gradient.ratio"),
+)
+
+
+def plot_history(history: Mapping[int, Sequence[LayerReport]], path: str | Path | None) -> Figure:
+    """Plot how the measurements of each layer change over the steps of a training.
+
+    Args:
+        history: Dict from a step to the layers.
+        path: See `DiagnosisReport.plot`.
+    """
+    steps = list(history)
+    layers: list[LayerReport] = []
+    if steps:
+        layers = [layer for layer in history[steps[0]] if layer.after is not None]
+    paths = [layer.path for layer in layers]
+    panels = _panel_values(history, paths)
+    shown = _first_middle_and_last(layers)
+    rows = math.ceil(len(panels) / 2)
+    figure = new_figure(size=(_WIDTH, 3 * rows + 0.2))
+    axes = figure.subplots(rows or 1, 2, squeeze=False, sharex=True).ravel()
+    for axis, (panel, values) in zip(axes, panels.items(), strict=False):
+        labels = shortened(shown, 24)
+        for shown_path, label, color, marker in zip(shown, labels, _ORDER, "os^", strict=False):
+            line = values[paths.index(shown_path)]
+            axis.plot(
+                steps, line, color=color, marker=marker, label=label, linewidth=1, markersize=4
+            )
+        least = np.fmin.reduce(values)
+        greatest = np.fmax.reduce(values)
+        # The edge shows a range that is a single value.
+        colors = {"facecolor": "0.92", "edgecolor": "0.75"}
+        axis.fill_between(steps, least, greatest, **colors, label="range of all layers")
+        _finish_panel(axis, panel)
+    if len(steps) > 1:
+        # Also steps after which nothing is finite.
+        margin = (steps[-1] - steps[0]) / 25
+        axes[0].set_xlim(steps[0] - margin, steps[-1] + margin)
+    tidy(axes[: len(panels)], axis="y")
+    free = axes[len(panels) :]
+    for axis in free:
+        axis.set_axis_off()
+    if paths:
+        handles, labels = axes[0].get_legend_handles_labels()
+        style = {"title": "first, middle and last layer", "frameon": False}
+        # Where a cell of the grid is free, otherwise beside the panels.
+        if len(free):
+            free[0].legend(handles, labels, loc="center", **style)
+        else:
+            figure.legend(handles, labels, loc="outside right upper", fontsize=8, **style)
+    return save_figure(figure, path)
+
+
+def _panel_values(
+    history: Mapping[int, Sequence[LayerReport]], paths: Sequence[str]
+) -> dict[_Panel, Array]:
+    """Return the values of each panel that has any, as an array with a row for each of `paths`."""
+    layers_by_step = [{layer.path: layer for layer in layers} for layers in history.values()]
+    panels = {}
+    for panel in _HISTORY_PANELS:
+        rows = []
+        for path in paths:
+            over_steps = [layers.get(path) for layers in layers_by_step]
+            rows.append(_values_of(over_steps, panel.measure))
+        values = np.array(rows)
+        if np.isnan(values).all():
+            continue
+        panels[panel] = values
+    return panels
+
+
+def _first_middle_and_last(layers: Sequence[LayerReport]) -> list[str]:
+    """Return the paths of the layers to show: lines of all would hide each other."""
+    # Layers without weights have no gradient.
+    shown = [layer for layer in layers if layer.weights] or layers
+    paths = [layer.path for layer in shown]
+    middle = (len(paths) - 1) // 2
+    return list(dict.fromkeys(paths[:1] + paths[middle : middle + 1] + paths[-1:]))
+
+
+def _finish_panel(axis: Axes, panel: _Panel) -> None:
+    """Set the scale of a panel whose lines are drawn, label it, and show its bounds."""
+    if panel.scale == "share":
+        # The bound is in the panel, so that a share is large where it looks so.
+        limits = [_BOUNDS[problem] for problem in panel.problems]
+        axis.set_ylim(-0.02, 1.1 * max([axis.dataLim.ymax, *limits]))
+        axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        _mark(axis, panel.problems, "{:.0%}".format)
+    else:
+        if panel.scale == "log":
+            make_logarithmic(axis)
+        _mark(axis, panel.problems)
+    axis.set_title(panel.title, fontsize=10)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.xaxis.set_tick_params(labelbottom=True)
+    axis.set_xlabel("steps", fontsize=8)
+
+
+def _values_of(layers: Sequence[LayerReport | None], measure: str) -> Array:
+    """Return a measure of each layer, such as `"after.std"`, with NaN where it is not known."""
+    values = np.array([_value_of(layer, measure) for layer in layers], "float64")
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def _value_of(layer: LayerReport | None, measure: str) -> float:
+    part, _, name = measure.rpartition(".")
+    source: Any = layer
+    if part:
+        source = getattr(layer, part, None)
+    signal = source if isinstance(source, Signal) else getattr(layer, "after", None)
+    # Of outputs that are no numbers, all statistics are 0.
+    is_known = source is not None and signal is not None and signal.size and signal.nonfinite < 1
+    value = getattr(source, name) if is_known else None
+    return math.nan if value is None else value
+
+
+def _mark(
+    axis: Axes,
+    problems: Sequence[str],
+    write: Callable[[float], str] = "{:g}".format,
+    *,
+    unit: float = 1,
+) -> None:
+    """Draw a line where each problem begins, in multiples of `unit`, if it is in the range.
+
+    The range stays as it is: a bound far from the values would flatten them.
+
+    Args:
+        axis: The panel.
+        problems: The names of the problems.
+        write: Function that formats a bound as the axis does its values.
+        unit: What bounds are multiples of.
+    """
+    low, high = axis.get_ylim()
+    if axis.get_yscale() == "symlog":
+        low = axis.yaxis.get_transform().linthresh  # below are zeros only
+    for problem in problems:
+        bound = _BOUNDS[problem]
+        y = bound * unit
+        if not low < y < high:
+            continue
+        axis.axhline(y, color=RED, linestyle="--", linewidth=1)
+        # On two sides, because two bounds may be close to each other.
+        x, shift, side = 1, -4, "right"
+        if problem.startswith("exploding"):
+            x, shift, side = 0, 4, "left"
+        axis.annotate(
+            f"{problem}: {write(bound)}",
+            (x, y),
+            xytext=(shift, 3),
+            textcoords="offset points",
+            xycoords=("axes fraction", "data"),
+            ha=side,
+            fontsize=8,
+            color=RED,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1},
+            zorder=1,  # covers no point
+        )

@@ -1,0 +1,456 @@
+"""The report of `diagnose`, and its views: data, text, and HTML for a notebook."""
+
+import dataclasses
+import functools
+import html
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_initx._checks import check_choice, truncated
+from keras_initx._extras import import_optional
+from keras_initx._typing import Array, InitializerLike
+from keras_initx.initializers._as_ours import check_initializer
+from keras_initx.initializers._description import description
+from keras_initx.inspection._weights import ModelWeight, is_frozen
+from keras_initx.recipes._weight_rules import Left, WeightRules
+from keras_initx.report._export import finite, folding
+from keras_initx.report._results import Judgement, Tabular
+from keras_initx.report._table import Column, Table, filled, legend
+from keras_initx.report._text import counted, listed, short_number
+from keras_initx.tools.diagnose._axes import (
+    FAR_FOR_BINS,
+    edges_of_bins,
+    is_far,
+    linear_part,
+    shared_range,
+)
+from keras_initx.tools.diagnose._diagnosis import Diagnosis
+from keras_initx.tools.diagnose._layer_report import LayerReport
+from keras_initx.tools.diagnose._remedy import Remedy
+from keras_initx.tools.diagnose._rules import LEVELS, Level, Verdict
+from keras_initx.tools.diagnose._seen import SeenLayer, seen_layers
+from keras_initx.tools.diagnose._signal import Signal
+from keras_initx.tools.diagnose._signal_probe import inputs
+from keras_initx.tools.diagnose._steps import steps_taken
+from keras_initx.tools.diagnose.verdicts import COLUMNS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class DiagnosisReport(Judgement, Tabular[LayerReport]):
+    """The result of `diagnose`, in the form of all results.
+
+    `plot` shows the means and standard deviations of the layers, a histogram of each, the norms of
+    the gradients if they were measured, and the loss of `steps` if any were taken. The table of a
+    notebook has a small histogram of each layer, all on one axis. The rows of `to_csv` are the
+    layers.
+
+    Attributes:
+        rows: A `LayerReport` for each layer that has weights or an activation, in the order of
+            their outputs.
+        inputs: `Signal` of the inputs, or `None` if they are integers.
+        verdicts: A list of `Verdict`, causes before effects, with those of level `"note"` last.
+        losses: The loss before each of the `steps` and after the last, empty without any; it ends
+            where it is not finite.
+    """
+
+    rows: list[LayerReport]
+    inputs: Signal | None
+    verdicts: list[Verdict]
+    losses: Sequence[float] = ()
+
+    @property
+    def problems(self) -> list[Verdict]:
+        """The verdicts that are errors or warnings."""
+        return [verdict for verdict in self.verdicts if verdict.level != "note"]
+
+    @property
+    def remedies(self) -> list[Remedy]:
+        """The remedies of the problems, causes before effects."""
+        return [verdict.remedy for verdict in self.problems]
+
+    def fails_on(self, level: Level) -> bool:
+        """Return whether there is a verdict of `level` or higher.
+
+        Args:
+            level: `"error"`, `"warning"` or `"note"`.
+
+        Raises:
+            ValueError: If `level` is none of these.
+        """
+        check_choice("level", level, LEVELS)
+        serious = LEVELS[: LEVELS.index(level) + 1]
+        return any(verdict.level in serious for verdict in self.verdicts)
+
+    def instructions(self, weights: Sequence[ModelWeight]) -> WeightRules:
+        """Return what `initialize(model, report)` does: the first remedy that weights are.
+
+        Args:
+            weights: All weights of the model, in the order of its layers.
+
+        Raises:
+            ValueError: If the model has other layers than those that the report measured.
+        """
+        _check_measured(weights, self)
+        rules: dict[str, InitializerLike] = {}
+        notes = []
+        safe = [one for one in self.verdicts if one.level == "note" and one.remedy.is_safe]
+        for verdict in (*self.problems, *safe):
+            remedy = verdict.remedy
+            if not remedy.weights:
+                notes.append(f"Left to you, for {verdict.problem!r}: {remedy}.")
+            elif rules:
+                notes.append(f"For the next diagnosis, if it finds {verdict.problem!r}: {remedy}.")
+            else:
+                rules.update(remedy.weights)
+                notes.append(f"Applied, for {verdict.problem!r}: {_drawn_by(rules)}.")
+        if not rules:
+            why = "no remedy has rules" if notes else "the report has no problem"
+            notes.insert(0, f"Nothing is applied: {why}.")
+        by_path: dict[str, InitializerLike | Left] = {}
+        for weight in weights:
+            reason = "frozen" if is_frozen(weight) else "in no remedy"
+            by_path[weight.path] = rules.get(weight.path, Left(reason, is_final=True))
+        return WeightRules(by_path, tuple(notes))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as dicts, lists, strings and numbers.
+
+        Numbers that are not finite are `None`.
+        """
+        content: dict[str, Any] = {
+            "ok": self.ok,
+            "verdicts": [verdict.to_dict() for verdict in self.verdicts],
+            "inputs": _signal_as_dict(self.inputs),
+            "layers": [self._layer_as_dict(layer) for layer in self.rows],
+            "losses": list(self.losses),
+        }
+        return {name: finite(value) for name, value in content.items()}
+
+    def _layer_as_dict(self, layer: LayerReport) -> dict[str, Any]:
+        levels = [verdict.level for verdict in self.verdicts if layer.name in verdict.layers]
+        data: dict[str, Any] = {
+            "name": layer.name,
+            "path": layer.path,
+            "level": min(levels, key=LEVELS.index, default=None),
+        }
+        for name in _MEASURES:
+            data[name] = _as_data(getattr(layer, name))
+        for column in COLUMNS:
+            data[column.header.replace(" ", "_")] = layer.shown.get(column.header)
+        return data
+
+    def _content(self) -> dict[str, Any]:
+        return self.to_dict()
+
+    def _records(self) -> list[dict[str, Any]]:
+        return [_columns_of(self._layer_as_dict(layer)) for layer in self.rows]
+
+    def _figure(self) -> "Figure":
+        import_optional("matplotlib", "plot")
+        from keras_initx.tools.diagnose._plot import plot_layers
+
+        return plot_layers(self.rows, self._marked, self.losses)
+
+    @property
+    def _marked(self) -> set[str]:
+        """The names of the layers with problems."""
+        names: set[str] = set()
+        for verdict in self.problems:
+            names.update(verdict.layers)
+        return names
+
+    @property
+    def _finding(self) -> str:
+        """The number of problems as a sentence."""
+        if self.ok:
+            return "No problem found."
+        return f"{counted(len(self.problems), 'problem')} found."
+
+    @property
+    def summary(self) -> str:
+        """The number of problems, and how the loss goes, as sentences."""
+        if not self.losses:
+            return self._finding
+        first, last = (short_number(self.losses[place]) for place in (0, -1))
+        steps = counted(len(self.losses) - 1, "step")
+        return f"{self._finding} The loss goes from {first} to {last} in {steps}."
+
+    def _headline(self) -> str:
+        finding = self._finding.removesuffix(".").lower()
+        return f" of {len(self.rows)} layers: {finding}"
+
+    def _title(self) -> str:
+        return f"Diagnosis{self._headline()}"
+
+    def _below(self) -> list[str]:
+        lines = ["", self.summary]
+        for verdict in self.verdicts:
+            lines += ["", str(verdict)]
+        return lines
+
+    def _repr_html_(self) -> str:
+        parts = [f"<p><b>{self.summary}</b></p>"]
+        for verdict in self.verdicts:
+            (title, evidence), (_, remedy) = verdict.paragraphs()
+            lines = [html.escape(evidence), f"Remedy: {html.escape(remedy)}"]
+            parts.append(folding(title, "".join(f"<p>{line}</p>" for line in lines)))
+        table = Table.of(filled(self._page_columns(), self.rows), self.rows).as_html()
+        heading = counted(len(self.rows), "layer")
+        parts.append(folding(heading, table, is_open=len(self.rows) <= _MOST_OPEN))
+        return "".join(parts)
+
+    def _legend(self) -> list[str]:
+        mark = "!: a layer with a problem."
+        return [f"{mark} {legend(filled(self._page_columns(), self.rows))}"]
+
+    def _columns(self) -> list[Column[LayerReport]]:
+        marked = self._marked
+
+        def marked_title(layer: LayerReport) -> str:
+            mark = "!" if layer.name in marked else " "
+            return f"{mark} {layer.title}"
+
+        return [Column("  layer", marked_title, is_text=True, is_name=True), *_COLUMNS]
+
+    def _page_columns(self) -> list[Column[LayerReport]]:
+        """Return the columns, with a histogram in addition: other fonts draw blocks with gaps."""
+        linear = linear_part(self.rows)
+        limits = shared_range(self.rows, linear)
+        edges = edges_of_bins(limits, linear, _BARS)
+        note = "outputs other than 0, on one axis for all layers; its ends have those beyond"
+        if is_far(limits, linear, FAR_FOR_BINS):
+            note += f", and it is logarithmic beyond {short_number(linear)}"
+        histogram = _column(
+            f"histogram,\n{short_number(limits[0])} to {short_number(limits[1])}",
+            lambda layer: layer.after,
+            note,
+            lambda signal: _histogram(signal, edges),
+        )
+        return [*self._columns(), histogram]
+
+
+def _check_measured(weights: Sequence[ModelWeight], report: DiagnosisReport) -> None:
+    """Raise `ValueError` if a report is that of a model with other layers."""
+    measured = set()
+    for layer in report.rows:
+        for row in layer.weights:
+            measured.add(_layer_of(row.path))
+    layers = set()
+    others = set()  # that a report may lack: it has no statistics that are single numbers
+    for own in weights:
+        if own.shape or own.variable.trainable:
+            layers.add(_layer_of(own.path))
+        else:
+            others.add(_layer_of(own.path))
+    problems = [f"the model has no {path!r}" for path in sorted(measured - layers - others)]
+    problems += [f"the report has no {path!r}" for path in sorted(layers - measured)]
+    if problems:
+        raise ValueError(
+            "`rules` must be a report of a model with the layers of `model`. "
+            f"Received: rules={report!r}; {truncated(problems, '; ')}"
+        )
+
+
+def _layer_of(path: str) -> str:
+    """Return the path of the layer of a weight."""
+    layer, _, _ = path.rpartition("/")
+    return layer
+
+
+def _drawn_by(rules: Mapping[str, InitializerLike]) -> str:
+    """Return the initializers of a remedy in words, each with the number of its weights."""
+    drawn: Counter[str] = Counter()
+    for initializer in rules.values():
+        drawn[description(check_initializer("rules", initializer))] += 1
+    return listed([f"{text} in {counted(count, 'weight')}" for text, count in drawn.items()])
+
+
+def report_of(of: Diagnosis, verdicts: list[Verdict]) -> DiagnosisReport:
+    """Return the report of a diagnosis."""
+    rows = [_layer_report(layer, of) for layer in seen_layers(of)]
+    taken = steps_taken(of)
+    return DiagnosisReport(rows, inputs(of), verdicts, [] if taken is None else list(taken.losses))
+
+
+def _layer_report(layer: SeenLayer, of: Diagnosis) -> LayerReport:
+    """Return what a report shows of a layer."""
+    shown = {}
+    for column in COLUMNS:
+        text = column.text(of, layer)
+        if text is not None:
+            shown[column.header] = text
+    return LayerReport(
+        name=layer.name,
+        path=layer.path,
+        title=layer.title,
+        kind=layer.kind,
+        activation=layer.activation,
+        shape=layer.shape,
+        before=layer.before,
+        after=layer.after,
+        signal=layer.signal,
+        saturated=layer.saturated,
+        dead=layer.dead,
+        gradient=layer.gradient,
+        gain=layer.gain,
+        weights=[weight.report for weight in layer.weights],
+        shown=shown,
+    )
+
+
+_STATISTICS = ("size", "mean", "std", "min", "max", "zeros", "nonfinite")
+# What the data have of a layer.
+_MEASURES = (
+    "kind",
+    "activation",
+    "shape",
+    "before",
+    "after",
+    "gradient",
+    "weights",
+    "saturated",
+    "dead",
+    "gain",
+)
+# Of these, what a layer may lack, and whose parts are columns of their own.
+_PARTS = {"before": _STATISTICS, "after": _STATISTICS, "gradient": ("norm", "ratio")}
+
+
+def _columns_of(layer: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns of a layer in the CSV, which are the same for all layers."""
+    row: dict[str, Any] = {}
+    for name, value in layer.items():
+        if name in _PARTS:
+            for part in _PARTS[name]:
+                row[f"{name}_{part}"] = (value or {}).get(part)
+        elif name != "weights":
+            row[name] = value
+    return row
+
+
+def _as_data(value: Any) -> Any:
+    """Return a measurement as dicts, lists, strings and numbers."""
+    if isinstance(value, Signal):
+        return _signal_as_dict(value)
+    if isinstance(value, list):
+        return [_as_data(one) for one in value]
+    if dataclasses.is_dataclass(value):
+        return {name: _as_data(part) for name, part in vars(value).items()}
+    return value
+
+
+def _signal_as_dict(signal: Signal | None) -> dict[str, Any] | None:
+    if signal is None:
+        return None
+    data: dict[str, Any] = {name: getattr(signal, name) for name in _STATISTICS}
+    data["histogram"] = {"edges": signal.edges.tolist(), "counts": signal.counts.tolist()}
+    return data
+
+
+def _share(value: float) -> str:
+    """Format a percentage that is 0% or 100% only if that is exact."""
+    if value in (0, 1) or 0.01 <= value <= 0.99:
+        return f"{value:.0%}"
+    if value < 0.5:
+        return "<1%"
+    return ">99%"
+
+
+def _histogram(signal: Signal, edges: Array) -> str:
+    """Draw the values other than 0 with blocks of text, those beyond the bins at the ends.
+
+    The values of a bin are spread over it evenly.
+    """
+    below = np.cumsum([0, *signal.heights()])
+    inner = np.interp(edges[1:-1], signal.edges, below)
+    heights = np.diff([0, *inner, below[-1]])
+    highest = heights.max()
+    if not highest:
+        return ""
+    levels = np.ceil(heights / highest * len(_BLOCKS)).astype(int)
+    return "".join(_BLOCKS[max(level - 1, 0)] for level in levels)
+
+
+def _column(
+    header: str,
+    value: Callable[[LayerReport], Any],
+    note: str,
+    write: Callable[[Any], str] = short_number,
+) -> Column[LayerReport]:
+    """Return a column that formats `value` with `write`, and is empty for `None`."""
+
+    def cell(layer: LayerReport) -> str:
+        found = value(layer)
+        if found is None:
+            return ""
+        return write(found)
+
+    return Column(header, cell, note=note, is_optional=header not in _ALWAYS)
+
+
+def _further_columns() -> list[Column[LayerReport]]:
+    """Return the columns that the files of verdicts add."""
+    found = []
+    for column in COLUMNS:
+        shown = functools.partial(_shown, column.header)
+        found.append(_column(column.header, shown, column.note, str))
+    return found
+
+
+def _shown(header: str, layer: LayerReport) -> str | None:
+    return layer.shown.get(header)
+
+
+_ALWAYS = {"activation", "std", "sat.", "dead", "gradient"}  # also in a narrow table
+_COLUMNS = (
+    _column("activation", lambda layer: layer.activation, "", str),
+    _column(
+        "before",
+        lambda layer: layer.before.std if layer.before else None,
+        "standard deviation before the activation",
+    ),
+    _column("mean", lambda layer: layer.after.mean if layer.after else None, "mean of the outputs"),
+    _column(
+        "std",
+        lambda layer: layer.after.std if layer.after else None,
+        "standard deviation of the outputs",
+    ),
+    _column(
+        "zeros",
+        lambda layer: layer.after.zeros if layer.after else None,
+        "share of outputs that are 0",
+        _share,
+    ),
+    _column(
+        "sat.",
+        lambda layer: layer.saturated,
+        "share of outputs near a limit of the activation",
+        _share,
+    ),
+    _column("dead", lambda layer: layer.dead, "share of units that are 0 for all examples", _share),
+    _column(
+        "gain",
+        lambda layer: layer.gain,
+        "factor by which the kernel scales its inputs, std * sqrt(fan-in)",
+    ),
+    *_further_columns(),
+    _column(
+        "gradient",
+        lambda layer: layer.gradient.norm if layer.gradient else None,
+        "norm of the gradient of the weights",
+    ),
+    _column(
+        "ratio",
+        lambda layer: layer.gradient.ratio if layer.gradient else None,
+        "that norm over the norm of the weights",
+    ),
+)
+_MOST_OPEN = 30  # layers in a table that a page shows at once
+_BARS = 11  # of a histogram; one is in the middle
+_BLOCKS = "▁▂▃▄▅▆▇█"

@@ -1,0 +1,48 @@
+"""Normalizations over a single value, which give the same for all inputs."""
+
+import math
+
+import keras
+
+from keras_initx.inspection._watch import Call
+from keras_initx.tools.diagnose._diagnosis import Diagnosis, Probe
+
+
+class SingleValueProbe(Probe):
+    """Finds normalizations over a single value.
+
+    Attributes:
+        paths: Dict from such a layer to its path, or the name of an operation.
+    """
+
+    def __init__(self, of: Diagnosis) -> None:
+        super().__init__(of)
+        self.paths: dict[keras.Operation, str] = {}
+
+    def after(self, call: Call) -> None:
+        operation = call.operation
+        if not call.inputs or not len(call.inputs[0].shape):
+            return
+        if _normalized_count(operation, tuple(call.inputs[0].shape)) == 1:
+            self.paths[operation] = self.of.watch.paths.get(operation, operation.name)
+
+
+def _normalized_count(operation: keras.Operation, shape: tuple[int, ...]) -> int | None:
+    """Return how many values are normalized together, `None` for other operations."""
+    if isinstance(operation, keras.layers.GroupNormalization):
+        groups = shape[operation.axis] if operation.groups == -1 else int(operation.groups)
+        return math.prod(shape[1:]) // groups
+    over_axes = (
+        keras.layers.LayerNormalization,
+        keras.layers.RMSNormalization,
+        keras.layers.UnitNormalization,
+    )
+    if isinstance(operation, over_axes):
+        axes = operation.axis if isinstance(operation.axis, list | tuple) else [operation.axis]
+        return math.prod(shape[axis] for axis in axes)
+    return None
+
+
+def has_single_values(of: Diagnosis) -> bool:
+    """Return whether a normalization is over a single value."""
+    return bool(of.probe(SingleValueProbe).paths)

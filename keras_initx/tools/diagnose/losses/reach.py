@@ -1,0 +1,195 @@
+"""What the outputs of a model can reach, whatever its weights are."""
+
+import math
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from keras_initx._keras import layers_of
+from keras_initx._typing import Array
+from keras_initx.backends._current import backend
+from keras_initx.initializers._activations import activation_facts
+from keras_initx.inspection._batch import array_of, tensors_in
+from keras_initx.tools.diagnose._diagnosis import Diagnosis, fact
+from keras_initx.tools.diagnose.losses.ends import Ends, Steps
+from keras_initx.tools.diagnose.losses.probes import LossProbe
+
+# These pass on a range of values as it is.
+_KEEPING_RANGE = (
+    keras.layers.AveragePooling1D,
+    keras.layers.AveragePooling2D,
+    keras.layers.AveragePooling3D,
+    keras.layers.GlobalAveragePooling1D,
+    keras.layers.GlobalAveragePooling2D,
+    keras.layers.GlobalAveragePooling3D,
+    keras.layers.GlobalMaxPooling1D,
+    keras.layers.GlobalMaxPooling2D,
+    keras.layers.GlobalMaxPooling3D,
+    keras.layers.MaxPooling1D,
+    keras.layers.MaxPooling2D,
+    keras.layers.MaxPooling3D,
+)
+# The number of examples with which the limits of an output are tried.
+_TRIED = 64
+# Relative to the targets, a bias that drives any activation to its limit; its square still fits
+# into float32.
+_FAR = 1e4
+
+
+class Applied(NamedTuple):
+    """An activation between the last kernel and an output.
+
+    Attributes:
+        layer: Path of the layer, or name of the operation, that applies it.
+        activation: Its name.
+        is_argument: Whether it is an argument of the layer.
+    """
+
+    layer: str
+    activation: str
+    is_argument: bool
+
+
+class Reach(NamedTuple):
+    """The limits that an output cannot leave.
+
+    Attributes:
+        low: The lower one.
+        high: The upper one.
+        applied: The activations between the last kernel and the output, the first of them first.
+    """
+
+    low: float
+    high: float
+    applied: tuple[Applied, ...]
+
+    def as_probabilities(self, ends: Ends) -> tuple[float, float]:
+        """Return the limits, of logits those of the probabilities that they stand for."""
+        loss = ends.loss
+        if not loss.is_crossentropy or not loss.from_logits:
+            return self.low, self.high
+        activation = "sigmoid" if loss.kind == "binary" else "softmax"
+        return _image(activation, self.low, self.high, ends.units)
+
+
+@fact
+def reaches(of: Diagnosis) -> dict[Ends, Reach]:
+    """What the output of each of the ends can reach."""
+    found = {}
+    for ends in of.probe(LossProbe).ends:
+        steps = ends.steps
+        low, high = _limits(ends)
+        is_free = (low, high) == (-math.inf, math.inf)
+        if ends.activation is None and is_free and ends.place is not None:
+            low, high = _limits_by_trial(ends, ends.place, of)
+            steps = [(ends.layer, of.watch.activations[ends.layer])]
+        found[ends] = Reach(low, high, _applied(steps, of))
+    return found
+
+
+def _applied(steps: Steps, of: Diagnosis) -> tuple[Applied, ...]:
+    """Return the activations among what follows the last kernel."""
+    applied = []
+    for operation, activation in steps:
+        if activation not in (None, "linear"):
+            name = of.watch.paths.get(operation, operation.name)
+            applied.append(Applied(name, activation, hasattr(operation, "activation")))
+    return tuple(applied)
+
+
+def _limits(ends: Ends) -> tuple[float, float]:
+    """Return the limits of an output by what follows the last kernel."""
+    units, axis, ndim = ends.units, ends.loss.axis, ends.outputs.ndim
+    low, high = -math.inf, math.inf
+    for operation, activation in ends.steps:
+        if type(operation) is keras.layers.Rescaling:
+            factors = operation.scale, operation.offset
+            if not all(isinstance(factor, int | float) for factor in factors):
+                low, high = -math.inf, math.inf
+                continue
+            scale, offset = factors
+            low, high = sorted((low * scale + offset, high * scale + offset))
+        elif _only_normalizes(operation):
+            # One number can be this many deviations from the mean of all, no more.
+            high = math.sqrt(units - 1)
+            low = -high
+        elif activation == "softmax" and not _is_over(operation, axis, ndim):
+            low, high = 0.0, 1.0
+        elif not isinstance(operation, _KEEPING_RANGE):
+            low, high = _image(activation, low, high, units)
+    return low, high
+
+
+def _is_over(operation: keras.Operation, axis: int, ndim: int) -> bool:
+    """Return whether a softmax is over this axis, as one in another layer is over the last."""
+    axes = getattr(operation, "axis", -1)
+    if not isinstance(axes, list | tuple):
+        axes = [axes]
+    return [one % ndim for one in axes] == [axis % ndim]
+
+
+def _only_normalizes(operation: keras.Operation) -> bool:
+    """Return whether a layer divides each row by its deviation, and nothing else."""
+    if not isinstance(operation, keras.layers.LayerNormalization):
+        return False
+    return not operation.scale and not operation.center and operation.axis in (-1, [-1])
+
+
+def _limits_by_trial(ends: Ends, place: int, of: Diagnosis) -> tuple[float, float]:
+    """Return the limits of an output that no bias of its last layer moves it beyond.
+
+    They are infinite where such a bias has no end of its effect, or none.
+
+    Args:
+        ends: The ends. The model is left unchanged.
+        place: The place of the output among those of the model.
+        of: The diagnosis.
+    """
+    bias = getattr(ends.layer, "bias", None)
+    if not isinstance(bias, keras.Variable):
+        return -math.inf, math.inf
+    some = keras.tree.map_structure(lambda tensor: tensor[:_TRIED], of.x)
+
+    def moved(shift: float) -> Array:
+        with backend.preserve_state(layers_of(of.model)):
+            bias.assign_add(keras.ops.full(bias.shape, shift, bias.dtype))
+            made = tensors_in(of.model(some, training=False))[place]
+            return array_of(made).astype("float64")
+
+    size = max(float(abs(ends.targets).max(initial=0)), 1.0)
+    far_away, farther_away = _FAR * size, _FAR**2 * size
+    try:
+        here = moved(0.0)
+        below = moved(-far_away), moved(-farther_away)
+        above = moved(far_away), moved(farther_away)
+    except Exception:  # a model may take no other batches
+        return -math.inf, math.inf
+    limits = []
+    for sign, (far, farther) in ((-1, below), (1, above)):
+        has_end = np.isfinite(farther).all() and np.allclose(far, farther, rtol=1e-3, atol=1e-6)
+        if not has_end or np.allclose(here, far, rtol=1e-3, atol=1e-6):
+            limits.append(sign * math.inf)
+        else:
+            limits.append(float(far.min() if sign < 0 else far.max()))
+    low, high = limits
+    # What goes to one number on both sides has no limit there: large numbers round the others away.
+    return (low, high) if low < high else (-math.inf, math.inf)
+
+
+def _image(activation: str | None, low: float, high: float, units: int) -> tuple[float, float]:
+    """Return what an activation makes of the numbers from `low` to `high`."""
+    if activation == "softmax":
+        others = math.exp(low - high) if math.isfinite(high - low) else 0.0
+        largest = 1 / (1 + (units - 1) * others)
+        smallest = others / (others + units - 1) if units > 1 else 1.0
+        return smallest, largest
+    known = activation_facts(activation)
+    if known.rising is not None:
+        return known.rising(low), known.rising(high)
+    return known.limits or (-math.inf, math.inf)
+
+
+def reach_alone(activation: str) -> tuple[float, float]:
+    """Return the limits that the outputs of an activation cannot leave, whatever it gets."""
+    return _image(activation, -math.inf, math.inf, 2)

@@ -1,0 +1,217 @@
+"""A loss as in training: its forms, what it gets, its value, and that of a blind guess."""
+
+import contextlib
+import functools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import keras
+import numpy as np
+
+from keras_initx._typing import Array, KerasLoss, Tensor
+from keras_initx.backends._current import backend
+from keras_initx.backends._moments import Moments, spread
+from keras_initx.inspection._batch import array_of
+from keras_initx.inspection._hooks import replaced
+from keras_initx.inspection._training import computes_own_loss
+from keras_initx.tools.diagnose.losses.known import Loss, LossLike, follows_from_shapes
+
+# Of which losses the value is compared with that of a blind guess.
+Compared: TypeAlias = Literal["crossentropy", "distance"]
+
+
+@dataclass(frozen=True, eq=False)
+class SeenLoss:
+    """A loss as in `compile`, with what it gets in training.
+
+    Attributes:
+        loss: The loss.
+        targets: Its targets.
+        output: Its output of the model.
+    """
+
+    loss: LossLike
+    targets: Tensor
+    output: Tensor
+
+
+def check_loss(loss: LossLike | None) -> None:
+    """Raise `ValueError` if `loss` is not a loss as in `compile`, or a list or dict of them."""
+    for one in keras.tree.flatten(loss):
+        if one is None or follows_from_shapes(one):
+            continue
+        try:
+            keras.losses.get(one)
+        except ValueError:
+            raise ValueError(
+                "`loss` must be the name of a loss, a `keras.losses.Loss`, a function of targets "
+                f"and outputs, or a list or dict of them. Received: loss={loss!r}"
+            ) from None
+
+
+def loss_function(
+    model: keras.Model, loss: LossLike | None
+) -> Callable[[Tensor, Tensor], Tensor] | None:
+    """Return a function of targets and outputs that computes `loss` by the rules of `compile`.
+
+    It is `None` without `loss`: then the model has its own.
+    """
+    if loss is None:
+        return None
+    compiled = _compiled(loss, _output_names(model))
+    # A loss without a reduction has a value for each example.
+    return lambda targets, outputs: keras.ops.mean(compiled.compute_loss(y=targets, y_pred=outputs))
+
+
+def check_own_loss(model: keras.Model) -> None:
+    """Raise `ValueError` unless `model`, which has just been called, has a loss of its own.
+
+    That is a compiled one, its own `compute_loss`, or what its layers pass to `add_loss`.
+    """
+    if getattr(model, "loss", None) is not None or computes_own_loss(model):
+        return
+    regularized = {}
+    for weight in model.trainable_variables:
+        if weight.regularizer is not None:
+            regularized[id(weight)] = weight
+    # A regularizer alone is nothing that a model learns.
+    if len(model.losses) <= len(regularized):
+        received = "loss=None"
+        if model.compiled:
+            received += ", and a model that is compiled without a loss"
+        raise ValueError(
+            "`loss` is required with `y`: pass it as to `compile`, compile the model, or leave out "
+            f"`y`, which skips gradients. Received: {received}"
+        )
+
+
+def _output_names(model: keras.Model) -> list[str]:
+    if isinstance(model, keras.Sequential):
+        return [model.layers[-1].name]
+    return list(getattr(model, "output_names", None) or [])
+
+
+def _compiled(loss: LossLike, output_names: Sequence[str] = ()) -> keras.Model:
+    """Return a model that is compiled with `loss`: the one place that computes it as in training.
+
+    A loss by name or a function alone may fail: only the loss of `compile` fits labels of shape
+    `(n,)` to outputs of shape `(n, 1)`.
+    """
+    compiled = keras.Model(name="loss")
+    compiled.output_names = list(output_names)
+    compiled.compile(optimizer=None, loss=loss, jit_compile=False)
+    return compiled
+
+
+def losses_of_outputs(
+    model: keras.Model, loss: LossLike | None, targets: Tensor, outputs: Tensor
+) -> list[SeenLoss]:
+    """Return each loss of `model` with the targets and the output that it gets in training.
+
+    Left out are outputs with several losses.
+
+    Args:
+        model: A model.
+        loss: A loss as in `compile`, or `None` for that of `model`.
+        targets: The targets.
+        outputs: The outputs of `model`.
+    """
+    if loss is None and not computes_own_loss(model):
+        loss = getattr(model, "loss", None)
+    if loss is None:
+        return []
+    seen: list[SeenLoss] = []
+    # Keras finds the targets of each output.
+    watches = keras.tree.map_structure(functools.partial(_watch, seen=seen), loss)
+    _compiled(watches, _output_names(model)).compute_loss(y=targets, y_pred=outputs)
+    found = []
+    for one in seen:
+        if sum(other.output is one.output for other in seen) == 1:
+            found.append(one)
+    return found
+
+
+def counted_rows(targets: Tensor, outputs: Tensor) -> Array:
+    """Return an array that is false for each row of outputs that a mask leaves out."""
+    rows: LossLike = _Counts()
+    return np.asarray(array_of(rows(targets, outputs)) != 0)
+
+
+def _watch(loss: LossLike | None, seen: list[SeenLoss]) -> "_WatchedLoss | None":
+    # An output may have no loss.
+    if loss is None:
+        return None
+    return _WatchedLoss(loss, seen)
+
+
+class _WatchedLoss(KerasLoss):
+    """Stands for `loss` in `compile`, and adds it to `seen` with its targets and its output."""
+
+    def __init__(self, loss: LossLike, seen: list[SeenLoss]) -> None:
+        super().__init__(name="watch")
+        self._loss = loss
+        self._seen = seen
+
+    def __call__(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
+    ) -> Tensor:
+        self._seen.append(SeenLoss(self._loss, y_true, y_pred))
+        return keras.ops.zeros(())
+
+
+class _Counts(KerasLoss):
+    """Gives 1 for each row of outputs that counts in training, and 0 for what a mask leaves out."""
+
+    def __init__(self) -> None:
+        super().__init__(name="counts", reduction=None)
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        return keras.ops.ones_like(y_pred[..., 0])
+
+
+def value_and_guess(known: Loss, seen: SeenLoss) -> tuple[Compared, float, float] | None:
+    """Return how a loss compares, its value and that of a blind guess, `None` if it does not.
+
+    A crossentropy is compared with equal probabilities. Of a distance, both are root mean squares:
+    that of the errors, and that of the deviations of the targets from their mean, the best constant
+    guess.
+    """
+    targets, output = seen.targets, seen.output
+    if known.is_crossentropy and not known.is_focal:
+        classes = 2 if known.kind == "binary" else output.shape[known.axis]
+        return "crossentropy", mean_of_loss(seen) / known.factor, math.log(classes)
+    if known.kind != "distance" or math.prod(targets.shape) != math.prod(output.shape):
+        return None
+    pair = _distance_and_guess(targets, output)
+    return None if pair is None else ("distance", *pair)
+
+
+def _distance_and_guess(targets: Tensor, outputs: Tensor) -> tuple[float, float] | None:
+    """Return root mean squares: of the errors, and of those of the mean of the targets.
+
+    It is `None` where a mask leaves nothing.
+    """
+    aims = array_of(targets)
+    errors = array_of(outputs).reshape(aims.shape) - aims
+    counts = counted_rows(targets, outputs).reshape(-1)
+    if not counts.all():
+        # What a mask leaves out may have any targets. A blind guess is the same for all rows
+        # that are left.
+        aims = aims.reshape(len(counts), -1)[counts]
+        errors = errors.reshape(len(counts), -1)[counts]
+    if not aims.size:
+        return None
+    moments = Moments(errors)
+    return moments.norm / math.sqrt(moments.size), spread(aims)
+
+
+def mean_of_loss(seen: SeenLoss) -> float:
+    """Return a loss as a mean over the examples, also of one that is a sum over them."""
+    with contextlib.ExitStack() as stack:
+        if isinstance(seen.loss, keras.losses.Loss):
+            # A sum is no measure of a guess. A copy by the config may lack arguments.
+            stack.enter_context(replaced(seen.loss, "reduction", "sum_over_batch_size"))
+        mean = _compiled(seen.loss).compute_loss(y=seen.targets, y_pred=seen.output)
+    return float(array_of(mean)) * backend.replicas()

@@ -1,0 +1,54 @@
+"""The remedy where gradients, or the differences of examples, are lost in many layers."""
+
+from collections.abc import Sequence
+
+from keras_initx.initializers._activations import activation_facts
+from keras_initx.initializers._variance_named import GlorotUniform
+from keras_initx.tools.diagnose._diagnosis import Diagnosis
+from keras_initx.tools.diagnose._drawn_anew import choice, drawn, not_yet_drawn
+from keras_initx.tools.diagnose._frozen import of_frozen
+from keras_initx.tools.diagnose._remedy import Remedy
+from keras_initx.tools.diagnose._seen import SeenLayer, biases_of, kernels_of, seen_layers
+from keras_initx.tools.diagnose._suited import common_activation, suited
+from keras_initx.tools.diagnose.remedies.scales import other_scales
+
+
+def remedy_in_depth(layers: Sequence[SeenLayer], of: Diagnosis) -> Remedy:
+    """Return the remedy where gradients, or the differences of examples, vanish in `layers`."""
+    activation = common_activation(layers)
+    choices = suited(layers, activation, is_deep=True)
+    held = of_frozen(layers, choices)
+    if held is not None:
+        return held
+    other = other_scales(layers, of)
+    if other is not None:
+        return other
+    normalization = "keras.layers.BatchNormalization() before"
+    if activation_facts(activation).is_flat:
+        _, text = choice(GlorotUniform())
+        text = f'activation="tanh" with {text} instead of {activation}'
+        if not _are_normalized(layers):
+            text += f", or {normalization} it"
+        return Remedy(f"{text}: its slope is at most 1/4, which no initializer makes up for")
+    if activation == "softplus":
+        text = "another activation than"
+        if not _are_normalized(layers):
+            text = f"{normalization} each"
+        return Remedy(f"{text} softplus, whose mean makes examples alike with any initializer")
+    kernels = kernels_of(seen_layers(of))
+    others = not_yet_drawn(choices, kernels)
+    have_large_biases = any(layer.has_large_bias for layer in layers)
+    if choices and not others and not have_large_biases:
+        if _are_normalized(layers):
+            return Remedy("residual branches, x + f(x), around these layers")
+        return Remedy(f"{normalization} each activation")
+    biases = biases_of(seen_layers(of)) if choices and have_large_biases else []
+    return drawn(others, kernels, after=" in all layers", biases=biases)
+
+
+def _are_normalized(layers: Sequence[SeenLayer]) -> bool:
+    """Return whether a normalization is before each activation, but for the last of the layers."""
+    hidden = [layer for layer in layers if layer.has_kernel][:-1]
+    return bool(hidden) and all(
+        layer.normalized_by is not None and layer.activation is None for layer in hidden
+    )

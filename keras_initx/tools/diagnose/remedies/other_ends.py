@@ -1,0 +1,48 @@
+"""Remedies with another activation at the end of a model, or another loss."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from keras_initx.tools.diagnose._remedy import Remedy
+from keras_initx.tools.diagnose._seen import SeenLayer
+from keras_initx.tools.diagnose.losses.ends import Ends
+from keras_initx.tools.diagnose.losses.reach import Applied
+
+
+def other_activation(
+    activation: str | None,
+    layer: SeenLayer,
+    loss: str = "",
+    ends: Ends | None = None,
+) -> Remedy:
+    """Return a remedy with another activation in `layer`, and with another loss if one is given.
+
+    What the layer and the loss of `ends` have already is left out.
+    """
+    parts = []
+    if activation != layer.activation or not loss:
+        expression = "None" if activation is None else f'"{activation}"'
+        parts.append(f"activation={expression} in {layer.title}")
+    name = getattr(keras.losses.get(loss), "__name__", None) if loss else None
+    if loss and (ends is None or ends.loss.name != name):
+        parts.append(f'loss="{loss}"')
+    return Remedy(" and ".join(parts))
+
+
+def other_loss(name: str, **arguments: Any) -> Remedy:
+    """Return a remedy with a loss of Keras of this name."""
+    options = ", ".join(f"{argument}={value!r}" for argument, value in arguments.items())
+    return Remedy(f"loss=keras.losses.{name}({options})")
+
+
+def without_activations(applied: Sequence[Applied]) -> Remedy:
+    """Return a remedy without some activations."""
+    texts = []
+    for one in applied:
+        if one.is_argument:
+            texts.append(f"activation=None in {one.layer}")
+        else:
+            texts.append(f"no {one.layer}, which applies {one.activation}")
+    return Remedy(" and ".join(texts))

@@ -1,0 +1,130 @@
+"""The remedy where signals become too large, too small or saturated, and how they go there."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import keras
+
+from keras_initx.tools.diagnose._diagnosis import Diagnosis
+from keras_initx.tools.diagnose._drawn_anew import drawn, not_yet_drawn
+from keras_initx.tools.diagnose._first_inputs import largest_inputs
+from keras_initx.tools.diagnose._frozen import of_frozen
+from keras_initx.tools.diagnose._normalized import NormalizedProbe
+from keras_initx.tools.diagnose._recurrence import gates
+from keras_initx.tools.diagnose._remedy import LSUV, Remedy
+from keras_initx.tools.diagnose._rules import layer_count
+from keras_initx.tools.diagnose._seen import (
+    SeenLayer,
+    biases_of,
+    kernels_of,
+    layers_until,
+    seen_layers,
+)
+from keras_initx.tools.diagnose._signal import Signal
+from keras_initx.tools.diagnose._signal_probe import inputs
+from keras_initx.tools.diagnose._suited import common_activation, suited
+from keras_initx.tools.diagnose.remedies.recurrence import (
+    growing_kernels,
+    open_gates,
+    orthogonal_recurrence,
+)
+from keras_initx.tools.diagnose.remedies.scales import other_scales
+
+# The number of kernels from which on the guide on choosing an initializer calls a network deep.
+_DEEP = 10
+
+
+def deviations(of: Diagnosis, hit: Sequence[SeenLayer], verb: Literal["grows", "falls"]) -> str:
+    """Describe the standard deviation at the inputs, and in the first and last affected layer.
+
+    Where it does not change as the verb says, these are levels.
+    """
+    ends = dict.fromkeys([hit[0], hit[-1]])
+    places = [f"{layer.signal.std:.3g} in {layer.title}" for layer in ends]
+    found = " and ".join(places) + layer_count(hit)
+    start = inputs(of)
+    if start is None:
+        return f"the standard deviation is {found}"
+
+    def is_beyond(layer: SeenLayer, signal: Signal) -> bool:
+        # As printed.
+        here, there = (float(f"{one.std:.3g}") for one in (layer.signal, signal))
+        return here > there if verb == "grows" else here < there
+
+    if is_beyond(hit[0], start) and is_beyond(hit[-1], start):
+        return f"the standard deviation {verb} from {start.std:.3g} at the inputs to {found}"
+    # A layer before the first kernel may have scaled them.
+    first = largest_inputs(of, lambda signal: signal.std)
+    are_cause = first is not None and not is_beyond(hit[0], first)
+    already = "already " if are_cause else ""
+    return f"the standard deviation is {found}, {already}{start.std:.3g} at the inputs"
+
+
+def signal_remedy(hit: Sequence[SeenLayer], inputs: Signal | None, of: Diagnosis) -> Remedy:
+    """Return the remedy where a signal has become wrong in the first of `hit`, and the others.
+
+    It starts with `inputs`, which are `None` unless they are the cause.
+    """
+    several = batch_of_one(of)
+    if several is not None:
+        return several
+    layer = hit[0]
+    layers = layers_until(layer, of)
+    kernels = kernels_of(layers_until(hit[-1], of))
+    activation = layer.activation_after or common_activation(layers)
+    is_deep = sum(one.has_kernel for one in seen_layers(of)) >= _DEEP
+    choices = suited(layers, activation, is_deep=is_deep)
+    others = not_yet_drawn(choices, kernels)
+    has_them = bool(choices) and not others
+    held = of_frozen(layers, choices, hit)
+    if inputs is not None:
+        text = _other_inputs(inputs)
+        if has_them or held is not None:
+            return Remedy(text)
+        return drawn(others, kernels).after(text)
+    if held is not None:
+        return held
+    if layer in gates(of) and layer.has_large_bias:
+        return open_gates(of, [layer])
+    other = other_scales([layer], of)
+    if other is not None:
+        return other
+    growing = growing_kernels([layer])
+    if growing:
+        return orthogonal_recurrence(growing)
+    have_large_biases = any(one.has_large_bias for one in layers)
+    if has_them and not have_large_biases:
+        # LSUV would give steep activations the size that makes noise.
+        is_any_steep = any(one.is_steep for one in layers)
+        return Remedy("a smaller factor in the activation") if is_any_steep else LSUV
+    biases = biases_of(layers) if choices and have_large_biases else []
+    return drawn(others, kernels, after=" in this and all earlier layers", biases=biases)
+
+
+def _other_inputs(inputs: Signal) -> str:
+    """Return what to do with inputs that are the cause."""
+    # By a layer before, such as a `Rescaling`.
+    if inputs.nonfinite:
+        return f"finite inputs ({inputs.nonfinite:.0%} of them are not)"
+    size = f"their standard deviation is {inputs.std:.3g}"
+    if abs(inputs.mean) > inputs.std:
+        size = f"their mean is {inputs.mean:.3g}, {size}"
+    return f"standardize the inputs ({size})"
+
+
+def batch_of_one(of: Diagnosis) -> Remedy | None:
+    """Return the remedy where a batch normalization got a single example, otherwise `None`.
+
+    It then gives its offset whatever the weights are.
+    """
+    # Those that use the statistics of the batch.
+    normalizing = of.probe(NormalizedProbe).normalizing
+    for layer in seen_layers(of):
+        is_of_batches = isinstance(layer.layer, keras.layers.BatchNormalization)
+        if not is_of_batches or layer.layer not in normalizing:
+            continue
+        if layer.shape and layer.shape[0] == 1 and layer.signal.std == 0:
+            return Remedy(
+                f"a batch of several examples, because {layer.title} normalizes over them"
+            )
+    return None

@@ -1,0 +1,67 @@
+"""Logits that a ReLU cuts off before a softmax."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from keras_initx.tools.diagnose._diagnosis import Diagnosis
+from keras_initx.tools.diagnose._rules import Finding, rule
+from keras_initx.tools.diagnose._seen import SeenLayer, ends_of
+from keras_initx.tools.diagnose.losses.ends import Ends
+from keras_initx.tools.diagnose.losses.probes import LossProbe
+from keras_initx.tools.diagnose.losses.reach import reaches
+from keras_initx.tools.diagnose.remedies.other_ends import without_activations
+
+# Share of the logits that are cut off, above which they are missed.
+CUT_OFF = 0.1
+# These give 0 for all numbers below.
+_CUTTING = ("relu", "relu6")
+
+
+@rule(
+    "cut-off logits",
+    beside=["single class", "no probabilities", "unsuitable labels", "unreachable targets"],
+)
+def cut_off_logits(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report a ReLU that cuts logits off.
+
+    Finds:
+        a ReLU before the softmax of a crossentropy, or of its `from_logits=True`, that sets more
+        than {CUT_OFF:g} of the logits of the batch to 0
+
+    Why:
+        a class whose logit is cut off gets no gradient, and no class can become less probable than
+        that
+
+    Level:
+        warning
+
+    Remedy:
+        no activation before the softmax
+    """
+    for layer, ends in ends_of(layers, of.probe(LossProbe).ends):
+        share = _share_cut_off(ends)
+        if share > CUT_OFF:
+            evidence = (
+                f"a ReLU after the weights of {layer.title} sets {share:.0%} of the logits to 0, "
+                "which get no gradient"
+            )
+            applied = [one for one in reaches(of)[ends].applied if one.activation in _CUTTING]
+            yield Finding([layer], evidence, without_activations(applied))
+
+
+def _share_cut_off(ends: Ends) -> float:
+    """Return the share of the logits that a ReLU sets to 0."""
+    applied = [activation for _, activation in ends.steps if activation not in (None, "linear")]
+    if ends.loss.kind not in ("categorical", "sparse") or ends.units < 2:
+        return 0.0
+    if not ends.loss.from_logits and applied[-1:] == ["softmax"]:
+        applied.pop()
+    elif not ends.loss.from_logits:
+        return 0.0
+    if not applied or applied[-1] not in _CUTTING:
+        return 0.0
+    # Also after a softmax, of whose values those of equal logits are equal.
+    is_least = ends.rows == ends.rows.min(axis=-1, keepdims=True)
+    are_several = is_least.sum(axis=-1, keepdims=True) > 1
+    return float(np.mean(is_least & are_several))

@@ -1,0 +1,104 @@
+"""Dead units: those of which an activation leaves nothing."""
+
+from collections.abc import Iterator, Sequence
+
+from keras_initx.initializers._biases import ReLUBias
+from keras_initx.initializers._variance_named import HeNormal
+from keras_initx.inspection._hooks import is_bounded
+from keras_initx.tools.diagnose._dead_ends import dead_ends
+from keras_initx.tools.diagnose._diagnosis import Diagnosis
+from keras_initx.tools.diagnose._drawn_anew import choice, not_yet_drawn, rules_for
+from keras_initx.tools.diagnose._remedy import Remedy
+from keras_initx.tools.diagnose._rules import Finding, Level, exceeds, layer_count, rule
+from keras_initx.tools.diagnose._seen import SeenLayer, biases_of, kernels_of
+from keras_initx.tools.diagnose._signal import LEAST_VALUES, Signal
+
+# Fraction of units with zero output for the whole batch above which too few are active.
+DEAD = 0.75
+# The number of units from which on it is no chance that all are off for all examples.
+BEYOND_CHANCE = 8
+
+
+@rule("dead units")
+def dead_units(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report layers of whose units an activation leaves too few, or none.
+
+    Finds:
+        a fraction above {DEAD:g} of the units with output 0 for the whole batch; nothing is said
+        where all of fewer than {BEYOND_CHANCE} units are dead and a layer before gets a gradient
+        all the same. An operation of a functional model that is 0 for all examples and passes no
+        gradient
+
+    Why:
+        a dead unit gets no gradient. About half is normal: in a deep network examples become
+        similar, so that a unit is on or off for all of them
+
+    Level:
+        warning; error if all units of a layer are dead
+
+    Remedy:
+        `HeNormal` and `ReLUBias`
+    """
+    yield from _dead_operations(of)
+    hit = []
+    for place, layer in enumerate(layers):
+        if not exceeds(layer.dead, DEAD):
+            continue
+        has_enough_examples = _examples(layer) >= LEAST_VALUES
+        if not has_enough_examples and layer.layer not in dead_ends(of):
+            continue
+        if not _is_passed_by(layer, layers[:place]):
+            hit.append(layer)
+    if not hit:
+        return
+    worst = max(hit, key=lambda layer: layer.dead or 0)
+    before = worst.before or Signal()
+    evidence = (
+        f"{worst.dead:.0%} of the units of {worst.title} output 0 for all {_examples(worst)} "
+        f"examples; their inputs have mean {before.mean:.3g} and standard deviation "
+        f"{before.std:.3g}{layer_count(hit)}: they get no gradient"
+    )
+    kernel, kernels = choice(HeNormal()), kernels_of(hit)
+    bias, biases = choice(ReLUBias(0.01), 0.01), biases_of(hit)
+    if not_yet_drawn([kernel], kernels) or not_yet_drawn([bias], biases):
+        remedy = Remedy(
+            f"weights with mean 0 and a nonnegative bias: {kernel.text} with "
+            f"bias_initializer={bias.text}",
+            {**rules_for(kernels, kernel.initializer), **rules_for(biases, bias.initializer)},
+        )
+    else:
+        remedy = Remedy(f"keras.layers.BatchNormalization() before the activation of {worst.title}")
+    level: Level = "warning"
+    if worst.dead == 1:
+        level = "error"
+    yield Finding(hit, evidence, remedy, level)
+
+
+def _dead_operations(of: Diagnosis) -> Iterator[Finding]:
+    """Yield the finding on operations of a functional model that are dead ends, as `ops.relu`."""
+    kinds = []
+    for operation in dead_ends(of):
+        if operation not in of.watch.layers and not is_bounded(type(operation).__name__.lower()):
+            kinds.append(type(operation).__name__)
+    if kinds:
+        evidence = f"the operation {kinds[0]} passes no gradient on: it gives 0 for all examples"
+        text = f"other weights before it, or keras.ops.leaky_relu in the place of {kinds[0]}"
+        yield Finding([], evidence, Remedy(text), "error")
+
+
+def _is_passed_by(layer: SeenLayer, earlier: Sequence[SeenLayer]) -> bool:
+    """Return whether all of few units are dead, perhaps by chance, and layers before learn anyway.
+
+    So it is with a gate that gets an average over positions, which hardly differs between examples.
+    """
+    units = layer.shape[-1] if layer.shape else 0
+    if units >= BEYOND_CHANCE or layer.dead != 1:
+        return False
+    return any(one.learns for one in earlier)
+
+
+def _examples(layer: SeenLayer) -> int:
+    """Return the number of examples in the output of `layer`, 0 if it is not known."""
+    if not layer.shape:
+        return 0
+    return layer.shape[0]

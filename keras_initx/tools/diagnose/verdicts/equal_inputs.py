@@ -1,0 +1,144 @@
+"""Inputs that do not tell examples apart: all the same, zeros, or one index."""
+
+from collections.abc import Iterator
+
+import keras
+
+from keras_initx.inspection._batch import array_of, tensors_in
+from keras_initx.tools.diagnose._diagnosis import Arrays, Diagnosis, fact
+from keras_initx.tools.diagnose._first_inputs import COMPARED, InputProbe
+from keras_initx.tools.diagnose._remedy import Remedy
+from keras_initx.tools.diagnose._rules import Finding, layer_count, rule
+from keras_initx.tools.diagnose._seen import SeenLayer
+from keras_initx.tools.diagnose._signal import LEAST_VALUES, Signal
+from keras_initx.tools.diagnose._signal_probe import inputs, targets
+from keras_initx.tools.diagnose._single_values import has_single_values
+from keras_initx.tools.diagnose.losses.probes import LossProbe
+
+
+@rule("equal inputs")
+def equal_inputs(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report inputs that do not tell examples apart.
+
+    Finds:
+        inputs that are all the same number, or the same for all examples, though the targets
+        differ; among several inputs zeros before a kernel, or one index for an embedding of
+        {MANY_ROWS} rows or more
+
+    Why:
+        the model cannot tell examples apart: it can learn the mean of the targets, no more. Pixels
+        are all 0 after a division of integers
+
+    Level:
+        error if all inputs are the same number, or the same for all examples; note if an operation
+        of the model makes zeros; warning
+
+    Remedy:
+        other inputs
+    """
+    if not _are_constant(of):
+        yield from _of_zeros(of, layers)
+        yield from _of_one_index(of, layers)
+        return
+    signal = inputs(of) or Signal()
+    evidence = "all examples have the same inputs"
+    if signal.size and not signal.std:
+        evidence = f"all {signal.size} values of the inputs are {signal.mean:.3g}"
+    evidence += ", but the targets differ"
+    yield Finding([], evidence, Remedy("inputs that differ between examples"), "error")
+
+
+def _are_constant(of: Diagnosis) -> bool:
+    """Return whether all inputs are the same number, or of all examples, though targets differ."""
+    if not _have_different_targets(of):
+        return False
+    if _are_repeated(of):
+        return True
+    signal = inputs(of)
+    if signal is None or signal.std > 0 or signal.size < LEAST_VALUES:
+        return False
+    # A model may get integers beside them.
+    records = of.probe(InputProbe).records.values()
+    firsts = [record.signal for record in records if record.signal.size]
+    return bool(firsts) and not any(first.std > 0 or first.nonfinite for first in firsts)
+
+
+@fact
+def _have_different_targets(of: Diagnosis) -> bool:
+    """Whether the targets differ."""
+    if any(ends.wanted.std > 0 for ends in of.probe(LossProbe).ends):
+        return True
+    signal = targets(of)
+    return signal is not None and signal.std > 0
+
+
+def _are_repeated(of: Diagnosis) -> bool:
+    """Return whether all examples have the same inputs."""
+    tensors = tensors_in(of.x)
+    for tensor in tensors:
+        # Strings are not compared.
+        if keras.backend.standardize_dtype(tensor.dtype) == "string":
+            return False
+        values = array_of(tensor[:COMPARED])
+        if len(values) < 2 or (values != values[:1]).any():
+            return False
+    return bool(tensors)
+
+
+def _of_zeros(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Yield the finding on layers that get zeros alone from outside the model."""
+    # A normalization over a single value, which makes zeros, has its own verdict.
+    if has_single_values(of) or not _have_different_targets(of):
+        return
+    hit = []
+    for layer in layers:
+        signal = layer.first_inputs.signal
+        is_zero = signal.min == signal.max == 0 and not signal.nonfinite
+        if is_zero and signal.size >= LEAST_VALUES:
+            hit.append(layer)
+    if not hit:
+        return
+    title = hit[0].title
+    if not _have_zeros(of.x) and _others_get_numbers(of):
+        evidence = f"all inputs of {title} are 0{layer_count(hit)}: an operation of the model makes"
+        text = "none, if they are meant, as queries that begin at 0"
+        yield Finding(hit, f"{evidence} them", Remedy(text), "note")
+        return
+    evidence = (
+        f"all inputs of {title} from outside the model are 0{layer_count(hit)}: its kernel gets no "
+        "gradient, and what follows the same for all examples"
+    )
+    text = (
+        f"numbers that differ between examples as inputs of {title}: for a decoder the targets of "
+        "the step before"
+    )
+    yield Finding(hit, evidence, Remedy(text))
+
+
+def _have_zeros(x: Arrays) -> bool:
+    """Return whether one of the inputs of the model is 0 everywhere."""
+    for tensor in tensors_in(x):
+        is_string = keras.backend.standardize_dtype(tensor.dtype) == "string"
+        if not is_string and not array_of(tensor).any():
+            return True
+    return False
+
+
+def _others_get_numbers(of: Diagnosis) -> bool:
+    """Return whether the inputs of a first kernel differ."""
+    records = of.probe(InputProbe).records.values()
+    return any(record.signal.std > 0 or record.signal.nonfinite for record in records)
+
+
+def _of_one_index(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Yield the finding on embeddings of which all examples take the same row."""
+    hit = [layer for layer in layers if layer.first_inputs.only_index is not None]
+    if not hit or not _have_different_targets(of):
+        return
+    first, index = hit[0], hit[0].first_inputs.only_index
+    evidence = (
+        f"all indices that {first.title} gets are {index}{layer_count(hit)}: what follows is the "
+        "same for all examples"
+    )
+    remedy = Remedy(f"the indices of each example as inputs of {first.title}")
+    yield Finding(hit, evidence, remedy)

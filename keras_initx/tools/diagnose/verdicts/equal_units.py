@@ -1,0 +1,270 @@
+"""Equal units: kernels of one number, or with units that are alike."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from keras_initx._typing import InitializerLike
+from keras_initx.initializers._variance_named import HeUniform
+from keras_initx.tools.diagnose._diagnosis import Diagnosis
+from keras_initx.tools.diagnose._drawn_anew import choice
+from keras_initx.tools.diagnose._equal_parts import equal_outputs, equal_parts
+from keras_initx.tools.diagnose._held_back import held_by_zeros
+from keras_initx.tools.diagnose._kernel_values import kernel_values
+from keras_initx.tools.diagnose._lost_signals import lost_signals
+from keras_initx.tools.diagnose._remedy import Remedy
+from keras_initx.tools.diagnose._rules import (
+    Finding,
+    Level,
+    and_more_weights,
+    by_level,
+    rule,
+    weight_names,
+)
+from keras_initx.tools.diagnose._seen import SeenLayer, SeenWeight, branch_ends, weights_of
+from keras_initx.tools.diagnose._suited import suited_to
+
+
+@rule("equal units")
+def equal_units(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report kernels of zeros or of one number, and units that are alike.
+
+    Finds:
+        a trainable kernel, or the scale of a normalization, that is all 0; a trainable kernel with
+        a single other value; units of a kernel with exactly the same weights and bias
+
+    Why:
+        equal units have the same output, and training updates them in the same way; through zeros
+        no gradient passes back. Intended zeros leave the signal another path: at the end of a
+        residual branch, in an adapter, in a position embedding, or at the output. But not both of
+        two that are multiplied, as the factors of LoRA, or a gate and what it opens: the gradient
+        of each is a multiple of the other
+
+    Level:
+        error if all weights of a kernel are one number other than 0, if because of zeros a later
+        kernel gets the same inputs for all examples, or if weights of zeros get no gradient because
+        of each other; note if they are 0 otherwise, or if units of the last layer are alike, which
+        labels part; warning
+
+    Remedy:
+        random weights; in LoRA `HeUniform` for the first factor
+    """
+    staying = _staying_equal(of, layers)
+    yield from _zeros(of, layers, staying)
+    yield from _staying(of, staying)
+    others = [weight for weight in weights_of(layers) if weight not in staying]
+    yield from _constants(of, others)
+    yield from _identical(of, others)
+
+
+def _zeros(
+    of: Diagnosis, layers: list[SeenLayer], staying: Sequence[SeenWeight]
+) -> Iterator[Finding]:
+    held = held_by_zeros(of) | _closed_adapters(layers)
+    hit = []
+    for weight in weights_of(layers):
+        if weight in staying:
+            continue
+        if weight in held or (weight.report.zero and not _opens_in_training(weight)):
+            hit.append(weight)
+    lost = lost_signals(of)
+    are_lost = any(weight.layer.layer in lost.causes for weight in hit)
+
+    def loses_signal(weight: SeenWeight) -> bool:
+        # Zeros at the output are intended, unless earlier zeros leave them no signal to learn from.
+        layer = weight.layer.layer
+        return layer in lost.causes or (are_lost and layer in lost.starved)
+
+    for level, zeros in by_level(hit, "error", loses_signal):
+        if level == "error":
+            evidence = (
+                f"all weights of {weight_names(zeros)} are 0: units have the same output, and no "
+                "gradient passes back through them"
+            )
+            yield Finding(_layers_of(zeros), evidence, _random(zeros), level)
+            continue
+        for kept_level, others in by_level(zeros, "error", lambda weight: weight in held):
+            if kept_level == "error":
+                yield _held(others)
+            else:
+                yield _harmless(others, of)
+
+
+def _layers_of(weights: Sequence[SeenWeight]) -> list[SeenLayer]:
+    return [weight.layer for weight in weights]
+
+
+def _closed_adapters(layers: Sequence[SeenLayer]) -> set[SeenWeight]:
+    """Return the factors of adapters of Keras that are all 0, also without targets.
+
+    The gradient of each is a multiple of the other.
+    """
+    found: set[SeenWeight] = set()
+    for layer in layers:
+        factors = layer.factors
+        if len(factors) < 2 or not all(one.report.zero for one in factors):
+            continue
+        if hasattr(type(factors[0].own.layer), "enable_lora"):
+            found.update(factors)
+    return found
+
+
+def _opens_in_training(weight: SeenWeight) -> bool:
+    """Return whether this is the factor of an adapter of Keras that starts at 0, alone."""
+    factors = weight.layer.factors
+    return weight in factors and any(one.report.zeros < 1 for one in factors)
+
+
+def _held(weights: Sequence[SeenWeight]) -> Finding:
+    """Return the finding on zeros that get no gradient because of each other."""
+    evidence = (
+        f"all weights of {weight_names(weights)} are 0, and get no gradient as long as all of "
+        "these are: none of them ever changes"
+    )
+    kernels = [weight for weight in weights if weight.is_kernel]
+    by_layer: dict[SeenLayer, list[SeenWeight]] = {}
+    for weight in kernels or weights:
+        by_layer.setdefault(weight.layer, []).append(weight)
+    drawn: list[SeenWeight] = []
+    for of_layer in by_layer.values():
+        # Of a product one factor may stay 0, as in an adapter, which then changes nothing at first.
+        drawn += of_layer[:-1] or of_layer
+    remedy = _random(drawn, f"random weights in {weight_names(drawn)}")
+    return Finding(_layers_of(weights), evidence, remedy, "error")
+
+
+def _harmless(weights: Sequence[SeenWeight], of: Diagnosis) -> Finding:
+    """Return the note on zeros that leave the signal another path."""
+    evidence = f"all weights of {weight_names(weights)} are 0"
+    remedy = _random(weights)
+    if all(weight.layer in branch_ends(of) for weight in weights):
+        evidence += ", at the end of residual branches, which pass signals on as they are"
+        remedy = Remedy("none, if this is intended: the branches open in training")
+    else:
+        evidence += "; no later layer gets equal inputs for all examples because of it"
+        such = (
+            "as at the end of a residual branch, at the output, in an adapter or a position "
+            "embedding"
+        )
+        text = f"{remedy.text}, unless the zeros are intended, {such}"
+        if all(weight.report.gradient for weight in weights):
+            text = f"none, if the zeros are intended, {such}; otherwise {remedy.text}"
+        remedy = replace(remedy, text=text)
+    return Finding(_layers_of(weights), evidence, remedy, "note")
+
+
+def _random(weights: Sequence[SeenWeight], before: str = "random weights") -> Remedy:
+    """Return a remedy that draws weights anew, with the text for the first of them.
+
+    Each gets what suits it: factors of adapters what they have in Keras, and scales become 1.
+    """
+    rules: dict[str, InitializerLike] = {}
+    texts = []
+    for weight in weights:
+        if weight.is_of_adapter:
+            rules[weight.path], text = choice(HeUniform())
+            texts.append(f"{before}: {text}")
+        elif weight.is_kernel:
+            rules[weight.path], text = suited_to(weight)
+            texts.append(f"{before}: {text}")
+        else:
+            rules[weight.path] = "ones"
+            what = "the scale of a normalization" if weight.report.zero else weight.path
+            texts.append(f"ones for {what}")
+    return Remedy(texts[0], rules)
+
+
+def _staying_equal(of: Diagnosis, layers: Sequence[SeenLayer]) -> list[SeenWeight]:
+    """Return the kernels with parts that are equal and get equal gradients."""
+    known = equal_parts(of)
+    return [weight for weight in weights_of(layers) if weight in known and known[weight].staying]
+
+
+def _staying(of: Diagnosis, staying: Sequence[SeenWeight]) -> Iterator[Finding]:
+    """Yield the findings on parts that stay equal."""
+
+    def are_most(weight: SeenWeight) -> bool:
+        _, count, equal = equal_parts(of)[weight]
+        return 2 * (equal or 0) >= count
+
+    most = [weight for weight in staying if are_most(weight)]
+    few = [weight for weight in staying if weight not in most]
+    levels: list[tuple[Level, list[SeenWeight]]] = [("error", most), ("warning", few)]
+    for level, hit in levels:
+        if not hit:
+            continue
+        first = hit[0]
+        axes, count, equal = equal_parts(of)[first]
+        parts = f"parts along axis {axes[0]}"
+        if first.own.axes is not None and axes == tuple(first.own.axes[1]):
+            parts = "units"
+        evidence = (
+            f"{equal} of {count} {parts} of {first.path} have the same weights as another one, and "
+            f"get the same gradient{and_more_weights(hit)}: training never parts them"
+        )
+        yield Finding(_layers_of(hit), evidence, _random(hit), level)
+
+
+def _constants(of: Diagnosis, weights: Sequence[SeenWeight]) -> Iterator[Finding]:
+    """Yield the findings on kernels of one number, whose units give the same."""
+    hit = []
+    for weight in weights:
+        values = kernel_values(of).get(weight)
+        is_constant = values is not None and values.constant and not weight.report.zero
+        if is_constant and equal_outputs(of).get(weight.layer.layer):
+            hit.append(weight)
+    of_labels = [weight for weight in hit if _has_labels(weight.layer)]
+    hidden = [weight for weight in hit if weight not in of_labels]
+    parting = [weight for weight in hidden if equal_parts(of)[weight].staying == 0]
+    unknown = [weight for weight in hidden if weight not in parting]
+    levels: list[tuple[Level, list[SeenWeight]]] = [
+        ("error", unknown),
+        ("warning", parting),
+        ("note", of_labels),
+    ]
+    for level, group in levels:
+        if not group:
+            continue
+        first = group[0]
+        value = f"{first.report.mean:.3g}"
+        if len(group) > 1:
+            value += f" in {first.path}"
+        evidence = f"all weights of {weight_names(group)} are equal, {value}: "
+        remedy = _random(group)
+        if level == "error":
+            evidence += "the units are identical, and training updates them in the same way"
+        elif level == "warning":
+            evidence += "the units give the same, and only what is behind them parts them"
+        else:
+            evidence += "they are units of the last layer, which their labels part"
+            remedy = replace(remedy, text=f"none, if this is intended; otherwise {remedy.text}")
+        yield Finding(_layers_of(group), evidence, remedy, level)
+
+
+def _identical(of: Diagnosis, weights: Sequence[SeenWeight]) -> Iterator[Finding]:
+    """Yield the findings on some units with the same weights, which give the same."""
+    hit = []
+    for weight in weights:
+        values = kernel_values(of).get(weight)
+        are_some = values is not None and values.identical_units and not values.constant
+        if are_some and equal_outputs(of).get(weight.layer.layer):
+            hit.append(weight)
+    for level, alike in by_level(hit, "warning", lambda weight: not _has_labels(weight.layer)):
+        count = kernel_values(of)[alike[0]].identical_units
+        evidence = (
+            f"{count} units of {alike[0].path} have the same weights as another unit"
+            f"{and_more_weights(alike)}"
+        )
+        remedy = _random(alike, "independent random weights for each unit")
+        if level == "warning":
+            evidence += ": if their outgoing weights are equal too, training updates them in the "
+            evidence += "same way"
+        else:
+            evidence += ": they are units of the last layer, which their labels part"
+            text = f"none, if this is intended, as for new classes; otherwise {remedy.text}"
+            remedy = replace(remedy, text=text)
+        yield Finding(_layers_of(alike), evidence, remedy, level)
+
+
+def _has_labels(layer: SeenLayer) -> bool:
+    """Return whether each unit of a layer is one of the outputs of the model, with its labels."""
+    return layer.shape is not None and layer.output.shape == layer.shape

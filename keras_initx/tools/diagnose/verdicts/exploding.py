@@ -1,0 +1,167 @@
+"""Exploding: signals, or gradients, that are too large, or not finite."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+from keras_initx._checks import first_of
+from keras_initx.inspection._optimizers import step_facts, unscaled
+from keras_initx.tools.diagnose._diagnosis import Diagnosis
+from keras_initx.tools.diagnose._drawn_anew import drawn, larger_than
+from keras_initx.tools.diagnose._first_inputs import has_large_inputs, largest_inputs, scaled_first
+from keras_initx.tools.diagnose._remedy import Remedy
+from keras_initx.tools.diagnose._rules import (
+    EXPLODING,
+    FIRST_LOSS,
+    Finding,
+    Level,
+    by_level,
+    exceeds,
+    layer_count,
+    normalization_of,
+    rule,
+)
+from keras_initx.tools.diagnose._seen import SeenLayer, kernels_of, seen_layers, trained_layers
+from keras_initx.tools.diagnose._signal import root_mean_square
+from keras_initx.tools.diagnose._suited import common_activation, suited
+from keras_initx.tools.diagnose.losses.probes import LossProbe
+from keras_initx.tools.diagnose.remedies.branches import growing_sums
+from keras_initx.tools.diagnose.remedies.large_outputs import misses_targets, standardized_targets
+from keras_initx.tools.diagnose.remedies.recurrence import growing_kernels, orthogonal_recurrence
+from keras_initx.tools.diagnose.remedies.signals import deviations, signal_remedy
+
+# Gradient norm of a layer above which the gradient has exploded.
+EXPLODING_GRADIENT = 1e5
+# Gain of a recurrent kernel above which it makes such a gradient over many steps.
+_GROWING = 1.1
+
+
+@rule("exploding", unless=["undefined loss"])
+def exploding(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report signals, or gradients, that are too large or not finite.
+
+    Finds:
+        a standard deviation above {EXPLODING:g}, or a value that is not finite; otherwise a
+        gradient whose norm is above {EXPLODING_GRADIENT:g}, or not finite
+
+    Why:
+        a thousand times that of standardized inputs saturates any softmax, and the loss and its
+        gradients are as large. For such gradients no usual learning rate is small enough, but
+        clipping or Adam can compensate for them. A ResNet-50 starts at a thousand and trains
+
+    Level:
+        error if a value or a gradient is not finite, or a signal is too large; note if a
+        normalization follows directly and all values are finite; warning if only gradients are too
+        large
+
+    Remedy:
+        scaled inputs, `HeNormal`, `GlorotUniform`, `Orthogonal` for recurrent kernels, another loss
+    """
+    found = list(_of_signals(of, layers))
+    yield from found
+    # Large gradients are an effect of large signals.
+    if not any(finding.level == "error" for finding in found):
+        yield from _of_gradients(of)
+
+
+def _of_signals(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    large = []
+    for layer in layers:
+        signal = layer.signal
+        if signal.nonfinite or (layer.has_enough_values and signal.std > EXPLODING):
+            large.append(layer)
+    cause = largest_inputs(of, root_mean_square)
+    if cause is not None and not cause.nonfinite and root_mean_square(cause) <= EXPLODING / 10:
+        cause = None
+
+    def does_harm(layer: SeenLayer) -> bool:
+        return layer.signal.nonfinite > 0 or not layer.is_rescaled
+
+    for level, hit in by_level(large, "error", does_harm):
+        evidence = deviations(of, hit, "grows")
+        lost = [layer for layer in hit if layer.signal.nonfinite]
+        if all(layer.signal.nonfinite == 1 for layer in hit):
+            evidence = f"no output of {hit[0].title} is finite{layer_count(hit)}"
+        elif lost:
+            share = f"{lost[0].signal.nonfinite:.0%}"
+            evidence += f"; {share} of the outputs of {lost[0].title} are not finite"
+        if level == "note":
+            evidence += normalization_of(hit[0])
+        remedy = signal_remedy(hit, cause, of)
+        sums = growing_sums(of)
+        if cause is None and sums is not None:
+            remedy = sums
+        yield Finding(hit, evidence, remedy, level)
+
+
+def _of_gradients(of: Diagnosis) -> Iterator[Finding]:
+    hit = []
+    level: Level = "warning"
+    for layer, norm in trained_layers(of):
+        if not norm <= EXPLODING_GRADIENT:  # also where it is NaN
+            hit.append((layer, norm))
+            if not math.isfinite(norm):
+                level = "error"
+    if not hit:
+        return
+    first, norm = hit[0]
+    evidence = f"the gradient norm of {first.title} is {norm:.3g}{layer_count(hit)}"
+    found = [layer for layer, _ in hit]
+    yield Finding(found, evidence, _smaller_gradients(found, of), level)
+
+
+def _smaller_gradients(hit: Sequence[SeenLayer], of: Diagnosis) -> Remedy:
+    """Return the remedy where the gradients of some layers explode."""
+    layers = seen_layers(of)
+    for layer in layers:
+        if misses_targets(layer) and exceeds(layer.output.loss, FIRST_LOSS):
+            return standardized_targets()
+    growing = growing_kernels(layers) or growing_kernels(hit, _GROWING)
+    if growing:
+        return scaled_first(of, orthogonal_recurrence(growing))
+    sums = growing_sums(of)
+    if sums is not None and not has_large_inputs(of):
+        return sums
+    remedy = _smaller_weights(of)
+    if remedy is None and has_large_inputs(of):
+        return Remedy("standardize the inputs")
+    if remedy is None:
+        remedy = _smaller_loss(of)
+    is_certain = any(layer.is_steep for layer in layers) or bool(of.probe(LossProbe).ends)
+    if not is_certain and not any(layer.signal.nonfinite for layer in layers):
+        other_loss = Remedy(
+            "a loss that matches the outputs (`from_logits=True` if there is no softmax)"
+        )
+        remedy = other_loss.otherwise(remedy)
+    return scaled_first(of, remedy)
+
+
+def _smaller_weights(of: Diagnosis) -> Remedy | None:
+    """Return the remedy that draws those weights anew that are too large, `None` without such."""
+    layers = seen_layers(of)
+    choices = suited(layers, common_activation(layers), is_deep=True)
+    kernels = kernels_of(layers)
+    if not choices:
+        return drawn(choices, kernels, "smaller weights: ")
+    large = larger_than(choices, kernels)
+    if not large:
+        return None
+    where = ""
+    if large != kernels:
+        where = f" in {first_of([kernel.path for kernel in large], shown=2)}"
+    return drawn(choices, large, "smaller weights: ", where)
+
+
+def _smaller_loss(of: Diagnosis) -> Remedy:
+    """Return the remedy where weights and inputs are as they should be."""
+    text = "a smaller loss, such as this one times a factor"
+    for ends in of.probe(LossProbe).ends:
+        if ends.loss.is_sum:
+            text = "the mean of the losses of the examples instead of their sum"
+        elif ends.loss.factor > 1:
+            text = f"a loss without its factor of {ends.loss.factor:.3g}"
+    remedy = Remedy(text)
+    optimizer = unscaled(getattr(of.model, "optimizer", None))
+    if not step_facts(optimizer).is_clipped:
+        clipped = Remedy("gradients that are clipped: global_clipnorm=1.0 in the optimizer")
+        remedy = remedy.otherwise(clipped)
+    return remedy

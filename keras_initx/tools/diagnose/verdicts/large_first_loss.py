@@ -1,0 +1,89 @@
+"""The first loss: outputs that are far worse than a blind guess."""
+
+from collections.abc import Iterator
+
+from keras_initx.tools.diagnose._diagnosis import Diagnosis
+from keras_initx.tools.diagnose._first_inputs import scaled_first
+from keras_initx.tools.diagnose._remedy import Remedy
+from keras_initx.tools.diagnose._rules import FIRST_LOSS, Finding, layer_count, rule
+from keras_initx.tools.diagnose._seen import SeenLayer
+from keras_initx.tools.diagnose._signal import Signal, root_mean_square
+from keras_initx.tools.diagnose._tables import tied_tables
+from keras_initx.tools.diagnose.losses.probes import OutputReport
+from keras_initx.tools.diagnose.remedies.large_outputs import (
+    misses_targets,
+    smaller_factor,
+    smaller_inputs,
+    smaller_last_layer,
+    smaller_table,
+    standardized_targets,
+)
+
+
+@rule(
+    "large first loss",
+    beside=["single class", "no probabilities", "undefined loss", "saturated", "exploding:error"],
+)
+def large_first_loss(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report outputs that are far worse than a blind guess.
+
+    Finds:
+        an output whose loss is above {FIRST_LOSS:g}, and as many times that of a blind guess
+
+    Why:
+        usual weights give 1 to 4 times a blind guess; the first steps only undo what is above
+        (Karpathy, A recipe for training neural networks, 2019)
+
+    Level:
+        warning
+
+    Remedy:
+        scaled inputs, smaller weights in the last layer, or in the embedding whose rows it uses
+        again, residual branches that start at 0, standardized targets
+    """
+    hit = []
+    for layer in layers:
+        output = layer.output
+        if not output.loss or not output.blind_loss:
+            continue
+        # Outputs start at about 1, however small the targets are.
+        ratio = output.loss / max(output.blind_loss, 1)
+        if ratio > FIRST_LOSS and layer.has_enough_values:
+            hit.append((layer, output, ratio))
+    if not hit:
+        return
+    worst, output, _ = max(hit, key=lambda found: found[-1])
+    evidence = (
+        f"the loss of {worst.title} starts at {output.loss:.3g}, that of a blind guess is "
+        f"{output.blind_loss:.3g}; its outputs have standard deviation {worst.signal.std:.3g}"
+        f"{layer_count(hit)}"
+    )
+    details, remedy = _cause(worst, output, of)
+    yield Finding([layer for layer, *_ in hit], evidence + details, remedy)
+
+
+def _cause(layer: SeenLayer, output: OutputReport, of: Diagnosis) -> tuple[str, Remedy]:
+    """Return what more the evidence says of an output, and the remedy."""
+    details = ""
+    smaller_rows = smaller_table(layer, of)
+    if smaller_rows is not None:
+        table = tied_tables(of)[layer]
+        deviation = f"which have {table.report.std:.3g}"
+        details = f"; what is put out are products with rows of {table.path}, {deviation}"
+        return details, smaller_rows
+    fewer = smaller_inputs(layer, of)
+    if fewer is not None:
+        details = f", and its inputs a root mean square of {output.input_size:.3g}"
+        remedy = fewer
+    elif layer.weights and not layer.has_kernel:
+        remedy = scaled_first(of, Remedy(smaller_factor("in", layer)))
+    else:
+        remedy = smaller_last_layer([layer], of)
+    # Operations follow the layer.
+    size = root_mean_square(layer.after or Signal())
+    if output.size is not None and output.size > 2 * size > 0:
+        details += f"; what follows makes them {output.size / size:.3g} times as large"
+        remedy = Remedy(smaller_factor("after", layer))
+    if misses_targets(layer):
+        remedy = standardized_targets()
+    return details, remedy

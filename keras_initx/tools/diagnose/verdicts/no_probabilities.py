@@ -1,0 +1,156 @@
+"""No probabilities: outputs that a loss takes for what they are not."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from keras_initx.tools.diagnose._diagnosis import Diagnosis
+from keras_initx.tools.diagnose._remedy import Remedy
+from keras_initx.tools.diagnose._rules import Finding, rule
+from keras_initx.tools.diagnose._seen import SeenLayer, ends_of
+from keras_initx.tools.diagnose.losses.ends import Ends, are_of_softmax
+from keras_initx.tools.diagnose.losses.labels import means_numbers, means_several
+from keras_initx.tools.diagnose.losses.probes import LossProbe
+from keras_initx.tools.diagnose.losses.reach import reaches
+from keras_initx.tools.diagnose.remedies.other_ends import other_activation, other_loss
+
+# How far a probability may be beyond [0, 1], as 16 bits round it.
+BEYOND = 0.01
+
+
+@rule("no probabilities")
+def no_probabilities(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report outputs that a loss takes for probabilities, or for logits, and that are none.
+
+    Finds:
+        an output that is no probabilities for a crossentropy with `from_logits=False`: values more
+        than {BEYOND:g} beyond [0, 1] for a binary one, or below 0 for the others, a ReLU or a layer
+        without activation for both, and sigmoids for classes that exclude each other; or values as
+        far beyond [0, 1] for a Kullback-Leibler divergence. Also probabilities, by a sigmoid or
+        because rows add up to 1, for a crossentropy with `from_logits=True`. Also those that add up
+        to 1 over examples or positions, and not over classes
+
+    Why:
+        the loss cuts such values off, where they have no gradient. Rows of sigmoids it divides by
+        their sums. To probabilities taken for logits it applies a second softmax or sigmoid, and
+        cannot become small; TensorFlow undoes the first in some cases, other backends do not. What
+        a softmax over examples says of one depends on the others
+
+    Level:
+        error; warning if they are sigmoids, taken for logits, or add up to 1 over other axes
+
+    Remedy:
+        `from_logits=True` for a last layer without activation, otherwise softmax or sigmoid and
+        `from_logits=False`; a softmax over the axis of the classes
+    """
+    losses = of.probe(LossProbe)
+    for layer, ends in ends_of(layers, losses.ends):
+        if _is_of_other_axes(ends):
+            yield _over_other_axes(layer, ends)
+        elif _has_probabilities_as_logits(ends, of):
+            yield _as_logits(layer, ends)
+        # Such labels are suitable for another loss, which takes other outputs.
+        elif _has_no_probabilities(ends) and not (means_several(ends) or means_numbers(ends)):
+            yield _as_probabilities(layer, ends)
+    for layer, ends in ends_of(layers, losses.others):
+        made = ends.made
+        if ends.loss.name == "kl_divergence" and (made.min < -BEYOND or made.max > 1 + BEYOND):
+            evidence = (
+                f"the output of {layer.title}, from {made.min:.3g} to {made.max:.3g}, is no "
+                "probabilities, but kl_divergence cuts off what is not between 0 and 1"
+            )
+            yield Finding([layer], evidence, other_activation("softmax", layer), "error")
+
+
+def _is_of_other_axes(ends: Ends) -> bool:
+    """Return whether probabilities are shared among examples or positions, not among classes."""
+    if ends.loss.kind != "binary":
+        return bool(ends.sum_axes)
+    # Of positions, one may be wanted.
+    return 0 in ends.sum_axes or (bool(ends.sum_axes) and not ends.targets_sum)
+
+
+def _over_other_axes(layer: SeenLayer, ends: Ends) -> Finding:
+    """Return the finding on a softmax over other axes than that of the classes."""
+    axes = ends.sum_axes
+    over = f"axes {axes}"
+    if axes == (0,):
+        over = "the examples (axis 0)"
+    elif len(axes) == 1:
+        over = f"the positions (axis {axes[0]})"
+    evidence = f"the output of {layer.title} adds up to 1 over {over}"
+    if ends.loss.kind == "binary":
+        evidence += f", but {ends.loss.title} takes each value for a probability of its own"
+        return Finding([layer], evidence, other_activation("sigmoid", layer))
+    evidence += f", but {ends.loss.title} takes classes along axis {ends.loss.axis}"
+    if ends.targets_sum and 0 not in axes and len(axes) == 1:
+        return Finding([layer], evidence, other_loss(ends.loss.class_name, axis=axes[0]))
+    if ends.loss.from_logits:
+        text = f"no softmax after the weights of {layer.title}: the loss applies one"
+        return Finding([layer], evidence, Remedy(text))
+    text = f"a softmax over the classes, with axis={ends.loss.axis}, after {layer.title}"
+    return Finding([layer], evidence, Remedy(text))
+
+
+def _has_probabilities_as_logits(ends: Ends, of: Diagnosis) -> bool:
+    """Return whether a loss takes probabilities for logits."""
+    if not ends.loss.is_crossentropy or not ends.loss.from_logits:
+        return False
+    if ends.loss.kind == "binary":
+        limits = reaches(of)[ends]
+        is_within_one = ends.activation is None and (limits.low, limits.high) == (0, 1)
+        return is_within_one or ends.activation in ("hard_sigmoid", "sigmoid", "softmax")
+    return are_of_softmax(ends.rows)
+
+
+def _as_logits(layer: SeenLayer, ends: Ends) -> Finding:
+    """Return the finding on probabilities that are taken for logits."""
+    made = f"the output of {layer.title}"
+    if ends.activation is not None:
+        made += f", which ends in {ends.activation},"
+    reads = "takes" if ends.loss.is_own else "has `from_logits=True` and takes"
+    evidence = (
+        f"{made} is probabilities from {ends.made.min:.3g} to {ends.made.max:.3g}, but "
+        f"{ends.loss.title} {reads} them for logits"
+    )
+    remedy = other_loss(ends.loss.class_name)
+    remedy = replace(remedy, text=f"{remedy.text}, whose default is from_logits=False")
+    if ends.activation in ("sigmoid", "softmax"):
+        remedy = remedy.otherwise(other_activation(None, layer), "; or ")
+    return Finding([layer], evidence, remedy)
+
+
+def _has_no_probabilities(ends: Ends) -> bool:
+    """Return whether a loss takes for probabilities what is none."""
+    if not ends.loss.is_crossentropy or ends.loss.from_logits:
+        return False
+    # Without an activation these are logits, even if those of this batch lie between 0 and 1.
+    if ends.activation == "linear":
+        return True
+    is_beyond = ends.made.min < -BEYOND
+    if ends.loss.kind == "binary":
+        return is_beyond or ends.made.max > 1 + BEYOND or ends.activation == "relu"
+    # A row of positive numbers is divided by its sum, as of softplus.
+    return is_beyond or (ends.units > 1 and ends.activation in ("relu", "sigmoid"))
+
+
+def _as_probabilities(layer: SeenLayer, ends: Ends) -> Finding:
+    """Return the finding on an output that is taken for probabilities."""
+    made = ends.made
+    if ends.activation == "sigmoid":
+        evidence = (
+            f"{layer.title} ends in sigmoids, whose {ends.units} values add up to "
+            f"{made.mean * ends.units:.3g} on average, but {ends.loss.title} takes probabilities "
+            "of classes that exclude each other"
+        )
+        return Finding([layer], evidence, other_activation("softmax", layer))
+    evidence = (
+        f"the output of {layer.title}, from {made.min:.3g} to {made.max:.3g}, is no "
+        f"probabilities, but {ends.loss.title} takes it for them"
+    )
+    # What another loss does with such numbers is not known.
+    if not ends.loss.is_own:
+        evidence += ": it cuts off what is not between 0 and 1, where no gradient passes"
+    remedy = other_activation("sigmoid" if ends.loss.kind == "binary" else "softmax", layer)
+    if ends.activation in ("linear", None):
+        remedy = other_loss(ends.loss.class_name, from_logits=True).otherwise(remedy)
+    return Finding([layer], evidence, remedy, "error")

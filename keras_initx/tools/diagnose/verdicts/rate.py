@@ -1,0 +1,322 @@
+"""The learning rate: what the first steps of the optimizer do to the weights."""
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from keras_initx.inspection._optimizers import (
+    OptimizerKind,
+    StepFacts,
+    rate_of,
+    rates_after,
+    step_facts,
+    unscaled,
+)
+from keras_initx.tools.diagnose._dead_ends import freed_gradients
+from keras_initx.tools.diagnose._diagnosis import Diagnosis
+from keras_initx.tools.diagnose._first_inputs import scaled_first
+from keras_initx.tools.diagnose._lost_signals import LostProbe, lost_signals
+from keras_initx.tools.diagnose._normalized import NormalizedProbe
+from keras_initx.tools.diagnose._remedy import Remedy
+from keras_initx.tools.diagnose._rules import Finding, rule
+from keras_initx.tools.diagnose._seen import SeenLayer, seen_layers, trained_layers, weights_of
+from keras_initx.tools.diagnose.losses.probes import LossProbe
+
+# Factor between what a step of SGD would lower the loss by, to first order, and the loss, above
+# which the learning rate is too large.
+LARGE_STEP = 20
+# Product of the rate of Adam and the square root of the inputs of a unit, above which the learning
+# rate is too large.
+LARGE_UPDATE = 1
+
+# The steps of some epochs, and those of them whose rates are asked for.
+STEPS = 1000
+_ASKED = (0, *(2**power for power in range(10)), STEPS)
+# Change of the kernels of a layer in a thousand steps, relative to their size, below which they
+# stay where they are.
+SMALL_CHANGE = 0.02
+# What a thousand steps of SGD lower the loss by, to first order, relative to it, below which
+# nothing is learned.
+SMALL_GAIN = 0.01
+# Learning rate of Adadelta below which it hardly moves weights.
+SLOW_ADADELTA = 0.03
+
+# The kinds of optimizers of which it is known how far they go.
+_KNOWN = ("adadelta", "adagrad", "adam", "sgd")
+
+
+@dataclass(frozen=True)
+class _Optimizer:
+    """What is known of the optimizer of a model, as its steps begin.
+
+    Attributes:
+        rate: Learning rate of the next step.
+        facts: How it makes a step of a gradient.
+        travel: The sum of the rates of the next thousand steps.
+        has_schedule: Whether the rate changes by itself.
+        is_sensitive: Whether large steps do harm: the network has no normalizations, and SGD does
+            not clip gradients.
+    """
+
+    rate: float
+    facts: StepFacts
+    travel: float = 0.0
+    has_schedule: bool = False
+    is_sensitive: bool = True
+
+    @property
+    def kind(self) -> OptimizerKind | None:
+        """The kind of its steps, `None` where it is not known how far they go."""
+        return self.facts.kind if self.facts.kind in _KNOWN else None
+
+
+# Adam as it is by default.
+_DEFAULT = _Optimizer(0.001, StepFacts("adam", epsilon=1e-7), travel=0.001 * STEPS)
+
+
+def _optimizer_of(of: Diagnosis) -> _Optimizer | None:
+    """Return what is known of the optimizer, `None` if the model is not compiled with one."""
+    optimizer: Any = getattr(of.model, "optimizer", None)
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        return None
+    optimizer = unscaled(optimizer)
+    rate = rate_of(optimizer)
+    if rate is None:
+        return None
+    facts = step_facts(optimizer)
+    is_clipped = facts.kind == "sgd" and facts.is_clipped
+    # Normalizations undo the scale of what comes before them, so that large steps only make its
+    # weights larger.
+    is_normalized = bool(of.probe(NormalizedProbe).normalizing)
+    rates = rates_after(optimizer, _ASKED)
+    return _Optimizer(
+        rate,
+        facts,
+        travel=_integral(_ASKED, rates),
+        has_schedule=len(set(rates)) > 1,
+        is_sensitive=not is_clipped and not is_normalized,
+    )
+
+
+def _integral(steps: Sequence[int], rates: Sequence[float]) -> float:
+    """Return the sum of the rates of all steps from those of some, by the trapezoidal rule."""
+    total = 0.0
+    pairs = itertools.pairwise(zip(steps, rates, strict=True))
+    for (begin, first), (end, last) in pairs:
+        total += (end - begin) * (first + last) / 2
+    return total
+
+
+@rule(
+    "rate",
+    # Whose kernels stay where they are at any rate.
+    beside=["vanishing", "vanishing gradient"],
+)
+def rate(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report a learning rate with which the first steps go too far, or nowhere.
+
+    Finds:
+        a model that is compiled with a learning rate below 0. With SGD, Adagrad, or Adam or its
+        like, rates with which {STEPS} steps change the kernels of no layer by {SMALL_CHANGE:g} of
+        their size; with SGD, with which they lower the loss by less than {SMALL_GAIN:g} of it; with
+        Adadelta a rate below {SLOW_ADADELTA:g}. In a model without normalizations, with SGD a rate
+        whose product with the squared norm of the gradient is above {LARGE_STEP:g} times the loss;
+        with Adam or its like, whose product with the square root of the inputs of a unit is above
+        {LARGE_UPDATE:g}
+
+    Why:
+        Adam changes a weight by at most the rate in a step, less if its gradient is small beside
+        epsilon; SGD by its gradient, which may be clipped, times the rate. A schedule may end
+        before anything is learned. Adadelta has no rate: it finds the size of its steps itself, and
+        1 leaves them as they are (Zeiler, 2012). To first order a step of SGD lowers the loss by
+        the product, but a loss cannot fall below 0: the step goes too far. The first step of Adam
+        overwrites weights, which usually have a standard deviation of 1 over the root. Before
+        normalizations, which undo the scale of weights, large steps do no harm
+
+    Level:
+        error if it is below 0; warning
+
+    Remedy:
+        `Adam` with its defaults, another rate, `Adadelta(1.0)`, scaled inputs
+    """
+    optimizer = _optimizer_of(of)
+    if optimizer is None:
+        return
+    if optimizer.rate < 0:
+        evidence = f"the learning rate is {optimizer.rate:g}: each step raises the loss"
+        yield Finding([], evidence, _adam("a positive learning rate: "), "error")
+        return
+    if optimizer.kind == "adadelta":
+        yield from _of_adadelta(optimizer)
+        return
+    yield from _small_steps(optimizer, of, layers)
+    if optimizer.rate > 0 and optimizer.is_sensitive and optimizer.kind == "sgd":
+        yield from _large_steps_of_sgd(optimizer.rate, of)
+    elif optimizer.rate > 0 and optimizer.is_sensitive and optimizer.kind == "adam":
+        yield from _large_steps_of_adam(optimizer.rate, seen_layers(of))
+
+
+def _adam(before: str = "") -> Remedy:
+    """Return a remedy with Adam at its default rate."""
+    return Remedy(f"{before}keras.optimizers.Adam()")
+
+
+def _of_adadelta(optimizer: _Optimizer) -> Iterator[Finding]:
+    if not optimizer.has_schedule and 0 < optimizer.rate < SLOW_ADADELTA:
+        evidence = (
+            f"the rate of Adadelta is {optimizer.rate:.3g}, with which weights hardly move: the "
+            "method finds the size of its steps itself, for a rate of 1"
+        )
+        yield Finding([], evidence, Remedy("keras.optimizers.Adadelta(1.0)"))
+
+
+def _small_steps(
+    optimizer: _Optimizer, of: Diagnosis, layers: list[SeenLayer]
+) -> Iterator[Finding]:
+    """Yield the finding on an optimizer with which weights stay where they are."""
+    if optimizer.kind is None:
+        return
+    change = _largest_change(optimizer, of, layers)
+    # Without such weights nothing learns, whatever the optimizer is.
+    if change is None:
+        return
+    rate = f"the rate {optimizer.rate:.3g}"
+    if optimizer.has_schedule:
+        rate = f"rates that begin at {optimizer.rate:.3g} and add up to {optimizer.travel:.3g}"
+    gain = _gain(optimizer, of)
+    if change < SMALL_CHANGE:
+        effect = f"change the kernels of no layer by more than {change:.1g} of their size"
+    elif gain is not None and gain < SMALL_GAIN:
+        effect = f"lower the loss by {gain:.1g} of it"
+    else:
+        return
+    remedy = _adam("its defaults: ")
+    by_default = _largest_change(_DEFAULT, of, layers)
+    if by_default is not None and by_default < SMALL_CHANGE:
+        remedy = Remedy(
+            "a loss times a factor: its gradients are small beside the epsilon of Adam, "
+            f"{_DEFAULT.facts.epsilon:g}"
+        )
+    yield Finding([], f"with {rate}, {STEPS} steps {effect}", remedy)
+
+
+def _largest_change(
+    optimizer: _Optimizer, of: Diagnosis, layers: Sequence[SeenLayer]
+) -> float | None:
+    """Return how far a thousand steps move the kernels of a layer, relative to their size.
+
+    It is that of the layer which is moved the most, at most, and `None` without such kernels.
+    """
+    clipped = _clipping(optimizer, of)
+    changes = []
+    # What gets next to nothing learns at no rate.
+    lost = lost_signals(of)
+    weak = lost.starved | lost.began | of.probe(LostProbe).shrunk.keys()
+    for weight in weights_of(layer for layer in layers if layer.layer not in weak):
+        measured = weight.report
+        # What an activation at its limits holds back is suited by no rate.
+        gradient = freed_gradients(of).get(id(weight.own.variable), measured.gradient)
+        # Of biases, which begin at zeros, any change is a large one.
+        if gradient and measured.norm and weight.is_kernel:
+            change = _change(optimizer, clipped * gradient, math.prod(measured.shape))
+            changes.append(change / measured.norm)
+    return max(changes, default=None)
+
+
+def _gain(optimizer: _Optimizer, of: Diagnosis) -> float | None:
+    """Return what a thousand steps of SGD lower the loss by, to first order, relative to it.
+
+    It is `None` for other optimizers, and where the loss or its gradient is not known.
+    """
+    loss = of.probe(LossProbe).mean
+    if optimizer.kind != "sgd" or not loss or not trained_layers(of):
+        return None
+    squares = sum(norm**2 for _, norm in trained_layers(of))
+    # No gradient at all has verdicts of its own.
+    if not 0 < squares < math.inf or loss < 0:
+        return None
+    return optimizer.travel * squares / max(1 - optimizer.facts.momentum, 1 / STEPS) / loss
+
+
+def _clipping(optimizer: _Optimizer, of: Diagnosis) -> float:
+    """Return the factor by which all gradients together are clipped."""
+    total = math.hypot(*(norm for _, norm in trained_layers(of)))
+    return min(optimizer.facts.global_clipnorm / total, 1.0) if total > 0 else 1.0
+
+
+def _change(optimizer: _Optimizer, norm: float, count: int) -> float:
+    """Return how far a thousand steps move a weight of `count` numbers, at most.
+
+    Args:
+        optimizer: The optimizer.
+        norm: The norm of its gradient, which is taken to stay as it is.
+        count: The number of its numbers.
+    """
+    norm = min(norm, optimizer.facts.clipnorm)
+    size = min(norm / math.sqrt(count), optimizer.facts.clipvalue)
+    travel = optimizer.travel
+    if optimizer.kind == "adam":
+        travel *= 1 / (size + optimizer.facts.epsilon)
+    elif optimizer.kind == "adagrad":
+        # The integral over the steps, each of which adds a square to the sum.
+        end = math.sqrt(optimizer.facts.start + STEPS * size**2)
+        travel *= 2 / (end + math.sqrt(optimizer.facts.start))
+    elif optimizer.kind == "sgd":
+        # Momentum adds up as many steps as there are, at most.
+        travel /= max(1 - optimizer.facts.momentum, 1 / STEPS)
+    return travel * size * math.sqrt(count)
+
+
+def _large_steps_of_sgd(rate: float, of: Diagnosis) -> Iterator[Finding]:
+    """Yield the finding on the rate of SGD."""
+    loss = of.probe(LossProbe).mean
+    norms = trained_layers(of)
+    if loss is None or not loss > 0 or not norms:
+        return
+    # Momentum makes the first step no longer, and later ones turn: healthy networks train with it
+    # where the steps that it adds up would be far too long.
+    squares = sum(norm**2 for _, norm in norms)
+    ratio = rate * squares / loss
+    if not LARGE_STEP < ratio < math.inf:
+        return
+    worst, _ = max(norms, key=lambda pair: pair[1])
+    evidence = (
+        f"the rate {rate:.3g} times the squared norm of the gradient, {math.sqrt(squares):.3g}, "
+        f"is {ratio:.3g} times the loss of {loss:.3g}: a step goes too far. The largest gradient "
+        f"is that of {worst.title}"
+    )
+    # The product would then be a tenth of the loss.
+    suitable = f"{rate / ratio / 10:.0e}"
+    remedy = Remedy(f"keras.optimizers.SGD({suitable})").otherwise(_adam())
+    yield Finding([worst], evidence, scaled_first(of, remedy))
+
+
+def _large_steps_of_adam(rate: float, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Yield the finding on the rate of Adam and its like."""
+    widest: SeenLayer | None = None
+    most = 0.0
+    for weight in weights_of(layers):
+        # A row of an embedding is no sum of inputs.
+        if weight.layer.kind == "Embedding" or weight.report.gradient is None:
+            continue
+        fan_in = weight.report.fan_in
+        if fan_in is not None and fan_in > most:
+            widest, most = weight.layer, fan_in
+    if widest is None:
+        return
+    update = rate * math.sqrt(most)
+    if not update > LARGE_UPDATE:
+        return
+    evidence = (
+        f"the first step changes each weight by about the rate, {rate:.3g}: that is {update:.3g} "
+        f"times 1 / sqrt({most}), the standard deviation that suits the {most} inputs of a unit of "
+        f"{widest.title}"
+    )
+    remedy = _adam("the default rate: ")
+    if _DEFAULT.rate * math.sqrt(most) > LARGE_UPDATE:
+        remedy = Remedy(f"a rate of {0.1 / math.sqrt(most):.0e}")
+    yield Finding([widest], evidence, remedy)

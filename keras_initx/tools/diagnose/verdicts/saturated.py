@@ -1,0 +1,96 @@
+"""Saturated: what is at the limits of an activation, or of the outputs."""
+
+from collections.abc import Iterator, Sequence
+
+from keras_initx.tools.diagnose._dead_ends import dead_ends
+from keras_initx.tools.diagnose._diagnosis import Diagnosis
+from keras_initx.tools.diagnose._first_inputs import UNSCALED_INPUTS, largest_inputs
+from keras_initx.tools.diagnose._rules import Finding, Level, exceeds, layer_count, rule
+from keras_initx.tools.diagnose._seen import SeenLayer
+from keras_initx.tools.diagnose._signal import root_mean_square
+from keras_initx.tools.diagnose.remedies.large_outputs import (
+    smaller_inputs,
+    smaller_last_layer,
+    smaller_table,
+)
+from keras_initx.tools.diagnose.remedies.signals import signal_remedy
+
+# Fraction of saturated outputs above which an activation passes too little gradient.
+SATURATED = 0.25
+# Fraction of the examples above which the final softmax or sigmoid is saturated. An example counts
+# if its output is within `SATURATION_MARGIN` of 1, or of 0 for a sigmoid. Saturation caused by a
+# bias does not count: then the values before the activation vary between examples by less than half
+# of what saturation takes.
+SATURATED_OUTPUT = 0.6
+
+
+@rule("saturated", beside=["single class"])
+def saturated(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report activations, and outputs, that are at their limits.
+
+    Finds:
+        a fraction above {SATURATED:g} of the outputs near a limit: within {SATURATION_MARGIN:g} of
+        it, relative to the distance between the limits; or a final softmax or sigmoid that is for a
+        fraction of the examples above {SATURATED_OUTPUT:g}
+
+    Why:
+        beyond 0.99 tanh has 2% of its gradient; this happens to 1% of the outputs for inputs of
+        standard deviation 1, and to a quarter for 2.3. Of a saturated output the loss starts far
+        above that of guessing, and the first steps only undo this
+
+    Level:
+        error if no gradient passes it; warning
+
+    Remedy:
+        `GlorotUniform`, smaller inputs, smaller weights in the last layer
+    """
+    hit = []
+    for layer in layers:
+        # The gradient of a final sigmoid does not matter with a crossentropy loss.
+        if layer.makes_output and layer.activation == "sigmoid":
+            continue
+        if exceeds(layer.saturated, SATURATED) and layer.has_enough_values:
+            hit.append(layer)
+    if hit:
+        worst = max(hit, key=lambda layer: layer.saturated or 0)
+        evidence = (
+            f"{worst.saturated:.0%} of the outputs of {worst.title} are at the limits of "
+            f"{worst.activation}{input_size(worst)}{layer_count(hit)}, where its gradient is "
+            "almost 0"
+        )
+        cause = largest_inputs(of, root_mean_square)
+        if cause is not None and not root_mean_square(cause) > UNSCALED_INPUTS:
+            cause = None
+        yield Finding(hit, evidence, signal_remedy(hit, cause, of), _level(hit, of))
+    yield from _saturated_output(of, layers)
+
+
+def _saturated_output(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    hit = []
+    for layer in layers:
+        if exceeds(layer.output.certain, SATURATED_OUTPUT):
+            hit.append(layer)
+    if not hit:
+        return
+    worst = max(hit, key=lambda layer: layer.output.certain or 0)
+    evidence = (
+        f"{worst.title} is saturated for {worst.output.certain:.0%} of the examples before training"
+        f"{input_size(worst)}{layer_count(hit)}: the loss starts far above that of guessing, "
+        "and the first steps only undo this"
+    )
+    remedy = smaller_table(worst, of) or smaller_inputs(worst, of)
+    if remedy is None:
+        remedy = smaller_last_layer(hit, of)
+    yield Finding(hit, evidence, remedy, _level(hit, of))
+
+
+def _level(layers: Sequence[SeenLayer], of: Diagnosis) -> Level:
+    """Return the level where layers are saturated: no gradient may pass one of them."""
+    return "error" if any(layer.layer in dead_ends(of) for layer in layers) else "warning"
+
+
+def input_size(layer: SeenLayer) -> str:
+    """Return a phrase with the size of the values before the activation if they are known."""
+    if layer.before is None:
+        return ""
+    return f", its input has standard deviation {layer.before.std:.3g}"

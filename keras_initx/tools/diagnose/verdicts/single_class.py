@@ -1,0 +1,54 @@
+"""Single class: an output of one unit for several classes."""
+
+from collections.abc import Iterator
+
+from keras_initx.tools.diagnose._diagnosis import Diagnosis
+from keras_initx.tools.diagnose._remedy import Remedy
+from keras_initx.tools.diagnose._rules import Finding, layer_count, rule
+from keras_initx.tools.diagnose._seen import SeenLayer, ends_of
+from keras_initx.tools.diagnose.losses.labels import are_signs
+from keras_initx.tools.diagnose.losses.probes import LossProbe
+from keras_initx.tools.diagnose.remedies.other_ends import other_activation
+
+
+@rule("single class")
+def single_class(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report a softmax of one unit.
+
+    Finds:
+        an output of the model with a softmax of one unit, or a crossentropy of several classes for
+        an output of one unit
+
+    Why:
+        a single probability is always 1, whatever the weights are: no gradient passes back
+
+    Level:
+        error
+
+    Remedy:
+        a sigmoid and binary crossentropy, or a unit for each class
+    """
+    read = ends_of(layers, of.probe(LossProbe).ends)
+    crossed = []
+    for layer, ends in read:
+        if ends.units == 1 and ends.loss.kind in ("categorical", "sparse"):
+            crossed.append(layer)
+    hit = []
+    for layer in layers:
+        is_softmax = layer.makes_output and layer.activation == "softmax"
+        has_one_unit = layer.shape is not None and layer.shape[-1] == 1
+        if layer in crossed or (is_softmax and has_one_unit):
+            hit.append(layer)
+    if not hit:
+        return
+    title = hit[0].title
+    evidence = (
+        f"{title} has one unit, and a softmax of one unit is always 1{layer_count(hit)}: no "
+        "gradient passes back through it"
+    )
+    of_first = next((ends for layer, ends in read if layer is hit[0]), None)
+    text = f"for two classes {other_activation('sigmoid', hit[0], 'binary_crossentropy', of_first)}"
+    if of_first is not None and are_signs(of_first):
+        text += ", with labels 0 and 1: y = (y + 1) / 2"
+    numbers = Remedy('for numbers activation=None and loss="mse"')
+    yield Finding(hit, evidence, Remedy(text).otherwise(numbers, "; "), "error")

@@ -1,0 +1,155 @@
+"""A loss without a value or a gradient at finite numbers, and layers that make NaN of such."""
+
+import math
+from collections.abc import Iterator
+
+from keras_initx.tools.diagnose._diagnosis import Diagnosis
+from keras_initx.tools.diagnose._remedy import Remedy
+from keras_initx.tools.diagnose._rules import EXPLODING, Finding, rule
+from keras_initx.tools.diagnose._seen import SeenLayer, ends_of, trained_layers
+from keras_initx.tools.diagnose._signal_probe import inputs, targets
+from keras_initx.tools.diagnose._undefined_places import (
+    Place,
+    gradients_overflow,
+    has_lost_gradients,
+    place_layers,
+    place_title,
+    undefined_gradient,
+    undefined_output,
+)
+from keras_initx.tools.diagnose.losses.ends import Ends
+from keras_initx.tools.diagnose.losses.probes import LossProbe, OutputProbe
+from keras_initx.tools.diagnose.remedies.other_ends import other_activation, other_loss
+
+# What cures it where the operation is not known.
+_GUARDED = (
+    "what is in a root, in a logarithm or below a fraction line is kept away from 0 before: "
+    "keras.ops.sqrt(keras.ops.maximum(x, 1e-7)), keras.ops.log(keras.ops.maximum(x, 1e-7)), "
+    "x / keras.ops.maximum(y, 1e-7), also in the branch of a keras.ops.where that is not taken; "
+    "and what is in keras.ops.exp below 80"
+)
+# What cures the operations of a functional model, by their classes.
+_BY_OPERATION = {
+    "Divide": "x / keras.ops.maximum(y, 1e-7)",
+    "Log": "keras.ops.log(keras.ops.maximum(x, 1e-7))",
+    "Norm": "keras.ops.sqrt(keras.ops.maximum(keras.ops.sum(x**2, axis=-1), 1e-7))",
+    "Rsqrt": "keras.ops.rsqrt(keras.ops.maximum(x, 1e-7))",
+    "Sqrt": "keras.ops.sqrt(keras.ops.maximum(x, 1e-7))",
+    "Std": "keras.ops.sqrt(keras.ops.maximum(keras.ops.var(x, axis=-1), 1e-7))",
+    "TrueDivide": "x / keras.ops.maximum(y, 1e-7)",
+}
+
+
+@rule(
+    "undefined loss",
+    # What it takes these outputs for is named already.
+    unless=["single class", "no probabilities"],
+)
+def undefined_loss(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report what makes NaN or infinities of finite numbers.
+
+    Finds:
+        a loss, or its gradient, that is not finite, although inputs, targets and the outputs of all
+        layers are, and nothing grows; a layer or an operation whose outputs are not finite although
+        its inputs are, or that makes NaN of a finite gradient. Where numbers are too large, so that
+        smaller ones would be finite, it is *exploding*
+
+    Why:
+        the logarithm of 0 and a division by 0 have no value, the root of 0 and the norm of zeros no
+        gradient: one such number makes all weights NaN in the first step, whatever clips gradients
+
+    Level:
+        error
+
+    Remedy:
+        `maximum(x, 1e-7)` in the root, in the logarithm or below the fraction line; softplus before
+        `Poisson`, a sigmoid or softmax before a crossentropy of one's own
+    """
+    for data in (inputs(of), targets(of)):
+        if data is not None and data.nonfinite:
+            return
+    losses, outputs = of.probe(LossProbe), of.probe(OutputProbe).signal
+    # A mask makes outputs infinite on purpose.
+    if of.probe(OutputProbe).has_nan or any(layer.signal.nonfinite for layer in layers):
+        place = undefined_output(of)
+        if place is not None:
+            yield _of_outputs(place, of)
+        return
+    if losses.value is None or outputs is None or not layers or not all(map(_is_finite, layers)):
+        return
+    given = f"the outputs, from {outputs.min:.3g} to {outputs.max:.3g}, are finite"
+    if not math.isfinite(losses.value):
+        if not math.isfinite(losses.terms):
+            evidence = f"what is added to the loss by `add_loss` is {losses.terms:.3g}, but {given}"
+            yield Finding([layers[-1]], evidence, Remedy(_GUARDED), "error")
+            return
+        yield _explained(f"the loss is {losses.value:.3g}, but {given}", of, layers)
+        return
+    place = undefined_gradient(of)
+    what = f"the gradient of the loss of {losses.value:.3g} is not finite, but {given}"
+    if place is not None and place.is_loss:
+        yield _explained(what, of, layers)
+    elif place is not None:
+        yield _of_gradients(place, of)
+    elif has_lost_gradients(of) and not gradients_overflow(of):
+        found = [layer for layer, norm in trained_layers(of) if not math.isfinite(norm)]
+        evidence = f"{what}, nor is anything too large: where it arises is not known"
+        yield Finding(found, evidence, Remedy(_GUARDED), "error")
+
+
+def _of_outputs(place: Place, of: Diagnosis) -> Finding:
+    """Return the finding on a place where outputs are not finite."""
+    evidence = (
+        f"the outputs of {place_title(place, of)} are {place.values} for finite inputs: something "
+        "in it has no value at some of them"
+    )
+    return Finding(place_layers(place, of), evidence, _guarded(place, of), "error")
+
+
+def _of_gradients(place: Place, of: Diagnosis) -> Finding:
+    """Return the finding on a place where gradients are not finite."""
+    evidence = (
+        f"the gradient is finite behind {place_title(place, of)} and not finite before it, though "
+        "all outputs are: something in it has no derivative at some of its inputs"
+    )
+    return Finding(place_layers(place, of), evidence, _guarded(place, of), "error")
+
+
+def _guarded(place: Place, of: Diagnosis) -> Remedy:
+    """Return the remedy in a place, for its operation where that was seen."""
+    known = _BY_OPERATION.get(type(place.call.operation).__name__)
+    if place.call.operation in of.watch.layers or known is None:
+        return Remedy(f"in {place_title(place, of)}, {_GUARDED}")
+    return Remedy(f"{known} in the place of {place_title(place, of)}")
+
+
+def _is_finite(layer: SeenLayer) -> bool:
+    """Return whether the signals of `layer` are finite and have not exploded."""
+    for signal in (layer.before, layer.after):
+        if signal is not None and signal.nonfinite:
+            return False
+    return bool(layer.signal.std <= EXPLODING or layer.is_rescaled)
+
+
+def _explained(what: str, of: Diagnosis, layers: list[SeenLayer]) -> Finding:
+    """Return the finding on a loss, with the operation that is to blame where it is known."""
+    for layer, ends in ends_of(layers, of.probe(LossProbe).others):
+        if ends.loss.name == "poisson" and ends.made.min < 0:
+            evidence = f"{what}: poisson takes the logarithm of the outputs of {layer.title}"
+            return Finding([layer], evidence, other_activation("softplus", layer), "error")
+        if ends.loss.is_own and _takes_others_for_probabilities(ends):
+            activation = "sigmoid" if ends.loss.kind == "binary" else "softmax"
+            evidence = f"{what}: {ends.loss.title} takes those of a {activation}"
+            remedy = other_activation(activation, layer)
+            if ends.activation == "linear":
+                remedy = other_loss(ends.loss.class_name, from_logits=True).otherwise(remedy)
+            return Finding([layer], evidence, remedy, "error")
+    evidence = f"{what}: it has no value or no gradient at some of them"
+    return Finding([layers[-1]], evidence, Remedy(_GUARDED), "error")
+
+
+def _takes_others_for_probabilities(ends: Ends) -> bool:
+    """Return whether a crossentropy gets what are no probabilities, though some may be in range."""
+    if not ends.loss.is_crossentropy or ends.loss.from_logits:
+        return False
+    return ends.activation in ("linear", "relu") or ends.made.min < 0 or ends.made.max > 1

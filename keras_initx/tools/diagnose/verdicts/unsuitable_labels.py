@@ -1,0 +1,292 @@
+"""Labels: whether a loss of Keras reads them for what they are."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from keras_initx._typing import Array
+from keras_initx.tools.diagnose._diagnosis import Diagnosis
+from keras_initx.tools.diagnose._remedy import Remedy
+from keras_initx.tools.diagnose._rules import Finding, Level, rule
+from keras_initx.tools.diagnose._seen import SeenLayer, ends_of, layers_until
+from keras_initx.tools.diagnose.losses.ends import Ends
+from keras_initx.tools.diagnose.losses.labels import (
+    MANY,
+    are_binary,
+    are_signs,
+    means_numbers,
+    means_several,
+    share_of_several,
+)
+from keras_initx.tools.diagnose.losses.probes import LossProbe
+from keras_initx.tools.diagnose.remedies.other_ends import other_activation, other_loss
+
+# The distances of numbers that are not negative.
+_OF_COUNTS = ("mean_squared_logarithmic_error", "poisson")
+# These take targets of another shape than the outputs.
+_OF_ANY_SHAPE = ("cosine_similarity", "ctc")
+# Share of the variance of the targets that may remain where outputs are compared with several.
+REMAINING = 0.1
+
+
+@rule("unsuitable labels", beside=["single class"])
+def unsuitable_labels(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report labels that a loss does not take for what they are.
+
+    Finds:
+        labels that a crossentropy cannot mean: for a sparse one numbers that are no integers from 0
+        to the number of classes less 1; for a categorical one more than {SEVERAL:g} of the rows
+        with several ones, or more than {MANY:g} of them with none, or with numbers that do not add
+        up to 1; for a binary one values beyond [0, 1], or one for several outputs; rows for a
+        sparse one, or class numbers for a categorical one, which Keras refuses; one label for an
+        example of which the output keeps the positions, also for a distance; more than {MANY:g} of
+        the targets below 0 for a squared logarithmic error or `Poisson`; outputs that a distance
+        compares with several different targets each, because their shapes differ, if more than
+        {REMAINING:g} of the variance of the targets is left for the best ones
+
+    Why:
+        some backends raise an error, others train towards something else without a word
+
+    Level:
+        error; warning if rows have several ones or none, or one label of a distance is for several
+        outputs
+
+    Remedy:
+        labels of the form that the loss takes, or the loss that takes these; `Flatten` or a
+        pooling; one output for each target
+    """
+    losses = of.probe(LossProbe)
+    for layer, ends in ends_of(layers, losses.ends):
+        if ends.form == "examples" or (ends.loss.kind == "binary" and ends.form == "numbers"):
+            # A distance from the same number everywhere may be meant.
+            if ends.loss.kind != "distance" or ends.wanted.std > 0:
+                yield _single(layer, ends, of)
+        elif ends.is_of_other_form:
+            yield _of_other_form(layer, ends)
+        elif ends.loss.kind == "sparse":
+            yield from _sparse(layer, ends)
+        elif ends.loss.kind == "categorical":
+            yield from _categorical(layer, ends)
+        elif ends.loss.kind == "binary":
+            yield from _binary(layer, ends)
+    for layer, ends in ends_of(layers, losses.others):
+        yield from _of_other(layer, ends)
+
+
+def _single(layer: SeenLayer, ends: Ends, of: Diagnosis) -> Finding:
+    """Return the finding on one label for several rows or values of an output."""
+    shape = layer.shape or ()
+    evidence = (
+        f"there is one label for each example, but {layer.title} has an output of shape "
+        f"{shape[1:]} for it"
+    )
+    if len(shape) < 3:
+        remedy = Remedy(f"a {layer.kind} of one unit for {layer.title}")
+        return Finding([layer], evidence, remedy, "error")
+    text = f"keras.layers.Flatten() before {layer.title}"
+    if len(shape) <= 5:
+        text += f", or keras.layers.GlobalAveragePooling{len(shape) - 2}D()"
+    remedy = Remedy(text)
+    before = layers_until(layer, of)[:-1]
+    recurrent = [one for one in before if one.kind in ("GRU", "LSTM", "RNN", "SimpleRNN")]
+    if recurrent and len(shape) == 3:
+        last = recurrent[-1].title
+        around, _, own = last.rpartition("/")
+        # The names that `Bidirectional` gives to the two layers that it makes of one.
+        if own.startswith(("backward_", "forward_")):
+            last = f"the layer in {around}"
+        remedy = Remedy(f"return_sequences=False in {last}").otherwise(remedy)
+    level: Level = "warning" if ends.loss.kind == "distance" else "error"
+    return Finding([layer], evidence, remedy, level)
+
+
+def _of_other_form(layer: SeenLayer, ends: Ends) -> Finding:
+    """Return the finding on rows for a sparse crossentropy, or numbers for a categorical one."""
+    name, logits = ends.loss.name, {"from_logits": True} if ends.loss.from_logits else {}
+    if ends.loss.kind == "sparse":
+        evidence = f"the labels are rows of {ends.units} numbers, but {name} takes class numbers"
+        remedy = other_loss("CategoricalCrossentropy", **logits)
+        if are_binary(ends.aims).all() and (ends.aims.sum(axis=-1) == 1).all():
+            remedy = remedy.otherwise(Remedy("class numbers: y = y.argmax(axis=-1)"))
+    else:
+        evidence = f"the labels are class numbers, but {name} takes rows of {ends.units} numbers"
+        remedy = other_loss("SparseCategoricalCrossentropy", **logits)
+        remedy = remedy.otherwise(Remedy(f"rows: keras.ops.one_hot(y, {ends.units})"))
+    return Finding([layer], evidence, remedy, "error")
+
+
+def _sparse(layer: SeenLayer, ends: Ends) -> Iterator[Finding]:
+    """Yield the finding on the labels of a sparse crossentropy."""
+    targets = ends.wanted
+    if ends.outside:
+        evidence = (
+            f"{ends.outside:.0%} of the labels, which go from {targets.min:.6g} to "
+            f"{targets.max:.6g}, are none of the class numbers 0 to {ends.units - 1} of "
+            f"{layer.title}"
+        )
+        yield Finding([layer], evidence, _class_numbers(layer, ends), "error")
+
+
+def _class_numbers(layer: SeenLayer, ends: Ends) -> Remedy:
+    """Return the remedy for labels that are no class numbers."""
+    targets = ends.wanted
+    low, high = round(targets.min), round(targets.max)
+    divisor = _divisor(ends.aims, ends.units)
+    if divisor is not None:
+        return Remedy(f"class numbers as before the division: y = (y * {divisor}).round()")
+    if not ends.is_whole:
+        return Remedy(f'for numbers a {layer.kind} of one unit without activation and loss="mse"')
+    if low > 0 and high - low < ends.units:
+        return Remedy(f"labels that begin at 0: y = y - {low}")
+    if are_signs(ends):
+        return Remedy("labels 0 and 1: y = (y + 1) // 2")
+    if low < 0 and high < ends.units:
+        # The loss is that of the user, with one more argument.
+        return Remedy(f"ignore_class={low} in the loss if such labels are to be left out")
+    return Remedy(f"a {layer.kind} of {high + 1} units instead of {layer.title}")
+
+
+def _divisor(numbers: Array, units: int) -> int | None:
+    """Return by which class numbers below `units` were divided, `None` if they were not.
+
+    Labels are divided by mistake together with the pixels that they are scaled with.
+    """
+    positive = numbers[numbers > 0]
+    if not positive.size or numbers.min() < 0 or (numbers == np.round(numbers)).all():
+        return None
+    # The smallest label is that of class 1 if there is one, otherwise of a later class.
+    for first in range(1, units):
+        divisor = round(first / float(positive.min()))
+        if divisor == 0:
+            continue
+        classes = numbers.astype("float64") * divisor
+        if classes.max() < units - 0.5 and (abs(classes - np.round(classes)) < 1e-3).all():
+            return divisor
+    return None
+
+
+def _categorical(layer: SeenLayer, ends: Ends) -> Iterator[Finding]:
+    """Yield the finding on the labels of a categorical crossentropy."""
+    # Their classes are along the axis of those of the outputs, which the loss does not know.
+    if ends.targets_sum:
+        return
+    empty = float(np.mean(~ends.aims.any(axis=-1)))
+    if means_numbers(ends):
+        targets = ends.wanted
+        evidence = (
+            f"the targets, from {targets.min:.3g} to {targets.max:.3g}, are no probabilities of "
+            f"classes, whose rows add up to 1, but {ends.loss.title} takes them for these"
+        )
+        remedy = other_activation(None, layer, "mse")
+        remedy = replace(remedy, text=f"for numbers {remedy.text}")
+        yield Finding([layer], evidence, remedy, "error")
+    elif means_several(ends):
+        evidence = (
+            f"{share_of_several(ends):.0%} of the rows of labels have several ones, but "
+            f"{ends.loss.title} takes classes that exclude each other"
+        )
+        remedy = other_activation("sigmoid", layer, "binary_crossentropy", ends)
+        if ends.loss.from_logits:
+            remedy = other_loss("BinaryCrossentropy", from_logits=True)
+        yield Finding([layer], evidence, remedy, "warning")
+    elif empty > MANY:
+        evidence = (
+            f"{empty:.0%} of the rows of labels are all 0, and have no class: they "
+            f"add nothing to {ends.loss.title}"
+        )
+        remedy = Remedy("labels of all classes, from 0 to the number of classes less 1")
+        yield Finding([layer], evidence, remedy, "warning")
+
+
+def _have_two_values(aims: Array) -> bool:
+    """Return whether all targets are one of two numbers."""
+    return bool(((aims == aims.min()) | (aims == aims.max())).all())
+
+
+def _binary(layer: SeenLayer, ends: Ends) -> Iterator[Finding]:
+    """Yield the finding on the labels of a binary crossentropy."""
+    if not ends.leaves_range:
+        return
+    targets = ends.wanted
+    low, high = round(targets.min), round(targets.max)
+    if _have_two_values(ends.aims) and not ends.is_whole:
+        # They were standardized together with the inputs.
+        remedy = Remedy("labels 0 and 1: y = (y > y.mean())")
+    elif not ends.is_whole:
+        remedy = other_activation(None, layer, "mse")
+        remedy = replace(remedy, text=f"for numbers {remedy.text}")
+    elif are_signs(ends):
+        remedy = Remedy("labels 0 and 1: y = (y + 1) / 2")
+    elif low > 0 and high - low == 1:
+        remedy = Remedy(f"labels 0 and 1: y = y - {low}")
+    elif low >= 0 and high == 255:
+        remedy = Remedy("targets from 0 to 1: y = y / 255")
+    else:
+        numbers = Remedy('for numbers loss="mse"')
+        remedy = Remedy(
+            f'for class numbers {high + 1} units and activation="softmax" in {layer.title}, and '
+            'loss="sparse_categorical_crossentropy"'
+        ).otherwise(numbers, "; ")
+    evidence = (
+        f"the targets go from {targets.min:.6g} to {targets.max:.6g}, but {ends.loss.title} takes "
+        "values from 0 to 1"
+    )
+    yield Finding([layer], evidence, remedy, "error")
+
+
+def _of_other(layer: SeenLayer, ends: Ends) -> Iterator[Finding]:
+    """Yield the findings on the targets of a loss that is no crossentropy."""
+    negative = float(np.mean(ends.targets < 0))
+    if ends.loss.name in _OF_COUNTS and negative > MANY:
+        evidence = (
+            f"{negative:.0%} of the targets of {layer.title} are below 0, but {ends.loss.name} "
+            "takes numbers from 0"
+        )
+        yield Finding([layer], evidence, Remedy('for such numbers loss="mse"'), "error")
+    remaining = _remaining(ends)
+    if remaining > REMAINING:
+        evidence = (
+            f"the targets have the shape {ends.targets.shape}, the outputs of {layer.title} "
+            f"{ends.outputs.shape}: each output is compared with several targets, whose mean is "
+            f"the best that it can be, with {remaining:.0%} of their variance left"
+        )
+        yield Finding([layer], evidence, _for_shapes(layer, ends), "error")
+
+
+def _remaining(ends: Ends) -> float:
+    """Return the share of the variance of the targets that remains for the best outputs.
+
+    A distance compares each of these with several targets if their shapes differ so.
+    """
+    if ends.loss.is_crossentropy or ends.loss.name in _OF_ANY_SHAPE:
+        return 0.0
+    aims, shape = ends.targets, list(ends.outputs.shape)
+    # As Keras makes their ranks equal.
+    if aims.ndim == len(shape) + 1 and aims.shape[-1] == 1:
+        aims = aims[..., 0]
+    elif len(shape) == aims.ndim + 1 and shape[-1] == 1:
+        shape.pop()
+    shape = [1] * (aims.ndim - len(shape)) + shape
+    aims = aims.reshape((1,) * (len(shape) - aims.ndim) + aims.shape)
+    several = tuple(axis for axis, size in enumerate(shape) if size == 1 < aims.shape[axis])
+    variance = aims.var(dtype="float64")
+    if not several or not variance > 0:
+        return 0.0
+    return float(aims.var(axis=several, dtype="float64").mean() / variance)
+
+
+def _for_shapes(layer: SeenLayer, ends: Ends) -> Remedy:
+    """Return the remedy where outputs are compared with several targets."""
+    targets, outputs = ends.targets.shape, ends.outputs.shape
+    if math.prod(targets) == math.prod(outputs):
+        if len(targets) < len(outputs):
+            return Remedy("targets of the shape of the outputs: y = y[..., None]")
+        return Remedy("targets of the shape of the outputs: y = y[..., 0]")
+    if len(targets) == len(outputs):
+        return Remedy(f"a {layer.kind} of {targets[-1]} units for {layer.title}")
+    return Remedy(
+        f"one output for each target: an output of shape {targets} of {layer.title}, for a "
+        "sequence by return_sequences=False, keras.layers.Flatten() or a pooling before it"
+    )

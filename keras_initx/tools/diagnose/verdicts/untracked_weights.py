@@ -1,0 +1,168 @@
+"""Kernels that a model uses but does not have: they are neither trained nor saved."""
+
+import gc
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from keras_initx._checks import first_of
+from keras_initx._keras import constants_of, layers_of
+from keras_initx._typing import Array, Shape, Tensor
+from keras_initx.backends._current import backend
+from keras_initx.inspection._batch import array_of, first_float
+from keras_initx.inspection._kernels import is_kernel
+from keras_initx.tools.diagnose._diagnosis import Diagnosis, Probe, fact
+from keras_initx.tools.diagnose._remedy import Remedy
+from keras_initx.tools.diagnose._rules import Finding, rule
+from keras_initx.tools.diagnose._seen import SeenLayer
+from keras_initx.tools.diagnose._signal import LEAST_VALUES
+
+
+class UntrackedProbe(Probe):
+    """Finds trainable kernels that are read but not of the model.
+
+    Attributes:
+        paths: Their paths, as Keras has them.
+    """
+
+    def __init__(self, of: Diagnosis) -> None:
+        super().__init__(of)
+        self.paths: list[str] = []
+        self._known = {id(variable) for variable in of.model.variables}
+
+    def read(self, variable: keras.Variable) -> None:
+        if id(variable) not in self._known and variable.trainable and is_kernel(variable):
+            self.paths.append(variable.path)
+        self._known.add(id(variable))
+
+
+class Constant(NamedTuple):
+    """A constant in the graph of a functional model that was, or may have been, made of weights.
+
+    A layer that is called on an array while the model is made is called once, and never again.
+
+    Attributes:
+        shape: Its shape.
+        weights: The paths of the weights that it was made of, as Keras has them; none if these are
+            not known, or no longer there.
+        is_certain: Whether it was made of weights.
+    """
+
+    shape: Shape
+    weights: tuple[str, ...]
+    is_certain: bool
+
+
+@fact
+def constants(of: Diagnosis) -> list[Constant]:
+    """The constants of the model that were made of weights, or may have been."""
+    tensors = []
+    for layer in layers_of(of.model):
+        if isinstance(layer, keras.Function):
+            tensors += [one for one in constants_of(layer) if first_float(one) is not None]
+    if not tensors:
+        return []
+    found = []
+    variables = _variables_in_memory()
+    for tensor in tensors:
+        behind = backend.values_behind(tensor)
+        if behind:
+            paths = [one.path for one in variables if any(one.value is value for value in behind)]
+            found.append(Constant(tuple(tensor.shape), tuple(paths), is_certain=True))
+        elif behind is None and _may_be_of_weights(tensor):
+            values = array_of(tensor)
+            paths = [one.path for one in variables if _has_rows_of(one, values)]
+            found.append(Constant(values.shape, tuple(paths), is_certain=bool(paths)))
+    return found
+
+
+def _variables_in_memory() -> list[keras.Variable]:
+    """Return the trainable variables that this process has: a model lists its own alone."""
+    found = []
+    for one in gc.get_objects():
+        # `isinstance` would ask objects that stand for others.
+        if issubclass(type(one), keras.Variable) and one.trainable:
+            found.append(one)
+    return found
+
+
+def _may_be_of_weights(tensor: Tensor) -> bool:
+    """Return whether a constant has rows of many different numbers, unlike a mask."""
+    values = array_of(tensor)
+    if values.ndim < 2 or values.size < LEAST_VALUES:
+        return False
+    return len(np.unique(values)) > values.size / 2
+
+
+def _has_rows_of(variable: keras.Variable, values: Array) -> bool:
+    """Return whether a variable has each of the rows, or is the whole, perhaps transposed."""
+    if len(variable.shape) != 2 or "float" not in variable.dtype:
+        return False
+    table = array_of(variable)
+    if table.T.shape == values.shape and (values == table.T).all():
+        return True
+    if table.shape[1] != values.shape[-1]:
+        return False
+    known = {row.tobytes() for row in table.astype("float32")}
+    rows = values.reshape(-1, values.shape[-1]).astype("float32")
+    return all(row.tobytes() in known for row in rows)
+
+
+@rule("untracked weights", probes=[UntrackedProbe])
+def untracked_weights(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report kernels that a model uses but does not have.
+
+    Finds:
+        trainable kernels that the model uses but does not have, such as those of layers that are
+        made in `call`, are in containers that Keras does not search, or in a function; a layer that
+        was called on an array while a functional model was made, whose outputs are a constant there
+
+    Why:
+        they are neither trained nor saved, and those of layers made in `call` are drawn anew in
+        each step
+
+    Level:
+        error; note if a functional model has a constant of many different numbers of which the
+        backend does not tell what it was made of
+
+    Remedy:
+        layers made in `__init__` and kept as attributes, in lists or dicts
+    """
+    paths = of.probe(UntrackedProbe).paths
+    if paths:
+        evidence = f"the model uses kernels that it does not have: {first_of(paths)}"
+        remedy = Remedy(
+            "make each layer once, in `__init__`, and keep it as an attribute of the layer or "
+            "model that calls it, or in a list or dict that is one; trainable=False for layers "
+            "that are not to be trained"
+        )
+        yield Finding([], evidence, remedy, "error")
+    yield from _of_constants(constants(of))
+
+
+def _of_constants(found: Sequence[Constant]) -> Iterator[Finding]:
+    """Yield the findings on constants that were made of weights, and that may have been."""
+    called = (
+        "call the layer in the graph, on a tensor that is computed from an input, such as "
+        "keras.ops.cumsum(keras.ops.ones_like(x), axis=1) - 1 for positions, or in the `call` of a "
+        "layer of one's own"
+    )
+    certain = [one for one in found if one.is_certain]
+    if certain:
+        paths = dict.fromkeys(path for one in certain for path in one.weights)
+        made = first_of(list(paths)) or "weights that are no longer there"
+        evidence = (
+            f"the graph of the model has a constant of shape {certain[0].shape} that was computed "
+            f"from {made} when it was made, and does not change with it"
+        )
+        yield Finding([], evidence, Remedy(called), "error")
+    unclear = [one for one in found if not one.is_certain]
+    if unclear:
+        evidence = (
+            f"the graph of the model has a constant of shape {unclear[0].shape} with many "
+            "different numbers: whether a layer has made them is not known"
+        )
+        remedy = Remedy(f"none, if they are computed, as positions by sines; otherwise {called}")
+        yield Finding([], evidence, remedy, "note")

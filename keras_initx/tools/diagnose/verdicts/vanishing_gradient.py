@@ -1,0 +1,138 @@
+"""Gradients of the first layers that are much smaller than those of later ones."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+from keras_initx.tools.diagnose._dead_ends import dead_ends, freed_gradients
+from keras_initx.tools.diagnose._diagnosis import Diagnosis
+from keras_initx.tools.diagnose._first_inputs import has_large_inputs
+from keras_initx.tools.diagnose._lost_signals import VANISHING, lost_signals
+from keras_initx.tools.diagnose._remedy import Remedy
+from keras_initx.tools.diagnose._rounding import of_rounding
+from keras_initx.tools.diagnose._rules import Finding, Level, layer_count, rule
+from keras_initx.tools.diagnose._seen import SeenLayer, layers_until, seen_layers, trained_layers
+from keras_initx.tools.diagnose.remedies.in_depth import remedy_in_depth
+from keras_initx.tools.diagnose.remedies.signals import batch_of_one
+
+# Ratio of the gradient norm of the first layers to the largest gradient norm of a layer, below
+# which the gradient has vanished.
+VANISHING_GRADIENT = 1e-4
+
+
+@rule(
+    "vanishing gradient",
+    unless=["single class", "no gradient:error", "equal inputs:error", "dead units:error"],
+    # Gates that keep nothing pass no gradient back either.
+    beside=["no gradient:note", "memory"],
+)
+def vanishing_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report first layers whose gradients are much smaller than those of later ones.
+
+    Finds:
+        first layers whose gradients are below {VANISHING_GRADIENT:g} times the largest gradient of
+        a layer, unless a branch starts at 0, as with ReZero
+
+    Why:
+        no single learning rate suits both; Adam, which normalizes gradients, can compensate for it
+
+    Level:
+        warning; error if all gradients are 0; note if what reaches them is no more than rounding
+
+    Remedy:
+        `Orthogonal` or `HeNormal` with the gain of the activation; tanh instead of sigmoid
+    """
+    norms = trained_layers(of)
+    if not norms or _is_waiting(of):
+        return
+    strongest, largest = max(norms, key=lambda pair: pair[1])
+    if not math.isfinite(largest):
+        return
+    # What makes all gradients 0 is named at its place.
+    if not largest and dead_ends(of):
+        return
+    limit = VANISHING_GRADIENT * largest
+    # No gradient passes through zeros, which have their own verdict.
+    has_zero_weights = any(layer.has_zeros for layer in layers)
+    hit = []
+    are_reached = any(norm > limit and _is_first(layer) for layer, norm in norms)
+    # Only the first layers count, because all gradients to them pass through the others. A small
+    # gradient elsewhere may be harmless, e.g. that of queries and keys while attention is still
+    # uniform.
+    for layer, norm in norms:
+        if layer not in layers:
+            continue
+        # Another way from the inputs learns. From this one all gradients are held back, as from
+        # the target network of a self-supervised model, or it is beside inputs that are too large.
+        if are_reached and (norm == 0 or has_large_inputs(of)):
+            continue
+        if norm == 0 and dead_ends(of):
+            continue
+        if not norm <= limit:
+            break
+        if norm or not has_zero_weights:
+            hit.append((layer, norm))
+    # What another way from the inputs is trained by does not pass this one either.
+    rounded = of_rounding([layer for layer, norm in hit if norm], of)
+    known = [(layer, norm) for layer, norm in hit if layer not in rounded]
+    if rounded and not known and not are_reached:
+        yield _not_known(rounded, dict(hit))
+    if not known or _are_freed([layer for layer, _ in known], of):
+        return
+    first, norm = known[0]
+    level: Level = "error"
+    evidence = "all gradients are 0"
+    if largest:
+        level = "warning"
+        of_first = f"the gradient norm of {first.title} is {norm:.3g}"
+        evidence = f"{of_first}, that of {strongest.title} {largest:.3g}"
+    remedy = batch_of_one(of) or remedy_in_depth(layers_until(strongest, of), of)
+    yield Finding([layer for layer, _ in known], evidence + layer_count(known), remedy, level)
+
+
+def _are_freed(hit: Sequence[SeenLayer], of: Diagnosis) -> bool:
+    """Return whether all gradients are large enough but for activations at their limits.
+
+    These have their own verdict.
+    """
+    freed = freed_gradients(of)
+    largest = max(freed.values(), default=0.0)
+    for layer in hit:
+        norms = [freed.get(id(weight.own.variable), 0.0) for weight in layer.weights]
+        if not math.hypot(*norms) > VANISHING_GRADIENT * largest:
+            return False
+    return True
+
+
+def _not_known(hit: Sequence[SeenLayer], norms: Mapping[SeenLayer, float]) -> Finding:
+    """Return the note on layers whose gradients are what rounding gives."""
+    first = hit[0]
+    evidence = (
+        f"the gradient norm of {first.title} is {norms[first]:.3g}{layer_count(hit)}, which is "
+        "rounding, of terms that cancel: whether any gradient reaches it is not known"
+    )
+    text = (
+        f"none, if what follows takes away what {first.title} gives, as a batch normalization an "
+        "offset"
+    )
+    return Finding(hit, evidence, Remedy(text), "note")
+
+
+def _is_first(layer: SeenLayer) -> bool:
+    """Return whether `layer` gets inputs of the model."""
+    return layer.is_first or layer.kind == "Embedding"
+
+
+def _is_waiting(of: Diagnosis) -> bool:
+    """Return whether a layer learns, but what is before it does not yet.
+
+    That is because it still adds little to a larger signal, as ReZero does.
+    """
+    lost = lost_signals(of)
+    for layer in seen_layers(of):
+        is_lost = layer.layer in lost.causes or layer.layer in lost.starved
+        if is_lost or layer.makes_output or layer.shape is None:
+            continue
+        others = [weight for weight in layer.weights if weight.name != "bias"]
+        if layer.signal.std < VANISHING and any(one.report.gradient for one in others):
+            return True
+    return False

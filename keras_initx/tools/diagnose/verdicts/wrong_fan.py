@@ -1,0 +1,91 @@
+"""Wrong fan: kernels whose size is that of other axes."""
+
+from collections.abc import Iterator
+
+import keras
+
+from keras_initx.initializers._scale import fans
+from keras_initx.initializers._variance import stddev_for
+from keras_initx.initializers._variance_named import HeNormal
+from keras_initx.inspection._kernels import (
+    TRANSPOSED,
+    is_depthwise,
+    is_kernel,
+    kernel_axes,
+    kernel_fans,
+)
+from keras_initx.tools.diagnose._diagnosis import Diagnosis
+from keras_initx.tools.diagnose._drawn_anew import choice, rules_for
+from keras_initx.tools.diagnose._remedy import Remedy
+from keras_initx.tools.diagnose._rules import Finding, and_more_weights, rule
+from keras_initx.tools.diagnose._seen import SeenLayer, SeenWeight, weights_of
+
+# Factor between the standard deviation of a depthwise or transposed kernel and the one that its
+# initializer intends.
+WRONG_FAN = 1.5
+
+
+@rule("wrong fan")
+def wrong_fan(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+    """Report kernels whose size is that of other axes.
+
+    Finds:
+        a depthwise or transposed kernel whose standard deviation is larger or smaller than its
+        initializer intends, by a factor above {WRONG_FAN:g}
+
+    Why:
+        Keras computes the fans of such kernels from the wrong axes. Where a signal is lost by it,
+        that has its own verdict
+
+    Level:
+        note
+
+    Remedy:
+        `input_axes`, `output_axes`
+    """
+    hit = []
+    for weight in weights_of(layers):
+        intended = _expected_std(weight)
+        if intended and not 1 / WRONG_FAN <= weight.report.std / intended <= WRONG_FAN:
+            hit.append(weight)
+    if not hit:
+        return
+    first = hit[0].report
+    evidence = (
+        f"{first.path} has standard deviation {first.std:.3g}; its initializer intends "
+        f"{_expected_std(hit[0]):.3g} for the {first.fan_in} inputs of a unit"
+        f"{and_more_weights(hit)}: it computes wrong fans from the shape of this kernel"
+    )
+    inputs, units = first.axes or ((), ())
+    _, text = choice(HeNormal(input_axes=list(inputs), output_axes=list(units)))
+    # `initialize` knows the axes.
+    rules = rules_for(hit, HeNormal())
+    remedy = Remedy(f"{text}, or a similar initializer with these axes", rules)
+    yield Finding([weight.layer for weight in hit], evidence, remedy, "note")
+
+
+def _expected_std(weight: SeenWeight) -> float | None:
+    """Return the standard deviation that the initializer of a kernel intends.
+
+    It is `None` for weights that are no depthwise or transposed kernels. With strides a unit sums
+    over a part of the window only, of which a layer does not tell its initializer: weights may have
+    the scale for the whole window too. From that range it is the value next to that of the kernel.
+    """
+    layer, kernel = weight.own.layer, weight.own.variable
+    if not is_kernel(kernel):
+        return None
+    if is_depthwise(layer, kernel.name):
+        initializer = layer.depthwise_initializer
+    elif isinstance(layer, TRANSPOSED):
+        initializer = layer.kernel_initializer
+    else:
+        return None
+    if not isinstance(initializer, keras.initializers.VarianceScaling):
+        return None
+    # Some subclasses, such as `Orthogonal`, have no scale.
+    if not hasattr(initializer, "scale"):
+        return None
+    scale, mode = float(initializer.scale), initializer.mode
+    least = stddev_for(scale, mode, *fans(tuple(kernel.shape), *kernel_axes(layer, kernel)))
+    most = stddev_for(scale, mode, *kernel_fans(layer, kernel))
+    return min(max(weight.report.std, least), most)

@@ -1,0 +1,193 @@
+"""What tells weights apart: the seed of each by its path, and a digest of all."""
+
+import hashlib
+import math
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_initx._checks import check_root, check_type
+from keras_initx._typing import Array, Shape, Tensor
+from keras_initx.backends._backend import Region
+from keras_initx.backends._current import backend
+from keras_initx.initializers._seeds import derived_seed
+from keras_initx.inspection._inventory import checked_inventory
+
+
+def weight_seed(path: str, root: int) -> int:
+    """Return the seed of the weight with this path.
+
+    `initialize(model, seed=root)` uses these seeds. Use this function to define a model with the
+    same seeds from the start. A seed depends only on the path and the root.
+
+    Args:
+        path: The names of the layers around a weight and its own name, joined by `/`, without the
+            name of the model.
+        root: An integer in `[0, 2**32)`.
+
+    Raises:
+        TypeError: If `path` is not a text, or `root` is not an integer.
+        ValueError: If `root` is out of range.
+
+    Example:
+        >>> from keras_initx import HeNormal, initialize
+        >>> kernel = HeNormal(seed=weight_seed("hidden/kernel", 0))
+        >>> hidden = keras.layers.Dense(8, kernel_initializer=kernel, name="hidden")
+        >>> model = keras.Sequential([keras.Input((4,)), hidden])
+        >>> before = keras.ops.convert_to_numpy(hidden.kernel)
+        >>> plan = initialize(model, seed=0)
+        >>> bool((before == keras.ops.convert_to_numpy(hidden.kernel)).all())
+        True
+    """
+    check_type("path", path, str, "the path of a weight")
+    return derived_seed(check_root("root", root), path)
+
+
+def weights_digest(model: keras.Model | Mapping[str, Any]) -> str:
+    """Return a digest of all weights of `model`. Models with equal weights have equal digests.
+
+    The digest covers the paths, dtypes, shapes and bits of all weights, sorted by path. It does not
+    depend on the backend, the machine, the number of devices or of processes, the sharding, or on
+    other objects in the process. No weight is brought together: processes that share a model send
+    each other eight bytes for each sharded weight, and all of them must call this.
+
+    It is BLAKE2b with 16 bytes of a line for each weight, as in `dense/kernel float32 (4, 2)`, a
+    line feed, and eight bytes, little-endian: the sum, modulo 2**64, over all values of `m(g (i +
+    1) xor b)`. Here `i` is the place of a value in row-major order, `b` its bits, `g` the constant
+    0x9e3779b97f4a7c15, and `m` the function that ends a step of SplitMix64. It tells weights that
+    differ by accident, and is no protection against those made to have a given digest.
+
+    Args:
+        model: A built model; or a dict from paths to arrays, such as weights in another framework
+            under the names that they have in Keras.
+
+    Returns:
+        32 hexadecimal digits.
+
+    Raises:
+        TypeError: If `model` is neither.
+        ValueError: If it is not built, or two weights have the same path.
+
+    Reference:
+        Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014. The
+        sum over places is an incremental hash as by Bellare and Micciancio, EUROCRYPT 1997.
+
+    Example:
+        >>> from keras_initx import initialize
+        >>> from keras_initx import weights_digest
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> plan = initialize(model, seed=0)
+        >>> weights_digest(model)
+        '335c22d073f20fbe766f07c446ed6b66'
+        >>> weights_digest({path: plan.draw(path) for path in ("dense/kernel", "dense/bias")})
+        '335c22d073f20fbe766f07c446ed6b66'
+    """
+    values: dict[str, Any] = {}
+    if isinstance(model, Mapping):
+        values.update(model)
+    else:
+        check_type("model", model, keras.Model, "a Keras model, or a dict from paths to arrays")
+        for weight in checked_inventory("model", model).weights:
+            values[weight.path] = weight.variable.value
+    heads = []
+    sums = []
+    shared: dict[int, Tensor] = {}  # what processes share, by its place in the sums
+    for place, path in enumerate(sorted(values)):
+        value = values[path]
+        if not keras.ops.is_tensor(value):
+            value = np.asarray(value)
+        dtype = keras.backend.standardize_dtype(value.dtype)
+        heads.append(f"{path} {dtype} {tuple(value.shape)}\n")
+        sums.append(_sum_of(value))
+        if backend.is_shared(value):
+            shared[place] = value
+    whole = hashlib.blake2b(digest_size=16)
+    totals = np.array(sums, "uint64")
+    if shared:
+        places = list(shared)
+        of_each = backend.from_processes(totals[places], shared[places[0]])
+        totals[places] = of_each.sum(axis=0)
+    for head, total in zip(heads, totals, strict=True):
+        whole.update(head.encode())
+        whole.update(int(total).to_bytes(8, "little"))
+    return whole.hexdigest()
+
+
+def _sum_of(value: Any) -> int:
+    """Return the sum of the hashes of all values, or of those that this process has to count."""
+    if not keras.ops.is_tensor(value):
+        return _hash_sum(value, None, value.shape)
+    total = 0
+    for region, values in backend.parts(value, counted_once=True):
+        total += _hash_sum(values, region, tuple(value.shape))
+    return total % (1 << 64)
+
+
+# Values that are hashed at a time: their hashes stay in the cache.
+_CHUNK = 1 << 15
+
+
+def _hash_sum(values: Array, region: Region | None, shape: Shape) -> int:
+    """Return the sum, modulo 2**64, of a hash of each value with its place in an array.
+
+    The sums of parts add up to that of the whole.
+
+    Args:
+        values: A part of the array, or all of it.
+        region: Its slices, or `None` for the whole.
+        shape: The shape of the array.
+    """
+    values = np.atleast_1d(values)
+    shape = shape or (1,)
+    starts = [0] * len(shape)
+    cut = 0  # the last axis along which it is a part
+    if region is not None:
+        for axis, part in enumerate(region):
+            starts[axis] = part.start or 0
+            if values.shape[axis] != shape[axis]:
+                cut = axis
+    # Values that lie one after another in the array.
+    run = math.prod(values.shape[cut:])
+    if not values.size:
+        return 0
+    bits = np.ascontiguousarray(values).view(f"uint{8 * values.itemsize}").reshape(-1, run)
+    rows = max(1, _CHUNK // run)
+    total = 0
+    for first in range(0, len(bits), rows):
+        numbers = np.arange(first, min(first + rows, len(bits)))
+        index = [np.zeros_like(numbers)]
+        if cut:
+            index = [*np.unravel_index(numbers, values.shape[:cut]), *index]
+        index = [one + start for one, start in zip(index, starts, strict=False)]
+        places = np.ravel_multi_index(index, shape[: cut + 1]) * math.prod(shape[cut + 1 :])
+        for begin in range(0, run, _CHUNK):
+            end = min(begin + _CHUNK, run)
+            words = (places[:, None] + np.arange(begin + 1, end + 1)).astype("uint64")
+            words *= np.uint64(0x9E3779B97F4A7C15)
+            words ^= bits[first : first + rows, begin:end]
+            total += int(_mixed(words).sum())
+    return total % (1 << 64)
+
+
+def _mixed(words: Array) -> Array:
+    """Return words of which each bit depends on all bits of the given one: those of SplitMix64."""
+    words ^= words >> np.uint64(30)
+    words *= np.uint64(0xBF58476D1CE4E5B9)
+    words ^= words >> np.uint64(27)
+    words *= np.uint64(0x94D049BB133111EB)
+    words ^= words >> np.uint64(31)
+    return words
+
+
+def array_digest(array: Array) -> str:
+    """Return the digest of one weight, see `InitializationPlan.save`."""
+    shape = "x".join(map(str, array.shape))
+    whole = hashlib.blake2b(f"{array.dtype.name} {shape}\n".encode(), digest_size=16)
+    if sys.byteorder == "big":
+        array = array.byteswap()
+    # As integers: NumPy gives no access to the memory of 16-bit floats of other packages.
+    whole.update(np.ascontiguousarray(array).reshape(-1).view("uint8").data)
+    return whole.hexdigest()

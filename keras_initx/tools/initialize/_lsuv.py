@@ -1,0 +1,560 @@
+"""Layer-sequential unit-variance initialization."""
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import keras
+import numpy as np
+
+from keras_initx._checks import check_count, check_flag, check_number, check_type
+from keras_initx._typing import Array, Tensor
+from keras_initx.backends._backend import Computation
+from keras_initx.backends._current import backend
+from keras_initx.backends._moments import spread
+from keras_initx.initializers._orthogonal import Orthogonal
+from keras_initx.initializers._seeds import derived_seed, root_seed
+from keras_initx.inspection._batch import (
+    Data,
+    array_of,
+    batch_of,
+    check_finite,
+    first_examples,
+    first_float,
+)
+from keras_initx.inspection._build import ensure_built
+from keras_initx.inspection._inventory import Inventory, check_unshared, check_weights
+from keras_initx.inspection._kernels import is_adapter, is_kernel, is_zero, kernel_axes
+from keras_initx.inspection._names import own_weights, parts_of
+from keras_initx.inspection._watch import Call, Watch, Watcher
+from keras_initx.inspection._weights import ModelWeight, is_quantized
+from keras_initx.report._terminal import Verbose, progress, shows_progress
+from keras_initx.report._text import counted
+from keras_initx.tools.initialize._assign import assign, made_like, undone_after_error
+from keras_initx.tools.initialize._lsuv_report import LsuvReport, ScaledLayer
+
+# Variables with the values to assign to them.
+_Assignments: TypeAlias = Sequence[tuple[keras.Variable, Tensor]]
+# Calls a layer, possibly again, and returns its output before the activation, or `None` if that is
+# not accessible.
+_Outputs: TypeAlias = Callable[[], Array | None]
+
+
+@shows_progress
+def lsuv(
+    model: keras.Model,
+    x: Data,
+    *,
+    seed: int | None = None,
+    tolerance: float = 0.1,
+    max_steps: int = 10,
+    batch_size: int = 1024,
+    dry_run: bool = False,
+    verbose: Verbose = "auto",
+) -> LsuvReport:
+    """Initialize kernels orthogonally, and scale them so that outputs have variance 1 on a batch.
+
+    This is layer-sequential unit-variance (LSUV) initialization. Layer by layer, in execution
+    order, a kernel is replaced by a random orthogonal matrix and divided by the standard deviation
+    of the layer's output before its activation, over all examples, positions and units of the
+    batch. Signals then keep their scale through layers of any kind, with any activation, without a
+    formula for each.
+
+    All layers that multiply their inputs by a kernel are scaled: dense, einsum and attention
+    layers, all convolutions and custom layers. A kernel is treated as a matrix of shape `(inputs,
+    units)`. The kernels of a separable convolution, or of a custom layer with several kernels,
+    share one factor. In a recurrent layer the input kernel is scaled, so that its contribution to
+    the gates has variance 1; the recurrent kernel is unchanged, and so is a recurrent layer with
+    several cells, or with one of your own that has no matrix `kernel` of shape `(inputs, ...)`. A
+    layer that is called more than once is scaled at its first call. Biases, scales, embeddings,
+    frozen and quantized weights, modules of torch and saved models of TensorFlow, the factors of
+    LoRA, kernels that are all zero, and kernels that the output does not follow, as where a bias is
+    too large or another layer rewrites them at each call (`SpectralNormalization`), are left
+    unchanged; the PyTorch code of an author also sets biases to 0, and shifts them towards a mean
+    of 0 where it scales a kernel. Kernel constraints are applied.
+
+    The model runs in training mode, so that batch normalization uses batch statistics, but without
+    the dropout and noise of layers that have a random generator, as all of Keras do. The same seed
+    gives the same result on every backend, to rounding. One pass measures the variances before, and
+    one stops at each layer, which is called until its variance is 1. Only kernels change. After an
+    error or an interruption the model is unchanged, and compiled functions stay valid.
+
+    Args:
+        model: A Keras model: sequential, functional or subclassed. It is built if necessary.
+        x: Inputs of `model`, or a batch or dataset with them, see `diagnose`.
+        seed: `None` or an integer in `[0, 2**32)`. With `None`, a seed is drawn from Python's
+            `random`, so that `keras.utils.set_random_seed` controls it.
+        tolerance: Maximum deviation of a variance from 1.
+        max_steps: Maximum number of times that a kernel is divided. Once is usually enough.
+        batch_size: Number of examples to use, taken from the start of `x`.
+        dry_run: If true, only measure what would be changed and do not change the model.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless
+            `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
+
+    Returns:
+        An `LsuvReport` with a `ScaledLayer` for each layer that has a kernel, in execution order.
+
+    Raises:
+        TypeError: If `model` is not a Keras model, `x` is not an array, or an argument has the
+            wrong type.
+        ValueError: If `x` has no examples, does not fit to the inputs of `model` or is not finite,
+            an argument is out of range, or on JAX other processes hold parts of the weights.
+
+    Example:
+        >>> hidden = [keras.layers.Dense(50, "tanh") for _ in range(10)]
+        >>> model = keras.Sequential([keras.Input((20,)), *hidden])
+        >>> result = lsuv(model, keras.random.normal((200, 20)), seed=0)
+        >>> all(abs(row.after - 1) <= 0.1 for row in result.rows)
+        True
+        >>> result
+        <LsuvReport: 10 layers: 10 scaled, seed 0>
+
+    Reference:
+        Mishkin and Matas, "All you need is a good init", ICLR 2016, and Mishkin's `LSUV-pytorch`,
+        commit 0c45eb2.
+    """
+    check_type("model", model, keras.Model, "a Keras model")
+    check_count("batch_size", batch_size)
+    check_number("tolerance", tolerance, positive=True)
+    check_count("max_steps", max_steps)
+    check_flag("dry_run", dry_run)
+    root = root_seed(seed)
+    x = first_examples(batch_of(model, x).x, batch_size)
+    ensure_built(model, x)
+    inventory = Inventory(model)
+    check_weights("model", inventory)
+    check_unshared("model", inventory)
+    holding = {layer for weight in inventory.weights for layer in weight.layers}
+    kernels = {}
+    for layer in inventory.names:
+        # The kernel of a layer with no weights but those of another is scaled there.
+        found = _kernels_of(layer) if layer in holding else None
+        if found is not None:
+            kernels[layer] = found
+    measuring = _Measuring(kernels)
+    Watch(inventory).observe(x, measuring, training=True)
+    before = measuring.variances
+    if not all(math.isfinite(variance or 0.0) for variance in before.values()):
+        check_finite(x)
+    for layer in measuring.rewritten:
+        reason = f"{_NOT_FOLLOWED}, which another layer rewrites at each call"
+        kernels[layer] = _Kernels((), reason)
+    called = {layer: kernels[layer] for layer in before}
+    starts = _starts(called, inventory.weights, root)
+    with progress("LSUV", len(called), "layers") as advance:
+        scaling = _Scaling(called, starts, tolerance, max_steps, advance)
+        Watch(inventory).observe(x, scaling, training=True)
+    results = scaling.results
+    if not dry_run:
+        with undone_after_error() as assign_one:
+            for result in results.values():
+                for kernel, value in result.values:
+                    assign_one(kernel, value)
+    rows = []
+    # In execution order; layers that are not called come last.
+    for layer in dict.fromkeys([*before, *kernels]):
+        reason = kernels[layer].reason or "not called, or in a compiled function"
+        result = results.get(layer, _LayerResult("left", reason))
+        path, variance = inventory.paths[layer], before.get(layer)
+        rows.append(ScaledLayer(path, result.status, result.how, variance, result.variance))
+    return LsuvReport(rows, root, dry_run)
+
+
+def _starts(
+    kernels: Mapping[keras.Layer, "_Kernels"], weights: Sequence[ModelWeight], root: int
+) -> dict[int, Computation]:
+    """Return how the orthonormal start of each kernel is made, by its id.
+
+    That is before a pass: in the call of a layer, mixed precision changes the dtype of variables.
+    """
+    seeds = {id(weight.variable): derived_seed(root, weight.path) for weight in weights}
+    starts = {}
+    for layer, found in kernels.items():
+        for kernel in found.free:
+            starts[id(kernel)] = _orthonormal(layer, kernel, seeds[id(kernel)])
+    return starts
+
+
+class _Kernels(NamedTuple):
+    """The kernels of a layer.
+
+    Attributes:
+        free: The kernels that multiply its inputs and may be changed.
+        reason: Why no kernel may be changed; empty if one may.
+    """
+
+    free: tuple[keras.Variable, ...]
+    reason: str
+
+
+# Layers that hold a model of another framework.
+_FOREIGN = (keras.layers.TFSMLayer, keras.layers.TorchModuleWrapper)
+
+
+def _kernels_of(layer: keras.Layer) -> _Kernels | None:
+    """Return the `_Kernels` of `layer`, or `None` if it has none."""
+    if is_quantized(layer):
+        return _Kernels((), "quantized")
+    if isinstance(layer, _FOREIGN) and layer.weights:
+        return _Kernels((), "of another framework, which reads its weights without Keras")
+    found = []
+    if isinstance(layer, keras.layers.RNN):
+        kernel = _input_kernel(layer)
+        if kernel is not None:
+            found.append(kernel)
+        elif layer.weights:
+            return _Kernels((), "the kernels of its cell are not known")
+    else:
+        for weight in own_weights(layer):
+            if len(weight.shape) > 1 and is_kernel(weight):
+                found.append(weight)
+    # The factors of an adapter start a change of the kernel at zero. While they train, that is
+    # frozen.
+    found = [weight for weight in found if not is_adapter(weight.name)]
+    if not found:
+        return None
+    trained = [weight for weight in found if weight.trainable]
+    if not trained:
+        return _Kernels((), "frozen")
+    # Embeddings are looked up or added, not multiplied.
+    multiplying = [weight for weight in trained if "embed" not in weight.name]
+    if not multiplying or isinstance(layer, keras.layers.Embedding):
+        return _Kernels((), "an embedding, which does not multiply its input")
+    free = [weight for weight in multiplying if not is_zero(layer, weight)]
+    if not free:
+        return _Kernels((), "its kernel is zero")
+    return _Kernels(tuple(free), "")
+
+
+def _input_kernel(layer: keras.layers.RNN) -> keras.Variable | None:
+    """Return the matrix or filters by which the cell of `layer` multiplies its inputs.
+
+    `None` if it is not known. The recurrent kernel multiplies the state, and the inside of a loop
+    over several cells is not accessible.
+    """
+    kernel = getattr(layer.cell, "kernel", None)
+    if isinstance(kernel, keras.Variable) and len(kernel.shape) > 1:
+        return kernel
+    return None
+
+
+_STATUSES = ("scaled", "not reached", "left")
+# A step must bring the logarithm of the variance nearer to 0, by at least this part of it.
+# Otherwise the kernel does not determine the variance.
+_LEAST_PROGRESS = 0.05
+# Examples that differ by less than this relative amount are equal up to rounding.
+_LEAST_SPREAD = 1e-5
+
+
+_NOT_FOLLOWED = "its output does not follow its kernel"
+
+
+class _LayerResult(NamedTuple):
+    """What became of a layer.
+
+    Attributes:
+        status: One of `_STATUSES`.
+        how: The number of steps, or why its kernels are left.
+        variance: The variance of its output, `None` if that is not accessible.
+        values: The new values of its kernels, none if they are left.
+    """
+
+    status: str
+    how: str
+    variance: float | None = None
+    values: _Assignments = ()
+
+
+def _scaled(
+    kernels: _Kernels,
+    starts: dict[int, Computation],
+    outputs: _Outputs,
+    tolerance: float,
+    max_steps: int,
+) -> _LayerResult:
+    """Make new kernels for a layer, and divide them until its output has variance 1.
+
+    The kernels have the new values when `outputs` is called last, or their former ones if they are
+    left.
+    """
+    if kernels.reason:
+        return _LayerResult("left", kernels.reason, _variance(outputs()))
+    # In a scope, which keeps what is assigned beside the values: nothing is copied.
+    former = [(kernel, kernel.value) for kernel in kernels.free]
+    values = []
+    for kernel in kernels.free:
+        start = made_like(kernel, starts[id(kernel)])
+        values.append((kernel, _constrained(kernel, start)))
+    assign(values)
+    output = outputs()
+    reason = _obstacle(output)
+    variance = _variance(output)
+    steps = 0
+    while not reason and steps < max_steps:
+        if variance is None or abs(variance - 1) <= tolerance:
+            break
+        # Each of several kernels multiplies the output.
+        divisor = math.sqrt(variance) ** (1 / len(values))
+        values = [(kernel, _constrained(kernel, value / divisor)) for kernel, value in values]
+        assign(values)
+        distance = _distance(variance)
+        variance = _variance(outputs())
+        steps += 1
+        if not _distance(variance) <= (1 - _LEAST_PROGRESS) * distance:
+            reason = _NOT_FOLLOWED
+    if reason:
+        assign(former)
+        return _LayerResult("left", reason, _variance(outputs()))
+    is_reached = variance is not None and abs(variance - 1) <= tolerance
+    status = "scaled" if is_reached else "not reached"
+    return _LayerResult(status, counted(steps, "step"), variance, values)
+
+
+def _orthonormal(layer: keras.Layer, kernel: keras.Variable, seed: int) -> Computation:
+    """Return what it takes to draw a kernel of `layer`."""
+    inputs, _ = kernel_axes(layer, kernel)
+    orthogonal = Orthogonal(seed=seed, input_axes=inputs)
+    return Computation(functools.partial(orthogonal, kernel.shape, kernel.dtype))
+
+
+def _constrained(kernel: keras.Variable, value: Tensor) -> Tensor:
+    """Return `value` after applying the constraint of `kernel`."""
+    if kernel.constraint is None:
+        return value
+    return kernel.constraint(value)
+
+
+def _variance(output: Array | None) -> float | None:
+    """Return the variance of all values, `None` if they are not accessible."""
+    if output is None:
+        return None
+    with np.errstate(invalid="ignore", over="ignore"):
+        return float(output.var(dtype="float64"))
+
+
+def _distance(variance: float | None) -> float:
+    """Return how far `variance` is from 1 on a logarithmic scale."""
+    if variance is None or not 0 < variance < math.inf:
+        return math.inf
+    return abs(math.log(variance))
+
+
+def _obstacle(output: Array | None) -> str:
+    """Return why no factor can bring the variance of `output` to 1, empty if one can."""
+    if output is None:
+        return "its output is not known or not floating-point"
+    if not np.isfinite(output).all():
+        return "its output is not finite"
+    size = 0.0
+    if output.size:
+        size = math.sqrt(float(np.square(output, dtype="float64").mean()))
+    if not size:
+        return "its output is zero"
+    if spread(output) <= _LEAST_SPREAD * size:
+        return "its output is the same for all examples"
+    return ""
+
+
+class _Off(int):
+    """A false `training` other than that by which a block itself freezes a batch normalization."""
+
+
+_OFF = _Off(0)
+
+
+class _Visits(Watcher):
+    """Stops a pass at the first call of each of some layers.
+
+    The pass is one in training mode, so that batch normalization uses batch statistics. Layers with
+    a random generator are in inference mode, without dropout and noise, but not what they pass it
+    on to.
+
+    Args:
+        kernels: Dict from the layers to their kernels.
+    """
+
+    def __init__(self, kernels: Mapping[keras.Layer, _Kernels]) -> None:
+        self._kernels = kernels
+        self._visited: set[keras.Layer] = set()
+
+    def visit(self, layer: keras.Layer, outputs: _Outputs) -> None:
+        """Look at a layer.
+
+        Args:
+            layer: The layer.
+            outputs: Is called at least once: the last outputs are passed on. When it is called
+                again, the layers inside the layer are visited again.
+        """
+        raise NotImplementedError
+
+    def before(self, call: Call) -> None:
+        layer = call.operation
+        if "training" in call.kwargs and _has_generator(layer):
+            call.kwargs["training"] = _OFF
+        elif call.kwargs.get("training") is _OFF:
+            call.kwargs["training"] = True
+        is_first = layer in self._kernels and layer not in self._visited
+        if is_first and _has_values(call):
+            self._visited.add(layer)
+            call.function = functools.partial(self._repeated, call, call.function)
+
+    def _repeated(self, call: Call, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Make a call as often as the visit wants, with the same inputs and from the same state."""
+        layer = call.operation
+        visited = frozenset(self._visited)
+        state = _state(layer)
+        result: Any = None
+
+        def outputs() -> Array | None:
+            nonlocal result
+            self._visited.intersection_update(visited)
+            assign(state)
+            result = function(*args, **kwargs)
+            measured = _measured(call, result)
+            call.before_activation = None
+            if measured is None:
+                return None
+            return array_of(measured)
+
+        self.visit(layer, outputs)
+        return result
+
+
+class _Measuring(_Visits):
+    """Measures the outputs of layers.
+
+    Attributes:
+        variances: Dict from each layer that is called to the variance of its output, in the order
+            in which calls start.
+        rewritten: The layers of which the pass has changed a kernel itself.
+    """
+
+    def __init__(self, kernels: Mapping[keras.Layer, _Kernels]) -> None:
+        super().__init__(kernels)
+        self.variances: dict[keras.Layer, float | None] = {}
+        self.rewritten: list[keras.Layer] = []
+
+    def visit(self, layer: keras.Layer, outputs: _Outputs) -> None:
+        self.variances[layer] = None
+        self.variances[layer] = _variance(outputs())
+
+    def finish(self, outputs: Any) -> None:
+        for layer, found in self._kernels.items():
+            if any(map(_is_rewritten, found.free)):
+                self.rewritten.append(layer)
+
+
+def _is_rewritten(kernel: keras.Variable) -> bool:
+    """Return whether a pass has changed a kernel, in the scope of the pass.
+
+    That is what a `SpectralNormalization` does in training.
+    """
+    value = kernel.value
+    with keras.StatelessScope():  # in which it has the value of before
+        former = kernel.value
+    if value is former:
+        return False
+    return not np.array_equal(backend.host_view(former), backend.host_view(value))
+
+
+class _Scaling(_Visits):
+    """Scales the kernels of each layer when it is called, those before it being scaled.
+
+    Args:
+        kernels: Dict from the layers to their kernels.
+        starts: What each kernel is at first, by its id.
+        tolerance: See `lsuv`.
+        max_steps: See there.
+        advance: Is called with 1 after the first scaling of each layer.
+
+    Attributes:
+        results: Dict from each layer to what became of it.
+    """
+
+    def __init__(
+        self,
+        kernels: Mapping[keras.Layer, _Kernels],
+        starts: dict[int, Computation],
+        tolerance: float,
+        max_steps: int,
+        advance: Callable[[int], object],
+    ) -> None:
+        super().__init__(kernels)
+        self.results: dict[keras.Layer, _LayerResult] = {}
+        self._starts = starts
+        self._tolerance = tolerance
+        self._max_steps = max_steps
+        self._advance = advance
+
+    def visit(self, layer: keras.Layer, outputs: _Outputs) -> None:
+        is_first = layer not in self.results
+        self.results[layer] = _scaled(
+            self._kernels[layer], self._starts, outputs, self._tolerance, self._max_steps
+        )
+        if is_first:
+            self._advance(1)
+
+
+def _has_generator(layer: keras.Layer) -> bool:
+    """Return whether `layer` has a random generator of its own."""
+    parts = [layer]
+    if isinstance(layer, keras.layers.RNN):  # which calls its cells directly
+        parts += parts_of(layer)
+    for part in parts:
+        for value in vars(part).values():
+            # Keras keeps a list of them.
+            items = value if isinstance(value, list) else [value]
+            if any(isinstance(item, keras.random.SeedGenerator) for item in items):
+                return True
+    return False
+
+
+def _has_values(call: Call) -> bool:
+    """Return whether all tensors of a call have values, which they do not inside a trace."""
+    leaves = keras.tree.flatten((call.args, call.kwargs))
+    tensors = [leaf for leaf in leaves if keras.ops.is_tensor(leaf)]
+    return len(tensors) == len(call.inputs)
+
+
+def _state(layer: keras.Layer) -> list[tuple[keras.Variable, Tensor]]:
+    """Return what a call of `layer` may change, with its values."""
+    # Keras does not list the states of a recurrent layer.
+    states = keras.tree.flatten(getattr(layer, "states", None))
+    found = []
+    for variable in (*layer.non_trainable_variables, *states):
+        if isinstance(variable, keras.Variable):
+            found.append((variable, variable.value))
+    return found
+
+
+def _measured(call: Call, result: Any) -> Tensor | None:
+    """Return the output of a layer before its activation, or what the gates of a recurrent one get.
+
+    `None` if it is not known or not floating-point.
+    """
+    layer = call.operation
+    if isinstance(layer, keras.layers.RNN):
+        if call.args:
+            return _gates(layer, call.args[0])
+        return _gates(layer, call.kwargs["sequences"])
+    if call.before_activation is not None:
+        return first_float(call.before_activation)
+    return first_float(result)
+
+
+def _gates(layer: keras.layers.RNN, inputs: Tensor) -> Tensor | None:
+    """Return the product of the cell's kernel with the inputs of all steps.
+
+    `None` if it is not known.
+    """
+    cell = layer.cell
+    kernel = _input_kernel(layer)
+    if kernel is None:
+        return None
+    if hasattr(cell, "input_conv"):
+        images = keras.ops.reshape(inputs, (-1, *inputs.shape[2:]))
+        return cell.input_conv(images, kernel, padding=cell.padding)
+    if kernel.shape[:-1] != inputs.shape[-1:]:
+        return None
+    return keras.ops.matmul(inputs, kernel)

@@ -1,0 +1,96 @@
+"""What LSUV has done to each layer, or would do."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from keras_initx.report._figures import BLUE, PALE_BLUE
+from keras_initx.report._order import plot_in_order, points_of
+from keras_initx.report._results import Tabular
+from keras_initx.report._table import Column, number_cell
+from keras_initx.report._text import counted
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_STATUSES = ("scaled", "not reached", "left")
+
+
+@dataclass(frozen=True)
+class ScaledLayer:
+    """What LSUV has done to a layer.
+
+    Attributes:
+        path: The path of the layer in the model.
+        status: `"scaled"` if the variance is 1 within the tolerance, `"not reached"` if the kernel
+            was scaled but the variance is not, `"left"` if it is unchanged.
+        how: In how many steps, or why not.
+        before: The variance of its output before its activation, `None` where that is not
+            accessible.
+        after: The same after it was scaled.
+    """
+
+    path: str
+    status: str
+    how: str = ""
+    before: float | None = None
+    after: float | None = None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LsuvReport(Tabular[ScaledLayer]):
+    """What `lsuv` has changed in a model, in the form of all results.
+
+    `plot` shows the variances of the outputs before and after.
+
+    Attributes:
+        rows: A `ScaledLayer` for each layer that has a kernel, in execution order.
+        seed: The seed, given or drawn.
+        dry_run: Whether the model was left unchanged.
+    """
+
+    rows: Sequence[ScaledLayer]
+    seed: int
+    dry_run: bool = False
+
+    @property
+    def left(self) -> list[ScaledLayer]:
+        """The rows of the layers that are unchanged."""
+        return [row for row in self.rows if row.status == "left"]
+
+    @property
+    def summary(self) -> str:
+        """How many layers were scaled, in words."""
+        counts = Counter(row.status for row in self.rows)
+        parts = [f"{counts[status]} {status}" for status in _STATUSES if counts[status]]
+        in_words = ", ".join(parts) or "none"
+        return f"{counted(len(self.rows), 'layer')}: {in_words}, seed {self.seed}."
+
+    def _columns(self) -> list[Column[ScaledLayer]]:
+        return [
+            Column("layer", lambda row: row.path, is_text=True),
+            Column("before", lambda row: number_cell(row.before, "{:.3g}".format)),
+            Column("after", lambda row: number_cell(row.after, "{:.3g}".format)),
+            Column("status", _status, is_text=True),
+        ]
+
+    def _content(self) -> dict[str, Any]:
+        return {**asdict(self), "summary": self.summary}
+
+    def _below(self) -> list[str]:
+        return ["", self.summary]
+
+    def _figure(self) -> "Figure":
+        groups = {
+            "before": points_of(self.rows, "before", PALE_BLUE),
+            "after": points_of(self.rows, "after", BLUE),
+        }
+        paths = [row.path for row in self.rows]
+        return plot_in_order(paths, {"variance of the output": groups}, of="layer")
+
+
+def _status(row: ScaledLayer) -> str:
+    if row.how:
+        return f"{row.status}: {row.how}"
+    return row.status

@@ -1,0 +1,313 @@
+"""The plan of an initialization: what each weight gets, as a table, as a file, and as values."""
+
+import textwrap
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from keras_initx._checks import close_matches, first_of, truncated
+from keras_initx._typing import Array, Shape
+from keras_initx.backends._backend import Region
+from keras_initx.initializers._sparse import Masked, kept_sparse
+from keras_initx.inspection._inventory import Inventory
+from keras_initx.inspection._pairing import paired, weight_places
+from keras_initx.inspection._weights import ModelWeight
+from keras_initx.report._figures import styles_of
+from keras_initx.report._order import Points, plot_in_order
+from keras_initx.report._results import WeightTable
+from keras_initx.report._table import Column, number_cell
+from keras_initx.report._terminal import line_width
+from keras_initx.tools.initialize._plan_file import plan_text, planned_in_file
+from keras_initx.tools.initialize._planned_weight import PlannedWeight, WeightPlan
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class InitializationPlan(WeightTable[PlannedWeight]):
+    """The initialization of each weight of a model, in the form of all results.
+
+    The table has the weights that are drawn, in one row those with the same initializer whose paths
+    differ in numbers only. `to_csv` has a row for each weight. `plot` shows the standard deviations
+    of the weights, or those expected for a dry run, in the colors of their initializers. `save`
+    writes a file that `initialize` executes and `audit` compares weights with.
+
+    Attributes:
+        seed: The seed from which all others are derived.
+        dry_run: Whether the model was left unchanged.
+        notes: What a recipe has recognized in the model, which remedies of a report are applied and
+            which are left to the user, which weights of other names a pattern matches, which
+            initializers get no seed, which layers are not built, and which weights are not finite,
+            as lines of text.
+    """
+
+    _planned: list[PlannedWeight]
+    seed: int
+    dry_run: bool
+    notes: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> list[WeightPlan]:
+        """A `WeightPlan` for each weight, in the order of the layers."""
+        return [weight.row for weight in self._planned]
+
+    @property
+    def left(self) -> list[WeightPlan]:
+        """The weights that are left unchanged."""
+        return [weight for weight in self.rows if weight.initializer is None]
+
+    def save(self, path: str | Path) -> None:
+        """Write the plan to a JSON file with a line for each weight.
+
+        A line has the path, shape, dtype and fans of a weight, its initializer as class and config,
+        with its seed, and the digest of its values, which are drawn for it once more. The digest is
+        `null` where processors differ in the last bits, for initializers of a user, and for all
+        weights after a dry run. The digest is that of BLAKE2b with 16 bytes: of the name of the
+        dtype and the shape, as in `float32 64x32`, of a line feed, and of the values in row-major
+        order, little-endian.
+
+        A weight is written without an initializer, and with the reason, if it is left unchanged, or
+        if its initializer cannot be written: a function; or an object of a user whose config lacks
+        arguments, or whose class is not registered with Keras. Who executes the file leaves it
+        unchanged too.
+
+        Args:
+            path: Path of the file. An older one is replaced when this one is complete.
+
+        Raises:
+            OSError: If the file cannot be written.
+            ValueError: If `path` is a URL.
+
+        Example:
+            >>> import keras_initx
+            >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="logits")])
+            >>> plan = keras_initx.initialize(model, seed=0)
+            >>> plan.save("init.json")
+            >>> again = keras_initx.initialize(model, "init.json")
+            >>> keras_initx.audit(model, "init.json").summary
+            '2 of 2 weights are as the plan says.'
+        """
+        self.to_json(path)
+
+    def _json(self) -> str:
+        """Return the text that `save` writes, with a line for each weight."""
+        return plan_text(self.seed, self._planned, has_values=not self.dry_run)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "InitializationPlan":
+        """Return the plan that `save` wrote.
+
+        Its weights have no statistics.
+
+        Args:
+            path: Path of the file.
+
+        Raises:
+            OSError: If the file cannot be read.
+            ValueError: If there is none, or it is incomplete, of another version, or has an
+                initializer that is not known here. The message names the weight.
+
+        Example:
+            >>> import keras_initx
+            >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="logits")])
+            >>> keras_initx.initialize(model, seed=0, dry_run=True).save("init.json")
+            >>> InitializationPlan.load("init.json")
+            <InitializationPlan: 2 of 2 weights to be drawn; seed 0>
+        """
+        return read_plan("path", path)
+
+    def draw(self, path: str, region: Region | None = None) -> Array:
+        """Return the values of a weight, those that `initialize` assigns, or a region of them.
+
+        A region is made alone, in memory and time of its size, where each value follows from its
+        place: for constants of Keras, for initializers whose law is one distribution, such as
+        `RandomNormal`, `VarianceScaling` and `TimeStepBias`, and for `Scaled` with one of these.
+        For all others the whole is drawn and cut.
+
+        Args:
+            path: The path of the weight.
+            region: A tuple of a slice for each axis, such as `numpy.s_[2:4, :]` or the index of a
+                shard in JAX. By default the whole.
+
+        Returns:
+            A new array. It is on the host, wherever Keras has its weights.
+
+        Raises:
+            TypeError: If `region` is no tuple of slices.
+            ValueError: If it has another number of them, or if the plan has no such weight, or
+                leaves it unchanged.
+
+        Example:
+            >>> import numpy as np
+            >>> import keras_initx
+            >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="logits")])
+            >>> plan = keras_initx.initialize(model, seed=0, dry_run=True)
+            >>> whole = plan.draw("logits/kernel")
+            >>> part = plan.draw("logits/kernel", np.s_[2:, :1])
+            >>> bool((part == whole[2:, :1]).all())
+            True
+        """
+        weight = self._weight(path)
+        if weight.initializer is None:
+            raise ValueError(
+                "`path` must be that of a weight that is drawn. "
+                f"Received: {path=!r}, which is left unchanged: {weight.row.reason}"
+            )
+        if region is not None:
+            _check_region(path, region, weight.row.shape)
+        return replace(weight).values(region)  # by a copy, which does not keep them in the plan
+
+    def _instructions(self, inventory: Inventory) -> list[PlannedWeight]:
+        """Return what `initialize(model, plan)` does: what each weight of the model gets.
+
+        Args:
+            inventory: What the model holds.
+
+        Raises:
+            ValueError: If its weights are not those of the plan.
+        """
+        weights = inventory.weights
+        by_path = {weight.row.path: weight for weight in self._planned}
+        own_places = weight_places(inventory, weights)
+        places = {path: planned.place for path, planned in by_path.items()}
+        pairs = paired(own_places, places).worded("the plan")
+        found = []
+        problems = []
+        left = set(by_path)
+        for weight in weights:
+            path = pairs.names.get(weight.path, weight.path)
+            planned = by_path.get(path)
+            # A plan of an earlier version has no places.
+            is_paired = weight.path in pairs.names or (planned and planned.place == path)
+            if planned is None or not is_paired:
+                reason = pairs.reasons.get(weight.path)
+                problems.append(
+                    f"the plan has no {weight.path!r}" + (f" ({reason})" if reason else "")
+                )
+                continue
+            left.discard(path)
+            problem = _difference(weight, planned)
+            if problem:
+                problems.append(f"{weight.path!r} {problem}")
+            row = replace(planned.row, path=weight.path, std=None)
+            place = own_places[weight.path]
+            found.append(replace(planned, row=row, shown=weight.shown, place=place))
+        problems += [f"the model has no {path!r}" for path in by_path if path in left]
+        if problems:
+            raise ValueError(
+                "`rules` must be a plan of the weights of `model`. "
+                f"Received: rules={self!r}; {truncated(sorted(problems), '; ')}"
+            )
+        return found
+
+    def _weight(self, path: str) -> PlannedWeight:
+        """Return the weight with a path, in any form."""
+        for weight in self._planned:
+            if path in (weight.row.path, weight.shown):
+                return weight
+        similar = close_matches(path, [weight.shown for weight in self._planned])
+        raise ValueError(f"`path` must be that of a weight. Received: {path=!r}{similar}")
+
+    def _weights(self) -> list[PlannedWeight]:
+        return [weight for weight in self._planned if weight.row.initializer is not None]
+
+    def _weight_columns(self) -> list[Column[PlannedWeight]]:
+        return [
+            Column("weight", lambda weight: weight.shown, is_text=True),
+            Column("shape", lambda weight: weight.row.shape, alike="any"),
+            Column("initializer", lambda weight: weight.row.initializer, is_text=True),
+            Column("fan in", lambda weight: weight.row.fan_in, is_optional=True, alike="range"),
+            Column("fan out", lambda weight: weight.row.fan_out, is_optional=True, alike="range"),
+            Column("expected", lambda weight: number_cell(weight.row.expected_std), alike="range"),
+            Column("std", lambda weight: number_cell(weight.row.std), alike="range"),
+            Column("seed", lambda weight: weight.row.seed, is_optional=True, alike="any"),
+        ]
+
+    @property
+    def summary(self) -> str:
+        """The result in one sentence."""
+        total = len(self.rows)
+        left = len(self.left)
+        would = "to be drawn" if self.dry_run else "drawn"
+        text = f"{total - left} of {total} weights {would}"
+        anew = sum(weight.by_layer for weight in self._planned if weight.initializer is not None)
+        if 0 < anew < total - left:
+            text += f" ({total - left - anew} by your rules, {anew} anew by their layers)"
+        if left:
+            text += f", {left} left unchanged"
+        return f"{text}; seed {self.seed}."
+
+    def _below(self) -> list[str]:
+        lines = [self.summary, *self.notes]
+        if self.left:
+            lines.insert(1, self._left_in_words())
+        width = line_width()
+        return ["", *(textwrap.fill(line, width, subsequent_indent="    ") for line in lines)]
+
+    def _left_in_words(self) -> str:
+        """Return how many weights are left unchanged for each reason, and the first of them."""
+        paths: dict[str, list[str]] = {}
+        for weight in self._planned:
+            if weight.row.initializer is None:
+                paths.setdefault(weight.row.reason, []).append(weight.shown)
+        parts = []
+        for reason, left in paths.items():
+            parts.append(f"{first_of(left, shown=1)} ({reason})")
+        return f"Left unchanged: {', '.join(parts)}."
+
+    def _figure(self) -> "Figure":
+        paths: list[str] = []  # of what is drawn: constants have no deviation to show
+        deviations: dict[str, dict[int, float]] = {}  # by place, of each class of initializers
+        for weight in self._planned:
+            row = weight.row
+            deviation = row.expected_std if row.std is None else row.std
+            if row.initializer is not None and deviation:
+                name, _, _ = row.initializer.partition("(")
+                deviations.setdefault(name, {})[len(paths)] = deviation
+                paths.append(weight.shown)
+        groups = {}
+        for name, (color, marker) in styles_of(deviations).items():
+            groups[name] = Points(deviations[name], color, marker)
+        label = "standard deviation"
+        if self.dry_run:
+            label = "expected standard deviation"
+        return plot_in_order(paths, {label: groups}, of="weight")
+
+
+def _difference(weight: ModelWeight, planned: PlannedWeight) -> str:
+    """Return how a weight differs from the one that a plan was made for; nothing if it does not."""
+    row, initializer = planned.row, planned.initializer
+    if weight.shape != row.shape:
+        return f"has the shape {weight.shape}, and {row.shape} in the plan"
+    if weight.dtype != row.dtype:
+        return f"has the dtype {weight.dtype}, and {row.dtype} in the plan"
+    if initializer is None:
+        return ""
+    keeps = kept_sparse(weight.variable)
+    if keeps is not None and keeps == initializer:
+        return ""  # all of its zeros are there anyway
+    zeros = initializer.zeros if isinstance(initializer, Masked) else None
+    if keeps != zeros:
+        return f"keeps the zeros of {keeps}, and those of {zeros} in the plan"
+    return ""
+
+
+def _check_region(path: str, region: Any, shape: Shape) -> None:
+    """Raise an error unless `region` has a slice for each axis of a weight."""
+    required = f"`region` must be a tuple of a slice for each axis of {path!r}, of shape {shape}"
+    if not isinstance(region, tuple) or not all(isinstance(part, slice) for part in region):
+        raise TypeError(f"{required}. Received: {region=}")
+    if len(region) != len(shape):
+        raise ValueError(f"{required}. Received: {region=}")
+
+
+def read_plan(name: str, path: str | Path) -> InitializationPlan:
+    """Return the plan in a file.
+
+    Args:
+        name: Name of the argument in error messages.
+        path: See `InitializationPlan.load`.
+    """
+    seed, weights = planned_in_file(name, str(path))
+    return InitializationPlan(weights, seed, dry_run=True)

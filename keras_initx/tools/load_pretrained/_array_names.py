@@ -1,0 +1,320 @@
+"""Which arrays of a source a weight may have: by names given, its own names, those of torch."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import EllipsisType
+from typing import Any, NamedTuple, TypeAlias
+
+import keras
+
+from keras_initx._checks import check_type, close_matches
+from keras_initx._typing import Array
+from keras_initx.checkpoints._names_of_keras import names_in_file
+from keras_initx.checkpoints._sources import LayoutName
+from keras_initx.inspection._pairing import Pairs
+from keras_initx.inspection._patterns import covered, filled_in, first_matches
+from keras_initx.inspection._weights import ModelWeight, name_in_module
+from keras_initx.tools.load_pretrained._layouts import CELLS
+
+# An index from `numpy.s_`, or a function that maps the array to the weight.
+Index: TypeAlias = int | slice | EllipsisType | tuple[int | slice | EllipsisType | None, ...]
+ArrayPart: TypeAlias = Index | Callable[[Array], Any]
+# Maps patterns for the paths of weights or layers to names of arrays or modules.
+NamesGiven: TypeAlias = Mapping[str, str | tuple[str, ArrayPart] | None]
+
+# Names that other frameworks use for a Keras weight. They are tried in every layout.
+_OTHER_NAMES = {
+    "kernel": "weight",
+    "bias": "bias",
+    "embeddings": "weight",
+    "gamma": "weight",
+    "beta": "bias",
+    "scale": "weight",
+    "alpha": "weight",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+# What joins the names of modules or layers.
+_MARKS = ("/", ".")
+# In torch, the layers inside these have no names of their own.
+_AROUND = (keras.layers.Bidirectional, keras.layers.RNN, keras.layers.Wrapper)
+_RECURRENT = {
+    "kernel": ("weight_ih",),
+    "recurrent_kernel": ("weight_hh",),
+    "bias": ("bias_ih", "bias_hh"),
+}
+_PROJECTIONS = ("query", "key", "value")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Arrays that a weight may be built from. All of them must exist.
+
+    Attributes:
+        names: Their names, usually one.
+        part: The index of the part to use, or a function that maps the array to the weight.
+        third: Which third of the first axis to use, or `None` for the whole array.
+        has_own_pattern: Whether a pattern names it for this weight alone.
+    """
+
+    names: tuple[str, ...]
+    part: ArrayPart | None = None
+    third: int | None = None
+    has_own_pattern: bool = False
+
+
+def _joined(*names: str, mark: str = ".") -> str:
+    """Return the name of an array inside modules. Empty names are left out."""
+    return mark.join(filter(None, names))
+
+
+def candidates_of(
+    weights: Sequence[ModelWeight],
+    names: NamesGiven | None,
+    layout: LayoutName,
+    saved: Mapping[str, str],
+    own: Pairs,
+    *,
+    is_of_keras: bool = False,
+) -> dict[str, list[Candidate] | None]:
+    """Return the candidates of each weight, by path: of the first pattern that matches, if any.
+
+    They are `None` if `names` skips the weight.
+
+    Args:
+        weights: The weights.
+        names: See `load_pretrained`.
+        layout: The layout of the source.
+        saved: See `saved_names`.
+        own: See `own_names`.
+        is_of_keras: Whether Keras has named the arrays, and torch has not.
+
+    Raises:
+        TypeError: If `names` is not a mapping of patterns to names.
+        ValueError: If a pattern matches no weight or its name cannot be filled in.
+    """
+    places = _Places()
+    if names is None:
+        by_path: dict[str, list[Candidate] | None] = {}
+        for weight in weights:
+            path = weight.path
+            own_name = [Candidate((own.names[path],))] if path in own.names else []
+            if path not in own.reasons and not is_of_keras:
+                own_name += _names_of_torch(weight, layout, places, "", 0)
+            by_path[path] = own_name
+        return by_path
+    check_type("names", names, Mapping, "a dict from patterns to names")
+    for pattern, value in names.items():
+        _check_entry(pattern, value)
+    matches = matches_of_weights("names", names, weights)
+    found: dict[str, list[Candidate] | None] = {}
+    covered = Counter(pattern for pattern, _ in matches.values())
+    for path, (pattern, own_matches) in matches.items():
+        value = names[pattern]
+        if value is None:
+            found[path] = None
+            continue
+        candidates: list[Candidate] = []
+        for match in own_matches:
+            candidates += _candidates_of_match(match, value, layout, saved, places)
+        if covered[pattern] == 1:
+            candidates = [replace(one, has_own_pattern=True) for one in candidates]
+        found[path] = candidates
+    return found
+
+
+class _Places:
+    """The places of recurrent cells in modules of torch with several layers.
+
+    The first layer of the model that a name covers is the first of the module, and so on.
+    """
+
+    def __init__(self) -> None:
+        self._cells: dict[tuple[str, bool], list[keras.Layer]] = {}
+
+    def of(self, cell: keras.Layer, module: str, *, is_backward: bool) -> int:
+        """Return the place of a cell among those of one direction in a module of this name."""
+        cells = self._cells.setdefault((module, is_backward), [])
+        for place, other in enumerate(cells):
+            if other is cell:
+                return place
+        cells.append(cell)
+        return len(cells) - 1
+
+
+def _check_entry(pattern: Any, value: Any) -> None:
+    """Raise `TypeError` unless these may be a key and a value of `names`."""
+    if not isinstance(pattern, str):
+        raise TypeError(f"`names` must have path patterns as keys. Received: {pattern!r} as a key")
+    if value is None or isinstance(value, str):
+        return
+    if isinstance(value, tuple) and len(value) == 2:
+        name, part = value
+        if isinstance(name, str) and _is_part(part):
+            return
+    raise TypeError(
+        "The values of `names` must be a name, a pair of a name and a part (`numpy.s_[...]` or "
+        f"a function), or `None`. Received: {value!r} for {pattern!r}"
+    )
+
+
+def _is_part(part: Any) -> bool:
+    return part is ... or isinstance(part, int | slice | tuple) or callable(part)
+
+
+class _Match(NamedTuple):
+    """A weight that a pattern covers.
+
+    Attributes:
+        weight: The weight.
+        path: What the pattern matches: its path, or that of a layer around it.
+        texts: What each `*` stands for.
+    """
+
+    weight: ModelWeight
+    path: str
+    texts: tuple[str, ...]
+
+
+def matches_of_weights(
+    argument: str, patterns: Iterable[str], weights: Sequence[ModelWeight]
+) -> dict[str, tuple[str, list[_Match]]]:
+    """Return the first pattern that covers each weight, by path, and how it does.
+
+    Args:
+        argument: Name of the argument that holds the patterns, in error messages.
+        patterns: Patterns for the paths of weights or layers.
+        weights: The weights.
+
+    Raises:
+        ValueError: If a pattern covers no weight.
+    """
+    # What a pattern may be meant for.
+    known: dict[str, None] = {}
+    for weight in weights:
+        known |= dict.fromkeys(weight.layer_paths[1:])
+
+    def hint(pattern: str) -> str:
+        paths = [*known, *(weight.shown for weight in weights)]
+        return close_matches(pattern, paths, cutoff=0.0)
+
+    by_path = {weight.path: weight for weight in weights}
+    kind = "a weight or a layer"
+    return first_matches(argument, patterns, by_path, _matches, kind=kind, hint=hint)
+
+
+def _matches(pattern: str, weight: ModelWeight) -> list[_Match]:
+    """Return how a pattern covers a weight: by the outermost layer that it matches, or itself."""
+    layers = list(covered(pattern, weight.layer_paths[1:]).items())[:1]
+    found = layers or covered(pattern, (weight.shown, weight.path)).items()
+    return [_Match(weight, path, texts) for path, texts in found]
+
+
+def _candidates_of_match(
+    match: _Match,
+    value: str | tuple[str, ArrayPart],
+    layout: LayoutName,
+    saved: Mapping[str, str],
+    places: _Places,
+) -> list[Candidate]:
+    """Return the arrays that may hold a weight by the name for the pattern that covers it."""
+    weight = match.weight
+    part: ArrayPart | None = None
+    if isinstance(value, tuple):
+        template, part = value
+    else:
+        template = value
+    name = filled_in(template, match.texts, weight.path, "name arrays")
+    if match.path not in weight.layer_paths:
+        if callable(part):
+            # A function makes the weight from the array that it is given alone.
+            return [Candidate((name,), part)]
+        names = [name]
+        if layout == "torch" and isinstance(weight.layer, CELLS) and "bias_ih" in name:
+            names.append(name.replace("bias_ih", "bias_hh"))
+        found = [Candidate(tuple(names), part)]
+        found += [Candidate((one,), part) for one in names_in_file(weight, name, saved)]
+        return found
+    if part is not None:
+        raise ValueError(
+            "`names` must not have a part for a layer, which may have several weights: use the "
+            f"pattern of one weight. Received: {value!r} for a layer of {weight.path!r}"
+        )
+    depth = match.path.count("/") + 1
+    below = weight.path.split("/")[depth:]
+    found = [Candidate((_joined(name, *below, mark=mark),)) for mark in _MARKS]
+    path = _joined(name, *below, mark="/")
+    found += [Candidate((one,)) for one in names_in_file(weight, path, saved)]
+    return found + _names_of_torch(weight, layout, places, name, depth)
+
+
+def _names_of_torch(
+    weight: ModelWeight, layout: LayoutName, places: _Places, module: str, depth: int
+) -> list[Candidate]:
+    """Return the arrays that may hold `weight` by the names that torch uses, most likely first.
+
+    Args:
+        weight: A weight.
+        layout: The layout of the source.
+        places: The places of recurrent cells so far.
+        module: The name in the source of a layer around it, empty for the whole model.
+        depth: The number of names in the path up to that layer.
+    """
+    found = []
+    names = weight.path.split("/")[depth:]
+    inner = []
+    for name, around in zip(names[:-1], weight.layers[depth:], strict=False):
+        if not isinstance(around, _AROUND):
+            inner.append(name)
+    if isinstance(weight.layer, keras.layers.TorchModuleWrapper):
+        found.append(Candidate((_joined(module, *inner, name_in_module(weight)),)))
+    if layout == "torch":
+        found += _special_names(weight, module, inner, places)
+    if weight.name in _OTHER_NAMES:
+        for mark in reversed(_MARKS):
+            name = _joined(module, *inner, _OTHER_NAMES[weight.name], mark=mark)
+            found.append(Candidate((name,)))
+    return found
+
+
+def _special_names(
+    weight: ModelWeight, module: str, inner: Sequence[str], places: _Places
+) -> Iterator[Candidate]:
+    """Yield the arrays of torch modules that fuse the weights of several layers or gates.
+
+    Args:
+        weight: A weight.
+        module: The name in the source of a layer around it, empty for the whole model.
+        inner: The names of the layers within that layer, around the weight.
+        places: The places of recurrent cells so far.
+    """
+    if isinstance(weight.layer, CELLS) and weight.name in _RECURRENT:
+        is_backward = _is_backward(weight)
+        around = _joined(module, *inner)
+        place = places.of(weight.layer, around, is_backward=is_backward)
+        suffixes = [f"_l{place}_reverse" if is_backward else f"_l{place}"]
+        if not is_backward and place == 0:
+            suffixes.append("")  # of a cell
+        for suffix in suffixes:
+            names = [f"{name}{suffix}" for name in _RECURRENT[weight.name]]
+            yield Candidate(tuple(_joined(around, name) for name in names))
+    if not inner or weight.name not in _OTHER_NAMES:
+        return
+    if isinstance(weight.layers[-2], keras.layers.MultiHeadAttention):
+        *outer, kind = inner
+        ending = _OTHER_NAMES[weight.name]
+        if kind in _PROJECTIONS:
+            fused = _joined(module, *outer, f"in_proj_{ending}")
+            yield Candidate((fused,), third=_PROJECTIONS.index(kind))
+            yield Candidate((_joined(module, *outer, f"{kind[0]}_proj_{ending}"),))
+        elif kind == "attention_output":
+            yield Candidate((_joined(module, *outer, "out_proj", ending),))
+
+
+def _is_backward(weight: ModelWeight) -> bool:
+    """Return whether `weight` is in the backward layer of a bidirectional one."""
+    for layer in weight.layers:
+        if isinstance(layer, keras.layers.Bidirectional) and layer.backward_layer in weight.layers:
+            return True
+    return False

@@ -1,0 +1,182 @@
+"""The order of axes and gates in other layouts: weights of Keras from arrays of torch."""
+
+import math
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from keras_initx._typing import Array, Shape
+from keras_initx.checkpoints._sources import LAYOUTS, LayoutName
+from keras_initx.files._lazy import LazyArray, stacked, summed
+from keras_initx.inspection._kernels import (
+    ALL_CONVOLUTIONS,
+    NORMALIZATIONS,
+    is_depthwise,
+    is_kernel,
+)
+from keras_initx.inspection._weights import ModelWeight
+
+CELLS = (keras.layers.GRUCell, keras.layers.LSTMCell, keras.layers.SimpleRNNCell)
+
+
+class UnknownOrderError(ValueError):
+    """Says that the order of the axes of a layer in torch is not known."""
+
+
+def layouts_of(weight: ModelWeight, arrays: Sequence[LazyArray]) -> list[LayoutName]:
+    """Return the layouts that the arrays of a weight may have, by their shapes.
+
+    It is none if that says nothing: they are the same in both, or their order is not known.
+    """
+    found: dict[LayoutName, tuple[str, ...]] = {}
+    for layout in LAYOUTS:
+        convert = from_torch if layout == "torch" else from_keras
+        try:
+            found[layout] = convert(weight, arrays).how
+        except UnknownOrderError:
+            return []
+        except ValueError:
+            continue
+    if found.get("torch") == found.get("keras"):
+        return []
+    return list(found)
+
+
+def from_keras(
+    weight: ModelWeight, arrays: Sequence[LazyArray], shape: Shape | None = None
+) -> LazyArray:
+    """Return a weight from an array of Keras, which may have flat inputs and units.
+
+    Args:
+        weight: The weight.
+        arrays: The array.
+        shape: The shape that is made of it, by default that of the weight.
+
+    Raises:
+        ValueError: If it has neither this shape nor that of such a matrix.
+    """
+    (array,) = arrays
+    shape = weight.shape if shape is None else shape
+    # The order of the axes of an array with as many of them as the weight is kept.
+    # Other weights of the layer are scales of a quantized kernel, or factors of LoRA.
+    if isinstance(weight.layer, keras.layers.EinsumDense) and array.shape != shape:
+        if weight.name == "bias":
+            return array.expect(shape, (math.prod(shape),)).reshaped(shape)
+        axes = _einsum_axes(weight.layer)
+        if weight.name == "kernel" and len(shape) > 2 and axes is not None:
+            inputs, units = axes
+            return _from_matrix(array, shape, inputs, units)
+    return array.expect(shape)
+
+
+def from_torch(
+    weight: ModelWeight, arrays: Sequence[LazyArray], shape: Shape | None = None
+) -> LazyArray:
+    """Return a weight from the arrays of torch: units, then inputs, then the window.
+
+    Args:
+        weight: The weight.
+        arrays: The arrays.
+        shape: The shape that is made of them, by default that of the weight.
+
+    Raises:
+        ValueError: If the shapes are not those that the layer has in torch, or its order of axes
+            there is not known.
+    """
+    layer = weight.layer
+    name = weight.name
+    shape = weight.shape if shape is None else shape
+    array = arrays[0]
+    flat = (math.prod(shape),)
+    if isinstance(layer, CELLS):
+        return _recurrent(weight, arrays)
+    if isinstance(layer, keras.layers.EinsumDense) and name == "bias":
+        return array.expect(shape, flat).reshaped(shape)
+    if isinstance(layer, keras.layers.EinsumDense) and name == "kernel":
+        axes = _einsum_axes(layer)
+        if axes is not None:
+            inputs, units = axes
+            return _from_matrix(array, shape, units, inputs)
+    if isinstance(layer, keras.layers.Dense) and name == "kernel":
+        return array.expect(shape[::-1]).transposed(1, 0)
+    if name != "bias" and is_depthwise(layer, name):
+        *window, channels, multiplier = shape
+        array = array.expect((channels * multiplier, 1, *window))
+        array = array.reshaped((channels, multiplier, *window))
+        return array.transposed(*range(2, len(shape)), 0, 1)
+    if name.endswith("kernel") and isinstance(layer, ALL_CONVOLUTIONS):
+        # The kernel of a transposed convolution has its two channel axes swapped, in both
+        # frameworks.
+        array = array.expect((shape[-1], shape[-2], *shape[:-2]))
+        return array.transposed(*range(2, len(shape)), 1, 0)
+    # A normalized image has its channels first in torch.
+    is_flat_norm = isinstance(layer, NORMALIZATIONS) and len(shape) < 3
+    if isinstance(layer, keras.layers.TorchModuleWrapper) or name == "embeddings" or is_flat_norm:
+        return array.expect(shape)
+    # Only the last axis counts, as in the slopes of a `PReLU`, whose others are shared.
+    is_matrix = len(shape) > 1 and is_kernel(weight.variable)
+    if not is_matrix and all(length == 1 for length in shape[:-1]):
+        return array.expect(shape, flat).reshaped(shape)
+    raise _unknown(layer)
+
+
+def _unknown(layer: keras.Layer) -> UnknownOrderError:
+    return UnknownOrderError(
+        f"the order of axes of a {type(layer).__name__} in torch is unknown; pass a function of "
+        "the array, as in `(name, function)`"
+    )
+
+
+def _recurrent(weight: ModelWeight, arrays: Sequence[LazyArray]) -> LazyArray:
+    """Return a kernel, or the bias that Keras has for the two of torch."""
+    cell = weight.layer
+    shape = weight.shape
+    is_bias = weight.name == "bias"
+    if not isinstance(cell, keras.layers.GRUCell):
+        if not is_bias:
+            return arrays[0].expect(shape[::-1]).transposed(1, 0)
+        # A single one is their sum.
+        parts = [array.expect(shape) for array in arrays]
+        return summed(parts) if len(parts) > 1 else parts[0]
+    if not cell.reset_after:
+        raise _unknown(cell)  # torch has no such layer
+    units = 3 * cell.units
+    if not is_bias:
+        return _gates(arrays[0].expect((units, shape[0]))).transposed(1, 0)
+    if len(arrays) < 2:
+        raise ValueError(f"the shape is {arrays[0].shape} of one bias instead of two of {units}")
+    return stacked([_gates(array.expect((units,))) for array in arrays])
+
+
+def _gates(array: LazyArray) -> LazyArray:
+    """Return update, reset, new of Keras from reset, update, new of torch."""
+
+    def reordered(values: Array) -> Array:
+        reset, update, new = np.split(values, 3)
+        return np.concatenate([update, reset, new])
+
+    return array.changed(reordered, array.shape, "gates reordered")
+
+
+def _einsum_axes(layer: keras.layers.EinsumDense) -> tuple[Shape, Shape] | None:
+    """Return the axes of inputs and of units in a kernel; `None` for a batch of matrices.
+
+    Flattened, inputs and units are in the order of the layer's inputs and outputs, which may not be
+    the kernel's.
+    """
+    equation = layer.equation.replace("->", ",").replace("...", "")
+    inputs, kernel, output = equation.split(",")
+    summed_axes = [letter for letter in inputs if letter in kernel and letter not in output]
+    units = [letter for letter in output if letter in kernel and letter not in inputs]
+    if len(summed_axes) + len(units) != len(kernel):
+        return None
+    return tuple(map(kernel.index, summed_axes)), tuple(map(kernel.index, units))
+
+
+def _from_matrix(array: LazyArray, shape: Shape, rows: Shape, columns: Shape) -> LazyArray:
+    """Return a kernel from a matrix whose rows and columns are these of its axes."""
+    order = (*rows, *columns)
+    split = tuple(shape[axis] for axis in order)
+    array = array.expect((math.prod(split[: len(rows)]), math.prod(split[len(rows) :])))
+    return array.reshaped(split).transposed(*np.argsort(order).tolist())

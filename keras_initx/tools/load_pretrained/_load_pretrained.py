@@ -1,0 +1,744 @@
+"""Load the weights of a whole model from arrays with other names and layouts."""
+
+import functools
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from keras_initx._checks import LISTED, check_flag, close_matches, truncated
+from keras_initx._typing import Array, Shape, Tensor
+from keras_initx.backends._current import backend
+from keras_initx.checkpoints._names_of_keras import have_equal_sizes, own_names, saved_names
+from keras_initx.checkpoints._sources import (
+    LayoutName,
+    OpenedSource,
+    Source,
+    are_in_memory,
+    as_lazy,
+    copy_shared,
+    layout_of_source,
+    open_source,
+)
+from keras_initx.files._casts import can_be_cast, cast
+from keras_initx.files._formats import Contents
+from keras_initx.files._lazy import LazyArray, Selection, index_text
+from keras_initx.files._other_shapes import Grid, Kind
+from keras_initx.inspection._inventory import Inventory, checked_inventory
+from keras_initx.inspection._kernels import SECOND_FACTORS
+from keras_initx.inspection._mark import count_of
+from keras_initx.inspection._pairing import Pairs
+from keras_initx.inspection._weights import ModelWeight
+from keras_initx.report._terminal import Verbose, progress, shows_progress
+from keras_initx.sampling._namespace import HOST
+from keras_initx.tools.initialize._assign import refresh_normalizations, undone_after_error
+from keras_initx.tools.load_pretrained._array_names import Candidate, NamesGiven, candidates_of
+from keras_initx.tools.load_pretrained._layouts import (
+    UnknownOrderError,
+    from_keras,
+    from_torch,
+    layouts_of,
+)
+from keras_initx.tools.load_pretrained._load_report import LoadedWeight, LoadReport
+from keras_initx.tools.load_pretrained._resize import ResizeRules, fitted, kinds_by_path
+from keras_initx.tools.load_pretrained._row_orders import Differences
+
+# Weights that torch computes of several arrays: with weight normalization, or pruned.
+
+
+# What torch normalizes or prunes are its own parameters.
+_OWN = r"(?:[a-z]+_proj_)?(?:weight|bias)(?:_[ih]h(?:_l\d+(?:_reverse)?)?)?"
+_MEMBER = re.compile(
+    rf"(?P<module>(?:.*\.)?)(?:(?P<old>{_OWN})_(?P<end>g|v|u|orig|mask)"
+    r"|parametrizations\.(?P<new>[^.]+)\.(?P<part>original\d*|\d+\._?[uv]))"
+)
+
+
+@dataclass(frozen=True)
+class Parametrized:
+    """A weight that torch computes.
+
+    Attributes:
+        name: The name that it would have.
+        members: The names of the arrays that it is computed of, the first of which has its shape.
+        array: The weight, `None` if it cannot be computed.
+        problem: Why it cannot.
+    """
+
+    name: str
+    members: tuple[str, ...]
+    array: LazyArray | None = None
+    problem: str = ""
+
+
+def is_part(name: str) -> bool:
+    """Return whether an array is no weight by its name, but what torch computes one of."""
+    return _MEMBER.fullmatch(name) is not None
+
+
+def parametrized_in(contents: Mapping[Any, LazyArray]) -> dict[str, Parametrized]:
+    """Return the weights that a state dict has in parts, by the names that they would have."""
+    members: dict[str, dict[str, str]] = {}
+    for name in map(str, contents):
+        found = _MEMBER.fullmatch(name)
+        if found is not None:
+            weight = f"{found['module']}{found['old'] or found['new']}"
+            members.setdefault(weight, {})[found["end"] or found["part"]] = name
+    result = {}
+    for weight, parts in members.items():
+        one = _parametrized(weight, parts, contents) if weight not in contents else None
+        if one is not None:
+            result[weight] = one
+    return result
+
+
+def _parametrized(
+    weight: str, parts: Mapping[str, str], contents: Mapping[Any, LazyArray]
+) -> Parametrized | None:
+    """Return what is computed of parts, `None` if they are weights by themselves."""
+    merge = "merge it with `remove_parametrizations` first"
+    names = tuple(parts.values())
+    if any(part.startswith("original") for part in parts):
+        found = _normalized(weight, parts, "original0", "original1", contents)
+        kind = "is parametrized"
+        if any(part[0].isdecimal() for part in parts):
+            kind = "has a spectral normalization"
+        return found or Parametrized(weight, names, problem=f"{weight!r} {kind}: {merge}")
+    if "orig" in parts and "u" in parts:
+        problem = f"{weight!r} has a spectral normalization: remove it with `remove_spectral_norm`"
+        return Parametrized(weight, names, problem=f"{problem} first")
+    if "orig" in parts and "mask" in parts:
+        return _pruned(weight, parts, contents)
+    return _normalized(weight, parts, "g", "v", contents)
+
+
+def _normalized(
+    weight: str,
+    parts: Mapping[str, str],
+    gain: str,
+    direction: str,
+    contents: Mapping[Any, LazyArray],
+) -> Parametrized | None:
+    if parts.keys() != {gain, direction}:
+        return None
+    g, v = contents[parts[gain]], contents[parts[direction]]
+    axes = _normalized_axes(g.shape, v.shape)
+    if axes is None:
+        return None
+
+    def computed(values: Array, gains: Array) -> Array:
+        norms = np.sqrt(np.sum(np.square(values), axis=axes, keepdims=True))
+        result: Array = gains * (values / norms)
+        return result
+
+    how = "g * v / |v| of a weight normalization"
+    return _computed(weight, (parts[direction], parts[gain]), contents, computed, how)
+
+
+def _normalized_axes(gain: Shape, direction: Shape) -> tuple[int, ...] | None:
+    """Return the axes over which the norm is computed, `None` if these shapes are no such pair."""
+    if gain == () and direction:
+        return tuple(range(len(direction)))
+    if len(gain) != len(direction) or gain == direction:
+        return None
+    if any(length not in (1, whole) for length, whole in zip(gain, direction, strict=True)):
+        return None
+    return tuple(axis for axis, length in enumerate(gain) if length == 1)
+
+
+def _pruned(
+    weight: str, parts: Mapping[str, str], contents: Mapping[Any, LazyArray]
+) -> Parametrized | None:
+    names = (parts["orig"], parts["mask"])
+    if contents[names[0]].shape != contents[names[1]].shape:
+        return None
+    return _computed(weight, names, contents, np.multiply, "times the mask of a pruning")
+
+
+def _computed(
+    weight: str,
+    names: tuple[str, ...],
+    contents: Mapping[Any, LazyArray],
+    compute: Callable[[Array, Array], Array],
+    how: str,
+) -> Parametrized:
+    """Return a weight that is computed in float64, of two arrays."""
+    arrays = [contents[name] for name in names]
+
+    def read(region: Selection) -> Array:
+        first, second = (np.asarray(array.read(...)).astype("float64") for array in arrays)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return compute(first, second)[region]
+
+    array = replace(arrays[0], dtype="float64", read=read, how=(how,))
+    return Parametrized(weight, names, array)
+
+
+@shows_progress
+def load_pretrained(
+    model: keras.Model,
+    source: Source,
+    names: NamesGiven | None = None,
+    *,
+    layout: LayoutName | None = None,
+    resize: ResizeRules | None = None,
+    atomic: bool = True,
+    dry_run: bool = False,
+    verbose: Verbose = "auto",
+) -> LoadReport:
+    """Load the weights of a built model from arrays with other names and another layout.
+
+    `names` maps paths in the model to names in the source: `{"block_*/dense": "blocks.{0}.fc"}`,
+    with patterns as in `initialize`. `{0}` is the text that the first `*` stands for: from the
+    left, each stands for as little as possible. The pattern of a layer covers all weights inside
+    it, the outermost layer that it matches; the names below it must be the same in the source, or
+    those of torch: `weight` for `kernel`, `running_mean` for `moving_mean`. The first pattern that
+    matches is used. Weights that no pattern matches are left unchanged. Without `names`, each
+    weight is looked up by its own path, with `/` or `.` as separator, or by that of its variable,
+    as in `{weight.path: array}` of another build of the model, and left unchanged if it is not
+    found.
+
+    In the files of Keras, weights have the names of their layers, and are found by these. An
+    automatic name, such as `dense_1`, stands for the place of its layer among those of its class in
+    the layer around it, in the order in which Keras saves, if both sides have as many of them.
+    Otherwise the weight is left, and its row has the reason. A dict counts where numbers and order
+    of its names agree. In `names`, automatic names are numbered as in the paths of a model, and
+    there may be those of groups in the file, such as `layers/dense_1`. Variables of the optimizer
+    are left out.
+
+    With `layout="torch"`, kernels are transposed as their layers require: dense and einsum layers;
+    convolutions, including transposed, depthwise and separable ones; attention from a fused
+    `in_proj_weight`; `LSTM` and `GRU` from `weight_ih_l0` and the like, with both biases and the
+    order of gates, where the second layer that a name covers gets `weight_ih_l1`. torch flattens
+    channels first: where the graph of the model shows how a weight reads a flattened image, its
+    rows are reordered, and its units where they become an image. The row of the result says so. If
+    an image may lie before a weight and the graph does not show how, the row has the note "the
+    order of the rows is not known", or of the units, and they are left as they are. It also says
+    where the epsilon of a normalization is not torch's default, and where `"same"` padding with
+    strides may be uneven, as it never is in torch; `compare_outputs` shows whether that makes a
+    difference. With `layout="keras"`, the order of axes is kept.
+
+    A square kernel fits in both layouts. If other arrays of the source, also of weights that are
+    not loaded, fit only in the other one, and none only in this one, that is an error.
+
+    An array must have exactly the shape that its layer has in that layout, also where an axis has
+    length 1; an index adds or drops such axes, as in `("conv.weight", numpy.s_[:, :, 0, 0])` for a
+    dense layer. Parameters of a single axis, such as the slopes of a `PReLU`, need no index.
+    A weight that torch computes of others is computed: with weight normalization, of `weight_g` and
+    `weight_v`, or pruned, of `weight_orig` and `weight_mask`. Other parametrizations are refused.
+    `resize` says where another number of channels, rows or units is meant.
+    Weights and buffers of a `TorchModuleWrapper` have the names that they have in the module. A
+    counter, such as that of the batches of a normalization of torch, may be missing in the source.
+
+    All names, shapes and dtypes are checked before the first array is read, except by a function,
+    which is called twice: to check what it returns, and to load it, and for rows and units that get
+    a mean. Values are cast to the dtype of
+    the weight, once. Only the arrays that are used are read from files, one at a time. If a weight
+    is sharded, a process reads the regions that its devices hold, and nothing else as long as the
+    axes of the array are at most cut and in another order.
+
+    Args:
+        model: A built model.
+        source: The path of a file: `.safetensors`, `.npz`, `.h5`, `.hdf5` or `.keras`; of the index
+            of several files, `model.safetensors.index.json` or Keras' `.weights.json`; of a folder
+            with one of the former, or with `.safetensors` files; or a list of files. Or another
+            Keras model; or a dict from names to arrays or tensors, such as the `state_dict()` of a
+            torch module, where entries that no weight needs may be anything. An object with the
+            attributes `shape` and `dtype` and the method `__array__` is read when its weight is
+            loaded. Weights of the model itself and views of them are copied first. Nothing is
+            unpickled.
+        names: Dict from patterns to names, tried in order. If the pattern is that of a weight, the
+            value may be a pair `(name, part)`: an index such as `numpy.s_[:64]` selects a part of
+            the source array, before any transposition; a function takes the array and returns the
+            weight, and `layout` is ignored, and must not use weights of the model, which may have
+            changed when it is called again. `None` leaves the matching weights unchanged.
+        layout: The order of axes in the source, `"torch"` or `"keras"`. Required unless the source
+            is from Keras, whose layout is `"keras"`: a model, or a file that ends in `.weights.h5`,
+            `.weights.json` or `.keras`.
+        resize: Dict from patterns, as in `names`, to what may differ in the shapes of the matching
+            weights: `"channels"`, `"rows"`, `"units"`, or an object of one of the classes of
+            `keras_initx.types`: `Channels`, `Rows`, `Units`, `Grid`. An array that has the
+            shape of its weight is loaded as it is, unless rows or units are chosen. Others become
+            that shape after they were converted to the layout of Keras. The row of the result says
+            how. An array that is resized is read whole by each process.
+        atomic: Whether the model is as before after an error or an interruption. For this the
+            former values are kept until the end, which takes as much memory as the weights. Without
+            it, a note of the exception says how many weights have new values.
+        dry_run: If true, only return the plan and do not change the model. Missing names and shapes
+            that do not fit are then reported in the plan instead of raising an error.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless
+            `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
+
+    Returns:
+        A `LoadReport` with a row for each weight, and the unused arrays. The rows have the names of
+        the arrays as `sources`, and say how they were converted. The summary names arrays that
+        several weights have got, unless each has a pattern of its own.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If the model is not built, a pattern matches nothing, an array does not exist or
+            does not fit, or has a finite number beyond the range of its weight (infinities and NaN
+            are loaded), no weight is found at all, the layout is unknown or not that of the source,
+            a file cannot be read, two files have arrays of one name, on JAX other processes hold
+            parts of a source model, or one of the models has trained factors of LoRA: Keras merges
+            them where it saves a model.
+
+    Example:
+        >>> import numpy as np
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="dense")])
+        >>> state = {"fc.weight": np.array([[1, 2, 3], [4, 5, 6.0]]), "fc.bias": np.zeros(2)}
+        >>> plan = load_pretrained(model, state, {"dense": "fc"}, layout="torch")
+        >>> keras.ops.convert_to_numpy(model.layers[0].kernel).tolist()
+        [[1.0, 4.0], [2.0, 5.0], [3.0, 6.0]]
+    """
+    inventory = checked_inventory("model", model)
+    check_flag("atomic", atomic)
+    check_flag("dry_run", dry_run)
+    _check_adapters("model", inventory)
+    opened: OpenedSource = source
+    if isinstance(source, keras.Model):
+        opened = checked_inventory("source", source)
+        _check_adapters("source", opened)
+    weights = inventory.held
+    kinds = kinds_by_path(resize, weights)
+    with open_source(opened) as (contents, own_layout):
+        chosen_layout = layout_of_source(layout, own_layout)
+        saved = saved_names(contents, inventory)
+        own = own_names(contents, inventory).worded("the source")
+        is_of_keras = own_layout == "keras" or bool(contents.layers)
+        found = candidates_of(weights, names, chosen_layout, saved, own, is_of_keras=is_of_keras)
+        differences = Differences(model) if chosen_layout == "torch" else None
+        parametrized = {} if is_of_keras else parametrized_in(contents)
+        available = {**contents}
+        for one in parametrized.values():
+            if one.array is not None:
+                available[one.name] = one.array
+        chosen = _chosen(found, available, parametrized)
+        known: list[str] | None = None
+        if names is not None:
+            known = [str(name) for name in (*available, *saved) if not is_part(str(name))]
+        said = own if names is None else Pairs()
+        steps = _steps(
+            weights, available, parametrized, found, chosen, kinds, differences, said, known
+        )
+        if own_layout is None:
+            by_path = candidates_of(weights, None, chosen_layout, saved, own)
+            for path, others in by_path.items():
+                chosen.setdefault(path, _first_stored(others or [], available))
+            steps = _in_layout(steps, available, chosen, chosen_layout)
+        used: set[str] = set()
+        for step in steps:
+            used.update(step.row.sources)
+        unused = {str(name): one.shape for name, one in contents.items() if name not in used}
+        rows = [step.row for step in steps]
+        notes = [
+            *_notes_on_shared(steps, chosen),
+            *_notes_on_reasons(steps, said),
+            *inventory.note_on_unbuilt(),
+        ]
+        report = LoadReport(rows, dry_run, unused, notes)
+        if dry_run:
+            return report
+        _check_can_load(report, said)
+        copy_shared([contents[name] for name in used], weights)
+        _load(steps, contents, atomic)
+    return report
+
+
+def _check_adapters(name: str, inventory: Inventory) -> None:
+    """Raise `ValueError` if layers of a model add factors of adapters, which would be lost."""
+    for weight in inventory.weights:
+        value = weight.variable.value
+        if weight.name not in SECOND_FACTORS or count_of(value).unwritten:
+            continue
+        enabled = [getattr(weight.layer, f"{kind}_enabled", False) for kind in ("lora", "dora")]
+        if any(enabled) and backend.has_nonzero(value):
+            raise ValueError(
+                f"`{name}` must not have trained factors of LoRA or DoRA, without which its "
+                "kernels have other values: save it with Keras, which merges them, and pass the "
+                f"model that it loads. Received: {name}={inventory.model.name!r} with "
+                f"{weight.path!r}"
+            )
+
+
+def _notes_on_shared(
+    steps: Sequence["_Assignment"], chosen: Mapping[str, Candidate | None]
+) -> list[str]:
+    """Return a sentence on arrays that several weights get, unless each has its own pattern."""
+    weights: dict[str, list[str]] = {}
+    are_named: dict[str, bool] = {}
+    for step in steps:
+        used = chosen.get(step.weight.path)
+        if step.array is None or used is None:
+            continue
+        # Thirds of one array are others.
+        parts = "" if used.third is None else f" [{used.third} of 3]"
+        key = f"{' + '.join(used.names)}{parts}"
+        weights.setdefault(key, []).append(step.row.path)
+        are_named[key] = are_named.get(key, True) and used.has_own_pattern
+    shared = []
+    for key, paths in weights.items():
+        if len(paths) > 1 and not are_named[key]:
+            shared.append(f"{key} ({', '.join(paths)})")
+    if not shared:
+        return []
+    return [f"One array for several weights: {truncated(shared)}."]
+
+
+def _notes_on_reasons(steps: Sequence["_Assignment"], own: Pairs) -> list[str]:
+    """Return a sentence for each reason why names lead to nothing, with the weights."""
+    paths: dict[str, list[str]] = {}
+    for step in steps:
+        reason = own.reasons.get(step.weight.path)
+        if reason is not None and not step.row.sources:
+            paths.setdefault(reason, []).append(step.row.path)
+    return [f"Left, because of {reason}: {truncated(left)}." for reason, left in paths.items()]
+
+
+class _Assignment(NamedTuple):
+    """What is done to a weight.
+
+    Attributes:
+        weight: The weight.
+        row: Its row in the result.
+        array: Its new values, `None` if it is left.
+    """
+
+    weight: ModelWeight
+    row: LoadedWeight
+    array: LazyArray | None = None
+
+
+def _steps(
+    weights: Sequence[ModelWeight],
+    available: Mapping[str, LazyArray],
+    parametrized: Mapping[str, Parametrized],
+    found: Mapping[str, list[Candidate] | None],
+    chosen: Mapping[str, Candidate | None],
+    kinds: Mapping[str, Kind],
+    differences: Differences | None,
+    own: Pairs,
+    known: Sequence[str] | None,
+) -> list[_Assignment]:
+    """Return a step for each weight. Mismatches are reported in its row.
+
+    Args:
+        weights: The weights.
+        available: The arrays of the source, and those that are computed of them.
+        parametrized: The weights that the source has in parts.
+        found: The candidates of the weights that are loaded, `None` for one that is skipped.
+        chosen: Those that the source has.
+        kinds: What may differ in the shapes of weights.
+        differences: What differs from torch in the model if that is the layout.
+        own: What is said of the names that weights have by themselves.
+        known: The names in the source if `names` is given, which must lead to some of them.
+    """
+    steps = []
+    missing = 0
+    for weight in weights:
+        size = math.prod(weight.shape)
+        row = LoadedWeight(weight.shown, "left", "", weight.shape, weight.dtype, size, changed=0)
+        array = None
+        candidates = found.get(weight.path)
+        candidate = chosen.get(weight.path)
+        problem = None if candidate is None else _problem_of(candidate, parametrized)
+        if problem is not None:
+            row = replace(row, status="error", how=problem)
+        elif candidate is not None:
+            stored = [available[name] for name in candidate.names]
+            sources = _stored_names(candidate, parametrized)
+            row = replace(row, sources=sources, source_shape=stored[0].shape)
+            try:
+                kind = kinds.get(weight.path)
+                array = _converted(weight, candidate, stored, kind, differences)
+                if weight.path in own.notes:
+                    array = array.noted(own.notes[weight.path])
+                row = replace(row, status="loaded", how=", ".join(array.how), changed=size)
+            except _MismatchError as mismatch:
+                row = replace(row, status="error", how=str(mismatch))
+        elif candidates is None:
+            how = "None in names" if weight.path in found else "not in names"
+            row = replace(row, how=how)
+        elif known is None or weight.kind == "counter":
+            row = replace(row, how=own.reasons.get(weight.path, "not in the source"))
+        else:
+            missing += 1
+            # Comparing all names with all others would be slow.
+            compared = known if missing <= LISTED else ()
+            row = replace(row, status="error", how=_no_array(candidates, compared))
+        steps.append(_Assignment(weight, row, array))
+    return steps
+
+
+def _in_layout(
+    steps: Sequence[_Assignment],
+    available: Mapping[str, LazyArray],
+    chosen: Mapping[str, Candidate | None],
+    layout: LayoutName,
+) -> list[_Assignment]:
+    """Return the steps, with errors if arrays show that the source has the other layout.
+
+    A square kernel has the same shape in both. So the others decide, also those that are not
+    loaded.
+
+    Args:
+        steps: The steps.
+        available: The arrays of the source, and those that are computed of them.
+        chosen: The candidates that the source has, also of weights that are not loaded.
+        layout: The layout that was given.
+    """
+    only: dict[str, list[str]] = {"torch": [], "keras": []}
+    found: dict[str, list[LayoutName]] = {}
+    for step in steps:
+        path = step.weight.path
+        candidate = chosen.get(path)
+        if candidate is None or any(name not in available for name in candidate.names):
+            continue
+        if callable(candidate.part) or len(step.weight.shape) < 2:
+            continue
+        arrays = [available[name] for name in candidate.names]
+        try:
+            found[path] = layouts_of(step.weight, [_part(array, candidate) for array in arrays])
+        except _MismatchError:
+            continue
+        if len(found[path]) == 1:
+            only[found[path][0]].append(f"{candidate.names[0]!r} {arrays[0].shape}")
+    other = "keras" if layout == "torch" else "torch"
+    if only[layout] or not only[other]:
+        return list(steps)
+    name = {"keras": "Keras", "torch": "torch"}[other]
+    how = f"{only[other][0]} fits only in the layout of {name}: pass layout={other!r}"
+    result = []
+    for step in steps:
+        row = step.row
+        if row.sources and found.get(step.weight.path):
+            reason = f"{row.how}; {how}" if row.status == "error" else how
+            row = replace(row, status="error", how=reason, changed=0)
+        result.append(step._replace(row=row))
+    return result
+
+
+def _chosen(
+    found: Mapping[str, list[Candidate] | None],
+    available: Mapping[str, LazyArray],
+    parametrized: Mapping[str, Parametrized],
+) -> dict[str, Candidate | None]:
+    """Return the first candidate of each weight that the source has, or has in parts.
+
+    What is named for itself is a weight in parts too, as long as no weight has its other parts.
+    """
+    names = {**available, **parametrized}
+    chosen = {path: _first_stored(one, names) for path, one in found.items() if one}
+    used: set[str] = set()
+    for candidate in chosen.values():
+        if candidate is not None:
+            used.update(candidate.names)
+    whole = {}
+    for one in parametrized.values():
+        for member in one.members if one.problem else one.members[:1]:
+            if used.isdisjoint(set(one.members) - {member}):
+                whole[member] = one.name
+    for path, candidate in chosen.items():
+        if candidate is not None and not callable(candidate.part):
+            own = tuple(whole.get(name, name) for name in candidate.names)
+            chosen[path] = replace(candidate, names=own)
+    return chosen
+
+
+def _first_stored(candidates: Sequence[Candidate], names: Mapping[str, Any]) -> Candidate | None:
+    """Return the first candidate whose arrays all exist, or `None` without one."""
+    for candidate in candidates:
+        if all(name in names for name in candidate.names):
+            return candidate
+    return None
+
+
+def _problem_of(candidate: Candidate, parametrized: Mapping[str, Parametrized]) -> str | None:
+    """Return why an array of a candidate cannot be computed, or `None`."""
+    for name in candidate.names:
+        if name in parametrized and parametrized[name].problem:
+            return parametrized[name].problem
+    return None
+
+
+def _stored_names(
+    candidate: Candidate, parametrized: Mapping[str, Parametrized]
+) -> tuple[str, ...]:
+    """Return the names of the arrays that a source has for a candidate."""
+    found: list[str] = []
+    for name in candidate.names:
+        found += parametrized[name].members if name in parametrized else [name]
+    return tuple(found)
+
+
+def _no_array(candidates: Sequence[Candidate], known: Iterable[str]) -> str:
+    names = dict.fromkeys(" and ".join(map(repr, candidate.names)) for candidate in candidates)
+    # A bias is no match for a kernel.
+    endings = {_last_part(candidate.names[0]) for candidate in candidates}
+    alike = [name for name in known if _last_part(name) in endings]
+    hint = close_matches(candidates[-1].names[0], alike or known)
+    return f"no array {' or '.join(names)}{hint}"
+
+
+def _last_part(name: str) -> str:
+    return re.split("[/.]", name.removesuffix(":0"))[-1]
+
+
+def _check_can_load(report: LoadReport, own: Pairs) -> None:
+    """Raise `ValueError` if an array is missing or does not fit, or if no name is found.
+
+    Names that are found, and say too little, are in the report.
+    """
+    if report.problems:
+        raise ValueError(
+            "`source` must have an array for each weight that is to be loaded. Received: "
+            f"{truncated([problem.text for problem in report.problems], '; ')}"
+        )
+    if not any(row.sources for row in report.rows) and not own.reasons:
+        paths = [repr(row.path) for row in report.rows]
+        names = [repr(name) for name in report.unused]
+        hint = ""
+        if have_equal_sizes([row.shape or () for row in report.rows], report.unused.values()):
+            hint = "; they have the same sizes, so perhaps only their names differ"
+        raise ValueError(
+            "`names` must map weights to arrays, because no array has the name of a weight. "
+            f"Received: weights {truncated(paths)}; arrays {truncated(names)}{hint}"
+        )
+
+
+def _load(steps: Sequence[_Assignment], contents: Contents, atomic: bool) -> None:
+    """Read the new values of each weight and assign them."""
+    with (
+        undone_after_error(atomic) as assign,
+        progress("Loading weights", len(steps), "weights") as advance,
+    ):
+        for step in steps:
+            if step.array is not None:
+                arrays = [contents[name] for name in step.row.sources]
+                value = _new_value(step, step.array, are_in_memory(arrays))
+                assign(step.weight.variable, value)
+                del value  # which the next one would come beside
+            advance(1)
+        refresh_normalizations(step.weight.layer for step in steps if step.array is not None)
+
+
+def _new_value(step: _Assignment, array: LazyArray, is_in_memory: bool) -> Tensor:
+    """Return the new value of a weight, distributed like the one that it has."""
+    # The one that the weight has on this backend.
+    dtype = backend.available_dtype(step.weight.dtype)
+
+    def read(region: Selection) -> Array:
+        values = array.read(region)
+        try:
+            values = cast(values, dtype, copy=False)
+        except OverflowError as error:
+            names = " + ".join(map(repr, step.row.sources))
+            raise ValueError(
+                "`source` must have numbers that the weights can hold. "
+                f"Received: {names} for {step.row.path!r}, with {error}"
+            ) from None
+        # A copy that the backend takes over.
+        own = HOST.empty(values.shape, values.dtype)
+        np.copyto(own, values)
+        return own
+
+    layout = backend.layout_of(step.weight.variable.value)
+    if layout is None:
+        return backend.to_tensor(read(...))
+    if is_in_memory:
+        # They may be spread over devices and processes, which bring them together once.
+        return backend.placed(read(...).__getitem__, step.weight.shape, layout)
+    return backend.placed(read, step.weight.shape, layout)
+
+
+class _MismatchError(Exception):
+    """Says why arrays cannot be converted to a weight."""
+
+
+def _converted(
+    weight: ModelWeight,
+    candidate: Candidate,
+    stored: Sequence[LazyArray],
+    kind: Kind | None,
+    differences: Differences | None,
+) -> LazyArray:
+    """Return the new values of `weight` from arrays."""
+    for name, array in zip(candidate.names, stored, strict=True):
+        if not can_be_cast(array.dtype, weight.dtype):
+            raise _MismatchError(f"cannot cast {name!r}, {array.dtype}, to {weight.dtype}")
+    reordered: set[int] = set()
+    if callable(candidate.part):
+        parts = [_made_by_function(weight, candidate.part, stored[0])]
+        convert = functools.partial(_as_returned, parts[0])
+    else:
+        parts = [_part(array, candidate) for array in stored]
+        convert = functools.partial(_in_layout_of_keras, weight, parts, differences, kind)
+        if differences is not None:
+            reordered = differences.reordered_axes(weight)
+    try:
+        return fitted(weight, kind, convert, math.prod(parts[0].shape), reordered)
+    except ValueError as error:
+        raise _MismatchError(str(error)) from None
+
+
+def _in_layout_of_keras(
+    weight: ModelWeight,
+    parts: Sequence[LazyArray],
+    differences: Differences | None,
+    kind: Kind | None,
+    shape: Shape,
+) -> LazyArray:
+    if differences is None:
+        return from_keras(weight, parts, shape)
+    try:
+        array = from_torch(weight, parts, shape)
+    except UnknownOrderError:
+        # A table of positions has them in the order of the image in both.
+        if not isinstance(kind, Grid):
+            raise
+        return from_keras(weight, parts, shape)
+    return differences.considered(weight, array)
+
+
+def _as_returned(array: LazyArray, shape: Shape) -> LazyArray:
+    if array.shape != shape:
+        raise ValueError(f"the function returns shape {array.shape}")
+    return array
+
+
+def _part(array: LazyArray, candidate: Candidate) -> LazyArray:
+    """Return the part of an array that a candidate has."""
+    if candidate.third is not None:
+        if math.prod(array.shape[:1]) % 3:
+            raise _MismatchError(f"the shape {array.shape} has no thirds")
+        length = array.shape[0] // 3
+        return array.part(np.s_[candidate.third * length : (candidate.third + 1) * length])
+    if candidate.part is None:
+        return array
+    try:
+        return array.part(candidate.part)
+    except (IndexError, TypeError) as error:
+        raise _MismatchError(f"no part {index_text(candidate.part)}: {error}") from None
+
+
+def _made_by_function(
+    weight: ModelWeight, function: Callable[[Array], Any], array: LazyArray
+) -> LazyArray:
+    """Return what a function of a user gives, which is called to check that, and once more."""
+
+    def result() -> LazyArray:
+        return as_lazy(function(np.array(array.read(...))))  # a copy, which it may change
+
+    made = result()
+    if not can_be_cast(made.dtype, weight.dtype):
+        raise _MismatchError(f"the function returns {made.dtype}")
+    name = getattr(function, "__name__", type(function).__name__)
+
+    def read(region: Selection) -> Array:
+        return result().read(region)  # so that not all results are kept until the end
+
+    return LazyArray(made.shape, made.dtype, read, (f"{name}()",))

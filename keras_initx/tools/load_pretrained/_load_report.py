@@ -1,0 +1,137 @@
+"""What was loaded into the weights of a model, or would be."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from keras_initx._checks import truncated
+from keras_initx._typing import Shape
+from keras_initx.report._figures import BLUE, PALE_BLUE
+from keras_initx.report._order import plot_in_order, points_of
+from keras_initx.report._results import Judgement, Tabular
+from keras_initx.report._table import Column
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class LoadedWeight:
+    """What was loaded into a weight.
+
+    Attributes:
+        path: Path of the weight in the model, see `ModelWeight`. That of a parameter of a torch
+            module ends with its name in the module: `encoder/0.weight`.
+        status: What was done, e.g. `"loaded"`; `"left"` if it is unchanged, `"error"` if it cannot
+            be loaded as asked.
+        how: How its array was converted, or why it was not loaded.
+        shape: Its shape, `None` for a layer that is not built.
+        dtype: The name of its dtype.
+        size: The number of its values.
+        changed: How many of these were loaded.
+        sources: The names of the arrays that the values were loaded from.
+        source_shape: The shape of these arrays.
+    """
+
+    path: str
+    status: str
+    how: str = ""
+    shape: Shape | None = None
+    dtype: str = ""
+    size: int | None = None
+    changed: int | None = None
+    sources: tuple[str, ...] = ()
+    source_shape: Shape | None = None
+
+    @property
+    def text(self) -> str:
+        """What was done or what is wrong, in words."""
+        what = self.how
+        if self.status != "error":
+            what = status_in_words(self)
+        return f"{self.path!r} {self.shape}: {what}"
+
+
+def status_in_words(row: LoadedWeight) -> str:
+    """Return what was done, and how or why."""
+    if row.how:
+        return f"{row.status}: {row.how}"
+    return row.status
+
+
+def columns() -> list[Column[LoadedWeight]]:
+    """Return the columns of a table of weights that were loaded."""
+    return [
+        Column("weight", lambda row: row.path, is_text=True),
+        Column("shape", lambda row: row.shape),
+        Column("array", lambda row: " + ".join(row.sources), is_text=True),
+        Column("array shape", lambda row: row.source_shape, is_optional=True),
+        Column("status", status_in_words, is_text=True),
+    ]
+
+
+def figure_of(rows: Sequence[LoadedWeight]) -> "Figure":
+    """Plot how many values of each weight were loaded, and of how many."""
+    groups = {
+        "all": points_of(rows, "size", PALE_BLUE),
+        "changed": points_of(rows, "changed", BLUE),
+    }
+    return plot_in_order([row.path for row in rows], {"number of values": groups}, of="weight")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LoadReport(Tabular[LoadedWeight], Judgement):
+    """What `load_pretrained` has loaded into a model, in the form of all results.
+
+    `plot` shows how many values of each weight were loaded, and of how many.
+
+    Attributes:
+        rows: A `LoadedWeight` for each weight, in the order of the model.
+        dry_run: Whether the model was left unchanged.
+        unused: Dict from the names of arrays that were not loaded to their shapes.
+        notes: Which arrays several weights have got, and which layers of the model are not built,
+            as lines of text.
+    """
+
+    rows: Sequence[LoadedWeight]
+    dry_run: bool = False
+    unused: Mapping[str, Shape] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    @property
+    def left(self) -> list[LoadedWeight]:
+        """The rows of the weights that are unchanged."""
+        return [row for row in self.rows if row.status == "left"]
+
+    @property
+    def problems(self) -> list[LoadedWeight]:
+        """The rows of the weights that cannot be loaded as asked, which a dry run has."""
+        return [row for row in self.rows if row.status == "error"]
+
+    @property
+    def summary(self) -> str:
+        """What was loaded, and what of the source was not, in words."""
+        counts = Counter(row.status for row in self.rows)
+        done = "to be loaded" if self.dry_run else "loaded"
+        text = f"{counts['loaded']} of {len(self.rows)} weights {done}"
+        if counts["left"]:
+            text += f", {counts['left']} left unchanged"
+        if counts["error"]:
+            text += f", {counts['error']} with errors"
+        if self.unused:
+            arrays = [f"{name} {shape}" for name, shape in self.unused.items()]
+            text += f"; unused arrays: {truncated(arrays)}"
+        return " ".join([f"{text}.", *self.notes])
+
+    def _columns(self) -> list[Column[LoadedWeight]]:
+        return columns()
+
+    def _content(self) -> dict[str, Any]:
+        return {**asdict(self), "summary": self.summary}
+
+    def _below(self) -> list[str]:
+        return ["", self.summary]
+
+    def _figure(self) -> "Figure":
+        return figure_of(self.rows)

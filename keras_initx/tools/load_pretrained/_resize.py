@@ -1,0 +1,269 @@
+"""The argument `resize`: which arrays get another shape on their way to a weight."""
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+import keras
+
+from keras_initx._checks import DTYPES, check_choice, check_type
+from keras_initx._typing import Shape
+from keras_initx.files._lazy import LazyArray
+from keras_initx.files._other_shapes import Channels, Grid, Kind, Listed, Rows, Units
+from keras_initx.inspection._kernels import (
+    ALL_CONVOLUTIONS,
+    DEPTHWISE,
+    NORMALIZATIONS,
+    convolves,
+    is_adapter,
+    is_kernel,
+)
+from keras_initx.inspection._weights import ModelWeight, is_quantized
+from keras_initx.tools.load_pretrained._array_names import matches_of_weights
+from keras_initx.tools.load_pretrained._layouts import CELLS, UnknownOrderError
+
+KindName: TypeAlias = Literal["channels", "rows", "units"]
+# Maps patterns for the paths of weights or layers to what may change in their shapes.
+ResizeRules: TypeAlias = Mapping[str, KindName | Channels | Rows | Units | Grid]
+# Makes an array of a shape from what a source has for a weight.
+Conversion: TypeAlias = Callable[[Shape], LazyArray]
+
+_KINDS: dict[str, type[Kind]] = {"channels": Channels, "rows": Rows, "units": Units}
+_TABLES = "tables of words and of positions"
+_FOR = {
+    Channels: "kernels of convolutions without groups, and for statistics by channel",
+    Rows: _TABLES,
+    Grid: _TABLES,
+    Units: "kernels and biases of dense layers and of convolutions without groups",
+}
+_DENSE = (keras.layers.Dense, keras.layers.EinsumDense)
+_STATISTICS = (keras.layers.BatchNormalization, keras.layers.Normalization)
+
+
+def kinds_by_path(resize: ResizeRules | None, weights: Sequence[ModelWeight]) -> dict[str, Kind]:
+    """Return what may change in the shape of a weight, by the path of each that a pattern matches.
+
+    Raises:
+        TypeError: If `resize` is not a mapping of patterns to kinds.
+        ValueError: If a pattern matches no weight, or there is no kind of a name.
+    """
+    if resize is None:
+        return {}
+    check_type("resize", resize, Mapping, "a dict from patterns to kinds, such as 'channels'")
+    kinds = {pattern: _kind(pattern, given) for pattern, given in resize.items()}
+    matches = matches_of_weights("resize", kinds, weights)
+    return {path: kinds[pattern] for path, (pattern, _) in matches.items()}
+
+
+def _kind(pattern: Any, given: Any) -> Kind:
+    if not isinstance(pattern, str):
+        raise TypeError(f"`resize` must have path patterns as keys. Received: {pattern!r} as a key")
+    if isinstance(given, Kind):
+        return given
+    if isinstance(given, str):
+        return _KINDS[check_choice("resize", given, _KINDS)]()
+    raise TypeError(
+        "The values of `resize` must be 'channels', 'rows', 'units', or a `Channels`, `Rows`, "
+        f"`Units` or `Grid` of `keras_initx.types`. Received: {given!r} for {pattern!r}"
+    )
+
+
+def fitted(
+    weight: ModelWeight,
+    kind: Kind | None,
+    convert: Conversion,
+    size: int,
+    reordered: Collection[int],
+) -> LazyArray:
+    """Return what a source has for a weight, in the weight's shape.
+
+    Args:
+        weight: The weight.
+        kind: What may change in the shape, `None` for nothing.
+        convert: Function of a shape that returns the array in it.
+        size: The number of values that the source has.
+        reordered: The axes along which torch has another order.
+
+    Raises:
+        ValueError: If the source has another shape, and `kind` does not lead from it to that of the
+            weight.
+    """
+    try:
+        array = convert(weight.shape)
+    except UnknownOrderError:
+        raise
+    except ValueError as error:
+        refused = str(error)
+    else:
+        if kind is None:
+            return array
+        if not kind.changes_equal:
+            if isinstance(kind, Grid):
+                _check_grid_of(kind, weight)
+            return array
+        refused = "the shape is that of the weight"
+    if kind is None:
+        raise ValueError(f"{refused}{_offered(weight, convert, size, reordered)}")
+    try:
+        return _resized(weight, kind, convert, size, reordered, is_read=True)
+    except ValueError as error:
+        raise ValueError(f"{refused}; {error}") from None
+
+
+def _check_grid_of(grid: Grid, weight: ModelWeight) -> None:
+    """Raise `ValueError` if a table that has the shape of its weight has neither grid."""
+    try:
+        axis = axis_of(grid, weight)
+    except ValueError:
+        return  # a weight beside the table
+    rows = weight.shape[axis] if _image_axes(grid, weight) is None else math.prod(grid.new)
+    if rows not in grid.lengths:
+        raise ValueError(f"{rows} rows are neither grid of {grid!r}")
+
+
+def _image_axes(kind: Kind, weight: ModelWeight) -> int | None:
+    """Return the first axis of a table whose positions are axes of an image, otherwise `None`.
+
+    Such as a table of shape `(1, 64, 64, 768)`.
+    """
+    if not isinstance(kind, Grid) or kind.leading or len(kind.new) < 2:
+        return None
+    first = len(weight.shape) - 1 - len(kind.new)
+    if first < 0 or weight.shape[first:-1] != kind.new:
+        return None
+    return first if all(length == 1 for length in weight.shape[:first]) else None
+
+
+def _offered(
+    weight: ModelWeight, convert: Conversion, size: int, reordered: Collection[int]
+) -> str:
+    """Return the end of a message about a shape: the kind that leads to it, if any."""
+    for name, kind in _KINDS.items():
+        try:
+            _resized(weight, kind(), convert, size, reordered)
+        except ValueError:
+            continue
+        end = f"; `resize` with {name!r} would do"
+        if name == "rows":
+            end += ", or with a `Grid` for positions of an image"
+        return end
+    return ""
+
+
+def _resized(
+    weight: ModelWeight,
+    kind: Kind,
+    convert: Conversion,
+    size: int,
+    reordered: Collection[int],
+    *,
+    is_read: bool = False,
+) -> LazyArray:
+    axis = axis_of(kind, weight)
+    first = _image_axes(kind, weight)
+    if isinstance(kind, Grid) and first is not None:
+        shape = weight.shape
+        array = convert((*shape[:first], *kind.old, shape[-1]))
+        rows = array.reshaped((*shape[:first], math.prod(kind.old), shape[-1]))
+        return kind.of(rows, first, math.prod(kind.new)).reshaped(shape)
+    if axis in reordered:
+        raise ValueError(
+            f"torch has another order of {kind.what}, or an unknown one; pass a function of the "
+            "array, as in `(name, function)`"
+        )
+    shape = weight.shape
+    before, after = shape[:axis], shape[axis + 1 :]
+    # The only length that the array can have along this axis.
+    length, rest = divmod(size, max(1, math.prod((*before, *after))))
+    if rest or 0 in (*shape, length):
+        raise ValueError(f"not only the number of {kind.what} differs")
+    try:
+        array = convert((*before, length, *after))
+    except ValueError:
+        raise ValueError(f"not only the number of {kind.what} differs") from None
+    resized = kind.of(array, axis, shape[axis])
+    if is_read and isinstance(kind, Listed) and kind.leaves_out(array, axis, shape[axis]):
+        resized = resized.noted("infinite values left out of the mean")
+    return resized
+
+
+def axis_of(kind: Kind, weight: ModelWeight) -> int:
+    """Return the axis of a weight along which a kind changes its length.
+
+    Raises:
+        ValueError: If the weight has no such axis, as far as is known.
+    """
+    axis = None
+    # The other weights of a quantized layer and of an adapter belong to the values of a kernel.
+    is_whole = not is_adapter(weight.name) and not is_quantized(weight.layer)
+    if is_whole and weight.dtype in DTYPES:
+        if isinstance(kind, Channels):
+            axis = _axis_of_channels(weight, is_of_patches=kind.old is not None)
+        elif isinstance(kind, Units):
+            axis = _axis_of_units(weight)
+        else:
+            axis = _image_axes(kind, weight)
+            if axis is None:
+                axis = _axis_of_rows(weight)
+    if axis is not None:
+        return axis
+    reason = f"{_seen(weight)} cannot get other {kind.what}, which is for {_FOR[type(kind)]}"
+    if isinstance(kind, Channels) and isinstance(weight.layer, _DENSE):
+        reason += "; for patches that are flattened pass `Channels(old, new)`"
+    raise ValueError(reason)
+
+
+def _seen(weight: ModelWeight) -> str:
+    text = f"the {weight.name} of a {type(weight.layer).__name__}"
+    if is_quantized(weight.layer):
+        return f"{text} that is quantized"
+    if weight.groups != (1, 1):
+        return f"{text} with {max(weight.groups)} groups"
+    return text
+
+
+def _axis_of_channels(weight: ModelWeight, *, is_of_patches: bool) -> int | None:
+    layer = weight.layer
+    if isinstance(layer, _STATISTICS):
+        return 0 if len(weight.shape) == 1 else None
+    is_of_convolution = convolves(layer, weight.variable) and weight.groups == (1, 1)
+    is_dense = isinstance(layer, _DENSE) and is_kernel(weight.variable)
+    if is_of_convolution or (is_dense and is_of_patches):
+        inputs, units = weight.axes or ((), ())
+        return _only([axis for axis in inputs if axis not in units])
+    return None
+
+
+def _axis_of_units(weight: ModelWeight) -> int | None:
+    layer = weight.layer
+    others = (*DEPTHWISE, *NORMALIZATIONS, *_STATISTICS, *CELLS)
+    is_table = isinstance(layer, keras.layers.Embedding) and not _is_reverse(weight)
+    if is_table or isinstance(layer, others) or weight.kind != "parameter":
+        return None
+    if len(weight.shape) == 1:
+        return 0
+    if weight.axes is None or weight.groups != (1, 1):
+        return None
+    inputs, units = weight.axes
+    return _only([axis for axis in units if axis not in inputs])
+
+
+def _axis_of_rows(weight: ModelWeight) -> int | None:
+    others = (*_DENSE, *ALL_CONVOLUTIONS, *NORMALIZATIONS, *_STATISTICS, *CELLS)
+    if isinstance(weight.layer, others) or len(weight.shape) < 2:
+        return None
+    if _is_reverse(weight):
+        return 1
+    # What is before the rows is an axis for the examples of a batch.
+    if any(length != 1 for length in weight.shape[:-2]):
+        return None
+    return len(weight.shape) - 2
+
+
+def _is_reverse(weight: ModelWeight) -> bool:
+    """Return whether a weight is the head of a `ReversibleEmbedding` that is not tied."""
+    return weight.name == "reverse_embeddings"
+
+
+def _only(axes: Sequence[int]) -> int | None:
+    return axes[0] if len(axes) == 1 else None

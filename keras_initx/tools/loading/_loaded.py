@@ -1,0 +1,211 @@
+"""The result of `loading`: what of each weight was written in the block."""
+
+import re
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from keras_initx._alike import alike, in_common
+from keras_initx._checks import truncated
+from keras_initx.report._results import Judgement, Tabular
+from keras_initx.report._table import Column
+from keras_initx.report._terminal import line_width
+from keras_initx.report._text import counted
+from keras_initx.tools.load_pretrained._load_report import LoadedWeight, columns, figure_of
+from keras_initx.tools.loading._completed import BY_QUANTIZATION, COMPUTED, MISSED, NOT_KNOWN
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known at the end of a block.
+
+    Attributes:
+        rows: The rows.
+        models: The models.
+        seed: The seed from which all others are derived.
+        are_new: Whether the models were made in the block.
+    """
+
+    rows: list[LoadedWeight]
+    models: list[keras.Model]
+    seed: int
+    are_new: bool
+
+
+class Loaded(Tabular[LoadedWeight], Judgement):
+    """What a block of `loading` has loaded, in the form of all results.
+
+    It is known once the block has ended; before, and after an error, its attributes raise
+    `RuntimeError`.
+
+    `print` shows the weights that were missed or are not known, and in one line what was loaded, as
+    patterns. `to_csv`, `to_json` and `to_pandas` have a row for each weight.
+    """
+
+    def __init__(self) -> None:
+        self._known: Known | None = None
+
+    @property
+    def rows(self) -> list[LoadedWeight]:
+        """A `LoadedWeight` for each weight and buffer that the models have at the end of the block.
+
+        These are floating-point ones, and the integers of quantized layers. A layer that is not
+        built has a row without a shape. `changed` is the number of values that were written.
+        `status` is one of these:
+
+        - `"loaded"`: all of its values were written.
+        - `"drawn"`: some were not, and are drawn.
+        - `"left"`: some were not, and are as before, or as its layer has made them.
+        - `"computed"`: it was computed from a weight that was not written, as by `quantize`, and is
+          as it was computed.
+        - `"made by quantization"`: `quantize` has made it beside the weights, such as a scale. No
+          file has it before, so it is not missed.
+        - `"not known"`: it has NaN that may have been written or not, or could not be watched, or
+          the layer is not built. Nothing was done.
+        """
+        return self._end.rows
+
+    @property
+    def models(self) -> list[keras.Model]:
+        """The model of the block, or the models that were made in it, but for those in others."""
+        return self._end.models
+
+    @property
+    def seed(self) -> int:
+        """The seed, given or drawn."""
+        return self._end.seed
+
+    @property
+    def missed(self) -> list[str]:
+        """The paths of the weights of which a value was never written."""
+        return [row.path for row in self.rows if row.status in MISSED]
+
+    @property
+    def not_known(self) -> list[str]:
+        """The paths of the weights and layers of which it is not known what was written."""
+        return [row.path for row in self.rows if row.status == NOT_KNOWN]
+
+    @property
+    def problems(self) -> list[LoadedWeight]:
+        """The rows of what is in `missed` or `not_known`."""
+        return [row for row in self.rows if row.status not in ("loaded", BY_QUANTIZATION)]
+
+    @property
+    def summary(self) -> str:
+        """The result in one sentence."""
+        end = self._end
+        left = "as made by their layers" if end.are_new else "as before"
+        return _summary(end.rows, end.seed, left)
+
+    @property
+    def _end(self) -> Known:
+        if self._known is None:
+            raise RuntimeError(
+                "what was loaded is known once the block of `loading` has ended without an error"
+            )
+        return self._known
+
+    def _rows(self) -> Sequence[LoadedWeight]:
+        return self.problems
+
+    def _columns(self) -> Sequence[Column[LoadedWeight]]:
+        return columns()
+
+    def _content(self) -> dict[str, Any]:
+        return {"weights": self._records(), "summary": self.summary, "seed": self.seed}
+
+    def _headline(self) -> str:
+        if self._known is None:
+            return ": not known yet"
+        return f": {self.summary.removesuffix('.')}"
+
+    def _below(self) -> list[str]:
+        lines = ["", self.summary]
+        groups = _loaded_groups(self.rows)
+        if groups:
+            line = f"Loaded: {truncated(groups)}."
+            lines += textwrap.wrap(line, line_width(), subsequent_indent="    ")
+        return lines
+
+    def _figure(self) -> "Figure":
+        return figure_of([row for row in self.rows if row.shape is not None])
+
+
+def _loaded_groups(rows: Iterable[LoadedWeight]) -> list[str]:
+    """Return the patterns of what was loaded: of the outermost layers without another weight.
+
+    Those that differ in numbers only are one pattern, with their number.
+    """
+    loaded = [row.path for row in rows if row.status == "loaded"]
+    with_others: set[str] = set()
+    for row in rows:
+        if row.status not in ("loaded", BY_QUANTIZATION):
+            with_others.update(_around(row.path))
+    patterns = []
+    for path in loaded:
+        patterns.append(next((one for one in _around(path) if one not in with_others), path))
+    groups = alike(dict.fromkeys(patterns), path=str)
+    return [in_common(group) for group in groups]
+
+
+def _around(path: str) -> list[str]:
+    """Return the patterns of the layers and the modules around a weight, the outermost first."""
+    return [f"{path[: mark.end()]}*" for mark in re.finditer("[/.]", path)]
+
+
+def _summary(rows: Sequence[LoadedWeight], seed: int, left: str) -> str:
+    """Return the result in one sentence.
+
+    Args:
+        rows: The rows.
+        seed: The seed.
+        left: How weights are that are left.
+    """
+    weights = [row for row in rows if row.shape is not None and row.status != BY_QUANTIZATION]
+    counts = Counter(row.status for row in weights)
+    missed = sum(counts[status] for status in MISSED)
+    total = len(weights)
+    if not rows:
+        text = "No model that was made in the block has weights, or still exists"
+    elif missed:
+        text = _missed_in_words(weights, counts, missed, seed, left)
+    elif counts[NOT_KNOWN]:
+        text = f"{counts['loaded']} of {total} weights were written"
+    else:
+        text = f"All {total} weights were written"
+    if counts[NOT_KNOWN]:
+        text += f"; {counts[NOT_KNOWN]} not known"
+    made = sum(row.status == BY_QUANTIZATION for row in rows)
+    if made:
+        text += f"; {made} {BY_QUANTIZATION}"
+    unbuilt = len(rows) - total - made
+    if unbuilt:
+        text += f"; {counted(unbuilt, 'layer')} not built"
+    return f"{text}."
+
+
+def _missed_in_words(
+    weights: Sequence[LoadedWeight], counts: Counter[str], missed: int, seed: int, left: str
+) -> str:
+    never = "never written"
+    if any(row.changed for row in weights if row.status in MISSED):
+        never = "never written, or only in part"
+    parts = []
+    if counts["drawn"]:
+        parts.append(f"{counts['drawn']} drawn anew, seed {seed}")
+    if counts["left"]:
+        parts.append(f"{counts['left']} {left}")
+    if counts[COMPUTED]:
+        parts.append(f"{counts[COMPUTED]} computed from such")
+    done = "; ".join(parts)
+    if len(parts) == 1:
+        done = done.removeprefix(f"{missed} ")
+    were = "was" if missed == 1 else "were"
+    return f"{missed} of {len(weights)} weights {were} {never}: {done}"

@@ -1,0 +1,245 @@
+"""The weights that have the mark of values that were never written, from the start of a block."""
+
+import contextlib
+import functools
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_initx._checks import DTYPES
+from keras_initx._typing import DType, Shape, Tensor
+from keras_initx.backends._current import backend
+from keras_initx.inspection._former import Former
+from keras_initx.inspection._hooks import ADDED_WEIGHTS, default_initializer
+from keras_initx.inspection._kernels import is_adapter
+from keras_initx.inspection._mark import BITS, count_of, is_made, marks_like, put_mark
+from keras_initx.inspection._names import own_weights
+from keras_initx.inspection._weights import ModelWeight
+
+
+class _MarkInitializer:
+    """Gives a weight the mark in place of the values of its initializer.
+
+    Attributes:
+        initializer: That of the weight.
+        marks: Those of the block.
+        of_integers: Whether integers get the mark too.
+        is_used: Whether the weight got the mark.
+        is_traced: Whether it did not because a compiled program, which may change bits, makes it.
+    """
+
+    def __init__(
+        self, initializer: Callable[..., Any], marks: "Marks", *, of_integers: bool
+    ) -> None:
+        self.initializer = initializer
+        self.marks = marks
+        self.of_integers = of_integers
+        self.is_used = False
+        self.is_traced = False
+
+    def __call__(self, shape: Shape, dtype: DType | None = None) -> Tensor:
+        name = backend.available_dtype(keras.backend.standardize_dtype(dtype))
+        can_have_it = name in DTYPES or (self.of_integers and name in BITS)
+        # Some weights are made after the block.
+        if not can_have_it or not self.marks.are_watched:
+            return self.initializer(shape, dtype=dtype)
+        if backend.is_tracing():
+            self.is_traced = True
+            return self.initializer(shape, dtype=dtype)
+        self.is_used = True
+        if isinstance(self.initializer, _MarkInitializer):  # of a block within this one
+            return self.initializer(shape, dtype=dtype)
+        return backend.to_tensor(marks_like(np.empty(shape, name)))
+
+
+@dataclass(eq=False)
+class Marked:
+    """A weight that got the mark.
+
+    Attributes:
+        variable: Its variable.
+        former: Its former values, or `None` if it was made in the block.
+        initializer: What `add_weight` was given for it, if it was made in the block.
+        is_computed: Whether it was made in place of a weight that was not written, as by
+            `quantize`, which then assigns what it has computed of that.
+        is_of_quantization: Whether a layer that was built has added it beside its weights, as
+            `quantize` adds scales.
+        assignments: How often such weights were assigned.
+    """
+
+    variable: Any
+    former: Tensor | None = None
+    initializer: _MarkInitializer | None = None
+    is_computed: bool = False
+    is_of_quantization: bool = False
+    assignments: int = 0
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it got the mark, so that this tells what was written."""
+        return self.initializer is None or self.initializer.is_used
+
+    def start(self) -> Tensor:
+        """Return the values that it has where nothing is written: as if there were no block."""
+        if self.initializer is None:
+            return self.former
+        shape = tuple(self.variable.shape)
+        return self.initializer.initializer(shape, dtype=self.variable.dtype)
+
+
+class Marks:
+    """The weights that have got the mark since a block of `loading` has begun.
+
+    They are kept by layers, which this keeps alive no longer than others do. A weight that a layer
+    has given up is kept until the layer gets another.
+
+    Attributes:
+        are_watched: Whether the block has not ended.
+    """
+
+    def __init__(self) -> None:
+        self._by_layer: weakref.WeakKeyDictionary[keras.Layer, dict[Any, Marked]] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._given_up: weakref.WeakKeyDictionary[keras.Layer, dict[str, bool]] = (
+            weakref.WeakKeyDictionary()
+        )
+        self.are_watched = False
+
+    def put(self, weights: Iterable[ModelWeight], former: Former) -> None:
+        """Mark the weights of a model, of which `former` has the values."""
+        for weight in weights:
+            own = self._by_layer.setdefault(weight.layer, {})
+            own[key_of(weight.variable)] = Marked(weight.variable, former.of(weight.variable))
+            put_mark(weight.variable)
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Mark what `add_weight` makes in this thread, for the duration of the block."""
+        self.are_watched = True
+        try:
+            with ADDED_WEIGHTS.around(self._add):
+                yield
+        finally:
+            self.are_watched = False
+            self._note_replaced()
+            for marked in self.all():
+                if marked.is_computed or marked.is_of_quantization:
+                    vars(marked.variable).pop("assign", None)
+
+    def _note_replaced(self) -> None:
+        """Note which weights stand for others that their layers have given up since.
+
+        `quantize` with calibration makes them before it computes their values.
+        """
+        for layer, own in list(self._by_layer.items()):
+            kept = {key_of(variable) for variable in own_weights(layer)}
+            made = [one for key, one in own.items() if key in kept and one.is_of_quantization]
+            lost = {}
+            for key, one in own.items() if made else ():
+                if isinstance(key, int) and key not in kept:
+                    lost[one.variable.name] = one
+            for marked in made:
+                former = lost.get(marked.variable.name)
+                if former is not None:
+                    marked.is_of_quantization = False
+                    marked.is_computed = bool(count_of(former.variable.value).unwritten)
+
+    def all(self) -> list[Marked]:
+        """Return the weights with a mark, but for those of layers that do not exist any more."""
+        found: list[Marked] = []
+        for own in list(self._by_layer.values()):
+            found += own.values()
+        return found
+
+    def held(self) -> list[Marked]:
+        """Return those of `all` that their layers still have."""
+        found: list[Marked] = []
+        for layer, own in list(self._by_layer.items()):
+            kept = {key_of(variable) for variable in own_weights(layer)}
+            found += [marked for key, marked in own.items() if key in kept]
+        return found
+
+    def of(self, weight: ModelWeight) -> Marked | None:
+        """Return what is known of a weight, or `None` if it never got the mark."""
+        return self._by_variable.get(key_of(weight.variable))
+
+    @functools.cached_property
+    def _by_variable(self) -> dict[Any, Marked]:
+        return {key_of(marked.variable): marked for marked in self.all()}
+
+    def take_away(self) -> None:
+        """Give the weights that still have a mark the values that they would have without it.
+
+        Each gets them, whatever the initializer of another raises.
+        """
+        with contextlib.ExitStack() as calls:
+            for marked in reversed(self.all()):  # the last is called first
+                calls.callback(_start_if_unwritten, marked)
+
+    def _add(
+        self,
+        add: Callable[..., keras.Variable],
+        layer: keras.Layer,
+        shape: Any = None,
+        initializer: Any = None,
+        *args: Any,
+        **options: Any,
+    ) -> keras.Variable:
+        """Make a weight as `add_weight` does, with the mark."""
+        own = self._by_layer.setdefault(layer, {})
+        kept = {id(variable) for variable in own_weights(layer)}
+        lost = [one for key, one in own.items() if isinstance(key, int) and key not in kept]
+        # Whether each of those that the layer has given up was not written, by their names.
+        were_unwritten = self._given_up.setdefault(layer, {})
+        for one in lost:
+            were_unwritten[one.variable.name] = bool(count_of(one.variable.value).unwritten)
+            del own[id(one.variable)]
+        is_any_unwritten = any(were_unwritten[one.variable.name] for one in lost)
+        if initializer is None:
+            dtype = args[0] if args else options.get("dtype")
+            initializer = default_initializer(dtype or layer.variable_dtype)
+        mark = _MarkInitializer(
+            keras.initializers.get(initializer),
+            self,
+            # A layer gets its policy after its weights.
+            of_integers=layer.built or layer.quantization_mode is not None,
+        )
+        variable = add(layer, shape, mark, *args, **options)
+        if mark.is_traced and is_made(variable):
+            put_mark(variable)
+            mark.is_used = True
+        is_computed = were_unwritten.get(variable.name, is_any_unwritten)
+        is_again = variable.name in were_unwritten
+        is_new = layer.built and not is_again and not is_adapter(variable.name)
+        marked = Marked(
+            variable, initializer=mark, is_computed=is_computed, is_of_quantization=is_new
+        )
+        own[id(variable)] = marked
+        if is_computed or is_new:
+            _count_assignments(marked)
+        return variable
+
+
+def _start_if_unwritten(marked: Marked) -> None:
+    if count_of(marked.variable.value).unwritten:
+        marked.variable.assign(marked.start())
+
+
+def key_of(variable: Any) -> Any:
+    """Return what a variable is known by; a buffer of torch is another object each time."""
+    return id(variable) if isinstance(variable, keras.Variable) else variable
+
+
+def _count_assignments(marked: Marked) -> None:
+    variable = marked.variable
+
+    def assign(value: Any) -> Any:
+        marked.assignments += 1
+        return type(variable).assign(variable, value)
+
+    vars(variable)["assign"] = assign

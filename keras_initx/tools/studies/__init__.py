@@ -1,0 +1,11 @@
+"""Repeated trainings: compare initializers over trials, and random draws.
+
+Read `_compare_initializers.py` first, then `_engine.py` (how trials are run) and `_folder.py` (what
+is kept of them).
+"""
+
+from keras_initx.tools.studies._compare_initializers import (
+    compare_initializers as compare_initializers,
+)
+from keras_initx.tools.studies._rates import compare_learning_rates as compare_learning_rates
+from keras_initx.tools.studies._restarts import random_restarts as random_restarts

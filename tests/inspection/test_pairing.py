@@ -1,0 +1,190 @@
+"""Places of layers tell those of two models with automatic names, in any process and as texts of a file."""
+
+import re
+
+import keras
+import numpy as np
+import pytest
+
+from keras_initx import RandomNormal, initialize
+from keras_initx.inspection._inventory import Inventory
+from keras_initx.inspection._pairing import BY_ATTRIBUTES, OTHER_NUMBER, OTHER_ORDER, paired, places_of, weight_places
+from keras_initx.tools.initialize._digest import array_digest
+
+Dense = keras.layers.Dense
+
+
+def crossed():
+    first, second = Dense(4), Dense(4)
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, first(second(inputs)))
+
+
+class Attributes(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.hidden = Dense(4)
+        self.head = Dense(4)
+        self.only = keras.layers.LayerNormalization()
+
+    def call(self, x):
+        return self.only(self.head(self.hidden(x)))
+
+
+class Behind(keras.Model):
+    """Its attributes come after `layers` in the alphabet."""
+
+    def __init__(self):
+        super().__init__()
+        self.out = Dense(4)
+        self.mid = Dense(4)
+
+    def call(self, x):
+        return self.out(self.mid(x))
+
+
+def test_a_place_has_the_order_of_the_model_and_the_number_of_such_layers():
+    model = keras.Sequential([keras.Input((4,)), crossed(), Dense(4, name="middle"), Dense(4)])
+    found = [places_of(Inventory(model))[layer] for layer in model.layers]
+    assert found == ["functional 1 of 1", "middle", "dense 1 of 1"]
+    inner = model.layers[0]
+    places = {layer.name: place for layer, place in places_of(Inventory(model)).items()}
+    first, second = (places[layer.name] for layer in inner.layers[1:])
+    # The layer that is called first was made last.
+    assert first == "functional 1 of 1/dense 1 of 2 made 2"
+    assert second == "functional 1 of 1/dense 2 of 2 made 1"
+
+
+def test_the_place_of_a_layer_in_an_attribute_names_it():
+    model = Attributes()
+    model(np.zeros((1, 4), "float32"))
+    places = weight_places(Inventory(model), Inventory(model).weights)
+    assert places["dense/kernel"] == "dense 2 of 2 in hidden made 1/kernel"
+    assert places["dense_1/kernel"] == "dense 1 of 2 in head made 2/kernel"
+    assert places["layer_normalization/gamma"] == "layer_normalization 1 of 1/gamma"
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "is_paired"),
+    [
+        ("dense 2 of 3", "dense 2 of 3 made 1", True),
+        ("dense 2 of 3 in out", "dense 2 of 3", True),
+        ("dense 2 of 3 in out made 1", "dense 2 of 3 in out made 3", True),
+        ("dense 2 of 3 in out made 1", "dense 2 of 3 in out", True),
+        ("dense 2 of 3 in out made 1", "dense 2 of 3", OTHER_ORDER),
+        ("dense 2 of 3 in out made 1", "dense 2 of 3 in end", OTHER_ORDER),
+        ("dense 2 of 3", "dense 2 of 4", OTHER_NUMBER),
+        ("block 1 of 2/dense 1 of 1", "block 1 of 3/dense 1 of 1", OTHER_NUMBER),
+        ("head", "tail", None),
+        ("dense 1 of 1", "conv2d 1 of 1", None),
+        ("dense 1 of 1/kernel", "dense 1 of 1/bias", None),
+    ],
+)
+def test_layers_are_paired_by_their_places(ours, theirs, is_paired):
+    pairs = paired({"own": ours}, {"other": theirs})
+    assert pairs.names == ({"own": "other"} if is_paired is True else {})
+    assert pairs.reasons == ({"own": is_paired} if isinstance(is_paired, str) else {})
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "is_noted"),
+    [
+        ("dense 2 of 3", "dense 2 of 3 made 1", False),
+        ("dense 2 of 3 in out", "dense 2 of 3", True),
+        ("dense 2 of 3 in layers.out", "dense 2 of 3", True),
+        ("dense 2 of 3 in layers.out", "dense 2 of 3 in layers.out", False),
+        ("dense 2 of 3 in layers.out", "dense 2 of 3 in layers.top", True),
+        ("dense 2 of 3 in layers.out", "dense 2 of 3 in =", False),
+        ("dense 2 of 3 in layers.out", "dense 2 of 3 in ?", True),
+        ("dense 2 of 3", "dense 2 of 3 in =", False),
+        ("dense 2 of 3", "dense 2 of 3 in ? made 1", True),
+        ("dense 2 of 3 in head", "dense 2 of 3 in =", True),
+    ],
+)
+def test_it_is_said_where_calls_may_have_another_order_than_lists(ours, theirs, is_noted):
+    pairs = paired({"own": ours}, {"other": theirs})
+    assert pairs.names == {"own": "other"}
+    assert pairs.notes == ({"own": BY_ATTRIBUTES} if is_noted else {})
+
+
+def test_the_place_of_a_layer_in_an_attribute_behind_the_list_of_layers_names_it_too():
+    model = Behind()
+    model(np.zeros((1, 4), "float32"))
+    places = weight_places(Inventory(model), Inventory(model).weights)
+    assert places["dense/kernel"] == "dense 1 of 2 in layers.out/kernel"
+    assert places["dense_1/kernel"] == "dense 2 of 2 in layers.mid/kernel"
+
+
+class WithSet(keras.layers.Layer):
+    """It has a layer in a set, which Keras does not save."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.others = Dense(4), {Dense(4)}
+
+    def call(self, x):
+        for layer in (self.first, *self.others):
+            x = layer(x)
+        return x
+
+
+def test_a_layer_that_is_not_saved_comes_after_those_that_are():
+    model = keras.Sequential([keras.Input((4,)), WithSet()])
+    places = [place for place in places_of(Inventory(model)).values() if "dense" in place]
+    assert places == ["with_set 1 of 1/dense 1 of 2 in first", "with_set 1 of 1/dense 2 of 2"]
+
+
+@pytest.mark.parametrize(("order", "is_paired"), [("tracked", True), ("listed", False), ("none", False)])
+def test_a_side_without_attributes_is_paired_by_its_order_or_by_numbers(order, is_paired):
+    pairs = paired({"own": "dense 2 of 2 made 1"}, {"other": "dense 2 of 2"}, order=order)
+    assert bool(pairs.names) == is_paired
+    assert pairs.reasons == ({} if is_paired else {"own": OTHER_ORDER})
+    same = paired({"own": "dense 2 of 2 made 1"}, {"other": "dense 2 of 2 made 1"}, order=order)
+    assert same.names == {"own": "other"}
+
+
+def test_layers_in_attributes_are_paired_as_they_were_made_with_a_side_that_lists_them_so():
+    ours = {"a": "dense 2 of 2 in hidden made 1", "b": "dense 1 of 2 in head made 2"}
+    pairs = paired(ours, {"c": "dense 1 of 2", "d": "dense 2 of 2"}, order="tracked")
+    assert (pairs.names, pairs.reasons) == ({"a": "c", "b": "d"}, {})
+
+
+def test_the_seed_of_a_weight_is_that_of_its_path_and_not_of_its_place():
+    model = crossed()
+    plan = initialize(model, {"*kernel": RandomNormal()}, seed=0)
+    digests = {row.path: array_digest(weight.values()) for row, weight in zip(plan.rows, plan._planned, strict=True)}
+    assert digests["dense/kernel"] == "0bd6c6c6e519bbbfe6e988c1505541dd"
+    assert digests["dense_1/kernel"] == "709b8fe1b23420b0540c3c078d246263"
+
+
+def stack():
+    return keras.Sequential([keras.Input((4,)), Dense(4), Dense(4)])
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("is_in_file", [True, False])
+def test_a_plan_is_executed_in_the_order_of_layers(is_in_file, tmp_path):
+    source, model = crossed(), stack()
+    plan = initialize(source, seed=0)
+    plan.save(path := tmp_path / "plan.json")
+    initialize(model, path if is_in_file else plan)
+    for one, other in zip(source.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_plan_of_another_number_of_layers_says_so():
+    plan = initialize(stack(), seed=0)
+    with pytest.raises(ValueError, match="another number of such layers in the plan"):
+        initialize(keras.Sequential([keras.Input((4,)), *(Dense(4) for _ in range(3))]), plan)
+
+
+def test_a_plan_without_places_goes_by_paths(tmp_path):
+    source = crossed()
+    initialize(source, seed=0, dry_run=True).save(path := tmp_path / "plan.json")
+    text = re.sub('"place": "[^"]*", ', "", path.read_text())
+    assert "place" not in text
+    path.write_text(text)
+    initialize(model := crossed(), path)
+    initialize(source, seed=0)
+    for one, other in zip(source.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)

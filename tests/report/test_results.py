@@ -1,0 +1,228 @@
+"""All results have one form: text, CSV, JSON, data frames and figures, by the same names and arguments."""
+
+import importlib
+import inspect
+import json
+import pathlib
+import pkgutil
+
+import keras
+import matplotlib.figure
+import numpy as np
+import pandas
+import pytest
+from results import EXAMPLES, X, loaded, network, points, rows_of, study, ticks
+
+import keras_initx
+from keras_initx import scaling
+from keras_initx.report._results import Judgement, Result
+from keras_initx.tools.studies._result import StudyResult
+
+# The first columns of the CSV, by the name of the class.
+COLUMNS = {
+    "AuditReport": "path,shape,dtype,initializer,expected_std,std,ratio,verdict,evidence,cause,reason",
+    "Contract": "path,shape,dtype,kind,reason,value,digest,mean,std",
+    "CoordinateCheck": "step,layer,exponent,size_4,size_8",
+    "InitializationPlan": "path,shape,dtype,initializer,reason,fan_in,fan_out,expected_std,seed,std",
+    "LoadReport": "path,status,how,shape,dtype,size,changed,sources,source_shape",
+    "Loaded": "path,status,how,shape,dtype,size,changed,sources,source_shape",
+    "LsuvReport": "path,status,how,before,after",
+    "StepReport": "path,kind,like,"
+    "gradient,gradient_how,gradient_norm,gradient_norm_there,gradient_difference,gradient_rounding,gradient_ratio,"
+    "update,update_how,update_norm,update_norm_there,update_difference,update_rounding,update_ratio",
+    "OutputsReport": "path,call,kind,answer,how,like,inputs,outputs,tolerance,compared",
+    "RecordedOutputs": "path,call,kind,shape,dtype,mean,std",
+    "MupTable": "path,shape,base_shape,inputs,units,role,std,adam,sgd,adafactor,muon,tied",
+    "RateStudy": "build,width,rate,repeat,status,epoch,val_loss",
+    "DiagnosisReport": "name,path,level,kind,activation,shape,before_size",
+    "RestartStudy": "place,draw,seed,status,epoch,val_loss",
+    "Study": "initializer,repeat,status,epoch,val_loss",
+}
+
+
+@pytest.fixture(scope="module", params=EXAMPLES)
+def result(request):
+    keras.utils.set_random_seed(0)
+    return EXAMPLES[request.param]()
+
+
+def exported_classes():
+    for room in pkgutil.iter_modules(keras_initx.__path__, "keras_initx."):
+        if room.name != "keras_initx.__main__":
+            module = importlib.import_module(room.name)
+            names = [getattr(module, name) for name in dir(module)]
+            yield from filter(inspect.isclass, names)
+
+
+def test_every_result_of_the_package_is_tested_here():
+    shown = set()
+    for found in exported_classes():
+        is_own = found.__module__.startswith("keras_initx.")
+        if is_own and hasattr(found, "_repr_html_") and not inspect.isabstract(found):
+            shown.add(found.__name__)
+    assert shown == COLUMNS.keys()
+    assert {type(make()).__name__ for make in EXAMPLES.values()} == shown
+
+
+def test_methods_are_those_of_the_base_class():
+    for cls in exported_classes():
+        for name in ("__repr__", "to_csv", "to_json", "to_html", "to_pandas", "plot"):
+            assert cls.__name__ not in COLUMNS or getattr(cls, name) is getattr(Result, name), (cls, name)
+
+
+def test_a_result_is_a_text_a_line_and_a_table(result):
+    assert len(str(result).splitlines()) >= 3
+    assert repr(result).startswith(f"<{type(result).__name__}")
+    assert repr(result).endswith(">")
+    assert "\n" not in repr(result)
+    assert result._repr_html_().count("<table>") == 1
+
+
+def test_a_result_is_a_sequence_of_rows_by_their_paths(result):
+    assert len(result) == len(result.rows) > 0
+    assert len(list(result)) == len(result)
+    if isinstance(result, StudyResult):
+        key = next(iter(result.trials)) if hasattr(result, "trials") else result.draws[0]["draw"]
+        assert result[key]["status"] == "finished"
+    else:
+        last = result.rows[-1].path
+        assert result[last].path == last
+    with pytest.raises(KeyError, match="nothing"):
+        result["nothing"]
+
+
+def test_a_result_says_what_it_is_in_a_sentence(result):
+    assert result.summary.endswith(".")
+    assert "\n" not in result.summary
+
+
+def test_only_a_result_that_judges_has_problems_and_it_is_neither_true_nor_false(result):
+    judges = isinstance(result, Judgement)
+    assert hasattr(result, "ok") == judges
+    if not judges:
+        assert result
+        return
+    assert result.ok == (len(result.problems) == 0)
+    for problem in result.problems:
+        assert isinstance(problem.path, str)
+        assert problem.text
+    with pytest.raises(TypeError, match=r"is neither true nor false: use `\.ok`"):
+        assert result
+
+
+def test_columns_are_names(result):
+    assert [name for name in result.to_pandas().columns if not name.isidentifier()] == []
+
+
+@pytest.mark.parametrize("name", ["initialize", "contract"])
+def test_json_is_what_save_writes_and_is_read_again(name, tmp_path):
+    result = EXAMPLES[name]()
+    result.save(tmp_path / "saved.json")
+    result.to_json(tmp_path / "exported.json")
+    assert (tmp_path / "exported.json").read_text() == (tmp_path / "saved.json").read_text()
+    assert len(type(result).load(tmp_path / "exported.json")) == len(result)
+
+
+def test_records_are_rows_of_a_csv_and_of_a_data_frame_and_in_json(result):
+    assert result.to_csv().startswith(COLUMNS[type(result).__name__])
+    rows = rows_of(result)
+    assert len(rows) > 1
+
+    def refuse(name):
+        raise AssertionError(name)
+
+    # JSON has null for what is no number.
+    assert len(json.loads(result.to_json(), parse_constant=refuse)) > 1
+    frame = result.to_pandas()
+    assert isinstance(frame, pandas.DataFrame)
+    assert list(frame.columns) == list(rows[0])
+    for record, row in zip(frame.to_dict("records"), rows, strict=True):
+        for name, value in record.items():
+            if isinstance(value, str):
+                assert row[name] == value
+            elif pandas.isna(value):
+                assert row[name] in ("", "nan")
+            elif not isinstance(value, bool):
+                assert float(row[name]) == value
+
+
+@pytest.mark.parametrize(("method", "kind"), [("to_csv", str), ("to_json", pathlib.Path)])
+def test_the_text_is_written_as_it_is_returned(method, kind, tmp_path):
+    path = tmp_path / "file"
+    path.write_text("before")
+    shown = study()
+    text = getattr(shown, method)(kind(path))
+    assert text == getattr(shown, method)()
+    assert text.endswith("\n")
+    assert path.read_bytes() == text.encode()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_figure_is_returned(result):
+    figure = result.plot()
+    assert isinstance(figure, matplotlib.figure.Figure)
+    assert any(axis.has_data() for axis in figure.axes)
+
+
+def test_a_figure_is_written(tmp_path):
+    shown = loaded()
+    for name in ("figure.png", "figure.SVG"):
+        assert isinstance(shown.plot(tmp_path / name), matplotlib.figure.Figure)
+        assert (tmp_path / name).stat().st_size > 1000
+    with pytest.raises(ValueError, match="nonsense"):
+        shown.plot(tmp_path / "figure.nonsense")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("method", ["to_csv", "to_json", "to_html", "plot"])
+def test_a_url_is_refused(method, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"`path` must be a path on this machine.* Received: path='s3://bucket/a\.svg'"
+    ):
+        getattr(loaded(), method)("s3://bucket/a.svg")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_plan_of_a_dry_run_shows_what_is_expected():
+    plan = keras_initx.initialize(network(), {"first/*": None}, seed=0, dry_run=True)
+    shown = points(plan.plot())
+    assert shown == {"GlorotUniform": [(1, plan.rows[2].expected_std), (2, plan.rows[4].expected_std)]}
+    assert plan.plot().axes[0].get_ylabel() == "expected standard deviation"
+
+
+def test_a_plan_that_draws_nothing_has_no_table():
+    plan = keras_initx.initialize(network(), {"*": None}, seed=0)
+    assert str(plan).startswith("0 of 6 weights drawn")
+    assert "<table" not in plan._repr_html_()
+
+
+def test_a_loading_plan_shows_what_is_done_to_each_weight():
+    state = {"a.weight": np.ones((8, 6)), "a.bias": np.ones(8), "b.weight": np.ones((2, 2)), "b.bias": np.ones(8)}
+    rules = {"first": "a", "second": "b"}
+    plan = keras_initx.load_pretrained(network(), state, rules, layout="torch", dry_run=True)
+    assert points(plan.plot()) == {
+        "all": [(1, 48), (2, 8), (3, 64), (4, 8), (5, 24), (6, 3)],
+        "changed": [(1, 48), (2, 8), (3, 0), (4, 8), (5, 0), (6, 0)],
+    }
+
+
+def test_lsuv_shows_the_variances_before_and_after():
+    found = keras_initx.lsuv(network(), X, seed=0)
+    shown = points(found.plot())
+    assert shown["before"] == [(place, row.before) for place, row in enumerate(found.rows, 1)]
+    assert shown["after"] == [(place, row.after) for place, row in enumerate(found.rows, 1)]
+
+
+def test_mup_shows_a_panel_for_each_factor():
+    figure = scaling.mup(network(32), network(8)).plot()
+    assert [axis.get_ylabel() for axis in figure.axes] == [
+        "factor on the std",
+        "on the rate of Adam",
+        "on the rate of SGD",
+        "of Adafactor",
+        "of Muon",
+    ]
+    lines = {line.get_label(): list(line.get_ydata()) for line in figure.axes[1].lines[:-1]}
+    assert lines == {"input": [1], "vector": [1, 1], "hidden": [0.25], "output": [0.25], "fixed": [1]}
+    assert ticks(figure.axes[1]) == ["0.25", "0.5", "1", "2"]

@@ -1,0 +1,95 @@
+"""Recorded outputs are saved without pickles, and a damaged file is refused."""
+
+import io
+import json
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from keras_initx import compare_outputs, record_outputs
+
+X = np.random.default_rng(0).normal(size=(4, 6)).astype("float32")
+
+
+@pytest.fixture
+def model():
+    keras.utils.set_random_seed(0)
+    return keras.Sequential(
+        [keras.Input((6,)), layers.Dense(5, "relu", name="hidden"), layers.Dense(2, name="out")], name="net"
+    )
+
+
+@pytest.fixture
+def path(model, tmp_path):
+    outputs = record_outputs(model, X)
+    outputs.save(tmp_path / "outputs.npz")
+    return tmp_path / "outputs.npz"
+
+
+@pytest.mark.every_backend
+def test_a_file_says_what_was_recorded(model, path):
+    assert compare_outputs(model, X, path).ok
+    assert compare_outputs(model, X, str(path)).ok
+    model.get_layer("out").bias.assign([0.0, 1e-5])
+    assert compare_outputs(model, X, path).first.path == "out"
+
+
+def test_a_file_has_plain_arrays(path):
+    with np.load(path, allow_pickle=False) as arrays:
+        content = json.loads(arrays["calls"].tobytes())
+        assert [arrays[dtype].dtype for dtype in ("float32", "float64", "int64")] == ["float32", "float64", "int64"]
+    assert [call["name"] for call in content["calls"]] == ["hidden", "out", "net"]
+    assert content["framework"] == "keras"
+    # The input of the second is the output of the first.
+    assert content["calls"][1]["inputs"]["inputs"] == content["calls"][0]["outputs"][""]
+
+
+def changed(path, **arrays):
+    with np.load(path) as before:
+        content = {**before, **arrays}
+    file = io.BytesIO()
+    np.savez(file, **content)
+    path.write_bytes(file.getvalue())
+
+
+def calls_of(path):
+    with np.load(path) as arrays:
+        return json.loads(arrays["calls"].tobytes())
+
+
+def as_array(content):
+    return np.frombuffer(json.dumps(content).encode(), "uint8")
+
+
+def test_a_damaged_file_is_refused(model, path):
+    whole = path.read_bytes()
+    refused = r"`like` must be a file that `record_outputs\(\.\.\.\)\.save` wrote, and not damaged\. Received: like="
+    for content in (b"", b"text", whole[: len(whole) // 2], whole[:300] + b"\x00" * 8 + whole[308:]):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=refused):
+            compare_outputs(model, X, path)
+    path.write_bytes(whole)
+    calls = calls_of(path)
+    for damage in (
+        {"calls": as_array({**calls, "version": 2})},
+        {"calls": as_array({**calls, "tensors": calls["tensors"][:-1]})},
+        {"calls": as_array([])},
+        {"float32": np.zeros(3, "float32")},
+        {"float32": np.array([None])},
+    ):
+        changed(path, **damage)
+        with pytest.raises(ValueError, match=refused):
+            compare_outputs(model, X, path)
+        path.write_bytes(whole)
+    with pytest.raises(FileNotFoundError):
+        compare_outputs(model, X, path.with_name("other.npz"))
+
+
+def test_another_suffix_or_a_url_is_refused(model):
+    outputs = record_outputs(model, X)
+    with pytest.raises(ValueError, match=r"`path` must end in `\.npz`\. Received: path='outputs\.json'"):
+        outputs.save("outputs.json")
+    with pytest.raises(ValueError, match="must be a path on this machine"):
+        outputs.save("s3://bucket/outputs.npz")

@@ -1,0 +1,99 @@
+"""A reason is what differs, and no guess."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from modes import BACKEND
+
+from keras_initx import compare_outputs, record_outputs
+from keras_initx.tools.compare_outputs._reasons import masks_apart
+
+DRAWS = np.random.default_rng(0)
+
+if BACKEND == "torch":
+    import torch
+    from torch import nn
+
+
+def images(size):
+    return DRAWS.normal(size=(2, size, size, 3)).astype("float32")
+
+
+def of_convolution(kind, other, size):
+    """Return the settings in which two convolutions differ, of which the second is one of torch."""
+    x = images(size)
+    model = keras.Sequential([keras.Input(x.shape[1:]), kind])
+    module = nn.Sequential()
+    module.add_module(kind.name, other)
+    report = compare_outputs(model, x, record_outputs(module, np.moveaxis(x, -1, 1)))
+    return [setting for row in report.rows for setting in row.settings]
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "pads", "expected"),
+    [
+        (32, 4, 2, 1, []),
+        (32, 3, 2, 1, ["padding: 0 before and 1 after here, 1 before and 1 after there"]),
+        (33, 3, 2, 1, []),
+        (32, 3, 1, 1, []),
+        (32, 3, 1, "same", []),
+        (32, 7, 2, 3, ["padding: 2 before and 3 after here, 3 before and 3 after there"]),
+    ],
+)
+def test_padding_is_computed(size, kernel, stride, pads, expected):
+    kind = layers.Conv2D(4, kernel, strides=stride, padding="same", name="c")
+    assert of_convolution(kind, nn.Conv2d(3, 4, kernel, stride=stride, padding=pads), size) == expected
+
+
+def test_what_a_layer_before_has_padded_counts():
+    x = images(16)
+    layer = layers.Conv2D(4, 3, strides=2, name="c")
+    model = keras.Sequential([keras.Input(x.shape[1:]), layers.ZeroPadding2D(1), layer])
+    module = nn.Sequential()
+    module.add_module("c", nn.Conv2d(3, 4, 3, stride=2, padding=1))
+    report = compare_outputs(model, x, record_outputs(module, np.moveaxis(x, -1, 1)))
+    assert report.first.path == "c"
+    assert not report.first.settings
+
+
+def test_arguments_of_another_framework_are_no_reason():
+    ids = DRAWS.integers(0, 20, (4, 6))
+    module = nn.Sequential()
+    module.add_module("tokens", nn.Embedding(20, 8))
+    model = keras.Sequential([keras.Input((6,), dtype="int32"), layers.Embedding(20, 8, name="tokens")])
+    model.set_weights([module.tokens.weight.detach().numpy()])
+    outputs = record_outputs(module, torch.as_tensor((ids + 1) % 20))
+    report = compare_outputs(model, ids, outputs)
+    assert report.first.path == "tokens"
+    assert [reason.split(" by ")[0] for reason in report.reasons] == ["the inputs of the models differ"]
+
+
+@pytest.mark.parametrize("is_masked", [True, False])
+def test_a_mask_is_a_reason_only_if_it_masks_something(is_masked):
+    def network(has_mask):
+        keras.utils.set_random_seed(0)
+        x, mask = keras.Input((6, 8), name="x"), keras.Input((6,), dtype="bool", name="mask")
+        attention = layers.MultiHeadAttention(2, 4, name="attention")
+        given = {"attention_mask": mask[:, None]} if has_mask else {}
+        # Older versions of Keras refuse an input that nothing uses.
+        return keras.Model([x, mask], [attention(x, x, **given), layers.Flatten(name="flat")(mask)], name="net")
+
+    mask = np.ones((3, 6), bool)
+    mask[:, 4:] = not is_masked
+    x = [DRAWS.normal(size=(3, 6, 8)), mask]
+    calls = []
+    for has_mask in (True, False):
+        outputs = record_outputs(network(has_mask), x)
+        calls += [call for call in outputs.calls if call.key.name == "attention"]
+    expected = ["`attention_mask` is passed here, and not there"] if is_masked else []
+    assert masks_apart(*calls, is_same_framework=True) == expected
+
+
+def test_what_keras_gives_each_model_is_no_setting():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(2, name="d")], name="net")
+    other = keras.models.clone_model(model)
+    other.set_weights(model.get_weights())
+    other.compile("sgd", "mse", steps_per_execution=2)
+    x = DRAWS.normal(size=(5, 4))
+    assert not any(row.settings for row in compare_outputs(model, x, other).rows)

@@ -1,0 +1,66 @@
+"""A recorded step is the same after it was saved, and a damaged one is refused."""
+
+import json
+
+import numpy as np
+import pytest
+from first_steps import X, Y, network
+
+from keras_initx import compare_outputs, record_outputs
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    return record_outputs(network(), X, Y)
+
+
+def test_a_file_has_the_step(recorded, tmp_path):
+    recorded.save(tmp_path / "outputs.npz")
+    report = compare_outputs(network(), X, tmp_path / "outputs.npz", y=Y)
+    again = compare_outputs(network(), X, recorded, y=Y)
+    assert report.step.ok
+    assert report.to_json() == again.to_json()
+    fault = compare_outputs(network(share=0.0), X, str(tmp_path / "outputs.npz"), y=Y)
+    assert fault.step.first.path == "norm/gamma"
+
+
+def test_a_file_without_a_step_is_read(tmp_path):
+    record_outputs(network(), X).save(tmp_path / "outputs.npz")
+    assert compare_outputs(network(), X, tmp_path / "outputs.npz").ok
+    with pytest.raises(ValueError, match="without a step"):
+        compare_outputs(network(), X, tmp_path / "outputs.npz", y=Y)
+
+
+def changed(path, change):
+    """Change the arrays of a file."""
+    with np.load(path) as file:
+        arrays = dict(file)
+    change(arrays)
+    np.savez(path, **arrays)
+
+
+def without_values(arrays):
+    arrays["step"] = arrays["step"][:-1]
+
+
+def with_longs(arrays):
+    arrays["step"] = arrays["step"].astype("float64")
+
+
+def without_loss(arrays):
+    content = json.loads(arrays["calls"].tobytes())
+    del content["step"]["loss"]
+    arrays["calls"] = np.frombuffer(json.dumps(content).encode(), "uint8")
+
+
+def without_step(arrays):
+    del arrays["step"]
+
+
+@pytest.mark.parametrize("change", [without_values, with_longs, without_loss, without_step])
+def test_a_damaged_file_is_refused(recorded, tmp_path, change):
+    path = tmp_path / "outputs.npz"
+    recorded.save(path)
+    changed(path, change)
+    with pytest.raises(ValueError, match="`like` must be a file that `record_outputs"):
+        compare_outputs(network(), X, path, y=Y)

@@ -1,0 +1,44 @@
+"""Histograms of several layers share an axis, in a table and in a figure."""
+
+import numpy as np
+from reported import drawn_in_text, histograms, width
+
+from keras_initx.tools.diagnose import _report
+from keras_initx.tools.diagnose._axes import edges_of_bins
+from keras_initx.tools.diagnose._signal import Signal
+
+
+def test_histograms_of_a_table_share_one_axis():
+    shown, limits = drawn_in_text(0.02, 3)
+    assert shown == ["▁▁▁▃▇█▇▄▁▁▁", "▁▁▁▁▁█▁▁▁▁▁", "▁▁▁▁▁█▁▁▁▁▁"]
+    assert limits == "-0.77 to 0.75"
+
+
+def test_a_histogram_has_what_lies_beyond_its_axis_in_its_ends():
+    signal = Signal()
+    signal.add(np.array([-9, -0.5, 0.5, 0.6, 9]))
+    shown = _report._histogram(signal, edges_of_bins((-1.1, 1.1), 4.0, 11))
+    assert shown[0] == shown[-1] == "█"
+
+
+def test_the_shape_of_outputs_that_are_too_large_is_seen_in_a_table():
+    shown, limits = drawn_in_text((0.1, 10.0), 2, "linear")
+    assert shown == ["▁▁▁▁▄█▃▁▁▁▁", "██▂▁▁▁▁▁▂█▇"]
+    assert limits == "-400 to 440"
+
+
+def test_bins_are_those_of_a_figure():
+    edges = edges_of_bins((-400.0, 400.0), 4.0, 8)
+    np.testing.assert_allclose(edges, [-400, -40, -4, -2, 0, 2, 4, 40, 400])
+
+
+def test_histograms_of_all_layers_have_one_axis():
+    axes = histograms([0.3, 0.01, 0.01])
+    assert len({axis.get_xlim() for axis in axes}) == 1
+    assert width(axes[0]) > 0.5 > 0.25 > width(axes[1]) > 5 * width(axes[2])
+
+
+def test_a_layer_with_large_outputs_does_not_narrow_the_histograms_of_others():
+    axes = histograms([0.3, 1e6], "linear")
+    assert len({axis.get_xlim() for axis in axes}) == 1
+    assert 0.3 < width(axes[0]) < 0.6 < width(axes[1]) < 1.2
