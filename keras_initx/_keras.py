@@ -367,6 +367,14 @@ def constants_of(function: keras.Function) -> list[Any]:
     return found
 
 
+def has_layout(variable: keras.Variable) -> bool:
+    """Return whether Keras distributes what is assigned to a variable, as a layout says.
+
+    Relies on the attribute for the layout, which no variable has before Keras 3.13.
+    """
+    return getattr(variable, "_layout", None) is not None
+
+
 def is_of_keras(value: Any) -> bool:
     """Return whether a class or a function is from Keras, not from a user or another package.
 
