@@ -1,7 +1,8 @@
-"""Run by torch in two processes: a model whose first layer Keras' `ModelParallel` keeps as `DTensor`s, and a whole one."""
+"""Run by torch in two processes: a model with `DTensor`s of Keras' `ModelParallel`, and a whole one."""
 
 import keras
 import numpy as np
+import pytest
 import torch
 from keras import layers
 from torch.distributed.tensor import DTensor
@@ -76,10 +77,6 @@ with distribution.scope():
 
 # Without a layout Keras does not distribute what it assigns.
 kernel._layout = None
-try:
+with pytest.raises(ValueError, match="whose 'split/kernel' is a `DTensor` of torch without a layout of Keras"):
     keras_initx.initialize(model, seed=0)
-except ValueError as error:
-    assert "whose 'split/kernel' is a `DTensor` of torch without a layout of Keras" in str(error)
-else:
-    raise AssertionError
 torch.distributed.destroy_process_group()
