@@ -258,6 +258,28 @@ def minimums(session, backend):
 
 
 @nox.session(default=False, tags=["release"])
+@nox.parametrize("backend", ("jax", "torch"), ids=("jax", "torch"))
+def nightly(session, backend):
+    """Run the tests with the next Keras, as it is today; on torch two processes share a model.
+
+    Only these tests have the `DTensor`s of torch that Keras makes from 3.16 on.
+    """
+    install(session, "keras", "test", "extras", backend)
+    # It has the folder of Keras, and no other requirements.
+    uninstall = ("uv", "pip") if session.venv_backend == "uv" else ("python", "-m", "pip")
+    yes = () if session.venv_backend == "uv" else ("--yes",)
+    session.run(*uninstall, "uninstall", *yes, "keras", external=True)
+    session.install("--no-compile", "--no-deps", "--pre", "keras-nightly")
+    session.run(
+        "python", "-c", "import keras; print(keras.__version__)", env={"KERAS_BACKEND": backend}
+    )
+    session.env.update(ALL)
+    run_tests(session, backend, *ORDINARY)
+    if backend == "torch":
+        run_tests(session, backend, "tests/hosts", "--numprocesses=0")
+
+
+@nox.session(default=False, tags=["release"])
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def fuzz(session, backend):
     """Test thousands of random arguments, shapes and dtypes; `-- --hypothesis-seed=N` repeats a run."""  # noqa: E501, a page shows it whole

@@ -1,7 +1,7 @@
 """The only place that relies on what Keras does not document.
 
 Everything else uses its public names. Each function says what it relies on. All of it was seen in
-Keras 3.10 to 3.15, and `tests/test_keras.py` shows whether it holds in another version.
+Keras 3.10 to 3.16, and `tests/test_keras.py` shows whether it holds in another version.
 
 Keras passes only a shape to an initializer. That is not enough for the bias of an LSTM: with
 `unit_forget_bias=True` Keras asks for `(u,)` and `(2u,)`, with `False` for `(4u,)`, and a length of
@@ -32,6 +32,19 @@ from typing import Any
 import keras
 
 from keras_initx._typing import KerasOptimizer, Shape, Tensor
+
+
+def name_initializer(name: str, cls: type[keras.initializers.Initializer]) -> None:
+    """Have `keras.initializers.get`, and so layers, find a registered class by a name.
+
+    It asks for registered names itself until Keras 3.15. Since 3.16 it looks up a text only among
+    Keras' own names; dicts, as in saved models, are still looked up among those registered.
+
+    Relies on the dict of these names, beside the function. Where there is none, nothing is done.
+    """
+    names = vars(sys.modules[keras.initializers.get.__module__]).get("ALL_OBJECTS_DICT")
+    if names is not None:
+        names[name] = cls
 
 
 def layer_using(initializer: keras.initializers.Initializer) -> keras.Layer | None:
@@ -137,11 +150,11 @@ def _functions_of_keras() -> Iterator[FrameType]:
 def _packages() -> set[str]:
     """Return the names of Keras' package and of that of its backend, which may be another.
 
-    Relies on the class of the backend to be a base of `keras.Variable`, as in `keras_mlx`. Others
+    Relies on the method of variables that each backend has of its own, as `keras_mlx`. Others
     whose names begin alike, such as `keras_hub` or a user's, are not Keras' own.
     """
-    packages = {_package(base.__module__) for base in keras.Variable.__mro__}
-    return {package for package in packages if package.startswith("keras")}
+    of_backend = keras.Variable._initialize.__globals__["__name__"]
+    return {_package(keras.Variable.__module__), _package(of_backend)}
 
 
 def _package(module: object) -> str:
@@ -397,6 +410,14 @@ def constants_of(function: keras.Function) -> list[Any]:
             if keras.ops.is_tensor(leaf) and not isinstance(leaf, keras.KerasTensor):
                 found.append(leaf)
     return found
+
+
+def has_layout(variable: keras.Variable) -> bool:
+    """Return whether Keras distributes what is assigned to a variable, as a layout says.
+
+    Relies on the attribute for the layout, which no variable has before Keras 3.13.
+    """
+    return getattr(variable, "_layout", None) is not None
 
 
 def is_of_keras(value: Any) -> bool:

@@ -3,6 +3,7 @@
 import inspect
 
 import keras
+import numpy as np
 from cases import FIRST_CASES, for_each
 
 import keras_initx
@@ -36,8 +37,32 @@ def test_the_catalog_says_what_a_class_is_in_one_line():
             assert not text.endswith("."), entry
 
 
-def test_keras_finds_a_class_by_its_id():
-    assert {name: type(keras.initializers.get(name)) for name, _ in WITH_DEFAULTS} == dict(WITH_DEFAULTS)
+def test_keras_finds_a_class_by_its_id_and_its_name():
+    for name, cls in WITH_DEFAULTS:
+        for text in (name, f"initx>{cls.__name__}", f"initx.{cls.__name__}"):
+            assert type(keras.initializers.get(text)) is cls, text
+
+
+# Each takes a text in a way of its own.
+TAKEN = {
+    "layer": lambda text: keras.layers.Dense(4, kernel_initializer=text),
+    "layer with a cell": lambda text: keras.layers.LSTM(4, kernel_initializer=text),
+    "attention": lambda text: keras.layers.MultiHeadAttention(2, 4, kernel_initializer=text),
+    "config": lambda text: keras.layers.Dense.from_config({"units": 4, "kernel_initializer": text}),
+}
+
+
+@for_each(TAKEN)
+def test_layers_take_an_id(name):
+    config = TAKEN[name]("initx.orthogonal").get_config()
+    assert type(keras.initializers.deserialize(config["kernel_initializer"])) is keras_initx.Orthogonal
+
+
+def test_weights_take_an_id():
+    weight = keras.layers.Layer().add_weight(shape=(4, 4), initializer="initx.orthogonal")
+    for variable in (weight, keras.Variable("initx.orthogonal", shape=(4, 4))):
+        values = keras.ops.convert_to_numpy(variable)
+        np.testing.assert_allclose(values @ values.T, np.eye(4), atol=1e-5)
 
 
 @for_each(ENTRIES)

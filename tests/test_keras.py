@@ -139,12 +139,35 @@ def test_the_layer_that_uses_an_initializer_if_fit_builds_the_model(place):
 @pytest.fixture
 def plugged(monkeypatch):
     """Let the modules of Keras' backend be those of a package of its own, as `keras_mlx`."""
+    keras.optimizers.SGD()  # Keras imports those of torch when it makes the first
     backend = f"keras.src.backend.{keras.backend.backend()}"
     for name, module in list(sys.modules.items()):
         if name.startswith(f"{backend}."):
             monkeypatch.setitem(vars(module), "__name__", name.replace(backend, "keras_fake.src"))
-    base = keras.Variable.__mro__[1]
-    monkeypatch.setattr(base, "__module__", base.__module__.replace(backend, "keras_fake.src"))
+    (trainer,) = (base for base in keras.Model.__mro__ if base.__module__ == f"{backend}.trainer")
+    monkeypatch.setattr(trainer, "__module__", "keras_fake.src.trainer")
+    return trainer
+
+
+@pytest.fixture
+def names(monkeypatch):
+    """The dict of Keras' own names of initializers, for this test alone."""
+    module = sys.modules[keras.initializers.get.__module__]
+    copied = dict(module.ALL_OBJECTS_DICT)
+    monkeypatch.setattr(module, "ALL_OBJECTS_DICT", copied)
+    return copied
+
+
+def test_layers_find_a_registered_class_by_a_name_beside_those_of_keras(names):
+    before = dict(names)
+    _keras.name_initializer("tests>Loading", Loading)
+    assert isinstance(layers.Dense(4, kernel_initializer="tests>Loading").kernel_initializer, Loading)
+    assert names == {**before, "tests>Loading": Loading}
+
+
+def test_no_name_is_given_where_keras_has_no_dict_of_its_own(monkeypatch):
+    monkeypatch.delattr(sys.modules[keras.initializers.get.__module__], "ALL_OBJECTS_DICT")
+    _keras.name_initializer("tests>Loading", Loading)
 
 
 def packages_on_the_stack():
@@ -158,7 +181,7 @@ def test_a_package_of_the_backend_is_keras_too(plugged):
     model.compile(keras.optimizers.SGD(0.0), "mse", jit_compile=False)
     model.fit(X, np.ones((2, 5, 4), "float32"), verbose=0)
     assert set(spy.found[-1]) == {"keras", "keras_fake"}  # `fit` is in a module of the backend
-    assert _keras.is_of_keras(keras.Variable.__mro__[1])
+    assert _keras.is_of_keras(plugged)
 
 
 @pytest.mark.parametrize("package", ["keras_hub.src", "user"])

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 import keras
 import torch
 
+from keras_initx._keras import has_layout
 from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends._backend import Backend, Function, apply_present, kept_on
 from keras_initx.backends._moments import Moments
@@ -36,6 +37,8 @@ class Implementation(Backend):
     def is_concrete(self, tensor: Tensor) -> bool:
         # Tensors within `torch.func.grad` and its kind have no memory, or none that NumPy may read.
         try:
+            if _is_distributed(tensor):
+                tensor = tensor.to_local()
             storage = tensor.untyped_storage()
             # Of a fake tensor too, whose memory must not be asked.
             if storage.device.type == "meta":
@@ -65,8 +68,11 @@ class Implementation(Backend):
         for variable in variables:
             if variable.value.device.type == "meta":
                 yield variable, "is on the meta device, without values: build the model on another"
-            elif hasattr(variable.value, "placements"):
-                yield variable, "is a `DTensor` of torch, which Keras cannot compute with"
+            elif _is_distributed(variable.value) and not has_layout(variable):
+                yield (
+                    variable,
+                    "is a `DTensor` of torch without a layout of Keras, which cannot assign to it",
+                )
             elif replaced and id(variable.value) not in used:
                 yield (
                     variable,
@@ -80,7 +86,10 @@ class Implementation(Backend):
     def host_view(self, value: Any) -> Array:
         if not isinstance(value, torch.Tensor):
             return super().host_view(value)
-        tensor = value.detach().cpu()  # Keras would copy
+        tensor = value.detach()
+        if _is_distributed(tensor):
+            tensor = tensor.full_tensor()
+        tensor = tensor.cpu()  # Keras would copy
         name = str(tensor.dtype).removeprefix("torch.")
         if name.startswith(_BEYOND_NUMPY):
             bits: Array = tensor.view(getattr(torch, f"int{8 * tensor.element_size()}")).numpy()
@@ -361,6 +370,11 @@ class _Buffer(NamedTuple):
 def _buffer_at(module: torch.nn.Module, name: str) -> _Buffer:
     around, _, attribute = name.rpartition(".")
     return _Buffer(module.get_submodule(around), attribute, name)
+
+
+def _is_distributed(tensor: Tensor) -> bool:
+    """Return whether it is a `DTensor`, whose parts processes hold."""
+    return hasattr(tensor, "full_tensor")
 
 
 def _outside_inference(value: Any) -> Any:

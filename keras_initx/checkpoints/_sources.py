@@ -142,6 +142,10 @@ def _memory(tensor: Any) -> tuple[int, int]:
     They are those of the object itself where it does not say where its numbers are.
     """
     try:
+        if hasattr(tensor, "to_local"):  # a `DTensor`, whose own address is 0
+            tensor = tensor.to_local()
+            if not tensor.numel():
+                return id(tensor), id(tensor) + 1
         if _is_torch(tensor):
             size = tensor.element_size()
             address = tensor.data_ptr()

@@ -22,6 +22,7 @@ from keras_initx.initializers._initializer import (
     parameters_of,
 )
 from keras_initx.initializers._laws import FixedLaw, Law
+from keras_initx.initializers._seeds import initializer_of
 from keras_initx.sampling._conversion import truncated_quantiles
 from keras_initx.sampling._namespace import choose_namespace
 
@@ -39,7 +40,7 @@ def check_initializer(name: str, value: InitializerLike) -> keras.initializers.I
     if isinstance(value, str):
         required += did_you_mean(map(repr, ids_like(value)))
     try:
-        initializer = keras.initializers.get(value)
+        initializer = initializer_of(value)
     except (TypeError, ValueError) as error:
         raise ValueError(required) from error
     if not isinstance(initializer, keras.initializers.Initializer):

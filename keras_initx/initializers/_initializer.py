@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from keras_initx._checks import check_dtype, check_seed, check_shape
-from keras_initx._keras import forget_unmade_variables
+from keras_initx._keras import forget_unmade_variables, name_initializer
 from keras_initx._typing import Array, DType, KerasInitializer, Seed, Shape, ShapeLike, Tensor
 from keras_initx.backends._current import backend
 from keras_initx.initializers._laws import FixedLaw, IndependentLaw, Law
@@ -118,6 +118,8 @@ def register(*names: str, formula: str, use: str) -> Callable[[Class], Class]:
         custom_objects = keras.saving.get_custom_objects()
         for string_id in (*ids, f"initx.{cls.__name__}"):
             custom_objects[string_id] = cls
+            name_initializer(string_id, cls)
+        name_initializer(f"initx>{cls.__name__}", cls)
         return cls
 
     return decorator

@@ -31,7 +31,17 @@ def root_seed(seed: Any) -> int:
 
 
 def initializer_of(value: Any) -> Any:
-    """Return the initializer of a string id or a config, and any other value unchanged."""
+    """Return the initializer of a string id or a config, and any other value unchanged.
+
+    A string may also be the name of a class or function that the user has registered.
+
+    Raises:
+        TypeError: If it needs arguments that it does not get.
+        ValueError: If Keras does not know the string.
+    """
+    if isinstance(value, str) and keras.saving.get_registered_object(value) is not None:
+        # `get` looks up a text only among Keras' own names since Keras 3.16.
+        return keras.initializers.deserialize({"class_name": value, "config": {}})
     if isinstance(value, str) or (isinstance(value, dict) and "class_name" in value):
         return keras.initializers.get(value)
     return value

@@ -168,8 +168,9 @@ def test_a_process_tells_which_of_its_own_values_are_not_those_of_the_plan(found
 
 @pytest.mark.skipif(BACKEND != "torch", reason="a distribution of torch")
 @needs_keras("3.16", "distributes on torch")
-def test_the_weights_of_a_seed_are_those_of_each_process_in_a_data_parallel_of_torch():
+@pytest.mark.parametrize("script", ["data_parallel.py", "model_parallel.py"])
+def test_a_distribution_of_torch_has_the_weights_of_a_seed(script):
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    script = pathlib.Path(__file__).with_name("data_parallel.py")
+    script = pathlib.Path(__file__).with_name(script)
     done = subprocess.run([*launcher, script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -39,11 +40,44 @@ except NotImplementedError as error:
 """
 
 
-def test_numpy_gives_the_same_values_and_all_of_a_diagnosis_but_gradients(tmp_path):
-    environment = {**os.environ, "KERAS_BACKEND": "numpy", "KERAS_HOME": str(tmp_path)}
-    result = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True)
+DIGESTS = """
+import sys
+sys.path.append(sys.argv[1])
+import golden
+from cases import FIRST_CASES
+import keras_initx
+import keras
+from modes import to_numpy
+
+known = golden.load()
+for row in golden.rows(FIRST_CASES.values()):
+    case, shape, dtype = row
+    if case.exact:
+        assert golden.record(case, to_numpy(case.make()(shape, dtype))) == known[golden.label(*row)], row
+model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(3)])
+for rules in ({"*kernel": "initx.he_normal"}, "torch"):
+    keras_initx.initialize(model, rules, seed=1)
+    print(keras_initx.weights_digest(model))
+"""
+
+
+def run_on(backend, script, home, *arguments):
+    """Return the lines that a script prints in a process with another backend."""
+    environment = {**os.environ, "KERAS_BACKEND": backend, "KERAS_HOME": str(home)}
+    result = subprocess.run([sys.executable, "-c", script, *arguments], env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    values, *diagnosis = result.stdout.splitlines()
+    return result.stdout.splitlines()
+
+
+def test_numpy_gives_the_golden_values_and_the_same_digests(tmp_path):
+    support = str(pathlib.Path(__file__).parents[1] / "support")
+    digests = [run_on(backend, DIGESTS, tmp_path, support) for backend in ("numpy", BACKEND)]
+    assert digests[0] == digests[1]
+    assert len({*digests[0]}) == 2
+
+
+def test_numpy_gives_the_same_values_and_all_of_a_diagnosis_but_gradients(tmp_path):
+    values, *diagnosis = run_on("numpy", SCRIPT, tmp_path)
     assert json.loads(values) == to_numpy(keras_initx.Sparse(seed=1)((8, 4))).tolist()
     assert diagnosis == [
         "[('equal units', 'note', ('out',))]",

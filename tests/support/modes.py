@@ -49,10 +49,20 @@ def often(values, chosen):
     return parameters
 
 
+def _is_older_than(version):
+    here, there = (tuple(map(int, number.split(".")[:2])) for number in (keras.__version__, version))
+    return here < there
+
+
 def needs_keras(version, what):
     """Return a mark that skips a test where Keras is older than `version`, the first that does `what`."""
-    here, there = (tuple(map(int, number.split(".")[:2])) for number in (keras.__version__, version))
-    return pytest.mark.skipif(here < there, reason=f"Keras {keras.__version__} is older than {version}, which {what}")
+    reason = f"Keras {keras.__version__} is older than {version}, which {what}"
+    return pytest.mark.skipif(_is_older_than(version), reason=reason)
+
+
+def until_keras(version, what):
+    """Return a mark that skips a test where Keras is not older than `version`, the first that does `what`."""
+    return pytest.mark.skipif(not _is_older_than(version), reason=f"Keras {version} and later {what}")
 
 
 needs_axes = needs_keras("3.15", "tells initializers the axes of a kernel")

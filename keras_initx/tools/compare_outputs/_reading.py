@@ -172,7 +172,10 @@ def values_of(value: Any) -> Values | None:
         dtype = str(value.dtype).removeprefix("torch.")
         if dtype == "bfloat16":  # which NumPy does not have
             value = value.float()
-        array = value.detach().cpu().numpy()
+        value = value.detach()
+        if hasattr(value, "full_tensor"):  # a `DTensor`, of which all processes read the parts
+            value = value.full_tensor()
+        array = value.cpu().numpy()
     elif tensors_in([value]):
         dtype = keras.backend.standardize_dtype(value.dtype)
         if dtype == "string":

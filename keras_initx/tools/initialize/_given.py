@@ -17,7 +17,7 @@ from keras_initx._suggestions import did_you_mean
 from keras_initx._typing import InitializerLike, RolesGiven
 from keras_initx.backends._current import backend
 from keras_initx.initializers._as_ours import check_initializer, ids_like
-from keras_initx.initializers._seeds import has_seed
+from keras_initx.initializers._seeds import has_seed, initializer_of
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._patterns import covered, first_matches
 from keras_initx.inspection._weights import ModelWeight
@@ -247,10 +247,10 @@ def _no_rules(given: str) -> str:
 
 
 def _is_initializer(text: str) -> bool:
-    """Return whether Keras knows an initializer of this name."""
+    """Return whether this name alone stands for an initializer."""
     try:
-        return callable(keras.initializers.get(text))
-    except ValueError:
+        return callable(initializer_of(text))
+    except (TypeError, ValueError):  # its class may need arguments
         return False
 
 

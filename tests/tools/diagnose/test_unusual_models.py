@@ -36,6 +36,7 @@ def test_quantized_models(mode):
         assert report.rows[0].gain is None
 
 
+@pytest.mark.filterwarnings("ignore:.*layer.* skipped because they do not support quantization:UserWarning")
 def test_quantized_embeddings():
     model = keras.Sequential([keras.Input((5,), dtype="int32"), layers.Embedding(20, 8), layers.LSTM(4)])
     model.quantize("int8")

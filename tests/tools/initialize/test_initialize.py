@@ -240,7 +240,8 @@ def with_other_parameters():
 
 def with_distributed_tensors():
     model = small()
-    model.layers[0].kernel.value.placements = ()  # as a `DTensor` has, which needs a process group
+    value = model.layers[0].kernel.value
+    value.full_tensor = value.clone  # as a `DTensor` has, which needs a process group
     return model
 
 

@@ -103,6 +103,7 @@ def plan_in_a_list():
         ([None], TypeError, "a plan or a report stands alone. Received: None"),
         (["./selu"], ValueError, r"or a recipe. Received: rules='./selu'"),
         (["slu"], ValueError, "did you mean 'selu'"),
+        (["initx.scaled"], ValueError, "must be a dict from conditions"),  # which needs arguments
         ([3], TypeError, "must be a dict from conditions"),
     ],
 )

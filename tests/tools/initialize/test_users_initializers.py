@@ -113,6 +113,29 @@ def test_a_users_initializer_is_called_itself_in_a_rule(name):
     np.testing.assert_array_equal(kernel(model), np.full((4, 3), 2.0))
 
 
+@keras.saving.register_keras_serializable(package="users")
+class Registered(keras.initializers.Initializer):
+    def __call__(self, shape, dtype=None):
+        return fill(shape, dtype)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_rule_and_a_plan_find_a_users_class_by_its_registered_name(nested, tmp_path):
+    text = "users>Registered"
+    rules = {"*/kernel": keras_initx.Scaled(text, 1) if nested else text}
+    model = dense("zeros")
+    initialize(model, rules, seed=0, dry_run=True).save(tmp_path / "plan.json")
+    initialize(model, tmp_path / "plan.json")
+    np.testing.assert_array_equal(kernel(model), np.full((4, 3), 2.0))
+
+
+def test_a_rule_finds_a_users_class_by_a_name_in_a_scope():
+    model = dense("zeros")
+    with keras.saving.custom_object_scope({"mine": Registered}):
+        initialize(model, {"*/kernel": "mine"}, seed=0)
+    np.testing.assert_array_equal(kernel(model), np.full((4, 3), 2.0))
+
+
 REFUSED = "{} gets no seed and is called itself for dense/kernel: its class refuses its config, by {}."
 LACKING = "{} gets no seed and is called itself for dense/kernel: its config lacks {}."
 SAID = {

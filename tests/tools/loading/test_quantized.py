@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from modes import needs_int4, to_numpy
+from modes import needs_int4, to_numpy, until_keras
 
 import keras_initx
 
@@ -174,7 +174,13 @@ def test_kernels_that_were_calibrated_are_loaded(mode):
 
 @NEW
 @pytest.mark.filterwarnings("ignore")  # of NaN that becomes an integer
-@pytest.mark.parametrize("mode", MODES_WITH_DATA)
+@pytest.mark.parametrize(
+    "mode",
+    [
+        pytest.param("gptq", marks=until_keras("3.16", "raise an error at NaN in the inputs of a layer")),
+        pytest.param("awq", marks=pytest.mark.rare),
+    ],
+)
 @pytest.mark.parametrize("missed", ["one", "three"])
 def test_a_kernel_that_was_not_written_before_its_calibration_is_computed(mode, missed):
     with keras_initx.loading(seed=0) as loaded:

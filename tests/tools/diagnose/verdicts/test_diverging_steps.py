@@ -133,6 +133,7 @@ def test_a_copy_with_another_rate_excludes_the_same_from_decay():
     model = small(lambda model: without_decay(keras.optimizers.SGD(halved(0.5), weight_decay=1.0), ["kernel"]))
     copied = unbuilt_copy(model.optimizer, 0.25)
     assert float(copied.learning_rate) == 0.25
+    copied.build(model.trainable_variables)
     assert [copied._use_weight_decay(weight) for weight in model.weights[:2]] == [False, True]
 
 

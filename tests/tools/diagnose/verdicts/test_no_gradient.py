@@ -222,6 +222,7 @@ def test_without_targets_it_is_not_known_whether_a_product_of_zeros_learns():
 
 @pytest.mark.rare
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*layer.* skipped because they do not support quantization:UserWarning")
 def test_the_factors_of_a_quantized_layer_are_drawn_anew():
     network = adapted("dense", True)
     network[0].quantize("int8")
