@@ -3,7 +3,7 @@
 A study goes on with the same settings only. Of `build` these are its source text and the plain
 values that it reads, such as numbers and texts:
 
-    build -> "def build(initializer):\n    return network(initializer, UNITS)\n"
+    build -> "def build(initializer): return network(initializer, UNITS)"
     build.UNITS -> 64
     build, what it reads -> {"not compared": "network"}
 """
@@ -39,7 +39,7 @@ def described(path: str, value: Any) -> dict[str, Any]:
     if _is_plain(value):
         return {path: value, **_registered_classes(path, value)}
     if isinstance(value, dict | list | tuple):
-        parts = {}
+        parts: dict[str, Any] = {}
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
             parts |= described(f"{path}[{key!r}]", item)
         return parts
@@ -61,7 +61,7 @@ def _is_plain(value: Any) -> bool:
 
 def _registered_classes(path: str, value: Any) -> dict[str, Any]:
     """Return the classes of the user that texts may name, as in `"my_package>Mine"`."""
-    classes = {}
+    classes: dict[str, Any] = {}
     for item in keras.tree.flatten(value):
         cls = keras.saving.get_registered_object(item) if isinstance(item, str) else None
         if isinstance(cls, type):
