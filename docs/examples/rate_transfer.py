@@ -194,7 +194,7 @@ def main(arguments=None):
     parser.add_argument("names", nargs="*", default=list(EXPERIMENTS), help="experiments")
     parser.add_argument("--records", type=Path, default=Path("out", "rate_transfer"), help="folder")
     parser.add_argument("--sizes", type=int, nargs="+", help="other widths or depths")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=3)
     options = parser.parse_args(arguments)
     for name in options.names:
