@@ -63,7 +63,6 @@ from keras_initx.types import (
     LoadReport,
     LsuvReport,
     OutputsReport,
-    RateStudy,
     RecordedOutputs,
     Remedy,
     RestartStudy,
@@ -337,7 +336,6 @@ RESULTS = {
     MupTable: "scaling.mup",
     CoordinateCheck: "scaling.coordinate_check",
     Study: "compare_initializers",
-    RateStudy: "compare_learning_rates",
     RestartStudy: "random_restarts",
 }
 

@@ -41,7 +41,6 @@ if _TYPE_CHECKING:
     from keras_initx.tools.load_pretrained._load_report import LoadReport as LoadReport
     from keras_initx.tools.loading._loaded import Loaded as Loaded
     from keras_initx.tools.studies._folder import SettingsError as SettingsError
-    from keras_initx.tools.studies._rates import RateStudy as RateStudy
     from keras_initx.tools.studies._restarts import RestartStudy as RestartStudy
     from keras_initx.tools.studies._study import Study as Study
 
@@ -96,7 +95,6 @@ _NAMES: dict[str, tuple[str, ...]] = {
     ),
     "tools.loading._loaded": ("Loaded",),
     "tools.studies._folder": ("SettingsError",),
-    "tools.studies._rates": ("RateStudy",),
     "tools.studies._restarts": ("RestartStudy",),
     "tools.studies._study": ("Study",),
 }

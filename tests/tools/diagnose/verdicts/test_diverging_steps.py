@@ -180,16 +180,6 @@ def test_a_network_is_left_as_it_was_where_steps_make_nan():
         np.testing.assert_array_equal(one, to_numpy(other))
 
 
-@pytest.mark.rare
-def test_a_plot_shows_the_loss():
-    model, x, y, _ = summed()
-    model.compile(keras.optimizers.SGD(1e4), model.loss)
-    figure = keras_initx.diagnose(model, x, y, steps=100).plot()
-    axis = figure.axes[-1]
-    assert (axis.get_xlabel(), axis.get_ylabel()) == ("step", "loss")
-    assert axis.get_legend_handles_labels()[1] in (["the loss is nan"], ["the loss is inf"])
-
-
 def test_the_first_layer_whose_weights_are_lost_is_named():
     model, x, y, _ = summed()
     model.compile(keras.optimizers.SGD(1e38), model.loss)
