@@ -1,6 +1,6 @@
 // What Sphinx' search finds first. Sphinx puts this file after its own, `searchtools.js` (`html_search_scorer`).
 //
-// The order is: words of `search.toml` (50 to 100), functions and classes by their name, titles and headings, text, and
+// The order is: words of `search.toml` as a whole (100), functions and classes by their name, titles and headings, text, and
 // last attributes and methods. Whole words come before beginnings of words; other parts of words, such as "tpu" in
 // "output", are not found.
 
@@ -10,8 +10,11 @@ Object.assign(Scorer, {
   partialTitle: 3,
   term: 5,
   partialTerm: 1,
-  score: ([, , , description, score, , kind]) =>
-    kind === SearchResultKind.object && /^Python (attribute|method|property),/.test(description) ? score / 100 : score,
+  score: ([, , , description, score, , kind]) => {
+    const isAttribute = kind === SearchResultKind.object && /^Python (attribute|method|property),/.test(description);
+    const isPartOfPhrase = kind === SearchResultKind.index && score < 100;
+    return isAttribute || isPartOfPhrase ? score / 100 : score;
+  },
 });
 
 /** Return the pages of a term in one of Sphinx' tables, which write a single page without a list. */
