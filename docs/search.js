@@ -15,8 +15,10 @@ const PHRASES = {
   ],
   devices: [
     "distributed",
+    "distributed training",
     "gpu",
     "multi gpu",
+    "multi gpu training",
     "multi-gpu",
     "multiple gpus",
     "sharding",
