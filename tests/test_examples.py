@@ -250,3 +250,11 @@ def test_scripts_write_a_figure(name, tmp_path, capsys):
     script(name).main(["--out", str(tmp_path), "--epochs", "1", *options])
     assert [path.name for path in tmp_path.iterdir()] == [f"{name}.png"]
     assert f"Figure: {name}.png" in capsys.readouterr().out
+
+
+def test_equal_weights_stay_in_their_valley_and_different_ones_leave_it(tmp_path, capsys):
+    script("valley").main(["--out", str(tmp_path)])
+    equal, different = (line.split() for line in capsys.readouterr().out.splitlines()[1:3])
+    assert equal[2] == equal[3]
+    assert float(equal[1]) > 50 * float(different[1])
+    assert [path.name for path in tmp_path.iterdir()] == ["valley.png"]
