@@ -158,6 +158,8 @@ _BY_GRAPH = ("logits", "positions", "sines", "tokens")
 
 # Biases and shifts, which start at 0.
 _ZERO_AT_FIRST = ("bias", "beta", "moving_mean")
+# Of normalizations. Whether they are 0 by now must not decide what is to be.
+_SCALES = ("gamma", "scale", "moving_variance")
 
 
 class Closed(NamedTuple):
@@ -532,7 +534,7 @@ class ByGraph:
         is_scaled = False
         for operation in branch.after:  # from the sum on
             scales = [part for part in self._inside([operation]) if part.weight.name != "beta"]
-            if normalizes(operation) and scales and scales[0].weight.name in ("gamma", "scale"):
+            if normalizes(operation) and scales and scales[0].weight.name in _SCALES[:2]:
                 starts = [node for node in branch.added.after if node.producer is operation]
                 parts = scales[:1]
                 break
@@ -579,10 +581,12 @@ class ByGraph:
                 streams.add(node)
                 open_nodes += [sums[node].stream] if node in sums else node.inputs
         fresh = []
-        for part in self._parts:
-            variable = part.weight.variable
-            if part.weight.name in _ZERO_AT_FIRST and part.weight.kind != "buffer":
+        for weight in (part.weight for part in self._parts):
+            variable = weight.variable
+            if weight.name in _ZERO_AT_FIRST:
                 fresh.append((variable, keras.ops.zeros(variable.shape, variable.dtype)))
+            elif weight.name in _SCALES and normalizes(weight.layer):
+                fresh.append((variable, keras.ops.ones(variable.shape, variable.dtype)))
         return BranchRuns(found.made, streams, fresh)
 
     def _give(self, name: str, parts: Iterable[Part], roles: dict[str, Role]) -> None:
