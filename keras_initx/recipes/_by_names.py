@@ -117,7 +117,7 @@ def parts_of(weights: Sequence[ModelWeight]) -> list[Part]:
 
 
 def _role_by_name(weight: ModelWeight) -> str | None:
-    """Return the role of a weight by its path, or by the attributes that hold it, if it is known."""
+    """Return the role of a weight by its path, or by the attributes that hold it, if known."""
     role = role_in(NAMES, weight)
     if role is None:
         *_, name = attributes = _attributes(weight)

@@ -34,4 +34,3 @@ def of_each_kernel(value: InitializerLike, part: Part) -> InitializerLike | Left
     stddev = stddev_for(initializer.scale, mode, fan_in, fan_out / part.kernels)
     scale = initializer.scale * (stddev / stddev_for(initializer.scale, mode, fan_in, fan_out)) ** 2
     return VarianceScaling(scale, mode, initializer.distribution)
-

@@ -111,7 +111,9 @@ def _looked_up(part: Part, found: Architecture) -> Part:
     is_table = any(part.weight.variable is table for table in found.looked_up)
     if is_table and part.by_name == "kernel":
         is_label = any(part.weight.variable is table for table in found.labels)
-        return replace(part, role=Role("embeddings" if is_label else "tokens"), by_name="embeddings")
+        return replace(
+            part, role=Role("embeddings" if is_label else "tokens"), by_name="embeddings"
+        )
     return part
 
 

@@ -395,9 +395,7 @@ def _muon_rate(weight: MupWeight, optimizer: keras.optimizers.Optimizer) -> floa
     return rate / math.sqrt(larger)
 
 
-def _placed(
-    model: keras.Model, weights: Sequence[ModelWeight]
-) -> tuple[set[int], tuple[str, ...]]:
+def _placed(model: keras.Model, weights: Sequence[ModelWeight]) -> tuple[set[int], tuple[str, ...]]:
     """Return the ids of the variables in residual branches, and the paths of what is not seen."""
     found = architecture_of(model)
     inside: set[int] = set()

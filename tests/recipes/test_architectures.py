@@ -207,7 +207,19 @@ BY_NAME = dict(zip(" ".join(NAMES).split(), ROWS, strict=True))
 # One of each kind; before a release all others too.
 OFTEN = [
     *("gpt2", "albert", "looped", "t5", "clip", "llava", "perceiver", "slots", "switch", "fewer", "hourglass"),
-    *("conditioned", "dit", "film", "fused", "subtracted", "cait", "resnet", "mobilenet", "mixer", "wavenet", "highway"),
+    *(
+        "conditioned",
+        "dit",
+        "film",
+        "fused",
+        "subtracted",
+        "cait",
+        "resnet",
+        "mobilenet",
+        "mixer",
+        "wavenet",
+        "highway",
+    ),
 ]
 
 

@@ -107,7 +107,9 @@ def resnet():
     image = keras.Input((8, 8, 3))
     x = convolution(image, 16, 3, "stem")
     for number, (units, strides) in enumerate([(16, 1), (32, 2)]):
-        y = convolution(convolution(x, units, 3, f"b{number}_first", "relu", strides), units, 3, f"b{number}_last", None)
+        y = convolution(
+            convolution(x, units, 3, f"b{number}_first", "relu", strides), units, 3, f"b{number}_last", None
+        )
         if strides > 1:
             x = convolution(x, units, 1, f"b{number}_beside", None, strides)
         x = ops.relu(x + y)

@@ -69,7 +69,8 @@ def test_blocks_start_as_the_identity_for_any_condition_and_an_audit_agrees(kind
     np.testing.assert_allclose(to_numpy(made([x, drawn((3, 5), 1)])), x, atol=1e-6)
     rules = recipes.zero_residual(made).by_path
     expected = {path for path in rules if any(path.endswith(zero) for zero in zeros)}
-    assert len(expected) == 2 * len(zeros) and rules == dict.fromkeys(expected, "zeros")
+    assert len(expected) == 2 * len(zeros)
+    assert rules == dict.fromkeys(expected, "zeros")
     assert audit(made, "zero_residual").ok
 
 
@@ -158,7 +159,8 @@ def test_fixup_takes_the_block_of_its_authors():
     rules = recipes.fixup(made).by_path
     assert [rules[f"b{number}_2/kernel"] for number in range(2)] == ["zeros", "zeros"]
     assert rules["b0_1/kernel"].factor == 2**-0.5
-    assert rules["b0_2b/bias"] == "zeros" and "b0_s/scale" not in rules
+    assert rules["b0_2b/bias"] == "zeros"
+    assert "b0_s/scale" not in rules
     initialize(made, "fixup", seed=0)
     assert audit(made, "fixup").ok
     x = np.abs(drawn((2, 6, 6, WIDTH), 0))

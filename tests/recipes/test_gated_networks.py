@@ -126,7 +126,8 @@ def test_llama_and_gemma_are_told_apart_by_what_a_normalization_does_with_its_sc
         recipes.llama(decoder(gated, norm=PlusOneNorm))
     model = decoder(gated, norm=PlusOneNorm)
     initialize(model, "gemma", seed=0)
-    assert audit(model, "gemma").ok and recipes.gemma(model).by_path
+    assert audit(model, "gemma").ok
+    assert recipes.gemma(model).by_path
 
 
 NO_GATES = {

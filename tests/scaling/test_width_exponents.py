@@ -241,4 +241,4 @@ def test_a_weight_of_which_the_axes_are_a_guess_is_not_checked_and_that_is_said(
     assert [weight.path for weight in found.weights if not weight.is_checked] == ["codebook/entries"]
     assert not any(weight.differs for weight in found.weights)
     assert "Not checked, as their axes are a guess: 'codebook/entries'." in str(found)
-    assert [line.count("not checked") for line in str(found).splitlines() if "codebook/entries" in line][0] == 2
+    assert next(line.count("not checked") for line in str(found).splitlines() if "codebook/entries" in line) == 2
