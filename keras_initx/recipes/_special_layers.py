@@ -19,9 +19,10 @@ from keras_initx.recipes._weight_rules import Left
 def _state_space(source: str) -> RoleTable:
     """Return rules for the decay, the time step and the skip of state-space layers.
 
-    These weights have the names `A_log`, `dt_bias` and `D`, or are attributes of these names. Their numbers are drawn in float32:
-    code that draws rates in 16 bits gets 0 now and then, whose logarithm is not finite. All other
-    recipes leave these weights, so put this one beside theirs: `["state_space", "llama"]`.
+    These weights have the names `A_log`, `dt_bias` and `D`, or are attributes of these names. Their
+    numbers are drawn in float32: code that draws rates in 16 bits gets 0 now and then, whose
+    logarithm is not finite. All other recipes leave these weights, so put this one beside theirs:
+    `["state_space", "llama"]`.
 
     An `A_log` of several states for each channel, as in Mamba and S4D-real, gets `log(1)` to
     `log(n)` for its `n` states, whatever the source; then the time step is the bias of the layer
