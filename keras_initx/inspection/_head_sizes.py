@@ -7,7 +7,7 @@ import keras
 from keras_initx.inspection._architecture import graph_of, open_calls
 from keras_initx.inspection._graph import Node
 from keras_initx.inspection._hooks import activation_name
-from keras_initx.inspection._kernels import multiplies_by_kernel
+from keras_initx.inspection._kernels import FOREIGN, multiplies_by_kernel
 from keras_initx.inspection._operations import (
     ATTENTION,
     ATTENTION_LAYERS,
@@ -30,7 +30,8 @@ def head_sizes(model: keras.Model) -> list[int | None]:
     for call in calls:
         operation = call.operation
         node = graph.node_of(call.made[0]) if call.made else None
-        if call.problem and multiplies_by_kernel(operation):
+        is_seen = not (call.problem or isinstance(operation, FOREIGN))
+        if not is_seen and multiplies_by_kernel(operation):
             sizes.append(None)
         elif isinstance(operation, ATTENTION_LAYERS):
             queries = [one for one in operation.weights if one.path.endswith("query/kernel")]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import keras
 
 from keras_initx._keras import is_of_keras
-from keras_initx.inspection._kernels import FIRST_FACTORS, SECOND_FACTORS, normalizes
+from keras_initx.inspection._kernels import FIRST_FACTORS, FOREIGN, SECOND_FACTORS, normalizes
 from keras_initx.inspection._names import automatic_name
 from keras_initx.inspection._patterns import matches_path
 from keras_initx.inspection._weights import ModelWeight
@@ -99,8 +99,6 @@ _OWN_NAMES = {
     **dict.fromkeys(("moving_mean", "moving_variance"), "other"),
     **dict.fromkeys((*FIRST_FACTORS, *SECOND_FACTORS), "other"),
 }
-# Layers of Keras whose weights are those of other packages.
-_FOREIGN = (keras.layers.JaxLayer, keras.layers.TFSMLayer, keras.layers.TorchModuleWrapper)
 
 
 def parts_of(weights: Sequence[ModelWeight]) -> list[Part]:
@@ -291,7 +289,7 @@ def _by_name(weight: ModelWeight) -> str:
     layer = weight.layer
     if weight.name == "weight" and normalizes(layer):
         return "scale"
-    is_known = is_of_keras(type(layer)) and not isinstance(layer, _FOREIGN)
+    is_known = is_of_keras(type(layer)) and not isinstance(layer, FOREIGN)
     otherwise = "other" if is_known else "unknown"
     return _OWN_NAMES.get(weight.name, otherwise)
 

@@ -45,6 +45,8 @@ _DOUBTS: Mapping[str | Feature, Doubt] = {
     **dict.fromkeys((Feature.FIRST, Feature.LAST, Feature.LAST_IN_TEXT), Doubt.PLACEMENT),
     Feature.SELU: Doubt.ACTIVATIONS,
 }
+# What only the graph tells, so that it may be in what cannot be followed.
+_IN_GRAPH = ("attended", "gate", "inner", "outer", "tokens", "value", *_DOUBTS)
 # For what a table has no numbers for: the values stay.
 LEFT = Computed("left, its values stay", lambda part, roles: None)
 # What a table has for "others" if it leaves all weights that it does not name.
@@ -173,7 +175,8 @@ class Recipe:
             is_doubted = need in _DOUBTS and _DOUBTS[need] in roles.doubts
             if need not in roles.has and not is_doubted:
                 words = need.without_article if isinstance(need, Feature) else need
-                reasons.append(f"no {words}{' that is seen' if roles.unseen else ''}")
+                is_unseen = bool(roles.unseen) and need in _IN_GRAPH
+                reasons.append(f"no {words}{' that is seen' if is_unseen else ''}")
         for feature in self.refuses:
             if feature in roles.has:
                 reasons.append(f"{feature}, {quoted(roles.has[feature])}")
@@ -183,8 +186,9 @@ class Recipe:
                 reasons.append(text)
         if not reasons:
             return
-        if roles.unseen and any(reason.endswith(" that is seen") for reason in reasons):
-            reasons += [text for text in [roles.unseen] if text not in "; ".join(reasons)]
+        if any(reason.endswith(" that is seen") for reason in reasons):
+            if not any(roles.unseen in reason for reason in reasons):
+                reasons.append(roles.unseen)
         if Doubt.ENDS in must_be_known and roles.is_by_graph:
             reasons += roles.notes[1:]
         raise ValueError(

@@ -292,8 +292,12 @@ class CoordinateCheck(Tabular[tuple[str, ...]], Judgement):
         weights = sum(weight.differs for weight in self.weights)
         return (
             f"{layers} of {counted(len(self.layers), 'layer')} not level or not finite, "
-            f"{weights} of {counted(len(self.weights), 'weight')} not as in muP."
+            f"{weights} of {counted(len(self._checked), 'weight')} not as in muP."
         )
+
+    @property
+    def _checked(self) -> list[WidthExponents]:
+        return [weight for weight in self.weights if weight.is_checked]
 
     def _content(self) -> dict[str, Any]:
         return {**asdict(self), "sizes": self.sizes.tolist()}
@@ -385,14 +389,13 @@ class CoordinateCheck(Tabular[tuple[str, ...]], Judgement):
             lines.append("Weights are not compared with muP: the models have other layers.")
             return lines
         off = sum(weight.differs for weight in self.weights)
-        checked = [weight for weight in self.weights if weight.is_checked]
         guesses = [weight.path for weight in self.weights if not weight.is_checked]
         if off or guesses:
             lines.append("std, rate: exponents in initial weights and in learning rates.")
-        lines.append(f"{off} of {counted(len(checked), 'weight')} differ from muP.")
+        lines.append(f"{off} of {counted(len(self._checked), 'weight')} differ from muP.")
         if guesses:
             lines.append(f"Not checked, as their axes are a guess: {quoted(guesses)}.")
-        if all(math.isnan(weight.rate - weight.mup_rate) for weight in checked):
+        if all(math.isnan(weight.rate - weight.mup_rate) for weight in self._checked):
             lines.append("Learning rates are not compared: they are 0, or have no known rule.")
         return lines
 
