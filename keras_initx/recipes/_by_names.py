@@ -136,7 +136,9 @@ def _attributes(weight: ModelWeight) -> list[str]:
     names = []
     held = [*weight.layers[1:], weight.variable]
     for around, value in zip(weight.layers, held, strict=True):
-        own = [name for name, other in vars(around).items() if other is value]
+        # With torch, layers are modules, which keep others in a dict of their own.
+        attributes = {**vars(around), **vars(around).get("_modules", {})}
+        own = [name for name, other in attributes.items() if other is value]
         names.append(own[0].lstrip("_") if own else value.name)
     return names
 
