@@ -186,9 +186,9 @@ class Recipe:
                 reasons.append(text)
         if not reasons:
             return
-        if any(reason.endswith(" that is seen") for reason in reasons):
-            if not any(roles.unseen in reason for reason in reasons):
-                reasons.append(roles.unseen)
+        is_in_doubt = any(reason.endswith(" that is seen") for reason in reasons)
+        if is_in_doubt and not any(roles.unseen in reason for reason in reasons):
+            reasons.append(roles.unseen)
         if Doubt.ENDS in must_be_known and roles.is_by_graph:
             reasons += roles.notes[1:]
         raise ValueError(
