@@ -121,6 +121,10 @@ def settings_of(operation: Any) -> Settings:
         if isinstance(found.get("momentum"), float):
             # The share of the new values there, of the former ones in Keras.
             found["momentum"] = round(1 - found["momentum"], 12)
+        recurrent = sys.modules["torch"].nn
+        if isinstance(operation, recurrent.GRU | recurrent.GRUCell):
+            # torch has no other form.
+            found["reset_after"] = True
     return found
 
 
