@@ -486,6 +486,15 @@ def compiled_loss(model: keras.Model) -> Any:
     return getattr(model, "_compile_loss", None)
 
 
+def arguments_of_loss(loss: keras.losses.Loss) -> Mapping[str, Any]:
+    """Return what a loss of Keras passes to its function, of which its config may lack some.
+
+    Relies on a private attribute: the config of `Huber` has no `delta`.
+    """
+    arguments: Mapping[str, Any] = vars(loss).get("_fn_kwargs", {})
+    return arguments
+
+
 def loss_weights_of(model: keras.Model) -> Any:
     """Return the weights of the losses of a model, as `compile` got them.
 

@@ -6,7 +6,7 @@ attention, is nothing but rounding.
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -94,9 +94,7 @@ def compared_step(
     )
 
 
-def _obstacle_of_steps(
-    here: RecordedStep, there: RecordedStep, backends: Collection[str]
-) -> str:
+def _obstacle_of_steps(here: RecordedStep, there: RecordedStep, backends: Collection[str]) -> str:
     """Return why two steps are not compared, empty if they are."""
     for step, place in ((here, "here"), (there, "there")):
         if step.obstacle:

@@ -17,7 +17,12 @@ import keras
 import numpy as np
 from keras.optimizers.schedules import LearningRateSchedule
 
-from keras_initx._keras import is_of_keras, loss_weights_of, replaced_rate
+from keras_initx._keras import (
+    arguments_of_loss,
+    is_of_keras,
+    loss_weights_of,
+    replaced_rate,
+)
 from keras_initx.inspection._optimizers import has_one_rate, scales_loss, unscaled
 from keras_initx.tools.compare_outputs._reading import Settings, is_simple, labeled, values_of
 from keras_initx.tools.compare_outputs._recorded_step import RecordedStep
@@ -157,6 +162,7 @@ def _read_loss(settings: TrainingSettings, name: str, loss: Any) -> None:
     loss = keras.losses.get(loss)
     if isinstance(loss, keras.losses.Loss):
         settings.read_config(name, loss)
+        settings.read(name, arguments_of_loss(loss))
         return
     settings.values[f"{name}: reduction"] = "sum_over_batch_size"  # that of `compile`
     for argument, parameter in inspect.signature(loss).parameters.items():
