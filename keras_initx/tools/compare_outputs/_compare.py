@@ -271,7 +271,8 @@ def record_outputs(model: Any, x: Data, y: Data | None = None) -> RecordedOutput
             called with an array or a tensor, with a tuple or list of these by position, or with a
             dict of these by the names of its arguments; images have channels first there.
         y: The targets, for a compiled Keras model. A batch `(x, y)` or `(x, y, sample_weight)` or a
-            dataset in `x` has its own, which count if the model is compiled.
+            dataset in `x` has its own, which count if the model is compiled. A model whose only
+            loss is that of `add_loss` needs none.
 
     Returns:
         `RecordedOutputs` with a row for each call, in the order in which calls end: a layer stands
@@ -339,8 +340,11 @@ def compare_outputs(
     Of several calls of a layer those with equal inputs are compared, all others in their order. Of
     outputs in other containers, those are that differ least, and the row says so.
 
+    Random numbers of `keras.random` are the same on both sides. Outputs that are random by other
+    means are `"not known"` to be equal.
+
     With targets, the first step of training is compared too, `report.step`: see the page on it. It
-    takes six passes of training more.
+    takes eight steps more.
 
     Args:
         model: A built Keras model.
@@ -366,7 +370,7 @@ def compare_outputs(
         TypeError: If an argument has the wrong type.
         ValueError: If `tolerance` is not a positive number, no output can be compared, the model is
             not built, `x` does not fit, a pattern matches nothing or leads to no name, a file is
-            damaged, or `y` is given for a model that is not compiled, or without a step in `like`.
+            damaged or of another version, or `y` is given for a model that is not compiled, or without a step in `like`.
 
     Example:
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="dense")])

@@ -1,8 +1,8 @@
 """The first step of a model beside that of another: loss, gradients, updates, settings.
 
 What of a difference is rounding was measured on both sides, in more runs from weights that are
-rounded otherwise: no number does it. The gradient of a bias before a normalization, or of the keys of an
-attention, is nothing but rounding.
+rounded otherwise: no number does it. The gradient of a bias before a normalization, or of the keys
+of an attention, is nothing but rounding.
 """
 
 import math
