@@ -370,7 +370,8 @@ def compare_outputs(
         TypeError: If an argument has the wrong type.
         ValueError: If `tolerance` is not a positive number, no output can be compared, the model is
             not built, `x` does not fit, a pattern matches nothing or leads to no name, a file is
-            damaged or of another version, or `y` is given for a model that is not compiled, or without a step in `like`.
+            damaged or of another version, or `y` is given for a model that is not compiled, or
+            without a step in `like`.
 
     Example:
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="dense")])
