@@ -411,6 +411,7 @@ def test_a_draw_has_a_function_a_layer_and_a_place():
     inputs = keras.Input((5,))
     drop, lstm = layers.Dropout(0.5, seed=1), layers.LSTM(5, dropout=0.3, recurrent_dropout=0.3, seed=1)
     model = keras.Model(inputs, drop(drop(inputs)))
+    lstm.build((2, 3, 5))
     with _keras.replaced_draws({"draw_seed": noted}):
         keras.random.gamma((1,), 2.0)
         for _ in range(2):
