@@ -114,7 +114,7 @@ def settings_of(operation: Any) -> Settings:
         activation = activation_name(operation)
         if activation is not None:
             found["activation"] = activation
-        cell = getattr(operation, "cell", None)  # which has what a module of torch has itself
+        cell: Any = getattr(operation, "cell", None)  # which has what a module of torch has itself
         if hasattr(cell, "reset_after"):
             found["reset_after"] = cell.reset_after
     elif is_torch_module(operation):
