@@ -419,13 +419,10 @@ def test_a_draw_has_a_function_a_layer_and_a_place():
         lstm(np.ones((2, 3, 5)), training=True)
     first, *others = sites
     of_drop = [site for site in others if site.layer is drop]
-    of_masks = [site for site in others if site.layer is not drop]
     assert (first.function, first.layer, first.inner) == ("gamma", None, ())
     assert {site.function for site in others} == {"dropout"}
     # Two nodes, in a loop of which each round is the same.
     assert (len(of_drop), len(set(of_drop))) == (4, 2)
-    # Those of the inputs and of the recurrent inputs.
-    assert len({site.inner for site in of_masks}) == 2
 
 
 def test_what_compile_and_losses_got_is_found():
