@@ -144,13 +144,17 @@ class Implementation(Backend):
 
     @contextlib.contextmanager
     def preserve_state(
-        self, layers: Sequence[keras.Layer], *, gradients: bool = False
+        self,
+        layers: Sequence[keras.Layer],
+        *,
+        gradients: Sequence[keras.Variable] | None = None,
     ) -> Iterator[keras.StatelessScope]:
         # The backward pass calls rematerialized layers again, on a GPU from a thread of its own,
         # which would not be in the scope.
         with (
-            super().preserve_state(layers) as scope,
-            torch.set_grad_enabled(gradients),
+            super().preserve_state(layers, gradients=gradients) as scope,
+            _written_parameters_preserved(layers),
+            torch.set_grad_enabled(gradients is not None),
             torch.autograd.set_multithreading_enabled(False),
         ):
             yield scope
@@ -247,7 +251,7 @@ class Implementation(Backend):
             # In inference mode all gradients would be 0.
             with torch.inference_mode(False), contextlib.ExitStack() as stack:
                 # The backward pass calls rematerialized layers again.
-                stack.enter_context(self.preserve_state(layers, gradients=True))
+                stack.enter_context(self.preserve_state(layers, gradients=variables))
                 result = function(*keras.tree.map_structure(_outside_inference, arguments))
                 for source, recorder in zip(sources, recorders, strict=True):
                     stack.enter_context(source.register_hook(recorder))
@@ -266,7 +270,7 @@ class Implementation(Backend):
     ) -> list[Array | None]:
         sources = [variable.value for variable in variables]
         given = keras.tree.map_structure(_outside_inference, tuple(arguments))
-        with torch.inference_mode(False), self.preserve_state(layers, gradients=True):
+        with torch.inference_mode(False), self.preserve_state(layers, gradients=variables):
             result = function(*given)
             if not result.requires_grad:
                 return [None] * len(sources)
@@ -284,16 +288,22 @@ class Implementation(Backend):
     ) -> Iterator[float]:
         sources = [variable.value for variable in variables]
         given = keras.tree.map_structure(_outside_inference, tuple(arguments))
-        for _ in range(steps):
-            with torch.inference_mode(False), self.preserve_state(layers, gradients=True):
-                value = function(*given)
-                gradients: Sequence[Tensor | None] = [None] * len(sources)
-                if value.requires_grad:
-                    scaled = optimizer.scale_loss(value)
-                    gradients = torch.autograd.grad(scaled, sources, allow_unused=True)
-            yield float(value.detach())
-            with torch.no_grad():
-                apply_present(optimizer, gradients, variables)
+        with self.carry_state(layers, variables) as carried:
+            for _ in range(steps):
+                with (
+                    torch.inference_mode(False),
+                    torch.enable_grad(),
+                    torch.autograd.set_multithreading_enabled(False),
+                    carried(),
+                ):
+                    value = function(*given)
+                    gradients: Sequence[Tensor | None] = [None] * len(sources)
+                    if value.requires_grad:
+                        scaled = optimizer.scale_loss(value)
+                        gradients = torch.autograd.grad(scaled, sources, allow_unused=True)
+                yield float(value.detach())
+                with torch.no_grad():
+                    apply_present(optimizer, gradients, variables)
 
 
 class _NormRecorder:
@@ -356,6 +366,28 @@ class _Buffer(NamedTuple):
             self.value.copy_(tensor)
         else:
             setattr(self.module, self.attribute, tensor.to(self.value.device))
+
+
+@contextlib.contextmanager
+def _written_parameters_preserved(layers: Sequence[keras.Layer]) -> Iterator[None]:
+    """Put back what modules write into their own parameters, past Keras: `loc.data.copy_(mean)`.
+
+    Those of torch write into none.
+    """
+    former = {}
+    for layer in layers:
+        if not isinstance(layer, keras.layers.TorchModuleWrapper):
+            continue
+        for module in layer.module.modules():
+            if not type(module).__module__.startswith("torch."):
+                for parameter in module.parameters(recurse=False):
+                    former[parameter] = parameter.detach().clone()
+    try:
+        yield
+    finally:
+        for parameter, values in former.items():
+            if not torch.equal(parameter.detach(), values):
+                parameter.data.copy_(values)
 
 
 def _buffer_at(module: torch.nn.Module, name: str) -> _Buffer:
