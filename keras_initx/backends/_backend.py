@@ -9,7 +9,7 @@ import functools
 import math
 import random
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import keras
@@ -500,7 +500,7 @@ class Backend:
         optimizer: keras.optimizers.Optimizer,
         arguments: Sequence[Any],
         steps: int,
-    ) -> Iterator[float]:
+    ) -> Generator[float, None, None]:
         """Yield the value of `function` before each step of `optimizer`.
 
         The steps change `variables` and the optimizer. All other state that `function` changes goes

@@ -5,7 +5,7 @@ import functools
 import hashlib
 import math
 import warnings
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
@@ -308,7 +308,7 @@ class Implementation(Backend):
         optimizer: keras.optimizers.Optimizer,
         arguments: Sequence[Any],
         steps: int,
-    ) -> Iterator[float]:
+    ) -> Generator[float, None, None]:
         others = _other_variables(variables, layers)
         # The places of those that `function` assigns, which a trace of it tells.
         assigned: list[int] = []

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, cast
 
 import keras
@@ -173,7 +173,7 @@ class Implementation(Backend):
         optimizer: keras.optimizers.Optimizer,
         arguments: Sequence[Any],
         steps: int,
-    ) -> Iterator[float]:
+    ) -> Generator[float, None, None]:
         with self.carry_state(layers, variables) as carried:
             gradients_of = self._gradients_of(
                 function, variables, layers, optimizer.scale_loss, carried

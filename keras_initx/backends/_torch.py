@@ -4,7 +4,7 @@ import contextlib
 import functools
 import importlib.util
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, cast
 
@@ -285,7 +285,7 @@ class Implementation(Backend):
         optimizer: keras.optimizers.Optimizer,
         arguments: Sequence[Any],
         steps: int,
-    ) -> Iterator[float]:
+    ) -> Generator[float, None, None]:
         sources = [variable.value for variable in variables]
         given = keras.tree.map_structure(_outside_inference, tuple(arguments))
         with self.carry_state(layers, variables) as carried:

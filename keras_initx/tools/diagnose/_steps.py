@@ -1,9 +1,11 @@
 """Some steps of training on one batch: what they do to the loss and the weights.
 
 One batch cannot show a rate that is somewhat too large, or a NaN in the third step. The steps are
-taken with the optimizer from its start, and the weights put back.
+taken with the optimizer from its start, as `fit` takes them: state that layers write goes from each
+to the next. Weights and state are put back.
 """
 
+import contextlib
 import itertools
 import math
 from collections.abc import Sequence
@@ -83,6 +85,8 @@ class TrainedSteps:
             of a guess.
         better_rate: The one of these with which as many steps lower the loss most; `None` if none
             does.
+        is_by_state: Whether the loss is not finite after as many steps with each rate that was
+            tried, as where what `call` writes makes it so.
     """
 
     losses: Sequence[float]
@@ -94,6 +98,7 @@ class TrainedSteps:
     is_idle: bool = False
     tried: Sequence[float] = ()
     better_rate: float | None = None
+    is_by_state: bool = False
 
     @property
     def with_optimizer(self) -> str:
@@ -156,6 +161,7 @@ def steps_taken(of: Diagnosis) -> TrainedSteps | None:
         taken = _taken(of, optimizer, guess)
         taken = replace(taken, unmoved=_unmoved_weights(of, former))
         least = FALLEN * to_beat(taken)
+        lengths = set()
         for factor in _factors(taken):
             tried = float(f"{max(taken.rates, default=0.0) * factor:.1g}")
             other = _with_rate(of.model.optimizer, tried)
@@ -163,12 +169,15 @@ def steps_taken(of: Diagnosis) -> TrainedSteps | None:
                 break
             former.put_back()
             taken = replace(taken, tried=(*taken.tried, tried))
-            last = _losses_with(other, of).losses[-1]
+            losses = _losses_with(other, of).losses
+            last = losses[-1]
+            lengths.add(math.inf if math.isfinite(last) else len(losses))
             # False for NaN.
             if last < least:
                 least = last
                 taken = replace(taken, better_rate=tried)
-    return taken
+        is_by_state = taken.better_rate is None and lengths == {len(taken.losses)}
+    return replace(taken, is_by_state=is_by_state)
 
 
 def trained_weights(of: Diagnosis) -> list[SeenWeight]:
@@ -254,16 +263,17 @@ def _losses_with(optimizer: keras.optimizers.Optimizer, of: Diagnosis) -> _Cours
     descent = backend.descend(of.objective_of, of.trained, layers, optimizer, batch, count)
     losses, rates = [], []
     made, rate = 0, rate_of(inner)
-    for step, loss in enumerate(itertools.islice(descent, count)):
-        # A step updates nothing while the optimizer waits.
-        if _updates(inner) > made and rate is not None:
-            rates.append(rate)
-        losses.append(loss)
-        if not math.isfinite(loss):
-            break
-        made, rate = _updates(inner), rate_of(inner)
-        if step:
-            of.progress(f"step {step} of {of.steps}")
+    with contextlib.closing(descent):
+        for step, loss in enumerate(itertools.islice(descent, count)):
+            # A step updates nothing while the optimizer waits.
+            if _updates(inner) > made and rate is not None:
+                rates.append(rate)
+            losses.append(loss)
+            if not math.isfinite(loss):
+                break
+            made, rate = _updates(inner), rate_of(inner)
+            if step:
+                of.progress(f"step {step} of {of.steps}")
     waiting = []
     for one in with_others(inner):
         may_wait = accumulated(one) > 1 or scales_loss(optimizer)

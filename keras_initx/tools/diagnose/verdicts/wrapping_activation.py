@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_initx._keras import layers_of
+from keras_initx._typing import Array
 from keras_initx.backends._current import backend
 from keras_initx.backends._moments import size_of
 from keras_initx.inspection._batch import array_of, first_float
@@ -23,6 +24,9 @@ NEAR = 0.01
 # The change of outputs relative to that of unrelated ones, above which neighbors are told apart by
 # noise alone.
 UNRELATED = 0.5
+# The share of the outputs that rise and then fall, or the reverse, where inputs change twice by as
+# much, above which they have no order. Of a sine of phases far beyond a turn it is half.
+TURNING = 0.25
 # Deviation relative to the largest value that may be rounding, and the same in 16 bits.
 _ROUNDING, _SHORT_ROUNDING = 1e-5, 1 / 16
 # Those that Keras has do not wrap.
@@ -54,8 +58,27 @@ class NeighborProbe(Probe):
         if not deviation > rounding * abs(call.values).max(initial=0):
             return
 
+        outputs = [self._again(call, 1 + step * NEAR) for step in range(3)]
+        if not all(one is not None and one.shape == call.values.shape for one in outputs):
+            return
+        same, near, further = (one.astype("float64") for one in outputs)
+        # What differs from call to call is no function of the inputs.
+        if size_of(same - call.values) > rounding * size_of(call.values):
+            return
+        # Of a steep power, or an exponential, sizes keep their order: what rises goes on to rise.
+        turns = (near - same) * (further - near) < 0
+        if np.mean(turns) < TURNING:
+            return
+        layer = call.operation
+        if not call.is_seen:
+            layer = self.of.watch.graph.origin(call.inputs[0]) or layer
+        self.changes[layer] = size_of(near - same) / (np.sqrt(2) * deviation)
+
+    def _again(self, call: Call, factor: float) -> Array | None:
+        """Return the outputs of another call, whose inputs are times a factor, or `None`."""
+
         def moved(leaf: Any) -> Any:
-            return leaf * (1 + NEAR) if floats_in(leaf) else leaf
+            return leaf * factor if floats_in(leaf) else leaf
 
         args, kwargs = keras.tree.map_structure(moved, (call.args, call.kwargs))
         kept: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
@@ -64,12 +87,7 @@ class NeighborProbe(Probe):
             kept = backend.preserve_state(layers_of(call.operation))
         with self.of.watch.paused(), kept:
             outputs = first_float(call.function(*args, **kwargs))
-        if outputs is not None and tuple(outputs.shape) == call.values.shape:
-            layer = call.operation
-            if not call.is_seen:
-                layer = self.of.watch.graph.origin(call.inputs[0]) or layer
-            change = size_of(array_of(outputs) - call.values)
-            self.changes[layer] = change / (np.sqrt(2) * deviation)
+        return None if outputs is None else array_of(outputs)
 
     def _may_wrap(self, call: Call) -> bool:
         """Return whether what a call computes is none of Keras' layers with its activations."""
@@ -94,7 +112,8 @@ def wrapping_activation(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Find
     Finds:
         a layer of one's own, or with an activation that Keras does not have, or an operation of
         single values, whose outputs change by more than {UNRELATED:g} times as much as unrelated
-        ones differ, where its inputs change by {NEAR:.0%}
+        ones differ, where its inputs change by {NEAR:.0%}, and more than {TURNING:.0%} of them
+        turn back where these change further
 
     Why:
         neighboring inputs get unrelated outputs: a sine of numbers of deviation 1000 is noise,
