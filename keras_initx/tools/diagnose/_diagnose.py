@@ -104,6 +104,10 @@ def diagnose(
     if check_count("steps", steps, least=0):
         check_optimizer(model)
     batch = without_weights(batch_of(model, x, y), level=4)  # `shows_progress` is one call more
+    if steps and loss is not None and batch.y is None:
+        raise ValueError(
+            f"`steps` needs `y`, the targets of `loss`. Received: loss={loss!r} without `y`"
+        )
     return measured(model, batch, loss, batch_size, steps=steps, ignore=ignore)
 
 

@@ -169,7 +169,7 @@ def steps_taken(of: Diagnosis) -> TrainedSteps | None:
                 break
             former.put_back()
             taken = replace(taken, tried=(*taken.tried, tried))
-            losses = _losses_with(other, of).losses
+            losses = _losses_with(other, of, of.steps).losses
             last = losses[-1]
             lengths.add(math.inf if math.isfinite(last) else len(losses))
             # False for NaN.
@@ -178,6 +178,23 @@ def steps_taken(of: Diagnosis) -> TrainedSteps | None:
                 taken = replace(taken, better_rate=tried)
         is_by_state = taken.better_rate is None and lengths == {len(taken.losses)}
     return replace(taken, is_by_state=is_by_state)
+
+
+@fact
+def first_step_raises_loss(of: Diagnosis) -> bool:
+    """Whether the loss is larger after the first step of the optimizer, or not finite.
+
+    It is false where that cannot be tried, as on several replicas.
+    """
+    try:
+        check_optimizer(of.model)
+        optimizer = _copied(of.model.optimizer, of.trained)
+    except ValueError:
+        return False
+    with of.changed(), put_back_afterward(of.trained):
+        before, *after = _losses_with(optimizer, of, 1).losses
+    # False for NaN.
+    return not all(loss <= before for loss in after)
 
 
 def trained_weights(of: Diagnosis) -> list[SeenWeight]:
@@ -227,7 +244,7 @@ def _taken(
 
     Of the weights only those are told that are not finite.
     """
-    course = _losses_with(optimizer, of)
+    course = _losses_with(optimizer, of, of.steps)
     lost = []
     for weight in trained_weights(of):
         if not backend.is_finite(weight.own.variable.value):
@@ -251,15 +268,17 @@ class _Course(NamedTuple):
     is_idle: bool
 
 
-def _losses_with(optimizer: keras.optimizers.Optimizer, of: Diagnosis) -> _Course:
-    """Take the steps with an optimizer at its start."""
+def _losses_with(
+    optimizer: keras.optimizers.Optimizer, of: Diagnosis, steps: int
+) -> _Course:
+    """Take some steps with an optimizer at its start."""
     if not optimizer.built:
         optimizer.build(of.trained)
     inner = unscaled(optimizer)
     batch = (of.x, of.y)
     layers = layers_of(of.model)
     # The loss after the last of them is that before one more, which is not taken.
-    count = of.steps + 1
+    count = steps + 1
     descent = backend.descend(of.objective_of, of.trained, layers, optimizer, batch, count)
     losses, rates = [], []
     made, rate = 0, rate_of(inner)
@@ -273,7 +292,7 @@ def _losses_with(optimizer: keras.optimizers.Optimizer, of: Diagnosis) -> _Cours
                 break
             made, rate = _updates(inner), rate_of(inner)
             if step:
-                of.progress(f"step {step} of {of.steps}")
+                of.progress(f"step {step} of {steps}")
     waiting = []
     for one in with_others(inner):
         may_wait = accumulated(one) > 1 or scales_loss(optimizer)
