@@ -21,6 +21,7 @@ from keras_initx.tools.diagnose._rules import (
     weight_names,
 )
 from keras_initx.tools.diagnose._seen import SeenLayer, SeenWeight, branch_ends, weights_of
+from keras_initx.tools.diagnose._softmax_logits import softmax_logits
 from keras_initx.tools.diagnose._suited import suited_to
 
 
@@ -30,7 +31,8 @@ def equal_units(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
 
     Finds:
         a trainable kernel, or the scale of a normalization, that is all 0; a trainable kernel with
-        a single other value; units of a kernel with exactly the same weights and bias
+        a single other value; units of a kernel with exactly the same weights and bias. Left out are
+        logits of a softmax, to which any number may be added
 
     Why:
         equal units have the same output, and training updates them in the same way; through zeros
@@ -51,7 +53,8 @@ def equal_units(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     staying = _staying_equal(of, layers)
     yield from _zeros(of, layers, staying)
     yield from _staying(of, staying)
-    others = [weight for weight in weights_of(layers) if weight not in staying]
+    left = {*staying, *softmax_logits(of)}
+    others = [weight for weight in weights_of(layers) if weight not in left]
     yield from _constants(of, others)
     yield from _identical(of, others)
 
@@ -62,7 +65,7 @@ def _zeros(
     held = held_by_zeros(of) | _closed_adapters(layers)
     hit = []
     for weight in weights_of(layers):
-        if weight in staying:
+        if weight in staying or weight in softmax_logits(of):
             continue
         if weight in held or (weight.report.zero and not _opens_in_training(weight)):
             hit.append(weight)
@@ -176,7 +179,12 @@ def _random(weights: Sequence[SeenWeight], before: str = "random weights") -> Re
 def _staying_equal(of: Diagnosis, layers: Sequence[SeenLayer]) -> list[SeenWeight]:
     """Return the kernels with parts that are equal and get equal gradients."""
     known = equal_parts(of)
-    return [weight for weight in weights_of(layers) if weight in known and known[weight].staying]
+    logits = softmax_logits(of)
+    found = []
+    for weight in weights_of(layers):
+        if weight in known and known[weight].staying and weight not in logits:
+            found.append(weight)
+    return found
 
 
 def _staying(of: Diagnosis, staying: Sequence[SeenWeight]) -> Iterator[Finding]:
