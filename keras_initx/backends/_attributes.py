@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
+_CONTAINERS: tuple[Any, ...] = (list, collections.deque, dict, set)
 # What Keras keeps in any layer or model has contexts of its own.
 _OF_KERAS = vars(keras.Layer()).keys() | vars(keras.Model()).keys()
 # The objects of these packages keep no plain attributes that are state of a layer.
@@ -51,6 +52,8 @@ class KeptAttributes:
         def put_back() -> None:
             attributes = vars(owner)
             for name, value in _attributes_of(owner).items():
+                if _holds_state(value) and not _holds_state(kept.get(name)):
+                    continue
                 if name not in kept:
                     del attributes[name]
                 elif kept[name] is not value:
@@ -62,6 +65,9 @@ class KeptAttributes:
         self._put_back[id(owner)] = owner, put_back
         for value in kept.values():
             self._keep_value(value, seen)
+        # Those of torch, of which Keras' layers are some.
+        for module in vars(owner).get("_modules", {}).values():
+            self._keep_value(module, seen)
 
     def _keep_value(self, value: Any, seen: set[int]) -> None:
         """Keep what a value holds that can be changed in it."""
@@ -80,6 +86,15 @@ class KeptAttributes:
             self._keep_object(value, seen)
         for one in inside:
             self._keep_value(one, seen)
+
+
+def _holds_state(value: Any) -> bool:
+    """Return whether a value is or holds what Keras tracks: a call that makes a layer keeps it."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return any(map(_holds_state, value))
+    return isinstance(value, keras.Layer | keras.Variable)
 
 
 def _attributes_of(owner: Any) -> dict[str, Any]:
@@ -111,7 +126,7 @@ def _contents_of(value: Any) -> Callable[[], None] | None:
     if isinstance(value, random.Random):
         of_python = value.getstate()
         return lambda: value.setstate(of_python)
-    if isinstance(value, list | collections.deque | dict | set):
+    if isinstance(value, _CONTAINERS):
         return _container_of(value)
     return None
 
@@ -132,11 +147,15 @@ def _container_of(value: Any) -> Callable[[], None]:
         now = list(value.items() if isinstance(value, dict) else value)
         if len(now) == len(kept) and all(map(_is_same, now, kept)):
             return
-        value.clear()
-        if isinstance(value, list | collections.deque):
-            value.extend(kept)
+        if _holds_state(now) and not _holds_state(kept):
+            return
+        # Not by the methods of Keras' classes, which would wrap what is inside anew.
+        (kind,) = (cls for cls in _CONTAINERS if isinstance(value, cls))
+        kind.clear(value)
+        if kind in (list, collections.deque):
+            kind.extend(value, kept)
         else:
-            value.update(dict(kept) if isinstance(value, dict) else kept)
+            kind.update(value, dict(kept) if kind is dict else kept)
 
     return put_back
 

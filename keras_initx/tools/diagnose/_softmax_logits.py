@@ -9,46 +9,32 @@ import keras
 from keras_initx.backends._current import backend
 from keras_initx.backends._moments import size_of
 from keras_initx.inspection._batch import array_of, first_float
-from keras_initx.inspection._kernels import knows_axes
-from keras_initx.inspection._watch import Call, Watch, Watcher
-from keras_initx.tools.diagnose._diagnosis import Diagnosis, fact
+from keras_initx.inspection._kernels import is_kernel, knows_axes
+from keras_initx.inspection._names import own_weights
+from keras_initx.inspection._watch import Call
+from keras_initx.tools.diagnose._diagnosis import Diagnosis, Probe
 from keras_initx.tools.diagnose._held_back import Change, changed_weight, opened_zeros
-from keras_initx.tools.diagnose._kernel_values import kernel_values
 from keras_initx.tools.diagnose._seen import SeenWeight
 
 # Difference of outputs, relative to their size, that may be rounding.
 _ROUNDING = 1e-4
 
 
-@fact
-def softmax_logits(of: Diagnosis) -> set[SeenWeight]:
-    """The weights of one number to which any number may be added, though others count."""
-    suspects: dict[keras.Layer, list[SeenWeight]] = {}
-    for weight, values in kernel_values(of).items():
-        if values.constant and not knows_axes(weight.own.layer):
-            suspects.setdefault(weight.own.layer, []).append(weight)
-    if not suspects:
-        return set()
-    watch = Watch(of.inventory)
-    tester = _Tester(suspects, watch)
-    with of.changed():
-        watch.observe(of.x, tester, training=False)
-    return tester.found - tester.others
+class LogitsProbe(Probe):
+    """Finds weights of one number to which any number may be added, though others count.
 
-
-class _Tester(Watcher):
-    """Calls layers once more, with other numbers in some of their weights.
-
-    Attributes:
-        found: The weights to which a number was added without an effect.
-        others: Those where it has one, or where no number has any.
+    It calls layers of one's own once more, with other numbers in such a weight.
     """
 
-    def __init__(self, suspects: dict[keras.Layer, list[SeenWeight]], watch: Watch) -> None:
-        self.found: set[SeenWeight] = set()
-        self.others: set[SeenWeight] = set()
-        self._suspects = suspects
-        self._watch = watch
+    def __init__(self, of: Diagnosis) -> None:
+        super().__init__(of)
+        self._added: set[int] = set()
+        self._others: set[int] = set()
+        self._suspects: dict[keras.Layer, list[keras.Variable]] = {}
+        for layer in of.watch.layers:
+            if not knows_axes(layer):
+                kernels = [one for one in own_weights(layer) if one.trainable and is_kernel(one)]
+                self._suspects[layer] = [one for one in kernels if _is_constant(one)]
 
     def after(self, call: Call) -> None:
         if call.output is None or not isinstance(call.operation, keras.Layer):
@@ -56,18 +42,24 @@ class _Tester(Watcher):
         for weight in self._suspects.get(call.operation, ()):
             added = self._change(call, weight, lambda values: values + 1)
             drawn = self._change(call, weight, opened_zeros)
-            is_found = added is not None and drawn is not None and added <= _ROUNDING < drawn
-            (self.found if is_found else self.others).add(weight)
+            is_added = added is not None and drawn is not None and added <= _ROUNDING < drawn
+            (self._added if is_added else self._others).add(id(weight))
 
-    def _change(self, call: Call, weight: SeenWeight, change: Change) -> float | None:
+    def has(self, weight: SeenWeight) -> bool:
+        """Return whether a weight is such, in all calls of its layer."""
+        return id(weight.own.variable) in self._added - self._others
+
+    def _change(self, call: Call, weight: keras.Variable, change: Change) -> float | None:
         """Return how much outputs change with other numbers in a weight, relative to their size."""
-        with (
-            self._watch.paused(),
-            backend.preserve_state([call.operation]),
-            changed_weight(weight.own.variable, change),
-        ):
-            outputs = first_float(call.function(*call.args, **call.kwargs))
+        with self.of.watch.paused(), changed_weight(weight, change):
+            with backend.preserve_state([call.operation]):
+                outputs = first_float(call.function(*call.args, **call.kwargs))
         if outputs is None or tuple(outputs.shape) != call.values.shape:
             return None
         size = size_of(call.values)
         return size_of(array_of(outputs) - call.values) / size if size else None
+
+
+def _is_constant(weight: keras.Variable) -> bool:
+    values = backend.host_view(weight.value)
+    return bool((values == values.flat[0]).all())

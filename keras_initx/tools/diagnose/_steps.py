@@ -268,9 +268,7 @@ class _Course(NamedTuple):
     is_idle: bool
 
 
-def _losses_with(
-    optimizer: keras.optimizers.Optimizer, of: Diagnosis, steps: int
-) -> _Course:
+def _losses_with(optimizer: keras.optimizers.Optimizer, of: Diagnosis, steps: int) -> _Course:
     """Take some steps with an optimizer at its start."""
     if not optimizer.built:
         optimizer.build(of.trained)

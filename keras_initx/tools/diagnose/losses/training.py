@@ -71,7 +71,9 @@ class ComputedLoss:
 
         def differs(form: tuple[int, ...], tolerance: float) -> bool:
             ours, theirs = (
-                self.value(keras.ops.convert_to_tensor(one.reshape(form), self.targets.dtype), moved)
+                self.value(
+                    keras.ops.convert_to_tensor(one.reshape(form), self.targets.dtype), moved
+                )
                 for one in (aims, others)
             )
             return not math.isclose(ours, theirs, rel_tol=tolerance)

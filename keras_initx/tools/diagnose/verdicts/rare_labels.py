@@ -22,6 +22,10 @@ from keras_initx.tools.diagnose.losses.training import ComputedLoss
 
 # Factor by which the bias has to lower the first loss, and that of a guess of a half.
 FALL = 2
+# Factor by which a loss is to rise where outputs become ever more certain of the frequent label.
+RISE = 1.2
+# Logits of such outputs, whose probabilities are no rounding.
+_FAR = 14.0
 # Probabilities are no nearer to 0 and 1, as in Keras.
 _LEAST = 1e-7
 # These change the shape of what they get, and nothing else.
@@ -101,9 +105,17 @@ def _prior_of(computed: ComputedLoss, steps: Steps) -> Prior | None:
     present = _bias_of(last, outputs.shape[-1])
     if present is None:
         present = logits.mean()
-    logits = (logits + _logit(frequency) - present).astype("float32")
+
+    def value_of(logits: Array) -> float:
+        logits = np.clip(logits, -_FAR, _FAR).astype("float32")
+        return computed.value_of(1 / (1 + np.exp(-logits)) if has_sigmoid else logits)
+
+    # A loss without a logarithm would hardly learn the rare ones from such a start.
+    rarer = np.full(outputs.shape, _FAR * np.sign(frequency - 0.5))
+    if not value_of(rarer) > RISE * value_of(rarer * 2 / 3):
+        return None
     before = computed.value_of(outputs)
-    after = computed.value_of(1 / (1 + np.exp(-logits)) if has_sigmoid else logits)
+    after = value_of(logits + _logit(frequency) - present)
     # False for NaN.
     if 0 <= after * FALL < before:
         return Prior(_rounded(frequency), frequency, before, after, last)
@@ -215,7 +227,8 @@ def rare_labels(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     Finds:
         labels of 0 and 1, one for each output, that are so rarely 1, or 0, that the loss would
         start at less than 1/{FALL} of what it is with a bias of their frequency, whatever the loss
-        is: a binary crossentropy, a focal loss, one of one's own
+        is: a binary crossentropy, a focal loss, one of one's own, but not one without a logarithm,
+        as a squared error, which does not rise as outputs become certain of the frequent label
 
     Why:
         with 1% of ones the loss is 0.69 for outputs of 1/2, and 0.056 for outputs of 0.01: the

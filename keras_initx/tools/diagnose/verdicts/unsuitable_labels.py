@@ -295,9 +295,7 @@ def _remaining(ends: Ends) -> float:
     return float(aims.var(axis=several, dtype="float64").mean() / variance)
 
 
-def _for_shapes(
-    layer: SeenLayer, targets: tuple[int, ...], outputs: tuple[int, ...]
-) -> Remedy:
+def _for_shapes(layer: SeenLayer, targets: tuple[int, ...], outputs: tuple[int, ...]) -> Remedy:
     """Return the remedy where outputs are compared with several targets, by the shapes."""
     if math.prod(targets) == math.prod(outputs):
         if len(targets) < len(outputs):

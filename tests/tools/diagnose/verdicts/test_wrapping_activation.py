@@ -82,3 +82,20 @@ def test_an_activation_that_wraps_is_a_note(name):
 @pytest.mark.parametrize("name", SMOOTH)
 def test_one_that_does_not_is_none(name):
     assert noted(SMOOTH[name]()) == []
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda z: (z / 3) ** 80,
+        lambda z: ops.exp(20 * (z - 3)),
+        lambda z, rng=np.random.default_rng(0): z + ops.convert_to_tensor(rng.normal(size=(8,)).astype("float32")),
+    ],
+    ids=["power", "exponential", "noise of NumPy"],
+)
+def test_what_keeps_the_order_of_sizes_or_differs_by_chance_is_no_wrap(function):
+    x = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(8), layers.Lambda(function), layers.Dense(1)])
+    report = keras_initx.diagnose(model, x, x[:, :1], loss="mse")
+    assert "wrapping activation" not in [verdict.problem for verdict in report.verdicts]
