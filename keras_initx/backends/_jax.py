@@ -16,8 +16,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from keras_initx._keras import preserved_losses
-from keras_initx.backends._attributes import attributes_preserved
 from keras_initx._typing import Array, DType, Shape, Tensor
+from keras_initx.backends._attributes import attributes_preserved
 from keras_initx.backends._backend import Backend, Computation, Function, Region, kept_on
 from keras_initx.backends._process import SharedByThreads
 

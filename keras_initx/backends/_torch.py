@@ -153,7 +153,6 @@ class Implementation(Backend):
         # which would not be in the scope.
         with (
             super().preserve_state(layers, gradients=gradients) as scope,
-            _written_parameters_preserved(layers),
             torch.set_grad_enabled(gradients is not None),
             torch.autograd.set_multithreading_enabled(False),
         ):
@@ -366,28 +365,6 @@ class _Buffer(NamedTuple):
             self.value.copy_(tensor)
         else:
             setattr(self.module, self.attribute, tensor.to(self.value.device))
-
-
-@contextlib.contextmanager
-def _written_parameters_preserved(layers: Sequence[keras.Layer]) -> Iterator[None]:
-    """Put back what modules write into their own parameters, past Keras: `loc.data.copy_(mean)`.
-
-    Those of torch write into none.
-    """
-    former = {}
-    for layer in layers:
-        if not isinstance(layer, keras.layers.TorchModuleWrapper):
-            continue
-        for module in layer.module.modules():
-            if not type(module).__module__.startswith("torch."):
-                for parameter in module.parameters(recurse=False):
-                    former[parameter] = parameter.detach().clone()
-    try:
-        yield
-    finally:
-        for parameter, values in former.items():
-            if not torch.equal(parameter.detach(), values):
-                parameter.data.copy_(values)
 
 
 def _buffer_at(module: torch.nn.Module, name: str) -> _Buffer:

@@ -1,11 +1,11 @@
 """Plain attributes are put back, with what they hold, in whatever they are kept."""
 
 import collections
+import contextlib
 import random
 
 import keras
 import numpy as np
-import pytest
 
 from keras_initx.backends._attributes import attributes_preserved
 
@@ -67,7 +67,7 @@ def test_attributes_and_what_they_hold_are_put_back():
 
 def test_they_are_put_back_after_an_error():
     layer = Layer()
-    with pytest.raises(ArithmeticError), attributes_preserved([layer]):
+    with contextlib.suppress(ArithmeticError), attributes_preserved([layer]):
         layer.flag = True
         raise ArithmeticError
     assert layer.flag is False

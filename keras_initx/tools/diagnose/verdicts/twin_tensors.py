@@ -30,8 +30,9 @@ def twin_tensors(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         two trainable kernels with the same random values
 
     Why:
-        an initializer object or a seed was used twice, or a layer was copied with its values. A query and a key, or the units of two
-        experts, then begin as one; in layers that follow each other nothing is lost
+        an initializer object or a seed was used twice, or a layer was copied with its values. A
+        query and a key, or the units of two experts, then begin as one; in layers that follow each
+        other nothing is lost
 
     Level:
         warning if they are in one layer, or in one layer around both; note
