@@ -59,9 +59,9 @@ def preserved_compiled_loss(model: keras.Model) -> Iterator[None]:
     It would change the random numbers that `fit` draws. What losses keep as plain attributes is put
     back too.
     """
-    with attributes_preserved(keras.tree.flatten(getattr(model, "loss", None))):
-        with _unbuilt_compiled_loss(model):
-            yield
+    losses = keras.tree.flatten(getattr(model, "loss", None))
+    with attributes_preserved(losses), _unbuilt_compiled_loss(model):
+        yield
 
 
 @contextlib.contextmanager

@@ -42,8 +42,8 @@ def diagnose(
     there is a second forward pass and a backward pass, which keep the outputs of all layers in
     memory, as in training, but of each gradient only its norm; where layers or regularizers add to
     the loss, up to two more of both. Weights are measured in blocks, without a copy of the whole.
-    Weights, other state, plain attributes of layers and random generators are left unchanged. Until it returns, no other thread
-    may call the model.
+    Weights, other state, plain attributes of layers and random generators are left unchanged. Until
+    it returns, no other thread may call the model.
 
     Args:
         model: A Keras model: sequential, functional or subclassed. It is built if necessary.

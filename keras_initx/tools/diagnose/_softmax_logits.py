@@ -51,9 +51,12 @@ class LogitsProbe(Probe):
 
     def _change(self, call: Call, weight: keras.Variable, change: Change) -> float | None:
         """Return how much outputs change with other numbers in a weight, relative to their size."""
-        with self.of.watch.paused(), changed_weight(weight, change):
-            with backend.preserve_state([call.operation]):
-                outputs = first_float(call.function(*call.args, **call.kwargs))
+        with (
+            self.of.watch.paused(),
+            changed_weight(weight, change),
+            backend.preserve_state([call.operation]),
+        ):
+            outputs = first_float(call.function(*call.args, **call.kwargs))
         if outputs is None or tuple(outputs.shape) != call.values.shape:
             return None
         size = size_of(call.values)

@@ -58,7 +58,8 @@ def diverging_steps(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]
     Remedy:
         the rate, of a tenth, a hundredth and a thousandth, with which as many steps lower the loss
         most; if none does, a lower one, and of weights in 16 bits float32; finite values in the
-        state that `call` writes, if no rate makes a difference; a loss with a least value; an optimizer that has all trainable weights; more steps
+        state that `call` writes, if no rate makes a difference; a loss with a least value; an
+        optimizer that has all trainable weights; more steps
     """
     taken = steps_taken(of)
     if taken is None:
