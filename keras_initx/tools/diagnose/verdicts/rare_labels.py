@@ -181,7 +181,7 @@ def _are_rare(labels: Array) -> bool:
     rarer = min(ones, count - ones)
     most = min((rarer + math.sqrt(rarer) + 1) / count, 0.5)
     entropy = -most * math.log(most) - (1 - most) * math.log1p(-most)
-    return entropy * FALL < math.log(2)
+    return bool(entropy * FALL < math.log(2))
 
 
 def _bias_of(layer: keras.Layer | None, units: int) -> Array | None:

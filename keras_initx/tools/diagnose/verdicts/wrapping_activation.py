@@ -58,10 +58,13 @@ class NeighborProbe(Probe):
         if not deviation > rounding * abs(call.values).max(initial=0):
             return
 
-        outputs = [self._again(call, 1 + step * NEAR) for step in range(3)]
-        if not all(one is not None and one.shape == call.values.shape for one in outputs):
-            return
-        same, near, further = (one.astype("float64") for one in outputs)
+        outputs = []
+        for step in range(3):
+            again = self._again(call, 1 + step * NEAR)
+            if again is None or again.shape != call.values.shape:
+                return
+            outputs.append(again.astype("float64"))
+        same, near, further = outputs
         # What differs from call to call is no function of the inputs.
         if size_of(same - call.values) > rounding * size_of(call.values):
             return
