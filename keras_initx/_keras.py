@@ -187,6 +187,49 @@ def observed_assignments(observe: Callable[[keras.Variable, Any], object]) -> It
         keras.Variable._direct_assign = assign
 
 
+class AssigningScope(keras.StatelessScope):
+    """A scope in which a call that assigns some weights computes with the weights themselves.
+
+    In another scope it would compute with what it assigns, and the weights would get no gradient.
+    At the end they have their former values.
+
+    Relies on the method by which variables tell a scope what they are assigned, and on those that
+    `observed_assignments` relies on.
+
+    Args:
+        weights: The weights.
+        snapshot: Returns a copy of a value.
+        known: Pairs of a variable and its value, as those of `keras.StatelessScope`.
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[keras.Variable],
+        snapshot: Callable[[Any], Any],
+        known: Sequence[tuple[keras.Variable, Any]],
+    ) -> None:
+        super().__init__(known, collect_losses=True)
+        self._weights = set(map(id, weights))
+        self._snapshot = snapshot
+        self._former: dict[int, tuple[keras.Variable, Any]] = {}
+
+    def add_update(self, update: tuple[keras.Variable, Any]) -> None:
+        variable, value = update
+        if id(variable) not in self._weights:
+            super().add_update(update)
+            return
+        if id(variable) not in self._former:
+            self._former[id(variable)] = variable, self._snapshot(variable._value)
+        variable._direct_assign(value)
+        if id(variable) in self.state_mapping:
+            self.state_mapping[id(variable)] = keras.ops.convert_to_tensor(variable._value)
+
+    def __exit__(self, *arguments: Any) -> None:
+        super().__exit__(*arguments)
+        for variable, value in self._former.values():
+            variable.assign(value)
+
+
 def _is_building() -> bool:
     """Return whether a variable is being made or a layer built, and no layer called within that.
 
