@@ -36,8 +36,8 @@ from keras_initx.tools.audit._judgement import (
     Comparison,
     Expectation,
     Together,
+    groups_of_one_name,
     judge,
-    weights_together,
     weights_with_equal_values,
 )
 from keras_initx.tools.audit._profile import NOT_FINITE, Profile
@@ -316,7 +316,7 @@ def _audit_by(
     )
     joint = list(weights_with_equal_values(comparisons, found, Together(), len(comparisons)))
     depths = functools.partial(_depths, expected.inventory)
-    rows = rows_of(judge(comparisons, joint, alpha), depths)
+    rows = rows_of(judge(comparisons, joint, [], alpha), depths)
     notes = [*_notes_on(expected.inventory), *expected.notes]
     return AuditReport(rows, source_of_rules(rules, given), notes)
 
@@ -350,12 +350,10 @@ def _audit_like(weights: Contract | Audited, like: Like, alpha: float) -> AuditR
     comparisons = compared(found, expected, pairs.names)
     now = Together(found.equal, found.one_draw)
     before = Together(expected.equal, expected.one_draw)
-    joint = [
-        *weights_with_equal_values(comparisons, now, before, len(found.rows)),
-        *weights_together(comparisons, now, before),
-    ]
+    joint = [*weights_with_equal_values(comparisons, now, before, len(found.rows))]
+    judged = judge(comparisons, joint, groups_of_one_name(comparisons, now, before), alpha)
     depths = functools.partial(_depths, inventory)
-    rows = rows_like(judge(comparisons, joint, alpha), found, expected, pairs.reasons, depths)
+    rows = rows_like(judged, found, expected, pairs.reasons, depths)
     notes = [*_note_on_names(rows), *_notes_on_pairs(pairs), *_notes_on(inventory)]
     return AuditReport(rows, source_of_like(like), notes)
 
