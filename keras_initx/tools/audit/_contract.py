@@ -426,11 +426,16 @@ class OfContract(Expectation):
         )
 
     def _as_drawn(self, weight: WeightContract) -> Profile:
-        """Return what is found: one draw of either does not tell fixed values from random ones."""
+        """Return what is found, as far as one draw of either does not tell it.
+
+        It does not tell fixed values from random ones, nor levels of a law from copies.
+        """
         found = weight.profile
         are_drawn = self.line.kind == "random" and found.has_distribution
         if found.kind == "fixed" and are_drawn and 1 in (self.draws, self.draws_found):
             return replace(found, kind="random")
+        if self.line.profile.has_levels and self.draws_found == 1 and found.kind == "random":
+            return found.with_levels()
         return found
 
     def _of_array(self, weight: WeightContract) -> tuple[list[Outcome], bool]:
