@@ -1,9 +1,10 @@
 """Checks of arguments, with uniform error messages."""
 
 import difflib
+import inspect
 import math
 import operator
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, TypeVar
 
 import keras
@@ -140,6 +141,17 @@ def check_root(name: str, value: Any, required: str = "an integer in [0, 2**32)"
     if not 0 <= root < 1 << 32:
         raise ValueError(message)
     return root
+
+
+def takes(function: Callable[..., Any], *arguments: Any) -> bool:
+    """Return whether a function can be called with these arguments, as far as Python knows."""
+    try:
+        inspect.signature(function).bind(*arguments)
+    except TypeError:
+        return False
+    except ValueError:  # of functions that are not written in Python
+        return True
+    return True
 
 
 def is_integer(value: Any) -> bool:
