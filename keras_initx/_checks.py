@@ -33,21 +33,6 @@ def check_shape(shape: ShapeLike) -> Shape:
     return lengths
 
 
-def check_rank(shape: Shape, least: int) -> None:
-    """Raise `ValueError` if `shape` has fewer than `least` dimensions."""
-    if len(shape) < least:
-        raise ValueError(f"`shape` must have at least {least} dimensions. Received: shape={shape}")
-
-
-def check_kernel(shape: Shape) -> None:
-    """Raise `ValueError` unless `shape` is that of a convolution kernel."""
-    if not 3 <= len(shape) <= 5:
-        raise ValueError(
-            "`shape` must have 3 to 5 dimensions, the window and two channel axes. "
-            f"Received: shape={shape}"
-        )
-
-
 def check_parts(shape: Shape, name: str, value: int) -> None:
     """Raise `ValueError` if the last length of `shape` is not a multiple of `value`."""
     if shape[-1] % value:

@@ -43,7 +43,7 @@ from keras_initx.tools.audit._judgement import (
 from keras_initx.tools.audit._profile import NOT_FINITE, Profile
 from keras_initx.tools.audit._property_test import Outcome
 from keras_initx.tools.audit._rows import rows_like, rows_of
-from keras_initx.tools.audit._subjects import Audited, Subject, opened, subjects_of, with_names_of
+from keras_initx.tools.audit._subjects import Subject, opened, subjects_of, with_names_of
 from keras_initx.tools.initialize._given import RulesOrPlan, resolved
 from keras_initx.tools.initialize._plan import InitializationPlan
 
@@ -131,9 +131,7 @@ def contracts_of(weights: Like, like: Like) -> Asked:
 
 
 @contextlib.contextmanager
-def _opened(
-    name: str, given: Like
-) -> Iterator[Contract | Inventory | Mapping[str, Any]]:
+def _opened(name: str, given: Like) -> Iterator[Contract | Inventory | Mapping[str, Any]]:
     """Open what is compared for the duration of the block: a contract, a model or arrays."""
     if isinstance(given, Contract):
         yield given

@@ -204,7 +204,7 @@ _FEW_PARTS = 6
 # Of fewer values of a part, only is compared whether they vary.
 _FEWEST_OF_PART = 16
 # With a lower kurtosis values are hardly more than two numbers, and the variance of a part follows
-# from its mean: one that is 5 errors off makes it lower by so much, divided by the number of values.
+# from its mean: one that is 5 errors off makes it lower by so much, over the number of values.
 _KURTOSIS_OF_FEW = 1.5
 _FOLLOWS_FROM_MEAN = 30.0
 

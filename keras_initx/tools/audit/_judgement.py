@@ -350,7 +350,7 @@ def _chance_of_scale(scale: Scale) -> float:
 
 def _is_of_all(group: Sequence[Comparison], common: Scale) -> bool:
     """Return whether the others are not as expected either, without the weight that is farthest."""
-    farthest, *others = sorted(
+    _, *others = sorted(
         (this.scale for this in group if this.scale is not None),
         key=lambda scale: -math.copysign(scale.log / scale.error, scale.log * common.log),
     )
