@@ -171,6 +171,10 @@ class Backend:
         """Return whether other processes hold a part of a tensor that this one lacks."""
         return False
 
+    def shard_shape(self, tensor: Tensor) -> Shape:
+        """Return the shape of what lies on one device."""
+        return tuple(tensor.shape)
+
     def parts(
         self, tensor: Tensor, *, counted_once: bool = False
     ) -> Iterator[tuple[Region | None, Array]]:
@@ -547,19 +551,20 @@ def kept_on(device: Any, array: Array) -> Tensor:
 
 
 class _Constant:
-    """An array as the key of a cache, equal to others that begin in the same memory.
+    """An array as the key of a cache, equal to others that see the same memory in the same way.
 
     The key keeps this memory from reuse.
     """
 
     def __init__(self, array: Array) -> None:
         self.array = array
+        self._view = array.ctypes.data, array.shape, array.strides, array.dtype
 
     def __hash__(self) -> int:
-        return int(self.array.ctypes.data)
+        return hash(self._view)
 
     def __eq__(self, other: object) -> bool:
-        return hash(self) == hash(other)
+        return isinstance(other, _Constant) and self._view == other._view
 
 
 @functools.lru_cache(maxsize=16)
