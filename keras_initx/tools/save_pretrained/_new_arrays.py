@@ -262,8 +262,6 @@ class NewArrays:
         """Return where the values of a weight go in an array, `None` if nowhere."""
         step, name = use
         row = self.rows[step.row.path]
-        if any(source not in self._contents for source in row.arrays):
-            return None
         assert step.array is not None
         if self._inverse(step) is not None:
             return _Way(use, array)

@@ -12,6 +12,7 @@ from keras_initx._checks import DTYPES, check_choice, check_flag, truncated
 from keras_initx._typing import Array, DType
 from keras_initx.checkpoints._checkpoint import Checkpoint
 from keras_initx.checkpoints._sources import LayoutName, open_source, overlap_of, ties_of
+from keras_initx.files._formats import Contents
 from keras_initx.files._local import replacing
 from keras_initx.files._safetensors import write_safetensors
 from keras_initx.inspection._inventory import Inventory, check_unshared, checked_inventory
@@ -116,6 +117,7 @@ def save_pretrained(
     check_flag("dry_run", dry_run)
     _check_model(inventory)
     with open_source(_checked_like(like), "like") as (contents, own_layout):
+        _check_contents(like, own_layout, contents)
         ties = ties_of(like) if isinstance(like, Mapping) else {}
         arrays, stand_ins = with_stand_ins(contents)
         plan = plan_load(inventory, arrays, own_layout, given.names, given.layout, {})
@@ -182,6 +184,15 @@ def _checked_like(like: Any) -> Like:
         )
     checked: Like = like
     return checked
+
+
+def _check_contents(like: Like, own_layout: LayoutName | None, contents: Contents) -> None:
+    """Raise `ValueError` if Keras wrote a file, in which weights have numbers and no names."""
+    if own_layout == "keras" or contents.layers:
+        raise ValueError(
+            "`like` must not be a file that Keras wrote: save the model by `model.save_weights`. "
+            f"Received: like={like!r}"
+        )
 
 
 @contextlib.contextmanager
