@@ -19,12 +19,11 @@ from keras_initx.tools.load_pretrained._load_pretrained import Assignment, LoadP
 from keras_initx.tools.save_pretrained._save_report import SavedWeight
 from keras_initx.tools.save_pretrained._way_back import (
     NoWayBackError,
+    Places,
     StandIn,
     count_differences,
-    gather,
+    places_of,
     positions_of,
-    scatter,
-    view_of,
 )
 
 # Values that are read at a time.
@@ -50,13 +49,11 @@ class _Way(NamedTuple):
 
     Attributes:
         use: The weight.
-        view: A view of the array in the shape of the weight, `None` if there is none.
-        positions: Otherwise the positions of the values, see `positions_of`.
+        places: Their places, `None` if an inverse makes the whole array.
     """
 
     use: _Use
-    view: Array | None
-    positions: Array | None = None
+    places: Places | None
 
 
 class NewArrays:
@@ -247,7 +244,8 @@ class NewArrays:
         array = np.empty(stored.shape, self.dtype_of(name))
         ways = [self._way(use, array) for use in self._uses[name]]
         written = [way for way in ways if way is not None and self._is_saved(way.use)]
-        if not any(way.view is not None and way.view.size == array.size for way in written):
+        views = [way.places.view for way in written if way.places is not None]
+        if not any(view is not None and view.size == array.size for view in views):
             _fill(array, stored)
         for way in written:
             self._write(way, array)
@@ -264,13 +262,10 @@ class NewArrays:
         row = self.rows[step.row.path]
         assert step.array is not None
         if self._inverse(step) is not None:
-            return _Way(use, array)
-        if len(row.arrays) == 1 and not self._is_by_function(step):
-            view = view_of(step.array, array, name, self._stand_ins)
-            if view is not None:
-                return _Way(use, view)
+            return _Way(use, None)
+        sources = {source: self._contents[source] for source in step.row.sources}
         try:
-            return _Way(use, None, self._positions(step, name))
+            return _Way(use, places_of(step.array, array, name, sources, self._stand_ins))
         except NoWayBackError as reason:
             if self._is_saved(use) and self._is_unchanged(step):
                 self.rows[row.path] = replace(row, status="kept")
@@ -282,37 +277,27 @@ class NewArrays:
                 )
             return None
 
-    def _positions(self, step: Assignment, name: str) -> Array:
-        assert step.array is not None
-        sources = {source: self._contents[source] for source in step.row.sources}
-        return positions_of(step.array, name, sources, self._stand_ins)
-
     def _write(self, way: _Way, array: Array) -> None:
         """Write a weight to its places in an array."""
         step, name = way.use
         values = self._values(step.weight)
-        inverse = self._inverse(step)
+        dtype = array.dtype.name
         path = step.row.path
+        inverse = self._inverse(step)
         try:
             if inverse is not None:
-                values = self._inverted(step, inverse, array)
-            rounded = cast(values, array.dtype.name, copy=False)
+                array[...] = cast(self._inverted(step, inverse, array), dtype, copy=False)
+            elif way.places is not None:
+                way.places.write(array, self._without_written(way, values))
         except (OverflowError, _InverseError) as error:
             self._fail(step, f"{name!r} cannot have its values: {error}")
             return
-        if way.view is not None:
-            way.view[...] = rounded
-        elif way.positions is not None:
-            if len(step.row.sources) > 1:
-                rounded = self._without_written(way, rounded)
-            scatter(array, way.positions, rounded)
         if values.dtype != array.dtype and inverse is None:
             row = self.rows[path]
-            if count_differences(values, cast(rounded, values.dtype.name)):
-                note = f"rounded to {array.dtype.name}"
-                if note not in row.how:
-                    how = f"{row.how}, {note}" if row.how else note
-                    self.rows[path] = replace(row, how=how)
+            note = f"rounded to {dtype}"
+            if note not in row.how and count_differences(values, values, dtype):
+                how = f"{row.how}, {note}" if row.how else note
+                self.rows[path] = replace(row, how=how)
 
     def _without_written(self, way: _Way, values: Array) -> Array:
         """Return values for an array, with zeros for those that an array before it has.
@@ -320,10 +305,11 @@ class NewArrays:
         The weight is then the sum of the arrays. Negative zeros change no number in a sum.
         """
         step, name = way.use
-        sources = step.row.sources
-        for other in sources[: sources.index(name)]:
-            zero = np.asarray(-0.0, values.dtype)
-            values = np.where(self._positions(step, other) > 0, zero, values)
+        assert step.array is not None
+        sources = {source: self._contents[source] for source in step.row.sources}
+        for other in step.row.sources[: step.row.sources.index(name)]:
+            positions = positions_of(step.array, other, sources, self._stand_ins)
+            values = np.where(positions > 0, np.asarray(-0.0, values.dtype), values)
         return values
 
     def _inverted(self, step: Assignment, inverse: Callable[[Array], Any], array: Array) -> Array:
@@ -340,34 +326,25 @@ class NewArrays:
     def _check_equal(self, ways: Sequence[_Way], array: Array) -> None:
         """Note weights that have places in common and other values there."""
         for way in ways:
-            step = way.use.step
-            if self.rows[step.row.path].status == "error" or self._inverse(step) is not None:
+            step, name = way.use
+            if not self._is_saved(way.use) or way.places is None or len(step.row.sources) > 1:
                 continue
-            expected = self.expected(step)
-            if way.view is not None:
-                values = way.view
-            elif way.positions is not None and len(step.row.sources) == 1:
-                values = gather(array, way.positions, expected.astype(array.dtype))
-            else:
-                continue
-            if count_differences(cast(values, expected.dtype.name), expected):
+            if way.places.count_differences(array, self._values(step.weight)):
                 others = [repr(one.use.step.row.path) for one in ways if one is not way]
                 self._fail(
                     step,
-                    f"{way.use.name!r} is also that of {truncated(others)}, which has other values "
-                    "now: name another array, or `None` for one of them",
+                    f"{name!r} is also that of {truncated(others)}, which has other values now: "
+                    "name another array, or `None` for one of them",
                 )
 
     # What a load of the new arrays gives.
 
-    def expected(self, step: Assignment) -> Array:
-        """Return the values that a weight has after it was saved and loaded again."""
+    def _dtype_on_the_way(self, step: Assignment) -> DType | None:
+        """Return the dtype that a weight was rounded to, `None` if it was not."""
         row = self.rows[step.row.path]
-        values = self._values(step.weight)
-        if row.status == "kept" or values.dtype.name not in DTYPES:
-            return values
-        in_file = cast(values, self.dtype_of(row.arrays[0]), copy=False)
-        return cast(in_file, values.dtype.name, copy=False)
+        if row.status == "kept" or row.dtype not in DTYPES:
+            return None
+        return self.dtype_of(row.arrays[0])
 
     def check_loaded(self, plan: LoadPlan) -> None:
         """Note in `rows` which weights a load of the new arrays does not give again.
@@ -383,13 +360,13 @@ class NewArrays:
                 self._fail(step, f"it is not loaded from what was written: {step.row.how}")
                 continue
             loaded = _loaded(step)
-            expected = self.expected(step)
+            values = self._values(step.weight)
             if self._inverse(step) is not None:
-                self._check_inverse(step, loaded, expected)
+                self._check_inverse(step, loaded, values)
                 continue
-            count = count_differences(loaded, expected)
+            count = count_differences(loaded, values, self._dtype_on_the_way(step))
             if count:
-                problem = f"{count} of {expected.size} values are others when they are loaded again"
+                problem = f"{count} of {values.size} values are others when they are loaded again"
                 if self._is_by_function(step):
                     problem += (
                         f" with {row.how}, which does not only move values: pass "

@@ -3,10 +3,11 @@
 A load is a chain of functions of arrays, which says nothing of its inverse. So it is run on other
 arrays than those of the file:
 
-- On an array that is about to be written, `[[0, 0, 0], [0, 0, 0]]`. A load that only moves axes or
-  takes slices returns a view of it, `array.T`: what is written to the view is written to the array.
-- Otherwise on the positions in the array, `[[1, 2, 3], [4, 5, 6]]`. What it returns,
-  `[[4, 1], [5, 2], [6, 3]]`, says where each value is from. A load that computes values returns
+- On the array that is about to be written. A load that only moves axes or takes slices returns a
+  view of it, `array.T`: what is written to the view is written to the array.
+- If it returns a copy, on the positions in the array, `[[1, 2, 3], [4, 5, 6]]`. What comes back,
+  `[[3, 6], [2, 5], [1, 4]]`, says where each value is from. Mostly that is a view in another order
+  along some axes: here `array.T` with the rows `[2, 1, 0]`. A load that computes values returns
   what are no positions.
 """
 
@@ -14,15 +15,18 @@ import contextlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_initx._typing import Array
+from keras_initx._typing import Array, DType
+from keras_initx.files._casts import cast
 from keras_initx.files._formats import Contents
 from keras_initx.files._lazy import LazyArray, Selection
 
-# Values that are moved or compared at a time, so that this takes no memory.
+# Values that are compared, and that are moved at a time, so that this takes no memory.
 _CHUNK = 1 << 16
+_BLOCK = 1 << 20
 
 
 class NoWayBackError(Exception):
@@ -70,25 +74,160 @@ def _in_place(stand_ins: Mapping[str, StandIn], arrays: Mapping[str, Array]) -> 
             stand_ins[name].array = None
 
 
-def view_of(
-    load: LazyArray, array: Array, name: str, stand_ins: Mapping[str, StandIn]
-) -> Array | None:
-    """Return the view of an array that a load returns for it, `None` if it returns another array.
+class Places(NamedTuple):
+    """Where the values of a weight go in an array.
+
+    Attributes:
+        view: A view of the array in the shape of the weight, `None` if there is none.
+        orders: The order of the values along axes of this view, by axis.
+        positions: Without a view the position of each value, counted from 1, and 0 for those that
+            are not in the array.
+    """
+
+    view: Array | None
+    orders: Mapping[int, Array] = {}
+    positions: Array | None = None
+
+    def write(self, array: Array, values: Array) -> None:
+        """Write values to their places in an array, rounded to its dtype.
+
+        Raises:
+            OverflowError: If a finite number is beyond the range of this dtype.
+        """
+        dtype = array.dtype.name
+        if self.view is not None:
+            for block in _blocks(self.view):
+                self.view[block] = cast(self._values_of(block, values), dtype, copy=False)
+        else:
+            flat = array.reshape(-1)
+            for where, what in _chunks(self.positions, values):
+                has_place = where > 0
+                flat[where[has_place] - 1] = cast(what[has_place], dtype, copy=False)
+
+    def count_differences(self, array: Array, values: Array) -> int:
+        """Return how many places have others than these values, rounded to the array's dtype."""
+        dtype = array.dtype.name
+        count = 0
+        if self.view is not None:
+            for block in _blocks(self.view):
+                expected = cast(self._values_of(block, values), dtype)
+                count += count_differences(self.view[block], expected)
+        else:
+            flat = array.reshape(-1)
+            for where, what in _chunks(self.positions, values):
+                has_place = where > 0
+                expected = cast(what[has_place], dtype)
+                count += count_differences(flat[where[has_place] - 1], expected)
+        return count
+
+    def _values_of(self, block: tuple[slice, ...], values: Array) -> Array:
+        """Return the values of a block of the view."""
+        parts = {axis: order[block[axis]] for axis, order in self.orders.items()}
+        others = [slice(None) if axis in parts else one for axis, one in enumerate(block)]
+        chosen = values[tuple(others)]
+        for axis, part in sorted(parts.items(), key=lambda item: len(item[1])):
+            chosen = np.take(chosen, part, axis)
+        return chosen
+
+
+def places_of(
+    load: LazyArray,
+    array: Array,
+    name: str,
+    sources: Mapping[str, LazyArray],
+    stand_ins: Mapping[str, StandIn],
+) -> Places:
+    """Return where the values of a weight go in an array that is about to be written.
 
     Args:
-        load: What is loaded into a weight.
-        array: An array, whose values say nothing.
-        name: The name of the array in the file in whose place it is read.
+        load: What is loaded into the weight.
+        array: The array, whose values say nothing yet.
+        name: Its name in the file.
+        sources: All arrays of the file that the weight is loaded from, by name.
         stand_ins: What reads the arrays of the file.
+
+    Raises:
+        NoWayBackError: If the load does not only move values.
     """
-    with _in_place(stand_ins, {name: array}):
-        values = load.read(...)
-    is_view = np.may_share_memory(values, array) and values.dtype == array.dtype
-    return values if is_view and values.flags.writeable else None
+    # A single byte in its shape shows quickly whether there is a view.
+    byte = np.zeros((), np.int8)
+    if len(sources) == 1:
+        with _in_place(stand_ins, {name: np.broadcast_to(byte, array.shape)}):
+            has_view = np.may_share_memory(load.read(...), byte)
+        if has_view:
+            with _in_place(stand_ins, {name: array}):
+                return Places(load.read(...))
+    positions = positions_of(load, name, sources, stand_ins)
+    return _as_view(array, positions) or Places(None, {}, positions)
+
+
+def _as_view(array: Array, positions: Array) -> Places | None:
+    """Return places as a view of an array in another order along some axes, if they are one.
+
+    Then a position is a sum of offsets, one for each axis.
+    """
+    if not positions.size:
+        return None
+    first = int(positions[(0,) * positions.ndim])
+    offsets = []
+    for axis in range(positions.ndim):
+        line = np.moveaxis(positions, axis, 0)[(slice(None), *(0,) * (positions.ndim - 1))]
+        offsets.append(line.astype(np.int64) - first)
+    for block in _blocks(positions):
+        parts = [offset[part] for offset, part in zip(offsets, block, strict=True)]
+        if not np.array_equal(positions[block], first + sum(np.ix_(*parts), np.int64(0))):
+            return None
+    orders, strides = {}, []
+    start = first - 1
+    for axis, offset in enumerate(offsets):
+        order = np.argsort(offset, kind="stable")
+        steps = np.unique(np.diff(offset[order]))
+        if len(steps) > 1:
+            return None
+        start += int(offset[order[0]])
+        strides.append(int(steps[0]) if len(steps) else 0)
+        if not np.array_equal(order, np.arange(order.size)):
+            orders[axis] = order
+    # Each place once: along an axis lie all places of the axes with shorter strides.
+    length = 1
+    for stride, count in sorted(zip(strides, positions.shape, strict=True)):
+        if count > 1 and stride < length:
+            return None
+        length = max(length, stride * count)
+    if start < 0:
+        return None
+    bytes_apart = [stride * array.itemsize for stride in strides]
+    view = np.lib.stride_tricks.as_strided(array.reshape(-1)[start:], positions.shape, bytes_apart)
+    return Places(view, orders)
+
+
+def _blocks(array: Array) -> Iterator[tuple[slice, ...]]:
+    """Yield the blocks of an array, along the axis whose values are next to each other in memory.
+
+    Copied by these blocks, a matrix is transposed in a fraction of the time.
+    """
+    if not array.ndim:
+        yield ()
+        return
+    long = [axis for axis in range(array.ndim) if array.shape[axis] > 1]
+    nearest = min(long, key=lambda axis: abs(array.strides[axis]), default=0)
+    axis = nearest if nearest != array.ndim - 1 else 0
+    length = array.shape[axis]
+    rows = max(1, _BLOCK * length // max(1, array.size))
+    for begin in range(0, length, rows):
+        yield tuple(
+            slice(begin, begin + rows) if one == axis else slice(None) for one in range(array.ndim)
+        )
+
+
+def _chunks(*arrays: Any) -> Any:
+    """Return an iterator over arrays of one shape, of which it yields equal parts as vectors."""
+    flags = ["external_loop", "buffered", "zerosize_ok"]
+    return np.nditer(arrays, flags, buffersize=_CHUNK)
 
 
 def positions_of(
-    load: LazyArray, name: str, others: Mapping[str, LazyArray], stand_ins: Mapping[str, StandIn]
+    load: LazyArray, name: str, sources: Mapping[str, LazyArray], stand_ins: Mapping[str, StandIn]
 ) -> Array:
     """Return where each value of a weight is from in an array: its position, counted from 1.
 
@@ -97,14 +236,14 @@ def positions_of(
     Args:
         load: What is loaded into a weight.
         name: The name of the array in the file.
-        others: All arrays that the weight is loaded from, by name.
+        sources: All arrays that the weight is loaded from, by name.
         stand_ins: What reads the arrays of the file.
 
     Raises:
         NoWayBackError: If the load does not only move values.
     """
-    arrays = {other: np.broadcast_to(np.int32(0), one.shape) for other, one in others.items()}
-    shape = others[name].shape
+    arrays = {other: np.broadcast_to(np.int32(0), one.shape) for other, one in sources.items()}
+    shape = sources[name].shape
     size = math.prod(shape)
     dtype = np.int32 if size < np.iinfo(np.int32).max else np.int64
     arrays[name] = np.arange(1, size + 1, dtype=dtype).reshape(shape)
@@ -126,31 +265,22 @@ def positions_of(
     return values
 
 
-def scatter(array: Array, positions: Array, values: Array) -> None:
-    """Write values to their positions in an array, which are 0 for those that are left out."""
-    flat = array.reshape(-1)
-    flags = ["external_loop", "buffered", "zerosize_ok"]
-    for where, what in np.nditer([positions, values], flags, buffersize=_CHUNK):
-        has_place = where > 0
-        if has_place.all():
-            flat[where - 1] = what
-        else:
-            flat[where[has_place] - 1] = what[has_place]
+def count_differences(found: Array, values: Array, through: DType | None = None) -> int:
+    """Return how many values of two arrays have other bits, and are not both NaN.
 
-
-def gather(array: Array, positions: Array, values: Array) -> Array:
-    """Return the values at positions in an array, and `values` where these are 0."""
-    return np.where(positions > 0, array.reshape(-1)[positions - 1], values)
-
-
-def count_differences(first: Array, second: Array) -> int:
-    """Return how many values of two arrays of one dtype have other bits, and are not both NaN."""
+    Args:
+        found: An array.
+        values: Another one of the same dtype.
+        through: The dtype that these were rounded to on their way, if any.
+    """
     count = 0
-    bits = f"uint{8 * first.itemsize}"
-    flags = ["external_loop", "buffered", "zerosize_ok"]
-    for one, other in np.nditer([first, second], flags, buffersize=_CHUNK):
-        differs = one.view(bits) != other.view(bits)
+    bits = f"uint{8 * values.itemsize}"
+    for one, other in _chunks(found, values):
+        expected = other
+        if through is not None:
+            expected = cast(cast(other, through, copy=False), values.dtype.name, copy=False)
+        differs = one.view(bits) != expected.view(bits)
         if differs.any() and one.dtype.kind not in "biu":
-            differs &= ~((one != one) & (other != other))
+            differs &= ~((one != one) & (expected != expected))
         count += int(np.count_nonzero(differs))
     return count

@@ -72,7 +72,7 @@ def test_a_report_keeps_names_as_data():
         "n": "norm",
     }
     assert json.loads(report.to_json())["names"]["a/kernel"] == ["w", "[:4]"]
-    with pytest.raises(ValueError, match="does not keep: pass `names=`.*a function for 'b/kernel'"):
+    with pytest.raises(ValueError, match=r"does not keep: pass `names=`.*a function for 'b/kernel'"):
         save_pretrained(model, "a.safetensors", report, like=state)
 
 

@@ -154,6 +154,18 @@ def test_what_is_unchanged_keeps_the_bits_of_like(tmp_path):
     assert (report["m/kernel"].status, report["m/bias"].status) == ("kept", "saved")
 
 
+def test_thirds_of_one_array_are_kept_one_by_one(tmp_path):
+    model, shapes = GRAPHS["attention"]()
+    state = state_of(shapes, dtype="float64")
+    loaded(model, state)
+    kernel = model.get_layer("m").key_dense.kernel
+    kernel.assign(np.arange(64.0).reshape(8, 2, 4))
+    arrays = saved(model, tmp_path / "a.safetensors", state)
+    np.testing.assert_array_equal(arrays["m.in_proj_weight"][8:16].T, np.arange(64.0).reshape(8, 8))
+    np.testing.assert_array_equal(arrays["m.in_proj_weight"][:8], state["m.in_proj_weight"][:8])
+    np.testing.assert_array_equal(arrays["m.in_proj_weight"][16:], state["m.in_proj_weight"][16:])
+
+
 # What torch computes.
 
 

@@ -99,7 +99,7 @@ def test_a_folder_with_other_weights_is_refused(name, tmp_path):
 @pytest.mark.parametrize("name", ["a.npz", "a.pt", "a.weights.h5", "a.keras", "a.safetensors.index.json"])
 def test_other_formats_are_refused(name, tmp_path):
     model, state = dense_and_state()
-    with pytest.raises(ValueError, match="`path` must be a file that ends in '.safetensors', or a folder"):
+    with pytest.raises(ValueError, match=r"`path` must be a file that ends in '.safetensors', or a folder"):
         save_pretrained(model, tmp_path / name, like=state, layout="torch")
     with pytest.raises(TypeError, match="`path` must be"):
         save_pretrained(model, 3, like=state, layout="torch")
@@ -120,4 +120,6 @@ def test_bits_are_the_same_in_each_form(sharded, tmp_path):
     save_pretrained(model, tmp_path / "a.safetensors", like=sharded, layout="torch")
     save_pretrained(model, tmp_path / "folder", like=sharded, layout="torch")
     folder = read(tmp_path / "folder")
-    assert_same_bits({name: folder[name] for name in read(tmp_path / "a.safetensors")}, read(tmp_path / "a.safetensors"))
+    assert_same_bits(
+        {name: folder[name] for name in read(tmp_path / "a.safetensors")}, read(tmp_path / "a.safetensors")
+    )
