@@ -1,6 +1,7 @@
 """The names of arrays as a call gives them, or as the report of a load keeps them."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from types import EllipsisType
 from typing import Any, NamedTuple, TypeAlias
@@ -46,9 +47,18 @@ def given_names(names: NamesOrReport | None, layout: LayoutName | None) -> Given
             f"`layout` must be {loaded!r}, with which the model was loaded as `names` says, or "
             f"`None`. Received: layout={layout!r}"
         )
-    if kept is None:
-        return GivenNames(None, loaded)
-    return GivenNames({pattern: _value(pattern, value) for pattern, value in kept.items()}, loaded)
+    return GivenNames(names_from_data(kept), loaded)
+
+
+def names_from_data(names: Mapping[str, Any] | None) -> NamesGiven | None:
+    """Return names from data as JSON has them, see `names_as_data`.
+
+    Raises:
+        ValueError: If a function stands in them.
+    """
+    if names is None:
+        return None
+    return {pattern: _value(pattern, value) for pattern, value in names.items()}
 
 
 def _read_report(path: str) -> tuple[Any, Any]:
@@ -67,6 +77,8 @@ def _value(pattern: str, value: Any) -> Any:
     """Return a value of `names` from data in which an index is a text."""
     if not isinstance(value, tuple | list):
         return value
+    if len(value) != 2 or not all(isinstance(one, str) for one in value):
+        raise TypeError(f"`names` must have a name and an index as texts. Received: {value!r}")
     name, part = value
     if part == A_FUNCTION:
         raise ValueError(

@@ -22,6 +22,7 @@ from keras_initx.tools.save_pretrained._way_back import (
     Places,
     StandIn,
     count_differences,
+    is_equal,
     places_of,
     positions_of,
 )
@@ -169,7 +170,7 @@ class NewArrays:
         )
 
     def _is_unchanged(self, step: Assignment) -> bool:
-        return count_differences(self._values(step.weight), _loaded(step)) == 0
+        return is_equal(self._values(step.weight), _loaded(step))
 
     def _values(self, weight: ModelWeight) -> Array:
         return backend.host_view(weight.variable.value)
@@ -295,7 +296,7 @@ class NewArrays:
         if values.dtype != array.dtype and inverse is None:
             row = self.rows[path]
             note = f"rounded to {dtype}"
-            if note not in row.how and count_differences(values, values, dtype):
+            if note not in row.how and not is_equal(values, values, dtype):
                 how = f"{row.how}, {note}" if row.how else note
                 self.rows[path] = replace(row, how=how)
 
@@ -329,7 +330,7 @@ class NewArrays:
             step, name = way.use
             if not self._is_saved(way.use) or way.places is None or len(step.row.sources) > 1:
                 continue
-            if way.places.count_differences(array, self._values(step.weight)):
+            if not way.places.have(array, self._values(step.weight)):
                 others = [repr(one.use.step.row.path) for one in ways if one is not way]
                 self._fail(
                     step,
@@ -364,8 +365,9 @@ class NewArrays:
             if self._inverse(step) is not None:
                 self._check_inverse(step, loaded, values)
                 continue
-            count = count_differences(loaded, values, self._dtype_on_the_way(step))
-            if count:
+            through = self._dtype_on_the_way(step)
+            if not is_equal(loaded, values, through):
+                count = count_differences(loaded, values, through)
                 problem = f"{count} of {values.size} values are others when they are loaded again"
                 if self._is_by_function(step):
                     problem += (
@@ -378,7 +380,7 @@ class NewArrays:
         """Note a function and its inverse that do more than round."""
         path = step.row.path
         row = self.rows[path]
-        if row.status == "kept" or not count_differences(loaded, expected):
+        if row.status == "kept" or is_equal(loaded, expected):
             return
         difference = np.abs(loaded.astype("float64") - expected.astype("float64"))
         stored = self._stand_in_range(step)

@@ -104,21 +104,20 @@ class Places(NamedTuple):
                 has_place = where > 0
                 flat[where[has_place] - 1] = cast(what[has_place], dtype, copy=False)
 
-    def count_differences(self, array: Array, values: Array) -> int:
-        """Return how many places have others than these values, rounded to the array's dtype."""
+    def have(self, array: Array, values: Array) -> bool:
+        """Return whether the places have these values, rounded to the dtype of the array."""
         dtype = array.dtype.name
-        count = 0
         if self.view is not None:
             for block in _blocks(self.view):
-                expected = cast(self._values_of(block, values), dtype)
-                count += count_differences(self.view[block], expected)
-        else:
-            flat = array.reshape(-1)
-            for where, what in _chunks(self.positions, values):
-                has_place = where > 0
-                expected = cast(what[has_place], dtype)
-                count += count_differences(flat[where[has_place] - 1], expected)
-        return count
+                if not is_equal(self.view[block], cast(self._values_of(block, values), dtype)):
+                    return False
+            return True
+        flat = array.reshape(-1)
+        for where, what in _chunks(self.positions, values):
+            has_place = where > 0
+            if not is_equal(flat[where[has_place] - 1], cast(what[has_place], dtype)):
+                return False
+        return True
 
     def _values_of(self, block: tuple[slice, ...], values: Array) -> Array:
         """Return the values of a block of the view."""
@@ -172,10 +171,10 @@ def _as_view(array: Array, positions: Array) -> Places | None:
     offsets = []
     for axis in range(positions.ndim):
         line = np.moveaxis(positions, axis, 0)[(slice(None), *(0,) * (positions.ndim - 1))]
-        offsets.append(line.astype(np.int64) - first)
+        offsets.append(line - first)
     for block in _blocks(positions):
         parts = [offset[part] for offset, part in zip(offsets, block, strict=True)]
-        if not np.array_equal(positions[block], first + sum(np.ix_(*parts), np.int64(0))):
+        if not np.array_equal(positions[block], sum(np.ix_(*parts), positions.dtype.type(first))):
             return None
     orders, strides = {}, []
     start = first - 1
@@ -265,22 +264,29 @@ def positions_of(
     return values
 
 
-def count_differences(found: Array, values: Array, through: DType | None = None) -> int:
-    """Return how many values of two arrays have other bits, and are not both NaN.
+def is_equal(found: Array, values: Array, through: DType | None = None) -> bool:
+    """Return whether two arrays have the same bits, or are both NaN, everywhere.
 
     Args:
         found: An array.
         values: Another one of the same dtype.
         through: The dtype that these were rounded to on their way, if any.
     """
-    count = 0
+    return not any(_differences(found, values, through))
+
+
+def count_differences(found: Array, values: Array, through: DType | None = None) -> int:
+    """Return how many values differ, see `is_equal`."""
+    return sum(_differences(found, values, through))
+
+
+def _differences(found: Array, values: Array, through: DType | None) -> Iterator[int]:
     bits = f"uint{8 * values.itemsize}"
     for one, other in _chunks(found, values):
         expected = other
-        if through is not None:
+        if through is not None and through != values.dtype.name:
             expected = cast(cast(other, through, copy=False), values.dtype.name, copy=False)
         differs = one.view(bits) != expected.view(bits)
         if differs.any() and one.dtype.kind not in "biu":
             differs &= ~((one != one) & (expected != expected))
-        count += int(np.count_nonzero(differs))
-    return count
+        yield int(np.count_nonzero(differs))
