@@ -67,6 +67,7 @@ from keras_initx.types import (
     RecordedOutputs,
     Remedy,
     RestartStudy,
+    SaveReport,
     Study,
     Verdict,
 )
@@ -328,6 +329,7 @@ RESULTS = {
     InitializationPlan: "initialize",
     LsuvReport: "lsuv",
     LoadReport: "load_pretrained",
+    SaveReport: "save_pretrained",
     Loaded: "loading",
     RecordedOutputs: "record_outputs",
     OutputsReport: "compare_outputs",
