@@ -23,7 +23,7 @@ TOKENS = np.random.default_rng(0).integers(1, WORDS, (2, 6))
 
 def names_of(model):
     """Return the names on the page."""
-    blocks = re.findall(r"```python\n(\w+ = \{.*?\n\})\n```", PAGE.read_text(), re.DOTALL)
+    blocks = re.findall(r"```python\n(\w+ = \{\n.*?\n\})\n```", PAGE.read_text(), re.DOTALL)
     (block,) = [one for one in blocks if one.startswith(f"{model} = ")]
     found = {"np": np, "width": WIDTH}
     exec(block, found)
