@@ -63,10 +63,10 @@ from keras_initx.types import (
     LoadReport,
     LsuvReport,
     OutputsReport,
-    RateStudy,
     RecordedOutputs,
     Remedy,
     RestartStudy,
+    SaveReport,
     Study,
     Verdict,
 )
@@ -328,6 +328,7 @@ RESULTS = {
     InitializationPlan: "initialize",
     LsuvReport: "lsuv",
     LoadReport: "load_pretrained",
+    SaveReport: "save_pretrained",
     Loaded: "loading",
     RecordedOutputs: "record_outputs",
     OutputsReport: "compare_outputs",
@@ -337,7 +338,6 @@ RESULTS = {
     MupTable: "scaling.mup",
     CoordinateCheck: "scaling.coordinate_check",
     Study: "compare_initializers",
-    RateStudy: "compare_learning_rates",
     RestartStudy: "random_restarts",
 }
 

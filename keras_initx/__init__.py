@@ -35,8 +35,8 @@ if _typing.TYPE_CHECKING:
     from keras_initx.tools.initialize import weights_digest as weights_digest
     from keras_initx.tools.load_pretrained import load_pretrained as load_pretrained
     from keras_initx.tools.loading import loading as loading
+    from keras_initx.tools.save_pretrained import save_pretrained as save_pretrained
     from keras_initx.tools.studies import compare_initializers as compare_initializers
-    from keras_initx.tools.studies import compare_learning_rates as compare_learning_rates
     from keras_initx.tools.studies import random_restarts as random_restarts
 
 # The public modules, and the names of the package with the module that each is imported from.
@@ -91,7 +91,8 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "tools.initialize": ("initialize", "lsuv", "weight_seed", "weights_digest"),
     "tools.load_pretrained": ("load_pretrained",),
     "tools.loading": ("loading",),
-    "tools.studies": ("compare_initializers", "compare_learning_rates", "random_restarts"),
+    "tools.save_pretrained": ("save_pretrained",),
+    "tools.studies": ("compare_initializers", "random_restarts"),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 

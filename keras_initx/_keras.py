@@ -24,9 +24,10 @@ import inspect
 import itertools
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import urllib.parse
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from types import CodeType, FrameType, SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
@@ -186,6 +187,49 @@ def observed_assignments(observe: Callable[[keras.Variable, Any], object]) -> It
         keras.Variable._direct_assign = assign
 
 
+class AssigningScope(keras.StatelessScope):
+    """A scope in which a call that assigns some weights computes with the weights themselves.
+
+    In another scope it would compute with what it assigns, and the weights would get no gradient.
+    At the end they have their former values.
+
+    Relies on the method by which variables tell a scope what they are assigned, and on those that
+    `observed_assignments` relies on.
+
+    Args:
+        weights: The weights.
+        snapshot: Returns a copy of a value.
+        known: Pairs of a variable and its value, as those of `keras.StatelessScope`.
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[keras.Variable],
+        snapshot: Callable[[Any], Any],
+        known: Sequence[tuple[keras.Variable, Any]],
+    ) -> None:
+        super().__init__(known, collect_losses=True)
+        self._weights = set(map(id, weights))
+        self._snapshot = snapshot
+        self._former: dict[int, tuple[keras.Variable, Any]] = {}
+
+    def add_update(self, update: tuple[keras.Variable, Any]) -> None:
+        variable, value = update
+        if id(variable) not in self._weights:
+            super().add_update(update)
+            return
+        if id(variable) not in self._former:
+            self._former[id(variable)] = variable, self._snapshot(variable._value)
+        variable._direct_assign(value)
+        if id(variable) in self.state_mapping:
+            self.state_mapping[id(variable)] = keras.ops.convert_to_tensor(variable._value)
+
+    def __exit__(self, *arguments: Any) -> None:
+        super().__exit__(*arguments)
+        for variable, value in self._former.values():
+            variable.assign(value)
+
+
 def _is_building() -> bool:
     """Return whether a variable is being made or a layer built, and no layer called within that.
 
@@ -227,12 +271,12 @@ def replaced_draws(functions: Mapping[str, Callable[..., Any]]) -> Iterator[None
     """Have functions of one's own draw random numbers in this thread within the block.
 
     Relies on the module of the backend, in which Keras looks up these functions at each call, also
-    for those in `keras.random`.
+    for those in `keras.random`, and all of them `draw_seed`, which makes a seed of a generator.
 
     Args:
         functions: The functions by the names that they have there. Each gets that of Keras first.
     """
-    module: Any = vars(sys.modules[keras.random.normal.__module__])["backend"].random
+    module = _random_module()
     thread = threading.get_ident()
     former = {name: getattr(module, name) for name in functions}
 
@@ -251,6 +295,67 @@ def replaced_draws(functions: Mapping[str, Callable[..., Any]]) -> Iterator[None
     finally:
         for name, draw in former.items():
             setattr(module, name, draw)
+
+
+class DrawSite(NamedTuple):
+    """Where random numbers are drawn.
+
+    Attributes:
+        function: The name of the function of `keras.random` that draws, empty if there is none.
+        inner: The lines of Keras within the call of the layer that draws: an LSTM draws at two.
+        outer: The lines of others around it, and the nodes of functional models.
+        layer: The layer that draws, `None` if none is called.
+    """
+
+    function: str
+    inner: Sequence[Hashable]
+    outer: Sequence[Hashable]
+    layer: keras.Layer | None
+
+
+def draw_site() -> DrawSite:
+    """Return where random numbers are drawn.
+
+    Loops of Keras and of its backends do not count, whose lines differ: an RNN of torch calls its
+    cell in each step, one of JAX in a program that is made once.
+
+    Relies on the names of the packages that draw, on `__call__` of layers, and on the function that
+    calls the operations of a functional model, which has the node as `node`.
+    """
+    packages = _packages()
+    drawing = _random_module().__name__
+    around = keras.random.normal.__module__.rpartition(".")[0], drawing.rpartition(".")[0]
+    function = ""
+    layer = None
+    inner: list[Hashable] = []
+    outer: list[Hashable] = []
+    is_inner = True
+    frame = inspect.currentframe()
+    while frame is not None:
+        module = str(frame.f_globals.get("__name__"))
+        line = frame.f_code, frame.f_lasti
+        if _package(module) in packages:
+            owner = frame.f_locals.get("self")
+            if module == drawing:
+                function = frame.f_code.co_name  # the outermost calls others
+            elif frame.f_code.co_name == "__call__":
+                is_inner = False
+            elif is_inner and not module.startswith(around):
+                inner.append(line)
+            if isinstance(owner, keras.Function) and "node" in frame.f_locals:
+                outer.append(id(frame.f_locals["node"]))
+            if layer is None and isinstance(owner, keras.Layer):
+                layer = owner
+        elif _package(module) not in (keras.backend.backend(), _package(__name__)):
+            is_inner = False
+            outer.append(line)
+        frame = frame.f_back
+    return DrawSite(function, tuple(inner), tuple(outer), layer)
+
+
+def _random_module() -> Any:
+    """Return the module of the backend that has the functions of `keras.random`."""
+    return vars(sys.modules[keras.random.normal.__module__])["backend"].random
 
 
 def generator_states(layers: Sequence[keras.Layer]) -> list[keras.Variable]:
@@ -273,8 +378,7 @@ def saved_layers(model: keras.Model) -> dict[keras.Layer, str]:
     Relies on the function by which the writing of files goes through the parts of a layer. The one
     around it would call `save_own_variables` of each layer, which may be that of a user and fail.
     """
-    saving: Any = vars(sys.modules[keras.saving.load_weights.__module__])["saving_lib"]
-    (saveable,) = (cls for cls in keras.Layer.__mro__ if cls.__name__ == "KerasSaveable")
+    walk = _saving_lib()._walk_saveable
     found: dict[keras.Layer, str] = {}
 
     def visit(value: Any, group: str, containers: tuple[int, ...]) -> None:
@@ -284,22 +388,67 @@ def saved_layers(model: keras.Model) -> dict[keras.Layer, str]:
             found[value] = group
             if not layers_of(value, include_self=False, recursive=False):
                 return  # looking at all attributes takes long
-            for name, part in saving._walk_saveable(value):
+            for name, part in walk(value):
                 visit(part, f"{group}/{name}".removeprefix("/"), ())
         elif isinstance(value, list | dict | tuple) and id(value) not in containers:
-            counts: collections.Counter[str] = collections.Counter()
-            for part in list(value.values()) if isinstance(value, dict) else value:
-                name = "container"
-                if isinstance(part, saveable):
-                    name = saving.naming.to_snake_case(type(part).__name__)
-                elif not isinstance(part, list | dict | tuple):
-                    continue
-                number = f"_{counts[name]}" if counts[name] else ""
-                counts[name] += 1
-                visit(part, f"{group}/{name}{number}", (*containers, id(value)))
+            for name, _, part in _parts_of_container(value):
+                visit(part, f"{group}/{name}", (*containers, id(value)))
 
     visit(model, "", ())
     return found
+
+
+def held_layers(layer: keras.Layer) -> dict[keras.Layer, list[str]]:
+    """Return the layers in attributes of a layer, also in lists and dicts, with what leads to each.
+
+    That is the attribute, as in `head`, and within containers what `saved_layers` calls it, with
+    the key of each dict: `towers/dense_1[query]`. Single attributes come first. What the layer
+    itself lists as its `layers` is left out.
+
+    Relies on the same function as `saved_layers`.
+    """
+    attributes = [pair for pair in _saving_lib()._walk_saveable(layer) if pair[0] != "layers"]
+    paths: dict[keras.Layer, list[str]] = {}
+
+    def visit(container: Any, path: str, containers: tuple[int, ...]) -> None:
+        for name, key, part in _parts_of_container(container):
+            inner = f"{path}/{name}{key}"
+            if isinstance(part, keras.Layer):
+                paths.setdefault(part, []).append(inner)
+            elif isinstance(part, list | dict | tuple) and id(part) not in containers:
+                visit(part, inner, (*containers, id(part)))
+
+    for name, value in attributes:
+        if isinstance(value, keras.Layer):
+            paths.setdefault(value, []).append(name)
+    for name, value in attributes:
+        if isinstance(value, list | dict | tuple):
+            visit(value, name, (id(value),))
+    return paths
+
+
+def _parts_of_container(container: Any) -> Iterator[tuple[str, str, Any]]:
+    """Yield what is saved in a list, dict or tuple: its name in files, its key as text, and it."""
+    saving = _saving_lib()
+    (saveable,) = (cls for cls in keras.Layer.__mro__ if cls.__name__ == "KerasSaveable")
+    counts: collections.Counter[str] = collections.Counter()
+    keys = None
+    if isinstance(container, dict):
+        keys = [f"[{urllib.parse.quote(str(key), safe='')}]" for key in container]
+        container = list(container.values())
+    for place, part in enumerate(container):
+        name = "container"
+        if isinstance(part, saveable):
+            name = saving.naming.to_snake_case(type(part).__name__)
+        elif not isinstance(part, list | dict | tuple):
+            continue
+        number = f"_{counts[name]}" if counts[name] else ""
+        counts[name] += 1
+        yield f"{name}{number}", keys[place] if keys else "", part
+
+
+def _saving_lib() -> Any:
+    return vars(sys.modules[keras.saving.load_weights.__module__])["saving_lib"]
 
 
 # The name under which Keras counts automatic names, in each thread beside the global generator.
@@ -444,6 +593,24 @@ def compiled_loss(model: keras.Model) -> Any:
     Relies on a private attribute. `model.loss` is public, but is what the user passed to `compile`.
     """
     return getattr(model, "_compile_loss", None)
+
+
+def arguments_of_loss(loss: keras.losses.Loss) -> Mapping[str, Any]:
+    """Return what a loss of Keras passes to its function, of which its config may lack some.
+
+    Relies on a private attribute: the config of `Huber` has no `delta`.
+    """
+    arguments: Mapping[str, Any] = vars(loss).get("_fn_kwargs", {})
+    return arguments
+
+
+def loss_weights_of(model: keras.Model) -> Any:
+    """Return the weights of the losses of a model, as `compile` got them.
+
+    Relies on a private attribute. The config of `compile` lacks them where that of the optimizer
+    cannot be made.
+    """
+    return getattr(compiled_loss(model), "_user_loss_weights", None)
 
 
 @contextlib.contextmanager

@@ -142,6 +142,19 @@ def test_jax(name, arguments, here):
     assert_same((values.std(), np.abs(values).max() / values.std()), spread(here))
 
 
+@pytest.mark.parametrize(
+    ("factor", "here"),
+    [
+        (0.01, initx.SmallNormal(seed=0)),
+        (1 / np.sqrt(INPUTS), initx.FanInNormal(seed=0)),
+        (np.sqrt(2.0 / INPUTS), initx.VarianceScaling(2.0, **UNTRUNCATED)),
+    ],
+)
+def test_numpy(factor, here):
+    values = factor * np.random.default_rng(0).normal(size=(INPUTS, UNITS))
+    assert_same((values.std(), np.abs(values).max() / values.std()), spread(here))
+
+
 def test_keras_truncated_normal_is_smaller():
     assert spread(keras.initializers.TruncatedNormal(stddev=0.02, seed=0))[0] == pytest.approx(0.0176, **CLOSE)
     assert spread(initx.TruncatedNormal(stddev=0.02, seed=0))[0] == pytest.approx(0.02, **CLOSE)

@@ -3,7 +3,6 @@
 import importlib.util
 import pathlib
 import re
-import sys
 import tomllib
 
 import keras
@@ -12,7 +11,8 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 TEXT = ROOT.joinpath("README.md").read_text()
 BLOCK = re.compile(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", re.DOTALL)
-
+# What the command that loads the model of the first block runs.
+LINE = re.compile(r"^KERAS_BACKEND=\w+ python -c \"(.*?)\"$", re.DOTALL | re.MULTILINE)
 
 # The weights of Keras itself in forty layers depend on the backend: the numbers are those of JAX.
 OF_KERAS = "diagnose("
@@ -33,19 +33,13 @@ def test_the_blocks_print_what_is_shown_and_forty_layers_learn_as_much_as_is_sai
         pytest.skip("the digits are those of scikit-learn")
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "model", raising=False)
     keras.utils.clear_session(free_memory=False)  # names of layers are counted from the start
     names, shown = {}, 0
     for code, expected in BLOCK.findall(TEXT):
-        if "keras_hub" in code:  # which is large, and has a test of its own
-            continue
         if "digits()" in code and not has_digits:
             continue
         if "model.fit" in code and not is_trained:
             continue
-        if code.startswith("# model.py"):
-            pathlib.Path("model.py").write_text(code)
         exec(code, names)
         printed = capsys.readouterr().out
         if expected:
@@ -56,11 +50,20 @@ def test_the_blocks_print_what_is_shown_and_forty_layers_learn_as_much_as_is_sai
                 assert without_numbers(printed) == without_numbers(expected)
         if "model.fit" in code:
             accuracy = names["model"].history.history["val_accuracy"]
-    assert shown == 5 + has_digits
+    assert shown == 1 + has_digits
     if not is_trained:
         return
     (percent,) = re.findall(r"more than (\d+) % of the digits", TEXT)
     assert max(accuracy[-3:]) > int(percent) / 100
+
+
+@pytest.mark.every_backend
+def test_the_first_block_saves_a_model_of_which_the_line_below_prints_the_digest(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    exec(BLOCK.search(TEXT)[1], {})
+    drawn = capsys.readouterr().out
+    exec(LINE.search(TEXT)[1], {})
+    assert capsys.readouterr().out == drawn
 
 
 def test_ci_runs_the_test_command_of_the_readme():

@@ -104,7 +104,7 @@ def print_course(study):
     """Print how each initializer learns: medians of epochs, means of accuracies."""
     print(f"\n{'initializer':16}{'start':>6}{'best':>7}{'at':>4}{'jump':>9}")
     for row in study.statistics():
-        name = row["initializer"]
+        name = row["arm"]
         start, at = (np.median(found(study, name)) for found in (starts, best_epochs))
         best = study.curves(name, study.monitor).max(axis=1).mean()
         jump = jumps(study, name).mean()
@@ -138,7 +138,7 @@ def plot_trainings(study, panels):
 
     `panels` are functions of the study and an initializer by label.
     """
-    names = [row["initializer"] for row in study.statistics()]
+    names = [row["arm"] for row in study.statistics()]
     figure = _figures.new_figure("each training, and their median", size=(8, 4))
     axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     _figures.tidy(axes)

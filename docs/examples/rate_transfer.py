@@ -6,6 +6,8 @@ resumes.
 """
 
 import functools
+import itertools
+import math
 from pathlib import Path
 
 import keras_initx
@@ -14,6 +16,7 @@ from keras_initx import recipes, scaling
 import _digits
 import _figures
 import keras
+import numpy as np
 
 layers = keras.layers
 
@@ -104,23 +107,85 @@ def build(name, parametrization, size, rate):
     return model
 
 
-def study(name, records, sizes, repeats, epochs):
-    """Return the study of an experiment."""
-    powers = EXPERIMENTS[name][-1]
-    builds = {}
-    for parametrization in ("standard", "muP"):
-        builds[parametrization] = functools.partial(build, name, parametrization)
-    return keras_initx.compare_learning_rates(
-        builds,
-        sizes,
-        [2.0**power for power in powers],
-        _digits.load(),
-        repeats=repeats,
-        epochs=epochs,
-        batch_size=64,
-        out=records / name,
-        title=TITLES[name],
-    )
+def studies(name, records, sizes, repeats, epochs):
+    """Return a study of the learning rates for each parametrization and each size."""
+    *_, powers = EXPERIMENTS[name]
+    rates = {f"2^{power}": 2.0**power for power in powers}
+    found = {}
+    for parametrization, size in itertools.product(("standard", "muP"), sizes):
+        found[parametrization, size] = keras_initx.compare_initializers(
+            functools.partial(build, name, parametrization, size),
+            rates,
+            _digits.load(),
+            repeats=repeats,
+            epochs=epochs,
+            batch_size=64,
+            out=records / name / f"{parametrization}_{size}",
+            title=f"{TITLES[name]}, {parametrization}, {size}",
+            monitor="val_loss",
+            diagnosis=False,
+        )
+    return found
+
+
+def final_losses(study):
+    """Return the validation loss of each rate in each repeat, infinite where training diverged."""
+    losses = []
+    for rate in study.initializers:
+        values = study.final_values(rate)
+        repeats = range(1, study.settings["repeats"] + 1)
+        losses.append([values.get(repeat, math.inf) for repeat in repeats])
+    return np.array(losses)
+
+
+def best_place(losses):
+    """Return the place of the rate whose mean loss is least."""
+    return int(losses.mean(axis=1).argmin())
+
+
+def print_best_rates(name, found):
+    """Print the best rate of each size, and what is lost with that of the smallest model."""
+    print(f"{TITLES[name]}\n{'':10}{'size':>6}{'best rate':>11}{'loss':>8}{'transferred':>13}")
+    *_, powers = EXPERIMENTS[name]
+    narrow = {}
+    for (parametrization, size), study in found.items():
+        losses = final_losses(study)
+        best = best_place(losses)
+        place = narrow.setdefault(parametrization, best)
+        means = losses.mean(axis=1)
+        rate = f"2^{powers[best]}"
+        print(f"{parametrization:10}{size:6}{rate:>11}{means[best]:8.3f}{means[place]:13.3f}")
+
+
+def plot(name, found):
+    """Plot the loss over the learning rate: a panel for each parametrization, a line for a size."""
+    figure = _figures.new(8.3, 3.6)
+    figure.suptitle(f"{TITLES[name]}: val_loss over the learning rate, mean and range", fontsize=10)
+    axes = figure.subplots(1, 2, sharex=True, sharey=True)
+    _figures.tidy(axes)
+    *_, powers = EXPERIMENTS[name]
+    rates = [2.0**power for power in powers]
+    sizes = list(dict.fromkeys(size for _, size in found))
+    for (parametrization, size), study in found.items():
+        axis = axes[int(parametrization == "muP")]
+        color = _figures.COLORS[sizes.index(size)]
+        losses = final_losses(study)
+        losses[~np.isfinite(losses)] = np.nan  # no line where a trial diverged
+        means = losses.mean(axis=1)
+        axis.plot(rates, means, "o-", color=color, markersize=3, linewidth=1.4, label=size)
+        low, high = losses.min(axis=1), losses.max(axis=1)
+        axis.fill_between(rates, low, high, color=color, alpha=0.12, linewidth=0)
+        best = int(np.nanargmin(means))
+        ring = {"markersize": 9, "markerfacecolor": "none", "markeredgecolor": color}
+        axis.plot(rates[best], means[best], "o", **ring)
+        axis.set_title(parametrization, fontsize=9)
+        axis.set_xscale("log", base=2)
+        axis.set(yscale="log", xlabel="learning rate")
+    axes[0].set_ylabel("val_loss")
+    handles, labels = axes[0].get_legend_handles_labels()
+    style = {"loc": "outside right center", "frameon": False, "fontsize": 8}
+    figure.legend(handles, labels, title="depth" if name == "depth" else "width", **style)
+    return figure
 
 
 def main(arguments=None):
@@ -134,9 +199,9 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     for name in options.names:
         sizes = options.sizes or EXPERIMENTS[name][2]
-        found = study(name, options.records, sizes, options.repeats, options.epochs)
-        print(found, end="\n\n")
-        _figures.save(found.plot(), options.out / f"transfer-{name}.png")
+        found = studies(name, options.records, sizes, options.repeats, options.epochs)
+        print_best_rates(name, found)
+        _figures.save(plot(name, found), options.out / f"transfer-{name}.png")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """Which arrays of a source the weights of a model have by their own names, as Keras gives them."""
 
 import functools
+import itertools
 import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import keras
@@ -30,8 +32,11 @@ from keras_initx.inspection._pairing import (
     paired,
     parts_around,
     placed,
+    remarks_on_containers,
     shown_names,
+    stems_of,
     weight_places,
+    with_numbers,
 )
 from keras_initx.inspection._weights import ModelWeight, name_in_module
 
@@ -53,13 +58,29 @@ def own_names(contents: Mapping[Any, Any], inventory: Inventory) -> Pairs:
     if isinstance(contents, Contents) and contents.places:  # those of a model
         return paired(weight_places(inventory, weights), contents.places)
     has_layers = isinstance(contents, Contents) and contents.layers
-    if not has_layers and any("vars/" in str(name) for name in contents):
-        return _names_by_groups(contents, inventory.model, weights)
     around = parts_around(inventory)
+    if not has_layers and any("vars/" in str(name) for name in contents):
+        pairs = _names_by_groups(contents, inventory.model, weights)
+        return _with_remarks(pairs, around, weights)
     arrays = _parts_in_file(contents, around)
     if arrays:
-        return _names_by_layers(contents, arrays, around, weights)
+        pairs = _names_by_layers(contents, arrays, around, weights)
+        return _with_remarks(pairs, around, weights)
     return _names_in_dict(contents, inventory.model, around, weights)
+
+
+def _with_remarks(
+    pairs: Pairs,
+    around: Mapping[keras.Layer, tuple[Part, ...]],
+    weights: Sequence[ModelWeight],
+) -> Pairs:
+    """Return pairs with arrays of a file, and what is to be said of layers in lists and dicts."""
+    paths = {}
+    for weight in weights:
+        if weight.path in pairs.names and weight.path not in pairs.notes:
+            paths[weight.path] = (*around[weight.layer], Part(_own_name(weight)))
+    shapes = {weight.path: weight.shape for weight in weights}
+    return replace(pairs, remarks=remarks_on_containers(placed(paths), shapes))
 
 
 def have_equal_sizes(shapes: Iterable[Shape], others: Iterable[Shape]) -> bool:
@@ -329,7 +350,8 @@ def _names_in_dict(
     shown = {weight.path: _shown_parts(weight) for weight in weights}
     chosen = _automatic_as_in(around)
     split = {name: re.split("[/.]", name) for name in map(str, contents)}
-    as_shown = _paired_in_dict(shown, split, chosen)
+    order: Order = "none" if _are_sorted(contents) else "listed"
+    as_shown = _paired_in_dict(shown, split, chosen, order)
     places = placed(shown)
     for path, name in as_shown.names.items():
         if name.replace(".", "/") == path.replace(".", "/") and is_one_of_several(places[path]):
@@ -337,7 +359,7 @@ def _names_in_dict(
     by_calls = is_in_order_of_calls(model)
     # The names in the dict do not begin with that of a model, so it is a functional one.
     if not by_calls:
-        _note_attributes(as_shown, places)
+        _note_attributes(as_shown, places, weights)
     readings = [as_shown]
     # Several variables may have one path, of which a dict has one array.
     counts = Counter(str(getattr(weight.variable, "path", "")) for weight in weights)
@@ -347,11 +369,12 @@ def _names_in_dict(
             variables[weight.path] = weight.variable.path
     inner = {name: names[1:] for name, names in split.items() if len(names) > 1}
     if len({names[0] for names in split.values()}) == 1:
-        in_model = _paired_in_dict(shown, inner, chosen)
+        in_model = _paired_in_dict(shown, inner, chosen, order)
         (outer,) = {names[0] for names in split.values()}
-        is_same = _is_named_as(model, outer) or (by_calls and _is_of_calls(outer))
-        if not is_same:
-            _note_attributes(in_model, places)
+        # The name of a class does not say that its layers were made in this order.
+        is_sequential = isinstance(model, keras.Sequential) and outer == model.name
+        if not (is_sequential or (by_calls and _is_of_calls(outer))):
+            _note_attributes(in_model, places, weights)
         # Those of a functional model do not begin with its name: then it may be that of a layer.
         begin = f"{model.name}/"
         are_in_model = all(path.startswith(begin) for path in variables.values())
@@ -360,34 +383,58 @@ def _names_in_dict(
     automatic = _automatic_of(around)
     own = {path: _parts_of(name.split("/"), automatic) for path, name in variables.items()}
     with_slashes = {name: name.split("/") for name in split if "/" in name}
-    readings.append(_paired_in_dict(own, with_slashes, automatic))
+    readings.append(_paired_in_dict(own, with_slashes, automatic, order))
     return max(readings, key=lambda pairs: (len(pairs.names), len(pairs.reasons)))
 
 
-def _note_attributes(pairs: Pairs, places: Mapping[str, str]) -> None:
+def _note_attributes(
+    pairs: Pairs, places: Mapping[str, str], weights: Sequence[ModelWeight]
+) -> None:
     """Say of layers that are one of several that the other model may call them in another order.
+
+    If no other layer has these shapes, no other array would fit.
 
     Args:
         pairs: The pairs.
         places: The places of weights.
+        weights: The weights of the model.
     """
-    for path in pairs.names:
-        if is_one_of_several(places[path]):
-            pairs.notes.setdefault(path, BY_ATTRIBUTES)
+    shapes: dict[keras.Layer, list[tuple[str, Shape]]] = {}
+    for weight in weights:
+        shapes.setdefault(weight.layer, []).append((_own_name(weight), weight.shape))
+    alike: dict[Any, set[keras.Layer]] = {}
+    for weight in weights:
+        kind = (stems_of(places[weight.path]), tuple(shapes[weight.layer]))
+        alike.setdefault(kind, set()).add(weight.layer)
+    for weight in weights:
+        kind = (stems_of(places[weight.path]), tuple(shapes[weight.layer]))
+        if weight.path in pairs.names and len(alike[kind]) > 1:
+            pairs.notes.setdefault(weight.path, BY_ATTRIBUTES)
 
 
 def _paired_in_dict(
     ours: Mapping[str, tuple[Part, ...]],
     names: Mapping[str, Sequence[str]],
     automatic: Automatic,
+    order: Order,
 ) -> Pairs:
-    """Pair paths of weights with the names in a dict, which are split into those of layers.
-
-    Names that are sorted have no order.
-    """
+    """Pair paths of weights with the names in a dict, which are split into those of layers."""
     theirs = {name: _parts_of(parts, automatic) for name, parts in names.items()}
-    order: Order = "none" if list(names) == sorted(names) else "listed"
     return paired(placed(ours), placed(theirs), order=order)
+
+
+def _are_sorted(contents: Mapping[Any, Any]) -> bool:
+    """Return whether names are sorted, as texts or with their numbers as such, and have no order.
+
+    Those in a `.safetensors` file are sorted within each dtype.
+    """
+    runs = itertools.groupby(contents, lambda name: getattr(contents[name], "dtype", None))
+    names_by_dtype = [(dtype, list(map(str, run))) for dtype, run in runs]
+    if len({str(dtype) for dtype, _ in names_by_dtype}) != len(names_by_dtype):
+        names_by_dtype = [(None, list(map(str, contents)))]
+    return all(
+        names in (sorted(names), sorted(names, key=with_numbers)) for _, names in names_by_dtype
+    )
 
 
 def _shown_parts(weight: ModelWeight) -> tuple[Part, ...]:

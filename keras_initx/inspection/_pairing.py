@@ -10,21 +10,25 @@ around it, in the order in which Keras saves: `encoder/dense 2 of 3/kernel`. A f
 its layers in a list, in the order of their calls, and other models in attributes. Keras saves
 attributes in the order of their names, which may be another one than that in which they were made:
 so the attribute stands there too, and the number of the layer among these where it differs:
-`dense 2 of 3 in head made 1`.
+`dense 2 of 3 in head made 1`. A layer in a list or a dict has its place there, and its key:
+`dense 2 of 3 in towers.dense_1[query]`.
 
 `layers` of a model is an attribute like others, with what is not in those before it in the
 alphabet. So those behind it are in a list too, in the order in which they were made. A file has
-the list alone, which does not say of which kind its model was.
+the list alone, which does not say of which kind its model was, and no keys of dicts.
 """
 
 import re
+import urllib.parse
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 import keras
 
-from keras_initx._keras import saved_layers
+from keras_initx._checks import truncated
+from keras_initx._keras import held_layers, saved_layers
+from keras_initx._typing import Shape
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._names import automatic_part_name
 from keras_initx.inspection._weights import ModelWeight
@@ -36,6 +40,12 @@ OTHER_ORDER = "automatic names, which have another order in {other}"
 BY_NUMBER = "paired by number: {other} has no order"
 _OWN_BY_NUMBER = BY_NUMBER.replace("{other}", "{own}")
 BY_ATTRIBUTES = "paired by the order of attributes, which calls may not have"
+# What is said once of all layers that a file may have in another order.
+_BY_CONTAINERS = (
+    "Paired in the order of {own}: layers of one class and equal shapes in HOLDERS, because "
+    "{other} does not name lists and keys of dicts. If they may have another order there, pass the "
+    "saved model itself, or give the layers names."
+)
 
 # How the other side orders its layers, see `paired`.
 Order: TypeAlias = Literal["saved", "tracked", "listed", "none"]
@@ -57,7 +67,8 @@ class Part(NamedTuple):
         name: Its name.
         automatic: The stem and number of this name if it is automatic.
         group: Where Keras saves it in the layer around it, as far as that is known.
-        attribute: The attribute that holds it, empty if it is in a list in the order of calls.
+        attribute: The attribute that holds it, with its place in a list or dict, see `held_layers`;
+            empty if it is in a list in the order of calls.
         has_weights: Whether it has weights. The others are counted by themselves.
     """
 
@@ -126,6 +137,7 @@ def parts_around(inventory: Inventory) -> dict[keras.Layer, tuple[Part, ...]]:
     model = inventory.model
     found: dict[keras.Layer, tuple[Part, ...]] = {model: ()}
     by_group = {"": model}
+    paths_in: dict[keras.Layer, dict[keras.Layer, list[str]]] = {}
     for layer, group in saved_layers(model).items():
         by_group[group] = layer
         if layer is not model:
@@ -133,8 +145,15 @@ def parts_around(inventory: Inventory) -> dict[keras.Layer, tuple[Part, ...]]:
             while outer not in by_group:
                 outer = outer.rpartition("/")[0]
             around = by_group[outer]
-            own = _part_of(around, layer, group[len(outer) :].removeprefix("/"))
-            found[layer] = (*found[around], own)
+            own_group = group[len(outer) :].removeprefix("/")
+            part = _part_of(around, layer, own_group)
+            if "/" in own_group and not _is_in_list_of_calls(around, own_group):
+                if around not in paths_in:
+                    paths_in[around] = held_layers(around)
+                part = part._replace(
+                    attribute=_attribute(own_group, paths_in[around].get(layer, []))
+                )
+            found[layer] = (*found[around], part)
     # Keras does not save what a layer has in a set.
     for one in inventory.layers:
         if one.layer not in found:
@@ -150,20 +169,32 @@ def places_of(inventory: Inventory) -> dict[keras.Layer, str]:
 
 def _part_of(around: keras.Layer, layer: keras.Layer, group: str) -> Part:
     automatic = automatic_part_name(around, layer)
-    attribute = group
-    if group.startswith(f"{LIST}/"):
-        attribute = f"{LIST}/{_attribute_of(around, layer)}"
-        if is_in_order_of_calls(around):
-            attribute = ""
+    attribute = "" if _is_in_list_of_calls(around, group) else group
     return Part(layer.name, automatic, group, attribute, has_weights=bool(layer.weights))
 
 
-def _attribute_of(around: keras.Layer, layer: keras.Layer) -> str:
-    """Return the name of an attribute that is a layer, empty if it is only in a list."""
-    attributes = dict(vars(around))
-    if hasattr(around, "named_children"):  # a module of torch
-        attributes |= dict(around.named_children())
-    return next((name for name, value in attributes.items() if value is layer), "")
+def _is_in_list_of_calls(around: keras.Layer, group: str) -> bool:
+    return group.startswith(f"{LIST}/") and is_in_order_of_calls(around)
+
+
+def _attribute(group: str, paths: Sequence[str]) -> str:
+    """Return what holds a layer that Keras saves in a list or a dict, or in `layers`."""
+    if group.startswith(f"{LIST}/"):
+        return f"{LIST}/{paths[0] if paths else ''}"
+    return next((path for path in paths if _as_saved(path) == group), group)
+
+
+_KEY = re.compile(r"\[[^\]]*\]")
+
+
+def _as_saved(attribute: str) -> str:
+    """Return an attribute without the keys of dicts, which files do not have."""
+    return _KEY.sub("", attribute)
+
+
+def _as_known(attribute: str) -> str:
+    """Return an attribute with the keys of dicts alone, without what is counted in these."""
+    return re.sub(rf"[^.\[\]]+({_KEY.pattern})", r"\1", attribute)
 
 
 def is_in_order_of_calls(model: keras.Layer) -> bool:
@@ -239,16 +270,24 @@ def _saving_key(group: str) -> Any:
 
     Numbers are sorted as such. Where groups are the same on both sides, so are their orders.
     """
-    names: list[list[tuple[int, str]]] = []
-    for name in group.split("/"):
-        parts = re.split(r"(\d+)", name)
-        names.append([(int(one), "") if one.isdecimal() else (-1, one) for one in parts])
+    names = [with_numbers(name) for name in group.split("/")]
     return (not group, group.startswith("_"), names)
+
+
+def with_numbers(name: str) -> list[tuple[int, str]]:
+    """Return a key that sorts names as texts in which numbers are numbers."""
+    parts = re.split(r"(\d+)", name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
 def is_one_of_several(place: str) -> bool:
     """Return whether there is another layer with an automatic name where one stands in a place."""
     return any(step.total > 1 for step in _steps_of(place))
+
+
+def stems_of(place: str) -> tuple[str, ...]:
+    """Return the names in a place, of automatic ones without what tells such layers apart."""
+    return _stems(_steps_of(place))
 
 
 def shown_names(paths: Mapping[Key, Sequence[Part]]) -> dict[Key, str]:
@@ -274,11 +313,13 @@ class Pairs:
         names: The keys of the other side by those of this one.
         reasons: Why others are left, by the keys of this side, as far as names are to blame.
         notes: What is to be said of a pair, by the keys of this side.
+        remarks: What is to be said of all, in sentences.
     """
 
     names: dict[str, str] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
 
     def worded(self, other: str, own: str = "the model") -> "Pairs":
         """Return the same pairs with reasons and notes that name both sides.
@@ -289,14 +330,15 @@ class Pairs:
         """
         reasons = {key: text.format(other=other, own=own) for key, text in self.reasons.items()}
         notes = {key: text.format(other=other, own=own) for key, text in self.notes.items()}
-        return Pairs(self.names, reasons, notes)
+        remarks = [text.format(other=other, own=own) for text in self.remarks]
+        return Pairs(self.names, reasons, notes, remarks)
 
 
 def paired(ours: Mapping[str, str], theirs: Mapping[str, str], *, order: Order = "saved") -> Pairs:
     """Pair what has the same place on both sides.
 
-    Chosen names must be equal. Layers with automatic names are the same by their place, if both
-    sides have as many of them.
+    Chosen names must be equal. Layers with automatic names are the same by their attributes if both
+    sides have the same ones, and otherwise by their place, if both have as many of them.
 
     Args:
         ours: Places of one side.
@@ -306,9 +348,11 @@ def paired(ours: Mapping[str, str], theirs: Mapping[str, str], *, order: Order =
             `"listed"` the same, but perhaps by accident, as a dict, so that numbers must agree;
             `"none"`, so that numbers alone count, and a note says so.
     """
-    sides = _Sides(theirs, order)
-    pairs = Pairs()
     steps = {name: _steps_of(place) for name, place in ours.items()}
+    sides = _Sides(
+        steps.values(), {name: _steps_of(place) for name, place in theirs.items()}, order
+    )
+    pairs = Pairs()
     # Layers of one name are paired all, or none of them.
     refused: set[_Family] = set()
     for name in steps:
@@ -365,6 +409,67 @@ def _have_places(side: Mapping[str, str]) -> bool:
     return any(name != place for name, place in side.items())
 
 
+class _Holder(NamedTuple):
+    """A single attribute, a list or a key of a dict that holds layers, as a file may not name it.
+
+    Attributes:
+        name: The attribute with the keys of dicts, without places in lists: `towers[query]`.
+        scope: Within which layers of one automatic name a file orders it: `layers`, or the dict.
+        is_container: Whether it is no single attribute.
+    """
+
+    name: str
+    scope: str
+    is_container: bool
+
+
+def _unnamed_holder(attribute: str) -> _Holder | None:
+    """Return what holds a layer if a file does not name it."""
+    path = attribute.removeprefix(f"{LIST}.")
+    keys = _KEY.findall(path)
+    if not path or (path == attribute and not keys):
+        return None
+    root = _as_saved(path).split(".")[0]
+    scope = root if path == attribute else LIST
+    return _Holder(urllib.parse.unquote("".join([root, *keys])), scope, path != root)
+
+
+def remarks_on_containers(places: Mapping[str, str], shapes: Mapping[str, Shape]) -> list[str]:
+    """Return a sentence on layers that a file of Keras may have in another order, or none.
+
+    A file has `layers/dense_1` for a layer in a list of the model, or in a dict. Two of these whose
+    layers have one class and equal shapes may have been made, or filled, in another order.
+
+    Args:
+        places: The places of the weights of a model that are paired with arrays of the file.
+        shapes: Their shapes.
+    """
+    # The weights of each layer, by what the file orders, by holders.
+    weights: dict[Any, dict[_Holder, dict[Any, list[tuple[str, Shape]]]]] = {}
+    for path, place in places.items():
+        steps = _steps_of(place)
+        for end, step in enumerate(steps):
+            holder = _unnamed_holder(step.attribute) if step.total > 1 else None
+            if holder is not None:
+                family = (steps[:end], step.name, holder.scope)
+                layers = weights.setdefault(family, {}).setdefault(holder, {})
+                inner = "/".join(one.text for one in steps[end + 1 :])
+                layers.setdefault(step, []).append((inner, shapes[path]))
+    names: dict[str, None] = {}
+    for holders in weights.values():
+        by_shapes: dict[Any, set[_Holder]] = {}
+        for holder, layers in holders.items():
+            for inside in layers.values():
+                by_shapes.setdefault(tuple(sorted(inside)), set()).add(holder)
+        for alike in by_shapes.values():
+            if len(alike) > 1 and any(holder.is_container for holder in alike):
+                names |= dict.fromkeys(sorted(holder.name for holder in alike))
+    if not names:
+        return []
+    texts = truncated(list(names)).replace("{", "{{").replace("}", "}}")
+    return [_BY_CONTAINERS.replace("HOLDERS", texts)]
+
+
 _KEYS: dict[Order, Callable[[_Step], Any]] = {
     "saved": lambda step: (step.name, step.total, step.order),
     "tracked": lambda step: (step.name, step.total, step.listed),
@@ -380,10 +485,18 @@ _Family: TypeAlias = tuple[Any, str]
 class _Sides:
     """The other side, and how one side is compared with it."""
 
-    def __init__(self, theirs: Mapping[str, str], order: Order) -> None:
+    def __init__(
+        self,
+        ours: Iterable[tuple[_Step, ...]],
+        theirs: Mapping[str, tuple[_Step, ...]],
+        order: Order,
+    ) -> None:
         self._order = order
         self._key_of = _KEYS[order]
-        self._steps = {name: _steps_of(place) for name, place in theirs.items()}
+        self._by_attribute: set[Any] = set()
+        if order == "saved":
+            self._find_equal_attributes(list(ours), list(theirs.values()))
+        self._steps = theirs
         self._names: dict[Any, str] = {}
         self._around: dict[Any, tuple[_Step, ...]] = {}
         self._counts: dict[tuple[str, ...], set[int]] = {}
@@ -394,8 +507,30 @@ class _Sides:
                 if step.total:
                     self._counts.setdefault(_stems(steps[:end]), set()).add(step.total)
 
+    def _find_equal_attributes(
+        self, ours: Sequence[tuple[_Step, ...]], theirs: Sequence[tuple[_Step, ...]]
+    ) -> None:
+        """Note the layers of one automatic name that have the same attributes on both sides."""
+        for depth in range(max(map(len, [*ours, *theirs]), default=0)):
+            attributes: list[dict[Any, set[str]]] = [{}, {}]
+            for by_family, side in zip(attributes, (ours, theirs), strict=True):
+                for steps in side:
+                    if depth < len(steps) and steps[depth].total > 1:
+                        family = (self._key(steps[:depth]), steps[depth].name, steps[depth].total)
+                        by_family.setdefault(family, set()).add(_as_known(steps[depth].attribute))
+            for family, known in attributes[0].items():
+                # Each layer has one of its own.
+                if known == attributes[1].get(family) and len(known) == family[-1]:
+                    self._by_attribute.add(family)
+
     def _key(self, steps: Iterable[_Step]) -> Any:
-        return tuple(map(self._key_of, steps))
+        key: tuple[Any, ...] = ()
+        for step in steps:
+            if (key, step.name, step.total) in self._by_attribute:
+                key = (*key, (step.name, step.total, _as_known(step.attribute)))
+            else:
+                key = (*key, self._key_of(step))
+        return key
 
     def other(self, steps: tuple[_Step, ...]) -> str | None:
         """Return the name of what is at the same place, or `None` if there is nothing."""
@@ -430,6 +565,8 @@ class _Sides:
             return BY_NUMBER
         if self._order == "saved" and not all(_have_one_attribute(*pair) for pair in pairs):
             return BY_ATTRIBUTES
+        if self._order == "tracked" and any(step.attribute for step in steps):
+            return BY_ATTRIBUTES
         return None
 
 
@@ -438,9 +575,12 @@ def _stems(steps: Iterable[_Step]) -> tuple[str, ...]:
 
 
 def _have_one_attribute(own: _Step, other: _Step) -> bool:
-    if other.attribute == SAME:
+    # Of layers in lists, plans of earlier versions say no more than a file does.
+    if other.attribute in (SAME, f"{LIST}."):
         return not own.attribute or own.attribute.startswith(f"{LIST}.")
-    return own.attribute == other.attribute
+    if "[" in own.attribute and "[" in other.attribute:
+        return _as_known(own.attribute) == _as_known(other.attribute)
+    return _as_saved(own.attribute) == _as_saved(other.attribute)
 
 
 def _have_one_order(own: _Step, other: _Step) -> bool:

@@ -355,10 +355,10 @@ def test_smollm3_starts_as_layers_of_keras_do():
     }
 
 
-def test_the_audit_of_gpt2_prints_what_the_readme_shows(capsys, monkeypatch):
+def test_the_audit_of_gpt2_prints_what_the_page_shows(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    readme = pathlib.Path(__file__).parents[2].joinpath("README.md").read_text()
-    ((code, output),) = re.findall(r"```python\n([^`]*keras_hub[^`]*)```\n\n```text\n(.*?)```", readme, re.DOTALL)
+    page = DOCS.joinpath("audit.md").read_text()
+    ((code, output),) = re.findall(r"```python\n([^`]*keras_hub[^`]*)```\n\n```text\n(.*?)```", page, re.DOTALL)
     exec(code, {})
     assert capsys.readouterr().out == output
 

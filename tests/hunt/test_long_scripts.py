@@ -27,7 +27,7 @@ NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]\d+)?")
         (
             "rate_transfer",
             ["mlp", "--sizes", "64", "96", "--repeats", "1", "--epochs", "1"],
-            "muP: from width 64 to 96 the best rate moves by",
+            "muP           96",
         ),
         (
             "long_memory",

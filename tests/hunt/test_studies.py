@@ -86,6 +86,17 @@ def test_killed_with_all_its_workers(undisturbed, tmp_path, name, count):
     assert_same(RUNS[name](tmp_path, 2), undisturbed(name))
 
 
+def test_killed_four_times(undisturbed, tmp_path):
+    for count in (2, 4, 5, 7):  # the first is that of the settings
+        process = begin("compare", tmp_path)
+        wait_for(process, tmp_path, count)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    result = RUNS["compare"](tmp_path)
+    assert_same(result, undisturbed("compare"))
+    assert str(result) == str(undisturbed("compare"))
+
+
 def children(process):
     return [int(pid) for pid in pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
 

@@ -33,10 +33,9 @@ COLUMNS = {
     "OutputsReport": "path,call,kind,answer,how,like,inputs,outputs,tolerance,compared",
     "RecordedOutputs": "path,call,kind,shape,dtype,mean,std",
     "MupTable": "path,shape,base_shape,inputs,units,role,std,adam,sgd,adafactor,muon,tied",
-    "RateStudy": "build,width,rate,repeat,status,epoch,val_loss",
     "DiagnosisReport": "name,path,level,kind,activation,shape,before_size",
     "RestartStudy": "place,draw,seed,status,epoch,val_loss",
-    "Study": "initializer,repeat,status,epoch,val_loss",
+    "Study": "arm,repeat,status,epoch,val_loss",
 }
 
 

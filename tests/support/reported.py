@@ -21,21 +21,8 @@ def drawn_in_text(stddev, depth, activation="tanh"):
     return re.findall("[▁▂▃▄▅▆▇█]{11}", page), re.search("histogram,<br>(.*?)</th>", page)[1]
 
 
-def width(axis):
-    """Return the width of a histogram as a share of its axis."""
-    scale, edges = axis.xaxis.get_transform(), axis.patches[0].get_data().edges
-    return np.ptp(scale.transform(edges[[0, -1]])) / np.ptp(scale.transform(axis.get_xlim()))
-
-
 X = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
 
 
 def report_of(model, y=None):
     return keras_initx.diagnose(model, X, y, loss="mse")
-
-
-def histograms(kernels, activation="tanh"):
-    """Return the axes of the histograms of layers whose kernels have these standard deviations."""
-    hidden = [layers.Dense(64, activation, kernel_initializer=keras_initx.RandomNormal(0, std, 1)) for std in kernels]
-    model = keras.Sequential([keras.Input((8,)), *hidden])
-    return report_of(model).plot().axes[2 : 2 + len(kernels)]

@@ -11,7 +11,7 @@ from keras import layers
 
 import keras_initx
 from keras_initx import scaling
-from keras_initx.types import RateStudy, RestartStudy, Study
+from keras_initx.types import RestartStudy, Study
 
 X = np.random.default_rng(0).normal(size=(32, 6)).astype("float32")
 SETTINGS = {"epochs": 1, "batch_size": 8, "seed": 0, "keras": "3", "backend": "none"}
@@ -46,16 +46,14 @@ def restart_study():
     return RestartStudy("made up", {**SETTINGS, "n": 2}, draws, [(0.3, 0.4), (0.2, 0.4)], "val_loss", "min", None)
 
 
-def rate_study():
-    settings = {**SETTINGS, "repeats": 1, "builds": ["muP"], "widths": [8, 16], "rates": [0.1, 0.2, 0.4]}
-    trials = {}
-    for width, rate in itertools.product(settings["widths"], settings["rates"]):
-        trials["muP", width, rate, 1] = {"status": "finished", "epochs": epochs(1.0, abs(rate - 0.2) + 1 / width)}
-    return RateStudy("made up", settings, trials, "val_loss", "min")
-
-
 def loaded():
     return keras_initx.load_pretrained(network(), {"first/kernel": np.ones((6, 8))}, layout="keras")
+
+
+def saved():
+    like = {"first/kernel": np.ones((6, 8))}
+    names = {"first/kernel": "first/kernel", "*": None}
+    return keras_initx.save_pretrained(network(), "a.safetensors", names, like=like, layout="keras", dry_run=True)
 
 
 def loaded_in_part():
@@ -79,10 +77,10 @@ EXAMPLES = {
     "diagnose": lambda: keras_initx.diagnose(network(), X, X[:, :3]),
     "compare_initializers": study,
     "random_restarts": restart_study,
-    "compare_learning_rates": rate_study,
     "initialize": lambda: keras_initx.initialize(network(), seed=0),
     "initialize, dry run": lambda: keras_initx.initialize(network(), {"first/*": None}, seed=0, dry_run=True),
     "load_pretrained": loaded,
+    "save_pretrained": saved,
     "loading": loaded_in_part,
     "lsuv": lambda: keras_initx.lsuv(network(), X, seed=0),
     "mup": lambda: scaling.mup(network(32), network(8)),

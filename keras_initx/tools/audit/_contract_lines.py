@@ -51,6 +51,7 @@ _USUAL: dict[str, Any] = {
     "signs": "",
     "ranks": "",
     "varies": (),
+    "has_levels": False,
 }
 # Laws that a person may state in the place of what was measured.
 _LAWS = [law.name for law in families_of(0.0, 1.0)]

@@ -1,4 +1,4 @@
-"""The axis that histograms of several layers share, in a table and in a figure."""
+"""The axis that the histograms of a table share."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from keras_initx.tools.diagnose._signal import Signal
 # In standard deviations, what a histogram shows on each side of 0.
 _REACH = 4
 # With so much more than the linear part, bins beyond it are logarithmic: they are few.
-FAR_FOR_BINS = 2
+_FAR = 2
 
 
 def linear_part(layers: Sequence[LayerReport]) -> float:
@@ -35,19 +35,19 @@ def shared_range(layers: Sequence[LayerReport], linear: float) -> tuple[float, f
     return low - min(margin, linear / 10), high + margin
 
 
-def is_far(limits: tuple[float, float], linear: float, times: float) -> bool:
-    """Return whether an axis reaches so many times as far as its linear part."""
+def is_far(limits: tuple[float, float], linear: float) -> bool:
+    """Return whether an axis reaches far beyond its linear part."""
     low, high = limits
-    return max(-low, high) > times * linear
+    return max(-low, high) > _FAR * linear
 
 
 def edges_of_bins(limits: tuple[float, float], linear: float, count: int) -> Array:
     """Return the edges of bins that are equally wide on an axis.
 
-    Where it is logarithmic, the linear part and what is beyond have the same width, as in figures.
+    Where it is logarithmic, the linear part and what is beyond have the same width.
     """
     low, high = limits
-    if not is_far(limits, linear, FAR_FOR_BINS):
+    if not is_far(limits, linear):
         return np.linspace(low, high, count + 1)
     decades = math.log(max(-low, high) / linear)
 

@@ -18,12 +18,10 @@ from keras_initx.report._figures import (
     make_logarithmic,
     new_figure,
     save_figure,
-    set_symlog,
     tidy,
 )
 from keras_initx.report._order import LABELS_HEIGHT, label_order
 from keras_initx.report._text import short_number, shortened
-from keras_initx.tools.diagnose._axes import is_far, linear_part, shared_range
 from keras_initx.tools.diagnose._layer_report import LayerReport
 from keras_initx.tools.diagnose._lost_signals import VANISHING
 from keras_initx.tools.diagnose._rules import EXPLODING
@@ -38,8 +36,6 @@ _PANEL_HEIGHT = 2.6
 _CELL_HEIGHT = 1.4
 _CELLS_IN_A_ROW = 6
 _MOST_CELLS = 12
-# Outputs of so many times those of a healthy layer make an axis logarithmic.
-_FAR = 8
 # Of the first, the middle and the last layer in a history: dark to light, from the map plasma.
 _ORDER = ("#0d0887", "#bd3786", "#e16462")
 # From where on a measurement is a problem.
@@ -53,72 +49,40 @@ _BOUNDS = {
 }
 
 
-def plot_layers(
-    layers: Sequence[LayerReport],
-    marked: Collection[str],
-    losses: Sequence[float],
-) -> Figure:
-    """Plot the measurements of each layer.
+def plot_layers(layers: Sequence[LayerReport], marked: Collection[str]) -> Figure:
+    """Plot the deviation and the gradient of each layer, and histograms of those with problems.
 
     Args:
         layers: The layers.
-        marked: Names of the layers whose histograms are red.
-        losses: The loss before each step and after the last, empty without steps.
+        marked: Names of the layers that have a problem.
     """
     layers = [layer for layer in layers if layer.after is not None]
-    panels = [_plot_std, _plot_mean]
+    panels = [_plot_std]
     if any(layer.gradient is not None for layer in layers):
         panels.append(_plot_gradients)
-    shown = _worth_a_histogram(layers, marked)
-    rows = 1
-    columns = _CELLS_IN_A_ROW
-    if len(shown) > _CELLS_IN_A_ROW:
-        rows = math.ceil(len(shown) / _CELLS_IN_A_ROW)
-        columns = math.ceil(len(shown) / rows)  # rows of equal length
-    top_height = _PANEL_HEIGHT * len(panels) + LABELS_HEIGHT
-    heights = [top_height, _CELL_HEIGHT * rows + 0.4]
-    if losses:
-        heights.append(_PANEL_HEIGHT)
+    shown = _with_histogram(layers, marked)
+    rows = math.ceil(len(shown) / _CELLS_IN_A_ROW)
+    heights = [_PANEL_HEIGHT * len(panels) + LABELS_HEIGHT]
+    if shown:
+        heights.append(_CELL_HEIGHT * rows + 0.4)
     figure = new_figure(size=(_WIDTH, sum(heights)))
     parts = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
-    top, bottom = parts[:2]
-    axes = top.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    axes = parts[0].subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for plot_panel, axis in zip(panels, axes, strict=True):
         plot_panel(axis, layers)
     tidy(axes, axis="y")
     label_order(axes[-1], [layer.path for layer in layers], "layer")
-    _plot_histograms(bottom, layers, shown, (rows, columns), marked)
-    if losses:
-        _plot_losses(parts[2].subplots(), losses)
+    if shown:
+        _plot_histograms(parts[1], layers, shown, rows)
     return figure
 
 
-def _plot_losses(axis: Axes, losses: Sequence[float]) -> None:
-    axis.plot(range(len(losses)), losses, ".-", color=BLUE, linewidth=1, markersize=2)
-    if not math.isfinite(losses[-1]):
-        label = f"the loss is {losses[-1]}"
-        axis.axvline(len(losses) - 1, color=RED, linestyle="--", linewidth=0.8, label=label)
-        axis.legend(frameon=False, fontsize=8)
-    axis.set_xlabel("step")
-    axis.set_ylabel("loss")
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if min(losses) > 0:
-        make_logarithmic(axis)
-    tidy([axis])
-
-
-def _worth_a_histogram(layers: Sequence[LayerReport], marked: Collection[str]) -> list[int]:
-    """Return the places of the layers whose histograms are shown.
-
-    Of many layers they are those with problems or, without problems, some at equal distances.
-    """
-    places = list(range(len(layers)))
+def _with_histogram(layers: Sequence[LayerReport], marked: Collection[str]) -> list[int]:
+    """Return the places of the layers with problems or, of many, of some at equal distances."""
+    places = [place for place, layer in enumerate(layers) if layer.name in marked]
     if len(places) > _MOST_CELLS:
-        places = [place for place in places if layers[place].name in marked] or places
-    if len(places) > _MOST_CELLS:
-        places = [
-            places[index] for index in np.linspace(0, len(places) - 1, _MOST_CELLS, dtype=int)
-        ]
+        indices = np.linspace(0, len(places) - 1, _MOST_CELLS, dtype=int)
+        places = [places[index] for index in indices]
     return places
 
 
@@ -135,25 +99,6 @@ def _plot_std(axis: Axes, layers: Sequence[LayerReport]) -> None:
     axis.legend(frameon=False, fontsize=8)
     make_logarithmic(axis)
     _mark(axis, ("vanishing", "exploding"))
-
-
-def _plot_mean(axis: Axes, layers: Sequence[LayerReport]) -> None:
-    numbers = range(1, len(layers) + 1)
-    axis.axhline(0, color="0.6", linewidth=0.8)
-    means = _values_of(layers, "after.mean")
-    axis.plot(numbers, means, "o", color=BLUE, markersize=4)
-    axis.set_ylabel("mean of the output")
-    finite = means[np.isfinite(means)]
-    least, most = finite.min(initial=0), finite.max(initial=0)
-    if most > least:
-        linear = linear_part(layers)
-        margin = 0.05 * (most - least)
-        limits = (least - margin, most + margin)
-        if is_far(limits, linear, _FAR):
-            # Where the axis is logarithmic, a margin is a factor.
-            limits = (min(1.5 * least, -linear / 10), max(1.5 * most, linear / 10))
-            axis.set_ylabel(f"mean of the output,\nlogarithmic beyond {short_number(linear)}")
-        _set_range(axis, "y", limits, linear)
 
 
 def _plot_gradients(axis: Axes, layers: Sequence[LayerReport]) -> None:
@@ -174,51 +119,30 @@ def _plot_gradients(axis: Axes, layers: Sequence[LayerReport]) -> None:
 
 
 def _plot_histograms(
-    figure: SubFigure,
-    layers: Sequence[LayerReport],
-    shown: Sequence[int],
-    grid: tuple[int, int],
-    marked: Collection[str],
+    figure: SubFigure, layers: Sequence[LayerReport], shown: Sequence[int], rows: int
 ) -> None:
-    linear = linear_part(layers)
-    limits = shared_range(layers, linear)
-    of = "" if len(shown) == len(layers) else f" of {len(shown)} of {len(layers)} layers"
-    far = f", logarithmic beyond {short_number(linear)}" if is_far(limits, linear, _FAR) else ""
     figure.suptitle(
-        f"Outputs{of} on one axis{far}, in red where a problem was found. Pale bar: share of zeros",
+        "Outputs of layers with a problem, each on its own axis. Pale bar: share of zeros",
         fontsize=10,
     )
     paths = shortened([layer.path for layer in layers], 18)
-    cells = figure.subplots(*grid, squeeze=False).ravel()
+    columns = max(3, math.ceil(len(shown) / rows))  # rows of equal length, and no wide cells
+    cells = figure.subplots(rows, columns, squeeze=False).ravel()
     for place, axis in zip(shown, cells, strict=False):
         layer = layers[place]
         signal = layer.after or Signal()
-        color = BLUE
-        title_color = "black"
-        if layer.name in marked:
-            color = RED
-            title_color = RED
         heights = signal.heights()
         heights /= heights.max() or 1
-        axis.xaxis.set(major_locator=MaxNLocator(3), major_formatter="{x:g}")
-        _set_range(axis, "x", limits, linear)
-        # The outline keeps a histogram visible that is thinner than a pixel.
-        axis.stairs(heights, signal.edges, fill=True, color=color, edgecolor=color, linewidth=1)
-        axis.bar(0, signal.zeros, -_bar_width(axis), align="edge", color=PALE_BLUE)
+        axis.stairs(heights, signal.edges, fill=True, color=BLUE, edgecolor=BLUE)
+        axis.bar(0, signal.zeros, -np.ptp(axis.get_xlim()) / 25, align="edge", color=PALE_BLUE)
         title = f"{place + 1} {paths[place]}\n{_summary(layer, signal)}"
-        axis.set_title(title, fontsize=7, pad=2, color=title_color, parse_math=False)
+        axis.set_title(title, fontsize=7, pad=2, parse_math=False)
         axis.set(ylim=(0, 1.05), yticks=[])
+        axis.xaxis.set(major_locator=MaxNLocator(3), major_formatter="{x:.2g}")
         axis.tick_params(labelsize=6)
         axis.spines[["top", "right", "left"]].set_visible(False)
     for axis in cells[len(shown) :]:
         axis.set_axis_off()
-
-
-def _bar_width(axis: Axes) -> float:
-    """Return the width beside 0 that is a twenty-fifth of an axis, also of a logarithmic one."""
-    transform = axis.xaxis.get_transform()
-    width = np.ptp(transform.transform(axis.get_xlim())) / 25
-    return float(transform.inverted().transform(width))
 
 
 def _summary(layer: LayerReport, signal: Signal) -> str:
@@ -230,26 +154,6 @@ def _summary(layer: LayerReport, signal: Signal) -> str:
         if share is not None and share >= 0.01:
             parts.append(f"{share:.0%} {name}")
     return ", ".join(parts)
-
-
-def _set_range(
-    axis: Axes, side: Literal["x", "y"], limits: tuple[float, float], linear: float
-) -> None:
-    """Set the limits of an axis of outputs. If they are far, it is logarithmic beyond `linear`.
-
-    Then half of it is linear, so one large layer keeps the others readable.
-    """
-    if not is_far(limits, linear, _FAR):
-        axis.set(**{f"{side}lim": limits})
-        return
-    low, high = limits
-    most = max(-low, high)
-    set_symlog(axis, side, limits, linear=linear, room=math.log10(most / linear))
-    decade = 10.0 ** math.floor(math.log10(most))
-    ticks = [tick for tick in (-decade, -linear, 0, linear, decade) if low <= tick <= high]
-    axis.set(**{f"{side}ticks": ticks})
-    axis.set(**{f"{side}ticklabels": [short_number(tick) for tick in ticks]})
-    axis.minorticks_off()
 
 
 class _Panel(NamedTuple):

@@ -21,7 +21,6 @@ from keras_initx.report._results import Judgement, Tabular
 from keras_initx.report._table import Column, Table, filled, legend
 from keras_initx.report._text import counted, listed, short_number
 from keras_initx.tools.diagnose._axes import (
-    FAR_FOR_BINS,
     edges_of_bins,
     is_far,
     linear_part,
@@ -45,10 +44,9 @@ if TYPE_CHECKING:
 class DiagnosisReport(Judgement, Tabular[LayerReport]):
     """The result of `diagnose`, in the form of all results.
 
-    `plot` shows the means and standard deviations of the layers, a histogram of each, the norms of
-    the gradients if they were measured, and the loss of `steps` if any were taken. The table of a
-    notebook has a small histogram of each layer, all on one axis. The rows of `to_csv` are the
-    layers.
+    `plot` shows the standard deviation of each layer, the norm of its gradient if it was measured,
+    and histograms of the layers that have a problem. The table of a notebook has a small histogram
+    of each layer, all on one axis. The rows of `to_csv` are the layers.
 
     Attributes:
         rows: A `LayerReport` for each layer that has weights or an activation, in the order of
@@ -155,7 +153,7 @@ class DiagnosisReport(Judgement, Tabular[LayerReport]):
         import_optional("matplotlib", "plot")
         from keras_initx.tools.diagnose._plot import plot_layers
 
-        return plot_layers(self.rows, self._marked, self.losses)
+        return plot_layers(self.rows, self._marked)
 
     @property
     def _marked(self) -> set[str]:
@@ -224,7 +222,7 @@ class DiagnosisReport(Judgement, Tabular[LayerReport]):
         limits = shared_range(self.rows, linear)
         edges = edges_of_bins(limits, linear, _BARS)
         note = "outputs other than 0, on one axis for all layers; its ends have those beyond"
-        if is_far(limits, linear, FAR_FOR_BINS):
+        if is_far(limits, linear):
             note += f", and it is logarithmic beyond {short_number(linear)}"
         histogram = _column(
             f"histogram,\n{short_number(limits[0])} to {short_number(limits[1])}",

@@ -12,16 +12,23 @@ from keras_initx._checks import check_type, close_matches
 from keras_initx._typing import Array
 from keras_initx.checkpoints._names_of_keras import names_in_file
 from keras_initx.checkpoints._sources import LayoutName
+from keras_initx.files._lazy import index_text
 from keras_initx.inspection._pairing import Pairs
 from keras_initx.inspection._patterns import covered, filled_in, first_matches
 from keras_initx.inspection._weights import ModelWeight, name_in_module
 from keras_initx.tools.load_pretrained._layouts import CELLS
+from keras_initx.tools.load_pretrained._recurrent_modules import RecurrentModules
 
 # An index from `numpy.s_`, or a function that maps the array to the weight.
 Index: TypeAlias = int | slice | EllipsisType | tuple[int | slice | EllipsisType | None, ...]
 ArrayPart: TypeAlias = Index | Callable[[Array], Any]
 # Maps patterns for the paths of weights or layers to names of arrays or modules.
-NamesGiven: TypeAlias = Mapping[str, str | tuple[str, ArrayPart] | None]
+Named: TypeAlias = (
+    str | tuple[str, ArrayPart] | tuple[str, Callable[[Array], Any], Callable[[Array], Any]] | None
+)
+NamesGiven: TypeAlias = Mapping[str, Named]
+# What stands for a function where names are data.
+A_FUNCTION = "a function"
 
 # Names that other frameworks use for a Keras weight. They are tried in every layout.
 _OTHER_NAMES = {
@@ -54,14 +61,18 @@ class Candidate:
     Attributes:
         names: Their names, usually one.
         part: The index of the part to use, or a function that maps the array to the weight.
+        inverse: A function that maps the weight to the array.
         third: Which third of the first axis to use, or `None` for the whole array.
         has_own_pattern: Whether a pattern names it for this weight alone.
+        note: What is to be said of it, as a sentence.
     """
 
     names: tuple[str, ...]
     part: ArrayPart | None = None
+    inverse: Callable[[Array], Any] | None = None
     third: int | None = None
     has_own_pattern: bool = False
+    note: str = ""
 
 
 def _joined(*names: str, mark: str = ".") -> str:
@@ -94,19 +105,48 @@ def candidates_of(
         TypeError: If `names` is not a mapping of patterns to names.
         ValueError: If a pattern matches no weight or its name cannot be filled in.
     """
-    places = _Places()
-    if names is None:
-        by_path: dict[str, list[Candidate] | None] = {}
-        for weight in weights:
-            path = weight.path
-            own_name = [Candidate((own.names[path],))] if path in own.names else []
-            if path not in own.reasons and not is_of_keras:
-                own_name += _names_of_torch(weight, layout, places, "", 0)
-            by_path[path] = own_name
-        return by_path
-    check_type("names", names, Mapping, "a dict from patterns to names")
-    for pattern, value in names.items():
-        _check_entry(pattern, value)
+    if names is not None:
+        check_type("names", names, Mapping, "a dict from patterns to names")
+        for pattern, value in names.items():
+            _check_entry(pattern, value)
+
+    def found_with(modules: RecurrentModules) -> dict[str, list[Candidate] | None]:
+        if names is None:
+            return _candidates_by_own_names(weights, layout, own, modules, is_of_keras=is_of_keras)
+        return _candidates_by_names(weights, names, layout, saved, modules)
+
+    modules = RecurrentModules()
+    found = found_with(modules)
+    if modules.have_several_layers:
+        found = found_with(modules.in_order_of_calls())
+    return found
+
+
+def _candidates_by_own_names(
+    weights: Sequence[ModelWeight],
+    layout: LayoutName,
+    own: Pairs,
+    modules: RecurrentModules,
+    *,
+    is_of_keras: bool,
+) -> dict[str, list[Candidate] | None]:
+    found: dict[str, list[Candidate] | None] = {}
+    for weight in weights:
+        path = weight.path
+        own_name = [Candidate((own.names[path],))] if path in own.names else []
+        if path not in own.reasons and not is_of_keras:
+            own_name += _names_of_torch(weight, layout, modules, "", 0)
+        found[path] = own_name
+    return found
+
+
+def _candidates_by_names(
+    weights: Sequence[ModelWeight],
+    names: NamesGiven,
+    layout: LayoutName,
+    saved: Mapping[str, str],
+    modules: RecurrentModules,
+) -> dict[str, list[Candidate] | None]:
     matches = matches_of_weights("names", names, weights)
     found: dict[str, list[Candidate] | None] = {}
     covered = Counter(pattern for pattern, _ in matches.values())
@@ -117,30 +157,11 @@ def candidates_of(
             continue
         candidates: list[Candidate] = []
         for match in own_matches:
-            candidates += _candidates_of_match(match, value, layout, saved, places)
+            candidates += _candidates_of_match(match, value, layout, saved, modules)
         if covered[pattern] == 1:
             candidates = [replace(one, has_own_pattern=True) for one in candidates]
         found[path] = candidates
     return found
-
-
-class _Places:
-    """The places of recurrent cells in modules of torch with several layers.
-
-    The first layer of the model that a name covers is the first of the module, and so on.
-    """
-
-    def __init__(self) -> None:
-        self._cells: dict[tuple[str, bool], list[keras.Layer]] = {}
-
-    def of(self, cell: keras.Layer, module: str, *, is_backward: bool) -> int:
-        """Return the place of a cell among those of one direction in a module of this name."""
-        cells = self._cells.setdefault((module, is_backward), [])
-        for place, other in enumerate(cells):
-            if other is cell:
-                return place
-        cells.append(cell)
-        return len(cells) - 1
 
 
 def _check_entry(pattern: Any, value: Any) -> None:
@@ -153,10 +174,41 @@ def _check_entry(pattern: Any, value: Any) -> None:
         name, part = value
         if isinstance(name, str) and _is_part(part):
             return
+    if isinstance(value, tuple) and len(value) == 3:
+        name, *functions = value
+        if isinstance(name, str) and all(map(callable, functions)):
+            return
     raise TypeError(
         "The values of `names` must be a name, a pair of a name and a part (`numpy.s_[...]` or "
-        f"a function), or `None`. Received: {value!r} for {pattern!r}"
+        "a function), a name with a function and its inverse, or `None`. "
+        f"Received: {value!r} for {pattern!r}"
     )
+
+
+class _NamedParts(NamedTuple):
+    """A value of `names`: the name of an array, what is taken of it, and the inverse of that."""
+
+    name: str
+    part: ArrayPart | None = None
+    inverse: Callable[[Array], Any] | None = None
+
+
+def _parts_of(value: Any) -> _NamedParts:
+    return _NamedParts(*value) if isinstance(value, tuple) else _NamedParts(value)
+
+
+def names_as_data(names: NamesGiven | None) -> dict[str, Any] | None:
+    """Return names as data for JSON: an index as text, `"[:64]"`, a function as `A_FUNCTION`."""
+    if names is None:
+        return None
+    data: dict[str, Any] = {}
+    for pattern, value in names.items():
+        data[pattern] = value
+        if isinstance(value, tuple):
+            named = _parts_of(value)
+            part = A_FUNCTION if callable(named.part) else index_text(named.part)
+            data[pattern] = (named.name, part)
+    return data
 
 
 def _is_part(part: Any) -> bool:
@@ -213,23 +265,19 @@ def _matches(pattern: str, weight: ModelWeight) -> list[_Match]:
 
 def _candidates_of_match(
     match: _Match,
-    value: str | tuple[str, ArrayPart],
+    value: Named,
     layout: LayoutName,
     saved: Mapping[str, str],
-    places: _Places,
+    modules: RecurrentModules,
 ) -> list[Candidate]:
     """Return the arrays that may hold a weight by the name for the pattern that covers it."""
     weight = match.weight
-    part: ArrayPart | None = None
-    if isinstance(value, tuple):
-        template, part = value
-    else:
-        template = value
+    template, part, inverse = _parts_of(value)
     name = filled_in(template, match.texts, weight.path, "name arrays")
     if match.path not in weight.layer_paths:
         if callable(part):
             # A function makes the weight from the array that it is given alone.
-            return [Candidate((name,), part)]
+            return [Candidate((name,), part, inverse)]
         names = [name]
         if layout == "torch" and isinstance(weight.layer, CELLS) and "bias_ih" in name:
             names.append(name.replace("bias_ih", "bias_hh"))
@@ -246,18 +294,18 @@ def _candidates_of_match(
     found = [Candidate((_joined(name, *below, mark=mark),)) for mark in _MARKS]
     path = _joined(name, *below, mark="/")
     found += [Candidate((one,)) for one in names_in_file(weight, path, saved)]
-    return found + _names_of_torch(weight, layout, places, name, depth)
+    return found + _names_of_torch(weight, layout, modules, name, depth)
 
 
 def _names_of_torch(
-    weight: ModelWeight, layout: LayoutName, places: _Places, module: str, depth: int
+    weight: ModelWeight, layout: LayoutName, modules: RecurrentModules, module: str, depth: int
 ) -> list[Candidate]:
     """Return the arrays that may hold `weight` by the names that torch uses, most likely first.
 
     Args:
         weight: A weight.
         layout: The layout of the source.
-        places: The places of recurrent cells so far.
+        modules: The recurrent modules so far.
         module: The name in the source of a layer around it, empty for the whole model.
         depth: The number of names in the path up to that layer.
     """
@@ -270,7 +318,7 @@ def _names_of_torch(
     if isinstance(weight.layer, keras.layers.TorchModuleWrapper):
         found.append(Candidate((_joined(module, *inner, name_in_module(weight)),)))
     if layout == "torch":
-        found += _special_names(weight, module, inner, places)
+        found += _special_names(weight, module, inner, modules)
     if weight.name in _OTHER_NAMES:
         for mark in reversed(_MARKS):
             name = _joined(module, *inner, _OTHER_NAMES[weight.name], mark=mark)
@@ -279,7 +327,7 @@ def _names_of_torch(
 
 
 def _special_names(
-    weight: ModelWeight, module: str, inner: Sequence[str], places: _Places
+    weight: ModelWeight, module: str, inner: Sequence[str], modules: RecurrentModules
 ) -> Iterator[Candidate]:
     """Yield the arrays of torch modules that fuse the weights of several layers or gates.
 
@@ -287,18 +335,19 @@ def _special_names(
         weight: A weight.
         module: The name in the source of a layer around it, empty for the whole model.
         inner: The names of the layers within that layer, around the weight.
-        places: The places of recurrent cells so far.
+        modules: The recurrent modules so far.
     """
     if isinstance(weight.layer, CELLS) and weight.name in _RECURRENT:
         is_backward = _is_backward(weight)
         around = _joined(module, *inner)
-        place = places.of(weight.layer, around, is_backward=is_backward)
+        place = modules.place_of(weight, around, is_backward=is_backward)
+        note = modules.note_of(around, is_backward=is_backward)
         suffixes = [f"_l{place}_reverse" if is_backward else f"_l{place}"]
         if not is_backward and place == 0:
             suffixes.append("")  # of a cell
         for suffix in suffixes:
             names = [f"{name}{suffix}" for name in _RECURRENT[weight.name]]
-            yield Candidate(tuple(_joined(around, name) for name in names))
+            yield Candidate(tuple(_joined(around, name) for name in names), note=note)
     if not inner or weight.name not in _OTHER_NAMES:
         return
     if isinstance(weight.layers[-2], keras.layers.MultiHeadAttention):

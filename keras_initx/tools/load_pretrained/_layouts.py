@@ -140,7 +140,9 @@ def _recurrent(weight: ModelWeight, arrays: Sequence[LazyArray]) -> LazyArray:
         parts = [array.expect(shape) for array in arrays]
         return summed(parts) if len(parts) > 1 else parts[0]
     if not cell.reset_after:
-        raise _unknown(cell)  # torch has no such layer
+        raise UnknownOrderError(
+            "torch has no GRU with `reset_after=False`: make the layer with `reset_after=True`"
+        )
     units = 3 * cell.units
     if not is_bias:
         return _gates(arrays[0].expect((units, shape[0]))).transposed(1, 0)

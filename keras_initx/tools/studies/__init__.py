@@ -7,5 +7,4 @@ is kept of them).
 from keras_initx.tools.studies._compare_initializers import (
     compare_initializers as compare_initializers,
 )
-from keras_initx.tools.studies._rates import compare_learning_rates as compare_learning_rates
 from keras_initx.tools.studies._restarts import random_restarts as random_restarts

@@ -119,9 +119,7 @@ class Engine:
 
 
 def _name_of(build: Any) -> str:
-    """Return the name of a function, of the first of several, or of the class of an object."""
-    if isinstance(build, Mapping):
-        build = next(iter(build.values()))
+    """Return the name of a function, or of the class of an object."""
     build = getattr(build, "func", build)  # of a partial
     named = build if hasattr(build, "__qualname__") else type(build)
     return f"{named.__module__}.{named.__qualname__}"

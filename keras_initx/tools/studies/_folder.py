@@ -1,17 +1,19 @@
-"""The folder of a study: a file for what all trials share, and one for each that was finished."""
+"""The folder of a study: a file for what all trials share, and one for each that was finished.
 
-import builtins
+A study goes on with the same settings only. Of `build` these are its source text and the plain
+values that it reads, such as numbers and texts:
+
+    build -> "def build(initializer): return network(initializer, UNITS)"
+    build.UNITS -> 64
+    build, what it reads -> {"not compared": "network"}
+"""
+
 import contextlib
-import dis
 import hashlib
-import importlib.util
 import inspect
-import io
 import json
 import re
-import sys
 import textwrap
-import tokenize
 import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -26,185 +28,99 @@ from keras_initx.tools.studies._data import data_digest
 from keras_initx.tools.studies._settings import Settings
 from keras_initx.tools.studies._types import Record
 
-# What tells the `build` of a study, and what it gets, from others: as JSON, by places.
-
-
-# A part that cannot be compared is a dict with this key and the reason.
+# What cannot be compared is a dict with this key and the reason.
 NOT_COMPARED = "not compared"
-_COMMENTS = (tokenize.COMMENT, tokenize.NL)
-# What is read or assigned, but not within a function. What is assigned comes last.
-_USES = ("LOAD_GLOBAL", "LOAD_NAME", "IMPORT_NAME", "STORE_GLOBAL", "STORE_DEREF")
+# The packages whose versions are compared.
+_COMPARED_PACKAGES = "keras", "keras_initx"
 
 
-def described(place: str, value: Any) -> dict[str, Any]:
-    """Return the parts of a value by their places, of which the first is `place`."""
-    parts = _Parts()
-    parts.add(place, value)
-    for item in keras.tree.flatten(value):
-        if isinstance(item, str):  # it may name a class of the user
-            parts.add(f"{place}.{item}", keras.saving.get_registered_object(item))
-    return parts.by_place
-
-
-class _Parts:
-    """The parts that were found, by their places, and where each object was found first."""
-
-    def __init__(self) -> None:
-        self.by_place: dict[str, Any] = {}
-        # The objects are kept, or others would get their ids.
-        self._found: dict[int, tuple[str, Any]] = {}
-
-    def add(self, place: str, value: Any) -> None:
-        if _is_plain(value):
-            self.by_place[place] = value
-        elif id(value) in self._found:
-            self.by_place[place] = f"as {self._found[id(value)][0]}"
-        else:
-            self._found[id(value)] = place, value
-            self._add_new(place, value)
-
-    def _add_new(self, place: str, value: Any) -> None:
-        if isinstance(value, dict | list | tuple):
-            self.by_place[place] = f"{len(value)} items"
-            for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-                self.add(f"{place}[{key!r}]", item)
-        elif inspect.ismethod(value):
-            self.add(place, value.__func__)
-            self.add(f"{place}.__self__", value.__self__)
-        elif inspect.ismodule(value) or isinstance(value, type) or inspect.isroutine(value):
-            self._add_named(place, value)
-        elif isinstance(value, keras.initializers.Initializer):
-            self._add_initializer(place, value)
-        else:
-            self.by_place[place] = {NOT_COMPARED: f"an object of `{type(value).__name__}`"}
-            self.add(f"{place}.__class__", type(value))
-
-    def _add_initializer(self, place: str, value: Any) -> None:
-        self.add(place, type(value))
-        config = dict(value.get_config())
-        if isinstance(config.get("seed"), dict):
-            generator = config.pop("seed")["class_name"]
-            self.by_place[f"{place}.seed"] = {NOT_COMPARED: f"a `{generator}`, which advances"}
-        self.add(f"{place}.config", config)
-        lacks = [name for name in vars(value) if name[0] != "_" and name not in {*config, "seed"}]
-        if lacks and not _is_installed(type(value)):
-            self.by_place[f"{place}.attributes"] = {NOT_COMPARED: f"its config lacks {lacks}"}
-
-    def _add_named(self, place: str, value: Any) -> None:
-        """Add a module, a class or a function: its name, or its source and what that names."""
-        if _is_installed(value):
-            self.by_place[place] = f"{value.__name__} of {getattr(value, '__module__', 'modules')}"
-        elif inspect.ismodule(value):
-            self.by_place[place] = {NOT_COMPARED: "a module that is passed on"}
-        else:
-            self.by_place[place] = _source(value)
-            if isinstance(value, type):
-                self._add_class(place, value)
-            elif inspect.isfunction(value):
-                self._add_around(place, value)
-
-    def _add_class(self, place: str, cls: type) -> None:
-        for base in cls.__bases__:
-            self.add(f"{place}.{base.__name__}", base)
-        for name, value in vars(cls).items():
-            # Of properties, and of static methods and those of a class.
-            item = getattr(value, "fget", getattr(value, "__func__", value))
-            if inspect.isfunction(item) and _is_method(item, cls):
-                self._add_around(f"{place}.{name}", item)
-            elif not name.startswith(("__", "_abc_")) and not inspect.isdatadescriptor(item):
-                self.add(f"{place}.{name}", item)
-
-    def _add_around(self, place: str, function: Any) -> None:
-        """Add the defaults of a function, and the variables and globals that it reads."""
-        for parameter in inspect.signature(function, follow_wrapped=False).parameters.values():
-            if parameter.default is not parameter.empty:
-                self.add(f"{place}.{parameter.name}", parameter.default)
-        around = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
-        for name, cell in around.items():
-            with contextlib.suppress(ValueError):  # the cell is empty
-                self.add(f"{place}.{name}", cell.cell_contents)
-        for opname, name, *attributes in sorted({*_uses(function.__code__)} - {()}):
-            own = f"{place}.{name}"
-            if opname in ("LOAD_GLOBAL", "LOAD_NAME") and name in function.__globals__:
-                self._add_global(own, function.__globals__[name], attributes)
-            elif opname == "IMPORT_NAME" and not _is_of_package(name):
-                self.by_place[own] = {NOT_COMPARED: "it is imported when the function runs"}
-            elif opname == "STORE_GLOBAL" or (opname == "STORE_DEREF" and name in around):
-                self.by_place[own] = {NOT_COMPARED: "the function assigns it"}
-
-    def _add_global(self, place: str, value: Any, attributes: list[str]) -> None:
-        """Add a global, and of a module of the user what is read of it, as in `helpers.network`."""
-        while attributes and inspect.ismodule(value) and not _is_installed(value):
-            name = attributes.pop(0)
-            place, value = f"{place}.{name}", getattr(value, name, None)
-        self.add(place, value)
+def described(path: str, value: Any) -> dict[str, Any]:
+    """Return the settings that a value has, by their paths, of which the first is `path`."""
+    if _is_plain(value):
+        return {path: value, **_registered_classes(path, value)}
+    if isinstance(value, dict | list | tuple):
+        parts: dict[str, Any] = {}
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            parts |= described(f"{path}[{key!r}]", item)
+        return parts
+    if isinstance(value, keras.initializers.Initializer):
+        config = described(f"{path}.config", value.get_config())
+        return {path: _name_of_class(type(value)), **config, **_own_class(path, type(value))}
+    if inspect.isfunction(value):
+        return {path: _source(value), **_values_read(path, value)}
+    return {path: {NOT_COMPARED: f"an object of `{type(value).__name__}`"}}
 
 
 def _is_plain(value: Any) -> bool:
     try:
         json.dumps(value)
-    except (TypeError, ValueError):  # of objects, and of what contains itself
+    except (TypeError, ValueError, RecursionError):
         return False
     return True
 
 
-def _is_installed(value: Any) -> bool:
-    """Return whether a module, a class or a function is of Python or of an installed package."""
-    module = value.__name__ if inspect.ismodule(value) else value.__module__
-    if module == "builtins":  # also what `exec` makes
-        return getattr(builtins, value.__name__, None) is value
-    return _is_of_package(module or "")
+def _registered_classes(path: str, value: Any) -> dict[str, Any]:
+    """Return the classes of the user that texts may name, as in `"my_package>Mine"`."""
+    classes: dict[str, Any] = {}
+    for item in keras.tree.flatten(value):
+        cls = keras.saving.get_registered_object(item) if isinstance(item, str) else None
+        if isinstance(cls, type):
+            classes |= _own_class(path, cls)
+    return classes
 
 
-def _is_of_package(module: str) -> bool:
-    """Return whether a module is of Python or of an installed package, without importing it."""
-    package = module.partition(".")[0]
-    if package == "keras_initx" or package in sys.stdlib_module_names:
-        return True
-    with contextlib.suppress(ImportError, ValueError):  # of `__main__`, and of one made by hand
-        spec = importlib.util.find_spec(package)
-        places = [spec.origin or "", *(spec.submodule_search_locations or ())] if spec else []
-        return any(f"{kind}-packages" in place for place in places for kind in ("site", "dist"))
-    return False
+def _own_class(path: str, cls: type) -> dict[str, Any]:
+    if cls.__module__.partition(".")[0] in _COMPARED_PACKAGES:
+        return {}
+    return {f"{path}, its class": {NOT_COMPARED: f"the code of `{cls.__name__}`"}}
 
 
-def _is_method(function: Any, cls: type) -> bool:
-    """Return whether a function is written in a class, or made for it, as by `dataclass`."""
-    code: types.CodeType = function.__code__
-    return code.co_filename == "<string>" or code.co_qualname.startswith(f"{cls.__qualname__}.")
+def _name_of_class(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def _source(value: Any) -> str | dict[str, str]:
-    """Return the source of a function or a class without comments, or why there is none."""
+def _source(function: types.FunctionType) -> str | dict[str, str]:
+    """Return the source text of a function, or why there is none."""
     try:
-        # The code of a function is not that of another, which it wraps.
-        source = textwrap.dedent(inspect.getsource(getattr(value, "__code__", value)))
+        source = textwrap.dedent(inspect.getsource(function))
     except (OSError, TypeError):  # of what was typed in
         return {NOT_COMPARED: "it has no source"}
-    if value.__name__ == "<lambda>" and source.count("lambda") > 1:
+    if function.__name__ == "<lambda>" and source.count("lambda") > 1:
         return {NOT_COMPARED: "there are several lambdas in its lines"}
-    with contextlib.suppress(SyntaxError, tokenize.TokenError):  # of a lambda within other lines
-        # `ast` would be shorter, but may fail in Python 3.11 where objects are deleted meanwhile.
-        tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-        return " ".join(token.string for token in tokens if token.type not in _COMMENTS)
     return source
 
 
-def _uses(code: types.CodeType) -> Iterator[tuple[str, ...]]:
-    """Yield how a code and those within it use names, with the attributes that are read of each.
+def _values_read(path: str, function: types.FunctionType) -> dict[str, Any]:
+    """Return the plain values that a function reads, and the names of what else it reads."""
+    values = {}
+    for parameter in inspect.signature(function, follow_wrapped=False).parameters.values():
+        if parameter.default is not parameter.empty:
+            values[parameter.name] = parameter.default
+    names = {*_names_read(function.__code__)}
+    values |= {name: function.__globals__[name] for name in names & function.__globals__.keys()}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with contextlib.suppress(ValueError):  # the cell is empty until the name is assigned
+            values[name] = cell.cell_contents
+    plain = {f"{path}.{name}": value for name, value in values.items() if _is_plain(value)}
+    others = [name for name, value in values.items() if not _is_plain(value)]
+    others = [name for name in sorted(others) if _package(values[name]) not in _COMPARED_PACKAGES]
+    if others:
+        plain[f"{path}, what it reads"] = {NOT_COMPARED: ", ".join(others)}
+    return plain
 
-    What is empty is of other instructions.
-    """
-    use: tuple[str, ...] = ()
-    for step in dis.get_instructions(code):
-        if use and step.opname in ("LOAD_ATTR", "LOAD_METHOD"):
-            use = (*use, step.argval)
-        else:
-            yield use
-            use = (step.opname, step.argval) if step.opname in _USES else ()
+
+def _names_read(code: types.CodeType) -> Iterator[str]:
+    """Yield the names of globals, and of attributes, in a code and the functions within it."""
+    yield from code.co_names
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            yield from _uses(constant)
+            yield from _names_read(constant)
+
+
+def _package(value: Any) -> str:
+    """Return the package of a module, a class, a function or an object."""
+    module = value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None)
+    return str(module or type(value).__module__).partition(".")[0]
 
 
 _FORMAT = "keras_initx study"
@@ -263,7 +179,7 @@ class Folder:
 
         Raises:
             SettingsError: If another arm has this name.
-            ValueError: If the file has JSON of something else, or another trial.
+            ValueError: If the file is not that of this trial.
         """
         if self._path is None:
             return None
@@ -300,8 +216,8 @@ class Folder:
                 text = f"{place} ({reasons[-1]})"
                 if text not in self.not_compared:
                     self.not_compared.append(text)
-            # What another function names is another too.
-            elif any(place.startswith((f"{one}.", f"{one}[")) for one in changed):
+            # What another function reads is another too.
+            elif any(place.startswith(f"{changed_path}.") for changed_path in changed):
                 continue
             elif json.dumps(parts[0]) != json.dumps(parts[1]):  # as texts, where NaN is equal
                 changed[place] = _change(place, *parts)
@@ -318,7 +234,8 @@ class Folder:
 
 def _by_place(settings: Record) -> Record:
     """Return the settings of a study, of which `build` has several parts."""
-    return {**settings, **settings["build"]}
+    rest = dict(settings)
+    return {**rest.pop("build"), **rest}
 
 
 def _is_left_out(part: Any) -> bool:
@@ -346,64 +263,22 @@ def _content(file: Path) -> Record | None:
     return content if isinstance(content, dict) else None
 
 
-# What the file of a trial must have, each of one of these types. One that failed is not written.
-_NUMBER = (int, float)
-_OF_A_TRIAL: dict[str, tuple[type, ...]] = {
-    "arm": (str,),
-    "repeat": (int,),
-    "given": (dict,),
-    "status": (str,),
-    "epochs": (list,),
-    "directions": (dict,),
-}
+# What the file of a trial has. One that failed is not written.
+_TRIAL_KEYS = "arm", "repeat", "given", "status", "epochs", "directions"
 
 
 def _check_trial(file: Path, record: Record, name: str, repeat: int) -> None:
-    """Raise `ValueError` unless a file has what that of this trial has, when it is finished."""
-    wrong = None
-    missing = [key for key in _OF_A_TRIAL if key not in record]
-    if missing:
-        wrong = f"without {', '.join(map(repr, missing))}"
-    for key in _OF_A_TRIAL:
-        if wrong is None and not isinstance(record[key], _OF_A_TRIAL[key]):
-            wrong = f"with {key}={_shortened(record[key])}"
-    if wrong is None:
-        wrong = _wrong_content(record)
-    if wrong is None and (record["arm"], record["repeat"]) != (name, repeat):
-        wrong = f"with repeat {record['repeat']} of {record['arm']!r}, not {repeat} of {name!r}"
-    if wrong is not None:
-        raise ValueError(
-            f"the file of a trial must have {', '.join(map(repr, _OF_A_TRIAL))}, as a study writes "
-            f"them: remove it, and the trial is run again. Received: {file}, {wrong}"
-        )
-
-
-def _wrong_content(record: Record) -> str | None:
-    """Return what is wrong with the status, the metrics or the diagnosis of a trial, or `None`."""
-    if record["status"] not in ("finished", "diverged"):
-        return f"with status={record['status']!r}"
-    epochs = record["epochs"]
-    for place, epoch in enumerate(epochs):
-        if not isinstance(epoch, dict) or epoch.get("epoch") != place:
-            return f"with {_shortened(epoch)} for epoch {place}"
-        if not all(isinstance(value, _NUMBER) for value in epoch.values()):
-            return f"with {_shortened(epoch)} for epoch {place}"
-    if len(epochs) == 0 or (len(epochs) == 1 and record["status"] == "finished"):
-        return f"with {len(epochs)} epochs"
-    if not set(record["directions"].values()) <= {"max", "min"}:
-        return f"with directions={_shortened(record['directions'])}"
-    diagnosis = record.get("diagnosis", {})
-    if not isinstance(diagnosis, dict) or not isinstance(diagnosis.get("verdicts", []), list):
-        return f"with diagnosis={_shortened(diagnosis)}"
-    for verdict in diagnosis.get("verdicts", []):
-        if not isinstance(verdict, dict) or not {"level", "problem"} <= verdict.keys():
-            return f"with the verdict {_shortened(verdict)}"
-    return None
-
-
-def _shortened(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    """Raise `ValueError` unless a file is that of a trial, and of this one."""
+    missing = [repr(key) for key in _TRIAL_KEYS if key not in record]
+    received = f"without {', '.join(missing)}"
+    if not missing:
+        if (record["arm"], record["repeat"]) == (name, repeat):
+            return
+        received = f"with repeat {record['repeat']} of {record['arm']!r}"
+    raise ValueError(
+        f"the file must be that of repeat {repeat} of {name!r}, as a study writes it: remove it, "
+        f"and the trial is run again. Received: {file}, {received}"
+    )
 
 
 # The settings that Keras keeps for a process or a thread. Older versions lack the last two.

@@ -86,8 +86,8 @@ def _plot_final_values(
 ) -> None:
     """Plot a line for each initializer: each trial at the end, the mean and its interval."""
     for place, row in enumerate(rows):
-        values = curves[row["initializer"]][:, -1]
-        color = color_of(row["initializer"])
+        values = curves[row["arm"]][:, -1]
+        color = color_of(row["arm"])
         heights = [place + 0.2] * len(values)
         axis.plot(values, heights, "o", color=color, alpha=0.5, markersize=4, markeredgewidth=0)
         if len(values) > 1:

@@ -120,7 +120,7 @@ class Study(StudyResult):
         """
         records = []
         for (name, repeat), trial in self.trials.items():
-            rows = records_of({"initializer": name, "repeat": repeat}, trial)
+            rows = records_of({"arm": name, "repeat": repeat}, trial)
             if rows:
                 problems = [verdict["problem"] for verdict in _verdicts(trial)]
                 rows[0]["problems"] = ", ".join(problems)
@@ -231,7 +231,7 @@ class Study(StudyResult):
         # The first epoch includes compilation.
         seconds = self.curves(name, "seconds")[:, 1:]
         return {
-            "initializer": name,
+            "arm": name,
             "finished": status["finished"],
             "diverged": status["diverged"],
             "failed": status["failed"],
@@ -263,7 +263,7 @@ class Study(StudyResult):
         names = []
         for row in self._ranked:
             if row["finished"] and not row["diverged"]:
-                names.append(row["initializer"])
+                names.append(row["arm"])
         pairs = [self._test(first, second) for first, second in itertools.combinations(names, 2)]
         _correct(pairs)
         return pairs
@@ -334,7 +334,7 @@ class Study(StudyResult):
         return [
             Column("", lambda row: row["place"]),
             # Of a length that leaves room for the other columns in 80 characters.
-            Column("initializer", lambda row: row["initializer"], is_text=True),
+            Column("arm", lambda row: row["arm"], is_text=True),
             Column(
                 self.monitor,
                 _mean_and_deviation,
@@ -367,7 +367,7 @@ class Study(StudyResult):
 
     def _figure(self) -> "Figure":
         finished = [row for row in self._ranked if row["finished"]]
-        names = [row["initializer"] for row in finished]
+        names = [row["arm"] for row in finished]
         curves = {name: self.curves(name, self.monitor) for name in names}
         metric = self.monitor.removeprefix("val_")
         training = {name: self.curves(name, metric) for name in names}
@@ -430,7 +430,7 @@ def _or_never(median: float) -> str:
 def _remarks_on_lost_trials(study: Study) -> list[str]:
     remarks = []
     for row in study.statistics():
-        name = row["initializer"]
+        name = row["arm"]
         reasons = {
             "diverged": ", so it is last and not tested",
             "failed": first_error(list(study.trials_of(name).values())),
@@ -499,7 +499,7 @@ def _remarks_on_what_is_better(significant: list[Record]) -> list[str]:
 
 def _remarks_on_the_best(study: Study, tested: list[Record]) -> list[str]:
     """Return the remark on the first in the table, and those that it may not be better than."""
-    best, *others = [row["initializer"] for row in study.statistics()]
+    best, *others = [row["arm"] for row in study.statistics()]
     tests_of_best = []
     not_shown = []
     for name in others:

@@ -48,7 +48,7 @@ class Attributes(keras.Model):
     def __init__(self, *names, made=None, **kwargs):
         super().__init__(**kwargs)
         self.names = names
-        for name in made or names:
+        for name in names if made is None else made:
             setattr(self, name, Dense(4, activation="tanh"))
 
     def call(self, x):
@@ -287,11 +287,32 @@ def test_a_model_of_the_same_class_is_loaded_without_a_note(names, tmp_path):
     made = names[::-1]
     saved = changed(of_own_class(names, made))
     saved.save_weights(path := tmp_path / "a.weights.h5")
-    for source in (path, saved, by_variables(saved)):
+    for source in (path, saved):
         report = load_pretrained(model := changed(of_own_class(names, made)), source, layout="keras")
         assert {row.how for row in report.rows} == {""}
+        assert not report.notes
         for one, other in zip(saved.get_weights(), model.get_weights(), strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+def test_a_dict_of_the_same_class_does_not_say_in_which_order_its_layers_were_made():
+    for made in ("abc", "cba"):
+        saved = attributes(*"abc")
+        report = load_pretrained(attributes(*"abc", made=made), by_variables(saved), layout="keras")
+        assert {row.how for row in report.rows} == {BY_ATTRIBUTES}
+
+
+def test_layers_of_other_shapes_are_loaded_from_a_dict_without_a_note():
+    class Funnel(Attributes):
+        def __init__(self):
+            super().__init__("body", "head", made=())
+            self.body, self.head = Dense(3), Dense(4)
+
+    saved, model = Funnel(), Funnel()
+    for one in (saved, model):
+        one(np.zeros((1, 4), "float32"))
+    report = load_pretrained(model, by_variables(changed(saved)), layout="keras")
+    assert {(row.status, row.how) for row in report.rows} == {("loaded", "")}
 
 
 @pytest.mark.parametrize("has_file", [True, False])
@@ -440,3 +461,105 @@ def test_a_layer_that_cannot_be_saved_does_not_stop_others():
     assert not load_pretrained(model, saved).left
     for one, other in zip(saved.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+class Towers(keras.Model):
+    """Holds layers in lists or in a dict, which it makes in an order and calls by name."""
+
+    def __init__(self, kind, order, units=(4, 4)):
+        super().__init__()
+        self.kind = kind
+        made = {name: Dense(units[name == "query"], use_bias=False) for name in order}
+        if kind in ("embeddings", "towers"):
+            setattr(self, kind, made)
+        for name, layer in made.items():
+            if kind == "lists":
+                setattr(self, name, [layer])
+            elif kind == "early lists":
+                setattr(self, f"a_{name}", (layer,))
+            elif kind == "list":
+                self.towers = list(made.values())
+
+    def call(self, x):
+        query, passage = (self.tower(name)(x) for name in ("query", "passage"))
+        return keras.ops.concatenate([query, -passage], axis=-1)
+
+    def tower(self, name):
+        if self.kind == "lists":
+            return getattr(self, name)[0]
+        if self.kind == "early lists":
+            return getattr(self, f"a_{name}")[0]
+        if self.kind == "list":
+            return self.towers[name == "passage"]
+        return getattr(self, self.kind)[name]
+
+
+def towers(kind, *order, **kwargs):
+    model = Towers(kind, order, **kwargs)
+    model(np.zeros((1, 4), "float32"))
+    return changed(model)
+
+
+CONTAINERS = ["lists", "early lists", "embeddings", "towers"]
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("kind", CONTAINERS)
+def test_a_layer_in_a_list_or_dict_is_that_of_the_same_attribute_and_key(kind):
+    x = RANDOM.normal(size=(3, 4)).astype("float32")
+    for order in (("query", "passage"), ("passage", "query")):
+        saved, model = towers(kind, "query", "passage"), towers(kind, *order)
+        report = load_pretrained(model, saved)
+        np.testing.assert_allclose(to_numpy(model(x)), to_numpy(saved(x)), atol=1e-6)
+        assert ({row.how for row in report.rows}, report.notes) == ({""}, [])
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("kind", CONTAINERS)
+def test_it_is_said_once_where_a_file_does_not_name_lists_and_keys(kind, tmp_path):
+    towers(kind, "query", "passage").save_weights(path := tmp_path / "a.weights.h5")
+    report = load_pretrained(towers(kind, "passage", "query"), path)
+    assert {row.how for row in report.rows} == {""}
+    if kind == "early lists":  # which have their names in the file
+        assert report.notes == []
+    else:
+        (note,) = report.notes
+        assert "passage" in note
+        assert "query" in note
+        assert "the source does not name lists and keys of dicts" in note
+
+
+@pytest.mark.parametrize(("kind", "units"), [("list", (4, 4)), ("lists", (4, 3)), ("towers", (4, 3))])
+def test_a_file_names_enough_where_there_is_one_list_or_shapes_differ(kind, units, tmp_path):
+    saved, model = (towers(kind, "query", "passage", units=units) for _ in range(2))
+    saved.save_weights(path := tmp_path / "a.weights.h5")
+    report = load_pretrained(model, path)
+    assert ({row.how for row in report.rows}, report.notes) == ({""}, [])
+    for one, other in zip(saved.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("made_before", [0, 9])
+def test_numbers_of_two_digits_are_no_order_of_a_dict(made_before):
+    def build(names):
+        model = Attributes(*"abc", made=names, name="net")
+        for name in "abc":
+            getattr(model, name).use_bias = False
+        model(np.zeros((1, 4), "float32"))
+        return changed(model)
+
+    keras.utils.clear_session()
+    for _ in range(made_before):
+        Dense(1)
+    arrays = by_variables(build("abc"))
+    keras.utils.clear_session()
+    report = load_pretrained(build("cba"), arrays, layout="keras")
+    assert {row.how for row in report.rows} == {BY_NUMBER}
+
+
+def test_a_dict_that_is_sorted_within_each_dtype_has_no_order():
+    arrays = by_variables(sequential(2))
+    halves = {name: array.astype("float16" if "bias" in name else "float32") for name, array in arrays.items()}
+    in_file = sorted(halves, key=lambda name: (halves[name].dtype == "float16", name))
+    report = load_pretrained(sequential(2), {name: halves[name] for name in in_file}, layout="keras")
+    assert {row.how for row in report.rows} == {BY_NUMBER}

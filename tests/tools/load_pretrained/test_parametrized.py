@@ -48,9 +48,20 @@ def test_weight_normalization_is_computed_over_the_axes_of_its_gain(form, shape)
         assert report.rows[0].sources == ([*state][2], [*state][1])
 
 
-def test_arrays_of_one_shape_are_no_gain_and_direction():
-    state = {"net.weight_g": normal(4), "net.weight_v": normal(4)}
+@pytest.mark.parametrize("shape", [(4, 6), (4, 1, 3)])
+def test_full_matrices_of_one_shape_are_no_gain_and_direction(shape):
+    state = {"net.weight_g": normal(*shape), "net.weight_v": normal(*shape)}
     assert parametrized_in({name: as_lazy(array) for name, array in state.items()}) == {}
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("form", ["old", "new"])
+def test_the_norm_of_a_single_value_is_its_absolute_value(form):
+    gain, direction = normal(4, 1), normal(4, 1)
+    model = keras.Sequential([keras.Input((1,)), layers.Dense(4, name="d")])
+    report = load_pretrained(model, parts(form, gain, direction), {"d": "fc"}, layout="torch")
+    np.testing.assert_allclose(to_numpy(model.layers[0].kernel), (gain * np.sign(direction)).T, rtol=1e-6)
+    assert "g * v / |v|" in report.rows[0].how
 
 
 def test_a_pruned_weight_is_multiplied_by_its_mask():
@@ -133,6 +144,12 @@ def modules(torch):
     nn, utils = torch.nn, torch.nn.utils
     new = utils.parametrizations.weight_norm
 
+    def with_one_input():
+        return keras.Sequential([keras.Input((1,)), layers.Dense(4, name="d")])
+
+    def sequence_of_numbers():
+        return keras.Sequential([keras.Input((5, 1)), layers.LSTM(4, name="d", return_sequences=True)])
+
     def image():
         return keras.Sequential([keras.Input((5, 5, 3)), layers.Conv2D(4, 3, name="d")])
 
@@ -146,9 +163,13 @@ def modules(torch):
     yield utils.prune.l1_unstructured(nn.Conv2d(3, 4, 3), "weight", 0.5), image, (5, 5, 3)
     yield utils.prune.random_unstructured(nn.Linear(6, 4), "bias", 0.5), dense, (6,)
     yield new(nn.LSTM(6, 4, batch_first=True), "weight_hh_l0"), sequence, (5, 6)
+    yield new(nn.Linear(1, 4)), with_one_input, (1,)
+    yield utils.weight_norm(nn.Linear(1, 4)), with_one_input, (1,)
+    yield utils.weight_norm(nn.Linear(6, 4), "bias"), dense, (6,)
+    yield new(nn.LSTM(1, 4, batch_first=True), "weight_ih_l0"), sequence_of_numbers, (5, 1)
 
 
-@pytest.mark.parametrize("place", range(7))
+@pytest.mark.parametrize("place", range(11))
 def test_outputs_are_those_of_torch(place):
     torch = pytest.importorskip("torch")
     pytest.importorskip("torch.nn.utils.prune")

@@ -97,3 +97,82 @@ def test_outputs_are_those_of_a_module_of_two_layers(both):
     load_pretrained(model, state, {"*": "rnn"}, layout="torch")
     x = np.random.default_rng(1).normal(size=(2, 4, 3)).astype("float32")
     np.testing.assert_allclose(to_numpy(model(x)), module(torch.tensor(x))[0].detach().numpy(), atol=1e-6)
+
+
+class Stack(keras.Model):
+    """Makes recurrent layers in an order and calls `lower` first, with something between them."""
+
+    def __init__(self, *order, both=False, between=None):
+        super().__init__()
+        for name in order:
+            layer = layers.GRU(3, return_sequences=True, name=name)
+            setattr(self, name, layers.Bidirectional(layer, name=name) if both else layer)
+        self.between = between or layers.Dropout(0.1)
+
+    def call(self, x):
+        return self.upper(self.between(self.lower(x)))
+
+
+def stack(*order, **kwargs):
+    model = Stack(*order, **kwargs)
+    model(np.zeros((1, 4, 3), "float32"))
+    return model
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("both", [False, True])
+def test_layers_of_a_module_are_those_of_the_model_in_the_order_of_calls(both):
+    for order in (("lower", "upper"), ("upper", "lower")):
+        model = stack(*order, both=both)
+        report = load_pretrained(model, gru_state(2, both=both), {"*": "rnn"}, layout="torch")
+        assert report.notes == []
+        for row in report.rows:
+            assert row.sources[0].removesuffix("_reverse")[-1] == ("0" if "lower" in row.path else "1")
+
+
+def functional(build):
+    x = inputs = keras.Input((4, 3))
+    a, b = (layers.GRU(3, return_sequences=True, return_state=True, name=name) for name in "ab")
+    return keras.Model(inputs, build(x, a, b))
+
+
+OTHER_MODULES = {
+    "side by side": lambda: functional(lambda x, a, b: layers.add([a(x)[0], b(x)[0]])),
+    "a state": lambda: functional(lambda x, a, b: b(x, initial_state=a(x)[1])[0]),
+    "a sum": lambda: functional(lambda x, a, b: b(x + a(x)[0])[0]),
+    "a normalization": lambda: stack("lower", "upper", between=layers.LayerNormalization(scale=False, center=False)),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_MODULES)
+def test_it_is_said_where_a_layer_does_not_read_the_one_before_it(kind):
+    report = load_pretrained(OTHER_MODULES[kind](), gru_state(2), {"*": "rnn"}, layout="torch")
+    (note,) = report.notes
+    assert "In torch `_l1` of rnn reads the outputs of `_l0` as they are" in note
+    assert note in report.summary
+
+
+@pytest.mark.every_backend
+def test_a_functional_model_has_its_order_in_its_graph():
+    model = functional(lambda x, a, b: a(layers.SpatialDropout1D(0.1)(b(x)[0]))[0])
+    report = load_pretrained(model, gru_state(2), {"*": "rnn"}, layout="torch")
+    assert report.notes == []
+    assert sources(report) == {"a/gru_cell/kernel": "rnn.weight_ih_l1", "b/gru_cell/kernel": "rnn.weight_ih_l0"}
+
+
+def test_it_is_said_where_the_order_of_calls_is_not_known():
+    class Hidden(Stack):
+        def call(self, x):
+            if to_numpy(x).max() < 0:
+                return x
+            return super().call(x)
+
+    model = Hidden("upper", "lower")
+    model.between = layers.Identity()
+    for name in ("lower", "upper"):
+        getattr(model, name).build((None, 4, 3))
+    model.built = True
+    report = load_pretrained(model, gru_state(2), {"*": "rnn"}, layout="torch")
+    (note,) = report.notes
+    assert "It is not known in which order" in note
+    assert "in which they were made" in note

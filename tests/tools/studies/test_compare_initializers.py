@@ -41,7 +41,7 @@ def verdict(study, *names):
 @pytest.mark.rare
 def test_twins_have_the_same_curves_bit_for_bit(planted):
     records = timeless(planted.rows)
-    one, other = ([{**r, "initializer": None} for r in records if r["initializer"] == name] for name in TWINS)
+    one, other = ([{**r, "arm": None} for r in records if r["arm"] == name] for name in TWINS)
     assert one == other
     assert len(one) == 3 * 3
 
@@ -134,11 +134,11 @@ def test_twins_do_not_differ(planted):
 def test_zeros_are_worse(planted):
     assert verdict(planted, "one", "zeros") == "one is better"
     assert "one and other are each better than zeros." in str(planted)
-    assert planted.statistics()[-1]["initializer"] == "zeros"
+    assert planted.statistics()[-1]["arm"] == "zeros"
 
 
 def test_the_first_batch_is_diagnosed(planted):
-    before = {(r["initializer"], r["repeat"]): r["problems"] for r in planted.rows if r["epoch"] == 0}
+    before = {(r["arm"], r["repeat"]): r["problems"] for r in planted.rows if r["epoch"] == 0}
     assert before == {(n, r): "equal units" if n == "zeros" else "" for n, r in planted.trials}
     assert [problem.trials for problem in planted.problems] == [3]
     assert "zeros, before training: equal units in 3 of 3 trials." in str(planted)
@@ -148,7 +148,7 @@ def test_the_diagnosis_leaves_training_as_it_was(planted):
     study = compare_initializers(build, TWINS, data(), repeats=1, epochs=2, diagnosis=False)
     assert study.problems == []
     records = timeless(planted.rows)
-    records = [record for record in records if (record["initializer"], record["repeat"]) in study.trials]
+    records = [record for record in records if (record["arm"], record["repeat"]) in study.trials]
     for record, other in zip(timeless(study.rows), records, strict=True):
         # Threads share the work of a sum otherwise where there are more of them.
         assert record == pytest.approx(other, abs=1e-4)

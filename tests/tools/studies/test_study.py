@@ -46,7 +46,7 @@ def three():
 
 def test_summary(three):
     best, _, worst = three.statistics()
-    assert (best["initializer"], worst["initializer"]) == ("good", "bad")
+    assert (best["arm"], worst["arm"]) == ("good", "bad")
     assert best["mean"] == pytest.approx(0.915)
     assert best["std"] == pytest.approx(np.std(GOOD, ddof=1))
     assert (best["ci_low"], best["ci_high"]) == pytest.approx(
@@ -96,13 +96,13 @@ def test_each_number_of_a_summary_is_the_mean_or_the_median_it_is_said_to_be(mon
     deviation = math.sqrt(0.03)
     margin = scipy.stats.t.ppf(0.975, 2) * deviation / math.sqrt(3)
     one = {
-        "initializer": "one",
+        "arm": "one",
         **{"finished": 3, "diverged": 0, "failed": 1},
         **{"mean": 0.5, "std": deviation, "ci_low": 0.5 - margin, "ci_high": 0.5 + margin, "worst": of_metric(0.3)},
         **{"epochs_to_threshold": 2, "reached": 2, "gap": 0.7 / 3, "seconds_per_epoch": 2},
     }
     two = {
-        "initializer": "two",
+        "arm": "two",
         **{"finished": 1, "diverged": 0, "failed": 3},
         **{"mean": of_metric(0.2), "std": math.nan, "ci_low": math.nan, "ci_high": math.nan, "worst": of_metric(0.2)},
         **{"epochs_to_threshold": math.inf, "reached": 0, "gap": 0.05, "seconds_per_epoch": 1},
@@ -124,9 +124,9 @@ def test_each_number_of_a_summary_is_the_mean_or_the_median_it_is_said_to_be(mon
 TABLE = """
 4 repeats of 4 epochs, batches of 8, seed 0, Keras 3 on none
 
-   initializer   val_accuracy   95 % interval  to 0.482    gap
-1  one          0.500 ± 0.173  0.070 to 0.930         2  0.233
-2  two              0.200 ± -               -     never  0.050
+   arm   val_accuracy   95 % interval  to 0.482    gap
+1  one  0.500 ± 0.173  0.070 to 0.930         2  0.233
+2  two      0.200 ± -               -     never  0.050
 
 one: 1 of 4 trials failed: E.
 two: 3 of 4 trials failed: E.
@@ -222,7 +222,7 @@ def test_pairs_are_those_that_both_have():
 def test_what_diverged_is_last_and_not_tested():
     diverged = recorded("diverged", ({"epoch": 0, "val_accuracy": 0.1, "val_loss": math.nan},))
     partial = study({"good": GOOD, "bad": BAD}, others={("good", 2): diverged})
-    assert [row["initializer"] for row in partial.statistics()] == ["bad", "good"]
+    assert [row["arm"] for row in partial.statistics()] == ["bad", "good"]
     assert partial.comparisons() == []
     assert "There are no two initializers to compare." in str(partial)
 
@@ -232,7 +232,7 @@ def test_what_has_no_value_comes_behind_what_has_one_and_is_not_tested():
     others = {("none", repeat): failed for repeat in range(1, 5)}
     others["lost", 1] = recorded("diverged", ({"epoch": 0, "val_accuracy": 0.1, "val_loss": math.nan},))
     partial = study({"none": [], "lost": GOOD, "bad": BAD, "good": GOOD}, others=others)
-    assert [row["initializer"] for row in partial.statistics()] == ["good", "bad", "none", "lost"]
+    assert [row["arm"] for row in partial.statistics()] == ["good", "bad", "none", "lost"]
     assert [(row["first"], row["second"]) for row in partial.comparisons()] == [("good", "bad")]
     told = partial.remarks()
     assert told[:2] == [
@@ -244,7 +244,7 @@ def test_what_has_no_value_comes_behind_what_has_one_and_is_not_tested():
 def test_pairs_that_rank_otherwise_than_the_means_have_the_better_first():
     # Of the first three repeats, those that both have, "other" is better by 0.1, 0.2 and 0.3.
     both = study({"best": [0.3, 0.4, 0.5, 1.0, 1.0, 1.0], "other": [0.4, 0.6, 0.8]})
-    assert both.statistics()[0]["initializer"] == "best"
+    assert both.statistics()[0]["arm"] == "best"
     (row,) = both.comparisons()
     assert (row["first"], row["second"], row["pairs"]) == ("other", "best", 3)
     margin = scipy.stats.t.ppf(0.975, 2) * 0.1 / math.sqrt(3)
@@ -335,7 +335,7 @@ def test_tests_find_nothing_where_there_is_nothing():
 
 def test_records_as_a_data_frame(three):
     frame = three.to_pandas()
-    assert frame[frame.epoch == 2].groupby("initializer").val_accuracy.mean()["good"] == pytest.approx(0.915)
+    assert frame[frame.epoch == 2].groupby("arm").val_accuracy.mean()["good"] == pytest.approx(0.915)
 
 
 def test_problems_of_first_batches_are_counted_without_notes():

@@ -40,7 +40,6 @@ from keras_initx.tools.diagnose.verdicts import (
     untracked_weights,
     vanishing,
     vanishing_gradient,
-    wrapping_activation,
     wrong_fan,
 )
 
@@ -77,7 +76,6 @@ RULES = (
     dead_units.dead_units,
     vanishing.vanishing,
     focused_attention.focused_attention,
-    wrapping_activation.wrapping_activation,
     large_first_loss.large_first_loss,
     rare_labels.rare_labels,
     # The gradients.
