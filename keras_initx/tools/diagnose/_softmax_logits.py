@@ -5,6 +5,7 @@ logits like any other number, and let gradients pass.
 """
 
 import keras
+import numpy as np
 
 from keras_initx.backends._current import backend
 from keras_initx.backends._moments import size_of
@@ -13,7 +14,7 @@ from keras_initx.inspection._kernels import is_kernel, knows_axes
 from keras_initx.inspection._names import own_weights
 from keras_initx.inspection._watch import Call
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, Probe
-from keras_initx.tools.diagnose._held_back import Change, changed_weight, opened_zeros
+from keras_initx.tools.diagnose._held_back import Change, opened_zeros
 from keras_initx.tools.diagnose._seen import SeenWeight
 
 # Difference of outputs, relative to their size, that may be rounding.
@@ -51,11 +52,9 @@ class LogitsProbe(Probe):
 
     def _change(self, call: Call, weight: keras.Variable, change: Change) -> float | None:
         """Return how much outputs change with other numbers in a weight, relative to their size."""
-        with (
-            self.of.watch.paused(),
-            changed_weight(weight, change),
-            backend.preserve_state([call.operation]),
-        ):
+        # In the scope of the pass a weight is assigned for this call alone.
+        with self.of.watch.paused(), backend.preserve_state([call.operation]):
+            weight.assign(np.asarray(change(backend.host_view(weight.value)), weight.dtype))
             outputs = first_float(call.function(*call.args, **call.kwargs))
         if outputs is None or tuple(outputs.shape) != call.values.shape:
             return None

@@ -22,13 +22,13 @@ def small_scales(layers: Sequence[SeenLayer], of: Diagnosis) -> list[SeenWeight]
 
     At the end of a residual branch that is meant, and zeros have their own verdict.
     """
-    ends = branch_ends(of)
     found = []
-    for weight in weights_of(layer for layer in layers if layer not in ends):
+    for weight in weights_of(layers):
         is_scale = isinstance(weight.own.layer, NORMALIZATIONS) and weight.name in _SCALES
         if is_scale and 0 < size_of_scale(weight) < 1 / _FAR:
             found.append(weight)
-    return found
+    # The ends are looked for by a symbolic call.
+    return [weight for weight in found if weight.layer not in branch_ends(of)]
 
 
 def size_of_scale(weight: SeenWeight) -> float:
