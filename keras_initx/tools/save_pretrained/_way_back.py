@@ -170,7 +170,7 @@ def _as_view(array: Array, positions: Array) -> Places | None:
     first = int(positions[(0,) * positions.ndim])
     offsets = []
     for axis in range(positions.ndim):
-        line = np.moveaxis(positions, axis, 0)[(slice(None), *(0,) * (positions.ndim - 1))]
+        line = np.moveaxis(positions, axis, -1)[(0,) * (positions.ndim - 1)]
         offsets.append(line - first)
     for block in _blocks(positions):
         parts = [offset[part] for offset, part in zip(offsets, block, strict=True)]
@@ -221,8 +221,7 @@ def _blocks(array: Array) -> Iterator[tuple[slice, ...]]:
 
 def _chunks(*arrays: Any) -> Any:
     """Return an iterator over arrays of one shape, of which it yields equal parts as vectors."""
-    flags = ["external_loop", "buffered", "zerosize_ok"]
-    return np.nditer(arrays, flags, buffersize=_CHUNK)
+    return np.nditer(arrays, ["external_loop", "buffered", "zerosize_ok"], buffersize=_CHUNK)
 
 
 def positions_of(
@@ -241,7 +240,9 @@ def positions_of(
     Raises:
         NoWayBackError: If the load does not only move values.
     """
-    arrays = {other: np.broadcast_to(np.int32(0), one.shape) for other, one in sources.items()}
+    arrays: dict[str, Array] = {}
+    for other, one in sources.items():
+        arrays[other] = np.broadcast_to(np.int32(0), one.shape)
     shape = sources[name].shape
     size = math.prod(shape)
     dtype = np.int32 if size < np.iinfo(np.int32).max else np.int64
