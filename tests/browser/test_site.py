@@ -19,7 +19,7 @@ SEARCHED = {
     "recommender": "fields",
     "reinforcement learning": "fields",
     "PPO": "fields",
-    "weight_g": "saving",
+    "weight_g": "checkpoints",
     "loss does not decrease": "symptoms",
     "U-Net": "fields",
     "diffusion": "fields",

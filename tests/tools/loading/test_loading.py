@@ -560,7 +560,7 @@ def test_the_weights_of_another_model_have_the_numbers_of_keras_too():
 
 def test_the_page_shows_what_a_torch_module_has_missed(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    page = pathlib.Path(__file__).parents[3].joinpath("docs", "saving.md").read_text()
+    page = pathlib.Path(__file__).parents[3].joinpath("docs", "loading.md").read_text()
     ((program, printed),) = re.findall(r"```python\n([^`]*)```\n\n```text\n([^`]*)```", page)
     exec(program, {})
     assert capsys.readouterr().out == printed
