@@ -23,10 +23,10 @@ TOKENS = np.random.default_rng(0).integers(1, WORDS, (2, 6))
 
 def names_of(model):
     """Return the names on the page."""
-    blocks = re.findall(r"```python\n(\w+ = \{\n.*?\n\})\n```", PAGE.read_text(), re.DOTALL)
-    (block,) = [one for one in blocks if one.startswith(f"{model} = ")]
-    found = {"np": np, "width": WIDTH}
-    exec(block, found)
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    (block,) = [one for one in blocks if f"\n{model} = {{" in one]
+    found = {"np": np}
+    exec(block.replace("width = 768", f"width = {WIDTH}"), found)
     return found[model]
 
 

@@ -96,13 +96,14 @@ def save_pretrained(
             weights; or as in `load_pretrained`. Then nothing is written.
 
     Example:
+        >>> import keras_initx
         >>> import numpy as np
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="dense")])
         >>> state = {"fc.weight": np.array([[1, 2, 3], [4, 5, 6.0]]), "fc.bias": np.zeros(2)}
         >>> names = {"dense": "fc"}
-        >>> plan = load_pretrained(model, state, names, layout="torch")
-        >>> model.layers[0].bias.assign([7.0, 8.0])
-        >>> report = save_pretrained(model, "tuned.safetensors", plan, like=state)
+        >>> load = keras_initx.load_pretrained(model, state, names, layout="torch")
+        >>> bias = model.layers[0].bias.assign([7.0, 8.0])
+        >>> report = save_pretrained(model, "tuned.safetensors", load, like=state)
         >>> [(row.path, row.status) for row in report]
         [('dense/kernel', 'kept'), ('dense/bias', 'saved')]
 
