@@ -111,3 +111,29 @@ def test_what_is_behind_a_normalization_counts_from_there():
 
     with pytest.raises(ValueError, match="a branch that ends with Relu"):
         recipes.zero_residual(model(end))
+
+
+def test_zeros_must_get_gradients_in_all_of_the_end_of_a_branch():
+    def half(y):
+        return ops.concatenate([y[..., :4], ops.relu(y[..., 4:])], -1)
+
+    with pytest.raises(ValueError, match="a branch that ends with Relu"):
+        recipes.zero_residual(model(half))
+
+
+def test_zeros_must_give_zeros_in_all_of_the_end_of_a_branch():
+    def half(y):
+        return ops.concatenate([y[..., :4], ops.reciprocal(y[..., 4:])], -1)
+
+    with pytest.raises(ValueError, match="a branch that ends with Reciprocal"):
+        recipes.zero_residual(model(half))
+
+
+def test_all_that_a_branch_adds_must_open():
+    x = inputs = keras.Input((6, WIDTH))
+    for number in range(2):
+        y = layers.Dense(16, "gelu", name=f"in{number}")(layers.LayerNormalization()(x))
+        y = layers.Dense(WIDTH, name=f"out{number}")(y)
+        x = layers.Add()([x, ops.tanh(y), ops.relu(y)])
+    with pytest.raises(ValueError, match="a branch that ends with Relu"):
+        recipes.zero_residual(keras.Model(inputs, layers.Dense(3, name="head")(x)))
