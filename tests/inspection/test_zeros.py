@@ -129,11 +129,19 @@ def test_zeros_must_give_zeros_in_all_of_the_end_of_a_branch():
         recipes.zero_residual(model(half))
 
 
-def test_all_that_a_branch_adds_must_open():
-    x = inputs = keras.Input((6, WIDTH))
-    for number in range(2):
-        y = layers.Dense(16, "gelu", name=f"in{number}")(layers.LayerNormalization()(x))
-        y = layers.Dense(WIDTH, name=f"out{number}")(y)
-        x = layers.Add()([x, ops.tanh(y), ops.relu(y)])
+def test_all_experts_of_a_router_must_get_gradients():
+    def routed(end):
+        x = inputs = keras.Input((6, WIDTH))
+        for number in range(2):
+            y = layers.LayerNormalization()(x)
+            gates = layers.Dense(2, "softmax", name=f"router{number}")(y)
+            experts = []
+            for expert in range(2):
+                hidden = layers.Dense(16, "gelu", name=f"in{number}_{expert}")(y)
+                experts.append(layers.Dense(WIDTH, name=f"out{number}_{expert}")(hidden))
+            x = x + (gates[..., :1] * experts[0] + gates[..., 1:] * end(experts[1]))
+        return keras.Model(inputs, layers.Dense(3, name="head")(x))
+
+    assert len(recipes.zero_residual(routed(ops.tanh)).by_path) == 4
     with pytest.raises(ValueError, match="a branch that ends with Relu"):
-        recipes.zero_residual(keras.Model(inputs, layers.Dense(3, name="head")(x)))
+        recipes.zero_residual(routed(ops.relu))

@@ -1,13 +1,15 @@
 """Plant small faults into files of the package, and print those that no test of their folder notices.
 
-`python tests/support/mutants.py v1.2` takes a random sample of the faults that mutmut can plant into what changed since
-that commit, and `--files` those of named files. Each is planted in memory, in a process that is forked when Keras and
+`python tests/support/mutants.py v1.2` takes a random sample of the faults that mutmut can plant into the files that
+changed since that commit; without it, into all. Each is planted in memory, in a process that is forked when Keras and
 the backend are loaded, so that the files stay as they are.
 """
 
 import argparse
+import ast
 import collections
 import contextlib
+import functools
 import importlib.machinery
 import os
 import pathlib
@@ -18,7 +20,7 @@ import sys
 import time
 from typing import NamedTuple
 
-PACKAGE = pathlib.Path("keras_initx")
+PACKAGE, TESTS = pathlib.Path("keras_initx"), pathlib.Path("tests")
 # A fault that lets tests wait for more than so many times their time, and seconds, is noticed.
 PATIENCE = 5, 60
 # Functions of the same use, of which one is easily written in place of the other, and those that are easily left out.
@@ -102,20 +104,30 @@ def sampled(paths, number, seed):
 
 def tests_of(path):
     """Return the tests of the folder of a file, first those of the file itself."""
-    folder = pathlib.Path("tests") / path.parent.relative_to(PACKAGE)
-    own = folder / f"test_{path.stem.lstrip('_')}.py"
+    folder = TESTS / path.parent.relative_to(PACKAGE)
+    own = folder / f"test_{path.stem.removeprefix('_')}.py"
+    if not own.is_file():
+        own = TESTS / tested_through().get(str(path.relative_to(PACKAGE)), folder.relative_to(TESTS))
     # The folders in `tests` have folders of the package, or need more.
-    rest = sorted(folder.glob("test_*.py")) if folder == pathlib.Path("tests") else [folder]
-    return [*([own] if own.is_file() else []), *rest]
+    return [own, *(sorted(folder.glob("test_*.py")) if folder == TESTS else [folder])]
+
+
+@functools.cache
+def tested_through():
+    """Return the tests of files that have none by their names. Their module would import the package."""
+    for part in ast.parse((TESTS / "test_tested_files.py").read_text()).body:
+        if isinstance(part, ast.Assign) and ast.unparse(part.targets) == "TESTED_THROUGH":
+            return ast.literal_eval(part.value)
 
 
 def plant(mutant):
     """Let Python read a mutant in place of its file."""
-    path, read = os.path.abspath(mutant.path), importlib.machinery.SourceFileLoader.get_code
+    read = importlib.machinery.SourceFileLoader.get_code
 
     def get_code(loader, name):
-        is_mutated = os.path.abspath(loader.get_filename(name)) == path
-        return compile(mutant.source, path, "exec") if is_mutated else read(loader, name)
+        path = pathlib.Path(loader.get_filename(name))
+        # Also of a package that is installed.
+        return compile(mutant.source, path, "exec") if path.match(str(mutant.path)) else read(loader, name)
 
     importlib.machinery.SourceFileLoader.get_code = get_code
 
@@ -171,7 +183,9 @@ def survivors_of(mutants):
 
 
 def changed_since(commit):
-    """Return the files of the package that changed since a commit, and are still there."""
+    """Return the files of the package that changed since a commit, and are still there; without one, all."""
+    if commit is None:
+        return sorted(PACKAGE.rglob("*.py"))
     command = ["git", "diff", "--name-only", "--diff-filter=d", commit, "--", f"{PACKAGE}/*.py"]
     return [pathlib.Path(line) for line in subprocess.check_output(command, text=True).split()]
 
@@ -179,12 +193,10 @@ def changed_since(commit):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("commit", nargs="?", help="since when files changed")
-    parser.add_argument("--files", nargs="+", type=pathlib.Path, default=[], help="files in place of those")
+    parser.add_argument("--files", nargs="+", type=pathlib.Path, help="files in place of those that changed")
     parser.add_argument("--number", type=int, default=150, help="of mutants")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     options = parser.parse_args()
-    if bool(options.commit) == bool(options.files):
-        parser.error("give a commit or --files")
     mutants = sampled(options.files or changed_since(options.commit), options.number, options.seed)
     print(f"{len(mutants)} mutants, seed {options.seed}", flush=True)
     # What each process has from the beginning. The package itself is imported with the mutant.

@@ -183,7 +183,7 @@ def test_a_weight_of_one_number_beside_zeros_is_read_again(draws, tmp_path):
 
 def test_no_deviation_of_random_values_is_refused(yesterday, tmp_path):
     for changes in ({"values": "normal", "std": 0}, {"std": 0.0}, {"zeros": 30}, {"zeros": -0.5}):
-        with pytest.raises(ValueError, match="at weight 3, 'hidden_1/kernel': .* of random values"):
+        with pytest.raises(ValueError, match=r"at weight 3, 'hidden_1/kernel': .* of random values"):
             edited(yesterday, tmp_path / "a.json", 2, **changes)
     with pytest.raises(ValueError, match="KeyError: 'std'"):
         edited(yesterday, tmp_path / "a.json", 2, std=None)
