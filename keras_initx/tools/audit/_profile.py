@@ -367,7 +367,7 @@ class Profile:
 
     def moved(self, mean: float, std: float) -> "Profile":
         """Return what is known of values with another mean and another deviation, else alike."""
-        factor = std / self.std
+        factor = std / self.std if self.std else 1.0
 
         def places(values: Sequence[float]) -> tuple[float, ...]:
             return tuple(mean + factor * (value - self.mean) for value in values)

@@ -272,7 +272,8 @@ def _compared(
         two.norm,
         difference / unit,
         allowed / unit,
-        _ratio(values, expected, rounding) if is_real else None,
+        # Where norms alone differ, the values that are kept do not show the factor.
+        _ratio(values, expected, rounding) if difference > allowed else None,
     )
 
 

@@ -384,3 +384,42 @@ def test_a_model_that_trains_by_add_loss_alone_needs_no_targets(tmp_path):
     report = compare_outputs(sparse(7.0, Sparsity()), X, tmp_path / "step.npz")
     assert "updates: 2 of 2 weights differ" in text_of(report.step)
     assert record_outputs(sparse(0.01), X).step is None
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_a_gradient_may_differ_by_its_norm_alone_which_is_no_factor(factor):
+    """Of a large weight, the norm has more than the values that are kept."""
+    recorded = record_outputs(network(), X, Y)
+    weights = []
+    for weight in recorded.step.weights:
+        if weight.gradient is not None:
+            weight = replace(weight, gradient=replace(weight.gradient, norm=factor * weight.gradient.norm))
+        weights.append(weight)
+    recorded.step = replace(recorded.step, weights=weights)
+    report = compare_outputs(network(), X, recorded, y=Y)
+    assert {row.gradient.answer for row in report.step.rows if row.kind == "trained"} == {"differs"}
+    assert {row.gradient.ratio for row in report.step.rows if row.kind == "trained"} == {None}
+    assert "times those" not in text_of(report.step)
+    assert "gradients: 9 of 9 weights differ" in text_of(report.step)
+
+
+def test_float64_beside_float32_is_not_compared():
+    def made(dtype):
+        parts = [layers.Dense(4, dtype=dtype, name="hidden"), layers.Dense(3, name="head")]
+        model = keras.Sequential([keras.Input((8,)), *parts])
+        drawn(model).compile("sgd", "mse")
+        return model
+
+    x, y = X[:, 0], Y[:, 0]
+    report = compare_outputs(made("float32"), x, record_outputs(made("float64"), x, y), y=y)
+    assert report.step["hidden/kernel"].gradient.how == "computed in float32 here, in float64 there"
+    assert "of 2 weights not all was compared" in text_of(report.step)
+
+
+def test_a_given_tolerance_is_that_of_the_loss_too():
+    def weighted(weight):
+        return network(loss_weights=weight, decay=0)
+
+    recorded = record_outputs(weighted(1.0), X, Y)
+    assert compare_outputs(weighted(1.02), X, recorded, y=Y).step.loss.answer == "differs"
+    assert compare_outputs(weighted(1.02), X, recorded, y=Y, tolerance=0.05).step.loss.answer == "equal"
