@@ -140,6 +140,7 @@ def plot_trainings(study, panels):
     """
     names = [row["arm"] for row in study.statistics()]
     figure = _figures.new_figure("each training, and their median", size=(8, 4))
+    figure.get_layout_engine().set(wspace=0.05)  # between the last label of a panel and the next
     axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     _figures.tidy(axes)
     for axis, (label, values_of) in zip(axes, panels.items(), strict=True):

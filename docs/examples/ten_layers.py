@@ -36,9 +36,6 @@ NAMES = {"0.01 N": "SmallNormal", "1.0 N": "RandomNormal", "Xavier": "FanInNorma
 COMPARED = {
     name: _figures.color_of(NAMES.get(name, name)) for name in ("0.01 N", "1.0 N", "Xavier", "He")
 }
-# By how much a layer with weights of 0.01 N shrinks a signal on its way forward, and a gradient on
-# its way back.
-FACTORS = {"tanh": 0.01 * UNITS**0.5, "relu": 0.01 * (UNITS / 2) ** 0.5}
 
 
 def batch():
@@ -162,16 +159,6 @@ def draw_gradients(measured):
         outputs.set(title=f"{activation}: standard deviation of the outputs", yscale="log")
         gradients.set(title=f"{activation}: norm of the gradient of the kernel", yscale="log")
         _figures.tidy([outputs, gradients])
-    tanh, relu = (f"{factor:.2g}" for factor in FACTORS.values())
-    reason = (
-        f"Why 0.01 N is level: the input of layer $l$ shrank by ${tanh}^{{l-1}}$,\n"
-        f"the gradient of its sums by ${tanh}^{{{LAYERS}-l}}$. A kernel's gradient is the\n"
-        f"product, ${tanh}^{{{LAYERS - 1}}}$ in every layer. With ReLU the factor is {relu}."
-    )
-    level = kernel_gradient(measured["tanh"]["0.01 N"].rows[0])
-    panels[0, 1].annotate(
-        reason, (1, level), (0, 6), textcoords="offset points", fontsize=8, color=COMPARED["0.01 N"]
-    )
     for axes in panels[-1]:
         axes.set(xlabel="layer", xticks=range(1, LAYERS + 1))
     handles, labels = panels[0, 0].get_legend_handles_labels()

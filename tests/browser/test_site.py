@@ -32,6 +32,23 @@ SEARCHED = {
     "time series": "fields",
     "gallery": "gallery",
     "continuous integration": "ci",
+    "bf16": "support",
+    "fp8": "support",
+    "mixed precision": "support",
+    "tf.keras": "support",
+    "onnx": "saving",
+    "huggingface": "saving",
+    "seed": "saving",
+    "weight norm": "saving",
+    "multi gpu": "devices",
+    "multi GPU training": "devices",
+    "tpu": "devices",
+    "quickstart": "index",
+    "kaiming": "coming_from",
+    "custom initializer": "own_initializer",
+    "freeze": "symptoms",
+    "HeNormal": "api/initializers",
+    "initialize": "api/whole_models",
 }
 
 
@@ -53,16 +70,43 @@ def address():
         server.shutdown()
 
 
+def search(page, address, words):
+    """Search for words, and return the results."""
+    page.goto(f"{address}/search.html?q={words.replace(' ', '+')}")
+    page.wait_for_selector(
+        "#search-results .search-summary:has-text('found'), #search-results p:has-text('not match')"
+    )
+    return page.locator("#search-results li")
+
+
 def test_what_people_search_for_is_found_first(page, address):
     found = {}
     for words in SEARCHED:
-        page.goto(f"{address}/search.html?q={words.replace(' ', '+')}")
-        page.wait_for_selector(
-            "#search-results .search-summary:has-text('found'), #search-results p:has-text('not match')"
-        )
-        first = page.locator("#search-results li a").first
+        first = search(page, address, words).locator("a").first
         found[words] = first.get_attribute("href").partition(".html")[0] if first.count() else None
     assert found == SEARCHED
+
+
+@pytest.mark.parametrize(("part", "whole"), [("tpu", "output"), ("ema", "remark")])
+def test_a_search_does_not_find_the_middle_of_a_word(page, address, part, whole):
+    titles = search(page, address, part).locator("a").all_inner_texts()
+    assert [title for title in titles if whole in title.lower()] == []
+    assert len(titles) < 5
+
+
+def test_a_search_finds_the_beginning_of_a_word_after_the_whole_word(page, address):
+    titles = search(page, address, "ortho").locator("a").all_inner_texts()
+    assert "Initializers" in titles
+    titles = search(page, address, "kaiming").locator("a").all_inner_texts()
+    assert titles.index("Initializers") < titles.index("Trouble")  # which has `kaiming_normal_`
+
+
+def test_a_search_finds_attributes_of_the_reference_last(page, address):
+    results = search(page, address, "seed")
+    names = results.locator("a").all_inner_texts()
+    attributes = [name.startswith("keras_initx.types.") for name in names]
+    assert any(attributes)
+    assert attributes == sorted(attributes)
 
 
 def test_on_a_phone_no_page_is_wider_than_the_screen(page, address):

@@ -1,4 +1,4 @@
-// Thresholds and texts of `diagnose` in keras_initx 0.1.0 at commit 015473e4.
+// Thresholds and texts of `diagnose` in keras_initx 0.1.0 of 27 November 2026 (commit 015473e4).
 const PACKAGE = {
  "thresholds": {
   "vanishing": 0.001,

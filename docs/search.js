@@ -1,0 +1,60 @@
+// What Sphinx' search finds first. Sphinx puts this file after its own, `searchtools.js` (`html_search_scorer`).
+//
+// The order is: words of `search.toml` as a whole (100), functions and classes by their name, titles and headings, text, and
+// last attributes and methods. Whole words come before beginnings of words; other parts of words, such as "tpu" in
+// "output", are not found.
+
+Object.assign(Scorer, {
+  objNameMatch: 36,
+  title: 30,
+  partialTitle: 3,
+  term: 5,
+  partialTerm: 1,
+  score: ([, , , description, score, , kind]) => {
+    const isAttribute = kind === SearchResultKind.object && /^Python (attribute|method|property),/.test(description);
+    const isPartOfPhrase = kind === SearchResultKind.index && score < 100;
+    return isAttribute || isPartOfPhrase ? score / 100 : score;
+  },
+});
+
+/** Return the pages of a term in one of Sphinx' tables, which write a single page without a list. */
+const pagesOf = (table, term) => [table[term]].flat();
+
+/** Return a page's best score for a word, by page. */
+const scoresOf = (word) => {
+  const scores = new Map();
+  const note = (table, term, score) =>
+    pagesOf(table, term).forEach((page) => scores.set(page, Math.max(score, scores.get(page) ?? 0)));
+  for (const [table, whole, beginning] of [
+    [Search._index.titleterms, Scorer.title, Scorer.partialTitle],
+    [Search._index.terms, Scorer.term, Scorer.partialTerm],
+  ]) {
+    for (const term of Object.keys(table)) {
+      if (term === word) note(table, term, whole);
+      else if (word.length > 2 && term.startsWith(word)) note(table, term, beginning);
+    }
+  }
+  return scores;
+};
+
+Search.performTermsSearch = (words) => {
+  const { docnames, titles, filenames } = Search._index;
+  // A word of one or two letters that no page has says little.
+  const scores = [...words].map((word) => [word, scoresOf(word)]).filter(([word, { size }]) => size || word.length > 2);
+  if (!scores.length) return [];
+  return docnames.flatMap((name, page) => {
+    if (!scores.every(([, ofWord]) => ofWord.has(page))) return [];
+    const sum = scores.reduce((total, [, ofWord]) => total + ofWord.get(page), 0);
+    return [[name, titles[page], "", null, sum / scores.length, filenames[page], SearchResultKind.text]];
+  });
+};
+
+/** Whether a word of a name, such as `keras_initx.LSTMForgetBias`, begins with a term. */
+const hasWord = (name, term) => {
+  const own = name.replace(/^keras_initx\./, "");
+  const starts = [...own.matchAll(/(?<![A-Za-z0-9])[A-Za-z0-9]|(?<=[a-z0-9])[A-Z]|[A-Z](?=[a-z])/g)];
+  return starts.some(({ index }) => own.toLowerCase().startsWith(term, index));
+};
+
+const searchObjects = Search.performObjectSearch;
+Search.performObjectSearch = (term, terms) => searchObjects(term, terms).filter(([, name]) => hasWord(name, term));
