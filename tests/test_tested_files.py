@@ -61,6 +61,10 @@ TESTED_THROUGH = {
     "inspection/_operations.py": "inspection/test_zeros.py",
     "inspection/_streams.py": "recipes/test_architectures.py",
     "inspection/_torch_modules.py": "tools/diagnose/verdicts/test_alike.py",
+    "inspection/_fused.py": "recipes/test_fused.py",
+    "inspection/_head_sizes.py": "scaling/test_mup.py",
+    "inspection/_norm_scales.py": "recipes/test_closing.py",
+    "recipes/_each_kernel.py": "recipes/test_fused.py",
     "types.py": "test_package.py",
 }
 

@@ -53,7 +53,12 @@ class ReLUBias(ConstantInitializer):
 
     def check_shape(self, shape: Shape) -> None:
         variable, layers = variable_and_layers()
-        is_kernel = variable is not None and variable.name.endswith("kernel")
+        # Not a part of one, which `Concatenated` fills.
+        is_kernel = (
+            variable is not None
+            and variable.name.endswith("kernel")
+            and tuple(variable.shape) == shape
+        )
         # One unit has no others that it could be equal to.
         if is_kernel and shape[-1:] > (1,) and not loads_a_model():
             layer = f" of {layers[0].name!r}" if layers else ""
