@@ -69,7 +69,7 @@ def test_a_damaged_file_is_refused(recorded, tmp_path, change):
 
 def test_numbers_of_a_schedule_are_the_same_in_a_file(tmp_path):
     def scheduled(last=0.01):
-        rate = keras.optimizers.schedules.PiecewiseConstantDecay((100, 200), (0.1, 0.03, last))
+        rate = keras.optimizers.schedules.PiecewiseConstantDecay([100, 200], (0.1, 0.03, last))
         return network(optimizer=keras.optimizers.SGD(rate))
 
     record_outputs(scheduled(), X, Y).save(tmp_path / "outputs.npz")
