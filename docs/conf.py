@@ -5,12 +5,10 @@ import inspect
 import os
 import re
 import runpy
-import tomllib
 from pathlib import Path
 
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
-from sphinx import addnodes
 from sphinx.util import logging
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -43,7 +41,6 @@ html_favicon = "_static/logo-light.svg"
 html_extra_path = ["site"]
 html_copy_source = False
 html_search_scorer = str(Path(__file__).with_name("search.js"))
-words_to_search = tomllib.loads(Path(__file__).with_name("search.toml").read_text())["words"]
 html_show_copyright = False
 html_math_renderer = "mathml"
 
@@ -74,9 +71,6 @@ def setup(app):
     app.connect("source-read", _show_what_is_for_the_site)
     app.connect("source-read", _link_page_to_play_with)
     app.connect("autodoc-process-signature", _add_arguments)
-    app.add_config_value("words_to_search", {}, "env")
-    app.connect("env-before-read-docs", _check_words_to_search)
-    app.connect("doctree-read", _add_words_to_search)
 
 
 def _check_tables(app, page, source):
@@ -92,20 +86,6 @@ def _show_what_is_for_the_site(app, page, source):
 def _link_page_to_play_with(app, page, source):
     """Link the page to play with where it is beside the pages, not in the repository."""
     source[0] = source[0].replace("](site/play/index.html)", "](play:)")
-
-
-def _check_words_to_search(app, env, pages):
-    for page in app.config.words_to_search.keys() - env.found_docs:
-        logger.warning("`search.toml` has words of a page that is not there: %s", page)
-
-
-def _add_words_to_search(app, page):
-    """Let the search find a page by the words that `search.toml` has for it."""
-    if phrases := app.config.words_to_search.get(app.env.docname):
-        # The search compares whole phrases with entries of the index, and each word with keywords.
-        page += addnodes.index(entries=[("single", phrase, "", "main", None) for phrase in phrases])
-        words = sorted(set(re.findall(r"\w+", " ".join(phrases))))
-        page += nodes.meta(name="keywords", content=", ".join(words))
 
 
 def _add_arguments(app, what, name, object, options, signature, returned):

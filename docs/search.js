@@ -1,8 +1,75 @@
 // What Sphinx' search finds first. Sphinx puts this file after its own, `searchtools.js` (`html_search_scorer`).
 //
-// The order is: words of `search.toml` as a whole (100), functions and classes by their name, titles and headings, text, and
-// last attributes and methods. Whole words come before beginnings of words; other parts of words, such as "tpu" in
-// "output", are not found.
+// The order is: phrases of `PHRASES`, functions and classes by their name, titles and headings, text, and last attributes and
+// methods. Whole words come before beginnings of words; other parts of words, such as "tpu" in "output", are not found.
+
+/** What people search for and headings do not have, by the page that answers. */
+const PHRASES = {
+  coming_from: [
+    "kaiming",
+    "kaiming_normal",
+    "kaiming_uniform",
+    "xavier",
+    "xavier_normal",
+    "xavier_uniform",
+  ],
+  devices: [
+    "distributed",
+    "gpu",
+    "multi gpu",
+    "multi-gpu",
+    "multiple gpus",
+    "sharding",
+    "tpu",
+  ],
+  index: [
+    "getting started",
+    "install",
+    "quick start",
+    "quickstart",
+    "tutorial",
+  ],
+  own_initializer: [
+    "custom initializer",
+    "subclass",
+  ],
+  saving: [
+    "export",
+    "hugging face",
+    "huggingface",
+    "load weights",
+    "onnx",
+    "random seed",
+    "save",
+    "seed",
+    "seeds",
+    "weight norm",
+    "weight normalization",
+  ],
+  support: [
+    "bf16",
+    "bfloat16",
+    "float16",
+    "float8",
+    "fp16",
+    "fp8",
+    "half precision",
+    "int8",
+    "keras 2",
+    "mixed precision",
+    "tf.keras",
+  ],
+  symptoms: [
+    "freeze",
+    "freezing",
+    "frozen",
+  ],
+  trouble: [
+    "freeze",
+    "freezing",
+    "frozen",
+  ],
+};
 
 Object.assign(Scorer, {
   objNameMatch: 36,
@@ -10,15 +77,18 @@ Object.assign(Scorer, {
   partialTitle: 3,
   term: 5,
   partialTerm: 1,
-  score: ([, , , description, score, , kind]) => {
-    const isAttribute = kind === SearchResultKind.object && /^Python (attribute|method|property),/.test(description);
-    const isPartOfPhrase = kind === SearchResultKind.index && score < 100;
-    return isAttribute || isPartOfPhrase ? score / 100 : score;
-  },
+  score: ([, , , description, score, , kind]) =>
+    kind === SearchResultKind.object && /^Python (attribute|method|property),/.test(description) ? score / 100 : score,
 });
 
 /** Return the pages of a term in one of Sphinx' tables, which write a single page without a list. */
 const pagesOf = (table, term) => [table[term]].flat();
+
+/** Return the stems of the words in the phrases of a page. */
+const wordsOf = (name) => {
+  const stemmer = new Stemmer();
+  return new Set(splitQuery((PHRASES[name] ?? []).join(" ")).map((word) => stemmer.stemWord(word)));
+};
 
 /** Return a page's best score for a word, by page. */
 const scoresOf = (word) => {
@@ -34,6 +104,9 @@ const scoresOf = (word) => {
       else if (word.length > 2 && term.startsWith(word)) note(table, term, beginning);
     }
   }
+  Search._index.docnames.forEach((name, page) => {
+    if (wordsOf(name).has(word)) scores.set(page, Scorer.title);
+  });
   return scores;
 };
 
@@ -58,3 +131,18 @@ const hasWord = (name, term) => {
 
 const searchObjects = Search.performObjectSearch;
 Search.performObjectSearch = (term, terms) => searchObjects(term, terms).filter(([, name]) => hasWord(name, term));
+
+const performSearch = Search._performSearch;
+Search._performSearch = (query, ...terms) => {
+  const { docnames, titles, filenames } = Search._index;
+  const phrase = query.toLowerCase().trim();
+  const answers = docnames.flatMap((name, page) =>
+    PHRASES[name]?.includes(phrase)
+      ? [[name, titles[page], "", null, 2 * Scorer.title, filenames[page], SearchResultKind.title]]
+      : [],
+  );
+  const others = performSearch(query, ...terms).filter(
+    ([name, , anchor]) => anchor || !answers.some(([answer]) => answer === name),
+  );
+  return [...others, ...answers.reverse()]; // the last is shown first
+};

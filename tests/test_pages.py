@@ -97,6 +97,13 @@ def test_a_heading_has_the_words_that_people_search_for(words):
     assert any(words in heading.lower() for heading in headings)
 
 
+def test_each_page_that_the_search_names_exists():
+    table = (ROOT / "docs" / "search.js").read_text().partition("const PHRASES = {")[2].partition("};")[0]
+    named = re.findall(r"^  \"?([\w/]+)\"?: \[", table, re.MULTILINE)
+    assert named
+    assert [page for page in named if not (ROOT / "docs" / f"{page}.md").exists()] == []
+
+
 SHOWN = re.compile(r"^ *```(\{?[\w-]+\}?)([^\n]*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 NOT_CODE = ("eval-rst", "image", "include", "testcleanup", "testsetup", "toctree")
 

@@ -44,14 +44,15 @@ def draw(ways):
     heights = loss(np.stack(np.meshgrid(grid, grid), axis=-1))
     levels = np.geomspace(1e-3, heights.max(), 16)
     options = {"levels": levels, "norm": "log", "cmap": "Greys", "alpha": 0.6}
-    plane.contourf(grid, grid, np.maximum(heights, levels[0]), **options)
+    areas = plane.contourf(grid, grid, np.maximum(heights, levels[0]), **options)
+    figure.colorbar(areas, ax=plane, ticks=[0.001, 0.01, 0.1, 1])
     plane.plot(grid, grid, ":", color="black", linewidth=1)
     for (name, way), color in zip(ways.items(), _figures.COLORS, strict=False):
         plane.plot(*way.T, color=color, linewidth=2)
         plane.plot(*way[-1], "o", color=color)
         course.plot(loss(way), color=color, label=name)
     plane.set(xlabel="weight of unit 1", ylabel="weight of unit 2", aspect="equal")
-    plane.set_title("Loss (dark is high), and two ways down")
+    plane.set_title("Loss, and two ways down")
     course.set(xlabel="step", title="Loss", xscale="symlog", ylim=(0, None))
     course.legend(title="weights at the start", frameon=False)
     _figures.tidy([course])
