@@ -58,16 +58,15 @@ class ComputedLoss:
         Then it does not matter which target is of which example. It does for targets of the shape
         of the outputs, unless the loss compares all pairs, or distributions, on purpose.
         """
-        shape, count = tuple(self.output.shape), len(self.output)
-        given = tuple(self.targets.shape)
-        if given == shape or math.prod(given) != math.prod(shape):
+        shape, given = tuple(self.output.shape), tuple(self.targets.shape)
+        if not shape or given == shape or math.prod(given) != math.prod(shape):
             return False
         aims, outputs = array_of(self.targets), array_of(self.output)
         random = np.random.default_rng(0)
         # Outputs that are all the same would tell nothing. Probabilities stay probabilities.
         noise = random.uniform(size=shape) * max(float(aims.std()), 1.0)
         moved = self._like_output(0.8 * outputs + 0.1 * noise)
-        others = aims[random.permutation(count)]
+        others = aims[random.permutation(shape[0])]
 
         def differs(form: tuple[int, ...], tolerance: float) -> bool:
             ours, theirs = (
