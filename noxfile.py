@@ -239,6 +239,15 @@ def coverage(session):
 
 
 @nox.session(default=False, tags=["release"])
+def mutants(session):
+    """Plant 150 small faults, and print those that no test notices; `-- v1.2` into what changed since then."""  # noqa: E501, a page shows it whole
+    install(session, "keras", "test", "extras", "torch", "mutants")
+    session.env["KERAS_BACKEND"] = "torch"
+    session.env["OMP_NUM_THREADS"] = "1"
+    session.run("python", "tests/support/mutants.py", *session.posargs)
+
+
+@nox.session(default=False, tags=["release"])
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def minimums(session, backend):
     """Run the tests with the oldest supported versions."""

@@ -37,16 +37,20 @@ const PHRASES = {
   ],
   saving: [
     "export",
+    "onnx",
+    "save",
+  ],
+  checkpoints: [
     "hugging face",
     "huggingface",
     "load weights",
-    "onnx",
-    "random seed",
-    "save",
-    "seed",
-    "seeds",
     "weight norm",
     "weight normalization",
+  ],
+  seeds: [
+    "random seed",
+    "seed",
+    "seeds",
   ],
   support: [
     "bf16",

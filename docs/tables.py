@@ -66,6 +66,7 @@ from keras_initx.types import (
     RecordedOutputs,
     Remedy,
     RestartStudy,
+    SaveReport,
     Study,
     Verdict,
 )
@@ -327,6 +328,7 @@ RESULTS = {
     InitializationPlan: "initialize",
     LsuvReport: "lsuv",
     LoadReport: "load_pretrained",
+    SaveReport: "save_pretrained",
     Loaded: "loading",
     RecordedOutputs: "record_outputs",
     OutputsReport: "compare_outputs",

@@ -1,9 +1,10 @@
 """Checks of arguments, with uniform error messages."""
 
 import difflib
+import inspect
 import math
 import operator
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, TypeVar
 
 import keras
@@ -30,21 +31,6 @@ def check_shape(shape: ShapeLike) -> Shape:
     if any(length < 0 for length in lengths):
         raise ValueError(f"`shape` must not have negative lengths. Received: shape={shape!r}")
     return lengths
-
-
-def check_rank(shape: Shape, least: int) -> None:
-    """Raise `ValueError` if `shape` has fewer than `least` dimensions."""
-    if len(shape) < least:
-        raise ValueError(f"`shape` must have at least {least} dimensions. Received: shape={shape}")
-
-
-def check_kernel(shape: Shape) -> None:
-    """Raise `ValueError` unless `shape` is that of a convolution kernel."""
-    if not 3 <= len(shape) <= 5:
-        raise ValueError(
-            "`shape` must have 3 to 5 dimensions, the window and two channel axes. "
-            f"Received: shape={shape}"
-        )
 
 
 def check_parts(shape: Shape, name: str, value: int) -> None:
@@ -140,6 +126,17 @@ def check_root(name: str, value: Any, required: str = "an integer in [0, 2**32)"
     if not 0 <= root < 1 << 32:
         raise ValueError(message)
     return root
+
+
+def takes(function: Callable[..., Any], *arguments: Any) -> bool:
+    """Return whether a function can be called with these arguments, as far as Python knows."""
+    try:
+        inspect.signature(function).bind(*arguments)
+    except TypeError:
+        return False
+    except ValueError:  # of functions that are not written in Python
+        return True
+    return True
 
 
 def is_integer(value: Any) -> bool:

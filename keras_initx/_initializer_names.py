@@ -69,4 +69,4 @@ def _classes() -> dict[str, str]:
 
 def _spelling(name: str) -> str:
     """Return what an id, a class and a name with other capital letters have in common."""
-    return name.removeprefix("initx.").replace("_", "").lower()
+    return name.removeprefix("initx.").replace("_", "").lower().removesuffix("initializer")

@@ -25,9 +25,9 @@ import itertools
 import sys
 import threading
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from types import CodeType, FrameType, SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
@@ -187,6 +187,49 @@ def observed_assignments(observe: Callable[[keras.Variable, Any], object]) -> It
         keras.Variable._direct_assign = assign
 
 
+class AssigningScope(keras.StatelessScope):
+    """A scope in which a call that assigns some weights computes with the weights themselves.
+
+    In another scope it would compute with what it assigns, and the weights would get no gradient.
+    At the end they have their former values.
+
+    Relies on the method by which variables tell a scope what they are assigned, and on those that
+    `observed_assignments` relies on.
+
+    Args:
+        weights: The weights.
+        snapshot: Returns a copy of a value.
+        known: Pairs of a variable and its value, as those of `keras.StatelessScope`.
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[keras.Variable],
+        snapshot: Callable[[Any], Any],
+        known: Sequence[tuple[keras.Variable, Any]],
+    ) -> None:
+        super().__init__(known, collect_losses=True)
+        self._weights = set(map(id, weights))
+        self._snapshot = snapshot
+        self._former: dict[int, tuple[keras.Variable, Any]] = {}
+
+    def add_update(self, update: tuple[keras.Variable, Any]) -> None:
+        variable, value = update
+        if id(variable) not in self._weights:
+            super().add_update(update)
+            return
+        if id(variable) not in self._former:
+            self._former[id(variable)] = variable, self._snapshot(variable._value)
+        variable._direct_assign(value)
+        if id(variable) in self.state_mapping:
+            self.state_mapping[id(variable)] = keras.ops.convert_to_tensor(variable._value)
+
+    def __exit__(self, *arguments: Any) -> None:
+        super().__exit__(*arguments)
+        for variable, value in self._former.values():
+            variable.assign(value)
+
+
 def _is_building() -> bool:
     """Return whether a variable is being made or a layer built, and no layer called within that.
 
@@ -228,12 +271,12 @@ def replaced_draws(functions: Mapping[str, Callable[..., Any]]) -> Iterator[None
     """Have functions of one's own draw random numbers in this thread within the block.
 
     Relies on the module of the backend, in which Keras looks up these functions at each call, also
-    for those in `keras.random`.
+    for those in `keras.random`, and all of them `draw_seed`, which makes a seed of a generator.
 
     Args:
         functions: The functions by the names that they have there. Each gets that of Keras first.
     """
-    module: Any = vars(sys.modules[keras.random.normal.__module__])["backend"].random
+    module = _random_module()
     thread = threading.get_ident()
     former = {name: getattr(module, name) for name in functions}
 
@@ -252,6 +295,67 @@ def replaced_draws(functions: Mapping[str, Callable[..., Any]]) -> Iterator[None
     finally:
         for name, draw in former.items():
             setattr(module, name, draw)
+
+
+class DrawSite(NamedTuple):
+    """Where random numbers are drawn.
+
+    Attributes:
+        function: The name of the function of `keras.random` that draws, empty if there is none.
+        inner: The lines of Keras within the call of the layer that draws: an LSTM draws at two.
+        outer: The lines of others around it, and the nodes of functional models.
+        layer: The layer that draws, `None` if none is called.
+    """
+
+    function: str
+    inner: Sequence[Hashable]
+    outer: Sequence[Hashable]
+    layer: keras.Layer | None
+
+
+def draw_site() -> DrawSite:
+    """Return where random numbers are drawn.
+
+    Loops of Keras and of its backends do not count, whose lines differ: an RNN of torch calls its
+    cell in each step, one of JAX in a program that is made once.
+
+    Relies on the names of the packages that draw, on `__call__` of layers, and on the function that
+    calls the operations of a functional model, which has the node as `node`.
+    """
+    packages = _packages()
+    drawing = _random_module().__name__
+    around = keras.random.normal.__module__.rpartition(".")[0], drawing.rpartition(".")[0]
+    function = ""
+    layer = None
+    inner: list[Hashable] = []
+    outer: list[Hashable] = []
+    is_inner = True
+    frame = inspect.currentframe()
+    while frame is not None:
+        module = str(frame.f_globals.get("__name__"))
+        line = frame.f_code, frame.f_lasti
+        if _package(module) in packages:
+            owner = frame.f_locals.get("self")
+            if module == drawing:
+                function = frame.f_code.co_name  # the outermost calls others
+            elif frame.f_code.co_name == "__call__":
+                is_inner = False
+            elif is_inner and not module.startswith(around):
+                inner.append(line)
+            if isinstance(owner, keras.Function) and "node" in frame.f_locals:
+                outer.append(id(frame.f_locals["node"]))
+            if layer is None and isinstance(owner, keras.Layer):
+                layer = owner
+        elif _package(module) not in (keras.backend.backend(), _package(__name__)):
+            is_inner = False
+            outer.append(line)
+        frame = frame.f_back
+    return DrawSite(function, tuple(inner), tuple(outer), layer)
+
+
+def _random_module() -> Any:
+    """Return the module of the backend that has the functions of `keras.random`."""
+    return vars(sys.modules[keras.random.normal.__module__])["backend"].random
 
 
 def generator_states(layers: Sequence[keras.Layer]) -> list[keras.Variable]:
@@ -489,6 +593,24 @@ def compiled_loss(model: keras.Model) -> Any:
     Relies on a private attribute. `model.loss` is public, but is what the user passed to `compile`.
     """
     return getattr(model, "_compile_loss", None)
+
+
+def arguments_of_loss(loss: keras.losses.Loss) -> Mapping[str, Any]:
+    """Return what a loss of Keras passes to its function, of which its config may lack some.
+
+    Relies on a private attribute: the config of `Huber` has no `delta`.
+    """
+    arguments: Mapping[str, Any] = vars(loss).get("_fn_kwargs", {})
+    return arguments
+
+
+def loss_weights_of(model: keras.Model) -> Any:
+    """Return the weights of the losses of a model, as `compile` got them.
+
+    Relies on a private attribute. The config of `compile` lacks them where that of the optimizer
+    cannot be made.
+    """
+    return getattr(compiled_loss(model), "_user_loss_weights", None)
 
 
 @contextlib.contextmanager

@@ -40,6 +40,8 @@ if _TYPE_CHECKING:
     from keras_initx.tools.load_pretrained._load_report import LoadedWeight as LoadedWeight
     from keras_initx.tools.load_pretrained._load_report import LoadReport as LoadReport
     from keras_initx.tools.loading._loaded import Loaded as Loaded
+    from keras_initx.tools.save_pretrained._save_report import SavedWeight as SavedWeight
+    from keras_initx.tools.save_pretrained._save_report import SaveReport as SaveReport
     from keras_initx.tools.studies._folder import SettingsError as SettingsError
     from keras_initx.tools.studies._restarts import RestartStudy as RestartStudy
     from keras_initx.tools.studies._study import Study as Study
@@ -94,6 +96,10 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "LoadedWeight",
     ),
     "tools.loading._loaded": ("Loaded",),
+    "tools.save_pretrained._save_report": (
+        "SaveReport",
+        "SavedWeight",
+    ),
     "tools.studies._folder": ("SettingsError",),
     "tools.studies._restarts": ("RestartStudy",),
     "tools.studies._study": ("Study",),

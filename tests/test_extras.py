@@ -4,7 +4,7 @@ import sys
 from typing import Any, NamedTuple
 
 import pytest
-from results import loaded, rate_study, restart_study, study
+from results import loaded, restart_study, study
 
 
 class Missing(NamedTuple):
@@ -23,7 +23,6 @@ class Missing(NamedTuple):
         Missing(make=loaded, method="plot", module="matplotlib", extra="plot"),
         Missing(make=study, method="plot", module="matplotlib", extra="studies"),
         Missing(make=restart_study, method="plot", module="matplotlib", extra="studies"),
-        Missing(make=rate_study, method="plot", module="matplotlib", extra="studies"),
     ],
 )
 def test_the_error_about_a_missing_module_names_the_extra(make, method, module, extra, monkeypatch):

@@ -42,6 +42,7 @@ TOOLS = {
     "initialize": set(),
     "load_pretrained": {"initialize"},
     "loading": {"initialize", "load_pretrained"},
+    "save_pretrained": {"load_pretrained"},
     "compare_outputs": set(),
     "diagnose": set(),
     "audit": {"initialize"},

@@ -70,15 +70,24 @@ def test_examples_use_public_names_only(example):
 
 
 SEARCHED = (
+    "bf16",
+    "fp8",
+    "freeze",
     "grayscale",
+    "hugging face",
     "initialize from a checkpoint",
     "input channels",
+    "kaiming",
     "learning rate per layer",
     "loss stuck",
+    "multi gpu",
     "new tokens",
     "position embeddings",
     "reproducible across backends",
     "resize a vocabulary",
+    "seeds",
+    "tf.keras",
+    "weight norm",
 )
 
 

@@ -42,6 +42,7 @@ TESTED_THROUGH = {
     "tools/compare_outputs/_recorded_step.py": "tools/compare_outputs/test_step_file.py",
     "tools/compare_outputs/_step_report.py": "tools/compare_outputs/test_compared_step.py",
     "tools/load_pretrained/_load_report.py": "tools/load_pretrained/test_load_pretrained.py",
+    "tools/save_pretrained/_save_report.py": "tools/save_pretrained/test_save_pretrained.py",
     "tools/load_pretrained/_moved_axes.py": "tools/load_pretrained/test_row_orders.py",
     "recipes/_features.py": "recipes/test_roles.py",
     "recipes/_layer_recipe.py": "recipes/test_frameworks.py",
@@ -60,6 +61,10 @@ TESTED_THROUGH = {
     "inspection/_operations.py": "inspection/test_zeros.py",
     "inspection/_streams.py": "recipes/test_architectures.py",
     "inspection/_torch_modules.py": "tools/diagnose/verdicts/test_alike.py",
+    "inspection/_fused.py": "recipes/test_fused.py",
+    "inspection/_head_sizes.py": "scaling/test_mup.py",
+    "inspection/_norm_scales.py": "recipes/test_closing.py",
+    "recipes/_each_kernel.py": "recipes/test_fused.py",
     "types.py": "test_package.py",
 }
 

@@ -10,6 +10,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from modes import needs_keras, until_keras
 
 import keras_initx
 from keras_initx import _compiled_kernel, _extras
@@ -63,7 +64,10 @@ def test_a_heading_is_in_the_text_of_the_error(heading, program):
             "keras_initx",
             marks=WITHOUT_TENSORFLOW,
         ),
-        ("Unable to import backend", "pytorch", "keras_initx"),
+        pytest.param(
+            "Unable to import backend", "pytorch", "keras_initx", marks=until_keras("3.16", "say something else")
+        ),
+        pytest.param("Unsupported backend", "pytorch", "keras_initx", marks=needs_keras("3.16", "says this")),
     ],
 )
 def test_a_heading_is_in_the_text_of_the_error_of_an_import(heading, chosen, module, tmp_path):

@@ -9,15 +9,22 @@ import functools
 import math
 import random
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import keras
 import numpy as np
 
-from keras_initx._keras import kept_global_generator, names_preserved, preserved_losses
+from keras_initx._keras import (
+    AssigningScope,
+    kept_global_generator,
+    names_preserved,
+    observed_assignments,
+    preserved_losses,
+)
 from keras_initx._startup import BACKENDS
 from keras_initx._typing import Array, DType, Shape, Tensor
+from keras_initx.backends._attributes import attributes_preserved
 from keras_initx.backends._moments import Moments
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -164,6 +171,10 @@ class Backend:
         """Return whether other processes hold a part of a tensor that this one lacks."""
         return False
 
+    def shard_shape(self, tensor: Tensor) -> Shape:
+        """Return the shape of what lies on one device."""
+        return tuple(tensor.shape)
+
     def parts(
         self, tensor: Tensor, *, counted_once: bool = False
     ) -> Iterator[tuple[Region | None, Array]]:
@@ -285,15 +296,20 @@ class Backend:
 
     @contextlib.contextmanager
     def preserve_state(
-        self, layers: Sequence[keras.Layer], *, gradients: bool = False
+        self,
+        layers: Sequence[keras.Layer],
+        *,
+        gradients: Sequence[keras.Variable] | None = None,
     ) -> Iterator[keras.StatelessScope]:
         """Yield a scope in which changes to the state of a model and of Keras are discarded.
 
-        What calls add to `model.losses` is state too, and so is `globals_preserved`.
+        What calls add to `model.losses` is state too, and so are plain attributes of layers, and
+        `globals_preserved`.
 
         Args:
             layers: The model and the layers within it. Some have state that Keras does not track.
-            gradients: Whether operations are recorded for a backward pass.
+            gradients: The weights whose gradients are asked for, so that operations are recorded
+                for a backward pass. What a call assigns to them they have in this pass.
         """
         # Inside a scope, Keras looks up regularized variables in the values of the scope.
         weights: dict[int, keras.Variable] = {}
@@ -305,11 +321,43 @@ class Backend:
         # The counters of Keras' random generators are variables too, including the global one.
         with (
             preserved_losses(layers[0]),
-            keras.StatelessScope(regularized, collect_losses=True) as scope,
+            attributes_preserved(layers),
+            AssigningScope(gradients or (), self.snapshot, regularized) as scope,
             self.preserve_foreign_state(layers),
             self.globals_preserved(),
         ):
             yield scope
+
+    @contextlib.contextmanager
+    def carry_state(
+        self, layers: Sequence[keras.Layer], variables: Sequence[keras.Variable]
+    ) -> Iterator[Callable[[], contextlib.AbstractContextManager[None]]]:
+        """Yield a function of contexts in which layers change their state as in training.
+
+        What several of them change is put back together, at the end of the block.
+
+        Args:
+            layers: The model and the layers within it.
+            variables: The weights that are trained meanwhile, which are not put back.
+        """
+        trained = set(map(id, variables))
+        former: dict[int, tuple[keras.Variable, Tensor]] = {}
+
+        def keep(variable: keras.Variable, value: Tensor) -> None:
+            if id(variable) not in trained and id(variable) not in former:
+                former[id(variable)] = variable, self.snapshot(value)
+
+        with (
+            preserved_losses(layers[0]),
+            attributes_preserved(layers),
+            self.preserve_foreign_state(layers),
+            self.globals_preserved(),
+        ):
+            try:
+                yield lambda: observed_assignments(keep)
+            finally:
+                for variable, value in former.values():
+                    variable.assign(value)
 
     @contextlib.contextmanager
     def generators_preserved(self) -> Iterator[None]:
@@ -456,11 +504,11 @@ class Backend:
         optimizer: keras.optimizers.Optimizer,
         arguments: Sequence[Any],
         steps: int,
-    ) -> Iterator[float]:
+    ) -> Generator[float, None, None]:
         """Yield the value of `function` before each step of `optimizer`.
 
-        The steps change `variables` and the optimizer, and nothing else: what is random is drawn
-        alike in each.
+        The steps change `variables` and the optimizer. All other state that `function` changes goes
+        from each to the next, as in training, and is put back once the generator is closed.
 
         Args:
             function: See `gradient_norms`.
@@ -503,19 +551,20 @@ def kept_on(device: Any, array: Array) -> Tensor:
 
 
 class _Constant:
-    """An array as the key of a cache, equal to others that begin in the same memory.
+    """An array as the key of a cache, equal to others that see the same memory in the same way.
 
     The key keeps this memory from reuse.
     """
 
     def __init__(self, array: Array) -> None:
         self.array = array
+        self._view = array.ctypes.data, array.shape, array.strides, array.dtype
 
     def __hash__(self) -> int:
-        return int(self.array.ctypes.data)
+        return hash(self._view)
 
     def __eq__(self, other: object) -> bool:
-        return hash(self) == hash(other)
+        return isinstance(other, _Constant) and self._view == other._view
 
 
 @functools.lru_cache(maxsize=16)

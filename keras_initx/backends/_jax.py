@@ -5,7 +5,7 @@ import functools
 import hashlib
 import math
 import warnings
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
@@ -17,6 +17,7 @@ from jax.experimental import multihost_utils
 
 from keras_initx._keras import preserved_losses
 from keras_initx._typing import Array, DType, Shape, Tensor
+from keras_initx.backends._attributes import attributes_preserved
 from keras_initx.backends._backend import Backend, Computation, Function, Region, kept_on
 from keras_initx.backends._process import SharedByThreads
 
@@ -163,6 +164,11 @@ class Implementation(Backend):
             return False
         return not (tensor.is_fully_addressable or tensor.is_fully_replicated)
 
+    def shard_shape(self, tensor: Tensor) -> Shape:
+        if not isinstance(tensor, jax.Array):
+            return super().shard_shape(tensor)
+        return tuple(tensor.sharding.shard_shape(tensor.shape))
+
     def parts(
         self, tensor: Tensor, *, counted_once: bool = False
     ) -> Iterator[tuple[Region | None, Array]]:
@@ -267,7 +273,7 @@ class Implementation(Backend):
 
         def norms(*arguments: Any) -> list[float]:
             given = (_values(variables), _values(others), arguments)
-            with self.generators_preserved(), preserved_losses(layers[0]):
+            with self._traced_state_preserved(layers):
                 pairs = _program_of(scales_and_norms, given)(*given)
             return [float(scale) * float(norm) for scale, norm in jax.device_get(pairs)]
 
@@ -287,7 +293,7 @@ class Implementation(Backend):
             return _called(function, arguments, (variables, values), of_others)
 
         values = _values(variables)
-        with self.generators_preserved(), preserved_losses(layers[0]):
+        with self._traced_state_preserved(layers):
             program = jax.make_jaxpr(value)(values).jaxpr
             gradients = jax.jit(jax.grad(value))(values)
         needed = {id(variable) for variable in program.outvars}
@@ -307,38 +313,58 @@ class Implementation(Backend):
         optimizer: keras.optimizers.Optimizer,
         arguments: Sequence[Any],
         steps: int,
-    ) -> Iterator[float]:
+    ) -> Generator[float, None, None]:
         others = _other_variables(variables, layers)
+        # The places of those that `function` assigns, which a trace of it tells.
+        assigned: list[int] = []
 
         def scaled(
             values: Sequence[Tensor],
             other_values: Sequence[Tensor],
             state: Sequence[Tensor],
             arguments: Sequence[Any],
-        ) -> tuple[Tensor, Tensor]:
+        ) -> tuple[Tensor, tuple[Tensor, list[Tensor]]]:
             of_optimizer = zip(optimizer.variables, state, strict=True)
-            value = _called(function, arguments, (variables, values), (others, other_values))
+            known = [*zip(variables, values, strict=True), *zip(others, other_values, strict=True)]
+            with keras.StatelessScope(known, collect_losses=True) as scope:
+                before = dict(scope.state_mapping)
+                value = function(*arguments)
+            after = scope.state_mapping
+            assigned.clear()
+            for place, variable in enumerate(others):
+                if after[id(variable)] is not before[id(variable)]:
+                    assigned.append(place)
+            carried = [after[id(others[place])] for place in assigned]
             with keras.StatelessScope(list(of_optimizer)):
-                return optimizer.scale_loss(value), value
+                return optimizer.scale_loss(value), (value, carried)
 
-        def step(*given: Any) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-            gradients, value = jax.grad(scaled, has_aux=True)(*given)
+        def step(*given: Any) -> tuple[Tensor, list[Tensor], list[Tensor], list[Tensor]]:
+            gradients, (value, carried) = jax.grad(scaled, has_aux=True)(*given)
             values, _, state, _ = given
-            return value, *optimizer.stateless_apply(state, gradients, values)
+            return value, carried, *optimizer.stateless_apply(state, gradients, values)
 
         program = None
+        other_values = _values(others)
         for _ in range(steps):
             state = _values(optimizer.variables)
-            given = (_values(variables), _values(others), state, tuple(arguments))
+            given = (_values(variables), other_values, state, tuple(arguments))
             if program is None:
-                with self.generators_preserved(), preserved_losses(layers[0]):
+                with self._traced_state_preserved(layers):
                     program = _program_of(step, given)
-            value, values, state = program(*given)
+            value, carried, values, state = program(*given)
+            for place, new in zip(assigned, carried, strict=True):
+                other_values[place] = new
             yield float(value)
             for variable, new in zip(variables, values, strict=True):
                 variable.assign(new)
             for variable, new in zip(optimizer.variables, state, strict=True):
                 variable.assign(new)
+
+    @contextlib.contextmanager
+    def _traced_state_preserved(self, layers: Sequence[keras.Layer]) -> Iterator[None]:
+        """Put back what a trace changes beside the variables, all of which have other values."""
+        with self.generators_preserved(), preserved_losses(layers[0]), attributes_preserved(layers):
+            yield
 
     def compiled_once(self, step: Function) -> Function | None:
         # By the arguments, as `jit` tells them apart.

@@ -1,9 +1,10 @@
 """The TensorFlow backend: graphs, transfers by DLPack, gradients by tape."""
 
 import contextlib
+import functools
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, cast
 
 import keras
@@ -172,12 +173,15 @@ class Implementation(Backend):
         optimizer: keras.optimizers.Optimizer,
         arguments: Sequence[Any],
         steps: int,
-    ) -> Iterator[float]:
-        gradients_of = self._gradients_of(function, variables, layers, optimizer.scale_loss)
-        for _ in range(steps):
-            value, gradients = gradients_of(*arguments)
-            yield float(value)
-            apply_present(optimizer, gradients, variables)
+    ) -> Generator[float, None, None]:
+        with self.carry_state(layers, variables) as carried:
+            gradients_of = self._gradients_of(
+                function, variables, layers, optimizer.scale_loss, carried
+            )
+            for _ in range(steps):
+                value, gradients = gradients_of(*arguments)
+                yield float(value)
+                apply_present(optimizer, gradients, variables)
 
     def _gradients_of(
         self,
@@ -185,8 +189,14 @@ class Implementation(Backend):
         variables: Sequence[keras.Variable],
         layers: Sequence[keras.Layer],
         scaled: Callable[[Tensor], Tensor],
+        kept: Callable[[], contextlib.AbstractContextManager[Any]] | None = None,
     ) -> Callable[..., tuple[Tensor, list[Any]]]:
-        """Return a function that gives the value of `function`, and its gradients once scaled."""
+        """Return a function that gives the value of `function`, and its gradients once scaled.
+
+        State is kept by a context of its own, by default by `preserve_state`.
+        """
+        if kept is None:
+            kept = functools.partial(self.preserve_state, layers, gradients=variables)
         # Layers called outside of a replica use the first copy of a mirrored variable.
         sources = []
         for variable in variables:
@@ -196,7 +206,7 @@ class Implementation(Backend):
             sources.append(value)
 
         def gradients_of(*arguments: Any) -> tuple[Tensor, list[Any]]:
-            with tf.GradientTape() as tape, self.preserve_state(layers, gradients=True):
+            with tf.GradientTape() as tape, kept():
                 value = function(*arguments)
                 # This calls rematerialized layers again.
                 gradients: list[Any] = tape.gradient(scaled(value), sources)

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import importlib.util
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, cast
 
@@ -153,13 +153,16 @@ class Implementation(Backend):
 
     @contextlib.contextmanager
     def preserve_state(
-        self, layers: Sequence[keras.Layer], *, gradients: bool = False
+        self,
+        layers: Sequence[keras.Layer],
+        *,
+        gradients: Sequence[keras.Variable] | None = None,
     ) -> Iterator[keras.StatelessScope]:
         # The backward pass calls rematerialized layers again, on a GPU from a thread of its own,
         # which would not be in the scope.
         with (
-            super().preserve_state(layers) as scope,
-            torch.set_grad_enabled(gradients),
+            super().preserve_state(layers, gradients=gradients) as scope,
+            torch.set_grad_enabled(gradients is not None),
             torch.autograd.set_multithreading_enabled(False),
         ):
             yield scope
@@ -256,7 +259,7 @@ class Implementation(Backend):
             # In inference mode all gradients would be 0.
             with torch.inference_mode(False), contextlib.ExitStack() as stack:
                 # The backward pass calls rematerialized layers again.
-                stack.enter_context(self.preserve_state(layers, gradients=True))
+                stack.enter_context(self.preserve_state(layers, gradients=variables))
                 result = function(*keras.tree.map_structure(_outside_inference, arguments))
                 for source, recorder in zip(sources, recorders, strict=True):
                     stack.enter_context(source.register_hook(recorder))
@@ -275,7 +278,7 @@ class Implementation(Backend):
     ) -> list[Array | None]:
         sources = [variable.value for variable in variables]
         given = keras.tree.map_structure(_outside_inference, tuple(arguments))
-        with torch.inference_mode(False), self.preserve_state(layers, gradients=True):
+        with torch.inference_mode(False), self.preserve_state(layers, gradients=variables):
             result = function(*given)
             if not result.requires_grad:
                 return [None] * len(sources)
@@ -290,19 +293,25 @@ class Implementation(Backend):
         optimizer: keras.optimizers.Optimizer,
         arguments: Sequence[Any],
         steps: int,
-    ) -> Iterator[float]:
+    ) -> Generator[float, None, None]:
         sources = [variable.value for variable in variables]
         given = keras.tree.map_structure(_outside_inference, tuple(arguments))
-        for _ in range(steps):
-            with torch.inference_mode(False), self.preserve_state(layers, gradients=True):
-                value = function(*given)
-                gradients: Sequence[Tensor | None] = [None] * len(sources)
-                if value.requires_grad:
-                    scaled = optimizer.scale_loss(value)
-                    gradients = torch.autograd.grad(scaled, sources, allow_unused=True)
-            yield float(value.detach())
-            with torch.no_grad():
-                apply_present(optimizer, gradients, variables)
+        with self.carry_state(layers, variables) as carried:
+            for _ in range(steps):
+                with (
+                    torch.inference_mode(False),
+                    torch.enable_grad(),
+                    torch.autograd.set_multithreading_enabled(False),
+                    carried(),
+                ):
+                    value = function(*given)
+                    gradients: Sequence[Tensor | None] = [None] * len(sources)
+                    if value.requires_grad:
+                        scaled = optimizer.scale_loss(value)
+                        gradients = torch.autograd.grad(scaled, sources, allow_unused=True)
+                yield float(value.detach())
+                with torch.no_grad():
+                    apply_present(optimizer, gradients, variables)
 
 
 class _NormRecorder:

@@ -56,7 +56,6 @@ def open_checkpoint(argument: str, paths: Sequence[str]) -> Iterator[Contents]:
             an array that an index promises; or if two files have arrays of one name.
     """
     contents = Contents()
-    places: dict[str, str] = {}
     with contextlib.ExitStack() as stack:
         for path, promised in _files(argument, paths).items():
             arrays = stack.enter_context(open_arrays(argument, path))
@@ -68,10 +67,13 @@ def open_checkpoint(argument: str, paths: Sequence[str]) -> Iterator[Contents]:
                 for name in filter(is_no_weight, list(arrays)):
                     del arrays[name]
             for name in arrays:
-                if name in places:
-                    raise _refused(argument, paths, f"{places[name]!r} and {path!r} have {name!r}")
-                places[name] = path
+                if name in contents:
+                    both = f"{contents.files[name]!r} and {path!r}"
+                    raise _refused(argument, paths, f"{both} have {name!r}")
+                contents.files[name] = path
             contents.update(arrays)
+            contents.raw.update(arrays.raw)
+            contents.metadata.update(arrays.metadata)
             contents.layers.update(arrays.layers)
             contents.are_in_order = arrays.are_in_order
         yield contents

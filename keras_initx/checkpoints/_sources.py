@@ -1,6 +1,7 @@
 """The arrays of a source: files, another model, or a dict."""
 
 import contextlib
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -30,35 +31,41 @@ _OF_KERAS = (".weights.h5", ".weights.json", ".keras")
 
 
 @contextlib.contextmanager
-def open_source(source: OpenedSource) -> Iterator[tuple[Contents, LayoutName | None]]:
+def open_source(
+    source: OpenedSource, argument: str = "source"
+) -> Iterator[tuple[Contents, LayoutName | None]]:
     """Yield the arrays of `source` by name, not yet read, and its layout if only one is possible.
 
     Files stay open for the duration of the block.
+
+    Args:
+        source: The source.
+        argument: Name of the argument in error messages.
 
     Raises:
         TypeError: If `source` has another type.
         ValueError: If a file cannot be read, or the model is on JAX shared with other processes.
     """
     if isinstance(source, Inventory):
-        check_unshared("source", source)
+        check_unshared(argument, source)
         arrays = {weight.path: weight.variable.value for weight in source.held}
-        contents = checked_arrays("source", arrays)
+        contents = checked_arrays(argument, arrays)
         contents.places = weight_places(source, source.held)
         yield contents, "keras"
     elif isinstance(source, Mapping):
-        yield checked_arrays("source", source), None
+        yield checked_arrays(argument, source), None
     else:
         paths = checkpoint_paths(source)
         if paths is None:
             raise TypeError(
-                "`source` must be the path of a file, a Keras model, or a dict from names to "
+                f"`{argument}` must be the path of a file, a Keras model, or a dict from names to "
                 "arrays, as the `state_dict()` of a torch module, or a list of paths. "
-                f"Received: source={source!r}"
+                f"Received: {argument}={source!r}"
             )
         own_layout: LayoutName | None = None
         if all(path.lower().endswith(_OF_KERAS) for path in paths):
             own_layout = "keras"
-        with open_checkpoint("source", paths) as contents:
+        with open_checkpoint(argument, paths) as contents:
             yield contents, own_layout
 
 
@@ -134,6 +141,24 @@ def ties_of(arrays: Mapping[str, Any]) -> dict[str, str]:
         if other is not name:
             ties[name] = other
     return ties
+
+
+def overlap_of(arrays: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return the names of two arrays that share a part of their memory, `None` if none do.
+
+    Those that share all of it are the same array, see `ties_of`.
+    """
+    ties = ties_of(arrays)
+    spans = []
+    for name, value in arrays.items():
+        tensor = value.value if isinstance(value, keras.Variable) else value
+        if name not in ties and hasattr(tensor, "shape") and 0 not in tensor.shape:
+            spans.append((*_memory(tensor), name))
+    spans.sort()
+    for (_, end, name), (begin, _, other) in itertools.pairwise(spans):
+        if begin < end:
+            return name, other
+    return None
 
 
 def _memory(tensor: Any) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The commands for saved models: `diagnose`, `initialize`, `audit` and `contract`."""
+"""The commands for saved models: `diagnose`, `initialize`, `audit`, `contract` and `save`."""
 
 import argparse
 import contextlib
@@ -18,7 +18,7 @@ import numpy as np
 import keras_initx
 from keras_initx._suggestions import did_you_mean
 from keras_initx.cli._recipes import named
-from keras_initx.files._local import replacing
+from keras_initx.files._local import parse_json, replacing
 from keras_initx.report._terminal import status
 from keras_initx.tools.audit._audit_report import AuditReport
 from keras_initx.tools.audit._contract import Contract, is_contract
@@ -26,6 +26,7 @@ from keras_initx.tools.audit._subjects import is_saved_model
 from keras_initx.tools.diagnose._report import DiagnosisReport
 from keras_initx.tools.initialize._plan import InitializationPlan
 from keras_initx.tools.initialize._plan_file import is_plan
+from keras_initx.tools.save_pretrained._given_names import names_from_data
 
 
 def diagnose(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
@@ -245,6 +246,37 @@ def contract(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
         parser.exit(2, f"{parser.prog}: error: {error}\n")
     sys.stdout.write(f"{found}\n")
     return 0
+
+
+def save(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    """Run `save`: save the weights of a model in the names and layout of another file."""
+    try:
+        model = _opened(arguments.model, _load)
+        report = keras_initx.save_pretrained(
+            model,
+            arguments.out,
+            _names(arguments.names),
+            like=arguments.like,
+            layout=arguments.layout,
+            dtype=arguments.dtype,
+            dry_run=arguments.dry_run,
+        )
+        if arguments.json:
+            report.to_json(arguments.json)
+    except Exception as error:  # A model may raise anything, and exit code 1 is reserved.
+        parser.exit(2, f"{parser.prog}: error: {error}\n")
+    sys.stdout.write(f"{report}\n")
+    return int(not report.ok)
+
+
+def _names(given: Path | str | None) -> Any:
+    """Return names of arrays, or the path of a report that has them."""
+    if given is None:
+        return None
+    content = parse_json(given.read_bytes() if isinstance(given, Path) else given)
+    if isinstance(given, Path) and isinstance(content, dict) and "rows" in content:
+        return given
+    return names_from_data(content) if isinstance(content, dict) else content
 
 
 def _function_of(text: str) -> Any:

@@ -276,6 +276,50 @@ def _add_contract(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_save(parser: argparse.ArgumentParser) -> None:
+    """Save a model in the names, shapes and layout of a file of torch.
+
+    Save the weights of a model as .safetensors, with the names, shapes and dtypes of the file that
+    it was loaded from, and print which weight is in which array. What was written is loaded again
+    and compared with the model before anything stands there.
+
+    save model.keras tuned.safetensors --like model.safetensors --layout torch
+    """
+    parser.add_argument("model", **_options.MODEL)
+    parser.add_argument(
+        "out",
+        metavar="OUT",
+        help="a .safetensors file, or a folder for model.safetensors or the shards of --like",
+    )
+    parser.add_argument(
+        "--like",
+        **_options.INPUT,
+        required=True,
+        help="the file, index or folder of arrays whose names, shapes and dtypes are taken",
+    )
+    parser.add_argument(
+        "--names",
+        **_options.RULES,
+        help="a JSON object, or a file with one, from patterns for weights to names in --like: "
+        '\'{"block_*/dense": "blocks.{0}.fc"}\', null leaves a weight out; or the JSON of the '
+        "report of load_pretrained; default: the names of the weights",
+    )
+    parser.add_argument(
+        "--layout",
+        choices=("torch", "keras"),
+        help="the order of axes in --like; default: that of the report in --names",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("float16", "bfloat16", "float32", "float64"),
+        help="the dtype to save in; default: that of each array in --like",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only print what would be saved, without writing"
+    )
+    parser.add_argument("--json", **_options.OUTPUT, help="write the report to a file as JSON")
+
+
 # The commands: the function that runs each, and the one that adds its options.
 COMMANDS = {
     "demo": ("_demo:run", _add_demo),
@@ -286,4 +330,5 @@ COMMANDS = {
     "initialize": ("_models:initialize", _add_initialize),
     "audit": ("_models:audit", _add_audit),
     "contract": ("_models:contract", _add_contract),
+    "save": ("_models:save", _add_save),
 }

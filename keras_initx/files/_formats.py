@@ -21,7 +21,8 @@ import numpy as np
 
 from keras_initx._typing import Array, DType, Shape
 from keras_initx.files._lazy import LazyArray, Selection
-from keras_initx.files._local import check_local, parse_json
+from keras_initx.files._local import check_local
+from keras_initx.files._safetensors import DTYPES_OF_NUMPY, read_head
 
 # Bytes that are read at a time.
 _BLOCK = 1 << 20
@@ -37,6 +38,9 @@ class Contents(dict[Any, LazyArray]):
             arrays.
         are_in_order: Whether these are in the order of the layers, which files of Keras 2 list.
         places: The places of weights if these are the weights of a model, see `places_of`.
+        files: The file of each array, by name, if several files may have them.
+        raw: The bytes of the arrays that have a dtype which NumPy lacks, by name.
+        metadata: What a file of safetensors says of itself.
     """
 
     def __init__(self) -> None:
@@ -44,6 +48,9 @@ class Contents(dict[Any, LazyArray]):
         self.layers: dict[str, str] = {}
         self.are_in_order = False
         self.places: dict[str, str] = {}
+        self.files: dict[str, str] = {}
+        self.raw: dict[str, LazyArray] = {}
+        self.metadata: dict[str, str] = {}
 
 
 def suffix(path: str) -> str:
@@ -84,8 +91,9 @@ def open_arrays(argument: str, path: str) -> Iterator[Contents]:
     with contextlib.ExitStack() as stack:
         with _refused(argument, path):
             contents = stack.enter_context(FORMATS[suffix(path)](path))
-        for name, array in contents.items():
-            contents[name] = checked(array)
+        for arrays in (contents, contents.raw):
+            for name, array in arrays.items():
+                arrays[name] = checked(array)
         yield contents
 
 
@@ -188,42 +196,21 @@ def _npy_array(open_file: Callable[[], IO[bytes]]) -> LazyArray:
     return replace(array, how=())
 
 
-_SAFETENSORS_DTYPES = {
-    "BOOL": "bool",
-    "BF16": "bfloat16",
-    "F8_E4M3": "float8_e4m3fn",
-    "F8_E5M2": "float8_e5m2",
-    **{f"F{bits}": f"float{bits}" for bits in (16, 32, 64)},
-    **{f"I{bits}": f"int{bits}" for bits in (8, 16, 32, 64)},
-    **{f"U{bits}": f"uint{bits}" for bits in (8, 16, 32, 64)},
-}
-
-
 @contextlib.contextmanager
 def _safetensors(path: str) -> Iterator[Contents]:
-    """Open a file of safetensors: the length of a head in JSON, the head, and all values."""
+    """Open a file of safetensors."""
     open_file = functools.partial(io.FileIO, path)
-    size = os.path.getsize(path)
-    with open_file() as file:
-        length = int.from_bytes(file.read(8), "little")
-        if length > size - 8:
-            raise ValueError("its head is cut off")
-        head = parse_json(file.read(length))
+    head = read_head(path)
     contents = Contents()
-    for name, line in head.items():
-        if name == "__metadata__":
+    contents.metadata = head.metadata
+    for name, line in head.lines.items():
+        if line.dtype not in DTYPES_OF_NUMPY:
+            contents[name] = LazyArray(line.shape, line.dtype, _refuse)
+            size = line.end - line.begin
+            contents.raw[name] = _in_rows(open_file, line.begin, (size,), np.dtype("uint8"))
             continue
-        shape = tuple(line["shape"])
-        begin, end = (8 + length + offset for offset in line["data_offsets"])
-        if not 8 + length <= begin <= end <= size:
-            raise ValueError(f"it ends before {name!r}")
-        if line["dtype"] not in _SAFETENSORS_DTYPES:
-            contents[name] = LazyArray(shape, line["dtype"], _refuse)
-            continue
-        dtype = np.dtype(_SAFETENSORS_DTYPES[line["dtype"]])
-        if end - begin != math.prod(shape) * dtype.itemsize:
-            raise ValueError(f"{name!r} has not the size of its shape")
-        contents[name] = _in_rows(open_file, begin, shape, dtype.newbyteorder("<"))
+        dtype = np.dtype(DTYPES_OF_NUMPY[line.dtype]).newbyteorder("<")
+        contents[name] = _in_rows(open_file, line.begin, line.shape, dtype)
     yield contents
 
 

@@ -3,12 +3,14 @@
 import functools
 import math
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
 
 from keras_initx._checks import as_float, check_flag, check_number, is_real
+from keras_initx._keras import loads_a_model, variable_and_layers
 from keras_initx._typing import Array, DType, Seed, Shape, Tensor
 from keras_initx.backends._current import backend
 from keras_initx.initializers._initializer import ConstantInitializer, RandomInitializer, register
@@ -48,6 +50,23 @@ class ReLUBias(ConstantInitializer):
 
     def __init__(self, value: float = 0.01) -> None:
         self.value: float = check_number("value", value, positive=True)
+
+    def check_shape(self, shape: Shape) -> None:
+        variable, layers = variable_and_layers()
+        # Not a part of one, which `Concatenated` fills.
+        is_kernel = (
+            variable is not None
+            and variable.name.endswith("kernel")
+            and tuple(variable.shape) == shape
+        )
+        # One unit has no others that it could be equal to.
+        if is_kernel and shape[-1:] > (1,) and not loads_a_model():
+            layer = f" of {layers[0].name!r}" if layers else ""
+            warnings.warn(
+                f"`ReLUBias` gives all units{layer} one kernel, so that they stay equal in "
+                "training. It is for biases: pass it as `bias_initializer`.",
+                stacklevel=2,
+            )
 
     def largest(self, shape: Shape) -> float:
         return float(self.value)

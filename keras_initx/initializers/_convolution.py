@@ -7,11 +7,17 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
-from keras_initx._checks import check_count, check_kernel, check_parts
+from keras_initx._checks import check_count, check_parts
 from keras_initx._typing import Array, DType, Gain, InitializerLike, Seed, Shape, Tensor
 from keras_initx.initializers._as_ours import as_ours, check_initializer
 from keras_initx.initializers._composition import Composite
-from keras_initx.initializers._initializer import ConstantInitializer, RandomInitializer, register
+from keras_initx.initializers._initializer import (
+    ConstantInitializer,
+    Initializer,
+    RandomInitializer,
+    rank_error,
+    register,
+)
 from keras_initx.initializers._laws import CenterLaw, FrameLaw, Law, TiledLaw
 from keras_initx.initializers._orthogonal import Orthogonal
 from keras_initx.initializers._scale import check_gain, gain_value
@@ -77,7 +83,7 @@ class DeltaOrthogonal(RandomInitializer):
         self.groups: int = check_count("groups", groups)
 
     def check_shape(self, shape: Shape) -> None:
-        check_kernel(shape)
+        _check_kernel(self, shape)
         check_parts(shape, "groups", self.groups)
         if shape[-2] * self.groups > shape[-1]:
             raise ValueError(
@@ -145,7 +151,7 @@ class Dirac(ConstantInitializer):
         self.groups: int = check_count("groups", groups)
 
     def check_shape(self, shape: Shape) -> None:
-        check_kernel(shape)
+        _check_kernel(self, shape)
         check_parts(shape, "groups", self.groups)
 
     def largest(self, shape: Shape) -> float:
@@ -205,7 +211,7 @@ class ICNR(Composite):
         self.scale: int = check_count("scale", scale)
 
     def check_shape(self, shape: Shape) -> None:
-        check_kernel(shape)
+        _check_kernel(self, shape)
         check_parts(shape, f"scale ** {len(shape) - 2}", self._block(shape))
         super().check_shape(shape)
 
@@ -274,7 +280,7 @@ class Bilinear(ConstantInitializer):
     """
 
     def check_shape(self, shape: Shape) -> None:
-        check_kernel(shape)
+        _check_kernel(self, shape)
         if shape[-1] != shape[-2]:
             raise ValueError(
                 "`shape` must have equal numbers of inputs and outputs, its last two lengths, "
@@ -290,6 +296,13 @@ class Bilinear(ConstantInitializer):
         taps = taps.reshape(*window, 1, 1).astype(dtype)
         identity = xp.eye(shape[-2], shape[-1], dtype=dtype)
         return xp.array(taps) * xp.reshape(identity, (1,) * len(window) + shape[-2:])
+
+
+def _check_kernel(initializer: Initializer, shape: Shape) -> None:
+    """Raise `ValueError` unless `shape` is that of a convolution kernel."""
+    if not 3 <= len(shape) <= 5:
+        required = "3 to 5 dimensions, the window and two channel axes"
+        raise rank_error(initializer, required, shape)
 
 
 def _triangle(length: int) -> Array:

@@ -2,6 +2,8 @@
 
 import copy
 import dataclasses
+import difflib
+import functools
 import inspect
 import math
 import random
@@ -12,7 +14,8 @@ import keras
 import numpy as np
 
 from keras_initx._checks import check_dtype, check_seed, check_shape
-from keras_initx._keras import forget_unmade_variables, name_initializer
+from keras_initx._keras import forget_unmade_variables, layer_using, name_initializer
+from keras_initx._suggestions import did_you_mean
 from keras_initx._typing import Array, DType, KerasInitializer, Seed, Shape, ShapeLike, Tensor
 from keras_initx.backends._current import backend
 from keras_initx.initializers._laws import FixedLaw, IndependentLaw, Law
@@ -114,6 +117,8 @@ def register(*names: str, formula: str, use: str) -> Callable[[Class], Class]:
     def decorator(cls: Class) -> Class:
         ids = tuple(f"initx.{name}" for name in names)
         _ENTRIES.append(CatalogEntry(ids, cls, formula, use))
+        if "__init__" in vars(cls):
+            _suggest_arguments(cls)
         keras.saving.register_keras_serializable(package="initx")(cls)
         custom_objects = keras.saving.get_custom_objects()
         for string_id in (*ids, f"initx.{cls.__name__}"):
@@ -123,6 +128,25 @@ def register(*names: str, formula: str, use: str) -> Callable[[Class], Class]:
         return cls
 
     return decorator
+
+
+def _suggest_arguments(cls: Any) -> None:
+    """Let the constructor of a class name the arguments that an unknown one may mean."""
+    construct = cls.__init__
+
+    @functools.wraps(construct)
+    def construct_checked(self: Any, *arguments: Any, **named: Any) -> None:
+        known = parameters_of(cls)
+        for name in named:
+            if name not in known:
+                similar = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+                raise TypeError(
+                    f"{cls.__name__}() got an unexpected keyword argument {name!r}"
+                    f"{did_you_mean(map(repr, similar))}"
+                )
+        construct(self, *arguments, **named)
+
+    cls.__init__ = construct_checked
 
 
 class Initializer(KerasInitializer):
@@ -297,6 +321,24 @@ class Initializer(KerasInitializer):
 
     def __hash__(self) -> int:
         return hash((type(self), getattr(self, "seed", None)))
+
+
+def rank_error(initializer: Initializer, required: str, shape: Shape) -> ValueError:
+    """Return the error about a shape with too few or too many dimensions.
+
+    Args:
+        initializer: The initializer that is asked for this shape.
+        required: What the shape must have.
+        shape: The shape.
+    """
+    received = f"Received: shape={shape}"
+    layer = layer_using(initializer)
+    if layer is not None:
+        received += f", layer={layer.name!r}"
+    name = type(initializer).__name__
+    if len(shape) == 1:
+        required += f"; `{name}` is for a kernel, and a bias has one dimension: pass 'zeros' there"
+    return ValueError(f"`shape` must have {required}. {received}")
 
 
 def check_largest(

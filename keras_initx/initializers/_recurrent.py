@@ -223,7 +223,7 @@ class ChronoBias(RandomInitializer):
                 f'`ChronoBias({self.max_steps}, cell="lstm")`. '
                 f"Received: shape={shape}, cell=None, layer={layer and layer.name!r}"
             )
-        _check_bias(shape, cell, layer)
+        _check_bias(shape, cell, layer, takes_units=False)
 
     def _cell(self, layer: keras.Layer | None, shape: Shape) -> Cell | None:
         """Return which cell a bias of `shape` belongs to, or `None` if that is unknown."""
@@ -285,7 +285,12 @@ def _overwritten_error(required: str, layer: keras.Layer, name: str, value: floa
 
 
 def _check_bias(
-    shape: Shape, cell: Cell, layer: keras.Layer | None, units: int | None = None
+    shape: Shape,
+    cell: Cell,
+    layer: keras.Layer | None,
+    units: int | None = None,
+    *,
+    takes_units: bool = True,
 ) -> None:
     """Raise `ValueError` unless `shape` is that of a bias, or of a piece that an LSTM asks for.
 
@@ -295,6 +300,7 @@ def _check_bias(
         layer: The layer that asks for it, or `None` if it is unknown.
         units: The required number of units, or `None` to use the layer's. If that is unknown too,
             any number fits.
+        takes_units: Whether the user can give it.
     """
     if cell == "gru":
         required = "a GRU's bias, (3 * units,) or (2, 3 * units)"
@@ -303,9 +309,14 @@ def _check_bias(
         required = "an LSTM's bias, (4 * units,)"
         # A layer that sets the forget-gate bias asks for the input gate, and for the last two.
         gates = [1, 2] if overwrites_forget_bias(layer) else [4]
-    units_of_layer = units_of(layer)
+    is_cell = is_lstm(layer) if cell == "lstm" else is_gru(layer)
+    units_of_layer = units_of(layer) if is_cell else None
+    hint = ""
     if units is None:
-        units = units_of_layer
+        units = units_of(layer)
+        if layer is not None and not is_cell and takes_units:
+            name = "LSTM" if cell == "lstm" else "GRU"
+            hint = f"; the layer is no {name}: if it has the bias of one, pass `units=`"
     fitting = units
     if fitting is None:
         length = shape[-1] if shape else 0
@@ -316,7 +327,7 @@ def _check_bias(
     if units_of_layer not in (None, units) or shape not in shapes:
         raise ValueError(
             f"`shape` must be that of {required}. "
-            f"Received: shape={shape}, units={units}, layer={layer and layer.name!r}"
+            f"Received: shape={shape}, units={units}, layer={layer and layer.name!r}{hint}"
         )
 
 

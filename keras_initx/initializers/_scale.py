@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import Any, Self, get_args
 
-from keras_initx._checks import check_choice, check_number, check_rank, is_integer
+from keras_initx._checks import check_choice, check_number, is_integer
 from keras_initx._typing import (
     Activation,
     AxesLike,
@@ -16,7 +16,12 @@ from keras_initx._typing import (
     Tensor,
 )
 from keras_initx.initializers._activations import ACTIVATIONS
-from keras_initx.initializers._initializer import Initializer, RandomInitializer, check_largest
+from keras_initx.initializers._initializer import (
+    Initializer,
+    RandomInitializer,
+    check_largest,
+    rank_error,
+)
 from keras_initx.sampling._conversion import LEAST, MOST
 from keras_initx.sampling._stream import Stream, computing_dtype
 
@@ -70,8 +75,8 @@ class MatrixInitializer(AxesInitializer):
 
     def check_shape(self, shape: Shape) -> None:
         super().check_shape(shape)
-        if self.input_axes is None and self.output_axes is None:
-            check_rank(shape, 2)
+        if self.input_axes is None and self.output_axes is None and len(shape) < 2:
+            raise rank_error(self, "at least 2 dimensions", shape)
         inputs, units = self._axes(shape)
         if sorted(inputs + units) != list(range(len(shape))):
             raise ValueError(

@@ -17,7 +17,8 @@ import numpy as np
 from keras_initx._typing import Array
 from keras_initx.backends._current import backend
 from keras_initx.inspection._branches import Branch, branches_of, carried_from, crossing_branches
-from keras_initx.inspection._gates import Gate, gates_of
+from keras_initx.inspection._fused import kernels_held
+from keras_initx.inspection._gates import Gate, gates_of, source_of
 from keras_initx.inspection._graph import ForwardGraph, Node, producers_of, with_ancestors
 from keras_initx.inspection._hooks import activation_name
 from keras_initx.inspection._inventory import Inventory
@@ -50,9 +51,11 @@ class Architecture:
         streams: The streams that the branches add to.
         crosses: The branches that attend to what is of another stream.
         gates: The gates before another kernel.
+        kernels_held: How many kernels the layers hold of which one kernel holds several.
         attention: Layers of attention. The value says whether the values are of another tensor than
             the queries.
         looked_up: Weights of several rows of which the inputs give some.
+        labels: Those of them of which the inputs give one for each example, and such embeddings.
         tokens: Embeddings of what the inputs give.
         positions: Embeddings of constants.
         latents: Weights of several rows that layers get in place of a tensor, as learned queries.
@@ -64,6 +67,7 @@ class Architecture:
         inputs: Layers with a kernel before which no other has one, of those that the first branches
             are computed from if there are any: what only reaches a branch at its side is none.
         outputs: Layers with a kernel after which no other has one.
+        pre_logits: Dense layers outside of branches between the last one and an output.
         loops: Operations that call functions with layers any number of times, each with the reason
             why they cannot be followed.
         hidden: Layers with kernels whose `call` could not be followed, each with the reason.
@@ -77,8 +81,10 @@ class Architecture:
     streams: Streams
     crosses: set[Branch]
     gates: Sequence[Gate]
+    kernels_held: dict[keras.Operation, int]
     attention: dict[keras.Layer, bool]
     looked_up: Sequence[keras.Variable]
+    labels: Sequence[keras.Variable | keras.Layer]
     tokens: Sequence[keras.Layer]
     positions: Sequence[keras.Layer]
     latents: Sequence[keras.Variable]
@@ -88,6 +94,7 @@ class Architecture:
     fourier: Sequence[str]
     inputs: Sequence[keras.Operation]
     outputs: Sequence[keras.Operation]
+    pre_logits: Sequence[keras.Operation]
     loops: Sequence[str]
     hidden: dict[keras.Layer, str]
     starts: dict[int, list[keras.Operation]]
@@ -130,8 +137,8 @@ def architecture_of(model: keras.Model) -> Architecture:
     """Return what a built model consists of."""
     root = recorded_calls(model)
     hidden = dict(_hidden(root, root))
-    calls = list(_calls(root, hidden))
-    graph, made = _graph_of(calls)
+    calls = list(open_calls(root, hidden))
+    graph, made = graph_of(calls)
     nodes = graph.nodes
     read = branches_of(nodes)
     totals = {branch.total for branch in read.found}
@@ -147,12 +154,16 @@ def architecture_of(model: keras.Model) -> Architecture:
     stems: set[Node] = set()
     for branch in streams.firsts():
         stems.update(*map(with_ancestors, branch.begin))
-    tokens = [call.operation for call in calls if isinstance(call.operation, _EMBEDDING)]
+    embeddings = [call for call in calls if isinstance(call.operation, _EMBEDDING)]
+    tokens = [call.operation for call in embeddings if not _is_of_labels(call)]
+    labels = [call.operation for call in embeddings if call.operation not in tokens]
+    looked_up = _looked_up(open_calls(root, ()))
     tables = [layer for layer in parts_of(model) if isinstance(layer, _EMBEDDING)]
     unclear = [total.producer for total in read.unclear if total.producer is not None]
     latents = _latents(model, root)
     is_latent = {id(variable) for variable in latents}
-    constant = [layer for layer in tables if layer not in tokens]
+    constant = [layer for layer in tables if layer not in (*tokens, *labels)]
+    outputs = _final_kernels(nodes)
     return Architecture(
         branches=branches,
         around=around,
@@ -160,8 +171,10 @@ def architecture_of(model: keras.Model) -> Architecture:
         streams=streams,
         crosses=crosses,
         gates=gates_of(nodes),
+        kernels_held=kernels_held(nodes),
         attention=attention,
-        looked_up=_looked_up(_calls(root, ())),
+        looked_up=[variable for variable, _ in looked_up],
+        labels=[*labels, *(variable for variable, is_label in looked_up if is_label)],
         tokens=tokens,
         positions=[layer for layer in constant if is_latent.isdisjoint(map(id, layer.weights))],
         latents=latents,
@@ -170,7 +183,8 @@ def architecture_of(model: keras.Model) -> Architecture:
         selu=_operations(root, SELU),
         fourier=_operations(root, FOURIER),
         inputs=[layer for layer in _first_kernels(nodes, stems) if layer not in inside],
-        outputs=[layer for layer in _final_kernels(nodes) if layer not in inside],
+        outputs=[layer for layer in producers_of(outputs) if layer not in inside],
+        pre_logits=[layer for layer in _pre_logits(outputs, totals) if layer not in inside],
         loops=root.loops,
         hidden=hidden,
         starts=streams.starts(),
@@ -242,18 +256,18 @@ def _multiplies(call: SymbolicCall, root: SymbolicCall) -> bool:
     return False
 
 
-def _calls(call: SymbolicCall, hidden: Iterable[keras.Layer]) -> Iterator[SymbolicCall]:
+def open_calls(call: SymbolicCall, hidden: Collection[keras.Layer]) -> Iterator[SymbolicCall]:
     """Yield the calls in a call that are taken as they are, in their order."""
     for inner in call.inside or ():
         layer = inner.operation
         is_open = isinstance(layer, keras.Layer) and is_followed(layer) and layer not in hidden
         if inner.inside is not None and is_open:
-            yield from _calls(inner, hidden)
+            yield from open_calls(inner, hidden)
         else:
             yield inner
 
 
-def _graph_of(calls: Iterable[SymbolicCall]) -> tuple[ForwardGraph, dict[Node, SymbolicCall]]:
+def graph_of(calls: Iterable[SymbolicCall]) -> tuple[ForwardGraph, dict[Node, SymbolicCall]]:
     """Return the graph of the tensors of these calls, and the call that made each."""
     graph = ForwardGraph()
     made: dict[Node, SymbolicCall] = {}
@@ -338,8 +352,20 @@ def _first_kernels(nodes: Sequence[Node], stems: Collection[Node]) -> list[keras
     return producers_of(node for node in found if not stems or node in stems)
 
 
-def _final_kernels(nodes: Sequence[Node]) -> list[keras.Operation]:
-    """Return the layers with a kernel whose outputs reach no other kernel."""
+def _pre_logits(outputs: Iterable[Node], totals: set[Node]) -> list[keras.Operation]:
+    """Return the dense layers that alone lead from sums with branches to outputs."""
+    found = []
+    for node in outputs:
+        source = source_of(node.inputs[0]) if len(node.inputs) == 1 else None
+        while source is not None and isinstance(source.kernel.producer, keras.layers.Dense):
+            if not totals.isdisjoint(with_ancestors(source.kernel)):
+                found.append(source.kernel)
+            source = source_of(source.kernel.inputs[0])
+    return producers_of(found)
+
+
+def _final_kernels(nodes: Sequence[Node]) -> list[Node]:
+    """Return the outputs of layers with a kernel that reach no other kernel."""
     found = []
     goes_on: set[Node] = set()  # what reaches a kernel
     for node in reversed(nodes):
@@ -348,20 +374,29 @@ def _final_kernels(nodes: Sequence[Node]) -> list[keras.Operation]:
             found.append(node)
         if has_kernel or node in goes_on:
             goes_on.update(node.inputs)
-    return producers_of(reversed(found))
+    return found[::-1]
 
 
 # Weights with rows.
 
 
-def _looked_up(calls: Iterable[SymbolicCall]) -> list[keras.Variable]:
-    """Return the weights of which operations of users' layers take the rows that inputs give."""
-    found: dict[int, keras.Variable] = {}
+def _is_of_labels(call: SymbolicCall) -> bool:
+    """Return whether a call takes one row of a table for each example."""
+    return all(math.prod(tensor.shape[1:]) == 1 for tensor in call.inputs)
+
+
+def _looked_up(calls: Iterable[SymbolicCall]) -> list[tuple[keras.Variable, bool]]:
+    """Return the weights of which operations of users' layers take the rows that inputs give.
+
+    Each has whether these are one for each example.
+    """
+    found: dict[int, tuple[keras.Variable, bool]] = {}
     for call in calls:
         table = next(iter(call.given), None)
         is_table = isinstance(table, keras.Variable) and len(table.shape) == 2
         if kind_of(call.operation) in LOOKING_UP and is_table and call.inputs:
-            found[id(table)] = table
+            _, is_label = found.get(id(table), (table, True))
+            found[id(table)] = table, is_label and _is_of_labels(call)
     return list(found.values())
 
 
@@ -369,7 +404,7 @@ def _added(model: keras.Model, root: SymbolicCall) -> list[keras.Variable]:
     """Return the weights of several rows that are added to each example of a tensor."""
 
     def terms(root: SymbolicCall) -> list[Any]:
-        return [value for call in _calls(root, ()) for value in _terms_with_rows(call, root)]
+        return [value for call in open_calls(root, ()) for value in _terms_with_rows(call, root)]
 
     layers = [model, *parts_of(model)]
     return _given(model, root, terms, filter(is_followed, layers))
@@ -389,8 +424,8 @@ def _in_place_of_tensors(root: SymbolicCall) -> list[Any]:
     """Return the weights and constants from which alone a layer with weights gets a tensor."""
     if not root.begins:
         return []
-    calls = list(_calls(root, ()))
-    graph, _ = _graph_of(calls)
+    calls = list(open_calls(root, ()))
+    graph, _ = graph_of(calls)
     begins = {graph.node_of(symbol): value for symbol, value in root.begins}
     found: dict[int, Any] = {}
     for call in calls:

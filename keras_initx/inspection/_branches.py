@@ -11,11 +11,12 @@ computed from it comes from the begin of the stream, whatever the branches get a
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import keras
 
 from keras_initx.inspection._experts import Ends, Weighing, ends_of
-from keras_initx.inspection._gates import Origin, source_of
+from keras_initx.inspection._gates import source_of
 from keras_initx.inspection._graph import Node, producers_of, with_ancestors
 from keras_initx.inspection._hooks import activation_name
 from keras_initx.inspection._kernels import is_kernel, multiplies_by_kernel
@@ -25,9 +26,22 @@ from keras_initx.inspection._operations import (
     ATTENTION_LAYERS,
     MULTIPLY,
     SCALING,
+    SUBTRACT,
     SUMS_OF_PRODUCTS,
     kind_of,
 )
+
+
+class Side(NamedTuple):
+    """What a branch gets behind its last kernels from a kernel outside of it.
+
+    Attributes:
+        way: The tensors from the outputs of that kernel to the one that the branch gets.
+        is_modulation: Whether it is a part of these outputs, without an activation, and multiplies.
+    """
+
+    way: tuple[Node, ...]
+    is_modulation: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,13 +121,24 @@ class Branch:
         return min(found) if len(found) == 1 else None
 
     @cached_property
+    def sides(self) -> list[Side]:
+        """What comes from kernels outside it, behind the last kernels inside."""
+        inside = set(self.inside)
+        sides = {}
+        for node in self.added.after:
+            for given in node.inputs:
+                source = None if given in inside else source_of(given)
+                if source is None:
+                    continue
+                is_part = source.part is not source.kernel and not source.activations
+                is_modulation = is_part and kind_of(node.producer) == MULTIPLY
+                sides[given, is_modulation] = Side(_way_back(given, source.kernel), is_modulation)
+        return list(sides.values())
+
+    @property
     def modulations(self) -> list[keras.Operation]:
         """The layers with a kernel, outside it, of which a part of the outputs multiplies it."""
-        found = []
-        for factor, source in _factors(self.added.after):
-            if factor not in self.inside and not source.activations:
-                found.append(source.kernel)
-        return producers_of(found)
+        return producers_of(side.way[0] for side in self.sides if side.is_modulation)
 
     @cached_property
     def weighs(self) -> bool:
@@ -235,6 +260,8 @@ class _Reader:
         if len(terms) < 2 or len(streams) != 1:
             return []
         (stream,) = streams
+        if stream in _subtracted(total):
+            return []
         *shortcut, start = ways[stream]
         if least and not self._joins_ways(total, producers_of(shortcut)):
             return []
@@ -476,8 +503,8 @@ def _count_kernels(way: Iterable[Node]) -> int:
 
 
 def _is_sum(node: Node) -> bool:
-    """Return whether a tensor is a sum, and not another form of one."""
-    return kind_of(node.producer) == ADD and not node.is_form
+    """Return whether a tensor is a sum or a difference, and not another form of one."""
+    return kind_of(node.producer) in (ADD, SUBTRACT) and not node.is_form
 
 
 def _flat_terms(total: Node) -> tuple[dict[Node, tuple[keras.Operation, ...]], list[Node]]:
@@ -499,6 +526,17 @@ def _flat_terms(total: Node) -> tuple[dict[Node, tuple[keras.Operation, ...]], l
         else:
             terms[term] = before
     return terms, within
+
+
+def _subtracted(total: Node, is_negative: bool = False) -> Iterator[Node]:
+    """Yield what a sum, and those that are only added to it, subtract."""
+    for number, part in enumerate(total.inputs):
+        is_second = number == 1 and kind_of(total.producer) == SUBTRACT
+        if is_negative != is_second:
+            yield part
+        node, _ = _before_scaling(part)
+        if _is_sum(node) and _has_one_reader(node):
+            yield from _subtracted(node, is_negative != is_second)
 
 
 def _sums_in(part: Node, within: Collection[Node]) -> list[Node]:
@@ -575,12 +613,9 @@ def _is_after_kernel(node: Node) -> bool:
     return any(map(multiplies_by_kernel, producers_of(with_ancestors(node))))
 
 
-def _factors(after: Iterable[Node]) -> Iterator[tuple[Node, Origin]]:
-    """Yield factors of tensors that are a part of the outputs of a kernel, and their origins."""
-    for node in after:
-        if kind_of(node.producer) != MULTIPLY:
-            continue
-        for factor in node.inputs:
-            source = source_of(factor)
-            if source is not None and source.part is not source.kernel:
-                yield factor, source
+def _way_back(node: Node, source: Node) -> tuple[Node, ...]:
+    """Return the tensors from one to another that is made of it alone."""
+    way = [node]
+    while way[-1] is not source:
+        way += way[-1].inputs
+    return tuple(reversed(way))

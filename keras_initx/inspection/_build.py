@@ -3,12 +3,13 @@
 import contextlib
 import functools
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import keras
 
 from keras_initx._keras import layers_of, observed_assignments, preserved_losses
+from keras_initx.backends._attributes import KeptAttributes, attributes_preserved
 from keras_initx.backends._current import backend
 from keras_initx.inspection._former import Former
 from keras_initx.inspection._hooks import HOOKS, replaced
@@ -84,12 +85,15 @@ def _build(model: keras.Model, x: Any, training: bool) -> None:
     former = Former()
     known = {id(variable) for variable in model.variables}
     put_back_generators = backend.kept_generators()
+    layers = layers_of(model)
     try:
         with (
             HOOKS,
             observed_assignments(former.add),
             preserved_losses(model),
-            backend.preserve_foreign_state(layers_of(model)),
+            attributes_preserved(layers) as kept,
+            backend.preserve_foreign_state(layers),
+            _told_of_builds(layers, kept),
         ):
             model(x, training=training)
     finally:
@@ -97,3 +101,24 @@ def _build(model: keras.Model, x: Any, training: bool) -> None:
         # Otherwise the seeds of the new variables would be drawn again, for other variables.
         if known.issuperset(id(variable) for variable in model.variables):
             put_back_generators()
+
+
+@contextlib.contextmanager
+def _told_of_builds(layers: Sequence[keras.Layer], kept: KeptAttributes) -> Iterator[None]:
+    """Keep the attributes of layers as their `build` leaves them, in the place of those before."""
+
+    def telling(layer: keras.Layer) -> Callable[..., None]:
+        build = layer.build
+
+        @functools.wraps(build)
+        def built(*args: Any, **kwargs: Any) -> None:
+            build(*args, **kwargs)
+            kept.keep(layers_of(layer))
+
+        return built
+
+    with contextlib.ExitStack() as stack:
+        for layer in layers:
+            if not layer.built:
+                stack.enter_context(replaced(layer, "build", telling(layer)))
+        yield

@@ -36,6 +36,8 @@ DEPTHWISE = (
 ALL_CONVOLUTIONS = (*CONVOLUTIONS, *TRANSPOSED, *DEPTHWISE)
 # These normalize inputs and weights.
 _OTHER_NORMALIZATIONS = (keras.layers.Normalization, keras.layers.SpectralNormalization)
+# Layers of Keras whose weights and operations are those of other packages.
+FOREIGN = (keras.layers.JaxLayer, keras.layers.TFSMLayer, keras.layers.TorchModuleWrapper)
 _KERNELS = ("embeddings", "kernel")
 # The factors of the change that an adapter adds to a kernel, of LoRA and of DoRA.
 FIRST_FACTORS = ("lora_kernel_a", "lora_embeddings_a", "dora_kernel_a", "dora_embeddings_a")

@@ -8,6 +8,7 @@ import keras
 from keras_initx.inspection._hooks import activation_name
 
 ADD = "Add"
+SUBTRACT = "Subtract"
 MULTIPLY = "Multiply"
 CONCATENATE = "Concatenate"
 # Half of the channels times the sigmoid of the others.

@@ -9,6 +9,7 @@ import keras
 
 from keras_initx._keras import compiled_loss
 from keras_initx._typing import Tensor
+from keras_initx.backends._attributes import attributes_preserved
 
 
 def objective(
@@ -55,8 +56,16 @@ def terms(model: keras.Model) -> Tensor:
 def preserved_compiled_loss(model: keras.Model) -> Iterator[None]:
     """Undo the building of the compiled loss at the end of the block.
 
-    It would change the random numbers that `fit` draws.
+    It would change the random numbers that `fit` draws. What losses keep as plain attributes is put
+    back too.
     """
+    losses = keras.tree.flatten(getattr(model, "loss", None))
+    with attributes_preserved(losses), _unbuilt_compiled_loss(model):
+        yield
+
+
+@contextlib.contextmanager
+def _unbuilt_compiled_loss(model: keras.Model) -> Iterator[None]:
     loss = compiled_loss(model)
     if loss is None:
         yield

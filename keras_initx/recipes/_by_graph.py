@@ -3,6 +3,8 @@
 import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
+from typing import NamedTuple
 
 import keras
 
@@ -13,7 +15,7 @@ from keras_initx.inspection._graph import Node, producers_of, with_ancestors
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._kernels import ALL_CONVOLUTIONS, is_kernel, normalizes
 from keras_initx.inspection._operations import ATTENTION_LAYERS
-from keras_initx.inspection._zeros import prevents_zeros
+from keras_initx.inspection._zeros import BranchRuns
 from keras_initx.recipes._by_names import NAMES_IN_BRANCHES, role_in
 from keras_initx.recipes._parts import ENDS, Doubt, Part, Reading, Role
 
@@ -154,6 +156,26 @@ _LAYERS = (
 _BY_GRAPH = ("logits", "positions", "sines", "tokens")
 
 
+# Biases and shifts, which start at 0.
+_ZERO_AT_FIRST = ("bias", "beta", "moving_mean")
+# Of normalizations. Whether they are 0 by now must not decide what is to be.
+_SCALES = ("gamma", "scale", "moving_variance")
+
+
+class Closed(NamedTuple):
+    """By what a branch starts at 0.
+
+    Attributes:
+        parts: The weights at its end.
+        modulations: The layers outside of it.
+        problem: Why it is not known what closes it, or an empty text.
+    """
+
+    parts: Sequence[Part] = ()
+    modulations: Sequence[keras.Operation] = ()
+    problem: str = ""
+
+
 class ByGraph:
     """Reads the roles of weights by the graph of the model.
 
@@ -168,6 +190,7 @@ class ByGraph:
         self._found = found
         self._paths = inventory.paths
         self._by_variable = {id(part.weight.variable): part for part in parts}
+        self._closings: dict[Branch, Closed] = {}
         # Those of which the names tell what the graph cannot.
         self._named = {
             part.weight.path for part in parts if part.role.name not in (part.by_name, *_BY_GRAPH)
@@ -183,6 +206,14 @@ class ByGraph:
     def outputs(self) -> set[str]:
         """Return the paths of the kernels after which no other comes."""
         return {part.weight.path for part in self._kernels(self._found.outputs)}
+
+    def kernels_held(self) -> dict[int, int]:
+        """Return how many kernels weights hold that hold several, by the ids of variables."""
+        held = {}
+        for layer, number in self._found.kernels_held.items():
+            for part in self._kernels([layer])[-1:]:
+                held[id(part.weight.variable)] = number
+        return held
 
     def hidden(self) -> list[str]:
         """Return the paths of the layers that cannot be followed."""
@@ -224,16 +255,21 @@ class ByGraph:
         if not found.branches:
             return Reading(roles, {Doubt.ENDS: "no residual branch in its graph"})
         ways = self._ways(len(set(ends) - self.ends()))
+        doubts: dict[Doubt, str] = {}
         for branch in found.branches:
             stack = self._stack(branch, ways)
             for part in self._inside(branch.operations):
                 path = part.weight.path
                 depth = roles[path].depth or branch.depth or 0
-                roles[path] = replace(roles[path], stack=stack, depth=depth, in_branch=True)
+                roles[path] = replace(
+                    roles[path], stack=stack, depth=depth, in_branch=True, closes=False
+                )
+            self._close(branch, roles)
+            for doubt, text in self._doubts_on_zeros(branch):
+                doubts.setdefault(doubt, text)
         roles |= self._tokens_of_decoder(ways, roles)
         roles |= self._around_gates(roles)
         roles |= self._at_ends_of_model(roles, is_named=True, has_ends=not ends)
-        doubts: dict[Doubt, str] = {}
         if ends and any(0 < role.depth < 2 for role in roles.values()):
             doubts[Doubt.DEPTH] = "one kernel alone in a branch, which must have at least 2"
         roles |= self._numbered(roles, doubts)
@@ -345,8 +381,10 @@ class ByGraph:
             has_ends: Whether the first and last kernels are to be found.
         """
         found = self._found
+        labels = set(map(id, found.labels))
+        looked_up = [variable for variable in found.looked_up if id(variable) not in labels]
         ends = {
-            "tokens": [*self._kernels(found.tokens), *self._of(found.looked_up)],
+            "tokens": [*self._kernels(found.tokens), *self._of(looked_up)],
             "positions": [*self._of(found.added), *self._kernels(found.positions)],
             "latents": self._of(found.latents),
         }
@@ -356,6 +394,7 @@ class ByGraph:
             # A table of tokens that makes the logits too stays one.
             last = self._kernels(found.outputs)
             ends["last"] = [part for part in last if roles[part.weight.path].name != "tokens"]
+            ends["pre-logits"] = self._kernels(found.pre_logits)
         given: dict[str, Role] = {}
         for name, parts in ends.items():
             for part in parts:
@@ -412,9 +451,17 @@ class ByGraph:
                 "kernels side by side, or one alone, in the branch that ends with "
                 f"{ends}, which must have at least 2 one after another",
             )
-        _, closed = self._closing(branch)
-        if closed:
-            yield Doubt.CLOSING, closed
+        yield from self._doubts_on_zeros(branch)
+
+    def _doubts_on_zeros(self, branch: Branch) -> Iterator[tuple[Doubt, str]]:
+        """Yield why a branch cannot start at 0."""
+        closed = self._closing(branch)
+        if closed.problem:
+            yield Doubt.CLOSING, closed.problem
+        if not self._unknown_end(branch):
+            problem = self._runs.problem(branch, [*branch.added.sources])
+            if problem:
+                yield Doubt.END_AT_ZERO, self._cause(branch, problem)
 
     def _attends(self, branch: Branch) -> bool:
         """Return whether a branch is one of attention, and none that weighs experts."""
@@ -446,13 +493,7 @@ class ByGraph:
         if not self._unknown_end(branch):
             role = "attended" if attends else "outer"
             self._give(role, self._end_kernels(branch), roles)
-        modulations = self._inside(branch.modulations)
-        for name in ("kernel", "bias"):
-            role = "modulation" if name == "kernel" else "modulation bias"
-            self._give(role, [part for part in modulations if part.by_name == name], roles)
-        closing, _ = self._closing(branch)
-        for part in closing:
-            roles[part.weight.path] = replace(roles[part.weight.path], closes=True)
+        self._close(branch, roles)
 
     def _end_kernels(self, branch: Branch) -> list[Part]:
         """Return the kernels that end a branch."""
@@ -477,34 +518,76 @@ class ByGraph:
                 return f"a branch that ends with {self._path(layer)!r}, a {type(layer).__name__}"
         return ""
 
-    def _closing(self, branch: Branch) -> tuple[list[Part], str]:
-        """Return the weights by which a branch starts at 0, and why it cannot if it cannot.
+    def _closing(self, branch: Branch) -> Closed:
+        """Return by what a branch starts at 0.
 
-        It is that of its last normalization, or that of its last kernel. What modulates a branch
-        closes it, and no weight in it.
+        That is what modulates it; otherwise its last normalization, or its last kernel, and what is
+        added behind these.
         """
-        if branch.modulations:
-            return [], ""
+        if branch not in self._closings:
+            self._closings[branch] = self._measured(branch)
+        return self._closings[branch]
+
+    def _measured(self, branch: Branch) -> Closed:
+        starts = [*branch.added.sources]
+        parts = [] if self._unknown_end(branch) else self._end_kernels(branch)
+        is_scaled = False
         for operation in branch.after:  # from the sum on
             scales = [part for part in self._inside([operation]) if part.weight.name != "beta"]
-            if normalizes(operation) and scales and scales[0].weight.name in ("gamma", "scale"):
+            if normalizes(operation) and scales and scales[0].weight.name in _SCALES[:2]:
                 starts = [node for node in branch.added.after if node.producer is operation]
-                return scales[:1], self._closed(branch, starts)
+                parts = scales[:1]
+                break
             if operation in self._found.scales:
-                return [], "a weight that scales a branch: let that one start at 0"
-        if self._unknown_end(branch):
-            return [], ""
-        return self._end_kernels(branch), self._closed(branch, [*branch.added.sources])
+                is_scaled = True
+                break
+        closing = self._runs.closing(branch, starts)
+        modulations = producers_of(closing.sides)
+        if not closing.has_ends and modulations:
+            return Closed(modulations=modulations)
+        if is_scaled:
+            return Closed(problem="a weight that scales a branch: let that one start at 0")
+        if not parts:
+            return Closed()
+        if closing.problem:
+            return Closed(parts, problem=self._cause(branch, closing.problem))
+        return Closed(parts, modulations)
 
-    def _closed(self, branch: Branch, starts: Sequence[Node]) -> str:
-        """Return why zeros at tensors at the end of a branch would stay, if they do."""
-        cause = prevents_zeros(branch, starts, self._found.made)
-        if not cause:
-            return ""
+    def _close(self, branch: Branch, roles: dict[str, Role]) -> None:
+        """Note the weights by which a branch starts at 0."""
+        closed = self._closing(branch)
+        modulations = self._inside(closed.modulations)
+        for name in ("kernel", "bias"):
+            role = "modulation" if name == "kernel" else "modulation bias"
+            self._give(role, [part for part in modulations if part.by_name == name], roles)
+        for part in closed.parts:
+            roles[part.weight.path] = replace(roles[part.weight.path], closes=True)
+
+    def _cause(self, branch: Branch, problem: str) -> str:
         return (
-            f"a branch that ends with {cause} at {self._ends_of(branch)}: zeros there "
+            f"a branch that ends with {problem} at {self._ends_of(branch)}: zeros there "
             "would get no gradient, or give no zeros"
         )
+
+    @cached_property
+    def _runs(self) -> BranchRuns:
+        found = self._found
+        streams: set[Node] = set()
+        sums = {branch.total: branch for branch in (*found.branches, *found.around)}
+        open_nodes = [branch.begin[0] for branch in sums.values()]
+        while open_nodes:
+            node = open_nodes.pop()
+            if node not in streams:
+                streams.add(node)
+                open_nodes += [sums[node].stream] if node in sums else node.inputs
+        fresh = []
+        for weight in (part.weight for part in self._parts):
+            variable = weight.variable
+            if weight.name in _ZERO_AT_FIRST:
+                fresh.append((variable, keras.ops.zeros(variable.shape, variable.dtype)))
+            elif weight.name in _SCALES and normalizes(weight.layer):
+                fresh.append((variable, keras.ops.ones(variable.shape, variable.dtype)))
+        return BranchRuns(found.made, streams, fresh)
 
     def _give(self, name: str, parts: Iterable[Part], roles: dict[str, Role]) -> None:
         """Give weights a role, where their names do not tell another."""
@@ -551,7 +634,7 @@ class ByGraph:
         modulations: list[keras.Operation] = []
         for branch in found.branches:
             ends += map(self._path, branch.last)
-            modulations += branch.modulations
+            modulations += self._closing(branch).modulations
         lines = ["no residual branch"]
         if ends:
             lines = [f"residual branches: {len(found.branches)}, which end with {quoted(ends)}"]
@@ -573,8 +656,11 @@ class ByGraph:
             "attention": [layer for layer in found.attention if layer not in found.crossing],
             "cross-attention": found.crossing,
             "gates": [gate.gate for gate in found.gates],
+            "several kernels in one": list(found.kernels_held),
             "modulations": modulations,
+            "branches around others": [branch.addition for branch in found.around],
             "embeddings of tokens": found.tokens,
+            "embeddings of labels": [one for one in found.labels if isinstance(one, keras.Layer)],
             "embeddings of positions": found.positions,
             "first kernels": [layer for layer in found.inputs if layer not in found.tokens],
             "last kernels": found.outputs,

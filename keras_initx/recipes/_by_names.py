@@ -7,7 +7,8 @@ from dataclasses import replace
 import keras
 
 from keras_initx._keras import is_of_keras
-from keras_initx.inspection._kernels import FIRST_FACTORS, SECOND_FACTORS, normalizes
+from keras_initx.inspection._kernels import FIRST_FACTORS, FOREIGN, SECOND_FACTORS, normalizes
+from keras_initx.inspection._names import automatic_name
 from keras_initx.inspection._patterns import matches_path
 from keras_initx.inspection._weights import ModelWeight
 from keras_initx.recipes._parts import ENDS, Doubt, Part, Reading, Role
@@ -31,11 +32,20 @@ NAMES = (
     ("*sparse_feedforward_gate_dense/kernel", "router"),
     ("*shared_expert_gate_dense/kernel", "router"),
     ("*feedforward_gate_dense/kernel", "gate"),
-    # Of state spaces with several states for each channel.
-    ("*dt_proj/bias", "dt_bias"),
     ("*/expert_feedforward_gate_dense", "gate"),
     ("*/expert_feedforward_intermediate_dense", "expert"),
     ("*/expert_feedforward_output_dense", "outer expert"),
+)
+# How the code of authors calls weights, as layers or as attributes of layers.
+NAMES_IN_CODE = (
+    # Of state spaces with several states for each channel.
+    ("*dt_proj/bias", "dt_bias"),
+    ("*dt_proj/kernel", "dt kernel"),
+    ("*lora_a/kernel", "LoRA A"),
+    ("*lora_b/kernel", "LoRA B"),
+    ("*lora_A/kernel", "LoRA A"),
+    ("*lora_B/kernel", "LoRA B"),
+    ("*pre_logits/kernel", "pre-logits"),
 )
 
 
@@ -52,6 +62,9 @@ NAMES_OF_THEIR_OWN = {
     "D": "D",
     **{name: _factor("A", name) for name in FIRST_FACTORS},
     **{name: _factor("B", name) for name in SECOND_FACTORS},
+    **dict.fromkeys(("lora_A", "lora_a"), "LoRA A"),
+    **dict.fromkeys(("lora_B", "lora_b"), "LoRA B"),
+    "cls_token": "class",
 }
 # How KerasHub, `keras.applications` and Keras' attention call the weights of branches.
 NAMES_IN_BRANCHES = (
@@ -86,8 +99,6 @@ _OWN_NAMES = {
     **dict.fromkeys(("moving_mean", "moving_variance"), "other"),
     **dict.fromkeys((*FIRST_FACTORS, *SECOND_FACTORS), "other"),
 }
-# Layers of Keras whose weights are those of other packages.
-_FOREIGN = (keras.layers.JaxLayer, keras.layers.TFSMLayer, keras.layers.TorchModuleWrapper)
 
 
 def parts_of(weights: Sequence[ModelWeight]) -> list[Part]:
@@ -99,9 +110,37 @@ def parts_of(weights: Sequence[ModelWeight]) -> list[Part]:
         kernel = None
         if by_name == "bias":
             kernel = by_path.get(weight.path.removesuffix("bias") + "kernel")
-        role = role_in(NAMES, weight) or NAMES_OF_THEIR_OWN.get(weight.name, by_name)
-        parts.append(Part(weight, Role(role), by_name, kernel))
+        parts.append(Part(weight, Role(_role_by_name(weight) or by_name), by_name, kernel))
     return parts
+
+
+def _role_by_name(weight: ModelWeight) -> str | None:
+    """Return the role of a weight by its path, or by the attributes that hold it, if known."""
+    role = role_in(NAMES, weight)
+    if role is None:
+        *_, name = attributes = _attributes(weight)
+        names = (weight.name, name) if automatic_name(weight.name, "variable") else (weight.name,)
+        role = next((NAMES_OF_THEIR_OWN[one] for one in names if one in NAMES_OF_THEIR_OWN), None)
+        for path in (weight.path, "/".join(attributes)):
+            role = role or _role_at(NAMES_IN_CODE, path)
+    if role in ("LoRA A", "LoRA B") and isinstance(weight.layer, keras.layers.Embedding):
+        return f"{role} of a table"
+    return role
+
+
+def _attributes(weight: ModelWeight) -> list[str]:
+    """Return the attributes that hold the layers around a weight, and itself.
+
+    What is in none, as in a list, has its name.
+    """
+    names = []
+    held = [*weight.layers[1:], weight.variable]
+    for around, value in zip(weight.layers, held, strict=True):
+        # With torch, layers are modules, which keep others in a dict of their own.
+        attributes = {**vars(around), **vars(around).get("_modules", {})}
+        own = [name for name, other in attributes.items() if other is value]
+        names.append(own[0].lstrip("_") if own else value.name)
+    return names
 
 
 class ByNames:
@@ -252,15 +291,19 @@ def _by_name(weight: ModelWeight) -> str:
     layer = weight.layer
     if weight.name == "weight" and normalizes(layer):
         return "scale"
-    is_known = is_of_keras(type(layer)) and not isinstance(layer, _FOREIGN)
+    is_known = is_of_keras(type(layer)) and not isinstance(layer, FOREIGN)
     otherwise = "other" if is_known else "unknown"
     return _OWN_NAMES.get(weight.name, otherwise)
 
 
 def role_in(names: Iterable[tuple[str, str]], weight: ModelWeight) -> str | None:
     """Return the role of a weight by its path, if it is known."""
+    return _role_at(names, weight.path)
+
+
+def _role_at(names: Iterable[tuple[str, str]], path: str) -> str | None:
     for pattern, role in names:
-        if matches_path(pattern, weight.path):
+        if matches_path(pattern, path):
             return role
     return None
 

@@ -13,10 +13,10 @@ from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._kernels import (
     CONVOLUTIONS,
     DEPTHWISE,
-    FIRST_FACTORS,
     is_depthwise,
     normalizes,
 )
+from keras_initx.inspection._norm_scales import adds_one_to_scale
 from keras_initx.inspection._patterns import covered
 from keras_initx.inspection._weights import ModelWeight
 
@@ -43,8 +43,10 @@ class Feature(enum.Enum):
     HARD_SILU = "hard SiLU or ReLU6"
     HE = "ReLU or another activation for He's weights"
     LAYER_NORMALIZATION = "layer normalization"
-    LLAMA = "the names of Llama"
+    LABELS = "an embedding of labels"
     NORMALIZATION = "normalization"
+    PLAIN_SCALES = "normalizations that multiply by their scales"
+    SCALES_PLUS_ONE = "normalizations that multiply by 1 plus their scales"
     SELU = "SELU"
     SEPARABLE = "separable convolutions"
     SILU = "SiLU"
@@ -67,9 +69,10 @@ _NAMES = {
         "*encoder_block_*/attention/query/kernel",
     ),
     Feature.GEMMA: ("*decoder_block_*/ffw_gating/kernel",),
-    Feature.LLAMA: ("*feedforward_gate_dense/kernel", "*/expert_feedforward_gate_dense"),
     Feature.CROSS_ATTENTION: ("*cross_attention*", "*crossattention*"),
 }
+# How KerasHub calls the kernels of gates.
+_GATE = "*gat*/kernel"
 # What a model has, each with the paths or names of examples.
 Features: TypeAlias = dict[Feature, list[str]]
 # Layers that are features.
@@ -117,8 +120,6 @@ def features_of(inventory: Inventory, found: Architecture) -> Features:
                 has.setdefault(merged, []).append(operation.name)
     for weight in inventory.weights:
         _note_convolution(weight, has)
-        if weight.name in FIRST_FACTORS:
-            has.setdefault(Feature.ADAPTERS, []).append(weight.path)
         if isinstance(weight.layer, _CELLS):
             has.setdefault(Feature.CELL, []).append(weight.path)
     paths = [weight.path for weight in inventory.weights]
@@ -130,6 +131,12 @@ def features_of(inventory: Inventory, found: Architecture) -> Features:
             if matching:
                 has.setdefault(feature, []).extend(matching)
     _note_graph(found, has, layers)
+    if found.gates or covered(_GATE, paths):
+        for layer, path in layers.items():
+            adds_one = adds_one_to_scale(layer) if normalizes(layer) else None
+            if adds_one is not None:
+                scales = Feature.SCALES_PLUS_ONE if adds_one else Feature.PLAIN_SCALES
+                has.setdefault(scales, []).append(path)
     return has
 
 
@@ -213,3 +220,7 @@ def _note_graph(found: Architecture, has: Features, layers: Mapping[keras.Layer,
             has.setdefault(feature, []).extend(paths)
     if found.positions and not found.tokens:
         has.pop(Feature.EMBEDDING, None)
+    labels = [layers[layer] for layer in found.labels if layer in layers]
+    if labels:
+        others = [path for path in has.pop(Feature.EMBEDDING, []) if path not in labels]
+        has |= {Feature.LABELS: labels} | ({Feature.EMBEDDING: others} if others else {})

@@ -13,7 +13,8 @@ from keras_initx.recipes._parts import Part, Roles
 from keras_initx.recipes._recipe import Computed, Recipe, RoleTable, truncated_normal
 
 _VISION_TRANSFORMER = (
-    "a vision transformer, with attention over the patches of an image and no embedding of tokens"
+    "a vision transformer, with attention over the patches of an image and no embedding of tokens "
+    "or labels"
 )
 
 
@@ -57,7 +58,7 @@ vit_timm: Recipe = Recipe(
     kind=_VISION_TRANSFORMER,
     sources="Wightman, timm, `init_weights_vit_timm`",
     needs=(Feature.ATTENTION,),
-    refuses=(Feature.EMBEDDING,),
+    refuses=(Feature.EMBEDDING, Feature.LABELS),
 )
 
 
@@ -78,7 +79,7 @@ def _vit_jax() -> RoleTable:
     """
     return {
         "last": "zeros",
-        "patches": "initx.lecun_normal",
+        **dict.fromkeys(("patches", "pre-logits"), "initx.lecun_normal"),
         "positions": RandomNormal(stddev=0.02),
         "class": "zeros",
         "inner bias": RandomNormal(stddev=1e-6),
@@ -93,7 +94,7 @@ vit_jax: Recipe = Recipe(
     kind=_VISION_TRANSFORMER,
     sources="Dosovitskiy and others, 2021, by its code",
     needs=(Feature.ATTENTION,),
-    refuses=(Feature.EMBEDDING,),
+    refuses=(Feature.EMBEDDING, Feature.LABELS),
 )
 
 

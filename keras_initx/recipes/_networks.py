@@ -9,9 +9,11 @@ from keras_initx.initializers._composition import Scaled
 from keras_initx.initializers._orthogonal import Orthogonal
 from keras_initx.initializers._recurrent import LSTMForgetBias
 from keras_initx.initializers._variance import VarianceScaling
+from keras_initx.recipes._each_kernel import SIZES_NOT_KNOWN
 from keras_initx.recipes._features import Feature
 from keras_initx.recipes._parts import ENDS, Doubt, Part, Roles
 from keras_initx.recipes._recipe import Computed, Recipe, RoleTable
+from keras_initx.recipes._weight_rules import Left
 
 
 def _selu() -> RoleTable:
@@ -91,7 +93,7 @@ orthogonal_rnn: Recipe = Recipe(
 )
 
 
-def _orthogonal_or_spectral(part: Part, roles: Roles) -> InitializerLike:
+def _orthogonal_or_spectral(part: Part, roles: Roles) -> InitializerLike | Left:
     """Return an orthogonal initializer for a kernel that is a matrix."""
     weight = part.weight
     if weight.axes is None or weight.fans is None:
@@ -99,8 +101,11 @@ def _orthogonal_or_spectral(part: Part, roles: Roles) -> InitializerLike:
     input_axes, unit_axes = weight.axes
     if sorted((*input_axes, *unit_axes)) != list(range(len(weight.shape))):
         return "initx.spectral"
+    if part.kernels == 0:
+        return SIZES_NOT_KNOWN
     fan_in, fan_out = weight.fans
-    return Orthogonal(gain=math.sqrt(fan_out / fan_in))
+    gain = math.sqrt(fan_out / part.kernels / fan_in)
+    return Orthogonal(gain=gain, blocks=part.kernels)
 
 
 def _spectral() -> RoleTable:
@@ -171,7 +176,7 @@ def _fixup() -> RoleTable:
     inner = Computed(
         "He normal by fan-out, times `L^(-1 / (2 m - 2))`",
         lambda part, roles: Scaled(he, part.role.branches ** (-1 / (2 * part.role.depth - 2))),
-        needs=(Doubt.ENDS, Doubt.LENGTHS, Doubt.DEPTH, Doubt.CLOSING),
+        needs=(Doubt.ENDS, Doubt.LENGTHS, Doubt.DEPTH, Doubt.END_AT_ZERO),
     )
     return {
         **dict.fromkeys(("inner", "gate", "up", "gate and up"), inner),

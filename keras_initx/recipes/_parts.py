@@ -12,6 +12,7 @@ from keras_initx.inspection._weights import ModelWeight
 # All roles, each with what a weight of it is by its own name.
 ROLES = {
     **dict.fromkeys(("kernel", "patches", "last", "shortcut", "logits", "frames"), "kernel"),
+    **dict.fromkeys(("pre-logits", "dt kernel"), "kernel"),
     **dict.fromkeys(("query", "unscaled query", "key", "value", "attended"), "kernel"),
     **dict.fromkeys(("inner", "gate", "up", "gate and up", "outer", "modulation"), "kernel"),
     # Of a mixture of experts: what weighs them, their kernels, and those that end its branch.
@@ -24,8 +25,8 @@ ROLES = {
     **dict.fromkeys(("scale", "scale before", "scale after"), "scale"),
     # Only recipes of their own know these.
     **dict.fromkeys(("A_log", "dt_bias", "D"), "unknown"),
-    **dict.fromkeys(("LoRA A", "LoRA B"), "other"),
-    **dict.fromkeys(("LoRA A of a table", "LoRA B of a table"), "other"),
+    **dict.fromkeys(("LoRA A", "LoRA B"), "unknown"),
+    **dict.fromkeys(("LoRA A of a table", "LoRA B of a table"), "unknown"),
 }
 
 
@@ -42,8 +43,10 @@ class Doubt(enum.Enum):
     BLOCKS = "how many blocks are on the way of a weight"
     NUMBERS = "in which block a branch is"
     CLOSING = "whether a branch can start at 0"
+    END_AT_ZERO = "whether the last kernel of a branch can start at 0"
     PLACEMENT = "where a block normalizes"
     ACTIVATIONS = "which activations there are"
+    TIME_STEP = "which weight is the time step of a state space"
 
 
 @dataclass(frozen=True)
@@ -83,12 +86,14 @@ class Part:
         by_name: What it is by its own name alone: a kernel, a bias, embeddings, a scale, what only
             its layer initializes ("other"), or unknown.
         kernel: The kernel of its layer, of a bias.
+        kernels: How many kernels of one size it holds side by side, 0 if their sizes are not known.
     """
 
     weight: ModelWeight
     role: Role
     by_name: str
     kernel: ModelWeight | None = None
+    kernels: int = 1
 
     @property
     def is_unknown(self) -> bool:
@@ -125,6 +130,7 @@ class Roles:
         notes: What was found, as lines of text.
         is_by_graph: Whether roles in branches are by the graph.
         given: What the user says, as lines of text.
+        unseen: What cannot be followed in the graph, with the reason, or an empty text.
     """
 
     model: keras.Model
@@ -134,6 +140,7 @@ class Roles:
     notes: tuple[str, ...] = ()
     is_by_graph: bool = False
     given: tuple[str, ...] = ()
+    unseen: str = ""
 
     def shape_of(self, role: str) -> Shape:
         """Return the shape of the first weight of a role."""

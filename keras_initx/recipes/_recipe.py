@@ -16,6 +16,7 @@ from keras_initx._checks import DTYPES, check_choice, quoted
 from keras_initx._typing import InitializerLike, RolesGiven
 from keras_initx.initializers._random import TruncatedNormal
 from keras_initx.inspection._inventory import Inventory, checked_inventory
+from keras_initx.recipes._each_kernel import of_each_kernel
 from keras_initx.recipes._features import Feature
 from keras_initx.recipes._parts import Doubt, Part, Roles
 from keras_initx.recipes._roles import roles_of
@@ -44,6 +45,8 @@ _DOUBTS: Mapping[str | Feature, Doubt] = {
     **dict.fromkeys((Feature.FIRST, Feature.LAST, Feature.LAST_IN_TEXT), Doubt.PLACEMENT),
     Feature.SELU: Doubt.ACTIVATIONS,
 }
+# What only the graph tells, so that it may be in what cannot be followed.
+_IN_GRAPH = ("attended", "gate", "inner", "outer", "tokens", "value", *_DOUBTS)
 # For what a table has no numbers for: the values stay.
 LEFT = Computed("left, its values stay", lambda part, roles: None)
 # What a table has for "others" if it leaves all weights that it does not name.
@@ -172,7 +175,8 @@ class Recipe:
             is_doubted = need in _DOUBTS and _DOUBTS[need] in roles.doubts
             if need not in roles.has and not is_doubted:
                 words = need.without_article if isinstance(need, Feature) else need
-                reasons.append(f"no {words}")
+                is_unseen = bool(roles.unseen) and need in _IN_GRAPH
+                reasons.append(f"no {words}{' that is seen' if is_unseen else ''}")
         for feature in self.refuses:
             if feature in roles.has:
                 reasons.append(f"{feature}, {quoted(roles.has[feature])}")
@@ -182,6 +186,9 @@ class Recipe:
                 reasons.append(text)
         if not reasons:
             return
+        is_in_doubt = any(reason.endswith(" that is seen") for reason in reasons)
+        if is_in_doubt and not any(roles.unseen in reason for reason in reasons):
+            reasons.append(roles.unseen)
         if Doubt.ENDS in must_be_known and roles.is_by_graph:
             reasons += roles.notes[1:]
         raise ValueError(
@@ -201,7 +208,7 @@ def _rules(table: RoleTable, roles: Roles) -> WeightRules:
         entry = table.get(role)
         value = entry.of(part, roles) if isinstance(entry, Computed) else entry
         if value is not None:
-            by_path[path] = value
+            by_path[path] = value if isinstance(value, Left) else of_each_kernel(value, part)
         elif keeps_others:
             by_path[path] = Left(NOT_ITS_OWN)
         elif (part.is_unknown or entry is LEFT) and part.weight.dtype in DTYPES:

@@ -16,7 +16,11 @@ from keras_initx.recipes._features import Feature, features_of
 from keras_initx.recipes._parts import ROLES, Doubt, Part, Reading, Role, Roles
 
 # What a weight of a role is too.
-_WIDER = {"up": ("inner",), "gate and up": ("gate", "inner")}
+_WIDER: dict[str, tuple[str | Feature, ...]] = {
+    "up": ("inner",),
+    "gate and up": ("gate", "inner"),
+    **dict.fromkeys(("LoRA A", "LoRA A of a table"), (Feature.ADAPTERS,)),
+}
 # What the user says by roles of where normalizations stand.
 _PLACES = {"scale before": (Feature.FIRST,), "scale after": (Feature.LAST, Feature.LAST_IN_TEXT)}
 # What the user may say beside roles: the weights of the decoder beside an encoder.
@@ -65,31 +69,51 @@ def roles_of(inventory: Inventory, given: RolesGiven | None = None) -> Roles:
         taken = _taken(parts, given)
         reading = _with_given(reading, parts, taken)
         lines = _described(taken, given)
+    held = graph.kernels_held()
     final = []
     for part in parts:
         role = reading.roles[part.weight.path]
         by_name = part.by_name
         if part.weight.path in taken and by_name not in ("kernel", "bias", "embeddings"):
             by_name = ROLES.get(role.name, by_name)
-        final.append(replace(part, role=role, by_name=by_name))
+        number = 2 if role.name == "gate and up" else held.get(id(part.weight.variable), 1)
+        final.append(replace(part, role=role, by_name=by_name, kernels=number))
         for name in (role.name, *_WIDER.get(role.name, ()), *_PLACES.get(role.name, ())):
             has.setdefault(name, []).append(part.weight.path)
     return Roles(
         model=inventory.model,
         parts=final,
         has=has,
-        doubts=reading.doubts,
+        doubts={**reading.doubts, **_doubts_on_time_steps(final)},
         notes=reading.notes,
         is_by_graph=reading.is_by_graph,
         given=lines,
+        unseen=graph.unseen(),
     )
 
 
+def _doubts_on_time_steps(parts: Sequence[Part]) -> dict[Doubt, str]:
+    """Return the doubt on a state space beside whose decay there is no time step."""
+    steps = [part for part in parts if part.role.name == "dt_bias"]
+    for part in parts:
+        layer = part.weight.layer
+        if part.role.name == "A_log" and not any(layer in step.weight.layers for step in steps):
+            text = (
+                f"no time step beside {part.weight.path!r}, a weight 'dt_bias' or the bias of a "
+                "layer 'dt_proj'; say by `roles` which one is the 'dt_bias'"
+            )
+            return {Doubt.TIME_STEP: text}
+    return {}
+
+
 def _looked_up(part: Part, found: Architecture) -> Part:
-    """Return a weight, as a table of tokens if inputs choose its rows, whatever its name is."""
+    """Return a weight, as a table if inputs choose its rows, whatever its name is."""
     is_table = any(part.weight.variable is table for table in found.looked_up)
     if is_table and part.by_name == "kernel":
-        return replace(part, role=Role("tokens"), by_name="embeddings")
+        is_label = any(part.weight.variable is table for table in found.labels)
+        return replace(
+            part, role=Role("embeddings" if is_label else "tokens"), by_name="embeddings"
+        )
     return part
 
 

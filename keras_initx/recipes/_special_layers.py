@@ -7,10 +7,11 @@ import keras
 from keras_initx._typing import InitializerLike
 from keras_initx.initializers._biases import DecayRate, TimeStepBias
 from keras_initx.initializers._random import RandomNormal
-from keras_initx.initializers._variance import VarianceScaling
 from keras_initx.initializers._variance_named import HeUniform
+from keras_initx.inspection._kernels import knows_axes
 from keras_initx.recipes._features import Feature
-from keras_initx.recipes._parts import Part, Roles
+from keras_initx.recipes._frameworks import torch_kernel
+from keras_initx.recipes._parts import Doubt, Part, Roles
 from keras_initx.recipes._recipe import KEPT, Computed, Recipe, RoleTable
 from keras_initx.recipes._weight_rules import Left
 
@@ -18,13 +19,15 @@ from keras_initx.recipes._weight_rules import Left
 def _state_space(source: str) -> RoleTable:
     """Return rules for the decay, the time step and the skip of state-space layers.
 
-    These weights have the names `A_log`, `dt_bias` and `D`. Their numbers are drawn in float32:
-    code that draws rates in 16 bits gets 0 now and then, whose logarithm is not finite. All other
-    recipes leave these weights, so put this one beside theirs: `["state_space", "llama"]`.
+    These weights have the names `A_log`, `dt_bias` and `D`, or are attributes of these names. Their
+    numbers are drawn in float32: code that draws rates in 16 bits gets 0 now and then, whose
+    logarithm is not finite. All other recipes leave these weights, so put this one beside theirs:
+    `["state_space", "llama"]`.
 
     An `A_log` of several states for each channel, as in Mamba and S4D-real, gets `log(1)` to
     `log(n)` for its `n` states, whatever the source; then the time step is the bias of the layer
-    `dt_proj`.
+    `dt_proj`, by its name or by the attribute that holds it. If no time step is found beside an
+    `A_log`, the model is refused: say by `roles` which weight is the `dt_bias`.
 
     Example:
         >>> from keras_initx import recipes
@@ -55,9 +58,14 @@ def _state_space(source: str) -> RoleTable:
             return Left("the recipe knows no decay of so many axes")
         return keras.initializers.Constant([math.log(state + 1) for state in range(states)])
 
-    decay = Computed(f"`{drawn!r}`; of `n` states for each channel `log(1)` to `log(n)`", of_decay)
+    decay = Computed(
+        f"`{drawn!r}`; of `n` states for each channel `log(1)` to `log(n)`",
+        of_decay,
+        needs=(Doubt.TIME_STEP,),
+    )
     if source == "mamba2":
-        return {"A_log": decay, "dt_bias": TimeStepBias(), "D": "ones"}
+        kernel = torch_kernel()  # U(-1 / sqrt(n), 1 / sqrt(n)) for the rank `n` of the time step
+        return {"A_log": decay, "dt_bias": TimeStepBias(), "dt kernel": kernel, "D": "ones"}
     step = TimeStepBias() if source == "gated_delta" else "ones"
     return {"A_log": decay, "dt_bias": step}
 
@@ -75,6 +83,25 @@ state_space: Recipe = Recipe(
 )
 
 
+def _axes_of_first(part: Part, roles: Roles) -> list[int] | None:
+    """Return the axes of inputs and of the rank of a first factor in a layer of the user.
+
+    Both factors have the rank in common, and it is the smaller one of what they have in common.
+    """
+    weight = part.weight
+    if len(weight.shape) != 2 or knows_axes(weight.layer):
+        return None
+    for other in roles.parts:
+        if other.role.name == "LoRA B" and other.weight.layer is weight.layer:
+            second = other.weight.shape
+            ranks = {1} if weight.shape[1] == second[0] else set()
+            ranks |= {0} if weight.shape[0] == second[-1] else set()
+            if ranks:
+                rank = min(ranks, key=lambda axis: weight.shape[axis])
+                return [1 - rank, rank]
+    return None
+
+
 def _lora(source: str) -> RoleTable:
     """Return rules for the factors of LoRA, which leave all other weights as they are.
 
@@ -85,6 +112,9 @@ def _lora(source: str) -> RoleTable:
     Of a table that is looked up, as of tokens, loralib and PEFT start the other one at zero: `A`,
     of which a row is taken. Keras draws `A` there with the number of tokens for its inputs; the
     rules leave what it has drawn.
+
+    In layers of your own the factors are called `lora_A` and `lora_B`, as weights or as dense
+    layers. Which axis has the inputs follows from both shapes.
 
     Example:
         >>> from keras_initx import recipes
@@ -101,8 +131,17 @@ def _lora(source: str) -> RoleTable:
         `reset_parameters` of `Linear` and `Embedding` in `loralib/layers.py`. The same by
         `reset_lora_parameters` in `peft/tuners/lora/layer.py` of Hugging Face's PEFT.
     """
-    a = HeUniform() if source == "keras" else VarianceScaling(1 / 3, "fan_in", "uniform")
-    rules: RoleTable = {"LoRA A": a, "LoRA B": "zeros", "others": KEPT}
+    drawn = HeUniform() if source == "keras" else torch_kernel()
+
+    def of_first(part: Part, roles: Roles) -> InitializerLike:
+        axes = _axes_of_first(part, roles)
+        if axes is None:
+            return drawn
+        options = {"input_axes": axes[:1], "output_axes": axes[1:]}
+        return type(drawn).from_config({**drawn.get_config(), **options})
+
+    first = Computed(f"`{drawn!r}`", of_first)
+    rules: RoleTable = {"LoRA A": first, "LoRA B": "zeros", "others": KEPT}
     if source == "keras":
         kept = Left("Keras draws it with the number of tokens for its inputs")
         of_table = Computed("left, its values stay", lambda part, roles: kept)
@@ -113,7 +152,8 @@ def _lora(source: str) -> RoleTable:
 lora: Recipe = Recipe(
     "lora",
     table=_lora,
-    kind="a model with adapters: call `enable_lora(rank)` of its layers first",
+    kind="a model with adapters: call `enable_lora(rank)` of its layers first, or have weights "
+    "`lora_A` and `lora_B`",
     sources={
         "loralib": "Hu and others, 2021, by their code; also Hugging Face's PEFT",
         "keras": "`enable_lora` of Keras",

@@ -324,7 +324,7 @@ llama: Recipe = Recipe(
         "smaller with the number of the block; embeddings 1",
     },
     needs=("gate",),
-    refuses=(Feature.CROSS_ATTENTION, Feature.CLIP, Feature.GEMMA),
+    refuses=(Feature.CROSS_ATTENTION, Feature.CLIP, Feature.SCALES_PLUS_ONE),
 )
 
 
@@ -371,7 +371,7 @@ gemma: Recipe = Recipe(
         "transformers": "Hugging Face's transformers: 0.02",
     },
     needs=("gate", "tokens"),
-    refuses=(Feature.CROSS_ATTENTION, Feature.CLIP, Feature.LLAMA),
+    refuses=(Feature.CROSS_ATTENTION, Feature.CLIP, Feature.PLAIN_SCALES),
 )
 
 

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_initx._checks import check_count
+from keras_initx._checks import check_count, quoted
 from keras_initx._keras import has_call
 from keras_initx._typing import Tensor
 from keras_initx.backends._current import backend
@@ -58,6 +58,8 @@ class WidthExponents:
         mup_std: That in muP.
         rate: The exponent in its learning rate; NaN if that is 0 or not known.
         mup_rate: That in muP; NaN if `mup` has no rule for the optimizer.
+        is_checked: Whether they are compared. They are not if the inputs and units of the weight
+            are a guess, see `MupWeight`; then those in muP are NaN.
     """
 
     path: str
@@ -66,6 +68,7 @@ class WidthExponents:
     mup_std: float
     rate: float
     mup_rate: float
+    is_checked: bool = True
 
     @property
     def differs(self) -> bool:
@@ -159,9 +162,10 @@ def width_exponents(narrow: Start, wide: Start, width_ratio: float) -> list[Widt
             path,
             weight.role,
             std=exponent(wide.sizes[path], narrow.sizes[path]),
-            mup_std=exponent(weight.std),
+            mup_std=math.nan if weight.is_guess else exponent(weight.std),
             rate=exponent(wide.rates[path], narrow.rates[path]),
-            mup_rate=exponent(factor),
+            mup_rate=math.nan if weight.is_guess else exponent(factor),
+            is_checked=not weight.is_guess,
         )
         found.append(exponents)
     return found
@@ -288,8 +292,12 @@ class CoordinateCheck(Tabular[tuple[str, ...]], Judgement):
         weights = sum(weight.differs for weight in self.weights)
         return (
             f"{layers} of {counted(len(self.layers), 'layer')} not level or not finite, "
-            f"{weights} of {counted(len(self.weights), 'weight')} not as in muP."
+            f"{weights} of {counted(len(self._checked), 'weight')} not as in muP."
         )
+
+    @property
+    def _checked(self) -> list[WidthExponents]:
+        return [weight for weight in self.weights if weight.is_checked]
 
     def _content(self) -> dict[str, Any]:
         return {**asdict(self), "sizes": self.sizes.tolist()}
@@ -325,7 +333,7 @@ class CoordinateCheck(Tabular[tuple[str, ...]], Judgement):
     def _rows(self) -> list[tuple[str, ...]]:
         off: dict[str, list[WidthExponents]] = {}
         for weight in self.weights:
-            if weight.differs:
+            if weight.differs or not weight.is_checked:
                 off.setdefault(self._layer_of(weight), []).append(weight)
         rows = []
         for name, exponents in zip(self.layers, self.exponents.T, strict=True):
@@ -346,6 +354,9 @@ class CoordinateCheck(Tabular[tuple[str, ...]], Judgement):
     def _weight_row(self, weight: WidthExponents) -> tuple[str, ...]:
         """Return the row of a weight, with the exponents that differ from those of muP."""
         std = rate = ("", "")
+        if not weight.is_checked:
+            std = short_number(weight.std), "not checked"
+            rate = short_number(weight.rate), "not checked"
         if weight.std_differs:
             std = short_number(weight.std), short_number(weight.mup_std)
         if weight.rate_differs:
@@ -378,10 +389,13 @@ class CoordinateCheck(Tabular[tuple[str, ...]], Judgement):
             lines.append("Weights are not compared with muP: the models have other layers.")
             return lines
         off = sum(weight.differs for weight in self.weights)
-        if off:
+        guesses = [weight.path for weight in self.weights if not weight.is_checked]
+        if off or guesses:
             lines.append("std, rate: exponents in initial weights and in learning rates.")
-        lines.append(f"{off} of {counted(len(self.weights), 'weight')} differ from muP.")
-        if all(math.isnan(weight.rate - weight.mup_rate) for weight in self.weights):
+        lines.append(f"{off} of {counted(len(self._checked), 'weight')} differ from muP.")
+        if guesses:
+            lines.append(f"Not checked, as their axes are a guess: {quoted(guesses)}.")
+        if all(math.isnan(weight.rate - weight.mup_rate) for weight in self._checked):
             lines.append("Learning rates are not compared: they are 0, or have no known rule.")
         return lines
 

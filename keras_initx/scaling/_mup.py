@@ -20,17 +20,17 @@ as many branches. Vectors and embeddings count as having one input. Muon leaves 
 
 import inspect
 import math
-import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import keras
 
-from keras_initx._checks import check_number
+from keras_initx._checks import check_number, quoted
 from keras_initx._keras import is_left_to_adam, names_preserved
 from keras_initx._typing import Shape
+from keras_initx.inspection._architecture import architecture_of
+from keras_initx.inspection._head_sizes import head_sizes
 from keras_initx.inspection._inventory import checked_inventory
 from keras_initx.inspection._optimizers import KINDS, class_of
 from keras_initx.inspection._weights import ModelWeight
@@ -86,6 +86,8 @@ class MupWeight:
             such a layer, as in a subclass of `keras.Model`; the factor would be `1 / units`.
         variable_path: Its path in Keras, `variable.path`. It may begin with the name of the model,
             and Muon goes by it.
+        is_guess: Whether its inputs and units are a guess by its shape, as of a weight of your own
+            layer. Then so are the factors.
     """
 
     path: str
@@ -101,6 +103,7 @@ class MupWeight:
     muon: float
     tied: float = 1.0
     variable_path: str = ""
+    is_guess: bool = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -114,13 +117,17 @@ class MupTable(WeightTable[MupWeight]):
             `model.trainable_variables`.
         depth: The argument of `mup`. The model must divide the output of each branch by it.
         head_size: How many times as large the heads of attention are as in the base model, by the
-            kernels of layers named `"query"`. The model must divide its scores by the head size
-            instead of its square root, or more heads of the same size must make it wider.
+            products of queries and keys; NaN if that is not known. The model must divide its scores
+            by the head size instead of its square root, or more heads of the same size must make it
+            wider.
+        unplaced: The paths of weights of which it is not known whether they are in a residual
+            branch. Their factors are without `depth`.
     """
 
     rows: list[MupWeight]
     depth: float = 1.0
     head_size: float = 1.0
+    unplaced: tuple[str, ...] = ()
 
     def learning_rates(self, optimizer: str | keras.optimizers.Optimizer) -> FactorList:
         """Return the factors on the learning rate, in the order of `model.trainable_variables`.
@@ -174,7 +181,12 @@ class MupTable(WeightTable[MupWeight]):
         return f"Factors of muP{self._headline()}"
 
     def _content(self) -> dict[str, Any]:
-        return {"weights": self._records(), "depth": self.depth, "head_size": self.head_size}
+        return {
+            "weights": self._records(),
+            "depth": self.depth,
+            "head_size": self.head_size,
+            "unplaced": list(self.unplaced),
+        }
 
     def _weight_columns(self) -> list[Column[MupWeight]]:
         columns: list[Column[MupWeight]] = [
@@ -225,9 +237,25 @@ class MupTable(WeightTable[MupWeight]):
                     f"Whether logits use {weight.path} is not known: if they do, multiply them by "
                     f"{short_number(1 / weight.units)}."
                 )
+        guesses = [weight.path for weight in self.rows if weight.is_guess]
+        if guesses:
+            notes.append(
+                f"A guess by the shape: {quoted(guesses)}. The last axis is taken for the units, "
+                "the one before it for the inputs."
+            )
         if self.depth != 1:
             notes.append(f"Divide the output of each branch by {short_number(self.depth)}.")
-        if self.head_size != 1:
+        if self.unplaced:
+            notes.append(
+                "Not known to be in a residual branch, and so without the depth: "
+                f"{quoted(self.unplaced)}."
+            )
+        if math.isnan(self.head_size):
+            notes.append(
+                "The size of the heads of attention is not known: if they are `n` times as large, "
+                "divide their scores by `sqrt(n)` more."
+            )
+        elif self.head_size != 1:
             notes.append(
                 f"Heads are {short_number(self.head_size)} times as large: divide the scores of "
                 f"attention by {short_number(math.sqrt(self.head_size))} more."
@@ -259,8 +287,7 @@ def mup(model: keras.Model, base: keras.Model, *, depth: float = 1.0) -> MupTabl
         model: A built model.
         base: The same model with fewer units, also built.
         depth: How many times as many residual blocks the model has as the one with the known
-            learning rate. Weights are taken to be in blocks if others have their paths but for a
-            number.
+            learning rate. The graph of the model says which weights are in residual branches.
 
     Returns:
         A `MupTable`.
@@ -304,15 +331,15 @@ def mup(model: keras.Model, base: keras.Model, *, depth: float = 1.0) -> MupTabl
             "`base` must have the same weight paths as `model`, so as many blocks. Received: "
             f"base={base.name!r} and model={model.name!r}, of which one has no {differ[0]!r}"
         )
-    counts: Counter[str] = Counter()
-    for path in paths:
-        counts.update(_forms(path))
+    in_branches: Collection[int] = ()
+    unplaced: tuple[str, ...] = ()
+    if depth != 1:
+        in_branches, unplaced = _placed(model, weights)
     with names_preserved():
         muon = keras.optimizers.Muon()
     rows = {}
     for weight in weights:
-        is_repeated = any(counts[form] > 1 for form in _forms(weight.path))
-        own_depth = depth if is_repeated else 1.0
+        own_depth = depth if id(weight.variable) in in_branches else 1.0
         row = _row(
             weight,
             counterparts[weight.path],
@@ -321,7 +348,7 @@ def mup(model: keras.Model, base: keras.Model, *, depth: float = 1.0) -> MupTabl
         )
         rows[id(weight.variable)] = replace(row, muon=_muon_rate(row, muon))
     in_order = [rows[id(variable)] for variable in model.trainable_variables]
-    return MupTable(in_order, depth, _head_size(in_order))
+    return MupTable(in_order, depth, _head_size(model, base), unplaced)
 
 
 def trainable(name: str, model: keras.Model) -> list[ModelWeight]:
@@ -368,15 +395,20 @@ def _muon_rate(weight: MupWeight, optimizer: keras.optimizers.Optimizer) -> floa
     return rate / math.sqrt(larger)
 
 
-def _forms(path: str) -> list[str]:
-    """Return a path with each of its numbers left out in turn.
-
-    The first layer of an automatic name has none.
-    """
-    forms = []
-    for number in re.finditer(r"_?\d+|(?<!\d)(?=/)", path):
-        forms.append(f"{path[: number.start()]}#{path[number.end() :]}")
-    return forms
+def _placed(model: keras.Model, weights: Sequence[ModelWeight]) -> tuple[set[int], tuple[str, ...]]:
+    """Return the ids of the variables in residual branches, and the paths of what is not seen."""
+    found = architecture_of(model)
+    inside: set[int] = set()
+    for branch in found.branches:
+        for node in branch.inside:
+            given = found.made[node].given if node in found.made else []
+            inside.update(id(value) for value in given if isinstance(value, keras.Variable))
+        for operation in branch.operations:
+            inside.update(id(variable) for variable in getattr(operation, "weights", ()))
+    if not found.branches:
+        return set(), tuple(one.path for one in weights)
+    hidden = {id(variable) for layer in found.hidden for variable in layer.weights} - inside
+    return inside, tuple(one.path for one in weights if id(one.variable) in hidden)
 
 
 def _row(
@@ -418,6 +450,7 @@ def _row(
         muon=adam,
         tied=tied,
         variable_path=weight.variable.path,
+        is_guess=weight.has_guessed_axes and (input_ratio != 1 or unit_ratio != 1),
     )
 
 
@@ -474,10 +507,17 @@ def _is_tied(
     return any(output.shape[-1] == words for output in outputs)
 
 
-def _head_size(weights: Sequence[MupWeight]) -> float:
-    """Return how many times as large the heads of attention are, or 1 where none are seen."""
-    for weight in weights:
-        # The axes of inputs, heads, and what a head has.
-        if len(weight.shape) == 3 and f"/{weight.path}".endswith("/query/kernel"):
-            return weight.shape[-1] / weight.base_shape[-1]
-    return 1.0
+def _head_size(model: keras.Model, base: keras.Model) -> float:
+    """Return how many times as large the heads of attention are, 1 if there are none.
+
+    It is NaN if it is not known, or not the same for all.
+    """
+    ratios = set()
+    sizes, base_sizes = head_sizes(model), head_sizes(base)
+    if len(sizes) != len(base_sizes):
+        return math.nan
+    for size, base_size in zip(sizes, base_sizes, strict=True):
+        ratios.add(size / base_size if size and base_size else math.nan)
+    if not ratios:
+        return 1.0
+    return ratios.pop() if len(ratios) == 1 else math.nan

@@ -10,6 +10,7 @@ from keras import layers
 from modes import BACKEND, needs_keras, to_numpy
 
 import keras_initx
+from keras_initx.backends._backend import kept_on
 from keras_initx.backends._current import backend
 
 pytestmark = pytest.mark.every_backend
@@ -23,6 +24,16 @@ def test_values_of_any_dtype_and_rank_go_to_a_tensor_and_back(dtype):
         found = backend.host_view(backend.to_tensor(values.copy()))
         assert (found.shape, found.dtype) == (values.shape, values.dtype)
         assert found.tobytes() == values.tobytes()
+
+
+def test_kept_arrays_are_told_apart_by_all_that_a_view_has():
+    array = np.arange(6, dtype="float32")
+    array.flags.writeable = False
+    views = [array, array.reshape(2, 3), array.reshape(3, 2), array[:2], array[::2], array[:3], array.view("int32")]
+    for view in [*views, *views]:
+        found = backend.host_view(kept_on("cpu", view))
+        assert (found.shape, found.dtype, found.tobytes()) == (view.shape, view.dtype, view.tobytes())
+    assert kept_on("cpu", array) is kept_on("cpu", array[:])
 
 
 @only_torch

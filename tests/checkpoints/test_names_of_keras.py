@@ -421,3 +421,39 @@ def test_variables_of_the_optimizer_are_no_weights(file, tmp_path):
     changes = load_pretrained(dense("first", "second"), saved(source, tmp_path / file), layout="keras")
     assert not changes.left
     assert changes.unused == {}
+
+
+def keras_2(path, layers_by_names, has_order=True):
+    """Write the weights of layers as Keras 2 does, and return the path."""
+    with h5py.File(path, "w") as file:
+        root = file.create_group("model_weights")
+        for name, layer in layers_by_names.items():
+            paths = [f"{name}/{weight.name}:0" for weight in layer.weights]
+            for one, values in zip(paths, layer.get_weights(), strict=True):
+                root[f"{name}/{one}"] = values
+            root[name].attrs["weight_names"] = [one.encode() for one in paths]
+        if has_order:
+            root.attrs["layer_names"] = [name.encode() for name in layers_by_names]
+    return path
+
+
+@pytest.mark.parametrize("has_order", [True, False])
+def test_twelve_layers_of_a_file_of_keras_2_are_loaded_in_order(has_order, tmp_path):
+    source, model = (changed(dense(*[None] * 12)) for _ in range(2))
+    names = ["dense", *(f"dense_{number}" for number in range(1, 12))]
+    path = keras_2(tmp_path / "a.h5", dict(zip(names, source.layers, strict=True)), has_order)
+    report = load_pretrained(model, path, layout="keras")
+    for own, other in zip(model.layers, source.layers, strict=True):
+        np.testing.assert_array_equal(to_numpy(own.kernel), to_numpy(other.kernel))
+    expected = "" if has_order else "paired by number: the source has no order"
+    assert {row.how for row in report.rows} == {expected}
+
+
+def test_it_is_said_where_attributes_are_paired_with_a_file_of_keras_2(tmp_path):
+    source, model = changed(subclassed()), subclassed()
+    names = ["dense_5", "dense_6", "dense_9", "dense_10"]
+    dense_layers = [source.z_first, source.blocks[0], source.blocks[2], source.a_last]
+    path = keras_2(tmp_path / "a.h5", dict(zip(names, dense_layers, strict=True)))
+    report = load_pretrained(model, path, layout="keras")
+    np.testing.assert_array_equal(to_numpy(model.z_first.kernel), to_numpy(source.z_first.kernel))
+    assert report["dense/kernel"].how == "paired by the order of attributes, which calls may not have"

@@ -94,7 +94,7 @@ def test_a_link_stays_a_link(tmp_path):
     for _ in range(2):  # first it leads to nothing
         study().to_csv(link)
         assert link.is_symlink()
-        assert there.read_text().startswith("initializer,")
+        assert there.read_text().startswith("arm,")
     assert list(there.parent.iterdir()) == [there]
 
 
@@ -105,7 +105,7 @@ def test_a_pipe_is_written_to(tmp_path):
     reader.start()
     study().to_csv(pipe)
     reader.join(10)
-    assert found[0].startswith("initializer,")
+    assert found[0].startswith("arm,")
     assert list(tmp_path.iterdir()) == [pipe]
 
 

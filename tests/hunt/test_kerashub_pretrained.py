@@ -195,7 +195,7 @@ def test_a_head_on_a_backbone_of_the_block_is_missed_and_the_backbone_is_no_mode
 
 def test_the_page_shows_what_from_preset_misses(preset, capsys, monkeypatch):
     monkeypatch.chdir(pathlib.Path(preset[0]).parent)
-    page = pathlib.Path(__file__).parents[2].joinpath("docs", "saving.md").read_text()
+    page = pathlib.Path(__file__).parents[2].joinpath("docs", "loading.md").read_text()
     ((code, shown),) = re.findall(r"```python\n([^`]*from_preset[^`]*print\([^`]*\)  # (.*)\n)```", page)
     exec(code, {"keras_initx": keras_initx})
     assert capsys.readouterr().out == f"{shown}\n"

@@ -50,8 +50,8 @@ import keras
 from modes import to_numpy
 
 known = golden.load()
-for row in golden.rows(FIRST_CASES.values()):
-    case, shape, dtype = row
+for case in FIRST_CASES.values():
+    row = _, shape, dtype = next(golden.rows([case]))
     if case.exact:
         assert golden.record(case, to_numpy(case.make()(shape, dtype))) == known[golden.label(*row)], row
 model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(3)])

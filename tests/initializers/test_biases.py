@@ -1,6 +1,7 @@
 """Biases of feed-forward layers."""
 
 import math
+import warnings
 from typing import NamedTuple
 
 import keras
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from modes import float64, to_numpy
 
+import keras_initx
 from keras_initx import PriorBias, ReLUBias
 
 layers = keras.layers
@@ -218,3 +220,32 @@ def test_refuses_other_labels(labels, multi_label, error, message):
 def test_refuses_labels_with_a_class_that_is_never_or_always_true(labels, multi_label, number):
     with pytest.raises(ValueError, match=f"`frequencies` must be .*that of class {number} is not"):
         PriorBias.from_labels(labels, multi_label=multi_label)
+
+
+def test_a_kernel_of_equal_units_is_warned_of_once_and_not_while_it_is_loaded(tmp_path):
+    with pytest.warns(UserWarning, match="`ReLUBias` gives all units of 'a' one kernel") as warned:
+        model = keras.Sequential(
+            [keras.Input((3,)), keras.layers.Dense(4, kernel_initializer="initx.relu_bias", name="a")]
+        )
+    assert len(warned) == 1
+    model.save(tmp_path / "model.keras")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        keras.saving.load_model(tmp_path / "model.keras")
+        keras.layers.Dense(4, bias_initializer="initx.relu_bias").build((None, 3))
+
+
+@pytest.mark.parametrize("name", ["sparse", "orthogonal", "dirac"])
+def test_an_initializer_for_kernels_says_so_in_a_bias(name):
+    layer = keras.layers.Dense(4, bias_initializer=f"initx.{name}", name="a")
+    with pytest.raises(ValueError, match=r"is for a kernel, .* pass 'zeros' there.*layer='a'"):
+        layer.build((None, 3))
+
+
+def test_a_misspelt_argument_gets_the_right_one():
+    with pytest.raises(TypeError, match="'density'; did you mean 'sparsity'"):
+        keras_initx.Sparse(density=0.1)
+    with pytest.raises(TypeError, match="'gian'; did you mean 'gain'"):
+        keras_initx.Orthogonal(gian=2)
+    with pytest.raises(AttributeError, match="did you mean Sparse"):
+        keras_initx.SparseInitializer  # noqa: B018

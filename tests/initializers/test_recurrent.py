@@ -145,3 +145,12 @@ def test_an_update_bias_refuses_other_recurrent_layers(layer):
 def test_units_of_an_update_bias_must_be_those_of_the_layer():
     with pytest.raises(ValueError, match=r"Received: shape=\(2, 24\), units=4, layer="):
         gru_bias(bias_initializer=GRUUpdateBias(units=4))
+
+
+def test_units_that_are_given_count_in_a_layer_that_is_no_lstm():
+    """A cell by hand has all gates in a dense layer, whose own units are those of all gates."""
+    layer = layers.Dense(8, bias_initializer=LSTMForgetBias(units=2))
+    layer.build((None, 3))
+    assert to_numpy(layer.bias).tolist() == [0, 0, 1, 1, 0, 0, 0, 0]
+    with pytest.raises(ValueError, match=r"the layer is no LSTM: if it has the bias of one, pass `units=`"):
+        layers.Dense(8, bias_initializer=LSTMForgetBias()).build((None, 3))

@@ -8,7 +8,15 @@ import pytest
 
 from keras_initx import RandomNormal, initialize
 from keras_initx.inspection._inventory import Inventory
-from keras_initx.inspection._pairing import BY_ATTRIBUTES, OTHER_NUMBER, OTHER_ORDER, paired, places_of, weight_places
+from keras_initx.inspection._pairing import (
+    BY_ATTRIBUTES,
+    BY_NUMBER,
+    OTHER_NUMBER,
+    OTHER_ORDER,
+    paired,
+    places_of,
+    weight_places,
+)
 from keras_initx.tools.initialize._digest import array_digest
 
 Dense = keras.layers.Dense
@@ -188,3 +196,26 @@ def test_a_plan_without_places_goes_by_paths(tmp_path):
     initialize(source, seed=0)
     for one, other in zip(source.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "order", "note"),
+    [
+        ("dense 2 of 2", "dense 2 of 2", "none", BY_NUMBER),
+        ("block 1 of 2/dense 1 of 1", "block 1 of 2/dense 1 of 1", "none", BY_NUMBER),
+        ("dense 1 of 1", "dense 1 of 1", "none", None),
+        ("dense 2 of 2", "dense 2 of 2", "tracked", None),
+        ("dense 2 of 2 in out made 1", "dense 1 of 2", "tracked", BY_ATTRIBUTES),
+        ("block 2 of 2 in out/dense 1 of 1", "block 2 of 2/dense 1 of 1", "tracked", BY_ATTRIBUTES),
+    ],
+)
+def test_it_is_said_where_a_side_has_no_order_or_no_attributes(own, other, order, note):
+    pairs = paired({"own": own}, {"other": other}, order=order)
+    assert pairs.names == {"own": "other"}
+    assert pairs.notes == ({} if note is None else {"own": note})
+
+
+def test_layers_of_two_digits_have_the_order_of_their_calls():
+    model = keras.Sequential([keras.Input((4,)), *(Dense(4) for _ in range(12))])
+    found = [places_of(Inventory(model))[layer] for layer in model.layers]
+    assert found == [f"dense {number + 1} of 12" for number in range(12)]

@@ -111,3 +111,37 @@ def test_what_is_behind_a_normalization_counts_from_there():
 
     with pytest.raises(ValueError, match="a branch that ends with Relu"):
         recipes.zero_residual(model(end))
+
+
+def test_zeros_must_get_gradients_in_all_of_the_end_of_a_branch():
+    def half(y):
+        return ops.concatenate([y[..., :4], ops.relu(y[..., 4:])], -1)
+
+    with pytest.raises(ValueError, match="a branch that ends with Relu"):
+        recipes.zero_residual(model(half))
+
+
+def test_zeros_must_give_zeros_in_all_of_the_end_of_a_branch():
+    def half(y):
+        return ops.concatenate([y[..., :4], ops.reciprocal(y[..., 4:])], -1)
+
+    with pytest.raises(ValueError, match="a branch that ends with Reciprocal"):
+        recipes.zero_residual(model(half))
+
+
+def test_all_experts_of_a_router_must_get_gradients():
+    def routed(end):
+        x = inputs = keras.Input((6, WIDTH))
+        for number in range(2):
+            y = layers.LayerNormalization()(x)
+            gates = layers.Dense(2, "softmax", name=f"router{number}")(y)
+            experts = []
+            for expert in range(2):
+                hidden = layers.Dense(16, "gelu", name=f"in{number}_{expert}")(y)
+                experts.append(layers.Dense(WIDTH, name=f"out{number}_{expert}")(hidden))
+            x = x + (gates[..., :1] * experts[0] + gates[..., 1:] * end(experts[1]))
+        return keras.Model(inputs, layers.Dense(3, name="head")(x))
+
+    assert len(recipes.zero_residual(routed(ops.tanh)).by_path) == 4
+    with pytest.raises(ValueError, match="a branch that ends with Relu"):
+        recipes.zero_residual(routed(ops.relu))

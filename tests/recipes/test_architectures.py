@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 import pytest
 from architectures import (
+    LAYERS,
     albert,
+    around,
     bart,
     bert,
     cait,
@@ -19,11 +21,15 @@ from architectures import (
     divided,
     experts,
     fewer,
+    film,
+    film_exp,
+    fused,
     gpt2,
     gpt_j,
     heads,
     highway,
     hourglass,
+    labelled,
     llava,
     looped,
     masked_autoencoder,
@@ -42,6 +48,7 @@ from architectures import (
     siglip,
     slots,
     stacked,
+    subtracted,
     swin,
     switch,
     t5,
@@ -54,6 +61,7 @@ from architectures import (
 )
 from modes import often
 
+from keras_initx.recipes import zero_residual
 from keras_initx.recipes._parts import ENDS, Doubt
 
 
@@ -162,6 +170,12 @@ ROWS = [
     Row(lambda: hourglass(True), each(3, "b0_down", "b1_down", "b2_down")),
     Row(conditioned, each(3, "b0_down", "b1_down", "b2_down")),
     Row(dit, each(4, *block_ends("b0", "b1")), {"b": (2, 0)}),
+    Row(labelled, each(4, *block_ends("b0", "b1")), {"b": (2, 0)}),
+    Row(film, each(2, "b0_down", "b1_down")),
+    Row(film_exp, each(2, "b0_down", "b1_down")),
+    Row(fused, each(4, *block_ends("b0", "b1")), doubts=(Doubt.BLOCKS,)),
+    Row(subtracted, each(2, "b0_down", "b1_down")),
+    Row(around, each(2, "b0_down", "b1_down")),
     Row(vit, each(4, *block_ends("b0", "b1")), {"b": (2, 0)}),
     Row(cait, each(4, *block_ends("b0", "b1", "c0", "c1")), {"b": (2, 2)}, (Doubt.BLOCKS,)),
     Row(resnet, each(3, "b0_2", "b1_2", "b2_2")),
@@ -185,14 +199,27 @@ ROWS = [
 NAMES = [
     "gpt2 bert albert gpt_j looped t5 whisper bart clip siglip siamese llava mae heads heads_unlike perceiver",
     "perceiver_io detr q_former slots ddpm swin mixtral top_two twelve deepseek qwen switch ungated stacked divided",
-    "fewer without_kernel hourglass hourglass_conditioned conditioned dit vit cait resnet se_resnet mobilenet mixer",
+    "fewer without_kernel hourglass hourglass_conditioned conditioned dit labelled",
+    "film film_exp fused subtracted around vit cait resnet se_resnet mobilenet mixer",
     "conformer wavenet sandwich u_vit highway",
 ]
 BY_NAME = dict(zip(" ".join(NAMES).split(), ROWS, strict=True))
 # One of each kind; before a release all others too.
 OFTEN = [
     *("gpt2", "albert", "looped", "t5", "clip", "llava", "perceiver", "slots", "switch", "fewer", "hourglass"),
-    *("conditioned", "dit", "cait", "resnet", "mobilenet", "mixer", "wavenet", "highway"),
+    *(
+        "conditioned",
+        "dit",
+        "film",
+        "fused",
+        "subtracted",
+        "cait",
+        "resnet",
+        "mobilenet",
+        "mixer",
+        "wavenet",
+        "highway",
+    ),
 ]
 
 
@@ -212,3 +239,23 @@ def test_the_ends_of_branches_and_their_numbers_are_those_by_hand(name):
     assert set(numbered) & set(found.doubts) == set(numbered) & set(row.doubts), found.doubts
     for start, blocks in row.blocks.items():
         assert {role.blocks for name, role in ends.items() if name.startswith(start)} == {blocks}
+
+
+# What `zero_residual` sets to 0: patterns of paths; not what modulates but does not close.
+ZEROS = {
+    "dit": {f"modulation{number}/{name}" for number in range(2) for name in ("kernel", "bias")},
+    "film": {f"b{number}_{name}" for number in range(2) for name in ("down/kernel", "film/kernel", "film/bias")},
+    "film_exp": {"b0_down/kernel", "b1_down/kernel"},
+    "fused": {f"b{number}_{end}/kernel" for number in range(2) for end in ("att", "down")},
+    "subtracted": {"b0_down/kernel", "b1_down/kernel"},
+    "around": {"b0_down/kernel", "b1_down/kernel"},
+}
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("name", often(ZEROS, ["film", "film_exp"]))
+def test_what_closes_branches_is_that_by_hand(name):
+    LAYERS.clear()
+    rules = zero_residual(BY_NAME[name].build())
+    assert rules.by_path == dict.fromkeys(ZEROS[name], "zeros")
+    assert ("  branches around others: 'add_" in "\n".join(rules.notes)) == (name == "around")

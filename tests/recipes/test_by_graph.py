@@ -52,6 +52,7 @@ ROWS = {
         "vit_timm": ["patch_encoder/dense/kernel", "patch_encoder/dense/bias"],
         "vit_jax": [
             "dense_5/kernel",
+            "dense_4/kernel",
             "patch_encoder/dense/kernel",
             "dense/bias",
             "dense_1/bias",
@@ -88,6 +89,7 @@ ROWS = {
             "dense_4/kernel",
             f"{ATTENTION}_1/attention_output/kernel",
             "dense_5/kernel",
+            "dense_4/kernel",
             f"{ATTENTION}_2/attention_output/kernel",
             f"{ATTENTION}_3/attention_output/kernel",
             "dense_6/kernel",
@@ -349,3 +351,39 @@ def test_a_skip_around_all_blocks_is_no_branch_of_theirs():
     x = first + layers.Dense(WIDTH, name="around")(x)
     model = keras.Model(inputs, layers.Dense(1)(x))
     assert special(model, "zero_residual") == {"b1/kernel", "b2/kernel"}
+
+
+class Mixed(layers.Layer):
+    """Experts in arrays, behind a norm: their gate is not seen, which is not that there is none."""
+
+    def build(self, shape):
+        self.up, self.gate = (self.add_weight((2, WIDTH, 16), name=name) for name in ("up", "gate"))
+        self.down = self.add_weight((2, 16, WIDTH), name="down")
+
+    def call(self, x):
+        hidden = ops.silu(ops.einsum("btd,edf->btef", x, self.gate)) * ops.einsum("btd,edf->btef", x, self.up)
+        return x + ops.einsum("btef,efd->btd", hidden, self.down)
+
+
+def test_what_is_not_seen_is_not_said_to_be_missing():
+    x = inputs = keras.Input((4, WIDTH))
+    model = keras.Model(inputs, layers.Dense(3)(Mixed(name="mixed")(x)))
+    with pytest.raises(ValueError, match=r"with no gate that is seen; 'mixed', whose `call` cannot be followed: "):
+        recipes.llama(model)
+    with pytest.raises(ValueError, match=r"with no gate; no tokens$"):
+        recipes.gemma(strangers.perceptron())
+
+
+@pytest.mark.parametrize("form", ["operation", "layer"])
+def test_a_branch_that_is_subtracted_is_one_and_what_it_is_subtracted_from_is_the_stream(form):
+    def built(swapped):
+        x = inputs = keras.Input((WIDTH,))
+        for number in range(2):
+            y = 0.5 * layers.Dense(WIDTH, name=f"b{number}")(layers.Dense(WIDTH, "tanh")(x))
+            pair = (y, x) if swapped else (x, y)
+            x = layers.Subtract()(list(pair)) if form == "layer" else pair[0] - pair[1]
+        return keras.Model(inputs, x)
+
+    assert special(built(False), "zero_residual") == {"b0/kernel", "b1/kernel"}
+    with pytest.raises(ValueError, match="no residual branch in its graph"):
+        recipes.zero_residual(built(True))

@@ -8,6 +8,7 @@ from modes import often
 
 from keras_initx import audit, initialize, recipes
 from keras_initx.inspection._inventory import Inventory
+from keras_initx.recipes._roles import roles_of
 
 WIDTH, LENGTH = 16, 6
 NAMES = ("feedforward_intermediate_dense", "feedforward_output_dense")
@@ -354,10 +355,14 @@ def diffusion(has_labels=True):
 
 def test_the_side_inputs_of_a_diffusion_transformer_are_no_stream():
     model = diffusion()
-    stds = {weight.path: weight.expected_std for weight in initialize(model, "gpt2", seed=0, dry_run=True).rows}
+    roles = {part.weight.path: part.role for part in roles_of(Inventory(model)).parts}
     ends = ("o_0", "down_0", "o_1", "down_1")
-    assert [stds[f"{end}/kernel"] for end in ends] == pytest.approx([0.01] * 4)
-    assert stds["modulation_0/kernel"] == 0.02
+    assert [roles[f"{end}/kernel"].branches for end in ends] == [4] * 4
+    assert [roles[f"{end}/kernel"].name for end in ends] == ["attended", "outer"] * 2
+    with pytest.raises(ValueError, match=r"with no tokens; .*; embeddings of labels: 'labels'"):
+        recipes.gpt2(model)
+    with pytest.raises(ValueError, match=r"with an embedding of labels, 'labels'$"):
+        recipes.vit_timm(model)
     plan = initialize(model, "zero_residual", seed=0, dry_run=True)
     closed = {weight.path for weight in plan.rows if weight.initializer == "Zeros()" and "kernel" in weight.path}
     assert closed == {"modulation_0/kernel", "modulation_1/kernel"}

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from gated import HIDDEN, Experts, decoder, dense, gated, stds
+from gated import HIDDEN, Experts, PlusOne, PlusOneNorm, decoder, dense, gated, stds
 from keras import layers, ops
 from modes import everywhere, often, to_numpy
 from strangers import LENGTH, WIDTH
@@ -112,10 +112,22 @@ def test_gates_and_the_ends_of_their_branches_are_found(form, attention):
 
 
 def test_gemma_draws_the_kernels_of_blocks_of_other_names_and_leaves_the_others():
-    plan = initialize(decoder(gated), "gemma", seed=0, dry_run=True)
+    plan = initialize(decoder(gated, norm=PlusOne), "gemma", seed=0, dry_run=True)
     stds = {weight.path: weight.expected_std for weight in plan.rows}
     assert stds["w1/kernel"] == stds["w2/kernel"] == stds["attention/query/kernel"] == 0.01
     assert stds["head/kernel"] != 0.01
+
+
+@pytest.mark.every_backend
+def test_llama_and_gemma_are_told_apart_by_what_a_normalization_does_with_its_scale():
+    with pytest.raises(ValueError, match="with normalizations that multiply by their scales, 'rms_norm"):
+        recipes.gemma(decoder(gated))
+    with pytest.raises(ValueError, match="with normalizations that multiply by 1 plus their scales, 'plus_one_norm"):
+        recipes.llama(decoder(gated, norm=PlusOneNorm))
+    model = decoder(gated, norm=PlusOneNorm)
+    initialize(model, "gemma", seed=0)
+    assert audit(model, "gemma").ok
+    assert recipes.gemma(model).by_path
 
 
 NO_GATES = {

@@ -83,3 +83,110 @@ def test_states_of_one_channel_decay_with_the_whole_rates_and_the_kernel_of_the_
     steps = np.log1p(np.exp(to_numpy(layer.step.bias)))
     assert 0.0009 < steps.min() < 0.01 < steps.max() < 0.11
     assert keras_initx.audit(model, "state_space").ok
+
+
+class OwnMamba(keras.layers.Layer):
+    """Mamba as written by hand: layers and weights have automatic names, and attributes their own."""
+
+    def __init__(self, rank=4, states=3, name_of_step="dt_proj", **options):
+        super().__init__(**options)
+        self.rank, self.states, self.name_of_step = rank, states, name_of_step
+
+    def build(self, shape):
+        width = shape[-1]
+        self.x_proj = keras.layers.Dense(self.rank + 2 * self.states, use_bias=False)
+        step = keras.layers.Dense(width)
+        setattr(self, self.name_of_step, step)
+        self.A_log = self.add_weight((width, self.states), "zeros")
+        self.D = self.add_weight((width,), "zeros")
+        self.x_proj.build(shape)
+        step.build((*shape[:-1], self.rank))
+
+    def call(self, x):
+        step, b, c = keras.ops.split(self.x_proj(x), [self.rank, self.rank + self.states], -1)
+        step = keras.ops.softplus(getattr(self, self.name_of_step)(step))
+        decay = keras.ops.exp(-keras.ops.exp(self.A_log) * step[..., None])
+        return x * keras.ops.sum(decay * (b * c)[..., None, :], -1) + self.D * x
+
+
+def own_mamba(**options):
+    layers = [OwnMamba(name="mixer", **options), keras.layers.Dense(4, name="out")]
+    return keras.Sequential([keras.Input((6, 64)), *layers])
+
+
+@pytest.mark.every_backend
+def test_the_attributes_of_a_state_space_are_names_too():
+    model = own_mamba()
+    plan = initialize(model, "state_space", seed=0)
+    layer = model.layers[0]
+    steps = np.log1p(np.exp(to_numpy(layer.dt_proj.bias)))
+    assert 0.0009 < steps.min() < 0.01 < steps.max() < 0.11
+    # U(-1 / sqrt(r), 1 / sqrt(r)) for the rank r of the time step.
+    assert abs(to_numpy(layer.dt_proj.kernel)).max() <= 0.5
+    np.testing.assert_allclose(np.exp(to_numpy(layer.A_log)), np.broadcast_to([1, 2, 3], (64, 3)), rtol=1e-6)
+    assert (to_numpy(layer.D) == 1).all()
+    stds = {row.path: row.expected_std for row in plan.rows}
+    assert stds["mixer/dense_1/kernel"] == pytest.approx(1 / (3 * 4) ** 0.5)
+    assert keras_initx.audit(model, "state_space").ok
+    layer.dt_proj.bias.assign(keras.ops.zeros(64))
+    layer.dt_proj.kernel.assign(layer.dt_proj.kernel * 3)
+    found = {problem.path for problem in keras_initx.audit(model, "state_space").problems}
+    assert found == {"mixer/dense_1/bias", "mixer/dense_1/kernel"}
+
+
+def test_a_decay_without_a_time_step_is_a_doubt_that_a_role_ends():
+    model = own_mamba(name_of_step="delta")
+    with pytest.raises(ValueError, match=r"with no time step beside 'mixer/variable', .*; say by `roles` which one"):
+        initialize(model, "state_space", seed=0)
+    roles = {"dt_bias": "mixer/dense_1/bias", "dt kernel": "mixer/dense_1/kernel"}
+    rules = keras_initx.recipes.state_space(model, roles=roles).by_path
+    assert repr(rules["mixer/dense_1/bias"]) == "TimeStepBias()"
+    # Other recipes ask nothing of it.
+    assert initialize(model, "spectral", seed=0).left
+
+
+class Adapted(keras.layers.Layer):
+    """A frozen kernel with the factors of LoRA, in the layout of Keras, that of torch, or as layers."""
+
+    def __init__(self, units, rank, form, **options):
+        super().__init__(**options)
+        self.units, self.rank, self.form = units, rank, form
+
+    def build(self, shape):
+        self.whole = keras.layers.Dense(self.units, name="whole")
+        self.whole.build(shape)
+        if self.form == "layers":
+            self.lora_A = keras.layers.Dense(self.rank, use_bias=False)
+            self.lora_B = keras.layers.Dense(self.units, use_bias=False)
+            self.lora_A.build(shape)
+            self.lora_B.build((*shape[:-1], self.rank))
+            return
+        shapes = (shape[-1], self.rank), (self.rank, self.units)
+        if self.form == "torch":
+            shapes = shapes[0][::-1], shapes[1][::-1]
+        self.lora_A = self.add_weight(shapes[0], "ones", name="lora_A")
+        self.lora_B = self.add_weight(shapes[1], "ones", name="lora_B")
+
+    def call(self, x):
+        if self.form == "layers":
+            return self.whole(x) + self.lora_B(self.lora_A(x))
+        first, second = self.lora_A, self.lora_B
+        if self.form == "torch":
+            first, second = keras.ops.transpose(first), keras.ops.transpose(second)
+        return self.whole(x) + keras.ops.matmul(keras.ops.matmul(x, first), second)
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("units", [300, 50])
+@pytest.mark.parametrize("form", ["keras", "torch", "layers"])
+def test_factors_of_lora_in_layers_of_ones_own_have_the_fans_of_their_kernel(form, units):
+    layer = Adapted(units, 4, form, name="adapted")
+    model = keras.Sequential([keras.Input((300,)), layer])
+    plan = initialize(model, "lora", seed=0)
+    first, second = layer.lora_A, layer.lora_B
+    if form == "layers":
+        first, second = first.kernel, second.kernel
+    assert to_numpy(first).std() == pytest.approx(1 / (3 * 300) ** 0.5, rel=0.06)
+    assert (to_numpy(second) == 0).all()
+    assert {row.path for row in plan.left} == {"adapted/whole/kernel", "adapted/whole/bias"}
+    assert keras_initx.audit(model, "lora").ok

@@ -27,6 +27,7 @@ COLUMNS = {
     "LoadReport": "path,status,how,shape,dtype,size,changed,sources,source_shape",
     "Loaded": "path,status,how,shape,dtype,size,changed,sources,source_shape",
     "LsuvReport": "path,status,how,before,after",
+    "SaveReport": "path,status,how,shape,dtype,size,saved,arrays,array_shape,array_dtype",
     "StepReport": "path,kind,like,"
     "gradient,gradient_how,gradient_norm,gradient_norm_there,gradient_difference,gradient_rounding,gradient_ratio,"
     "update,update_how,update_norm,update_norm_there,update_difference,update_rounding,update_ratio",

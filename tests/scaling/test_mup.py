@@ -13,7 +13,7 @@ from keras_initx import Spectral, initialize, recipes, scaling
 
 widths = script("widths")
 
-layers = keras.layers
+layers, ops = keras.layers, keras.ops
 
 
 def factors(model, base):
@@ -382,9 +382,137 @@ def test_spectral_weights_follow_the_table_of_mup():
         assert wide[kernel.path] == pytest.approx(kernel.std * narrow[kernel.path])
 
 
-def test_automatic_names_count_from_the_one_without_a_number():
-    factors = [weight.sgd for weight in scaling.mup(stack(8, 8), stack(8, 8), depth=3).rows]
-    assert factors == [3, 3, 3, 3, 1, 1]
+def blocks(names):
+    """Return two residual blocks whose layers have these names."""
+    names = iter(names)
+    x = inputs = keras.Input((8,))
+    for _ in range(2):
+        y = layers.LayerNormalization(name=next(names))(x)
+        y = layers.Dense(8, "tanh", name=next(names))(y)
+        x = x + Gain(name=next(names))(layers.Dense(8, name=next(names))(y))
+    return keras.Model(inputs, layers.Dense(3, name=next(names))(x))
+
+
+class Gain(layers.Layer):
+    def build(self, shape):
+        self.gain = self.add_weight((shape[-1],), "ones", name="gain")
+
+    def call(self, x):
+        return self.gain * x
+
+
+NAMES = {
+    "automatic": [None] * 9,
+    "numbered": [f"{name}_{block}" for block in range(2) for name in ("norm", "up", "gain", "down")] + ["head"],
+    "own": [f"{name}_{block}" for block in ("low", "high") for name in ("norm", "up", "gain", "down")] + ["head"],
+}
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("names", NAMES)
+def test_what_is_in_a_residual_branch_has_the_depth_whatever_its_name(names):
+    model, base = blocks(NAMES[names]), blocks(NAMES[names])
+    table = scaling.mup(model, base, depth=3)
+    assert [weight.sgd for weight in table.rows] == [3] * (len(table.rows) - 2) + [1, 1]
+    assert table.unplaced == ()
+
+
+def test_where_no_branch_is_seen_the_depth_is_in_no_factor_and_that_is_said():
+    table = scaling.mup(stack(8, 8), stack(8, 8), depth=3)
+    assert {weight.sgd for weight in table.rows} == {1}
+    assert len(table.unplaced) == 6
+    assert "Not known to be in a residual branch, and so without the depth: 'dense/kernel'," in str(table)
+
+
+class Own(layers.Layer):
+    """Attention with weights of its own, written in a form."""
+
+    def __init__(self, heads, size, form):
+        super().__init__(name="own")
+        self.heads, self.size, self.form = heads, size, form
+
+    def build(self, shape):
+        width = self.heads * self.size
+        self.qkv = self.add_weight((shape[-1], 3 * width), name="qkv")
+
+    def call(self, x):
+        both = ops.reshape(ops.matmul(x, self.qkv), (-1, x.shape[1], 3, self.heads, self.size))
+        q, k, v = both[:, :, 0], both[:, :, 1], both[:, :, 2]
+        if self.form == "operation":
+            y = ops.dot_product_attention(q, k, v)
+        elif self.form == "einsum":
+            y = ops.einsum("bhqk,bkhd->bqhd", ops.softmax(ops.einsum("bqhd,bkhd->bhqk", q, k) / self.size), v)
+        else:
+            q, k, v = (ops.transpose(part, (0, 2, 1, 3)) for part in (q, k, v))
+            weights = ops.softmax(ops.matmul(q, ops.transpose(k, (0, 1, 3, 2))) / self.size)
+            y = ops.transpose(ops.matmul(weights, v), (0, 2, 1, 3))
+        return ops.reshape(y, (-1, x.shape[1], self.heads * self.size))
+
+
+def own_attention(heads, size, form):
+    x = keras.Input((4, heads * size))
+    return keras.Model(x, layers.Dense(3, name="last")(Own(heads, size, form)(x)))
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("form", ["operation", "einsum", "matmul"])
+def test_the_size_of_heads_is_seen_in_attention_of_ones_own(form):
+    larger = scaling.mup(own_attention(2, 16, form), own_attention(2, 4, form))
+    assert larger.head_size == 4
+    assert scaling.mup(own_attention(8, 4, form), own_attention(2, 4, form)).head_size == 1
+
+
+class Unseen(layers.Layer):
+    def __init__(self, width):
+        super().__init__(name="unseen")
+        self.inner = layers.Dense(width)
+
+    def build(self, shape):
+        self.inner.build(shape)
+
+    def compute_output_shape(self, shape):
+        return (*shape[:-1], self.inner.units)
+
+    def call(self, x):
+        if isinstance(x, keras.KerasTensor):
+            raise RuntimeError("only numbers")
+        return self.inner(x)
+
+
+def test_where_a_layer_cannot_be_followed_the_size_of_heads_is_not_known_and_that_is_said():
+    def network(width):
+        x = keras.Input((8,))
+        return keras.Model(x, layers.Dense(3, name="last")(Unseen(width)(x)))
+
+    table = scaling.mup(network(16), network(4))
+    assert np.isnan(table.head_size)
+    assert str(table).endswith("divide their scores by `sqrt(n)` more.")
+
+
+class Codebook(layers.Layer):
+    """Rows that inputs are compared with: they are used transposed."""
+
+    def __init__(self, width):
+        super().__init__(name="codebook")
+        self.width = width
+
+    def build(self, shape):
+        self.entries = self.add_weight((7, self.width), "glorot_uniform", name="entries")
+
+    def call(self, x):
+        return ops.matmul(x, ops.transpose(self.entries))
+
+
+def with_codebook(width):
+    parts = [layers.Dense(width, "relu", name="first"), layers.Dense(width, name="second"), Codebook(width)]
+    return keras.Sequential([keras.Input((5,)), *parts])
+
+
+def test_axes_that_are_guessed_are_noted_as_such():
+    table = scaling.mup(with_codebook(64), with_codebook(16))
+    assert [weight.path for weight in table.rows if weight.is_guess] == ["codebook/entries"]
+    assert "A guess by the shape: 'codebook/entries'. The last axis is taken for the units" in str(table)
+    assert "guess" not in str(scaling.mup(stack(64), stack(16)))
 
 
 def test_a_base_with_other_weights_is_refused():

@@ -221,3 +221,24 @@ def test_the_rates_of_several_optimizers_are_not_judged():
     found = check(perceptron, several, plain=True, factors_of="sgd")
     assert different(found) == {}
     assert "Learning rates are not compared" in str(found)
+
+
+class Codebook(layers.Layer):
+    """Rows that inputs are compared with: they are used transposed, and muP guesses their axes."""
+
+    def build(self, shape):
+        self.entries = self.add_weight((4, shape[-1]), "glorot_uniform", name="entries")
+
+    def call(self, x):
+        return keras.ops.matmul(x, keras.ops.transpose(self.entries))
+
+
+def test_a_weight_of_which_the_axes_are_a_guess_is_not_checked_and_that_is_said():
+    def network(width):
+        return keras.Sequential([keras.Input((16,)), layers.Dense(width, name="first"), Codebook(name="codebook")])
+
+    found = check(network)
+    assert [weight.path for weight in found.weights if not weight.is_checked] == ["codebook/entries"]
+    assert not any(weight.differs for weight in found.weights)
+    assert "Not checked, as their axes are a guess: 'codebook/entries'." in str(found)
+    assert next(line.count("not checked") for line in str(found).splitlines() if "codebook/entries" in line) == 2

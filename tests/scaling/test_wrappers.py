@@ -36,7 +36,7 @@ def with_factors(optimizer):
 
 
 @keras.saving.register_keras_serializable("tests")
-class Around(optimizers.Optimizer):
+class Wrapper(optimizers.Optimizer):
     """An optimizer of a user around another."""
 
     def __init__(self, optimizer, name=None):
@@ -84,8 +84,8 @@ WRAPPERS = {
     "none": (as_it_is, "float32"),
     "scaled loss": (scaled, "float32"),
     "float16": (as_it_is, "mixed_float16"),
-    "user's": (Around, "float32"),
-    "user's in float16": (Around, "mixed_float16"),
+    "user's": (Wrapper, "float32"),
+    "user's in float16": (Wrapper, "mixed_float16"),
 }
 # Each wrapper and most optimizers once.
 CASES = [

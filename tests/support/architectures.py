@@ -461,6 +461,69 @@ def dit():
     return model([image, time], x)
 
 
+def labelled():
+    """A diffusion transformer whose condition is a label."""
+    (image, x), label = patches(), keras.Input((), dtype="int32")
+    condition = layers.Embedding(5, D, name="labels")(label)
+    for number in range(2):
+        shift, scale, gate = (
+            part[:, None] for part in ops.split(dense(ops.silu(condition), f"modulation{number}", units=3 * D), 3, -1)
+        )
+        x = x + gate * att(norm(x) * (1 + scale) + shift, f"b{number}_att")
+        x = x + mlp(norm(x), f"b{number}")
+    return model([image, label], x)
+
+
+def film():
+    """Branches whose outputs are modulated by a condition, as `h * (1 + g) + b`."""
+    inputs, step = keras.Input((LENGTH, D)), keras.Input((D,))
+    x = dense(inputs, "stem")
+    for number in range(2):
+        g, b = ops.split(dense(step, f"b{number}_film", units=2 * D)[:, None], 2, -1)
+        h = layers.LayerNormalization(center=False, scale=False)(mlp(norm(x), f"b{number}"))
+        x = x + (h * (1 + g) + b)
+    return model([inputs, step], x)
+
+
+def film_exp():
+    """The same with `h * exp(g)`."""
+    inputs, step = keras.Input((LENGTH, D)), keras.Input((D,))
+    x = dense(inputs, "stem")
+    for number in range(2):
+        g = dense(step, f"b{number}_film", units=2 * D)[:, None, :D]
+        x = x + mlp(norm(x), f"b{number}") * ops.exp(g)
+    return model([inputs, step], x)
+
+
+def fused():
+    """A vision transformer with one kernel for queries, keys and values."""
+    image, x = patches()
+    for number in range(2):
+        q, k, v = ops.split(dense(norm(x), f"b{number}_qkv", units=3 * D), 3, -1)
+        weights = ops.softmax(ops.matmul(q, ops.transpose(k, (0, 2, 1))))
+        x = x + dense(ops.matmul(weights, v), f"b{number}_att")
+        x = x + mlp(norm(x), f"b{number}")
+    return model(image, x)
+
+
+def subtracted():
+    """Branches that are subtracted, as a step against a gradient."""
+    inputs = keras.Input((LENGTH, D))
+    x = dense(inputs, "stem")
+    for number in range(2):
+        x = x - 0.5 * mlp(norm(x), f"b{number}")
+    return model(inputs, x)
+
+
+def around():
+    """A sum around all blocks, as in networks for super-resolution."""
+    inputs = keras.Input((LENGTH, D))
+    r = x = dense(inputs, "stem")
+    for number in range(2):
+        x = x + mlp(norm(x), f"b{number}")
+    return model(inputs, dense(x, "up") + r)
+
+
 def vit():
     image, x = patches()
     return model(image, stack(x, "b", 2))

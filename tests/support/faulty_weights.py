@@ -288,10 +288,10 @@ FAULTS = (
     Fault(
         "he",
         "d1/kernel",
-        name="the fan of a shard",
+        name="twice as large",
         change=times(2),
         verdict="scale",
-        cause="the fan of one of 4 shards",
+        cause="",
     ),
     Fault("he", "c2/kernel", name="truncated farther in", change=truncated(1.2, math.sqrt(2 / 288)), verdict="bounds"),
     Fault(

@@ -18,15 +18,29 @@ def gated(y, names=("w1", "w3", "w2"), activation=ops.silu):
     return dense(WIDTH, down)(activation(dense(HIDDEN, gate)(y)) * dense(HIDDEN, up)(y))
 
 
-def decoder(feed_forward, attention=None):
+def decoder(feed_forward, attention=None, norm=layers.RMSNormalization):
     """Return a decoder of one block."""
     ids = keras.Input((LENGTH,), dtype="int32")
     x = layers.Embedding(TOKENS, WIDTH)(ids)
-    y = layers.RMSNormalization()(x)
+    y = norm()(x)
     attend = layers.GroupQueryAttention(4, 2, 1, use_bias=False, name="attention")
     x = x + (attention(y) if attention else attend(y, y))
-    x = x + feed_forward(layers.RMSNormalization()(x))
-    return keras.Model(ids, dense(TOKENS, "head")(layers.RMSNormalization()(x)))
+    x = x + feed_forward(norm()(x))
+    return keras.Model(ids, dense(TOKENS, "head")(norm()(x)))
+
+
+class PlusOne(layers.Layer):
+    """A normalization of one's own, as that of Gemma."""
+
+    def build(self, shape):
+        self.scale = self.add_weight((shape[-1],), "zeros", name="scale")
+
+    def call(self, x):
+        return x * ops.rsqrt(ops.mean(ops.square(x), -1, keepdims=True) + 1e-6) * (1 + self.scale)
+
+
+class PlusOneNorm(PlusOne):
+    """The same by a name that says what it is."""
 
 
 def stds(model, rules):

@@ -50,6 +50,12 @@ def loaded():
     return keras_initx.load_pretrained(network(), {"first/kernel": np.ones((6, 8))}, layout="keras")
 
 
+def saved():
+    like = {"first/kernel": np.ones((6, 8))}
+    names = {"first/kernel": "first/kernel", "*": None}
+    return keras_initx.save_pretrained(network(), "a.safetensors", names, like=like, layout="keras", dry_run=True)
+
+
 def loaded_in_part():
     model = network()
     with keras_initx.loading(model, seed=0) as found:
@@ -74,6 +80,7 @@ EXAMPLES = {
     "initialize": lambda: keras_initx.initialize(network(), seed=0),
     "initialize, dry run": lambda: keras_initx.initialize(network(), {"first/*": None}, seed=0, dry_run=True),
     "load_pretrained": loaded,
+    "save_pretrained": saved,
     "loading": loaded_in_part,
     "lsuv": lambda: keras_initx.lsuv(network(), X, seed=0),
     "mup": lambda: scaling.mup(network(32), network(8)),

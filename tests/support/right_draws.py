@@ -65,6 +65,25 @@ def gates(rng, shape):
     return rng.normal(0, 1, shape) * np.where(np.arange(shape[-1]) < shape[-1] // 2, 1, 3)
 
 
+def levels(*values, shares=None):
+    return lambda rng, shape: rng.choice(values, shape, p=shares)
+
+
+def copied(rng, shape):
+    """Draw an eighth of the values, each of which is at eight random places."""
+    size = math.prod(shape)
+    return rng.permutation(np.tile(rng.normal(0, 1, max(size // 8, 1)), 8)[:size]).reshape(shape)
+
+
+def levels_of_rows(rng, shape):
+    """Draw signs, and for each row how large its values are."""
+    return rng.choice([-1, 1], shape) * rng.choice([0.1, 0.3], (*shape[:-1], 1))
+
+
+def on_a_grid(rng, shape):
+    return np.round(rng.normal(0, 1, shape) * 30).clip(-127, 127) * 0.0123
+
+
 SEVERAL = (3,)  # of what differs from draw to draw, one tells nothing
 FAMILIES = {
     "uniform": Family(lambda rng, shape: rng.uniform(-1, 1, shape)),
@@ -82,6 +101,15 @@ FAMILIES = {
     "another scale in each draw": Family(lambda rng, s: rng.normal(0, math.exp(rng.normal()), s), SHAPES, SEVERAL),
     "another mean in each draw": Family(lambda rng, s: rng.normal(rng.normal(), 1, s), SHAPES, SEVERAL),
     "the product of two vectors": Family(two_vectors, MATRICES, SEVERAL),
+    "two values": Family(levels(-0.1, 0.1)),
+    "two values, exact": Family(levels(-0.5, 0.5)),
+    "two values, one rare": Family(levels(0.1, 1.3, shares=(0.8, 0.2))),
+    "three values": Family(levels(-0.3, 0, 0.3)),
+    "three values, none 0": Family(levels(-0.2, 0.1, 0.7)),
+    "few, two values": Family(levels(-0.1, 0.1), VECTORS),
+    "values on a grid": Family(on_a_grid),
+    "copies": Family(copied),
+    "levels of rows": Family(levels_of_rows, ((32, 32), (64, 64), (128, 128)), SEVERAL),
 }
 
 

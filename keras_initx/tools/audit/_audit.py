@@ -3,13 +3,13 @@
 import contextlib
 import functools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
 import keras
 
-from keras_initx._checks import check_number, check_root, first_of
+from keras_initx._checks import check_number, check_root, first_of, takes
 from keras_initx._typing import RolesGiven, Shape
 from keras_initx.backends._current import backend
 from keras_initx.checkpoints._checkpoint import checkpoint_paths, names_weights
@@ -36,14 +36,14 @@ from keras_initx.tools.audit._judgement import (
     Comparison,
     Expectation,
     Together,
+    groups_of_one_name,
     judge,
-    weights_together,
     weights_with_equal_values,
 )
 from keras_initx.tools.audit._profile import NOT_FINITE, Profile
 from keras_initx.tools.audit._property_test import Outcome
 from keras_initx.tools.audit._rows import rows_like, rows_of
-from keras_initx.tools.audit._subjects import Audited, Subject, opened, subjects_of, with_names_of
+from keras_initx.tools.audit._subjects import Subject, opened, subjects_of, with_names_of
 from keras_initx.tools.initialize._given import RulesOrPlan, resolved
 from keras_initx.tools.initialize._plan import InitializationPlan
 
@@ -69,6 +69,18 @@ def check_question(weights: Any, rules: Any, like: Any) -> None:
             "`rules` must be rules, a recipe or a plan, and this is a contract: pass it as `like`. "
             f"Received: {rules=!r}"
         )
+    if like is None and is_function(weights):
+        name = _name_of(weights, "build")
+        raise TypeError(
+            f"`weights` must be a model or arrays; call the function: `audit({name}(), ...)`. With "
+            f"`like` it is called as often as by `contract`. Received: {weights=!r}"
+        )
+    if is_function(rules) and takes(rules) and not takes(rules, weights):
+        name = _name_of(rules, "build")
+        raise TypeError(
+            "`rules` must be rules, a recipe or a plan; pass a function that makes weights as "
+            f"`like`: `audit(..., like={name})`. Received: {rules=!r}"
+        )
     if like is None and isinstance(weights, Contract):
         raise TypeError(
             "`weights` must be a model or arrays to be compared with rules; a contract is compared "
@@ -92,7 +104,7 @@ class Asked(NamedTuple):
     inventory: Inventory | None
 
 
-def contracts_of(weights: Contract | Audited, like: Like) -> Asked:
+def contracts_of(weights: Like, like: Like) -> Asked:
     """Return the contracts of what is compared, and what pairs weights.
 
     If one is a model, the arrays of the other have the paths of its weights.
@@ -119,15 +131,13 @@ def contracts_of(weights: Contract | Audited, like: Like) -> Asked:
 
 
 @contextlib.contextmanager
-def _opened(
-    name: str, given: Contract | Audited | Like
-) -> Iterator[Contract | Inventory | Mapping[str, Any]]:
+def _opened(name: str, given: Like) -> Iterator[Contract | Inventory | Mapping[str, Any]]:
     """Open what is compared for the duration of the block: a contract, a model or arrays."""
     if isinstance(given, Contract):
         yield given
     elif _is_path_of_contract(given):
         yield read_contract(name, os.fspath(given))
-    elif name == "like" and is_function(given):
+    elif is_function(given):
         yield contract(given)
     else:
         with opened(name, given) as found:
@@ -186,7 +196,7 @@ def _name_of(function: Any, otherwise: str) -> str:
 
 @shows_progress
 def audit(
-    weights: Contract | Audited,
+    weights: Like,
     rules: RulesOrPlan | None = None,
     *,
     like: Like | None = None,
@@ -222,8 +232,8 @@ def audit(
             (`.safetensors`, `.npz`, `.weights.h5`), of the index of several files,
             `model.safetensors.index.json`, or of a folder with one or with `.safetensors` files; a
             list of files of arrays; or a dict from names to arrays. Of names for one array in
-            memory, as of a tied table, the first is compared. With `like` also a contract or its
-            path.
+            memory, as of a tied table, the first is compared. With `like` also a contract, its path
+            or the function that `contract` takes.
         rules: Are the weights as these say? For a model, rules or a recipe, as for `initialize`.
             By default each weight is compared with what its layer declares: its initializer, called
             as the layer does. Weights that no rule matches are compared with that too. For a model
@@ -316,7 +326,7 @@ def _audit_by(
     )
     joint = list(weights_with_equal_values(comparisons, found, Together(), len(comparisons)))
     depths = functools.partial(_depths, expected.inventory)
-    rows = rows_of(judge(comparisons, joint, alpha), depths)
+    rows = rows_of(judge(comparisons, joint, [], alpha), depths)
     notes = [*_notes_on(expected.inventory), *expected.notes]
     return AuditReport(rows, source_of_rules(rules, given), notes)
 
@@ -344,18 +354,18 @@ def _with_labels(subject: Subject, comparison: Comparison) -> Comparison:
     return replace(comparison, outcomes=tuple(outcomes))
 
 
-def _audit_like(weights: Contract | Audited, like: Like, alpha: float) -> AuditReport:
+def _audit_like(weights: Like, like: Like, alpha: float) -> AuditReport:
     """Compare weights with others."""
     found, expected, pairs, inventory = contracts_of(weights, like)
     comparisons = compared(found, expected, pairs.names)
     now = Together(found.equal, found.one_draw)
     before = Together(expected.equal, expected.one_draw)
-    joint = [
-        *weights_with_equal_values(comparisons, now, before, len(found.rows)),
-        *weights_together(comparisons, now, before),
-    ]
+    joint = [*weights_with_equal_values(comparisons, now, before, len(found.rows))]
+    judged = judge(comparisons, joint, groups_of_one_name(comparisons, now, before), alpha)
     depths = functools.partial(_depths, inventory)
-    rows = rows_like(judge(comparisons, joint, alpha), found, expected, pairs.reasons, depths)
+    if is_function(weights):
+        depths = functools.partial(_depths_of_function, weights)
+    rows = rows_like(judged, found, expected, pairs.reasons, depths)
     notes = [*_note_on_names(rows), *_notes_on_pairs(pairs), *_notes_on(inventory)]
     return AuditReport(rows, source_of_like(like), notes)
 
@@ -394,6 +404,12 @@ def _depths(inventory: Inventory | None) -> dict[str, int]:
         return {}
     ends = [part for part in roles.parts if part.role.name in ENDS and part.role.branches]
     return {part.weight.path: part.role.branches for part in ends}
+
+
+def _depths_of_function(build: Callable[[], Any]) -> dict[str, int]:
+    """Return the same of the model that a function makes."""
+    with backend.globals_preserved(), opened("weights()", build()) as found:
+        return _depths(found if isinstance(found, Inventory) else None)
 
 
 def _notes_on(inventory: Inventory | None) -> list[str]:

@@ -1,7 +1,6 @@
 """Contracts: how the weights of a model are drawn, measured from draws of them."""
 
 import gc
-import inspect
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 import keras
 
-from keras_initx._checks import check_count, check_root, truncated
+from keras_initx._checks import check_count, check_root, takes, truncated
 from keras_initx._typing import DType
 from keras_initx.backends._current import backend
 from keras_initx.files._formats import check_file
@@ -226,7 +225,7 @@ def contract(
     if not is_function(build):
         with opened("build", build) as found:
             return contract_of(subjects_of(found))
-    if not _takes_none(build):
+    if not takes(build):
         raise TypeError(
             "`build` must be a function without arguments; `functools.partial` makes one. "
             f"Received: {build=!r}"
@@ -293,17 +292,6 @@ def is_function(build: Any) -> TypeGuard[Callable[[], Any]]:
         return True
     is_layer = isinstance(build, keras.Layer) or hasattr(build, "state_dict")
     return callable(build) and not is_layer
-
-
-def _takes_none(function: Callable[..., Any]) -> bool:
-    """Return whether a function can be called without arguments, as far as Python knows."""
-    try:
-        inspect.signature(function).bind()
-    except TypeError:
-        return False
-    except ValueError:  # of functions that are not written in Python
-        return True
-    return True
 
 
 def contract_of(subjects: Sequence[Subject]) -> Contract:
@@ -426,11 +414,16 @@ class OfContract(Expectation):
         )
 
     def _as_drawn(self, weight: WeightContract) -> Profile:
-        """Return what is found: one draw of either does not tell fixed values from random ones."""
+        """Return what is found, as far as one draw of either does not tell it.
+
+        It does not tell fixed values from random ones, nor levels of a law from copies.
+        """
         found = weight.profile
         are_drawn = self.line.kind == "random" and found.has_distribution
         if found.kind == "fixed" and are_drawn and 1 in (self.draws, self.draws_found):
             return replace(found, kind="random")
+        if self.line.profile.has_levels and self.draws_found == 1 and found.kind == "random":
+            return found.with_levels()
         return found
 
     def _of_array(self, weight: WeightContract) -> tuple[list[Outcome], bool]:

@@ -51,6 +51,7 @@ _USUAL: dict[str, Any] = {
     "signs": "",
     "ranks": "",
     "varies": (),
+    "has_levels": False,
 }
 # Laws that a person may state in the place of what was measured.
 _LAWS = [law.name for law in families_of(0.0, 1.0)]
@@ -246,15 +247,25 @@ def _measured(kind: str, numbers: Sequence[float | None], texts: Mapping[str, An
     )
 
 
-def _moments_of(line: Mapping[str, Any], names: Sequence[str]) -> list[float]:
+def _moments_of(
+    line: Mapping[str, Any], names: Sequence[str], *, are_alike: bool = False
+) -> list[float]:
     """Return moments as a line states them, 0 where it does not.
 
+    Args:
+        line: The line.
+        names: The moments that are returned.
+        are_alike: Whether all values but zeros are equal, so that there is no deviation to state.
+
     Raises:
-        ValueError: If they are not those of random values.
+        KeyError: If there is no deviation, and values are not alike.
+        ValueError: If they are not those of such values.
     """
-    moments = {"mean": 0.0, "zeros": 0.0, **line}
-    if not moments["std"] > 0 or not 0 <= moments["zeros"] <= 1:
-        raise ValueError(f"std={moments['std']!r} and zeros={moments['zeros']!r} of random values")
+    moments = {"mean": 0.0, "zeros": 0.0, **({"std": 0.0} if are_alike else {}), **line}
+    is_std = moments["std"] == 0 if are_alike else moments["std"] > 0
+    if not is_std or not 0 <= moments["zeros"] <= 1:
+        of = "values that are alike" if are_alike else "random values"
+        raise ValueError(f"std={moments['std']!r} and zeros={moments['zeros']!r} of {of}")
     return [float(moments[name]) for name in names]
 
 
@@ -264,7 +275,8 @@ def _with_moments(measured: Profile, line: Mapping[str, Any]) -> Profile:
     Then the values are others, and ends that follow from rounded numbers are not known.
     """
     changed = {}
-    for name, said in zip(_MOMENTS, _moments_of(line, _MOMENTS), strict=True):
+    stated = _moments_of(line, _MOMENTS, are_alike=not measured.std)
+    for name, said in zip(_MOMENTS, stated, strict=True):
         if said != _shown(getattr(measured, name)):
             changed[name] = said
     if not changed:

@@ -203,6 +203,10 @@ _MOST_PARTS = 12
 _FEW_PARTS = 6
 # Of fewer values of a part, only is compared whether they vary.
 _FEWEST_OF_PART = 16
+# With a lower kurtosis values are hardly more than two numbers, and the variance of a part follows
+# from its mean: one that is 5 errors off makes it lower by so much, over the number of values.
+_KURTOSIS_OF_FEW = 1.5
+_FOLLOWS_FROM_MEAN = 30.0
 
 
 def parts_of(reading: Reading) -> tuple[Parts, ...]:
@@ -218,7 +222,8 @@ def parts_of(reading: Reading) -> tuple[Parts, ...]:
         for count in part_counts(slices.number):
             parts = np.array_split(seen, count, axis=1)
             means = tuple(float(part.mean()) for part in parts)
-            stds = tuple(float(part.std()) for part in parts)
+            # The mean of equal numbers is another by rounding.
+            stds = tuple(float(part.std()) if np.ptp(part) else 0.0 for part in parts)
             found.append(Parts(slices.axes[0], min(part.size for part in parts), means, stds))
     return tuple(found)
 
@@ -367,7 +372,10 @@ def _of_parts(expected: Profile, found: Profile) -> Iterator[Outcome]:
 
 
 def _scale(number: int, parts: _PartsOfBoth, expected: Profile, found: Profile) -> Outcome:
-    kurtosis = kurtosis_of(expected, found) / (1 - parts.zeros)
+    kurtosis = kurtosis_of(expected, found)
+    if max(expected.kurtosis, found.kurtosis) < _KURTOSIS_OF_FEW:
+        kurtosis = max(kurtosis, 1 + _FOLLOWS_FROM_MEAN / parts.fewest)
+    kurtosis /= 1 - parts.zeros
     before = max(2 * parts.expected_size / (kurtosis - 1), 2.0)
     now = max(2 * parts.found_size / (kurtosis - 1), 2.0)
     of_all = np.linalg.norm(parts.found.stds) / np.linalg.norm(parts.expected.stds)

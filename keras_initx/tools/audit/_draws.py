@@ -1,6 +1,7 @@
 """What several draws of a weight say about it together, and what differs between them."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields, replace
 
@@ -36,6 +37,9 @@ def merged(draws: Sequence[Profile], varies: Sequence[str] = ()) -> Profile:
     not_random = _merged_if_not_random(draws)
     if not_random is not None:
         return not_random
+    has_levels = _have_levels(draws)
+    if has_levels:
+        draws = [draw.with_levels() for draw in draws]
     stated = {}
     for field in fields(Profile):
         rule = field.metadata.get("merged")
@@ -51,6 +55,7 @@ def merged(draws: Sequence[Profile], varies: Sequence[str] = ()) -> Profile:
             independent=_independent(draws),
             std=math.hypot(together.std, spread),
             varies=differ,
+            has_levels=has_levels,
         )
     )
     return merged_draws
@@ -73,6 +78,37 @@ def _merged_if_not_random(draws: Sequence[Profile]) -> Profile | None:
         unknown = next(draw.reason for draw in draws if draw.kind == "unknown")
         reason = unknown.replace(", of one draw", ", another in each draw")
     return Profile("unknown", reason)
+
+
+def _have_levels(draws: Sequence[Profile]) -> bool:
+    """Return whether values are there several times since all draws have these, and are no copies.
+
+    Copies of values that are drawn are others in each draw. Values that depend on their place, such
+    as rows of one sign, are not independent either.
+    """
+    if all(draw.independent == draw.size for draw in draws):
+        return False
+    drawn = [Counter(value for value in draw.places if value) for draw in draws]
+    repeated, common = 0, 0
+    for number, values in enumerate(drawn):
+        others = set().union(*drawn[:number], *drawn[number + 1 :])
+        several = {value for value, count in values.items() if count > 1}
+        repeated += len(several)
+        common += len(several & others)
+    if not repeated or common < repeated / 2:
+        return False
+    return all(_have_one_mean(parts) for parts in zip(*[draw.parts for draw in draws], strict=True))
+
+
+def _have_one_mean(parts: Sequence[Parts]) -> bool:
+    """Return whether the means of parts differ in each draw as those of independent values."""
+    spread = degrees = 0.0
+    for of_draw in parts:
+        means = np.array(of_draw.means)
+        variance = float(np.mean(np.square(of_draw.stds)) + means.var())
+        spread += float(((means - means.mean()) ** 2).sum()) * of_draw.size / variance
+        degrees += len(means) - 1
+    return chi_square_tail(spread, degrees) > _ANOTHER_OF_PARTS
 
 
 def _independent(draws: Sequence[Profile]) -> float:

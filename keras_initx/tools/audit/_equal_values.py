@@ -313,7 +313,8 @@ def chance_of_equality(profile: Profile) -> float:
     if not profile.has_distribution:
         return 0.0
     chance = 2.0**-profile.bits
-    if profile.bits <= BITS_OF_RANDOM or profile.independent < profile.size:
+    are_repeated = profile.has_levels or profile.independent < profile.size
+    if profile.bits <= BITS_OF_RANDOM or are_repeated:
         chance = largest_atom(profile)
     return math.pow(chance, profile.total * (1 - profile.zeros))
 
@@ -333,7 +334,7 @@ def copies(expected: Profile, found: Profile) -> Outcome | None:
     are_enough = min(expected.size, found.size) >= FEWEST_OF_SHAPE
     if not (are_enough and are_exact(expected, found)) or shares[0] >= _COPIES * shares[1]:
         return None
-    if repeats(expected, found) is not None:
+    if expected.has_levels or repeats(expected, found) is not None:
         return None
     # Those of a law with one frequent value, such as a lower bound, differ in number by chance.
     counts = round(found.independent), round(expected.independent)

@@ -198,6 +198,8 @@ class OfDraws(OfInitializer):
         if expected.kind == "fixed":
             return self._test_fixed(weight, expected)
         found = of_values(values, weight.dtype)
+        if expected.has_levels and found.kind == "random":
+            found = found.with_levels()
         if self.law is None and not are_independent(draws):
             found = replace(found, signs="", ranks="")
         outcomes = compare(expected, found, weight.dtype)

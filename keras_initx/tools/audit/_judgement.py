@@ -130,6 +130,9 @@ class Comparison:
 _POWER = 1.645
 # Weights of one name whose scales differ from their mean by so many errors are not of one.
 _APART = 4
+# They are all charged if the others show it too without the one that is farthest, with a smaller
+# probability.
+_OF_OTHERS = 1e-3
 # Of factors that are nearer to 1, none is named.
 _ONE = 0.01
 # Values with a larger mean, in deviations, may follow from others by more than a factor.
@@ -281,10 +284,10 @@ def _of_equality(this: Comparison, evidence: str, chance: float) -> Joint:
     return Joint((this.path,), Outcome("equal weights", evidence, p=min(1.0, chance)))
 
 
-def weights_together(
+def groups_of_one_name(
     comparisons: Sequence[Comparison], found: Together, expected: Together
-) -> Iterator[Joint]:
-    """Yield tests of the scale of weights that have one name in several layers.
+) -> list[list[Comparison]]:
+    """Return weights whose scales are known, in groups that have one name in several layers.
 
     Args:
         comparisons: The weights.
@@ -297,17 +300,11 @@ def weights_together(
         is_again = this.path in again_now or this.path_of_expected in again_before
         # Frames have an exact scale.
         if this.scale is not None and this.scale.error and not (this.is_proven or is_again):
-            tested.append((this, this.scale))
+            tested.append(this)
     groups = alike(
-        tested, lambda pair: pair[0].path, lambda pair: (pair[0].weight.shape, pair[0].weight.dtype)
+        tested, lambda this: this.path, lambda this: (this.weight.shape, this.weight.dtype)
     )
-    for group in groups:
-        scales = [scale for _, scale in group]
-        logs = [scale.log for scale in scales]
-        mean = float(np.average(logs, weights=[scale.error**-2 for scale in scales]))
-        differ = any(abs(scale.log - mean) > _APART * scale.error for scale in scales)
-        if len(group) > 1 and not differ:
-            yield _of_scales(tuple(this.path for this, _ in group), scales, mean)
+    return [group for group in groups if len(group) > 1]
 
 
 def _repeated(sets: Together) -> set[str]:
@@ -318,28 +315,61 @@ def _repeated(sets: Together) -> set[str]:
     return again
 
 
-def _of_scales(paths: tuple[str, ...], scales: Sequence[Scale], mean: float) -> Joint:
+def _test_together(group: Sequence[Comparison]) -> Joint | None:
+    """Return the test of the scale of several weights, `None` if they have none in common."""
+    scales = [this.scale for this in group if this.scale is not None]
+    if len(scales) < 2:
+        return None
+    common = _common_scale(scales)
+    if any(abs(scale.log - common.log) > _APART * scale.error for scale in scales):
+        return None
+    outcome = Outcome(
+        "scale",
+        f"{math.exp(common.log):.3g} times the standard deviation, in {len(group)} layers together",
+        p=_chance_of_scale(common),
+        deviation=abs(common.log) - 2 * common.error,
+    )
+    return Joint(tuple(this.path for this in group), outcome, common)
+
+
+def _common_scale(scales: Sequence[Scale]) -> Scale:
+    mean = np.average(
+        [scale.log for scale in scales], weights=[scale.error**-2 for scale in scales]
+    )
     # The logarithm of a variance is a little less exact than the variance.
-    together = Scale(
-        mean,
+    return Scale(
+        float(mean),
         sum(max(scale.expected_degrees - 1, 1) for scale in scales),
         sum(max(scale.found_degrees - 1, 1) for scale in scales),
     )
-    outcome = Outcome(
-        "scale",
-        f"{math.exp(mean):.3g} times the standard deviation, in {len(paths)} layers together",
-        p=same_variance(math.exp(2 * mean), together.found_degrees, together.expected_degrees),
-        deviation=abs(mean) - 2 * together.error,
+
+
+def _chance_of_scale(scale: Scale) -> float:
+    return same_variance(math.exp(2 * scale.log), scale.found_degrees, scale.expected_degrees)
+
+
+def _is_of_all(group: Sequence[Comparison], common: Scale) -> bool:
+    """Return whether the others are not as expected either, without the weight that is farthest."""
+    _, *others = sorted(
+        (this.scale for this in group if this.scale is not None),
+        key=lambda scale: -math.copysign(scale.log / scale.error, scale.log * common.log),
     )
-    return Joint(paths, outcome, together)
+    return _chance_of_scale(_common_scale(others)) < _OF_OTHERS
 
 
-def judge(comparisons: Sequence[Comparison], joint: Sequence[Joint], alpha: float) -> list[Judged]:
+def judge(
+    comparisons: Sequence[Comparison],
+    joint: Sequence[Joint],
+    groups: Sequence[Sequence[Comparison]],
+    alpha: float,
+) -> list[Judged]:
     """Decide which tests failed, for all weights at once.
 
     Args:
         comparisons: The weights.
         joint: The tests of several of them.
+        groups: Weights whose scales are tested together. Those whose scale fails alone are no
+            evidence against the others.
         alpha: The probability of any failure by chance.
     """
     outcomes = [of_several.outcome for of_several in joint]
@@ -348,7 +378,23 @@ def judge(comparisons: Sequence[Comparison], joint: Sequence[Joint], alpha: floa
     # What is proven cannot fail by chance: proofs of one kind count as one test.
     tested = [outcome for outcome in outcomes if not outcome.proof]
     number = len(tested) + len({outcome.proof for outcome in outcomes if outcome.proof})
-    improbable = _improbable(tested, number, alpha)
+    alone = _improbable(tested, number + len(groups), alpha)
+    known: set[int] = set()
+    joint = [*joint]
+    for group in groups:
+        off = [this for this in group if _has_other_scale(this, alone)]
+        others = [this for this in group if not _has_other_scale(this, alone)]
+        of_off = _test_together(off)
+        if of_off is not None:  # each of them is off already, and this is its best estimate
+            known.add(id(of_off.outcome))
+            joint.append(of_off)
+        of_others = _test_together(others)
+        if of_others is not None and of_others.scale is not None:
+            number += 1
+            if _is_of_all(others, of_others.scale):
+                tested.append(of_others.outcome)
+                joint.append(of_others)
+    improbable = _improbable(tested, number, alpha) | known
     # Of the normal distribution, a little high.
     quantile = math.sqrt(2 * math.log(max(number, 1) / alpha))
     of_path: dict[str, list[Joint]] = {}
@@ -370,6 +416,15 @@ def judge(comparisons: Sequence[Comparison], joint: Sequence[Joint], alpha: floa
             resolution = max(factor, 1 + smallest)
         judged.append(Judged(this, tuple(failed), together, resolution))
     return judged
+
+
+def _has_other_scale(this: Comparison, improbable: set[int]) -> bool:
+    """Return whether the scale of a weight fails by itself."""
+    smallest = smallest_effect(this.dtypes)
+    return any(
+        outcome.verdict == "scale" and id(outcome) in improbable and outcome.deviation > smallest
+        for outcome in this.outcomes
+    )
 
 
 def _improbable(tested: Sequence[Outcome], number: int, alpha: float) -> set[int]:

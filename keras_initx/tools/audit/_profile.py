@@ -294,6 +294,8 @@ class Profile:
         signs: The signs of the first values of one draw, see `signs_of`.
         ranks: The order of the first values of one draw, see `ranks_of`.
         varies: What is another in each draw, more than of independent values: `"scale"`, `"mean"`.
+        has_levels: Whether draws have the values in common that are there several times, such as
+            -0.1 and 0.1. Then equal values are independent, and no copies.
         law: The law, if it is known from one.
     """
 
@@ -325,6 +327,7 @@ class Profile:
     signs: str = _stated("")
     ranks: str = _stated("")
     varies: tuple[str, ...] = _stated(())
+    has_levels: bool = _stated(False)
     law: IndependentLaw | None = None
 
     @property
@@ -364,7 +367,7 @@ class Profile:
 
     def moved(self, mean: float, std: float) -> "Profile":
         """Return what is known of values with another mean and another deviation, else alike."""
-        factor = std / self.std
+        factor = std / self.std if self.std else 1.0
 
         def places(values: Sequence[float]) -> tuple[float, ...]:
             return tuple(mean + factor * (value - self.mean) for value in values)
@@ -392,6 +395,10 @@ class Profile:
             parts=tuple(parts),
             ends=tuple(ends),
         )
+
+    def with_levels(self) -> "Profile":
+        """Return what one draw says if values that are equal are independent."""
+        return replace(self, has_levels=True, independent=float(self.size))
 
     @property
     def root_mean_square(self) -> float:

@@ -21,6 +21,7 @@ from keras_initx.tools.audit._contract import Contract
 from keras_initx.tools.audit._contract_lines import WeightContract
 from keras_initx.tools.audit._judgement import Judged
 from keras_initx.tools.audit._profile import Profile
+from keras_initx.tools.audit._subjects import Subject
 
 # Why a weight is not as expected: what the numbers single out.
 
@@ -31,7 +32,6 @@ _COARSEST = 0.05
 _COARSEST_OF_RULES = 0.25
 # With a smaller probability, a distribution has another shape.
 _IMPLAUSIBLE = 1e-5
-_SHARDS = (2, 4, 8, 16, 32, 64)
 _MODES: tuple[FanMode, ...] = ("fan_in", "fan_out", "fan_avg")
 _FAMILIES: dict[str, tuple[float, FanMode]] = {
     "He": (2.0, "fan_in"),
@@ -61,9 +61,8 @@ def causes_of(weights: Sequence[Judged], depths: Callable[[], Mapping[str, int]]
     fitting = {}
     for judged in off:
         depth = branches.get(judged.comparison.path, 0)
-        if not branches:
-            depth = alike[_kind(judged)]
-        fitting[id(judged)] = _fitting(judged, scales, depth)
+        count = depth if branches else alike[_kind(judged)]
+        fitting[id(judged)] = _fitting(judged, scales, depth, count)
     causes = []
     for judged in weights:
         found = _scale_causes(judged, off, fitting) if id(judged) in fitting else []
@@ -161,14 +160,15 @@ def _are_swapped(one: Judged, other: Judged) -> bool:
     return abs(scale.log - apart) < 0.05 and abs(other_scale.log + apart) < 0.05
 
 
-def _fitting(judged: Judged, scales: Mapping[float, str], depth: int) -> list[str]:
+def _fitting(judged: Judged, scales: Mapping[float, str], depth: int, count: int) -> list[str]:
     """Return what explains the scale of a weight by itself.
 
     Args:
         judged: What is said of it.
         scales: The rules of the model, by their standard deviations.
-        depth: How many branches there are if it ends one; where the model is not at hand, how many
-            weights are like it.
+        depth: How many residual branches there are if it is known to end one, otherwise 0.
+        count: The same, or where no branches are known, how many weights are like it: rules that
+            differ by its root tell that they scale by the depth.
     """
     scale = judged.together or judged.comparison.scale
     if scale is None:
@@ -179,7 +179,7 @@ def _fitting(judged: Judged, scales: Mapping[float, str], depth: int) -> list[st
         return []
     expected = _expected(judged).std
     found = scale.log + math.log(expected)
-    near = _near(found, _depth(expected, judged, scales, depth), tolerance)
+    near = _near(found, _depth(expected, judged, scales, depth, count), tolerance)
     if tolerance > _COARSEST:
         return near
     near += _near(found, _candidates(expected, judged), tolerance)
@@ -199,7 +199,7 @@ def _near(found: float, causes: Iterator[tuple[str, float]], tolerance: float) -
 
 
 def _depth(
-    expected: float, judged: Judged, scales: Mapping[float, str], depth: int
+    expected: float, judged: Judged, scales: Mapping[float, str], depth: int, count: int
 ) -> Iterator[tuple[str, float]]:
     """Yield that the weight is as other weights of the model should be, or a factor of depth.
 
@@ -212,8 +212,8 @@ def _depth(
     for std, rule in scales.items():
         if math.isclose(std, expected, rel_tol=1e-6):
             continue
-        if depth > 1 and math.isclose((std / expected) ** 2, depth, rel_tol=1e-3):
-            yield f"depth scaling 1/sqrt({depth}) not applied", std
+        if count > 1 and math.isclose((std / expected) ** 2, count, rel_tol=1e-3):
+            yield f"depth scaling 1/sqrt({count}) not applied", std
         else:
             yield f"as for {rule}", std
 
@@ -223,7 +223,7 @@ def _candidates(expected: float, judged: Judged) -> Iterator[tuple[str, float]]:
     initializer = _initializer(judged)
     has_guessed_fans = judged.comparison.expectation.has_guessed_fans
     if isinstance(initializer, VarianceScaling) and not has_guessed_fans:
-        yield from _other_fans(expected, judged.comparison.weight.shape, initializer)
+        yield from _other_fans(expected, judged.comparison.weight, initializer)
     yield "the variance given as the standard deviation", expected**2
     yield "the standard deviation given as the variance", expected**0.5
     if "truncated normal" in _expected(judged).families:
@@ -236,9 +236,10 @@ def _candidates(expected: float, judged: Judged) -> Iterator[tuple[str, float]]:
 
 
 def _other_fans(
-    expected: float, shape: Shape, initializer: VarianceScaling
+    expected: float, weight: Subject | WeightContract, initializer: VarianceScaling
 ) -> Iterator[tuple[str, float]]:
     """Yield other fans and scales of the variance family."""
+    shape = weight.shape
     own = initializer.fans(shape)
     scale, mode = float(initializer.scale), initializer.mode
     by_shape = fans(shape)  # which Keras takes, also of transposed and depthwise kernels
@@ -254,12 +255,10 @@ def _other_fans(
     fan = scale / expected**2
     if scale != 1:  # where it is the variance
         yield f"1/{fan:g} instead of 1/sqrt({fan:g})", expected * fan**-0.5
-    for axis, count in itertools.product(range(len(shape)), _SHARDS):
-        if shape[axis] % count:
-            continue
-        shard = (*shape[:axis], shape[axis] // count, *shape[axis + 1 :])
-        std = stddev_for(scale, mode, *initializer.fans(shard))
+    if isinstance(weight, Subject):
+        std = stddev_for(scale, mode, *initializer.fans(weight.shard_shape))
         if not math.isclose(std, expected):
+            count = math.prod(shape) // math.prod(weight.shard_shape)
             yield f"the fan of one of {count} shards", std
 
 

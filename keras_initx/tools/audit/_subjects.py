@@ -212,6 +212,11 @@ class Values:
     def __init__(self, stored: LazyArray) -> None:
         self._stored = stored
 
+    @property
+    def shard_shape(self) -> Shape:
+        """The shape of what lies on one device."""
+        return self._stored.shape
+
     def stored(self) -> Array:
         """Return them all in their own dtype, which processes that share them cannot."""
         return self._stored.read(...)
@@ -234,6 +239,10 @@ class VariableValues(Values):
     @property
     def is_shared(self) -> bool:  # type: ignore[override]
         return backend.is_shared(self._variable.value)
+
+    @property
+    def shard_shape(self) -> Shape:
+        return backend.shard_shape(self._variable.value)
 
     def stored(self) -> Array:
         return backend.host_view(self._variable.value)
@@ -281,6 +290,11 @@ class Subject:
         model = self.weight.layers[0]
         is_model = isinstance(model, keras.Model)
         return is_model and self.weight.layer in architecture_of(model).outputs
+
+    @property
+    def shard_shape(self) -> Shape:
+        """The shape of what lies on one device, its own where devices do not share it."""
+        return self.values.shard_shape
 
     @property
     def obstacle(self) -> str:

@@ -12,9 +12,12 @@ import keras
 import numpy as np
 
 from keras_initx._checks import check_number, check_type, truncated
+from keras_initx._keras import generator_states, layers_of
 from keras_initx._typing import Shape
 from keras_initx.backends._current import backend
 from keras_initx.inspection._batch import Batch, Data, batch_of, first_examples
+from keras_initx.inspection._former import put_back_afterward
+from keras_initx.inspection._hooks import HOOKS
 from keras_initx.inspection._inventory import Inventory, check_built, check_unshared
 from keras_initx.inspection._watch import Watch, observed_module
 from keras_initx.report._text import short_number
@@ -25,17 +28,23 @@ from keras_initx.tools.compare_outputs._compared_call import (
     is_equal_before,
     order_of_inputs,
 )
-from keras_initx.tools.compare_outputs._compared_step import RUNS, compared_step
+from keras_initx.tools.compare_outputs._compared_step import compared_step
 from keras_initx.tools.compare_outputs._counterparts import (
     Counterparts,
     Names,
     counterparts_of,
     path_of_other,
 )
+from keras_initx.tools.compare_outputs._equal_draws import Draws, equal_draws
 from keras_initx.tools.compare_outputs._first_step import FirstStep, trains_on
-from keras_initx.tools.compare_outputs._flow import Flow, tolerances_along
+from keras_initx.tools.compare_outputs._flow import (
+    Flow,
+    tolerances_along,
+    tolerances_of_outputs,
+)
 from keras_initx.tools.compare_outputs._outputs_file import read_outputs
 from keras_initx.tools.compare_outputs._outputs_report import OutputsReport, Stretch
+from keras_initx.tools.compare_outputs._pairs import paired_tensors
 from keras_initx.tools.compare_outputs._reading import (
     Values,
     is_torch_module,
@@ -44,7 +53,7 @@ from keras_initx.tools.compare_outputs._reading import (
     operation_places,
     values_of,
 )
-from keras_initx.tools.compare_outputs._reasons import masks_apart
+from keras_initx.tools.compare_outputs._reasons import gelus_apart, masks_apart
 from keras_initx.tools.compare_outputs._recorded import (
     CallKey,
     RecordedCall,
@@ -201,6 +210,23 @@ def reasons_for(
     return found
 
 
+def _gelus(
+    compared: Sequence[Compared], place: int, between: Stretch, others: Sequence[RecordedCall]
+) -> list[str]:
+    """Return that GELU is computed in two ways where the first difference may arise."""
+    first = compared[place]
+    ours = [first.call]
+    theirs = [] if first.other is None else [first.other]
+    for one in compared:
+        is_near = one.row.name in between.after and BEFORE_ACTIVATION in one.row.how
+        if is_near or one.row.name in between.here:
+            ours.append(one.call)
+            if one.other is not None:
+                theirs.append(one.other)
+    theirs += [call for call in others if str(call.key) in between.there]
+    return gelus_apart(ours, theirs)
+
+
 def _known(one: Compared, is_same_framework: bool) -> list[str]:
     """Return what differs between a call and its counterpart beside their values."""
     if one.other is None:
@@ -245,7 +271,8 @@ def record_outputs(model: Any, x: Data, y: Data | None = None) -> RecordedOutput
             called with an array or a tensor, with a tuple or list of these by position, or with a
             dict of these by the names of its arguments; images have channels first there.
         y: The targets, for a compiled Keras model. A batch `(x, y)` or `(x, y, sample_weight)` or a
-            dataset in `x` has its own, which count if the model is compiled.
+            dataset in `x` has its own, which count if the model is compiled. A model whose only
+            loss is that of `add_loss` needs none.
 
     Returns:
         `RecordedOutputs` with a row for each call, in the order in which calls end: a layer stands
@@ -276,7 +303,10 @@ def record_outputs(model: Any, x: Data, y: Data | None = None) -> RecordedOutput
     batch = _batch(model, x, y)
     recorded = _recorded(inventory, batch.x)
     if trains_on(model, batch, is_required=y is not None):
-        recorded.step = FirstStep(inventory, batch).recorded()
+        step = FirstStep(inventory, batch).recorded()
+        # Nobody has asked for the step of a model without targets that has no loss.
+        if batch.y is not None or not step.obstacle:
+            recorded.step = step
     return recorded
 
 
@@ -310,8 +340,11 @@ def compare_outputs(
     Of several calls of a layer those with equal inputs are compared, all others in their order. Of
     outputs in other containers, those are that differ least, and the row says so.
 
+    Random numbers of `keras.random` are the same on both sides. Outputs that are random by other
+    means are `"not known"` to be equal.
+
     With targets, the first step of training is compared too, `report.step`: see the page on it. It
-    takes six passes of training more.
+    takes eight steps more.
 
     Args:
         model: A built Keras model.
@@ -337,7 +370,8 @@ def compare_outputs(
         TypeError: If an argument has the wrong type.
         ValueError: If `tolerance` is not a positive number, no output can be compared, the model is
             not built, `x` does not fit, a pattern matches nothing or leads to no name, a file is
-            damaged, or `y` is given for a model that is not compiled, or without a step in `like`.
+            damaged or of another version, or `y` is given for a model that is not compiled, or
+            without a step in `like`.
 
     Example:
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="dense")])
@@ -373,17 +407,58 @@ def compare_outputs(
     places = {path: all_places[one] for one, path in operation_paths(inventory).items()}
     counterparts = counterparts_of(ours.calls, places, others.calls, names, tolerance)
     report = _report(ours, others, counterparts, tolerance)
-    if others.step is None or not trains:
+    obstacle = _obstacle_to_draws(ours, others)
+    if obstacle or report.first is not None:
+        random = _random_calls(inventory, batch.x, has_equal_draws=not obstacle)
+        if random:
+            how = f"random: {obstacle or 'two calls of it here differ'}"
+            report = _report(ours, others, counterparts, tolerance, dict.fromkeys(random, how))
+    if others.step is None:
         return report
+    if not trains:
+        why = "the model here is not compiled"
+        if model.compiled:
+            why = "`y` is missing" if batch.y is None else "the model here is on several replicas"
+        return replace(report, step_left_out=why)
     other_path = functools.partial(path_of_other, counterparts=counterparts, names=names)
     step = FirstStep(inventory, batch)
-    here = step.recorded()
-    runs = []
-    if not (here.obstacle or others.step.obstacle):
-        runs = [step.taken(np.random.default_rng(number)) for number in range(RUNS)]
+    here = step.recorded(is_whole=not others.step.obstacle)
     backends = (ours.backend, others.backend)
-    compared = compared_step(here, runs, others.step, other_path, tolerance, backends)
+    allowed = {}
+    if not here.obstacle:
+        allowed = tolerances_of_outputs(step.calls(), tolerance, backends)
+    compared = compared_step(here, others.step, other_path, tolerance, allowed, backends)
     return replace(report, step=compared)
+
+
+def _obstacle_to_draws(ours: RecordedOutputs, others: RecordedOutputs) -> str:
+    """Return why random numbers in inference are not the same in both, empty if they are."""
+    if ours.draws.is_random and others.framework != "keras":
+        return "it draws numbers here"
+    is_same_backend = ours.backend == others.backend
+    return ours.draws.obstacle(others.draws, is_same_backend=is_same_backend)
+
+
+def _random_calls(inventory: Inventory, x: Any, *, has_equal_draws: bool) -> list[CallKey]:
+    """Return the calls whose outputs are others when the model is called again.
+
+    Args:
+        inventory: What the model holds.
+        x: Its inputs.
+        has_equal_draws: Whether what `keras.random` draws is the same in both calls.
+    """
+    states = generator_states(layers_of(inventory.model))
+    with HOOKS, backend.globals_preserved(), put_back_afterward(states):
+        first = _recorded(inventory, x, has_equal_draws=has_equal_draws)
+        backend.advance_generators()
+        for state in states:
+            state.assign(keras.ops.add(state.value, 1))
+        second = _recorded(inventory, x, has_equal_draws=has_equal_draws)
+    found = []
+    for call, again in zip(first.calls, second.calls, strict=False):
+        if any(pair.differs for pair in paired_tensors(call.outputs, again.outputs, None)):
+            found.append(call.key)
+    return found
 
 
 def _recorded_module(module: Any, x: Any) -> RecordedOutputs:
@@ -395,13 +470,23 @@ def _recorded_module(module: Any, x: Any) -> RecordedOutputs:
     return RecordedOutputs(recorder.calls, "torch", "")
 
 
-def _recorded(inventory: Inventory, x: Any, lengths: Collection[Shape] = ()) -> RecordedOutputs:
+def _recorded(
+    inventory: Inventory,
+    x: Any,
+    lengths: Collection[Shape] = (),
+    *,
+    has_equal_draws: bool = True,
+) -> RecordedOutputs:
     """Return the outputs of a model for inputs, see `record_outputs` and `Recorder`."""
     paths, places = operation_paths(inventory), operation_places(inventory)
     recorder = Recorder(inventory.model, paths, places, lengths)
-    with backend.full_precision():
+    draws = Draws()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(backend.full_precision())
+        if has_equal_draws:
+            draws = stack.enter_context(equal_draws())
         Watch(inventory).observe(x, recorder, training=False)
-    return RecordedOutputs(recorder.calls, "keras", keras.backend.backend())
+    return RecordedOutputs(recorder.calls, "keras", keras.backend.backend(), draws=draws)
 
 
 def _checked(model: Any) -> Inventory:
@@ -482,8 +567,9 @@ def _report(
     others: RecordedOutputs,
     counterparts: Counterparts,
     tolerance: float | None,
+    random: Mapping[CallKey, str] | None = None,
 ) -> OutputsReport:
-    """Return the report on the calls of a model."""
+    """Return the report on the calls of a model, of which some are random, for a reason."""
     calls = ours.calls
     flow = Flow(calls)
     allowed = tolerances_along(flow, tolerance, (ours.backend, others.backend))
@@ -500,6 +586,9 @@ def _report(
             is_same_framework=is_same_framework,
             has_varied=has_varied,
         )
+        if random and call.key in random and one.row.outputs is not None:
+            row = replace(one.row, answer="not known", how=random[call.key], is_whole=False)
+            one = one._replace(row=row)
         compared.append(one)
     if all(one.row.answer == "not compared" for one in compared):
         rows = [one.row for one in compared]
@@ -518,4 +607,5 @@ def _report(
         return OutputsReport(rows, None, None, [], unmatched)
     between = where_it_arises(compared, place, flow, others.calls)
     reasons = reasons_for(compared, place, between, is_same_framework=is_same_framework)
+    reasons += _gelus(compared, place, between, others.calls)
     return OutputsReport(rows, rows[place], between, reasons, unmatched)

@@ -1,12 +1,12 @@
 """The first step of a model beside that of another: loss, gradients, updates, settings.
 
-What of a difference is rounding is measured here, in more runs from weights that are rounded
-otherwise: no number does it. The gradient of a bias before a normalization, or of the keys of an
-attention, is nothing but rounding.
+What of a difference is rounding was measured on both sides, in more runs from weights that are
+rounded otherwise: no number does it. The gradient of a bias before a normalization, or of the keys
+of an attention, is nothing but rounding.
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -15,16 +15,16 @@ from keras_initx._typing import Array
 from keras_initx.report._text import short_number
 from keras_initx.tools.compare_outputs._pairs import paired_tensors
 from keras_initx.tools.compare_outputs._recorded_step import (
-    RecordedChange,
     RecordedStep,
+    RecordedTarget,
     RecordedWeight,
+    size_of,
 )
-from keras_initx.tools.compare_outputs._samples import RecordedTensor
+from keras_initx.tools.compare_outputs._samples import RecordedTensor, without_ones
 from keras_initx.tools.compare_outputs._step_report import StepChange, StepLoss, StepReport, StepRow
 from keras_initx.tools.compare_outputs._tolerance import TOLERANCES, times_of_sum, tolerance_of
+from keras_initx.tools.compare_outputs._training_settings import compared_settings
 
-# So many runs measure the rounding.
-RUNS = 3
 # A gradient differs if its difference is so many times what rounding makes of it.
 _MOST = 8
 # An update too: few values of small gradients make most of the rounding of the steps of Adam, so
@@ -33,9 +33,7 @@ _MOST_OF_UPDATES = 32
 # A difference that is at most this share of a gradient is rounding too: convolutions of TensorFlow
 # round more than is measured on torch.
 _LEAST = 5e-5
-# So is this share of the largest gradient in the layer, of which sums of equal terms may be left.
-_LEAST_IN_LAYER = 1e-4
-# And this share of an update: powers of `beta_2` are rounded otherwise on torch.
+# So is this share of an update: powers of `beta_2` are rounded otherwise on torch.
 _LEAST_OF_UPDATES = 1e-4
 # All values are by one factor larger if what is left is at most this share.
 _LEFT = 1e-3
@@ -43,30 +41,27 @@ _LEFT = 1e-3
 
 def compared_step(
     here: RecordedStep,
-    runs: Sequence[RecordedStep],
     there: RecordedStep,
     other_path: Callable[[str], str | None],
     tolerance: float | None,
+    allowed: Mapping[str, float],
     backends: Collection[str],
 ) -> StepReport:
     """Return the report on a step that is compared with another.
 
     Args:
         here: The step.
-        runs: The same from weights that are rounded otherwise.
         there: The step that it is compared with.
         other_path: Function that maps the path of a weight to that of its counterpart, or `None`.
         tolerance: That of the outputs and the loss, `None` for that of their dtype.
+        allowed: Those of the outputs, by their places: the largest of all that they depend on.
         backends: The backends of both.
     """
-    obstacle = ""
-    for step, place in ((here, "here"), (there, "there")):
-        if step.obstacle:
-            obstacle = obstacle or f"{step.obstacle} {place}"
+    obstacle = _obstacle_of_steps(here, there, backends)
     if obstacle:
         return StepReport([], {}, StepLoss("not compared", how=obstacle), [], [], obstacle)
     times = times_of_sum(here.summed, is_in_order="tensorflow" in backends)
-    noise = _Noise([here, *runs], TOLERANCES["float32"] * times)
+    of_sums = TOLERANCES["float32"] * times
     others = {weight.path: weight for weight in there.weights}
     rows = []
     matched = set()
@@ -75,78 +70,70 @@ def compared_step(
         other = None if path is None else others.get(path)
         if other is not None:
             matched.add(other.path)
-        rows.append(_row(weight, other, noise, here, there))
+        rows.append(_row(weight, other, of_sums, here, there))
     unmatched = [weight.path for weight in there.weights if weight.path not in matched]
+    # In a sum over the batch every value is rounded, also what 16 bits are summed to.
+    allowed = {
+        place: max(allowed.get(place, 0.0), (tolerance_of(tensor.dtype, tolerance) or 0.0))
+        for place, tensor in here.outputs.items()
+    }
+    if tolerance is None:
+        for place, tensor in here.outputs.items():
+            own = tolerance_of(tensor.dtype) or 0.0
+            allowed[place] = max(allowed[place], min(own, TOLERANCES["float32"]) * times)
+    settings = compared_settings(here, there)
     return StepReport(
         rows,
-        _outputs(here.outputs, there.outputs, tolerance, times),
-        _loss(here, there, noise, tolerance),
-        _settings(here, there),
+        _outputs(here.outputs, there.outputs, tolerance, allowed),
+        _loss(here, there, max([of_sums, *allowed.values()])),
+        settings.differing,
         unmatched,
+        inputs=_inputs(here, there),
+        later=settings.later,
+        unread=settings.unread,
     )
 
 
-class _Noise:
-    """What rounding makes of what a step computes.
-
-    Args:
-        runs: The step, from weights that are rounded in several ways.
-        of_sums: What share of a value its sum over the batch may be rounded by.
-
-    Attributes:
-        of_sums: The same.
-    """
-
-    def __init__(self, runs: Sequence[RecordedStep], of_sums: float) -> None:
-        self.of_sums: float = of_sums
-        self._losses = [run.loss for run in runs]
-        self._changes: dict[tuple[str, str], list[RecordedChange]] = {}
-        for run in runs:
-            for weight in run.weights:
-                for name in ("gradient", "update"):
-                    change = getattr(weight, name)
-                    if change is not None:
-                        self._changes.setdefault((weight.path, name), []).append(change)
-        # The largest gradient in a layer, of which the others are sums of the same terms.
-        self._largest: dict[str, float] = {}
-        for weight in runs[0].weights:
-            if weight.gradient is not None:
-                layer = _layer(weight.path)
-                size = _size(weight.gradient.values)
-                self._largest[layer] = max(size, self._largest.get(layer, 0.0))
-
-    @property
-    def of_loss(self) -> float:
-        """The deviation of the loss."""
-        return float(np.std(self._losses, ddof=1))
-
-    def of(self, path: str, name: str) -> tuple[float, float]:
-        """Return the deviations of the values and of the norm of the gradient or update."""
-        changes = self._changes[path, name]
-        values = np.stack([change.values for change in changes]).astype("float64")
-        norms = [change.norm for change in changes]
-        with np.errstate(invalid="ignore", over="ignore"):
-            return _size(np.std(values, axis=0, ddof=1)), float(np.std(norms, ddof=1))
-
-    def largest_in_layer(self, path: str) -> float:
-        """Return the size of the largest gradient in the layer of a weight."""
-        return self._largest.get(_layer(path), 0.0)
+def _obstacle_of_steps(here: RecordedStep, there: RecordedStep, backends: Collection[str]) -> str:
+    """Return why two steps are not compared, empty if they are."""
+    for step, place in ((here, "here"), (there, "there")):
+        if step.obstacle:
+            return f"{step.obstacle} {place}"
+        if step.by_backend and len(set(backends)) > 1:
+            return f"{step.by_backend[0]} draws other numbers on each backend"
+    return ""
 
 
-def _layer(path: str) -> str:
-    return path.rpartition("/")[0]
+def _inputs(here: RecordedStep, there: RecordedStep) -> list[str]:
+    """Return how the targets and the weights of samples differ, in words."""
+    found = []
+    for name, ours, theirs in (
+        ("targets", here.targets, there.targets),
+        ("weights of the samples", here.sample_weights, there.sample_weights),
+    ):
+        if len(ours) != len(theirs):
+            found.append(f"{name}: {_number(ours)} here, {_number(theirs)} there")
+            continue
+        if ours.keys() != theirs.keys():  # in other containers
+            theirs = dict(zip(ours, theirs.values(), strict=True))
+        for place, one in ours.items():
+            other = theirs[place]
+            where = f"{name} of {place}" if place else name
+            if without_ones(one.shape) != without_ones(other.shape):
+                found.append(f"{where}: the shape is {one.shape} here, {other.shape} there")
+            elif one.digest != other.digest:
+                found.append(f"{where}: other values")
+    return found
 
 
-def _size(values: Array) -> float:
-    if not values.size:
-        return 0.0
-    return float(np.sqrt(np.mean(np.square(values.astype("float64")))))
+def _number(targets: Mapping[str, RecordedTarget]) -> str:
+    return str(len(targets)) if targets else "none"
 
 
 def _row(
     weight: RecordedWeight,
     other: RecordedWeight | None,
-    noise: _Noise,
+    of_sums: float,
     here: RecordedStep,
     there: RecordedStep,
 ) -> StepRow:
@@ -171,13 +158,13 @@ def _row(
     if weight.kind == "trained" and without:
         gradient = StepChange("not compared", without)
     elif weight.gradient is not None and other.gradient is not None:
-        gradient = _gradient(weight, other, noise)
+        gradient = _gradient(weight, other, of_sums)
     return StepRow(
         weight.path,
         weight.kind,
         other.path,
         gradient,
-        _update(weight, other, gradient, noise, here.without_updates or there.without_updates),
+        _update(weight, other, gradient, of_sums, here.without_updates or there.without_updates),
     )
 
 
@@ -191,10 +178,9 @@ def _obstacle(weight: RecordedWeight, other: RecordedWeight | None) -> str:
     return ""
 
 
-def _gradient(weight: RecordedWeight, other: RecordedWeight, noise: _Noise) -> StepChange:
+def _gradient(weight: RecordedWeight, other: RecordedWeight, of_sums: float) -> StepChange:
     """Return a gradient beside another."""
-    least = _LEAST_IN_LAYER * noise.largest_in_layer(weight.path)
-    change = _compared(weight, other, "gradient", noise, _MOST, _LEAST, least)
+    change = _compared(weight, other, "gradient", of_sums, _MOST, _LEAST)
     if change.answer == "equal" and _is_rounding(change):
         return replace(change, how="0 up to rounding")
     return change
@@ -204,7 +190,7 @@ def _update(
     weight: RecordedWeight,
     other: RecordedWeight,
     gradient: StepChange | None,
-    noise: _Noise,
+    of_sums: float,
     obstacle: str,
 ) -> StepChange | None:
     """Return what a step adds to a weight, or a call to a state, beside that there."""
@@ -223,7 +209,8 @@ def _update(
         return StepChange("not compared", "no update is known")
     # In all runs a small step is rounded to the same multiple of what parts two values.
     least = weight.rounding if weight.kind == "trained" else 0.0
-    change = _compared(weight, other, "update", noise, _MOST_OF_UPDATES, _LEAST_OF_UPDATES, least)
+    most, share = _MOST_OF_UPDATES, _LEAST_OF_UPDATES
+    change = _compared(weight, other, "update", of_sums, most, share, least)
     if change.answer != "equal":
         return change
     if weight.kind == "trained" and not change.norm and gradient is not None and gradient.norm:
@@ -244,10 +231,10 @@ def _compared(
     weight: RecordedWeight,
     other: RecordedWeight,
     name: str,
-    noise: _Noise,
+    of_sums: float,
     most: float,
     share: float,
-    least: float,
+    least: float = 0.0,
 ) -> StepChange:
     """Return how the gradient or the update of a weight compares with another.
 
@@ -255,8 +242,8 @@ def _compared(
         weight: The weight.
         other: Its counterpart.
         name: `"gradient"` or `"update"`.
-        noise: What rounding makes of it.
-        most: How many times that a difference may be.
+        of_sums: What share of a value its sum over the batch may be rounded by.
+        most: How many times what rounding makes of it a difference may be.
         share: What share of the larger of both it may be.
         least: What it may be in any case.
     """
@@ -267,14 +254,15 @@ def _compared(
         if is_alike:
             return StepChange("not compared", "not finite", one.norm, two.norm)
         return StepChange("differs", "not finite", one.norm, two.norm)
-    deviation, deviation_of_norm = noise.of(weight.path, name)
-    size = max(_size(values), _size(expected))
-    difference = _size(values - expected)
-    share = max(share, noise.of_sums * most / _MOST)
-    allowed = max(most * deviation, share * size, least)
-    largest = max(one.norm, two.norm)
-    allowed_norm = max(most * deviation_of_norm, share * largest)
-    allowed_norm = max(allowed_norm, least * math.sqrt(math.prod(weight.shape)))
+    # Each side has measured what rounding makes of it there.
+    rounding = max(one.rounding, two.rounding)
+    size = max(size_of(values), size_of(expected))
+    difference = size_of(values - expected)
+    share = max(share, of_sums * most / _MOST)
+    allowed = max(most * rounding, share * size, least)
+    # Of large weights the norm has what is not among the values that are kept.
+    count = math.sqrt(math.prod(weight.shape))
+    allowed_norm = max(max(most * rounding, least) * count, share * max(one.norm, two.norm))
     is_real = difference > allowed or abs(one.norm - two.norm) > allowed_norm
     unit = size or 1.0
     return StepChange(
@@ -284,7 +272,8 @@ def _compared(
         two.norm,
         difference / unit,
         allowed / unit,
-        _ratio(values, expected, deviation) if is_real else None,
+        # Where norms alone differ, the values that are kept do not show the factor.
+        _ratio(values, expected, rounding) if difference > allowed else None,
     )
 
 
@@ -294,8 +283,8 @@ def _ratio(values: Array, expected: Array, noise: float) -> float | None:
     if not squares:
         return None
     ratio = float(values @ expected) / squares
-    left = _size(values - ratio * expected)
-    if not ratio or left > max(_LEFT * _size(values), _MOST * noise):
+    left = size_of(values - ratio * expected)
+    if not ratio or left > max(_LEFT * size_of(values), _MOST * noise):
         return None
     return ratio
 
@@ -304,7 +293,7 @@ def _outputs(
     here: Mapping[str, RecordedTensor],
     there: Mapping[str, RecordedTensor],
     given: float | None,
-    times: float,
+    allowed: Mapping[str, float],
 ) -> dict[str, StepChange]:
     """Return how the outputs in training compare.
 
@@ -312,15 +301,15 @@ def _outputs(
         here: Those here.
         there: Those there.
         given: The tolerance that a user gives.
-        times: How many times the tolerance of a value a sum over the batch has.
+        allowed: The tolerances of those here.
     """
     found = {}
     for pair in paired_tensors(here, there, given):
-        if given is None:
-            pair = pair._replace(tolerance=pair.tolerance * times)
         if pair.difference is None:
             found[pair.place] = StepChange("not compared", pair.obstacle)
             continue
+        if pair.tolerance:  # integers have none
+            pair = pair._replace(tolerance=allowed[pair.place])
         how = f"by {short_number(pair.size)} of their size" if pair.differs else ""
         found[pair.place] = StepChange(
             "differs" if pair.differs else "equal",
@@ -331,15 +320,13 @@ def _outputs(
     return found
 
 
-def _loss(here: RecordedStep, there: RecordedStep, noise: _Noise, given: float | None) -> StepLoss:
+def _loss(here: RecordedStep, there: RecordedStep, tolerance: float) -> StepLoss:
     """Return how the losses compare."""
     one, two = here.loss, there.loss
     if (math.isnan(one) and math.isnan(two)) or (one == two and math.isinf(one)):
         return StepLoss("not compared", one, two, "not finite")
-    tolerance = noise.of_sums  # in float32, in which losses are computed
-    for tensor in here.outputs.values():
-        tolerance = max(tolerance, tolerance_of(tensor.dtype, given) or 0.0)
-    if abs(one - two) <= max(tolerance * abs(two), _MOST * noise.of_loss):
+    rounding = max(here.loss_rounding, there.loss_rounding)
+    if abs(one - two) <= max(tolerance * abs(two), _MOST * rounding):
         return StepLoss("equal", one, two)
     parts = []
     if two and math.isfinite(one / two):
@@ -361,35 +348,3 @@ def _factor(ratio: float, counts: Mapping[int, str]) -> str:
     if whole in counts:
         text += f", the number of {counts[whole]}: a sum against a mean"
     return text
-
-
-def _settings(here: RecordedStep, there: RecordedStep) -> list[str]:
-    """Return the settings of the loss and the optimizer that differ."""
-    found = []
-    changed = set()  # the objects of other classes, of which settings of one alone say nothing
-    for name in dict.fromkeys([*here.settings, *there.settings]):
-        owner, _, setting = name.partition(": ")
-        one, two = here.settings.get(name), there.settings.get(name)
-        if _is_same(one, two):
-            continue
-        if not setting:
-            changed.add(owner)
-        elif owner in changed and not (name in here.settings and name in there.settings):
-            continue
-        found.append(f"{name}: {_shown(name, here)} here, {_shown(name, there)} there")
-    return found
-
-
-def _is_same(one: object, two: object) -> bool:
-    if isinstance(one, float) and isinstance(two, float):
-        return math.isclose(one, two, rel_tol=1e-6)
-    if isinstance(one, list | tuple) and isinstance(two, list | tuple):
-        return list(one) == list(two)
-    return one == two
-
-
-def _shown(name: str, step: RecordedStep) -> str:
-    if name not in step.settings:
-        return "not set"
-    value = step.settings[name]
-    return f"{value:.6g}" if isinstance(value, float) else f"{value}"

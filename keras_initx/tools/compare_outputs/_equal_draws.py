@@ -1,57 +1,141 @@
 """Random numbers that are the same in each run of a model, on every backend.
 
-What is drawn depends on the shape alone. So it does not matter in which order layers draw, or how
-often: a loop of torch draws in each step, a program of JAX once.
+What is drawn depends on the shape, and on which random generator draws: on its rank among those
+that draw numbers of this shape, by the first draw of each. So it does not matter under which names
+and in which order layers were made, or how often they draw: a loop of torch draws in each step, a
+program of JAX once. Numbers that are drawn independently stay independent.
 """
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 
-from keras_initx._keras import replaced_draws
+from keras_initx._keras import draw_site, replaced_draws
 from keras_initx._typing import Shape, Tensor
 from keras_initx.backends._current import backend
 from keras_initx.sampling._namespace import HOST
 from keras_initx.sampling._stream import Stream
 
-_KEY = (0, 0)
 # What a function of Keras draws.
 _Draw = Callable[..., Tensor]
 
 
-def equal_draws() -> contextlib.AbstractContextManager[None]:
-    """Return a context in which Keras' layers and `keras.random` draw such numbers in this thread.
+@dataclass
+class Draws:
+    """What a model has drawn in a pass.
 
-    It is so for dropout, and for uniform, normal and integer numbers. What is drawn by other means
-    stays random.
+    Attributes:
+        is_random: Whether a random generator has drawn.
+        repeated: The names of the layers in which one generator draws numbers of one shape at
+            several places. They would be the same numbers.
+        by_backend: What has drawn numbers that no two backends have in common, in words.
     """
-    return replaced_draws(
-        {
-            "dropout": _dropout,
-            "normal": _normal,
-            "randint": _randint,
-            "truncated_normal": _truncated_normal,
-            "uniform": _uniform,
-        }
-    )
+
+    is_random: bool = False
+    repeated: list[str] = field(default_factory=list)
+    by_backend: list[str] = field(default_factory=list)
+    _ranks: dict[Hashable, dict[Hashable, int]] = field(default_factory=dict)
+    _places: dict[Hashable, Hashable] = field(default_factory=dict)
+    _generators: list[Any] = field(default_factory=list)
+
+    def obstacle(self, other: "Draws", *, is_same_backend: bool) -> str:
+        """Return why what this and another model draw is not to be compared, empty if it is."""
+        for draws in (self, other):
+            if draws.repeated:
+                return draws.obstacle_in_itself
+            if draws.by_backend and not is_same_backend:
+                return f"{draws.by_backend[0]} draws other numbers on each backend"
+        return ""
+
+    @property
+    def obstacle_in_itself(self) -> str:
+        """Why the numbers cannot be the same in each run, empty if they can."""
+        if not self.repeated:
+            return ""
+        return f"one random generator draws at several places, in {', '.join(self.repeated)}"
+
+    def rank(self, shape: Shape | None, generator: Any) -> int:
+        """Return the rank of a generator among those that draw numbers of a shape, from 0."""
+        self.is_random = True
+        self._generators.append(generator)  # so that no other one gets its id
+        site = draw_site()
+        drawer = shape, id(generator), site.inner
+        ranks = self._ranks.setdefault(shape, {})
+        rank = ranks.setdefault(drawer, len(ranks))
+        name = "the model" if site.layer is None else site.layer.name
+        if self._places.setdefault(drawer, site.outer) != site.outer and name not in self.repeated:
+            self.repeated.append(name)
+        return rank
+
+    def note_function(self, ending: str = "") -> None:
+        """Note the function that draws numbers of the backend."""
+        text = f"`keras.random.{draw_site().function}`{ending}"
+        if text not in self.by_backend:
+            self.by_backend.append(text)
 
 
-def _is_known(shape: Sequence[Any]) -> bool:
-    """Return whether numbers can be made for a shape: it has no tensors, and they have values."""
-    return all(isinstance(length, int) for length in shape) and not backend.is_abstract()
+@contextlib.contextmanager
+def equal_draws() -> Iterator[Draws]:
+    """Yield a context in which `keras.random` draws such numbers in this thread, for one pass.
+
+    They are the same on every backend for dropout, and for uniform, normal and integer numbers.
+    Other functions of `keras.random` get an equal seed, of which each backend makes other numbers.
+    An integer seed is what it is. What is drawn by other means stays random.
+    """
+    draws = Draws()
+
+    def seed_of(draw: Callable[[Any], Tensor], seed: Any) -> Tensor:
+        if backend.is_abstract():
+            return draw(seed)
+        if _is_generator(seed):
+            draws.note_function()
+            return draw(draws.rank(None, seed) + 1)
+        draws.note_function(" with an integer seed")
+        return draw(seed)
+
+    def replacing(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        return lambda *args, **kwargs: function(draws, *args, **kwargs)
+
+    functions: dict[str, Callable[..., Tensor]] = {
+        "dropout": _dropout,
+        "normal": _normal,
+        "randint": _randint,
+        "truncated_normal": _truncated_normal,
+        "uniform": _uniform,
+    }
+    replaced = {name: replacing(function) for name, function in functions.items()}
+    with replaced_draws({**replaced, "draw_seed": seed_of}):
+        yield draws
 
 
-def _uniforms(shape: Sequence[Any]) -> Any:
-    return Stream(_KEY, xp=HOST).uniform(0, tuple(shape))
+def _is_generator(seed: Any) -> bool:
+    # Without a seed, Keras draws from a generator that all share.
+    return seed is None or isinstance(seed, keras.random.SeedGenerator)
 
 
-def _normals(shape: Sequence[Any]) -> Any:
-    return Stream(_KEY, xp=HOST).normal(0, tuple(shape))
+def _is_drawn(shape: Sequence[Any], seed: Any) -> bool:
+    """Return whether numbers can be drawn here: the shape has no tensors, and they have values."""
+    has_lengths = all(isinstance(length, int) for length in shape)
+    return has_lengths and _is_generator(seed) and not backend.is_abstract()
+
+
+def _uniforms(draws: Draws, shape: Sequence[Any], seed: Any) -> Any:
+    return _stream(draws, shape, seed).uniform(0, tuple(shape))
+
+
+def _normals(draws: Draws, shape: Sequence[Any], seed: Any) -> Any:
+    return _stream(draws, shape, seed).normal(0, tuple(shape))
+
+
+def _stream(draws: Draws, shape: Sequence[Any], seed: Any) -> Stream:
+    return Stream((draws.rank(tuple(shape), seed), 0), xp=HOST)
 
 
 def _uniform(
+    draws: Draws,
     draw: _Draw,
     shape: Shape,
     minval: Any = 0.0,
@@ -59,13 +143,15 @@ def _uniform(
     dtype: Any = None,
     seed: Any = None,
 ) -> Tensor:
-    if not _is_known(shape):
+    if not _is_drawn(shape, seed):
         return draw(shape, minval, maxval, dtype=dtype, seed=seed)
-    values = keras.ops.convert_to_tensor(_uniforms(shape), dtype or keras.config.floatx())
+    numbers = _uniforms(draws, shape, seed)
+    values = keras.ops.convert_to_tensor(numbers, dtype or keras.config.floatx())
     return values * (maxval - minval) + minval
 
 
 def _normal(
+    draws: Draws,
     draw: _Draw,
     shape: Shape,
     mean: Any = 0.0,
@@ -73,13 +159,15 @@ def _normal(
     dtype: Any = None,
     seed: Any = None,
 ) -> Tensor:
-    if not _is_known(shape):
+    if not _is_drawn(shape, seed):
         return draw(shape, mean, stddev, dtype=dtype, seed=seed)
-    values = keras.ops.convert_to_tensor(_normals(shape), dtype or keras.config.floatx())
+    numbers = _normals(draws, shape, seed)
+    values = keras.ops.convert_to_tensor(numbers, dtype or keras.config.floatx())
     return values * stddev + mean
 
 
 def _truncated_normal(
+    draws: Draws,
     draw: _Draw,
     shape: Shape,
     mean: Any = 0.0,
@@ -87,24 +175,35 @@ def _truncated_normal(
     dtype: Any = None,
     seed: Any = None,
 ) -> Tensor:
-    if not _is_known(shape):
+    if not _is_drawn(shape, seed):
         return draw(shape, mean, stddev, dtype=dtype, seed=seed)
-    values = _normals(shape).clip(-2, 2)
-    values = keras.ops.convert_to_tensor(values, dtype or keras.config.floatx())
+    numbers = _normals(draws, shape, seed).clip(-2, 2)
+    values = keras.ops.convert_to_tensor(numbers, dtype or keras.config.floatx())
     return values * stddev + mean
 
 
 def _randint(
-    draw: _Draw, shape: Shape, minval: Any, maxval: Any, dtype: Any = "int32", seed: Any = None
+    draws: Draws,
+    draw: _Draw,
+    shape: Shape,
+    minval: Any,
+    maxval: Any,
+    dtype: Any = "int32",
+    seed: Any = None,
 ) -> Tensor:
-    if not _is_known(shape):
+    if not _is_drawn(shape, seed):
         return draw(shape, minval, maxval, dtype=dtype, seed=seed)
-    values = keras.ops.convert_to_tensor(_uniforms(shape), "float32")
+    values = keras.ops.convert_to_tensor(_uniforms(draws, shape, seed), "float32")
     return keras.ops.cast(keras.ops.floor(values * (maxval - minval)) + minval, dtype)
 
 
 def _dropout(
-    draw: _Draw, inputs: Tensor, rate: float, noise_shape: Any = None, seed: Any = None
+    draws: Draws,
+    draw: _Draw,
+    inputs: Tensor,
+    rate: float,
+    noise_shape: Any = None,
+    seed: Any = None,
 ) -> Tensor:
     shape = tuple(inputs.shape)
     if noise_shape is not None:
@@ -112,9 +211,9 @@ def _dropout(
             own if length is None else length
             for own, length in zip(shape, noise_shape, strict=True)
         )
-    if not _is_known(shape):
+    if not _is_drawn(shape, seed):
         return draw(inputs, rate, noise_shape=noise_shape, seed=seed)
-    is_kept = keras.ops.convert_to_tensor(_uniforms(shape) >= rate)
+    is_kept = keras.ops.convert_to_tensor(_uniforms(draws, shape, seed) >= rate)
     zeros = keras.ops.zeros_like(inputs)
     if rate >= 1:
         return zeros

@@ -31,20 +31,30 @@ from keras_initx.inspection._training import (
 )
 from keras_initx.inspection._watch import Call, Watch, Watcher
 from keras_initx.inspection._weights import ModelWeight, is_frozen
-from keras_initx.tools.compare_outputs._equal_draws import equal_draws
-from keras_initx.tools.compare_outputs._reading import labeled, values_of
-from keras_initx.tools.compare_outputs._recorded import recorded_tensor
+from keras_initx.tools.compare_outputs._equal_draws import Draws, equal_draws
+from keras_initx.tools.compare_outputs._reading import (
+    labeled,
+    operation_paths,
+    operation_places,
+    values_of,
+)
+from keras_initx.tools.compare_outputs._recorded import RecordedCall, Recorder, recorded_tensor
 from keras_initx.tools.compare_outputs._recorded_step import (
     Kind,
     RecordedChange,
     RecordedStep,
     RecordedWeight,
     recorded_change,
+    recorded_targets,
+    with_rounding,
 )
 from keras_initx.tools.compare_outputs._samples import RecordedTensor
 from keras_initx.tools.compare_outputs._training_settings import training_settings
 
 _SHORT = ("float16", "bfloat16")
+# So many runs measure the rounding.
+_RUNS = 3
+WITHOUT_LOSS = "the model has no loss"
 # By so many of these, weights are changed at most, see `FirstStep.taken`.
 _CHANGE = 2
 # A result that differs by more than so many of these where only random numbers do is random.
@@ -52,7 +62,9 @@ _MOVED = 16
 
 
 def trains_on(model: keras.Model, batch: Batch, *, is_required: bool) -> bool:
-    """Return whether a model is to take a step on a batch: it is compiled, and there are targets.
+    """Return whether a model is to take a step on a batch: it is compiled, and has what it needs.
+
+    That is targets, or no compiled loss, so that `fit` takes none: `add_loss` may have one.
 
     Args:
         model: The model.
@@ -75,7 +87,9 @@ def trains_on(model: keras.Model, batch: Batch, *, is_required: bool) -> bool:
         raise ValueError(
             f"`y` needs a model on one replica. Received: y, and a model on {replicas} replicas"
         )
-    return batch.y is not None and bool(model.compiled) and replicas == 1
+    if not model.compiled or replicas > 1:
+        return False
+    return batch.y is not None or (model.loss is None and not computes_own_loss(model))
 
 
 class FirstStep:
@@ -100,17 +114,51 @@ class FirstStep:
             if _is_numeric(weight):
                 self._weights[_distinct(weight.path, self._weights)] = weight
 
-    def recorded(self) -> RecordedStep:
-        """Return what the step does, or why it is not known. Nothing has changed afterward."""
-        obstacle = self._obstacle() or self._obstacle_in_call()
-        return RecordedStep(obstacle) if obstacle else self.taken()
+    def recorded(self, *, is_whole: bool = False) -> RecordedStep:
+        """Return what the step does, or why it is not known. Nothing has changed afterward.
 
-    def taken(self, rng: np.random.Generator | None = None) -> RecordedStep:
+        What rounding makes of it is measured in more runs, from weights that are rounded otherwise.
+
+        Args:
+            is_whole: Whether it is measured of the loss, of state and of updates too, which the
+                side that is compared does for both; of gradients each side does.
+        """
+        obstacle = self._obstacle() or self._obstacle_in_call()
+        if obstacle:
+            return RecordedStep(obstacle)
+        step = self.taken()
+        if not is_whole and step.without_gradients:
+            return step
+        rngs = map(np.random.default_rng, range(_RUNS))
+        runs = [self.taken(rng, is_whole=is_whole) for rng in rngs]
+        by_path = [{weight.path: weight for weight in run.weights} for run in runs]
+        weights = []
+        for weight in step.weights:
+            others = [run[weight.path] for run in by_path]
+            gradient = with_rounding(weight.gradient, [other.gradient for other in others])
+            update = with_rounding(weight.update, [other.update for other in others])
+            weights.append(replace(weight, gradient=gradient, update=update))
+        losses = [run.loss for run in (step, *runs) if not math.isnan(run.loss)]
+        deviation = float(np.std(losses, ddof=1)) if len(losses) > 1 else 0.0
+        return replace(step, weights=weights, loss_rounding=deviation)
+
+    def calls(self) -> list[RecordedCall]:
+        """Return the calls of the model in training, the last of which is its own."""
+        paths, places = operation_paths(self._inventory), operation_places(self._inventory)
+        recorder = Recorder(self._model, paths, places)
+        with backend.full_precision(), equal_draws():
+            Watch(self._inventory).observe(self._batch.x, recorder, training=True)
+        return recorder.calls
+
+    def taken(
+        self, rng: np.random.Generator | None = None, *, is_whole: bool = True
+    ) -> RecordedStep:
         """Return what the step does. The model, its optimizer and all generators do not change.
 
         Args:
             rng: Generator of random numbers. With it, weights and state are first multiplied by
                 `1 + 2 eps u`, with u uniform in [-1, 1].
+            is_whole: Whether to take all of it, and not only the gradients.
         """
         changed = [weight.variable for weight in self._weights.values()]
         with (
@@ -118,12 +166,11 @@ class FirstStep:
             backend.full_precision(),
             backend.globals_preserved(),
             preserved_compiled_loss(self._model),
-            equal_draws(),
             put_back_afterward(changed),
         ):
             if rng is not None:
                 self._round_otherwise(rng)
-            return self._taken()
+            return self._taken() if is_whole else self._taken_gradients()
 
     def _obstacle(self) -> str:
         """Return why the step cannot be taken as `fit` takes it, empty if it can."""
@@ -146,20 +193,21 @@ class FirstStep:
             backend.full_precision(),
             backend.globals_preserved(),
             preserved_compiled_loss(self._model),
-            equal_draws(),
         ):
             for is_redrawn in (False, True):
                 if is_redrawn:
                     backend.advance_generators()
                 called = self._called(is_redrawn=is_redrawn)
                 if not called.has_loss:
-                    return "the model has no loss"
+                    return WITHOUT_LOSS
+                if called.draws.repeated:
+                    return called.draws.obstacle_in_itself
                 values = {place: tensor.own_values for place, tensor in called.outputs.items()}
                 results.append({**values, "loss": np.array([called.loss])})
         first, second = results
         bound = _MOVED * max(EPSILONS.get(layer.compute_dtype, 0.0) for layer in self._layers)
         if any(_moves(first[place], second.get(place), bound) for place in first):
-            return "it is random: the model draws numbers by other means than those of Keras"
+            return "it is random: the model draws numbers by other means than `keras.random`"
         return ""
 
     def _called(self, *, is_redrawn: bool = False) -> "_Call":
@@ -175,20 +223,36 @@ class FirstStep:
         called = _Call(self._model, self._batch, states)
         if is_redrawn:
             called.redrawn = generator_states(self._layers)
-        Watch(self._inventory).observe(self._batch.x, called, training=True)
+        with equal_draws() as called.draws:
+            Watch(self._inventory).observe(self._batch.x, called, training=True)
         return called
+
+    def _taken_gradients(self) -> RecordedStep:
+        """Return the gradients of the weights that are trained alone."""
+        gradients = self._gradients()
+        weights = []
+        for path, weight in self._weights.items():
+            gradient = gradients.get(id(weight.variable))
+            one = RecordedWeight(path, self._kind(weight), weight.shape, "", gradient)
+            weights.append(one)
+        return RecordedStep(weights=weights)
 
     def _taken(self) -> RecordedStep:
         """Return what the step does with the present weights."""
         called = self._called()
+        settings = training_settings(self._model)
         step = RecordedStep(
+            targets=recorded_targets(self._batch.y),
+            sample_weights=recorded_targets(self._batch.sample_weight),
+            by_backend=called.draws.by_backend,
             outputs=called.outputs,
             loss=called.loss,
             added=called.added,
             summed=called.summed,
             counts=_counts(self._batch.y),
             without_gradients=self._without_gradients(),
-            settings=training_settings(self._model),
+            settings=settings.values,
+            unread=settings.unread,
         )
         gradients: dict[int, RecordedChange] = {}
         updates: dict[int, RecordedChange] = {}
@@ -238,10 +302,11 @@ class FirstStep:
         """Take one step with an optimizer."""
         if not optimizer.built:
             optimizer.build(self._trained)
-        descent = backend.descend(
-            self._loss_of, self._trained, self._layers, optimizer, self._batch, 1
-        )
-        collections.deque(descent, maxlen=0)
+        with equal_draws():
+            descent = backend.descend(
+                self._loss_of, self._trained, self._layers, optimizer, self._batch, 1
+            )
+            collections.deque(descent, maxlen=0)
 
     def _gradients(self) -> dict[int, RecordedChange]:
         """Return the gradients of the weights that are trained, by the ids of the variables."""
@@ -302,6 +367,7 @@ class _Call(Watcher):
         added: What is added to that of the outputs.
         summed: How many values a normalization sums for one, at most.
         new: The new values of the states.
+        draws: What it has drawn.
     """
 
     def __init__(self, model: keras.Model, batch: Batch, states: dict[str, keras.Variable]) -> None:
@@ -317,6 +383,7 @@ class _Call(Watcher):
         self.added: float = 0.0
         self.summed: int = 0
         self.new: dict[str, Array] = {}
+        self.draws: Draws = Draws()
 
     def before(self, call: Call) -> None:
         for state in self.redrawn:

@@ -107,6 +107,26 @@ def tolerances_along(
     return found
 
 
+def tolerances_of_outputs(
+    calls: Sequence[RecordedCall], given: float | None, backends: Collection[str] = ()
+) -> dict[str, float]:
+    """Return the tolerance of each output of a model, by its place: of all that it depends on.
+
+    Args:
+        calls: The calls of the model, the last of which is its own.
+        given: See `tolerances_along`.
+        backends: See `tolerances_along`.
+    """
+    flow = Flow(calls)
+    allowed = tolerances_along(flow, given, backends)
+    found = {}
+    for place, tensor in calls[-1].outputs.items():
+        makers = list(flow.makers([tensor], 0, len(calls)))
+        # What is cast at the end is known from no call inside, and depends on all of them.
+        found[place] = max(allowed[maker] for maker in makers)
+    return found
+
+
 def _times_of_sum(call: RecordedCall, backends: Collection[str]) -> float:
     """Return how many times the tolerance of a value the sums of a call have.
 

@@ -9,19 +9,20 @@ import io
 import json
 import math
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from keras_initx._typing import Array
 from keras_initx.files import _local
+from keras_initx.tools.compare_outputs._equal_draws import Draws
 from keras_initx.tools.compare_outputs._recorded import CallKey, RecordedCall
 from keras_initx.tools.compare_outputs._recorded_step import (
     RecordedChange,
     RecordedStep,
+    RecordedTarget,
     RecordedWeight,
 )
 from keras_initx.tools.compare_outputs._samples import RecordedTensor, own_order, places
@@ -38,21 +39,39 @@ def step_as_json(step: RecordedStep, numbers: Mapping[int, int]) -> dict[str, An
     """
     return {
         "obstacle": step.obstacle,
+        "targets": _targets_as_json(step.targets),
+        "sample_weights": _targets_as_json(step.sample_weights),
+        "by_backend": list(step.by_backend),
         "outputs": {place: numbers[id(tensor)] for place, tensor in step.outputs.items()},
         "loss": step.loss,
+        "loss_rounding": step.loss_rounding,
         "added": step.added,
         "summed": step.summed,
         "counts": list(step.counts.items()),
         "without_gradients": step.without_gradients,
         "without_updates": step.without_updates,
         "settings": dict(step.settings),
+        "unread": list(step.unread),
         "weights": [_weight_as_json(weight) for weight in step.weights],
     }
 
 
 def _weight_as_json(weight: RecordedWeight) -> list[Any]:
-    norms = [None if one is None else one.norm for one in (weight.gradient, weight.update)]
-    return [weight.path, weight.kind, list(weight.shape), weight.dtype, *norms]
+    changes: list[list[float] | None] = []
+    for change in (weight.gradient, weight.update):
+        changes.append(None if change is None else [change.norm, change.rounding])
+    return [weight.path, weight.kind, list(weight.shape), weight.dtype, *changes]
+
+
+def _targets_as_json(targets: Mapping[str, RecordedTarget]) -> dict[str, Any]:
+    return {place: [list(target.shape), target.digest] for place, target in targets.items()}
+
+
+def _targets_in(content: Mapping[str, Any]) -> dict[str, RecordedTarget]:
+    found = {}
+    for place, (shape, digest) in content.items():
+        found[place] = RecordedTarget(tuple(shape), str(digest))
+    return found
 
 
 def step_values(step: RecordedStep | None) -> Array:
@@ -79,14 +98,15 @@ def step_in(
     """
     weights = []
     begin = 0
-    for path, kind, lengths, dtype, *norms in () if content is None else content["weights"]:
-        changes = []
-        for norm in norms:
-            end = begin
-            if norm is not None:
-                end += places(math.prod(lengths)).size
-            kept = values[begin:end]
-            changes.append(None if norm is None else RecordedChange(float(norm), kept))
+    for path, kind, lengths, dtype, *sizes in () if content is None else content["weights"]:
+        changes: list[RecordedChange | None] = []
+        for size in sizes:
+            if size is None:
+                changes.append(None)
+                continue
+            norm, rounding = map(float, size)
+            end = begin + places(math.prod(lengths)).size
+            changes.append(RecordedChange(norm, values[begin:end], rounding))
             begin = end
         gradient, update = changes
         shape = tuple(lengths)
@@ -97,8 +117,12 @@ def step_in(
         return None
     return RecordedStep(
         obstacle=str(content["obstacle"]),
+        targets=_targets_in(content["targets"]),
+        sample_weights=_targets_in(content["sample_weights"]),
+        by_backend=list(map(str, content["by_backend"])),
         outputs={place: tensors[number] for place, number in content["outputs"].items()},
         loss=float(content["loss"]),
+        loss_rounding=float(content["loss_rounding"]),
         added=float(content["added"]),
         summed=int(content["summed"]),
         counts={int(number): str(name) for number, name in content["counts"]},
@@ -106,11 +130,12 @@ def step_in(
         without_gradients=str(content["without_gradients"]),
         without_updates=str(content["without_updates"]),
         settings=dict(content["settings"]),
+        unread=list(map(str, content["unread"])),
     )
 
 
 _FORMAT = "keras_initx outputs"
-_VERSION = 1
+_VERSION = 2
 # In which values are kept.
 _DTYPES = ("float32", "float64", "int64")
 
@@ -121,6 +146,7 @@ def save_outputs(
     framework: str,
     backend: str,
     step: RecordedStep | None,
+    draws: Draws,
 ) -> None:
     """Write calls and the first step to a file, as a whole or not at all.
 
@@ -144,6 +170,7 @@ def save_outputs(
         "version": _VERSION,
         "framework": framework,
         "backend": backend,
+        "draws": [draws.is_random, draws.repeated, draws.by_backend],
         "tensors": [_as_json(tensor) for tensor in tensors.values()],
         "calls": [_call_as_json(call, numbers) for call in calls],
         "step": None if step is None else step_as_json(step, numbers),
@@ -182,10 +209,26 @@ def _call_as_json(call: RecordedCall, numbers: Mapping[int, int]) -> dict[str, A
     }
 
 
-def read_outputs(
-    argument: str, path: str | Path
-) -> tuple[list[RecordedCall], str, str, RecordedStep | None]:
-    """Return the calls in a file, the framework and the backend that have made them, and the step.
+class FileContent(NamedTuple):
+    """What a file of outputs has.
+
+    Attributes:
+        calls: The calls.
+        framework: What has made them.
+        backend: The backend that has made them.
+        step: The first step, `None` if there is none.
+        draws: What was drawn.
+    """
+
+    calls: list[RecordedCall]
+    framework: str
+    backend: str
+    step: RecordedStep | None
+    draws: Draws
+
+
+def read_outputs(argument: str, path: str | Path) -> FileContent:
+    """Return what is in a file of outputs.
 
     Args:
         argument: Name of the argument in error messages.
@@ -193,35 +236,49 @@ def read_outputs(
 
     Raises:
         OSError: If it cannot be read.
-        ValueError: If it is none that `save` wrote, or is damaged.
+        ValueError: If it is none that `save` wrote, is damaged, or has another version.
     """
+    whole = Path(path).read_bytes()
+    received = f"Received: {argument}={str(path)!r}"
     try:
-        # NumPy leaves a file open that is no archive.
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            content = json.loads(arrays["calls"].tobytes())
-            values = {dtype: arrays[dtype] for dtype in _DTYPES}
-            of_step = arrays["step"]
-        if (content["format"], content["version"]) != (_FORMAT, _VERSION):
-            raise ValueError(f"it has the format {content['format']!r}, {content['version']!r}")
-        tensors = _tensors_in(content, values)
-        step = step_in(content["step"], tensors, of_step)
-        calls = _calls_in(content, tensors)
-        return calls, str(content["framework"]), str(content["backend"]), step
-    except (
-        # That of a file that is no archive, is cut off, or has another array or no such place.
-        AttributeError,
-        EOFError,
-        IndexError,
-        KeyError,
-        TypeError,
-        ValueError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+        version, content = _content_in(whole)
+    except Exception as error:  # of NumPy, of the archive, of JSON: what reading raises is damage
         raise ValueError(
             f"`{argument}` must be a file that `record_outputs(...).save` wrote, and not damaged. "
-            f"Received: {argument}={str(path)!r}: {type(error).__name__}: {error}"
+            f"{received}: {type(error).__name__}: {error}"
         ) from error
+    if content is None:
+        raise ValueError(
+            f"`{argument}` must be a file of the version {_VERSION}, which this version of "
+            f"keras_initx writes: record the outputs again. {received}, of the version {version}"
+        )
+    return content
+
+
+def _content_in(whole: bytes) -> tuple[Any, FileContent | None]:
+    """Return the version of a file, and its content, `None` if it has another version."""
+    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+        # Each member is read to its end, where its CRC-32 is checked, also what nobody reads.
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"{damaged} is damaged")
+    with np.load(io.BytesIO(whole), allow_pickle=False) as arrays:
+        content = json.loads(arrays["calls"].tobytes())
+        if content["format"] != _FORMAT:
+            raise ValueError(f"it has the format {content['format']!r}")
+        if content["version"] != _VERSION:
+            return content["version"], None
+        values = {dtype: arrays[dtype] for dtype in _DTYPES}
+        of_step = arrays["step"]
+    tensors = _tensors_in(content, values)
+    is_random, repeated, by_backend = content["draws"]
+    return _VERSION, FileContent(
+        _calls_in(content, tensors),
+        str(content["framework"]),
+        str(content["backend"]),
+        step_in(content["step"], tensors, of_step),
+        Draws(bool(is_random), list(map(str, repeated)), list(map(str, by_backend))),
+    )
 
 
 def _tensors_in(content: Mapping[str, Any], values: Mapping[str, Array]) -> list[RecordedTensor]:

@@ -120,6 +120,8 @@ class OutputsReport(Tabular[OutputRow], Judgement):
         reasons: What is known to differ there: settings, masks.
         unmatched: The calls of the other model that were compared with nothing.
         step: How the first step of training compares, `None` if it was not asked for.
+        step_left_out: Why the first step that the other model has was not compared, empty if it
+            was, or there is none.
     """
 
     rows: list[OutputRow]
@@ -128,6 +130,7 @@ class OutputsReport(Tabular[OutputRow], Judgement):
     reasons: list[str]
     unmatched: list[str]
     step: StepReport | None = None
+    step_left_out: str = ""
 
     @property
     def problems(self) -> list[Any]:
@@ -147,8 +150,13 @@ class OutputsReport(Tabular[OutputRow], Judgement):
     def summary(self) -> str:
         """The result in one sentence, the tolerances in another, and the first step in a third."""
         if self.step is None:
-            return self._of_outputs()
+            return " ".join(filter(None, [self._of_outputs(), self._left_out()]))
         return f"{self._of_outputs()} {self.step.summary}"
+
+    def _left_out(self) -> str:
+        if not self.step_left_out:
+            return ""
+        return f"The first step of `like` was not compared: {self.step_left_out}."
 
     def _of_outputs(self) -> str:
         counts = Counter(row.answer for row in self.rows)
@@ -252,7 +260,7 @@ class OutputsReport(Tabular[OutputRow], Judgement):
         for row in self.rows:
             if row.is_model and " with " in row.how:
                 lines.append(f"{row.name} was compared by {row.how}.")
-        lines.append(self._of_outputs())
+        lines += filter(None, [self._of_outputs(), self._left_out()])
         width = line_width()
         filled = [textwrap.fill(line, width, break_on_hyphens=False) for line in lines]
         if self.step is not None:
@@ -268,6 +276,7 @@ class OutputsReport(Tabular[OutputRow], Judgement):
             "between": between,
             "reasons": self.reasons,
             "unmatched": self.unmatched,
+            "step_left_out": self.step_left_out,
             "step": None if self.step is None else self.step.as_content(),
         }
 

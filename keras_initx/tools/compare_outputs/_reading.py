@@ -114,6 +114,9 @@ def settings_of(operation: Any) -> Settings:
         activation = activation_name(operation)
         if activation is not None:
             found["activation"] = activation
+        cell: Any = getattr(operation, "cell", None)  # which has what a module of torch has itself
+        if hasattr(cell, "reset_after"):
+            found["reset_after"] = cell.reset_after
     elif is_torch_module(operation):
         parameters = {name for name, _ in operation.named_parameters(recurse=False)}
         if "weight" in parameters:
@@ -121,6 +124,9 @@ def settings_of(operation: Any) -> Settings:
         if isinstance(found.get("momentum"), float):
             # The share of the new values there, of the former ones in Keras.
             found["momentum"] = round(1 - found["momentum"], 12)
+        torch = sys.modules["torch"]
+        if isinstance(operation, torch.nn.GRU | torch.nn.GRUCell):
+            found["reset_after"] = True  # torch has no other form
     return found
 
 

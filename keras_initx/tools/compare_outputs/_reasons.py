@@ -1,8 +1,10 @@
 """What is known to differ between two calls beside their values: facts, and no guesses."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from keras_initx.tools.compare_outputs._recorded import RecordedCall
 
@@ -17,8 +19,13 @@ _SHARED_WORDS = (
     "use_bias",
     "num_heads",
     "negative_slope",
+    "reset_after",
 )
 _MISSING = object()
+# Of numbers of the size 1, GELU by tanh is off by up to 5e-4, float32 by 1e-7.
+_APART = 1e-4
+_EXACT = 1e-5
+_ERF = np.vectorize(math.erf, otypes=[float])
 
 
 def settings_apart(
@@ -41,6 +48,39 @@ def settings_apart(
         if _MISSING not in (here, there) and not _are_alike(here, there):
             found.append(f"{word}: {_shown(here)} here, {_shown(there)} there")
     return found + _padding(ours, theirs, is_same_framework=is_same_framework)
+
+
+def gelu_of(call: RecordedCall) -> str:
+    """Return how a call computes GELU, `"exact"` or `"by tanh"`, empty if it is not known to.
+
+    Its values say so, whoever computes it: a name, a function without one, a module, an operation.
+    """
+    before = call.before_activation
+    if before is None and len(call.inputs) == 1:
+        before = next(iter(call.inputs.values()))
+    if before is None or len(call.outputs) != 1:
+        return ""
+    after = next(iter(call.outputs.values()))
+    if before.shape != after.shape or {before.dtype, after.dtype} - {"float32", "float64"}:
+        return ""
+    x, y = before.own_values.astype("float64"), after.own_values.astype("float64")
+    with np.errstate(invalid="ignore", over="ignore"):
+        exact = x * (1 + _ERF(x / math.sqrt(2))) / 2
+        by_tanh = x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
+        if not np.abs(exact - by_tanh).max(initial=0) > _APART:
+            return ""
+        for name, expected in (("exact", exact), ("by tanh", by_tanh)):
+            if (np.abs(y - expected) <= _EXACT * np.maximum(np.abs(x), 1)).all():
+                return name
+    return ""
+
+
+def gelus_apart(ours: Iterable[RecordedCall], theirs: Iterable[RecordedCall]) -> list[str]:
+    """Return that two groups of calls compute GELU in two ways, if each knows one alone."""
+    here, there = ({gelu_of(call) for call in calls} - {""} for calls in (ours, theirs))
+    if len(here) == len(there) == 1 and here != there:
+        return [f"GELU: {here.pop()} here, {there.pop()} there"]
+    return []
 
 
 def masks_apart(ours: RecordedCall, theirs: RecordedCall, *, is_same_framework: bool) -> list[str]:

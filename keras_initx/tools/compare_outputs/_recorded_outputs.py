@@ -11,6 +11,7 @@ from keras_initx.report._order import Points, plot_in_order
 from keras_initx.report._results import Tabular
 from keras_initx.report._table import Column, number_cell
 from keras_initx.report._text import counted
+from keras_initx.tools.compare_outputs._equal_draws import Draws
 from keras_initx.tools.compare_outputs._outputs_file import save_outputs
 from keras_initx.tools.compare_outputs._recorded import RecordedCall
 from keras_initx.tools.compare_outputs._recorded_step import RecordedStep
@@ -53,6 +54,7 @@ class RecordedOutputs(Tabular[RecordedOutput]):
             given.
         backend: The backend on which Keras has made them, empty for others.
         step: What is kept of the first step of training, `None` if it was not recorded.
+        draws: What random numbers were drawn in inference.
     """
 
     def __init__(
@@ -61,11 +63,13 @@ class RecordedOutputs(Tabular[RecordedOutput]):
         framework: str,
         backend: str,
         step: RecordedStep | None = None,
+        draws: Draws | None = None,
     ) -> None:
         self.calls: Sequence[RecordedCall] = calls
         self.framework: str = framework
         self.backend: str = backend
         self.step: RecordedStep | None = step
+        self.draws: Draws = draws or Draws()
 
     @property
     def rows(self) -> list[RecordedOutput]:
@@ -79,7 +83,7 @@ class RecordedOutputs(Tabular[RecordedOutput]):
             OSError: If it cannot be written.
             ValueError: If `path` is a URL, or does not end in `.npz`.
         """
-        save_outputs(path, self.calls, self.framework, self.backend, self.step)
+        save_outputs(path, self.calls, self.framework, self.backend, self.step, self.draws)
 
     def _rows(self) -> list[RecordedOutput]:
         return self.rows

@@ -151,6 +151,9 @@ class StepReport(Tabular[StepRow], Judgement):
         settings: Settings of the loss and the optimizer that differ, each in words.
         unmatched: Paths of weights of the other model without a counterpart.
         obstacle: Why no step was compared, empty if one was.
+        inputs: How targets and weights of samples differ, each in words.
+        later: The settings that differ and make later steps differ, if the first does not.
+        unread: Settings that were not compared, each in words.
     """
 
     rows: Sequence[StepRow]
@@ -159,13 +162,27 @@ class StepReport(Tabular[StepRow], Judgement):
     settings: Sequence[str]
     unmatched: Sequence[str]
     obstacle: str = ""
+    inputs: Sequence[str] = ()
+    later: Sequence[str] = ()
+    unread: Sequence[str] = ()
 
     @property
     def problems(self) -> list[Any]:
-        """What differs, and the loss or the gradients if they were not compared."""
+        """What differs, and the loss or the gradients if they were not compared.
+
+        Settings that differ are a problem too, which a later step shows.
+        """
         if self.obstacle:
             return [Problem("first step", self.summary)]
+        found = self._problems_of_step()
+        if self.later:
+            found.append(Problem("settings", "; ".join(self.later)))
+        return found
+
+    def _problems_of_step(self) -> list[Any]:
         found: list[Any] = []
+        if self.inputs:
+            found.append(Problem("targets", "; ".join(self.inputs)))
         if any(change.answer == "differs" for change in self.outputs.values()):
             found.append(Problem("outputs in training", self._outputs()))
         if self.loss.answer != "equal":
@@ -186,16 +203,22 @@ class StepReport(Tabular[StepRow], Judgement):
         """The result in one sentence."""
         if self.obstacle:
             return f"The first step was not compared: {self.obstacle}."
-        problems = self.problems
-        text = "The first step is equal" if not problems else "The first step differs"
-        if problems and not any(self._differing()):
+        text = "The first step differs"
+        if not self._problems_of_step():
+            text = "The first step is equal"
+            if self.later:
+                text += f", later ones are not: {'; '.join(self.later)}"
+        elif not any(self._differing()):
             text = "The first step was not compared"
+        if self.inputs:
+            text += f", with {'; '.join(self.inputs)}"
         missing = [row for row in self.rows if row.answer == "not compared"]
         if missing:
             text += f"; of {counted(len(missing), 'weight')} not all was compared"
         return f"{text}."
 
     def _differing(self) -> Iterator[bool]:
+        yield bool(self.inputs)
         yield from (change.answer == "differs" for change in self.outputs.values())
         yield self.loss.answer == "differs"
         yield from (row.answer == "differs" for row in self.rows)
@@ -204,10 +227,12 @@ class StepReport(Tabular[StepRow], Judgement):
         """Return what is known of the step, in the order in which it is computed."""
         if self.obstacle:
             return []
-        lines = [self._outputs(), self.loss.text, self._gradients()]
+        lines = [*self.inputs, self._outputs(), self.loss.text, self._gradients()]
         lines += [*self._updates(), *self._not_compared()]
         if self.settings:
             lines.append(f"settings that differ: {'; '.join(self.settings)}")
+        if self.unread:
+            lines.append(f"settings that were not compared: {'; '.join(self.unread)}")
         return lines
 
     def _outputs(self) -> str:
@@ -322,7 +347,10 @@ class StepReport(Tabular[StepRow], Judgement):
                 "there": self.loss.there,
                 "how": self.loss.how,
             },
+            "targets": list(self.inputs),
             "settings": list(self.settings),
+            "later": list(self.later),
+            "unread": list(self.unread),
             "unmatched": list(self.unmatched),
             "rows": self._records(),
         }

@@ -1,73 +1,143 @@
-"""The settings of the loss and the optimizer of a model, as far as they are numbers and texts."""
+"""The settings of the loss and the optimizer of a model: what can be read is compared.
 
+What cannot be read is named. Settings are texts and numbers by their names:
+`{"optimizer": "SGD", "optimizer: momentum": 0.9, "loss": "mean_squared_error"}`.
+"""
+
+import contextlib
+import hashlib
 import inspect
-from collections.abc import Iterator, Mapping
-from typing import Any
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
+from keras.optimizers.schedules import LearningRateSchedule
 
-from keras_initx.inspection._optimizers import scales_loss, unscaled
-from keras_initx.tools.compare_outputs._reading import Settings, is_simple, labeled
+from keras_initx._keras import (
+    arguments_of_loss,
+    is_of_keras,
+    loss_weights_of,
+    replaced_rate,
+)
+from keras_initx.inspection._optimizers import has_one_rate, scales_loss, unscaled
+from keras_initx.tools.compare_outputs._reading import Settings, is_simple, labeled, values_of
+from keras_initx.tools.compare_outputs._recorded_step import RecordedStep
 
 # What a config has that says nothing about a step.
 _LEFT_OUT = ("name", "is_legacy_optimizer")
+_WEIGHT = "weight of the loss"
+# A long text, as of the code of a function, which also depends on the version of Python.
+_TEXT = "long text"
+# Settings that change the rounding of gradients alone.
+_SCALES = ("optimizer: scales the loss", "optimizer: loss_scale_factor")
+# Settings without effect where another one is off.
+_SWITCHES = {
+    "ema_momentum": "use_ema",
+    "ema_overwrite_frequency": "use_ema",
+    "nesterov": "momentum",
+}
 
 
-def training_settings(model: keras.Model) -> Settings:
-    """Return the settings of the loss and the optimizer of a compiled model.
+@dataclass
+class TrainingSettings:
+    """The settings of the loss and the optimizer of a compiled model.
 
-    A config is the user's, and may lack anything.
+    Attributes:
+        values: Those that can be read.
+        unread: Those that cannot, each with the reason in words.
     """
-    found: dict[str, Any] = {}
+
+    values: dict[str, Any] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)
+
+    def read(self, name: str, value: Any) -> None:
+        """Add a setting, with those inside of it."""
+        if isinstance(value, np.generic):
+            value = value.item()
+        if isinstance(value, Mapping):
+            for key, inner in value.items():
+                # `optimizer: learning_rate/config/decay_rate`
+                self.read(f"{name}{'/' if ': ' in name else ': '}{key}", inner)
+        elif name.rpartition(": ")[2] in _LEFT_OUT:
+            return
+        elif is_simple(value):
+            self.values[name] = value
+        elif isinstance(value, str | list | tuple) and _is_json(value):
+            self.values[name] = _with_digest(value)
+        elif (known := values_of(value)) is not None:
+            self.values[name] = _with_digest(known.array.tolist())
+        else:
+            self.unread.append(f"{name}, of {type(value).__name__}")
+
+    def read_config(self, name: str, owner: Any) -> None:
+        """Add the settings in the config of an optimizer, a schedule or a loss.
+
+        A class of a user may have none, or one that raises anything or lacks attributes.
+        """
+        config: Any = None
+        with contextlib.suppress(Exception):
+            config = owner.get_config()
+        is_read = isinstance(config, Mapping)
+        if is_read:
+            self.read(name, config)
+        if is_read and is_of_keras(type(owner)):
+            return
+        attributes = {}
+        for key, value in vars(owner).items():
+            if not key.startswith("_") and key not in (config or ()) and is_simple(value):
+                attributes[key] = value
+        attributes.pop("built", None)
+        self.read(name, attributes)
+        if not is_read:
+            self.unread.append(f"{name}: {type(owner).__name__} has no config that can be read")
+
+
+def training_settings(model: keras.Model) -> TrainingSettings:
+    """Return the settings of the loss and the optimizer of a compiled model."""
+    settings = TrainingSettings()
     optimizer = model.optimizer
     if optimizer is not None:
-        found["optimizer"] = type(unscaled(optimizer)).__name__
-        found["optimizer: scales the loss"] = scales_loss(optimizer)
-        found.update(_prefixed("optimizer", dict(_simple(_config_of(unscaled(optimizer))))))
+        settings.values["optimizer"] = type(unscaled(optimizer)).__name__
+        settings.values["optimizer: scales the loss"] = scales_loss(optimizer)
+        _read_optimizer(settings, unscaled(optimizer))
     several = keras.tree.is_nested(model.loss)
     for place, loss in labeled(model.loss):
         name = f"loss of {place}" if several else "loss"
         if loss is not None:
-            found[name] = _name_of(loss)
-            found.update(_prefixed(name, _settings_of_loss(loss)))
-    for place, weight in labeled(_loss_weights(model)):
-        if weight is not None:
-            found["weight of the loss" + (f" of {place}" if place else "")] = float(weight)
-    return found
+            settings.values[name] = _name_of(loss)
+            _read_loss(settings, name, loss)
+    for place, weight in labeled(loss_weights_of(model)):
+        if weight is not None and weight != 1:  # as without it
+            settings.values[_WEIGHT + (f" of {place}" if place else "")] = float(weight)
+    return settings
 
 
-def _loss_weights(model: keras.Model) -> Any:
-    """Return the weights of the losses, as `compile` got them."""
-    try:
-        config = model.get_compile_config()
-    except Exception:  # it may have anything that is not serialized
-        return None
-    return (config or {}).get("loss_weights")
+def _read_optimizer(settings: TrainingSettings, optimizer: keras.optimizers.Optimizer) -> None:
+    """Add the settings of an optimizer, those of its schedule by themselves, which may fail."""
+    schedule = vars(optimizer).get("_learning_rate")
+    if not has_one_rate(optimizer) or not isinstance(schedule, LearningRateSchedule):
+        settings.read_config("optimizer", optimizer)
+        return
+    with replaced_rate(optimizer, keras.Variable(0.0, trainable=False)):
+        settings.read_config("optimizer", optimizer)
+    settings.values["optimizer: learning_rate"] = type(schedule).__name__
+    settings.read_config("optimizer: learning_rate/config", schedule)
 
 
-def _prefixed(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"{name}: {key}": value for key, value in settings.items()}
+def _is_json(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_json, value))
+    return value is None or isinstance(value, bool | int | float | str)
 
 
-def _config_of(owner: Any) -> Mapping[str, Any]:
-    try:
-        config = owner.get_config()
-    except Exception:  # it is the user's
-        return {}
-    return config if isinstance(config, Mapping) else {}
-
-
-def _simple(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the settings in a config that are simple, with those in configs inside."""
-    for name, value in config.items():
-        if isinstance(value, np.generic):
-            value = value.item()
-        if isinstance(value, Mapping):
-            for inner, part in _simple(value):
-                yield f"{name}/{inner}", part
-        elif name not in _LEFT_OUT and is_simple(value):
-            yield name, value
+def _with_digest(value: str | Sequence[Any]) -> str:
+    """Return a short text that is the same for the same long text or list."""
+    digest = hashlib.sha256(json.dumps(value).encode()).hexdigest()[:12]
+    return f"{_TEXT if isinstance(value, str) else 'values'} {digest}"
 
 
 def _name_of(loss: Any) -> str:
@@ -87,13 +157,84 @@ def _with_underscores(name: str) -> str:
     return text
 
 
-def _settings_of_loss(loss: Any) -> dict[str, Any]:
-    """Return the settings of a loss; a function has those of its arguments by default."""
+def _read_loss(settings: TrainingSettings, name: str, loss: Any) -> None:
+    """Add the settings of a loss; a function has those of its arguments by default."""
     loss = keras.losses.get(loss)
     if isinstance(loss, keras.losses.Loss):
-        return dict(_simple(_config_of(loss)))
-    found = {"reduction": "sum_over_batch_size"}  # that of `compile`
-    for name, parameter in inspect.signature(loss).parameters.items():
+        settings.read_config(name, loss)
+        settings.read(name, arguments_of_loss(loss))
+        return
+    settings.values[f"{name}: reduction"] = "sum_over_batch_size"  # that of `compile`
+    for argument, parameter in inspect.signature(loss).parameters.items():
         if parameter.default is not parameter.empty and is_simple(parameter.default):
-            found[name] = parameter.default
-    return found
+            settings.values[f"{name}: {argument}"] = parameter.default
+
+
+class ComparedSettings(NamedTuple):
+    """The settings of two steps.
+
+    Attributes:
+        differing: Those that differ, each in words.
+        later: Those among them that make later steps differ: both sides have them.
+        unread: Those that were not compared, each in words.
+    """
+
+    differing: Sequence[str]
+    later: Sequence[str]
+    unread: Sequence[str]
+
+
+def compared_settings(here: RecordedStep, there: RecordedStep) -> ComparedSettings:
+    """Return how the settings of two steps compare."""
+    differing = []
+    later = []
+    unread = list(here.unread)
+    unread += [f"{text} there" for text in there.unread if text not in here.unread]
+    changed = []  # what is of another class, of which settings of one side alone say nothing
+    for name in dict.fromkeys([*here.settings, *there.settings]):
+        one, two = here.settings.get(name), there.settings.get(name)
+        if _is_same(one, two) or (_is_off(name, here.settings) and _is_off(name, there.settings)):
+            continue
+        text = f"{name}: {_shown(name, here)} here, {_shown(name, there)} there"
+        is_in_both = name in here.settings and name in there.settings
+        if name.startswith(_WEIGHT) or (is_in_both and not _is_class(name)):
+            if f"{one}".startswith(_TEXT):
+                unread.append(text)
+                continue
+            differing.append(text)
+            if name not in _SCALES:
+                later.append(text)
+            changed.append(f"{name}/")
+        elif _is_class(name):
+            differing.append(text)
+            changed.append(f"{name}: ")
+        elif not name.startswith(tuple(changed)):
+            unread.append(text)  # another version of Keras may have a setting more
+    return ComparedSettings(differing, later, unread)
+
+
+def _is_class(name: str) -> bool:
+    """Return whether a setting is the name of the class that the others are of."""
+    return ": " not in name
+
+
+def _is_off(name: str, settings: Settings) -> bool:
+    """Return whether a setting has no effect, since another one is off."""
+    owner, _, setting = name.rpartition(": ")
+    switch = _SWITCHES.get(setting)
+    return switch is not None and not settings.get(f"{owner}: {switch}", True)
+
+
+def _is_same(one: object, two: object) -> bool:
+    if isinstance(one, float) and isinstance(two, float):
+        return math.isclose(one, two, rel_tol=1e-6)
+    if isinstance(one, list | tuple) and isinstance(two, list | tuple):
+        return list(one) == list(two)
+    return one == two
+
+
+def _shown(name: str, step: RecordedStep) -> str:
+    if name not in step.settings:
+        return "not set"
+    value = step.settings[name]
+    return f"{value:.6g}" if isinstance(value, float) else f"{value}"

@@ -42,8 +42,8 @@ def diagnose(
     there is a second forward pass and a backward pass, which keep the outputs of all layers in
     memory, as in training, but of each gradient only its norm; where layers or regularizers add to
     the loss, up to two more of both. Weights are measured in blocks, without a copy of the whole.
-    Weights, other state and random generators are left unchanged. Until it returns, no other thread
-    may call the model.
+    Weights, other state, plain attributes of layers and random generators are left unchanged. Until
+    it returns, no other thread may call the model.
 
     Args:
         model: A Keras model: sequential, functional or subclassed. It is built if necessary.
@@ -59,10 +59,11 @@ def diagnose(
             compiled with, or that of its own `compute_loss`.
         batch_size: Number of examples to use, taken from the start of `x`.
         steps: Number of steps of training to take on the batch, with the optimizer that `model` is
-            compiled with, as from its start; the weights are put back. They show a rate that is too
-            large, a NaN of a later step, and weights that stay as they are; where a rate fails,
-            some others are tried. A step of a model with a `train_step` of its own is not this one.
-            What is random is alike in each step.
+            compiled with, as from its start. What layers write goes from step to step, as in
+            `fit`, and is put back with the weights. They show a rate that is too large, a NaN of a
+            later step, and weights that stay as they are; where a rate fails, some others are
+            tried. A step of a model with a `train_step` of its own is not this one. They need `y`
+            unless the model is fitted without, as `fit(x)`.
         ignore: Names of problems that are not reported, such as `("large first loss",)`. What they
             are the cause of is not reported either.
         verbose: Whether to show progress: `"auto"` on a terminal, unless
@@ -103,8 +104,10 @@ def diagnose(
     if check_count("steps", steps, least=0):
         check_optimizer(model)
     batch = without_weights(batch_of(model, x, y), level=4)  # `shows_progress` is one call more
-    if steps and batch.y is None:
-        raise ValueError(f"`steps` needs `y`, the targets. Received: steps={steps} without them")
+    if steps and loss is not None and batch.y is None:
+        raise ValueError(
+            f"`steps` needs `y`, the targets of `loss`. Received: loss={loss!r} without `y`"
+        )
     return measured(model, batch, loss, batch_size, steps=steps, ignore=ignore)
 
 

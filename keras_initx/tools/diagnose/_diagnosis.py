@@ -67,7 +67,7 @@ class Diagnosis:
     Args:
         inventory: What a built model holds.
         x: Its inputs, as tensors.
-        y: The targets, or `None` to skip losses and gradients.
+        y: The targets, or `None` to skip losses and gradients unless steps are taken.
         loss: A loss as in `compile`, or `None` for that of the model.
         steps: Number of steps of training to take, after which the weights are put back.
         is_trained: Whether the weights have been trained, so that the loss is that of a network
@@ -78,6 +78,8 @@ class Diagnosis:
         model: The model.
         watch: The watch of the pass.
         trained: The weights that are trained.
+        is_trained_on: Whether losses and gradients are measured: with targets, or where steps are
+            taken, of a model that is fitted without.
     """
 
     def __init__(
@@ -103,6 +105,7 @@ class Diagnosis:
         self.trained: list[keras.Variable] = list(
             filter(backend.trains, self.model.trainable_variables)
         )
+        self.is_trained_on: bool = y is not None or steps > 0
         self._loss_of = None if y is None else loss_function(self.model, loss)
         self._facts: dict[Callable[[Diagnosis], Any], Any] = {}
         self._probes: dict[type[Probe], Any] = {}

@@ -27,7 +27,7 @@ from keras_initx.tools.diagnose._seen import SeenLayer, SeenWeight, seen_layers,
 from keras_initx.tools.diagnose.losses.probes import gradients
 
 # Returns other values for a weight.
-_Change: TypeAlias = Callable[[Array], Array]
+Change: TypeAlias = Callable[[Array], Array]
 
 # Relative difference of two losses, or relative size of a gradient, that may be rounding.
 _ROUNDING = 1e-6
@@ -91,9 +91,9 @@ def held_back(of: Diagnosis) -> HeldBack:
         return HeldBack()
     closed = closed_activations(of)
     seen, layers = seen_weights(of), seen_layers(of)
-    changes: list[_Change] = [_turned, *map(_redrawn, range(_DRAWS))]
+    changes: list[Change] = [_turned, *map(_redrawn, range(_DRAWS))]
     # First with the weights as they are.
-    ways: list[Sequence[_Change]] = [(), *((change,) for change in changes)]
+    ways: list[Sequence[Change]] = [(), *((change,) for change in changes)]
     with of.changed(), contextlib.ExitStack() as stack:
         for weight in trained:
             if weight.name not in _OFFSETS and not backend.has_nonzero(weight.value):
@@ -165,7 +165,7 @@ def _has_any_id(layer: SeenLayer, ids: Collection[int]) -> bool:
     return any(id(weight.own.variable) in ids for weight in layer.weights)
 
 
-def _is_used(weight: keras.Variable, changes: Sequence[_Change], of: Diagnosis) -> bool:
+def _is_used(weight: keras.Variable, changes: Sequence[Change], of: Diagnosis) -> bool:
     """Return whether the loss is another one with a weight changed, and no other."""
     before = of.inference_loss()
     for change in changes:
@@ -330,7 +330,7 @@ def held_by_zeros(of: Diagnosis) -> frozenset[SeenWeight]:
 
 
 @contextlib.contextmanager
-def changed_weight(weight: keras.Variable, change: _Change) -> Iterator[None]:
+def changed_weight(weight: keras.Variable, change: Change) -> Iterator[None]:
     """Change the values of `weight` for the duration of the block."""
 
     def changed(region: object, values: Array) -> Array:
@@ -353,7 +353,7 @@ def _turned(values: Array) -> Array:
     return -values / 8
 
 
-def _redrawn(seed: int) -> _Change:
+def _redrawn(seed: int) -> Change:
     """Return a change to other signs and sizes.
 
     If all weights are turned, two odd layers, one after the other, give what they gave.

@@ -1,9 +1,11 @@
 """Some steps of training on one batch: what they do to the loss and the weights.
 
 One batch cannot show a rate that is somewhat too large, or a NaN in the third step. The steps are
-taken with the optimizer from its start, and the weights put back.
+taken with the optimizer from its start, as `fit` takes them: state that layers write goes from each
+to the next. Weights and state are put back.
 """
 
+import contextlib
 import itertools
 import math
 from collections.abc import Sequence
@@ -83,6 +85,8 @@ class TrainedSteps:
             of a guess.
         better_rate: The one of these with which as many steps lower the loss most; `None` if none
             does.
+        is_by_state: Whether the loss is not finite after as many steps with each rate that was
+            tried, as where what `call` writes makes it so.
     """
 
     losses: Sequence[float]
@@ -94,6 +98,7 @@ class TrainedSteps:
     is_idle: bool = False
     tried: Sequence[float] = ()
     better_rate: float | None = None
+    is_by_state: bool = False
 
     @property
     def with_optimizer(self) -> str:
@@ -156,6 +161,7 @@ def steps_taken(of: Diagnosis) -> TrainedSteps | None:
         taken = _taken(of, optimizer, guess)
         taken = replace(taken, unmoved=_unmoved_weights(of, former))
         least = FALLEN * to_beat(taken)
+        lengths = set()
         for factor in _factors(taken):
             tried = float(f"{max(taken.rates, default=0.0) * factor:.1g}")
             other = _with_rate(of.model.optimizer, tried)
@@ -163,12 +169,32 @@ def steps_taken(of: Diagnosis) -> TrainedSteps | None:
                 break
             former.put_back()
             taken = replace(taken, tried=(*taken.tried, tried))
-            last = _losses_with(other, of).losses[-1]
+            losses = _losses_with(other, of, of.steps).losses
+            last = losses[-1]
+            lengths.add(math.inf if math.isfinite(last) else len(losses))
             # False for NaN.
             if last < least:
                 least = last
                 taken = replace(taken, better_rate=tried)
-    return taken
+        is_by_state = taken.better_rate is None and lengths == {len(taken.losses)}
+    return replace(taken, is_by_state=is_by_state)
+
+
+@fact
+def first_step_raises_loss(of: Diagnosis) -> bool:
+    """Whether the loss is larger after the first step of the optimizer, or not finite.
+
+    It is false where that cannot be tried, as on several replicas.
+    """
+    try:
+        check_optimizer(of.model)
+        optimizer = _copied(of.model.optimizer, of.trained)
+    except ValueError:
+        return False
+    with of.changed(), put_back_afterward(of.trained):
+        before, *after = _losses_with(optimizer, of, 1).losses
+    # False for NaN.
+    return not all(loss <= before for loss in after)
 
 
 def trained_weights(of: Diagnosis) -> list[SeenWeight]:
@@ -218,7 +244,7 @@ def _taken(
 
     Of the weights only those are told that are not finite.
     """
-    course = _losses_with(optimizer, of)
+    course = _losses_with(optimizer, of, of.steps)
     lost = []
     for weight in trained_weights(of):
         if not backend.is_finite(weight.own.variable.value):
@@ -242,28 +268,29 @@ class _Course(NamedTuple):
     is_idle: bool
 
 
-def _losses_with(optimizer: keras.optimizers.Optimizer, of: Diagnosis) -> _Course:
-    """Take the steps with an optimizer at its start."""
+def _losses_with(optimizer: keras.optimizers.Optimizer, of: Diagnosis, steps: int) -> _Course:
+    """Take some steps with an optimizer at its start."""
     if not optimizer.built:
         optimizer.build(of.trained)
     inner = unscaled(optimizer)
     batch = (of.x, of.y)
     layers = layers_of(of.model)
     # The loss after the last of them is that before one more, which is not taken.
-    count = of.steps + 1
+    count = steps + 1
     descent = backend.descend(of.objective_of, of.trained, layers, optimizer, batch, count)
     losses, rates = [], []
     made, rate = 0, rate_of(inner)
-    for step, loss in enumerate(itertools.islice(descent, count)):
-        # A step updates nothing while the optimizer waits.
-        if _updates(inner) > made and rate is not None:
-            rates.append(rate)
-        losses.append(loss)
-        if not math.isfinite(loss):
-            break
-        made, rate = _updates(inner), rate_of(inner)
-        if step:
-            of.progress(f"step {step} of {of.steps}")
+    with contextlib.closing(descent):
+        for step, loss in enumerate(itertools.islice(descent, count)):
+            # A step updates nothing while the optimizer waits.
+            if _updates(inner) > made and rate is not None:
+                rates.append(rate)
+            losses.append(loss)
+            if not math.isfinite(loss):
+                break
+            made, rate = _updates(inner), rate_of(inner)
+            if step:
+                of.progress(f"step {step} of {steps}")
     waiting = []
     for one in with_others(inner):
         may_wait = accumulated(one) > 1 or scales_loss(optimizer)

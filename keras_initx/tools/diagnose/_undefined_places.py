@@ -64,15 +64,31 @@ def undefined_output(of: Diagnosis) -> Place | None:
     Nor is there one where smaller inputs make them finite, if these are large or the outputs
     infinite: then numbers overflow.
     """
-    watch = Watch(of.inventory)
-    recorder = _LossRecorder(watch)
-    watch.observe(of.x, recorder, training=True)
+    recorder = _losses(of)
     found = innermost(recorder.calls, set(recorder.made))
     for kind in ("NaN", "infinite"):
         for call in found:
             if recorder.made[call] == kind:
                 return Place(call, _last_finite(call, recorder), values=kind)
     return None
+
+
+@fact
+def first_lost_output(of: Diagnosis) -> Place | None:
+    """Where finite inputs first become outputs that are not finite, also those that overflow."""
+    recorder = _losses(of)
+    for call in innermost(recorder.calls, set(recorder.made)):
+        return Place(call, _last_finite(call, recorder))
+    return None
+
+
+@fact
+def _losses(of: Diagnosis) -> "_LossRecorder":
+    """Of another pass, the calls that make what is not finite of finite numbers."""
+    watch = Watch(of.inventory)
+    recorder = _LossRecorder(watch)
+    watch.observe(of.x, recorder, training=True)
+    return recorder
 
 
 class _LossRecorder(CallRecorder):
@@ -92,6 +108,14 @@ class _LossRecorder(CallRecorder):
         self.finite: set[PassedCall] = set()
         self.made: dict[PassedCall, str] = {}
         self._watch = watch
+        # The layers one of whose weights is large before the call, which may assign it.
+        self._with_large: set[keras.Operation] = set()
+
+    def before(self, call: Call) -> None:
+        super().before(call)
+        operation = call.operation
+        if isinstance(operation, keras.Layer) and any(map(_is_large, operation.weights)):
+            self._with_large.add(operation)
 
     def after(self, call: Call) -> None:
         made = self._open[-1]
@@ -104,9 +128,7 @@ class _LossRecorder(CallRecorder):
         if not all(map(_is_finite, inputs)):
             return
         has_nan = any(np.isnan(values).any() for values in outputs)
-        if isinstance(call.operation, keras.Layer):
-            inputs += [array_of(weight) for weight in call.operation.weights]
-        are_large = any(np.std(values, dtype="float64") > EXPLODING for values in inputs)
+        are_large = call.operation in self._with_large or any(map(_is_large, inputs))
         if (are_large or not has_nan) and self._overflows(call):
             self.made[made] = "too large"
         else:
@@ -127,6 +149,12 @@ class _LossRecorder(CallRecorder):
         with self._watch.paused(), kept:
             outputs = call.function(*args, **kwargs)
         return all(_is_finite(array_of(tensor)) for tensor in floats_in(outputs))
+
+
+def _is_large(values: Array | keras.Variable) -> bool:
+    if isinstance(values, keras.Variable):
+        values = array_of(values)
+    return bool(np.std(values, dtype="float64") > EXPLODING)
 
 
 def _is_finite(values: Array) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeAlias
 
 import keras
 
-from keras_initx._checks import quoted, similar_paths, truncated
+from keras_initx._checks import quoted, similar_paths, takes, truncated
 from keras_initx._suggestions import did_you_mean
 from keras_initx._typing import InitializerLike, RolesGiven
 from keras_initx.backends._current import backend
@@ -153,6 +153,11 @@ def _of_member(member: Any, inventory: Inventory, roles: RolesGiven | None) -> W
     # These can be called too, but not with a model.
     others = type | keras.initializers.Initializer | keras.Layer
     if callable(rules) and not isinstance(rules, others):
+        if not takes(rules, inventory.model):
+            raise TypeError(
+                "`rules` must be functions of one argument, the model, where they are functions. "
+                f"Received: rules={rules!r}"
+            )
         rules = rules(inventory.model)
         if isinstance(rules, list | tuple):
             found = [_of_member(one, inventory, roles) for one in _members(rules)]

@@ -12,6 +12,7 @@ from keras_initx._checks import check_type, close_matches
 from keras_initx._typing import Array
 from keras_initx.checkpoints._names_of_keras import names_in_file
 from keras_initx.checkpoints._sources import LayoutName
+from keras_initx.files._lazy import index_text
 from keras_initx.inspection._pairing import Pairs
 from keras_initx.inspection._patterns import covered, filled_in, first_matches
 from keras_initx.inspection._weights import ModelWeight, name_in_module
@@ -22,7 +23,12 @@ from keras_initx.tools.load_pretrained._recurrent_modules import RecurrentModule
 Index: TypeAlias = int | slice | EllipsisType | tuple[int | slice | EllipsisType | None, ...]
 ArrayPart: TypeAlias = Index | Callable[[Array], Any]
 # Maps patterns for the paths of weights or layers to names of arrays or modules.
-NamesGiven: TypeAlias = Mapping[str, str | tuple[str, ArrayPart] | None]
+Named: TypeAlias = (
+    str | tuple[str, ArrayPart] | tuple[str, Callable[[Array], Any], Callable[[Array], Any]] | None
+)
+NamesGiven: TypeAlias = Mapping[str, Named]
+# What stands for a function where names are data.
+A_FUNCTION = "a function"
 
 # Names that other frameworks use for a Keras weight. They are tried in every layout.
 _OTHER_NAMES = {
@@ -55,6 +61,7 @@ class Candidate:
     Attributes:
         names: Their names, usually one.
         part: The index of the part to use, or a function that maps the array to the weight.
+        inverse: A function that maps the weight to the array.
         third: Which third of the first axis to use, or `None` for the whole array.
         has_own_pattern: Whether a pattern names it for this weight alone.
         note: What is to be said of it, as a sentence.
@@ -62,6 +69,7 @@ class Candidate:
 
     names: tuple[str, ...]
     part: ArrayPart | None = None
+    inverse: Callable[[Array], Any] | None = None
     third: int | None = None
     has_own_pattern: bool = False
     note: str = ""
@@ -166,10 +174,41 @@ def _check_entry(pattern: Any, value: Any) -> None:
         name, part = value
         if isinstance(name, str) and _is_part(part):
             return
+    if isinstance(value, tuple) and len(value) == 3:
+        name, *functions = value
+        if isinstance(name, str) and all(map(callable, functions)):
+            return
     raise TypeError(
         "The values of `names` must be a name, a pair of a name and a part (`numpy.s_[...]` or "
-        f"a function), or `None`. Received: {value!r} for {pattern!r}"
+        "a function), a name with a function and its inverse, or `None`. "
+        f"Received: {value!r} for {pattern!r}"
     )
+
+
+class _NamedParts(NamedTuple):
+    """A value of `names`: the name of an array, what is taken of it, and the inverse of that."""
+
+    name: str
+    part: ArrayPart | None = None
+    inverse: Callable[[Array], Any] | None = None
+
+
+def _parts_of(value: Any) -> _NamedParts:
+    return _NamedParts(*value) if isinstance(value, tuple) else _NamedParts(value)
+
+
+def names_as_data(names: NamesGiven | None) -> dict[str, Any] | None:
+    """Return names as data for JSON: an index as text, `"[:64]"`, a function as `A_FUNCTION`."""
+    if names is None:
+        return None
+    data: dict[str, Any] = {}
+    for pattern, value in names.items():
+        data[pattern] = value
+        if isinstance(value, tuple):
+            named = _parts_of(value)
+            part = A_FUNCTION if callable(named.part) else index_text(named.part)
+            data[pattern] = (named.name, part)
+    return data
 
 
 def _is_part(part: Any) -> bool:
@@ -226,23 +265,19 @@ def _matches(pattern: str, weight: ModelWeight) -> list[_Match]:
 
 def _candidates_of_match(
     match: _Match,
-    value: str | tuple[str, ArrayPart],
+    value: Named,
     layout: LayoutName,
     saved: Mapping[str, str],
     modules: RecurrentModules,
 ) -> list[Candidate]:
     """Return the arrays that may hold a weight by the name for the pattern that covers it."""
     weight = match.weight
-    part: ArrayPart | None = None
-    if isinstance(value, tuple):
-        template, part = value
-    else:
-        template = value
+    template, part, inverse = _parts_of(value)
     name = filled_in(template, match.texts, weight.path, "name arrays")
     if match.path not in weight.layer_paths:
         if callable(part):
             # A function makes the weight from the array that it is given alone.
-            return [Candidate((name,), part)]
+            return [Candidate((name,), part, inverse)]
         names = [name]
         if layout == "torch" and isinstance(weight.layer, CELLS) and "bias_ih" in name:
             names.append(name.replace("bias_ih", "bias_hh"))

@@ -36,7 +36,12 @@ from keras_initx.inspection._weights import ModelWeight
 from keras_initx.report._terminal import Verbose, progress, shows_progress
 from keras_initx.sampling._namespace import HOST
 from keras_initx.tools.initialize._assign import refresh_normalizations, undone_after_error
-from keras_initx.tools.load_pretrained._array_names import Candidate, NamesGiven, candidates_of
+from keras_initx.tools.load_pretrained._array_names import (
+    Candidate,
+    NamesGiven,
+    candidates_of,
+    names_as_data,
+)
 from keras_initx.tools.load_pretrained._layouts import (
     UnknownOrderError,
     from_keras,
@@ -258,7 +263,8 @@ def load_pretrained(
             value may be a pair `(name, part)`: an index such as `numpy.s_[:64]` selects a part of
             the source array, before any transposition; a function takes the array and returns the
             weight, and `layout` is ignored, and must not use weights of the model, which may have
-            changed when it is called again. `None` leaves the matching weights unchanged.
+            changed when it is called again. After a function there may be its inverse, which
+            `save_pretrained` calls. `None` leaves the matching weights unchanged.
         layout: The order of axes in the source, `"torch"` or `"keras"`. Required unless the source
             is from Keras, whose layout is `"keras"`: a model, or a file that ends in `.weights.h5`,
             `.weights.json` or `.keras`.
@@ -306,52 +312,99 @@ def load_pretrained(
     if isinstance(source, keras.Model):
         opened = checked_inventory("source", source)
         _check_adapters("source", opened)
-    weights = inventory.held
-    kinds = kinds_by_path(resize, weights)
+    kinds = kinds_by_path(resize, inventory.held)
     with open_source(opened) as (contents, own_layout):
-        chosen_layout = layout_of_source(layout, own_layout)
-        saved = saved_names(contents, inventory)
-        own = own_names(contents, inventory).worded("the source")
-        is_of_keras = own_layout == "keras" or bool(contents.layers)
-        found = candidates_of(weights, names, chosen_layout, saved, own, is_of_keras=is_of_keras)
-        differences = Differences(model) if chosen_layout == "torch" else None
-        parametrized = {} if is_of_keras else parametrized_in(contents)
-        available = {**contents}
-        for one in parametrized.values():
-            if one.array is not None:
-                available[one.name] = one.array
-        chosen = _chosen(found, available, parametrized)
-        known: list[str] | None = None
-        if names is not None:
-            known = [str(name) for name in (*available, *saved) if not is_part(str(name))]
-        said = own if names is None else Pairs()
-        steps = _steps(
-            weights, available, parametrized, found, chosen, kinds, differences, said, known
-        )
-        if own_layout is None:
-            by_path = candidates_of(weights, None, chosen_layout, saved, own)
-            for path, others in by_path.items():
-                chosen.setdefault(path, _first_stored(others or [], available))
-            steps = _in_layout(steps, available, chosen, chosen_layout)
-        used: set[str] = set()
-        for step in steps:
-            used.update(step.row.sources)
-        unused = {str(name): one.shape for name, one in contents.items() if name not in used}
-        rows = [step.row for step in steps]
-        notes = [
-            *_notes_on_shared(steps, chosen),
-            *_notes_on_modules(steps, chosen),
-            *_notes_on_reasons(steps, said),
-            *said.remarks,
-            *inventory.note_on_unbuilt(),
-        ]
-        report = LoadReport(rows, dry_run, unused, notes)
+        plan = plan_load(inventory, contents, own_layout, names, layout, kinds)
+        report = replace(plan.report, dry_run=dry_run)
         if dry_run:
             return report
-        _check_can_load(report, said)
-        copy_shared([contents[name] for name in used], weights)
-        _load(steps, contents, atomic)
+        _check_can_load(report, plan.own)
+        used = {name for row in report.rows for name in row.sources}
+        copy_shared([contents[name] for name in used], inventory.held)
+        _load(plan.steps, contents, atomic)
     return report
+
+
+class LoadPlan(NamedTuple):
+    """What a load would do.
+
+    Attributes:
+        steps: What is done to each weight.
+        chosen: The candidates that the source has, by the paths of weights.
+        differences: What differs from torch in the model if that is the layout.
+        own: What is said of the names that weights have by themselves.
+        skipped: The paths of the weights that `names` leaves.
+        layout: The layout of the source.
+        report: The report of a load.
+    """
+
+    steps: list["Assignment"]
+    chosen: dict[str, Candidate | None]
+    differences: Differences | None
+    own: Pairs
+    skipped: set[str]
+    layout: LayoutName
+    report: LoadReport
+
+
+def plan_load(
+    inventory: Inventory,
+    contents: Contents,
+    own_layout: LayoutName | None,
+    names: NamesGiven | None,
+    layout: LayoutName | None,
+    kinds: Mapping[str, Kind],
+) -> LoadPlan:
+    """Return which array each weight gets, and how. Mismatches are in the report.
+
+    Args:
+        inventory: What the model holds.
+        contents: The arrays of the source.
+        own_layout: The layout that the source has in any case, `None` if it may have each.
+        names: See `load_pretrained`.
+        layout: See `load_pretrained`.
+        kinds: What may differ in the shapes of weights, by path.
+    """
+    weights = inventory.held
+    chosen_layout = layout_of_source(layout, own_layout)
+    saved = saved_names(contents, inventory)
+    own = own_names(contents, inventory).worded("the source")
+    is_of_keras = own_layout == "keras" or bool(contents.layers)
+    found = candidates_of(weights, names, chosen_layout, saved, own, is_of_keras=is_of_keras)
+    differences = Differences(inventory.model) if chosen_layout == "torch" else None
+    parametrized = {} if is_of_keras else parametrized_in(contents)
+    available = {**contents}
+    for one in parametrized.values():
+        if one.array is not None:
+            available[one.name] = one.array
+    chosen = _chosen(found, available, parametrized)
+    known: list[str] | None = None
+    if names is not None:
+        known = [str(name) for name in (*available, *saved) if not is_part(str(name))]
+    said = own if names is None else Pairs()
+    steps = _steps(weights, available, parametrized, found, chosen, kinds, differences, said, known)
+    if own_layout is None:
+        by_path = candidates_of(weights, None, chosen_layout, saved, own)
+        for path, others in by_path.items():
+            chosen.setdefault(path, _first_stored(others or [], available))
+        steps = _in_layout(steps, available, chosen, chosen_layout)
+    used: set[str] = set()
+    for step in steps:
+        used.update(step.row.sources)
+    unused = {str(name): one.shape for name, one in contents.items() if name not in used}
+    notes = [
+        *_notes_on_shared(steps, chosen),
+        *_notes_on_modules(steps, chosen),
+        *_notes_on_reasons(steps, said),
+        *said.remarks,
+        *inventory.note_on_unbuilt(),
+    ]
+    rows = [step.row for step in steps]
+    report = LoadReport(
+        rows, unused=unused, notes=notes, names=names_as_data(names), layout=chosen_layout
+    )
+    skipped = {path for path, candidates in found.items() if candidates is None}
+    return LoadPlan(steps, chosen, differences, said, skipped, chosen_layout, report)
 
 
 def _check_adapters(name: str, inventory: Inventory) -> None:
@@ -371,7 +424,7 @@ def _check_adapters(name: str, inventory: Inventory) -> None:
 
 
 def _notes_on_shared(
-    steps: Sequence["_Assignment"], chosen: Mapping[str, Candidate | None]
+    steps: Sequence["Assignment"], chosen: Mapping[str, Candidate | None]
 ) -> list[str]:
     """Return a sentence on arrays that several weights get, unless each has its own pattern."""
     weights: dict[str, list[str]] = {}
@@ -395,14 +448,14 @@ def _notes_on_shared(
 
 
 def _notes_on_modules(
-    steps: Sequence["_Assignment"], chosen: Mapping[str, Candidate | None]
+    steps: Sequence["Assignment"], chosen: Mapping[str, Candidate | None]
 ) -> list[str]:
     """Return what is to be said of recurrent modules with several layers."""
     used = [chosen.get(step.weight.path) for step in steps if step.array is not None]
     return list(dict.fromkeys(one.note for one in used if one is not None and one.note))
 
 
-def _notes_on_reasons(steps: Sequence["_Assignment"], own: Pairs) -> list[str]:
+def _notes_on_reasons(steps: Sequence["Assignment"], own: Pairs) -> list[str]:
     """Return a sentence for each reason why names lead to nothing, with the weights."""
     paths: dict[str, list[str]] = {}
     for step in steps:
@@ -412,7 +465,7 @@ def _notes_on_reasons(steps: Sequence["_Assignment"], own: Pairs) -> list[str]:
     return [f"Left, because of {reason}: {truncated(left)}." for reason, left in paths.items()]
 
 
-class _Assignment(NamedTuple):
+class Assignment(NamedTuple):
     """What is done to a weight.
 
     Attributes:
@@ -436,7 +489,7 @@ def _steps(
     differences: Differences | None,
     own: Pairs,
     known: Sequence[str] | None,
-) -> list[_Assignment]:
+) -> list[Assignment]:
     """Return a step for each weight. Mismatches are reported in its row.
 
     Args:
@@ -483,16 +536,16 @@ def _steps(
             # Comparing all names with all others would be slow.
             compared = known if missing <= LISTED else ()
             row = replace(row, status="error", how=_no_array(candidates, compared))
-        steps.append(_Assignment(weight, row, array))
+        steps.append(Assignment(weight, row, array))
     return steps
 
 
 def _in_layout(
-    steps: Sequence[_Assignment],
+    steps: Sequence[Assignment],
     available: Mapping[str, LazyArray],
     chosen: Mapping[str, Candidate | None],
     layout: LayoutName,
-) -> list[_Assignment]:
+) -> list[Assignment]:
     """Return the steps, with errors if arrays show that the source has the other layout.
 
     A square kernel has the same shape in both. So the others decide, also those that are not
@@ -623,7 +676,7 @@ def _check_can_load(report: LoadReport, own: Pairs) -> None:
         )
 
 
-def _load(steps: Sequence[_Assignment], contents: Contents, atomic: bool) -> None:
+def _load(steps: Sequence[Assignment], contents: Contents, atomic: bool) -> None:
     """Read the new values of each weight and assign them."""
     with (
         undone_after_error(atomic) as assign,
@@ -639,7 +692,7 @@ def _load(steps: Sequence[_Assignment], contents: Contents, atomic: bool) -> Non
         refresh_normalizations(step.weight.layer for step in steps if step.array is not None)
 
 
-def _new_value(step: _Assignment, array: LazyArray, is_in_memory: bool) -> Tensor:
+def _new_value(step: Assignment, array: LazyArray, is_in_memory: bool) -> Tensor:
     """Return the new value of a weight, distributed like the one that it has."""
     # The one that the weight has on this backend.
     dtype = backend.available_dtype(step.weight.dtype)

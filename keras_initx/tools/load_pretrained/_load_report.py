@@ -92,12 +92,17 @@ class LoadReport(Tabular[LoadedWeight], Judgement):
         unused: Dict from the names of arrays that were not loaded to their shapes.
         notes: Which arrays several weights have got, and which layers of the model are not built,
             as lines of text.
+        names: The `names` of the call as data, in which an index is a text, `"[:64]"`, and a
+            function `"a function"`. `save_pretrained` takes the report, or its JSON, as `names`.
+        layout: The layout of the source.
     """
 
     rows: Sequence[LoadedWeight]
     dry_run: bool = False
     unused: Mapping[str, Shape] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    names: Mapping[str, Any] | None = None
+    layout: str | None = None
 
     @property
     def left(self) -> list[LoadedWeight]:

@@ -903,7 +903,7 @@ class Differences:
         """Return the array of a weight, with the order of a flattened image and with notes."""
         layer = weight.layer
         moved = self._orders.of(weight)
-        unknown = [one.what for one in moved if isinstance(one.order, str)]
+        unknown = self.unknown_orders(weight)
         if unknown:
             array = array.noted(f"the order of the {' and '.join(unknown)} is not known")
         else:
@@ -918,6 +918,10 @@ class Differences:
                 note = f"check epsilon: {layer.epsilon:g}, in torch {_EPSILON:g} by default"
                 array = array.noted(note)
         return array
+
+    def unknown_orders(self, weight: ModelWeight) -> list[str]:
+        """Return what has an order that is not known: the rows of a weight, its units."""
+        return [moved.what for moved in self._orders.of(weight) if isinstance(moved.order, str)]
 
     def reordered_axes(self, weight: ModelWeight) -> set[int]:
         """Return the axes of a weight along which torch has another order, or an unknown one."""

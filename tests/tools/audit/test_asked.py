@@ -73,3 +73,19 @@ def test_a_function_is_a_builder_where_weights_are_like_others():
     assert report.summary == "12 of 12 weights are as deep_network makes them."
     other = keras_initx.audit(today(1), like=lambda: deep_network(bias="ones"))
     assert other.summary == "3 of 12 weights are not as the function makes them."
+
+
+def test_a_function_is_audited_like_the_contract_of_another():
+    contract = keras_initx.contract(deep_network)
+    assert keras_initx.audit(deep_network, like=contract).ok
+    report = keras_initx.audit(lambda: deep_network(bias="ones"), like=contract)
+    assert {row.path for row in report.problems} == {f"hidden_{number}/bias" for number in range(3)}
+
+
+def test_a_function_that_makes_weights_is_refused_where_rules_are_asked():
+    with pytest.raises(TypeError, match=r"call the function: `audit\(deep_network\(\), ...\)`"):
+        keras_initx.audit(deep_network)
+    with pytest.raises(TypeError, match="pass a function that makes weights as `like`"):
+        keras_initx.audit(today(1), lambda: deep_network())
+    with pytest.raises(TypeError, match="`rules` must be functions of one argument"):
+        keras_initx.initialize(today(1), lambda: {"*": "zeros"})

@@ -5,9 +5,47 @@ import numpy as np
 import pytest
 from audited import audit, off_with_causes, sole, today
 from keras import layers
-from modes import often, to_numpy
+from meshes import distribution, mesh_of
+from modes import BACKEND, often, to_numpy
 
 import keras_initx
+
+
+def chain(scale, depth):
+    """Return a network without residual branches."""
+    starts = [keras_initx.VarianceScaling(scale, "fan_in", "truncated_normal") for _ in range(depth)]
+    hidden = [layers.Dense(128, "swish", kernel_initializer=start, name=f"h{n}") for n, start in enumerate(starts)]
+    return keras.Sequential([keras.Input((128,)), *hidden])
+
+
+@pytest.mark.parametrize(
+    ("scale", "depth", "cause"),
+    [(2.0, 2, "a gain of sqrt(2)"), (0.5, 2, "a gain of sqrt(2) left out"), (3.0, 3, ""), (4.0, 4, "")],
+)
+def test_layers_without_residual_branches_have_no_factor_of_depth(scale, depth, cause):
+    keras.utils.set_random_seed(0)
+    before = keras_initx.contract(lambda: chain(1.0, depth))
+    found = keras_initx.audit(chain(scale, depth), like=before).problems
+    assert [row.cause for row in found] == [cause] * depth
+
+
+@pytest.mark.parametrize(("factor", "cause"), [(2**0.5, "He's scale"), (2.0, "")])
+def test_a_weight_on_one_device_has_no_fan_of_a_shard(factor, cause):
+    keras.utils.set_random_seed(0)
+    model = chain(1.0, 1)
+    model.layers[0].kernel.assign(model.layers[0].kernel * factor)
+    assert sole(keras_initx.audit(model, {"*kernel": "initx.lecun_normal"})) == ("scale", cause)
+
+
+@pytest.mark.every_backend
+@pytest.mark.skipif(BACKEND != "jax", reason="Keras shards variables on JAX only")
+def test_the_fan_of_a_shard_is_named_where_devices_share_a_weight():
+    layout_map = distribution.LayoutMap(mesh_of((4, 2)))
+    layout_map[".*kernel"] = ("inputs", None)
+    with distribution.ModelParallel(layout_map=layout_map, batch_dim_name="inputs").scope():
+        model = chain(4.0, 1)
+        report = keras_initx.audit(model, {"*kernel": "initx.lecun_normal"})
+    assert sole(report)[1].endswith("the fan of one of 4 shards")
 
 
 @pytest.mark.parametrize(
@@ -23,12 +61,12 @@ def test_an_exchanged_axis_is_named(initializer):
 
 def test_of_two_causes_the_one_is_named_that_explains_other_weights_too():
     rng = np.random.default_rng(0)
-    rules = {"*": keras_initx.VarianceScaling(3.0, "fan_in", "untruncated_normal", input_axes=[0], output_axes=[1])}
-    std = np.sqrt(2 * 3 / 128)
+    rules = {"*": keras_initx.VarianceScaling(1.0, "fan_in", "untruncated_normal", input_axes=[0], output_axes=[1])}
+    std = np.sqrt(2 / 128)
     arrays = {"a": rng.normal(0, std, (128, 64))}  # by the units, too
-    assert sole(audit(arrays, rules))[1] == "fan_out instead of fan_in or the fan of one of 2 shards"
+    assert sole(audit(arrays, rules))[1] == "fan_out instead of fan_in or He's scale"
     arrays["b"] = rng.normal(0, std, (128, 300))
-    assert {row.cause for row in audit(arrays, rules).problems} == {"the fan of one of 2 shards"}
+    assert {row.cause for row in audit(arrays, rules).problems} == {"He's scale"}
 
 
 @pytest.mark.rare

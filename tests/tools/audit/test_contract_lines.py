@@ -161,3 +161,47 @@ def test_a_file_of_148_weights_is_not_large(tmp_path):
     keras_initx.contract(arrays).save(tmp_path / "a.json")
     assert len(arrays) == 148
     assert (tmp_path / "a.json").stat().st_size < 250_000
+
+
+def alike_beside_zeros(mean=1.0):
+    """Return an array that is 0, but for a quarter with one number, as the bias of an LSTM."""
+    return np.where(np.arange(64) // 16 == 1, mean, 0).astype("float32")
+
+
+@pytest.mark.parametrize("draws", [1, 3])
+def test_a_weight_of_one_number_beside_zeros_is_read_again(draws, tmp_path):
+    contract = keras_initx.contract(lambda: {"bias": alike_beside_zeros()}, draws=draws)
+    contract.save(tmp_path / "a.json")
+    again = Contract.load(tmp_path / "a.json")
+    assert again.rows == contract.rows
+    assert keras_initx.audit({"bias": alike_beside_zeros()}, like=again).ok
+    moved = edited(contract, tmp_path / "a.json", 0, mean=2.0)
+    assert (moved.rows[0].profile.mean, moved.rows[0].profile.std) == (2, 0)
+    with pytest.raises(ValueError, match=r"std=0\.5 and zeros=0\.75 of values that are alike"):
+        edited(contract, tmp_path / "a.json", 0, std=0.5)
+
+
+def test_no_deviation_of_random_values_is_refused(yesterday, tmp_path):
+    for changes in ({"values": "normal", "std": 0}, {"std": 0.0}, {"zeros": 30}, {"zeros": -0.5}):
+        with pytest.raises(ValueError, match=r"at weight 3, 'hidden_1/kernel': .* of random values"):
+            edited(yesterday, tmp_path / "a.json", 2, **changes)
+    with pytest.raises(ValueError, match="KeyError: 'std'"):
+        edited(yesterday, tmp_path / "a.json", 2, std=None)
+
+
+def test_the_mean_that_a_person_gives_a_fixed_weight_counts(tmp_path):
+    table = kernel("normal", 1.0)
+    contract = keras_initx.contract(lambda: {"table": table}, draws=2)
+    assert contract.rows[0].kind == "fixed"
+    moved = edited(contract, tmp_path / "a.json", 0, mean=0.5)
+    assert keras_initx.audit({"table": table}, like=contract).ok
+    assert keras_initx.audit({"table": table}, like=moved)["table"].verdict
+
+
+def test_a_stated_law_is_known_as_exactly_in_parts_as_one_draw_says(yesterday, tmp_path):
+    contract = edited(yesterday, tmp_path / "a.json", 2, values="normal")
+    stated = contract.rows[2].profile
+    measured = keras_initx.contract(lambda: {"a": kernel("normal", 0.125)}, draws=1).rows[0].profile
+    assert stated.parts
+    sizes = {part.axis: part.size for part in measured.parts}
+    assert {part.axis: part.size for part in stated.parts} == {part.axis: sizes[part.axis] for part in stated.parts}

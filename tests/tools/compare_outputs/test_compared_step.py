@@ -9,9 +9,12 @@ from first_steps import CLEAN, FAULTS, MASKED, X, Y, clean, drawn, network
 from keras import layers
 from modes import often
 
+import keras_initx
 from keras_initx import compare_outputs, record_outputs
 from keras_initx.tools.compare_outputs._compared_step import compared_step
 from keras_initx.tools.compare_outputs._recorded_step import RecordedStep, RecordedWeight, recorded_change
+
+WEIGHTS = np.linspace(0.1, 1, 16 * 6).reshape(16, 6)
 
 
 def text_of(report):
@@ -77,21 +80,55 @@ def test_gradients_that_are_zero_up_to_rounding_are_equal():
     assert bias.update.answer == "not compared"
 
 
-def step_with(**sizes):
-    weights = []
-    for name, size in sizes.items():
-        change = recorded_change(np.full(4, size))
-        weights.append(RecordedWeight(f"layer/{name}", "trained", (4,), "float32", change, change))
-    return RecordedStep(loss=1.0, weights=weights)
+class Block(layers.Layer):
+    """A residual block with a layer scale, which starts at 1e-6."""
+
+    def __init__(self, is_stopped):
+        super().__init__(name="block")
+        self.is_stopped = is_stopped
+
+    def build(self, shape):
+        start = keras_initx.GlorotUniform(seed=1)
+        self.kernel = self.add_weight(shape=(shape[-1], shape[-1]), initializer=start, name="kernel")
+        self.layer_scale = self.add_weight(shape=shape[-1:], initializer="ones", name="layer_scale")
+
+    def call(self, x):
+        kernel = keras.ops.stop_gradient(self.kernel) if self.is_stopped else self.kernel
+        return x + 1e-6 * self.layer_scale * keras.ops.gelu(keras.ops.matmul(x, kernel))
 
 
-def test_a_gradient_is_rounding_up_to_a_share_of_the_largest_in_its_layer():
-    step = step_with(kernel=1.0, bias=7e-5, scale=1.5e-4)
-    report = compared_step(step, [step, step], step, lambda path: path, None, {"torch"})
-    assert [row.gradient.how for row in report.rows] == ["", "0 up to rounding", ""]
-    other = step_with(kernel=1.0, bias=2e-5, scale=3e-4)
-    report = compared_step(step, [step, step], other, lambda path: path, None, {"torch"})
-    assert [row.gradient.answer for row in report.rows] == ["equal", "equal", "differs"]
+def of_block(is_stopped):
+    model = drawn(keras.Sequential([keras.Input((6, 8)), Block(is_stopped), layers.Dense(3, name="head")]))
+    model.compile("sgd", "mse")
+    return model
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("is_stopped", [True, False])
+def test_a_gradient_that_is_zero_on_one_side_differs_however_small_it_is_there(is_stopped):
+    report = compare_outputs(of_block(is_stopped), X, of_block(not is_stopped), y=Y)
+    assert [row.path for row in report.step.problems] == ["block/kernel"]
+    assert ("(0 here, " if is_stopped else ", 0 there)") in text_of(report.step)
+    assert compare_outputs(of_block(is_stopped), X, of_block(is_stopped), y=Y).ok
+
+
+def step_with(size, rounding=0.0):
+    change = replace(recorded_change(np.full(4, size)), rounding=rounding)
+    return RecordedStep(loss=1.0, weights=[RecordedWeight("layer/bias", "trained", (4,), "float32", change, change)])
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "answer"),
+    [
+        (step_with(0.0), step_with(1e-9, rounding=1e-9), "equal"),
+        (step_with(1e-9, rounding=1e-9), step_with(0.0), "equal"),
+        (step_with(0.0), step_with(1e-8, rounding=1e-9), "differs"),
+        (step_with(1e-9), step_with(0.0), "differs"),
+    ],
+)
+def test_a_gradient_is_rounding_up_to_what_either_side_has_measured(here, there, answer):
+    (row,) = compared_step(here, there, str, None, {}, {"torch"}).rows
+    assert row.gradient.answer == answer
 
 
 def test_steps_of_few_units_in_the_last_place_of_a_weight_are_equal():
@@ -255,7 +292,134 @@ def test_sums_over_a_large_batch_are_rounded_more_on_tensorflow():
     here = RecordedStep(loss=1.0, summed=2**16, weights=weights)
     changed = RecordedWeight("norm/gamma", "trained", (4,), "float32", *[recorded_change(np.full(4, 1.0005))] * 2)
     there = replace(here, loss=1.0005, weights=[changed])
-    runs = [here] * 3
-    of_torch = compared_step(here, runs, there, str, None, ("jax", "torch"))
+    of_torch = compared_step(here, there, str, None, {}, ("jax", "torch"))
     assert [row.path for row in of_torch.problems] == ["loss", "norm/gamma"]
-    assert compared_step(here, runs, there, str, None, ("jax", "tensorflow")).ok
+    assert compared_step(here, there, str, None, {}, ("jax", "tensorflow")).ok
+
+
+def mixed(rate=0.0):
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        parts = [layers.Dense(16, "gelu", name="hidden"), layers.Dropout(rate, name="drop")]
+        head = layers.Dense(3, dtype="float32", name="head")
+        model = drawn(keras.Sequential([keras.Input((6, 8)), *parts, head]))
+    finally:
+        keras.config.set_dtype_policy(policy)
+    model.compile("sgd", "mse")
+    return model
+
+
+@pytest.mark.every_backend
+def test_outputs_in_training_have_the_tolerance_of_all_that_they_depend_on():
+    recorded = record_outputs(mixed(), X, Y)
+    (output,) = recorded.step.outputs.values()
+    output.own_values[:] *= 1.01  # as another backend rounds 16 bits
+    report = compare_outputs(mixed(), X, recorded, y=Y)
+    assert report.step.outputs[""].answer == "equal"
+    assert report.step.outputs[""].rounding == 0.1
+    report = compare_outputs(mixed(rate=0.5), X, recorded, y=Y)
+    assert report.step.outputs[""].answer == "differs"
+    recorded = record_outputs(network(), X, Y)
+    (output,) = recorded.step.outputs.values()
+    output.own_values[:] *= 1.01
+    assert compare_outputs(network(), X, recorded, y=Y).step.outputs[""].answer == "differs"
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "text"),
+    [
+        ((X, Y[::-1].copy()), (X, Y), "targets: other values"),
+        ((X, Y[..., :1]), (X, Y), "targets: the shape is (16, 6, 1) here, (16, 6, 3) there"),
+        ((X, Y, WEIGHTS), (X, Y), "weights of the samples: 1 here, none there"),
+        ((X, Y), (X, Y, WEIGHTS), "weights of the samples: none here, 1 there"),
+    ],
+    ids=["values", "a shape", "weights", "no weights"],
+)
+def test_targets_that_differ_are_the_first_cause(here, there, text):
+    report = compare_outputs(network(), here, record_outputs(network(), there))
+    first, *_ = report.step.problems
+    assert first.text == text
+    assert text_of(report.step).index(text) < text_of(report.step).index("outputs in training")
+    assert report.step.summary.startswith(f"The first step differs, with {text}")
+
+
+def test_the_same_targets_in_another_dtype_are_the_same():
+    whole = np.round(Y)
+    recorded = record_outputs(network(), X, whole)
+    for targets in (whole.astype("int32"), whole.astype("float64")):
+        assert not compare_outputs(network(), X, recorded, y=targets).step.inputs
+    recorded = record_outputs(network(), (X, Y, np.ones((16, 6))))
+    assert compare_outputs(network(), (X, Y, np.ones((16, 6), "int64")), recorded).step.ok
+
+
+def test_targets_that_were_forgotten_are_told_of():
+    recorded = record_outputs(network(), X, Y)
+    report = compare_outputs(network(optimizer=keras.optimizers.SGD(7.0)), X, recorded)
+    text = "The first step of `like` was not compared: `y` is missing."
+    assert report.ok
+    assert text in report.summary
+    assert text in text_of(report)
+    assert "was not compared" not in compare_outputs(network(), X, record_outputs(network(), X)).summary
+
+
+class Sparsity(layers.Layer):
+    def call(self, x):
+        self.add_loss(keras.ops.mean(keras.ops.abs(x)))
+        return x
+
+
+def sparse(rate, *parts):
+    model = drawn(keras.Sequential([keras.Input((6, 8)), layers.Dense(3, name="head"), *parts]))
+    model.compile(keras.optimizers.SGD(rate), None)
+    return model
+
+
+@pytest.mark.every_backend
+def test_a_model_that_trains_by_add_loss_alone_needs_no_targets(tmp_path):
+    recorded = record_outputs(sparse(0.01, Sparsity()), X)
+    recorded.save(tmp_path / "step.npz")
+    assert recorded.step.loss > 0
+    assert compare_outputs(sparse(0.01, Sparsity()), X, tmp_path / "step.npz").step.ok
+    report = compare_outputs(sparse(7.0, Sparsity()), X, tmp_path / "step.npz")
+    assert "updates: 2 of 2 weights differ" in text_of(report.step)
+    assert record_outputs(sparse(0.01), X).step is None
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_a_gradient_may_differ_by_its_norm_alone_which_is_no_factor(factor):
+    """Of a large weight, the norm has more than the values that are kept."""
+    recorded = record_outputs(network(), X, Y)
+    weights = []
+    for weight in recorded.step.weights:
+        if weight.gradient is not None:
+            weight = replace(weight, gradient=replace(weight.gradient, norm=factor * weight.gradient.norm))
+        weights.append(weight)
+    recorded.step = replace(recorded.step, weights=weights)
+    report = compare_outputs(network(), X, recorded, y=Y)
+    assert {row.gradient.answer for row in report.step.rows if row.kind == "trained"} == {"differs"}
+    assert {row.gradient.ratio for row in report.step.rows if row.kind == "trained"} == {None}
+    assert "times those" not in text_of(report.step)
+    assert "gradients: 9 of 9 weights differ" in text_of(report.step)
+
+
+def test_float64_beside_float32_is_not_compared():
+    def made(dtype):
+        parts = [layers.Dense(4, dtype=dtype, name="hidden"), layers.Dense(3, name="head")]
+        model = keras.Sequential([keras.Input((8,)), *parts])
+        drawn(model).compile("sgd", "mse")
+        return model
+
+    x, y = X[:, 0], Y[:, 0]
+    report = compare_outputs(made("float32"), x, record_outputs(made("float64"), x, y), y=y)
+    assert report.step["hidden/kernel"].gradient.how == "computed in float32 here, in float64 there"
+    assert "of 2 weights not all was compared" in text_of(report.step)
+
+
+def test_a_given_tolerance_is_that_of_the_loss_too():
+    def weighted(weight):
+        return network(loss_weights=weight, decay=0)
+
+    recorded = record_outputs(weighted(1.0), X, Y)
+    assert compare_outputs(weighted(1.02), X, recorded, y=Y).step.loss.answer == "differs"
+    assert compare_outputs(weighted(1.02), X, recorded, y=Y, tolerance=0.05).step.loss.answer == "equal"

@@ -287,3 +287,13 @@ def test_y_is_refused_for_a_module_of_torch():
 
     with pytest.raises(ValueError, match="`y` needs a Keras model"):
         record_outputs(torch.nn.Linear(8, 3), X, Y)
+
+
+def test_one_random_output_of_two_is_enough():
+    inputs = keras.Input((8,))
+    outputs = {"a": layers.Dense(2, name="a")(inputs), "b": Draws(name="draws")(layers.Dense(2, name="b")(inputs))}
+    model = keras.Model(inputs, outputs)
+    model.compile("sgd", {"a": "mse"})
+    x, y = normal(16, 8), {"a": normal(16, 2)}
+    report = compare_outputs(model, x, record_outputs(model, x, y), y=y)
+    assert "it is random" in report.step.obstacle

@@ -2,6 +2,7 @@
 
 import io
 import json
+import zipfile
 
 import keras
 import numpy as np
@@ -73,7 +74,8 @@ def test_a_damaged_file_is_refused(model, path):
     path.write_bytes(whole)
     calls = calls_of(path)
     for damage in (
-        {"calls": as_array({**calls, "version": 2})},
+        {"calls": as_array({**calls, "format": "another"})},
+        {"calls": as_array({**calls, "tensors": [[[10**30], *calls["tensors"][0][1:]], *calls["tensors"][1:]]})},
         {"calls": as_array({**calls, "tensors": calls["tensors"][:-1]})},
         {"calls": as_array([])},
         {"float32": np.zeros(3, "float32")},
@@ -85,6 +87,41 @@ def test_a_damaged_file_is_refused(model, path):
         path.write_bytes(whole)
     with pytest.raises(FileNotFoundError):
         compare_outputs(model, X, path.with_name("other.npz"))
+
+
+def with_header(path, former, other):
+    """Return a sound archive in which the headers of arrays are others."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(file, "w") as changed:
+        for name in archive.namelist():
+            changed.writestr(name, archive.read(name).replace(former, other, 1))
+    return file.getvalue()
+
+
+def test_what_reading_raises_is_damage(model, path):
+    with np.load(path) as before:
+        np.savez(path, **before, unread=np.arange(1000))
+    whole = path.read_bytes()
+    assert compare_outputs(model, X, path).ok
+    damaged = [with_header(path, b", }", b",  "), with_header(path, b"'descr'", b"'descs'")]
+    # Bits of the flags, of the offset of the directory, and of the values of a member that nobody reads.
+    flags, offset, values = (b"PK\x01\x02", 8), (b"PK\x05\x06", 19), (b"unread.npy", 600)
+    for (mark, place), bits in ((flags, (0, 5)), (offset, (0, 5, 7)), (values, (0, 5, 7))):
+        for bit in bits:
+            content = bytearray(whole)
+            content[content.find(mark) + place] ^= 1 << bit
+            damaged.append(bytes(content))
+    for content in damaged:
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"`like` must be a file that `record_outputs"):
+            compare_outputs(model, X, path)
+
+
+def test_a_file_of_another_version_is_refused_as_that(model, path):
+    changed(path, calls=as_array({**calls_of(path), "version": 1}))
+    text = r"`like` must be a file of the version 2, .*: record the outputs again\. Received: .* of the version 1$"
+    with pytest.raises(ValueError, match=text):
+        compare_outputs(model, X, path)
 
 
 def test_another_suffix_or_a_url_is_refused(model):

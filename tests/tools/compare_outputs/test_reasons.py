@@ -97,3 +97,55 @@ def test_what_keras_gives_each_model_is_no_setting():
     other.compile("sgd", "mse", steps_per_execution=2)
     x = DRAWS.normal(size=(5, 4))
     assert not any(row.settings for row in compare_outputs(model, x, other).rows)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="modules of torch")
+@pytest.mark.parametrize("reset_after", [True, False])
+def test_a_gru_of_torch_resets_after_the_product(reset_after):
+    module = nn.Sequential()
+    module.add_module("gru", nn.GRU(5, 6, bias=False, batch_first=True))
+    gru = layers.GRU(6, reset_after=reset_after, use_bias=False, return_sequences=True, name="gru")
+    model = keras.Sequential([keras.Input((6, 5)), gru])
+    weights = dict(module.gru.named_parameters())
+    gates = np.r_[6:12, 0:6, 12:18]  # torch has the reset gate first
+    model.set_weights([weights[f"weight_{part}_l0"].detach().numpy().T[:, gates] for part in ("ih", "hh")])
+    x = DRAWS.normal(size=(4, 6, 5)).astype("float32")
+    report = compare_outputs(model, x, record_outputs(module, torch.as_tensor(x)))
+    assert report.ok == reset_after
+    assert report["gru"].settings == (() if reset_after else ("reset_after: False here, True there",))
+    assert ("reset_after: False here, True there" in report.reasons) != reset_after
+
+
+def by_tanh(x):
+    return keras.ops.gelu(x, approximate=True)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="modules of torch")
+@pytest.mark.parametrize("activation", ["gelu", by_tanh], ids=["exact", "by tanh"])
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_gelu_is_known_by_what_it_computes(activation, approximate):
+    module = nn.Sequential()
+    module.add_module("fc", nn.Linear(8, 8))
+    module.add_module("act", nn.GELU(approximate))
+    x = (2 * DRAWS.normal(size=(16, 8))).astype("float32")
+    fused = keras.Sequential([keras.Input((8,)), layers.Dense(8, activation, name="fc")])
+    parts = [layers.Dense(8, name="fc"), layers.Activation(activation, name="act")]
+    split = keras.Sequential([keras.Input((8,)), *parts])
+    names = ["exact" if activation == "gelu" else "by tanh", "exact" if approximate == "none" else "by tanh"]
+    for model in (fused, split):
+        model.set_weights([module.fc.weight.detach().numpy().T, module.fc.bias.detach().numpy()])
+        report = compare_outputs(model, x, record_outputs(module, torch.as_tensor(x)))
+        is_same = names[0] == names[1]
+        assert report.ok == is_same
+        assert (f"GELU: {names[0]} here, {names[1]} there" in report.reasons) != is_same
+
+
+def test_gelu_in_two_models_of_keras():
+    models = []
+    for activation in ("gelu", by_tanh):
+        models.append(keras.Sequential([keras.Input((8,)), layers.Dense(8, activation, name="fc")]))
+    models[1].set_weights(models[0].get_weights())
+    x = (2 * DRAWS.normal(size=(16, 8))).astype("float32")
+    assert "GELU: exact here, by tanh there" in compare_outputs(models[0], x, models[1]).reasons
+    # Of a few numbers near 0 nobody can tell.
+    assert compare_outputs(models[0], x * 1e-3, models[1]).reasons == []

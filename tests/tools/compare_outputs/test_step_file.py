@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 from first_steps import X, Y, network
@@ -64,3 +65,14 @@ def test_a_damaged_file_is_refused(recorded, tmp_path, change):
     changed(path, change)
     with pytest.raises(ValueError, match="`like` must be a file that `record_outputs"):
         compare_outputs(network(), X, path, y=Y)
+
+
+def test_numbers_of_a_schedule_are_the_same_in_a_file(tmp_path):
+    def scheduled(last=0.01):
+        rate = keras.optimizers.schedules.PiecewiseConstantDecay([100, 200], (0.1, 0.03, last))
+        return network(optimizer=keras.optimizers.SGD(rate))
+
+    record_outputs(scheduled(), X, Y).save(tmp_path / "outputs.npz")
+    assert compare_outputs(scheduled(), X, tmp_path / "outputs.npz", y=Y).ok
+    report = compare_outputs(scheduled(0.02), X, tmp_path / "outputs.npz", y=Y)
+    assert "optimizer: learning_rate" in str(report)

@@ -125,3 +125,7 @@ def test_a_diagnosis_that_compares_gradients_changes_no_weight():
     keras_initx.diagnose(model, X[:, 0], LABELS, loss=CROSSENTROPY)
     for value, former in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(value, former)
+
+
+def test_what_is_rounding_follows_from_the_dtypes_of_layers():
+    assert levels("softmax that is added up", "float16") in ([], ["note"])

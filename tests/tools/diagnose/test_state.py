@@ -684,3 +684,90 @@ def test_a_study_leaves_no_attribute_in_a_model():
     assert {trial["status"] for trial in study.trials.values()} == {"finished"}
     assert all("verdicts" in trial["diagnosis"] for trial in study.trials.values())
     assert [[found.keys() for found in attributes(model)] for model in made] == [expected] * 2
+
+
+class ActNorm(layers.Layer):
+    """A layer that starts from its first data, and remembers in plain attributes that it has."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.ready = False
+        self.seen = []
+
+    def build(self, shape):
+        self.shift = self.add_weight((shape[-1],), "zeros", name="shift")
+        self.built_for = shape
+
+    def call(self, x):
+        if not self.ready and is_concrete(x):
+            self.shift.assign(-keras.ops.mean(x, 0))
+            self.ready = True
+            self.seen.append(len(x))
+            self.last = x
+        return x + self.shift
+
+
+def is_concrete(tensor):
+    with contextlib.suppress(Exception):
+        keras.ops.convert_to_numpy(keras.ops.stop_gradient(tensor))
+        return not isinstance(tensor, keras.KerasTensor) and "meta" not in str(getattr(tensor, "device", ""))
+    return False
+
+
+class Started(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.norm, self.out = ActNorm(), layers.Dense(3)
+
+    def call(self, x):
+        return self.out(self.norm(x))
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("is_built", [True, False])
+def test_plain_attributes_that_call_sets_are_put_back(is_built):
+    model = Started()
+    if is_built:
+        model.build((None, 6))
+    model.compile("adam", "mse")
+    report = keras_initx.diagnose(model, X + 5, Y, steps=2)
+    keras_initx.record_outputs(model, X + 5)
+    norm = model.norm
+    assert (norm.ready, list(norm.seen), hasattr(norm, "last")) == (False, [], False)
+    assert tuple(norm.built_for)[-1] == 6
+    assert not to_numpy(norm.shift).any()
+    assert "wrapping activation" not in [verdict.problem for verdict in report.verdicts]
+    model(X + 5)
+    np.testing.assert_allclose(to_numpy(norm.shift), -(X + 5).mean(0), rtol=1e-4)
+
+
+def test_weights_that_call_assigns_get_the_gradient_of_training():
+    if BACKEND == "jax":
+        pytest.skip("in a trace the layer does not start")
+    model = Started()
+    model.build((None, 6))
+    report = keras_initx.diagnose(model, X + 5, Y, loss="mse")
+    assert report.rows[0].gradient.norm > 0
+
+
+@needs_torch
+def test_plain_attributes_of_modules_are_put_back():
+    import torch
+
+    class Starting(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.ready = False
+            self.shift = torch.nn.Parameter(torch.zeros(6))
+
+        def forward(self, x):
+            if x.device.type != "meta":
+                self.ready = True
+            return x + self.shift
+
+    module = Starting()
+    model = keras.Sequential([keras.Input((6,)), layers.TorchModuleWrapper(module), layers.Dense(3)])
+    module.ready = False
+    model.compile("adam", "mse")
+    keras_initx.diagnose(model, X + 5, Y, steps=2)
+    assert not module.ready

@@ -62,6 +62,7 @@ def holders(initializer_of):
     return keras.Sequential([keras.Input((1,)), *stack])
 
 
+@pytest.mark.filterwarnings("ignore:`ReLUBias` gives all units")  # each weight is called a kernel
 def test_every_initializer_is_written_and_executed(path):
     model, other = holders(lambda case: case.make()), holders(lambda case: "zeros")
     saved(path, model, seed=1)

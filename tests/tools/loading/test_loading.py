@@ -560,7 +560,7 @@ def test_the_weights_of_another_model_have_the_numbers_of_keras_too():
 
 def test_the_page_shows_what_a_torch_module_has_missed(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    page = pathlib.Path(__file__).parents[3].joinpath("docs", "saving.md").read_text()
+    page = pathlib.Path(__file__).parents[3].joinpath("docs", "loading.md").read_text()
     ((program, printed),) = re.findall(r"```python\n([^`]*)```\n\n```text\n([^`]*)```", page)
     exec(program, {})
     assert capsys.readouterr().out == printed
@@ -573,3 +573,37 @@ def test_states_of_recurrent_layers_are_put_back_after_an_error():
     with pytest.raises(ZeroDivisionError):
         fail_while_loading(model, lambda: model.layers[1].states[0].assign(np.ones((2, 3))))
     assert not to_numpy(model.layers[1].states[0]).any()
+
+
+def test_fresh_factors_of_lora_that_were_loaded_are_no_missed_ones():
+    model = network()
+    hidden = model.get_layer("hidden")
+    hidden.enable_lora(2)
+    factors = {"hidden/lora_kernel_a": np.full((8, 2), 3.0), "hidden/lora_kernel_b": np.zeros((2, 4))}
+    with keras_initx.loading(model) as loaded:
+        hidden.lora_kernel_a.assign(factors["hidden/lora_kernel_a"])
+        hidden.lora_kernel_b.assign(factors["hidden/lora_kernel_b"])
+    assert not factors.keys() & set(loaded.missed)
+    np.testing.assert_array_equal(to_numpy(hidden.lora_kernel_a), factors["hidden/lora_kernel_a"])
+
+
+@pytest.mark.parametrize("is_inside", [False, True])
+def test_every_buffer_of_torch_is_as_before_after_an_error(is_inside):
+    import torch
+
+    model = built((4,), Scaled(name="scaled"))
+    outer = built((4,), model) if is_inside else model
+    scaled = model.layers[0]
+    norm = scaled.norm.module[0]
+    buffers = {"scale": scaled.scale, "scratch": norm.scratch, "mean": norm.running_mean}
+    before = {name: buffer.tolist() for name, buffer in buffers.items()}
+
+    def change():
+        for buffer in buffers.values():
+            buffer.fill_(7)
+        norm.register_buffer("running_mean", torch.full((4,), 9.0))
+
+    with pytest.raises(ZeroDivisionError):
+        fail_while_loading(outer, change)
+    after = {"scale": scaled.scale, "scratch": norm.scratch, "mean": norm.running_mean}
+    assert {name: buffer.tolist() for name, buffer in after.items()} == before

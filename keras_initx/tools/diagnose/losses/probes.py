@@ -26,8 +26,10 @@ from keras_initx.tools.diagnose.losses.ends import Ends, Steps, are_of_softmax
 from keras_initx.tools.diagnose.losses.known import Loss, LossKind, LossLike, known_loss
 from keras_initx.tools.diagnose.losses.training import (
     Compared,
+    ComputedLoss,
     SeenLoss,
     check_own_loss,
+    computed_losses,
     counted_rows,
     losses_of_outputs,
     mean_of_loss,
@@ -351,6 +353,9 @@ class LossProbe(Probe):
         ends: The `Ends` of each loss of Keras of which it is known how it reads what it gets.
         others: Those of each other loss of Keras that is no crossentropy, of distances whose
             targets have another shape, and of losses of one's own without a value.
+        computed: The losses of the outputs, of any kind.
+        crossed: Dict from a layer to that loss of its output, one of one's own, which compares it
+            with the targets of all examples, because their shapes differ.
     """
 
     def __init__(self, of: Diagnosis) -> None:
@@ -361,17 +366,28 @@ class LossProbe(Probe):
         self.mean: float | None = None
         self.ends: list[Ends] = []
         self.others: list[Ends] = []
+        self.computed: list[ComputedLoss] = []
+        self.crossed: dict[keras.Layer, ComputedLoss] = {}
         self._outputs = of.probe(OutputProbe)
 
     def finish(self, outputs: Tensor) -> None:
         of = self.of
-        if of.y is None:
+        if not of.is_trained_on:
             return
         if of.loss is None:
-            check_own_loss(of.model)
+            check_own_loss(of.model, has_targets=of.y is not None)
         # The compiled loss builds itself at its first call, which is not possible while gradients
         # are traced.
         seen = losses_of_outputs(of.model, of.loss, of.y, outputs)
+        self.computed = computed_losses(
+            of.model, seen, of.y, outputs, lambda y, made: of.objective(of.x, y, made)
+        )
+        for loss_of in self.computed:
+            layer = self._outputs.maker(loss_of.output)
+            if layer is not None and loss_of.crosses_examples:
+                self.crossed[layer] = loss_of
+        crossed = {id(one.output) for one in self.crossed.values()}
+        seen = [one for one in seen if id(one.output) not in crossed]
         known = [recognized_loss(one.loss, one.targets, one.output) for one in seen]
         for one, loss in zip(seen, known, strict=True):
             layer = self._outputs.maker(one.output)
@@ -385,7 +401,7 @@ class LossProbe(Probe):
             return
         self.value = float(array_of(of.objective(of.x, of.y, outputs)).mean())
         self.terms = float(array_of(of.terms()))
-        is_known = len(self.ends) == len(seen) > 0
+        is_known = len(self.ends) == len(seen) > 0 and not self.crossed
         if is_known and not any(ends.loss.is_sum for ends in self.ends):
             self.mean = None if math.isnan(self.value) else self.value
         for one, loss in zip(seen, known, strict=True):

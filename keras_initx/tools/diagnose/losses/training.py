@@ -37,6 +37,100 @@ class SeenLoss:
     output: Tensor
 
 
+@dataclass(frozen=True, eq=False)
+class ComputedLoss:
+    """A loss of any kind, which can be computed of other targets and another output.
+
+    Attributes:
+        targets: Its targets.
+        output: Its output of the model.
+        value: Function of targets and an output that returns the loss as a mean.
+    """
+
+    targets: Tensor
+    output: Tensor
+    value: Callable[[Tensor, Tensor], float]
+
+    @functools.cached_property
+    def crosses_examples(self) -> bool:
+        """Whether each output is compared with the targets of all examples: their shapes differ.
+
+        Then it does not matter which target is of which example. It does for targets of the shape
+        of the outputs, unless the loss compares all pairs, or distributions, on purpose.
+        """
+        shape, given = tuple(self.output.shape), tuple(self.targets.shape)
+        if not shape or given == shape or math.prod(given) != math.prod(shape):
+            return False
+        aims, outputs = array_of(self.targets), array_of(self.output)
+        random = np.random.default_rng(0)
+        # Outputs that are all the same would tell nothing. Probabilities stay probabilities.
+        noise = random.uniform(size=shape) * max(float(aims.std()), 1.0)
+        moved = self._like_output(0.8 * outputs + 0.1 * noise)
+        others = aims[random.permutation(shape[0])]
+
+        def differs(form: tuple[int, ...], tolerance: float) -> bool:
+            ours, theirs = (
+                self.value(
+                    keras.ops.convert_to_tensor(one.reshape(form), self.targets.dtype), moved
+                )
+                for one in (aims, others)
+            )
+            return not math.isclose(ours, theirs, rel_tol=tolerance)
+
+        try:
+            return not differs(given, 1e-5) and differs(shape, 1e-3)
+        except Exception:  # a loss may refuse other shapes
+            return False
+
+    def value_of(self, outputs: Array) -> float:
+        """Return the loss of other outputs."""
+        return self.value(self.targets, self._like_output(outputs))
+
+    def _like_output(self, values: Array) -> Tensor:
+        return keras.ops.convert_to_tensor(values, self.output.dtype)
+
+
+def computed_losses(
+    model: keras.Model,
+    seen: Sequence[SeenLoss],
+    targets: Tensor,
+    outputs: Tensor,
+    objective: Callable[[Tensor, Tensor], Tensor],
+) -> list[ComputedLoss]:
+    """Return the losses of the outputs of a model, also those of its own `compute_loss`.
+
+    Args:
+        model: The model.
+        seen: The losses that it is compiled with, or that are given in their place.
+        targets: The targets of the model, `None` without any.
+        outputs: Its outputs.
+        objective: Function of both that returns what training minimizes.
+    """
+    if seen or targets is None or not computes_own_loss(model):
+        return [ComputedLoss(one.targets, one.output, _value_by(one.loss)) for one in seen]
+    aims, made = keras.tree.flatten(targets), keras.tree.flatten(outputs)
+    if len(aims) != len(made):
+        return []
+
+    def value_at(place: int, aim: Tensor, output: Tensor) -> float:
+        with_aim, with_output = list(aims), list(made)
+        with_aim[place], with_output[place] = aim, output
+        value = objective(
+            keras.tree.pack_sequence_as(targets, with_aim),
+            keras.tree.pack_sequence_as(outputs, with_output),
+        )
+        return float(array_of(value).mean())
+
+    found = []
+    for place, (aim, output) in enumerate(zip(aims, made, strict=True)):
+        found.append(ComputedLoss(aim, output, functools.partial(value_at, place)))
+    return found
+
+
+def _value_by(loss: LossLike) -> Callable[[Tensor, Tensor], float]:
+    return lambda targets, output: mean_of_loss(SeenLoss(loss, targets, output))
+
+
 def check_loss(loss: LossLike | None) -> None:
     """Raise `ValueError` if `loss` is not a loss as in `compile`, or a list or dict of them."""
     for one in keras.tree.flatten(loss):
@@ -65,22 +159,29 @@ def loss_function(
     return lambda targets, outputs: keras.ops.mean(compiled.compute_loss(y=targets, y_pred=outputs))
 
 
-def check_own_loss(model: keras.Model) -> None:
+def check_own_loss(model: keras.Model, has_targets: bool) -> None:
     """Raise `ValueError` unless `model`, which has just been called, has a loss of its own.
 
-    That is a compiled one, its own `compute_loss`, or what its layers pass to `add_loss`.
+    That is a compiled one, if there are targets, its own `compute_loss`, or what its layers pass to
+    `add_loss`.
     """
-    if getattr(model, "loss", None) is not None or computes_own_loss(model):
+    is_compiled_with = getattr(model, "loss", None) is not None
+    if computes_own_loss(model) or (is_compiled_with and has_targets):
         return
     regularized = {}
     for weight in model.trainable_variables:
         if weight.regularizer is not None:
             regularized[id(weight)] = weight
     # A regularizer alone is nothing that a model learns.
-    if len(model.losses) <= len(regularized):
+    if is_compiled_with or len(model.losses) <= len(regularized):
         received = "loss=None"
         if model.compiled:
             received += ", and a model that is compiled without a loss"
+        if not has_targets:
+            raise ValueError(
+                "`steps` needs `y`, the targets, unless the model is fitted without: by its own "
+                "`compute_loss`, or by what its layers pass to `add_loss`. Received: no `y`"
+            )
         raise ValueError(
             "`loss` is required with `y`: pass it as to `compile`, compile the model, or leave out "
             f"`y`, which skips gradients. Received: {received}"

@@ -23,6 +23,7 @@ from keras_initx.tools.diagnose._seen import (
 from keras_initx.tools.diagnose._signal import Signal
 from keras_initx.tools.diagnose._signal_probe import inputs
 from keras_initx.tools.diagnose._suited import common_activation, suited
+from keras_initx.tools.diagnose._undefined_places import first_lost_output, place_title
 from keras_initx.tools.diagnose.remedies.recurrence import (
     growing_kernels,
     open_gates,
@@ -77,6 +78,8 @@ def signal_remedy(hit: Sequence[SeenLayer], inputs: Signal | None, of: Diagnosis
     others = not_yet_drawn(choices, kernels)
     has_them = bool(choices) and not others
     held = of_frozen(layers, choices, hit)
+    if inputs is not None and inputs.nonfinite:
+        return _finite_inputs(of)
     if inputs is not None:
         text = _other_inputs(inputs)
         if has_them or held is not None:
@@ -103,13 +106,22 @@ def signal_remedy(hit: Sequence[SeenLayer], inputs: Signal | None, of: Diagnosis
 
 def _other_inputs(inputs: Signal) -> str:
     """Return what to do with inputs that are the cause."""
-    # By a layer before, such as a `Rescaling`.
-    if inputs.nonfinite:
-        return f"finite inputs ({inputs.nonfinite:.0%} of them are not)"
     size = f"their standard deviation is {inputs.std:.3g}"
     if abs(inputs.mean) > inputs.std:
         size = f"their mean is {inputs.mean:.3g}, {size}"
     return f"standardize the inputs ({size})"
+
+
+def _finite_inputs(of: Diagnosis) -> Remedy:
+    """Return the remedy where a kernel gets inputs that a layer before, or `call`, has spoilt.
+
+    The inputs of the model are finite: others have their own verdict.
+    """
+    place = first_lost_output(of)
+    if place is None:
+        return Remedy("smaller numbers before the first kernel, whose inputs are not finite")
+    title = place_title(place, of)
+    return Remedy(f"smaller numbers before {title}, whose outputs are not finite for finite inputs")
 
 
 def batch_of_one(of: Diagnosis) -> Remedy | None:

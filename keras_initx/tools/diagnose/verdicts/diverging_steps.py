@@ -57,8 +57,9 @@ def diverging_steps(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]
 
     Remedy:
         the rate, of a tenth, a hundredth and a thousandth, with which as many steps lower the loss
-        most; if none does, a lower one, and of weights in 16 bits float32; a loss with a least
-        value; an optimizer that has all trainable weights; more steps
+        most; if none does, a lower one, and of weights in 16 bits float32; finite values in the
+        state that `call` writes, if no rate makes a difference; a loss with a least value; an
+        optimizer that has all trainable weights; more steps
     """
     taken = steps_taken(of)
     if taken is None:
@@ -179,5 +180,10 @@ def _smaller_steps(taken: TrainedSteps, of: Diagnosis) -> Remedy:
     if dtype is not None:
         return _full_weights(dtype)
     rates = first_of([f"{rate:g}" for rate in taken.tried])
+    if taken.is_by_state:
+        return Remedy(
+            f"finite values in what `call` writes: with rates of {rates} the loss is "
+            f"{taken.losses[-1]} after as many steps"
+        )
     reason = f"with rates of {rates} the loss does not end below {FALLEN * to_beat(taken):.3g}"
     return Remedy(f"a lower rate: {reason}")

@@ -21,16 +21,18 @@ from keras_initx.tools.diagnose._rules import (
     weight_names,
 )
 from keras_initx.tools.diagnose._seen import SeenLayer, SeenWeight, branch_ends, weights_of
+from keras_initx.tools.diagnose._softmax_logits import LogitsProbe
 from keras_initx.tools.diagnose._suited import suited_to
 
 
-@rule("equal units")
+@rule("equal units", probes=[LogitsProbe])
 def equal_units(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Report kernels of zeros or of one number, and units that are alike.
 
     Finds:
         a trainable kernel, or the scale of a normalization, that is all 0; a trainable kernel with
-        a single other value; units of a kernel with exactly the same weights and bias
+        a single other value; units of a kernel with exactly the same weights and bias. Left out are
+        logits of a softmax, to which any number may be added
 
     Why:
         equal units have the same output, and training updates them in the same way; through zeros
@@ -51,7 +53,8 @@ def equal_units(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     staying = _staying_equal(of, layers)
     yield from _zeros(of, layers, staying)
     yield from _staying(of, staying)
-    others = [weight for weight in weights_of(layers) if weight not in staying]
+    logits = of.probe(LogitsProbe)
+    others = [one for one in weights_of(layers) if one not in staying and not logits.has(one)]
     yield from _constants(of, others)
     yield from _identical(of, others)
 
@@ -62,7 +65,7 @@ def _zeros(
     held = held_by_zeros(of) | _closed_adapters(layers)
     hit = []
     for weight in weights_of(layers):
-        if weight in staying:
+        if weight in staying or of.probe(LogitsProbe).has(weight):
             continue
         if weight in held or (weight.report.zero and not _opens_in_training(weight)):
             hit.append(weight)
@@ -176,7 +179,12 @@ def _random(weights: Sequence[SeenWeight], before: str = "random weights") -> Re
 def _staying_equal(of: Diagnosis, layers: Sequence[SeenLayer]) -> list[SeenWeight]:
     """Return the kernels with parts that are equal and get equal gradients."""
     known = equal_parts(of)
-    return [weight for weight in weights_of(layers) if weight in known and known[weight].staying]
+    logits = of.probe(LogitsProbe)
+    found = []
+    for weight in weights_of(layers):
+        if weight in known and known[weight].staying and not logits.has(weight):
+            found.append(weight)
+    return found
 
 
 def _staying(of: Diagnosis, staying: Sequence[SeenWeight]) -> Iterator[Finding]:

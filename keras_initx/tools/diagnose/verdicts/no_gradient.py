@@ -9,10 +9,10 @@ from keras_initx.tools.diagnose._attention import AttentionProbe
 from keras_initx.tools.diagnose._dead_ends import dead_ends, ending_calls, zero_gradient_flow
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._held_back import HeldBack, held_back, idle_alone_read
-from keras_initx.tools.diagnose._lost_signals import lost_signals
+from keras_initx.tools.diagnose._lost_signals import VANISHING, lost_signals
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, by_level, layer_count, rule, titles_of
-from keras_initx.tools.diagnose._seen import SeenLayer, weights_of
+from keras_initx.tools.diagnose._seen import SeenLayer, seen_layers, weights_of
 from keras_initx.tools.diagnose._single_values import SingleValueProbe, has_single_values
 from keras_initx.tools.diagnose.losses.probes import LossProbe
 
@@ -74,6 +74,9 @@ def no_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     for layer in layers:
         if layer in held.idle and began.isdisjoint(pairs.get(layer.layer, (layer.layer,))):
             idle.append(layer)
+    if any(layer.shape is not None for layer in idle) and _vanishes_behind(idle, of):
+        # What they give is too small to be seen in the loss, which has its own verdict.
+        idle = [layer for layer in idle if layer.shape is None]
     if idle:
         evidence = (
             f"the loss of this batch does not depend on {first_of(titles_of(idle))}"
@@ -86,6 +89,17 @@ def no_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
             text = f"other numbers than zeros for what follows {idle[0].title}"
             level = "error"
         yield Finding(idle, evidence, Remedy(text), level)
+
+
+def _vanishes_behind(idle: Sequence[SeenLayer], of: Diagnosis) -> bool:
+    """Return whether the signal vanishes in the first of these layers or in a later one."""
+    layers, lost = seen_layers(of), lost_signals(of)
+    for layer in layers[layers.index(idle[0]) :]:
+        # Zeros by a weight of zeros, as of a gate, are no numbers that are too small.
+        is_small = layer.has_enough_values and layer.signal.std < VANISHING
+        if (is_small and not layer.has_zeros) or layer.layer in lost.starved:
+            return True
+    return False
 
 
 def _is_frozen(of: Diagnosis) -> bool:

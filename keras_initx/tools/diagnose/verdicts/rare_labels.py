@@ -7,20 +7,25 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from keras_initx._typing import Array
+from keras_initx._typing import Array, Tensor
 from keras_initx.initializers._biases import PriorBias
 from keras_initx.inspection._batch import array_of
 from keras_initx.inspection._weights import is_quantized
-from keras_initx.tools.diagnose._diagnosis import Diagnosis
+from keras_initx.tools.diagnose._diagnosis import Diagnosis, Probe
 from keras_initx.tools.diagnose._drawn_anew import rules_for
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule
 from keras_initx.tools.diagnose._seen import SeenLayer, ends_of
-from keras_initx.tools.diagnose.losses.ends import Ends
-from keras_initx.tools.diagnose.losses.probes import LossProbe
+from keras_initx.tools.diagnose.losses.ends import Ends, Steps
+from keras_initx.tools.diagnose.losses.probes import LossProbe, OutputProbe
+from keras_initx.tools.diagnose.losses.training import ComputedLoss
 
 # Factor by which the bias has to lower the first loss, and that of a guess of a half.
 FALL = 2
+# Factor by which a loss is to rise where outputs become ever more certain of the frequent label.
+RISE = 1.2
+# Logits of such outputs, whose probabilities are no rounding.
+_FAR = 14.0
 # Probabilities are no nearer to 0 and 1, as in Keras.
 _LEAST = 1e-7
 # These change the shape of what they get, and nothing else.
@@ -45,31 +50,108 @@ class Prior(NamedTuple):
     last: keras.Layer | None
 
 
-def _last_layer(ends: Ends) -> keras.Layer | None:
-    """Return the layer whose bias is added to the logits.
+class LabelProbe(Probe):
+    """Finds outputs of which each has a label that is rarely 1, or 0, whatever the loss is.
 
-    It is `None` if something else than a sigmoid may follow it.
+    The loss is computed with the bias that suits them. Those of a binary crossentropy are left out,
+    of which it is known without.
+
+    Attributes:
+        priors: Dict from a layer to what is known of the output that it makes.
     """
+
+    def __init__(self, of: Diagnosis) -> None:
+        super().__init__(of)
+        self.priors: dict[keras.Layer, Prior] = {}
+        self._losses = of.probe(LossProbe)
+        self._outputs = of.probe(OutputProbe)
+
+    def finish(self, outputs: Tensor) -> None:
+        if self._losses.value is None:
+            return
+        known = {ends.layer for ends in self._losses.ends if _is_crossentropy(ends)}
+        for computed in self._losses.computed:
+            layer = self._outputs.maker(computed.output)
+            if layer is None or layer in known or layer in self._losses.crossed:
+                continue
+            prior = _prior_of(computed, self._outputs.steps_before(computed.output))
+            if prior is not None:
+                self.priors[layer] = prior
+
+
+def _is_crossentropy(ends: Ends) -> bool:
+    return ends.loss.name == "binary_crossentropy" and ends.form == "rows"
+
+
+def _prior_of(computed: ComputedLoss, steps: Steps) -> Prior | None:
+    """Return what a frequency would make of a loss of any kind, `None` if that is not much less.
+
+    Args:
+        computed: The loss.
+        steps: What makes its output.
+    """
+    outputs, labels = array_of(computed.output), array_of(computed.targets)
+    if labels.size != outputs.size or not _are_rare(labels):
+        return None
+    activations = _activations_in(steps)
+    is_in_range = bool(((outputs >= 0) & (outputs <= 1)).all())
+    # What one's own code does is not known.
+    has_sigmoid = activations == ["sigmoid"] or (activations == [None] and is_in_range)
+    if not has_sigmoid and activations:
+        return None
+    frequency = float(labels.mean(dtype="float64"))
+    logits = _logit(np.clip(outputs, _LEAST, 1 - _LEAST)) if has_sigmoid else outputs
+    last = _last_layer(steps, activations)
+    present = _bias_of(last, outputs.shape[-1])
+    if present is None:
+        present = logits.mean()
+
+    def value_of(logits: Array) -> float:
+        logits = np.clip(logits, -_FAR, _FAR).astype("float32")
+        return computed.value_of(1 / (1 + np.exp(-logits)) if has_sigmoid else logits)
+
+    # A loss without a logarithm would hardly learn the rare ones from such a start.
+    rarer = np.full(outputs.shape, _FAR * np.sign(frequency - 0.5))
+    if not value_of(rarer) > RISE * value_of(rarer * 2 / 3):
+        return None
+    before = computed.value_of(outputs)
+    after = value_of(logits + _logit(frequency) - present)
+    # False for NaN.
+    if 0 <= after * FALL < before:
+        return Prior(_rounded(frequency), frequency, before, after, last)
+    return None
+
+
+def _activations_in(steps: Steps) -> list[str | None]:
+    """Return the names of the activations after the last kernel, `None` for what is not known."""
     activations = []
-    for operation, activation in ends.steps:
+    for operation, activation in steps:
         if activation != "linear" and not isinstance(operation, _RESHAPING):
             activations.append(activation)
-    if not ends.steps or activations != ([] if ends.loss.from_logits else ["sigmoid"]):
+    return activations if steps else [None]
+
+
+def _last_layer(steps: Steps, activations: list[str | None]) -> keras.Layer | None:
+    """Return the layer whose bias is added to the logits.
+
+    It is `None` if something else than these activations may follow it.
+    """
+    if not steps or activations not in ([], ["sigmoid"]):
         return None
-    last, _ = ends.steps[0]
+    last, _ = steps[0]
     return last if isinstance(last, keras.Layer) else None
 
 
 def _prior(ends: Ends) -> Prior | None:
     """Return what a frequency would make of a loss, `None` if that is not much less."""
-    last = _last_layer(ends)
+    activations = _activations_in(ends.steps)
+    last = None
+    if activations == ([] if ends.loss.from_logits else ["sigmoid"]):
+        last = _last_layer(ends.steps, activations)
     labels, logits = ends.aims.astype("float32"), ends.rows.astype("float32")
+    if not _are_rare(labels):
+        return None
     ones = labels.sum(dtype="float64")
-    # Others than 0 and 1 are no labels, and of labels that are all the same nothing is known.
-    if ((labels != 0) & (labels != 1)).any() or not 0 < ones < labels.size:
-        return None
-    if not _are_rare(ones, labels.size):
-        return None
     smoothing = ends.loss.smoothing
     targets = labels * (1 - smoothing) + smoothing / 2
     if not ends.loss.from_logits:
@@ -87,15 +169,19 @@ def _prior(ends: Ends) -> Prior | None:
     return None
 
 
-def _are_rare(ones: float, count: int) -> bool:
-    """Return whether a guess by a frequency is much better than one of a half.
+def _are_rare(labels: Array) -> bool:
+    """Return whether a guess by the frequency of labels is much better than one of a half.
 
     The frequency is taken as near to a half as it may be where few labels show so many ones.
     """
+    ones, count = labels.sum(dtype="float64"), labels.size
+    # Others than 0 and 1 are no labels, and of labels that are all the same nothing is known.
+    if ((labels != 0) & (labels != 1)).any() or not 0 < ones < count:
+        return False
     rarer = min(ones, count - ones)
     most = min((rarer + math.sqrt(rarer) + 1) / count, 0.5)
     entropy = -most * math.log(most) - (1 - most) * math.log1p(-most)
-    return entropy * FALL < math.log(2)
+    return bool(entropy * FALL < math.log(2))
 
 
 def _bias_of(layer: keras.Layer | None, units: int) -> Array | None:
@@ -133,13 +219,16 @@ def _crossentropy(targets: Array, logits: Array) -> float:
         "saturated",
         "large first loss",
     ],
+    probes=[LabelProbe],
 )
 def rare_labels(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Report labels whose frequency in the bias would lower the first loss.
 
     Finds:
-        labels of a binary crossentropy, of one unit or of several, that are so rarely 1, or 0, that
-        the loss would start at less than 1/{FALL} of what it is with a bias of their frequency
+        labels of 0 and 1, one for each output, that are so rarely 1, or 0, that the loss would
+        start at less than 1/{FALL} of what it is with a bias of their frequency, whatever the loss
+        is: a binary crossentropy, a focal loss, one of one's own, but not one without a logarithm,
+        as a squared error, which does not rise as outputs become certain of the frequent label
 
     Why:
         with 1% of ones the loss is 0.69 for outputs of 1/2, and 0.056 for outputs of 0.01: the
@@ -153,10 +242,13 @@ def rare_labels(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         `PriorBias`
     """
     losses = of.probe(LossProbe)
-    for layer, ends in ends_of(layers, losses.ends):
-        if ends.loss.name != "binary_crossentropy" or ends.form != "rows" or losses.value is None:
-            continue
-        prior = _prior(ends)
+    priors = {}
+    if losses.value is not None:
+        for layer, ends in ends_of(layers, losses.ends):
+            if _is_crossentropy(ends):
+                priors[layer] = _prior(ends)
+    for layer in layers:
+        prior = priors.get(layer) or of.probe(LabelProbe).priors.get(layer.layer)
         if prior is None:
             continue
         last = next((one for one in layers if one.layer is prior.last), None)
@@ -164,7 +256,8 @@ def rare_labels(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
             continue
         evidence = (
             f"{prior.share:.2%} of the labels of {layer.title} are 1: its loss starts at "
-            f"{prior.before:.3g}, and would at {prior.after:.3g} with a bias of this frequency"
+            f"{prior.before:.3g}, and would at {prior.after:.3g} with a bias of this frequency "
+            "(Lin and others, Focal loss, 2017)"
         )
         yield Finding([layer], evidence, _remedy(prior, last, layer), "note")
 

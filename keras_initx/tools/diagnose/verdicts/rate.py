@@ -24,6 +24,7 @@ from keras_initx.tools.diagnose._normalized import NormalizedProbe
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule
 from keras_initx.tools.diagnose._seen import SeenLayer, seen_layers, trained_layers, weights_of
+from keras_initx.tools.diagnose._steps import first_step_raises_loss
 from keras_initx.tools.diagnose.losses.probes import LossProbe
 
 # Factor between what a step of SGD would lower the loss by, to first order, and the loss, above
@@ -133,7 +134,8 @@ def rate(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         epsilon; SGD by its gradient, which may be clipped, times the rate. A schedule may end
         before anything is learned. Adadelta has no rate: it finds the size of its steps itself, and
         1 leaves them as they are (Zeiler, 2012). To first order a step of SGD lowers the loss by
-        the product, but a loss cannot fall below 0: the step goes too far. The first step of Adam
+        the product, but a loss cannot fall below 0: the step goes too far. One that is not known is
+        computed after such a step: it has to be larger. The first step of Adam
         overwrites weights, which usually have a standard deviation of 1 over the root. Before
         normalizations, which undo the scale of weights, large steps do no harm
 
@@ -232,7 +234,7 @@ def _gain(optimizer: _Optimizer, of: Diagnosis) -> float | None:
 
     It is `None` for other optimizers, and where the loss or its gradient is not known.
     """
-    loss = of.probe(LossProbe).mean
+    loss = of.probe(LossProbe).value
     if optimizer.kind != "sgd" or not loss or not trained_layers(of):
         return None
     squares = sum(norm**2 for _, norm in trained_layers(of))
@@ -273,7 +275,7 @@ def _change(optimizer: _Optimizer, norm: float, count: int) -> float:
 
 def _large_steps_of_sgd(rate: float, of: Diagnosis) -> Iterator[Finding]:
     """Yield the finding on the rate of SGD."""
-    loss = of.probe(LossProbe).mean
+    loss = of.probe(LossProbe).value
     norms = trained_layers(of)
     if loss is None or not loss > 0 or not norms:
         return
@@ -282,6 +284,9 @@ def _large_steps_of_sgd(rate: float, of: Diagnosis) -> Iterator[Finding]:
     squares = sum(norm**2 for _, norm in norms)
     ratio = rate * squares / loss
     if not LARGE_STEP < ratio < math.inf:
+        return
+    # A loss that is not known may fall below 0, as a difference of scores does.
+    if of.probe(LossProbe).mean is None and not first_step_raises_loss(of):
         return
     worst, _ = max(norms, key=lambda pair: pair[1])
     evidence = (

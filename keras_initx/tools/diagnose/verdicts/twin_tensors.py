@@ -12,6 +12,7 @@ from keras_initx._keras import argument_name
 from keras_initx._typing import InitializerLike
 from keras_initx.initializers._as_ours import as_ours
 from keras_initx.initializers._initializer import Initializer
+from keras_initx.inspection._layer_initializers import layer_initializers
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._drawn_anew import Choice, choice
 from keras_initx.tools.diagnose._kernel_values import kernel_values
@@ -29,14 +30,15 @@ def twin_tensors(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         two trainable kernels with the same random values
 
     Why:
-        an initializer object or a seed was used twice. A query and a key, or the units of two
-        experts, then begin as one; in layers that follow each other nothing is lost
+        an initializer object or a seed was used twice, or a layer was copied with its values. A
+        query and a key, or the units of two experts, then begin as one; in layers that follow each
+        other nothing is lost
 
     Level:
         warning if they are in one layer, or in one layer around both; note
 
     Remedy:
-        a separate initializer for each
+        a separate initializer for each; layers that are made one by one, and not as copies of one
     """
     groups: dict[str, list[SeenWeight]] = {}
     for weight in weights_of(layers):
@@ -69,11 +71,34 @@ def _separate(weights: Sequence[SeenWeight]) -> Remedy:
         chosen = _without_seed(kept) or suited_to(weight)
         rules[weight.path], text = chosen
         texts.append(text)
+    if _are_copies(weights):
+        return Remedy(
+            "layers that are made one by one, and not as copies of one, which have its values; or "
+            f"other values for each: {texts[0]}",
+            rules,
+        )
     return Remedy(
         "a separate initializer for each weight, without a seed or with different seeds: write "
         f"{texts[0]} in each layer",
         rules,
     )
+
+
+def _are_copies(weights: Sequence[SeenWeight]) -> bool:
+    """Return whether layers were copied with their values: nothing that has a seed made these.
+
+    That is so of initializers without a seed, each an object of its own, and of modules of torch.
+    """
+    made = layer_initializers([weight.own for weight in weights])
+    initializers = [made[weight.path][0] for weight in weights]
+    if len({id(one) for one in initializers if one is not None}) < len(weights):
+        return all(isinstance(one.own.layer, keras.layers.TorchModuleWrapper) for one in weights)
+    for initializer in initializers:
+        if not isinstance(initializer, keras.initializers.Initializer):
+            return False
+        if initializer.get_config().get("seed", 0) is not None:
+            return False
+    return True
 
 
 def _without_seed(kept: Any) -> Choice | None:

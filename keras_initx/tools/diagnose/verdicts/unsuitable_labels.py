@@ -21,6 +21,7 @@ from keras_initx.tools.diagnose.losses.labels import (
     share_of_several,
 )
 from keras_initx.tools.diagnose.losses.probes import LossProbe
+from keras_initx.tools.diagnose.losses.training import ComputedLoss
 from keras_initx.tools.diagnose.remedies.other_ends import other_activation, other_loss
 
 # The distances of numbers that are not negative.
@@ -44,7 +45,9 @@ def unsuitable_labels(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findin
         example of which the output keeps the positions, also for a distance; more than {MANY:g} of
         the targets below 0 for a squared logarithmic error or `Poisson`; outputs that a distance
         compares with several different targets each, because their shapes differ, if more than
-        {REMAINING:g} of the variance of the targets is left for the best ones
+        {REMAINING:g} of the variance of the targets is left for the best ones; or that a loss of
+        one's own, a class, a function or `compute_loss`, compares with the targets of all examples,
+        because it gets shapes such as `(n,)` and `(n, 1)`
 
     Why:
         some backends raise an error, others train towards something else without a word
@@ -73,6 +76,9 @@ def unsuitable_labels(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findin
             yield from _binary(layer, ends)
     for layer, ends in ends_of(layers, losses.others):
         yield from _of_other(layer, ends)
+    for layer in layers:
+        if layer.layer in losses.crossed:
+            yield _crossed(layer, losses.crossed[layer.layer])
 
 
 def _single(layer: SeenLayer, ends: Ends, of: Diagnosis) -> Finding:
@@ -252,7 +258,19 @@ def _of_other(layer: SeenLayer, ends: Ends) -> Iterator[Finding]:
             f"{ends.outputs.shape}: each output is compared with several targets, whose mean is "
             f"the best that it can be, with {remaining:.0%} of their variance left"
         )
-        yield Finding([layer], evidence, _for_shapes(layer, ends), "error")
+        shapes = ends.targets.shape, ends.outputs.shape
+        yield Finding([layer], evidence, _for_shapes(layer, *shapes), "error")
+
+
+def _crossed(layer: SeenLayer, computed: ComputedLoss) -> Finding:
+    """Return the finding on a loss of one's own that takes targets of another shape for all."""
+    targets, outputs = tuple(computed.targets.shape), tuple(computed.output.shape)
+    evidence = (
+        f"the loss gets targets of the shape {targets}, and outputs of {layer.title} of the shape "
+        f"{outputs}: it compares each output with the targets of all examples, whose mean is the "
+        "best that it can be, and is the same in whatever order they are"
+    )
+    return Finding([layer], evidence, _for_shapes(layer, targets, outputs), "error")
 
 
 def _remaining(ends: Ends) -> float:
@@ -277,9 +295,8 @@ def _remaining(ends: Ends) -> float:
     return float(aims.var(axis=several, dtype="float64").mean() / variance)
 
 
-def _for_shapes(layer: SeenLayer, ends: Ends) -> Remedy:
-    """Return the remedy where outputs are compared with several targets."""
-    targets, outputs = ends.targets.shape, ends.outputs.shape
+def _for_shapes(layer: SeenLayer, targets: tuple[int, ...], outputs: tuple[int, ...]) -> Remedy:
+    """Return the remedy where outputs are compared with several targets, by the shapes."""
     if math.prod(targets) == math.prod(outputs):
         if len(targets) < len(outputs):
             return Remedy("targets of the shape of the outputs: y = y[..., None]")

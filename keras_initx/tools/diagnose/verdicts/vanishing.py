@@ -1,14 +1,15 @@
 """Vanishing: signals that become too small."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._first_inputs import SMALL_INPUTS, largest_inputs
 from keras_initx.tools.diagnose._lost_signals import VANISHING, lost_signals
-from keras_initx.tools.diagnose._rules import Finding, Level, by_level, rule
-from keras_initx.tools.diagnose._seen import SeenLayer, seen_layers, trained_layers
+from keras_initx.tools.diagnose._rules import Finding, Level, and_more_weights, by_level, rule
+from keras_initx.tools.diagnose._seen import SeenLayer, SeenWeight, seen_layers, trained_layers
 from keras_initx.tools.diagnose.losses.probes import LossProbe
+from keras_initx.tools.diagnose.remedies.scales import ones_for, size_of_scale, small_scales
 from keras_initx.tools.diagnose.remedies.signals import deviations, signal_remedy
 
 
@@ -22,20 +23,28 @@ def vanishing(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Report signals that become too small.
 
     Finds:
-        a standard deviation below {VANISHING:g} before the activation
+        a standard deviation below {VANISHING:g} before the activation; or a scale of a
+        normalization of Keras whose root mean square is below 0.1, other than zeros and than at the
+        end of a residual branch. What follows is not told then: it is an effect
 
     Why:
         negligible next to a bias after its first update. Small gradients train with Adam, which
         normalizes them, gradients of 0 do not; a small output that is added to a larger one, or
-        normalized, is harmless
+        normalized, is harmless. A scale of N(0, 0.02), for one of N(1, 0.02), makes all that
+        follows as small as it is, whatever was drawn
 
     Level:
         warning; error if gradients are 0; note if no kernel gets too small an input because of it,
         unless all gradients are as small beside the loss
 
     Remedy:
-        `HeNormal`, `GlorotUniform`
+        `HeNormal`, `GlorotUniform`; ones for the scale
     """
+    # In training a scale may become small.
+    scales = [] if of.is_trained else small_scales(layers, of)
+    if scales:
+        yield _of_scales(scales)
+        layers = layers[: layers.index(scales[0].layer)]
     lost = lost_signals(of)
     small = []
     for layer in layers:
@@ -76,3 +85,14 @@ def vanishing(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
             text = f"none, if it is meant, as a scale that begins at 0; otherwise {remedy.text}"
             remedy = replace(remedy, text=text)
         yield Finding(hit, evidence, remedy, level)
+
+
+def _of_scales(scales: Sequence[SeenWeight]) -> Finding:
+    """Return the finding on scales that begin near 0."""
+    first = scales[0]
+    evidence = (
+        f"the scale of {first.layer.title} has the root mean square {size_of_scale(first):.1g}"
+        f"{and_more_weights(scales)}: it makes normalized signals as small, where a scale that "
+        "begins at 1 keeps them"
+    )
+    return Finding([scale.layer for scale in scales], evidence, ones_for(scales))

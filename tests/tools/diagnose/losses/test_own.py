@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from compared_losses import X, Y, given_outputs, losses, squares
-from keras import layers
+from keras import layers, ops
 
 import keras_initx
 
@@ -55,3 +55,63 @@ def test_a_multiple_of_a_loss_is_compared_as_that_loss(function, shape, expected
     found = losses(model, y, 1 + y, loss=lambda targets, outputs: function(targets - outputs))
     value, _ = found["identity"]
     assert value == (None if expected is None else pytest.approx(expected))
+
+
+X_OF_SHAPES = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
+
+
+class Squared(keras.losses.Loss):
+    def call(self, y_true, y_pred):
+        return ops.square(y_true - y_pred)
+
+
+class Ranking(keras.losses.Loss):
+    """A loss that compares all pairs of examples on purpose."""
+
+    def call(self, y_true, y_pred):
+        aims = ops.reshape(y_true, (-1, 1))
+        return ops.square((aims - ops.transpose(aims)) - (y_pred - ops.transpose(y_pred)))
+
+
+class Moments(keras.losses.Loss):
+    """A loss to which the order of examples does not matter."""
+
+    def call(self, y_true, y_pred):
+        return ops.square(ops.mean(y_true) - ops.mean(y_pred))
+
+
+class WithComputeLoss(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.out = layers.Dense(1, name="out")
+
+    def call(self, x):
+        return self.out(x)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return ops.mean(ops.square(y - y_pred))
+
+
+def of_shapes(loss, y):
+    model = WithComputeLoss()
+    if loss is not None:
+        model = keras.Sequential([keras.Input((4,)), layers.Dense(1, name="out")])
+    model(X_OF_SHAPES)
+    model.compile("adam", loss)
+    return keras_initx.diagnose(model, X_OF_SHAPES, y)
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("loss", [Squared(), None])
+def test_a_loss_that_broadcasts_its_targets_is_an_error_with_both_shapes(loss):
+    (verdict,) = of_shapes(loss, X_OF_SHAPES[:, 0]).verdicts
+    assert (verdict.problem, verdict.level, verdict.layers) == ("unsuitable labels", "error", ("out",))
+    assert "targets of the shape (64,)" in verdict.evidence
+    assert "of the shape (64, 1)" in verdict.evidence
+    assert "y = y[..., None]" in str(verdict.remedy)
+    assert not of_shapes(loss, X_OF_SHAPES[:, :1]).verdicts
+
+
+@pytest.mark.parametrize("loss", [Ranking(), Moments(), lambda y, p: ops.square(y - p), "mse"])
+def test_a_loss_that_knows_its_shapes_or_has_no_order_is_none(loss):
+    assert not of_shapes(loss, X_OF_SHAPES[:, 0]).verdicts

@@ -47,13 +47,13 @@ def test_a_healthy_network_learns_and_is_left_as_it_was(capsys):
     model = compiled(dtype="mixed_float16")
     model.optimizer.build(model.trainable_variables)
     before = state(model)
-    report = keras_initx.diagnose(model, X, LABELS, steps=20, verbose=1)
+    report = keras_initx.diagnose(model, X, LABELS, steps=40, verbose=1)
     assert report.ok
-    assert capsys.readouterr().err.split("\r")[-1].strip() == "step 20 of 20"
-    assert len(report.losses) == 21
+    assert capsys.readouterr().err.split("\r")[-1].strip() == "step 40 of 40"
+    assert len(report.losses) == 41
     assert report.losses[-1] < 0.9 * report.losses[0]
     assert report.to_dict()["losses"] == report.losses
-    assert "in 20 steps." in str(report)
+    assert "in 40 steps." in str(report)
     for one, other in zip(before, state(model), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -456,7 +456,7 @@ def test_several_replicas_are_refused(is_inside):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"y": None, "steps": 2}, ValueError, "`steps` needs `y`, the targets. Received: steps=2"),
+        ({"y": None, "steps": 2}, ValueError, "`steps` needs `y`, the targets, unless the model"),
         ({"y": LABELS, "steps": -1}, ValueError, "`steps` must be a non-negative integer. Received: steps=-1"),
         ({"y": LABELS, "steps": 1.0}, TypeError, "`steps` must be a non-negative integer. Received: steps=1.0"),
     ],
@@ -464,3 +464,77 @@ def test_several_replicas_are_refused(is_inside):
 def test_wrong_steps_are_refused(arguments, error, message):
     with pytest.raises(error, match=message):
         keras_initx.diagnose(compiled(), X, **arguments)
+
+
+class Count(layers.Layer):
+    """A layer that counts its calls in training, and divides by 0 once it has counted so far."""
+
+    def __init__(self, last):
+        super().__init__(name="count")
+        self.last = last
+
+    def build(self, shape):
+        self.calls = self.add_weight((), "zeros", trainable=False, name="calls")
+
+    def call(self, x, training=False):
+        outputs = x / keras.ops.where(self.calls >= self.last, 0.0, 1.0)
+        if training:
+            self.calls.assign(self.calls + 1.0)
+        return outputs
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize(("last", "steps"), [(2, 2), (1000, None)])
+def test_state_that_call_writes_goes_from_step_to_step(last, steps):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(6), Count(last)])
+    model.compile("adam", "mse")
+    report = keras_initx.diagnose(model, X, X, steps=4)
+    assert to_numpy(model.layers[-1].calls) == 0
+    if steps is None:
+        assert report.ok
+        assert len(report.losses) == 5
+        return
+    (verdict,) = report.problems
+    assert (verdict.problem, verdict.level) == ("diverging steps", "error")
+    assert verdict.evidence.startswith(f"after {steps} steps of Adam at 0.001 the loss is ")
+    assert str(verdict.remedy).startswith("finite values in what `call` writes: with rates of 0.0001, 1e-05, 1e-06")
+
+
+class Autoencoder(keras.Model):
+    """A model that is fitted without targets."""
+
+    def __init__(self, is_by_layers):
+        super().__init__()
+        self.is_by_layers = is_by_layers
+        self.hidden, self.out = layers.Dense(4, "tanh"), layers.Dense(6)
+
+    def call(self, x):
+        outputs = self.out(self.hidden(x))
+        if self.is_by_layers:
+            self.add_loss(keras.ops.mean(keras.ops.square(outputs - x)))
+        return outputs
+
+
+class WithComputeLoss(Autoencoder):
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return keras.ops.mean(keras.ops.square(y_pred - x))
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("make", [lambda: Autoencoder(is_by_layers=True), lambda: WithComputeLoss(is_by_layers=False)])
+@pytest.mark.parametrize(("rate", "problems"), [(0.01, set()), (1e4, {"rate", "diverging steps"})])
+def test_a_model_that_is_fitted_without_targets_takes_steps_without(make, rate, problems):
+    keras.utils.set_random_seed(0)
+    model = make()
+    model(X)
+    model.compile(keras.optimizers.SGD(rate))
+    report = keras_initx.diagnose(model, X, steps=5)
+    assert {verdict.problem for verdict in report.problems} == problems
+    assert len(report.losses) > 1
+    assert all(layer.gradient.norm > 0 for layer in report.rows)
+
+
+def test_steps_of_a_given_loss_need_its_targets():
+    with pytest.raises(ValueError, match="`steps` needs `y`, the targets of `loss`"):
+        keras_initx.diagnose(compiled(), X, loss=CLASSES, steps=2)

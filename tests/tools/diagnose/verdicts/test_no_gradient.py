@@ -324,3 +324,22 @@ def test_large_kernels_of_zeros_are_no_lost_connection():
     problems = {verdict.problem for verdict in keras_initx.diagnose(model, x, x[:, :3], loss="mse").verdicts}
     assert "equal units" in problems
     assert "no gradient" not in problems
+
+
+class Forgetful(keras.Model):
+    """Computes with a layer whose result it does not use, beside those that learn."""
+
+    def __init__(self, is_forgotten=True):
+        super().__init__()
+        self.used, self.extra = layers.Dense(6, name="used"), layers.Dense(6, name="extra")
+        self.head, self.is_forgotten = layers.Dense(1, name="head"), is_forgotten
+
+    def call(self, x):
+        extra = self.extra(x)
+        return self.head(self.used(x) if self.is_forgotten else self.used(x) + extra)
+
+
+def test_a_forgotten_layer_beside_one_that_learns_is_named():
+    (verdict,) = keras_initx.diagnose(Forgetful(), X, Y, loss="mse").problems
+    assert "the loss does not depend on extra" in verdict.evidence
+    assert problems(Forgetful(is_forgotten=False)) == []

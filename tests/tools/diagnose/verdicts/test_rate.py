@@ -74,10 +74,11 @@ def test_clipped_gradients_make_no_large_steps(limit):
     assert problems(regression(keras.optimizers.SGD(5.0, **{limit: 0.01})), X[:, :1]) == []
 
 
-def test_a_sum_of_losses_has_no_step_to_compare_with():
+@pytest.mark.parametrize(("rate", "is_too_large"), [(5.0, True), (1e-4, False)])
+def test_a_sum_of_losses_is_judged_by_its_first_step(rate, is_too_large):
     model = network(1)
-    model.compile(keras.optimizers.SGD(5.0), LOSSES.MeanSquaredError(reduction="sum"))
-    assert "rate" not in problems(model, X[:, :1])
+    model.compile(keras.optimizers.SGD(rate), LOSSES.MeanSquaredError(reduction="sum"))
+    assert ("rate" in problems(model, X[:, :1])) == is_too_large
 
 
 def test_a_negative_rate_is_an_error():
@@ -170,3 +171,32 @@ def test_of_gradients_too_small_for_any_rate_the_loss_is_multiplied(optimizer):
     assert found.problem == "rate"
     assert found.remedy.text.startswith("a loss times a factor")
     assert found.remedy.text.endswith("the epsilon of Adam, 1e-07")
+
+
+class OwnLoss(keras.Model):
+    """A model with a loss of its own, which may fall below 0."""
+
+    def __init__(self, is_score):
+        super().__init__()
+        self.is_score = is_score
+        self.hidden, self.out = keras.layers.Dense(16, "relu"), keras.layers.Dense(1)
+
+    def call(self, x):
+        return self.out(self.hidden(x))
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return keras.ops.mean(y * y_pred if self.is_score else keras.ops.square(y - y_pred))
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize(
+    ("is_score", "rate", "has_problem"), [(False, 30.0, True), (False, 0.01, False), (True, 30.0, False)]
+)
+def test_a_rate_is_judged_by_any_loss(is_score, rate, has_problem):
+    keras.utils.set_random_seed(0)
+    x = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
+    model = OwnLoss(is_score)
+    model(x)
+    model.compile(keras.optimizers.SGD(rate))
+    problems = [verdict.problem for verdict in keras_initx.diagnose(model, x, x[:, :1]).verdicts]
+    assert problems == ["rate"] * has_problem

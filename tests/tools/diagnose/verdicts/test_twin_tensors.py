@@ -1,5 +1,7 @@
 """Twins are found, and drawn anew as their layers draw them."""
 
+import copy
+
 import keras
 import numpy as np
 import pytest
@@ -44,3 +46,18 @@ def test_twin_tensors_are_a_warning_in_one_block_alone():
     x = np.random.default_rng(0).normal(size=(8, 5, 8))
     assert level_of("twin tensors", keras.Model(inputs, attention(inputs, inputs)), x) == "warning"
     assert level_of("twin tensors", keras.Sequential([inputs, *in_a_row]), x) == "note"
+
+
+def test_copies_of_a_layer_have_no_seeds_to_change():
+    first = layers.Dense(8, "tanh", name="first")
+    first.build((None, 8))
+    second = copy.deepcopy(first)
+    second.name = "second"
+    model = keras.Sequential([keras.Input((8,)), first, second, layers.Dense(1)])
+    x = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
+    report = keras_initx.diagnose(model, x)
+    remedy = {verdict.problem: verdict.remedy for verdict in report.verdicts}["twin tensors"]
+    assert str(remedy).startswith("layers that are made one by one, and not as copies of one")
+    assert "seed" not in str(remedy)
+    keras_initx.initialize(model, remedy.rules, seed=0)
+    assert not keras_initx.diagnose(model, x).verdicts

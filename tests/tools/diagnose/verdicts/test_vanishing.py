@@ -106,3 +106,26 @@ def test_what_vanishes_is_an_error_where_no_gradient_is_left(depth, level):
     levels = [verdict.level for verdict in keras_initx.diagnose(model, INPUTS, INPUTS, loss="mse").verdicts]
     assert levels[0] == level
     assert [verdict.level for verdict in keras_initx.diagnose(model, INPUTS).verdicts] == ["warning"]
+
+
+def normalized(seed, mean, is_branch=False):
+    """Return a network whose scales are drawn from a normal distribution."""
+    keras.utils.set_random_seed(seed)
+    inputs = x = keras.Input((16,))
+    for _ in range(3):
+        scale = keras.initializers.RandomNormal(mean, 0.02)
+        before = x
+        x = keras.layers.BatchNormalization(gamma_initializer=scale)(keras.layers.Dense(16)(x))
+        x = keras.layers.Add()([before, x]) if is_branch else keras.layers.ReLU()(x)
+    return keras.Model(inputs, keras.layers.Dense(1)(x))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_scales_near_0_are_the_cause_for_each_seed(seed):
+    x = np.random.default_rng(0).normal(size=(64, 16)).astype("float32")
+    (verdict,) = keras_initx.diagnose(normalized(seed, 0.0), x, x[:, :1], loss="mse").verdicts
+    assert (verdict.problem, verdict.level, len(verdict.layers)) == ("vanishing", "warning", 3)
+    assert str(verdict.remedy).startswith("ones for the scale of batch_normalization")
+    assert set(verdict.remedy.rules.values()) == {"ones"}
+    for other in (normalized(seed, 1.0), normalized(seed, 0.0, is_branch=True)):
+        assert not keras_initx.diagnose(other, x, x[:, :1], loss="mse").verdicts

@@ -1,0 +1,177 @@
+"""Plain attributes of layers, which calls may set: put back, as state that Keras does not track.
+
+`self.ready = True` in the `call` of a layer is state, and so are a list that a call appends to, an
+array that it writes into, and a generator that it draws from. One layer may keep them in an object
+of its own.
+"""
+
+import collections
+import contextlib
+import random
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+_CONTAINERS: tuple[Any, ...] = (list, collections.deque, dict, set)
+# What Keras keeps in any layer or model has contexts of its own.
+_OF_KERAS = vars(keras.Layer()).keys() | vars(keras.Model()).keys()
+# The objects of these packages keep no plain attributes that are state of a layer.
+_LEFT = {"jax", "jaxlib", "keras", "ml_dtypes", "numpy", "tensorflow", *sys.stdlib_module_names}
+
+
+class KeptAttributes:
+    """The plain attributes of some objects, as they are now, with what they hold.
+
+    Args:
+        owners: Layers, or other objects.
+    """
+
+    def __init__(self, owners: Iterable[Any]) -> None:
+        # By the id, with the object, whose id would otherwise be that of another one.
+        self._put_back: dict[int, tuple[Any, Callable[[], None]]] = {}
+        self.keep(owners)
+
+    def keep(self, owners: Iterable[Any]) -> None:
+        """Keep the attributes of some objects, in the place of those that were kept before."""
+        seen: set[int] = set()
+        for owner in owners:
+            if hasattr(owner, "__dict__"):
+                self._keep_object(owner, seen)
+
+    def put_back(self) -> None:
+        """Give the objects what they had."""
+        for _, put_back in self._put_back.values():
+            put_back()
+
+    def _keep_object(self, owner: Any, seen: set[int]) -> None:
+        kept = _attributes_of(owner)
+
+        def put_back() -> None:
+            attributes = vars(owner)
+            for name, value in _attributes_of(owner).items():
+                if _holds_state(value) and not _holds_state(kept.get(name)):
+                    continue
+                if name not in kept:
+                    del attributes[name]
+                elif kept[name] is not value:
+                    attributes[name] = kept[name]
+            for name in kept.keys() - attributes.keys():
+                attributes[name] = kept[name]
+
+        seen.add(id(owner))
+        self._put_back[id(owner)] = owner, put_back
+        for value in kept.values():
+            self._keep_value(value, seen)
+        # Those of torch, of which Keras' layers are some.
+        for module in vars(owner).get("_modules", {}).values():
+            self._keep_value(module, seen)
+
+    def _keep_value(self, value: Any, seen: set[int]) -> None:
+        """Keep what a value holds that can be changed in it."""
+        if id(value) in seen:
+            return
+        inside: Iterable[Any] = value if isinstance(value, tuple) else ()
+        put_back = _contents_of(value)
+        if put_back is not None:
+            seen.add(id(value))
+            self._put_back[id(value)] = value, put_back
+            if isinstance(value, dict):
+                inside = list(value.values())
+            elif isinstance(value, list | collections.deque):
+                inside = list(value)
+        elif _is_plain(value):
+            self._keep_object(value, seen)
+        for one in inside:
+            self._keep_value(one, seen)
+
+
+def _holds_state(value: Any) -> bool:
+    """Return whether a value is or holds what Keras tracks: a call that makes a layer keeps it."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return any(map(_holds_state, value))
+    return isinstance(value, keras.Layer | keras.Variable)
+
+
+def _attributes_of(owner: Any) -> dict[str, Any]:
+    return {name: value for name, value in vars(owner).items() if name not in _OF_KERAS}
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether this is an object of a user, or a module of torch, with attributes."""
+    if not hasattr(value, "__dict__") or isinstance(value, type | keras.Layer | keras.Variable):
+        return False
+    if type(value).__module__.partition(".")[0] in _LEFT:
+        return False
+    return not keras.ops.is_tensor(value)
+
+
+def _contents_of(value: Any) -> Callable[[], None] | None:
+    """Return a function that gives a container, an array or a generator what it holds now.
+
+    It is `None` for other values.
+    """
+    if isinstance(value, np.ndarray):
+        return _array_of(value) if value.flags.writeable else None
+    if isinstance(value, np.random.Generator):
+        bits, of_bits = value.bit_generator, value.bit_generator.state
+        return lambda: setattr(bits, "state", of_bits)
+    if isinstance(value, np.random.RandomState):
+        of_numpy = value.get_state(legacy=False)
+        return lambda: value.set_state(of_numpy)
+    if isinstance(value, random.Random):
+        of_python = value.getstate()
+        return lambda: value.setstate(of_python)
+    if isinstance(value, _CONTAINERS):
+        return _container_of(value)
+    return None
+
+
+def _array_of(array: Any) -> Callable[[], None]:
+    kept = array.copy()
+
+    def put_back() -> None:
+        array[...] = kept
+
+    return put_back
+
+
+def _container_of(value: Any) -> Callable[[], None]:
+    kept = list(value.items() if isinstance(value, dict) else value)
+
+    def put_back() -> None:
+        now = list(value.items() if isinstance(value, dict) else value)
+        if len(now) == len(kept) and all(map(_is_same, now, kept)):
+            return
+        if _holds_state(now) and not _holds_state(kept):
+            return
+        # Not by the methods of Keras' classes, which would wrap what is inside anew.
+        (kind,) = (cls for cls in _CONTAINERS if isinstance(value, cls))
+        kind.clear(value)
+        if kind in (list, collections.deque):
+            kind.extend(value, kept)
+        else:
+            kind.update(value, dict(kept) if kind is dict else kept)
+
+    return put_back
+
+
+def _is_same(value: Any, other: Any) -> bool:
+    """Return whether this is the same object, or the same pair of a key and a value."""
+    if isinstance(value, tuple) and isinstance(other, tuple) and len(value) == len(other):
+        return all(map(_is_same, value, other))
+    return value is other
+
+
+@contextlib.contextmanager
+def attributes_preserved(owners: Iterable[Any]) -> Iterator[KeptAttributes]:
+    """Put back the plain attributes of layers, or of other objects, at the end of the block."""
+    kept = KeptAttributes(owners)
+    try:
+        yield kept
+    finally:
+        kept.put_back()

@@ -1,0 +1,142 @@
+"""Files of safetensors: the length of a head in JSON, the head, and the bytes of all arrays.
+
+The head has a line for each array, with the place of its bytes after the head, and texts about the
+file: `{"fc.bias": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}, "__metadata__": {...}}`.
+"""
+
+import io
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from keras_initx._typing import Array, DType, Shape
+from keras_initx.files._local import parse_json
+
+# The names that the format has for dtypes of NumPy. It has more, such as F8_E8M0.
+DTYPES_OF_NUMPY = {
+    "BOOL": "bool",
+    "BF16": "bfloat16",
+    "C64": "complex64",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    **{f"F{bits}": f"float{bits}" for bits in (16, 32, 64)},
+    **{f"I{bits}": f"int{bits}" for bits in (8, 16, 32, 64)},
+    **{f"U{bits}": f"uint{bits}" for bits in (8, 16, 32, 64)},
+}
+_METADATA = "__metadata__"
+# The values begin at a multiple of these bytes, so that they can be used where the file is mapped.
+_ALIGNMENT = 8
+
+
+class Line(NamedTuple):
+    """What a head says of an array.
+
+    Attributes:
+        dtype: The name that the format has for its dtype.
+        shape: Its shape.
+        begin: Where its bytes begin in the file.
+        end: Where they end.
+    """
+
+    dtype: str
+    shape: Shape
+    begin: int
+    end: int
+
+
+@dataclass
+class Head:
+    """The head of a file.
+
+    Attributes:
+        lines: What it says of each array, by name.
+        metadata: What it says of the file, as texts.
+    """
+
+    lines: dict[str, Line] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+def read_head(path: str) -> Head:
+    """Return the head of a file.
+
+    Raises:
+        ValueError: If the file is cut off, or an array has not the size of its shape.
+    """
+    size = os.path.getsize(path)
+    with io.FileIO(path) as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > size - 8:
+            raise ValueError("its head is cut off")
+        content = parse_json(file.read(length))
+    head = Head(metadata=content.pop(_METADATA, {}))
+    for name, line in content.items():
+        shape = tuple(line["shape"])
+        begin, end = (8 + length + offset for offset in line["data_offsets"])
+        if not 8 + length <= begin <= end <= size:
+            raise ValueError(f"it ends before {name!r}")
+        if line["dtype"] in DTYPES_OF_NUMPY:
+            itemsize = np.dtype(DTYPES_OF_NUMPY[line["dtype"]]).itemsize
+            if end - begin != math.prod(shape) * itemsize:
+                raise ValueError(f"{name!r} has not the size of its shape")
+        head.lines[name] = Line(line["dtype"], shape, begin, end)
+    return head
+
+
+class Described(NamedTuple):
+    """An array that is to be written.
+
+    Attributes:
+        dtype: The name that the format has for its dtype.
+        shape: Its shape.
+        size: The number of its bytes.
+    """
+
+    dtype: str
+    shape: Shape
+    size: int
+
+
+def format_dtype(dtype: DType) -> str | None:
+    """Return the name that the format has for a dtype of NumPy, `None` if it has none."""
+    names = {ours: theirs for theirs, ours in DTYPES_OF_NUMPY.items()}
+    return names.get(dtype)
+
+
+def write_safetensors(
+    path: str | Path,
+    described: Mapping[str, Described],
+    arrays: Iterable[Array],
+    metadata: Mapping[str, str],
+) -> None:
+    """Write a file, array by array.
+
+    Args:
+        path: The file.
+        described: The arrays by name, in the order in which they are written.
+        arrays: The same arrays, of which each is made when it is written.
+        metadata: What the file says of itself.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    head: dict[str, Any] = {_METADATA: dict(metadata)} if metadata else {}
+    end = 0
+    for name, array in described.items():
+        begin, end = end, end + array.size
+        line = {"dtype": array.dtype, "shape": array.shape, "data_offsets": (begin, end)}
+        head[name] = line
+    text = json.dumps(head, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _ALIGNMENT)
+    with open(path, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for values in arrays:
+            little = values.astype(values.dtype.newbyteorder("<"), copy=False)
+            file.write(np.ascontiguousarray(little).reshape(-1).view("uint8").data)
+            del values, little  # which the next array would come beside

@@ -1,0 +1,84 @@
+"""The size of each head of attention: over how many numbers a query and a key are multiplied."""
+
+from collections.abc import Iterator
+
+import keras
+
+from keras_initx.inspection._architecture import graph_of, open_calls
+from keras_initx.inspection._graph import Node
+from keras_initx.inspection._hooks import activation_name
+from keras_initx.inspection._kernels import FOREIGN, multiplies_by_kernel
+from keras_initx.inspection._operations import (
+    ATTENTION,
+    ATTENTION_LAYERS,
+    SUMS_OF_PRODUCTS,
+    kind_of,
+)
+from keras_initx.inspection._symbolic import recorded_calls
+
+
+def head_sizes(model: keras.Model) -> list[int | None]:
+    """Return the size of the heads of each attention of a built model, in the order of the calls.
+
+    The `call` of layers of users is followed, also where these multiply by weights themselves. It
+    is `None` for attention of which the size is not seen, and for layers with kernels that cannot
+    be followed.
+    """
+    calls = list(open_calls(recorded_calls(model), ()))
+    graph, _ = graph_of(calls)
+    sizes: list[int | None] = []
+    for call in calls:
+        operation = call.operation
+        node = graph.node_of(call.made[0]) if call.made else None
+        is_seen = not (call.problem or isinstance(operation, FOREIGN))
+        if not is_seen and multiplies_by_kernel(operation):
+            sizes.append(None)
+        elif isinstance(operation, ATTENTION_LAYERS):
+            queries = [one for one in operation.weights if one.path.endswith("query/kernel")]
+            sizes.append(int(queries[0].shape[-1]) if queries else None)
+        elif kind_of(operation) in ATTENTION:
+            sizes.append(int(call.inputs[0].shape[-1]))
+        elif node is not None and _chooses(operation):
+            sizes += _sizes_of_scores(node)
+    return sizes
+
+
+def _chooses(operation: keras.Operation) -> bool:
+    """Return whether an operation without a kernel is a softmax."""
+    if isinstance(operation, keras.layers.Softmax):
+        return True
+    if isinstance(operation, keras.Layer):
+        return activation_name(operation) == "softmax" and not multiplies_by_kernel(operation)
+    return kind_of(operation) == "Softmax"
+
+
+def _sizes_of_scores(node: Node) -> Iterator[int | None]:
+    """Yield the size of the heads whose scores a softmax gets; nothing if it gets none."""
+    open_nodes = list(node.inputs)
+    seen: set[Node] = set()
+    while open_nodes:
+        node = open_nodes.pop()
+        is_product = kind_of(node.producer) in SUMS_OF_PRODUCTS
+        if is_product and len(node.inputs) > 1:
+            yield _summed(node)
+            return
+        if node not in seen and not is_product and not multiplies_by_kernel(node.producer):
+            open_nodes += node.inputs
+        seen.add(node)
+
+
+def _summed(product: Node) -> int | None:
+    """Return over how many numbers a product of two tensors sums, if it is known."""
+    first = getattr(product.inputs[0].tensor(), "shape", ())
+    if kind_of(product.producer) == "Matmul":
+        return int(first[-1]) if first and first[-1] is not None else None
+    equation = getattr(product.producer, "subscripts", "").replace(" ", "")
+    inputs, _, outputs = equation.partition("->")
+    letters = inputs.split(",")
+    if len(letters) != 2 or not outputs or "." in equation:
+        return None
+    size = 1
+    for letter, length in zip(letters[0], first, strict=False):
+        if letter in letters[1] and letter not in outputs:
+            size *= int(length or 0)
+    return size or None

@@ -1,0 +1,36 @@
+"""What a kernel gets that holds several, such as those of queries, keys and values.
+
+Each has the fans that it would have alone. The number of outputs of the whole is no fan of theirs.
+"""
+
+import keras
+
+from keras_initx._typing import InitializerLike
+from keras_initx.initializers._composition import Scaled
+from keras_initx.initializers._variance import VarianceScaling, stddev_for
+from keras_initx.recipes._parts import Part
+from keras_initx.recipes._weight_rules import Left
+
+SIZES_NOT_KNOWN = Left(
+    "it holds several kernels of other sizes: say by a rule what each gets, see `Concatenated`",
+    is_noted=True,
+)
+
+
+def of_each_kernel(value: InitializerLike, part: Part) -> InitializerLike | Left:
+    """Return an initializer by which each kernel in a weight has its own fans."""
+    if part.kernels == 1 or part.weight.fans is None:
+        return value
+    initializer = keras.initializers.get(value)
+    if isinstance(initializer, Scaled):
+        scaled = of_each_kernel(initializer.initializer, part)
+        return scaled if isinstance(scaled, Left) else Scaled(scaled, initializer.factor)
+    if not isinstance(initializer, VarianceScaling) or initializer.mode == "fan_in":
+        return value
+    if part.kernels == 0:
+        return SIZES_NOT_KNOWN
+    fan_in, fan_out = part.weight.fans
+    mode = initializer.mode
+    stddev = stddev_for(initializer.scale, mode, fan_in, fan_out / part.kernels)
+    scale = initializer.scale * (stddev / stddev_for(initializer.scale, mode, fan_in, fan_out)) ** 2
+    return VarianceScaling(scale, mode, initializer.distribution)

@@ -1,0 +1,67 @@
+"""Weights that a softmax takes, such as routing logits: it does not matter what is added to all.
+
+In a layer of one's own a matrix is taken for a kernel by its shape. But zeros are a start for
+logits like any other number, and let gradients pass.
+"""
+
+import keras
+import numpy as np
+
+from keras_initx.backends._current import backend
+from keras_initx.backends._moments import size_of
+from keras_initx.inspection._batch import array_of, first_float
+from keras_initx.inspection._kernels import is_kernel, knows_axes
+from keras_initx.inspection._names import own_weights
+from keras_initx.inspection._watch import Call
+from keras_initx.tools.diagnose._diagnosis import Diagnosis, Probe
+from keras_initx.tools.diagnose._held_back import Change, opened_zeros
+from keras_initx.tools.diagnose._seen import SeenWeight
+
+# Difference of outputs, relative to their size, that may be rounding.
+_ROUNDING = 1e-4
+
+
+class LogitsProbe(Probe):
+    """Finds weights of one number to which any number may be added, though others count.
+
+    It calls layers of one's own once more, with other numbers in such a weight.
+    """
+
+    def __init__(self, of: Diagnosis) -> None:
+        super().__init__(of)
+        self._added: set[int] = set()
+        self._others: set[int] = set()
+        self._suspects: dict[keras.Layer, list[keras.Variable]] = {}
+        for layer in of.watch.layers:
+            if not knows_axes(layer):
+                kernels = [one for one in own_weights(layer) if one.trainable and is_kernel(one)]
+                self._suspects[layer] = [one for one in kernels if _is_constant(one)]
+
+    def after(self, call: Call) -> None:
+        if call.output is None or not isinstance(call.operation, keras.Layer):
+            return
+        for weight in self._suspects.get(call.operation, ()):
+            added = self._change(call, weight, lambda values: values + 1)
+            drawn = self._change(call, weight, opened_zeros)
+            is_added = added is not None and drawn is not None and added <= _ROUNDING < drawn
+            (self._added if is_added else self._others).add(id(weight))
+
+    def has(self, weight: SeenWeight) -> bool:
+        """Return whether a weight is such, in all calls of its layer."""
+        return id(weight.own.variable) in self._added - self._others
+
+    def _change(self, call: Call, weight: keras.Variable, change: Change) -> float | None:
+        """Return how much outputs change with other numbers in a weight, relative to their size."""
+        # In the scope of the pass a weight is assigned for this call alone.
+        with self.of.watch.paused(), backend.preserve_state([call.operation]):
+            weight.assign(np.asarray(change(backend.host_view(weight.value)), weight.dtype))
+            outputs = first_float(call.function(*call.args, **call.kwargs))
+        if outputs is None or tuple(outputs.shape) != call.values.shape:
+            return None
+        size = size_of(call.values)
+        return size_of(array_of(outputs) - call.values) / size if size else None
+
+
+def _is_constant(weight: keras.Variable) -> bool:
+    values = backend.host_view(weight.value)
+    return bool((values == values.flat[0]).all())

@@ -1,0 +1,104 @@
+"""The names of arrays as a call gives them, or as the report of a load keeps them."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import EllipsisType
+from typing import Any, NamedTuple, TypeAlias
+
+from keras_initx.checkpoints._sources import LayoutName
+from keras_initx.files._local import check_local, parse_json
+from keras_initx.tools.load_pretrained._array_names import A_FUNCTION, NamesGiven
+from keras_initx.tools.load_pretrained._load_report import LoadReport
+
+# Names, the report of a load that had them, or the path of its JSON.
+NamesOrReport: TypeAlias = NamesGiven | LoadReport | str | os.PathLike[str]
+
+
+class GivenNames(NamedTuple):
+    """What a call says of names and layout.
+
+    Attributes:
+        names: The names, as `load_pretrained` takes them.
+        layout: The layout.
+    """
+
+    names: NamesGiven | None
+    layout: LayoutName | None
+
+
+def given_names(names: NamesOrReport | None, layout: LayoutName | None) -> GivenNames:
+    """Return names and layout, which a report has both.
+
+    Raises:
+        TypeError: If `names` has another type.
+        ValueError: If a report has a function, or another layout than `layout`, or a file is not
+            the JSON of a report.
+    """
+    if isinstance(names, LoadReport):
+        kept = names.names
+        loaded: Any = names.layout
+    elif isinstance(names, str | os.PathLike):
+        kept, loaded = _read_report(os.fspath(names))
+    else:
+        return GivenNames(names, layout)
+    if layout not in (None, loaded):
+        raise ValueError(
+            f"`layout` must be {loaded!r}, with which the model was loaded as `names` says, or "
+            f"`None`. Received: layout={layout!r}"
+        )
+    return GivenNames(names_from_data(kept), loaded)
+
+
+def names_from_data(names: Mapping[str, Any] | None) -> NamesGiven | None:
+    """Return names from data as JSON has them, see `names_as_data`.
+
+    Raises:
+        ValueError: If a function stands in them.
+    """
+    if names is None:
+        return None
+    return {pattern: _value(pattern, value) for pattern, value in names.items()}
+
+
+def _read_report(path: str) -> tuple[Any, Any]:
+    check_local("names", path)
+    required = "`names` must be a dict, the report of `load_pretrained`, or the path of its JSON"
+    try:
+        content = parse_json(Path(path).read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{required}; this file {error}. Received: names={path!r}") from None
+    if not isinstance(content, dict) or not {"rows", "names", "layout"} <= content.keys():
+        raise ValueError(f"{required}. Received: names={path!r}, a file of something else")
+    return content["names"], content["layout"]
+
+
+def _value(pattern: str, value: Any) -> Any:
+    """Return a value of `names` from data in which an index is a text."""
+    if not isinstance(value, tuple | list):
+        return value
+    if len(value) != 2 or not all(isinstance(one, str) for one in value):
+        raise TypeError(f"`names` must have a name and an index as texts. Received: {value!r}")
+    name, part = value
+    if part == A_FUNCTION:
+        raise ValueError(
+            "`names` must be a dict, because the model was loaded with a function, which a report "
+            f"does not keep: pass `names=`. Received: a report with a function for {pattern!r}"
+        )
+    return name, parsed_index(part)
+
+
+def parsed_index(text: str) -> Any:
+    """Return the index of a text such as `"[:64, 0, ...]"`, which `index_text` writes."""
+    parts = tuple(map(_parsed_part, text.strip("[]").split(", ")))
+    return parts if len(parts) > 1 else parts[0]
+
+
+def _parsed_part(text: str) -> int | slice | EllipsisType | None:
+    if text == "...":
+        return ...
+    if text == "None":
+        return None
+    if ":" in text:
+        return slice(*(int(number) if number else None for number in text.split(":")))
+    return int(text)

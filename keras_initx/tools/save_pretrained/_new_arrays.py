@@ -1,0 +1,483 @@
+"""The arrays of a file with the weights of a model, each made when it is written."""
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from keras_initx._checks import DTYPES, EPSILONS, truncated
+from keras_initx._typing import Array, DType, Shape
+from keras_initx.backends._current import backend
+from keras_initx.files._casts import can_be_cast, cast
+from keras_initx.files._formats import Contents
+from keras_initx.files._safetensors import Described, format_dtype
+from keras_initx.inspection._weights import ModelWeight
+from keras_initx.tools.load_pretrained._load_pretrained import Assignment, LoadPlan
+from keras_initx.tools.save_pretrained._save_report import SavedWeight
+from keras_initx.tools.save_pretrained._way_back import (
+    NoWayBackError,
+    Places,
+    StandIn,
+    count_differences,
+    is_equal,
+    places_of,
+    positions_of,
+)
+
+# Values that are read at a time.
+_BAND = 1 << 20
+# What a function and its inverse may round, each once, in spacings of the largest number.
+_ROUNDED = 4
+
+
+class _Use(NamedTuple):
+    """An array in which a weight is saved.
+
+    Attributes:
+        step: What the load does to the weight.
+        name: The name by which the load reads the array, which may have several.
+    """
+
+    step: Assignment
+    name: str
+
+
+class _Way(NamedTuple):
+    """Where the values of a weight go in an array that is made.
+
+    Attributes:
+        use: The weight.
+        places: Their places, `None` if an inverse makes the whole array.
+    """
+
+    use: _Use
+    places: Places | None
+
+
+class NewArrays:
+    """Makes the arrays of a file from the weights of a model.
+
+    Args:
+        contents: The arrays of `like`.
+        stand_ins: What reads them in the plan.
+        plan: What a load from `like` would do.
+        ties: The names of arrays that stand for the array of another name.
+        dtype: The dtype of what is saved, `None` for that of `like`.
+
+    Attributes:
+        rows: What is saved of each weight, by its path.
+    """
+
+    def __init__(
+        self,
+        contents: Contents,
+        stand_ins: Mapping[str, StandIn],
+        plan: LoadPlan,
+        ties: Mapping[str, str],
+        dtype: DType | None,
+    ) -> None:
+        self._contents = contents
+        self._stand_ins = stand_ins
+        self._plan = plan
+        self._ties = ties
+        self._dtype = dtype
+        self._uses: dict[str, list[_Use]] = {}
+        self.rows: dict[str, SavedWeight] = {}
+        for step in plan.steps:
+            row = self._planned(step)
+            self.rows[row.path] = row
+            if row.status in ("saved", "kept"):
+                for name in row.arrays:
+                    self._uses.setdefault(ties.get(name, name), []).append(_Use(step, name))
+        for path, row in self.rows.items():
+            if row.arrays:
+                self.rows[path] = replace(row, array_dtype=self.dtype_of(row.arrays[0]))
+
+    # What is done to a weight.
+
+    def _planned(self, step: Assignment) -> SavedWeight:
+        loaded = step.row
+        row = SavedWeight(
+            loaded.path,
+            "saved",
+            loaded.how,
+            loaded.shape,
+            loaded.dtype,
+            loaded.size,
+            saved=loaded.size,
+            arrays=loaded.sources,
+            array_shape=loaded.source_shape,
+        )
+        if step.array is None or loaded.status == "error":
+            return self._without_place(step, row)
+        candidate = self._plan.chosen[step.weight.path]
+        assert candidate is not None
+        unknown = []
+        if self._plan.differences is not None and not callable(candidate.part):
+            unknown = self._plan.differences.unknown_orders(step.weight)
+        if unknown:
+            return _failed(
+                row,
+                f"the order of its {' and '.join(unknown)} in torch is not known: pass "
+                "`(name, function, inverse)` in `names`",
+            )
+        is_computed = any(name not in self._contents for name in candidate.names)
+        if is_computed:
+            if self._is_unchanged(step):
+                return replace(row, status="kept")
+            return _failed(
+                row,
+                f"torch computes it of {' and '.join(map(repr, row.arrays))} ({row.how}), and it "
+                "has changed: merge these in torch (`remove_parametrizations`, `prune.remove`) and "
+                "pass `like=module.state_dict()`",
+            )
+        are_cast = self._dtype is not None and any(
+            self._dtype_if_saved(name) != self._contents[name].dtype for name in row.arrays
+        )
+        has_other_dtype = any(
+            self._contents[name].dtype != step.weight.dtype for name in row.arrays
+        )
+        loses_bits = has_other_dtype or len(row.arrays) > 1 or candidate.inverse is not None
+        if loses_bits and not are_cast and self._is_unchanged(step):
+            return replace(row, status="kept")
+        return row
+
+    def _without_place(self, step: Assignment, row: SavedWeight) -> SavedWeight:
+        row = replace(row, saved=0)
+        path = step.weight.path
+        if step.row.status == "error":
+            # An offer to resize would be of no use here.
+            if row.arrays and math.prod(row.shape or ()) != math.prod(row.array_shape or ()):
+                names = " and ".join(map(repr, row.arrays))
+                return _failed(
+                    row,
+                    f"{names} of `like` has the shape {row.array_shape}. If the weight was resized "
+                    "or is of a new head, pass `like=target.state_dict()` of a module with the new "
+                    "shapes",
+                )
+            return _failed(row, row.how)
+        if path in self._plan.skipped or step.weight.kind == "counter":
+            return replace(row, status="left")
+        reason = self._plan.own.reasons.get(path)
+        because = f" ({reason})" if reason else ""
+        return _failed(
+            row,
+            f"no array of `like` is for it{because}: name one in `names`, or `None` to leave the "
+            "weight out",
+        )
+
+    def _is_unchanged(self, step: Assignment) -> bool:
+        return is_equal(self._values(step.weight), _loaded(step))
+
+    def _values(self, weight: ModelWeight) -> Array:
+        return backend.host_view(weight.variable.value)
+
+    def _inverse(self, step: Assignment) -> Callable[[Array], Any] | None:
+        candidate = self._plan.chosen[step.weight.path]
+        return None if candidate is None else candidate.inverse
+
+    def _is_by_function(self, step: Assignment) -> bool:
+        candidate = self._plan.chosen[step.weight.path]
+        return candidate is not None and callable(candidate.part)
+
+    def _fail(self, step: Assignment, problem: str) -> None:
+        path = step.row.path
+        self.rows[path] = _failed(self.rows[path], problem)
+
+    # What is written.
+
+    def _dtype_if_saved(self, name: str) -> DType:
+        dtype = self._contents[name].dtype
+        return self._dtype if self._dtype is not None and dtype in DTYPES else dtype
+
+    def _is_changed(self, name: str) -> bool:
+        """Return whether a weight is saved in an array."""
+        uses = self._uses.get(self._ties.get(name, name), [])
+        return any(self.rows[use.step.row.path].status == "saved" for use in uses)
+
+    def dtype_of(self, name: str) -> DType:
+        """Return the dtype of an array that is made."""
+        return self._dtype_if_saved(name) if self._is_changed(name) else self._contents[name].dtype
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all arrays, in the order of `like`. What is no array is left out."""
+        return [str(name) for name, one in self._contents.items() if one.dtype != "object"]
+
+    @property
+    def copied(self) -> dict[str, Shape]:
+        """The shapes of the arrays that no weight uses, by name."""
+        others = [name for name in self.names if self._ties.get(name, name) not in self._uses]
+        return {name: self._contents[name].shape for name in others}
+
+    def described(self, name: str) -> Described:
+        """Return what the head of a file says of an array.
+
+        Raises:
+            ValueError: If the format has no such dtype.
+        """
+        array = self._contents[name]
+        if name in self._contents.raw:
+            return Described(array.dtype, array.shape, math.prod(self._contents.raw[name].shape))
+        dtype = self.dtype_of(name)
+        in_format = format_dtype(dtype)
+        if in_format is None:
+            raise ValueError(
+                "`like` must have arrays that a `.safetensors` file can hold. "
+                f"Received: {name!r} of dtype {dtype}"
+            )
+        return Described(in_format, array.shape, math.prod(array.shape) * np.dtype(dtype).itemsize)
+
+    def make(self, name: str) -> Array:
+        """Return an array of the file: what it has in `like`, and in it the weights of the model.
+
+        What cannot be saved is said in `rows`.
+        """
+        name = self._ties.get(name, name)
+        if name in self._contents.raw:
+            return self._contents.raw[name].read(...)
+        stored = self._contents[name]
+        if not self._is_changed(name):
+            return np.asarray(stored.read(...)).astype(stored.dtype, copy=False)
+        array = np.empty(stored.shape, self.dtype_of(name))
+        ways = [self._way(use, array) for use in self._uses[name]]
+        written = [way for way in ways if way is not None and self._is_saved(way.use)]
+        views = [way.places.view for way in written if way.places is not None]
+        if not any(view is not None and view.size == array.size for view in views):
+            _fill(array, stored)
+        for way in written:
+            self._write(way, array)
+        if len(ways) > 1:
+            self._check_equal([way for way in ways if way is not None], array)
+        return array
+
+    def _is_saved(self, use: _Use) -> bool:
+        return self.rows[use.step.row.path].status == "saved"
+
+    def _way(self, use: _Use, array: Array) -> _Way | None:
+        """Return where the values of a weight go in an array, `None` if nowhere."""
+        step, name = use
+        row = self.rows[step.row.path]
+        assert step.array is not None
+        if self._inverse(step) is not None:
+            return _Way(use, None)
+        sources = {source: self._contents[source] for source in step.row.sources}
+        try:
+            return _Way(use, places_of(step.array, array, name, sources, self._stand_ins))
+        except NoWayBackError as reason:
+            if self._is_saved(use) and self._is_unchanged(step):
+                self.rows[row.path] = replace(row, status="kept")
+            elif self._is_saved(use):
+                self._fail(
+                    step,
+                    f"{row.how} does not only move values ({reason}), and the weight has changed: "
+                    "pass `(name, function, inverse)` in `names`",
+                )
+            return None
+
+    def _write(self, way: _Way, array: Array) -> None:
+        """Write a weight to its places in an array."""
+        step, name = way.use
+        values = self._values(step.weight)
+        dtype = array.dtype.name
+        path = step.row.path
+        inverse = self._inverse(step)
+        try:
+            if inverse is not None:
+                array[...] = cast(self._inverted(step, inverse, array), dtype, copy=False)
+            elif way.places is not None:
+                way.places.write(array, self._without_written(way, values))
+        except (OverflowError, _InverseError) as error:
+            self._fail(step, f"{name!r} cannot have its values: {error}")
+            return
+        if values.dtype != array.dtype and inverse is None:
+            row = self.rows[path]
+            note = f"rounded to {dtype}"
+            if note not in row.how and not is_equal(values, values, dtype):
+                how = f"{row.how}, {note}" if row.how else note
+                self.rows[path] = replace(row, how=how)
+
+    def _without_written(self, way: _Way, values: Array) -> Array:
+        """Return values for an array, with zeros for those that an array before it has.
+
+        The weight is then the sum of the arrays. Negative zeros change no number in a sum.
+        """
+        step, name = way.use
+        assert step.array is not None
+        sources = {source: self._contents[source] for source in step.row.sources}
+        for other in step.row.sources[: step.row.sources.index(name)]:
+            positions = positions_of(step.array, other, sources, self._stand_ins)
+            values = np.where(positions > 0, np.asarray(-0.0, values.dtype), values)
+        return values
+
+    def _inverted(self, step: Assignment, inverse: Callable[[Array], Any], array: Array) -> Array:
+        try:
+            values = np.asarray(inverse(np.array(self._values(step.weight))))
+        except Exception as error:  # the function of a user may raise anything
+            raise _InverseError(f"the inverse raises {type(error).__name__}: {error}") from error
+        if values.shape != array.shape:
+            raise _InverseError(f"the inverse returns the shape {values.shape}")
+        if not can_be_cast(values.dtype.name, array.dtype.name):
+            raise _InverseError(f"the inverse returns {values.dtype.name}")
+        return values
+
+    def _check_equal(self, ways: Sequence[_Way], array: Array) -> None:
+        """Note weights that have places in common and other values there."""
+        for way in ways:
+            step, name = way.use
+            if not self._is_saved(way.use) or way.places is None or len(step.row.sources) > 1:
+                continue
+            if not way.places.have(array, self._values(step.weight)):
+                others = [repr(one.use.step.row.path) for one in ways if one is not way]
+                self._fail(
+                    step,
+                    f"{name!r} is also that of {truncated(others)}, which has other values now: "
+                    "name another array, or `None` for one of them",
+                )
+
+    # What a load of the new arrays gives.
+
+    def _dtype_on_the_way(self, step: Assignment) -> DType | None:
+        """Return the dtype that a weight was rounded to, `None` if it was not."""
+        row = self.rows[step.row.path]
+        if row.status == "kept" or row.dtype not in DTYPES:
+            return None
+        return self.dtype_of(row.arrays[0])
+
+    def check_loaded(self, plan: LoadPlan) -> None:
+        """Note in `rows` which weights a load of the new arrays does not give again.
+
+        Args:
+            plan: What this load does.
+        """
+        for step in plan.steps:
+            row = self.rows[step.row.path]
+            if row.status not in ("saved", "kept"):
+                continue
+            if step.array is None or step.row.status == "error":
+                self._fail(step, f"it is not loaded from what was written: {step.row.how}")
+                continue
+            loaded = _loaded(step)
+            values = self._values(step.weight)
+            if self._inverse(step) is not None:
+                self._check_inverse(step, loaded, values)
+                continue
+            through = self._dtype_on_the_way(step)
+            if not is_equal(loaded, values, through):
+                count = count_differences(loaded, values, through)
+                problem = f"{count} of {values.size} values are others when they are loaded again"
+                if self._is_by_function(step):
+                    problem += (
+                        f" with {row.how}, which does not only move values: pass "
+                        "`(name, function, inverse)` in `names`"
+                    )
+                self._fail(step, problem)
+
+    def _check_inverse(self, step: Assignment, loaded: Array, expected: Array) -> None:
+        """Note a function and its inverse that do more than round."""
+        path = step.row.path
+        row = self.rows[path]
+        if row.status == "kept" or is_equal(loaded, expected):
+            return
+        difference = np.abs(loaded.astype("float64") - expected.astype("float64"))
+        stored = self._stand_in_range(step)
+        largest = max(float(np.max(np.abs(expected.astype("float64")), initial=0)), stored)
+        dtypes = (row.array_dtype, expected.dtype.name)
+        spacing = max(EPSILONS[one] for one in dtypes)
+        off = float(np.max(difference, initial=0))
+        if not off <= _ROUNDED * spacing * largest:
+            self._fail(step, f"the function does not undo its inverse: values are off by {off:.2g}")
+            return
+        self.rows[path] = replace(row, how=f"{row.how}, inverse exact to {off:.1g}")
+
+    def _stand_in_range(self, step: Assignment) -> float:
+        """Return the largest number that the inverse returns, which may be rounded."""
+        inverse = self._inverse(step)
+        assert inverse is not None
+        values = np.asarray(inverse(np.array(self._values(step.weight)))).astype("float64")
+        return float(np.max(np.abs(values), initial=0))
+
+    # What a user of the file should know.
+
+    def notes(self) -> list[str]:
+        """Return sentences on what was rounded, on sums, and on what was left out."""
+        notes = []
+        rounded = [row.path for row in self.rows.values() if "rounded to" in row.how]
+        if rounded:
+            notes.append(f"Rounded: {truncated(rounded)}.")
+        summed = []
+        for row in self.rows.values():
+            if row.status == "saved" and len(row.arrays) > 1 and "summed" in row.how:
+                summed.append(f"{row.path} ({' + '.join(row.arrays)})")
+        if summed:
+            notes.append(
+                f"Saved in the first array, with zeros in the other: {truncated(summed)}. torch "
+                "trains both arrays, so their sum moves twice as far as a single bias."
+            )
+        left = [str(name) for name, one in self._contents.items() if one.dtype == "object"]
+        if left:
+            notes.append(f"Left out, because they are no arrays: {truncated(left)}.")
+        return notes
+
+    def notes_on_equal(self) -> list[str]:
+        """Return a sentence on copied arrays that had the bits of one that is saved.
+
+        A file does not say whether they are tied, or were equal by chance, as an average of weights
+        that has just begun.
+        """
+        digests: dict[tuple[Any, ...], list[str]] = {}
+        copied = self.copied
+        shapes = {(shape, self._contents[name].dtype) for name, shape in copied.items()}
+        equal = []
+        # Those that are saved first.
+        for name in sorted(self.names, key=copied.__contains__):
+            stored = self._contents[name]
+            kind = (stored.shape, stored.dtype)
+            if len(stored.shape) < 2 or kind not in shapes or name in self._contents.raw:
+                continue
+            values = np.ascontiguousarray(stored.read(...))
+            if (values == values.flat[:1]).all():
+                continue  # zeros say nothing
+            digest = hashlib.blake2b(values.reshape(-1).view("uint8").data).digest()
+            same = digests.setdefault((*kind, digest), [])
+            if name in copied and same:
+                equal.append(f"{name} (as {same[0]})")
+            elif name not in copied:
+                same.append(name)
+        if not equal:
+            return []
+        return [
+            f"Copied, though `like` has equal bits in an array that is saved: {truncated(equal)}. "
+            "If torch ties them, pass `like=module.state_dict()`."
+        ]
+
+
+class _InverseError(Exception):
+    """Says what is wrong with what an inverse returns."""
+
+
+def _failed(row: SavedWeight, problem: str) -> SavedWeight:
+    return replace(row, status="error", how=problem, saved=0)
+
+
+def _loaded(step: Assignment) -> Array:
+    """Return the values that a load gives to a weight."""
+    assert step.array is not None
+    dtype = backend.available_dtype(step.weight.dtype)
+    return cast(np.asarray(step.array.read(...)), dtype, copy=False)
+
+
+def _fill(array: Array, stored: Any) -> None:
+    """Write what an array has in `like` to a new one."""
+    dtype = array.dtype.name
+    if not array.shape:
+        array[...] = cast(np.asarray(stored.read(...)), dtype)
+        return
+    rows = max(1, _BAND // max(1, math.prod(array.shape[1:])))
+    others = (slice(None),) * (array.ndim - 1)
+    for begin in range(0, array.shape[0], rows):
+        band = slice(begin, begin + rows)
+        array[band] = cast(np.asarray(stored.read((band, *others))), dtype, copy=False)

@@ -1,0 +1,236 @@
+"""Save the weights of a model in the names, shapes, dtypes and layout of the file of another."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import keras
+
+from keras_initx._checks import DTYPES, check_choice, check_flag, truncated
+from keras_initx._typing import Array, DType
+from keras_initx.checkpoints._checkpoint import Checkpoint
+from keras_initx.checkpoints._sources import LayoutName, open_source, overlap_of, ties_of
+from keras_initx.files._formats import Contents
+from keras_initx.files._local import replacing
+from keras_initx.files._safetensors import write_safetensors
+from keras_initx.inspection._inventory import Inventory, check_unshared, checked_inventory
+from keras_initx.inspection._kernels import is_adapter
+from keras_initx.inspection._weights import is_quantized
+from keras_initx.report._terminal import Verbose, progress, shows_progress
+from keras_initx.tools.load_pretrained._load_pretrained import plan_load
+from keras_initx.tools.save_pretrained._given_names import GivenNames, NamesOrReport, given_names
+from keras_initx.tools.save_pretrained._new_arrays import NewArrays
+from keras_initx.tools.save_pretrained._save_report import SaveReport
+from keras_initx.tools.save_pretrained._target import Target, checked_path, target_at
+from keras_initx.tools.save_pretrained._way_back import with_stand_ins
+
+# Files, or a dict from names to arrays or tensors of any framework.
+Like: TypeAlias = Checkpoint | Mapping[str, Any]
+# transformers refuses files without it.
+_METADATA = {"format": "pt"}
+
+
+@shows_progress
+def save_pretrained(
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    names: NamesOrReport | None = None,
+    *,
+    like: Like,
+    layout: LayoutName | None = None,
+    dtype: DType | None = None,
+    dry_run: bool = False,
+    verbose: Verbose = "auto",
+) -> SaveReport:
+    """Save the weights of a model in the names, shapes, dtypes and layout of a file of torch.
+
+    Use it after `load_pretrained` and training, to give the model back to torch, transformers or
+    vLLM. `like` is the file that the model was loaded from, and `names` and `layout` are those of
+    that load. Each weight that `load_pretrained` reads can be saved, because the load itself says
+    where each value is from.
+
+    Arrays of `like` that the model does not have are copied. What was written is loaded again and
+    compared with the model, bit for bit, before anything stands at `path`. Only weights are
+    written: copy `config.json` and the files of the tokenizer yourself.
+
+    What is unchanged since the load keeps the bits that it has in `like`. Where torch adds two
+    arrays, as the biases of an LSTM, a changed weight is saved in the first, and the other gets
+    zeros. If two names of a state dict stand for one array, as a table of words and the last layer,
+    both get the new values.
+
+    Args:
+        model: A built model.
+        path: Where to save it. A path that ends in `.safetensors` is a file. Other paths are
+            folders, in which `model.safetensors` is written, or the shards of `like` and their
+            index. It may be the path of `like`.
+        names: As in `load_pretrained`: dict from patterns to names; or the report of the load, or
+            the path of its JSON, with which `layout` must not be another one. A weight that has no
+            array in `like` must be left out by `None`. If `names` has a function, its result for
+            the array of positions says where the values go. A function that computes, such as
+            `1 + w`, needs its inverse: `(name, lambda w: 1 + w, lambda w: w - 1)`.
+        like: The names, shapes and dtypes to save in: files as in `load_pretrained`, or a dict
+            such as the `state_dict()` of a torch module. If the model has a new head, pass the
+            state dict of a module that has it too.
+        layout: The order of axes in `like`, `"torch"` or `"keras"`. Required unless a report or
+            `like` says it.
+        dtype: The dtype in which floating-point weights are saved, e.g. `"bfloat16"`. By default
+            that of each array in `like`.
+        dry_run: If true, nothing is written. Weights that cannot be saved are then reported instead
+            of raising an error.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless
+            `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
+
+    Returns:
+        A `SaveReport` with a row for each weight, and the arrays that were copied. The summary says
+        which weights were rounded.
+
+    Raises:
+        OSError: If a file cannot be written.
+        TypeError: If an argument has the wrong type.
+        ValueError: If a weight has no place in `like`, has another shape there, is computed there
+            of several arrays, reads rows in an order that is not known, or has a number beyond the
+            range of the dtype; if two weights with one array differ; if layers are quantized or
+            have factors of LoRA; if arrays of a dict overlap in memory; if a folder has other
+            weights; or as in `load_pretrained`. Then nothing is written.
+
+    Example:
+        >>> import keras_initx
+        >>> import numpy as np
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="dense")])
+        >>> state = {"fc.weight": np.array([[1, 2, 3], [4, 5, 6.0]]), "fc.bias": np.zeros(2)}
+        >>> names = {"dense": "fc"}
+        >>> load = keras_initx.load_pretrained(model, state, names, layout="torch")
+        >>> bias = model.layers[0].bias.assign([7.0, 8.0])
+        >>> report = save_pretrained(model, "tuned.safetensors", load, like=state)
+        >>> [(row.path, row.status) for row in report]
+        [('dense/kernel', 'kept'), ('dense/bias', 'saved')]
+
+    See Also:
+        `load_pretrained`, and `compare_outputs` for the outputs of the model and of torch.
+    """
+    inventory = checked_inventory("model", model)
+    target_path = checked_path(path)
+    given = given_names(names, layout)
+    if dtype is not None:
+        check_choice("dtype", dtype, DTYPES)
+    check_flag("dry_run", dry_run)
+    _check_model(inventory)
+    with open_source(_checked_like(like), "like") as (contents, own_layout):
+        _check_contents(like, own_layout, contents)
+        ties = ties_of(like) if isinstance(like, Mapping) else {}
+        arrays, stand_ins = with_stand_ins(contents)
+        plan = plan_load(inventory, arrays, own_layout, given.names, given.layout, {})
+        new = NewArrays(contents, stand_ins, plan, ties, dtype)
+        described = {name: new.described(name) for name in new.names}
+        target = target_at(target_path, contents, new.names)
+        notes_on_equal = [] if isinstance(like, Mapping) else new.notes_on_equal()
+        if dry_run:
+            for name in new.names:
+                new.make(name)
+        else:
+            _check_rows(new)
+            if target_path.suffix.lower() != ".safetensors":
+                target_path.mkdir(parents=True, exist_ok=True)
+            metadata = {**_METADATA, **contents.metadata}
+            with _replacing(target) as partial:
+                with progress("Saving weights", len(described), "arrays") as advance:
+                    for file, inside in target.files.items():
+                        lines = {name: described[name] for name in inside}
+                        arrays_of_file = _made(new, inside, advance)
+                        write_safetensors(partial[file], lines, arrays_of_file, metadata)
+                _check_rows(new)
+                written = [partial[file] for file in target.files]
+                _load_again(inventory, written, new, given._replace(layout=plan.layout))
+                _check_rows(new)
+                if target.index is not None:
+                    sizes = {name: line.size for name, line in described.items()}
+                    partial[target.index].write_text(target.index_text(sizes), "utf-8")
+        notes = [*new.notes(), *notes_on_equal, *inventory.note_on_unbuilt()]
+    return SaveReport(list(new.rows.values()), str(path), dry_run, new.copied, notes)
+
+
+def _check_model(inventory: Inventory) -> None:
+    """Raise `ValueError` if a model has weights that are more than their values."""
+    check_unshared("model", inventory)
+    name = inventory.model.name
+    for weight in inventory.weights:
+        if is_adapter(weight.name):
+            raise ValueError(
+                "`model` must not have factors of LoRA or DoRA: merge them first, by saving the "
+                "model with Keras, and pass the model that it loads. "
+                f"Received: model={name!r} with {weight.path!r}"
+            )
+        if is_quantized(weight.layer):
+            raise ValueError(
+                "`model` must not be quantized, because its integers have no place among the "
+                "arrays of another model: pass the model before `quantize`. "
+                f"Received: model={name!r} with {weight.path!r}"
+            )
+
+
+def _checked_like(like: Any) -> Like:
+    """Return the argument `like`, which must be files or a dict."""
+    if isinstance(like, keras.Model):
+        raise TypeError(
+            "`like` must be the path of a file, or a dict from names to arrays, as the "
+            f"`state_dict()` of a torch module. Received: like={like!r}"
+        )
+    overlap = overlap_of(like) if isinstance(like, Mapping) else None
+    if overlap is not None:
+        raise ValueError(
+            "`like` must have arrays that do not overlap in memory: pass copies of them. "
+            f"Received: {overlap[0]!r} and {overlap[1]!r}, which share a part of their memory"
+        )
+    checked: Like = like
+    return checked
+
+
+def _check_contents(like: Like, own_layout: LayoutName | None, contents: Contents) -> None:
+    """Raise `ValueError` if Keras wrote a file, in which weights have numbers and no names."""
+    if own_layout == "keras" or contents.layers:
+        raise ValueError(
+            "`like` must not be a file that Keras wrote: save the model by `model.save_weights`. "
+            f"Received: like={like!r}"
+        )
+
+
+@contextlib.contextmanager
+def _replacing(target: Target) -> Iterator[dict[Path, Path]]:
+    """Yield the paths of new files, which replace those of a target when the context ends."""
+    partial: dict[Path, Path] = {}
+    with contextlib.ExitStack() as stack:
+        if target.index is not None:
+            # The context that is entered first ends last: an index names files that are there.
+            partial[target.index] = stack.enter_context(replacing(target.index))
+        for file in target.files:
+            partial[file] = stack.enter_context(replacing(file))
+        yield partial
+
+
+def _made(new: NewArrays, names: Sequence[str], advance: Callable[[int], None]) -> Iterator[Array]:
+    for name in names:
+        yield new.make(name)
+        advance(1)
+
+
+def _check_rows(new: NewArrays) -> None:
+    """Raise `ValueError` if a weight cannot be saved."""
+    problems = [row.text for row in new.rows.values() if row.status == "error"]
+    if problems:
+        raise ValueError(
+            "`like` must have a place for each weight that is to be saved. Received: "
+            f"{truncated(problems, '; ')}"
+        )
+
+
+def _load_again(
+    inventory: Inventory,
+    files: Sequence[Path],
+    new: NewArrays,
+    given: GivenNames,
+) -> None:
+    """Load what was written, as `load_pretrained` does, and compare it with the model."""
+    with open_source([str(file) for file in files], "path") as (contents, _):
+        new.check_loaded(plan_load(inventory, contents, None, given.names, given.layout, {}))

@@ -1,0 +1,127 @@
+"""What was saved of a model, or would be."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from keras_initx._checks import truncated
+from keras_initx._typing import Shape
+from keras_initx.report._figures import BLUE, PALE_BLUE
+from keras_initx.report._order import plot_in_order, points_of
+from keras_initx.report._results import Judgement, Tabular
+from keras_initx.report._table import Column
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class SavedWeight:
+    """What was saved of a weight.
+
+    Attributes:
+        path: Path of the weight in the model, see `ModelWeight`.
+        status: What was done: `"saved"`; `"kept"` if it is unchanged since the load and the arrays
+            have the bits that they had; `"left"` if it is in no array; `"error"` if it cannot be
+            saved as asked.
+        how: How it was converted, or why it was not saved. Conversions have the names that
+            `load_pretrained` gives them.
+        shape: Its shape.
+        dtype: The name of its dtype.
+        size: The number of its values.
+        saved: How many of these are in the arrays.
+        arrays: The names of the arrays that it was saved in.
+        array_shape: The shape of these arrays.
+        array_dtype: The name of their dtype.
+    """
+
+    path: str
+    status: str
+    how: str = ""
+    shape: Shape | None = None
+    dtype: str = ""
+    size: int | None = None
+    saved: int | None = None
+    arrays: tuple[str, ...] = ()
+    array_shape: Shape | None = None
+    array_dtype: str = ""
+
+    @property
+    def text(self) -> str:
+        """What was done or what is wrong, in words."""
+        what = self.how if self.status == "error" else _status(self)
+        return f"{self.path!r} {self.shape}: {what}"
+
+
+def _status(row: SavedWeight) -> str:
+    return f"{row.status}: {row.how}" if row.how else row.status
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SaveReport(Tabular[SavedWeight], Judgement):
+    """What `save_pretrained` has saved of a model, in the form of all results.
+
+    `plot` shows how many values of each weight were saved, and of how many.
+
+    Attributes:
+        rows: A `SavedWeight` for each weight, in the order of the model.
+        path: The file or the folder.
+        dry_run: Whether nothing was written.
+        copied: Dict from the names of the arrays that have what they had in `like` to their shapes.
+        notes: What was rounded, and what else a user of the file should know, as lines of text.
+    """
+
+    rows: Sequence[SavedWeight]
+    path: str
+    dry_run: bool = False
+    copied: Mapping[str, Shape] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    @property
+    def problems(self) -> list[SavedWeight]:
+        """The rows of the weights that cannot be saved as asked, which a dry run has."""
+        return [row for row in self.rows if row.status == "error"]
+
+    @property
+    def summary(self) -> str:
+        """What was saved, and what stays as it was, in words."""
+        counts = Counter(row.status for row in self.rows)
+        done = "to be saved" if self.dry_run else "saved"
+        text = f"{counts['saved'] + counts['kept']} of {len(self.rows)} weights {done}"
+        if not self.dry_run:
+            text += f" to {self.path} and loaded again: equal"
+        if counts["kept"]:
+            text += f"; {counts['kept']} unchanged with the bits of `like`"
+        if counts["left"]:
+            text += f"; {counts['left']} left out"
+        if counts["error"]:
+            text += f"; {counts['error']} with errors"
+        if self.copied:
+            arrays = [f"{name} {shape}" for name, shape in self.copied.items()]
+            text += f"; arrays copied from `like`: {truncated(arrays)}"
+        return " ".join([f"{text}.", *self.notes])
+
+    def _columns(self) -> list[Column[SavedWeight]]:
+        return [
+            Column("weight", lambda row: row.path, is_text=True),
+            Column("shape", lambda row: row.shape),
+            Column("array", lambda row: " + ".join(row.arrays), is_text=True),
+            Column("array shape", lambda row: row.array_shape, is_optional=True),
+            Column("dtype", lambda row: row.array_dtype, is_optional=True),
+            Column("status", _status, is_text=True),
+        ]
+
+    def _content(self) -> dict[str, Any]:
+        return {**asdict(self), "summary": self.summary}
+
+    def _below(self) -> list[str]:
+        return ["", self.summary]
+
+    def _figure(self) -> "Figure":
+        groups = {
+            "all": points_of(self.rows, "size", PALE_BLUE),
+            "saved": points_of(self.rows, "saved", BLUE),
+        }
+        paths = [row.path for row in self.rows]
+        return plot_in_order(paths, {"number of values": groups}, of="weight")

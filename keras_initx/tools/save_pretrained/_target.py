@@ -1,0 +1,95 @@
+"""The files that a model is saved in: one, or the shards of another model with their index."""
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from keras_initx.checkpoints._checkpoint import names_weights
+from keras_initx.files._formats import Contents
+from keras_initx.files._local import check_local
+
+_SUFFIX = ".safetensors"
+_INDEX = f"{_SUFFIX}.index.json"
+# That of Hugging Face.
+_NAME = "model"
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a model is saved.
+
+    Attributes:
+        files: The names of the arrays of each file.
+        index: The file that says which file has which array, `None` for a single file.
+    """
+
+    files: dict[Path, list[str]]
+    index: Path | None = None
+
+    def index_text(self, sizes: Mapping[str, int]) -> str:
+        """Return the text of the index.
+
+        Args:
+            sizes: The number of bytes of each array.
+        """
+        weight_map = {}
+        for path, names in self.files.items():
+            weight_map.update(dict.fromkeys(names, path.name))
+        content = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": weight_map}
+        return json.dumps(content, indent=2) + "\n"
+
+
+def checked_path(path: str | os.PathLike[str]) -> Path:
+    """Return the argument `path`, which must be a `.safetensors` file or a folder.
+
+    Raises:
+        TypeError: If it is no path.
+        ValueError: If it is that of a file of another format.
+    """
+    required = "`path` must be a file that ends in '.safetensors', or a folder"
+    if not isinstance(path, str | os.PathLike) or isinstance(os.fspath(path), bytes):
+        raise TypeError(f"{required}. Received: path={path!r}")
+    given = check_local("path", Path(path))
+    is_of_weights = not given.is_dir() and names_weights(str(given))
+    if given.is_file() or is_of_weights:
+        if given.suffix.lower() != _SUFFIX:
+            raise ValueError(f"{required}. Received: path={str(path)!r}")
+    elif given.suffix.lower() == _SUFFIX and given.is_dir():
+        raise ValueError(f"{required}. Received: path={str(path)!r}, a folder with such a name")
+    return given
+
+
+def target_at(path: Path, contents: Contents, names: Sequence[str]) -> Target:
+    """Return the files that a model is saved in.
+
+    Args:
+        path: The argument `path`.
+        contents: The arrays of `like`.
+        names: The names of the arrays that are written.
+
+    Raises:
+        ValueError: If a folder has weights that would stay beside the new ones.
+    """
+    if path.suffix.lower() == _SUFFIX:
+        return Target({path: list(names)})
+    shards: dict[str, list[str]] = {}
+    for name in names:
+        shards.setdefault(contents.files.get(name, ""), []).append(name)
+    by_file = {path / os.path.basename(shard): inside for shard, inside in shards.items()}
+    are_shards = all(shard.lower().endswith(_SUFFIX) for shard in shards)
+    if len(shards) > 1 and are_shards and len(by_file) == len(shards):
+        stems = {re.sub(r"-\d+-of-\d+$", "", file.stem) for file in by_file}
+        stem = stems.pop() if len(stems) == 1 else _NAME
+        target = Target(by_file, path / f"{stem}{_INDEX}")
+    else:
+        target = Target({path / f"{_NAME}{_SUFFIX}": list(names)})
+    for other in sorted((*path.glob(f"*{_SUFFIX}"), *path.glob(f"*{_INDEX}"))):
+        if other not in target.files and other != target.index:
+            raise ValueError(
+                "`path` must be a folder without other weights, which a program could read in "
+                f"place of the new ones. Received: path={str(path)!r} with {other.name!r}"
+            )
+    return target

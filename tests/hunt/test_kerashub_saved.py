@@ -1,0 +1,91 @@
+"""Backbones of KerasHub are loaded from transformers, changed, and given back, by the names of the page."""
+
+import pathlib
+import re
+
+import keras
+import numpy as np
+import pytest
+from modes import to_numpy
+
+import keras_initx
+
+keras_hub = pytest.importorskip("keras_hub")
+transformers = pytest.importorskip("transformers")
+torch = pytest.importorskip("torch")
+
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "back_to_torch.md"
+WIDTH, WORDS = 32, 50
+OF_TRANSFORMERS = {"vocab_size": WORDS, "hidden_size": WIDTH, "num_hidden_layers": 2, "num_attention_heads": 4}
+OF_KERAS_HUB = {"vocabulary_size": WORDS, "num_layers": 2, "hidden_dim": WIDTH}
+TOKENS = np.random.default_rng(0).integers(1, WORDS, (2, 6))
+
+
+def names_of(model):
+    """Return the names on the page."""
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    (block,) = [one for one in blocks if f"\n{model} = {{" in one]
+    found = {"np": np}
+    exec(block.replace("width = 768", f"width = {WIDTH}"), found)
+    return found[model]
+
+
+def llama():
+    shape = {"intermediate_size": 48, "num_key_value_heads": 2, "max_position_embeddings": 16, "rms_norm_eps": 1e-6}
+    config = transformers.LlamaConfig(**OF_TRANSFORMERS, **shape, tie_word_embeddings=False)
+    shape = {"num_query_heads": 4, "num_key_value_heads": 2, "intermediate_dim": 48, "tie_word_embeddings": False}
+    return transformers.LlamaForCausalLM(config), keras_hub.models.LlamaBackbone(**OF_KERAS_HUB, **shape)
+
+
+def gemma():
+    shape = {"intermediate_size": 48, "num_key_value_heads": 1, "head_dim": 8, "max_position_embeddings": 16}
+    config = transformers.GemmaConfig(**OF_TRANSFORMERS, **shape)
+    shape = {"num_query_heads": 4, "num_key_value_heads": 1, "head_dim": 8, "intermediate_dim": 96}
+    return transformers.GemmaForCausalLM(config), keras_hub.models.GemmaBackbone(**OF_KERAS_HUB, **shape)
+
+
+def gpt2():
+    config = transformers.GPT2Config(vocab_size=WORDS, n_positions=16, n_embd=WIDTH, n_layer=2, n_head=4)
+    shape = {"num_heads": 4, "intermediate_dim": 4 * WIDTH, "max_sequence_length": 16}
+    return transformers.GPT2Model(config), keras_hub.models.GPT2Backbone(**OF_KERAS_HUB, **shape)
+
+
+def bert():
+    config = transformers.BertConfig(**OF_TRANSFORMERS, intermediate_size=48, max_position_embeddings=16)
+    shape = {"num_heads": 4, "intermediate_dim": 48, "max_sequence_length": 16}
+    return transformers.BertModel(config), keras_hub.models.BertBackbone(**OF_KERAS_HUB, **shape)
+
+
+def hidden_states(module):
+    """Return the last hidden states of transformers."""
+    backbone = getattr(module, "model", module).eval()
+    with torch.no_grad():
+        return backbone(input_ids=torch.tensor(TOKENS)).last_hidden_state.numpy()
+
+
+def outputs(model):
+    given = {"token_ids": TOKENS, "padding_mask": np.ones_like(TOKENS), "segment_ids": np.zeros_like(TOKENS)}
+    result = model({tensor.name: given[tensor.name] for tensor in model.inputs})
+    return to_numpy(result["sequence_output"] if isinstance(result, dict) else result)
+
+
+@pytest.mark.parametrize("make", [llama, gemma, gpt2, bert], ids=lambda make: make.__name__)
+def test_the_names_of_the_page_lead_there_and_back(make, tmp_path):
+    torch.manual_seed(0)
+    module, model = make()
+    names = names_of(make.__name__)
+    layout = "keras" if make is gpt2 else "torch"
+    module.save_pretrained(tmp_path / "like")
+    report = keras_initx.load_pretrained(model, tmp_path / "like", names, layout=layout)
+    assert not report.left
+    np.testing.assert_allclose(outputs(model), hidden_states(module), atol=2e-5)
+
+    random = np.random.default_rng(1)
+    for variable in model.weights:
+        variable.assign(keras.ops.convert_to_numpy(variable) + random.normal(0, 0.02, variable.shape))
+    folder = tmp_path / "tuned"
+    keras_initx.save_pretrained(model, folder, names, like=tmp_path / "like", layout=layout)
+    (folder / "config.json").write_text((tmp_path / "like" / "config.json").read_text())
+    again = type(module).from_pretrained(folder)
+    np.testing.assert_allclose(outputs(model), hidden_states(again), atol=2e-5)
+    assert np.abs(hidden_states(again) - hidden_states(module)).max() > 0.01

@@ -1,0 +1,178 @@
+"""What starts blocks at the identity is measured on what stands behind the last kernel of a branch."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+from modes import often, to_numpy
+
+from keras_initx import audit, initialize, recipes
+
+WIDTH = 8
+
+
+def plain_norm():
+    return layers.LayerNormalization(center=False, scale=False)
+
+
+def joint(name, condition):
+    """Return a factor and a shift, each half of the outputs of one kernel."""
+    return ops.split(ops.expand_dims(layers.Dense(2 * WIDTH, name=f"{name}_both")(condition), 1), 2, -1)
+
+
+def apart(name, condition):
+    return [ops.expand_dims(layers.Dense(WIDTH, name=f"{name}_{end}")(condition), 1) for end in ("factor", "shift")]
+
+
+def model(end, given=joint):
+    """Return two blocks whose branches end with a function of their outputs, a factor and a shift."""
+    inputs, condition = keras.Input((4, WIDTH)), keras.Input((5,))
+    x = inputs
+    for number in range(2):
+        y = layers.Dense(WIDTH, "tanh", name=f"b{number}_up")(x)
+        y = layers.Dense(WIDTH, name=f"b{number}_down")(y)
+        x = x + end(y, *given(f"b{number}", condition))
+    return keras.Model([inputs, condition], x)
+
+
+# What starts at 0 in each block.
+DOWN, BOTH = "down/kernel", ("both/bias", "both/kernel")
+CLOSED = {
+    "1 + g": (lambda h, g, b: h * (1 + g), joint, (DOWN,)),
+    "exp(g)": (lambda h, g, b: h * ops.exp(g), joint, (DOWN,)),
+    "exp(g) + b": (lambda h, g, b: h * ops.exp(g) + b, joint, (*BOTH, DOWN)),
+    "1 + g + b": (lambda h, g, b: h * (1 + g) + b, joint, (*BOTH, DOWN)),
+    "normalized": (lambda h, g, b: plain_norm()(h) * (1 + g) + b, joint, (*BOTH, DOWN)),
+    "with a scale": (lambda h, g, b: layers.LayerNormalization()(h) * (1 + g) + b, joint, (*BOTH, "gamma")),
+    "apart": (lambda h, g, b: h * (1 + g) + b, apart, (DOWN, "shift/bias", "shift/kernel")),
+    "shift": (lambda h, g, b: h + b, joint, (*BOTH, DOWN)),
+    "one that opens": (lambda h, g, b: h * (g - 1) * g, joint, BOTH),
+    # As it was.
+    "g": (lambda h, g, b: h * g, joint, BOTH),
+    "g + b": (lambda h, g, b: h * g + b, joint, BOTH),
+    "sigmoid(g)": (lambda h, g, b: h * ops.sigmoid(g), joint, (DOWN,)),
+    "nothing": (lambda h, g, b: h, joint, (DOWN,)),
+}
+
+
+def drawn(shape, seed):
+    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("kind", often(CLOSED, ["1 + g + b", "exp(g)", "with a scale", "apart", "g"]))
+def test_blocks_start_as_the_identity_for_any_condition_and_an_audit_agrees(kind):
+    end, given, zeros = CLOSED[kind]
+    made = model(end, given)
+    initialize(made, "zero_residual", seed=0)
+    x = drawn((3, 4, WIDTH), 0)
+    np.testing.assert_allclose(to_numpy(made([x, drawn((3, 5), 1)])), x, atol=1e-6)
+    rules = recipes.zero_residual(made).by_path
+    expected = {path for path in rules if any(path.endswith(zero) for zero in zeros)}
+    assert len(expected) == 2 * len(zeros)
+    assert rules == dict.fromkeys(expected, "zeros")
+    assert audit(made, "zero_residual").ok
+
+
+@pytest.mark.parametrize("kind", often(CLOSED, ["1 + g + b"]))
+def test_each_of_the_zeros_gets_a_gradient_in_one_of_two_steps(kind):
+    end, given, _ = CLOSED[kind]
+    made = model(end, given)
+    initialize(made, "zero_residual", seed=0)
+    made.compile(keras.optimizers.SGD(0.1), "mse")
+    zeros = [made.get_layer(path.split("/")[0]) for path in recipes.zero_residual(made).by_path]
+    x = [drawn((8, 4, WIDTH), 0), drawn((8, 5), 1)]
+    for _ in range(2):
+        made.train_on_batch(x, drawn((8, 4, WIDTH), 2))
+    for layer in zeros:
+        assert np.any(to_numpy(layer.weights[0]) != (1 if "gamma" in layer.weights[0].path else 0))
+
+
+NOT_CLOSED = {
+    "plus one": (lambda h, g, b: h + ops.exp(g), "Add"),
+    "relu": (lambda h, g, b: ops.relu(h * (1 + g)), "Relu"),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_CLOSED)
+def test_what_nothing_closes_is_refused_with_the_operation(kind):
+    end, operation = NOT_CLOSED[kind]
+    with pytest.raises(ValueError, match=f"a branch that ends with {operation} at 'b0_down': zeros there"):
+        recipes.zero_residual(model(end))
+
+
+def test_a_kernel_that_a_stream_begins_with_is_never_zeroed():
+    x, other = inputs = [keras.Input((4, WIDTH)) for _ in range(2)]
+    stem = layers.Dense(WIDTH, name="stem")(other)
+    y = layers.Dense(WIDTH, name="down")(layers.Dense(WIDTH, "tanh")(x))
+    z = stem + layers.Dense(WIDTH, name="last")(layers.Dense(WIDTH, "tanh")(stem))
+    with pytest.raises(ValueError, match="ends with Add at 'down'"):
+        recipes.zero_residual(keras.Model(inputs, [x + (y + stem), z]))
+
+
+def test_zeros_are_those_of_biases_at_the_start_and_not_of_a_trained_model():
+    made = model(lambda h, g, b: layers.LayerNormalization(scale=False)(h))
+    expected = recipes.zero_residual(made).by_path
+    for weight in made.weights:
+        weight.assign(ops.ones_like(weight) * 0.5)
+    assert recipes.zero_residual(made).by_path == expected
+
+
+def fixup_block(x, name, factor=1.0):
+    """The basic block of the authors of Fixup: scalar biases, a scale, and no normalization."""
+    y = layers.Conv2D(WIDTH, 3, padding="same", use_bias=False, name=f"{name}_1")(Scalar(name=f"{name}_1a")(x))
+    y = ops.relu(Scalar(name=f"{name}_1b")(y))
+    y = layers.Conv2D(WIDTH, 3, padding="same", use_bias=False, name=f"{name}_2")(Scalar(name=f"{name}_2a")(y))
+    return ops.relu(Scalar(name=f"{name}_2b")(Factor(factor, name=f"{name}_s")(y)) + x)
+
+
+class Scalar(layers.Layer):
+    def build(self, shape):
+        self.bias = self.add_weight((1,), "zeros", name="bias")
+
+    def call(self, x):
+        return x + self.bias
+
+
+class Factor(layers.Layer):
+    def __init__(self, value, **options):
+        super().__init__(**options)
+        self.value = value
+
+    def build(self, shape):
+        self.scale = self.add_weight((1,), keras.initializers.Constant(self.value), name="scale")
+
+    def call(self, x):
+        return x * self.scale
+
+
+def fixup_network(factor=1.0):
+    x = inputs = keras.Input((6, 6, WIDTH))
+    for number in range(2):
+        x = fixup_block(x, f"b{number}", factor)
+    return keras.Model(inputs, layers.Dense(3, name="head")(layers.GlobalAveragePooling2D()(x)))
+
+
+@pytest.mark.every_backend
+def test_fixup_takes_the_block_of_its_authors():
+    made = fixup_network()
+    rules = recipes.fixup(made).by_path
+    assert [rules[f"b{number}_2/kernel"] for number in range(2)] == ["zeros", "zeros"]
+    assert rules["b0_1/kernel"].factor == 2**-0.5
+    assert rules["b0_2b/bias"] == "zeros"
+    assert "b0_s/scale" not in rules
+    initialize(made, "fixup", seed=0)
+    assert audit(made, "fixup").ok
+    x = np.abs(drawn((2, 6, 6, WIDTH), 0))
+    blocks = keras.Model(made.inputs, made.layers[-2].input)
+    np.testing.assert_allclose(to_numpy(blocks([x])), x, atol=1e-6)
+
+
+def test_fixup_refuses_a_scale_of_0_behind_which_a_kernel_of_zeros_gets_no_gradient():
+    with pytest.raises(ValueError, match="ends with Multiply at 'b0_2': zeros there would get no gradient"):
+        recipes.fixup(fixup_network(0.0))
+
+
+def test_zero_residual_leaves_the_scale_of_a_branch_to_start_at_0_itself():
+    with pytest.raises(ValueError, match="a weight that scales a branch: let that one start at 0"):
+        recipes.zero_residual(fixup_network())

@@ -1,0 +1,126 @@
+"""A kernel that holds those of queries, keys and values is drawn by the fans of each."""
+
+import keras
+import pytest
+from keras import layers, ops
+from modes import often
+
+from keras_initx import Concatenated, audit, initialize, recipes
+
+WIDTH, HEADS = 16, 2
+
+
+def heads(x, size=WIDTH // HEADS):
+    return ops.transpose(ops.reshape(x, (-1, x.shape[1], x.shape[-1] // size, size)), (0, 2, 1, 3))
+
+
+def attention(q, k, v):
+    weights = ops.softmax(ops.matmul(q, ops.transpose(k, (0, 1, 3, 2))) / 8)
+    y = ops.transpose(ops.matmul(weights, v), (0, 2, 1, 3))
+    return ops.reshape(y, (-1, y.shape[1], y.shape[2] * y.shape[3]))
+
+
+def rotate(x):
+    left, right = ops.split(x, 2, -1)
+    return ops.concatenate([left * 0.6 - right * 0.8, right * 0.6 + left * 0.8], -1)
+
+
+def split(x):
+    return attention(*map(heads, ops.split(layers.Dense(3 * WIDTH, name="qkv")(x), 3, -1)))
+
+
+def sliced(x):
+    both = layers.Dense(3 * WIDTH, name="qkv")(x)
+    return attention(*(heads(both[..., start : start + WIDTH]) for start in range(0, 3 * WIDTH, WIDTH)))
+
+
+def unstacked(x):
+    y = ops.reshape(layers.Dense(3 * WIDTH, name="qkv")(x), (-1, 4, 3, HEADS, WIDTH // HEADS))
+    return attention(*ops.unstack(ops.transpose(y, (2, 0, 3, 1, 4)), 3))
+
+
+def einsum(x):
+    y = layers.EinsumDense("btd,dnhk->bnhtk", (3, HEADS, 4, WIDTH // HEADS), name="qkv")(x)
+    return attention(y[:, 0], y[:, 1], y[:, 2])
+
+
+def rotary(x):
+    q, k, v = map(heads, ops.split(layers.Dense(3 * WIDTH, name="qkv")(x), 3, -1))
+    return attention(rotate(q), rotate(k), v)
+
+
+def apart_with_rotary(x):
+    q, k, v = (heads(layers.Dense(WIDTH, name=name)(x)) for name in ("qkv", "k", "v"))
+    return attention(rotate(q), rotate(k), v)
+
+
+def keys_and_values(x):
+    k, v = ops.split(layers.Dense(2 * WIDTH, name="qkv")(x), 2, -1)
+    return attention(heads(layers.Dense(WIDTH, name="q")(x)), heads(k), heads(v))
+
+
+def dot_product(x):
+    y = ops.reshape(layers.Dense(3 * WIDTH, name="qkv")(x), (-1, 4, 3, HEADS, WIDTH // HEADS))
+    y = ops.dot_product_attention(y[:, :, 0], y[:, :, 1], y[:, :, 2])
+    return ops.reshape(y, (-1, 4, WIDTH))
+
+
+def grouped(x):
+    """Fewer heads of keys and values than of queries."""
+    q, k, v = ops.split(layers.Dense(2 * WIDTH, name="qkv")(x), (WIDTH, WIDTH + WIDTH // 2), -1)
+    return attention(heads(q), *(ops.repeat(heads(part), 2, 1) for part in (k, v)))
+
+
+def model(attend):
+    image = keras.Input((4, 4, 3))
+    x = layers.Reshape((4, WIDTH))(layers.Conv2D(WIDTH, 2, 2, name="patch")(image))
+    x = x + layers.Dense(WIDTH, name="out")(attend(layers.LayerNormalization()(x)))
+    x = x + layers.Dense(WIDTH, name="down")(layers.Dense(32, "gelu", name="up")(layers.LayerNormalization()(x)))
+    return keras.Model(image, layers.Dense(5, name="head")(ops.mean(x, 1)))
+
+
+KERNELS = {
+    split: 3,
+    sliced: 3,
+    unstacked: 3,
+    einsum: 3,
+    rotary: 3,
+    dot_product: 3,
+    keys_and_values: 2,
+    apart_with_rotary: 1,
+}
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("attend", often(KERNELS, [split, unstacked, rotary, apart_with_rotary]))
+def test_each_kernel_in_one_has_the_scale_that_it_would_have_alone(attend):
+    made = model(attend)
+    plan = initialize(made, "vit_jax", seed=0)
+    stds = {row.path: row.expected_std for row in plan.rows}
+    assert stds["qkv/kernel"] == pytest.approx((2 / (WIDTH + WIDTH)) ** 0.5)
+    assert stds["up/kernel"] == pytest.approx((2 / (WIDTH + 32)) ** 0.5)
+    assert ("  several kernels in one: 'qkv'" in plan.notes) == (KERNELS[attend] > 1)
+    assert recipes.spectral(made).by_path["qkv/kernel"].blocks == KERNELS[attend]
+    assert audit(made, "vit_jax").ok
+
+
+def test_kernels_of_several_sizes_are_left_with_a_question_and_a_rule_answers_it():
+    made = model(grouped)
+    plan = initialize(made, "vit_jax", seed=0)
+    assert plan.left == [row for row in plan.rows if row.path == "qkv/kernel"]
+    assert "say by a rule what each gets, see `Concatenated`" in plan.left[0].reason
+    parts = Concatenated(["initx.glorot_uniform"] * 3, sizes=[WIDTH, WIDTH // 2, WIDTH // 2])
+    assert initialize(made, [{"qkv/kernel": parts}, "vit_jax"], seed=0).left == []
+    # By the inputs alone they are as one.
+    assert initialize(made, "vit_timm", seed=0).left == []
+
+
+def test_gate_and_factor_in_one_kernel_are_two():
+    image = keras.Input((4, 4, 3))
+    x = layers.Reshape((4, WIDTH))(layers.Conv2D(WIDTH, 2, 2, name="patch")(image))
+    x = x + layers.MultiHeadAttention(2, 8)(x, x)
+    one, other = ops.split(layers.Dense(2 * WIDTH, name="both")(x), 2, -1)
+    x = x + layers.Dense(WIDTH, name="down")(ops.silu(one) * other)
+    made = keras.Model(image, layers.Dense(5, name="head")(ops.mean(x, 1)))
+    stds = {row.path: row.expected_std for row in initialize(made, "vit_jax", seed=0).rows}
+    assert stds["both/kernel"] == pytest.approx(0.25)

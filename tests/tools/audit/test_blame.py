@@ -1,0 +1,86 @@
+"""Only the weight that has changed is off, whatever others have its name, and whatever law it has."""
+
+import keras
+import numpy as np
+import pytest
+from audited import off
+from modes import often
+
+import keras_initx
+from keras_initx.types import Contract
+
+
+def signs(value, shape, rng):
+    return rng.choice([-value, value], shape).astype("float32")
+
+
+def network(rng, width, depth, *, scale=1.0, values=0.1):
+    """Return a deep network whose first kernel has another scale, and whose table has two values."""
+    arrays = {f"block_{n}/kernel": rng.normal(0, width**-0.5, (width, width)) for n in range(depth)}
+    arrays["block_0/kernel"] *= scale
+    arrays["table/kernel"] = signs(values, (64, 64), rng)
+    return {path: array.astype("float32") for path, array in arrays.items()}
+
+
+RNG = np.random.default_rng(0)
+MODELS = [(16, 2), (16, 3), (16, 6), (24, 2), (32, 2), (32, 4), (48, 3), (64, 8)]
+
+
+@pytest.mark.parametrize("size", often(MODELS, [(16, 2), (32, 4)]))
+@pytest.mark.parametrize("scale", [0.71, 1.25])
+def test_nobody_else_is_blamed_for_a_layer(size, scale):
+    width, depth = size
+    blamed = seen = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        before = keras_initx.contract(lambda: network(rng, width, depth))  # noqa: B023
+        found = off(keras_initx.audit(network(rng, width, depth, scale=scale), like=before))
+        seen += found.pop("block_0/kernel", "") == "scale"
+        blamed += bool(found)
+    # By chance, as rarely as `alpha` says: of 20 audits, two have a chance of 1 in 60.
+    assert blamed <= 1
+    assert seen >= 15
+
+
+def test_weights_that_have_all_changed_are_still_judged_together():
+    rng = np.random.default_rng(0)
+    before = keras_initx.contract(lambda: network(rng, 32, 8))
+    arrays = {path: array * (1.05 if "block" in path else 1) for path, array in network(rng, 32, 8).items()}
+    found = keras_initx.audit(arrays, like=before).problems
+    assert {row.verdict for row in found} == {"scale"}
+    assert len(found) == 8
+    # Each that fails alone is told of by itself.
+    assert sum("layers together" in row.evidence for row in found) >= 6
+
+
+@pytest.mark.parametrize("values", [0.1, 0.107, 0.12, 0.14])
+def test_two_values_are_judged_by_what_draws_have_in_common(values, tmp_path):
+    rng = np.random.default_rng(0)
+    before = keras_initx.contract(lambda: network(rng, 16, 2))
+    before.save(tmp_path / "contract.json")
+    for like in (before, Contract.load(tmp_path / "contract.json")):
+        report = keras_initx.audit(network(rng, 16, 2, values=values), like=like)
+        assert off(report) == ({} if values == 0.1 else {"table/kernel": "scale"})
+        assert report.rows[-1].resolution < 1.05
+
+
+def test_copies_of_values_that_are_drawn_are_no_levels():
+    rng = np.random.default_rng(0)
+
+    def copied():
+        return {"a": rng.permutation(np.repeat(rng.normal(0, 1, 64), 16)).reshape(32, 32).astype("float32")}
+
+    assert not keras_initx.contract(copied).rows[0].profile.has_levels
+    assert keras_initx.contract(lambda: {"a": signs(0.1, (32, 32), rng)}).rows[0].profile.has_levels
+
+
+def test_an_initializer_of_three_values_is_judged_in_a_model():
+    def build(value):
+        def start(shape, dtype=None):
+            return RNG.choice([-value, 0, value], shape).astype(dtype)
+
+        return keras.Sequential([keras.Input((64,)), keras.layers.Dense(64, kernel_initializer=start, name="a")])
+
+    before = keras_initx.contract(lambda: build(0.1))
+    assert off(keras_initx.audit(build(0.1), like=before)) == {}
+    assert off(keras_initx.audit(build(0.12), like=before)) == {"a/kernel": "scale"}
