@@ -89,7 +89,6 @@ def test_what_people_search_for_is_found_first(page, address):
 def test_a_search_does_not_find_the_middle_of_a_word(page, address, part, whole):
     titles = search(page, address, part).locator("a").all_inner_texts()
     assert [title for title in titles if whole in title.lower()] == []
-    assert len(titles) < 5
 
 
 def test_a_search_finds_the_beginning_of_a_word_after_the_whole_word(page, address):
