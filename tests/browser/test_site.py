@@ -73,9 +73,7 @@ def address():
 def search(page, address, words):
     """Search for words, and return the results."""
     page.goto(f"{address}/search.html?q={words.replace(' ', '+')}")
-    page.wait_for_selector(
-        "#search-results .search-summary:has-text('found'), #search-results p:has-text('not match')"
-    )
+    page.wait_for_selector("#search-results .search-summary:has-text('found'), #search-results p:has-text('not match')")
     return page.locator("#search-results li")
 
 
