@@ -30,6 +30,7 @@ from types import CodeType, FrameType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import keras
+from keras.optimizers.schedules import LearningRateSchedule
 
 from keras_initx._typing import KerasOptimizer, Shape, Tensor
 
@@ -650,6 +651,25 @@ def replaced_rate(optimizer: keras.optimizers.Optimizer, rate: Any) -> Iterator[
         yield kept
     finally:
         vars(optimizer)["_learning_rate"] = kept
+
+
+def schedule_of(optimizer: keras.optimizers.Optimizer) -> LearningRateSchedule | None:
+    """Return the schedule of the learning rate of an optimizer, `None` without one.
+
+    Relies on the attribute in which an optimizer keeps it: the public one has the present rate.
+    """
+    kept = vars(optimizer).get("_learning_rate")
+    return kept if isinstance(kept, LearningRateSchedule) else None
+
+
+def modules_of(owner: Any) -> dict[str, Any]:
+    """Return the layers and modules in the attributes of an object, by the names of these.
+
+    Relies on the dict in which layers, which are modules of torch on this backend, keep others.
+    Elsewhere they are attributes as all others, and this is empty.
+    """
+    modules: dict[str, Any] = vars(owner).get("_modules", {})
+    return modules
 
 
 # The attributes in which an optimizer keeps what it excludes from weight decay: weights, and a

@@ -506,6 +506,18 @@ def test_an_optimizer_has_another_rate_for_a_while():
     optimizer.learning_rate = schedule
 
 
+def test_an_optimizer_has_a_schedule_or_a_rate():
+    schedule = Unregistered()
+    assert _keras.schedule_of(keras.optimizers.SGD(schedule)) is schedule
+    assert _keras.schedule_of(keras.optimizers.SGD(0.1)) is None
+
+
+@pytest.mark.every_backend
+def test_the_layers_in_the_attributes_of_a_layer_are_known():
+    around = layers.TimeDistributed(layers.Dense(2))
+    assert {**vars(around), **_keras.modules_of(around)}["layer"] is around.layer
+
+
 @pytest.mark.every_backend
 def test_an_optimizer_knows_the_places_of_its_weights_and_nadam_the_product_of_its_momenta():
     weights = [keras.Variable(np.zeros(2), name=name) for name in "ab"]

@@ -15,6 +15,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_initx._keras import modules_of
+
 _CONTAINERS: tuple[Any, ...] = (list, collections.deque, dict, set)
 # What Keras keeps in any layer or model has contexts of its own.
 _OF_KERAS = vars(keras.Layer()).keys() | vars(keras.Model()).keys()
@@ -65,8 +67,7 @@ class KeptAttributes:
         self._put_back[id(owner)] = owner, put_back
         for value in kept.values():
             self._keep_value(value, seen)
-        # Those of torch, of which Keras' layers are some.
-        for module in vars(owner).get("_modules", {}).values():
+        for module in modules_of(owner).values():
             self._keep_value(module, seen)
 
     def _keep_value(self, value: Any, seen: set[int]) -> None:

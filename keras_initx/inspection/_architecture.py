@@ -382,7 +382,7 @@ def _final_kernels(nodes: Sequence[Node]) -> list[Node]:
 
 def _is_of_labels(call: SymbolicCall) -> bool:
     """Return whether a call takes one row of a table for each example."""
-    return all(math.prod(tensor.shape[1:]) == 1 for tensor in call.inputs)
+    return all(size == 1 for tensor in call.inputs for size in tensor.shape[1:])
 
 
 def _looked_up(calls: Iterable[SymbolicCall]) -> list[tuple[keras.Variable, bool]]:

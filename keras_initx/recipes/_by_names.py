@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import keras
 
-from keras_initx._keras import is_of_keras
+from keras_initx._keras import is_of_keras, modules_of
 from keras_initx.inspection._kernels import FIRST_FACTORS, FOREIGN, SECOND_FACTORS, normalizes
 from keras_initx.inspection._names import automatic_name
 from keras_initx.inspection._patterns import matches_path
@@ -136,8 +136,7 @@ def _attributes(weight: ModelWeight) -> list[str]:
     names = []
     held = [*weight.layers[1:], weight.variable]
     for around, value in zip(weight.layers, held, strict=True):
-        # With torch, layers are modules, which keep others in a dict of their own.
-        attributes = {**vars(around), **vars(around).get("_modules", {})}
+        attributes = {**vars(around), **modules_of(around)}
         own = [name for name, other in attributes.items() if other is value]
         names.append(own[0].lstrip("_") if own else value.name)
     return names

@@ -114,6 +114,12 @@ def test_embeddings_of_tokens_and_of_positions_are_told_apart():
     assert [weight.name for weight in found.added] == ["where"]
 
 
+def test_embeddings_of_texts_of_any_length_are_those_of_tokens():
+    inputs = keras.Input((None,), dtype="int32")
+    model = keras.Model(inputs, layers.Dense(8)(layers.Embedding(8, 4, name="words")(inputs)))
+    assert names(architecture_of(model).tokens) == ["words"]
+
+
 class OwnKernel(layers.Layer):
     """Multiplies by a kernel that is no layer's."""
 

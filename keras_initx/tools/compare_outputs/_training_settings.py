@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-from keras.optimizers.schedules import LearningRateSchedule
 
 from keras_initx._keras import (
     arguments_of_loss,
     is_of_keras,
     loss_weights_of,
     replaced_rate,
+    schedule_of,
 )
 from keras_initx.inspection._optimizers import has_one_rate, scales_loss, unscaled
 from keras_initx.tools.compare_outputs._reading import Settings, is_simple, labeled, values_of
@@ -118,8 +118,8 @@ def training_settings(model: keras.Model) -> TrainingSettings:
 
 def _read_optimizer(settings: TrainingSettings, optimizer: keras.optimizers.Optimizer) -> None:
     """Add the settings of an optimizer, those of its schedule by themselves, which may fail."""
-    schedule = vars(optimizer).get("_learning_rate")
-    if not has_one_rate(optimizer) or not isinstance(schedule, LearningRateSchedule):
+    schedule = schedule_of(optimizer) if has_one_rate(optimizer) else None
+    if schedule is None:
         settings.read_config("optimizer", optimizer)
         return
     with replaced_rate(optimizer, keras.Variable(0.0, trainable=False)):

@@ -162,7 +162,9 @@ HEALTHY = {
     ),
     "ordinal": lambda: ending(3, "sigmoid", ORDINAL, BINARY),
     "hinge": lambda: ending(1, "tanh", 2 * ZERO_ONE - 1, "hinge"),
-    "focal loss": lambda: ending(1, "sigmoid", RARE, "binary_focal_crossentropy"),
+    "focal loss": lambda: ending(
+        1, "sigmoid", RARE, "binary_focal_crossentropy", bias_initializer=keras_initx.PriorBias(1 / 32)
+    ),
     "own loss that is no known one": lambda: ending(1, "sigmoid", ZERO_ONE, weighted),
     "policy gradient": policy,
     # Several inputs, and branches.

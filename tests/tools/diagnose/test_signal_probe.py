@@ -1,5 +1,7 @@
 """The signal of a layer is what it puts out, however it is called."""
 
+from typing import ClassVar
+
 import keras
 import numpy as np
 import pytest
@@ -130,15 +132,19 @@ def test_directions_that_a_gpu_computes_at_once_are_measured_one_by_one():
 class Choosing(layers.LSTM):
     """Notes whether a GPU may compute all of its steps at once."""
 
+    # Not of an object: a diagnosis puts back what a call sets there.
+    choices: ClassVar = []
+
     def call(self, *args, **options):
-        self.choice = self.use_cudnn
+        self.choices.append(self.use_cudnn)
         return super().call(*args, **options)
 
 
 def test_a_direction_is_computed_as_it_is_without_a_diagnosis():
     model = keras.Sequential([keras.Input((5, 4)), layers.Bidirectional(Choosing(3))])
+    Choosing.choices.clear()
     keras_initx.diagnose(model, np.ones((16, 5, 4), "float32"))
-    assert model.layers[0].forward_layer.choice == model.layers[0].backward_layer.choice == "auto"
+    assert {*Choosing.choices} == {"auto"}
 
 
 def test_several_inputs_and_outputs():

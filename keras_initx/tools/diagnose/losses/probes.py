@@ -348,6 +348,7 @@ class LossProbe(Probe):
         value: The objective: `None` where it is not known, because there are no targets, or
             backends raise an error for them, or outputs are NaN.
         has_loss: Whether gradients are those of a loss, also one that is not finite.
+        is_sum: Whether it grows with the examples of a batch: a loss is a sum over them.
         terms: The sum of what regularizers and `add_loss` add to it.
         mean: The objective if all of its terms are known means, otherwise `None`.
         ends: The `Ends` of each loss of Keras of which it is known how it reads what it gets.
@@ -362,6 +363,7 @@ class LossProbe(Probe):
         super().__init__(of)
         self.value: float | None = None
         self.has_loss: bool = False
+        self.is_sum: bool = False
         self.terms: float = 0.0
         self.mean: float | None = None
         self.ends: list[Ends] = []
@@ -386,6 +388,7 @@ class LossProbe(Probe):
             layer = self._outputs.maker(loss_of.output)
             if layer is not None and loss_of.crosses_examples:
                 self.crossed[layer] = loss_of
+        self.is_sum = any(getattr(one.loss, "reduction", None) == "sum" for one in seen)
         crossed = {id(one.output) for one in self.crossed.values()}
         seen = [one for one in seen if id(one.output) not in crossed]
         known = [recognized_loss(one.loss, one.targets, one.output) for one in seen]
@@ -402,7 +405,7 @@ class LossProbe(Probe):
         self.value = float(array_of(of.objective(of.x, of.y, outputs)).mean())
         self.terms = float(array_of(of.terms()))
         is_known = len(self.ends) == len(seen) > 0 and not self.crossed
-        if is_known and not any(ends.loss.is_sum for ends in self.ends):
+        if is_known and not self.is_sum:
             self.mean = None if math.isnan(self.value) else self.value
         for one, loss in zip(seen, known, strict=True):
             if loss is not None:

@@ -95,8 +95,8 @@ def _vanishes_behind(idle: Sequence[SeenLayer], of: Diagnosis) -> bool:
     """Return whether the signal vanishes in the first of these layers or in a later one."""
     layers, lost = seen_layers(of), lost_signals(of)
     for layer in layers[layers.index(idle[0]) :]:
-        # Zeros by a weight of zeros, as of a gate, are no numbers that are too small.
-        is_small = layer.has_enough_values and layer.signal.std < VANISHING
+        # Zeros, as behind a gate or a factor of 0, are no numbers that are too small.
+        is_small = layer.has_enough_values and 0 < layer.signal.std < VANISHING
         if (is_small and not layer.has_zeros) or layer.layer in lost.starved:
             return True
     return False

@@ -135,9 +135,10 @@ def rate(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         before anything is learned. Adadelta has no rate: it finds the size of its steps itself, and
         1 leaves them as they are (Zeiler, 2012). To first order a step of SGD lowers the loss by
         the product, but a loss cannot fall below 0: the step goes too far. One that is not known is
-        computed after such a step: it has to be larger. The first step of Adam
-        overwrites weights, which usually have a standard deviation of 1 over the root. Before
-        normalizations, which undo the scale of weights, large steps do no harm
+        computed after such a step: it has to be larger. Of a loss with `reduction="sum"` nothing is
+        said: it grows with the examples, of which a batch in training may have fewer. The first
+        step of Adam overwrites weights, which usually have a standard deviation of 1 over the root.
+        Before normalizations, which undo the scale of weights, large steps do no harm
 
     Level:
         error if it is below 0; warning
@@ -234,7 +235,7 @@ def _gain(optimizer: _Optimizer, of: Diagnosis) -> float | None:
 
     It is `None` for other optimizers, and where the loss or its gradient is not known.
     """
-    loss = of.probe(LossProbe).value
+    loss = _loss(of)
     if optimizer.kind != "sgd" or not loss or not trained_layers(of):
         return None
     squares = sum(norm**2 for _, norm in trained_layers(of))
@@ -242,6 +243,13 @@ def _gain(optimizer: _Optimizer, of: Diagnosis) -> float | None:
     if not 0 < squares < math.inf or loss < 0:
         return None
     return optimizer.travel * squares / max(1 - optimizer.facts.momentum, 1 / STEPS) / loss
+
+
+def _loss(of: Diagnosis) -> float | None:
+    """Return the loss, `None` where it is not known what that of a batch in training is."""
+    losses = of.probe(LossProbe)
+    # Training may take fewer examples at once, whose sum and its gradient are smaller.
+    return None if losses.is_sum else losses.value
 
 
 def _clipping(optimizer: _Optimizer, of: Diagnosis) -> float:
@@ -275,7 +283,7 @@ def _change(optimizer: _Optimizer, norm: float, count: int) -> float:
 
 def _large_steps_of_sgd(rate: float, of: Diagnosis) -> Iterator[Finding]:
     """Yield the finding on the rate of SGD."""
-    loss = of.probe(LossProbe).value
+    loss = _loss(of)
     norms = trained_layers(of)
     if loss is None or not loss > 0 or not norms:
         return

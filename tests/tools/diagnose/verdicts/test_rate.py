@@ -74,10 +74,18 @@ def test_clipped_gradients_make_no_large_steps(limit):
     assert problems(regression(keras.optimizers.SGD(5.0, **{limit: 0.01})), X[:, :1]) == []
 
 
-@pytest.mark.parametrize(("rate", "is_too_large"), [(5.0, True), (1e-4, False)])
-def test_a_sum_of_losses_is_judged_by_its_first_step(rate, is_too_large):
+class SumOfSquares(LOSSES.Loss):
+    """A loss of one's own, of which Keras takes the sum or the mean."""
+
+    def call(self, y_true, y_pred):
+        return keras.ops.sum(keras.ops.square(y_true - y_pred), axis=-1)
+
+
+@pytest.mark.parametrize("loss", [LOSSES.MeanSquaredError, SumOfSquares])
+@pytest.mark.parametrize(("reduction", "is_too_large"), [("sum", False), ("sum_over_batch_size", True)])
+def test_a_sum_of_losses_over_all_examples_has_no_step_to_compare_with(loss, reduction, is_too_large):
     model = network(1)
-    model.compile(keras.optimizers.SGD(rate), LOSSES.MeanSquaredError(reduction="sum"))
+    model.compile(keras.optimizers.SGD(5.0), loss(reduction=reduction))
     assert ("rate" in problems(model, X[:, :1])) == is_too_large
 
 
