@@ -11,8 +11,6 @@ from scripts import script
 
 from keras_initx import Spectral, initialize, recipes, scaling
 
-widths = script("widths")
-
 layers, ops = keras.layers, keras.ops
 
 
@@ -40,7 +38,8 @@ def test_a_unit_of_a_depthwise_or_grouped_convolution_has_the_inputs_of_its_wind
 
 
 def test_the_table_has_what_is_up_to_the_model():
-    table = scaling.mup(widths.transformer(64, 6), widths.transformer(32, 6), depth=3)
+    transformer = script("widths").transformer  # whose data is scikit-learn's
+    table = scaling.mup(transformer(64, 6), transformer(32, 6), depth=3)
     assert table.depth == 3
     assert [weight.path for weight in table.rows if weight.tied != 1] == ["embedding/embeddings"]
     assert table.rows[0].tied == 0.5

@@ -85,6 +85,9 @@ class Drawing(layers.Layer):
                 x = x + ops.cast(self.function(tuple(x.shape), self.seed), x.dtype)
         return x
 
+    def compute_output_spec(self, x, training=False):
+        return keras.KerasTensor(x.shape, x.dtype)
+
 
 def finished(inputs, outputs):
     head = layers.Dense(3, kernel_initializer=keras_initx.GlorotUniform(seed=1), name="head")
