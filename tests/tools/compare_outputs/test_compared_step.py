@@ -103,7 +103,7 @@ def of_block(is_stopped):
     return model
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 @pytest.mark.parametrize("is_stopped", [True, False])
 def test_a_gradient_that_is_zero_on_one_side_differs_however_small_it_is_there(is_stopped):
     report = compare_outputs(of_block(is_stopped), X, of_block(not is_stopped), y=Y)
@@ -310,7 +310,7 @@ def mixed(rate=0.0):
     return model
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_outputs_in_training_have_the_tolerance_of_all_that_they_depend_on():
     recorded = record_outputs(mixed(), X, Y)
     (output,) = recorded.step.outputs.values()

@@ -105,7 +105,7 @@ X = np.random.default_rng(0).normal(size=(6, 5)).astype("float32")
 Y = np.random.default_rng(1).normal(size=(6, 3)).astype("float32")
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_all_functions_draw_the_same_again(name):
     recorded = record_outputs(drawing(FUNCTIONS[name]), X, Y)
@@ -168,7 +168,7 @@ def dropouts(kind):
     return finished(inputs, drops[0](terms[0]) + drops[1](terms[1]))
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_independent_draws_stay_independent():
     report = compare_outputs(dropouts("sum"), X, dropouts("terms"), y=Y)
     assert report.step.outputs[""].answer == "differs"
@@ -195,7 +195,7 @@ def test_a_generator_that_draws_at_two_places_is_not_compared():
     assert report["twice"].answer == "not known"
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_loops_draw_at_one_place():
     class Cell(layers.SimpleRNNCell):
         def __init__(self):
