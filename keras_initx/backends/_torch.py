@@ -206,14 +206,20 @@ class Implementation(Backend):
 
     @contextlib.contextmanager
     def preserve_foreign_state(self, layers: Sequence[keras.Layer]) -> Iterator[None]:
-        # Buffers and the training mode of torch modules.
+        # Buffers and the training mode of torch modules, and parameters that they write by
+        # themselves: an ActNorm sets them at its first call, `self.loc.data.copy_(-mean)`, of which
+        # neither Keras nor the version of the tensor tells.
         modules: dict[torch.nn.Module, None] = {}
         for layer in layers:
             modules |= dict.fromkeys(layer.modules())
         in_training = []
         buffers = []
+        parameters: dict[torch.nn.Parameter, torch.Tensor] = {}
         for module in modules:
             in_training.append((module, module.training))
+            if not isinstance(module, keras.Layer):
+                for parameter in module.parameters(recurse=False):
+                    parameters[parameter] = parameter.detach().clone()
             for name, buffer in module.named_buffers(recurse=False):
                 buffers.append((module, name, buffer))
         try:
@@ -225,6 +231,8 @@ class Implementation(Backend):
         finally:
             for module, name, buffer in buffers:
                 setattr(module, name, buffer)
+            for parameter, value in parameters.items():
+                parameter.data.copy_(value)
             for module, training in in_training:
                 module.training = training
 

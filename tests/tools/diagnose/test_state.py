@@ -771,3 +771,31 @@ def test_plain_attributes_of_modules_are_put_back():
     model.compile("adam", "mse")
     keras_initx.diagnose(model, X + 5, Y, steps=2)
     assert not module.ready
+
+
+@needs_torch
+@pytest.mark.parametrize("steps", [0, 2])
+def test_a_module_that_sets_its_parameters_at_the_first_call_is_as_before(steps):
+    """As the ActNorm of a flow: with its flag put back and its parameters not, it would set them twice."""
+    import torch
+
+    class DataDependent(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.loc = torch.nn.Parameter(torch.zeros(1, 6))
+            self.register_buffer("ready", torch.tensor(False))
+
+        def forward(self, x):
+            if x.device.type != "meta" and not self.ready:
+                self.loc.data.copy_(-x.mean(0, keepdim=True))
+                self.ready.fill_(True)
+            return x + self.loc
+
+    module = DataDependent()
+    model = keras.Sequential([keras.Input((6,)), layers.TorchModuleWrapper(module), layers.Dense(3)])
+    module.loc.data.zero_()
+    module.ready.fill_(False)
+    model.compile("sgd", "mse")
+    keras_initx.diagnose(model, X + 5, Y, steps=steps)
+    assert not module.ready
+    assert not module.loc.detach().any()
