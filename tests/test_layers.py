@@ -58,6 +58,7 @@ MARKS = dict.fromkeys((keras_initx.Sparse, keras_initx.LSTMForgetBias), pytest.m
 MARKS |= dict.fromkeys((keras_initx.Orthogonal, keras_initx.Concatenated, keras_initx.Pretrained), ())
 
 
+@pytest.mark.filterwarnings("ignore:`ReLUBias` gives all units:UserWarning")  # if it is for a kernel
 @pytest.mark.parametrize(
     "case",
     [pytest.param(case, marks=MARKS.get(case.cls, pytest.mark.rare), id=case.cls.__name__) for case in DISTINCT_CASES],

@@ -17,6 +17,7 @@ class Anything:
 
 
 @pytest.mark.every_backend
+@pytest.mark.filterwarnings("ignore:`ReLUBias` gives all units:UserWarning")  # if it is for a kernel
 @pytest.mark.parametrize(("name", "argument", "case"), with_cases(FIRST_WEIGHTS)[::4])
 def test_what_a_caller_deletes_is_gone(name, argument, case):
     data = Anything()

@@ -21,6 +21,8 @@ from keras_initx.tools.audit._profile import (
 ANOTHER = 1e-3
 # Of parts, there are many: where their scales differ, values of a draw are not independent.
 _ANOTHER_OF_PARTS = 1e-4
+# Squares of values of one size differ by rounding alone.
+_LEAST_KURTOSIS_OVER_1 = 0.01
 # Of fewer values of a part, the scale is not compared.
 _FEWEST_OF_PART = 8
 
@@ -48,6 +50,12 @@ def merged(draws: Sequence[Profile], varies: Sequence[str] = ()) -> Profile:
     together = Profile(**stated)
     # Where draws differ from each other, they tell less than all of their values would.
     differ = tuple(dict.fromkeys([*varying(draws, ANOTHER), *varies]))
+    if has_levels and not all(
+        _have_one_size(draws, parts)
+        for parts in zip(*[draw.parts for draw in draws], strict=True)
+    ):
+        # Levels that depend on the place, as of rows that are large or small as a whole.
+        differ = tuple(dict.fromkeys([*differ, "scale"]))
     spread = 0.0 if "mean" in differ else float(np.std([draw.mean for draw in draws]))
     merged_draws: Profile = rounded(
         replace(
@@ -108,6 +116,22 @@ def _have_one_mean(parts: Sequence[Parts]) -> bool:
         variance = float(np.mean(np.square(of_draw.stds)) + means.var())
         spread += float(((means - means.mean()) ** 2).sum()) * of_draw.size / variance
         degrees += len(means) - 1
+    return chi_square_tail(spread, degrees) > _ANOTHER_OF_PARTS
+
+
+def _have_one_size(draws: Sequence[Profile], parts: Sequence[Parts]) -> bool:
+    """Return whether the mean squares of parts differ as those of independent values.
+
+    The mean of `n` squares has the variance `(kurtosis - 1) std^4 / n`.
+    """
+    spread = degrees = 0.0
+    for draw, of_draw in zip(draws, parts, strict=True):
+        means = np.array(of_draw.means)
+        squares = np.square(of_draw.stds) + np.square(means - means.mean())
+        kurtosis = draw.kurtosis / (1 - draw.zeros)  # that of a draw is of all but its zeros
+        variance = max(kurtosis - 1, _LEAST_KURTOSIS_OVER_1) * squares.mean() ** 2 / of_draw.size
+        spread += float(((squares - squares.mean()) ** 2).sum()) / variance
+        degrees += len(squares) - 1
     return chi_square_tail(spread, degrees) > _ANOTHER_OF_PARTS
 
 

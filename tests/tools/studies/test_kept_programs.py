@@ -64,7 +64,7 @@ def test_kept_programs_give_the_same_records_bit_for_bit(monkeypatch):
     kept = compared(variants, diagnosis=False)
     monkeypatch.setattr(_trial, "_compiled_once", contextlib.nullcontext)
     anew = compared({"sparse": sparse}, diagnosis=False)
-    assert [record for record in timeless(kept.rows) if record["initializer"] == "sparse"] == timeless(anew.rows)
+    assert [record for record in timeless(kept.rows) if record["arm"] == "sparse"] == timeless(anew.rows)
     losses = [kept.trials[name, 1]["epochs"][0]["val_loss"] for name in ("he", "tenfold")]
     assert losses[1] == pytest.approx(10 * losses[0])
 

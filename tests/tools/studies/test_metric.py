@@ -123,8 +123,8 @@ def test_a_model_may_report_another_name_than_loss():
 @pytest.mark.rare
 def test_a_direction_that_is_given_counts():
     build = builder(lambda: {"metrics": [closeness]})
-    assert [row["initializer"] for row in compared(build, mode="max").statistics()] == ["he_normal", "zeros"]
-    assert compared(build, mode="min", repeats=1).statistics()[0]["initializer"] == "zeros"
+    assert [row["arm"] for row in compared(build, mode="max").statistics()] == ["he_normal", "zeros"]
+    assert compared(build, mode="min", repeats=1).statistics()[0]["arm"] == "zeros"
     assert compared(build, monitor="val_loss", repeats=1).mode == "min"
     best, *others = random_restarts(build, halves(), draws=2, epochs=1, checks=0, mode="min").draws
     assert best["epochs"][-1]["val_closeness"] < others[0]["epochs"][-1]["val_closeness"]

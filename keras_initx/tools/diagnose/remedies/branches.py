@@ -31,8 +31,7 @@ def smaller_branches(of: Diagnosis) -> Remedy | None:
     It is `None` without branches, and where they start so already. Each branch starts at 0, or, if
     it ends in a ReLU, at a fraction: a ReLU of zeros gets no gradient, and the branch would stay 0.
     """
-    # What multiplies stands before the activation.
-    ends = [_last_that_multiplies(layers_until(end, of)) for end in branch_ends(of)]
+    ends = scaling_ends(of)
     if not ends:
         return None
     facts = [activation_facts(end.activation_after) for end in branch_ends(of)]
@@ -55,6 +54,11 @@ def smaller_branches(of: Diagnosis) -> Remedy | None:
         f"{summarize_names(titles_of(ends))}",
         rules_for(weights, initializer),
     )
+
+
+def scaling_ends(of: Diagnosis) -> list[SeenLayer]:
+    """Find the layer that scales each residual branch: the last before its activation, if any."""
+    return [_last_that_multiplies(layers_until(end, of)) for end in branch_ends(of)]
 
 
 def _last_that_multiplies(layers: Sequence[SeenLayer]) -> SeenLayer:

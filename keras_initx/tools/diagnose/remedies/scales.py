@@ -9,7 +9,8 @@ from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._lost_signals import LostProbe
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import titles_of
-from keras_initx.tools.diagnose._seen import SeenLayer, SeenWeight, branch_ends, weights_of
+from keras_initx.tools.diagnose._seen import SeenLayer, SeenWeight, weights_of
+from keras_initx.tools.diagnose.remedies.branches import scaling_ends
 
 # The scales of normalizations, which begin at 1.
 _SCALES = ("gamma", "scale")
@@ -28,7 +29,7 @@ def small_scales(layers: Sequence[SeenLayer], of: Diagnosis) -> list[SeenWeight]
         if is_scale and 0 < size_of_scale(weight) < 1 / _FAR:
             found.append(weight)
     # The ends are looked for by a symbolic call.
-    return [weight for weight in found if weight.layer not in branch_ends(of)]
+    return [weight for weight in found if weight.layer not in scaling_ends(of)]
 
 
 def size_of_scale(weight: SeenWeight) -> float:
