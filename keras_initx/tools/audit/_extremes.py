@@ -420,4 +420,8 @@ def _text(slices: Slices, found: dict[int, float]) -> str:
 @property_test(needs=Known.KIND)
 def crowds(expected: Profile, found: Profile) -> Outcome | None:
     """Test whether one value is too often in slices where it was not, or no longer is."""
+    # Levels that depend on the place: a row of values of one size has one of them in half of its
+    # places.
+    if expected.has_levels and "scale" in expected.varies:
+        return None
     return of_equal_slices(expected.crowded, found.crowded)
