@@ -54,7 +54,7 @@ class Remedy:
         return self.text
 
 
-LSUV = Remedy("keras_initx.lsuv(model, x)", lsuv=True)
+LSUV = Remedy("use keras_initx.lsuv(model, x)", lsuv=True)
 # For activations whose signals no initializer keeps at one size in depth. Normalization before each
 # of them does too, but forty such layers of GELU do not train. After LSUV they do not with SGD.
 SCALED = Remedy(f"{LSUV}, and train with Adam", lsuv=True)

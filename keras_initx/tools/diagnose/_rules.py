@@ -274,7 +274,7 @@ def weight_names(weights: Sequence[SeenWeight], between: str = ", ") -> str:
 
 
 def and_more_weights(weights: Sequence[SeenWeight]) -> str:
-    """Return a phrase with the number of weights after the first."""
+    """Return the number of weights after the first in parentheses."""
     if len(weights) < 2:
         return ""
-    return f", and {len(weights) - 1} more weights"
+    return f" (and {len(weights) - 1} more weights)"
