@@ -1,8 +1,8 @@
 """Write the generated parts of the pages: `python docs/tables.py`, where the package is installed.
 
 A page has `<!-- table: NAME -->` before the part of the function `NAME` of this file, a table or
-sections, and `<!-- end of table -->` after it. `conf.py` warns where a page has another. A test checks the README
-and the page of benchmarks, which pages include.
+sections, and `<!-- end of table -->` after it. `conf.py` warns where a page has another. A test
+checks the README and the page of benchmarks, which pages include.
 """
 
 import ast

@@ -57,7 +57,8 @@ def blind_guess(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
             continue
         evidence = f"{layer.title} has a loss of {loss:.3g}; {_guess_of(guess)}"
         remedy = Remedy(
-            f"use a tenth of the rate, or {_WARM_UP}; {_THEN}. `diagnose(..., steps=50)` tries rates"
+            f"use a tenth of the rate, or {_WARM_UP}; {_THEN}. `diagnose(..., steps=50)` tries "
+            "rates"
         )
         yield Finding([layer], evidence, remedy, "note")
 

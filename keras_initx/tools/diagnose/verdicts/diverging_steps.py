@@ -119,8 +119,8 @@ def _unmoved(taken: TrainedSteps, of: Diagnosis, layers: list[SeenLayer]) -> Ite
     count = counted(len(taken.losses) - 1, "step")
     if taken.is_idle:
         evidence = (
-            f"{taken.optimizer} makes no update in {count}. These steps do not show whether {names} "
-            "can learn"
+            f"{taken.optimizer} makes no update in {count}. These steps do not show whether "
+            f"{names} can learn"
         )
         yield Finding(hit, evidence, _more_steps(of), "note")
         return
@@ -128,8 +128,8 @@ def _unmoved(taken: TrainedSteps, of: Diagnosis, layers: list[SeenLayer]) -> Ite
     higher = _higher_rate(of.model.optimizer, taken)
     if higher is not None:
         evidence = (
-            f"{steps} do not change {names}, but the rate rises to {higher:.3g}. These steps do not "
-            "show whether the weights can learn"
+            f"{steps} do not change {names}, but the rate rises to {higher:.3g}. These steps do "
+            "not show whether the weights can learn"
         )
         yield Finding(hit, evidence, Remedy("pass more steps, until the rate has risen"), "note")
         return

@@ -143,8 +143,8 @@ def _of_one_index(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         return
     first, index = hit[0], hit[0].first_inputs.only_index
     evidence = (
-        f"all indices that {first.title} gets are {index}{layer_count(hit)}. Its output is the same "
-        "for all examples"
+        f"all indices that {first.title} gets are {index}{layer_count(hit)}. Its output is the "
+        "same for all examples"
     )
     remedy = Remedy(f"pass the indices of each example to {first.title}")
     yield Finding(hit, evidence, remedy)

@@ -39,7 +39,8 @@ def equal_units(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     Level:
         error if all weights of a kernel are one number other than 0, if zeros give a later kernel
         the same inputs for all examples, or if zeros keep each other from a gradient; note for
-        other zeros, and for equal units of the last layer, which labels distinguish; warning in other cases
+        other zeros, and for equal units of the last layer, which labels distinguish; warning in
+        other cases
 
     Why:
         - Equal units have the same output, and training updates them in the same way.
@@ -85,8 +86,8 @@ def _zeros(
     for level, zeros in by_level(hit, "error", loses_signal):
         if level == "error":
             evidence = (
-                f"all weights of {weight_names(zeros)} are 0. Their units have the same output, and "
-                "no gradient passes back through them"
+                f"all weights of {weight_names(zeros)} are 0. Their units have the same output, "
+                "and no gradient passes back through them"
             )
             yield Finding(_layers_of(zeros), evidence, _random(zeros), level)
             continue

@@ -173,7 +173,8 @@ def _recurrent_kernel(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findin
         steps = all_steps[first.layer]
         evidence = (
             f"the recurrent kernel of {first.title} leaves {kernel.kept:.1g} of a state, and of "
-            f"its gradient, after {steps // 2} of {steps} steps. The first half has almost no effect"
+            f"its gradient, after {steps // 2} of {steps} steps. The first half has almost "
+            "no effect"
         )
     elif kernel.grows:
         evidence = (

@@ -166,8 +166,8 @@ def _cut_off(hit: Sequence[SeenLayer], held: HeldBack, of: Diagnosis) -> Finding
     if held.stopped:
         evidence = f"{given} passes keras.ops.stop_gradient {place}"
         text = (
-            f"remove keras.ops.stop_gradient {place}, or set trainable=False if these layers should "
-            "not learn"
+            f"remove keras.ops.stop_gradient {place}, or set trainable=False if these layers "
+            "should not learn"
         )
         return Finding(hit, evidence, Remedy(text), "warning")
     such = "argmax, round, a comparison, a cast to integers or stop_gradient"

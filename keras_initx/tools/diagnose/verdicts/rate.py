@@ -338,9 +338,9 @@ def _large_steps_of_adam(rate: float, layers: list[SeenLayer]) -> Iterator[Findi
     if not update > LARGE_UPDATE:
         return
     evidence = (
-        f"the first step changes each weight by about the rate, {rate:.3g}; for {most} inputs of a "
-        f"unit, weights of {widest.title} should have a standard deviation of 1 / sqrt({most}). The "
-        f"step is {update:.3g} times as large"
+        f"the first step changes each weight by about the rate, {rate:.3g}; for {most} inputs of "
+        f"a unit, weights of {widest.title} should have a standard deviation of 1 / sqrt({most}). "
+        f"The step is {update:.3g} times as large"
     )
     remedy = _adam("use the default rate: ")
     if _DEFAULT.rate * math.sqrt(most) > LARGE_UPDATE:

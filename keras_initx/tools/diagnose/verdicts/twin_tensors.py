@@ -78,8 +78,8 @@ def _separate(weights: Sequence[SeenWeight]) -> Remedy:
         texts.append(text)
     if _are_copies(weights):
         return Remedy(
-            "make layers one by one, and not as copies of one, which have its values; or draw other "
-            f"values for each: {texts[0]}",
+            "make layers one by one, and not as copies of one, which have its values; or draw "
+            f"other values for each: {texts[0]}",
             rules,
         )
     return Remedy(

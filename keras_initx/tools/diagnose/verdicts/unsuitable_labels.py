@@ -243,8 +243,8 @@ def _binary(layer: SeenLayer, ends: Ends) -> Iterator[Finding]:
     else:
         numbers = Remedy('for numbers, set loss="mse"')
         remedy = Remedy(
-            f'for class numbers, use {high + 1} units and activation="softmax" in {layer.title}, and '
-            'loss="sparse_categorical_crossentropy"'
+            f'for class numbers, use {high + 1} units and activation="softmax" in {layer.title}, '
+            'and loss="sparse_categorical_crossentropy"'
         ).otherwise(numbers, "; ")
     evidence = (
         f"the targets go from {targets.min:.6g} to {targets.max:.6g}, but {ends.loss.title} takes "
