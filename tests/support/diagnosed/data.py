@@ -177,7 +177,7 @@ FAULTY = {
     "regression, targets of deviation 1e4": Case(
         lambda repaired: regression(factor=1.0 if repaired else 1e4),
         ["unscaled targets"],
-        "standardized targets: y = (y - y.mean(axis=0)) / y.std(axis=0)",
+        "standardize the targets: y = (y - y.mean(axis=0)) / y.std(axis=0)",
     ),
     "regression, targets of deviation 0.001": Case(
         labels(0.001 * ZERO_ONE * X[:, :1], X[:, :1], 1, None, "mse"), ["unscaled targets"]

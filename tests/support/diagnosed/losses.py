@@ -167,7 +167,7 @@ FAULTY = {
     "softmax of one unit": Case(
         activation("softmax", "sigmoid", 1, y=ZERO_ONE, loss=BINARY),
         ["single class"],
-        'for two classes activation="sigmoid" in out; for numbers activation=None and loss="mse"',
+        'for two classes, set activation="sigmoid" in out; for numbers, set activation=None and loss="mse"',
     ),
     "softmax of one unit, labels -1 and 1": Case(
         either(
@@ -210,7 +210,7 @@ FAULTY = {
     "softmax over the examples": Case(
         lambda repaired: ending(10, loss=SPARSE, after=[layers.Softmax(axis=-1 if repaired else 0)]),
         ["no probabilities"],
-        "a softmax over the classes, with axis=-1, after out",
+        "apply a softmax to the classes, with axis=-1, after out",
     ),
     "softmax over the examples, as an activation": Case(
         activation(lambda x: ops.softmax(x, axis=0), "sigmoid", 1, y=ZERO_ONE, loss=BINARY),

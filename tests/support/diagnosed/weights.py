@@ -250,7 +250,8 @@ FAULTY = {
     "sigmoid, Glorot, 10 layers": Case(
         lambda repaired: dense("tanh" if repaired else "sigmoid", "glorot_uniform", 10),
         ["alike", "vanishing gradient"],
-        'activation="tanh" with keras_initx.GlorotUniform() instead of sigmoid, or keras.layers.BatchNormalization()',
+        'use activation="tanh" with keras_initx.GlorotUniform() instead of sigmoid, or add '
+        "keras.layers.BatchNormalization()",
     ),
     "ReLU, kernels times 10, 7 layers": Case(
         lambda repaired: dense(kernel=scaled("initx.he_normal", 1.0 if repaired else 10.0), depth=7),
@@ -288,6 +289,6 @@ FAULTY = {
     "regression, targets of 1000": Case(
         lambda repaired: regression(0.0 if repaired else 1000.0),
         ["large first loss"],
-        "standardized targets, or a bias of the last layer at their mean",
+        "standardize the targets, or set the bias of the last layer to their mean",
     ),
 }

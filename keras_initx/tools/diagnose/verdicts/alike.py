@@ -60,7 +60,7 @@ def alike(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
 
     Fix:
         - For examples, use `Orthogonal` with biases of zeros.
-        - For positions, add residual branches around the layers that mix positions.
+        - For positions, add residual branches around your layers that mix positions.
     """
     # What is held back or forgotten, and weights that are no random numbers, have verdicts.
     are_unread = any(unread_share(of, layer) is not None for layer in layers)

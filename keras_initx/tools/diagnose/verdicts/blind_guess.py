@@ -38,7 +38,7 @@ def blind_guess(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     Typical causes:
         - a rate that is too large. It throws a transformer there in its first steps, and the
           transformer does not recover (Xiong and others, 2020).
-        - labels that do not belong to their inputs
+        - labels that do not belong to their inputs, for example if you shuffled only one of the two
 
     Fix:
         - Use the rate that lowers the loss most among the rates that `steps` tries.

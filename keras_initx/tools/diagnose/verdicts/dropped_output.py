@@ -28,7 +28,7 @@ def dropped_output(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         - a `Dropout` between the last `Dense` and its softmax
 
     Fix:
-        Remove the dropout, or move it before the last layer.
+        Remove the dropout, or move it before your last layer.
     """
     for layer, ends in ends_of(layers, of.probe(LossProbe).ends):
         name = layer.output.dropped_by

@@ -36,7 +36,7 @@ def equal_inputs(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         The model cannot distinguish examples. It can learn only the mean of the targets.
 
     Typical causes:
-        - pixels that became 0 in a division of integers
+        - pixels that became 0 when you divided integers
         - zeros as a placeholder for an input of a decoder
 
     Fix:

@@ -51,7 +51,7 @@ def equal_units(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
 
     Typical causes:
         - `kernel_initializer="zeros"` or a constant
-        - units that were copied to widen a layer
+        - units that you copied to widen a layer
 
     Fix:
         Draw random weights. In LoRA, use `HeUniform` for the first factor.

@@ -29,7 +29,7 @@ def exchanged_axes(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         - a `Reshape` with the channels in front
 
     Fix:
-        Move the axis by `keras.ops.moveaxis(x, 1, -1)`, or change the `Reshape`.
+        Move the axis of your images by `keras.ops.moveaxis(x, 1, -1)`, or change your `Reshape`.
     """
     hit = []
     for layer in layers:

@@ -64,7 +64,7 @@ def exploding(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         - a loss with a large factor, or a sum over examples
 
     Fix:
-        - Scale the inputs.
+        - Scale your inputs.
         - Use `HeNormal` or `GlorotUniform`, and `Orthogonal` for recurrent kernels.
         - Use a smaller loss.
     """

@@ -39,7 +39,7 @@ def focused_attention(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findin
 
     Typical causes:
         - large kernels of queries and keys
-        - scores that are not divided by the square root of the size of a head
+        - scores that you do not divide by the square root of the size of a head
         - rows of an embedding that are too large, before attention without a normalization
 
     Fix:

@@ -44,7 +44,7 @@ def large_first_loss(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding
         - residual branches that add up
 
     Fix:
-        - Scale the inputs, or standardize the targets.
+        - Scale your inputs, or standardize your targets.
         - Draw smaller weights in the last layer, or in the embedding.
         - Start residual branches at 0.
     """

@@ -45,7 +45,7 @@ def linear_layers(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         `Dense` layers without `activation`.
 
     Fix:
-        Add `activation="relu"`, or keep one layer.
+        Add `activation="relu"` to your layers, or keep one of them.
     """
     by_layer = {layer.layer: layer for layer in layers}
     following: dict[SeenLayer, SeenLayer] = {}

@@ -74,7 +74,7 @@ def memory(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     Typical causes:
         - a negative bias initializer
         - `unit_forget_bias=True`, the default, which overwrites a bias initializer
-        - sequences that are padded at the end, without a mask
+        - sequences that you pad at the end, without a mask
         - a recurrent initializer of another scale than `Orthogonal`
 
     Fix:
@@ -130,7 +130,7 @@ def _shut_gates(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     first, of_first = hit[0], known[hit[0]]
     evidence = (
         f"the biases of the {of_first.gate} gates of {first.title} keep {of_first.kept:.1%} of the "
-        "state in a step. After a few steps, nothing is left"
+        "state in a step. After a few steps, almost nothing is left"
     )
     yield Finding(hit, evidence, open_gates(of, hit))
 

@@ -48,14 +48,14 @@ def no_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     Typical causes:
         - `trainable=False` for a whole model
         - a normalization after a layer of one unit
-        - an operation without a derivative between layers, or in a loss of your own
+        - an operation without a derivative between layers, or in your own loss
         - an output of the model without a loss
         - experts that no example of the batch selects
 
     Fix:
         - Normalize several values.
         - Use a smooth operation.
-        - Add a loss for the output.
+        - Add a loss for each output that you want to train.
     """
     if has_single_values(of) or of.probe(AttentionProbe).of_one:
         yield _over_a_single_value(of, layers)

@@ -49,7 +49,7 @@ def no_probabilities(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding
         - a softmax along the wrong axis
 
     Fix:
-        - If the last layer has no activation, pass `from_logits=True` to the loss.
+        - If your last layer has no activation, pass `from_logits=True` to the loss.
         - If it has a softmax or a sigmoid, keep `from_logits=False`.
         - Apply the softmax along the axis of the classes.
     """

@@ -51,7 +51,7 @@ def not_finite(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
 
     Fix:
         - For weights, use another initializer, or load other values.
-        - For data, replace the missing values, or leave out these examples.
+        - In your data, replace the missing values, or leave out these examples.
     """
     certain = [one for one in lost_weights(of) if one.is_certain]
     if certain:

@@ -225,7 +225,7 @@ def rare_labels(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Report labels whose frequency in the bias would lower the first loss.
 
     Reported if:
-        Each output has a label of 0 or 1, and one of the two is rare. With a bias of their
+        Each output has a label of 0 or 1, and ones or zeros are rare. With a bias of their
         frequency, the loss would start at less than 1/{FALL} of its value. The loss may be a binary
         crossentropy, a focal loss or your own. A loss without a logarithm does not count, for
         example a squared error, because it does not rise as outputs become certain of the frequent

@@ -157,7 +157,7 @@ def rate(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
 
     Fix:
         - Use `Adam` with its defaults, another rate, or `Adadelta(1.0)`.
-        - Scale the inputs.
+        - Scale your inputs.
     """
     optimizer = _optimizer_of(of)
     if optimizer is None:

@@ -48,7 +48,8 @@ def saturated(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         - weights that are too large, often in the last layer
 
     Fix:
-        Use `GlorotUniform`, smaller inputs, or smaller weights in the last layer.
+        Use `GlorotUniform`, or smaller weights in the last layer. If your inputs are large, scale
+        them.
     """
     hit = []
     for layer in layers:

@@ -30,7 +30,8 @@ def single_class(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         - `sparse_categorical_crossentropy` after `Dense(1)`
 
     Fix:
-        Use a sigmoid with binary crossentropy, or one unit for each class.
+        For two classes, use a sigmoid with binary crossentropy. If you have more classes, use one
+        unit for each.
     """
     read = ends_of(layers, of.probe(LossProbe).ends)
     crossed = []

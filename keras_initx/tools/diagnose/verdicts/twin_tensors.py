@@ -39,7 +39,7 @@ def twin_tensors(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     Typical causes:
         - an initializer object that you use for several layers
         - a seed that you use twice
-        - a layer that was copied with its values
+        - a layer that you copied with its values
 
     Fix:
         Use a separate initializer for each weight. Make layers one by one, instead of copies of

@@ -65,9 +65,9 @@ def undefined_loss(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         help.
 
     Typical causes:
-        - a root, a logarithm or a division in code of your own
+        - a root, a logarithm or a division in your own code
         - `Poisson` after outputs below 0
-        - a crossentropy of your own that takes probabilities, after a layer without activation
+        - your own crossentropy that takes probabilities, after a layer without activation
 
     Fix:
         - Write `maximum(x, 1e-7)` in the root, in the logarithm and below the fraction line.

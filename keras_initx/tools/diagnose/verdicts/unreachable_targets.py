@@ -47,7 +47,7 @@ def unreachable_targets(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Find
         - a ReLU before a sigmoid, which then gives 0.5 to 1
 
     Fix:
-        Remove the activation of the last layer, keep only one of two, or scale the targets.
+        Remove the activation of the last layer, keep only one of two, or scale your targets.
     """
     for layer, ends in ends_of(layers, of.probe(LossProbe).ends):
         reach = reaches(of)[ends]

@@ -48,10 +48,10 @@ def unscaled_inputs(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]
 
     Typical causes:
         - raw pixels, or a column of a table in large units
-        - pixels that are scaled to [-1, 1] twice
+        - pixels that you scale to [-1, 1] twice
 
     Fix:
-        Add `Normalization` that is adapted to the data, or `Rescaling`.
+        Add `Normalization`, and adapt it to your data, or add `Rescaling`.
     """
     unscaled = []
     for layer in layers:

@@ -38,7 +38,7 @@ def unscaled_targets(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding
         Prices, distances in meters, or returns in their own units.
 
     Fix:
-        Standardize the targets.
+        Standardize your targets.
     """
     remedy = Remedy("standardize the targets: y = (y - y.mean(axis=0)) / y.std(axis=0)")
     for layer, ends in ends_of(layers, of.probe(LossProbe).ends):

@@ -56,18 +56,18 @@ def unsuitable_labels(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findin
         several outputs
 
     Why:
-        Some backends raise an error. Others train towards something else, without a message.
+        Some backends raise an error. Others train towards something else, and you get no message.
 
     Typical causes:
         - class numbers that begin at 1, or are -1 and 1
-        - labels that were scaled together with the inputs
+        - labels that you scaled together with the inputs
         - a recurrent layer with `return_sequences=True` before the last layer
         - targets of shape `(n,)` for outputs of shape `(n, 1)`
 
     Fix:
-        - Pass labels in the form that the loss takes, or use the loss that takes your labels.
-        - For one label for each example, add `Flatten` or a pooling before the last layer.
-        - Give the model one output for each target.
+        - Pass labels in the form that your loss takes, or use the loss that takes your labels.
+        - If you have one label for each example, add `Flatten` or a pooling before the last layer.
+        - Give your model one output for each target.
     """
     losses = of.probe(LossProbe)
     for layer, ends in ends_of(layers, losses.ends):

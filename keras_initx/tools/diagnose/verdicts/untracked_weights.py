@@ -128,9 +128,9 @@ def untracked_weights(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findin
         redrawn in each step.
 
     Typical causes:
-        - a layer that is made in `call`, or in a function
+        - a layer that you make in `call`, or in a function
         - layers in a container that Keras does not search
-        - positions that are embedded once, while the model is made
+        - positions that you embed once, while you make the model
 
     Fix:
         Make layers in `__init__`, and keep them as attributes, or in lists or dicts that are

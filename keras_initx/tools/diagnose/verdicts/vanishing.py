@@ -42,7 +42,7 @@ def vanishing(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         - kernels that are too small for the depth of the network, for example
           `RandomNormal(stddev=0.01)`
         - very small inputs
-        - an initializer of kernels that is also used for the scale of a normalization
+        - an initializer of kernels that you also use for the scale of a normalization
 
     Fix:
         Use `HeNormal` or `GlorotUniform`, and ones for the scale.
