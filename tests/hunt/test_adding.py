@@ -92,4 +92,4 @@ def test_a_verdict_is_added_as_the_page_says(copy):
     _, network = block("text", "bias of nine").split("\n", 1)
     edit(copy / "tests" / "support" / "diagnosed" / "weights.py", "\nFAULTY = {\n", f"\nFAULTY = {{\n{network}")
     run_block(copy, "tests/tools/diagnose")
-    assert "a layer whose examples share more than 0.9 of its output" in tables(copy, "diagnose.md")
+    assert "The examples share more than 0.9 of the output of a layer." in tables(copy, "diagnose.md")
