@@ -23,7 +23,7 @@ def blind_guess(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Report a loss that is no better than that of a guess by the shares of the labels.
 
     Reported if:
-        A crossentropy is above {BETTER_THAN_GUESS:g} times that of a guess by the shares of the
+        A crossentropy is above {BETTER_THAN_GUESS:g} times the loss of a guess by the shares of the
         labels:
 
         - in the later half of {LEAST_STEPS} `steps` or more, or
