@@ -321,10 +321,10 @@ def test_before_a_rate_has_risen_nothing_is_known_of_the_weights(make):
 
 
 WAITING = {
-    "accumulation": (lambda: keras.optimizers.Adam(gradient_accumulation_steps=4), "steps=4 or more"),
+    "accumulation": (lambda: keras.optimizers.Adam(gradient_accumulation_steps=4), "pass steps=4 or more"),
     "overflow": (
         lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(), initial_scale=np.inf),
-        "more steps",
+        "pass more steps",
     ),
 }
 
@@ -456,7 +456,7 @@ def test_several_replicas_are_refused(is_inside):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"y": None, "steps": 2}, ValueError, "`steps` needs `y`, the targets, unless the model"),
+        ({"y": None, "steps": 2}, ValueError, "`steps` needs `y`, the targets, unless `model`"),
         ({"y": LABELS, "steps": -1}, ValueError, "`steps` must be a non-negative integer. Received: steps=-1"),
         ({"y": LABELS, "steps": 1.0}, TypeError, "`steps` must be a non-negative integer. Received: steps=1.0"),
     ],

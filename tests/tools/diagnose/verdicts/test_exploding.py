@@ -76,9 +76,9 @@ def test_targets_far_from_zero_are_the_cause_of_large_gradients():
     assert keras_initx.diagnose(model, X, (y - y.mean()) / y.std(), loss="mse").verdicts == []
 
 
-MATCHING = "a loss that matches the outputs (`from_logits=True` if there is no softmax)"
+MATCHING = "use a loss that matches the outputs (`from_logits=True` if there is no softmax)"
 HIDDEN = "hidden_1/kernel, hidden_2/kernel and 1 more"
-CLIPPED = "gradients that are clipped: global_clipnorm=1.0 in the optimizer"
+CLIPPED = "clip gradients: global_clipnorm=1.0 in the optimizer"
 
 
 def cubes(y, outputs):

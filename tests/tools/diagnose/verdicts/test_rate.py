@@ -25,7 +25,7 @@ def test_a_rate_that_is_too_large_is_found_before_the_first_step():
     found = verdicts(model, y)
     assert [verdict.problem for verdict in found] == ["rate"]
     by_sgd, by_adam = re.fullmatch(r"use keras.optimizers.SGD\((.+)\), or (.+)", found[0].remedy.text).groups()
-    assert by_adam == "keras.optimizers.Adam()"
+    assert by_adam == "use keras.optimizers.Adam()"
     for optimizer in (keras.optimizers.SGD(float(by_sgd)), keras.optimizers.Adam(0.03)):
         cured = regression(optimizer)
         assert problems(cured, y) == []
