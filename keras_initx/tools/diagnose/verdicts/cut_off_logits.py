@@ -26,8 +26,8 @@ def cut_off_logits(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Report a ReLU that cuts logits off.
 
     Reported if:
-        A ReLU sets more than {CUT_OFF:g} of the logits of the batch to 0. It stands before the
-        softmax of a crossentropy, or before a loss with `from_logits=True`.
+        A ReLU before the softmax of a crossentropy, or before a loss with `from_logits=True`, sets
+        more than {CUT_OFF:g} of the logits of the batch to 0.
 
     Level:
         warning

@@ -49,9 +49,9 @@ def diverging_steps(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]
         - The optimizer makes no update, because it accumulates gradients, or because they overflow.
 
     Level:
-        error if the loss or a weight is not finite, or the loss has no least value; warning; note
-        if the optimizer made no update, or the rate still rises, because the steps then show
-        nothing of the weights
+        error if the loss or a weight is not finite, or the loss has no least value; note if the
+        optimizer made no update, or the rate still rises, because the steps then show nothing of
+        the weights; warning in other cases
 
     Why:
         - The optimizer goes too far. The first step may not show it.

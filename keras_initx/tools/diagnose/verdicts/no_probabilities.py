@@ -23,7 +23,7 @@ def no_probabilities(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding
 
     Reported if:
         - A crossentropy with `from_logits=False` gets other numbers than probabilities: numbers
-          below -{BEYOND:g}, for a binary one also numbers above 1 by more than {BEYOND:g}.
+          below -{BEYOND:g}, and for a binary one also numbers more than {BEYOND:g} above 1.
         - It gets the output of a ReLU, or of a layer without activation.
         - It gets sigmoids for classes that exclude each other.
         - A Kullback-Leibler divergence gets values more than {BEYOND:g} outside [0, 1].

@@ -130,8 +130,8 @@ def rate(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
           loss.
         - The rate of Adam times the square root of the inputs of a unit is above {LARGE_UPDATE:g}.
 
-        Optimizers that are similar to Adam count as Adam. The last two count only in a model
-        without normalizations.
+        Optimizers that are similar to Adam count as Adam. The tests of these products need a model
+        without normalizations, and for SGD also without clipping.
 
     Level:
         error if the rate is below 0; warning in other cases

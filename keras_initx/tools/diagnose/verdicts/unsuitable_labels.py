@@ -37,8 +37,8 @@ def unsuitable_labels(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findin
     """Report labels that a loss does not take for what they are.
 
     Reported if:
-        - A sparse crossentropy gets labels other than integers from 0 to the number of classes less
-          1.
+        - A sparse crossentropy gets labels other than class numbers, which are integers from 0 to
+          the number of classes less one.
         - A sparse crossentropy gets rows, or a categorical one gets class numbers. Keras refuses
           both.
         - A categorical crossentropy gets several ones in more than {SEVERAL:g} of the rows, no one
