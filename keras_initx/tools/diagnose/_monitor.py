@@ -34,18 +34,16 @@ class SignalMonitor(KerasCallback):
     """Diagnoses the model every `every` steps of `fit`, on a fixed batch.
 
     Use it if training gets stuck or the loss becomes NaN after some time. The first report comes
-    before the first step. Only weights and dropout masks differ between reports.
+    before the first step. It does not affect training as long as all values are finite.
 
     - **Logs.** Each epoch logs `"problems"`, the number of problems of the last report. With
       `log_layers`, it also logs `"std/PATH"` and `"gradient/PATH"` for each layer with weights.
       Callbacks after the monitor get these keys.
-    - **A loss that stays at a guess.** After the first epoch and 50 steps, a report has a note if
-      the loss is no better than a guess by the shares of the labels.
+    - **A guess.** After the first epoch and 50 steps, a report has a note if the loss is no better
+      than a guess by the shares of the labels.
     - **NaN.** Training stops at the first step after which the loss or a weight is not finite. The
       warning names the step and the layer. The monitor checks the loss after each step, and weights
-      at each report. As long as all values are finite, it does not affect training.
-    - **`steps_per_execution`** is taken into account. With a `LossScaleOptimizer` and data of
-      unknown length, the last call of an epoch counts in full.
+      at each report.
 
     Args:
         x: The batch, or a dataset whose first batch is used, see `diagnose`.

@@ -225,7 +225,7 @@ def test_training_stops_at_a_weight_that_is_not_finite():
                 self.model.get_layer("out").kernel.assign(np.full((6, 1), np.inf))
 
     model, monitor = network(), keras_initx.SignalMonitor(BATCH, every=2)
-    with pytest.warns(UserWarning, match="after step 2, where out/kernel is not finite"):
+    with pytest.warns(UserWarning, match="after step 2, because out/kernel is not finite"):
         fit(model, Breaking(), monitor)
     assert list(monitor.history) == [0, 2]
 
