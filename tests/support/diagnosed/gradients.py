@@ -191,7 +191,7 @@ FAULTY = {
     "layer whose output is dropped": Case(unused, ["no gradient"]),
     "model that is frozen": Case(frozen, ["no gradient"]),
     "crossentropy, labels and outputs exchanged, L2": Case(
-        exchanged_labels, ["no gradient"], "in a loss the targets come first"
+        exchanged_labels, ["no gradient"], "in a loss, put the targets first"
     ),
     "layer made in each call": Case(made_in_call, ["untracked weights"], "make each layer once, in `__init__`"),
     "layers in a container that Keras does not search": Case(boxed, ["untracked weights"]),

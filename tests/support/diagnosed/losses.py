@@ -148,7 +148,7 @@ FAULTY = {
     "logarithms of the outputs of no activation": Case(
         activation(None, "softmax", y=ONE_HOT, loss=crossentropy),
         ["undefined loss"],
-        'loss=keras.losses.CategoricalCrossentropy(from_logits=True), or activation="softmax" in out',
+        'use loss=keras.losses.CategoricalCrossentropy(from_logits=True), or set activation="softmax" in out',
     ),
     "logarithm of the output of a label, of a ReLU": Case(
         activation("relu", "softmax", y=LABELS[:, None], loss=log_likelihood),
@@ -220,7 +220,7 @@ FAULTY = {
     "softmax over the examples, taken for logits": Case(
         lambda repaired: ending(10, after=[] if repaired else [layers.Softmax(axis=0)]),
         ["no probabilities"],
-        "no softmax after the weights of out",
+        "remove the softmax after the weights of out",
     ),
     "softmax over the steps": Case(lambda repaired: tagged(-1 if repaired else 1), ["no probabilities"], "axis=-1"),
     "softmax over steps and classes": Case(
@@ -257,7 +257,7 @@ FAULTY = {
             after=[*[layers.ReLU(name="first")] * (not repaired), layers.Activation("sigmoid")],
         ),
         ["unreachable targets"],
-        "no first, which applies relu",
+        "remove first, which applies relu",
     ),
     "softmax twice": Case(
         lambda repaired: ending(10, None if repaired else "softmax", loss=SPARSE, after=[layers.Softmax()]),

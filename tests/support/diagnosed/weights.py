@@ -153,7 +153,7 @@ GATES = keras_initx.GRUUpdateBias(3.0)
 LONG_SERIES = drawn(16, 150, 8)
 
 FAULTY = {
-    "-inf behind an exponential": Case(decay, ["not finite"], "for decay/A_log another initializer than Constant"),
+    "-inf behind an exponential": Case(decay, ["not finite"], "for decay/A_log, use another initializer than Constant"),
     # Units that are the same.
     "kernels of zeros": Case(
         lambda repaired: dense(kernel="he_normal" if repaired else "zeros"),
@@ -220,7 +220,7 @@ FAULTY = {
     "attention of its own, scores not divided": Case(
         lambda repaired: without_targets(own_attention(8.0 if repaired else 1.0)),
         ["focused attention"],
-        "scores divided by the square root of the size of a head",
+        "divide scores by the square root of the size of a head",
     ),
     # Signals and gradients in depth.
     "tanh, deviation 0.01, 7 layers": Case(
@@ -262,7 +262,7 @@ FAULTY = {
         exploding_gates, ["exploding"], "recurrent_initializer=keras_initx.Orthogonal(blocks=3)"
     ),
     "frozen layers of deviation 0.01": Case(
-        frozen_below, ["vanishing"], "backbone/dense, backbone/dense_1 and 4 more are frozen"
+        frozen_below, ["vanishing"], "backbone/dense, backbone/dense_1 and 4 more, which are frozen"
     ),
     "float16, kernels times 1e5": Case(
         lambda repaired: in_precision(

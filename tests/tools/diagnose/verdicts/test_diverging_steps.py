@@ -228,7 +228,7 @@ def test_a_better_rate_is_named_whatever_the_optimizer(kind):
     model.compile(optimizer, model.loss)
     verdict = keras_initx.diagnose(model, x, y, steps=10).problems[-1]
     assert verdict.problem == "diverging steps"
-    text = r"keras\.optimizers\.SGD\((.+)\) with its other arguments as they are"
+    text = r"use keras\.optimizers\.SGD\((.+)\) with its other arguments unchanged"
     assert float(re.fullmatch(text, verdict.remedy.text)[1]) < 0.5
 
 
