@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from keras_initx._checks import first_of
+from keras_initx._checks import summarize_names
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._drawn_anew import Choice, relative_size
 from keras_initx.tools.diagnose._remedy import LSUV, Remedy
@@ -26,10 +26,10 @@ def sparing_frozen(remedy: Remedy, of: Diagnosis) -> Remedy:
     first, *others = (_of_weights(one, trained) for one in (remedy, *remedy.others))
     text = remedy.text
     if held and trained.isdisjoint(every):
-        names = first_of(held, shown=_SHOWN)
+        names = summarize_names(held, shown=_SHOWN)
         text = f"set trainable=True for {names}, which {_are(held)} frozen, then {text}"
     elif held:
-        text += f", without {first_of(held, shown=_SHOWN)}, which {_are(held)} frozen"
+        text += f", without {summarize_names(held, shown=_SHOWN)}, which {_are(held)} frozen"
     return replace(first, text=text, others=tuple(others))
 
 
@@ -72,8 +72,8 @@ def of_frozen(
     if choices:
         texts = f"use {' or '.join(text for _, text in choices)}"
     text = (
-        f"load the trained weights of {first_of(names, shown=_SHOWN)}, which {_are(names)} frozen, "
-        f"and pass inputs as in that training; or set trainable=True, then {texts}"
+        f"load the trained weights of {summarize_names(names, shown=_SHOWN)}, which {_are(names)} "
+        f"frozen, and pass inputs as in that training; or set trainable=True, then {texts}"
     )
     last = held[-1].after or held[-1].signal
     if last.std > 0 and not last.nonfinite and not 0.1 < last.std < 10:
