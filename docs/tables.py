@@ -1,8 +1,8 @@
-"""Write the generated tables of the pages: `python docs/tables.py`, where the package is installed.
+"""Write the generated parts of the pages: `python docs/tables.py`, where the package is installed.
 
-A page has `<!-- table: NAME -->` before the table of the function `NAME` of this file, and
-`<!-- end of table -->` after it. `conf.py` warns where a page has another. A test checks the README
-and the page of benchmarks, which pages include.
+A page has `<!-- table: NAME -->` before the part of the function `NAME` of this file, a table or
+sections, and `<!-- end of table -->` after it. `conf.py` warns where a page has another. A test
+checks the README and the page of benchmarks, which pages include.
 """
 
 import ast
@@ -11,6 +11,7 @@ import inspect
 import pkgutil
 import re
 import runpy
+import textwrap
 import tomllib
 from pathlib import Path
 
@@ -238,22 +239,26 @@ def _starts(recipe, title):
 
 
 def problems():
-    """Return the table of the problems that `diagnose` reports."""
-    rows = []
-    for rule in RULES:
-        said = stated(rule.check)
-        # In two columns a phone shows the whole table.
-        lines = [f"*{title}:* {said[title]}" for title in ("Level", "Why", "Remedy")]
-        rows.append((f"**{rule.problem}**", "<br>".join([said["Finds"], *lines])))
-    return _rows(("problem", "what is reported"), rows)
+    """Return a section for each problem that `diagnose` reports."""
+    return "\n".join(_section(rule) for rule in RULES)
+
+
+def _section(rule):
+    """Return the section of a problem, with a label before each part."""
+    parts = [f"### {rule.problem}"]
+    for title, text in stated(rule.check).items():
+        # A list begins in a line of its own.
+        between = "\n\n" if text.startswith("- ") else " "
+        parts.append(f"**{title}:**{between}{text}")
+    return "\n\n".join(parts) + "\n"
 
 
 def stated(check):
     """Return the sections of what a rule says of itself, with the numbers of its thresholds."""
     text = inspect.getdoc(check).format_map(thresholds())
-    sections = re.split(r"^(\w+):\n", text, flags=re.MULTILINE)[1:]
+    sections = re.split(r"^([A-Z][a-z ]+):\n", text, flags=re.MULTILINE)[1:]
     return {
-        title: " ".join(lines.split())
+        title: textwrap.dedent(lines).strip()
         for title, lines in zip(sections[::2], sections[1::2], strict=True)
     }
 

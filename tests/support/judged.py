@@ -38,7 +38,7 @@ def found(model, x=X, y=None, **arguments):
     return {verdict.problem: verdict for verdict in report.verdicts}
 
 
-OF_KERNELS = "{} in this and all earlier layers"
+OF_KERNELS = "use {} in this and all earlier layers"
 OF_RELU = 'keras_initx.Orthogonal(gain="relu") or keras_initx.HeNormal()'
 
 

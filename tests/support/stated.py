@@ -19,4 +19,4 @@ def stated(rule):
 
 def levels_of(rule):
     """Return the levels of a rule."""
-    return {condition.partition(" ")[0] for condition in stated(rule)["Level"].split("; ")}
+    return {condition.split()[0] for condition in stated(rule)["Level"].split(";")}

@@ -30,71 +30,71 @@ const PACKAGE = {
  },
  "remedies": {
   "tanh": {
-   "random": "random weights: keras_initx.GlorotUniform()",
+   "random": "draw random weights: keras_initx.GlorotUniform()",
    "signals": [
-    "keras_initx.GlorotUniform() in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)",
-    "keras_initx.Orthogonal() or keras_initx.GlorotUniform() in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)"
+    "use keras_initx.GlorotUniform() in this and all earlier layers; if they have it, use keras_initx.lsuv(model, x)",
+    "use keras_initx.Orthogonal() or keras_initx.GlorotUniform() in this and all earlier layers; if they have it, use keras_initx.lsuv(model, x)"
    ],
-   "gradients": "keras_initx.Orthogonal() or keras_initx.GlorotUniform() in all layers",
-   "smaller": "smaller weights: keras_initx.Orthogonal() or keras_initx.GlorotUniform()"
+   "gradients": "use keras_initx.Orthogonal() or keras_initx.GlorotUniform() in all layers",
+   "smaller": "draw smaller weights: keras_initx.Orthogonal() or keras_initx.GlorotUniform()"
   },
   "relu": {
-   "random": "random weights: keras_initx.HeNormal()",
+   "random": "draw random weights: keras_initx.HeNormal()",
    "signals": [
-    "keras_initx.HeNormal() in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)",
-    "keras_initx.Orthogonal(gain=\"relu\") or keras_initx.HeNormal() in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)"
+    "use keras_initx.HeNormal() in this and all earlier layers; if they have it, use keras_initx.lsuv(model, x)",
+    "use keras_initx.Orthogonal(gain=\"relu\") or keras_initx.HeNormal() in this and all earlier layers; if they have it, use keras_initx.lsuv(model, x)"
    ],
-   "gradients": "keras_initx.Orthogonal(gain=\"relu\") or keras_initx.HeNormal() in all layers",
-   "smaller": "smaller weights: keras_initx.Orthogonal(gain=\"relu\") or keras_initx.HeNormal()"
+   "gradients": "use keras_initx.Orthogonal(gain=\"relu\") or keras_initx.HeNormal() in all layers",
+   "smaller": "draw smaller weights: keras_initx.Orthogonal(gain=\"relu\") or keras_initx.HeNormal()"
   },
   "sigmoid": {
-   "random": "random weights: keras_initx.GlorotUniform()",
+   "random": "draw random weights: keras_initx.GlorotUniform()",
    "signals": [
-    "keras_initx.GlorotUniform() in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)",
-    "keras_initx.Orthogonal() or keras_initx.GlorotUniform() in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)"
+    "use keras_initx.GlorotUniform() in this and all earlier layers; if they have it, use keras_initx.lsuv(model, x)",
+    "use keras_initx.Orthogonal() or keras_initx.GlorotUniform() in this and all earlier layers; if they have it, use keras_initx.lsuv(model, x)"
    ],
-   "gradients": "activation=\"tanh\" with keras_initx.GlorotUniform() instead of sigmoid, or keras.layers.BatchNormalization() before it: its slope is at most 1/4, which no initializer makes up for",
-   "smaller": "smaller weights: keras_initx.Orthogonal() or keras_initx.GlorotUniform()"
+   "gradients": "use activation=\"tanh\" with keras_initx.GlorotUniform() instead of sigmoid, or add keras.layers.BatchNormalization() before it, because the slope of sigmoid is at most 1/4, and no initializer makes up for that",
+   "smaller": "draw smaller weights: keras_initx.Orthogonal() or keras_initx.GlorotUniform()"
   },
   "gelu": {
-   "random": "random weights: keras_initx.HeNormal()",
+   "random": "draw random weights: keras_initx.HeNormal()",
    "signals": [
-    "keras_initx.HeNormal() in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)",
-    "keras_initx.lsuv(model, x), and train with Adam"
+    "use keras_initx.HeNormal() in this and all earlier layers; if they have it, use keras_initx.lsuv(model, x)",
+    "use keras_initx.lsuv(model, x), and train with Adam"
    ],
-   "gradients": "keras_initx.lsuv(model, x), and train with Adam",
-   "smaller": "smaller weights: keras_initx.lsuv(model, x), and train with Adam"
+   "gradients": "use keras_initx.lsuv(model, x), and train with Adam",
+   "smaller": "use keras_initx.lsuv(model, x), and train with Adam"
   }
  },
  "texts": {
   "saturated output: one": [
    "warning",
-   "{worst} is saturated for {worst.certain:.0%} of the examples before training, its input has standard deviation {worst.std:.3g}: the loss starts far above that of guessing, and the first steps only undo this",
-   "smaller weights in the last layer: keras_initx.GlorotUniform()"
+   "{worst} is saturated for {worst.certain:.0%} of the examples before training; the values before its activation have standard deviation {worst.std:.3g}. The loss starts far above a guess, and the first steps only undo this",
+   "draw smaller weights in the last layer: keras_initx.GlorotUniform()"
   ],
   "large first loss: one": [
    "warning",
-   "the loss of {worst} starts at {worst.loss:.3g}, that of a blind guess is {worst.blind_loss:.3g}; its outputs have standard deviation {worst.std:.3g}",
-   "smaller weights in the last layer: keras_initx.GlorotUniform()"
+   "{worst} starts with a loss of {worst.loss:.3g}; guessing would cost {worst.blind_loss:.3g}. Its outputs have standard deviation {worst.std:.3g}. The first steps only undo this",
+   "draw smaller weights in the last layer: keras_initx.GlorotUniform()"
   ],
   "alike: one": [
    "warning",
-   "the inputs of {last} differ between examples by {last.inputs_differ:.1g} of their root mean square, those of {first} by {first.inputs_differ:.1g}: the last layer gets the same for all",
+   "the inputs of {last} differ between examples by {last.inputs_differ:.1g} of their root mean square; the inputs of {first} differ by {first.inputs_differ:.1g}. The last layer gets nearly the same for all examples",
    "{gradients}"
   ],
   "all-zero weights: error, one": [
    "error",
-   "all weights of {weights} are 0: units have the same output, and no gradient passes back through them",
+   "all weights of {weights} are 0. Their units have the same output, and no gradient passes back through them",
    "{random}"
   ],
   "all-zero weights: note, one": [
    "note",
-   "all weights of {weights} are 0; no later layer gets equal inputs for all examples because of it",
-   "{random}, unless the zeros are intended, as at the end of a residual branch, at the output, in an adapter or a position embedding"
+   "all weights of {weights} are 0. No later layer gets equal inputs for all examples because of this",
+   "{random}, unless the zeros are intended, for example at the end of a residual branch, at the output, in an adapter or in a position embedding"
   ],
   "constant weights: one": [
    "error",
-   "all weights of {weights} are equal, {first.weight:.3g}: the units are identical, and training updates them in the same way",
+   "all weights of {weights} are equal, {first.weight:.3g}. The units are identical, and training updates them in the same way",
    "{random}"
   ],
   "exploding: finite, one": [
@@ -109,18 +109,18 @@ const PACKAGE = {
   ],
   "saturated: one": [
    "warning",
-   "{worst.saturated:.0%} of the outputs of {worst} are at the limits of {activation}, its input has standard deviation {worst.std:.3g}, where its gradient is almost 0",
+   "{worst.saturated:.0%} of the outputs of {worst} are at the limits of {activation}, where its gradient is almost 0; the values before its activation have standard deviation {worst.std:.3g}",
    "{signals}"
   ],
   "dead units: some, one": [
    "warning",
-   "{worst.dead:.0%} of the units of {worst} output 0 for all {examples} examples; their inputs have mean {worst.mean:.3g} and standard deviation {worst.std:.3g}: they get no gradient",
-   "weights with mean 0 and a nonnegative bias: keras_initx.HeNormal() with bias_initializer=keras_initx.ReLUBias(0.01)"
+   "{worst.dead:.0%} of the units of {worst} output 0 for all {examples} examples; their inputs have mean {worst.mean:.3g} and standard deviation {worst.std:.3g}. These units get no gradient",
+   "use keras_initx.HeNormal() with bias_initializer=keras_initx.ReLUBias(0.01): weights of mean 0 and a small positive bias"
   ],
   "dead units: all, one": [
    "error",
-   "{worst.dead:.0%} of the units of {worst} output 0 for all {examples} examples; their inputs have mean {worst.mean:.3g} and standard deviation {worst.std:.3g}: they get no gradient",
-   "weights with mean 0 and a nonnegative bias: keras_initx.HeNormal() with bias_initializer=keras_initx.ReLUBias(0.01)"
+   "{worst.dead:.0%} of the units of {worst} output 0 for all {examples} examples; their inputs have mean {worst.mean:.3g} and standard deviation {worst.std:.3g}. These units get no gradient",
+   "use keras_initx.HeNormal() with bias_initializer=keras_initx.ReLUBias(0.01): weights of mean 0 and a small positive bias"
   ],
   "vanishing: warning, one": [
    "warning",
@@ -134,12 +134,12 @@ const PACKAGE = {
   ],
   "vanishing: note, one": [
    "note",
-   "the standard deviation falls from {inputs.std:.3g} at the inputs to {first.std:.3g} in {first}; no later layer gets too small an input because of it",
+   "the standard deviation falls from {inputs.std:.3g} at the inputs to {first.std:.3g} in {first}. No later layer gets too small inputs because of this",
    "{signals}"
   ],
   "vanishing gradient: some, one": [
    "warning",
-   "the gradient norm of {first} is {first.gradient_norm:.3g}, that of {strongest} {strongest.gradient_norm:.3g}",
+   "the gradient norm of {first} is {first.gradient_norm:.3g}; the gradient norm of {strongest} is {strongest.gradient_norm:.3g}. No single rate suits both",
    "{gradients}"
   ],
   "vanishing gradient: all, one": [
@@ -149,37 +149,37 @@ const PACKAGE = {
   ],
   "exploding gradient: finite, one": [
    "warning",
-   "the gradient norm of {first} is {first.gradient_norm:.3g}",
-   "a loss that matches the outputs (`from_logits=True` if there is no softmax), or {smaller}"
+   "the gradient norm of {first} is {first.gradient_norm:.3g}; the limit is 100000",
+   "use a loss that matches the outputs (`from_logits=True` if there is no softmax), or {smaller}"
   ],
   "exploding gradient: finite and lost, one": [
    "warning",
-   "the gradient norm of {first} is {first.gradient_norm:.3g}",
+   "the gradient norm of {first} is {first.gradient_norm:.3g}; the limit is 100000",
    "{smaller}"
   ],
   "exploding gradient: infinite, one": [
    "error",
-   "the gradient norm of {first} is {first.gradient_norm:.3g}",
-   "a loss that matches the outputs (`from_logits=True` if there is no softmax), or {smaller}"
+   "the gradient norm of {first} is {first.gradient_norm:.3g}; the limit is 100000",
+   "use a loss that matches the outputs (`from_logits=True` if there is no softmax), or {smaller}"
   ],
   "exploding gradient: infinite and lost, one": [
    "error",
-   "the gradient norm of {first} is {first.gradient_norm:.3g}",
+   "the gradient norm of {first} is {first.gradient_norm:.3g}; the limit is 100000",
    "{smaller}"
   ],
   "all-zero weights: error, many": [
    "error",
-   "all weights of {weights} are 0: units have the same output, and no gradient passes back through them",
+   "all weights of {weights} are 0. Their units have the same output, and no gradient passes back through them",
    "{random}"
   ],
   "all-zero weights: note, many": [
    "note",
-   "all weights of {weights} are 0; no later layer gets equal inputs for all examples because of it",
-   "{random}, unless the zeros are intended, as at the end of a residual branch, at the output, in an adapter or a position embedding"
+   "all weights of {weights} are 0. No later layer gets equal inputs for all examples because of this",
+   "{random}, unless the zeros are intended, for example at the end of a residual branch, at the output, in an adapter or in a position embedding"
   ],
   "constant weights: many": [
    "error",
-   "all weights of {weights} are equal, {first.weight:.3g} in {first}/kernel: the units are identical, and training updates them in the same way",
+   "all weights of {weights} are equal, {first.weight:.3g} in {first}/kernel. The units are identical, and training updates them in the same way",
    "{random}"
   ],
   "exploding: finite, many": [
@@ -194,18 +194,18 @@ const PACKAGE = {
   ],
   "saturated: many": [
    "warning",
-   "{worst.saturated:.0%} of the outputs of {worst} are at the limits of {activation}, its input has standard deviation {worst.std:.3g} ({count} layers), where its gradient is almost 0",
+   "{worst.saturated:.0%} of the outputs of {worst} are at the limits of {activation} ({count} layers), where its gradient is almost 0; the values before its activation have standard deviation {worst.std:.3g}",
    "{signals}"
   ],
   "dead units: some, many": [
    "warning",
-   "{worst.dead:.0%} of the units of {worst} output 0 for all {examples} examples; their inputs have mean {worst.mean:.3g} and standard deviation {worst.std:.3g} ({count} layers): they get no gradient",
-   "weights with mean 0 and a nonnegative bias: keras_initx.HeNormal() with bias_initializer=keras_initx.ReLUBias(0.01)"
+   "{worst.dead:.0%} of the units of {worst} output 0 for all {examples} examples ({count} layers); their inputs have mean {worst.mean:.3g} and standard deviation {worst.std:.3g}. These units get no gradient",
+   "use keras_initx.HeNormal() with bias_initializer=keras_initx.ReLUBias(0.01): weights of mean 0 and a small positive bias"
   ],
   "dead units: all, many": [
    "error",
-   "{worst.dead:.0%} of the units of {worst} output 0 for all {examples} examples; their inputs have mean {worst.mean:.3g} and standard deviation {worst.std:.3g} ({count} layers): they get no gradient",
-   "weights with mean 0 and a nonnegative bias: keras_initx.HeNormal() with bias_initializer=keras_initx.ReLUBias(0.01)"
+   "{worst.dead:.0%} of the units of {worst} output 0 for all {examples} examples ({count} layers); their inputs have mean {worst.mean:.3g} and standard deviation {worst.std:.3g}. These units get no gradient",
+   "use keras_initx.HeNormal() with bias_initializer=keras_initx.ReLUBias(0.01): weights of mean 0 and a small positive bias"
   ],
   "vanishing: warning, many": [
    "warning",
@@ -219,12 +219,12 @@ const PACKAGE = {
   ],
   "vanishing: note, many": [
    "note",
-   "the standard deviation falls from {inputs.std:.3g} at the inputs to {first.std:.3g} in {first} and {last.std:.3g} in {last} ({count} layers); no later layer gets too small an input because of it",
+   "the standard deviation falls from {inputs.std:.3g} at the inputs to {first.std:.3g} in {first} and {last.std:.3g} in {last} ({count} layers). No later layer gets too small inputs because of this",
    "{signals}"
   ],
   "vanishing gradient: some, many": [
    "warning",
-   "the gradient norm of {first} is {first.gradient_norm:.3g}, that of {strongest} {strongest.gradient_norm:.3g} ({count} layers)",
+   "the gradient norm of {first} is {first.gradient_norm:.3g} ({count} layers); the gradient norm of {strongest} is {strongest.gradient_norm:.3g}. No single rate suits both",
    "{gradients}"
   ],
   "vanishing gradient: all, many": [
@@ -234,22 +234,22 @@ const PACKAGE = {
   ],
   "exploding gradient: finite, many": [
    "warning",
-   "the gradient norm of {first} is {first.gradient_norm:.3g} ({count} layers)",
-   "a loss that matches the outputs (`from_logits=True` if there is no softmax), or {smaller}"
+   "the gradient norm of {first} is {first.gradient_norm:.3g} ({count} layers); the limit is 100000",
+   "use a loss that matches the outputs (`from_logits=True` if there is no softmax), or {smaller}"
   ],
   "exploding gradient: finite and lost, many": [
    "warning",
-   "the gradient norm of {first} is {first.gradient_norm:.3g} ({count} layers)",
+   "the gradient norm of {first} is {first.gradient_norm:.3g} ({count} layers); the limit is 100000",
    "{smaller}"
   ],
   "exploding gradient: infinite, many": [
    "error",
-   "the gradient norm of {first} is {first.gradient_norm:.3g} ({count} layers)",
-   "a loss that matches the outputs (`from_logits=True` if there is no softmax), or {smaller}"
+   "the gradient norm of {first} is {first.gradient_norm:.3g} ({count} layers); the limit is 100000",
+   "use a loss that matches the outputs (`from_logits=True` if there is no softmax), or {smaller}"
   ],
   "exploding gradient: infinite and lost, many": [
    "error",
-   "the gradient norm of {first} is {first.gradient_norm:.3g} ({count} layers)",
+   "the gradient norm of {first} is {first.gradient_norm:.3g} ({count} layers); the limit is 100000",
    "{smaller}"
   ]
  }

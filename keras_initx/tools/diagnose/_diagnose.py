@@ -32,55 +32,57 @@ def diagnose(
     ignore: Sequence[str] = (),
     verbose: Verbose = "auto",
 ) -> DiagnosisReport:
-    """Run a batch through `model` and report problems caused by its weights.
+    """Run a batch through `model`, and report why it will not learn, with remedies.
 
-    Each problem comes with its location and a remedy.
+    Use it before the first `fit`, or when training fails. It changes nothing: weights, other state,
+    plain attributes of layers and random generators are as before. No other thread may call the
+    model until it returns.
 
-    The model runs in training mode: dropout is active, and batch normalization uses batch
-    statistics instead of its initial moving averages. The output of each layer is reduced to a few
-    statistics at once and not stored, unless it is one of the model and has targets. With `y`,
-    there is a second forward pass and a backward pass, which keep the outputs of all layers in
-    memory, as in training, but of each gradient only its norm; where layers or regularizers add to
-    the loss, up to two more of both. Weights are measured in blocks, without a copy of the whole.
-    Weights, other state, plain attributes of layers and random generators are left unchanged. Until
-    it returns, no other thread may call the model.
+    - The model runs in training mode. Dropout is active, and batch normalization uses the
+      statistics of the batch.
+    - `diagnose` reduces the output of each layer to a few statistics at once.
+    - With `y`, it makes a second forward pass and a backward pass. These keep the outputs of all
+      layers in memory, as in training, and only the norm of each gradient. If layers or
+      regularizers add to the loss, it makes up to two more of both.
+    - It measures weights in blocks, without a copy of the whole.
 
     Args:
         model: A Keras model: sequential, functional or subclassed. It is built if necessary.
-        x: What `fit` takes: inputs of `model`, as an array or a list or dict of arrays, or a
-            dataset, of which the first batch is used; a generator does not yield it again, and a
-            `tf.data.Dataset` that shuffles is one pass further. Also a batch `(x, y)`. Preprocess
-            inputs as for training.
-        y: Targets, unless `x` has them. With targets, gradients are measured too, and the loss of
-            each output is compared with that of a blind guess.
-        loss: A loss as in `compile`: a name, a `keras.losses.Loss`, a function of targets and
-            outputs, or a list or dict of them, one for each output. It is computed as in training;
-            a loss without a reduction counts with its mean. By default the loss that `model` is
-            compiled with, or that of its own `compute_loss`.
+        x: Inputs, preprocessed as for training. One of:
+
+            - an array, or a list or dict of arrays,
+            - a batch `(x, y)`,
+            - a dataset. The first batch is used, a generator loses it, and a `tf.data.Dataset` that
+              shuffles is one pass further.
+        y: Targets, unless `x` has them. With targets, you also get gradients, and each output's
+            loss compared with a blind guess.
+        loss: A loss, by default the one of the compiled model or of its `compute_loss`. A loss
+            without a reduction counts with its mean. One of:
+
+            - a name, or a `keras.losses.Loss`,
+            - a function of targets and outputs,
+            - a list or dict of these, one for each output.
         batch_size: Number of examples to use, taken from the start of `x`.
-        steps: Number of steps of training to take on the batch, with the optimizer that `model` is
-            compiled with, as from its start. What layers write goes from step to step, as in
-            `fit`, and is put back with the weights. They show a rate that is too large, a NaN of a
-            later step, and weights that stay as they are; where a rate fails, some others are
-            tried. A step of a model with a `train_step` of its own is not this one. They need `y`
-            unless the model is fitted without, as `fit(x)`.
-        ignore: Names of problems that are not reported, such as `("large first loss",)`. What they
-            are the cause of is not reported either.
+        steps: Number of training steps to take on the batch, with a fresh copy of the optimizer.
+            They show a rate that is too large, a later NaN, and weights that do not change. They
+            need `y`, unless you call `fit(x)`.
+        ignore: Names of problems to leave out, such as `("large first loss",)`. Their effects are
+            left out, too.
         verbose: Whether to show progress: `"auto"` on a terminal, unless
             `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
 
     Returns:
-        A `DiagnosisReport`, which `print` shows as a table. `rows` has the statistics, `verdicts`
-        the problems, and `ok` is true if there are no errors or warnings.
+        A `DiagnosisReport`, which prints as a table. `rows` has the statistics, `verdicts` the
+        problems, and `ok` is true if there are no errors and no warnings.
 
     Raises:
         NotImplementedError: If `y` is given and the backend has no gradients.
         TypeError: If `model` is not a Keras model, or `x` or `y` is not a dense array of numbers
             (`x` also of strings), or has complex values or a mask.
-        ValueError: If `x` is empty, does not fit to the inputs of `model` or has another length
-            than `y`, `y` is given though `x` has targets, `loss` is missing or unknown, `ignore`
-            has a name of no problem, an argument is out of range, or on JAX other processes hold
-            parts of the weights.
+        ValueError: If `x` is empty, does not fit the inputs of `model`, or has another length than
+            `y`. If you pass `y` and `x` has targets, `loss` is missing or unknown, `ignore` has
+            another name than that of a problem, or an argument is out of range. On JAX, if other
+            processes hold parts of the weights.
 
     Example:
         >>> from keras_initx import SmallNormal
@@ -97,6 +99,10 @@ def diagnose(
     Reference:
         Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural
         networks", AISTATS 2010, for the means and deviations of activations and gradients by layer.
+
+    See Also:
+        `SignalMonitor`, which diagnoses in training, and `initialize(model, report)`, which applies
+        a remedy. The page "Diagnose a model" explains all problems.
     """
     check_type("model", model, keras.Model, "a Keras model")
     check_call(model)
@@ -106,7 +112,7 @@ def diagnose(
     batch = without_weights(make_batch(model, x, y), level=4)  # `takes_verbose` is one call more
     if steps and loss is not None and batch.y is None:
         raise ValueError(
-            f"`steps` needs `y`, the targets of `loss`. Received: loss={loss!r} without `y`"
+            f"`steps` needs `y`, the targets of `loss`. Received: loss={loss!r} and y=None"
         )
     return measured(model, batch, loss, batch_size, steps=steps, ignore=ignore)
 
@@ -158,8 +164,8 @@ def check_call(model: keras.Model) -> None:
     inner = [layer.name for layer in model.layers if isinstance(layer, keras.Model)]
     raise ValueError(
         "`model` must have a `call`: pass one of the models that it trains, with its own inputs, "
-        "targets and loss, as in `diagnose(model.discriminator, x, y, loss=...)`. Received: model "
-        f"of type {type(model).__name__}, which has no `call`, and holds the models {inner}"
+        "targets and loss, for example `diagnose(model.discriminator, x, y, loss=...)`. Received: "
+        f"model of type {type(model).__name__}, which has no `call`, and holds the models {inner}"
     )
 
 
@@ -171,7 +177,9 @@ def without_weights(batch: Batch, level: int = 3) -> Batch:
         level: How many calls above is the line of the user, which the warning names.
     """
     if batch.sample_weight is not None:
-        warnings.warn("the sample weights are ignored: all examples count alike", stacklevel=level)
+        warnings.warn(
+            "the sample weights are ignored: all examples count equally", stacklevel=level
+        )
     return batch._replace(sample_weight=None)
 
 

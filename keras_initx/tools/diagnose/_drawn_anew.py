@@ -46,7 +46,7 @@ def rules_for(
 def drawn(
     choices: Sequence[Choice],
     weights: Sequence[SeenWeight],
-    before: str = "",
+    before: str = "use ",
     after: str = "",
     biases: Sequence[SeenWeight] = (),
 ) -> Remedy:
@@ -62,7 +62,7 @@ def drawn(
         biases: Biases that are 0 then.
     """
     if not choices and not biases:
-        return replace(SCALED, text=f"{before}{SCALED}")
+        return SCALED
     zeros = rules_for(biases, "zeros")
     if biases:
         before += 'bias_initializer="zeros"'

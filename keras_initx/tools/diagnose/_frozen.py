@@ -27,7 +27,7 @@ def sparing_frozen(remedy: Remedy, of: Diagnosis) -> Remedy:
     text = remedy.text
     if held and trained.isdisjoint(every):
         names = summarize_names(held, shown=_SHOWN)
-        text = f"{names} {_are(held)} frozen: with trainable=True, {text}"
+        text = f"set trainable=True for {names}, which {_are(held)} frozen, then {text}"
     elif held:
         text += f", without {summarize_names(held, shown=_SHOWN)}, which {_are(held)} frozen"
     return replace(first, text=text, others=tuple(others))
@@ -68,12 +68,14 @@ def of_frozen(
         if any(kernel.is_frozen for kernel in layer.kernels):
             held.append(layer)
     names = list(dict.fromkeys(layer.title for layer in held))
-    texts = " or ".join(text for _, text in choices) or LSUV.text
+    texts = LSUV.text
+    if choices:
+        texts = f"use {' or '.join(text for _, text in choices)}"
     text = (
-        f"{summarize_names(names, shown=_SHOWN)} {_are(names)} frozen: the weights and inputs of "
-        f"their training, or trainable=True for them, then {texts}"
+        f"load the trained weights of {summarize_names(names, shown=_SHOWN)}, which {_are(names)} "
+        f"frozen, and pass inputs as in that training; or set trainable=True, then {texts}"
     )
     last = held[-1].after or held[-1].signal
     if last.std > 0 and not last.nonfinite and not 0.1 < last.std < 10:
-        text += f"; or keras.layers.Rescaling({1 / last.std:.1g}) behind {held[-1].title}"
+        text += f"; or add keras.layers.Rescaling({1 / last.std:.1g}) after {held[-1].title}"
     return Remedy(text)

@@ -10,11 +10,14 @@ from keras_initx.tools.diagnose._signal import Signal
 
 @dataclass(frozen=True)
 class GradientReport:
-    """The gradient of all trainable weights of a layer, without penalties by their regularizers.
+    """Holds the gradient of all trainable weights of a layer, without penalties of regularizers.
 
     Attributes:
-        norm: Its norm, NaN if the loss of the model is NaN.
-        ratio: Ratio of that norm to the norm of the same weights, `None` if they are zero.
+        norm: Norm of the gradient, NaN if the loss of the model is NaN.
+        ratio: Norm of the gradient divided by the norm of these weights, `None` if they are zero.
+
+    See Also:
+        `LayerReport.gradient`.
     """
 
     norm: float
@@ -23,7 +26,7 @@ class GradientReport:
 
 @dataclass(frozen=True)
 class WeightReport:
-    """One weight of a layer.
+    """Holds the statistics of one weight of a layer.
 
     Attributes:
         name: Name of the weight, `"kernel"`.
@@ -41,6 +44,9 @@ class WeightReport:
             embedding, `std`; for a single weight its absolute value.
         zero: For a trainable kernel, or the trainable scale of a normalization, whether all entries
             are 0.
+
+    See Also:
+        `LayerReport.weights`.
     """
 
     name: str
@@ -60,14 +66,14 @@ class WeightReport:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LayerReport:
-    """The measurements of one layer.
+    """Holds the measurements of one layer.
 
-    `DiagnosisReport.to_dict` has those that are printed or plotted.
+    `DiagnosisReport.to_dict` has the measurements that are printed or plotted.
 
     Attributes:
         name: Names of the layer and of those around it, as Keras has them: `"encoder/dense_3"`.
         path: The same as rules and plans have them, counted within the model: `"encoder/dense"`.
-        title: Its path, with Keras' own name in parentheses where that is another one.
+        title: Its path. If Keras' own name differs, it follows in parentheses.
         kind: Name of its class.
         activation: Name of its activation, or `None` if it has none.
         shape: Shape of its output, or `None` if it is not accessible.
@@ -83,7 +89,10 @@ class LayerReport:
         gain: Factor by which the first kernel scales its inputs, `None` without one or if
             quantized.
         weights: A `WeightReport` for each weight.
-        shown: What else the table has of it, by the header of the column.
+        shown: Texts of further columns of the table, by the header of the column.
+
+    See Also:
+        `DiagnosisReport.rows`.
     """
 
     name: str

@@ -31,34 +31,27 @@ if TYPE_CHECKING:
 
 
 class SignalMonitor(KerasCallback):
-    """Callback that diagnoses the model every `every` steps of `fit`, on a fixed batch.
+    """Diagnoses the model every `every` steps of `fit`, on a fixed batch.
 
-    The first report is made before the first step. The batch is the same each time, a copy, so that
-    only the weights and dropout masks differ. The callback does not affect training as long as all
-    values are finite.
+    Use it if training gets stuck or the loss becomes NaN after some time. The first report comes
+    before the first step. It does not affect training as long as all values are finite.
 
-    The logs of each epoch get `"problems"`, the number of problems of the last report, and with
-    `log_layers` two measures of each layer with weights: `"std/PATH"`, the standard deviation of
-    its output, and `"gradient/PATH"`, the norm of its gradient. `History`, the progress bar and the
-    callbacks that come after the monitor in the list find them; those before it do not.
-
-    After the first epoch and 50 steps, a report says too where the loss is no better than that of a
-    guess by the shares of the labels.
-
-    Training stops at the first step after which the loss or a weight is not finite, with a warning
-    that names the step and the layer. The loss is checked after each step, weights at each report.
-
-    Where a call of several steps, by `steps_per_execution`, finds fewer batches, the optimizer
-    tells how many. A `LossScaleOptimizer` does not: with it and data of unknown length, the last
-    call of an epoch counts as a whole one.
+    - **Logs.** Each epoch logs `"problems"`, the number of problems of the last report. With
+      `log_layers`, it also logs `"std/PATH"` and `"gradient/PATH"` for each layer with weights.
+      Callbacks after the monitor get these keys.
+    - **A guess.** After the first epoch and 50 steps, a report has a note if the loss is no better
+      than a guess by the shares of the labels.
+    - **NaN.** Training stops at the first step after which the loss or a weight is not finite. The
+      warning names the step and the layer. The monitor checks the loss after each step, and weights
+      at each report.
 
     Args:
-        x: The batch, or a dataset of which the first is used, see `diagnose`.
-        y: Its targets, unless `x` has them; without any, gradients are skipped.
+        x: The batch, or a dataset whose first batch is used, see `diagnose`.
+        y: Its targets, unless `x` has them. Without targets, gradients are skipped.
         every: Number of steps between reports, a positive integer.
-        loss: A loss as for `diagnose`, by default that of the model.
+        loss: A loss as for `diagnose`, by default the loss of the model.
         batch_size: Number of examples to use.
-        ignore: Names of problems that are not reported.
+        ignore: Names of problems to leave out.
         log_layers: Whether to add measures of each layer to the logs of an epoch. The progress bar
             shows all of them.
 
@@ -67,8 +60,8 @@ class SignalMonitor(KerasCallback):
         stopped: The text of the warning if training was stopped, otherwise `None`.
 
     Raises:
-        TypeError: If `every` is not an integer, or another argument is one that `diagnose` refuses.
-        ValueError: If `every` is not positive, or another argument is one that `diagnose` refuses.
+        TypeError: If `every` is not an integer, or `diagnose` refuses another argument.
+        ValueError: If `every` is not positive, or `diagnose` refuses another argument.
 
     Example:
         >>> hidden = keras.layers.Dense(4, "tanh")
@@ -81,6 +74,9 @@ class SignalMonitor(KerasCallback):
         [0, 2, 4]
         >>> monitor.history[4].ok
         True
+
+    See Also:
+        `diagnose`, and the page "Diagnose a model".
     """
 
     def __init__(
@@ -231,15 +227,15 @@ class SignalMonitor(KerasCallback):
         if self.stopped is not None:
             return
         before = {step: report for step, report in self.history.items() if step < self._steps}
-        self.stopped = f"training stopped after step {self._steps}, where {what} is not finite"
+        self.stopped = f"training stopped after step {self._steps}, because {what} is not finite"
         if before:
             # After a step with gradients of NaN, all weights are NaN.
             step, report = list(before.items())[-1]
             largest = _largest(report)
             if largest is not None:
                 self.stopped += (
-                    f"; after step {step} the largest output was that of {largest[0]}, with "
-                    f"standard deviation {largest[1]:.3g}"
+                    f". After step {step}, {largest[0]} had the largest output, with standard "
+                    f"deviation {largest[1]:.3g}"
                 )
         if self._steps not in self.history:
             self._record()
@@ -247,7 +243,7 @@ class SignalMonitor(KerasCallback):
         warnings.warn(self.stopped, stacklevel=2)
 
     def plot(self, path: str | Path | None = None) -> "Figure":
-        """Plot the statistics over the training steps. Otherwise like `DiagnosisReport.plot`.
+        """Plot the statistics over the training steps, as `DiagnosisReport.plot` does for layers.
 
         Lines are the first, the middle and the last layer with weights. The shaded range is that of
         all layers.

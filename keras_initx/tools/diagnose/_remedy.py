@@ -8,20 +8,24 @@ from keras_initx._typing import InitializerLike
 
 @dataclass(frozen=True)
 class Remedy:
-    """What takes a problem away. It prints as in a report.
+    """Says how you fix a problem. It prints as in a report.
 
-    A remedy that changes more than weights, such as the data or the layers of a model, is a text
-    alone.
+    If you have to change more than weights, such as the data or the layers of a model, you get only
+    a text.
 
     Attributes:
-        text: What to do, in words and code.
-        rules: Rules for `keras_initx.initialize`: initializers by the paths of the weights to draw
-            anew, of which none is frozen. `initialize(model, report)` applies those of the first
-            problem that weights cure.
+        text: The instruction, in words and code. It begins with a verb, or with the case that it is
+            for.
+        rules: Rules for `keras_initx.initialize`: initializers by the paths of the weights to
+            redraw. No frozen weight is among them. `initialize(model, report)` applies the rules of
+            the first problem that weights cure.
         lsuv: Whether to call `keras_initx.lsuv` with the inputs.
-        others: Other remedies, each of which takes the problem away too. They are in the text.
-        is_safe: Whether `initialize(model, report)` applies it for a note too, because nothing that
-            may be intended is lost by it.
+        others: Other remedies, each of which fixes the problem, too. They are in the text.
+        is_safe: Whether `initialize(model, report)` applies it for a note, too, because it loses
+            nothing that may be intended.
+
+    See Also:
+        `DiagnosisReport.remedies`.
     """
 
     text: str
@@ -54,7 +58,7 @@ class Remedy:
         return self.text
 
 
-LSUV = Remedy("keras_initx.lsuv(model, x)", lsuv=True)
+LSUV = Remedy("use keras_initx.lsuv(model, x)", lsuv=True)
 # For activations whose signals no initializer keeps at one size in depth. Normalization before each
 # of them does too, but forty such layers of GELU do not train. After LSUV they do not with SGD.
 SCALED = Remedy(f"{LSUV}, and train with Adam", lsuv=True)

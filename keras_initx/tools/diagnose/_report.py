@@ -42,19 +42,23 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class DiagnosisReport(Judgement, Tabular[LayerReport]):
-    """The result of `diagnose`, in the form of all results.
+    """Holds the result of `diagnose`: statistics of each layer, verdicts and remedies.
 
-    `plot` shows the standard deviation of each layer, the norm of its gradient if it was measured,
-    and histograms of the layers that have a problem. The table of a notebook has a small histogram
-    of each layer, all on one axis. The rows of `to_csv` are the layers.
+    Print it to see the table and the verdicts. A notebook shows a small histogram of each layer in
+    addition, all on one axis. `plot` shows the standard deviation of each layer, the norm of its
+    gradient if it was measured, and histograms of layers with a problem. `to_csv` has a row for
+    each layer.
 
     Attributes:
         rows: A `LayerReport` for each layer that has weights or an activation, in the order of
             their outputs.
         inputs: `Signal` of the inputs, or `None` if they are integers.
         verdicts: A list of `Verdict`, causes before effects, with those of level `"note"` last.
-        losses: The loss before each of the `steps` and after the last, empty without any; it ends
-            where it is not finite.
+        losses: The loss before each of the `steps` and after the last. It is empty without steps,
+            and ends with the first loss that is not finite.
+
+    See Also:
+        `diagnose`, which returns it, and `initialize`, which applies its remedies.
     """
 
     rows: list[LayerReport]
@@ -79,7 +83,7 @@ class DiagnosisReport(Judgement, Tabular[LayerReport]):
             level: `"error"`, `"warning"` or `"note"`.
 
         Raises:
-            ValueError: If `level` is none of these.
+            ValueError: If `level` is another value.
         """
         check_choice("level", level, LEVELS)
         serious = LEVELS[: LEVELS.index(level) + 1]

@@ -22,17 +22,22 @@ _Hit = TypeVar("_Hit")
 
 @dataclass(frozen=True)
 class Verdict:
-    """A problem in a report, which prints as it does there.
+    """Names one problem in a report. It prints as in the report.
 
     Attributes:
         problem: Name of the problem, e.g. `"vanishing"`.
-        layers: Names of the affected layers, as Keras has them: `model.get_layer` takes those of
-            the layers that are directly in the model.
-        evidence: The measurements that show it.
-        remedy: The `Remedy`: what to use instead.
-        level: Its effect on training. `"error"`: part of the model does not learn, or numbers
-            overflow. `"warning"`: the model learns slowly, with fewer units, or not as intended.
-            `"note"`: harmless, or usually intended.
+        layers: Names of the affected layers, as Keras has them. `model.get_layer` takes the names
+            of layers that are directly in the model.
+        evidence: The measurements that show the problem.
+        remedy: The `Remedy`, which says how you fix it.
+        level: Its effect on training. One of:
+
+            - `"error"`: part of the model does not learn, or numbers overflow.
+            - `"warning"`: the model learns slowly, with fewer units, or not as intended.
+            - `"note"`: harmless, or usually intended.
+
+    See Also:
+        `DiagnosisReport.verdicts`.
     """
 
     problem: str
@@ -43,7 +48,7 @@ class Verdict:
 
     @property
     def path(self) -> str:
-        """The first of the affected layers, empty if it is of the whole model."""
+        """The first of the affected layers, empty if the whole model is affected."""
         return next(iter(self.layers), "")
 
     @property
@@ -123,8 +128,9 @@ class Rule:
         probes: The probes of its own file that it reads.
         columns: What it adds to the table of a report.
         hides_all: Whether nothing else is said once it has found something.
-        check: The function. The sections `Finds`, `Why`, `Level` and `Remedy` of its docstring are
-            Markdown for the documentation, where a threshold stands for its number: `{DEAD:g}`.
+        check: The function. The sections `Reported if`, `Level`, `Why`, `Typical causes` and `Fix`
+            of its docstring are Markdown for the documentation. The name of a threshold stands for
+            its number there: `{DEAD:g}`.
     """
 
     problem: str
@@ -274,7 +280,7 @@ def weight_names(weights: Sequence[SeenWeight], between: str = ", ") -> str:
 
 
 def and_more_weights(weights: Sequence[SeenWeight]) -> str:
-    """Return a phrase with the number of weights after the first."""
+    """Return the number of weights after the first in parentheses."""
     if len(weights) < 2:
         return ""
-    return f", and {len(weights) - 1} more weights"
+    return f" (and {len(weights) - 1} more weights)"

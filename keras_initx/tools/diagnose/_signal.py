@@ -16,7 +16,7 @@ BINS = 50
 
 
 class Signal:
-    """Statistics of all output values of a layer, over examples, positions and units.
+    """Holds statistics of all output values of a layer, over examples, positions and units.
 
     Args:
         limits: The lower and upper limit of the activation, or `None`. Values near them count as
@@ -30,6 +30,9 @@ class Signal:
         counts: Array with the number of finite values in each of `BINS` bins of equal width from
             `min` to `max`.
         unit_is_silent: Array that is true for each unit whose outputs are all zero.
+
+    See Also:
+        `LayerReport`, whose `before` and `after` are signals.
     """
 
     def __init__(self, limits: tuple[float, float] | None = None, margin: float = 0.0) -> None:

@@ -177,7 +177,7 @@ FAULTY = {
     "regression, targets of deviation 1e4": Case(
         lambda repaired: regression(factor=1.0 if repaired else 1e4),
         ["unscaled targets"],
-        "standardized targets: y = (y - y.mean(axis=0)) / y.std(axis=0)",
+        "standardize the targets: y = (y - y.mean(axis=0)) / y.std(axis=0)",
     ),
     "regression, targets of deviation 0.001": Case(
         labels(0.001 * ZERO_ONE * X[:, :1], X[:, :1], 1, None, "mse"), ["unscaled targets"]
@@ -235,7 +235,7 @@ FAULTY = {
     "numbers as rows of labels": Case(
         labels(X[:, :10], X[:, :10], activation=None, loss=ROWS, repaired={"loss": "mse"}),
         ["unsuitable labels"],
-        'for numbers loss="mse"',
+        'for numbers, set loss="mse"',
     ),
     "rows of labels without a class": Case(
         labels(ONE_HOT * (LABELS[:, None] < 5), ONE_HOT, loss=ROWS),
@@ -264,7 +264,7 @@ FAULTY = {
             repaired={"units": 10, "activation": "softmax", "loss": SPARSE},
         ),
         ["unsuitable labels"],
-        'for class numbers 10 units and activation="softmax" in out',
+        'for class numbers, use 10 units and activation="softmax" in out',
     ),
     # Labels of another shape.
     "one label for four sigmoids": Case(
@@ -280,7 +280,7 @@ FAULTY = {
     "LSTM, all steps for one target": Case(
         lambda repaired: forecast(return_sequences=not repaired),
         ["unsuitable labels"],
-        "return_sequences=False in lstm, or keras.layers.Flatten() before out",
+        "set return_sequences=False in lstm, or add keras.layers.Flatten() before out",
     ),
     "LSTM in both directions, all steps for one target": Case(
         both_directions, ["unsuitable labels"], "return_sequences=False in the layer in both"
@@ -294,6 +294,6 @@ FAULTY = {
     "squared logarithmic error of negative targets": Case(
         labels(X[:, :1], abs(X[:, :1]), 1, "softplus", "mean_squared_logarithmic_error"),
         ["unsuitable labels"],
-        'for such numbers loss="mse"',
+        'for such numbers, set loss="mse"',
     ),
 }

@@ -183,15 +183,15 @@ def multiplied(repaired):
 
 
 FAULTY = {
-    "normalization of one channel": Case(one_channel, ["no gradient"], "several values to normalize"),
+    "normalization of one channel": Case(one_channel, ["no gradient"], "normalize several values"),
     "normalization of each channel of one pixel": Case(one_pixel, ["no gradient"]),
     "code that is rounded": Case(bits, ["no gradient"], "a smooth operation between code and "),
-    "softmax of one score": Case(one_score, ["no gradient"], "a softmax over several values"),
+    "softmax of one score": Case(one_score, ["no gradient"], "apply the softmax to several values"),
     "output without a loss": Case(without_a_loss, ["no gradient"]),
     "layer whose output is dropped": Case(unused, ["no gradient"]),
     "model that is frozen": Case(frozen, ["no gradient"]),
     "crossentropy, labels and outputs exchanged, L2": Case(
-        exchanged_labels, ["no gradient"], "in a loss the targets come first"
+        exchanged_labels, ["no gradient"], "in a loss, put the targets first"
     ),
     "layer made in each call": Case(made_in_call, ["untracked weights"], "make each layer once, in `__init__`"),
     "layers in a container that Keras does not search": Case(boxed, ["untracked weights"]),

@@ -148,7 +148,7 @@ FAULTY = {
     "logarithms of the outputs of no activation": Case(
         activation(None, "softmax", y=ONE_HOT, loss=crossentropy),
         ["undefined loss"],
-        'loss=keras.losses.CategoricalCrossentropy(from_logits=True), or activation="softmax" in out',
+        'use loss=keras.losses.CategoricalCrossentropy(from_logits=True), or set activation="softmax" in out',
     ),
     "logarithm of the output of a label, of a ReLU": Case(
         activation("relu", "softmax", y=LABELS[:, None], loss=log_likelihood),
@@ -167,7 +167,7 @@ FAULTY = {
     "softmax of one unit": Case(
         activation("softmax", "sigmoid", 1, y=ZERO_ONE, loss=BINARY),
         ["single class"],
-        'for two classes activation="sigmoid" in out; for numbers activation=None and loss="mse"',
+        'for two classes, set activation="sigmoid" in out; for numbers, set activation=None and loss="mse"',
     ),
     "softmax of one unit, labels -1 and 1": Case(
         either(
@@ -210,7 +210,7 @@ FAULTY = {
     "softmax over the examples": Case(
         lambda repaired: ending(10, loss=SPARSE, after=[layers.Softmax(axis=-1 if repaired else 0)]),
         ["no probabilities"],
-        "a softmax over the classes, with axis=-1, after out",
+        "apply a softmax to the classes, with axis=-1, after out",
     ),
     "softmax over the examples, as an activation": Case(
         activation(lambda x: ops.softmax(x, axis=0), "sigmoid", 1, y=ZERO_ONE, loss=BINARY),
@@ -220,7 +220,7 @@ FAULTY = {
     "softmax over the examples, taken for logits": Case(
         lambda repaired: ending(10, after=[] if repaired else [layers.Softmax(axis=0)]),
         ["no probabilities"],
-        "no softmax after the weights of out",
+        "remove the softmax after the weights of out",
     ),
     "softmax over the steps": Case(lambda repaired: tagged(-1 if repaired else 1), ["no probabilities"], "axis=-1"),
     "softmax over steps and classes": Case(
@@ -257,7 +257,7 @@ FAULTY = {
             after=[*[layers.ReLU(name="first")] * (not repaired), layers.Activation("sigmoid")],
         ),
         ["unreachable targets"],
-        "no first, which applies relu",
+        "remove first, which applies relu",
     ),
     "softmax twice": Case(
         lambda repaired: ending(10, None if repaired else "softmax", loss=SPARSE, after=[layers.Softmax()]),

@@ -153,7 +153,7 @@ GATES = keras_initx.GRUUpdateBias(3.0)
 LONG_SERIES = drawn(16, 150, 8)
 
 FAULTY = {
-    "-inf behind an exponential": Case(decay, ["not finite"], "for decay/A_log another initializer than Constant"),
+    "-inf behind an exponential": Case(decay, ["not finite"], "for decay/A_log, use another initializer than Constant"),
     # Units that are the same.
     "kernels of zeros": Case(
         lambda repaired: dense(kernel="he_normal" if repaired else "zeros"),
@@ -220,7 +220,7 @@ FAULTY = {
     "attention of its own, scores not divided": Case(
         lambda repaired: without_targets(own_attention(8.0 if repaired else 1.0)),
         ["focused attention"],
-        "scores divided by the square root of the size of a head",
+        "divide scores by the square root of the size of a head",
     ),
     # Signals and gradients in depth.
     "tanh, deviation 0.01, 7 layers": Case(
@@ -250,7 +250,8 @@ FAULTY = {
     "sigmoid, Glorot, 10 layers": Case(
         lambda repaired: dense("tanh" if repaired else "sigmoid", "glorot_uniform", 10),
         ["alike", "vanishing gradient"],
-        'activation="tanh" with keras_initx.GlorotUniform() instead of sigmoid, or keras.layers.BatchNormalization()',
+        'use activation="tanh" with keras_initx.GlorotUniform() instead of sigmoid, or add '
+        "keras.layers.BatchNormalization()",
     ),
     "ReLU, kernels times 10, 7 layers": Case(
         lambda repaired: dense(kernel=scaled("initx.he_normal", 1.0 if repaired else 10.0), depth=7),
@@ -261,7 +262,7 @@ FAULTY = {
         exploding_gates, ["exploding"], "recurrent_initializer=keras_initx.Orthogonal(blocks=3)"
     ),
     "frozen layers of deviation 0.01": Case(
-        frozen_below, ["vanishing"], "backbone/dense, backbone/dense_1 and 4 more are frozen"
+        frozen_below, ["vanishing"], "backbone/dense, backbone/dense_1 and 4 more, which are frozen"
     ),
     "float16, kernels times 1e5": Case(
         lambda repaired: in_precision(
@@ -288,6 +289,6 @@ FAULTY = {
     "regression, targets of 1000": Case(
         lambda repaired: regression(0.0 if repaired else 1000.0),
         ["large first loss"],
-        "standardized targets, or a bias of the last layer at their mean",
+        "standardize the targets, or set the bias of the last layer to their mean",
     ),
 }

@@ -63,7 +63,7 @@ def test_a_dead_operation_of_a_functional_model_is_named_by_its_class():
     model = keras.Model(inputs, ops.relu(last()(hidden()(inputs))))
     (verdict,) = keras_initx.diagnose(model, X, X, loss="mse").problems
     assert (verdict.problem, verdict.level) == ("dead units", "error")
-    assert verdict.evidence.startswith("the operation Relu passes no gradient on")
+    assert verdict.evidence.startswith("the operation Relu gives 0 for all examples")
 
 
 def test_a_saturated_softmax_over_a_frozen_base_is_no_operation_without_a_derivative():
@@ -102,7 +102,7 @@ def test_layers_that_alone_read_the_inputs_are_named_where_what_they_give_is_mul
     model = keras.Model(inputs, last()(between(hidden()(inputs))))
     (verdict,) = keras_initx.diagnose(model, WIDE, X, loss="mse").verdicts
     assert (verdict.problem, verdict.level, verdict.layers) == ("no gradient", "error", ("hidden",))
-    assert "nothing else reads the inputs" in verdict.evidence
+    assert "no other layer reads the inputs" in verdict.evidence
     assert not verdict.remedy.rules
 
 
@@ -164,7 +164,7 @@ def test_what_has_no_derivative_is_named(function, named, level):
     model = keras.Model(inputs, layers.Dense(1, name="last")(function(code)))
     (verdict,) = keras_initx.diagnose(model, WIDE, WIDE[:, :1], loss="mse").problems
     assert (verdict.problem, verdict.level, verdict.layers) == ("no gradient", level, ("code",))
-    assert f"none passes {named} between code and last" in verdict.evidence
+    assert f"no gradient passes {named} between code and last" in verdict.evidence
 
 
 def test_activations_and_weights_are_as_before():

@@ -65,8 +65,8 @@ def test_frozen_weights_are_left_and_the_remedy_says_so(how, policy, tmp_path):
         keras.config.set_dtype_policy("float32")
     (verdict,) = report.problems
     assert verdict.problem == "vanishing"
-    assert " and 3 more are frozen: the weights and inputs of their training, or" in verdict.remedy.text
-    assert "; or keras.layers.Rescaling(" in verdict.remedy.text
+    assert " and 3 more, which are frozen, and pass inputs as in that training; or" in verdict.remedy.text
+    assert "; or add keras.layers.Rescaling(" in verdict.remedy.text
     plan = keras_initx.initialize(model, report, seed=0)
     kernels = [weight for weight in plan.rows if weight.fan_in]
     assert [weight.reason for weight in kernels] == 5 * ["frozen"] + ["in no remedy"]
@@ -113,5 +113,5 @@ def test_no_remedy_draws_what_is_frozen(shape, make, problem):
     model = keras.Sequential([keras.Input(shape), *make()])
     verdict = keras_initx.diagnose(model, np.random.default_rng(0).normal(size=(64, *shape))).problems[0]
     assert verdict.problem == problem
-    assert "frozen: with trainable=True, " in verdict.remedy.text
+    assert verdict.remedy.text.startswith("set trainable=True for ")
     assert not verdict.remedy.weights

@@ -44,9 +44,14 @@ def dropped(model, x):
 
 
 CUT_OFF = {
-    "stopped chain": (stopped_chain, "warning", ("a", "b"), "none passes keras.ops.stop_gradient between b and c"),
-    "stopped side": (stopped_side, "warning", ("b",), "none passes keras.ops.stop_gradient between b and out"),
-    "argmax of a side": (chosen_side, "error", ("b",), "an operation without a derivative is between b and out"),
+    "stopped chain": (
+        stopped_chain,
+        "warning",
+        ("a", "b"),
+        "no gradient passes keras.ops.stop_gradient between b and c",
+    ),
+    "stopped side": (stopped_side, "warning", ("b",), "no gradient passes keras.ops.stop_gradient between b and out"),
+    "argmax of a side": (chosen_side, "error", ("b",), "an operation without a derivative between b and out"),
     "cast": (cast_chain, "error", ("a", "b"), "between b and out"),
     "dropped": (dropped, "warning", ("b",), "the loss does not depend on b"),
 }

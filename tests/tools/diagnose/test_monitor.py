@@ -209,7 +209,9 @@ def test_training_stops_at_the_first_loss_that_is_not_finite():
     x = BATCH.copy()
     x[24:32] = np.nan  # the fourth batch
     model, monitor = network(), keras_initx.SignalMonitor(BATCH, Y, every=3)
-    with pytest.warns(UserWarning, match="after step 4, where the loss is not finite; after step 3 .* was that of "):
+    with pytest.warns(
+        UserWarning, match="after step 4, because the loss is not finite. After step 3, .* had the largest output"
+    ):
         model.fit(x, Y, batch_size=8, epochs=3, shuffle=False, verbose=0, callbacks=[monitor])
     assert list(monitor.history) == [0, 3, 4]
     assert len(model.history.history["loss"]) == 1
@@ -223,7 +225,7 @@ def test_training_stops_at_a_weight_that_is_not_finite():
                 self.model.get_layer("out").kernel.assign(np.full((6, 1), np.inf))
 
     model, monitor = network(), keras_initx.SignalMonitor(BATCH, every=2)
-    with pytest.warns(UserWarning, match="after step 2, where out/kernel is not finite"):
+    with pytest.warns(UserWarning, match="after step 2, because out/kernel is not finite"):
         fit(model, Breaking(), monitor)
     assert list(monitor.history) == [0, 2]
 

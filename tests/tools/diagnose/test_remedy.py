@@ -185,8 +185,8 @@ def test_a_scale_of_the_inputs_that_is_there_is_to_be_another_one():
     pixels = np.random.default_rng(0).integers(0, 256, (32, 8, 8, 3)).astype("float32")
     convolution = [layers.Conv2D(8, 3), layers.Flatten(), layers.Dense(1)]
     for scaling, remedy in {
-        layers.Rescaling(10.0, name="scaling"): "another scale and offset in scaling,",
-        layers.Normalization(mean=0.0, variance=1.0, name="scaling"): "standardize the inputs: scaling adapted to",
+        layers.Rescaling(10.0, name="scaling"): "set another scale and offset in scaling,",
+        layers.Normalization(mean=0.0, variance=1.0, name="scaling"): "standardize the inputs: adapt scaling to",
     }.items():
         model = keras.Sequential([keras.Input((8, 8, 3)), scaling, *convolution])
         assert keras_initx.diagnose(model, pixels).problems[0].remedy.text.startswith(remedy)
@@ -198,7 +198,7 @@ def test_a_mask_that_a_layer_drops_is_not_advised():
     drops = layers.Lambda(lambda x: 1 * x)
     model = keras.Sequential([keras.Input((60,)), table, drops, layers.LSTM(16), layers.Dense(1)])
     (verdict,) = keras_initx.diagnose(model, tokens).problems
-    assert verdict.remedy.text == "padding in front of the sequences, not behind"
+    assert verdict.remedy.text == "pad sequences in front, not at the end"
 
 
 # Sentences about numbers.

@@ -49,7 +49,7 @@ def test_the_rows_of_a_tied_table_are_made_smaller(make, head):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     report = keras_initx.diagnose(model, x, y, loss=loss)
     (verdict,) = report.problems
-    assert "products with rows of words/embeddings, which have " in verdict.evidence
-    assert verdict.remedy.text == "smaller rows of words/embeddings: keras_initx.RandomNormal(64 ** -0.5)"
+    assert "products with rows of words/embeddings, whose standard deviation is " in verdict.evidence
+    assert verdict.remedy.text == "draw smaller rows of words/embeddings: keras_initx.RandomNormal(64 ** -0.5)"
     keras_initx.initialize(model, report, seed=0)
     assert keras_initx.diagnose(model, x, y, loss=loss).ok

@@ -68,7 +68,7 @@ def test_a_layer_that_makes_nan_of_a_finite_gradient_is_named(name):
     problem, names, evidence, remedy = first(GRADIENTS[name]())
     own = "inner/own" if "inside" in name else "own"
     assert (problem, names) == ("undefined loss", (own,))
-    assert f"the gradient is finite behind {own} and not finite before it" in evidence
+    assert f"the gradient is finite after {own} and not finite before it" in evidence
     assert remedy.startswith(f"in {own}, ")
     assert GUARDED in remedy
 
@@ -112,7 +112,7 @@ def test_an_operation_of_a_functional_model_has_its_own_remedy():
     problem, names, evidence, remedy = first(pairs(distance))
     assert (problem, names) == ("undefined loss", ())
     assert "the operation Sqrt, after embedding" in evidence
-    assert remedy == f"{GUARDED} in the place of the operation Sqrt, after embedding"
+    assert remedy == f"use {GUARDED} instead of the operation Sqrt, after embedding"
 
 
 def test_a_logarithm_of_zeros_is_the_place_also_where_nan_follows_later():

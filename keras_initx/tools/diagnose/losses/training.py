@@ -179,12 +179,12 @@ def check_own_loss(model: keras.Model, has_targets: bool) -> None:
             received += ", and a model that is compiled without a loss"
         if not has_targets:
             raise ValueError(
-                "`steps` needs `y`, the targets, unless the model is fitted without: by its own "
-                "`compute_loss`, or by what its layers pass to `add_loss`. Received: no `y`"
+                "`steps` needs `y`, the targets, unless `model` learns without targets: by its own "
+                "`compute_loss`, or by an `add_loss` of its layers. Received: y=None"
             )
         raise ValueError(
-            "`loss` is required with `y`: pass it as to `compile`, compile the model, or leave out "
-            f"`y`, which skips gradients. Received: {received}"
+            "`loss` is required with `y`: pass a loss as to `compile`, compile the model with one, "
+            f"or leave out `y`, which skips gradients. Received: {received}"
         )
 
 

@@ -50,7 +50,7 @@ def smaller_branches(of: Diagnosis) -> Remedy | None:
     if not not_yet_drawn([Choice(initializer, text)], weights):
         return None
     return Remedy(
-        f"{name}_initializer={text} in the last layer of each residual branch: "
+        f"set {name}_initializer={text} in the last layer of each residual branch: "
         f"{summarize_names(titles_of(ends))}",
         rules_for(weights, initializer),
     )
@@ -88,7 +88,7 @@ def growing_sums(of: Diagnosis) -> Remedy | None:
     branches = find_branches(of.watch.graph.nodes).found
     if branches and all(_starts_normalized(branch, of) for branch in branches):
         return smaller
-    return smaller.otherwise(Remedy("a normalization at the start of each branch"), "; or ")
+    return smaller.otherwise(Remedy("add a normalization at the start of each branch"), "; or ")
 
 
 def _starts_normalized(branch: Branch, of: Diagnosis) -> bool:

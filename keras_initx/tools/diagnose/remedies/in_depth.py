@@ -26,22 +26,25 @@ def remedy_in_depth(layers: Sequence[SeenLayer], of: Diagnosis) -> Remedy:
     normalization = "keras.layers.BatchNormalization() before"
     if activation_facts(activation).is_flat:
         _, text = choice(GlorotUniform())
-        text = f'activation="tanh" with {text} instead of {activation}'
+        text = f'use activation="tanh" with {text} instead of {activation}'
         if not _are_normalized(layers):
-            text += f", or {normalization} it"
-        return Remedy(f"{text}: its slope is at most 1/4, which no initializer makes up for")
+            text += f", or add {normalization} it"
+        return Remedy(
+            f"{text}, because the slope of {activation} is at most 1/4, and no initializer makes "
+            "up for that"
+        )
     if activation == "softplus":
-        text = "another activation than"
+        text = "use another activation than"
         if not _are_normalized(layers):
-            text = f"{normalization} each"
-        return Remedy(f"{text} softplus, whose mean makes examples alike with any initializer")
+            text = f"add {normalization} each"
+        return Remedy(f"{text} softplus, whose mean makes examples similar with any initializer")
     kernels = kernels_of(seen_layers(of))
     others = not_yet_drawn(choices, kernels)
     have_large_biases = any(layer.has_large_bias for layer in layers)
     if choices and not others and not have_large_biases:
         if _are_normalized(layers):
-            return Remedy("residual branches, x + f(x), around these layers")
-        return Remedy(f"{normalization} each activation")
+            return Remedy("add residual branches, x + f(x), around these layers")
+        return Remedy(f"add {normalization} each activation")
     biases = biases_of(seen_layers(of)) if choices and have_large_biases else []
     return drawn(others, kernels, after=" in all layers", biases=biases)
 

@@ -41,7 +41,7 @@ def smaller_inputs(layer: SeenLayer, of: Diagnosis) -> Remedy | None:
     made = smaller_rows(before) or _smaller_biases(before)
     if made is not None:
         return made
-    remedy = Remedy(f"keras.layers.LayerNormalization() before {layer.title}")
+    remedy = Remedy(f"add keras.layers.LayerNormalization() before {layer.title}")
     smaller = smaller_branches(of)
     return remedy if smaller is None else smaller.otherwise(remedy, "; or ")
 
@@ -56,7 +56,7 @@ def smaller_rows(layers: Sequence[SeenLayer]) -> Remedy | None:
     if not tables:
         return None
     names = summarize_names([weight.path for weight in tables])
-    return drawn([suited_to(tables[0])], tables, f"smaller rows of {names}: ")
+    return drawn([suited_to(tables[0])], tables, f"draw smaller rows of {names}: ")
 
 
 def _smaller_biases(layers: Sequence[SeenLayer]) -> Remedy | None:
@@ -93,7 +93,7 @@ def smaller_last_layer(layers: Sequence[SeenLayer], of: Diagnosis) -> Remedy:
     what = "in the last layer"
     if shared:
         what = f"in {summarize_names(shared)}, which the last layer shares"
-    remedy = drawn(choices, kernels, f"smaller weights {what}: ")
+    remedy = drawn(choices, kernels, f"draw smaller weights {what}: ")
     if all(kernel.is_frozen for kernel in kernels):
         remedy = remedy.otherwise(Remedy(smaller_factor("after", layers[0])), "; or ")
     return scaled_first(of, remedy)
@@ -111,7 +111,7 @@ def smaller_table(layer: SeenLayer, of: Diagnosis) -> Remedy | None:
     small = Choice(RandomNormal(stddev=size**-0.5), f"keras_initx.RandomNormal({size} ** -0.5)")
     if not larger_than([small], [table]):
         return None
-    remedy = drawn([small], [table], f"smaller rows of {table.path}: ")
+    remedy = drawn([small], [table], f"draw smaller rows of {table.path}: ")
     if table.is_frozen:
         remedy = remedy.otherwise(Remedy(smaller_factor("after", layer)), "; or ")
     return remedy
@@ -120,8 +120,8 @@ def smaller_table(layer: SeenLayer, of: Diagnosis) -> Remedy | None:
 def smaller_factor(place: str, layer: SeenLayer) -> str:
     """Return what makes outputs smaller without other weights."""
     return (
-        f"a smaller factor {place} {layer.title}: a higher temperature, a division by the square "
-        "root of the number of units"
+        f"use a smaller factor {place} {layer.title}, for example a higher temperature, or divide "
+        "by the square root of the number of units"
     )
 
 
@@ -137,4 +137,4 @@ def misses_targets(layer: SeenLayer) -> bool:
 
 def standardized_targets() -> Remedy:
     """Return the remedy where errors are due to the targets."""
-    return Remedy("standardized targets, or a bias of the last layer at their mean")
+    return Remedy("standardize the targets, or set the bias of the last layer to their mean")

@@ -28,13 +28,13 @@ def other_activation(
     name = getattr(keras.losses.get(loss), "__name__", None) if loss else None
     if loss and (ends is None or ends.loss.name != name):
         parts.append(f'loss="{loss}"')
-    return Remedy(" and ".join(parts))
+    return Remedy(f"set {' and '.join(parts)}")
 
 
 def other_loss(name: str, **arguments: Any) -> Remedy:
     """Return a remedy with a loss of Keras of this name."""
     options = ", ".join(f"{argument}={value!r}" for argument, value in arguments.items())
-    return Remedy(f"loss=keras.losses.{name}({options})")
+    return Remedy(f"use loss=keras.losses.{name}({options})")
 
 
 def without_activations(applied: Sequence[Applied]) -> Remedy:
@@ -42,7 +42,7 @@ def without_activations(applied: Sequence[Applied]) -> Remedy:
     texts = []
     for one in applied:
         if one.is_argument:
-            texts.append(f"activation=None in {one.layer}")
+            texts.append(f"set activation=None in {one.layer}")
         else:
-            texts.append(f"no {one.layer}, which applies {one.activation}")
+            texts.append(f"remove {one.layer}, which applies {one.activation}")
     return Remedy(" and ".join(texts))

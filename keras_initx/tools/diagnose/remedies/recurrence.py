@@ -26,7 +26,7 @@ def open_gates(of: Diagnosis, layers: Sequence[SeenLayer]) -> Remedy:
         else:
             initializer = choice(LSTMForgetBias(1.0), 1.0)
             before = "unit_forget_bias=False with bias_initializer="
-        remedy = drawn([initializer], biases, before)
+        remedy = drawn([initializer], biases, f"use {before}")
         opened.append(remedy)
         rules.update(remedy.rules)
     return replace(opened[0], rules=rules)
@@ -51,4 +51,4 @@ def orthogonal_recurrence(kernels: Iterable[SeenWeight]) -> Remedy:
         initializer, text = choice(Orthogonal(blocks=size // units))
         rules[kernel.path] = initializer
         texts.append(text)
-    return Remedy(f"recurrent_initializer={' and '.join(dict.fromkeys(texts))}", rules)
+    return Remedy(f"use recurrent_initializer={' and '.join(dict.fromkeys(texts))}", rules)

@@ -39,7 +39,7 @@ def size_of_scale(weight: SeenWeight) -> float:
 
 def ones_for(scales: Sequence[SeenWeight]) -> Remedy:
     """Return the remedy of scales that are far from 1."""
-    text = f"ones for the scale of {summarize_names(titles_of(scale.layer for scale in scales))}"
+    text = f"set the scale of {summarize_names(titles_of(scale.layer for scale in scales))} to ones"
     return Remedy(text, {weight.path: "ones" for weight in scales})
 
 
@@ -57,8 +57,8 @@ def other_scales(layers: Sequence[SeenLayer], of: Diagnosis) -> Remedy | None:
     for layer in layers:
         if layer.layer in shrunk:
             text = (
-                f"larger numbers before {layer.title}: an operation there makes them of size "
-                f"{shrunk[layer.layer]:.1g}"
+                f"use larger numbers before {layer.title}, because an operation there makes them "
+                f"of size {shrunk[layer.layer]:.1g}"
             )
             return Remedy(text)
     return None

@@ -58,7 +58,7 @@ def deviations(of: Diagnosis, hit: Sequence[SeenLayer], verb: Literal["grows", "
     first = largest_inputs(of, lambda signal: signal.std)
     are_cause = first is not None and not is_beyond(hit[0], first)
     already = "already " if are_cause else ""
-    return f"the standard deviation is {found}, {already}{start.std:.3g} at the inputs"
+    return f"the standard deviation is {found}, and {already}{start.std:.3g} at the inputs"
 
 
 def signal_remedy(hit: Sequence[SeenLayer], inputs: Signal | None, of: Diagnosis) -> Remedy:
@@ -99,7 +99,7 @@ def signal_remedy(hit: Sequence[SeenLayer], inputs: Signal | None, of: Diagnosis
     if has_them and not have_large_biases:
         # LSUV would give steep activations the size that makes noise.
         is_any_steep = any(one.is_steep for one in layers)
-        return Remedy("a smaller factor in the activation") if is_any_steep else LSUV
+        return Remedy("use a smaller factor in the activation") if is_any_steep else LSUV
     biases = biases_of(layers) if choices and have_large_biases else []
     return drawn(others, kernels, after=" in this and all earlier layers", biases=biases)
 
@@ -119,9 +119,11 @@ def _finite_inputs(of: Diagnosis) -> Remedy:
     """
     place = first_lost_output(of)
     if place is None:
-        return Remedy("smaller numbers before the first kernel, whose inputs are not finite")
+        return Remedy("use smaller numbers before the first kernel, whose inputs are not finite")
     title = place_title(place, of)
-    return Remedy(f"smaller numbers before {title}, whose outputs are not finite for finite inputs")
+    return Remedy(
+        f"use smaller numbers before {title}, whose outputs are not finite for finite inputs"
+    )
 
 
 def batch_of_one(of: Diagnosis) -> Remedy | None:
@@ -137,6 +139,6 @@ def batch_of_one(of: Diagnosis) -> Remedy | None:
             continue
         if layer.shape and layer.shape[0] == 1 and layer.signal.std == 0:
             return Remedy(
-                f"a batch of several examples, because {layer.title} normalizes over them"
+                f"use a batch of several examples, because {layer.title} normalizes over them"
             )
     return None

@@ -40,22 +40,27 @@ _ROUNDING = 1e-5
 def alike(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Report examples, or positions, that have become alike before the last layer.
 
-    Finds:
-        a last layer whose inputs differ between examples by at most {INPUTS_DIFFER:g} of their
-        size, if those of the first do by {AT_THE_START:g} times as much; or along the positions, of
-        which each has a target of its own
-
-    Why:
-        the model cannot tell examples apart: it can learn the mean of the targets, no more. ReLU
-        makes examples alike with depth (Cho and Saul, 2009), and so do sigmoids, or biases beside
-        small kernels. Means over neighbors, and attention with equal weights, do it to positions
-        (Oono and Suzuki, 2020)
+    Reported if:
+        - The inputs of the last layer differ between examples by at most {INPUTS_DIFFER:g} of their
+          size. The inputs of the first layer differ by more than {AT_THE_START:g} times this limit.
+        - The same is true for positions, and each position has a target of its own.
 
     Level:
         warning
 
-    Remedy:
-        `Orthogonal` with biases of zeros; residual branches around what mixes positions
+    Why:
+        The model cannot distinguish examples. It can learn only the mean of the targets.
+
+    Typical causes:
+        - many layers with ReLU, which make examples similar (Cho and Saul, 2009)
+        - many layers with sigmoids
+        - biases that are large next to small kernels
+        - means over neighbors, or attention with equal weights, which make positions similar (Oono
+          and Suzuki, 2020)
+
+    Fix:
+        - For examples, use `Orthogonal` with biases of zeros.
+        - For positions, add residual branches around your layers that mix positions.
     """
     # What is held back or forgotten, and weights that are no random numbers, have verdicts.
     are_unread = any(unread_share(of, layer) is not None for layer in layers)
@@ -87,8 +92,8 @@ def _of_examples(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     title = f"the last kernel in {last.title}" if is_module else last.title
     evidence = (
         f"the inputs of {title} differ between examples by {end:.1g} of their root mean "
-        f"square, those of {first.title} by {start:.1g}{layer_count(hit)}: the last layer gets "
-        "the same for all"
+        f"square{layer_count(hit)}; the inputs of {first.title} differ by {start:.1g}. The last "
+        "layer gets nearly the same for all examples"
     )
     hidden = layers_until(last, of)
     if not is_module:
@@ -123,9 +128,11 @@ def _of_positions(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
             where = (mixed or [layer])[0].title
             evidence = (
                 f"{start}, but the outputs of {layer.title} are the same for all {place[1]} "
-                "positions, whose targets are not"
+                "positions. The targets of these positions differ"
             )
-            text = f"residual branches, x + f(x), around what mixes positions before {where}"
+            text = (
+                f"add residual branches, x + f(x), around layers that mix positions before {where}"
+            )
             yield Finding([layer], evidence, Remedy(text))
             break
 

@@ -11,7 +11,7 @@ from keras_initx.tools.diagnose._steps import BETTER_THAN_GUESS, TrainedSteps, s
 from keras_initx.tools.diagnose.losses.probes import LossProbe
 
 _WARM_UP = "a schedule with `warmup_steps`"
-_THEN = "then look whether labels belong to their inputs"
+_THEN = "then check that each label belongs to its input"
 
 
 @rule(
@@ -22,22 +22,28 @@ _THEN = "then look whether labels belong to their inputs"
 def blind_guess(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Report a loss that is no better than that of a guess by the shares of the labels.
 
-    Finds:
-        a crossentropy that is above {BETTER_THAN_GUESS:g} times that of a guess by the shares of
-        the labels: in the later half of {LEAST_STEPS} `steps` or more, or in a report of
-        `SignalMonitor` after the first epoch and {LEAST_STEPS} steps
+    Reported if:
+        A crossentropy is above {BETTER_THAN_GUESS:g} times the loss of a guess by the shares of the
+        labels:
 
-    Why:
-        the network has learned how frequent labels are, and nothing of the inputs. A rate that is
-        too large throws a transformer there in its first steps, and nothing brings it back (Xiong
-        and others, 2020); labels that do not belong to their inputs give the same loss
+        - in the later half of {LEAST_STEPS} `steps` or more, or
+        - in a report of `SignalMonitor`, after the first epoch and {LEAST_STEPS} steps.
 
     Level:
         note
 
-    Remedy:
-        the rate that lowers the loss most, of those that `steps` tries; a warm-up; labels that
-        belong to their inputs
+    Why:
+        The network has learned how frequent labels are, and nothing from the inputs.
+
+    Typical causes:
+        - a rate that is too large. It throws a transformer there in its first steps, and the
+          transformer does not recover (Xiong and others, 2020).
+        - labels that do not belong to their inputs, for example if you shuffled only one of the two
+
+    Fix:
+        - Use the rate that lowers the loss most among the rates that `steps` tries.
+        - Add a warm-up.
+        - Check that each label belongs to its input.
     """
     taken = steps_taken(of)
     if taken is not None and taken.is_guess:
@@ -49,27 +55,33 @@ def blind_guess(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         guess, loss = guesses.get(layer.layer), layer.output.loss
         if loss is None or guess is None or loss <= BETTER_THAN_GUESS * guess:
             continue
-        evidence = f"the loss of {layer.title} is {loss:.3g}, {_guess_of(guess)}"
-        remedy = Remedy(f"a tenth of the rate, or {_WARM_UP}; {_THEN}. `steps=50` tries rates")
+        evidence = f"{layer.title} has a loss of {loss:.3g}; {_guess_of(guess)}"
+        remedy = Remedy(
+            f"use a tenth of the rate, or {_WARM_UP}; {_THEN}. `diagnose(..., steps=50)` tries "
+            "rates"
+        )
         yield Finding([layer], evidence, remedy, "note")
 
 
 def _guess_of(guess: float) -> str:
-    return f"that of a guess by the shares of the labels {guess:.3g}"
+    return (
+        f"a guess by the shares of the labels would cost {guess:.3g}. The network is no better "
+        "than this guess"
+    )
 
 
 def _after(taken: TrainedSteps) -> str:
     """Return what the steps have reached."""
     steps = f"{len(taken.losses) - 1} steps {taken.with_optimizer}"
-    return f"after {steps} the loss is {taken.lowest:.3g}, {_guess_of(taken.guess or 0.0)}"
+    return f"the loss is {taken.lowest:.3g} after {steps}; {_guess_of(taken.guess or 0.0)}"
 
 
 def _other_rate(taken: TrainedSteps) -> Remedy:
     """Return the remedy of a rate that was tried, or what else may be the reason."""
     if taken.better_rate is not None:
         text = f"keras.optimizers.{taken.optimizer}({taken.better_rate:g}) with its other arguments"
-        return Remedy(f"{text} as they are, or {_WARM_UP}")
+        return Remedy(f"use {text} unchanged, or {_WARM_UP}")
     if not taken.tried:
-        return Remedy(f"another rate, or {_WARM_UP}; {_THEN}")
+        return Remedy(f"use another rate, or {_WARM_UP}; {_THEN}")
     rates = summarize_names([f"{rate:g}" for rate in taken.tried], shown=len(taken.tried))
-    return Remedy(f"{_WARM_UP}, since rates of {rates} are no better; {_THEN}")
+    return Remedy(f"use {_WARM_UP}, because rates of {rates} are no better; {_THEN}")

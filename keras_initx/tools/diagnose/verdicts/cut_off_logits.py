@@ -25,26 +25,30 @@ _CUTTING = ("relu", "relu6")
 def cut_off_logits(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Report a ReLU that cuts logits off.
 
-    Finds:
-        a ReLU before the softmax of a crossentropy, or of its `from_logits=True`, that sets more
-        than {CUT_OFF:g} of the logits of the batch to 0
-
-    Why:
-        a class whose logit is cut off gets no gradient, and no class can become less probable than
-        that
+    Reported if:
+        A ReLU before the softmax of a crossentropy, or before a loss with `from_logits=True`, sets
+        more than {CUT_OFF:g} of the logits of the batch to 0.
 
     Level:
         warning
 
-    Remedy:
-        no activation before the softmax
+    Why:
+        A logit of 0 after the ReLU gets no gradient. No class can become less probable than a class
+        with such a logit.
+
+    Typical causes:
+        `activation="relu"` in the last layer, with the softmax in a layer of its own or in the
+        loss.
+
+    Fix:
+        Remove the activation before the softmax.
     """
     for layer, ends in ends_of(layers, of.probe(LossProbe).ends):
         share = _share_cut_off(ends)
         if share > CUT_OFF:
             evidence = (
-                f"a ReLU after the weights of {layer.title} sets {share:.0%} of the logits to 0, "
-                "which get no gradient"
+                f"a ReLU after the weights of {layer.title} sets {share:.0%} of the logits to 0. "
+                "These logits get no gradient"
             )
             applied = [one for one in reaches(of)[ends].applied if one.activation in _CUTTING]
             yield Finding([layer], evidence, without_activations(applied))

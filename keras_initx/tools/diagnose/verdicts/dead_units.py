@@ -23,21 +23,26 @@ BEYOND_CHANCE = 8
 def dead_units(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Report layers of whose units an activation leaves too few, or none.
 
-    Finds:
-        a fraction above {DEAD:g} of the units with output 0 for the whole batch; nothing is said
-        where all of fewer than {BEYOND_CHANCE} units are dead and a layer before gets a gradient
-        all the same. An operation of a functional model that is 0 for all examples and passes no
-        gradient
-
-    Why:
-        a dead unit gets no gradient. About half is normal: in a deep network examples become
-        similar, so that a unit is on or off for all of them
+    Reported if:
+        - A fraction above {DEAD:g} of the units has the output 0 for the whole batch. A layer of
+          fewer than {BEYOND_CHANCE} units does not count, if all its units are dead and a layer
+          before it gets a gradient.
+        - An operation of a functional model is 0 for all examples, and passes no gradient.
 
     Level:
         warning; error if all units of a layer are dead
 
-    Remedy:
-        `HeNormal` and `ReLUBias`
+    Why:
+        A dead unit gets no gradient. About half of the units may be dead in a sound deep network:
+        its examples become similar, so a unit is on or off for all of them.
+
+    Typical causes:
+        - biases below 0
+        - inputs or kernels with a mean other than 0
+        - a rate that is too large, in training
+
+    Fix:
+        Use `HeNormal` and `ReLUBias`.
     """
     yield from _dead_operations(of)
     hit = []
@@ -55,19 +60,21 @@ def dead_units(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     before = worst.before or Signal()
     evidence = (
         f"{worst.dead:.0%} of the units of {worst.title} output 0 for all {_examples(worst)} "
-        f"examples; their inputs have mean {before.mean:.3g} and standard deviation "
-        f"{before.std:.3g}{layer_count(hit)}: they get no gradient"
+        f"examples{layer_count(hit)}; their inputs have mean {before.mean:.3g} and standard "
+        f"deviation {before.std:.3g}. These units get no gradient"
     )
     kernel, kernels = choice(HeNormal()), kernels_of(hit)
     bias, biases = choice(ReLUBias(0.01), 0.01), biases_of(hit)
     if not_yet_drawn([kernel], kernels) or not_yet_drawn([bias], biases):
         remedy = Remedy(
-            f"weights with mean 0 and a nonnegative bias: {kernel.text} with "
-            f"bias_initializer={bias.text}",
+            f"use {kernel.text} with bias_initializer={bias.text}: weights of mean 0 and a small "
+            "positive bias",
             {**rules_for(kernels, kernel.initializer), **rules_for(biases, bias.initializer)},
         )
     else:
-        remedy = Remedy(f"keras.layers.BatchNormalization() before the activation of {worst.title}")
+        remedy = Remedy(
+            f"add keras.layers.BatchNormalization() before the activation of {worst.title}"
+        )
     level: Level = "warning"
     if worst.dead == 1:
         level = "error"
@@ -81,8 +88,8 @@ def _dead_operations(of: Diagnosis) -> Iterator[Finding]:
         if operation not in of.watch.layers and not is_bounded(type(operation).__name__.lower()):
             kinds.append(type(operation).__name__)
     if kinds:
-        evidence = f"the operation {kinds[0]} passes no gradient on: it gives 0 for all examples"
-        text = f"other weights before it, or keras.ops.leaky_relu in the place of {kinds[0]}"
+        evidence = f"the operation {kinds[0]} gives 0 for all examples, and passes no gradient"
+        text = f"draw other weights before it, or use keras.ops.leaky_relu instead of {kinds[0]}"
         yield Finding([], evidence, Remedy(text), "error")
 
 

@@ -38,28 +38,42 @@ _LATER = [2**power for power in range(21)]
 def diverging_steps(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Report steps whose loss does not fall, and weights that they leave as they are.
 
-    Finds:
-        with `steps`, a loss or a weight that is not finite after some of them; a loss that is above
-        {RISING_LOSS:g} times the first in all of the later half, or once above {OVERSHOOT} times;
-        one below 0 that is {UNBOUNDED} times as large as the first, and as 1; weights with a
-        gradient that stay as they are, bit for bit; steps without an update, while gradients are
-        accumulated, or overflow
+    Reported if:
+        You pass `steps`, and one of these is true:
 
-    Why:
-        the optimizer goes too far, which its first step need not show. One that falls again after
-        it was a thousand times as large is the loss of units that have died. A loss without a least
-        value is lowered for ever, as by a logarithm of what is no probability, or by a sign.
-        Weights stay if the optimizer leaves them out, or changes them by less than the last bit
+        - The loss or a weight is not finite after a step.
+        - The loss is above {RISING_LOSS:g} times the first in all of the later half, or once above
+          {OVERSHOOT} times the first.
+        - The loss is below 0, and {UNBOUNDED} times as large as the first loss, and as 1.
+        - Weights with a gradient stay the same, bit for bit.
+        - The optimizer makes no update, because it accumulates gradients, or because they overflow.
 
     Level:
-        error if the loss or a weight is not finite, or the loss has no bound; warning; note if no
-        update was made, or the rate still rises: nothing is known of the weights
+        error if the loss or a weight is not finite, or the loss has no least value; note if the
+        optimizer made no update, or the rate still rises, because the steps then show nothing of
+        the weights; warning in other cases
 
-    Remedy:
-        the rate, of a tenth, a hundredth and a thousandth, with which as many steps lower the loss
-        most; if none does, a lower one, and of weights in 16 bits float32; finite values in the
-        state that `call` writes, if no rate makes a difference; a loss with a least value; an
-        optimizer that has all trainable weights; more steps
+    Why:
+        - The optimizer goes too far. The first step may not show it.
+        - If a loss falls again after it was a thousand times as large, units have died.
+        - Training lowers a loss without a least value for ever.
+        - Weights stay the same if the optimizer leaves them out, or if each update is smaller than
+          the float spacing of the weights.
+
+    Typical causes:
+        - a rate that is too large
+        - a loss with a wrong sign, or with logarithms of numbers that are not probabilities
+        - weights in 16 bits with a small rate
+        - an optimizer of your own that gets only some of the weights
+        - values that `call` writes and that grow
+
+    Fix:
+        - Use the rate in the remedy. `diagnose` tries a tenth, a hundredth and a thousandth of
+          yours, and takes the one that lowers the loss most. If none does, use a lower one.
+        - Keep weights in float32.
+        - Keep the values finite that `call` writes, if no rate makes a difference.
+        - Use a loss with a least value, and an optimizer with all trainable weights.
+        - Pass more steps.
     """
     taken = steps_taken(of)
     if taken is None:
@@ -73,24 +87,25 @@ def diverging_steps(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]
         yield Finding([], evidence, _smaller_steps(taken, of))
     elif taken.losses[-1] < -UNBOUNDED * max(abs(taken.losses[0]), 1):
         text = (
-            "a loss that has a least value: of logarithms of probabilities, which a sigmoid or a "
-            "softmax gives, with its sign, and with targets from 0 to 1"
+            "use a loss that has a least value: check its sign, scale the targets to [0, 1], and "
+            "take logarithms only of probabilities, which a sigmoid or a softmax gives"
         )
-        yield Finding([], _course(taken), Remedy(text), "error")
+        evidence = f"{_course(taken)}. It seems to have no least value"
+        yield Finding([], evidence, Remedy(text), "error")
     yield from _unmoved(taken, of, layers)
 
 
 def _not_finite(taken: TrainedSteps, of: Diagnosis, layers: list[SeenLayer]) -> Finding:
     """Return the finding on a loss or weights that are not finite."""
     hit = []
-    evidence = f"after {format_count(len(taken.losses) - 1, 'step')} {taken.with_optimizer} "
-    if not math.isfinite(taken.losses[-1]):
-        evidence += f"the loss is {taken.losses[-1]}"
-        if taken.lost:
-            evidence += ", and "
+    evidence = f"the loss is {taken.losses[-1]}"
     if taken.lost:
         hit = [weight.layer for weight in weights_of(layers) if weight in taken.lost][:1]
-        evidence += f"weights are not finite, first {taken.lost[0].path}"
+        of_weights = f"weights are not finite, first {taken.lost[0].path},"
+        evidence = f"{evidence}, and {of_weights}"
+        if math.isfinite(taken.losses[-1]):
+            evidence = of_weights
+    evidence += f" after {format_count(len(taken.losses) - 1, 'step')} {taken.with_optimizer}"
     return Finding(hit, evidence, _smaller_steps(taken, of), "error")
 
 
@@ -103,28 +118,31 @@ def _unmoved(taken: TrainedSteps, of: Diagnosis, layers: list[SeenLayer]) -> Ite
     names = summarize_names([weight.path for weight in found])
     count = format_count(len(taken.losses) - 1, "step")
     if taken.is_idle:
-        made = f"no update was made in {count} of {taken.optimizer}"
-        yield Finding(hit, f"not known for {names}: {made}", _more_steps(of), "note")
+        evidence = (
+            f"{taken.optimizer} makes no update in {count}. These steps do not show whether "
+            f"{names} can learn"
+        )
+        yield Finding(hit, evidence, _more_steps(of), "note")
         return
     steps = f"{count} {taken.with_optimizer}"
     higher = _higher_rate(of.model.optimizer, taken)
     if higher is not None:
         evidence = (
-            f"not known for {names}: {steps} leave them as they are, but the rate rises to "
-            f"{higher:.3g}"
+            f"{steps} do not change {names}, but the rate rises to {higher:.3g}. These steps do "
+            "not show whether the weights can learn"
         )
-        yield Finding(hit, evidence, Remedy("more steps, until the rate has risen"), "note")
+        yield Finding(hit, evidence, Remedy("pass more steps, until the rate has risen"), "note")
         return
-    evidence = f"{steps} leave {names} as they are"
+    evidence = f"{steps} do not change {names}"
     dtype = _short_dtype(found)
-    remedy = Remedy("a higher rate") if dtype is None else _full_weights(dtype)
+    remedy = Remedy("use a higher rate") if dtype is None else _full_weights(dtype)
     if taken.rates and not any(taken.rates):
-        remedy = Remedy("a learning rate above 0")
+        remedy = Remedy("use a learning rate above 0")
     # Those of Keras leave no weight out.
     elif is_from_keras(type(unwrap_optimizer(of.model.optimizer))):
-        evidence += ": what they add is less than the last bit"
+        evidence += ". Each update is smaller than the float spacing of the weights"
     else:
-        remedy = Remedy("an optimizer with all trainable weights").otherwise(remedy)
+        remedy = Remedy("use an optimizer that gets all trainable weights").otherwise(remedy)
     yield Finding(hit, evidence, remedy)
 
 
@@ -142,8 +160,10 @@ def _more_steps(of: Diagnosis) -> Remedy:
     for one in iterate_optimizers(unwrap_optimizer(of.model.optimizer)):
         counts.append(accumulation_steps(one))
     if max(counts) > of.steps:
-        return Remedy(f"steps={max(counts)} or more: the optimizer accumulates as many gradients")
-    return Remedy("more steps: each lowers the scale of the loss until no gradient overflows")
+        return Remedy(
+            f"pass steps={max(counts)} or more, because the optimizer accumulates as many gradients"
+        )
+    return Remedy("pass more steps: each lowers the scale of the loss until no gradient overflows")
 
 
 def _short_dtype(weights: Sequence[SeenWeight]) -> str | None:
@@ -157,7 +177,7 @@ def _short_dtype(weights: Sequence[SeenWeight]) -> str | None:
 def _full_weights(dtype: str) -> Remedy:
     """Return the remedy where weights have too few bits."""
     policy = f'keras.config.set_dtype_policy("mixed_{dtype}")'
-    return Remedy(f"weights in float32: {policy} before the model is made")
+    return Remedy(f"keep weights in float32: call {policy} before you make the model")
 
 
 def _course(taken: TrainedSteps) -> str:
@@ -170,20 +190,20 @@ def _smaller_steps(taken: TrainedSteps, of: Diagnosis) -> Remedy:
     """Return the remedy of a rate that was tried, or another one if none lowers the loss."""
     if taken.better_rate is not None:
         rate = taken.better_rate
-        text = f"keras.optimizers.{taken.optimizer}({rate:g}) with its other arguments as they are"
-        return Remedy(text)
+        text = f"keras.optimizers.{taken.optimizer}({rate:g}) with its other arguments unchanged"
+        return Remedy(f"use {text}")
     if taken.rates and not any(taken.rates):
-        return Remedy("a learning rate above 0")
+        return Remedy("use a learning rate above 0")
     if not taken.tried:
-        return Remedy("a lower rate")
+        return Remedy("use a lower rate")
     dtype = _short_dtype(trained_weights(of))
     if dtype is not None:
         return _full_weights(dtype)
     rates = summarize_names([f"{rate:g}" for rate in taken.tried])
     if taken.is_by_state:
         return Remedy(
-            f"finite values in what `call` writes: with rates of {rates} the loss is "
+            f"keep the values finite that `call` writes: with rates of {rates}, the loss is "
             f"{taken.losses[-1]} after as many steps"
         )
-    reason = f"with rates of {rates} the loss does not end below {FALLEN * to_beat(taken):.3g}"
-    return Remedy(f"a lower rate: {reason}")
+    reason = f"with rates of {rates}, the loss does not end below {FALLEN * to_beat(taken):.3g}"
+    return Remedy(f"use a lower rate: {reason}")

@@ -13,24 +13,31 @@ from keras_initx.tools.diagnose.losses.probes import LossProbe
 def dropped_output(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Report a dropout that sets predictions to 0.
 
-    Finds:
-        a dropout after the last kernel, before a crossentropy or a distance
-
-    Why:
-        in each step it sets some of the predictions to 0: a probability of 0 for the true class is
-        as wrong as can be, and so is a number
+    Reported if:
+        A dropout follows the last kernel, before a crossentropy or a distance.
 
     Level:
         error; warning if the loss is a distance
 
-    Remedy:
-        no dropout there
+    Why:
+        In each step, the dropout sets some predictions to 0. A probability of 0 for the true class
+        is as wrong as possible, and so is a number of 0.
+
+    Typical causes:
+        - a `Dropout` at the end of a model
+        - a `Dropout` between the last `Dense` and its softmax
+
+    Fix:
+        Remove the dropout, or move it before your last layer.
     """
     for layer, ends in ends_of(layers, of.probe(LossProbe).ends):
         name = layer.output.dropped_by
         if name is None:
             continue
-        evidence = f"{name} sets outputs of the model to 0 after {layer.title}, at random"
+        evidence = (
+            f"{name} sets outputs of {layer.title} to 0 at random. The loss takes these zeros for "
+            "predictions"
+        )
         level: Level = "warning" if ends.loss.kind == "distance" else "error"
-        text = f"no {name}, or the same before {layer.title}, on what it gets"
+        text = f"remove {name}, or move it before {layer.title}"
         yield Finding([layer], evidence, Remedy(text), level)

@@ -20,21 +20,27 @@ from keras_initx.tools.diagnose.losses.probes import LossProbe
 def equal_inputs(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Report inputs that do not tell examples apart.
 
-    Finds:
-        inputs that are all the same number, or the same for all examples, though the targets
-        differ; among several inputs zeros before a kernel, or one index for an embedding of
-        {MANY_ROWS} rows or more
+    Reported if:
+        The targets differ, and one of these is true:
 
-    Why:
-        the model cannot tell examples apart: it can learn the mean of the targets, no more. Pixels
-        are all 0 after a division of integers
+        - All inputs are the same number.
+        - All examples have the same inputs.
+        - A kernel gets only zeros from outside the model.
+        - An embedding of {MANY_ROWS} rows or more gets one index for all examples.
 
     Level:
         error if all inputs are the same number, or the same for all examples; note if an operation
-        of the model makes zeros; warning
+        of the model makes the zeros; warning in other cases
 
-    Remedy:
-        other inputs
+    Why:
+        The model cannot distinguish examples. It can learn only the mean of the targets.
+
+    Typical causes:
+        - pixels that became 0 when you divided integers
+        - zeros as a placeholder for an input of a decoder
+
+    Fix:
+        Pass inputs that differ between examples.
     """
     if not _are_constant(of):
         yield from _of_zeros(of, layers)
@@ -44,8 +50,8 @@ def equal_inputs(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     evidence = "all examples have the same inputs"
     if signal.size and not signal.std:
         evidence = f"all {signal.size} values of the inputs are {signal.mean:.3g}"
-    evidence += ", but the targets differ"
-    yield Finding([], evidence, Remedy("inputs that differ between examples"), "error")
+    evidence += ", but the targets differ. The model can learn only the mean of the targets"
+    yield Finding([], evidence, Remedy("pass inputs that differ between examples"), "error")
 
 
 def _are_constant(of: Diagnosis) -> bool:
@@ -100,16 +106,16 @@ def _of_zeros(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         return
     title = hit[0].title
     if not _have_zeros(of.x) and _others_get_numbers(of):
-        evidence = f"all inputs of {title} are 0{layer_count(hit)}: an operation of the model makes"
-        text = "none, if they are meant, as queries that begin at 0"
-        yield Finding(hit, f"{evidence} them", Remedy(text), "note")
+        evidence = f"an operation of the model makes all inputs of {title} 0{layer_count(hit)}"
+        text = "change nothing if this is intended, for example for queries that start at 0"
+        yield Finding(hit, evidence, Remedy(text), "note")
         return
     evidence = (
-        f"all inputs of {title} from outside the model are 0{layer_count(hit)}: its kernel gets no "
-        "gradient, and what follows the same for all examples"
+        f"all inputs of {title} from outside the model are 0{layer_count(hit)}. Its kernel gets no "
+        "gradient, and its output is the same for all examples"
     )
     text = (
-        f"numbers that differ between examples as inputs of {title}: for a decoder the targets of "
+        f"pass inputs to {title} that differ between examples; for a decoder, pass the targets of "
         "the step before"
     )
     yield Finding(hit, evidence, Remedy(text))
@@ -137,8 +143,8 @@ def _of_one_index(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         return
     first, index = hit[0], hit[0].first_inputs.only_index
     evidence = (
-        f"all indices that {first.title} gets are {index}{layer_count(hit)}: what follows is the "
+        f"all indices that {first.title} gets are {index}{layer_count(hit)}. Its output is the "
         "same for all examples"
     )
-    remedy = Remedy(f"the indices of each example as inputs of {first.title}")
+    remedy = Remedy(f"pass the indices of each example to {first.title}")
     yield Finding(hit, evidence, remedy)

@@ -29,26 +29,32 @@ from keras_initx.tools.diagnose._suited import suited_to
 def equal_units(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Report kernels of zeros or of one number, and units that are alike.
 
-    Finds:
-        a trainable kernel, or the scale of a normalization, that is all 0; a trainable kernel with
-        a single other value; units of a kernel with exactly the same weights and bias. Left out are
-        logits of a softmax, to which any number may be added
+    Reported if:
+        - A trainable kernel, or the scale of a normalization, is all 0.
+        - All numbers of a trainable kernel are equal.
+        - Units of a kernel have exactly the same weights and bias.
 
-    Why:
-        equal units have the same output, and training updates them in the same way; through zeros
-        no gradient passes back. Intended zeros leave the signal another path: at the end of a
-        residual branch, in an adapter, in a position embedding, or at the output. But not both of
-        two that are multiplied, as the factors of LoRA, or a gate and what it opens: the gradient
-        of each is a multiple of the other
+        Weights that are logits of a softmax do not count, because any number may be added to them.
 
     Level:
-        error if all weights of a kernel are one number other than 0, if because of zeros a later
-        kernel gets the same inputs for all examples, or if weights of zeros get no gradient because
-        of each other; note if they are 0 otherwise, or if units of the last layer are alike, which
-        labels part; warning
+        error if all weights of a kernel are one number other than 0, if zeros give a later kernel
+        the same inputs for all examples, or if zeros keep each other from a gradient; note for
+        other zeros, and for equal units of the last layer, which labels distinguish; warning in
+        other cases
 
-    Remedy:
-        random weights; in LoRA `HeUniform` for the first factor
+    Why:
+        - Equal units have the same output, and training updates them in the same way.
+        - Zeros pass no gradient back. Intended zeros leave another path to the signal: at the end
+          of a residual branch, in an adapter, in a position embedding, or at the output.
+        - If two zeros are multiplied, both get no gradient, for example both factors of LoRA, or a
+          gate and the values that it opens.
+
+    Typical causes:
+        - `kernel_initializer="zeros"` or a constant
+        - units that you copied to widen a layer
+
+    Fix:
+        Draw random weights. In LoRA, use `HeUniform` for the first factor.
     """
     staying = _staying_equal(of, layers)
     yield from _zeros(of, layers, staying)
@@ -80,8 +86,8 @@ def _zeros(
     for level, zeros in by_level(hit, "error", loses_signal):
         if level == "error":
             evidence = (
-                f"all weights of {weight_names(zeros)} are 0: units have the same output, and no "
-                "gradient passes back through them"
+                f"all weights of {weight_names(zeros)} are 0. Their units have the same output, "
+                "and no gradient passes back through them"
             )
             yield Finding(_layers_of(zeros), evidence, _random(zeros), level)
             continue
@@ -120,8 +126,8 @@ def _opens_in_training(weight: SeenWeight) -> bool:
 def _held(weights: Sequence[SeenWeight]) -> Finding:
     """Return the finding on zeros that get no gradient because of each other."""
     evidence = (
-        f"all weights of {weight_names(weights)} are 0, and get no gradient as long as all of "
-        "these are: none of them ever changes"
+        f"all weights of {weight_names(weights)} are 0, and get no gradient as long as all of them "
+        "are 0. None of them ever changes"
     )
     kernels = [weight for weight in weights if weight.is_kernel]
     by_layer: dict[SeenLayer, list[SeenWeight]] = {}
@@ -131,7 +137,7 @@ def _held(weights: Sequence[SeenWeight]) -> Finding:
     for of_layer in by_layer.values():
         # Of a product one factor may stay 0, as in an adapter, which then changes nothing at first.
         drawn += of_layer[:-1] or of_layer
-    remedy = _random(drawn, f"random weights in {weight_names(drawn)}")
+    remedy = _random(drawn, f"draw random weights in {weight_names(drawn)}")
     return Finding(_layers_of(weights), evidence, remedy, "error")
 
 
@@ -140,22 +146,22 @@ def _harmless(weights: Sequence[SeenWeight], of: Diagnosis) -> Finding:
     evidence = f"all weights of {weight_names(weights)} are 0"
     remedy = _random(weights)
     if all(weight.layer in branch_ends(of) for weight in weights):
-        evidence += ", at the end of residual branches, which pass signals on as they are"
-        remedy = Remedy("none, if this is intended: the branches open in training")
+        evidence += ", at the end of residual branches. The branches change no signal at first"
+        remedy = Remedy("change nothing if this is intended: training opens the branches")
     else:
-        evidence += "; no later layer gets equal inputs for all examples because of it"
+        evidence += ". No later layer gets equal inputs for all examples because of this"
         such = (
-            "as at the end of a residual branch, at the output, in an adapter or a position "
-            "embedding"
+            "for example at the end of a residual branch, at the output, in an adapter or in a "
+            "position embedding"
         )
         text = f"{remedy.text}, unless the zeros are intended, {such}"
         if all(weight.report.gradient for weight in weights):
-            text = f"none, if the zeros are intended, {such}; otherwise {remedy.text}"
+            text = f"change nothing if the zeros are intended, {such}; if not, {remedy.text}"
         remedy = replace(remedy, text=text)
     return Finding(_layers_of(weights), evidence, remedy, "note")
 
 
-def _random(weights: Sequence[SeenWeight], before: str = "random weights") -> Remedy:
+def _random(weights: Sequence[SeenWeight], before: str = "draw random weights") -> Remedy:
     """Return a remedy that draws weights anew, with the text for the first of them.
 
     Each gets what suits it: factors of adapters what they have in Keras, and scales become 1.
@@ -172,7 +178,7 @@ def _random(weights: Sequence[SeenWeight], before: str = "random weights") -> Re
         else:
             rules[weight.path] = "ones"
             what = "the scale of a normalization" if weight.report.zero else weight.path
-            texts.append(f"ones for {what}")
+            texts.append(f"set {what} to ones")
     return Remedy(texts[0], rules)
 
 
@@ -206,8 +212,8 @@ def _staying(of: Diagnosis, staying: Sequence[SeenWeight]) -> Iterator[Finding]:
         if first.own.axes is not None and axes == tuple(first.own.axes[1]):
             parts = "units"
         evidence = (
-            f"{equal} of {count} {parts} of {first.path} have the same weights as another one, and "
-            f"get the same gradient{and_more_weights(hit)}: training never parts them"
+            f"{equal} of {count} {parts} of {first.path}{and_more_weights(hit)} have the same "
+            "weights as another one, and get the same gradient. Training never distinguishes them"
         )
         yield Finding(_layers_of(hit), evidence, _random(hit), level)
 
@@ -236,15 +242,17 @@ def _constants(of: Diagnosis, weights: Sequence[SeenWeight]) -> Iterator[Finding
         value = f"{first.report.mean:.3g}"
         if len(group) > 1:
             value += f" in {first.path}"
-        evidence = f"all weights of {weight_names(group)} are equal, {value}: "
+        evidence = f"all weights of {weight_names(group)} are equal, {value}. "
         remedy = _random(group)
         if level == "error":
-            evidence += "the units are identical, and training updates them in the same way"
+            evidence += "The units are identical, and training updates them in the same way"
         elif level == "warning":
-            evidence += "the units give the same, and only what is behind them parts them"
+            evidence += "The units have the same output, and only later layers distinguish them"
         else:
-            evidence += "they are units of the last layer, which their labels part"
-            remedy = replace(remedy, text=f"none, if this is intended; otherwise {remedy.text}")
+            evidence += "Labels distinguish these units of the last layer"
+            remedy = replace(
+                remedy, text=f"change nothing if this is intended; if not, {remedy.text}"
+            )
         yield Finding(_layers_of(group), evidence, remedy, level)
 
 
@@ -259,16 +267,19 @@ def _identical(of: Diagnosis, weights: Sequence[SeenWeight]) -> Iterator[Finding
     for level, alike in by_level(hit, "warning", lambda weight: not _has_labels(weight.layer)):
         count = kernel_values(of)[alike[0]].identical_units
         evidence = (
-            f"{count} units of {alike[0].path} have the same weights as another unit"
-            f"{and_more_weights(alike)}"
+            f"{count} units of {alike[0].path}{and_more_weights(alike)} have the same weights as "
+            "another unit"
         )
-        remedy = _random(alike, "independent random weights for each unit")
+        remedy = _random(alike, "draw independent weights for each unit")
         if level == "warning":
-            evidence += ": if their outgoing weights are equal too, training updates them in the "
+            evidence += ". If their outgoing weights are equal too, training updates them in the "
             evidence += "same way"
         else:
-            evidence += ": they are units of the last layer, which their labels part"
-            text = f"none, if this is intended, as for new classes; otherwise {remedy.text}"
+            evidence += ". Labels distinguish these units of the last layer"
+            text = (
+                "change nothing if this is intended, for example for new classes; if not, "
+                f"{remedy.text}"
+            )
             remedy = replace(remedy, text=text)
         yield Finding(_layers_of(alike), evidence, remedy, level)
 

@@ -13,19 +13,23 @@ from keras_initx.tools.diagnose._seen import SeenLayer
 def exchanged_axes(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Report images of which a side is taken for the channels.
 
-    Finds:
-        a two-dimensional convolution that takes a side of square images from outside the model for
-        their channels, and up to {MOST_CHANNELS} channels for a side
-
-    Why:
-        images of shape (1, 28, 28) are for `channels_first`: with `channels_last` they are a line
-        of 28 pixels with 28 channels, of which most of a kernel meets only the padding
+    Reported if:
+        A two-dimensional convolution gets square images from outside the model, and takes one side
+        for the channels, and up to {MOST_CHANNELS} channels for a side.
 
     Level:
         warning
 
-    Remedy:
-        `keras.ops.moveaxis(x, 1, -1)`, or another `Reshape`
+    Why:
+        Images of shape (1, 28, 28) are for `channels_first`. With `channels_last`, they are one
+        line of 28 pixels with 28 channels, and most of a kernel meets only padding.
+
+    Typical causes:
+        - images from torch, whose channels come first
+        - a `Reshape` with the channels in front
+
+    Fix:
+        Move the axis of your images by `keras.ops.moveaxis(x, 1, -1)`, or change your `Reshape`.
     """
     hit = []
     for layer in layers:
@@ -36,11 +40,14 @@ def exchanged_axes(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         return
     first, shape = hit[0]
     evidence = (
-        f"{first.title} gets images of shape {shape}{layer_count(hit)}, and takes a side of them "
-        "for their channels"
+        f"{first.title} gets images of shape {shape}{layer_count(hit)}, and takes one side for the "
+        "channels"
     )
     channels, height, width = shape
-    text = f"images of shape ({height}, {width}, {channels}), such as keras.ops.moveaxis(x, 1, -1)"
+    moved = "keras.ops.moveaxis(x, 1, -1)"
+    text = f"pass images of shape ({height}, {width}, {channels}), for example {moved}"
     if channels > MOST_CHANNELS:
-        text = f'data_format="channels_last" in {first.title}, or images with the channels first'
+        text = (
+            f'set data_format="channels_last" in {first.title}, or pass images with channels first'
+        )
     yield Finding([layer for layer, _ in hit], evidence, Remedy(text))

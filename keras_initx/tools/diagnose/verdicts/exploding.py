@@ -39,22 +39,34 @@ _GROWING = 1.1
 def exploding(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Report signals, or gradients, that are too large or not finite.
 
-    Finds:
-        a standard deviation above {EXPLODING:g}, or a value that is not finite; otherwise a
-        gradient whose norm is above {EXPLODING_GRADIENT:g}, or not finite
-
-    Why:
-        a thousand times that of standardized inputs saturates any softmax, and the loss and its
-        gradients are as large. For such gradients no usual learning rate is small enough, but
-        clipping or Adam can compensate for them. A ResNet-50 starts at a thousand and trains
+    Reported if:
+        - The standard deviation of a signal is above {EXPLODING:g}, or a value is not finite.
+        - No signal is reported as an error, and the norm of a gradient is above
+          {EXPLODING_GRADIENT:g}, or not finite.
 
     Level:
         error if a value or a gradient is not finite, or a signal is too large; note if a
         normalization follows directly and all values are finite; warning if only gradients are too
         large
 
-    Remedy:
-        scaled inputs, `HeNormal`, `GlorotUniform`, `Orthogonal` for recurrent kernels, another loss
+    Why:
+        - A signal of that size saturates any softmax. The loss and its gradients are as large.
+        - No usual learning rate is small enough for such gradients. Clipping or Adam can
+          compensate.
+        - A normalization takes the scale away. For example, a ResNet-50 starts at a thousand, and
+          trains.
+
+    Typical causes:
+        - raw inputs
+        - kernels that are too large for the depth of the network
+        - residual branches that add up without a normalization
+        - a recurrent kernel with a gain above 1
+        - a loss with a large factor, or a sum over examples
+
+    Fix:
+        - Scale your inputs.
+        - Use `HeNormal` or `GlorotUniform`, and `Orthogonal` for recurrent kernels.
+        - Use a smaller loss.
     """
     found = list(_of_signals(of, layers))
     yield from found
@@ -104,7 +116,10 @@ def _of_gradients(of: Diagnosis) -> Iterator[Finding]:
     if not hit:
         return
     first, norm = hit[0]
-    evidence = f"the gradient norm of {first.title} is {norm:.3g}{layer_count(hit)}"
+    evidence = (
+        f"the gradient norm of {first.title} is {norm:.3g}{layer_count(hit)}; "
+        f"the limit is {EXPLODING_GRADIENT:g}"
+    )
     found = [layer for layer, _ in hit]
     yield Finding(found, evidence, _smaller_gradients(found, of), level)
 
@@ -129,7 +144,7 @@ def _smaller_gradients(hit: Sequence[SeenLayer], of: Diagnosis) -> Remedy:
     is_certain = any(layer.is_steep for layer in layers) or bool(of.probe(LossProbe).ends)
     if not is_certain and not any(layer.signal.nonfinite for layer in layers):
         other_loss = Remedy(
-            "a loss that matches the outputs (`from_logits=True` if there is no softmax)"
+            "use a loss that matches the outputs (`from_logits=True` if there is no softmax)"
         )
         remedy = other_loss.otherwise(remedy)
     return scaled_first(of, remedy)
@@ -141,27 +156,27 @@ def _smaller_weights(of: Diagnosis) -> Remedy | None:
     choices = suited(layers, common_activation(layers), is_deep=True)
     kernels = kernels_of(layers)
     if not choices:
-        return drawn(choices, kernels, "smaller weights: ")
+        return drawn(choices, kernels)
     large = larger_than(choices, kernels)
     if not large:
         return None
     where = ""
     if large != kernels:
         where = f" in {summarize_names([kernel.path for kernel in large], shown=2)}"
-    return drawn(choices, large, "smaller weights: ", where)
+    return drawn(choices, large, "draw smaller weights: ", where)
 
 
 def _smaller_loss(of: Diagnosis) -> Remedy:
     """Return the remedy where weights and inputs are as they should be."""
-    text = "a smaller loss, such as this one times a factor"
+    text = "use a smaller loss, for example this one times a factor"
     for ends in of.probe(LossProbe).ends:
         if ends.loss.is_sum:
-            text = "the mean of the losses of the examples instead of their sum"
+            text = "use the mean of the losses of the examples instead of their sum"
         elif ends.loss.factor > 1:
-            text = f"a loss without its factor of {ends.loss.factor:.3g}"
+            text = f"use the loss without its factor of {ends.loss.factor:.3g}"
     remedy = Remedy(text)
     optimizer = unwrap_optimizer(getattr(of.model, "optimizer", None))
     if not read_step_facts(optimizer).is_clipped:
-        clipped = Remedy("gradients that are clipped: global_clipnorm=1.0 in the optimizer")
+        clipped = Remedy("clip gradients: global_clipnorm=1.0 in the optimizer")
         remedy = remedy.otherwise(clipped)
     return remedy

@@ -25,21 +25,26 @@ _LARGE_QUERIES = 2
 def focused_attention(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Report queries that give nearly all of their weight to a single key.
 
-    Finds:
-        an attention layer whose queries give a single one of at least {LEAST_KEYS} keys more than
-        {ATTENTION_FOCUS:g} of their weight on average
-
-    Why:
-        scores of standard deviation 1 give a tenth to a half, those of 6 among 32 keys three
-        quarters: then most softmaxes are saturated, and queries and keys hardly learn (Vaswani and
-        others, 2017)
+    Reported if:
+        The queries of an attention layer give a single key more than {ATTENTION_FOCUS:g} of their
+        weight on average. They have at least {LEAST_KEYS} keys.
 
     Level:
         warning
 
-    Remedy:
-        `GlorotUniform` for queries and keys, scores divided by the square root of the size of a
-        head
+    Why:
+        Scores of standard deviation 1 give a tenth to a half of the weight to a single key. Scores
+        of 6 among 32 keys give three quarters. Then most softmaxes are saturated, and queries and
+        keys hardly learn (Vaswani and others, 2017).
+
+    Typical causes:
+        - large kernels of queries and keys
+        - scores that you do not divide by the square root of the size of a head
+        - rows of an embedding that are too large, before attention without a normalization
+
+    Fix:
+        - Use `GlorotUniform` for queries and keys.
+        - Divide the scores by the square root of the size of a head.
     """
     probe = of.probe(AttentionProbe)
     found = probe.focus
@@ -53,7 +58,7 @@ def focused_attention(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findin
     share = found[worst.layer]
     evidence = (
         f"the queries of {worst.title}, of standard deviation {worst.signal.std:.3g}, give a "
-        f"single key {share:.0%} of their weight on average{layer_count(hit)}: they get little "
+        f"single key {share:.0%} of their weight on average{layer_count(hit)}. They get little "
         "gradient"
     )
     # All of them: a layer whose scores are a little smaller has the same kernels.
@@ -63,17 +68,17 @@ def focused_attention(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findin
     kernels = kernels_of(layer for layer in seen_layers(of) if layer.layer in makers)
     choices = not_yet_drawn([choice(GlorotUniform())], kernels)
     scaled = Remedy(
-        "scores divided by the square root of the size of a head, as in "
+        "divide scores by the square root of the size of a head, like "
         "keras.layers.MultiHeadAttention"
     )
     normalized: Remedy | None = None
     if worst.layer not in of.probe(NormalizedProbe).layers:
-        normalized = Remedy("a normalization before the attention layer")
+        normalized = Remedy("add a normalization before the attention layer")
     # Queries of this size give scores of size 1 if these are scaled.
     if worst.signal.std < _LARGE_QUERIES:
         causes: list[Remedy | None] = [scaled, normalized]
     elif choices:
-        causes = [drawn(choices, kernels, "smaller kernels of queries and keys: "), normalized]
+        causes = [drawn(choices, kernels, "draw smaller kernels of queries and keys: "), normalized]
     else:
         causes = [smaller_rows(layers_until(worst, of)), normalized, scaled]
     first, *others = [remedy for remedy in causes if remedy is not None]

@@ -27,19 +27,26 @@ from keras_initx.tools.diagnose.remedies.large_outputs import (
 def large_first_loss(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Report outputs that are far worse than a blind guess.
 
-    Finds:
-        an output whose loss is above {FIRST_LOSS:g}, and as many times that of a blind guess
-
-    Why:
-        usual weights give 1 to 4 times a blind guess; the first steps only undo what is above
-        (Karpathy, A recipe for training neural networks, 2019)
+    Reported if:
+        An output has a loss above {FIRST_LOSS:g}, and above {FIRST_LOSS:g} times the loss of a
+        blind guess.
 
     Level:
         warning
 
-    Remedy:
-        scaled inputs, smaller weights in the last layer, or in the embedding whose rows it uses
-        again, residual branches that start at 0, standardized targets
+    Why:
+        With usual weights, the first loss is 1 to 4 times the loss of a blind guess. The first
+        steps only undo a larger loss (Karpathy, A recipe for training neural networks, 2019).
+
+    Typical causes:
+        - inputs, targets or weights of the last layer that are too large
+        - an output that uses the rows of an embedding again
+        - residual branches that add up
+
+    Fix:
+        - Scale your inputs, or standardize your targets.
+        - Draw smaller weights in the last layer, or in the embedding.
+        - Start residual branches at 0.
     """
     hit = []
     for layer in layers:
@@ -54,12 +61,12 @@ def large_first_loss(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding
         return
     worst, output, _ = max(hit, key=lambda found: found[-1])
     evidence = (
-        f"the loss of {worst.title} starts at {output.loss:.3g}, that of a blind guess is "
-        f"{output.blind_loss:.3g}; its outputs have standard deviation {worst.signal.std:.3g}"
-        f"{layer_count(hit)}"
+        f"{worst.title} starts with a loss of {output.loss:.3g}{layer_count(hit)}; guessing would "
+        f"cost {output.blind_loss:.3g}. Its outputs have standard deviation {worst.signal.std:.3g}"
     )
     details, remedy = _cause(worst, output, of)
-    yield Finding([layer for layer, *_ in hit], evidence + details, remedy)
+    evidence += f"{details}. The first steps only undo this"
+    yield Finding([layer for layer, *_ in hit], evidence, remedy)
 
 
 def _cause(layer: SeenLayer, output: OutputReport, of: Diagnosis) -> tuple[str, Remedy]:
@@ -68,12 +75,12 @@ def _cause(layer: SeenLayer, output: OutputReport, of: Diagnosis) -> tuple[str, 
     smaller_rows = smaller_table(layer, of)
     if smaller_rows is not None:
         table = tied_tables(of)[layer]
-        deviation = f"which have {table.report.std:.3g}"
-        details = f"; what is put out are products with rows of {table.path}, {deviation}"
+        deviation = f"whose standard deviation is {table.report.std:.3g}"
+        details = f"; they are products with rows of {table.path}, {deviation}"
         return details, smaller_rows
     fewer = smaller_inputs(layer, of)
     if fewer is not None:
-        details = f", and its inputs a root mean square of {output.input_size:.3g}"
+        details = f", and its inputs have a root mean square of {output.input_size:.3g}"
         remedy = fewer
     elif layer.weights and not layer.has_kernel:
         remedy = scaled_first(of, Remedy(smaller_factor("in", layer)))
@@ -82,7 +89,7 @@ def _cause(layer: SeenLayer, output: OutputReport, of: Diagnosis) -> tuple[str, 
     # Operations follow the layer.
     size = root_mean_square(layer.after or Signal())
     if output.size is not None and output.size > 2 * size > 0:
-        details += f"; what follows makes them {output.size / size:.3g} times as large"
+        details += f"; later operations make them {output.size / size:.3g} times as large"
         remedy = Remedy(smaller_factor("after", layer))
     if misses_targets(layer):
         remedy = standardized_targets()

@@ -30,18 +30,22 @@ _BETWEEN = (
 def linear_layers(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Report layers that together are one linear layer.
 
-    Finds:
-        {IN_A_ROW} layers or more with kernels, each the only one that takes what the one before
-        gives, without an activation between them
-
-    Why:
-        they give what a single one would: a product of kernels is a kernel. Two may be its factors
+    Reported if:
+        {IN_A_ROW} or more layers with kernels follow each other without an activation, and each is
+        the only one that gets the output of the layer before it.
 
     Level:
         note
 
-    Remedy:
-        `activation="relu"`; one layer
+    Why:
+        Together they compute the same as one layer, because a product of kernels is a kernel. A row
+        of only two may be the factors of one kernel.
+
+    Typical causes:
+        `Dense` layers without `activation`.
+
+    Fix:
+        Add `activation="relu"` to your layers, or keep one of them.
     """
     by_layer = {layer.layer: layer for layer in layers}
     following: dict[SeenLayer, SeenLayer] = {}
@@ -56,9 +60,12 @@ def linear_layers(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         if len(row) < IN_A_ROW or layer in following.values():
             continue
         names = summarize_names(titles_of(row), shown=IN_A_ROW)
-        evidence = f"{len(row)} layers follow each other without an activation: {names}"
-        remedy = Remedy(f'activation="relu" in all but the last of them, or {row[-1].title} alone')
-        yield Finding(row, evidence, remedy, "note")
+        evidence = (
+            f"{len(row)} layers follow each other without an activation: {names}. Together they "
+            "compute the same as one layer"
+        )
+        text = f'set activation="relu" in all of them but the last, or keep only {row[-1].title}'
+        yield Finding(row, evidence, Remedy(text), "note")
 
 
 def _after(layer: SeenLayer, of: Diagnosis) -> keras.Operation | None:

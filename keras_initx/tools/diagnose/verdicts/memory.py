@@ -48,29 +48,40 @@ def gate_bias(of: Diagnosis, layer: SeenLayer) -> str | None:
 def memory(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Report recurrent layers that do not keep what they have read.
 
-    Finds:
-        an LSTM whose forget gates, or a GRU whose update gates, keep less than {SHUT_GATE:g} of the
-        state in a step, by their biases; one that gives its last state alone, and reads so many
-        equal steps at the end of half of the examples, without a mask, that its gates keep less
-        than {UNREAD:g} of what comes before; an LSTM that overwrites the forget bias of its
-        initializer with ones. A recurrent layer without gates, over {REMEMBERED} steps or more,
-        whose recurrent kernel has singular values that are all below 1 / {RECURRENT_GAIN:g}, or
-        above {RECURRENT_GAIN:g} in their geometric mean; or one that gives its last state alone, of
-        whose state the kernel keeps less than {UNREAD:g} over half of the steps
-
-    Why:
-        a bias of 0 keeps half of a state in a step, one of -3 keeps 0.05, of which 0.0001 is left
-        after three steps: there is no memory, and no gradient through time (Gers and others, 2000).
-        A kernel of 0.5 leaves a thousandth after ten; one of 3 drives tanh to its limits (Saxe and
-        others, 2014). After padding all examples leave the same state. `unit_forget_bias=True`
-        overwrites a bias initializer
+    Reported if:
+        - The biases of the forget gates of an LSTM, or of the update gates of a GRU, keep less than
+          {SHUT_GATE:g} of the state in a step.
+        - An LSTM or a GRU returns only its last state, and half of the examples end in equal steps
+          without a mask. Over these steps, its gates keep less than {UNREAD:g} of the steps before.
+        - An LSTM overwrites the forget bias of its initializer with ones.
+        - A `SimpleRNN` runs over {REMEMBERED} steps or more. All singular values of its recurrent
+          kernel are below 1 / {RECURRENT_GAIN:g}, or their geometric mean is above
+          {RECURRENT_GAIN:g}.
+        - Such a `SimpleRNN` returns only its last state, and its kernel keeps less than {UNREAD:g}
+          of the state over half of the steps.
 
     Level:
         warning
 
-    Remedy:
-        `LSTMForgetBias` with `unit_forget_bias=False`, `GRUUpdateBias`; `Orthogonal` for the
-        recurrent kernel; `mask_zero=True`, or padding in front
+    Why:
+        - A bias of 0 keeps half of a state in a step. A bias of -3 keeps 0.05, and after three
+          steps 0.0001 is left. Then the layer has no memory, and no gradient through time (Gers and
+          others, 2000).
+        - A recurrent kernel of 0.5 leaves a thousandth after ten steps. A kernel of 3 drives tanh
+          to its limits (Saxe and others, 2014).
+        - After much padding, all examples leave the same state.
+
+    Typical causes:
+        - a negative bias initializer
+        - `unit_forget_bias=True`, the default, which overwrites a bias initializer
+        - sequences that you pad at the end, without a mask
+        - a recurrent initializer of another scale than `Orthogonal`
+
+    Fix:
+        - For an LSTM, use `LSTMForgetBias` with `unit_forget_bias=False`.
+        - For a GRU, use `GRUUpdateBias`.
+        - For a recurrent kernel, use `Orthogonal`.
+        - For padding, set `mask_zero=True`, or pad in front.
     """
     yield from _overwritten_bias(of, layers)
     yield from _shut_gates(of, layers)
@@ -86,12 +97,12 @@ def _overwritten_bias(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findin
     if not hit:
         return
     evidence = (
-        f"{summarize_names(titles_of(hit))}: the bias initializer fills the other gates, but the "
-        "forget-gate bias is 1, because `unit_forget_bias=True` overwrites it"
+        f"the forget-gate bias of {summarize_names(titles_of(hit))} is 1, because "
+        "`unit_forget_bias=True` overwrites it. The bias initializer fills only the other gates"
     )
     remedy = open_gates(of, hit)
     rules: dict[str, InitializerLike] = dict.fromkeys(remedy.rules, LSTMForgetBias(2.0))
-    longer = Remedy("2.0 for a longer memory", rules)
+    longer = Remedy("use 2.0 for a longer memory", rules)
     yield Finding(hit, evidence, remedy.otherwise(longer))
 
 
@@ -119,7 +130,7 @@ def _shut_gates(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     first, of_first = hit[0], known[hit[0]]
     evidence = (
         f"the biases of the {of_first.gate} gates of {first.title} keep {of_first.kept:.1%} of the "
-        "state in a step"
+        "state in a step. After a few steps, almost nothing is left"
     )
     yield Finding(hit, evidence, open_gates(of, hit))
 
@@ -135,12 +146,12 @@ def _unread_words(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         of_layer = gates(of)[layer]
         evidence = (
             f"half of the examples end in {padding} or more equal steps, of "
-            f"{probe.steps[layer.layer]}, which {layer.title} reads without a mask: its "
-            f"{of_layer.gate} gates keep {share:.1g} of what comes before"
+            f"{probe.steps[layer.layer]}. {layer.title} reads these steps without a mask, and its "
+            f"{of_layer.gate} gates keep {share:.1g} of the steps before"
         )
-        remedy = Remedy("padding in front of the sequences, not behind")
+        remedy = Remedy("pad sequences in front, not at the end")
         if path is not None:
-            remedy = Remedy(f"mask_zero=True in {path}").otherwise(remedy)
+            remedy = Remedy(f"set mask_zero=True in {path}").otherwise(remedy)
         yield Finding([layer], evidence, remedy)
 
 
@@ -162,19 +173,20 @@ def _recurrent_kernel(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findin
         steps = all_steps[first.layer]
         evidence = (
             f"the recurrent kernel of {first.title} leaves {kernel.kept:.1g} of a state, and of "
-            f"its gradient, after {steps // 2} of {steps} steps: the first half is not read"
+            f"its gradient, after {steps // 2} of {steps} steps. The first half has almost "
+            "no effect"
         )
     elif kernel.grows:
         evidence = (
-            f"the singular values of the recurrent kernel of {first.title} are {kernel.mean:.3g} "
-            f"in their geometric mean: in {REMEMBERED} steps a small state grows by a factor of "
+            f"the singular values of the recurrent kernel of {first.title} have a geometric mean "
+            f"of {kernel.mean:.3g}. In {REMEMBERED} steps, a small state grows by a factor of "
             f"{kernel.mean**REMEMBERED:.1g}"
         )
     else:
         evidence = (
             f"the singular values of the recurrent kernel of {first.title} are at most "
-            f"{kernel.largest:.3g}: of a state, and of its gradient, at most "
-            f"{kernel.largest**REMEMBERED:.1g} is left after {REMEMBERED} steps"
+            f"{kernel.largest:.3g}. After {REMEMBERED} steps, at most "
+            f"{kernel.largest**REMEMBERED:.1g} of a state and of its gradient is left"
         )
     drawn_anew: list[SeenWeight] = []
     for layer in hit:

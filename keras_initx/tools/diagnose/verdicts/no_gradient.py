@@ -24,32 +24,45 @@ from keras_initx.tools.diagnose.losses.probes import LossProbe
 def no_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Report layers that get no gradient, whatever their weights are.
 
-    Finds:
-        a compiled model whose weights are all frozen; a normalization or a softmax over a single
-        value; or layers whose gradient is exactly 0, also with other numbers in the place of zeros
-        and of their weights, and in inference mode. Left out are those that the loss compares with
-        what others learn, on a way of their own, as a target network; and those before a dead end:
-        an activation that is 0, or at a limit, for all examples, is *dead units* or *saturated*
+    Reported if:
+        - You compiled the model, and all its weights are frozen.
+        - A normalization or a softmax gets a single value.
+        - The gradient of a layer is exactly 0. It is also 0 with other numbers in place of zeros
+          and of the weights, and in inference mode.
 
-    Why:
-        such weights never change. A single value less its mean is 0, so that a layer normalization
-        of one channel gives the same for all inputs; `argmax`, `round`, comparisons and casts to
-        integers have no derivative
+        A layer on a way of its own does not count, if the loss compares it with layers that learn,
+        for example in a target network. A layer before a dead end does not count either. A dead end
+        is an activation that is 0, or at a limit, for all examples: *dead units* or *saturated*.
 
     Level:
-        error; warning if the loss does not depend on them, as on an output without a loss, or
-        `stop_gradient` cuts them off; note if these are of a model inside, of which only other
-        outputs are used, or if another batch may use them, as experts, and others read the inputs
+        error; warning if the loss does not depend on the layers, or `stop_gradient` cuts them off;
+        note if they belong to a model inside, of which you use other outputs, or if another batch
+        may use them and other layers read the inputs
 
-    Remedy:
-        several values to normalize, a smooth operation, a loss
+    Why:
+        - Weights without a gradient never change.
+        - A single value less its mean is 0. So a layer normalization of one channel has the same
+          output for all inputs.
+        - `argmax`, `round`, comparisons and casts to integers have no derivative.
+
+    Typical causes:
+        - `trainable=False` for a whole model
+        - a normalization after a layer of one unit
+        - an operation without a derivative between layers, or in your own loss
+        - an output of the model without a loss
+        - experts that no example of the batch selects
+
+    Fix:
+        - Normalize several values.
+        - Use a smooth operation.
+        - Add a loss for each output that you want to train.
     """
     if has_single_values(of) or of.probe(AttentionProbe).of_one:
         yield _over_a_single_value(of, layers)
         return
     if _is_frozen(of):
-        evidence = "no weight of the model is trained: all have `trainable=False`"
-        text = "trainable=True for the layers that are to learn, before the model is compiled"
+        evidence = "all weights of the model have `trainable=False`. Training changes none of them"
+        text = "set trainable=True for the layers that should learn, before you compile the model"
         yield Finding([], evidence, Remedy(text), "error")
         return
     if any(layer.signal.nonfinite for layer in layers):
@@ -68,7 +81,7 @@ def no_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         )
         text = "use the output of these layers, or leave them out"
         if any(layer.makes_output for layer in group):
-            text = "a loss for each output of the model that is to be trained"
+            text = "add a loss for each output of the model that should learn"
         yield Finding(group, evidence, Remedy(text), level)
     # What gets zeros alone is no part that was left out, nor are keys of queries of zeros.
     began, pairs = lost_signals(of).began, of.probe(AttentionProbe).pairs
@@ -82,13 +95,13 @@ def no_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     if idle:
         evidence = (
             f"the loss of this batch does not depend on {summarize_names(titles_of(idle))}"
-            f"{layer_count(idle)}: what they give is multiplied by 0, or not chosen"
+            f"{layer_count(idle)}. Later operations multiply their output by 0, or do not select it"
         )
-        text = "none, if other batches use these layers, as they use other experts"
+        text = "change nothing if other batches use these layers, for example as other experts"
         level = "note"
         if idle_alone_read(of):
-            evidence += ", and nothing else reads the inputs"
-            text = f"other numbers than zeros for what follows {idle[0].title}"
+            evidence += ", and no other layer reads the inputs"
+            text = f"use other numbers than zeros after {idle[0].title}"
             level = "error"
         yield Finding(idle, evidence, Remedy(text), level)
 
@@ -123,19 +136,20 @@ def _over_a_single_value(of: Diagnosis, layers: list[SeenLayer]) -> Finding:
     hit += [layer for layer in layers if layer.layer in paths]
     names = summarize_names(list(paths.values()))
     remedy = Remedy(
-        "several values to normalize: a layer with more units, such as keras.layers.Dense(32), "
+        "normalize several values: use a layer with more units, such as keras.layers.Dense(32), "
         f"before {names}, or another axis"
     )
     if names:
         evidence = (
-            "a normalization over a single value gives the same for all inputs, or only their "
-            f"sign: {names}"
+            f"the normalization by {names} gets a single value. It gives the same output for all "
+            "inputs, or only their sign"
         )
     else:
         evidence = (
-            f"the softmax of {summarize_names(titles_of(single))} is over a single value: it is 1"
+            f"the softmax of {summarize_names(titles_of(single))} gets a single value, and is "
+            "always 1"
         )
-        remedy = Remedy("a softmax over several values, those of another axis")
+        remedy = Remedy("apply the softmax to several values, along another axis")
     if held:
         evidence += f"; {len(held)} of {len(trained)} trained weights get no gradient"
     return Finding(hit, evidence, remedy, "error")
@@ -144,34 +158,36 @@ def _over_a_single_value(of: Diagnosis, layers: list[SeenLayer]) -> Finding:
 def _cut_off(hit: Sequence[SeenLayer], held: HeldBack, of: Diagnosis) -> Finding:
     """Return the finding on layers behind which an operation without a derivative follows."""
     last = hit[-1]
-    place = f"behind {last.title}"
+    place = f"after {last.title}"
     if held.fed:
         place = f"between {last.title} and {held.fed[0].title}"
     flow = zero_gradient_flow(of)
     is_loss = flow is not None and flow.calls[0].behind == 0
     if is_loss:
         place = "in the loss"
-    titles = summarize_names(titles_of(hit))
-    given = f"the loss depends on {titles}{layer_count(hit)}, but the gradient is"
+    given = (
+        f"the loss depends on {summarize_names(titles_of(hit))}{layer_count(hit)}, but no gradient"
+    )
     if held.stopped:
-        evidence = f"{given} 0: none passes keras.ops.stop_gradient {place}"
+        evidence = f"{given} passes keras.ops.stop_gradient {place}"
         text = (
-            f"no keras.ops.stop_gradient {place}; trainable=False if these layers are not to learn"
+            f"remove keras.ops.stop_gradient {place}, or set trainable=False if these layers "
+            "should not learn"
         )
         return Finding(hit, evidence, Remedy(text), "warning")
-    such = "such as argmax, round, a comparison, a cast to integers or stop_gradient"
+    such = "argmax, round, a comparison, a cast to integers or stop_gradient"
     names = [] if is_loss else _ending_operations(of)
     if names:
-        evidence = f"{given} 0: none passes {summarize_names(names)} {place}"
+        evidence = f"{given} passes {summarize_names(names)} {place}"
     else:
-        evidence = f"{given} 0: an operation without a derivative is {place}, {such}"
+        evidence = f"{given} passes an operation without a derivative {place}, such as {such}"
     text = (
-        f"a smooth operation {place}, such as softmax for argmax or sigmoid for a comparison, or "
-        "x + keras.ops.stop_gradient(keras.ops.round(x) - x) for round; trainable=False if these "
-        "layers are not to learn"
+        f"use a smooth operation {place}, such as softmax for argmax, sigmoid for a comparison, or "
+        "x + keras.ops.stop_gradient(keras.ops.round(x) - x) for round; or set trainable=False if "
+        "these layers should not learn"
     )
     if is_loss:
-        text += "; in a loss the targets come first: def loss(y_true, y_pred)"
+        text += "; in a loss, put the targets first: def loss(y_true, y_pred)"
     return Finding(hit, evidence, Remedy(text), "error")
 
 

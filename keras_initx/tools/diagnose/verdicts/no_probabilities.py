@@ -21,26 +21,37 @@ BEYOND = 0.01
 def no_probabilities(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Report outputs that a loss takes for probabilities, or for logits, and that are none.
 
-    Finds:
-        an output that is no probabilities for a crossentropy with `from_logits=False`: values more
-        than {BEYOND:g} beyond [0, 1] for a binary one, or below 0 for the others, a ReLU or a layer
-        without activation for both, and sigmoids for classes that exclude each other; or values as
-        far beyond [0, 1] for a Kullback-Leibler divergence. Also probabilities, by a sigmoid or
-        because rows add up to 1, for a crossentropy with `from_logits=True`. Also those that add up
-        to 1 over examples or positions, and not over classes
-
-    Why:
-        the loss cuts such values off, where they have no gradient. Rows of sigmoids it divides by
-        their sums. To probabilities taken for logits it applies a second softmax or sigmoid, and
-        cannot become small; TensorFlow undoes the first in some cases, other backends do not. What
-        a softmax over examples says of one depends on the others
+    Reported if:
+        - A crossentropy with `from_logits=False` gets other numbers than probabilities: numbers
+          below -{BEYOND:g}, and for a binary one also numbers more than {BEYOND:g} above 1.
+        - It gets the output of a ReLU, or of a layer without activation.
+        - It gets sigmoids for classes that exclude each other.
+        - A Kullback-Leibler divergence gets values more than {BEYOND:g} outside [0, 1].
+        - A crossentropy with `from_logits=True` gets probabilities: rows that add up to 1, or for a
+          binary one outputs of a sigmoid or a softmax.
+        - Probabilities add up to 1 over examples or positions, and not over classes.
 
     Level:
-        error; warning if they are sigmoids, taken for logits, or add up to 1 over other axes
+        error; warning if the outputs are sigmoids, are taken for logits, or add up to 1 over other
+        axes
 
-    Remedy:
-        `from_logits=True` for a last layer without activation, otherwise softmax or sigmoid and
-        `from_logits=False`; a softmax over the axis of the classes
+    Why:
+        - The loss cuts off values outside [0, 1], and these get no gradient.
+        - The loss divides rows of sigmoids by their sums.
+        - The loss applies a second softmax or sigmoid to probabilities that it takes for logits.
+          Then it cannot become small. TensorFlow undoes the first one in some cases; other backends
+          do not.
+        - After a softmax over examples, a prediction depends on the other examples of its batch.
+
+    Typical causes:
+        - a last layer without activation, and a loss with the default `from_logits=False`
+        - a last layer with a softmax, and a loss with `from_logits=True`
+        - a softmax along the wrong axis
+
+    Fix:
+        - If your last layer has no activation, pass `from_logits=True` to the loss.
+        - If it has a softmax or a sigmoid, keep `from_logits=False`.
+        - Apply the softmax along the axis of the classes.
     """
     losses = of.probe(LossProbe)
     for layer, ends in ends_of(layers, losses.ends):
@@ -55,8 +66,8 @@ def no_probabilities(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding
         made = ends.made
         if ends.loss.name == "kl_divergence" and (made.min < -BEYOND or made.max > 1 + BEYOND):
             evidence = (
-                f"the output of {layer.title}, from {made.min:.3g} to {made.max:.3g}, is no "
-                "probabilities, but kl_divergence cuts off what is not between 0 and 1"
+                f"the outputs of {layer.title} go from {made.min:.3g} to {made.max:.3g}, but "
+                "kl_divergence takes probabilities, and cuts off values outside [0, 1]"
             )
             yield Finding([layer], evidence, other_activation("softmax", layer), "error")
 
@@ -85,9 +96,9 @@ def _over_other_axes(layer: SeenLayer, ends: Ends) -> Finding:
     if ends.targets_sum and 0 not in axes and len(axes) == 1:
         return Finding([layer], evidence, other_loss(ends.loss.class_name, axis=axes[0]))
     if ends.loss.from_logits:
-        text = f"no softmax after the weights of {layer.title}: the loss applies one"
+        text = f"remove the softmax after the weights of {layer.title}: the loss applies one"
         return Finding([layer], evidence, Remedy(text))
-    text = f"a softmax over the classes, with axis={ends.loss.axis}, after {layer.title}"
+    text = f"apply a softmax to the classes, with axis={ends.loss.axis}, after {layer.title}"
     return Finding([layer], evidence, Remedy(text))
 
 
@@ -104,12 +115,12 @@ def _has_probabilities_as_logits(ends: Ends, of: Diagnosis) -> bool:
 
 def _as_logits(layer: SeenLayer, ends: Ends) -> Finding:
     """Return the finding on probabilities that are taken for logits."""
-    made = f"the output of {layer.title}"
+    made = layer.title
     if ends.activation is not None:
-        made += f", which ends in {ends.activation},"
+        made += f" ends in {ends.activation}, and"
     reads = "takes" if ends.loss.is_own else "has `from_logits=True` and takes"
     evidence = (
-        f"{made} is probabilities from {ends.made.min:.3g} to {ends.made.max:.3g}, but "
+        f"{made} gives probabilities from {ends.made.min:.3g} to {ends.made.max:.3g}, but "
         f"{ends.loss.title} {reads} them for logits"
     )
     remedy = other_loss(ends.loss.class_name)
@@ -140,16 +151,16 @@ def _as_probabilities(layer: SeenLayer, ends: Ends) -> Finding:
         evidence = (
             f"{layer.title} ends in sigmoids, whose {ends.units} values add up to "
             f"{made.mean * ends.units:.3g} on average, but {ends.loss.title} takes probabilities "
-            "of classes that exclude each other"
+            "of classes that exclude each other, which add up to 1"
         )
         return Finding([layer], evidence, other_activation("softmax", layer))
     evidence = (
-        f"the output of {layer.title}, from {made.min:.3g} to {made.max:.3g}, is no "
-        f"probabilities, but {ends.loss.title} takes it for them"
+        f"the outputs of {layer.title} go from {made.min:.3g} to {made.max:.3g}, but "
+        f"{ends.loss.title} takes them for probabilities"
     )
     # What another loss does with such numbers is not known.
     if not ends.loss.is_own:
-        evidence += ": it cuts off what is not between 0 and 1, where no gradient passes"
+        evidence += ". It cuts off values outside [0, 1], and these get no gradient"
     remedy = other_activation("sigmoid" if ends.loss.kind == "binary" else "softmax", layer)
     if ends.activation in ("linear", None):
         remedy = other_loss(ends.loss.class_name, from_logits=True).otherwise(remedy)

@@ -26,24 +26,32 @@ from keras_initx.tools.diagnose.losses.probes import LossProbe, OutputProbe
 def not_finite(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Report weights, inputs and targets that are not finite.
 
-    Finds:
-        weights with NaN or infinities, also where all outputs are finite, other than masks of 0 and
-        -inf that are not trained; inputs with NaN or infinities, if outputs are not finite either;
-        or such targets, if the loss or a gradient is not finite, or cannot be computed. Beside an
-        error nothing else is reported
+    Reported if:
+        - Weights have NaN or infinities, even if all outputs are finite. Masks of 0 and -inf that
+          are not trained do not count.
+        - Inputs have NaN or infinities, and the output of a layer is not finite.
+        - Targets have NaN or infinities, and the loss or a gradient is not finite, or cannot be
+          computed.
 
-    Why:
-        all that is computed of them is NaN, and the first step makes all weights NaN. They come
-        from a logarithm of 0 or of a negative number, a division by a deviation of 0, a gap in a
-        table, numbers beyond the range of float16
+        After such an error, `diagnose` reports no other problem.
 
     Level:
-        error; note if a weight is infinite that is not made to be trained, in a layer that is not
-        Keras', and all that is computed is finite: it may be meant
+        error; note if an infinite weight is not made to be trained, belongs to a layer that is not
+        Keras', and spoils nothing
 
-    Remedy:
-        another initializer, or other values to load; values in the place of what is missing, or
-        examples without
+    Why:
+        Everything that is computed from such a number becomes NaN. The first training step then
+        makes all weights NaN.
+
+    Typical causes:
+        - a logarithm of 0 or of a negative number
+        - a division by a standard deviation of 0
+        - a gap in a table
+        - a number outside the range of float16
+
+    Fix:
+        - For weights, use another initializer, or load other values.
+        - In your data, replace the missing values, or leave out these examples.
     """
     certain = [one for one in lost_weights(of) if one.is_certain]
     if certain:
@@ -51,8 +59,10 @@ def not_finite(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         return
     unclear = lost_weights(of)
     if unclear:
-        evidence = f"{_of_weights(unclear)}; what is computed of this batch is finite"
-        remedy = Remedy(f"none if this is meant, as in a mask; otherwise {_cause(unclear)}")
+        evidence = f"{_of_weights(unclear)}. All numbers that this batch gives are finite"
+        remedy = Remedy(
+            f"change nothing if this is intended, for example in a mask; if not, {_cause(unclear)}"
+        )
         yield Finding(_layers_with(unclear, layers), evidence, remedy, "note")
     # A model may replace such inputs itself.
     lost = [layer for layer in layers if layer.signal.nonfinite]
@@ -95,7 +105,7 @@ def _cause(lost: Sequence[LostWeight]) -> Remedy:
         initializer, _ = initializers[one.weight.path]
         by_text.setdefault(_maker(one.weight, initializer), []).append(one.weight.path)
     return Remedy(
-        "; ".join(f"for {summarize_names(paths)} {text}" for text, paths in by_text.items())
+        "; ".join(f"for {summarize_names(paths)}, {text}" for text, paths in by_text.items())
     )
 
 
@@ -103,14 +113,14 @@ def _maker(weight: ModelWeight, initializer: LayerInitializer | None) -> str:
     """Return what has to make finite values, by what is known of the initializer of a weight."""
     others = "a file, or an assignment"
     if initializer is None:
-        return f"finite values from what made it: its initializer, {others}"
+        return f"take finite values from its source: an initializer, {others}"
     name = getattr(initializer, "__name__", type(initializer).__name__)
     is_finite = _gives_finite_values(initializer, weight)
     if is_finite is None:
-        return f"finite values from what made it: its initializer {name}, {others}"
+        return f"take finite values from its source: the initializer {name}, {others}"
     if is_finite:
-        return f"finite values from {others}: its initializer, {name}, gives such"
-    return f"another initializer than {name}, or other arguments: it gives such values"
+        return f"take finite values from {others}: its initializer, {name}, gives finite ones"
+    return f"use another initializer than {name}, or other arguments: it gives such values"
 
 
 def _gives_finite_values(initializer: LayerInitializer, weight: ModelWeight) -> bool | None:

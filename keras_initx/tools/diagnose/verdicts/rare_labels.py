@@ -224,22 +224,26 @@ def _crossentropy(targets: Array, logits: Array) -> float:
 def rare_labels(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Report labels whose frequency in the bias would lower the first loss.
 
-    Finds:
-        labels of 0 and 1, one for each output, that are so rarely 1, or 0, that the loss would
-        start at less than 1/{FALL} of what it is with a bias of their frequency, whatever the loss
-        is: a binary crossentropy, a focal loss, one of one's own, but not one without a logarithm,
-        as a squared error, which does not rise as outputs become certain of the frequent label
-
-    Why:
-        with 1% of ones the loss is 0.69 for outputs of 1/2, and 0.056 for outputs of 0.01: the
-        first steps learn nothing but this bias (Lin and others, 2017). Weights of classes change
-        what is best
+    Reported if:
+        Each output has a label of 0 or 1, and ones or zeros are rare. With a bias of their
+        frequency, the loss would start at less than 1/{FALL} of its value. The loss may be a binary
+        crossentropy, a focal loss or your own. A loss without a logarithm does not count, for
+        example a squared error, because it does not rise as outputs become certain of the frequent
+        label.
 
     Level:
         note
 
-    Remedy:
-        `PriorBias`
+    Why:
+        With 1% of ones, the loss is 0.69 for outputs of 1/2, and 0.056 for outputs of 0.01. The
+        first steps learn only this bias (Lin and others, 2017). If you weight the classes, another
+        bias is best.
+
+    Typical causes:
+        Rare events: frauds, defects, clicks, objects among many boxes.
+
+    Fix:
+        Use `PriorBias` for the last layer.
     """
     losses = of.probe(LossProbe)
     priors = {}
@@ -255,9 +259,9 @@ def rare_labels(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         if last is not None and not all(bias.is_trained for bias in last.named("bias")):
             continue
         evidence = (
-            f"{prior.share:.2%} of the labels of {layer.title} are 1: its loss starts at "
-            f"{prior.before:.3g}, and would at {prior.after:.3g} with a bias of this frequency "
-            "(Lin and others, Focal loss, 2017)"
+            f"{prior.share:.2%} of the labels of {layer.title} are 1. Its loss starts at "
+            f"{prior.before:.3g}; with a bias of this frequency, it would start at "
+            f"{prior.after:.3g} (Lin and others, Focal loss, 2017)"
         )
         yield Finding([layer], evidence, _remedy(prior, last, layer), "note")
 
@@ -272,12 +276,12 @@ def _remedy(prior: Prior, last: SeenLayer | None, layer: SeenLayer) -> Remedy:
     """
     initializer = PriorBias(prior.frequency)
     text = f"keras_initx.PriorBias({prior.frequency:.4g})"
-    unless = ", unless classes are weighted in training"
+    unless = ", unless you weight classes in training"
     if last is None:
-        return Remedy(f"a bias of {text} before the sigmoid of {layer.title}{unless}")
+        return Remedy(f"use a bias of {text} before the sigmoid of {layer.title}{unless}")
     biases = last.named("bias")
     use = "" if biases else "use_bias=True and "
     rules = {} if is_quantized(last.layer) else rules_for(biases, initializer)
     return Remedy(
-        f"{use}bias_initializer={text} in {last.title}{unless}", rules, is_safe=bool(rules)
+        f"set {use}bias_initializer={text} in {last.title}{unless}", rules, is_safe=bool(rules)
     )

@@ -120,38 +120,51 @@ def _integral(steps: Sequence[int], rates: Sequence[float]) -> float:
 def rate(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Report a learning rate with which the first steps go too far, or nowhere.
 
-    Finds:
-        a model that is compiled with a learning rate below 0. With SGD, Adagrad, or Adam or its
-        like, rates with which {STEPS} steps change the kernels of no layer by {SMALL_CHANGE:g} of
-        their size; with SGD, with which they lower the loss by less than {SMALL_GAIN:g} of it; with
-        Adadelta a rate below {SLOW_ADADELTA:g}. In a model without normalizations, with SGD a rate
-        whose product with the squared norm of the gradient is above {LARGE_STEP:g} times the loss;
-        with Adam or its like, whose product with the square root of the inputs of a unit is above
-        {LARGE_UPDATE:g}
+    Reported if:
+        - The learning rate is below 0, with any optimizer.
+        - {STEPS} steps of SGD, Adagrad or Adam change the kernels of every layer by less than
+          {SMALL_CHANGE:g} of their size.
+        - {STEPS} steps of SGD lower the loss by less than {SMALL_GAIN:g} of its value.
+        - The rate of Adadelta is below {SLOW_ADADELTA:g}.
+        - The rate of SGD times the squared norm of the gradient is above {LARGE_STEP:g} times the
+          loss.
+        - The rate of Adam times the square root of the inputs of a unit is above {LARGE_UPDATE:g}.
 
-    Why:
-        Adam changes a weight by at most the rate in a step, less if its gradient is small beside
-        epsilon; SGD by its gradient, which may be clipped, times the rate. A schedule may end
-        before anything is learned. Adadelta has no rate: it finds the size of its steps itself, and
-        1 leaves them as they are (Zeiler, 2012). To first order a step of SGD lowers the loss by
-        the product, but a loss cannot fall below 0: the step goes too far. One that is not known is
-        computed after such a step: it has to be larger. Of a loss with `reduction="sum"` nothing is
-        said: it grows with the examples, of which a batch in training may have fewer. The first
-        step of Adam overwrites weights, which usually have a standard deviation of 1 over the root.
-        Before normalizations, which undo the scale of weights, large steps do no harm
+        Optimizers that are similar to Adam count as Adam. The tests of these products need a model
+        without normalizations, and for SGD also without clipping.
 
     Level:
-        error if it is below 0; warning
+        error if the rate is below 0; warning in other cases
 
-    Remedy:
-        `Adam` with its defaults, another rate, `Adadelta(1.0)`, scaled inputs
+    Why:
+        - Adam changes a weight by at most the rate in a step, and by less if the gradient is small
+          next to epsilon. SGD changes it by the rate times the gradient, which may be clipped.
+        - A schedule may end before the network learns anything.
+        - Adadelta finds the size of its steps itself, for a rate of 1 (Zeiler, 2012).
+        - To first order, a step of SGD lowers the loss by the rate times the squared norm. A loss
+          of Keras cannot fall below 0, so such a step goes too far. For other losses, `diagnose`
+          takes the step, and reports the rate if the loss rises.
+        - Weights usually have a standard deviation of 1 over the square root of the inputs. A large
+          rate of Adam overwrites them in the first step.
+        - Normalizations undo the scale of weights, so large steps before them do no harm.
+        - A loss with `reduction="sum"` grows with the examples, and a batch in training may have
+          fewer. So `diagnose` does not compare it with the steps of SGD.
+
+    Typical causes:
+        - a rate for another optimizer, such as 1e-4 with SGD or 0.3 with Adam
+        - `Adadelta` with a rate that suits Adam
+        - a sign that is wrong
+
+    Fix:
+        - Use `Adam` with its defaults, another rate, or `Adadelta(1.0)`.
+        - Scale your inputs.
     """
     optimizer = _optimizer_of(of)
     if optimizer is None:
         return
     if optimizer.rate < 0:
-        evidence = f"the learning rate is {optimizer.rate:g}: each step raises the loss"
-        yield Finding([], evidence, _adam("a positive learning rate: "), "error")
+        evidence = f"the learning rate is {optimizer.rate:g}, so each step raises the loss"
+        yield Finding([], evidence, _adam("use a positive learning rate: "), "error")
         return
     if optimizer.kind == "adadelta":
         yield from _of_adadelta(optimizer)
@@ -163,7 +176,7 @@ def rate(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         yield from _large_steps_of_adam(optimizer.rate, seen_layers(of))
 
 
-def _adam(before: str = "") -> Remedy:
+def _adam(before: str = "use ") -> Remedy:
     """Return a remedy with Adam at its default rate."""
     return Remedy(f"{before}keras.optimizers.Adam()")
 
@@ -171,10 +184,10 @@ def _adam(before: str = "") -> Remedy:
 def _of_adadelta(optimizer: _Optimizer) -> Iterator[Finding]:
     if not optimizer.has_schedule and 0 < optimizer.rate < SLOW_ADADELTA:
         evidence = (
-            f"the rate of Adadelta is {optimizer.rate:.3g}, with which weights hardly move: the "
-            "method finds the size of its steps itself, for a rate of 1"
+            f"the rate of Adadelta is {optimizer.rate:.3g}; its usual rate is 1, because it finds "
+            "the size of its steps itself. The weights hardly move"
         )
-        yield Finding([], evidence, Remedy("keras.optimizers.Adadelta(1.0)"))
+        yield Finding([], evidence, Remedy("use keras.optimizers.Adadelta(1.0)"))
 
 
 def _small_steps(
@@ -192,19 +205,19 @@ def _small_steps(
         rate = f"rates that begin at {optimizer.rate:.3g} and add up to {optimizer.travel:.3g}"
     gain = _gain(optimizer, of)
     if change < SMALL_CHANGE:
-        effect = f"change the kernels of no layer by more than {change:.1g} of their size"
+        effect = f"change the kernels of each layer by at most {change:.1g} of their size"
     elif gain is not None and gain < SMALL_GAIN:
-        effect = f"lower the loss by {gain:.1g} of it"
+        effect = f"lower the loss by {gain:.1g} of its value"
     else:
         return
-    remedy = _adam("its defaults: ")
+    remedy = _adam("use its defaults: ")
     by_default = _largest_change(_DEFAULT, of, layers)
     if by_default is not None and by_default < SMALL_CHANGE:
         remedy = Remedy(
-            "a loss times a factor: its gradients are small beside the epsilon of Adam, "
-            f"{_DEFAULT.facts.epsilon:g}"
+            "multiply the loss by a factor, because its gradients are small next to the epsilon of "
+            f"Adam, {_DEFAULT.facts.epsilon:g}"
         )
-    yield Finding([], f"with {rate}, {STEPS} steps {effect}", remedy)
+    yield Finding([], f"{STEPS} steps with {rate} {effect}", remedy)
 
 
 def _largest_change(
@@ -299,12 +312,12 @@ def _large_steps_of_sgd(rate: float, of: Diagnosis) -> Iterator[Finding]:
     worst, _ = max(norms, key=lambda pair: pair[1])
     evidence = (
         f"the rate {rate:.3g} times the squared norm of the gradient, {math.sqrt(squares):.3g}, "
-        f"is {ratio:.3g} times the loss of {loss:.3g}: a step goes too far. The largest gradient "
-        f"is that of {worst.title}"
+        f"is {ratio:.3g} times the loss of {loss:.3g}. A step goes too far. {worst.title} has the "
+        "largest gradient"
     )
     # The product would then be a tenth of the loss.
     suitable = f"{rate / ratio / 10:.0e}"
-    remedy = Remedy(f"keras.optimizers.SGD({suitable})").otherwise(_adam())
+    remedy = Remedy(f"use keras.optimizers.SGD({suitable})").otherwise(_adam())
     yield Finding([worst], evidence, scaled_first(of, remedy))
 
 
@@ -325,11 +338,11 @@ def _large_steps_of_adam(rate: float, layers: list[SeenLayer]) -> Iterator[Findi
     if not update > LARGE_UPDATE:
         return
     evidence = (
-        f"the first step changes each weight by about the rate, {rate:.3g}: that is {update:.3g} "
-        f"times 1 / sqrt({most}), the standard deviation that suits the {most} inputs of a unit of "
-        f"{widest.title}"
+        f"the first step changes each weight by about the rate, {rate:.3g}; for {most} inputs of "
+        f"a unit, weights of {widest.title} should have a standard deviation of 1 / sqrt({most}). "
+        f"The step is {update:.3g} times as large"
     )
-    remedy = _adam("the default rate: ")
+    remedy = _adam("use the default rate: ")
     if _DEFAULT.rate * math.sqrt(most) > LARGE_UPDATE:
-        remedy = Remedy(f"a rate of {0.1 / math.sqrt(most):.0e}")
+        remedy = Remedy(f"use a rate of {0.1 / math.sqrt(most):.0e}")
     yield Finding([widest], evidence, remedy)

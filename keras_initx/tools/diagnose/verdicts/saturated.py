@@ -28,21 +28,28 @@ SATURATED_OUTPUT = 0.6
 def saturated(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Report activations, and outputs, that are at their limits.
 
-    Finds:
-        a fraction above {SATURATED:g} of the outputs near a limit: within {SATURATION_MARGIN:g} of
-        it, relative to the distance between the limits; or a final softmax or sigmoid that is for a
-        fraction of the examples above {SATURATED_OUTPUT:g}
-
-    Why:
-        beyond 0.99 tanh has 2% of its gradient; this happens to 1% of the outputs for inputs of
-        standard deviation 1, and to a quarter for 2.3. Of a saturated output the loss starts far
-        above that of guessing, and the first steps only undo this
+    Reported if:
+        - A fraction above {SATURATED:g} of the outputs is at a limit of the activation: within
+          {SATURATION_MARGIN:g} of it, relative to the distance between the limits.
+        - The final softmax or sigmoid is at a limit for a fraction of the examples above
+          {SATURATED_OUTPUT:g}.
 
     Level:
-        error if no gradient passes it; warning
+        error if no gradient passes; warning in other cases
 
-    Remedy:
-        `GlorotUniform`, smaller inputs, smaller weights in the last layer
+    Why:
+        - Beyond 0.99, tanh has 2% of its gradient. For inputs of standard deviation 1, 1% of the
+          outputs are there. For inputs of 2.3, a quarter of the outputs is there.
+        - If the output is saturated, the loss starts far above a guess. The first steps only undo
+          this.
+
+    Typical causes:
+        - raw inputs
+        - weights that are too large, often in the last layer
+
+    Fix:
+        Use `GlorotUniform`, or smaller weights in the last layer. If your inputs are large, scale
+        them.
     """
     hit = []
     for layer in layers:
@@ -55,8 +62,8 @@ def saturated(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         worst = max(hit, key=lambda layer: layer.saturated or 0)
         evidence = (
             f"{worst.saturated:.0%} of the outputs of {worst.title} are at the limits of "
-            f"{worst.activation}{input_size(worst)}{layer_count(hit)}, where its gradient is "
-            "almost 0"
+            f"{worst.activation}{layer_count(hit)}, where its gradient is almost 0"
+            f"{input_size(worst)}"
         )
         cause = largest_inputs(of, root_mean_square)
         if cause is not None and not root_mean_square(cause) > UNSCALED_INPUTS:
@@ -75,8 +82,8 @@ def _saturated_output(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findin
     worst = max(hit, key=lambda layer: layer.output.certain or 0)
     evidence = (
         f"{worst.title} is saturated for {worst.output.certain:.0%} of the examples before training"
-        f"{input_size(worst)}{layer_count(hit)}: the loss starts far above that of guessing, "
-        "and the first steps only undo this"
+        f"{layer_count(hit)}{input_size(worst)}. The loss starts far above a guess, and the first "
+        "steps only undo this"
     )
     remedy = smaller_table(worst, of) or smaller_inputs(worst, of)
     if remedy is None:
@@ -93,4 +100,4 @@ def input_size(layer: SeenLayer) -> str:
     """Return a phrase with the size of the values before the activation if they are known."""
     if layer.before is None:
         return ""
-    return f", its input has standard deviation {layer.before.std:.3g}"
+    return f"; the values before its activation have standard deviation {layer.before.std:.3g}"

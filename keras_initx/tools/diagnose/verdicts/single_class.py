@@ -15,18 +15,23 @@ from keras_initx.tools.diagnose.remedies.other_ends import other_activation
 def single_class(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Report a softmax of one unit.
 
-    Finds:
-        an output of the model with a softmax of one unit, or a crossentropy of several classes for
-        an output of one unit
-
-    Why:
-        a single probability is always 1, whatever the weights are: no gradient passes back
+    Reported if:
+        - An output of the model is a softmax of one unit.
+        - A crossentropy of several classes gets an output of one unit.
 
     Level:
         error
 
-    Remedy:
-        a sigmoid and binary crossentropy, or a unit for each class
+    Why:
+        The only probability is always 1, whatever the weights are. No gradient passes back.
+
+    Typical causes:
+        - a classifier for two classes that ends in `Dense(1, "softmax")`
+        - `sparse_categorical_crossentropy` after `Dense(1)`
+
+    Fix:
+        For two classes, use a sigmoid with binary crossentropy. If you have more classes, use one
+        unit for each.
     """
     read = ends_of(layers, of.probe(LossProbe).ends)
     crossed = []
@@ -43,12 +48,14 @@ def single_class(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         return
     title = hit[0].title
     evidence = (
-        f"{title} has one unit, and a softmax of one unit is always 1{layer_count(hit)}: no "
+        f"{title} has one unit, and a softmax of one unit is always 1{layer_count(hit)}. No "
         "gradient passes back through it"
     )
     of_first = next((ends for layer, ends in read if layer is hit[0]), None)
-    text = f"for two classes {other_activation('sigmoid', hit[0], 'binary_crossentropy', of_first)}"
+    text = (
+        f"for two classes, {other_activation('sigmoid', hit[0], 'binary_crossentropy', of_first)}"
+    )
     if of_first is not None and are_signs(of_first):
         text += ", with labels 0 and 1: y = (y + 1) / 2"
-    numbers = Remedy('for numbers activation=None and loss="mse"')
+    numbers = Remedy('for numbers, set activation=None and loss="mse"')
     yield Finding(hit, evidence, Remedy(text).otherwise(numbers, "; "), "error")

@@ -26,19 +26,24 @@ from keras_initx.tools.diagnose._suited import suited_to
 def twin_tensors(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Report kernels with the same random values.
 
-    Finds:
-        two trainable kernels with the same random values
-
-    Why:
-        an initializer object or a seed was used twice, or a layer was copied with its values. A
-        query and a key, or the units of two experts, then begin as one; in layers that follow each
-        other nothing is lost
+    Reported if:
+        Two trainable kernels have the same random values.
 
     Level:
-        warning if they are in one layer, or in one layer around both; note
+        warning if they are in one layer, or in one layer around both; note in other cases
 
-    Remedy:
-        a separate initializer for each; layers that are made one by one, and not as copies of one
+    Why:
+        A query and a key, or the units of two experts, start as one. Layers that follow each other
+        lose nothing.
+
+    Typical causes:
+        - an initializer object that you use for several layers
+        - a seed that you use twice
+        - a layer that you copied with its values
+
+    Fix:
+        Use a separate initializer for each weight. Make layers one by one, instead of copies of
+        one.
     """
     groups: dict[str, list[SeenWeight]] = {}
     for weight in weights_of(layers):
@@ -49,7 +54,7 @@ def twin_tensors(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     for level, hit in by_level(of_several, "warning", _are_beside):
         twins = list(itertools.chain.from_iterable(hit))
         equations = [weight_names(group, " = ") for group in hit]
-        evidence = f"the same random values: {summarize_names(equations, '; ', 3)}"
+        evidence = f"kernels have the same random values: {summarize_names(equations, '; ', 3)}"
         yield Finding([one.layer for one in twins], evidence, _separate(twins), level)
 
 
@@ -73,12 +78,12 @@ def _separate(weights: Sequence[SeenWeight]) -> Remedy:
         texts.append(text)
     if _are_copies(weights):
         return Remedy(
-            "layers that are made one by one, and not as copies of one, which have its values; or "
+            "make layers one by one, and not as copies of one, which have its values; or draw "
             f"other values for each: {texts[0]}",
             rules,
         )
     return Remedy(
-        "a separate initializer for each weight, without a seed or with different seeds: write "
+        "use a separate initializer for each weight, without a seed or with different seeds: write "
         f"{texts[0]} in each layer",
         rules,
     )

@@ -23,10 +23,10 @@ from keras_initx.tools.diagnose.remedies.other_ends import other_activation, oth
 
 # What cures it where the operation is not known.
 _GUARDED = (
-    "what is in a root, in a logarithm or below a fraction line is kept away from 0 before: "
+    "keep numbers in roots, in logarithms and below fraction lines away from 0: "
     "keras.ops.sqrt(keras.ops.maximum(x, 1e-7)), keras.ops.log(keras.ops.maximum(x, 1e-7)), "
-    "x / keras.ops.maximum(y, 1e-7), also in the branch of a keras.ops.where that is not taken; "
-    "and what is in keras.ops.exp below 80"
+    "x / keras.ops.maximum(y, 1e-7), also in the branch that keras.ops.where does not take; and "
+    "keep numbers in keras.ops.exp below 80"
 )
 # What cures the operations of a functional model, by their classes.
 _BY_OPERATION = {
@@ -48,22 +48,30 @@ _BY_OPERATION = {
 def undefined_loss(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Report what makes NaN or infinities of finite numbers.
 
-    Finds:
-        a loss, or its gradient, that is not finite, although inputs, targets and the outputs of all
-        layers are, and nothing grows; a layer or an operation whose outputs are not finite although
-        its inputs are, or that makes NaN of a finite gradient. Where numbers are too large, so that
-        smaller ones would be finite, it is *exploding*
+    Reported if:
+        - The loss or its gradient is not finite, although inputs, targets and the outputs of all
+          layers are finite and no signal explodes.
+        - A layer or an operation makes outputs that are not finite from finite inputs.
+        - A layer or an operation makes NaN from a finite gradient.
 
-    Why:
-        the logarithm of 0 and a division by 0 have no value, the root of 0 and the norm of zeros no
-        gradient: one such number makes all weights NaN in the first step, whatever clips gradients
+        If smaller numbers would be finite, the problem is *exploding*.
 
     Level:
         error
 
-    Remedy:
-        `maximum(x, 1e-7)` in the root, in the logarithm or below the fraction line; softplus before
-        `Poisson`, a sigmoid or softmax before a crossentropy of one's own
+    Why:
+        A logarithm of 0 and a division by 0 have no value. The root of 0 and the norm of zeros have
+        no gradient. One such number makes all weights NaN in the first step, and clipping does not
+        help.
+
+    Typical causes:
+        - a root, a logarithm or a division in your own code
+        - `Poisson` after outputs below 0
+        - your own crossentropy that takes probabilities, after a layer without activation
+
+    Fix:
+        - Write `maximum(x, 1e-7)` in the root, in the logarithm and below the fraction line.
+        - Use softplus before `Poisson`, and a sigmoid or a softmax before such a crossentropy.
     """
     for data in (inputs(of), targets(of)):
         if data is not None and data.nonfinite:
@@ -80,7 +88,7 @@ def undefined_loss(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     given = f"the outputs, from {outputs.min:.3g} to {outputs.max:.3g}, are finite"
     if not math.isfinite(losses.value):
         if not math.isfinite(losses.terms):
-            evidence = f"what is added to the loss by `add_loss` is {losses.terms:.3g}, but {given}"
+            evidence = f"`add_loss` adds {losses.terms:.3g} to the loss, but {given}"
             yield Finding([layers[-1]], evidence, Remedy(_GUARDED), "error")
             return
         yield _explained(f"the loss is {losses.value:.3g}, but {given}", of, layers)
@@ -93,15 +101,15 @@ def undefined_loss(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         yield _of_gradients(place, of)
     elif has_lost_gradients(of) and not gradients_overflow(of):
         found = [layer for layer, norm in trained_layers(of) if not math.isfinite(norm)]
-        evidence = f"{what}, nor is anything too large: where it arises is not known"
+        evidence = f"{what}, and no number is too large. The place that makes NaN is unknown"
         yield Finding(found, evidence, Remedy(_GUARDED), "error")
 
 
 def _of_outputs(place: Place, of: Diagnosis) -> Finding:
     """Return the finding on a place where outputs are not finite."""
     evidence = (
-        f"the outputs of {place_title(place, of)} are {place.values} for finite inputs: something "
-        "in it has no value at some of them"
+        f"the outputs of {place_title(place, of)} are {place.values} for finite inputs. A "
+        "computation there has no value at some of these inputs"
     )
     return Finding(place_layers(place, of), evidence, _guarded(place, of), "error")
 
@@ -109,8 +117,8 @@ def _of_outputs(place: Place, of: Diagnosis) -> Finding:
 def _of_gradients(place: Place, of: Diagnosis) -> Finding:
     """Return the finding on a place where gradients are not finite."""
     evidence = (
-        f"the gradient is finite behind {place_title(place, of)} and not finite before it, though "
-        "all outputs are: something in it has no derivative at some of its inputs"
+        f"the gradient is finite after {place_title(place, of)} and not finite before it, although "
+        "all outputs are finite. A computation there has no derivative at some of its inputs"
     )
     return Finding(place_layers(place, of), evidence, _guarded(place, of), "error")
 
@@ -120,7 +128,7 @@ def _guarded(place: Place, of: Diagnosis) -> Remedy:
     known = _BY_OPERATION.get(type(place.call.operation).__name__)
     if place.call.operation in of.watch.layers or known is None:
         return Remedy(f"in {place_title(place, of)}, {_GUARDED}")
-    return Remedy(f"{known} in the place of {place_title(place, of)}")
+    return Remedy(f"use {known} instead of {place_title(place, of)}")
 
 
 def _is_finite(layer: SeenLayer) -> bool:
@@ -139,12 +147,12 @@ def _explained(what: str, of: Diagnosis, layers: list[SeenLayer]) -> Finding:
             return Finding([layer], evidence, other_activation("softplus", layer), "error")
         if ends.loss.is_own and _takes_others_for_probabilities(ends):
             activation = "sigmoid" if ends.loss.kind == "binary" else "softmax"
-            evidence = f"{what}: {ends.loss.title} takes those of a {activation}"
+            evidence = f"{what}: {ends.loss.title} takes outputs of a {activation}"
             remedy = other_activation(activation, layer)
             if ends.activation == "linear":
                 remedy = other_loss(ends.loss.class_name, from_logits=True).otherwise(remedy)
             return Finding([layer], evidence, remedy, "error")
-    evidence = f"{what}: it has no value or no gradient at some of them"
+    evidence = f"{what}. The loss has no value or no gradient at some of them"
     return Finding([layers[-1]], evidence, Remedy(_GUARDED), "error")
 
 

@@ -27,21 +27,27 @@ PROBABLE = 0.25
 def unreachable_targets(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Report targets that outputs cannot come near to.
 
-    Finds:
-        a fraction above {OUT_OF_REACH:g} of the targets beyond the range of the activations after
-        the last kernel, one after the other, or of the rows that do not add up to 1 for a softmax
-        with a distance or a binary crossentropy. For a crossentropy these are labels more than
-        {PROBABLE:g} from any probability in range
-
-    Why:
-        the loss cannot become small, and the activation is driven to its limit, where it has no
-        gradient. A ReLU before a sigmoid gives 0.5 to 1
+    Reported if:
+        - A fraction above {OUT_OF_REACH:g} of the targets is outside the range of the activations
+          after the last kernel. For a crossentropy, a label counts if it is more than {PROBABLE:g}
+          away from every probability in that range.
+        - The outputs are a softmax, the loss is a distance or a binary crossentropy, and a fraction
+          above {OUT_OF_REACH:g} of the rows of targets does not add up to 1.
 
     Level:
         warning
 
-    Remedy:
-        no activation in the last layer, one instead of two, or scaled targets
+    Why:
+        The loss cannot become small. Training drives the activation to its limit, where it has no
+        gradient.
+
+    Typical causes:
+        - `tanh` or a sigmoid in the last layer, for targets with other limits
+        - a ReLU in the last layer, for targets below 0
+        - a ReLU before a sigmoid, which then gives 0.5 to 1
+
+    Fix:
+        Remove the activation of the last layer, keep only one of two, or scale your targets.
     """
     for layer, ends in ends_of(layers, of.probe(LossProbe).ends):
         reach = reaches(of)[ends]
@@ -50,7 +56,7 @@ def unreachable_targets(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Find
         of_other_sums = _share_of_other_sums(ends)
         if of_other_sums > OUT_OF_REACH >= beyond:
             evidence = (
-                f"{of_other_sums:.0%} of the rows of targets do not add up to 1, but those of "
+                f"{of_other_sums:.0%} of the rows of targets do not add up to 1, but the rows of "
                 f"{layer.title} do"
             )
             remedy = other_activation("sigmoid", layer, "binary_crossentropy", ends)
@@ -108,7 +114,7 @@ def _in_reach(layer: SeenLayer, ends: Ends, reach: Reach) -> Remedy:
     """Return the remedy where targets are beyond the activations of an output."""
     low, high, applied = reach
     if not applied:
-        return Remedy(f"no limit in what follows the weights of {layer.title}")
+        return Remedy(f"remove the limit after the weights of {layer.title}")
     if ends.loss.kind == "distance":
         remedy = other_activation(None, layer)
         if len(applied) > 1:
@@ -118,7 +124,7 @@ def _in_reach(layer: SeenLayer, ends: Ends, reach: Reach) -> Remedy:
             remedy = without_activations(applied)
         if math.isinf(high):
             return remedy
-        return remedy.otherwise(Remedy(f"targets scaled to [{low:.3g}, {high:.3g}]"))
+        return remedy.otherwise(Remedy(f"scale the targets to [{low:.3g}, {high:.3g}]"))
     # The loss applies the last one itself.
     before = applied if ends.loss.from_logits else applied[:-1]
     return without_activations(before)

@@ -28,22 +28,30 @@ OFFSET_INPUTS = 0.03
 def unscaled_inputs(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Report inputs that are large, small, or hardly different.
 
-    Finds:
-        a kernel whose inputs come from outside the model and have a root mean square above
-        {UNSCALED_INPUTS:g}, or a single one of which has in vectors; or whose inputs have one below
-        {SMALL_INPUTS:g}, as changes of prices have; or whose inputs differ between examples by less
-        than {OFFSET_INPUTS:g} of it, as pixels that are scaled to [-1, 1] twice
+    Reported if:
+        A kernel gets inputs from outside the model, and one of these is true:
 
-    Why:
-        standardized inputs have 1, images in [0, 1] have 0.6, and raw 8-bit images 150; inputs ten
-        times too large saturate most activations, and small ones hardly move the outputs. What all
-        examples share moves all outputs alike, and the loss with them
+        - Their root mean square is above {UNSCALED_INPUTS:g}. If inputs are vectors, a single
+          column is enough.
+        - Their root mean square is below {SMALL_INPUTS:g}, for example changes of prices.
+        - They differ between examples by less than {OFFSET_INPUTS:g} of their root mean square.
 
     Level:
         warning; note if a normalization follows directly
 
-    Remedy:
-        `Normalization`, `Rescaling`
+    Why:
+        - Standardized inputs have a root mean square of 1, images in [0, 1] of 0.6, and raw 8-bit
+          images of 150.
+        - Inputs that are ten times too large saturate most activations. Small inputs hardly move
+          the outputs.
+        - A number that all examples share moves all outputs and the loss in the same way.
+
+    Typical causes:
+        - raw pixels, or a column of a table in large units
+        - pixels that you scale to [-1, 1] twice
+
+    Fix:
+        Add `Normalization`, and adapt it to your data, or add `Rescaling`.
     """
     unscaled = []
     for layer in layers:
@@ -67,7 +75,7 @@ def unscaled_inputs(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]
         if level == "note":
             evidence += normalization_of(first)
         else:
-            evidence += ": initializers assume inputs of standard deviation 1"
+            evidence += ". Initializers assume inputs of standard deviation 1"
         yield Finding(hit, evidence, remedy, level)
 
 
@@ -75,9 +83,11 @@ def _scaled_inputs(record: FirstInputs, of: Diagnosis) -> Remedy:
     """Return the remedy where what a layer gets is not scaled, or not as it should be."""
     path = None if record.scaled_by is None else of.watch.paths[record.scaled_by]
     if isinstance(record.scaled_by, keras.layers.Normalization):
-        return Remedy(f"standardize the inputs: {path} adapted to the data")
+        return Remedy(f"standardize the inputs: adapt {path} to the data")
     if path is not None:
-        return Remedy(f"another scale and offset in {path}, which give numbers of size 1 about 0")
+        return Remedy(
+            f"set another scale and offset in {path}, so that it gives numbers of size 1 around 0"
+        )
     remedy = Remedy("standardize the inputs: keras.layers.Normalization() adapted to the data")
     if not _are_pixels(of.x):
         return remedy

@@ -19,23 +19,28 @@ SMALL_TARGETS = 0.02
 def unscaled_targets(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Report targets of a distance that are large or small.
 
-    Finds:
-        targets of a distance whose standard deviation about their mean is above
-        {UNSCALED_TARGETS:g} times that of the outputs, or 1 if that is more; or below
-        {SMALL_TARGETS:g}, as returns of prices have
-
-    Why:
-        outputs start at about 1, and Adam changes a weight by at most its rate in a step, so that
-        it takes thousands of steps to reach the targets; the gradients of SGD are as much too
-        large. Beside small targets the outputs that a network starts with, and each step, are noise
+    Reported if:
+        - The targets of a distance have a standard deviation above {UNSCALED_TARGETS:g} times that
+          of the outputs. Outputs with a smaller deviation than 1 count as 1.
+        - The targets of a distance have a standard deviation below {SMALL_TARGETS:g}, for example
+          returns of prices.
 
     Level:
         warning
 
-    Remedy:
-        standardized targets
+    Why:
+        - Outputs start at about 1, and Adam changes a weight by at most its rate in a step. So
+          training takes thousands of steps to reach large targets. The gradients of SGD are as much
+          too large.
+        - Next to small targets, the first outputs of a network and each step are noise.
+
+    Typical causes:
+        Prices, distances in meters, or returns in their own units.
+
+    Fix:
+        Standardize your targets.
     """
-    remedy = Remedy("standardized targets: y = (y - y.mean(axis=0)) / y.std(axis=0)")
+    remedy = Remedy("standardize the targets: y = (y - y.mean(axis=0)) / y.std(axis=0)")
     for layer, ends in ends_of(layers, of.probe(LossProbe).ends):
         if not ends.loss.kind == layer.output.loss_kind == "distance":
             continue
@@ -44,7 +49,11 @@ def unscaled_targets(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding
         are_small = 0 < deviation < SMALL_TARGETS
         if are_large or are_small:
             evidence = (
-                f"the targets of {layer.title} have standard deviation {deviation:.3g}, its "
-                f"outputs {ends.made.std:.3g}"
+                f"the targets of {layer.title} have standard deviation {deviation:.3g}; its "
+                f"outputs have {ends.made.std:.3g}. "
             )
+            if are_large:
+                evidence += "Training takes thousands of steps to reach such targets"
+            else:
+                evidence += "Next to such targets, the first outputs and each step are noise"
             yield Finding([layer], evidence, remedy)

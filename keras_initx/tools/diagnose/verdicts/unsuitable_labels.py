@@ -36,29 +36,38 @@ REMAINING = 0.1
 def unsuitable_labels(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Report labels that a loss does not take for what they are.
 
-    Finds:
-        labels that a crossentropy cannot mean: for a sparse one numbers that are no integers from 0
-        to the number of classes less 1; for a categorical one more than {SEVERAL:g} of the rows
-        with several ones, or more than {MANY:g} of them with none, or with numbers that do not add
-        up to 1; for a binary one values beyond [0, 1], or one for several outputs; rows for a
-        sparse one, or class numbers for a categorical one, which Keras refuses; one label for an
-        example of which the output keeps the positions, also for a distance; more than {MANY:g} of
-        the targets below 0 for a squared logarithmic error or `Poisson`; outputs that a distance
-        compares with several different targets each, because their shapes differ, if more than
-        {REMAINING:g} of the variance of the targets is left for the best ones; or that a loss of
-        one's own, a class, a function or `compute_loss`, compares with the targets of all examples,
-        because it gets shapes such as `(n,)` and `(n, 1)`
-
-    Why:
-        some backends raise an error, others train towards something else without a word
+    Reported if:
+        - A sparse crossentropy gets labels other than class numbers, which are integers from 0 to
+          the number of classes less one.
+        - A sparse crossentropy gets rows, or a categorical one gets class numbers. Keras refuses
+          both.
+        - A categorical crossentropy gets several ones in more than {SEVERAL:g} of the rows, no one
+          in more than {MANY:g} of the rows, or rows of numbers that do not add up to 1.
+        - A binary crossentropy gets values outside [0, 1], or a single label for several outputs.
+        - An example has a single label, and its output keeps the positions.
+        - A squared logarithmic error or `Poisson` gets targets below 0, more than {MANY:g} of all.
+        - A distance compares each output with several targets because their shapes differ, and the
+          best outputs leave more than {REMAINING:g} of the variance of the targets.
+        - A loss of your own compares each output with the targets of all examples, because it gets
+          shapes such as `(n,)` and `(n, 1)`. It is a class, a function or `compute_loss`.
 
     Level:
-        error; warning if rows have several ones or none, or one label of a distance is for several
-        outputs
+        error; warning if rows have several ones or none, or if a distance gets a single label for
+        several outputs
 
-    Remedy:
-        labels of the form that the loss takes, or the loss that takes these; `Flatten` or a
-        pooling; one output for each target
+    Why:
+        Some backends raise an error. Others train towards something else, and you get no message.
+
+    Typical causes:
+        - class numbers that begin at 1, or are -1 and 1
+        - labels that you scaled together with the inputs
+        - a recurrent layer with `return_sequences=True` before the last layer
+        - targets of shape `(n,)` for outputs of shape `(n, 1)`
+
+    Fix:
+        - Pass labels in the form that your loss takes, or use the loss that takes your labels.
+        - If you have one label for each example, add `Flatten` or a pooling before the last layer.
+        - Give your model one output for each target.
     """
     losses = of.probe(LossProbe)
     for layer, ends in ends_of(layers, losses.ends):
@@ -85,13 +94,13 @@ def _single(layer: SeenLayer, ends: Ends, of: Diagnosis) -> Finding:
     """Return the finding on one label for several rows or values of an output."""
     shape = layer.shape or ()
     evidence = (
-        f"there is one label for each example, but {layer.title} has an output of shape "
-        f"{shape[1:]} for it"
+        f"each example has one label, but {layer.title} has an output of shape {shape[1:]} for "
+        "each example"
     )
     if len(shape) < 3:
-        remedy = Remedy(f"a {layer.kind} of one unit for {layer.title}")
+        remedy = Remedy(f"use a {layer.kind} of one unit for {layer.title}")
         return Finding([layer], evidence, remedy, "error")
-    text = f"keras.layers.Flatten() before {layer.title}"
+    text = f"add keras.layers.Flatten() before {layer.title}"
     if len(shape) <= 5:
         text += f", or keras.layers.GlobalAveragePooling{len(shape) - 2}D()"
     remedy = Remedy(text)
@@ -103,7 +112,7 @@ def _single(layer: SeenLayer, ends: Ends, of: Diagnosis) -> Finding:
         # The names that `Bidirectional` gives to the two layers that it makes of one.
         if own.startswith(("backward_", "forward_")):
             last = f"the layer in {around}"
-        remedy = Remedy(f"return_sequences=False in {last}").otherwise(remedy)
+        remedy = Remedy(f"set return_sequences=False in {last}").otherwise(remedy)
     level: Level = "warning" if ends.loss.kind == "distance" else "error"
     return Finding([layer], evidence, remedy, level)
 
@@ -115,11 +124,11 @@ def _of_other_form(layer: SeenLayer, ends: Ends) -> Finding:
         evidence = f"the labels are rows of {ends.units} numbers, but {name} takes class numbers"
         remedy = other_loss("CategoricalCrossentropy", **logits)
         if are_binary(ends.aims).all() and (ends.aims.sum(axis=-1) == 1).all():
-            remedy = remedy.otherwise(Remedy("class numbers: y = y.argmax(axis=-1)"))
+            remedy = remedy.otherwise(Remedy("pass class numbers: y = y.argmax(axis=-1)"))
     else:
         evidence = f"the labels are class numbers, but {name} takes rows of {ends.units} numbers"
         remedy = other_loss("SparseCategoricalCrossentropy", **logits)
-        remedy = remedy.otherwise(Remedy(f"rows: keras.ops.one_hot(y, {ends.units})"))
+        remedy = remedy.otherwise(Remedy(f"pass rows: keras.ops.one_hot(y, {ends.units})"))
     return Finding([layer], evidence, remedy, "error")
 
 
@@ -129,8 +138,8 @@ def _sparse(layer: SeenLayer, ends: Ends) -> Iterator[Finding]:
     if ends.outside:
         evidence = (
             f"{ends.outside:.0%} of the labels, which go from {targets.min:.6g} to "
-            f"{targets.max:.6g}, are none of the class numbers 0 to {ends.units - 1} of "
-            f"{layer.title}"
+            f"{targets.max:.6g}, are not class numbers of {layer.title}; these go from 0 to "
+            f"{ends.units - 1}"
         )
         yield Finding([layer], evidence, _class_numbers(layer, ends), "error")
 
@@ -141,17 +150,19 @@ def _class_numbers(layer: SeenLayer, ends: Ends) -> Remedy:
     low, high = round(targets.min), round(targets.max)
     divisor = _divisor(ends.aims, ends.units)
     if divisor is not None:
-        return Remedy(f"class numbers as before the division: y = (y * {divisor}).round()")
+        return Remedy(f"undo the division of the class numbers: y = (y * {divisor}).round()")
     if not ends.is_whole:
-        return Remedy(f'for numbers a {layer.kind} of one unit without activation and loss="mse"')
+        return Remedy(
+            f'for numbers, use a {layer.kind} of one unit without activation and loss="mse"'
+        )
     if low > 0 and high - low < ends.units:
-        return Remedy(f"labels that begin at 0: y = y - {low}")
+        return Remedy(f"shift labels to begin at 0: y = y - {low}")
     if are_signs(ends):
-        return Remedy("labels 0 and 1: y = (y + 1) // 2")
+        return Remedy("pass labels 0 and 1: y = (y + 1) // 2")
     if low < 0 and high < ends.units:
         # The loss is that of the user, with one more argument.
-        return Remedy(f"ignore_class={low} in the loss if such labels are to be left out")
-    return Remedy(f"a {layer.kind} of {high + 1} units instead of {layer.title}")
+        return Remedy(f"set ignore_class={low} in the loss if it should leave out such labels")
+    return Remedy(f"use a {layer.kind} of {high + 1} units instead of {layer.title}")
 
 
 def _divisor(numbers: Array, units: int) -> int | None:
@@ -182,11 +193,11 @@ def _categorical(layer: SeenLayer, ends: Ends) -> Iterator[Finding]:
     if means_numbers(ends):
         targets = ends.wanted
         evidence = (
-            f"the targets, from {targets.min:.3g} to {targets.max:.3g}, are no probabilities of "
-            f"classes, whose rows add up to 1, but {ends.loss.title} takes them for these"
+            f"the targets go from {targets.min:.3g} to {targets.max:.3g}, but {ends.loss.title} "
+            "takes probabilities of classes, whose rows add up to 1"
         )
         remedy = other_activation(None, layer, "mse")
-        remedy = replace(remedy, text=f"for numbers {remedy.text}")
+        remedy = replace(remedy, text=f"for numbers, {remedy.text}")
         yield Finding([layer], evidence, remedy, "error")
     elif means_several(ends):
         evidence = (
@@ -199,10 +210,10 @@ def _categorical(layer: SeenLayer, ends: Ends) -> Iterator[Finding]:
         yield Finding([layer], evidence, remedy, "warning")
     elif empty > MANY:
         evidence = (
-            f"{empty:.0%} of the rows of labels are all 0, and have no class: they "
-            f"add nothing to {ends.loss.title}"
+            f"{empty:.0%} of the rows of labels are all 0, and have no class. They add nothing to "
+            f"{ends.loss.title}"
         )
-        remedy = Remedy("labels of all classes, from 0 to the number of classes less 1")
+        remedy = Remedy("pass labels of all classes, from 0 to the number of classes less 1")
         yield Finding([layer], evidence, remedy, "warning")
 
 
@@ -219,21 +230,21 @@ def _binary(layer: SeenLayer, ends: Ends) -> Iterator[Finding]:
     low, high = round(targets.min), round(targets.max)
     if _have_two_values(ends.aims) and not ends.is_whole:
         # They were standardized together with the inputs.
-        remedy = Remedy("labels 0 and 1: y = (y > y.mean())")
+        remedy = Remedy("pass labels 0 and 1: y = (y > y.mean())")
     elif not ends.is_whole:
         remedy = other_activation(None, layer, "mse")
-        remedy = replace(remedy, text=f"for numbers {remedy.text}")
+        remedy = replace(remedy, text=f"for numbers, {remedy.text}")
     elif are_signs(ends):
-        remedy = Remedy("labels 0 and 1: y = (y + 1) / 2")
+        remedy = Remedy("pass labels 0 and 1: y = (y + 1) / 2")
     elif low > 0 and high - low == 1:
-        remedy = Remedy(f"labels 0 and 1: y = y - {low}")
+        remedy = Remedy(f"pass labels 0 and 1: y = y - {low}")
     elif low >= 0 and high == 255:
-        remedy = Remedy("targets from 0 to 1: y = y / 255")
+        remedy = Remedy("scale targets to [0, 1]: y = y / 255")
     else:
-        numbers = Remedy('for numbers loss="mse"')
+        numbers = Remedy('for numbers, set loss="mse"')
         remedy = Remedy(
-            f'for class numbers {high + 1} units and activation="softmax" in {layer.title}, and '
-            'loss="sparse_categorical_crossentropy"'
+            f'for class numbers, use {high + 1} units and activation="softmax" in {layer.title}, '
+            'and loss="sparse_categorical_crossentropy"'
         ).otherwise(numbers, "; ")
     evidence = (
         f"the targets go from {targets.min:.6g} to {targets.max:.6g}, but {ends.loss.title} takes "
@@ -250,13 +261,13 @@ def _of_other(layer: SeenLayer, ends: Ends) -> Iterator[Finding]:
             f"{negative:.0%} of the targets of {layer.title} are below 0, but {ends.loss.name} "
             "takes numbers from 0"
         )
-        yield Finding([layer], evidence, Remedy('for such numbers loss="mse"'), "error")
+        yield Finding([layer], evidence, Remedy('for such numbers, set loss="mse"'), "error")
     remaining = _remaining(ends)
     if remaining > REMAINING:
         evidence = (
-            f"the targets have the shape {ends.targets.shape}, the outputs of {layer.title} "
-            f"{ends.outputs.shape}: each output is compared with several targets, whose mean is "
-            f"the best that it can be, with {remaining:.0%} of their variance left"
+            f"the targets have the shape {ends.targets.shape}; the outputs of {layer.title} have "
+            f"the shape {ends.outputs.shape}. The loss compares each output with several targets. "
+            f"The best output is their mean, which leaves {remaining:.0%} of their variance"
         )
         shapes = ends.targets.shape, ends.outputs.shape
         yield Finding([layer], evidence, _for_shapes(layer, *shapes), "error")
@@ -267,8 +278,8 @@ def _crossed(layer: SeenLayer, computed: ComputedLoss) -> Finding:
     targets, outputs = tuple(computed.targets.shape), tuple(computed.output.shape)
     evidence = (
         f"the loss gets targets of the shape {targets}, and outputs of {layer.title} of the shape "
-        f"{outputs}: it compares each output with the targets of all examples, whose mean is the "
-        "best that it can be, and is the same in whatever order they are"
+        f"{outputs}. It compares each output with the targets of all examples. The best output is "
+        "their mean, in whatever order they are"
     )
     return Finding([layer], evidence, _for_shapes(layer, targets, outputs), "error")
 
@@ -299,11 +310,11 @@ def _for_shapes(layer: SeenLayer, targets: tuple[int, ...], outputs: tuple[int, 
     """Return the remedy where outputs are compared with several targets, by the shapes."""
     if math.prod(targets) == math.prod(outputs):
         if len(targets) < len(outputs):
-            return Remedy("targets of the shape of the outputs: y = y[..., None]")
-        return Remedy("targets of the shape of the outputs: y = y[..., 0]")
+            return Remedy("give targets the shape of the outputs: y = y[..., None]")
+        return Remedy("give targets the shape of the outputs: y = y[..., 0]")
     if len(targets) == len(outputs):
-        return Remedy(f"a {layer.kind} of {targets[-1]} units for {layer.title}")
+        return Remedy(f"use a {layer.kind} of {targets[-1]} units for {layer.title}")
     return Remedy(
-        f"one output for each target: an output of shape {targets} of {layer.title}, for a "
-        "sequence by return_sequences=False, keras.layers.Flatten() or a pooling before it"
+        f"use one output for each target: give {layer.title} outputs of shape {targets}; for a "
+        "sequence, use return_sequences=False, keras.layers.Flatten() or a pooling before it"
     )

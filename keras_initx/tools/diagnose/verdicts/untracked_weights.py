@@ -114,29 +114,38 @@ def _has_rows_of(variable: keras.Variable, values: Array) -> bool:
 def untracked_weights(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Report kernels that a model uses but does not have.
 
-    Finds:
-        trainable kernels that the model uses but does not have, such as those of layers that are
-        made in `call`, are in containers that Keras does not search, or in a function; a layer that
-        was called on an array while a functional model was made, whose outputs are a constant there
-
-    Why:
-        they are neither trained nor saved, and those of layers made in `call` are drawn anew in
-        each step
+    Reported if:
+        - The model uses trainable kernels that are not among its weights.
+        - A layer was called on an array while you made a functional model. Its outputs are a
+          constant in that model.
 
     Level:
-        error; note if a functional model has a constant of many different numbers of which the
-        backend does not tell what it was made of
+        error; note if a functional model has a constant of many different numbers, and the backend
+        keeps no record of its origin
 
-    Remedy:
-        layers made in `__init__` and kept as attributes, in lists or dicts
+    Why:
+        Such weights are neither trained nor saved. If a layer is made in `call`, its weights are
+        redrawn in each step.
+
+    Typical causes:
+        - a layer that you make in `call`, or in a function
+        - layers in a container that Keras does not search
+        - positions that you embed once, while you make the model
+
+    Fix:
+        Make layers in `__init__`, and keep them as attributes, or in lists or dicts that are
+        attributes.
     """
     paths = of.probe(UntrackedProbe).paths
     if paths:
-        evidence = f"the model uses kernels that it does not have: {summarize_names(paths)}"
+        evidence = (
+            f"the model uses kernels that are not among its weights: {summarize_names(paths)}. "
+            "Training does not change them, and `save` leaves them out"
+        )
         remedy = Remedy(
             "make each layer once, in `__init__`, and keep it as an attribute of the layer or "
-            "model that calls it, or in a list or dict that is one; trainable=False for layers "
-            "that are not to be trained"
+            "model that calls it, or in a list or dict that is one; set trainable=False for layers "
+            "that should not learn"
         )
         yield Finding([], evidence, remedy, "error")
     yield from _of_constants(constants(of))
@@ -145,9 +154,9 @@ def untracked_weights(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findin
 def _of_constants(found: Sequence[Constant]) -> Iterator[Finding]:
     """Yield the findings on constants that were made of weights, and that may have been."""
     called = (
-        "call the layer in the graph, on a tensor that is computed from an input, such as "
-        "keras.ops.cumsum(keras.ops.ones_like(x), axis=1) - 1 for positions, or in the `call` of a "
-        "layer of one's own"
+        "call the layer in the graph, on a tensor that is computed from an input, for example "
+        "keras.ops.cumsum(keras.ops.ones_like(x), axis=1) - 1 for positions, or in the `call` of "
+        "your own layer"
     )
     certain = [one for one in found if one.is_certain]
     if certain:
@@ -155,14 +164,16 @@ def _of_constants(found: Sequence[Constant]) -> Iterator[Finding]:
         made = summarize_names(list(paths)) or "weights that are no longer there"
         evidence = (
             f"the graph of the model has a constant of shape {certain[0].shape} that was computed "
-            f"from {made} when it was made, and does not change with it"
+            f"from {made} when you made the model. Training does not change it"
         )
         yield Finding([], evidence, Remedy(called), "error")
     unclear = [one for one in found if not one.is_certain]
     if unclear:
         evidence = (
             f"the graph of the model has a constant of shape {unclear[0].shape} with many "
-            "different numbers: whether a layer has made them is not known"
+            "different numbers. It is unknown whether a layer made them"
         )
-        remedy = Remedy(f"none, if they are computed, as positions by sines; otherwise {called}")
+        remedy = Remedy(
+            f"change nothing if you computed them, for example positions by sines; if not, {called}"
+        )
         yield Finding([], evidence, remedy, "note")

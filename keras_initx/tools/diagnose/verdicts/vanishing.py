@@ -22,23 +22,30 @@ from keras_initx.tools.diagnose.remedies.signals import deviations, signal_remed
 def vanishing(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Report signals that become too small.
 
-    Finds:
-        a standard deviation below {VANISHING:g} before the activation; or a scale of a
-        normalization of Keras whose root mean square is below 0.1, other than zeros and than at the
-        end of a residual branch. What follows is not told then: it is an effect
-
-    Why:
-        negligible next to a bias after its first update. Small gradients train with Adam, which
-        normalizes them, gradients of 0 do not; a small output that is added to a larger one, or
-        normalized, is harmless. A scale of N(0, 0.02), for one of N(1, 0.02), makes all that
-        follows as small as it is, whatever was drawn
+    Reported if:
+        - The standard deviation before an activation is below {VANISHING:g}.
+        - The scale of a normalization of Keras has a root mean square below 0.1. Zeros and the end
+          of a residual branch do not count. `diagnose` then skips the layers after it, because
+          their signals are an effect.
 
     Level:
-        warning; error if gradients are 0; note if no kernel gets too small an input because of it,
-        unless all gradients are as small beside the loss
+        warning; error if gradients are 0; note if no kernel gets too small inputs because of it,
+        unless all gradients are as small next to the loss
 
-    Remedy:
-        `HeNormal`, `GlorotUniform`; ones for the scale
+    Why:
+        - The signal is negligible next to a bias after its first update.
+        - Adam normalizes small gradients and trains with them. Gradients of 0 train nothing.
+        - A scale of N(0, 0.02) instead of N(1, 0.02) makes all signals after it as small.
+        - A small output is harmless if it is added to a larger one, or normalized.
+
+    Typical causes:
+        - kernels that are too small for the depth of the network, for example
+          `RandomNormal(stddev=0.01)`
+        - very small inputs
+        - an initializer of kernels that you also use for the scale of a normalization
+
+    Fix:
+        Use `HeNormal` or `GlorotUniform`, and ones for the scale.
     """
     # In training a scale may become small.
     scales = [] if of.is_trained else small_scales(layers, of)
@@ -81,8 +88,11 @@ def vanishing(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         evidence = deviations(of, hit, "falls")
         remedy = signal_remedy(hit, cause, of)
         if level == "note":
-            evidence += "; no later layer gets too small an input because of it"
-            text = f"none, if it is meant, as a scale that begins at 0; otherwise {remedy.text}"
+            evidence += ". No later layer gets too small inputs because of this"
+            text = (
+                "change nothing if this is intended, for example for a scale that starts at 0; if "
+                f"not, {remedy.text}"
+            )
             remedy = replace(remedy, text=text)
         yield Finding(hit, evidence, remedy, level)
 
@@ -91,8 +101,8 @@ def _of_scales(scales: Sequence[SeenWeight]) -> Finding:
     """Return the finding on scales that begin near 0."""
     first = scales[0]
     evidence = (
-        f"the scale of {first.layer.title} has the root mean square {size_of_scale(first):.1g}"
-        f"{and_more_weights(scales)}: it makes normalized signals as small, where a scale that "
-        "begins at 1 keeps them"
+        f"the scale of {first.layer.title}{and_more_weights(scales)} has a root mean square of "
+        f"{size_of_scale(first):.1g}; a usual scale starts at 1. It makes normalized signals as "
+        "small as itself"
     )
     return Finding([scale.layer for scale in scales], evidence, ones_for(scales))

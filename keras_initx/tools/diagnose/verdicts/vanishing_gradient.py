@@ -28,18 +28,23 @@ VANISHING_GRADIENT = 1e-4
 def vanishing_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Report first layers whose gradients are much smaller than those of later ones.
 
-    Finds:
-        first layers whose gradients are below {VANISHING_GRADIENT:g} times the largest gradient of
-        a layer, unless a branch starts at 0, as with ReZero
-
-    Why:
-        no single learning rate suits both; Adam, which normalizes gradients, can compensate for it
+    Reported if:
+        The gradients of the first layers are below {VANISHING_GRADIENT:g} times the largest
+        gradient of a layer. A model with a branch that starts at 0, as with ReZero, does not count.
 
     Level:
-        warning; error if all gradients are 0; note if what reaches them is no more than rounding
+        warning; error if all gradients are 0; note if only rounding errors reach the first layers
 
-    Remedy:
-        `Orthogonal` or `HeNormal` with the gain of the activation; tanh instead of sigmoid
+    Why:
+        No single learning rate suits both. Adam normalizes gradients, and can compensate.
+
+    Typical causes:
+        - many layers with sigmoids
+        - kernels that are too small for the depth of the network
+
+    Fix:
+        - Use `Orthogonal` or `HeNormal` with the gain of the activation.
+        - Use tanh instead of sigmoid.
     """
     norms = trained_layers(of)
     if not norms or _is_waiting(of):
@@ -80,13 +85,15 @@ def vanishing_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findi
         return
     first, norm = known[0]
     level: Level = "error"
-    evidence = "all gradients are 0"
+    evidence = f"all gradients are 0{layer_count(known)}"
     if largest:
         level = "warning"
-        of_first = f"the gradient norm of {first.title} is {norm:.3g}"
-        evidence = f"{of_first}, that of {strongest.title} {largest:.3g}"
+        evidence = (
+            f"the gradient norm of {first.title} is {norm:.3g}{layer_count(known)}; the gradient "
+            f"norm of {strongest.title} is {largest:.3g}. No single rate suits both"
+        )
     remedy = batch_of_one(of) or remedy_in_depth(layers_until(strongest, of), of)
-    yield Finding([layer for layer, _ in known], evidence + layer_count(known), remedy, level)
+    yield Finding([layer for layer, _ in known], evidence, remedy, level)
 
 
 def _are_freed(hit: Sequence[SeenLayer], of: Diagnosis) -> bool:
@@ -108,11 +115,11 @@ def _not_known(hit: Sequence[SeenLayer], norms: Mapping[SeenLayer, float]) -> Fi
     first = hit[0]
     evidence = (
         f"the gradient norm of {first.title} is {norms[first]:.3g}{layer_count(hit)}, which is "
-        "rounding, of terms that cancel: whether any gradient reaches it is not known"
+        "rounding, of terms that cancel. It is unknown whether any gradient reaches the layer"
     )
     text = (
-        f"none, if what follows takes away what {first.title} gives, as a batch normalization an "
-        "offset"
+        f"change nothing if later layers remove the output of {first.title}, as a batch "
+        "normalization removes an offset"
     )
     return Finding(hit, evidence, Remedy(text), "note")
 

@@ -29,19 +29,22 @@ WRONG_FAN = 1.5
 def wrong_fan(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     """Report kernels whose size is that of other axes.
 
-    Finds:
-        a depthwise or transposed kernel whose standard deviation is larger or smaller than its
-        initializer intends, by a factor above {WRONG_FAN:g}
-
-    Why:
-        Keras computes the fans of such kernels from the wrong axes. Where a signal is lost by it,
-        that has its own verdict
+    Reported if:
+        The standard deviation of a depthwise or transposed kernel differs by a factor above
+        {WRONG_FAN:g} from the one that its initializer intends.
 
     Level:
         note
 
-    Remedy:
-        `input_axes`, `output_axes`
+    Why:
+        Keras computes the fans of such kernels from the wrong axes. If a signal is lost because of
+        this, `diagnose` also reports another problem.
+
+    Typical causes:
+        The default initializer of `DepthwiseConv2D` or `Conv2DTranspose`.
+
+    Fix:
+        Pass `input_axes` and `output_axes` to an initializer of `keras_initx`.
     """
     hit = []
     for weight in weights_of(layers):
@@ -52,15 +55,15 @@ def wrong_fan(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         return
     first = hit[0].report
     evidence = (
-        f"{first.path} has standard deviation {first.std:.3g}; its initializer intends "
-        f"{_expected_std(hit[0]):.3g} for the {first.fan_in} inputs of a unit"
-        f"{and_more_weights(hit)}: it computes wrong fans from the shape of this kernel"
+        f"{first.path}{and_more_weights(hit)} has standard deviation {first.std:.3g}; its "
+        f"initializer intends {_expected_std(hit[0]):.3g} for the {first.fan_in} inputs of a unit. "
+        "The initializer computes wrong fans from the shape of this kernel"
     )
     inputs, units = first.axes or ((), ())
     _, text = choice(HeNormal(input_axes=list(inputs), output_axes=list(units)))
     # `initialize` knows the axes.
     rules = rules_for(hit, HeNormal())
-    remedy = Remedy(f"{text}, or a similar initializer with these axes", rules)
+    remedy = Remedy(f"use {text}, or a similar initializer with these axes", rules)
     yield Finding([weight.layer for weight in hit], evidence, remedy, "note")
 
 

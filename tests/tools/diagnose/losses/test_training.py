@@ -229,7 +229,9 @@ def test_a_model_may_have_the_loss_of_its_layers_alone():
 
 def test_a_regularizer_alone_is_no_loss():
     model = keras.Sequential([keras.Input((6,)), layers.Dense(3, kernel_regularizer="l2")])
-    with pytest.raises(ValueError, match=r"`loss` is required with `y`: .*, compile the model, or leave out `y`"):
+    with pytest.raises(
+        ValueError, match=r"`loss` is required with `y`: .*, compile the model with one, or leave out `y`"
+    ):
         keras_initx.diagnose(model, X, Y)
 
 

@@ -83,7 +83,7 @@ def test_branches_in_the_call_of_a_users_layer_start_small_too():
     report = keras_initx.diagnose(model, ROWS, np.arange(64) % 4, loss=loss)
     assert report.ok
     assert [verdict.remedy.text for verdict in report.verdicts] == [
-        "none, if this is intended: the branches open in training"
+        "change nothing if this is intended: training opens the branches"
     ]
 
 

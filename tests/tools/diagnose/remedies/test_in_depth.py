@@ -16,8 +16,8 @@ ROWS = np.random.default_rng(0).normal(size=(64, 20)).astype("float32")
 @pytest.mark.parametrize(
     ("between", "remedy"),
     [
-        pytest.param([], "keras.layers.BatchNormalization() before each activation", marks=pytest.mark.rare),
-        ([layers.LayerNormalization], "residual branches, x + f(x), around these layers"),
+        pytest.param([], "add keras.layers.BatchNormalization() before each activation", marks=pytest.mark.rare),
+        ([layers.LayerNormalization], "add residual branches, x + f(x), around these layers"),
     ],
     ids=["none", "before each activation"],
 )

@@ -49,7 +49,7 @@ def test_a_small_scale_of_a_normalization_becomes_1(kind, nested):
     model = network(scale(kind, 1e-6), nested=nested)
     report, found = remedies(model)
     path = "inside/norm" if nested else "norm"
-    assert found == dict.fromkeys(["vanishing", "vanishing gradient"], f"ones for the scale of {path}")
+    assert found == dict.fromkeys(["vanishing", "vanishing gradient"], f"set the scale of {path} to ones")
     keras_initx.initialize(model, report, seed=0)
     assert remedies(model)[1] == {}
 
@@ -57,7 +57,7 @@ def test_a_small_scale_of_a_normalization_becomes_1(kind, nested):
 @pytest.mark.rare
 def test_a_scale_that_is_called_so_is_one_too():
     model = network(scale(layers.RMSNormalization, 1e-6))
-    assert set(remedies(model)[1].values()) == {"ones for the scale of norm"}
+    assert set(remedies(model)[1].values()) == {"set the scale of norm to ones"}
 
 
 @pytest.mark.parametrize("how", ["layer", "operation"])
@@ -69,7 +69,9 @@ def test_an_operation_that_makes_numbers_small_is_named_and_no_weights_are_drawn
         model = keras.Model(inputs, layers.Dense(5, name="out")(layers.Dense(32, "relu", name="second")(hidden)))
     report, found = remedies(model)
     assert list(found) == ["vanishing", "vanishing gradient"]
-    assert all(text.startswith("larger numbers before second: an operation there") for text in found.values())
+    assert all(
+        text.startswith("use larger numbers before second, because an operation there") for text in found.values()
+    )
     assert not any(one.remedy.weights or one.remedy.lsuv for one in report.problems)
 
 

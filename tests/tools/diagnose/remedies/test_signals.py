@@ -15,7 +15,7 @@ ROWS = np.random.default_rng(0).normal(size=(64, 20)).astype("float32")
 @pytest.mark.parametrize(
     ("factor", "evidence"),
     [
-        (1e5, r"the standard deviation is .* in hidden and .* in out \(2 layers\), already .* at the inputs"),
+        (1e5, r"the standard deviation is .* in hidden and .* in out \(2 layers\), and already .* at the inputs"),
         (1, r"the standard deviation grows from .* at the inputs to .* in hidden and .* in out \(2 layers\)"),
     ],
 )

@@ -228,7 +228,7 @@ def test_a_better_rate_is_named_whatever_the_optimizer(kind):
     model.compile(optimizer, model.loss)
     verdict = keras_initx.diagnose(model, x, y, steps=10).problems[-1]
     assert verdict.problem == "diverging steps"
-    text = r"keras\.optimizers\.SGD\((.+)\) with its other arguments as they are"
+    text = r"use keras\.optimizers\.SGD\((.+)\) with its other arguments unchanged"
     assert float(re.fullmatch(text, verdict.remedy.text)[1]) < 0.5
 
 
@@ -249,7 +249,7 @@ def test_the_rates_of_a_schedule_are_those_of_the_steps(is_scaled):
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=4.0)
     verdict = on_the_sum(optimizer, 6)
     assert "steps of SGD at rates between 1e-15 and 1" in verdict.evidence
-    assert verdict.remedy.text.startswith("keras.optimizers.SGD(0.")
+    assert verdict.remedy.text.startswith("use keras.optimizers.SGD(0.")
 
 
 @pytest.mark.rare
@@ -259,12 +259,12 @@ def test_the_rates_of_a_schedule_are_those_of_the_steps(is_scaled):
         # Of four steps the second and the last make an update.
         (keras.optimizers.SGD(halved(1.0), gradient_accumulation_steps=2), "SGD at rates between 0.125 and 0.5"),
         (RateFactors(keras.optimizers.SGD(halved(1.0)), {"*bias": 0.5}), "RateFactors at rates between 0.125 and 1"),
-        (keras.optimizers.SGD(lambda: 1.0), "SGD at 1 the loss"),
+        (keras.optimizers.SGD(lambda: 1.0), "SGD at 1"),
     ],
     ids=["accumulated", "factors", "function"],
 )
 def test_the_rates_are_those_of_updates(optimizer, rates):
-    assert f"steps of {rates}" in on_the_sum(optimizer, 4).evidence
+    assert on_the_sum(optimizer, 4).evidence.endswith(f"steps of {rates}")
 
 
 def test_a_schedule_begins_anew_for_an_optimizer_that_was_used():
@@ -280,13 +280,13 @@ def test_a_schedule_begins_anew_for_an_optimizer_that_was_used():
 
 def test_what_was_tried_in_vain_is_said():
     remedy = on_the_sum(keras.optimizers.SGD(1e9, clipvalue=1e9), 5).remedy.text
-    text = r"a lower rate: with rates of 1e\+08, 1e\+07, 1e\+06 the loss does not end below .*"
+    text = r"use a lower rate: with rates of 1e\+08, 1e\+07, 1e\+06, the loss does not end below .*"
     assert re.fullmatch(text, remedy)
 
 
 def test_a_rate_that_was_not_tried_is_not_said_to_fail():
     factors = RateFactors(keras.optimizers.SGD(1.0), {"*bias": 0.5})
-    assert on_the_sum(factors, 5).remedy.text == "a lower rate"
+    assert on_the_sum(factors, 5).remedy.text == "use a lower rate"
 
 
 def warming(**options):
@@ -314,16 +314,17 @@ def test_accumulated_gradients_that_make_an_update_are_no_problem():
 def test_before_a_rate_has_risen_nothing_is_known_of_the_weights(make):
     (verdict,) = keras_initx.diagnose(compiled(make()), X, LABELS, steps=3).verdicts
     assert verdict.level == "note"
-    assert "not known" in verdict.evidence
-    assert verdict.evidence.endswith("leave them as they are, but the rate rises to 0.001")
-    assert verdict.remedy.text == "more steps, until the rate has risen"
+    assert verdict.evidence.endswith(
+        "but the rate rises to 0.001. These steps do not show whether the weights can learn"
+    )
+    assert verdict.remedy.text == "pass more steps, until the rate has risen"
 
 
 WAITING = {
-    "accumulation": (lambda: keras.optimizers.Adam(gradient_accumulation_steps=4), "steps=4 or more"),
+    "accumulation": (lambda: keras.optimizers.Adam(gradient_accumulation_steps=4), "pass steps=4 or more"),
     "overflow": (
         lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(), initial_scale=np.inf),
-        "more steps",
+        "pass more steps",
     ),
 }
 
@@ -335,8 +336,7 @@ def test_without_an_update_nothing_is_known_of_the_weights(name):
     report = keras_initx.diagnose(compiled(make()), X, LABELS, steps=2)
     (verdict,) = report.verdicts
     assert verdict.level == "note"
-    assert "not known" in verdict.evidence
-    assert "no update was made in 2 steps of Adam" in verdict.evidence
+    assert verdict.evidence.startswith("Adam makes no update in 2 steps. These steps do not show whether ")
     assert verdict.remedy.text.startswith(remedy)
 
 
@@ -346,7 +346,7 @@ def test_one_of_several_optimizers_may_not_have_made_an_update():
     several = keras.optimizers.OptimizerMap(accumulating, {".*bias": keras.optimizers.SGD(0.1)})
     model = small(lambda model: keras.optimizers.MultiOptimizer(several))
     (verdict,) = keras_initx.diagnose(model, X, LABELS, steps=2).verdicts
-    assert (verdict.level, "not known for dense/kernel" in verdict.evidence) == ("note", True)
+    assert (verdict.level, "do not show whether dense/kernel" in verdict.evidence) == ("note", True)
 
 
 class ForgetsKernels(keras.optimizers.SGD):
@@ -356,9 +356,9 @@ class ForgetsKernels(keras.optimizers.SGD):
 
 def test_weights_that_an_optimizer_leaves_out_are_named():
     verdict = keras_initx.diagnose(small(lambda model: ForgetsKernels(0.01)), X, LABELS, steps=3).problems[-1]
-    assert "3 steps of ForgetsKernels at 0.01 leave dense/kernel" in verdict.evidence
+    assert "3 steps of ForgetsKernels at 0.01 do not change dense/kernel" in verdict.evidence
     assert "bias" not in verdict.evidence
-    assert "an optimizer with all trainable weights" in verdict.remedy.text
+    assert "use an optimizer that gets all trainable weights" in verdict.remedy.text
 
 
 @pytest.mark.release_backends
@@ -368,7 +368,7 @@ def test_weights_that_an_optimizer_leaves_out_are_named():
 def test_where_a_constant_of_the_optimizer_is_rounded_to_1_more_bits_are_the_remedy(name):
     model = compiled(getattr(keras.optimizers, name)(), dtype="bfloat16")
     (verdict,) = keras_initx.diagnose(model, X, LABELS, steps=5).problems
-    assert verdict.evidence.endswith("as they are: what they add is less than the last bit")
+    assert verdict.evidence.endswith("Each update is smaller than the float spacing of the weights")
     assert 'set_dtype_policy("mixed_bfloat16")' in verdict.remedy.text
     assert keras_initx.diagnose(compiled(dtype="mixed_bfloat16"), X, LABELS, steps=5).ok
 
@@ -386,7 +386,7 @@ def test_ones_of_16_bits_that_steps_leave_need_more_bits(optimizer):
     model = compiled(optimizer, dtype="bfloat16")
     (verdict,) = keras_initx.diagnose(model, X, LABELS, steps=5).problems
     assert verdict.evidence.endswith(
-        "leave batch_normalization/gamma as they are: what they add is less than the last bit"
+        "do not change batch_normalization/gamma. Each update is smaller than the float spacing of the weights"
     )
     assert 'set_dtype_policy("mixed_bfloat16")' in verdict.remedy.text
 
@@ -456,7 +456,7 @@ def test_several_replicas_are_refused(is_inside):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"y": None, "steps": 2}, ValueError, "`steps` needs `y`, the targets, unless the model"),
+        ({"y": None, "steps": 2}, ValueError, "`steps` needs `y`, the targets, unless `model`"),
         ({"y": LABELS, "steps": -1}, ValueError, "`steps` must be a non-negative integer. Received: steps=-1"),
         ({"y": LABELS, "steps": 1.0}, TypeError, "`steps` must be a non-negative integer. Received: steps=1.0"),
     ],
@@ -497,8 +497,10 @@ def test_state_that_call_writes_goes_from_step_to_step(last, steps):
         return
     (verdict,) = report.problems
     assert (verdict.problem, verdict.level) == ("diverging steps", "error")
-    assert verdict.evidence.startswith(f"after {steps} steps of Adam at 0.001 the loss is ")
-    assert str(verdict.remedy).startswith("finite values in what `call` writes: with rates of 0.0001, 1e-05, 1e-06")
+    assert verdict.evidence.endswith(f" after {steps} steps of Adam at 0.001")
+    assert str(verdict.remedy).startswith(
+        "keep the values finite that `call` writes: with rates of 0.0001, 1e-05, 1e-06"
+    )
 
 
 class Autoencoder(keras.Model):

@@ -16,7 +16,7 @@ def test_an_activation_of_its_own_layer_is_that_of_the_layer_before():
     for layer, suggested in zip(model.layers[::2], ("HeNormal()", "LecunNormal()", "GlorotUniform()"), strict=True):
         weights = layer.kernel.numpy() if hasattr(layer.kernel, "numpy") else np.array(layer.kernel)
         layer.kernel.assign(0 * layer.kernel)
-        assert found(model)["equal units"].remedy.text.startswith(f"random weights: keras_initx.{suggested}")
+        assert found(model)["equal units"].remedy.text.startswith(f"draw random weights: keras_initx.{suggested}")
         layer.kernel.assign(weights)
 
 
@@ -115,7 +115,7 @@ def test_a_scale_of_zeros_that_nothing_passes_by_is_an_error():
     report = keras_initx.diagnose(keras.Sequential([keras.Input((16,)), *stack]), INPUTS)
     (verdict,) = report.verdicts
     assert (verdict.problem, verdict.level, verdict.layers) == ("equal units", "error", ("norm",))
-    assert verdict.remedy.text == "ones for the scale of a normalization"
+    assert verdict.remedy.text == "set the scale of a normalization to ones"
 
 
 def test_a_position_embedding_of_zeros_is_a_note():

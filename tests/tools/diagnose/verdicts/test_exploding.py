@@ -50,7 +50,7 @@ def test_the_remedy_of_what_explodes_helps(name):
 )
 def test_the_remedy_of_inputs_that_explode_is_no_rule(x, size):
     remedy = found(mlp("relu", depth=25), x)["exploding"].remedy
-    assert remedy.text == f"standardize the inputs ({size}), then {OF_RELU}"
+    assert remedy.text == f"standardize the inputs ({size}), then use {OF_RELU}"
     assert not remedy.weights
     kernels = {"*kernel": keras_initx.Orthogonal("relu"), "*": None}
     model = mlp("relu", depth=25)
@@ -72,13 +72,13 @@ def test_targets_far_from_zero_are_the_cause_of_large_gradients():
     model, y = mlp("relu", depth=1), 2e5 + 8e4 * X[:, :5]
     report = keras_initx.diagnose(model, X, y, loss="mse")
     assert [verdict.problem for verdict in report.verdicts] == ["unscaled targets", "exploding"]
-    assert report.verdicts[1].remedy.text == "standardized targets, or a bias of the last layer at their mean"
+    assert report.verdicts[1].remedy.text == "standardize the targets, or set the bias of the last layer to their mean"
     assert keras_initx.diagnose(model, X, (y - y.mean()) / y.std(), loss="mse").verdicts == []
 
 
-MATCHING = "a loss that matches the outputs (`from_logits=True` if there is no softmax)"
+MATCHING = "use a loss that matches the outputs (`from_logits=True` if there is no softmax)"
 HIDDEN = "hidden_1/kernel, hidden_2/kernel and 1 more"
-CLIPPED = "gradients that are clipped: global_clipnorm=1.0 in the optimizer"
+CLIPPED = "clip gradients: global_clipnorm=1.0 in the optimizer"
 
 
 def cubes(y, outputs):
@@ -93,10 +93,18 @@ def squares(y, outputs):
 @pytest.mark.parametrize(
     ("loss", "kernel", "remedy"),
     [
-        (squares, "glorot_uniform", f"a loss without its factor of 1e+07, or {CLIPPED}"),
-        (squares, keras_initx.Scaled("initx.he_normal", 2.0), f"smaller weights: {OF_RELU} in {HIDDEN}"),
-        (cubes, "glorot_uniform", f"{MATCHING}, or a smaller loss, such as this one times a factor, or {CLIPPED}"),
-        (cubes, keras_initx.Scaled("initx.he_normal", 2.0), f"{MATCHING}, or smaller weights: {OF_RELU} in {HIDDEN}"),
+        (squares, "glorot_uniform", f"use the loss without its factor of 1e+07, or {CLIPPED}"),
+        (squares, keras_initx.Scaled("initx.he_normal", 2.0), f"draw smaller weights: {OF_RELU} in {HIDDEN}"),
+        (
+            cubes,
+            "glorot_uniform",
+            f"{MATCHING}, or use a smaller loss, for example this one times a factor, or {CLIPPED}",
+        ),
+        (
+            cubes,
+            keras_initx.Scaled("initx.he_normal", 2.0),
+            f"{MATCHING}, or draw smaller weights: {OF_RELU} in {HIDDEN}",
+        ),
     ],
 )
 def test_large_gradients_of_usual_signals_are_a_warning(loss, kernel, remedy):

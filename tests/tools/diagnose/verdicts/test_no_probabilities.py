@@ -33,9 +33,9 @@ def test_an_own_loss_is_read_as_what_it_computes(form):
 def test_what_a_loss_of_ones_own_does_beyond_0_and_1_is_not_said():
     cutting = logarithms(lambda p: keras.ops.clip(p, 1e-7, 1 - 1e-7))
     (found,) = verdicts(network(1), SIDE, cutting)
-    assert found.evidence.endswith("the loss (like binary_crossentropy) takes it for them")
+    assert found.evidence.endswith("the loss (like binary_crossentropy) takes them for probabilities")
     (found,) = verdicts(network(1), SIDE, BINARY())
-    assert found.evidence.endswith("it cuts off what is not between 0 and 1, where no gradient passes")
+    assert found.evidence.endswith("It cuts off values outside [0, 1], and these get no gradient")
 
 
 def test_an_activation_in_own_code_is_known_by_its_values():

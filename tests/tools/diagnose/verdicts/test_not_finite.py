@@ -47,7 +47,7 @@ def test_a_number_beyond_the_range_of_float16_is_infinite():
     network = in_precision("float16", lambda: dense(depth=1, bias_initializer=Constant(7e4)))
     verdict = verdict_of(network)
     assert verdict.evidence == "dense/bias is not finite: 32 of 32 values are inf"
-    assert verdict.remedy.text.startswith("for dense/bias another initializer than Constant")
+    assert verdict.remedy.text.startswith("for dense/bias, use another initializer than Constant")
 
 
 def test_a_weight_in_bfloat16_is_found():
@@ -119,9 +119,9 @@ def test_the_remedy_says_what_is_known_of_the_initializer():
     def of_numpy(shape, dtype=None):
         return np.ones(shape)
 
-    assert made_by(Constant(np.nan)).startswith("for dense/bias another initializer than Constant")
-    assert made_by("ones").endswith("from a file, or an assignment: its initializer, Ones, gives such")
-    assert made_by(of_numpy).endswith("from what made it: its initializer of_numpy, a file, or an assignment")
+    assert made_by(Constant(np.nan)).startswith("for dense/bias, use another initializer than Constant")
+    assert made_by("ones").endswith("from a file, or an assignment: its initializer, Ones, gives finite ones")
+    assert made_by(of_numpy).endswith("from its source: the initializer of_numpy, a file, or an assignment")
 
 
 class Scores(layers.Layer):
@@ -176,7 +176,7 @@ class Least(layers.Layer):
 def test_what_a_layer_of_a_user_keeps_is_a_note_unless_it_does_harm():
     note = verdict_of(dense(depth=1, after=[lambda: Least(ops.minimum)]))
     assert (note.problem, note.level) == ("not finite", "note")
-    assert note.remedy.text.startswith("none if this is meant")
+    assert note.remedy.text.startswith("change nothing if this is intended")
     assert verdict_of(dense(depth=1, after=[lambda: Least(ops.multiply)])).level == "error"
 
 

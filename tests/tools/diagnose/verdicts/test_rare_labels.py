@@ -39,8 +39,8 @@ def test_a_note_has_the_bias_and_is_silent_once_it_is_there():
     report = keras_initx.diagnose(model, X, RARE, loss=BINARY)
     (note,) = report.verdicts
     assert (note.problem, note.level, note.layers) == ("rare labels", "note", ("out",))
-    assert note.evidence.startswith("0.78% of the labels of out are 1: its loss starts at 0.6")
-    assert note.remedy.text.startswith("bias_initializer=keras_initx.PriorBias(0.0078) in out")
+    assert note.evidence.startswith("0.78% of the labels of out are 1. Its loss starts at 0.6")
+    assert note.remedy.text.startswith("set bias_initializer=keras_initx.PriorBias(0.0078) in out")
     plan = keras_initx.initialize(model, report, seed=0)
     assert [row.path for row in plan.rows if row.initializer] == ["out/bias"]
     assert note_on(model, RARE, BINARY) is None
@@ -94,7 +94,9 @@ def test_a_loss_of_ones_own_counts_if_it_is_a_crossentropy():
     def weighted(y, logits):
         return ops.mean(90 * y * ops.softplus(-logits) + (1 - y) * ops.softplus(logits), axis=-1)
 
-    assert note_on(ended(), RARE, own).remedy.text.startswith("bias_initializer=keras_initx.PriorBias(0.0078) in out")
+    assert note_on(ended(), RARE, own).remedy.text.startswith(
+        "set bias_initializer=keras_initx.PriorBias(0.0078) in out"
+    )
     assert note_on(ended(), RARE, weighted) is None
 
 
@@ -118,11 +120,11 @@ def test_an_activation_and_a_shape_may_follow_the_bias():
 
 def test_without_a_bias_that_is_known_the_remedy_is_a_text():
     note = note_on(ended(use_bias=False), RARE)
-    assert (note.remedy.rules, note.remedy.text[:30]) == ({}, "use_bias=True and bias_initial")
+    assert (note.remedy.rules, note.remedy.text[:34]) == ({}, "set use_bias=True and bias_initial")
     model = network(layers.Dense(1), layers.Lambda(ops.sigmoid, name="last"))
     note = note_on(model, RARE, BINARY)
     assert note.remedy.rules == {}
-    assert note.remedy.text.startswith("a bias of keras_initx.PriorBias(0.0078) before the sigmoid of ")
+    assert note.remedy.text.startswith("use a bias of keras_initx.PriorBias(0.0078) before the sigmoid of ")
 
 
 def test_a_bias_that_is_frozen_gets_no_note():

@@ -24,8 +24,8 @@ def test_a_rate_that_is_too_large_is_found_before_the_first_step():
     model = regression(keras.optimizers.SGD(5.0))
     found = verdicts(model, y)
     assert [verdict.problem for verdict in found] == ["rate"]
-    by_sgd, by_adam = re.fullmatch(r"keras.optimizers.SGD\((.+)\), or (.+)", found[0].remedy.text).groups()
-    assert by_adam == "keras.optimizers.Adam()"
+    by_sgd, by_adam = re.fullmatch(r"use keras.optimizers.SGD\((.+)\), or (.+)", found[0].remedy.text).groups()
+    assert by_adam == "use keras.optimizers.Adam()"
     for optimizer in (keras.optimizers.SGD(float(by_sgd)), keras.optimizers.Adam(0.03)):
         cured = regression(optimizer)
         assert problems(cured, y) == []
@@ -116,7 +116,7 @@ def test_a_rate_of_adam_that_overwrites_the_weights_is_found(name):
     assert problems(regression(optimizer(0.1)), y) == []
     found = verdicts(regression(optimizer(2.0)), y)
     assert [verdict.problem for verdict in found] == ["rate"]
-    assert found[0].remedy.text == "the default rate: keras.optimizers.Adam()"
+    assert found[0].remedy.text == "use the default rate: keras.optimizers.Adam()"
 
 
 def test_a_row_of_an_embedding_is_no_sum_of_inputs():
@@ -177,7 +177,7 @@ def test_of_gradients_too_small_for_any_rate_the_loss_is_multiplied(optimizer):
     model.compile(optimizer, lambda y, outputs: 1e-10 * keras.losses.binary_crossentropy(y, outputs))
     (found,) = verdicts(model, SIDE)
     assert found.problem == "rate"
-    assert found.remedy.text.startswith("a loss times a factor")
+    assert found.remedy.text.startswith("multiply the loss by a factor")
     assert found.remedy.text.endswith("the epsilon of Adam, 1e-07")
 
 

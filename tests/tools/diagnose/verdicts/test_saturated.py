@@ -64,7 +64,7 @@ def test_a_saturated_output_is_found_however_it_is_made(name, place):
         model = keras.Model(inputs, keras.ops.softmax(classifier(last=(), kernel_initializer=kernel)(inputs)))
     verdicts = verdicts_on(model, SCALED)
     assert list(verdicts) == ["saturated"]
-    assert verdicts["saturated"].remedy.text == "smaller weights in the last layer: keras_initx.GlorotUniform()"
+    assert verdicts["saturated"].remedy.text == "draw smaller weights in the last layer: keras_initx.GlorotUniform()"
 
 
 def test_inputs_that_are_passed_through_are_no_saturated_output():

@@ -57,7 +57,7 @@ def test_copies_of_a_layer_have_no_seeds_to_change():
     x = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
     report = keras_initx.diagnose(model, x)
     remedy = {verdict.problem: verdict.remedy for verdict in report.verdicts}["twin tensors"]
-    assert str(remedy).startswith("layers that are made one by one, and not as copies of one")
+    assert str(remedy).startswith("make layers one by one, and not as copies of one")
     assert "seed" not in str(remedy)
     keras_initx.initialize(model, remedy.rules, seed=0)
     assert not keras_initx.diagnose(model, x).verdicts

@@ -16,7 +16,9 @@ def test_a_loss_without_a_limit_has_one_error_by_what_it_is(steps):
     (verdict,) = keras_initx.diagnose(model, X, SIDE, steps=steps).verdicts
     assert verdict.problem == "undefined loss"
     assert "the loss is nan" in verdict.evidence
-    assert verdict.remedy.text.startswith("loss=keras.losses.BinaryCrossentropy(from_logits=True), or activation=")
+    assert verdict.remedy.text.startswith(
+        "use loss=keras.losses.BinaryCrossentropy(from_logits=True), or set activation="
+    )
 
 
 def test_a_loss_that_is_infinite_has_one_error():
@@ -70,4 +72,4 @@ def test_what_overflows_before_the_first_kernel_is_named_and_not_the_inputs():
     model = keras.Sequential([keras.Input((8,)), *stack, keras.layers.Dense(1)])
     (verdict,) = keras_initx.diagnose(model, x, x[:, :1], loss="mse").problems
     assert verdict.problem == "exploding"
-    assert str(verdict.remedy) == "smaller numbers before larger, whose outputs are not finite for finite inputs"
+    assert str(verdict.remedy) == "use smaller numbers before larger, whose outputs are not finite for finite inputs"

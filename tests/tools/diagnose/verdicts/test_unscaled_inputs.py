@@ -14,7 +14,10 @@ def test_pixels_into_a_relu_network():
     assert verdicts["unscaled inputs"].layers == ("hidden_0",)
     assert "hidden_0 gets inputs from 0 to 255, with mean 12" in verdicts["unscaled inputs"].evidence
     assert "keras.layers.Rescaling(1 / 127.5, offset=-1)" in verdicts["unscaled inputs"].remedy.text
-    assert "of the examples before training, its input has standard deviation" in verdicts["saturated"].evidence
+    assert (
+        "of the examples before training; the values before its activation have standard deviation"
+        in verdicts["saturated"].evidence
+    )
     assert verdicts["saturated"].remedy.text == "standardize the inputs"
 
 

@@ -1,5 +1,7 @@
 """What vanishes is named where it harms, and its remedy helps."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ def test_lsuv_helps_where_initializers_do_not():
     model.add(layers.Rescaling(1e3))
     model.add(layers.Dense(5))
     by_lsuv = found(model)["exploding"].remedy
-    assert by_lsuv.text == "keras_initx.lsuv(model, x)"
+    assert by_lsuv.text == "use keras_initx.lsuv(model, x)"
     assert found(cured(model, by_lsuv)) == {}
 
 
@@ -35,7 +37,7 @@ def test_what_vanishes_before_zeros_is_named_all_the_same():
 
 
 # What no initializer keeps at one size in depth is scaled to the data.
-SCALED = "keras_initx.lsuv(model, x), and train with Adam"
+SCALED = "use keras_initx.lsuv(model, x), and train with Adam"
 IN_DEPTH = {
     "relu": (OF_RELU, OF_KERNELS),
     "gelu": (SCALED, "{}"),
@@ -51,7 +53,7 @@ def test_what_vanishes_in_forty_layers_is_cured_by_its_remedy(activation):
     assert list(verdicts) == ["vanishing", "vanishing gradient"]
     initializers, of_signals = IN_DEPTH[activation]
     assert verdicts["vanishing"].remedy.text == of_signals.format(initializers)
-    of_gradients = SCALED if initializers == SCALED else f"{initializers} in all layers"
+    of_gradients = SCALED if initializers == SCALED else f"use {initializers} in all layers"
     assert verdicts["vanishing gradient"].remedy.text == of_gradients
     remedy = verdicts["vanishing gradient"].remedy
     for one in (remedy, *remedy.others):
@@ -64,7 +66,7 @@ def test_a_batch_of_one_is_the_cause_of_what_its_normalization_loses():
     verdicts = found(model, X[:1], LABELS[:1])
     assert list(verdicts) == ["vanishing", "vanishing gradient"]
     for verdict in verdicts.values():
-        assert verdict.remedy.text == "a batch of several examples, because norm normalizes over them"
+        assert verdict.remedy.text == "use a batch of several examples, because norm normalizes over them"
     assert found(model, y=LABELS) == {}
 
 
@@ -125,7 +127,7 @@ def test_scales_near_0_are_the_cause_for_each_seed(seed):
     x = np.random.default_rng(0).normal(size=(64, 16)).astype("float32")
     (verdict,) = keras_initx.diagnose(normalized(seed, 0.0), x, x[:, :1], loss="mse").verdicts
     assert (verdict.problem, verdict.level, len(verdict.layers)) == ("vanishing", "warning", 3)
-    assert str(verdict.remedy).startswith("ones for the scale of batch_normalization")
+    assert re.fullmatch("set the scale of batch_normalization .* to ones", str(verdict.remedy))
     assert set(verdict.remedy.rules.values()) == {"ones"}
     for other in (normalized(seed, 1.0), normalized(seed, 0.0, is_branch=True)):
         assert not keras_initx.diagnose(other, x, x[:, :1], loss="mse").verdicts

@@ -11,13 +11,13 @@ import keras_initx
 
 def test_what_vanishes_in_gradients_only_is_cured_by_its_remedy():
     remedy = found(mlp("hard_sigmoid", depth=20), y=LABELS)["vanishing gradient"].remedy
-    assert remedy.text.startswith('activation="tanh" with keras_initx.GlorotUniform()')
+    assert remedy.text.startswith('use activation="tanh" with keras_initx.GlorotUniform()')
     assert found(mlp("tanh", depth=20), y=LABELS) == {}
 
 
 def test_before_an_activation_without_limits_normalization_is_the_remedy_of_a_vanishing_gradient():
     remedy = found(mlp("softplus", depth=20), y=LABELS)["vanishing gradient"].remedy
-    assert remedy.text.startswith("keras.layers.BatchNormalization() before each softplus")
+    assert remedy.text.startswith("add keras.layers.BatchNormalization() before each softplus")
 
 
 @pytest.mark.rare
