@@ -197,7 +197,7 @@ def tested_through():
 
 
 def recipes():
-    """Return what each recipe is for, what weights of each role get, and where the numbers are from."""
+    """Return an entry for each recipe: its model, what weights of each role get, its sources."""
     entries = []
     for name, recipe in sorted(RECIPES.items()):
         sources = recipe.sources
