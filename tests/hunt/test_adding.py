@@ -84,9 +84,9 @@ def test_a_recipe_is_added_as_the_page_says(copy):
 
 def test_a_verdict_is_added_as_the_page_says(copy):
     code = block("python", "MeanProbe").partition("\n")[2]
-    (copy / "keras_initx" / "diagnostics" / "verdicts" / "large_bias.py").write_text(code)
+    (copy / "keras_initx" / "tools" / "diagnose" / "verdicts" / "large_bias.py").write_text(code)
     line = block("text", "large_bias.large_bias").splitlines()[-1]
-    verdicts = copy / "keras_initx" / "diagnostics" / "verdicts" / "__init__.py"
+    verdicts = copy / "keras_initx" / "tools" / "diagnose" / "verdicts" / "__init__.py"
     edit(verdicts, "    equal_units.equal_units,\n", f"    equal_units.equal_units,\n    {line}\n")
     edit(verdicts, "import (\n", "import (\n    large_bias,\n")
     _, network = block("text", "bias of nine").split("\n", 1)
