@@ -198,26 +198,29 @@ def tested_through():
 
 
 def recipes():
-    """Return the table of the recipes."""
-    rows = []
+    """Return an entry for each recipe: its model, what weights of each role get, its sources."""
+    entries = []
     for name, recipe in sorted(RECIPES.items()):
         sources = recipe.sources
-        if not isinstance(sources, str):
-            sources = "<br>".join(f'`"{source}"`: {text}' for source, text in sources.items())
+        if isinstance(sources, str):
+            lines = [f"source: {sources}"]
+        else:
+            lines = [f'source `"{source}"`: {text}' for source, text in sources.items()]
         is_by_layers = isinstance(recipe, LayerRecipe)
-        weights = "[by layers](start_as_in_torch.md)" if is_by_layers else _by_roles(recipe)
-        rows.append((f"`{name}`", recipe.kind, weights, sources))
-    return _rows(("recipe", "for", "initial weights", "whose numbers"), rows)
+        weights = ["[by layers](start_as_in_torch.md)"] if is_by_layers else _by_roles(recipe)
+        items = "\n".join(f"- {line}" for line in [*weights, *lines])
+        entries.append(f"**`{name}`** is for {recipe.kind}.\n\n{items}\n")
+    return "\n".join(entries)
 
 
 def _by_roles(recipe):
-    """Return what the weights of each role get, by the first source of a recipe."""
+    """Return lines on what the weights of each role get, by the first source of a recipe."""
     (table, *_) = recipe.tables().values()
     roles = {}
     for role, value in table.items():
         roles.setdefault(describe_entry(value), []).append(role)
-    weights = "<br>".join(f"{', '.join(names)}: {text}" for text, names in roles.items())
-    return re.sub(r"\d\.\d{6,}", lambda number: f"{float(number[0]):.4g}", weights)
+    lines = [f"{', '.join(names)}: {text}" for text, names in roles.items()]
+    return [re.sub(r"\d\.\d{6,}", lambda number: f"{float(number[0]):.4g}", line) for line in lines]
 
 
 def starts_of_torch():

@@ -79,7 +79,7 @@ def test_a_recipe_is_added_as_the_page_says(copy):
     _, row = block("text", "irnn").split("\n", 1)
     edit(copy / "tests" / "support" / "recipe_rows.py", "\nROWS = {\n", f"\nROWS = {{\n{row}")
     run_block(copy, "irnn")
-    assert "| `irnn` |" in tables(copy, "recipes.md")
+    assert "**`irnn`** is for" in tables(copy, "recipes.md")
 
 
 def test_a_verdict_is_added_as_the_page_says(copy):
