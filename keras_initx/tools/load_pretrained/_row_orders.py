@@ -967,6 +967,11 @@ def _in_order(array: LazyArray, moved: MovedAxes) -> LazyArray:
     front = tuple(range(len(moved.axes)))
 
     def reordered(values: Array) -> Array:
+        if len(moved.axes) == 1:
+            # In the order of memory this takes a fraction of the time.
+            axes = sorted(range(values.ndim), key=lambda axis: -values.strides[axis])
+            rows = values.transpose(axes).take(moved.order, axes.index(moved.axes[0]))
+            return rows.transpose(np.argsort(axes))
         values = np.moveaxis(values, moved.axes, front)
         flat = values.reshape(-1, *values.shape[len(front) :])
         return np.moveaxis(flat[moved.order].reshape(values.shape), front, moved.axes)
