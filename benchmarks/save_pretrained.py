@@ -115,8 +115,8 @@ def peak(model, dtype, stored):
         for _ in range(2):  # the first one imports modules
             _change(built)
             gc.collect()
-            _trim()
-            _PEAK.write_text("5")
+            ctypes.CDLL(None).malloc_trim(0)  # free memory would be used again unseen
+            Path("/proc/self/clear_refs").write_text("5")  # Linux forgets the peak
             before = _status("VmRSS")
             calls["save"]()
             found = _status("VmHWM") - before
@@ -160,20 +160,11 @@ def _change(model):
         _device.synchronize(weight.value)
 
 
-# Linux notes the largest memory of a process here, and forgets it when 5 is written.
-_PEAK = Path("/proc/self/clear_refs")
-
-
 def _status(name):
     """Return what Linux says of the memory of this process, in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     (line,) = (line for line in lines if line.startswith(f"{name}:"))
     return int(line.split()[1]) * 1024
-
-
-def _trim():
-    """Give free memory back, which would else be used by the next call unseen."""
-    ctypes.CDLL(None).malloc_trim(0)
 
 
 if __name__ == "__main__":

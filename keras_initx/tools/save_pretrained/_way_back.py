@@ -28,7 +28,8 @@ from keras_initx.files._lazy import LazyArray, Selection
 _CHUNK = 1 << 16
 _BLOCK = 1 << 20
 # Positions are read in digits of 15 bits, which every framework has signed integers for.
-_BASE = 1 << 15
+_BITS = 15
+_BASE = 1 << _BITS
 
 
 class NoWayBackError(Exception):
@@ -195,7 +196,7 @@ def _are_sums(digits: Array, lines: Sequence[Array], number: int) -> bool:
     for block in _blocks(digits):
         parts = [offset[part] for offset, part in zip(offsets, block, strict=True)]
         sums = sum(np.ix_(*parts), dtype(first))
-        if not np.array_equal(digits[block], sums // dtype(_BASE**number) % dtype(_BASE)):
+        if not np.array_equal(digits[block], (sums >> dtype(_BITS * number)) & dtype(_BASE - 1)):
             return False
     return True
 
