@@ -80,8 +80,9 @@ PRODUCTS = list(itertools.product(MODELS, FLOATS, FLOATS, [as_dict, as_shards]))
 
 
 @pytest.mark.every_backend
-@pytest.mark.parametrize(("name", "dtype", "stored", "form"), often(PRODUCTS, PRODUCTS[::37]))
-def test_what_is_frozen_keeps_its_bits_and_what_is_trained_is_loaded_again(name, dtype, stored, form, tmp_path):
+@pytest.mark.parametrize("product", often(PRODUCTS, PRODUCTS[::37]))
+def test_what_is_frozen_keeps_its_bits_and_what_is_trained_is_loaded_again(product, tmp_path):
+    name, dtype, stored, form = product
     keras.config.set_dtype_policy(dtype)
     try:
         (model, shapes), (again, _) = MODELS[name](), MODELS[name]()
