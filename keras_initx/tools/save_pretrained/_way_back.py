@@ -169,10 +169,10 @@ def _lines_of(
 ) -> list[Array] | None:
     """Return the positions along each axis of a weight, through its first value.
 
-    They are all positions if each is a sum of offsets, one for each axis. It is `None` if not, or
-    if there are no values.
+    They say all positions if each is a sum of offsets, one for each axis. It is `None` if not, or
+    if there are no axes or no values.
     """
-    if not math.prod(load.shape):
+    if not load.shape or not math.prod(load.shape):
         return None
     lines = [np.zeros(length, np.int64) for length in load.shape]
     for number in range(_digits(sources[name])):
@@ -191,7 +191,7 @@ def _are_sums(digits: Array, lines: Sequence[Array], number: int) -> bool:
     dtype = np.dtype(f"uint{16 << number}").type
     order = sorted(range(digits.ndim), key=lambda axis: -abs(digits.strides[axis]))
     digits = digits.transpose(order)
-    first = lines[0][0] if lines else digits[()]
+    first = lines[0][0]
     offsets = [(lines[axis] - first).astype(dtype) for axis in order]
     for block in _blocks(digits):
         parts = [offset[part] for offset, part in zip(offsets, block, strict=True)]
@@ -209,7 +209,7 @@ def _as_view(array: Array, lines: Sequence[Array]) -> Places | None:
         lines: The positions along each axis, see `_lines_of`.
     """
     orders, strides = {}, []
-    first = int(lines[0][0]) if lines else 1
+    first = int(lines[0][0])
     start = first - 1
     for axis, line in enumerate(lines):
         order = np.argsort(line, kind="stable")

@@ -97,6 +97,24 @@ def test_parts_of_one_array_are_written_beside_each_other(tmp_path):
     np.testing.assert_array_equal(arrays["of nobody"], state["of nobody"])
 
 
+def test_a_scalar_stands_where_it_is_read(tmp_path):
+    class Scaled(layers.Layer):
+        def build(self, shape):
+            self.scale = self.add_weight(shape=(), name="scale")
+
+        def call(self, x):
+            return x * self.scale
+
+    model = built((4,), Scaled(name="a"))
+    model.layers[0].scale.assign(3.0)
+    state = {"scales": np.arange(5, dtype="float32")}
+    names = {"a/scale": ("scales", lambda array: np.copy(array)[2])}
+    arrays = saved(model, tmp_path / "a.safetensors", state, names)
+    assert arrays["scales"].tolist() == [0, 1, 3, 3, 4]
+    save_pretrained(model, tmp_path / "a.safetensors", {"a/scale": ("scales", 4)}, like=state, layout="torch")
+    assert read(tmp_path / "a.safetensors")["scales"].tolist() == [0, 1, 2, 3, 3]
+
+
 def test_what_no_weight_reads_of_an_array_stays(tmp_path):
     model = built((4,), layers.Dense(4, use_bias=False, name="a"))
     state = state_of({"both": (8, 4)})
