@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
-from keras_initx._checks import close_matches
-from keras_initx.inspection._pairing import Pairs, paired_with_names
-from keras_initx.inspection._patterns import covered, filled_in, first_matches
+from keras_initx._checks import suggest_matches
+from keras_initx.inspection._pairing import Pairs, pair_by_path_or_name
+from keras_initx.inspection._patterns import fill_template, find_first_matches, match_pattern
 from keras_initx.tools.compare_outputs._pairs import paired_tensors
 from keras_initx.tools.compare_outputs._recorded import CallKey, RecordedCall
 
@@ -101,7 +101,7 @@ def names_of_others(
         theirs = {}
         for name, (first, *_) in others.items():
             theirs[name] = name if first.place == first.key.name else first.place
-        return paired_with_names(places, theirs).worded("`like`")
+        return pair_by_path_or_name(places, theirs).worded("`like`")
     return Pairs(_by_rules(places, others, names))
 
 
@@ -151,7 +151,7 @@ def _match(pattern: str, path: str) -> _Match | None:
     """Return how a pattern covers a path: by the outermost layer that it matches."""
     parts = path.split("/")
     around = ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
-    for layer, texts in covered(pattern, around).items():
+    for layer, texts in match_pattern(pattern, around).items():
         return _Match(texts, path.removeprefix(layer).removeprefix("/"))
     return None
 
@@ -159,7 +159,9 @@ def _match(pattern: str, path: str) -> _Match | None:
 def _by_rules(paths: Iterable[str], by_name: Mapping[str, object], names: Names) -> dict[str, str]:
     """Return the names in the other model that the rules give, by path."""
     _check_names(names)
-    matches = first_matches("names", names, {path: path for path in paths}, _match, kind="a layer")
+    matches = find_first_matches(
+        "names", names, {path: path for path in paths}, _match, kind="a layer"
+    )
     found: dict[str, str] = {}
     missing: dict[str, str] = {}
     leading = set()
@@ -168,7 +170,7 @@ def _by_rules(paths: Iterable[str], by_name: Mapping[str, object], names: Names)
         if template is None:
             leading.add(pattern)
             continue
-        name = filled_in(template, match.texts, path, "have names")
+        name = fill_template(template, match.texts, path, "have names")
         full = "/".join(filter(None, (_with_slashes(name), match.rest)))
         if full in by_name:
             leading.add(pattern)
@@ -179,7 +181,7 @@ def _by_rules(paths: Iterable[str], by_name: Mapping[str, object], names: Names)
         if pattern not in leading:
             raise ValueError(
                 "`names` must lead to names that were recorded. "
-                f"Received: {pattern!r} leads to {name!r}{close_matches(name, list(by_name))}"
+                f"Received: {pattern!r} leads to {name!r}{suggest_matches(name, list(by_name))}"
             )
     return found
 
