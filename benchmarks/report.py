@@ -127,6 +127,23 @@ def builds(document):
     return table(("model", "kernels", "seconds", "seconds of Keras", "ratio"), rows)
 
 
+def saved_models():
+    """Return a table for each backend of the saves of `save_pretrained.py`."""
+    return _sections("Saves", "save_pretrained", "cpu", saves) or "No results yet.\n"
+
+
+def saves(document):
+    """Return the table of a file of `save_pretrained.py`."""
+    rows = []
+    for label, case in document["cases"].items():
+        model, dtypes = label.split(": ")
+        seconds = [with_spread(case["seconds"][call]) for call in ("load", "save")]
+        memory = significant(case["arrays"])
+        rows.append((model, dtypes, *seconds, with_spread(case["ratio"]), memory))
+    header = ("weight", "dtypes", "load, s", "save, s", "save / load", "memory, arrays")
+    return table(header, rows)
+
+
 def build_on_jax():
     """Return the sentence of the README of the package on the time of a build on JAX."""
     (models,) = (
@@ -194,6 +211,7 @@ TABLES = {
         single_initializers,
         whole_models,
         devices,
+        saved_models,
         build_on_jax,
     )
 }

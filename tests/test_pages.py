@@ -189,7 +189,10 @@ def test_the_gallery_has_each_picture_and_leads_to_the_page_of_it():
     assert {picture for picture, _ in links} == pictures - {"figures/forty_layers-dark.png"}
 
 
-@pytest.mark.parametrize(("name", "plots"), [("four_failures", 3), ("port_from_torch", 0), ("fine_tuning", 0)])
+NOTEBOOKS = [("four_failures", 3), ("port_from_torch", 0), ("fine_tuning", 0), ("round_trip", 0)]
+
+
+@pytest.mark.parametrize(("name", "plots"), NOTEBOOKS)
 def test_a_notebook_is_kept_as_it_ran_and_names_a_backend_first(name, plots):
     cells = json.loads((ROOT / "docs" / f"{name}.ipynb").read_text())["cells"]
     programs = [cell for cell in cells if cell["cell_type"] == "code"]

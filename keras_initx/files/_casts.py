@@ -39,7 +39,8 @@ def cast(array: Array, dtype: DType, *, copy: bool = True) -> Array:
         [array, result], ["external_loop", "buffered", "zerosize_ok"], buffersize=_CHUNK
     )
     for given, rounded in pieces:
-        if np.any(np.isfinite(given) & ~np.isfinite(rounded)):
+        is_beyond = ~np.isfinite(rounded)
+        if is_beyond.any() and np.isfinite(given[is_beyond]).any():
             raise OverflowError(f"numbers beyond the range of {dtype}")
     return result
 

@@ -28,6 +28,7 @@ SEARCHED = {
     "two towers": "fields",
     "port from torch": "port_from_torch",
     "fine-tuning": "fine_tuning",
+    "round trip": "round_trip",
     "loss stuck at 2.3026": "symptoms",
     "time series": "fields",
     "gallery": "gallery",

@@ -965,10 +965,17 @@ def _by_axis(value: int | tuple[int, ...], rank: int) -> tuple[int, ...]:
 def _in_order(array: LazyArray, moved: MovedAxes) -> LazyArray:
     """Return an array with the order of Keras along some of its axes."""
     front = tuple(range(len(moved.axes)))
+    order = moved.order
+    assert not isinstance(order, str)
 
     def reordered(values: Array) -> Array:
+        if len(moved.axes) == 1:
+            # In the order of memory this takes a fraction of the time.
+            axes = sorted(range(values.ndim), key=lambda axis: -values.strides[axis])
+            rows = np.take(values.transpose(axes), order, axes.index(moved.axes[0]))
+            return rows.transpose(np.argsort(axes))
         values = np.moveaxis(values, moved.axes, front)
         flat = values.reshape(-1, *values.shape[len(front) :])
-        return np.moveaxis(flat[moved.order].reshape(values.shape), front, moved.axes)
+        return np.moveaxis(flat[order].reshape(values.shape), front, moved.axes)
 
     return array.changed(reordered, array.shape, f"{moved.what} reordered from channels first")

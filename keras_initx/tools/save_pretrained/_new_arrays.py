@@ -137,10 +137,10 @@ class NewArrays:
         are_cast = self._dtype is not None and any(
             self._dtype_if_saved(name) != self._contents[name].dtype for name in row.arrays
         )
-        has_other_dtype = any(
-            self._contents[name].dtype != step.weight.dtype for name in row.arrays
+        was_rounded = any(
+            not np.can_cast(self._contents[name].dtype, step.weight.dtype) for name in row.arrays
         )
-        loses_bits = has_other_dtype or len(row.arrays) > 1 or candidate.inverse is not None
+        loses_bits = was_rounded or len(row.arrays) > 1 or candidate.inverse is not None
         if loses_bits and not are_cast and self._is_unchanged(step):
             return replace(row, status="kept")
         return row
@@ -360,12 +360,14 @@ class NewArrays:
             if step.array is None or step.row.status == "error":
                 self._fail(step, f"it is not loaded from what was written: {step.row.how}")
                 continue
-            loaded = _loaded(step)
             values = self._values(step.weight)
             if self._inverse(step) is not None:
-                self._check_inverse(step, loaded, values)
+                self._check_inverse(step, _loaded(step), values)
                 continue
             through = self._dtype_on_the_way(step)
+            # Numbers that the dtype of the weight can hold are compared before they are cast to it.
+            is_exact = through == step.array.dtype and np.can_cast(through, values.dtype)
+            loaded = np.asarray(step.array.read(...)) if is_exact else _loaded(step)
             if not is_equal(loaded, values, through):
                 count = count_differences(loaded, values, through)
                 problem = f"{count} of {values.size} values are others when they are loaded again"

@@ -13,7 +13,7 @@ arrays than those of the file:
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -24,9 +24,12 @@ from keras_initx.files._casts import cast
 from keras_initx.files._formats import Contents
 from keras_initx.files._lazy import LazyArray, Selection
 
-# Values that are compared, and that are moved at a time, so that this takes no memory.
+# Values that are moved or compared at a time, so that this takes no memory.
 _CHUNK = 1 << 16
 _BLOCK = 1 << 20
+# Positions are read in digits of 15 bits, which every framework has signed integers for.
+_BITS = 15
+_BASE = 1 << _BITS
 
 
 class NoWayBackError(Exception):
@@ -156,47 +159,79 @@ def places_of(
         if has_view:
             with _in_place(stand_ins, {name: array}):
                 return Places(load.read(...))
-    positions = positions_of(load, name, sources, stand_ins)
-    return _as_view(array, positions) or Places(None, {}, positions)
+    lines = _lines_of(load, name, sources, stand_ins)
+    view = None if lines is None else _as_view(array, lines)
+    return view or Places(None, {}, positions_of(load, name, sources, stand_ins))
 
 
-def _as_view(array: Array, positions: Array) -> Places | None:
+def _lines_of(
+    load: LazyArray, name: str, sources: Mapping[str, LazyArray], stand_ins: Mapping[str, StandIn]
+) -> list[Array] | None:
+    """Return the positions along each axis of a weight, through its first value.
+
+    They say all positions if each is a sum of offsets, one for each axis. It is `None` if not, or
+    if there are no axes or no values.
+    """
+    if not load.shape or not math.prod(load.shape):
+        return None
+    lines = [np.zeros(length, np.int64) for length in load.shape]
+    for number in range(_digits(sources[name])):
+        digits = _digit_of_each(load, name, sources, stand_ins, number)
+        for axis, line in enumerate(lines):
+            along = np.moveaxis(digits, axis, -1)[(0,) * (digits.ndim - 1)]
+            line += along.astype(np.int64) * _BASE**number
+        if not _are_sums(digits, lines, number):
+            return None
+    return lines
+
+
+def _are_sums(digits: Array, lines: Sequence[Array], number: int) -> bool:
+    """Return whether digits are those of the sums of offsets along each axis."""
+    # What is above the digit is of no account, so sums may leave the range of the dtype.
+    dtype = np.dtype(f"uint{16 << number}").type
+    order = sorted(range(digits.ndim), key=lambda axis: -abs(digits.strides[axis]))
+    digits = digits.transpose(order)
+    first = lines[0][0]
+    offsets = [(lines[axis] - first).astype(dtype) for axis in order]
+    for block in _blocks(digits):
+        parts = [offset[part] for offset, part in zip(offsets, block, strict=True)]
+        sums = sum(np.ix_(*parts), dtype(first))
+        if not np.array_equal(digits[block], (sums >> dtype(_BITS * number)) & dtype(_BASE - 1)):
+            return False
+    return True
+
+
+def _as_view(array: Array, lines: Sequence[Array]) -> Places | None:
     """Return places as a view of an array in another order along some axes, if they are one.
 
-    Then a position is a sum of offsets, one for each axis.
+    Args:
+        array: The array.
+        lines: The positions along each axis, see `_lines_of`.
     """
-    if not positions.size:
-        return None
-    first = int(positions[(0,) * positions.ndim])
-    offsets = []
-    for axis in range(positions.ndim):
-        line = np.moveaxis(positions, axis, -1)[(0,) * (positions.ndim - 1)]
-        offsets.append(line - first)
-    for block in _blocks(positions):
-        parts = [offset[part] for offset, part in zip(offsets, block, strict=True)]
-        if not np.array_equal(positions[block], sum(np.ix_(*parts), positions.dtype.type(first))):
-            return None
     orders, strides = {}, []
+    first = int(lines[0][0])
     start = first - 1
-    for axis, offset in enumerate(offsets):
-        order = np.argsort(offset, kind="stable")
-        steps = np.unique(np.diff(offset[order]))
+    for axis, line in enumerate(lines):
+        order = np.argsort(line, kind="stable")
+        steps = np.unique(np.diff(line[order]))
         if len(steps) > 1:
             return None
-        start += int(offset[order[0]])
+        start += int(line[order[0]]) - first
         strides.append(int(steps[0]) if len(steps) else 0)
         if not np.array_equal(order, np.arange(order.size)):
             orders[axis] = order
+    shape = [line.size for line in lines]
     # Each place once: along an axis lie all places of the axes with shorter strides.
     length = 1
-    for stride, count in sorted(zip(strides, positions.shape, strict=True)):
+    for stride, count in sorted(zip(strides, shape, strict=True)):
         if count > 1 and stride < length:
             return None
         length = max(length, stride * count)
-    if start < 0:
+    end = start + sum(stride * (count - 1) for stride, count in zip(strides, shape, strict=True))
+    if start < 0 or end >= array.size:
         return None
     bytes_apart = [stride * array.itemsize for stride in strides]
-    view = np.lib.stride_tricks.as_strided(array.reshape(-1)[start:], positions.shape, bytes_apart)
+    view = np.lib.stride_tricks.as_strided(array.reshape(-1)[start:], shape, bytes_apart)
     return Places(view, orders)
 
 
@@ -240,13 +275,46 @@ def positions_of(
     Raises:
         NoWayBackError: If the load does not only move values.
     """
+    size = math.prod(sources[name].shape)
+    positions = np.zeros(load.shape, np.int32 if size <= np.iinfo(np.int32).max else np.int64)
+    for number in range(_digits(sources[name])):
+        digits = _digit_of_each(load, name, sources, stand_ins, number)
+        positions += digits * positions.dtype.type(_BASE**number)
+    if positions.max(initial=0) > size:
+        raise NoWayBackError("it computes values")
+    return positions
+
+
+def _digits(array: LazyArray) -> int:
+    """Return the number of digits that the positions in an array have."""
+    count, size = 1, math.prod(array.shape)
+    while size >= _BASE**count:
+        count += 1
+    return count
+
+
+def _digit_of_each(
+    load: LazyArray,
+    name: str,
+    sources: Mapping[str, LazyArray],
+    stand_ins: Mapping[str, StandIn],
+    number: int,
+) -> Array:
+    """Return a digit of the position of each value, see `positions_of`. Number 0 is the lowest.
+
+    Digits take the memory of an array in 16 bits, positions that of two.
+    """
     arrays: dict[str, Array] = {}
     for other, one in sources.items():
-        arrays[other] = np.broadcast_to(np.int32(0), one.shape)
+        arrays[other] = np.broadcast_to(np.int16(0), one.shape)
     shape = sources[name].shape
-    size = math.prod(shape)
-    dtype = np.int32 if size < np.iinfo(np.int32).max else np.int64
-    arrays[name] = np.arange(1, size + 1, dtype=dtype).reshape(shape)
+    digits = np.empty(1 + math.prod(shape), np.int16)
+    for begin in range(0, digits.size, _BASE):
+        numbers = np.arange(_BASE) if number == 0 else np.array([begin // _BASE**number % _BASE])
+        part = digits[begin : begin + _BASE]
+        part[...] = numbers[: part.size]
+    arrays[name] = digits[1:].reshape(shape)
+    del digits
     try:
         with _in_place(stand_ins, arrays), np.errstate(all="ignore"):
             values = load.read(...)
@@ -254,15 +322,13 @@ def positions_of(
         raise NoWayBackError(f"{type(error).__name__}: {error}") from None
     finally:
         del arrays
-    is_number = values.dtype.kind in "iuf"
-    if not is_number or (values.size and not 0 <= values.min() <= values.max() <= size):
+    are_digits = values.dtype.kind in "iuf"
+    if are_digits and values.size:
+        are_digits = bool(0 <= values.min() <= values.max() < _BASE)
+    whole = values.astype(np.int16, copy=False) if are_digits else None
+    if whole is None or (whole is not values and not np.array_equal(whole, values)):
         raise NoWayBackError("it computes values")
-    if values.dtype.kind == "f":
-        whole = values.astype(np.int64)
-        if not np.array_equal(whole, values):
-            raise NoWayBackError("it computes values")
-        return whole
-    return values
+    return whole
 
 
 def is_equal(found: Array, values: Array, through: DType | None = None) -> bool:
@@ -270,8 +336,8 @@ def is_equal(found: Array, values: Array, through: DType | None = None) -> bool:
 
     Args:
         found: An array.
-        values: Another one of the same dtype.
-        through: The dtype that these were rounded to on their way, if any.
+        values: Another one, which is cast to the dtype of the first.
+        through: The dtype that these are cast to before, if any.
     """
     return not any(_differences(found, values, through))
 
@@ -282,11 +348,13 @@ def count_differences(found: Array, values: Array, through: DType | None = None)
 
 
 def _differences(found: Array, values: Array, through: DType | None) -> Iterator[int]:
-    bits = f"uint{8 * values.itemsize}"
-    for one, other in _chunks(found, values):
-        expected = other
-        if through is not None and through != values.dtype.name:
-            expected = cast(cast(other, through, copy=False), values.dtype.name, copy=False)
+    found, values = np.atleast_1d(found), np.atleast_1d(values)
+    bits = f"uint{8 * found.itemsize}"
+    for block in _blocks(found):
+        one, expected = found[block], values[block]
+        for dtype in (through, found.dtype.name):
+            if dtype is not None:
+                expected = cast(expected, dtype, copy=False)
         differs = one.view(bits) != expected.view(bits)
         if differs.any() and one.dtype.kind not in "biu":
             differs &= ~((one != one) & (expected != expected))

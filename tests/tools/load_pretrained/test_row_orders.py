@@ -3,16 +3,13 @@
 import keras
 import numpy as np
 import pytest
-from modes import BACKEND, often, to_numpy
+from modes import often, to_numpy
 
 from keras_initx import load_pretrained
 from keras_initx.inspection._inventory import Inventory
 
-if BACKEND != "torch":
-    pytest.skip("needs torch", allow_module_level=True)
-
-import torch
-from torch import nn
+torch = pytest.importorskip("torch")
+nn = torch.nn
 
 layers, ops = keras.layers, keras.ops
 NOTE = "the order of the rows is not known"

@@ -7,7 +7,7 @@ from modes import often, to_numpy
 from saved import GRAPHS, assert_same_bits, built, change, loaded, of_cells, read, saved, state_of
 
 from keras_initx import load_pretrained, save_pretrained
-from keras_initx.tools.save_pretrained import _save_pretrained
+from keras_initx.tools.save_pretrained import _save_pretrained, _way_back
 
 layers = keras.layers
 
@@ -97,6 +97,24 @@ def test_parts_of_one_array_are_written_beside_each_other(tmp_path):
     np.testing.assert_array_equal(arrays["of nobody"], state["of nobody"])
 
 
+def test_a_scalar_stands_where_it_is_read(tmp_path):
+    class Scaled(layers.Layer):
+        def build(self, shape):
+            self.scale = self.add_weight(shape=(), name="scale")
+
+        def call(self, x):
+            return x * self.scale
+
+    model = built((4,), Scaled(name="a"))
+    model.layers[0].scale.assign(3.0)
+    state = {"scales": np.arange(5, dtype="float32")}
+    names = {"a/scale": ("scales", lambda array: np.copy(array)[2])}
+    arrays = saved(model, tmp_path / "a.safetensors", state, names)
+    assert arrays["scales"].tolist() == [0, 1, 3, 3, 4]
+    save_pretrained(model, tmp_path / "a.safetensors", {"a/scale": ("scales", 4)}, like=state, layout="torch")
+    assert read(tmp_path / "a.safetensors")["scales"].tolist() == [0, 1, 2, 3, 3]
+
+
 def test_what_no_weight_reads_of_an_array_stays(tmp_path):
     model = built((4,), layers.Dense(4, use_bias=False, name="a"))
     state = state_of({"both": (8, 4)})
@@ -109,7 +127,7 @@ def test_what_no_weight_reads_of_an_array_stays(tmp_path):
 MOVES = {
     "axes": lambda array: array.T,
     "rolled": lambda array: np.roll(array, 1, axis=0).T,
-    "rotary": lambda array: array.reshape(2, 2, 4).swapaxes(0, 1).reshape(4, 4).T,
+    "rotary": lambda array: array.reshape(2, -1, len(array)).swapaxes(0, 1).reshape(array.shape).T,
     "floats": lambda array: np.asarray(array, "float32")[::-1].T,
 }
 
@@ -120,6 +138,45 @@ def test_a_function_that_moves_needs_no_inverse(name, tmp_path):
     state = state_of({"w": (4, 4)})
     arrays = saved(change(model), tmp_path / "a.safetensors", state, {"a/kernel": ("w", MOVES[name])})
     np.testing.assert_array_equal(MOVES[name](arrays["w"]), model.layers[0].get_weights()[0])
+
+
+@pytest.fixture
+def short_digits(monkeypatch):
+    """Read positions in digits of 3 bits, so that small arrays have several, as large ones do."""
+    monkeypatch.setattr(_way_back, "_BITS", 3)
+    monkeypatch.setattr(_way_back, "_BASE", 8)
+
+
+@pytest.mark.parametrize("name", ["einsum", "grouped", "depthwise", "gru", "lstm", "flattened", "pooled"])
+def test_positions_of_several_digits_are_those_of_one(name, short_digits, tmp_path):
+    model, shapes = GRAPHS[name]()
+    state = state_of(shapes)
+    change(model)
+    arrays = saved(model, tmp_path / "a.safetensors", state)
+    again, _ = GRAPHS[name]()
+    load_pretrained(again, arrays, layout="torch")
+    for weight, expected in zip(again.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(to_numpy(weight), to_numpy(expected))
+
+
+def shuffled(array):
+    """Return an array whose values are in no order along an axis."""
+    order = np.random.default_rng(0).permutation(array.size)
+    return array.reshape(-1)[order].reshape(array.shape).T
+
+
+@pytest.mark.parametrize("move", [shuffled, *MOVES.values()], ids=["shuffled", *MOVES])
+def test_a_function_that_moves_values_of_several_digits_needs_no_inverse(move, short_digits, tmp_path):
+    model = built((8,), layers.Dense(8, use_bias=False, name="a"))
+    arrays = saved(change(model), tmp_path / "a.safetensors", state_of({"w": (8, 8)}), {"a/kernel": ("w", move)})
+    np.testing.assert_array_equal(move(arrays["w"]), model.layers[0].get_weights()[0])
+
+
+@pytest.mark.parametrize("change_of", [lambda w: w + 1, lambda w: 2 * w, lambda w: -w], ids=["plus", "times", "minus"])
+def test_a_function_that_computes_digits_is_refused(change_of, short_digits, tmp_path):
+    model = change(built((8,), layers.Dense(8, use_bias=False, name="a")))
+    with pytest.raises(ValueError, match=r"pass `\(name, function, inverse\)` in `names`"):
+        saved(model, tmp_path / "a.safetensors", state_of({"w": (8, 8)}), {"a/kernel": ("w", change_of)})
 
 
 @pytest.mark.rare
