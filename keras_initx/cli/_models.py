@@ -18,15 +18,15 @@ import numpy as np
 import keras_initx
 from keras_initx._suggestions import did_you_mean
 from keras_initx.cli._recipes import named
-from keras_initx.files._local import parse_json, replacing
-from keras_initx.report._terminal import status
+from keras_initx.files._local import parse_json, replace_file
+from keras_initx.report._terminal import show_status
 from keras_initx.tools.audit._audit_report import AuditReport
 from keras_initx.tools.audit._contract import Contract, is_contract
 from keras_initx.tools.audit._subjects import is_saved_model
 from keras_initx.tools.diagnose._report import DiagnosisReport
 from keras_initx.tools.initialize._plan import InitializationPlan
 from keras_initx.tools.initialize._plan_file import is_plan
-from keras_initx.tools.save_pretrained._given_names import names_from_data
+from keras_initx.tools.save_pretrained._given_names import parse_names
 
 
 def diagnose(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
@@ -42,7 +42,7 @@ def diagnose(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
     except Exception as error:  # A function may raise anything.
         parser.exit(2, f"{parser.prog}: error: cannot read data: {error}\n")
     try:
-        with status() as update:
+        with show_status() as update:
             update(f"Loading {arguments.model}")
             needs_loss = arguments.steps or (y is not None and arguments.loss is None)
             load = _load
@@ -193,7 +193,7 @@ def initialize(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -
         if arguments.plan:
             plan.save(arguments.plan)
         if arguments.out:
-            with replacing(arguments.out) as path:
+            with replace_file(arguments.out) as path:
                 model.save(path)
         if arguments.html:
             plan.to_html(arguments.html, title=f"Initialization of {arguments.model}")
@@ -276,7 +276,7 @@ def _names(given: Path | str | None) -> Any:
     content = parse_json(given.read_bytes() if isinstance(given, Path) else given)
     if isinstance(given, Path) and isinstance(content, dict) and "rows" in content:
         return given
-    return names_from_data(content) if isinstance(content, dict) else content
+    return parse_names(content) if isinstance(content, dict) else content
 
 
 def _function_of(text: str) -> Any:
