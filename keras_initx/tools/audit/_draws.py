@@ -51,8 +51,7 @@ def merged(draws: Sequence[Profile], varies: Sequence[str] = ()) -> Profile:
     # Where draws differ from each other, they tell less than all of their values would.
     differ = tuple(dict.fromkeys([*varying(draws, ANOTHER), *varies]))
     if has_levels and not all(
-        _have_one_size(draws, parts)
-        for parts in zip(*[draw.parts for draw in draws], strict=True)
+        _have_one_size(draws, parts) for parts in zip(*[draw.parts for draw in draws], strict=True)
     ):
         # Levels that depend on the place, as of rows that are large or small as a whole.
         differ = tuple(dict.fromkeys([*differ, "scale"]))
