@@ -48,9 +48,9 @@ def open_source(
     """
     if isinstance(source, Inventory):
         check_unshared(argument, source)
-        arrays = {weight.path: weight.variable.value for weight in source.held}
+        arrays = {weight.path: weight.variable.value for weight in source.weights_and_buffers}
         contents = check_arrays(argument, arrays)
-        contents.places = canonical_weight_paths(source, source.held)
+        contents.canonical_paths = canonical_weight_paths(source, source.weights_and_buffers)
         yield contents, "keras"
     elif isinstance(source, Mapping):
         yield check_arrays(argument, source), None

@@ -22,7 +22,7 @@ import numpy as np
 from keras_initx._typing import Array, DType, Shape
 from keras_initx.files._lazy import LazyArray, Selection
 from keras_initx.files._local import check_local
-from keras_initx.files._safetensors import DTYPES_OF_NUMPY, read_head
+from keras_initx.files._safetensors import DTYPES_OF_NUMPY, read_header
 
 # Bytes that are read at a time.
 _BLOCK = 1 << 20
@@ -37,7 +37,7 @@ class Contents(dict[Any, LazyArray]):
         layers: The names of the layers that Keras has saved, by the groups of HDF5 with their
             arrays.
         are_in_order: Whether these are in the order of the layers, which files of Keras 2 list.
-        places: The places of weights if these are the weights of a model, see `places_of`.
+        canonical_paths: Those of weights if these are the weights of a model, see `_pairing.py`.
         files: The file of each array, by name, if several files may have them.
         raw: The bytes of the arrays that have a dtype which NumPy lacks, by name.
         metadata: What a file of safetensors says of itself.
@@ -47,7 +47,7 @@ class Contents(dict[Any, LazyArray]):
         super().__init__()
         self.layers: dict[str, str] = {}
         self.are_in_order = False
-        self.places: dict[str, str] = {}
+        self.canonical_paths: dict[str, str] = {}
         self.files: dict[str, str] = {}
         self.raw: dict[str, LazyArray] = {}
         self.metadata: dict[str, str] = {}
@@ -200,7 +200,7 @@ def _npy_array(open_file: Callable[[], IO[bytes]]) -> LazyArray:
 def _safetensors(path: str) -> Iterator[Contents]:
     """Open a file of safetensors."""
     open_file = functools.partial(io.FileIO, path)
-    head = read_head(path)
+    head = read_header(path)
     contents = Contents()
     contents.metadata = head.metadata
     for name, line in head.lines.items():

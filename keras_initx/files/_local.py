@@ -83,7 +83,7 @@ def check_local(name: str, path: Local) -> Local:
     return path
 
 
-def write(path: str | Path, content: str | bytes) -> None:
+def write_file(path: str | Path, content: str | bytes) -> None:
     """Write a file as a whole or not at all, text in UTF-8 and with its own line ends.
 
     Raises:

@@ -34,7 +34,7 @@ _METADATA = "__metadata__"
 _ALIGNMENT = 8
 
 
-class Line(NamedTuple):
+class ArrayHeader(NamedTuple):
     """What a head says of an array.
 
     Attributes:
@@ -51,7 +51,7 @@ class Line(NamedTuple):
 
 
 @dataclass
-class Head:
+class Header:
     """The head of a file.
 
     Attributes:
@@ -59,11 +59,11 @@ class Head:
         metadata: What it says of the file, as texts.
     """
 
-    lines: dict[str, Line] = field(default_factory=dict)
+    lines: dict[str, ArrayHeader] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
 
 
-def read_head(path: str) -> Head:
+def read_header(path: str) -> Header:
     """Return the head of a file.
 
     Raises:
@@ -75,7 +75,7 @@ def read_head(path: str) -> Head:
         if length > size - 8:
             raise ValueError("its head is cut off")
         content = parse_json(file.read(length))
-    head = Head(metadata=content.pop(_METADATA, {}))
+    head = Header(metadata=content.pop(_METADATA, {}))
     for name, line in content.items():
         shape = tuple(line["shape"])
         begin, end = (8 + length + offset for offset in line["data_offsets"])
@@ -85,11 +85,11 @@ def read_head(path: str) -> Head:
             itemsize = np.dtype(DTYPES_OF_NUMPY[line["dtype"]]).itemsize
             if end - begin != math.prod(shape) * itemsize:
                 raise ValueError(f"{name!r} has not the size of its shape")
-        head.lines[name] = Line(line["dtype"], shape, begin, end)
+        head.lines[name] = ArrayHeader(line["dtype"], shape, begin, end)
     return head
 
 
-class Described(NamedTuple):
+class ArraySpec(NamedTuple):
     """An array that is to be written.
 
     Attributes:
@@ -111,7 +111,7 @@ def format_dtype(dtype: DType) -> str | None:
 
 def write_safetensors(
     path: str | Path,
-    described: Mapping[str, Described],
+    described: Mapping[str, ArraySpec],
     arrays: Iterable[Array],
     metadata: Mapping[str, str],
 ) -> None:

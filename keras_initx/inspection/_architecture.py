@@ -16,9 +16,14 @@ import numpy as np
 
 from keras_initx._typing import Array
 from keras_initx.backends._current import backend
-from keras_initx.inspection._branches import Branch, carried_from, crossing_branches, find_branches
-from keras_initx.inspection._fused import kernels_held
-from keras_initx.inspection._gates import Gate, gates_of, source_of
+from keras_initx.inspection._branches import (
+    Branch,
+    find_branches,
+    find_crossing_branches,
+    trace_along_streams,
+)
+from keras_initx.inspection._fused_kernels import count_fused_kernels
+from keras_initx.inspection._gates import Gate, find_gates, trace_to_kernel
 from keras_initx.inspection._graph import ForwardGraph, Node, find_producers, node_and_ancestors
 from keras_initx.inspection._hooks import activation_name
 from keras_initx.inspection._inventory import Inventory
@@ -45,13 +50,13 @@ class Architecture:
 
     Attributes:
         branches: The residual branches, without those around others.
-        around: The branches that have others in them.
+        outer_branches: The branches that have others in them.
         unclear: The layers and operations of sums of which it is not known whether they add a
             branch around others.
         streams: The streams that the branches add to.
-        crosses: The branches that attend to what is of another stream.
+        crossing_branches: The branches that attend to what is of another stream.
         gates: The gates before another kernel.
-        kernels_held: How many kernels the layers hold of which one kernel holds several.
+        fused_kernels: How many kernels the layers hold of which one kernel holds several.
         attention: Layers of attention. The value says whether the values are of another tensor than
             the queries.
         looked_up: Weights of several rows of which the inputs give some.
@@ -72,16 +77,16 @@ class Architecture:
             why they cannot be followed.
         hidden: Layers with kernels whose `call` could not be followed, each with the reason.
         starts: The layers with a kernel that each stream of branches begins with, by its number.
-        made: The call that made each tensor of the graph.
+        calls: The call that made each tensor of the graph.
     """
 
     branches: Sequence[Branch]
-    around: Sequence[Branch]
+    outer_branches: Sequence[Branch]
     unclear: Sequence[keras.Operation]
     streams: Streams
-    crosses: set[Branch]
+    crossing_branches: set[Branch]
     gates: Sequence[Gate]
-    kernels_held: dict[keras.Operation, int]
+    fused_kernels: dict[keras.Operation, int]
     attention: dict[keras.Layer, bool]
     looked_up: Sequence[keras.Variable]
     labels: Sequence[keras.Variable | keras.Layer]
@@ -98,10 +103,10 @@ class Architecture:
     loops: Sequence[str]
     hidden: dict[keras.Layer, str]
     starts: dict[int, list[keras.Operation]]
-    made: dict[Node, SymbolicCall]
+    calls: dict[Node, SymbolicCall]
 
     @property
-    def crossing(self) -> list[keras.Layer]:
+    def crossing_layers(self) -> list[keras.Layer]:
         """Layers of attention whose values are of another tensor than the queries."""
         return [layer for layer, is_crossing in self.attention.items() if is_crossing]
 
@@ -137,27 +142,27 @@ def read_architecture(model: keras.Model) -> Architecture:
     """Return what a built model consists of."""
     root = record_calls(model)
     hidden = dict(_hidden(root, root))
-    calls = list(open_calls(root, hidden))
-    graph, made = graph_of(calls)
+    calls = list(iterate_leaf_calls(root, hidden))
+    graph, made = build_graph(calls)
     nodes = graph.nodes
     read = find_branches(nodes)
-    totals = {branch.total for branch in read.found}
-    around = [branch for branch in read.found if not totals.isdisjoint(branch.inside)]
-    branches = [branch for branch in read.found if branch not in around]
+    totals = {branch.total for branch in read.branches}
+    around = [branch for branch in read.branches if not totals.isdisjoint(branch.inside)]
+    branches = [branch for branch in read.branches if branch not in around]
     streams = Streams(branches, around)
-    attention = _attention(calls, graph, read.found)
-    crosses = crossing_branches(streams.numbers)
+    attention = _attention(calls, graph, read.branches)
+    crosses = find_crossing_branches(streams.numbers)
     for branch in branches:
         if any(attention.get(layer) for layer in branch.operations):
             crosses.add(branch)
-    inside = {layer for branch in read.found for layer in branch.operations}
+    inside = {layer for branch in read.branches for layer in branch.operations}
     stems: set[Node] = set()
     for branch in streams.firsts():
         stems.update(*map(node_and_ancestors, branch.begin))
     embeddings = [call for call in calls if isinstance(call.operation, _EMBEDDING)]
     tokens = [call.operation for call in embeddings if not _is_of_labels(call)]
     labels = [call.operation for call in embeddings if call.operation not in tokens]
-    looked_up = _looked_up(open_calls(root, ()))
+    looked_up = _looked_up(iterate_leaf_calls(root, ()))
     tables = [layer for layer in list_sublayers(model) if isinstance(layer, _EMBEDDING)]
     unclear = [total.producer for total in read.unclear if total.producer is not None]
     latents = _latents(model, root)
@@ -166,12 +171,12 @@ def read_architecture(model: keras.Model) -> Architecture:
     outputs = _final_kernels(nodes)
     return Architecture(
         branches=branches,
-        around=around,
+        outer_branches=around,
         unclear=list(dict.fromkeys(unclear)),
         streams=streams,
-        crosses=crosses,
-        gates=gates_of(nodes),
-        kernels_held=kernels_held(nodes),
+        crossing_branches=crosses,
+        gates=find_gates(nodes),
+        fused_kernels=count_fused_kernels(nodes),
         attention=attention,
         looked_up=[variable for variable, _ in looked_up],
         labels=[*labels, *(variable for variable, is_label in looked_up if is_label)],
@@ -188,14 +193,14 @@ def read_architecture(model: keras.Model) -> Architecture:
         loops=root.loops,
         hidden=hidden,
         starts=streams.starts(),
-        made=made,
+        calls=made,
     )
 
 
 _EMBEDDING = keras.layers.Embedding
 
 
-def hidden_branch_ends(inventory: Inventory) -> set[keras.Layer]:
+def find_hidden_branch_ends(inventory: Inventory) -> set[keras.Layer]:
     """Return the layers at the ends of residual branches in the `call` of users' layers.
 
     A branch is left out if it ends with another operation than a layer, such as `keras.ops.relu`,
@@ -248,7 +253,7 @@ def _multiplies(call: SymbolicCall, root: SymbolicCall) -> bool:
     """Return whether a call is the product with a kernel that is no layer's."""
     if get_kind(call.operation) not in PRODUCTS:
         return False
-    for value in root.meant(call.given):
+    for value in root.resolve(call.arguments):
         # A vector is no kernel, such as the frequencies of rotary positions.
         is_matrix = isinstance(value, keras.Variable) and len(value.shape) > 1
         if is_matrix and value.name != "embeddings":
@@ -256,18 +261,20 @@ def _multiplies(call: SymbolicCall, root: SymbolicCall) -> bool:
     return False
 
 
-def open_calls(call: SymbolicCall, hidden: Collection[keras.Layer]) -> Iterator[SymbolicCall]:
+def iterate_leaf_calls(
+    call: SymbolicCall, hidden: Collection[keras.Layer]
+) -> Iterator[SymbolicCall]:
     """Yield the calls in a call that are taken as they are, in their order."""
     for inner in call.inside or ():
         layer = inner.operation
         is_open = isinstance(layer, keras.Layer) and is_followed(layer) and layer not in hidden
         if inner.inside is not None and is_open:
-            yield from open_calls(inner, hidden)
+            yield from iterate_leaf_calls(inner, hidden)
         else:
             yield inner
 
 
-def graph_of(calls: Iterable[SymbolicCall]) -> tuple[ForwardGraph, dict[Node, SymbolicCall]]:
+def build_graph(calls: Iterable[SymbolicCall]) -> tuple[ForwardGraph, dict[Node, SymbolicCall]]:
     """Return the graph of the tensors of these calls, and the call that made each."""
     graph = ForwardGraph()
     made: dict[Node, SymbolicCall] = {}
@@ -275,8 +282,8 @@ def graph_of(calls: Iterable[SymbolicCall]) -> tuple[ForwardGraph, dict[Node, Sy
         inputs = [] if get_kind(call.operation) in CONSTANT else call.inputs
         graph.add_inputs(inputs)
         graph.add_consumer(call.operation, inputs)
-        graph.add_outputs(call.operation, inputs, call.made, is_origin=True)
-        for tensor in call.made:
+        graph.add_outputs(call.operation, inputs, call.output_tensors, is_origin=True)
+        for tensor in call.output_tensors:
             node = graph.node_of(tensor)
             if node is not None:
                 made.setdefault(node, call)
@@ -303,7 +310,7 @@ def _attention(
         is_crossing = query is not value
         node = None if value is None else graph.node_of(value)
         for branch in begins.get(layer, ()) if node is not None and is_crossing else ():
-            if node is not None and set(carried_from(node, branch.begin, sums)) == {True}:
+            if node is not None and set(trace_along_streams(node, branch.begin, sums)) == {True}:
                 is_crossing = False
         found[layer] = found.get(layer, False) or is_crossing
     return found
@@ -314,7 +321,7 @@ def _scales(calls: Iterable[SymbolicCall]) -> dict[keras.Operation, keras.Variab
     found = {}
     for call in calls:
         if get_kind(call.operation) == MULTIPLY:
-            for value in call.given:
+            for value in call.arguments:
                 if isinstance(value, keras.Variable):
                     found[call.operation] = value
     return found
@@ -356,11 +363,11 @@ def _pre_logits(outputs: Iterable[Node], totals: set[Node]) -> list[keras.Operat
     """Return the dense layers that alone lead from sums with branches to outputs."""
     found = []
     for node in outputs:
-        source = source_of(node.inputs[0]) if len(node.inputs) == 1 else None
+        source = trace_to_kernel(node.inputs[0]) if len(node.inputs) == 1 else None
         while source is not None and isinstance(source.kernel.producer, keras.layers.Dense):
             if not totals.isdisjoint(node_and_ancestors(source.kernel)):
                 found.append(source.kernel)
-            source = source_of(source.kernel.inputs[0])
+            source = trace_to_kernel(source.kernel.inputs[0])
     return find_producers(found)
 
 
@@ -392,7 +399,7 @@ def _looked_up(calls: Iterable[SymbolicCall]) -> list[tuple[keras.Variable, bool
     """
     found: dict[int, tuple[keras.Variable, bool]] = {}
     for call in calls:
-        table = next(iter(call.given), None)
+        table = next(iter(call.arguments), None)
         is_table = isinstance(table, keras.Variable) and len(table.shape) == 2
         if get_kind(call.operation) in LOOKING_UP and is_table and call.inputs:
             _, is_label = found.get(id(table), (table, True))
@@ -404,7 +411,9 @@ def _added(model: keras.Model, root: SymbolicCall) -> list[keras.Variable]:
     """Return the weights of several rows that are added to each example of a tensor."""
 
     def terms(root: SymbolicCall) -> list[Any]:
-        return [value for call in open_calls(root, ()) for value in _terms_with_rows(call, root)]
+        return [
+            value for call in iterate_leaf_calls(root, ()) for value in _terms_with_rows(call, root)
+        ]
 
     layers = [model, *list_sublayers(model)]
     return _given(model, root, terms, filter(is_followed, layers))
@@ -422,11 +431,11 @@ def _latents(model: keras.Model, root: SymbolicCall) -> list[keras.Variable]:
 
 def _in_place_of_tensors(root: SymbolicCall) -> list[Any]:
     """Return the weights and constants from which alone a layer with weights gets a tensor."""
-    if not root.begins:
+    if not root.stand_ins:
         return []
-    calls = list(open_calls(root, ()))
-    graph, _ = graph_of(calls)
-    begins = {graph.node_of(symbol): value for symbol, value in root.begins}
+    calls = list(iterate_leaf_calls(root, ()))
+    graph, _ = build_graph(calls)
+    begins = {graph.node_of(symbol): value for symbol, value in root.stand_ins}
     found: dict[int, Any] = {}
     for call in calls:
         if not (isinstance(call.operation, keras.Layer) and call.operation.weights):
@@ -484,7 +493,7 @@ def _terms_with_rows(call: SymbolicCall, root: SymbolicCall) -> list[Any]:
         return []
     axes = max((len(tensor.shape) for tensor in call.inputs), default=0)
     found = []
-    for value in root.meant(call.given):
+    for value in root.resolve(call.arguments):
         is_array = isinstance(value, keras.Variable) or keras.ops.is_tensor(value)
         if isinstance(value, keras.KerasTensor) or not is_array:
             continue

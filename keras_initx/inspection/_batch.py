@@ -162,13 +162,13 @@ def _converted(name: str, value: Any) -> Array | None:
     if isinstance(value, pandas.DataFrame):
         return _array_of_frame(name, value)
     if isinstance(value, pandas.Series):
-        return array_of_column(value)[:, None]  # the same shape as in `fit`
+        return column_to_array(value)[:, None]  # the same shape as in `fit`
     return None
 
 
 def _array_of_frame(name: str, frame: Any) -> Array:
     """Return the values of a `DataFrame` of pandas."""
-    columns = [array_of_column(column) for _, column in frame.items()]
+    columns = [column_to_array(column) for _, column in frame.items()]
     if not columns:
         return np.empty(frame.shape)
     are_numbers = [column.dtype.kind in "biuf" for column in columns]
@@ -190,7 +190,7 @@ def _has_values(nested: Sequence[Any]) -> bool:
     return bool(nested)
 
 
-def array_of_column(column: Any) -> Array:
+def column_to_array(column: Any) -> Array:
     """Return the values of a column of pandas, of a number type of its own as floats."""
     array = np.asarray(column)
     if array.dtype == object and sys.modules["pandas"].api.types.is_numeric_dtype(column.dtype):

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import keras
 
-from keras_initx.inspection._experts import Ends, Weighing, ends_of
-from keras_initx.inspection._gates import source_of
+from keras_initx.inspection._experts import Ends, Weighing, find_ends
+from keras_initx.inspection._gates import trace_to_kernel
 from keras_initx.inspection._graph import Node, find_producers, node_and_ancestors
 from keras_initx.inspection._hooks import activation_name
 from keras_initx.inspection._kernels import is_kernel, multiplies_by_kernel
@@ -97,7 +97,7 @@ class Branch:
     @cached_property
     def added(self) -> Ends:
         """The outputs of kernels that it adds, not through another kernel and not as weights."""
-        return ends_of(self.terms, set(self.inside), self.weighing)
+        return find_ends(self.terms, set(self.inside), self.weighing)
 
     @cached_property
     def last(self) -> list[keras.Operation]:
@@ -127,7 +127,7 @@ class Branch:
         sides = {}
         for node in self.added.after:
             for given in node.inputs:
-                source = None if given in inside else source_of(given)
+                source = None if given in inside else trace_to_kernel(given)
                 if source is None:
                     continue
                 is_part = source.part is not source.kernel and not source.activations
@@ -168,12 +168,12 @@ class Branches:
     """The residual branches of a graph.
 
     Attributes:
-        found: Them, in the order in which they are added.
+        branches: Them, in the order in which they are added.
         unclear: Sums of which it is not known whether they have one: what is added comes through
             sums with branches from the begin of the stream, and from something else too.
     """
 
-    found: Sequence[Branch]
+    branches: Sequence[Branch]
     unclear: Sequence[Node]
 
 
@@ -311,7 +311,7 @@ class _Reader:
             sums = {one: found for one, found in sums.items() if not _is_beside(found[0], inside)}
         if not sums:
             return True
-        sources = set(carried_from(term, begin, sums))
+        sources = set(trace_along_streams(term, begin, sums))
         if sources == {True}:
             return True
         if True in sources and is_plain:
@@ -371,7 +371,7 @@ class _Reader:
         return any(map(multiplies_by_kernel, find_producers(way)))
 
 
-def carried_from(
+def trace_along_streams(
     node: Node, begin: Collection[Node], sums: Mapping[Node, Sequence[Branch]]
 ) -> Iterator[bool]:
     """Yield for each way back from a tensor whether it ends at one of `begin`, or elsewhere.
@@ -401,7 +401,7 @@ def carried_from(
             open_nodes += before
 
 
-def crossing_branches(streams: Mapping[Branch, int]) -> set[Branch]:
+def find_crossing_branches(streams: Mapping[Branch, int]) -> set[Branch]:
     """Return the branches whose attention, written between layers, weighs what no own stream has.
 
     Args:
@@ -414,11 +414,11 @@ def crossing_branches(streams: Mapping[Branch, int]) -> set[Branch]:
     return {branch for branch, stream in streams.items() if _crosses(branch, stream, own)}
 
 
-def kernels_before(branch: Branch) -> list[keras.Operation]:
+def find_input_kernels(branch: Branch) -> list[keras.Operation]:
     """Return the layers with a kernel whose outputs a branch gets, not through another one."""
     found: dict[Node, None] = {}
     for node in branch.begin:
-        ends = ends_of([node], node_and_ancestors(node), branch.weighing)
+        ends = find_ends([node], node_and_ancestors(node), branch.weighing)
         found.update(dict.fromkeys(ends.sources))
     return find_producers(found)
 

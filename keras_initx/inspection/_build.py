@@ -11,7 +11,7 @@ import keras
 from keras_initx._keras import list_layers, observe_assignments, preserve_losses
 from keras_initx.backends._attributes import KeptAttributes, preserve_attributes
 from keras_initx.backends._current import backend
-from keras_initx.inspection._former import Former
+from keras_initx.inspection._former_values import FormerValues
 from keras_initx.inspection._hooks import HOOKS, replace_attribute
 
 _Result = TypeVar("_Result")
@@ -82,7 +82,7 @@ def _refused_builds(model: keras.Model) -> Iterator[None]:
 
 def _build(model: keras.Model, x: Any, training: bool) -> None:
     """Call `model`, and put back what the call has changed but for what it has made."""
-    former = Former()
+    former = FormerValues()
     known = {id(variable) for variable in model.variables}
     put_back_generators = backend.kept_generators()
     layers = list_layers(model)

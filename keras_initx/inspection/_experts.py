@@ -118,7 +118,7 @@ class Ends:
         return "side by side"
 
 
-def ends_of(terms: Iterable[Node], inside: Collection[Node], weighing: Weighing) -> Ends:
+def find_ends(terms: Iterable[Node], inside: Collection[Node], weighing: Weighing) -> Ends:
     """Return what terms of a sum add.
 
     Args:

@@ -35,7 +35,7 @@ class Gate:
 
 
 @dataclass
-class Origin:
+class KernelSource:
     """Where a tensor comes from through operations of one tensor.
 
     Attributes:
@@ -49,7 +49,7 @@ class Origin:
     activations: list[str]
 
 
-def gates_of(nodes: Sequence[Node]) -> list[Gate]:
+def find_gates(nodes: Sequence[Node]) -> list[Gate]:
     """Return the products of two kernels of one input that another kernel reads."""
     products: dict[Node, tuple[Any, Any]] = {}
     found = []
@@ -70,7 +70,7 @@ def _gated(product: Node) -> tuple[Any, Any] | None:
     factors: dict[Node, list[str]] = {}
     kernels: dict[Node, Node] = {}
     for factor in _factors(product):
-        source = source_of(factor)
+        source = trace_to_kernel(factor)
         if source is None:
             return None
         # A tensor times an activation of itself, as in SiLU, is one.
@@ -105,7 +105,7 @@ def _factors(product: Node) -> list[Node]:
     return factors
 
 
-def source_of(node: Node) -> Origin | None:
+def trace_to_kernel(node: Node) -> KernelSource | None:
     """Return the only kernel that a tensor comes from, through operations of one tensor."""
     activations: list[str] = []
     part = None
@@ -118,7 +118,7 @@ def source_of(node: Node) -> Origin | None:
             if name is not None:
                 activations.append(name)
             if isinstance(producer, _PROJECTIONS):
-                return Origin(node, part or node, activations)
+                return KernelSource(node, part or node, activations)
             if multiplies_by_kernel(producer):
                 return None
         (node,) = node.inputs

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import keras
 
-from keras_initx.inspection._architecture import graph_of, open_calls
+from keras_initx.inspection._architecture import build_graph, iterate_leaf_calls
 from keras_initx.inspection._graph import Node
 from keras_initx.inspection._hooks import activation_name
 from keras_initx.inspection._kernels import FOREIGN, multiplies_by_kernel
@@ -17,19 +17,19 @@ from keras_initx.inspection._operations import (
 from keras_initx.inspection._symbolic import record_calls
 
 
-def head_sizes(model: keras.Model) -> list[int | None]:
+def find_head_sizes(model: keras.Model) -> list[int | None]:
     """Return the size of the heads of each attention of a built model, in the order of the calls.
 
     The `call` of layers of users is followed, also where these multiply by weights themselves. It
     is `None` for attention of which the size is not seen, and for layers with kernels that cannot
     be followed.
     """
-    calls = list(open_calls(record_calls(model), ()))
-    graph, _ = graph_of(calls)
+    calls = list(iterate_leaf_calls(record_calls(model), ()))
+    graph, _ = build_graph(calls)
     sizes: list[int | None] = []
     for call in calls:
         operation = call.operation
-        node = graph.node_of(call.made[0]) if call.made else None
+        node = graph.node_of(call.output_tensors[0]) if call.output_tensors else None
         is_seen = not (call.problem or isinstance(operation, FOREIGN))
         if not is_seen and multiplies_by_kernel(operation):
             sizes.append(None)

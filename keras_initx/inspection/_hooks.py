@@ -39,7 +39,7 @@ def replace_attribute(owner: Any, name: str, value: Any) -> Iterator[None]:
         attributes.update(before)
 
 
-class MethodOfThreads:
+class PatchedMethod:
     """A method of `keras.Layer` around which threads call functions of their own.
 
     The method is replaced by the first and put back by the last, in whatever order they end.
@@ -55,7 +55,7 @@ class MethodOfThreads:
         self._original: Any = None
 
     @contextlib.contextmanager
-    def around(self, function: Callable[..., Any]) -> Iterator[None]:
+    def wrap(self, function: Callable[..., Any]) -> Iterator[None]:
         """Call `function` in place of the method in this thread, for the duration of the block.
 
         Its first argument is what it replaces: the method, or the function of a block around this
@@ -95,12 +95,12 @@ class MethodOfThreads:
         return staticmethod(method) if is_static else method
 
 
-ADDED_WEIGHTS = MethodOfThreads("add_weight")
-MADE_LAYERS = MethodOfThreads("__new__")
+ADDED_WEIGHTS = PatchedMethod("add_weight")
+MADE_LAYERS = PatchedMethod("__new__")
 
 
 @contextlib.contextmanager
-def recorded_initializers() -> Iterator[dict[int, LayerInitializer]]:
+def record_initializers() -> Iterator[dict[int, LayerInitializer]]:
     """Yield the initializers of variables that `add_weight` makes in this thread, by their ids.
 
     The variables are zero: nothing is drawn. What a layer assigns when it is built is not in the
@@ -132,7 +132,7 @@ def recorded_initializers() -> Iterator[dict[int, LayerInitializer]]:
         vars(variable)["assign"] = assign
         return variable
 
-    with ADDED_WEIGHTS.around(add_weight):
+    with ADDED_WEIGHTS.wrap(add_weight):
         yield recorded
 
 

@@ -174,7 +174,7 @@ class Inventory:
         return found
 
     @property
-    def held(self) -> list[ModelWeight]:
+    def weights_and_buffers(self) -> list[ModelWeight]:
         """All that files may have: weights and buffers. Each has its `kind`."""
         return [*self.weights, *self.buffers]
 
@@ -191,7 +191,7 @@ class Inventory:
                 found.setdefault(one.layer, one.path)
         return list(found.values())
 
-    def note_on_unbuilt(self) -> list[str]:
+    def note_unbuilt(self) -> list[str]:
         """Return a sentence that names the layers that are not built, or none."""
         if not self.unbuilt:
             return []

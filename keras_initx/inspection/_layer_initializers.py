@@ -16,7 +16,7 @@ from keras_initx.backends._current import backend
 from keras_initx.initializers._composition import Concatenated
 from keras_initx.initializers._gates import overwrites_forget_bias
 from keras_initx.initializers._recurrent import LSTMForgetBias
-from keras_initx.inspection._hooks import LayerInitializer, recorded_initializers
+from keras_initx.inspection._hooks import LayerInitializer, record_initializers
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._names import list_sublayers
 from keras_initx.inspection._weights import ModelWeight
@@ -27,7 +27,7 @@ _Position: TypeAlias = tuple[Any, ...]
 _OfCopy: TypeAlias = dict[_Position, LayerInitializer]
 
 
-def layer_initializers(
+def find_layer_initializers(
     weights: Sequence[ModelWeight],
 ) -> dict[str, tuple[LayerInitializer | None, str]]:
     """Return the initializers that layers use for `weights`, by path.
@@ -118,7 +118,7 @@ def _passed_by_copy(layer: keras.Layer) -> _OfCopy:
 def _initializers_of_copy(layer: keras.Layer) -> _OfCopy:
     """Return what a copy of `layer` passes to `add_weight`, by the positions of the weights."""
     found = {}
-    with recorded_initializers() as recorded, contextlib.ExitStack() as stack:
+    with record_initializers() as recorded, contextlib.ExitStack() as stack:
         stack.callback(backend.kept_generators())  # the copy draws seeds
         config = layer.get_config()
         # An untied `ReversibleEmbedding` cannot be built with factors of LoRA.

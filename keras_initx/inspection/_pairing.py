@@ -162,7 +162,7 @@ def layer_paths(inventory: Inventory) -> dict[keras.Layer, tuple[PathPart, ...]]
     return found
 
 
-def places_of(inventory: Inventory) -> dict[keras.Layer, str]:
+def canonical_layer_paths(inventory: Inventory) -> dict[keras.Layer, str]:
     """Return the place of each layer of a model. That of the model itself is empty."""
     return canonicalize_paths(layer_paths(inventory))
 
@@ -204,7 +204,7 @@ def is_ordered_by_calls(model: keras.Layer) -> bool:
 
 def canonical_weight_paths(inventory: Inventory, weights: Iterable[ModelWeight]) -> dict[str, str]:
     """Return the places of some of the weights of a model by their paths."""
-    places = places_of(inventory)
+    places = canonical_layer_paths(inventory)
     found = {}
     for weight in weights:
         name = weight.path.removeprefix(f"{weight.layer_paths[-1]}/")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import keras
 
-from keras_initx.inspection._branches import Branch, kernels_before
+from keras_initx.inspection._branches import Branch, find_input_kernels
 from keras_initx.inspection._graph import Node
 from keras_initx.inspection._operations import CONCATENATE, get_kind
 
@@ -78,7 +78,7 @@ class Streams:
         found: dict[int, dict[keras.Operation, None]] = {}
         for branch in self.firsts():
             kernels = found.setdefault(self.numbers[branch], {})
-            kernels.update(dict.fromkeys(kernels_before(branch)))
+            kernels.update(dict.fromkeys(find_input_kernels(branch)))
         return {number: list(kernels) for number, kernels in found.items()}
 
     def _reached(self, begin: Node) -> frozenset[Node | None]:

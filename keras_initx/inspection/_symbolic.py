@@ -37,7 +37,7 @@ class SymbolicCall:
         outputs: What it returned; `None` for a model that raised an error.
         inside: The calls in it, in their order. `None` if it was not followed.
         problem: Why it could not be followed to its end, or an empty text.
-        begins: The symbolic tensors in place of weights and constants, each with what it stands
+        stand_ins: The symbolic tensors in place of weights and constants, each with what it stands
             for. Only the call of the model has them.
         loops: Operations that call functions with layers, any number of times, each with the reason
             why they cannot be followed. Only the call of the model has them.
@@ -49,28 +49,28 @@ class SymbolicCall:
     outputs: Any
     inside: list["SymbolicCall"] | None = None
     problem: str = ""
-    begins: list[tuple[keras.KerasTensor, Any]] = field(default_factory=list)
+    stand_ins: list[tuple[keras.KerasTensor, Any]] = field(default_factory=list)
     loops: list[str] = field(default_factory=list)
 
     @property
-    def given(self) -> list[Any]:
+    def arguments(self) -> list[Any]:
         """All arguments, also those in lists and dicts."""
-        given: list[Any] = keras.tree.flatten((self.args, self.options))
-        return given
+        arguments: list[Any] = keras.tree.flatten((self.args, self.options))
+        return arguments
 
     @property
     def inputs(self) -> list[keras.KerasTensor]:
         """The symbolic tensors among the arguments."""
-        return _symbolic(self.given)
+        return _symbolic(self.arguments)
 
     @property
-    def made(self) -> list[keras.KerasTensor]:
+    def output_tensors(self) -> list[keras.KerasTensor]:
         """The symbolic tensors among the outputs."""
         return _symbolic(keras.tree.flatten(self.outputs))
 
-    def meant(self, values: Sequence[Any]) -> list[Any]:
+    def resolve(self, values: Sequence[Any]) -> list[Any]:
         """Return values, weights and constants for the symbolic tensors in place of them."""
-        begins = {id(symbol): value for symbol, value in self.begins}
+        begins = {id(symbol): value for symbol, value in self.stand_ins}
         return [begins.get(id(value), value) for value in values]
 
 
@@ -121,7 +121,7 @@ class _Recorder:
         self._model = model
         self._values = values
         self._calls: list[SymbolicCall] = []  # in what is followed at the moment
-        self._begins: list[tuple[keras.KerasTensor, Any]] = []
+        self._stand_ins: list[tuple[keras.KerasTensor, Any]] = []
         self._loops: list[str] = []
         self._is_specifying = False  # whether Keras calls layers with tensors of the backend
         self._has_called = False  # whether a layer with weights was called, since this was last set
@@ -139,14 +139,14 @@ class _Recorder:
             for variable, value in self._values:
                 scope.add_update((variable, value))
             try:
-                args, options = symbolic_inputs(self._model, length)
+                args, options = make_symbolic_inputs(self._model, length)
                 self._model(*args, **options)
             except Exception as error:  # whatever a model of a user raises
                 problem = _in_words(error)
                 root = SymbolicCall(self._model, tuple(args), options, None, self._calls, problem)
                 self._calls = [root]
         (root,) = self._calls
-        return replace(root, begins=self._begins, loops=self._loops)
+        return replace(root, stand_ins=self._stand_ins, loops=self._loops)
 
     def _is_begin(self, layer: keras.Layer, args: Any, options: Any) -> bool:
         """Return whether a layer that gets no symbolic tensors gets some in place of others."""
@@ -166,14 +166,14 @@ class _Recorder:
         def symbol(value: Any) -> Any:
             if not _may_begin(value):
                 return value
-            for known, other in self._begins:
+            for known, other in self._stand_ins:
                 if other is value:
                     return known
             if not is_new:
                 return value
             dtype = keras.backend.standardize_dtype(value.dtype)
             made = keras.KerasTensor(tuple(value.shape), dtype)
-            self._begins.append((made, value))
+            self._stand_ins.append((made, value))
             return made
 
         return keras.tree.map_structure(symbol, (args, options))
@@ -331,7 +331,9 @@ def _symbolic_calls(
                 _put_back(layer, before)
 
 
-def symbolic_inputs(model: keras.Model, length: int | None) -> tuple[list[Any], dict[str, Any]]:
+def make_symbolic_inputs(
+    model: keras.Model, length: int | None
+) -> tuple[list[Any], dict[str, Any]]:
     """Return symbolic tensors of two examples, as the model takes them.
 
     Args:

@@ -9,7 +9,7 @@ import keras
 from keras_initx._keras import list_layers
 
 
-def modules_inside(model: keras.Model) -> Iterator[tuple[keras.Layer, Any]]:
+def iterate_torch_modules(model: keras.Model) -> Iterator[tuple[keras.Layer, Any]]:
     """Yield the modules of torch in each wrapper within a model, also those inside others."""
     for layer in list_layers(model):
         if isinstance(layer, keras.layers.TorchModuleWrapper):
@@ -17,9 +17,9 @@ def modules_inside(model: keras.Model) -> Iterator[tuple[keras.Layer, Any]]:
                 yield layer, part
 
 
-def modules_with_kernel(model: keras.Model) -> Iterator[tuple[keras.Layer, Any]]:
+def iterate_modules_with_kernel(model: keras.Model) -> Iterator[tuple[keras.Layer, Any]]:
     """Yield those modules that multiply their inputs by a kernel."""
-    for layer, part in modules_inside(model):
+    for layer, part in iterate_torch_modules(model):
         own = list(part.parameters(recurse=False))
         # A parametrization keeps the kernel.
         if hasattr(part, "parametrizations"):

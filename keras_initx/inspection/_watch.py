@@ -47,7 +47,7 @@ class Call:
         function: The method by which it is called.
         args: Its arguments by position.
         kwargs: Its arguments by keyword.
-        given: All of them, in the order of its parameters.
+        arguments: All of them, in the order of its parameters.
         inputs: The tensors among them.
         before_activation: What the activation of the layer has got in it at first, or `None`.
         outputs: What it has returned.
@@ -61,7 +61,7 @@ class Call:
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    given: tuple[Any, ...]
+    arguments: tuple[Any, ...]
     inputs: list[Tensor]
     before_activation: Tensor | None = None
     outputs: Any = None
@@ -79,7 +79,7 @@ class Call:
         """The first argument, if it is numbers that the kernel of the layer multiplies."""
         # The integers that any layer may get as numbers are those of images.
         kind = "int" if isinstance(self.operation, _MULTIPLYING) else "uint8"
-        return first_float(self.given, or_kind=kind)
+        return first_float(self.arguments, or_kind=kind)
 
 
 class Watcher:

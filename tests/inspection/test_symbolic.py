@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from keras_initx.inspection._symbolic import is_followed, record_calls, symbolic_inputs
+from keras_initx.inspection._symbolic import is_followed, make_symbolic_inputs, record_calls
 
 
 class Counting(layers.Layer):
@@ -109,7 +109,7 @@ def test_lengths_that_are_not_known_are_those_that_are_asked_for(length):
     ids, image = keras.Input((None,), dtype="int32", name="ids"), keras.Input((4, 4, 3), name="image")
     flat = layers.GlobalAveragePooling1D()(layers.Embedding(9, 3)(ids))
     model = keras.Model({"ids": ids, "image": image}, flat + layers.GlobalAveragePooling2D()(image))
-    ((inputs,), options) = symbolic_inputs(model, length)
+    ((inputs,), options) = make_symbolic_inputs(model, length)
     assert {name: (tensor.shape, tensor.dtype) for name, tensor in inputs.items()} == {
         "ids": ((2, length), "int32"),
         "image": ((2, 4, 4, 3), "float32"),

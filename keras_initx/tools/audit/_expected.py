@@ -16,7 +16,7 @@ from keras_initx.initializers._sharding import is_exact
 from keras_initx.initializers._sparse import Masked
 from keras_initx.inspection._hooks import LayerInitializer
 from keras_initx.inspection._inventory import Inventory
-from keras_initx.inspection._layer_initializers import layer_initializers
+from keras_initx.inspection._layer_initializers import find_layer_initializers
 from keras_initx.inspection._pairing import pair_by_path_or_name
 from keras_initx.inspection._weights import ModelWeight
 from keras_initx.tools.audit._expectations import Nothing, OfInitializer, OrDeclared, of_initializer
@@ -317,7 +317,7 @@ class _Layers:
 
     @functools.cached_property
     def _initializers(self) -> dict[str, tuple[LayerInitializer | None, str]]:
-        return layer_initializers(list(self._weights.values()))
+        return find_layer_initializers(list(self._weights.values()))
 
     def declared(self, subject: Subject) -> Iterator[OfInitializer]:
         """Yield what the layer of a weight declares: as Keras calls it, and with its fans."""

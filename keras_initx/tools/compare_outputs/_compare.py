@@ -16,7 +16,7 @@ from keras_initx._keras import generator_states, list_layers
 from keras_initx._typing import Shape
 from keras_initx.backends._current import backend
 from keras_initx.inspection._batch import Batch, Data, first_examples, make_batch
-from keras_initx.inspection._former import preserve_variables
+from keras_initx.inspection._former_values import preserve_variables
 from keras_initx.inspection._hooks import HOOKS
 from keras_initx.inspection._inventory import Inventory, check_built, check_unshared
 from keras_initx.inspection._watch import Watch, call_observed_module

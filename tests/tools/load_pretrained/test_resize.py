@@ -506,7 +506,7 @@ def test_a_dry_run_shows_what_would_be_done(monkeypatch):
         ("rows", TypeError, "`resize` must be a dict from patterns to kinds"),
         ({layers.Dense: "units"}, TypeError, "`resize` must have path patterns as keys. Received: <class"),
         ({"head": 3}, TypeError, "The values of `resize` must be 'channels', 'rows', 'units', or a"),
-        ({"head": Units}, TypeError, "Received: <class 'keras_initx.files._other_shapes.Units'> for 'head'"),
+        ({"head": Units}, TypeError, "Received: <class 'keras_initx.files._resizing.Units'> for 'head'"),
         ({"head": None}, TypeError, "The values of `resize` must be"),
         ({"head": (3, 5)}, TypeError, "The values of `resize` must be"),
         (

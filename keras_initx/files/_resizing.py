@@ -17,7 +17,7 @@ from keras_initx._typing import Array, Shape
 from keras_initx.files._lazy import LazyArray
 
 
-class Kind(ABC):
+class Resizing(ABC):
     """How an array is made longer or shorter along an axis.
 
     Attributes:
@@ -57,7 +57,7 @@ class Kind(ABC):
         return False
 
 
-class Channels(Kind):
+class Channels(Resizing):
     """Other input channels: `"channels"` for a convolution, with arguments for flattened patches.
 
     To more channels, the old ones stay and each further one gets their mean; to fewer, each gets
@@ -137,7 +137,7 @@ class Channels(Kind):
         return places, self.old, self.new
 
 
-class Listed(Kind):
+class ListResizing(Resizing):
     """Other entries of a list: the first ones or chosen ones stay, further ones get their mean."""
 
     def __init__(self, chosen: Iterable[int] | None = None) -> None:
@@ -186,7 +186,7 @@ class Listed(Kind):
         return range(min(old, new))
 
 
-class Rows(Listed):
+class Rows(ListResizing):
     """Other words of an embedding or positions of a sequence: `"rows"`, or chosen ones.
 
     The first rows stay, bit for bit, and each further one gets their mean; to fewer, the first
@@ -213,7 +213,7 @@ class Rows(Listed):
     what = "rows"
 
 
-class Units(Listed):
+class Units(ListResizing):
     """Other units of a head, in its kernel and its bias: `"units"`, or chosen ones.
 
     As `Rows`, along the axis of units. The units of a new task are drawn, not resized.
@@ -237,7 +237,7 @@ class Units(Listed):
     what = "units"
 
 
-class Grid(Kind):
+class Grid(Resizing):
     """Learned positions of an image with another number of patches.
 
     They are interpolated by cubic convolution with `a = -0.5`, whose weights are normalized at the

@@ -58,9 +58,9 @@ def source_names_by_path(contents: Mapping[Any, Any], inventory: Inventory) -> P
         contents: The arrays of the source.
         inventory: What the model holds.
     """
-    weights = inventory.held
-    if isinstance(contents, Contents) and contents.places:  # those of a model
-        return pair_by_path(canonical_weight_paths(inventory, weights), contents.places)
+    weights = inventory.weights_and_buffers
+    if isinstance(contents, Contents) and contents.canonical_paths:  # those of a model
+        return pair_by_path(canonical_weight_paths(inventory, weights), contents.canonical_paths)
     has_layers = isinstance(contents, Contents) and contents.layers
     around = layer_paths(inventory)
     if not has_layers and any("vars/" in str(name) for name in contents):

@@ -11,7 +11,7 @@ from keras_initx.backends._backend import Region
 from keras_initx.backends._current import backend
 
 
-class Former:
+class FormerValues:
     """The former values of variables.
 
     They take as much memory as the variables, whose values have been changed since then; on JAX,
@@ -43,7 +43,7 @@ class Former:
         kept = backend.changed_in_parts(value, _copy) if lasting else backend.snapshot(value)
         self._values[id(variable)] = variable, kept
 
-    def of(self, variable: Any) -> Tensor:
+    def value_of(self, variable: Any) -> Tensor:
         """Return the former value of a variable."""
         return self._values[id(variable)][1]
 
@@ -65,9 +65,11 @@ def _copy(region: Region | None, values: Array) -> Array:
 
 
 @contextlib.contextmanager
-def preserve_variables(variables: Iterable[Any], *, lasting: bool = False) -> Iterator[Former]:
-    """Put back the values of variables at the end of the block, see `Former`."""
-    former = Former(variables, lasting=lasting)
+def preserve_variables(
+    variables: Iterable[Any], *, lasting: bool = False
+) -> Iterator[FormerValues]:
+    """Put back the values of variables at the end of the block, see `FormerValues`."""
+    former = FormerValues(variables, lasting=lasting)
     try:
         yield former
     finally:

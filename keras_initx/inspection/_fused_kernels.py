@@ -19,7 +19,7 @@ _Piece: TypeAlias = tuple[Node, ...]
 _PRODUCTS = (*SUMS_OF_PRODUCTS, *ATTENTION, "Attention", "AdditiveAttention")
 
 
-def kernels_held(nodes: Iterable[Node]) -> dict[keras.Operation, int]:
+def count_fused_kernels(nodes: Iterable[Node]) -> dict[keras.Operation, int]:
     """Return how many kernels of one size the layers with a kernel hold, of those with several.
 
     It is 0 where the outputs are split for attention into pieces of other sizes, or are used

@@ -110,13 +110,13 @@ def make_marks(values: Array) -> Array:
     return result
 
 
-def is_made(variable: Any) -> bool:
+def has_values(variable: Any) -> bool:
     """Return whether a variable has values, which it may get when a program first runs."""
     with backend.outside_of_programs():
         return backend.host_view(variable.value).shape == tuple(variable.shape)
 
 
-def put_mark(variable: Any) -> None:
+def mark_unwritten(variable: Any) -> None:
     """Assign to each value of a variable the bits that tell that it was never written."""
 
     def filled(region: Region | None, values: Array) -> Array:
