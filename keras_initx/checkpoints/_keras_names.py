@@ -1,4 +1,20 @@
-"""Which arrays of a source the weights of a model have by their own names, as Keras gives them."""
+"""Pair the weights of a model with the arrays of a source, by the names that Keras gives both.
+
+Files of Keras have these names, and what a name is made of:
+
+    layers/dense_1/vars/0             Keras 3: groups of layers, and a number of the weight. Since
+                                      3.4 groups say the name of their layer, before only its class
+    dense_1/dense_1/kernel:0          Keras 2: the layer, and the whole name of the weight
+
+A dict was written by somebody's code, and says nothing of its names. Three are common:
+
+    dense_1/kernel                    the path that this package shows, with `/` or `.`
+    net/dense_1/kernel                the same inside a model or module `net`
+    sequential/dense/kernel           `variable.path` of Keras
+
+The path of an array or a weight is a tuple of `PathPart`: a layer each, and at its end the name of
+the weight. Layers with automatic names are paired by their canonical paths, see `_pairing.py`.
+"""
 
 import functools
 import itertools
@@ -44,12 +60,13 @@ from keras_initx.inspection._pairing import (
 )
 from keras_initx.inspection._weights import ModelWeight, module_weight_name
 
-# The stem and number of a name if it is automatic, from the stems of the layers around, and it.
-Automatic: TypeAlias = Callable[[tuple[str, ...], str], tuple[str, int] | None]
+# Splits a name into stem and number, `dense_1` into `("dense", 1)`; `None` for a chosen name. It
+# takes the stems of the layers around the layer, and the name.
+SplitAutomatic: TypeAlias = Callable[[tuple[str, ...], str], tuple[str, int] | None]
 
 
 def source_names_by_path(contents: Mapping[Any, Any], inventory: Inventory) -> Pairs:
-    """Return the name that each weight of a model has in a source, by path, as far as it has one.
+    """Find the name that each weight of a model has in a source, by path, as far as it has one.
 
     It is the path, with `/` or `.`, or the name in a file of Keras. It may also be the path that
     Keras gives the variable, as in `{variable.path: array}`, where that accounts for more arrays.
@@ -62,27 +79,27 @@ def source_names_by_path(contents: Mapping[Any, Any], inventory: Inventory) -> P
     if isinstance(contents, Contents) and contents.canonical_paths:  # those of a model
         return pair_by_path(canonical_weight_paths(inventory, weights), contents.canonical_paths)
     has_layers = isinstance(contents, Contents) and contents.layers
-    around = layer_paths(inventory)
+    paths_by_layer = layer_paths(inventory)
     if not has_layers and any("vars/" in str(name) for name in contents):
-        pairs = _names_by_groups(contents, inventory.model, weights)
-        return _with_remarks(pairs, around, weights)
-    arrays = _parts_in_file(contents, around)
-    if arrays:
-        pairs = _names_by_layers(contents, arrays, around, weights)
-        return _with_remarks(pairs, around, weights)
-    return _names_in_dict(contents, inventory.model, around, weights)
+        pairs = _pair_by_groups(contents, inventory.model, weights)
+        return _add_remarks(pairs, paths_by_layer, weights)
+    array_paths = _read_paths_in_file(contents, paths_by_layer)
+    if array_paths:
+        pairs = _pair_by_layers(contents, array_paths, paths_by_layer, weights)
+        return _add_remarks(pairs, paths_by_layer, weights)
+    return _pair_in_dict(contents, inventory.model, paths_by_layer, weights)
 
 
-def _with_remarks(
+def _add_remarks(
     pairs: Pairs,
-    around: Mapping[keras.Layer, tuple[PathPart, ...]],
+    paths_by_layer: Mapping[keras.Layer, tuple[PathPart, ...]],
     weights: Sequence[ModelWeight],
 ) -> Pairs:
-    """Return pairs with arrays of a file, and what is to be said of layers in lists and dicts."""
+    """Add remarks on layers in lists and dicts to pairs with arrays of a file."""
     paths = {}
     for weight in weights:
         if weight.path in pairs.names and weight.path not in pairs.notes:
-            paths[weight.path] = (*around[weight.layer], PathPart(_own_name(weight)))
+            paths[weight.path] = (*paths_by_layer[weight.layer], PathPart(_name_in_layer(weight)))
     shapes = {weight.path: weight.shape for weight in weights}
     return replace(pairs, remarks=note_containers(canonicalize_paths(paths), shapes))
 
@@ -99,178 +116,181 @@ def have_equal_sizes(shapes: Iterable[Shape], others: Iterable[Shape]) -> bool:
 # The names in files.
 
 
-def _names_by_layers(
+def _pair_by_layers(
     contents: Mapping[Any, Any],
-    arrays: Mapping[str, tuple[PathPart, ...]],
-    around: Mapping[keras.Layer, tuple[PathPart, ...]],
+    array_paths: Mapping[str, tuple[PathPart, ...]],
+    paths_by_layer: Mapping[keras.Layer, tuple[PathPart, ...]],
     weights: Sequence[ModelWeight],
 ) -> Pairs:
-    """Return the names in a file of Keras in which layers have their names.
+    """Pair weights with the arrays of a file in which layers have their names: Keras 3.4, Keras 2.
 
     Args:
         contents: The arrays of the file.
-        arrays: What leads to them.
-        around: What leads to the layers of the model.
+        array_paths: The paths of these arrays.
+        paths_by_layer: The paths of the layers of the model.
         weights: The weights of the model.
     """
-    inside: dict[str, dict[str, str]] = {}
-    for name, place in canonicalize_paths(arrays).items():
-        layer, _, key = place.rpartition("/")
-        inside.setdefault(layer, {})[key] = name
+    arrays_by_layer: dict[str, dict[str, str]] = {}
+    for name, path in canonicalize_paths(array_paths).items():
+        their_layer, _, key = path.rpartition("/")
+        arrays_by_layer.setdefault(their_layer, {})[key] = name
     with_weights = dict.fromkeys(weight.layer for weight in weights)
-    places = canonicalize_paths({layer: around[layer] for layer in with_weights})
+    our_layers = canonicalize_paths({layer: paths_by_layer[layer] for layer in with_weights})
     order: Order = "saved"
-    if not any("/vars/" in f"/{name}" for name in arrays):  # a file of Keras 2
+    if not any("/vars/" in f"/{name}" for name in array_paths):  # a file of Keras 2
         order = "tracked" if getattr(contents, "are_in_order", False) else "none"
-    own_places = {place: place for place in places.values()}
-    layers = pair_by_path(own_places, {place: place for place in inside}, order=order)
+    layer_pairs = pair_by_path(
+        {path: path for path in our_layers.values()},
+        {path: path for path in arrays_by_layer},
+        order=order,
+    )
     pairs = Pairs()
-    keys = _Keys()
+    saved_keys = _SavedKeys()
     for weight in weights:
-        place = places[weight.layer]
-        if place in layers.reasons:
-            pairs.reasons[weight.path] = layers.reasons[place]
-        if place not in layers.names:
+        our_layer = our_layers[weight.layer]
+        if our_layer in layer_pairs.reasons:
+            pairs.reasons[weight.path] = layer_pairs.reasons[our_layer]
+        if our_layer not in layer_pairs.names:
             continue
-        arrays_of_layer = inside[layers.names[place]]
-        for own_key in (keys.of(weight), _own_name(weight)):
-            if own_key is not None and own_key in arrays_of_layer:
-                pairs.names[weight.path] = arrays_of_layer[own_key]
-                if place in layers.notes:
-                    pairs.notes[weight.path] = layers.notes[place]
+        arrays = arrays_by_layer[layer_pairs.names[our_layer]]
+        for key in (saved_keys.get(weight), _name_in_layer(weight)):
+            if key is not None and key in arrays:
+                pairs.names[weight.path] = arrays[key]
+                if our_layer in layer_pairs.notes:
+                    pairs.notes[weight.path] = layer_pairs.notes[our_layer]
                 break
     return pairs
 
 
-def _parts_in_file(
-    contents: Mapping[Any, Any], around: Mapping[keras.Layer, tuple[PathPart, ...]]
+def _read_paths_in_file(
+    contents: Mapping[Any, Any], paths_by_layer: Mapping[keras.Layer, tuple[PathPart, ...]]
 ) -> dict[str, tuple[PathPart, ...]]:
-    """Return what leads to the arrays of layers in a file of Keras, and what they have there.
+    """Read the paths of the arrays of layers in a file of Keras.
 
     Keras 3 numbers the weights of a layer: `block/dense/0`; before it they have their names:
     `block/dense/kernel`.
 
     Args:
         contents: The arrays.
-        around: What leads to the layers of a model, which has names that are chosen.
+        paths_by_layer: The paths of the layers of a model, which has names that are chosen.
     """
-    automatic = _automatic_as_in(around)
+    split_name = _make_model_splitter(paths_by_layer)
     groups = contents.layers if isinstance(contents, Contents) else {}
-    model = next(iter(around))
-    found = {}
+    model = next(iter(paths_by_layer))
+    array_paths = {}
     for name in map(str, contents):
-        path = enclosing_layers(name, groups)
-        if path is not None:
-            found[name] = _parts_of(path, automatic, enclosing_groups(name, groups))
-            found[name] = _with_attributes(found[name], groups, model)
-    return found
+        enclosing = enclosing_layers(name, groups)
+        if enclosing is not None:
+            path = _make_path(enclosing, split_name, enclosing_groups(name, groups))
+            array_paths[name] = _add_attributes(path, groups, model)
+    return array_paths
 
 
-def _with_attributes(
-    parts: Sequence[PathPart], groups: Mapping[str, str], model: keras.Model
+def _add_attributes(
+    path: Sequence[PathPart], groups: Mapping[str, str], model: keras.Model
 ) -> tuple[PathPart, ...]:
-    """Return what leads to an array of a file, with what holds each layer in that around it.
+    """Add to the path of an array of a file the attribute that holds each layer.
 
     Args:
-        parts: The layers.
+        path: The path of the array.
         groups: The names of layers by groups.
         model: The model that is loaded. Layers within it have the same names, of a class or chosen.
     """
-    found = []
+    complete = []
     group = ""
     name = groups.get(group, "")
-    for part in parts:
+    for part in path:
         attribute = part.group
         if attribute.startswith(f"{LIST}/"):
-            attribute = _in_list(group, name, groups, model)
-        found.append(part._replace(attribute=attribute))
+            attribute = _choose_list_attribute(group, name, groups, model)
+        complete.append(part._replace(attribute=attribute))
         group = f"{group}/{part.group}".removeprefix("/")
         name = part.name
-    return tuple(found)
+    return tuple(complete)
 
 
-def _in_list(group: str, name: str, groups: Mapping[str, str], model: keras.Model) -> str:
-    """Return what stands for the attributes of layers in the list of a group, which has a name.
-
-    It is empty for a list in the order of calls.
-    """
-    if _is_of_calls(name) or f"{group}/{LIST}/input_layer".removeprefix("/") in groups:
+def _choose_list_attribute(
+    group: str, name: str, groups: Mapping[str, str], model: keras.Model
+) -> str:
+    # In place of the attributes of layers in the list of a group, whose layer has this name. It is
+    # empty for a list in the order of calls, in which Keras saves inputs too.
+    if _is_call_model_name(name) or f"{group}/{LIST}/input_layer".removeprefix("/") in groups:
         return ""
-    return SAME if group or _is_named_as(model, name) else NOT_KNOWN
+    return SAME if group or _may_be_name_of(model, name) else NOT_KNOWN
 
 
-def _is_of_calls(name: str) -> bool:
-    """Return whether a name is that of a model whose layers are in the order of their calls."""
-    return any(split_automatic_name(name, one) for one in ("Sequential", "Functional"))
+def _is_call_model_name(name: str) -> bool:
+    # Whether it is that of a model whose layers are in the order of their calls.
+    return any(split_automatic_name(name, kind) for kind in ("Sequential", "Functional"))
 
 
-def _is_named_as(model: keras.Model, name: str) -> bool:
-    """Return whether a name is that of a model as this one: its own, or automatic for its class.
-
-    A model of another class may have any name that is chosen. A functional one is told otherwise.
-    """
+def _may_be_name_of(model: keras.Model, name: str) -> bool:
+    # Whether it is the name of a model, or automatic for its class. A model of another class may
+    # have any name that is chosen. A functional one is known by its inputs.
     is_own = name == model.name and isinstance(model, keras.Sequential)
     return is_own or split_automatic_name(name, type(model).__name__) is not None
 
 
-def _parts_of(
-    names: Sequence[str], automatic: Automatic, groups: Sequence[str] | None = None
+def _make_path(
+    names: Sequence[str], split_name: SplitAutomatic, groups: Sequence[str] | None = None
 ) -> tuple[PathPart, ...]:
-    """Return the parts of a path: layers, and at the end the name of a weight."""
+    # `names` are those of layers, and at the end that of a weight.
     parts: list[PathPart] = []
     stems: tuple[str, ...] = ()
-    for place, name in enumerate(names[:-1]):
-        found = automatic(stems, name)
-        stems = (*stems, found[0] if found else name)
-        parts.append(PathPart(name, found, groups[place] if groups else ""))
+    for index, name in enumerate(names[:-1]):
+        stem_and_number = split_name(stems, name)
+        stems = (*stems, stem_and_number[0] if stem_and_number else name)
+        parts.append(PathPart(name, stem_and_number, groups[index] if groups else ""))
     return (*parts, PathPart(names[-1]))
 
 
-def _automatic_as_in(around: Mapping[keras.Layer, tuple[PathPart, ...]]) -> Automatic:
-    """Return a function that says which names are automatic: of a class that a model has.
+def _make_model_splitter(
+    paths_by_layer: Mapping[keras.Layer, tuple[PathPart, ...]],
+) -> SplitAutomatic:
+    """Make a function that splits automatic names of the classes that a model has.
 
-    A name that is chosen at this place of the model is chosen in a source too.
+    A name that is chosen in this layer of the model is chosen in a source too.
     """
-    of_class = _automatic_of(around)
+    split_class_name = _make_class_splitter(paths_by_layer)
     chosen = set()
-    for parts in around.values():
+    for parts in paths_by_layer.values():
         if parts and parts[-1].automatic is None:
             chosen.add((tuple(map(_stem, parts[:-1])), parts[-1].name))
 
-    def automatic(stems: tuple[str, ...], name: str) -> tuple[str, int] | None:
-        return None if (stems, name) in chosen else of_class(stems, name)
+    def split_name(stems: tuple[str, ...], name: str) -> tuple[str, int] | None:
+        return None if (stems, name) in chosen else split_class_name(stems, name)
 
-    return automatic
+    return split_name
 
 
-def _automatic_of(layers: Iterable[keras.Layer]) -> Automatic:
-    """Return a function that says which names are automatic for the classes of layers."""
+def _make_class_splitter(layers: Iterable[keras.Layer]) -> SplitAutomatic:
+    """Make a function that splits automatic names of the classes of layers, wherever they are."""
     classes = {type(layer).__name__ for layer in layers}
 
     @functools.cache
-    def of_class(name: str) -> tuple[str, int] | None:
-        direction, _, inner = name.partition("_")
+    def split_name(name: str) -> tuple[str, int] | None:
+        direction, _, inner_name = name.partition("_")
         if direction in ("forward", "backward"):  # in a `Bidirectional`
-            found = of_class(inner)
-            return found and (f"{direction}_{found[0]}", found[1])
-        return next(filter(None, (split_automatic_name(name, one) for one in classes)), None)
+            inner = split_name(inner_name)
+            return inner and (f"{direction}_{inner[0]}", inner[1])
+        return next(filter(None, (split_automatic_name(name, kind) for kind in classes)), None)
 
-    return lambda stems, name: of_class(name)
+    return lambda stems, name: split_name(name)
 
 
 def _stem(part: PathPart) -> str:
     return part.automatic[0] if part.automatic else part.name
 
 
-def _own_name(weight: ModelWeight) -> str:
-    """Return the name of a weight in its layer, as its path has it."""
+def _name_in_layer(weight: ModelWeight) -> str:
+    # As its path has it, in which `variable_1` is numbered within the layer.
     return weight.path.removeprefix(f"{weight.layer_paths[-1]}/")
 
 
-def _saved_keys(layer: keras.Layer) -> dict[int, str]:
-    """Return what Keras calls the weights of a layer in its group, by their ids.
+def _read_saved_keys(layer: keras.Layer) -> dict[int, str]:
+    """Ask a layer what it calls its weights in its group of a file, `0` and `1`, by their ids.
 
-    Those are left out of which this is unknown.
+    Weights are left out of which this is unknown.
     """
     store: dict[str, Any] = {}
     try:
@@ -278,152 +298,194 @@ def _saved_keys(layer: keras.Layer) -> dict[int, str]:
     except Exception:  # that of a user may want more than a dict
         return {}
     keys = {id(value): key for key, value in store.items()}
-    own = []
-    for one in list_own_weights(layer):
-        # With an adapter, Keras saves the product of the factors with the kernel, and not them.
-        if not is_adapter(one.name):
-            own.append(id(one))
-    left = [one for one in own if one not in keys]
-    unknown = [one for one in keys if one not in own]
-    if len(left) == len(unknown) == 1:
-        keys[left[0]] = keys[unknown[0]]
+    # With an adapter, Keras saves the product of the factors with the kernel, and not them.
+    ids = [id(weight) for weight in list_own_weights(layer) if not is_adapter(weight.name)]
+    unsaved = [identity for identity in ids if identity not in keys]
+    unknown = [identity for identity in keys if identity not in ids]
+    if len(unsaved) == len(unknown) == 1:
+        keys[unsaved[0]] = keys[unknown[0]]
     return keys
 
 
-class _Keys:
+class _SavedKeys:
     """What Keras calls weights in the groups of their layers, each of which is asked once."""
 
     def __init__(self) -> None:
-        self._of_layers: dict[keras.Layer, dict[int, str]] = {}
+        self._keys_by_layer: dict[keras.Layer, dict[int, str]] = {}
 
-    def of(self, weight: ModelWeight) -> str | None:
+    def get(self, weight: ModelWeight) -> str | None:
         """Return what Keras calls a weight, or `None` if that is unknown."""
         layer = weight.layer
         if isinstance(layer, keras.layers.TorchModuleWrapper):
             return module_weight_name(weight)
-        if layer not in self._of_layers:
-            self._of_layers[layer] = _saved_keys(layer)
-        return self._of_layers[layer].get(id(weight.variable))
+        if layer not in self._keys_by_layer:
+            self._keys_by_layer[layer] = _read_saved_keys(layer)
+        return self._keys_by_layer[layer].get(id(weight.variable))
 
 
-def _names_by_groups(
+def _pair_by_groups(
     contents: Mapping[Any, Any], model: keras.Model, weights: Sequence[ModelWeight]
 ) -> Pairs:
-    """Return the names of the arrays in a file of Keras 3.0 to 3.3, whose groups have no names.
+    """Pair weights with the arrays of a file of Keras 3.0 to 3.3, whose groups have no names.
 
-    Groups in lists have the names of classes, numbered in the order of the layers.
+    Groups in lists have the names of classes, numbered in the order of the layers:
+    `layers/dense_1/vars/0` is of the second dense layer.
     """
     groups = layers_by_group(model)
-    keys = _Keys()
+    saved_keys = _SavedKeys()
     ours = {}
     for weight in weights:
-        key = keys.of(weight)
+        key = saved_keys.get(weight)
         if key is not None and weight.layer in groups:
-            ours[weight.path] = _numbered_parts(f"{groups[weight.layer]}/vars/{key}")
-    theirs = {str(name): _numbered_parts(str(name)) for name in contents if "vars/" in str(name)}
+            ours[weight.path] = _make_numbered_path(f"{groups[weight.layer]}/vars/{key}")
+    theirs = {
+        str(name): _make_numbered_path(str(name)) for name in contents if "vars/" in str(name)
+    }
     pairs = pair_by_path(canonicalize_paths(ours), canonicalize_paths(theirs), order="none")
     pairs.notes.clear()  # these numbers are the order
     return pairs
 
 
-def _numbered_parts(name: str) -> tuple[PathPart, ...]:
+def _make_numbered_path(name: str) -> tuple[PathPart, ...]:
     group, _, key = f"/{name.removeprefix('/')}".rpartition("/vars/")
     parts = []
-    for one in group.split("/")[1:]:
-        stem, _, number = one.rpartition("_")
+    for group_name in group.split("/")[1:]:
+        stem, _, number = group_name.rpartition("_")
         is_numbered = bool(stem) and number.isdecimal()
-        parts.append(PathPart(one, (stem, int(number)) if is_numbered else (one, 0)))
+        automatic = (stem, int(number)) if is_numbered else (group_name, 0)
+        parts.append(PathPart(group_name, automatic))
     return (*parts, PathPart(key))
 
 
 # The names in dicts.
 
 
-def _names_in_dict(
+def _pair_in_dict(
     contents: Mapping[Any, Any],
     model: keras.Model,
-    around: Mapping[keras.Layer, tuple[PathPart, ...]],
+    paths_by_layer: Mapping[keras.Layer, tuple[PathPart, ...]],
     weights: Sequence[ModelWeight],
 ) -> Pairs:
-    """Return the names of arrays by paths, as they are shown or those of variables.
+    """Pair weights with the arrays of a dict, by the way of reading its names that pairs most."""
+    readings = _DictReadings(contents, model, paths_by_layer, weights)
+    ways = [readings.read_shown(), readings.read_inside_model(), readings.read_variables()]
+    return max(
+        (pairs for pairs in ways if pairs is not None),
+        key=lambda pairs: (len(pairs.names), len(pairs.reasons)),
+    )
 
-    Keras numbers automatic names in the process, so only their order counts, on both sides. In a
-    `Sequential` or subclassed model the paths of variables begin with the name of the model, which
-    may be another one.
+
+class _DictReadings:
+    """The ways to read the names in a dict: as paths that are shown, or as those of variables.
+
+    Keras numbers automatic names in the process, so only their order counts, on both sides.
+
+    Args:
+        contents: The arrays of the dict.
+        model: The model.
+        paths_by_layer: The paths of its layers.
+        weights: Its weights.
     """
-    shown = {weight.path: _shown_parts(weight) for weight in weights}
-    chosen = _automatic_as_in(around)
-    split = {name: re.split("[/.]", name) for name in map(str, contents)}
-    order: Order = "none" if _are_sorted(contents) else "listed"
-    as_shown = _paired_in_dict(shown, split, chosen, order)
-    places = canonicalize_paths(shown)
-    for path, name in as_shown.names.items():
-        if name.replace(".", "/") == path.replace(".", "/") and has_similar_siblings(places[path]):
-            as_shown.notes[path] = BY_NUMBER
-    by_calls = is_ordered_by_calls(model)
-    # The names in the dict do not begin with that of a model, so it is a functional one.
-    if not by_calls:
-        _note_attributes(as_shown, places, weights)
-    readings = [as_shown]
-    # Several variables may have one path, of which a dict has one array.
-    counts = Counter(str(getattr(weight.variable, "path", "")) for weight in weights)
-    variables = {}
-    for weight in weights:
-        if isinstance(weight.variable, keras.Variable) and counts[weight.variable.path] == 1:
-            variables[weight.path] = weight.variable.path
-    inner = {name: names[1:] for name, names in split.items() if len(names) > 1}
-    if len({names[0] for names in split.values()}) == 1:
-        in_model = _paired_in_dict(shown, inner, chosen, order)
-        (outer,) = {names[0] for names in split.values()}
+
+    def __init__(
+        self,
+        contents: Mapping[Any, Any],
+        model: keras.Model,
+        paths_by_layer: Mapping[keras.Layer, tuple[PathPart, ...]],
+        weights: Sequence[ModelWeight],
+    ) -> None:
+        self._model = model
+        self._paths_by_layer = paths_by_layer
+        self._weights = weights
+        self._names = {name: re.split("[/.]", name) for name in map(str, contents)}
+        self._order: Order = "none" if _are_sorted(contents) else "listed"
+        self._split_name = _make_model_splitter(paths_by_layer)
+        self._shown = {weight.path: _make_shown_path(weight) for weight in weights}
+        self._canonical_paths = canonicalize_paths(self._shown)
+        # Several variables may have one path, of which a dict has one array.
+        counts = Counter(str(getattr(weight.variable, "path", "")) for weight in weights)
+        self._variables = {}
+        for weight in weights:
+            if isinstance(weight.variable, keras.Variable) and counts[weight.variable.path] == 1:
+                self._variables[weight.path] = weight.variable.path
+
+    def read_shown(self) -> Pairs:
+        """Read `dense_1/kernel`: the path that this package shows."""
+        pairs = _pair_dict_names(self._shown, self._names, self._split_name, self._order)
+        for path, name in pairs.names.items():
+            is_same = name.replace(".", "/") == path.replace(".", "/")
+            if is_same and has_similar_siblings(self._canonical_paths[path]):
+                pairs.notes[path] = BY_NUMBER
+        # The names in the dict do not begin with that of a model, so it is a functional one.
+        if not is_ordered_by_calls(self._model):
+            _note_similar_layers(pairs, self._canonical_paths, self._weights)
+        return pairs
+
+    def read_inside_model(self) -> Pairs | None:
+        """Read `net/dense_1/kernel`: the same inside of a model or a module.
+
+        In a `Sequential` or subclassed model the paths of variables begin with the name of the
+        model, which may be another one.
+        """
+        outer_names = {names[0] for names in self._names.values()}
+        if len(outer_names) != 1:
+            return None
+        (outer_name,) = outer_names
+        inner_names = {name: names[1:] for name, names in self._names.items() if len(names) > 1}
+        pairs = _pair_dict_names(self._shown, inner_names, self._split_name, self._order)
         # The name of a class does not say that its layers were made in this order.
-        is_sequential = isinstance(model, keras.Sequential) and outer == model.name
-        if not (is_sequential or (by_calls and _is_of_calls(outer))):
-            _note_attributes(in_model, places, weights)
+        is_sequential = isinstance(self._model, keras.Sequential) and outer_name == self._model.name
+        by_calls = is_ordered_by_calls(self._model) and _is_call_model_name(outer_name)
+        if not (is_sequential or by_calls):
+            _note_similar_layers(pairs, self._canonical_paths, self._weights)
         # Those of a functional model do not begin with its name: then it may be that of a layer.
-        begin = f"{model.name}/"
-        are_in_model = all(path.startswith(begin) for path in variables.values())
-        if len(in_model.names) == len(split) or are_in_model:
-            readings.append(in_model)
-    automatic = _automatic_of(around)
-    own = {path: _parts_of(name.split("/"), automatic) for path, name in variables.items()}
-    with_slashes = {name: name.split("/") for name in split if "/" in name}
-    readings.append(_paired_in_dict(own, with_slashes, automatic, order))
-    return max(readings, key=lambda pairs: (len(pairs.names), len(pairs.reasons)))
+        begin = f"{self._model.name}/"
+        are_in_model = all(path.startswith(begin) for path in self._variables.values())
+        return pairs if len(pairs.names) == len(self._names) or are_in_model else None
+
+    def read_variables(self) -> Pairs:
+        """Read `sequential/dense/kernel`: `variable.path` of Keras."""
+        split_name = _make_class_splitter(self._paths_by_layer)
+        variables = {
+            path: _make_path(name.split("/"), split_name) for path, name in self._variables.items()
+        }
+        with_slashes = {name: name.split("/") for name in self._names if "/" in name}
+        return _pair_dict_names(variables, with_slashes, split_name, self._order)
 
 
-def _note_attributes(
-    pairs: Pairs, places: Mapping[str, str], weights: Sequence[ModelWeight]
+def _note_similar_layers(
+    pairs: Pairs, canonical_paths: Mapping[str, str], weights: Sequence[ModelWeight]
 ) -> None:
-    """Say of layers that are one of several that the other model may call them in another order.
+    """Note that the other model may call layers that are one of several in another order.
 
     If no other layer has these shapes, no other array would fit.
 
     Args:
-        pairs: The pairs.
-        places: The places of weights.
+        pairs: The pairs, to which notes are added.
+        canonical_paths: The canonical paths of weights.
         weights: The weights of the model.
     """
     shapes: dict[keras.Layer, list[tuple[str, Shape]]] = {}
     for weight in weights:
-        shapes.setdefault(weight.layer, []).append((_own_name(weight), weight.shape))
-    alike: dict[Any, set[keras.Layer]] = {}
+        shapes.setdefault(weight.layer, []).append((_name_in_layer(weight), weight.shape))
+    similar_layers: dict[Any, set[keras.Layer]] = {}
     for weight in weights:
-        kind = (path_stems(places[weight.path]), tuple(shapes[weight.layer]))
-        alike.setdefault(kind, set()).add(weight.layer)
+        kind = (path_stems(canonical_paths[weight.path]), tuple(shapes[weight.layer]))
+        similar_layers.setdefault(kind, set()).add(weight.layer)
     for weight in weights:
-        kind = (path_stems(places[weight.path]), tuple(shapes[weight.layer]))
-        if weight.path in pairs.names and len(alike[kind]) > 1:
+        kind = (path_stems(canonical_paths[weight.path]), tuple(shapes[weight.layer]))
+        if weight.path in pairs.names and len(similar_layers[kind]) > 1:
             pairs.notes.setdefault(weight.path, BY_ATTRIBUTES)
 
 
-def _paired_in_dict(
+def _pair_dict_names(
     ours: Mapping[str, tuple[PathPart, ...]],
-    names: Mapping[str, Sequence[str]],
-    automatic: Automatic,
+    parts_by_name: Mapping[str, Sequence[str]],
+    split_name: SplitAutomatic,
     order: Order,
 ) -> Pairs:
-    """Pair paths of weights with the names in a dict, which are split into those of layers."""
-    theirs = {name: _parts_of(parts, automatic) for name, parts in names.items()}
+    # The names in the dict are split into those of layers, and that of the weight.
+    theirs = {name: _make_path(parts, split_name) for name, parts in parts_by_name.items()}
     return pair_by_path(canonicalize_paths(ours), canonicalize_paths(theirs), order=order)
 
 
@@ -441,53 +503,55 @@ def _are_sorted(contents: Mapping[Any, Any]) -> bool:
     )
 
 
-def _shown_parts(weight: ModelWeight) -> tuple[PathPart, ...]:
-    """Return the parts of the path of a weight as it is shown."""
+def _make_shown_path(weight: ModelWeight) -> tuple[PathPart, ...]:
+    """Split the path of a weight as it is shown, in which numbers count within each layer."""
     parts = []
-    around = ""
-    for place, path in enumerate(weight.layer_paths[1:]):
-        name = path[len(around) :].removeprefix("/")
-        around = path
-        found = split_automatic_part_name(weight.layers[place], weight.layers[place + 1])
-        if found is None:
-            parts += [PathPart(one) for one in re.split("[/.]", name)]
+    outer_path = ""
+    for depth, path in enumerate(weight.layer_paths[1:]):
+        name = path[len(outer_path) :].removeprefix("/")
+        outer_path = path
+        stem_and_number = split_automatic_part_name(weight.layers[depth], weight.layers[depth + 1])
+        if stem_and_number is None:
+            parts += [PathPart(piece) for piece in re.split("[/.]", name)]
         else:
-            number = name.removeprefix(found[0]).removeprefix("_")
-            parts.append(PathPart(name, (found[0], int(number or 0))))
-    return (*parts, *(PathPart(one) for one in re.split("[/.]", _own_name(weight))))
+            number = name.removeprefix(stem_and_number[0]).removeprefix("_")
+            parts.append(PathPart(name, (stem_and_number[0], int(number or 0))))
+    return (*parts, *(PathPart(piece) for piece in re.split("[/.]", _name_in_layer(weight))))
 
 
-# Names that users give.
+# Paths for `names` of users.
 
 
 def keras_names_by_path(contents: Mapping[Any, Any], inventory: Inventory) -> dict[str, str]:
-    """Return the names of the arrays that Keras has saved by layers, by paths as they are shown.
+    """List the names of the arrays that Keras has saved by layers, by paths as they are shown.
 
     Automatic names are numbered within each layer of the file.
     """
-    found: dict[str, str] = {}
+    names_by_path: dict[str, str] = {}
     groups = contents.layers if isinstance(contents, Contents) else {}
     if not groups and any("vars/" in str(name) for name in contents):
-        found.update(source_names_by_path(contents, inventory).names)
+        names_by_path.update(source_names_by_path(contents, inventory).names)
         for name in map(str, contents):
-            found.setdefault(name.replace("vars/", ""), name)
-        return found
-    for name, shown in shown_paths(_parts_in_file(contents, layer_paths(inventory))).items():
-        found.setdefault(shown, name)
-    named = contents if groups else list(found.values())
-    for name in map(str, named):
+            names_by_path.setdefault(name.replace("vars/", ""), name)
+        return names_by_path
+    for name, shown in shown_paths(_read_paths_in_file(contents, layer_paths(inventory))).items():
+        names_by_path.setdefault(shown, name)
+    names_in_use = contents if groups else list(names_by_path.values())
+    for name in map(str, names_in_use):
         # `names` may have the group of a layer in place of its name.
-        found.setdefault(name.removesuffix(":0").replace("/vars/", "/"), name)
-    return found
+        names_by_path.setdefault(name.removesuffix(":0").replace("/vars/", "/"), name)
+    return names_by_path
 
 
-def find_names_in_file(weight: ModelWeight, path: str, saved: Mapping[str, str]) -> list[str]:
-    """Return the arrays at a path in a file of Keras, where a weight may have a number."""
-    if not saved:
+def find_names_in_file(
+    weight: ModelWeight, path: str, names_by_path: Mapping[str, str]
+) -> list[str]:
+    """Return the arrays at a path in a file of Keras, in which a weight may be `dense/0`."""
+    if not names_by_path:
         return []
-    names = [saved[path]] if path in saved else []
+    names = [names_by_path[path]] if path in names_by_path else []
     layer, _, name = path.rpartition("/")
     if name == weight.path.rpartition("/")[2]:
-        numbered_path = f"{layer}/{_Keys().of(weight) or name}".removeprefix("/")
-        names.append(saved.get(numbered_path, numbered_path))
+        numbered_path = f"{layer}/{_SavedKeys().get(weight) or name}".removeprefix("/")
+        names.append(names_by_path.get(numbered_path, numbered_path))
     return names
