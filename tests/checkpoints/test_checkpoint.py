@@ -114,7 +114,7 @@ def test_a_checkpoint_that_is_not_whole_changes_nothing(folder, how, message):
 
 @pytest.mark.parametrize("source", [[], ["a.npz", 3], [b"a.npz"]])
 def test_a_list_must_have_paths(source):
-    with pytest.raises(TypeError, match=r"`source` must be the path of a file.* or a list of paths"):
+    with pytest.raises(TypeError, match=r"`source` must be a path of a file.*, a list of paths"):
         keras_initx.load_pretrained(network(), source, layout="torch")
 
 
