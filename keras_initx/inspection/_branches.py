@@ -138,7 +138,7 @@ class Branch:
                 source = None if tensor in inside else trace_to_kernel(tensor)
                 if source is None:
                     continue
-                is_split = source.part is not source.kernel and not source.activations
+                is_split = source.piece is not source.kernel and not source.activations
                 is_modulation = is_split and get_kind(node.producer) == MULTIPLY
                 sides[tensor, is_modulation] = Side(
                     _trace_back(tensor, source.kernel), is_modulation
