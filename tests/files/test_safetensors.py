@@ -53,7 +53,7 @@ def test_this_package_reads_what_was_written(tmp_path):
     assert_same_bits(read(tmp_path / "a.safetensors"), arrays)
     head = read_header(tmp_path / "a.safetensors")
     assert head.metadata == {"format": "pt"}
-    assert head.lines["empty"].begin % 8 == 0
+    assert head.arrays["empty"].begin % 8 == 0
 
 
 def test_arrays_in_another_order_are_written_in_that_of_c(tmp_path):
