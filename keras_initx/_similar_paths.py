@@ -17,19 +17,19 @@ def strip_numbers(path: str) -> str:
 
 def group_similar(
     items: Iterable[Item],
-    path: Callable[[Item], str],
-    others: Callable[[Item], Hashable] = lambda _: None,
+    read_path: Callable[[Item], str],
+    read_others: Callable[[Item], Hashable] = lambda _: None,
 ) -> list[list[Item]]:
     """Return items in groups: those whose paths differ in numbers only, and whose others are equal.
 
     Args:
         items: The items.
-        path: Function that returns the path of one.
-        others: Function that returns what else those of a group have in common, if there is more.
+        read_path: Function that returns the path of one.
+        read_others: Function that returns what else those of a group have in common, if there is more.
     """
     groups: dict[Hashable, list[Item]] = {}
     for item in items:
-        groups.setdefault((strip_numbers(path(item)), others(item)), []).append(item)
+        groups.setdefault((strip_numbers(read_path(item)), read_others(item)), []).append(item)
     return list(groups.values())
 
 

@@ -271,7 +271,10 @@ def refused(error, message, *passed, model="one input"):
         ((iter(X),), r"pass one example as `x\[None\]`, examples as `dataset.batch\(32\)`. .* of shape \(6,\)"),
         (((X, Y), Y), r"`y` must be left out if `x` is a batch `\(x, y\)`"),
         (((X, Y, Y, Y),), r"`x` must have 1 arrays, .* or be a batch `\(x, y\)`. Received: x with 4 arrays"),
-        ((Y, X), r"`x` must have the shape \(None, 6\).*`y` has it: pass `x` before `y`. Received: x of shape \(16,\)"),
+        (
+            (Y, X),
+            r"`x` must have the shape \(None, 6\).*which `y` has: pass `x` before `y`. Received: x of shape \(16,\)",
+        ),
         ((X[:, :4],), r"`x` must have the shape \(None, 6\), as the model's inputs. Received: x of shape \(16, 4\)"),
         (({"x": X},), r"`x` must have the keys .* Received: x without \['"),
     ],
