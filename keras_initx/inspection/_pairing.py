@@ -8,19 +8,22 @@ A canonical path has the layers around a layer or a weight, from the model inwar
 name. In place of an automatic name it says which layer of this name it is, of those in the layer
 around it, in the order in which Keras saves:
 
-    encoder/dense_7/kernel -> encoder/dense 2 of 3/kernel   the second of three in `encoder`
-    dense 2 of 3 in head                  held by the attribute `head`, see below
-    dense 2 of 3 in head made 1           the second in the order of saving, the first that was made
-    dense 2 of 3 in towers.dense_1[query] held by a dict in the attribute `towers`, with its key
+    encoder/dense_7/kernel    encoder/dense 2 of 3/kernel    the second of three in `encoder`
 
-A functional model has its layers in a list, in the order of their calls, and other models in
-attributes. Keras saves attributes in the order of their names, which may be another one than that
-in which they were made: so the attribute stands in the path too, and the number of the layer in
-the order of making where it differs.
+A functional model has its layers in a list, in the order of their calls. Other models have them in
+attributes, which Keras saves in the order of their names. That may be another order than the one in
+which they were made, so the attribute stands in the path too, and the number of the layer in the
+order of making where it differs. A model with `self.heads = {"query": dense, "key": dense_1}` and
+`self.body = dense_2` has
+
+    dense_2    dense 1 of 3 in body made 3
+    dense      dense 2 of 3 in heads.dense[query] made 1
+    dense_1    dense 3 of 3 in heads.dense_1[key] made 2
 
 `layers` of a model is an attribute like others, with what is not in those before it in the
-alphabet. So those behind it are in a list too, in the order in which they were made. A file has
-the list alone, which does not say of which kind its model was, and no keys of dicts.
+alphabet: `layers.towers.dense`. So those after it are in a list too, in the order in which they
+were made. A file has the list alone, which does not say of which kind its model was, and no keys of
+dicts.
 """
 
 import re
@@ -39,17 +42,17 @@ from keras_initx.inspection._names import split_automatic_part_name
 from keras_initx.inspection._weights import ModelWeight
 
 # Why weights are left. Each room says what the other side is to its users, see `Pairs.worded`.
-OTHER_NUMBER = "automatic names, and another number of such layers in {other}"
-OTHER_ORDER = "automatic names, which have another order in {other}"
+OTHER_NUMBER = "another number of layers has this automatic name in {other}"
+OTHER_ORDER = "layers with this automatic name have another order in {other}"
 # Notes on layers that are paired all the same.
 BY_NUMBER = "paired by number: {other} has no order"
 _OURS_BY_NUMBER = BY_NUMBER.replace("{other}", "{own}")
-BY_ATTRIBUTES = "paired by the order of attributes, which calls may not have"
+BY_ATTRIBUTES = "paired by the order of attributes, which calls may not follow"
 # A remark, made once, on all layers that a file may have in another order.
 _BY_CONTAINERS = (
-    "Paired in the order of {own}: layers of one class and equal shapes in HOLDERS, because "
-    "{other} does not name lists and keys of dicts. If they may have another order there, pass the "
-    "saved model itself, or give the layers names."
+    "Layers of one class and equal shapes in HOLDERS are paired in the order of {own}, because "
+    "{other} does not name lists and keys of dicts. Remedy: if they may have another order there, "
+    "pass the saved model itself, or give the layers names."
 )
 
 # How the other side orders its layers, see `pair_by_path`.

@@ -182,7 +182,7 @@ def test_a_plan_is_executed_in_the_order_of_layers(is_in_file, tmp_path):
 
 def test_a_plan_of_another_number_of_layers_says_so():
     plan = initialize(stack(), seed=0)
-    with pytest.raises(ValueError, match="another number of such layers in the plan"):
+    with pytest.raises(ValueError, match="another number of layers has this automatic name in the plan"):
         initialize(keras.Sequential([keras.Input((4,)), *(Dense(4) for _ in range(3))]), plan)
 
 
