@@ -193,7 +193,7 @@ class Implementation(Backend):
         found: dict[torch.Tensor, _Buffer] = {}
         for layer in layers:
             for name, buffer in layer.named_buffers():
-                found.setdefault(buffer, _buffer_at(layer, name))
+                found.setdefault(buffer, _find_buffer(layer, name))
         return list(found.values())
 
     def saved_buffers(self, layer: keras.Layer) -> dict[str, Any]:
@@ -202,7 +202,7 @@ class Implementation(Backend):
         module = layer.module if is_wrapper else layer
         names = [name for name, _ in module.named_buffers(recurse=is_wrapper)]
         saved = module.state_dict() if names else {}
-        return {name: _buffer_at(module, name) for name in names if name in saved}
+        return {name: _find_buffer(module, name) for name in names if name in saved}
 
     @contextlib.contextmanager
     def preserve_foreign_state(self, layers: Sequence[keras.Layer]) -> Iterator[None]:
@@ -260,7 +260,7 @@ class Implementation(Backend):
             with torch.inference_mode(False), contextlib.ExitStack() as stack:
                 # The backward pass calls rematerialized layers again.
                 stack.enter_context(self.preserve_state(layers, gradients=variables))
-                result = function(*keras.tree.map_structure(_outside_inference, arguments))
+                result = function(*keras.tree.map_structure(_leave_inference, arguments))
                 for source, recorder in zip(sources, recorders, strict=True):
                     stack.enter_context(source.register_hook(recorder))
                 if result.requires_grad:
@@ -277,7 +277,7 @@ class Implementation(Backend):
         arguments: Sequence[Any],
     ) -> list[Array | None]:
         sources = [variable.value for variable in variables]
-        given = keras.tree.map_structure(_outside_inference, tuple(arguments))
+        given = keras.tree.map_structure(_leave_inference, tuple(arguments))
         with torch.inference_mode(False), self.preserve_state(layers, gradients=variables):
             result = function(*given)
             if not result.requires_grad:
@@ -295,7 +295,7 @@ class Implementation(Backend):
         steps: int,
     ) -> Generator[float, None, None]:
         sources = [variable.value for variable in variables]
-        given = keras.tree.map_structure(_outside_inference, tuple(arguments))
+        given = keras.tree.map_structure(_leave_inference, tuple(arguments))
         with self.carry_state(layers, variables) as carried:
             for _ in range(steps):
                 with (
@@ -376,9 +376,9 @@ class _Buffer(NamedTuple):
             setattr(self.module, self.attribute, tensor.to(self.value.device))
 
 
-def _buffer_at(module: torch.nn.Module, name: str) -> _Buffer:
-    around, _, attribute = name.rpartition(".")
-    return _Buffer(module.get_submodule(around), attribute, name)
+def _find_buffer(module: torch.nn.Module, name: str) -> _Buffer:
+    module_name, _, attribute = name.rpartition(".")
+    return _Buffer(module.get_submodule(module_name), attribute, name)
 
 
 def _is_distributed(tensor: Tensor) -> bool:
@@ -386,7 +386,7 @@ def _is_distributed(tensor: Tensor) -> bool:
     return hasattr(tensor, "full_tensor")
 
 
-def _outside_inference(value: Any) -> Any:
+def _leave_inference(value: Any) -> Any:
     """Return a tensor that a backward pass may use: not one that was made in inference mode."""
     if isinstance(value, torch.Tensor) and value.is_inference():
         return value.clone()
@@ -452,10 +452,10 @@ def _is_inherited(matmul: Any) -> bool:
 
 def _follows(setting: Any, parent: Any) -> bool:
     """Return whether the precision of `setting` changes with that of `parent`."""
-    before = parent.fp32_precision
-    found = set()
+    original = parent.fp32_precision
+    readings = set()
     for value in ("ieee", "tf32"):
         parent.fp32_precision = value
-        found.add(setting.fp32_precision)
-    parent.fp32_precision = before
-    return len(found) > 1
+        readings.add(setting.fp32_precision)
+    parent.fp32_precision = original
+    return len(readings) > 1
