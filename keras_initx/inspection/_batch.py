@@ -232,8 +232,8 @@ def _unpack(model: keras.Model, x: Data, y: Data | None) -> Batch:
         return Batch(x, y)
     if y is not None:
         raise ValueError(
-            "`y` must be left out if `x` is a batch `(x, y)`, because it has more arrays than the "
-            f"model has inputs. Received: x with {count} arrays for {inputs} inputs, and y"
+            "`y` must be left out if `x` is a batch `(x, y)`: `x` has more arrays than the model "
+            f"has inputs. Received: x with {count} arrays for {inputs} inputs, and y"
         )
     return Batch(*x)
 
@@ -365,9 +365,9 @@ def _check_inputs(model: keras.Model, batch: Batch) -> None:
         name = f"input {tensor.name!r}" if len(inputs) > 1 else "inputs"
         message = f"`x` must have the shape {required_shape}, as the model's {name}"
         if len(inputs) == 1 and _has_shape(batch.y, required_shape):
-            message += ", which `y` has: pass `x` before `y`"
+            message += ". `y` has this shape: pass `x` before `y`"
         elif _fits((1, *shape), required_shape):
-            message += ": pass one example as `x[None]`, examples as `dataset.batch(32)`"
+            message += ". Pass one example as `x[None]`, examples as `dataset.batch(32)`"
         raise ValueError(f"{message}. Received: x of shape {shape}")
 
 
