@@ -270,12 +270,14 @@ class _BranchReader:
         counts = {term: _count_kernel_outputs(trace[:-1]) for term, trace in traces.items()}
         fewest = min(counts.values(), default=0)
         streams = [term for term, count in counts.items() if count == fewest]
+        # Of two terms that pass equally few kernels, none is the stream.
         if len(terms) < 2 or len(streams) != 1:
             return []
         (stream,) = streams
         if stream in _iterate_subtracted(total):
             return []
         *shortcut, start = traces[stream]
+        # Otherwise these are two ways to the output of the model.
         if fewest and not self._goes_on_to_kernel(total, find_producers(shortcut)):
             return []
         begin = [start]
@@ -285,12 +287,12 @@ class _BranchReader:
         other_terms = [term for term in terms if term is not stream]
         for term in other_terms:
             way = self._count_along_ways(begin, term)
-            goes_on = any(
+            leads_to_another = any(
                 self._is_ancestor(term, other) for other in other_terms if other is not term
             )
-            if way.get(term, 0) <= fewest or goes_on:
+            if way.get(term, 0) <= fewest or leads_to_another:
                 return []
-            if not self._is_carried_from(begin, term, way, total, is_plain=not fewest):
+            if not self._is_carried_from(begin, term, way, total, is_identity=not fewest):
                 return []
             branches.append(
                 Branch(
@@ -313,16 +315,24 @@ class _BranchReader:
         way: Collection[Node],
         total: Node,
         *,
-        is_plain: bool,
+        is_identity: bool,
     ) -> bool:
         """Return whether what sums with branches carry to a term comes from its begin alone.
 
-        If it comes from there and from something else, the sum is noted as unclear, but for one
-        that a kernel leads to on both ways (not `is_plain`).
+        If it comes from there and from something else, the sum is noted as unclear, unless its
+        stream passes a kernel.
+
+        Args:
+            begin: The begin of the stream.
+            term: A term of the sum that is not the stream.
+            way: What is computed from the begin on the ways to the term.
+            total: The sum.
+            is_identity: Whether the stream passes no kernel on its way to the sum.
         """
         sums: dict[Node, list[Branch]] = {}
+        inside = {*begin, *way}
         for inner_sum, branches in self._branches_by_sum.items():
-            is_condition = is_plain and _is_condition(branches[0], {*begin, *way})
+            is_condition = is_identity and _is_condition(branches[0], inside)
             if inner_sum in way and not is_condition:
                 sums[inner_sum] = branches
         if not sums:
@@ -330,7 +340,7 @@ class _BranchReader:
         are_from_begin = set(trace_along_streams(term, begin, sums))
         if are_from_begin == {True}:
             return True
-        if True in are_from_begin and is_plain:
+        if True in are_from_begin and is_identity:
             self._unclear_sums[total] = None
         return False
 
@@ -348,9 +358,9 @@ class _BranchReader:
                 return None
             trace += node.inputs
 
-    def _is_ancestor(self, node: Node, other: Node) -> bool:
+    def _is_ancestor(self, node: Node, descendant: Node) -> bool:
         # Also if it is the other.
-        return bool(self._ancestors[other] >> self._index[node] & 1)
+        return bool(self._ancestors[descendant] >> self._index[node] & 1)
 
     def _count_along_ways(self, begin: Sequence[Node], term: Node) -> dict[Node, int]:
         """Count the kernels on the shortest way from `begin` to each tensor on the ways to a term.
