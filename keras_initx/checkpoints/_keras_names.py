@@ -132,8 +132,8 @@ def _pair_by_layers(
     """
     arrays_by_layer: dict[str, dict[str, str]] = {}
     for name, path in canonicalize_paths(array_paths).items():
-        their_layer, _, key = path.rpartition("/")
-        arrays_by_layer.setdefault(their_layer, {})[key] = name
+        their_layer, _, weight_key = path.rpartition("/")
+        arrays_by_layer.setdefault(their_layer, {})[weight_key] = name
     with_weights = dict.fromkeys(weight.layer for weight in weights)
     our_layers = canonicalize_paths({layer: paths_by_layer[layer] for layer in with_weights})
     order: Order = "saved"
