@@ -152,12 +152,12 @@ class Implementation(Backend):
                 "All values must be in this process, where they are read as a whole. "
                 f"Received: a tensor of shape {tuple(value.shape)}, of which others hold parts"
             )
-        found = list(self.parts(value))
-        region, values = found[0]
+        parts_here = list(self.parts(value))
+        region, values = parts_here[0]
         if region is None:
             return values
         whole = np.empty(value.shape, values.dtype)
-        for region, values in found:
+        for region, values in parts_here:
             whole[region] = values
         return whole
 
@@ -180,14 +180,14 @@ class Implementation(Backend):
         if tensor.is_fully_replicated:
             yield None, _read_on_host(tensor)
             return
-        seen = set()
+        yielded_bounds = set()
         for shard in tensor.addressable_shards:
             bounds = str(shard.index)  # slices have no hash before Python 3.12
             if counted_once:
                 is_copy = shard.replica_id > 0  # they are numbered over all processes
             else:
-                is_copy = bounds in seen
-            seen.add(bounds)
+                is_copy = bounds in yielded_bounds
+            yielded_bounds.add(bounds)
             if not is_copy:
                 yield shard.index, _read_on_host(shard.data)
 
@@ -200,8 +200,8 @@ class Implementation(Backend):
             return super().from_processes(array, tensor)
         # Without x64, JAX would drop half of wider numbers.
         words = np.ascontiguousarray(array).view("uint32")
-        found = np.asarray(multihost_utils.process_allgather(words))
-        return found.reshape(-1, *words.shape).view(array.dtype)
+        gathered = np.asarray(multihost_utils.process_allgather(words))
+        return gathered.reshape(-1, *words.shape).view(array.dtype)
 
     def std(self, tensor: Tensor) -> float:
         if len(tensor.sharding.device_set) == 1:
@@ -276,9 +276,9 @@ class Implementation(Backend):
             return [_scale_and_norm(gradient) for gradient in gradients]
 
         def norms(*arguments: Any) -> list[float]:
-            given = (_read_values(variables), _read_values(others), arguments)
+            inputs = (_read_values(variables), _read_values(others), arguments)
             with self._traced_state_preserved(layers):
-                pairs = _compile_once(scales_and_norms, given)(*given)
+                pairs = _compile_once(scales_and_norms, inputs)(*inputs)
             return [float(scale) * float(norm) for scale, norm in jax.device_get(pairs)]
 
         return norms
@@ -304,10 +304,10 @@ class Implementation(Backend):
         for step in reversed(program.eqns):
             if any(id(variable) in needed for variable in step.outvars):
                 needed.update(id(variable) for variable in step.invars)
-        found: list[Array | None] = []
+        gradient_arrays: list[Array | None] = []
         for variable, gradient in zip(program.invars, gradients, strict=True):
-            found.append(self.host_view(gradient) if id(variable) in needed else None)
-        return found
+            gradient_arrays.append(self.host_view(gradient) if id(variable) in needed else None)
+        return gradient_arrays
 
     def descend(
         self,
@@ -319,7 +319,7 @@ class Implementation(Backend):
         steps: int,
     ) -> Generator[float, None, None]:
         others = _list_other_variables(variables, layers)
-        # The places of those that `function` assigns, which a trace of it tells.
+        # The indices of those that `function` assigns, which a trace of it tells.
         assigned: list[int] = []
 
         def scaled(
@@ -335,29 +335,29 @@ class Implementation(Backend):
                 value = function(*arguments)
             after = scope.state_mapping
             assigned.clear()
-            for place, variable in enumerate(others):
+            for index, variable in enumerate(others):
                 if after[id(variable)] is not before[id(variable)]:
-                    assigned.append(place)
-            carried = [after[id(others[place])] for place in assigned]
+                    assigned.append(index)
+            carried = [after[id(others[index])] for index in assigned]
             with keras.StatelessScope(list(of_optimizer)):
                 return optimizer.scale_loss(value), (value, carried)
 
-        def step(*given: Any) -> tuple[Tensor, list[Tensor], list[Tensor], list[Tensor]]:
-            gradients, (value, carried) = jax.grad(scaled, has_aux=True)(*given)
-            values, _, state, _ = given
+        def step(*inputs: Any) -> tuple[Tensor, list[Tensor], list[Tensor], list[Tensor]]:
+            gradients, (value, carried) = jax.grad(scaled, has_aux=True)(*inputs)
+            values, _, state, _ = inputs
             return value, carried, *optimizer.stateless_apply(state, gradients, values)
 
         program = None
         other_values = _read_values(others)
         for _ in range(steps):
             state = _read_values(optimizer.variables)
-            given = (_read_values(variables), other_values, state, tuple(arguments))
+            inputs = (_read_values(variables), other_values, state, tuple(arguments))
             if program is None:
                 with self._traced_state_preserved(layers):
-                    program = _compile_once(step, given)
-            value, carried, values, state = program(*given)
-            for place, new in zip(assigned, carried, strict=True):
-                other_values[place] = new
+                    program = _compile_once(step, inputs)
+            value, carried, values, state = program(*inputs)
+            for index, new in zip(assigned, carried, strict=True):
+                other_values[index] = new
             yield float(value)
             for variable, new in zip(variables, values, strict=True):
                 variable.assign(new)
@@ -550,11 +550,11 @@ def _scaled_norm(gradient: Tensor) -> Any:
     highest = jax.numpy.max(values, initial=0)
     lowest = jax.numpy.min(values, initial=0)
     largest = jax.numpy.maximum(highest, -lowest)
-    one = jax.numpy.ones_like(largest)
-    scale = jax.numpy.where((largest > 0) & jax.numpy.isfinite(largest), largest, one)
+    unit = jax.numpy.ones_like(largest)
+    scale = jax.numpy.where((largest > 0) & jax.numpy.isfinite(largest), largest, unit)
 
     def unscaled() -> tuple[Tensor, Tensor]:
-        return one, _norm(values)
+        return unit, _norm(values)
 
     def scaled() -> tuple[Tensor, Tensor]:
         return scale, _norm(values / scale)

@@ -129,8 +129,8 @@ class Implementation(Backend):
         tensor = keras.ops.empty(shape, dtype)
         if tensor.numel() == 0:
             return tensor
-        for number, part in enumerate(tensor.view(-1).split(length)):
-            part.copy_(block(number * length)[: part.numel()])
+        for number, piece in enumerate(tensor.view(-1).split(length)):
+            piece.copy_(block(number * length)[: piece.numel()])
         return tensor
 
     def scatter(self, places: Tensor, values: Tensor, shape: Shape) -> Tensor:
@@ -190,11 +190,11 @@ class Implementation(Backend):
             torch.rand(1, device=_device())
 
     def buffers(self, layers: Sequence[keras.Layer]) -> list[Any]:
-        found: dict[torch.Tensor, _Buffer] = {}
+        buffers: dict[torch.Tensor, _Buffer] = {}
         for layer in layers:
             for name, buffer in layer.named_buffers():
-                found.setdefault(buffer, _find_buffer(layer, name))
-        return list(found.values())
+                buffers.setdefault(buffer, _find_buffer(layer, name))
+        return list(buffers.values())
 
     def saved_buffers(self, layer: keras.Layer) -> dict[str, Any]:
         # A layer of Keras is a module too, with those in it as its modules.
@@ -234,18 +234,18 @@ class Implementation(Backend):
     def values_behind(self, tensor: Tensor) -> list[Tensor] | None:
         if tensor.grad_fn is None:
             return [tensor] if tensor.requires_grad else []
-        found = []
-        seen = {tensor.grad_fn}
+        leaves = []
+        visited = {tensor.grad_fn}
         waiting = [tensor.grad_fn]
         while waiting:
             step = waiting.pop()
             if hasattr(step, "variable"):  # the end of the graph
-                found.append(step.variable)
+                leaves.append(step.variable)
             for before, _ in step.next_functions:
-                if before is not None and before not in seen:
-                    seen.add(before)
+                if before is not None and before not in visited:
+                    visited.add(before)
                     waiting.append(before)
-        return found
+        return leaves
 
     def gradient_norms(
         self,
@@ -277,13 +277,13 @@ class Implementation(Backend):
         arguments: Sequence[Any],
     ) -> list[Array | None]:
         sources = [variable.value for variable in variables]
-        given = keras.tree.map_structure(_leave_inference, tuple(arguments))
+        inputs = keras.tree.map_structure(_leave_inference, tuple(arguments))
         with torch.inference_mode(False), self.preserve_state(layers, gradients=variables):
-            result = function(*given)
+            result = function(*inputs)
             if not result.requires_grad:
                 return [None] * len(sources)
             gradients = torch.autograd.grad(result, sources, allow_unused=True)
-        return [None if one is None else self.host_view(one) for one in gradients]
+        return [None if gradient is None else self.host_view(gradient) for gradient in gradients]
 
     def descend(
         self,
@@ -295,7 +295,7 @@ class Implementation(Backend):
         steps: int,
     ) -> Generator[float, None, None]:
         sources = [variable.value for variable in variables]
-        given = keras.tree.map_structure(_leave_inference, tuple(arguments))
+        inputs = keras.tree.map_structure(_leave_inference, tuple(arguments))
         with self.carry_state(layers, variables) as carried:
             for _ in range(steps):
                 with (
@@ -304,7 +304,7 @@ class Implementation(Backend):
                     torch.autograd.set_multithreading_enabled(False),
                     carried(),
                 ):
-                    value = function(*given)
+                    value = function(*inputs)
                     gradients: Sequence[Tensor | None] = [None] * len(sources)
                     if value.requires_grad:
                         scaled = optimizer.scale_loss(value)

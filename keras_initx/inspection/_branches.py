@@ -156,7 +156,7 @@ class Branch:
         of_routers: set[Node] = set()
         if self.added.routers:
             for node in self.added.after:
-                for weight in self.weighing.weights_at(node):
+                for weight in self.weighing.list_weights(node):
                     of_routers |= node_and_ancestors(weight)
         return any(_weighs(node.producer) for node in self.inside if node not in of_routers)
 
@@ -379,7 +379,7 @@ class _BranchReader:
     ) -> dict[Node, int]:
         # Empty if no way leads to the tensor. The way of a weight of something else counts only if
         # there is no other.
-        for inputs in (self._weighing.weighed(node), node.inputs):
+        for inputs in (self._weighing.list_weighed(node), node.inputs):
             counts_before = [0 for source in inputs if source in begin]
             counts_before += [counts[source] for source in inputs if source in counts]
             if counts_before:

@@ -46,19 +46,19 @@ class Weighing:
             elif are_weights:
                 self._is_weight[node] = all(are_weights)
 
-    def weights_at(self, node: Node) -> list[Node]:
+    def list_weights(self, node: Node) -> list[Node]:
         """Return the inputs of a product that weigh its others; none of another operation."""
         if node.is_form or get_kind(node.producer) not in _PRODUCTS:
             return []
         weights = [factor for factor in node.inputs if self._is_weight.get(factor)]
         return [] if len(weights) == len(node.inputs) else weights
 
-    def weighed(self, node: Node) -> list[Node]:
+    def list_weighed(self, node: Node) -> list[Node]:
         """Return the inputs of a node that are not weights there."""
-        weights = self.weights_at(node)
+        weights = self.list_weights(node)
         return [source for source in node.inputs if source not in weights]
 
-    def source(self, weight: Node) -> Source:
+    def find_source(self, weight: Node) -> Source:
         """Trace a weight back to the kernels that it comes from."""
         kernels = []
         makers = []
@@ -145,9 +145,9 @@ def find_ends(terms: Iterable[Node], inside: Collection[Node], weighing: Weighin
             sources_of_node.update([source] if source is not None else [])
             continue
         after[node] = None
-        weights = weighing.weights_at(node)
-        for factor in weighing.weighed(node):
-            weight_sources = [weighing.source(weight) for weight in weights]
+        weights = weighing.list_weights(node)
+        for factor in weighing.list_weighed(node):
+            weight_sources = [weighing.find_source(weight) for weight in weights]
             open_nodes += [(factor, weight_source) for weight_source in weight_sources]
             if source is not None or not weight_sources:
                 open_nodes.append((factor, source))

@@ -60,12 +60,12 @@ def preserve_compiled_loss(model: keras.Model) -> Iterator[None]:
     attributes is put back too.
     """
     losses = keras.tree.flatten(getattr(model, "loss", None))
-    with preserve_attributes(losses), _unbuilt_compiled_loss(model):
+    with preserve_attributes(losses), _undo_loss_build(model):
         yield
 
 
 @contextlib.contextmanager
-def _unbuilt_compiled_loss(model: keras.Model) -> Iterator[None]:
+def _undo_loss_build(model: keras.Model) -> Iterator[None]:
     loss = compiled_loss(model)
     if loss is None:
         yield
