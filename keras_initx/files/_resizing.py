@@ -137,7 +137,9 @@ class Channels(Resizing):
             return _Patches(1, old, new)
         positions = old // self.old
         if (positions * self.old, positions * self.new) != (old, new):
-            raise ValueError(f"{old} and {new} inputs are no patches of {self.old} and {self.new}")
+            raise ValueError(
+                f"{old} and {new} inputs are not patches of {self.old} and {self.new} channels"
+            )
         return _Patches(positions, self.old, self.new)
 
 

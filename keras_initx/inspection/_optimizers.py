@@ -204,14 +204,13 @@ def copy_initial_optimizer(
     """Copy an optimizer as it is at its start, built for weights.
 
     Raises:
-        NoCopyError: If it was built without some of them, or its config does not make it anew.
+        NoCopyError: If it was built without some of them, or its config does not copy it.
     """
     for used in {optimizer, unwrap_optimizer(optimizer)}:
         unknown = [weight for weight in weights if not is_built_with(used, weight)]
         if used.built and unknown:
             raise NoCopyError(
-                "is built with all weights that are trained, as `fit` does: compile the model "
-                "again",
+                "is built with all trained weights, as in `fit`: compile the model again",
                 f"built without {unknown[0].path!r}",
             )
     try:
@@ -223,9 +222,13 @@ def copy_initial_optimizer(
             copied.build(weights)
         lost = find_lost_settings(optimizer, copied)
     except Exception as error:  # it is the user's, and may lack anything
-        raise NoCopyError("its config makes anew", f"whose config raises {error!r}") from error
+        raise NoCopyError(
+            "can be copied by its config", f"whose config raises {error!r}"
+        ) from error
     if lost:
-        raise NoCopyError("its config makes anew", f"whose config lacks {summarize_names(lost)}")
+        raise NoCopyError(
+            "can be copied by its config", f"whose config lacks {summarize_names(lost)}"
+        )
     return copied
 
 

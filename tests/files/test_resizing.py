@@ -169,8 +169,8 @@ def test_what_is_done_is_said(kind, shape, axis, new, expected):
 @pytest.mark.parametrize(
     ("kind", "shape", "new", "message"),
     [
-        (Channels(3, 5), (12, 8), 21, "12 and 21 inputs are no patches of 3 and 5"),
-        (Channels(3, 5), (13, 8), 20, "13 and 20 inputs are no patches of 3 and 5"),
+        (Channels(3, 5), (12, 8), 21, "12 and 21 inputs are not patches of 3 and 5 channels"),
+        (Channels(3, 5), (13, 8), 20, "13 and 20 inputs are not patches of 3 and 5 channels"),
         (Rows([3, 40]), (40, 8), 2, "the array has 40 rows, and no index 40"),
         (Units([1, 2, 3]), (40, 8), 2, "3 units are chosen, and the model has 2"),
         (Grid((2, 3), (4, 4)), (7, 8), 16, "7 rows are not the positions of 2 x 3 patches"),

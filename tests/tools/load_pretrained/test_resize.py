@@ -599,7 +599,7 @@ MISFITS = {
         (12,),
         lambda: layers.Dense(4, name="layer"),
         ("kernel", (9, 4), Channels(4, 5)),
-        "9 and 12 inputs are no patches of 4 and 5",
+        "9 and 12 inputs are not patches of 4 and 5 channels",
     ),
     "an einsum layer": (
         (5, 12),
