@@ -34,6 +34,7 @@ from keras_initx.files._keras_files import enclosing_groups, enclosing_layers
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._kernels import is_adapter
 from keras_initx.inspection._names import (
+    AutomaticName,
     list_own_weights,
     split_automatic_name,
     split_automatic_part_name,
@@ -62,7 +63,7 @@ from keras_initx.inspection._weights import ModelWeight, module_weight_name
 
 # Splits a name into stem and number, `dense_1` into `("dense", 1)`; `None` for a chosen name. It
 # takes the stems of the layers around the layer, and the name.
-SplitAutomatic: TypeAlias = Callable[[tuple[str, ...], str], tuple[str, int] | None]
+SplitAutomatic: TypeAlias = Callable[[tuple[str, ...], str], AutomaticName | None]
 
 
 def source_names_by_path(contents: Mapping[Any, Any], inventory: Inventory) -> Pairs:
@@ -238,9 +239,9 @@ def _make_path(
     parts: list[PathPart] = []
     stems: tuple[str, ...] = ()
     for index, name in enumerate(names[:-1]):
-        stem_and_number = split_name(stems, name)
-        stems = (*stems, stem_and_number[0] if stem_and_number else name)
-        parts.append(PathPart(name, stem_and_number, groups[index] if groups else ""))
+        automatic = split_name(stems, name)
+        stems = (*stems, automatic.stem if automatic else name)
+        parts.append(PathPart(name, automatic, groups[index] if groups else ""))
     return (*parts, PathPart(names[-1]))
 
 
@@ -257,7 +258,7 @@ def _make_model_splitter(
         if parts and parts[-1].automatic is None:
             chosen.add((tuple(map(_stem, parts[:-1])), parts[-1].name))
 
-    def split_name(stems: tuple[str, ...], name: str) -> tuple[str, int] | None:
+    def split_name(stems: tuple[str, ...], name: str) -> AutomaticName | None:
         return None if (stems, name) in chosen else split_class_name(stems, name)
 
     return split_name
@@ -268,18 +269,18 @@ def _make_class_splitter(layers: Iterable[keras.Layer]) -> SplitAutomatic:
     classes = {type(layer).__name__ for layer in layers}
 
     @functools.cache
-    def split_name(name: str) -> tuple[str, int] | None:
+    def split_name(name: str) -> AutomaticName | None:
         direction, _, inner_name = name.partition("_")
         if direction in ("forward", "backward"):  # in a `Bidirectional`
             inner = split_name(inner_name)
-            return inner and (f"{direction}_{inner[0]}", inner[1])
+            return inner and inner._replace(stem=f"{direction}_{inner.stem}")
         return next(filter(None, (split_automatic_name(name, kind) for kind in classes)), None)
 
     return lambda stems, name: split_name(name)
 
 
 def _stem(part: PathPart) -> str:
-    return part.automatic[0] if part.automatic else part.name
+    return part.automatic.stem if part.automatic else part.name
 
 
 def _name_in_layer(weight: ModelWeight) -> str:
@@ -351,9 +352,9 @@ def _make_numbered_path(name: str) -> tuple[PathPart, ...]:
     parts = []
     for group_name in group.split("/")[1:]:
         stem, _, number = group_name.rpartition("_")
-        is_numbered = bool(stem) and number.isdecimal()
-        automatic = (stem, int(number)) if is_numbered else (group_name, 0)
-        parts.append(PathPart(group_name, automatic))
+        if not stem or not number.isdecimal():
+            stem, number = group_name, "0"
+        parts.append(PathPart(group_name, AutomaticName(stem, int(number))))
     return (*parts, PathPart(key))
 
 
@@ -510,12 +511,12 @@ def _make_shown_path(weight: ModelWeight) -> tuple[PathPart, ...]:
     for depth, path in enumerate(weight.layer_paths[1:]):
         name = path[len(outer_path) :].removeprefix("/")
         outer_path = path
-        stem_and_number = split_automatic_part_name(weight.layers[depth], weight.layers[depth + 1])
-        if stem_and_number is None:
+        automatic = split_automatic_part_name(weight.layers[depth], weight.layers[depth + 1])
+        if automatic is None:
             parts += [PathPart(piece) for piece in re.split("[/.]", name)]
         else:
-            number = name.removeprefix(stem_and_number[0]).removeprefix("_")
-            parts.append(PathPart(name, (stem_and_number[0], int(number or 0))))
+            number = name.removeprefix(automatic.stem).removeprefix("_")
+            parts.append(PathPart(name, AutomaticName(automatic.stem, int(number or 0))))
     return (*parts, *(PathPart(piece) for piece in re.split("[/.]", _name_in_layer(weight))))
 
 

@@ -3,18 +3,26 @@
 Keras numbers layers without a name in the process: `dense`, `dense_1`, and `dense_2` in the next
 model. An automatic name has a stem, which comes from the class, and this number:
 
-    dense_3            ("dense", 3)                 of a `Dense`
-    dense              ("dense", 0)
-    forward_lstm_3     ("forward_lstm", 3)          inside a `Bidirectional`
-    encoder            None                         chosen
+    dense_3            AutomaticName("dense", 3)            of a `Dense`
+    dense              AutomaticName("dense", 0)
+    forward_lstm_3     AutomaticName("forward_lstm", 3)     inside a `Bidirectional`
+    encoder            None                                 chosen
 """
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import keras
 
 from keras_initx._keras import list_layers
+
+
+class AutomaticName(NamedTuple):
+    """The stem and the number of an automatic name."""
+
+    stem: str
+    number: int
 
 
 def list_sublayers(layer: keras.Layer, *, recursive: bool = True) -> list[keras.Layer]:
@@ -41,21 +49,18 @@ def make_distinct(name: str, taken: set[str]) -> str:
     return distinct
 
 
-def split_automatic_part_name(layer: keras.Layer, sublayer: keras.Layer) -> tuple[str, int] | None:
+def split_automatic_part_name(layer: keras.Layer, sublayer: keras.Layer) -> AutomaticName | None:
     """Split the automatic name of `sublayer`, directly inside `layer`; `None` for a chosen name."""
     class_name = type(sublayer).__name__
-    stem_and_number = split_automatic_name(sublayer.name, class_name)
-    if not isinstance(layer, keras.layers.Bidirectional) or stem_and_number is not None:
-        return stem_and_number  # of a `Bidirectional` that of a backward layer that it was given
+    automatic = split_automatic_name(sublayer.name, class_name)
+    if not isinstance(layer, keras.layers.Bidirectional) or automatic is not None:
+        return automatic  # of a `Bidirectional` that of a backward layer that it was given
     direction, _, name = sublayer.name.partition("_")  # `forward_lstm_3`
-    stem_and_number = split_automatic_name(name, class_name)
-    if stem_and_number is None:
-        return None
-    stem, number = stem_and_number
-    return f"{direction}_{stem}", number
+    automatic = split_automatic_name(name, class_name)
+    return automatic and automatic._replace(stem=f"{direction}_{automatic.stem}")
 
 
-def split_automatic_name(name: str, class_name: str) -> tuple[str, int] | None:
+def split_automatic_name(name: str, class_name: str) -> AutomaticName | None:
     """Split an automatic name into its stem and number; `None` for a chosen name."""
     stem, _, number = name.rpartition("_")
     if not (stem and number.isdecimal()):
@@ -64,11 +69,11 @@ def split_automatic_name(name: str, class_name: str) -> tuple[str, int] | None:
     # Keras puts underscores between the words of a class.
     if stem.replace("_", "") != class_name.replace("_", "").lower():
         return None
-    return stem, int(number)
+    return AutomaticName(stem, int(number))
 
 
 def renumber_names(
-    names: Iterable[tuple[str, tuple[str, int] | None]], counts: Counter[str]
+    names: Iterable[tuple[str, AutomaticName | None]], counts: Counter[str]
 ) -> list[str]:
     """Renumber the automatic names of each stem in the order of creation.
 

@@ -38,7 +38,7 @@ from keras_initx._checks import truncate
 from keras_initx._keras import layers_by_group, list_attribute_layers
 from keras_initx._typing import Shape
 from keras_initx.inspection._inventory import Inventory
-from keras_initx.inspection._names import split_automatic_part_name
+from keras_initx.inspection._names import AutomaticName, split_automatic_part_name
 from keras_initx.inspection._weights import ModelWeight
 
 # Why weights are left. Each room says what the other side is to its users, see `Pairs.worded`.
@@ -81,7 +81,7 @@ class PathPart(NamedTuple):
     """
 
     name: str
-    automatic: tuple[str, int] | None = None
+    automatic: AutomaticName | None = None
     group: str = ""
     attribute: str = ""
     has_weights: bool = True
@@ -254,7 +254,7 @@ def _rank_siblings(siblings: Sequence[PathPart]) -> list[_RankedPart]:
     for index, sibling in enumerate(siblings):
         ranked.append(_RankedPart(sibling.name))
         if sibling.automatic is not None:
-            families.setdefault((sibling.automatic[0], sibling.has_weights), []).append(index)
+            families.setdefault((sibling.automatic.stem, sibling.has_weights), []).append(index)
     for (stem, _), family in families.items():
         in_save_order = sorted(family, key=lambda index: _save_order_key(siblings[index].group))
         in_creation_order = sorted(family, key=lambda index: _creation_number(siblings[index]))
@@ -266,7 +266,7 @@ def _rank_siblings(siblings: Sequence[PathPart]) -> list[_RankedPart]:
 
 
 def _creation_number(part: PathPart) -> int:
-    return part.automatic[1] if part.automatic else 0
+    return part.automatic.number if part.automatic else 0
 
 
 def _save_order_key(group: str) -> Any:
