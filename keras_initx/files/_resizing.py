@@ -63,18 +63,21 @@ class Resizing(ABC):
 
 
 class Channels(Resizing):
-    """Other input channels: `"channels"` for a convolution, with arguments for flattened patches.
+    """Resizes input channels, as `"channels"` does for a convolution.
 
-    To more channels, the old ones stay and each further one gets their mean; to fewer, each gets
-    the mean. Then the kernel is multiplied by `old / new`. So an input whose channels are equal,
-    such as a gray image, gives the same output. The statistics of a normalization are not
-    multiplied; the output is the same if they make the channels equal.
+    - If the model has more channels, the old ones stay and each further one gets their mean.
+    - If it has fewer, each gets the mean.
+
+    Then the kernel is multiplied by `old / new`. So an input whose channels are equal, such as a
+    gray image, gives the same output. The statistics of a normalization are not multiplied; the
+    output is the same if they make the channels equal.
+
+    Pass both arguments if the inputs of a layer are patches that were flattened with their channels
+    innermost, as Keras does: for a dense layer, or for a convolution of such patches.
 
     Args:
-        old: The number of channels in the array. By default that of the convolution's kernel.
-        new: The number of channels in the model. Both are required where the inputs of a layer are
-            patches that were flattened with their channels innermost, as Keras does it: for a
-            dense layer, or for a convolution of such patches.
+        old: The number of channels in the array. By default, the kernel of the convolution has it.
+        new: The number of channels in the model.
 
     Raises:
         TypeError: If one of the numbers is no integer, or missing.
@@ -201,15 +204,19 @@ class ListResizing(Resizing):
 
 
 class Rows(ListResizing):
-    """Other words of an embedding or positions of a sequence: `"rows"`, or chosen ones.
+    """Resizes the words of an embedding or the positions of a sequence, as `"rows"` does.
 
-    The first rows stay, bit for bit, and each further one gets their mean; to fewer, the first
-    ones stay. Infinite values, as of words that are masked, are left out of the mean. Where logits
-    are linear in the rows, and in the bias if there is one, `m` means next to `n` rows raise the
-    loss of a softmax by at most `log(1 + m / n)`.
+    - If the model has more rows, the old ones stay, bit for bit, and each further one gets their
+      mean.
+    - If it has fewer, the first ones stay.
+
+    Infinite values, such as those of masked words, are left out of the mean. If logits are linear
+    in the rows, and in the bias if there is one, `m` means next to `n` rows raise the loss of a
+    softmax by at most `log(1 + m / n)`.
 
     Args:
-        chosen: The indices of the rows that stay, in their new order. A row may be taken twice.
+        chosen: The indices of the rows that stay, in their new order; by default the first ones.
+            A row may be taken twice.
 
     Raises:
         TypeError: If an index is no integer.
@@ -228,12 +235,13 @@ class Rows(ListResizing):
 
 
 class Units(ListResizing):
-    """Other units of a head, in its kernel and its bias: `"units"`, or chosen ones.
+    """Resizes the units of a head, in its kernel and its bias, as `"units"` does.
 
-    As `Rows`, along the axis of units. The units of a new task are drawn, not resized.
+    It does what `Rows` does, along the axis of units. Draw the units of a new task instead.
 
     Args:
-        chosen: The indices of the units that stay, in their new order. A unit may be taken twice.
+        chosen: The indices of the units that stay, in their new order; by default the first ones.
+            A unit may be taken twice.
 
     Raises:
         TypeError: If an index is no integer.
@@ -252,7 +260,7 @@ class Units(ListResizing):
 
 
 class Grid(Resizing):
-    """Learned positions of an image with another number of patches.
+    """Resizes learned positions of an image to another number of patches.
 
     They are interpolated by cubic convolution with `a = -0.5`, whose weights are normalized at the
     edges and spread where the grid shrinks. The centres of the outer patches stay half a patch
@@ -260,8 +268,8 @@ class Grid(Resizing):
 
     Args:
         old: The numbers of patches along the axes of the image in the array, e.g. height and width.
-        new: Those in the model.
-        leading: The number of rows before them, such as one for a class token, which stay.
+        new: The numbers of patches in the model.
+        leading: The number of rows before the positions, such as one for a class token. They stay.
 
     Raises:
         TypeError: If a number is no integer.
