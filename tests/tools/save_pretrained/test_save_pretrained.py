@@ -48,7 +48,7 @@ def test_bad_arguments_are_refused(tmp_path):
         save_pretrained(3, path, like=state, layout="torch")
     with pytest.raises(TypeError, match="`like` must be a path of a file"):
         save_pretrained(dense(), path, like=3, layout="torch")
-    with pytest.raises(TypeError, match="`like` must be a path of a file"):
+    with pytest.raises(TypeError, match="`like` must be the path of a file"):
         save_pretrained(dense(), path, like=dense(), layout="torch")
     with pytest.raises(ValueError, match="`like` must be an existing file"):
         save_pretrained(dense(), path, like=tmp_path / "none.safetensors", layout="torch")

@@ -428,7 +428,7 @@ class WithoutConfig(keras.optimizers.SGD):
     ("change", "message"),
     [
         (lambda model: model.compile(None, CLASSES), "`steps` needs a model that is compiled with an optimizer"),
-        (lambda model: model.compile(WithoutConfig(2), CLASSES), "`steps` needs an optimizer that its config makes"),
+        (lambda model: model.compile(WithoutConfig(2), CLASSES), "`steps` needs an optimizer that can be copied"),
     ],
 )
 def test_an_optimizer_is_needed(change, message):
