@@ -20,7 +20,7 @@ from keras_initx.backends._backend import Backend
 from keras_initx.cli import _catalog
 from keras_initx.files._formats import Contents
 from keras_initx.files._lazy import LazyArray
-from keras_initx.files._other_shapes import Kind
+from keras_initx.files._resizing import Resizing
 from keras_initx.initializers import Initializer
 from keras_initx.initializers._laws import Law
 from keras_initx.inspection._architecture import Architecture
@@ -285,7 +285,7 @@ NOUNS = (
     Stream,
     LazyArray,
     Contents,
-    Kind,
+    Resizing,
     Initializer,
     Law,
     Inventory,

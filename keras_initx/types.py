@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 # Each is imported on first use, with the tool that it belongs to.
 if _TYPE_CHECKING:
-    from keras_initx.files._other_shapes import Channels as Channels
-    from keras_initx.files._other_shapes import Grid as Grid
-    from keras_initx.files._other_shapes import Rows as Rows
-    from keras_initx.files._other_shapes import Units as Units
+    from keras_initx.files._resizing import Channels as Channels
+    from keras_initx.files._resizing import Grid as Grid
+    from keras_initx.files._resizing import Rows as Rows
+    from keras_initx.files._resizing import Units as Units
     from keras_initx.inspection._weights import ModelWeight as ModelWeight
     from keras_initx.tools.audit._audit_report import AuditReport as AuditReport
     from keras_initx.tools.audit._audit_report import WeightAudit as WeightAudit
@@ -47,7 +47,7 @@ if _TYPE_CHECKING:
     from keras_initx.tools.studies._study import Study as Study
 
 _NAMES: dict[str, tuple[str, ...]] = {
-    "files._other_shapes": (
+    "files._resizing": (
         "Channels",
         "Grid",
         "Rows",

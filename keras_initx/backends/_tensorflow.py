@@ -158,12 +158,12 @@ class Implementation(Backend):
     ) -> list[Array | None]:
         gradients_of = self._gradients_of(function, variables, layers, lambda loss: loss)
         _, gradients = gradients_of(*arguments)
-        found: list[Array | None] = []
+        gradient_arrays: list[Array | None] = []
         for gradient in gradients:
             # That of an embedding is sparse.
             dense = None if gradient is None else tf.convert_to_tensor(gradient)
-            found.append(None if dense is None else self.host_view(dense))
-        return found
+            gradient_arrays.append(None if dense is None else self.host_view(dense))
+        return gradient_arrays
 
     def descend(
         self,

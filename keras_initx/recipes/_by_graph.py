@@ -10,12 +10,12 @@ import keras
 
 from keras_initx._checks import quote_names
 from keras_initx.inspection._architecture import Architecture
+from keras_initx.inspection._branch_zeros import BranchRuns
 from keras_initx.inspection._branches import Branch
 from keras_initx.inspection._graph import Node, find_producers, node_and_ancestors
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._kernels import ALL_CONVOLUTIONS, is_kernel, normalizes
 from keras_initx.inspection._operations import ATTENTION_LAYERS
-from keras_initx.inspection._zeros import BranchRuns
 from keras_initx.recipes._by_names import NAMES_IN_BRANCHES, role_in
 from keras_initx.recipes._parts import ENDS, Doubt, Part, Reading, Role
 
@@ -101,8 +101,10 @@ class Ways:
         """
         found = self._found
         numbers = found.streams.numbers
-        decoders = {numbers[branch] for branch in found.branches if branch in found.crosses}
-        if not decoders and not found.crossing:
+        decoders = {
+            numbers[branch] for branch in found.branches if branch in found.crossing_branches
+        }
+        if not decoders and not found.crossing_layers:
             return set()
         stacks: dict[frozenset[keras.Operation], set[int]] = {}
         for number in set(numbers.values()):
@@ -210,7 +212,7 @@ class ByGraph:
     def kernels_held(self) -> dict[int, int]:
         """Return how many kernels weights hold that hold several, by the ids of variables."""
         held = {}
-        for layer, number in self._found.kernels_held.items():
+        for layer, number in self._found.fused_kernels.items():
             for part in self._kernels([layer])[-1:]:
                 held[id(part.weight.variable)] = number
         return held
@@ -417,8 +419,8 @@ class ByGraph:
             doubts[Doubt.ENDS] = self.unseen()
         elif not found.branches:
             doubts[Doubt.ENDS] = "no residual branch in its graph"
-        elif len(found.around) + len(found.unclear) > 1:
-            number = len(found.around) + len(found.unclear)
+        elif len(found.outer_branches) + len(found.unclear) > 1:
+            number = len(found.outer_branches) + len(found.unclear)
             doubts[Doubt.ENDS] = f"{number} branches that have others in them"
         for branch in found.branches:
             for doubt, text in self._doubts_on(branch):
@@ -573,7 +575,7 @@ class ByGraph:
     def _runs(self) -> BranchRuns:
         found = self._found
         streams: set[Node] = set()
-        sums = {branch.total: branch for branch in (*found.branches, *found.around)}
+        sums = {branch.total: branch for branch in (*found.branches, *found.outer_branches)}
         open_nodes = [branch.begin[0] for branch in sums.values()]
         while open_nodes:
             node = open_nodes.pop()
@@ -587,7 +589,7 @@ class ByGraph:
                 fresh.append((variable, keras.ops.zeros(variable.shape, variable.dtype)))
             elif weight.name in _SCALES and normalizes(weight.layer):
                 fresh.append((variable, keras.ops.ones(variable.shape, variable.dtype)))
-        return BranchRuns(found.made, streams, fresh)
+        return BranchRuns(found.calls, streams, fresh)
 
     def _give(self, name: str, parts: Iterable[Part], roles: dict[str, Role]) -> None:
         """Give weights a role, where their names do not tell another."""
@@ -655,12 +657,12 @@ class ByGraph:
         kinds = {
             "experts of one router": routers,
             "sums that may have others in them": found.unclear,
-            "attention": [layer for layer in found.attention if layer not in found.crossing],
-            "cross-attention": found.crossing,
+            "attention": [layer for layer in found.attention if layer not in found.crossing_layers],
+            "cross-attention": found.crossing_layers,
             "gates": [gate.gate for gate in found.gates],
-            "several kernels in one": list(found.kernels_held),
+            "several kernels in one": list(found.fused_kernels),
             "modulations": modulations,
-            "branches around others": [branch.addition for branch in found.around],
+            "branches around others": [branch.addition for branch in found.outer_branches],
             "embeddings of tokens": found.tokens,
             "embeddings of labels": [one for one in found.labels if isinstance(one, keras.Layer)],
             "embeddings of positions": found.positions,

@@ -208,12 +208,12 @@ def _note_graph(found: Architecture, has: Features, layers: Mapping[keras.Layer,
     if found.attends:
         names = [layers.get(layer, layer.name) for layer in found.attention]
         has[Feature.ATTENTION_IN_BRANCH] = names or ["softmax"]
-    crossing: list[Any] = [*found.crossing]
+    crossing: list[Any] = [*found.crossing_layers]
     written: list[Any] = []
     for branch in found.branches:
         if branch.attends:
             written += branch.last
-            crossing += branch.last if branch in found.crosses else ()
+            crossing += branch.last if branch in found.crossing_branches else ()
     for feature, of in ((Feature.ATTENTION, written), (Feature.CROSS_ATTENTION, crossing)):
         if of:
             paths = [layers.get(layer, layer.name) for layer in dict.fromkeys(of)]

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 import keras
 
-from keras_initx._alike import describe_paths, group_similar
 from keras_initx._checks import suggest_matches
 from keras_initx._extras import import_optional
+from keras_initx._similar_paths import describe_paths, group_similar
 from keras_initx._version import __version__
 from keras_initx.files import _local
 from keras_initx.report._export import as_csv, as_json, image, page, paragraphs
@@ -39,7 +39,7 @@ def written_to(text: str, path: str | Path | None) -> str:
         ValueError: If `path` is a URL.
     """
     if path is not None:
-        _local.write(_local.check_local("path", path), text)
+        _local.write_file(_local.check_local("path", path), text)
     return text
 
 

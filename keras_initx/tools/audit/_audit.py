@@ -13,7 +13,7 @@ from keras_initx._checks import accepts_arguments, check_number, check_root, sum
 from keras_initx._typing import RolesGiven, Shape
 from keras_initx.backends._current import backend
 from keras_initx.checkpoints._checkpoint import checkpoint_paths, is_weights_path
-from keras_initx.checkpoints._names_of_keras import have_equal_sizes
+from keras_initx.checkpoints._keras_names import have_equal_sizes
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._pairing import Pairs, pair_by_path_or_name
 from keras_initx.recipes._parts import ENDS, Doubt
@@ -414,4 +414,4 @@ def _depths_of_function(build: Callable[[], Any]) -> dict[str, int]:
 
 def _notes_on(inventory: Inventory | None) -> list[str]:
     """Return which layers are not built, if weights are those of a model."""
-    return [] if inventory is None else inventory.note_on_unbuilt()
+    return [] if inventory is None else inventory.note_unbuilt()

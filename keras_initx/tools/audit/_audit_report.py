@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from keras_initx._alike import group_similar, merge_paths
 from keras_initx._checks import summarize_names, truncate
+from keras_initx._similar_paths import group_similar, merge_paths
 from keras_initx.recipes._weight_rules import NOT_KNOWN
 from keras_initx.report._figures import BLUE, RED
 from keras_initx.report._order import Points, plot_in_order

@@ -67,7 +67,7 @@ class WeightContract:
         shape: Its shape.
         dtype: The name of its dtype.
         profile: What is known of its values.
-        place: Its place in the model, see `places_of`, by which it is found in another one. That
+        place: Its place in the model, see `_pairing.py`, by which it is found in another one. That
             of an array is its name.
     """
 

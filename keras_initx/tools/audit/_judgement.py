@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_initx._alike import group_similar
+from keras_initx._similar_paths import group_similar
 from keras_initx._typing import DType
 from keras_initx.inspection._hooks import LayerInitializer
 from keras_initx.tools.audit._contract_lines import WeightContract

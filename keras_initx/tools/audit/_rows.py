@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from keras_initx._alike import strip_numbers
 from keras_initx._checks import suggest_matches
+from keras_initx._similar_paths import strip_numbers
 from keras_initx._typing import Shape
 from keras_initx.initializers._description import description
 from keras_initx.initializers._random import RandomNormal

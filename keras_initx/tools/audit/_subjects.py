@@ -14,7 +14,7 @@ from keras_initx._typing import Array, DType, Shape
 from keras_initx.backends._backend import Region
 from keras_initx.backends._current import backend
 from keras_initx.checkpoints._checkpoint import Checkpoint, checkpoint_paths, open_checkpoint
-from keras_initx.checkpoints._names_of_keras import source_names_by_path
+from keras_initx.checkpoints._keras_names import source_names_by_path
 from keras_initx.checkpoints._sources import check_arrays, find_ties, to_lazy
 from keras_initx.files._formats import check_file
 from keras_initx.files._keras_files import FORMATS_OF_KERAS
@@ -263,7 +263,7 @@ class Subject:
         values: Its values.
         reason: Why it is not compared with others, otherwise empty.
         weight: The weight of a model, `None` of an array.
-        place: Its place in the model, see `places_of`. That of an array is its name.
+        place: Its place in the model, see `_pairing.py`. That of an array is its name.
     """
 
     path: str

@@ -15,7 +15,7 @@ from keras_initx._keras import generator_states, list_layers
 from keras_initx._typing import Array, Shape
 from keras_initx.backends._current import backend
 from keras_initx.inspection._batch import Batch, Data, first_examples, make_batch
-from keras_initx.inspection._former import preserve_variables
+from keras_initx.inspection._former_values import preserve_variables
 from keras_initx.inspection._hooks import HOOKS
 from keras_initx.inspection._inventory import Inventory, check_built, check_unshared
 from keras_initx.inspection._watch import Watch, call_observed_module
@@ -440,7 +440,7 @@ def compare_outputs(
     all_places = operation_places(inventory)
     places = {path: all_places[one] for one, path in operation_paths(inventory).items()}
     counterparts = counterparts_of(
-        ours.calls, places, others.calls, names, tolerance, inventory.held
+        ours.calls, places, others.calls, names, tolerance, inventory.weights_and_buffers
     )
     report = _report(ours, others, counterparts, tolerance)
     obstacle = _obstacle_to_draws(ours, others)
@@ -476,7 +476,7 @@ def _compared_step(
     kept_at: Mapping[str, Array] = {}
     weights: Mapping[str, MappedWeight] = {}
     if others.framework == "torch":
-        mapped = mapped_step(there, inventory, names_of_weights(names, inventory.held))
+        mapped = mapped_step(there, inventory, names_of_weights(names, inventory.weights_and_buffers))
         kept_at = mapped.kept_at
         weights = mapped.weights
         others_by_path = {path: weight.recorded for path, weight in weights.items()}

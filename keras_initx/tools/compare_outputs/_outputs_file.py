@@ -240,7 +240,7 @@ def save_outputs(
     text = json.dumps(content, allow_nan=True).encode()
     file = io.BytesIO()
     np.savez(file, calls=np.frombuffer(text, "uint8"), **arrays)
-    _local.write(path, file.getvalue())
+    _local.write_file(path, file.getvalue())
 
 
 def _as_json(tensor: RecordedTensor) -> list[Any]:

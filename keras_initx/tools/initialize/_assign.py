@@ -11,7 +11,7 @@ import keras
 from keras_initx._typing import Tensor
 from keras_initx.backends._backend import Computation
 from keras_initx.backends._current import backend
-from keras_initx.inspection._former import Former
+from keras_initx.inspection._former_values import FormerValues
 
 
 def made_like(variable: keras.Variable, computation: Computation) -> Tensor:
@@ -50,7 +50,7 @@ def undo_after_error(atomic: bool = True) -> Iterator[Callable[[keras.Variable, 
         atomic: If false, nothing is kept or undone, and a note of the exception says what has been
             assigned.
     """
-    former = Former()
+    former = FormerValues()
     paths: list[str] = []
 
     def assign_one(variable: keras.Variable, value: Tensor) -> None:

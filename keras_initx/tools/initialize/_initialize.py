@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_initx._alike import describe_paths, group_similar
 from keras_initx._checks import DTYPES, check_flag, quote_names, summarize_names
+from keras_initx._similar_paths import describe_paths, group_similar
 from keras_initx._typing import RolesGiven, Shape, Tensor
 from keras_initx.backends._backend import Computation
 from keras_initx.backends._current import backend
@@ -26,7 +26,7 @@ from keras_initx.initializers._sparse import Masked, kept_sparse
 from keras_initx.inspection._finite import find_not_finite, must_be_finite
 from keras_initx.inspection._hooks import LayerInitializer
 from keras_initx.inspection._inventory import Inventory, checked_inventory
-from keras_initx.inspection._layer_initializers import layer_initializers
+from keras_initx.inspection._layer_initializers import find_layer_initializers
 from keras_initx.inspection._pairing import canonical_weight_paths
 from keras_initx.inspection._weights import ModelWeight, computed_weight_name, module_weight_name
 from keras_initx.recipes._weight_rules import Left
@@ -161,7 +161,7 @@ def initialize(
     check_flag("dry_run", dry_run)
     started = begin(inventory, rules, seed, roles)
     plan = started.plan
-    notes = [*plan.notes, *inventory.note_on_unbuilt(), *_notes_on_rewritten(started)]
+    notes = [*plan.notes, *inventory.note_unbuilt(), *_notes_on_rewritten(started)]
     if dry_run:
         notes += _notes_on_constants(started.pairs())
         return replace(plan, notes=tuple(notes))
@@ -231,7 +231,7 @@ def _planned(
         weights that get it.
     """
     weights = inventory.weights
-    by_layer = layer_initializers([one for one in weights if one.path not in given.by_path])
+    by_layer = find_layer_initializers([one for one in weights if one.path not in given.by_path])
     places = canonical_weight_paths(inventory, weights)
     planned = []
     kept: dict[Kept, list[str]] = {}

@@ -71,7 +71,7 @@ class PlannedWeight:
         shown: Its path as it is shown, see `ModelWeight`. A plan that was read has only its own.
         digest: The digest of its values, or `None` if it is not known.
         by_layer: Whether its layer says so, and no rule.
-        place: Its place, see `places_of`, by which a plan finds it in another build of the model.
+        place: Its place, see `_pairing.py`, by which a plan finds it in another build of the model.
             In plans of earlier versions it is the path.
     """
 

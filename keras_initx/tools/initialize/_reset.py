@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_initx._keras import preserve_names
 from keras_initx._typing import Shape, Tensor
-from keras_initx.inspection._former import Former
+from keras_initx.inspection._former_values import FormerValues
 from keras_initx.inspection._names import list_sublayers
 from keras_initx.inspection._optimizers import (
     list_items,
@@ -42,7 +42,7 @@ def initial_state(model: keras.Model) -> list[Initial]:
     return found
 
 
-def list_initial_states(model: keras.Model, known: Former) -> list[Initial]:
+def list_initial_states(model: keras.Model, known: FormerValues) -> list[Initial]:
     """Return the variables that optimizers have got, with initial values.
 
     Args:

@@ -10,12 +10,17 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_initx.backends._current import backend
-from keras_initx.inspection._former import Former
+from keras_initx.inspection._former_values import FormerValues
 from keras_initx.inspection._inventory import Inventory, check_weights
 from keras_initx.inspection._kernels import FIRST_FACTORS, SECOND_FACTORS, is_adapter
-from keras_initx.inspection._mark import Count, can_be_marked, count_unwritten, unwritten_mask
 from keras_initx.inspection._names import list_sublayers, make_distinct
 from keras_initx.inspection._optimizers import list_optimizers
+from keras_initx.inspection._unwritten_mark import (
+    Count,
+    can_be_marked,
+    count_unwritten,
+    unwritten_mask,
+)
 from keras_initx.inspection._weights import ModelWeight
 from keras_initx.tools.initialize._assign import refresh_normalizations
 from keras_initx.tools.initialize._given import matches_condition
@@ -128,7 +133,7 @@ def in_no_model(marks: Marks, models: Iterable[keras.Model]) -> list[LoadedWeigh
     gc.collect()  # of layers that nobody has any more
     known: set[Any] = set()
     for model in models:
-        known.update(key_of(weight.variable) for weight in Inventory(model).held)
+        known.update(key_of(weight.variable) for weight in Inventory(model).weights_and_buffers)
     rows = []
     for marked in marks.held():
         count = _unwritten(marked)
@@ -156,7 +161,7 @@ def _states(
     found = {}
     seen = set()
     for model, inventory in inventories.items():
-        weights = list(filter(can_be_marked, inventory.held))
+        weights = list(filter(can_be_marked, inventory.weights_and_buffers))
         counts = {weight.path: count_unwritten(weight.variable.value) for weight in weights}
         _count_reset_adapters(weights, counts)
         computed = _layers_with_computed(weights, marks)
@@ -301,7 +306,7 @@ def _complete_optimizers(model: keras.Model) -> None:
     of_each = [optimizer.variables for optimizer in list_optimizers(model)]
     if not any(map(_has_mark, itertools.chain.from_iterable(of_each))):
         return
-    for variable, start in list_initial_states(model, Former()):
+    for variable, start in list_initial_states(model, FormerValues()):
         if _has_mark(variable):
             variable.assign(start)
 

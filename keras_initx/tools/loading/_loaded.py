@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from keras_initx._alike import describe_paths, group_similar
 from keras_initx._checks import truncate
+from keras_initx._similar_paths import describe_paths, group_similar
 from keras_initx.report._results import Judgement, Tabular
 from keras_initx.report._table import Column
 from keras_initx.report._terminal import line_width

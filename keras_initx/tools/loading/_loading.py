@@ -11,12 +11,12 @@ import keras
 from keras_initx._checks import check_flag, quote_names
 from keras_initx.backends._current import backend
 from keras_initx.initializers._seeds import root_seed
-from keras_initx.inspection._former import Former, run_uninterrupted
+from keras_initx.inspection._former_values import FormerValues, run_uninterrupted
 from keras_initx.inspection._hooks import MADE_LAYERS
 from keras_initx.inspection._inventory import Inventory, checked_inventory
-from keras_initx.inspection._mark import can_be_marked
 from keras_initx.inspection._names import list_sublayers
 from keras_initx.inspection._optimizers import list_optimizer_variables, list_optimizers
+from keras_initx.inspection._unwritten_mark import can_be_marked
 from keras_initx.inspection._weights import ModelWeight
 from keras_initx.tools.initialize._assign import assign, refresh_normalizations
 from keras_initx.tools.initialize._given import Instructing, RulesOrPlan, resolve_rules
@@ -145,7 +145,7 @@ def _of_model(
     """Watch what is loaded into a model, and say so in `loaded`."""
     inventory = checked_inventory("model", model)
     started = begin(inventory, rules, seed)
-    weights = list(filter(can_be_marked, inventory.held))
+    weights = list(filter(can_be_marked, inventory.weights_and_buffers))
     former = _former_values(model, weights)
     marks = Marks()
     with _undone_after_error(model, former, marks):
@@ -207,7 +207,7 @@ def _recorded_layers() -> Iterator[tuple[list[weakref.ref[keras.Model]], Collect
             made.append(weakref.ref(layer))
         return layer
 
-    with MADE_LAYERS.around(new):
+    with MADE_LAYERS.wrap(new):
         yield made, layers
 
 
@@ -247,14 +247,14 @@ def _finished(made: Iterable[weakref.ref[keras.Model]]) -> list[keras.Model]:
     return models
 
 
-def _former_values(model: keras.Model, weights: Iterable[ModelWeight]) -> Former:
+def _former_values(model: keras.Model, weights: Iterable[ModelWeight]) -> FormerValues:
     """Return all that loading may change, with the values that it has.
 
     Args:
         model: A model.
         weights: Those of its weights that get other values next.
     """
-    former = Former(weight.variable for weight in weights)
+    former = FormerValues(weight.variable for weight in weights)
     # On JAX, `predict` would overwrite a snapshot of these: the variable still has this array.
     for variable in model.variables:
         former.add(variable, lasting=True)
@@ -282,7 +282,7 @@ def _metrics_of(model: keras.Model) -> list[keras.metrics.Metric]:
 
 
 @contextlib.contextmanager
-def _undone_after_error(model: keras.Model, former: Former, marks: Marks) -> Iterator[None]:
+def _undone_after_error(model: keras.Model, former: FormerValues, marks: Marks) -> Iterator[None]:
     """Put back former values after an error, or an interruption.
 
     What optimizers, metrics and layers have got since then gets its first values.
@@ -294,7 +294,7 @@ def _undone_after_error(model: keras.Model, former: Former, marks: Marks) -> Ite
         raise
 
 
-def _undo(model: keras.Model, former: Former, marks: Marks, error: BaseException) -> None:
+def _undo(model: keras.Model, former: FormerValues, marks: Marks, error: BaseException) -> None:
     def reset_new_metrics() -> None:
         for metric in _metrics_of(model):
             if any(variable not in former for variable in metric.variables):

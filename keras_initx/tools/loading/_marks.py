@@ -13,11 +13,17 @@ import numpy as np
 from keras_initx._checks import DTYPES
 from keras_initx._typing import DType, Shape, Tensor
 from keras_initx.backends._current import backend
-from keras_initx.inspection._former import Former
+from keras_initx.inspection._former_values import FormerValues
 from keras_initx.inspection._hooks import ADDED_WEIGHTS, default_initializer
 from keras_initx.inspection._kernels import is_adapter
-from keras_initx.inspection._mark import BITS, count_unwritten, is_made, make_marks, put_mark
 from keras_initx.inspection._names import list_own_weights
+from keras_initx.inspection._unwritten_mark import (
+    BITS,
+    count_unwritten,
+    has_values,
+    make_marks,
+    mark_unwritten,
+)
 from keras_initx.inspection._weights import ModelWeight
 
 
@@ -110,19 +116,19 @@ class Marks:
         )
         self.are_watched = False
 
-    def put(self, weights: Iterable[ModelWeight], former: Former) -> None:
+    def put(self, weights: Iterable[ModelWeight], former: FormerValues) -> None:
         """Mark the weights of a model, of which `former` has the values."""
         for weight in weights:
             own = self._by_layer.setdefault(weight.layer, {})
-            own[key_of(weight.variable)] = Marked(weight.variable, former.of(weight.variable))
-            put_mark(weight.variable)
+            own[key_of(weight.variable)] = Marked(weight.variable, former.value_of(weight.variable))
+            mark_unwritten(weight.variable)
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
         """Mark what `add_weight` makes in this thread, for the duration of the block."""
         self.are_watched = True
         try:
-            with ADDED_WEIGHTS.around(self._add):
+            with ADDED_WEIGHTS.wrap(self._add):
                 yield
         finally:
             self.are_watched = False
@@ -210,8 +216,8 @@ class Marks:
             of_integers=layer.built or layer.quantization_mode is not None,
         )
         variable = add(layer, shape, mark, *args, **options)
-        if mark.is_traced and is_made(variable):
-            put_mark(variable)
+        if mark.is_traced and has_values(variable):
+            mark_unwritten(variable)
             mark.is_used = True
         is_computed = were_unwritten.get(variable.name, is_any_unwritten)
         is_again = variable.name in were_unwritten

@@ -29,7 +29,7 @@ def test_a_file_of_another_version_is_to_be_recorded_anew(yesterday, tmp_path, v
     yesterday.save(tmp_path / "other.json")
     content = json.loads((tmp_path / "other.json").read_text())
     (tmp_path / "other.json").write_text(json.dumps({**content, "version": version}))
-    with pytest.raises(ValueError, match=f"has version {version}, and this package reads 1: record it anew"):
+    with pytest.raises(ValueError, match=f"has version {version}, and this package reads 1: record it again"):
         Contract.load(tmp_path / "other.json")
 
 
@@ -141,7 +141,7 @@ def test_a_line_without_numbers_and_numbers_without_a_line_are_refused(yesterday
     for changed, message in (
         ({"numbers": dict(others)}, f"at weight 1, '{first}'"),
         ({"numbers": {**content["numbers"], first: numbers[:-1]}}, "numbers, which is not what a profile has"),
-        ({"numbers": {**content["numbers"], "gone": numbers}}, "has 'numbers' of 'gone', and no such line"),
+        ({"numbers": {**content["numbers"], "gone": numbers}}, "has 'numbers' of 'gone', and no line of such a weight"),
     ):
         (tmp_path / "cut.json").write_text(json.dumps({**content, **changed}))
         with pytest.raises(ValueError, match=message):

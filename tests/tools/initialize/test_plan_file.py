@@ -158,7 +158,7 @@ BROKEN = {
     ),
     "twice": (
         lambda path: changed(path, lambda plan: plan["weights"].append(first_line(plan))),
-        "at weight 13, 'depthwise/kernel': ValueError: the path must be a text, and that of no line before",
+        "at weight 13, 'depthwise/kernel': ValueError: the path must be a text that no earlier line has",
     ),
     "class": (
         lambda path: changed(path, lambda plan: first_line(plan)["initializer"].update({"class": "tests>Mine"})),

@@ -17,7 +17,7 @@ from keras_initx import load_pretrained, weights_digest
 from keras_initx._checks import DTYPES
 from keras_initx.backends._current import backend
 from keras_initx.inspection._inventory import Inventory
-from keras_initx.inspection._mark import count_unwritten
+from keras_initx.inspection._unwritten_mark import count_unwritten
 from keras_initx.scaling import RateFactors
 
 layers = keras.layers

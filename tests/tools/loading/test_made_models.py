@@ -11,7 +11,7 @@ from modes import needs_int4, to_numpy
 import keras_initx
 from keras_initx import weights_digest
 from keras_initx.inspection._inventory import Inventory
-from keras_initx.inspection._mark import count_unwritten
+from keras_initx.inspection._unwritten_mark import count_unwritten
 
 layers = keras.layers
 

@@ -8,7 +8,7 @@ import keras
 from modes import to_numpy
 
 import keras_initx
-from keras_initx.inspection._mark import count_unwritten
+from keras_initx.inspection._unwritten_mark import count_unwritten
 from keras_initx.tools.loading._marks import Marks
 
 layers = keras.layers
