@@ -12,7 +12,7 @@ import keras_initx
 from keras_initx.checkpoints._sources import to_lazy
 from keras_initx.initializers._as_ours import adapt_initializer
 from keras_initx.initializers._laws import FixedLaw, SparseLaw
-from keras_initx.tools.audit._expectations import of_initializer
+from keras_initx.tools.audit._initializer_expectations import of_initializer
 from keras_initx.tools.audit._subjects import Subject, Values
 
 # A test fails by chance once in a million times. With these seeds, none does.

@@ -31,7 +31,6 @@ from keras_initx.tools.audit._contract import (
     read_contract,
 )
 from keras_initx.tools.audit._equal_values import sets_of_one_draw
-from keras_initx.tools.audit._expected import expected_by
 from keras_initx.tools.audit._judgement import (
     Comparison,
     Expectation,
@@ -43,6 +42,7 @@ from keras_initx.tools.audit._judgement import (
 from keras_initx.tools.audit._profile import NOT_FINITE, Profile
 from keras_initx.tools.audit._property_test import Outcome
 from keras_initx.tools.audit._rows import rows_like, rows_of
+from keras_initx.tools.audit._rule_expectations import expected_by
 from keras_initx.tools.audit._subjects import Subject, opened, subjects_of, with_names_of
 from keras_initx.tools.initialize._given import RulesOrPlan, resolve_rules
 from keras_initx.tools.initialize._plan import InitializationPlan

@@ -21,11 +21,11 @@ from keras_initx.report._results import WeightTable
 from keras_initx.report._table import Column
 from keras_initx.report._terminal import Verbose, show_progress, takes_verbose
 from keras_initx.report._text import format_number
+from keras_initx.tools.audit._compare_profiles import compare
 from keras_initx.tools.audit._contract_lines import FORMAT, WeightContract, line_of, weight_of
 from keras_initx.tools.audit._draws import merged, varying
 from keras_initx.tools.audit._equal_values import sets_of_one_draw
 from keras_initx.tools.audit._judgement import Comparison, Expectation
-from keras_initx.tools.audit._kinds import compare
 from keras_initx.tools.audit._profile import (
     INFINITE,
     KINDS,

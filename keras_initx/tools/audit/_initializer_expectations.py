@@ -20,11 +20,11 @@ from keras_initx.initializers._description import description
 from keras_initx.initializers._laws import FixedLaw, FrameLaw, IndependentLaw, Law, SlicesLaw
 from keras_initx.initializers._seeds import derived_seed, initializers_within
 from keras_initx.inspection._hooks import LayerInitializer
+from keras_initx.tools.audit._compare_profiles import compare
 from keras_initx.tools.audit._distribution import excess_of_shape
 from keras_initx.tools.audit._draws import merged
 from keras_initx.tools.audit._equal_values import are_independent, largest_atom
 from keras_initx.tools.audit._judgement import Comparison, Expectation
-from keras_initx.tools.audit._kinds import compare
 from keras_initx.tools.audit._profile import SAMPLE, Profile, epsilon, sampled
 from keras_initx.tools.audit._property_test import Outcome, proven
 from keras_initx.tools.audit._subjects import Subject, Values, of_array, of_law, of_values

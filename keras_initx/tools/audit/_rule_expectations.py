@@ -19,7 +19,12 @@ from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._layer_initializers import layer_initializers
 from keras_initx.inspection._pairing import pair_by_path_or_name
 from keras_initx.inspection._weights import ModelWeight
-from keras_initx.tools.audit._expectations import Nothing, OfInitializer, OrDeclared, of_initializer
+from keras_initx.tools.audit._initializer_expectations import (
+    Nothing,
+    OfInitializer,
+    OrDeclared,
+    of_initializer,
+)
 from keras_initx.tools.audit._judgement import Comparison, Expectation
 from keras_initx.tools.audit._profile import Profile, sampled
 from keras_initx.tools.audit._property_test import Outcome, proven
