@@ -20,30 +20,30 @@ from keras_initx.recipes._parts import ENDS, Doubt
 from keras_initx.recipes._recipe import Recipe
 from keras_initx.recipes._roles import find_roles
 from keras_initx.report._terminal import Verbose, show_progress, takes_verbose
-from keras_initx.tools.audit._audit_report import OF_LAYERS, AuditReport, WeightAudit
+from keras_initx.tools.audit._audit_report import LAYERS_SAY, AuditReport, WeightAudit
 from keras_initx.tools.audit._contract import (
     Contract,
-    Drawn,
-    compared,
+    ContractSource,
+    compare_contracts,
     contract,
-    contract_of,
-    is_function,
+    is_build_function,
+    measure_one_draw,
     read_contract,
 )
-from keras_initx.tools.audit._equal_values import sets_of_one_draw
+from keras_initx.tools.audit._equal_values import group_one_draw
 from keras_initx.tools.audit._judgement import (
     Comparison,
     Expectation,
-    Together,
-    groups_of_one_name,
+    SharedValues,
+    find_changed_equality,
+    group_by_name,
     judge,
-    weights_with_equal_values,
 )
 from keras_initx.tools.audit._profile import NOT_FINITE, Profile
 from keras_initx.tools.audit._property_test import Outcome
-from keras_initx.tools.audit._rows import rows_like, rows_of
-from keras_initx.tools.audit._rule_expectations import expected_by
-from keras_initx.tools.audit._subjects import Subject, opened, subjects_of, with_names_of
+from keras_initx.tools.audit._rows import make_all_rows, make_rows
+from keras_initx.tools.audit._rule_expectations import open_expectations
+from keras_initx.tools.audit._subjects import Subject, key_by_paths, list_subjects, open_weights
 from keras_initx.tools.initialize._given import RulesOrPlan, resolve_rules
 from keras_initx.tools.initialize._plan import InitializationPlan
 
@@ -51,10 +51,10 @@ from keras_initx.tools.initialize._plan import InitializationPlan
 
 
 # What weights are like: others, their contract, or a function that makes them.
-Like: TypeAlias = Contract | Drawn
+Like: TypeAlias = Contract | ContractSource
 
 
-def check_question(weights: Any, rules: Any, like: Any) -> None:
+def _check_rules_or_like(weights: Any, rules: Any, like: Any) -> None:
     """Raise an error if both are given, or a contract where nothing says what it is like.
 
     The path of one is refused where it is read.
@@ -69,14 +69,18 @@ def check_question(weights: Any, rules: Any, like: Any) -> None:
             "`rules` must be rules, a recipe or a plan, and this is a contract: pass it as `like`. "
             f"Received: {rules=!r}"
         )
-    if like is None and is_function(weights):
-        name = _name_of(weights, "build")
+    if like is None and is_build_function(weights):
+        name = _function_name(weights, "build")
         raise TypeError(
             f"`weights` must be a model or arrays; call the function: `audit({name}(), ...)`. With "
             f"`like` it is called as often as by `contract`. Received: {weights=!r}"
         )
-    if is_function(rules) and accepts_arguments(rules) and not accepts_arguments(rules, weights):
-        name = _name_of(rules, "build")
+    if (
+        is_build_function(rules)
+        and accepts_arguments(rules)
+        and not accepts_arguments(rules, weights)
+    ):
+        name = _function_name(rules, "build")
         raise TypeError(
             "`rules` must be rules, a recipe or a plan; pass a function that makes weights as "
             f"`like`: `audit(..., like={name})`. Received: {rules=!r}"
@@ -88,7 +92,7 @@ def check_question(weights: Any, rules: Any, like: Any) -> None:
         )
 
 
-class Asked(NamedTuple):
+class _Sides(NamedTuple):
     """What is compared, by itself or in a file.
 
     Attributes:
@@ -104,7 +108,7 @@ class Asked(NamedTuple):
     inventory: Inventory | None
 
 
-def contracts_of(weights: Like, like: Like) -> Asked:
+def _pair_contracts(weights: Like, like: Like) -> _Sides:
     """Return the contracts of what is compared, and what pairs weights.
 
     If one is a model, the arrays of the other have the paths of its weights.
@@ -113,48 +117,48 @@ def contracts_of(weights: Like, like: Like) -> Asked:
         weights: See `audit`.
         like: See `audit`.
     """
-    with _opened("weights", weights) as found, _opened("like", like) as expected:
+    with _open_side("weights", weights) as found, _open_side("like", like) as expected:
         inventory = found if isinstance(found, Inventory) else None
         pairs = None
         if isinstance(found, Inventory) and isinstance(expected, Mapping):
-            expected, pairs = with_names_of(found, expected)
+            expected, pairs = key_by_paths(found, expected)
             pairs = pairs.worded("`like`", "`weights`")
         elif isinstance(found, Mapping) and isinstance(expected, Inventory):
-            found, pairs = with_names_of(expected, found)
+            found, pairs = key_by_paths(expected, found)
             pairs = pairs.worded("`weights`", "`like`")
-        ours, theirs = _contract_of(found), _contract_of(expected)
+        ours, theirs = _to_contract(found), _to_contract(expected)
     if pairs is None:
         own_places = {row.path: row.place for row in ours.rows}
         places = {row.path: row.place for row in theirs.rows}
         pairs = pair_by_path_or_name(own_places, places).worded("`like`", "`weights`")
-    return Asked(ours, theirs, pairs, inventory)
+    return _Sides(ours, theirs, pairs, inventory)
 
 
 @contextlib.contextmanager
-def _opened(name: str, given: Like) -> Iterator[Contract | Inventory | Mapping[str, Any]]:
+def _open_side(name: str, given: Like) -> Iterator[Contract | Inventory | Mapping[str, Any]]:
     """Open what is compared for the duration of the block: a contract, a model or arrays."""
     if isinstance(given, Contract):
         yield given
-    elif _is_path_of_contract(given):
+    elif _is_contract_path(given):
         yield read_contract(name, os.fspath(given))
-    elif is_function(given):
+    elif is_build_function(given):
         yield contract(given)
     else:
-        with opened(name, given) as found:
+        with open_weights(name, given) as found:
             yield found
 
 
-def _is_path_of_contract(given: Any) -> TypeGuard[str | os.PathLike[str]]:
+def _is_contract_path(given: Any) -> TypeGuard[str | os.PathLike[str]]:
     """Return whether this is a path, and not one of weights."""
     return isinstance(given, str | os.PathLike) and not is_weights_path(os.fspath(given))
 
 
-def _contract_of(found: Contract | Inventory | Mapping[str, Any]) -> Contract:
+def _to_contract(found: Contract | Inventory | Mapping[str, Any]) -> Contract:
     """Return the contract of what was opened."""
-    return found if isinstance(found, Contract) else contract_of(subjects_of(found))
+    return found if isinstance(found, Contract) else measure_one_draw(list_subjects(found))
 
 
-def source_of_rules(rules: RulesOrPlan | None, resolved: Any) -> str:
+def _describe_rules(rules: RulesOrPlan | None, resolved: Any) -> str:
     """Return who says how weights should be.
 
     Args:
@@ -162,7 +166,7 @@ def source_of_rules(rules: RulesOrPlan | None, resolved: Any) -> str:
         resolved: The same, but for a name the recipe, and for a path the plan.
     """
     if rules is None:
-        return OF_LAYERS
+        return LAYERS_SAY
     who = ""
     if isinstance(resolved, InitializationPlan):
         who = "the plan"
@@ -171,24 +175,24 @@ def source_of_rules(rules: RulesOrPlan | None, resolved: Any) -> str:
     elif isinstance(rules, Recipe):
         who = rules.name
     elif callable(rules):
-        who = _name_of(rules, "the recipe")
+        who = _function_name(rules, "the recipe")
     return f"{who} says" if who else "the rules say"
 
 
-def source_of_like(like: Like) -> str:
+def _describe_like(like: Like) -> str:
     """Return where it says how weights should be."""
-    if isinstance(like, Contract) or _is_path_of_contract(like):
+    if isinstance(like, Contract) or _is_contract_path(like):
         return "in the contract"
     paths = checkpoint_paths(like)
     if paths is not None:
         others = " and others" if len(paths) > 1 else ""
         return f"in {os.path.basename(paths[0].rstrip(os.sep))}{others}"
-    if is_function(like):
-        return f"{_name_of(like, 'the function')} makes them"
+    if is_build_function(like):
+        return f"{_function_name(like, 'the function')} makes them"
     return "in the other model" if isinstance(like, keras.Model) else "in the other arrays"
 
 
-def _name_of(function: Any, otherwise: str) -> str:
+def _function_name(function: Any, otherwise: str) -> str:
     """Return the name of a function, if it has one that says something."""
     name: str = getattr(function, "__name__", "")
     return name if name.isidentifier() else otherwise
@@ -287,16 +291,16 @@ def audit(
         raise ValueError(f"`alpha` must be between 0 and 1. Received: {alpha=!r}")
     if seed is not None:
         check_root("seed", seed)
-    check_question(weights, rules, like)
+    _check_rules_or_like(weights, rules, like)
     if like is None:
-        return _audit_by(weights, rules, seed, roles, alpha)
+        return _audit_by_rules(weights, rules, seed, roles, alpha)
     for name, value in (("roles", roles), ("seed", seed)):
         if value is not None:
             raise ValueError(f"`{name}` must be `None` with `like`. Received: {name}={value!r}")
-    return _audit_like(weights, like, alpha)
+    return _audit_by_like(weights, like, alpha)
 
 
-def _audit_by(
+def _audit_by_rules(
     weights: Any,
     rules: RulesOrPlan | None,
     seed: int | None,
@@ -310,38 +314,38 @@ def _audit_by(
     # Copies of initializers without a seed draw one.
     with (
         backend.globals_preserved(),
-        expected_by(weights, given, seed, roles, alpha) as expected,
+        open_expectations(weights, given, seed, roles, alpha) as expected,
         show_progress("Auditing", len(expected.weights), "weights") as advance,
     ):
         for subject, expectation in expected.weights:
-            comparison = _tested(subject, expectation)
+            comparison = _test_subject(subject, expectation)
             comparisons.append(comparison)
             if comparison.sample:
                 alike.setdefault(comparison.sample, []).append(subject.path)
             advance(1)
     drawn = [(one.path, one.found) for one in comparisons if one.sample]
-    found = Together(
+    found = SharedValues(
         [paths for paths in alike.values() if len(paths) > 1],
-        sets_of_one_draw(drawn),
+        group_one_draw(drawn),
     )
-    joint = list(weights_with_equal_values(comparisons, found, Together(), len(comparisons)))
-    depths = functools.partial(_depths, expected.inventory)
-    rows = rows_of(judge(comparisons, joint, [], alpha), depths)
-    notes = [*_notes_on(expected.inventory), *expected.notes]
-    return AuditReport(rows, source_of_rules(rules, given), notes)
+    joint = list(find_changed_equality(comparisons, found, SharedValues(), len(comparisons)))
+    depths = functools.partial(_count_branches, expected.inventory)
+    rows = make_rows(judge(comparisons, joint, [], alpha), depths)
+    notes = [*_note_unbuilt(expected.inventory), *expected.notes]
+    return AuditReport(rows, _describe_rules(rules, given), notes)
 
 
-def _tested(subject: Subject, expectation: Expectation) -> Comparison:
+def _test_subject(subject: Subject, expectation: Expectation) -> Comparison:
     """Return a weight that was tested; what is trained must be finite, whoever says otherwise."""
     lost = subject.lost()
     if not lost:
-        return _with_labels(subject, expectation.test(subject))
+        return _mention_labels(subject, expectation.test(subject))
     not_known = Profile("unknown", NOT_FINITE)
     outcomes = (Outcome("not finite", lost),)
     return Comparison(subject, expectation, not_known, not_known, outcomes)
 
 
-def _with_labels(subject: Subject, comparison: Comparison) -> Comparison:
+def _mention_labels(subject: Subject, comparison: Comparison) -> Comparison:
     """Return a comparison that says where labels part equal units in training: in a last layer."""
     of_units = f"along axis {len(subject.shape) - 1} equal"
     outcomes = []
@@ -354,23 +358,23 @@ def _with_labels(subject: Subject, comparison: Comparison) -> Comparison:
     return replace(comparison, outcomes=tuple(outcomes))
 
 
-def _audit_like(weights: Like, like: Like, alpha: float) -> AuditReport:
+def _audit_by_like(weights: Like, like: Like, alpha: float) -> AuditReport:
     """Compare weights with others."""
-    found, expected, pairs, inventory = contracts_of(weights, like)
-    comparisons = compared(found, expected, pairs.names)
-    now = Together(found.equal, found.one_draw)
-    before = Together(expected.equal, expected.one_draw)
-    joint = [*weights_with_equal_values(comparisons, now, before, len(found.rows))]
-    judged = judge(comparisons, joint, groups_of_one_name(comparisons, now, before), alpha)
-    depths = functools.partial(_depths, inventory)
-    if is_function(weights):
-        depths = functools.partial(_depths_of_function, weights)
-    rows = rows_like(judged, found, expected, pairs.reasons, depths)
-    notes = [*_note_on_names(rows), *_notes_on_pairs(pairs), *_notes_on(inventory)]
-    return AuditReport(rows, source_of_like(like), notes)
+    found, expected, pairs, inventory = _pair_contracts(weights, like)
+    comparisons = compare_contracts(found, expected, pairs.names)
+    now = SharedValues(found.equal, found.one_draw)
+    before = SharedValues(expected.equal, expected.one_draw)
+    joint = [*find_changed_equality(comparisons, now, before, len(found.rows))]
+    judged = judge(comparisons, joint, group_by_name(comparisons, now, before), alpha)
+    depths = functools.partial(_count_branches, inventory)
+    if is_build_function(weights):
+        depths = functools.partial(_build_and_count_branches, weights)
+    rows = make_all_rows(judged, found, expected, pairs.reasons, depths)
+    notes = [*_note_equal_sizes(rows), *_note_pairs(pairs), *_note_unbuilt(inventory)]
+    return AuditReport(rows, _describe_like(like), notes)
 
 
-def _note_on_names(rows: Sequence[WeightAudit]) -> list[str]:
+def _note_equal_sizes(rows: Sequence[WeightAudit]) -> list[str]:
     """Return a sentence if weights are perhaps the same under other names, or none."""
     shapes: dict[str, list[Shape]] = {"new": [], "missing": []}
     for row in rows:
@@ -380,7 +384,7 @@ def _note_on_names(rows: Sequence[WeightAudit]) -> list[str]:
     return ["What is new and what is missing have the same sizes: perhaps only their names differ."]
 
 
-def _notes_on_pairs(pairs: Pairs) -> list[str]:
+def _note_pairs(pairs: Pairs) -> list[str]:
     """Return a sentence for each note, on all weights that it is about, and the remarks."""
     paths: dict[str, list[str]] = {}
     for path, note in pairs.notes.items():
@@ -389,7 +393,7 @@ def _notes_on_pairs(pairs: Pairs) -> list[str]:
     return [*notes, *pairs.remarks]
 
 
-def _depths(inventory: Inventory | None) -> dict[str, int]:
+def _count_branches(inventory: Inventory | None) -> dict[str, int]:
     """Return the number of branches on the way of each kernel that ends one, by its path.
 
     They are those that recipes count. Where it is not known, nothing is.
@@ -406,12 +410,12 @@ def _depths(inventory: Inventory | None) -> dict[str, int]:
     return {part.weight.path: part.role.branches for part in ends}
 
 
-def _depths_of_function(build: Callable[[], Any]) -> dict[str, int]:
+def _build_and_count_branches(build: Callable[[], Any]) -> dict[str, int]:
     """Return the same of the model that a function makes."""
-    with backend.globals_preserved(), opened("weights()", build()) as found:
-        return _depths(found if isinstance(found, Inventory) else None)
+    with backend.globals_preserved(), open_weights("weights()", build()) as found:
+        return _count_branches(found if isinstance(found, Inventory) else None)
 
 
-def _notes_on(inventory: Inventory | None) -> list[str]:
+def _note_unbuilt(inventory: Inventory | None) -> list[str]:
     """Return which layers are not built, if weights are those of a model."""
     return [] if inventory is None else inventory.note_on_unbuilt()

@@ -103,7 +103,7 @@ class Group:
         return "\n".join([*shown, f"and {len(self.names) - len(shown)} more"])
 
 
-def grouped(weights: Iterable[WeightAudit]) -> list[Group]:
+def group_rows(weights: Iterable[WeightAudit]) -> list[Group]:
     """Return weights in groups, the worst first.
 
     Those whose names differ in numbers only are a group if their verdict and its cause are equal.
@@ -118,7 +118,7 @@ def grouped(weights: Iterable[WeightAudit]) -> list[Group]:
     merged: dict[tuple[str | None, ...], list[Group]] = {}
     for of_name in by_name:
         pattern = merge_paths([weight.path for weight in of_name])
-        group = Group([pattern], sorted(of_name, key=_rank))
+        group = Group([pattern], sorted(of_name, key=_rank_severity))
         worst = group.worst
         key_of_cause: tuple[str | None, ...]
         if worst.reason:
@@ -127,15 +127,15 @@ def grouped(weights: Iterable[WeightAudit]) -> list[Group]:
             key_of_cause = (worst.verdict, worst.cause, worst.initializer)
         else:
             key_of_cause = (worst.verdict, "", *group.names)
-        _add(merged.setdefault(key_of_cause, []), group)
+        _add_or_merge(merged.setdefault(key_of_cause, []), group)
     found = itertools.chain.from_iterable(merged.values())
-    return sorted(found, key=lambda group: _rank(group.worst))
+    return sorted(found, key=lambda group: _rank_severity(group.worst))
 
 
-def _add(groups: list[Group], group: Group) -> None:
+def _add_or_merge(groups: list[Group], group: Group) -> None:
     """Add a group to those with the same cause, in which it may be one with another."""
     for place, other in enumerate(groups):
-        together = sorted([*other.weights, *group.weights], key=_rank)
+        together = sorted([*other.weights, *group.weights], key=_rank_severity)
         ratios = [weight.ratio for weight in together if weight.ratio]
         if not ratios or max(ratios) <= _ALIKE * min(ratios):
             groups[place] = Group([*other.names, *group.names], together)
@@ -143,7 +143,7 @@ def _add(groups: list[Group], group: Group) -> None:
     groups.append(group)
 
 
-def _rank(weight: WeightAudit) -> tuple[int, float]:
+def _rank_severity(weight: WeightAudit) -> tuple[int, float]:
     """Return the place in the table.
 
     First what is not a matter of scale, then the largest ratios, last what was not compared.
@@ -157,7 +157,7 @@ def _rank(weight: WeightAudit) -> tuple[int, float]:
 
 
 # The source of a report without rules.
-OF_LAYERS = "their layers say"
+LAYERS_SAY = "their layers say"
 
 # A factor of the scale that a weight should tell; those that do not are counted.
 _COARSE = 1.2
@@ -235,13 +235,13 @@ class AuditReport(Tabular[Group], Judgement):
 
     def _rows(self) -> list[Group]:
         """Return what there is to say something about, the worst first."""
-        return grouped(weight for weight in self.rows if weight.verdict or weight.reason)
+        return group_rows(weight for weight in self.rows if weight.verdict or weight.reason)
 
     def _below(self) -> list[str]:
         lines = ["", self._summary_in_lines()]
         compared = len(self.rows) - len(self.not_compared)
         are_most = 2 * len(self.problems) > compared
-        if self.source == OF_LAYERS and are_most:
+        if self.source == LAYERS_SAY and are_most:
             lines.append("Were they drawn by rules? Pass these too: audit(model, rules).")
         return lines
 
@@ -264,23 +264,23 @@ class AuditReport(Tabular[Group], Judgement):
             Column("number", lambda row: len(row.weights) if len(row.weights) > 1 else ""),
             Column(
                 "expected",
-                lambda row: _range(weight.expected_std for weight in row.weights),
+                lambda row: _format_range(weight.expected_std for weight in row.weights),
                 is_optional=True,
             ),
-            Column("std", lambda row: _range(weight.std for weight in row.weights)),
-            Column("ratio", lambda row: _range(weight.ratio for weight in row.weights)),
+            Column("std", lambda row: _format_range(weight.std for weight in row.weights)),
+            Column("ratio", lambda row: _format_range(weight.ratio for weight in row.weights)),
             Column(
                 "shape",
-                lambda row: _common(str(weight.shape) for weight in row.weights),
+                lambda row: _keep_common(str(weight.shape) for weight in row.weights),
                 is_optional=True,
             ),
             Column(
                 "initializer",
-                lambda row: _common(weight.initializer or "" for weight in row.weights),
+                lambda row: _keep_common(weight.initializer or "" for weight in row.weights),
                 is_text=True,
                 is_optional=True,
             ),
-            Column("verdict", _verdict, is_text=True),
+            Column("verdict", _describe_verdict, is_text=True),
         ]
 
     @property
@@ -336,7 +336,7 @@ class AuditReport(Tabular[Group], Judgement):
         return f"{text}."
 
 
-def _verdict(group: Group) -> str:
+def _describe_verdict(group: Group) -> str:
     """Return what is wrong with the weights of a group, and why."""
     worst = group.worst
     if not worst.verdict:
@@ -350,7 +350,7 @@ def _verdict(group: Group) -> str:
     return worst.verdict
 
 
-def _common(texts: Iterable[str]) -> str:
+def _keep_common(texts: Iterable[str]) -> str:
     """Return a text that all have, or nothing."""
     found = set(texts)
     if len(found) == 1:
@@ -358,7 +358,7 @@ def _common(texts: Iterable[str]) -> str:
     return ""
 
 
-def _range(values: Iterable[float | None]) -> str:
+def _format_range(values: Iterable[float | None]) -> str:
     """Return numbers as text: the lowest and the highest."""
     known = sorted(value for value in values if value is not None)
     if not known:

@@ -9,23 +9,27 @@ import numpy as np
 
 from keras_initx._typing import DType
 from keras_initx.tools.audit._distribution import (
-    constant_parts,
-    equal_norms,
-    mean_of_all,
-    scale_of_all,
-    scales_of_parts,
-    shape_of_all,
+    compare_constant_parts,
+    compare_means,
+    compare_norms,
+    compare_parts_and_slices,
+    compare_scales,
+    compare_shapes,
 )
-from keras_initx.tools.audit._equal_values import copies, precision, repeats
+from keras_initx.tools.audit._equal_values import (
+    compare_copies,
+    compare_precision,
+    compare_repeated,
+)
 from keras_initx.tools.audit._extremes import (
-    bounds,
-    crowds,
-    extremes,
-    of_extremes,
-    outliers,
-    outliers_of_law,
+    compare_bounds,
+    compare_crowded,
+    compare_extremes,
+    compare_outliers,
+    compare_outliers_with_law,
+    compare_with_laws,
 )
-from keras_initx.tools.audit._probabilities import all_of_kind
+from keras_initx.tools.audit._probabilities import compute_chance_of_all
 from keras_initx.tools.audit._profile import (
     INFINITE,
     LOST,
@@ -36,42 +40,42 @@ from keras_initx.tools.audit._profile import (
 )
 from keras_initx.tools.audit._property_test import ROUNDING, Outcome, PropertyTest, proven
 from keras_initx.tools.audit._zeros import (
-    connections_of_inputs,
-    connections_of_units,
-    orthonormality,
-    share_of_zeros,
-    zeros_elsewhere,
-    zeros_of_law,
+    compare_frames,
+    compare_input_connections,
+    compare_unit_connections,
+    compare_zero_positions,
+    compare_zero_shares,
+    compare_zeros_with_law,
 )
 
 # All tests of values that are random on both sides.
 
 
 _TESTS: tuple[PropertyTest, ...] = (
-    crowds,
-    repeats,
-    copies,
-    zeros_of_law,
-    zeros_elsewhere,
-    connections_of_inputs,
-    connections_of_units,
-    share_of_zeros,
-    precision,
-    orthonormality,
-    equal_norms,
-    outliers_of_law,
-    outliers,
-    scale_of_all,
-    mean_of_all,
-    shape_of_all,
-    bounds,
-    extremes,
-    constant_parts,
-    scales_of_parts,
+    compare_crowded,
+    compare_repeated,
+    compare_copies,
+    compare_zeros_with_law,
+    compare_zero_positions,
+    compare_input_connections,
+    compare_unit_connections,
+    compare_zero_shares,
+    compare_precision,
+    compare_frames,
+    compare_norms,
+    compare_outliers_with_law,
+    compare_outliers,
+    compare_scales,
+    compare_means,
+    compare_shapes,
+    compare_bounds,
+    compare_extremes,
+    compare_constant_parts,
+    compare_parts_and_slices,
 )
 
 
-def outcomes_of_random_values(expected: Profile, found: Profile) -> tuple[Outcome, ...]:
+def compare_random_values(expected: Profile, found: Profile) -> tuple[Outcome, ...]:
     """Return the outcomes of the tests whether values are draws of the same law as others."""
     said = [test(expected, found) for test in _TESTS]
     return tuple(outcome for outcome in said if outcome is not None)
@@ -87,7 +91,7 @@ _CHANCE_OF_SIGNS = 0.5
 _UNLIKE = 1e-3
 
 
-def compare(expected: Profile, found: Profile, dtype: DType) -> tuple[Outcome, ...]:
+def compare_profiles(expected: Profile, found: Profile, dtype: DType) -> tuple[Outcome, ...]:
     """Return the outcomes of all tests of a weight that apply, none where too little is known.
 
     Args:
@@ -101,17 +105,17 @@ def compare(expected: Profile, found: Profile, dtype: DType) -> tuple[Outcome, .
         return (proven("values"),)
     kinds = expected.kind, found.kind
     if expected.kind == "fixed" and (found.kind == "constant" or found.digest is not None):
-        return (_as_fixed(expected, found, dtype),)
+        return (_compare_with_fixed(expected, found, dtype),)
     if expected.kind == "fixed" and found.kind != "unknown":
         return (Outcome("values", "another in each draw, which was fixed"),)
     if expected.kind == "constant" and found.kind != "unknown":
-        return (_as_constant(expected.value, found, dtype),)
+        return (_compare_with_constant(expected.value, found, dtype),)
     if kinds == ("random", "constant"):
-        return (_constant_now(expected, found, dtype),)
+        return (_compare_constant_with_random(expected, found, dtype),)
     if kinds == ("random", "fixed"):
         return (Outcome("constant", "the same in each draw, where it was random"),)
     if kinds == ("random", "random"):
-        return outcomes_of_random_values(expected, found)
+        return compare_random_values(expected, found)
     return ()
 
 
@@ -128,7 +132,7 @@ def _is_not_finite(expected: Profile, found: Profile) -> bool:
     return found.reason in (NOT_FINITE, INFINITE) or (is_mask and expected.kind == "random")
 
 
-def _as_fixed(expected: Profile, found: Profile, dtype: DType) -> Outcome:
+def _compare_with_fixed(expected: Profile, found: Profile, dtype: DType) -> Outcome:
     """Return what is said of values that were the same in all draws."""
     if _are_near(expected.places, found.places, dtype):
         return proven("values")
@@ -136,7 +140,7 @@ def _as_fixed(expected: Profile, found: Profile, dtype: DType) -> Outcome:
         return Outcome("values", f"all are {found.value:.4g} where they were not")
     cause = ""
     if expected.has_distribution and found.has_distribution:
-        outcomes = outcomes_of_random_values(expected, found)
+        outcomes = compare_random_values(expected, found)
         is_alike = min((outcome.p for outcome in outcomes), default=0.0) > _UNLIKE
         if is_alike and expected.size >= _FEWEST_OF_SEED:
             cause = "distributed as before: another seed?"
@@ -152,7 +156,7 @@ def _are_near(expected: tuple[float, ...], found: tuple[float, ...], dtype: DTyp
     return bool((np.abs(before - now) <= tolerance).all())
 
 
-def _as_constant(value: float | None, found: Profile, dtype: DType) -> Outcome:
+def _compare_with_constant(value: float | None, found: Profile, dtype: DType) -> Outcome:
     """Return what is said of values that were all one."""
     assert value is not None
     evidence = f"not all are {value:.4g} any more"
@@ -167,21 +171,23 @@ def _as_constant(value: float | None, found: Profile, dtype: DType) -> Outcome:
     return Outcome("values", evidence)
 
 
-def _constant_now(expected: Profile, found: Profile, dtype: DType) -> Outcome:
+def _compare_constant_with_random(expected: Profile, found: Profile, dtype: DType) -> Outcome:
     """Return what is said of a constant where values are drawn, which may be equal by chance."""
     assert found.value is not None
     evidence = f"all are {found.value:.4g} where they are drawn"
     if found.size < _FEWEST_CONSTANT:
         single = replace(found, lowest=found.value, highest=found.value, total=found.size)
-        of_ends = of_extremes(expected, single)
+        of_ends = compare_with_laws(expected, single)
         return of_ends or Outcome("constant", evidence, p=1.0, deviation=0.0)
-    chance = _chance_of(found.value, expected, dtype)
+    chance = _compute_chance(found.value, expected, dtype)
     if expected.law is not None or expected.frames:
         return Outcome("constant", evidence, chance ** (found.size - 1))
-    return Outcome("constant", evidence, all_of_kind(chance, expected.total, found.size - 1))
+    return Outcome(
+        "constant", evidence, compute_chance_of_all(chance, expected.total, found.size - 1)
+    )
 
 
-def _chance_of(value: float, expected: Profile, dtype: DType) -> float:
+def _compute_chance(value: float, expected: Profile, dtype: DType) -> float:
     """Return the probability that a value is this one, once rounded."""
     if expected.frames:
         return _CHANCE_OF_SIGNS

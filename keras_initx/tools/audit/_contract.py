@@ -21,10 +21,10 @@ from keras_initx.report._results import WeightTable
 from keras_initx.report._table import Column
 from keras_initx.report._terminal import Verbose, show_progress, takes_verbose
 from keras_initx.report._text import format_number
-from keras_initx.tools.audit._compare_profiles import compare
-from keras_initx.tools.audit._contract_lines import FORMAT, WeightContract, line_of, weight_of
-from keras_initx.tools.audit._draws import merged, varying
-from keras_initx.tools.audit._equal_values import sets_of_one_draw
+from keras_initx.tools.audit._compare_profiles import compare_profiles
+from keras_initx.tools.audit._contract_lines import FORMAT, WeightContract, read_line, write_line
+from keras_initx.tools.audit._draws import find_varying, merge_draws
+from keras_initx.tools.audit._equal_values import group_one_draw
 from keras_initx.tools.audit._judgement import Comparison, Expectation
 from keras_initx.tools.audit._profile import (
     INFINITE,
@@ -36,13 +36,20 @@ from keras_initx.tools.audit._profile import (
     epsilon,
 )
 from keras_initx.tools.audit._property_test import FEWEST, Outcome
-from keras_initx.tools.audit._subjects import TIED, Audited, Subject, of_array, opened, subjects_of
+from keras_initx.tools.audit._subjects import (
+    TIED,
+    Audited,
+    Subject,
+    list_subjects,
+    open_weights,
+    profile_array,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # What a contract is made from: a function that makes the weights anew, or one draw of them.
-Drawn: TypeAlias = Callable[[], keras.Model | Mapping[str, Any]] | Audited
+ContractSource: TypeAlias = Callable[[], keras.Model | Mapping[str, Any]] | Audited
 
 # With a smaller probability, draws probably differ more than those of one law.
 _PROBABLY = 0.05
@@ -95,7 +102,7 @@ class Contract(WeightTable[WeightContract]):
 
     def _json(self) -> str:
         """Return the text that `save` writes, with a line for each weight."""
-        lines = [line_of(weight) for weight in self.rows]
+        lines = [write_line(weight) for weight in self.rows]
         return FORMAT.text((self.draws, self.equal, self.one_draw), lines)
 
     @classmethod
@@ -117,9 +124,11 @@ class Contract(WeightTable[WeightContract]):
             Column("shape", lambda row: row.shape),
             Column("dtype", lambda row: row.dtype, is_text=True, is_optional=True),
             Column("values", lambda row: row.text, is_text=True),
-            Column("mean", lambda row: _of_random(row, "mean"), alike="range"),
-            Column("std", lambda row: _of_random(row, "std"), alike="range"),
-            Column("zeros", lambda row: _of_random(row, "zeros"), is_optional=True, alike="range"),
+            Column("mean", lambda row: _format_moment(row, "mean"), alike="range"),
+            Column("std", lambda row: _format_moment(row, "std"), alike="range"),
+            Column(
+                "zeros", lambda row: _format_moment(row, "zeros"), is_optional=True, alike="range"
+            ),
         ]
 
     @property
@@ -162,7 +171,7 @@ class Contract(WeightTable[WeightContract]):
         return plot_in_order(paths, {"standard deviation": groups}, of="weight")
 
 
-def _of_random(row: WeightContract, name: str) -> str:
+def _format_moment(row: WeightContract, name: str) -> str:
     """Return one of the statistics of a random weight as text, if it is not 0."""
     value = getattr(row.profile, name) if row.kind == "random" else 0
     return format_number(value) if value else ""
@@ -170,7 +179,7 @@ def _of_random(row: WeightContract, name: str) -> str:
 
 @takes_verbose
 def contract(
-    build: Drawn,
+    build: ContractSource,
     *,
     draws: int = 3,
     seed: int = 0,
@@ -222,9 +231,9 @@ def contract(
     """
     check_count("draws", draws)
     check_root("seed", seed)
-    if not is_function(build):
-        with opened("build", build) as found:
-            return contract_of(subjects_of(found))
+    if not is_build_function(build):
+        with open_weights("build", build) as found:
+            return measure_one_draw(list_subjects(found))
     if not accepts_arguments(build):
         raise TypeError(
             "`build` must be a function without arguments; `functools.partial` makes one. "
@@ -234,31 +243,31 @@ def contract(
     with backend.globals_preserved(), show_progress("Drawing", draws, "models") as advance:
         for draw in range(draws):
             keras.utils.set_random_seed(derived_seed(seed, "draw", draw))
-            with opened("build()", build()) as found:
-                drawn.append(contract_of(subjects_of(found)))
+            with open_weights("build()", build()) as found:
+                drawn.append(measure_one_draw(list_subjects(found)))
             del found
             gc.collect()  # models are in cycles of references
             advance(1)
-    _check_alike(drawn)
-    return contract_of_draws(drawn)
+    _check_same_weights(drawn)
+    return merge_contracts(drawn)
 
 
-def contract_of_draws(drawn: Sequence["Contract"]) -> "Contract":
+def merge_contracts(drawn: Sequence["Contract"]) -> "Contract":
     """Return the contract of several draws, each of which has the same weights."""
     of_weights = list(zip(*[one.rows for one in drawn], strict=True))
-    varies = _varying_mostly(of_weights) if len(drawn) > 1 else ()
+    varies = _find_mostly_varying(of_weights) if len(drawn) > 1 else ()
     weights = []
     for of_draws in of_weights:
         profiles = [draw.profile for draw in of_draws]
         of_weight = () if profiles[0].frames else varies
-        weights.append(replace(of_draws[0], profile=merged(profiles, of_weight)))
+        weights.append(replace(of_draws[0], profile=merge_draws(profiles, of_weight)))
     random = {weight.path for weight in weights if weight.kind == "random"}
-    equal = _in_all([draw.equal for draw in drawn], random)
-    one_draw = _in_all([draw.one_draw for draw in drawn], random)
+    equal = _select_common_sets([draw.equal for draw in drawn], random)
+    one_draw = _select_common_sets([draw.one_draw for draw in drawn], random)
     return Contract(weights, len(drawn), equal, one_draw)
 
 
-def _in_all(sets: Sequence[list[list[str]]], random: set[str]) -> list[list[str]]:
+def _select_common_sets(sets: Sequence[list[list[str]]], random: set[str]) -> list[list[str]]:
     """Return the sets of paths of random weights that each draw has."""
     found = []
     for paths in sets[0]:
@@ -267,7 +276,7 @@ def _in_all(sets: Sequence[list[list[str]]], random: set[str]) -> list[list[str]
     return found
 
 
-def _varying_mostly(weights: Sequence[Sequence[WeightContract]]) -> tuple[str, ...]:
+def _find_mostly_varying(weights: Sequence[Sequence[WeightContract]]) -> tuple[str, ...]:
     """Return what is probably another in each draw of most weights.
 
     Then it is so of all: draws of few values may be alike by chance.
@@ -280,13 +289,13 @@ def _varying_mostly(weights: Sequence[Sequence[WeightContract]]) -> tuple[str, .
     for of_draws in weights:
         profiles = [draw.profile for draw in of_draws]
         if all(profile.kind == "random" for profile in profiles):
-            counts.update(varying(profiles, _PROBABLY))
+            counts.update(find_varying(profiles, _PROBABLY))
             number += 1
     of_most = [what for what, count in counts.items() if count > max(1, number / 2)]
     return tuple(of_most)
 
 
-def is_function(build: Any) -> TypeGuard[Callable[[], Any]]:
+def is_build_function(build: Any) -> TypeGuard[Callable[[], Any]]:
     """Return whether a contract is made from calls; a layer, also of torch, is no function here."""
     if isinstance(build, type):
         return True
@@ -294,13 +303,13 @@ def is_function(build: Any) -> TypeGuard[Callable[[], Any]]:
     return callable(build) and not is_layer
 
 
-def contract_of(subjects: Sequence[Subject]) -> Contract:
+def measure_one_draw(subjects: Sequence[Subject]) -> Contract:
     """Return the contract of one draw."""
     weights = []
     first: dict[str, list[str]] = {}
     with show_progress("Reading", len(subjects), "weights") as advance:
         for subject in subjects:
-            profile = _profile_of(subject)
+            profile = _profile_subject(subject)
             weight = WeightContract(
                 subject.path, subject.shape, subject.dtype, profile, subject.place
             )
@@ -310,20 +319,20 @@ def contract_of(subjects: Sequence[Subject]) -> Contract:
             advance(1)
     equal = [paths for paths in first.values() if len(paths) > 1]
     random = [(weight.path, weight.profile) for weight in weights if weight.kind == "random"]
-    return Contract(weights, 1, equal, sets_of_one_draw(random))
+    return Contract(weights, 1, equal, group_one_draw(random))
 
 
-def _profile_of(subject: Subject) -> Profile:
+def _profile_subject(subject: Subject) -> Profile:
     """Return what one draw of a weight says about it."""
     if subject.obstacle:
         return Profile("unknown", subject.obstacle)
-    profile = of_array(subject.values.stored(), subject.dtype)
+    profile = profile_array(subject.values.stored(), subject.dtype)
     if profile.reason in (INFINITE, NOT_FINITE) and subject.lost():
         return replace(profile, reason=LOST)
     return profile
 
 
-def _check_alike(draws: Sequence[Contract]) -> None:
+def _check_same_weights(draws: Sequence[Contract]) -> None:
     """Raise `ValueError` unless all draws have the same weights in the same order."""
     first = [(weight.path, weight.shape, weight.dtype) for weight in draws[0].rows]
     for number, draw in enumerate(draws[1:], 2):
@@ -353,7 +362,7 @@ def read_contract(name: str, path: str) -> Contract:
         path: See `Contract.load`.
     """
     check_file(name, path)
-    fields, weights = FORMAT.read(name, path, weight_of)
+    fields, weights = FORMAT.read(name, path, read_line)
     with FORMAT.refusing(name, path, "its draws and equal weights"):
         draws = int(fields["draws"])
         sets = []
@@ -366,7 +375,7 @@ def read_contract(name: str, path: str) -> Contract:
 
 
 @dataclass(frozen=True)
-class OfContract(Expectation):
+class ContractExpectation(Expectation):
     """How a weight was drawn before.
 
     Attributes:
@@ -450,9 +459,11 @@ class OfContract(Expectation):
             are_constant = expected.kind == found.kind == "constant"
             if are_constant and math.prod(line.shape) == 1 and found.value != expected.value:
                 return [], "one value, of one draw"
-            expected = _of_one_draw(expected)
+            expected = _drop_positions(expected)
         outcomes = []
-        for outcome in compare(expected, found, max(weight.dtype, line.dtype, key=epsilon)):
+        for outcome in compare_profiles(
+            expected, found, max(weight.dtype, line.dtype, key=epsilon)
+        ):
             if outcome.verdict != "precision" or weight.dtype == line.dtype:
                 outcomes.append(outcome)
         varies = sorted({*expected.varies, *found.varies})
@@ -466,13 +477,15 @@ class OfContract(Expectation):
         return outcomes, reason
 
 
-def _of_one_draw(profile: Profile) -> Profile:
+def _drop_positions(profile: Profile) -> Profile:
     """Return a profile without what may be at other places in each draw."""
     crowded = profile.crowded if profile.crowded == NOTHING else None
     return replace(profile, zeros_at=None, crowded=crowded)
 
 
-def compared(found: Contract, expected: Contract, names: Mapping[str, str]) -> list[Comparison]:
+def compare_contracts(
+    found: Contract, expected: Contract, names: Mapping[str, str]
+) -> list[Comparison]:
     """Return each weight that was there before, compared with what it was.
 
     Args:
@@ -485,6 +498,6 @@ def compared(found: Contract, expected: Contract, names: Mapping[str, str]) -> l
     for weight in found.rows:
         if weight.path in names:
             line = by_path[names[weight.path]]
-            expectation = OfContract(line, expected.draws, found.draws)
+            expectation = ContractExpectation(line, expected.draws, found.draws)
             comparisons.append(expectation.test(weight))
     return comparisons

@@ -21,10 +21,10 @@ from keras_initx.tools.audit._profile import (
     Ends,
     Parts,
     Profile,
-    families_of,
-    rounded,
+    list_family_laws,
+    round_numbers,
 )
-from keras_initx.tools.audit._subjects import of_law
+from keras_initx.tools.audit._subjects import profile_law
 
 # The part of a file with the numbers.
 NUMBERS = "numbers"
@@ -54,7 +54,7 @@ _USUAL: dict[str, Any] = {
     "has_levels": False,
 }
 # Laws that a person may state in the place of what was measured.
-_LAWS = [law.name for law in families_of(0.0, 1.0)]
+_LAWS = [law.name for law in list_family_laws(0.0, 1.0)]
 _KEYS = {"path", "place", "shape", "dtype", "values", "value", *_MOMENTS, *_USUAL, NUMBERS}
 
 
@@ -91,7 +91,7 @@ class WeightContract:
 # To a file.
 
 
-def line_of(weight: WeightContract) -> dict[str, Any]:
+def write_line(weight: WeightContract) -> dict[str, Any]:
     """Return a weight as a line of the file: the head first, the numbers last."""
     profile = weight.profile
     line: dict[str, Any] = {"path": weight.path}
@@ -103,20 +103,20 @@ def line_of(weight: WeightContract) -> dict[str, Any]:
     if profile.has_distribution:
         for name in _MOMENTS:
             if getattr(profile, name):
-                line[name] = _shown(getattr(profile, name))
+                line[name] = _shorten(getattr(profile, name))
     for name, usual in _USUAL.items():
         value = getattr(profile, name)
         if value != usual and (profile.has_distribution or value is not None):
             line[name] = value
-    return {**line, NUMBERS: [*_numbers(profile)]}
+    return {**line, NUMBERS: [*_list_numbers(profile)]}
 
 
-def _shown(value: float) -> float:
+def _shorten(value: float) -> float:
     """Return a moment as a line has it: short, as the numbers have it as well."""
     return float(f"{value:.4g}")
 
 
-def _numbers(profile: Profile) -> Iterator[float | None]:
+def _list_numbers(profile: Profile) -> Iterator[float | None]:
     """Yield the numbers of a profile, none where there is nothing more to say than in the line."""
     if not profile.has_distribution:
         return
@@ -138,7 +138,7 @@ def _numbers(profile: Profile) -> Iterator[float | None]:
 # From a file.
 
 
-def weight_of(line: Mapping[str, Any]) -> WeightContract:
+def read_line(line: Mapping[str, Any]) -> WeightContract:
     """Return the weight of a line.
 
     Raises:
@@ -150,14 +150,14 @@ def weight_of(line: Mapping[str, Any]) -> WeightContract:
     if unknown:
         raise ValueError(f"{unknown[0]!r} is none of {sorted(_KEYS - {NUMBERS})}")
     shape = tuple(int(length) for length in line["shape"])
-    profile = _profile_of(line, shape)
+    profile = _read_profile(line, shape)
     place = str(line.get("place", line["path"]))
     return WeightContract(line["path"], shape, str(line["dtype"]), profile, place)
 
 
-def _profile_of(line: Mapping[str, Any], shape: tuple[int, ...]) -> Profile:
+def _read_profile(line: Mapping[str, Any], shape: tuple[int, ...]) -> Profile:
     values, numbers = line["values"], line[NUMBERS]
-    texts = {name: _hashable(line[name]) for name in _USUAL if name in line}
+    texts = {name: _make_hashable(line[name]) for name in _USUAL if name in line}
     if values == "constant":
         if not is_real(line["value"]):
             raise ValueError(f"the value of a constant is {line['value']!r}")
@@ -170,30 +170,30 @@ def _profile_of(line: Mapping[str, Any], shape: tuple[int, ...]) -> Profile:
     measured = None
     if numbers:
         kind = "fixed" if values == "fixed" else "random"
-        measured = _measured(kind, numbers, {**_USUAL, **texts})
+        measured = _read_numbers(kind, numbers, {**_USUAL, **texts})
         if values == measured.text:
-            return _with_moments(measured, line)
+            return _apply_moments(measured, line)
     if values in _LAWS:
-        laws = families_of(*_moments_of(line, ("mean", "std")))
-        return _of_statement([*laws][_LAWS.index(values)], line["dtype"], shape)
+        laws = list_family_laws(*_read_moments(line, ("mean", "std")))
+        return _profile_statement([*laws][_LAWS.index(values)], line["dtype"], shape)
     if values == "random" and measured is not None:
-        return _with_moments(measured, line)
+        return _apply_moments(measured, line)
     raise ValueError(f"the values are {values!r}, of which nothing is known")
 
 
-def _hashable(value: Any) -> Any:
+def _make_hashable(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _of_statement(law: IndependentLaw, dtype: DType, shape: Shape) -> Profile:
+def _profile_statement(law: IndependentLaw, dtype: DType, shape: Shape) -> Profile:
     """Return what a person says of values, as exactly known as of one draw.
 
     Its numbers are rounded, so ends that would follow from them are not known.
     """
     size = math.prod(shape)
-    stated = of_law(law, dtype, shape)
+    stated = profile_law(law, dtype, shape)
     parts = [replace(part, size=size // len(part.means)) for part in stated.parts]
-    profile: Profile = rounded(
+    profile: Profile = round_numbers(
         replace(
             stated,
             size=size,
@@ -209,8 +209,8 @@ def _of_statement(law: IndependentLaw, dtype: DType, shape: Shape) -> Profile:
     return profile
 
 
-def _measured(kind: str, numbers: Sequence[float | None], texts: Mapping[str, Any]) -> Profile:
-    """Return the profile with these numbers, which `_numbers` yielded."""
+def _read_numbers(kind: str, numbers: Sequence[float | None], texts: Mapping[str, Any]) -> Profile:
+    """Return the profile with these numbers, which `_list_numbers` yielded."""
     rest = iter(numbers)
 
     def several(count: float) -> list[Any]:
@@ -247,7 +247,7 @@ def _measured(kind: str, numbers: Sequence[float | None], texts: Mapping[str, An
     )
 
 
-def _moments_of(
+def _read_moments(
     line: Mapping[str, Any], names: Sequence[str], *, are_alike: bool = False
 ) -> list[float]:
     """Return moments as a line states them, 0 where it does not.
@@ -269,15 +269,15 @@ def _moments_of(
     return [float(moments[name]) for name in names]
 
 
-def _with_moments(measured: Profile, line: Mapping[str, Any]) -> Profile:
+def _apply_moments(measured: Profile, line: Mapping[str, Any]) -> Profile:
     """Return a profile with the moments of a line, where a person has changed them.
 
     Then the values are others, and ends that follow from rounded numbers are not known.
     """
     changed = {}
-    stated = _moments_of(line, _MOMENTS, are_alike=not measured.std)
+    stated = _read_moments(line, _MOMENTS, are_alike=not measured.std)
     for name, said in zip(_MOMENTS, stated, strict=True):
-        if said != _shown(getattr(measured, name)):
+        if said != _shorten(getattr(measured, name)):
             changed[name] = said
     if not changed:
         return measured
@@ -285,5 +285,5 @@ def _with_moments(measured: Profile, line: Mapping[str, Any]) -> Profile:
     if changed:
         moved = now.moved(changed.get("mean", now.mean), changed.get("std", now.std))
         now = replace(moved, lowest=-math.inf, highest=math.inf)
-    profile: Profile = rounded(now)
+    profile: Profile = round_numbers(now)
     return profile

@@ -9,18 +9,18 @@ import numpy as np
 from keras_initx._typing import Array, Shape
 from keras_initx.tools.audit._equal_values import (
     Slices,
-    all_slices,
     are_exact,
-    axes_in_order,
-    largest_atom,
-    slices_of_axes,
+    compute_largest_atom,
+    order_axes,
+    slice_axes_and_groups,
+    slice_each_axis,
 )
-from keras_initx.tools.audit._extremes import of_single_slices
+from keras_initx.tools.audit._extremes import compare_slices
 from keras_initx.tools.audit._probabilities import (
-    all_of_kind,
-    kolmogorov,
-    same_variance,
+    compute_chance_of_all,
+    kolmogorov_p_value,
     student_p_value,
+    variance_ratio_p_value,
 )
 from keras_initx.tools.audit._profile import (
     LEVELS,
@@ -30,11 +30,11 @@ from keras_initx.tools.audit._profile import (
     Parts,
     Profile,
     Reading,
-    degrees,
+    compute_error_of_ratio,
     epsilon,
-    error_of_ratio,
-    kurtosis_of,
-    variance,
+    estimate_degrees,
+    estimate_kurtosis,
+    estimate_variance,
 )
 from keras_initx.tools.audit._property_test import (
     FEWEST,
@@ -58,27 +58,29 @@ _MEAN_DISTANCE = 0.8687
 
 
 @property_test(needs=Known.SCALE, of=("scale",))
-def scale_of_all(expected: Profile, found: Profile) -> Outcome | None:
+def compare_scales(expected: Profile, found: Profile) -> Outcome | None:
     """Test the scale, which of orthonormal values is exact: their squares have a fixed sum."""
-    before, now = degrees(expected, found)
+    before, now = estimate_degrees(expected, found)
     if math.isinf(now):
         ratio = found.root_mean_square / expected.root_mean_square
         p = float(abs(math.log(ratio)) < max(_EXACT, 2.0**-found.bits))
     else:
         ratio = found.std / expected.std
-        p = same_variance(variance(found) / variance(expected), now, before)
+        p = variance_ratio_p_value(
+            estimate_variance(found) / estimate_variance(expected), now, before
+        )
     # What is left without the error of both.
-    deviation = abs(math.log(ratio)) - 2 * error_of_ratio(before, now)
+    deviation = abs(math.log(ratio)) - 2 * compute_error_of_ratio(before, now)
     return Outcome("scale", f"{ratio:.3g} times the standard deviation", p, deviation)
 
 
 @property_test(needs=Known.DISTRIBUTION, of=("mean", "scale"))
-def mean_of_all(expected: Profile, found: Profile) -> Outcome | None:
+def compare_means(expected: Profile, found: Profile) -> Outcome | None:
     """Test the mean of the values."""
     shift = abs(found.mean - expected.mean)
     error = math.sqrt(
-        variance(expected) / max(expected.independent, 1)
-        + variance(found) / max(found.independent, 1)
+        estimate_variance(expected) / max(expected.independent, 1)
+        + estimate_variance(found) / max(found.independent, 1)
     )
     return Outcome(
         "mean",
@@ -90,7 +92,7 @@ def mean_of_all(expected: Profile, found: Profile) -> Outcome | None:
 
 
 @property_test(needs=Known.DISTRIBUTION, of=("scale",))
-def shape_of_all(expected: Profile, found: Profile) -> Outcome | None:
+def compare_shapes(expected: Profile, found: Profile) -> Outcome | None:
     """Test the standardized distributions (Kolmogorov and Smirnov).
 
     Those of families that initializers draw from are nearer to each other for being standardized by
@@ -99,31 +101,37 @@ def shape_of_all(expected: Profile, found: Profile) -> Outcome | None:
     """
     if min(expected.independent, found.independent) < FEWEST_OF_SHAPE:
         return None
-    distance = tested = _distance(expected, found)
+    distance = tested = _measure_distance(expected, found)
     if expected.families and found.families:
         tested = _NEARER * distance
     else:
-        tested = min(distance, _distance(expected, found, is_standardized=False))
-    p = kolmogorov(tested, int(min(_size(expected, found), SAMPLE / 2)))
+        tested = min(distance, _measure_distance(expected, found, is_standardized=False))
+    p = kolmogorov_p_value(tested, int(min(_count_effective(expected, found), SAMPLE / 2)))
     return Outcome("shape", f"distribution functions differ by {distance:.2g}", p, distance)
 
 
-def excess_of_shape(expected: Profile, found: Profile) -> float:
+def measure_excess_of_shape(expected: Profile, found: Profile) -> float:
     """Return how many times as far two samples differ as independent values on average."""
-    return _distance(expected, found) * math.sqrt(_size(expected, found)) / _MEAN_DISTANCE
+    return (
+        _measure_distance(expected, found)
+        * math.sqrt(_count_effective(expected, found))
+        / _MEAN_DISTANCE
+    )
 
 
-def _size(expected: Profile, found: Profile) -> float:
+def _count_effective(expected: Profile, found: Profile) -> float:
     """Return the number of values that tell as much of a known distribution as both samples."""
     return 1 / (1 / max(expected.independent, 1) + 1 / max(found.independent, 1))
 
 
-def _distance(expected: Profile, found: Profile, *, is_standardized: bool = True) -> float:
+def _measure_distance(expected: Profile, found: Profile, *, is_standardized: bool = True) -> float:
     """Return the largest distance of two distribution functions at the quantiles of one."""
     before, now = np.array(expected.quantiles), np.array(found.quantiles)
     slack = 0.0
     if _has_atom(before) or _has_atom(now):
-        slack = 4 / math.sqrt(_size(expected, found))  # the error of the place of an atom
+        slack = 4 / math.sqrt(
+            _count_effective(expected, found)
+        )  # the error of the place of an atom
     if is_standardized:
         before = (before - expected.mean) / expected.std
         now = (now - found.mean) / found.std
@@ -153,12 +161,12 @@ _OF_NORMS = 2
 _FIRST = 2
 
 
-def norms_of(reading: Reading) -> str:
+def find_equal_norms(reading: Reading) -> str:
     """Return slices that all have one norm, in words, empty if there are none.
 
     Where units have one norm, their heads have too: of such, the most slices are named.
     """
-    for slices in reversed(all_slices(reading.values, fewest=2)):
+    for slices in reversed(slice_axes_and_groups(reading.values, fewest=2)):
         for errors in (_OF_VALUES / math.sqrt(slices.size), _OF_NORMS):
             tolerance = max(ROUNDING, errors * epsilon(reading.dtype))
             if _cannot_be_chance(slices, tolerance) and _have_one_norm(slices, tolerance):
@@ -175,20 +183,20 @@ def _cannot_be_chance(slices: Slices, tolerance: float) -> bool:
 
 
 def _have_one_norm(slices: Slices, tolerance: float) -> bool:
-    first = _norms(slices.values[:, :_FIRST])
+    first = _compute_norms(slices.values[:, :_FIRST])
     if not first[0] or abs(first[1] / first[0] - 1) > tolerance:
         return False
-    return bool((np.abs(_norms(slices.values) / first[0] - 1) <= tolerance).all())
+    return bool((np.abs(_compute_norms(slices.values) / first[0] - 1) <= tolerance).all())
 
 
-def _norms(values: Array) -> Array:
+def _compute_norms(values: Array) -> Array:
     """Return the norms of slices along the middle axis, summed in float64 without a copy."""
     squares: Array = np.einsum("ijk,ijk->j", values, values, dtype="float64")
     return np.sqrt(squares)
 
 
 @property_test()
-def equal_norms(expected: Profile, found: Profile) -> Outcome | None:
+def compare_norms(expected: Profile, found: Profile) -> Outcome | None:
     """Test whether slices have one norm that had not, or no longer have."""
     before, now = expected.norms, found.norms
     if before is None or now is None or before == now:
@@ -220,11 +228,11 @@ def measure_parts(reading: Reading) -> tuple[Parts, ...]:
     Where a length has few divisors, those of parts that differ in length by one are there too.
     """
     found = []
-    for slices in slices_of_axes(reading.values):
+    for slices in slice_each_axis(reading.values):
         seen = slices.seen(max(MOST // slices.number, 1)).astype("float64")
         if reading.outliers:
             seen[np.abs(seen - reading.median) > reading.reach] = reading.median
-        for count in part_counts(slices.number):
+        for count in choose_part_counts(slices.number):
             parts = np.array_split(seen, count, axis=1)
             means = tuple(float(part.mean()) for part in parts)
             # The mean of equal numbers is another by rounding.
@@ -233,7 +241,7 @@ def measure_parts(reading: Reading) -> tuple[Parts, ...]:
     return tuple(found)
 
 
-def part_counts(length: int) -> list[int]:
+def choose_part_counts(length: int) -> list[int]:
     """Return the numbers of parts in which an axis of a length is compared."""
     equal = 1
     for number in range(2, min(length, _MOST_PARTS) + 1):
@@ -245,7 +253,7 @@ def part_counts(length: int) -> list[int]:
     return counts
 
 
-def parts_of_law(mean: float, std: float, size: int, shape: Shape) -> tuple[Parts, ...]:
+def make_parts_of_law(mean: float, std: float, size: int, shape: Shape) -> tuple[Parts, ...]:
     """Return the parts of an array whose values all have one law.
 
     Args:
@@ -255,14 +263,14 @@ def parts_of_law(mean: float, std: float, size: int, shape: Shape) -> tuple[Part
         shape: The shape of the array.
     """
     found = []
-    for axis in axes_in_order(len(shape)):
-        for count in part_counts(shape[axis]):
+    for axis in order_axes(len(shape)):
+        for count in choose_part_counts(shape[axis]):
             found.append(Parts(axis, size, (mean,) * count, (std,) * count))
     return tuple(found)
 
 
 @dataclass(frozen=True)
-class _PartsOfBoth:
+class _MatchedParts:
     """Equal parts of a weight along one axis, found and expected.
 
     Attributes:
@@ -289,7 +297,7 @@ class _PartsOfBoth:
         return f"part {number + 1} of {len(self.expected.stds)} along axis {self.expected.axis}"
 
 
-def _parts_of_both(expected: Profile, found: Profile) -> Iterator[_PartsOfBoth]:
+def _match_parts(expected: Profile, found: Profile) -> Iterator[_MatchedParts]:
     """Yield the parts that are known of both and have enough values."""
     of_found = {parts.key: parts for parts in found.parts}
     # How many zeros a law has at most does not say how many there are.
@@ -298,7 +306,7 @@ def _parts_of_both(expected: Profile, found: Profile) -> Iterator[_PartsOfBoth]:
         now = of_found.get(before.key)
         if now is None:
             continue
-        parts = _PartsOfBoth(
+        parts = _MatchedParts(
             before,
             now,
             before.size * expected.independent / expected.size,
@@ -310,17 +318,17 @@ def _parts_of_both(expected: Profile, found: Profile) -> Iterator[_PartsOfBoth]:
 
 
 @property_test(needs=Known.DISTRIBUTION)
-def constant_parts(expected: Profile, found: Profile) -> Outcome | None:
+def compare_constant_parts(expected: Profile, found: Profile) -> Outcome | None:
     """Test whether parts are constant now, or no longer are, or have another value."""
-    for parts in _parts_of_both(expected, found):
+    for parts in _match_parts(expected, found):
         if not _may_be_chance(parts, expected, found):
-            evidence = _of_constants(parts, expected.std)
+            evidence = _describe_constant_part(parts, expected.std)
             if evidence:
                 return Outcome("parts", evidence)
     return None
 
 
-def _of_constants(parts: _PartsOfBoth, std: float) -> str:
+def _describe_constant_part(parts: _MatchedParts, std: float) -> str:
     """Return which part it is, in words, empty if there is none."""
     stds = zip(parts.expected.stds, parts.found.stds, strict=True)
     for number, (std_before, std_now) in enumerate(stds):
@@ -334,26 +342,26 @@ def _of_constants(parts: _PartsOfBoth, std: float) -> str:
     return ""
 
 
-def _may_be_chance(parts: _PartsOfBoth, expected: Profile, found: Profile) -> bool:
+def _may_be_chance(parts: _MatchedParts, expected: Profile, found: Profile) -> bool:
     """Return whether no part is constant, or one may be by chance."""
     if all((*parts.expected.stds, *parts.found.stds)):
         return True
-    frequent = max(parts.zeros, largest_atom(expected), largest_atom(found))
+    frequent = max(parts.zeros, compute_largest_atom(expected), compute_largest_atom(found))
     size = min(parts.expected.size, parts.found.size)
-    chance = all_of_kind(frequent, expected.total + found.total, size - 1)
+    chance = compute_chance_of_all(frequent, expected.total + found.total, size - 1)
     return len(parts.expected.stds) * chance > IMPOSSIBLE
 
 
 @property_test(needs=Known.DISTRIBUTION, of=("scale",))
-def scales_of_parts(expected: Profile, found: Profile) -> Outcome | None:
+def compare_parts_and_slices(expected: Profile, found: Profile) -> Outcome | None:
     """Test the scale and the mean of parts and slices, relative to how the whole differs.
 
     All parts and all slices along all axes are one test: half of the probability of an alarm is
     that of parts.
     """
-    if constant_parts(expected, found) is not None:
+    if compare_constant_parts(expected, found) is not None:
         return None
-    of_both = [*_of_parts(expected, found)], [*of_single_slices(expected, found)]
+    of_both = [*_compare_parts(expected, found)], [*compare_slices(expected, found)]
     families = [outcomes for outcomes in of_both if outcomes]
     worst = []
     for outcomes in families:
@@ -363,21 +371,23 @@ def scales_of_parts(expected: Profile, found: Profile) -> Outcome | None:
     return min(worst, key=lambda outcome: outcome.p, default=None)
 
 
-def _of_parts(expected: Profile, found: Profile) -> Iterator[Outcome]:
+def _compare_parts(expected: Profile, found: Profile) -> Iterator[Outcome]:
     """Yield what is said of the scale and the mean of each part."""
-    for parts in _parts_of_both(expected, found):
+    for parts in _match_parts(expected, found):
         # Parts of which hardly any value is not zero vary more than the whole.
         is_irregular = parts.zeros > SHARE_OF_ZEROS and max(expected.connections) < 0
         if parts.fewest < _FEWEST_OF_PART or is_irregular:
             continue
         for number, stds in enumerate(zip(parts.expected.stds, parts.found.stds, strict=True)):
             if all(stds):
-                yield _scale(number, parts, expected, found)
-                yield _mean(number, parts, expected, found)
+                yield _compare_scale_of_part(number, parts, expected, found)
+                yield _compare_mean_of_part(number, parts, expected, found)
 
 
-def _scale(number: int, parts: _PartsOfBoth, expected: Profile, found: Profile) -> Outcome:
-    kurtosis = kurtosis_of(expected, found)
+def _compare_scale_of_part(
+    number: int, parts: _MatchedParts, expected: Profile, found: Profile
+) -> Outcome:
+    kurtosis = estimate_kurtosis(expected, found)
     if max(expected.kurtosis, found.kurtosis) < _KURTOSIS_OF_FEW:
         kurtosis = max(kurtosis, 1 + _FOLLOWS_FROM_MEAN / parts.fewest)
     kurtosis /= 1 - parts.zeros
@@ -388,12 +398,14 @@ def _scale(number: int, parts: _PartsOfBoth, expected: Profile, found: Profile) 
     return Outcome(
         "parts",
         f"{parts.name(number)} has {ratio:.3g} times its share of the scale",
-        p=same_variance(ratio**2, now, before),
-        deviation=abs(math.log(ratio)) - 2 * error_of_ratio(before, now),
+        p=variance_ratio_p_value(ratio**2, now, before),
+        deviation=abs(math.log(ratio)) - 2 * compute_error_of_ratio(before, now),
     )
 
 
-def _mean(number: int, parts: _PartsOfBoth, expected: Profile, found: Profile) -> Outcome:
+def _compare_mean_of_part(
+    number: int, parts: _MatchedParts, expected: Profile, found: Profile
+) -> Outcome:
     of_all = float(np.mean(parts.found.means) - np.mean(parts.expected.means))
     shift = abs(parts.found.means[number] - parts.expected.means[number] - of_all)
     # Parts of sorted values vary as the whole does.

@@ -14,7 +14,7 @@ from keras_initx.tools.audit._profile import (
     SHARE_OF_ZEROS,
     Parts,
     Profile,
-    rounded,
+    round_numbers,
 )
 
 # With a smaller probability, the scale or the mean of a weight is another in each draw.
@@ -25,7 +25,7 @@ _ANOTHER_OF_PARTS = 1e-4
 _FEWEST_OF_PART = 8
 
 
-def merged(draws: Sequence[Profile], varies: Sequence[str] = ()) -> Profile:
+def merge_draws(draws: Sequence[Profile], varies: Sequence[str] = ()) -> Profile:
     """Return what several draws of a weight say about it together.
 
     Args:
@@ -34,7 +34,7 @@ def merged(draws: Sequence[Profile], varies: Sequence[str] = ()) -> Profile:
     """
     if len(draws) == 1:
         return draws[0]
-    not_random = _merged_if_not_random(draws)
+    not_random = _merge_unless_random(draws)
     if not_random is not None:
         return not_random
     has_levels = _have_levels(draws)
@@ -47,12 +47,12 @@ def merged(draws: Sequence[Profile], varies: Sequence[str] = ()) -> Profile:
             stated[field.name] = rule([getattr(draw, field.name) for draw in draws])
     together = Profile(**stated)
     # Where draws differ from each other, they tell less than all of their values would.
-    differ = tuple(dict.fromkeys([*varying(draws, ANOTHER), *varies]))
+    differ = tuple(dict.fromkeys([*find_varying(draws, ANOTHER), *varies]))
     spread = 0.0 if "mean" in differ else float(np.std([draw.mean for draw in draws]))
-    merged_draws: Profile = rounded(
+    merged_draws: Profile = round_numbers(
         replace(
             together,
-            independent=_independent(draws),
+            independent=_count_independent(draws),
             std=math.hypot(together.std, spread),
             varies=differ,
             has_levels=has_levels,
@@ -61,7 +61,7 @@ def merged(draws: Sequence[Profile], varies: Sequence[str] = ()) -> Profile:
     return merged_draws
 
 
-def _merged_if_not_random(draws: Sequence[Profile]) -> Profile | None:
+def _merge_unless_random(draws: Sequence[Profile]) -> Profile | None:
     """Return what draws say together that are not all random, or all the same."""
     first = draws[0]
     if all((draw.kind, draw.value) == ("constant", first.value) for draw in draws):
@@ -111,29 +111,29 @@ def _have_one_mean(parts: Sequence[Parts]) -> bool:
     return chi_square_tail(spread, degrees) > _ANOTHER_OF_PARTS
 
 
-def _independent(draws: Sequence[Profile]) -> float:
+def _count_independent(draws: Sequence[Profile]) -> float:
     """Return the number of independent values that would tell as much as all draws."""
     independent = sum(draw.independent for draw in draws)
-    error = _error(draws)
+    error = _average_error(draws)
     if not error or not all(draw.std for draw in draws):
         return independent
     spread = float(np.log([draw.std for draw in draws]).std(ddof=1)) / error
-    if _chance(spread**2, len(draws) - 1) > ANOTHER:
+    if _compute_p_value(spread**2, len(draws) - 1) > ANOTHER:
         return independent
     return max(independent / spread**2, float(len(draws)))
 
 
-def _error(draws: Sequence[Profile]) -> float:
+def _average_error(draws: Sequence[Profile]) -> float:
     """Return the standard error of the logarithm of the deviation of one draw."""
     return float(np.mean([draw.error for draw in draws]))
 
 
-def _chance(spread: float, degrees: int) -> float:
+def _compute_p_value(spread: float, degrees: int) -> float:
     """Return the probability of a larger variance, relative to the one expected."""
     return chi_square_tail(degrees * spread, degrees)
 
 
-def varying(draws: Sequence[Profile], chance: float) -> tuple[str, ...]:
+def find_varying(draws: Sequence[Profile], chance: float) -> tuple[str, ...]:
     """Return what is another in each draw of a random weight, see `Profile`.
 
     Args:
@@ -142,17 +142,19 @@ def varying(draws: Sequence[Profile], chance: float) -> tuple[str, ...]:
     """
     stds = np.array([draw.std for draw in draws])
     means = np.array([draw.mean for draw in draws])
-    error = _error(draws)
+    error = _average_error(draws)
     if not error or not stds.all():
         return ()
     found = []
     number = len(draws)
     spread = float(np.log(stds).var(ddof=1)) / error**2
     parts = zip(*[draw.parts for draw in draws], strict=True)
-    if _chance(spread, number - 1) <= chance or any(_parts_vary(draws, one) for one in parts):
+    if _compute_p_value(spread, number - 1) <= chance or any(
+        _parts_vary(draws, one) for one in parts
+    ):
         found.append("scale")
     error_of_mean = np.mean([draw.std**2 / draw.independent for draw in draws])
-    if _chance(float(means.var(ddof=1) / error_of_mean), number - 1) <= chance:
+    if _compute_p_value(float(means.var(ddof=1) / error_of_mean), number - 1) <= chance:
         found.append("mean")
     return tuple(found)
 
@@ -169,4 +171,4 @@ def _parts_vary(draws: Sequence[Profile], parts: Sequence[Parts]) -> bool:
     expected = (kurtosis - 1) / 4 / (size - 1)
     degrees = (len(draws) - 1) * (len(parts[0].stds) - 1)
     found = float(((logs - logs.mean(axis=0)) ** 2).sum()) / degrees
-    return _chance(found / expected, degrees) <= _ANOTHER_OF_PARTS
+    return _compute_p_value(found / expected, degrees) <= _ANOTHER_OF_PARTS

@@ -10,8 +10,15 @@ import numpy as np
 
 from keras_initx._checks import summarize_names
 from keras_initx._typing import Array, Shape
-from keras_initx.tools.audit._probabilities import as_few
-from keras_initx.tools.audit._profile import LEVELS, NOTHING, Profile, Reading, epsilon, sample_of
+from keras_initx.tools.audit._probabilities import fisher_p_value
+from keras_initx.tools.audit._profile import (
+    LEVELS,
+    NOTHING,
+    Profile,
+    Reading,
+    epsilon,
+    sample_values,
+)
 from keras_initx.tools.audit._property_test import (
     FEWEST_OF_SHAPE,
     IMPOSSIBLE,
@@ -72,36 +79,36 @@ class Slices:
         return chosen.transpose(0, 2, 1).reshape(self.size, chosen.shape[1])
 
 
-def slices_along(values: Array, first: int, end: int) -> Slices:
+def slice_along(values: Array, first: int, end: int) -> Slices:
     """Return the slices along the axes from `first` to the one before `end`."""
     lengths = values.shape[first:end]
     shape = math.prod(values.shape[:first]), math.prod(lengths), math.prod(values.shape[end:])
     return Slices(values.reshape(shape), (first, end), lengths)
 
 
-def axes_in_order(ndim: int) -> list[int]:
+def order_axes(ndim: int) -> list[int]:
     """Return the first axis, the last, and those between them."""
     axes = range(ndim)
     return list(dict.fromkeys([*axes[:1], *axes[-1:], *axes]))
 
 
-def slices_of_axes(values: Array) -> Iterator[Slices]:
+def slice_each_axis(values: Array) -> Iterator[Slices]:
     """Yield the slices along each axis by itself."""
-    for axis in axes_in_order(values.ndim):
-        yield slices_along(values, axis, axis + 1)
+    for axis in order_axes(values.ndim):
+        yield slice_along(values, axis, axis + 1)
 
 
-def all_slices(values: Array, fewest: int = 1) -> list[Slices]:
+def slice_axes_and_groups(values: Array, fewest: int = 1) -> list[Slices]:
     """Return the slices along each axis, and along the first or the last ones together.
 
     Those along several have a minimum of values. Where there are the fewest, they come first.
     """
     ndim = values.ndim
-    found = [slices_along(values, axis, axis + 1) for axis in range(ndim)]
+    found = [slice_along(values, axis, axis + 1) for axis in range(ndim)]
     for cut in range(1, ndim):
         for first, end in ((0, cut), (cut, ndim)):
             if end > first + 1:
-                slices = slices_along(values, first, end)
+                slices = slice_along(values, first, end)
                 found += [slices] if slices.size >= fewest else []
     return sorted(found, key=lambda slices: slices.number)
 
@@ -115,7 +122,7 @@ BITS = {7: "bfloat16", 10: "float16"}
 BITS_OF_RANDOM = 16
 
 
-def bits_of(reading: Reading) -> int:
+def count_bits(reading: Reading) -> int:
     """Return how many bits of the mantissa of float32 are used, up to the last that is not 0."""
     bits = np.bitwise_or.reduce(reading.sample.astype("float32").view("uint32"))
     used = int(bits & 0x7FFFFF)
@@ -130,7 +137,7 @@ def are_exact(expected: Profile, found: Profile) -> bool:
 
 
 @property_test()
-def precision(expected: Profile, found: Profile) -> Outcome | None:
+def compare_precision(expected: Profile, found: Profile) -> Outcome | None:
     """Test whether values were rounded to 16 bits."""
     # The coarsest dtype that holds all of them.
     bits = next((bits for bits in BITS if found.bits <= bits), None)
@@ -156,7 +163,7 @@ _MOST_PAIRS = 3
 _PARTS = (8, 4, 3, 2)
 
 
-def repeated(reading: Reading) -> tuple[str, str]:
+def find_repeated(reading: Reading) -> tuple[str, str]:
     """Return what is equal within an array, and cannot be so by chance: its name, and where.
 
     Both are empty if nothing is. `"copies"` are equal parts along an axis, as of shards that are
@@ -165,21 +172,21 @@ def repeated(reading: Reading) -> tuple[str, str]:
     of all heads.
     """
     values = reading.values
-    surprise = -math.log(_chance_of_equality(reading))
+    surprise = -math.log(_estimate_chance_of_equal_values(reading))
     for axis in range(values.ndim):
-        count = _equal_parts(slices_along(values, axis, axis + 1), surprise)
+        count = _count_equal_parts(slice_along(values, axis, axis + 1), surprise)
         if count:
             return "copies", f"{count} equal parts along axis {axis}"
-    for slices in all_slices(values, FEWEST_OF_AXES):
-        pairs = _equal_slices(slices, surprise)
+    for slices in slice_axes_and_groups(values, FEWEST_OF_AXES):
+        pairs = _find_equal_slices(slices, surprise)
         if pairs:
-            return "equal slices", _evidence(slices, pairs)
+            return "equal slices", _describe_pairs(slices, pairs)
     return NOTHING
 
 
-def _chance_of_equality(reading: Reading) -> float:
+def _estimate_chance_of_equal_values(reading: Reading) -> float:
     """Return the probability that two values that are not 0 are equal."""
-    sample = sample_of(reading.values, _COUNTED)
+    sample = sample_values(reading.values, _COUNTED)
     sample = sample[sample != 0]
     counts = np.unique(sample, return_counts=True)[1].astype("float64")
     pairs = sample.size * (sample.size - 1)
@@ -199,7 +206,7 @@ def _cannot_be_chance(count: int, surprise: float, slices: int) -> bool:
     return count * surprise > math.log(slices**2 / IMPOSSIBLE)
 
 
-def _equal_parts(slices: Slices, surprise: float) -> int:
+def _count_equal_parts(slices: Slices, surprise: float) -> int:
     """Return the number of parts of an axis that are all equal, 0 if there are none."""
     values, number = slices.values, slices.number
     for count in _PARTS:
@@ -215,22 +222,22 @@ def _equal_parts(slices: Slices, surprise: float) -> int:
     return 0
 
 
-def _equal_slices(slices: Slices, surprise: float) -> list[tuple[int, int]]:
+def _find_equal_slices(slices: Slices, surprise: float) -> list[tuple[int, int]]:
     """Return the slices that are equal or opposite to an earlier one, each with that one.
 
     Those that may be equal by chance are left out.
     """
     if not _cannot_be_chance(slices.size, surprise, slices.number):
         return []
-    beginnings = _without_sign(slices.seen(_BEGINNING))
+    beginnings = _make_first_positive(slices.seen(_BEGINNING))
     bits = np.ascontiguousarray(beginnings, "float32").view("uint32").astype("uint64")
-    codes = _multipliers()[: len(beginnings)] @ bits
+    codes = _draw_multipliers()[: len(beginnings)] @ bits
     ordered = np.sort(codes)
     repeated_codes = ordered[1:][ordered[1:] == ordered[:-1]]
     if not repeated_codes.size:
         return []
     candidates = np.flatnonzero(np.isin(codes, repeated_codes))
-    whole = np.ascontiguousarray(_without_sign(slices.whole(candidates)).T)
+    whole = np.ascontiguousarray(_make_first_positive(slices.whole(candidates)).T)
     first: dict[bytes, int] = {}
     found = []
     for candidate, values in zip(candidates.tolist(), whole, strict=True):
@@ -243,11 +250,11 @@ def _equal_slices(slices: Slices, surprise: float) -> list[tuple[int, int]]:
 
 
 @functools.cache
-def _multipliers() -> Array:
+def _draw_multipliers() -> Array:
     return np.random.default_rng(3).integers(1 << 64, size=_BEGINNING, dtype="uint64") | 1
 
 
-def _without_sign(columns: Array) -> Array:
+def _make_first_positive(columns: Array) -> Array:
     """Return columns, of which the first number that is not 0 is positive in each."""
     first = columns[0]
     if not first.all():
@@ -255,7 +262,7 @@ def _without_sign(columns: Array) -> Array:
     return np.where(first < 0, -columns, columns) + 0.0  # no zero with a sign
 
 
-def _evidence(slices: Slices, pairs: Sequence[tuple[int, int]]) -> str:
+def _describe_pairs(slices: Slices, pairs: Sequence[tuple[int, int]]) -> str:
     """Return in words which slices are equal."""
     values = slices.values
     are_opposite = any((values[:, one] != values[:, other]).any() for one, other in pairs)
@@ -266,14 +273,14 @@ def _evidence(slices: Slices, pairs: Sequence[tuple[int, int]]) -> str:
 
 
 @property_test(needs=Known.KIND)
-def repeats(expected: Profile, found: Profile) -> Outcome | None:
+def compare_repeated(expected: Profile, found: Profile) -> Outcome | None:
     """Test whether slices repeat others that did not, or no longer do."""
     if not (are_exact(expected, found) or expected.repeated == NOTHING):
         return None
-    return of_equal_slices(expected.repeated, found.repeated)
+    return compare_findings(expected.repeated, found.repeated)
 
 
-def of_equal_slices(
+def compare_findings(
     expected: tuple[str, str] | None, found: tuple[str, str] | None
 ) -> Outcome | None:
     """Return what is said of slices in which something is equal, by its name and its place."""
@@ -292,15 +299,15 @@ _FEWEST_DIFFERENT = 16
 _COPIES = 0.6
 
 
-def independent_of(reading: Reading) -> float:
+def count_independent(reading: Reading) -> float:
     """Return the number of independent values that would tell as much as those that are there."""
     ordered, size = reading.ordered, reading.sample.size
-    if bits_of(reading) > BITS_OF_RANDOM:
+    if count_bits(reading) > BITS_OF_RANDOM:
         return size * ((1 + int(np.count_nonzero(np.diff(ordered)))) / ordered.size)
-    return size / _copies(ordered)
+    return size / _count_copies(ordered)
 
 
-def _copies(values: Array) -> int:
+def _count_copies(values: Array) -> int:
     """Return how often each value is there, where few bits make values equal too: once or more."""
     counts = np.unique(values, return_counts=True)[1]
     if counts.size < _FEWEST_DIFFERENT:
@@ -308,18 +315,18 @@ def _copies(values: Array) -> int:
     return int(np.gcd.reduce(counts))
 
 
-def chance_of_equality(profile: Profile) -> float:
+def estimate_chance_of_equal_weights(profile: Profile) -> float:
     """Return the probability that other draws have the same values, 0 if it is not known."""
     if not profile.has_distribution:
         return 0.0
     chance = 2.0**-profile.bits
     are_repeated = profile.has_levels or profile.independent < profile.size
     if profile.bits <= BITS_OF_RANDOM or are_repeated:
-        chance = largest_atom(profile)
+        chance = compute_largest_atom(profile)
     return math.pow(chance, profile.total * (1 - profile.zeros))
 
 
-def largest_atom(profile: Profile) -> float:
+def compute_largest_atom(profile: Profile) -> float:
     """Return the share of the most frequent value, of those that the quantiles are of."""
     quantiles = np.array(profile.quantiles)
     last = np.searchsorted(quantiles, quantiles, side="right") - 1
@@ -328,20 +335,20 @@ def largest_atom(profile: Profile) -> float:
 
 
 @property_test()
-def copies(expected: Profile, found: Profile) -> Outcome | None:
+def compare_copies(expected: Profile, found: Profile) -> Outcome | None:
     """Test whether single values are there several times."""
     shares = found.independent / found.size, expected.independent / expected.size
     are_enough = min(expected.size, found.size) >= FEWEST_OF_SHAPE
     if not (are_enough and are_exact(expected, found)) or shares[0] >= _COPIES * shares[1]:
         return None
-    if expected.has_levels or repeats(expected, found) is not None:
+    if expected.has_levels or compare_repeated(expected, found) is not None:
         return None
     # Those of a law with one frequent value, such as a lower bound, differ in number by chance.
     counts = round(found.independent), round(expected.independent)
     return Outcome(
         "copies",
         "{:.2g} of the values differ from each other, and {:.2g} did".format(*shares),
-        p=as_few(counts[0], found.size, counts[1], expected.size),
+        p=fisher_p_value(counts[0], found.size, counts[1], expected.size),
         deviation=math.inf,
     )
 
@@ -364,12 +371,12 @@ _USUAL_CHANGES = range(16, 49)
 _USUAL_DESCENTS = range(3, 13)
 
 
-def signs_of(reading: Reading) -> str:
+def encode_signs(reading: Reading) -> str:
     """Return the signs of the first 64 values that are not 0, in 16 hexadecimal digits.
 
     Empty if there are fewer, or if they tell less than independent signs.
     """
-    values = _first(reading, _SIGNS)
+    values = _take_first(reading, _SIGNS)
     are_negative = values < 0
     changes = int(np.count_nonzero(are_negative[1:] != are_negative[:-1]))
     if len(values) < _SIGNS or len(np.unique(values)) < _FEWEST_SIGNS:
@@ -379,12 +386,12 @@ def signs_of(reading: Reading) -> str:
     return np.packbits(are_negative).tobytes().hex()
 
 
-def ranks_of(reading: Reading) -> str:
+def encode_ranks(reading: Reading) -> str:
     """Return the ranks of the first 16 values that are not 0, each as a hexadecimal digit.
 
     Empty if there are fewer, if some are equal, or if they are nearly sorted.
     """
-    values = _first(reading, _RANKS)
+    values = _take_first(reading, _RANKS)
     if len(values) < _RANKS or len(np.unique(values)) < _RANKS:
         return ""
     if int(np.count_nonzero(np.diff(values) < 0)) not in _USUAL_DESCENTS:
@@ -392,7 +399,7 @@ def ranks_of(reading: Reading) -> str:
     return "".join(f"{rank:x}" for rank in values.argsort().argsort().tolist())
 
 
-def _first(reading: Reading, count: int) -> Array:
+def _take_first(reading: Reading, count: int) -> Array:
     """Return the first values that are not 0."""
     flat = reading.values.reshape(-1)
     beginning = flat[: 16 * count]
@@ -410,7 +417,7 @@ def are_opposite(one: Profile, other: Profile) -> bool:
     return False
 
 
-def _keys(profile: Profile) -> list[tuple[str, int]]:
+def _make_keys(profile: Profile) -> list[tuple[str, int]]:
     """Return what weights that are one draw have in common, whatever their signs."""
     keys = []
     for what, digits in (("signs", profile.signs), ("ranks", profile.ranks)):
@@ -420,12 +427,12 @@ def _keys(profile: Profile) -> list[tuple[str, int]]:
     return keys
 
 
-def sets_of_one_draw(profiles: Iterable[tuple[str, Profile]]) -> list[list[str]]:
+def group_one_draw(profiles: Iterable[tuple[str, Profile]]) -> list[list[str]]:
     """Return sets of the paths of weights that are one draw, of weights with their paths."""
     sets: list[list[str]] = []
     set_of: dict[tuple[str, int], list[str]] = {}
     for path, profile in profiles:
-        keys = _keys(profile)
+        keys = _make_keys(profile)
         known = [set_of[key] for key in keys if key in set_of]
         together = known[0] if known else []
         if not known:

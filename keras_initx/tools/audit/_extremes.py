@@ -12,16 +12,16 @@ from keras_initx.tools.audit._equal_values import (
     BITS,
     FEWEST_OF_AXES,
     Slices,
-    all_slices,
-    of_equal_slices,
-    slices_of_axes,
+    compare_findings,
+    slice_axes_and_groups,
+    slice_each_axis,
 )
 from keras_initx.tools.audit._probabilities import (
-    any_of,
+    compute_chance_of_any,
     poisson_tail,
-    same_rate,
-    same_variance,
+    rate_p_value,
     student_p_value,
+    variance_ratio_p_value,
 )
 from keras_initx.tools.audit._profile import (
     LEVELS,
@@ -31,10 +31,10 @@ from keras_initx.tools.audit._profile import (
     Ends,
     Profile,
     Reading,
-    error_of_ratio,
-    reach_of_values,
-    sample_of,
-    variance,
+    compute_error_of_ratio,
+    compute_reach,
+    estimate_variance,
+    sample_values,
 )
 from keras_initx.tools.audit._property_test import (
     IMPOSSIBLE,
@@ -43,7 +43,7 @@ from keras_initx.tools.audit._property_test import (
     SMALL,
     Known,
     Outcome,
-    known_of_both,
+    find_known,
     property_test,
 )
 
@@ -56,7 +56,7 @@ _FEWEST_OUTER = 20
 
 
 @property_test(needs=Known.DISTRIBUTION, of=("scale", "mean"))
-def bounds(expected: Profile, found: Profile) -> Outcome | None:
+def compare_bounds(expected: Profile, found: Profile) -> Outcome | None:
     """Test whether many values of one draw are beyond the extremes of the other.
 
     All orders of the values of both together are equally probable. So the numbers of values of one
@@ -64,11 +64,11 @@ def bounds(expected: Profile, found: Profile) -> Outcome | None:
     """
     if expected.frames or found.frames:
         return None
-    before, now = _number(expected), _number(found)
+    before, now = _count_independent(expected), _count_independent(found)
     probabilities = []
     for count, share in (
-        (_beyond(expected, found), before / (before + now)),
-        (_beyond(found, expected), now / (before + now)),
+        (_count_beyond(expected, found), before / (before + now)),
+        (_count_beyond(found, expected), now / (before + now)),
     ):
         # Of both ends together.
         p = math.exp(count * math.log1p(share - 1)) * (1 + count * (1 - share))
@@ -81,7 +81,7 @@ def bounds(expected: Profile, found: Profile) -> Outcome | None:
     )
 
 
-def _beyond(profile: Profile, other: Profile) -> float:
+def _count_beyond(profile: Profile, other: Profile) -> float:
     """Return the number of values beyond the extremes of another draw, at least."""
     # A scale that is 1 % off does not matter, nor does rounding.
     slack = SMALL * (other.highest - other.lowest) / 2
@@ -89,30 +89,30 @@ def _beyond(profile: Profile, other: Profile) -> float:
     low, high = other.lowest - slack, other.highest + slack
     if profile.law is not None:
         # JAX draws no more levels than the mantissa has: the tails beyond the last are missing.
-        share = max(share_beyond(profile.law, low, high) - 2.0 ** (1 - other.bits), 0.0)
+        share = max(compute_share_beyond(profile.law, low, high) - 2.0 ** (1 - other.bits), 0.0)
     else:
         quantiles = np.array(profile.quantiles)
         above = LEVELS[quantiles > high]
         below = LEVELS[quantiles < low]
         share = 1 - above[0] if above.size else 0.0
         share += below[-1] if below.size else 0.0
-    return float(share) * _number(profile)
+    return float(share) * _count_independent(profile)
 
 
 @property_test(needs=Known.KIND, of=("scale", "mean"))
-def extremes(expected: Profile, found: Profile) -> Outcome | None:
+def compare_extremes(expected: Profile, found: Profile) -> Outcome | None:
     """Test whether single values are farther out than the laws that are possible allow."""
-    known = known_of_both(expected, found)
+    known = find_known(expected, found)
     is_known = known == Known.DISTRIBUTION and not (expected.frames or found.frames)
     are_few = known == Known.KIND and expected.law is not None
-    return of_extremes(expected, found) if is_known or are_few else None
+    return compare_with_laws(expected, found) if is_known or are_few else None
 
 
-def of_extremes(expected: Profile, found: Profile) -> Outcome | None:
+def compare_with_laws(expected: Profile, found: Profile) -> Outcome | None:
     """Return what is said of the extremes, if laws are possible, and none has outliers."""
     if not expected.laws or expected.outliers:
         return None
-    chance_of_ends = _chance_by_draws if expected.law is None else _chance
+    chance_of_ends = _compute_chance_by_draws if expected.law is None else _compute_chance_by_law
     return Outcome(
         "bounds",
         f"from {found.lowest:.4g} to {found.highest:.4g}, with a standard deviation of "
@@ -121,7 +121,7 @@ def of_extremes(expected: Profile, found: Profile) -> Outcome | None:
     )
 
 
-def _chance(law: IndependentLaw, expected: Profile, found: Profile) -> float:
+def _compute_chance_by_law(law: IndependentLaw, expected: Profile, found: Profile) -> float:
     """Return the probability of a value as far out as the lowest or the highest one."""
     center = expected.mean
     # A value may have been rounded.
@@ -130,11 +130,11 @@ def _chance(law: IndependentLaw, expected: Profile, found: Profile) -> float:
     high = center + max(found.highest - center, 0.0) / (1 + slack) - slack * abs(center)
     probabilities = []
     for ends in ((min(low, center), math.inf), (-math.inf, max(high, center))):
-        probabilities.append(any_of(found.total, share_beyond(law, *ends)))
+        probabilities.append(compute_chance_of_any(found.total, compute_share_beyond(law, *ends)))
     return min(1.0, 2 * min(probabilities))
 
 
-def _chance_by_draws(law: IndependentLaw, expected: Profile, found: Profile) -> float:
+def _compute_chance_by_draws(law: IndependentLaw, expected: Profile, found: Profile) -> float:
     """Return that probability where mean, deviation and bounds of a symmetric law are of draws.
 
     Draws may have ended far from a bound, and new values do not: all orders of both are equally
@@ -142,9 +142,9 @@ def _chance_by_draws(law: IndependentLaw, expected: Profile, found: Profile) -> 
     """
     rounding = max(2 * 2.0 ** -max(min(expected.bits, found.bits), min(BITS)), ROUNDING)
     rounding *= max(abs(end) for end in (found.lowest, found.highest))
-    before, now = _number(expected), _number(found)
+    before, now = _count_independent(expected), _count_independent(found)
     # A law is known of so many values that their mean is exact beside a new one.
-    error = math.sqrt(variance(expected))
+    error = math.sqrt(estimate_variance(expected))
     if isinstance(law, TruncatedLaw):
         error *= law.untruncated_std / law.std
     # Where parts have scales of their own, fewer values are near the ends than in the law.
@@ -162,15 +162,15 @@ def _chance_by_draws(law: IndependentLaw, expected: Profile, found: Profile) -> 
         tail = student_p_value(max(out - rounding, 0.0) / error, expected.independent - 1) / 2
         beyond = out - out_before - rounding
         if math.isinf(law.bounds[0]):
-            p = any_of(now, tail)
+            p = compute_chance_of_any(now, tail)
         elif beyond <= 0:
             p = 1.0
         else:
-            gap = share_beyond(law, law.bounds[0] + beyond, math.inf)
+            gap = compute_share_beyond(law, law.bounds[0] + beyond, math.inf)
             gap = min(gap, outer * beyond / max(float(width), rounding))
             p = now / (now + before) * math.exp(-ONCE * before * gap)
             if isinstance(law, TruncatedLaw):
-                p = max(p, any_of(now, _RATE * tail))
+                p = max(p, compute_chance_of_any(now, _RATE * tail))
         probabilities.append(p)
     # Of the least one of both, and of both together (Fisher).
     product = math.prod(probabilities)
@@ -178,13 +178,13 @@ def _chance_by_draws(law: IndependentLaw, expected: Profile, found: Profile) -> 
     return min(1.0, 2 * min(2 * min(probabilities), together))
 
 
-def _number(profile: Profile) -> float:
+def _count_independent(profile: Profile) -> float:
     """Return the number of all independent values, without zeros where these do not count."""
     share = 1 - profile.zeros if profile.zeros > SHARE_OF_ZEROS else 1.0
     return max(profile.total * share * profile.independent / profile.size, 1.0)
 
 
-def share_beyond(law: IndependentLaw, low: float, high: float) -> float:
+def compute_share_beyond(law: IndependentLaw, low: float, high: float) -> float:
     """Return the probability of a value below `low` or above `high`."""
     below, up_to = law.distribution_function(np.array([low, high]))
     share = float(below + 1 - up_to)
@@ -199,14 +199,14 @@ def share_beyond(law: IndependentLaw, low: float, high: float) -> float:
 
 
 @property_test()
-def outliers_of_law(expected: Profile, found: Profile) -> Outcome | None:
+def compare_outliers_with_law(expected: Profile, found: Profile) -> Outcome | None:
     """Test the number of outliers, where a law says how many there are."""
     if expected.law is None or not found.outliers:
         return None
     # Few laws have any, such as that of logarithms of numbers that may be near 0.
     low, median, high = np.interp([0.25, 0.5, 0.75], LEVELS, expected.quantiles).tolist()
-    reach = reach_of_values(low, high)
-    share = share_beyond(expected.law, median - reach, median + reach)
+    reach = compute_reach(low, high)
+    share = compute_share_beyond(expected.law, median - reach, median + reach)
     return Outcome(
         "outliers",
         f"{found.outliers} values more than 12 deviations from the median",
@@ -215,7 +215,7 @@ def outliers_of_law(expected: Profile, found: Profile) -> Outcome | None:
 
 
 @property_test(of=("scale", "mean"))
-def outliers(expected: Profile, found: Profile) -> Outcome | None:
+def compare_outliers(expected: Profile, found: Profile) -> Outcome | None:
     """Test the number of outliers, compared with that of other draws."""
     if expected.law is not None or not (expected.outliers or found.outliers):
         return None
@@ -223,7 +223,7 @@ def outliers(expected: Profile, found: Profile) -> Outcome | None:
         "outliers",
         f"{found.outliers} values more than 12 deviations from the median, and "
         f"{expected.outliers} were",
-        p=same_rate(expected.outliers, expected.total, found.outliers, found.total),
+        p=rate_p_value(expected.outliers, expected.total, found.outliers, found.total),
     )
 
 
@@ -242,7 +242,7 @@ _INDEPENDENT = 0.9
 _THEIR_OWN = 0.01
 
 
-def ends_of(reading: Reading) -> tuple[Ends, ...]:
+def measure_ends(reading: Reading) -> tuple[Ends, ...]:
     """Return what is known of the slices along each axis.
 
     Of slices with zeros or outliers, the farthest say nothing of the others.
@@ -250,24 +250,26 @@ def ends_of(reading: Reading) -> tuple[Ends, ...]:
     if reading.is_sparse or reading.outliers or reading.values.ndim < 2:
         return ()
     found = []
-    for slices in slices_of_axes(reading.values):
+    for slices in slice_each_axis(reading.values):
         if slices.number < 2:
             continue
         seen = slices.seen(max(MOST // slices.number, _FEWEST_SEEN))
         means = seen.mean(axis=0, dtype="float64")
         stds = np.sqrt(np.square(seen - means).mean(axis=0))
-        ends = Ends(slices.axes[0], len(seen), slices.number, _farthest(means), _farthest(stds))
+        ends = Ends(
+            slices.axes[0], len(seen), slices.number, _find_farthest(means), _find_farthest(stds)
+        )
         found.append(ends)
     return tuple(found)
 
 
-def _farthest(numbers: Array) -> tuple[float, ...]:
+def _find_farthest(numbers: Array) -> tuple[float, ...]:
     """Return the lowest and the highest number, and their places."""
     low, high = int(numbers.argmin()), int(numbers.argmax())
     return float(numbers[low]), float(numbers[high]), low, high
 
 
-def of_single_slices(expected: Profile, found: Profile) -> Iterator[Outcome]:
+def compare_slices(expected: Profile, found: Profile) -> Iterator[Outcome]:
     """Yield what is said of the slices that are farthest from the whole.
 
     They are compared where values are independent, of a family without long tails, and where the
@@ -283,26 +285,26 @@ def of_single_slices(expected: Profile, found: Profile) -> Iterator[Outcome]:
         if ends.size < _FEWEST or (before is None and expected.law is None):
             continue
         if before is not None:
-            chances = [outcome.p for outcome in _of_farthest(before, expected)]
+            chances = [outcome.p for outcome in _compare_farthest(before, expected)]
             if len(chances) * min(chances) <= _THEIR_OWN:
                 continue
-        yield from _of_farthest(ends, found)
+        yield from _compare_farthest(ends, found)
 
 
-def _of_farthest(ends: Ends, profile: Profile) -> Iterator[Outcome]:
+def _compare_farthest(ends: Ends, profile: Profile) -> Iterator[Outcome]:
     """Yield how probable the lowest and the highest scale and mean of a slice are.
 
     Of values that are as far in as uniform ones, the scale varies less than of normal ones.
     """
     degrees = ends.size - 1
-    error = error_of_ratio(math.inf, degrees)
+    error = compute_error_of_ratio(math.inf, degrees)
     low, high, *places = ends.stds
     for std, place in zip((low, high), places, strict=True):
         ratio = max(std / profile.std, 1e-9)
-        p = same_variance(ratio**2 / (1 - 1 / ends.size), degrees, math.inf)
+        p = variance_ratio_p_value(ratio**2 / (1 - 1 / ends.size), degrees, math.inf)
         yield Outcome(
             "parts",
-            f"{_name(ends, place)} has {std / profile.std:.3g} times the scale of the whole",
+            f"{_name_slice(ends, place)} has {std / profile.std:.3g} times the scale of the whole",
             p=min(1.0, ends.number * p),
             deviation=abs(math.log(ratio)) - 2 * error,
         )
@@ -312,13 +314,13 @@ def _of_farthest(ends: Ends, profile: Profile) -> Iterator[Outcome]:
         error = 1 / math.sqrt(ends.size)
         yield Outcome(
             "parts",
-            f"{_name(ends, place)} has another mean",
+            f"{_name_slice(ends, place)} has another mean",
             p=min(1.0, ends.number * math.erfc(shift / error / math.sqrt(2))),
             deviation=shift - 2 * error,
         )
 
 
-def _name(ends: Ends, place: float) -> str:
+def _name_slice(ends: Ends, place: float) -> str:
     return f"[{place:.0f}] of {ends.number} slices along axis {ends.axis}"
 
 
@@ -336,7 +338,7 @@ _FEWEST_ENDS = 32
 _MOST_NAMED = 3
 
 
-def crowded(reading: Reading) -> tuple[str, str]:
+def find_crowded(reading: Reading) -> tuple[str, str]:
     """Return in which slices one value is too often there: what that is, and where.
 
     Both are empty if there are none. It is `"zeros"` if the value is 0 in all of them, `"constant"`
@@ -345,34 +347,34 @@ def crowded(reading: Reading) -> tuple[str, str]:
     if reading.values.ndim < 2:
         return NOTHING
     by_rounding = _BY_ROUNDING.get(reading.dtype, _BY_ROUNDING_ELSE)
-    frequent = max(by_rounding, _share(reading))
+    frequent = max(by_rounding, _estimate_largest_share(reading))
     first = NOTHING
-    for slices in all_slices(reading.values, FEWEST_OF_AXES):
-        found = _crowded_slices(slices, frequent)
+    for slices in slice_axes_and_groups(reading.values, FEWEST_OF_AXES):
+        found = _find_crowded_slices(slices, frequent)
         if not found:
             continue
         are_whole = all((slices.values[:, index] == value).all() for index, value in found.items())
         verdict = "constant" if are_whole else "copies"
         if not any(found.values()):
             verdict = "zeros"
-        said = verdict, f"{len(found)} of {slices.text}: {_text(slices, found)}"
+        said = verdict, f"{len(found)} of {slices.text}: {_describe_crowded(slices, found)}"
         if are_whole:
             return said
         first = first if first[0] else said
     return first
 
 
-def _share(reading: Reading) -> float:
+def _estimate_largest_share(reading: Reading) -> float:
     """Return the share of the most frequent value, or the one expected."""
     if reading.share is not None:
         return reading.share
-    sample = sample_of(reading.values)
+    sample = sample_values(reading.values)
     count = int(np.unique(sample, return_counts=True)[1].max())
     # The count of another draw may be larger by chance.
     return min((count + 4 * math.sqrt(count)) / sample.size, 1.0)
 
 
-def _crowded_slices(slices: Slices, frequent: float) -> dict[int, float]:
+def _find_crowded_slices(slices: Slices, frequent: float) -> dict[int, float]:
     """Return the values that are too often in slices, by the indices of these.
 
     Args:
@@ -380,7 +382,7 @@ def _crowded_slices(slices: Slices, frequent: float) -> dict[int, float]:
         frequent: The share of the most frequent value.
     """
     seen = min(slices.size, _MOST_SEEN, max(MOST // slices.number, _FEWEST_ENDS))
-    most = _most_by_chance(seen, slices.number, frequent)
+    most = _compute_most_by_chance(seen, slices.number, frequent)
     if most >= seen:
         return {}
     ordered = np.sort(slices.seen(seen), axis=0)
@@ -392,7 +394,7 @@ def _crowded_slices(slices: Slices, frequent: float) -> dict[int, float]:
     return found
 
 
-def _most_by_chance(size: int, slices: int, frequent: float) -> int:
+def _compute_most_by_chance(size: int, slices: int, frequent: float) -> int:
     """Return how often a value may be among so many values of one of the slices by chance."""
     bound = math.log(slices / frequent / IMPOSSIBLE)
     for count in range(1, size + 1):
@@ -407,7 +409,7 @@ def _most_by_chance(size: int, slices: int, frequent: float) -> int:
     return size
 
 
-def _text(slices: Slices, found: dict[int, float]) -> str:
+def _describe_crowded(slices: Slices, found: dict[int, float]) -> str:
     """Return the first slices with their values in words."""
     texts = []
     for index, value in found.items():
@@ -418,6 +420,6 @@ def _text(slices: Slices, found: dict[int, float]) -> str:
 
 
 @property_test(needs=Known.KIND)
-def crowds(expected: Profile, found: Profile) -> Outcome | None:
+def compare_crowded(expected: Profile, found: Profile) -> Outcome | None:
     """Test whether one value is too often in slices where it was not, or no longer is."""
-    return of_equal_slices(expected.crowded, found.crowded)
+    return compare_findings(expected.crowded, found.crowded)

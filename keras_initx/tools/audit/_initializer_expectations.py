@@ -20,15 +20,21 @@ from keras_initx.initializers._description import description
 from keras_initx.initializers._laws import FixedLaw, FrameLaw, IndependentLaw, Law, SlicesLaw
 from keras_initx.initializers._seeds import derived_seed, initializers_within
 from keras_initx.inspection._hooks import LayerInitializer
-from keras_initx.tools.audit._compare_profiles import compare
-from keras_initx.tools.audit._distribution import excess_of_shape
-from keras_initx.tools.audit._draws import merged
-from keras_initx.tools.audit._equal_values import are_independent, largest_atom
+from keras_initx.tools.audit._compare_profiles import compare_profiles
+from keras_initx.tools.audit._distribution import measure_excess_of_shape
+from keras_initx.tools.audit._draws import merge_draws
+from keras_initx.tools.audit._equal_values import are_independent, compute_largest_atom
 from keras_initx.tools.audit._judgement import Comparison, Expectation
-from keras_initx.tools.audit._profile import SAMPLE, Profile, epsilon, sampled
+from keras_initx.tools.audit._profile import SAMPLE, Profile, epsilon, sample_for_moments
 from keras_initx.tools.audit._property_test import Outcome, proven
-from keras_initx.tools.audit._subjects import Subject, Values, of_array, of_law, of_values
-from keras_initx.tools.audit._zeros import axis_of, tolerance_of_frames
+from keras_initx.tools.audit._subjects import (
+    Subject,
+    Values,
+    profile_array,
+    profile_law,
+    profile_values,
+)
+from keras_initx.tools.audit._zeros import choose_frame_tolerance, get_frame_axis
 from keras_initx.tools.initialize._initialize import needs_axes
 
 # Draws of an initializer whose law is not known, or has no formula.
@@ -39,7 +45,7 @@ _COARSE = 0.01
 _SMALLEST = {"float16": 2.0**-24}
 _UNDRAWN = Profile("unknown", "its initializer cannot be drawn from")
 # What is said of a whole whose slices have laws of their own.
-_OF_WHOLE = ("copies", "equal slices")
+_VERDICTS_OF_WHOLE = ("copies", "equal slices")
 # What is said of values whose scale differs from draw to draw.
 _WITHOUT_SCALE = ("not finite", "constant", "shape")
 # By so much more may shapes of draws differ than three tell.
@@ -51,7 +57,7 @@ _PLAUSIBLE = 1e-5
 
 
 @dataclass(frozen=True)
-class Nothing(Expectation):
+class NotKnown(Expectation):
     """Nothing is known of a weight, with the reason."""
 
     reason: str
@@ -61,7 +67,7 @@ class Nothing(Expectation):
 
 
 @dataclass(frozen=True)
-class OfInitializer(Expectation):
+class InitializerExpectation(Expectation):
     """The values that an initializer gives.
 
     Attributes:
@@ -89,26 +95,30 @@ class OfInitializer(Expectation):
         return weight.values.read()
 
 
-def of_initializer(initializer: LayerInitializer, weight: Subject) -> OfInitializer:
+def expect_initializer(initializer: LayerInitializer, weight: Subject) -> InitializerExpectation:
     """Return what an initializer says of the values of a weight.
 
     Constants, independent values and frames have a formula. What has none is drawn.
     """
-    stated = _of_law(adapt_initializer(initializer).law(weight.shape), initializer, weight.dtype)
+    stated = _expect_law(
+        adapt_initializer(initializer).law(weight.shape), initializer, weight.dtype
+    )
     of_model = weight.weight
     is_guessed = of_model is not None and of_model.has_guessed_axes and needs_axes(initializer)
     return replace(stated, has_guessed_fans=is_guessed)
 
 
-def _of_law(law: Law | None, initializer: LayerInitializer, dtype: DType) -> OfInitializer:
+def _expect_law(
+    law: Law | None, initializer: LayerInitializer, dtype: DType
+) -> InitializerExpectation:
     if isinstance(law, FixedLaw):
         return FixedValues(law, initializer)
     is_coarse = isinstance(law, IndependentLaw) and _is_coarse(law, dtype)
     if isinstance(law, IndependentLaw | FrameLaw) and not is_coarse:
-        return OfLaw(law, initializer)
+        return LawExpectation(law, initializer)
     if isinstance(law, SlicesLaw):
-        return OfSlices(law, initializer)
-    return OfDraws(law, initializer)
+        return SlicesExpectation(law, initializer)
+    return DrawsExpectation(law, initializer)
 
 
 def _is_coarse(law: IndependentLaw, dtype: DType) -> bool:
@@ -118,7 +128,7 @@ def _is_coarse(law: IndependentLaw, dtype: DType) -> bool:
 
 
 @dataclass(frozen=True)
-class FixedValues(OfInitializer):
+class FixedValues(InitializerExpectation):
     """Values that do not depend on a seed."""
 
     law: FixedLaw
@@ -127,7 +137,7 @@ class FixedValues(OfInitializer):
         moments = Moments()
         outcomes = []
         for region, values in weight.values.parts():
-            moments.add(sampled(values))
+            moments.add(sample_for_moments(values))
             if values.size:
                 outcomes.append(self.outcome(weight, values, region))
         found = Profile("fixed", std=moments.std)
@@ -156,7 +166,7 @@ class FixedValues(OfInitializer):
 
 
 @dataclass(frozen=True)
-class OfLaw(OfInitializer):
+class LawExpectation(InitializerExpectation):
     """Random values whose law has a formula."""
 
     law: IndependentLaw | FrameLaw
@@ -165,19 +175,19 @@ class OfLaw(OfInitializer):
         values = self.read(weight)
         if values.size == 0:
             return Comparison(weight, self, Profile("unknown"), reason="empty")
-        expected = of_law(self.law, weight.dtype, values.shape)
-        share = largest_atom(expected) if expected.has_distribution else None
-        found = of_values(values, weight.dtype, share)
+        expected = profile_law(self.law, weight.dtype, values.shape)
+        share = compute_largest_atom(expected) if expected.has_distribution else None
+        found = profile_values(values, weight.dtype, share)
         if isinstance(self.law, FrameLaw) and found.kind == "random":
-            has_blocks = self.law.has_form(values, tolerance_of_frames(weight.dtype))
-            frames = (self.law.blocks, axis_of(self.law)) if has_blocks else None
+            has_blocks = self.law.has_form(values, choose_frame_tolerance(weight.dtype))
+            frames = (self.law.blocks, get_frame_axis(self.law)) if has_blocks else None
             found = replace(found, frames=frames)
-        outcomes = compare(expected, found, weight.dtype)
-        return Comparison(weight, self, found, expected, outcomes, sample=_sample(values))
+        outcomes = compare_profiles(expected, found, weight.dtype)
+        return Comparison(weight, self, found, expected, outcomes, sample=_digest_sample(values))
 
 
 @dataclass(frozen=True)
-class OfDraws(OfInitializer):
+class DrawsExpectation(InitializerExpectation):
     """Random values of which no more is known than what three draws tell.
 
     They are drawn from a copy of the initializer with other seeds.
@@ -187,32 +197,32 @@ class OfDraws(OfInitializer):
         values = self.read(weight)
         if values.size == 0:
             return Comparison(weight, self, Profile("unknown"), reason="empty")
-        draws = [of_array(drawn, weight.dtype) for drawn in self.draws(weight)]
+        draws = [profile_array(drawn, weight.dtype) for drawn in self.draws(weight)]
         return self.compared(weight, values, draws)
 
     def compared(self, weight: Subject, values: Array, draws: Sequence[Profile]) -> Comparison:
         """Return a weight with these values, compared with draws of its initializer."""
-        expected = _UNDRAWN if not draws else merged(draws)
+        expected = _UNDRAWN if not draws else merge_draws(draws)
         if self.law is not None:
             expected = replace(expected, varies=())  # by chance
         if expected.kind == "fixed":
             return self._test_fixed(weight, expected)
-        found = of_values(values, weight.dtype)
+        found = profile_values(values, weight.dtype)
         if expected.has_levels and found.kind == "random":
             found = found.with_levels()
         if self.law is None and not are_independent(draws):
             found = replace(found, signs="", ranks="")
-        outcomes = compare(expected, found, weight.dtype)
+        outcomes = compare_profiles(expected, found, weight.dtype)
         if "scale" in expected.varies and self.law is None:
             expected = Profile("random", "its scale differs from draw to draw")
-            outcomes = _of_shape(draws, found, weight.dtype)
+            outcomes = _test_shape(draws, found, weight.dtype)
         reason = "" if outcomes else expected.reason
-        sample = b"" if reason else _sample(values)
+        sample = b"" if reason else _digest_sample(values)
         return Comparison(weight, self, found, expected, outcomes, reason, sample=sample)
 
     def _test_fixed(self, weight: Subject, expected: Profile) -> Comparison:
         """Test a weight whose draws are equal: what ignores its seed may have had another state."""
-        found = of_array(weight.values.stored(), weight.dtype)
+        found = profile_array(weight.values.stored(), weight.dtype)
         if found.digest == expected.digest:
             return Comparison(weight, self, found, expected, (proven("values"),))
         reason = "equal in each draw of its initializer, and not here"
@@ -231,7 +241,7 @@ class OfDraws(OfInitializer):
             seed = derived_seed(number, "audit", weight.path)
             keras.utils.set_random_seed(seed)  # of what has none of its own
             try:
-                made = copy.deepcopy(initializer, _other_generators(initializer, seed))
+                made = copy.deepcopy(initializer, _map_generators(initializer, seed))
                 for place, part in enumerate(initializers_within(made)):
                     if hasattr(part, "seed"):
                         part.seed = part._init_seed = derived_seed(seed, place)
@@ -247,7 +257,7 @@ class OfDraws(OfInitializer):
 
 
 @dataclass(frozen=True)
-class OfSlices(OfDraws):
+class SlicesExpectation(DrawsExpectation):
     """Slices along axes that have laws of their own, each tested by its law.
 
     Those whose law is not known are compared with slices of draws; whether slices repeat others,
@@ -263,17 +273,17 @@ class OfSlices(OfDraws):
         if values.size == 0:
             return Comparison(weight, self, Profile("unknown"), reason="empty")
         drawn = self.draws(weight)
-        whole = self.compared(weight, values, [of_array(one, weight.dtype) for one in drawn])
+        whole = self.compared(weight, values, [profile_array(one, weight.dtype) for one in drawn])
         if whole.found.kind != "random" or whole.is_proven:
             return whole
-        outcomes = [outcome for outcome in whole.outcomes if outcome.verdict in _OF_WHOLE]
-        for name, law, (of_part, *of_draws) in _slices_of(self.law, [values, *drawn]):
+        outcomes = [outcome for outcome in whole.outcomes if outcome.verdict in _VERDICTS_OF_WHOLE]
+        for name, law, (of_part, *of_draws) in _split_by_law(self.law, [values, *drawn]):
             if of_part.size == 0:
                 continue
             part = Subject(weight.path, of_part.shape, weight.dtype, Values(to_lazy(of_part)))
-            stated = _of_law(law, self.initializer, weight.dtype)
-            if isinstance(stated, OfDraws):
-                profiles = [of_array(one, weight.dtype) for one in of_draws]
+            stated = _expect_law(law, self.initializer, weight.dtype)
+            if isinstance(stated, DrawsExpectation):
+                profiles = [profile_array(one, weight.dtype) for one in of_draws]
                 comparison = stated.compared(part, of_part, profiles)
             else:
                 comparison = stated.test(part)
@@ -284,7 +294,7 @@ class OfSlices(OfDraws):
         return replace(whole, outcomes=tuple(outcomes), reason=reason)
 
 
-def _slices_of(
+def _split_by_law(
     law: Law | None, arrays: Sequence[Array], name: str = ""
 ) -> Iterator[tuple[str, Law | None, Sequence[Array]]]:
     """Yield the slices of arrays at the cuts of a law, each with its name and its own law."""
@@ -297,10 +307,10 @@ def _slices_of(
     axis = law.axis % arrays[0].ndim
     for number, of_part in enumerate(parts):
         of_axis = f"part {number + 1} of {len(law.laws)} along axis {axis}{within}"
-        yield from _slices_of(law.laws[number], of_part, of_axis)
+        yield from _split_by_law(law.laws[number], of_part, of_axis)
 
 
-def _other_generators(initializer: Any, seed: int) -> dict[int, Any]:
+def _map_generators(initializer: Any, seed: int) -> dict[int, Any]:
     """Return generators in the place of those of an initializer, by the identity of these."""
     others = {}
     for part in initializers_within(initializer):
@@ -310,29 +320,29 @@ def _other_generators(initializer: Any, seed: int) -> dict[int, Any]:
     return others
 
 
-def _of_shape(draws: Sequence[Profile], found: Profile, dtype: DType) -> tuple[Outcome, ...]:
+def _test_shape(draws: Sequence[Profile], found: Profile, dtype: DType) -> tuple[Outcome, ...]:
     """Return what is said of values whose scale differs from draw to draw, without the scale.
 
     Their shape may differ from draw to draw too, more than that of independent values does.
     """
-    alike = [_standardized(draw) for draw in draws]
+    alike = [_standardize(draw) for draw in draws]
     pairs = itertools.combinations(alike, 2)
-    excess = max(1.0, _UNSURE * max(excess_of_shape(*pair) for pair in pairs))
-    expected, standard = merged(alike), _standardized(found)
+    excess = max(1.0, _UNSURE * max(measure_excess_of_shape(*pair) for pair in pairs))
+    expected, standard = merge_draws(alike), _standardize(found)
     expected = replace(expected, independent=expected.independent / excess**2)
     standard = replace(standard, independent=standard.independent / excess**2)
-    outcomes = compare(expected, standard, dtype)
+    outcomes = compare_profiles(expected, standard, dtype)
     return tuple(outcome for outcome in outcomes if outcome.verdict in _WITHOUT_SCALE)
 
 
-def _standardized(profile: Profile) -> Profile:
+def _standardize(profile: Profile) -> Profile:
     """Return the profile of values with the mean 0 and the deviation 1, if they vary."""
     if profile.kind != "random" or not profile.std:
         return profile
     return profile.moved(0.0, 1.0)
 
 
-def _sample(values: Array) -> bytes:
+def _digest_sample(values: Array) -> bytes:
     """Return a digest of a sample of the values and their number."""
     step = max(1, values.size // SAMPLE)
     sample = np.ascontiguousarray(values.reshape(-1)[::step])
@@ -342,7 +352,7 @@ def _sample(values: Array) -> bytes:
 
 
 @dataclass(frozen=True)
-class OrDeclared(Expectation):
+class DeclaredFallback(Expectation):
     """What a rule or a layer says, and where values are not so, what the layer declares.
 
     Attributes:
@@ -353,8 +363,8 @@ class OrDeclared(Expectation):
         alpha: See `audit`. No test fails whose probability is larger.
     """
 
-    stated: OfInitializer
-    declared: Callable[[], Iterable[OfInitializer]]
+    stated: InitializerExpectation
+    declared: Callable[[], Iterable[InitializerExpectation]]
     is_rule: bool
     alpha: float
 

@@ -13,10 +13,19 @@ from keras_initx._alike import group_similar
 from keras_initx._typing import DType
 from keras_initx.inspection._hooks import LayerInitializer
 from keras_initx.tools.audit._contract_lines import WeightContract
-from keras_initx.tools.audit._equal_values import CHANCE, are_opposite, chance_of_equality
-from keras_initx.tools.audit._probabilities import holm, same_variance
-from keras_initx.tools.audit._profile import Profile, Scale, scale_of
-from keras_initx.tools.audit._property_test import ONCE, Outcome, least, smallest_effect
+from keras_initx.tools.audit._equal_values import (
+    CHANCE,
+    are_opposite,
+    estimate_chance_of_equal_weights,
+)
+from keras_initx.tools.audit._probabilities import holm, variance_ratio_p_value
+from keras_initx.tools.audit._profile import Profile, Scale, estimate_scale
+from keras_initx.tools.audit._property_test import (
+    ONCE,
+    Outcome,
+    find_least_p_value,
+    smallest_effect,
+)
 from keras_initx.tools.audit._subjects import Subject
 
 # Expectations of weights, and what comes of testing one.
@@ -112,7 +121,7 @@ class Comparison:
     @property
     def least(self) -> float:
         """The smallest probability of a deviation that matters."""
-        return least(self.outcomes)
+        return find_least_p_value(self.outcomes)
 
     @functools.cached_property
     def scale(self) -> Scale | None:
@@ -123,7 +132,7 @@ class Comparison:
             return None
         if not self.expected.std or not self.found.std:
             return None
-        return scale_of(self.expected, self.found)
+        return estimate_scale(self.expected, self.found)
 
 
 # The normal quantile of the probability with which a deviation is found that "would be seen".
@@ -140,7 +149,7 @@ _SHIFTED = 0.25
 
 
 @dataclass(frozen=True)
-class Joint:
+class JointTest:
     """A test of several weights.
 
     Attributes:
@@ -155,7 +164,7 @@ class Joint:
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedWeight:
     """What is said of a weight.
 
     Attributes:
@@ -178,21 +187,21 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Together:
+class SharedValues:
     """Weights that have their values in common.
 
     Attributes:
         equal: Sets of the paths of those that are equal.
-        one_draw: Sets of the paths of those that are one draw, see `sets_of_one_draw`.
+        one_draw: Sets of the paths of those that are one draw, see `group_one_draw`.
     """
 
     equal: Sequence[Sequence[str]] = ()
     one_draw: Sequence[Sequence[str]] = ()
 
 
-def weights_with_equal_values(
-    comparisons: Sequence[Comparison], found: Together, expected: Together, number: int
-) -> Iterator[Joint]:
+def find_changed_equality(
+    comparisons: Sequence[Comparison], found: SharedValues, expected: SharedValues, number: int
+) -> Iterator[JointTest]:
     """Yield tests of weights that have values in common and should not, or the reverse.
 
     Args:
@@ -203,27 +212,27 @@ def weights_with_equal_values(
         number: The number of all weights, of each of which the values could be by chance.
     """
     equal = set()
-    for this, other, is_now in _unlike(comparisons, found.equal, expected.equal):
+    for this, other, is_now in _find_regrouped(comparisons, found.equal, expected.equal):
         assert this.expected is not None
         evidence = f"no longer equal to {other.path!r}"
-        chance = number * chance_of_equality(this.expected) ** ONCE
+        chance = number * estimate_chance_of_equal_weights(this.expected) ** ONCE
         if is_now:
             equal.add(this.path)
             evidence = f"equal to {other.path!r}"
             if other.weight.shape != this.weight.shape:
                 evidence = f"the values of {other.path!r} in another shape"
-            chance = number * chance_of_equality(this.found)
-        yield _of_equality(this, evidence, chance)
-    for this, other, is_now in _unlike(comparisons, found.one_draw, expected.one_draw):
+            chance = number * estimate_chance_of_equal_weights(this.found)
+        yield _equality_test(this, evidence, chance)
+    for this, other, is_now in _find_regrouped(comparisons, found.one_draw, expected.one_draw):
         if this.path in equal:
             continue
         evidence = f"no longer one draw with {other.path!r}"
         if is_now:
-            evidence = _one_draw_text(this, other)
-        yield _of_equality(this, evidence, number * CHANCE)
+            evidence = _describe_one_draw(this, other)
+        yield _equality_test(this, evidence, number * CHANCE)
 
 
-def _unlike(
+def _find_regrouped(
     comparisons: Sequence[Comparison],
     found: Sequence[Sequence[str]],
     expected: Sequence[Sequence[str]],
@@ -233,7 +242,7 @@ def _unlike(
     Yields:
         The weight, the other, and whether they are in one set now.
     """
-    set_now, set_before = _sets_by_path(found), _sets_by_path(expected)
+    set_now, set_before = _index_sets(found), _index_sets(expected)
     first_now: dict[int, Comparison] = {}
     first_before: dict[int, Comparison] = {}
     for this in comparisons:
@@ -251,7 +260,7 @@ def _unlike(
                 yield this, other, False
 
 
-def _sets_by_path(sets: Sequence[Sequence[str]]) -> dict[str, int]:
+def _index_sets(sets: Sequence[Sequence[str]]) -> dict[str, int]:
     """Return the number of the set that each path is in."""
     numbers: dict[str, int] = {}
     for number, paths in enumerate(sets):
@@ -259,16 +268,16 @@ def _sets_by_path(sets: Sequence[Sequence[str]]) -> dict[str, int]:
     return numbers
 
 
-def _one_draw_text(this: Comparison, other: Comparison) -> str:
+def _describe_one_draw(this: Comparison, other: Comparison) -> str:
     """Return in words how the values of a weight follow from those of another."""
     text = f"one draw with {other.path!r}"
     if this.found.total != other.found.total:
         text += ", of which one is the beginning of the other"
-    factor = _factor(this.found, other.found)
+    factor = _estimate_factor(this.found, other.found)
     return text if abs(factor - 1) < _ONE else f"{text}, times {factor:.3g}"
 
 
-def _factor(mine: Profile, theirs: Profile) -> float:
+def _estimate_factor(mine: Profile, theirs: Profile) -> float:
     """Return by which factor values follow from others of the same draw, 1 if it is not known."""
     if mine.total == theirs.total and theirs.std:
         factor = mine.std / theirs.std
@@ -280,12 +289,12 @@ def _factor(mine: Profile, theirs: Profile) -> float:
     return mine.places[0] / theirs.places[0]
 
 
-def _of_equality(this: Comparison, evidence: str, chance: float) -> Joint:
-    return Joint((this.path,), Outcome("equal weights", evidence, p=min(1.0, chance)))
+def _equality_test(this: Comparison, evidence: str, chance: float) -> JointTest:
+    return JointTest((this.path,), Outcome("equal weights", evidence, p=min(1.0, chance)))
 
 
-def groups_of_one_name(
-    comparisons: Sequence[Comparison], found: Together, expected: Together
+def group_by_name(
+    comparisons: Sequence[Comparison], found: SharedValues, expected: SharedValues
 ) -> list[list[Comparison]]:
     """Return weights whose scales are known, in groups that have one name in several layers.
 
@@ -294,7 +303,7 @@ def groups_of_one_name(
         found: Which are equal now, or one draw.
         expected: Which were before, by the paths that they had then.
     """
-    again_now, again_before = _repeated(found), _repeated(expected)
+    again_now, again_before = _list_repeated(found), _list_repeated(expected)
     tested = []
     for this in comparisons:
         is_again = this.path in again_now or this.path_of_expected in again_before
@@ -307,7 +316,7 @@ def groups_of_one_name(
     return [group for group in groups if len(group) > 1]
 
 
-def _repeated(sets: Together) -> set[str]:
+def _list_repeated(sets: SharedValues) -> set[str]:
     """Return the paths of weights that say nothing new beside another of the same draw."""
     again: set[str] = set()
     for paths in (*sets.equal, *sets.one_draw):
@@ -315,24 +324,24 @@ def _repeated(sets: Together) -> set[str]:
     return again
 
 
-def _test_together(group: Sequence[Comparison]) -> Joint | None:
+def _test_jointly(group: Sequence[Comparison]) -> JointTest | None:
     """Return the test of the scale of several weights, `None` if they have none in common."""
     scales = [this.scale for this in group if this.scale is not None]
     if len(scales) < 2:
         return None
-    common = _common_scale(scales)
+    common = _average_scales(scales)
     if any(abs(scale.log - common.log) > _APART * scale.error for scale in scales):
         return None
     outcome = Outcome(
         "scale",
         f"{math.exp(common.log):.3g} times the standard deviation, in {len(group)} layers together",
-        p=_chance_of_scale(common),
+        p=_compute_p_value(common),
         deviation=abs(common.log) - 2 * common.error,
     )
-    return Joint(tuple(this.path for this in group), outcome, common)
+    return JointTest(tuple(this.path for this in group), outcome, common)
 
 
-def _common_scale(scales: Sequence[Scale]) -> Scale:
+def _average_scales(scales: Sequence[Scale]) -> Scale:
     mean = np.average(
         [scale.log for scale in scales], weights=[scale.error**-2 for scale in scales]
     )
@@ -344,25 +353,27 @@ def _common_scale(scales: Sequence[Scale]) -> Scale:
     )
 
 
-def _chance_of_scale(scale: Scale) -> float:
-    return same_variance(math.exp(2 * scale.log), scale.found_degrees, scale.expected_degrees)
+def _compute_p_value(scale: Scale) -> float:
+    return variance_ratio_p_value(
+        math.exp(2 * scale.log), scale.found_degrees, scale.expected_degrees
+    )
 
 
-def _is_of_all(group: Sequence[Comparison], common: Scale) -> bool:
+def _is_shared_by_others(group: Sequence[Comparison], common: Scale) -> bool:
     """Return whether the others are not as expected either, without the weight that is farthest."""
     _, *others = sorted(
         (this.scale for this in group if this.scale is not None),
         key=lambda scale: -math.copysign(scale.log / scale.error, scale.log * common.log),
     )
-    return _chance_of_scale(_common_scale(others)) < _OF_OTHERS
+    return _compute_p_value(_average_scales(others)) < _OF_OTHERS
 
 
 def judge(
     comparisons: Sequence[Comparison],
-    joint: Sequence[Joint],
+    joint: Sequence[JointTest],
     groups: Sequence[Sequence[Comparison]],
     alpha: float,
-) -> list[Judged]:
+) -> list[JudgedWeight]:
     """Decide which tests failed, for all weights at once.
 
     Args:
@@ -378,26 +389,26 @@ def judge(
     # What is proven cannot fail by chance: proofs of one kind count as one test.
     tested = [outcome for outcome in outcomes if not outcome.proof]
     number = len(tested) + len({outcome.proof for outcome in outcomes if outcome.proof})
-    alone = _improbable(tested, number + len(groups), alpha)
+    alone = _select_improbable(tested, number + len(groups), alpha)
     known: set[int] = set()
     joint = [*joint]
     for group in groups:
-        off = [this for this in group if _has_other_scale(this, alone)]
-        others = [this for this in group if not _has_other_scale(this, alone)]
-        of_off = _test_together(off)
+        off = [this for this in group if _fails_by_scale(this, alone)]
+        others = [this for this in group if not _fails_by_scale(this, alone)]
+        of_off = _test_jointly(off)
         if of_off is not None:  # each of them is off already, and this is its best estimate
             known.add(id(of_off.outcome))
             joint.append(of_off)
-        of_others = _test_together(others)
+        of_others = _test_jointly(others)
         if of_others is not None and of_others.scale is not None:
             number += 1
-            if _is_of_all(others, of_others.scale):
+            if _is_shared_by_others(others, of_others.scale):
                 tested.append(of_others.outcome)
                 joint.append(of_others)
-    improbable = _improbable(tested, number, alpha) | known
+    improbable = _select_improbable(tested, number, alpha) | known
     # Of the normal distribution, a little high.
     quantile = math.sqrt(2 * math.log(max(number, 1) / alpha))
-    of_path: dict[str, list[Joint]] = {}
+    of_path: dict[str, list[JointTest]] = {}
     for of_several in joint:
         for path in of_several.paths:
             of_path.setdefault(path, []).append(of_several)
@@ -414,11 +425,11 @@ def judge(
         if this.expectation.is_measured and this.scale is not None:
             factor = math.exp((quantile + _POWER) * this.scale.error)
             resolution = max(factor, 1 + smallest)
-        judged.append(Judged(this, tuple(failed), together, resolution))
+        judged.append(JudgedWeight(this, tuple(failed), together, resolution))
     return judged
 
 
-def _has_other_scale(this: Comparison, improbable: set[int]) -> bool:
+def _fails_by_scale(this: Comparison, improbable: set[int]) -> bool:
     """Return whether the scale of a weight fails by itself."""
     smallest = smallest_effect(this.dtypes)
     return any(
@@ -427,7 +438,7 @@ def _has_other_scale(this: Comparison, improbable: set[int]) -> bool:
     )
 
 
-def _improbable(tested: Sequence[Outcome], number: int, alpha: float) -> set[int]:
+def _select_improbable(tested: Sequence[Outcome], number: int, alpha: float) -> set[int]:
     """Return the ids of the outcomes that are too improbable for so many tests.
 
     A test of several weights is one of each, so there may be others that are equal to it.

@@ -19,13 +19,13 @@ def import_special() -> Any:
     return scipy.special
 
 
-def kolmogorov(distance: float, n: int) -> float:
+def kolmogorov_p_value(distance: float, n: int) -> float:
     """Return the probability of a larger distance (Stephens, 1970)."""
     x = (math.sqrt(n) + 0.12 + 0.11 / math.sqrt(n)) * distance
     return float(import_special().kolmogorov(x))
 
 
-def same_variance(ratio: float, first: float, second: float) -> float:
+def variance_ratio_p_value(ratio: float, first: float, second: float) -> float:
     """Return the probability of a ratio of two variances as far from 1, on both sides.
 
     Args:
@@ -54,7 +54,7 @@ def student_p_value(t: float, degrees: float) -> float:
     return float(2 * import_special().stdtr(max(degrees, 1.0), -abs(t)))
 
 
-def same_rate(first: float, of_first: int, second: float, of_second: int) -> float:
+def rate_p_value(first: float, of_first: int, second: float, of_second: int) -> float:
     """Return the probability of two counts as different, if both have one rate.
 
     It is twice that of the nearer end of a binomial distribution.
@@ -79,7 +79,7 @@ def log_choose(number: Any, count: Any) -> Any:
     return log_factorial(number + 1) - log_factorial(count + 1) - log_factorial(number - count + 1)
 
 
-def as_few(count: int, of: int, other: int, of_other: int) -> float:
+def fisher_p_value(count: int, of: int, other: int, of_other: int) -> float:
     """Return the probability of so few of one kind in one of two samples (Fisher's exact test)."""
     both, total = count + other, of + of_other
     counts = np.arange(max(0, of - (total - both)), count + 1, dtype="float64")
@@ -87,7 +87,7 @@ def as_few(count: int, of: int, other: int, of_other: int) -> float:
     return min(1.0, float(np.exp(logs - log_choose(total, of)).sum()))
 
 
-def all_of_kind(share: float, before: float, now: int) -> float:
+def compute_chance_of_all(share: float, before: float, now: int) -> float:
     """Return the probability that all of so many values are of a kind that a share of others was.
 
     All orders of both together are equally probable.
@@ -98,7 +98,7 @@ def all_of_kind(share: float, before: float, now: int) -> float:
     return min(1.0, math.exp(log_chance))
 
 
-def any_of(number: float, share: float) -> float:
+def compute_chance_of_any(number: float, share: float) -> float:
     """Return the probability of any of so many values, where one has the probability `share`."""
     return -math.expm1(number * math.log1p(-min(share, 0.5)))
 

@@ -14,7 +14,7 @@ import numpy as np
 from keras_initx._checks import EPSILONS
 from keras_initx._typing import Array, DType
 from keras_initx.initializers._laws import IndependentLaw, NormalLaw, TruncatedLaw, UniformLaw
-from keras_initx.tools.audit._probabilities import kolmogorov
+from keras_initx.tools.audit._probabilities import kolmogorov_p_value
 
 # Which values of a weight are looked at, and what is known of them before they are measured.
 
@@ -66,15 +66,15 @@ class Reading:
         return self.zeros > SHARE_OF_ZEROS
 
 
-def reading_of(values: Array, dtype: DType, share: float | None = None) -> Reading:
+def make_reading(values: Array, dtype: DType, share: float | None = None) -> Reading:
     """Return values, of which not all are equal, with what is looked at."""
     zeros = 1 - np.count_nonzero(values) / values.size
     is_sparse = zeros > SHARE_OF_ZEROS
-    sample = sampled(values[values != 0] if is_sparse else values).astype("float64")
-    ordered = np.sort(sample_of(sample))
-    low, median, high = quantiles_of(ordered, np.array([0.25, 0.5, 0.75])).tolist()
+    sample = sample_for_moments(values[values != 0] if is_sparse else values).astype("float64")
+    ordered = np.sort(sample_values(sample))
+    low, median, high = compute_quantiles(ordered, np.array([0.25, 0.5, 0.75])).tolist()
     # Where one number is a quarter of the values, quartiles do not tell how the others spread.
-    reach = 0.0 if median in (low, high) else reach_of_values(low, high)
+    reach = 0.0 if median in (low, high) else compute_reach(low, high)
     outliers = 0
     if reach and max(float(values.max()) - median, median - float(values.min())) > reach:
         outliers = int(np.count_nonzero(np.abs(values - median) > reach))
@@ -85,23 +85,23 @@ def reading_of(values: Array, dtype: DType, share: float | None = None) -> Readi
     return Reading(values, dtype, share, zeros, sample, ordered, outliers, median, reach)
 
 
-def reach_of_values(low: float, high: float) -> float:
+def compute_reach(low: float, high: float) -> float:
     """Return how far from the median a value is no outlier, by the quartiles of all."""
     return _FAR * (high - low) / _INTERQUARTILE
 
 
-def quantiles_of(ordered: Array, levels: Array) -> Array:
+def compute_quantiles(ordered: Array, levels: Array) -> Array:
     """Return the quantiles of values in increasing order."""
     places: Array = np.interp(levels * (ordered.size - 1), np.arange(ordered.size), ordered)
     return places
 
 
-def sampled(values: Array) -> Array:
+def sample_for_moments(values: Array) -> Array:
     """Return all values, or 262,144 of them, as a vector."""
-    return sample_of(values, MOST, run=4096)
+    return sample_values(values, MOST, run=4096)
 
 
-def sample_of(values: Array, size: int = SAMPLE, run: int = 64) -> Array:
+def sample_values(values: Array, size: int = SAMPLE, run: int = 64) -> Array:
     """Return at most `size` of the values, in runs from all parts."""
     flat = values.reshape(-1)
     if flat.size <= size:
@@ -200,49 +200,49 @@ class Ends:
     def merged(draws: Sequence["Ends"]) -> "Ends":
         """Return what several draws say of the slices along one axis: the farthest of all."""
         number = sum(draw.number for draw in draws)
-        means = _farthest([draw.means for draw in draws])
-        stds = _farthest([draw.stds for draw in draws])
+        means = _merge_farthest([draw.means for draw in draws])
+        stds = _merge_farthest([draw.stds for draw in draws])
         return Ends(draws[0].axis, draws[0].size, number, means, stds)
 
 
-def _farthest(ends: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
+def _merge_farthest(ends: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
     low = min(ends, key=lambda end: end[0])
     high = max(ends, key=lambda end: end[1])
     return low[0], high[1], low[2], high[3]
 
 
 # What several draws say together, by what each says.
-Rule: TypeAlias = Callable[[list[Any]], Any]
+MergeRule: TypeAlias = Callable[[list[Any]], Any]
 
 
-def _common(values: list[Any]) -> Any:
+def _merge_equal(values: list[Any]) -> Any:
     """Return the value that all are, otherwise `None`."""
     return values[0] if all(value == values[0] for value in values) else None
 
 
-def _mean(values: list[Any]) -> Any:
+def _merge_mean(values: list[Any]) -> Any:
     """Return the mean of numbers, or of lists of them place by place."""
     mean = np.mean(values, axis=0).tolist()
     return tuple(mean) if isinstance(mean, list) else mean
 
 
-def _root_mean_square(values: list[float]) -> float:
+def _merge_root_mean_square(values: list[float]) -> float:
     return float(np.sqrt(np.mean(np.square(values))))
 
 
-def _common_by_place(values: list[tuple[int, ...]]) -> tuple[int, ...]:
+def _merge_equal_by_position(values: list[tuple[int, ...]]) -> tuple[int, ...]:
     """Return the number that all have at each place, -1 where they differ."""
-    return tuple(_common(list(place)) or -1 for place in zip(*values, strict=True))
+    return tuple(_merge_equal(list(place)) or -1 for place in zip(*values, strict=True))
 
 
-def _merged_by_place(values: list[tuple[Any, ...]]) -> tuple[Any, ...]:
+def _merge_by_position(values: list[tuple[Any, ...]]) -> tuple[Any, ...]:
     """Return what parts say that are the same in each draw, nothing if it is not known of all."""
     if not all(values):
         return ()
     return tuple(of_draws[0].merged(of_draws) for of_draws in zip(*values, strict=True))
 
 
-def _stated(default: Any, merged: Rule | None = None) -> Any:
+def _profile_field(default: Any, merged: MergeRule | None = None) -> Any:
     """Return a field of a profile.
 
     Args:
@@ -290,44 +290,44 @@ class Profile:
             differs from draw to draw, or is not known.
         repeated: What is equal within the weight, `"copies"` or `"equal slices"`, and where, both
             empty if nothing is; `None` as for `norms`.
-        crowded: In which slices one value is too often there, see `crowded`; as `repeated`.
-        signs: The signs of the first values of one draw, see `signs_of`.
-        ranks: The order of the first values of one draw, see `ranks_of`.
+        crowded: In which slices one value is too often there, see `find_crowded`; as `repeated`.
+        signs: The signs of the first values of one draw, see `encode_signs`.
+        ranks: The order of the first values of one draw, see `encode_ranks`.
         varies: What is another in each draw, more than of independent values: `"scale"`, `"mean"`.
         has_levels: Whether draws have the values in common that are there several times, such as
             -0.1 and 0.1. Then equal values are independent, and no copies.
         law: The law, if it is known from one.
     """
 
-    kind: str = _stated("unknown", _common)
-    reason: str = _stated("")
-    value: float | None = _stated(None)
-    digest: str | None = _stated(None)
-    places: tuple[float, ...] = _stated(())
-    size: int = _stated(0, sum)
-    independent: float = _stated(0.0, sum)
-    mean: float = _stated(0.0, _mean)
-    std: float = _stated(0.0, _root_mean_square)
-    kurtosis: float = _stated(3.0, _mean)
-    total: int = _stated(0, sum)
-    zeros: float = _stated(0.0, _mean)
-    zeros_at: str | None = _stated(None, _common)
-    connections: tuple[int, ...] = _stated((-1, -1), _common_by_place)
-    outliers: int = _stated(0, sum)
-    lowest: float = _stated(-math.inf, min)
-    highest: float = _stated(math.inf, max)
-    bits: int = _stated(23, max)
-    quantiles: tuple[float, ...] = _stated((), _mean)
-    parts: tuple[Parts, ...] = _stated((), _merged_by_place)
-    ends: tuple[Ends, ...] = _stated((), _merged_by_place)
-    frames: tuple[int, str] | None = _stated(None, _common)
-    norms: str | None = _stated(None, _common)
-    repeated: tuple[str, str] | None = _stated(None, _common)
-    crowded: tuple[str, str] | None = _stated(None, _common)
-    signs: str = _stated("")
-    ranks: str = _stated("")
-    varies: tuple[str, ...] = _stated(())
-    has_levels: bool = _stated(False)
+    kind: str = _profile_field("unknown", _merge_equal)
+    reason: str = _profile_field("")
+    value: float | None = _profile_field(None)
+    digest: str | None = _profile_field(None)
+    places: tuple[float, ...] = _profile_field(())
+    size: int = _profile_field(0, sum)
+    independent: float = _profile_field(0.0, sum)
+    mean: float = _profile_field(0.0, _merge_mean)
+    std: float = _profile_field(0.0, _merge_root_mean_square)
+    kurtosis: float = _profile_field(3.0, _merge_mean)
+    total: int = _profile_field(0, sum)
+    zeros: float = _profile_field(0.0, _merge_mean)
+    zeros_at: str | None = _profile_field(None, _merge_equal)
+    connections: tuple[int, ...] = _profile_field((-1, -1), _merge_equal_by_position)
+    outliers: int = _profile_field(0, sum)
+    lowest: float = _profile_field(-math.inf, min)
+    highest: float = _profile_field(math.inf, max)
+    bits: int = _profile_field(23, max)
+    quantiles: tuple[float, ...] = _profile_field((), _merge_mean)
+    parts: tuple[Parts, ...] = _profile_field((), _merge_by_position)
+    ends: tuple[Ends, ...] = _profile_field((), _merge_by_position)
+    frames: tuple[int, str] | None = _profile_field(None, _merge_equal)
+    norms: str | None = _profile_field(None, _merge_equal)
+    repeated: tuple[str, str] | None = _profile_field(None, _merge_equal)
+    crowded: tuple[str, str] | None = _profile_field(None, _merge_equal)
+    signs: str = _profile_field("")
+    ranks: str = _profile_field("")
+    varies: tuple[str, ...] = _profile_field(())
+    has_levels: bool = _profile_field(False)
     law: IndependentLaw | None = None
 
     @property
@@ -417,7 +417,7 @@ class Profile:
             return ()
         plausible = []
         quantiles = np.array(self.quantiles)
-        for law in families_of(self.mean, self.std):
+        for law in list_family_laws(self.mean, self.std):
             distance = float(np.abs(law.distribution_function(quantiles) - LEVELS).max())
             slack = _SPREAD * self.std * (2 * self.error + self.independent**-0.5)
             # That all values are as far in as they are.
@@ -427,7 +427,7 @@ class Profile:
             has_bounds = (
                 law.bounds[0] - slack <= quantiles[0] <= quantiles[-1] <= law.bounds[1] + slack
             )
-            if has_bounds and min(kolmogorov(distance, size), inside) > _IMPLAUSIBLE:
+            if has_bounds and min(kolmogorov_p_value(distance, size), inside) > _IMPLAUSIBLE:
                 plausible.append(law)
         return tuple(plausible)
 
@@ -458,7 +458,7 @@ class Profile:
         return self.families[0] if len(self.families) == 1 else ""
 
 
-def families_of(mean: float, std: float) -> Iterator[IndependentLaw]:
+def list_family_laws(mean: float, std: float) -> Iterator[IndependentLaw]:
     """Yield the distributions that initializers draw from, with this mean and deviation."""
     yield NormalLaw(mean, std)
     yield TruncatedLaw(-2.0, 2.0, mean, std)
@@ -466,14 +466,14 @@ def families_of(mean: float, std: float) -> Iterator[IndependentLaw]:
     yield UniformLaw(mean - width, mean + width)
 
 
-def rounded(value: Any) -> Any:
+def round_numbers(value: Any) -> Any:
     """Return a profile with seven digits, as files have it: both say the same."""
     if isinstance(value, float):
         return float(f"{value:.7g}")
     if isinstance(value, tuple):
-        return tuple(map(rounded, value))
+        return tuple(map(round_numbers, value))
     if isinstance(value, Profile | Parts | Ends):
-        return type(value)(*(rounded(getattr(value, one.name)) for one in fields(value)))
+        return type(value)(*(round_numbers(getattr(value, one.name)) for one in fields(value)))
     return value
 
 
@@ -503,20 +503,20 @@ class Scale:
     @property
     def error(self) -> float:
         """The standard error of the logarithm, 0 for frames."""
-        return error_of_ratio(self.expected_degrees, self.found_degrees)
+        return compute_error_of_ratio(self.expected_degrees, self.found_degrees)
 
 
-def scale_of(expected: Profile, found: Profile) -> Scale:
+def estimate_scale(expected: Profile, found: Profile) -> Scale:
     """Return the scale of values whose standard deviation is known, as is the one expected."""
-    of_both = degrees(expected, found)
-    log = math.log(variance(found) / variance(expected))
+    of_both = estimate_degrees(expected, found)
+    log = math.log(estimate_variance(found) / estimate_variance(expected))
     for sign, number in zip((-1, 1), of_both, strict=True):
         # The mean of the logarithm of a variance is lower than that of the variance.
         log += sign * (1 / number + 1 / (3 * number**2))
     return Scale(log / 2, *of_both)
 
 
-def error_of_ratio(first: float, second: float) -> float:
+def compute_error_of_ratio(first: float, second: float) -> float:
     """Return the standard error of the logarithm of the ratio of two standard deviations.
 
     Args:
@@ -526,24 +526,24 @@ def error_of_ratio(first: float, second: float) -> float:
     return math.sqrt(0.5 / first + 0.5 / second)
 
 
-def variance(profile: Profile) -> float:
+def estimate_variance(profile: Profile) -> float:
     """Return the variance of the law, without bias."""
     size = profile.independent
     bias = 1 - 1 / size if size > 1 else 1.0
     return profile.std**2 / bias
 
 
-def degrees(expected: Profile, found: Profile) -> tuple[float, float]:
+def estimate_degrees(expected: Profile, found: Profile) -> tuple[float, float]:
     """Return the degrees of freedom of two variances, infinite where they are exact."""
     if expected.frames and found.frames:
         return math.inf, math.inf
-    factor = 2 / (kurtosis_of(expected, found) - 1)
+    factor = 2 / (estimate_kurtosis(expected, found) - 1)
     first = max(factor * (expected.independent - 1), 2.0)
     second = max(factor * (found.independent - 1), 2.0)
     return first, second
 
 
-def kurtosis_of(expected: Profile, found: Profile) -> float:
+def estimate_kurtosis(expected: Profile, found: Profile) -> float:
     """Return the kurtosis of both samples together."""
     added, kurtosis = _OF_A_LAW if expected.laws else _NOT_KNOWN
     size, total = float(added), kurtosis * added

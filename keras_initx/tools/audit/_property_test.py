@@ -79,7 +79,7 @@ def smallest_effect(dtypes: Iterable[DType]) -> float:
     return SMALL if {"float16", "bfloat16"}.isdisjoint(dtypes) else _SMALL_IN_16_BITS
 
 
-def least(outcomes: Iterable[Outcome]) -> float:
+def find_least_p_value(outcomes: Iterable[Outcome]) -> float:
     """Return the smallest probability of a deviation that matters, 1 if there is none."""
     return min((outcome.p for outcome in outcomes if outcome.deviation > SMALL), default=1.0)
 
@@ -108,7 +108,7 @@ class Known(enum.IntEnum):
     DISTRIBUTION = 3
 
 
-def known_of_both(expected: Profile, found: Profile) -> Known:
+def find_known(expected: Profile, found: Profile) -> Known:
     """Return how much is known of both."""
     if min(expected.size, found.size) < FEWEST:
         return Known.KIND
@@ -133,7 +133,7 @@ def property_test(
         @functools.wraps(test)
         def applied(expected: Profile, found: Profile) -> Outcome | None:
             varies = {*expected.varies, *found.varies}
-            if known_of_both(expected, found) < needs or not varies.isdisjoint(of):
+            if find_known(expected, found) < needs or not varies.isdisjoint(of):
                 return None
             return test(expected, found)
 

@@ -19,7 +19,7 @@ from keras_initx.sampling._conversion import truncated_quantiles
 from keras_initx.tools.audit._audit_report import WeightAudit
 from keras_initx.tools.audit._contract import Contract
 from keras_initx.tools.audit._contract_lines import WeightContract
-from keras_initx.tools.audit._judgement import Judged
+from keras_initx.tools.audit._judgement import JudgedWeight
 from keras_initx.tools.audit._profile import Profile
 from keras_initx.tools.audit._subjects import Subject
 
@@ -40,7 +40,9 @@ _FAMILIES: dict[str, tuple[float, FanMode]] = {
 }
 
 
-def causes_of(weights: Sequence[Judged], depths: Callable[[], Mapping[str, int]]) -> list[str]:
+def find_causes(
+    weights: Sequence[JudgedWeight], depths: Callable[[], Mapping[str, int]]
+) -> list[str]:
     """Return what explains the weights that are off; where several things may, all of them.
 
     Args:
@@ -52,59 +54,59 @@ def causes_of(weights: Sequence[Judged], depths: Callable[[], Mapping[str, int]]
     branches = depths() if off else {}
     scales = {}
     for judged in weights:
-        expected, initializer = judged.comparison.expected, _initializer(judged)
+        expected, initializer = judged.comparison.expected, _get_initializer(judged)
         if isinstance(initializer, RandomNormal) and expected is not None and expected.std:
             scales[expected.std] = description(initializer)
     counted = weights if scales else off
     # Weights with one rule, or of one name in several layers.
-    alike = Counter(map(_kind, counted))
+    alike = Counter(map(_depth_group, counted))
     fitting = {}
     for judged in off:
         depth = branches.get(judged.comparison.path, 0)
-        count = depth if branches else alike[_kind(judged)]
-        fitting[id(judged)] = _fitting(judged, scales, depth, count)
+        count = depth if branches else alike[_depth_group(judged)]
+        fitting[id(judged)] = _find_own_causes(judged, scales, depth, count)
     causes = []
     for judged in weights:
-        found = _scale_causes(judged, off, fitting) if id(judged) in fitting else []
-        declared = _declared(judged)
+        found = _choose_causes(judged, off, fitting) if id(judged) in fitting else []
+        declared = _explain_by_layer(judged)
         if declared:
             # Of several others, none is singled out beside what the layer says.
             found = [*declared, *(found if len(found) == 1 else [])]
-        causes.append(" or ".join(found) or _other_family(judged))
+        causes.append(" or ".join(found) or _explain_by_family(judged))
     return causes
 
 
-def _declared(judged: Judged) -> list[str]:
+def _explain_by_layer(judged: JudgedWeight) -> list[str]:
     """Return that a weight is as its layer declares, and not as a rule says, if it is."""
     declared = judged.comparison.declared
     return [f"as its layer declares: {declared}"] if declared else []
 
 
-def _initializer(judged: Judged) -> LayerInitializer | None:
+def _get_initializer(judged: JudgedWeight) -> LayerInitializer | None:
     return judged.comparison.expectation.initializer
 
 
-def _expected(judged: Judged) -> Profile:
+def _get_expected(judged: JudgedWeight) -> Profile:
     """Return what is expected of a weight whose scale or distribution is off."""
     expected = judged.comparison.expected
     assert expected is not None
     return expected
 
 
-def _kind(judged: Judged) -> object:
+def _depth_group(judged: JudgedWeight) -> object:
     """Return what weights that a factor of depth concerns have in common."""
-    if _initializer(judged) is not None and judged.comparison.expected is not None:
+    if _get_initializer(judged) is not None and judged.comparison.expected is not None:
         return judged.comparison.expected.std
     return strip_numbers(judged.comparison.path)
 
 
-def _keeps_shape(judged: Judged) -> bool:
+def _has_expected_shape(judged: JudgedWeight) -> bool:
     """Return whether nothing but the scale is off."""
     outcomes = judged.comparison.outcomes
     return all(outcome.p > _IMPLAUSIBLE for outcome in outcomes if outcome.verdict == "shape")
 
 
-def _other_family(judged: Judged) -> str:
+def _explain_by_family(judged: JudgedWeight) -> str:
     """Return which family of distributions values are of instead of another, in words.
 
     Their distribution has another shape, or other bounds at the same scale.
@@ -112,15 +114,15 @@ def _other_family(judged: Judged) -> str:
     failed = judged.verdicts
     expected, found = judged.comparison.expected, judged.comparison.found
     has_other_bounds = "bounds" in failed and "scale" not in failed
-    if expected is None or (_keeps_shape(judged) and not has_other_bounds):
+    if expected is None or (_has_expected_shape(judged) and not has_other_bounds):
         return ""
     if not (expected.families and found.families) or {*expected.families} & {*found.families}:
         return ""
     return f"{' or '.join(found.families)} instead of {' or '.join(expected.families)}"
 
 
-def _scale_causes(
-    judged: Judged, off: Sequence[Judged], fitting: Mapping[int, Sequence[str]]
+def _choose_causes(
+    judged: JudgedWeight, off: Sequence[JudgedWeight], fitting: Mapping[int, Sequence[str]]
 ) -> Sequence[str]:
     """Return what explains the scale of a weight; of several things one that explains others."""
     path = judged.comparison.path
@@ -130,7 +132,7 @@ def _scale_causes(
             swapped.append(other.comparison.path)
     if swapped:
         # In many blocks that are alike, the one of the same block.
-        nearest = max(swapped, key=lambda one: _shared_numbers(path, one))
+        nearest = max(swapped, key=lambda one: _count_shared_numbers(path, one))
         return [f"swapped with {nearest!r}"]
     own = fitting[id(judged)]
     if len(own) < 2:
@@ -143,24 +145,26 @@ def _scale_causes(
     return [first] if most > less else own
 
 
-def _shared_numbers(path: str, other: str) -> int:
+def _count_shared_numbers(path: str, other: str) -> int:
     """Return how many numbers two paths have at the same place."""
     numbers = zip(re.findall(r"\d+", path), re.findall(r"\d+", other), strict=False)
     return sum(one == two for one, two in numbers)
 
 
-def _are_swapped(one: Judged, other: Judged) -> bool:
+def _are_swapped(one: JudgedWeight, other: JudgedWeight) -> bool:
     """Return whether each of two weights has the scale that the other should have."""
     scale, other_scale = one.comparison.scale, other.comparison.scale
-    if scale is None or other_scale is None or _initializer(one) is None:
+    if scale is None or other_scale is None or _get_initializer(one) is None:
         return False
-    apart = math.log(_expected(other).std / _expected(one).std)
+    apart = math.log(_get_expected(other).std / _get_expected(one).std)
     if abs(apart) < 0.2:
         return False
     return abs(scale.log - apart) < 0.05 and abs(other_scale.log + apart) < 0.05
 
 
-def _fitting(judged: Judged, scales: Mapping[float, str], depth: int, count: int) -> list[str]:
+def _find_own_causes(
+    judged: JudgedWeight, scales: Mapping[float, str], depth: int, count: int
+) -> list[str]:
     """Return what explains the scale of a weight by itself.
 
     Args:
@@ -175,21 +179,21 @@ def _fitting(judged: Judged, scales: Mapping[float, str], depth: int, count: int
         return []
     # Four times the error of the standard deviation, and of what is rounded.
     tolerance = 4 * scale.error + 0.002
-    if tolerance > _COARSEST_OF_RULES or not _keeps_shape(judged):
+    if tolerance > _COARSEST_OF_RULES or not _has_expected_shape(judged):
         return []
-    expected = _expected(judged).std
+    expected = _get_expected(judged).std
     found = scale.log + math.log(expected)
-    near = _near(found, _depth(expected, judged, scales, depth, count), tolerance)
+    near = _select_near(found, _propose_by_depth(expected, judged, scales, depth, count), tolerance)
     if tolerance > _COARSEST:
         return near
-    near += _near(found, _candidates(expected, judged), tolerance)
-    if not near and _initializer(judged) is None:
+    near += _select_near(found, _propose_mistakes(expected, judged), tolerance)
+    if not near and _get_initializer(judged) is None:
         shape = judged.comparison.weight.shape
-        near = _near(found, _fans_of_axes(expected, shape), tolerance)
+        near = _select_near(found, _propose_products_of_axes(expected, shape), tolerance)
     return list(dict.fromkeys(near))
 
 
-def _near(found: float, causes: Iterator[tuple[str, float]], tolerance: float) -> list[str]:
+def _select_near(found: float, causes: Iterator[tuple[str, float]], tolerance: float) -> list[str]:
     """Return the causes that would make a standard deviation with this logarithm."""
     near = []
     for cause, std in causes:
@@ -198,14 +202,14 @@ def _near(found: float, causes: Iterator[tuple[str, float]], tolerance: float) -
     return near
 
 
-def _depth(
-    expected: float, judged: Judged, scales: Mapping[float, str], depth: int, count: int
+def _propose_by_depth(
+    expected: float, judged: JudgedWeight, scales: Mapping[float, str], depth: int, count: int
 ) -> Iterator[tuple[str, float]]:
     """Yield that the weight is as other weights of the model should be, or a factor of depth.
 
     All causes come with the standard deviation that they would make.
     """
-    if _initializer(judged) is None and depth > 1:
+    if _get_initializer(judged) is None and depth > 1:
         yield f"factor 1/sqrt({depth}) for the depth left out", expected * depth**0.5
     if depth > 1:
         yield f"factor 1/sqrt({depth}) for the depth applied twice", expected * depth**-0.5
@@ -218,15 +222,15 @@ def _depth(
             yield f"as for {rule}", std
 
 
-def _candidates(expected: float, judged: Judged) -> Iterator[tuple[str, float]]:
+def _propose_mistakes(expected: float, judged: JudgedWeight) -> Iterator[tuple[str, float]]:
     """Yield what else may have happened."""
-    initializer = _initializer(judged)
+    initializer = _get_initializer(judged)
     has_guessed_fans = judged.comparison.expectation.has_guessed_fans
     if isinstance(initializer, VarianceScaling) and not has_guessed_fans:
-        yield from _other_fans(expected, judged.comparison.weight, initializer)
+        yield from _propose_other_fans(expected, judged.comparison.weight, initializer)
     yield "the variance given as the standard deviation", expected**2
     yield "the standard deviation given as the variance", expected**0.5
-    if "truncated normal" in _expected(judged).families:
+    if "truncated normal" in _get_expected(judged).families:
         kept = truncated_quantiles(-2.0, 2.0).stddev
         yield "standard deviation is that before truncation", expected * kept
         yield "truncated twice", expected * kept**2
@@ -235,7 +239,7 @@ def _candidates(expected: float, judged: Judged) -> Iterator[tuple[str, float]]:
         yield "a gain of sqrt(2) left out", expected * math.sqrt(0.5)
 
 
-def _other_fans(
+def _propose_other_fans(
     expected: float, weight: Subject | WeightContract, initializer: VarianceScaling
 ) -> Iterator[tuple[str, float]]:
     """Yield other fans and scales of the variance family."""
@@ -262,7 +266,7 @@ def _other_fans(
             yield f"the fan of one of {count} shards", std
 
 
-def _fans_of_axes(expected: float, shape: Shape) -> Iterator[tuple[str, float]]:
+def _propose_products_of_axes(expected: float, shape: Shape) -> Iterator[tuple[str, float]]:
     """Yield that one size of axes was taken as the fan, and before another.
 
     A ratio that is a power of 2 has too many other causes.
@@ -282,20 +286,20 @@ _EXPLAINED = ("values", "orthonormality", "scale", "bounds", "mean", "shape", "z
 _MOST_HINTS = 50
 
 
-def rows_of(
-    weights: Sequence[Judged], depths: Callable[[], Mapping[str, int]]
+def make_rows(
+    weights: Sequence[JudgedWeight], depths: Callable[[], Mapping[str, int]]
 ) -> list[WeightAudit]:
     """Return the rows of weights that were compared.
 
     Args:
         weights: What is said of them.
-        depths: See `causes_of`.
+        depths: See `find_causes`.
     """
-    causes = causes_of(weights, depths)
+    causes = find_causes(weights, depths)
     knows_bits = any(judged.comparison.is_unchanged is not None for judged in weights)
     rows = []
     for judged, cause in zip(weights, causes, strict=True):
-        row = _row(judged, cause)
+        row = _make_row(judged, cause)
         expected = judged.comparison.expected
         is_fixed = expected is not None and expected.kind == "fixed"
         if knows_bits and is_fixed and row.is_unchanged is None:
@@ -304,7 +308,7 @@ def rows_of(
     return rows
 
 
-def _row(judged: Judged, cause: str) -> WeightAudit:
+def _make_row(judged: JudgedWeight, cause: str) -> WeightAudit:
     """Return the row of a weight; `cause` is what explains its scale or its distribution."""
     this = judged.comparison
     std = this.found.std_of_all
@@ -333,8 +337,8 @@ def _row(judged: Judged, cause: str) -> WeightAudit:
     return replace(row, verdict=worst.verdict, evidence=worst.evidence, cause=cause, reason="")
 
 
-def rows_like(
-    weights: Sequence[Judged],
+def make_all_rows(
+    weights: Sequence[JudgedWeight],
     found: Contract,
     expected: Contract,
     reasons: Mapping[str, str],
@@ -347,9 +351,9 @@ def rows_like(
         found: All weights.
         expected: The weights before.
         reasons: Why it is not known which of both are the same, by their paths.
-        depths: See `causes_of`.
+        depths: See `find_causes`.
     """
-    rows = {row.path: row for row in rows_of(weights, depths)}
+    rows = {row.path: row for row in make_rows(weights, depths)}
     taken = {judged.comparison.path_of_expected for judged in weights}
     compared = {*rows, *reasons}
     new = [weight.path for weight in found.rows if weight.path not in compared]
@@ -358,7 +362,7 @@ def rows_like(
     for weight in found.rows:
         row = rows.get(weight.path)
         if row is None and weight.path in reasons:
-            row = _left_row(weight, reasons[weight.path])
+            row = _unpaired_row(weight, reasons[weight.path])
         result.append(row or _new_row(weight, expected))
     shapes_left = {weight.shape for weight in found.rows if weight.path in reasons}
     for weight in missing:
@@ -379,7 +383,7 @@ def rows_like(
     return result
 
 
-def _left_row(weight: WeightContract, reason: str) -> WeightAudit:
+def _unpaired_row(weight: WeightContract, reason: str) -> WeightAudit:
     std = weight.profile.std_of_all
     return WeightAudit(weight.path, weight.shape, weight.dtype, None, std=std, reason=reason)
 

@@ -20,15 +20,21 @@ from keras_initx.inspection._layer_initializers import layer_initializers
 from keras_initx.inspection._pairing import pair_by_path_or_name
 from keras_initx.inspection._weights import ModelWeight
 from keras_initx.tools.audit._initializer_expectations import (
-    Nothing,
-    OfInitializer,
-    OrDeclared,
-    of_initializer,
+    DeclaredFallback,
+    InitializerExpectation,
+    NotKnown,
+    expect_initializer,
 )
 from keras_initx.tools.audit._judgement import Comparison, Expectation
-from keras_initx.tools.audit._profile import Profile, sampled
+from keras_initx.tools.audit._profile import Profile, sample_for_moments
 from keras_initx.tools.audit._property_test import Outcome, proven
-from keras_initx.tools.audit._subjects import Audited, Subject, of_weight, opened, subjects_of
+from keras_initx.tools.audit._subjects import (
+    Audited,
+    Subject,
+    list_subjects,
+    open_weights,
+    weight_subject,
+)
 from keras_initx.tools.initialize._bound import Binding
 from keras_initx.tools.initialize._digest import array_digest
 from keras_initx.tools.initialize._given import RulesOrPlan
@@ -51,7 +57,7 @@ class PlannedValues(Expectation):
         alpha: See `audit`. No test fails whose probability is larger.
     """
 
-    stated: OfInitializer
+    stated: InitializerExpectation
     planned: PlannedWeight
     source: str
     by_law: Expectation | None
@@ -91,10 +97,10 @@ class PlannedValues(Expectation):
         rows = None
         proof = "bits"
         for region, values in weight.values.parts():
-            moments.add(sampled(values))
+            moments.add(sample_for_moments(values))
             total += values.size
             if region is None and planned.digest is not None:
-                digest = _digest(values, weight.dtype)
+                digest = _compute_digest(values, weight.dtype)
                 if digest == planned.digest:
                     proof = "digest"
                     continue
@@ -104,7 +110,7 @@ class PlannedValues(Expectation):
             if region is None and differing_here:
                 drawn = np.asarray(drawn, values.dtype)
                 cause = "an axis exchanged" if _is_transposed(drawn, values) else ""
-                rows = _equal_rows(drawn, values)
+                rows = _count_equal_rows(drawn, values)
         evidence = self._evidence(weight, differing, total, digest)
         outcome = Outcome("bits", evidence, cause=cause) if evidence else proven(proof)
         # Of what is computed by matrix products, the last bits are not known.
@@ -143,7 +149,7 @@ class PlannedValues(Expectation):
         return int(np.count_nonzero(differ))
 
 
-def _digest(values: Array, dtype: DType) -> str:
+def _compute_digest(values: Array, dtype: DType) -> str:
     """Return the digest of values that were read as numbers."""
     if dtype != "float64":  # which is float32 on JAX, without its option
         values = values.astype(dtype, copy=False)
@@ -161,7 +167,7 @@ def _is_transposed(drawn: Array, values: Array) -> bool:
     return False
 
 
-def _equal_rows(drawn: Array, values: Array) -> int | None:
+def _count_equal_rows(drawn: Array, values: Array) -> int | None:
     """Return how many slices along the first axis are as drawn, `None` of a vector."""
     if values.ndim < 2:
         return None
@@ -170,7 +176,7 @@ def _equal_rows(drawn: Array, values: Array) -> int | None:
 
 
 @dataclass(frozen=True)
-class Expected:
+class ExpectedWeights:
     """What is expected of weights.
 
     Attributes:
@@ -185,13 +191,13 @@ class Expected:
 
 
 @contextlib.contextmanager
-def expected_by(
+def open_expectations(
     weights: Audited,
     rules: RulesOrPlan | None,
     seed: int | None,
     roles: RolesGiven | None,
     alpha: float,
-) -> Iterator[Expected]:
+) -> Iterator[ExpectedWeights]:
     """Open what is audited for the duration of the block, and find what each weight should be.
 
     Args:
@@ -201,9 +207,9 @@ def expected_by(
         roles: See `audit`.
         alpha: See `audit`.
     """
-    with opened("weights", weights) as found:
+    with open_weights("weights", weights) as found:
         if isinstance(found, Inventory):
-            yield _of_model(found, rules, seed, roles, alpha)
+            yield _expect_of_model(found, rules, seed, roles, alpha)
             return
         if roles is not None:
             raise ValueError(f"`roles` must be `None` for arrays. Received: {roles=!r}")
@@ -212,40 +218,42 @@ def expected_by(
                 "`rules` must be a plan if `weights` are arrays, which have no layers; with "
                 f"`like=` they are compared with a contract or other weights. Received: {rules=!r}"
             )
-        yield _by_plan(subjects_of(found), rules, alpha)
+        yield _expect_by_plan(list_subjects(found), rules, alpha)
 
 
-def _of_model(
+def _expect_of_model(
     inventory: Inventory,
     rules: RulesOrPlan | None,
     seed: int | None,
     roles: RolesGiven | None,
     alpha: float,
-) -> Expected:
+) -> ExpectedWeights:
     if isinstance(rules, InitializationPlan):
         if roles is not None:
             raise ValueError(f"`roles` must be `None` with a plan. Received: {roles=!r}")
-        by_plan = _by_plan(subjects_of(inventory), rules, alpha, _Layers(inventory.weights))
+        by_plan = _expect_by_plan(
+            list_subjects(inventory), rules, alpha, _LayerDeclarations(inventory.weights)
+        )
         return replace(by_plan, inventory=inventory)
     started = begin(inventory, rules, seed or 0, roles, refuses_quantized=False)
     source = "" if seed is None else "seed"
-    layers = _Layers(inventory.weights)
+    layers = _LayerDeclarations(inventory.weights)
     result = []
     by_rule = []
     for weight, planned in started.pairs():
-        subject = of_weight(weight)
-        result.append((subject, _expectation(subject, planned, source, alpha, layers)))
+        subject = weight_subject(weight)
+        result.append((subject, _choose_expectation(subject, planned, source, alpha, layers)))
         if not planned.by_layer:
             by_rule.append((weight, planned))
-    return Expected(result, note_guesses(by_rule), inventory)
+    return ExpectedWeights(result, note_guesses(by_rule), inventory)
 
 
-def _by_plan(
+def _expect_by_plan(
     subjects: Sequence[Subject],
     plan: InitializationPlan,
     alpha: float,
-    layers: "_Layers | None" = None,
-) -> Expected:
+    layers: "_LayerDeclarations | None" = None,
+) -> ExpectedWeights:
     """Return weights with what the lines of a plan say.
 
     Raises:
@@ -261,14 +269,14 @@ def _by_plan(
         planned = by_path.pop(pairs.names.get(subject.path, ""), None)
         if planned is None:
             reason = pairs.reasons.get(subject.path, "not in the plan")
-            result.append((subject, Nothing(reason)))
+            result.append((subject, NotKnown(reason)))
         elif planned.row.shape != subject.shape:
             problems.append(
                 f"{subject.path!r} has the shape {subject.shape}, and {planned.row.shape} in the "
                 "plan"
             )
         else:
-            result.append((subject, _expectation(subject, planned, "plan", alpha, layers)))
+            result.append((subject, _choose_expectation(subject, planned, "plan", alpha, layers)))
     of_plan = pair_by_path_or_name(places, own_places).worded("the weights", "the plan")
     for path in by_path:
         reason = f" ({of_plan.reasons[path]})" if path in of_plan.reasons else ""
@@ -278,15 +286,15 @@ def _by_plan(
             "`rules` must be a plan of these weights. "
             f"Received: rules={plan!r}; {truncate(problems, '; ')}"
         )
-    return Expected(result)
+    return ExpectedWeights(result)
 
 
-def _expectation(
+def _choose_expectation(
     subject: Subject,
     planned: PlannedWeight,
     source: str,
     alpha: float,
-    layers: "_Layers | None",
+    layers: "_LayerDeclarations | None",
 ) -> Expectation:
     """Return what a weight should be.
 
@@ -298,23 +306,23 @@ def _expectation(
         layers: The layers of the model, `None` of arrays.
     """
     if planned.initializer is None:
-        return Nothing(planned.row.reason)
+        return NotKnown(planned.row.reason)
     if subject.dtype not in DTYPES:
-        return Nothing(subject.dtype)
-    stated = of_initializer(planned.initializer, subject)
+        return NotKnown(subject.dtype)
+    stated = expect_initializer(planned.initializer, subject)
     by_law: Expectation = stated
     if layers is not None:
         declared = functools.partial(layers.declared, subject)
-        by_law = OrDeclared(stated, declared, not planned.by_layer, alpha)
+        by_law = DeclaredFallback(stated, declared, not planned.by_layer, alpha)
     is_cut = isinstance(planned.initializer, Masked)  # so that no law is known
     if source == "plan" or (source and planned.row.seed is not None):
         return PlannedValues(stated, planned, source, None if is_cut else by_law, alpha)
     if is_cut and not source:
-        return Nothing("zeros of a constraint")
+        return NotKnown("zeros of a constraint")
     return by_law
 
 
-class _Layers:
+class _LayerDeclarations:
     """What layers declare, found at the first question: they may have to be copied."""
 
     def __init__(self, weights: Sequence[ModelWeight]) -> None:
@@ -324,7 +332,7 @@ class _Layers:
     def _initializers(self) -> dict[str, tuple[LayerInitializer | None, str]]:
         return layer_initializers(list(self._weights.values()))
 
-    def declared(self, subject: Subject) -> Iterator[OfInitializer]:
+    def declared(self, subject: Subject) -> Iterator[InitializerExpectation]:
         """Yield what the layer of a weight declares: as Keras calls it, and with its fans."""
         declared, _ = self._initializers[subject.path]
         found = [declared]
@@ -332,4 +340,4 @@ class _Layers:
             found.append(Binding(self._weights[subject.path]).bound(declared, 0))
         for initializer in found:
             if initializer is not None:
-                yield of_initializer(initializer, subject)
+                yield expect_initializer(initializer, subject)

@@ -26,15 +26,15 @@ from keras_initx.inspection._inventory import Inventory, checked_inventory
 from keras_initx.inspection._pairing import Pairs, canonical_weight_paths
 from keras_initx.inspection._weights import ModelWeight
 from keras_initx.sampling._conversion import NORMAL_REACH
-from keras_initx.tools.audit._distribution import measure_parts, norms_of, parts_of_law
+from keras_initx.tools.audit._distribution import find_equal_norms, make_parts_of_law, measure_parts
 from keras_initx.tools.audit._equal_values import (
-    bits_of,
-    independent_of,
-    ranks_of,
-    repeated,
-    signs_of,
+    count_bits,
+    count_independent,
+    encode_ranks,
+    encode_signs,
+    find_repeated,
 )
-from keras_initx.tools.audit._extremes import crowded, ends_of
+from keras_initx.tools.audit._extremes import find_crowded, measure_ends
 from keras_initx.tools.audit._profile import (
     INFINITE,
     LEVELS,
@@ -42,12 +42,17 @@ from keras_initx.tools.audit._profile import (
     NOTHING,
     Profile,
     Reading,
+    compute_quantiles,
     epsilon,
-    quantiles_of,
-    reading_of,
-    rounded,
+    make_reading,
+    round_numbers,
 )
-from keras_initx.tools.audit._zeros import axis_of, connections_of, frames_of, places_of_zeros
+from keras_initx.tools.audit._zeros import (
+    count_connections,
+    digest_zero_positions,
+    find_frames,
+    get_frame_axis,
+)
 from keras_initx.tools.initialize._digest import array_digest
 
 # Profiles of values, of arrays and of laws.
@@ -55,18 +60,18 @@ from keras_initx.tools.initialize._digest import array_digest
 
 # What is measured of random values, by the fields of a profile.
 _MEASURES: dict[str, Callable[[Reading], Any]] = {
-    "independent": independent_of,
-    "zeros_at": places_of_zeros,
-    "connections": connections_of,
-    "bits": bits_of,
+    "independent": count_independent,
+    "zeros_at": digest_zero_positions,
+    "connections": count_connections,
+    "bits": count_bits,
     "parts": measure_parts,
-    "ends": ends_of,
-    "frames": frames_of,
-    "norms": norms_of,
-    "repeated": repeated,
-    "crowded": crowded,
-    "signs": signs_of,
-    "ranks": ranks_of,
+    "ends": measure_ends,
+    "frames": find_frames,
+    "norms": find_equal_norms,
+    "repeated": find_repeated,
+    "crowded": find_crowded,
+    "signs": encode_signs,
+    "ranks": encode_ranks,
 }
 # Values of a fixed weight that are kept, to compare those that differ in their last bits.
 _PLACES = 64
@@ -80,7 +85,7 @@ _ZEROS = {"bfloat16": 2.0**-7, "float16": 2.0**-9}
 _ZEROS_ELSE = 1e-4
 
 
-def of_array(stored: Array, dtype: DType) -> Profile:
+def profile_array(stored: Array, dtype: DType) -> Profile:
     """Return the profile of an array in its own dtype: what one draw says."""
     if 0 in stored.shape:
         return Profile("unknown", "empty")
@@ -88,20 +93,20 @@ def of_array(stored: Array, dtype: DType) -> Profile:
         return Profile("unknown", f"{dtype}, of one draw", digest=array_digest(stored))
     if dtype != "float64":  # which is float32 on JAX, without its option
         stored = stored.astype(dtype, copy=False)
-    profile = of_values(as_numbers(stored), dtype)
+    profile = profile_values(_to_floats(stored), dtype)
     # Of a constant, the value says all.
     digest = None if profile.kind == "constant" else array_digest(stored)
     return replace(profile, digest=digest)
 
 
-def as_numbers(array: Array) -> Array:
+def _to_floats(array: Array) -> Array:
     """Return an array in float64 if it has that dtype, else in float32."""
     if array.dtype == np.float64:
         return array
     return np.asarray(array, "float32")
 
 
-def of_values(values: Array, dtype: DType, share: float | None = None) -> Profile:
+def profile_values(values: Array, dtype: DType, share: float | None = None) -> Profile:
     """Return the profile of numbers, of which there is one at least, without a digest.
 
     Args:
@@ -116,29 +121,29 @@ def of_values(values: Array, dtype: DType, share: float | None = None) -> Profil
         return Profile("unknown", reason)
     if lowest == highest:
         return Profile("constant", value=lowest + 0.0, size=values.size, std=0.0)  # not -0
-    reading = reading_of(values, dtype, share)
+    reading = make_reading(values, dtype, share)
     sample = reading.sample
-    profile: Profile = rounded(
+    profile: Profile = round_numbers(
         Profile(
             "random",
-            places=_places(values),
+            places=_pick_spot_values(values),
             size=sample.size,
             mean=float(sample.mean()),
             std=float(sample.std()),
-            kurtosis=_kurtosis(sample),
+            kurtosis=_compute_kurtosis(sample),
             total=values.size,
             zeros=reading.zeros,
             outliers=reading.outliers,
             lowest=lowest,
             highest=highest,
-            quantiles=tuple(quantiles_of(reading.ordered, LEVELS).tolist()),
+            quantiles=tuple(compute_quantiles(reading.ordered, LEVELS).tolist()),
             **{name: measure(reading) for name, measure in _MEASURES.items()},
         )
     )
     return profile
 
 
-def _kurtosis(sample: Array) -> float:
+def _compute_kurtosis(sample: Array) -> float:
     """Return the fourth moment, in standard deviations."""
     std = sample.std()
     if not std:
@@ -147,13 +152,13 @@ def _kurtosis(sample: Array) -> float:
     return float(np.mean(squares * squares))
 
 
-def _places(values: Array) -> tuple[float, ...]:
+def _pick_spot_values(values: Array) -> tuple[float, ...]:
     """Return some of the values, at even distances."""
     places = np.linspace(0, values.size - 1, min(values.size, _PLACES)).astype(int)
     return tuple(values.reshape(-1)[places].tolist())
 
 
-def of_law(law: IndependentLaw | FrameLaw, dtype: DType, shape: Shape) -> Profile:
+def profile_law(law: IndependentLaw | FrameLaw, dtype: DType, shape: Shape) -> Profile:
     """Return the profile of infinitely many values of a law, as an array of a shape has them."""
     endless = Profile(
         "random",
@@ -166,7 +171,7 @@ def of_law(law: IndependentLaw | FrameLaw, dtype: DType, shape: Shape) -> Profil
         crowded=NOTHING,
     )
     if isinstance(law, FrameLaw):
-        return replace(endless, frames=(law.blocks, axis_of(law)))
+        return replace(endless, frames=(law.blocks, get_frame_axis(law)))
     low, high = law.bounds
     grid = np.linspace(
         max(low, law.mean - NORMAL_REACH * law.std),
@@ -187,7 +192,7 @@ def of_law(law: IndependentLaw | FrameLaw, dtype: DType, shape: Shape) -> Profil
         lowest=low,
         highest=high,
         quantiles=tuple(np.interp(LEVELS, probabilities, grid).tolist()),
-        parts=parts_of_law(law.mean, law.std, int(_ENDLESS), shape),
+        parts=make_parts_of_law(law.mean, law.std, int(_ENDLESS), shape),
         norms="",
         law=law,
     )
@@ -223,7 +228,7 @@ class Values:
 
     def read(self) -> Array:
         """Return them all as numbers."""
-        return as_numbers(self.stored())
+        return _to_floats(self.stored())
 
     def parts(self) -> Iterator[tuple[Region | None, Array]]:
         """Yield those that are here in parts, each with its region, or `None` for the whole."""
@@ -249,7 +254,7 @@ class VariableValues(Values):
 
     def parts(self) -> Iterator[tuple[Region | None, Array]]:
         for region, values in backend.parts(self._variable.value):
-            yield region, as_numbers(values)
+            yield region, _to_floats(values)
 
 
 @dataclass(frozen=True)
@@ -318,7 +323,7 @@ def _dtype_text(dtype: DType) -> str:
 
 
 @contextlib.contextmanager
-def opened(name: str, weights: Any) -> Iterator[Inventory | Mapping[str, Any]]:
+def open_weights(name: str, weights: Any) -> Iterator[Inventory | Mapping[str, Any]]:
     """Open what is audited for the duration of the block: what a model holds, or arrays by name.
 
     The arrays are not read. A dict is returned as it is, also for what its values share.
@@ -331,13 +336,13 @@ def opened(name: str, weights: Any) -> Iterator[Inventory | Mapping[str, Any]]:
     if paths is not None:
         if len(paths) != 1 or not is_saved_model(paths[0]):
             with open_checkpoint(name, paths) as arrays:
-                yield _some(name, arrays)
+                yield _check_not_empty(name, arrays)
             return
         check_file(name, paths[0])
         weights = keras.saving.load_model(paths[0], compile=False)
     if isinstance(weights, Mapping):
         check_arrays(name, weights)
-        yield _some(name, weights)
+        yield _check_not_empty(name, weights)
         return
     required = (
         "a Keras model, a path, or a dict from names to arrays, as the `state_dict()` of a torch "
@@ -347,7 +352,7 @@ def opened(name: str, weights: Any) -> Iterator[Inventory | Mapping[str, Any]]:
     yield checked_inventory(name, weights)
 
 
-def with_names_of(inventory: Inventory, arrays: Mapping[str, Any]) -> tuple[dict[str, Any], Pairs]:
+def key_by_paths(inventory: Inventory, arrays: Mapping[str, Any]) -> tuple[dict[str, Any], Pairs]:
     """Return arrays by the paths of the weights of a model, as far as their names tell them.
 
     The second is what pairs the weights with these arrays.
@@ -359,14 +364,14 @@ def with_names_of(inventory: Inventory, arrays: Mapping[str, Any]) -> tuple[dict
     return found, replace(own, names={path: path for path in own.names})
 
 
-def _some(name: str, arrays: Mapping[str, Any]) -> Mapping[str, Any]:
+def _check_not_empty(name: str, arrays: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return arrays, of which there must be one at least."""
     if not arrays:
         raise ValueError(f"`{name}` must have at least one array. Received: none")
     return arrays
 
 
-def _as_lazy(arrays: Mapping[str, Any]) -> dict[str, LazyArray]:
+def _to_lazy_arrays(arrays: Mapping[str, Any]) -> dict[str, LazyArray]:
     """Return arrays of files or in memory as those of files."""
     found = {}
     for name, value in arrays.items():
@@ -374,12 +379,12 @@ def _as_lazy(arrays: Mapping[str, Any]) -> dict[str, LazyArray]:
     return found
 
 
-def subjects_of(found: Inventory | Mapping[str, Any]) -> list[Subject]:
+def list_subjects(found: Inventory | Mapping[str, Any]) -> list[Subject]:
     """Return the weights of what was opened."""
     if isinstance(found, Inventory):
         places = canonical_weight_paths(found, found.weights)
-        return [of_weight(weight, places[weight.path]) for weight in found.weights]
-    arrays = _as_lazy(found)
+        return [weight_subject(weight, places[weight.path]) for weight in found.weights]
+    arrays = _to_lazy_arrays(found)
     ties = find_ties(found)
     result = []
     for name, stored in arrays.items():
@@ -388,7 +393,7 @@ def subjects_of(found: Inventory | Mapping[str, Any]) -> list[Subject]:
     return result
 
 
-def of_weight(weight: ModelWeight, place: str = "") -> Subject:
+def weight_subject(weight: ModelWeight, place: str = "") -> Subject:
     """Return a weight of a model, with its place where that is needed."""
     values = VariableValues(weight.variable)
     return Subject(weight.path, weight.shape, weight.dtype, values, weight=weight, place=place)

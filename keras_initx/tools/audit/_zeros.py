@@ -8,7 +8,7 @@ import numpy as np
 from keras_initx._typing import Array, DType
 from keras_initx.initializers._laws import FrameLaw, is_frame
 from keras_initx.tools.audit._equal_values import BITS
-from keras_initx.tools.audit._probabilities import log_choose, poisson_tail, same_rate
+from keras_initx.tools.audit._probabilities import log_choose, poisson_tail, rate_p_value
 from keras_initx.tools.audit._profile import Profile, Reading, epsilon
 from keras_initx.tools.audit._property_test import ONCE, Outcome, property_test
 
@@ -20,9 +20,9 @@ _FRAMES = (1, 3, 4)
 _FEWEST_COLUMNS = 4
 
 
-def frames_of(reading: Reading) -> tuple[int, str] | None:
+def find_frames(reading: Reading) -> tuple[int, str] | None:
     """Return the number of orthonormal blocks and their axis, see `Profile`."""
-    values, tolerance = reading.values, tolerance_of_frames(reading.dtype)
+    values, tolerance = reading.values, choose_frame_tolerance(reading.dtype)
     matrices = {"last": values.reshape(-1, values.shape[-1])} if values.ndim > 1 else {}
     if values.ndim > 2:
         matrices["first"] = values.reshape(values.shape[0], -1)
@@ -33,19 +33,19 @@ def frames_of(reading: Reading) -> tuple[int, str] | None:
             if matrix.shape[1] % count or (count > 1 and axis == "first"):
                 continue
             blocks = np.split(matrix, count, axis=1)
-            if all(_are_enough(block, tolerance) for block in blocks) and all(
+            if all(_has_enough_columns(block, tolerance) for block in blocks) and all(
                 is_frame(block, 2 * tolerance) for block in blocks
             ):
                 return count, axis
     return None
 
 
-def tolerance_of_frames(dtype: DType) -> float:
+def choose_frame_tolerance(dtype: DType) -> float:
     """Return how far orthonormal values may be from that by rounding."""
     return max(1e-3, 8 * epsilon(dtype))
 
 
-def _are_enough(block: Array, tolerance: float) -> bool:
+def _has_enough_columns(block: Array, tolerance: float) -> bool:
     """Return whether a block has more columns than are orthogonal by chance.
 
     Long columns are nearly so.
@@ -54,13 +54,13 @@ def _are_enough(block: Array, tolerance: float) -> bool:
     return count >= _FEWEST_COLUMNS and math.sqrt(count / length) >= 10 * tolerance
 
 
-def axis_of(law: FrameLaw) -> str:
+def get_frame_axis(law: FrameLaw) -> str:
     """Return the axis along which the blocks of a law are orthonormal, see `Profile`."""
     return "first" if 0 in law.output_axes else "last"
 
 
 @property_test()
-def orthonormality(expected: Profile, found: Profile) -> Outcome | None:
+def compare_frames(expected: Profile, found: Profile) -> Outcome | None:
     """Test whether blocks are orthonormal."""
     if expected.frames == found.frames:
         return None
@@ -68,11 +68,11 @@ def orthonormality(expected: Profile, found: Profile) -> Outcome | None:
         return Outcome("orthonormality", "orthonormal where it was not")
     if not found.frames:
         return Outcome("orthonormality", "not orthonormal, or with other singular values")
-    evidence = f"{_text(*found.frames)}, expected {_text(*expected.frames)}"
+    evidence = f"{_describe_frames(*found.frames)}, expected {_describe_frames(*expected.frames)}"
     return Outcome("orthonormality", evidence)
 
 
-def _text(count: int, axis: str) -> str:
+def _describe_frames(count: int, axis: str) -> str:
     blocks = "orthonormal" if count == 1 else f"{count} orthonormal blocks"
     return f"{blocks} along the {axis} axis"
 
@@ -81,7 +81,7 @@ def _text(count: int, axis: str) -> str:
 _ZEROS_IN_16_BITS = 2.0**-7
 
 
-def places_of_zeros(reading: Reading) -> str | None:
+def digest_zero_positions(reading: Reading) -> str | None:
     """Return a digest of which values are zero, `None` if hardly any are."""
     if not reading.is_sparse:
         return None
@@ -89,7 +89,7 @@ def places_of_zeros(reading: Reading) -> str | None:
     return hashlib.blake2b(are_zero.tobytes(), digest_size=16).hexdigest()
 
 
-def connections_of(reading: Reading) -> tuple[int, ...]:
+def count_connections(reading: Reading) -> tuple[int, ...]:
     """Return how many values are not zero for each index of the first axis, and of the last.
 
     It is -1 where that varies, or hardly any are zero.
@@ -106,7 +106,7 @@ def connections_of(reading: Reading) -> tuple[int, ...]:
 
 
 @property_test()
-def zeros_of_law(expected: Profile, found: Profile) -> Outcome | None:
+def compare_zeros_with_law(expected: Profile, found: Profile) -> Outcome | None:
     """Test the number of zeros, where a law says how many there are by rounding."""
     if expected.law is None:
         return None
@@ -119,7 +119,7 @@ def zeros_of_law(expected: Profile, found: Profile) -> Outcome | None:
 
 
 @property_test()
-def zeros_elsewhere(expected: Profile, found: Profile) -> Outcome | None:
+def compare_zero_positions(expected: Profile, found: Profile) -> Outcome | None:
     """Test whether zeros are at other places than in all draws."""
     if expected.zeros_at in (None, found.zeros_at):
         return None
@@ -135,29 +135,29 @@ def zeros_elsewhere(expected: Profile, found: Profile) -> Outcome | None:
 
 
 @property_test()
-def connections_of_inputs(expected: Profile, found: Profile) -> Outcome | None:
+def compare_input_connections(expected: Profile, found: Profile) -> Outcome | None:
     """Test the number of values that are not zero for each index of the first axis."""
-    return _of_connections(expected, found, axis=0)
+    return _compare_connections(expected, found, axis=0)
 
 
 @property_test()
-def connections_of_units(expected: Profile, found: Profile) -> Outcome | None:
+def compare_unit_connections(expected: Profile, found: Profile) -> Outcome | None:
     """Test the number of values that are not zero for each index of the last axis."""
-    return _of_connections(expected, found, axis=1)
+    return _compare_connections(expected, found, axis=1)
 
 
-def _of_connections(expected: Profile, found: Profile, axis: int) -> Outcome | None:
+def _compare_connections(expected: Profile, found: Profile, axis: int) -> Outcome | None:
     before, now = expected.connections[axis], found.connections[axis]
-    if before <= 0 or before == now or zeros_elsewhere(expected, found) is not None:
+    if before <= 0 or before == now or compare_zero_positions(expected, found) is not None:
         return None
     name = ("first", "last")[axis]
     number = "another number" if now < 0 else f"{now}"
     evidence = f"{number} of values that are not 0 for each index of the {name} axis"
-    p = _chance_of_number(before, expected) ** ONCE * _chance_of_number(now, found)
+    p = _compute_chance_of_count(before, expected) ** ONCE * _compute_chance_of_count(now, found)
     return Outcome("connections", f"{evidence}, expected {before}", p)
 
 
-def _chance_of_number(count: int, profile: Profile) -> float:
+def _compute_chance_of_count(count: int, profile: Profile) -> float:
     """Return the probability that each index has so many, 1 if the number varies.
 
     A few indices have one number by chance where zeros are random.
@@ -172,9 +172,9 @@ def _chance_of_number(count: int, profile: Profile) -> float:
 
 
 @property_test()
-def share_of_zeros(expected: Profile, found: Profile) -> Outcome | None:
+def compare_zero_shares(expected: Profile, found: Profile) -> Outcome | None:
     """Test the share of zeros, compared with that of other draws."""
-    if expected.law is not None or zeros_elsewhere(expected, found) is not None:
+    if expected.law is not None or compare_zero_positions(expected, found) is not None:
         return None
     # Rounding to 16 bits makes zeros, on one backend more than on another.
     is_rounded = min(expected.bits, found.bits) <= max(BITS)
@@ -184,6 +184,6 @@ def share_of_zeros(expected: Profile, found: Profile) -> Outcome | None:
     return Outcome(
         "zeros",
         f"{found.zeros:.3g} of the values are 0, and {expected.zeros:.3g} were",
-        p=same_rate(before, expected.total, now, found.total),
+        p=rate_p_value(before, expected.total, now, found.total),
         deviation=deviation,
     )
