@@ -323,7 +323,7 @@ def _audit_by_rules(
             if comparison.sample:
                 alike.setdefault(comparison.sample, []).append(subject.path)
             advance(1)
-    drawn = [(one.path, one.found) for one in comparisons if one.sample]
+    drawn = [(one.path, one.actual) for one in comparisons if one.sample]
     found = SharedValues(
         [paths for paths in alike.values() if len(paths) > 1],
         group_one_draw(drawn),
@@ -337,7 +337,7 @@ def _audit_by_rules(
 
 def _test_subject(subject: Subject, expectation: Expectation) -> Comparison:
     """Return a weight that was tested; what is trained must be finite, whoever says otherwise."""
-    lost = subject.lost()
+    lost = subject.describe_not_finite()
     if not lost:
         return _mention_labels(subject, expectation.test(subject))
     not_known = Profile("unknown", NOT_FINITE)

@@ -128,8 +128,8 @@ def group_rows(weights: Iterable[WeightAudit]) -> list[Group]:
         else:
             key_of_cause = (worst.verdict, "", *group.names)
         _add_or_merge(merged.setdefault(key_of_cause, []), group)
-    found = itertools.chain.from_iterable(merged.values())
-    return sorted(found, key=lambda group: _rank_severity(group.worst))
+    groups = itertools.chain.from_iterable(merged.values())
+    return sorted(groups, key=lambda group: _rank_severity(group.worst))
 
 
 def _add_or_merge(groups: list[Group], group: Group) -> None:
@@ -352,9 +352,9 @@ def _describe_verdict(group: Group) -> str:
 
 def _keep_common(texts: Iterable[str]) -> str:
     """Return a text that all have, or nothing."""
-    found = set(texts)
-    if len(found) == 1:
-        return found.pop()
+    distinct = set(texts)
+    if len(distinct) == 1:
+        return distinct.pop()
     return ""
 
 

@@ -75,9 +75,9 @@ _TESTS: tuple[PropertyTest, ...] = (
 )
 
 
-def compare_random_values(expected: Profile, found: Profile) -> tuple[Outcome, ...]:
+def compare_random_values(expected: Profile, actual: Profile) -> tuple[Outcome, ...]:
     """Return the outcomes of the tests whether values are draws of the same law as others."""
-    said = [test(expected, found) for test in _TESTS]
+    said = [test(expected, actual) for test in _TESTS]
     return tuple(outcome for outcome in said if outcome is not None)
 
 
@@ -91,99 +91,99 @@ _CHANCE_OF_SIGNS = 0.5
 _UNLIKE = 1e-3
 
 
-def compare_profiles(expected: Profile, found: Profile, dtype: DType) -> tuple[Outcome, ...]:
+def compare_profiles(expected: Profile, actual: Profile, dtype: DType) -> tuple[Outcome, ...]:
     """Return the outcomes of all tests of a weight that apply, none where too little is known.
 
     Args:
         expected: What is known of its values.
-        found: The values that it has, which are of one draw at least.
+        actual: The values that it has, which are of one draw at least.
         dtype: The less exact of both dtypes.
     """
-    if _is_not_finite(expected, found):
+    if _is_not_finite(expected, actual):
         return (Outcome("not finite", "values that are not finite"),)
-    if expected.digest is not None and expected.digest == found.digest:
+    if expected.digest is not None and expected.digest == actual.digest:
         return (proven("values"),)
-    kinds = expected.kind, found.kind
-    if expected.kind == "fixed" and (found.kind == "constant" or found.digest is not None):
-        return (_compare_with_fixed(expected, found, dtype),)
-    if expected.kind == "fixed" and found.kind != "unknown":
+    kinds = expected.kind, actual.kind
+    if expected.kind == "fixed" and (actual.kind == "constant" or actual.digest is not None):
+        return (_compare_with_fixed(expected, actual, dtype),)
+    if expected.kind == "fixed" and actual.kind != "unknown":
         return (Outcome("values", "another in each draw, which was fixed"),)
-    if expected.kind == "constant" and found.kind != "unknown":
-        return (_compare_with_constant(expected.value, found, dtype),)
+    if expected.kind == "constant" and actual.kind != "unknown":
+        return (_compare_with_constant(expected.value, actual, dtype),)
     if kinds == ("random", "constant"):
-        return (_compare_constant_with_random(expected, found, dtype),)
+        return (_compare_constant_with_random(expected, actual, dtype),)
     if kinds == ("random", "fixed"):
         return (Outcome("constant", "the same in each draw, where it was random"),)
     if kinds == ("random", "random"):
-        return compare_random_values(expected, found)
+        return compare_random_values(expected, actual)
     return ()
 
 
-def _is_not_finite(expected: Profile, found: Profile) -> bool:
+def _is_not_finite(expected: Profile, actual: Profile) -> bool:
     """Return whether values are not finite and were, or must be."""
-    if found.reason == LOST:
+    if actual.reason == LOST:
         return True
     if expected.reason in (NOT_FINITE, INFINITE, LOST):
         return False
     if expected.kind == "fixed":  # perhaps a mask
-        return found.reason == NOT_FINITE
+        return actual.reason == NOT_FINITE
     # Of a mask, there is no distribution.
-    is_mask = found.kind == "fixed" and not found.has_distribution
-    return found.reason in (NOT_FINITE, INFINITE) or (is_mask and expected.kind == "random")
+    is_mask = actual.kind == "fixed" and not actual.has_distribution
+    return actual.reason in (NOT_FINITE, INFINITE) or (is_mask and expected.kind == "random")
 
 
-def _compare_with_fixed(expected: Profile, found: Profile, dtype: DType) -> Outcome:
+def _compare_with_fixed(expected: Profile, actual: Profile, dtype: DType) -> Outcome:
     """Return what is said of values that were the same in all draws."""
-    if _are_near(expected.places, found.places, dtype):
+    if _are_near(expected.places, actual.places, dtype):
         return proven("values")
-    if found.kind == "constant":
-        return Outcome("values", f"all are {found.value:.4g} where they were not")
+    if actual.kind == "constant":
+        return Outcome("values", f"all are {actual.value:.4g} where they were not")
     cause = ""
-    if expected.has_distribution and found.has_distribution:
-        outcomes = compare_random_values(expected, found)
+    if expected.has_distribution and actual.has_distribution:
+        outcomes = compare_random_values(expected, actual)
         is_alike = min((outcome.p for outcome in outcomes), default=0.0) > _UNLIKE
         if is_alike and expected.size >= _FEWEST_OF_SEED:
             cause = "distributed as before: another seed?"
     return Outcome("values", "other values, which were fixed", cause=cause)
 
 
-def _are_near(expected: tuple[float, ...], found: tuple[float, ...], dtype: DType) -> bool:
+def _are_near(expected: tuple[float, ...], actual: tuple[float, ...], dtype: DType) -> bool:
     """Return whether some of the values are equal, up to rounding."""
-    if not expected or len(expected) != len(found):
+    if not expected or len(expected) != len(actual):
         return False
-    before, now = np.array(expected), np.array(found)
+    before, now = np.array(expected), np.array(actual)
     tolerance = max(ROUNDING, 2 * epsilon(dtype)) * float(np.abs(before).max())
     return bool((np.abs(before - now) <= tolerance).all())
 
 
-def _compare_with_constant(value: float | None, found: Profile, dtype: DType) -> Outcome:
+def _compare_with_constant(value: float | None, actual: Profile, dtype: DType) -> Outcome:
     """Return what is said of values that were all one."""
     assert value is not None
     evidence = f"not all are {value:.4g} any more"
-    if found.value is not None:
-        if abs(found.value - value) <= 2 * epsilon(dtype) * abs(value):
+    if actual.value is not None:
+        if abs(actual.value - value) <= 2 * epsilon(dtype) * abs(value):
             return proven("values")
-        evidence = f"all are {found.value:.4g} where they were {value:.4g}"
-    elif found.std:
+        evidence = f"all are {actual.value:.4g} where they were {value:.4g}"
+    elif actual.std:
         evidence = (
-            f"drawn, with a standard deviation of {found.std:.3g}, where all were {value:.4g}"
+            f"drawn, with a standard deviation of {actual.std:.3g}, where all were {value:.4g}"
         )
     return Outcome("values", evidence)
 
 
-def _compare_constant_with_random(expected: Profile, found: Profile, dtype: DType) -> Outcome:
+def _compare_constant_with_random(expected: Profile, actual: Profile, dtype: DType) -> Outcome:
     """Return what is said of a constant where values are drawn, which may be equal by chance."""
-    assert found.value is not None
-    evidence = f"all are {found.value:.4g} where they are drawn"
-    if found.size < _FEWEST_CONSTANT:
-        single = replace(found, lowest=found.value, highest=found.value, total=found.size)
+    assert actual.value is not None
+    evidence = f"all are {actual.value:.4g} where they are drawn"
+    if actual.size < _FEWEST_CONSTANT:
+        single = replace(actual, lowest=actual.value, highest=actual.value, total=actual.size)
         of_ends = compare_with_laws(expected, single)
         return of_ends or Outcome("constant", evidence, p=1.0, deviation=0.0)
-    chance = _compute_chance(found.value, expected, dtype)
+    chance = _compute_chance(actual.value, expected, dtype)
     if expected.law is not None or expected.frames:
-        return Outcome("constant", evidence, chance ** (found.size - 1))
+        return Outcome("constant", evidence, chance ** (actual.size - 1))
     return Outcome(
-        "constant", evidence, compute_chance_of_all(chance, expected.total, found.size - 1)
+        "constant", evidence, compute_chance_of_all(chance, expected.total, actual.size - 1)
     )
 
 

@@ -232,8 +232,8 @@ def contract(
     check_count("draws", draws)
     check_root("seed", seed)
     if not is_build_function(build):
-        with open_weights("build", build) as found:
-            return measure_one_draw(list_subjects(found))
+        with open_weights("build", build) as weights:
+            return measure_one_draw(list_subjects(weights))
     if not accepts_arguments(build):
         raise TypeError(
             "`build` must be a function without arguments; `functools.partial` makes one. "
@@ -243,9 +243,9 @@ def contract(
     with backend.globals_preserved(), show_progress("Drawing", draws, "models") as advance:
         for draw in range(draws):
             keras.utils.set_random_seed(derived_seed(seed, "draw", draw))
-            with open_weights("build()", build()) as found:
-                drawn.append(measure_one_draw(list_subjects(found)))
-            del found
+            with open_weights("build()", build()) as weights:
+                drawn.append(measure_one_draw(list_subjects(weights)))
+            del weights
             gc.collect()  # models are in cycles of references
             advance(1)
     _check_same_weights(drawn)
@@ -269,11 +269,11 @@ def merge_contracts(drawn: Sequence["Contract"]) -> "Contract":
 
 def _select_common_sets(sets: Sequence[list[list[str]]], random: set[str]) -> list[list[str]]:
     """Return the sets of paths of random weights that each draw has."""
-    found = []
+    common = []
     for paths in sets[0]:
         if random.issuperset(paths) and all(paths in others for others in sets):
-            found.append(paths)
-    return found
+            common.append(paths)
+    return common
 
 
 def _find_mostly_varying(weights: Sequence[Sequence[WeightContract]]) -> tuple[str, ...]:
@@ -326,8 +326,8 @@ def _profile_subject(subject: Subject) -> Profile:
     """Return what one draw of a weight says about it."""
     if subject.obstacle:
         return Profile("unknown", subject.obstacle)
-    profile = profile_array(subject.values.stored(), subject.dtype)
-    if profile.reason in (INFINITE, NOT_FINITE) and subject.lost():
+    profile = profile_array(subject.values.read_stored(), subject.dtype)
+    if profile.reason in (INFINITE, NOT_FINITE) and subject.describe_not_finite():
         return replace(profile, reason=LOST)
     return profile
 
@@ -381,12 +381,12 @@ class ContractExpectation(Expectation):
     Attributes:
         line: The weight before.
         draws: The number of draws that it was measured from.
-        draws_found: That of the weight that is tested.
+        actual_draws: That of the weight that is tested.
     """
 
     line: WeightContract
     draws: int
-    draws_found: int
+    actual_draws: int
 
     is_measured = True
 
@@ -406,36 +406,36 @@ class ContractExpectation(Expectation):
         return self.line.dtype
 
     def test(self, weight: WeightContract) -> Comparison:
-        expected, found = self.line.profile, weight.profile
-        outcomes, are_comparable = self._of_array(weight)
+        expected, actual = self.line.profile, weight.profile
+        outcomes, are_comparable = self._compare_array(weight)
         reason = ""
         if are_comparable:
-            found = self._as_drawn(weight)
-            of_values, reason = self._of_values(weight, found)
-            outcomes += of_values
+            actual = self._adapt_to_one_draw(weight)
+            value_outcomes, reason = self._compare_values(weight, actual)
+            outcomes += value_outcomes
         is_unchanged = None
-        if self.draws == 1 and expected.kind == found.kind == "constant":
-            is_unchanged = weight.dtype == self.dtype and expected.value == found.value
-        elif self.draws == 1 and None not in (expected.digest, found.digest):
-            is_unchanged = expected.digest == found.digest
+        if self.draws == 1 and expected.kind == actual.kind == "constant":
+            is_unchanged = weight.dtype == self.dtype and expected.value == actual.value
+        elif self.draws == 1 and None not in (expected.digest, actual.digest):
+            is_unchanged = expected.digest == actual.digest
         return Comparison(
-            weight, self, found, expected, tuple(outcomes), reason, is_unchanged=is_unchanged
+            weight, self, actual, expected, tuple(outcomes), reason, is_unchanged=is_unchanged
         )
 
-    def _as_drawn(self, weight: WeightContract) -> Profile:
-        """Return what is found, as far as one draw of either does not tell it.
+    def _adapt_to_one_draw(self, weight: WeightContract) -> Profile:
+        """Return the profile of a weight, changed where one draw of either cannot tell.
 
         It does not tell fixed values from random ones, nor levels of a law from copies.
         """
-        found = weight.profile
-        are_drawn = self.line.kind == "random" and found.has_distribution
-        if found.kind == "fixed" and are_drawn and 1 in (self.draws, self.draws_found):
-            return replace(found, kind="random")
-        if self.line.profile.has_levels and self.draws_found == 1 and found.kind == "random":
-            return found.with_levels()
-        return found
+        actual = weight.profile
+        are_drawn = self.line.kind == "random" and actual.has_distribution
+        if actual.kind == "fixed" and are_drawn and 1 in (self.draws, self.actual_draws):
+            return replace(actual, kind="random")
+        if self.line.profile.has_levels and self.actual_draws == 1 and actual.kind == "random":
+            return actual.with_levels()
+        return actual
 
-    def _of_array(self, weight: WeightContract) -> tuple[list[Outcome], bool]:
+    def _compare_array(self, weight: WeightContract) -> tuple[list[Outcome], bool]:
         """Return what is said of the array as a whole, and whether values can be compared."""
         line = self.line
         if weight.shape != line.shape:
@@ -452,26 +452,26 @@ class ContractExpectation(Expectation):
         evidence = f"{now}, and was not" if now else f"no longer {before}"
         return [*outcomes, Outcome("equal weights", evidence)], False
 
-    def _of_values(self, weight: WeightContract, found: Profile) -> tuple[list[Outcome], str]:
+    def _compare_values(self, weight: WeightContract, actual: Profile) -> tuple[list[Outcome], str]:
         """Return what tests say of the values, and why they are not compared."""
         line, expected = self.line, self.line.profile
         if self.draws == 1:
-            are_constant = expected.kind == found.kind == "constant"
-            if are_constant and math.prod(line.shape) == 1 and found.value != expected.value:
+            are_constant = expected.kind == actual.kind == "constant"
+            if are_constant and math.prod(line.shape) == 1 and actual.value != expected.value:
                 return [], "one value, of one draw"
             expected = _drop_positions(expected)
         outcomes = []
         for outcome in compare_profiles(
-            expected, found, max(weight.dtype, line.dtype, key=epsilon)
+            expected, actual, max(weight.dtype, line.dtype, key=epsilon)
         ):
             if outcome.verdict != "precision" or weight.dtype == line.dtype:
                 outcomes.append(outcome)
-        varies = sorted({*expected.varies, *found.varies})
+        varies = sorted({*expected.varies, *actual.varies})
         reason = f"another {' and '.join(varies)} in each draw" if varies else ""
-        are_few = min(expected.size, found.size) < FEWEST
-        if not outcomes and "unknown" in (expected.kind, found.kind):
-            reason = expected.reason or found.reason
-        elif are_few and expected.kind == found.kind == "random":
+        are_few = min(expected.size, actual.size) < FEWEST
+        if not outcomes and "unknown" in (expected.kind, actual.kind):
+            reason = expected.reason or actual.reason
+        elif are_few and expected.kind == actual.kind == "random":
             is_proven = any(outcome.proof for outcome in outcomes)
             reason = "" if is_proven else f"fewer than {FEWEST} values"
         return outcomes, reason
@@ -484,20 +484,20 @@ def _drop_positions(profile: Profile) -> Profile:
 
 
 def compare_contracts(
-    found: Contract, expected: Contract, names: Mapping[str, str]
+    actual: Contract, expected: Contract, names: Mapping[str, str]
 ) -> list[Comparison]:
     """Return each weight that was there before, compared with what it was.
 
     Args:
-        found: The weights.
+        actual: The weights.
         expected: Those before.
         names: The paths of those before by the paths of the weights.
     """
     by_path = {weight.path: weight for weight in expected.rows}
     comparisons = []
-    for weight in found.rows:
+    for weight in actual.rows:
         if weight.path in names:
             line = by_path[names[weight.path]]
-            expectation = ContractExpectation(line, expected.draws, found.draws)
+            expectation = ContractExpectation(line, expected.draws, actual.draws)
             comparisons.append(expectation.test(weight))
     return comparisons

@@ -283,7 +283,7 @@ def _apply_moments(measured: Profile, line: Mapping[str, Any]) -> Profile:
         return measured
     now = replace(measured, digest=None, zeros=changed.pop("zeros", measured.zeros))
     if changed:
-        moved = now.moved(changed.get("mean", now.mean), changed.get("std", now.std))
+        moved = now.with_moments(changed.get("mean", now.mean), changed.get("std", now.std))
         now = replace(moved, lowest=-math.inf, highest=math.inf)
     profile: Profile = round_numbers(now)
     return profile

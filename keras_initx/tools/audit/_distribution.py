@@ -57,84 +57,84 @@ _NEARER = 1.25
 _MEAN_DISTANCE = 0.8687
 
 
-@property_test(needs=Known.SCALE, of=("scale",))
-def compare_scales(expected: Profile, found: Profile) -> Outcome | None:
+@property_test(needs=Known.SCALE, unless_varying=("scale",))
+def compare_scales(expected: Profile, actual: Profile) -> Outcome | None:
     """Test the scale, which of orthonormal values is exact: their squares have a fixed sum."""
-    before, now = estimate_degrees(expected, found)
+    before, now = estimate_degrees(expected, actual)
     if math.isinf(now):
-        ratio = found.root_mean_square / expected.root_mean_square
-        p = float(abs(math.log(ratio)) < max(_EXACT, 2.0**-found.bits))
+        ratio = actual.root_mean_square / expected.root_mean_square
+        p = float(abs(math.log(ratio)) < max(_EXACT, 2.0**-actual.bits))
     else:
-        ratio = found.std / expected.std
+        ratio = actual.std / expected.std
         p = variance_ratio_p_value(
-            estimate_variance(found) / estimate_variance(expected), now, before
+            estimate_variance(actual) / estimate_variance(expected), now, before
         )
     # What is left without the error of both.
     deviation = abs(math.log(ratio)) - 2 * compute_error_of_ratio(before, now)
     return Outcome("scale", f"{ratio:.3g} times the standard deviation", p, deviation)
 
 
-@property_test(needs=Known.DISTRIBUTION, of=("mean", "scale"))
-def compare_means(expected: Profile, found: Profile) -> Outcome | None:
+@property_test(needs=Known.DISTRIBUTION, unless_varying=("mean", "scale"))
+def compare_means(expected: Profile, actual: Profile) -> Outcome | None:
     """Test the mean of the values."""
-    shift = abs(found.mean - expected.mean)
+    shift = abs(actual.mean - expected.mean)
     error = math.sqrt(
         estimate_variance(expected) / max(expected.independent, 1)
-        + estimate_variance(found) / max(found.independent, 1)
+        + estimate_variance(actual) / max(actual.independent, 1)
     )
     return Outcome(
         "mean",
-        f"{found.mean:.3g} where it was {expected.mean:.3g}, with a standard deviation of "
+        f"{actual.mean:.3g} where it was {expected.mean:.3g}, with a standard deviation of "
         f"{expected.std:.3g}",
-        p=student_p_value(shift / error, min(expected.independent, found.independent) - 1),
+        p=student_p_value(shift / error, min(expected.independent, actual.independent) - 1),
         deviation=(shift - 2 * error) / expected.std,
     )
 
 
-@property_test(needs=Known.DISTRIBUTION, of=("scale",))
-def compare_shapes(expected: Profile, found: Profile) -> Outcome | None:
+@property_test(needs=Known.DISTRIBUTION, unless_varying=("scale",))
+def compare_shapes(expected: Profile, actual: Profile) -> Outcome | None:
     """Test the standardized distributions (Kolmogorov and Smirnov).
 
     Those of families that initializers draw from are nearer to each other for being standardized by
     their own moments. Others may be farther, as with long tails or a peak: these must differ as
     they are too.
     """
-    if min(expected.independent, found.independent) < FEWEST_OF_SHAPE:
+    if min(expected.independent, actual.independent) < FEWEST_OF_SHAPE:
         return None
-    distance = tested = _measure_distance(expected, found)
-    if expected.families and found.families:
+    distance = tested = _measure_distance(expected, actual)
+    if expected.families and actual.families:
         tested = _NEARER * distance
     else:
-        tested = min(distance, _measure_distance(expected, found, is_standardized=False))
-    p = kolmogorov_p_value(tested, int(min(_count_effective(expected, found), SAMPLE / 2)))
+        tested = min(distance, _measure_distance(expected, actual, is_standardized=False))
+    p = kolmogorov_p_value(tested, int(min(_count_effective(expected, actual), SAMPLE / 2)))
     return Outcome("shape", f"distribution functions differ by {distance:.2g}", p, distance)
 
 
-def measure_excess_of_shape(expected: Profile, found: Profile) -> float:
+def measure_excess_of_shape(expected: Profile, actual: Profile) -> float:
     """Return how many times as far two samples differ as independent values on average."""
     return (
-        _measure_distance(expected, found)
-        * math.sqrt(_count_effective(expected, found))
+        _measure_distance(expected, actual)
+        * math.sqrt(_count_effective(expected, actual))
         / _MEAN_DISTANCE
     )
 
 
-def _count_effective(expected: Profile, found: Profile) -> float:
+def _count_effective(expected: Profile, actual: Profile) -> float:
     """Return the number of values that tell as much of a known distribution as both samples."""
-    return 1 / (1 / max(expected.independent, 1) + 1 / max(found.independent, 1))
+    return 1 / (1 / max(expected.independent, 1) + 1 / max(actual.independent, 1))
 
 
-def _measure_distance(expected: Profile, found: Profile, *, is_standardized: bool = True) -> float:
+def _measure_distance(expected: Profile, actual: Profile, *, is_standardized: bool = True) -> float:
     """Return the largest distance of two distribution functions at the quantiles of one."""
-    before, now = np.array(expected.quantiles), np.array(found.quantiles)
+    before, now = np.array(expected.quantiles), np.array(actual.quantiles)
     slack = 0.0
     if _has_atom(before) or _has_atom(now):
         slack = 4 / math.sqrt(
-            _count_effective(expected, found)
+            _count_effective(expected, actual)
         )  # the error of the place of an atom
     if is_standardized:
         before = (before - expected.mean) / expected.std
-        now = (now - found.mean) / found.std
+        now = (now - actual.mean) / actual.std
     else:
         slack *= expected.std
     above = np.interp(before + slack, now, LEVELS, left=0.0, right=1.0)
@@ -196,14 +196,14 @@ def _compute_norms(values: Array) -> Array:
 
 
 @property_test()
-def compare_norms(expected: Profile, found: Profile) -> Outcome | None:
+def compare_norms(expected: Profile, actual: Profile) -> Outcome | None:
     """Test whether slices have one norm that had not, or no longer have."""
-    before, now = expected.norms, found.norms
+    before, now = expected.norms, actual.norms
     if before is None or now is None or before == now:
         return None
     if now:
         return Outcome("equal norms", f"{now} have one norm, as of weight normalization")
-    if not are_exact(expected, found):
+    if not are_exact(expected, actual):
         return None
     return Outcome("equal norms", f"{before} no longer have one norm")
 
@@ -227,9 +227,9 @@ def measure_parts(reading: Reading) -> tuple[Parts, ...]:
 
     Where a length has few divisors, those of parts that differ in length by one are there too.
     """
-    found = []
+    statistics = []
     for slices in slice_each_axis(reading.values):
-        seen = slices.seen(max(MOST // slices.number, 1)).astype("float64")
+        seen = slices.sample(max(MOST // slices.number, 1)).astype("float64")
         if reading.outliers:
             seen[np.abs(seen - reading.median) > reading.reach] = reading.median
         for count in choose_part_counts(slices.number):
@@ -237,8 +237,8 @@ def measure_parts(reading: Reading) -> tuple[Parts, ...]:
             means = tuple(float(part.mean()) for part in parts)
             # The mean of equal numbers is another by rounding.
             stds = tuple(float(part.std()) if np.ptp(part) else 0.0 for part in parts)
-            found.append(Parts(slices.axes[0], min(part.size for part in parts), means, stds))
-    return tuple(found)
+            statistics.append(Parts(slices.axes[0], min(part.size for part in parts), means, stds))
+    return tuple(statistics)
 
 
 def choose_part_counts(length: int) -> list[int]:
@@ -262,11 +262,11 @@ def make_parts_of_law(mean: float, std: float, size: int, shape: Shape) -> tuple
         size: The values that a part stands for.
         shape: The shape of the array.
     """
-    found = []
+    statistics = []
     for axis in order_axes(len(shape)):
         for count in choose_part_counts(shape[axis]):
-            found.append(Parts(axis, size, (mean,) * count, (std,) * count))
-    return tuple(found)
+            statistics.append(Parts(axis, size, (mean,) * count, (std,) * count))
+    return tuple(statistics)
 
 
 @dataclass(frozen=True)
@@ -275,33 +275,33 @@ class _MatchedParts:
 
     Attributes:
         expected: Those expected.
-        found: Those found.
+        actual: Those that are there.
         expected_size: The number of independent values of a part.
-        found_size: That of those found.
+        actual_size: That of those found.
         zeros: The larger share of zeros, which are among the values of a part.
     """
 
     expected: Parts
-    found: Parts
+    actual: Parts
     expected_size: float
-    found_size: float
+    actual_size: float
     zeros: float
 
     @property
     def fewest(self) -> float:
         """The smaller number of values of a part that are not zero."""
-        return min(self.expected_size, self.found_size) * (1 - self.zeros)
+        return min(self.expected_size, self.actual_size) * (1 - self.zeros)
 
-    def name(self, number: int) -> str:
+    def describe(self, number: int) -> str:
         """Return a part in words."""
         return f"part {number + 1} of {len(self.expected.stds)} along axis {self.expected.axis}"
 
 
-def _match_parts(expected: Profile, found: Profile) -> Iterator[_MatchedParts]:
+def _match_parts(expected: Profile, actual: Profile) -> Iterator[_MatchedParts]:
     """Yield the parts that are known of both and have enough values."""
-    of_found = {parts.key: parts for parts in found.parts}
+    of_found = {parts.key: parts for parts in actual.parts}
     # How many zeros a law has at most does not say how many there are.
-    zeros = found.zeros if expected.law is not None else max(expected.zeros, found.zeros)
+    zeros = actual.zeros if expected.law is not None else max(expected.zeros, actual.zeros)
     for before in expected.parts:
         now = of_found.get(before.key)
         if now is None:
@@ -310,7 +310,7 @@ def _match_parts(expected: Profile, found: Profile) -> Iterator[_MatchedParts]:
             before,
             now,
             before.size * expected.independent / expected.size,
-            now.size * found.independent / found.size,
+            now.size * actual.independent / actual.size,
             zeros,
         )
         if parts.fewest >= FEWEST:
@@ -318,10 +318,10 @@ def _match_parts(expected: Profile, found: Profile) -> Iterator[_MatchedParts]:
 
 
 @property_test(needs=Known.DISTRIBUTION)
-def compare_constant_parts(expected: Profile, found: Profile) -> Outcome | None:
+def compare_constant_parts(expected: Profile, actual: Profile) -> Outcome | None:
     """Test whether parts are constant now, or no longer are, or have another value."""
-    for parts in _match_parts(expected, found):
-        if not _may_be_chance(parts, expected, found):
+    for parts in _match_parts(expected, actual):
+        if not _may_be_chance(parts, expected, actual):
             evidence = _describe_constant_part(parts, expected.std)
             if evidence:
                 return Outcome("parts", evidence)
@@ -330,38 +330,38 @@ def compare_constant_parts(expected: Profile, found: Profile) -> Outcome | None:
 
 def _describe_constant_part(parts: _MatchedParts, std: float) -> str:
     """Return which part it is, in words, empty if there is none."""
-    stds = zip(parts.expected.stds, parts.found.stds, strict=True)
+    stds = zip(parts.expected.stds, parts.actual.stds, strict=True)
     for number, (std_before, std_now) in enumerate(stds):
         if bool(std_before) != bool(std_now):
             verb = "varies" if std_now else "is constant"
-            return f"{parts.name(number)} {verb} now"
-        before, now = parts.expected.means[number], parts.found.means[number]
+            return f"{parts.describe(number)} {verb} now"
+        before, now = parts.expected.means[number], parts.actual.means[number]
         is_other = abs(now - before) > 1e-6 * abs(before) + 1e-6 * std
         if not std_before and is_other:
-            return f"{parts.name(number)} is {now:.4g}, and was {before:.4g}"
+            return f"{parts.describe(number)} is {now:.4g}, and was {before:.4g}"
     return ""
 
 
-def _may_be_chance(parts: _MatchedParts, expected: Profile, found: Profile) -> bool:
+def _may_be_chance(parts: _MatchedParts, expected: Profile, actual: Profile) -> bool:
     """Return whether no part is constant, or one may be by chance."""
-    if all((*parts.expected.stds, *parts.found.stds)):
+    if all((*parts.expected.stds, *parts.actual.stds)):
         return True
-    frequent = max(parts.zeros, compute_largest_atom(expected), compute_largest_atom(found))
-    size = min(parts.expected.size, parts.found.size)
-    chance = compute_chance_of_all(frequent, expected.total + found.total, size - 1)
+    frequent = max(parts.zeros, compute_largest_atom(expected), compute_largest_atom(actual))
+    size = min(parts.expected.size, parts.actual.size)
+    chance = compute_chance_of_all(frequent, expected.total + actual.total, size - 1)
     return len(parts.expected.stds) * chance > IMPOSSIBLE
 
 
-@property_test(needs=Known.DISTRIBUTION, of=("scale",))
-def compare_parts_and_slices(expected: Profile, found: Profile) -> Outcome | None:
+@property_test(needs=Known.DISTRIBUTION, unless_varying=("scale",))
+def compare_parts_and_slices(expected: Profile, actual: Profile) -> Outcome | None:
     """Test the scale and the mean of parts and slices, relative to how the whole differs.
 
     All parts and all slices along all axes are one test: half of the probability of an alarm is
     that of parts.
     """
-    if compare_constant_parts(expected, found) is not None:
+    if compare_constant_parts(expected, actual) is not None:
         return None
-    of_both = [*_compare_parts(expected, found)], [*compare_slices(expected, found)]
+    of_both = [*_compare_parts(expected, actual)], [*compare_slices(expected, actual)]
     families = [outcomes for outcomes in of_both if outcomes]
     worst = []
     for outcomes in families:
@@ -371,51 +371,51 @@ def compare_parts_and_slices(expected: Profile, found: Profile) -> Outcome | Non
     return min(worst, key=lambda outcome: outcome.p, default=None)
 
 
-def _compare_parts(expected: Profile, found: Profile) -> Iterator[Outcome]:
+def _compare_parts(expected: Profile, actual: Profile) -> Iterator[Outcome]:
     """Yield what is said of the scale and the mean of each part."""
-    for parts in _match_parts(expected, found):
+    for parts in _match_parts(expected, actual):
         # Parts of which hardly any value is not zero vary more than the whole.
         is_irregular = parts.zeros > SHARE_OF_ZEROS and max(expected.connections) < 0
         if parts.fewest < _FEWEST_OF_PART or is_irregular:
             continue
-        for number, stds in enumerate(zip(parts.expected.stds, parts.found.stds, strict=True)):
+        for number, stds in enumerate(zip(parts.expected.stds, parts.actual.stds, strict=True)):
             if all(stds):
-                yield _compare_scale_of_part(number, parts, expected, found)
-                yield _compare_mean_of_part(number, parts, expected, found)
+                yield _compare_scale_of_part(number, parts, expected, actual)
+                yield _compare_mean_of_part(number, parts, expected, actual)
 
 
 def _compare_scale_of_part(
-    number: int, parts: _MatchedParts, expected: Profile, found: Profile
+    number: int, parts: _MatchedParts, expected: Profile, actual: Profile
 ) -> Outcome:
-    kurtosis = estimate_kurtosis(expected, found)
-    if max(expected.kurtosis, found.kurtosis) < _KURTOSIS_OF_FEW:
+    kurtosis = estimate_kurtosis(expected, actual)
+    if max(expected.kurtosis, actual.kurtosis) < _KURTOSIS_OF_FEW:
         kurtosis = max(kurtosis, 1 + _FOLLOWS_FROM_MEAN / parts.fewest)
     kurtosis /= 1 - parts.zeros
     before = max(2 * parts.expected_size / (kurtosis - 1), 2.0)
-    now = max(2 * parts.found_size / (kurtosis - 1), 2.0)
-    of_all = np.linalg.norm(parts.found.stds) / np.linalg.norm(parts.expected.stds)
-    ratio = parts.found.stds[number] / parts.expected.stds[number] / float(of_all)
+    now = max(2 * parts.actual_size / (kurtosis - 1), 2.0)
+    of_all = np.linalg.norm(parts.actual.stds) / np.linalg.norm(parts.expected.stds)
+    ratio = parts.actual.stds[number] / parts.expected.stds[number] / float(of_all)
     return Outcome(
         "parts",
-        f"{parts.name(number)} has {ratio:.3g} times its share of the scale",
+        f"{parts.describe(number)} has {ratio:.3g} times its share of the scale",
         p=variance_ratio_p_value(ratio**2, now, before),
         deviation=abs(math.log(ratio)) - 2 * compute_error_of_ratio(before, now),
     )
 
 
 def _compare_mean_of_part(
-    number: int, parts: _MatchedParts, expected: Profile, found: Profile
+    number: int, parts: _MatchedParts, expected: Profile, actual: Profile
 ) -> Outcome:
-    of_all = float(np.mean(parts.found.means) - np.mean(parts.expected.means))
-    shift = abs(parts.found.means[number] - parts.expected.means[number] - of_all)
+    of_all = float(np.mean(parts.actual.means) - np.mean(parts.expected.means))
+    shift = abs(parts.actual.means[number] - parts.expected.means[number] - of_all)
     # Parts of sorted values vary as the whole does.
     error = math.hypot(
         max(parts.expected.stds[number], expected.std) / math.sqrt(parts.expected_size),
-        max(parts.found.stds[number], found.std) / math.sqrt(parts.found_size),
+        max(parts.actual.stds[number], actual.std) / math.sqrt(parts.actual_size),
     )
     return Outcome(
         "parts",
-        f"{parts.name(number)} has another mean",
-        p=student_p_value(shift / error, min(parts.expected_size, parts.found_size) - 1),
+        f"{parts.describe(number)} has another mean",
+        p=student_p_value(shift / error, min(parts.expected_size, parts.actual_size) - 1),
         deviation=(shift - 2 * error) / expected.std,
     )

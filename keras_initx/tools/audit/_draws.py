@@ -145,18 +145,18 @@ def find_varying(draws: Sequence[Profile], chance: float) -> tuple[str, ...]:
     error = _average_error(draws)
     if not error or not stds.all():
         return ()
-    found = []
+    varying = []
     number = len(draws)
     spread = float(np.log(stds).var(ddof=1)) / error**2
     parts = zip(*[draw.parts for draw in draws], strict=True)
     if _compute_p_value(spread, number - 1) <= chance or any(
-        _parts_vary(draws, one) for one in parts
+        _parts_vary(draws, part_of_draws) for part_of_draws in parts
     ):
-        found.append("scale")
+        varying.append("scale")
     error_of_mean = np.mean([draw.std**2 / draw.independent for draw in draws])
     if _compute_p_value(float(means.var(ddof=1) / error_of_mean), number - 1) <= chance:
-        found.append("mean")
-    return tuple(found)
+        varying.append("mean")
+    return tuple(varying)
 
 
 def _parts_vary(draws: Sequence[Profile], parts: Sequence[Parts]) -> bool:
@@ -170,5 +170,5 @@ def _parts_vary(draws: Sequence[Profile], parts: Sequence[Parts]) -> bool:
     kurtosis = max(float(np.mean([draw.kurtosis for draw in draws])), 1.5)
     expected = (kurtosis - 1) / 4 / (size - 1)
     degrees = (len(draws) - 1) * (len(parts[0].stds) - 1)
-    found = float(((logs - logs.mean(axis=0)) ** 2).sum()) / degrees
-    return _compute_p_value(found / expected, degrees) <= _ANOTHER_OF_PARTS
+    actual = float(((logs - logs.mean(axis=0)) ** 2).sum()) / degrees
+    return _compute_p_value(actual / expected, degrees) <= _ANOTHER_OF_PARTS

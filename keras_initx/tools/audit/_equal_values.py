@@ -61,19 +61,19 @@ class Slices:
         where = f"axis {first}" if end == first + 1 else f"axes {first} to {end - 1}"
         return f"{self.number} slices along {where}"
 
-    def place(self, index: int) -> str:
+    def format_index(self, index: int) -> str:
         """Return the place of one along these axes."""
         return f"[{', '.join(map(str, np.unravel_index(index, self.lengths)))}]"
 
-    def seen(self, count: int) -> Array:
+    def sample(self, count: int) -> Array:
         """Return at most so many values of each, at even distances, as `[values, number]`."""
         if count >= self.size:
-            return self.whole(slice(None))
+            return self.take(slice(None))
         places = np.linspace(0, self.size - 1, count).astype(int)
         rows, columns = np.divmod(places, self.values.shape[2])
         return self.values[rows, :, columns]
 
-    def whole(self, which: Array | slice) -> Array:
+    def take(self, which: Array | slice) -> Array:
         """Return all values of some of them, as `[values, number]`."""
         chosen = self.values[:, which]
         return chosen.transpose(0, 2, 1).reshape(self.size, chosen.shape[1])
@@ -104,13 +104,13 @@ def slice_axes_and_groups(values: Array, fewest: int = 1) -> list[Slices]:
     Those along several have a minimum of values. Where there are the fewest, they come first.
     """
     ndim = values.ndim
-    found = [slice_along(values, axis, axis + 1) for axis in range(ndim)]
+    all_slices = [slice_along(values, axis, axis + 1) for axis in range(ndim)]
     for cut in range(1, ndim):
         for first, end in ((0, cut), (cut, ndim)):
             if end > first + 1:
                 slices = slice_along(values, first, end)
-                found += [slices] if slices.size >= fewest else []
-    return sorted(found, key=lambda slices: slices.number)
+                all_slices += [slices] if slices.size >= fewest else []
+    return sorted(all_slices, key=lambda slices: slices.number)
 
 
 # The precision of values: whether they were rounded to 16 bits.
@@ -131,19 +131,19 @@ def count_bits(reading: Reading) -> int:
     return 24 - (used & -used).bit_length()
 
 
-def are_exact(expected: Profile, found: Profile) -> bool:
+def are_exact(expected: Profile, actual: Profile) -> bool:
     """Return whether both have so many bits that no two values are equal by rounding."""
-    return min(expected.bits, found.bits) > BITS_OF_RANDOM
+    return min(expected.bits, actual.bits) > BITS_OF_RANDOM
 
 
 @property_test()
-def compare_precision(expected: Profile, found: Profile) -> Outcome | None:
+def compare_precision(expected: Profile, actual: Profile) -> Outcome | None:
     """Test whether values were rounded to 16 bits."""
     # The coarsest dtype that holds all of them.
-    bits = next((bits for bits in BITS if found.bits <= bits), None)
+    bits = next((bits for bits in BITS if actual.bits <= bits), None)
     if bits is None or expected.bits <= 2 * bits:
         return None
-    if min(found.size, expected.independent) * (expected.bits - bits) <= 100:
+    if min(actual.size, expected.independent) * (expected.bits - bits) <= 100:
         return None
     return Outcome("precision", f"values that were rounded to {BITS[bits]}")
 
@@ -229,7 +229,7 @@ def _find_equal_slices(slices: Slices, surprise: float) -> list[tuple[int, int]]
     """
     if not _cannot_be_chance(slices.size, surprise, slices.number):
         return []
-    beginnings = _make_first_positive(slices.seen(_BEGINNING))
+    beginnings = _make_first_positive(slices.sample(_BEGINNING))
     bits = np.ascontiguousarray(beginnings, "float32").view("uint32").astype("uint64")
     codes = _draw_multipliers()[: len(beginnings)] @ bits
     ordered = np.sort(codes)
@@ -237,16 +237,16 @@ def _find_equal_slices(slices: Slices, surprise: float) -> list[tuple[int, int]]
     if not repeated_codes.size:
         return []
     candidates = np.flatnonzero(np.isin(codes, repeated_codes))
-    whole = np.ascontiguousarray(_make_first_positive(slices.whole(candidates)).T)
+    whole = np.ascontiguousarray(_make_first_positive(slices.take(candidates)).T)
     first: dict[bytes, int] = {}
-    found = []
+    pairs = []
     for candidate, values in zip(candidates.tolist(), whole, strict=True):
         if not _cannot_be_chance(int(np.count_nonzero(values)), surprise, slices.number):
             continue
         earliest = first.setdefault(values.tobytes(), candidate)
         if earliest != candidate:
-            found.append((candidate, earliest))
-    return found
+            pairs.append((candidate, earliest))
+    return pairs
 
 
 @functools.cache
@@ -267,26 +267,26 @@ def _describe_pairs(slices: Slices, pairs: Sequence[tuple[int, int]]) -> str:
     values = slices.values
     are_opposite = any((values[:, one] != values[:, other]).any() for one, other in pairs)
     but = " but for the sign" if are_opposite else ""
-    texts = [f"{slices.place(one)} to {slices.place(other)}" for one, other in pairs]
+    texts = [f"{slices.format_index(one)} to {slices.format_index(other)}" for one, other in pairs]
     named = summarize_names(texts, shown=_MOST_PAIRS)
     return f"{len(pairs)} of {slices.text} equal to another{but}: {named}"
 
 
 @property_test(needs=Known.KIND)
-def compare_repeated(expected: Profile, found: Profile) -> Outcome | None:
+def compare_repeated(expected: Profile, actual: Profile) -> Outcome | None:
     """Test whether slices repeat others that did not, or no longer do."""
-    if not (are_exact(expected, found) or expected.repeated == NOTHING):
+    if not (are_exact(expected, actual) or expected.repeated == NOTHING):
         return None
-    return compare_findings(expected.repeated, found.repeated)
+    return compare_findings(expected.repeated, actual.repeated)
 
 
 def compare_findings(
-    expected: tuple[str, str] | None, found: tuple[str, str] | None
+    expected: tuple[str, str] | None, actual: tuple[str, str] | None
 ) -> Outcome | None:
     """Return what is said of slices in which something is equal, by its name and its place."""
-    if expected is None or found is None or expected == found:
+    if expected is None or actual is None or expected == actual:
         return None
-    verdict, where = found
+    verdict, where = actual
     if verdict:
         return Outcome(verdict, where)
     verdict, where = expected
@@ -335,20 +335,20 @@ def compute_largest_atom(profile: Profile) -> float:
 
 
 @property_test()
-def compare_copies(expected: Profile, found: Profile) -> Outcome | None:
+def compare_copies(expected: Profile, actual: Profile) -> Outcome | None:
     """Test whether single values are there several times."""
-    shares = found.independent / found.size, expected.independent / expected.size
-    are_enough = min(expected.size, found.size) >= FEWEST_OF_SHAPE
-    if not (are_enough and are_exact(expected, found)) or shares[0] >= _COPIES * shares[1]:
+    shares = actual.independent / actual.size, expected.independent / expected.size
+    are_enough = min(expected.size, actual.size) >= FEWEST_OF_SHAPE
+    if not (are_enough and are_exact(expected, actual)) or shares[0] >= _COPIES * shares[1]:
         return None
-    if expected.has_levels or compare_repeated(expected, found) is not None:
+    if expected.has_levels or compare_repeated(expected, actual) is not None:
         return None
     # Those of a law with one frequent value, such as a lower bound, differ in number by chance.
-    counts = round(found.independent), round(expected.independent)
+    counts = round(actual.independent), round(expected.independent)
     return Outcome(
         "copies",
         "{:.2g} of the values differ from each other, and {:.2g} did".format(*shares),
-        p=fisher_p_value(counts[0], found.size, counts[1], expected.size),
+        p=fisher_p_value(counts[0], actual.size, counts[1], expected.size),
         deviation=math.inf,
     )
 

@@ -55,27 +55,27 @@ _OUTER = 0.02
 _FEWEST_OUTER = 20
 
 
-@property_test(needs=Known.DISTRIBUTION, of=("scale", "mean"))
-def compare_bounds(expected: Profile, found: Profile) -> Outcome | None:
+@property_test(needs=Known.DISTRIBUTION, unless_varying=("scale", "mean"))
+def compare_bounds(expected: Profile, actual: Profile) -> Outcome | None:
     """Test whether many values of one draw are beyond the extremes of the other.
 
     All orders of the values of both together are equally probable. So the numbers of values of one
     at both ends, before the first of the other, have geometric distributions.
     """
-    if expected.frames or found.frames:
+    if expected.frames or actual.frames:
         return None
-    before, now = _count_independent(expected), _count_independent(found)
+    before, now = _count_independent(expected), _count_independent(actual)
     probabilities = []
     for count, share in (
-        (_count_beyond(expected, found), before / (before + now)),
-        (_count_beyond(found, expected), now / (before + now)),
+        (_count_beyond(expected, actual), before / (before + now)),
+        (_count_beyond(actual, expected), now / (before + now)),
     ):
         # Of both ends together.
         p = math.exp(count * math.log1p(share - 1)) * (1 + count * (1 - share))
         probabilities.append(p)
     return Outcome(
         "bounds",
-        f"from {found.lowest:.3g} to {found.highest:.3g}, and from {expected.lowest:.3g} to "
+        f"from {actual.lowest:.3g} to {actual.highest:.3g}, and from {expected.lowest:.3g} to "
         f"{expected.highest:.3g} before",
         p=min(1.0, 2 * min(probabilities)),
     )
@@ -99,50 +99,50 @@ def _count_beyond(profile: Profile, other: Profile) -> float:
     return float(share) * _count_independent(profile)
 
 
-@property_test(needs=Known.KIND, of=("scale", "mean"))
-def compare_extremes(expected: Profile, found: Profile) -> Outcome | None:
+@property_test(needs=Known.KIND, unless_varying=("scale", "mean"))
+def compare_extremes(expected: Profile, actual: Profile) -> Outcome | None:
     """Test whether single values are farther out than the laws that are possible allow."""
-    known = find_known(expected, found)
-    is_known = known == Known.DISTRIBUTION and not (expected.frames or found.frames)
+    known = find_known(expected, actual)
+    is_known = known == Known.DISTRIBUTION and not (expected.frames or actual.frames)
     are_few = known == Known.KIND and expected.law is not None
-    return compare_with_laws(expected, found) if is_known or are_few else None
+    return compare_with_laws(expected, actual) if is_known or are_few else None
 
 
-def compare_with_laws(expected: Profile, found: Profile) -> Outcome | None:
+def compare_with_laws(expected: Profile, actual: Profile) -> Outcome | None:
     """Return what is said of the extremes, if laws are possible, and none has outliers."""
     if not expected.laws or expected.outliers:
         return None
     chance_of_ends = _compute_chance_by_draws if expected.law is None else _compute_chance_by_law
     return Outcome(
         "bounds",
-        f"from {found.lowest:.4g} to {found.highest:.4g}, with a standard deviation of "
+        f"from {actual.lowest:.4g} to {actual.highest:.4g}, with a standard deviation of "
         f"{expected.std:.3g}, {' or '.join(expected.families)}",
-        p=max(chance_of_ends(law, expected, found) for law in expected.laws),
+        p=max(chance_of_ends(law, expected, actual) for law in expected.laws),
     )
 
 
-def _compute_chance_by_law(law: IndependentLaw, expected: Profile, found: Profile) -> float:
+def _compute_chance_by_law(law: IndependentLaw, expected: Profile, actual: Profile) -> float:
     """Return the probability of a value as far out as the lowest or the highest one."""
     center = expected.mean
     # A value may have been rounded.
-    slack = 2 * 2.0 ** -max(found.bits, min(BITS))
-    low = center - max(center - found.lowest, 0.0) / (1 + slack) + slack * abs(center)
-    high = center + max(found.highest - center, 0.0) / (1 + slack) - slack * abs(center)
+    slack = 2 * 2.0 ** -max(actual.bits, min(BITS))
+    low = center - max(center - actual.lowest, 0.0) / (1 + slack) + slack * abs(center)
+    high = center + max(actual.highest - center, 0.0) / (1 + slack) - slack * abs(center)
     probabilities = []
     for ends in ((min(low, center), math.inf), (-math.inf, max(high, center))):
-        probabilities.append(compute_chance_of_any(found.total, compute_share_beyond(law, *ends)))
+        probabilities.append(compute_chance_of_any(actual.total, compute_share_beyond(law, *ends)))
     return min(1.0, 2 * min(probabilities))
 
 
-def _compute_chance_by_draws(law: IndependentLaw, expected: Profile, found: Profile) -> float:
+def _compute_chance_by_draws(law: IndependentLaw, expected: Profile, actual: Profile) -> float:
     """Return that probability where mean, deviation and bounds of a symmetric law are of draws.
 
     Draws may have ended far from a bound, and new values do not: all orders of both are equally
     probable, and gaps between values have exponential distributions.
     """
-    rounding = max(2 * 2.0 ** -max(min(expected.bits, found.bits), min(BITS)), ROUNDING)
-    rounding *= max(abs(end) for end in (found.lowest, found.highest))
-    before, now = _count_independent(expected), _count_independent(found)
+    rounding = max(2 * 2.0 ** -max(min(expected.bits, actual.bits), min(BITS)), ROUNDING)
+    rounding *= max(abs(end) for end in (actual.lowest, actual.highest))
+    before, now = _count_independent(expected), _count_independent(actual)
     # A law is known of so many values that their mean is exact beside a new one.
     error = math.sqrt(estimate_variance(expected))
     if isinstance(law, TruncatedLaw):
@@ -152,10 +152,10 @@ def _compute_chance_by_draws(law: IndependentLaw, expected: Profile, found: Prof
     low, high = np.interp([outer, 1 - outer], LEVELS, expected.quantiles)
     probabilities = []
     for out_before, out, width in (
-        (expected.mean - expected.lowest, expected.mean - found.lowest, low - expected.lowest),
+        (expected.mean - expected.lowest, expected.mean - actual.lowest, low - expected.lowest),
         (
             expected.highest - expected.mean,
-            found.highest - expected.mean,
+            actual.highest - expected.mean,
             expected.highest - high,
         ),
     ):
@@ -199,9 +199,9 @@ def compute_share_beyond(law: IndependentLaw, low: float, high: float) -> float:
 
 
 @property_test()
-def compare_outliers_with_law(expected: Profile, found: Profile) -> Outcome | None:
+def compare_outliers_with_law(expected: Profile, actual: Profile) -> Outcome | None:
     """Test the number of outliers, where a law says how many there are."""
-    if expected.law is None or not found.outliers:
+    if expected.law is None or not actual.outliers:
         return None
     # Few laws have any, such as that of logarithms of numbers that may be near 0.
     low, median, high = np.interp([0.25, 0.5, 0.75], LEVELS, expected.quantiles).tolist()
@@ -209,21 +209,21 @@ def compare_outliers_with_law(expected: Profile, found: Profile) -> Outcome | No
     share = compute_share_beyond(expected.law, median - reach, median + reach)
     return Outcome(
         "outliers",
-        f"{found.outliers} values more than 12 deviations from the median",
-        p=poisson_tail(found.outliers, found.total * share),
+        f"{actual.outliers} values more than 12 deviations from the median",
+        p=poisson_tail(actual.outliers, actual.total * share),
     )
 
 
-@property_test(of=("scale", "mean"))
-def compare_outliers(expected: Profile, found: Profile) -> Outcome | None:
+@property_test(unless_varying=("scale", "mean"))
+def compare_outliers(expected: Profile, actual: Profile) -> Outcome | None:
     """Test the number of outliers, compared with that of other draws."""
-    if expected.law is not None or not (expected.outliers or found.outliers):
+    if expected.law is not None or not (expected.outliers or actual.outliers):
         return None
     return Outcome(
         "outliers",
-        f"{found.outliers} values more than 12 deviations from the median, and "
+        f"{actual.outliers} values more than 12 deviations from the median, and "
         f"{expected.outliers} were",
-        p=rate_p_value(expected.outliers, expected.total, found.outliers, found.total),
+        p=rate_p_value(expected.outliers, expected.total, actual.outliers, actual.total),
     )
 
 
@@ -249,18 +249,18 @@ def measure_ends(reading: Reading) -> tuple[Ends, ...]:
     """
     if reading.is_sparse or reading.outliers or reading.values.ndim < 2:
         return ()
-    found = []
+    ends_by_axis = []
     for slices in slice_each_axis(reading.values):
         if slices.number < 2:
             continue
-        seen = slices.seen(max(MOST // slices.number, _FEWEST_SEEN))
+        seen = slices.sample(max(MOST // slices.number, _FEWEST_SEEN))
         means = seen.mean(axis=0, dtype="float64")
         stds = np.sqrt(np.square(seen - means).mean(axis=0))
         ends = Ends(
             slices.axes[0], len(seen), slices.number, _find_farthest(means), _find_farthest(stds)
         )
-        found.append(ends)
-    return tuple(found)
+        ends_by_axis.append(ends)
+    return tuple(ends_by_axis)
 
 
 def _find_farthest(numbers: Array) -> tuple[float, ...]:
@@ -269,18 +269,18 @@ def _find_farthest(numbers: Array) -> tuple[float, ...]:
     return float(numbers[low]), float(numbers[high]), low, high
 
 
-def compare_slices(expected: Profile, found: Profile) -> Iterator[Outcome]:
+def compare_slices(expected: Profile, actual: Profile) -> Iterator[Outcome]:
     """Yield what is said of the slices that are farthest from the whole.
 
     They are compared where values are independent, of a family without long tails, and where the
     slices expected have no scales of their own.
     """
     has_long_tails = expected.law is not None and expected.kurtosis > _KURTOSIS_OF_NORMAL
-    has_copies = found.independent < _INDEPENDENT * found.size
+    has_copies = actual.independent < _INDEPENDENT * actual.size
     if not expected.laws or has_long_tails or has_copies:
         return
     of_expected = {ends.axis: ends for ends in expected.ends}
-    for ends in found.ends:
+    for ends in actual.ends:
         before = of_expected.get(ends.axis)
         if ends.size < _FEWEST or (before is None and expected.law is None):
             continue
@@ -288,7 +288,7 @@ def compare_slices(expected: Profile, found: Profile) -> Iterator[Outcome]:
             chances = [outcome.p for outcome in _compare_farthest(before, expected)]
             if len(chances) * min(chances) <= _THEIR_OWN:
                 continue
-        yield from _compare_farthest(ends, found)
+        yield from _compare_farthest(ends, actual)
 
 
 def _compare_farthest(ends: Ends, profile: Profile) -> Iterator[Outcome]:
@@ -350,17 +350,20 @@ def find_crowded(reading: Reading) -> tuple[str, str]:
     frequent = max(by_rounding, _estimate_largest_share(reading))
     first = NOTHING
     for slices in slice_axes_and_groups(reading.values, FEWEST_OF_AXES):
-        found = _find_crowded_slices(slices, frequent)
-        if not found:
+        value_by_index = _find_crowded_slices(slices, frequent)
+        if not value_by_index:
             continue
-        are_whole = all((slices.values[:, index] == value).all() for index, value in found.items())
+        are_whole = all(
+            (slices.values[:, index] == value).all() for index, value in value_by_index.items()
+        )
         verdict = "constant" if are_whole else "copies"
-        if not any(found.values()):
+        if not any(value_by_index.values()):
             verdict = "zeros"
-        said = verdict, f"{len(found)} of {slices.text}: {_describe_crowded(slices, found)}"
+        examples = _describe_crowded(slices, value_by_index)
+        finding = verdict, f"{len(value_by_index)} of {slices.text}: {examples}"
         if are_whole:
-            return said
-        first = first if first[0] else said
+            return finding
+        first = first if first[0] else finding
     return first
 
 
@@ -385,13 +388,13 @@ def _find_crowded_slices(slices: Slices, frequent: float) -> dict[int, float]:
     most = _compute_most_by_chance(seen, slices.number, frequent)
     if most >= seen:
         return {}
-    ordered = np.sort(slices.seen(seen), axis=0)
+    ordered = np.sort(slices.sample(seen), axis=0)
     are_equal = ordered[most:] == ordered[: seen - most]  # a run that is longer than that
-    found = {}
+    value_by_index = {}
     for index in np.flatnonzero(are_equal.any(axis=0)).tolist():
         value = float(ordered[are_equal[:, index].argmax(), index])
-        found[index] = value + 0.0  # no zero with a sign
-    return found
+        value_by_index[index] = value + 0.0  # no zero with a sign
+    return value_by_index
 
 
 def _compute_most_by_chance(size: int, slices: int, frequent: float) -> int:
@@ -409,17 +412,17 @@ def _compute_most_by_chance(size: int, slices: int, frequent: float) -> int:
     return size
 
 
-def _describe_crowded(slices: Slices, found: dict[int, float]) -> str:
+def _describe_crowded(slices: Slices, value_by_index: dict[int, float]) -> str:
     """Return the first slices with their values in words."""
     texts = []
-    for index, value in found.items():
+    for index, value in value_by_index.items():
         count = int(np.count_nonzero(slices.values[:, index] == value))
         how_many = "all" if count == slices.size else f"{count} of {slices.size}"
-        texts.append(f"{how_many} of {slices.place(index)} are {value:.4g}")
+        texts.append(f"{how_many} of {slices.format_index(index)} are {value:.4g}")
     return summarize_names(texts, shown=_MOST_NAMED)
 
 
 @property_test(needs=Known.KIND)
-def compare_crowded(expected: Profile, found: Profile) -> Outcome | None:
+def compare_crowded(expected: Profile, actual: Profile) -> Outcome | None:
     """Test whether one value is too often in slices where it was not, or no longer is."""
-    return compare_findings(expected.crowded, found.crowded)
+    return compare_findings(expected.crowded, actual.crowded)

@@ -139,11 +139,11 @@ class FixedValues(InitializerExpectation):
         for region, values in weight.values.parts():
             moments.add(sample_for_moments(values))
             if values.size:
-                outcomes.append(self.outcome(weight, values, region))
-        found = Profile("fixed", std=moments.std)
-        return Comparison(weight, self, found, Profile("fixed"), tuple(outcomes))
+                outcomes.append(self.test_region(weight, values, region))
+        actual = Profile("fixed", std=moments.std)
+        return Comparison(weight, self, actual, Profile("fixed"), tuple(outcomes))
 
-    def outcome(self, weight: Subject, values: Array, region: Region | None = None) -> Outcome:
+    def test_region(self, weight: Subject, values: Array, region: Region | None = None) -> Outcome:
         """Return whether those in a region are as they should be, each by itself."""
         expected = np.broadcast_to(self.law.make(), weight.shape)[region or ...]
         # Logarithms and exponentials differ in their last bits.
@@ -157,11 +157,13 @@ class FixedValues(InitializerExpectation):
         if not np.isfinite(values[~same]).all():
             return Outcome("not finite", "values that are not finite")
         place = np.unravel_index(int(np.argmin(same)), values.shape)
-        found = f"{count} of {values.size} differ"
+        difference = f"{count} of {values.size} differ"
         if (values == values.flat[0]).all():
-            found = f"all are {values.flat[0]:.4g}"
+            difference = f"all are {values.flat[0]:.4g}"
         where = ", ".join(str(int(index)) for index in place)
-        evidence = f"{found}: [{where}] is {values[place]:.4g} instead of {expected[place]:.4g}"
+        evidence = (
+            f"{difference}: [{where}] is {values[place]:.4g} instead of {expected[place]:.4g}"
+        )
         return Outcome("values", evidence)
 
 
@@ -177,13 +179,13 @@ class LawExpectation(InitializerExpectation):
             return Comparison(weight, self, Profile("unknown"), reason="empty")
         expected = profile_law(self.law, weight.dtype, values.shape)
         share = compute_largest_atom(expected) if expected.has_distribution else None
-        found = profile_values(values, weight.dtype, share)
-        if isinstance(self.law, FrameLaw) and found.kind == "random":
+        actual = profile_values(values, weight.dtype, share)
+        if isinstance(self.law, FrameLaw) and actual.kind == "random":
             has_blocks = self.law.has_form(values, choose_frame_tolerance(weight.dtype))
             frames = (self.law.blocks, get_frame_axis(self.law)) if has_blocks else None
-            found = replace(found, frames=frames)
-        outcomes = compare_profiles(expected, found, weight.dtype)
-        return Comparison(weight, self, found, expected, outcomes, sample=_digest_sample(values))
+            actual = replace(actual, frames=frames)
+        outcomes = compare_profiles(expected, actual, weight.dtype)
+        return Comparison(weight, self, actual, expected, outcomes, sample=_digest_sample(values))
 
 
 @dataclass(frozen=True)
@@ -197,38 +199,40 @@ class DrawsExpectation(InitializerExpectation):
         values = self.read(weight)
         if values.size == 0:
             return Comparison(weight, self, Profile("unknown"), reason="empty")
-        draws = [profile_array(drawn, weight.dtype) for drawn in self.draws(weight)]
-        return self.compared(weight, values, draws)
+        draws = [profile_array(drawn, weight.dtype) for drawn in self.draw(weight)]
+        return self.compare_with_draws(weight, values, draws)
 
-    def compared(self, weight: Subject, values: Array, draws: Sequence[Profile]) -> Comparison:
+    def compare_with_draws(
+        self, weight: Subject, values: Array, draws: Sequence[Profile]
+    ) -> Comparison:
         """Return a weight with these values, compared with draws of its initializer."""
         expected = _UNDRAWN if not draws else merge_draws(draws)
         if self.law is not None:
             expected = replace(expected, varies=())  # by chance
         if expected.kind == "fixed":
             return self._test_fixed(weight, expected)
-        found = profile_values(values, weight.dtype)
-        if expected.has_levels and found.kind == "random":
-            found = found.with_levels()
+        actual = profile_values(values, weight.dtype)
+        if expected.has_levels and actual.kind == "random":
+            actual = actual.with_levels()
         if self.law is None and not are_independent(draws):
-            found = replace(found, signs="", ranks="")
-        outcomes = compare_profiles(expected, found, weight.dtype)
+            actual = replace(actual, signs="", ranks="")
+        outcomes = compare_profiles(expected, actual, weight.dtype)
         if "scale" in expected.varies and self.law is None:
             expected = Profile("random", "its scale differs from draw to draw")
-            outcomes = _test_shape(draws, found, weight.dtype)
+            outcomes = _test_shape(draws, actual, weight.dtype)
         reason = "" if outcomes else expected.reason
         sample = b"" if reason else _digest_sample(values)
-        return Comparison(weight, self, found, expected, outcomes, reason, sample=sample)
+        return Comparison(weight, self, actual, expected, outcomes, reason, sample=sample)
 
     def _test_fixed(self, weight: Subject, expected: Profile) -> Comparison:
         """Test a weight whose draws are equal: what ignores its seed may have had another state."""
-        found = profile_array(weight.values.stored(), weight.dtype)
-        if found.digest == expected.digest:
-            return Comparison(weight, self, found, expected, (proven("values"),))
+        actual = profile_array(weight.values.read_stored(), weight.dtype)
+        if actual.digest == expected.digest:
+            return Comparison(weight, self, actual, expected, (proven("values"),))
         reason = "equal in each draw of its initializer, and not here"
-        return Comparison(weight, self, found, expected, reason=reason)
+        return Comparison(weight, self, actual, expected, reason=reason)
 
-    def draws(self, weight: Subject) -> list[Array]:
+    def draw(self, weight: Subject) -> list[Array]:
         """Return three draws of a copy of the initializer, none if it cannot be drawn from.
 
         A function is not called: what it draws from may be a generator of the user.
@@ -272,9 +276,11 @@ class SlicesExpectation(DrawsExpectation):
         values = self.read(weight)
         if values.size == 0:
             return Comparison(weight, self, Profile("unknown"), reason="empty")
-        drawn = self.draws(weight)
-        whole = self.compared(weight, values, [profile_array(one, weight.dtype) for one in drawn])
-        if whole.found.kind != "random" or whole.is_proven:
+        drawn = self.draw(weight)
+        whole = self.compare_with_draws(
+            weight, values, [profile_array(one, weight.dtype) for one in drawn]
+        )
+        if whole.actual.kind != "random" or whole.is_proven:
             return whole
         outcomes = [outcome for outcome in whole.outcomes if outcome.verdict in _VERDICTS_OF_WHOLE]
         for name, law, (of_part, *of_draws) in _split_by_law(self.law, [values, *drawn]):
@@ -284,7 +290,7 @@ class SlicesExpectation(DrawsExpectation):
             stated = _expect_law(law, self.initializer, weight.dtype)
             if isinstance(stated, DrawsExpectation):
                 profiles = [profile_array(one, weight.dtype) for one in of_draws]
-                comparison = stated.compared(part, of_part, profiles)
+                comparison = stated.compare_with_draws(part, of_part, profiles)
             else:
                 comparison = stated.test(part)
             for outcome in comparison.outcomes:
@@ -320,7 +326,7 @@ def _map_generators(initializer: Any, seed: int) -> dict[int, Any]:
     return others
 
 
-def _test_shape(draws: Sequence[Profile], found: Profile, dtype: DType) -> tuple[Outcome, ...]:
+def _test_shape(draws: Sequence[Profile], actual: Profile, dtype: DType) -> tuple[Outcome, ...]:
     """Return what is said of values whose scale differs from draw to draw, without the scale.
 
     Their shape may differ from draw to draw too, more than that of independent values does.
@@ -328,7 +334,7 @@ def _test_shape(draws: Sequence[Profile], found: Profile, dtype: DType) -> tuple
     alike = [_standardize(draw) for draw in draws]
     pairs = itertools.combinations(alike, 2)
     excess = max(1.0, _UNSURE * max(measure_excess_of_shape(*pair) for pair in pairs))
-    expected, standard = merge_draws(alike), _standardize(found)
+    expected, standard = merge_draws(alike), _standardize(actual)
     expected = replace(expected, independent=expected.independent / excess**2)
     standard = replace(standard, independent=standard.independent / excess**2)
     outcomes = compare_profiles(expected, standard, dtype)
@@ -339,7 +345,7 @@ def _standardize(profile: Profile) -> Profile:
     """Return the profile of values with the mean 0 and the deviation 1, if they vary."""
     if profile.kind != "random" or not profile.std:
         return profile
-    return profile.moved(0.0, 1.0)
+    return profile.with_moments(0.0, 1.0)
 
 
 def _digest_sample(values: Array) -> bytes:
@@ -374,15 +380,17 @@ class DeclaredFallback(Expectation):
         return self.stated.text
 
     def test(self, weight: Subject) -> Comparison:
-        found = self.stated.test(weight)
-        if found.least >= max(_SUSPICIOUS, self.alpha) or weight.values.is_shared:
-            return found
-        for other in self.declared():
-            of_layer = other.test(weight)
-            if not of_layer.outcomes:
+        comparison = self.stated.test(weight)
+        if comparison.least_p_value >= max(_SUSPICIOUS, self.alpha) or weight.values.is_shared:
+            return comparison
+        for expectation in self.declared():
+            declared = expectation.test(weight)
+            if not declared.outcomes:
                 continue
-            if self.is_rule and of_layer.least > _PLAUSIBLE:
-                found = replace(found, declared=other.text)
-            elif not self.is_rule and of_layer.least > found.least:
-                found = replace(found, expected=of_layer.expected, outcomes=of_layer.outcomes)
-        return found
+            if self.is_rule and declared.least_p_value > _PLAUSIBLE:
+                comparison = replace(comparison, declared=expectation.text)
+            elif not self.is_rule and declared.least_p_value > comparison.least_p_value:
+                comparison = replace(
+                    comparison, expected=declared.expected, outcomes=declared.outcomes
+                )
+        return comparison

@@ -64,7 +64,7 @@ class Comparison:
     Attributes:
         weight: The weight.
         expectation: What it should be.
-        found: Its values.
+        actual: Its values.
         expected: What they should be, or `None` if nothing is known of it.
         outcomes: What the tests say.
         reason: Why it was not compared.
@@ -77,7 +77,7 @@ class Comparison:
 
     weight: Subject | WeightContract
     expectation: Expectation
-    found: Profile
+    actual: Profile
     expected: Profile | None = None
     outcomes: tuple[Outcome, ...] = ()
     reason: str = ""
@@ -92,7 +92,7 @@ class Comparison:
         return self.weight.path
 
     @property
-    def path_of_expected(self) -> str:
+    def expected_path(self) -> str:
         """The path of the weight that is expected."""
         return self.expectation.path or self.path
 
@@ -116,10 +116,10 @@ class Comparison:
     @property
     def are_random(self) -> bool:
         """Whether values are drawn that should be."""
-        return self.expected is not None and self.expected.kind == self.found.kind == "random"
+        return self.expected is not None and self.expected.kind == self.actual.kind == "random"
 
     @property
-    def least(self) -> float:
+    def least_p_value(self) -> float:
         """The smallest probability of a deviation that matters."""
         return find_least_p_value(self.outcomes)
 
@@ -130,9 +130,9 @@ class Comparison:
             return None
         if self.expectation.has_parts:
             return None
-        if not self.expected.std or not self.found.std:
+        if not self.expected.std or not self.actual.std:
             return None
-        return estimate_scale(self.expected, self.found)
+        return estimate_scale(self.expected, self.actual)
 
 
 # The normal quantile of the probability with which a deviation is found that "would be seen".
@@ -200,19 +200,19 @@ class SharedValues:
 
 
 def find_changed_equality(
-    comparisons: Sequence[Comparison], found: SharedValues, expected: SharedValues, number: int
+    comparisons: Sequence[Comparison], actual: SharedValues, expected: SharedValues, number: int
 ) -> Iterator[JointTest]:
     """Yield tests of weights that have values in common and should not, or the reverse.
 
     Args:
         comparisons: The weights. Those that are new are not among them: two buffers may be equal by
             intention.
-        found: What they have in common.
+        actual: What they have in common.
         expected: What they should have.
         number: The number of all weights, of each of which the values could be by chance.
     """
     equal = set()
-    for this, other, is_now in _find_regrouped(comparisons, found.equal, expected.equal):
+    for this, other, is_now in _find_regrouped(comparisons, actual.equal, expected.equal):
         assert this.expected is not None
         evidence = f"no longer equal to {other.path!r}"
         chance = number * estimate_chance_of_equal_weights(this.expected) ** ONCE
@@ -221,9 +221,9 @@ def find_changed_equality(
             evidence = f"equal to {other.path!r}"
             if other.weight.shape != this.weight.shape:
                 evidence = f"the values of {other.path!r} in another shape"
-            chance = number * estimate_chance_of_equal_weights(this.found)
+            chance = number * estimate_chance_of_equal_weights(this.actual)
         yield _equality_test(this, evidence, chance)
-    for this, other, is_now in _find_regrouped(comparisons, found.one_draw, expected.one_draw):
+    for this, other, is_now in _find_regrouped(comparisons, actual.one_draw, expected.one_draw):
         if this.path in equal:
             continue
         evidence = f"no longer one draw with {other.path!r}"
@@ -234,7 +234,7 @@ def find_changed_equality(
 
 def _find_regrouped(
     comparisons: Sequence[Comparison],
-    found: Sequence[Sequence[str]],
+    actual: Sequence[Sequence[str]],
     expected: Sequence[Sequence[str]],
 ) -> Iterator[tuple[Comparison, Comparison, bool]]:
     """Yield weights that are in one set with another and should not be, or the reverse.
@@ -242,17 +242,17 @@ def _find_regrouped(
     Yields:
         The weight, the other, and whether they are in one set now.
     """
-    set_now, set_before = _index_sets(found), _index_sets(expected)
+    set_now, set_before = _index_sets(actual), _index_sets(expected)
     first_now: dict[int, Comparison] = {}
     first_before: dict[int, Comparison] = {}
     for this in comparisons:
         if not this.are_random:
             continue
-        now, before = set_now.get(this.path), set_before.get(this.path_of_expected)
+        now, before = set_now.get(this.path), set_before.get(this.expected_path)
         if now is not None:
             other = first_now.setdefault(now, this)
-            are_free = before is None or before != set_before.get(other.path_of_expected)
-            if this.path_of_expected != other.path_of_expected and are_free:
+            are_free = before is None or before != set_before.get(other.expected_path)
+            if this.expected_path != other.expected_path and are_free:
                 yield this, other, True
         if before is not None:
             other = first_before.setdefault(before, this)
@@ -271,9 +271,9 @@ def _index_sets(sets: Sequence[Sequence[str]]) -> dict[str, int]:
 def _describe_one_draw(this: Comparison, other: Comparison) -> str:
     """Return in words how the values of a weight follow from those of another."""
     text = f"one draw with {other.path!r}"
-    if this.found.total != other.found.total:
+    if this.actual.total != other.actual.total:
         text += ", of which one is the beginning of the other"
-    factor = _estimate_factor(this.found, other.found)
+    factor = _estimate_factor(this.actual, other.actual)
     return text if abs(factor - 1) < _ONE else f"{text}, times {factor:.3g}"
 
 
@@ -294,19 +294,19 @@ def _equality_test(this: Comparison, evidence: str, chance: float) -> JointTest:
 
 
 def group_by_name(
-    comparisons: Sequence[Comparison], found: SharedValues, expected: SharedValues
+    comparisons: Sequence[Comparison], actual: SharedValues, expected: SharedValues
 ) -> list[list[Comparison]]:
     """Return weights whose scales are known, in groups that have one name in several layers.
 
     Args:
         comparisons: The weights.
-        found: Which are equal now, or one draw.
+        actual: Which are equal now, or one draw.
         expected: Which were before, by the paths that they had then.
     """
-    again_now, again_before = _list_repeated(found), _list_repeated(expected)
+    again_now, again_before = _list_repeated(actual), _list_repeated(expected)
     tested = []
     for this in comparisons:
-        is_again = this.path in again_now or this.path_of_expected in again_before
+        is_again = this.path in again_now or this.expected_path in again_before
         # Frames have an exact scale.
         if this.scale is not None and this.scale.error and not (this.is_proven or is_again):
             tested.append(this)
@@ -349,13 +349,13 @@ def _average_scales(scales: Sequence[Scale]) -> Scale:
     return Scale(
         float(mean),
         sum(max(scale.expected_degrees - 1, 1) for scale in scales),
-        sum(max(scale.found_degrees - 1, 1) for scale in scales),
+        sum(max(scale.actual_degrees - 1, 1) for scale in scales),
     )
 
 
 def _compute_p_value(scale: Scale) -> float:
     return variance_ratio_p_value(
-        math.exp(2 * scale.log), scale.found_degrees, scale.expected_degrees
+        math.exp(2 * scale.log), scale.actual_degrees, scale.expected_degrees
     )
 
 
@@ -444,8 +444,8 @@ def _select_improbable(tested: Sequence[Outcome], number: int, alpha: float) -> 
     A test of several weights is one of each, so there may be others that are equal to it.
     """
     corrected = holm([outcome.p for outcome in tested], number)
-    found = set()
+    improbable = set()
     for outcome, p in zip(tested, corrected, strict=True):
         if p <= alpha:
-            found.add(id(outcome))
-    return found
+            improbable.add(id(outcome))
+    return improbable

@@ -168,7 +168,7 @@ class Parts:
         return self.axis, len(self.stds)
 
     @staticmethod
-    def merged(draws: Sequence["Parts"]) -> "Parts":
+    def merge(draws: Sequence["Parts"]) -> "Parts":
         """Return what several draws say of the same parts."""
         means = np.array([draw.means for draw in draws])
         stds = np.array([draw.stds for draw in draws])
@@ -197,7 +197,7 @@ class Ends:
     stds: tuple[float, ...]
 
     @staticmethod
-    def merged(draws: Sequence["Ends"]) -> "Ends":
+    def merge(draws: Sequence["Ends"]) -> "Ends":
         """Return what several draws say of the slices along one axis: the farthest of all."""
         number = sum(draw.number for draw in draws)
         means = _merge_farthest([draw.means for draw in draws])
@@ -239,7 +239,7 @@ def _merge_by_position(values: list[tuple[Any, ...]]) -> tuple[Any, ...]:
     """Return what parts say that are the same in each draw, nothing if it is not known of all."""
     if not all(values):
         return ()
-    return tuple(of_draws[0].merged(of_draws) for of_draws in zip(*values, strict=True))
+    return tuple(of_draws[0].merge(of_draws) for of_draws in zip(*values, strict=True))
 
 
 def _profile_field(default: Any, merged: MergeRule | None = None) -> Any:
@@ -365,7 +365,7 @@ class Profile:
         degrees = 2 * self.independent / max(self.kurtosis - 1, 0.1)
         return 1 / math.sqrt(2 * max(degrees, 1.0))
 
-    def moved(self, mean: float, std: float) -> "Profile":
+    def with_moments(self, mean: float, std: float) -> "Profile":
         """Return what is known of values with another mean and another deviation, else alike."""
         factor = std / self.std if self.std else 1.0
 
@@ -493,23 +493,23 @@ class Scale:
     Attributes:
         log: Its logarithm, without bias.
         expected_degrees: The degrees of freedom of the variance that is expected.
-        found_degrees: Those of the variance found. Both are infinite where the variance is exact.
+        actual_degrees: Those of the variance found. Both are infinite where the variance is exact.
     """
 
     log: float
     expected_degrees: float
-    found_degrees: float
+    actual_degrees: float
 
     @property
     def error(self) -> float:
         """The standard error of the logarithm, 0 for frames."""
-        return compute_error_of_ratio(self.expected_degrees, self.found_degrees)
+        return compute_error_of_ratio(self.expected_degrees, self.actual_degrees)
 
 
-def estimate_scale(expected: Profile, found: Profile) -> Scale:
+def estimate_scale(expected: Profile, actual: Profile) -> Scale:
     """Return the scale of values whose standard deviation is known, as is the one expected."""
-    of_both = estimate_degrees(expected, found)
-    log = math.log(estimate_variance(found) / estimate_variance(expected))
+    of_both = estimate_degrees(expected, actual)
+    log = math.log(estimate_variance(actual) / estimate_variance(expected))
     for sign, number in zip((-1, 1), of_both, strict=True):
         # The mean of the logarithm of a variance is lower than that of the variance.
         log += sign * (1 / number + 1 / (3 * number**2))
@@ -533,21 +533,21 @@ def estimate_variance(profile: Profile) -> float:
     return profile.std**2 / bias
 
 
-def estimate_degrees(expected: Profile, found: Profile) -> tuple[float, float]:
+def estimate_degrees(expected: Profile, actual: Profile) -> tuple[float, float]:
     """Return the degrees of freedom of two variances, infinite where they are exact."""
-    if expected.frames and found.frames:
+    if expected.frames and actual.frames:
         return math.inf, math.inf
-    factor = 2 / (estimate_kurtosis(expected, found) - 1)
+    factor = 2 / (estimate_kurtosis(expected, actual) - 1)
     first = max(factor * (expected.independent - 1), 2.0)
-    second = max(factor * (found.independent - 1), 2.0)
+    second = max(factor * (actual.independent - 1), 2.0)
     return first, second
 
 
-def estimate_kurtosis(expected: Profile, found: Profile) -> float:
+def estimate_kurtosis(expected: Profile, actual: Profile) -> float:
     """Return the kurtosis of both samples together."""
     added, kurtosis = _OF_A_LAW if expected.laws else _NOT_KNOWN
     size, total = float(added), kurtosis * added
-    for profile in (expected, found):
+    for profile in (expected, actual):
         number = max(profile.size, 2)
         size += number
         # That of few normal values is lower than 3.

@@ -64,7 +64,7 @@ class Outcome:
     proof: str = ""
 
     @property
-    def place(self) -> tuple[int, float]:
+    def rank(self) -> tuple[int, float]:
         """The place among the outcomes of a weight, of which the first that failed is reported."""
         return _VERDICTS.index(self.verdict), self.p
 
@@ -108,11 +108,11 @@ class Known(enum.IntEnum):
     DISTRIBUTION = 3
 
 
-def find_known(expected: Profile, found: Profile) -> Known:
+def find_known(expected: Profile, actual: Profile) -> Known:
     """Return how much is known of both."""
-    if min(expected.size, found.size) < FEWEST:
+    if min(expected.size, actual.size) < FEWEST:
         return Known.KIND
-    if not (expected.std and found.std):
+    if not (expected.std and actual.std):
         return Known.VALUES
     # Of the law of a frame, no distribution is known.
     return Known.DISTRIBUTION if expected.has_distribution else Known.SCALE
@@ -131,11 +131,11 @@ def property_test(
 
     def decorated(test: PropertyTest) -> PropertyTest:
         @functools.wraps(test)
-        def applied(expected: Profile, found: Profile) -> Outcome | None:
-            varies = {*expected.varies, *found.varies}
-            if find_known(expected, found) < needs or not varies.isdisjoint(of):
+        def applied(expected: Profile, actual: Profile) -> Outcome | None:
+            varies = {*expected.varies, *actual.varies}
+            if find_known(expected, actual) < needs or not varies.isdisjoint(of):
                 return None
-            return test(expected, found)
+            return test(expected, actual)
 
         return applied
 

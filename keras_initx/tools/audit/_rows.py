@@ -67,12 +67,12 @@ def find_causes(
         fitting[id(judged)] = _find_own_causes(judged, scales, depth, count)
     causes = []
     for judged in weights:
-        found = _choose_causes(judged, off, fitting) if id(judged) in fitting else []
+        own_causes = _choose_causes(judged, off, fitting) if id(judged) in fitting else []
         declared = _explain_by_layer(judged)
         if declared:
             # Of several others, none is singled out beside what the layer says.
-            found = [*declared, *(found if len(found) == 1 else [])]
-        causes.append(" or ".join(found) or _explain_by_family(judged))
+            own_causes = [*declared, *(own_causes if len(own_causes) == 1 else [])]
+        causes.append(" or ".join(own_causes) or _explain_by_family(judged))
     return causes
 
 
@@ -112,13 +112,13 @@ def _explain_by_family(judged: JudgedWeight) -> str:
     Their distribution has another shape, or other bounds at the same scale.
     """
     failed = judged.verdicts
-    expected, found = judged.comparison.expected, judged.comparison.found
+    expected, actual = judged.comparison.expected, judged.comparison.actual
     has_other_bounds = "bounds" in failed and "scale" not in failed
     if expected is None or (_has_expected_shape(judged) and not has_other_bounds):
         return ""
-    if not (expected.families and found.families) or {*expected.families} & {*found.families}:
+    if not (expected.families and actual.families) or {*expected.families} & {*actual.families}:
         return ""
-    return f"{' or '.join(found.families)} instead of {' or '.join(expected.families)}"
+    return f"{' or '.join(actual.families)} instead of {' or '.join(expected.families)}"
 
 
 def _choose_causes(
@@ -182,22 +182,26 @@ def _find_own_causes(
     if tolerance > _COARSEST_OF_RULES or not _has_expected_shape(judged):
         return []
     expected = _get_expected(judged).std
-    found = scale.log + math.log(expected)
-    near = _select_near(found, _propose_by_depth(expected, judged, scales, depth, count), tolerance)
+    log_std = scale.log + math.log(expected)
+    near = _select_near(
+        log_std, _propose_by_depth(expected, judged, scales, depth, count), tolerance
+    )
     if tolerance > _COARSEST:
         return near
-    near += _select_near(found, _propose_mistakes(expected, judged), tolerance)
+    near += _select_near(log_std, _propose_mistakes(expected, judged), tolerance)
     if not near and _get_initializer(judged) is None:
         shape = judged.comparison.weight.shape
-        near = _select_near(found, _propose_products_of_axes(expected, shape), tolerance)
+        near = _select_near(log_std, _propose_products_of_axes(expected, shape), tolerance)
     return list(dict.fromkeys(near))
 
 
-def _select_near(found: float, causes: Iterator[tuple[str, float]], tolerance: float) -> list[str]:
+def _select_near(
+    log_std: float, causes: Iterator[tuple[str, float]], tolerance: float
+) -> list[str]:
     """Return the causes that would make a standard deviation with this logarithm."""
     near = []
     for cause, std in causes:
-        if abs(found - math.log(std)) < tolerance:
+        if abs(log_std - math.log(std)) < tolerance:
             near.append(cause)
     return near
 
@@ -311,7 +315,7 @@ def make_rows(
 def _make_row(judged: JudgedWeight, cause: str) -> WeightAudit:
     """Return the row of a weight; `cause` is what explains its scale or its distribution."""
     this = judged.comparison
-    std = this.found.std_of_all
+    std = this.actual.std_of_all
     expected_std = None if this.expected is None else this.expected.std_of_all
     ratio = None
     if expected_std and std is not None:
@@ -331,7 +335,7 @@ def _make_row(judged: JudgedWeight, cause: str) -> WeightAudit:
     )
     if not judged.failed:
         return row
-    worst = min(judged.failed, key=lambda outcome: outcome.place)
+    worst = min(judged.failed, key=lambda outcome: outcome.rank)
     if worst.cause or worst.verdict not in _EXPLAINED:
         cause = worst.cause
     return replace(row, verdict=worst.verdict, evidence=worst.evidence, cause=cause, reason="")
@@ -339,7 +343,7 @@ def _make_row(judged: JudgedWeight, cause: str) -> WeightAudit:
 
 def make_all_rows(
     weights: Sequence[JudgedWeight],
-    found: Contract,
+    actual: Contract,
     expected: Contract,
     reasons: Mapping[str, str],
     depths: Callable[[], Mapping[str, int]],
@@ -348,23 +352,23 @@ def make_all_rows(
 
     Args:
         weights: What is said of the weights that were there before.
-        found: All weights.
+        actual: All weights.
         expected: The weights before.
         reasons: Why it is not known which of both are the same, by their paths.
         depths: See `find_causes`.
     """
     rows = {row.path: row for row in make_rows(weights, depths)}
-    taken = {judged.comparison.path_of_expected for judged in weights}
+    taken = {judged.comparison.expected_path for judged in weights}
     compared = {*rows, *reasons}
-    new = [weight.path for weight in found.rows if weight.path not in compared]
+    new = [weight.path for weight in actual.rows if weight.path not in compared]
     missing = [weight for weight in expected.rows if weight.path not in taken]
     result = []
-    for weight in found.rows:
+    for weight in actual.rows:
         row = rows.get(weight.path)
         if row is None and weight.path in reasons:
             row = _unpaired_row(weight, reasons[weight.path])
         result.append(row or _new_row(weight, expected))
-    shapes_left = {weight.shape for weight in found.rows if weight.path in reasons}
+    shapes_left = {weight.shape for weight in actual.rows if weight.path in reasons}
     for weight in missing:
         hint = suggest_matches(weight.path, new) if len(missing) <= _MOST_HINTS else ""
         evidence = f"it is not there any more{hint}"

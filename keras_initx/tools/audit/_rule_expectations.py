@@ -74,7 +74,7 @@ class PlannedValues(Expectation):
         if self.by_law is None or self.stated.law is None or outcome.proof == "bits":
             return by_bits
         by_law = self.by_law.test(weight)
-        if outcome.proof and by_law.least <= self.alpha:
+        if outcome.proof and by_law.least_p_value <= self.alpha:
             # By chance, or the line was edited after its digest had been written.
             return replace(self, planned=replace(self.planned, digest=None)).test(weight)
         return replace(
@@ -105,13 +105,13 @@ class PlannedValues(Expectation):
                     proof = "digest"
                     continue
             drawn = planned.values(region)
-            differing_here = self._differing(drawn, values)
+            differing_here = self._count_differing(drawn, values)
             differing += differing_here
             if region is None and differing_here:
                 drawn = np.asarray(drawn, values.dtype)
                 cause = "an axis exchanged" if _is_transposed(drawn, values) else ""
                 rows = _count_equal_rows(drawn, values)
-        evidence = self._evidence(weight, differing, total, digest)
+        evidence = self._describe_difference(weight, differing, total, digest)
         outcome = Outcome("bits", evidence, cause=cause) if evidence else proven(proof)
         # Of what is computed by matrix products, the last bits are not known.
         is_known = evidence or proof == "digest" or is_exact(self.stated.initializer)
@@ -126,7 +126,7 @@ class PlannedValues(Expectation):
             rows_unchanged=rows if evidence else None,
         )
 
-    def _evidence(self, weight: Subject, differing: int, total: int, digest: str) -> str:
+    def _describe_difference(self, weight: Subject, differing: int, total: int, digest: str) -> str:
         """Return how the values differ, empty if they do not."""
         planned = self.planned
         if weight.dtype != planned.row.dtype:
@@ -137,7 +137,7 @@ class PlannedValues(Expectation):
             return f"the digest is {digest}, and {planned.digest} in the plan"
         return ""
 
-    def _differing(self, drawn: Array, values: Array) -> int:
+    def _count_differing(self, drawn: Array, values: Array) -> int:
         """Return how many values are not those that were drawn."""
         drawn = np.asarray(drawn, values.dtype)
         differ = drawn != values
@@ -207,9 +207,9 @@ def open_expectations(
         roles: See `audit`.
         alpha: See `audit`.
     """
-    with open_weights("weights", weights) as found:
-        if isinstance(found, Inventory):
-            yield _expect_of_model(found, rules, seed, roles, alpha)
+    with open_weights("weights", weights) as source:
+        if isinstance(source, Inventory):
+            yield _expect_of_model(source, rules, seed, roles, alpha)
             return
         if roles is not None:
             raise ValueError(f"`roles` must be `None` for arrays. Received: {roles=!r}")
@@ -218,7 +218,7 @@ def open_expectations(
                 "`rules` must be a plan if `weights` are arrays, which have no layers; with "
                 f"`like=` they are compared with a contract or other weights. Received: {rules=!r}"
             )
-        yield _expect_by_plan(list_subjects(found), rules, alpha)
+        yield _expect_by_plan(list_subjects(source), rules, alpha)
 
 
 def _expect_of_model(
@@ -312,7 +312,7 @@ def _choose_expectation(
     stated = expect_initializer(planned.initializer, subject)
     by_law: Expectation = stated
     if layers is not None:
-        declared = functools.partial(layers.declared, subject)
+        declared = functools.partial(layers.expect_declared, subject)
         by_law = DeclaredFallback(stated, declared, not planned.by_layer, alpha)
     is_cut = isinstance(planned.initializer, Masked)  # so that no law is known
     if source == "plan" or (source and planned.row.seed is not None):
@@ -332,12 +332,12 @@ class _LayerDeclarations:
     def _initializers(self) -> dict[str, tuple[LayerInitializer | None, str]]:
         return layer_initializers(list(self._weights.values()))
 
-    def declared(self, subject: Subject) -> Iterator[InitializerExpectation]:
+    def expect_declared(self, subject: Subject) -> Iterator[InitializerExpectation]:
         """Yield what the layer of a weight declares: as Keras calls it, and with its fans."""
         declared, _ = self._initializers[subject.path]
-        found = [declared]
+        initializers = [declared]
         if isinstance(declared, keras.initializers.Initializer):
-            found.append(Binding(self._weights[subject.path]).bound(declared, 0))
-        for initializer in found:
+            initializers.append(Binding(self._weights[subject.path]).bound(declared, 0))
+        for initializer in initializers:
             if initializer is not None:
                 yield expect_initializer(initializer, subject)

@@ -222,13 +222,13 @@ class Values:
         """The shape of what lies on one device."""
         return self._stored.shape
 
-    def stored(self) -> Array:
+    def read_stored(self) -> Array:
         """Return them all in their own dtype, which processes that share them cannot."""
         return self._stored.read(...)
 
     def read(self) -> Array:
         """Return them all as numbers."""
-        return _to_floats(self.stored())
+        return _to_floats(self.read_stored())
 
     def parts(self) -> Iterator[tuple[Region | None, Array]]:
         """Yield those that are here in parts, each with its region, or `None` for the whole."""
@@ -249,7 +249,7 @@ class VariableValues(Values):
     def shard_shape(self) -> Shape:
         return backend.shard_shape(self._variable.value)
 
-    def stored(self) -> Array:
+    def read_stored(self) -> Array:
         return backend.host_view(self._variable.value)
 
     def parts(self) -> Iterator[tuple[Region | None, Array]]:
@@ -283,7 +283,7 @@ class Subject:
         if not self.place:
             object.__setattr__(self, "place", self.path)
 
-    def lost(self) -> str:
+    def describe_not_finite(self) -> str:
         """Return which of its values are not finite and cannot be meant, in words."""
         lost = None if self.weight is None else find_not_finite(self.weight, here=True)
         return "" if lost is None or lost.may_be_meant else str(lost)
@@ -357,11 +357,11 @@ def key_by_paths(inventory: Inventory, arrays: Mapping[str, Any]) -> tuple[dict[
 
     The second is what pairs the weights with these arrays.
     """
-    own = source_names_by_path(arrays, inventory)
-    found = {path: arrays[name] for path, name in own.names.items()}
-    named = set(own.names.values())
-    found.update((name, array) for name, array in arrays.items() if name not in named)
-    return found, replace(own, names={path: path for path in own.names})
+    pairs = source_names_by_path(arrays, inventory)
+    arrays_by_path = {path: arrays[name] for path, name in pairs.names.items()}
+    named = set(pairs.names.values())
+    arrays_by_path.update((name, array) for name, array in arrays.items() if name not in named)
+    return arrays_by_path, replace(pairs, names={path: path for path in pairs.names})
 
 
 def _check_not_empty(name: str, arrays: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -373,19 +373,19 @@ def _check_not_empty(name: str, arrays: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _to_lazy_arrays(arrays: Mapping[str, Any]) -> dict[str, LazyArray]:
     """Return arrays of files or in memory as those of files."""
-    found = {}
+    lazy = {}
     for name, value in arrays.items():
-        found[name] = value if isinstance(value, LazyArray) else to_lazy(value)
-    return found
+        lazy[name] = value if isinstance(value, LazyArray) else to_lazy(value)
+    return lazy
 
 
-def list_subjects(found: Inventory | Mapping[str, Any]) -> list[Subject]:
+def list_subjects(actual: Inventory | Mapping[str, Any]) -> list[Subject]:
     """Return the weights of what was opened."""
-    if isinstance(found, Inventory):
-        places = canonical_weight_paths(found, found.weights)
-        return [weight_subject(weight, places[weight.path]) for weight in found.weights]
-    arrays = _to_lazy_arrays(found)
-    ties = find_ties(found)
+    if isinstance(actual, Inventory):
+        places = canonical_weight_paths(actual, actual.weights)
+        return [weight_subject(weight, places[weight.path]) for weight in actual.weights]
+    arrays = _to_lazy_arrays(actual)
+    ties = find_ties(actual)
     result = []
     for name, stored in arrays.items():
         reason = f"{TIED} {ties[name]!r}" if name in ties else ""

@@ -60,15 +60,15 @@ def get_frame_axis(law: FrameLaw) -> str:
 
 
 @property_test()
-def compare_frames(expected: Profile, found: Profile) -> Outcome | None:
+def compare_frames(expected: Profile, actual: Profile) -> Outcome | None:
     """Test whether blocks are orthonormal."""
-    if expected.frames == found.frames:
+    if expected.frames == actual.frames:
         return None
     if not expected.frames:
         return Outcome("orthonormality", "orthonormal where it was not")
-    if not found.frames:
+    if not actual.frames:
         return Outcome("orthonormality", "not orthonormal, or with other singular values")
-    evidence = f"{_describe_frames(*found.frames)}, expected {_describe_frames(*expected.frames)}"
+    evidence = f"{_describe_frames(*actual.frames)}, expected {_describe_frames(*expected.frames)}"
     return Outcome("orthonormality", evidence)
 
 
@@ -97,63 +97,63 @@ def count_connections(reading: Reading) -> tuple[int, ...]:
     values = reading.values
     if not reading.is_sparse:
         return -1, -1
-    found = []
+    connections = []
     for matrix in (values.reshape(len(values), -1), values.reshape(-1, values.shape[-1]).T):
         counts = np.count_nonzero(matrix, axis=1)
         is_one = (counts == counts[0]).all()
-        found.append(int(counts[0]) if is_one else -1)
-    return tuple(found)
+        connections.append(int(counts[0]) if is_one else -1)
+    return tuple(connections)
 
 
 @property_test()
-def compare_zeros_with_law(expected: Profile, found: Profile) -> Outcome | None:
+def compare_zeros_with_law(expected: Profile, actual: Profile) -> Outcome | None:
     """Test the number of zeros, where a law says how many there are by rounding."""
     if expected.law is None:
         return None
-    count = round(found.zeros * found.total)
+    count = round(actual.zeros * actual.total)
     return Outcome(
         "zeros",
-        f"{count} of {found.total} values are 0",
-        p=poisson_tail(count, found.total * expected.zeros),
+        f"{count} of {actual.total} values are 0",
+        p=poisson_tail(count, actual.total * expected.zeros),
     )
 
 
 @property_test()
-def compare_zero_positions(expected: Profile, found: Profile) -> Outcome | None:
+def compare_zero_positions(expected: Profile, actual: Profile) -> Outcome | None:
     """Test whether zeros are at other places than in all draws."""
-    if expected.zeros_at in (None, found.zeros_at):
+    if expected.zeros_at in (None, actual.zeros_at):
         return None
     # If a value is 0 in some draws, each draw may be the one that differs from the others.
-    draws = expected.total / found.total
-    before, now = expected.zeros * found.total, found.zeros * found.total
+    draws = expected.total / actual.total
+    before, now = expected.zeros * actual.total, actual.zeros * actual.total
     # As many zeros at other places: all may be.
     differing = abs(now - before) if round(now) != round(before) else now + before
-    shares = f"{found.zeros:.3g}, and {expected.zeros:.3g}"
+    shares = f"{actual.zeros:.3g}, and {expected.zeros:.3g}"
     return Outcome(
         "zeros", f"other values are 0 than were: {shares}", p=math.pow(draws + 1, -differing)
     )
 
 
 @property_test()
-def compare_input_connections(expected: Profile, found: Profile) -> Outcome | None:
+def compare_input_connections(expected: Profile, actual: Profile) -> Outcome | None:
     """Test the number of values that are not zero for each index of the first axis."""
-    return _compare_connections(expected, found, axis=0)
+    return _compare_connections(expected, actual, axis=0)
 
 
 @property_test()
-def compare_unit_connections(expected: Profile, found: Profile) -> Outcome | None:
+def compare_unit_connections(expected: Profile, actual: Profile) -> Outcome | None:
     """Test the number of values that are not zero for each index of the last axis."""
-    return _compare_connections(expected, found, axis=1)
+    return _compare_connections(expected, actual, axis=1)
 
 
-def _compare_connections(expected: Profile, found: Profile, axis: int) -> Outcome | None:
-    before, now = expected.connections[axis], found.connections[axis]
-    if before <= 0 or before == now or compare_zero_positions(expected, found) is not None:
+def _compare_connections(expected: Profile, actual: Profile, axis: int) -> Outcome | None:
+    before, now = expected.connections[axis], actual.connections[axis]
+    if before <= 0 or before == now or compare_zero_positions(expected, actual) is not None:
         return None
     name = ("first", "last")[axis]
     number = "another number" if now < 0 else f"{now}"
     evidence = f"{number} of values that are not 0 for each index of the {name} axis"
-    p = _compute_chance_of_count(before, expected) ** ONCE * _compute_chance_of_count(now, found)
+    p = _compute_chance_of_count(before, expected) ** ONCE * _compute_chance_of_count(now, actual)
     return Outcome("connections", f"{evidence}, expected {before}", p)
 
 
@@ -172,18 +172,18 @@ def _compute_chance_of_count(count: int, profile: Profile) -> float:
 
 
 @property_test()
-def compare_zero_shares(expected: Profile, found: Profile) -> Outcome | None:
+def compare_zero_shares(expected: Profile, actual: Profile) -> Outcome | None:
     """Test the share of zeros, compared with that of other draws."""
-    if expected.law is not None or compare_zero_positions(expected, found) is not None:
+    if expected.law is not None or compare_zero_positions(expected, actual) is not None:
         return None
     # Rounding to 16 bits makes zeros, on one backend more than on another.
-    is_rounded = min(expected.bits, found.bits) <= max(BITS)
+    is_rounded = min(expected.bits, actual.bits) <= max(BITS)
     rounded = _ZEROS_IN_16_BITS if is_rounded else 0.0
-    deviation = math.inf if abs(found.zeros - expected.zeros) > rounded else 0.0
-    before, now = expected.zeros * expected.total, found.zeros * found.total
+    deviation = math.inf if abs(actual.zeros - expected.zeros) > rounded else 0.0
+    before, now = expected.zeros * expected.total, actual.zeros * actual.total
     return Outcome(
         "zeros",
-        f"{found.zeros:.3g} of the values are 0, and {expected.zeros:.3g} were",
-        p=rate_p_value(before, expected.total, now, found.total),
+        f"{actual.zeros:.3g} of the values are 0, and {expected.zeros:.3g} were",
+        p=rate_p_value(before, expected.total, now, actual.total),
         deviation=deviation,
     )

@@ -49,4 +49,4 @@ def test_another_dtype_is_reported(yesterday):
 def test_of_what_is_said_of_a_weight_the_order_of_verdicts_counts_and_then_the_probability():
     likely, unlikely = Outcome("scale", "", 1e-3, 1.0), Outcome("scale", "", 1e-9, 1.0)
     other = Outcome("zeros", "", 1e-2, 1.0)
-    assert sorted([likely, unlikely, other], key=lambda outcome: outcome.place) == [other, unlikely, likely]
+    assert sorted([likely, unlikely, other], key=lambda outcome: outcome.rank) == [other, unlikely, likely]
