@@ -1,11 +1,23 @@
-"""Audit weights: compare what is there with what should be. Nothing is drawn or changed."""
+"""`audit`: compare weights with what rules say, or with other weights. Nothing is changed.
+
+Both questions have one form: each weight, a `Subject` or a line of a contract, is tested against an
+`Expectation`. The `Comparison`s are judged together, and become the rows of an `AuditReport`.
+
+    weights, rules -> open_expectations -> Comparison of each weight -.
+                                                                      judge -> make_rows
+    weights, like -> two contracts, paired -> Comparison of each pair -'
+
+A *law* is the distribution that an initializer draws from. A *draw* is one array of random values;
+several draws of a weight tell what is random in it. Weights are *one draw* if one follows from the
+other: it is equal but for a factor, or is its beginning.
+"""
 
 import contextlib
 import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, TypeAlias, TypeGuard
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 
@@ -47,33 +59,106 @@ from keras_initx.tools.audit._subjects import Subject, key_by_paths, list_subjec
 from keras_initx.tools.initialize._given import RulesOrPlan, resolve_rules
 from keras_initx.tools.initialize._plan import InitializationPlan
 
-# Which of both questions is asked: are weights as rules say, or as others are?
-
-
-# What weights are like: others, their contract, or a function that makes them.
+# What `like` takes: a contract, or what one is made from.
 Like: TypeAlias = Contract | ContractSource
 
 
-def _check_rules_or_like(weights: Any, rules: Any, like: Any) -> None:
-    """Raise an error if both are given, or a contract where nothing says what it is like.
+class _Side(NamedTuple):
+    """One of the two things that are compared, while it is open.
 
-    The path of one is refused where it is read.
+    Attributes:
+        content: A contract, what a model holds, or arrays by name.
+        text: Where it says how weights should be: `"in the contract"`.
     """
-    if rules is not None and like is not None:
-        raise ValueError(
-            "`like` must be `None` with `rules`: both say how weights should be. "
-            f"Received: {rules=!r}, {like=!r}"
-        )
+
+    content: Contract | Inventory | Mapping[str, Any]
+    text: str
+
+
+class _PairedContracts(NamedTuple):
+    """The contracts of both sides.
+
+    Attributes:
+        ours: That of the weights that are audited.
+        theirs: That of the weights that they should be like.
+        pairs: Which weight of ours is which of theirs.
+        inventory: What the audited model holds, `None` of anything else.
+        source: Where it says how the weights should be, see `AuditReport`.
+    """
+
+    ours: Contract
+    theirs: Contract
+    pairs: Pairs
+    inventory: Inventory | None
+    source: str
+
+
+def _pair_contracts(weights: Like, like: Like) -> _PairedContracts:
+    """Measure both sides, and pair their weights.
+
+    If one side is a model and the other has arrays, the arrays get the paths of its weights.
+    """
+    with _open_side("weights", weights) as our_side, _open_side("like", like) as their_side:
+        ours, theirs = our_side.content, their_side.content
+        inventory = ours if isinstance(ours, Inventory) else None
+        pairs = None
+        if isinstance(ours, Inventory) and isinstance(theirs, Mapping):
+            theirs, pairs = key_by_paths(ours, theirs)
+            pairs = pairs.worded("`like`", "`weights`")
+        elif isinstance(ours, Mapping) and isinstance(theirs, Inventory):
+            ours, pairs = key_by_paths(theirs, ours)
+            pairs = pairs.worded("`weights`", "`like`")
+        our_contract, their_contract = _measure(ours), _measure(theirs)
+    if pairs is None:
+        our_paths = {row.path: row.place for row in our_contract.rows}
+        their_paths = {row.path: row.place for row in their_contract.rows}
+        pairs = pair_by_path_or_name(our_paths, their_paths).worded("`like`", "`weights`")
+    return _PairedContracts(our_contract, their_contract, pairs, inventory, their_side.text)
+
+
+@contextlib.contextmanager
+def _open_side(name: str, source: Like) -> Iterator[_Side]:
+    """Open one side for the duration of the block.
+
+    Args:
+        name: Name of the argument in error messages.
+        source: A contract or its path; a function that makes weights; or weights, see `audit`.
+    """
+    if isinstance(source, Contract):
+        yield _Side(source, "in the contract")
+    elif isinstance(source, str | os.PathLike) and not is_weights_path(os.fspath(source)):
+        yield _Side(read_contract(name, os.fspath(source)), "in the contract")
+    elif is_build_function(source):
+        function = _function_name(source, "the function")
+        yield _Side(contract(source), f"{function} makes them")
+    else:
+        with open_weights(name, source) as content:
+            text = "in the other arrays"
+            paths = checkpoint_paths(source)
+            if paths is not None:
+                others = " and others" if len(paths) > 1 else ""
+                text = f"in {os.path.basename(paths[0].rstrip(os.sep))}{others}"
+            elif isinstance(source, keras.Model):
+                text = "in the other model"
+            yield _Side(content, text)
+
+
+def _measure(content: Contract | Inventory | Mapping[str, Any]) -> Contract:
+    return content if isinstance(content, Contract) else measure_one_draw(list_subjects(content))
+
+
+def _check_without_like(weights: Any, rules: Any) -> None:
+    """Raise an error if one of both makes sense with `like` only."""
     if isinstance(rules, Contract):
         raise TypeError(
-            "`rules` must be rules, a recipe or a plan, and this is a contract: pass it as `like`. "
+            "`rules` must be rules, a recipe or a plan. This is a contract: pass it as `like`. "
             f"Received: {rules=!r}"
         )
-    if like is None and is_build_function(weights):
+    if is_build_function(weights):
         name = _function_name(weights, "build")
         raise TypeError(
-            f"`weights` must be a model or arrays; call the function: `audit({name}(), ...)`. With "
-            f"`like` it is called as often as by `contract`. Received: {weights=!r}"
+            f"`weights` must be a model or arrays. Call the function: `audit({name}(), ...)`. Only "
+            f"with `like` does `audit` call it, as `contract` does. Received: {weights=!r}"
         )
     if (
         is_build_function(rules)
@@ -82,87 +167,21 @@ def _check_rules_or_like(weights: Any, rules: Any, like: Any) -> None:
     ):
         name = _function_name(rules, "build")
         raise TypeError(
-            "`rules` must be rules, a recipe or a plan; pass a function that makes weights as "
+            "`rules` must be rules, a recipe or a plan. Pass a function that makes weights as "
             f"`like`: `audit(..., like={name})`. Received: {rules=!r}"
         )
-    if like is None and isinstance(weights, Contract):
+    if isinstance(weights, Contract):
         raise TypeError(
-            "`weights` must be a model or arrays to be compared with rules; a contract is compared "
-            f"with what is passed as `like`. Received: {weights=!r}"
+            "`weights` must be a model or arrays, because rules say nothing of a contract. To "
+            f"compare the contract with other weights, pass these as `like`. Received: {weights=!r}"
         )
-
-
-class _Sides(NamedTuple):
-    """What is compared, by itself or in a file.
-
-    Attributes:
-        found: The contract of the weights that are audited.
-        expected: That of what they should be like.
-        pairs: What of one is what of the other.
-        inventory: What a model that is audited holds, `None` of all else.
-    """
-
-    found: Contract
-    expected: Contract
-    pairs: Pairs
-    inventory: Inventory | None
-
-
-def _pair_contracts(weights: Like, like: Like) -> _Sides:
-    """Return the contracts of what is compared, and what pairs weights.
-
-    If one is a model, the arrays of the other have the paths of its weights.
-
-    Args:
-        weights: See `audit`.
-        like: See `audit`.
-    """
-    with _open_side("weights", weights) as found, _open_side("like", like) as expected:
-        inventory = found if isinstance(found, Inventory) else None
-        pairs = None
-        if isinstance(found, Inventory) and isinstance(expected, Mapping):
-            expected, pairs = key_by_paths(found, expected)
-            pairs = pairs.worded("`like`", "`weights`")
-        elif isinstance(found, Mapping) and isinstance(expected, Inventory):
-            found, pairs = key_by_paths(expected, found)
-            pairs = pairs.worded("`weights`", "`like`")
-        ours, theirs = _to_contract(found), _to_contract(expected)
-    if pairs is None:
-        own_places = {row.path: row.place for row in ours.rows}
-        places = {row.path: row.place for row in theirs.rows}
-        pairs = pair_by_path_or_name(own_places, places).worded("`like`", "`weights`")
-    return _Sides(ours, theirs, pairs, inventory)
-
-
-@contextlib.contextmanager
-def _open_side(name: str, given: Like) -> Iterator[Contract | Inventory | Mapping[str, Any]]:
-    """Open what is compared for the duration of the block: a contract, a model or arrays."""
-    if isinstance(given, Contract):
-        yield given
-    elif _is_contract_path(given):
-        yield read_contract(name, os.fspath(given))
-    elif is_build_function(given):
-        yield contract(given)
-    else:
-        with open_weights(name, given) as found:
-            yield found
-
-
-def _is_contract_path(given: Any) -> TypeGuard[str | os.PathLike[str]]:
-    """Return whether this is a path, and not one of weights."""
-    return isinstance(given, str | os.PathLike) and not is_weights_path(os.fspath(given))
-
-
-def _to_contract(found: Contract | Inventory | Mapping[str, Any]) -> Contract:
-    """Return the contract of what was opened."""
-    return found if isinstance(found, Contract) else measure_one_draw(list_subjects(found))
 
 
 def _describe_rules(rules: RulesOrPlan | None, resolved: Any) -> str:
-    """Return who says how weights should be.
+    """Say who says how weights should be, see `AuditReport.source`.
 
     Args:
-        rules: What the user gave.
+        rules: The argument of `audit`.
         resolved: The same, but for a name the recipe, and for a path the plan.
     """
     if rules is None:
@@ -179,23 +198,9 @@ def _describe_rules(rules: RulesOrPlan | None, resolved: Any) -> str:
     return f"{who} says" if who else "the rules say"
 
 
-def _describe_like(like: Like) -> str:
-    """Return where it says how weights should be."""
-    if isinstance(like, Contract) or _is_contract_path(like):
-        return "in the contract"
-    paths = checkpoint_paths(like)
-    if paths is not None:
-        others = " and others" if len(paths) > 1 else ""
-        return f"in {os.path.basename(paths[0].rstrip(os.sep))}{others}"
-    if is_build_function(like):
-        return f"{_function_name(like, 'the function')} makes them"
-    return "in the other model" if isinstance(like, keras.Model) else "in the other arrays"
-
-
-def _function_name(function: Any, otherwise: str) -> str:
-    """Return the name of a function, if it has one that says something."""
+def _function_name(function: Any, default: str) -> str:
     name: str = getattr(function, "__name__", "")
-    return name if name.isidentifier() else otherwise
+    return name if name.isidentifier() else default  # not "<lambda>"
 
 
 @takes_verbose
@@ -291,12 +296,19 @@ def audit(
         raise ValueError(f"`alpha` must be between 0 and 1. Received: {alpha=!r}")
     if seed is not None:
         check_root("seed", seed)
-    _check_rules_or_like(weights, rules, like)
     if like is None:
+        _check_without_like(weights, rules)
         return _audit_by_rules(weights, rules, seed, roles, alpha)
+    if rules is not None:
+        raise ValueError(
+            f"Pass either `rules` or `like`, not both. Received: {rules=!r}, {like=!r}"
+        )
     for name, value in (("roles", roles), ("seed", seed)):
         if value is not None:
-            raise ValueError(f"`{name}` must be `None` with `like`. Received: {name}={value!r}")
+            raise ValueError(
+                f"`{name}` must be left out with `like`: only rules need it. "
+                f"Received: {name}={value!r}"
+            )
     return _audit_by_like(weights, like, alpha)
 
 
@@ -308,49 +320,47 @@ def _audit_by_rules(
     alpha: float,
 ) -> AuditReport:
     """Compare weights with what rules, a plan or their layers say."""
-    given = resolve_rules(rules, seed)
+    resolved = resolve_rules(rules, seed)
     comparisons = []
-    alike: dict[bytes, list[str]] = {}
+    paths_by_sample: dict[bytes, list[str]] = {}
     # Copies of initializers without a seed draw one.
     with (
         backend.globals_preserved(),
-        open_expectations(weights, given, seed, roles, alpha) as expected,
+        open_expectations(weights, resolved, seed, roles, alpha) as expected,
         show_progress("Auditing", len(expected.weights), "weights") as advance,
     ):
         for subject, expectation in expected.weights:
             comparison = _test_subject(subject, expectation)
             comparisons.append(comparison)
             if comparison.sample:
-                alike.setdefault(comparison.sample, []).append(subject.path)
+                paths_by_sample.setdefault(comparison.sample, []).append(subject.path)
             advance(1)
-    drawn = [(one.path, one.actual) for one in comparisons if one.sample]
-    found = SharedValues(
-        [paths for paths in alike.values() if len(paths) > 1],
-        group_one_draw(drawn),
-    )
-    joint = list(find_changed_equality(comparisons, found, SharedValues(), len(comparisons)))
-    depths = functools.partial(_count_branches, expected.inventory)
-    rows = make_rows(judge(comparisons, joint, [], alpha), depths)
+    random = [(this.path, this.actual) for this in comparisons if this.sample]
+    equal = [paths for paths in paths_by_sample.values() if len(paths) > 1]
+    shared = SharedValues(equal, group_one_draw(random))
+    joint = [*find_changed_equality(comparisons, shared, SharedValues(), len(comparisons))]
+    count_branches = functools.partial(_count_branches, expected.inventory)
+    rows = make_rows(judge(comparisons, joint, [], alpha), count_branches)
     notes = [*_note_unbuilt(expected.inventory), *expected.notes]
-    return AuditReport(rows, _describe_rules(rules, given), notes)
+    return AuditReport(rows, _describe_rules(rules, resolved), notes)
 
 
 def _test_subject(subject: Subject, expectation: Expectation) -> Comparison:
-    """Return a weight that was tested; what is trained must be finite, whoever says otherwise."""
-    lost = subject.describe_not_finite()
-    if not lost:
+    # What is trained must be finite, whatever its initializer makes.
+    problem = subject.describe_not_finite()
+    if not problem:
         return _mention_labels(subject, expectation.test(subject))
     not_known = Profile("unknown", NOT_FINITE)
-    outcomes = (Outcome("not finite", lost),)
+    outcomes = (Outcome("not finite", problem),)
     return Comparison(subject, expectation, not_known, not_known, outcomes)
 
 
 def _mention_labels(subject: Subject, comparison: Comparison) -> Comparison:
-    """Return a comparison that says where labels part equal units in training: in a last layer."""
-    of_units = f"along axis {len(subject.shape) - 1} equal"
+    """Say of equal units of a last layer that their labels differ, so that training parts them."""
+    last_axis = f"along axis {len(subject.shape) - 1} equal"
     outcomes = []
     for outcome in comparison.outcomes:
-        are_units = outcome.verdict == "equal slices" and of_units in outcome.evidence
+        are_units = outcome.verdict == "equal slices" and last_axis in outcome.evidence
         if are_units and subject.makes_output():
             evidence = f"{outcome.evidence}; they make an output, where labels part them"
             outcome = replace(outcome, evidence=evidence)
@@ -360,43 +370,51 @@ def _mention_labels(subject: Subject, comparison: Comparison) -> Comparison:
 
 def _audit_by_like(weights: Like, like: Like, alpha: float) -> AuditReport:
     """Compare weights with others."""
-    found, expected, pairs, inventory = _pair_contracts(weights, like)
-    comparisons = compare_contracts(found, expected, pairs.names)
-    now = SharedValues(found.equal, found.one_draw)
-    before = SharedValues(expected.equal, expected.one_draw)
-    joint = [*find_changed_equality(comparisons, now, before, len(found.rows))]
-    judged = judge(comparisons, joint, group_by_name(comparisons, now, before), alpha)
-    depths = functools.partial(_count_branches, inventory)
+    paired = _pair_contracts(weights, like)
+    ours, theirs = paired.ours, paired.theirs
+    comparisons = compare_contracts(ours, theirs, paired.pairs.names)
+    our_shared = SharedValues(ours.equal, ours.one_draw)
+    their_shared = SharedValues(theirs.equal, theirs.one_draw)
+    joint = [*find_changed_equality(comparisons, our_shared, their_shared, len(ours.rows))]
+    groups = group_by_name(comparisons, our_shared, their_shared)
+    judged = judge(comparisons, joint, groups, alpha)
+    count_branches = functools.partial(_count_branches, paired.inventory)
     if is_build_function(weights):
-        depths = functools.partial(_build_and_count_branches, weights)
-    rows = make_all_rows(judged, found, expected, pairs.reasons, depths)
-    notes = [*_note_equal_sizes(rows), *_note_pairs(pairs), *_note_unbuilt(inventory)]
-    return AuditReport(rows, _describe_like(like), notes)
+        count_branches = functools.partial(_build_and_count_branches, weights)
+    rows = make_all_rows(judged, ours, theirs, paired.pairs.reasons, count_branches)
+    notes = [*_note_equal_sizes(rows), *_note_pairs(paired.pairs)]
+    notes += _note_unbuilt(paired.inventory)
+    return AuditReport(rows, paired.source, notes)
 
 
 def _note_equal_sizes(rows: Sequence[WeightAudit]) -> list[str]:
-    """Return a sentence if weights are perhaps the same under other names, or none."""
     shapes: dict[str, list[Shape]] = {"new": [], "missing": []}
     for row in rows:
         shapes.get(row.verdict, []).append(row.shape)
     if not have_equal_sizes(shapes["new"], shapes["missing"]):
         return []
-    return ["What is new and what is missing have the same sizes: perhaps only their names differ."]
+    return ["The new and the missing weights have the same sizes: perhaps only their names differ."]
 
 
 def _note_pairs(pairs: Pairs) -> list[str]:
-    """Return a sentence for each note, on all weights that it is about, and the remarks."""
-    paths: dict[str, list[str]] = {}
+    """Make a sentence of each note, on all weights that it is about, and add the remarks."""
+    paths_by_note: dict[str, list[str]] = {}
     for path, note in pairs.notes.items():
-        paths.setdefault(note, []).append(path)
-    notes = [f"{summarize_names(noted, shown=1)}: {note}." for note, noted in paths.items()]
+        paths_by_note.setdefault(note, []).append(path)
+    notes = []
+    for note, paths in paths_by_note.items():
+        notes.append(f"{summarize_names(paths, shown=1)}: {note}.")
     return [*notes, *pairs.remarks]
+
+
+def _note_unbuilt(inventory: Inventory | None) -> list[str]:
+    return [] if inventory is None else inventory.note_on_unbuilt()
 
 
 def _count_branches(inventory: Inventory | None) -> dict[str, int]:
     """Return the number of branches on the way of each kernel that ends one, by its path.
 
-    They are those that recipes count. Where it is not known, nothing is.
+    They are those that recipes count. If it is not known which kernels end one, nothing is.
 
     Args:
         inventory: What the model holds; `None` of arrays.
@@ -406,16 +424,13 @@ def _count_branches(inventory: Inventory | None) -> dict[str, int]:
     roles = find_roles(inventory)
     if Doubt.ENDS in roles.doubts:
         return {}
-    ends = [part for part in roles.parts if part.role.name in ENDS and part.role.branches]
-    return {part.weight.path: part.role.branches for part in ends}
+    counts = {}
+    for end in roles.parts:
+        if end.role.name in ENDS and end.role.branches:
+            counts[end.weight.path] = end.role.branches
+    return counts
 
 
 def _build_and_count_branches(build: Callable[[], Any]) -> dict[str, int]:
-    """Return the same of the model that a function makes."""
-    with backend.globals_preserved(), open_weights("weights()", build()) as found:
-        return _count_branches(found if isinstance(found, Inventory) else None)
-
-
-def _note_unbuilt(inventory: Inventory | None) -> list[str]:
-    """Return which layers are not built, if weights are those of a model."""
-    return [] if inventory is None else inventory.note_on_unbuilt()
+    with backend.globals_preserved(), open_weights("weights()", build()) as weights:
+        return _count_branches(weights if isinstance(weights, Inventory) else None)
