@@ -1,11 +1,21 @@
-"""What rules, layers and plans say of a weight: a law, draws, values, or nothing that is known."""
+"""What an initializer says of the values of a weight, from the most exact to nothing.
+
+    FixedValues           zeros, Identity: the values themselves
+    LawExpectation        HeNormal, Orthogonal: a law that has a formula
+    SlicesExpectation     one law for each gate of a fused kernel
+    DrawsExpectation      the initializer of a user: what three draws tell
+    NotKnown              a weight that no rule reaches, with the reason
+
+`DeclaredFallback` asks the layer if a weight is not as a rule says: then perhaps the rule was not
+applied.
+"""
 
 import copy
 import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -44,11 +54,11 @@ _COARSE = 0.01
 # The smallest positive numbers of the dtypes in which weights can vanish.
 _SMALLEST = {"float16": 2.0**-24}
 _UNDRAWN = Profile("unknown", "its initializer cannot be drawn from")
-# What is said of a whole whose slices have laws of their own.
+# Verdicts on a whole whose slices have laws of their own.
 _VERDICTS_OF_WHOLE = ("copies", "equal slices")
-# What is said of values whose scale differs from draw to draw.
+# Verdicts on values whose scale differs from draw to draw.
 _WITHOUT_SCALE = ("not finite", "constant", "shape")
-# By so much more may shapes of draws differ than three tell.
+# The shapes of draws may differ more than three of them show, by this factor.
 _UNSURE = 1.25
 # With a smaller probability, it is worth looking for another explanation.
 _SUSPICIOUS = 1e-3
@@ -86,26 +96,25 @@ class InitializerExpectation(Expectation):
         return description(self.initializer)
 
     def read(self, weight: Subject) -> Array:
-        """Return the values of a weight.
+        """Read the values of a weight.
 
-        A process that shares it with others takes its own, if their law is known by itself.
+        A process that shares it with others reads its own, if these have the law by themselves.
         """
         if weight.values.is_shared and isinstance(self.law, IndependentLaw):
-            return np.concatenate([part.reshape(-1) for _, part in weight.values.parts()])
+            return np.concatenate([values.reshape(-1) for _, values in weight.values.parts()])
         return weight.values.read()
 
 
 def expect_initializer(initializer: LayerInitializer, weight: Subject) -> InitializerExpectation:
-    """Return what an initializer says of the values of a weight.
-
-    Constants, independent values and frames have a formula. What has none is drawn.
-    """
-    stated = _expect_law(
+    """Choose the most exact expectation that an initializer allows."""
+    expectation = _expect_law(
         adapt_initializer(initializer).law(weight.shape), initializer, weight.dtype
     )
-    of_model = weight.weight
-    is_guessed = of_model is not None and of_model.has_guessed_axes and needs_axes(initializer)
-    return replace(stated, has_guessed_fans=is_guessed)
+    model_weight = weight.weight
+    are_guessed = (
+        model_weight is not None and model_weight.has_guessed_axes and needs_axes(initializer)
+    )
+    return replace(expectation, has_guessed_fans=are_guessed)
 
 
 def _expect_law(
@@ -122,7 +131,7 @@ def _expect_law(
 
 
 def _is_coarse(law: IndependentLaw, dtype: DType) -> bool:
-    """Return whether the numbers of a dtype are so far apart that they have a law of their own."""
+    # The numbers of the dtype are so far apart that rounded values have a law of their own.
     step = max(epsilon(dtype) * abs(law.mean), _SMALLEST.get(dtype, 0.0))
     return step > _COARSE * law.std
 
@@ -144,7 +153,7 @@ class FixedValues(InitializerExpectation):
         return Comparison(weight, self, actual, Profile("fixed"), tuple(outcomes))
 
     def test_region(self, weight: Subject, values: Array, region: Region | None = None) -> Outcome:
-        """Return whether those in a region are as they should be, each by itself."""
+        """Test each value of a region by itself."""
         expected = np.broadcast_to(self.law.make(), weight.shape)[region or ...]
         # Logarithms and exponentials differ in their last bits.
         tolerance = 2 * epsilon(weight.dtype) * np.abs(expected)
@@ -156,13 +165,13 @@ class FixedValues(InitializerExpectation):
             return proven("values")
         if not np.isfinite(values[~same]).all():
             return Outcome("not finite", "values that are not finite")
-        place = np.unravel_index(int(np.argmin(same)), values.shape)
+        first = np.unravel_index(int(np.argmin(same)), values.shape)
         difference = f"{count} of {values.size} differ"
         if (values == values.flat[0]).all():
             difference = f"all are {values.flat[0]:.4g}"
-        where = ", ".join(str(int(index)) for index in place)
+        index = ", ".join(str(int(number)) for number in first)
         evidence = (
-            f"{difference}: [{where}] is {values[place]:.4g} instead of {expected[place]:.4g}"
+            f"{difference}: [{index}] is {values[first]:.4g} instead of {expected[first]:.4g}"
         )
         return Outcome("values", evidence)
 
@@ -199,13 +208,13 @@ class DrawsExpectation(InitializerExpectation):
         values = self.read(weight)
         if values.size == 0:
             return Comparison(weight, self, Profile("unknown"), reason="empty")
-        draws = [profile_array(drawn, weight.dtype) for drawn in self.draw(weight)]
+        draws = [profile_array(array, weight.dtype) for array in self.draw(weight)]
         return self.compare_with_draws(weight, values, draws)
 
     def compare_with_draws(
         self, weight: Subject, values: Array, draws: Sequence[Profile]
     ) -> Comparison:
-        """Return a weight with these values, compared with draws of its initializer."""
+        """Compare a weight with these values with draws of its initializer."""
         expected = _UNDRAWN if not draws else merge_draws(draws)
         if self.law is not None:
             expected = replace(expected, varies=())  # by chance
@@ -233,9 +242,9 @@ class DrawsExpectation(InitializerExpectation):
         return Comparison(weight, self, actual, expected, reason=reason)
 
     def draw(self, weight: Subject) -> list[Array]:
-        """Return three draws of a copy of the initializer, none if it cannot be drawn from.
+        """Draw three times from a copy of the initializer; no draws if that fails.
 
-        A function is not called: what it draws from may be a generator of the user.
+        A function is not called: it may draw from a generator of the user, and change its state.
         """
         initializer: Any = self.initializer
         if not isinstance(initializer, keras.initializers.Initializer):
@@ -243,20 +252,20 @@ class DrawsExpectation(InitializerExpectation):
         draws = []
         for number in range(_DRAWS):
             seed = derived_seed(number, "audit", weight.path)
-            keras.utils.set_random_seed(seed)  # of what has none of its own
+            keras.utils.set_random_seed(seed)  # for an initializer without a seed of its own
             try:
-                made = copy.deepcopy(initializer, _map_generators(initializer, seed))
-                for place, part in enumerate(initializers_within(made)):
-                    if hasattr(part, "seed"):
-                        part.seed = part._init_seed = derived_seed(seed, place)
-                values = made(weight.shape, dtype=weight.dtype)
+                copied = copy.deepcopy(initializer, _map_generators(initializer, seed))
+                for index, inner in enumerate(initializers_within(copied)):
+                    if hasattr(inner, "seed"):
+                        inner.seed = inner._init_seed = derived_seed(seed, index)
+                values = copied(weight.shape, dtype=weight.dtype)
                 values = keras.ops.cast(keras.ops.convert_to_tensor(values), weight.dtype)
-                drawn = np.array(backend.host_view(values))
+                array = np.array(backend.host_view(values))
             except Exception:  # a user's class may raise anything
                 return []
-            if drawn.shape != weight.shape:
+            if array.shape != weight.shape:
                 return []
-            draws.append(drawn)
+            draws.append(array)
         return draws
 
 
@@ -264,8 +273,8 @@ class DrawsExpectation(InitializerExpectation):
 class SlicesExpectation(DrawsExpectation):
     """Slices along axes that have laws of their own, each tested by its law.
 
-    Those whose law is not known are compared with slices of draws; whether slices repeat others,
-    with draws of the whole.
+    Slices whose law is not known are compared with slices of draws. Whether slices repeat others
+    is compared with draws of the whole.
     """
 
     law: SlicesLaw
@@ -276,95 +285,110 @@ class SlicesExpectation(DrawsExpectation):
         values = self.read(weight)
         if values.size == 0:
             return Comparison(weight, self, Profile("unknown"), reason="empty")
-        drawn = self.draw(weight)
-        whole = self.compare_with_draws(
-            weight, values, [profile_array(one, weight.dtype) for one in drawn]
-        )
+        draws = self.draw(weight)
+        profiles = [profile_array(draw, weight.dtype) for draw in draws]
+        whole = self.compare_with_draws(weight, values, profiles)
         if whole.actual.kind != "random" or whole.is_proven:
             return whole
         outcomes = [outcome for outcome in whole.outcomes if outcome.verdict in _VERDICTS_OF_WHOLE]
-        for name, law, (of_part, *of_draws) in _split_by_law(self.law, [values, *drawn]):
-            if of_part.size == 0:
+        for piece in _split_by_law(self.law, values, draws):
+            if piece.values.size == 0:
                 continue
-            part = Subject(weight.path, of_part.shape, weight.dtype, Values(to_lazy(of_part)))
-            stated = _expect_law(law, self.initializer, weight.dtype)
-            if isinstance(stated, DrawsExpectation):
-                profiles = [profile_array(one, weight.dtype) for one in of_draws]
-                comparison = stated.compare_with_draws(part, of_part, profiles)
+            stored = Values(to_lazy(piece.values))
+            subject = Subject(weight.path, piece.values.shape, weight.dtype, stored)
+            expectation = _expect_law(piece.law, self.initializer, weight.dtype)
+            if isinstance(expectation, DrawsExpectation):
+                profiles = [profile_array(draw, weight.dtype) for draw in piece.draws]
+                comparison = expectation.compare_with_draws(subject, piece.values, profiles)
             else:
-                comparison = stated.test(part)
+                comparison = expectation.test(subject)
             for outcome in comparison.outcomes:
                 if not outcome.proof:
-                    outcomes.append(replace(outcome, evidence=f"{name}: {outcome.evidence}"))
+                    outcomes.append(replace(outcome, evidence=f"{piece.name}: {outcome.evidence}"))
         reason = "" if outcomes else whole.reason
         return replace(whole, outcomes=tuple(outcomes), reason=reason)
 
 
+class _Piece(NamedTuple):
+    """A piece of a weight that has a law of its own.
+
+    Attributes:
+        name: Which one it is, in words: `"part 2 of 4 along axis 1"`.
+        law: Its law, `None` if it is not known.
+        values: Its values.
+        draws: The same piece of each draw.
+    """
+
+    name: str
+    law: Law | None
+    values: Array
+    draws: Sequence[Array]
+
+
 def _split_by_law(
-    law: Law | None, arrays: Sequence[Array], name: str = ""
-) -> Iterator[tuple[str, Law | None, Sequence[Array]]]:
-    """Yield the slices of arrays at the cuts of a law, each with its name and its own law."""
+    law: Law | None, values: Array, draws: Sequence[Array], name: str = ""
+) -> Iterator[_Piece]:
+    """Cut values and draws where their law is cut; a piece may be cut again."""
     if not isinstance(law, SlicesLaw):
-        yield name, law, arrays
+        yield _Piece(name, law, values, draws)
         return
     cuts = np.cumsum([shape[law.axis] for shape in law.shapes])[:-1]
-    parts = zip(*[np.split(array, cuts, law.axis) for array in arrays], strict=True)
-    within = f" of {name}" if name else ""
-    axis = law.axis % arrays[0].ndim
-    for number, of_part in enumerate(parts):
-        of_axis = f"part {number + 1} of {len(law.laws)} along axis {axis}{within}"
-        yield from _split_by_law(law.laws[number], of_part, of_axis)
+    pieces = zip(*[np.split(array, cuts, law.axis) for array in (values, *draws)], strict=True)
+    enclosing = f" of {name}" if name else ""
+    axis = law.axis % values.ndim
+    for index, (piece, *drawn_pieces) in enumerate(pieces):
+        piece_name = f"part {index + 1} of {len(law.laws)} along axis {axis}{enclosing}"
+        yield from _split_by_law(law.laws[index], piece, drawn_pieces, piece_name)
 
 
 def _map_generators(initializer: Any, seed: int) -> dict[int, Any]:
-    """Return generators in the place of those of an initializer, by the identity of these."""
-    others = {}
-    for part in initializers_within(initializer):
-        for value in vars(part).values():
+    """Make a generator for each of an initializer, by its identity, as `deepcopy` takes them."""
+    generators = {}
+    for inner in initializers_within(initializer):
+        for value in vars(inner).values():
             if isinstance(value, keras.random.SeedGenerator):
-                others[id(value)] = keras.random.SeedGenerator(seed)
-    return others
+                generators[id(value)] = keras.random.SeedGenerator(seed)
+    return generators
 
 
 def _test_shape(draws: Sequence[Profile], actual: Profile, dtype: DType) -> tuple[Outcome, ...]:
-    """Return what is said of values whose scale differs from draw to draw, without the scale.
+    """Test values whose scale differs from draw to draw, without the scale.
 
-    Their shape may differ from draw to draw too, more than that of independent values does.
+    Their shape may differ from draw to draw too, more than the shape of independent values does.
     """
-    alike = [_standardize(draw) for draw in draws]
-    pairs = itertools.combinations(alike, 2)
+    standardized = [_standardize(draw) for draw in draws]
+    pairs = itertools.combinations(standardized, 2)
     excess = max(1.0, _UNSURE * max(measure_excess_of_shape(*pair) for pair in pairs))
-    expected, standard = merge_draws(alike), _standardize(actual)
+    expected, actual = merge_draws(standardized), _standardize(actual)
     expected = replace(expected, independent=expected.independent / excess**2)
-    standard = replace(standard, independent=standard.independent / excess**2)
-    outcomes = compare_profiles(expected, standard, dtype)
+    actual = replace(actual, independent=actual.independent / excess**2)
+    outcomes = compare_profiles(expected, actual, dtype)
     return tuple(outcome for outcome in outcomes if outcome.verdict in _WITHOUT_SCALE)
 
 
 def _standardize(profile: Profile) -> Profile:
-    """Return the profile of values with the mean 0 and the deviation 1, if they vary."""
     if profile.kind != "random" or not profile.std:
         return profile
     return profile.with_moments(0.0, 1.0)
 
 
 def _digest_sample(values: Array) -> bytes:
-    """Return a digest of a sample of the values and their number."""
+    # Of a sample of the values and their number.
     step = max(1, values.size // SAMPLE)
     sample = np.ascontiguousarray(values.reshape(-1)[::step])
-    whole = hashlib.blake2b(sample.tobytes(), digest_size=16)
-    whole.update(str(values.size).encode())
-    return whole.digest()
+    digest = hashlib.blake2b(sample.tobytes(), digest_size=16)
+    digest.update(str(values.size).encode())
+    return digest.digest()
 
 
 @dataclass(frozen=True)
 class DeclaredFallback(Expectation):
-    """What a rule or a layer says, and where values are not so, what the layer declares.
+    """What a rule or a layer says, and if values are not so, what the layer declares.
 
     Attributes:
-        stated: What is said.
-        declared: Function that returns what the layer declares, as Keras calls its initializer and
-            with the fans of the layer. Keras takes those of the shape, also of depthwise kernels.
+        stated: What the rule or the layer says.
+        declared: Function that returns what the layer declares: as Keras calls its initializer, and
+            with the fans of the layer. Keras takes fans of the shape, also of depthwise kernels.
         is_rule: Whether a rule says it, so that what the layer declares is only an explanation.
         alpha: See `audit`. No test fails whose probability is larger.
     """
@@ -376,7 +400,7 @@ class DeclaredFallback(Expectation):
 
     @property
     def text(self) -> str:  # type: ignore[override]
-        """What is said."""
+        """What the rule or the layer says."""
         return self.stated.text
 
     def test(self, weight: Subject) -> Comparison:

@@ -1,4 +1,9 @@
-"""Who says what weights should be: rules, a recipe, their layers, a plan."""
+"""What each weight should be, if rules, a recipe, the layers or a plan say so.
+
+rules, a recipe    the law of the initializer of the first rule that matches
+seed, a plan       also the very values: `PlannedValues`
+no rule            what the layer declares
+"""
 
 import contextlib
 import functools
@@ -42,18 +47,16 @@ from keras_initx.tools.initialize._initialize import begin, note_guesses
 from keras_initx.tools.initialize._plan import InitializationPlan
 from keras_initx.tools.initialize._planned_weight import PlannedWeight
 
-# The very values of a plan or a seed, and what is wrong with others.
-
 
 @dataclass(frozen=True)
 class PlannedValues(Expectation):
-    """The very values of a plan or a seed, and what is wrong with others.
+    """The very values of a plan or a seed; of other values, it is tested how they differ in law.
 
     Attributes:
-        stated: What gives the values.
-        planned: The values.
-        source: Who says so: `"plan"` or `"seed"`.
-        by_law: What is wrong with others, `None` if they are cut, so that no law is known.
+        stated: The initializer that draws the values.
+        planned: Draws the values.
+        source: What they follow from: `"plan"` or `"seed"`.
+        by_law: Tests other values, `None` if some values are cut, so that no law is known.
         alpha: See `audit`. No test fails whose probability is larger.
     """
 
@@ -65,7 +68,7 @@ class PlannedValues(Expectation):
 
     @property
     def text(self) -> str:  # type: ignore[override]
-        """What gives the values."""
+        """The initializer that draws the values."""
         return self.stated.text
 
     def test(self, weight: Subject) -> Comparison:
@@ -87,10 +90,10 @@ class PlannedValues(Expectation):
     def _test_bits(self, weight: Subject) -> Comparison:
         """Test whether a weight has the values.
 
-        They are compared in the parts in which they lie on devices: no process needs those of
-        others. Their digest is enough, where it is known.
+        They are compared in the parts in which they lie on devices, so that no process needs those
+        of others. If the digest is known and equal, nothing is drawn.
         """
-        planned = replace(self.planned)  # what it keeps goes with it
+        planned = replace(self.planned)  # a copy, with which the values that it keeps are freed
         moments = Moments()
         differing = total = 0
         digest = cause = ""
@@ -105,9 +108,9 @@ class PlannedValues(Expectation):
                     proof = "digest"
                     continue
             drawn = planned.values(region)
-            differing_here = self._count_differing(drawn, values)
-            differing += differing_here
-            if region is None and differing_here:
+            differing_in_region = self._count_differing(drawn, values)
+            differing += differing_in_region
+            if region is None and differing_in_region:
                 drawn = np.asarray(drawn, values.dtype)
                 cause = "an axis exchanged" if _is_transposed(drawn, values) else ""
                 rows = _count_equal_rows(drawn, values)
@@ -127,7 +130,7 @@ class PlannedValues(Expectation):
         )
 
     def _describe_difference(self, weight: Subject, differing: int, total: int, digest: str) -> str:
-        """Return how the values differ, empty if they do not."""
+        """Say how the values differ, empty if they do not."""
         planned = self.planned
         if weight.dtype != planned.row.dtype:
             return f"{weight.dtype}, and {planned.row.dtype} in the plan"
@@ -138,7 +141,7 @@ class PlannedValues(Expectation):
         return ""
 
     def _count_differing(self, drawn: Array, values: Array) -> int:
-        """Return how many values are not those that were drawn."""
+        """Count the values that are not those drawn, but for the last bits of matrix products."""
         drawn = np.asarray(drawn, values.dtype)
         differ = drawn != values
         if not is_exact(self.stated.initializer):
@@ -150,7 +153,7 @@ class PlannedValues(Expectation):
 
 
 def _compute_digest(values: Array, dtype: DType) -> str:
-    """Return the digest of values that were read as numbers."""
+    # Of values that were read as float32, in their own dtype.
     if dtype != "float64":  # which is float32 on JAX, without its option
         values = values.astype(dtype, copy=False)
     return array_digest(values)
@@ -168,7 +171,7 @@ def _is_transposed(drawn: Array, values: Array) -> bool:
 
 
 def _count_equal_rows(drawn: Array, values: Array) -> int | None:
-    """Return how many slices along the first axis are as drawn, `None` of a vector."""
+    """Count the slices along the first axis that are as drawn, `None` for a vector."""
     if values.ndim < 2:
         return None
     differ = values.reshape(len(values), -1) != drawn.reshape(len(values), -1)
@@ -177,12 +180,12 @@ def _count_equal_rows(drawn: Array, values: Array) -> int | None:
 
 @dataclass(frozen=True)
 class ExpectedWeights:
-    """What is expected of weights.
+    """The weights that are audited, while they are open, with what is expected of them.
 
     Attributes:
-        weights: The weights, each with what it should be.
-        notes: What is guessed of them, as lines of text.
-        inventory: What the model holds, `None` of arrays.
+        weights: The weights, each with its expectation.
+        notes: What is guessed, as lines of text.
+        inventory: What the model holds, `None` for arrays.
     """
 
     weights: list[tuple[Subject, Expectation]]
@@ -198,11 +201,11 @@ def open_expectations(
     roles: RolesGiven | None,
     alpha: float,
 ) -> Iterator[ExpectedWeights]:
-    """Open what is audited for the duration of the block, and find what each weight should be.
+    """Open what is audited for the duration of the block, with what each weight should be.
 
     Args:
         weights: See `audit`.
-        rules: See `audit`; a recipe or a plan as itself, see `resolved`.
+        rules: See `audit`; but a recipe or a plan itself, not its name or path.
         seed: See `audit`.
         roles: See `audit`.
         alpha: See `audit`.
@@ -212,11 +215,15 @@ def open_expectations(
             yield _expect_of_model(source, rules, seed, roles, alpha)
             return
         if roles is not None:
-            raise ValueError(f"`roles` must be `None` for arrays. Received: {roles=!r}")
+            raise ValueError(
+                "`roles` must be left out if `weights` are arrays: only recipes need them. "
+                f"Received: {roles=!r}"
+            )
         if not isinstance(rules, InitializationPlan):
             raise ValueError(
-                "`rules` must be a plan if `weights` are arrays, which have no layers; with "
-                f"`like=` they are compared with a contract or other weights. Received: {rules=!r}"
+                "`rules` must be a plan if `weights` are arrays, which have no layers. To compare "
+                "them with a contract or with other weights, pass these as `like`. "
+                f"Received: {rules=!r}"
             )
         yield _expect_by_plan(list_subjects(source), rules, alpha)
 
@@ -230,7 +237,10 @@ def _expect_of_model(
 ) -> ExpectedWeights:
     if isinstance(rules, InitializationPlan):
         if roles is not None:
-            raise ValueError(f"`roles` must be `None` with a plan. Received: {roles=!r}")
+            raise ValueError(
+                "`roles` must be left out with a plan: only recipes need them. "
+                f"Received: {roles=!r}"
+            )
         by_plan = _expect_by_plan(
             list_subjects(inventory), rules, alpha, _LayerDeclarations(inventory.weights)
         )
@@ -238,14 +248,14 @@ def _expect_of_model(
     started = begin(inventory, rules, seed or 0, roles, refuses_quantized=False)
     source = "" if seed is None else "seed"
     layers = _LayerDeclarations(inventory.weights)
-    result = []
-    by_rule = []
+    expected = []
+    planned_by_rules = []
     for weight, planned in started.pairs():
         subject = weight_subject(weight)
-        result.append((subject, _choose_expectation(subject, planned, source, alpha, layers)))
+        expected.append((subject, _choose_expectation(subject, planned, source, alpha, layers)))
         if not planned.by_layer:
-            by_rule.append((weight, planned))
-    return ExpectedWeights(result, note_guesses(by_rule), inventory)
+            planned_by_rules.append((weight, planned))
+    return ExpectedWeights(expected, note_guesses(planned_by_rules), inventory)
 
 
 def _expect_by_plan(
@@ -254,39 +264,39 @@ def _expect_by_plan(
     alpha: float,
     layers: "_LayerDeclarations | None" = None,
 ) -> ExpectedWeights:
-    """Return weights with what the lines of a plan say.
+    """Find what the lines of a plan say of weights.
 
     Raises:
-        ValueError: If one has another shape than in the plan, or is missing.
+        ValueError: If a weight has another shape than in the plan, or is missing.
     """
     by_path = {planned.row.path: planned for planned in plan._planned}
-    own_places = {subject.path: subject.place for subject in subjects}
-    places = {path: planned.place for path, planned in by_path.items()}
-    pairs = pair_by_path_or_name(own_places, places).worded("the plan", "the weights")
-    result: list[tuple[Subject, Expectation]] = []
+    own_paths = {subject.path: subject.canonical_path for subject in subjects}
+    plan_paths = {path: planned.place for path, planned in by_path.items()}
+    pairs = pair_by_path_or_name(own_paths, plan_paths).worded("the plan", "the weights")
+    expected: list[tuple[Subject, Expectation]] = []
     problems = []
     for subject in subjects:
         planned = by_path.pop(pairs.names.get(subject.path, ""), None)
         if planned is None:
             reason = pairs.reasons.get(subject.path, "not in the plan")
-            result.append((subject, NotKnown(reason)))
+            expected.append((subject, NotKnown(reason)))
         elif planned.row.shape != subject.shape:
             problems.append(
                 f"{subject.path!r} has the shape {subject.shape}, and {planned.row.shape} in the "
                 "plan"
             )
         else:
-            result.append((subject, _choose_expectation(subject, planned, "plan", alpha, layers)))
-    of_plan = pair_by_path_or_name(places, own_places).worded("the weights", "the plan")
+            expected.append((subject, _choose_expectation(subject, planned, "plan", alpha, layers)))
+    plan_pairs = pair_by_path_or_name(plan_paths, own_paths).worded("the weights", "the plan")
     for path in by_path:
-        reason = f" ({of_plan.reasons[path]})" if path in of_plan.reasons else ""
+        reason = f" ({plan_pairs.reasons[path]})" if path in plan_pairs.reasons else ""
         problems.append(f"there is no {path!r}{reason}")
     if problems:
         raise ValueError(
             "`rules` must be a plan of these weights. "
             f"Received: rules={plan!r}; {truncate(problems, '; ')}"
         )
-    return ExpectedWeights(result)
+    return ExpectedWeights(expected)
 
 
 def _choose_expectation(
@@ -296,14 +306,14 @@ def _choose_expectation(
     alpha: float,
     layers: "_LayerDeclarations | None",
 ) -> Expectation:
-    """Return what a weight should be.
+    """Choose what a weight should be, from what a rule or a line of a plan gives it.
 
     Args:
         subject: The weight.
         planned: What it should get.
-        source: Who says which values it must have, empty if nobody does.
+        source: `"plan"` or `"seed"` if the very values follow from that, otherwise empty.
         alpha: See `audit`.
-        layers: The layers of the model, `None` of arrays.
+        layers: What the layers of the model declare, `None` for arrays.
     """
     if planned.initializer is None:
         return NotKnown(planned.row.reason)
@@ -323,7 +333,7 @@ def _choose_expectation(
 
 
 class _LayerDeclarations:
-    """What layers declare, found at the first question: they may have to be copied."""
+    """What layers declare, read at the first question because layers may have to be copied."""
 
     def __init__(self, weights: Sequence[ModelWeight]) -> None:
         self._weights = {weight.path: weight for weight in weights}

@@ -1,4 +1,8 @@
-"""What is audited: weights of a model, or arrays by name."""
+"""What is audited: weights of a model, or arrays by name; and the profiles of their values.
+
+A `Subject` is a weight or an array that is audited, whose values are read when they are needed. A
+`Profile` has what is known of values: measured in an array, or computed from a law.
+"""
 
 import contextlib
 import math
@@ -55,9 +59,6 @@ from keras_initx.tools.audit._zeros import (
 )
 from keras_initx.tools.initialize._digest import array_digest
 
-# Profiles of values, of arrays and of laws.
-
-
 # What is measured of random values, by the fields of a profile.
 _MEASURES: dict[str, Callable[[Reading], Any]] = {
     "independent": count_independent,
@@ -73,20 +74,20 @@ _MEASURES: dict[str, Callable[[Reading], Any]] = {
     "signs": encode_signs,
     "ranks": encode_ranks,
 }
-# Values of a fixed weight that are kept, to compare those that differ in their last bits.
-_PLACES = 64
+# Values of a weight that are kept, to compare fixed weights that differ in their last bits.
+_SPOT_VALUES = 64
 # The values that a law stands for. Infinity has no share.
 _ENDLESS = 1e12
 # Points between which a distribution function is nearly linear.
-_GRID = 4097
+_GRID_POINTS = 4097
 # No continuous distribution has so many exact zeros. Of normal draws, one in 65,536 is 0; of those
 # that Keras makes in 16 bits, many more.
-_ZEROS = {"bfloat16": 2.0**-7, "float16": 2.0**-9}
-_ZEROS_ELSE = 1e-4
+_MOST_ZEROS = {"bfloat16": 2.0**-7, "float16": 2.0**-9}
+_MOST_ZEROS_ELSE = 1e-4
 
 
 def profile_array(stored: Array, dtype: DType) -> Profile:
-    """Return the profile of an array in its own dtype: what one draw says."""
+    """Measure an array in its own dtype: what one draw says."""
     if 0 in stored.shape:
         return Profile("unknown", "empty")
     if dtype not in DTYPES:
@@ -100,14 +101,13 @@ def profile_array(stored: Array, dtype: DType) -> Profile:
 
 
 def _to_floats(array: Array) -> Array:
-    """Return an array in float64 if it has that dtype, else in float32."""
     if array.dtype == np.float64:
         return array
     return np.asarray(array, "float32")
 
 
 def profile_values(values: Array, dtype: DType, share: float | None = None) -> Profile:
-    """Return the profile of numbers, of which there is one at least, without a digest.
+    """Measure numbers, of which there is one at least. The profile has no digest.
 
     Args:
         values: An array in float32 or float64.
@@ -126,7 +126,7 @@ def profile_values(values: Array, dtype: DType, share: float | None = None) -> P
     profile: Profile = round_numbers(
         Profile(
             "random",
-            places=_pick_spot_values(values),
+            spot_values=_pick_spot_values(values),
             size=sample.size,
             mean=float(sample.mean()),
             std=float(sample.std()),
@@ -144,7 +144,7 @@ def profile_values(values: Array, dtype: DType, share: float | None = None) -> P
 
 
 def _compute_kurtosis(sample: Array) -> float:
-    """Return the fourth moment, in standard deviations."""
+    # mean(((x - mean) / std)**4)
     std = sample.std()
     if not std:
         return 3.0
@@ -153,13 +153,16 @@ def _compute_kurtosis(sample: Array) -> float:
 
 
 def _pick_spot_values(values: Array) -> tuple[float, ...]:
-    """Return some of the values, at even distances."""
-    places = np.linspace(0, values.size - 1, min(values.size, _PLACES)).astype(int)
-    return tuple(values.reshape(-1)[places].tolist())
+    indices = np.linspace(0, values.size - 1, min(values.size, _SPOT_VALUES)).astype(int)
+    return tuple(values.reshape(-1)[indices].tolist())
 
 
 def profile_law(law: IndependentLaw | FrameLaw, dtype: DType, shape: Shape) -> Profile:
-    """Return the profile of infinitely many values of a law, as an array of a shape has them."""
+    """Compute the profile of infinitely many values of a law, in an array of a shape.
+
+    The fourth moment is summed over the grid: each step between two points has its probability at
+    its middle, and the first point what is below it.
+    """
     endless = Profile(
         "random",
         size=int(_ENDLESS),
@@ -176,7 +179,7 @@ def profile_law(law: IndependentLaw | FrameLaw, dtype: DType, shape: Shape) -> P
     grid = np.linspace(
         max(low, law.mean - NORMAL_REACH * law.std),
         min(high, law.mean + NORMAL_REACH * law.std),
-        _GRID,
+        _GRID_POINTS,
     )
     probabilities = law.distribution_function(grid)
     middles = (grid[1:] + grid[:-1]) / 2
@@ -188,7 +191,7 @@ def profile_law(law: IndependentLaw | FrameLaw, dtype: DType, shape: Shape) -> P
         independent=_ENDLESS * float(1 - atom),
         mean=law.mean,
         kurtosis=fourth / law.std**4,
-        zeros=_ZEROS.get(dtype, _ZEROS_ELSE),
+        zeros=_MOST_ZEROS.get(dtype, _MOST_ZEROS_ELSE),
         lowest=low,
         highest=high,
         quantiles=tuple(np.interp(LEVELS, probabilities, grid).tolist()),
@@ -223,15 +226,15 @@ class Values:
         return self._stored.shape
 
     def read_stored(self) -> Array:
-        """Return them all in their own dtype, which processes that share them cannot."""
+        """Read all values in their own dtype. Processes that share them cannot."""
         return self._stored.read(...)
 
     def read(self) -> Array:
-        """Return them all as numbers."""
+        """Read all values as numbers."""
         return _to_floats(self.read_stored())
 
     def parts(self) -> Iterator[tuple[Region | None, Array]]:
-        """Yield those that are here in parts, each with its region, or `None` for the whole."""
+        """Yield the values that this process holds, each part with its region, `None` for all."""
         yield None, self.read()
 
 
@@ -268,7 +271,8 @@ class Subject:
         values: Its values.
         reason: Why it is not compared with others, otherwise empty.
         weight: The weight of a model, `None` of an array.
-        place: Its place in the model, see `places_of`. That of an array is its name.
+        canonical_path: Its path by the types and ranks of layers, by which it is found in another
+            model, see `canonical_weight_paths`. That of an array is its name.
     """
 
     path: str
@@ -277,16 +281,16 @@ class Subject:
     values: Values
     reason: str = ""
     weight: ModelWeight | None = None
-    place: str = ""
+    canonical_path: str = ""
 
     def __post_init__(self) -> None:
-        if not self.place:
-            object.__setattr__(self, "place", self.path)
+        if not self.canonical_path:
+            object.__setattr__(self, "canonical_path", self.path)
 
     def describe_not_finite(self) -> str:
-        """Return which of its values are not finite and cannot be meant, in words."""
-        lost = None if self.weight is None else find_not_finite(self.weight, here=True)
-        return "" if lost is None or lost.may_be_meant else str(lost)
+        """Say which values are not finite and cannot be meant, empty if there are none."""
+        problem = None if self.weight is None else find_not_finite(self.weight, here=True)
+        return "" if problem is None or problem.may_be_meant else str(problem)
 
     def makes_output(self) -> bool:
         """Return whether its layer is known to make an output of the model, without another."""
@@ -306,20 +310,15 @@ class Subject:
         """Why its values are not compared with others, otherwise empty."""
         if self.reason or _is_readable(self.dtype):
             return self.reason
-        return _dtype_text(self.dtype)
+        return "no array" if self.dtype == "object" else self.dtype
 
 
 def _is_readable(dtype: DType) -> bool:
-    """Return whether values of a dtype are real numbers or truth values that NumPy reads."""
+    # Real numbers or truth values that NumPy reads.
     try:
         return dtype in DTYPES or np.dtype(dtype).kind in "biu"
     except TypeError:
         return False
-
-
-def _dtype_text(dtype: DType) -> str:
-    """Return a dtype that is not compared in words."""
-    return "no array" if dtype == "object" else dtype
 
 
 @contextlib.contextmanager
@@ -333,29 +332,32 @@ def open_weights(name: str, weights: Any) -> Iterator[Inventory | Mapping[str, A
         weights: See `audit`.
     """
     paths = checkpoint_paths(weights)
-    if paths is not None:
-        if len(paths) != 1 or not is_saved_model(paths[0]):
-            with open_checkpoint(name, paths) as arrays:
-                yield _check_not_empty(name, arrays)
-            return
+    if paths is not None and len(paths) == 1 and is_saved_model(paths[0]):
         check_file(name, paths[0])
-        weights = keras.saving.load_model(paths[0], compile=False)
-    if isinstance(weights, Mapping):
+        model = keras.saving.load_model(paths[0], compile=False)
+        yield checked_inventory(name, model)
+    elif paths is not None:
+        with open_checkpoint(name, paths) as arrays:
+            _check_not_empty(name, arrays)
+            yield arrays
+    elif isinstance(weights, Mapping):
         check_arrays(name, weights)
-        yield _check_not_empty(name, weights)
-        return
-    required = (
-        "a Keras model, a path, or a dict from names to arrays, as the `state_dict()` of a torch "
-        "module"
-    )
-    check_type(name, weights, keras.Model, required)
-    yield checked_inventory(name, weights)
+        _check_not_empty(name, weights)
+        yield weights
+    else:
+        required = (
+            "a Keras model, a path, or a dict from names to arrays, as the `state_dict()` of a "
+            "torch module"
+        )
+        check_type(name, weights, keras.Model, required)
+        yield checked_inventory(name, weights)
 
 
 def key_by_paths(inventory: Inventory, arrays: Mapping[str, Any]) -> tuple[dict[str, Any], Pairs]:
-    """Return arrays by the paths of the weights of a model, as far as their names tell them.
+    """Call arrays by the paths of the weights of a model, as far as their names tell them.
 
-    The second is what pairs the weights with these arrays.
+    Returns:
+        The arrays, of which those of no weight keep their names; and what pairs them with weights.
     """
     pairs = source_names_by_path(arrays, inventory)
     arrays_by_path = {path: arrays[name] for path, name in pairs.names.items()}
@@ -364,41 +366,45 @@ def key_by_paths(inventory: Inventory, arrays: Mapping[str, Any]) -> tuple[dict[
     return arrays_by_path, replace(pairs, names={path: path for path in pairs.names})
 
 
-def _check_not_empty(name: str, arrays: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return arrays, of which there must be one at least."""
+def _check_not_empty(name: str, arrays: Mapping[str, Any]) -> None:
     if not arrays:
         raise ValueError(f"`{name}` must have at least one array. Received: none")
-    return arrays
 
 
 def _to_lazy_arrays(arrays: Mapping[str, Any]) -> dict[str, LazyArray]:
-    """Return arrays of files or in memory as those of files."""
     lazy = {}
     for name, value in arrays.items():
         lazy[name] = value if isinstance(value, LazyArray) else to_lazy(value)
     return lazy
 
 
-def list_subjects(actual: Inventory | Mapping[str, Any]) -> list[Subject]:
-    """Return the weights of what was opened."""
-    if isinstance(actual, Inventory):
-        places = canonical_weight_paths(actual, actual.weights)
-        return [weight_subject(weight, places[weight.path]) for weight in actual.weights]
-    arrays = _to_lazy_arrays(actual)
-    ties = find_ties(actual)
-    result = []
+def list_subjects(content: Inventory | Mapping[str, Any]) -> list[Subject]:
+    """List the weights of what `open_weights` has opened."""
+    if isinstance(content, Inventory):
+        canonical_paths = canonical_weight_paths(content, content.weights)
+        return [weight_subject(weight, canonical_paths[weight.path]) for weight in content.weights]
+    arrays = _to_lazy_arrays(content)
+    first_names = find_ties(content)
+    subjects = []
     for name, stored in arrays.items():
-        reason = f"{TIED} {ties[name]!r}" if name in ties else ""
-        result.append(Subject(name, stored.shape, stored.dtype, Values(stored), reason))
-    return result
+        reason = f"{TIED} {first_names[name]!r}" if name in first_names else ""
+        subjects.append(Subject(name, stored.shape, stored.dtype, Values(stored), reason))
+    return subjects
 
 
-def weight_subject(weight: ModelWeight, place: str = "") -> Subject:
-    """Return a weight of a model, with its place where that is needed."""
+def weight_subject(weight: ModelWeight, canonical_path: str = "") -> Subject:
+    """Return a weight of a model, with its canonical path if that is needed."""
     values = VariableValues(weight.variable)
-    return Subject(weight.path, weight.shape, weight.dtype, values, weight=weight, place=place)
+    return Subject(
+        weight.path,
+        weight.shape,
+        weight.dtype,
+        values,
+        weight=weight,
+        canonical_path=canonical_path,
+    )
 
 
 def is_saved_model(path: str) -> bool:
-    """Return whether the name of a file is that of a saved model, and not of weights alone."""
+    """Return whether a file holds a model, and not weights alone, by its name."""
     return path.endswith(FORMATS_OF_KERAS) and not path.endswith(".weights.h5")

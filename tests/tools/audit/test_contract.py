@@ -119,7 +119,7 @@ def test_draws_follow_from_the_seed():
 
 
 def test_arguments_that_are_refused(yesterday):
-    with pytest.raises(ValueError, match="`seed` must be `None` with `like`"):
+    with pytest.raises(ValueError, match="`seed` must be left out with `like`"):
         keras_initx.audit({}, like=yesterday, seed=1)
     with pytest.raises(TypeError, match=r"`weights` must be a model or arrays .* passed as `like`"):
         keras_initx.audit(yesterday)
