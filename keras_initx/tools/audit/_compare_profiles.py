@@ -1,6 +1,12 @@
-"""The comparison of values with those expected, by the kinds of both.
+"""Compare values with those expected, by the kinds of both. `_TESTS` lists all tests.
 
-Whether an outcome is reported is decided for all weights at once.
+    expected    actual      compared by
+    fixed       any         whether the values are the same
+    constant    any         whether all have the value
+    random      constant    the probability that all values are equal
+    random      random      all tests
+
+`judge` decides for all weights at once which outcomes are reported.
 """
 
 from dataclasses import replace
@@ -49,8 +55,6 @@ from keras_initx.tools.audit._zeros import (
 )
 
 # All tests of values that are random on both sides.
-
-
 _TESTS: tuple[PropertyTest, ...] = (
     compare_crowded,
     compare_repeated,
@@ -76,27 +80,27 @@ _TESTS: tuple[PropertyTest, ...] = (
 
 
 def compare_random_values(expected: Profile, actual: Profile) -> tuple[Outcome, ...]:
-    """Return the outcomes of the tests whether values are draws of the same law as others."""
-    said = [test(expected, actual) for test in _TESTS]
-    return tuple(outcome for outcome in said if outcome is not None)
+    """Test whether values are draws of the same law as others."""
+    outcomes = [test(expected, actual) for test in _TESTS]
+    return tuple(outcome for outcome in outcomes if outcome is not None)
 
 
 # A random weight that is constant by chance has fewer values.
 _FEWEST_CONSTANT = 4
 # Of fewer values, those that are distributed as before may be so by chance.
 _FEWEST_OF_SEED = 64
-# Where frames are a single value, it is as often positive as negative.
-_CHANCE_OF_SIGNS = 0.5
+# A frame of a single value is as often positive as negative.
+_CHANCE_OF_SIGN = 0.5
 # With a smaller probability, values are not distributed as others.
-_UNLIKE = 1e-3
+_OTHER_DISTRIBUTION = 1e-3
 
 
 def compare_profiles(expected: Profile, actual: Profile, dtype: DType) -> tuple[Outcome, ...]:
-    """Return the outcomes of all tests of a weight that apply, none where too little is known.
+    """Run all tests of a weight that apply, none if too little is known.
 
     Args:
-        expected: What is known of its values.
-        actual: The values that it has, which are of one draw at least.
+        expected: What its values should be.
+        actual: What was measured of its values, of one draw at least.
         dtype: The less exact of both dtypes.
     """
     if _is_not_finite(expected, actual):
@@ -133,22 +137,22 @@ def _is_not_finite(expected: Profile, actual: Profile) -> bool:
 
 
 def _compare_with_fixed(expected: Profile, actual: Profile, dtype: DType) -> Outcome:
-    """Return what is said of values that were the same in all draws."""
-    if _are_near(expected.places, actual.places, dtype):
+    """Compare with values that were the same in all draws."""
+    if _are_near(expected.spot_values, actual.spot_values, dtype):
         return proven("values")
     if actual.kind == "constant":
         return Outcome("values", f"all are {actual.value:.4g} where they were not")
     cause = ""
     if expected.has_distribution and actual.has_distribution:
         outcomes = compare_random_values(expected, actual)
-        is_alike = min((outcome.p for outcome in outcomes), default=0.0) > _UNLIKE
+        is_alike = min((outcome.p for outcome in outcomes), default=0.0) > _OTHER_DISTRIBUTION
         if is_alike and expected.size >= _FEWEST_OF_SEED:
             cause = "distributed as before: another seed?"
     return Outcome("values", "other values, which were fixed", cause=cause)
 
 
 def _are_near(expected: tuple[float, ...], actual: tuple[float, ...], dtype: DType) -> bool:
-    """Return whether some of the values are equal, up to rounding."""
+    """Return whether the values that were kept are equal, up to rounding."""
     if not expected or len(expected) != len(actual):
         return False
     before, now = np.array(expected), np.array(actual)
@@ -157,7 +161,7 @@ def _are_near(expected: tuple[float, ...], actual: tuple[float, ...], dtype: DTy
 
 
 def _compare_with_constant(value: float | None, actual: Profile, dtype: DType) -> Outcome:
-    """Return what is said of values that were all one."""
+    """Compare with values that were all equal."""
     assert value is not None
     evidence = f"not all are {value:.4g} any more"
     if actual.value is not None:
@@ -172,13 +176,13 @@ def _compare_with_constant(value: float | None, actual: Profile, dtype: DType) -
 
 
 def _compare_constant_with_random(expected: Profile, actual: Profile, dtype: DType) -> Outcome:
-    """Return what is said of a constant where values are drawn, which may be equal by chance."""
+    """Compare a constant with values that are drawn, and may all be equal by chance."""
     assert actual.value is not None
     evidence = f"all are {actual.value:.4g} where they are drawn"
     if actual.size < _FEWEST_CONSTANT:
         single = replace(actual, lowest=actual.value, highest=actual.value, total=actual.size)
-        of_ends = compare_with_laws(expected, single)
-        return of_ends or Outcome("constant", evidence, p=1.0, deviation=0.0)
+        beyond_law = compare_with_laws(expected, single)
+        return beyond_law or Outcome("constant", evidence, p=1.0, deviation=0.0)
     chance = _compute_chance(actual.value, expected, dtype)
     if expected.law is not None or expected.frames:
         return Outcome("constant", evidence, chance ** (actual.size - 1))
@@ -188,9 +192,9 @@ def _compare_constant_with_random(expected: Profile, actual: Profile, dtype: DTy
 
 
 def _compute_chance(value: float, expected: Profile, dtype: DType) -> float:
-    """Return the probability that a value is this one, once rounded."""
+    """Compute the probability that a value is this one, once rounded."""
     if expected.frames:
-        return _CHANCE_OF_SIGNS
+        return _CHANCE_OF_SIGN
     step = epsilon(dtype) * max(abs(value), 2.0**-24)
     chance = expected.zeros if value == 0 else 0.0
     if expected.law is not None:

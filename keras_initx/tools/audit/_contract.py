@@ -311,7 +311,7 @@ def measure_one_draw(subjects: Sequence[Subject]) -> Contract:
         for subject in subjects:
             profile = _profile_subject(subject)
             weight = WeightContract(
-                subject.path, subject.shape, subject.dtype, profile, subject.place
+                subject.path, subject.shape, subject.dtype, profile, subject.canonical_path
             )
             weights.append(weight)
             if profile.kind == "random" and profile.digest is not None:

@@ -19,6 +19,7 @@ from keras_initx.tools.audit._profile import (
     LEVELS,
     NOTHING,
     Ends,
+    Farthest,
     Parts,
     Profile,
     list_family_laws,
@@ -126,9 +127,9 @@ def _list_numbers(profile: Profile) -> Iterator[float | None]:
         yield end if math.isfinite(end) else None
     yield from profile.connections
     yield from profile.quantiles
-    for values in (profile.places, profile.parts, profile.ends):
+    for values in (profile.spot_values, profile.parts, profile.ends):
         yield len(values)
-    yield from profile.places
+    yield from profile.spot_values
     for parts in profile.parts:
         yield from (parts.axis, parts.size, len(parts.means), *parts.means, *parts.stds)
     for ends in profile.ends:
@@ -223,15 +224,15 @@ def _read_numbers(kind: str, numbers: Sequence[float | None], texts: Mapping[str
         lowest, highest = several(2)
         fields["connections"] = tuple(several(2))
         fields["quantiles"] = tuple(several(len(LEVELS)))
-        number_of_places, number_of_parts, number_of_ends = several(3)
-        fields["places"] = tuple(several(number_of_places))
+        number_of_spot_values, number_of_parts, number_of_ends = several(3)
+        fields["spot_values"] = tuple(several(number_of_spot_values))
         parts, ends = [], []
         for _ in range(number_of_parts):
             axis, size, count = several(3)
             parts.append(Parts(axis, size, tuple(several(count)), tuple(several(count))))
         for _ in range(number_of_ends):
             axis, size, count = several(3)
-            ends.append(Ends(axis, size, count, tuple(several(4)), tuple(several(4))))
+            ends.append(Ends(axis, size, count, Farthest(*several(4)), Farthest(*several(4))))
         is_all = next(rest, None) is None
     except StopIteration:
         is_all = False

@@ -1,4 +1,9 @@
-"""The ends of a distribution: values beyond those of other draws, or beyond what laws allow."""
+"""The ends of a distribution: values beyond those of other draws, or beyond what laws allow.
+
+Four topics, from the outermost value to whole slices: the lowest and the highest value; outliers,
+which are more than 12 deviations from the median; the slices that are farthest from the whole; and
+slices that are *crowded*, in which one value is more frequent than by chance.
+"""
 
 import math
 from collections.abc import Iterator
@@ -29,6 +34,8 @@ from keras_initx.tools.audit._profile import (
     NOTHING,
     SHARE_OF_ZEROS,
     Ends,
+    Farthest,
+    Finding,
     Profile,
     Reading,
     compute_error_of_ratio,
@@ -49,8 +56,8 @@ from keras_initx.tools.audit._property_test import (
 
 # On PyTorch, Keras takes the first of four normal values that is within its truncation, and so a
 # value beyond it if all four are: of those beyond, a share of 0.0455**3 is left.
-_RATE = 1e-4
-# The share of values that tell how many are near an end, and the number of them.
+_KEPT_BEYOND = 1e-4
+# The share of values that tell how many are near an end, and how many they are at least.
 _OUTER = 0.02
 _FEWEST_OUTER = 20
 
@@ -82,7 +89,7 @@ def compare_bounds(expected: Profile, actual: Profile) -> Outcome | None:
 
 
 def _count_beyond(profile: Profile, other: Profile) -> float:
-    """Return the number of values beyond the extremes of another draw, at least."""
+    """Count the values beyond the extremes of another draw, at least."""
     # A scale that is 1 % off does not matter, nor does rounding.
     slack = SMALL * (other.highest - other.lowest) / 2
     slack += 2.0 ** -min(profile.bits, other.bits) * max(other.highest, -other.lowest)
@@ -109,7 +116,7 @@ def compare_extremes(expected: Profile, actual: Profile) -> Outcome | None:
 
 
 def compare_with_laws(expected: Profile, actual: Profile) -> Outcome | None:
-    """Return what is said of the extremes, if laws are possible, and none has outliers."""
+    """Test the extremes, if laws are possible and none of them has outliers."""
     if not expected.laws or expected.outliers:
         return None
     chance_of_ends = _compute_chance_by_draws if expected.law is None else _compute_chance_by_law
@@ -122,7 +129,7 @@ def compare_with_laws(expected: Profile, actual: Profile) -> Outcome | None:
 
 
 def _compute_chance_by_law(law: IndependentLaw, expected: Profile, actual: Profile) -> float:
-    """Return the probability of a value as far out as the lowest or the highest one."""
+    """Compute the probability of a value as far out as the lowest or the highest one."""
     center = expected.mean
     # A value may have been rounded.
     slack = 2 * 2.0 ** -max(actual.bits, min(BITS))
@@ -135,7 +142,7 @@ def _compute_chance_by_law(law: IndependentLaw, expected: Profile, actual: Profi
 
 
 def _compute_chance_by_draws(law: IndependentLaw, expected: Profile, actual: Profile) -> float:
-    """Return that probability where mean, deviation and bounds of a symmetric law are of draws.
+    """Compute that probability if mean, deviation and bounds of a symmetric law are of draws.
 
     Draws may have ended far from a bound, and new values do not: all orders of both are equally
     probable, and gaps between values have exponential distributions.
@@ -170,28 +177,28 @@ def _compute_chance_by_draws(law: IndependentLaw, expected: Profile, actual: Pro
             gap = min(gap, outer * beyond / max(float(width), rounding))
             p = now / (now + before) * math.exp(-ONCE * before * gap)
             if isinstance(law, TruncatedLaw):
-                p = max(p, compute_chance_of_any(now, _RATE * tail))
+                p = max(p, compute_chance_of_any(now, _KEPT_BEYOND * tail))
         probabilities.append(p)
-    # Of the least one of both, and of both together (Fisher).
+    # The smaller of the least of both, corrected for two, and of both together (Fisher).
     product = math.prod(probabilities)
     together = product * (1 - math.log(product)) if product else 0.0
     return min(1.0, 2 * min(2 * min(probabilities), together))
 
 
 def _count_independent(profile: Profile) -> float:
-    """Return the number of all independent values, without zeros where these do not count."""
+    """Count all independent values, without zeros if these do not count."""
     share = 1 - profile.zeros if profile.zeros > SHARE_OF_ZEROS else 1.0
     return max(profile.total * share * profile.independent / profile.size, 1.0)
 
 
 def compute_share_beyond(law: IndependentLaw, low: float, high: float) -> float:
-    """Return the probability of a value below `low` or above `high`."""
+    """Compute the probability of a value below `low` or above `high`."""
     below, up_to = law.distribution_function(np.array([low, high]))
     share = float(below + 1 - up_to)
     if isinstance(law, TruncatedLaw) and share <= 0:
         normal = NormalLaw(law.center, law.untruncated_std)
         below, up_to = normal.distribution_function(np.array([low, high]))
-        share = _RATE * float(below + 1 - up_to)
+        share = _KEPT_BEYOND * float(below + 1 - up_to)
     return max(share, 0.0)
 
 
@@ -200,7 +207,7 @@ def compute_share_beyond(law: IndependentLaw, low: float, high: float) -> float:
 
 @property_test()
 def compare_outliers_with_law(expected: Profile, actual: Profile) -> Outcome | None:
-    """Test the number of outliers, where a law says how many there are."""
+    """Test the number of outliers, if a law says how many there are."""
     if expected.law is None or not actual.outliers:
         return None
     # Few laws have any, such as that of logarithms of numbers that may be near 0.
@@ -230,8 +237,8 @@ def compare_outliers(expected: Profile, actual: Profile) -> Outcome | None:
 # Single slices of a weight, such as units: those that are farthest from the whole are known.
 
 
-# Values of a slice that are looked at, at least, if it has so many.
-_FEWEST_SEEN = 64
+# Values of a slice that are sampled at least, if it has so many.
+_FEWEST_SAMPLED = 64
 # Slices of fewer values are not compared.
 _FEWEST = 16
 # Slices of values with longer tails than normal ones have may be of any scale.
@@ -243,45 +250,42 @@ _THEIR_OWN = 0.01
 
 
 def measure_ends(reading: Reading) -> tuple[Ends, ...]:
-    """Return what is known of the slices along each axis.
+    """Measure the slices along each axis that are farthest from the others.
 
-    Of slices with zeros or outliers, the farthest say nothing of the others.
+    With zeros or outliers, the farthest are those that have them, and say nothing of the others.
     """
     if reading.is_sparse or reading.outliers or reading.values.ndim < 2:
         return ()
-    ends_by_axis = []
+    ends = []
     for slices in slice_each_axis(reading.values):
         if slices.number < 2:
             continue
-        seen = slices.sample(max(MOST // slices.number, _FEWEST_SEEN))
-        means = seen.mean(axis=0, dtype="float64")
-        stds = np.sqrt(np.square(seen - means).mean(axis=0))
-        ends = Ends(
-            slices.axes[0], len(seen), slices.number, _find_farthest(means), _find_farthest(stds)
-        )
-        ends_by_axis.append(ends)
-    return tuple(ends_by_axis)
+        sample = slices.sample(max(MOST // slices.number, _FEWEST_SAMPLED))
+        means = sample.mean(axis=0, dtype="float64")
+        stds = np.sqrt(np.square(sample - means).mean(axis=0))
+        farthest = _find_farthest(means), _find_farthest(stds)
+        ends.append(Ends(slices.axes[0], len(sample), slices.number, *farthest))
+    return tuple(ends)
 
 
-def _find_farthest(numbers: Array) -> tuple[float, ...]:
-    """Return the lowest and the highest number, and their places."""
+def _find_farthest(numbers: Array) -> Farthest:
     low, high = int(numbers.argmin()), int(numbers.argmax())
-    return float(numbers[low]), float(numbers[high]), low, high
+    return Farthest(float(numbers[low]), float(numbers[high]), low, high)
 
 
 def compare_slices(expected: Profile, actual: Profile) -> Iterator[Outcome]:
-    """Yield what is said of the slices that are farthest from the whole.
+    """Compare the slices that are farthest from the whole.
 
-    They are compared where values are independent, of a family without long tails, and where the
-    slices expected have no scales of their own.
+    They are compared if values are independent, of a family without long tails, and if the slices
+    that are expected have no scales of their own.
     """
     has_long_tails = expected.law is not None and expected.kurtosis > _KURTOSIS_OF_NORMAL
     has_copies = actual.independent < _INDEPENDENT * actual.size
     if not expected.laws or has_long_tails or has_copies:
         return
-    of_expected = {ends.axis: ends for ends in expected.ends}
+    expected_ends = {ends.axis: ends for ends in expected.ends}
     for ends in actual.ends:
-        before = of_expected.get(ends.axis)
+        before = expected_ends.get(ends.axis)
         if ends.size < _FEWEST or (before is None and expected.law is None):
             continue
         if before is not None:
@@ -292,36 +296,36 @@ def compare_slices(expected: Profile, actual: Profile) -> Iterator[Outcome]:
 
 
 def _compare_farthest(ends: Ends, profile: Profile) -> Iterator[Outcome]:
-    """Yield how probable the lowest and the highest scale and mean of a slice are.
+    """Compare the lowest and the highest scale and mean of a slice with those of the whole.
 
     Of values that are as far in as uniform ones, the scale varies less than of normal ones.
     """
     degrees = ends.size - 1
     error = compute_error_of_ratio(math.inf, degrees)
-    low, high, *places = ends.stds
-    for std, place in zip((low, high), places, strict=True):
+    low, high, *indices = ends.stds
+    for std, index in zip((low, high), indices, strict=True):
         ratio = max(std / profile.std, 1e-9)
         p = variance_ratio_p_value(ratio**2 / (1 - 1 / ends.size), degrees, math.inf)
         yield Outcome(
             "parts",
-            f"{_name_slice(ends, place)} has {std / profile.std:.3g} times the scale of the whole",
+            f"{_name_slice(ends, index)} has {std / profile.std:.3g} times the scale of the whole",
             p=min(1.0, ends.number * p),
             deviation=abs(math.log(ratio)) - 2 * error,
         )
-    low, high, *places = ends.means
-    for mean, place in zip((low, high), places, strict=True):
+    low, high, *indices = ends.means
+    for mean, index in zip((low, high), indices, strict=True):
         shift = abs(mean - profile.mean) / profile.std
         error = 1 / math.sqrt(ends.size)
         yield Outcome(
             "parts",
-            f"{_name_slice(ends, place)} has another mean",
+            f"{_name_slice(ends, index)} has another mean",
             p=min(1.0, ends.number * math.erfc(shift / error / math.sqrt(2))),
             deviation=shift - 2 * error,
         )
 
 
-def _name_slice(ends: Ends, place: float) -> str:
-    return f"[{place:.0f}] of {ends.number} slices along axis {ends.axis}"
+def _name_slice(ends: Ends, index: float) -> str:
+    return f"[{index:.0f}] of {ends.number} slices along axis {ends.axis}"
 
 
 # Slices of a weight, such as units, in which one value is there more often than by chance.
@@ -331,18 +335,18 @@ def _name_slice(ends: Ends, place: float) -> str:
 # numbers than the mantissa has, and of normal values here one in 65,536 is 0.
 _BY_ROUNDING = {"bfloat16": 2.0**-6, "float16": 2.0**-9}
 _BY_ROUNDING_ELSE = 2.0**-16
-# Values of a slice that are looked at, and at least.
-_MOST_SEEN = 256
-_FEWEST_ENDS = 32
+# Values of a slice that are sampled at most, and at least.
+_MOST_SAMPLED = 256
+_FEWEST_SAMPLED_IF_MANY = 32
 # Slices that are named.
 _MOST_NAMED = 3
 
 
-def find_crowded(reading: Reading) -> tuple[str, str]:
-    """Return in which slices one value is too often there: what that is, and where.
+def find_crowded(reading: Reading) -> Finding:
+    """Find slices in which one value is more frequent than by chance.
 
-    Both are empty if there are none. It is `"zeros"` if the value is 0 in all of them, `"constant"`
-    if all values of such slices are equal, otherwise `"copies"`. Whole slices come first.
+    The verdict is `"zeros"` if the value is 0 in all of them, `"constant"` if all values of such
+    slices are equal, otherwise `"copies"`. Slices that are equal as a whole come first.
     """
     if reading.values.ndim < 2:
         return NOTHING
@@ -368,9 +372,9 @@ def find_crowded(reading: Reading) -> tuple[str, str]:
 
 
 def _estimate_largest_share(reading: Reading) -> float:
-    """Return the share of the most frequent value, or the one expected."""
-    if reading.share is not None:
-        return reading.share
+    """Estimate the share of the most frequent value, or take the one expected."""
+    if reading.largest_share is not None:
+        return reading.largest_share
     sample = sample_values(reading.values)
     count = int(np.unique(sample, return_counts=True)[1].max())
     # The count of another draw may be larger by chance.
@@ -378,18 +382,18 @@ def _estimate_largest_share(reading: Reading) -> float:
 
 
 def _find_crowded_slices(slices: Slices, frequent: float) -> dict[int, float]:
-    """Return the values that are too often in slices, by the indices of these.
+    """Find the values that are too frequent in slices, by the indices of these.
 
     Args:
         slices: The slices.
         frequent: The share of the most frequent value.
     """
-    seen = min(slices.size, _MOST_SEEN, max(MOST // slices.number, _FEWEST_ENDS))
-    most = _compute_most_by_chance(seen, slices.number, frequent)
-    if most >= seen:
+    size = min(slices.size, _MOST_SAMPLED, max(MOST // slices.number, _FEWEST_SAMPLED_IF_MANY))
+    most = _compute_most_by_chance(size, slices.number, frequent)
+    if most >= size:
         return {}
-    ordered = np.sort(slices.sample(seen), axis=0)
-    are_equal = ordered[most:] == ordered[: seen - most]  # a run that is longer than that
+    ordered = np.sort(slices.sample(size), axis=0)
+    are_equal = ordered[most:] == ordered[: size - most]  # a run that is longer than that
     value_by_index = {}
     for index in np.flatnonzero(are_equal.any(axis=0)).tolist():
         value = float(ordered[are_equal[:, index].argmax(), index])
@@ -398,7 +402,7 @@ def _find_crowded_slices(slices: Slices, frequent: float) -> dict[int, float]:
 
 
 def _compute_most_by_chance(size: int, slices: int, frequent: float) -> int:
-    """Return how often a value may be among so many values of one of the slices by chance."""
+    """Compute how often a value may be among `size` values of one of the slices by chance."""
     bound = math.log(slices / frequent / IMPOSSIBLE)
     for count in range(1, size + 1):
         share = count / size
@@ -413,7 +417,6 @@ def _compute_most_by_chance(size: int, slices: int, frequent: float) -> int:
 
 
 def _describe_crowded(slices: Slices, value_by_index: dict[int, float]) -> str:
-    """Return the first slices with their values in words."""
     texts = []
     for index, value in value_by_index.items():
         count = int(np.count_nonzero(slices.values[:, index] == value))
@@ -424,5 +427,5 @@ def _describe_crowded(slices: Slices, value_by_index: dict[int, float]) -> str:
 
 @property_test(needs=Known.KIND)
 def compare_crowded(expected: Profile, actual: Profile) -> Outcome | None:
-    """Test whether one value is too often in slices where it was not, or no longer is."""
+    """Test whether one value is too frequent in slices in which it was not, or no longer is."""
     return compare_findings(expected.crowded, actual.crowded)

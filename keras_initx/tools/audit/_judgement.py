@@ -284,9 +284,9 @@ def _estimate_factor(mine: Profile, theirs: Profile) -> float:
         return -factor if are_opposite(mine, theirs) else factor
     # Of two lengths, only the first value is the same.
     is_shifted = any(abs(one.mean) > _SHIFTED * one.std for one in (mine, theirs))
-    if is_shifted or not (mine.places and theirs.places and theirs.places[0]):
+    if is_shifted or not (mine.spot_values and theirs.spot_values and theirs.spot_values[0]):
         return 1.0
-    return mine.places[0] / theirs.places[0]
+    return mine.spot_values[0] / theirs.spot_values[0]
 
 
 def _equality_test(this: Comparison, evidence: str, chance: float) -> JointTest:

@@ -1,4 +1,9 @@
-"""Zeros: how many there are, and where."""
+"""Zeros: how many there are, and where; and frames, which are orthonormal blocks of a weight.
+
+A *frame* is a matrix whose rows or columns are orthonormal. A weight may have several next to each
+other along its last axis, one for each gate: `(4, "last")`. *Connections* are the values that are
+not zero: of a kernel of `Sparse(8)`, each unit has 8.
+"""
 
 import hashlib
 import math
@@ -12,22 +17,19 @@ from keras_initx.tools.audit._probabilities import log_choose, poisson_tail, rat
 from keras_initx.tools.audit._profile import Profile, Reading, epsilon
 from keras_initx.tools.audit._property_test import ONCE, Outcome, property_test
 
-# Orthonormality: whether the rows or columns of a weight, or of blocks of it, are orthonormal.
-
-
-# The numbers of frames beside each other along the last axis: one for each gate.
+# The numbers of frames next to each other along the last axis: one for each gate of GRU and LSTM.
 _FRAMES = (1, 3, 4)
 _FEWEST_COLUMNS = 4
 
 
 def find_frames(reading: Reading) -> tuple[int, str] | None:
-    """Return the number of orthonormal blocks and their axis, see `Profile`."""
+    """Find the number of orthonormal blocks and their axis, see `Profile`."""
     values, tolerance = reading.values, choose_frame_tolerance(reading.dtype)
     matrices = {"last": values.reshape(-1, values.shape[-1])} if values.ndim > 1 else {}
     if values.ndim > 2:
         matrices["first"] = values.reshape(values.shape[0], -1)
     for axis, matrix in matrices.items():
-        if not matrix[0].any():  # as beside the center of a window
+        if not matrix[0].any():  # as next to the center of a window
             matrix = matrix[matrix.any(axis=1)]
         for count in _FRAMES:
             if matrix.shape[1] % count or (count > 1 and axis == "first"):
@@ -41,15 +43,12 @@ def find_frames(reading: Reading) -> tuple[int, str] | None:
 
 
 def choose_frame_tolerance(dtype: DType) -> float:
-    """Return how far orthonormal values may be from that by rounding."""
+    """Choose how far values may be from orthonormal ones by rounding."""
     return max(1e-3, 8 * epsilon(dtype))
 
 
 def _has_enough_columns(block: Array, tolerance: float) -> bool:
-    """Return whether a block has more columns than are orthogonal by chance.
-
-    Long columns are nearly so.
-    """
+    # Few columns may be orthogonal by chance, and long ones nearly are.
     count, length = sorted(block.shape)
     return count >= _FEWEST_COLUMNS and math.sqrt(count / length) >= 10 * tolerance
 
@@ -82,7 +81,7 @@ _ZEROS_IN_16_BITS = 2.0**-7
 
 
 def digest_zero_positions(reading: Reading) -> str | None:
-    """Return a digest of which values are zero, `None` if hardly any are."""
+    """Hash which values are zero, `None` if hardly any are."""
     if not reading.is_sparse:
         return None
     are_zero = np.packbits(reading.values == 0)
@@ -90,9 +89,9 @@ def digest_zero_positions(reading: Reading) -> str | None:
 
 
 def count_connections(reading: Reading) -> tuple[int, ...]:
-    """Return how many values are not zero for each index of the first axis, and of the last.
+    """Count the values that are not zero for each index of the first axis, and of the last.
 
-    It is -1 where that varies, or hardly any are zero.
+    A count is -1 if it varies, or if hardly any values are zero.
     """
     values = reading.values
     if not reading.is_sparse:
@@ -100,14 +99,14 @@ def count_connections(reading: Reading) -> tuple[int, ...]:
     connections = []
     for matrix in (values.reshape(len(values), -1), values.reshape(-1, values.shape[-1]).T):
         counts = np.count_nonzero(matrix, axis=1)
-        is_one = (counts == counts[0]).all()
-        connections.append(int(counts[0]) if is_one else -1)
+        are_equal = (counts == counts[0]).all()
+        connections.append(int(counts[0]) if are_equal else -1)
     return tuple(connections)
 
 
 @property_test()
 def compare_zeros_with_law(expected: Profile, actual: Profile) -> Outcome | None:
-    """Test the number of zeros, where a law says how many there are by rounding."""
+    """Test the number of zeros, if a law says how many there are by rounding."""
     if expected.law is None:
         return None
     count = round(actual.zeros * actual.total)
@@ -120,13 +119,13 @@ def compare_zeros_with_law(expected: Profile, actual: Profile) -> Outcome | None
 
 @property_test()
 def compare_zero_positions(expected: Profile, actual: Profile) -> Outcome | None:
-    """Test whether zeros are at other places than in all draws."""
+    """Test whether other values are zero than in all draws."""
     if expected.zeros_at in (None, actual.zeros_at):
         return None
     # If a value is 0 in some draws, each draw may be the one that differs from the others.
     draws = expected.total / actual.total
     before, now = expected.zeros * actual.total, actual.zeros * actual.total
-    # As many zeros at other places: all may be.
+    # If there are as many as before, all may be other ones.
     differing = abs(now - before) if round(now) != round(before) else now + before
     shares = f"{actual.zeros:.3g}, and {expected.zeros:.3g}"
     return Outcome(
@@ -158,9 +157,9 @@ def _compare_connections(expected: Profile, actual: Profile, axis: int) -> Outco
 
 
 def _compute_chance_of_count(count: int, profile: Profile) -> float:
-    """Return the probability that each index has so many, 1 if the number varies.
+    """Compute the probability that each index has so many connections, 1 if the count varies.
 
-    A few indices have one number by chance where zeros are random.
+    If zeros are random, a few indices have one count by chance: that of the binomial distribution.
     """
     if count < 1:
         return 1.0
