@@ -1,4 +1,8 @@
-"""Contracts: how the weights of a model are drawn, measured from draws of them."""
+"""`contract`: how the weights of a model are drawn, measured from draws of them.
+
+A draw of a model is measured by itself, as a contract of one draw; contracts of several draws are
+merged. `ContractExpectation` compares a weight with its line of a contract.
+"""
 
 import gc
 import math
@@ -48,7 +52,7 @@ from keras_initx.tools.audit._subjects import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# What a contract is made from: a function that makes the weights anew, or one draw of them.
+# What a contract is made from: a function that makes new weights, or one draw of them.
 ContractSource: TypeAlias = Callable[[], keras.Model | Mapping[str, Any]] | Audited
 
 # With a smaller probability, draws probably differ more than those of one law.
@@ -101,7 +105,6 @@ class Contract(WeightTable[WeightContract]):
         self.to_json(path)
 
     def _json(self) -> str:
-        """Return the text that `save` writes, with a line for each weight."""
         lines = [write_line(weight) for weight in self.rows]
         return FORMAT.text((self.draws, self.equal, self.one_draw), lines)
 
@@ -172,7 +175,6 @@ class Contract(WeightTable[WeightContract]):
 
 
 def _format_moment(row: WeightContract, name: str) -> str:
-    """Return one of the statistics of a random weight as text, if it is not 0."""
     value = getattr(row.profile, name) if row.kind == "random" else 0
     return format_number(value) if value else ""
 
@@ -236,67 +238,64 @@ def contract(
             return measure_one_draw(list_subjects(weights))
     if not accepts_arguments(build):
         raise TypeError(
-            "`build` must be a function without arguments; `functools.partial` makes one. "
+            "`build` must be a function without arguments. Make one with `functools.partial`. "
             f"Received: {build=!r}"
         )
-    drawn = []
+    contracts = []
     with backend.globals_preserved(), show_progress("Drawing", draws, "models") as advance:
         for draw in range(draws):
             keras.utils.set_random_seed(derived_seed(seed, "draw", draw))
             with open_weights("build()", build()) as weights:
-                drawn.append(measure_one_draw(list_subjects(weights)))
+                contracts.append(measure_one_draw(list_subjects(weights)))
             del weights
             gc.collect()  # models are in cycles of references
             advance(1)
-    _check_same_weights(drawn)
-    return merge_contracts(drawn)
+    _check_same_weights(contracts)
+    return merge_contracts(contracts)
 
 
-def merge_contracts(drawn: Sequence["Contract"]) -> "Contract":
-    """Return the contract of several draws, each of which has the same weights."""
-    of_weights = list(zip(*[one.rows for one in drawn], strict=True))
-    varies = _find_mostly_varying(of_weights) if len(drawn) > 1 else ()
+def merge_contracts(draws: Sequence["Contract"]) -> "Contract":
+    """Merge contracts of single draws, which have the same weights."""
+    draws_by_weight = list(zip(*[draw.rows for draw in draws], strict=True))
+    varies = _find_mostly_varying(draws_by_weight) if len(draws) > 1 else ()
     weights = []
-    for of_draws in of_weights:
-        profiles = [draw.profile for draw in of_draws]
-        of_weight = () if profiles[0].frames else varies
-        weights.append(replace(of_draws[0], profile=merge_draws(profiles, of_weight)))
+    for draws_of_weight in draws_by_weight:
+        profiles = [draw.profile for draw in draws_of_weight]
+        profile = merge_draws(profiles, () if profiles[0].frames else varies)
+        weights.append(replace(draws_of_weight[0], profile=profile))
     random = {weight.path for weight in weights if weight.kind == "random"}
-    equal = _select_common_sets([draw.equal for draw in drawn], random)
-    one_draw = _select_common_sets([draw.one_draw for draw in drawn], random)
-    return Contract(weights, len(drawn), equal, one_draw)
+    equal = _select_common_sets([draw.equal for draw in draws], random)
+    one_draw = _select_common_sets([draw.one_draw for draw in draws], random)
+    return Contract(weights, len(draws), equal, one_draw)
 
 
-def _select_common_sets(sets: Sequence[list[list[str]]], random: set[str]) -> list[list[str]]:
-    """Return the sets of paths of random weights that each draw has."""
+def _select_common_sets(draws: Sequence[list[list[str]]], random: set[str]) -> list[list[str]]:
+    """Select the sets of paths of random weights that each draw has."""
     common = []
-    for paths in sets[0]:
-        if random.issuperset(paths) and all(paths in others for others in sets):
+    for paths in draws[0]:
+        if random.issuperset(paths) and all(paths in sets for sets in draws):
             common.append(paths)
     return common
 
 
-def _find_mostly_varying(weights: Sequence[Sequence[WeightContract]]) -> tuple[str, ...]:
-    """Return what is probably another in each draw of most weights.
+def _find_mostly_varying(draws_by_weight: Sequence[Sequence[WeightContract]]) -> tuple[str, ...]:
+    """Find what is probably another in each draw of most weights: `"scale"`, `"mean"`.
 
-    Then it is so of all: draws of few values may be alike by chance.
-
-    Args:
-        weights: The draws of each.
+    Then it is so for all weights: draws of few values may be similar by chance.
     """
     counts: Counter[str] = Counter()
-    number = 0
-    for of_draws in weights:
-        profiles = [draw.profile for draw in of_draws]
+    random_weights = 0
+    for draws_of_weight in draws_by_weight:
+        profiles = [draw.profile for draw in draws_of_weight]
         if all(profile.kind == "random" for profile in profiles):
             counts.update(find_varying(profiles, _PROBABLY))
-            number += 1
-    of_most = [what for what, count in counts.items() if count > max(1, number / 2)]
-    return tuple(of_most)
+            random_weights += 1
+    most = [name for name, count in counts.items() if count > max(1, random_weights / 2)]
+    return tuple(most)
 
 
 def is_build_function(build: Any) -> TypeGuard[Callable[[], Any]]:
-    """Return whether a contract is made from calls; a layer, also of torch, is no function here."""
+    """Return whether `contract` calls this. A layer, also of torch, is no function here."""
     if isinstance(build, type):
         return True
     is_layer = isinstance(build, keras.Layer) or hasattr(build, "state_dict")
@@ -304,9 +303,9 @@ def is_build_function(build: Any) -> TypeGuard[Callable[[], Any]]:
 
 
 def measure_one_draw(subjects: Sequence[Subject]) -> Contract:
-    """Return the contract of one draw."""
+    """Measure one draw of the weights."""
     weights = []
-    first: dict[str, list[str]] = {}
+    paths_by_digest: dict[str, list[str]] = {}
     with show_progress("Reading", len(subjects), "weights") as advance:
         for subject in subjects:
             profile = _profile_subject(subject)
@@ -315,15 +314,14 @@ def measure_one_draw(subjects: Sequence[Subject]) -> Contract:
             )
             weights.append(weight)
             if profile.kind == "random" and profile.digest is not None:
-                first.setdefault(profile.digest, []).append(subject.path)
+                paths_by_digest.setdefault(profile.digest, []).append(subject.path)
             advance(1)
-    equal = [paths for paths in first.values() if len(paths) > 1]
+    equal = [paths for paths in paths_by_digest.values() if len(paths) > 1]
     random = [(weight.path, weight.profile) for weight in weights if weight.kind == "random"]
     return Contract(weights, 1, equal, group_one_draw(random))
 
 
 def _profile_subject(subject: Subject) -> Profile:
-    """Return what one draw of a weight says about it."""
     if subject.obstacle:
         return Profile("unknown", subject.obstacle)
     profile = profile_array(subject.values.read_stored(), subject.dtype)
@@ -355,7 +353,7 @@ def is_contract(content: Any) -> bool:
 
 
 def read_contract(name: str, path: str) -> Contract:
-    """Return the contract in a file.
+    """Read a contract from a file.
 
     Args:
         name: Name of the argument in error messages.
@@ -381,7 +379,7 @@ class ContractExpectation(Expectation):
     Attributes:
         line: The weight before.
         draws: The number of draws that it was measured from.
-        actual_draws: That of the weight that is tested.
+        actual_draws: The number of draws that the tested weight was measured from.
     """
 
     line: WeightContract
@@ -423,7 +421,7 @@ class ContractExpectation(Expectation):
         )
 
     def _adapt_to_one_draw(self, weight: WeightContract) -> Profile:
-        """Return the profile of a weight, changed where one draw of either cannot tell.
+        """Return the profile of a weight, changed in what one draw of either side cannot tell.
 
         It does not tell fixed values from random ones, nor levels of a law from copies.
         """
@@ -436,7 +434,7 @@ class ContractExpectation(Expectation):
         return actual
 
     def _compare_array(self, weight: WeightContract) -> tuple[list[Outcome], bool]:
-        """Return what is said of the array as a whole, and whether values can be compared."""
+        """Compare shape, dtype and ties, and return whether the values can be compared too."""
         line = self.line
         if weight.shape != line.shape:
             is_exchanged = sorted(weight.shape) == sorted(line.shape)
@@ -453,13 +451,13 @@ class ContractExpectation(Expectation):
         return [*outcomes, Outcome("equal weights", evidence)], False
 
     def _compare_values(self, weight: WeightContract, actual: Profile) -> tuple[list[Outcome], str]:
-        """Return what tests say of the values, and why they are not compared."""
+        """Test the values, and return why they are not compared, empty if they are."""
         line, expected = self.line, self.line.profile
         if self.draws == 1:
             are_constant = expected.kind == actual.kind == "constant"
             if are_constant and math.prod(line.shape) == 1 and actual.value != expected.value:
                 return [], "one value, of one draw"
-            expected = _drop_positions(expected)
+            expected = _forget_positions(expected)
         outcomes = []
         for outcome in compare_profiles(
             expected, actual, max(weight.dtype, line.dtype, key=epsilon)
@@ -477,8 +475,8 @@ class ContractExpectation(Expectation):
         return outcomes, reason
 
 
-def _drop_positions(profile: Profile) -> Profile:
-    """Return a profile without what may be at other places in each draw."""
+def _forget_positions(profile: Profile) -> Profile:
+    """Leave out of a profile what may have another position in each draw."""
     crowded = profile.crowded if profile.crowded == NOTHING else None
     return replace(profile, zeros_at=None, crowded=crowded)
 
@@ -486,12 +484,12 @@ def _drop_positions(profile: Profile) -> Profile:
 def compare_contracts(
     actual: Contract, expected: Contract, names: Mapping[str, str]
 ) -> list[Comparison]:
-    """Return each weight that was there before, compared with what it was.
+    """Compare each weight that has a counterpart with its line of a contract.
 
     Args:
         actual: The weights.
-        expected: Those before.
-        names: The paths of those before by the paths of the weights.
+        expected: What they should be.
+        names: The paths of their counterparts, by the paths of the weights.
     """
     by_path = {weight.path: weight for weight in expected.rows}
     comparisons = []

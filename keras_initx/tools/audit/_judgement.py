@@ -1,11 +1,21 @@
-"""Tests of several weights together, and the judgement of all at once."""
+"""What a weight should be, tests of several weights together, and the judgement of all at once.
+
+    Expectation   what a weight should be; `test` makes a Comparison of a weight
+    Comparison    a weight with the Outcomes of its tests
+    JointTest     an Outcome of several weights: they are equal, or have one scale
+    JudgedWeight  a Comparison with those Outcomes that failed
+
+A test fails if its p-value, corrected for the number of all tests of all weights, is at most
+`alpha`, and if its deviation matters. So the probability of any false alarm is at most `alpha`, for
+a model of any size.
+"""
 
 import abc
 import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,16 +38,14 @@ from keras_initx.tools.audit._property_test import (
 )
 from keras_initx.tools.audit._subjects import Subject
 
-# Expectations of weights, and what comes of testing one.
-
 
 class Expectation(abc.ABC):
     """What a weight should be.
 
     Attributes:
-        text: It in words, or `None` if nothing is known of it.
-        path: The path of the weight that says so, if it is another than the one tested.
-        dtype: The dtype there.
+        text: What it should be, in words, or `None` if nothing is known.
+        path: The path of the weight in a contract, if that may be another than the one tested.
+        dtype: The dtype of the weight in a contract.
         initializer: The initializer that the weight should come from, if that is known.
         is_measured: Whether it was measured from draws, and is no more exact than these.
         has_parts: Whether parts have scales of their own, so that the whole has none to explain.
@@ -54,7 +62,7 @@ class Expectation(abc.ABC):
 
     @abc.abstractmethod
     def test(self, weight: Any) -> "Comparison":
-        """Return what is found of a weight, and the outcomes of tests whether it is as expected."""
+        """Measure a weight, and test whether it is as expected."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,7 @@ class Comparison:
         declared: The initializer of its layer, if a rule has another and the values are those of
             the layer.
         is_unchanged: Whether it has the bits that are expected, or `None` if these are not known.
-        rows_unchanged: The number of slices along the first axis that have.
+        rows_unchanged: The number of slices along the first axis that have their bits.
         sample: A digest of some of its values, if they are random and an initializer was expected.
     """
 
@@ -135,15 +143,15 @@ class Comparison:
         return estimate_scale(self.expected, self.actual)
 
 
-# The normal quantile of the probability with which a deviation is found that "would be seen".
+# The normal quantile of 95 %, the probability with which a factor "would be seen".
 _POWER = 1.645
-# Weights of one name whose scales differ from their mean by so many errors are not of one.
+# Weights of one name have one scale unless one differs from their mean by so many errors.
 _APART = 4
-# They are all charged if the others show it too without the one that is farthest, with a smaller
-# probability.
-_OF_OTHERS = 1e-3
-# Of factors that are nearer to 1, none is named.
-_ONE = 0.01
+# All weights of a name fail if the others show it too, without the one that is farthest, with a
+# smaller probability.
+_WITHOUT_FARTHEST = 1e-3
+# A factor that is nearer to 1 is not named.
+_NEAR_ONE = 0.01
 # Values with a larger mean, in deviations, may follow from others by more than a factor.
 _SHIFTED = 0.25
 
@@ -153,9 +161,9 @@ class JointTest:
     """A test of several weights.
 
     Attributes:
-        paths: Those that are not as expected if it fails.
+        paths: The paths of those that are not as expected if it fails.
         outcome: What it says.
-        scale: Their common scale, if that is what was tested.
+        scale: Their common scale, if it tests that.
     """
 
     paths: tuple[str, ...]
@@ -165,19 +173,19 @@ class JointTest:
 
 @dataclass(frozen=True)
 class JudgedWeight:
-    """What is said of a weight.
+    """A weight with the tests that failed.
 
     Attributes:
         comparison: The weight.
-        failed: What the tests say that failed.
-        together: The scale of this weight and of those of its name in other layers, if it has one.
+        failed: The outcomes of the tests that failed.
+        joint_scale: The common scale of the weights of its name in several layers, if there is one.
         resolution: The smallest factor of the scale that would be seen, in 95 of 100 cases, if what
             is expected was measured.
     """
 
     comparison: Comparison
     failed: tuple[Outcome, ...]
-    together: Scale | None
+    joint_scale: Scale | None
     resolution: float | None
 
     @property
@@ -191,8 +199,8 @@ class SharedValues:
     """Weights that have their values in common.
 
     Attributes:
-        equal: Sets of the paths of those that are equal.
-        one_draw: Sets of the paths of those that are one draw, see `group_one_draw`.
+        equal: Groups of paths of weights that are equal.
+        one_draw: Groups of paths of weights that are one draw, see `group_one_draw`.
     """
 
     equal: Sequence[Sequence[str]] = ()
@@ -200,133 +208,147 @@ class SharedValues:
 
 
 def find_changed_equality(
-    comparisons: Sequence[Comparison], actual: SharedValues, expected: SharedValues, number: int
+    comparisons: Sequence[Comparison], actual: SharedValues, expected: SharedValues, count: int
 ) -> Iterator[JointTest]:
-    """Yield tests of weights that have values in common and should not, or the reverse.
+    """Test weights that have values in common and should not, or the reverse.
 
     Args:
         comparisons: The weights. Those that are new are not among them: two buffers may be equal by
             intention.
-        actual: What they have in common.
-        expected: What they should have.
-        number: The number of all weights, of each of which the values could be by chance.
+        actual: Which have values in common.
+        expected: Which should have.
+        count: The number of all weights, each of which could have the values by chance.
     """
     equal = set()
-    for this, other, is_now in _find_regrouped(comparisons, actual.equal, expected.equal):
-        assert this.expected is not None
+    for weight, other, are_together in _find_regrouped(comparisons, actual.equal, expected.equal):
+        assert weight.expected is not None
         evidence = f"no longer equal to {other.path!r}"
-        chance = number * estimate_chance_of_equal_weights(this.expected) ** ONCE
-        if is_now:
-            equal.add(this.path)
+        chance = count * estimate_chance_of_equal_weights(weight.expected) ** ONCE
+        if are_together:
+            equal.add(weight.path)
             evidence = f"equal to {other.path!r}"
-            if other.weight.shape != this.weight.shape:
+            if other.weight.shape != weight.weight.shape:
                 evidence = f"the values of {other.path!r} in another shape"
-            chance = number * estimate_chance_of_equal_weights(this.actual)
-        yield _equality_test(this, evidence, chance)
-    for this, other, is_now in _find_regrouped(comparisons, actual.one_draw, expected.one_draw):
-        if this.path in equal:
+            chance = count * estimate_chance_of_equal_weights(weight.actual)
+        yield _equality_test(weight, evidence, chance)
+    regrouped = _find_regrouped(comparisons, actual.one_draw, expected.one_draw)
+    for weight, other, are_together in regrouped:
+        if weight.path in equal:
             continue
         evidence = f"no longer one draw with {other.path!r}"
-        if is_now:
-            evidence = _describe_one_draw(this, other)
-        yield _equality_test(this, evidence, number * CHANCE)
+        if are_together:
+            evidence = _describe_one_draw(weight, other)
+        yield _equality_test(weight, evidence, count * CHANCE)
+
+
+class _Regrouped(NamedTuple):
+    """A weight that has got into a group with another, or out of it.
+
+    Attributes:
+        weight: The weight.
+        other: The first weight of the group.
+        are_together: Whether both are in one group now.
+    """
+
+    weight: Comparison
+    other: Comparison
+    are_together: bool
 
 
 def _find_regrouped(
     comparisons: Sequence[Comparison],
     actual: Sequence[Sequence[str]],
     expected: Sequence[Sequence[str]],
-) -> Iterator[tuple[Comparison, Comparison, bool]]:
-    """Yield weights that are in one set with another and should not be, or the reverse.
-
-    Yields:
-        The weight, the other, and whether they are in one set now.
-    """
-    set_now, set_before = _index_sets(actual), _index_sets(expected)
+) -> Iterator[_Regrouped]:
+    """Find weights that are in one group with another and should not be, or the reverse."""
+    groups_now, groups_before = _index_groups(actual), _index_groups(expected)
     first_now: dict[int, Comparison] = {}
     first_before: dict[int, Comparison] = {}
-    for this in comparisons:
-        if not this.are_random:
+    for weight in comparisons:
+        if not weight.are_random:
             continue
-        now, before = set_now.get(this.path), set_before.get(this.expected_path)
+        now, before = groups_now.get(weight.path), groups_before.get(weight.expected_path)
         if now is not None:
-            other = first_now.setdefault(now, this)
-            are_free = before is None or before != set_before.get(other.expected_path)
-            if this.expected_path != other.expected_path and are_free:
-                yield this, other, True
+            other = first_now.setdefault(now, weight)
+            were_apart = before is None or before != groups_before.get(other.expected_path)
+            if weight.expected_path != other.expected_path and were_apart:
+                yield _Regrouped(weight, other, are_together=True)
         if before is not None:
-            other = first_before.setdefault(before, this)
-            if this is not other and (now is None or now != set_now.get(other.path)):
-                yield this, other, False
+            other = first_before.setdefault(before, weight)
+            if weight is not other and (now is None or now != groups_now.get(other.path)):
+                yield _Regrouped(weight, other, are_together=False)
 
 
-def _index_sets(sets: Sequence[Sequence[str]]) -> dict[str, int]:
-    """Return the number of the set that each path is in."""
-    numbers: dict[str, int] = {}
-    for number, paths in enumerate(sets):
-        numbers |= dict.fromkeys(paths, number)
-    return numbers
+def _index_groups(groups: Sequence[Sequence[str]]) -> dict[str, int]:
+    # The index of its group, by the path of each weight.
+    indices: dict[str, int] = {}
+    for index, paths in enumerate(groups):
+        indices |= dict.fromkeys(paths, index)
+    return indices
 
 
-def _describe_one_draw(this: Comparison, other: Comparison) -> str:
-    """Return in words how the values of a weight follow from those of another."""
+def _describe_one_draw(weight: Comparison, other: Comparison) -> str:
+    """Say how the values of a weight follow from those of another."""
     text = f"one draw with {other.path!r}"
-    if this.actual.total != other.actual.total:
+    if weight.actual.total != other.actual.total:
         text += ", of which one is the beginning of the other"
-    factor = _estimate_factor(this.actual, other.actual)
-    return text if abs(factor - 1) < _ONE else f"{text}, times {factor:.3g}"
+    factor = _estimate_factor(weight.actual, other.actual)
+    return text if abs(factor - 1) < _NEAR_ONE else f"{text}, times {factor:.3g}"
 
 
-def _estimate_factor(mine: Profile, theirs: Profile) -> float:
-    """Return by which factor values follow from others of the same draw, 1 if it is not known."""
-    if mine.total == theirs.total and theirs.std:
-        factor = mine.std / theirs.std
-        return -factor if are_opposite(mine, theirs) else factor
+def _estimate_factor(ours: Profile, theirs: Profile) -> float:
+    """Estimate by which factor values follow from others of one draw, 1 if it is not known."""
+    if ours.total == theirs.total and theirs.std:
+        factor = ours.std / theirs.std
+        return -factor if are_opposite(ours, theirs) else factor
     # Of two lengths, only the first value is the same.
-    is_shifted = any(abs(one.mean) > _SHIFTED * one.std for one in (mine, theirs))
-    if is_shifted or not (mine.spot_values and theirs.spot_values and theirs.spot_values[0]):
+    is_shifted = any(abs(draw.mean) > _SHIFTED * draw.std for draw in (ours, theirs))
+    if is_shifted or not (ours.spot_values and theirs.spot_values and theirs.spot_values[0]):
         return 1.0
-    return mine.spot_values[0] / theirs.spot_values[0]
+    return ours.spot_values[0] / theirs.spot_values[0]
 
 
-def _equality_test(this: Comparison, evidence: str, chance: float) -> JointTest:
-    return JointTest((this.path,), Outcome("equal weights", evidence, p=min(1.0, chance)))
+def _equality_test(weight: Comparison, evidence: str, chance: float) -> JointTest:
+    return JointTest((weight.path,), Outcome("equal weights", evidence, p=min(1.0, chance)))
 
 
 def group_by_name(
     comparisons: Sequence[Comparison], actual: SharedValues, expected: SharedValues
 ) -> list[list[Comparison]]:
-    """Return weights whose scales are known, in groups that have one name in several layers.
+    """Group weights whose scales are known and that have one name in several layers.
 
     Args:
         comparisons: The weights.
-        actual: Which are equal now, or one draw.
-        expected: Which were before, by the paths that they had then.
+        actual: Which are equal, or one draw.
+        expected: Which should be, by their expected paths.
     """
-    again_now, again_before = _list_repeated(actual), _list_repeated(expected)
-    tested = []
-    for this in comparisons:
-        is_again = this.path in again_now or this.expected_path in again_before
+    repeated_now, repeated_before = _list_repeated(actual), _list_repeated(expected)
+    independent = []
+    for weight in comparisons:
+        is_repeated = weight.path in repeated_now or weight.expected_path in repeated_before
         # Frames have an exact scale.
-        if this.scale is not None and this.scale.error and not (this.is_proven or is_again):
-            tested.append(this)
+        has_error = weight.scale is not None and weight.scale.error
+        if has_error and not (weight.is_proven or is_repeated):
+            independent.append(weight)
     groups = group_similar(
-        tested, lambda this: this.path, lambda this: (this.weight.shape, this.weight.dtype)
+        independent,
+        lambda weight: weight.path,
+        lambda weight: (weight.weight.shape, weight.weight.dtype),
     )
     return [group for group in groups if len(group) > 1]
 
 
-def _list_repeated(sets: SharedValues) -> set[str]:
-    """Return the paths of weights that say nothing new beside another of the same draw."""
-    again: set[str] = set()
-    for paths in (*sets.equal, *sets.one_draw):
-        again.update(paths[1:])
-    return again
+def _list_repeated(shared: SharedValues) -> set[str]:
+    # All but the first of a group say nothing new.
+    repeated: set[str] = set()
+    for paths in (*shared.equal, *shared.one_draw):
+        repeated.update(paths[1:])
+    return repeated
 
 
 def _test_jointly(group: Sequence[Comparison]) -> JointTest | None:
-    """Return the test of the scale of several weights, `None` if they have none in common."""
-    scales = [this.scale for this in group if this.scale is not None]
+    """Test the common scale of several weights, `None` if they have none."""
+    scales = [weight.scale for weight in group if weight.scale is not None]
     if len(scales) < 2:
         return None
     common = _average_scales(scales)
@@ -338,7 +360,7 @@ def _test_jointly(group: Sequence[Comparison]) -> JointTest | None:
         p=_compute_p_value(common),
         deviation=abs(common.log) - 2 * common.error,
     )
-    return JointTest(tuple(this.path for this in group), outcome, common)
+    return JointTest(tuple(weight.path for weight in group), outcome, common)
 
 
 def _average_scales(scales: Sequence[Scale]) -> Scale:
@@ -362,10 +384,10 @@ def _compute_p_value(scale: Scale) -> float:
 def _is_shared_by_others(group: Sequence[Comparison], common: Scale) -> bool:
     """Return whether the others are not as expected either, without the weight that is farthest."""
     _, *others = sorted(
-        (this.scale for this in group if this.scale is not None),
+        (weight.scale for weight in group if weight.scale is not None),
         key=lambda scale: -math.copysign(scale.log / scale.error, scale.log * common.log),
     )
-    return _compute_p_value(_average_scales(others)) < _OF_OTHERS
+    return _compute_p_value(_average_scales(others)) < _WITHOUT_FARTHEST
 
 
 def judge(
@@ -383,67 +405,67 @@ def judge(
             evidence against the others.
         alpha: The probability of any failure by chance.
     """
-    outcomes = [of_several.outcome for of_several in joint]
-    for this in comparisons:
-        outcomes += this.outcomes
+    outcomes = [joint_test.outcome for joint_test in joint]
+    for weight in comparisons:
+        outcomes += weight.outcomes
     # What is proven cannot fail by chance: proofs of one kind count as one test.
     tested = [outcome for outcome in outcomes if not outcome.proof]
-    number = len(tested) + len({outcome.proof for outcome in outcomes if outcome.proof})
-    alone = _select_improbable(tested, number + len(groups), alpha)
-    known: set[int] = set()
+    count = len(tested) + len({outcome.proof for outcome in outcomes if outcome.proof})
+    improbable_alone = _select_improbable(tested, count + len(groups), alpha)
+    failed_alone: set[int] = set()
     joint = [*joint]
     for group in groups:
-        off = [this for this in group if _fails_by_scale(this, alone)]
-        others = [this for this in group if not _fails_by_scale(this, alone)]
-        of_off = _test_jointly(off)
-        if of_off is not None:  # each of them is off already, and this is its best estimate
-            known.add(id(of_off.outcome))
-            joint.append(of_off)
-        of_others = _test_jointly(others)
-        if of_others is not None and of_others.scale is not None:
-            number += 1
-            if _is_shared_by_others(others, of_others.scale):
-                tested.append(of_others.outcome)
-                joint.append(of_others)
-    improbable = _select_improbable(tested, number, alpha) | known
+        off = [weight for weight in group if _fails_by_scale(weight, improbable_alone)]
+        others = [weight for weight in group if not _fails_by_scale(weight, improbable_alone)]
+        test_of_off = _test_jointly(off)
+        if test_of_off is not None:  # each of them is off already, and this is its best estimate
+            failed_alone.add(id(test_of_off.outcome))
+            joint.append(test_of_off)
+        test_of_others = _test_jointly(others)
+        if test_of_others is not None and test_of_others.scale is not None:
+            count += 1
+            if _is_shared_by_others(others, test_of_others.scale):
+                tested.append(test_of_others.outcome)
+                joint.append(test_of_others)
+    improbable = _select_improbable(tested, count, alpha) | failed_alone
     # Of the normal distribution, a little high.
-    quantile = math.sqrt(2 * math.log(max(number, 1) / alpha))
-    of_path: dict[str, list[JointTest]] = {}
-    for of_several in joint:
-        for path in of_several.paths:
-            of_path.setdefault(path, []).append(of_several)
+    quantile = math.sqrt(2 * math.log(max(count, 1) / alpha))
+    tests_by_path: dict[str, list[JointTest]] = {}
+    for joint_test in joint:
+        for path in joint_test.paths:
+            tests_by_path.setdefault(path, []).append(joint_test)
     judged = []
-    for this in comparisons:
-        smallest = smallest_effect(this.dtypes)
-        shared = of_path.get(this.path, [])
+    for weight in comparisons:
+        smallest = smallest_effect(weight.dtypes)
+        joint_tests = tests_by_path.get(weight.path, [])
         failed = []
-        for outcome in (*this.outcomes, *(of_several.outcome for of_several in shared)):
+        for outcome in (*weight.outcomes, *(joint_test.outcome for joint_test in joint_tests)):
             if id(outcome) in improbable and outcome.deviation > smallest:
                 failed.append(outcome)
-        together = next((of_several.scale for of_several in shared if of_several.scale), None)
+        scales = [joint_test.scale for joint_test in joint_tests if joint_test.scale]
         resolution = None
-        if this.expectation.is_measured and this.scale is not None:
-            factor = math.exp((quantile + _POWER) * this.scale.error)
+        if weight.expectation.is_measured and weight.scale is not None:
+            factor = math.exp((quantile + _POWER) * weight.scale.error)
             resolution = max(factor, 1 + smallest)
-        judged.append(JudgedWeight(this, tuple(failed), together, resolution))
+        joint_scale = scales[0] if scales else None
+        judged.append(JudgedWeight(weight, tuple(failed), joint_scale, resolution))
     return judged
 
 
-def _fails_by_scale(this: Comparison, improbable: set[int]) -> bool:
-    """Return whether the scale of a weight fails by itself."""
-    smallest = smallest_effect(this.dtypes)
+def _fails_by_scale(weight: Comparison, improbable: set[int]) -> bool:
+    smallest = smallest_effect(weight.dtypes)
     return any(
         outcome.verdict == "scale" and id(outcome) in improbable and outcome.deviation > smallest
-        for outcome in this.outcomes
+        for outcome in weight.outcomes
     )
 
 
-def _select_improbable(tested: Sequence[Outcome], number: int, alpha: float) -> set[int]:
+def _select_improbable(tested: Sequence[Outcome], count: int, alpha: float) -> set[int]:
     """Return the ids of the outcomes that are too improbable for so many tests.
 
-    A test of several weights is one of each, so there may be others that are equal to it.
+    They have ids, because outcomes of several weights may be equal to each other.
     """
-    corrected = holm([outcome.p for outcome in tested], number)
+    corrected = holm([outcome.p for outcome in tested], count)
     improbable = set()
     for outcome, p in zip(tested, corrected, strict=True):
         if p <= alpha:
