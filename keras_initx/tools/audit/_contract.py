@@ -164,13 +164,13 @@ class Contract(WeightTable[WeightContract]):
 
     def _figure(self) -> "Figure":
         deviations: dict[str, dict[int, float]] = {}
-        shown = [weight for weight in self.rows if weight.kind != "constant" and weight.profile.std]
-        for place, weight in enumerate(shown):
-            deviations.setdefault(weight.text, {})[place] = weight.profile.std
+        weights = [row for row in self.rows if row.kind != "constant" and row.profile.std]
+        for index, weight in enumerate(weights):
+            deviations.setdefault(weight.text, {})[index] = weight.profile.std
         groups = {}
         for name, (color, marker) in choose_styles(deviations).items():
             groups[name] = Points(deviations[name], color, marker)
-        paths = [weight.path for weight in shown]
+        paths = [weight.path for weight in weights]
         return plot_in_order(paths, {"standard deviation": groups}, of="weight")
 
 
