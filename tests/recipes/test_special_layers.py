@@ -22,7 +22,7 @@ def test_lora_leaves_all_but_the_factors_and_names_two_zeros():
     assert keras_initx.audit(model, "lora").ok
     factor = model.layers[1].lora_kernel_a
     factor.assign(np.zeros(factor.shape))
-    assert keras_initx.audit(model, "lora").problems[0].evidence == "all are 0 where they are drawn"
+    assert keras_initx.audit(model, "lora").problems[0].evidence == "all values are 0, expected random ones"
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

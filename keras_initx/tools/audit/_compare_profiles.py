@@ -111,13 +111,13 @@ def compare_profiles(expected: Profile, actual: Profile, dtype: DType) -> tuple[
     if expected.kind == "fixed" and (actual.kind == "constant" or actual.digest is not None):
         return (_compare_with_fixed(expected, actual, dtype),)
     if expected.kind == "fixed" and actual.kind != "unknown":
-        return (Outcome("values", "another in each draw, which was fixed"),)
+        return (Outcome("values", "other values in each draw, expected the same"),)
     if expected.kind == "constant" and actual.kind != "unknown":
         return (_compare_with_constant(expected.value, actual, dtype),)
     if kinds == ("random", "constant"):
         return (_compare_constant_with_random(expected, actual, dtype),)
     if kinds == ("random", "fixed"):
-        return (Outcome("constant", "the same in each draw, where it was random"),)
+        return (Outcome("constant", "the same values in each draw, expected random ones"),)
     if kinds == ("random", "random"):
         return compare_random_values(expected, actual)
     return ()
@@ -141,14 +141,18 @@ def _compare_with_fixed(expected: Profile, actual: Profile, dtype: DType) -> Out
     if _are_near(expected.spot_values, actual.spot_values, dtype):
         return proven("values")
     if actual.kind == "constant":
-        return Outcome("values", f"all are {actual.value:.4g} where they were not")
+        return Outcome("values", f"all values are {actual.value:.4g}, expected different ones")
     cause = ""
     if expected.has_distribution and actual.has_distribution:
         outcomes = compare_random_values(expected, actual)
         is_alike = min((outcome.p for outcome in outcomes), default=0.0) > _OTHER_DISTRIBUTION
         if is_alike and expected.size >= _FEWEST_OF_SEED:
             cause = "distributed as before: another seed?"
-    return Outcome("values", "other values, which were fixed", cause=cause)
+    return Outcome(
+        "values",
+        "other values than the expected ones, which are the same in each draw",
+        cause=cause,
+    )
 
 
 def _are_near(expected: tuple[float, ...], actual: tuple[float, ...], dtype: DType) -> bool:
@@ -163,22 +167,20 @@ def _are_near(expected: tuple[float, ...], actual: tuple[float, ...], dtype: DTy
 def _compare_with_constant(value: float | None, actual: Profile, dtype: DType) -> Outcome:
     """Compare with values that were all equal."""
     assert value is not None
-    evidence = f"not all are {value:.4g} any more"
+    evidence = f"some values are not {value:.4g}"
     if actual.value is not None:
         if abs(actual.value - value) <= 2 * epsilon(dtype) * abs(value):
             return proven("values")
-        evidence = f"all are {actual.value:.4g} where they were {value:.4g}"
+        evidence = f"all values are {actual.value:.4g}, expected {value:.4g}"
     elif actual.std:
-        evidence = (
-            f"drawn, with a standard deviation of {actual.std:.3g}, where all were {value:.4g}"
-        )
+        evidence = f"a standard deviation of {actual.std:.3g}, expected {value:.4g} everywhere"
     return Outcome("values", evidence)
 
 
 def _compare_constant_with_random(expected: Profile, actual: Profile, dtype: DType) -> Outcome:
     """Compare a constant with values that are drawn, and may all be equal by chance."""
     assert actual.value is not None
-    evidence = f"all are {actual.value:.4g} where they are drawn"
+    evidence = f"all values are {actual.value:.4g}, expected random ones"
     if actual.size < _FEWEST_CONSTANT:
         single = replace(actual, lowest=actual.value, highest=actual.value, total=actual.size)
         beyond_law = compare_with_laws(expected, single)

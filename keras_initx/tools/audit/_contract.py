@@ -439,15 +439,17 @@ class ContractExpectation(Expectation):
         if weight.shape != line.shape:
             is_exchanged = sorted(weight.shape) == sorted(line.shape)
             cause = "an axis exchanged" if is_exchanged else ""
-            evidence = f"{weight.shape}, and {line.shape} before"
+            evidence = f"the shape is {weight.shape}, expected {line.shape}"
             return [Outcome("reshaped", evidence, cause=cause)], False
         outcomes = []
         if weight.dtype != line.dtype:
-            outcomes.append(Outcome("dtype", f"{weight.dtype}, and {line.dtype} before"))
+            outcomes.append(Outcome("dtype", f"the dtype is {weight.dtype}, expected {line.dtype}"))
         now, before = weight.profile.reason, line.profile.reason
         if now.startswith(TIED) == before.startswith(TIED):
             return outcomes, True
-        evidence = f"{now}, and was not" if now else f"no longer {before}"
+        evidence = f"{now}, expected values of its own"
+        if not now:
+            evidence = f"values of its own, expected {before}"
         return [*outcomes, Outcome("equal weights", evidence)], False
 
     def _compare_values(self, weight: WeightContract, actual: Profile) -> tuple[list[Outcome], str]:

@@ -75,7 +75,7 @@ def compare_scales(expected: Profile, actual: Profile) -> Outcome | None:
         )
     # What is left without the error of both.
     deviation = abs(math.log(ratio)) - 2 * compute_error_of_ratio(before, now)
-    return Outcome("scale", f"{ratio:.3g} times the standard deviation", p, deviation)
+    return Outcome("scale", f"{ratio:.3g} times the expected standard deviation", p, deviation)
 
 
 @property_test(needs=Known.DISTRIBUTION, unless_varying=("mean", "scale"))
@@ -88,7 +88,7 @@ def compare_means(expected: Profile, actual: Profile) -> Outcome | None:
     )
     return Outcome(
         "mean",
-        f"{actual.mean:.3g} where it was {expected.mean:.3g}, with a standard deviation of "
+        f"the mean is {actual.mean:.3g}, expected {expected.mean:.3g} with a standard deviation of "
         f"{expected.std:.3g}",
         p=student_p_value(shift / error, min(expected.independent, actual.independent) - 1),
         deviation=(shift - 2 * error) / expected.std,
@@ -111,7 +111,12 @@ def compare_shapes(expected: Profile, actual: Profile) -> Outcome | None:
     else:
         tested = min(distance, _measure_distance(expected, actual, is_standardized=False))
     p = kolmogorov_p_value(tested, int(min(_count_effective(expected, actual), SAMPLE / 2)))
-    return Outcome("shape", f"distribution functions differ by {distance:.2g}", p, distance)
+    return Outcome(
+        "shape",
+        f"its distribution function differs by up to {distance:.2g} from the expected one",
+        p,
+        distance,
+    )
 
 
 def measure_excess_of_shape(expected: Profile, actual: Profile) -> float:
@@ -206,10 +211,10 @@ def compare_norms(expected: Profile, actual: Profile) -> Outcome | None:
     if before is None or now is None or before == now:
         return None
     if now:
-        return Outcome("equal norms", f"{now} have one norm, as of weight normalization")
+        return Outcome("equal norms", f"{now} have one norm, as after weight normalization")
     if not are_exact(expected, actual):
         return None
-    return Outcome("equal norms", f"{before} no longer have one norm")
+    return Outcome("equal norms", f"{before} have different norms, expected one norm")
 
 
 # Equal parts of a weight along its axes, such as gates, heads, or the keys next to queries.
@@ -338,12 +343,12 @@ def _describe_constant_part(parts: _MatchedParts, std: float) -> str:
     stds = zip(parts.expected.stds, parts.actual.stds, strict=True)
     for index, (std_before, std_now) in enumerate(stds):
         if bool(std_before) != bool(std_now):
-            verb = "varies" if std_now else "is constant"
-            return f"{parts.describe(index)} {verb} now"
+            texts = ("varies", "a constant") if std_now else ("is constant", "random values")
+            return f"{parts.describe(index)} {texts[0]}, expected {texts[1]}"
         before, now = parts.expected.means[index], parts.actual.means[index]
         is_other = abs(now - before) > 1e-6 * abs(before) + 1e-6 * std
         if not std_before and is_other:
-            return f"{parts.describe(index)} is {now:.4g}, and was {before:.4g}"
+            return f"{parts.describe(index)} is {now:.4g}, expected {before:.4g}"
     return ""
 
 
@@ -402,7 +407,7 @@ def _compare_scale_of_part(
     ratio = parts.actual.stds[index] / parts.expected.stds[index] / float(whole)
     return Outcome(
         "parts",
-        f"{parts.describe(index)} has {ratio:.3g} times its share of the scale",
+        f"{parts.describe(index)} has {ratio:.3g} times its expected share of the scale",
         p=variance_ratio_p_value(ratio**2, now, before),
         deviation=abs(math.log(ratio)) - 2 * compute_error_of_ratio(before, now),
     )
@@ -420,7 +425,8 @@ def _compare_mean_of_part(
     )
     return Outcome(
         "parts",
-        f"{parts.describe(index)} has another mean",
+        f"{parts.describe(index)} has the mean {parts.actual.means[index]:.3g}, expected "
+        f"{parts.expected.means[index] + shift_of_whole:.3g}",
         p=student_p_value(shift / error, min(parts.expected_size, parts.actual_size) - 1),
         deviation=(shift - 2 * error) / expected.std,
     )

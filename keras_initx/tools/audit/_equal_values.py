@@ -152,7 +152,7 @@ def compare_precision(expected: Profile, actual: Profile) -> Outcome | None:
         return None
     if min(actual.size, expected.independent) * (expected.bits - bits) <= 100:
         return None
-    return Outcome("precision", f"values that were rounded to {BITS[bits]}")
+    return Outcome("precision", f"its values were rounded to {BITS[bits]}")
 
 
 # Slices of a weight that repeat others, and cannot by chance.
@@ -353,7 +353,7 @@ def compare_copies(expected: Profile, actual: Profile) -> Outcome | None:
     counts = round(actual.independent), round(expected.independent)
     return Outcome(
         "copies",
-        "{:.2g} of the values differ from each other, and {:.2g} did".format(*shares),
+        "a share of {:.2g} of the values differ from each other, expected {:.2g}".format(*shares),
         p=fisher_p_value(counts[0], actual.size, counts[1], expected.size),
         deviation=math.inf,
     )

@@ -82,8 +82,8 @@ def compare_bounds(expected: Profile, actual: Profile) -> Outcome | None:
         probabilities.append(p)
     return Outcome(
         "bounds",
-        f"from {actual.lowest:.3g} to {actual.highest:.3g}, and from {expected.lowest:.3g} to "
-        f"{expected.highest:.3g} before",
+        f"values from {actual.lowest:.3g} to {actual.highest:.3g}, expected from "
+        f"{expected.lowest:.3g} to {expected.highest:.3g}",
         p=min(1.0, 2 * min(probabilities)),
     )
 
@@ -122,8 +122,8 @@ def compare_with_laws(expected: Profile, actual: Profile) -> Outcome | None:
     chance_of_ends = _compute_chance_by_draws if expected.law is None else _compute_chance_by_law
     return Outcome(
         "bounds",
-        f"from {actual.lowest:.4g} to {actual.highest:.4g}, with a standard deviation of "
-        f"{expected.std:.3g}, {' or '.join(expected.families)}",
+        f"values from {actual.lowest:.4g} to {actual.highest:.4g}, farther out than "
+        f"{' or '.join(expected.families)} values with a standard deviation of {expected.std:.3g}",
         p=max(chance_of_ends(law, expected, actual) for law in expected.laws),
     )
 
@@ -216,7 +216,7 @@ def compare_outliers_with_law(expected: Profile, actual: Profile) -> Outcome | N
     share = compute_share_beyond(expected.law, median - reach, median + reach)
     return Outcome(
         "outliers",
-        f"{actual.outliers} values more than 12 deviations from the median",
+        f"{actual.outliers} values are more than 12 standard deviations from the median",
         p=poisson_tail(actual.outliers, actual.total * share),
     )
 
@@ -228,8 +228,8 @@ def compare_outliers(expected: Profile, actual: Profile) -> Outcome | None:
         return None
     return Outcome(
         "outliers",
-        f"{actual.outliers} values more than 12 deviations from the median, and "
-        f"{expected.outliers} were",
+        f"{actual.outliers} values are more than 12 standard deviations from the median, expected "
+        f"{expected.outliers}",
         p=rate_p_value(expected.outliers, expected.total, actual.outliers, actual.total),
     )
 
@@ -318,7 +318,7 @@ def _compare_farthest(ends: Ends, profile: Profile) -> Iterator[Outcome]:
         error = 1 / math.sqrt(ends.size)
         yield Outcome(
             "parts",
-            f"{_name_slice(ends, index)} has another mean",
+            f"{_name_slice(ends, index)} has the mean {mean:.3g}, the whole has {profile.mean:.3g}",
             p=min(1.0, ends.number * math.erfc(shift / error / math.sqrt(2))),
             deviation=shift - 2 * error,
         )

@@ -356,7 +356,8 @@ def _test_jointly(group: Sequence[Comparison]) -> JointTest | None:
         return None
     outcome = Outcome(
         "scale",
-        f"{math.exp(common.log):.3g} times the standard deviation, in {len(group)} layers together",
+        f"{math.exp(common.log):.3g} times the expected standard deviation, in {len(group)} layers "
+        "together",
         p=_compute_p_value(common),
         deviation=abs(common.log) - 2 * common.error,
     )

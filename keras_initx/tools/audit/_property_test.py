@@ -3,7 +3,7 @@
 A test is a function `compare_...(expected, actual)` of two profiles, with the decorator
 `property_test`. It returns an `Outcome`, which is reported if it fails:
 
-    Outcome("scale", "1.41 times the standard deviation", p=1e-30, deviation=0.34)
+    Outcome("scale", "1.41 times the expected standard deviation", p=1e-30, deviation=0.34)
 
 or `None` if it has nothing to say. Its p-value is the probability of such values if nothing is
 wrong; `judge` corrects it for the number of tests.

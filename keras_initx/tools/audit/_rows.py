@@ -377,7 +377,7 @@ def make_all_rows(
         hint = suggest_matches(weight.path, new) if len(missing) <= _MOST_HINTS else ""
         evidence = f"it is not there any more{hint}"
         if weight.shape in unpaired_shapes:
-            evidence = "it is not known which it is now"
+            evidence = "it is not known which weight it is now"
         rows.append(_missing_row(weight, evidence))
     return rows
 

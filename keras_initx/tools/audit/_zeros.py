@@ -64,7 +64,7 @@ def compare_frames(expected: Profile, actual: Profile) -> Outcome | None:
     if expected.frames == actual.frames:
         return None
     if not expected.frames:
-        return Outcome("orthonormality", "orthonormal where it was not")
+        return Outcome("orthonormality", "orthonormal, expected not")
     if not actual.frames:
         return Outcome("orthonormality", "not orthonormal, or with other singular values")
     evidence = f"{_describe_frames(*actual.frames)}, expected {_describe_frames(*expected.frames)}"
@@ -127,9 +127,11 @@ def compare_zero_positions(expected: Profile, actual: Profile) -> Outcome | None
     before, now = expected.zeros * actual.total, actual.zeros * actual.total
     # If there are as many as before, all may be other ones.
     differing = abs(now - before) if round(now) != round(before) else now + before
-    shares = f"{actual.zeros:.3g}, and {expected.zeros:.3g}"
+    shares = f"a share of {actual.zeros:.3g}, expected {expected.zeros:.3g}"
     return Outcome(
-        "zeros", f"other values are 0 than were: {shares}", p=math.pow(draws + 1, -differing)
+        "zeros",
+        f"other values are 0 than the expected ones: {shares}",
+        p=math.pow(draws + 1, -differing),
     )
 
 
@@ -150,8 +152,8 @@ def _compare_connections(expected: Profile, actual: Profile, axis: int) -> Outco
     if before <= 0 or before == now or compare_zero_positions(expected, actual) is not None:
         return None
     name = ("first", "last")[axis]
-    number = "another number" if now < 0 else f"{now}"
-    evidence = f"{number} of values that are not 0 for each index of the {name} axis"
+    count = "a varying number of" if now < 0 else f"{now}"
+    evidence = f"{count} values that are not 0 at each index of the {name} axis"
     p = _compute_chance_of_count(before, expected) ** ONCE * _compute_chance_of_count(now, actual)
     return Outcome("connections", f"{evidence}, expected {before}", p)
 
@@ -182,7 +184,7 @@ def compare_zero_shares(expected: Profile, actual: Profile) -> Outcome | None:
     before, now = expected.zeros * expected.total, actual.zeros * actual.total
     return Outcome(
         "zeros",
-        f"{actual.zeros:.3g} of the values are 0, and {expected.zeros:.3g} were",
+        f"a share of {actual.zeros:.3g} of the values are 0, expected {expected.zeros:.3g}",
         p=rate_p_value(before, expected.total, now, actual.total),
         deviation=deviation,
     )

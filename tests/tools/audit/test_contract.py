@@ -51,7 +51,7 @@ def test_nothing_changed():
 
 def test_constants_are_compared_exactly(yesterday):
     report = keras_initx.audit(today(1, bias="ones"), like=yesterday)
-    assert {row.evidence for row in report.problems} == {"all are 1 where they were 0"}
+    assert {row.evidence for row in report.problems} == {"all values are 1, expected 0"}
     report = keras_initx.audit(today(1, bias="random_normal"), like=yesterday)
     assert {row.verdict for row in report.problems} == {"values"}
 

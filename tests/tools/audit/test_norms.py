@@ -39,7 +39,7 @@ def test_slices_of_one_norm_are_named_by_rules_and_beside_others(which):
         keras_initx.audit(arrays, like={"a": other.astype("float32")}),
     ):
         (row,) = report.problems
-        assert (row.verdict, row.evidence) == ("equal norms", f"{slices} have one norm, as of weight normalization")
+        assert (row.verdict, row.evidence) == ("equal norms", f"{slices} have one norm, as after weight normalization")
 
 
 @pytest.mark.every_backend

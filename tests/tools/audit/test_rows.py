@@ -15,7 +15,7 @@ def test_weights_that_are_new_missing_or_reshaped(yesterday):
     assert verdicts == {"hidden_2/kernel": ("missing", ""), "hidden_2/bias": ("missing", "")}
     arrays = {"hidden_0/kernel": np.ones((64, 32), "float32")}
     report = keras_initx.audit(arrays, like=yesterday)
-    assert report.problems[0].evidence == "(64, 32), and (64, 64) before"
+    assert report.problems[0].evidence == "the shape is (64, 32), expected (64, 64)"
 
 
 def test_parts_of_a_weight(yesterday):
