@@ -216,50 +216,42 @@ def audit(
 ) -> AuditReport:
     """Compare weights with what they should be when training starts, or with other weights.
 
-    There are two questions. With `rules`, or without arguments, each weight is compared with the
-    law of the initializer that it should come from: constants, mean, standard deviation, bounds,
-    the shape of the distribution, the connections of `Sparse`, the orthonormality of `Orthogonal`,
-    the biases of gates. Parts and slices along each axis, such as units, are compared with the law
-    too. Equal weights that should be independent are reported, and equal slices of one weight, also
-    with opposite signs. Weights of initializers whose law is not known, quantized weights and
-    integers are listed as not compared.
+    Use it to see whether each weight starts as you intend, and whether a new version of your code
+    or of a library still draws weights as before. Nothing is changed.
 
-    With `like`, the law of each weight is measured from others: the report says which weights are
-    no longer drawn as they were. Weights of one name in several layers are judged together too.
-    Those that are new, missing or have another shape or dtype are listed. The summary names those
-    that have too few values for a factor of 1.2 to be seen.
+    - With `rules`, or without arguments, `audit` compares each weight with the law of its
+      initializer: constants, mean, standard deviation, bounds, shape of the distribution, zeros of
+      `Sparse`, orthonormality. Parts and slices, such as gates and units, are compared too.
+    - With `like`, `audit` measures the law of each weight from other weights. It also reports
+      weights that are new, missing, or have another shape or dtype.
+    - Both report weights and slices that are equal and should be independent.
 
-    The tests are corrected for their number (Holm, 1979): the probability of any alarm is at most
-    `alpha` for a model of any size. Deviations below 1 % are not reported, in 16 bits below 2 %.
-
-    One weight is in memory at a time, beside those of a model. Of large ones, a sample of 65,536
-    values is compared with the distribution; moments are those of at most 262,144 values, zeros and
-    extremes those of all.
+    The probability of any false alarm is at most `alpha`, for a model of any size (Holm, 1979).
+    Deviations below 1 %, in 16 bits below 2 %, are not reported. Weights whose law is not known are
+    listed as not compared.
 
     Args:
-        weights: A built Keras model; the path of a saved model, of a file of arrays
-            (`.safetensors`, `.npz`, `.weights.h5`), of the index of several files,
-            `model.safetensors.index.json`, or of a folder with one or with `.safetensors` files; a
-            list of files of arrays; or a dict from names to arrays. Of names for one array in
-            memory, as of a tied table, the first is compared. With `like` also a contract, its path
-            or the function that `contract` takes.
-        rules: Are the weights as these say? For a model, rules or a recipe, as for `initialize`.
-            By default each weight is compared with what its layer declares: its initializer, called
-            as the layer does. Weights that no rule matches are compared with that too. For a model
-            or arrays, a plan of `initialize`, as itself or as the path of a file that its `save`
-            wrote: then each weight is compared with its line, and must have the very values of the
-            plan. The names of arrays must be its paths, with `/` or `.`.
-        like: Are the weights as these are? A `contract` or its path; other weights, in all forms of
-            `weights`; or a function that makes them, of which a contract is made. Each weight is
-            compared with the one of its name, with `/` or `.`; layers of two models that have
-            automatic names are the same by their places in the order in which Keras saves, or are
-            left with a reason. Beside a model, names may also be
-            those of its own `.weights.h5`, or of its variables, as in `{weight.path: array}`.
-        seed: The seed that was given to `initialize`. Then each weight must have the very values
+        weights: What to audit:
+
+            - a built Keras model, or the path of a saved one;
+            - the path of a file of arrays (`.safetensors`, `.npz`, `.weights.h5`), of an index
+              (`.index.json`) or of a folder, or a list of files;
+            - a dict from names to arrays;
+            - with `like`, also a contract, its path, or a function that makes weights.
+        rules: What the weights should be drawn by:
+
+            - by default, what each layer declares: its initializer, called as the layer does;
+            - rules or a recipe, as for `initialize`, for a model;
+            - a plan of `initialize`, or the path of a saved one.
+        like: What the weights should be like:
+
+            - a `contract`, or its path;
+            - other weights, in all forms of `weights`;
+            - a function that makes weights, of which a contract is made.
+        seed: The seed that you passed to `initialize`. Then each weight must have the very values
             that this seed gives. A plan has its own.
         roles: For a recipe, what it cannot know of weights, as for `initialize`.
-        alpha: The probability of any alarm where all weights are as they should be, between 0
-            and 1.
+        alpha: The probability of any alarm if all weights are as they should be, between 0 and 1.
         verbose: Whether to show progress: `"auto"` on a terminal, unless
             `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
 
@@ -267,10 +259,26 @@ def audit(
         An `AuditReport`.
 
     Raises:
-        TypeError: If an argument has the wrong type, or is one of the other question.
-        ValueError: If an argument is out of range, both `rules` and `like` are given, the model is
+        TypeError: If an argument has the wrong type, or only makes sense without or with `like`.
+        ValueError: If an argument is out of range, both `rules` and `like` are passed, the model is
             not built, a file cannot be read, a rule matches no weight, a weight of a plan is
-            missing or has another shape, or arrays are to be compared with rules.
+            missing or has another shape, or `rules` are not a plan and `weights` are arrays.
+
+    Note:
+        Weights that no rule matches are compared with what their layers declare. With a plan, each
+        weight is compared with its line, and must have the very values of the plan; names of arrays
+        must be its paths, with `/` or `.`.
+
+        With `like`, each weight is compared with the one of its name, with `/` or `.`. Layers with
+        automatic names are paired by the order in which Keras saves them, or are left with a reason. If one side is a model, names of arrays may also be those of its own
+        `.weights.h5`, or of its variables, as in `{weight.path: array}`. Weights of one name in
+        several layers are judged together too. The summary names weights that have too few values
+        to show a factor of 1.2.
+
+        One weight at a time is in memory, in addition to those of a model. Of large weights, a
+        sample of 65,536 values is compared with the distribution. Moments are those of at most
+        262,144 values, zeros and extremes those of all. If several names have one array in memory,
+        for example a tied table, the first is compared.
 
     Example:
         >>> import keras_initx
@@ -290,6 +298,10 @@ def audit(
     References:
         Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
         Statistics 6 (1979). Box, "Non-normality and tests on variances", Biometrika 40 (1953).
+
+    See Also:
+        `contract`, which measures how weights are drawn, to save it. `initialize`, which draws
+        weights by rules. `keras_initx.testing`, which raises in a test if weights are off.
     """
     check_number("alpha", alpha, positive=True)
     if alpha >= 1:

@@ -189,21 +189,28 @@ def contract(
 ) -> Contract:
     """Measure how the weights of a model are drawn, to compare other versions of it by `audit`.
 
-    `build` makes the model anew for each draw, after `keras.utils.set_random_seed`, which also
-    seeds Python, NumPy and the backend. Several draws tell random weights from those that are
-    the same each time, such as a table of positions or weights with a fixed seed. One draw, that of
-    a model or a file, does not: what is not constant counts as random.
+    Use it before you change code or update a library: save the contract, and audit the new weights
+    with `like`. `build` makes the model anew for each draw, after `keras.utils.set_random_seed`,
+    which also seeds Python, NumPy and the backend.
 
-    Of each weight its moments, 113 quantiles, zeros, extremes, the deviations of parts and whether
-    it is orthonormal are kept, in about two kilobytes; of one draw also a digest. One weight is in
-    memory at a time, beside the model. The global random generators and the counters of
-    automatic names are as before afterward.
+    - Several draws tell random weights from weights that are the same each time, such as a table of
+      positions or weights with a fixed seed.
+    - One draw, of a model or a file, does not tell them apart: all weights that are not constant
+      count as random.
+
+    For each weight the contract keeps moments, 113 quantiles, zeros, extremes, the deviations of
+    parts and whether it is orthonormal, in about two kilobytes; for one draw also a digest. One
+    weight at a time is in memory, in addition to the model. The global random generators and the
+    counters of automatic names are the same afterward.
 
     Args:
-        build: A function without arguments that returns a built Keras model, or a dict from names
-            to arrays, such as the `state_dict()` of a torch module. Or one draw: a model, the path
-            of a saved model or of files of arrays, or a dict from names to arrays, see `audit`.
-        draws: The number of draws of a function.
+        build: What to measure:
+
+            - a function without arguments that returns a built Keras model, or a dict from names to
+              arrays, such as the `state_dict()` of a torch module;
+            - one draw: a model, the path of a saved model or of files of arrays, or a dict from
+              names to arrays, see `audit`.
+        draws: How often to call the function.
         seed: An integer in `[0, 2**32)`, from which the seeds of the draws are derived.
         verbose: Whether to show progress: `"auto"` on a terminal, unless
             `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
@@ -230,6 +237,9 @@ def contract(
         >>> yesterday.save("weights.json")
         >>> keras_initx.audit(build(), like="weights.json").ok
         True
+
+    See Also:
+        `audit`, which compares weights with a contract.
     """
     check_count("draws", draws)
     check_root("seed", seed)
