@@ -47,6 +47,19 @@ _DOUBTS: Mapping[str | Feature, Doubt] = {
 }
 # What only the graph tells, so that it may be in what cannot be followed.
 _IN_GRAPH = ("attended", "gate", "inner", "outer", "tokens", "value", *_DOUBTS)
+# What errors call the weights of a role.
+_WEIGHTS_OF_ROLES = {
+    "A_log": "weight `A_log`",
+    "attended": "attention output kernel",
+    "frames": "kernel of frames of sound",
+    "gate": "gate kernel of a feedforward block",
+    "inner": "kernel before the last one of a residual branch",
+    "outer": "last kernel of a residual branch",
+    "relative positions": "table of relative positions",
+    "tokens": "token embedding",
+    "unscaled query": "query kernel of an attention that does not scale its queries",
+    "value": "attention value kernel",
+}
 # For what a table has no numbers for: the values stay.
 LEFT = Computed("left, its values stay", lambda part, roles: None)
 # What a table has for "others" if it leaves all weights that it does not name.
@@ -152,8 +165,8 @@ class Recipe:
         if isinstance(self.sources, str):
             if source is not None:
                 raise ValueError(
-                    "`source` is for recipes with several, and "
-                    f"{self.name!r} has one. Received: {source=!r}"
+                    f"`source` must be left out: the recipe {self.name!r} has a single source. "
+                    f"Received: {source=!r}"
                 )
             return self.table()
         if source is None:
@@ -170,23 +183,27 @@ class Recipe:
         for feature in (*needs, *self.needs_in_graph, *self.refuses):
             if feature in _DOUBTS:
                 must_be_known.add(_DOUBTS[feature])
-        reasons = []
+        lacking = []
         for need in needs:
             is_doubted = need in _DOUBTS and _DOUBTS[need] in roles.doubts
             if need not in roles.has and not is_doubted:
-                words = need.without_article if isinstance(need, Feature) else need
                 is_unseen = bool(roles.unseen) and need in _IN_GRAPH
-                reasons.append(f"no {words}{' that is seen' if is_unseen else ''}")
+                lacking.append(f"no {_name_need(need)}{' that is seen' if is_unseen else ''}")
+        is_in_doubt = any(text.endswith(" that is seen") for text in lacking)
+        reasons = []
+        if lacking:
+            *first, last = lacking
+            reasons.append(f"{', '.join(first)} and {last}" if first else last)
         for feature in self.refuses:
             if feature in roles.has:
-                reasons.append(f"{feature}, {quote_names(roles.has[feature])}")
+                name = feature if isinstance(feature, Feature) else f"a {_name_need(feature)}"
+                reasons.append(f"{name}, {quote_names(roles.has[feature])}")
         for doubt, text in roles.doubts.items():
             is_said = doubt is Doubt.NUMBERS and Doubt.ENDS in roles.doubts
             if doubt in must_be_known and not is_said:
                 reasons.append(text)
         if not reasons:
             return
-        is_in_doubt = any(reason.endswith(" that is seen") for reason in reasons)
         if is_in_doubt and not any(roles.unseen in reason for reason in reasons):
             reasons.append(roles.unseen)
         if Doubt.ENDS in must_be_known and roles.is_by_graph:
@@ -196,6 +213,11 @@ class Recipe:
             f"Received: model={roles.model.name!r} with "
             f"{'; '.join(reason.strip() for reason in reasons)}"
         )
+
+
+def _name_need(need: str | Feature) -> str:
+    """Name what a model must have, as it follows a "no"."""
+    return need.without_article if isinstance(need, Feature) else _WEIGHTS_OF_ROLES[need]
 
 
 def _rules(table: RoleTable, roles: Roles) -> WeightRules:

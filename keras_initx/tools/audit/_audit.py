@@ -216,19 +216,18 @@ def audit(
 ) -> AuditReport:
     """Compare weights with what they should be when training starts, or with other weights.
 
-    Use it to see whether each weight starts as you intend, and whether a new version of your code
-    or of a library still draws weights as before. Nothing is changed.
+    Use it to see whether weights start as you intend, or whether new code or a new library still
+    draws them as before. Nothing is changed.
 
     - With `rules`, or without arguments, `audit` compares each weight with the law of its
-      initializer: constants, mean, standard deviation, bounds, shape of the distribution, zeros of
-      `Sparse`, orthonormality. Parts and slices, such as gates and units, are compared too.
+      initializer: constants, moments, bounds, shape, zeros, orthonormality. Parts and slices, such
+      as gates and units, are compared too.
     - With `like`, `audit` measures the law of each weight from other weights. It also reports
       weights that are new, missing, or have another shape or dtype.
     - Both report weights and slices that are equal and should be independent.
 
-    The probability of any false alarm is at most `alpha`, for a model of any size (Holm, 1979).
-    Deviations below 1 %, in 16 bits below 2 %, are not reported. Weights whose law is not known are
-    listed as not compared.
+    The probability of any false alarm is at most `alpha`, for a model of any size. Deviations below
+    1 %, in 16 bits below 2 %, are not reported. Weights of unknown law are listed as not compared.
 
     Args:
         weights: What to audit:
@@ -270,10 +269,11 @@ def audit(
         must be its paths, with `/` or `.`.
 
         With `like`, each weight is compared with the one of its name, with `/` or `.`. Layers with
-        automatic names are paired by the order in which Keras saves them, or are left with a reason. If one side is a model, names of arrays may also be those of its own
-        `.weights.h5`, or of its variables, as in `{weight.path: array}`. Weights of one name in
-        several layers are judged together too. The summary names weights that have too few values
-        to show a factor of 1.2.
+        automatic names are paired by the order in which Keras saves them, or are left with a
+        reason. If one side is a model, names of arrays may also be those of its own `.weights.h5`,
+        or of its variables, as in `{weight.path: array}`. Weights of one name in several layers are
+        judged together too. The summary names weights that have too few values to show a factor of
+        1.2.
 
         One weight at a time is in memory, in addition to those of a model. Of large weights, a
         sample of 65,536 values is compared with the distribution. Moments are those of at most
