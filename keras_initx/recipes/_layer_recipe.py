@@ -110,7 +110,7 @@ class LayerRecipe(Recipe):
         self._table_of(source)
         if roles is not None:
             raise ValueError(
-                f"`roles` must be left out with {self.name!r}, which draws each weight by its layer. "
+                f"`roles` must be left out with {self.name!r}, which draws a weight by its layer. "
                 f"Received: {roles=!r}"
             )
         read = self.reader()

@@ -216,8 +216,8 @@ def audit(
 ) -> AuditReport:
     """Compare weights with what they should be when training starts, or with other weights.
 
-    Use it to see whether weights start as you intend, or whether new code or a new library still
-    draws them as before. Nothing is changed.
+    Use it to see whether weights start as you intend, or whether new code or libraries still draw
+    them as before. Nothing is changed.
 
     - With `rules`, or without arguments, `audit` compares each weight with the law of its
       initializer: constants, moments, bounds, shape, zeros, orthonormality. Parts and slices, such

@@ -16,6 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from keras_initx._alike import strip_numbers
 from keras_initx._checks import suggest_matches
@@ -200,56 +201,58 @@ def _find_own_causes(
     return list(dict.fromkeys(near))
 
 
-def _select_near(
-    log_std: float, causes: Iterator[tuple[str, float]], tolerance: float
-) -> list[str]:
+class _Cause(NamedTuple):
+    """A mistake in words, and the standard deviation that it would make."""
+
+    text: str
+    std: float
+
+
+def _select_near(log_std: float, causes: Iterator[_Cause], tolerance: float) -> list[str]:
     near = []
-    for cause, std in causes:
-        if abs(log_std - math.log(std)) < tolerance:
-            near.append(cause)
+    for cause in causes:
+        if abs(log_std - math.log(cause.std)) < tolerance:
+            near.append(cause.text)
     return near
 
 
 def _propose_by_depth(
     expected: float, judged: JudgedWeight, scales: Mapping[float, str], depth: int, count: int
-) -> Iterator[tuple[str, float]]:
-    """Propose a factor of depth, or that the weight is as other weights of the model should be.
-
-    Each cause is yielded with the standard deviation that it would make.
-    """
+) -> Iterator[_Cause]:
+    """Propose a factor of depth, or that the weight is as other weights of the model should be."""
     if _get_initializer(judged) is None and depth > 1:
-        yield f"factor 1/sqrt({depth}) for the depth left out", expected * depth**0.5
+        yield _Cause(f"factor 1/sqrt({depth}) for the depth left out", expected * depth**0.5)
     if depth > 1:
-        yield f"factor 1/sqrt({depth}) for the depth applied twice", expected * depth**-0.5
+        yield _Cause(f"factor 1/sqrt({depth}) for the depth applied twice", expected * depth**-0.5)
     for std, rule in scales.items():
         if math.isclose(std, expected, rel_tol=1e-6):
             continue
         if count > 1 and math.isclose((std / expected) ** 2, count, rel_tol=1e-3):
-            yield f"depth scaling 1/sqrt({count}) not applied", std
+            yield _Cause(f"depth scaling 1/sqrt({count}) not applied", std)
         else:
-            yield f"as for {rule}", std
+            yield _Cause(f"as for {rule}", std)
 
 
-def _propose_mistakes(expected: float, judged: JudgedWeight) -> Iterator[tuple[str, float]]:
-    """Propose mistakes with one weight, each with the standard deviation that it would make."""
+def _propose_mistakes(expected: float, judged: JudgedWeight) -> Iterator[_Cause]:
+    """Propose mistakes that concern one weight alone."""
     initializer = _get_initializer(judged)
     has_guessed_fans = judged.comparison.expectation.has_guessed_fans
     if isinstance(initializer, VarianceScaling) and not has_guessed_fans:
         yield from _propose_other_fans(expected, judged.comparison.weight, initializer)
-    yield "the variance given as the standard deviation", expected**2
-    yield "the standard deviation given as the variance", expected**0.5
+    yield _Cause("the variance given as the standard deviation", expected**2)
+    yield _Cause("the standard deviation given as the variance", expected**0.5)
     if "truncated normal" in _get_expected(judged).families:
         kept = truncated_quantiles(-2.0, 2.0).stddev
-        yield "standard deviation is that before truncation", expected * kept
-        yield "truncated twice", expected * kept**2
+        yield _Cause("standard deviation is that before truncation", expected * kept)
+        yield _Cause("truncated twice", expected * kept**2)
     if initializer is None:
-        yield "a gain of sqrt(2)", expected * math.sqrt(2)
-        yield "a gain of sqrt(2) left out", expected * math.sqrt(0.5)
+        yield _Cause("a gain of sqrt(2)", expected * math.sqrt(2))
+        yield _Cause("a gain of sqrt(2) left out", expected * math.sqrt(0.5))
 
 
 def _propose_other_fans(
     expected: float, weight: Subject | WeightContract, initializer: VarianceScaling
-) -> Iterator[tuple[str, float]]:
+) -> Iterator[_Cause]:
     """Propose other fans and scales of the variance family."""
     shape = weight.shape
     own = initializer.fans(shape)
@@ -257,24 +260,24 @@ def _propose_other_fans(
     by_shape = fans(shape)  # which Keras takes, also of transposed and depthwise kernels
     if by_shape != own:
         std = stddev_for(scale, mode, *by_shape)
-        yield f"the fans of the shape, {by_shape}, instead of {own}", std
+        yield _Cause(f"the fans of the shape, {by_shape}, instead of {own}", std)
     for other in _MODES:
         if other != mode:
-            yield f"{other} instead of {mode}", stddev_for(scale, other, *own)
+            yield _Cause(f"{other} instead of {mode}", stddev_for(scale, other, *own))
     for name, (other_scale, other) in _FAMILIES.items():
         if scale != other_scale:
-            yield f"{name}'s scale", stddev_for(other_scale, other, *own)
+            yield _Cause(f"{name}'s scale", stddev_for(other_scale, other, *own))
     fan = scale / expected**2
     if scale != 1:  # where it is the variance
-        yield f"1/{fan:g} instead of 1/sqrt({fan:g})", expected * fan**-0.5
+        yield _Cause(f"1/{fan:g} instead of 1/sqrt({fan:g})", expected * fan**-0.5)
     if isinstance(weight, Subject):
         std = stddev_for(scale, mode, *initializer.fans(weight.shard_shape))
         if not math.isclose(std, expected):
             count = math.prod(shape) // math.prod(weight.shard_shape)
-            yield f"the fan of one of {count} shards", std
+            yield _Cause(f"the fan of one of {count} shards", std)
 
 
-def _propose_products_of_axes(expected: float, shape: Shape) -> Iterator[tuple[str, float]]:
+def _propose_products_of_axes(expected: float, shape: Shape) -> Iterator[_Cause]:
     """Propose that one product of lengths of axes was taken as the fan, and before another.
 
     A ratio that is a power of 2 has too many other causes.
@@ -285,7 +288,7 @@ def _propose_products_of_axes(expected: float, shape: Shape) -> Iterator[tuple[s
     for fan, before in itertools.permutations(sorted(fans_of_shape), 2):
         if math.log2(before / fan).is_integer():
             continue
-        yield f"a fan of {fan:g} instead of {before:g}", expected * math.sqrt(before / fan)
+        yield _Cause(f"a fan of {fan:g} instead of {before:g}", expected * math.sqrt(before / fan))
 
 
 # Verdicts that a cause of the scale or the distribution explains.
