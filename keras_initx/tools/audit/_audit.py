@@ -3,9 +3,8 @@
 Both questions have one form: each weight, a `Subject` or a line of a contract, is tested against an
 `Expectation`. The `Comparison`s are judged together, and become the rows of an `AuditReport`.
 
-    weights, rules -> open_expectations -> Comparison of each weight -.
-                                                                      judge -> make_rows
-    weights, like -> two contracts, paired -> Comparison of each pair -'
+    with rules   open_expectations: what each weight should be   -> judge -> make_rows
+    with like    _pair_contracts: both sides, measured and paired -> judge -> make_all_rows
 
 A *law* is the distribution that an initializer draws from. A *draw* is one array of random values;
 several draws of a weight tell what is random in it. Weights are *one draw* if one follows from the

@@ -384,10 +384,10 @@ def read_contract(name: str, path: str) -> Contract:
 
 @dataclass(frozen=True)
 class ContractExpectation(Expectation):
-    """How a weight was drawn before.
+    """How a weight is drawn by a contract.
 
     Attributes:
-        line: The weight before.
+        line: The weight in the contract.
         draws: The number of draws that it was measured from.
         actual_draws: The number of draws that the tested weight was measured from.
     """
@@ -400,17 +400,17 @@ class ContractExpectation(Expectation):
 
     @property
     def text(self) -> str | None:  # type: ignore[override]
-        """How it was drawn, in words."""
+        """How it is drawn by the contract, in words."""
         return None if self.line.kind == "unknown" else self.line.text
 
     @property
     def path(self) -> str:  # type: ignore[override]
-        """Its path then."""
+        """Its path in the contract."""
         return self.line.path
 
     @property
     def dtype(self) -> DType:  # type: ignore[override]
-        """Its dtype then."""
+        """Its dtype in the contract."""
         return self.line.dtype
 
     def test(self, weight: WeightContract) -> Comparison:
@@ -457,9 +457,9 @@ class ContractExpectation(Expectation):
         now, before = weight.profile.reason, line.profile.reason
         if now.startswith(TIED) == before.startswith(TIED):
             return outcomes, True
-        evidence = f"{now}, expected values of its own"
-        if not now:
-            evidence = f"values of its own, expected {before}"
+        evidence = f"values of its own, expected {before}"
+        if now.startswith(TIED):
+            evidence = f"{now}, expected values of its own"
         return [*outcomes, Outcome("equal weights", evidence)], False
 
     def _compare_values(self, weight: WeightContract, actual: Profile) -> tuple[list[Outcome], str]:
@@ -471,9 +471,8 @@ class ContractExpectation(Expectation):
                 return [], "one value, of one draw"
             expected = _forget_positions(expected)
         outcomes = []
-        for outcome in compare_profiles(
-            expected, actual, max(weight.dtype, line.dtype, key=epsilon)
-        ):
+        less_exact = max(weight.dtype, line.dtype, key=epsilon)
+        for outcome in compare_profiles(expected, actual, less_exact):
             if outcome.verdict != "precision" or weight.dtype == line.dtype:
                 outcomes.append(outcome)
         varies = sorted({*expected.varies, *actual.varies})
@@ -503,11 +502,11 @@ def compare_contracts(
         expected: What they should be.
         names: The paths of their counterparts, by the paths of the weights.
     """
-    by_path = {weight.path: weight for weight in expected.rows}
+    line_by_path = {weight.path: weight for weight in expected.rows}
     comparisons = []
     for weight in actual.rows:
         if weight.path in names:
-            line = by_path[names[weight.path]]
+            line = line_by_path[names[weight.path]]
             expectation = ContractExpectation(line, expected.draws, actual.draws)
             comparisons.append(expectation.test(weight))
     return comparisons
