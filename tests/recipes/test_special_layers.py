@@ -136,7 +136,9 @@ def test_the_attributes_of_a_state_space_are_names_too():
 
 def test_a_decay_without_a_time_step_is_a_doubt_that_a_role_ends():
     model = own_mamba(name_of_step="delta")
-    with pytest.raises(ValueError, match=r"with no time step beside 'mixer/variable', .*; say by `roles` which one"):
+    with pytest.raises(
+        ValueError, match=r"with no time step for 'mixer/variable', .*: pass `roles` that say which weight"
+    ):
         initialize(model, "state_space", seed=0)
     roles = {"dt_bias": "mixer/dense_1/bias", "dt kernel": "mixer/dense_1/kernel"}
     rules = keras_initx.recipes.state_space(model, roles=roles).by_path
