@@ -438,8 +438,8 @@ class ByGraph:
         if self._attends(branch) and not layers:
             yield (
                 Doubt.BLOCKS,
-                f"attention without an attention layer in the branch that ends with {ends}, so that "
-                "its queries and values are not known",
+                f"attention without an attention layer in the branch that ends with {ends}, so "
+                "that its queries and values are not known",
             )
         elif len(layers) > 1 or len(kernels) != (4 if layers else 2):
             yield (

@@ -16,7 +16,7 @@ from keras_initx._checks import DTYPES, check_choice, quote_names
 from keras_initx._typing import InitializerLike, RolesGiven
 from keras_initx.initializers._random import TruncatedNormal
 from keras_initx.inspection._inventory import Inventory, checked_inventory
-from keras_initx.recipes._each_kernel import give_each_kernel_its_fans
+from keras_initx.recipes._each_kernel import adapt_to_each_kernel
 from keras_initx.recipes._features import Feature
 from keras_initx.recipes._parts import Doubt, Part, Roles
 from keras_initx.recipes._roles import find_roles
@@ -230,9 +230,7 @@ def _rules(table: RoleTable, roles: Roles) -> WeightRules:
         entry = table.get(role)
         value = entry.of(part, roles) if isinstance(entry, Computed) else entry
         if value is not None:
-            by_path[path] = (
-                value if isinstance(value, Left) else give_each_kernel_its_fans(value, part)
-            )
+            by_path[path] = value if isinstance(value, Left) else adapt_to_each_kernel(value, part)
         elif keeps_others:
             by_path[path] = Left(NOT_ITS_OWN)
         elif (part.is_unknown or entry is LEFT) and part.weight.dtype in DTYPES:

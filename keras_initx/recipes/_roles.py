@@ -99,8 +99,8 @@ def _doubts_on_time_steps(parts: Sequence[Part]) -> dict[Doubt, str]:
         layer = part.weight.layer
         if part.role.name == "A_log" and not any(layer in step.weight.layers for step in steps):
             text = (
-                f"no time step for {part.weight.path!r}, which is a weight 'dt_bias' or the bias of "
-                "a layer 'dt_proj': pass `roles` that say which weight is the 'dt_bias'"
+                f"no time step for {part.weight.path!r}, which is a weight 'dt_bias' or the bias "
+                "of a layer 'dt_proj': pass `roles` that say which weight is the 'dt_bias'"
             )
             return {Doubt.TIME_STEP: text}
     return {}
