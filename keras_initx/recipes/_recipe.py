@@ -207,17 +207,21 @@ class Recipe:
         if is_in_doubt and not any(roles.unseen in reason for reason in reasons):
             reasons.append(roles.unseen)
         if Doubt.ENDS in must_be_known and roles.is_by_graph:
-            reasons += roles.notes[1:]
+            for note in map(str.strip, roles.notes[1:]):
+                if not any(reason.startswith(note) for reason in reasons):
+                    reasons.append(note)
         raise ValueError(
             f"`model` must be {self.kind}; otherwise write your own rules. "
             f"Received: model={roles.model.name!r} with "
-            f"{'; '.join(reason.strip() for reason in reasons)}"
+            f"{'; '.join(reasons)}"
         )
 
 
 def _name_need(need: str | Feature) -> str:
     """Name what a model must have, as it follows a "no"."""
-    return need.without_article if isinstance(need, Feature) else _WEIGHTS_OF_ROLES[need]
+    if isinstance(need, Feature):
+        return need.without_article
+    return _WEIGHTS_OF_ROLES.get(need, f"weight of the role {need!r}")
 
 
 def _rules(table: RoleTable, roles: Roles) -> WeightRules:
