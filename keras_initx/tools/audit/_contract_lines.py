@@ -175,7 +175,7 @@ def _read_profile(line: Mapping[str, Any], shape: tuple[int, ...]) -> Profile:
     texts = {name: _make_hashable(line[name]) for name in _USUAL if name in line}
     if values == "constant":
         if not is_real(line["value"]):
-            raise ValueError(f"'value' must be a number. Received: {line['value']!r}")
+            raise ValueError(f"'value' is {line['value']!r}, and must be a number")
         return Profile("constant", value=float(line["value"]), size=math.prod(shape), **texts)
     is_unknown = values[:1] == "(" and values[-1:] == ")"
     if is_unknown:
@@ -194,7 +194,7 @@ def _read_profile(line: Mapping[str, Any], shape: tuple[int, ...]) -> Profile:
     if values == "random" and measured is not None:
         return _apply_moments(measured, line)
     laws = ["constant", "fixed", *_LAWS]
-    raise ValueError(f"'values' must be one of {laws}. Received: {values!r}")
+    raise ValueError(f"'values' is {values!r}, and must be one of {laws}")
 
 
 def _make_hashable(value: Any) -> Any:
@@ -282,10 +282,10 @@ def _read_moments(
     moments = {"mean": 0.0, "zeros": 0.0, **({"std": 0.0} if are_equal else {}), **line}
     is_std = moments["std"] == 0 if are_equal else moments["std"] > 0
     if not is_std or not 0 <= moments["zeros"] <= 1:
-        required = "0, as all values are equal," if are_equal else "positive"
+        kind, std = ("equal values", "0") if are_equal else ("random values", "positive")
         raise ValueError(
-            f"'std' must be {required} and 'zeros' between 0 and 1. "
-            f"Received: std={moments['std']!r}, zeros={moments['zeros']!r}"
+            f"std={moments['std']!r} and zeros={moments['zeros']!r} of {kind}, of which the std "
+            f"must be {std}, and zeros between 0 and 1"
         )
     return [float(moments[name]) for name in names]
 

@@ -85,7 +85,7 @@ def test_a_function_is_audited_like_the_contract_of_another():
 def test_a_function_that_makes_weights_is_refused_where_rules_are_asked():
     with pytest.raises(TypeError, match=r"Call the function: `audit\(deep_network\(\), ...\)`"):
         keras_initx.audit(deep_network)
-    with pytest.raises(TypeError, match="pass a function that makes weights as `like`"):
+    with pytest.raises(TypeError, match="Pass a function that makes weights as `like`"):
         keras_initx.audit(today(1), lambda: deep_network())
     with pytest.raises(TypeError, match="`rules` must be functions of one argument"):
         keras_initx.initialize(today(1), lambda: {"*": "zeros"})

@@ -121,7 +121,7 @@ def test_draws_follow_from_the_seed():
 def test_arguments_that_are_refused(yesterday):
     with pytest.raises(ValueError, match="`seed` must be left out with `like`"):
         keras_initx.audit({}, like=yesterday, seed=1)
-    with pytest.raises(TypeError, match=r"`weights` must be a model or arrays .* passed as `like`"):
+    with pytest.raises(TypeError, match=r"`weights` must be a model or arrays, .* pass these as `like`"):
         keras_initx.audit(yesterday)
     with pytest.raises(ValueError, match="`draws` must be a positive integer"):
         keras_initx.contract(deep_network, draws=0)
