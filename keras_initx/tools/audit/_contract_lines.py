@@ -193,8 +193,7 @@ def _read_profile(line: Mapping[str, Any], shape: tuple[int, ...]) -> Profile:
         return _profile_statement([*laws][_LAWS.index(values)], line["dtype"], shape)
     if values == "random" and measured is not None:
         return _apply_moments(measured, line)
-    laws = ["constant", "fixed", *_LAWS]
-    raise ValueError(f"'values' is {values!r}, and must be one of {laws}")
+    raise ValueError(f"'values' is {values!r}, and must be one of {['constant', 'fixed', *_LAWS]}")
 
 
 def _make_hashable(value: Any) -> Any:

@@ -395,8 +395,10 @@ class Profile:
             moved_parts.append(replace(parts, means=move(parts.means), stds=scale(parts.stds)))
         moved_ends = []
         for ends in self.ends:
-            means = Farthest(*move(ends.means[:2]), *ends.means[2:])
-            stds = Farthest(*scale(ends.stds[:2]), *ends.stds[2:])
+            low, high = move((ends.means.low, ends.means.high))
+            means = ends.means._replace(low=low, high=high)
+            low, high = scale((ends.stds.low, ends.stds.high))
+            stds = ends.stds._replace(low=low, high=high)
             moved_ends.append(replace(ends, means=means, stds=stds))
         lowest, highest = move((self.lowest, self.highest))
         return replace(
