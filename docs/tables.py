@@ -38,7 +38,7 @@ from keras_initx.report._results import Judgement, Result
 from keras_initx.sampling import Stream
 from keras_initx.scaling import CoordinateCheck, MupTable
 from keras_initx.tools import diagnose as diagnostics
-from keras_initx.tools.audit._expectations import Expectation
+from keras_initx.tools.audit._initializer_expectations import Expectation
 from keras_initx.tools.audit._judgement import Comparison
 from keras_initx.tools.audit._profile import Profile
 from keras_initx.tools.compare_outputs._flow import Flow

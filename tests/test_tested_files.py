@@ -15,7 +15,7 @@ TESTED_THROUGH = {
     "tools/audit/_distribution.py": "tools/audit/test_properties.py",
     "tools/audit/_equal_values.py": "tools/audit/test_properties.py",
     "tools/audit/_zeros.py": "tools/audit/test_properties.py",
-    "tools/audit/_kinds.py": "tools/audit/test_properties.py",
+    "tools/audit/_compare_profiles.py": "tools/audit/test_properties.py",
     "tools/audit/_property_test.py": "tools/audit/test_properties.py",
     "backends/_current.py": "test_startup.py",
     "cli/_models.py": "cli/test_diagnose_command.py",

@@ -16,7 +16,7 @@ from keras_initx.inspection._graph import Node, find_producers, node_and_ancesto
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._kernels import ALL_CONVOLUTIONS, is_kernel, normalizes
 from keras_initx.inspection._operations import ATTENTION_LAYERS
-from keras_initx.recipes._by_names import NAMES_IN_BRANCHES, role_in
+from keras_initx.recipes._by_names import NAMES_IN_BRANCHES, find_role
 from keras_initx.recipes._parts import ENDS, Doubt, Part, Reading, Role
 
 # How many branches and blocks are on the way of each weight, counted along the graph.
@@ -82,10 +82,10 @@ class Ways:
             is_end = role.in_branch or role.name in ENDS
             if is_end and len(lengths) > 1:
                 words = " and ".join(map(str, sorted(lengths)))
-                text = f"{part.weight.path!r} on ways of {words} branches"
+                text = f"{part.weight.path!r} on paths through {words} branches"
                 self.doubts.setdefault(Doubt.LENGTHS, text)
             if (is_end or role.name == "tokens") and len(blocks) > 1:
-                text = f"{part.weight.path!r} on ways of several numbers of blocks"
+                text = f"{part.weight.path!r} on paths through different numbers of blocks"
                 self.doubts.setdefault(Doubt.BLOCKS, text)
             counted[part.weight.path] = replace(
                 role,
@@ -230,18 +230,18 @@ class ByGraph:
     def reading(self) -> Reading:
         """Return what the graph tells."""
         ways = self._ways()
-        roles = self._in_branches(ways)
-        roles |= self._around_gates(roles)
+        roles = self._read_branches(ways)
+        roles |= self._read_gates(roles)
         if self._found.branches and not self._found.hidden:
-            roles |= self._at_ends_of_model(roles)
+            roles |= self._read_ends_of_model(roles)
         doubts = self._doubts()
-        roles |= self._numbered(roles, doubts)
+        roles |= self._number_blocks(roles, doubts)
         roles |= ways.counted(roles, self._parts)
         for doubt, text in ways.doubts.items():
             doubts.setdefault(doubt, text)
         notes: tuple[str, ...] = ()
         if not self._found.hidden:
-            lines = [f"  {line}" for line in self._described()]
+            lines = [f"  {line}" for line in self._describe()]
             notes = ("Recognized in the graph of the model:", *lines)
         return Reading(roles, doubts, notes, is_by_graph=not self._found.hidden)
 
@@ -270,11 +270,11 @@ class ByGraph:
             for doubt, text in self._doubts_on_zeros(branch):
                 doubts.setdefault(doubt, text)
         roles |= self._tokens_of_decoder(ways, roles)
-        roles |= self._around_gates(roles)
-        roles |= self._at_ends_of_model(roles, is_named=True, has_ends=not ends)
+        roles |= self._read_gates(roles)
+        roles |= self._read_ends_of_model(roles, is_named=True, has_ends=not ends)
         if ends and any(0 < role.depth < 2 for role in roles.values()):
             doubts[Doubt.DEPTH] = "one kernel alone in a branch, which must have at least 2"
-        roles |= self._numbered(roles, doubts)
+        roles |= self._number_blocks(roles, doubts)
         roles |= ways.counted(roles, self._parts)
         return Reading(roles, {**ways.doubts, **doubts})
 
@@ -285,14 +285,14 @@ class ByGraph:
         """Return 1 for a branch of a decoder beside an encoder, and otherwise 0."""
         return int(self._found.streams.numbers[branch] in ways.decoders)
 
-    def _in_branches(self, ways: Ways) -> dict[str, Role]:
+    def _read_branches(self, ways: Ways) -> dict[str, Role]:
         """Return the roles of the weights in branches, and of all others as they are."""
         found = self._found
         roles: dict[str, Role] = {}
         has_patches = any(part.role.name == "patches" for part in self._parts)
         for part in self._parts:
             name = part.role.name
-            named = role_in(NAMES_IN_BRANCHES, part.weight)
+            named = find_role(NAMES_IN_BRANCHES, part.weight)
             if not (found.hidden or not found.branches or has_patches):
                 if name in ("positions", "tokens"):
                     name = part.by_name
@@ -326,7 +326,7 @@ class ByGraph:
                 found[path] = replace(roles[path], stack=1)
         return found
 
-    def _around_gates(self, roles: Mapping[str, Role]) -> dict[str, Role]:
+    def _read_gates(self, roles: Mapping[str, Role]) -> dict[str, Role]:
         """Return the roles of the kernels around gates, where names do not tell others."""
         found: dict[str, Role] = {}
         for gate in self._found.gates:
@@ -342,7 +342,9 @@ class ByGraph:
                         found[part.weight.path] = replace(role, name=name)
         return found
 
-    def _numbered(self, roles: Mapping[str, Role], doubts: dict[Doubt, str]) -> dict[str, Role]:
+    def _number_blocks(
+        self, roles: Mapping[str, Role], doubts: dict[Doubt, str]
+    ) -> dict[str, Role]:
         """Return roles with the numbers of blocks, and add why they are not known if they are not.
 
         A block has a sum to which attention is added, and at most one without it.
@@ -368,11 +370,11 @@ class ByGraph:
             if not (attends or attended):
                 doubts[Doubt.NUMBERS] = (
                     "no attention right before the branch that ends with "
-                    f"{self._ends_of(branches[0])}"
+                    f"{self._name_ends(branches[0])}"
                 )
         return found
 
-    def _at_ends_of_model(
+    def _read_ends_of_model(
         self, roles: Mapping[str, Role], *, is_named: bool = False, has_ends: bool = True
     ) -> dict[str, Role]:
         """Return the roles of the first and last kernels and the positions.
@@ -386,9 +388,9 @@ class ByGraph:
         labels = set(map(id, found.labels))
         looked_up = [variable for variable in found.looked_up if id(variable) not in labels]
         ends = {
-            "tokens": [*self._kernels(found.tokens), *self._of(looked_up)],
-            "positions": [*self._of(found.added), *self._kernels(found.positions)],
-            "latents": self._of(found.latents),
+            "tokens": [*self._kernels(found.tokens), *self._find_parts(looked_up)],
+            "positions": [*self._find_parts(found.added), *self._kernels(found.positions)],
+            "latents": self._find_parts(found.latents),
         }
         if has_ends and "patches" not in {role.name for role in roles.values()}:
             first = [layer for layer in found.inputs if layer not in found.tokens]
@@ -423,23 +425,23 @@ class ByGraph:
             number = len(found.outer_branches) + len(found.unclear)
             doubts[Doubt.ENDS] = f"{number} branches that have others in them"
         for branch in found.branches:
-            for doubt, text in self._doubts_on(branch):
+            for doubt, text in self._find_doubts(branch):
                 doubts.setdefault(doubt, text)
         return doubts
 
-    def _doubts_on(self, branch: Branch) -> Iterator[tuple[Doubt, str]]:
+    def _find_doubts(self, branch: Branch) -> Iterator[tuple[Doubt, str]]:
         """Yield what is not known of a branch."""
         kernels = self._kernels(branch.operations)
-        layers = self._attention_in(branch)
-        ends = self._ends_of(branch)
+        layers = self._list_attention(branch)
+        ends = self._name_ends(branch)
         unknown = self._unknown_end(branch)
         if unknown:
             yield Doubt.ENDS, unknown
         if self._attends(branch) and not layers:
             yield (
                 Doubt.BLOCKS,
-                f"attention that is no layer in the branch that ends with {ends}, of which it is "
-                "not known what queries and what values are",
+                f"attention without an attention layer in the branch that ends with {ends}, so "
+                "that its queries and values are not known",
             )
         elif len(layers) > 1 or len(kernels) != (4 if layers else 2):
             yield (
@@ -467,17 +469,17 @@ class ByGraph:
 
     def _attends(self, branch: Branch) -> bool:
         """Return whether a branch is one of attention, and none that weighs experts."""
-        if self._attention_in(branch):
+        if self._list_attention(branch):
             return True
         return branch.weighs
 
-    def _attention_in(self, branch: Branch) -> list[keras.Operation]:
+    def _list_attention(self, branch: Branch) -> list[keras.Operation]:
         """Return the layers of attention in a branch."""
         return [layer for layer in branch.operations if layer in self._found.attention]
 
     def _take_branch(self, branch: Branch, stack: int, roles: dict[str, Role]) -> None:
         """Give the weights of a branch their roles."""
-        layers = self._attention_in(branch)
+        layers = self._list_attention(branch)
         attends = self._attends(branch)
         for part in self._kernels(branch.operations):
             path = part.weight.path
@@ -513,7 +515,7 @@ class ByGraph:
         if not branch.last:
             return f"a branch that ends without a kernel at {branch.total.producer!r}"
         if branch.added.unclear:
-            ends = self._ends_of(branch)
+            ends = self._name_ends(branch)
             return f"a branch that ends with the kernels of {ends} {branch.added.unclear}"
         for layer in branch.last:
             if not isinstance(layer, _LAYERS):
@@ -527,10 +529,10 @@ class ByGraph:
         added behind these.
         """
         if branch not in self._closings:
-            self._closings[branch] = self._measured(branch)
+            self._closings[branch] = self._find_closing(branch)
         return self._closings[branch]
 
-    def _measured(self, branch: Branch) -> Closed:
+    def _find_closing(self, branch: Branch) -> Closed:
         starts = [*branch.added.sources]
         parts = [] if self._unknown_end(branch) else self._end_kernels(branch)
         is_scaled = False
@@ -567,7 +569,7 @@ class ByGraph:
 
     def _cause(self, branch: Branch, problem: str) -> str:
         return (
-            f"a branch that ends with {problem} at {self._ends_of(branch)}: zeros there "
+            f"a branch that ends with {problem} at {self._name_ends(branch)}: zeros there "
             "would get no gradient, or give no zeros"
         )
 
@@ -598,7 +600,7 @@ class ByGraph:
             if path not in self._named:
                 roles[path] = replace(roles[path], name=name)
 
-    def _of(self, variables: Iterable[keras.Variable]) -> list[Part]:
+    def _find_parts(self, variables: Iterable[keras.Variable]) -> list[Part]:
         """Return the weights that are these variables."""
         return [self._by_variable[id(one)] for one in variables if id(one) in self._by_variable]
 
@@ -626,10 +628,10 @@ class ByGraph:
             return self._paths[layer]
         return str(layer.name)
 
-    def _ends_of(self, branch: Branch) -> str:
+    def _name_ends(self, branch: Branch) -> str:
         return quote_names([self._path(layer) for layer in branch.last])
 
-    def _described(self) -> list[str]:
+    def _describe(self) -> list[str]:
         """Return what was found, in words."""
         found = self._found
         ends: list[str] = []

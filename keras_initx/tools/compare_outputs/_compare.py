@@ -476,7 +476,8 @@ def _compared_step(
     kept_at: Mapping[str, Array] = {}
     weights: Mapping[str, MappedWeight] = {}
     if others.framework == "torch":
-        mapped = mapped_step(there, inventory, names_of_weights(names, inventory.weights_and_buffers))
+        by_weight = names_of_weights(names, inventory.weights_and_buffers)
+        mapped = mapped_step(there, inventory, by_weight)
         kept_at = mapped.kept_at
         weights = mapped.weights
         others_by_path = {path: weight.recorded for path, weight in weights.items()}
