@@ -8,7 +8,7 @@ from keras_initx.tools.audit._contract import Contract
 from keras_initx.tools.audit._subjects import Audited
 from keras_initx.tools.compare_outputs._compare import LikeOutputs, compare_outputs
 from keras_initx.tools.compare_outputs._counterparts import Names
-from keras_initx.tools.initialize._given import RulesOrPlan
+from keras_initx.tools.initialize._rules import RulesOrPlan
 
 __all__ = ["assert_initialized", "assert_same_outputs"]
 

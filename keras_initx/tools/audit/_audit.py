@@ -44,8 +44,8 @@ from keras_initx.tools.audit._profile import NOT_FINITE, Profile
 from keras_initx.tools.audit._property_test import Outcome
 from keras_initx.tools.audit._rows import rows_like, rows_of
 from keras_initx.tools.audit._subjects import Subject, opened, subjects_of, with_names_of
-from keras_initx.tools.initialize._given import RulesOrPlan, resolve_rules
 from keras_initx.tools.initialize._plan import InitializationPlan
+from keras_initx.tools.initialize._rules import RulesOrPlan, resolve_rules
 
 # Which of both questions is asked: are weights as rules say, or as others are?
 

@@ -24,12 +24,12 @@ from keras_initx.tools.audit._judgement import Comparison, Expectation
 from keras_initx.tools.audit._profile import Profile, sampled
 from keras_initx.tools.audit._property_test import Outcome, proven
 from keras_initx.tools.audit._subjects import Audited, Subject, of_weight, opened, subjects_of
-from keras_initx.tools.initialize._bound import Binding
+from keras_initx.tools.initialize._binding import Binding
 from keras_initx.tools.initialize._digest import array_digest
-from keras_initx.tools.initialize._given import RulesOrPlan
-from keras_initx.tools.initialize._initialize import begin, note_guesses
+from keras_initx.tools.initialize._initialize import note_guessed_fans, prepare
 from keras_initx.tools.initialize._plan import InitializationPlan
 from keras_initx.tools.initialize._planned_weight import PlannedWeight
+from keras_initx.tools.initialize._rules import RulesOrPlan
 
 # The very values of a plan or a seed, and what is wrong with others.
 
@@ -222,7 +222,7 @@ def _of_model(
             raise ValueError(f"`roles` must be `None` with a plan. Received: {roles=!r}")
         by_plan = _by_plan(subjects_of(inventory), rules, alpha, _Layers(inventory.weights))
         return replace(by_plan, inventory=inventory)
-    started = begin(inventory, rules, seed or 0, roles, refuses_quantized=False)
+    started = prepare(inventory, rules, seed or 0, roles, refuses_quantized=False)
     source = "" if seed is None else "seed"
     layers = _Layers(inventory.weights)
     result = []
@@ -232,7 +232,7 @@ def _of_model(
         result.append((subject, _expectation(subject, planned, source, alpha, layers)))
         if not planned.by_layer:
             by_rule.append((weight, planned))
-    return Expected(result, note_guesses(by_rule), inventory)
+    return Expected(result, note_guessed_fans(by_rule), inventory)
 
 
 def _by_plan(

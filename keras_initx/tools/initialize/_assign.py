@@ -14,7 +14,7 @@ from keras_initx.backends._current import backend
 from keras_initx.inspection._former import Former
 
 
-def made_like(variable: keras.Variable, computation: Computation) -> Tensor:
+def compute_like(variable: keras.Variable, computation: Computation) -> Tensor:
     """Return computed values, distributed over devices like the value of `variable`."""
     layout = backend.layout_of(variable.value)
     if layout is None:
@@ -32,7 +32,7 @@ def refresh_normalizations(layers: Iterable[keras.Layer]) -> None:
             layer.finalize_state()
 
 
-def assign(values: Iterable[tuple[keras.Variable, Tensor]]) -> None:
+def assign_all(values: Iterable[tuple[keras.Variable, Tensor]]) -> None:
     """Assign a value to each variable."""
     for variable, value in values:
         variable.assign(value)

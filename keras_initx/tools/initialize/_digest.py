@@ -101,7 +101,7 @@ def weights_digest(model: keras.Model | Mapping[str, Any]) -> str:
             value = np.asarray(value)
         dtype = keras.backend.standardize_dtype(value.dtype)
         heads.append(f"{path} {dtype} {tuple(value.shape)}\n")
-        sums.append(_sum_of(value))
+        sums.append(_sum_hashes(value))
         if backend.is_shared(value):
             shared[place] = value
     whole = hashlib.blake2b(digest_size=16)
@@ -116,13 +116,13 @@ def weights_digest(model: keras.Model | Mapping[str, Any]) -> str:
     return whole.hexdigest()
 
 
-def _sum_of(value: Any) -> int:
+def _sum_hashes(value: Any) -> int:
     """Return the sum of the hashes of all values, or of those that this process has to count."""
     if not keras.ops.is_tensor(value):
-        return _hash_sum(value, None, value.shape)
+        return _sum_hashes_of_region(value, None, value.shape)
     total = 0
     for region, values in backend.parts(value, counted_once=True):
-        total += _hash_sum(values, region, tuple(value.shape))
+        total += _sum_hashes_of_region(values, region, tuple(value.shape))
     return total % (1 << 64)
 
 
@@ -130,7 +130,7 @@ def _sum_of(value: Any) -> int:
 _CHUNK = 1 << 15
 
 
-def _hash_sum(values: Array, region: Region | None, shape: Shape) -> int:
+def _sum_hashes_of_region(values: Array, region: Region | None, shape: Shape) -> int:
     """Return the sum, modulo 2**64, of a hash of each value with its place in an array.
 
     The sums of parts add up to that of the whole.
@@ -168,11 +168,11 @@ def _hash_sum(values: Array, region: Region | None, shape: Shape) -> int:
             words = (places[:, None] + np.arange(begin + 1, end + 1)).astype("uint64")
             words *= np.uint64(0x9E3779B97F4A7C15)
             words ^= bits[first : first + rows, begin:end]
-            total += int(_mixed(words).sum())
+            total += int(_mix(words).sum())
     return total % (1 << 64)
 
 
-def _mixed(words: Array) -> Array:
+def _mix(words: Array) -> Array:
     """Return words of which each bit depends on all bits of the given one: those of SplitMix64."""
     words ^= words >> np.uint64(30)
     words *= np.uint64(0xBF58476D1CE4E5B9)

@@ -32,21 +32,21 @@ from keras_initx.inspection._weights import ModelWeight, computed_weight_name, m
 from keras_initx.recipes._weight_rules import Left
 from keras_initx.report._terminal import Verbose, show_progress, takes_verbose
 from keras_initx.tools.initialize._assign import (
-    made_like,
+    compute_like,
     refresh_normalizations,
     undo_after_error,
 )
-from keras_initx.tools.initialize._bound import Binding, Kept
+from keras_initx.tools.initialize._binding import Binding, Uncopied
 from keras_initx.tools.initialize._digest import array_digest
-from keras_initx.tools.initialize._given import Instructing, Instructions, RulesOrPlan, understood
 from keras_initx.tools.initialize._plan import InitializationPlan
 from keras_initx.tools.initialize._planned_weight import (
     PlannedWeight,
     WeightPlan,
-    row_with,
-    unsuitable,
+    describe_initializer,
+    unsuitable_error,
 )
-from keras_initx.tools.initialize._reset import initial_state
+from keras_initx.tools.initialize._reset import find_initial_state
+from keras_initx.tools.initialize._rules import Instructions, Instructor, RulesOrPlan, read_rules
 
 # Initializers that write to places in Keras' order of axes or gates.
 _IN_ORDER_OF_KERAS = (Bilinear, DeltaOrthogonal, Dirac, ICNR, GRUUpdateBias)
@@ -55,7 +55,7 @@ _IN_ORDER_OF_KERAS = (Bilinear, DeltaOrthogonal, Dirac, ICNR, GRUUpdateBias)
 @takes_verbose
 def initialize(
     model: keras.Model,
-    rules: RulesOrPlan | Instructing | None = None,
+    rules: RulesOrPlan | Instructor | None = None,
     *,
     seed: int | None = None,
     roles: RolesGiven | None = None,
@@ -159,17 +159,17 @@ def initialize(
     check_flag("reset", reset)
     check_flag("atomic", atomic)
     check_flag("dry_run", dry_run)
-    started = begin(inventory, rules, seed, roles)
+    started = prepare(inventory, rules, seed, roles)
     plan = started.plan
-    notes = [*plan.notes, *inventory.note_on_unbuilt(), *_notes_on_rewritten(started)]
+    notes = [*plan.notes, *inventory.note_on_unbuilt(), *_note_spectral_normalization(started)]
     if dry_run:
-        notes += _notes_on_constants(started.pairs())
+        notes += _note_constants_not_finite(started.pairs())
         return replace(plan, notes=tuple(notes))
-    done, of_values = _executed(started, reset=reset, atomic=atomic)
+    done, of_values = _execute(started, reset=reset, atomic=atomic)
     return replace(plan, _planned=done, dry_run=False, notes=(*notes, *of_values))
 
 
-class Begun(NamedTuple):
+class Preparation(NamedTuple):
     """An initialization of which nothing is drawn yet.
 
     Attributes:
@@ -187,14 +187,14 @@ class Begun(NamedTuple):
         return zip(self.inventory.weights, self.plan._planned, strict=True)
 
 
-def begin(
+def prepare(
     inventory: Inventory,
-    rules: RulesOrPlan | Instructing | None,
+    rules: RulesOrPlan | Instructor | None,
     seed: int | None,
     roles: RolesGiven | None = None,
     *,
     refuses_quantized: bool = True,
-) -> Begun:
+) -> Preparation:
     """Return what is to be drawn in a model, by the arguments of `initialize` of these names.
 
     Rules for quantized weights are refused, or say nothing of them: who only reads can show them.
@@ -203,27 +203,27 @@ def begin(
     with contextlib.ExitStack() as stack:
         # Initializers that are made for rules draw seeds, in whose place they get others.
         stack.callback(backend.kept_generators())
-        given = understood(rules, inventory, seed=seed, roles=roles)
+        given = read_rules(rules, inventory, seed=seed, roles=roles)
     if isinstance(given, InitializationPlan):
         plan = replace(given, _planned=given._instructions(inventory), dry_run=True)
         for weight, planned in zip(weights, plan._planned, strict=True):
             _check_suitable(planned.initializer, weight)
-        return Begun(inventory, plan, None)
+        return Preparation(inventory, plan, None)
     root = root_seed(seed)
-    bound, kept = _planned(inventory, given, root, refuses_quantized=refuses_quantized)
+    bound, kept = _plan_weights(inventory, given, root, refuses_quantized=refuses_quantized)
     notes = (
         *given.notes,
-        *note_guesses(zip(weights, bound, strict=True)),
-        *_notes_on_kept(kept),
+        *note_guessed_fans(zip(weights, bound, strict=True)),
+        *_note_uncopied(kept),
     )
     plan = InitializationPlan(bound, root, dry_run=True, notes=notes)
     drawn_seed = root if seed is None else None
-    return Begun(inventory, plan, drawn_seed)
+    return Preparation(inventory, plan, drawn_seed)
 
 
-def _planned(
+def _plan_weights(
     inventory: Inventory, given: Instructions, root: int, *, refuses_quantized: bool
-) -> tuple[list[PlannedWeight], dict[Kept, list[str]]]:
+) -> tuple[list[PlannedWeight], dict[Uncopied, list[str]]]:
     """Return what each weight gets by the rules or its layer, with a seed.
 
     Returns:
@@ -234,7 +234,7 @@ def _planned(
     by_layer = layer_initializers([one for one in weights if one.path not in given.by_path])
     places = canonical_weight_paths(inventory, weights)
     planned = []
-    kept: dict[Kept, list[str]] = {}
+    kept: dict[Uncopied, list[str]] = {}
     seen: dict[tuple[int, Shape], str] = {}
     for weight in weights:
         path = weight.path
@@ -253,13 +253,13 @@ def _planned(
             for one in themselves:
                 kept.setdefault(one, []).append(weight.shown)
             if seed is not None:
-                _check_seed(seed, weight, seen)
+                _check_seed_is_new(seed, weight, seen)
             if zeros is not None:
                 bound = Masked(bound, zeros)
-        fans = _fans_of_axes(initializer, bound, weight.shape) or weight.fans or (None, None)
+        fans = _fans_by_user_axes(initializer, bound, weight.shape) or weight.fans or (None, None)
         row = WeightPlan(path, weight.shape, weight.dtype, None, reason, *fans)
         if bound is not None:
-            row = row_with(row, bound, seed)
+            row = describe_initializer(row, bound, seed)
         planned.append(
             PlannedWeight(row, bound, weight.shown, by_layer=is_of_layer, place=places[path])
         )
@@ -284,7 +284,7 @@ def _by_rule(
 
 def _bound(
     given: keras.initializers.Initializer, weight: ModelWeight, root: int
-) -> tuple[keras.initializers.Initializer, int | None, list[Kept]]:
+) -> tuple[keras.initializers.Initializer, int | None, list[Uncopied]]:
     """Return a copy of an initializer for `weight`, checked.
 
     Returns:
@@ -294,7 +294,7 @@ def _bound(
         try:
             adapt_initializer(part).check_numbers()
         except ValueError as error:
-            raise unsuitable(repr(part), weight.path, f": {error}") from None
+            raise unsuitable_error(repr(part), weight.path, f": {error}") from None
     derived = derived_seed(root, weight.path)
     binding = Binding(weight)
     initializer = binding.bound(given, derived)
@@ -305,7 +305,7 @@ def _bound(
     return initializer, seed, binding.kept
 
 
-def _fans_of_axes(given: Any, bound: Any, shape: Shape) -> tuple[float, int] | None:
+def _fans_by_user_axes(given: Any, bound: Any, shape: Shape) -> tuple[float, int] | None:
     """Return the fans by the axes that the user has given to an initializer, if there are any.
 
     Args:
@@ -321,7 +321,7 @@ def _fans_of_axes(given: Any, bound: Any, shape: Shape) -> tuple[float, int] | N
     return bound.fans(shape)
 
 
-def note_guesses(pairs: Iterable[tuple[ModelWeight, PlannedWeight]]) -> list[str]:
+def note_guessed_fans(pairs: Iterable[tuple[ModelWeight, PlannedWeight]]) -> list[str]:
     """Return a note for each layer of the user whose fans are guessed by the shapes of weights.
 
     Layers whose paths differ in numbers only have one.
@@ -356,7 +356,7 @@ def needs_axes(initializer: Any) -> bool:
     return False
 
 
-def _notes_on_kept(kept: Mapping[Kept, Sequence[str]]) -> list[str]:
+def _note_uncopied(kept: Mapping[Uncopied, Sequence[str]]) -> list[str]:
     """Return a note for each initializer of the user that is called itself."""
     notes = []
     for (name, reason), paths in kept.items():
@@ -375,9 +375,9 @@ def _check_suitable(initializer: LayerInitializer | None, weight: ModelWeight) -
         adapted.check_shape(weight.shape)
         adapted.check_dtype(weight.shape, weight.dtype)
     except ValueError as error:
-        raise unsuitable(repr(initializer), weight.path, f": {error}") from None
+        raise unsuitable_error(repr(initializer), weight.path, f": {error}") from None
     if isinstance(initializer, Initializer) and weight.dtype not in DTYPES:
-        raise unsuitable(repr(initializer), weight.path, f" of dtype {weight.dtype}")
+        raise unsuitable_error(repr(initializer), weight.path, f" of dtype {weight.dtype}")
     if isinstance(weight.layer, keras.layers.TorchModuleWrapper):
         used = computed_weight_name(weight)
         if used is not None:
@@ -386,14 +386,14 @@ def _check_suitable(initializer: LayerInitializer | None, weight: ModelWeight) -
                 f"{used!r}: the weight in use would have other values. Draw it before it is "
                 "parametrized"
             )
-            raise unsuitable(repr(initializer), weight.path, problem)
+            raise unsuitable_error(repr(initializer), weight.path, problem)
         for part in initializers_within(initializer):
             if isinstance(part, _IN_ORDER_OF_KERAS) or getattr(part, "cell", None) == "gru":
                 problem = ", whose axes or gates are in the order of torch"
-                raise unsuitable(repr(initializer), weight.path, problem)
+                raise unsuitable_error(repr(initializer), weight.path, problem)
 
 
-def _check_seed(seed: int, weight: ModelWeight, seen: dict[tuple[int, Shape], str]) -> None:
+def _check_seed_is_new(seed: int, weight: ModelWeight, seen: dict[tuple[int, Shape], str]) -> None:
     """Raise `ValueError` if a weight has the derived seed of another of the same shape.
 
     For 1,000 weights the odds are 1 in 4,000.
@@ -411,8 +411,8 @@ def _check_seed(seed: int, weight: ModelWeight, seen: dict[tuple[int, Shape], st
         )
 
 
-def _executed(
-    started: Begun, *, reset: bool, atomic: bool
+def _execute(
+    started: Preparation, *, reset: bool, atomic: bool
 ) -> tuple[list[PlannedWeight], list[str]]:
     """Draw and assign the weights of a plan, and reset what `initialize` resets.
 
@@ -421,22 +421,22 @@ def _executed(
     """
     model = started.inventory.model
     if reset and not atomic:
-        initial_state(model)  # for its errors, which nobody would undo
+        find_initial_state(model)  # for its errors, which nobody would undo
     done, notes = [], []
     with undo_after_error(atomic) as assign:
         with show_progress("initialize", len(started.plan._planned), "weights") as advance:
             for weight, planned in started.pairs():
                 if planned.initializer is not None:
                     value, planned = draw(weight, planned, started.drawn_seed)
-                    notes += _notes_on_digest(weight, planned, value)
+                    notes += _note_other_values(weight, planned, value)
                     assign(weight.variable, value)
                     del value  # which the next one would come beside
                     if not math.isfinite(planned.row.std or 0.0):
-                        notes += _notes_on_lost(weight, planned)
+                        notes += _note_not_finite(weight, planned)
                 done.append(planned)
                 advance(1)
         if reset:
-            for variable, start in initial_state(model):
+            for variable, start in find_initial_state(model):
                 assign(variable, start)
             for variable in model.metrics_variables:
                 assign(variable, variable.value)  # to remember it
@@ -471,7 +471,7 @@ def draw(
     if keeps_call(initializer):
         seeded = seeded_call(initializer, row.shape, row.dtype)
     computation = Computation(measured, is_exact(initializer), drawn_seed, seeded)
-    value = made_like(weight.variable, computation)
+    value = compute_like(weight.variable, computation)
     backend.wait(value)  # what it was placed from would come beside what is made next
     if not deviations:  # it was made inside of a trace
         deviations.append(backend.std(value))
@@ -484,7 +484,7 @@ def draw(
     return value, replace(planned, row=replace(row, std=std))
 
 
-def _notes_on_digest(weight: ModelWeight, planned: PlannedWeight, value: Tensor) -> list[str]:
+def _note_other_values(weight: ModelWeight, planned: PlannedWeight, value: Tensor) -> list[str]:
     """Return a note if values are not those of the digest in a plan.
 
     Those that are distributed over devices are not compared.
@@ -505,7 +505,7 @@ def _notes_on_digest(weight: ModelWeight, planned: PlannedWeight, value: Tensor)
     return []
 
 
-def _notes_on_lost(weight: ModelWeight, planned: PlannedWeight) -> list[str]:
+def _note_not_finite(weight: ModelWeight, planned: PlannedWeight) -> list[str]:
     """Return a note if a weight has got values that are not finite and cannot be meant."""
     lost = find_not_finite(weight)
     if lost is None or lost.may_be_meant:
@@ -513,7 +513,7 @@ def _notes_on_lost(weight: ModelWeight, planned: PlannedWeight) -> list[str]:
     return [f"{weight.path} is not finite: {lost}, by {planned.row.initializer}."]
 
 
-def _notes_on_rewritten(started: Begun) -> list[str]:
+def _note_spectral_normalization(started: Preparation) -> list[str]:
     """Return a note on weights of which a `SpectralNormalization` takes the scale away."""
     rewritten = set()
     for one in started.inventory.layers:
@@ -528,7 +528,7 @@ def _notes_on_rewritten(started: Begun) -> list[str]:
     return [f"Divided by its spectral norm at each call in training: {quote_names(paths)}."]
 
 
-def _notes_on_constants(pairs: Iterable[tuple[ModelWeight, PlannedWeight]]) -> list[str]:
+def _note_constants_not_finite(pairs: Iterable[tuple[ModelWeight, PlannedWeight]]) -> list[str]:
     """Return a note for each weight that is to get a constant that is not finite.
 
     Of other initializers that is known once they are called.

@@ -31,7 +31,7 @@ from keras_initx.inspection._watch import Call, Watch, Watcher
 from keras_initx.inspection._weights import ModelWeight, is_quantized
 from keras_initx.report._terminal import Verbose, show_progress, takes_verbose
 from keras_initx.report._text import format_count
-from keras_initx.tools.initialize._assign import assign, made_like, undo_after_error
+from keras_initx.tools.initialize._assign import assign_all, compute_like, undo_after_error
 from keras_initx.tools.initialize._lsuv_report import LsuvReport, ScaledLayer
 
 # Variables with the values to assign to them.
@@ -129,7 +129,7 @@ def lsuv(
     kernels = {}
     for layer in inventory.names:
         # The kernel of a layer with no weights but those of another is scaled there.
-        found = _kernels_of(layer) if layer in holding else None
+        found = _choose_kernels(layer) if layer in holding else None
         if found is not None:
             kernels[layer] = found
     measuring = _Measuring(kernels)
@@ -141,7 +141,7 @@ def lsuv(
         reason = f"{_NOT_FOLLOWED}, which another layer rewrites at each call"
         kernels[layer] = _Kernels((), reason)
     called = {layer: kernels[layer] for layer in before}
-    starts = _starts(called, inventory.weights, root)
+    starts = _prepare_starts(called, inventory.weights, root)
     with show_progress("LSUV", len(called), "layers") as advance:
         scaling = _Scaling(called, starts, tolerance, max_steps, advance)
         Watch(inventory).observe(x, scaling, training=True)
@@ -161,7 +161,7 @@ def lsuv(
     return LsuvReport(rows, root, dry_run)
 
 
-def _starts(
+def _prepare_starts(
     kernels: Mapping[keras.Layer, "_Kernels"], weights: Sequence[ModelWeight], root: int
 ) -> dict[int, Computation]:
     """Return how the orthonormal start of each kernel is made, by its id.
@@ -172,7 +172,7 @@ def _starts(
     starts = {}
     for layer, found in kernels.items():
         for kernel in found.free:
-            starts[id(kernel)] = _orthonormal(layer, kernel, seeds[id(kernel)])
+            starts[id(kernel)] = _prepare_orthonormal(layer, kernel, seeds[id(kernel)])
     return starts
 
 
@@ -192,7 +192,7 @@ class _Kernels(NamedTuple):
 _FOREIGN = (keras.layers.TFSMLayer, keras.layers.TorchModuleWrapper)
 
 
-def _kernels_of(layer: keras.Layer) -> _Kernels | None:
+def _choose_kernels(layer: keras.Layer) -> _Kernels | None:
     """Return the `_Kernels` of `layer`, or `None` if it has none."""
     if is_quantized(layer):
         return _Kernels((), "quantized")
@@ -200,7 +200,7 @@ def _kernels_of(layer: keras.Layer) -> _Kernels | None:
         return _Kernels((), "of another framework, which reads its weights without Keras")
     found = []
     if isinstance(layer, keras.layers.RNN):
-        kernel = _input_kernel(layer)
+        kernel = _find_input_kernel(layer)
         if kernel is not None:
             found.append(kernel)
         elif layer.weights:
@@ -227,7 +227,7 @@ def _kernels_of(layer: keras.Layer) -> _Kernels | None:
     return _Kernels(tuple(free), "")
 
 
-def _input_kernel(layer: keras.layers.RNN) -> keras.Variable | None:
+def _find_input_kernel(layer: keras.layers.RNN) -> keras.Variable | None:
     """Return the matrix or filters by which the cell of `layer` multiplies its inputs.
 
     `None` if it is not known. The recurrent kernel multiplies the state, and the inside of a loop
@@ -266,7 +266,7 @@ class _LayerResult(NamedTuple):
     values: _Assignments = ()
 
 
-def _scaled(
+def _scale_layer(
     kernels: _Kernels,
     starts: dict[int, Computation],
     outputs: _Outputs,
@@ -279,53 +279,53 @@ def _scaled(
     left.
     """
     if kernels.reason:
-        return _LayerResult("left", kernels.reason, _variance(outputs()))
+        return _LayerResult("left", kernels.reason, _compute_variance(outputs()))
     # In a scope, which keeps what is assigned beside the values: nothing is copied.
     former = [(kernel, kernel.value) for kernel in kernels.free]
     values = []
     for kernel in kernels.free:
-        start = made_like(kernel, starts[id(kernel)])
-        values.append((kernel, _constrained(kernel, start)))
-    assign(values)
+        start = compute_like(kernel, starts[id(kernel)])
+        values.append((kernel, _apply_constraint(kernel, start)))
+    assign_all(values)
     output = outputs()
-    reason = _obstacle(output)
-    variance = _variance(output)
+    reason = _find_obstacle(output)
+    variance = _compute_variance(output)
     steps = 0
     while not reason and steps < max_steps:
         if variance is None or abs(variance - 1) <= tolerance:
             break
         # Each of several kernels multiplies the output.
         divisor = math.sqrt(variance) ** (1 / len(values))
-        values = [(kernel, _constrained(kernel, value / divisor)) for kernel, value in values]
-        assign(values)
-        distance = _distance(variance)
-        variance = _variance(outputs())
+        values = [(kernel, _apply_constraint(kernel, value / divisor)) for kernel, value in values]
+        assign_all(values)
+        distance = _compute_distance(variance)
+        variance = _compute_variance(outputs())
         steps += 1
-        if not _distance(variance) <= (1 - _LEAST_PROGRESS) * distance:
+        if not _compute_distance(variance) <= (1 - _LEAST_PROGRESS) * distance:
             reason = _NOT_FOLLOWED
     if reason:
-        assign(former)
-        return _LayerResult("left", reason, _variance(outputs()))
+        assign_all(former)
+        return _LayerResult("left", reason, _compute_variance(outputs()))
     is_reached = variance is not None and abs(variance - 1) <= tolerance
     status = "scaled" if is_reached else "not reached"
     return _LayerResult(status, format_count(steps, "step"), variance, values)
 
 
-def _orthonormal(layer: keras.Layer, kernel: keras.Variable, seed: int) -> Computation:
+def _prepare_orthonormal(layer: keras.Layer, kernel: keras.Variable, seed: int) -> Computation:
     """Return what it takes to draw a kernel of `layer`."""
     inputs, _ = kernel_axes(layer, kernel)
     orthogonal = Orthogonal(seed=seed, input_axes=inputs)
     return Computation(functools.partial(orthogonal, kernel.shape, kernel.dtype))
 
 
-def _constrained(kernel: keras.Variable, value: Tensor) -> Tensor:
+def _apply_constraint(kernel: keras.Variable, value: Tensor) -> Tensor:
     """Return `value` after applying the constraint of `kernel`."""
     if kernel.constraint is None:
         return value
     return kernel.constraint(value)
 
 
-def _variance(output: Array | None) -> float | None:
+def _compute_variance(output: Array | None) -> float | None:
     """Return the variance of all values, `None` if they are not accessible."""
     if output is None:
         return None
@@ -333,14 +333,14 @@ def _variance(output: Array | None) -> float | None:
         return float(output.var(dtype="float64"))
 
 
-def _distance(variance: float | None) -> float:
+def _compute_distance(variance: float | None) -> float:
     """Return how far `variance` is from 1 on a logarithmic scale."""
     if variance is None or not 0 < variance < math.inf:
         return math.inf
     return abs(math.log(variance))
 
 
-def _obstacle(output: Array | None) -> str:
+def _find_obstacle(output: Array | None) -> str:
     """Return why no factor can bring the variance of `output` to 1, empty if one can."""
     if output is None:
         return "its output is not known or not floating-point"
@@ -403,15 +403,15 @@ class _Visits(Watcher):
         """Make a call as often as the visit wants, with the same inputs and from the same state."""
         layer = call.operation
         visited = frozenset(self._visited)
-        state = _state(layer)
+        state = _list_state(layer)
         result: Any = None
 
         def outputs() -> Array | None:
             nonlocal result
             self._visited.intersection_update(visited)
-            assign(state)
+            assign_all(state)
             result = function(*args, **kwargs)
-            measured = _measured(call, result)
+            measured = _choose_output(call, result)
             call.before_activation = None
             if measured is None:
                 return None
@@ -437,7 +437,7 @@ class _Measuring(_Visits):
 
     def visit(self, layer: keras.Layer, outputs: _Outputs) -> None:
         self.variances[layer] = None
-        self.variances[layer] = _variance(outputs())
+        self.variances[layer] = _compute_variance(outputs())
 
     def finish(self, outputs: Any) -> None:
         for layer, found in self._kernels.items():
@@ -489,7 +489,7 @@ class _Scaling(_Visits):
 
     def visit(self, layer: keras.Layer, outputs: _Outputs) -> None:
         is_first = layer not in self.results
-        self.results[layer] = _scaled(
+        self.results[layer] = _scale_layer(
             self._kernels[layer], self._starts, outputs, self._tolerance, self._max_steps
         )
         if is_first:
@@ -517,7 +517,7 @@ def _has_values(call: Call) -> bool:
     return len(tensors) == len(call.inputs)
 
 
-def _state(layer: keras.Layer) -> list[tuple[keras.Variable, Tensor]]:
+def _list_state(layer: keras.Layer) -> list[tuple[keras.Variable, Tensor]]:
     """Return what a call of `layer` may change, with its values."""
     # Keras does not list the states of a recurrent layer.
     states = keras.tree.flatten(getattr(layer, "states", None))
@@ -528,7 +528,7 @@ def _state(layer: keras.Layer) -> list[tuple[keras.Variable, Tensor]]:
     return found
 
 
-def _measured(call: Call, result: Any) -> Tensor | None:
+def _choose_output(call: Call, result: Any) -> Tensor | None:
     """Return the output of a layer before its activation, or what the gates of a recurrent one get.
 
     `None` if it is not known or not floating-point.
@@ -536,20 +536,20 @@ def _measured(call: Call, result: Any) -> Tensor | None:
     layer = call.operation
     if isinstance(layer, keras.layers.RNN):
         if call.args:
-            return _gates(layer, call.args[0])
-        return _gates(layer, call.kwargs["sequences"])
+            return _compute_gates(layer, call.args[0])
+        return _compute_gates(layer, call.kwargs["sequences"])
     if call.before_activation is not None:
         return first_float(call.before_activation)
     return first_float(result)
 
 
-def _gates(layer: keras.layers.RNN, inputs: Tensor) -> Tensor | None:
+def _compute_gates(layer: keras.layers.RNN, inputs: Tensor) -> Tensor | None:
     """Return the product of the cell's kernel with the inputs of all steps.
 
     `None` if it is not known.
     """
     cell = layer.cell
-    kernel = _input_kernel(layer)
+    kernel = _find_input_kernel(layer)
     if kernel is None:
         return None
     if hasattr(cell, "input_conv"):

@@ -72,7 +72,7 @@ class LsuvReport(Tabular[ScaledLayer]):
             Column("layer", lambda row: row.path, is_text=True),
             Column("before", lambda row: format_cell(row.before, "{:.3g}".format)),
             Column("after", lambda row: format_cell(row.after, "{:.3g}".format)),
-            Column("status", _status, is_text=True),
+            Column("status", _format_status, is_text=True),
         ]
 
     def _content(self) -> dict[str, Any]:
@@ -90,7 +90,7 @@ class LsuvReport(Tabular[ScaledLayer]):
         return plot_in_order(paths, {"variance of the output": groups}, of="layer")
 
 
-def _status(row: ScaledLayer) -> str:
+def _format_status(row: ScaledLayer) -> str:
     if row.how:
         return f"{row.status}: {row.how}"
     return row.status

@@ -17,7 +17,7 @@ from keras_initx.report._order import Points, plot_in_order
 from keras_initx.report._results import WeightTable
 from keras_initx.report._table import Column, format_cell
 from keras_initx.report._terminal import line_width
-from keras_initx.tools.initialize._plan_file import plan_text, planned_in_file
+from keras_initx.tools.initialize._plan_file import format_plan, read_planned_weights
 from keras_initx.tools.initialize._planned_weight import PlannedWeight, WeightPlan
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class InitializationPlan(WeightTable[PlannedWeight]):
 
     def _json(self) -> str:
         """Return the text that `save` writes, with a line for each weight."""
-        return plan_text(self.seed, self._planned, has_values=not self.dry_run)
+        return format_plan(self.seed, self._planned, has_values=not self.dry_run)
 
     @classmethod
     def load(cls, path: str | Path) -> "InitializationPlan":
@@ -187,7 +187,7 @@ class InitializationPlan(WeightTable[PlannedWeight]):
                 )
                 continue
             left.discard(path)
-            problem = _difference(weight, planned)
+            problem = _find_difference(weight, planned)
             if problem:
                 problems.append(f"{weight.path!r} {problem}")
             row = replace(planned.row, path=weight.path, std=None)
@@ -275,7 +275,7 @@ class InitializationPlan(WeightTable[PlannedWeight]):
         return plot_in_order(paths, {label: groups}, of="weight")
 
 
-def _difference(weight: ModelWeight, planned: PlannedWeight) -> str:
+def _find_difference(weight: ModelWeight, planned: PlannedWeight) -> str:
     """Return how a weight differs from the one that a plan was made for; nothing if it does not."""
     row, initializer = planned.row, planned.initializer
     if weight.shape != row.shape:
@@ -309,5 +309,5 @@ def read_plan(name: str, path: str | Path) -> InitializationPlan:
         name: Name of the argument in error messages.
         path: See `InitializationPlan.load`.
     """
-    seed, weights = planned_in_file(name, str(path))
+    seed, weights = read_planned_weights(name, str(path))
     return InitializationPlan(weights, seed, dry_run=True)

@@ -50,7 +50,9 @@ class WeightPlan:
     std: float | None = None
 
 
-def row_with(row: WeightPlan, initializer: LayerInitializer, seed: int | None) -> WeightPlan:
+def describe_initializer(
+    row: WeightPlan, initializer: LayerInitializer, seed: int | None
+) -> WeightPlan:
     """Return the row of a weight, with what it says of the initializer."""
     values = initializer.initializer if isinstance(initializer, Masked) else initializer
     expected_std = None
@@ -90,7 +92,7 @@ class PlannedWeight:
         if region is None:
             return np.array(backend.host_view(self.make()))
         shape, dtype = self.row.shape, self.row.dtype
-        places = _places(shape, region)
+        places = _list_indices(shape, region)
         part = adapt_initializer(self.initializer).values_at(shape, dtype, places.reshape(-1))
         if part is not None:
             return part.reshape(places.shape)
@@ -126,10 +128,10 @@ class PlannedWeight:
 
     def unsuitable(self, problem: str) -> ValueError:
         """Return the error about an initializer that the weight cannot have."""
-        return unsuitable(self.row.initializer, self.row.path, problem)
+        return unsuitable_error(self.row.initializer, self.row.path, problem)
 
 
-def _places(shape: Shape, region: Region) -> Array:
+def _list_indices(shape: Shape, region: Region) -> Array:
     """Return the places, in row-major order, of the elements of an array in a region."""
     places: Array = np.array(0, "int64")
     for length, part in zip(shape, region, strict=True):
@@ -137,7 +139,7 @@ def _places(shape: Shape, region: Region) -> Array:
     return places
 
 
-def unsuitable(initializer: Any, path: str, problem: str) -> ValueError:
+def unsuitable_error(initializer: Any, path: str, problem: str) -> ValueError:
     """Return the error about an initializer that the weight with this path cannot have."""
     return ValueError(
         f"`rules` must suit the weights. Received: {initializer} for {path!r}{problem}"

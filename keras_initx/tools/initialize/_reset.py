@@ -20,10 +20,10 @@ from keras_initx.inspection._optimizers import (
 )
 
 # A variable, and the value that it had at the start.
-Initial = tuple[keras.Variable, Tensor]
+InitialValue = tuple[keras.Variable, Tensor]
 
 
-def initial_state(model: keras.Model) -> list[Initial]:
+def find_initial_state(model: keras.Model) -> list[InitialValue]:
     """Return the variables of optimizers, generators and stateful layers, with initial values.
 
     The learning rate and the seeds of the generators are kept. Some optimizers start with a copy of
@@ -32,17 +32,17 @@ def initial_state(model: keras.Model) -> list[Initial]:
     Raises:
         ValueError: If the initial state of an optimizer is unknown.
     """
-    found: list[Initial] = []
+    found: list[InitialValue] = []
     for optimizer in list_used_optimizers(model):
-        found.extend(_of_optimizer(optimizer, model))
+        found.extend(_find_optimizer_state(optimizer, model))
     for layer in [model, *list_sublayers(model)]:
-        found.extend(_of_generators(layer))
+        found.extend(_find_generator_state(layer))
         for state in list_recurrent_states(layer):
             found.append((state, keras.ops.zeros_like(state.value)))
     return found
 
 
-def list_initial_states(model: keras.Model, known: Former) -> list[Initial]:
+def find_new_optimizer_state(model: keras.Model, known: Former) -> list[InitialValue]:
     """Return the variables that optimizers have got, with initial values.
 
     Args:
@@ -52,27 +52,29 @@ def list_initial_states(model: keras.Model, known: Former) -> list[Initial]:
     Raises:
         ValueError: If the initial state of an optimizer is unknown.
     """
-    found: list[Initial] = []
+    found: list[InitialValue] = []
     for optimizer in list_used_optimizers(model):
         variables = list_optimizer_variables(optimizer, model.variables)
         if all(variable in known for variable in variables):
             continue
-        for variable, start in _of_optimizer(optimizer, model):
+        for variable, start in _find_optimizer_state(optimizer, model):
             if variable not in known:
                 found.append((variable, start))
     return found
 
 
-def _of_optimizer(optimizer: keras.optimizers.Optimizer, model: keras.Model) -> Iterator[Initial]:
+def _find_optimizer_state(
+    optimizer: keras.optimizers.Optimizer, model: keras.Model
+) -> Iterator[InitialValue]:
     """Yield the variables of an optimizer."""
     if scales_loss(optimizer) and optimizer.built:  # and not only the one inside
         yield optimizer.step_counter, 0
         yield optimizer.dynamic_scale, optimizer.initial_scale
-    for variable, fresh in _with_fresh(optimizer, model):
+    for variable, fresh in _pair_with_fresh(optimizer, model):
         yield variable, fresh.value
 
 
-def _of_generators(layer: keras.Layer) -> Iterator[Initial]:
+def _find_generator_state(layer: keras.Layer) -> Iterator[InitialValue]:
     """Yield the states of the random generators that `layer` keeps, also in a list."""
     for value in vars(layer).values():
         for item in list_items(value):
@@ -90,7 +92,7 @@ def list_recurrent_states(layer: keras.Layer) -> list[keras.Variable]:
 
 
 @preserve_names()  # those of the optimizers that are made here
-def _with_fresh(
+def _pair_with_fresh(
     optimizer: keras.optimizers.Optimizer, model: keras.Model
 ) -> list[tuple[keras.Variable, keras.Variable]]:
     """Return each variable of an optimizer, of one in a `LossScaleOptimizer` without those of this.
@@ -105,7 +107,7 @@ def _with_fresh(
     # mostly its variables.
     for cls in type(optimizer).__mro__:
         try:
-            config = _with_plain_rates(cls.get_config(optimizer))  # type: ignore[attr-defined]
+            config = _replace_learning_rates(cls.get_config(optimizer))  # type: ignore[attr-defined]
             fresh: Any = cls.from_config(config)  # type: ignore[attr-defined]
             if is_scaled:  # otherwise Keras would list its variables in another order
                 keras.optimizers.LossScaleOptimizer(fresh).build(weights)
@@ -114,7 +116,7 @@ def _with_fresh(
         except Exception:
             continue
         found = list_optimizer_variables(fresh, weights)
-        if _kinds(found) == _kinds(variables):
+        if _list_shapes_and_dtypes(found) == _list_shapes_and_dtypes(variables):
             return list(zip(variables, found, strict=True))
     raise ValueError(
         "`model` must have an optimizer whose `from_config` makes one with the same variables from "
@@ -123,14 +125,14 @@ def _with_fresh(
     )
 
 
-def _with_plain_rates(config: Any) -> Any:
+def _replace_learning_rates(config: Any) -> Any:
     """Return a config with `_plain_rate` for each learning rate that is a schedule or a function.
 
     None of these has a variable, and Keras cannot make all functions of users again.
     """
     if not isinstance(config, dict):
         return config
-    changed = {key: _with_plain_rates(value) for key, value in config.items()}
+    changed = {key: _replace_learning_rates(value) for key, value in config.items()}
     if isinstance(config.get("learning_rate"), dict):
         changed["learning_rate"] = _plain_rate
     return changed
@@ -140,5 +142,5 @@ def _plain_rate() -> float:
     return 0.0
 
 
-def _kinds(variables: Sequence[keras.Variable]) -> list[tuple[Shape, str]]:
+def _list_shapes_and_dtypes(variables: Sequence[keras.Variable]) -> list[tuple[Shape, str]]:
     return [(tuple(variable.shape), str(variable.dtype)) for variable in variables]

@@ -16,14 +16,14 @@ from keras_initx.report._table import Column
 from keras_initx.report._terminal import line_width
 from keras_initx.report._text import format_count
 from keras_initx.tools.load_pretrained._load_report import LoadedWeight, load_columns, plot_loaded
-from keras_initx.tools.loading._completed import BY_QUANTIZATION, COMPUTED, MISSED, NOT_KNOWN
+from keras_initx.tools.loading._unwritten import BY_QUANTIZATION, COMPUTED, MISSED, NOT_KNOWN
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
-class Known:
+class Outcome:
     """What is known at the end of a block.
 
     Attributes:
@@ -50,7 +50,7 @@ class Loaded(Tabular[LoadedWeight], Judgement):
     """
 
     def __init__(self) -> None:
-        self._known: Known | None = None
+        self._known: Outcome | None = None
 
     @property
     def rows(self) -> list[LoadedWeight]:
@@ -102,10 +102,10 @@ class Loaded(Tabular[LoadedWeight], Judgement):
         """The result in one sentence."""
         end = self._end
         left = "as made by their layers" if end.are_new else "as before"
-        return _summary(end.rows, end.seed, left)
+        return _summarize(end.rows, end.seed, left)
 
     @property
-    def _end(self) -> Known:
+    def _end(self) -> Outcome:
         if self._known is None:
             raise RuntimeError(
                 "what was loaded is known once the block of `loading` has ended without an error"
@@ -128,7 +128,7 @@ class Loaded(Tabular[LoadedWeight], Judgement):
 
     def _below(self) -> list[str]:
         lines = ["", self.summary]
-        groups = _loaded_groups(self.rows)
+        groups = _group_loaded(self.rows)
         if groups:
             line = f"Loaded: {truncate(groups)}."
             lines += textwrap.wrap(line, line_width(), subsequent_indent="    ")
@@ -138,7 +138,7 @@ class Loaded(Tabular[LoadedWeight], Judgement):
         return plot_loaded([row for row in self.rows if row.shape is not None])
 
 
-def _loaded_groups(rows: Iterable[LoadedWeight]) -> list[str]:
+def _group_loaded(rows: Iterable[LoadedWeight]) -> list[str]:
     """Return the patterns of what was loaded: of the outermost layers without another weight.
 
     Those that differ in numbers only are one pattern, with their number.
@@ -147,20 +147,20 @@ def _loaded_groups(rows: Iterable[LoadedWeight]) -> list[str]:
     with_others: set[str] = set()
     for row in rows:
         if row.status not in ("loaded", BY_QUANTIZATION):
-            with_others.update(_around(row.path))
+            with_others.update(_list_patterns(row.path))
     patterns = []
     for path in loaded:
-        patterns.append(next((one for one in _around(path) if one not in with_others), path))
+        patterns.append(next((one for one in _list_patterns(path) if one not in with_others), path))
     groups = group_similar(dict.fromkeys(patterns), path=str)
     return [describe_paths(group) for group in groups]
 
 
-def _around(path: str) -> list[str]:
+def _list_patterns(path: str) -> list[str]:
     """Return the patterns of the layers and the modules around a weight, the outermost first."""
     return [f"{path[: mark.end()]}*" for mark in re.finditer("[/.]", path)]
 
 
-def _summary(rows: Sequence[LoadedWeight], seed: int, left: str) -> str:
+def _summarize(rows: Sequence[LoadedWeight], seed: int, left: str) -> str:
     """Return the result in one sentence.
 
     Args:
@@ -175,7 +175,7 @@ def _summary(rows: Sequence[LoadedWeight], seed: int, left: str) -> str:
     if not rows:
         text = "No model that was made in the block has weights, or still exists"
     elif missed:
-        text = _missed_in_words(weights, counts, missed, seed, left)
+        text = _describe_missed(weights, counts, missed, seed, left)
     elif counts[NOT_KNOWN]:
         text = f"{counts['loaded']} of {total} weights were written"
     else:
@@ -191,7 +191,7 @@ def _summary(rows: Sequence[LoadedWeight], seed: int, left: str) -> str:
     return f"{text}."
 
 
-def _missed_in_words(
+def _describe_missed(
     weights: Sequence[LoadedWeight], counts: Counter[str], missed: int, seed: int, left: str
 ) -> str:
     never = "never written"

@@ -18,20 +18,20 @@ from keras_initx.inspection._mark import can_be_marked
 from keras_initx.inspection._names import list_sublayers
 from keras_initx.inspection._optimizers import list_optimizer_variables, list_optimizers
 from keras_initx.inspection._weights import ModelWeight
-from keras_initx.tools.initialize._assign import assign, refresh_normalizations
-from keras_initx.tools.initialize._given import Instructing, RulesOrPlan, resolve_rules
-from keras_initx.tools.initialize._initialize import begin
+from keras_initx.tools.initialize._assign import assign_all, refresh_normalizations
+from keras_initx.tools.initialize._initialize import prepare
 from keras_initx.tools.initialize._plan import InitializationPlan
-from keras_initx.tools.initialize._reset import list_initial_states, list_recurrent_states
-from keras_initx.tools.loading._completed import completed, in_no_model
-from keras_initx.tools.loading._loaded import Known, Loaded
+from keras_initx.tools.initialize._reset import find_new_optimizer_state, list_recurrent_states
+from keras_initx.tools.initialize._rules import Instructor, RulesOrPlan, resolve_rules
+from keras_initx.tools.loading._loaded import Loaded, Outcome
 from keras_initx.tools.loading._marks import Marks
+from keras_initx.tools.loading._unwritten import fill_outside_models, fill_unwritten
 
 
 @contextlib.contextmanager
 def loading(
     model: keras.Model | None = None,
-    rules: RulesOrPlan | Instructing | None = None,
+    rules: RulesOrPlan | Instructor | None = None,
     *,
     seed: int | None = None,
     strict: bool = False,
@@ -122,9 +122,9 @@ def loading(
     rules = resolve_rules(rules, seed)
     loaded = Loaded()
     if model is None:
-        block = _of_made_models(loaded, rules, seed)
+        block = _watch_made_models(loaded, rules, seed)
     else:
-        block = _of_model(loaded, model, rules, seed)
+        block = _watch_model(loaded, model, rules, seed)
     with block:
         yield loaded
     if strict and not loaded.ok:
@@ -136,23 +136,23 @@ def loading(
 
 
 @contextlib.contextmanager
-def _of_model(
+def _watch_model(
     loaded: Loaded,
     model: keras.Model,
-    rules: RulesOrPlan | Instructing | None,
+    rules: RulesOrPlan | Instructor | None,
     seed: int | None,
 ) -> Iterator[None]:
     """Watch what is loaded into a model, and say so in `loaded`."""
     inventory = checked_inventory("model", model)
-    started = begin(inventory, rules, seed)
+    started = prepare(inventory, rules, seed)
     weights = list(filter(can_be_marked, inventory.held))
-    former = _former_values(model, weights)
+    former = _remember_values(model, weights)
     marks = Marks()
-    with _undone_after_error(model, former, marks):
+    with _undo_after_error(model, former, marks):
         with marks.watching():
             marks.put(weights, former)
             yield
-        rows = completed(
+        rows = fill_unwritten(
             [model],
             marks,
             rules,
@@ -161,31 +161,31 @@ def _of_model(
             begun_before={model: started},
         )
         marks.take_away()  # of layers that the model has no more
-    loaded._known = Known(rows, [model], started.plan.seed, are_new=False)
+    loaded._known = Outcome(rows, [model], started.plan.seed, are_new=False)
 
 
 @contextlib.contextmanager
-def _of_made_models(
-    loaded: Loaded, rules: RulesOrPlan | Instructing | None, seed: int | None
+def _watch_made_models(
+    loaded: Loaded, rules: RulesOrPlan | Instructor | None, seed: int | None
 ) -> Iterator[None]:
     """Watch what is loaded into the models that are made in the block, and say so in `loaded`."""
     if seed is not None:
         root_seed(seed)  # for its errors
     marks = Marks()
-    with _marks_taken_away_after_error(marks):
-        with _recorded_layers() as (made, layers), marks.watching():
+    with _remove_marks_after_error(marks):
+        with _record_layers() as (made, layers), marks.watching():
             yield
-        models = _outermost(made)
+        models = _select_outermost(made)
         root, is_drawn = root_seed(seed), seed is None
         if isinstance(rules, InitializationPlan):
             root, is_drawn = rules.seed, False
-        rows = completed(models, marks, rules, root, is_drawn=is_drawn, made=layers)
-        rows += in_no_model(marks, models)
-    loaded._known = Known(rows, models, root, are_new=True)
+        rows = fill_unwritten(models, marks, rules, root, is_drawn=is_drawn, made=layers)
+        rows += fill_outside_models(marks, models)
+    loaded._known = Outcome(rows, models, root, are_new=True)
 
 
 @contextlib.contextmanager
-def _marks_taken_away_after_error(marks: Marks) -> Iterator[None]:
+def _remove_marks_after_error(marks: Marks) -> Iterator[None]:
     """Let weights start as their layers say after an error, or an interruption."""
     try:
         yield
@@ -195,7 +195,7 @@ def _marks_taken_away_after_error(marks: Marks) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _recorded_layers() -> Iterator[tuple[list[weakref.ref[keras.Model]], Collection[keras.Layer]]]:
+def _record_layers() -> Iterator[tuple[list[weakref.ref[keras.Model]], Collection[keras.Layer]]]:
     """Yield the models and layers that this thread makes, for the duration of the block."""
     made: list[weakref.ref[keras.Model]] = []
     layers: weakref.WeakSet[keras.Layer] = weakref.WeakSet()
@@ -211,17 +211,17 @@ def _recorded_layers() -> Iterator[tuple[list[weakref.ref[keras.Model]], Collect
         yield made, layers
 
 
-def _outermost(made: Sequence[weakref.ref[keras.Model]]) -> list[keras.Model]:
+def _select_outermost(made: Sequence[weakref.ref[keras.Model]]) -> list[keras.Model]:
     """Return the models that are no part of another, and have weights that none before them has."""
-    found = _outermost_of(_finished(made))
+    found = _drop_inner(_list_finished(made))
     if len(found) > 1:
         del found
         gc.collect()  # of models that nobody has any more; it takes as long as 10 million weights
-        found = _outermost_of(_finished(made))
+        found = _drop_inner(_list_finished(made))
     return found
 
 
-def _outermost_of(models: Sequence[keras.Model]) -> list[keras.Model]:
+def _drop_inner(models: Sequence[keras.Model]) -> list[keras.Model]:
     inside: set[int] = set()
     for model in models:
         inside.update(map(id, list_sublayers(model)))
@@ -237,7 +237,7 @@ def _outermost_of(models: Sequence[keras.Model]) -> list[keras.Model]:
     return result
 
 
-def _finished(made: Iterable[weakref.ref[keras.Model]]) -> list[keras.Model]:
+def _list_finished(made: Iterable[weakref.ref[keras.Model]]) -> list[keras.Model]:
     """Return the models that still exist, and whose `__init__` has come to its end."""
     models = []
     for reference in made:
@@ -247,7 +247,7 @@ def _finished(made: Iterable[weakref.ref[keras.Model]]) -> list[keras.Model]:
     return models
 
 
-def _former_values(model: keras.Model, weights: Iterable[ModelWeight]) -> Former:
+def _remember_values(model: keras.Model, weights: Iterable[ModelWeight]) -> Former:
     """Return all that loading may change, with the values that it has.
 
     Args:
@@ -258,7 +258,7 @@ def _former_values(model: keras.Model, weights: Iterable[ModelWeight]) -> Former
     # On JAX, `predict` would overwrite a snapshot of these: the variable still has this array.
     for variable in model.variables:
         former.add(variable, lasting=True)
-    for metric in _metrics_of(model):
+    for metric in _list_metrics(model):
         for variable in metric.variables:
             former.add(variable, lasting=True)
     for optimizer in list_optimizers(model):
@@ -272,7 +272,7 @@ def _former_values(model: keras.Model, weights: Iterable[ModelWeight]) -> Former
     return former
 
 
-def _metrics_of(model: keras.Model) -> list[keras.metrics.Metric]:
+def _list_metrics(model: keras.Model) -> list[keras.metrics.Metric]:
     """Return the metrics of `model`, and those of models in it, which Keras does not list."""
     found: dict[int, keras.metrics.Metric] = {}
     for part in (model, *list_sublayers(model)):
@@ -282,7 +282,7 @@ def _metrics_of(model: keras.Model) -> list[keras.metrics.Metric]:
 
 
 @contextlib.contextmanager
-def _undone_after_error(model: keras.Model, former: Former, marks: Marks) -> Iterator[None]:
+def _undo_after_error(model: keras.Model, former: Former, marks: Marks) -> Iterator[None]:
     """Put back former values after an error, or an interruption.
 
     What optimizers, metrics and layers have got since then gets its first values.
@@ -296,20 +296,20 @@ def _undone_after_error(model: keras.Model, former: Former, marks: Marks) -> Ite
 
 def _undo(model: keras.Model, former: Former, marks: Marks, error: BaseException) -> None:
     def reset_new_metrics() -> None:
-        for metric in _metrics_of(model):
+        for metric in _list_metrics(model):
             if any(variable not in former for variable in metric.variables):
                 metric.reset_state()
 
     def reset_new_state() -> None:
         try:
-            start = list_initial_states(model, former)
+            start = find_new_optimizer_state(model, former)
         except ValueError:
             error.add_note(
                 "An optimizer was first used in the block, and its initial state is unknown, "
                 "because its config makes no equal one: compile the model again"
             )
         else:
-            assign(start)
+            assign_all(start)
 
     # The last is called first. Each is called, whatever another raises.
     with contextlib.ExitStack() as undo:

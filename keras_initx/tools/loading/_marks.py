@@ -57,7 +57,7 @@ class _MarkInitializer:
 
 
 @dataclass(eq=False)
-class Marked:
+class MarkedWeight:
     """A weight that got the mark.
 
     Attributes:
@@ -102,7 +102,7 @@ class Marks:
     """
 
     def __init__(self) -> None:
-        self._by_layer: weakref.WeakKeyDictionary[keras.Layer, dict[Any, Marked]] = (
+        self._by_layer: weakref.WeakKeyDictionary[keras.Layer, dict[Any, MarkedWeight]] = (
             weakref.WeakKeyDictionary()
         )
         self._given_up: weakref.WeakKeyDictionary[keras.Layer, dict[str, bool]] = (
@@ -114,7 +114,9 @@ class Marks:
         """Mark the weights of a model, of which `former` has the values."""
         for weight in weights:
             own = self._by_layer.setdefault(weight.layer, {})
-            own[key_of(weight.variable)] = Marked(weight.variable, former.of(weight.variable))
+            own[variable_key(weight.variable)] = MarkedWeight(
+                weight.variable, former.of(weight.variable)
+            )
             put_mark(weight.variable)
 
     @contextlib.contextmanager
@@ -137,7 +139,7 @@ class Marks:
         `quantize` with calibration makes them before it computes their values.
         """
         for layer, own in list(self._by_layer.items()):
-            kept = {key_of(variable) for variable in list_own_weights(layer)}
+            kept = {variable_key(variable) for variable in list_own_weights(layer)}
             made = [one for key, one in own.items() if key in kept and one.is_of_quantization]
             lost = {}
             for key, one in own.items() if made else ():
@@ -149,28 +151,28 @@ class Marks:
                     marked.is_of_quantization = False
                     marked.is_computed = bool(count_unwritten(former.variable.value).unwritten)
 
-    def all(self) -> list[Marked]:
+    def all(self) -> list[MarkedWeight]:
         """Return the weights with a mark, but for those of layers that do not exist any more."""
-        found: list[Marked] = []
+        found: list[MarkedWeight] = []
         for own in list(self._by_layer.values()):
             found += own.values()
         return found
 
-    def held(self) -> list[Marked]:
+    def held(self) -> list[MarkedWeight]:
         """Return those of `all` that their layers still have."""
-        found: list[Marked] = []
+        found: list[MarkedWeight] = []
         for layer, own in list(self._by_layer.items()):
-            kept = {key_of(variable) for variable in list_own_weights(layer)}
+            kept = {variable_key(variable) for variable in list_own_weights(layer)}
             found += [marked for key, marked in own.items() if key in kept]
         return found
 
-    def of(self, weight: ModelWeight) -> Marked | None:
+    def of(self, weight: ModelWeight) -> MarkedWeight | None:
         """Return what is known of a weight, or `None` if it never got the mark."""
-        return self._by_variable.get(key_of(weight.variable))
+        return self._by_variable.get(variable_key(weight.variable))
 
     @functools.cached_property
-    def _by_variable(self) -> dict[Any, Marked]:
-        return {key_of(marked.variable): marked for marked in self.all()}
+    def _by_variable(self) -> dict[Any, MarkedWeight]:
+        return {variable_key(marked.variable): marked for marked in self.all()}
 
     def take_away(self) -> None:
         """Give the weights that still have a mark the values that they would have without it.
@@ -216,7 +218,7 @@ class Marks:
         is_computed = were_unwritten.get(variable.name, is_any_unwritten)
         is_again = variable.name in were_unwritten
         is_new = layer.built and not is_again and not is_adapter(variable.name)
-        marked = Marked(
+        marked = MarkedWeight(
             variable, initializer=mark, is_computed=is_computed, is_of_quantization=is_new
         )
         own[id(variable)] = marked
@@ -225,17 +227,17 @@ class Marks:
         return variable
 
 
-def _start_if_unwritten(marked: Marked) -> None:
+def _start_if_unwritten(marked: MarkedWeight) -> None:
     if count_unwritten(marked.variable.value).unwritten:
         marked.variable.assign(marked.start())
 
 
-def key_of(variable: Any) -> Any:
+def variable_key(variable: Any) -> Any:
     """Return what a variable is known by; a buffer of torch is another object each time."""
     return id(variable) if isinstance(variable, keras.Variable) else variable
 
 
-def _count_assignments(marked: Marked) -> None:
+def _count_assignments(marked: MarkedWeight) -> None:
     variable = marked.variable
 
     def assign(value: Any) -> Any:

@@ -26,7 +26,7 @@ _LINE = 100
 _OURS = frozenset(entry.cls for entry in catalog().values())
 
 
-class Kept(NamedTuple):
+class Uncopied(NamedTuple):
     """An initializer of a user that is called itself, because it cannot be copied.
 
     Attributes:
@@ -53,7 +53,7 @@ class Binding:
 
     def __init__(self, weight: ModelWeight) -> None:
         self.weight = weight
-        self.kept: list[Kept] = []
+        self.kept: list[Uncopied] = []
 
     def bound(
         self, initializer: keras.initializers.Initializer, seed: int, *, is_scaled: bool = False
@@ -81,7 +81,7 @@ class Binding:
         axes = None
         without_axes = given.get("input_axes") is None and given.get("output_axes") is None
         if without_axes and constructor_parameters(cls).keys() >= set(AXES):
-            axes = _axes_for(cls, self.weight)
+            axes = _choose_axes(cls, self.weight)
         if axes is not None:
             inputs, units = axes
             given["input_axes"] = list(inputs)
@@ -121,7 +121,7 @@ class Binding:
         self, initializer: keras.initializers.Initializer, reason: str
     ) -> keras.initializers.Initializer:
         """Return an initializer itself, and remember why."""
-        kept = Kept(type(initializer).__name__, reason)
+        kept = Uncopied(type(initializer).__name__, reason)
         if kept not in self.kept:
             self.kept.append(kept)
         return initializer
@@ -159,7 +159,7 @@ def _cell_name(layer: keras.Layer | None) -> str | None:
     return None
 
 
-def _axes_for(cls: type, weight: ModelWeight) -> KernelAxes | None:
+def _choose_axes(cls: type, weight: ModelWeight) -> KernelAxes | None:
     """Return the axes that an initializer of type `cls` needs for `weight`.
 
     They are `None` if it would choose these itself, or if the weight is no kernel.
@@ -172,8 +172,8 @@ def _axes_for(cls: type, weight: ModelWeight) -> KernelAxes | None:
     if issubclass(cls, MatrixInitializer):
         # It needs each axis once. Those of a window are inputs of each unit, and what a depthwise
         # kernel does to each channel is no matrix.
-        units = _without(units, inputs)
-        default_units = _without(default_units, default_inputs)
+        units = _remove_axes(units, inputs)
+        default_units = _remove_axes(default_units, default_inputs)
         if not inputs or not units or len(inputs + units) < rank:
             return None
     if (inputs, units) == (default_inputs, default_units):
@@ -181,5 +181,5 @@ def _axes_for(cls: type, weight: ModelWeight) -> KernelAxes | None:
     return inputs, units
 
 
-def _without(axes: Shape, others: Shape) -> Shape:
+def _remove_axes(axes: Shape, others: Shape) -> Shape:
     return tuple(axis for axis in axes if axis not in others)

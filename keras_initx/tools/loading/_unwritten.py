@@ -18,13 +18,13 @@ from keras_initx.inspection._names import list_sublayers, make_distinct
 from keras_initx.inspection._optimizers import list_optimizers
 from keras_initx.inspection._weights import ModelWeight
 from keras_initx.tools.initialize._assign import refresh_normalizations
-from keras_initx.tools.initialize._given import matches_condition
-from keras_initx.tools.initialize._initialize import Begun, begin, draw
+from keras_initx.tools.initialize._initialize import Preparation, draw, prepare
 from keras_initx.tools.initialize._plan import InitializationPlan
 from keras_initx.tools.initialize._planned_weight import PlannedWeight
-from keras_initx.tools.initialize._reset import list_initial_states
+from keras_initx.tools.initialize._reset import find_new_optimizer_state
+from keras_initx.tools.initialize._rules import is_any_match
 from keras_initx.tools.load_pretrained._load_report import LoadedWeight
-from keras_initx.tools.loading._marks import Marked, Marks, key_of
+from keras_initx.tools.loading._marks import MarkedWeight, Marks, variable_key
 
 NOT_KNOWN = "not known"
 COMPUTED = "computed"
@@ -34,7 +34,7 @@ BY_QUANTIZATION = "made by quantization"
 MISSED = ("drawn", "left", COMPUTED)
 
 
-class _State(NamedTuple):
+class _WeightState(NamedTuple):
     """A weight at the end of a block, before anything is done to it.
 
     Attributes:
@@ -46,7 +46,7 @@ class _State(NamedTuple):
     """
 
     weight: ModelWeight
-    marked: Marked | None
+    marked: MarkedWeight | None
     found: Count
     is_computed: bool
     is_older: bool
@@ -64,14 +64,14 @@ class _State(NamedTuple):
         return self.marked is not None and self.marked.is_known
 
 
-def completed(
+def fill_unwritten(
     models: Sequence[keras.Model],
     marks: Marks,
     rules: Any,
     seed: int,
     *,
     is_drawn: bool,
-    begun_before: Mapping[keras.Model, Begun] | None = None,
+    begun_before: Mapping[keras.Model, Preparation] | None = None,
     made: Collection[keras.Layer] | None = None,
 ) -> list[LoadedWeight]:
     """Give values to what was never written, and return a row for each weight that models have now.
@@ -90,16 +90,16 @@ def completed(
     inventories = {model: Inventory(model) for model in models}
     for inventory in inventories.values():
         check_weights("model", inventory)
-    states = _states(inventories, marks, made)
+    states = _list_states(inventories, marks, made)
     given_seed = None if isinstance(rules, InitializationPlan) else seed  # a plan has its own
     planned: dict[int, PlannedWeight] = {}
     for model in models:
         is_missed = any(state.found.unwritten for state in states[model])
         if is_missed or rules is not None:
             started = (begun_before or {}).get(model)
-            if started is None or not _is_of(started, inventories[model]):
-                own_rules = _rules_for(model, inventories, rules)
-                started = begin(inventories[model], own_rules, given_seed)
+            if started is None or not _is_planned_for(started, inventories[model]):
+                own_rules = _select_rules(model, inventories, rules)
+                started = prepare(inventories[model], own_rules, given_seed)
             for weight, one in started.pairs():
                 planned.setdefault(id(weight.variable), one)
     drawn_seed = seed if is_drawn else None
@@ -108,31 +108,31 @@ def completed(
     for model in models:
         prefix = f"{make_distinct(model.name, taken)}/" if len(models) > 1 else ""
         for state in states[model]:
-            row = _completed(state, planned.get(id(state.weight.variable)), drawn_seed)
+            row = _fill_weight(state, planned.get(id(state.weight.variable)), drawn_seed)
             rows.append(replace(row, path=f"{prefix}{state.weight.shown}"))
         for path in inventories[model].unbuilt:
             how = "not built, so that it has no weights yet"
             rows.append(LoadedWeight(f"{prefix}{path}", NOT_KNOWN, how))
         refresh_normalizations(list_sublayers(model))
-        _complete_optimizers(model)
+        _reset_optimizers(model)
     return rows
 
 
-def in_no_model(marks: Marks, models: Iterable[keras.Model]) -> list[LoadedWeight]:
+def fill_outside_models(marks: Marks, models: Iterable[keras.Model]) -> list[LoadedWeight]:
     """Give their first values to the weights of layers in no model, and return a row for each.
 
     What a layer has no more, such as its kernel before `quantize`, has none.
     """
-    if not any(_unwritten(marked) for marked in marks.all()):
+    if not any(_count(marked) for marked in marks.all()):
         return []
     gc.collect()  # of layers that nobody has any more
     known: set[Any] = set()
     for model in models:
-        known.update(key_of(weight.variable) for weight in Inventory(model).held)
+        known.update(variable_key(weight.variable) for weight in Inventory(model).held)
     rows = []
     for marked in marks.held():
-        count = _unwritten(marked)
-        if count and key_of(marked.variable) not in known:
+        count = _count(marked)
+        if count and variable_key(marked.variable) not in known:
             variable = marked.variable
             shape = tuple(variable.shape)
             dtype = keras.backend.standardize_dtype(variable.dtype)
@@ -143,15 +143,15 @@ def in_no_model(marks: Marks, models: Iterable[keras.Model]) -> list[LoadedWeigh
     return rows
 
 
-def _unwritten(marked: Marked) -> int:
+def _count(marked: MarkedWeight) -> int:
     return count_unwritten(marked.variable.value).unwritten
 
 
-def _states(
+def _list_states(
     inventories: Mapping[keras.Model, Inventory],
     marks: Marks,
     made: Collection[keras.Layer] | None,
-) -> dict[keras.Model, list[_State]]:
+) -> dict[keras.Model, list[_WeightState]]:
     """Return the weights of each model, those that several have with the first."""
     found = {}
     seen = set()
@@ -159,10 +159,10 @@ def _states(
         weights = list(filter(can_be_marked, inventory.held))
         counts = {weight.path: count_unwritten(weight.variable.value) for weight in weights}
         _count_reset_adapters(weights, counts)
-        computed = _layers_with_computed(weights, marks)
+        computed = _list_computed_layers(weights, marks)
         states = []
         for weight in weights:
-            key = key_of(weight.variable)
+            key = variable_key(weight.variable)
             if key in seen:
                 continue
             seen.add(key)
@@ -173,7 +173,7 @@ def _states(
                 # The scale of integers that were computed from NaN is NaN.
                 is_computed |= any(count) and not is_adapter(weight.name)
             is_older = made is not None and weight.layer not in made
-            states.append(_State(weight, marked, count, is_computed, is_older))
+            states.append(_WeightState(weight, marked, count, is_computed, is_older))
         found[model] = states
     return found
 
@@ -193,7 +193,7 @@ def _count_reset_adapters(weights: Iterable[ModelWeight], counts: dict[str, Coun
                 counts[factor.path] = Count(math.prod(factor.shape), 0)
 
 
-def _layers_with_computed(weights: Iterable[ModelWeight], marks: Marks) -> set[keras.Layer]:
+def _list_computed_layers(weights: Iterable[ModelWeight], marks: Marks) -> set[keras.Layer]:
     found = set()
     for weight in weights:
         marked = marks.of(weight)
@@ -202,23 +202,25 @@ def _layers_with_computed(weights: Iterable[ModelWeight], marks: Marks) -> set[k
     return found
 
 
-def _is_computed(marked: Marked) -> bool:
+def _is_computed(marked: MarkedWeight) -> bool:
     """Return whether all that a weight was assigned is what was computed when it was made."""
     return marked.is_computed and marked.assignments <= 1
 
 
-def _is_of(started: Begun, inventory: Inventory) -> bool:
+def _is_planned_for(started: Preparation, inventory: Inventory) -> bool:
     """Return whether what was planned is for the weights that a model has now."""
     planned = {id(weight.variable) for weight in started.inventory.weights}
     return planned == {id(weight.variable) for weight in inventory.weights}
 
 
-def _rules_for(model: keras.Model, inventories: Mapping[keras.Model, Inventory], rules: Any) -> Any:
+def _select_rules(
+    model: keras.Model, inventories: Mapping[keras.Model, Inventory], rules: Any
+) -> Any:
     """Return the rules that match a weight of a model; of several, the first has all others."""
     if len(inventories) == 1:
         return rules
     if isinstance(rules, list | tuple):
-        members = [_rules_for(model, inventories, member) for member in rules]
+        members = [_select_rules(model, inventories, member) for member in rules]
         return [member for member in members if member != {}] or None
     if not isinstance(rules, Mapping):
         return rules
@@ -226,7 +228,7 @@ def _rules_for(model: keras.Model, inventories: Mapping[keras.Model, Inventory],
     for condition, value in rules.items():
         matching = []
         for one, inventory in inventories.items():
-            if matches_condition(condition, inventory.weights):
+            if is_any_match(condition, inventory.weights):
                 matching.append(one)
         first = next(iter(inventories))
         if model in matching or (not matching and model is first):
@@ -234,8 +236,8 @@ def _rules_for(model: keras.Model, inventories: Mapping[keras.Model, Inventory],
     return own
 
 
-def _completed(
-    state: _State, planned: PlannedWeight | None, drawn_seed: int | None
+def _fill_weight(
+    state: _WeightState, planned: PlannedWeight | None, drawn_seed: int | None
 ) -> LoadedWeight:
     """Give a weight values where it was never written, and return what was done.
 
@@ -257,7 +259,7 @@ def _completed(
             variable.assign(state.marked.start())
         return replace(row, status=BY_QUANTIZATION, changed=0)
     if not state.is_known:
-        return replace(row, status=NOT_KNOWN, how=_why_not_known(state))
+        return replace(row, status=NOT_KNOWN, how=_explain_not_known(state))
     missed, nan = state.found
     if not missed and nan:
         how = f"{nan} of {size} values are NaN, perhaps never written"
@@ -282,7 +284,7 @@ def _completed(
     return replace(row, status=status, how=how, changed=size - missed - nan)
 
 
-def _why_not_known(state: _State) -> str:
+def _explain_not_known(state: _WeightState) -> str:
     weight = state.weight
     marked = state.marked
     if marked is not None and marked.initializer is not None and marked.initializer.is_traced:
@@ -296,17 +298,17 @@ def _why_not_known(state: _State) -> str:
     return "made in the block, not by `add_weight`"
 
 
-def _complete_optimizers(model: keras.Model) -> None:
+def _reset_optimizers(model: keras.Model) -> None:
     """Let what optimizers have copied from weights before these were written begin anew."""
     of_each = [optimizer.variables for optimizer in list_optimizers(model)]
-    if not any(map(_has_mark, itertools.chain.from_iterable(of_each))):
+    if not any(map(_is_any_unwritten, itertools.chain.from_iterable(of_each))):
         return
-    for variable, start in list_initial_states(model, Former()):
-        if _has_mark(variable):
+    for variable, start in find_new_optimizer_state(model, Former()):
+        if _is_any_unwritten(variable):
             variable.assign(start)
 
 
-def _has_mark(variable: keras.Variable) -> bool:
+def _is_any_unwritten(variable: keras.Variable) -> bool:
     value = variable.value
     dtype = keras.backend.standardize_dtype(value.dtype)
     return "float" in dtype and bool(count_unwritten(value).unwritten)

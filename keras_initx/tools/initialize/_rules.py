@@ -37,7 +37,7 @@ Rules: TypeAlias = Rule | Sequence[Rule]
 RulesOrPlan: TypeAlias = Rules | InitializationPlan | os.PathLike[str]
 
 
-class Instructing(Protocol):
+class Instructor(Protocol):
     """A report of `diagnose`, or another object that says of all weights what becomes of them."""
 
     def instructions(self, weights: Sequence[ModelWeight]) -> WeightRules:
@@ -84,7 +84,7 @@ def resolve_rules(given: Any, seed: int | None) -> Any:
     return given
 
 
-def understood(
+def read_rules(
     given: Any,
     inventory: Inventory,
     *,
@@ -107,7 +107,7 @@ def understood(
             another.
     """
     given = resolve_rules(given, seed)
-    members = _members(given)
+    members = _list_members(given)
     if roles is not None and not any(map(is_recipe, members)):
         raise ValueError(
             "`roles` must be `None` without a recipe of this package, by itself or by its name. "
@@ -117,11 +117,11 @@ def understood(
         return given
     if hasattr(given, "instructions"):
         members = [given.instructions(inventory.weights)]
-    found = [_of_member(member, inventory, roles) for member in members]
-    return _joined(found, inventory.weights)
+    found = [_read_member(member, inventory, roles) for member in members]
+    return _instruct(found, inventory.weights)
 
 
-def _members(given: Any) -> list[Any]:
+def _list_members(given: Any) -> list[Any]:
     """Return the rules that are given, in their order: of a recipe that is named, itself."""
     if given is None:
         return []
@@ -144,11 +144,11 @@ def _members(given: Any) -> list[Any]:
     return members
 
 
-def _of_member(member: Any, inventory: Inventory, roles: RolesGiven | None) -> WeightRules:
+def _read_member(member: Any, inventory: Inventory, roles: RolesGiven | None) -> WeightRules:
     """Return what a dict, a recipe or a function says of the weights of a model."""
     weights = inventory.weights
     if is_recipe(member):
-        return _by_recipe(member, inventory, roles)
+        return _apply_recipe(member, inventory, roles)
     rules: Any = member
     # These can be called too, but not with a model.
     others = type | keras.initializers.Initializer | keras.Layer
@@ -160,19 +160,19 @@ def _of_member(member: Any, inventory: Inventory, roles: RolesGiven | None) -> W
             )
         rules = rules(inventory.model)
         if isinstance(rules, list | tuple):
-            found = [_of_member(one, inventory, roles) for one in _members(rules)]
-            return _first_of(found, weights)
+            found = [_read_member(one, inventory, roles) for one in _list_members(rules)]
+            return _merge_members(found, weights)
     if isinstance(rules, WeightRules):
-        return _checked_paths(rules, weights)
+        return _check_paths(rules, weights)
     if not isinstance(rules, Mapping):
         raise TypeError(
             "`rules` must be a dict from conditions to initializers, a recipe, which returns "
             f"rules, or a list of these. Received: rules={member!r}"
         )
-    return _of_dict(rules, weights)
+    return _apply_dict(rules, weights)
 
 
-def _by_recipe(recipe: Any, inventory: Inventory, roles: RolesGiven | None) -> WeightRules:
+def _apply_recipe(recipe: Any, inventory: Inventory, roles: RolesGiven | None) -> WeightRules:
     """Return the rules of a recipe, or of a `functools.partial` of one."""
     options: dict[str, Any] = {}
     while isinstance(recipe, functools.partial):
@@ -184,7 +184,7 @@ def _by_recipe(recipe: Any, inventory: Inventory, roles: RolesGiven | None) -> W
     return rules
 
 
-def _checked_paths(rules: WeightRules, weights: Sequence[ModelWeight]) -> WeightRules:
+def _check_paths(rules: WeightRules, weights: Sequence[ModelWeight]) -> WeightRules:
     """Return the rules of a recipe if they are for the weights of this model.
 
     Raises:
@@ -200,7 +200,7 @@ def _checked_paths(rules: WeightRules, weights: Sequence[ModelWeight]) -> Weight
     return rules
 
 
-def _first_of(members: Sequence[WeightRules], weights: Sequence[ModelWeight]) -> WeightRules:
+def _merge_members(members: Sequence[WeightRules], weights: Sequence[ModelWeight]) -> WeightRules:
     """Return what the first member that says something says of each weight.
 
     Of what is left, the next member is asked too, but where that is final.
@@ -217,9 +217,9 @@ def _first_of(members: Sequence[WeightRules], weights: Sequence[ModelWeight]) ->
     return WeightRules(by_path, tuple(notes))
 
 
-def _joined(members: Sequence[WeightRules], weights: Sequence[ModelWeight]) -> Instructions:
+def _instruct(members: Sequence[WeightRules], weights: Sequence[ModelWeight]) -> Instructions:
     """Return what all members together say of each weight."""
-    rules = _first_of(members, weights)
+    rules = _merge_members(members, weights)
     known: dict[Any, keras.initializers.Initializer] = {}
     by_path: dict[str, keras.initializers.Initializer | Left] = {}
     left: dict[str, list[str]] = {}
@@ -233,7 +233,7 @@ def _joined(members: Sequence[WeightRules], weights: Sequence[ModelWeight]) -> I
             continue
         key = value if isinstance(value, str) else id(value)
         if key not in known:
-            known[key] = _checked(path, value)
+            known[key] = _check_rule(path, value)
         by_path[path] = known[key]
     notes = rules.notes
     for reason, paths in left.items():
@@ -259,7 +259,7 @@ def _is_initializer(text: str) -> bool:
         return False
 
 
-def _of_dict(rules: RuleDict, weights: Sequence[ModelWeight]) -> WeightRules:
+def _apply_dict(rules: RuleDict, weights: Sequence[ModelWeight]) -> WeightRules:
     """Return what the first matching rule says of each weight.
 
     Raises:
@@ -275,7 +275,7 @@ def _of_dict(rules: RuleDict, weights: Sequence[ModelWeight]) -> WeightRules:
                 f"Received: {condition!r} as a key"
             )
         if value is not None:
-            values[condition] = _checked(condition, value)
+            values[condition] = _check_rule(condition, value)
 
     def hint(condition: Condition) -> str:
         if not isinstance(condition, str):
@@ -286,18 +286,18 @@ def _of_dict(rules: RuleDict, weights: Sequence[ModelWeight]) -> WeightRules:
         return suggest_paths(condition, [weight.shown for weight in weights])
 
     by_path = {weight.path: weight for weight in weights}
-    found = find_first_matches("rules", rules, by_path, _matches, hint=hint)
+    found = find_first_matches("rules", rules, by_path, _is_match, hint=hint)
     matched: dict[Condition, list[str]] = {}
     for path, (condition, _) in found.items():
         matched.setdefault(condition, []).append(by_path[path].shown)
     notes = []
     for condition, paths in matched.items():
         if isinstance(condition, str) and rules[condition] is not None:
-            notes += _other_names(condition, paths)
+            notes += _note_other_names(condition, paths)
     return WeightRules({path: values[one] for path, (one, _) in found.items()}, tuple(notes))
 
 
-def _other_names(condition: str, paths: Sequence[str]) -> list[str]:
+def _note_other_names(condition: str, paths: Sequence[str]) -> list[str]:
     """Return a note if a pattern matches other names too: `"*kernel"` a `recurrent_kernel`."""
     _, _, ending = re.split("[/.]", condition)[-1].rpartition("*")
     others = Counter(re.split("[/.]", path)[-1] for path in paths)
@@ -308,7 +308,7 @@ def _other_names(condition: str, paths: Sequence[str]) -> list[str]:
     return [f"The rule {condition!r} is also for {', '.join(names)}."]
 
 
-def _checked(condition: Any, value: InitializerLike) -> keras.initializers.Initializer:
+def _check_rule(condition: Any, value: InitializerLike) -> keras.initializers.Initializer:
     """Return the initializer of a rule."""
     with contextlib.ExitStack() as stack:
         stack.callback(backend.kept_generators())  # a name makes one with a seed of its own
@@ -327,12 +327,12 @@ def _is_condition(condition: Any) -> bool:
     return isinstance(condition, str) or callable(condition)
 
 
-def matches_condition(condition: Condition, weights: Sequence[ModelWeight]) -> bool:
+def is_any_match(condition: Condition, weights: Sequence[ModelWeight]) -> bool:
     """Return whether a condition matches any of these weights."""
-    return any(_matches(condition, weight) for weight in weights)
+    return any(_is_match(condition, weight) for weight in weights)
 
 
-def _matches(condition: Condition, weight: ModelWeight) -> bool:
+def _is_match(condition: Condition, weight: ModelWeight) -> bool:
     """Return whether a condition matches a weight."""
     if isinstance(condition, str):
         return bool(match_pattern(condition, (weight.path, weight.shown)))
