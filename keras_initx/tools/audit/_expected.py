@@ -230,7 +230,7 @@ def _of_model(
     for weight, planned in started.pairs():
         subject = of_weight(weight)
         result.append((subject, _expectation(subject, planned, source, alpha, layers)))
-        if not planned.by_layer:
+        if not planned.is_by_layer:
             by_rule.append((weight, planned))
     return Expected(result, note_guessed_fans(by_rule), inventory)
 
@@ -248,7 +248,7 @@ def _by_plan(
     """
     by_path = {planned.row.path: planned for planned in plan._planned}
     own_places = {subject.path: subject.place for subject in subjects}
-    places = {path: planned.place for path, planned in by_path.items()}
+    places = {path: planned.canonical_path for path, planned in by_path.items()}
     pairs = pair_by_path_or_name(own_places, places).worded("the plan", "the weights")
     result: list[tuple[Subject, Expectation]] = []
     problems = []
@@ -300,7 +300,7 @@ def _expectation(
     by_law: Expectation = stated
     if layers is not None:
         declared = functools.partial(layers.declared, subject)
-        by_law = OrDeclared(stated, declared, not planned.by_layer, alpha)
+        by_law = OrDeclared(stated, declared, not planned.is_by_layer, alpha)
     is_cut = isinstance(planned.initializer, Masked)  # so that no law is known
     if source == "plan" or (source and planned.row.seed is not None):
         return PlannedValues(stated, planned, source, None if is_cut else by_law, alpha)
@@ -324,7 +324,7 @@ class _Layers:
         declared, _ = self._initializers[subject.path]
         found = [declared]
         if isinstance(declared, keras.initializers.Initializer):
-            found.append(Binding(self._weights[subject.path]).bound(declared, 0))
+            found.append(Binding(self._weights[subject.path]).bind(declared, 0))
         for initializer in found:
             if initializer is not None:
                 yield of_initializer(initializer, subject)

@@ -48,14 +48,14 @@ class Binding:
 
     Attributes:
         weight: The weight.
-        kept: What is called itself of the initializers that were bound.
+        uncopied: What is called itself of the initializers that were bound.
     """
 
     def __init__(self, weight: ModelWeight) -> None:
         self.weight = weight
-        self.kept: list[Uncopied] = []
+        self.uncopied: list[Uncopied] = []
 
-    def bound(
+    def bind(
         self, initializer: keras.initializers.Initializer, seed: int, *, is_scaled: bool = False
     ) -> keras.initializers.Initializer:
         """Return a copy of an initializer for the weight.
@@ -70,7 +70,9 @@ class Binding:
         cls = adapted.counterpart or type(initializer)
         given = adapted.arguments()
         if given is None:
-            return self._itself(initializer, f"its config lacks {quote_names(adapted.lacking())}")
+            return self._keep_itself(
+                initializer, f"its config lacks {quote_names(adapted.lacking())}"
+            )
         # Its number may stand for the strides: a layer does not tell its initializer of them.
         is_scaled = is_scaled or not given.keys().isdisjoint(_SCALES)
         if "seed" in given:
@@ -115,15 +117,15 @@ class Binding:
         except Exception as error:  # it may refuse its own config, or hold one of no known class
             problem = f"{type(error).__name__}: {error}".removesuffix(": ")
             problem = textwrap.shorten(problem, _LINE, placeholder="...")
-            return self._itself(initializer, f"its class refuses its config, by {problem}")
+            return self._keep_itself(initializer, f"its class refuses its config, by {problem}")
 
-    def _itself(
+    def _keep_itself(
         self, initializer: keras.initializers.Initializer, reason: str
     ) -> keras.initializers.Initializer:
         """Return an initializer itself, and remember why."""
         kept = Uncopied(type(initializer).__name__, reason)
-        if kept not in self.kept:
-            self.kept.append(kept)
+        if kept not in self.uncopied:
+            self.uncopied.append(kept)
         return initializer
 
     def _arguments(self, given: Mapping[str, Any], seed: int, is_scaled: bool) -> dict[str, Any]:
@@ -140,12 +142,12 @@ class Binding:
                 items.append(self._argument(item, derived_seed(seed, i), is_scaled))
             return items
         if isinstance(value, keras.initializers.Initializer):
-            return self.bound(value, seed, is_scaled=is_scaled)
+            return self.bind(value, seed, is_scaled=is_scaled)
         # In the config of a user's initializer.
         if isinstance(value, Mapping) and "class_name" in value:
             inner = keras.saving.deserialize_keras_object(value)
             if isinstance(inner, keras.initializers.Initializer):
-                inner = self.bound(inner, seed, is_scaled=is_scaled)
+                inner = self.bind(inner, seed, is_scaled=is_scaled)
                 return keras.saving.serialize_keras_object(inner)
         return value
 

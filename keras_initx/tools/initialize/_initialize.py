@@ -205,7 +205,7 @@ def prepare(
         stack.callback(backend.kept_generators())
         given = read_rules(rules, inventory, seed=seed, roles=roles)
     if isinstance(given, InitializationPlan):
-        plan = replace(given, _planned=given._instructions(inventory), dry_run=True)
+        plan = replace(given, _planned=given._fit_to(inventory), dry_run=True)
         for weight, planned in zip(weights, plan._planned, strict=True):
             _check_suitable(planned.initializer, weight)
         return Preparation(inventory, plan, None)
@@ -261,7 +261,9 @@ def _plan_weights(
         if bound is not None:
             row = describe_initializer(row, bound, seed)
         planned.append(
-            PlannedWeight(row, bound, weight.shown, by_layer=is_of_layer, place=places[path])
+            PlannedWeight(
+                row, bound, weight.shown, is_by_layer=is_of_layer, canonical_path=places[path]
+            )
         )
     return planned, kept
 
@@ -297,12 +299,12 @@ def _bound(
             raise unsuitable_error(repr(part), weight.path, f": {error}") from None
     derived = derived_seed(root, weight.path)
     binding = Binding(weight)
-    initializer = binding.bound(given, derived)
+    initializer = binding.bind(given, derived)
     seed = None
     if initializer is not given and has_seed(initializer.get_config()):
         seed = derived  # A user's object has its own.
     _check_suitable(initializer, weight)
-    return initializer, seed, binding.kept
+    return initializer, seed, binding.uncopied
 
 
 def _fans_by_user_axes(given: Any, bound: Any, shape: Shape) -> tuple[float, int] | None:
@@ -480,7 +482,7 @@ def draw(
         # Values that are infinite in float32 too are so by intention.
         wide = replace(planned, row=replace(row, dtype="float32")).make()
         if math.isfinite(backend.std(wide)):
-            raise planned.unsuitable(f", which gives numbers beyond the range of {row.dtype}")
+            raise planned.unsuitable_error(f", which gives numbers beyond the range of {row.dtype}")
     return value, replace(planned, row=replace(row, std=std))
 
 

@@ -158,7 +158,7 @@ class InitializationPlan(WeightTable[PlannedWeight]):
             _check_region(path, region, weight.row.shape)
         return replace(weight).values(region)  # by a copy, which does not keep them in the plan
 
-    def _instructions(self, inventory: Inventory) -> list[PlannedWeight]:
+    def _fit_to(self, inventory: Inventory) -> list[PlannedWeight]:
         """Return what `initialize(model, plan)` does: what each weight of the model gets.
 
         Args:
@@ -170,7 +170,7 @@ class InitializationPlan(WeightTable[PlannedWeight]):
         weights = inventory.weights
         by_path = {weight.row.path: weight for weight in self._planned}
         own_places = canonical_weight_paths(inventory, weights)
-        places = {path: planned.place for path, planned in by_path.items()}
+        places = {path: planned.canonical_path for path, planned in by_path.items()}
         pairs = pair_by_path(own_places, places).worded("the plan")
         found = []
         problems = []
@@ -179,7 +179,7 @@ class InitializationPlan(WeightTable[PlannedWeight]):
             path = pairs.names.get(weight.path, weight.path)
             planned = by_path.get(path)
             # A plan of an earlier version has no places.
-            is_paired = weight.path in pairs.names or (planned and planned.place == path)
+            is_paired = weight.path in pairs.names or (planned and planned.canonical_path == path)
             if planned is None or not is_paired:
                 reason = pairs.reasons.get(weight.path)
                 problems.append(
@@ -192,7 +192,7 @@ class InitializationPlan(WeightTable[PlannedWeight]):
                 problems.append(f"{weight.path!r} {problem}")
             row = replace(planned.row, path=weight.path, std=None)
             place = own_places[weight.path]
-            found.append(replace(planned, row=row, shown=weight.shown, place=place))
+            found.append(replace(planned, row=row, shown=weight.shown, canonical_path=place))
         problems += [f"the model has no {path!r}" for path in by_path if path in left]
         if problems:
             raise ValueError(
@@ -231,7 +231,7 @@ class InitializationPlan(WeightTable[PlannedWeight]):
         left = len(self.left)
         would = "to be drawn" if self.dry_run else "drawn"
         text = f"{total - left} of {total} weights {would}"
-        anew = sum(weight.by_layer for weight in self._planned if weight.initializer is not None)
+        anew = sum(weight.is_by_layer for weight in self._planned if weight.initializer is not None)
         if 0 < anew < total - left:
             text += f" ({total - left - anew} by your rules, {anew} anew by their layers)"
         if left:

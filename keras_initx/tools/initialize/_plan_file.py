@@ -68,8 +68,8 @@ def _format_line(weight: PlannedWeight, has_values: bool) -> dict[str, Any]:
     """Return a weight as a line of the file."""
     row = weight.row
     line: dict[str, Any] = {"path": row.path}
-    if weight.place != row.path:
-        line["place"] = weight.place
+    if weight.canonical_path != row.path:
+        line["place"] = weight.canonical_path
     line |= {"shape": list(row.shape), "dtype": row.dtype}
     if row.fan_in is not None:
         line["fans"] = [row.fan_in, row.fan_out]
@@ -164,11 +164,11 @@ def _parse_line(line: Mapping[str, Any]) -> PlannedWeight:
     place = check_type("place", line.get("place", path), str, "a text")
     row = WeightPlan(path, shape, dtype, None, line.get("reason", ""), fan_in, fan_out)
     if line["initializer"] is None:
-        return PlannedWeight(row, None, path, place=place)
+        return PlannedWeight(row, None, path, canonical_path=place)
     initializer = _deserialize(line["initializer"])
     row = describe_initializer(row, initializer, _find_seed(initializer))
     digest = _check_digest(line.get("digest"))
-    return PlannedWeight(row, initializer, path, digest, place=place)
+    return PlannedWeight(row, initializer, path, digest, canonical_path=place)
 
 
 def _deserialize(data: Any) -> keras.initializers.Initializer:

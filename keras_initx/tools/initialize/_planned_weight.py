@@ -72,17 +72,17 @@ class PlannedWeight:
         initializer: Its initializer, with a seed and axes. `None` if it keeps its values.
         shown: Its path as it is shown, see `ModelWeight`. A plan that was read has only its own.
         digest: The digest of its values, or `None` if it is not known.
-        by_layer: Whether its layer says so, and no rule.
-        place: Its place, see `places_of`, by which a plan finds it in another build of the model.
-            In plans of earlier versions it is the path.
+        is_by_layer: Whether its layer says so, and no rule.
+        canonical_path: Its canonical path, see `canonical_weight_paths`, by which a plan finds it
+            in another build of the model. In plans of earlier versions it is the path.
     """
 
     row: WeightPlan
     initializer: LayerInitializer | None
     shown: str
     digest: str | None = None
-    by_layer: bool = False
-    place: str = ""
+    is_by_layer: bool = False
+    canonical_path: str = ""
 
     def values(self, region: Region | None = None) -> Array:
         """Return a new array of its values, or of those in a region.
@@ -111,22 +111,22 @@ class PlannedWeight:
         assert self.initializer is not None
         value = self.initializer(self.row.shape, dtype=self.row.dtype)
         if isinstance(value, np.ma.MaskedArray):
-            raise self.unsuitable(", which gives a masked array")
+            raise self.unsuitable_error(", which gives a masked array")
         if isinstance(value, np.ndarray) and can_be_cast(value.dtype.name, self.row.dtype):
             try:
                 value = cast(value, self.row.dtype)
             except OverflowError as error:
-                raise self.unsuitable(f", which gives {error}") from None
+                raise self.unsuitable_error(f", which gives {error}") from None
         tensor = keras.ops.convert_to_tensor(value)
         shape = tuple(tensor.shape)
         if shape != self.row.shape:
-            raise self.unsuitable(f" of shape {self.row.shape}, which gives {shape}")
+            raise self.unsuitable_error(f" of shape {self.row.shape}, which gives {shape}")
         dtype = keras.backend.standardize_dtype(tensor.dtype)
         if "complex" in dtype and "complex" not in self.row.dtype:
-            raise self.unsuitable(", which gives complex numbers")
+            raise self.unsuitable_error(", which gives complex numbers")
         return tensor
 
-    def unsuitable(self, problem: str) -> ValueError:
+    def unsuitable_error(self, problem: str) -> ValueError:
         """Return the error about an initializer that the weight cannot have."""
         return unsuitable_error(self.row.initializer, self.row.path, problem)
 

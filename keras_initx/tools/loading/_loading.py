@@ -160,7 +160,7 @@ def _watch_model(
             is_drawn=started.drawn_seed is not None,
             begun_before={model: started},
         )
-        marks.take_away()  # of layers that the model has no more
+        marks.remove()  # of layers that the model has no more
     loaded._known = Outcome(rows, [model], started.plan.seed, are_new=False)
 
 
@@ -190,7 +190,7 @@ def _remove_marks_after_error(marks: Marks) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        run_uninterrupted(marks.take_away)
+        run_uninterrupted(marks.remove)
         raise
 
 
@@ -316,7 +316,7 @@ def _undo(model: keras.Model, former: Former, marks: Marks, error: BaseException
         undo.callback(refresh_normalizations, list_sublayers(model))
         # Some optimizers start with a copy of the weights.
         undo.callback(run_uninterrupted, reset_new_state)
-        undo.callback(run_uninterrupted, marks.take_away)
+        undo.callback(run_uninterrupted, marks.remove)
         undo.callback(former.put_back)
         # Also variables that a metric had before, which then get their former values.
         undo.callback(run_uninterrupted, reset_new_metrics)

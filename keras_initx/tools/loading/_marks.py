@@ -129,7 +129,7 @@ class Marks:
         finally:
             self.are_watched = False
             self._note_replaced()
-            for marked in self.all():
+            for marked in self.list_all():
                 if marked.is_computed or marked.is_of_quantization:
                     vars(marked.variable).pop("assign", None)
 
@@ -151,36 +151,36 @@ class Marks:
                     marked.is_of_quantization = False
                     marked.is_computed = bool(count_unwritten(former.variable.value).unwritten)
 
-    def all(self) -> list[MarkedWeight]:
+    def list_all(self) -> list[MarkedWeight]:
         """Return the weights with a mark, but for those of layers that do not exist any more."""
         found: list[MarkedWeight] = []
         for own in list(self._by_layer.values()):
             found += own.values()
         return found
 
-    def held(self) -> list[MarkedWeight]:
-        """Return those of `all` that their layers still have."""
+    def list_current(self) -> list[MarkedWeight]:
+        """Return those of `list_all` that their layers still have."""
         found: list[MarkedWeight] = []
         for layer, own in list(self._by_layer.items()):
             kept = {variable_key(variable) for variable in list_own_weights(layer)}
             found += [marked for key, marked in own.items() if key in kept]
         return found
 
-    def of(self, weight: ModelWeight) -> MarkedWeight | None:
+    def find(self, weight: ModelWeight) -> MarkedWeight | None:
         """Return what is known of a weight, or `None` if it never got the mark."""
         return self._by_variable.get(variable_key(weight.variable))
 
     @functools.cached_property
     def _by_variable(self) -> dict[Any, MarkedWeight]:
-        return {variable_key(marked.variable): marked for marked in self.all()}
+        return {variable_key(marked.variable): marked for marked in self.list_all()}
 
-    def take_away(self) -> None:
+    def remove(self) -> None:
         """Give the weights that still have a mark the values that they would have without it.
 
         Each gets them, whatever the initializer of another raises.
         """
         with contextlib.ExitStack() as calls:
-            for marked in reversed(self.all()):  # the last is called first
+            for marked in reversed(self.list_all()):  # the last is called first
                 calls.callback(_start_if_unwritten, marked)
 
     def _add(

@@ -123,14 +123,14 @@ def fill_outside_models(marks: Marks, models: Iterable[keras.Model]) -> list[Loa
 
     What a layer has no more, such as its kernel before `quantize`, has none.
     """
-    if not any(_count(marked) for marked in marks.all()):
+    if not any(_count(marked) for marked in marks.list_all()):
         return []
     gc.collect()  # of layers that nobody has any more
     known: set[Any] = set()
     for model in models:
         known.update(variable_key(weight.variable) for weight in Inventory(model).held)
     rows = []
-    for marked in marks.held():
+    for marked in marks.list_current():
         count = _count(marked)
         if count and variable_key(marked.variable) not in known:
             variable = marked.variable
@@ -139,7 +139,7 @@ def fill_outside_models(marks: Marks, models: Iterable[keras.Model]) -> list[Loa
             size = math.prod(shape)
             how = "in no model, as its layer has made it"
             rows.append(LoadedWeight(variable.path, "left", how, shape, dtype, size, size - count))
-    marks.take_away()
+    marks.remove()
     return rows
 
 
@@ -166,7 +166,7 @@ def _list_states(
             if key in seen:
                 continue
             seen.add(key)
-            marked = marks.of(weight)
+            marked = marks.find(weight)
             count = counts[weight.path]
             is_computed = marked is not None and _is_computed(marked)
             if weight.layer in computed and marked is not None and marked.former is None:
@@ -196,7 +196,7 @@ def _count_reset_adapters(weights: Iterable[ModelWeight], counts: dict[str, Coun
 def _list_computed_layers(weights: Iterable[ModelWeight], marks: Marks) -> set[keras.Layer]:
     found = set()
     for weight in weights:
-        marked = marks.of(weight)
+        marked = marks.find(weight)
         if marked is not None and _is_computed(marked):
             found.add(weight.layer)
     return found
