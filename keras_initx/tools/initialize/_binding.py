@@ -1,22 +1,40 @@
-"""Initializers that are bound to one weight, by a seed and its axes."""
+"""Bind an initializer to one weight: copy it with a seed and axes, and check that it can fill it.
+
+A rule such as `{"*kernel": "initx.he_normal"}` is for many weights, each of which gets a copy:
+
+    hidden/kernel           (8, 4)     HeNormal(seed=7)
+    attention/query/kernel  (8, 2, 4)  HeNormal(seed=5, input_axes=[0], output_axes=[1, 2])
+
+Axes say which dimensions of a kernel are inputs and which are units; the copy gets them if the
+initializer would choose others. A user's initializer that cannot be copied is called itself, with
+its own seed.
+"""
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
 
-from keras_initx._checks import quote_names
+from keras_initx._checks import DTYPES, quote_names
 from keras_initx._typing import Shape
 from keras_initx.initializers._as_ours import Adapted, adapt_initializer
+from keras_initx.initializers._convolution import ICNR, Bilinear, DeltaOrthogonal, Dirac
 from keras_initx.initializers._description import AXES
 from keras_initx.initializers._gates import is_gru, is_lstm
-from keras_initx.initializers._initializer import RandomInitializer, catalog, constructor_parameters
-from keras_initx.initializers._recurrent import ChronoBias
+from keras_initx.initializers._initializer import (
+    Initializer,
+    RandomInitializer,
+    catalog,
+    constructor_parameters,
+)
+from keras_initx.initializers._recurrent import ChronoBias, GRUUpdateBias
 from keras_initx.initializers._scale import MatrixInitializer, default_axes
-from keras_initx.initializers._seeds import derived_seed
+from keras_initx.initializers._seeds import derived_seed, has_seed, initializers_within
+from keras_initx.initializers._sparse import Masked, kept_sparse
+from keras_initx.inspection._hooks import LayerInitializer
 from keras_initx.inspection._kernels import KernelAxes
-from keras_initx.inspection._weights import ModelWeight
+from keras_initx.inspection._weights import ModelWeight, computed_weight_name, module_weight_name
 
 # Arguments of `VarianceScaling`, `Spectral` and `Scaled`.
 _SCALES = ("scale", "factor")
@@ -24,6 +42,10 @@ _SCALES = ("scale", "factor")
 _LINE = 100
 # The classes of this package: what they refuse is an error.
 _OURS = frozenset(entry.cls for entry in catalog().values())
+
+
+# Initializers that write to places in Keras' order of axes or gates.
+_IN_KERAS_ORDER = (Bilinear, DeltaOrthogonal, Dirac, ICNR, GRUUpdateBias)
 
 
 class Uncopied(NamedTuple):
@@ -36,6 +58,42 @@ class Uncopied(NamedTuple):
 
     name: str
     reason: str
+
+
+class Bound(NamedTuple):
+    """What a weight gets from an initializer.
+
+    Attributes:
+        initializer: The copy for this weight, or the initializer itself. `None` if it has none.
+        seed: The seed of the copy, if it has one. A user's object has its own.
+        uncopied: What is called itself, of the initializer and of those nested in it.
+    """
+
+    initializer: LayerInitializer | None
+    seed: int | None = None
+    uncopied: Sequence[Uncopied] = ()
+
+
+def bind(initializer: keras.initializers.Initializer, weight: ModelWeight, root: int) -> Bound:
+    """Copy an initializer for a weight, with a seed that is derived from `root`.
+
+    Raises:
+        ValueError: If the initializer cannot fill the weight.
+    """
+    for nested in initializers_within(initializer):
+        try:
+            adapt_initializer(nested).check_numbers()
+        except ValueError as error:
+            raise unsuitable_error(repr(nested), weight.path, f": {error}") from None
+    seed = derived_seed(root, weight.path)
+    binding = Binding(weight)
+    copy = binding.bind(initializer, seed)
+    is_seeded = copy is not initializer and has_seed(copy.get_config())
+    check_suitable(copy, weight)
+    zeros = kept_sparse(weight.variable)
+    if zeros is not None:
+        copy = Masked(copy, zeros)
+    return Bound(copy, seed if is_seeded else None, binding.uncopied)
 
 
 class Binding:
@@ -58,7 +116,7 @@ class Binding:
     def bind(
         self, initializer: keras.initializers.Initializer, seed: int, *, is_scaled: bool = False
     ) -> keras.initializers.Initializer:
-        """Return a copy of an initializer for the weight.
+        """Copy an initializer for the weight.
 
         Args:
             initializer: An initializer. Its seed, if any, is replaced.
@@ -68,52 +126,52 @@ class Binding:
         """
         adapted = adapt_initializer(initializer)
         cls = adapted.counterpart or type(initializer)
-        given = adapted.arguments()
-        if given is None:
+        arguments = adapted.arguments()
+        if arguments is None:
             return self._keep_itself(
                 initializer, f"its config lacks {quote_names(adapted.lacking())}"
             )
         # Its number may stand for the strides: a layer does not tell its initializer of them.
-        is_scaled = is_scaled or not given.keys().isdisjoint(_SCALES)
-        if "seed" in given:
-            given["seed"] = seed
+        is_scaled = is_scaled or not arguments.keys().isdisjoint(_SCALES)
+        if "seed" in arguments:
+            arguments["seed"] = seed
         if isinstance(initializer, ChronoBias) and initializer.cell is None:
             # It would look at the layer that calls it, and no layer does here.
-            given["cell"] = _cell_name(self.weight.layer)
+            arguments["cell"] = _find_cell_name(self.weight.layer)
         axes = None
-        without_axes = given.get("input_axes") is None and given.get("output_axes") is None
-        if without_axes and constructor_parameters(cls).keys() >= set(AXES):
+        has_no_axes = all(arguments.get(name) is None for name in AXES)
+        if has_no_axes and constructor_parameters(cls).keys() >= set(AXES):
             axes = _choose_axes(cls, self.weight)
         if axes is not None:
             inputs, units = axes
-            given["input_axes"] = list(inputs)
-            given["output_axes"] = list(units)
-        copy = self._copied(adapted, given, seed, is_scaled)
+            arguments["input_axes"] = list(inputs)
+            arguments["output_axes"] = list(units)
+        copy = self._copy(adapted, arguments, seed, is_scaled)
         if copy is initializer or not isinstance(copy, RandomInitializer):
             return copy
-        if not without_axes:
+        if not has_no_axes:
             return copy.for_weight(seed)
-        of_inputs, of_units = self.weight.groups
+        input_groups, unit_groups = self.weight.groups
         if not is_scaled:
-            of_inputs *= self.weight.phases
-        return copy.for_weight(seed, groups=(of_inputs, of_units))
+            input_groups *= self.weight.phases
+        return copy.for_weight(seed, groups=(input_groups, unit_groups))
 
-    def _copied(
-        self, adapted: Adapted, given: Mapping[str, Any], seed: int, is_scaled: bool
+    def _copy(
+        self, adapted: Adapted, arguments: Mapping[str, Any], seed: int, is_scaled: bool
     ) -> keras.initializers.Initializer:
-        """Return a copy of an initializer with these arguments, or itself if it cannot be made."""
+        """Copy an initializer with these arguments, or return itself if that fails."""
         initializer: keras.initializers.Initializer = adapted.initializer
         counterpart = adapted.counterpart
         if counterpart is not None:
             try:
-                return counterpart.from_config(self._arguments(given, seed, is_scaled))
+                return counterpart.from_config(self._bind_arguments(arguments, seed, is_scaled))
             except ValueError:  # such as of a standard deviation of 0, which Keras takes
                 return type(initializer).from_config({**initializer.get_config(), "seed": seed})
         cls = type(initializer)
         if cls in _OURS:
-            return cls.from_config(self._arguments(given, seed, is_scaled))
+            return cls.from_config(self._bind_arguments(arguments, seed, is_scaled))
         try:
-            return cls.from_config(self._arguments(given, seed, is_scaled))
+            return cls.from_config(self._bind_arguments(arguments, seed, is_scaled))
         except Exception as error:  # it may refuse its own config, or hold one of no known class
             problem = f"{type(error).__name__}: {error}".removesuffix(": ")
             problem = textwrap.shorten(problem, _LINE, placeholder="...")
@@ -122,24 +180,24 @@ class Binding:
     def _keep_itself(
         self, initializer: keras.initializers.Initializer, reason: str
     ) -> keras.initializers.Initializer:
-        """Return an initializer itself, and remember why."""
-        kept = Uncopied(type(initializer).__name__, reason)
-        if kept not in self.uncopied:
-            self.uncopied.append(kept)
+        uncopied = Uncopied(type(initializer).__name__, reason)
+        if uncopied not in self.uncopied:
+            self.uncopied.append(uncopied)
         return initializer
 
-    def _arguments(self, given: Mapping[str, Any], seed: int, is_scaled: bool) -> dict[str, Any]:
-        """Return arguments in which all initializers have a seed and axes."""
-        found = {}
-        for name, value in given.items():
-            found[name] = self._argument(value, derived_seed(seed, name), is_scaled)
-        return found
+    def _bind_arguments(
+        self, arguments: Mapping[str, Any], seed: int, is_scaled: bool
+    ) -> dict[str, Any]:
+        return {
+            name: self._bind_argument(value, derived_seed(seed, name), is_scaled)
+            for name, value in arguments.items()
+        }
 
-    def _argument(self, value: Any, seed: int, is_scaled: bool) -> Any:
+    def _bind_argument(self, value: Any, seed: int, is_scaled: bool) -> Any:
         if isinstance(value, list | tuple):
             items = []
             for i, item in enumerate(value):
-                items.append(self._argument(item, derived_seed(seed, i), is_scaled))
+                items.append(self._bind_argument(item, derived_seed(seed, i), is_scaled))
             return items
         if isinstance(value, keras.initializers.Initializer):
             return self.bind(value, seed, is_scaled=is_scaled)
@@ -152,8 +210,7 @@ class Binding:
         return value
 
 
-def _cell_name(layer: keras.Layer | None) -> str | None:
-    """Return the `cell` of a `ChronoBias` for `layer`, or `None` if it has no gates."""
+def _find_cell_name(layer: keras.Layer | None) -> str | None:
     if is_lstm(layer):
         return "lstm"
     if is_gru(layer):
@@ -162,7 +219,7 @@ def _cell_name(layer: keras.Layer | None) -> str | None:
 
 
 def _choose_axes(cls: type, weight: ModelWeight) -> KernelAxes | None:
-    """Return the axes that an initializer of type `cls` needs for `weight`.
+    """Choose the axes that an initializer of type `cls` needs for `weight`.
 
     They are `None` if it would choose these itself, or if the weight is no kernel.
     """
@@ -185,3 +242,36 @@ def _choose_axes(cls: type, weight: ModelWeight) -> KernelAxes | None:
 
 def _remove_axes(axes: Shape, others: Shape) -> Shape:
     return tuple(axis for axis in axes if axis not in others)
+
+
+def check_suitable(initializer: LayerInitializer | None, weight: ModelWeight) -> None:
+    """Raise `ValueError`, before anything is drawn, if an initializer cannot fill a weight."""
+    if not isinstance(initializer, keras.initializers.Initializer):
+        return
+    try:
+        adapted = adapt_initializer(initializer)
+        adapted.check_shape(weight.shape)
+        adapted.check_dtype(weight.shape, weight.dtype)
+    except ValueError as error:
+        raise unsuitable_error(repr(initializer), weight.path, f": {error}") from None
+    if isinstance(initializer, Initializer) and weight.dtype not in DTYPES:
+        raise unsuitable_error(repr(initializer), weight.path, f" of dtype {weight.dtype}")
+    if isinstance(weight.layer, keras.layers.TorchModuleWrapper):
+        used = computed_weight_name(weight)
+        if used is not None:
+            problem = (
+                f", the parameter {module_weight_name(weight)!r} from which torch computes "
+                f"{used!r}: the weight in use would have other values. Draw it before it is "
+                "parametrized"
+            )
+            raise unsuitable_error(repr(initializer), weight.path, problem)
+        for nested in initializers_within(initializer):
+            if isinstance(nested, _IN_KERAS_ORDER) or getattr(nested, "cell", None) == "gru":
+                problem = ", whose axes or gates are in the order of torch"
+                raise unsuitable_error(repr(initializer), weight.path, problem)
+
+
+def unsuitable_error(initializer: str | None, path: str, problem: str) -> ValueError:
+    return ValueError(
+        f"`rules` must suit the weights. Received: {initializer} for {path!r}{problem}"
+    )

@@ -1,8 +1,15 @@
-"""What a weight gets: its row in a plan, its initializer, and the values that this one makes."""
+"""What a weight gets: its row in a plan, its initializer, and the values that this one makes.
+
+    PlannedWeight
+        row             WeightPlan("hidden/kernel", (8, 4), "float32", "HeNormal()", seed=7, ...)
+        initializer     HeNormal(seed=7)
+        canonical_path  "hidden/kernel"
+
+The row is public and is what a table shows. It has nothing of the model, as after reading a file.
+"""
 
 import functools
 from dataclasses import dataclass, replace
-from typing import Any
 
 import keras
 import numpy as np
@@ -16,6 +23,7 @@ from keras_initx.initializers._description import description
 from keras_initx.initializers._initializer import Initializer
 from keras_initx.initializers._sparse import Masked
 from keras_initx.inspection._hooks import LayerInitializer
+from keras_initx.tools.initialize._binding import unsuitable_error
 
 
 @dataclass(frozen=True)
@@ -53,13 +61,13 @@ class WeightPlan:
 def describe_initializer(
     row: WeightPlan, initializer: LayerInitializer, seed: int | None
 ) -> WeightPlan:
-    """Return the row of a weight, with what it says of the initializer."""
-    values = initializer.initializer if isinstance(initializer, Masked) else initializer
+    """Fill the row of a weight with what it says of the initializer."""
+    unmasked = initializer.initializer if isinstance(initializer, Masked) else initializer
     expected_std = None
-    if isinstance(values, Initializer):
-        expected_std = values.expected_std(row.shape)
+    if isinstance(unmasked, Initializer):
+        expected_std = unmasked.expected_std(row.shape)
     return replace(
-        row, initializer=description(values), reason="", expected_std=expected_std, seed=seed
+        row, initializer=description(unmasked), reason="", expected_std=expected_std, seed=seed
     )
 
 
@@ -85,17 +93,17 @@ class PlannedWeight:
     canonical_path: str = ""
 
     def values(self, region: Region | None = None) -> Array:
-        """Return a new array of its values, or of those in a region.
+        """Make a new array of its values, or of those in a region.
 
-        Where they can only be made together, all are kept here for other regions.
+        If they can only be made together, all are kept here for other regions.
         """
         if region is None:
             return np.array(backend.host_view(self.make()))
         shape, dtype = self.row.shape, self.row.dtype
-        places = _list_indices(shape, region)
-        part = adapt_initializer(self.initializer).values_at(shape, dtype, places.reshape(-1))
-        if part is not None:
-            return part.reshape(places.shape)
+        indices = _list_indices(shape, region)
+        values = adapt_initializer(self.initializer).values_at(shape, dtype, indices.reshape(-1))
+        if values is not None:
+            return values.reshape(indices.shape)
         return np.array(self._whole[region])
 
     @functools.cached_property
@@ -103,13 +111,14 @@ class PlannedWeight:
         return backend.host_view(self.make())
 
     def make(self) -> Tensor:
-        """Return its values, before they are distributed over devices.
+        """Make its values, before they are distributed over devices.
 
         Raises:
             ValueError: If the weight cannot have what its initializer gives.
         """
         assert self.initializer is not None
         value = self.initializer(self.row.shape, dtype=self.row.dtype)
+        # A user's function may return anything.
         if isinstance(value, np.ma.MaskedArray):
             raise self.unsuitable_error(", which gives a masked array")
         if isinstance(value, np.ndarray) and can_be_cast(value.dtype.name, self.row.dtype):
@@ -127,20 +136,15 @@ class PlannedWeight:
         return tensor
 
     def unsuitable_error(self, problem: str) -> ValueError:
-        """Return the error about an initializer that the weight cannot have."""
         return unsuitable_error(self.row.initializer, self.row.path, problem)
 
 
 def _list_indices(shape: Shape, region: Region) -> Array:
-    """Return the places, in row-major order, of the elements of an array in a region."""
-    places: Array = np.array(0, "int64")
-    for length, part in zip(shape, region, strict=True):
-        places = places[..., None] * length + np.arange(length)[part]
-    return places
+    """List the indices, in row-major order, of the elements of an array in a region.
 
-
-def unsuitable_error(initializer: Any, path: str, problem: str) -> ValueError:
-    """Return the error about an initializer that the weight with this path cannot have."""
-    return ValueError(
-        f"`rules` must suit the weights. Received: {initializer} for {path!r}{problem}"
-    )
+    Rows 1 and 2 of an array of shape (3, 4) have the indices 4 to 7 and 8 to 11.
+    """
+    indices: Array = np.array(0, "int64")
+    for length, axis_slice in zip(shape, region, strict=True):
+        indices = indices[..., None] * length + np.arange(length)[axis_slice]
+    return indices
