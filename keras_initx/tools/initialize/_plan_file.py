@@ -1,7 +1,13 @@
-"""The file of a plan: a head, and a line for each weight with its initializer and its config.
+"""Write and read the file of a plan: a head, and a line for each weight.
 
-Initializers are not written as Keras serializes objects: it would import the modules that a file
-names.
+    {"path": "dense_1/kernel", "place": "dense 2 of 3/kernel", "shape": [8, 4], "dtype": "float32",
+     "fans": [8, 4], "initializer": {"class": "initx.HeNormal", "config": {"seed": 7, ...}},
+     "digest": "c2820d5a7e9a77b549ea68c994891045"}
+    {"path": "out/bias", "shape": [4], "dtype": "float32", "initializer": null, "reason": "by rule"}
+
+`place` is the canonical path, if it differs from the path. `"initx.HeNormal"` is the registered
+name of a class. Initializers are not written as Keras serializes objects: Keras would import the
+modules that a file names.
 """
 
 import json
@@ -48,12 +54,12 @@ _WRITTEN = "initx."
 
 
 def is_plan(content: Any) -> bool:
-    """Return whether what a JSON file holds is a plan."""
+    """Return whether the content of a JSON file is a plan."""
     return FORMAT.is_in(content)
 
 
 def format_plan(seed: int, weights: Sequence[PlannedWeight], *, has_values: bool) -> str:
-    """Return the text of a plan.
+    """Format a plan as the text of its file.
 
     Args:
         seed: The seed from which all others are derived.
@@ -65,7 +71,6 @@ def format_plan(seed: int, weights: Sequence[PlannedWeight], *, has_values: bool
 
 
 def _format_line(weight: PlannedWeight, has_values: bool) -> dict[str, Any]:
-    """Return a weight as a line of the file."""
     row = weight.row
     line: dict[str, Any] = {"path": row.path}
     if weight.canonical_path != row.path:
@@ -75,9 +80,9 @@ def _format_line(weight: PlannedWeight, has_values: bool) -> dict[str, Any]:
         line["fans"] = [row.fan_in, row.fan_out]
     if weight.initializer is None:
         return {**line, "initializer": None, "reason": row.reason}
-    data, problem = _serialize_or_say_why_not(weight.initializer)
+    data, reason = _serialize_or_say_why_not(weight.initializer)
     if data is None:
-        return {**line, "initializer": None, "reason": problem}
+        return {**line, "initializer": None, "reason": reason}
     digest = weight.digest
     if has_values:  # a line that was edited may have the digest of others
         digest = array_digest(weight.values()) if is_exact(weight.initializer) else None
@@ -85,12 +90,12 @@ def _format_line(weight: PlannedWeight, has_values: bool) -> dict[str, Any]:
 
 
 def _serialize_or_say_why_not(initializer: Any) -> tuple[dict[str, Any] | None, str]:
-    """Return an initializer as a dict that JSON can hold, or `None`, and why it has none."""
+    """Serialize an initializer to a dict that JSON can hold, or return `None` and the reason."""
     if not isinstance(initializer, keras.initializers.Initializer):
         return None, "a function, which has no config"
-    for part in initializers_within(initializer):
-        if adapt_initializer(part).arguments() is None:
-            return None, f"the config of {type(part).__name__} lacks arguments"
+    for nested in initializers_within(initializer):
+        if adapt_initializer(nested).arguments() is None:
+            return None, f"the config of {type(nested).__name__} lacks arguments"
     try:
         data = _serialize(initializer)
         json.dumps(data, allow_nan=False)
@@ -135,7 +140,7 @@ def _serialize_argument(value: Any) -> Any:
 
 
 def read_planned_weights(name: str, path: str) -> tuple[int, list[PlannedWeight]]:
-    """Return the seed and the weights of the plan in a file.
+    """Read the seed and the weights of the plan in a file.
 
     Args:
         name: Name of the argument in error messages.
@@ -149,7 +154,6 @@ def read_planned_weights(name: str, path: str) -> tuple[int, list[PlannedWeight]
 
 
 def _parse_line(line: Mapping[str, Any]) -> PlannedWeight:
-    """Return the weight of a line."""
     unknown = line.keys() - set(_IN_LINE)
     if unknown:
         raise ValueError(f"unknown key {min(unknown)!r}")
@@ -161,18 +165,18 @@ def _parse_line(line: Mapping[str, Any]) -> PlannedWeight:
         if fan is not None:
             check_number("fans", fan, positive=True)
     path = line["path"]
-    place = check_type("place", line.get("place", path), str, "a text")
+    canonical_path = check_type("place", line.get("place", path), str, "a text")
     row = WeightPlan(path, shape, dtype, None, line.get("reason", ""), fan_in, fan_out)
     if line["initializer"] is None:
-        return PlannedWeight(row, None, path, canonical_path=place)
+        return PlannedWeight(row, None, path, canonical_path=canonical_path)
     initializer = _deserialize(line["initializer"])
     row = describe_initializer(row, initializer, _find_seed(initializer))
     digest = _check_digest(line.get("digest"))
-    return PlannedWeight(row, initializer, path, digest, canonical_path=place)
+    return PlannedWeight(row, initializer, path, digest, canonical_path=canonical_path)
 
 
 def _deserialize(data: Any) -> keras.initializers.Initializer:
-    """Return the initializer that `_serialize` has written.
+    """Make the initializer that `_serialize` has written.
 
     Raises:
         ValueError: If it did not write this, or the class is not known here.
@@ -191,21 +195,21 @@ def _deserialize(data: Any) -> keras.initializers.Initializer:
     if unknown:
         raise ValueError(f"unknown key {min(unknown)!r} of {data['class']}")
     if not issubclass(cls, Initializer):
-        of_keras: keras.initializers.Initializer = cls.from_config(data["config"])
-        adapt_initializer(of_keras).check_numbers()
+        other: keras.initializers.Initializer = cls.from_config(data["config"])
+        adapt_initializer(other).check_numbers()
         _check_seed(data, cls)
-        return of_keras
+        return other
     config = {name: _deserialize_argument(value) for name, value in data["config"].items()}
-    result: keras.initializers.Initializer = cls.from_config(config)
+    ours: keras.initializers.Initializer = cls.from_config(config)
     _check_seed(data, cls)
-    if isinstance(result, RandomInitializer) and not data.keys().isdisjoint(("seed", "groups")):
+    if isinstance(ours, RandomInitializer) and not data.keys().isdisjoint(("seed", "groups")):
         groups = tuple(data["groups"]) if "groups" in data else None
-        return result.for_weight(data.get("seed", result.seed), groups)
-    return result
+        return ours.for_weight(data.get("seed", ours.seed), groups)
+    return ours
 
 
 def _list_keys(cls: type) -> set[str]:
-    """Return the keys that `_serialize` may write of a class."""
+    """List the keys that `_serialize` may write for a class."""
     keys = {"class", "config"}
     if issubclass(cls, RandomInitializer) and "seed" not in constructor_parameters(cls):
         keys.add("seed")
@@ -226,7 +230,6 @@ def _check_seed(data: Mapping[str, Any], cls: type) -> None:
 
 
 def _check_digest(digest: Any) -> str | None:
-    """Return the digest in a line, or raise `ValueError` if it is none."""
     if digest is None or (isinstance(digest, str) and re.fullmatch("[0-9a-f]{32}", digest)):
         return digest
     raise ValueError(f"a digest must be null or 32 hexadecimal digits. Received: {digest!r}")
@@ -241,23 +244,22 @@ def _deserialize_argument(value: Any) -> Any:
 
 
 def _find_class(name: Any) -> Any:
-    """Return the class of initializers with this name, Keras' or a registered one, or `None`."""
-    found = None
+    """Find the class of initializers with this name, Keras' or a registered one, or `None`."""
+    cls = None
     if isinstance(name, str):
-        found = getattr(keras.initializers, name, None)
-        if found is None:
-            found = keras.saving.get_registered_object(name.replace(_WRITTEN, _REGISTERED))
-    if isinstance(found, type) and issubclass(found, keras.initializers.Initializer):
-        return found
+        cls = getattr(keras.initializers, name, None)
+        if cls is None:
+            cls = keras.saving.get_registered_object(name.replace(_WRITTEN, _REGISTERED))
+    if isinstance(cls, type) and issubclass(cls, keras.initializers.Initializer):
+        return cls
     return None
 
 
 def _find_seed(initializer: Any) -> int | None:
-    """Return the first seed in an initializer, not that of the zeros which a weight keeps."""
-    if isinstance(initializer, Masked):
+    if isinstance(initializer, Masked):  # not the seed of the zeros that a weight keeps
         initializer = initializer.initializer
-    for part in initializers_within(initializer):
-        seed = getattr(part, "seed", None)
+    for nested in initializers_within(initializer):
+        seed = getattr(nested, "seed", None)
         if isinstance(seed, int):
             return seed
     return None
