@@ -1,4 +1,4 @@
-"""See which weights loading has never written, whatever has loaded them, and draw those.
+"""Find the weights that loading never writes, whatever loads them, and draw those.
 
 Read `_loading.py` first, then `_marks.py` (how a value is known that nobody wrote) and
 `_unwritten.py` (values for the rest).
