@@ -49,14 +49,14 @@ class _WeightState(NamedTuple):
     Attributes:
         weight: The weight.
         marked: What is known of its mark, or `None` if it never had one.
-        count: How many of its values have the mark, or are another NaN.
+        counts: How many of its values have the mark, or are another NaN.
         is_computed: Whether its values were computed from a weight that was not written.
         is_older: Whether its layer was made before the block.
     """
 
     weight: ModelWeight
     marked: MarkedWeight | None
-    count: Count
+    counts: Count
     is_computed: bool
     is_older: bool
 
@@ -103,7 +103,7 @@ def fill_unwritten(
     seed_of_rules = None if isinstance(rules, InitializationPlan) else seed  # a plan has its own
     planned_by_variable: dict[int, PlannedWeight] = {}
     for model in models:
-        is_missed = any(state.count.unwritten for state in states[model])
+        is_missed = any(state.counts.unwritten for state in states[model])
         if is_missed or rules is not None:
             preparation = (preparations or {}).get(model)
             if preparation is None or not _is_planned_for(preparation, inventories[model]):
@@ -269,12 +269,12 @@ def _fill_weight(
         return replace(row, status=COMPUTED, how="from what was not written", changed=0)
     if state.is_by_quantization:
         assert state.marked is not None
-        if state.count.unwritten:
+        if state.counts.unwritten:
             variable.assign(state.marked.start())
         return replace(row, status=BY_QUANTIZATION, changed=0)
     if not state.is_known:
         return replace(row, status=NOT_KNOWN, how=_explain_not_known(state))
-    missed, nan = state.count
+    missed, nan = state.counts
     if not missed and nan:
         how = f"{nan} of {size} values are NaN, perhaps never written"
         return replace(row, status=NOT_KNOWN, how=how, changed=size - nan)
