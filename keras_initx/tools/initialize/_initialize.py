@@ -196,7 +196,8 @@ def prepare(
 ) -> Preparation:
     """Plan what is to be drawn in a model, by the arguments of `initialize` of these names.
 
-    Rules for quantized weights are refused, or say nothing of them: who only reads can show them.
+    A rule for a quantized weight is an error. With `refuses_quantized=False` the weight is left: an
+    audit changes nothing, and can show it.
     """
     weights = inventory.weights
     with contextlib.ExitStack() as stack:
