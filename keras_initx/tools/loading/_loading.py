@@ -156,7 +156,7 @@ def _watch_model(
     weights = list(filter(can_be_marked, inventory.held))
     former = _remember_values(model, weights)
     marks = Marks()
-    with _undo_after_error(model, former, marks):
+    with _restore_after_error(model, former, marks):
         with marks.watching():
             marks.put(weights, former)
             yield
@@ -297,7 +297,7 @@ def _list_metrics(model: keras.Model) -> list[keras.metrics.Metric]:
 
 
 @contextlib.contextmanager
-def _undo_after_error(model: keras.Model, former: Former, marks: Marks) -> Iterator[None]:
+def _restore_after_error(model: keras.Model, former: Former, marks: Marks) -> Iterator[None]:
     """Put former values back after an error, or an interruption.
 
     What optimizers, metrics and layers have got since then gets its first values.
@@ -305,11 +305,11 @@ def _undo_after_error(model: keras.Model, former: Former, marks: Marks) -> Itera
     try:
         yield
     except BaseException as error:
-        _undo(model, former, marks, error)
+        _restore(model, former, marks, error)
         raise
 
 
-def _undo(model: keras.Model, former: Former, marks: Marks, error: BaseException) -> None:
+def _restore(model: keras.Model, former: Former, marks: Marks, error: BaseException) -> None:
     def reset_new_metrics() -> None:
         for metric in _list_metrics(model):
             if any(variable not in former for variable in metric.variables):
