@@ -125,7 +125,7 @@ def read_rules(
     if hasattr(rules, "instructions"):
         items = [rules.instructions(inventory.weights)]
     rules_of_items = [_read_item(item, inventory, roles) for item in items]
-    return _check_initializers(_merge(rules_of_items, inventory.weights))
+    return _parse_initializers(_merge(rules_of_items, inventory.weights))
 
 
 def _list_items(rules: Any) -> list[Any]:
@@ -220,7 +220,7 @@ def _merge(items: Sequence[WeightRules], weights: Sequence[ModelWeight]) -> Weig
     return WeightRules(by_path, tuple(notes))
 
 
-def _check_initializers(rules: WeightRules) -> Instructions:
+def _parse_initializers(rules: WeightRules) -> Instructions:
     """Resolve and check the initializer of each weight, and note which weights are left."""
     checked: dict[Any, keras.initializers.Initializer] = {}
     by_path: dict[str, keras.initializers.Initializer | Left] = {}
@@ -235,7 +235,7 @@ def _check_initializers(rules: WeightRules) -> Instructions:
             continue
         key = value if isinstance(value, str) else id(value)
         if key not in checked:
-            checked[key] = _check_initializer(path, value)
+            checked[key] = _parse_initializer(path, value)
         by_path[path] = checked[key]
     notes = rules.notes
     for reason, paths in left.items():
@@ -259,7 +259,7 @@ def _apply_dict(rules: RuleDict, weights: Sequence[ModelWeight]) -> WeightRules:
                 f"Received: {condition!r} as a key"
             )
         if value is not None:
-            values[condition] = _check_initializer(condition, value)
+            values[condition] = _parse_initializer(condition, value)
 
     def hint(condition: Condition) -> str:
         if not isinstance(condition, str):
@@ -294,7 +294,7 @@ def _note_other_names(condition: str, paths: Sequence[str]) -> list[str]:
     return [f"The rule {condition!r} is also for {', '.join(names)}."]
 
 
-def _check_initializer(condition: Any, value: InitializerLike) -> keras.initializers.Initializer:
+def _parse_initializer(condition: Any, value: InitializerLike) -> keras.initializers.Initializer:
     """Resolve the initializer of a rule, or raise an error if it is none or has a seed."""
     with contextlib.ExitStack() as stack:
         stack.callback(backend.kept_generators())  # a name makes one with a seed of its own
