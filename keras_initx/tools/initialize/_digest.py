@@ -59,12 +59,6 @@ def weights_digest(model: keras.Model | Mapping[str, Any]) -> str:
     other objects in the process. No weight is brought together: processes that share a model send
     each other eight bytes for each sharded weight, and all of them must call this.
 
-    It is BLAKE2b with 16 bytes of a line for each weight, as in `dense/kernel float32 (4, 2)`, a
-    line feed, and eight bytes, little-endian: the sum, modulo 2**64, over all values of `m(g (i +
-    1) xor b)`. Here `i` is the place of a value in row-major order, `b` its bits, `g` the constant
-    0x9e3779b97f4a7c15, and `m` the function that ends a step of SplitMix64. It tells weights that
-    differ by accident, and is no protection against those made to have a given digest.
-
     Args:
         model: A built model; or a dict from paths to arrays, such as weights in another framework
             under the names that they have in Keras.
@@ -75,6 +69,14 @@ def weights_digest(model: keras.Model | Mapping[str, Any]) -> str:
     Raises:
         TypeError: If `model` is neither.
         ValueError: If it is not built, or two weights have the same path.
+
+    Note:
+        The digest is BLAKE2b with 16 bytes of a line for each weight, as in `dense/kernel float32
+        (4, 2)`, a line feed, and eight bytes, little-endian: the sum, modulo 2**64, over all values
+        of `m(g (i + 1) xor b)`. Here `i` is the index of a value in row-major order, `b` its bits,
+        `g` the constant 0x9e3779b97f4a7c15, and `m` the function that ends a step of SplitMix64. It
+        distinguishes weights that differ by accident, and is no protection against weights that
+        were made to have a given digest.
 
     Reference:
         Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014. The

@@ -64,30 +64,17 @@ def lsuv(
 ) -> LsuvReport:
     """Initialize kernels orthogonally, and scale them so that outputs have variance 1 on a batch.
 
-    This is layer-sequential unit-variance (LSUV) initialization. Layer by layer, in execution
-    order, a kernel is replaced by a random orthogonal matrix and divided by the standard deviation
-    of the layer's output before its activation, over all examples, positions and units of the
-    batch. Signals then keep their scale through layers of any kind, with any activation, without a
-    formula for each.
+    This is layer-sequential unit-variance (LSUV) initialization. Use it if no rule such as He's
+    fits your activations or layers. Layer by layer, in execution order, a kernel is replaced by a
+    random orthogonal matrix and divided by the standard deviation of the layer's output before its
+    activation, over all examples, positions and units of the batch.
 
-    All layers that multiply their inputs by a kernel are scaled: dense, einsum and attention
-    layers, all convolutions and custom layers. A kernel is treated as a matrix of shape `(inputs,
-    units)`. The kernels of a separable convolution, or of a custom layer with several kernels,
-    share one factor. In a recurrent layer the input kernel is scaled, so that its contribution to
-    the gates has variance 1; the recurrent kernel is unchanged, and so is a recurrent layer with
-    several cells, or with one of your own that has no matrix `kernel` of shape `(inputs, ...)`. A
-    layer that is called more than once is scaled at its first call. Biases, scales, embeddings,
-    frozen and quantized weights, modules of torch and saved models of TensorFlow, the factors of
-    LoRA, kernels that are all zero, and kernels that the output does not follow, as where a bias is
-    too large or another layer rewrites them at each call (`SpectralNormalization`), are left
-    unchanged; the PyTorch code of an author also sets biases to 0, and shifts them towards a mean
-    of 0 where it scales a kernel. Kernel constraints are applied.
-
-    The model runs in training mode, so that batch normalization uses batch statistics, but without
-    the dropout and noise of layers that have a random generator, as all of Keras do. The same seed
-    gives the same result on every backend, to rounding. One pass measures the variances before, and
-    one stops at each layer, which is called until its variance is 1. Only kernels change. After an
-    error or an interruption the model is unchanged, and compiled functions stay valid.
+    - Dense, einsum, attention, convolution and custom layers are scaled, and the input kernels of
+      recurrent layers.
+    - Only kernels change. Biases, scales, embeddings, frozen and quantized weights, and kernels
+      that are all zero are left. The row of a layer says why.
+    - The same seed gives the same result on every backend, to rounding.
+    - After an error or an interruption the model is unchanged.
 
     Args:
         model: A Keras model: sequential, functional or subclassed. It is built if necessary.
@@ -110,6 +97,24 @@ def lsuv(
         ValueError: If `x` has no examples, does not fit to the inputs of `model` or is not finite,
             an argument is out of range, or on JAX other processes hold parts of the weights.
 
+    Note:
+        A kernel is treated as a matrix of shape `(inputs, units)`. The kernels of a separable
+        convolution, or of a custom layer with several kernels, share one factor. The input kernel
+        of a recurrent layer is scaled so that its contribution to the gates has variance 1. A
+        recurrent layer with several cells, or with one of your own that has no matrix `kernel` of
+        shape `(inputs, ...)`, is left. A layer that is called more than once is scaled at its first
+        call. Kernel constraints are applied.
+
+        Also left are modules of torch and saved models of TensorFlow, the factors of LoRA, and
+        kernels that the output does not follow, for example because a bias is too large or because
+        another layer rewrites them at each call (`SpectralNormalization`). The PyTorch code of an
+        author also sets biases to 0, and shifts them towards a mean of 0 where it scales a kernel.
+
+        The model runs in training mode, so that batch normalization uses batch statistics, but
+        without the dropout and noise of layers that have a random generator, as all of Keras do.
+        One pass measures the variances before, and one stops at each layer, which is called until
+        its variance is 1. Compiled functions stay valid.
+
     Example:
         >>> hidden = [keras.layers.Dense(50, "tanh") for _ in range(10)]
         >>> model = keras.Sequential([keras.Input((20,)), *hidden])
@@ -122,6 +127,9 @@ def lsuv(
     Reference:
         Mishkin and Matas, "All you need is a good init", ICLR 2016, and Mishkin's `LSUV-pytorch`,
         commit 0c45eb2.
+
+    See Also:
+        `initialize` draws by rules, `diagnose` measures signals and gradients.
     """
     check_type("model", model, keras.Model, "a Keras model")
     check_count("batch_size", batch_size)
