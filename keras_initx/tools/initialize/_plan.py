@@ -66,10 +66,9 @@ class InitializationPlan(WeightTable[PlannedWeight]):
 
         A line has the path, shape, dtype and fans of a weight, its initializer as class and config,
         with its seed, and the digest of its values, which are drawn for it once more. The digest is
-        `null` where processors differ in the last bits, for initializers of a user, and for all
-        weights after a dry run. The digest is that of BLAKE2b with 16 bytes: of the name of the
-        dtype and the shape, as in `float32 64x32`, of a line feed, and of the values in row-major
-        order, little-endian.
+        `null` if processors differ in the last bits, for initializers of a user, and for all
+        weights after a dry run. It is BLAKE2b with 16 bytes of the dtype and the shape, as in
+        `float32 64x32`, of a line feed, and of the values in row-major order, little-endian.
 
         A weight is written without an initializer, and with the reason, if it is left unchanged, or
         if its initializer cannot be written: a function; or an object of a user whose config lacks
