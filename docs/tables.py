@@ -51,8 +51,8 @@ from keras_initx.tools.diagnose._seen import SeenLayer, SeenWeight
 from keras_initx.tools.diagnose.losses.ends import Ends
 from keras_initx.tools.diagnose.losses.known import Loss
 from keras_initx.tools.diagnose.verdicts import RULES
-from keras_initx.tools.initialize._given import Instructions
 from keras_initx.tools.initialize._planned_weight import PlannedWeight
+from keras_initx.tools.initialize._rules import Instructions
 from keras_initx.tools.loading._marks import Marks
 from keras_initx.tools.studies._settings import Settings
 from keras_initx.types import (

@@ -79,16 +79,14 @@ class Refused(NamedTuple):
             rules={"*kernel": "zeros"},
             roles={"kernel": "*kernel"},
             error=ValueError,
-            message="`roles` must be `None` without a recipe",
+            message="Pass `roles` only with a recipe",
         ),
-        Refused(
-            rules=None, roles={"kernel": "*kernel"}, error=ValueError, message="`roles` must be `None` without a recipe"
-        ),
+        Refused(rules=None, roles={"kernel": "*kernel"}, error=ValueError, message="Pass `roles` only with a recipe"),
         Refused(
             rules=lambda model: {},
             roles={"kernel": "*kernel"},
             error=ValueError,
-            message="`roles` must be `None` without a recipe",
+            message="Pass `roles` only with a recipe",
         ),
         Refused(
             rules="gpt2",

@@ -55,8 +55,8 @@ from keras_initx.tools.audit._property_test import Outcome
 from keras_initx.tools.audit._rows import make_all_rows, make_rows
 from keras_initx.tools.audit._rule_expectations import open_expectations
 from keras_initx.tools.audit._subjects import Subject, key_by_paths, list_subjects, open_weights
-from keras_initx.tools.initialize._given import RulesOrPlan, resolve_rules
 from keras_initx.tools.initialize._plan import InitializationPlan
+from keras_initx.tools.initialize._rules import RulesOrPlan, resolve_rules
 
 # What `like` takes: a contract, or what one is made from.
 Like: TypeAlias = Contract | ContractSource

@@ -39,12 +39,12 @@ from keras_initx.tools.audit._subjects import (
     open_weights,
     weight_subject,
 )
-from keras_initx.tools.initialize._bound import Binding
+from keras_initx.tools.initialize._binding import Binding
 from keras_initx.tools.initialize._digest import array_digest
-from keras_initx.tools.initialize._given import RulesOrPlan
-from keras_initx.tools.initialize._initialize import begin, note_guesses
+from keras_initx.tools.initialize._initialize import note_guessed_fans, prepare
 from keras_initx.tools.initialize._plan import InitializationPlan
 from keras_initx.tools.initialize._planned_weight import PlannedWeight
+from keras_initx.tools.initialize._rules import RulesOrPlan
 
 
 @dataclass(frozen=True)
@@ -244,7 +244,7 @@ def _expect_of_model(
             list_subjects(inventory), rules, alpha, _LayerDeclarations(inventory.weights)
         )
         return replace(by_plan, inventory=inventory)
-    started = begin(inventory, rules, seed or 0, roles, refuses_quantized=False)
+    started = prepare(inventory, rules, seed or 0, roles, refuses_quantized=False)
     source = "" if seed is None else "seed"
     layers = _LayerDeclarations(inventory.weights)
     expected = []
@@ -252,9 +252,9 @@ def _expect_of_model(
     for weight, planned in started.pairs():
         subject = weight_subject(weight)
         expected.append((subject, _choose_expectation(subject, planned, source, alpha, layers)))
-        if not planned.by_layer:
+        if not planned.is_by_layer:
             planned_by_rules.append((weight, planned))
-    return ExpectedWeights(expected, note_guesses(planned_by_rules), inventory)
+    return ExpectedWeights(expected, note_guessed_fans(planned_by_rules), inventory)
 
 
 def _expect_by_plan(
@@ -270,7 +270,7 @@ def _expect_by_plan(
     """
     by_path = {planned.row.path: planned for planned in plan._planned}
     own_paths = {subject.path: subject.canonical_path for subject in subjects}
-    plan_paths = {path: planned.place for path, planned in by_path.items()}
+    plan_paths = {path: planned.canonical_path for path, planned in by_path.items()}
     pairs = pair_by_path_or_name(own_paths, plan_paths).worded("the plan", "the weights")
     expected: list[tuple[Subject, Expectation]] = []
     problems = []
@@ -322,7 +322,7 @@ def _choose_expectation(
     by_law: Expectation = stated
     if layers is not None:
         declared = functools.partial(layers.expect_declared, subject)
-        by_law = DeclaredFallback(stated, declared, not planned.by_layer, alpha)
+        by_law = DeclaredFallback(stated, declared, not planned.is_by_layer, alpha)
     is_cut = isinstance(planned.initializer, Masked)  # so that no law is known
     if source == "plan" or (source and planned.row.seed is not None):
         return PlannedValues(stated, planned, source, None if is_cut else by_law, alpha)
@@ -346,7 +346,7 @@ class _LayerDeclarations:
         declared, _ = self._initializers[subject.path]
         initializers = [declared]
         if isinstance(declared, keras.initializers.Initializer):
-            initializers.append(Binding(self._weights[subject.path]).bound(declared, 0))
+            initializers.append(Binding(self._weights[subject.path]).bind(declared, 0))
         for initializer in initializers:
             if initializer is not None:
                 yield expect_initializer(initializer, subject)

@@ -210,7 +210,7 @@ def test_nothing_is_known_before_the_end_of_the_block():
     with keras_initx.loading(network()) as loaded:
         assert repr(loaded) == "<Loaded: not known yet>"
         for name in ("rows", "missed", "not_known", "ok", "models", "seed", "summary"):
-            with pytest.raises(RuntimeError, match="once the block of `loading` has ended without an error"):
+            with pytest.raises(RuntimeError, match="Read the result of `loading` after its block"):
                 getattr(loaded, name)
 
 
