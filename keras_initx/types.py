@@ -9,6 +9,7 @@ if _TYPE_CHECKING:
     from keras_initx.files._other_shapes import Grid as Grid
     from keras_initx.files._other_shapes import Rows as Rows
     from keras_initx.files._other_shapes import Units as Units
+    from keras_initx.inspection._environment import Environment as Environment
     from keras_initx.inspection._weights import ModelWeight as ModelWeight
     from keras_initx.tools.audit._audit_report import AuditReport as AuditReport
     from keras_initx.tools.audit._audit_report import WeightAudit as WeightAudit
@@ -53,6 +54,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "Rows",
         "Units",
     ),
+    "inspection._environment": ("Environment",),
     "inspection._weights": ("ModelWeight",),
     "tools.audit._audit_report": (
         "AuditReport",

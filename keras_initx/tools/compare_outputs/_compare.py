@@ -16,6 +16,7 @@ from keras_initx._keras import generator_states, layers_of
 from keras_initx._typing import Shape
 from keras_initx.backends._current import backend
 from keras_initx.inspection._batch import Batch, Data, batch_of, first_examples
+from keras_initx.inspection._environment import environment_of
 from keras_initx.inspection._former import put_back_afterward
 from keras_initx.inspection._hooks import HOOKS
 from keras_initx.inspection._inventory import Inventory, check_built, check_unshared
@@ -467,7 +468,7 @@ def _recorded_module(module: Any, x: Any) -> RecordedOutputs:
     recorder = Recorder(module, names, names)
     args, kwargs = _arguments(module, x)
     observed_module(module, args, kwargs, recorder)
-    return RecordedOutputs(recorder.calls, "torch", "")
+    return RecordedOutputs(recorder.calls, "torch", "", environment=environment_of(module))
 
 
 def _recorded(
@@ -486,7 +487,11 @@ def _recorded(
         if has_equal_draws:
             draws = stack.enter_context(equal_draws())
         Watch(inventory).observe(x, recorder, training=False)
-    return RecordedOutputs(recorder.calls, "keras", keras.backend.backend(), draws=draws)
+    environment = environment_of(inventory.model)
+    own_backend = keras.backend.backend()
+    return RecordedOutputs(
+        recorder.calls, "keras", own_backend, draws=draws, environment=environment
+    )
 
 
 def _checked(model: Any) -> Inventory:
