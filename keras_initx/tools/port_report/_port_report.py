@@ -116,7 +116,8 @@ def port_report(
     check_unshared("model", inventory)
     if not is_torch_module(module):
         raise TypeError(
-            f"`module` must be a `torch.nn.Module`. Received: module of type {type(module).__name__}"
+            "`module` must be a `torch.nn.Module`. "
+            f"Received: module of type {type(module).__name__}"
         )
     if loaded is not None and not isinstance(loaded, LoadReport):
         raise TypeError(
@@ -158,7 +159,11 @@ def _preserved(module: Any) -> Iterator[None]:
     torch = sys.modules["torch"]
     with contextlib.ExitStack() as stack:
         stack.enter_context(backend.generators_preserved())
-        stack.enter_context(torch.random.fork_rng())
+        devices = set()
+        for parameter in module.parameters():
+            if parameter.device.type == "cuda":
+                devices.add(parameter.device)
+        stack.enter_context(torch.random.fork_rng(devices=list(devices)))
         for owner in module.modules():
             for name, buffer in owner.named_buffers(recurse=False):
                 stack.callback(_put_back(owner, name, buffer))

@@ -33,11 +33,11 @@ class PortedWeight:
         path: The path of the weight, see `ModelWeight`.
         answer: `"equal"`, `"differs"`, `"not loaded"` if no array of the source is for it or fits,
             `"left out"` if `names` says so or it is no parameter, or `"not compared"`.
-        how: How its arrays become the weight, what is known of a difference, or why there is no
-            array.
+        how: How its arrays become the weight, or why there is no array.
         shape: Its shape.
         sources: The names of its arrays.
         difference: The largest absolute difference, `None` if it was not compared.
+        cause: What is known of a difference.
     """
 
     path: str
@@ -46,14 +46,16 @@ class PortedWeight:
     shape: Shape = ()
     sources: tuple[str, ...] = ()
     difference: float | None = None
+    cause: str = ""
 
     @property
     def text(self) -> str:
         """What differs, in words."""
-        text = f"{self.path}: {self.answer}"
+        text, reason = f"{self.path}: {self.answer}", self.how
         if self.difference:
-            text += f" by up to {short_number(self.difference)}"
-        return f"{text} ({self.how})" if self.how else text
+            text = f"{self.path} differs by up to {short_number(self.difference)}"
+            reason = self.cause
+        return f"{text} ({reason})" if reason else text
 
 
 class ParameterCount(NamedTuple):
@@ -78,7 +80,8 @@ class PortedWeights(NamedTuple):
         rows: A row for each weight.
         counts: How many values of each kind both sides have.
         count_reasons: Why their numbers of parameters differ, in words.
-        unused: Dict from the names of arrays that are for no weight to their shapes.
+        unused: Dict from the names of arrays that are for no weight to their shapes, without
+            counters.
         notes: What `load_pretrained` notes.
     """
 
@@ -110,7 +113,10 @@ def compare_weights(
         plan = plan_load(inventory, contents, own_layout, names, layout, {})
         comparison = _Comparison(plan.steps)
         rows = [comparison.compare(step, loaded) for step in plan.steps]
-    unused = dict(plan.report.unused)
+    unused = {}
+    for name, shape in plan.report.unused.items():
+        if not _is_counter(state[name]):
+            unused[name] = shape
     return PortedWeights(
         rows,
         _count_parameters(inventory, module, state),
@@ -145,9 +151,8 @@ class _Comparison:
         with np.errstate(invalid="ignore"):  # of infinities
             difference = np.abs(values - expected)
         largest = math.inf if np.isnan(difference).any() else float(difference.max())
-        hows = [step.row.how, *self._causes(step, values, expected)]
-        how = "; ".join(filter(None, hows))
-        return replace(row, answer="differs", how=how, difference=largest)
+        cause = self._cause(step, values, expected)
+        return replace(row, answer="differs", cause=cause, difference=largest)
 
     def _without_array(
         self, row: PortedWeight, weight: ModelWeight, status: str, loaded: LoadReport | None
@@ -160,26 +165,26 @@ class _Comparison:
             return replace(row, answer="left out")
         return row
 
-    def _causes(self, step: Assignment, values: Array, expected: Array) -> list[str]:
-        """Return what is known of the values of a weight that differ."""
+    def _cause(self, step: Assignment, values: Array, expected: Array) -> str:
+        """Return what is known of the values of a weight that differ, or nothing."""
         if not values.any():
-            return ["it is all zero"]
-        if expected.ndim == 2 and values.shape == expected.T.shape:
-            if np.array_equal(values, expected.T):
-                return ["its transpose is equal"]
+            return "it is all zero"
+        is_matrix = expected.ndim == 2 and values.shape == expected.T.shape
+        if is_matrix and np.array_equal(values, expected.T):
+            return "its transpose is equal"
         for other in self._steps:
             if other is step or other.array is None or other.weight.shape != step.weight.shape:
                 continue
             if np.array_equal(values, _expected(other)):
-                return [f"it has the values of {' + '.join(other.row.sources)}"]
+                return f"it has the values of {' + '.join(other.row.sources)}"
         if np.array_equal(np.sort(values, axis=None), np.sort(expected, axis=None)):
-            return ["it has the same values in another order"]
+            return "it has the same values in another order"
         with np.errstate(divide="ignore", invalid="ignore"):
             ratios = values / expected
         ratio = float(np.median(ratios))
         if math.isfinite(ratio) and np.allclose(values, ratio * expected, rtol=1e-4, atol=0):
-            return [f"it is {ratio:.4g} times as large"]
-        return []
+            return f"it is {ratio:.4g} times as large"
+        return ""
 
 
 def _expected(step: Assignment) -> Array:
@@ -211,9 +216,14 @@ def _count_parameters(
         theirs[kinds[0] if parameter.requires_grad else kinds[1]] += parameter.numel()
     for name, buffer in module.named_buffers():
         if name in state:  # and not computed when the module is made, such as positions
-            is_counter = not buffer.ndim and not buffer.is_floating_point()
-            theirs["counters" if is_counter else "statistics and buffers"] += buffer.numel()
+            kind = "counters" if _is_counter(buffer) else "statistics and buffers"
+            theirs[kind] += buffer.numel()
     return [ParameterCount(kind, ours[kind], theirs[kind]) for kind in kinds]
+
+
+def _is_counter(tensor: Any) -> bool:
+    # Such as the `num_batches_tracked` of a normalization.
+    return not tensor.ndim and not tensor.is_floating_point()
 
 
 def _explain_counts(

@@ -20,8 +20,8 @@ from keras_initx.tools.port_report._ported_weights import PortedWeight, PortedWe
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Below these absolute differences reviewers of ports take outputs for equal.
-_THRESHOLDS = (1e-3, 1e-4)
+# Below one of these absolute differences reviewers of ports take outputs for equal.
+_LIMITS = (1e-3, 1e-4)
 # GitHub takes 65,536 characters in the text of a pull request.
 _MOST_CHARACTERS = 60_000
 
@@ -33,8 +33,8 @@ class PortCheck:
     Attributes:
         path: What is checked: `"weights"`, `"outputs"`, `"largest difference"`, `"largest logit"`
             or `"first step"`.
-        answer: `"equal"`, `"differs"`, `"not known"` or `"not compared"`; or the largest difference,
-            or the number of vectors whose largest logit agrees.
+        answer: `"equal"`, `"differs"`, `"not known"` or `"not compared"`; or the largest
+            difference, or the number of vectors whose largest logit agrees.
         text: What was compared, or why nothing was.
     """
 
@@ -116,10 +116,9 @@ class PortReport(Tabular[PortCheck], Judgement):
         if wrong:
             first = wrong[0]
             same = sum(row.answer == first.answer for row in wrong)
-            whose = "without an array of the module"
-            if first.answer != "not loaded":
-                whose = f"{'that differ' if first.answer == 'differs' else 'not compared'}"
-            text = f"{counted(same, 'weight')} {whose}, first {first.text}"
+            text = f"{counted(same, 'weight')} {first.answer}, first {first.text}"
+            if first.answer == "differs":
+                text = f"{counted(same, 'weight')} with other values, first {first.text}"
             return _not_equal(text, is_known=first.answer != "not compared")
         if self.outputs.first is not None:
             text = self._outputs_without_step().headline.removesuffix(".")
@@ -173,16 +172,16 @@ class PortReport(Tabular[PortCheck], Judgement):
         if not self.agreements:
             return PortCheck("largest difference", "not compared", "No output has a counterpart.")
         worst = max(self.agreements, key=lambda output: output.largest_difference)
-        places = []
-        for threshold in _THRESHOLDS:
-            side = "below" if worst.largest_difference < threshold else "above"
-            places.append(f"{side} {short_number(threshold)}")
+        below = [limit for limit in _LIMITS if worst.largest_difference < limit]
+        above = [limit for limit in _LIMITS if worst.largest_difference >= limit]
+        places = [f"below {_written(min(below))}"] if below else []
+        places += [f"above {_written(max(above))}"] if above else []
         of = f" of {worst.place}" if len(self.agreements) > 1 else ""
         text = f"Absolute{of}, for values up to {short_number(worst.largest_value)}"
         return PortCheck(
             "largest difference",
             short_number(worst.largest_difference),
-            f"{text}: {', '.join(places)}.",
+            f"{text}: {' and '.join(places)}.",
         )
 
     def _check_of_logits(self) -> PortCheck:
@@ -229,7 +228,8 @@ class PortReport(Tabular[PortCheck], Judgement):
             if row.answer == "left out":
                 paths.setdefault(f"Left out, {row.how}", []).append(row.path)
             elif row.answer == "equal" and row.how not in ("", "transposed"):
-                paths.setdefault(f"Equal, {row.how}", []).append(row.path)
+                how = f"{row.how[:1].upper()}{row.how[1:]}"
+                paths.setdefault(how, []).append(row.path)
         lines += [f"{how}: {truncated(found)}." for how, found in paths.items()]
         if self.weights.unused:
             arrays = [f"{name} {shape}" for name, shape in self.weights.unused.items()]
@@ -291,7 +291,7 @@ class PortReport(Tabular[PortCheck], Judgement):
     def _table_of_sides(self) -> str:
         sides = (self.model, self.module)
         rows = [
-            ("", *(side.name for side in sides)),
+            ("name", *(side.name for side in sides)),
             ("versions", *(_versions(side.environment) for side in sides)),
             ("devices", *(", ".join(side.environment.devices) for side in sides)),
         ]
@@ -332,13 +332,18 @@ _COLUMNS_OF_WEIGHTS: list[Column[PortedWeight]] = [
     Column("weight", lambda row: row.path, is_text=True),
     Column("shape", lambda row: row.shape),
     Column("array", lambda row: " + ".join(row.sources), is_text=True),
-    Column("", lambda row: f"{row.answer}: {row.how}" if row.how else row.answer, is_text=True),
+    Column("result", lambda row: row.answer, is_text=True),
+    Column("how", lambda row: row.cause or row.how, is_text=True),
 ]
 
 
 def _not_equal(text: str, *, is_known: bool = True) -> str:
     how = "differs" if is_known else "is not known to be equal"
     return f"The port {how}: {text}"
+
+
+def _written(limit: float) -> str:
+    return f"{limit:.0e}".replace("e-0", "e-")
 
 
 def _versions(environment: Environment) -> str:
