@@ -1,0 +1,113 @@
+"""The commands for ports: `port`, `record` and `compare`."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras_initx
+from keras_initx.cli._inputs import (
+    defined_in,
+    load_compiled_model,
+    made_by,
+    opened,
+    read_data,
+    read_names,
+    write_report,
+)
+from keras_initx.tools.compare_outputs._reading import is_torch_module
+from keras_initx.tools.port_report._port_report import PortBatch, port_batch
+
+
+def port(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    """Run `port`: load a module of torch into a model, and compare them."""
+    try:
+        model = opened(arguments.model, load_compiled_model)
+        module = made_by(arguments.module)
+        batch = _read_batch(arguments.data)
+        options: dict[str, Any] = {
+            "names": _names(arguments.names),
+            "layout": arguments.layout or "torch",
+        }
+        if not arguments.no_load:
+            options = _load(model, module, options)
+        report = keras_initx.port_report(
+            model,
+            module,
+            {"model": batch.model, "module": batch.module},
+            batch.y,
+            **options,
+            **_training(arguments),
+        )
+    except Exception as error:  # A model may raise anything, and exit code 1 is reserved.
+        parser.exit(2, f"{parser.prog}: error: cannot compare {arguments.model}: {error}\n")
+    sys.stdout.write(f"{report}\n")
+    write_report(parser, arguments, f"Port of {arguments.module}", report)
+    return int(not report.ok)
+
+
+def _load(model: Any, module: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """Load a module into a model, and return how `port_report` compares its weights.
+
+    Where an array is missing or does not fit nothing is loaded, and the report says so.
+    """
+    plan = keras_initx.load_pretrained(model, module.state_dict(), dry_run=True, **options)
+    if plan.ok and any(row.sources for row in plan.rows):
+        keras_initx.load_pretrained(model, module.state_dict(), **options)
+    return options
+
+
+def record(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    """Run `record`: record the outputs of a model or of a module of torch, and save them."""
+    try:
+        model = opened(arguments.model, load_compiled_model)
+        batch = _read_batch(arguments.data)
+        if is_torch_module(model):
+            outputs = keras_initx.record_outputs(model, batch.module)
+        else:
+            outputs = keras_initx.record_outputs(model, batch.model, batch.y)
+        outputs.save(arguments.out)
+    except Exception as error:
+        parser.exit(2, f"{parser.prog}: error: cannot record {arguments.model}: {error}\n")
+    sys.stdout.write(f"{outputs.summary} Made by {outputs.environment}.\n")
+    return 0
+
+
+def compare(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    """Run `compare`: compare the outputs of a model with those that `record` has saved."""
+    try:
+        model = opened(arguments.model, load_compiled_model)
+        batch = _read_batch(arguments.data)
+        report = keras_initx.compare_outputs(
+            model,
+            batch.model,
+            arguments.like,
+            y=batch.y,
+            names=_names(arguments.names),
+            tolerance=arguments.tolerance,
+        )
+    except Exception as error:
+        parser.exit(2, f"{parser.prog}: error: cannot compare {arguments.model}: {error}\n")
+    sys.stdout.write(f"{report}\n")
+    write_report(parser, arguments, f"Outputs of {arguments.model}", report)
+    return int(not report.ok)
+
+
+def _read_batch(data: Path | str) -> PortBatch:
+    """Return what both sides of a port are called with, of a function or a file."""
+    if isinstance(data, str):
+        return port_batch(made_by(data))
+    return port_batch(*read_data(data, None))
+
+
+def _names(given: Path | str | None) -> Any:
+    """Return the names that a function returns, or those in JSON."""
+    if isinstance(given, str) and not given.lstrip().startswith("{"):
+        return made_by(given)
+    return read_names(given)
+
+
+def _training(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the loss and the optimizer of a module."""
+    texts = {"loss": arguments.loss, "optimizer": arguments.optimizer}
+    return {name: defined_in(text) for name, text in texts.items() if text is not None}
