@@ -43,7 +43,7 @@ TOOLS = {
     "load_pretrained": {"initialize"},
     "loading": {"initialize", "load_pretrained"},
     "save_pretrained": {"load_pretrained"},
-    "compare_outputs": set(),
+    "compare_outputs": {"load_pretrained"},
     "port_report": {"compare_outputs", "load_pretrained", "save_pretrained"},
     "diagnose": set(),
     "audit": {"initialize"},

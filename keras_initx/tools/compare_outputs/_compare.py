@@ -1,7 +1,6 @@
 """Record the outputs of all layers of a model, and compare them with those of another."""
 
 import contextlib
-import functools
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +12,7 @@ import numpy as np
 
 from keras_initx._checks import check_number, check_type, truncated
 from keras_initx._keras import generator_states, layers_of
-from keras_initx._typing import Shape
+from keras_initx._typing import Array, Shape
 from keras_initx.backends._current import backend
 from keras_initx.inspection._batch import Batch, Data, batch_of, first_examples
 from keras_initx.inspection._environment import environment_of
@@ -32,8 +31,8 @@ from keras_initx.tools.compare_outputs._compared_call import (
 from keras_initx.tools.compare_outputs._compared_step import compared_step
 from keras_initx.tools.compare_outputs._counterparts import (
     Counterparts,
-    Names,
     counterparts_of,
+    names_of_weights,
     path_of_other,
 )
 from keras_initx.tools.compare_outputs._equal_draws import Draws, equal_draws
@@ -43,6 +42,8 @@ from keras_initx.tools.compare_outputs._flow import (
     tolerances_along,
     tolerances_of_outputs,
 )
+from keras_initx.tools.compare_outputs._mapped_step import mapped_step
+from keras_initx.tools.compare_outputs._module_step import ModuleLoss, ModuleStep, unchanged
 from keras_initx.tools.compare_outputs._outputs_file import read_outputs
 from keras_initx.tools.compare_outputs._outputs_report import OutputsReport, Stretch
 from keras_initx.tools.compare_outputs._pairs import paired_tensors
@@ -62,7 +63,11 @@ from keras_initx.tools.compare_outputs._recorded import (
     recorded_tensor,
 )
 from keras_initx.tools.compare_outputs._recorded_outputs import RecordedOutputs
+from keras_initx.tools.compare_outputs._recorded_step import RecordedStep, RecordedWeight
 from keras_initx.tools.compare_outputs._samples import without_ones
+from keras_initx.tools.compare_outputs._step_report import StepReport
+from keras_initx.tools.compare_outputs._training_settings import shared_by, with_shared_settings
+from keras_initx.tools.load_pretrained._array_names import NamesGiven
 
 # Where the difference of two models arises, and what is known of it without guessing.
 
@@ -251,7 +256,14 @@ def _activation(one: Compared) -> str:
 LikeOutputs: TypeAlias = RecordedOutputs | keras.Model | str | Path | Mapping[str, Any]
 
 
-def record_outputs(model: Any, x: Data, y: Data | None = None) -> RecordedOutputs:
+def record_outputs(
+    model: Any,
+    x: Data,
+    y: Data | None = None,
+    *,
+    loss: ModuleLoss | None = None,
+    optimizer: Any = None,
+) -> RecordedOutputs:
     """Record the outputs of all layers of a model in one forward pass.
 
     `compare_outputs` then says which layer of another model is the first to differ: the same model
@@ -265,6 +277,11 @@ def record_outputs(model: Any, x: Data, y: Data | None = None) -> RecordedOutput
     numbers that Keras draws are the same in each run and on each backend for that. See the page on
     the first step.
 
+    A module of torch takes the step with `loss` and `optimizer`. Its parameters, modes, gradients
+    and random state are afterward as they were, to the bit. Gradients and updates are kept under
+    the names of its `state_dict()`, whole up to four million values, otherwise at most 4096 of
+    each; `compare_outputs` finds their weights as `load_pretrained` does.
+
     Args:
         model: A built Keras model, or a module of torch, whatever the backend is. Both run in
             inference mode. The names of modules are those of `named_modules()`.
@@ -273,7 +290,14 @@ def record_outputs(model: Any, x: Data, y: Data | None = None) -> RecordedOutput
             dict of these by the names of its arguments; images have channels first there.
         y: The targets, for a compiled Keras model. A batch `(x, y)` or `(x, y, sample_weight)` or a
             dataset in `x` has its own, which count if the model is compiled. A model whose only
-            loss is that of `add_loss` needs none.
+            loss is that of `add_loss` needs none. For a module of torch, arrays or tensors, or a
+            list or dict of these, which `loss` gets as tensors.
+        loss: For a module of torch with targets: a function of its outputs and of `y` that returns
+            a single number, such as `torch.nn.MSELoss()`.
+        optimizer: For a module of torch: an optimizer of its parameters, which is read and not
+            stepped, or a function that makes one of a list of parameters, such as
+            `lambda parameters: torch.optim.Adam(parameters, 1e-3)`. It is at its start in the step.
+            Without it, no updates are recorded.
 
     Returns:
         `RecordedOutputs` with a row for each call, in the order in which calls end: a layer stands
@@ -281,10 +305,13 @@ def record_outputs(model: Any, x: Data, y: Data | None = None) -> RecordedOutput
         part of the layer that calls them. A layer that is called twice has two rows.
 
     Raises:
-        TypeError: If `model` is neither, or `x` is not an array.
+        TypeError: If `model` is neither, `x` is not an array, or `loss` or `optimizer` of a module
+            is none.
         ValueError: If the model is not built, `x` does not fit to its inputs, on JAX other
-            processes hold parts of the weights, or `y` is given for a model that is not compiled,
-            or is on several replicas.
+            processes hold parts of the weights, `y` is given for a model that is not compiled,
+            or is on several replicas, `loss` or `optimizer` is given for a Keras model or without
+            `y`, `loss` returns no number with a gradient, or `optimizer` is not made of parameters
+            of the module, or calls the loss several times in a step, as L-BFGS does.
 
     Example:
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="dense")])
@@ -294,12 +321,13 @@ def record_outputs(model: Any, x: Data, y: Data | None = None) -> RecordedOutput
         >>> outputs.save("outputs.npz")
     """
     if is_torch_module(model):
-        if y is not None:
+        return _recorded_module(model, x, y, loss, optimizer)
+    for name, given in (("loss", loss), ("optimizer", optimizer)):
+        if given is not None:
             raise ValueError(
-                "`y` needs a Keras model, whose training is known. "
-                f"Received: y, and a module of torch, {type(model).__name__}"
+                f"`{name}` must be left out for a Keras model: `compile` has it. "
+                f"Received: {name}={given!r}"
             )
-        return _recorded_module(model, x)
     inventory = _checked(model)
     batch = _batch(model, x, y)
     recorded = _recorded(inventory, batch.x)
@@ -317,7 +345,7 @@ def compare_outputs(
     like: LikeOutputs,
     *,
     y: Data | None = None,
-    names: Names | None = None,
+    names: NamesGiven | None = None,
     tolerance: float | None = None,
 ) -> OutputsReport:
     """Say which layer of a model is the first whose outputs are not those of another.
@@ -355,12 +383,13 @@ def compare_outputs(
             name of the whole model is its own.
         y: The targets, for a compiled model, if a step was recorded in `like`, or to record one of
             another compiled model. See `record_outputs`.
-        names: The names of layers in `like` by patterns, as in `load_pretrained`:
-            `{"block_*": "blocks.{0}"}`. A pattern covers what is inside the layer that it matches,
-            and `None` leaves it out. Layers that no pattern matches are not compared. Without
-            `names`, layers are compared that have the same path, with `/` or `.`; those with
-            automatic names by their places in the order in which Keras saves. The whole model is
-            always compared with the whole model.
+        names: The names of layers in `like` by patterns, the `names` of `load_pretrained` with all
+            its forms: `{"block_*": "blocks.{0}"}`. A pattern covers what is inside the layer that
+            it matches, and `None` leaves it out. A pattern of weights stands for their layer if all
+            its weights have arrays of one module. Layers that no pattern matches are not compared.
+            Without `names`, layers are compared that have the same path, with `/` or `.`; those
+            with automatic names by their places in the order in which Keras saves. The whole model
+            is always compared with the whole model. There may be layers without weights too.
         tolerance: The tolerance for all floats, in place of that for their dtype.
 
     Returns:
@@ -406,7 +435,9 @@ def compare_outputs(
     ours = _recorded(inventory, batch.x, lengths)
     all_places = operation_places(inventory)
     places = {path: all_places[one] for one, path in operation_paths(inventory).items()}
-    counterparts = counterparts_of(ours.calls, places, others.calls, names, tolerance)
+    counterparts = counterparts_of(
+        ours.calls, places, others.calls, names, tolerance, inventory.held
+    )
     report = _report(ours, others, counterparts, tolerance)
     obstacle = _obstacle_to_draws(ours, others)
     if obstacle or report.first is not None:
@@ -421,15 +452,46 @@ def compare_outputs(
         if model.compiled:
             why = "`y` is missing" if batch.y is None else "the model here is on several replicas"
         return replace(report, step_left_out=why)
-    other_path = functools.partial(path_of_other, counterparts=counterparts, names=names)
-    step = FirstStep(inventory, batch)
-    here = step.recorded(is_whole=not others.step.obstacle)
-    backends = (ours.backend, others.backend)
+    step = _compared_step(
+        inventory, batch, others, counterparts, names, tolerance, (ours.backend, others.backend)
+    )
+    return replace(report, step=step)
+
+
+def _compared_step(
+    inventory: Inventory,
+    batch: Batch,
+    others: RecordedOutputs,
+    counterparts: Counterparts,
+    names: NamesGiven | None,
+    tolerance: float | None,
+    backends: Sequence[str],
+) -> StepReport:
+    """Return the report on the first step, which the other model has, see `compare_outputs`."""
+    there = others.step or RecordedStep()
+    kept_at: Mapping[str, Array] = {}
+    by_path = {weight.path: weight for weight in there.weights}
+
+    def other_of(path: str) -> RecordedWeight | None:
+        other_path = path_of_other(path, counterparts, names)
+        return None if other_path is None else by_path.get(other_path)
+
+    if others.framework == "torch":
+        mapped = mapped_step(there, inventory, names_of_weights(names, inventory.held))
+        kept_at = mapped.kept_at
+        by_path = {path: weight.recorded for path, weight in mapped.weights.items()}
+        there = replace(there, weights=[*by_path.values(), *mapped.unused])
+        other_of = by_path.get
+    lengths = {without_ones(tensor.shape) for tensor in there.outputs.values()}
+    step = FirstStep(inventory, batch, kept_at, lengths)
+    here = step.recorded(is_whole=not there.obstacle)
     allowed = {}
     if not here.obstacle:
         allowed = tolerances_of_outputs(step.calls(), tolerance, backends)
-    compared = compared_step(here, others.step, other_path, tolerance, allowed, backends)
-    return replace(report, step=compared)
+    if others.framework == "torch":
+        here = with_shared_settings(here, there)
+        there = shared_by(here, there)
+    return compared_step(here, there, other_of, tolerance, allowed, backends)
 
 
 def _obstacle_to_draws(ours: RecordedOutputs, others: RecordedOutputs) -> str:
@@ -462,13 +524,33 @@ def _random_calls(inventory: Inventory, x: Any, *, has_equal_draws: bool) -> lis
     return found
 
 
-def _recorded_module(module: Any, x: Any) -> RecordedOutputs:
+def _recorded_module(
+    module: Any, x: Any, y: Any, loss: ModuleLoss | None, optimizer: Any
+) -> RecordedOutputs:
     """Return the outputs of a module of torch for inputs, see `record_outputs`."""
     names = module_names(module)
     recorder = Recorder(module, names, names)
     args, kwargs = _arguments(module, x)
-    observed_module(module, args, kwargs, recorder)
-    return RecordedOutputs(recorder.calls, "torch", "", environment=environment_of(module))
+    recorded = RecordedOutputs(recorder.calls, "torch", "", environment=environment_of(module))
+    if y is None:
+        for name, given in (("loss", loss), ("optimizer", optimizer)):
+            if given is not None:
+                raise ValueError(
+                    f"`{name}` must be left out without targets. Received: {name}={given!r}, y=None"
+                )
+        observed_module(module, args, kwargs, recorder)
+        return recorded
+    if not callable(loss):
+        raise TypeError(
+            "`loss` must be a function of the outputs of the module and of `y`, as "
+            f"`torch.nn.MSELoss()`. Received: loss={loss!r}"
+        )
+    targets = _as_tensors(y, _device_of(module))
+    step = ModuleStep(module, args, kwargs, targets, loss, optimizer)
+    with unchanged(module):
+        observed_module(module, args, kwargs, recorder)
+    recorded.step = step.recorded()
+    return recorded
 
 
 def _recorded(
@@ -506,11 +588,22 @@ def _batch(model: keras.Model, x: Data, y: Data | None) -> Batch:
     return Batch(*(first_examples(part, None) for part in batch_of(model, x, y)))
 
 
+def _device_of(module: Any) -> Any:
+    parameter = next(module.parameters(), None)
+    return None if parameter is None else parameter.device
+
+
 def _arguments(module: Any, x: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
     """Return what a module of torch is called with by position and by keyword, as tensors."""
+    tensors = _as_tensors(x, _device_of(module))
+    if isinstance(tensors, dict):
+        return (), tensors
+    return (tensors if isinstance(tensors, list) else [tensors]), {}
+
+
+def _as_tensors(nested: Any, device: Any) -> Any:
+    """Return arrays as tensors of torch, in a list or dict of the outermost ones."""
     torch = sys.modules["torch"]
-    parameter = next(module.parameters(), None)
-    device = None if parameter is None else parameter.device
 
     def as_tensor(value: Any) -> Any:
         if keras.ops.is_tensor(value) and not isinstance(value, torch.Tensor):
@@ -519,11 +612,11 @@ def _arguments(module: Any, x: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
             return torch.as_tensor(value, device=device)
         return value
 
-    if isinstance(x, Mapping):
-        return (), {name: as_tensor(value) for name, value in x.items()}
-    if isinstance(x, list | tuple):
-        return list(map(as_tensor, x)), {}
-    return [as_tensor(x)], {}
+    if isinstance(nested, Mapping):
+        return {name: as_tensor(value) for name, value in nested.items()}
+    if isinstance(nested, list | tuple):
+        return list(map(as_tensor, nested))
+    return as_tensor(nested)
 
 
 def _others(inventory: Inventory, batch: Batch, like: LikeOutputs) -> RecordedOutputs:

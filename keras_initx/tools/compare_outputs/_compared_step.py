@@ -42,7 +42,7 @@ _LEFT = 1e-3
 def compared_step(
     here: RecordedStep,
     there: RecordedStep,
-    other_path: Callable[[str], str | None],
+    other_of: Callable[[str], RecordedWeight | None],
     tolerance: float | None,
     allowed: Mapping[str, float],
     backends: Collection[str],
@@ -52,7 +52,7 @@ def compared_step(
     Args:
         here: The step.
         there: The step that it is compared with.
-        other_path: Function that maps the path of a weight to that of its counterpart, or `None`.
+        other_of: Function that maps the path of a weight to its counterpart, or `None`.
         tolerance: That of the outputs and the loss, `None` for that of their dtype.
         allowed: Those of the outputs, by their places: the largest of all that they depend on.
         backends: The backends of both.
@@ -62,16 +62,14 @@ def compared_step(
         return StepReport([], {}, StepLoss("not compared", how=obstacle), [], [], obstacle)
     times = times_of_sum(here.summed, is_in_order="tensorflow" in backends)
     of_sums = TOLERANCES["float32"] * times
-    others = {weight.path: weight for weight in there.weights}
     rows = []
     matched = set()
     for weight in here.weights:
-        path = other_path(weight.path)
-        other = None if path is None else others.get(path)
+        other = other_of(weight.path)
         if other is not None:
-            matched.add(other.path)
+            matched.add(id(other))
         rows.append(_row(weight, other, of_sums, here, there))
-    unmatched = [weight.path for weight in there.weights if weight.path not in matched]
+    unmatched = [weight.path for weight in there.weights if id(weight) not in matched]
     # In a sum over the batch every value is rounded, also what 16 bits are summed to.
     allowed = {
         place: max(allowed.get(place, 0.0), (tolerance_of(tensor.dtype, tolerance) or 0.0))
@@ -171,6 +169,8 @@ def _row(
 def _obstacle(weight: RecordedWeight, other: RecordedWeight | None) -> str:
     if other is None:
         return "no counterpart"
+    if other.obstacle:
+        return other.obstacle
     if weight.shape != other.shape:
         return f"other shape: {weight.shape} here, {other.shape} there"
     if weight.dtype != other.dtype:
@@ -262,14 +262,17 @@ def _compared(
     allowed = max(most * rounding, share * size, least)
     # Of large weights the norm has what is not among the values that are kept.
     count = math.sqrt(math.prod(weight.shape))
-    allowed_norm = max(max(most * rounding, least) * count, share * max(one.norm, two.norm))
-    is_real = difference > allowed or abs(one.norm - two.norm) > allowed_norm
+    norms = one.norm, two.norm
+    if math.isnan(two.norm):  # of an array of which a part is compared
+        scale = math.sqrt(math.prod(weight.shape) / max(values.size, 1))
+        norms = float(np.linalg.norm(values)) * scale, float(np.linalg.norm(expected)) * scale
+    allowed_norm = max(max(most * rounding, least) * count, share * max(norms))
+    is_real = difference > allowed or abs(norms[0] - norms[1]) > allowed_norm
     unit = size or 1.0
     return StepChange(
         "differs" if is_real else "equal",
         "",
-        one.norm,
-        two.norm,
+        *norms,
         difference / unit,
         allowed / unit,
         # Where norms alone differ, the values that are kept do not show the factor.

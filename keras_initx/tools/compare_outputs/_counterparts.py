@@ -4,14 +4,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
-from keras_initx._checks import close_matches
+from keras_initx._checks import close_matches, similar_paths
 from keras_initx.inspection._pairing import Pairs, paired_with_names
 from keras_initx.inspection._patterns import covered, filled_in, first_matches
+from keras_initx.inspection._weights import ModelWeight
 from keras_initx.tools.compare_outputs._pairs import paired_tensors
 from keras_initx.tools.compare_outputs._recorded import CallKey, RecordedCall
+from keras_initx.tools.load_pretrained._array_names import (
+    NamesGiven,
+    check_names,
+    matches_of_weight,
+    parts_of,
+)
 
 # Maps patterns for the paths of layers to the names of layers or modules.
-Names: TypeAlias = Mapping[str, str | None]
+_LayerNames: TypeAlias = Mapping[str, str | None]
 
 
 @dataclass
@@ -32,8 +39,9 @@ def counterparts_of(
     calls: Sequence[RecordedCall],
     places: Mapping[str, str],
     others: Sequence[RecordedCall],
-    names: Names | None,
+    names: NamesGiven | None,
     tolerance: float | None,
+    weights: Sequence[ModelWeight] = (),
 ) -> Counterparts:
     """Return the calls that those of a model are compared with.
 
@@ -43,9 +51,10 @@ def counterparts_of(
         others: The calls of the other model, which is compared with the model itself.
         names: The names of layers in the other model by patterns, or `None` if they are the same.
         tolerance: That of `compare_outputs`.
+        weights: The weights of the model, which patterns may match too.
 
     Raises:
-        TypeError: If `names` is no dict from texts to texts or `None`.
+        TypeError: If `names` is no dict as that of `load_pretrained`.
         ValueError: If a pattern matches no path, or leads to no name.
     """
     model_path = next(call.key.name for call in calls if call.is_model)
@@ -57,7 +66,7 @@ def counterparts_of(
     for call in calls:
         by_path.setdefault(call.key.name, []).append(call)
     inner = {path: place for path, place in places.items() if path != model_path}
-    pairs = names_of_others(inner, by_name, names)
+    pairs = names_of_others(inner, by_name, names, weights)
     counterparts = Counterparts(remarks={**pairs.reasons, **pairs.notes})
     for path, name in pairs.names.items():
         own = by_path.get(path, [])
@@ -67,7 +76,7 @@ def counterparts_of(
     return counterparts
 
 
-def path_of_other(path: str, counterparts: Counterparts, names: Names | None) -> str | None:
+def path_of_other(path: str, counterparts: Counterparts, names: NamesGiven | None) -> str | None:
     """Return the path of the weight of the other model that one is compared with, if there is one.
 
     Args:
@@ -88,7 +97,10 @@ def path_of_other(path: str, counterparts: Counterparts, names: Names | None) ->
 
 
 def names_of_others(
-    places: Mapping[str, str], others: Mapping[str, Sequence[RecordedCall]], names: Names | None
+    places: Mapping[str, str],
+    others: Mapping[str, Sequence[RecordedCall]],
+    names: NamesGiven | None,
+    weights: Sequence[ModelWeight] = (),
 ) -> Pairs:
     """Return the names of layers in another model, by the paths of those that they stand for.
 
@@ -96,13 +108,63 @@ def names_of_others(
         places: The places of layers by their paths.
         others: The calls of the other model by the names of layers, with slashes.
         names: See `counterparts_of`.
+        weights: See `counterparts_of`.
     """
     if names is None:
         theirs = {}
         for name, (first, *_) in others.items():
             theirs[name] = name if first.place == first.key.name else first.place
         return paired_with_names(places, theirs).worded("`like`")
-    return Pairs(_by_rules(places, others, names))
+    check_names(names)
+    of_layers: dict[str, str | None] = {}
+    of_weights: NamesGiven = {}
+    for pattern, value in names.items():
+        covers_layer = any(covered(pattern, [path]) for path in places)
+        if covers_layer and (value is None or isinstance(value, str)):
+            of_layers[pattern] = value
+        elif any(matches_of_weight(pattern, weight) for weight in weights):
+            of_weights[pattern] = value
+        else:
+            raise ValueError(
+                "Each of `names` must match a layer, or a weight. Received: "
+                f"{pattern!r}, which matches none{similar_paths(pattern, list(places))}"
+            )
+    by_weights = _by_weights(of_weights, weights, others)
+    by_rules = _by_rules(places, others, of_layers)
+    return Pairs({**by_weights, **by_rules})
+
+
+def names_of_weights(names: NamesGiven | None, weights: Sequence[ModelWeight]) -> NamesGiven | None:
+    """Return those of names that `load_pretrained` takes, which refuses layers without weights."""
+    if names is None:
+        return None
+    found = {}
+    for pattern, value in names.items():
+        if any(matches_of_weight(pattern, weight) for weight in weights):
+            found[pattern] = value
+    return found
+
+
+def _by_weights(
+    names: NamesGiven, weights: Sequence[ModelWeight], others: Mapping[str, object]
+) -> dict[str, str]:
+    """Return the modules that have the arrays of all weights of a layer, by its path."""
+    modules: dict[str, set[str]] = {}
+    for weight in weights:
+        for pattern, value in names.items():
+            matches = matches_of_weight(pattern, weight)
+            if matches:
+                name = parts_of(value).name
+                if name is not None:
+                    full = filled_in(name, matches[0].texts, weight.path, "name arrays")
+                    module = _with_slashes(full).rpartition("/")[0]
+                    modules.setdefault(weight.layer_paths[-1], set()).add(module)
+                break
+    found = {}
+    for path, own in modules.items():
+        if len(own) == 1 and own <= others.keys():
+            found[path] = own.pop()
+    return found
 
 
 def _paired(
@@ -156,9 +218,10 @@ def _match(pattern: str, path: str) -> _Match | None:
     return None
 
 
-def _by_rules(paths: Iterable[str], by_name: Mapping[str, object], names: Names) -> dict[str, str]:
+def _by_rules(
+    paths: Iterable[str], by_name: Mapping[str, object], names: _LayerNames
+) -> dict[str, str]:
     """Return the names in the other model that the rules give, by path."""
-    _check_names(names)
     matches = first_matches("names", names, {path: path for path in paths}, _match, kind="a layer")
     found: dict[str, str] = {}
     missing: dict[str, str] = {}
@@ -182,12 +245,3 @@ def _by_rules(paths: Iterable[str], by_name: Mapping[str, object], names: Names)
                 f"Received: {pattern!r} leads to {name!r}{close_matches(name, list(by_name))}"
             )
     return found
-
-
-def _check_names(names: Names) -> None:
-    required = "`names` must be a dict from patterns to names or `None`"
-    if not isinstance(names, Mapping):
-        raise TypeError(f"{required}. Received: names={names!r}")
-    for pattern, name in names.items():
-        if not isinstance(pattern, str) or not (name is None or isinstance(name, str)):
-            raise TypeError(f"{required}. Received: {name!r} for {pattern!r}")

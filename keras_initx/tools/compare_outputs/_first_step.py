@@ -6,7 +6,7 @@ both are computed as in training, on every backend.
 
 import collections
 import math
-from collections.abc import Container
+from collections.abc import Collection, Container, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from keras_initx._checks import EPSILONS
 from keras_initx._keras import GradientKeeper, generator_states, layers_of
 from keras_initx._startup import BACKENDS
-from keras_initx._typing import Array, Tensor
+from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends._current import backend
 from keras_initx.inspection._batch import Batch, array_of, floats
 from keras_initx.inspection._former import Former, put_back_afterward
@@ -40,23 +40,21 @@ from keras_initx.tools.compare_outputs._reading import (
 )
 from keras_initx.tools.compare_outputs._recorded import RecordedCall, Recorder, recorded_tensor
 from keras_initx.tools.compare_outputs._recorded_step import (
+    RUNS,
     Kind,
     RecordedChange,
     RecordedStep,
     RecordedWeight,
     recorded_change,
     recorded_targets,
+    rounded_otherwise,
     with_rounding,
 )
 from keras_initx.tools.compare_outputs._samples import RecordedTensor
 from keras_initx.tools.compare_outputs._training_settings import training_settings
 
 _SHORT = ("float16", "bfloat16")
-# So many runs measure the rounding.
-_RUNS = 3
 WITHOUT_LOSS = "the model has no loss"
-# By so many of these, weights are changed at most, see `FirstStep.taken`.
-_CHANGE = 2
 # A result that differs by more than so many of these where only random numbers do is random.
 _MOVED = 16
 
@@ -98,9 +96,18 @@ class FirstStep:
     Args:
         inventory: What the model holds, which is built.
         batch: Inputs, targets and weights of the examples, as tensors.
+        kept_at: Dict from the paths of weights to the places whose values are kept, where these do
+            not follow from the shape.
+        lengths: The shapes of the outputs that it is compared with, see `Recorder`.
     """
 
-    def __init__(self, inventory: Inventory, batch: Batch) -> None:
+    def __init__(
+        self,
+        inventory: Inventory,
+        batch: Batch,
+        kept_at: Mapping[str, Array] | None = None,
+        lengths: Collection[Shape] = (),
+    ) -> None:
         model = inventory.model
         self._inventory = inventory
         self._model = model
@@ -113,6 +120,10 @@ class FirstStep:
         for weight in inventory.weights:
             if _is_numeric(weight):
                 self._weights[_distinct(weight.path, self._weights)] = weight
+        self._kept_at: dict[int, Array] = {}
+        for path, kept in (kept_at or {}).items():
+            self._kept_at[id(self._weights[path].variable)] = kept
+        self._lengths = lengths
 
     def recorded(self, *, is_whole: bool = False) -> RecordedStep:
         """Return what the step does, or why it is not known. Nothing has changed afterward.
@@ -129,7 +140,7 @@ class FirstStep:
         step = self.taken()
         if not is_whole and step.without_gradients:
             return step
-        rngs = map(np.random.default_rng, range(_RUNS))
+        rngs = map(np.random.default_rng, range(RUNS))
         runs = [self.taken(rng, is_whole=is_whole) for rng in rngs]
         by_path = [{weight.path: weight for weight in run.weights} for run in runs]
         weights = []
@@ -220,7 +231,7 @@ class FirstStep:
         for path, weight in self._weights.items():
             if self._kind(weight) == "state":
                 states[path] = weight.variable
-        called = _Call(self._model, self._batch, states)
+        called = _Call(self._model, self._batch, states, self._lengths)
         if is_redrawn:
             called.redrawn = generator_states(self._layers)
         with equal_draws() as called.draws:
@@ -265,7 +276,7 @@ class FirstStep:
             address = id(weight.variable)
             update = updates.get(address)
             if path in called.new:
-                update = recorded_change(called.new[path] - array_of(weight.variable))
+                update = self._change(weight.variable, called.new[path] - array_of(weight.variable))
             one = RecordedWeight(
                 path,
                 self._kind(weight),
@@ -316,7 +327,7 @@ class FirstStep:
             self._step_by(keeper)
         found = {}
         for variable, gradient in zip(self._trained, keeper.kept, strict=True):
-            found[id(variable)] = recorded_change(backend.host_view(gradient))
+            found[id(variable)] = self._change(variable, backend.host_view(gradient))
         return found
 
     def _updates(self) -> tuple[str, dict[int, RecordedChange]]:
@@ -335,8 +346,11 @@ class FirstStep:
         with put_back_afterward(self._trained) as former:
             self._step_by(copied)
             for variable in self._trained:
-                found[id(variable)] = recorded_change(_difference(variable, former))
+                found[id(variable)] = self._change(variable, _difference(variable, former))
         return "", found
+
+    def _change(self, variable: keras.Variable, values: Array) -> RecordedChange:
+        return recorded_change(values, self._kept_at.get(id(variable)))
 
     def _round_otherwise(self, rng: np.random.Generator) -> None:
         """Change all weights and the state by what may be rounding."""
@@ -346,8 +360,7 @@ class FirstStep:
             computed = EPSILONS.get(weight.layer.compute_dtype, 0.0)
             epsilon = max(EPSILONS[weight.dtype], computed)
             values = floats(backend.host_view(weight.variable))
-            noise = rng.random(values.shape, dtype="float32") * 2 - 1
-            changed = values * (1 + _CHANGE * epsilon * noise.astype(values.dtype))
+            changed = rounded_otherwise(rng, values, epsilon)
             weight.variable.assign(keras.ops.convert_to_tensor(changed, weight.dtype))
 
 
@@ -358,6 +371,7 @@ class _Call(Watcher):
         model: The model.
         batch: The batch.
         states: The variables that the call may change.
+        lengths: See `FirstStep`.
 
     Attributes:
         redrawn: The states of random generators that are advanced before it.
@@ -370,10 +384,17 @@ class _Call(Watcher):
         draws: What it has drawn.
     """
 
-    def __init__(self, model: keras.Model, batch: Batch, states: dict[str, keras.Variable]) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        batch: Batch,
+        states: dict[str, keras.Variable],
+        lengths: Collection[Shape],
+    ) -> None:
         self._model = model
         self._batch = batch
         self._states = states
+        self._lengths = lengths
         self._places: dict[Any, int] = {}
         self._count = 0
         self.redrawn: list[keras.Variable] = []
@@ -403,6 +424,7 @@ class _Call(Watcher):
             values = values_of(value)
             if values is not None:
                 self.outputs[place] = recorded_tensor(values)
+                self.outputs[place].keep(values.array, self._lengths)
         has_own = computes_own_loss(self._model)
         self.has_loss = bool(self._model.loss is not None or has_own or self._model.losses)
         if not self.has_loss:

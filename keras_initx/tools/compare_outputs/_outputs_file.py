@@ -22,6 +22,8 @@ from keras_initx.inspection._environment import Environment
 from keras_initx.tools.compare_outputs._equal_draws import Draws
 from keras_initx.tools.compare_outputs._recorded import CallKey, RecordedCall
 from keras_initx.tools.compare_outputs._recorded_step import (
+    ArrayChange,
+    RecordedArray,
     RecordedChange,
     RecordedStep,
     RecordedTarget,
@@ -55,6 +57,9 @@ def step_as_json(step: RecordedStep, numbers: Mapping[int, int]) -> dict[str, An
         "settings": dict(step.settings),
         "unread": list(step.unread),
         "weights": [_weight_as_json(weight) for weight in step.weights],
+        "arrays": [_array_as_json(array) for array in step.arrays],
+        "is_whole": step.is_whole,
+        "groups": list(map(dict, step.groups)),
     }
 
 
@@ -63,6 +68,13 @@ def _weight_as_json(weight: RecordedWeight) -> list[Any]:
     for change in (weight.gradient, weight.update):
         changes.append(None if change is None else [change.norm, change.rounding])
     return [weight.path, weight.kind, list(weight.shape), weight.dtype, *changes]
+
+
+def _array_as_json(array: RecordedArray) -> list[Any]:
+    changes: list[list[Any] | None] = []
+    for change in (array.gradient, array.update):
+        changes.append(None if change is None else [change.norm, change.deviations.size > 0])
+    return [array.name, array.kind, list(array.shape), array.dtype, array.group, *changes]
 
 
 def _targets_as_json(targets: Mapping[str, RecordedTarget]) -> dict[str, Any]:
@@ -82,6 +94,9 @@ def step_values(step: RecordedStep | None) -> Array:
     if step is not None:
         for weight in step.weights:
             found += [change.values for change in weight.changes]
+        for array in step.arrays:
+            for change in array.changes:
+                found += [change.values, change.deviations]
     return np.concatenate(found)
 
 
@@ -98,8 +113,8 @@ def step_in(
     Raises:
         ValueError: If there are more or fewer values than the weights have.
     """
+    left = _Values(values)
     weights = []
-    begin = 0
     for path, kind, lengths, dtype, *sizes in () if content is None else content["weights"]:
         changes: list[RecordedChange | None] = []
         for size in sizes:
@@ -107,14 +122,14 @@ def step_in(
                 changes.append(None)
                 continue
             norm, rounding = map(float, size)
-            end = begin + places(math.prod(lengths)).size
-            changes.append(RecordedChange(norm, values[begin:end], rounding))
-            begin = end
+            kept = left.take(places(math.prod(lengths)).size)
+            changes.append(RecordedChange(norm, kept, rounding))
         gradient, update = changes
         shape = tuple(lengths)
         weights.append(RecordedWeight(str(path), kind, shape, str(dtype), gradient, update))
-    if begin != values.size or values.dtype != "float32":
-        raise ValueError(f"{begin} values of a step are due, {values.size} are there")
+    arrays = [] if content is None else _arrays_in(content, left)
+    if left.begin != values.size or values.dtype != "float32":
+        raise ValueError(f"{left.begin} values of a step are due, {values.size} are there")
     if content is None:
         return None
     return RecordedStep(
@@ -133,11 +148,51 @@ def step_in(
         without_updates=str(content["without_updates"]),
         settings=dict(content["settings"]),
         unread=list(map(str, content["unread"])),
+        arrays=arrays,
+        is_whole=bool(content["is_whole"]),
+        groups=list(content["groups"]),
     )
 
 
+class _Values:
+    """The values of a step, one after the other.
+
+    Attributes:
+        begin: How many were taken, or are due.
+    """
+
+    def __init__(self, values: Array) -> None:
+        self._values = values
+        self.begin = 0
+
+    def take(self, count: int) -> Array:
+        """Return the next values."""
+        self.begin += count
+        return self._values[self.begin - count : self.begin]
+
+
+def _arrays_in(content: Mapping[str, Any], left: _Values) -> list[RecordedArray]:
+    arrays = []
+    for name, kind, lengths, dtype, group, *sizes in content["arrays"]:
+        shape = tuple(lengths)
+        count = math.prod(shape) if content["is_whole"] else places(math.prod(shape)).size
+        changes: list[ArrayChange | None] = []
+        for size in sizes:
+            if size is None:
+                changes.append(None)
+                continue
+            norm, has_deviations = size
+            kept = left.take(count)
+            deviations = left.take(count if has_deviations else 0)
+            changes.append(ArrayChange(float(norm), kept, deviations))
+        gradient, update = changes
+        array = RecordedArray(str(name), kind, shape, str(dtype), gradient, update, group)
+        arrays.append(array)
+    return arrays
+
+
 _FORMAT = "keras_initx outputs"
-_VERSION = 2
+_VERSION = 3
 # In which values are kept.
 _DTYPES = ("float32", "float64", "int64")
 

@@ -13,6 +13,10 @@ from keras_initx.inspection._batch import floats
 from keras_initx.tools.compare_outputs._reading import Settings, labeled, values_of
 from keras_initx.tools.compare_outputs._samples import RecordedTensor, own_order, sampled
 
+# So many more runs measure the rounding.
+RUNS = 3
+# In these, weights are changed by so many times their rounding at most.
+_CHANGE = 2
 # What a weight is in training. A state is changed by a call in training, such as a moving average.
 Kind: TypeAlias = Literal["trained", "frozen", "state"]
 
@@ -33,11 +37,26 @@ class RecordedChange:
     rounding: float = 0.0
 
 
-def recorded_change(values: Array) -> RecordedChange:
-    """Return what is kept of an array."""
-    kept = sampled(values, own_order(values.shape))
+def recorded_change(values: Array, kept_at: Array | None = None) -> RecordedChange:
+    """Return what is kept of an array.
+
+    Args:
+        values: The array.
+        kept_at: The places in it that are kept, where they do not follow from its shape.
+    """
+    if kept_at is None:
+        kept = sampled(values, own_order(values.shape))
+    else:
+        kept = floats(values).reshape(-1)[kept_at]
     with np.errstate(over="ignore"):  # of float64
         return RecordedChange(Moments(values).norm, kept.astype("float32"))
+
+
+def rounded_otherwise(rng: np.random.Generator, values: Array, epsilon: float) -> Array:
+    """Return values times `1 + 2 epsilon u`, with u uniform in [-1, 1]: by what may be rounding."""
+    noise = rng.random(values.shape, dtype="float32") * 2 - 1
+    changed: Array = values * (1 + _CHANGE * epsilon * noise.astype(values.dtype))
+    return changed
 
 
 def with_rounding(
@@ -99,6 +118,8 @@ class RecordedWeight:
         gradient: The gradient of the loss, if it is trained.
         update: What the step adds to it, or the call to a state; `None` if it is not known.
         rounding: By how much its values are rounded, as a root mean square. Files do not have it.
+        obstacle: Why neither gradient nor update is known, empty if they may be. Files do not have
+            it.
     """
 
     path: str
@@ -108,6 +129,7 @@ class RecordedWeight:
     gradient: RecordedChange | None = None
     update: RecordedChange | None = None
     rounding: float = 0.0
+    obstacle: str = ""
 
     @property
     def changes(self) -> Iterator[RecordedChange]:
@@ -117,9 +139,56 @@ class RecordedWeight:
                 yield change
 
 
+class ArrayChange(NamedTuple):
+    """The gradient of an array of a module of torch, or what a step adds to it.
+
+    Attributes:
+        norm: Its norm.
+        values: Its values in float32, those that `RecordedStep.is_whole` says.
+        deviations: What rounding was measured to make of each, empty if it was not.
+    """
+
+    norm: float
+    values: Array
+    deviations: Array
+
+
+@dataclass(frozen=True, eq=False)
+class RecordedArray:
+    """What is kept of a parameter or a buffer of a module of torch.
+
+    Attributes:
+        name: Its name in the `state_dict()` of the module.
+        kind: What it is in training.
+        shape: Its shape.
+        dtype: The name of its dtype.
+        gradient: The gradient of the loss, if it is trained: 0 if it has none.
+        update: What the step adds to it, or the call to a buffer; `None` if it is not known.
+        group: The place of its settings in `RecordedStep.groups`, `None` without an optimizer.
+    """
+
+    name: str
+    kind: Kind
+    shape: Shape
+    dtype: DType
+    gradient: ArrayChange | None = None
+    update: ArrayChange | None = None
+    group: int | None = None
+
+    @property
+    def changes(self) -> Iterator[ArrayChange]:
+        """The gradient and the update, as far as they are known."""
+        for change in (self.gradient, self.update):
+            if change is not None:
+                yield change
+
+
 @dataclass(frozen=True, eq=False)
 class RecordedStep:
     """What is kept of the first step of a model on a batch.
+
+    That of a module of torch has arrays in place of weights: which weight of a model an array is,
+    only the comparison knows.
 
     Attributes:
         obstacle: Why nothing of it is known, empty if it was taken.
@@ -137,6 +206,9 @@ class RecordedStep:
         without_updates: Why updates are not known, empty if they are.
         settings: Those of the loss and the optimizer.
         unread: Settings that cannot be read, in words.
+        arrays: The parameters and buffers of a module of torch.
+        is_whole: Whether all values of these are kept, and not at most `MOST_VALUES` of each.
+        groups: The settings of the groups of its parameters, in the words of Keras.
     """
 
     obstacle: str = ""
@@ -154,3 +226,6 @@ class RecordedStep:
     without_updates: str = ""
     settings: Settings = field(default_factory=dict)
     unread: Sequence[str] = ()
+    arrays: Sequence[RecordedArray] = ()
+    is_whole: bool = False
+    groups: Sequence[Settings] = ()

@@ -106,9 +106,7 @@ def candidates_of(
         ValueError: If a pattern matches no weight or its name cannot be filled in.
     """
     if names is not None:
-        check_type("names", names, Mapping, "a dict from patterns to names")
-        for pattern, value in names.items():
-            _check_entry(pattern, value)
+        check_names(names)
 
     def found_with(modules: RecurrentModules) -> dict[str, list[Candidate] | None]:
         if names is None:
@@ -164,8 +162,14 @@ def _candidates_by_names(
     return found
 
 
+def check_names(names: Any) -> None:
+    """Raise `TypeError` unless these may be the `names` of `load_pretrained`."""
+    check_type("names", names, Mapping, "a dict from patterns to names")
+    for pattern, value in names.items():
+        _check_entry(pattern, value)
+
+
 def _check_entry(pattern: Any, value: Any) -> None:
-    """Raise `TypeError` unless these may be a key and a value of `names`."""
     if not isinstance(pattern, str):
         raise TypeError(f"`names` must have path patterns as keys. Received: {pattern!r} as a key")
     if value is None or isinstance(value, str):
@@ -185,16 +189,17 @@ def _check_entry(pattern: Any, value: Any) -> None:
     )
 
 
-class _NamedParts(NamedTuple):
+class NamedParts(NamedTuple):
     """A value of `names`: the name of an array, what is taken of it, and the inverse of that."""
 
-    name: str
+    name: str | None
     part: ArrayPart | None = None
     inverse: Callable[[Array], Any] | None = None
 
 
-def _parts_of(value: Any) -> _NamedParts:
-    return _NamedParts(*value) if isinstance(value, tuple) else _NamedParts(value)
+def parts_of(value: Named) -> NamedParts:
+    """Return the name of an array, and what is taken of it."""
+    return NamedParts(*value) if isinstance(value, tuple) else NamedParts(value)
 
 
 def names_as_data(names: NamesGiven | None) -> dict[str, Any] | None:
@@ -205,7 +210,7 @@ def names_as_data(names: NamesGiven | None) -> dict[str, Any] | None:
     for pattern, value in names.items():
         data[pattern] = value
         if isinstance(value, tuple):
-            named = _parts_of(value)
+            named = parts_of(value)
             part = A_FUNCTION if callable(named.part) else index_text(named.part)
             data[pattern] = (named.name, part)
     return data
@@ -253,10 +258,10 @@ def matches_of_weights(
 
     by_path = {weight.path: weight for weight in weights}
     kind = "a weight or a layer"
-    return first_matches(argument, patterns, by_path, _matches, kind=kind, hint=hint)
+    return first_matches(argument, patterns, by_path, matches_of_weight, kind=kind, hint=hint)
 
 
-def _matches(pattern: str, weight: ModelWeight) -> list[_Match]:
+def matches_of_weight(pattern: str, weight: ModelWeight) -> list[_Match]:
     """Return how a pattern covers a weight: by the outermost layer that it matches, or itself."""
     layers = list(covered(pattern, weight.layer_paths[1:]).items())[:1]
     found = layers or covered(pattern, (weight.shown, weight.path)).items()
@@ -272,7 +277,7 @@ def _candidates_of_match(
 ) -> list[Candidate]:
     """Return the arrays that may hold a weight by the name for the pattern that covers it."""
     weight = match.weight
-    template, part, inverse = _parts_of(value)
+    template, part, inverse = parts_of(value)
     name = filled_in(template, match.texts, weight.path, "name arrays")
     if match.path not in weight.layer_paths:
         if callable(part):

@@ -63,9 +63,13 @@ def test_of_several_calls_with_equal_inputs_that_of_the_same_number_is_compared(
 @pytest.mark.parametrize(
     ("names", "error", "message"),
     [
-        (["a_0"], TypeError, "`names` must be a dict from patterns to names or `None`"),
+        (["a_0"], TypeError, "`names` must be a dict from patterns to names"),
         ({"a_0": 1}, TypeError, "Received: 1 for 'a_0'"),
-        ({"c_*": "b_{0}"}, ValueError, "Each of `names` must match a layer. Received: 'c_*', which matches none"),
+        (
+            {"c_*": "b_{0}"},
+            ValueError,
+            "Each of `names` must match a layer, or a weight. Received: 'c_*'",
+        ),
         ({"a_*": "c_{0}"}, ValueError, "`names` must lead to names that were recorded. Received: 'a_*' leads to 'c_0'"),
         ({"a_*": "b_{1}"}, ValueError, "with `{0}` for the text that the first `*` of the pattern matches"),
     ],

@@ -281,14 +281,6 @@ def test_y_needs_a_compiled_model_and_a_recorded_step():
     assert record_outputs(model, X).step is None
 
 
-@pytest.mark.skipif(BACKEND != "torch", reason="a module of torch")
-def test_y_is_refused_for_a_module_of_torch():
-    import torch
-
-    with pytest.raises(ValueError, match="`y` needs a Keras model"):
-        record_outputs(torch.nn.Linear(8, 3), X, Y)
-
-
 def test_one_random_output_of_two_is_enough():
     inputs = keras.Input((8,))
     outputs = {"a": layers.Dense(2, name="a")(inputs), "b": Draws(name="draws")(layers.Dense(2, name="b")(inputs))}

@@ -1,0 +1,152 @@
+"""An optimizer of torch at its start, of copies of the parameters, and its settings."""
+
+import inspect
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from keras_initx.tools.compare_outputs._reading import Settings
+
+# The words of Keras for the settings that both frameworks have.
+_WORDS: Mapping[str, tuple[str, ...]] = {
+    "lr": ("learning_rate",),
+    "betas": ("beta_1", "beta_2"),
+    "eps": ("epsilon",),
+    "momentum": ("momentum",),
+    "nesterov": ("nesterov",),
+    "weight_decay": ("weight_decay",),
+    "amsgrad": ("amsgrad",),
+    "centered": ("centered",),
+}
+# Those that are called otherwise by one optimizer.
+_OWN_WORDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "RMSprop": {"alpha": ("rho",)},
+    "Adadelta": {"rho": ("rho",)},
+}
+
+
+class ModuleOptimizer:
+    """An optimizer at its start that steps copies of parameters.
+
+    Args:
+        parameters: The parameters of the module.
+        given: An optimizer of them, or a function that makes one of a list of them.
+
+    Attributes:
+        groups: The settings of its groups, in the words of Keras.
+        settings: Those that all groups have, by the names that a model's have.
+        unread: Those that groups have otherwise, in words.
+
+    Raises:
+        TypeError: If `given` is neither.
+        ValueError: If it has other parameters, or its step needs a function that it calls.
+    """
+
+    def __init__(self, parameters: Sequence[Any], given: Any) -> None:
+        self._copies = {id(parameter): _copy_of(parameter) for parameter in parameters}
+        self._parameters = parameters
+        made = given
+        if callable(given) and not hasattr(given, "param_groups"):
+            made = given(list(self._copies.values()))
+        if not hasattr(made, "param_groups") or not hasattr(made, "step"):
+            returned = "" if made is given else f", which returns {type(made).__name__}"
+            raise TypeError(
+                "`optimizer` must be an optimizer of torch, or a function that makes one of a list "
+                f"of parameters. Received: optimizer of type {type(given).__name__}{returned}"
+            )
+        _check_step(made)
+        copies = {id(copy) for copy in self._copies.values()}
+        held = [one for group in made.param_groups for one in group["params"]]
+        if not any(id(one) in copies for one in held):
+            made = self._at_start(made)
+        self._optimizer = made
+        self._places: dict[int, int] = {}
+        self.groups: list[Settings] = []
+        for place, group in enumerate(made.param_groups):
+            self.groups.append(_in_words_of_keras(type(made).__name__, group))
+            for copy in group["params"]:
+                self._places[id(copy)] = place
+        self.settings: dict[str, Any] = {"optimizer": type(made).__name__}
+        self.unread: list[str] = []
+        for name in dict.fromkeys(name for group in self.groups for name in group):
+            values = list(dict.fromkeys(group.get(name) for group in self.groups))
+            if len(values) == 1:
+                self.settings[f"optimizer: {name}"] = values[0]
+            else:
+                shown = ", ".join(map(str, values))
+                self.unread.append(f"optimizer: {name}: {shown} in its groups")
+
+    def group_of(self, parameter: Any) -> int | None:
+        """Return the place of the group that has a parameter, `None` if none has it."""
+        copy = self._copies.get(id(parameter))
+        return None if copy is None else self._places.get(id(copy))
+
+    def stepped(self) -> Mapping[int, Any]:
+        """Return the copies after a step from the gradients of the parameters, by their ids.
+
+        It is called once.
+        """
+        for parameter in self._parameters:
+            copy = self._copies[id(parameter)]
+            copy.grad = None if parameter.grad is None else parameter.grad.clone()
+        self._optimizer.step()
+        return self._copies
+
+    def _at_start(self, optimizer: Any) -> Any:
+        """Return an optimizer like one of the parameters, of their copies and without a state."""
+        groups = []
+        for group in optimizer.param_groups:
+            own = [self._copies[id(one)] for one in group["params"] if id(one) in self._copies]
+            if own:
+                groups.append({**group, "params": own})
+        name = type(optimizer).__name__
+        if not groups:
+            raise ValueError(
+                "`optimizer` must have parameters of the module. "
+                f"Received: optimizer={name} of other parameters"
+            )
+        arguments = list(inspect.signature(type(optimizer)).parameters)[1:]
+        defaults = optimizer.defaults
+        unknown = [argument for argument in arguments if argument not in defaults]
+        if unknown:
+            raise ValueError(
+                "`optimizer` must be a function of the parameters for an optimizer whose settings "
+                f"cannot be read, such as `lambda parameters: {name}(parameters, ...)`. "
+                f"Received: optimizer={name}, of which {', '.join(unknown)} is not known"
+            )
+        made = type(optimizer)(groups, **{name: defaults[name] for name in arguments})
+        for hooks in ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks"):
+            getattr(made, hooks, {}).update(getattr(optimizer, hooks, {}))
+        return made
+
+
+def _check_step(optimizer: Any) -> None:
+    """Raise `ValueError` if the step of an optimizer calls the loss by itself."""
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    if closure is not None and closure.default is closure.empty:
+        raise ValueError(
+            "`optimizer` must take a step from gradients alone. Received: "
+            f"optimizer={type(optimizer).__name__}, whose step calls the loss several times"
+        )
+
+
+def _copy_of(parameter: Any) -> Any:
+    """Return a parameter of the same values, with the marks that a user has put on it."""
+    torch = sys.modules["torch"]
+    copy = torch.nn.Parameter(parameter.detach().clone(), parameter.requires_grad)
+    vars(copy).update(vars(parameter))
+    return copy
+
+
+def _in_words_of_keras(name: str, group: Mapping[str, Any]) -> Settings:
+    """Return the settings of a group that Keras has too, by its words."""
+    found: dict[str, Any] = {}
+    for word, names in {**_WORDS, **_OWN_WORDS.get(name, {})}.items():
+        if word not in group:
+            continue
+        value = group[word]
+        values = value if isinstance(value, tuple | list) else (value,)
+        for one, setting in zip(values, names, strict=False):
+            # A rate may be a tensor.
+            found[setting] = one if isinstance(one, bool) else float(one)
+    return found
