@@ -15,7 +15,10 @@ from keras_initx.cli._inputs import (
     read_names,
     write_report,
 )
+from keras_initx.inspection._environment import environment_of
+from keras_initx.tools.compare_outputs._outputs_file import read_outputs
 from keras_initx.tools.compare_outputs._reading import is_torch_module
+from keras_initx.tools.compare_outputs._recorded_outputs import RecordedOutputs
 from keras_initx.tools.port_report._port_report import PortBatch, port_batch
 
 
@@ -35,7 +38,7 @@ def port(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
             model,
             module,
             {"model": batch.model, "module": batch.module},
-            batch.y,
+            None if arguments.loss is None else batch.y,
             **options,
             **_training(arguments),
         )
@@ -63,13 +66,15 @@ def record(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> in
         model = opened(arguments.model, load_compiled_model)
         batch = _read_batch(arguments.data)
         if is_torch_module(model):
-            outputs = keras_initx.record_outputs(model, batch.module)
+            y = None if arguments.loss is None else batch.y
+            outputs = keras_initx.record_outputs(model, batch.module, y, **_training(arguments))
         else:
-            outputs = keras_initx.record_outputs(model, batch.model, batch.y)
+            y = batch.y if model.compiled else None
+            outputs = keras_initx.record_outputs(model, batch.model, y, **_training(arguments))
         outputs.save(arguments.out)
     except Exception as error:
         parser.exit(2, f"{parser.prog}: error: cannot record {arguments.model}: {error}\n")
-    sys.stdout.write(f"{outputs.summary} Made by {outputs.environment}.\n")
+    sys.stdout.write(f"{outputs.summary} Recorded with {outputs.environment}.\n")
     return 0
 
 
@@ -78,17 +83,19 @@ def compare(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> i
     try:
         model = opened(arguments.model, load_compiled_model)
         batch = _read_batch(arguments.data)
+        like = RecordedOutputs(*read_outputs("like", arguments.like))
         report = keras_initx.compare_outputs(
             model,
             batch.model,
-            arguments.like,
-            y=batch.y,
+            like,
+            y=batch.y if like.step is not None and model.compiled else None,
             names=_names(arguments.names),
             tolerance=arguments.tolerance,
         )
     except Exception as error:
         parser.exit(2, f"{parser.prog}: error: cannot compare {arguments.model}: {error}\n")
     sys.stdout.write(f"{report}\n")
+    sys.stdout.write(f"Recorded with {like.environment}, compared with {environment_of(model)}.\n")
     write_report(parser, arguments, f"Outputs of {arguments.model}", report)
     return int(not report.ok)
 

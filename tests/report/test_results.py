@@ -33,6 +33,7 @@ COLUMNS = {
     "gradient,gradient_how,gradient_norm,gradient_norm_there,gradient_difference,gradient_rounding,gradient_ratio,"
     "update,update_how,update_norm,update_norm_there,update_difference,update_rounding,update_ratio",
     "OutputsReport": "path,call,kind,answer,how,like,inputs,outputs,tolerance,compared",
+    "PortReport": "path,answer,text",
     "RecordedOutputs": "path,call,kind,shape,dtype,mean,std",
     "MupTable": "path,shape,base_shape,inputs,units,role,std,adam,sgd,adafactor,muon,tied",
     "DiagnosisReport": "name,path,level,kind,activation,shape,before_size",

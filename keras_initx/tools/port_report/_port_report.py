@@ -1,18 +1,16 @@
 """Compare a ported model with its source: the weights, the outputs, and the first step."""
 
-import contextlib
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import keras
 
-from keras_initx.backends._current import backend
 from keras_initx.checkpoints._sources import LayoutName
 from keras_initx.inspection._batch import Data, batch_of, first_examples
 from keras_initx.inspection._environment import environment_of
 from keras_initx.inspection._inventory import check_unshared, checked_inventory
 from keras_initx.tools.compare_outputs._compare import compare_outputs, record_outputs
+from keras_initx.tools.compare_outputs._module_step import unchanged
 from keras_initx.tools.compare_outputs._reading import is_torch_module
 from keras_initx.tools.load_pretrained._array_names import NamesGiven
 from keras_initx.tools.load_pretrained._load_report import LoadReport
@@ -134,14 +132,14 @@ def port_report(
     if batch.y is None and (loss is not None or optimizer is not None):
         raise ValueError("`loss` and `optimizer` need targets: pass `y`. Received: y=None")
     keeper = OutputKeeper()
-    with _preserved(module):
+    with unchanged(module):
         weights = compare_weights(inventory, module, given.names, given.layout or "torch", loaded)
         hook = module.register_forward_hook(keeper.after_forward)
         try:
-            recorded = record_outputs(module, batch.module)
+            recorded = record_outputs(module, batch.module, batch.y, loss=loss, optimizer=optimizer)
         finally:
             hook.remove()
-        outputs = compare_outputs(model, batch.model, recorded, names=given.names)
+        outputs = compare_outputs(model, batch.model, recorded, y=batch.y, names=given.names)
         of_model = batch_of(model, batch.model)
         whole = whole_outputs_of(inventory, first_examples(of_model.x, None))
     return PortReport(
@@ -151,33 +149,3 @@ def port_report(
         PortSide(f"{type(model).__name__} {model.name!r}", environment_of(model)),
         PortSide(type(module).__name__, environment_of(module)),
     )
-
-
-@contextlib.contextmanager
-def _preserved(module: Any) -> Iterator[None]:
-    """Give random states and the buffers of a module their present values at the end."""
-    torch = sys.modules["torch"]
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(backend.generators_preserved())
-        devices = set()
-        for parameter in module.parameters():
-            if parameter.device.type == "cuda":
-                devices.add(parameter.device)
-        stack.enter_context(torch.random.fork_rng(devices=list(devices)))
-        for owner in module.modules():
-            for name, buffer in owner.named_buffers(recurse=False):
-                stack.callback(_put_back(owner, name, buffer))
-        yield
-
-
-def _put_back(owner: Any, name: str, buffer: Any) -> Callable[[], None]:
-    """Return a function that gives a buffer of a module its present values."""
-    values = buffer.detach().clone()
-
-    def put_back() -> None:
-        # A call may have put another tensor there.
-        owner._buffers[name] = buffer
-        if not sys.modules["torch"].equal(buffer.detach(), values):
-            buffer.detach().copy_(values)
-
-    return put_back

@@ -219,10 +219,10 @@ def test_nothing_changes():
     modes = [part.training for part in source.modules()]
     weights = model.get_weights()
     keras.utils.set_random_seed(0)
-    expected = random.random(), np.random.random(), torch.rand(1), keras.random.uniform(())
+    expected = random.random(), float(torch.rand(1)), float(keras.random.uniform(()))
     keras.utils.set_random_seed(0)
     assert report_on(model, source).ok
-    assert (random.random(), np.random.random(), torch.rand(1), keras.random.uniform(())) == expected
+    assert (random.random(), float(torch.rand(1)), float(keras.random.uniform(()))) == expected
     assert all(torch.equal(state[name], value) for name, value in source.state_dict().items())
     assert [part.training for part in source.modules()] == modes
     assert all(parameter.grad is None for parameter in source.parameters())
@@ -242,9 +242,7 @@ def test_a_load_with_a_report_needs_no_names():
         keras_initx.port_report(model, source, tokens, loaded=report, names=NAMES)
     with pytest.raises(TypeError, match=r"`loaded` must be the report of `load_pretrained`"):
         keras_initx.port_report(model, source, tokens, loaded=NAMES)
-    with pytest.raises(
-        TypeError, match=r"`module` must be a `torch\.nn\.Module`\. Received: module of type Func"
-    ):
+    with pytest.raises(TypeError, match=r"`module` must be a `torch\.nn\.Module`\. Received: module of type Func"):
         keras_initx.port_report(model, model, tokens)
     with pytest.raises(ValueError, match=r"`loss` and `optimizer` need targets: pass `y`"):
         keras_initx.port_report(model, source, tokens, names=NAMES, loss=torch.nn.MSELoss())
