@@ -195,7 +195,11 @@ class PortReport(Tabular[PortCheck], Judgement):
     def _check_of_step(self) -> PortCheck:
         step = self.outputs.step
         if step is None:
-            return PortCheck("first step", "not compared", "No targets were given.")
+            return PortCheck(
+                "first step",
+                "not compared",
+                "Pass targets and the loss of the module to compare it.",
+            )
         answer = "equal" if step.ok else "differs"
         return PortCheck("first step", "not compared" if step.obstacle else answer, step.summary)
 
