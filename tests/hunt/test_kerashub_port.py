@@ -3,14 +3,13 @@
 import keras
 import numpy as np
 import pytest
+from small_transformers import OF_KERAS_HUB, OF_TRANSFORMERS, TOKENS, WIDTH, WORDS, names_of
 
 import keras_initx
 
 keras_hub = pytest.importorskip("keras_hub")
 transformers = pytest.importorskip("transformers")
 torch = pytest.importorskip("torch")
-
-from test_kerashub_saved import OF_KERAS_HUB, OF_TRANSFORMERS, TOKENS, WIDTH, WORDS, names_of  # noqa: E402
 
 PADDING = np.ones_like(TOKENS)
 
