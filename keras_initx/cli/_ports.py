@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import keras_initx
+from keras_initx.checkpoints._sources import LayoutName
 from keras_initx.cli._inputs import (
     defined_in,
     load_compiled_model,
@@ -16,10 +17,14 @@ from keras_initx.cli._inputs import (
     write_report,
 )
 from keras_initx.inspection._environment import environment_of
+from keras_initx.inspection._inventory import Inventory
+from keras_initx.tools.compare_outputs._counterparts import names_of_weights
 from keras_initx.tools.compare_outputs._outputs_file import read_outputs
 from keras_initx.tools.compare_outputs._reading import is_torch_module
 from keras_initx.tools.compare_outputs._recorded_outputs import RecordedOutputs
+from keras_initx.tools.load_pretrained._array_names import NamesGiven
 from keras_initx.tools.port_report._port_report import PortBatch, port_batch
+from keras_initx.tools.save_pretrained._given_names import given_names
 
 
 def port(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
@@ -28,18 +33,17 @@ def port(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         model = opened(arguments.model, load_compiled_model)
         module = made_by(arguments.module)
         batch = _read_batch(arguments.data)
-        options: dict[str, Any] = {
-            "names": _names(arguments.names),
-            "layout": arguments.layout or "torch",
-        }
+        names, layout = given_names(_names(arguments.names), arguments.layout)
+        layout = layout or "torch"
         if not arguments.no_load:
-            options = _load(model, module, options)
+            _load(model, module, names, layout)
         report = keras_initx.port_report(
             model,
             module,
             {"model": batch.model, "module": batch.module},
             None if arguments.loss is None else batch.y,
-            **options,
+            names=names,
+            layout=layout,
             **_training(arguments),
         )
     except Exception as error:  # A model may raise anything, and exit code 1 is reserved.
@@ -49,15 +53,16 @@ def port(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     return int(not report.ok)
 
 
-def _load(model: Any, module: Any, options: dict[str, Any]) -> dict[str, Any]:
-    """Load a module into a model, and return how `port_report` compares its weights.
+def _load(model: Any, module: Any, names: NamesGiven | None, layout: LayoutName) -> None:
+    """Load a module into a model, unless an array is missing or does not fit.
 
-    Where an array is missing or does not fit nothing is loaded, and the report says so.
+    The report says what is missing, and compares what the model has.
     """
-    plan = keras_initx.load_pretrained(model, module.state_dict(), dry_run=True, **options)
+    source = module.state_dict()
+    names = names_of_weights(names, Inventory(model).weights)
+    plan = keras_initx.load_pretrained(model, source, names, layout=layout, dry_run=True)
     if plan.ok and any(row.sources for row in plan.rows):
-        keras_initx.load_pretrained(model, module.state_dict(), **options)
-    return options
+        keras_initx.load_pretrained(model, source, names, layout=layout)
 
 
 def record(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
@@ -89,7 +94,7 @@ def compare(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> i
             batch.model,
             like,
             y=batch.y if like.step is not None and model.compiled else None,
-            names=_names(arguments.names),
+            names=given_names(_names(arguments.names), None).names,
             tolerance=arguments.tolerance,
         )
     except Exception as error:

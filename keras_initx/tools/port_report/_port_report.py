@@ -10,6 +10,7 @@ from keras_initx.inspection._batch import Data, batch_of, first_examples
 from keras_initx.inspection._environment import environment_of
 from keras_initx.inspection._inventory import check_unshared, checked_inventory
 from keras_initx.tools.compare_outputs._compare import compare_outputs, record_outputs
+from keras_initx.tools.compare_outputs._counterparts import names_of_weights
 from keras_initx.tools.compare_outputs._module_step import unchanged
 from keras_initx.tools.compare_outputs._reading import is_torch_module
 from keras_initx.tools.load_pretrained._array_names import NamesGiven
@@ -133,7 +134,8 @@ def port_report(
         raise ValueError("`loss` and `optimizer` need targets: pass `y`. Received: y=None")
     keeper = OutputKeeper()
     with unchanged(module):
-        weights = compare_weights(inventory, module, given.names, given.layout or "torch", loaded)
+        of_weights = names_of_weights(given.names, inventory.weights)
+        weights = compare_weights(inventory, module, of_weights, given.layout or "torch", loaded)
         hook = module.register_forward_hook(keeper.after_forward)
         try:
             recorded = record_outputs(module, batch.module, batch.y, loss=loss, optimizer=optimizer)

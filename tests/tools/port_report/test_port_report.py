@@ -7,10 +7,11 @@ import random
 import keras
 import numpy as np
 import pytest
+from modes import to_numpy
 from ported import CLASSES, NAMES, TOKENS, WIDTH, WORDS, loaded, module, port
 
 import keras_initx
-from keras_initx.types import PortReport
+from keras_initx.tools.port_report import _report
 
 torch = pytest.importorskip("torch")
 
@@ -74,8 +75,9 @@ def test_json_has_everything(equal):
     assert content["sides"]["module"]["versions"]["torch"] == torch.__version__
 
 
-def transpose(layer):
-    layer.kernel.assign(keras.ops.transpose(layer.kernel))
+def transpose(model):
+    kernel = model.get_layer("inner").kernel
+    kernel.assign(to_numpy(kernel).T.copy())
 
 
 def exchange(model):
@@ -91,19 +93,17 @@ def forget_bias(model):
 
 def scale_words(model):
     words = model.get_layer("words").embeddings
-    words.assign(words * WIDTH**0.5)
+    words.assign(to_numpy(words) * WIDTH**0.5)
 
 
 def reverse_rows(model):
     kernel = model.get_layer("head").kernel
-    kernel.assign(kernel[::-1] if keras.backend.backend() != "torch" else torch.flip(kernel.value, (0,)))
+    kernel.assign(to_numpy(kernel)[::-1].copy())
 
 
 # What is wrong with a port, and what the first line of its report says.
 FAULTY_WEIGHTS = [
-    pytest.param(
-        lambda model: transpose(model.get_layer("inner")), "inner/kernel differs by", "its transpose is equal"
-    ),
+    pytest.param(transpose, "inner/kernel differs by", "its transpose is equal"),
     pytest.param(exchange, "query/kernel differs by", "it has the values of key.weight", marks=rare),
     pytest.param(forget_bias, "inner/bias differs by", "it is all zero", marks=rare),
     pytest.param(scale_words, "words/embeddings differs by", "it is 2.828 times as large", marks=rare),
@@ -196,24 +196,38 @@ def test_inputs_that_are_not_the_same_are_named():
     assert "the inputs of the models differ by" in report.to_markdown().splitlines()[0]
 
 
+class Recurrent(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = torch.nn.LSTM(3, 4, batch_first=True)
+
+    def forward(self, x):
+        outputs, _ = self.lstm(x)
+        return outputs
+
+
 @rare
 def test_other_numbers_of_parameters_are_explained():
-    source = torch.nn.LSTM(3, 4, batch_first=True)
+    source = Recurrent()
     model = keras.Sequential([keras.Input((5, 3)), keras.layers.LSTM(4, name="lstm", return_sequences=True)])
-    report = keras_initx.load_pretrained(model, source.state_dict(), {"lstm": ""}, layout="torch")
+    report = keras_initx.load_pretrained(model, source.state_dict(), {"lstm": "lstm"}, layout="torch")
     x = np.random.default_rng(0).normal(size=(2, 5, 3)).astype("float32")
     report = keras_initx.port_report(model, source, x, loaded=report)
     assert report.ok
     assert "| trained parameters | 128 | 144 |" in report.to_markdown()
     text = report.to_markdown().replace("\\", "")
-    assert "The numbers of parameters differ by: lstm/bias: 16 values, of 32 in bias_ih_l0 + bias_hh_l0" in text
+    assert "differ by: lstm/bias: 16 values, of 32 in lstm.bias_ih_l0 + lstm.bias_hh_l0" in text
+
+
+def draw_a_number(part, inputs, outputs):
+    part.count += torch.rand(1)
 
 
 def test_nothing_changes():
     source = module().train()
     source.head.eval()
     source.register_buffer("count", torch.zeros(1))
-    source.register_forward_hook(lambda part, *_: part.count.add_(torch.rand(1)))
+    source.register_forward_hook(draw_a_number)
     model = loaded(port(), source)
     state = copy.deepcopy(source.state_dict())
     modes = [part.training for part in source.modules()]
@@ -250,29 +264,22 @@ def test_a_load_with_a_report_needs_no_names():
 
 @rare
 def test_a_resized_weight_is_not_compared():
-    source = torch.nn.Linear(3, 2)
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="head")])
-    report = keras_initx.load_pretrained(
-        model, source.state_dict(), {"head": ""}, layout="torch", resize={"head/kernel": "channels"}
-    )
-    x = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
-    report = keras_initx.port_report(model, source, {"model": x, "module": x[:, :3]}, loaded=report)
+    source = torch.nn.Sequential(torch.nn.Embedding(6, 3))
+    model = keras.Sequential([keras.Input((4,), dtype="int32"), keras.layers.Embedding(8, 3, name="words")])
+    options = {"names": {"words": "0"}, "layout": "torch", "resize": {"words": "rows"}}
+    report = keras_initx.load_pretrained(model, source.state_dict(), **options)
+    tokens = {"model": TOKENS % 6, "module": torch.as_tensor(TOKENS % 6)}
+    report = keras_initx.port_report(model, source, tokens, loaded=report)
     assert report.weights.rows[0].answer == "not compared"
-    assert report.verdict.startswith("The port is not known to be equal: 1 weight not compared, first head/kernel")
+    assert report.verdict.startswith("The port is not known to be equal: 1 weight not compared, first words/embeddings")
 
 
 @rare
-def test_the_markdown_of_a_large_model_fits_into_a_pull_request():
-    width, depth = 4, 300
-    names = {f"a_layer_with_a_long_name_{place}": f"{place}" for place in range(depth)}
-    source = torch.nn.Sequential(*[torch.nn.Linear(width, width) for _ in names])
-    model = keras.Sequential([keras.Input((width,)), *[keras.layers.Dense(width, name=name) for name in names]])
-    report = keras_initx.load_pretrained(model, source.state_dict(), names, layout="torch")
-    x = np.random.default_rng(0).normal(size=(3, width)).astype("float32")
-    report = keras_initx.port_report(model, source, x, loaded=report)
-    assert isinstance(report, PortReport)
-    assert len(report.to_markdown()) < 65_536
-    assert "All weights and calls are in the JSON" in report.to_markdown()
+def test_markdown_that_is_too_long_for_a_pull_request_leaves_tables_out(equal, monkeypatch):
+    assert f"<summary>{len(equal.weights.rows)} weights</summary>" in equal.to_markdown()
+    monkeypatch.setattr(_report, "_MOST_CHARACTERS", 3000)
+    assert "<summary>" not in equal.to_markdown()
+    assert "All weights and calls are in the JSON of the report" in equal.to_markdown()
 
 
 def test_in_16_bits_weights_are_compared_as_they_are_rounded():
