@@ -61,15 +61,16 @@ def vit(epsilon=1e-6):
         "*/ln": "layernorm",
     }
     for place in range(2):
-        block, layer = f"*/transformer_block_{place + 1}", f"encoder.layer.{place}"
-        for part in ("query", "key", "value"):
-            names[f"{block}/mha/{part}"] = f"{layer}.attention.attention.{part}"
+        block, layer = f"*/transformer_block_{place + 1}", f"layers.{place}"
         names |= {
-            f"{block}/mha/attention_output": f"{layer}.attention.output.dense",
+            f"{block}/mha/query": f"{layer}.attention.q_proj",
+            f"{block}/mha/key": f"{layer}.attention.k_proj",
+            f"{block}/mha/value": f"{layer}.attention.v_proj",
+            f"{block}/mha/attention_output": f"{layer}.attention.o_proj",
             f"{block}/ln_1": f"{layer}.layernorm_before",
             f"{block}/ln_2": f"{layer}.layernorm_after",
-            f"{block}/mlp/dense_1": f"{layer}.intermediate.dense",
-            f"{block}/mlp/dense_2": f"{layer}.output.dense",
+            f"{block}/mlp/dense": f"{layer}.mlp.fc1",
+            f"{block}/mlp/dense_1": f"{layer}.mlp.fc2",
         }
     images = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype("float32")
     inputs = {"model": images, "module": {"pixel_values": images.transpose(0, 3, 1, 2)}}
@@ -80,7 +81,7 @@ def report_on(make, **options):
     keras.utils.set_random_seed(0)
     module, model, names, layout, inputs = make(**options)
     plan = keras_initx.load_pretrained(model, module.state_dict(), names, layout=layout, dry_run=True)
-    assert plan.ok, str(plan)
+    assert plan.ok, plan.problems[0]
     keras_initx.load_pretrained(model, module.state_dict(), names, layout=layout)
     return keras_initx.port_report(model, module, inputs, names=names, layout=layout)
 
@@ -97,14 +98,19 @@ def test_a_port_of_kerashub_is_equal(make):
     assert report.model.environment.versions["keras_hub"] == keras_hub.__version__
 
 
-def test_bert_of_transformers_has_the_exact_gelu():
+def test_an_exact_gelu_in_the_module_is_named_with_its_layer():
     report = report_on(bert, activation="gelu")
     assert not report.ok
-    assert "GELU" in report.verdict
+    assert "transformer_layer_0/feedforward_intermediate_dense is equal before its activation" in report.verdict
 
 
-@pytest.mark.parametrize("make", [llama, vit], ids=lambda make: make.__name__)
-def test_another_epsilon_is_named(make):
+@pytest.mark.parametrize(
+    ("make", "layer"),
+    [(llama, "transformer_layer_0/self_attention_layernorm"), (vit, "vit_encoder/transformer_block_1/ln_1")],
+    ids=["llama", "vit"],
+)
+def test_another_epsilon_is_named_with_its_layer(make, layer):
     report = report_on(make, epsilon=1e-3)
     assert not report.ok
-    assert "1e-06 here, 0.001 there" in report.verdict
+    assert report.outputs.first.path == layer
+    assert layer in report.verdict

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from keras_initx._checks import truncated
 from keras_initx.inspection._environment import Environment
+from keras_initx.report._export import paragraphs
 from keras_initx.report._markdown import bullets, folded
 from keras_initx.report._results import Judgement, Tabular
 from keras_initx.report._table import Column, Row, Table, filled
 from keras_initx.report._terminal import line_width
 from keras_initx.report._text import counted, short_number
 from keras_initx.tools.compare_outputs._outputs_report import OutputsReport
+from keras_initx.tools.compare_outputs._step_report import StepReport
 from keras_initx.tools.port_report._agreement import OutputAgreement
 from keras_initx.tools.port_report._ported_weights import PortedWeight, PortedWeights
 
@@ -116,7 +118,7 @@ class PortReport(Tabular[PortCheck], Judgement):
         if wrong:
             first = wrong[0]
             same = sum(row.answer == first.answer for row in wrong)
-            text = f"{counted(same, 'weight')} {first.answer}, first {first.text}"
+            text = f"{counted(same, 'weight')} {first.answer}, first {first.path} ({first.how})"
             if first.answer == "differs":
                 text = f"{counted(same, 'weight')} with other values, first {first.text}"
             return _not_equal(text, is_known=first.answer != "not compared")
@@ -252,17 +254,26 @@ class PortReport(Tabular[PortCheck], Judgement):
 
     def _below(self) -> list[str]:
         lines = ["", *map(_wrapped, self._lines_on_sides())]
-        lines += ["", *map(_wrapped, self._lines_on_weights())]
-        outputs = self._outputs_without_step()
-        if not outputs.ok:
-            lines += ["", str(outputs)]
-        elif self._settings():
-            lines += ["", *map(_wrapped, self._lines_on_settings())]
-        if self.outputs.step is not None:
-            lines += ["", str(self.outputs.step)]
+        lines += ["", *map(_wrapped, [*self._lines_on_weights(), *self._lines_on_settings()])]
+        for part in self._parts():
+            lines += ["", str(part)]
         return lines
 
+    def _parts(self) -> list[OutputsReport | StepReport]:
+        """Return the reports that are shown below this one: on what differs, and the first step."""
+        outputs = self._outputs_without_step()
+        parts: list[OutputsReport | StepReport] = [] if outputs.ok else [outputs]
+        return parts if self.outputs.step is None else [*parts, self.outputs.step]
+
+    def _repr_html_(self) -> str:
+        lines = [*self._lines_on_sides(), *self._lines_on_weights(), *self._lines_on_settings()]
+        table = Table.of(self._columns(), self.rows).as_html()
+        html_of_parts = [part._repr_html_() for part in self._parts()]
+        return "".join([paragraphs([self.verdict]), table, paragraphs(lines), *html_of_parts])
+
     def _lines_on_settings(self) -> list[str]:
+        if not self._outputs_without_step().ok:
+            return []  # the report on outputs has them
         return [f"Equal for this batch, with another setting: {text}." for text in self._settings()]
 
     def _title(self) -> str:
