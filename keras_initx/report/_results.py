@@ -182,7 +182,7 @@ class Result(abc.ABC):
             >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="logits")])
             >>> report = keras_initx.audit(model, {"logits/kernel": "glorot_uniform"})
             >>> print(report.to_markdown().splitlines()[0])
-            **Audit report: 2 of 2 weights compared, all as the rules say**
+            **Audit report: 2 of 2 weights are as the rules say**
         """
         with unlimited_width():
             blocks = [f"**{sentence(self._title())}**", *self._markdown_blocks()]

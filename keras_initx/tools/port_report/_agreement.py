@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,8 @@ from keras_initx.tools.compare_outputs._recorded import recorded_tensor
 from keras_initx.tools.compare_outputs._samples import without_ones
 
 
-class OutputAgreement(NamedTuple):
+@dataclass(frozen=True)
+class OutputAgreement:
     """How far an output of a model is from that of another, in absolute numbers.
 
     Attributes:

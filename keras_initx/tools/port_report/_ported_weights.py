@@ -58,7 +58,8 @@ class PortedWeight:
         return f"{text} ({reason})" if reason else text
 
 
-class ParameterCount(NamedTuple):
+@dataclass(frozen=True)
+class ParameterCount:
     """How many values of a kind both sides have.
 
     Attributes:

@@ -329,12 +329,12 @@ class PortReport(Tabular[PortCheck], Judgement):
             "ok": self.ok,
             "rows": self._records(),
             "sides": environments,
-            "counts": [count._asdict() for count in self.weights.counts],
+            "counts": [vars(count) for count in self.weights.counts],
             "count_reasons": self.weights.count_reasons,
             "weights": [vars(row) for row in self.weights.rows],
             "unused": self.weights.unused,
             "notes": self.weights.notes,
-            "agreements": [agreement._asdict() for agreement in self.agreements],
+            "agreements": [vars(agreement) for agreement in self.agreements],
             "outputs": self.outputs._content(),
         }
 
