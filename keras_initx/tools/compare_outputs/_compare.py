@@ -42,7 +42,8 @@ from keras_initx.tools.compare_outputs._flow import (
     tolerances_along,
     tolerances_of_outputs,
 )
-from keras_initx.tools.compare_outputs._mapped_step import mapped_step
+from keras_initx.tools.compare_outputs._known_causes import known_causes
+from keras_initx.tools.compare_outputs._mapped_step import MappedWeight, mapped_step
 from keras_initx.tools.compare_outputs._module_step import ModuleLoss, ModuleStep, unchanged
 from keras_initx.tools.compare_outputs._outputs_file import read_outputs
 from keras_initx.tools.compare_outputs._outputs_report import OutputsReport, Stretch
@@ -63,10 +64,14 @@ from keras_initx.tools.compare_outputs._recorded import (
     recorded_tensor,
 )
 from keras_initx.tools.compare_outputs._recorded_outputs import RecordedOutputs
-from keras_initx.tools.compare_outputs._recorded_step import RecordedStep, RecordedWeight
+from keras_initx.tools.compare_outputs._recorded_step import (
+    RecordedStep,
+    RecordedWeight,
+    in_forms_of_keras,
+)
 from keras_initx.tools.compare_outputs._samples import without_ones
 from keras_initx.tools.compare_outputs._step_report import StepReport
-from keras_initx.tools.compare_outputs._training_settings import shared_by, with_shared_settings
+from keras_initx.tools.compare_outputs._torch_settings import settings_beside_torch
 from keras_initx.tools.load_pretrained._array_names import NamesGiven
 
 # Where the difference of two models arises, and what is known of it without guessing.
@@ -476,22 +481,41 @@ def _compared_step(
         other_path = path_of_other(path, counterparts, names)
         return None if other_path is None else by_path.get(other_path)
 
+    weights: Mapping[str, MappedWeight] = {}
     if others.framework == "torch":
         mapped = mapped_step(there, inventory, names_of_weights(names, inventory.held))
         kept_at = mapped.kept_at
-        by_path = {path: weight.recorded for path, weight in mapped.weights.items()}
-        there = replace(there, weights=[*by_path.values(), *mapped.unused])
+        weights = mapped.weights
+        by_path = {path: weight.recorded for path, weight in weights.items()}
+        there = replace(
+            there,
+            weights=[*by_path.values(), *mapped.unused],
+            targets=in_forms_of_keras(batch.y, there.targets),
+        )
         other_of = by_path.get
     lengths = {without_ones(tensor.shape) for tensor in there.outputs.values()}
     step = FirstStep(inventory, batch, kept_at, lengths)
     here = step.recorded(is_whole=not there.obstacle)
-    allowed = {}
-    if not here.obstacle:
-        allowed = tolerances_of_outputs(step.calls(), tolerance, backends)
-    if others.framework == "torch":
-        here = with_shared_settings(here, there)
-        there = shared_by(here, there)
-    return compared_step(here, there, other_of, tolerance, allowed, backends)
+    calls = [] if here.obstacle else step.calls()
+    allowed = tolerances_of_outputs(calls, tolerance, backends) if calls else {}
+    if others.framework != "torch":
+        return compared_step(here, there, other_of, tolerance, allowed, backends)
+    settings = settings_beside_torch(here, there)
+    report = compared_step(
+        replace(here, settings=settings.here, unread=settings.unread),
+        replace(there, settings=settings.there),
+        other_of,
+        tolerance,
+        allowed,
+        backends,
+    )
+    causes = known_causes(here, there, weights, inventory, report.rows, calls)
+    return replace(
+        report,
+        causes=[*settings.remarks, *causes.texts],
+        explained=causes.explained,
+        later=[*report.later, *settings.later],
+    )
 
 
 def _obstacle_to_draws(ours: RecordedOutputs, others: RecordedOutputs) -> str:

@@ -121,8 +121,9 @@ class FirstStep:
             if _is_numeric(weight):
                 self._weights[_distinct(weight.path, self._weights)] = weight
         self._kept_at: dict[int, Array] = {}
-        for path, kept in (kept_at or {}).items():
-            self._kept_at[id(self._weights[path].variable)] = kept
+        for path, weight in self._weights.items():  # which buffers of torch are not among
+            if kept_at and path in kept_at:
+                self._kept_at[id(weight.variable)] = kept_at[path]
         self._lengths = lengths
 
     def recorded(self, *, is_whole: bool = False) -> RecordedStep:

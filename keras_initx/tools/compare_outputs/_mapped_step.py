@@ -119,8 +119,9 @@ def mapped_step(step: RecordedStep, inventory: Inventory, names: NamesGiven | No
                 weight = _mapped(assignment, own, probes, is_whole=step.is_whole)
                 weights[assignment.weight.path] = weight
     unused = []
+    used_tensors = {arrays[name].tied_to or name for name in used}
     for name, array in arrays.items():
-        if name not in used:
+        if (array.tied_to or name) not in used_tensors:
             unused.append(RecordedWeight(name, array.kind, array.shape, array.dtype))
     return MappedStep(weights, unused)
 

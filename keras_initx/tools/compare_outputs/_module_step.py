@@ -132,7 +132,9 @@ class ModuleStep:
 
     def _arrays(self, run: _Run, others: Sequence[_Run], *, is_whole: bool) -> list[RecordedArray]:
         arrays = []
+        first: dict[int, str] = {}
         for name, tensor in self._tensors.items():
+            tied_to = first.setdefault(id(tensor), name)
             gradient = update = None
             if name in run.gradients:
                 runs = [one.gradients[name] for one in others]
@@ -140,10 +142,17 @@ class ModuleStep:
             if name in run.updates:
                 update = _change(run.updates[name], [], is_whole=is_whole)
             group = None if self._optimizer is None else self._optimizer.group_of(tensor)
-            kind = _kind(tensor)
-            dtype = _dtype(tensor)
-            shape = tuple(tensor.shape)
-            arrays.append(RecordedArray(name, kind, shape, dtype, gradient, update, group))
+            array = RecordedArray(
+                name=name,
+                kind=_kind(tensor),
+                shape=tuple(tensor.shape),
+                dtype=_dtype(tensor),
+                gradient=gradient,
+                update=update,
+                group=group,
+                tied_to="" if tied_to == name else tied_to,
+            )
+            arrays.append(array)
         return arrays
 
     def _without_gradients(self) -> str:

@@ -74,7 +74,8 @@ def _array_as_json(array: RecordedArray) -> list[Any]:
     changes: list[list[Any] | None] = []
     for change in (array.gradient, array.update):
         changes.append(None if change is None else [change.norm, change.deviations.size > 0])
-    return [array.name, array.kind, list(array.shape), array.dtype, array.group, *changes]
+    facts = [array.name, array.kind, list(array.shape), array.dtype, array.group, array.tied_to]
+    return [*facts, *changes]
 
 
 def _targets_as_json(targets: Mapping[str, RecordedTarget]) -> dict[str, Any]:
@@ -173,7 +174,7 @@ class _Values:
 
 def _arrays_in(content: Mapping[str, Any], left: _Values) -> list[RecordedArray]:
     arrays = []
-    for name, kind, lengths, dtype, group, *sizes in content["arrays"]:
+    for name, kind, lengths, dtype, group, tied_to, *sizes in content["arrays"]:
         shape = tuple(lengths)
         count = math.prod(shape) if content["is_whole"] else places(math.prod(shape)).size
         changes: list[ArrayChange | None] = []
@@ -186,8 +187,9 @@ def _arrays_in(content: Mapping[str, Any], left: _Values) -> list[RecordedArray]
             deviations = left.take(count if has_deviations else 0)
             changes.append(ArrayChange(float(norm), kept, deviations))
         gradient, update = changes
-        array = RecordedArray(str(name), kind, shape, str(dtype), gradient, update, group)
-        arrays.append(array)
+        arrays.append(
+            RecordedArray(str(name), kind, shape, str(dtype), gradient, update, group, str(tied_to))
+        )
     return arrays
 
 

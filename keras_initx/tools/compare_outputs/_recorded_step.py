@@ -11,7 +11,12 @@ from keras_initx._typing import Array, DType, Shape
 from keras_initx.backends._moments import Moments
 from keras_initx.inspection._batch import floats
 from keras_initx.tools.compare_outputs._reading import Settings, labeled, values_of
-from keras_initx.tools.compare_outputs._samples import RecordedTensor, own_order, sampled
+from keras_initx.tools.compare_outputs._samples import (
+    RecordedTensor,
+    orders_of,
+    own_order,
+    sampled,
+)
 
 # So many more runs measure the rounding.
 RUNS = 3
@@ -92,18 +97,56 @@ class RecordedTarget(NamedTuple):
 
 def recorded_targets(nested: Any) -> dict[str, RecordedTarget]:
     """Return what is kept of targets or weights of samples, by their places; of `None` nothing."""
+    return {place: _recorded_target(values) for place, values in _arrays_of(nested).items()}
+
+
+def in_forms_of_keras(
+    nested: Any, others: Mapping[str, RecordedTarget]
+) -> Mapping[str, RecordedTarget]:
+    """Return targets of torch, as those of a model where they are the same in another form.
+
+    Images have channels first in torch, and classes are numbers, which may be one-hot here.
+
+    Args:
+        nested: The targets of the model.
+        others: What is kept of those of torch.
+    """
+    ours = _arrays_of(nested)
+    if len(ours) != len(others):
+        return others
+    found = {}
+    for values, (place, other) in zip(ours.values(), others.items(), strict=True):
+        forms = [_recorded_target(form) for form in _forms_of(values, other.shape)]
+        is_same = any(form.digest == other.digest for form in forms)
+        found[place] = _recorded_target(values) if is_same else other
+    return found
+
+
+def _arrays_of(nested: Any) -> dict[str, Array]:
     found = {}
     for place, value in labeled(nested):
         known = values_of(value)
-        if known is None:
-            continue
-        values = known.array
-        # As Keras does, which computes losses in float32.
-        values = floats(values).astype("float32") if values.dtype.kind not in "biu" else values
-        content = np.ascontiguousarray(values.astype("float64") + 0.0)  # -0 is 0
-        digest = hashlib.sha256(content.tobytes()).hexdigest()
-        found[place] = RecordedTarget(values.shape, digest)
+        if known is not None:
+            found[place] = known.array
     return found
+
+
+def _forms_of(values: Array, shape: Shape) -> Iterator[Array]:
+    """Yield targets in the forms with a shape that torch may have them in."""
+    for order in orders_of(values.shape):
+        if order.fits(shape):
+            yield values.transpose(order.axes)
+    is_one_hot = values.ndim > 1 and bool(((values == 0) | (values == 1)).all())
+    if is_one_hot and bool((values.sum(axis=-1) == 1).all()):
+        yield from _forms_of(values.argmax(axis=-1), shape)
+
+
+def _recorded_target(values: Array) -> RecordedTarget:
+    # As Keras does, which computes losses in float32.
+    values = floats(values).astype("float32") if values.dtype.kind not in "biu" else values
+    content = np.ascontiguousarray(values.astype("float64") + 0.0)  # -0 is 0
+    digest = hashlib.sha256(content.tobytes()).hexdigest()
+    return RecordedTarget(values.shape, digest)
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,6 +208,7 @@ class RecordedArray:
         gradient: The gradient of the loss, if it is trained: 0 if it has none.
         update: What the step adds to it, or the call to a buffer; `None` if it is not known.
         group: The place of its settings in `RecordedStep.groups`, `None` without an optimizer.
+        tied_to: The first name of the same tensor, empty if this is it.
     """
 
     name: str
@@ -174,6 +218,7 @@ class RecordedArray:
     gradient: ArrayChange | None = None
     update: ArrayChange | None = None
     group: int | None = None
+    tied_to: str = ""
 
     @property
     def changes(self) -> Iterator[ArrayChange]:

@@ -1,7 +1,7 @@
 """The result of comparing the first step of two models."""
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -154,6 +154,9 @@ class StepReport(Tabular[StepRow], Judgement):
         inputs: How targets and weights of samples differ, each in words.
         later: The settings that differ and make later steps differ, if the first does not.
         unread: Settings that were not compared, each in words.
+        causes: What torch is known to do otherwise, with the weights whose values show it, and
+            settings that are equal at the first step alone, each in words.
+        explained: The paths of the weights whose difference has no other cause.
     """
 
     rows: Sequence[StepRow]
@@ -165,6 +168,8 @@ class StepReport(Tabular[StepRow], Judgement):
     inputs: Sequence[str] = ()
     later: Sequence[str] = ()
     unread: Sequence[str] = ()
+    causes: Sequence[str] = ()
+    explained: Collection[str] = ()
 
     @property
     def problems(self) -> list[Any]:
@@ -210,12 +215,19 @@ class StepReport(Tabular[StepRow], Judgement):
                 text += f", later ones are not: {'; '.join(self.later)}"
         elif not any(self._differing()):
             text = "The first step was not compared"
+        elif self._is_explained():
+            text += ", by nothing but the causes that are known"
         if self.inputs:
             text += f", with {'; '.join(self.inputs)}"
         missing = [row for row in self.rows if row.answer == "not compared"]
         if missing:
             text += f"; of {counted(len(missing), 'weight')} not all was compared"
         return f"{text}."
+
+    def _is_explained(self) -> bool:
+        """Return whether nothing differs but weights of which all causes are known."""
+        found = self._problems_of_step()
+        return all(isinstance(one, StepRow) and one.path in self.explained for one in found)
 
     def _differing(self) -> Iterator[bool]:
         yield bool(self.inputs)
@@ -228,7 +240,9 @@ class StepReport(Tabular[StepRow], Judgement):
         if self.obstacle:
             return []
         lines = [*self.inputs, self._outputs(), self.loss.text, self._gradients()]
-        lines += [*self._updates(), *self._not_compared()]
+        lines += self._updates()
+        lines += [f"known: {cause}" for cause in self.causes]
+        lines += self._not_compared()
         if self.settings:
             lines.append(f"settings that differ: {'; '.join(self.settings)}")
         if self.unread:
@@ -351,6 +365,8 @@ class StepReport(Tabular[StepRow], Judgement):
             "settings": list(self.settings),
             "later": list(self.later),
             "unread": list(self.unread),
+            "causes": list(self.causes),
+            "explained": sorted(self.explained),
             "unmatched": list(self.unmatched),
             "rows": self._records(),
         }

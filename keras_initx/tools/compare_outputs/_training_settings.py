@@ -10,7 +10,7 @@ import inspect
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import keras
@@ -168,29 +168,6 @@ def _read_loss(settings: TrainingSettings, name: str, loss: Any) -> None:
     for argument, parameter in inspect.signature(loss).parameters.items():
         if parameter.default is not parameter.empty and is_simple(parameter.default):
             settings.values[f"{name}: {argument}"] = parameter.default
-
-
-def with_shared_settings(here: RecordedStep, there: RecordedStep) -> RecordedStep:
-    """Return a step of Keras with those of its settings alone that one of torch has."""
-    values: dict[str, Any] = {}
-    unread = []
-    for name, other in there.settings.items():
-        if name not in here.settings:
-            continue
-        value = here.settings[name]
-        if name.endswith(": weight_decay") and value is None:
-            value = 0.0
-        if _is_class(name) or not isinstance(value, str):
-            values[name] = value
-        else:  # a schedule, which no optimizer of torch has
-            unread.append(f"{name}: {value} here, {other} there")
-    return replace(here, settings=values, unread=unread)
-
-
-def shared_by(here: RecordedStep, there: RecordedStep) -> RecordedStep:
-    """Return a step of torch with those of its settings alone that one of Keras has."""
-    values = {name: value for name, value in there.settings.items() if name in here.settings}
-    return replace(there, settings=values)
 
 
 class ComparedSettings(NamedTuple):

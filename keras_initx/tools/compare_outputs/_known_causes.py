@@ -1,0 +1,322 @@
+"""What torch is known to do otherwise in a step than Keras, checked by values before it is said.
+
+At the first step an update is a formula of the gradient `g` alone, with the rate `r`:
+
+    Adam of Keras       -r g / (|g| + epsilon / sqrt(1 - beta_2))
+    Adam of torch       -r g / (|g| + eps)
+    RMSprop of Keras    -r g / sqrt((1 - rho) g**2 + epsilon)
+    RMSprop of torch    -r g / (sqrt((1 - alpha) g**2) + eps)
+
+A cause is named where the formulas of both sides give both updates, and where that of torch gives
+another one once it does what Keras does. So each is a fact on these values, and no guess.
+
+Sources: `torch/optim/adam.py`, `torch/optim/rmsprop.py`, `aten/src/ATen/native/Normalization.cpp`
+of torch 2; `keras/src/optimizers/adam.py` and `rmsprop.py` of Keras 3.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from keras_initx._checks import truncated
+from keras_initx._typing import Array
+from keras_initx.backends._current import backend
+from keras_initx.inspection._batch import floats
+from keras_initx.inspection._inventory import Inventory
+from keras_initx.inspection._weights import ModelWeight
+from keras_initx.tools.compare_outputs._mapped_step import MappedWeight
+from keras_initx.tools.compare_outputs._reading import Settings
+from keras_initx.tools.compare_outputs._recorded import RecordedCall
+from keras_initx.tools.compare_outputs._recorded_step import RecordedStep, RecordedWeight, size_of
+from keras_initx.tools.compare_outputs._samples import RecordedTensor
+from keras_initx.tools.compare_outputs._step_report import StepRow
+from keras_initx.tools.compare_outputs._torch_settings import (
+    digits,
+    epsilon_at_first,
+    settings_of_optimizer,
+)
+
+# Up to so much of its size, an update is the one that a formula gives.
+_SAME = 1e-3
+# By more than so much of its size, a cause changes an update.
+_CHANGED = 1e-4
+# Up to so much of it, a share of new values is the same.
+_SAME_MOMENTUM = 1e-2
+_ADAMS = ("Adam", "AdamW")
+_RATE = "learning_rate"
+
+
+@dataclass
+class KnownCauses:
+    """Why weights whose gradients are equal get other updates.
+
+    Attributes:
+        paths: The paths of the weights by the causes, in words.
+        explained: The paths of those that have no other cause.
+    """
+
+    paths: dict[str, list[str]] = field(default_factory=dict)
+    explained: set[str] = field(default_factory=set)
+
+    @property
+    def texts(self) -> list[str]:
+        """Each cause with the weights that have it."""
+        return [f"{cause} ({truncated(paths)})" for cause, paths in self.paths.items()]
+
+    def add(self, path: str, causes: Sequence[str]) -> None:
+        """Add all causes of the difference of a weight, if there are any."""
+        for cause in causes:
+            self.paths.setdefault(cause, []).append(path)
+        if causes:
+            self.explained.add(path)
+
+
+class _Rule(NamedTuple):
+    """What an optimizer does at its first step.
+
+    Attributes:
+        name: The name of its class.
+        settings: Its settings, in the words of Keras.
+        is_inside: Whether epsilon is where Keras has it.
+        is_decoupled: Whether the decay is taken from the weights, as by Keras.
+    """
+
+    name: str
+    settings: Settings
+    is_inside: bool
+    is_decoupled: bool
+
+    def number(self, name: str) -> float:
+        """Return a setting, 0 if it is not set."""
+        value = self.settings.get(name)
+        return float(value) if isinstance(value, int | float) else 0.0
+
+    def update(self, gradient: Array, weight: Array) -> Array | None:
+        """Return what the step adds to a weight, `None` if it is not known."""
+        rate = self.settings.get(_RATE)
+        if not isinstance(rate, int | float):
+            return None
+        decay = self.number("weight_decay")
+        own = gradient if self.is_decoupled else gradient + decay * weight
+        direction = self._direction(own)
+        if direction is None:
+            return None
+        return -rate * direction - (rate * decay * weight if self.is_decoupled else 0)
+
+    def _direction(self, gradient: Array) -> Array | None:
+        epsilon = self.number("epsilon")
+        if self.name == "SGD":
+            momentum = self.number("momentum") if self.settings.get("nesterov") else 0.0
+            return gradient * (1 + momentum)
+        if self.name in _ADAMS:
+            scale = math.sqrt(1 - self.number("beta_2")) if self.is_inside else 1.0
+            return gradient / (np.abs(gradient) + epsilon / scale)
+        if self.name == "RMSprop":
+            rho = self.number("rho")
+            squares = (1 - rho) * np.square(gradient)
+            if self.settings.get("centered"):
+                squares = squares * rho
+            if self.is_inside:
+                return gradient / np.sqrt(squares + epsilon)
+            return gradient / (np.sqrt(squares) + epsilon)
+        return None
+
+
+def known_causes(
+    here: RecordedStep,
+    there: RecordedStep,
+    weights: Mapping[str, MappedWeight],
+    inventory: Inventory,
+    rows: Sequence[StepRow],
+    calls: Sequence[RecordedCall],
+) -> KnownCauses:
+    """Return why weights with equal gradients get other updates than there, and state does.
+
+    Args:
+        here: The step of the model, with all of its settings.
+        there: The step of the module.
+        weights: The weights with the arrays of the module, by path.
+        inventory: What the model holds.
+        rows: How the steps compare.
+        calls: The calls of the model in training.
+    """
+    causes = KnownCauses()
+    recorded = {weight.path: weight for weight in here.weights}
+    held = {weight.path: weight for weight in inventory.weights}
+    name = str(here.settings.get("optimizer"))
+    rule = _Rule(name, settings_of_optimizer(here.settings), is_inside=True, is_decoupled=True)
+    inputs = {call.key.name: next(iter(call.inputs.values()), None) for call in calls}
+    for row in rows:
+        weight = held.get(row.path)
+        if weight is None or row.update is None or row.update.answer != "differs":
+            continue
+        ours, mapped = recorded[row.path], weights[row.path]
+        if row.kind == "trained":
+            causes.add(row.path, _causes(rule, ours, there, mapped, _kept(weight, mapped)))
+        elif weight.name == "moving_variance":
+            tensor = inputs.get(inventory.paths[weight.layer])
+            causes.add(row.path, _causes_of_variance(weight, ours, mapped, tensor))
+    return causes
+
+
+def _kept(weight: ModelWeight, mapped: MappedWeight) -> Array:
+    values = floats(backend.host_view(weight.variable)).reshape(-1)
+    kept: Array = values[mapped.kept_at].astype("float64")
+    return kept
+
+
+def _causes(
+    rule: _Rule, ours: RecordedWeight, there: RecordedStep, mapped: MappedWeight, weight: Array
+) -> list[str]:
+    """Return the causes of another update, each as a sentence without a stop."""
+    theirs = mapped.recorded
+    if ours.gradient is None or ours.update is None or theirs.update is None:
+        return []
+    gradient = ours.gradient.values.astype("float64")
+    update, other_update = ours.update.values, theirs.update.values
+    parts = _Parts(there, mapped, weight)
+    rounding = ours.rounding
+    # A weight may be left out of the decay here.
+    rules = [rule, rule._replace(settings={**rule.settings, "weight_decay": 0.0})]
+    known = [one for one in rules if _is(one.update(gradient, weight), update, rounding)]
+    expected = parts.update()
+    if not known or not _is(expected, other_update, rounding):
+        count = parts.count
+        if count > 1 and _is(count * update.astype("float64"), other_update, rounding):
+            return [_sum(count)]
+        return []
+    causes = []
+    if parts.count > 1:
+        causes.append(_sum(parts.count))
+    for text, changed in parts.changed(known[0]):
+        if changed is not None and expected is not None:
+            least = max(_CHANGED * size_of(other_update), rounding)
+            if size_of(changed - expected) > least:
+                causes.append(text)
+    return causes
+
+
+class _Parts:
+    """The arrays of a weight that are trained, each with the rule that trains it."""
+
+    def __init__(self, there: RecordedStep, mapped: MappedWeight, weight: Array) -> None:
+        self._weight = weight
+        self._rules: list[tuple[_Rule, Array, Array]] = []
+        name = str(there.settings.get("optimizer"))
+        for array, indices in mapped.summands:
+            if array.gradient is not None and array.group is not None:
+                rule = _Rule(name, there.groups[array.group], False, name == "AdamW")
+                gradient = array.gradient.values[indices].astype("float64")
+                self._rules.append((rule, gradient, indices >= 0))
+        self._counts: Array = sum((one[2].astype(int) for one in self._rules), np.zeros(1, int))
+
+    @property
+    def count(self) -> int:
+        """How many arrays are summed for each value, 0 if that differs."""
+        counts = np.unique(self._counts)
+        return int(counts[0]) if counts.size == 1 else 0
+
+    def update(self, **changes: Any) -> Array | None:
+        """Return the sum of the updates of all, with changes of their rules."""
+        total = np.zeros(self._weight.shape)
+        for rule, gradient, is_there in self._rules:
+            update = rule._replace(**changes).update(gradient, self._weight / max(self.count, 1))
+            if update is None:
+                return None
+            total += np.where(is_there, update, 0)
+        return total
+
+    def changed(self, ours: _Rule) -> list[tuple[str, Array | None]]:
+        """Return each cause, in words, with the updates if it was as here."""
+        if not self._rules:
+            return []
+        theirs = self._rules[0][0]
+        found = []
+        if theirs.name == ours.name == "RMSprop":
+            found.append((_epsilon_of_rmsprop(ours.settings), self.update(is_inside=True)))
+        elif theirs.name in _ADAMS and ours.name in _ADAMS:
+            settings = {**theirs.settings, "epsilon": epsilon_at_first(ours.settings)}
+            text = _epsilon_of_adam(ours.settings, theirs.settings)
+            found.append((text, self.update(settings=settings)))
+        if not theirs.is_decoupled and theirs.number("weight_decay"):
+            found.append((_decay(theirs.name), self.update(is_decoupled=True)))
+        for name in (_RATE, "rho", "weight_decay", "nesterov", "centered"):
+            if name in theirs.settings and ours.number(name) != theirs.number(name):
+                settings = {**theirs.settings, name: ours.settings.get(name)}
+                numbers = digits(ours.number(name)), digits(theirs.number(name))
+                text = f"{name} is {numbers[0]} here and {numbers[1]} there"
+                found.append((text, self.update(settings=settings)))
+        return found
+
+
+def _epsilon_of_adam(ours: Settings, theirs: Settings) -> str:
+    first = digits(epsilon_at_first(ours))
+    return (
+        "Adam of torch adds epsilon after its bias correction, and Keras before it: "
+        f"epsilon={digits(ours['epsilon'])} here is eps={first} there at the first step (at step t "
+        f"it is epsilon / sqrt(1 - beta_2**t)), and eps is {digits(theirs['epsilon'])}. Record it "
+        f"with eps={first} to compare the rest"
+    )
+
+
+def _epsilon_of_rmsprop(ours: Settings) -> str:
+    return (
+        "RMSprop of torch adds epsilon to the root, and Keras under it: for all gradients, no eps "
+        f"there is epsilon={digits(ours['epsilon'])} here"
+    )
+
+
+def _decay(name: str) -> str:
+    return (
+        f"{name} of torch adds the decay to the gradient, and Keras takes it from the weight, as "
+        "`torch.optim.AdamW` does"
+    )
+
+
+def _sum(count: int) -> str:
+    return (
+        f"the weight is the sum of {count} arrays there, and each is trained, so it moves {count} "
+        "times as far: freeze all of them but one there"
+    )
+
+
+def _is(values: Array | None, expected: Array, rounding: float) -> bool:
+    """Return whether a formula gives an update, up to rounding."""
+    if values is None or not np.isfinite(expected).all():
+        return False
+    return size_of(values - expected) <= max(_SAME * size_of(expected), rounding)
+
+
+def _causes_of_variance(
+    weight: ModelWeight,
+    ours: RecordedWeight,
+    mapped: MappedWeight,
+    inputs: RecordedTensor | None,
+) -> list[str]:
+    """Return why a moving variance differs: torch moves it to that of a sample."""
+    layer = weight.layer
+    theirs = mapped.recorded.update
+    if ours.update is None or theirs is None or inputs is None:
+        return []
+    if not isinstance(layer, keras.layers.BatchNormalization):
+        return []
+    count = math.prod(inputs.shape) // inputs.shape[layer.axis]
+    if count < 2 or layer.momentum >= 1:
+        return []
+    before = _kept(weight, mapped)
+    variance = before + ours.update.values.astype("float64") / (1 - layer.momentum)
+    change = variance * count / (count - 1) - before
+    share = float(change @ theirs.values) / (float(change @ change) or 1.0)
+    if not _is(share * change, theirs.values, ours.rounding):
+        return []
+    causes = [
+        f"torch moves a variance to n / (n - 1) times that of the batch, with n = {count}, and "
+        "Keras to that of the batch"
+    ]
+    if abs(share - (1 - layer.momentum)) > _SAME_MOMENTUM * share:
+        causes.append(f"momentum is {layer.momentum:.3g} here and {1 - share:.3g} there")
+    return causes

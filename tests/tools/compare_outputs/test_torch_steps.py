@@ -1,0 +1,518 @@
+"""The first step of a module of torch is compared with that of the model that has its weights."""
+
+import copy
+import random
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from modes import BACKEND, often
+
+import keras_initx
+from keras_initx import compare_outputs, record_outputs
+from keras_initx.tools.compare_outputs import _module_step
+from keras_initx.tools.compare_outputs._recorded_outputs import RecordedOutputs
+from keras_initx.tools.compare_outputs._recorded_step import (
+    ArrayChange,
+    RecordedArray,
+    RecordedStep,
+    recorded_targets,
+)
+
+if BACKEND == "torch":
+    import torch
+    from torch import nn
+    from torch_ports import PORTS, Port, equal_epsilon
+
+    OPTIMIZERS = {
+        "SGD": (
+            lambda: keras.optimizers.SGD(0.1, momentum=0.9),
+            lambda parameters: torch.optim.SGD(parameters, 0.1, momentum=0.9),
+        ),
+        "Adam": (
+            lambda: keras.optimizers.Adam(1e-3),
+            lambda parameters: torch.optim.Adam(parameters, 1e-3, eps=equal_epsilon()),
+        ),
+        "AdamW": (
+            lambda: keras.optimizers.AdamW(1e-3, weight_decay=0.01),
+            lambda parameters: torch.optim.AdamW(parameters, 1e-3, weight_decay=0.01, eps=equal_epsilon()),
+        ),
+        "RMSprop": (
+            lambda: keras.optimizers.RMSprop(1e-3, rho=0.99, epsilon=1e-8),
+            lambda parameters: torch.optim.RMSprop(parameters, 1e-3, eps=1e-8),
+        ),
+    }
+    CASES = [(port, optimizer) for port in PORTS for optimizer in OPTIMIZERS]
+else:
+    CASES = []
+
+OFTEN = [("dense", "SGD"), ("convolution", "Adam"), ("lstm", "AdamW"), ("block", "SGD"), ("embedded", "RMSprop")]
+SUM = "the weight is the sum of 2 arrays there, and each is trained, so it moves 2 times as far: freeze all of them"
+VARIANCE = "torch moves a variance to n / (n - 1) times that of the batch, with n = 200, and Keras to that of the batch"
+ROOT = "RMSprop of torch adds epsilon to the root, and Keras under it: for all gradients, no eps there is epsilon=1e-08"
+
+
+def state_of(module):
+    """Return all that a module and the random generators hold, as bytes and objects."""
+    tensors = {name: tensor.detach().numpy().tobytes() for name, tensor in module.state_dict(keep_vars=True).items()}
+    gradients = [parameter.grad for parameter in module.parameters()]
+    return (
+        tensors,
+        [None if gradient is None else gradient.numpy().tobytes() for gradient in gradients],
+        [id(gradient) for gradient in gradients],
+        [tensor.data_ptr() for tensor in (*module.parameters(), *module.buffers())],
+        [part.training for part in module.modules()],
+        torch.get_rng_state().numpy().tobytes(),
+        random.getstate(),
+        np.random.get_state()[1].tobytes(),  # noqa: NPY002, which a module may use
+    )
+
+
+@pytest.mark.parametrize(("name", "optimizer"), often(CASES, OFTEN))
+def test_steps_are_equal_or_their_difference_has_a_known_cause(name, optimizer, tmp_path):
+    port = Port(name)
+    here, there = OPTIMIZERS[optimizer]
+    state = state_of(port.module)
+    recorded = port.recorded(there)
+    assert state_of(port.module) == state
+    recorded.save(tmp_path / "step.npz")
+    report = port.compared(tmp_path / "step.npz", here())
+    assert report.first is None
+    step = report.step
+    assert step.loss.answer == "equal"
+    assert {row.gradient.answer for row in step.rows if row.kind == "trained"} == {"equal"}
+    expected = []
+    if optimizer == "RMSprop":
+        expected.append(ROOT)
+    if name == "lstm":
+        expected.append(SUM)
+    if name == "convolution":
+        expected.append(VARIANCE)
+    causes = [cause for cause in step.causes if "at the first step alone" not in cause]
+    assert len(causes) == len(expected)
+    for cause in expected:
+        assert any(one.startswith(cause) for one in causes), causes
+    assert step.ok is not bool(expected)
+    if expected:
+        assert "by nothing but the causes that are known" in step.summary
+        assert {row.path for row in step.rows if row.answer == "differs"} == {*step.explained}
+
+
+@pytest.mark.parametrize("epsilon", [1e-8, 1e-7])
+def test_the_epsilon_of_adam_is_named_with_the_value_to_use(epsilon):
+    port = Port("dense")
+    recorded = port.recorded(lambda parameters: torch.optim.Adam(parameters, 1e-3, eps=epsilon))
+    step = port.compared(recorded, keras.optimizers.Adam(1e-3)).step
+    (cause,) = step.causes
+    assert f"eps is {epsilon:.4g}. Record it with eps=3.162e-06 to compare the rest (fc2/kernel" in cause
+    assert step.summary == "The first step differs, by nothing but the causes that are known."
+
+
+def test_a_cause_needs_values_that_show_it():
+    port = Port("dense")
+    recorded = port.recorded(lambda parameters: torch.optim.Adam(parameters, 1e-3))
+    step = port.compared(recorded, keras.optimizers.Adam(1e-3, clipvalue=1e-4)).step
+    assert not step.ok
+    assert not step.causes
+    assert step.summary == "The first step differs."
+
+
+def test_the_decay_of_adam_is_named():
+    port = Port("dense")
+    recorded = port.recorded(
+        lambda parameters: torch.optim.Adam(parameters, 1e-3, weight_decay=0.1, eps=equal_epsilon())
+    )
+    step = port.compared(recorded, keras.optimizers.AdamW(1e-3, weight_decay=0.1)).step
+    causes = [cause for cause in step.causes if "adds the decay to the gradient" in cause]
+    assert len(causes) == 1
+    assert "optimizer: AdamW here, Adam there" in step.settings
+
+
+def test_the_decay_of_sgd_with_momentum_differs_later():
+    port = Port("dense")
+    recorded = port.recorded(lambda parameters: torch.optim.SGD(parameters, 0.1, momentum=0.9, weight_decay=0.01))
+    step = port.compared(recorded, keras.optimizers.SGD(0.1, momentum=0.9, weight_decay=0.01)).step
+    assert step.later == ["SGD of torch adds the decay to the momentum, and Keras takes it from the weights"]
+    assert not step.ok
+
+
+def test_a_rate_is_named():
+    port = Port("dense")
+    recorded = port.recorded(lambda parameters: torch.optim.SGD(parameters, 0.2))
+    step = port.compared(recorded, keras.optimizers.SGD(0.1)).step
+    assert step.settings == ["optimizer: learning_rate: 0.1 here, 0.2 there"]
+    assert step.causes[0].startswith("learning_rate is 0.1 here and 0.2 there (fc2/kernel")
+
+
+def test_one_bias_of_an_lstm_is_trained_as_in_keras():
+    port = Port("lstm")
+    port.module.rnn.bias_hh_l0.requires_grad_(False)
+    step = port.compared(
+        port.recorded(lambda parameters: torch.optim.SGD(parameters, 0.1)), keras.optimizers.SGD(0.1)
+    ).step
+    assert step.ok, str(step)
+    assert step["rnn/lstm_cell/bias"].like == "rnn.bias_ih_l0 + rnn.bias_hh_l0"
+
+
+def test_without_an_optimizer_gradients_are_compared():
+    step = Port("dense").compared(Port("dense").recorded()).step
+    assert step.ok
+    assert {row.gradient.answer for row in step.rows} == {"equal"}
+    assert {row.update.how for row in step.rows} == {"no `optimizer` was recorded there"}
+
+
+def test_an_optimizer_in_use_is_read_and_not_stepped():
+    port = Port("dense")
+    optimizer = torch.optim.Adam(port.module.parameters(), 1e-3, eps=equal_epsilon())
+    torch.optim.lr_scheduler.StepLR(optimizer, 1)
+    nn.functional.mse_loss(port.module(torch.from_numpy(port.x)), torch.from_numpy(port.y)).backward()
+    optimizer.step()
+    keras_initx.load_pretrained(port.model, port.module.state_dict(), layout="torch")
+    before, state = copy.deepcopy(optimizer.state_dict()), state_of(port.module)
+    recorded = port.recorded(optimizer)
+    assert state_of(port.module) == state
+    assert str(optimizer.state_dict()) == str(before)
+    assert port.compared(recorded, keras.optimizers.Adam(1e-3)).step.ok
+
+
+def test_a_graph_that_a_user_has_is_still_differentiated():
+    port = Port("convolution")
+    outputs = port.module(torch.from_numpy(port.x_of_module)).sum()
+    port.recorded(lambda parameters: torch.optim.SGD(parameters, 0.1))
+    outputs.backward()
+    assert port.module.conv.weight.grad is not None
+
+
+@pytest.mark.parametrize("fault", ["optimizer", "loss"])
+def test_nothing_has_changed_after_an_error(fault):
+    def failing(*_):
+        raise RuntimeError("of a user")
+
+    port = Port("convolution")
+    state = state_of(port.module)
+    options = {"loss": failing} if fault == "loss" else {"optimizer": failing}
+    with pytest.raises(RuntimeError, match="of a user"):
+        port.recorded(**options)
+    assert state_of(port.module) == state
+
+
+def test_settings_by_groups_are_those_of_their_parameters():
+    port = Port("dense")
+
+    def without_decay_of_biases(parameters):
+        groups = [
+            {"params": [one for one in parameters if one.ndim > 1]},
+            {"params": [one for one in parameters if one.ndim == 1], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(groups, 1e-3, weight_decay=0.1, eps=equal_epsilon())
+
+    recorded = port.recorded(without_decay_of_biases)
+    assert recorded.step.unread == ["optimizer: weight_decay: 0.1, 0.0 in its groups"]
+    optimizer = keras.optimizers.AdamW(1e-3, weight_decay=0.1)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    assert port.compared(recorded, optimizer).step.ok
+    port.model.get_layer("fc1").bias.assign(np.ones(8))
+    port.module.fc1.bias.data.fill_(1.0)
+    step = port.compared(port.recorded(without_decay_of_biases), keras.optimizers.AdamW(1e-3, weight_decay=0.1)).step
+    assert [row.path for row in step.rows if row.answer == "differs"] == ["fc2/bias", "fc1/bias"]
+    assert "weight_decay is 0.1 here and 0 there (fc2/bias, fc1/bias)" in step.causes
+
+
+def test_a_planted_fault_has_no_known_cause():
+    port = Port("block")
+    port.model.get_layer("norm2").trainable = False
+    step = port.compared(port.recorded(lambda parameters: torch.optim.SGD(parameters, 0.01))).step
+    assert step["norm2/gamma"].gradient.how == "trained there only"
+    assert not step.causes
+    assert not step.explained
+
+
+def test_a_gradient_that_is_missing_is_zero():
+    port = Port("dense")
+    port.module.fc1.forward = lambda x: nn.functional.linear(x, port.module.fc1.weight.detach(), port.module.fc1.bias)
+    step = port.compared(port.recorded(lambda parameters: torch.optim.SGD(parameters, 0.01))).step
+    assert step.first.path == "fc1/kernel"
+    assert step.first.gradient.norm_there == 0
+
+
+def test_drawn_numbers_are_not_compared():
+    port = Port("dense")
+    port.module = nn.Sequential(port.module, nn.Dropout(0.5))
+    recorded = port.recorded()
+    assert recorded.step.obstacle.startswith("the module draws random numbers in 1, as no model of Keras")
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(3)])
+    model.compile("sgd", "mse")
+    report = compare_outputs(model, port.x, recorded, y=port.y)
+    assert report.step.summary.startswith("The first step was not compared: the module draws random numbers in 1")
+
+
+def test_numbers_that_are_drawn_without_effect_are_no_obstacle():
+    class Layerdrop(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(6, 3)
+
+        def forward(self, x):
+            return self.fc(x) if torch.rand(()) >= 0 else x
+
+    assert not record_outputs(
+        Layerdrop(), np.ones((4, 6), "float32"), np.zeros((4, 3), "float32"), loss=nn.MSELoss()
+    ).step.obstacle
+
+
+def test_names_may_be_those_of_weights_with_parts_of_arrays():
+    class Fused(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.both = nn.Parameter(torch.randn(11, 6))
+            self.head = nn.Linear(8, 3, bias=False)
+            self.act = nn.Tanh()
+
+        def forward(self, x):
+            return self.head(self.act(x @ self.both[:8].T)) + x @ self.both[8:].T
+
+    torch.manual_seed(0)
+    module, inputs = Fused(), keras.Input((6,))
+    hidden = layers.Dense(8, use_bias=False, name="hidden")(inputs)
+    outputs = layers.Dense(3, use_bias=False, name="out")(layers.Activation("tanh", name="tanh")(hidden))
+    outputs = outputs + layers.Dense(3, use_bias=False, name="skip")(inputs)
+    model = keras.Model(inputs, outputs, name="net")
+    names = {
+        "hidden/kernel": ("both", np.s_[:8]),
+        "skip/kernel": ("both", lambda array: array[8:].T),
+        "out/kernel": "head.weight",
+    }
+    keras_initx.load_pretrained(model, module.state_dict(), names, layout="torch")
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    draws = np.random.default_rng(0)
+    x, y = draws.normal(size=(8, 6)).astype("float32"), draws.normal(size=(8, 3)).astype("float32")
+    recorded = record_outputs(
+        module, x, y, loss=nn.MSELoss(), optimizer=lambda parameters: torch.optim.SGD(parameters, 0.1)
+    )
+    report = compare_outputs(model, x, recorded, y=y, names={**names, "tanh": "act"})
+    assert report.step.ok, str(report.step)
+    assert [row.gradient.answer for row in report.step.rows] == ["equal"] * 3
+    like = {row.path: row.like for row in report.rows if row.answer == "equal"}
+    assert like == {"tanh": "act", "out": "head", "net": "Fused"}
+
+
+def test_a_function_that_computes_values_has_no_gradients():
+    port = Port("dense")
+    names = {"fc1/kernel": ("fc1.weight", lambda array: 2 * array.T), "fc1/bias": "fc1.bias", "fc2": "fc2"}
+    step = port.compared(port.recorded(), names=names).step
+    assert step["fc1/kernel"].gradient.how == "it is computed of fc1.weight"
+    assert step["fc2/kernel"].gradient.answer == "equal"
+
+
+def test_weights_that_torch_computes_are_not_compared():
+    port = Port("dense")
+    nn.utils.parametrizations.weight_norm(port.module.fc1)
+    step = port.compared(port.recorded()).step
+    assert step["fc1/kernel"].gradient.how.startswith("it is computed of fc1.parametrizations")
+    assert step["fc1/bias"].gradient.answer == "equal"
+
+
+@pytest.mark.parametrize("name", often(["block", "embedded", "lstm"], ["embedded"]))
+def test_of_large_modules_some_values_are_compared(monkeypatch, name):
+    changes = {"count": 2000} if name == "embedded" else {}
+    port = Port(name, **changes)
+    monkeypatch.setattr(_module_step, "_MOST_WHOLE", 10)
+    recorded = port.recorded(lambda parameters: torch.optim.SGD(parameters, 0.1))
+    assert not recorded.step.is_whole
+    step = port.compared(recorded, keras.optimizers.SGD(0.1)).step
+    assert step.loss.answer == "equal"
+    assert all(row.gradient.answer == "equal" for row in step.rows)
+    assert step.ok is (name != "lstm")
+    port.model.get_layer("fc2" if name == "block" else "fc").trainable = False
+    assert not port.compared(recorded, keras.optimizers.SGD(0.1)).step.ok
+
+
+def test_modes_that_training_has_are_kept():
+    port = Port("convolution")
+    port.module.train()
+    port.module.bn.eval()  # frozen statistics
+    port.model.get_layer("bn").trainable = False
+    for parameter in port.module.bn.parameters():
+        parameter.requires_grad_(False)
+    assert port.compared(
+        port.recorded(lambda parameters: torch.optim.SGD(parameters, 0.1)), keras.optimizers.SGD(0.1)
+    ).step.ok
+
+
+def test_an_image_as_output_is_compared_with_its_axes_moved():
+    port = Port("convolution")
+    module = nn.Sequential(port.module.conv)
+    inputs = keras.Input((5, 5, 3))
+    model = keras.Model(inputs, layers.Conv2D(4, 3, padding="same", use_bias=False, name="0")(inputs), name="net")
+    keras_initx.load_pretrained(model, module.state_dict(), layout="torch")
+    model.compile(keras.optimizers.SGD(0.1), lambda y, outputs: keras.ops.mean(outputs**2, axis=(1, 2, 3)))
+    y = np.zeros(8, "float32")
+    recorded = record_outputs(module, port.x_of_module, y, loss=lambda outputs, _: (outputs**2).mean())
+    step = compare_outputs(model, port.x, recorded, y=y).step
+    assert step.ok, str(step)
+
+
+@pytest.mark.parametrize("is_one_hot", [True, False])
+def test_classes_are_numbers_in_torch(is_one_hot):
+    port = Port("dense")
+    classes = np.array([0, 1, 2, 0, 1, 2, 0, 1])
+    module = nn.Sequential(port.module)
+    recorded = record_outputs(module, port.x, classes, loss=nn.CrossEntropyLoss())
+    losses = keras.losses.CategoricalCrossentropy, keras.losses.SparseCategoricalCrossentropy
+    port.model.compile("sgd", losses[not is_one_hot](from_logits=True))
+    for shift, answer in ((0, True), (1, False)):
+        y = np.roll(classes, shift)
+        if is_one_hot:
+            y = np.eye(3, dtype="float32")[y]
+        step = compare_outputs(port.model, port.x, recorded, y=y, names={"fc*": "0.fc{0}"}).step
+        assert step.ok is answer, str(step)
+        assert bool(step.inputs) is not answer
+
+
+def test_images_as_targets_have_channels_first():
+    port = Port("convolution")
+    module = nn.Sequential(port.module.conv)
+    inputs = keras.Input((5, 5, 3))
+    model = keras.Model(inputs, layers.Conv2D(4, 3, padding="same", use_bias=False, name="0")(inputs), name="net")
+    keras_initx.load_pretrained(model, module.state_dict(), layout="torch")
+    model.compile("sgd", "mse")
+    y = np.random.default_rng(1).normal(size=(8, 5, 5, 4)).astype("float32")
+    recorded = record_outputs(module, port.x_of_module, np.moveaxis(y, -1, 1), loss=nn.MSELoss())
+    assert compare_outputs(model, port.x, recorded, y=y).step.ok
+    assert compare_outputs(model, port.x, recorded, y=y[::-1]).step.inputs == ["targets: other values"]
+
+
+def test_a_tied_array_is_no_other_weight():
+    port = Port("dense")
+    port.module.again = port.module.fc2
+    step = port.compared(port.recorded(lambda parameters: torch.optim.SGD(parameters, 0.01))).step
+    assert step.ok
+    assert not step.unmatched
+    port.module.other = nn.Linear(2, 2)
+    assert port.compared(port.recorded()).step.unmatched == ["other.weight", "other.bias"]
+
+
+@pytest.mark.rare
+def test_a_module_inside_of_a_model_has_the_names_of_the_module():
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 3))
+    inputs = keras.Input((6,))
+    wrapper = layers.TorchModuleWrapper(copy.deepcopy(module), name="inner", output_shape=(None, 3))
+    model = keras.Model(inputs, wrapper(inputs), name="net")
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    port = Port("dense")
+    recorded = record_outputs(
+        nn.ModuleDict({"inner": module}).inner,
+        port.x,
+        port.y,
+        loss=nn.MSELoss(),
+        optimizer=lambda parameters: torch.optim.SGD(parameters, 0.1),
+    )
+    step = compare_outputs(model, port.x, recorded, y=port.y, names={"inner/*": "{0}"}).step
+    assert step.ok, str(step)
+    assert {row.gradient.answer for row in step.rows if row.kind == "trained"} == {"equal"}
+
+
+@pytest.mark.rare
+def test_layers_of_recurrent_modules_and_both_directions_are_compared():
+    torch.manual_seed(0)
+    module = nn.ModuleDict({"rnn": nn.GRU(5, 7, 2, batch_first=True, bidirectional=True)}).rnn
+    model = keras.Sequential(
+        [
+            keras.Input((4, 5)),
+            layers.Bidirectional(layers.GRU(7, return_sequences=True), name="first"),
+            layers.Bidirectional(layers.GRU(7, return_sequences=True), name="second"),
+        ]
+    )
+    holder = nn.Sequential(module)
+    holder.forward = lambda x: module(x)[0]
+    names = {"*": "0"}
+    keras_initx.load_pretrained(model, holder.state_dict(), names, layout="torch")
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    draws = np.random.default_rng(0)
+    x, y = draws.normal(size=(8, 4, 5)).astype("float32"), draws.normal(size=(8, 4, 14)).astype("float32")
+    recorded = record_outputs(
+        holder, x, y, loss=nn.MSELoss(), optimizer=lambda parameters: torch.optim.SGD(parameters, 0.1)
+    )
+    step = compare_outputs(model, x, recorded, y=y, names=names).step
+    assert step.ok, str(step)
+    assert len(step.rows) == 12
+
+
+def bad_loss(outputs, _):
+    return outputs
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"loss": None}, TypeError, "`loss` must be a function of the outputs of the module and of `y`"),
+        ({"loss": bad_loss}, ValueError, r"`loss` must return a tensor with a single number, .* returns \(8, 3\)"),
+        ({"loss": lambda *_: 1.0}, ValueError, "which returns float"),
+        ({"loss": lambda outputs, _: outputs.detach().sum()}, ValueError, "which returns a tensor without one"),
+        ({"optimizer": "adam"}, TypeError, "`optimizer` must be an optimizer of torch, or a function"),
+        ({"optimizer": lambda _: "adam"}, TypeError, "optimizer of type function, which returns str"),
+        (
+            {"optimizer": lambda parameters: torch.optim.LBFGS(parameters)},
+            ValueError,
+            "`optimizer` must take a step from gradients alone. Received: optimizer=LBFGS, whose step calls the loss",
+        ),
+        (
+            {"optimizer": lambda _: torch.optim.SGD(nn.Linear(1, 1).parameters(), 0.1)},
+            ValueError,
+            "`optimizer` must have parameters of the module",
+        ),
+    ],
+)
+def test_bad_arguments_are_refused(options, error, message):
+    port = Port("dense")
+    state = state_of(port.module)
+    with pytest.raises(error, match=message):
+        port.recorded(**options)
+    assert state_of(port.module) == state
+
+
+def test_arguments_for_modules_alone_are_refused():
+    port = Port("dense")
+    with pytest.raises(ValueError, match="`loss` must be left out for a Keras model"):
+        record_outputs(port.model, port.x, port.y, loss=nn.MSELoss())
+    with pytest.raises(ValueError, match="`optimizer` must be left out without targets"):
+        record_outputs(port.module, port.x, optimizer=torch.optim.SGD(port.module.parameters(), 0.1))
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("factor", [1.0, 2.0])
+def test_a_file_of_torch_is_compared_on_every_backend(tmp_path, factor):
+    draws = np.random.default_rng(0)
+    x, y = draws.normal(size=(16, 4)).astype("float32"), draws.normal(size=(16, 3)).astype("float32")
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="fc")], name="net")
+    kernel = draws.normal(size=(4, 3)).astype("float32")
+    model.layers[0].kernel.assign(kernel)
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    error = x @ kernel - y
+    gradients = {"fc.weight": 2 * error.T @ x / error.size, "fc.bias": 2 * error.sum(axis=0) / error.size}
+    arrays = []
+    for name, gradient in gradients.items():
+        changes = []
+        for values in (gradient, -0.1 * factor * gradient):
+            values = values.astype("float32")
+            changes.append(ArrayChange(float(np.linalg.norm(values)), values.reshape(-1), np.zeros(0, "float32")))
+        arrays.append(RecordedArray(name, "trained", gradient.shape, "float32", *changes, group=0))
+    here = record_outputs(model, x, y)
+    rate = 0.1 * factor
+    there = RecordedStep(
+        targets=recorded_targets(y),
+        outputs=here.step.outputs,
+        loss=here.step.loss,
+        arrays=arrays,
+        is_whole=True,
+        groups=[{"learning_rate": rate}],
+        settings={"optimizer": "SGD", "optimizer: learning_rate": rate},
+    )
+    RecordedOutputs(here.calls, "torch", "", there).save(tmp_path / "torch.npz")
+    step = compare_outputs(model, x, tmp_path / "torch.npz", y=y).step
+    assert [row.gradient.answer for row in step.rows] == ["equal", "equal"]
+    assert [row.like for row in step.rows] == ["fc.weight", "fc.bias"]
+    assert step.ok is (factor == 1)
+    assert bool(step.causes) is (factor != 1)
