@@ -96,7 +96,8 @@ def port_report(
     Raises:
         TypeError: If an argument has the wrong type.
         ValueError: If `loaded` is passed with `names` or `layout`, the model was loaded with a
-            function, which a report does not keep, or `compare_outputs` raises it.
+            function, which a report does not keep, targets are passed with the layout of Keras, or
+            `compare_outputs` raises it.
 
     Example:
         >>> import torch
@@ -129,13 +130,19 @@ def port_report(
             f"Received: loaded={loaded!r}, names={names!r}, layout={layout!r}"
         )
     given = given_names(names if loaded is None else loaded, layout)
+    layout = given.layout or "torch"
     batch = port_batch(x, y)
     if batch.y is None and (loss is not None or optimizer is not None):
         raise ValueError("`loss` and `optimizer` need targets: pass `y`. Received: y=None")
+    if batch.y is not None and layout == "keras":
+        raise ValueError(
+            "`y` must be left out with the layout of Keras: the first step is compared through that "
+            "of torch. Received: y, and layout='keras'"
+        )
     keeper = OutputKeeper()
     with unchanged(module):
         of_weights = names_of_weights(given.names, inventory.weights)
-        weights = compare_weights(inventory, module, of_weights, given.layout or "torch", loaded)
+        weights = compare_weights(inventory, module, of_weights, layout, loaded)
         hook = module.register_forward_hook(keeper.after_forward)
         try:
             recorded = record_outputs(module, batch.module, batch.y, loss=loss, optimizer=optimizer)

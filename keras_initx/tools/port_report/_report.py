@@ -129,8 +129,9 @@ class PortReport(Tabular[PortCheck], Judgement):
         if not self._outputs_without_step().ok:
             return _not_equal(self._outputs_without_step().headline, is_known=False)
         if step is not None and not step.ok:
-            settings = f" ({'; '.join(step.settings)})" if step.settings else ""
-            text = f"in the first step, {step.problems[0].text}{settings}"
+            known = [*step.causes, *step.settings]
+            text = f"in the first step, {step.problems[0].text}"
+            text += f" ({'; '.join(known)})" if known else ""
             return _not_equal(text, is_known=not step.obstacle)
         equal = [row.path for row in self.rows if row.answer == "equal"]
         text = f"The port is equal: {', '.join(equal)}"
