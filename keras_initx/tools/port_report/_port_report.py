@@ -136,8 +136,8 @@ def port_report(
         raise ValueError("`loss` and `optimizer` need targets: pass `y`. Received: y=None")
     if batch.y is not None and layout == "keras":
         raise ValueError(
-            "`y` must be left out with the layout of Keras: the first step is compared through that "
-            "of torch. Received: y, and layout='keras'"
+            "`y` must be left out with the layout of Keras: the first step is compared through the "
+            "layout of torch. Received: y, and layout='keras'"
         )
     keeper = OutputKeeper()
     with unchanged(module):
