@@ -112,11 +112,11 @@ def _read_batch(data: Path | str) -> PortBatch:
     return port_batch(*read_data(data, None))
 
 
-def _names(given: Path | str | None) -> Any:
+def _names(names: Path | str | None) -> Any:
     """Return the names that a function returns, or those in JSON."""
-    if isinstance(given, str) and not given.lstrip().startswith("{"):
-        return made_by(given)
-    return read_names(given)
+    if isinstance(names, str) and not names.lstrip().startswith("{"):
+        return made_by(names)
+    return read_names(names)
 
 
 def _training(arguments: argparse.Namespace) -> dict[str, Any]:

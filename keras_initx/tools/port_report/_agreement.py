@@ -22,15 +22,15 @@ class OutputAgreement:
     """How far an output of a model is from that of another, in absolute numbers.
 
     Attributes:
-        place: Its place in the outputs, empty for the only one.
+        path: Its path in nested outputs, such as `"last_hidden_state"`, empty for a single output.
         largest_difference: The largest absolute difference of two values.
         largest_value: The largest absolute value of the other model.
         vectors: The number of vectors along its last axis, such as those of logits; 0 if this axis
             has one value.
-        same_largest: In how many of these the largest value is at the same place.
+        same_largest: In how many of these the largest value has the same index.
     """
 
-    place: str
+    path: str
     largest_difference: float
     largest_value: float
     vectors: int
@@ -41,17 +41,17 @@ class OutputKeeper(Watcher):
     """Keeps whole outputs of the first pass in inference.
 
     Attributes:
-        outputs: Dict from the places of outputs to their values.
+        outputs: Dict from the paths of outputs to their values.
     """
 
     def __init__(self) -> None:
         self.outputs: dict[str, Values] = {}
 
     def finish(self, outputs: Any) -> None:
-        for place, value in labeled(outputs):
+        for path, value in labeled(outputs):
             values = values_of(value)
             if values is not None:
-                self.outputs.setdefault(place, Values(np.array(values.array), values.dtype))
+                self.outputs.setdefault(path, Values(np.array(values.array), values.dtype))
 
     def after_forward(self, module: Any, args: Any, outputs: Any) -> None:
         """Look at what a module of torch has returned, as a hook of it."""
@@ -71,12 +71,12 @@ def compare_whole_outputs(
     ours: Mapping[str, Values], theirs: Mapping[str, Values]
 ) -> list[OutputAgreement]:
     """Return how far outputs are from those that `compare_outputs` compares them with."""
-    others = {place: recorded_tensor(values) for place, values in theirs.items()}
+    others = {path: recorded_tensor(values) for path, values in theirs.items()}
     shapes = {without_ones(tensor.shape) for tensor in others.values()}
     tensors = {}
-    for place, values in ours.items():
-        tensors[place] = recorded_tensor(values)
-        tensors[place].keep(values.array, shapes)
+    for path, values in ours.items():
+        tensors[path] = recorded_tensor(values)
+        tensors[path].keep(values.array, shapes)
     agreements = []
     for pair in paired_tensors(tensors, others, None):
         if pair.difference is None or pair.other_place is None:
@@ -91,7 +91,7 @@ def compare_whole_outputs(
     return agreements
 
 
-def _compare_whole(place: str, here: np.ndarray, there: np.ndarray) -> OutputAgreement:
+def _compare_whole(path: str, here: np.ndarray, there: np.ndarray) -> OutputAgreement:
     with np.errstate(invalid="ignore"):  # of infinities
         differences = np.where(here == there, 0.0, np.abs(here - there))
     differences[np.isnan(here) & np.isnan(there)] = 0.0
@@ -101,7 +101,7 @@ def _compare_whole(place: str, here: np.ndarray, there: np.ndarray) -> OutputAgr
         here_places, there_places = here.argmax(axis=-1), there.argmax(axis=-1)
         vectors, same = here_places.size, int((here_places == there_places).sum())
     return OutputAgreement(
-        place,
+        path,
         math.inf if math.isnan(largest) else largest,
         float(np.abs(there).max(initial=0.0)),
         vectors,

@@ -129,8 +129,8 @@ def port_report(
             "Pass either `loaded`, which has names and layout, or `names` and `layout`. "
             f"Received: loaded={loaded!r}, names={names!r}, layout={layout!r}"
         )
-    given = given_names(names if loaded is None else loaded, layout)
-    layout = given.layout or "torch"
+    names, layout = given_names(names if loaded is None else loaded, layout)
+    layout = layout or "torch"
     batch = port_batch(x, y)
     if batch.y is None and (loss is not None or optimizer is not None):
         raise ValueError("`loss` and `optimizer` need targets: pass `y`. Received: y=None")
@@ -141,14 +141,14 @@ def port_report(
         )
     keeper = OutputKeeper()
     with unchanged(module):
-        of_weights = names_of_weights(given.names, inventory.weights)
+        of_weights = names_of_weights(names, inventory.weights)
         weights = compare_weights(inventory, module, of_weights, layout, loaded)
         hook = module.register_forward_hook(keeper.after_forward)
         try:
             recorded = record_outputs(module, batch.module, batch.y, loss=loss, optimizer=optimizer)
         finally:
             hook.remove()
-        outputs = compare_outputs(model, batch.model, recorded, y=batch.y, names=given.names)
+        outputs = compare_outputs(model, batch.model, recorded, y=batch.y, names=names)
         of_model = batch_of(model, batch.model)
         whole = whole_outputs_of(inventory, first_examples(of_model.x, None))
     return PortReport(

@@ -179,8 +179,8 @@ class PortReport(Tabular[PortCheck], Judgement):
         above = [limit for limit in _LIMITS if worst.largest_difference >= limit]
         places = [f"below {_written(min(below))}"] if below else []
         places += [f"above {_written(max(above))}"] if above else []
-        of = f" of {worst.place}" if len(self.agreements) > 1 else ""
-        text = f"Absolute{of}, for values up to {short_number(worst.largest_value)}"
+        output = f" of {worst.path}" if len(self.agreements) > 1 else ""
+        text = f"Absolute{output}, for values up to {short_number(worst.largest_value)}"
         return PortCheck(
             "largest difference",
             short_number(worst.largest_difference),
@@ -192,7 +192,7 @@ class PortReport(Tabular[PortCheck], Judgement):
         same = sum(output.same_largest for output in self.agreements)
         if not vectors:
             return PortCheck("largest logit", "not compared", "No output is a vector.")
-        text = "Vectors whose largest value is at the same place."
+        text = "Vectors whose largest value has the same index."
         return PortCheck("largest logit", f"{same} of {vectors}", text)
 
     def _check_of_step(self) -> PortCheck:
@@ -237,7 +237,7 @@ class PortReport(Tabular[PortCheck], Judgement):
             elif row.answer == "equal" and row.how not in ("", "transposed"):
                 how = f"{row.how[:1].upper()}{row.how[1:]}"
                 paths.setdefault(how, []).append(row.path)
-        lines += [f"{how}: {truncated(found)}." for how, found in paths.items()]
+        lines += [f"{how}: {truncated(names)}." for how, names in paths.items()]
         if self.weights.unused:
             arrays = [f"{name} {shape}" for name, shape in self.weights.unused.items()]
             lines.append(f"Arrays of the module for no weight: {truncated(arrays)}.")
@@ -256,21 +256,21 @@ class PortReport(Tabular[PortCheck], Judgement):
     def _below(self) -> list[str]:
         lines = ["", *map(_wrapped, self._lines_on_sides())]
         lines += ["", *map(_wrapped, [*self._lines_on_weights(), *self._lines_on_settings()])]
-        for part in self._parts():
-            lines += ["", str(part)]
+        for report in self._reports_below():
+            lines += ["", str(report)]
         return lines
 
-    def _parts(self) -> list[OutputsReport | StepReport]:
+    def _reports_below(self) -> list[OutputsReport | StepReport]:
         """Return the reports that are shown below this one: on what differs, and the first step."""
         outputs = self._outputs_without_step()
-        parts: list[OutputsReport | StepReport] = [] if outputs.ok else [outputs]
-        return parts if self.outputs.step is None else [*parts, self.outputs.step]
+        reports: list[OutputsReport | StepReport] = [] if outputs.ok else [outputs]
+        return reports if self.outputs.step is None else [*reports, self.outputs.step]
 
     def _repr_html_(self) -> str:
         lines = [*self._lines_on_sides(), *self._lines_on_weights(), *self._lines_on_settings()]
         table = Table.of(self._columns(), self.rows).as_html()
-        html_of_parts = [part._repr_html_() for part in self._parts()]
-        return "".join([paragraphs([self.verdict]), table, paragraphs(lines), *html_of_parts])
+        html_below = [report._repr_html_() for report in self._reports_below()]
+        return "".join([paragraphs([self.verdict]), table, paragraphs(lines), *html_below])
 
     def _lines_on_settings(self) -> list[str]:
         if not self._outputs_without_step().ok:
