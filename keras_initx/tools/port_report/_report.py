@@ -132,7 +132,7 @@ class PortReport(Tabular[PortCheck], Judgement):
             known = [*step.causes, *step.settings]
             text = f"in the first step, {step.problems[0].text}"
             text += f" ({'; '.join(known)})" if known else ""
-            return _not_equal(text, is_known=not step.obstacle)
+            return _not_equal(text, is_known=self._step_differs())
         equal = [row.path for row in self.rows if row.answer == "equal"]
         text = f"The port is equal: {', '.join(equal)}"
         settings = self._settings()
@@ -203,8 +203,17 @@ class PortReport(Tabular[PortCheck], Judgement):
                 "not compared",
                 "Pass targets and the loss of the module to compare it.",
             )
-        answer = "equal" if step.ok else "differs"
+        answer = "equal" if step.ok else "not known"
+        if self._step_differs():
+            answer = "differs"
         return PortCheck("first step", "not compared" if step.obstacle else answer, step.summary)
+
+    def _step_differs(self) -> bool:
+        """Return whether the first step or a later one differs, and not only lacks a comparison."""
+        step = self.outputs.step
+        if step is None or step.obstacle:
+            return False
+        return any(step._differing()) or bool(step.later)
 
     def _lines_on_sides(self) -> list[str]:
         lines = []
