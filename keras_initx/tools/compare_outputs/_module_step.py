@@ -98,7 +98,8 @@ class ModuleStep:
                 self._tensors[name] = tensor
         self._optimizer: ModuleOptimizer | None = None
         if optimizer is not None:
-            self._optimizer = ModuleOptimizer(list(module.parameters()), optimizer)
+            with unchanged(module):  # a function of a user may do anything
+                self._optimizer = ModuleOptimizer(list(module.parameters()), optimizer)
 
     def recorded(self) -> RecordedStep:
         """Return what the step does, or why it is not known. The module does not change.

@@ -116,9 +116,11 @@ def in_forms_of_keras(
         return others
     found = {}
     for values, (place, other) in zip(ours.values(), others.items(), strict=True):
-        forms = [_recorded_target(form) for form in _forms_of(values, other.shape)]
-        is_same = any(form.digest == other.digest for form in forms)
-        found[place] = _recorded_target(values) if is_same else other
+        own = _recorded_target(values)
+        digests = [_recorded_target(form).digest for form in _forms_of(values, other.shape)]
+        if digests:
+            other = other._replace(shape=own.shape)
+        found[place] = own if other.digest in digests else other
     return found
 
 

@@ -73,7 +73,9 @@ def settings_beside_torch(here: RecordedStep, there: RecordedStep) -> SettingsBe
             )
     names = [step.settings.get(_OPTIMIZER) for step in (here, there)]
     if names == ["SGD", "SGD"] and theirs.get("momentum") and theirs.get("weight_decay"):
-        later.append("SGD of torch adds the decay to the momentum, Keras takes it from the weights")
+        later.append(
+            "SGD of torch adds the decay to the momentum, and Keras takes it from the weights"
+        )
     return SettingsBesideTorch(
         _named(here, kept),
         _named(there, {name: theirs[name] for name in kept}),

@@ -69,8 +69,9 @@ def state_of(module):
     )
 
 
-@pytest.mark.parametrize(("name", "optimizer"), often(CASES, OFTEN))
-def test_steps_are_equal_or_their_difference_has_a_known_cause(name, optimizer, tmp_path):
+@pytest.mark.parametrize("case", often(CASES, OFTEN), ids="-".join)
+def test_steps_are_equal_or_their_difference_has_a_known_cause(case, tmp_path):
+    name, optimizer = case
     port = Port(name)
     here, there = OPTIMIZERS[optimizer]
     state = state_of(port.module)
