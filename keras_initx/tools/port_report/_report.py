@@ -128,6 +128,9 @@ class PortReport(Tabular[PortCheck], Judgement):
             return _not_equal(f"{text[:1].lower()}{text[1:]}{reasons}")
         if not self._outputs_without_step().ok:
             return _not_equal(self._outputs_without_step().headline, is_known=False)
+        if step is not None and step.obstacle:
+            text = f"{step.summary[:1].lower()}{step.summary[1:]}"
+            return _not_equal(text, is_known=False)
         if step is not None and not step.ok:
             known = [*step.causes, *step.settings]
             text = f"in the first step, {step.problems[0].text}"
@@ -264,7 +267,9 @@ class PortReport(Tabular[PortCheck], Judgement):
 
     def _below(self) -> list[str]:
         lines = ["", *map(_wrapped, self._lines_on_sides())]
-        lines += ["", *map(_wrapped, [*self._lines_on_weights(), *self._lines_on_settings()])]
+        remarks = [*self._lines_on_weights(), *self._lines_on_settings()]
+        if remarks:
+            lines += ["", *map(_wrapped, remarks)]
         for report in self._reports_below():
             lines += ["", str(report)]
         return lines
