@@ -132,10 +132,7 @@ class PortReport(Tabular[PortCheck], Judgement):
             text = f"{step.summary[:1].lower()}{step.summary[1:]}"
             return _not_equal(text, is_known=False)
         if step is not None and not step.ok:
-            known = [*step.causes, *step.settings]
-            text = f"in the first step, {step.problems[0].text}"
-            text += f" ({'; '.join(known)})" if known else ""
-            return _not_equal(text, is_known=self._step_differs())
+            return _not_equal(_first_difference(step), is_known=self._step_differs())
         equal = [row.path for row in self.rows if row.answer == "equal"]
         text = f"The port is equal: {', '.join(equal)}"
         settings = self._settings()
@@ -365,6 +362,17 @@ _COLUMNS_OF_WEIGHTS: list[Column[PortedWeight]] = [
     Column("result", lambda row: row.answer, is_text=True),
     Column("how", lambda row: row.cause or row.how, is_text=True),
 ]
+
+
+def _first_difference(step: StepReport) -> str:
+    """Return what differs first in a step, with what is known of it in short."""
+    # "Adam of torch adds epsilon after its bias correction: epsilon=1e-07 here is ..."
+    causes = [cause.partition(":")[0] for cause in step.causes]
+    if step._is_explained():
+        return f"in the first step by nothing but known causes: {'; '.join(causes)}"
+    known = [*causes, *step.settings]
+    text = f"in the first step, {step.problems[0].text}"
+    return f"{text} ({'; '.join(known)})" if known else text
 
 
 def _not_equal(text: str, *, is_known: bool = True) -> str:
