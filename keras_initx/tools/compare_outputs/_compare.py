@@ -475,24 +475,26 @@ def _compared_step(
     """Return the report on the first step, which the other model has, see `compare_outputs`."""
     there = others.step or RecordedStep()
     kept_at: Mapping[str, Array] = {}
-    by_path = {weight.path: weight for weight in there.weights}
-
-    def other_of(path: str) -> RecordedWeight | None:
-        other_path = path_of_other(path, counterparts, names)
-        return None if other_path is None else by_path.get(other_path)
-
     weights: Mapping[str, MappedWeight] = {}
     if others.framework == "torch":
         mapped = mapped_step(there, inventory, names_of_weights(names, inventory.held))
         kept_at = mapped.kept_at
         weights = mapped.weights
-        by_path = {path: weight.recorded for path, weight in weights.items()}
+        others_by_path = {path: weight.recorded for path, weight in weights.items()}
         there = replace(
             there,
-            weights=[*by_path.values(), *mapped.unused],
+            weights=[*others_by_path.values(), *mapped.unused],
             targets=in_forms_of_keras(batch.y, there.targets),
         )
-        other_of = by_path.get
+    else:
+        others_by_path = {weight.path: weight for weight in there.weights}
+
+    def other_of(path: str) -> RecordedWeight | None:
+        if others.framework == "torch":
+            return others_by_path.get(path)
+        other_path = path_of_other(path, counterparts, names)
+        return None if other_path is None else others_by_path.get(other_path)
+
     lengths = {without_ones(tensor.shape) for tensor in there.outputs.values()}
     step = FirstStep(inventory, batch, kept_at, lengths)
     here = step.recorded(is_whole=not there.obstacle)

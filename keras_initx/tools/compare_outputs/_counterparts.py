@@ -11,6 +11,7 @@ from keras_initx.inspection._weights import ModelWeight
 from keras_initx.tools.compare_outputs._pairs import paired_tensors
 from keras_initx.tools.compare_outputs._recorded import CallKey, RecordedCall
 from keras_initx.tools.load_pretrained._array_names import (
+    Named,
     NamesGiven,
     check_names,
     matches_of_weight,
@@ -117,7 +118,7 @@ def names_of_others(
         return paired_with_names(places, theirs).worded("`like`")
     check_names(names)
     of_layers: dict[str, str | None] = {}
-    of_weights: NamesGiven = {}
+    of_weights: dict[str, Named] = {}
     for pattern, value in names.items():
         covers_layer = any(covered(pattern, [path]) for path in places)
         if covers_layer and (value is None or isinstance(value, str)):
@@ -154,8 +155,8 @@ def _by_weights(
         for pattern, value in names.items():
             matches = matches_of_weight(pattern, weight)
             if matches:
-                name = parts_of(value).name
-                if name is not None:
+                if value is not None:
+                    name = parts_of(value).name
                     full = filled_in(name, matches[0].texts, weight.path, "name arrays")
                     module = _with_slashes(full).rpartition("/")[0]
                     modules.setdefault(weight.layer_paths[-1], set()).add(module)

@@ -114,16 +114,18 @@ class _Rule(NamedTuple):
             return gradient * (1 + momentum)
         if self.name in _ADAMS:
             scale = math.sqrt(1 - self.number("beta_2")) if self.is_inside else 1.0
-            return gradient / (np.abs(gradient) + epsilon / scale)
-        if self.name == "RMSprop":
+            size = np.abs(gradient) + epsilon / scale
+        elif self.name == "RMSprop":
             rho = self.number("rho")
             squares = (1 - rho) * np.square(gradient)
             if self.settings.get("centered"):
                 squares = squares * rho
-            if self.is_inside:
-                return gradient / np.sqrt(squares + epsilon)
-            return gradient / (np.sqrt(squares) + epsilon)
-        return None
+            size = np.sqrt(squares + epsilon) if self.is_inside else np.sqrt(squares) + epsilon
+        else:
+            return None
+        with np.errstate(divide="ignore", invalid="ignore"):  # without an epsilon
+            direction: Array = gradient / size
+        return direction
 
 
 def known_causes(
@@ -238,7 +240,7 @@ class _Parts:
         found = []
         if theirs.name == ours.name == "RMSprop":
             found.append((_epsilon_of_rmsprop(ours.settings), self.update(is_inside=True)))
-        elif theirs.name in _ADAMS and ours.name in _ADAMS:
+        elif theirs.name in _ADAMS and ours.name in _ADAMS and "beta_2" in ours.settings:
             settings = {**theirs.settings, "epsilon": epsilon_at_first(ours.settings)}
             text = _epsilon_of_adam(ours.settings, theirs.settings)
             found.append((text, self.update(settings=settings)))

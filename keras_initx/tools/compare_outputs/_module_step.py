@@ -316,7 +316,7 @@ def _states() -> list[Any]:
     states = [torch.random.get_rng_state()]
     if torch.cuda.is_initialized():
         states += torch.cuda.get_rng_state_all()
-    of_numpy = np.random.get_state()  # noqa: NPY002
+    of_numpy: Any = np.random.get_state()  # noqa: NPY002
     return [
         *(state.numpy().tobytes() for state in states),
         random.getstate(),

@@ -192,13 +192,13 @@ def _check_entry(pattern: Any, value: Any) -> None:
 class NamedParts(NamedTuple):
     """A value of `names`: the name of an array, what is taken of it, and the inverse of that."""
 
-    name: str | None
+    name: str
     part: ArrayPart | None = None
     inverse: Callable[[Array], Any] | None = None
 
 
-def parts_of(value: Named) -> NamedParts:
-    """Return the name of an array, and what is taken of it."""
+def parts_of(value: Any) -> NamedParts:
+    """Return the name of an array in a value of `names` that is not `None`, and what is taken."""
     return NamedParts(*value) if isinstance(value, tuple) else NamedParts(value)
 
 
