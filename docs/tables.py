@@ -32,7 +32,7 @@ from keras_initx.recipes._frameworks import FLAX, TORCH
 from keras_initx.recipes._layer_recipe import LayerRecipe
 from keras_initx.recipes._named import RECIPES
 from keras_initx.recipes._parts import Part
-from keras_initx.recipes._recipe import described
+from keras_initx.recipes._recipe import describe_entry
 from keras_initx.report._results import Judgement, Result
 from keras_initx.sampling import Stream
 from keras_initx.scaling import CoordinateCheck, MupTable
@@ -215,7 +215,7 @@ def _by_roles(recipe):
     (table, *_) = recipe.tables().values()
     roles = {}
     for role, value in table.items():
-        roles.setdefault(described(value), []).append(role)
+        roles.setdefault(describe_entry(value), []).append(role)
     weights = "<br>".join(f"{', '.join(names)}: {text}" for text, names in roles.items())
     return re.sub(r"\d\.\d{6,}", lambda number: f"{float(number[0]):.4g}", weights)
 

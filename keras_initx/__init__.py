@@ -113,5 +113,7 @@ def __getattr__(name: str) -> _typing.Any:
         return getattr(_importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
     similar: list[str] = []
     if not name.startswith("_"):  # tools ask for many of those
-        similar = _importlib.import_module(f"{__name__}._initializer_names").classes_like(name)
+        similar = _importlib.import_module(f"{__name__}._initializer_names").similar_class_names(
+            name
+        )
     raise _suggestions.missing_attribute(__name__, name, __all__, similar)

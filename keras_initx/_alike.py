@@ -10,12 +10,12 @@ Item = TypeVar("Item")
 _NUMBER = re.compile(r"_?\d+(?=/|$)|\d+")
 
 
-def without_numbers(path: str) -> str:
+def strip_numbers(path: str) -> str:
     """Return what paths have in common that differ in numbers only."""
     return _NUMBER.sub("", path)
 
 
-def alike(
+def group_similar(
     items: Iterable[Item],
     path: Callable[[Item], str],
     others: Callable[[Item], Hashable] = lambda _: None,
@@ -29,11 +29,11 @@ def alike(
     """
     groups: dict[Hashable, list[Item]] = {}
     for item in items:
-        groups.setdefault((without_numbers(path(item)), others(item)), []).append(item)
+        groups.setdefault((strip_numbers(path(item)), others(item)), []).append(item)
     return list(groups.values())
 
 
-def pattern_of(paths: Sequence[str]) -> str:
+def merge_paths(paths: Sequence[str]) -> str:
     """Return a single path as it is; of several that differ in numbers, one with stars for them."""
     if len(paths) == 1:
         return paths[0]
@@ -42,7 +42,7 @@ def pattern_of(paths: Sequence[str]) -> str:
     return max(patterns, key=lambda pattern: pattern.count("*"))
 
 
-def in_common(paths: Sequence[str]) -> str:
+def describe_paths(paths: Sequence[str]) -> str:
     """Return the pattern of paths that differ in numbers only, and of several how many."""
-    pattern = pattern_of(paths)
+    pattern = merge_paths(paths)
     return pattern if len(paths) == 1 else f"{pattern} ({len(paths)})"

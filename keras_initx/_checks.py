@@ -59,7 +59,7 @@ def check_number(name: str, value: Any, *, positive: bool = False) -> Any:
     required = f"`{name}` must be a {kind} number. Received: {name}={value!r}"
     if not is_real(value):
         raise TypeError(required)
-    number = as_float(value)
+    number = to_float(value)
     if not math.isfinite(number) or (positive and number <= 0):
         raise ValueError(required)
     return value
@@ -128,7 +128,7 @@ def check_root(name: str, value: Any, required: str = "an integer in [0, 2**32)"
     return root
 
 
-def takes(function: Callable[..., Any], *arguments: Any) -> bool:
+def accepts_arguments(function: Callable[..., Any], *arguments: Any) -> bool:
     """Return whether a function can be called with these arguments, as far as Python knows."""
     try:
         inspect.signature(function).bind(*arguments)
@@ -152,7 +152,7 @@ def is_real(value: Any) -> bool:
     return is_integer(value) or isinstance(value, float | np.floating)
 
 
-def as_float(value: Any) -> float:
+def to_float(value: Any) -> float:
     """Return a real number as a float, infinite where it is too large for one."""
     try:
         return float(value)
@@ -160,7 +160,7 @@ def as_float(value: Any) -> float:
         return math.inf if value > 0 else -math.inf
 
 
-def close_matches(name: str, known: Iterable[str], cutoff: float = 0.5) -> str:
+def suggest_matches(name: str, known: Iterable[str], cutoff: float = 0.5) -> str:
     """Return the end of a message about an unknown name: those that are like it, if any."""
     close = difflib.get_close_matches(name, known, cutoff=cutoff)
     if not close:
@@ -168,12 +168,12 @@ def close_matches(name: str, known: Iterable[str], cutoff: float = 0.5) -> str:
     return f"; close matches are {', '.join(map(repr, close))}"
 
 
-def similar_paths(pattern: str, paths: Sequence[str]) -> str:
+def suggest_paths(pattern: str, paths: Sequence[str]) -> str:
     """Return the end of a message about a pattern that matches no path.
 
     These are the paths that are like it or, if there are none, the first of each kind.
     """
-    like_it = close_matches(pattern, paths)
+    like_it = suggest_matches(pattern, paths)
     if like_it:
         return like_it
     kinds: dict[str, str] = {}
@@ -186,12 +186,12 @@ def similar_paths(pattern: str, paths: Sequence[str]) -> str:
 LISTED = 20
 
 
-def truncated(texts: Sequence[str], mark: str = ", ") -> str:
+def truncate(texts: Sequence[str], mark: str = ", ") -> str:
     """Join `texts` in one line, leaving out the end of a long list."""
-    return first_of(texts, mark, shown=LISTED)
+    return summarize_names(texts, mark, shown=LISTED)
 
 
-def first_of(names: Sequence[str], between: str = ", ", shown: int = 4) -> str:
+def summarize_names(names: Sequence[str], between: str = ", ", shown: int = 4) -> str:
     """Return the first of some names, and the number of the others."""
     text = between.join(names[:shown])
     if len(names) > shown:
@@ -199,6 +199,6 @@ def first_of(names: Sequence[str], between: str = ", ", shown: int = 4) -> str:
     return text
 
 
-def quoted(names: Sequence[str]) -> str:
+def quote_names(names: Sequence[str]) -> str:
     """Return the same of names in quotes."""
-    return first_of([repr(name) for name in names], shown=3)
+    return summarize_names([repr(name) for name in names], shown=3)

@@ -21,7 +21,7 @@ _MANY = 1_000_000
 
 
 @functools.cache
-def library() -> Any:
+def load_library() -> Any:
     """Return the compiled `sampling/_kernel.c` with its functions, or `None` where NumPy draws.
 
     That is if it was not compiled, if it was compiled from another source, and if
@@ -82,9 +82,9 @@ def _is_made_from(loaded: ctypes.CDLL, source: Path) -> bool:
     return bool(function() == digest(source))
 
 
-def tell_if_missing(count: int) -> None:
+def warn_if_missing(count: int) -> None:
     """Warn whoever draws `count` values without the kernel, if they are many, unless it is off."""
-    if count <= _MANY or library() is not None or _is_switched_off():
+    if count <= _MANY or load_library() is not None or _is_switched_off():
         return
     fault = "cannot be loaded" if LIBRARY.exists() else "is missing"
     _tell(f"{LIBRARY} {fault}")

@@ -29,7 +29,7 @@ _ELSEWHERE = {
 _FAMILIES = {"glorot": "Glorot", "he": "He", "kaiming": "He", "lecun": "Lecun", "xavier": "Glorot"}
 
 
-def class_named(name: str) -> str:
+def find_class_name(name: str) -> str:
     """Return the name of the class that `name` means.
 
     Args:
@@ -41,12 +41,12 @@ def class_named(name: str) -> str:
     """
     found = _classes().get(_spelling(name))
     if found is None:
-        hint = did_you_mean(classes_like(name)) or "; `list` shows all ids."
+        hint = did_you_mean(similar_class_names(name)) or "; `list` shows all ids."
         raise ValueError(f"no initializer is named {name!r}{hint}")
     return found
 
 
-def classes_like(name: str) -> list[str]:
+def similar_class_names(name: str) -> list[str]:
     """Return the class that `name` means, or those whose names are like it."""
     classes = _classes()
     spelled = _spelling(name)

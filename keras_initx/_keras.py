@@ -57,7 +57,7 @@ def layer_using(initializer: keras.initializers.Initializer) -> keras.Layer | No
     if variable is not None:
         for layer in layers:
             owner = None
-            for part in layers_of(layer):
+            for part in list_layers(layer):
                 if not _holds(part, initializer):
                     continue
                 if any(weight is variable for weight in part.weights):
@@ -103,7 +103,7 @@ def variable_and_layers() -> tuple[keras.Variable | None, list[keras.Layer]]:
     return variable, layers
 
 
-def loads_a_model() -> bool:
+def is_loading_model() -> bool:
     """Return whether the values are for a model that is being loaded.
 
     Then `load_model`, or unpickling it, is about to overwrite its weights.
@@ -163,7 +163,7 @@ def _package(module: object) -> str:
 
 
 @contextlib.contextmanager
-def observed_assignments(observe: Callable[[keras.Variable, Any], object]) -> Iterator[None]:
+def observe_assignments(observe: Callable[[keras.Variable, Any], object]) -> Iterator[None]:
     """Call `observe` with each variable that a layer assigns in this thread, and its value before.
 
     What builds a layer is left out: an initializer that draws from a generator, a `build` that
@@ -195,7 +195,7 @@ class AssigningScope(keras.StatelessScope):
     At the end they have their former values.
 
     Relies on the method by which variables tell a scope what they are assigned, and on those that
-    `observed_assignments` relies on.
+    `observe_assignments` relies on.
 
     Args:
         weights: The weights.
@@ -246,7 +246,7 @@ def _is_building() -> bool:
     return False
 
 
-def kept_global_generator() -> Callable[[], None]:
+def remember_global_generator() -> Callable[[], None]:
     """Return a function after which Keras has the global random generator that it has now, or none.
 
     Keras makes it at its first use, with a seed from Python's `random`. The state is that of a
@@ -268,7 +268,7 @@ def kept_global_generator() -> Callable[[], None]:
 
 
 @contextlib.contextmanager
-def replaced_draws(functions: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
+def replace_draws(functions: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
     """Have functions of one's own draw random numbers in this thread within the block.
 
     Relies on the module of the backend, in which Keras looks up these functions at each call, also
@@ -371,7 +371,7 @@ def generator_states(layers: Sequence[keras.Layer]) -> list[keras.Variable]:
     return [generator.state for generator in generators]
 
 
-def saved_layers(model: keras.Model) -> dict[keras.Layer, str]:
+def layers_by_group(model: keras.Model) -> dict[keras.Layer, str]:
     """Return the layers of a model by the groups that they have in a file: `layers/dense`.
 
     That of the model is empty. A layer that several others have is saved in one of them.
@@ -387,7 +387,7 @@ def saved_layers(model: keras.Model) -> dict[keras.Layer, str]:
             if value in found:
                 return
             found[value] = group
-            if not layers_of(value, include_self=False, recursive=False):
+            if not list_layers(value, include_self=False, recursive=False):
                 return  # looking at all attributes takes long
             for name, part in walk(value):
                 visit(part, f"{group}/{name}".removeprefix("/"), ())
@@ -399,14 +399,14 @@ def saved_layers(model: keras.Model) -> dict[keras.Layer, str]:
     return found
 
 
-def held_layers(layer: keras.Layer) -> dict[keras.Layer, list[str]]:
+def list_attribute_layers(layer: keras.Layer) -> dict[keras.Layer, list[str]]:
     """Return the layers in attributes of a layer, also in lists and dicts, with what leads to each.
 
-    That is the attribute, as in `head`, and within containers what `saved_layers` calls it, with
+    That is the attribute, as in `head`, and within containers what `layers_by_group` calls it, with
     the key of each dict: `towers/dense_1[query]`. Single attributes come first. What the layer
     itself lists as its `layers` is left out.
 
-    Relies on the same function as `saved_layers`.
+    Relies on the same function as `layers_by_group`.
     """
     attributes = [pair for pair in _saving_lib()._walk_saveable(layer) if pair[0] != "layers"]
     paths: dict[keras.Layer, list[str]] = {}
@@ -465,7 +465,7 @@ def name_counts() -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def names_preserved(start: Mapping[str, int] | None = None) -> Iterator[None]:
+def preserve_names(start: Mapping[str, int] | None = None) -> Iterator[None]:
     """Yield a context after which the next automatic name is what it would be now.
 
     Relies on the name under which Keras counts them.
@@ -488,7 +488,7 @@ def _global_state() -> Any:
     return vars(sys.modules[keras.random.SeedGenerator.__module__])["global_state"]
 
 
-def with_mask_of(tensor: Tensor, other: Tensor) -> Tensor:
+def copy_mask(tensor: Tensor, other: Tensor) -> Tensor:
     """Return `other` with the mask that Keras has put on `tensor`, if there is one.
 
     Relies on the attribute of tensors by which layers pass a mask on.
@@ -499,7 +499,7 @@ def with_mask_of(tensor: Tensor, other: Tensor) -> Tensor:
     return other
 
 
-def constants_of(function: keras.Function) -> list[Any]:
+def list_constants(function: keras.Function) -> list[Any]:
     """Return the tensors, no symbolic ones, that operations of a functional model are called with.
 
     They were made with the model, and are the same in each call of it.
@@ -525,7 +525,7 @@ def has_layout(variable: keras.Variable) -> bool:
     return getattr(variable, "_layout", None) is not None
 
 
-def is_of_keras(value: Any) -> bool:
+def is_from_keras(value: Any) -> bool:
     """Return whether a class or a function is from Keras, not from a user or another package.
 
     Relies on its private modules to be named after the package, under `keras.src`.
@@ -533,21 +533,21 @@ def is_of_keras(value: Any) -> bool:
     return _package(value.__module__) in _packages()
 
 
-def is_of_applications(value: Any) -> bool:
+def is_from_applications(value: Any) -> bool:
     """Return whether a class is one of a built-in model, such as the `LayerScale` of ConvNeXt.
 
     Relies on the private module of these models.
     """
-    return is_of_keras(value) and ".applications." in value.__module__
+    return is_from_keras(value) and ".applications." in value.__module__
 
 
-def direction_of(metric: keras.metrics.Metric) -> str | None:
+def metric_direction(metric: keras.metrics.Metric) -> str | None:
     """Return `"up"` or `"down"`, whether larger or smaller values are better, or `None`.
 
     Relies on `_direction`, by which Keras' own callbacks go. A subclass inherits it, and may have a
     result that means the opposite.
     """
-    if not is_of_keras(type(metric).result):
+    if not is_from_keras(type(metric).result):
         return None
     return getattr(metric, "_direction", None)
 
@@ -561,7 +561,7 @@ def argument_name(weight: str) -> str:
     return f"{weight.removesuffix('_kernel')}_initializer"
 
 
-def layers_of(
+def list_layers(
     layer: keras.Layer, *, include_self: bool = True, recursive: bool = True
 ) -> list[keras.Layer]:
     """Return a layer and all layers within it, in the order in which Keras tracks them.
@@ -596,7 +596,7 @@ def compiled_loss(model: keras.Model) -> Any:
     return getattr(model, "_compile_loss", None)
 
 
-def arguments_of_loss(loss: keras.losses.Loss) -> Mapping[str, Any]:
+def read_loss_arguments(loss: keras.losses.Loss) -> Mapping[str, Any]:
     """Return what a loss of Keras passes to its function, of which its config may lack some.
 
     Relies on a private attribute: the config of `Huber` has no `delta`.
@@ -605,7 +605,7 @@ def arguments_of_loss(loss: keras.losses.Loss) -> Mapping[str, Any]:
     return arguments
 
 
-def loss_weights_of(model: keras.Model) -> Any:
+def read_loss_weights(model: keras.Model) -> Any:
     """Return the weights of the losses of a model, as `compile` got them.
 
     Relies on a private attribute. The config of `compile` lacks them where that of the optimizer
@@ -615,19 +615,19 @@ def loss_weights_of(model: keras.Model) -> Any:
 
 
 @contextlib.contextmanager
-def preserved_losses(model: keras.Layer) -> Iterator[None]:
+def preserve_losses(model: keras.Layer) -> Iterator[None]:
     """Yield a context after which `model.losses` has what calls have added to it before.
 
     Relies on private attributes of the layers within, which the next call of a model clears.
     `model.losses` is public, but cannot be set.
     """
     kept = {}
-    for layer in layers_of(model):
+    for layer in list_layers(model):
         kept[id(layer)] = list(layer._losses), set(layer._loss_ids)
     try:
         yield
     finally:
-        for layer in layers_of(model):
+        for layer in list_layers(model):
             losses, ids = kept.get(id(layer), ((), ()))  # it may have been made meanwhile
             layer._losses[:] = losses
             layer._loss_ids.clear()
@@ -635,7 +635,7 @@ def preserved_losses(model: keras.Layer) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def replaced_rate(optimizer: keras.optimizers.Optimizer, rate: Any) -> Iterator[Any]:
+def replace_rate(optimizer: keras.optimizers.Optimizer, rate: Any) -> Iterator[Any]:
     """Give `optimizer` this rate for the duration of the block, and yield what it is otherwise.
 
     Relies on the attribute in which an optimizer keeps its rate or schedule, and of which its
@@ -653,7 +653,7 @@ def replaced_rate(optimizer: keras.optimizers.Optimizer, rate: Any) -> Iterator[
         vars(optimizer)["_learning_rate"] = kept
 
 
-def schedule_of(optimizer: keras.optimizers.Optimizer) -> LearningRateSchedule | None:
+def read_schedule(optimizer: keras.optimizers.Optimizer) -> LearningRateSchedule | None:
     """Return the schedule of the learning rate of an optimizer, `None` without one.
 
     Relies on the attribute in which an optimizer keeps it: the public one has the present rate.
@@ -662,7 +662,7 @@ def schedule_of(optimizer: keras.optimizers.Optimizer) -> LearningRateSchedule |
     return kept if isinstance(kept, LearningRateSchedule) else None
 
 
-def modules_of(owner: Any) -> dict[str, Any]:
+def list_modules(owner: Any) -> dict[str, Any]:
     """Return the layers and modules in the attributes of an object, by the names of these.
 
     Relies on the dict in which layers, which are modules of torch on this backend, keep others.
@@ -712,7 +712,7 @@ class ParallelSteps(KerasOptimizer):
         self._update_all(super()._parallel_update_step, grads, variables, learning_rate)
 
 
-def place_in(optimizer: keras.optimizers.Optimizer, weight: keras.Variable) -> int:
+def index_in_optimizer(optimizer: keras.optimizers.Optimizer, weight: keras.Variable) -> int:
     """Return the place of a weight among those that an optimizer was built for.
 
     Relies on the method by which optimizers find it. On TensorFlow it takes TensorFlow's variables
@@ -763,7 +763,7 @@ class GradientKeeper(KerasOptimizer):
     ) -> None:
         """Keep the gradient of a weight."""
         # That of an embedding has a row for each use on TensorFlow, which are added up here.
-        self.assign_add(self.kept[place_in(self, variable)], gradient)
+        self.assign_add(self.kept[index_in_optimizer(self, variable)], gradient)
 
 
 # The methods that make the steps of all weights, each by a later one. The last makes that of one.
@@ -784,7 +784,7 @@ def method_without_steps(optimizer: keras.optimizers.Optimizer) -> str | None:
     Relies on the names of these methods.
     """
     for cls in type(optimizer).__mro__:
-        if is_of_keras(cls):
+        if is_from_keras(cls):
             continue
         for name in _STEPS[:-1]:
             if name in vars(cls) and _names_in(inspect.unwrap(vars(cls)[name])).isdisjoint(_STEPS):
@@ -825,7 +825,7 @@ _OPERATORS = ("__add__", "__sub__", "__mul__", "__truediv__", "__matmul__")
 
 
 @contextlib.contextmanager
-def followed_calls(
+def follow_calls(
     follow: Callable[[keras.Operation, Any, Any], Any],
     begins: Callable[[keras.Layer, Any, Any], bool],
 ) -> Iterator[None]:

@@ -10,7 +10,7 @@ import pytest
 from modes import BACKEND, to_numpy
 
 import keras_initx as initx
-from keras_initx._initializer_names import class_named, classes_like
+from keras_initx._initializer_names import find_class_name, similar_class_names
 
 UNTRUNCATED = {"distribution": "untruncated_normal", "seed": 0}
 
@@ -241,7 +241,7 @@ def test_the_command_line_knows_each_initializer_of_the_page():
     found = names_of_the_page()
     assert {"kaiming_normal_", "xavier_", "trunc_normal_tf_", "variance_scaling_initializer"} <= found
     for name in found:
-        assert classes_like(name.rstrip("_")), name
+        assert similar_class_names(name.rstrip("_")), name
 
 
 @pytest.mark.parametrize(
@@ -253,6 +253,6 @@ def test_the_command_line_knows_each_initializer_of_the_page():
     ],
 )
 def test_a_name_without_a_distribution_means_both(name, classes):
-    assert classes_like(name) == classes
+    assert similar_class_names(name) == classes
     with pytest.raises(ValueError, match=f"no initializer is named '{name}'; did you mean {' or '.join(classes)}"):
-        class_named(name)
+        find_class_name(name)

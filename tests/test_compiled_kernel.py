@@ -9,7 +9,7 @@ import pytest
 
 import keras_initx
 from keras_initx import _compiled_kernel
-from keras_initx._compiled_kernel import library
+from keras_initx._compiled_kernel import load_library
 
 
 def test_the_variable_switches_the_kernel_off():
@@ -24,9 +24,9 @@ def missing(monkeypatch, tmp_path):
     monkeypatch.setattr(_compiled_kernel, "LIBRARY", tmp_path / "_kernel.so")
     monkeypatch.setattr(_compiled_kernel, "_TOLD", [])
     monkeypatch.delenv("KERAS_INITX_KERNEL", raising=False)
-    library.cache_clear()
+    load_library.cache_clear()
     yield _compiled_kernel.LIBRARY
-    library.cache_clear()
+    load_library.cache_clear()
 
 
 MANY = (1001, 1000)

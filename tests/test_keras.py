@@ -181,7 +181,7 @@ def test_a_package_of_the_backend_is_keras_too(plugged):
     model.compile(keras.optimizers.SGD(0.0), "mse", jit_compile=False)
     model.fit(X, np.ones((2, 5, 4), "float32"), verbose=0)
     assert set(spy.found[-1]) == {"keras", "keras_fake"}  # `fit` is in a module of the backend
-    assert _keras.is_of_keras(plugged)
+    assert _keras.is_from_keras(plugged)
 
 
 @pytest.mark.parametrize("package", ["keras_hub.src", "user"])
@@ -189,11 +189,11 @@ def test_other_packages_are_not_keras(package):
     namespace = {"__name__": package}
     exec("def build(function):\n    return function()", namespace)
     assert namespace["build"](packages_on_the_stack) == []
-    assert not _keras.is_of_keras(namespace["build"])
+    assert not _keras.is_from_keras(namespace["build"])
 
 
 def test_nothing_is_on_the_call_stack_of_a_direct_call():
-    spy = Spy(lambda: (*_keras.variable_and_layers(), _keras.layer_using(spy), _keras.loads_a_model()))
+    spy = Spy(lambda: (*_keras.variable_and_layers(), _keras.layer_using(spy), _keras.is_loading_model()))
     spy((3, 4))
     assert spy.found == [(None, [], None, False)]
 
@@ -205,7 +205,7 @@ class Loading(keras.initializers.Initializer):
     found: list = []
 
     def __call__(self, shape, dtype=None):
-        self.found.append(_keras.loads_a_model())
+        self.found.append(_keras.is_loading_model())
         return keras.ops.zeros(shape, dtype)
 
 
@@ -312,7 +312,7 @@ def functional():
 def test_the_parts_of_a_model_are_its_public_layers(make):
     model = make()
     model(np.ones((1, 2), "float32"))
-    direct = _keras.layers_of(model, include_self=False, recursive=False)
+    direct = _keras.list_layers(model, include_self=False, recursive=False)
     assert direct[-len(model.layers) :] == model.layers  # after the input layer of a `Sequential`
 
 
@@ -373,7 +373,7 @@ def test_what_a_call_assigns_is_observed_and_what_building_assigns_is_not(is_aro
     found = []
     model = Counting()
     model = keras.Sequential([model]) if is_around else model
-    with _keras.observed_assignments(lambda variable, value: found.append((variable.name, float(to_numpy(value))))):
+    with _keras.observe_assignments(lambda variable, value: found.append((variable.name, float(to_numpy(value))))):
         model(np.ones((2, 3), "float32"))
     assert found == [("count", 0), ("count", 1)]
 
@@ -381,7 +381,7 @@ def test_what_a_call_assigns_is_observed_and_what_building_assigns_is_not(is_aro
 @pytest.mark.every_backend
 def test_a_new_global_generator_is_forgotten():
     def drawn():
-        put_back, state = _keras.kept_global_generator(), random.getstate()
+        put_back, state = _keras.remember_global_generator(), random.getstate()
         found = []
         for _ in range(2):
             found.append(to_numpy(keras.random.normal((3,))))
@@ -398,7 +398,7 @@ def test_a_new_global_generator_is_forgotten():
 def test_the_global_seed_is_that_of_before():
     seed_of = sys.modules[keras.utils.set_random_seed.__module__].get_random_seed
     keras.utils.set_random_seed(1)
-    put_back = _keras.kept_global_generator()
+    put_back = _keras.remember_global_generator()
     keras.utils.set_random_seed(2)
     put_back()
     assert seed_of() == 1
@@ -417,7 +417,7 @@ def test_other_functions_draw_random_numbers_in_this_thread_for_a_while():
         changes = [keras.ops.subtract(layer(X, training=True), X) for layer in (noise, dropout)]
         return [float(keras.ops.sum(abs(one))) for one in (keras.random.normal((3,)), *changes)]
 
-    with _keras.replaced_draws({"normal": zeros, "dropout": kept}):
+    with _keras.replace_draws({"normal": zeros, "dropout": kept}):
         assert sums() == [0, 0, 0]
         assert float(keras.ops.sum(keras.random.uniform((3,)))) > 0
         with concurrent.futures.ThreadPoolExecutor(1) as executor:
@@ -435,7 +435,7 @@ def test_a_draw_has_a_function_a_layer_and_a_place():
     drop, lstm = layers.Dropout(0.5, seed=1), layers.LSTM(5, dropout=0.3, recurrent_dropout=0.3, seed=1)
     model = keras.Model(inputs, drop(drop(inputs)))
     lstm.build((2, 3, 5))
-    with _keras.replaced_draws({"draw_seed": noted}):
+    with _keras.replace_draws({"draw_seed": noted}):
         keras.random.gamma((1,), 2.0)
         for _ in range(2):
             model(np.ones((2, 5)), training=True)
@@ -451,8 +451,8 @@ def test_a_draw_has_a_function_a_layer_and_a_place():
 def test_what_compile_and_losses_got_is_found():
     model = keras.Sequential([keras.Input((2,)), layers.Dense(1)])
     model.compile("sgd", keras.losses.Huber(delta=3.0), loss_weights=2.0)
-    assert _keras.loss_weights_of(model) == 2.0
-    assert _keras.arguments_of_loss(model.loss)["delta"] == 3.0
+    assert _keras.read_loss_weights(model) == 2.0
+    assert _keras.read_loss_arguments(model.loss)["delta"] == 3.0
 
 
 def test_the_states_of_random_generators_are_those_of_layers_and_the_global_one():
@@ -499,7 +499,7 @@ class Unregistered(keras.optimizers.schedules.LearningRateSchedule):
 def test_an_optimizer_has_another_rate_for_a_while():
     optimizer = keras.optimizers.SGD(Unregistered())
     rate = keras.Variable(0.5, trainable=False)
-    with _keras.replaced_rate(optimizer, rate) as schedule:
+    with _keras.replace_rate(optimizer, rate) as schedule:
         assert optimizer.get_config()["learning_rate"] == 0.5
     assert isinstance(schedule, Unregistered)
     assert float(to_numpy(optimizer.learning_rate)) == pytest.approx(0.1)
@@ -508,14 +508,14 @@ def test_an_optimizer_has_another_rate_for_a_while():
 
 def test_an_optimizer_has_a_schedule_or_a_rate():
     schedule = Unregistered()
-    assert _keras.schedule_of(keras.optimizers.SGD(schedule)) is schedule
-    assert _keras.schedule_of(keras.optimizers.SGD(0.1)) is None
+    assert _keras.read_schedule(keras.optimizers.SGD(schedule)) is schedule
+    assert _keras.read_schedule(keras.optimizers.SGD(0.1)) is None
 
 
 @pytest.mark.every_backend
 def test_the_layers_in_the_attributes_of_a_layer_are_known():
     around = layers.TimeDistributed(layers.Dense(2))
-    assert {**vars(around), **_keras.modules_of(around)}["layer"] is around.layer
+    assert {**vars(around), **_keras.list_modules(around)}["layer"] is around.layer
 
 
 @pytest.mark.every_backend
@@ -524,7 +524,7 @@ def test_an_optimizer_knows_the_places_of_its_weights_and_nadam_the_product_of_i
     nadam, adam = keras.optimizers.Nadam(), keras.optimizers.Adam()
     for optimizer in (nadam, adam):
         optimizer.build(weights)
-        assert [_keras.place_in(optimizer, weight) for weight in weights] == [0, 1]
+        assert [_keras.index_in_optimizer(optimizer, weight) for weight in weights] == [0, 1]
     assert float(to_numpy(_keras.momentum_product(nadam))) == 1
     assert _keras.momentum_product(adam) is None
     further = keras.Variable(0.0)
@@ -534,13 +534,13 @@ def test_an_optimizer_knows_the_places_of_its_weights_and_nadam_the_product_of_i
 
 def test_automatic_names_go_on_from_before():
     first = keras.backend.get_uid("dense")
-    with _keras.names_preserved():
+    with _keras.preserve_names():
         layers.Dense(1)
     assert keras.backend.get_uid("dense") == first + 1
 
     # Each thread counts by itself, from none.
     def named():
-        with _keras.names_preserved():
+        with _keras.preserve_names():
             layers.Dense(1)
         return layers.Dense(1).name
 
@@ -559,7 +559,7 @@ def test_symbolic_calls_are_made_by_a_function_and_noted_nowhere():
         return operation.compute_output_spec(*args, **options)
 
     kept = keras.Layer.__call__, keras.Operation.symbolic_call, keras.Variable.__mul__
-    with _keras.followed_calls(follow, lambda *_: False):
+    with _keras.follow_calls(follow, lambda *_: False):
         x = dense(keras.KerasTensor((2, 4)))
         y = add([x, keras.ops.relu(factor * x)])
         assert to_numpy(factor * dense(np.ones((2, 4)))).shape == y.shape  # of values, as ever
@@ -574,10 +574,10 @@ def test_the_direction_of_metrics_is_known_and_no_result_of_a_subclass_is_taken_
         def result(self):
             return 1 - super().result()
 
-    assert _keras.direction_of(keras.metrics.AUC()) == "up"
-    assert _keras.direction_of(keras.metrics.MeanSquaredError()) == "down"
-    assert _keras.direction_of(keras.metrics.Mean()) is None
-    assert _keras.direction_of(ErrorRate()) is None
+    assert _keras.metric_direction(keras.metrics.AUC()) == "up"
+    assert _keras.metric_direction(keras.metrics.MeanSquaredError()) == "down"
+    assert _keras.metric_direction(keras.metrics.Mean()) is None
+    assert _keras.metric_direction(ErrorRate()) is None
 
 
 def test_muon_decides_by_path_and_shape_what_it_leaves_to_adam():
@@ -612,4 +612,4 @@ def test_layers_are_saved_in_groups(make, tmp_path):
     with h5py.File(tmp_path / "a.weights.h5") as file:
         file.visititems(lambda name, node: found.update({name: node.attrs.get("name")}))
     saved = {name.rpartition("vars")[0].rstrip("/"): title for name, title in found.items() if title}
-    assert {group: layer.name for layer, group in _keras.saved_layers(model).items()} == saved
+    assert {group: layer.name for layer, group in _keras.layers_by_group(model).items()} == saved

@@ -96,10 +96,10 @@ def test_a_heading_is_in_the_warning_about_the_kernel(monkeypatch):
     assert "NumPy draws instead of the compiled kernel" in HEADINGS
     monkeypatch.setattr(_compiled_kernel, "LIBRARY", pathlib.Path("missing"))
     monkeypatch.setattr(_compiled_kernel, "_TOLD", [])
-    monkeypatch.setattr(_compiled_kernel, "library", lambda: None)
+    monkeypatch.setattr(_compiled_kernel, "load_library", lambda: None)
     monkeypatch.delenv("KERAS_INITX_KERNEL", raising=False)
     with pytest.warns(UserWarning, match="NumPy draws instead of the compiled kernel"):
-        _compiled_kernel.tell_if_missing(1 << 30)
+        _compiled_kernel.warn_if_missing(1 << 30)
 
 
 def test_frozen_layers_are_kept_by_the_rule_that_the_page_names():

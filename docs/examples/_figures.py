@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from keras_initx.report._figures import COLORS, color_of, new_figure, tidy
+from keras_initx.report._figures import COLORS, choose_color, new_figure, tidy
 
 FOLDER = Path(__file__).parents[1] / "figures"
 
@@ -11,7 +11,7 @@ __all__ = [
     "BLUE",
     "COLORS",
     "ORANGE",
-    "color_of",
+    "choose_color",
     "new",
     "new_figure",
     "parser",

@@ -127,7 +127,7 @@ def plot_distributions(study):
                     curves = study.curves(f"{family}_{kind}", prefix + metric)
                     label = family if prefix else None
                     axis.plot(
-                        curves.mean(axis=0), style, color=_figures.color_of(family), label=label
+                        curves.mean(axis=0), style, color=_figures.choose_color(family), label=label
                     )
     grid[0, 0].legend(frameon=False)
     return figure
@@ -147,7 +147,7 @@ def plot_trainings(study, panels):
         axis.set_xlabel(label)
         for place, name in enumerate(names):
             values = np.asarray(values_of(study, name))
-            color = _figures.color_of(name)
+            color = _figures.choose_color(name)
             axis.plot(values, [place + 0.2] * len(values), "o", color=color, markersize=4)
             axis.plot(np.median(values), place, "|", color=color, markersize=14)
     axes[0].set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6))

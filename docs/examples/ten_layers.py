@@ -34,7 +34,8 @@ INITIALIZERS = {
 NAMES = {"0.01 N": "SmallNormal", "1.0 N": "RandomNormal", "Xavier": "FanInNormal"}
 # The four initializers in the figure of outputs and gradients, and their colors.
 COMPARED = {
-    name: _figures.color_of(NAMES.get(name, name)) for name in ("0.01 N", "1.0 N", "Xavier", "He")
+    name: _figures.choose_color(NAMES.get(name, name))
+    for name in ("0.01 N", "1.0 N", "Xavier", "He")
 }
 
 
@@ -118,7 +119,7 @@ def draw_histograms(activation, reports):
     figure = _figures.new(10, 1.05 * len(reports) + 0.7)
     rows = figure.subplots(len(reports), LAYERS, sharex=True, squeeze=False)
     for row, (name, report) in zip(rows, reports.items(), strict=True):
-        color = _figures.color_of(NAMES.get(name, name))
+        color = _figures.choose_color(NAMES.get(name, name))
         for axes, layer in zip(row, report.rows, strict=True):
             signal = layer.after
             counts = signal.counts.copy()

@@ -68,7 +68,9 @@ def plot(found):
     panels = figure.subplots(1, len(found), sharey=True)
     for axes, (name, curves) in zip(panels, found.items(), strict=True):
         for curve in curves:
-            axes.plot(range(1, len(curve) + 1), curve, color=_figures.color_of(name), linewidth=1.5)
+            axes.plot(
+                range(1, len(curve) + 1), curve, color=_figures.choose_color(name), linewidth=1.5
+            )
         axes.set(title=name, xlabel="epoch", ylim=(0, 1))
         axes.yaxis.set_major_formatter("{x:.0%}")
         _figures.tidy([axes])

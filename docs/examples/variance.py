@@ -40,7 +40,7 @@ NAMES = {
     "Glorot": "GlorotNormal",
     "He": "HeNormal",
 }
-COLORS = {rule: _figures.color_of(name) for rule, name in NAMES.items()}
+COLORS = {rule: _figures.choose_color(name) for rule, name in NAMES.items()}
 TICKS = {"linear": (0.4, 0.6, 1, 2, 3), "relu": (0.02, 0.05, 0.1, 0.2, 0.5, 1)}
 FANS = list(pairwise(WIDTHS))
 

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx._keras import modules_of
+from keras_initx._keras import list_modules
 
 _CONTAINERS: tuple[Any, ...] = (list, collections.deque, dict, set)
 # What Keras keeps in any layer or model has contexts of its own.
@@ -67,7 +67,7 @@ class KeptAttributes:
         self._put_back[id(owner)] = owner, put_back
         for value in kept.values():
             self._keep_value(value, seen)
-        for module in modules_of(owner).values():
+        for module in list_modules(owner).values():
             self._keep_value(module, seen)
 
     def _keep_value(self, value: Any, seen: set[int]) -> None:
@@ -169,7 +169,7 @@ def _is_same(value: Any, other: Any) -> bool:
 
 
 @contextlib.contextmanager
-def attributes_preserved(owners: Iterable[Any]) -> Iterator[KeptAttributes]:
+def preserve_attributes(owners: Iterable[Any]) -> Iterator[KeptAttributes]:
     """Put back the plain attributes of layers, or of other objects, at the end of the block."""
     kept = KeptAttributes(owners)
     try:

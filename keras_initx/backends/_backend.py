@@ -17,14 +17,14 @@ import numpy as np
 
 from keras_initx._keras import (
     AssigningScope,
-    kept_global_generator,
-    names_preserved,
-    observed_assignments,
-    preserved_losses,
+    observe_assignments,
+    preserve_losses,
+    preserve_names,
+    remember_global_generator,
 )
 from keras_initx._startup import BACKENDS
 from keras_initx._typing import Array, DType, Shape, Tensor
-from keras_initx.backends._attributes import attributes_preserved
+from keras_initx.backends._attributes import preserve_attributes
 from keras_initx.backends._moments import Moments
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -324,8 +324,8 @@ class Backend:
         ]
         # The counters of Keras' random generators are variables too, including the global one.
         with (
-            preserved_losses(layers[0]),
-            attributes_preserved(layers),
+            preserve_losses(layers[0]),
+            preserve_attributes(layers),
             AssigningScope(gradients or (), self.snapshot, regularized) as scope,
             self.preserve_foreign_state(layers),
             self.globals_preserved(),
@@ -352,13 +352,13 @@ class Backend:
                 former[id(variable)] = variable, self.snapshot(value)
 
         with (
-            preserved_losses(layers[0]),
-            attributes_preserved(layers),
+            preserve_losses(layers[0]),
+            preserve_attributes(layers),
             self.preserve_foreign_state(layers),
             self.globals_preserved(),
         ):
             try:
-                yield lambda: observed_assignments(keep)
+                yield lambda: observe_assignments(keep)
             finally:
                 for variable, value in former.values():
                     variable.assign(value)
@@ -382,7 +382,7 @@ class Backend:
 
         After it the next ones have the seeds and the automatic names that they would have now.
         """
-        with self.generators_preserved(), names_preserved():
+        with self.generators_preserved(), preserve_names():
             yield
 
     def kept_generators(self) -> Callable[[], None]:
@@ -391,7 +391,7 @@ class Backend:
         These are those of Python and NumPy, and the backend's own, in this process. A global
         generator that Keras makes later is forgotten.
         """
-        forget = kept_global_generator()
+        forget = remember_global_generator()
         of_python = random.getstate()
         of_numpy = np.random.get_state(legacy=False)  # noqa: NPY002, which a model may draw from
 

@@ -15,9 +15,9 @@ import keras
 import numpy as np
 from jax.experimental import multihost_utils
 
-from keras_initx._keras import preserved_losses
+from keras_initx._keras import preserve_losses
 from keras_initx._typing import Array, DType, Shape, Tensor
-from keras_initx.backends._attributes import attributes_preserved
+from keras_initx.backends._attributes import preserve_attributes
 from keras_initx.backends._backend import Backend, Computation, Function, Region, kept_on
 from keras_initx.backends._process import SharedByThreads
 
@@ -366,7 +366,7 @@ class Implementation(Backend):
     @contextlib.contextmanager
     def _traced_state_preserved(self, layers: Sequence[keras.Layer]) -> Iterator[None]:
         """Put back what a trace changes beside the variables, all of which have other values."""
-        with self.generators_preserved(), preserved_losses(layers[0]), attributes_preserved(layers):
+        with self.generators_preserved(), preserve_losses(layers[0]), preserve_attributes(layers):
             yield
 
     def compiled_once(self, step: Function) -> Function | None:

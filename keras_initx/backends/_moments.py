@@ -11,7 +11,7 @@ from keras_initx._typing import Array
 CHUNK = 1 << 16
 
 
-def chunks(array: Array) -> Iterator[Array]:
+def iterate_chunks(array: Array) -> Iterator[Array]:
     """Yield all elements of `array` in vectors of at most `CHUNK`."""
     flat = array.reshape(-1)
     for begin in range(0, flat.size, CHUNK):
@@ -53,7 +53,7 @@ class Moments:
     def add(self, array: Array) -> None:
         """Add the elements of `array`."""
         with np.errstate(invalid="ignore", over="ignore"):  # they may be infinite
-            for chunk in chunks(array):
+            for chunk in iterate_chunks(array):
                 self._add_chunk(chunk.astype("float64"))
 
     def _add_chunk(self, chunk: Array) -> None:
@@ -75,7 +75,7 @@ def _square(vector: Array) -> float:
     return float(np.einsum("i,i->", vector, vector))
 
 
-def size_of(values: Array) -> float:
+def compute_rms(values: Array) -> float:
     """Return the root mean square of `values`."""
     return float(Moments(values).norm / max(values.size, 1) ** 0.5)
 

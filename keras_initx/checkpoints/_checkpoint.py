@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from keras_initx.files._formats import FORMATS, Contents, check_file, open_arrays, suffix
-from keras_initx.files._keras_files import FORMATS_OF_KERAS, is_no_weight
+from keras_initx.files._keras_files import FORMATS_OF_KERAS, is_optimizer_or_seed
 from keras_initx.files._local import check_local, parse_json
 
 # A file, a folder, an index, or a list of files.
@@ -34,7 +34,7 @@ def checkpoint_paths(value: object) -> list[str] | None:
     return paths
 
 
-def names_weights(path: str) -> bool:
+def is_weights_path(path: str) -> bool:
     """Return whether a path is that of weights by its name, or of a folder."""
     return os.path.isdir(path) or path.endswith(_INDEXES) or suffix(path) in (*FORMATS, *_PICKLES)
 
@@ -64,7 +64,7 @@ def open_checkpoint(argument: str, paths: Sequence[str]) -> Iterator[Contents]:
                 if name not in arrays and name.removeprefix("/") not in groups:
                     raise _refused(argument, paths, f"{path!r} lacks {name!r}, which the index has")
             if suffix(path) in FORMATS_OF_KERAS:
-                for name in filter(is_no_weight, list(arrays)):
+                for name in filter(is_optimizer_or_seed, list(arrays)):
                     del arrays[name]
             for name in arrays:
                 if name in contents:

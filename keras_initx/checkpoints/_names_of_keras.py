@@ -11,13 +11,17 @@ from typing import Any, TypeAlias
 
 import keras
 
-from keras_initx._keras import saved_layers
+from keras_initx._keras import layers_by_group
 from keras_initx._typing import Shape
 from keras_initx.files._formats import Contents
-from keras_initx.files._keras_files import groups_around, layers_around
+from keras_initx.files._keras_files import enclosing_groups, enclosing_layers
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._kernels import is_adapter
-from keras_initx.inspection._names import automatic_name, automatic_part_name, own_weights
+from keras_initx.inspection._names import (
+    list_own_weights,
+    split_automatic_name,
+    split_automatic_part_name,
+)
 from keras_initx.inspection._pairing import (
     BY_ATTRIBUTES,
     BY_NUMBER,
@@ -26,25 +30,25 @@ from keras_initx.inspection._pairing import (
     SAME,
     Order,
     Pairs,
-    Part,
-    is_in_order_of_calls,
-    is_one_of_several,
-    paired,
-    parts_around,
-    placed,
-    remarks_on_containers,
-    shown_names,
-    stems_of,
-    weight_places,
-    with_numbers,
+    PathPart,
+    canonical_weight_paths,
+    canonicalize_paths,
+    has_similar_siblings,
+    is_ordered_by_calls,
+    layer_paths,
+    natural_sort_key,
+    note_containers,
+    pair_by_path,
+    path_stems,
+    shown_paths,
 )
-from keras_initx.inspection._weights import ModelWeight, name_in_module
+from keras_initx.inspection._weights import ModelWeight, module_weight_name
 
 # The stem and number of a name if it is automatic, from the stems of the layers around, and it.
 Automatic: TypeAlias = Callable[[tuple[str, ...], str], tuple[str, int] | None]
 
 
-def own_names(contents: Mapping[Any, Any], inventory: Inventory) -> Pairs:
+def source_names_by_path(contents: Mapping[Any, Any], inventory: Inventory) -> Pairs:
     """Return the name that each weight of a model has in a source, by path, as far as it has one.
 
     It is the path, with `/` or `.`, or the name in a file of Keras. It may also be the path that
@@ -56,9 +60,9 @@ def own_names(contents: Mapping[Any, Any], inventory: Inventory) -> Pairs:
     """
     weights = inventory.held
     if isinstance(contents, Contents) and contents.places:  # those of a model
-        return paired(weight_places(inventory, weights), contents.places)
+        return pair_by_path(canonical_weight_paths(inventory, weights), contents.places)
     has_layers = isinstance(contents, Contents) and contents.layers
-    around = parts_around(inventory)
+    around = layer_paths(inventory)
     if not has_layers and any("vars/" in str(name) for name in contents):
         pairs = _names_by_groups(contents, inventory.model, weights)
         return _with_remarks(pairs, around, weights)
@@ -71,16 +75,16 @@ def own_names(contents: Mapping[Any, Any], inventory: Inventory) -> Pairs:
 
 def _with_remarks(
     pairs: Pairs,
-    around: Mapping[keras.Layer, tuple[Part, ...]],
+    around: Mapping[keras.Layer, tuple[PathPart, ...]],
     weights: Sequence[ModelWeight],
 ) -> Pairs:
     """Return pairs with arrays of a file, and what is to be said of layers in lists and dicts."""
     paths = {}
     for weight in weights:
         if weight.path in pairs.names and weight.path not in pairs.notes:
-            paths[weight.path] = (*around[weight.layer], Part(_own_name(weight)))
+            paths[weight.path] = (*around[weight.layer], PathPart(_own_name(weight)))
     shapes = {weight.path: weight.shape for weight in weights}
-    return replace(pairs, remarks=remarks_on_containers(placed(paths), shapes))
+    return replace(pairs, remarks=note_containers(canonicalize_paths(paths), shapes))
 
 
 def have_equal_sizes(shapes: Iterable[Shape], others: Iterable[Shape]) -> bool:
@@ -97,8 +101,8 @@ def have_equal_sizes(shapes: Iterable[Shape], others: Iterable[Shape]) -> bool:
 
 def _names_by_layers(
     contents: Mapping[Any, Any],
-    arrays: Mapping[str, tuple[Part, ...]],
-    around: Mapping[keras.Layer, tuple[Part, ...]],
+    arrays: Mapping[str, tuple[PathPart, ...]],
+    around: Mapping[keras.Layer, tuple[PathPart, ...]],
     weights: Sequence[ModelWeight],
 ) -> Pairs:
     """Return the names in a file of Keras in which layers have their names.
@@ -110,16 +114,16 @@ def _names_by_layers(
         weights: The weights of the model.
     """
     inside: dict[str, dict[str, str]] = {}
-    for name, place in placed(arrays).items():
+    for name, place in canonicalize_paths(arrays).items():
         layer, _, key = place.rpartition("/")
         inside.setdefault(layer, {})[key] = name
     with_weights = dict.fromkeys(weight.layer for weight in weights)
-    places = placed({layer: around[layer] for layer in with_weights})
+    places = canonicalize_paths({layer: around[layer] for layer in with_weights})
     order: Order = "saved"
     if not any("/vars/" in f"/{name}" for name in arrays):  # a file of Keras 2
         order = "tracked" if getattr(contents, "are_in_order", False) else "none"
     own_places = {place: place for place in places.values()}
-    layers = paired(own_places, {place: place for place in inside}, order=order)
+    layers = pair_by_path(own_places, {place: place for place in inside}, order=order)
     pairs = Pairs()
     keys = _Keys()
     for weight in weights:
@@ -139,8 +143,8 @@ def _names_by_layers(
 
 
 def _parts_in_file(
-    contents: Mapping[Any, Any], around: Mapping[keras.Layer, tuple[Part, ...]]
-) -> dict[str, tuple[Part, ...]]:
+    contents: Mapping[Any, Any], around: Mapping[keras.Layer, tuple[PathPart, ...]]
+) -> dict[str, tuple[PathPart, ...]]:
     """Return what leads to the arrays of layers in a file of Keras, and what they have there.
 
     Keras 3 numbers the weights of a layer: `block/dense/0`; before it they have their names:
@@ -155,16 +159,16 @@ def _parts_in_file(
     model = next(iter(around))
     found = {}
     for name in map(str, contents):
-        path = layers_around(name, groups)
+        path = enclosing_layers(name, groups)
         if path is not None:
-            found[name] = _parts_of(path, automatic, groups_around(name, groups))
+            found[name] = _parts_of(path, automatic, enclosing_groups(name, groups))
             found[name] = _with_attributes(found[name], groups, model)
     return found
 
 
 def _with_attributes(
-    parts: Sequence[Part], groups: Mapping[str, str], model: keras.Model
-) -> tuple[Part, ...]:
+    parts: Sequence[PathPart], groups: Mapping[str, str], model: keras.Model
+) -> tuple[PathPart, ...]:
     """Return what leads to an array of a file, with what holds each layer in that around it.
 
     Args:
@@ -197,7 +201,7 @@ def _in_list(group: str, name: str, groups: Mapping[str, str], model: keras.Mode
 
 def _is_of_calls(name: str) -> bool:
     """Return whether a name is that of a model whose layers are in the order of their calls."""
-    return any(automatic_name(name, one) for one in ("Sequential", "Functional"))
+    return any(split_automatic_name(name, one) for one in ("Sequential", "Functional"))
 
 
 def _is_named_as(model: keras.Model, name: str) -> bool:
@@ -206,23 +210,23 @@ def _is_named_as(model: keras.Model, name: str) -> bool:
     A model of another class may have any name that is chosen. A functional one is told otherwise.
     """
     is_own = name == model.name and isinstance(model, keras.Sequential)
-    return is_own or automatic_name(name, type(model).__name__) is not None
+    return is_own or split_automatic_name(name, type(model).__name__) is not None
 
 
 def _parts_of(
     names: Sequence[str], automatic: Automatic, groups: Sequence[str] | None = None
-) -> tuple[Part, ...]:
+) -> tuple[PathPart, ...]:
     """Return the parts of a path: layers, and at the end the name of a weight."""
-    parts: list[Part] = []
+    parts: list[PathPart] = []
     stems: tuple[str, ...] = ()
     for place, name in enumerate(names[:-1]):
         found = automatic(stems, name)
         stems = (*stems, found[0] if found else name)
-        parts.append(Part(name, found, groups[place] if groups else ""))
-    return (*parts, Part(names[-1]))
+        parts.append(PathPart(name, found, groups[place] if groups else ""))
+    return (*parts, PathPart(names[-1]))
 
 
-def _automatic_as_in(around: Mapping[keras.Layer, tuple[Part, ...]]) -> Automatic:
+def _automatic_as_in(around: Mapping[keras.Layer, tuple[PathPart, ...]]) -> Automatic:
     """Return a function that says which names are automatic: of a class that a model has.
 
     A name that is chosen at this place of the model is chosen in a source too.
@@ -249,12 +253,12 @@ def _automatic_of(layers: Iterable[keras.Layer]) -> Automatic:
         if direction in ("forward", "backward"):  # in a `Bidirectional`
             found = of_class(inner)
             return found and (f"{direction}_{found[0]}", found[1])
-        return next(filter(None, (automatic_name(name, one) for one in classes)), None)
+        return next(filter(None, (split_automatic_name(name, one) for one in classes)), None)
 
     return lambda stems, name: of_class(name)
 
 
-def _stem(part: Part) -> str:
+def _stem(part: PathPart) -> str:
     return part.automatic[0] if part.automatic else part.name
 
 
@@ -275,7 +279,7 @@ def _saved_keys(layer: keras.Layer) -> dict[int, str]:
         return {}
     keys = {id(value): key for key, value in store.items()}
     own = []
-    for one in own_weights(layer):
+    for one in list_own_weights(layer):
         # With an adapter, Keras saves the product of the factors with the kernel, and not them.
         if not is_adapter(one.name):
             own.append(id(one))
@@ -296,7 +300,7 @@ class _Keys:
         """Return what Keras calls a weight, or `None` if that is unknown."""
         layer = weight.layer
         if isinstance(layer, keras.layers.TorchModuleWrapper):
-            return name_in_module(weight)
+            return module_weight_name(weight)
         if layer not in self._of_layers:
             self._of_layers[layer] = _saved_keys(layer)
         return self._of_layers[layer].get(id(weight.variable))
@@ -309,7 +313,7 @@ def _names_by_groups(
 
     Groups in lists have the names of classes, numbered in the order of the layers.
     """
-    groups = saved_layers(model)
+    groups = layers_by_group(model)
     keys = _Keys()
     ours = {}
     for weight in weights:
@@ -317,19 +321,19 @@ def _names_by_groups(
         if key is not None and weight.layer in groups:
             ours[weight.path] = _numbered_parts(f"{groups[weight.layer]}/vars/{key}")
     theirs = {str(name): _numbered_parts(str(name)) for name in contents if "vars/" in str(name)}
-    pairs = paired(placed(ours), placed(theirs), order="none")
+    pairs = pair_by_path(canonicalize_paths(ours), canonicalize_paths(theirs), order="none")
     pairs.notes.clear()  # these numbers are the order
     return pairs
 
 
-def _numbered_parts(name: str) -> tuple[Part, ...]:
+def _numbered_parts(name: str) -> tuple[PathPart, ...]:
     group, _, key = f"/{name.removeprefix('/')}".rpartition("/vars/")
     parts = []
     for one in group.split("/")[1:]:
         stem, _, number = one.rpartition("_")
         is_numbered = bool(stem) and number.isdecimal()
-        parts.append(Part(one, (stem, int(number)) if is_numbered else (one, 0)))
-    return (*parts, Part(key))
+        parts.append(PathPart(one, (stem, int(number)) if is_numbered else (one, 0)))
+    return (*parts, PathPart(key))
 
 
 # The names in dicts.
@@ -338,7 +342,7 @@ def _numbered_parts(name: str) -> tuple[Part, ...]:
 def _names_in_dict(
     contents: Mapping[Any, Any],
     model: keras.Model,
-    around: Mapping[keras.Layer, tuple[Part, ...]],
+    around: Mapping[keras.Layer, tuple[PathPart, ...]],
     weights: Sequence[ModelWeight],
 ) -> Pairs:
     """Return the names of arrays by paths, as they are shown or those of variables.
@@ -352,11 +356,11 @@ def _names_in_dict(
     split = {name: re.split("[/.]", name) for name in map(str, contents)}
     order: Order = "none" if _are_sorted(contents) else "listed"
     as_shown = _paired_in_dict(shown, split, chosen, order)
-    places = placed(shown)
+    places = canonicalize_paths(shown)
     for path, name in as_shown.names.items():
-        if name.replace(".", "/") == path.replace(".", "/") and is_one_of_several(places[path]):
+        if name.replace(".", "/") == path.replace(".", "/") and has_similar_siblings(places[path]):
             as_shown.notes[path] = BY_NUMBER
-    by_calls = is_in_order_of_calls(model)
+    by_calls = is_ordered_by_calls(model)
     # The names in the dict do not begin with that of a model, so it is a functional one.
     if not by_calls:
         _note_attributes(as_shown, places, weights)
@@ -404,23 +408,23 @@ def _note_attributes(
         shapes.setdefault(weight.layer, []).append((_own_name(weight), weight.shape))
     alike: dict[Any, set[keras.Layer]] = {}
     for weight in weights:
-        kind = (stems_of(places[weight.path]), tuple(shapes[weight.layer]))
+        kind = (path_stems(places[weight.path]), tuple(shapes[weight.layer]))
         alike.setdefault(kind, set()).add(weight.layer)
     for weight in weights:
-        kind = (stems_of(places[weight.path]), tuple(shapes[weight.layer]))
+        kind = (path_stems(places[weight.path]), tuple(shapes[weight.layer]))
         if weight.path in pairs.names and len(alike[kind]) > 1:
             pairs.notes.setdefault(weight.path, BY_ATTRIBUTES)
 
 
 def _paired_in_dict(
-    ours: Mapping[str, tuple[Part, ...]],
+    ours: Mapping[str, tuple[PathPart, ...]],
     names: Mapping[str, Sequence[str]],
     automatic: Automatic,
     order: Order,
 ) -> Pairs:
     """Pair paths of weights with the names in a dict, which are split into those of layers."""
     theirs = {name: _parts_of(parts, automatic) for name, parts in names.items()}
-    return paired(placed(ours), placed(theirs), order=order)
+    return pair_by_path(canonicalize_paths(ours), canonicalize_paths(theirs), order=order)
 
 
 def _are_sorted(contents: Mapping[Any, Any]) -> bool:
@@ -433,30 +437,30 @@ def _are_sorted(contents: Mapping[Any, Any]) -> bool:
     if len({str(dtype) for dtype, _ in names_by_dtype}) != len(names_by_dtype):
         names_by_dtype = [(None, list(map(str, contents)))]
     return all(
-        names in (sorted(names), sorted(names, key=with_numbers)) for _, names in names_by_dtype
+        names in (sorted(names), sorted(names, key=natural_sort_key)) for _, names in names_by_dtype
     )
 
 
-def _shown_parts(weight: ModelWeight) -> tuple[Part, ...]:
+def _shown_parts(weight: ModelWeight) -> tuple[PathPart, ...]:
     """Return the parts of the path of a weight as it is shown."""
     parts = []
     around = ""
     for place, path in enumerate(weight.layer_paths[1:]):
         name = path[len(around) :].removeprefix("/")
         around = path
-        found = automatic_part_name(weight.layers[place], weight.layers[place + 1])
+        found = split_automatic_part_name(weight.layers[place], weight.layers[place + 1])
         if found is None:
-            parts += [Part(one) for one in re.split("[/.]", name)]
+            parts += [PathPart(one) for one in re.split("[/.]", name)]
         else:
             number = name.removeprefix(found[0]).removeprefix("_")
-            parts.append(Part(name, (found[0], int(number or 0))))
-    return (*parts, *(Part(one) for one in re.split("[/.]", _own_name(weight))))
+            parts.append(PathPart(name, (found[0], int(number or 0))))
+    return (*parts, *(PathPart(one) for one in re.split("[/.]", _own_name(weight))))
 
 
 # Names that users give.
 
 
-def saved_names(contents: Mapping[Any, Any], inventory: Inventory) -> dict[str, str]:
+def keras_names_by_path(contents: Mapping[Any, Any], inventory: Inventory) -> dict[str, str]:
     """Return the names of the arrays that Keras has saved by layers, by paths as they are shown.
 
     Automatic names are numbered within each layer of the file.
@@ -464,11 +468,11 @@ def saved_names(contents: Mapping[Any, Any], inventory: Inventory) -> dict[str, 
     found: dict[str, str] = {}
     groups = contents.layers if isinstance(contents, Contents) else {}
     if not groups and any("vars/" in str(name) for name in contents):
-        found.update(own_names(contents, inventory).names)
+        found.update(source_names_by_path(contents, inventory).names)
         for name in map(str, contents):
             found.setdefault(name.replace("vars/", ""), name)
         return found
-    for name, shown in shown_names(_parts_in_file(contents, parts_around(inventory))).items():
+    for name, shown in shown_paths(_parts_in_file(contents, layer_paths(inventory))).items():
         found.setdefault(shown, name)
     named = contents if groups else list(found.values())
     for name in map(str, named):
@@ -477,7 +481,7 @@ def saved_names(contents: Mapping[Any, Any], inventory: Inventory) -> dict[str, 
     return found
 
 
-def names_in_file(weight: ModelWeight, path: str, saved: Mapping[str, str]) -> list[str]:
+def find_names_in_file(weight: ModelWeight, path: str, saved: Mapping[str, str]) -> list[str]:
     """Return the arrays at a path in a file of Keras, where a weight may have a number."""
     if not saved:
         return []

@@ -15,7 +15,7 @@ from keras_initx.checkpoints._checkpoint import Checkpoint, checkpoint_paths, op
 from keras_initx.files._formats import Contents
 from keras_initx.files._lazy import LazyArray, Selection
 from keras_initx.inspection._inventory import Inventory, check_unshared
-from keras_initx.inspection._pairing import weight_places
+from keras_initx.inspection._pairing import canonical_weight_paths
 from keras_initx.inspection._weights import ModelWeight
 
 # Files, a model, or a dict from names to arrays or tensors of any framework.
@@ -49,11 +49,11 @@ def open_source(
     if isinstance(source, Inventory):
         check_unshared(argument, source)
         arrays = {weight.path: weight.variable.value for weight in source.held}
-        contents = checked_arrays(argument, arrays)
-        contents.places = weight_places(source, source.held)
+        contents = check_arrays(argument, arrays)
+        contents.places = canonical_weight_paths(source, source.held)
         yield contents, "keras"
     elif isinstance(source, Mapping):
-        yield checked_arrays(argument, source), None
+        yield check_arrays(argument, source), None
     else:
         paths = checkpoint_paths(source)
         if paths is None:
@@ -69,7 +69,7 @@ def open_source(
             yield contents, own_layout
 
 
-def checked_arrays(argument: str, arrays: Mapping[Any, Any]) -> Contents:
+def check_arrays(argument: str, arrays: Mapping[Any, Any]) -> Contents:
     """Return arrays or tensors in memory in the same form as those in a file.
 
     Args:
@@ -84,7 +84,7 @@ def checked_arrays(argument: str, arrays: Mapping[Any, Any]) -> Contents:
         if not isinstance(name, str):
             raise TypeError(f"{required}. Received: {name!r} as a name")
     contents = Contents()
-    contents.update((name, as_lazy(value)) for name, value in arrays.items())
+    contents.update((name, to_lazy(value)) for name, value in arrays.items())
     nested = [name for name, value in arrays.items() if isinstance(value, Mapping)]
     if nested and all(found.dtype == "object" or not found.shape for found in contents.values()):
         # A checkpoint of torch, with the number of the epoch and the state of an optimizer.
@@ -98,7 +98,7 @@ def checked_arrays(argument: str, arrays: Mapping[Any, Any]) -> Contents:
     return contents
 
 
-def as_lazy(value: Any) -> LazyArray:
+def to_lazy(value: Any) -> LazyArray:
     """Return a tensor or array in memory in the same form as one in a file.
 
     Its dtype says if it is anything else.
@@ -125,7 +125,7 @@ def as_lazy(value: Any) -> LazyArray:
     return LazyArray(tuple(value.shape), dtype, _InMemory(value))
 
 
-def ties_of(arrays: Mapping[str, Any]) -> dict[str, str]:
+def find_ties(arrays: Mapping[str, Any]) -> dict[str, str]:
     """Return the names of arrays that another name stands for too, each with the first of them.
 
     Such as those of a table of words and of the last layer that uses it. The memory decides:
@@ -143,12 +143,12 @@ def ties_of(arrays: Mapping[str, Any]) -> dict[str, str]:
     return ties
 
 
-def overlap_of(arrays: Mapping[str, Any]) -> tuple[str, str] | None:
+def find_overlap(arrays: Mapping[str, Any]) -> tuple[str, str] | None:
     """Return the names of two arrays that share a part of their memory, `None` if none do.
 
-    Those that share all of it are the same array, see `ties_of`.
+    Those that share all of it are the same array, see `find_ties`.
     """
-    ties = ties_of(arrays)
+    ties = find_ties(arrays)
     spans = []
     for name, value in arrays.items():
         tensor = value.value if isinstance(value, keras.Variable) else value
@@ -237,7 +237,7 @@ def are_in_memory(arrays: Sequence[LazyArray]) -> bool:
     return all(isinstance(array.read, _InMemory) for array in arrays)
 
 
-def layout_of_source(given: LayoutName | None, own: LayoutName | None) -> LayoutName:
+def choose_layout(given: LayoutName | None, own: LayoutName | None) -> LayoutName:
     """Return the layout: the one that the source has in any case, or else the one given."""
     if own is not None:
         if given not in (None, own):

@@ -18,7 +18,7 @@ from keras_initx.initializers._initializer import (
     Initializer,
     catalog,
 )
-from keras_initx.report._figures import color_of, new_figure, save_figure, tidy
+from keras_initx.report._figures import choose_color, new_figure, save_figure, tidy
 from keras_initx.report._table import Column, Table
 from keras_initx.report._terminal import line_width
 
@@ -239,7 +239,7 @@ def _plot(path: str, initializer: Initializer, values: np.ndarray) -> None:
     title = textwrap.fill(repr(initializer), 65)
     figure = new_figure(f"{title}\nshape {values.shape}", size=(6, 4.2))
     axis = figure.subplots()
-    _plot_values(axis, values, color_of(type(initializer).__name__))
+    _plot_values(axis, values, choose_color(type(initializer).__name__))
     axis.yaxis.set_major_formatter(PercentFormatter(1))
     tidy([axis], axis="y")
     save_figure(figure, path)

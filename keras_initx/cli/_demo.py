@@ -9,8 +9,8 @@ import numpy as np
 from keras_initx import _startup, demo
 from keras_initx._extras import import_optional
 from keras_initx.report._table import Table
-from keras_initx.report._terminal import progress
-from keras_initx.report._text import short_number
+from keras_initx.report._terminal import show_progress
+from keras_initx.report._text import format_number
 from keras_initx.tools.diagnose._diagnose import diagnose
 from keras_initx.tools.diagnose._report import DiagnosisReport
 from keras_initx.tools.initialize._initialize import initialize
@@ -86,7 +86,7 @@ def _diagnosed(model: keras.Model, x: np.ndarray, y: np.ndarray) -> DiagnosisRep
     for layer in report.rows:
         if layer.name in _SHOWN and layer.after is not None:
             names.append(layer.name)
-            stds.append(short_number(layer.after.std))
+            stds.append(format_number(layer.after.std))
     are_text = (True, *(False for _ in _SHOWN))
     _say(Table(tuple(names), (tuple(stds),), are_text=are_text).as_text())
     return report
@@ -94,7 +94,7 @@ def _diagnosed(model: keras.Model, x: np.ndarray, y: np.ndarray) -> DiagnosisRep
 
 def _trained(name: str, model: keras.Model, x: np.ndarray, y: np.ndarray) -> str:
     """Train a network, and return its accuracy on the images that were held out."""
-    with progress(f"Training, {name}", _EPOCHS, "epochs") as advance:
+    with show_progress(f"Training, {name}", _EPOCHS, "epochs") as advance:
         epochs = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: advance(1))
         history = model.fit(
             x, y, epochs=_EPOCHS, validation_split=_HELD_OUT, verbose=0, callbacks=[epochs]

@@ -18,7 +18,7 @@ import numpy as np
 from keras_initx._suggestions import did_you_mean
 from keras_initx.files._local import parse_json
 from keras_initx.report._results import Result
-from keras_initx.tools.save_pretrained._given_names import names_from_data
+from keras_initx.tools.save_pretrained._given_names import parse_names
 
 
 def opened(given: Path | str, load: Callable[[Path], Any]) -> Any:
@@ -165,7 +165,7 @@ def read_names(given: Path | str | None) -> Any:
     content = parse_json(given.read_bytes() if isinstance(given, Path) else given)
     if isinstance(given, Path) and isinstance(content, dict) and "rows" in content:
         return given
-    return names_from_data(content) if isinstance(content, dict) else content
+    return parse_names(content) if isinstance(content, dict) else content
 
 
 def write_report(

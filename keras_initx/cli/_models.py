@@ -17,8 +17,8 @@ from keras_initx.cli._inputs import (
     write_report,
 )
 from keras_initx.cli._recipes import named
-from keras_initx.files._local import replacing
-from keras_initx.report._terminal import status
+from keras_initx.files._local import replace_file
+from keras_initx.report._terminal import show_status
 from keras_initx.tools.audit._contract import Contract, is_contract
 from keras_initx.tools.audit._subjects import is_saved_model
 from keras_initx.tools.initialize._plan import InitializationPlan
@@ -38,7 +38,7 @@ def diagnose(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
     except Exception as error:  # A function may raise anything.
         parser.exit(2, f"{parser.prog}: error: cannot read data: {error}\n")
     try:
-        with status() as update:
+        with show_status() as update:
             update(f"Loading {arguments.model}")
             needs_loss = arguments.steps or (y is not None and arguments.loss is None)
             load = load_model
@@ -80,7 +80,7 @@ def initialize(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -
         if arguments.plan:
             plan.save(arguments.plan)
         if arguments.out:
-            with replacing(arguments.out) as path:
+            with replace_file(arguments.out) as path:
                 model.save(path)
         if arguments.html:
             plan.to_html(arguments.html, title=f"Initialization of {arguments.model}")

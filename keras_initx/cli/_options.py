@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from keras_initx import _extras
-from keras_initx._initializer_names import class_named
-from keras_initx.files._local import check_local, parse_json, replaced_file
+from keras_initx._initializer_names import find_class_name
+from keras_initx.files._local import check_local, file_to_replace, parse_json
 
 Number = TypeVar("Number", int, float)
 
@@ -93,11 +93,11 @@ def refuse_shared_files(parser: argparse.ArgumentParser, arguments: argparse.Nam
         if isinstance(value, str) and _is_function(value):
             value = Path(value.rpartition(":")[0])
         if isinstance(value, Path):
-            used[replaced_file(value)] = "which the command reads"
+            used[file_to_replace(value)] = "which the command reads"
     for name, value in options.items():
         if not isinstance(value, Output):
             continue
-        file = replaced_file(Path(value))
+        file = file_to_replace(Path(value))
         if file is None:  # a device, which takes several texts
             continue
         if file in used:
@@ -155,7 +155,7 @@ def rules(text: str) -> Path | str:
 def initializer(text: str) -> str:
     """Parse the name of an initializer of this package, and return that of its class."""
     try:
-        return class_named(text)
+        return find_class_name(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -183,7 +183,7 @@ def read_rules(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -
         for value in values:
             if isinstance(value, str) and value.startswith("initx."):
                 try:
-                    class_named(value)
+                    find_class_name(value)
                 except ValueError as error:
                     parser.error(f"--rules: {error}")
 

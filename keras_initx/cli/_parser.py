@@ -29,7 +29,7 @@ def build() -> argparse.ArgumentParser:
     program = _startup.program()
     example = f"example: {program} diagnose model.py:build --data model.py:batch"
     parser = _Parser(prog=program, description=keras_initx.__doc__, epilog=example)
-    draws = "the compiled kernel" if _compiled_kernel.library() else "NumPy"
+    draws = "the compiled kernel" if _compiled_kernel.load_library() else "NumPy"
     version = f"keras_initx {keras_initx.__version__}, draws on the host by {draws}"
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(title="commands", metavar="command")

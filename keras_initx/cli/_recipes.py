@@ -8,7 +8,7 @@ import textwrap
 from keras_initx._suggestions import did_you_mean
 from keras_initx.recipes._layer_recipe import LayerRecipe
 from keras_initx.recipes._named import RECIPES
-from keras_initx.recipes._recipe import Recipe, described
+from keras_initx.recipes._recipe import Recipe, describe_entry
 from keras_initx.report._table import Column, Table
 from keras_initx.report._terminal import line_width
 
@@ -87,7 +87,7 @@ def _weights_of(recipe: Recipe) -> list[list[tuple[str, str, str]]]:
     for table in recipe.tables().values():
         roles: dict[str, list[str]] = {}
         for role, value in table.items():
-            roles.setdefault(described(value), []).append(role)
+            roles.setdefault(describe_entry(value), []).append(role)
         found.append(_without_ticks([(", ".join(some), "", text) for text, some in roles.items()]))
     return found
 

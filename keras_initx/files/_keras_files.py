@@ -8,7 +8,7 @@ _WEIGHTS = "model_weights"
 _OPTIMIZER = "optimizer_weights"
 
 
-def layers_around(name: str, layers: Mapping[str, str]) -> tuple[str, ...] | None:
+def enclosing_layers(name: str, layers: Mapping[str, str]) -> tuple[str, ...] | None:
     """Return the names of the layers around an array, and its own; `None` if it is in none.
 
     Keras 3 numbers the arrays of a layer: `("block", "dense", "0")`; before it they have the names
@@ -36,12 +36,12 @@ def layers_around(name: str, layers: Mapping[str, str]) -> tuple[str, ...] | Non
     return (layer, *rest)
 
 
-def groups_around(name: str, layers: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the groups of the layers of `layers_around`, each within the layer around it.
+def enclosing_groups(name: str, layers: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the groups of the layers of `enclosing_layers`, each within the layer around it.
 
     Before Keras 3, when a group has all weights of a layer, they are empty.
     """
-    path = layers_around(name, layers) or ("",)
+    path = enclosing_layers(name, layers) or ("",)
     parts = f"/{name}".rpartition("/vars/")[0].split("/")
     found = []
     outer = ""
@@ -53,7 +53,7 @@ def groups_around(name: str, layers: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(found) or ("",) * (len(path) - 1)
 
 
-def is_no_weight(name: str) -> bool:
+def is_optimizer_or_seed(name: str) -> bool:
     """Return whether an array in a file of Keras is a variable of the optimizer, or a seed."""
     if name.startswith(f"{_OPTIMIZER}/"):
         return True

@@ -60,7 +60,7 @@ class LazyArray:
         """
         # An array of this shape that takes no memory.
         shape = np.broadcast_to(np.int8(0), self.shape)[index].shape
-        text = index_text(index)
+        text = format_index(index)
         slices = _slices_of_axes(index, len(self.shape))
         if slices is None:
             return self.changed(lambda array: array[index], shape, text)
@@ -95,7 +95,7 @@ class LazyArray:
         return replace(self, shape=shape, read=read, how=(*self.how, how))
 
 
-def summed(arrays: Sequence[LazyArray]) -> LazyArray:
+def sum_lazily(arrays: Sequence[LazyArray]) -> LazyArray:
     """Return the sum of arrays of one shape, in float64, so that it is rounded once."""
     first = arrays[0]
 
@@ -106,7 +106,7 @@ def summed(arrays: Sequence[LazyArray]) -> LazyArray:
     return LazyArray(first.shape, "float64", read, (*first.how, "summed"))
 
 
-def stacked(arrays: Sequence[LazyArray]) -> LazyArray:
+def stack_lazily(arrays: Sequence[LazyArray]) -> LazyArray:
     """Return arrays of one shape along a new first axis."""
     first = arrays[0]
     shape = (len(arrays), *first.shape)
@@ -130,7 +130,7 @@ def _slices_of_axes(index: Any, rank: int) -> tuple[slice, ...] | None:
     return None
 
 
-def index_text(index: Any) -> str:
+def format_index(index: Any) -> str:
     """Return an index as source text."""
     parts = index if isinstance(index, tuple) else (index,)
     return f"[{', '.join(map(_part_text, parts))}]"

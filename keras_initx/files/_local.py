@@ -22,7 +22,7 @@ Parsed = TypeVar("Parsed")
 
 
 @contextlib.contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replace_file(path: str | Path) -> Iterator[Path]:
     """Yield the path of a new file, which replaces the file at `path` when the context ends.
 
     If the context is left by an exception, the new file is removed, and the one at `path` is as it
@@ -35,7 +35,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         OSError: If the file cannot be written.
     """
     path = Path(path)
-    target = replaced_file(path)
+    target = file_to_replace(path)
     if target is None:
         yield path
         return
@@ -58,7 +58,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def replaced_file(path: Path) -> Path | None:
+def file_to_replace(path: Path) -> Path | None:
     """Return the file that `replacing` replaces or makes, or `None` if it writes to `path` itself.
 
     Two paths lead to one file if they give the same.
@@ -91,7 +91,7 @@ def write(path: str | Path, content: str | bytes) -> None:
     """
     if isinstance(content, str):
         content = content.encode()
-    with replacing(path) as partial:
+    with replace_file(path) as partial:
         partial.write_bytes(content)
 
 

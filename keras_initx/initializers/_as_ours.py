@@ -9,20 +9,20 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx._checks import DTYPES, as_float, is_real
-from keras_initx._initializer_names import classes_like
+from keras_initx._checks import DTYPES, is_real, to_float
+from keras_initx._initializer_names import similar_class_names
 from keras_initx._suggestions import did_you_mean
 from keras_initx._typing import Array, DType, InitializerLike, Shape, Tensor
 from keras_initx.backends._current import backend
 from keras_initx.initializers._initializer import (
     Initializer,
     catalog,
+    constructor_parameters,
     is_array,
     keeps_call,
-    parameters_of,
 )
 from keras_initx.initializers._laws import FixedLaw, Law
-from keras_initx.initializers._seeds import initializer_of
+from keras_initx.initializers._seeds import resolve_initializer
 from keras_initx.sampling._conversion import truncated_quantiles
 from keras_initx.sampling._namespace import choose_namespace
 
@@ -38,9 +38,9 @@ def check_initializer(name: str, value: InitializerLike) -> keras.initializers.I
     if not isinstance(value, str | dict | keras.initializers.Initializer):
         raise TypeError(required)
     if isinstance(value, str):
-        required += did_you_mean(map(repr, ids_like(value)))
+        required += did_you_mean(map(repr, similar_ids(value)))
     try:
-        initializer = initializer_of(value)
+        initializer = resolve_initializer(value)
     except (TypeError, ValueError) as error:
         raise ValueError(required) from error
     if not isinstance(initializer, keras.initializers.Initializer):
@@ -48,10 +48,10 @@ def check_initializer(name: str, value: InitializerLike) -> keras.initializers.I
     return initializer
 
 
-def ids_like(name: str) -> list[str]:
+def similar_ids(name: str) -> list[str]:
     """Return the ids that `name` may mean, here or in Keras."""
     ids = {entry.cls.__name__: entry.ids[0] for entry in catalog().values()}
-    like = [ids[name] for name in classes_like(name)]
+    like = [ids[name] for name in similar_class_names(name)]
     like += difflib.get_close_matches(name.lower(), _OF_KERAS, cutoff=0.8)
     return [one for one in like if one != name]
 
@@ -82,7 +82,9 @@ class Adapted:
         return self._lacking(self.initializer.get_config())
 
     def _lacking(self, config: Mapping[str, Any]) -> list[str]:
-        return [name for name in parameters_of(type(self.initializer)) if name not in config]
+        return [
+            name for name in constructor_parameters(type(self.initializer)) if name not in config
+        ]
 
     def check_shape(self, shape: Shape) -> None:
         """Raise `ValueError`, before anything is drawn, if it cannot fill `shape`."""
@@ -204,11 +206,11 @@ class _RandomOfKeras(Adapted):
 
     def check_numbers(self) -> None:
         config = self.initializer.get_config()
-        for name, parameter in parameters_of(type(self.initializer)).items():
+        for name, parameter in constructor_parameters(type(self.initializer)).items():
             value = config.get(name, parameter.default)
             # Some backends of Keras take arrays too.
             if isinstance(parameter.default, float) and not is_array(value):
-                is_finite = is_real(value) and math.isfinite(as_float(value))
+                is_finite = is_real(value) and math.isfinite(to_float(value))
                 if not is_finite:
                     raise ValueError(
                         f"`{name}` must be a finite number. Received: {name}={value!r}"
@@ -300,7 +302,7 @@ class _Constant(_FixedOfKeras):
         return None
 
 
-def as_ours(initializer: Any) -> Adapted:
+def adapt_initializer(initializer: Any) -> Adapted:
     """Return an initializer with what this package knows of it."""
     known = keras.initializers
     if isinstance(initializer, Initializer):

@@ -9,8 +9,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from keras_initx._checks import as_float, check_flag, check_number, is_real
-from keras_initx._keras import loads_a_model, variable_and_layers
+from keras_initx._checks import check_flag, check_number, is_real, to_float
+from keras_initx._keras import is_loading_model, variable_and_layers
 from keras_initx._typing import Array, DType, Seed, Shape, Tensor
 from keras_initx.backends._current import backend
 from keras_initx.initializers._initializer import ConstantInitializer, RandomInitializer, register
@@ -60,7 +60,7 @@ class ReLUBias(ConstantInitializer):
             and tuple(variable.shape) == shape
         )
         # One unit has no others that it could be equal to.
-        if is_kernel and shape[-1:] > (1,) and not loads_a_model():
+        if is_kernel and shape[-1:] > (1,) and not is_loading_model():
             layer = f" of {layers[0].name!r}" if layers else ""
             warnings.warn(
                 f"`ReLUBias` gives all units{layer} one kernel, so that they stay equal in "
@@ -216,7 +216,7 @@ def _check_frequencies(frequencies: Any, multi_label: bool) -> Any:
         required = "between 0 and 1"
         limit = 1
     for index, number in enumerate(given):
-        if 0 < as_float(number) < limit:
+        if 0 < to_float(number) < limit:
             continue
         if is_list:
             required += f"; that of class {index} is not, so its bias would be infinite"

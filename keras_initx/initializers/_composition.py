@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_initx._checks import check_number, check_type, is_integer
 from keras_initx._typing import Array, DType, InitializerLike, Shape, Tensor
-from keras_initx.initializers._as_ours import as_ours, check_initializer
+from keras_initx.initializers._as_ours import adapt_initializer, check_initializer
 from keras_initx.initializers._initializer import Initializer, register
 from keras_initx.initializers._laws import FixedLaw, Law, SlicesLaw
 from keras_initx.initializers._scale import check_product, check_shape_has_axes
@@ -31,7 +31,7 @@ class Composite(Initializer):
 
     def check_shape(self, shape: Shape) -> None:
         for initializer, part in self._parts(shape):
-            as_ours(initializer).check_shape(part)
+            adapt_initializer(initializer).check_shape(part)
 
     def _check_dtype(self, shape: Shape, dtype: DType) -> None:
         super()._check_dtype(shape, dtype)
@@ -41,18 +41,20 @@ class Composite(Initializer):
         """Raise `ValueError` if values of the others could be infinite where they are computed."""
         for initializer, part in self._parts(shape):
             try:
-                as_ours(initializer).check_dtype(part, computing_dtype(dtype))
+                adapt_initializer(initializer).check_dtype(part, computing_dtype(dtype))
             except ValueError as error:
                 name = type(self).__name__
                 raise ValueError(f"{error}, in which {name} computes") from None
 
     def largest(self, shape: Shape) -> float:
-        return max(as_ours(initializer).largest(part) for initializer, part in self._parts(shape))
+        return max(
+            adapt_initializer(initializer).largest(part) for initializer, part in self._parts(shape)
+        )
 
     def compute(self, shape: Shape, dtype: DType) -> Tensor:
         values = []
         for initializer, part in self._parts(shape):
-            values.append(as_ours(initializer).values(part, computing_dtype(dtype)))
+            values.append(adapt_initializer(initializer).values(part, computing_dtype(dtype)))
         # Not where this initializer would compute: others may depend on what is not known here.
         return self._combined(namespace_of(*values), values, shape)
 
@@ -114,7 +116,7 @@ class Scaled(Composite):
     def law(self, shape: Shape) -> Law | None:
         if self.factor == 0:
             return FixedLaw(lambda: np.zeros(shape))
-        law = as_ours(self.initializer).law(shape)
+        law = adapt_initializer(self.initializer).law(shape)
         if law is None:
             return None
         return law.scaled(float(self.factor))
@@ -128,7 +130,9 @@ class Scaled(Composite):
     def _compute_at(self, shape: Shape, dtype: DType, places: Array) -> Array | None:
         if type(self) is not Scaled:
             return None
-        values = as_ours(self.initializer).values_at(shape, computing_dtype(dtype), places)
+        values = adapt_initializer(self.initializer).values_at(
+            shape, computing_dtype(dtype), places
+        )
         if values is None:
             return None
         return HOST.times(values, float(self.factor)).astype(dtype, copy=False)
@@ -202,7 +206,7 @@ class Concatenated(Composite):
 
     def law(self, shape: Shape) -> Law:
         slices = list(self._parts(shape))
-        laws = [as_ours(initializer).law(part) for initializer, part in slices]
+        laws = [adapt_initializer(initializer).law(part) for initializer, part in slices]
         return SlicesLaw(self.axis, [part for _, part in slices], laws)
 
     def _combined(self, xp: Namespace, values: list[Tensor], shape: Shape) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_initx._checks import check_count, check_parts
 from keras_initx._typing import Array, DType, Gain, InitializerLike, Seed, Shape, Tensor
-from keras_initx.initializers._as_ours import as_ours, check_initializer
+from keras_initx.initializers._as_ours import adapt_initializer, check_initializer
 from keras_initx.initializers._composition import Composite
 from keras_initx.initializers._initializer import (
     ConstantInitializer,
@@ -216,7 +216,7 @@ class ICNR(Composite):
         super().check_shape(shape)
 
     def law(self, shape: Shape) -> Law | None:
-        part = as_ours(self.initializer).law(self._small(shape))
+        part = adapt_initializer(self.initializer).law(self._small(shape))
         if part is None:
             return None
         return TiledLaw(self._block(shape), part)

@@ -7,8 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx.initializers._as_ours import as_ours
-from keras_initx.initializers._initializer import are_equal, is_array, parameters_of
+from keras_initx.initializers._as_ours import adapt_initializer
+from keras_initx.initializers._initializer import are_equal, constructor_parameters, is_array
 
 # Arguments that depend on the weight.
 AXES = ("input_axes", "output_axes")
@@ -22,10 +22,10 @@ def description(initializer: Callable[..., Any]) -> str:
     class_name = type(initializer).__name__
     if not isinstance(initializer, keras.initializers.Initializer):
         return str(getattr(initializer, "__name__", class_name))
-    arguments = as_ours(initializer).arguments()
+    arguments = adapt_initializer(initializer).arguments()
     if arguments is None:
         return f"{class_name}(...)"
-    parameters = parameters_of(type(initializer))
+    parameters = constructor_parameters(type(initializer))
     shown = []
     for name, value in arguments.items():
         if name in ("seed", *AXES):

@@ -20,7 +20,7 @@ def is_gru(layer: keras.Layer | None) -> bool:
     return hasattr(layer, "reset_after")
 
 
-def units_of(layer: keras.Layer | None) -> int | None:
+def count_units(layer: keras.Layer | None) -> int | None:
     """Return the number of units of `layer`, or `None` if it has no such attribute."""
     return getattr(layer, "units", getattr(layer, "filters", None))  # a ConvLSTM has filters
 

@@ -136,7 +136,7 @@ def _suggest_arguments(cls: Any) -> None:
 
     @functools.wraps(construct)
     def construct_checked(self: Any, *arguments: Any, **named: Any) -> None:
-        known = parameters_of(cls)
+        known = constructor_parameters(cls)
         for name in named:
             if name not in known:
                 similar = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
@@ -300,10 +300,10 @@ class Initializer(KerasInitializer):
 
     def _arguments(self) -> dict[str, Any]:
         """Return the constructor's arguments as they were given."""
-        return {name: getattr(self, name) for name in parameters_of(type(self))}
+        return {name: getattr(self, name) for name in constructor_parameters(type(self))}
 
     def __repr__(self) -> str:
-        parameters = parameters_of(type(self))
+        parameters = constructor_parameters(type(self))
         listed = []
         for name, value in self._arguments().items():
             if not are_equal(value, parameters[name].default):
@@ -362,7 +362,7 @@ def keeps_call(initializer: Any) -> TypeGuard[Initializer]:
 _PARAMETERS: dict[type, Mapping[str, inspect.Parameter]] = {}
 
 
-def parameters_of(cls: type) -> Mapping[str, inspect.Parameter]:
+def constructor_parameters(cls: type) -> Mapping[str, inspect.Parameter]:
     """Return the named parameters of the constructor of `cls` (cached).
 
     They include those that it passes on as `**kwargs`.

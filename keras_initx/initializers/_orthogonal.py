@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from keras_initx._checks import as_float, check_choice, check_count, is_real
+from keras_initx._checks import check_choice, check_count, is_real, to_float
 from keras_initx._typing import Array, AxesLike, DType, Gain, Seed, Shape, Tensor
 from keras_initx.backends._current import backend
 from keras_initx.initializers._initializer import register
@@ -297,7 +297,7 @@ def _check_singular_values(value: Any) -> Any:
     if not all(map(is_real, items)):
         raise TypeError(required)
     for item in items:
-        if not least <= as_float(item) < math.inf:
+        if not least <= to_float(item) < math.inf:
             raise ValueError(required)
     return value
 

@@ -9,12 +9,12 @@ from typing import Any, Self
 
 import numpy as np
 
-from keras_initx._checks import DTYPES, check_type, truncated
-from keras_initx._keras import loads_a_model
+from keras_initx._checks import DTYPES, check_type, truncate
+from keras_initx._keras import is_loading_model
 from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.files._casts import cast
 from keras_initx.files._formats import FORMATS, Contents, check_file, open_arrays, suffix
-from keras_initx.files._keras_files import layers_around
+from keras_initx.files._keras_files import enclosing_layers
 from keras_initx.files._lazy import LazyArray
 from keras_initx.initializers._initializer import Initializer, register
 from keras_initx.sampling._namespace import choose_namespace
@@ -90,7 +90,7 @@ class Pretrained(Initializer):
 
     def compute(self, shape: Shape, dtype: DType) -> Tensor:
         computed = computing_dtype(dtype)
-        if loads_a_model():
+        if is_loading_model():
             # These values will be overwritten. The author of a saved model must not decide which
             # files are opened here. If a layer does not save this weight, NaN cannot be mistaken
             # for a trained value.
@@ -131,7 +131,7 @@ class Pretrained(Initializer):
         layer, _, weight = self.key.rpartition("/")
         numbered: list[str | None] = []
         for name in contents:
-            path = None if name is None else layers_around(name, contents.layers)
+            path = None if name is None else enclosing_layers(name, contents.layers)
             if path is None:
                 continue
             if "/".join(path) == self.key:
@@ -173,7 +173,7 @@ class Pretrained(Initializer):
             names = [name for name in contents if name]
             close = difflib.get_close_matches(self.key or "", names, n=len(contents) or 1)
             similar = [*named, *close]
-        has = truncated(self._listed(contents, similar, shape)) or "nothing"
+        has = truncate(self._listed(contents, similar, shape)) or "nothing"
         return (
             f"{rule}. The file has: {has}. "
             f"Received: shape={shape}, key={self.key!r}, path={self.path!r}"

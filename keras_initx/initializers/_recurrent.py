@@ -9,7 +9,7 @@ import numpy as np
 from keras_initx._checks import check_choice, check_count, check_number
 from keras_initx._keras import layer_using
 from keras_initx._typing import DType, Seed, Shape, Tensor
-from keras_initx.initializers._gates import is_gru, is_lstm, overwrites_forget_bias, units_of
+from keras_initx.initializers._gates import count_units, is_gru, is_lstm, overwrites_forget_bias
 from keras_initx.initializers._initializer import ConstantInitializer, RandomInitializer, register
 from keras_initx.initializers._laws import FixedLaw, Law, SlicesLaw, TabulatedLaw
 from keras_initx.sampling._conversion import CELLS, Quantiles, portable_log
@@ -310,10 +310,10 @@ def _check_bias(
         # A layer that sets the forget-gate bias asks for the input gate, and for the last two.
         gates = [1, 2] if overwrites_forget_bias(layer) else [4]
     is_cell = is_lstm(layer) if cell == "lstm" else is_gru(layer)
-    units_of_layer = units_of(layer) if is_cell else None
+    units_of_layer = count_units(layer) if is_cell else None
     hint = ""
     if units is None:
-        units = units_of(layer)
+        units = count_units(layer)
         if layer is not None and not is_cell and takes_units:
             name = "LSTM" if cell == "lstm" else "GRU"
             hint = f"; the layer is no {name}: if it has the bias of one, pass `units=`"

@@ -30,7 +30,7 @@ def root_seed(seed: Any) -> int:
     return check_root("seed", seed)
 
 
-def initializer_of(value: Any) -> Any:
+def resolve_initializer(value: Any) -> Any:
     """Return the initializer of a string id or a config, and any other value unchanged.
 
     A string may also be the name of a class or function that the user has registered.
@@ -47,7 +47,7 @@ def initializer_of(value: Any) -> Any:
     return value
 
 
-def seeded(initializer: Any, seed: int) -> Any:
+def seed_initializer(initializer: Any, seed: int) -> Any:
     """Return `initializer` with draws derived from `seed`, different for each layer.
 
     Args:
@@ -59,11 +59,16 @@ def seeded(initializer: Any, seed: int) -> Any:
         ValueError: If a string is not the id of an initializer, or an initializer has a seed or
             an argument that its config lacks.
     """
-    initializer = initializer_of(initializer)
+    initializer = resolve_initializer(initializer)
     if isinstance(initializer, dict):
-        return {key: seeded(item, derived_seed(seed, key)) for key, item in initializer.items()}
+        return {
+            key: seed_initializer(item, derived_seed(seed, key))
+            for key, item in initializer.items()
+        }
     if type(initializer) in (list, tuple):
-        items = [seeded(item, derived_seed(seed, i)) for i, item in enumerate(initializer)]
+        items = [
+            seed_initializer(item, derived_seed(seed, i)) for i, item in enumerate(initializer)
+        ]
         return type(initializer)(items)
     if not isinstance(initializer, keras.initializers.Initializer):
         return initializer
@@ -136,7 +141,7 @@ def _with_seeds(config: Any, seed: int, initializer: Any) -> Any:
         items = enumerate(config)
         return [_with_seeds(item, derived_seed(seed, i), initializer) for i, item in items]
     if isinstance(config, keras.initializers.Initializer):
-        return seeded(config, seed)
+        return seed_initializer(config, seed)
     if not isinstance(config, dict):
         return config
     if config.get("seed") is not None:
@@ -147,7 +152,7 @@ def _with_seeds(config: Any, seed: int, initializer: Any) -> Any:
     if config.get("registered_name"):
         inner = keras.saving.deserialize_keras_object(config)
         if isinstance(inner, keras.initializers.Initializer) and not _takes_generator(inner):
-            return seeded(inner, derived_seed(seed, "config"))
+            return seed_initializer(inner, derived_seed(seed, "config"))
     result = {}
     for key, item in config.items():
         result[key] = _with_seeds(item, derived_seed(seed, key), initializer)

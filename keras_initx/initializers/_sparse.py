@@ -11,7 +11,7 @@ import numpy as np
 from keras_initx._checks import check_count, check_number, check_type
 from keras_initx._typing import Array, AxesLike, DType, Gain, KerasConstraint, Seed, Shape, Tensor
 from keras_initx.backends._current import backend
-from keras_initx.initializers._as_ours import as_ours
+from keras_initx.initializers._as_ours import adapt_initializer
 from keras_initx.initializers._initializer import Initializer, check_largest, register
 from keras_initx.initializers._laws import NormalLaw, SparseLaw
 from keras_initx.initializers._scale import MatrixInitializer, check_gain, gain_value
@@ -279,13 +279,13 @@ class Masked(Initializer):
         self.zeros: Sparse = check_type("zeros", zeros, Sparse, "a `Sparse`")
 
     def check_shape(self, shape: Shape) -> None:
-        as_ours(self.initializer).check_shape(shape)
+        adapt_initializer(self.initializer).check_shape(shape)
 
     def _check_dtype(self, shape: Shape, dtype: DType) -> None:
-        as_ours(self.initializer).check_dtype(shape, dtype)
+        adapt_initializer(self.initializer).check_dtype(shape, dtype)
 
     def compute(self, shape: Shape, dtype: DType) -> Tensor:
-        values = as_ours(self.initializer).values(shape, dtype)
+        values = adapt_initializer(self.initializer).values(shape, dtype)
         if isinstance(values, np.ndarray):
             values = backend.to_tensor(values)
         return KeepSparse(self.zeros)(values)

@@ -4,7 +4,7 @@ import inspect
 from typing import Any, Self
 
 from keras_initx._typing import AxesLike, Seed
-from keras_initx.initializers._initializer import parameters_of, register
+from keras_initx.initializers._initializer import constructor_parameters, register
 from keras_initx.initializers._variance import VarianceScaling
 
 
@@ -14,17 +14,17 @@ class _Named(VarianceScaling):
     def __new__(cls, *arguments: Any, **options: Any) -> Self:
         """Refuse other arguments, as Python does, and say what to write instead."""
         # To bind the arguments takes ten times as long as all else.
-        if len(arguments) <= 1 and options.keys() <= parameters_of(cls).keys():
+        if len(arguments) <= 1 and options.keys() <= constructor_parameters(cls).keys():
             return super().__new__(cls)
         try:
             inspect.signature(cls).bind_partial(*arguments, **options)
         except TypeError as error:
-            if options.keys() - parameters_of(VarianceScaling).keys() - {"gain"}:
+            if options.keys() - constructor_parameters(VarianceScaling).keys() - {"gain"}:
                 raise  # a misspelled name, which that class would not take either
             named = cls(seed=0)
             fixed = []
-            for name in parameters_of(VarianceScaling):
-                if name not in parameters_of(cls):
+            for name in constructor_parameters(VarianceScaling):
+                if name not in constructor_parameters(cls):
                     fixed.append(f"{name}={options.get(name, getattr(named, name))!r}")
             raise TypeError(
                 f"{cls.__name__}: {error}; use `VarianceScaling({', '.join(fixed)})` instead, "

@@ -16,14 +16,14 @@ import numpy as np
 
 from keras_initx._typing import Array
 from keras_initx.backends._current import backend
-from keras_initx.inspection._branches import Branch, branches_of, carried_from, crossing_branches
+from keras_initx.inspection._branches import Branch, carried_from, crossing_branches, find_branches
 from keras_initx.inspection._fused import kernels_held
 from keras_initx.inspection._gates import Gate, gates_of, source_of
-from keras_initx.inspection._graph import ForwardGraph, Node, producers_of, with_ancestors
+from keras_initx.inspection._graph import ForwardGraph, Node, find_producers, node_and_ancestors
 from keras_initx.inspection._hooks import activation_name
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._kernels import multiplies_by_kernel, normalizes
-from keras_initx.inspection._names import own_weights, parts_of
+from keras_initx.inspection._names import list_own_weights, list_sublayers
 from keras_initx.inspection._operations import (
     ADD,
     ATTENTION_LAYERS,
@@ -33,10 +33,10 @@ from keras_initx.inspection._operations import (
     MULTIPLY,
     PRODUCTS,
     SELU,
-    kind_of,
+    get_kind,
 )
 from keras_initx.inspection._streams import Streams
-from keras_initx.inspection._symbolic import SymbolicCall, is_followed, recorded_calls
+from keras_initx.inspection._symbolic import SymbolicCall, is_followed, record_calls
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,14 +133,14 @@ class Architecture:
         return None
 
 
-def architecture_of(model: keras.Model) -> Architecture:
+def read_architecture(model: keras.Model) -> Architecture:
     """Return what a built model consists of."""
-    root = recorded_calls(model)
+    root = record_calls(model)
     hidden = dict(_hidden(root, root))
     calls = list(open_calls(root, hidden))
     graph, made = graph_of(calls)
     nodes = graph.nodes
-    read = branches_of(nodes)
+    read = find_branches(nodes)
     totals = {branch.total for branch in read.found}
     around = [branch for branch in read.found if not totals.isdisjoint(branch.inside)]
     branches = [branch for branch in read.found if branch not in around]
@@ -153,12 +153,12 @@ def architecture_of(model: keras.Model) -> Architecture:
     inside = {layer for branch in read.found for layer in branch.operations}
     stems: set[Node] = set()
     for branch in streams.firsts():
-        stems.update(*map(with_ancestors, branch.begin))
+        stems.update(*map(node_and_ancestors, branch.begin))
     embeddings = [call for call in calls if isinstance(call.operation, _EMBEDDING)]
     tokens = [call.operation for call in embeddings if not _is_of_labels(call)]
     labels = [call.operation for call in embeddings if call.operation not in tokens]
     looked_up = _looked_up(open_calls(root, ()))
-    tables = [layer for layer in parts_of(model) if isinstance(layer, _EMBEDDING)]
+    tables = [layer for layer in list_sublayers(model) if isinstance(layer, _EMBEDDING)]
     unclear = [total.producer for total in read.unclear if total.producer is not None]
     latents = _latents(model, root)
     is_latent = {id(variable) for variable in latents}
@@ -183,7 +183,7 @@ def architecture_of(model: keras.Model) -> Architecture:
         selu=_operations(root, SELU),
         fourier=_operations(root, FOURIER),
         inputs=[layer for layer in _first_kernels(nodes, stems) if layer not in inside],
-        outputs=[layer for layer in producers_of(outputs) if layer not in inside],
+        outputs=[layer for layer in find_producers(outputs) if layer not in inside],
         pre_logits=[layer for layer in _pre_logits(outputs, totals) if layer not in inside],
         loops=root.loops,
         hidden=hidden,
@@ -205,7 +205,7 @@ def hidden_branch_ends(inventory: Inventory) -> set[keras.Layer]:
     if not any(_hides_sums(one.layer) for one in inventory.layers):
         return ends
     known = inventory.names
-    for branch in architecture_of(inventory.model).branches:
+    for branch in read_architecture(inventory.model).branches:
         behind = [*branch.after, *branch.last]
         if not all(isinstance(operation, keras.Layer) for operation in behind):
             continue
@@ -222,7 +222,7 @@ def hidden_branch_ends(inventory: Inventory) -> set[keras.Layer]:
 def _hides_sums(layer: keras.Layer) -> bool:
     """Return whether a layer calls others in a method of a user, which may add their outputs."""
     shows_all = isinstance(layer, keras.Sequential | keras.Function)
-    return not shows_all and is_followed(layer) and bool(parts_of(layer, recursive=False))
+    return not shows_all and is_followed(layer) and bool(list_sublayers(layer, recursive=False))
 
 
 # The calls.
@@ -246,7 +246,7 @@ def _hidden(call: SymbolicCall, root: SymbolicCall) -> Iterator[tuple[keras.Laye
 
 def _multiplies(call: SymbolicCall, root: SymbolicCall) -> bool:
     """Return whether a call is the product with a kernel that is no layer's."""
-    if kind_of(call.operation) not in PRODUCTS:
+    if get_kind(call.operation) not in PRODUCTS:
         return False
     for value in root.meant(call.given):
         # A vector is no kernel, such as the frequencies of rotary positions.
@@ -272,7 +272,7 @@ def graph_of(calls: Iterable[SymbolicCall]) -> tuple[ForwardGraph, dict[Node, Sy
     graph = ForwardGraph()
     made: dict[Node, SymbolicCall] = {}
     for call in calls:
-        inputs = [] if kind_of(call.operation) in CONSTANT else call.inputs
+        inputs = [] if get_kind(call.operation) in CONSTANT else call.inputs
         graph.add_inputs(inputs)
         graph.add_consumer(call.operation, inputs)
         graph.add_outputs(call.operation, inputs, call.made, is_origin=True)
@@ -313,7 +313,7 @@ def _scales(calls: Iterable[SymbolicCall]) -> dict[keras.Operation, keras.Variab
     """Return the weights that multiply a tensor, by the operation."""
     found = {}
     for call in calls:
-        if kind_of(call.operation) == MULTIPLY:
+        if get_kind(call.operation) == MULTIPLY:
             for value in call.given:
                 if isinstance(value, keras.Variable):
                     found[call.operation] = value
@@ -324,7 +324,7 @@ def _operations(call: SymbolicCall, kinds: Collection[str]) -> list[str]:
     """Return the names of operations of some kinds in a call, in any layer."""
     found = []
     for inner in call.inside or ():
-        if kind_of(inner.operation) in kinds:
+        if get_kind(inner.operation) in kinds:
             found.append(inner.operation.name)
         found += _operations(inner, kinds)
     return found
@@ -349,7 +349,7 @@ def _first_kernels(nodes: Sequence[Node], stems: Collection[Node]) -> list[keras
             found.append(node)
         if has_kernel or is_after:
             after.add(node)
-    return producers_of(node for node in found if not stems or node in stems)
+    return find_producers(node for node in found if not stems or node in stems)
 
 
 def _pre_logits(outputs: Iterable[Node], totals: set[Node]) -> list[keras.Operation]:
@@ -358,10 +358,10 @@ def _pre_logits(outputs: Iterable[Node], totals: set[Node]) -> list[keras.Operat
     for node in outputs:
         source = source_of(node.inputs[0]) if len(node.inputs) == 1 else None
         while source is not None and isinstance(source.kernel.producer, keras.layers.Dense):
-            if not totals.isdisjoint(with_ancestors(source.kernel)):
+            if not totals.isdisjoint(node_and_ancestors(source.kernel)):
                 found.append(source.kernel)
             source = source_of(source.kernel.inputs[0])
-    return producers_of(found)
+    return find_producers(found)
 
 
 def _final_kernels(nodes: Sequence[Node]) -> list[Node]:
@@ -394,7 +394,7 @@ def _looked_up(calls: Iterable[SymbolicCall]) -> list[tuple[keras.Variable, bool
     for call in calls:
         table = next(iter(call.given), None)
         is_table = isinstance(table, keras.Variable) and len(table.shape) == 2
-        if kind_of(call.operation) in LOOKING_UP and is_table and call.inputs:
+        if get_kind(call.operation) in LOOKING_UP and is_table and call.inputs:
             _, is_label = found.get(id(table), (table, True))
             found[id(table)] = table, is_label and _is_of_labels(call)
     return list(found.values())
@@ -406,7 +406,7 @@ def _added(model: keras.Model, root: SymbolicCall) -> list[keras.Variable]:
     def terms(root: SymbolicCall) -> list[Any]:
         return [value for call in open_calls(root, ()) for value in _terms_with_rows(call, root)]
 
-    layers = [model, *parts_of(model)]
+    layers = [model, *list_sublayers(model)]
     return _given(model, root, terms, filter(is_followed, layers))
 
 
@@ -415,7 +415,7 @@ def _latents(model: keras.Model, root: SymbolicCall) -> list[keras.Variable]:
 
     What is added to a tensor that comes from the inputs of the model is none.
     """
-    layers = [model, *parts_of(model)]
+    layers = [model, *list_sublayers(model)]
     owners = [one for one in layers if is_followed(one) or isinstance(one, _EMBEDDING)]
     return _given(model, root, _in_place_of_tensors, owners)
 
@@ -433,7 +433,7 @@ def _in_place_of_tensors(root: SymbolicCall) -> list[Any]:
             continue
         for tensor in call.inputs:
             node = graph.node_of(tensor)
-            above = with_ancestors(node) if node is not None else set()
+            above = node_and_ancestors(node) if node is not None else set()
             roots = [one for one in above if not one.inputs and one.producer is None]
             if all(one in begins for one in roots):
                 found.update((id(begins[one]), begins[one]) for one in roots)
@@ -470,7 +470,7 @@ def _given(
         if (backend.host_view(variable.value) == marker).all():
             marker = 2.0
         marked = np.full(variable.shape, marker, variable.dtype)
-        other = recorded_calls(model, [(variable, backend.to_tensor(marked))])
+        other = record_calls(model, [(variable, backend.to_tensor(marked))])
         for value in given(other):
             is_part = not isinstance(value, keras.Variable)
             if is_part and (backend.host_view(value) == marker).all():
@@ -480,7 +480,7 @@ def _given(
 
 def _terms_with_rows(call: SymbolicCall, root: SymbolicCall) -> list[Any]:
     """Return the weights and the arrays of several rows that a call adds to a tensor."""
-    if kind_of(call.operation) != ADD:
+    if get_kind(call.operation) != ADD:
         return []
     axes = max((len(tensor.shape) for tensor in call.inputs), default=0)
     found = []
@@ -500,7 +500,7 @@ def _tables(layers: Iterable[keras.Layer], parts: Sequence[Array]) -> list[keras
     if not parts:
         return []
     for layer in layers:
-        for variable in own_weights(layer):
+        for variable in list_own_weights(layer):
             if variable.trainable and any(_may_have(variable, part) for part in parts):
                 found[id(variable)] = variable
     return list(found.values())

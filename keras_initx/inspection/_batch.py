@@ -1,6 +1,6 @@
 """A batch of data: found in what is passed, checked, cut, and as arrays of floats.
 
-`batch_of` is the one place that decides what of `x` is a batch, and what of it are inputs.
+`make_batch` is the one place that decides what of `x` is a batch, and what of it are inputs.
 """
 
 import functools
@@ -26,7 +26,7 @@ class Batch(NamedTuple):
     sample_weight: Any = None
 
 
-def batch_of(model: keras.Model, x: Data, y: Data | None = None) -> Batch:
+def make_batch(model: keras.Model, x: Data, y: Data | None = None) -> Batch:
     """Return the checked batch that `x` and `y` are for `model`.
 
     Of a dataset, that is its first batch, unpacked as by `keras.utils.unpack_x_y_sample_weight`. A
@@ -199,7 +199,7 @@ def array_of_column(column: Any) -> Array:
 
 
 def _unpacked(model: keras.Model, x: Data, y: Data | None) -> Batch:
-    """Return what `x` is, which is no dataset: a batch, or its inputs. See `batch_of`."""
+    """Return what `x` is, which is no dataset: a batch, or its inputs. See `make_batch`."""
     if isinstance(x, Batch):
         return x
     if not isinstance(x, list | tuple) or not x:
@@ -394,9 +394,9 @@ def _fits(shape: tuple[int, ...], required: tuple[int | None, ...]) -> bool:
 
 def check_finite(x: Data) -> None:
     """Raise `ValueError` if a number in `x`, which is arrays, is NaN or infinite."""
-    for tensor in tensors_in(first_examples(x, None)):
+    for tensor in list_tensors(first_examples(x, None)):
         if "float" in keras.backend.standardize_dtype(tensor.dtype):
-            values = array_of(tensor)
+            values = to_array(tensor)
             count = values.size - np.isfinite(values).sum()
             if count:
                 raise ValueError(
@@ -430,7 +430,7 @@ def first_examples(arrays: Data, count: int | None) -> Data:
     return keras.tree.map_structure(first, arrays)
 
 
-def tensors_in(nested: Any) -> list[Tensor]:
+def list_tensors(nested: Any) -> list[Tensor]:
     """Return the concrete tensors in `nested`, without NumPy scalars.
 
     NumPy scalars cannot be tracked because they do not support weak references.
@@ -460,12 +460,12 @@ def first_float(nested: Any, *, or_kind: str | None = None) -> Tensor | None:
     return None
 
 
-def array_of(tensor: Tensor | keras.Variable) -> Array:
+def to_array(tensor: Tensor | keras.Variable) -> Array:
     """Return a copy of the values of `tensor` as floats of at least 32 bits."""
-    return floats(backend.host_view(tensor), copy=True)
+    return to_floats(backend.host_view(tensor), copy=True)
 
 
-def floats(values: Array, *, copy: bool = False) -> Array:
+def to_floats(values: Array, *, copy: bool = False) -> Array:
     """Return `values` as floats of at least 32 bits."""
     # NumPy does not treat bfloat16 as a float.
     is_wide = values.dtype.kind == "f" and values.dtype.itemsize >= 4

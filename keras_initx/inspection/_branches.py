@@ -17,7 +17,7 @@ import keras
 
 from keras_initx.inspection._experts import Ends, Weighing, ends_of
 from keras_initx.inspection._gates import source_of
-from keras_initx.inspection._graph import Node, producers_of, with_ancestors
+from keras_initx.inspection._graph import Node, find_producers, node_and_ancestors
 from keras_initx.inspection._hooks import activation_name
 from keras_initx.inspection._kernels import is_kernel, multiplies_by_kernel
 from keras_initx.inspection._operations import (
@@ -28,7 +28,7 @@ from keras_initx.inspection._operations import (
     SCALING,
     SUBTRACT,
     SUMS_OF_PRODUCTS,
-    kind_of,
+    get_kind,
 )
 
 
@@ -86,13 +86,13 @@ class Branch:
     @cached_property
     def operations(self) -> list[keras.Operation]:
         """The layers and operations of the branch, in the order of their first calls."""
-        return producers_of(self.inside)
+        return find_producers(self.inside)
 
     @cached_property
     def first(self) -> list[keras.Operation]:
         """Those of them that the stream is passed to."""
         inside = set(self.inside)
-        return producers_of(node for node in self.inside if inside.isdisjoint(node.inputs))
+        return find_producers(node for node in self.inside if inside.isdisjoint(node.inputs))
 
     @cached_property
     def added(self) -> Ends:
@@ -102,12 +102,12 @@ class Branch:
     @cached_property
     def last(self) -> list[keras.Operation]:
         """The layers with a kernel of which it adds the outputs."""
-        return producers_of(self.added.sources)
+        return find_producers(self.added.sources)
 
     @cached_property
     def after(self) -> list[keras.Operation]:
         """The layers and operations that these outputs go through, from the sum on."""
-        return [*self.passed, *producers_of(self.added.after)]
+        return [*self.passed, *find_producers(self.added.after)]
 
     @cached_property
     def depth(self) -> int | None:
@@ -131,14 +131,14 @@ class Branch:
                 if source is None:
                     continue
                 is_part = source.part is not source.kernel and not source.activations
-                is_modulation = is_part and kind_of(node.producer) == MULTIPLY
+                is_modulation = is_part and get_kind(node.producer) == MULTIPLY
                 sides[given, is_modulation] = Side(_way_back(given, source.kernel), is_modulation)
         return list(sides.values())
 
     @property
     def modulations(self) -> list[keras.Operation]:
         """The layers with a kernel, outside it, of which a part of the outputs multiplies it."""
-        return producers_of(side.way[0] for side in self.sides if side.is_modulation)
+        return find_producers(side.way[0] for side in self.sides if side.is_modulation)
 
     @cached_property
     def weighs(self) -> bool:
@@ -147,7 +147,7 @@ class Branch:
         if self.added.routers:
             for node in self.added.after:
                 for weight in self.weighing.weights_at(node):
-                    of_routers |= with_ancestors(weight)
+                    of_routers |= node_and_ancestors(weight)
         return any(_weighs(node.producer) for node in self.inside if node not in of_routers)
 
     @cached_property
@@ -177,7 +177,7 @@ class Branches:
     unclear: Sequence[Node]
 
 
-def branches_of(nodes: Sequence[Node]) -> Branches:
+def find_branches(nodes: Sequence[Node]) -> Branches:
     """Return the residual branches in a graph.
 
     The stream passes no kernel on its way to the sum, or fewer than the branches do where the
@@ -263,7 +263,7 @@ class _Reader:
         if stream in _subtracted(total):
             return []
         *shortcut, start = ways[stream]
-        if least and not self._joins_ways(total, producers_of(shortcut)):
+        if least and not self._joins_ways(total, find_producers(shortcut)):
             return []
         begin = [start]
         for node in begin:
@@ -285,7 +285,7 @@ class _Reader:
                     stream=stream,
                     begin=tuple(begin),
                     inside=tuple(way),
-                    shortcut=tuple(producers_of(shortcut)),
+                    shortcut=tuple(find_producers(shortcut)),
                     weighing=self._weighing,
                 )
             )
@@ -368,7 +368,7 @@ class _Reader:
         for node in self._nodes[self._place[total] + 1 :]:
             if node.is_float:
                 self._note_kernels(node, [total], way)
-        return any(map(multiplies_by_kernel, producers_of(way)))
+        return any(map(multiplies_by_kernel, find_producers(way)))
 
 
 def carried_from(
@@ -418,9 +418,9 @@ def kernels_before(branch: Branch) -> list[keras.Operation]:
     """Return the layers with a kernel whose outputs a branch gets, not through another one."""
     found: dict[Node, None] = {}
     for node in branch.begin:
-        ends = ends_of([node], with_ancestors(node), branch.weighing)
+        ends = ends_of([node], node_and_ancestors(node), branch.weighing)
         found.update(dict.fromkeys(ends.sources))
-    return producers_of(found)
+    return find_producers(found)
 
 
 def _ancestors(nodes: Sequence[Node], place: Mapping[Node, int]) -> dict[Node, int]:
@@ -504,7 +504,7 @@ def _count_kernels(way: Iterable[Node]) -> int:
 
 def _is_sum(node: Node) -> bool:
     """Return whether a tensor is a sum or a difference, and not another form of one."""
-    return kind_of(node.producer) in (ADD, SUBTRACT) and not node.is_form
+    return get_kind(node.producer) in (ADD, SUBTRACT) and not node.is_form
 
 
 def _flat_terms(total: Node) -> tuple[dict[Node, tuple[keras.Operation, ...]], list[Node]]:
@@ -531,7 +531,7 @@ def _flat_terms(total: Node) -> tuple[dict[Node, tuple[keras.Operation, ...]], l
 def _subtracted(total: Node, is_negative: bool = False) -> Iterator[Node]:
     """Yield what a sum, and those that are only added to it, subtract."""
     for number, part in enumerate(total.inputs):
-        is_second = number == 1 and kind_of(total.producer) == SUBTRACT
+        is_second = number == 1 and get_kind(total.producer) == SUBTRACT
         if is_negative != is_second:
             yield part
         node, _ = _before_scaling(part)
@@ -551,7 +551,7 @@ def _before_scaling(term: Node) -> tuple[Node, list[keras.Operation]]:
     passed = []
     while _has_one_reader(node) and len(node.inputs) == 1:
         if not node.is_form:
-            if kind_of(node.producer) not in SCALING:
+            if get_kind(node.producer) not in SCALING:
                 break
             passed.append(node.producer)
         (node,) = node.inputs
@@ -569,7 +569,7 @@ def _weighs(operation: keras.Operation | None) -> bool:
     if isinstance(operation, keras.Layer):
         name = activation_name(operation)
         return name == "softmax" and not multiplies_by_kernel(operation)
-    return kind_of(operation) in (*ATTENTION, "Softmax")
+    return get_kind(operation) in (*ATTENTION, "Softmax")
 
 
 def _kernel_count(operation: keras.Operation | None) -> int:
@@ -603,14 +603,14 @@ def _weighed(inside: Sequence[Node]) -> list[Node]:
             weighed += node.inputs[1:3]
         elif is_weighing or (len(node.inputs) == 1 and node.inputs[0] in weights):
             weights.add(node)
-        elif kind_of(node.producer) in SUMS_OF_PRODUCTS and not weights.isdisjoint(node.inputs):
+        elif get_kind(node.producer) in SUMS_OF_PRODUCTS and not weights.isdisjoint(node.inputs):
             weighed += [part for part in node.inputs if part not in weights]
     return weighed
 
 
 def _is_after_kernel(node: Node) -> bool:
     """Return whether a kernel is among what a tensor was computed from."""
-    return any(map(multiplies_by_kernel, producers_of(with_ancestors(node))))
+    return any(map(multiplies_by_kernel, find_producers(node_and_ancestors(node))))
 
 
 def _way_back(node: Node, source: Node) -> tuple[Node, ...]:

@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 
 import keras
 
-from keras_initx._keras import layers_of, observed_assignments, preserved_losses
-from keras_initx.backends._attributes import KeptAttributes, attributes_preserved
+from keras_initx._keras import list_layers, observe_assignments, preserve_losses
+from keras_initx.backends._attributes import KeptAttributes, preserve_attributes
 from keras_initx.backends._current import backend
 from keras_initx.inspection._former import Former
-from keras_initx.inspection._hooks import HOOKS, replaced
+from keras_initx.inspection._hooks import HOOKS, replace_attribute
 
 _Result = TypeVar("_Result")
 
@@ -33,17 +33,17 @@ def ensure_built(model: keras.Model, x: Any) -> None:
     # only.
     for training in (False, True):
         unused = _UNUSED.get(model, ())
-        if all(layer.built or layer in unused for layer in layers_of(model)):
+        if all(layer.built or layer in unused for layer in list_layers(model)):
             return
         _build(model, x, training)
-    _UNUSED[model] = weakref.WeakSet(layer for layer in layers_of(model) if not layer.built)
+    _UNUSED[model] = weakref.WeakSet(layer for layer in list_layers(model) if not layer.built)
 
 
 class _UnbuiltLayerError(Exception):
     """Raised where a model calls a layer that it did not call before."""
 
 
-def run_built(model: keras.Model, x: Any, function: Callable[[], _Result]) -> _Result:
+def run_with_built_layers(model: keras.Model, x: Any, function: Callable[[], _Result]) -> _Result:
     """Return the result of `function`, which calls `model` with all that it calls built.
 
     Args:
@@ -74,9 +74,9 @@ def _refused_builds(model: keras.Model) -> Iterator[None]:
         return build
 
     with HOOKS, contextlib.ExitStack() as stack:
-        for layer in layers_of(model):
+        for layer in list_layers(model):
             if not layer.built:
-                stack.enter_context(replaced(layer, "build", refused(layer)))
+                stack.enter_context(replace_attribute(layer, "build", refused(layer)))
         yield
 
 
@@ -85,13 +85,13 @@ def _build(model: keras.Model, x: Any, training: bool) -> None:
     former = Former()
     known = {id(variable) for variable in model.variables}
     put_back_generators = backend.kept_generators()
-    layers = layers_of(model)
+    layers = list_layers(model)
     try:
         with (
             HOOKS,
-            observed_assignments(former.add),
-            preserved_losses(model),
-            attributes_preserved(layers) as kept,
+            observe_assignments(former.add),
+            preserve_losses(model),
+            preserve_attributes(layers) as kept,
             backend.preserve_foreign_state(layers),
             _told_of_builds(layers, kept),
         ):
@@ -113,12 +113,12 @@ def _told_of_builds(layers: Sequence[keras.Layer], kept: KeptAttributes) -> Iter
         @functools.wraps(build)
         def built(*args: Any, **kwargs: Any) -> None:
             build(*args, **kwargs)
-            kept.keep(layers_of(layer))
+            kept.keep(list_layers(layer))
 
         return built
 
     with contextlib.ExitStack() as stack:
         for layer in layers:
             if not layer.built:
-                stack.enter_context(replaced(layer, "build", telling(layer)))
+                stack.enter_context(replace_attribute(layer, "build", telling(layer)))
         yield

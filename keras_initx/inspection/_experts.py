@@ -12,9 +12,9 @@ from typing import TypeAlias
 
 import keras
 
-from keras_initx.inspection._graph import Node, producers_of
+from keras_initx.inspection._graph import Node, find_producers
 from keras_initx.inspection._kernels import is_kernel, multiplies_by_kernel
-from keras_initx.inspection._operations import MULTIPLY, SUMS_OF_PRODUCTS, gives_weights, kind_of
+from keras_initx.inspection._operations import MULTIPLY, SUMS_OF_PRODUCTS, get_kind, gives_weights
 
 _PRODUCTS = (MULTIPLY, "TrueDivide", *SUMS_OF_PRODUCTS)
 
@@ -43,7 +43,7 @@ class Weighing:
 
     def weights_at(self, node: Node) -> list[Node]:
         """Return the inputs of a product that weigh its others; none of another operation."""
-        if node.is_form or kind_of(node.producer) not in _PRODUCTS:
+        if node.is_form or get_kind(node.producer) not in _PRODUCTS:
             return []
         weights = [part for part in node.inputs if self._is_weight.get(part)]
         return [] if len(weights) == len(node.inputs) else weights
@@ -99,7 +99,7 @@ class Ends:
         """The kernels that have as many outputs as there are outputs with weights from them."""
         found = []
         for source, nodes in self.groups.items():
-            routers = producers_of(source)
+            routers = find_producers(source)
             if len(source) == 1 and _outputs_of(routers[0]) == len(nodes):
                 found += routers
         return found
@@ -110,7 +110,7 @@ class Ends:
         if self.routers or len(self.sources) < 2:
             return ""
         for source, nodes in self.groups.items():
-            kernels = [one for one in producers_of(source) if multiplies_by_kernel(one)]
+            kernels = [one for one in find_producers(source) if multiplies_by_kernel(one)]
             words = f"side by side, {len(nodes)} with weights"
             if len(kernels) != 1:
                 return f"{words} of {len(kernels) or 'no'} kernels"

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 
 from keras_initx._checks import DTYPES
-from keras_initx._keras import is_made_to_train, is_of_keras
+from keras_initx._keras import is_from_keras, is_made_to_train
 from keras_initx.backends._current import backend
-from keras_initx.backends._moments import chunks
+from keras_initx.backends._moments import iterate_chunks
 from keras_initx.inspection._weights import ModelWeight
 
 # What these hold is made by others than Keras.
@@ -43,7 +43,7 @@ class NotFinite:
         return f"{self.count} of {self.size} values {verb} {' or '.join(self.kinds)}"
 
 
-def not_finite(weight: ModelWeight, *, here: bool = False) -> NotFinite | None:
+def find_not_finite(weight: ModelWeight, *, here: bool = False) -> NotFinite | None:
     """Return what is not finite in a weight, `None` if nothing is.
 
     Of a weight that several processes share, each counts what it has.
@@ -60,7 +60,7 @@ def not_finite(weight: ModelWeight, *, here: bool = False) -> NotFinite | None:
     count = size = zeros = 0
     kinds: set[str] = set()
     for _, part in backend.parts(value):
-        for chunk in chunks(part):
+        for chunk in iterate_chunks(part):
             lost = chunk[~np.isfinite(chunk)].astype("float32")
             kinds.update(map(str, np.unique(lost)))
             count += lost.size
@@ -82,4 +82,4 @@ def must_be_finite(weight: ModelWeight) -> bool:
     """
     if is_made_to_train(weight.layer, weight.variable):
         return True
-    return is_of_keras(type(weight.layer)) and not isinstance(weight.layer, _FOREIGN)
+    return is_from_keras(type(weight.layer)) and not isinstance(weight.layer, _FOREIGN)

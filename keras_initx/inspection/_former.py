@@ -57,7 +57,7 @@ class Former:
             for variable, value in reversed(self._values.values()):
                 variable.assign(value)
 
-        without_interruption(assign)
+        run_uninterrupted(assign)
 
 
 def _copy(region: Region | None, values: Array) -> Array:
@@ -65,7 +65,7 @@ def _copy(region: Region | None, values: Array) -> Array:
 
 
 @contextlib.contextmanager
-def put_back_afterward(variables: Iterable[Any], *, lasting: bool = False) -> Iterator[Former]:
+def preserve_variables(variables: Iterable[Any], *, lasting: bool = False) -> Iterator[Former]:
     """Put back the values of variables at the end of the block, see `Former`."""
     former = Former(variables, lasting=lasting)
     try:
@@ -74,7 +74,7 @@ def put_back_afterward(variables: Iterable[Any], *, lasting: bool = False) -> It
         former.put_back()
 
 
-def without_interruption(function: Callable[[], None]) -> None:
+def run_uninterrupted(function: Callable[[], None]) -> None:
     """Call a function again until it is not interrupted (Ctrl-C), and raise that at the end."""
     interruption = None
     while True:

@@ -12,7 +12,7 @@ import keras
 
 from keras_initx.inspection._graph import Node
 from keras_initx.inspection._kernels import DEPTHWISE, multiplies_by_kernel
-from keras_initx.inspection._operations import ATTENTION, SPLITTING, SUMS_OF_PRODUCTS, kind_of
+from keras_initx.inspection._operations import ATTENTION, SPLITTING, SUMS_OF_PRODUCTS, get_kind
 
 # A piece of the outputs of a kernel: these, and the pieces of pieces that lead to it.
 _Piece: TypeAlias = tuple[Node, ...]
@@ -37,10 +37,10 @@ def kernels_held(nodes: Iterable[Node]) -> dict[keras.Operation, int]:
             pieces[node] = reached
         elif multiplies_by_kernel(node.producer) and not is_depthwise:
             pieces[node] = {(node,)}
-        elif kind_of(node.producer) in _PRODUCTS:
+        elif get_kind(node.producer) in _PRODUCTS:
             for part in node.inputs:
                 _add(pieces.get(part, set()), groups)
-        elif kind_of(node.producer) in SPLITTING:
+        elif get_kind(node.producer) in SPLITTING:
             pieces[node] = {(*piece, node) for piece in reached}
         else:
             pieces[node] = reached

@@ -8,7 +8,7 @@ import keras
 
 from keras_initx.inspection._graph import Node
 from keras_initx.inspection._kernels import CONVOLUTIONS, multiplies_by_kernel
-from keras_initx.inspection._operations import GLU, MULTIPLY, SPLITTING, activation_in, kind_of
+from keras_initx.inspection._operations import GLU, MULTIPLY, SPLITTING, activation_in, get_kind
 
 # Layers of one kernel and one input.
 _PROJECTIONS = (
@@ -54,7 +54,7 @@ def gates_of(nodes: Sequence[Node]) -> list[Gate]:
     products: dict[Node, tuple[Any, Any]] = {}
     found = []
     for node in nodes:
-        if kind_of(node.producer) in (GLU, MULTIPLY) and not node.is_form:
+        if get_kind(node.producer) in (GLU, MULTIPLY) and not node.is_form:
             pair = _gated(node)
             if pair is not None:
                 products[node] = pair
@@ -76,7 +76,7 @@ def _gated(product: Node) -> tuple[Any, Any] | None:
         # A tensor times an activation of itself, as in SiLU, is one.
         factors.setdefault(source.part, []).extend(source.activations)
         kernels[source.part] = source.kernel
-    if kind_of(product.producer) == GLU and kernels:
+    if get_kind(product.producer) == GLU and kernels:
         (kernel,) = kernels.values()
         return _layers_of(kernel, kernel)
     if len(factors) != 2:
@@ -97,8 +97,8 @@ def _layers_of(gate: Node, up: Node) -> tuple[Any, Any]:
 
 def _factors(product: Node) -> list[Node]:
     """Return what is multiplied, also in products of products."""
-    if kind_of(product.producer) != MULTIPLY or len(product.inputs) != 2:
-        return product.inputs if kind_of(product.producer) == GLU else [product]
+    if get_kind(product.producer) != MULTIPLY or len(product.inputs) != 2:
+        return product.inputs if get_kind(product.producer) == GLU else [product]
     factors = []
     for part in product.inputs:
         factors += _factors(part)
@@ -112,7 +112,7 @@ def source_of(node: Node) -> Origin | None:
     while node.producer is not None and len(node.inputs) == 1:
         producer = node.producer
         if not node.is_form:
-            if kind_of(producer) in SPLITTING:
+            if get_kind(producer) in SPLITTING:
                 part = node
             name = activation_in(producer)
             if name is not None:
@@ -139,7 +139,7 @@ def _before(node: Node, wanted: Collection[Node]) -> Node | None:
 def _plain(node: Node) -> Node:
     """Return a tensor before its other forms and a dropout."""
     while len(node.inputs) == 1 and (
-        node.is_form or kind_of(node.producer) in ("Dropout", "Identity")
+        node.is_form or get_kind(node.producer) in ("Dropout", "Identity")
     ):
         (node,) = node.inputs
     return node

@@ -161,7 +161,7 @@ class ForwardGraph:
                 others = [consumer for consumer in output.consumers if consumer is not producer]
                 output.consumers = others
                 # That of a layer in the producer, which was called with what is not known.
-                if not with_ancestors(output).intersection(known):
+                if not node_and_ancestors(output).intersection(known):
                     output.inputs = output.inputs + known
             elif is_origin or known:
                 output = self._add(tensor, origin)
@@ -209,7 +209,7 @@ class ForwardGraph:
         return node
 
 
-def with_ancestors(node: Node) -> set[Node]:
+def node_and_ancestors(node: Node) -> set[Node]:
     """Return a node, and all that it was computed from."""
     found: set[Node] = set()
     open_nodes = [node]
@@ -221,6 +221,6 @@ def with_ancestors(node: Node) -> set[Node]:
     return found
 
 
-def producers_of(nodes: Iterable[Node]) -> list[keras.Operation]:
+def find_producers(nodes: Iterable[Node]) -> list[keras.Operation]:
     """Return the layers and operations that nodes came out of, each once."""
     return list(dict.fromkeys(node.producer for node in nodes if node.producer is not None))

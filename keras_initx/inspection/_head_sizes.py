@@ -12,9 +12,9 @@ from keras_initx.inspection._operations import (
     ATTENTION,
     ATTENTION_LAYERS,
     SUMS_OF_PRODUCTS,
-    kind_of,
+    get_kind,
 )
-from keras_initx.inspection._symbolic import recorded_calls
+from keras_initx.inspection._symbolic import record_calls
 
 
 def head_sizes(model: keras.Model) -> list[int | None]:
@@ -24,7 +24,7 @@ def head_sizes(model: keras.Model) -> list[int | None]:
     is `None` for attention of which the size is not seen, and for layers with kernels that cannot
     be followed.
     """
-    calls = list(open_calls(recorded_calls(model), ()))
+    calls = list(open_calls(record_calls(model), ()))
     graph, _ = graph_of(calls)
     sizes: list[int | None] = []
     for call in calls:
@@ -36,7 +36,7 @@ def head_sizes(model: keras.Model) -> list[int | None]:
         elif isinstance(operation, ATTENTION_LAYERS):
             queries = [one for one in operation.weights if one.path.endswith("query/kernel")]
             sizes.append(int(queries[0].shape[-1]) if queries else None)
-        elif kind_of(operation) in ATTENTION:
+        elif get_kind(operation) in ATTENTION:
             sizes.append(int(call.inputs[0].shape[-1]))
         elif node is not None and _chooses(operation):
             sizes += _sizes_of_scores(node)
@@ -49,7 +49,7 @@ def _chooses(operation: keras.Operation) -> bool:
         return True
     if isinstance(operation, keras.Layer):
         return activation_name(operation) == "softmax" and not multiplies_by_kernel(operation)
-    return kind_of(operation) == "Softmax"
+    return get_kind(operation) == "Softmax"
 
 
 def _sizes_of_scores(node: Node) -> Iterator[int | None]:
@@ -58,7 +58,7 @@ def _sizes_of_scores(node: Node) -> Iterator[int | None]:
     seen: set[Node] = set()
     while open_nodes:
         node = open_nodes.pop()
-        is_product = kind_of(node.producer) in SUMS_OF_PRODUCTS
+        is_product = get_kind(node.producer) in SUMS_OF_PRODUCTS
         if is_product and len(node.inputs) > 1:
             yield _summed(node)
             return
@@ -70,7 +70,7 @@ def _sizes_of_scores(node: Node) -> Iterator[int | None]:
 def _summed(product: Node) -> int | None:
     """Return over how many numbers a product of two tensors sums, if it is known."""
     first = getattr(product.inputs[0].tensor(), "shape", ())
-    if kind_of(product.producer) == "Matmul":
+    if get_kind(product.producer) == "Matmul":
         return int(first[-1]) if first and first[-1] is not None else None
     equation = getattr(product.producer, "subscripts", "").replace(" ", "")
     inputs, _, outputs = equation.partition("->")

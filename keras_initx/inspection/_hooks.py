@@ -27,7 +27,7 @@ LayerInitializer: TypeAlias = keras.initializers.Initializer | Callable[..., Any
 
 
 @contextlib.contextmanager
-def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+def replace_attribute(owner: Any, name: str, value: Any) -> Iterator[None]:
     """Replace an attribute of an object temporarily, bypassing Keras' attribute tracking."""
     attributes = vars(owner)
     before = {name: attributes[name]} if name in attributes else {}
@@ -169,7 +169,7 @@ _ACTIVATION_LAYERS = {
 }
 
 
-def activation_of(layer: keras.Layer) -> Callable[..., Tensor] | None:
+def read_activation(layer: keras.Layer) -> Callable[..., Tensor] | None:
     """Return the function or layer in `layer.activation`, or `None` if it is missing or linear."""
     # That of a recurrent layer is a property: its cell calls it.
     if isinstance(getattr(type(layer), "activation", None), property):
@@ -182,7 +182,7 @@ def activation_of(layer: keras.Layer) -> Callable[..., Tensor] | None:
 
 def activation_name(layer: keras.Layer) -> str | None:
     """Return the name of the activation that `layer` applies, or `None` if it applies none."""
-    activation = activation_of(layer)
+    activation = read_activation(layer)
     if activation is None:
         return _ACTIVATION_LAYERS.get(type(layer))
     return getattr(activation, "__name__", type(activation).__name__)
@@ -205,7 +205,7 @@ _KNOWN_BY_VALUES = (
 )
 
 
-def activation_by_values(before: Array, after: Array) -> str | None:
+def identify_activation(before: Array, after: Array) -> str | None:
     """Return the name of the activation that gives `after`, or `None` if none of them does.
 
     It is also `None` where the values before it are too small to tell it from others.

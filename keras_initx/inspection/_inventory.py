@@ -12,15 +12,15 @@ from typing import Any
 
 import keras
 
-from keras_initx._checks import check_type, truncated
+from keras_initx._checks import check_type, truncate
 from keras_initx.backends._current import backend
 from keras_initx.inspection._names import (
-    automatic_name,
-    automatic_part_name,
-    distinct,
-    numbered,
-    own_weights,
-    parts_of,
+    list_own_weights,
+    list_sublayers,
+    make_distinct,
+    renumber_names,
+    split_automatic_name,
+    split_automatic_part_name,
 )
 from keras_initx.inspection._weights import ModelWeight
 
@@ -121,7 +121,7 @@ class Inventory:
             if one.layer in names or is_inside_loop or is_input:
                 continue
             prefix = f"{names[one.layers[-2]]}/" if len(one.layers) > 2 else ""
-            names[one.layer] = distinct(f"{prefix}{one.layer.name}", taken)
+            names[one.layer] = make_distinct(f"{prefix}{one.layer.name}", taken)
         return names
 
     @functools.cached_property
@@ -135,8 +135,8 @@ class Inventory:
         taken: set[str] = set()
         for one in self.layers:
             if one.layer not in paths and one.path:
-                paths[one.layer] = distinct(one.path, taken)
-        paths[self.model] = distinct(self.model.name, taken)
+                paths[one.layer] = make_distinct(one.path, taken)
+        paths[self.model] = make_distinct(self.model.name, taken)
         return {layer: paths[layer] for layer in self.names}
 
     @functools.cached_property
@@ -145,11 +145,11 @@ class Inventory:
         found = []
         seen: set[int] = set()
         for one in self.layers:
-            own = [weight for weight in own_weights(one.layer) if id(weight) not in seen]
+            own = [weight for weight in list_own_weights(one.layer) if id(weight) not in seen]
             seen.update(id(weight) for weight in own)
-            named = ((weight.name, automatic_name(weight.name, "variable")) for weight in own)
+            named = ((weight.name, split_automatic_name(weight.name, "variable")) for weight in own)
             in_module = _names_in_module(one.layer)
-            for weight, name in zip(own, numbered(named, Counter()), strict=True):
+            for weight, name in zip(own, renumber_names(named, Counter()), strict=True):
                 path = _inside(one.path, name)
                 shown = path
                 if in_module:
@@ -195,7 +195,7 @@ class Inventory:
         """Return a sentence that names the layers that are not built, or none."""
         if not self.unbuilt:
             return []
-        return [f"Not built yet, and so without weights: {truncated(self.unbuilt)}."]
+        return [f"Not built yet, and so without weights: {truncate(self.unbuilt)}."]
 
 
 def _walk(around: ModelLayer) -> Iterator[ModelLayer]:
@@ -212,7 +212,7 @@ def _inside(path: str, name: str) -> str:
 
 def _names_within(layer: keras.Layer) -> dict[keras.Layer, str]:
     """Return the layers directly inside `layer` with their names, automatic ones renumbered."""
-    parts = parts_of(layer, recursive=False)
+    parts = list_sublayers(layer, recursive=False)
     with_weights: list[keras.Layer] = []
     others: list[keras.Layer] = []
     for part in parts:
@@ -222,8 +222,8 @@ def _names_within(layer: keras.Layer) -> dict[keras.Layer, str]:
     counts: Counter[str] = Counter()
     # The others are numbered last, so that paths of weights do not depend on them.
     for group in (with_weights, others):
-        pairs = ((part.name, automatic_part_name(layer, part)) for part in group)
-        names.update(zip(group, numbered(pairs, counts), strict=True))
+        pairs = ((part.name, split_automatic_part_name(layer, part)) for part in group)
+        names.update(zip(group, renumber_names(pairs, counts), strict=True))
     return names
 
 
@@ -238,7 +238,7 @@ def _makes_weights(layer: keras.Layer) -> bool:
     """Return whether a layer that is not built may make weights: by its `build` or in its parts."""
     if type(layer).build is not keras.Layer.build and not isinstance(layer, keras.Model):
         return True
-    return any(_makes_weights(part) for part in parts_of(layer, recursive=False))
+    return any(_makes_weights(part) for part in list_sublayers(layer, recursive=False))
 
 
 def check_weights(name: str, inventory: Inventory) -> None:

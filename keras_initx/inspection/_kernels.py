@@ -9,7 +9,7 @@ import keras
 from keras_initx._typing import Shape
 from keras_initx.backends._current import backend
 from keras_initx.initializers._scale import default_axes, fans
-from keras_initx.inspection._names import own_weights
+from keras_initx.inspection._names import list_own_weights
 
 # The input and output axes of a kernel.
 KernelAxes: TypeAlias = tuple[Shape, Shape]
@@ -85,7 +85,7 @@ def multiplying_weights(layer: keras.Layer) -> list[keras.Variable]:
     """Return the weights by which `layer` itself may multiply its inputs."""
     if isinstance(layer, keras.layers.RNN):
         return list(layer.weights)  # those of its cell
-    return own_weights(layer)
+    return list_own_weights(layer)
 
 
 def has_kernel(layer: keras.Layer) -> bool:

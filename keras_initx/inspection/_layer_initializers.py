@@ -18,7 +18,7 @@ from keras_initx.initializers._gates import overwrites_forget_bias
 from keras_initx.initializers._recurrent import LSTMForgetBias
 from keras_initx.inspection._hooks import LayerInitializer, recorded_initializers
 from keras_initx.inspection._inventory import Inventory
-from keras_initx.inspection._names import parts_of
+from keras_initx.inspection._names import list_sublayers
 from keras_initx.inspection._weights import ModelWeight
 
 _THREAD = "keras_initx-copy"
@@ -148,5 +148,5 @@ def _position(weight: ModelWeight, depth: int) -> _Position:
     """
     places = []
     for outer, inner in itertools.pairwise(weight.layers[depth:]):
-        places.append(parts_of(outer, recursive=False).index(inner))
+        places.append(list_sublayers(outer, recursive=False).index(inner))
     return *places, weight.path.rpartition("/")[2], weight.shape

@@ -9,7 +9,7 @@ from keras_initx._checks import DTYPES
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends._backend import Region
 from keras_initx.backends._current import backend
-from keras_initx.backends._moments import chunks
+from keras_initx.backends._moments import iterate_chunks
 from keras_initx.inspection._weights import ModelWeight, is_quantized
 
 # The bits of a value that was never written. In floating-point numbers they are a NaN, but none
@@ -51,7 +51,7 @@ class Count(NamedTuple):
     nan: int
 
 
-def count_of(value: Tensor) -> Count:
+def count_unwritten(value: Tensor) -> Count:
     """Return how many values of a weight were never written, and how many are another NaN.
 
     Processes that share it agree.
@@ -61,7 +61,7 @@ def count_of(value: Tensor) -> Count:
     unwritten = nan = size = 0
     for _, values in backend.parts(value, counted_once=True):
         size += values.size
-        for chunk in chunks(values):
+        for chunk in iterate_chunks(values):
             marked = int(np.count_nonzero(_is_unwritten(chunk)))
             unwritten += marked
             if marked < chunk.size:
@@ -103,7 +103,7 @@ def _bits(values: Array) -> Array:
     return values.view(f"uint{8 * values.itemsize}")
 
 
-def marks_like(values: Array) -> Array:
+def make_marks(values: Array) -> Array:
     """Return an array with the mark everywhere, of the shape and dtype of another."""
     result = np.empty_like(values)
     _bits(result).fill(BITS[values.dtype.name])
@@ -120,7 +120,7 @@ def put_mark(variable: Any) -> None:
     """Assign to each value of a variable the bits that tell that it was never written."""
 
     def filled(region: Region | None, values: Array) -> Array:
-        return marks_like(values)
+        return make_marks(values)
 
     with backend.outside_of_programs():
         variable.assign(backend.changed_in_parts(variable.value, filled))

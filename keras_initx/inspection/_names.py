@@ -8,23 +8,23 @@ from collections.abc import Iterable
 
 import keras
 
-from keras_initx._keras import layers_of
+from keras_initx._keras import list_layers
 
 
-def parts_of(layer: keras.Layer, *, recursive: bool = True) -> list[keras.Layer]:
+def list_sublayers(layer: keras.Layer, *, recursive: bool = True) -> list[keras.Layer]:
     """Return the layers inside `layer`, only those directly inside unless `recursive`."""
-    return layers_of(layer, include_self=False, recursive=recursive)
+    return list_layers(layer, include_self=False, recursive=recursive)
 
 
-def own_weights(layer: keras.Layer) -> list[keras.Variable]:
+def list_own_weights(layer: keras.Layer) -> list[keras.Variable]:
     """Return the weights of `layer` that do not belong to a layer inside it."""
     inside: set[int] = set()
-    for part in parts_of(layer, recursive=False):
+    for part in list_sublayers(layer, recursive=False):
         inside.update(id(weight) for weight in part.weights)
     return [weight for weight in layer.weights if id(weight) not in inside]
 
 
-def distinct(name: str, taken: set[str]) -> str:
+def make_distinct(name: str, taken: set[str]) -> str:
     """Return `name`, with a number if it is `taken`, to which it is added."""
     found = name
     number = 1
@@ -35,24 +35,24 @@ def distinct(name: str, taken: set[str]) -> str:
     return found
 
 
-def automatic_part_name(layer: keras.Layer, part: keras.Layer) -> tuple[str, int] | None:
+def split_automatic_part_name(layer: keras.Layer, part: keras.Layer) -> tuple[str, int] | None:
     """Return the stem and number of an automatic name of `part`, which is directly inside `layer`.
 
     It is `None` for other names.
     """
     class_name = type(part).__name__
-    found = automatic_name(part.name, class_name)
+    found = split_automatic_name(part.name, class_name)
     if not isinstance(layer, keras.layers.Bidirectional) or found is not None:
         return found  # of a `Bidirectional` that of a backward layer that it was given
     direction, _, name = part.name.partition("_")  # `forward_lstm_3`
-    found = automatic_name(name, class_name)
+    found = split_automatic_name(name, class_name)
     if found is None:
         return None
     stem, number = found
     return f"{direction}_{stem}", number
 
 
-def automatic_name(name: str, class_name: str) -> tuple[str, int] | None:
+def split_automatic_name(name: str, class_name: str) -> tuple[str, int] | None:
     """Return the stem and number of an automatic name, such as `dense_3` for a `Dense`.
 
     It is `None` for other names. Keras numbers the layers of each class in the process, so the
@@ -68,7 +68,7 @@ def automatic_name(name: str, class_name: str) -> tuple[str, int] | None:
     return stem, int(number)
 
 
-def numbered(
+def renumber_names(
     names: Iterable[tuple[str, tuple[str, int] | None]], counts: Counter[str]
 ) -> list[str]:
     """Return the names, with automatic names of each stem renumbered in the order of creation.

@@ -5,7 +5,7 @@ import math
 import keras
 import numpy as np
 
-from keras_initx.inspection._names import own_weights
+from keras_initx.inspection._names import list_own_weights
 
 # Weights of normalizations that are no scales.
 _OTHERS = ("beta", "bias", "moving_mean", "moving_variance")
@@ -15,7 +15,7 @@ _LENGTH = 2
 
 def adds_one_to_scale(layer: keras.Layer) -> bool | None:
     """Return whether a normalization multiplies by 1 plus its scale; `None` if it is not known."""
-    weights = own_weights(layer)
+    weights = list_own_weights(layer)
     scales = [weight for weight in weights if weight.name not in _OTHERS]
     if len(scales) != 1 or math.prod(scales[0].shape) < 2:
         return None

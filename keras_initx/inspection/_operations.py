@@ -43,14 +43,14 @@ _ACTIVATIONS = {name.replace("_", "") for name in dir(keras.activations)}
 _ACTIVATIONS.difference_update(_OF_ALL_NUMBERS)
 
 
-def kind_of(operation: keras.Operation | None) -> str:
+def get_kind(operation: keras.Operation | None) -> str:
     """Return the name of the class of a layer or an operation."""
     return type(operation).__name__
 
 
 def gives_weights(operation: keras.Operation | None) -> bool:
     """Return whether the outputs are weights: of a sigmoid, a softmax or a choice."""
-    kind = kind_of(operation)
+    kind = get_kind(operation)
     name = kind.lower()
     if isinstance(operation, keras.Layer):
         name = activation_name(operation) or ""
@@ -66,5 +66,5 @@ def activation_in(operation: keras.Operation | None) -> str | None:
     if isinstance(operation, keras.Layer):
         name = activation_name(operation) or "linear"
         return None if name in _OF_ALL_NUMBERS else name
-    name = kind_of(operation).lower()
+    name = get_kind(operation).lower()
     return name if name in _ACTIVATIONS else None

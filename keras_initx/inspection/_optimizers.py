@@ -8,10 +8,10 @@ from typing import Any, Literal, TypeAlias
 
 import keras
 
-from keras_initx._checks import first_of
-from keras_initx._keras import copy_exclusions, is_built_with, replaced_rate
+from keras_initx._checks import summarize_names
+from keras_initx._keras import copy_exclusions, is_built_with, replace_rate
 from keras_initx.backends._current import backend
-from keras_initx.inspection._names import parts_of
+from keras_initx.inspection._names import list_sublayers
 
 OptimizerKind: TypeAlias = Literal["adadelta", "adafactor", "adagrad", "adam", "muon", "sgd"]
 
@@ -32,7 +32,7 @@ KINDS: Mapping[str, OptimizerKind] = {
 }
 
 
-def class_of(optimizer: keras.optimizers.Optimizer) -> str | None:
+def keras_class_name(optimizer: keras.optimizers.Optimizer) -> str | None:
     """Return the name of the class in `keras.optimizers` that an optimizer is of.
 
     Classes of users, and on torch those of Keras, derive from these. It is `None` of a class that
@@ -76,7 +76,7 @@ class StepFacts:
         return min(self.clipnorm, self.clipvalue, self.global_clipnorm) < math.inf
 
 
-def step_facts(optimizer: Any) -> StepFacts:
+def read_step_facts(optimizer: Any) -> StepFacts:
     """Return how an optimizer makes a step, also what is known of none."""
     limits = {}
     for name in ("clipnorm", "clipvalue", "global_clipnorm"):
@@ -86,7 +86,7 @@ def step_facts(optimizer: Any) -> StepFacts:
     kind = None
     # A subclass may make its steps in another way. On torch Keras has some, with the same names.
     name = type(optimizer).__name__
-    if class_of(optimizer) == name:
+    if keras_class_name(optimizer) == name:
         kind = KINDS.get(name)
     return StepFacts(
         kind,
@@ -97,7 +97,7 @@ def step_facts(optimizer: Any) -> StepFacts:
     )
 
 
-def accumulated(optimizer: keras.optimizers.Optimizer) -> int:
+def accumulation_steps(optimizer: keras.optimizers.Optimizer) -> int:
     """Return how many gradients an optimizer adds up for an update."""
     return optimizer.gradient_accumulation_steps or 1
 
@@ -116,7 +116,7 @@ def has_one_rate(optimizer: keras.optimizers.Optimizer) -> bool:
     return own is keras.optimizers.Optimizer.learning_rate
 
 
-def rate_of(optimizer: keras.optimizers.Optimizer) -> float | None:
+def read_rate(optimizer: keras.optimizers.Optimizer) -> float | None:
     """Return the present learning rate, or `None` for a `MultiOptimizer`, which has several."""
     rate = getattr(optimizer, "learning_rate", None)
     if rate is None:
@@ -125,7 +125,7 @@ def rate_of(optimizer: keras.optimizers.Optimizer) -> float | None:
     return float(backend.host_view(keras.ops.convert_to_tensor(rate)))
 
 
-def rates_after(optimizer: keras.optimizers.Optimizer, steps: Sequence[int]) -> list[float]:
+def predict_rates(optimizer: keras.optimizers.Optimizer, steps: Sequence[int]) -> list[float]:
     """Return the learning rates after some steps from here."""
     accumulated = optimizer.gradient_accumulation_steps
     # Otherwise it would count updates, and be a quotient of the variable, by which rates go.
@@ -136,21 +136,21 @@ def rates_after(optimizer: keras.optimizers.Optimizer, steps: Sequence[int]) -> 
     try:
         for step in steps:
             iterations.assign(now + step)
-            rates.append(rate_of(optimizer) or 0.0)
+            rates.append(read_rate(optimizer) or 0.0)
     finally:
         iterations.assign(now)
         optimizer.gradient_accumulation_steps = accumulated
     return rates
 
 
-def unscaled(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+def unwrap_optimizer(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
     """Return the optimizer in a `LossScaleOptimizer`, and any other as it is."""
     if scales_loss(optimizer):
         return optimizer.inner_optimizer
     return optimizer
 
 
-def unbuilt_copy(
+def copy_unbuilt(
     optimizer: keras.optimizers.Optimizer, rate: float | None = None
 ) -> keras.optimizers.Optimizer:
     """Return an optimizer at its start that does to the same weights what `optimizer` does.
@@ -159,21 +159,21 @@ def unbuilt_copy(
         optimizer: An optimizer whose config makes one. Otherwise this raises anything.
         rate: The learning rate of the copy, by default that of `optimizer`.
     """
-    inner = unscaled(optimizer)
+    inner = unwrap_optimizer(optimizer)
     copied: keras.optimizers.Optimizer
     if has_one_rate(inner):
         constant = rate
         if constant is None:
-            constant = rate_of(inner) or 0.0
+            constant = read_rate(inner) or 0.0
         # The class of a schedule may be registered nowhere, or have no config.
         variable = keras.Variable(constant, name="learning_rate", trainable=False)
-        with replaced_rate(inner, variable) as kept:
+        with replace_rate(inner, variable) as kept:
             copied = type(optimizer).from_config(optimizer.get_config())
         if rate is None and not isinstance(kept, keras.Variable):
-            unscaled(copied).learning_rate = kept
+            unwrap_optimizer(copied).learning_rate = kept
     else:
         copied = type(optimizer).from_config(optimizer.get_config())
-    for one, other in zip(with_others(optimizer), with_others(copied), strict=True):
+    for one, other in zip(iterate_optimizers(optimizer), iterate_optimizers(copied), strict=True):
         copy_exclusions(one, other)
     return copied
 
@@ -192,7 +192,7 @@ class NoCopyError(Exception):
         self.received: str = received
 
 
-def copy_at_start(
+def copy_initial_optimizer(
     optimizer: keras.optimizers.Optimizer, weights: Sequence[keras.Variable]
 ) -> keras.optimizers.Optimizer:
     """Return an optimizer that does to weights what another does, at its start.
@@ -200,7 +200,7 @@ def copy_at_start(
     Raises:
         NoCopyError: If it was built without some of them, or its config does not make it anew.
     """
-    for used in {optimizer, unscaled(optimizer)}:
+    for used in {optimizer, unwrap_optimizer(optimizer)}:
         unknown = [weight for weight in weights if not is_built_with(used, weight)]
         if used.built and unknown:
             raise NoCopyError(
@@ -209,21 +209,21 @@ def copy_at_start(
                 f"built without {unknown[0].path!r}",
             )
     try:
-        copied = unbuilt_copy(optimizer)
+        copied = copy_unbuilt(optimizer)
         # Building may set attributes. The optimizer inside may be built alone.
-        if unscaled(optimizer).built:
-            unscaled(copied).build(weights)
+        if unwrap_optimizer(optimizer).built:
+            unwrap_optimizer(copied).build(weights)
         if optimizer.built and not copied.built:
             copied.build(weights)
-        lost = lost_settings(optimizer, copied)
+        lost = find_lost_settings(optimizer, copied)
     except Exception as error:  # it is the user's, and may lack anything
         raise NoCopyError("its config makes anew", f"whose config raises {error!r}") from error
     if lost:
-        raise NoCopyError("its config makes anew", f"whose config lacks {first_of(lost)}")
+        raise NoCopyError("its config makes anew", f"whose config lacks {summarize_names(lost)}")
     return copied
 
 
-def lost_settings(
+def find_lost_settings(
     optimizer: keras.optimizers.Optimizer, copied: keras.optimizers.Optimizer
 ) -> list[str]:
     """Return the attributes of `optimizer` that a copy lacks or has otherwise.
@@ -232,7 +232,7 @@ def lost_settings(
     replaced.
     """
     lost = []
-    for one, other in zip(with_others(optimizer), with_others(copied), strict=True):
+    for one, other in zip(iterate_optimizers(optimizer), iterate_optimizers(copied), strict=True):
         for name, value in vars(one).items():
             is_method = callable(getattr(type(one), name, None))
             if is_method or (_is_setting(value) and not _is_same(value, vars(other).get(name))):
@@ -253,18 +253,18 @@ def _is_same(value: Any, other: Any) -> bool:
     return bool(value == other)
 
 
-def with_others(
+def iterate_optimizers(
     optimizer: keras.optimizers.Optimizer,
 ) -> Iterator[keras.optimizers.Optimizer]:
     """Yield an optimizer and those in its attributes."""
     yield optimizer
     for value in vars(optimizer).values():
-        for item in items_of(value):
+        for item in list_items(value):
             if isinstance(item, keras.optimizers.Optimizer):
-                yield from with_others(item)
+                yield from iterate_optimizers(item)
 
 
-def all_variables(
+def list_optimizer_variables(
     optimizer: keras.optimizers.Optimizer, weights: Sequence[keras.Variable]
 ) -> list[keras.Variable]:
     """Return the variables of `optimizer`, which updates `weights`, also those in its attributes.
@@ -275,19 +275,19 @@ def all_variables(
     found = {id(variable): variable for variable in optimizer.variables}
     others = {id(weight) for weight in weights}
     for value in vars(optimizer).values():
-        for item in items_of(value):
+        for item in list_items(value):
             variables = []
             if isinstance(item, keras.Variable):
                 variables = [item]
             elif isinstance(item, keras.optimizers.Optimizer):
-                variables = all_variables(item, weights)
+                variables = list_optimizer_variables(item, weights)
             for variable in variables:
                 if id(variable) not in others:
                     found.setdefault(id(variable), variable)
     return list(found.values())
 
 
-def items_of(value: Any) -> Iterable[Any]:
+def list_items(value: Any) -> Iterable[Any]:
     """Return what is in a list, a tuple or a dict, and of any other value the value."""
     if isinstance(value, dict):
         return value.values()
@@ -296,27 +296,27 @@ def items_of(value: Any) -> Iterable[Any]:
     return [value]
 
 
-def optimizers_of(model: keras.Model) -> list[keras.optimizers.Optimizer]:
+def list_optimizers(model: keras.Model) -> list[keras.optimizers.Optimizer]:
     """Return the optimizers of `model` and of models in it, which may be in a list or a dict."""
     found: dict[keras.optimizers.Optimizer, None] = {}
-    for part in (model, *parts_of(model)):
+    for part in (model, *list_sublayers(model)):
         for value in vars(part).values():
-            for item in items_of(value):
+            for item in list_items(value):
                 if isinstance(item, keras.optimizers.Optimizer):
                     found[item] = None
     return list(found)
 
 
-def used_optimizers_of(model: keras.Model) -> list[keras.optimizers.Optimizer]:
-    """Return those of `optimizers_of` that have their variables, or are around one that has."""
+def list_used_optimizers(model: keras.Model) -> list[keras.optimizers.Optimizer]:
+    """Return those of `list_optimizers` that have their variables, or are around one that has."""
     found = []
-    for optimizer in optimizers_of(model):
-        if optimizer.built or unscaled(optimizer).built:
+    for optimizer in list_optimizers(model):
+        if optimizer.built or unwrap_optimizer(optimizer).built:
             found.append(optimizer)
     return found
 
 
-def built_for(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
+def list_optimized_weights(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
     """Return the weights that `optimizer` was built for.
 
     Since then, layers may have been frozen or quantized. It is the longest list of variables that

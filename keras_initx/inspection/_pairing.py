@@ -26,11 +26,11 @@ from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 import keras
 
-from keras_initx._checks import truncated
-from keras_initx._keras import held_layers, saved_layers
+from keras_initx._checks import truncate
+from keras_initx._keras import layers_by_group, list_attribute_layers
 from keras_initx._typing import Shape
 from keras_initx.inspection._inventory import Inventory
-from keras_initx.inspection._names import automatic_part_name
+from keras_initx.inspection._names import split_automatic_part_name
 from keras_initx.inspection._weights import ModelWeight
 
 # Why weights are left. Each room says what the other side is to its users, see `Pairs.worded`.
@@ -60,15 +60,15 @@ NOT_KNOWN = "?"
 _STEP = re.compile(r"(.+) (\d+) of (\d+)(?: in (.+?))?(?: made (\d+))?")
 
 
-class Part(NamedTuple):
+class PathPart(NamedTuple):
     """A layer on the way to a weight, as a model, a file or a dict names it.
 
     Attributes:
         name: Its name.
         automatic: The stem and number of this name if it is automatic.
         group: Where Keras saves it in the layer around it, as far as that is known.
-        attribute: The attribute that holds it, with its place in a list or dict, see `held_layers`;
-            empty if it is in a list in the order of calls.
+        attribute: The attribute that holds it, with its place in a list or dict, see
+            `list_attribute_layers`; empty if it is in a list in the order of calls.
         has_weights: Whether it has weights. The others are counted by themselves.
     """
 
@@ -129,16 +129,16 @@ def _steps_of(place: str) -> tuple[_Step, ...]:
 # The places of a model.
 
 
-def parts_around(inventory: Inventory) -> dict[keras.Layer, tuple[Part, ...]]:
+def layer_paths(inventory: Inventory) -> dict[keras.Layer, tuple[PathPart, ...]]:
     """Return each layer of a model with what leads to it: the layers around it, and itself.
 
     These are the layers in which Keras saves it, where it is in several.
     """
     model = inventory.model
-    found: dict[keras.Layer, tuple[Part, ...]] = {model: ()}
+    found: dict[keras.Layer, tuple[PathPart, ...]] = {model: ()}
     by_group = {"": model}
     paths_in: dict[keras.Layer, dict[keras.Layer, list[str]]] = {}
-    for layer, group in saved_layers(model).items():
+    for layer, group in layers_by_group(model).items():
         by_group[group] = layer
         if layer is not model:
             outer = group.rpartition("/")[0]
@@ -149,7 +149,7 @@ def parts_around(inventory: Inventory) -> dict[keras.Layer, tuple[Part, ...]]:
             part = _part_of(around, layer, own_group)
             if "/" in own_group and not _is_in_list_of_calls(around, own_group):
                 if around not in paths_in:
-                    paths_in[around] = held_layers(around)
+                    paths_in[around] = list_attribute_layers(around)
                 part = part._replace(
                     attribute=_attribute(own_group, paths_in[around].get(layer, []))
                 )
@@ -164,17 +164,17 @@ def parts_around(inventory: Inventory) -> dict[keras.Layer, tuple[Part, ...]]:
 
 def places_of(inventory: Inventory) -> dict[keras.Layer, str]:
     """Return the place of each layer of a model. That of the model itself is empty."""
-    return placed(parts_around(inventory))
+    return canonicalize_paths(layer_paths(inventory))
 
 
-def _part_of(around: keras.Layer, layer: keras.Layer, group: str) -> Part:
-    automatic = automatic_part_name(around, layer)
+def _part_of(around: keras.Layer, layer: keras.Layer, group: str) -> PathPart:
+    automatic = split_automatic_part_name(around, layer)
     attribute = "" if _is_in_list_of_calls(around, group) else group
-    return Part(layer.name, automatic, group, attribute, has_weights=bool(layer.weights))
+    return PathPart(layer.name, automatic, group, attribute, has_weights=bool(layer.weights))
 
 
 def _is_in_list_of_calls(around: keras.Layer, group: str) -> bool:
-    return group.startswith(f"{LIST}/") and is_in_order_of_calls(around)
+    return group.startswith(f"{LIST}/") and is_ordered_by_calls(around)
 
 
 def _attribute(group: str, paths: Sequence[str]) -> str:
@@ -197,12 +197,12 @@ def _as_known(attribute: str) -> str:
     return re.sub(rf"[^.\[\]]+({_KEY.pattern})", r"\1", attribute)
 
 
-def is_in_order_of_calls(model: keras.Layer) -> bool:
+def is_ordered_by_calls(model: keras.Layer) -> bool:
     """Return whether a model has its layers in a list, in the order in which they are called."""
     return isinstance(model, keras.Sequential | keras.Function)
 
 
-def weight_places(inventory: Inventory, weights: Iterable[ModelWeight]) -> dict[str, str]:
+def canonical_weight_paths(inventory: Inventory, weights: Iterable[ModelWeight]) -> dict[str, str]:
     """Return the places of some of the weights of a model by their paths."""
     places = places_of(inventory)
     found = {}
@@ -212,7 +212,7 @@ def weight_places(inventory: Inventory, weights: Iterable[ModelWeight]) -> dict[
     return found
 
 
-def placed(paths: Mapping[Key, Sequence[Part]]) -> dict[Key, str]:
+def canonicalize_paths(paths: Mapping[Key, Sequence[PathPart]]) -> dict[Key, str]:
     """Return the places of what lies at these paths.
 
     The order is that of Keras' files where groups are known, and otherwise that of the paths.
@@ -225,10 +225,10 @@ def placed(paths: Mapping[Key, Sequence[Part]]) -> dict[Key, str]:
     return {key: found[key] for key in paths}
 
 
-def _place(prefix: str, paths: Mapping[Key, tuple[Part, ...]], found: dict[Key, str]) -> None:
+def _place(prefix: str, paths: Mapping[Key, tuple[PathPart, ...]], found: dict[Key, str]) -> None:
     """Add the places of what lies at paths within a layer, whose own place is `prefix`."""
-    inside: dict[tuple[str, str], dict[Key, tuple[Part, ...]]] = {}
-    firsts: dict[tuple[str, str], Part] = {}
+    inside: dict[tuple[str, str], dict[Key, tuple[PathPart, ...]]] = {}
+    firsts: dict[tuple[str, str], PathPart] = {}
     for key, parts in paths.items():
         first = parts[0]
         identity = (first.name, first.group)
@@ -244,7 +244,7 @@ def _place(prefix: str, paths: Mapping[Key, tuple[Part, ...]], found: dict[Key, 
             _place(f"{place}/", deeper, found)
 
 
-def _steps(parts: Sequence[Part]) -> list[_Step]:
+def _steps(parts: Sequence[PathPart]) -> list[_Step]:
     """Return the steps of layers that are directly inside one."""
     families: dict[tuple[str, bool], list[int]] = {}
     steps = []
@@ -261,7 +261,7 @@ def _steps(parts: Sequence[Part]) -> list[_Step]:
     return steps
 
 
-def _number_of(part: Part) -> int:
+def _number_of(part: PathPart) -> int:
     return part.automatic[1] if part.automatic else 0
 
 
@@ -270,30 +270,30 @@ def _saving_key(group: str) -> Any:
 
     Numbers are sorted as such. Where groups are the same on both sides, so are their orders.
     """
-    names = [with_numbers(name) for name in group.split("/")]
+    names = [natural_sort_key(name) for name in group.split("/")]
     return (not group, group.startswith("_"), names)
 
 
-def with_numbers(name: str) -> list[tuple[int, str]]:
+def natural_sort_key(name: str) -> list[tuple[int, str]]:
     """Return a key that sorts names as texts in which numbers are numbers."""
     parts = re.split(r"(\d+)", name)
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
-def is_one_of_several(place: str) -> bool:
+def has_similar_siblings(place: str) -> bool:
     """Return whether there is another layer with an automatic name where one stands in a place."""
     return any(step.total > 1 for step in _steps_of(place))
 
 
-def stems_of(place: str) -> tuple[str, ...]:
+def path_stems(place: str) -> tuple[str, ...]:
     """Return the names in a place, of automatic ones without what tells such layers apart."""
     return _stems(_steps_of(place))
 
 
-def shown_names(paths: Mapping[Key, Sequence[Part]]) -> dict[Key, str]:
+def shown_paths(paths: Mapping[Key, Sequence[PathPart]]) -> dict[Key, str]:
     """Return the same paths as a model shows them, with automatic names numbered as made."""
     found = {}
-    for key, place in placed(paths).items():
+    for key, place in canonicalize_paths(paths).items():
         names = []
         for step in _steps_of(place) if place else ():
             number = f"_{step.number}" if step.total and step.number else ""
@@ -334,7 +334,9 @@ class Pairs:
         return Pairs(self.names, reasons, notes, remarks)
 
 
-def paired(ours: Mapping[str, str], theirs: Mapping[str, str], *, order: Order = "saved") -> Pairs:
+def pair_by_path(
+    ours: Mapping[str, str], theirs: Mapping[str, str], *, order: Order = "saved"
+) -> Pairs:
     """Pair what has the same place on both sides.
 
     Chosen names must be equal. Layers with automatic names are the same by their attributes if both
@@ -374,7 +376,7 @@ def paired(ours: Mapping[str, str], theirs: Mapping[str, str], *, order: Order =
     return pairs
 
 
-def paired_with_names(ours: Mapping[str, str], theirs: Mapping[str, str]) -> Pairs:
+def pair_by_path_or_name(ours: Mapping[str, str], theirs: Mapping[str, str]) -> Pairs:
     """Pair what has the same place on both sides, or the same name where one has no places.
 
     Arrays and modules of torch have names alone, which are joined by `/` or `.`. Of automatic names
@@ -384,7 +386,7 @@ def paired_with_names(ours: Mapping[str, str], theirs: Mapping[str, str]) -> Pai
         ours: Places of one side by names. Without a place, it is the name.
         theirs: The same of the other side.
     """
-    pairs = paired(ours, theirs)
+    pairs = pair_by_path(ours, theirs)
     if _have_places(ours) and _have_places(theirs):
         return pairs
     own_names = {name.replace(".", "/"): name for name in ours}
@@ -395,7 +397,7 @@ def paired_with_names(ours: Mapping[str, str], theirs: Mapping[str, str]) -> Pai
         other = name if name in theirs else other_names.get(name.replace(".", "/"))
         if name in pairs.names or other is None:
             continue
-        is_by_number = is_one_of_several(own) or is_one_of_several(theirs[other])
+        is_by_number = has_similar_siblings(own) or has_similar_siblings(theirs[other])
         if is_by_number and not are_same:
             pairs.reasons[name] = OTHER_NUMBER
             continue
@@ -434,7 +436,7 @@ def _unnamed_holder(attribute: str) -> _Holder | None:
     return _Holder(urllib.parse.unquote("".join([root, *keys])), scope, path != root)
 
 
-def remarks_on_containers(places: Mapping[str, str], shapes: Mapping[str, Shape]) -> list[str]:
+def note_containers(places: Mapping[str, str], shapes: Mapping[str, Shape]) -> list[str]:
     """Return a sentence on layers that a file of Keras may have in another order, or none.
 
     A file has `layers/dense_1` for a layer in a list of the model, or in a dict. Two of these whose
@@ -466,7 +468,7 @@ def remarks_on_containers(places: Mapping[str, str], shapes: Mapping[str, Shape]
                 names |= dict.fromkeys(sorted(holder.name for holder in alike))
     if not names:
         return []
-    texts = truncated(list(names)).replace("{", "{{").replace("}", "}}")
+    texts = truncate(list(names)).replace("{", "{{").replace("}", "}}")
     return [_BY_CONTAINERS.replace("HOLDERS", texts)]
 
 

@@ -9,14 +9,14 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from keras_initx._checks import similar_paths
+from keras_initx._checks import suggest_paths
 
 Condition = TypeVar("Condition")
 Item = TypeVar("Item")
 Match = TypeVar("Match")
 
 
-def first_matches(
+def find_first_matches(
     argument: str,
     conditions: Iterable[Condition],
     items: Mapping[str, Item],
@@ -47,7 +47,7 @@ def first_matches(
                 is_used = True
                 found.setdefault(path, (condition, result))
         if not is_used:
-            close = hint(condition) if hint else similar_paths(str(condition), list(items))
+            close = hint(condition) if hint else suggest_paths(str(condition), list(items))
             raise ValueError(
                 f"Each of `{argument}` must match {kind}. "
                 f"Received: {condition!r}, which matches none{close}"
@@ -66,7 +66,7 @@ def captured_texts(pattern: str, path: str) -> tuple[str, ...] | None:
     return match.groups()
 
 
-def filled_in(template: str, texts: Sequence[str], path: str, what: str) -> str:
+def fill_template(template: str, texts: Sequence[str], path: str, what: str) -> str:
     """Return the name for a path that a pattern matches.
 
     Args:
@@ -92,7 +92,7 @@ def matches_path(pattern: str, path: str) -> bool:
     return captured_texts(pattern, path) is not None
 
 
-def covered(pattern: str, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+def match_pattern(pattern: str, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Return those of `names` that `pattern` matches, each with the texts that each `*` stands for.
 
     They are all names of one thing, such as a path in two forms or those of layers around each

@@ -12,7 +12,7 @@ import keras
 
 from keras_initx.inspection._branches import Branch, kernels_before
 from keras_initx.inspection._graph import Node
-from keras_initx.inspection._operations import CONCATENATE, kind_of
+from keras_initx.inspection._operations import CONCATENATE, get_kind
 
 
 class Streams:
@@ -101,7 +101,7 @@ class Streams:
                 continue
             open_nodes.pop()
             sums = frozenset[Node | None]().union(*(found[part] for part in before))
-            if kind_of(node.producer) != CONCATENATE and sums != {None}:
+            if get_kind(node.producer) != CONCATENATE and sums != {None}:
                 # A side input, as a condition or a mask, is no way.
                 sides = [found[part] for part in before if found[part] != {None}]
                 sums = frozenset[Node | None]().union(*sides)

@@ -14,12 +14,12 @@ from typing import Any
 
 import keras
 
-from keras_initx._keras import followed_calls, is_of_applications, is_of_keras
+from keras_initx._keras import follow_calls, is_from_applications, is_from_keras
 from keras_initx.backends._current import backend
 from keras_initx.inspection._hooks import HOOKS
 from keras_initx.inspection._kernels import multiplies_by_kernel, normalizes
-from keras_initx.inspection._names import parts_of
-from keras_initx.inspection._operations import SAME, kind_of
+from keras_initx.inspection._names import list_sublayers
+from keras_initx.inspection._operations import SAME, get_kind
 
 # In place of a length that is not known, where an operation needs one: of usual texts, of a short
 # table of positions, of images that are cut into patches, and of sounds.
@@ -74,7 +74,7 @@ class SymbolicCall:
         return [begins.get(id(value), value) for value in values]
 
 
-def recorded_calls(
+def record_calls(
     model: keras.Model, values: Sequence[tuple[keras.Variable, Any]] = ()
 ) -> SymbolicCall:
     """Return the call of a built model with two symbolic examples, and the calls in it.
@@ -114,7 +114,7 @@ class _Recorder:
 
     Args:
         model: A built model.
-        values: See `recorded_calls`.
+        values: See `record_calls`.
     """
 
     def __init__(self, model: keras.Model, values: Sequence[tuple[keras.Variable, Any]]) -> None:
@@ -134,7 +134,7 @@ class _Recorder:
         """
         args: list[Any] = []
         options: dict[str, Any] = {}
-        layers = [self._model, *parts_of(self._model)]
+        layers = [self._model, *list_sublayers(self._model)]
         with _symbolic_calls(layers, self._follow, self._is_begin) as scope:
             for variable, value in self._values:
                 scope.add_update((variable, value))
@@ -221,7 +221,7 @@ class _Recorder:
             outputs = self._specified(operation, args, options)
             problem = self._problem_in_body(operation, args)
         except Exception as error:
-            problem = f"{kind_of(operation)}, {_in_words(error)}"
+            problem = f"{get_kind(operation)}, {_in_words(error)}"
             raise
         finally:
             self._calls = calls
@@ -235,7 +235,7 @@ class _Recorder:
 
         It may be empty. Keras has not called a body of which the outputs are like the inputs.
         """
-        name = kind_of(operation)
+        name = get_kind(operation)
         try:
             if hasattr(operation, "body_fun"):
                 operation.body_fun(keras.KerasTensor((), "int32"), *args)
@@ -313,7 +313,7 @@ def _symbolic_calls(
 
     Args:
         layers: A model and all layers in it.
-        follow: See `followed_calls`.
+        follow: See `follow_calls`.
         begins: See there.
     """
     attributes = [dict(vars(layer)) for layer in layers]
@@ -321,7 +321,7 @@ def _symbolic_calls(
         warnings.catch_warnings(),
         HOOKS,
         backend.preserve_state(layers) as scope,
-        followed_calls(follow, begins),
+        follow_calls(follow, begins),
     ):
         warnings.simplefilter("ignore")  # nobody has called the model
         try:
@@ -360,7 +360,7 @@ def symbolic_inputs(model: keras.Model, length: int | None) -> tuple[list[Any], 
 
 def _returns_the_same(operation: keras.Operation) -> bool:
     """Return whether an operation returns what it gets, in another form."""
-    return kind_of(operation) in SAME
+    return get_kind(operation) in SAME
 
 
 def is_followed(layer: keras.Layer) -> bool:
@@ -368,7 +368,7 @@ def is_followed(layer: keras.Layer) -> bool:
     if isinstance(layer, keras.Model):
         return True
     own = [kind for kind in type(layer).__mro__ if kind not in keras.Layer.__mro__]
-    return not any(map(is_of_keras, own)) and not normalizes(layer)
+    return not any(map(is_from_keras, own)) and not normalizes(layer)
 
 
 def _calls_others(layer: keras.Layer) -> bool:
@@ -376,10 +376,10 @@ def _calls_others(layer: keras.Layer) -> bool:
 
     Those of built-in models are of the last kind.
     """
-    if is_of_applications(type(layer)):
+    if is_from_applications(type(layer)):
         return True
     if isinstance(layer, keras.layers.Wrapper):
-        return not is_of_keras(type(layer).call)
+        return not is_from_keras(type(layer).call)
     return isinstance(layer, keras.layers.Lambda)
 
 
@@ -449,7 +449,7 @@ def _specifies_another_call(operation: keras.Operation) -> bool:
         keras.Operation.compute_output_spec,
         keras.Layer.compute_output_spec,
     )
-    return not is_of_layer and is_of_keras(specification) and not is_of_keras(kind.call)
+    return not is_of_layer and is_from_keras(specification) and not is_from_keras(kind.call)
 
 
 def _lacks_lengths(values: Any) -> bool:

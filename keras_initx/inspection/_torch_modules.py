@@ -6,12 +6,12 @@ from typing import Any
 
 import keras
 
-from keras_initx._keras import layers_of
+from keras_initx._keras import list_layers
 
 
 def modules_inside(model: keras.Model) -> Iterator[tuple[keras.Layer, Any]]:
     """Yield the modules of torch in each wrapper within a model, also those inside others."""
-    for layer in layers_of(model):
+    for layer in list_layers(model):
         if isinstance(layer, keras.layers.TorchModuleWrapper):
             for part in layer.module.modules():
                 yield layer, part
@@ -29,7 +29,7 @@ def modules_with_kernel(model: keras.Model) -> Iterator[tuple[keras.Layer, Any]]
             yield layer, part
 
 
-def drops(part: Any) -> bool:
+def is_dropout(part: Any) -> bool:
     """Return whether a module of torch is a dropout."""
     nn = sys.modules["torch"].nn
     kinds = nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout

@@ -9,10 +9,10 @@ import keras
 
 from keras_initx._keras import compiled_loss
 from keras_initx._typing import Tensor
-from keras_initx.backends._attributes import attributes_preserved
+from keras_initx.backends._attributes import preserve_attributes
 
 
-def objective(
+def compute_objective(
     model: keras.Model,
     x: Any,
     y: Any,
@@ -44,7 +44,7 @@ def computes_own_loss(model: keras.Model) -> bool:
     return getattr(model.compute_loss, "__func__", None) is not keras.Model.compute_loss
 
 
-def terms(model: keras.Model) -> Tensor:
+def sum_added_losses(model: keras.Model) -> Tensor:
     """Return the sum of what regularizers and `add_loss` add to the loss of the last call."""
     total = keras.ops.zeros(())
     for term in model.losses:
@@ -53,14 +53,14 @@ def terms(model: keras.Model) -> Tensor:
 
 
 @contextlib.contextmanager
-def preserved_compiled_loss(model: keras.Model) -> Iterator[None]:
+def preserve_compiled_loss(model: keras.Model) -> Iterator[None]:
     """Undo the building of the compiled loss at the end of the block.
 
     It would change the random numbers that `fit` draws. What losses keep as plain attributes is put
     back too.
     """
     losses = keras.tree.flatten(getattr(model, "loss", None))
-    with attributes_preserved(losses), _unbuilt_compiled_loss(model):
+    with preserve_attributes(losses), _unbuilt_compiled_loss(model):
         yield
 
 

@@ -13,15 +13,21 @@ from typing import Any
 
 import keras
 
-from keras_initx._keras import layers_of
+from keras_initx._keras import list_layers
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends._current import backend
-from keras_initx.inspection._batch import array_of, first_float, tensors_in
+from keras_initx.inspection._batch import first_float, list_tensors, to_array
 from keras_initx.inspection._graph import ForwardGraph
-from keras_initx.inspection._hooks import HOOKS, activation_name, activation_of, call_name, replaced
+from keras_initx.inspection._hooks import (
+    HOOKS,
+    activation_name,
+    call_name,
+    read_activation,
+    replace_attribute,
+)
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._kernels import CONVOLUTIONS, has_kernel
-from keras_initx.inspection._names import own_weights
+from keras_initx.inspection._names import list_own_weights
 
 # To these integers are numbers, to others they may be indices.
 _MULTIPLYING = (
@@ -66,7 +72,7 @@ class Call:
     @functools.cached_property
     def values(self) -> Array:
         """The values of `output`."""
-        return array_of(self.output)
+        return to_array(self.output)
 
     @property
     def kernel_input(self) -> Tensor | None:
@@ -145,7 +151,7 @@ class Watch:
             watchers: Are told of each call, in this order.
             training: Whether the model is called in training mode.
         """
-        with HOOKS, backend.preserve_state(layers_of(self._model)) as scope:
+        with HOOKS, backend.preserve_state(list_layers(self._model)) as scope:
             with self.watching(*watchers, scope=scope):
                 outputs = self._model(x, training=training)
             for watcher in watchers:
@@ -165,36 +171,38 @@ class Watch:
                 stack.enter_context(probe.watching())
             if scope is not None:
                 hooked = self._hooked_read(scope.get_current_value)
-                stack.enter_context(replaced(scope, "get_current_value", hooked))
+                stack.enter_context(replace_attribute(scope, "get_current_value", hooked))
             for layer in self.layers:
                 name = call_name(layer)
                 hooked = self._hooked(layer, getattr(layer, name))
-                stack.enter_context(replaced(layer, name, hooked))
-                activation = activation_of(layer)
+                stack.enter_context(replace_attribute(layer, name, hooked))
+                activation = read_activation(layer)
                 if activation is not None:
                     hooked = self._hooked_activation(layer, activation)
-                    stack.enter_context(replaced(layer, "activation", hooked))
+                    stack.enter_context(replace_attribute(layer, "activation", hooked))
             for layer in self.layers:
                 if isinstance(layer, keras.layers.Bidirectional):
                     # On a GPU, Keras computes both directions at once, without calling them. When
                     # they are called, each is computed as it would be alone.
                     for direction in (layer.forward_layer, layer.backward_layer):
                         choice = getattr(direction, "use_cudnn", False)
-                        alone = replaced(direction, "use_cudnn", choice)
-                        stack.enter_context(replaced(direction, "call", alone(direction.call)))
-                        stack.enter_context(replaced(direction, "use_cudnn", False))
+                        alone = replace_attribute(direction, "use_cudnn", choice)
+                        stack.enter_context(
+                            replace_attribute(direction, "call", alone(direction.call))
+                        )
+                        stack.enter_context(replace_attribute(direction, "use_cudnn", False))
             # Layers cast their inputs before they are called. Several may have one policy.
             policies = {id(layer.dtype_policy): layer.dtype_policy for layer in self.layers}
             for policy in policies.values():
                 hooked = self._hooked_cast(policy.convert_input)
-                stack.enter_context(replaced(policy, "convert_input", hooked))
+                stack.enter_context(replace_attribute(policy, "convert_input", hooked))
             # A functional model also has operations that are not layers, such as additions.
             operations: set[keras.Operation] = set()
             for layer in self.layers:
                 operations.update(getattr(layer, "operations", ()))
             for operation in operations - self.layers.keys():
                 hooked = self._hooked(operation, operation.call)
-                stack.enter_context(replaced(operation, "call", hooked))
+                stack.enter_context(replace_attribute(operation, "call", hooked))
             yield
 
     @contextlib.contextmanager
@@ -217,9 +225,9 @@ class Watch:
         is_activation = False
         if operation in self.layers:
             has_activation = self.activations[operation] is not None
-            is_activation = has_activation and activation_of(operation) is None
+            is_activation = has_activation and read_activation(operation) is None
             is_origin = bool(operation.weights) or has_activation
-            is_container = not (own_weights(operation) or has_activation)
+            is_container = not (list_own_weights(operation) or has_activation)
 
         @functools.wraps(function)
         def hooked(*args: Any, **kwargs: Any) -> Any:
@@ -229,7 +237,7 @@ class Watch:
             if not given:
                 # A layer may get its inputs by keyword.
                 given = tuple(inspect.signature(function).bind(**kwargs).arguments.values())
-            call = Call(operation, function, args, kwargs, given, tensors_in((args, kwargs)))
+            call = Call(operation, function, args, kwargs, given, list_tensors((args, kwargs)))
             if not self._hidden:
                 self.graph.add_inputs(call.inputs)
             if is_hidden:
@@ -244,7 +252,7 @@ class Watch:
                 self._hidden -= is_hidden
                 self.calls.pop()
             self.graph.add_outputs(
-                operation, call.inputs, tensors_in(call.outputs), is_origin=is_origin
+                operation, call.inputs, list_tensors(call.outputs), is_origin=is_origin
             )
             call.output = first_float(call.outputs)
             is_around_others = is_container and call.first_inside is not None
@@ -320,7 +328,7 @@ def check_rows(call: Call, paths: Mapping[keras.Layer, str]) -> None:
         return
     if type(layer).call is not keras.layers.Embedding.call:
         return
-    indices = array_of(call.inputs[0])
+    indices = to_array(call.inputs[0])
     if not indices.size:
         return
     low, high = indices.min(), indices.max()
@@ -332,7 +340,7 @@ def check_rows(call: Call, paths: Mapping[keras.Layer, str]) -> None:
         )
 
 
-def observed_module(
+def call_observed_module(
     module: Any, args: Sequence[Any], kwargs: Mapping[str, Any], *watchers: Watcher
 ) -> None:
     """Call a module of torch in inference, and tell watchers of the calls of all modules in it.

@@ -19,7 +19,7 @@ from keras_initx.inspection._kernels import (
     kernel_phases,
     knows_axes,
 )
-from keras_initx.inspection._names import own_weights
+from keras_initx.inspection._names import list_own_weights
 
 # What a weight of a model is.
 Kind: TypeAlias = Literal["parameter", "statistic", "state", "buffer", "counter"]
@@ -142,7 +142,7 @@ class ModelWeight:
         return kernel_fans(self.layer, self.variable)
 
 
-def name_in_module(weight: ModelWeight) -> str:
+def module_weight_name(weight: ModelWeight) -> str:
     """Return the name that a weight of a `TorchModuleWrapper` has in the module."""
     for name, parameter in weight.layer.module.named_parameters():
         if parameter is weight.variable.value:
@@ -150,14 +150,14 @@ def name_in_module(weight: ModelWeight) -> str:
     return weight.name
 
 
-def computed_in_module(weight: ModelWeight) -> str | None:
+def computed_weight_name(weight: ModelWeight) -> str | None:
     """Return the name of the weight in use that torch computes from a parameter, if it does.
 
     So do parametrizations, of which the names tell; and before them weight and spectral norms and
     pruning, which keep `weight_g`, `weight_v` or `weight_orig` beside a `weight` that is no
     parameter.
     """
-    name = name_in_module(weight)
+    name = module_weight_name(weight)
     around, found, rest = name.partition("parametrizations.")
     if found:
         return around + rest.split(".")[0]
@@ -191,5 +191,6 @@ def is_quantized(layer: keras.Layer) -> bool:
     # Layers without integers may have a quantization mode too: with float8, and from a global dtype
     # policy.
     return any(
-        keras.backend.standardize_dtype(weight.dtype) not in DTYPES for weight in own_weights(layer)
+        keras.backend.standardize_dtype(weight.dtype) not in DTYPES
+        for weight in list_own_weights(layer)
     )

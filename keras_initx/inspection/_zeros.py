@@ -13,9 +13,9 @@ import numpy as np
 from keras_initx._typing import Tensor
 from keras_initx.inspection._branches import Branch
 from keras_initx.inspection._graph import Node
-from keras_initx.inspection._hooks import activation_name, activation_of
+from keras_initx.inspection._hooks import activation_name, read_activation
 from keras_initx.inspection._kernels import multiplies_by_kernel
-from keras_initx.inspection._operations import kind_of
+from keras_initx.inspection._operations import get_kind
 from keras_initx.inspection._symbolic import SymbolicCall
 
 # In place of a length that is not known.
@@ -145,7 +145,7 @@ class _Run:
         value = keras.ops.convert_to_tensor(values, keras.backend.standardize_dtype(symbol.dtype))
         activation = None
         if multiplies_by_kernel(node.producer):
-            activation = activation_of(_inner(node.producer))
+            activation = read_activation(_inner(node.producer))
         self._values[id(symbol)] = value if activation is None else activation(value)
 
     def signs(self, node: Node) -> Any:
@@ -217,7 +217,7 @@ def _name_of(node: Node) -> str:
     """Return what an operation, or the activation of a layer, is called."""
     layer = _inner(node.producer)
     name = activation_name(layer) if isinstance(layer, keras.Layer) else None
-    return name or kind_of(node.producer)
+    return name or get_kind(node.producer)
 
 
 def _shape_of(symbol: Any) -> tuple[int, ...]:

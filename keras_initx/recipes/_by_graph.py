@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import keras
 
-from keras_initx._checks import quoted
+from keras_initx._checks import quote_names
 from keras_initx.inspection._architecture import Architecture
 from keras_initx.inspection._branches import Branch
-from keras_initx.inspection._graph import Node, producers_of, with_ancestors
+from keras_initx.inspection._graph import Node, find_producers, node_and_ancestors
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._kernels import ALL_CONVOLUTIONS, is_kernel, normalizes
 from keras_initx.inspection._operations import ATTENTION_LAYERS
@@ -68,7 +68,7 @@ class Ways:
             for part in self._weights_in(branch.operations):
                 found.setdefault(part.weight.path, []).append(branch)
         for branch in self._found.streams.firsts():
-            before = producers_of(with_ancestors(branch.begin[0]))
+            before = find_producers(node_and_ancestors(branch.begin[0]))
             for part in self._weights_in(before):
                 if not roles[part.weight.path].in_branch:
                     found.setdefault(part.weight.path, []).append(branch)
@@ -542,7 +542,7 @@ class ByGraph:
                 is_scaled = True
                 break
         closing = self._runs.closing(branch, starts)
-        modulations = producers_of(closing.sides)
+        modulations = find_producers(closing.sides)
         if not closing.has_ends and modulations:
             return Closed(modulations=modulations)
         if is_scaled:
@@ -625,7 +625,7 @@ class ByGraph:
         return str(layer.name)
 
     def _ends_of(self, branch: Branch) -> str:
-        return quoted([self._path(layer) for layer in branch.last])
+        return quote_names([self._path(layer) for layer in branch.last])
 
     def _described(self) -> list[str]:
         """Return what was found, in words."""
@@ -637,7 +637,9 @@ class ByGraph:
             modulations += self._closing(branch).modulations
         lines = ["no residual branch"]
         if ends:
-            lines = [f"residual branches: {len(found.branches)}, which end with {quoted(ends)}"]
+            lines = [
+                f"residual branches: {len(found.branches)}, which end with {quote_names(ends)}"
+            ]
             sums = {branch.begin for branch in found.branches}
             if len(found.branches) == 2 * len(sums):
                 lines[0] += ", two in each sum"
@@ -668,8 +670,8 @@ class ByGraph:
         for words, layers in kinds.items():
             if layers:
                 names = [self._path(layer) for layer in dict.fromkeys(layers)]
-                lines.append(f"{words}: {quoted(names)}")
+                lines.append(f"{words}: {quote_names(names)}")
         added = [self._by_variable[id(variable)].weight.path for variable in found.added]
         if added:
-            lines.append(f"weights that are added: {quoted(list(dict.fromkeys(added)))}")
+            lines.append(f"weights that are added: {quote_names(list(dict.fromkeys(added)))}")
         return lines

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import keras
 
-from keras_initx._keras import is_of_keras, modules_of
+from keras_initx._keras import is_from_keras, list_modules
 from keras_initx.inspection._kernels import FIRST_FACTORS, FOREIGN, SECOND_FACTORS, normalizes
-from keras_initx.inspection._names import automatic_name
+from keras_initx.inspection._names import split_automatic_name
 from keras_initx.inspection._patterns import matches_path
 from keras_initx.inspection._weights import ModelWeight
 from keras_initx.recipes._parts import ENDS, Doubt, Part, Reading, Role
@@ -101,7 +101,7 @@ _OWN_NAMES = {
 }
 
 
-def parts_of(weights: Sequence[ModelWeight]) -> list[Part]:
+def assign_roles_by_name(weights: Sequence[ModelWeight]) -> list[Part]:
     """Return weights with the roles that their names tell whatever is around them."""
     by_path = {weight.path: weight for weight in weights}
     parts = []
@@ -119,7 +119,9 @@ def _role_by_name(weight: ModelWeight) -> str | None:
     role = role_in(NAMES, weight)
     if role is None:
         *_, name = attributes = _attributes(weight)
-        names = (weight.name, name) if automatic_name(weight.name, "variable") else (weight.name,)
+        names = (
+            (weight.name, name) if split_automatic_name(weight.name, "variable") else (weight.name,)
+        )
         role = next((NAMES_OF_THEIR_OWN[one] for one in names if one in NAMES_OF_THEIR_OWN), None)
         for path in (weight.path, "/".join(attributes)):
             role = role or _role_at(NAMES_IN_CODE, path)
@@ -136,7 +138,7 @@ def _attributes(weight: ModelWeight) -> list[str]:
     names = []
     held = [*weight.layers[1:], weight.variable]
     for around, value in zip(weight.layers, held, strict=True):
-        attributes = {**vars(around), **modules_of(around)}
+        attributes = {**vars(around), **list_modules(around)}
         own = [name for name, other in attributes.items() if other is value]
         names.append(own[0].lstrip("_") if own else value.name)
     return names
@@ -290,7 +292,7 @@ def _by_name(weight: ModelWeight) -> str:
     layer = weight.layer
     if weight.name == "weight" and normalizes(layer):
         return "scale"
-    is_known = is_of_keras(type(layer)) and not isinstance(layer, FOREIGN)
+    is_known = is_from_keras(type(layer)) and not isinstance(layer, FOREIGN)
     otherwise = "other" if is_known else "unknown"
     return _OWN_NAMES.get(weight.name, otherwise)
 

@@ -17,7 +17,7 @@ from keras_initx.inspection._kernels import (
     normalizes,
 )
 from keras_initx.inspection._norm_scales import adds_one_to_scale
-from keras_initx.inspection._patterns import covered
+from keras_initx.inspection._patterns import match_pattern
 from keras_initx.inspection._weights import ModelWeight
 
 
@@ -123,15 +123,15 @@ def features_of(inventory: Inventory, found: Architecture) -> Features:
         if isinstance(weight.layer, _CELLS):
             has.setdefault(Feature.CELL, []).append(weight.path)
     paths = [weight.path for weight in inventory.weights]
-    if covered(_EFFICIENTNET, paths):
+    if match_pattern(_EFFICIENTNET, paths):
         has.pop(Feature.HARD_SILU, None)
     for feature, patterns in _NAMES.items():
         for pattern in patterns:
-            matching = covered(pattern, paths)
+            matching = match_pattern(pattern, paths)
             if matching:
                 has.setdefault(feature, []).extend(matching)
     _note_graph(found, has, layers)
-    if found.gates or covered(_GATE, paths):
+    if found.gates or match_pattern(_GATE, paths):
         for layer, path in layers.items():
             adds_one = adds_one_to_scale(layer) if normalizes(layer) else None
             if adds_one is not None:

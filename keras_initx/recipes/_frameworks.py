@@ -15,7 +15,7 @@ from keras_initx.initializers._scale import default_axes, fans
 from keras_initx.initializers._variance import VarianceScaling
 from keras_initx.inspection._kernels import CONVOLUTIONS, NORMALIZATIONS, TRANSPOSED
 from keras_initx.inspection._weights import ModelWeight
-from keras_initx.recipes._layer_recipe import LayerRecipe, Place, Row, Start, always, is_of_keras
+from keras_initx.recipes._layer_recipe import LayerRecipe, Place, Row, Start, always, is_keras_class
 from keras_initx.recipes._recipe import Documentation
 
 # The versions of which the tables were read.
@@ -370,7 +370,7 @@ _OTHER_ARGUMENTS = {
 
 def _default_of_keras(weight: ModelWeight) -> InitializerLike | None:
     """Return the default of the argument of a layer of Keras that initializes a weight."""
-    of_keras = next(cls for cls in type(weight.layer).__mro__ if is_of_keras(cls))
+    of_keras = next(cls for cls in type(weight.layer).__mro__ if is_keras_class(cls))
     parameters = inspect.signature(vars(of_keras)["__init__"]).parameters
     forget = parameters.get("unit_forget_bias")
     if weight.name == "bias" and forget is not None and forget.default:
@@ -411,7 +411,7 @@ class _DefaultsOfKeras(LayerRecipe):
     __doc__ = Documentation(__doc__)
 
     def is_left(self, weight: ModelWeight) -> bool:
-        return not is_of_keras(type(weight.layer))
+        return not is_keras_class(type(weight.layer))
 
     def reader(self) -> Callable[[ModelWeight], InitializerLike | None]:
         return _default_of_keras

@@ -131,7 +131,7 @@ class LayerRecipe(Recipe):
 
         Those of Keras' layers that are no parameters are theirs.
         """
-        return weight.kind == "parameter" or not is_of_keras(type(weight.layer))
+        return weight.kind == "parameter" or not is_keras_class(type(weight.layer))
 
     def reader(self) -> Callable[[ModelWeight], InitializerLike | None]:
         """Return a function that returns what a weight gets, or `None` if there is nothing."""
@@ -166,6 +166,6 @@ class LayerRecipe(Recipe):
         )
 
 
-def is_of_keras(cls: type) -> bool:
+def is_keras_class(cls: type) -> bool:
     """Return whether a class of layers is one of Keras itself."""
     return cls.__module__.partition(".")[0] == "keras"

@@ -16,7 +16,7 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-def recipe_of(text: str) -> Callable[..., Any] | None:
+def parse_recipe(text: str) -> Callable[..., Any] | None:
     """Return the recipe of a name, or of a name and a source joined by a colon.
 
     It is `None` if no recipe has this name.
@@ -35,7 +35,7 @@ def is_recipe(given: Any) -> bool:
     return isinstance(given, Recipe)
 
 
-def recipes_like(text: str) -> list[str]:
+def similar_recipes(text: str) -> list[str]:
     """Return the names of the recipes that are like a word; none for the path of a file."""
     name, _, _ = text.partition(":")
     if not name.isidentifier():

@@ -12,14 +12,14 @@ from typing import TypeAlias
 
 import keras
 
-from keras_initx._checks import DTYPES, check_choice, quoted
+from keras_initx._checks import DTYPES, check_choice, quote_names
 from keras_initx._typing import InitializerLike, RolesGiven
 from keras_initx.initializers._random import TruncatedNormal
 from keras_initx.inspection._inventory import Inventory, checked_inventory
 from keras_initx.recipes._each_kernel import of_each_kernel
 from keras_initx.recipes._features import Feature
 from keras_initx.recipes._parts import Doubt, Part, Roles
-from keras_initx.recipes._roles import roles_of
+from keras_initx.recipes._roles import find_roles
 from keras_initx.recipes._weight_rules import NOT_ITS_OWN, NOT_KNOWN, Left, WeightRules
 from keras_initx.sampling._conversion import truncated_quantiles
 
@@ -121,7 +121,7 @@ class Recipe:
     ) -> WeightRules:
         """Return the rules for a model of which it is known what it holds."""
         table = self._table_of(source)
-        found = roles_of(inventory, roles)
+        found = find_roles(inventory, roles)
         self._check(found, table)
         return _rules(table, found)
 
@@ -140,7 +140,7 @@ class Recipe:
         random.setstate(state)
         for source, table in tables.items():
             lines += [f'Weights, by `"{source}"`:' if source else "Weights:", ""]
-            lines += [f"- {role}: {described(value)}" for role, value in table.items()]
+            lines += [f"- {role}: {describe_entry(value)}" for role, value in table.items()]
             lines.append("")
         lines += ["Args:", "    model: A built model."]
         if len(tables) > 1:
@@ -179,7 +179,7 @@ class Recipe:
                 reasons.append(f"no {words}{' that is seen' if is_unseen else ''}")
         for feature in self.refuses:
             if feature in roles.has:
-                reasons.append(f"{feature}, {quoted(roles.has[feature])}")
+                reasons.append(f"{feature}, {quote_names(roles.has[feature])}")
         for doubt, text in roles.doubts.items():
             is_said = doubt is Doubt.NUMBERS and Doubt.ENDS in roles.doubts
             if doubt in must_be_known and not is_said:
@@ -220,7 +220,7 @@ def _rules(table: RoleTable, roles: Roles) -> WeightRules:
     return WeightRules(by_path, tuple(lines))
 
 
-def described(value: InitializerLike | Computed | None) -> str:
+def describe_entry(value: InitializerLike | Computed | None) -> str:
     """Return an entry of a table in words."""
     if isinstance(value, Computed):
         return value.text

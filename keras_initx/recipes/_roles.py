@@ -4,14 +4,14 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from keras_initx._checks import check_type, quoted, similar_paths
+from keras_initx._checks import check_type, quote_names, suggest_paths
 from keras_initx._suggestions import did_you_mean
 from keras_initx._typing import RolesGiven
-from keras_initx.inspection._architecture import Architecture, architecture_of
+from keras_initx.inspection._architecture import Architecture, read_architecture
 from keras_initx.inspection._inventory import Inventory
-from keras_initx.inspection._patterns import covered
+from keras_initx.inspection._patterns import match_pattern
 from keras_initx.recipes._by_graph import ByGraph
-from keras_initx.recipes._by_names import ByNames, parts_of
+from keras_initx.recipes._by_names import ByNames, assign_roles_by_name
 from keras_initx.recipes._features import Feature, features_of
 from keras_initx.recipes._parts import ROLES, Doubt, Part, Reading, Role, Roles
 
@@ -27,7 +27,7 @@ _PLACES = {"scale before": (Feature.FIRST,), "scale after": (Feature.LAST, Featu
 _DECODER = "decoder"
 
 
-def roles_of(inventory: Inventory, given: RolesGiven | None = None) -> Roles:
+def find_roles(inventory: Inventory, given: RolesGiven | None = None) -> Roles:
     """Return what each weight of a built model is for.
 
     Names say which kernels end branches if those of the table are there, and the graph, as far as
@@ -42,8 +42,8 @@ def roles_of(inventory: Inventory, given: RolesGiven | None = None) -> Roles:
         TypeError: If `given` is no dict from texts to patterns.
         ValueError: If a role is unknown, or a pattern matches no weight.
     """
-    found = architecture_of(inventory.model)
-    parts = [_looked_up(part, found) for part in parts_of(inventory.weights)]
+    found = read_architecture(inventory.model)
+    parts = [_looked_up(part, found) for part in assign_roles_by_name(inventory.weights)]
     has: dict[object, list[str]] = {}
     has.update(features_of(inventory, found).items())
     names, graph = ByNames(parts), ByGraph(inventory, parts, found)
@@ -140,11 +140,11 @@ def _taken(parts: Sequence[Part], given: RolesGiven) -> dict[str, list[str]]:
                 f"Received: {role!r}{similar}"
             )
         for pattern in patterns:
-            matching = covered(pattern, paths)
+            matching = match_pattern(pattern, paths)
             if not matching:
                 raise ValueError(
                     "`roles` must have patterns that match weights. Received: "
-                    f"{pattern!r} for {role!r}{similar_paths(pattern, paths)}"
+                    f"{pattern!r} for {role!r}{suggest_paths(pattern, paths)}"
                 )
             for path in matching:
                 said = taken.setdefault(path, [])
@@ -191,5 +191,5 @@ def _described(taken: Mapping[str, Sequence[str]], given: RolesGiven) -> tuple[s
     lines = []
     for role in given:
         paths = [path for path, roles in taken.items() if role in roles]
-        lines.append(f"{role}: {quoted(paths)}")
+        lines.append(f"{role}: {quote_names(paths)}")
     return tuple(lines)

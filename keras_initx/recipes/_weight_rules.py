@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import keras
 
-from keras_initx._alike import alike, in_common
+from keras_initx._alike import describe_paths, group_similar
 from keras_initx._typing import InitializerLike
 from keras_initx.initializers._description import description
 from keras_initx.initializers._initializer import Initializer
@@ -63,8 +63,8 @@ class WeightRules:
         texts = {}
         for path, value in self.by_path.items():
             texts[path] = _text(value)
-        groups = alike(texts, path=str, others=texts.__getitem__)
-        return "\n".join(f"{in_common(paths)}: {texts[paths[0]]}" for paths in groups)
+        groups = group_similar(texts, path=str, others=texts.__getitem__)
+        return "\n".join(f"{describe_paths(paths)}: {texts[paths[0]]}" for paths in groups)
 
 
 def _text(value: InitializerLike | Left) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from keras_initx._extras import import_optional
 from keras_initx.files import _local
-from keras_initx.report._text import short_number
+from keras_initx.report._text import format_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +42,7 @@ _ROOM = 0.12
 _MOST_TICKS = 8
 
 
-def color_of(name: str) -> str:
+def choose_color(name: str) -> str:
     """Return the color of an initializer or of a family such as `he`, the same in all plots.
 
     Arguments in the name do not count: `"Sparse(gain='relu')"` has the color of `"initx.sparse"`.
@@ -57,7 +57,7 @@ def color_of(name: str) -> str:
     return _OTHERS[checksum % len(_OTHERS)]
 
 
-def styles_of(names: Iterable[str]) -> dict[str, tuple[str, str]]:
+def choose_styles(names: Iterable[str]) -> dict[str, tuple[str, str]]:
     """Return the color and the marker of each initializer in one plot.
 
     Those of the same color have different markers.
@@ -65,7 +65,7 @@ def styles_of(names: Iterable[str]) -> dict[str, tuple[str, str]]:
     styles: dict[str, tuple[str, str]] = {}
     used: list[str] = []
     for name in names:
-        color = color_of(name)
+        color = choose_color(name)
         marker = _MARKERS[used.count(color) % len(_MARKERS)]
         styles[name] = (color, marker)
         used.append(color)
@@ -121,7 +121,7 @@ def _decimal(tick: float, _place: int) -> str:
     """Return the label of a tick, without an exponent as long as it is short."""
     if tick == 0 or 1e-4 <= tick < 1e5:
         return f"{tick:g}"
-    return short_number(tick)
+    return format_number(tick)
 
 
 def make_ratio(axis: "Axes") -> None:
@@ -207,7 +207,7 @@ def save_figure(figure: "Figure", path: str | Path | None) -> "Figure":
     if path is not None:
         _local.check_local("path", path)
         image_format = Path(path).suffix[1:].lower()
-        with _local.replacing(path) as partial:
+        with _local.replace_file(path) as partial:
             figure.savefig(partial, format=image_format, **_SAVING)
     return figure
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from keras_initx.report._figures import make_logarithmic, make_ratio, new_figure, tidy
-from keras_initx.report._text import shortened, words_of
+from keras_initx.report._text import shorten_names, words_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +36,7 @@ class Points(NamedTuple):
     marker: str = "o"
 
 
-def points_of(rows: Sequence[Any], attribute: str, color: str) -> Points:
+def make_points(rows: Sequence[Any], attribute: str, color: str) -> Points:
     """Return the points of an attribute of rows, of those that have one."""
     values = {}
     for place, row in enumerate(rows):
@@ -114,7 +114,7 @@ def label_order(axis: "Axes", names: Sequence[str], of: str) -> None:
     if len(names) > _LABELED:
         starts, labels = _once_each(*_grouped(names))
         axis.set_xlabel(f"number of the {of}; each label is at the first of a group", fontsize=8)
-    labels = shortened(labels, 24)
+    labels = shorten_names(labels, 24)
     if len(names) > _LABELED:
         labels = [f"{start + 1} {label}" for start, label in zip(starts, labels, strict=True)]
     ticks = [start + 1 for start in starts]

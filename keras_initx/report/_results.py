@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 import keras
 
-from keras_initx._alike import alike, in_common
-from keras_initx._checks import close_matches
+from keras_initx._alike import describe_paths, group_similar
+from keras_initx._checks import suggest_matches
 from keras_initx._extras import import_optional
 from keras_initx._version import __version__
 from keras_initx.files import _local
@@ -23,7 +23,7 @@ from keras_initx.report._export import as_csv, as_json, image, page, paragraphs
 from keras_initx.report._figures import as_png, save_figure
 from keras_initx.report._markdown import paragraphs as markdown_paragraphs
 from keras_initx.report._markdown import sentence, small
-from keras_initx.report._table import Column, Row, Table, cell_text, filled, legend
+from keras_initx.report._table import Column, Row, Table, cell_text, columns_with_values, legend
 from keras_initx.report._terminal import line_width, unlimited_width
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Result(abc.ABC):
         """
         paths = [row.path for row in self.rows]
         if path not in paths:
-            raise KeyError(f"no row of {path!r}{close_matches(path, paths)}")
+            raise KeyError(f"no row of {path!r}{suggest_matches(path, paths)}")
         return self.rows[paths.index(path)]
 
     @property
@@ -325,7 +325,7 @@ class Tabular(Result, Generic[Row]):
         return []
 
     def _legend(self) -> list[str]:
-        text = legend(filled(self._columns(), self._rows()))
+        text = legend(columns_with_values(self._columns(), self._rows()))
         return [text] if text else []
 
     def _content(self) -> dict[str, Any]:
@@ -343,12 +343,16 @@ class Tabular(Result, Generic[Row]):
         rows = self._rows()
         blocks = markdown_paragraphs(line for line in self._above() if line != self._title())
         if rows:
-            blocks.append(Table.of(filled(self._columns(), rows), rows).as_markdown().rstrip())
+            blocks.append(
+                Table.of(columns_with_values(self._columns(), rows), rows).as_markdown().rstrip()
+            )
         return [*blocks, *markdown_paragraphs(self._below())]
 
     def _repr_html_(self) -> str:
         rows = self._rows()
-        parts = [Table.of(filled(self._columns(), rows), rows).as_html()] if rows else []
+        parts = (
+            [Table.of(columns_with_values(self._columns(), rows), rows).as_html()] if rows else []
+        )
         for line in self._below():
             if line:
                 parts.append(f"<p>{html.escape(line)}</p>")
@@ -373,7 +377,7 @@ class WeightTable(Tabular[Sequence[Row]]):
     def _rows(self) -> Sequence[Sequence[Row]]:
         path, *others = self._weight_columns()
         exact = [column for column in others if column.alike == "equal"]
-        return alike(
+        return group_similar(
             self._weights(),
             lambda weight: cell_text(path.cell(weight)),
             lambda weight: tuple(cell_text(column.cell(weight)) for column in exact),
@@ -383,7 +387,7 @@ class WeightTable(Tabular[Sequence[Row]]):
         path, *others = self._weight_columns()
 
         def name(rows: Sequence[Row]) -> str:
-            return in_common([cell_text(path.cell(row)) for row in rows])
+            return describe_paths([cell_text(path.cell(row)) for row in rows])
 
         columns = [_over_rows(path, name)]
         for column in others:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, Literal, NamedTuple, TypeVar
 
 from keras_initx.report._markdown import escaped
-from keras_initx.report._text import short_number, shortened
+from keras_initx.report._text import format_number, shorten_names
 
 _GAP = 2  # characters between two columns
 # Characters of a line of text: below the first number columns are left out instead.
@@ -68,7 +68,7 @@ class Table(NamedTuple):
         Empty columns are left out. Of a table that is too wide, texts are wrapped, the longest
         most; optional columns are left out, the last first, where texts would be very narrow.
         """
-        shown = filled(columns, rows)
+        shown = columns_with_values(columns, rows)
         table = cls.of(shown, rows)
         optional = [column for column in shown if column.is_optional]
         while optional and not table._has_room(width):
@@ -107,7 +107,7 @@ class Table(NamedTuple):
         cells = [list(column) for column in zip(*self.rows, strict=True)]
         for place, is_name in enumerate(are_names):
             if is_name and cells:
-                cells[place] = shortened(cells[place], limit)
+                cells[place] = shorten_names(cells[place], limit)
         rows = [tuple(map(in_lines, row, self.are_text)) for row in zip(*cells, strict=True)]
         return self._replace(rows=tuple(rows))
 
@@ -170,7 +170,7 @@ def cell_text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def number_cell(value: float | None, write: Callable[[float], str] = short_number) -> str:
+def format_cell(value: float | None, write: Callable[[float], str] = format_number) -> str:
     """Return the text of a number, which is empty where it is not known."""
     return "" if value is None else write(value)
 
@@ -221,7 +221,7 @@ class _Wrapper(textwrap.TextWrapper):
         return parts
 
 
-def filled(columns: Iterable[Column[Row]], rows: Sequence[Row]) -> list[Column[Row]]:
+def columns_with_values(columns: Iterable[Column[Row]], rows: Sequence[Row]) -> list[Column[Row]]:
     """Return the columns that have a value in any row, or all if there are no rows."""
     if not rows:
         return list(columns)

@@ -45,20 +45,20 @@ def line_width() -> int:
     return min(shutil.get_terminal_size((_FILE_WIDTH, 24)).columns, _WIDEST)
 
 
-def shows_progress(function: Callable[Arguments, Returned]) -> Callable[Arguments, Returned]:
+def takes_verbose(function: Callable[Arguments, Returned]) -> Callable[Arguments, Returned]:
     """Let the argument `verbose` of a function decide whether the progress of its work is shown."""
 
     @functools.wraps(function)
     def showing(*arguments: Arguments.args, **options: Arguments.kwargs) -> Returned:
         verbose: Any = check_verbose(options.get("verbose", "auto"))
-        with verbosity(verbose):
+        with set_verbosity(verbose):
             return function(*arguments, **options)
 
     return showing
 
 
 @contextlib.contextmanager
-def verbosity(verbose: Verbose) -> Iterator[None]:
+def set_verbosity(verbose: Verbose) -> Iterator[None]:
     """Let progress be shown or not in the block; `"auto"` leaves it as it is around the block."""
     if verbose == "auto":
         yield
@@ -81,7 +81,7 @@ def _is_shown() -> bool:
 
 
 @contextlib.contextmanager
-def status() -> Iterator[Callable[[str], None]]:
+def show_status() -> Iterator[Callable[[str], None]]:
     """Yield a function that shows a text, in place of the last one, until the block ends."""
     if not _is_shown():
         yield lambda text: None
@@ -99,7 +99,7 @@ def status() -> Iterator[Callable[[str], None]]:
 
 
 @contextlib.contextmanager
-def progress(label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+def show_progress(label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
     """Yield a function that advances a progress bar by a number of steps.
 
     Args:
@@ -109,7 +109,7 @@ def progress(label: str, total: int, unit: str) -> Iterator[Callable[[int], None
     """
     begin = time.monotonic()
     done = 0
-    with status() as show:
+    with show_status() as show:
 
         def advance(count: int) -> None:
             nonlocal done

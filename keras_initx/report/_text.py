@@ -16,7 +16,7 @@ def format_metric(value: float) -> str:
     return f"{value:.2g}"
 
 
-def short_number(value: float) -> str:
+def format_number(value: float) -> str:
     """Format a number with two digits in the shortest form: `1.2e-5`, and `150` beside `88`."""
     if not math.isfinite(value):
         return str(value)
@@ -29,14 +29,14 @@ def short_number(value: float) -> str:
     return f"{mantissa}e{int(exponent)}"
 
 
-def counted(count: int, noun: str) -> str:
+def format_count(count: int, noun: str) -> str:
     """Format a count with its noun."""
     if count == 1:
         return f"{count} {noun}"
     return f"{count} {noun}s"
 
 
-def ranges(numbers: Iterable[int]) -> str:
+def format_ranges(numbers: Iterable[int]) -> str:
     """Format numbers in their shortest form: `2, 4-7`."""
     runs: list[list[int]] = []
     for number in sorted(numbers):
@@ -53,7 +53,7 @@ def ranges(numbers: Iterable[int]) -> str:
     return ", ".join(texts)
 
 
-def shortened(names: Sequence[str], length: int) -> list[str]:
+def shorten_names(names: Sequence[str], length: int) -> list[str]:
     """Shorten names that are longer than `length`, by leaving out the words that most names have.
 
     Second names in parentheses are left out first, all of them, then the end that all names share.
@@ -133,7 +133,7 @@ def _joined(words: Sequence[str]) -> str:
     return re.sub("\0+", "…", "".join(word or "\0" for word in words))
 
 
-def listed(names: Sequence[str]) -> str:
+def join_names(names: Sequence[str]) -> str:
     """Join names as part of a sentence."""
     if len(names) == 1:
         return names[0]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_initx._compiled_kernel import library
+from keras_initx._compiled_kernel import load_library
 from keras_initx._typing import Array, DType, Tensor
 from keras_initx.backends._current import backend
 from keras_initx.sampling._namespace import DEVICE, HOST, TRACED, Namespace
@@ -49,7 +49,7 @@ def householder_frame(
     if xp is DEVICE and backend.householder_product is not None and count < _MAX_INDEX:
         program, begins = _product_program(rows, columns, dtype)
         return program(draws, backend.constant(begins))
-    if xp is HOST and rows * columns <= _SMALL and library() is not None:
+    if xp is HOST and rows * columns <= _SMALL and load_library() is not None:
         return _frame_by_kernel(draws, rows, columns)
     frame = xp.eye(rows, columns, dtype=dtype)
     signs: list[Tensor] = []
@@ -78,7 +78,7 @@ def _frame_by_kernel(draws: Array, rows: int, columns: int) -> Array:
     """Make the frame from its draws by the compiled kernel."""
     frame = np.zeros((rows, columns), draws.dtype)
     addresses = frame.ctypes.data, draws.ctypes.data
-    library().initx_frame(*addresses, rows, columns, _PANEL, frame.itemsize)
+    load_library().initx_frame(*addresses, rows, columns, _PANEL, frame.itemsize)
     return frame
 
 

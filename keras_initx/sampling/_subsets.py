@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from keras_initx._compiled_kernel import library, tell_if_missing
+from keras_initx._compiled_kernel import load_library, warn_if_missing
 from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends._current import backend
 from keras_initx.sampling._conversion import LEAST, Affine, finish
@@ -128,9 +128,9 @@ def _floyd(stream: Stream, words: Tensor, inputs: Tensor) -> Tensor:
         Bentley and Floyd, "A sample of brilliance", Communications of the ACM 30 (1987).
     """
     xp = stream.xp
-    if xp is HOST and library() is not None:
+    if xp is HOST and load_library() is not None:
         rows = np.empty_like(words)
-        library().initx_floyd(rows.ctypes.data, words.ctypes.data, *words.shape, inputs)
+        load_library().initx_floyd(rows.ctypes.data, words.ctypes.data, *words.shape, inputs)
         return rows
     connections = words.shape[0]
     steps = xp.reshape(xp.arange(connections, dtype=xp.word), (connections, 1))
@@ -155,7 +155,7 @@ def _smallest_keys_on_host(
     stream: Stream, inputs: int, units: int, connections: int, scaled: Affine, dtype: DType
 ) -> Array:
     """Give each entry a random key, and keep those with the `connections` smallest of each unit."""
-    tell_if_missing(inputs * units)  # each block has few
+    warn_if_missing(inputs * units)  # each block has few
     matrix = HOST.empty((inputs, units), stream.finished_dtype(dtype))
     units_per_block = max(_KEYS_PER_BLOCK // inputs, 1)
 
@@ -178,9 +178,9 @@ def _keep_smallest(keys: Array, values: Array) -> Array:
     """
     out = np.zeros(keys.shape, values.dtype)
     connections = values.shape[1]
-    if library() is not None:
+    if load_library() is not None:
         sizes = *keys.shape, connections
-        library().initx_keep_smallest(
+        load_library().initx_keep_smallest(
             out.ctypes.data, out.itemsize, keys.ctypes.data, *sizes, values.ctypes.data
         )
         return out

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from keras_initx._checks import DTYPES
-from keras_initx._compiled_kernel import library, tell_if_missing
+from keras_initx._compiled_kernel import load_library, warn_if_missing
 from keras_initx._typing import Array, DType, Tensor
 from keras_initx.sampling._conversion import KINDS, Conversion, as_words, finish
 from keras_initx.sampling._namespace import HOST, Namespace
@@ -77,9 +77,9 @@ def fill(
         draw: The number of the draw.
         begin: The first element.
     """
-    compiled = library()
+    compiled = load_library()
     if compiled is None:
-        tell_if_missing(out.size)
+        warn_if_missing(out.size)
     # The kernel makes numbers of 64 bits from numbers of 64 bits, and others from numbers of 32
     # bits.
     if compiled is None or (dtype == "float64") != (out.dtype == "float64"):
@@ -136,7 +136,7 @@ def run_blocks(function: Callable[[int], None], blocks: range) -> None:
 
     The kernel frees the interpreter.
     """
-    if len(blocks) < 2 or library() is None:
+    if len(blocks) < 2 or load_library() is None:
         for block in blocks:
             function(block)
         return

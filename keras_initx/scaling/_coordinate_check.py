@@ -11,28 +11,28 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_initx._checks import check_count, quoted
+from keras_initx._checks import check_count, quote_names
 from keras_initx._keras import has_call
 from keras_initx._typing import Tensor
 from keras_initx.backends._current import backend
 from keras_initx.backends._moments import Moments
 from keras_initx.inspection._batch import (
     Data,
-    array_of,
-    batch_of,
     check_finite,
     first_batch,
     first_examples,
+    make_batch,
+    to_array,
 )
-from keras_initx.inspection._build import ensure_built, run_built
+from keras_initx.inspection._build import ensure_built, run_with_built_layers
 from keras_initx.inspection._inventory import Inventory, check_model, check_unshared, check_used
-from keras_initx.inspection._optimizers import unscaled
+from keras_initx.inspection._optimizers import unwrap_optimizer
 from keras_initx.inspection._watch import Call, Watch, Watcher, check_rows
 from keras_initx.report._figures import COLORS, make_logarithmic, new_figure, tidy
 from keras_initx.report._results import Judgement, Problem, Tabular
 from keras_initx.report._table import Column
-from keras_initx.report._terminal import Verbose, progress, shows_progress
-from keras_initx.report._text import counted, short_number
+from keras_initx.report._terminal import Verbose, show_progress, takes_verbose
+from keras_initx.report._text import format_count, format_number
 from keras_initx.scaling._mup import Role, mup, trainable
 from keras_initx.scaling._rate_factors import rates_of
 
@@ -80,10 +80,10 @@ class WidthExponents:
         """Which exponents differ from those of muP, in words."""
         parts = []
         if self.std_differs:
-            std, in_mup = short_number(self.std), short_number(self.mup_std)
+            std, in_mup = format_number(self.std), format_number(self.mup_std)
             parts.append(f"initial values with width^{std}, in muP with width^{in_mup}")
         if self.rate_differs:
-            rate, in_mup = short_number(self.rate), short_number(self.mup_rate)
+            rate, in_mup = format_number(self.rate), format_number(self.mup_rate)
             parts.append(f"learning rate with width^{rate}, in muP with width^{in_mup}")
         return f"{self.path}: {'; '.join(parts)}"
 
@@ -128,7 +128,7 @@ def start_of(model: keras.Model) -> Start:
         values = np.asarray(backend.host_view(weight.variable.value), "float64")
         sizes[weight.path] = float(np.sqrt(np.mean(np.square(values))))
     found = {weight.path: rates_by_id[id(weight.variable)] for weight in weights}
-    return Start(model, unscaled(model.optimizer), sizes, found)
+    return Start(model, unwrap_optimizer(model.optimizer), sizes, found)
 
 
 def width_exponents(narrow: Start, wide: Start, width_ratio: float) -> list[WidthExponents]:
@@ -270,7 +270,9 @@ class CoordinateCheck(Tabular[tuple[str, ...]], Judgement):
             found.append(Problem(layer, text))
         for layer, (step, exponent) in self.uneven.items():
             if layer not in self.not_finite:
-                text = f"outputs of {layer} grow with width^{short_number(exponent)} at step {step}"
+                text = (
+                    f"outputs of {layer} grow with width^{format_number(exponent)} at step {step}"
+                )
                 found.append(Problem(layer, text))
         for weight in self.weights:
             if weight.differs:
@@ -291,8 +293,8 @@ class CoordinateCheck(Tabular[tuple[str, ...]], Judgement):
         layers = len({*self.not_finite, *self.uneven})
         weights = sum(weight.differs for weight in self.weights)
         return (
-            f"{layers} of {counted(len(self.layers), 'layer')} not level or not finite, "
-            f"{weights} of {counted(len(self._checked), 'weight')} not as in muP."
+            f"{layers} of {format_count(len(self.layers), 'layer')} not level or not finite, "
+            f"{weights} of {format_count(len(self._checked), 'weight')} not as in muP."
         )
 
     @property
@@ -337,7 +339,7 @@ class CoordinateCheck(Tabular[tuple[str, ...]], Judgement):
                 off.setdefault(self._layer_of(weight), []).append(weight)
         rows = []
         for name, exponents in zip(self.layers, self.exponents.T, strict=True):
-            rows.append((name, "", "", "", "", *map(short_number, exponents)))
+            rows.append((name, "", "", "", "", *map(format_number, exponents)))
             rows += [self._weight_row(weight) for weight in off.pop(name, [])]
         # Those of layers whose outputs are not measured.
         for weights in off.values():
@@ -355,12 +357,12 @@ class CoordinateCheck(Tabular[tuple[str, ...]], Judgement):
         """Return the row of a weight, with the exponents that differ from those of muP."""
         std = rate = ("", "")
         if not weight.is_checked:
-            std = short_number(weight.std), "not checked"
-            rate = short_number(weight.rate), "not checked"
+            std = format_number(weight.std), "not checked"
+            rate = format_number(weight.rate), "not checked"
         if weight.std_differs:
-            std = short_number(weight.std), short_number(weight.mup_std)
+            std = format_number(weight.std), format_number(weight.mup_std)
         if weight.rate_differs:
-            rate = short_number(weight.rate), short_number(weight.mup_rate)
+            rate = format_number(weight.rate), format_number(weight.mup_rate)
         return (weight.path, *std, *rate, *("" for _ in self.sizes))
 
     def _columns(self) -> list[Column[tuple[str, ...]]]:
@@ -382,7 +384,7 @@ class CoordinateCheck(Tabular[tuple[str, ...]], Judgement):
             lines.append(f"Not finite: {', '.join(not_finite)}.")
         uneven = []
         for layer, (step, exponent) in self.uneven.items():
-            uneven.append(f"{layer} ({short_number(exponent)} at step {step})")
+            uneven.append(f"{layer} ({format_number(exponent)} at step {step})")
         if uneven:
             lines.append(f"Not level: {', '.join(uneven)}.")
         if not self.weights:
@@ -392,15 +394,15 @@ class CoordinateCheck(Tabular[tuple[str, ...]], Judgement):
         guesses = [weight.path for weight in self.weights if not weight.is_checked]
         if off or guesses:
             lines.append("std, rate: exponents in initial weights and in learning rates.")
-        lines.append(f"{off} of {counted(len(self._checked), 'weight')} differ from muP.")
+        lines.append(f"{off} of {format_count(len(self._checked), 'weight')} differ from muP.")
         if guesses:
-            lines.append(f"Not checked, as their axes are a guess: {quoted(guesses)}.")
+            lines.append(f"Not checked, as their axes are a guess: {quote_names(guesses)}.")
         if all(math.isnan(weight.rate - weight.mup_rate) for weight in self._checked):
             lines.append("Learning rates are not compared: they are 0, or have no known rule.")
         return lines
 
 
-@shows_progress
+@takes_verbose
 def coordinate_check(
     build: Callable[[int], keras.Model],
     widths: Sequence[int] | npt.NDArray[np.integer],
@@ -468,7 +470,7 @@ def coordinate_check(
     found: list[list[dict[str, float]]] = []  # of each model, after each step
     paths: dict[str, str] = {}  # of the layers of the first model, by their names
     starts: dict[int, Start] = {}
-    with progress("coordinate check", len(widths), "widths") as advance:
+    with show_progress("coordinate check", len(widths), "widths") as advance:
         for width in widths:
             model = check_model("build", build(width))
             if model.optimizer is None:
@@ -478,7 +480,7 @@ def coordinate_check(
                     "`build` must return a model with a `call`, not one whose `train_step` trains "
                     f"others. Received: model of type {type(model).__name__}"
                 )
-            batch = first_examples(batch_of(model, x, y), None)
+            batch = first_examples(make_batch(model, x, y), None)
             if batch.y is None and model.loss is not None:
                 raise ValueError(
                     "`y` is required, by itself or in the batches of `x`, for the loss of the "
@@ -540,7 +542,7 @@ def _sizes(model: keras.Model, x: Data) -> dict[str, float]:
         watch.observe(x, recorder, training=True)
         return recorder.sizes()
 
-    sizes = run_built(model, x, measured)
+    sizes = run_with_built_layers(model, x, measured)
     if any(map(math.isnan, sizes.values())):
         check_finite(x)
     return sizes
@@ -570,7 +572,7 @@ class _SizeRecorder(Watcher):
         outputs: Tensor,
     ) -> None:
         self._outputs.setdefault(layer, Moments())
-        self._before.setdefault(layer, Moments()).add(array_of(values))
+        self._before.setdefault(layer, Moments()).add(to_array(values))
 
     def after(self, call: Call) -> None:
         if call.is_seen:

@@ -26,19 +26,19 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import keras
 
-from keras_initx._checks import check_number, quoted
-from keras_initx._keras import is_left_to_adam, names_preserved
+from keras_initx._checks import check_number, quote_names
+from keras_initx._keras import is_left_to_adam, preserve_names
 from keras_initx._typing import Shape
-from keras_initx.inspection._architecture import architecture_of
+from keras_initx.inspection._architecture import read_architecture
 from keras_initx.inspection._head_sizes import head_sizes
 from keras_initx.inspection._inventory import checked_inventory
-from keras_initx.inspection._optimizers import KINDS, class_of
+from keras_initx.inspection._optimizers import KINDS, keras_class_name
 from keras_initx.inspection._weights import ModelWeight
 from keras_initx.report._figures import COLORS
 from keras_initx.report._order import Points, plot_in_order
 from keras_initx.report._results import WeightTable
 from keras_initx.report._table import Column
-from keras_initx.report._text import counted, short_number
+from keras_initx.report._text import format_count, format_number
 from keras_initx.scaling._rate_factors import FactorList, RateFactors
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ class MupTable(WeightTable[MupWeight]):
         return "Factors on the std in the base model, and on learning rates by optimizer."
 
     def _headline(self) -> str:
-        return f" of {counted(len(self.rows), 'weight')}"
+        return f" of {format_count(len(self.rows), 'weight')}"
 
     def _title(self) -> str:
         return f"Factors of muP{self._headline()}"
@@ -194,14 +194,14 @@ class MupTable(WeightTable[MupWeight]):
             Column("shape", lambda weight: weight.shape, is_text=True),
             Column("base", lambda weight: weight.base_shape, is_text=True),
             Column("role", lambda weight: weight.role, is_text=True),
-            Column("std", lambda weight: short_number(weight.std)),
-            Column("adam", lambda weight: short_number(weight.adam)),
-            Column("sgd", lambda weight: short_number(weight.sgd)),
-            Column("adafactor", lambda weight: short_number(weight.adafactor)),
-            Column("muon", lambda weight: short_number(weight.muon)),
+            Column("std", lambda weight: format_number(weight.std)),
+            Column("adam", lambda weight: format_number(weight.adam)),
+            Column("sgd", lambda weight: format_number(weight.sgd)),
+            Column("adafactor", lambda weight: format_number(weight.adafactor)),
+            Column("muon", lambda weight: format_number(weight.muon)),
         ]
         if self._has_tied:
-            columns.append(Column("tied", lambda weight: short_number(weight.tied)))
+            columns.append(Column("tied", lambda weight: format_number(weight.tied)))
         return columns
 
     def _figure(self) -> "Figure":
@@ -235,20 +235,20 @@ class MupTable(WeightTable[MupWeight]):
             if math.isnan(weight.tied):
                 notes.append(
                     f"Whether logits use {weight.path} is not known: if they do, multiply them by "
-                    f"{short_number(1 / weight.units)}."
+                    f"{format_number(1 / weight.units)}."
                 )
         guesses = [weight.path for weight in self.rows if weight.is_guess]
         if guesses:
             notes.append(
-                f"A guess by the shape: {quoted(guesses)}. The last axis is taken for the units, "
-                "the one before it for the inputs."
+                f"A guess by the shape: {quote_names(guesses)}. The last axis is taken for the "
+                "units, the one before it for the inputs."
             )
         if self.depth != 1:
-            notes.append(f"Divide the output of each branch by {short_number(self.depth)}.")
+            notes.append(f"Divide the output of each branch by {format_number(self.depth)}.")
         if self.unplaced:
             notes.append(
                 "Not known to be in a residual branch, and so without the depth: "
-                f"{quoted(self.unplaced)}."
+                f"{quote_names(self.unplaced)}."
             )
         if math.isnan(self.head_size):
             notes.append(
@@ -257,8 +257,8 @@ class MupTable(WeightTable[MupWeight]):
             )
         elif self.head_size != 1:
             notes.append(
-                f"Heads are {short_number(self.head_size)} times as large: divide the scores of "
-                f"attention by {short_number(math.sqrt(self.head_size))} more."
+                f"Heads are {format_number(self.head_size)} times as large: divide the scores of "
+                f"attention by {format_number(math.sqrt(self.head_size))} more."
             )
         return notes
 
@@ -335,7 +335,7 @@ def mup(model: keras.Model, base: keras.Model, *, depth: float = 1.0) -> MupTabl
     unplaced: tuple[str, ...] = ()
     if depth != 1:
         in_branches, unplaced = _placed(model, weights)
-    with names_preserved():
+    with preserve_names():
         muon = keras.optimizers.Muon()
     rows = {}
     for weight in weights:
@@ -365,7 +365,7 @@ def _class_name(optimizer: str | keras.optimizers.Optimizer) -> str:
             if optimizer == name.lower():
                 found = name
     else:
-        found = class_of(optimizer) or ""
+        found = keras_class_name(optimizer) or ""
     reason = _WITHOUT_RATE.get(found, "")
     if found == "Muon" and "rms_rate" not in inspect.signature(keras.optimizers.Muon).parameters:
         reason = "whose steps follow another rule before Keras 3.13"
@@ -397,7 +397,7 @@ def _muon_rate(weight: MupWeight, optimizer: keras.optimizers.Optimizer) -> floa
 
 def _placed(model: keras.Model, weights: Sequence[ModelWeight]) -> tuple[set[int], tuple[str, ...]]:
     """Return the ids of the variables in residual branches, and the paths of what is not seen."""
-    found = architecture_of(model)
+    found = read_architecture(model)
     inside: set[int] = set()
     for branch in found.branches:
         for node in branch.inside:

@@ -15,22 +15,22 @@ import keras
 from keras_initx._checks import check_number, check_type
 from keras_initx._keras import (
     ParallelSteps,
+    index_in_optimizer,
     method_without_steps,
     momentum_product,
-    place_in,
-    replaced_rate,
+    replace_rate,
     track,
 )
 from keras_initx._typing import Tensor
 from keras_initx.inspection._optimizers import (
+    copy_unbuilt,
+    find_lost_settings,
     has_one_rate,
-    lost_settings,
-    rate_of,
-    unbuilt_copy,
-    unscaled,
-    with_others,
+    iterate_optimizers,
+    read_rate,
+    unwrap_optimizer,
 )
-from keras_initx.inspection._patterns import covered, first_matches
+from keras_initx.inspection._patterns import find_first_matches, match_pattern
 
 # Steps of an optimizer with a factor for each weight, also where Keras makes all at once.
 
@@ -59,7 +59,7 @@ class StepsByFactor(ParallelSteps):
         """Update one weight."""
         rate = learning_rate * self._factor_of(variable)
         # A class of a user may take the rate from `self` instead of the argument.
-        with replaced_rate(self, rate):
+        with replace_rate(self, rate):
             super().update_step(gradient, variable, rate)
 
     def _update_all(
@@ -85,7 +85,7 @@ class StepsByFactor(ParallelSteps):
             update(own_grads, own_variables, learning_rate * factor)
 
     def _factor_of(self, variable: keras.Variable) -> float:
-        return self.rate_factors[place_in(self, variable)]
+        return self.rate_factors[index_in_optimizer(self, variable)]
 
 
 class ScaledSteps(StepsByFactor):
@@ -297,8 +297,8 @@ def rates_of(
     optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]
 ) -> list[float]:
     """Return the present learning rates of `variables`, NaN for a `MultiOptimizer`."""
-    optimizer = unscaled(optimizer)
-    rate = rate_of(optimizer)
+    optimizer = unwrap_optimizer(optimizer)
+    rate = read_rate(optimizer)
     if rate is None:
         rate = math.nan
     if not isinstance(optimizer, RateFactors):
@@ -311,7 +311,7 @@ def _checked_copy(optimizer: Any) -> keras.optimizers.Optimizer:
     check_type("optimizer", optimizer, keras.optimizers.Optimizer, "an optimizer of Keras")
     received = f"Received: optimizer={optimizer!r}"
     # No factor would apply to the rates of others.
-    if len([*with_others(optimizer)]) > 1 or isinstance(optimizer, RateFactors):
+    if len([*iterate_optimizers(optimizer)]) > 1 or isinstance(optimizer, RateFactors):
         # A `LossScaleOptimizer` around the result is what Keras makes for float16.
         raise ValueError(
             "`optimizer` must be one that updates weights itself, not one that has others. "
@@ -322,8 +322,8 @@ def _checked_copy(optimizer: Any) -> keras.optimizers.Optimizer:
         raise ValueError(
             f"`optimizer` must not have been used: what it has learned would be lost. {received}"
         )
-    copied = unbuilt_copy(optimizer)
-    lost = lost_settings(optimizer, copied)
+    copied = copy_unbuilt(optimizer)
+    lost = find_lost_settings(optimizer, copied)
     if lost:
         raise ValueError(
             f"`optimizer` must have a config with all of its settings: it lacks {lost}. {received}"
@@ -385,7 +385,7 @@ def _factors_of(variables: Sequence[keras.Variable], optimizer: RateFactors) -> 
     if len(first_names) == 1:  # mostly that of the model
         short_paths = [path.partition("/")[2] for path in paths]
     names = {short: (path, short) for path, short in zip(paths, short_paths, strict=True)}
-    found = first_matches("factors", factors, names, covered)
+    found = find_first_matches("factors", factors, names, match_pattern)
     return [factors[found[path][0]] if path in found else 1.0 for path in short_paths]
 
 

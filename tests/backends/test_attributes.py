@@ -7,7 +7,7 @@ import random
 import keras
 import numpy as np
 
-from keras_initx.backends._attributes import attributes_preserved
+from keras_initx.backends._attributes import preserve_attributes
 
 
 class Memory:
@@ -58,7 +58,7 @@ def test_attributes_and_what_they_hold_are_put_back():
     before = state(layer)
     draws = []
     for _ in range(2):
-        with attributes_preserved([layer]):
+        with preserve_attributes([layer]):
             draws.append(change(layer))
             assert state(layer) != before
         assert state(layer) == before
@@ -67,7 +67,7 @@ def test_attributes_and_what_they_hold_are_put_back():
 
 def test_they_are_put_back_after_an_error():
     layer = Layer()
-    with contextlib.suppress(ArithmeticError), attributes_preserved([layer]):
+    with contextlib.suppress(ArithmeticError), preserve_attributes([layer]):
         layer.flag = True
         raise ArithmeticError
     assert layer.flag is False
@@ -76,7 +76,7 @@ def test_they_are_put_back_after_an_error():
 def test_what_is_not_changed_stays_the_same_object():
     layer = Layer()
     items, array = layer.items, layer.array
-    with attributes_preserved([layer]):
+    with preserve_attributes([layer]):
         pass
     assert layer.items is items
     assert layer.array is array

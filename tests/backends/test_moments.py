@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_initx.backends._moments import CHUNK, Moments, size_of, spread
+from keras_initx.backends._moments import CHUNK, Moments, compute_rms, spread
 
 RNG = np.random.default_rng(0)
 
@@ -31,10 +31,10 @@ def test_moments_of_no_values_and_of_infinite_ones(values, expected):
 def test_a_spread_is_the_deviation_between_examples(shape):
     values = RNG.normal(2, 3, shape)
     assert spread(values) == pytest.approx(np.sqrt(values.var(axis=0).mean()), rel=1e-12)
-    assert size_of(values) == pytest.approx(np.sqrt(np.mean(values**2)), rel=1e-12)
+    assert compute_rms(values) == pytest.approx(np.sqrt(np.mean(values**2)), rel=1e-12)
 
 
 def test_a_spread_of_one_example_is_that_of_its_values():
     assert spread(np.array([[1.0, 3.0]])) == 1
-    assert spread(np.empty((0, 2))) == size_of(np.empty((0, 2))) == 0
+    assert spread(np.empty((0, 2))) == compute_rms(np.empty((0, 2))) == 0
     assert np.isnan(spread(np.array([[np.nan, 1.0], [1.0, 1.0]])))

@@ -15,11 +15,11 @@ from commands import refused
 
 import keras_initx
 from keras_initx import _startup
-from keras_initx._compiled_kernel import library
+from keras_initx._compiled_kernel import load_library
 from keras_initx.cli import _catalog
 from keras_initx.cli import _main as cli
 
-DRAWS = "the compiled kernel" if library() else "NumPy"
+DRAWS = "the compiled kernel" if load_library() else "NumPy"
 VERSION = f"keras_initx {keras_initx.__version__}, draws on the host by {DRAWS}\n"
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from keras_initx.files._keras_files import is_no_weight, layers_around
+from keras_initx.files._keras_files import enclosing_layers, is_optimizer_or_seed
 
 GROUPS = {"layers/functional": "inner", "layers/functional/layers/conv2d": "conv1", "head": "head"}
 
@@ -20,7 +20,7 @@ GROUPS = {"layers/functional": "inner", "layers/functional/layers/conv2d": "conv
     ],
 )
 def test_layers_stand_around_an_array(name, path):
-    assert layers_around(name, GROUPS) == path
+    assert enclosing_layers(name, GROUPS) == path
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_layers_stand_around_an_array(name, path):
     ],
 )
 def test_an_optimizer_and_seeds_are_no_weights(name):
-    assert is_no_weight(name)
+    assert is_optimizer_or_seed(name)
 
 
 @pytest.mark.parametrize(
@@ -42,4 +42,4 @@ def test_an_optimizer_and_seeds_are_no_weights(name):
     ["layers/optimizer/vars/0", "layers/dense/vars/0", "vars/0", "optimizer", "optimizer/kernel", "optimizer_weights"],
 )
 def test_layers_that_sound_like_an_optimizer_have_weights(name):
-    assert not is_no_weight(name)
+    assert not is_optimizer_or_seed(name)

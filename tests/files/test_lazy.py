@@ -8,7 +8,7 @@ import pytest
 import safetensors.numpy
 
 from keras_initx.files import _formats
-from keras_initx.files._lazy import LazyArray, stacked, summed
+from keras_initx.files._lazy import LazyArray, stack_lazily, sum_lazily
 
 WHOLE = np.arange(2 * 12 * 5, dtype="float32").reshape(2, 12, 5)
 
@@ -88,8 +88,8 @@ VIEWS = {
         lambda one: one.part(np.s_[:, 2:10]).transposed(1, 2, 0).part(np.s_[3:]),
         WHOLE[:, 5:10].transpose(1, 2, 0),
     ),
-    "stacked": (lambda one: stacked([one, one]), np.stack([WHOLE, WHOLE])),
-    "summed": (lambda one: summed([one, one]), 2 * WHOLE),
+    "stacked": (lambda one: stack_lazily([one, one]), np.stack([WHOLE, WHOLE])),
+    "summed": (lambda one: sum_lazily([one, one]), 2 * WHOLE),
     "reshaped": (lambda one: one.reshaped((24, 5)), WHOLE.reshape(24, 5)),
     "index": (lambda one: one.part(np.s_[0, ::2]), WHOLE[0, ::2]),
 }

@@ -12,7 +12,7 @@ from scripts import script
 
 import keras_initx
 from keras_initx import recipes, weights_digest
-from keras_initx.inspection._architecture import architecture_of
+from keras_initx.inspection._architecture import read_architecture
 
 pytestmark = pytest.mark.every_backend
 
@@ -421,7 +421,7 @@ def test_the_experts_of_a_block_end_one_branch(name):
 def test_blocks_of_kerashub_with_attention_of_its_own_are_followed(name):
     builds = {"XLNet": xlnet, "Moonshine": moonshine}
     model = builds[name]() if name in builds else text(name)
-    assert not architecture_of(model).hidden
+    assert not read_architecture(model).hidden
 
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method:UserWarning")

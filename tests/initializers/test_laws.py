@@ -9,8 +9,8 @@ from cases import CASES, for_each, label
 from modes import often, to_numpy
 
 import keras_initx
-from keras_initx.checkpoints._sources import as_lazy
-from keras_initx.initializers._as_ours import as_ours
+from keras_initx.checkpoints._sources import to_lazy
+from keras_initx.initializers._as_ours import adapt_initializer
 from keras_initx.initializers._laws import FixedLaw, SparseLaw
 from keras_initx.tools.audit._expectations import of_initializer
 from keras_initx.tools.audit._subjects import Subject, Values
@@ -36,7 +36,7 @@ OF_KERAS = {
 def alarms(initializer, shape, dtype="float32", factor=1.0):
     """Return what is said against the values of an initializer, times a factor."""
     values = factor * to_numpy(keras.ops.cast(initializer(shape, dtype=dtype), "float32"))
-    weight = Subject("a", shape, dtype, Values(as_lazy(values)))
+    weight = Subject("a", shape, dtype, Values(to_lazy(values)))
     outcomes = of_initializer(initializer, weight).test(weight).outcomes
     return [outcome for outcome in outcomes if outcome.p < ALARM and outcome.deviation > 0.01]
 
@@ -93,7 +93,7 @@ def test_an_initializer_of_a_user_has_no_law():
         def __call__(self, shape, dtype=None):
             return 2 * super().__call__(shape, dtype)
 
-    assert as_ours(Own()).law((4, 4)) is None
+    assert adapt_initializer(Own()).law((4, 4)) is None
     assert keras_initx.Scaled(Own(), 2).law((4, 4)) is None
 
 
@@ -109,9 +109,9 @@ def test_a_subclass_that_draws_in_another_way_has_no_law():
     class Renamed(keras_initx.HeNormal):
         pass
 
-    assert as_ours(Called()).law((4, 4)) is None
-    assert as_ours(Drawn()).law((4, 4)) is None
-    assert as_ours(Renamed()).law((4, 4)).std == keras_initx.HeNormal().expected_std((4, 4))
+    assert adapt_initializer(Called()).law((4, 4)) is None
+    assert adapt_initializer(Drawn()).law((4, 4)) is None
+    assert adapt_initializer(Renamed()).law((4, 4)).std == keras_initx.HeNormal().expected_std((4, 4))
 
 
 @for_each(STATED)
@@ -134,7 +134,7 @@ FRAME = np.linalg.qr(ROWS)[0]
         (keras_initx.RandomNormal(0.0, 1.0).law((60, 40)), [2 * ROWS, 0 * ROWS, np.nan * ROWS]),
         (keras_initx.Orthogonal().law((60, 40)), [ROWS / 60**0.5, np.linspace(0.5, 1.5, 40) * FRAME, 2 * FRAME]),
         (keras_initx.Orthogonal(blocks=2).law((20, 40)), [FRAME[:20], ROWS[:20] / 20**0.5]),
-        (as_ours(keras.initializers.Ones()).law((60, 40)), [1 + 1e-4 * ROWS, 0 * ROWS]),
+        (adapt_initializer(keras.initializers.Ones()).law((60, 40)), [1 + 1e-4 * ROWS, 0 * ROWS]),
     ],
     ids=["independent", "frame", "blocks", "fixed"],
 )

@@ -9,7 +9,7 @@ from modes import to_numpy
 
 import keras_initx
 from keras_initx import Concatenated, HeNormal, Scaled
-from keras_initx.initializers._seeds import derived_seed, root_seed, seeded
+from keras_initx.initializers._seeds import derived_seed, root_seed, seed_initializer
 
 SHAPE = (4, 6)
 
@@ -53,7 +53,7 @@ def test_a_root_that_is_drawn_has_32_bits():
 def test_each_initializer_of_a_container_has_a_draw_of_its_own(wrap):
     same = HeNormal()
     container = wrap(same, same)
-    found = seeded(container, 3)
+    found = seed_initializer(container, 3)
     assert type(found) is type(container)
     first, second = found.values() if isinstance(found, dict) else found
     assert not np.array_equal(to_numpy(first(SHAPE)), to_numpy(second(SHAPE)))
@@ -70,7 +70,7 @@ def test_each_initializer_of_a_container_has_a_draw_of_its_own(wrap):
     ids=["two arguments", "a list", "nested"],
 )
 def test_each_part_of_an_initializer_has_a_draw_of_its_own(make):
-    result = seeded(make(), 0)
+    result = seed_initializer(make(), 0)
     generators = list(generators_within(result))
     assert len({generator.get_config()["seed"] for generator in generators}) == len(generators) == 2
     before = [to_numpy(generator.state.value).tolist() for generator in generators]
@@ -92,16 +92,16 @@ def generators_within(initializer):
 
 def test_what_takes_no_seed_is_returned_as_it_is():
     ones, function = keras.initializers.Ones(), lambda shape, dtype=None: keras.ops.ones(shape, dtype)
-    assert seeded(ones, 0) is ones
-    assert seeded(function, 0) is function
-    assert seeded([ones, function], 0) == [ones, function]
+    assert seed_initializer(ones, 0) is ones
+    assert seed_initializer(function, 0) is function
+    assert seed_initializer([ones, function], 0) == [ones, function]
 
 
 @pytest.mark.parametrize("nested", [lambda inner: inner, lambda inner: [inner], lambda inner: Scaled(inner, 2)])
 def test_a_seed_that_is_given_is_refused_wherever_it_is(nested):
     message = r"`initializers` must not have seeds, .* Received: .*HeNormal\(seed=0.* with seed=0"
     with pytest.raises(ValueError, match=message):
-        seeded(nested(HeNormal(seed=0)), 1)
+        seed_initializer(nested(HeNormal(seed=0)), 1)
 
 
 class Kept(keras.initializers.RandomNormal):
@@ -117,8 +117,8 @@ class Kept(keras.initializers.RandomNormal):
 
 def test_an_argument_that_a_config_lacks_is_missed_under_a_private_name_too():
     with pytest.raises(ValueError, match=r"`initializers` must have all .* Received: .*Kept.* without factor"):
-        seeded(Kept(2.0), 0)
-    assert isinstance(seeded(Kept(1.0), 0), Kept)  # the default
+        seed_initializer(Kept(2.0), 0)
+    assert isinstance(seed_initializer(Kept(1.0), 0), Kept)  # the default
 
 
 def test_the_seed_of_initialize_may_be_any_root():
@@ -137,7 +137,7 @@ class OfObjects(Sum):
 
 def test_parts_that_a_config_holds_as_objects_have_draws_of_their_own():
     given = OfObjects(keras.initializers.HeNormal(), HeNormal())
-    one, again, other = [seeded(given, seed) for seed in (1, 1, 2)]
+    one, again, other = [seed_initializer(given, seed) for seed in (1, 1, 2)]
     np.testing.assert_array_equal(to_numpy(one(SHAPE)), to_numpy(again(SHAPE)))
     assert not np.array_equal(to_numpy(other(SHAPE)), to_numpy(again(SHAPE)))
     assert not np.array_equal(to_numpy(one.first(SHAPE)), to_numpy(one.second(SHAPE)))

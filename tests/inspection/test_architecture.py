@@ -6,7 +6,7 @@ import keras
 import pytest
 from keras import layers, ops
 
-from keras_initx.inspection._architecture import architecture_of, hidden_branch_ends
+from keras_initx.inspection._architecture import hidden_branch_ends, read_architecture
 from keras_initx.inspection._inventory import Inventory
 
 WIDTH, LENGTH = 8, 6
@@ -34,7 +34,7 @@ def encoder(normalizes_first):
 
 
 def test_branches_end_with_the_kernel_before_the_sum():
-    found = architecture_of(encoder(normalizes_first=True))
+    found = read_architecture(encoder(normalizes_first=True))
     branches = found.branches
     assert [names(branch.last) for branch in branches] == [["mixing"], ["thinking_down"]]
     assert branches[1].depth == 2
@@ -43,7 +43,7 @@ def test_branches_end_with_the_kernel_before_the_sum():
 
 def test_a_network_without_sums_has_no_branches():
     model = keras.Sequential([keras.Input((4,)), *(layers.Dense(4, name=name) for name in ("one", "two", "three"))])
-    found = architecture_of(model)
+    found = read_architecture(model)
     assert found.branches == found.around == []
     assert (names(found.inputs), names(found.outputs)) == (["one"], ["three"])
 
@@ -52,27 +52,27 @@ def test_a_branch_around_others_is_told_apart():
     inputs = keras.Input((4,))
     hidden = layers.Dense(4, name="around")(inputs)
     hidden += layers.Dense(4, name="within")(hidden)
-    found = architecture_of(keras.Model(inputs, inputs + hidden))
+    found = read_architecture(keras.Model(inputs, inputs + hidden))
     assert [names(branch.last) for branch in found.branches] == [["within"]]
     assert len(found.around) == 1
 
 
 @pytest.mark.parametrize("normalizes_first", [True, False])
 def test_normalizations_stand_before_branches_or_after_sums(normalizes_first):
-    assert architecture_of(encoder(normalizes_first)).normalizes_first is normalizes_first
+    assert read_architecture(encoder(normalizes_first)).normalizes_first is normalizes_first
 
 
 def test_without_normalizations_it_is_not_known_where_they_stand():
     inputs = keras.Input((4,))
     model = keras.Model(inputs, inputs + layers.Dense(4)(inputs))
-    assert architecture_of(model).normalizes_first is None
+    assert read_architecture(model).normalizes_first is None
 
 
 def test_attention_to_another_tensor_is_told_apart():
     queries, memory = keras.Input((LENGTH, WIDTH)), keras.Input((3, WIDTH))
     x = queries + layers.MultiHeadAttention(2, 4, name="itself")(queries, queries)
     x = x + layers.MultiHeadAttention(2, 4, name="others")(x, memory)
-    found = architecture_of(keras.Model([queries, memory], x))
+    found = read_architecture(keras.Model([queries, memory], x))
     assert names(found.attention) == ["itself", "others"]
     assert names(found.crossing) == ["others"]
     assert [branch in found.crosses for branch in found.branches] == [False, True]
@@ -83,7 +83,7 @@ def test_attention_of_operations_is_attention():
     q, k, v = (layers.Dense(WIDTH, name=name)(inputs) for name in "qkv")
     weights = ops.softmax(ops.matmul(q, ops.transpose(k, (0, 2, 1))))
     x = inputs + layers.Dense(WIDTH, name="out")(ops.matmul(weights, v))
-    found = architecture_of(keras.Model(inputs, x))
+    found = read_architecture(keras.Model(inputs, x))
     assert found.attends
     assert not found.attention
     (branch,) = found.branches
@@ -109,7 +109,7 @@ class Places(layers.Layer):
 def test_embeddings_of_tokens_and_of_positions_are_told_apart():
     ids = keras.Input((LENGTH,), dtype="int32")
     x = Places()(layers.Embedding(20, WIDTH, name="words")(ids))
-    found = architecture_of(keras.Model(ids, layers.Dense(4)(x)))
+    found = read_architecture(keras.Model(ids, layers.Dense(4)(x)))
     assert (names(found.tokens), names(found.positions)) == (["words"], ["numbers"])
     assert [weight.name for weight in found.added] == ["where"]
 
@@ -117,7 +117,7 @@ def test_embeddings_of_tokens_and_of_positions_are_told_apart():
 def test_embeddings_of_texts_of_any_length_are_those_of_tokens():
     inputs = keras.Input((None,), dtype="int32")
     model = keras.Model(inputs, layers.Dense(8)(layers.Embedding(8, 4, name="words")(inputs)))
-    assert names(architecture_of(model).tokens) == ["words"]
+    assert names(read_architecture(model).tokens) == ["words"]
 
 
 class OwnKernel(layers.Layer):
@@ -155,7 +155,7 @@ class OfNumbers(layers.Layer):
 def test_a_layer_that_cannot_be_followed_is_hidden_with_the_reason(layer, reason):
     layer.build((None, WIDTH))
     model = keras.Sequential([keras.Input((WIDTH,)), layers.Dense(WIDTH), layer, layers.Dense(4)])
-    ((hidden, said),) = architecture_of(model).hidden.items()
+    ((hidden, said),) = read_architecture(model).hidden.items()
     assert hidden is layer
     assert re.fullmatch(reason, said)
 

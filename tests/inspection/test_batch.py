@@ -11,7 +11,7 @@ from modes import BACKEND, everywhere, needs_keras, often
 
 import keras_initx
 from keras_initx import scaling
-from keras_initx.inspection._batch import batch_of
+from keras_initx.inspection._batch import make_batch
 
 X = np.random.default_rng(0).normal(size=(16, 6)).astype("float32")
 Y = np.random.default_rng(1).integers(0, 3, 16)
@@ -157,7 +157,7 @@ DECISIONS = [
 
 @pytest.mark.parametrize(("name", "passed", "found"), DECISIONS)
 def test_what_is_inputs_and_what_is_a_batch(name, passed, found):
-    batch = batch_of(MODELS[name](), *passed)
+    batch = make_batch(MODELS[name](), *passed)
     keras.tree.assert_same_structure((batch.x, batch.y), found)
     for array, other in zip(keras.tree.flatten((batch.x, batch.y)), keras.tree.flatten(found), strict=True):
         assert array is other
@@ -205,7 +205,7 @@ def test_of_a_dataset_one_batch_is_read_and_random_numbers_stay(name):
     assert len(read) == 1
     model = network()
     before = random.getstate(), np.random.get_state(legacy=False)["state"]["pos"]  # noqa: NPY002
-    batch_of(model, batches())
+    make_batch(model, batches())
     assert (random.getstate(), np.random.get_state(legacy=False)["state"]["pos"]) == before  # noqa: NPY002
 
 
@@ -236,7 +236,7 @@ def test_sample_weights_are_ignored_or_count():
 def test_columns_of_pandas_may_have_types_of_its_own():
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"count": pandas.array([1, None], "Int64"), "size": [0.5, 1.5], "flag": [True, False]})
-    x, y = batch_of(Subclassed(), frame, pandas.Series([1, 0]))[:2]
+    x, y = make_batch(Subclassed(), frame, pandas.Series([1, 0]))[:2]
     np.testing.assert_array_equal(x.astype("float64"), [[1, 0.5, 1], [np.nan, 1.5, 0]])
     np.testing.assert_array_equal(y, [[1], [0]])
 
@@ -251,8 +251,8 @@ def test_a_column_without_numbers_is_named():
 def test_a_config_of_a_user_tells_no_number_of_inputs(config):
     model = Subclassed(build_on=X)
     model.get_build_config = lambda: config
-    assert batch_of(model, X, Y) == (X, Y, None)
-    assert batch_of(model, [X], Y) == ([X], Y, None)
+    assert make_batch(model, X, Y) == (X, Y, None)
+    assert make_batch(model, [X], Y) == ([X], Y, None)
 
 
 def refused(error, message, *passed, model="one input"):

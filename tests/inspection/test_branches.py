@@ -11,7 +11,7 @@ import strangers
 from keras import layers, ops
 from modes import often
 
-from keras_initx.inspection._architecture import architecture_of
+from keras_initx.inspection._architecture import read_architecture
 
 WIDTH, LENGTH = 8, 6
 
@@ -164,7 +164,7 @@ def is_called(name, expected):
 @pytest.mark.parametrize("name", often(MODELS, [*MODELS][::2]))
 def test_branches_gates_and_streams_are_those_of_the_model(name):
     expected = MODELS[name]
-    found = architecture_of(expected.build())
+    found = read_architecture(expected.build())
     assert all(map(is_called, ends_of(found.branches), expected.ends.split()))
     assert [branch.depth for branch in found.branches] == expected.depths
     assert [found.streams.numbers[branch] for branch in found.branches] == expected.streams
@@ -176,7 +176,7 @@ def test_branches_gates_and_streams_are_those_of_the_model(name):
 
 
 def test_what_modulates_is_outside_of_the_branches_and_where_they_begin_is_a_normalization():
-    found = architecture_of(diffusion())
+    found = read_architecture(diffusion())
     modulations = [[layer.name for layer in branch.modulations] for branch in found.branches]
     assert modulations == [["modulation_0"]] * 2 + [["modulation_1"]] * 2
     assert found.normalizes_first
@@ -204,7 +204,7 @@ def test_no_weight_is_copied_but_a_table_of_which_a_part_may_be_added(monkeypatc
     made = []
     full = np.full
     monkeypatch.setattr(_architecture.np, "full", lambda *args: made.append(args[0]) or full(*args))
-    found = architecture_of(model)
+    found = read_architecture(model)
     assert [weight.name for weight in found.added] == ["where"]
     assert [tuple(shape) for shape in made] == [(LENGTH + 2, 256)] * 2
 
@@ -212,7 +212,7 @@ def test_no_weight_is_copied_but_a_table_of_which_a_part_may_be_added(monkeypatc
 def test_a_product_of_weights_alone_is_what_a_branch_adds():
     x = keras.Input((WIDTH,))
     both = dense("one", "sigmoid")(x) * dense("two", "sigmoid")(x)
-    (branch,) = architecture_of(keras.Model(x, dense("out")(x + both))).branches
+    (branch,) = read_architecture(keras.Model(x, dense("out")(x + both))).branches
     assert {layer.name for layer in branch.last} == {"one", "two"}
 
 
@@ -220,7 +220,7 @@ def test_a_softmax_behind_a_kernel_weighs_nothing_and_one_alone_does():
     weighs = []
     for last in (layers.Dense(WIDTH, "softmax"), layers.Softmax()):
         x = keras.Input((WIDTH,))
-        (branch,) = architecture_of(keras.Model(x, dense("out")(x + last(mlp(x, "a"))))).branches
+        (branch,) = read_architecture(keras.Model(x, dense("out")(x + last(mlp(x, "a"))))).branches
         weighs.append(branch.weighs)
     assert weighs == [False, True]
 
@@ -230,6 +230,6 @@ def test_what_goes_through_an_activation_is_no_modulation():
     for activation in (None, "sigmoid"):
         x, condition = keras.Input((WIDTH,)), keras.Input((WIDTH,))
         scale = dense("scale", activation, 2 * WIDTH)(condition)[:, :WIDTH]
-        (branch,) = architecture_of(keras.Model([x, condition], dense("out")(x + scale * mlp(x, "a")))).branches
+        (branch,) = read_architecture(keras.Model([x, condition], dense("out")(x + scale * mlp(x, "a")))).branches
         found.append([layer.name for layer in branch.modulations])
     assert found == [["scale"], []]

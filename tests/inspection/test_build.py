@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 from modes import to_numpy
 
-from keras_initx.inspection._build import ensure_built, run_built
+from keras_initx.inspection._build import ensure_built, run_with_built_layers
 
 X = np.random.default_rng(0).normal(3, 2, size=(16, 4)).astype("float32")
 
@@ -62,5 +62,5 @@ def test_a_layer_that_is_first_used_in_a_function_is_built_before_it():
     ensure_built(model, X)
     assert not model.second.built
     model.uses_both = True
-    run_built(model, X, lambda: model(X))
+    run_with_built_layers(model, X, lambda: model(X))
     assert model.second.built

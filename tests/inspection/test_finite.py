@@ -7,7 +7,7 @@ from audited import Decay, Logs, off
 from keras import layers
 
 import keras_initx
-from keras_initx.inspection._finite import not_finite
+from keras_initx.inspection._finite import find_not_finite
 from keras_initx.inspection._inventory import Inventory
 
 
@@ -82,4 +82,4 @@ def test_the_row_says_how_many_values_are_not_finite():
 def test_a_mask_has_zeros_and_minus_infinities_and_nothing_else(values, is_mask):
     model = decaying(keras.initializers.Constant(values * 8), trainable=False)
     (weight,) = (weight for weight in Inventory(model).weights if weight.path == "decay/A_log")
-    assert not_finite(weight).is_mask == is_mask
+    assert find_not_finite(weight).is_mask == is_mask

@@ -4,7 +4,7 @@ import keras
 import pytest
 from modes import to_numpy
 
-from keras_initx.inspection._former import Former, put_back_afterward, without_interruption
+from keras_initx.inspection._former import Former, preserve_variables, run_uninterrupted
 
 
 @pytest.mark.every_backend
@@ -13,7 +13,7 @@ def test_after_an_error_all_variables_have_their_former_values(lasting):
     one, other = keras.Variable([1.0, 2.0]), keras.Variable([3.0])
 
     def fail():
-        with put_back_afterward([one, other], lasting=lasting):
+        with preserve_variables([one, other], lasting=lasting):
             one.assign([5.0, 6.0])
             other.assign([7.0])
             raise RuntimeError
@@ -44,5 +44,5 @@ def test_an_interruption_is_raised_when_the_work_is_done():
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        without_interruption(work)
+        run_uninterrupted(work)
     assert calls == [0, 1, 2]

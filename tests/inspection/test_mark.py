@@ -6,7 +6,7 @@ import pytest
 from modes import float64, to_numpy
 
 from keras_initx._checks import DTYPES
-from keras_initx.inspection._mark import count_of, put_mark
+from keras_initx.inspection._mark import count_unwritten, put_mark
 
 
 def variable_of(values, dtype):
@@ -18,9 +18,9 @@ def variable_of(values, dtype):
 def test_a_mark_is_told_from_other_nan_and_from_numbers(dtype):
     with float64():
         variable = variable_of([[1, np.nan], [np.inf, -np.nan], [2, 3]], dtype)
-        assert count_of(variable.value) == (0, 2)
+        assert count_unwritten(variable.value) == (0, 2)
         put_mark(variable)
-        assert count_of(variable.value) == (6, 0)
+        assert count_unwritten(variable.value) == (6, 0)
 
 
 @pytest.mark.every_backend
@@ -29,9 +29,9 @@ def test_a_mark_of_float64_survives_in_float32_and_back():
         wide, narrow = variable_of(np.zeros(3), "float64"), variable_of(np.zeros(3), "float32")
         put_mark(wide)
         narrow.assign(to_numpy(wide).astype("float32"))
-        assert count_of(narrow.value) == (3, 0)
+        assert count_unwritten(narrow.value) == (3, 0)
         wide.assign(to_numpy(narrow).astype("float64"))
-        assert count_of(wide.value) == (3, 0)
+        assert count_unwritten(wide.value) == (3, 0)
 
 
 @pytest.mark.every_backend
@@ -40,12 +40,12 @@ def test_a_mark_of_16_bits_that_is_lost_in_float32_is_another_nan(dtype):
     variable = variable_of(np.zeros(3), dtype)
     put_mark(variable)
     variable.assign(np.array(keras.ops.convert_to_numpy(keras.ops.cast(variable.value, "float32"))))
-    assert sum(count_of(variable.value)) == 3
+    assert sum(count_unwritten(variable.value)) == 3
 
 
 def test_integers_have_a_mark_only_as_a_whole():
     variable = keras.Variable(np.zeros((2, 3)), dtype="int8", trainable=False)
     put_mark(variable)
-    assert count_of(variable.value) == (6, 0)
+    assert count_unwritten(variable.value) == (6, 0)
     variable.assign(np.array([[90, 90, 90], [90, 90, 89]]))
-    assert count_of(variable.value) == (0, 0)
+    assert count_unwritten(variable.value) == (0, 0)

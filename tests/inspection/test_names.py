@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_initx.inspection._names import own_weights
+from keras_initx.inspection._names import list_own_weights
 
 layers = keras.layers
 
@@ -19,5 +19,5 @@ def test_the_weights_of_a_layer_are_those_that_no_layer_in_it_has():
 
     layer = Around()
     layer(keras.ops.ones((1, 4)))
-    assert [weight.name for weight in own_weights(layer)] == ["own"]
+    assert [weight.name for weight in list_own_weights(layer)] == ["own"]
     assert len(layer.weights) == 3

@@ -13,9 +13,9 @@ from keras_initx.inspection._pairing import (
     BY_NUMBER,
     OTHER_NUMBER,
     OTHER_ORDER,
-    paired,
+    canonical_weight_paths,
+    pair_by_path,
     places_of,
-    weight_places,
 )
 from keras_initx.tools.initialize._digest import array_digest
 
@@ -66,7 +66,7 @@ def test_a_place_has_the_order_of_the_model_and_the_number_of_such_layers():
 def test_the_place_of_a_layer_in_an_attribute_names_it():
     model = Attributes()
     model(np.zeros((1, 4), "float32"))
-    places = weight_places(Inventory(model), Inventory(model).weights)
+    places = canonical_weight_paths(Inventory(model), Inventory(model).weights)
     assert places["dense/kernel"] == "dense 2 of 2 in hidden made 1/kernel"
     assert places["dense_1/kernel"] == "dense 1 of 2 in head made 2/kernel"
     assert places["layer_normalization/gamma"] == "layer_normalization 1 of 1/gamma"
@@ -89,7 +89,7 @@ def test_the_place_of_a_layer_in_an_attribute_names_it():
     ],
 )
 def test_layers_are_paired_by_their_places(ours, theirs, is_paired):
-    pairs = paired({"own": ours}, {"other": theirs})
+    pairs = pair_by_path({"own": ours}, {"other": theirs})
     assert pairs.names == ({"own": "other"} if is_paired is True else {})
     assert pairs.reasons == ({"own": is_paired} if isinstance(is_paired, str) else {})
 
@@ -110,7 +110,7 @@ def test_layers_are_paired_by_their_places(ours, theirs, is_paired):
     ],
 )
 def test_it_is_said_where_calls_may_have_another_order_than_lists(ours, theirs, is_noted):
-    pairs = paired({"own": ours}, {"other": theirs})
+    pairs = pair_by_path({"own": ours}, {"other": theirs})
     assert pairs.names == {"own": "other"}
     assert pairs.notes == ({"own": BY_ATTRIBUTES} if is_noted else {})
 
@@ -118,7 +118,7 @@ def test_it_is_said_where_calls_may_have_another_order_than_lists(ours, theirs, 
 def test_the_place_of_a_layer_in_an_attribute_behind_the_list_of_layers_names_it_too():
     model = Behind()
     model(np.zeros((1, 4), "float32"))
-    places = weight_places(Inventory(model), Inventory(model).weights)
+    places = canonical_weight_paths(Inventory(model), Inventory(model).weights)
     assert places["dense/kernel"] == "dense 1 of 2 in layers.out/kernel"
     assert places["dense_1/kernel"] == "dense 2 of 2 in layers.mid/kernel"
 
@@ -144,16 +144,16 @@ def test_a_layer_that_is_not_saved_comes_after_those_that_are():
 
 @pytest.mark.parametrize(("order", "is_paired"), [("tracked", True), ("listed", False), ("none", False)])
 def test_a_side_without_attributes_is_paired_by_its_order_or_by_numbers(order, is_paired):
-    pairs = paired({"own": "dense 2 of 2 made 1"}, {"other": "dense 2 of 2"}, order=order)
+    pairs = pair_by_path({"own": "dense 2 of 2 made 1"}, {"other": "dense 2 of 2"}, order=order)
     assert bool(pairs.names) == is_paired
     assert pairs.reasons == ({} if is_paired else {"own": OTHER_ORDER})
-    same = paired({"own": "dense 2 of 2 made 1"}, {"other": "dense 2 of 2 made 1"}, order=order)
+    same = pair_by_path({"own": "dense 2 of 2 made 1"}, {"other": "dense 2 of 2 made 1"}, order=order)
     assert same.names == {"own": "other"}
 
 
 def test_layers_in_attributes_are_paired_as_they_were_made_with_a_side_that_lists_them_so():
     ours = {"a": "dense 2 of 2 in hidden made 1", "b": "dense 1 of 2 in head made 2"}
-    pairs = paired(ours, {"c": "dense 1 of 2", "d": "dense 2 of 2"}, order="tracked")
+    pairs = pair_by_path(ours, {"c": "dense 1 of 2", "d": "dense 2 of 2"}, order="tracked")
     assert (pairs.names, pairs.reasons) == ({"a": "c", "b": "d"}, {})
 
 
@@ -210,7 +210,7 @@ def test_a_plan_without_places_goes_by_paths(tmp_path):
     ],
 )
 def test_it_is_said_where_a_side_has_no_order_or_no_attributes(own, other, order, note):
-    pairs = paired({"own": own}, {"other": other}, order=order)
+    pairs = pair_by_path({"own": own}, {"other": other}, order=order)
     assert pairs.names == {"own": "other"}
     assert pairs.notes == ({} if note is None else {"own": note})
 

@@ -5,7 +5,7 @@ import pytest
 
 import keras_initx
 from keras_initx.inspection._inventory import Inventory
-from keras_initx.inspection._patterns import covered
+from keras_initx.inspection._patterns import match_pattern
 from keras_initx.scaling import RateFactors
 
 layers = keras.layers
@@ -76,4 +76,4 @@ def test_a_pattern_matches_the_same_weights_wherever_rules_are_taken(match):
     ],
 )
 def test_each_star_captures_as_little_as_possible_from_the_left(pattern, path, texts):
-    assert covered(pattern, [path]) == ({} if texts is None else {path: texts})
+    assert match_pattern(pattern, [path]) == ({} if texts is None else {path: texts})

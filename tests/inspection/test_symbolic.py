@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from keras_initx.inspection._symbolic import is_followed, recorded_calls, symbolic_inputs
+from keras_initx.inspection._symbolic import is_followed, record_calls, symbolic_inputs
 
 
 class Counting(layers.Layer):
@@ -23,7 +23,7 @@ def test_a_layer_has_no_attribute_of_the_call():
     layer = Counting()
     model = keras.Sequential([keras.Input((3,)), layer])
     before = dict(vars(layer))
-    assert layer in operations(recorded_calls(model))
+    assert layer in operations(record_calls(model))
     assert vars(layer) == before
 
 
@@ -54,7 +54,7 @@ def test_calls_are_a_tree_in_their_order():
     inner = keras.Sequential([keras.Input((3,)), layers.Dense(3, name="a"), layers.Dense(3, name="b")], name="inner")
     inputs = keras.Input((3,))
     model = keras.Model(inputs, layers.Dense(2, name="c")(inner(inputs) + inputs))
-    root = recorded_calls(model)
+    root = record_calls(model)
     assert root.operation is model
     assert [call.operation.name for call in root.inside][0::2] == ["inner", "c"]
     first, addition, last = root.inside
@@ -66,7 +66,7 @@ def test_calls_are_a_tree_in_their_order():
 
 def test_a_call_that_cannot_be_followed_is_taken_as_a_whole_with_the_reason():
     model = keras.Sequential([keras.Input((3,)), layers.Dense(3), Asking(), layers.Dense(2)])
-    (call,) = [one for one in flat(recorded_calls(model)) if isinstance(one.operation, Asking)]
+    (call,) = [one for one in flat(record_calls(model)) if isinstance(one.operation, Asking)]
     assert call.inside is None
     assert "Error: " in call.problem
     assert [tensor.shape for tensor in call.made] == [(2, 3)]
@@ -86,7 +86,7 @@ class Failing(keras.Model):
 def test_the_calls_before_an_error_of_the_model_are_known():
     model = Failing()
     model(np.ones((2, 3), "float32"))
-    root = recorded_calls(model)
+    root = record_calls(model)
     assert root.problem
     assert root.outputs is None
     assert [call.operation for call in root.inside] == [model.dense]
@@ -94,7 +94,7 @@ def test_the_calls_before_an_error_of_the_model_are_known():
 
 def test_the_layer_of_each_step_is_called_for_one():
     model = keras.Sequential([keras.Input((5, 3)), layers.TimeDistributed(layers.Dense(2, name="step"))])
-    (call,) = [one for one in flat(recorded_calls(model)) if isinstance(one.operation, layers.TimeDistributed)]
+    (call,) = [one for one in flat(record_calls(model)) if isinstance(one.operation, layers.TimeDistributed)]
     (step,) = call.inside
     assert (step.operation.name, step.inputs[0].shape, step.made[0].shape) == ("step", (2, 3), (2, 2))
     assert call.made[0].shape == (2, 5, 2)

@@ -4,7 +4,12 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from keras_initx.inspection._training import computes_own_loss, objective, preserved_compiled_loss, terms
+from keras_initx.inspection._training import (
+    compute_objective,
+    computes_own_loss,
+    preserve_compiled_loss,
+    sum_added_losses,
+)
 
 X = np.ones((4, 3), "float32")
 Y = np.zeros((4, 2), "float32")
@@ -21,9 +26,9 @@ def test_the_objective_has_weights_and_penalties():
     model = compiled()
     outputs = model(X)
     weight = np.array([1.0, 1.0, 0.0, 0.0], "float32")
-    assert float(ops.convert_to_numpy(terms(model))) == np.float32(0.06)
-    assert float(ops.convert_to_numpy(objective(model, X, Y, outputs))) == np.float32(9.06)
-    assert float(ops.convert_to_numpy(objective(model, X, Y, outputs, weight))) == np.float32(4.56)
+    assert float(ops.convert_to_numpy(sum_added_losses(model))) == np.float32(0.06)
+    assert float(ops.convert_to_numpy(compute_objective(model, X, Y, outputs))) == np.float32(9.06)
+    assert float(ops.convert_to_numpy(compute_objective(model, X, Y, outputs, weight))) == np.float32(4.56)
 
 
 def test_a_loss_of_its_own_is_told():
@@ -34,14 +39,14 @@ def test_a_loss_of_its_own_is_told():
     own = Own([keras.Input((3,)), layers.Dense(2, kernel_initializer="ones")])
     assert computes_own_loss(own)
     assert not computes_own_loss(compiled())
-    assert float(ops.convert_to_numpy(objective(own, X, Y, own(X)))) == 24
+    assert float(ops.convert_to_numpy(compute_objective(own, X, Y, own(X)))) == 24
 
 
 def test_the_compiled_loss_is_as_before():
     model = compiled()
-    with preserved_compiled_loss(model):
-        objective(model, X, Y, model(X))
+    with preserve_compiled_loss(model):
+        compute_objective(model, X, Y, model(X))
         assert model._compile_loss.built
     assert not model._compile_loss.built
-    with preserved_compiled_loss(keras.Sequential([keras.Input((3,)), layers.Dense(2)])):
+    with preserve_compiled_loss(keras.Sequential([keras.Input((3,)), layers.Dense(2)])):
         pass

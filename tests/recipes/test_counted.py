@@ -8,7 +8,7 @@ from modes import often
 
 from keras_initx import audit, initialize, recipes
 from keras_initx.inspection._inventory import Inventory
-from keras_initx.recipes._roles import roles_of
+from keras_initx.recipes._roles import find_roles
 
 WIDTH, LENGTH = 16, 6
 NAMES = ("feedforward_intermediate_dense", "feedforward_output_dense")
@@ -355,7 +355,7 @@ def diffusion(has_labels=True):
 
 def test_the_side_inputs_of_a_diffusion_transformer_are_no_stream():
     model = diffusion()
-    roles = {part.weight.path: part.role for part in roles_of(Inventory(model)).parts}
+    roles = {part.weight.path: part.role for part in find_roles(Inventory(model)).parts}
     ends = ("o_0", "down_0", "o_1", "down_1")
     assert [roles[f"{end}/kernel"].branches for end in ends] == [4] * 4
     assert [roles[f"{end}/kernel"].name for end in ends] == ["attended", "outer"] * 2

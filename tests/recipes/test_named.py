@@ -11,14 +11,14 @@ from text_models import bert
 
 import keras_initx
 from keras_initx import initialize, recipes
-from keras_initx.recipes._named import RECIPES, recipe_of
+from keras_initx.recipes._named import RECIPES, parse_recipe
 
 layers = keras.layers
 
 
 def test_each_recipe_has_a_row_and_its_name():
     assert {row.split()[0] for row in ROWS} == RECIPES.keys()
-    assert all(recipe_of(name) is getattr(recipes, name) for name in RECIPES)
+    assert all(parse_recipe(name) is getattr(recipes, name) for name in RECIPES)
 
 
 def selu_network():

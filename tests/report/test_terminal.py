@@ -6,7 +6,7 @@ import keras
 import pytest
 
 from keras_initx.report import _terminal
-from keras_initx.report._terminal import progress, shows_progress, status
+from keras_initx.report._terminal import show_progress, show_status, takes_verbose
 
 
 def begin_terminal(monkeypatch):
@@ -19,7 +19,7 @@ def test_a_terminal_shows_the_time_that_is_left(capsys, monkeypatch):
     begin_terminal(monkeypatch)
     seconds = iter([0, 10, 75])
     monkeypatch.setattr(_terminal, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
-    with progress("compare", 4, "epochs") as advance:
+    with show_progress("compare", 4, "epochs") as advance:
         advance(1)
         advance(2)
     lines = [line.rstrip() for line in capsys.readouterr().err.split("\r")]
@@ -33,7 +33,7 @@ def test_a_terminal_shows_the_time_that_is_left(capsys, monkeypatch):
 
 def test_a_text_stays_in_one_line(capsys, monkeypatch):
     begin_terminal(monkeypatch)
-    with status() as show:
+    with show_status() as show:
         show("Measured " + "long/" * 100)
         show("Measured dense")
     first, second = capsys.readouterr().err.split("\r")[1:]
@@ -41,23 +41,23 @@ def test_a_text_stays_in_one_line(capsys, monkeypatch):
     assert second == f"{'Measured dense':99}\n"
 
 
-@pytest.mark.parametrize("shown", [status, lambda: progress("compare", 4, "epochs")])
+@pytest.mark.parametrize("shown", [show_status, lambda: show_progress("compare", 4, "epochs")])
 def test_nothing_is_shown_where_there_is_no_terminal(capsys, shown):
     with shown() as update:
         update(1)
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("shown", [status, lambda: progress("compare", 4, "epochs")])
+@pytest.mark.parametrize("shown", [show_status, lambda: show_progress("compare", 4, "epochs")])
 def test_nothing_is_shown_where_the_error_stream_is_closed(monkeypatch, shown):
     monkeypatch.setattr("sys.stderr", None)
     with shown() as update:
         update(1)
 
 
-@shows_progress
+@takes_verbose
 def work(*, verbose="auto"):
-    with progress("work", 1, "steps") as advance:
+    with show_progress("work", 1, "steps") as advance:
         advance(1)
 
 
@@ -79,7 +79,7 @@ def test_progress_is_silent_where_it_is_not_wanted(capsys, monkeypatch, verbose,
 def test_what_a_function_calls_is_as_silent_as_it_is(capsys, monkeypatch):
     begin_terminal(monkeypatch)
 
-    @shows_progress
+    @takes_verbose
     def outer(*, verbose="auto"):
         work()
 

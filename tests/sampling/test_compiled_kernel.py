@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from modes import BACKEND, by_numpy
 
-from keras_initx._compiled_kernel import library
+from keras_initx._compiled_kernel import load_library
 from keras_initx.sampling import Stream, _conversion, _orthonormal_frames, _subsets, _words, affine
 from keras_initx.sampling._conversion import KINDS, normal_table, truncated_quantiles
 from keras_initx.sampling._namespace import HOST
 from keras_initx.sampling._orthonormal_frames import householder_frame
 from keras_initx.sampling._stream import Draw
 
-needs_kernel = pytest.mark.skipif(library() is None, reason="the kernel was not compiled, or is switched off")
+needs_kernel = pytest.mark.skipif(load_library() is None, reason="the kernel was not compiled, or is switched off")
 
 LARGE = 5 * _words._KERNEL_BLOCK + 3
 LAST = 2**32

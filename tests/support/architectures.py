@@ -4,7 +4,7 @@ import keras
 from keras import layers, ops
 
 from keras_initx.inspection._inventory import Inventory
-from keras_initx.recipes._roles import roles_of
+from keras_initx.recipes._roles import find_roles
 
 D, LENGTH = 8, 4
 # Of each name the layers, so that what is applied again is the same one.
@@ -632,4 +632,4 @@ def highway():
 def read(build):
     LAYERS.clear()
     made = build()
-    return roles_of(Inventory(made))
+    return find_roles(Inventory(made))

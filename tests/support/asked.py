@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 
-from keras_initx.inspection._batch import batch_of, first_examples
-from keras_initx.inspection._build import run_built
+from keras_initx.inspection._batch import first_examples, make_batch
+from keras_initx.inspection._build import run_with_built_layers
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._seen import seen_layers
@@ -13,7 +13,7 @@ from keras_initx.tools.diagnose.verdicts import PROBES
 
 def asked(fact, model, x, y=None, *, probes=PROBES, **options):
     """Return what a fact, or another function of a `Diagnosis`, gives for a model and a batch, as in `diagnose`."""
-    batch = batch_of(model, x, y)
+    batch = make_batch(model, x, y)
     x, y = (first_examples(data, None) for data in (batch.x, batch.y))
 
     def run():
@@ -21,7 +21,7 @@ def asked(fact, model, x, y=None, *, probes=PROBES, **options):
         with of.measured(probes):
             return fact(of)
 
-    return run_built(model, x, run)
+    return run_with_built_layers(model, x, run)
 
 
 def seen(model, x, y=None, **options):

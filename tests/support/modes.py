@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_initx._compiled_kernel import library
+from keras_initx._compiled_kernel import load_library
 from keras_initx.backends._current import backend
 
 BACKEND = keras.backend.backend()
@@ -96,9 +96,9 @@ def by_numpy():
     """Return a context in which NumPy draws on the host, without the compiled kernel."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KERAS_INITX_KERNEL", "0")
-        library.cache_clear()
+        load_library.cache_clear()
         yield
-    library.cache_clear()
+    load_library.cache_clear()
 
 
 def _wrappers():

@@ -9,17 +9,17 @@ from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
 import keras
 
-from keras_initx._checks import check_number, check_root, first_of, takes
+from keras_initx._checks import accepts_arguments, check_number, check_root, summarize_names
 from keras_initx._typing import RolesGiven, Shape
 from keras_initx.backends._current import backend
-from keras_initx.checkpoints._checkpoint import checkpoint_paths, names_weights
+from keras_initx.checkpoints._checkpoint import checkpoint_paths, is_weights_path
 from keras_initx.checkpoints._names_of_keras import have_equal_sizes
 from keras_initx.inspection._inventory import Inventory
-from keras_initx.inspection._pairing import Pairs, paired_with_names
+from keras_initx.inspection._pairing import Pairs, pair_by_path_or_name
 from keras_initx.recipes._parts import ENDS, Doubt
 from keras_initx.recipes._recipe import Recipe
-from keras_initx.recipes._roles import roles_of
-from keras_initx.report._terminal import Verbose, progress, shows_progress
+from keras_initx.recipes._roles import find_roles
+from keras_initx.report._terminal import Verbose, show_progress, takes_verbose
 from keras_initx.tools.audit._audit_report import OF_LAYERS, AuditReport, WeightAudit
 from keras_initx.tools.audit._contract import (
     Contract,
@@ -44,7 +44,7 @@ from keras_initx.tools.audit._profile import NOT_FINITE, Profile
 from keras_initx.tools.audit._property_test import Outcome
 from keras_initx.tools.audit._rows import rows_like, rows_of
 from keras_initx.tools.audit._subjects import Subject, opened, subjects_of, with_names_of
-from keras_initx.tools.initialize._given import RulesOrPlan, resolved
+from keras_initx.tools.initialize._given import RulesOrPlan, resolve_rules
 from keras_initx.tools.initialize._plan import InitializationPlan
 
 # Which of both questions is asked: are weights as rules say, or as others are?
@@ -75,7 +75,7 @@ def check_question(weights: Any, rules: Any, like: Any) -> None:
             f"`weights` must be a model or arrays; call the function: `audit({name}(), ...)`. With "
             f"`like` it is called as often as by `contract`. Received: {weights=!r}"
         )
-    if is_function(rules) and takes(rules) and not takes(rules, weights):
+    if is_function(rules) and accepts_arguments(rules) and not accepts_arguments(rules, weights):
         name = _name_of(rules, "build")
         raise TypeError(
             "`rules` must be rules, a recipe or a plan; pass a function that makes weights as "
@@ -126,7 +126,7 @@ def contracts_of(weights: Like, like: Like) -> Asked:
     if pairs is None:
         own_places = {row.path: row.place for row in ours.rows}
         places = {row.path: row.place for row in theirs.rows}
-        pairs = paired_with_names(own_places, places).worded("`like`", "`weights`")
+        pairs = pair_by_path_or_name(own_places, places).worded("`like`", "`weights`")
     return Asked(ours, theirs, pairs, inventory)
 
 
@@ -146,7 +146,7 @@ def _opened(name: str, given: Like) -> Iterator[Contract | Inventory | Mapping[s
 
 def _is_path_of_contract(given: Any) -> TypeGuard[str | os.PathLike[str]]:
     """Return whether this is a path, and not one of weights."""
-    return isinstance(given, str | os.PathLike) and not names_weights(os.fspath(given))
+    return isinstance(given, str | os.PathLike) and not is_weights_path(os.fspath(given))
 
 
 def _contract_of(found: Contract | Inventory | Mapping[str, Any]) -> Contract:
@@ -194,7 +194,7 @@ def _name_of(function: Any, otherwise: str) -> str:
     return name if name.isidentifier() else otherwise
 
 
-@shows_progress
+@takes_verbose
 def audit(
     weights: Like,
     rules: RulesOrPlan | None = None,
@@ -304,14 +304,14 @@ def _audit_by(
     alpha: float,
 ) -> AuditReport:
     """Compare weights with what rules, a plan or their layers say."""
-    given = resolved(rules, seed)
+    given = resolve_rules(rules, seed)
     comparisons = []
     alike: dict[bytes, list[str]] = {}
     # Copies of initializers without a seed draw one.
     with (
         backend.globals_preserved(),
         expected_by(weights, given, seed, roles, alpha) as expected,
-        progress("Auditing", len(expected.weights), "weights") as advance,
+        show_progress("Auditing", len(expected.weights), "weights") as advance,
     ):
         for subject, expectation in expected.weights:
             comparison = _tested(subject, expectation)
@@ -385,7 +385,7 @@ def _notes_on_pairs(pairs: Pairs) -> list[str]:
     paths: dict[str, list[str]] = {}
     for path, note in pairs.notes.items():
         paths.setdefault(note, []).append(path)
-    notes = [f"{first_of(noted, shown=1)}: {note}." for note, noted in paths.items()]
+    notes = [f"{summarize_names(noted, shown=1)}: {note}." for note, noted in paths.items()]
     return [*notes, *pairs.remarks]
 
 
@@ -399,7 +399,7 @@ def _depths(inventory: Inventory | None) -> dict[str, int]:
     """
     if inventory is None:
         return {}
-    roles = roles_of(inventory)
+    roles = find_roles(inventory)
     if Doubt.ENDS in roles.doubts:
         return {}
     ends = [part for part in roles.parts if part.role.name in ENDS and part.role.branches]

@@ -8,15 +8,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from keras_initx._alike import alike, pattern_of
-from keras_initx._checks import first_of, truncated
+from keras_initx._alike import group_similar, merge_paths
+from keras_initx._checks import summarize_names, truncate
 from keras_initx.recipes._weight_rules import NOT_KNOWN
 from keras_initx.report._figures import BLUE, RED
 from keras_initx.report._order import Points, plot_in_order
 from keras_initx.report._results import Judgement, Tabular
 from keras_initx.report._table import Column
 from keras_initx.report._terminal import line_width
-from keras_initx.report._text import counted, short_number
+from keras_initx.report._text import format_count, format_number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -110,14 +110,14 @@ def grouped(weights: Iterable[WeightAudit]) -> list[Group]:
     Groups with one cause, one initializer and nearly one ratio are a single one. The names of a
     group are in the order of the weights, because chance decides which of them is the worst.
     """
-    by_name = alike(
+    by_name = group_similar(
         weights,
         lambda weight: weight.path,
         lambda weight: (weight.verdict, weight.cause, weight.reason),
     )
     merged: dict[tuple[str | None, ...], list[Group]] = {}
     for of_name in by_name:
-        pattern = pattern_of([weight.path for weight in of_name])
+        pattern = merge_paths([weight.path for weight in of_name])
         group = Group([pattern], sorted(of_name, key=_rank))
         worst = group.worst
         key_of_cause: tuple[str | None, ...]
@@ -298,7 +298,7 @@ class AuditReport(Tabular[Group], Judgement):
             text += f", {left} not compared"
         text += "."
         if self._left:
-            weights = f"{counted(len(self._left), 'weight')} ({truncated(self._left)})"
+            weights = f"{format_count(len(self._left), 'weight')} ({truncate(self._left)})"
             verb = "is" if len(self._left) == 1 else "are"
             text += f" The recipe does not know what {weights} {verb} for."
         text += "".join(f" {note}" for note in self.notes)
@@ -315,12 +315,12 @@ class AuditReport(Tabular[Group], Judgement):
         if not factors:
             return ""
         names = sorted(factors, key=lambda path: -factors[path])
-        named = first_of(names, shown=_NAMED)
+        named = summarize_names(names, shown=_NAMED)
         has = "has" if len(names) == 1 else "have"
         return (
-            f" {counted(len(names), 'weight')} ({named}) {has} too few values: a change of scale "
-            f"by a factor of {_COARSE} may go unseen, one by {factors[names[0]]:.3g} would not. "
-            "This is no fault; layers with more units show smaller changes."
+            f" {format_count(len(names), 'weight')} ({named}) {has} too few values: a change of "
+            f"scale by a factor of {_COARSE} may go unseen, one by {factors[names[0]]:.3g} would "
+            "not. This is no fault; layers with more units show smaller changes."
         )
 
     def _unchanged_text(self) -> str:
@@ -363,8 +363,8 @@ def _range(values: Iterable[float | None]) -> str:
     known = sorted(value for value in values if value is not None)
     if not known:
         return ""
-    lowest = short_number(known[0])
-    highest = short_number(known[-1])
+    lowest = format_number(known[0])
+    highest = format_number(known[-1])
     if lowest == highest:
         return lowest
     return f"{lowest} - {highest}"

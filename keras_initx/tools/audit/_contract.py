@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 import keras
 
-from keras_initx._checks import check_count, check_root, takes, truncated
+from keras_initx._checks import accepts_arguments, check_count, check_root, truncate
 from keras_initx._typing import DType
 from keras_initx.backends._current import backend
 from keras_initx.files._formats import check_file
 from keras_initx.initializers._seeds import derived_seed
-from keras_initx.report._figures import styles_of
+from keras_initx.report._figures import choose_styles
 from keras_initx.report._order import Points, plot_in_order
 from keras_initx.report._results import WeightTable
 from keras_initx.report._table import Column
-from keras_initx.report._terminal import Verbose, progress, shows_progress
-from keras_initx.report._text import short_number
+from keras_initx.report._terminal import Verbose, show_progress, takes_verbose
+from keras_initx.report._text import format_number
 from keras_initx.tools.audit._contract_lines import FORMAT, WeightContract, line_of, weight_of
 from keras_initx.tools.audit._draws import merged, varying
 from keras_initx.tools.audit._equal_values import sets_of_one_draw
@@ -156,7 +156,7 @@ class Contract(WeightTable[WeightContract]):
         for place, weight in enumerate(shown):
             deviations.setdefault(weight.text, {})[place] = weight.profile.std
         groups = {}
-        for name, (color, marker) in styles_of(deviations).items():
+        for name, (color, marker) in choose_styles(deviations).items():
             groups[name] = Points(deviations[name], color, marker)
         paths = [weight.path for weight in shown]
         return plot_in_order(paths, {"standard deviation": groups}, of="weight")
@@ -165,10 +165,10 @@ class Contract(WeightTable[WeightContract]):
 def _of_random(row: WeightContract, name: str) -> str:
     """Return one of the statistics of a random weight as text, if it is not 0."""
     value = getattr(row.profile, name) if row.kind == "random" else 0
-    return short_number(value) if value else ""
+    return format_number(value) if value else ""
 
 
-@shows_progress
+@takes_verbose
 def contract(
     build: Drawn,
     *,
@@ -225,13 +225,13 @@ def contract(
     if not is_function(build):
         with opened("build", build) as found:
             return contract_of(subjects_of(found))
-    if not takes(build):
+    if not accepts_arguments(build):
         raise TypeError(
             "`build` must be a function without arguments; `functools.partial` makes one. "
             f"Received: {build=!r}"
         )
     drawn = []
-    with backend.globals_preserved(), progress("Drawing", draws, "models") as advance:
+    with backend.globals_preserved(), show_progress("Drawing", draws, "models") as advance:
         for draw in range(draws):
             keras.utils.set_random_seed(derived_seed(seed, "draw", draw))
             with opened("build()", build()) as found:
@@ -298,7 +298,7 @@ def contract_of(subjects: Sequence[Subject]) -> Contract:
     """Return the contract of one draw."""
     weights = []
     first: dict[str, list[str]] = {}
-    with progress("Reading", len(subjects), "weights") as advance:
+    with show_progress("Reading", len(subjects), "weights") as advance:
         for subject in subjects:
             profile = _profile_of(subject)
             weight = WeightContract(
@@ -330,7 +330,7 @@ def _check_alike(draws: Sequence[Contract]) -> None:
         other = [(weight.path, weight.shape, weight.dtype) for weight in draw.rows]
         if other != first:
             differ = [f"{path!r} {shape} {dtype}" for path, shape, dtype in {*first} ^ {*other}]
-            problem = truncated(sorted(differ)) or "another order"
+            problem = truncate(sorted(differ)) or "another order"
             raise ValueError(
                 "`build` must make the same weights each time. "
                 f"Received: draw {number} differs from draw 1 in {problem}"

@@ -16,7 +16,12 @@ from keras_initx.tools.audit._equal_values import (
     slices_of_axes,
 )
 from keras_initx.tools.audit._extremes import of_single_slices
-from keras_initx.tools.audit._probabilities import all_of_kind, kolmogorov, same_variance, student
+from keras_initx.tools.audit._probabilities import (
+    all_of_kind,
+    kolmogorov,
+    same_variance,
+    student_p_value,
+)
 from keras_initx.tools.audit._profile import (
     LEVELS,
     MOST,
@@ -79,7 +84,7 @@ def mean_of_all(expected: Profile, found: Profile) -> Outcome | None:
         "mean",
         f"{found.mean:.3g} where it was {expected.mean:.3g}, with a standard deviation of "
         f"{expected.std:.3g}",
-        p=student(shift / error, min(expected.independent, found.independent) - 1),
+        p=student_p_value(shift / error, min(expected.independent, found.independent) - 1),
         deviation=(shift - 2 * error) / expected.std,
     )
 
@@ -209,7 +214,7 @@ _KURTOSIS_OF_FEW = 1.5
 _FOLLOWS_FROM_MEAN = 30.0
 
 
-def parts_of(reading: Reading) -> tuple[Parts, ...]:
+def measure_parts(reading: Reading) -> tuple[Parts, ...]:
     """Return the statistics of equal parts along each axis, in which outliers are the median.
 
     Where a length has few divisors, those of parts that differ in length by one are there too.
@@ -399,6 +404,6 @@ def _mean(number: int, parts: _PartsOfBoth, expected: Profile, found: Profile) -
     return Outcome(
         "parts",
         f"{parts.name(number)} has another mean",
-        p=student(shift / error, min(parts.expected_size, parts.found_size) - 1),
+        p=student_p_value(shift / error, min(parts.expected_size, parts.found_size) - 1),
         deviation=(shift - 2 * error) / expected.std,
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_initx._checks import first_of
+from keras_initx._checks import summarize_names
 from keras_initx._typing import Array, Shape
 from keras_initx.tools.audit._probabilities import as_few
 from keras_initx.tools.audit._profile import LEVELS, NOTHING, Profile, Reading, epsilon, sample_of
@@ -261,7 +261,7 @@ def _evidence(slices: Slices, pairs: Sequence[tuple[int, int]]) -> str:
     are_opposite = any((values[:, one] != values[:, other]).any() for one, other in pairs)
     but = " but for the sign" if are_opposite else ""
     texts = [f"{slices.place(one)} to {slices.place(other)}" for one, other in pairs]
-    named = first_of(texts, shown=_MOST_PAIRS)
+    named = summarize_names(texts, shown=_MOST_PAIRS)
     return f"{len(pairs)} of {slices.text} equal to another{but}: {named}"
 
 

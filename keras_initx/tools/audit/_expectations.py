@@ -14,8 +14,8 @@ from keras_initx._typing import Array, DType
 from keras_initx.backends._backend import Region
 from keras_initx.backends._current import backend
 from keras_initx.backends._moments import Moments
-from keras_initx.checkpoints._sources import as_lazy
-from keras_initx.initializers._as_ours import as_ours
+from keras_initx.checkpoints._sources import to_lazy
+from keras_initx.initializers._as_ours import adapt_initializer
 from keras_initx.initializers._description import description
 from keras_initx.initializers._laws import FixedLaw, FrameLaw, IndependentLaw, Law, SlicesLaw
 from keras_initx.initializers._seeds import derived_seed, initializers_within
@@ -94,7 +94,7 @@ def of_initializer(initializer: LayerInitializer, weight: Subject) -> OfInitiali
 
     Constants, independent values and frames have a formula. What has none is drawn.
     """
-    stated = _of_law(as_ours(initializer).law(weight.shape), initializer, weight.dtype)
+    stated = _of_law(adapt_initializer(initializer).law(weight.shape), initializer, weight.dtype)
     of_model = weight.weight
     is_guessed = of_model is not None and of_model.has_guessed_axes and needs_axes(initializer)
     return replace(stated, has_guessed_fans=is_guessed)
@@ -270,7 +270,7 @@ class OfSlices(OfDraws):
         for name, law, (of_part, *of_draws) in _slices_of(self.law, [values, *drawn]):
             if of_part.size == 0:
                 continue
-            part = Subject(weight.path, of_part.shape, weight.dtype, Values(as_lazy(of_part)))
+            part = Subject(weight.path, of_part.shape, weight.dtype, Values(to_lazy(of_part)))
             stated = _of_law(law, self.initializer, weight.dtype)
             if isinstance(stated, OfDraws):
                 profiles = [of_array(one, weight.dtype) for one in of_draws]

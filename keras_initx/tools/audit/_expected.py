@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import keras
 import numpy as np
 
-from keras_initx._checks import DTYPES, truncated
+from keras_initx._checks import DTYPES, truncate
 from keras_initx._typing import Array, DType, RolesGiven
 from keras_initx.backends._moments import Moments
 from keras_initx.initializers._sharding import is_exact
@@ -17,7 +17,7 @@ from keras_initx.initializers._sparse import Masked
 from keras_initx.inspection._hooks import LayerInitializer
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._layer_initializers import layer_initializers
-from keras_initx.inspection._pairing import paired_with_names
+from keras_initx.inspection._pairing import pair_by_path_or_name
 from keras_initx.inspection._weights import ModelWeight
 from keras_initx.tools.audit._expectations import Nothing, OfInitializer, OrDeclared, of_initializer
 from keras_initx.tools.audit._judgement import Comparison, Expectation
@@ -27,7 +27,7 @@ from keras_initx.tools.audit._subjects import Audited, Subject, of_weight, opene
 from keras_initx.tools.initialize._bound import Binding
 from keras_initx.tools.initialize._digest import array_digest
 from keras_initx.tools.initialize._given import RulesOrPlan
-from keras_initx.tools.initialize._initialize import begun, notes_on_guesses
+from keras_initx.tools.initialize._initialize import begin, note_guesses
 from keras_initx.tools.initialize._plan import InitializationPlan
 from keras_initx.tools.initialize._planned_weight import PlannedWeight
 
@@ -222,7 +222,7 @@ def _of_model(
             raise ValueError(f"`roles` must be `None` with a plan. Received: {roles=!r}")
         by_plan = _by_plan(subjects_of(inventory), rules, alpha, _Layers(inventory.weights))
         return replace(by_plan, inventory=inventory)
-    started = begun(inventory, rules, seed or 0, roles, refuses_quantized=False)
+    started = begin(inventory, rules, seed or 0, roles, refuses_quantized=False)
     source = "" if seed is None else "seed"
     layers = _Layers(inventory.weights)
     result = []
@@ -232,7 +232,7 @@ def _of_model(
         result.append((subject, _expectation(subject, planned, source, alpha, layers)))
         if not planned.by_layer:
             by_rule.append((weight, planned))
-    return Expected(result, notes_on_guesses(by_rule), inventory)
+    return Expected(result, note_guesses(by_rule), inventory)
 
 
 def _by_plan(
@@ -249,7 +249,7 @@ def _by_plan(
     by_path = {planned.row.path: planned for planned in plan._planned}
     own_places = {subject.path: subject.place for subject in subjects}
     places = {path: planned.place for path, planned in by_path.items()}
-    pairs = paired_with_names(own_places, places).worded("the plan", "the weights")
+    pairs = pair_by_path_or_name(own_places, places).worded("the plan", "the weights")
     result: list[tuple[Subject, Expectation]] = []
     problems = []
     for subject in subjects:
@@ -264,14 +264,14 @@ def _by_plan(
             )
         else:
             result.append((subject, _expectation(subject, planned, "plan", alpha, layers)))
-    of_plan = paired_with_names(places, own_places).worded("the weights", "the plan")
+    of_plan = pair_by_path_or_name(places, own_places).worded("the weights", "the plan")
     for path in by_path:
         reason = f" ({of_plan.reasons[path]})" if path in of_plan.reasons else ""
         problems.append(f"there is no {path!r}{reason}")
     if problems:
         raise ValueError(
             "`rules` must be a plan of these weights. "
-            f"Received: rules={plan!r}; {truncated(problems, '; ')}"
+            f"Received: rules={plan!r}; {truncate(problems, '; ')}"
         )
     return Expected(result)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from keras_initx._checks import first_of
+from keras_initx._checks import summarize_names
 from keras_initx._typing import Array
 from keras_initx.initializers._laws import IndependentLaw, NormalLaw, TruncatedLaw
 from keras_initx.tools.audit._equal_values import (
@@ -21,7 +21,7 @@ from keras_initx.tools.audit._probabilities import (
     poisson_tail,
     same_rate,
     same_variance,
-    student,
+    student_p_value,
 )
 from keras_initx.tools.audit._profile import (
     LEVELS,
@@ -159,7 +159,7 @@ def _chance_by_draws(law: IndependentLaw, expected: Profile, found: Profile) -> 
             expected.highest - high,
         ),
     ):
-        tail = student(max(out - rounding, 0.0) / error, expected.independent - 1) / 2
+        tail = student_p_value(max(out - rounding, 0.0) / error, expected.independent - 1) / 2
         beyond = out - out_before - rounding
         if math.isinf(law.bounds[0]):
             p = any_of(now, tail)
@@ -414,7 +414,7 @@ def _text(slices: Slices, found: dict[int, float]) -> str:
         count = int(np.count_nonzero(slices.values[:, index] == value))
         how_many = "all" if count == slices.size else f"{count} of {slices.size}"
         texts.append(f"{how_many} of {slices.place(index)} are {value:.4g}")
-    return first_of(texts, shown=_MOST_NAMED)
+    return summarize_names(texts, shown=_MOST_NAMED)
 
 
 @property_test(needs=Known.KIND)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_initx._alike import alike
+from keras_initx._alike import group_similar
 from keras_initx._typing import DType
 from keras_initx.inspection._hooks import LayerInitializer
 from keras_initx.tools.audit._contract_lines import WeightContract
@@ -301,7 +301,7 @@ def groups_of_one_name(
         # Frames have an exact scale.
         if this.scale is not None and this.scale.error and not (this.is_proven or is_again):
             tested.append(this)
-    groups = alike(
+    groups = group_similar(
         tested, lambda this: this.path, lambda this: (this.weight.shape, this.weight.dtype)
     )
     return [group for group in groups if len(group) > 1]

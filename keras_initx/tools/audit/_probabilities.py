@@ -12,7 +12,7 @@ _ENDLESS = 1e11
 
 
 @functools.cache
-def special() -> Any:
+def import_special() -> Any:
     """Return `scipy.special`, which takes half a second to import, when it is first needed."""
     import scipy.special
 
@@ -22,7 +22,7 @@ def special() -> Any:
 def kolmogorov(distance: float, n: int) -> float:
     """Return the probability of a larger distance (Stephens, 1970)."""
     x = (math.sqrt(n) + 0.12 + 0.11 / math.sqrt(n)) * distance
-    return float(special().kolmogorov(x))
+    return float(import_special().kolmogorov(x))
 
 
 def same_variance(ratio: float, first: float, second: float) -> float:
@@ -38,20 +38,20 @@ def same_variance(ratio: float, first: float, second: float) -> float:
     if second > _ENDLESS:
         tail = chi_square_tail(first * ratio, first)
     elif first > _ENDLESS:
-        tail = float(special().chdtr(second, second / ratio))
+        tail = float(import_special().chdtr(second, second / ratio))
     else:
-        tail = float(special().fdtrc(first, second, ratio))
+        tail = float(import_special().fdtrc(first, second, ratio))
     return min(1.0, 2 * tail)
 
 
 def chi_square_tail(x: float, degrees: float) -> float:
     """Return the probability of a larger sum of so many squares of standard normal values."""
-    return float(special().chdtrc(degrees, x))
+    return float(import_special().chdtrc(degrees, x))
 
 
-def student(t: float, degrees: float) -> float:
+def student_p_value(t: float, degrees: float) -> float:
     """Return the probability of a t as far from 0."""
-    return float(2 * special().stdtr(max(degrees, 1.0), -abs(t)))
+    return float(2 * import_special().stdtr(max(degrees, 1.0), -abs(t)))
 
 
 def same_rate(first: float, of_first: int, second: float, of_second: int) -> float:
@@ -61,21 +61,21 @@ def same_rate(first: float, of_first: int, second: float, of_second: int) -> flo
     """
     count, total = round(second), round(first + second)
     share = of_second / (of_first + of_second)
-    at_least = float(special().betainc(count, total - count + 1, share)) if count else 1.0
+    at_least = float(import_special().betainc(count, total - count + 1, share)) if count else 1.0
     at_most = 1.0
     if count < total:
-        at_most = float(special().betainc(total - count, count + 1, 1 - share))
+        at_most = float(import_special().betainc(total - count, count + 1, 1 - share))
     return min(1.0, 2 * min(at_least, at_most))
 
 
 def poisson_tail(count: int, mean: float) -> float:
     """Return the probability that a Poisson variable is at least `count`."""
-    return float(special().pdtrc(count - 1, mean)) if count else 1.0
+    return float(import_special().pdtrc(count - 1, mean)) if count else 1.0
 
 
 def log_choose(number: Any, count: Any) -> Any:
     """Return the logarithm of the number of subsets, of numbers or arrays of them."""
-    log_factorial = special().gammaln
+    log_factorial = import_special().gammaln
     return log_factorial(number + 1) - log_factorial(count + 1) - log_factorial(number - count + 1)
 
 

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from keras_initx._alike import without_numbers
-from keras_initx._checks import close_matches
+from keras_initx._alike import strip_numbers
+from keras_initx._checks import suggest_matches
 from keras_initx._typing import Shape
 from keras_initx.initializers._description import description
 from keras_initx.initializers._random import RandomNormal
@@ -95,7 +95,7 @@ def _kind(judged: Judged) -> object:
     """Return what weights that a factor of depth concerns have in common."""
     if _initializer(judged) is not None and judged.comparison.expected is not None:
         return judged.comparison.expected.std
-    return without_numbers(judged.comparison.path)
+    return strip_numbers(judged.comparison.path)
 
 
 def _keeps_shape(judged: Judged) -> bool:
@@ -362,7 +362,7 @@ def rows_like(
         result.append(row or _new_row(weight, expected))
     shapes_left = {weight.shape for weight in found.rows if weight.path in reasons}
     for weight in missing:
-        hint = close_matches(weight.path, new) if len(missing) <= _MOST_HINTS else ""
+        hint = suggest_matches(weight.path, new) if len(missing) <= _MOST_HINTS else ""
         evidence = f"it is not there any more{hint}"
         if weight.shape in shapes_left:
             evidence = "it is not known which it is now"
@@ -387,7 +387,7 @@ def _left_row(weight: WeightContract, reason: str) -> WeightAudit:
 def _new_row(weight: WeightContract, expected: Contract) -> WeightAudit:
     hint = ""
     if len(expected.rows) <= _MOST_HINTS:
-        hint = close_matches(weight.path, [before.path for before in expected.rows])
+        hint = suggest_matches(weight.path, [before.path for before in expected.rows])
     return WeightAudit(
         weight.path,
         weight.shape,

@@ -14,19 +14,19 @@ from keras_initx._typing import Array, DType, Shape
 from keras_initx.backends._backend import Region
 from keras_initx.backends._current import backend
 from keras_initx.checkpoints._checkpoint import Checkpoint, checkpoint_paths, open_checkpoint
-from keras_initx.checkpoints._names_of_keras import own_names
-from keras_initx.checkpoints._sources import as_lazy, checked_arrays, ties_of
+from keras_initx.checkpoints._names_of_keras import source_names_by_path
+from keras_initx.checkpoints._sources import check_arrays, find_ties, to_lazy
 from keras_initx.files._formats import check_file
 from keras_initx.files._keras_files import FORMATS_OF_KERAS
 from keras_initx.files._lazy import LazyArray
 from keras_initx.initializers._laws import FrameLaw, IndependentLaw
-from keras_initx.inspection._architecture import architecture_of
-from keras_initx.inspection._finite import not_finite
+from keras_initx.inspection._architecture import read_architecture
+from keras_initx.inspection._finite import find_not_finite
 from keras_initx.inspection._inventory import Inventory, checked_inventory
-from keras_initx.inspection._pairing import Pairs, weight_places
+from keras_initx.inspection._pairing import Pairs, canonical_weight_paths
 from keras_initx.inspection._weights import ModelWeight
 from keras_initx.sampling._conversion import NORMAL_REACH
-from keras_initx.tools.audit._distribution import norms_of, parts_of, parts_of_law
+from keras_initx.tools.audit._distribution import measure_parts, norms_of, parts_of_law
 from keras_initx.tools.audit._equal_values import (
     bits_of,
     independent_of,
@@ -59,7 +59,7 @@ _MEASURES: dict[str, Callable[[Reading], Any]] = {
     "zeros_at": places_of_zeros,
     "connections": connections_of,
     "bits": bits_of,
-    "parts": parts_of,
+    "parts": measure_parts,
     "ends": ends_of,
     "frames": frames_of,
     "norms": norms_of,
@@ -280,7 +280,7 @@ class Subject:
 
     def lost(self) -> str:
         """Return which of its values are not finite and cannot be meant, in words."""
-        lost = None if self.weight is None else not_finite(self.weight, here=True)
+        lost = None if self.weight is None else find_not_finite(self.weight, here=True)
         return "" if lost is None or lost.may_be_meant else str(lost)
 
     def makes_output(self) -> bool:
@@ -289,7 +289,7 @@ class Subject:
             return False
         model = self.weight.layers[0]
         is_model = isinstance(model, keras.Model)
-        return is_model and self.weight.layer in architecture_of(model).outputs
+        return is_model and self.weight.layer in read_architecture(model).outputs
 
     @property
     def shard_shape(self) -> Shape:
@@ -336,7 +336,7 @@ def opened(name: str, weights: Any) -> Iterator[Inventory | Mapping[str, Any]]:
         check_file(name, paths[0])
         weights = keras.saving.load_model(paths[0], compile=False)
     if isinstance(weights, Mapping):
-        checked_arrays(name, weights)
+        check_arrays(name, weights)
         yield _some(name, weights)
         return
     required = (
@@ -352,7 +352,7 @@ def with_names_of(inventory: Inventory, arrays: Mapping[str, Any]) -> tuple[dict
 
     The second is what pairs the weights with these arrays.
     """
-    own = own_names(arrays, inventory)
+    own = source_names_by_path(arrays, inventory)
     found = {path: arrays[name] for path, name in own.names.items()}
     named = set(own.names.values())
     found.update((name, array) for name, array in arrays.items() if name not in named)
@@ -370,17 +370,17 @@ def _as_lazy(arrays: Mapping[str, Any]) -> dict[str, LazyArray]:
     """Return arrays of files or in memory as those of files."""
     found = {}
     for name, value in arrays.items():
-        found[name] = value if isinstance(value, LazyArray) else as_lazy(value)
+        found[name] = value if isinstance(value, LazyArray) else to_lazy(value)
     return found
 
 
 def subjects_of(found: Inventory | Mapping[str, Any]) -> list[Subject]:
     """Return the weights of what was opened."""
     if isinstance(found, Inventory):
-        places = weight_places(found, found.weights)
+        places = canonical_weight_paths(found, found.weights)
         return [of_weight(weight, places[weight.path]) for weight in found.weights]
     arrays = _as_lazy(found)
-    ties = ties_of(found)
+    ties = find_ties(found)
     result = []
     for name, stored in arrays.items():
         reason = f"{TIED} {ties[name]!r}" if name in ties else ""

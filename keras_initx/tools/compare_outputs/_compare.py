@@ -10,17 +10,17 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 
-from keras_initx._checks import check_number, check_type, truncated
-from keras_initx._keras import generator_states, layers_of
+from keras_initx._checks import check_number, check_type, truncate
+from keras_initx._keras import generator_states, list_layers
 from keras_initx._typing import Array, Shape
 from keras_initx.backends._current import backend
-from keras_initx.inspection._batch import Batch, Data, batch_of, first_examples
+from keras_initx.inspection._batch import Batch, Data, first_examples, make_batch
 from keras_initx.inspection._environment import environment_of
-from keras_initx.inspection._former import put_back_afterward
+from keras_initx.inspection._former import preserve_variables
 from keras_initx.inspection._hooks import HOOKS
 from keras_initx.inspection._inventory import Inventory, check_built, check_unshared
-from keras_initx.inspection._watch import Watch, observed_module
-from keras_initx.report._text import short_number
+from keras_initx.inspection._watch import Watch, call_observed_module
+from keras_initx.report._text import format_number
 from keras_initx.tools.compare_outputs._compared_call import (
     BEFORE_ACTIVATION,
     Compared,
@@ -198,7 +198,7 @@ def reasons_for(
     found = []
     for one in compared:
         if one.row.is_model and one.row.inputs_differ and one.row.inputs is not None:
-            size = short_number(one.row.inputs)
+            size = format_number(one.row.inputs)
             found.append(f"the inputs of the models differ by {size} of their size")
     first = compared[place]
     found += _known(first, is_same_framework)
@@ -536,8 +536,8 @@ def _random_calls(inventory: Inventory, x: Any, *, has_equal_draws: bool) -> lis
         x: Its inputs.
         has_equal_draws: Whether what `keras.random` draws is the same in both calls.
     """
-    states = generator_states(layers_of(inventory.model))
-    with HOOKS, backend.globals_preserved(), put_back_afterward(states):
+    states = generator_states(list_layers(inventory.model))
+    with HOOKS, backend.globals_preserved(), preserve_variables(states):
         first = _recorded(inventory, x, has_equal_draws=has_equal_draws)
         backend.advance_generators()
         for state in states:
@@ -564,7 +564,7 @@ def _recorded_module(
                 raise ValueError(
                     f"`{name}` must be left out without targets. Received: {name}={given!r}, y=None"
                 )
-        observed_module(module, args, kwargs, recorder)
+        call_observed_module(module, args, kwargs, recorder)
         return recorded
     if not callable(loss):
         raise TypeError(
@@ -574,7 +574,7 @@ def _recorded_module(
     targets = _as_tensors(y, _device_of(module))
     step = ModuleStep(module, args, kwargs, targets, loss, optimizer)
     with unchanged(module):
-        observed_module(module, args, kwargs, recorder)
+        call_observed_module(module, args, kwargs, recorder)
     recorded.step = step.recorded()
     return recorded
 
@@ -611,7 +611,7 @@ def _checked(model: Any) -> Inventory:
 
 def _batch(model: keras.Model, x: Data, y: Data | None) -> Batch:
     """Return the batch that a model gets, as tensors."""
-    return Batch(*(first_examples(part, None) for part in batch_of(model, x, y)))
+    return Batch(*(first_examples(part, None) for part in make_batch(model, x, y)))
 
 
 def _device_of(module: Any) -> Any:
@@ -720,8 +720,8 @@ def _report(
         there = [str(call.key) for call in others.calls]
         raise ValueError(
             "`like` must have outputs of layers that the model has, in their shapes and dtypes: "
-            f"see `names`. Received: outputs of {truncated(there)} "
-            f"for {truncated([row.name for row in rows])}: {truncated(obstacles)}"
+            f"see `names`. Received: outputs of {truncate(there)} "
+            f"for {truncate([row.name for row in rows])}: {truncate(obstacles)}"
         )
     matched = {id(one.other) for one in compared}
     unmatched = [str(call.key) for call in others.calls if id(call) not in matched]

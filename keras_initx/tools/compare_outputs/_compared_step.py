@@ -12,13 +12,13 @@ from dataclasses import replace
 import numpy as np
 
 from keras_initx._typing import Array
-from keras_initx.report._text import short_number
+from keras_initx.report._text import format_number
 from keras_initx.tools.compare_outputs._pairs import paired_tensors
 from keras_initx.tools.compare_outputs._recorded_step import (
     RecordedStep,
     RecordedTarget,
     RecordedWeight,
-    size_of,
+    compute_rms,
 )
 from keras_initx.tools.compare_outputs._samples import RecordedTensor, without_ones
 from keras_initx.tools.compare_outputs._step_report import StepChange, StepLoss, StepReport, StepRow
@@ -256,8 +256,8 @@ def _compared(
         return StepChange("differs", "not finite", one.norm, two.norm)
     # Each side has measured what rounding makes of it there.
     rounding = max(one.rounding, two.rounding)
-    size = max(size_of(values), size_of(expected))
-    difference = size_of(values - expected)
+    size = max(compute_rms(values), compute_rms(expected))
+    difference = compute_rms(values - expected)
     share = max(share, of_sums * most / _MOST)
     allowed = max(most * rounding, share * size, least)
     # Of large weights the norm has what is not among the values that are kept.
@@ -286,8 +286,8 @@ def _ratio(values: Array, expected: Array, noise: float) -> float | None:
     if not squares:
         return None
     ratio = float(values @ expected) / squares
-    left = size_of(values - ratio * expected)
-    if not ratio or left > max(_LEFT * size_of(values), _MOST * noise):
+    left = compute_rms(values - ratio * expected)
+    if not ratio or left > max(_LEFT * compute_rms(values), _MOST * noise):
         return None
     return ratio
 
@@ -313,7 +313,7 @@ def _outputs(
             continue
         if pair.tolerance:  # integers have none
             pair = pair._replace(tolerance=allowed[pair.place])
-        how = f"by {short_number(pair.size)} of their size" if pair.differs else ""
+        how = f"by {format_number(pair.size)} of their size" if pair.differs else ""
         found[pair.place] = StepChange(
             "differs" if pair.differs else "equal",
             how,

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
-from keras_initx._checks import close_matches, similar_paths
-from keras_initx.inspection._pairing import Pairs, paired_with_names
-from keras_initx.inspection._patterns import covered, filled_in, first_matches
+from keras_initx._checks import suggest_matches, suggest_paths
+from keras_initx.inspection._pairing import Pairs, pair_by_path_or_name
+from keras_initx.inspection._patterns import fill_template, find_first_matches, match_pattern
 from keras_initx.inspection._weights import ModelWeight
 from keras_initx.tools.compare_outputs._pairs import paired_tensors
 from keras_initx.tools.compare_outputs._recorded import CallKey, RecordedCall
@@ -115,12 +115,12 @@ def names_of_others(
         theirs = {}
         for name, (first, *_) in others.items():
             theirs[name] = name if first.place == first.key.name else first.place
-        return paired_with_names(places, theirs).worded("`like`")
+        return pair_by_path_or_name(places, theirs).worded("`like`")
     check_names(names)
     of_layers: dict[str, str | None] = {}
     of_weights: dict[str, Named] = {}
     for pattern, value in names.items():
-        covers_layer = any(covered(pattern, [path]) for path in places)
+        covers_layer = any(match_pattern(pattern, [path]) for path in places)
         if covers_layer and (value is None or isinstance(value, str)):
             of_layers[pattern] = value
         elif any(matches_of_weight(pattern, weight) for weight in weights):
@@ -128,7 +128,7 @@ def names_of_others(
         else:
             raise ValueError(
                 "Each of `names` must match a layer, or a weight. Received: "
-                f"{pattern!r}, which matches none{similar_paths(pattern, list(places))}"
+                f"{pattern!r}, which matches none{suggest_paths(pattern, list(places))}"
             )
     by_weights = _by_weights(of_weights, weights, others)
     by_rules = _by_rules(places, others, of_layers)
@@ -157,7 +157,7 @@ def _by_weights(
             if matches:
                 if value is not None:
                     name = parts_of(value).name
-                    full = filled_in(name, matches[0].texts, weight.path, "name arrays")
+                    full = fill_template(name, matches[0].texts, weight.path, "name arrays")
                     module = _with_slashes(full).rpartition("/")[0]
                     modules.setdefault(weight.layer_paths[-1], set()).add(module)
                 break
@@ -214,7 +214,7 @@ def _match(pattern: str, path: str) -> _Match | None:
     """Return how a pattern covers a path: by the outermost layer that it matches."""
     parts = path.split("/")
     around = ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
-    for layer, texts in covered(pattern, around).items():
+    for layer, texts in match_pattern(pattern, around).items():
         return _Match(texts, path.removeprefix(layer).removeprefix("/"))
     return None
 
@@ -223,7 +223,9 @@ def _by_rules(
     paths: Iterable[str], by_name: Mapping[str, object], names: _LayerNames
 ) -> dict[str, str]:
     """Return the names in the other model that the rules give, by path."""
-    matches = first_matches("names", names, {path: path for path in paths}, _match, kind="a layer")
+    matches = find_first_matches(
+        "names", names, {path: path for path in paths}, _match, kind="a layer"
+    )
     found: dict[str, str] = {}
     missing: dict[str, str] = {}
     leading = set()
@@ -232,7 +234,7 @@ def _by_rules(
         if template is None:
             leading.add(pattern)
             continue
-        name = filled_in(template, match.texts, path, "have names")
+        name = fill_template(template, match.texts, path, "have names")
         full = "/".join(filter(None, (_with_slashes(name), match.rest)))
         if full in by_name:
             leading.add(pattern)
@@ -243,6 +245,6 @@ def _by_rules(
         if pattern not in leading:
             raise ValueError(
                 "`names` must lead to names that were recorded. "
-                f"Received: {pattern!r} leads to {name!r}{close_matches(name, list(by_name))}"
+                f"Received: {pattern!r} leads to {name!r}{suggest_matches(name, list(by_name))}"
             )
     return found

@@ -13,7 +13,7 @@ from typing import Any
 
 import keras
 
-from keras_initx._keras import draw_site, replaced_draws
+from keras_initx._keras import draw_site, replace_draws
 from keras_initx._typing import Shape, Tensor
 from keras_initx.backends._current import backend
 from keras_initx.sampling._namespace import HOST
@@ -107,7 +107,7 @@ def equal_draws() -> Iterator[Draws]:
         "uniform": _uniform,
     }
     replaced = {name: replacing(function) for name, function in functions.items()}
-    with replaced_draws({**replaced, "draw_seed": seed_of}):
+    with replace_draws({**replaced, "draw_seed": seed_of}):
         yield draws
 
 

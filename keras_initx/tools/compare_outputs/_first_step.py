@@ -14,20 +14,20 @@ import keras
 import numpy as np
 
 from keras_initx._checks import EPSILONS
-from keras_initx._keras import GradientKeeper, generator_states, layers_of
+from keras_initx._keras import GradientKeeper, generator_states, list_layers
 from keras_initx._startup import BACKENDS
 from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends._current import backend
-from keras_initx.inspection._batch import Batch, array_of, floats
-from keras_initx.inspection._former import Former, put_back_afterward
+from keras_initx.inspection._batch import Batch, to_array, to_floats
+from keras_initx.inspection._former import Former, preserve_variables
 from keras_initx.inspection._hooks import HOOKS
 from keras_initx.inspection._inventory import Inventory
-from keras_initx.inspection._optimizers import NoCopyError, copy_at_start
+from keras_initx.inspection._optimizers import NoCopyError, copy_initial_optimizer
 from keras_initx.inspection._training import (
+    compute_objective,
     computes_own_loss,
-    objective,
-    preserved_compiled_loss,
-    terms,
+    preserve_compiled_loss,
+    sum_added_losses,
 )
 from keras_initx.inspection._watch import Call, Watch, Watcher
 from keras_initx.inspection._weights import ModelWeight, is_frozen
@@ -112,7 +112,7 @@ class FirstStep:
         self._inventory = inventory
         self._model = model
         self._batch = batch
-        self._layers = layers_of(model)
+        self._layers = list_layers(model)
         self._trained: list[keras.Variable] = list(
             filter(backend.trains, model.trainable_variables)
         )
@@ -177,8 +177,8 @@ class FirstStep:
             HOOKS,
             backend.full_precision(),
             backend.globals_preserved(),
-            preserved_compiled_loss(self._model),
-            put_back_afterward(changed),
+            preserve_compiled_loss(self._model),
+            preserve_variables(changed),
         ):
             if rng is not None:
                 self._round_otherwise(rng)
@@ -204,7 +204,7 @@ class FirstStep:
             HOOKS,
             backend.full_precision(),
             backend.globals_preserved(),
-            preserved_compiled_loss(self._model),
+            preserve_compiled_loss(self._model),
         ):
             for is_redrawn in (False, True):
                 if is_redrawn:
@@ -277,7 +277,7 @@ class FirstStep:
             address = id(weight.variable)
             update = updates.get(address)
             if path in called.new:
-                update = self._change(weight.variable, called.new[path] - array_of(weight.variable))
+                update = self._change(weight.variable, called.new[path] - to_array(weight.variable))
             one = RecordedWeight(
                 path,
                 self._kind(weight),
@@ -308,7 +308,7 @@ class FirstStep:
 
     def _loss_of(self, x: Any, y: Any, sample_weight: Any) -> Tensor:
         outputs = self._model(x, training=True)
-        return objective(self._model, x, y, outputs, sample_weight)
+        return compute_objective(self._model, x, y, outputs, sample_weight)
 
     def _step_by(self, optimizer: keras.optimizers.Optimizer) -> None:
         """Take one step with an optimizer."""
@@ -324,7 +324,7 @@ class FirstStep:
         """Return the gradients of the weights that are trained, by the ids of the variables."""
         keeper: Any = GradientKeeper()
         # A step puts weights into their constraints, also one of no length.
-        with put_back_afterward(self._trained):
+        with preserve_variables(self._trained):
             self._step_by(keeper)
         found = {}
         for variable, gradient in zip(self._trained, keeper.kept, strict=True):
@@ -340,11 +340,11 @@ class FirstStep:
         if optimizer is None:
             return "the model has no optimizer", {}
         try:
-            copied = copy_at_start(optimizer, self._trained)
+            copied = copy_initial_optimizer(optimizer, self._trained)
         except NoCopyError as error:
             return f"there is no copy of the optimizer, {error.received}", {}
         found = {}
-        with put_back_afterward(self._trained) as former:
+        with preserve_variables(self._trained) as former:
             self._step_by(copied)
             for variable in self._trained:
                 found[id(variable)] = self._change(variable, _difference(variable, former))
@@ -360,7 +360,7 @@ class FirstStep:
                 continue
             computed = EPSILONS.get(weight.layer.compute_dtype, 0.0)
             epsilon = max(EPSILONS[weight.dtype], computed)
-            values = floats(backend.host_view(weight.variable))
+            values = to_floats(backend.host_view(weight.variable))
             changed = rounded_otherwise(rng, values, epsilon)
             weight.variable.assign(keras.ops.convert_to_tensor(changed, weight.dtype))
 
@@ -430,10 +430,10 @@ class _Call(Watcher):
         self.has_loss = bool(self._model.loss is not None or has_own or self._model.losses)
         if not self.has_loss:
             return
-        loss = objective(self._model, x, y, outputs, sample_weight)
-        self.loss = float(array_of(keras.ops.convert_to_tensor(loss)))
-        self.added = float(array_of(terms(self._model)))
-        self.new = {path: array_of(variable) for path, variable in self._states.items()}
+        loss = compute_objective(self._model, x, y, outputs, sample_weight)
+        self.loss = float(to_array(keras.ops.convert_to_tensor(loss)))
+        self.added = float(to_array(sum_added_losses(self._model)))
+        self.new = {path: to_array(variable) for path, variable in self._states.items()}
 
     def place_of(self, weight: ModelWeight) -> int:
         """Return the place of the last call of the layer of a weight, 0 if there was none.
@@ -464,7 +464,7 @@ def _moves(first: Array, second: Array | None, bound: float) -> bool:
     """Return whether values differ by more than some share of their size."""
     if second is None or first.shape != second.shape:
         return True
-    before, after = floats(first).astype("float64"), floats(second).astype("float64")
+    before, after = to_floats(first).astype("float64"), to_floats(second).astype("float64")
     with np.errstate(invalid="ignore", over="ignore"):
         size = np.sqrt(np.mean(np.square(before)))
         moved = np.sqrt(np.mean(np.square(before - after)))
@@ -473,7 +473,7 @@ def _moves(first: Array, second: Array | None, bound: float) -> bool:
 
 def _difference(variable: keras.Variable, former: Former) -> Array:
     """Return by how much a variable is more than its former value."""
-    difference: Array = floats(backend.host_view(variable)) - floats(
+    difference: Array = to_floats(backend.host_view(variable)) - to_floats(
         backend.host_view(former.of(variable))
     )
     return difference
@@ -483,7 +483,7 @@ def _rounding(weight: ModelWeight) -> float:
     """Return by how much the values of a weight are rounded, as a root mean square."""
     if weight.dtype not in EPSILONS:
         return 0.0
-    values = floats(backend.host_view(weight.variable)).astype("float64")
+    values = to_floats(backend.host_view(weight.variable)).astype("float64")
     return EPSILONS[weight.dtype] / 2 * math.sqrt(np.mean(np.square(values)) if values.size else 0)
 
 

@@ -22,16 +22,20 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_initx._checks import truncated
+from keras_initx._checks import truncate
 from keras_initx._typing import Array
 from keras_initx.backends._current import backend
-from keras_initx.inspection._batch import floats
+from keras_initx.inspection._batch import to_floats
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._weights import ModelWeight
 from keras_initx.tools.compare_outputs._mapped_step import MappedWeight
 from keras_initx.tools.compare_outputs._reading import Settings
 from keras_initx.tools.compare_outputs._recorded import RecordedCall
-from keras_initx.tools.compare_outputs._recorded_step import RecordedStep, RecordedWeight, size_of
+from keras_initx.tools.compare_outputs._recorded_step import (
+    RecordedStep,
+    RecordedWeight,
+    compute_rms,
+)
 from keras_initx.tools.compare_outputs._samples import RecordedTensor
 from keras_initx.tools.compare_outputs._step_report import StepRow
 from keras_initx.tools.compare_outputs._torch_settings import (
@@ -65,7 +69,7 @@ class KnownCauses:
     @property
     def texts(self) -> list[str]:
         """Each cause with the weights that have it."""
-        return [f"{cause} ({truncated(paths)})" for cause, paths in self.paths.items()]
+        return [f"{cause} ({truncate(paths)})" for cause, paths in self.paths.items()]
 
     def add(self, path: str, causes: Sequence[str]) -> None:
         """Add all causes of the difference of a weight, if there are any."""
@@ -166,7 +170,7 @@ def known_causes(
 
 
 def _kept(weight: ModelWeight, mapped: MappedWeight) -> Array:
-    values = floats(backend.host_view(weight.variable)).reshape(-1)
+    values = to_floats(backend.host_view(weight.variable)).reshape(-1)
     kept: Array = values[mapped.kept_at].astype("float64")
     return kept
 
@@ -196,8 +200,8 @@ def _causes(
         causes.append(_sum(parts.count))
     for text, changed in parts.changed(known[0]):
         if changed is not None and expected is not None:
-            least = max(_CHANGED * size_of(other_update), rounding)
-            if size_of(changed - expected) > least:
+            least = max(_CHANGED * compute_rms(other_update), rounding)
+            if compute_rms(changed - expected) > least:
                 causes.append(text)
     return causes
 
@@ -290,7 +294,7 @@ def _is(values: Array | None, expected: Array, rounding: float) -> bool:
     """Return whether a formula gives an update, up to rounding."""
     if values is None or not np.isfinite(expected).all():
         return False
-    return size_of(values - expected) <= max(_SAME * size_of(expected), rounding)
+    return compute_rms(values - expected) <= max(_SAME * compute_rms(expected), rounding)
 
 
 def _causes_of_variance(

@@ -22,7 +22,7 @@ from keras_initx.tools.compare_outputs._recorded_step import (
     RecordedChange,
     RecordedStep,
     RecordedWeight,
-    size_of,
+    compute_rms,
 )
 from keras_initx.tools.compare_outputs._samples import places
 from keras_initx.tools.load_pretrained._array_names import NamesGiven
@@ -224,7 +224,7 @@ def _gradient(summands: Sequence[Summand], size: int) -> RecordedChange | None:
             deviations[chosen] = change.deviations[indices[chosen]]
         is_open &= ~chosen
     norm = _norm([one.array for one in summands], [one[1] for one in trained], values, size)
-    return RecordedChange(norm, values, size_of(deviations))
+    return RecordedChange(norm, values, compute_rms(deviations))
 
 
 def _update(summands: Sequence[Summand], size: int) -> RecordedChange | None:

@@ -15,11 +15,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from keras_initx._checks import EPSILONS, truncated
+from keras_initx._checks import EPSILONS, truncate
 from keras_initx._typing import Array
 from keras_initx.backends._current import backend
 from keras_initx.inspection._hooks import HOOKS
-from keras_initx.inspection._torch_modules import drops
+from keras_initx.inspection._torch_modules import is_dropout
 from keras_initx.tools.compare_outputs._module_optimizer import ModuleOptimizer
 from keras_initx.tools.compare_outputs._reading import labeled, module_names, values_of
 from keras_initx.tools.compare_outputs._recorded import recorded_tensor
@@ -178,7 +178,7 @@ class ModuleStep:
         if all(_are_alike(first, other) for other in others):
             return ""
         names = module_names(self._module)
-        dropped = [name for part, name in names.items() if drops(part) and part.p]
+        dropped = [name for part, name in names.items() if is_dropout(part) and part.p]
         return f"the module draws random numbers{_in(dropped)}, as no model of Keras draws them"
 
     def _called(self) -> tuple[dict[str, RecordedTensor], Any]:
@@ -392,4 +392,4 @@ def _are_alike(first: Mapping[str, Array], other: Mapping[str, Array]) -> bool:
 
 
 def _in(names: Sequence[str]) -> str:
-    return f" in {truncated(names)}" if names else ""
+    return f" in {truncate(names)}" if names else ""

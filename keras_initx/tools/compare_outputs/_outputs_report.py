@@ -5,13 +5,13 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from keras_initx._checks import truncated
+from keras_initx._checks import truncate
 from keras_initx.report._figures import BLUE, COLORS, PALE_BLUE, RED
 from keras_initx.report._order import Points, plot_in_order
 from keras_initx.report._results import Judgement, Tabular
-from keras_initx.report._table import Column, number_cell
+from keras_initx.report._table import Column, format_cell
 from keras_initx.report._terminal import line_width
-from keras_initx.report._text import counted, short_number
+from keras_initx.report._text import format_count, format_number
 from keras_initx.tools.compare_outputs._step_report import StepReport
 
 if TYPE_CHECKING:
@@ -81,9 +81,9 @@ class OutputRow:
     def __str__(self) -> str:
         parts = []
         if self.inputs is not None:
-            parts.append(f"inputs differ by {short_number(self.inputs)}")
+            parts.append(f"inputs differ by {format_number(self.inputs)}")
         if self.outputs is not None:
-            parts.append(f"outputs by {short_number(self.outputs)} of their size")
+            parts.append(f"outputs by {format_number(self.outputs)} of their size")
         text = ", ".join(parts)
         if self.inputs is None and self.outputs is not None:
             text = text.replace("outputs by", "outputs differ by")
@@ -161,7 +161,7 @@ class OutputsReport(Tabular[OutputRow], Judgement):
     def _of_outputs(self) -> str:
         counts = Counter(row.answer for row in self.rows)
         compared = len(self.rows) - counts["not compared"]
-        text = f"{compared} of {counted(len(self.rows), 'call')} compared"
+        text = f"{compared} of {format_count(len(self.rows), 'call')} compared"
         found = [f"{counts[answer]} {word}" for answer, word in _WORDS.items() if counts[answer]]
         text += ", all equal" if counts["equal"] == compared else f": {', '.join(found)}"
         text += f"; the outputs of the model {self._of_model()}. "
@@ -169,7 +169,7 @@ class OutputsReport(Tabular[OutputRow], Judgement):
         for row in self.rows:
             if row.outputs is not None:
                 tolerances[row.dtype] = max(row.tolerance, tolerances.get(row.dtype, 0.0))
-        shown = [f"{short_number(value)} in {dtype}" for dtype, value in tolerances.items()]
+        shown = [f"{format_number(value)} in {dtype}" for dtype, value in tolerances.items()]
         text += f"Tolerance: {', '.join(shown)}"
         if not tolerances.keys().isdisjoint(("bfloat16", "float16")):
             text += ": compare in float32 to see smaller differences"
@@ -183,7 +183,8 @@ class OutputsReport(Tabular[OutputRow], Judgement):
                 return self.step.summary
             return f"The outputs of the model {self._of_model()}."
         count = sum(row.answer == "differs" for row in self.rows)
-        return f"The outputs of {counted(count, 'call')} differ, first those of {self.first.name}."
+        calls = format_count(count, "call")
+        return f"The outputs of {calls} differ, first those of {self.first.name}."
 
     def _of_model(self) -> str:
         rows = [row for row in self.rows if row.is_model]
@@ -208,10 +209,10 @@ class OutputsReport(Tabular[OutputRow], Judgement):
         after, here, there = self.between
         if after:
             verb = "call before it is" if len(after) == 1 else "calls before it are"
-            lines.append(f"The last equal {verb} {truncated(list(after))}.")
+            lines.append(f"The last equal {verb} {truncate(list(after))}.")
         for names, of in ((here, "this model"), (there, "the other")):
             if names:
-                lines.append(f"It may arise in {of} in: {truncated(list(names))}.")
+                lines.append(f"It may arise in {of} in: {truncate(list(names))}.")
         if self.reasons:
             lines.append(f"Known of it: {'; '.join(self.reasons)}.")
         return lines
@@ -225,7 +226,7 @@ class OutputsReport(Tabular[OutputRow], Judgement):
         head = (
             "Equal for this batch, and made otherwise" if self.first is None else "Made otherwise"
         )
-        return [f"{head}: {setting} ({truncated(found)})." for setting, found in names.items()]
+        return [f"{head}: {setting} ({truncate(found)})." for setting, found in names.items()]
 
     def _not_compared(self) -> list[str]:
         """Return lines on the calls that were not compared, or prove nothing, by the reasons."""
@@ -236,7 +237,7 @@ class OutputsReport(Tabular[OutputRow], Judgement):
                     names.setdefault(f"{answer.capitalize()}, {row.how}", []).append(row.name)
         if self.unmatched:
             names["Not compared, only in the other model"] = self.unmatched
-        return [f"{why}: {truncated(found)}." for why, found in names.items()]
+        return [f"{why}: {truncate(found)}." for why, found in names.items()]
 
     def _rows(self) -> list[OutputRow]:
         """Return the first row that differs, the last equal ones, and the rows of the model."""
@@ -249,9 +250,9 @@ class OutputsReport(Tabular[OutputRow], Judgement):
         return [
             Column("layer", lambda row: row.name, is_text=True),
             Column("like", _other_name, is_text=True, is_optional=True),
-            Column("inputs differ", lambda row: number_cell(row.inputs)),
-            Column("outputs differ", lambda row: number_cell(row.outputs)),
-            Column("tolerance", lambda row: number_cell(row.tolerance)),
+            Column("inputs differ", lambda row: format_cell(row.inputs)),
+            Column("outputs differ", lambda row: format_cell(row.outputs)),
+            Column("tolerance", lambda row: format_cell(row.tolerance)),
             Column("", _answer, is_text=True),
         ]
 

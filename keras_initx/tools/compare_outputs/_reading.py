@@ -11,11 +11,11 @@ import numpy as np
 
 from keras_initx._typing import Array, DType
 from keras_initx.backends._current import backend
-from keras_initx.inspection._batch import tensors_in
+from keras_initx.inspection._batch import list_tensors
 from keras_initx.inspection._hooks import activation_name
 from keras_initx.inspection._inventory import Inventory
-from keras_initx.inspection._names import automatic_name, distinct, numbered
-from keras_initx.inspection._pairing import Part, parts_around, placed
+from keras_initx.inspection._names import make_distinct, renumber_names, split_automatic_name
+from keras_initx.inspection._pairing import PathPart, canonicalize_paths, layer_paths
 
 # What a layer or a module computes with, as far as that is numbers, texts and lists of these.
 Settings: TypeAlias = Mapping[str, Any]
@@ -80,9 +80,11 @@ def operation_paths(inventory: Inventory) -> dict[keras.Operation, str]:
     for place, (layer, path) in enumerate(layers.items()):
         operations = [one for one in getattr(layer, "operations", ()) if one not in found]
         prefix = f"{path}/" if place else ""
-        names = [(one.name, automatic_name(one.name, type(one).__name__)) for one in operations]
-        for operation, name in zip(operations, numbered(names, Counter()), strict=True):
-            found[operation] = distinct(f"{prefix}{name}", taken)
+        names = [
+            (one.name, split_automatic_name(one.name, type(one).__name__)) for one in operations
+        ]
+        for operation, name in zip(operations, renumber_names(names, Counter()), strict=True):
+            found[operation] = make_distinct(f"{prefix}{name}", taken)
     return found
 
 
@@ -91,14 +93,14 @@ def operation_places(inventory: Inventory) -> dict[keras.Operation, str]:
 
     Operations are counted by themselves, in the order in which their model has them.
     """
-    around = parts_around(inventory)
-    operations: dict[keras.Operation, tuple[Part, ...]] = {}
+    around = layer_paths(inventory)
+    operations: dict[keras.Operation, tuple[PathPart, ...]] = {}
     for layer, parts in around.items():
         for one in getattr(layer, "operations", ()):
             if one not in around:
-                name = Part(one.name, automatic_name(one.name, type(one).__name__))
-                operations.setdefault(one, (*parts, Part("operations"), name))
-    return {**placed(around), **placed(operations)}
+                name = PathPart(one.name, split_automatic_name(one.name, type(one).__name__))
+                operations.setdefault(one, (*parts, PathPart("operations"), name))
+    return {**canonicalize_paths(around), **canonicalize_paths(operations)}
 
 
 def settings_of(operation: Any) -> Settings:
@@ -182,7 +184,7 @@ def values_of(value: Any) -> Values | None:
         if hasattr(value, "full_tensor"):  # a `DTensor`, of which all processes read the parts
             value = value.full_tensor()
         array = value.cpu().numpy()
-    elif tensors_in([value]):
+    elif list_tensors([value]):
         dtype = keras.backend.standardize_dtype(value.dtype)
         if dtype == "string":
             return None

@@ -22,7 +22,12 @@ from keras_initx.tools.compare_outputs._reading import (
     settings_of,
     values_of,
 )
-from keras_initx.tools.compare_outputs._samples import RecordedTensor, own_order, sampled, units_of
+from keras_initx.tools.compare_outputs._samples import (
+    RecordedTensor,
+    measure_units,
+    own_order,
+    sampled,
+)
 
 
 class CallKey(NamedTuple):
@@ -204,5 +209,5 @@ def recorded_tensor(
         moments.std,
         {order: sample},
         before_flattened,
-        units_of(array, axis),
+        measure_units(array, axis),
     )

@@ -10,8 +10,8 @@ from keras_initx.inspection._environment import Environment
 from keras_initx.report._figures import BLUE
 from keras_initx.report._order import Points, plot_in_order
 from keras_initx.report._results import Tabular
-from keras_initx.report._table import Column, number_cell
-from keras_initx.report._text import counted
+from keras_initx.report._table import Column, format_cell
+from keras_initx.report._text import format_count
 from keras_initx.tools.compare_outputs._equal_draws import Draws
 from keras_initx.tools.compare_outputs._outputs_file import save_outputs
 from keras_initx.tools.compare_outputs._recorded import RecordedCall
@@ -108,8 +108,8 @@ class RecordedOutputs(Tabular[RecordedOutput]):
             Column("class", lambda row: row.kind, is_text=True, is_optional=True),
             Column("shape", lambda row: row.shape),
             Column("dtype", lambda row: row.dtype, is_text=True, is_optional=True),
-            Column("mean", lambda row: number_cell(row.mean)),
-            Column("std", lambda row: number_cell(row.std)),
+            Column("mean", lambda row: format_cell(row.mean)),
+            Column("std", lambda row: format_cell(row.std)),
         ]
 
     def _content(self) -> dict[str, Any]:
@@ -118,7 +118,7 @@ class RecordedOutputs(Tabular[RecordedOutput]):
     @property
     def summary(self) -> str:
         """How many calls were recorded, in one sentence."""
-        text = f"{counted(len(self.calls), 'call')} recorded"
+        text = f"{format_count(len(self.calls), 'call')} recorded"
         if self.step is None:
             return f"{text}."
         if self.step.obstacle:
@@ -126,7 +126,7 @@ class RecordedOutputs(Tabular[RecordedOutput]):
         return f"{text}, and the first step: the loss is {self.step.loss:.4g}."
 
     def _headline(self) -> str:
-        return f" of {counted(len(self.calls), 'call')}"
+        return f" of {format_count(len(self.calls), 'call')}"
 
     def _figure(self) -> "Figure":
         points = {}

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_initx._typing import Array, DType, Shape
 from keras_initx.backends._moments import Moments
-from keras_initx.inspection._batch import floats
+from keras_initx.inspection._batch import to_floats
 from keras_initx.tools.compare_outputs._reading import Settings, labeled, values_of
 from keras_initx.tools.compare_outputs._samples import (
     RecordedTensor,
@@ -52,7 +52,7 @@ def recorded_change(values: Array, kept_at: Array | None = None) -> RecordedChan
     if kept_at is None:
         kept = sampled(values, own_order(values.shape))
     else:
-        kept = floats(values).reshape(-1)[kept_at]
+        kept = to_floats(values).reshape(-1)[kept_at]
     with np.errstate(over="ignore"):  # of float64
         return RecordedChange(Moments(values).norm, kept.astype("float32"))
 
@@ -73,10 +73,10 @@ def with_rounding(
         return change
     with np.errstate(invalid="ignore", over="ignore"):
         deviations = np.std(np.stack(runs).astype("float64"), axis=0, ddof=1)
-        return replace(change, rounding=size_of(deviations))
+        return replace(change, rounding=compute_rms(deviations))
 
 
-def size_of(values: Array) -> float:
+def compute_rms(values: Array) -> float:
     """Return the root mean square of values, 0 of none."""
     if not values.size:
         return 0.0
@@ -145,7 +145,7 @@ def _forms_of(values: Array, shape: Shape) -> Iterator[Array]:
 
 def _recorded_target(values: Array) -> RecordedTarget:
     # As Keras does, which computes losses in float32.
-    values = floats(values).astype("float32") if values.dtype.kind not in "biu" else values
+    values = to_floats(values).astype("float32") if values.dtype.kind not in "biu" else values
     content = np.ascontiguousarray(values.astype("float64") + 0.0)  # -0 is 0
     digest = hashlib.sha256(content.tobytes()).hexdigest()
     return RecordedTarget(values.shape, digest)

@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_initx._typing import Array, DType, Shape
 from keras_initx.backends._moments import CHUNK
-from keras_initx.inspection._batch import floats
+from keras_initx.inspection._batch import to_floats
 
 # Of a larger tensor, so many values are kept.
 MOST_VALUES = 4096
@@ -118,7 +118,7 @@ def sampled(values: Array, order: Order) -> Array:
     kept: Array = values.reshape(-1)[kept_places(order)]
     if kept.dtype.kind in "biu":
         return kept.astype("int64")
-    return floats(kept)
+    return to_floats(kept)
 
 
 class Units(NamedTuple):
@@ -150,7 +150,7 @@ def _at_least_median(sizes: Array) -> Array:
     return np.maximum(sizes, np.median(positive)) if positive.size else sizes
 
 
-def units_of(values: Array, axis: int) -> Units:
+def measure_units(values: Array, axis: int) -> Units:
     """Return what the values of a tensor are measured by.
 
     Args:
@@ -165,9 +165,9 @@ def units_of(values: Array, axis: int) -> Units:
     largest = np.zeros(count)
     step = max(CHUNK * len(moved) // max(moved.size, 1), 1)
     for begin in range(0, len(moved), step):
-        part = floats(moved[begin : begin + step]).astype("float64")
+        part = to_floats(moved[begin : begin + step]).astype("float64")
         with np.errstate(invalid="ignore"):  # of infinities
-            change = np.abs(part - floats(moved[:1])).reshape(-1, count)
+            change = np.abs(part - to_floats(moved[:1])).reshape(-1, count)
         largest = np.fmax(largest, change.max(axis=0, initial=0))
         part = part.reshape(-1, count)
         is_finite = np.isfinite(part)

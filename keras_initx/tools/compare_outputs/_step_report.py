@@ -5,13 +5,13 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from keras_initx._checks import truncated
+from keras_initx._checks import truncate
 from keras_initx.report._figures import BLUE, PALE_BLUE, RED
 from keras_initx.report._order import Points, plot_in_order
 from keras_initx.report._results import Judgement, Problem, Tabular
 from keras_initx.report._table import Column
 from keras_initx.report._terminal import line_width
-from keras_initx.report._text import counted, short_number
+from keras_initx.report._text import format_count, format_number
 from keras_initx.tools.compare_outputs._recorded_step import Kind
 
 if TYPE_CHECKING:
@@ -47,9 +47,9 @@ class StepChange:
         """Both norms in words."""
         if self.norm is None or self.norm_there is None:
             return self.how
-        here, there = short_number(self.norm), short_number(self.norm_there)
+        here, there = format_number(self.norm), format_number(self.norm_there)
         if here == there and self.difference:
-            return f"{here} here and there, {short_number(self.difference)} of it apart"
+            return f"{here} here and there, {format_number(self.difference)} of it apart"
         return f"{here} here, {there} there"
 
     @property
@@ -221,7 +221,7 @@ class StepReport(Tabular[StepRow], Judgement):
             text += f", with {'; '.join(self.inputs)}"
         missing = [row for row in self.rows if row.answer == "not compared"]
         if missing:
-            text += f"; of {counted(len(missing), 'weight')} not all was compared"
+            text += f"; of {format_count(len(missing), 'weight')} not all was compared"
         return f"{text}."
 
     def _is_explained(self) -> bool:
@@ -265,17 +265,17 @@ class StepReport(Tabular[StepRow], Judgement):
         if not compared:
             return "gradients: not compared"
         if not differing:
-            return f"gradients: equal for {counted(len(compared), 'weight')}"
+            return f"gradients: equal for {format_count(len(compared), 'weight')}"
         ratios = [row.gradient.ratio for row in differing if row.gradient is not None]
         if len(differing) == len(compared) and _are_alike(ratios) and ratios[0] is not None:
             return f"gradients: all are {factor_text(ratios[0])} there"
         first = differing[0]
-        text = f"gradients: {len(differing)} of {counted(len(compared), 'weight')} differ"
+        text = f"gradients: {len(differing)} of {format_count(len(compared), 'weight')} differ"
         before = [row.path for row in rows[: rows.index(first)] if row in compared]
         if first.gradient is not None:
             text += f", back from the loss first that of {first.path} ({first.gradient.norms})"
         if before:
-            text += f"; equal behind it: {truncated(before)}"
+            text += f"; equal behind it: {truncate(before)}"
         return text
 
     def _updates(self) -> list[str]:
@@ -290,9 +290,9 @@ class StepReport(Tabular[StepRow], Judgement):
             if not compared:
                 lines.append(f"{name}: not compared")
             elif not differing:
-                lines.append(f"{name}: equal for {counted(len(compared), 'weight')}")
+                lines.append(f"{name}: equal for {format_count(len(compared), 'weight')}")
             else:
-                text = f"{name}: {len(differing)} of {counted(len(compared), 'weight')} differ"
+                text = f"{name}: {len(differing)} of {format_count(len(compared), 'weight')} differ"
                 if kind == "trained":
                     text += ", whose gradients are equal"
                 lines.append(f"{text}: {_grouped(differing)}")
@@ -310,7 +310,7 @@ class StepReport(Tabular[StepRow], Judgement):
                 names.setdefault(f"{' and '.join(found)} ({how})", []).append(row.path)
         if self.unmatched:
             names["weights of the other model alone"] = list(self.unmatched)
-        return [f"not compared, {why}: {truncated(found)}" for why, found in names.items()]
+        return [f"not compared, {why}: {truncate(found)}" for why, found in names.items()]
 
     def _rows(self) -> list[StepRow]:
         """Return the rows that differ, the first ones of many."""
@@ -418,8 +418,8 @@ def _grouped(rows: Sequence[StepRow]) -> str:
     for row in rows:
         if row.update is not None:
             names.setdefault(row.update.text, []).append(row.path)
-    parts = [f"{truncated(paths)} ({text})" for text, paths in names.items()]
-    return truncated(parts, "; ")
+    parts = [f"{truncate(paths)} ({text})" for text, paths in names.items()]
+    return truncate(parts, "; ")
 
 
 def _cell(change: StepChange | None) -> str:

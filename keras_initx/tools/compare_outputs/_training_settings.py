@@ -17,13 +17,13 @@ import keras
 import numpy as np
 
 from keras_initx._keras import (
-    arguments_of_loss,
-    is_of_keras,
-    loss_weights_of,
-    replaced_rate,
-    schedule_of,
+    is_from_keras,
+    read_loss_arguments,
+    read_loss_weights,
+    read_schedule,
+    replace_rate,
 )
-from keras_initx.inspection._optimizers import has_one_rate, scales_loss, unscaled
+from keras_initx.inspection._optimizers import has_one_rate, scales_loss, unwrap_optimizer
 from keras_initx.tools.compare_outputs._reading import Settings, is_simple, labeled, values_of
 from keras_initx.tools.compare_outputs._recorded_step import RecordedStep
 
@@ -84,7 +84,7 @@ class TrainingSettings:
         is_read = isinstance(config, Mapping)
         if is_read:
             self.read(name, config)
-        if is_read and is_of_keras(type(owner)):
+        if is_read and is_from_keras(type(owner)):
             return
         attributes = {}
         for key, value in vars(owner).items():
@@ -101,16 +101,16 @@ def training_settings(model: keras.Model) -> TrainingSettings:
     settings = TrainingSettings()
     optimizer = model.optimizer
     if optimizer is not None:
-        settings.values["optimizer"] = type(unscaled(optimizer)).__name__
+        settings.values["optimizer"] = type(unwrap_optimizer(optimizer)).__name__
         settings.values["optimizer: scales the loss"] = scales_loss(optimizer)
-        _read_optimizer(settings, unscaled(optimizer))
+        _read_optimizer(settings, unwrap_optimizer(optimizer))
     several = keras.tree.is_nested(model.loss)
     for place, loss in labeled(model.loss):
         name = f"loss of {place}" if several else "loss"
         if loss is not None:
             settings.values[name] = _name_of(loss)
             _read_loss(settings, name, loss)
-    for place, weight in labeled(loss_weights_of(model)):
+    for place, weight in labeled(read_loss_weights(model)):
         if weight is not None and weight != 1:  # as without it
             settings.values[_WEIGHT + (f" of {place}" if place else "")] = float(weight)
     return settings
@@ -118,11 +118,11 @@ def training_settings(model: keras.Model) -> TrainingSettings:
 
 def _read_optimizer(settings: TrainingSettings, optimizer: keras.optimizers.Optimizer) -> None:
     """Add the settings of an optimizer, those of its schedule by themselves, which may fail."""
-    schedule = schedule_of(optimizer) if has_one_rate(optimizer) else None
+    schedule = read_schedule(optimizer) if has_one_rate(optimizer) else None
     if schedule is None:
         settings.read_config("optimizer", optimizer)
         return
-    with replaced_rate(optimizer, keras.Variable(0.0, trainable=False)):
+    with replace_rate(optimizer, keras.Variable(0.0, trainable=False)):
         settings.read_config("optimizer", optimizer)
     settings.values["optimizer: learning_rate"] = type(schedule).__name__
     settings.read_config("optimizer: learning_rate/config", schedule)
@@ -162,7 +162,7 @@ def _read_loss(settings: TrainingSettings, name: str, loss: Any) -> None:
     loss = keras.losses.get(loss)
     if isinstance(loss, keras.losses.Loss):
         settings.read_config(name, loss)
-        settings.read(name, arguments_of_loss(loss))
+        settings.read(name, read_loss_arguments(loss))
         return
     settings.values[f"{name}: reduction"] = "sum_over_batch_size"  # that of `compile`
     for argument, parameter in inspect.signature(loss).parameters.items():

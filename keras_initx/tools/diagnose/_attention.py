@@ -12,9 +12,9 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Array, Tensor
-from keras_initx.inspection._batch import array_of, first_float, tensors_in
-from keras_initx.inspection._hooks import call_name, replaced
-from keras_initx.inspection._names import parts_of
+from keras_initx.inspection._batch import first_float, list_tensors, to_array
+from keras_initx.inspection._hooks import call_name, replace_attribute
+from keras_initx.inspection._names import list_sublayers
 from keras_initx.inspection._watch import Call
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, Probe
 
@@ -51,7 +51,7 @@ class AttentionProbe(Probe):
         self._shapes: dict[keras.Layer, tuple[int, ...]] = {}
         self.pairs: dict[keras.Layer, _QueriesAndKeys] = {}
         for layer in of.watch.layers:
-            parts = {part.name: part for part in parts_of(layer, recursive=False)}
+            parts = {part.name: part for part in list_sublayers(layer, recursive=False)}
             if "query" in parts and "key" in parts:
                 pair = (parts["query"], parts["key"])
                 for part in pair:
@@ -71,7 +71,7 @@ class AttentionProbe(Probe):
                 if isinstance(layer, keras.layers.Attention):
                     name = call_name(layer)
                     asked = self._asked_for_weights(getattr(layer, name))
-                    stack.enter_context(replaced(layer, name, asked))
+                    stack.enter_context(replace_attribute(layer, name, asked))
             yield
 
     def after(self, call: Call) -> None:
@@ -86,7 +86,7 @@ class AttentionProbe(Probe):
 
     def finish(self, outputs: Tensor) -> None:
         # What has the shape of an output of the model may be that output.
-        shapes = [tuple(tensor.shape) for tensor in tensors_in(outputs)]
+        shapes = [tuple(tensor.shape) for tensor in list_tensors(outputs)]
         for layer, of_softmax in self._shapes.items():
             if of_softmax in shapes:
                 self.focus.pop(layer, None)
@@ -181,7 +181,7 @@ class AttentionProbe(Probe):
         shape = tuple(weights.shape)
         is_pair = layer in self.pairs
         # Several weights that add up to 1 are not all near it. Some processors round.
-        if is_own and not is_pair and np.allclose(array_of(weights), 1, atol=1e-2):
+        if is_own and not is_pair and np.allclose(to_array(weights), 1, atol=1e-2):
             self._add(layer, shape, None)
             self.of_one.add(layer)
             return
@@ -205,7 +205,7 @@ def _some_of(weights: Tensor) -> Array:
     """Return the weights of some examples and queries."""
     some = weights[:_EXAMPLES]
     step = max(some.shape[-2] // _QUERIES, 1)
-    return array_of(some[..., ::step, :])
+    return to_array(some[..., ::step, :])
 
 
 def focus(queries: Tensor, keys: Tensor, scale: float | None = None) -> float | None:
@@ -219,8 +219,8 @@ def focus(queries: Tensor, keys: Tensor, scale: float | None = None) -> float | 
     Returns:
         A number of at most 1, or `None` for other shapes or few keys.
     """
-    q = array_of(queries[:_EXAMPLES])
-    k = array_of(keys[:_EXAMPLES])
+    q = to_array(queries[:_EXAMPLES])
+    k = to_array(keys[:_EXAMPLES])
     if q.ndim != 4 or k.ndim != 4:
         return None
     _, q_positions, q_heads, size = q.shape
@@ -285,8 +285,8 @@ def _watched_functions(
         return attention(query, key, *args, **options)
 
     with (
-        replaced(keras.ops, "softmax", watched_softmax),
-        replaced(keras.activations, "softmax", watched_softmax),
-        replaced(keras.ops, "dot_product_attention", watched_attention),
+        replace_attribute(keras.ops, "softmax", watched_softmax),
+        replace_attribute(keras.activations, "softmax", watched_softmax),
+        replace_attribute(keras.ops, "dot_product_attention", watched_attention),
     ):
         yield

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import keras
 
 from keras_initx._typing import Tensor
-from keras_initx.inspection._hooks import activation_of, is_bounded, replaced
-from keras_initx.inspection._names import own_weights
+from keras_initx.inspection._hooks import is_bounded, read_activation, replace_attribute
+from keras_initx.inspection._names import list_own_weights
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, fact
 from keras_initx.tools.diagnose._gradient_flow import GradientFlow, PassedCall, innermost
 from keras_initx.tools.diagnose._signal_probe import SignalProbe
@@ -43,7 +43,7 @@ def ending_calls(of: Diagnosis) -> list[PassedCall]:
     for operation, calls in by_operation.items():
         if not any(map(_ends, calls)) or any(call.before for call in calls):
             continue
-        weights = own_weights(operation) if isinstance(operation, keras.Layer) else []
+        weights = list_own_weights(operation) if isinstance(operation, keras.Layer) else []
         if not any(gradients(of).get(id(weight)) for weight in weights):
             found.update(filter(_ends, calls))
     return innermost(flow.calls, found)
@@ -135,11 +135,13 @@ def opened(operations: list[keras.Operation], of: Diagnosis) -> Iterator[None]:
         for operation in operations:
             name, function = "call", operation.call
             if isinstance(operation, keras.Layer):
-                activation = activation_of(operation)
+                activation = read_activation(operation)
                 if activation is not None:
                     name, function = "activation", activation
             known = of.watch.activations.get(operation, type(operation).__name__.lower())
-            stack.enter_context(replaced(operation, name, _opened(function, is_bounded(known))))
+            stack.enter_context(
+                replace_attribute(operation, name, _opened(function, is_bounded(known)))
+            )
         yield
 
 

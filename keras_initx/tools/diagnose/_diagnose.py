@@ -7,10 +7,10 @@ import keras
 
 from keras_initx._checks import check_choice, check_count, check_type
 from keras_initx._keras import has_call
-from keras_initx.inspection._batch import Batch, Data, batch_of, first_examples
-from keras_initx.inspection._build import run_built
+from keras_initx.inspection._batch import Batch, Data, first_examples, make_batch
+from keras_initx.inspection._build import run_with_built_layers
 from keras_initx.inspection._inventory import Inventory, check_unshared, check_used
-from keras_initx.report._terminal import Verbose, shows_progress, status
+from keras_initx.report._terminal import Verbose, show_status, takes_verbose
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._report import DiagnosisReport, report_of
 from keras_initx.tools.diagnose._rules import evaluate
@@ -20,7 +20,7 @@ from keras_initx.tools.diagnose.losses.training import check_loss
 from keras_initx.tools.diagnose.verdicts import PROBES, RULES
 
 
-@shows_progress
+@takes_verbose
 def diagnose(
     model: keras.Model,
     x: Data,
@@ -103,7 +103,7 @@ def diagnose(
     check_options(loss=loss, batch_size=batch_size, ignore=ignore)
     if check_count("steps", steps, least=0):
         check_optimizer(model)
-    batch = without_weights(batch_of(model, x, y), level=4)  # `shows_progress` is one call more
+    batch = without_weights(make_batch(model, x, y), level=4)  # `takes_verbose` is one call more
     if steps and loss is not None and batch.y is None:
         raise ValueError(
             f"`steps` needs `y`, the targets of `loss`. Received: loss={loss!r} without `y`"
@@ -140,7 +140,7 @@ def measured(
         inventory = Inventory(model)
         check_used("model", inventory)
         check_unshared("model", inventory)
-        with status() as show:
+        with show_status() as show:
             of = Diagnosis(
                 inventory, x, y, loss=loss, steps=steps, is_trained=is_trained, progress=show
             )
@@ -148,7 +148,7 @@ def measured(
                 verdicts = [one for one in evaluate(of, RULES) if one.problem not in ignore]
                 return report_of(of, verdicts)
 
-    return run_built(model, x, run)
+    return run_with_built_layers(model, x, run)
 
 
 def check_call(model: keras.Model) -> None:

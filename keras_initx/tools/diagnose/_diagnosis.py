@@ -14,13 +14,17 @@ from typing import Any, TypeAlias, TypeVar
 import keras
 import numpy as np
 
-from keras_initx._keras import layers_of
+from keras_initx._keras import list_layers
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends._current import backend
-from keras_initx.inspection._batch import array_of
+from keras_initx.inspection._batch import to_array
 from keras_initx.inspection._hooks import HOOKS
 from keras_initx.inspection._inventory import Inventory
-from keras_initx.inspection._training import objective, preserved_compiled_loss, terms
+from keras_initx.inspection._training import (
+    compute_objective,
+    preserve_compiled_loss,
+    sum_added_losses,
+)
 from keras_initx.inspection._watch import Call, Watch, Watcher
 from keras_initx.tools.diagnose.losses.known import LossLike
 from keras_initx.tools.diagnose.losses.training import loss_function
@@ -143,7 +147,7 @@ class Diagnosis:
             self.probe(kind)
         self._has_begun = True
         # All of it: what one thread calls for gradients would be seen by another.
-        with HOOKS, backend.globals_preserved(), preserved_compiled_loss(self.model):
+        with HOOKS, backend.globals_preserved(), preserve_compiled_loss(self.model):
             self.watch.observe(self.x, *self._probes.values(), training=True)
             self._refusal = None
             yield
@@ -162,7 +166,7 @@ class Diagnosis:
         """Return what training minimizes: the loss, and what is added to it."""
         if self._loss_of is not None:
             return self._loss_of(y, outputs) + self.terms()
-        return objective(self.model, x, y, outputs, training=training)
+        return compute_objective(self.model, x, y, outputs, training=training)
 
     def objective_of(self, x: Arrays, y: Arrays, training: bool = True) -> Tensor:
         """Return what training minimizes, of a new call of the model."""
@@ -170,7 +174,7 @@ class Diagnosis:
 
     def terms(self) -> Tensor:
         """Return the sum of what regularizers and `add_loss` add to the loss."""
-        return terms(self.model)
+        return sum_added_losses(self.model)
 
     def norms(self, training: bool = True) -> list[float]:
         """Return the norm of the gradient of each trained weight, as these are now.
@@ -182,7 +186,7 @@ class Diagnosis:
             value = self.objective_of(x, y, training)
             return value * keras.ops.cast(scale, value.dtype)
 
-        layers = layers_of(self.model)
+        layers = list_layers(self.model)
         if training not in self._norms_of:
             self._norms_of[training] = backend.gradient_norms(
                 scaled_objective, self.trained, layers
@@ -211,7 +215,7 @@ class Diagnosis:
             variables: The weights.
             x: Inputs, by default those of the batch.
         """
-        layers = layers_of(self.model)
+        layers = list_layers(self.model)
         is_scaled = any(layer.compute_dtype == "float16" for layer in layers)
 
         def objective(x: Arrays, y: Arrays) -> Tensor:
@@ -224,8 +228,8 @@ class Diagnosis:
 
     def inference_loss(self) -> float:
         """Return the objective in inference mode, without penalties, as the weights are now."""
-        with self.without_penalties(), backend.preserve_state(layers_of(self.model)):
-            return float(array_of(self.objective_of(self.x, self.y, training=False)).sum())
+        with self.without_penalties(), backend.preserve_state(list_layers(self.model)):
+            return float(to_array(self.objective_of(self.x, self.y, training=False)).sum())
 
     @contextlib.contextmanager
     def without_penalties(self) -> Iterator[None]:

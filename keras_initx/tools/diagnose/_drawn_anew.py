@@ -8,7 +8,7 @@ from typing import NamedTuple
 import keras
 
 from keras_initx._typing import InitializerLike
-from keras_initx.initializers._as_ours import as_ours
+from keras_initx.initializers._as_ours import adapt_initializer
 from keras_initx.initializers._initializer import Initializer
 from keras_initx.initializers._laws import SLACK, Law
 from keras_initx.initializers._variance_named import HeNormal
@@ -128,4 +128,4 @@ def _law_for(weight: SeenWeight, initializer: InitializerLike) -> Law | None:
             inputs, units = axes
             config |= {"input_axes": list(inputs), "output_axes": list(units)}
             initializer = type(initializer).from_config(config)
-    return as_ours(initializer).law(weight.own.shape)
+    return adapt_initializer(initializer).law(weight.own.shape)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_initx._typing import Array, Tensor
-from keras_initx.inspection._batch import array_of
+from keras_initx.inspection._batch import to_array
 from keras_initx.inspection._hooks import unit_axis
 from keras_initx.inspection._watch import Call, Watch, Watcher
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, fact
@@ -224,7 +224,7 @@ class _UnitCounter(Watcher):
         # An LSTM applies its activation to parts of its state.
         if layer in self._layers and not isinstance(layer, keras.layers.RNN):
             self._activated.add(layer)
-            self._count(layer, array_of(values))
+            self._count(layer, to_array(values))
 
     def after(self, call: Call) -> None:
         layer = call.operation

@@ -9,14 +9,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx._keras import layers_of
+from keras_initx._keras import list_layers
 from keras_initx._typing import Array, Tensor
-from keras_initx.backends._moments import size_of, spread
-from keras_initx.inspection._batch import array_of, first_float
+from keras_initx.backends._moments import compute_rms, spread
+from keras_initx.inspection._batch import first_float, to_array
 from keras_initx.inspection._kernels import CONVOLUTIONS
-from keras_initx.inspection._names import parts_of
+from keras_initx.inspection._names import list_sublayers
 from keras_initx.inspection._torch_modules import (
-    drops,
+    is_dropout,
     modules_inside,
     modules_with_kernel,
     normalizes_batch,
@@ -98,7 +98,7 @@ class InputProbe(Probe):
             indices = call.inputs[0]
             check_rows(call, self.of.watch.paths)
             if layer.input_dim >= MANY_ROWS and (is_first or graph.is_input(indices)):
-                self._record(layer).only_index = _only_number(array_of(indices))
+                self._record(layer).only_index = _only_number(to_array(indices))
             return
         tensor = call.kernel_input
         if tensor is None:
@@ -111,7 +111,7 @@ class InputProbe(Probe):
         for part in from_outside:
             scaling = [one for one in graph.producers(part) if isinstance(one, _SCALING)]
             self._record(layer).scaled_by = scaling[0] if scaling else None
-            _add(self._record(layer), layer, array_of(part))
+            _add(self._record(layer), layer, to_array(part))
 
     def _record(self, layer: keras.Layer) -> FirstInputs:
         return self.records.setdefault(layer, FirstInputs())
@@ -124,7 +124,7 @@ def _multiplies_alone(call: Call, of: Diagnosis) -> bool:
     scale these before, or it may be a table of its own.
     """
     with_kernel = of.watch.with_kernel
-    return call.operation in with_kernel and with_kernel.isdisjoint(parts_of(call.operation))
+    return call.operation in with_kernel and with_kernel.isdisjoint(list_sublayers(call.operation))
 
 
 def _only_number(values: Array) -> int | None:
@@ -212,8 +212,8 @@ class DifferenceProbe(Probe):
         if tensor is None:
             return
         _note_difference(self.differences, layer, tensor)
-        values = array_of(tensor[:COMPARED])
-        size = size_of(values)
+        values = to_array(tensor[:COMPARED])
+        size = compute_rms(values)
         self.along[layer] = {}
         for axis in range(1, values.ndim - 1):
             if size and values.shape[axis] > 1:
@@ -239,8 +239,8 @@ def _note_difference(found: dict[keras.Layer, float], layer: keras.Layer, tensor
     """Note how much the inputs of a kernel of `layer` differ between examples."""
     found.pop(layer, None)
     step = max(len(tensor) // COMPARED, 1)
-    values = array_of(tensor[::step])
-    size = size_of(values)
+    values = to_array(tensor[::step])
+    size = compute_rms(values)
     if len(values) > 1 and size:
         found[layer] = spread(values) / size
 
@@ -268,8 +268,8 @@ def _differing(of: Diagnosis) -> DifferenceProbe:
     signals are others there.
     """
     inside = [part for _, part in modules_inside(of.model)]
-    has_noise = any(isinstance(layer, _NOISES) for layer in layers_of(of.model))
-    has_noise |= any(map(drops, inside))
+    has_noise = any(isinstance(layer, _NOISES) for layer in list_layers(of.model))
+    has_noise |= any(map(is_dropout, inside))
     normalizing = of.probe(NormalizedProbe).normalizing
     of_batches = any(isinstance(one, keras.layers.BatchNormalization) for one in normalizing)
     seen = of.probe(DifferenceProbe)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from keras_initx._checks import first_of
+from keras_initx._checks import summarize_names
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._drawn_anew import Choice, relative_size
 from keras_initx.tools.diagnose._remedy import LSUV, Remedy
@@ -26,9 +26,10 @@ def sparing_frozen(remedy: Remedy, of: Diagnosis) -> Remedy:
     first, *others = (_of_weights(one, trained) for one in (remedy, *remedy.others))
     text = remedy.text
     if held and trained.isdisjoint(every):
-        text = f"{first_of(held, shown=_SHOWN)} {_are(held)} frozen: with trainable=True, {text}"
+        names = summarize_names(held, shown=_SHOWN)
+        text = f"{names} {_are(held)} frozen: with trainable=True, {text}"
     elif held:
-        text += f", without {first_of(held, shown=_SHOWN)}, which {_are(held)} frozen"
+        text += f", without {summarize_names(held, shown=_SHOWN)}, which {_are(held)} frozen"
     return replace(first, text=text, others=tuple(others))
 
 
@@ -69,8 +70,8 @@ def of_frozen(
     names = list(dict.fromkeys(layer.title for layer in held))
     texts = " or ".join(text for _, text in choices) or LSUV.text
     text = (
-        f"{first_of(names, shown=_SHOWN)} {_are(names)} frozen: the weights and inputs of their "
-        f"training, or trainable=True for them, then {texts}"
+        f"{summarize_names(names, shown=_SHOWN)} {_are(names)} frozen: the weights and inputs of "
+        f"their training, or trainable=True for them, then {texts}"
     )
     last = held[-1].after or held[-1].signal
     if last.std > 0 and not last.nonfinite and not 0.1 < last.std < 10:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 
-from keras_initx._keras import layers_of, with_mask_of
+from keras_initx._keras import copy_mask, list_layers
 from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends._current import backend
 from keras_initx.inspection._batch import first_float
@@ -140,7 +140,7 @@ def _shifted(nested: Any, shifts: dict[int, keras.Variable]) -> Any:
     for place, shift in shifts.items():
         tensor = leaves[place]
         if tuple(tensor.shape) == tuple(shift.shape):
-            leaves[place] = with_mask_of(tensor, tensor + keras.ops.convert_to_tensor(shift))
+            leaves[place] = copy_mask(tensor, tensor + keras.ops.convert_to_tensor(shift))
     return keras.tree.pack_sequence_as(nested, leaves)
 
 
@@ -167,7 +167,7 @@ class GradientFlow:
             self._variables += self._shifts.taken[call].values()
             self._variables += self._shifts.given[call].values()
         self._norms_of: Callable[..., list[float]] = backend.gradient_norms(
-            self._objective, self._variables, layers_of(of.model)
+            self._objective, self._variables, list_layers(of.model)
         )
         self.measure()
 

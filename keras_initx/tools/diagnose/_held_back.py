@@ -14,11 +14,11 @@ import numpy as np
 
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends._current import backend
-from keras_initx.inspection._batch import array_of, first_float
-from keras_initx.inspection._former import put_back_afterward
-from keras_initx.inspection._hooks import replaced
+from keras_initx.inspection._batch import first_float, to_array
+from keras_initx.inspection._former import preserve_variables
+from keras_initx.inspection._hooks import replace_attribute
 from keras_initx.inspection._kernels import is_kernel
-from keras_initx.inspection._names import parts_of
+from keras_initx.inspection._names import list_sublayers
 from keras_initx.inspection._watch import Call, Watch, Watcher
 from keras_initx.tools.diagnose._dead_ends import closed_activations, opened
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, fact
@@ -121,7 +121,7 @@ def held_back(of: Diagnosis) -> HeldBack:
         if layer in leading or _is_not_chosen(layer, learning):
             idle.append(layer)
     inside: set[int] = set()
-    for part in parts_of(of.model):
+    for part in list_sublayers(of.model):
         if isinstance(part, keras.Model):
             inside.update(id(weight) for weight in part.weights)
     return HeldBack(
@@ -266,7 +266,7 @@ class _InputRecorder(Watcher):
                 self._see(variable)
             return function(variable)
 
-        with replaced(keras.ops, "stop_gradient", watched):
+        with replace_attribute(keras.ops, "stop_gradient", watched):
             yield
 
     def before(self, call: Call) -> None:
@@ -275,7 +275,7 @@ class _InputRecorder(Watcher):
             self._see(call.inputs[0])
         values = first_float(call.given)
         if call.operation in self._layers and values is not None:
-            checksum = zlib.crc32(np.ascontiguousarray(array_of(values)).data)
+            checksum = zlib.crc32(np.ascontiguousarray(to_array(values)).data)
             self.inputs.setdefault(call.operation, []).append(checksum)
 
     def _see(self, tensor: Any) -> None:
@@ -336,7 +336,7 @@ def changed_weight(weight: keras.Variable, change: Change) -> Iterator[None]:
     def changed(region: object, values: Array) -> Array:
         return np.asarray(change(values), values.dtype)
 
-    with put_back_afterward([weight]):
+    with preserve_variables([weight]):
         weight.assign(backend.changed_in_parts(weight.value, changed))
         yield
 

@@ -10,9 +10,9 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Array
-from keras_initx.backends._moments import chunks
+from keras_initx.backends._moments import iterate_chunks
 from keras_initx.initializers._convolution import ICNR
-from keras_initx.inspection._batch import array_of, floats
+from keras_initx.inspection._batch import to_array, to_floats
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, fact
 from keras_initx.tools.diagnose._layer_report import WeightReport
 from keras_initx.tools.diagnose._seen import SeenWeight, seen_layers, weights_of
@@ -53,7 +53,8 @@ def kernel_values(of: Diagnosis) -> dict[SeenWeight, KernelValues]:
             inputs, _ = own.axes
             identical_units = _identical_units(array, _bias_of(own.layer), inputs)
         found[weight] = KernelValues(
-            array.size > 1 and all((chunk == array.flat[0]).all() for chunk in chunks(array)),
+            array.size > 1
+            and all((chunk == array.flat[0]).all() for chunk in iterate_chunks(array)),
             identical_units,
             _digest(array, weight.report),
         )
@@ -63,7 +64,7 @@ def kernel_values(of: Diagnosis) -> dict[SeenWeight, KernelValues]:
 def _bias_of(layer: keras.Layer) -> Array | None:
     for weight in layer.weights:
         if weight.name == "bias":
-            return array_of(weight)
+            return to_array(weight)
     return None
 
 
@@ -101,7 +102,7 @@ def _digest(array: Array, report: WeightReport) -> str | None:
     """
     checksum = 0
     distinct = np.zeros(0)
-    for chunk in map(floats, chunks(array)):
+    for chunk in map(to_floats, iterate_chunks(array)):
         checksum = zlib.crc32(chunk.data, checksum)
         if len(distinct) <= 64:
             distinct = np.union1d(distinct, chunk[chunk != 0])

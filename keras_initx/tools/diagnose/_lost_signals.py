@@ -7,8 +7,8 @@ from typing import NamedTuple
 import keras
 
 from keras_initx._typing import Array
-from keras_initx.backends._moments import size_of, spread
-from keras_initx.inspection._batch import array_of, first_float
+from keras_initx.backends._moments import compute_rms, spread
+from keras_initx.inspection._batch import first_float, to_array
 from keras_initx.inspection._kernels import is_zero, multiplying_weights
 from keras_initx.inspection._watch import Call, Watch, Watcher
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, Probe, fact
@@ -47,7 +47,7 @@ class LostProbe(Probe):
         for layer in of.watch.layers:
             if any(is_zero(layer, weight) for weight in multiplying_weights(layer)):
                 self._zero.add(layer)
-        sizes = [spread(array_of(tensor)) for tensor in floats_in(of.x)]
+        sizes = [spread(to_array(tensor)) for tensor in floats_in(of.x)]
         self._has_small_inputs = bool(sizes) and max(sizes) < VANISHING
         # The most recent consecutive layers whose output was nearly zero.
         self._row: list[keras.Layer] = []
@@ -60,7 +60,7 @@ class LostProbe(Probe):
         # The inputs of an embedding are row indices.
         if call.kernel_input is None or isinstance(layer, keras.layers.Embedding):
             return
-        values = array_of(call.kernel_input)
+        values = to_array(call.kernel_input)
         is_weak = spread(values) < VANISHING
         for suspect in self._row:
             is_cause = not _differ(values) if suspect in self._zero else is_weak
@@ -83,7 +83,7 @@ class LostProbe(Probe):
             self.origins[layer] = set()
             is_small = False
         elif little is not None and not before:
-            self.shrunk[layer] = size_of(little)
+            self.shrunk[layer] = compute_rms(little)
         if is_small:
             if self._is_over:
                 self._row = []
@@ -95,7 +95,7 @@ class LostProbe(Probe):
         reached = first_float(call.given)
         if reached is None or call.operation in self._zero or self._has_small_inputs:
             return None
-        values = array_of(reached)
+        values = to_array(reached)
         return values if abs(values).max(initial=0) < VANISHING else None
 
     def _is_table(self, call: Call) -> bool:

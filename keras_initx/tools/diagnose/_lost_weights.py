@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_initx._keras import layers_of
+from keras_initx._keras import list_layers
 from keras_initx._typing import Array
 from keras_initx.backends._current import backend
 from keras_initx.inspection._finite import NotFinite
-from keras_initx.inspection._finite import not_finite as not_finite_in
+from keras_initx.inspection._finite import find_not_finite as not_finite_in
 from keras_initx.inspection._weights import ModelWeight
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, fact
 from keras_initx.tools.diagnose._seen import seen_weights, trained_layers
@@ -66,7 +66,7 @@ def _spoils(weight: ModelWeight, values: NotFinite, of: Diagnosis) -> bool:
     with of.changed():
         try:
             variable.assign(_made_finite(backend.host_view(variable.value)))
-            with backend.preserve_state(layers_of(of.model)):
+            with backend.preserve_state(list_layers(of.model)):
                 signal = signal_of_floats(of.model(of.x, training=False))
             is_cured = signal is None or not signal.nonfinite
             return is_cured and (not losses.has_loss or all(map(math.isfinite, of.norms())))

@@ -13,9 +13,9 @@ from keras_initx._checks import check_count, check_flag
 from keras_initx._extras import import_optional
 from keras_initx._typing import KerasCallback
 from keras_initx.backends._current import backend
-from keras_initx.inspection._batch import Data, batch_of, first_batch
+from keras_initx.inspection._batch import Data, first_batch, make_batch
 from keras_initx.inspection._optimizers import scales_loss
-from keras_initx.report._terminal import verbosity
+from keras_initx.report._terminal import set_verbosity
 from keras_initx.tools.diagnose._diagnose import (
     check_call,
     check_options,
@@ -122,7 +122,7 @@ class SignalMonitor(KerasCallback):
         self._epochs = 0
         check_call(self.model)
         # What of `x` is a batch is known with the model.
-        self.x, self.y = without_weights(batch_of(self.model, self.x, self.y)), None
+        self.x, self.y = without_weights(make_batch(self.model, self.x, self.y)), None
         self._record()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -205,7 +205,7 @@ class SignalMonitor(KerasCallback):
         # With its present weights: Keras writes them back where it is asked for the model.
         model = self.model
         is_trained = self._epochs > 0 and self._steps >= LEAST_STEPS
-        with verbosity(0):
+        with set_verbosity(0):
             report = measured(
                 model,
                 self.x,

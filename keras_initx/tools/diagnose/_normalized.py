@@ -10,8 +10,8 @@ from typing import Any
 import keras
 
 from keras_initx.backends._current import backend
-from keras_initx.backends._moments import size_of, spread
-from keras_initx.inspection._batch import array_of, first_float
+from keras_initx.backends._moments import compute_rms, spread
+from keras_initx.inspection._batch import first_float, to_array
 from keras_initx.inspection._kernels import normalizes
 from keras_initx.inspection._watch import Call
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, Probe
@@ -70,7 +70,7 @@ class NormalizedProbe(Probe):
             outputs = first_float(call.function(*args, **kwargs))
         if outputs is None or tuple(outputs.shape) != call.values.shape:
             return False
-        change = size_of(array_of(outputs) - call.values)
+        change = compute_rms(to_array(outputs) - call.values)
         # Where examples are alike, an epsilon changes more than they differ.
         least = _OF_EPSILON * float(call.values.std())
         return bool(change > max(_CHANGE * spread(call.values), least))

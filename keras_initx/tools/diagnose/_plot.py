@@ -21,7 +21,7 @@ from keras_initx.report._figures import (
     tidy,
 )
 from keras_initx.report._order import LABELS_HEIGHT, label_order
-from keras_initx.report._text import short_number, shortened
+from keras_initx.report._text import format_number, shorten_names
 from keras_initx.tools.diagnose._layer_report import LayerReport
 from keras_initx.tools.diagnose._lost_signals import VANISHING
 from keras_initx.tools.diagnose._rules import EXPLODING
@@ -125,7 +125,7 @@ def _plot_histograms(
         "Outputs of layers with a problem, each on its own axis. Pale bar: share of zeros",
         fontsize=10,
     )
-    paths = shortened([layer.path for layer in layers], 18)
+    paths = shorten_names([layer.path for layer in layers], 18)
     columns = max(3, math.ceil(len(shown) / rows))  # rows of equal length, and no wide cells
     cells = figure.subplots(rows, columns, squeeze=False).ravel()
     for place, axis in zip(shown, cells, strict=False):
@@ -149,7 +149,7 @@ def _summary(layer: LayerReport, signal: Signal) -> str:
     """Return the second line of the title of a histogram."""
     if signal.nonfinite == 1:
         return "not finite"
-    parts = [f"std {short_number(signal.std)}"]
+    parts = [f"std {format_number(signal.std)}"]
     for name, share in (("saturated", layer.saturated), ("dead", layer.dead)):
         if share is not None and share >= 0.01:
             parts.append(f"{share:.0%} {name}")
@@ -198,7 +198,7 @@ def plot_history(history: Mapping[int, Sequence[LayerReport]], path: str | Path 
     figure = new_figure(size=(_WIDTH, 3 * rows + 0.2))
     axes = figure.subplots(rows or 1, 2, squeeze=False, sharex=True).ravel()
     for axis, (panel, values) in zip(axes, panels.items(), strict=False):
-        labels = shortened(shown, 24)
+        labels = shorten_names(shown, 24)
         for shown_path, label, color, marker in zip(shown, labels, _ORDER, "os^", strict=False):
             line = values[paths.index(shown_path)]
             axis.plot(

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Array, Tensor
-from keras_initx.initializers._gates import gru_gates, is_gru, is_lstm, lstm_gates, units_of
-from keras_initx.inspection._batch import array_of, first_float
-from keras_initx.inspection._names import parts_of
+from keras_initx.initializers._gates import count_units, gru_gates, is_gru, is_lstm, lstm_gates
+from keras_initx.inspection._batch import first_float, to_array
+from keras_initx.inspection._names import list_sublayers
 from keras_initx.inspection._watch import Call
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, Probe, fact
 from keras_initx.tools.diagnose._first_inputs import COMPARED
@@ -46,7 +46,7 @@ class RecurrenceProbe(Probe):
 
     def before(self, call: Call) -> None:
         if isinstance(call.operation, keras.layers.Bidirectional):
-            self._in_both_directions.update(parts_of(call.operation))
+            self._in_both_directions.update(list_sublayers(call.operation))
 
     def after(self, call: Call) -> None:
         layer = call.operation
@@ -66,10 +66,10 @@ class RecurrenceProbe(Probe):
     def _padding_of(self, inputs: Tensor) -> tuple[int, str | None]:
         """Return the number of equal steps at the ends of `inputs`, and the embedding for it."""
         if self._embedding is None or self._embedding[1].shape[1] != inputs.shape[1]:
-            return _equal_at_end(array_of(inputs[:COMPARED])), None
+            return _equal_at_end(to_array(inputs[:COMPARED])), None
         # A dropout in between makes equal steps different.
         embedding, given = self._embedding
-        indices = array_of(given)
+        indices = to_array(given)
         index = int(np.median(indices[:, -1]))
         path = None
         if not index and not embedding.mask_zero:
@@ -142,10 +142,10 @@ def _gate_bias(gate: _GateName, cell: keras.Layer) -> Array:
     """Return the bias of each unit of that gate."""
     bias = getattr(cell, "bias", None)
     if bias is None:
-        return np.zeros(units_of(cell) or 0, "float32")
+        return np.zeros(count_units(cell) or 0, "float32")
     if gate == "update":
-        return np.asarray(gru_gates(array_of(bias))[0])
-    return np.asarray(lstm_gates(array_of(bias))[1])
+        return np.asarray(gru_gates(to_array(bias))[0])
+    return np.asarray(lstm_gates(to_array(bias))[1])
 
 
 def _kept_share(bias: Array) -> float:
@@ -204,7 +204,7 @@ def _kernel_without_gates(layer: keras.Layer) -> Array | None:
     cells = cells_of(layer)
     if len(cells) != 1 or not isinstance(cells[0], keras.layers.SimpleRNNCell):
         return None
-    kernel = array_of(cells[0].recurrent_kernel)
+    kernel = to_array(cells[0].recurrent_kernel)
     if len(kernel) > _FACTORIZED or not np.isfinite(kernel).all():
         return None
     return kernel

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_initx._checks import check_choice, truncated
+from keras_initx._checks import check_choice, truncate
 from keras_initx._extras import import_optional
 from keras_initx._typing import Array, InitializerLike
 from keras_initx.initializers._as_ours import check_initializer
@@ -18,8 +18,8 @@ from keras_initx.inspection._weights import ModelWeight, is_frozen
 from keras_initx.recipes._weight_rules import Left, WeightRules
 from keras_initx.report._export import finite, folding
 from keras_initx.report._results import Judgement, Tabular
-from keras_initx.report._table import Column, Table, filled, legend
-from keras_initx.report._text import counted, listed, short_number
+from keras_initx.report._table import Column, Table, columns_with_values, legend
+from keras_initx.report._text import format_count, format_number, join_names
 from keras_initx.tools.diagnose._axes import (
     edges_of_bins,
     is_far,
@@ -168,15 +168,15 @@ class DiagnosisReport(Judgement, Tabular[LayerReport]):
         """The number of problems as a sentence."""
         if self.ok:
             return "No problem found."
-        return f"{counted(len(self.problems), 'problem')} found."
+        return f"{format_count(len(self.problems), 'problem')} found."
 
     @property
     def summary(self) -> str:
         """The number of problems, and how the loss goes, as sentences."""
         if not self.losses:
             return self._finding
-        first, last = (short_number(self.losses[place]) for place in (0, -1))
-        steps = counted(len(self.losses) - 1, "step")
+        first, last = (format_number(self.losses[place]) for place in (0, -1))
+        steps = format_count(len(self.losses) - 1, "step")
         return f"{self._finding} The loss goes from {first} to {last} in {steps}."
 
     def _headline(self) -> str:
@@ -198,14 +198,14 @@ class DiagnosisReport(Judgement, Tabular[LayerReport]):
             (title, evidence), (_, remedy) = verdict.paragraphs()
             lines = [html.escape(evidence), f"Remedy: {html.escape(remedy)}"]
             parts.append(folding(title, "".join(f"<p>{line}</p>" for line in lines)))
-        table = Table.of(filled(self._page_columns(), self.rows), self.rows).as_html()
-        heading = counted(len(self.rows), "layer")
+        table = Table.of(columns_with_values(self._page_columns(), self.rows), self.rows).as_html()
+        heading = format_count(len(self.rows), "layer")
         parts.append(folding(heading, table, is_open=len(self.rows) <= _MOST_OPEN))
         return "".join(parts)
 
     def _legend(self) -> list[str]:
         mark = "!: a layer with a problem."
-        return [f"{mark} {legend(filled(self._page_columns(), self.rows))}"]
+        return [f"{mark} {legend(columns_with_values(self._page_columns(), self.rows))}"]
 
     def _columns(self) -> list[Column[LayerReport]]:
         marked = self._marked
@@ -223,9 +223,9 @@ class DiagnosisReport(Judgement, Tabular[LayerReport]):
         edges = edges_of_bins(limits, linear, _BARS)
         note = "outputs other than 0, on one axis for all layers; its ends have those beyond"
         if is_far(limits, linear):
-            note += f", and it is logarithmic beyond {short_number(linear)}"
+            note += f", and it is logarithmic beyond {format_number(linear)}"
         histogram = _column(
-            f"histogram,\n{short_number(limits[0])} to {short_number(limits[1])}",
+            f"histogram,\n{format_number(limits[0])} to {format_number(limits[1])}",
             lambda layer: layer.after,
             note,
             lambda signal: _histogram(signal, edges),
@@ -251,7 +251,7 @@ def _check_measured(weights: Sequence[ModelWeight], report: DiagnosisReport) -> 
     if problems:
         raise ValueError(
             "`rules` must be a report of a model with the layers of `model`. "
-            f"Received: rules={report!r}; {truncated(problems, '; ')}"
+            f"Received: rules={report!r}; {truncate(problems, '; ')}"
         )
 
 
@@ -266,7 +266,9 @@ def _drawn_by(rules: Mapping[str, InitializerLike]) -> str:
     drawn: Counter[str] = Counter()
     for initializer in rules.values():
         drawn[description(check_initializer("rules", initializer))] += 1
-    return listed([f"{text} in {counted(count, 'weight')}" for text, count in drawn.items()])
+    return join_names(
+        [f"{text} in {format_count(count, 'weight')}" for text, count in drawn.items()]
+    )
 
 
 def report_of(of: Diagnosis, verdicts: list[Verdict]) -> DiagnosisReport:
@@ -379,7 +381,7 @@ def _column(
     header: str,
     value: Callable[[LayerReport], Any],
     note: str,
-    write: Callable[[Any], str] = short_number,
+    write: Callable[[Any], str] = format_number,
 ) -> Column[LayerReport]:
     """Return a column that formats `value` with `write`, and is empty for `None`."""
 

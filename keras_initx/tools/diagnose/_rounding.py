@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from keras_initx._checks import EPSILONS
-from keras_initx._keras import layers_of
+from keras_initx._keras import list_layers
 from keras_initx._typing import Array
 from keras_initx.tools.diagnose._diagnosis import Arrays, Diagnosis
 from keras_initx.tools.diagnose._held_back import changed_weight
@@ -60,7 +60,7 @@ def _with_other_last_places(
     variables: Sequence[keras.Variable], of: Diagnosis
 ) -> list[Array | None]:
     """Return gradients where all weights and inputs are changed in their last places."""
-    places = [EPSILONS.get(one.compute_dtype, 0.0) for one in layers_of(of.model)]
+    places = [EPSILONS.get(one.compute_dtype, 0.0) for one in list_layers(of.model)]
     share = _CHANGE * max(EPSILONS["float32"], *places)
 
     def changed(values: Array) -> Array:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
-from keras_initx._checks import first_of
+from keras_initx._checks import summarize_names
 from keras_initx.report._terminal import line_width
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, Probe
 from keras_initx.tools.diagnose._frozen import sparing_frozen
@@ -270,7 +270,7 @@ def normalization_of(layer: SeenLayer) -> str:
 
 def weight_names(weights: Sequence[SeenWeight], between: str = ", ") -> str:
     """Return the paths of the first few weights."""
-    return first_of([weight.path for weight in weights], between)
+    return summarize_names([weight.path for weight in weights], between)
 
 
 def and_more_weights(weights: Sequence[SeenWeight]) -> str:

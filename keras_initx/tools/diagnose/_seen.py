@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 import keras
 
-from keras_initx._keras import layers_of
+from keras_initx._keras import list_layers
 from keras_initx._typing import Array
 from keras_initx.backends._current import backend
 from keras_initx.backends._moments import Moments
 from keras_initx.inspection._architecture import hidden_branch_ends
-from keras_initx.inspection._branches import branches_of
+from keras_initx.inspection._branches import find_branches
 from keras_initx.inspection._hooks import is_bounded
 from keras_initx.inspection._kernels import is_adapter, multiplies
-from keras_initx.inspection._names import own_weights
+from keras_initx.inspection._names import list_own_weights
 from keras_initx.inspection._weights import ModelWeight, is_frozen
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, fact
 from keras_initx.tools.diagnose._first_inputs import FirstInputs, InputProbe
@@ -332,12 +332,12 @@ def _weights_by_layer(of: Diagnosis) -> dict[keras.Layer, list[keras.Variable]]:
     owners: dict[int, keras.Layer] = {}
     # The first of the layers that share a weight owns it.
     for layer in reversed(known):
-        for weight in own_weights(layer):
+        for weight in list_own_weights(layer):
             owners[id(weight)] = layer
     # The weights of layers that could not be observed belong to the layer around them.
     observed = set(order)
     for layer in order:
-        if not any(part in seen for part in layers_of(layer, include_self=False)):
+        if not any(part in seen for part in list_layers(layer, include_self=False)):
             for weight in layer.weights:
                 if owners.get(id(weight)) not in observed:
                     owners[id(weight)] = layer
@@ -399,7 +399,7 @@ def trained_layers(of: Diagnosis) -> list[tuple[SeenLayer, float]]:
 @fact
 def branch_ends(of: Diagnosis) -> list[SeenLayer]:
     """The layers at the ends of residual branches."""
-    branches = branches_of(of.watch.graph.nodes).found
+    branches = find_branches(of.watch.graph.nodes).found
     ends = {end for branch in branches for end in branch.ends}
     ends |= hidden_branch_ends(of.inventory)
     return [layer for layer in seen_layers(of) if layer.layer in ends]

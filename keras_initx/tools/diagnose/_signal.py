@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_initx._typing import Array
-from keras_initx.backends._moments import Moments, chunks
+from keras_initx.backends._moments import Moments, iterate_chunks
 
 # Minimum number of values for a signal to be evaluated, and of examples for units to count as dead.
 LEAST_VALUES = 16
@@ -110,7 +110,7 @@ class Signal:
                 silent &= self.unit_is_silent
             self.unit_is_silent = silent
         self.size += values.size
-        pieces = list(chunks(values))
+        pieces = list(iterate_chunks(values))
         if self._bounds is not None:
             low, high = self._bounds
             for piece in pieces:

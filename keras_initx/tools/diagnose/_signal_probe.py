@@ -10,11 +10,11 @@ import numpy as np
 from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends._current import backend
 from keras_initx.initializers._activations import activation_facts
-from keras_initx.inspection._batch import array_of, first_float, tensors_in
+from keras_initx.inspection._batch import first_float, list_tensors, to_array
 from keras_initx.inspection._hooks import (
-    activation_by_values,
-    activation_of,
     activation_slope,
+    identify_activation,
+    read_activation,
     unit_axis,
 )
 from keras_initx.inspection._watch import Call
@@ -44,14 +44,14 @@ def signal_of_floats(batch: Arrays) -> Signal | None:
     for tensor in floats_in(batch):
         if signal is None:
             signal = Signal()
-        signal.add(array_of(tensor))
+        signal.add(to_array(tensor))
     return signal
 
 
 def floats_in(batch: Arrays) -> list[Tensor]:
     """Return the tensors of floating-point numbers."""
     floats = []
-    for tensor in tensors_in(batch):
+    for tensor in list_tensors(batch):
         if "float" in keras.backend.standardize_dtype(tensor.dtype):
             floats.append(tensor)
     return floats
@@ -97,11 +97,11 @@ class SignalProbe(Probe):
         outputs: Tensor,
     ) -> None:
         seen = self.seen.setdefault(layer, Signals())
-        if activation_of(layer) is not None:
+        if read_activation(layer) is not None:
             self._name_activation(layer, activation, values, outputs)
         if seen.before is None:
             seen.before = Signal()
-        array = array_of(values)
+        array = to_array(values)
         seen.last_std = _added(seen.before, array, unit_axis(layer, array.ndim))
         seen.shape = array.shape
 
@@ -134,7 +134,7 @@ class SignalProbe(Probe):
         known = self.of.watch.activations[layer] or ""
         if hasattr(keras.activations, known) or first_float(outputs) is None:
             return
-        name = activation_by_values(array_of(values[:8]), array_of(outputs[:8]))
+        name = identify_activation(to_array(values[:8]), to_array(outputs[:8]))
         if name is not None:
             self.of.watch.activations[layer] = name
         elif not getattr(activation, "weights", None):
@@ -156,7 +156,7 @@ class SignalProbe(Probe):
         """Measure the largest slope of what `layer` applies to single values."""
         # What these calls draw, count or add as losses is no part of the pass either.
         with self.of.watch.paused(), backend.preserve_state([layer]):
-            self.slopes[layer] = activation_slope(activation, array_of(values[:8]))
+            self.slopes[layer] = activation_slope(activation, to_array(values[:8]))
 
 
 def _margin_of(activation: str) -> float:

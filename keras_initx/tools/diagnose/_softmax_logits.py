@@ -8,10 +8,10 @@ import keras
 import numpy as np
 
 from keras_initx.backends._current import backend
-from keras_initx.backends._moments import size_of
-from keras_initx.inspection._batch import array_of, first_float
+from keras_initx.backends._moments import compute_rms
+from keras_initx.inspection._batch import first_float, to_array
 from keras_initx.inspection._kernels import is_kernel, knows_axes
-from keras_initx.inspection._names import own_weights
+from keras_initx.inspection._names import list_own_weights
 from keras_initx.inspection._watch import Call
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, Probe
 from keras_initx.tools.diagnose._held_back import Change, opened_zeros
@@ -34,7 +34,9 @@ class LogitsProbe(Probe):
         self._suspects: dict[keras.Layer, list[keras.Variable]] = {}
         for layer in of.watch.layers:
             if not knows_axes(layer):
-                kernels = [one for one in own_weights(layer) if one.trainable and is_kernel(one)]
+                kernels = [
+                    one for one in list_own_weights(layer) if one.trainable and is_kernel(one)
+                ]
                 self._suspects[layer] = [one for one in kernels if _is_constant(one)]
 
     def after(self, call: Call) -> None:
@@ -58,8 +60,8 @@ class LogitsProbe(Probe):
             outputs = first_float(call.function(*call.args, **call.kwargs))
         if outputs is None or tuple(outputs.shape) != call.values.shape:
             return None
-        size = size_of(call.values)
-        return size_of(array_of(outputs) - call.values) / size if size else None
+        size = compute_rms(call.values)
+        return compute_rms(to_array(outputs) - call.values) / size if size else None
 
 
 def _is_constant(weight: keras.Variable) -> bool:

@@ -15,19 +15,19 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from keras_initx._keras import is_of_keras, layers_of
+from keras_initx._keras import is_from_keras, list_layers
 from keras_initx.backends._current import backend
-from keras_initx.inspection._batch import array_of
-from keras_initx.inspection._former import Former, put_back_afterward
+from keras_initx.inspection._batch import to_array
+from keras_initx.inspection._former import Former, preserve_variables
 from keras_initx.inspection._optimizers import (
     NoCopyError,
-    accumulated,
-    copy_at_start,
-    rate_of,
+    accumulation_steps,
+    copy_initial_optimizer,
+    copy_unbuilt,
+    iterate_optimizers,
+    read_rate,
     scales_loss,
-    unbuilt_copy,
-    unscaled,
-    with_others,
+    unwrap_optimizer,
 )
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, fact
 from keras_initx.tools.diagnose._lost_weights import lost_weights
@@ -157,7 +157,7 @@ def steps_taken(of: Diagnosis) -> TrainedSteps | None:
         return None
     guess = _loss_of_guess(of)
     optimizer = _copied(of.model.optimizer, of.trained)
-    with of.changed(), put_back_afterward(of.trained) as former:
+    with of.changed(), preserve_variables(of.trained) as former:
         taken = _taken(of, optimizer, guess)
         taken = replace(taken, unmoved=_unmoved_weights(of, former))
         least = FALLEN * to_beat(taken)
@@ -191,7 +191,7 @@ def first_step_raises_loss(of: Diagnosis) -> bool:
         optimizer = _copied(of.model.optimizer, of.trained)
     except ValueError:
         return False
-    with of.changed(), put_back_afterward(of.trained):
+    with of.changed(), preserve_variables(of.trained):
         before, *after = _losses_with(optimizer, of, 1).losses
     # False for NaN.
     return not all(loss <= before for loss in after)
@@ -207,7 +207,7 @@ def _unmoved_weights(of: Diagnosis, former: Former) -> list[SeenWeight]:
     found = []
     for weight in trained_weights(of):
         variable = weight.own.variable
-        is_same = np.array_equal(array_of(variable), array_of(former.of(variable)))
+        is_same = np.array_equal(to_array(variable), to_array(former.of(variable)))
         if is_same and weight.report.gradient:
             found.append(weight)
     return found
@@ -249,7 +249,7 @@ def _taken(
     for weight in trained_weights(of):
         if not backend.is_finite(weight.own.variable.value):
             lost.append(weight)
-    name = type(unscaled(optimizer)).__name__
+    name = type(unwrap_optimizer(optimizer)).__name__
     return TrainedSteps(course.losses, name, course.rates, guess, lost, is_idle=course.is_idle)
 
 
@@ -272,14 +272,14 @@ def _losses_with(optimizer: keras.optimizers.Optimizer, of: Diagnosis, steps: in
     """Take some steps with an optimizer at its start."""
     if not optimizer.built:
         optimizer.build(of.trained)
-    inner = unscaled(optimizer)
+    inner = unwrap_optimizer(optimizer)
     batch = (of.x, of.y)
-    layers = layers_of(of.model)
+    layers = list_layers(of.model)
     # The loss after the last of them is that before one more, which is not taken.
     count = steps + 1
     descent = backend.descend(of.objective_of, of.trained, layers, optimizer, batch, count)
     losses, rates = [], []
-    made, rate = 0, rate_of(inner)
+    made, rate = 0, read_rate(inner)
     with contextlib.closing(descent):
         for step, loss in enumerate(itertools.islice(descent, count)):
             # A step updates nothing while the optimizer waits.
@@ -288,12 +288,12 @@ def _losses_with(optimizer: keras.optimizers.Optimizer, of: Diagnosis, steps: in
             losses.append(loss)
             if not math.isfinite(loss):
                 break
-            made, rate = _updates(inner), rate_of(inner)
+            made, rate = _updates(inner), read_rate(inner)
             if step:
                 of.progress(f"step {step} of {steps}")
     waiting = []
-    for one in with_others(inner):
-        may_wait = accumulated(one) > 1 or scales_loss(optimizer)
+    for one in iterate_optimizers(inner):
+        may_wait = accumulation_steps(one) > 1 or scales_loss(optimizer)
         waiting.append(one.built and may_wait and not _updates(one))
     return _Course(losses, rates, any(waiting))
 
@@ -309,7 +309,7 @@ def _copied(
 ) -> keras.optimizers.Optimizer:
     """Return an optimizer that does what another does, at its start."""
     try:
-        return copy_at_start(optimizer, weights)
+        return copy_initial_optimizer(optimizer, weights)
     except NoCopyError as error:
         raise ValueError(
             f"`steps` needs an optimizer that {error.required}. "
@@ -321,9 +321,9 @@ def _with_rate(
     optimizer: keras.optimizers.Optimizer, rate: float
 ) -> keras.optimizers.Optimizer | None:
     """Return an optimizer of Keras with another rate, `None` for others."""
-    if not is_of_keras(unscaled(optimizer)) or rate <= 0:
+    if not is_from_keras(unwrap_optimizer(optimizer)) or rate <= 0:
         return None
-    return unbuilt_copy(optimizer, rate)
+    return copy_unbuilt(optimizer, rate)
 
 
 def to_beat(taken: TrainedSteps) -> float:

@@ -3,8 +3,8 @@
 import keras
 
 from keras_initx._typing import Tensor
-from keras_initx.inspection._batch import tensors_in
-from keras_initx.inspection._names import own_weights
+from keras_initx.inspection._batch import list_tensors
+from keras_initx.inspection._names import list_own_weights
 from keras_initx.inspection._watch import Call
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, Probe, fact
 from keras_initx.tools.diagnose._seen import SeenLayer, SeenWeight, seen_layers, seen_weights
@@ -49,7 +49,7 @@ class TableProbe(Probe):
             found.update((id(variable), variable) for variable in own)
 
     def finish(self, outputs: Tensor) -> None:
-        for tensor in tensors_in(outputs):
+        for tensor in list_tensors(outputs):
             layer = self._outputs.maker(tensor)
             for key in self._looked_up.keys() & self._multiplied.keys():
                 table = self._looked_up[key]
@@ -61,7 +61,7 @@ def _is_own(operation: keras.Operation, variable: keras.Variable) -> bool:
     """Return whether a weight is one that a layer holds itself."""
     if not isinstance(operation, keras.Layer):
         return False
-    return any(variable is weight for weight in own_weights(operation))
+    return any(variable is weight for weight in list_own_weights(operation))
 
 
 @fact

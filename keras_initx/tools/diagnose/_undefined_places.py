@@ -12,11 +12,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx._keras import layers_of
+from keras_initx._keras import list_layers
 from keras_initx._typing import Array
 from keras_initx.backends._current import backend
-from keras_initx.inspection._batch import array_of
-from keras_initx.inspection._names import own_weights
+from keras_initx.inspection._batch import to_array
+from keras_initx.inspection._names import list_own_weights
 from keras_initx.inspection._watch import Call, Watch
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, fact
 from keras_initx.tools.diagnose._gradient_flow import (
@@ -120,11 +120,11 @@ class _LossRecorder(CallRecorder):
     def after(self, call: Call) -> None:
         made = self._open[-1]
         super().after(call)
-        outputs = [array_of(tensor) for tensor in floats_in(call.outputs)]
+        outputs = [to_array(tensor) for tensor in floats_in(call.outputs)]
         if all(map(_is_finite, outputs)):
             self.finite.add(made)
             return
-        inputs = [array_of(tensor) for tensor in floats_in((call.args, call.kwargs))]
+        inputs = [to_array(tensor) for tensor in floats_in((call.args, call.kwargs))]
         if not all(map(_is_finite, inputs)):
             return
         has_nan = any(np.isnan(values).any() for values in outputs)
@@ -138,22 +138,22 @@ class _LossRecorder(CallRecorder):
         """Return whether outputs are finite for small inputs."""
         kept: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
         if isinstance(call.operation, keras.Layer):
-            kept = backend.preserve_state(layers_of(call.operation))
+            kept = backend.preserve_state(list_layers(call.operation))
 
         def smaller(leaf: Any) -> Any:
             if not floats_in(leaf):
                 return leaf
-            return leaf / max(float(abs(array_of(leaf)).max(initial=1)), 1.0) * _SMALL_INPUT
+            return leaf / max(float(abs(to_array(leaf)).max(initial=1)), 1.0) * _SMALL_INPUT
 
         args, kwargs = keras.tree.map_structure(smaller, (call.args, call.kwargs))
         with self._watch.paused(), kept:
             outputs = call.function(*args, **kwargs)
-        return all(_is_finite(array_of(tensor)) for tensor in floats_in(outputs))
+        return all(_is_finite(to_array(tensor)) for tensor in floats_in(outputs))
 
 
 def _is_large(values: Array | keras.Variable) -> bool:
     if isinstance(values, keras.Variable):
-        values = array_of(values)
+        values = to_array(values)
     return bool(np.std(values, dtype="float64") > EXPLODING)
 
 
@@ -230,7 +230,7 @@ def _losing(flow: GradientFlow) -> set[PassedCall]:
     for operation, calls in reached.items():
         weights: Iterable[keras.Variable] = ()
         if isinstance(operation, keras.Layer):
-            weights = own_weights(operation)
+            weights = list_own_weights(operation)
         # The gradient of a weight is that of all calls.
         are_weights_lost = any(id(weight) in flow.lost for weight in weights)
         are_weights_lost &= not any(_is_lost(call.behind) for call in calls)

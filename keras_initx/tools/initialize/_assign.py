@@ -39,7 +39,7 @@ def assign(values: Iterable[tuple[keras.Variable, Tensor]]) -> None:
 
 
 @contextlib.contextmanager
-def undone_after_error(atomic: bool = True) -> Iterator[Callable[[keras.Variable, Tensor], None]]:
+def undo_after_error(atomic: bool = True) -> Iterator[Callable[[keras.Variable, Tensor], None]]:
     """Yield a function that assigns a value to a variable, and undo that after an exception.
 
     An interruption (Ctrl-C) is such an exception, and a second one does not end the undoing. Former

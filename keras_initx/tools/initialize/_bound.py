@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 import keras
 
-from keras_initx._checks import quoted
+from keras_initx._checks import quote_names
 from keras_initx._typing import Shape
-from keras_initx.initializers._as_ours import Adapted, as_ours
+from keras_initx.initializers._as_ours import Adapted, adapt_initializer
 from keras_initx.initializers._description import AXES
 from keras_initx.initializers._gates import is_gru, is_lstm
-from keras_initx.initializers._initializer import RandomInitializer, catalog, parameters_of
+from keras_initx.initializers._initializer import RandomInitializer, catalog, constructor_parameters
 from keras_initx.initializers._recurrent import ChronoBias
 from keras_initx.initializers._scale import MatrixInitializer, default_axes
 from keras_initx.initializers._seeds import derived_seed
@@ -66,11 +66,11 @@ class Binding:
             is_scaled: Whether it is inside of one that multiplies its values by a number of the
                 user.
         """
-        adapted = as_ours(initializer)
+        adapted = adapt_initializer(initializer)
         cls = adapted.counterpart or type(initializer)
         given = adapted.arguments()
         if given is None:
-            return self._itself(initializer, f"its config lacks {quoted(adapted.lacking())}")
+            return self._itself(initializer, f"its config lacks {quote_names(adapted.lacking())}")
         # Its number may stand for the strides: a layer does not tell its initializer of them.
         is_scaled = is_scaled or not given.keys().isdisjoint(_SCALES)
         if "seed" in given:
@@ -80,7 +80,7 @@ class Binding:
             given["cell"] = _cell_name(self.weight.layer)
         axes = None
         without_axes = given.get("input_axes") is None and given.get("output_axes") is None
-        if without_axes and parameters_of(cls).keys() >= set(AXES):
+        if without_axes and constructor_parameters(cls).keys() >= set(AXES):
             axes = _axes_for(cls, self.weight)
         if axes is not None:
             inputs, units = axes

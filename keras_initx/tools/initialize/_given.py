@@ -12,16 +12,16 @@ from typing import Any, Protocol, TypeAlias
 
 import keras
 
-from keras_initx._checks import quoted, similar_paths, takes, truncated
+from keras_initx._checks import accepts_arguments, quote_names, suggest_paths, truncate
 from keras_initx._suggestions import did_you_mean
 from keras_initx._typing import InitializerLike, RolesGiven
 from keras_initx.backends._current import backend
-from keras_initx.initializers._as_ours import check_initializer, ids_like
-from keras_initx.initializers._seeds import has_seed, initializer_of
+from keras_initx.initializers._as_ours import check_initializer, similar_ids
+from keras_initx.initializers._seeds import has_seed, resolve_initializer
 from keras_initx.inspection._inventory import Inventory
-from keras_initx.inspection._patterns import covered, first_matches
+from keras_initx.inspection._patterns import find_first_matches, match_pattern
 from keras_initx.inspection._weights import ModelWeight
-from keras_initx.recipes._named import is_recipe, recipe_of, recipes_like
+from keras_initx.recipes._named import is_recipe, parse_recipe, similar_recipes
 from keras_initx.recipes._weight_rules import NOT_KNOWN, Left, WeightRules
 from keras_initx.tools.initialize._plan import InitializationPlan, read_plan
 
@@ -58,7 +58,7 @@ class Instructions:
     notes: tuple[str, ...] = ()
 
 
-def resolved(given: Any, seed: int | None) -> Any:
+def resolve_rules(given: Any, seed: int | None) -> Any:
     """Return the recipe of a name, or the plan in a file; all else as it is.
 
     Args:
@@ -69,11 +69,11 @@ def resolved(given: Any, seed: int | None) -> Any:
         ValueError: If a text is neither, or there is a plan and a seed.
     """
     if isinstance(given, str):
-        recipe = recipe_of(given)
+        recipe = parse_recipe(given)
         if recipe is not None:
             return recipe
         is_file = os.path.isfile(given)
-        if not is_file and (_is_initializer(given) or ids_like(given) or recipes_like(given)):
+        if not is_file and (_is_initializer(given) or similar_ids(given) or similar_recipes(given)):
             raise ValueError(_no_rules(given))
     if isinstance(given, str | os.PathLike):
         given = read_plan("rules", os.fspath(given))
@@ -106,7 +106,7 @@ def understood(
             refuses the model or `roles`, a rule does not suit the model, or the report is that of
             another.
     """
-    given = resolved(given, seed)
+    given = resolve_rules(given, seed)
     members = _members(given)
     if roles is not None and not any(map(is_recipe, members)):
         raise ValueError(
@@ -137,7 +137,7 @@ def _members(given: Any) -> list[Any]:
                 "`rules` must have dicts, recipes, their names or functions of the model in its "
                 f"list; a plan or a report stands alone. Received: {member!r}"
             )
-        named = recipe_of(member) if isinstance(member, str) else None
+        named = parse_recipe(member) if isinstance(member, str) else None
         if isinstance(member, str) and named is None:
             raise ValueError(_no_rules(member))
         members.append(named or member)
@@ -153,7 +153,7 @@ def _of_member(member: Any, inventory: Inventory, roles: RolesGiven | None) -> W
     # These can be called too, but not with a model.
     others = type | keras.initializers.Initializer | keras.Layer
     if callable(rules) and not isinstance(rules, others):
-        if not takes(rules, inventory.model):
+        if not accepts_arguments(rules, inventory.model):
             raise TypeError(
                 "`rules` must be functions of one argument, the model, where they are functions. "
                 f"Received: rules={rules!r}"
@@ -195,7 +195,7 @@ def _checked_paths(rules: WeightRules, weights: Sequence[ModelWeight]) -> Weight
     if others:
         raise ValueError(
             "`rules` must be rules that a recipe made for `model`. "
-            f"Received: {truncated(others, '; ')}"
+            f"Received: {truncate(others, '; ')}"
         )
     return rules
 
@@ -237,24 +237,24 @@ def _joined(members: Sequence[WeightRules], weights: Sequence[ModelWeight]) -> I
         by_path[path] = known[key]
     notes = rules.notes
     for reason, paths in left.items():
-        notes += (f"Left, since {reason}: {quoted(paths)}.",)
+        notes += (f"Left, since {reason}: {quote_names(paths)}.",)
     return Instructions(by_path, notes)
 
 
 def _no_rules(given: str) -> str:
     """Return the error message for a text that is no name of a recipe."""
     required = "`rules` must be a dict from conditions to initializers"
-    meant = [given] if _is_initializer(given) else ids_like(given)
+    meant = [given] if _is_initializer(given) else similar_ids(given)
     if meant:
         required += f", such as {{'*kernel': {meant[0]!r}}}"
-    similar = did_you_mean(map(repr, recipes_like(given)))
+    similar = did_you_mean(map(repr, similar_recipes(given)))
     return f"{required}, or a recipe. Received: rules={given!r}{similar}"
 
 
 def _is_initializer(text: str) -> bool:
     """Return whether this name alone stands for an initializer."""
     try:
-        return callable(initializer_of(text))
+        return callable(resolve_initializer(text))
     except (TypeError, ValueError):  # its class may need arguments
         return False
 
@@ -283,10 +283,10 @@ def _of_dict(rules: RuleDict, weights: Sequence[ModelWeight]) -> WeightRules:
         for weight in weights:
             if any(type(layer).__name__ == condition for layer in weight.layers):
                 return did_you_mean([f"the class {condition} itself"])
-        return similar_paths(condition, [weight.shown for weight in weights])
+        return suggest_paths(condition, [weight.shown for weight in weights])
 
     by_path = {weight.path: weight for weight in weights}
-    found = first_matches("rules", rules, by_path, _matches, hint=hint)
+    found = find_first_matches("rules", rules, by_path, _matches, hint=hint)
     matched: dict[Condition, list[str]] = {}
     for path, (condition, _) in found.items():
         matched.setdefault(condition, []).append(by_path[path].shown)
@@ -335,7 +335,7 @@ def matches_condition(condition: Condition, weights: Sequence[ModelWeight]) -> b
 def _matches(condition: Condition, weight: ModelWeight) -> bool:
     """Return whether a condition matches a weight."""
     if isinstance(condition, str):
-        return bool(covered(condition, (weight.path, weight.shown)))
+        return bool(match_pattern(condition, (weight.path, weight.shown)))
     if isinstance(condition, type):
         # Not biases, for which an initializer for kernels is unsuitable.
         if len(weight.shape) < 2:

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_initx._alike import alike, in_common
-from keras_initx._checks import DTYPES, check_flag, first_of, quoted
+from keras_initx._alike import describe_paths, group_similar
+from keras_initx._checks import DTYPES, check_flag, quote_names, summarize_names
 from keras_initx._typing import RolesGiven, Shape, Tensor
 from keras_initx.backends._backend import Computation
 from keras_initx.backends._current import backend
-from keras_initx.initializers._as_ours import as_ours
+from keras_initx.initializers._as_ours import adapt_initializer
 from keras_initx.initializers._composition import Scaled
 from keras_initx.initializers._convolution import ICNR, Bilinear, DeltaOrthogonal, Dirac
 from keras_initx.initializers._initializer import Initializer, keeps_call
@@ -23,18 +23,18 @@ from keras_initx.initializers._scale import AxesInitializer
 from keras_initx.initializers._seeds import derived_seed, has_seed, initializers_within, root_seed
 from keras_initx.initializers._sharding import is_exact, seeded_call
 from keras_initx.initializers._sparse import Masked, kept_sparse
-from keras_initx.inspection._finite import must_be_finite, not_finite
+from keras_initx.inspection._finite import find_not_finite, must_be_finite
 from keras_initx.inspection._hooks import LayerInitializer
 from keras_initx.inspection._inventory import Inventory, checked_inventory
 from keras_initx.inspection._layer_initializers import layer_initializers
-from keras_initx.inspection._pairing import weight_places
-from keras_initx.inspection._weights import ModelWeight, computed_in_module, name_in_module
+from keras_initx.inspection._pairing import canonical_weight_paths
+from keras_initx.inspection._weights import ModelWeight, computed_weight_name, module_weight_name
 from keras_initx.recipes._weight_rules import Left
-from keras_initx.report._terminal import Verbose, progress, shows_progress
+from keras_initx.report._terminal import Verbose, show_progress, takes_verbose
 from keras_initx.tools.initialize._assign import (
     made_like,
     refresh_normalizations,
-    undone_after_error,
+    undo_after_error,
 )
 from keras_initx.tools.initialize._bound import Binding, Kept
 from keras_initx.tools.initialize._digest import array_digest
@@ -52,7 +52,7 @@ from keras_initx.tools.initialize._reset import initial_state
 _IN_ORDER_OF_KERAS = (Bilinear, DeltaOrthogonal, Dirac, ICNR, GRUUpdateBias)
 
 
-@shows_progress
+@takes_verbose
 def initialize(
     model: keras.Model,
     rules: RulesOrPlan | Instructing | None = None,
@@ -159,7 +159,7 @@ def initialize(
     check_flag("reset", reset)
     check_flag("atomic", atomic)
     check_flag("dry_run", dry_run)
-    started = begun(inventory, rules, seed, roles)
+    started = begin(inventory, rules, seed, roles)
     plan = started.plan
     notes = [*plan.notes, *inventory.note_on_unbuilt(), *_notes_on_rewritten(started)]
     if dry_run:
@@ -187,7 +187,7 @@ class Begun(NamedTuple):
         return zip(self.inventory.weights, self.plan._planned, strict=True)
 
 
-def begun(
+def begin(
     inventory: Inventory,
     rules: RulesOrPlan | Instructing | None,
     seed: int | None,
@@ -213,7 +213,7 @@ def begun(
     bound, kept = _planned(inventory, given, root, refuses_quantized=refuses_quantized)
     notes = (
         *given.notes,
-        *notes_on_guesses(zip(weights, bound, strict=True)),
+        *note_guesses(zip(weights, bound, strict=True)),
         *_notes_on_kept(kept),
     )
     plan = InitializationPlan(bound, root, dry_run=True, notes=notes)
@@ -232,7 +232,7 @@ def _planned(
     """
     weights = inventory.weights
     by_layer = layer_initializers([one for one in weights if one.path not in given.by_path])
-    places = weight_places(inventory, weights)
+    places = canonical_weight_paths(inventory, weights)
     planned = []
     kept: dict[Kept, list[str]] = {}
     seen: dict[tuple[int, Shape], str] = {}
@@ -292,7 +292,7 @@ def _bound(
     """
     for part in initializers_within(given):
         try:
-            as_ours(part).check_numbers()
+            adapt_initializer(part).check_numbers()
         except ValueError as error:
             raise unsuitable(repr(part), weight.path, f": {error}") from None
     derived = derived_seed(root, weight.path)
@@ -321,7 +321,7 @@ def _fans_of_axes(given: Any, bound: Any, shape: Shape) -> tuple[float, int] | N
     return bound.fans(shape)
 
 
-def notes_on_guesses(pairs: Iterable[tuple[ModelWeight, PlannedWeight]]) -> list[str]:
+def note_guesses(pairs: Iterable[tuple[ModelWeight, PlannedWeight]]) -> list[str]:
     """Return a note for each layer of the user whose fans are guessed by the shapes of weights.
 
     Layers whose paths differ in numbers only have one.
@@ -336,9 +336,9 @@ def notes_on_guesses(pairs: Iterable[tuple[ModelWeight, PlannedWeight]]) -> list
             fans = f"{name} has {one.row.fan_in} inputs and {one.row.fan_out} units"
             layers.setdefault(layer, []).append(fans)
     notes = []
-    for group in alike(layers, path=str):
+    for group in group_similar(layers, path=str):
         fans = ", ".join(layers[group[0]])
-        where = in_common(group) or "the model"
+        where = describe_paths(group) or "the model"
         notes.append(
             f"A guess by the shape, in {where}: {fans}; `input_axes` and `output_axes` of an "
             "initializer say it."
@@ -360,7 +360,9 @@ def _notes_on_kept(kept: Mapping[Kept, Sequence[str]]) -> list[str]:
     """Return a note for each initializer of the user that is called itself."""
     notes = []
     for (name, reason), paths in kept.items():
-        notes.append(f"{name} gets no seed and is called itself for {first_of(paths)}: {reason}.")
+        notes.append(
+            f"{name} gets no seed and is called itself for {summarize_names(paths)}: {reason}."
+        )
     return notes
 
 
@@ -369,7 +371,7 @@ def _check_suitable(initializer: LayerInitializer | None, weight: ModelWeight) -
     if not isinstance(initializer, keras.initializers.Initializer):
         return
     try:
-        adapted = as_ours(initializer)
+        adapted = adapt_initializer(initializer)
         adapted.check_shape(weight.shape)
         adapted.check_dtype(weight.shape, weight.dtype)
     except ValueError as error:
@@ -377,11 +379,12 @@ def _check_suitable(initializer: LayerInitializer | None, weight: ModelWeight) -
     if isinstance(initializer, Initializer) and weight.dtype not in DTYPES:
         raise unsuitable(repr(initializer), weight.path, f" of dtype {weight.dtype}")
     if isinstance(weight.layer, keras.layers.TorchModuleWrapper):
-        used = computed_in_module(weight)
+        used = computed_weight_name(weight)
         if used is not None:
             problem = (
-                f", the parameter {name_in_module(weight)!r} from which torch computes {used!r}: "
-                "the weight in use would have other values. Draw it before it is parametrized"
+                f", the parameter {module_weight_name(weight)!r} from which torch computes "
+                f"{used!r}: the weight in use would have other values. Draw it before it is "
+                "parametrized"
             )
             raise unsuitable(repr(initializer), weight.path, problem)
         for part in initializers_within(initializer):
@@ -420,8 +423,8 @@ def _executed(
     if reset and not atomic:
         initial_state(model)  # for its errors, which nobody would undo
     done, notes = [], []
-    with undone_after_error(atomic) as assign:
-        with progress("initialize", len(started.plan._planned), "weights") as advance:
+    with undo_after_error(atomic) as assign:
+        with show_progress("initialize", len(started.plan._planned), "weights") as advance:
             for weight, planned in started.pairs():
                 if planned.initializer is not None:
                     value, planned = draw(weight, planned, started.drawn_seed)
@@ -504,7 +507,7 @@ def _notes_on_digest(weight: ModelWeight, planned: PlannedWeight, value: Tensor)
 
 def _notes_on_lost(weight: ModelWeight, planned: PlannedWeight) -> list[str]:
     """Return a note if a weight has got values that are not finite and cannot be meant."""
-    lost = not_finite(weight)
+    lost = find_not_finite(weight)
     if lost is None or lost.may_be_meant:
         return []
     return [f"{weight.path} is not finite: {lost}, by {planned.row.initializer}."]
@@ -522,7 +525,7 @@ def _notes_on_rewritten(started: Begun) -> list[str]:
             paths.append(weight.path)
     if not paths:
         return []
-    return [f"Divided by its spectral norm at each call in training: {quoted(paths)}."]
+    return [f"Divided by its spectral norm at each call in training: {quote_names(paths)}."]
 
 
 def _notes_on_constants(pairs: Iterable[tuple[ModelWeight, PlannedWeight]]) -> list[str]:

@@ -17,21 +17,21 @@ from keras_initx.initializers._orthogonal import Orthogonal
 from keras_initx.initializers._seeds import derived_seed, root_seed
 from keras_initx.inspection._batch import (
     Data,
-    array_of,
-    batch_of,
     check_finite,
     first_examples,
     first_float,
+    make_batch,
+    to_array,
 )
 from keras_initx.inspection._build import ensure_built
 from keras_initx.inspection._inventory import Inventory, check_unshared, check_weights
 from keras_initx.inspection._kernels import is_adapter, is_kernel, is_zero, kernel_axes
-from keras_initx.inspection._names import own_weights, parts_of
+from keras_initx.inspection._names import list_own_weights, list_sublayers
 from keras_initx.inspection._watch import Call, Watch, Watcher
 from keras_initx.inspection._weights import ModelWeight, is_quantized
-from keras_initx.report._terminal import Verbose, progress, shows_progress
-from keras_initx.report._text import counted
-from keras_initx.tools.initialize._assign import assign, made_like, undone_after_error
+from keras_initx.report._terminal import Verbose, show_progress, takes_verbose
+from keras_initx.report._text import format_count
+from keras_initx.tools.initialize._assign import assign, made_like, undo_after_error
 from keras_initx.tools.initialize._lsuv_report import LsuvReport, ScaledLayer
 
 # Variables with the values to assign to them.
@@ -41,7 +41,7 @@ _Assignments: TypeAlias = Sequence[tuple[keras.Variable, Tensor]]
 _Outputs: TypeAlias = Callable[[], Array | None]
 
 
-@shows_progress
+@takes_verbose
 def lsuv(
     model: keras.Model,
     x: Data,
@@ -120,7 +120,7 @@ def lsuv(
     check_count("max_steps", max_steps)
     check_flag("dry_run", dry_run)
     root = root_seed(seed)
-    x = first_examples(batch_of(model, x).x, batch_size)
+    x = first_examples(make_batch(model, x).x, batch_size)
     ensure_built(model, x)
     inventory = Inventory(model)
     check_weights("model", inventory)
@@ -142,12 +142,12 @@ def lsuv(
         kernels[layer] = _Kernels((), reason)
     called = {layer: kernels[layer] for layer in before}
     starts = _starts(called, inventory.weights, root)
-    with progress("LSUV", len(called), "layers") as advance:
+    with show_progress("LSUV", len(called), "layers") as advance:
         scaling = _Scaling(called, starts, tolerance, max_steps, advance)
         Watch(inventory).observe(x, scaling, training=True)
     results = scaling.results
     if not dry_run:
-        with undone_after_error() as assign_one:
+        with undo_after_error() as assign_one:
             for result in results.values():
                 for kernel, value in result.values:
                     assign_one(kernel, value)
@@ -206,7 +206,7 @@ def _kernels_of(layer: keras.Layer) -> _Kernels | None:
         elif layer.weights:
             return _Kernels((), "the kernels of its cell are not known")
     else:
-        for weight in own_weights(layer):
+        for weight in list_own_weights(layer):
             if len(weight.shape) > 1 and is_kernel(weight):
                 found.append(weight)
     # The factors of an adapter start a change of the kernel at zero. While they train, that is
@@ -308,7 +308,7 @@ def _scaled(
         return _LayerResult("left", reason, _variance(outputs()))
     is_reached = variance is not None and abs(variance - 1) <= tolerance
     status = "scaled" if is_reached else "not reached"
-    return _LayerResult(status, counted(steps, "step"), variance, values)
+    return _LayerResult(status, format_count(steps, "step"), variance, values)
 
 
 def _orthonormal(layer: keras.Layer, kernel: keras.Variable, seed: int) -> Computation:
@@ -415,7 +415,7 @@ class _Visits(Watcher):
             call.before_activation = None
             if measured is None:
                 return None
-            return array_of(measured)
+            return to_array(measured)
 
         self.visit(layer, outputs)
         return result
@@ -500,7 +500,7 @@ def _has_generator(layer: keras.Layer) -> bool:
     """Return whether `layer` has a random generator of its own."""
     parts = [layer]
     if isinstance(layer, keras.layers.RNN):  # which calls its cells directly
-        parts += parts_of(layer)
+        parts += list_sublayers(layer)
     for part in parts:
         for value in vars(part).values():
             # Keras keeps a list of them.

@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from keras_initx.report._figures import BLUE, PALE_BLUE
-from keras_initx.report._order import plot_in_order, points_of
+from keras_initx.report._order import make_points, plot_in_order
 from keras_initx.report._results import Tabular
-from keras_initx.report._table import Column, number_cell
-from keras_initx.report._text import counted
+from keras_initx.report._table import Column, format_cell
+from keras_initx.report._text import format_count
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,13 +65,13 @@ class LsuvReport(Tabular[ScaledLayer]):
         counts = Counter(row.status for row in self.rows)
         parts = [f"{counts[status]} {status}" for status in _STATUSES if counts[status]]
         in_words = ", ".join(parts) or "none"
-        return f"{counted(len(self.rows), 'layer')}: {in_words}, seed {self.seed}."
+        return f"{format_count(len(self.rows), 'layer')}: {in_words}, seed {self.seed}."
 
     def _columns(self) -> list[Column[ScaledLayer]]:
         return [
             Column("layer", lambda row: row.path, is_text=True),
-            Column("before", lambda row: number_cell(row.before, "{:.3g}".format)),
-            Column("after", lambda row: number_cell(row.after, "{:.3g}".format)),
+            Column("before", lambda row: format_cell(row.before, "{:.3g}".format)),
+            Column("after", lambda row: format_cell(row.after, "{:.3g}".format)),
             Column("status", _status, is_text=True),
         ]
 
@@ -83,8 +83,8 @@ class LsuvReport(Tabular[ScaledLayer]):
 
     def _figure(self) -> "Figure":
         groups = {
-            "before": points_of(self.rows, "before", PALE_BLUE),
-            "after": points_of(self.rows, "after", BLUE),
+            "before": make_points(self.rows, "before", PALE_BLUE),
+            "after": make_points(self.rows, "after", BLUE),
         }
         paths = [row.path for row in self.rows]
         return plot_in_order(paths, {"variance of the output": groups}, of="layer")

@@ -5,17 +5,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_initx._checks import close_matches, first_of, truncated
+from keras_initx._checks import suggest_matches, summarize_names, truncate
 from keras_initx._typing import Array, Shape
 from keras_initx.backends._backend import Region
 from keras_initx.initializers._sparse import Masked, kept_sparse
 from keras_initx.inspection._inventory import Inventory
-from keras_initx.inspection._pairing import paired, weight_places
+from keras_initx.inspection._pairing import canonical_weight_paths, pair_by_path
 from keras_initx.inspection._weights import ModelWeight
-from keras_initx.report._figures import styles_of
+from keras_initx.report._figures import choose_styles
 from keras_initx.report._order import Points, plot_in_order
 from keras_initx.report._results import WeightTable
-from keras_initx.report._table import Column, number_cell
+from keras_initx.report._table import Column, format_cell
 from keras_initx.report._terminal import line_width
 from keras_initx.tools.initialize._plan_file import plan_text, planned_in_file
 from keras_initx.tools.initialize._planned_weight import PlannedWeight, WeightPlan
@@ -169,9 +169,9 @@ class InitializationPlan(WeightTable[PlannedWeight]):
         """
         weights = inventory.weights
         by_path = {weight.row.path: weight for weight in self._planned}
-        own_places = weight_places(inventory, weights)
+        own_places = canonical_weight_paths(inventory, weights)
         places = {path: planned.place for path, planned in by_path.items()}
-        pairs = paired(own_places, places).worded("the plan")
+        pairs = pair_by_path(own_places, places).worded("the plan")
         found = []
         problems = []
         left = set(by_path)
@@ -197,7 +197,7 @@ class InitializationPlan(WeightTable[PlannedWeight]):
         if problems:
             raise ValueError(
                 "`rules` must be a plan of the weights of `model`. "
-                f"Received: rules={self!r}; {truncated(sorted(problems), '; ')}"
+                f"Received: rules={self!r}; {truncate(sorted(problems), '; ')}"
             )
         return found
 
@@ -206,7 +206,7 @@ class InitializationPlan(WeightTable[PlannedWeight]):
         for weight in self._planned:
             if path in (weight.row.path, weight.shown):
                 return weight
-        similar = close_matches(path, [weight.shown for weight in self._planned])
+        similar = suggest_matches(path, [weight.shown for weight in self._planned])
         raise ValueError(f"`path` must be that of a weight. Received: {path=!r}{similar}")
 
     def _weights(self) -> list[PlannedWeight]:
@@ -219,8 +219,8 @@ class InitializationPlan(WeightTable[PlannedWeight]):
             Column("initializer", lambda weight: weight.row.initializer, is_text=True),
             Column("fan in", lambda weight: weight.row.fan_in, is_optional=True, alike="range"),
             Column("fan out", lambda weight: weight.row.fan_out, is_optional=True, alike="range"),
-            Column("expected", lambda weight: number_cell(weight.row.expected_std), alike="range"),
-            Column("std", lambda weight: number_cell(weight.row.std), alike="range"),
+            Column("expected", lambda weight: format_cell(weight.row.expected_std), alike="range"),
+            Column("std", lambda weight: format_cell(weight.row.std), alike="range"),
             Column("seed", lambda weight: weight.row.seed, is_optional=True, alike="any"),
         ]
 
@@ -253,7 +253,7 @@ class InitializationPlan(WeightTable[PlannedWeight]):
                 paths.setdefault(weight.row.reason, []).append(weight.shown)
         parts = []
         for reason, left in paths.items():
-            parts.append(f"{first_of(left, shown=1)} ({reason})")
+            parts.append(f"{summarize_names(left, shown=1)} ({reason})")
         return f"Left unchanged: {', '.join(parts)}."
 
     def _figure(self) -> "Figure":
@@ -267,7 +267,7 @@ class InitializationPlan(WeightTable[PlannedWeight]):
                 deviations.setdefault(name, {})[len(paths)] = deviation
                 paths.append(weight.shown)
         groups = {}
-        for name, (color, marker) in styles_of(deviations).items():
+        for name, (color, marker) in choose_styles(deviations).items():
             groups[name] = Points(deviations[name], color, marker)
         label = "standard deviation"
         if self.dry_run:

@@ -16,12 +16,12 @@ from keras_initx._checks import check_number, check_root, check_shape, check_typ
 from keras_initx._version import __version__
 from keras_initx.files._formats import check_file
 from keras_initx.files._local import LinedFormat
-from keras_initx.initializers._as_ours import as_ours
+from keras_initx.initializers._as_ours import adapt_initializer
 from keras_initx.initializers._initializer import (
     Initializer,
     RandomInitializer,
+    constructor_parameters,
     is_array,
-    parameters_of,
 )
 from keras_initx.initializers._scale import AxesInitializer
 from keras_initx.initializers._seeds import initializers_within
@@ -85,7 +85,7 @@ def _written_or_why_not(initializer: Any) -> tuple[dict[str, Any] | None, str]:
     if not isinstance(initializer, keras.initializers.Initializer):
         return None, "a function, which has no config"
     for part in initializers_within(initializer):
-        if as_ours(part).arguments() is None:
+        if adapt_initializer(part).arguments() is None:
             return None, f"the config of {type(part).__name__} lacks arguments"
     try:
         data = _written(initializer)
@@ -108,10 +108,10 @@ def _written(initializer: keras.initializers.Initializer) -> dict[str, Any]:
         if cls is keras.initializers.Identity:
             data["config"]["gain"] = initializer.gain  # which Keras leaves out
         return data
-    arguments = as_ours(initializer).arguments() or {}
+    arguments = adapt_initializer(initializer).arguments() or {}
     data["config"] = {name: _written_argument(value) for name, value in arguments.items()}
     # What `initialize` gave to it, and its constructor does not take.
-    if isinstance(initializer, RandomInitializer) and "seed" not in parameters_of(cls):
+    if isinstance(initializer, RandomInitializer) and "seed" not in constructor_parameters(cls):
         data["seed"] = initializer.seed
     if isinstance(initializer, AxesInitializer) and initializer.groups != (1, 1):
         data["groups"] = list(initializer.groups)
@@ -188,7 +188,7 @@ def _restored(data: Any) -> keras.initializers.Initializer:
         raise ValueError(f"unknown key {min(unknown)!r} of {data['class']}")
     if not issubclass(cls, Initializer):
         of_keras: keras.initializers.Initializer = cls.from_config(data["config"])
-        as_ours(of_keras).check_numbers()
+        adapt_initializer(of_keras).check_numbers()
         _check_seed(data, cls)
         return of_keras
     config = {name: _restored_argument(value) for name, value in data["config"].items()}
@@ -203,7 +203,7 @@ def _restored(data: Any) -> keras.initializers.Initializer:
 def _keys_of(cls: type) -> set[str]:
     """Return the keys that `_written` may write of a class."""
     keys = {"class", "config"}
-    if issubclass(cls, RandomInitializer) and "seed" not in parameters_of(cls):
+    if issubclass(cls, RandomInitializer) and "seed" not in constructor_parameters(cls):
         keys.add("seed")
     if issubclass(cls, AxesInitializer):
         keys.add("groups")
@@ -213,7 +213,7 @@ def _keys_of(cls: type) -> set[str]:
 def _check_seed(data: Mapping[str, Any], cls: type) -> None:
     """Raise `ValueError` if an initializer would draw a seed of its own."""
     seeds = data
-    if "seed" in parameters_of(cls):
+    if "seed" in constructor_parameters(cls):
         seeds = data["config"]
     elif not issubclass(cls, RandomInitializer):
         return

@@ -11,7 +11,7 @@ from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends._backend import Region
 from keras_initx.backends._current import backend
 from keras_initx.files._casts import can_be_cast, cast
-from keras_initx.initializers._as_ours import as_ours
+from keras_initx.initializers._as_ours import adapt_initializer
 from keras_initx.initializers._description import description
 from keras_initx.initializers._initializer import Initializer
 from keras_initx.initializers._sparse import Masked
@@ -91,7 +91,7 @@ class PlannedWeight:
             return np.array(backend.host_view(self.make()))
         shape, dtype = self.row.shape, self.row.dtype
         places = _places(shape, region)
-        part = as_ours(self.initializer).values_at(shape, dtype, places.reshape(-1))
+        part = adapt_initializer(self.initializer).values_at(shape, dtype, places.reshape(-1))
         if part is not None:
             return part.reshape(places.shape)
         return np.array(self._whole[region])

@@ -6,17 +6,17 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx._keras import names_preserved
+from keras_initx._keras import preserve_names
 from keras_initx._typing import Shape, Tensor
 from keras_initx.inspection._former import Former
-from keras_initx.inspection._names import parts_of
+from keras_initx.inspection._names import list_sublayers
 from keras_initx.inspection._optimizers import (
-    all_variables,
-    built_for,
-    items_of,
+    list_items,
+    list_optimized_weights,
+    list_optimizer_variables,
+    list_used_optimizers,
     scales_loss,
-    unscaled,
-    used_optimizers_of,
+    unwrap_optimizer,
 )
 
 # A variable, and the value that it had at the start.
@@ -33,16 +33,16 @@ def initial_state(model: keras.Model) -> list[Initial]:
         ValueError: If the initial state of an optimizer is unknown.
     """
     found: list[Initial] = []
-    for optimizer in used_optimizers_of(model):
+    for optimizer in list_used_optimizers(model):
         found.extend(_of_optimizer(optimizer, model))
-    for layer in [model, *parts_of(model)]:
+    for layer in [model, *list_sublayers(model)]:
         found.extend(_of_generators(layer))
-        for state in states_of(layer):
+        for state in list_recurrent_states(layer):
             found.append((state, keras.ops.zeros_like(state.value)))
     return found
 
 
-def new_state(model: keras.Model, known: Former) -> list[Initial]:
+def list_initial_states(model: keras.Model, known: Former) -> list[Initial]:
     """Return the variables that optimizers have got, with initial values.
 
     Args:
@@ -53,8 +53,8 @@ def new_state(model: keras.Model, known: Former) -> list[Initial]:
         ValueError: If the initial state of an optimizer is unknown.
     """
     found: list[Initial] = []
-    for optimizer in used_optimizers_of(model):
-        variables = all_variables(optimizer, model.variables)
+    for optimizer in list_used_optimizers(model):
+        variables = list_optimizer_variables(optimizer, model.variables)
         if all(variable in known for variable in variables):
             continue
         for variable, start in _of_optimizer(optimizer, model):
@@ -75,21 +75,21 @@ def _of_optimizer(optimizer: keras.optimizers.Optimizer, model: keras.Model) -> 
 def _of_generators(layer: keras.Layer) -> Iterator[Initial]:
     """Yield the states of the random generators that `layer` keeps, also in a list."""
     for value in vars(layer).values():
-        for item in items_of(value):
+        for item in list_items(value):
             if isinstance(item, keras.random.SeedGenerator):
                 state = keras.ops.convert_to_numpy(item.state.value)
                 # The seed stays. The other number counts the draws.
                 yield item.state, state * np.array([1, 0], state.dtype)
 
 
-def states_of(layer: keras.Layer) -> list[keras.Variable]:
+def list_recurrent_states(layer: keras.Layer) -> list[keras.Variable]:
     """Return the states that a recurrent layer keeps between batches, which no file has."""
     if not isinstance(layer, keras.layers.RNN):
         return []
     return [state for state in keras.tree.flatten(layer.states) if state is not None]
 
 
-@names_preserved()  # those of the optimizers that are made here
+@preserve_names()  # those of the optimizers that are made here
 def _with_fresh(
     optimizer: keras.optimizers.Optimizer, model: keras.Model
 ) -> list[tuple[keras.Variable, keras.Variable]]:
@@ -98,9 +98,9 @@ def _with_fresh(
     Each comes with that of an unused optimizer like it.
     """
     is_scaled = scales_loss(optimizer)
-    optimizer = unscaled(optimizer)
-    weights = built_for(optimizer) or model.trainable_variables
-    variables = all_variables(optimizer, weights)
+    optimizer = unwrap_optimizer(optimizer)
+    weights = list_optimized_weights(optimizer) or model.trainable_variables
+    variables = list_optimizer_variables(optimizer, weights)
     # A user's class may lack a complete config. The class of Keras that it extends has one, and
     # mostly its variables.
     for cls in type(optimizer).__mro__:
@@ -113,7 +113,7 @@ def _with_fresh(
                 fresh.build(weights)
         except Exception:
             continue
-        found = all_variables(fresh, weights)
+        found = list_optimizer_variables(fresh, weights)
         if _kinds(found) == _kinds(variables):
             return list(zip(variables, found, strict=True))
     raise ValueError(

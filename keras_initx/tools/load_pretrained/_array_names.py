@@ -8,14 +8,14 @@ from typing import Any, NamedTuple, TypeAlias
 
 import keras
 
-from keras_initx._checks import check_type, close_matches
+from keras_initx._checks import check_type, suggest_matches
 from keras_initx._typing import Array
-from keras_initx.checkpoints._names_of_keras import names_in_file
+from keras_initx.checkpoints._names_of_keras import find_names_in_file
 from keras_initx.checkpoints._sources import LayoutName
-from keras_initx.files._lazy import index_text
+from keras_initx.files._lazy import format_index
 from keras_initx.inspection._pairing import Pairs
-from keras_initx.inspection._patterns import covered, filled_in, first_matches
-from keras_initx.inspection._weights import ModelWeight, name_in_module
+from keras_initx.inspection._patterns import fill_template, find_first_matches, match_pattern
+from keras_initx.inspection._weights import ModelWeight, module_weight_name
 from keras_initx.tools.load_pretrained._layouts import CELLS
 from keras_initx.tools.load_pretrained._recurrent_modules import RecurrentModules
 
@@ -97,8 +97,8 @@ def candidates_of(
         weights: The weights.
         names: See `load_pretrained`.
         layout: The layout of the source.
-        saved: See `saved_names`.
-        own: See `own_names`.
+        saved: See `keras_names_by_path`.
+        own: See `source_names_by_path`.
         is_of_keras: Whether Keras has named the arrays, and torch has not.
 
     Raises:
@@ -211,7 +211,7 @@ def names_as_data(names: NamesGiven | None) -> dict[str, Any] | None:
         data[pattern] = value
         if isinstance(value, tuple):
             named = parts_of(value)
-            part = A_FUNCTION if callable(named.part) else index_text(named.part)
+            part = A_FUNCTION if callable(named.part) else format_index(named.part)
             data[pattern] = (named.name, part)
     return data
 
@@ -254,17 +254,17 @@ def matches_of_weights(
 
     def hint(pattern: str) -> str:
         paths = [*known, *(weight.shown for weight in weights)]
-        return close_matches(pattern, paths, cutoff=0.0)
+        return suggest_matches(pattern, paths, cutoff=0.0)
 
     by_path = {weight.path: weight for weight in weights}
     kind = "a weight or a layer"
-    return first_matches(argument, patterns, by_path, matches_of_weight, kind=kind, hint=hint)
+    return find_first_matches(argument, patterns, by_path, matches_of_weight, kind=kind, hint=hint)
 
 
 def matches_of_weight(pattern: str, weight: ModelWeight) -> list[_Match]:
     """Return how a pattern covers a weight: by the outermost layer that it matches, or itself."""
-    layers = list(covered(pattern, weight.layer_paths[1:]).items())[:1]
-    found = layers or covered(pattern, (weight.shown, weight.path)).items()
+    layers = list(match_pattern(pattern, weight.layer_paths[1:]).items())[:1]
+    found = layers or match_pattern(pattern, (weight.shown, weight.path)).items()
     return [_Match(weight, path, texts) for path, texts in found]
 
 
@@ -278,7 +278,7 @@ def _candidates_of_match(
     """Return the arrays that may hold a weight by the name for the pattern that covers it."""
     weight = match.weight
     template, part, inverse = parts_of(value)
-    name = filled_in(template, match.texts, weight.path, "name arrays")
+    name = fill_template(template, match.texts, weight.path, "name arrays")
     if match.path not in weight.layer_paths:
         if callable(part):
             # A function makes the weight from the array that it is given alone.
@@ -287,7 +287,7 @@ def _candidates_of_match(
         if layout == "torch" and isinstance(weight.layer, CELLS) and "bias_ih" in name:
             names.append(name.replace("bias_ih", "bias_hh"))
         found = [Candidate(tuple(names), part)]
-        found += [Candidate((one,), part) for one in names_in_file(weight, name, saved)]
+        found += [Candidate((one,), part) for one in find_names_in_file(weight, name, saved)]
         return found
     if part is not None:
         raise ValueError(
@@ -298,7 +298,7 @@ def _candidates_of_match(
     below = weight.path.split("/")[depth:]
     found = [Candidate((_joined(name, *below, mark=mark),)) for mark in _MARKS]
     path = _joined(name, *below, mark="/")
-    found += [Candidate((one,)) for one in names_in_file(weight, path, saved)]
+    found += [Candidate((one,)) for one in find_names_in_file(weight, path, saved)]
     return found + _names_of_torch(weight, layout, modules, name, depth)
 
 
@@ -321,7 +321,7 @@ def _names_of_torch(
         if not isinstance(around, _AROUND):
             inner.append(name)
     if isinstance(weight.layer, keras.layers.TorchModuleWrapper):
-        found.append(Candidate((_joined(module, *inner, name_in_module(weight)),)))
+        found.append(Candidate((_joined(module, *inner, module_weight_name(weight)),)))
     if layout == "torch":
         found += _special_names(weight, module, inner, modules)
     if weight.name in _OTHER_NAMES:

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_initx._typing import Array, Shape
 from keras_initx.checkpoints._sources import LAYOUTS, LayoutName
-from keras_initx.files._lazy import LazyArray, stacked, summed
+from keras_initx.files._lazy import LazyArray, stack_lazily, sum_lazily
 from keras_initx.inspection._kernels import (
     ALL_CONVOLUTIONS,
     NORMALIZATIONS,
@@ -138,7 +138,7 @@ def _recurrent(weight: ModelWeight, arrays: Sequence[LazyArray]) -> LazyArray:
             return arrays[0].expect(shape[::-1]).transposed(1, 0)
         # A single one is their sum.
         parts = [array.expect(shape) for array in arrays]
-        return summed(parts) if len(parts) > 1 else parts[0]
+        return sum_lazily(parts) if len(parts) > 1 else parts[0]
     if not cell.reset_after:
         raise UnknownOrderError(
             "torch has no GRU with `reset_after=False`: make the layer with `reset_after=True`"
@@ -148,7 +148,7 @@ def _recurrent(weight: ModelWeight, arrays: Sequence[LazyArray]) -> LazyArray:
         return _gates(arrays[0].expect((units, shape[0]))).transposed(1, 0)
     if len(arrays) < 2:
         raise ValueError(f"the shape is {arrays[0].shape} of one bias instead of two of {units}")
-    return stacked([_gates(array.expect((units,))) for array in arrays])
+    return stack_lazily([_gates(array.expect((units,))) for array in arrays])
 
 
 def _gates(array: LazyArray) -> LazyArray:

@@ -10,32 +10,36 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_initx._checks import LISTED, check_flag, close_matches, truncated
+from keras_initx._checks import LISTED, check_flag, suggest_matches, truncate
 from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends._current import backend
-from keras_initx.checkpoints._names_of_keras import have_equal_sizes, own_names, saved_names
+from keras_initx.checkpoints._names_of_keras import (
+    have_equal_sizes,
+    keras_names_by_path,
+    source_names_by_path,
+)
 from keras_initx.checkpoints._sources import (
     LayoutName,
     OpenedSource,
     Source,
     are_in_memory,
-    as_lazy,
+    choose_layout,
     copy_shared,
-    layout_of_source,
     open_source,
+    to_lazy,
 )
 from keras_initx.files._casts import can_be_cast, cast
 from keras_initx.files._formats import Contents
-from keras_initx.files._lazy import LazyArray, Selection, index_text
+from keras_initx.files._lazy import LazyArray, Selection, format_index
 from keras_initx.files._other_shapes import Grid, Kind
 from keras_initx.inspection._inventory import Inventory, checked_inventory
 from keras_initx.inspection._kernels import SECOND_FACTORS
-from keras_initx.inspection._mark import count_of
+from keras_initx.inspection._mark import count_unwritten
 from keras_initx.inspection._pairing import Pairs
 from keras_initx.inspection._weights import ModelWeight
-from keras_initx.report._terminal import Verbose, progress, shows_progress
+from keras_initx.report._terminal import Verbose, show_progress, takes_verbose
 from keras_initx.sampling._namespace import HOST
-from keras_initx.tools.initialize._assign import refresh_normalizations, undone_after_error
+from keras_initx.tools.initialize._assign import refresh_normalizations, undo_after_error
 from keras_initx.tools.load_pretrained._array_names import (
     Candidate,
     NamesGiven,
@@ -186,7 +190,7 @@ def _computed(
     return Parametrized(weight, names, array)
 
 
-@shows_progress
+@takes_verbose
 def load_pretrained(
     model: keras.Model,
     source: Source,
@@ -366,9 +370,9 @@ def plan_load(
         kinds: What may differ in the shapes of weights, by path.
     """
     weights = inventory.held
-    chosen_layout = layout_of_source(layout, own_layout)
-    saved = saved_names(contents, inventory)
-    own = own_names(contents, inventory).worded("the source")
+    chosen_layout = choose_layout(layout, own_layout)
+    saved = keras_names_by_path(contents, inventory)
+    own = source_names_by_path(contents, inventory).worded("the source")
     is_of_keras = own_layout == "keras" or bool(contents.layers)
     found = candidates_of(weights, names, chosen_layout, saved, own, is_of_keras=is_of_keras)
     differences = Differences(inventory.model) if chosen_layout == "torch" else None
@@ -411,7 +415,7 @@ def _check_adapters(name: str, inventory: Inventory) -> None:
     """Raise `ValueError` if layers of a model add factors of adapters, which would be lost."""
     for weight in inventory.weights:
         value = weight.variable.value
-        if weight.name not in SECOND_FACTORS or count_of(value).unwritten:
+        if weight.name not in SECOND_FACTORS or count_unwritten(value).unwritten:
             continue
         enabled = [getattr(weight.layer, f"{kind}_enabled", False) for kind in ("lora", "dora")]
         if any(enabled) and backend.has_nonzero(value):
@@ -444,7 +448,7 @@ def _notes_on_shared(
             shared.append(f"{key} ({', '.join(paths)})")
     if not shared:
         return []
-    return [f"One array for several weights: {truncated(shared)}."]
+    return [f"One array for several weights: {truncate(shared)}."]
 
 
 def _notes_on_modules(
@@ -462,7 +466,7 @@ def _notes_on_reasons(steps: Sequence["Assignment"], own: Pairs) -> list[str]:
         reason = own.reasons.get(step.weight.path)
         if reason is not None and not step.row.sources:
             paths.setdefault(reason, []).append(step.row.path)
-    return [f"Left, because of {reason}: {truncated(left)}." for reason, left in paths.items()]
+    return [f"Left, because of {reason}: {truncate(left)}." for reason, left in paths.items()]
 
 
 class Assignment(NamedTuple):
@@ -646,7 +650,7 @@ def _no_array(candidates: Sequence[Candidate], known: Iterable[str]) -> str:
     # A bias is no match for a kernel.
     endings = {_last_part(candidate.names[0]) for candidate in candidates}
     alike = [name for name in known if _last_part(name) in endings]
-    hint = close_matches(candidates[-1].names[0], alike or known)
+    hint = suggest_matches(candidates[-1].names[0], alike or known)
     return f"no array {' or '.join(names)}{hint}"
 
 
@@ -662,7 +666,7 @@ def _check_can_load(report: LoadReport, own: Pairs) -> None:
     if report.problems:
         raise ValueError(
             "`source` must have an array for each weight that is to be loaded. Received: "
-            f"{truncated([problem.text for problem in report.problems], '; ')}"
+            f"{truncate([problem.text for problem in report.problems], '; ')}"
         )
     if not any(row.sources for row in report.rows) and not own.reasons:
         paths = [repr(row.path) for row in report.rows]
@@ -672,15 +676,15 @@ def _check_can_load(report: LoadReport, own: Pairs) -> None:
             hint = "; they have the same sizes, so perhaps only their names differ"
         raise ValueError(
             "`names` must map weights to arrays, because no array has the name of a weight. "
-            f"Received: weights {truncated(paths)}; arrays {truncated(names)}{hint}"
+            f"Received: weights {truncate(paths)}; arrays {truncate(names)}{hint}"
         )
 
 
 def _load(steps: Sequence[Assignment], contents: Contents, atomic: bool) -> None:
     """Read the new values of each weight and assign them."""
     with (
-        undone_after_error(atomic) as assign,
-        progress("Loading weights", len(steps), "weights") as advance,
+        undo_after_error(atomic) as assign,
+        show_progress("Loading weights", len(steps), "weights") as advance,
     ):
         for step in steps:
             if step.array is not None:
@@ -788,7 +792,7 @@ def _part(array: LazyArray, candidate: Candidate) -> LazyArray:
     try:
         return array.part(candidate.part)
     except (IndexError, TypeError) as error:
-        raise _MismatchError(f"no part {index_text(candidate.part)}: {error}") from None
+        raise _MismatchError(f"no part {format_index(candidate.part)}: {error}") from None
 
 
 def _made_by_function(
@@ -797,7 +801,7 @@ def _made_by_function(
     """Return what a function of a user gives, which is called to check that, and once more."""
 
     def result() -> LazyArray:
-        return as_lazy(function(np.array(array.read(...))))  # a copy, which it may change
+        return to_lazy(function(np.array(array.read(...))))  # a copy, which it may change
 
     made = result()
     if not can_be_cast(made.dtype, weight.dtype):

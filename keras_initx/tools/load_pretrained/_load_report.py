@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from keras_initx._checks import truncated
+from keras_initx._checks import truncate
 from keras_initx._typing import Shape
 from keras_initx.report._figures import BLUE, PALE_BLUE
-from keras_initx.report._order import plot_in_order, points_of
+from keras_initx.report._order import make_points, plot_in_order
 from keras_initx.report._results import Judgement, Tabular
 from keras_initx.report._table import Column
 
@@ -60,7 +60,7 @@ def status_in_words(row: LoadedWeight) -> str:
     return row.status
 
 
-def columns() -> list[Column[LoadedWeight]]:
+def load_columns() -> list[Column[LoadedWeight]]:
     """Return the columns of a table of weights that were loaded."""
     return [
         Column("weight", lambda row: row.path, is_text=True),
@@ -71,11 +71,11 @@ def columns() -> list[Column[LoadedWeight]]:
     ]
 
 
-def figure_of(rows: Sequence[LoadedWeight]) -> "Figure":
+def plot_loaded(rows: Sequence[LoadedWeight]) -> "Figure":
     """Plot how many values of each weight were loaded, and of how many."""
     groups = {
-        "all": points_of(rows, "size", PALE_BLUE),
-        "changed": points_of(rows, "changed", BLUE),
+        "all": make_points(rows, "size", PALE_BLUE),
+        "changed": make_points(rows, "changed", BLUE),
     }
     return plot_in_order([row.path for row in rows], {"number of values": groups}, of="weight")
 
@@ -126,11 +126,11 @@ class LoadReport(Tabular[LoadedWeight], Judgement):
             text += f", {counts['error']} with errors"
         if self.unused:
             arrays = [f"{name} {shape}" for name, shape in self.unused.items()]
-            text += f"; unused arrays: {truncated(arrays)}"
+            text += f"; unused arrays: {truncate(arrays)}"
         return " ".join([f"{text}.", *self.notes])
 
     def _columns(self) -> list[Column[LoadedWeight]]:
-        return columns()
+        return load_columns()
 
     def _content(self) -> dict[str, Any]:
         return {**asdict(self), "summary": self.summary}
@@ -139,4 +139,4 @@ class LoadReport(Tabular[LoadedWeight], Judgement):
         return ["", self.summary]
 
     def _figure(self) -> "Figure":
-        return figure_of(self.rows)
+        return plot_loaded(self.rows)

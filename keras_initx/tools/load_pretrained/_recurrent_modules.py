@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 
 import keras
 
-from keras_initx.inspection._operations import SAME, kind_of
-from keras_initx.inspection._symbolic import SymbolicCall, recorded_calls
+from keras_initx.inspection._operations import SAME, get_kind
+from keras_initx.inspection._symbolic import SymbolicCall, record_calls
 from keras_initx.inspection._weights import ModelWeight
 
 # These give what they get, at least in inference.
@@ -82,7 +82,7 @@ class _Calls:
         self._passed: dict[int, int] = {}
         self._makers: dict[int, keras.Operation] = {}
         # The tensors, as long as their ids are used.
-        self._root = recorded_calls(model)
+        self._root = record_calls(model)
         self._take(self._root)
 
     def _take(self, call: SymbolicCall) -> None:
@@ -96,7 +96,7 @@ class _Calls:
             return
         sequence = id(_sequence_of(call))
         made = id(call.made[0])
-        if isinstance(operation, _PASSING) or kind_of(operation) in SAME:
+        if isinstance(operation, _PASSING) or get_kind(operation) in SAME:
             if made != sequence:
                 self._passed[made] = sequence
         else:

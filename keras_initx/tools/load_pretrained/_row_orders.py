@@ -25,8 +25,8 @@ from keras_initx.inspection._kernels import (
     TRANSPOSED,
     normalizes,
 )
-from keras_initx.inspection._names import own_weights, parts_of
-from keras_initx.inspection._symbolic import SymbolicCall, recorded_calls
+from keras_initx.inspection._names import list_own_weights, list_sublayers
+from keras_initx.inspection._symbolic import SymbolicCall, record_calls
 from keras_initx.inspection._weights import ModelWeight
 from keras_initx.tools.load_pretrained._moved_axes import (
     UNKNOWN,
@@ -141,7 +141,7 @@ def row_orders_of(model: keras.Model) -> RowOrders:
     """Return what is known of the orders of the weights of a built model."""
     walk = _Walk(model)
     walk.solve()
-    convolves = any(isinstance(part, ALL_CONVOLUTIONS) for part in parts_of(model))
+    convolves = any(isinstance(part, ALL_CONVOLUTIONS) for part in list_sublayers(model))
     return RowOrders(walk, has_image=convolves or walk.has_image)
 
 
@@ -233,7 +233,7 @@ class _Walk:
         self.has_image: bool = False
         self._calls: list[_LayerCall] = []
         self._layouts: dict[int, Layout] = {}
-        root = recorded_calls(model)
+        root = record_calls(model)
         # The ids of inputs, and of those that a convolution reads.
         self._inputs: set[int] = {id(tensor) for tensor in root.inputs}
         self._images: set[int] = set()
@@ -391,12 +391,12 @@ class _Walk:
 
     def _read_kernel(self, layer: keras.Layer, axes: tuple[int, ...], order: Order) -> None:
         """Note that the kernel of a layer reads a tensor in this order, and no other weight."""
-        for weight in own_weights(layer):
+        for weight in list_own_weights(layer):
             own = order if weight.name == "kernel" else None
             self._read(weight, axes, own)
 
     def _read_nothing(self, call: _LayerCall) -> list[Layout]:
-        for weight in own_weights(call.operation):
+        for weight in list_own_weights(call.operation):
             self._read(weight, (0,), None)
         return [self._of(tensor) for tensor in call.outputs]
 
@@ -449,7 +449,7 @@ class _Walk:
             order = UNKNOWN
         self._made_image(layout, channels)
         if isinstance(operation, keras.Layer):
-            for weight in own_weights(operation):
+            for weight in list_own_weights(operation):
                 if weight.name.endswith("kernel"):
                     place = len(weight.shape) - (1 if isinstance(operation, TRANSPOSED) else 2)
                     self._read(weight, (place,), order)
@@ -588,7 +588,7 @@ class _Walk:
             order = self._order_along(axes[0])
         elif {"space", "channels"} <= {one.kind for one in axes}:
             order = UNKNOWN
-        for weight in own_weights(operation):
+        for weight in list_own_weights(operation):
             self._read(weight, (0,), order if weight.shape else None)
         by_channels = keras.layers.BatchNormalization | keras.layers.GroupNormalization
         is_certain = layout.is_certain
@@ -601,7 +601,7 @@ class _Walk:
         layout = self._joined(call, output.shape)
         variables = call.variables
         if isinstance(call.operation, keras.Layer):
-            variables += own_weights(call.operation)
+            variables += list_own_weights(call.operation)
         for weight in variables:
             axes = [
                 axis
@@ -791,7 +791,7 @@ class _Walk:
         """Return the layouts of what is made in a way that is not known."""
         given = self._given(call)
         operation = call.operation
-        parts = parts_of(operation) if isinstance(operation, keras.Layer) else []
+        parts = list_sublayers(operation) if isinstance(operation, keras.Layer) else []
         convolves = any(isinstance(part, ALL_CONVOLUTIONS) for part in parts)
         variables = call.variables
         if all(one.is_plain for one in given) and not convolves:

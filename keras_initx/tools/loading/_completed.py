@@ -13,16 +13,16 @@ from keras_initx.backends._current import backend
 from keras_initx.inspection._former import Former
 from keras_initx.inspection._inventory import Inventory, check_weights
 from keras_initx.inspection._kernels import FIRST_FACTORS, SECOND_FACTORS, is_adapter
-from keras_initx.inspection._mark import Count, can_be_marked, count_of, unwritten_mask
-from keras_initx.inspection._names import distinct, parts_of
-from keras_initx.inspection._optimizers import optimizers_of
+from keras_initx.inspection._mark import Count, can_be_marked, count_unwritten, unwritten_mask
+from keras_initx.inspection._names import list_sublayers, make_distinct
+from keras_initx.inspection._optimizers import list_optimizers
 from keras_initx.inspection._weights import ModelWeight
 from keras_initx.tools.initialize._assign import refresh_normalizations
 from keras_initx.tools.initialize._given import matches_condition
-from keras_initx.tools.initialize._initialize import Begun, begun, draw
+from keras_initx.tools.initialize._initialize import Begun, begin, draw
 from keras_initx.tools.initialize._plan import InitializationPlan
 from keras_initx.tools.initialize._planned_weight import PlannedWeight
-from keras_initx.tools.initialize._reset import new_state
+from keras_initx.tools.initialize._reset import list_initial_states
 from keras_initx.tools.load_pretrained._load_report import LoadedWeight
 from keras_initx.tools.loading._marks import Marked, Marks, key_of
 
@@ -99,21 +99,21 @@ def completed(
             started = (begun_before or {}).get(model)
             if started is None or not _is_of(started, inventories[model]):
                 own_rules = _rules_for(model, inventories, rules)
-                started = begun(inventories[model], own_rules, given_seed)
+                started = begin(inventories[model], own_rules, given_seed)
             for weight, one in started.pairs():
                 planned.setdefault(id(weight.variable), one)
     drawn_seed = seed if is_drawn else None
     rows = []
     taken: set[str] = set()
     for model in models:
-        prefix = f"{distinct(model.name, taken)}/" if len(models) > 1 else ""
+        prefix = f"{make_distinct(model.name, taken)}/" if len(models) > 1 else ""
         for state in states[model]:
             row = _completed(state, planned.get(id(state.weight.variable)), drawn_seed)
             rows.append(replace(row, path=f"{prefix}{state.weight.shown}"))
         for path in inventories[model].unbuilt:
             how = "not built, so that it has no weights yet"
             rows.append(LoadedWeight(f"{prefix}{path}", NOT_KNOWN, how))
-        refresh_normalizations(parts_of(model))
+        refresh_normalizations(list_sublayers(model))
         _complete_optimizers(model)
     return rows
 
@@ -144,7 +144,7 @@ def in_no_model(marks: Marks, models: Iterable[keras.Model]) -> list[LoadedWeigh
 
 
 def _unwritten(marked: Marked) -> int:
-    return count_of(marked.variable.value).unwritten
+    return count_unwritten(marked.variable.value).unwritten
 
 
 def _states(
@@ -157,7 +157,7 @@ def _states(
     seen = set()
     for model, inventory in inventories.items():
         weights = list(filter(can_be_marked, inventory.held))
-        counts = {weight.path: count_of(weight.variable.value) for weight in weights}
+        counts = {weight.path: count_unwritten(weight.variable.value) for weight in weights}
         _count_reset_adapters(weights, counts)
         computed = _layers_with_computed(weights, marks)
         states = []
@@ -298,10 +298,10 @@ def _why_not_known(state: _State) -> str:
 
 def _complete_optimizers(model: keras.Model) -> None:
     """Let what optimizers have copied from weights before these were written begin anew."""
-    of_each = [optimizer.variables for optimizer in optimizers_of(model)]
+    of_each = [optimizer.variables for optimizer in list_optimizers(model)]
     if not any(map(_has_mark, itertools.chain.from_iterable(of_each))):
         return
-    for variable, start in new_state(model, Former()):
+    for variable, start in list_initial_states(model, Former()):
         if _has_mark(variable):
             variable.assign(start)
 
@@ -309,4 +309,4 @@ def _complete_optimizers(model: keras.Model) -> None:
 def _has_mark(variable: keras.Variable) -> bool:
     value = variable.value
     dtype = keras.backend.standardize_dtype(value.dtype)
-    return "float" in dtype and bool(count_of(value).unwritten)
+    return "float" in dtype and bool(count_unwritten(value).unwritten)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from keras_initx._alike import alike, in_common
-from keras_initx._checks import truncated
+from keras_initx._alike import describe_paths, group_similar
+from keras_initx._checks import truncate
 from keras_initx.report._results import Judgement, Tabular
 from keras_initx.report._table import Column
 from keras_initx.report._terminal import line_width
-from keras_initx.report._text import counted
-from keras_initx.tools.load_pretrained._load_report import LoadedWeight, columns, figure_of
+from keras_initx.report._text import format_count
+from keras_initx.tools.load_pretrained._load_report import LoadedWeight, load_columns, plot_loaded
 from keras_initx.tools.loading._completed import BY_QUANTIZATION, COMPUTED, MISSED, NOT_KNOWN
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Loaded(Tabular[LoadedWeight], Judgement):
         return self.problems
 
     def _columns(self) -> Sequence[Column[LoadedWeight]]:
-        return columns()
+        return load_columns()
 
     def _content(self) -> dict[str, Any]:
         return {"weights": self._records(), "summary": self.summary, "seed": self.seed}
@@ -130,12 +130,12 @@ class Loaded(Tabular[LoadedWeight], Judgement):
         lines = ["", self.summary]
         groups = _loaded_groups(self.rows)
         if groups:
-            line = f"Loaded: {truncated(groups)}."
+            line = f"Loaded: {truncate(groups)}."
             lines += textwrap.wrap(line, line_width(), subsequent_indent="    ")
         return lines
 
     def _figure(self) -> "Figure":
-        return figure_of([row for row in self.rows if row.shape is not None])
+        return plot_loaded([row for row in self.rows if row.shape is not None])
 
 
 def _loaded_groups(rows: Iterable[LoadedWeight]) -> list[str]:
@@ -151,8 +151,8 @@ def _loaded_groups(rows: Iterable[LoadedWeight]) -> list[str]:
     patterns = []
     for path in loaded:
         patterns.append(next((one for one in _around(path) if one not in with_others), path))
-    groups = alike(dict.fromkeys(patterns), path=str)
-    return [in_common(group) for group in groups]
+    groups = group_similar(dict.fromkeys(patterns), path=str)
+    return [describe_paths(group) for group in groups]
 
 
 def _around(path: str) -> list[str]:
@@ -187,7 +187,7 @@ def _summary(rows: Sequence[LoadedWeight], seed: int, left: str) -> str:
         text += f"; {made} {BY_QUANTIZATION}"
     unbuilt = len(rows) - total - made
     if unbuilt:
-        text += f"; {counted(unbuilt, 'layer')} not built"
+        text += f"; {format_count(unbuilt, 'layer')} not built"
     return f"{text}."
 
 

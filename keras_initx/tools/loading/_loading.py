@@ -8,21 +8,21 @@ from typing import Any
 
 import keras
 
-from keras_initx._checks import check_flag, quoted
+from keras_initx._checks import check_flag, quote_names
 from keras_initx.backends._current import backend
 from keras_initx.initializers._seeds import root_seed
-from keras_initx.inspection._former import Former, without_interruption
+from keras_initx.inspection._former import Former, run_uninterrupted
 from keras_initx.inspection._hooks import MADE_LAYERS
 from keras_initx.inspection._inventory import Inventory, checked_inventory
 from keras_initx.inspection._mark import can_be_marked
-from keras_initx.inspection._names import parts_of
-from keras_initx.inspection._optimizers import all_variables, optimizers_of
+from keras_initx.inspection._names import list_sublayers
+from keras_initx.inspection._optimizers import list_optimizer_variables, list_optimizers
 from keras_initx.inspection._weights import ModelWeight
 from keras_initx.tools.initialize._assign import assign, refresh_normalizations
-from keras_initx.tools.initialize._given import Instructing, RulesOrPlan, resolved
-from keras_initx.tools.initialize._initialize import begun
+from keras_initx.tools.initialize._given import Instructing, RulesOrPlan, resolve_rules
+from keras_initx.tools.initialize._initialize import begin
 from keras_initx.tools.initialize._plan import InitializationPlan
-from keras_initx.tools.initialize._reset import new_state, states_of
+from keras_initx.tools.initialize._reset import list_initial_states, list_recurrent_states
 from keras_initx.tools.loading._completed import completed, in_no_model
 from keras_initx.tools.loading._loaded import Known, Loaded
 from keras_initx.tools.loading._marks import Marks
@@ -119,7 +119,7 @@ def loading(
             f"rules as `rules=`. Received: model={model!r}"
         )
     check_flag("strict", strict)
-    rules = resolved(rules, seed)
+    rules = resolve_rules(rules, seed)
     loaded = Loaded()
     if model is None:
         block = _of_made_models(loaded, rules, seed)
@@ -128,9 +128,10 @@ def loading(
     with block:
         yield loaded
     if strict and not loaded.ok:
+        missed, not_known = quote_names(loaded.missed), quote_names(loaded.not_known)
         raise ValueError(
             "All weights must be written in a block with `strict=True`. "
-            f"Received: missed [{quoted(loaded.missed)}], not known [{quoted(loaded.not_known)}]"
+            f"Received: missed [{missed}], not known [{not_known}]"
         )
 
 
@@ -143,7 +144,7 @@ def _of_model(
 ) -> Iterator[None]:
     """Watch what is loaded into a model, and say so in `loaded`."""
     inventory = checked_inventory("model", model)
-    started = begun(inventory, rules, seed)
+    started = begin(inventory, rules, seed)
     weights = list(filter(can_be_marked, inventory.held))
     former = _former_values(model, weights)
     marks = Marks()
@@ -189,7 +190,7 @@ def _marks_taken_away_after_error(marks: Marks) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        without_interruption(marks.take_away)
+        run_uninterrupted(marks.take_away)
         raise
 
 
@@ -223,7 +224,7 @@ def _outermost(made: Sequence[weakref.ref[keras.Model]]) -> list[keras.Model]:
 def _outermost_of(models: Sequence[keras.Model]) -> list[keras.Model]:
     inside: set[int] = set()
     for model in models:
-        inside.update(map(id, parts_of(model)))
+        inside.update(map(id, list_sublayers(model)))
     found = [model for model in models if id(model) not in inside]
     variables = [set(map(id, model.variables)) for model in found]
     result = []
@@ -260,13 +261,13 @@ def _former_values(model: keras.Model, weights: Iterable[ModelWeight]) -> Former
     for metric in _metrics_of(model):
         for variable in metric.variables:
             former.add(variable, lasting=True)
-    for optimizer in optimizers_of(model):
-        for variable in all_variables(optimizer, model.variables):
+    for optimizer in list_optimizers(model):
+        for variable in list_optimizer_variables(optimizer, model.variables):
             former.add(variable, lasting=True)
-    for part in parts_of(model):
-        for variable in states_of(part):
+    for part in list_sublayers(model):
+        for variable in list_recurrent_states(part):
             former.add(variable, lasting=True)
-    for buffer in backend.buffers([model, *parts_of(model)]):
+    for buffer in backend.buffers([model, *list_sublayers(model)]):
         former.add(buffer, lasting=True)
     return former
 
@@ -274,7 +275,7 @@ def _former_values(model: keras.Model, weights: Iterable[ModelWeight]) -> Former
 def _metrics_of(model: keras.Model) -> list[keras.metrics.Metric]:
     """Return the metrics of `model`, and those of models in it, which Keras does not list."""
     found: dict[int, keras.metrics.Metric] = {}
-    for part in (model, *parts_of(model)):
+    for part in (model, *list_sublayers(model)):
         for metric in part.metrics:
             found[id(metric)] = metric
     return list(found.values())
@@ -301,7 +302,7 @@ def _undo(model: keras.Model, former: Former, marks: Marks, error: BaseException
 
     def reset_new_state() -> None:
         try:
-            start = new_state(model, former)
+            start = list_initial_states(model, former)
         except ValueError:
             error.add_note(
                 "An optimizer was first used in the block, and its initial state is unknown, "
@@ -312,10 +313,10 @@ def _undo(model: keras.Model, former: Former, marks: Marks, error: BaseException
 
     # The last is called first. Each is called, whatever another raises.
     with contextlib.ExitStack() as undo:
-        undo.callback(refresh_normalizations, parts_of(model))
+        undo.callback(refresh_normalizations, list_sublayers(model))
         # Some optimizers start with a copy of the weights.
-        undo.callback(without_interruption, reset_new_state)
-        undo.callback(without_interruption, marks.take_away)
+        undo.callback(run_uninterrupted, reset_new_state)
+        undo.callback(run_uninterrupted, marks.take_away)
         undo.callback(former.put_back)
         # Also variables that a metric had before, which then get their former values.
-        undo.callback(without_interruption, reset_new_metrics)
+        undo.callback(run_uninterrupted, reset_new_metrics)

@@ -16,8 +16,8 @@ from keras_initx.backends._current import backend
 from keras_initx.inspection._former import Former
 from keras_initx.inspection._hooks import ADDED_WEIGHTS, default_initializer
 from keras_initx.inspection._kernels import is_adapter
-from keras_initx.inspection._mark import BITS, count_of, is_made, marks_like, put_mark
-from keras_initx.inspection._names import own_weights
+from keras_initx.inspection._mark import BITS, count_unwritten, is_made, make_marks, put_mark
+from keras_initx.inspection._names import list_own_weights
 from keras_initx.inspection._weights import ModelWeight
 
 
@@ -53,7 +53,7 @@ class _MarkInitializer:
         self.is_used = True
         if isinstance(self.initializer, _MarkInitializer):  # of a block within this one
             return self.initializer(shape, dtype=dtype)
-        return backend.to_tensor(marks_like(np.empty(shape, name)))
+        return backend.to_tensor(make_marks(np.empty(shape, name)))
 
 
 @dataclass(eq=False)
@@ -137,7 +137,7 @@ class Marks:
         `quantize` with calibration makes them before it computes their values.
         """
         for layer, own in list(self._by_layer.items()):
-            kept = {key_of(variable) for variable in own_weights(layer)}
+            kept = {key_of(variable) for variable in list_own_weights(layer)}
             made = [one for key, one in own.items() if key in kept and one.is_of_quantization]
             lost = {}
             for key, one in own.items() if made else ():
@@ -147,7 +147,7 @@ class Marks:
                 former = lost.get(marked.variable.name)
                 if former is not None:
                     marked.is_of_quantization = False
-                    marked.is_computed = bool(count_of(former.variable.value).unwritten)
+                    marked.is_computed = bool(count_unwritten(former.variable.value).unwritten)
 
     def all(self) -> list[Marked]:
         """Return the weights with a mark, but for those of layers that do not exist any more."""
@@ -160,7 +160,7 @@ class Marks:
         """Return those of `all` that their layers still have."""
         found: list[Marked] = []
         for layer, own in list(self._by_layer.items()):
-            kept = {key_of(variable) for variable in own_weights(layer)}
+            kept = {key_of(variable) for variable in list_own_weights(layer)}
             found += [marked for key, marked in own.items() if key in kept]
         return found
 
@@ -192,12 +192,12 @@ class Marks:
     ) -> keras.Variable:
         """Make a weight as `add_weight` does, with the mark."""
         own = self._by_layer.setdefault(layer, {})
-        kept = {id(variable) for variable in own_weights(layer)}
+        kept = {id(variable) for variable in list_own_weights(layer)}
         lost = [one for key, one in own.items() if isinstance(key, int) and key not in kept]
         # Whether each of those that the layer has given up was not written, by their names.
         were_unwritten = self._given_up.setdefault(layer, {})
         for one in lost:
-            were_unwritten[one.variable.name] = bool(count_of(one.variable.value).unwritten)
+            were_unwritten[one.variable.name] = bool(count_unwritten(one.variable.value).unwritten)
             del own[id(one.variable)]
         is_any_unwritten = any(were_unwritten[one.variable.name] for one in lost)
         if initializer is None:
@@ -226,7 +226,7 @@ class Marks:
 
 
 def _start_if_unwritten(marked: Marked) -> None:
-    if count_of(marked.variable.value).unwritten:
+    if count_unwritten(marked.variable.value).unwritten:
         marked.variable.assign(marked.start())
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_initx.checkpoints._sources import LayoutName
-from keras_initx.inspection._batch import Data, batch_of, first_examples
+from keras_initx.inspection._batch import Data, first_examples, make_batch
 from keras_initx.inspection._environment import environment_of
 from keras_initx.inspection._inventory import check_unshared, checked_inventory
 from keras_initx.tools.compare_outputs._compare import compare_outputs, record_outputs
@@ -149,7 +149,7 @@ def port_report(
         finally:
             hook.remove()
         outputs = compare_outputs(model, batch.model, recorded, y=batch.y, names=names)
-        of_model = batch_of(model, batch.model)
+        of_model = make_batch(model, batch.model)
         whole = whole_outputs_of(inventory, first_examples(of_model.x, None))
     return PortReport(
         weights,

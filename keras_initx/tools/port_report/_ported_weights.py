@@ -13,11 +13,11 @@ import numpy as np
 
 from keras_initx._typing import Array, Shape
 from keras_initx.backends._current import backend
-from keras_initx.checkpoints._sources import LayoutName, open_source, ties_of
+from keras_initx.checkpoints._sources import LayoutName, find_ties, open_source
 from keras_initx.files._casts import cast
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._weights import ModelWeight
-from keras_initx.report._text import short_number
+from keras_initx.report._text import format_number
 from keras_initx.tools.load_pretrained._array_names import NamesGiven
 from keras_initx.tools.load_pretrained._load_pretrained import Assignment, plan_load
 from keras_initx.tools.load_pretrained._load_report import LoadReport
@@ -53,7 +53,7 @@ class PortedWeight:
         """What differs, in words."""
         text, reason = f"{self.path}: {self.answer}", self.how
         if self.difference:
-            text = f"{self.path} differs by up to {short_number(self.difference)}"
+            text = f"{self.path} differs by up to {format_number(self.difference)}"
             reason = self.cause
         return f"{text} ({reason})" if reason else text
 
@@ -231,7 +231,7 @@ def _explain_counts(
     steps: Sequence[Assignment], state: Mapping[str, Any], unused: Mapping[str, Shape]
 ) -> list[str]:
     """Return which weights have more or fewer values than their arrays, and what has none."""
-    ties = ties_of(state)
+    ties = find_ties(state)
     # Weights that share an array, such as the thirds of `in_proj_weight`, are counted together.
     groups: list[tuple[list[str], set[str], int]] = []
     reasons = []

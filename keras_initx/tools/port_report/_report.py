@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from keras_initx._checks import truncated
+from keras_initx._checks import truncate
 from keras_initx.inspection._environment import Environment
 from keras_initx.report._export import paragraphs
 from keras_initx.report._markdown import bullets, folded
 from keras_initx.report._results import Judgement, Tabular
-from keras_initx.report._table import Column, Row, Table, filled
+from keras_initx.report._table import Column, Row, Table, columns_with_values
 from keras_initx.report._terminal import line_width
-from keras_initx.report._text import counted, short_number
+from keras_initx.report._text import format_count, format_number
 from keras_initx.tools.compare_outputs._outputs_report import OutputsReport
 from keras_initx.tools.compare_outputs._step_report import StepReport
 from keras_initx.tools.port_report._agreement import OutputAgreement
@@ -118,9 +118,11 @@ class PortReport(Tabular[PortCheck], Judgement):
         if wrong:
             first = wrong[0]
             same = sum(row.answer == first.answer for row in wrong)
-            text = f"{counted(same, 'weight')} {first.answer}, first {first.path} ({first.how})"
+            text = (
+                f"{format_count(same, 'weight')} {first.answer}, first {first.path} ({first.how})"
+            )
             if first.answer == "differs":
-                text = f"{counted(same, 'weight')} with other values, first {first.text}"
+                text = f"{format_count(same, 'weight')} with other values, first {first.text}"
             return _not_equal(text, is_known=first.answer != "not compared")
         if self.outputs.first is not None:
             text = self._outputs_without_step().headline.removesuffix(".")
@@ -144,19 +146,19 @@ class PortReport(Tabular[PortCheck], Judgement):
         for row in self.outputs.rows:
             for setting in row.settings:
                 layers.setdefault(setting, []).append(row.name)
-        return [f"{setting} ({truncated(names)})" for setting, names in layers.items()]
+        return [f"{setting} ({truncate(names)})" for setting, names in layers.items()]
 
     def _outputs_without_step(self) -> OutputsReport:
         return replace(self.outputs, step=None, step_left_out="")
 
     def _check_of_weights(self) -> PortCheck:
         counts = Counter(row.answer for row in self.weights.rows)
-        texts = [f"{counts['equal']} of {counted(len(self.weights.rows), 'weight')} equal"]
+        texts = [f"{counts['equal']} of {format_count(len(self.weights.rows), 'weight')} equal"]
         for answer in ("differs", "not loaded", "not compared", "left out"):
             if counts[answer]:
                 texts.append(f"{counts[answer]} {'different' if answer == 'differs' else answer}")
         if self.weights.unused:
-            texts.append(f"{counted(len(self.weights.unused), 'array')} for no weight")
+            texts.append(f"{format_count(len(self.weights.unused), 'array')} for no weight")
         answer = "equal" if counts["equal"] else "not known"
         if counts["differs"] or counts["not loaded"]:
             answer = "differs"
@@ -180,10 +182,10 @@ class PortReport(Tabular[PortCheck], Judgement):
         places = [f"below {_written(min(below))}"] if below else []
         places += [f"above {_written(max(above))}"] if above else []
         output = f" of {worst.path}" if len(self.agreements) > 1 else ""
-        text = f"Absolute{output}, for values up to {short_number(worst.largest_value)}"
+        text = f"Absolute{output}, for values up to {format_number(worst.largest_value)}"
         return PortCheck(
             "largest difference",
-            short_number(worst.largest_difference),
+            format_number(worst.largest_difference),
             f"{text}: {' and '.join(places)}.",
         )
 
@@ -231,7 +233,7 @@ class PortReport(Tabular[PortCheck], Judgement):
         counts = [count for count in self.weights.counts if count.kind.endswith("parameters")]
         if sum(count.model for count in counts) == sum(count.module for count in counts):
             return []
-        reasons = truncated(self.weights.count_reasons, "; ")
+        reasons = truncate(self.weights.count_reasons, "; ")
         return [f"The numbers of parameters differ by: {reasons}."]
 
     def _lines_on_weights(self) -> list[str]:
@@ -246,10 +248,10 @@ class PortReport(Tabular[PortCheck], Judgement):
             elif row.answer == "equal" and row.how not in ("", "transposed"):
                 how = f"{row.how[:1].upper()}{row.how[1:]}"
                 paths.setdefault(how, []).append(row.path)
-        lines += [f"{how}: {truncated(names)}." for how, names in paths.items()]
+        lines += [f"{how}: {truncate(names)}." for how, names in paths.items()]
         if self.weights.unused:
             arrays = [f"{name} {shape}" for name, shape in self.weights.unused.items()]
-            lines.append(f"Arrays of the module for no weight: {truncated(arrays)}.")
+            lines.append(f"Arrays of the module for no weight: {truncate(arrays)}.")
         return [*lines, *self._lines_on_counts(), *self.weights.notes]
 
     def _columns(self) -> list[Column[PortCheck]]:
@@ -303,11 +305,11 @@ class PortReport(Tabular[PortCheck], Judgement):
             blocks += ["### First step", *self.outputs.step._markdown_blocks()]
         whole = [
             folded(
-                counted(len(self.weights.rows), "weight"),
+                format_count(len(self.weights.rows), "weight"),
                 _table(_COLUMNS_OF_WEIGHTS, self.weights.rows),
             ),
             folded(
-                counted(len(self.outputs.rows), "call"),
+                format_count(len(self.outputs.rows), "call"),
                 _table(self.outputs._columns(), self.outputs.rows),
             ),
         ]
@@ -393,4 +395,4 @@ def _wrapped(line: str) -> str:
 
 
 def _table(columns: Sequence[Column[Row]], rows: Sequence[Row]) -> str:
-    return Table.of(filled(columns, rows), rows).as_markdown().rstrip()
+    return Table.of(columns_with_values(columns, rows), rows).as_markdown().rstrip()

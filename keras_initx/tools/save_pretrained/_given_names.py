@@ -47,10 +47,10 @@ def given_names(names: NamesOrReport | None, layout: LayoutName | None) -> Given
             f"`layout` must be {loaded!r}, with which the model was loaded as `names` says, or "
             f"`None`. Received: layout={layout!r}"
         )
-    return GivenNames(names_from_data(kept), loaded)
+    return GivenNames(parse_names(kept), loaded)
 
 
-def names_from_data(names: Mapping[str, Any] | None) -> NamesGiven | None:
+def parse_names(names: Mapping[str, Any] | None) -> NamesGiven | None:
     """Return names from data as JSON has them, see `names_as_data`.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_initx._checks import DTYPES, EPSILONS, truncated
+from keras_initx._checks import DTYPES, EPSILONS, truncate
 from keras_initx._typing import Array, DType, Shape
 from keras_initx.backends._current import backend
 from keras_initx.files._casts import can_be_cast, cast
@@ -334,7 +334,7 @@ class NewArrays:
                 others = [repr(one.use.step.row.path) for one in ways if one is not way]
                 self._fail(
                     step,
-                    f"{name!r} is also that of {truncated(others)}, which has other values now: "
+                    f"{name!r} is also that of {truncate(others)}, which has other values now: "
                     "name another array, or `None` for one of them",
                 )
 
@@ -407,19 +407,19 @@ class NewArrays:
         notes = []
         rounded = [row.path for row in self.rows.values() if "rounded to" in row.how]
         if rounded:
-            notes.append(f"Rounded: {truncated(rounded)}.")
+            notes.append(f"Rounded: {truncate(rounded)}.")
         summed = []
         for row in self.rows.values():
             if row.status == "saved" and len(row.arrays) > 1 and "summed" in row.how:
                 summed.append(f"{row.path} ({' + '.join(row.arrays)})")
         if summed:
             notes.append(
-                f"Saved in the first array, with zeros in the other: {truncated(summed)}. torch "
+                f"Saved in the first array, with zeros in the other: {truncate(summed)}. torch "
                 "trains both arrays, so their sum moves twice as far as a single bias."
             )
         left = [str(name) for name, one in self._contents.items() if one.dtype == "object"]
         if left:
-            notes.append(f"Left out, because they are no arrays: {truncated(left)}.")
+            notes.append(f"Left out, because they are no arrays: {truncate(left)}.")
         return notes
 
     def notes_on_equal(self) -> list[str]:
@@ -450,7 +450,7 @@ class NewArrays:
         if not equal:
             return []
         return [
-            f"Copied, though `like` has equal bits in an array that is saved: {truncated(equal)}. "
+            f"Copied, though `like` has equal bits in an array that is saved: {truncate(equal)}. "
             "If torch ties them, pass `like=module.state_dict()`."
         ]
 

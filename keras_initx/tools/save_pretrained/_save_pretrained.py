@@ -8,17 +8,17 @@ from typing import Any, TypeAlias
 
 import keras
 
-from keras_initx._checks import DTYPES, check_choice, check_flag, truncated
+from keras_initx._checks import DTYPES, check_choice, check_flag, truncate
 from keras_initx._typing import Array, DType
 from keras_initx.checkpoints._checkpoint import Checkpoint
-from keras_initx.checkpoints._sources import LayoutName, open_source, overlap_of, ties_of
+from keras_initx.checkpoints._sources import LayoutName, find_overlap, find_ties, open_source
 from keras_initx.files._formats import Contents
-from keras_initx.files._local import replacing
+from keras_initx.files._local import replace_file
 from keras_initx.files._safetensors import write_safetensors
 from keras_initx.inspection._inventory import Inventory, check_unshared, checked_inventory
 from keras_initx.inspection._kernels import is_adapter
 from keras_initx.inspection._weights import is_quantized
-from keras_initx.report._terminal import Verbose, progress, shows_progress
+from keras_initx.report._terminal import Verbose, show_progress, takes_verbose
 from keras_initx.tools.load_pretrained._load_pretrained import plan_load
 from keras_initx.tools.save_pretrained._given_names import GivenNames, NamesOrReport, given_names
 from keras_initx.tools.save_pretrained._new_arrays import NewArrays
@@ -32,7 +32,7 @@ Like: TypeAlias = Checkpoint | Mapping[str, Any]
 _METADATA = {"format": "pt"}
 
 
-@shows_progress
+@takes_verbose
 def save_pretrained(
     model: keras.Model,
     path: str | os.PathLike[str],
@@ -119,7 +119,7 @@ def save_pretrained(
     _check_model(inventory)
     with open_source(_checked_like(like), "like") as (contents, own_layout):
         _check_contents(like, own_layout, contents)
-        ties = ties_of(like) if isinstance(like, Mapping) else {}
+        ties = find_ties(like) if isinstance(like, Mapping) else {}
         arrays, stand_ins = with_stand_ins(contents)
         plan = plan_load(inventory, arrays, own_layout, given.names, given.layout, {})
         new = NewArrays(contents, stand_ins, plan, ties, dtype)
@@ -135,7 +135,7 @@ def save_pretrained(
                 target_path.mkdir(parents=True, exist_ok=True)
             metadata = {**_METADATA, **contents.metadata}
             with _replacing(target) as partial:
-                with progress("Saving weights", len(described), "arrays") as advance:
+                with show_progress("Saving weights", len(described), "arrays") as advance:
                     for file, inside in target.files.items():
                         lines = {name: described[name] for name in inside}
                         arrays_of_file = _made(new, inside, advance)
@@ -177,7 +177,7 @@ def _checked_like(like: Any) -> Like:
             "`like` must be the path of a file, or a dict from names to arrays, as the "
             f"`state_dict()` of a torch module. Received: like={like!r}"
         )
-    overlap = overlap_of(like) if isinstance(like, Mapping) else None
+    overlap = find_overlap(like) if isinstance(like, Mapping) else None
     if overlap is not None:
         raise ValueError(
             "`like` must have arrays that do not overlap in memory: pass copies of them. "
@@ -203,9 +203,9 @@ def _replacing(target: Target) -> Iterator[dict[Path, Path]]:
     with contextlib.ExitStack() as stack:
         if target.index is not None:
             # The context that is entered first ends last: an index names files that are there.
-            partial[target.index] = stack.enter_context(replacing(target.index))
+            partial[target.index] = stack.enter_context(replace_file(target.index))
         for file in target.files:
-            partial[file] = stack.enter_context(replacing(file))
+            partial[file] = stack.enter_context(replace_file(file))
         yield partial
 
 
@@ -221,7 +221,7 @@ def _check_rows(new: NewArrays) -> None:
     if problems:
         raise ValueError(
             "`like` must have a place for each weight that is to be saved. Received: "
-            f"{truncated(problems, '; ')}"
+            f"{truncate(problems, '; ')}"
         )
 
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from keras_initx._checks import truncated
+from keras_initx._checks import truncate
 from keras_initx._typing import Shape
 from keras_initx.report._figures import BLUE, PALE_BLUE
-from keras_initx.report._order import plot_in_order, points_of
+from keras_initx.report._order import make_points, plot_in_order
 from keras_initx.report._results import Judgement, Tabular
 from keras_initx.report._table import Column
 
@@ -99,7 +99,7 @@ class SaveReport(Tabular[SavedWeight], Judgement):
             text += f"; {counts['error']} with errors"
         if self.copied:
             arrays = [f"{name} {shape}" for name, shape in self.copied.items()]
-            text += f"; arrays copied from `like`: {truncated(arrays)}"
+            text += f"; arrays copied from `like`: {truncate(arrays)}"
         return " ".join([f"{text}.", *self.notes])
 
     def _columns(self) -> list[Column[SavedWeight]]:
@@ -120,8 +120,8 @@ class SaveReport(Tabular[SavedWeight], Judgement):
 
     def _figure(self) -> "Figure":
         groups = {
-            "all": points_of(self.rows, "size", PALE_BLUE),
-            "saved": points_of(self.rows, "saved", BLUE),
+            "all": make_points(self.rows, "size", PALE_BLUE),
+            "saved": make_points(self.rows, "saved", BLUE),
         }
         paths = [row.path for row in self.rows]
         return plot_in_order(paths, {"number of values": groups}, of="weight")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_initx.checkpoints._checkpoint import names_weights
+from keras_initx.checkpoints._checkpoint import is_weights_path
 from keras_initx.files._formats import Contents
 from keras_initx.files._local import check_local
 
@@ -53,7 +53,7 @@ def checked_path(path: str | os.PathLike[str]) -> Path:
     if not isinstance(path, str | os.PathLike) or isinstance(os.fspath(path), bytes):
         raise TypeError(f"{required}. Received: path={path!r}")
     given = check_local("path", Path(path))
-    is_of_weights = not given.is_dir() and names_weights(str(given))
+    is_of_weights = not given.is_dir() and is_weights_path(str(given))
     if given.is_file() or is_of_weights:
         if given.suffix.lower() != _SUFFIX:
             raise ValueError(f"{required}. Received: path={str(path)!r}")

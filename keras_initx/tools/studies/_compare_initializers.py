@@ -12,12 +12,12 @@ from keras_initx._checks import check_count, check_flag, check_number
 from keras_initx.backends._current import backend
 from keras_initx.initializers._seeds import (
     derived_seed,
-    initializer_of,
     initializers_within,
-    seeded,
+    resolve_initializer,
+    seed_initializer,
     takes_seed,
 )
-from keras_initx.report._terminal import Verbose, shows_progress
+from keras_initx.report._terminal import Verbose, takes_verbose
 from keras_initx.tools.studies._engine import Engine, check_build, repeats_of
 from keras_initx.tools.studies._settings import Settings
 from keras_initx.tools.studies._study import Study
@@ -29,7 +29,7 @@ BuildWith: TypeAlias = Callable[[Any], keras.Model]
 Initializers: TypeAlias = Sequence[str] | Mapping[str, Any]
 
 
-@shows_progress
+@takes_verbose
 def compare_initializers(
     build: BuildWith,
     initializers: Initializers,
@@ -151,7 +151,7 @@ def compare_initializers(
 
 def _built(build: BuildWith, initializer: Any, seed: int) -> keras.Model:
     # Before the global seed is set: the draws of `build` must not depend on the initializer.
-    initializer = seeded(initializer, derived_seed(seed, "draw"))
+    initializer = seed_initializer(initializer, derived_seed(seed, "draw"))
     keras.utils.set_random_seed(derived_seed(seed, "build"))
     return build(initializer)
 
@@ -175,7 +175,7 @@ def _checked_initializers(initializers: Initializers) -> dict[str, Any]:
         raise ValueError("`initializers` must not be empty. Received: initializers={}")
     with backend.generators_preserved():
         for initializer in initializers.values():
-            seeded(initializer, 0)  # an error now rather than in the first trial
+            seed_initializer(initializer, 0)  # an error now rather than in the first trial
     named = {str(name): initializer for name, initializer in initializers.items()}
     if len(named) < len(initializers):
         raise ValueError(
@@ -198,7 +198,7 @@ _KNOWN = "keras", "keras_initx"
 
 def _draws_without_seed(initializer: Any) -> bool:
     """Return whether an initializer of the user, which may draw, has no argument `seed`."""
-    initializer = initializer_of(initializer)
+    initializer = resolve_initializer(initializer)
     if isinstance(initializer, dict):
         return any(_draws_without_seed(item) for item in initializer.values())
     if type(initializer) in (list, tuple):

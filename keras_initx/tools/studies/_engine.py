@@ -17,7 +17,7 @@ from keras_initx._keras import name_counts
 from keras_initx.backends._current import backend
 from keras_initx.backends._process import SharedByThreads
 from keras_initx.initializers._seeds import derived_seed
-from keras_initx.report._terminal import progress
+from keras_initx.report._terminal import show_progress
 from keras_initx.tools.studies._folder import Folder, keras_config, shared_settings
 from keras_initx.tools.studies._metric import renamed, resolve_metric
 from keras_initx.tools.studies._trial import Job, Repeat, refuse_what_exists, trial
@@ -92,7 +92,7 @@ class Engine:
                 found[name, number] = record
         first = next(iter(found.values()), None)
         if calls:
-            with progress(label, len(calls), "trials") as advance:
+            with show_progress(label, len(calls), "trials") as advance:
                 for (name, number), record in _records(calls, job.settings.n_jobs):
                     if record["status"] != "failed":
                         first = first or record
@@ -105,7 +105,7 @@ class Engine:
                 f"{len(keys)} of {len(keys)} trials failed, the first with this error:\n"
                 f"{found[keys[0]]['traceback']}"
             )
-        return alike({key: found[key] for key in keys})
+        return use_common_metric_names({key: found[key] for key in keys})
 
     def metric(self, trials: Mapping[Any, Record]) -> tuple[str, Direction]:
         """Return the name and the direction of the metric to compare by.
@@ -125,7 +125,7 @@ def _name_of(build: Any) -> str:
     return f"{named.__module__}.{named.__qualname__}"
 
 
-def alike(records: Mapping[Key, Record]) -> dict[Key, Record]:
+def use_common_metric_names(records: Mapping[Key, Record]) -> dict[Key, Record]:
     """Return `records` with the names that the metrics have in the first that was trained."""
     result = dict(records)
     trained = [key for key, record in records.items() if record["status"] != "failed"]

@@ -34,17 +34,17 @@ NOT_COMPARED = "not compared"
 _COMPARED_PACKAGES = "keras", "keras_initx"
 
 
-def described(path: str, value: Any) -> dict[str, Any]:
+def describe_settings(path: str, value: Any) -> dict[str, Any]:
     """Return the settings that a value has, by their paths, of which the first is `path`."""
     if _is_plain(value):
         return {path: value, **_registered_classes(path, value)}
     if isinstance(value, dict | list | tuple):
         parts: dict[str, Any] = {}
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-            parts |= described(f"{path}[{key!r}]", item)
+            parts |= describe_settings(f"{path}[{key!r}]", item)
         return parts
     if isinstance(value, keras.initializers.Initializer):
-        config = described(f"{path}.config", value.get_config())
+        config = describe_settings(f"{path}.config", value.get_config())
         return {path: _name_of_class(type(value)), **config, **_own_class(path, type(value))}
     if inspect.isfunction(value):
         return {path: _source(value), **_values_read(path, value)}
@@ -189,7 +189,7 @@ class Folder:
         if record is not None:
             _check_trial(file, record, name, repeat)
             del record["arm"], record["repeat"]
-            self._check_same(self._path, record.pop("given"), described(name, arm))
+            self._check_same(self._path, record.pop("given"), describe_settings(name, arm))
         return record
 
     def write(self, name: str, arm: Any, repeat: int, record: Record) -> None:
@@ -199,7 +199,7 @@ class Folder:
             OSError: If it does not reach the disk.
         """
         if self._path is not None:
-            given = described(name, arm)
+            given = describe_settings(name, arm)
             self._check_same(self._path, given, given)
             content = {"arm": name, "repeat": repeat, "given": given, **record}
             _local.write(self._file(self._path, name, repeat), _as_json(content))
@@ -308,7 +308,7 @@ def shared_settings(kind: str, build: Any, settings: Settings) -> Record:
     config.pop("max_epochs", None)
     return {
         "kind": kind,
-        "build": described("build", build),
+        "build": describe_settings("build", build),
         "data": data_digest(settings.data),
         "backend": keras.backend.backend(),
         **config,

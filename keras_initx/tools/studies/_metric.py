@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from keras_initx._checks import check_choice, check_type
-from keras_initx._keras import direction_of
+from keras_initx._keras import metric_direction
 from keras_initx.tools.studies._types import BuildError, Direction, Mode, Record
 
 # Words in the names of metrics, with their ranges.
@@ -42,7 +42,7 @@ def known_directions(model: keras.Model, names: Iterable[str]) -> dict[str, Dire
             found[name] = "min"
             continue
         metric = metrics.get(name.removeprefix("val_"))
-        direction = None if metric is None else direction_of(metric)
+        direction = None if metric is None else metric_direction(metric)
         if direction is not None:
             found[name] = "max" if direction == "up" else "min"
     return found

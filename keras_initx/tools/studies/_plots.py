@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_initx.report._figures import color_of, new_figure, tidy
+from keras_initx.report._figures import choose_color, new_figure, tidy
 from keras_initx.tools.studies._types import FloatArray, Record
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _plot_curves(
         label_steps(axis, steps[-1])
     for axis, name in zip(panels, curves, strict=True):
         axis.set_title(name, fontsize=8, parse_math=False)
-        color = color_of(name)
+        color = choose_color(name)
         axis.plot(steps, curves[name].mean(axis=0), linewidth=1.6, color=color)
         least, greatest = curves[name].min(axis=0), curves[name].max(axis=0)
         axis.fill_between(steps, least, greatest, color=color, alpha=0.12, linewidth=0)
@@ -87,7 +87,7 @@ def _plot_final_values(
     """Plot a line for each initializer: each trial at the end, the mean and its interval."""
     for place, row in enumerate(rows):
         values = curves[row["arm"]][:, -1]
-        color = color_of(row["arm"])
+        color = choose_color(row["arm"])
         heights = [place + 0.2] * len(values)
         axis.plot(values, heights, "o", color=color, alpha=0.5, markersize=4, markeredgewidth=0)
         if len(values) > 1:

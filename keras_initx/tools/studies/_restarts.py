@@ -14,9 +14,9 @@ from keras_initx.backends._current import backend
 from keras_initx.initializers._seeds import derived_seed
 from keras_initx.report._figures import tidy
 from keras_initx.report._table import Column
-from keras_initx.report._terminal import Verbose, shows_progress
-from keras_initx.report._text import counted, format_metric
-from keras_initx.tools.studies._engine import Engine, Key, alike, check_build
+from keras_initx.report._terminal import Verbose, takes_verbose
+from keras_initx.report._text import format_count, format_metric
+from keras_initx.tools.studies._engine import Engine, Key, check_build, use_common_metric_names
 from keras_initx.tools.studies._metric import metric_range, sign
 from keras_initx.tools.studies._plots import label_steps, new_plot
 from keras_initx.tools.studies._result import StudyResult, records_of, remarks_on_not_compared
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 Build: TypeAlias = Callable[[], keras.Model]
 
 
-@shows_progress
+@takes_verbose
 def random_restarts(
     build: Build,
     data: DataLike,
@@ -163,8 +163,10 @@ def _searched(engine: Engine, n: int, repeat: Repeat) -> tuple[list[Record], dic
     for end, size in rounds(n, given.epochs).items():
         names = {draw: f"draw {draw} for {end} epochs" for draw in left[:size]}
         arms = {name: draws[draw]["seed"] for draw, name in names.items()}
-        new = engine.run(arms, {1: repeat}, f"draws, {counted(end, 'epoch')}", end)
-        trials = alike(trials | new)  # the first round has the names of the metrics
+        new = engine.run(arms, {1: repeat}, f"draws, {format_count(end, 'epoch')}", end)
+        trials = use_common_metric_names(
+            trials | new
+        )  # the first round has the names of the metrics
         metric, direction = engine.metric(trials)
         scores = {}
         for draw, name in names.items():
@@ -193,7 +195,7 @@ def _checked(
             training=derived_seed(seed, "check", number),
         )
     arms = {own: chosen["seed"], other: None}
-    trials = alike(trials | engine.run(arms, repeats, "checks"))
+    trials = use_common_metric_names(trials | engine.run(arms, repeats, "checks"))
     metric, _ = engine.metric(trials)
     pairs = []
     for number in repeats:
@@ -328,7 +330,7 @@ class RestartStudy(StudyResult):
     def _headline(self) -> str:
         best = f"the best is draw {self.draws[0]['draw']}"
         score = f"{self.monitor} {format_metric(self.score)}"
-        return f" of {counted(len(self.draws), 'draw')}: {best} with {score}"
+        return f" of {format_count(len(self.draws), 'draw')}: {best} with {score}"
 
     def _rows(self) -> list[Record]:
         rows = []
@@ -354,7 +356,7 @@ class RestartStudy(StudyResult):
         score = f"{self.monitor} {format_metric(self.score)}"
         remark = (
             f"Draw {self.draws[0]['draw']}, seed {self.seed}, came out best: {score} after "
-            f"{counted(self.settings['epochs'], 'epoch')}."
+            f"{format_count(self.settings['epochs'], 'epoch')}."
         )
         return [remark, *_remarks_on_gain(self.gain()), *remarks_on_not_compared(self.settings)]
 

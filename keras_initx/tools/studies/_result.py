@@ -10,7 +10,7 @@ from keras_initx.report._export import paragraphs, section
 from keras_initx.report._results import Tabular
 from keras_initx.report._table import Table
 from keras_initx.report._terminal import line_width
-from keras_initx.report._text import counted, listed
+from keras_initx.report._text import format_count, join_names
 from keras_initx.tools.studies._types import Record
 
 
@@ -79,10 +79,10 @@ class StudyResult(Tabular[Record]):
         """Describe the settings in one line."""
         settings = self.settings
         if "repeats" in settings:
-            runs = counted(settings["repeats"], "repeat")
+            runs = format_count(settings["repeats"], "repeat")
         else:
-            runs = counted(settings["n"], "draw")
-        epochs = counted(settings["epochs"], "epoch")
+            runs = format_count(settings["n"], "draw")
+        epochs = format_count(settings["epochs"], "epoch")
         return (
             f"{runs} of {epochs}, batches of {settings['batch_size']}, seed {settings['seed']}, "
             f"Keras {settings['keras']} on {settings['backend']}"
@@ -115,4 +115,4 @@ def remarks_on_not_compared(settings: Record) -> list[str]:
     parts = settings.get("not_compared")
     if not parts:
         return []
-    return [f"Not compared with the trials in `out`: {listed(parts)}."]
+    return [f"Not compared with the trials in `out`: {join_names(parts)}."]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_initx.tools.audit._probabilities import special, student
+from keras_initx.tools.audit._probabilities import import_special, student_p_value
 from keras_initx.tools.studies._types import FloatArray, Record
 
 CONFIDENCE = 0.95
@@ -47,7 +47,7 @@ def t_interval(
     n = len(sample)
     if n < 2:
         return mean, math.nan, math.nan
-    quantile = special().stdtrit(n - 1, (1 + CONFIDENCE) / 2)
+    quantile = import_special().stdtrit(n - 1, (1 + CONFIDENCE) / 2)
     margin = float(quantile * sample.std(ddof=1) / math.sqrt(n))
     least, greatest = bounds
     return mean, max(mean - margin, least), min(mean + margin, greatest)
@@ -65,7 +65,7 @@ def paired_p_value(differences: Sequence[float] | FloatArray) -> float:
     effect = _effect(differences)
     if math.isinf(effect):
         return _sign_p_value(n)
-    return student(effect * math.sqrt(n), n - 1)
+    return student_p_value(effect * math.sqrt(n), n - 1)
 
 
 def _sign_p_value(n: int) -> float:
@@ -133,9 +133,9 @@ def repeats_needed(effect: float, level: float = SIGNIFICANT) -> float:
     def power(n: int) -> float:
         if math.isinf(effect):
             return _sign_p_value(n) < level
-        critical = special().stdtrit(n - 1, 1 - level / 2)
+        critical = import_special().stdtrit(n - 1, 1 - level / 2)
         # A significant difference with the wrong sign does not count.
-        return 1 - float(special().nctdtr(n - 1, effect * math.sqrt(n), critical))
+        return 1 - float(import_special().nctdtr(n - 1, effect * math.sqrt(n), critical))
 
     end = 2
     # Of a huge effect the power is NaN, which is not below `POWER` either.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_initx.report._table import Column
-from keras_initx.report._text import counted, format_metric, listed, ranges
+from keras_initx.report._text import format_count, format_metric, format_ranges, join_names
 from keras_initx.tools.audit._probabilities import holm
 from keras_initx.tools.studies import _statistics
 from keras_initx.tools.studies._metric import metric_range, sign
@@ -323,8 +323,8 @@ class Study(StudyResult):
 
     def _headline(self) -> str:
         counts = counted_by_status(self.trials.values())
-        initializers = counted(len(self.initializers), "initializer")
-        return f" of {initializers}, {counted(len(self.trials), 'trial')}: {counts}"
+        initializers = format_count(len(self.initializers), "initializer")
+        return f" of {initializers}, {format_count(len(self.trials), 'trial')}: {counts}"
 
     def _rows(self) -> list[Record]:
         return [{**row, "place": place} for place, row in enumerate(self.statistics(), 1)]
@@ -402,7 +402,7 @@ def _verdict(pair: Record) -> str:
     if pair["significant"]:
         return f"{pair['first']} is better"
     if pair["pairs"] < 2:
-        return f"not tested with {counted(pair['pairs'], 'repeat')}"
+        return f"not tested with {format_count(pair['pairs'], 'repeat')}"
     needed = needed_repeats(pair["repeats_needed"])
     return f"not shown with {pair['pairs']} repeats, would take {needed}"
 
@@ -447,9 +447,9 @@ def _remarks_on_missing_seeds(study: Study) -> list[str]:
     if not names:
         return []
     return [
-        f"No seed is taken by {listed(names)}: what draws random numbers there forms no pairs with "
-        "the others, and the same study again may give other values. An initializer takes a seed "
-        "if it has an argument `seed`, which its `get_config` returns."
+        f"No seed is taken by {join_names(names)}: what draws random numbers there forms no pairs "
+        "with the others, and the same study again may give other values. An initializer takes a "
+        "seed if it has an argument `seed`, which its `get_config` returns."
     ]
 
 
@@ -489,11 +489,11 @@ def _remarks_on_what_is_better(significant: list[Record]) -> list[str]:
         worse.setdefault(pair["first"], []).append(pair["second"])
     better: dict[str, list[str]] = {}
     for name, others in worse.items():
-        better.setdefault(listed(others), []).append(name)
+        better.setdefault(join_names(others), []).append(name)
     remarks = []
     for others_listed, names in better.items():
         verb = "is" if len(names) == 1 else "are each"
-        remarks.append(f"{listed(names)} {verb} better than {others_listed}.")
+        remarks.append(f"{join_names(names)} {verb} better than {others_listed}.")
     return remarks
 
 
@@ -514,12 +514,12 @@ def _remarks_on_the_best(study: Study, tested: list[Record]) -> list[str]:
         return []
     return [
         f"With {_repeats(tests_of_best)} no difference is shown between {best} and "
-        f"{listed(not_shown)}."
+        f"{join_names(not_shown)}."
     ]
 
 
 def _repeats(pairs: Iterable[Record]) -> str:
-    return f"{ranges({pair['pairs'] for pair in pairs})} repeats"
+    return f"{format_ranges({pair['pairs'] for pair in pairs})} repeats"
 
 
 def _remarks_on_first_batches(study: Study) -> list[str]:
@@ -531,7 +531,7 @@ def _remarks_on_first_batches(study: Study) -> list[str]:
     for name, found in problems.items():
         # Of a study that was resumed with another `diagnosis`, these are not all.
         diagnosed = [trial for trial in study.trials_of(name).values() if "diagnosis" in trial]
-        remarks.append(f"{name}, before training: {listed(found)} of {len(diagnosed)} trials.")
+        remarks.append(f"{name}, before training: {join_names(found)} of {len(diagnosed)} trials.")
     errors = []
     for trial in study.trials.values():
         if "error" in trial.get("diagnosis", {}):

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_initx._keras import layers_of, names_preserved
+from keras_initx._keras import list_layers, preserve_names
 from keras_initx._typing import Array, KerasDataset
 from keras_initx.backends._current import backend
 from keras_initx.initializers._seeds import derived_seed
-from keras_initx.inspection._former import put_back_afterward
-from keras_initx.inspection._hooks import replaced
-from keras_initx.inspection._optimizers import optimizers_of
+from keras_initx.inspection._former import preserve_variables
+from keras_initx.inspection._hooks import replace_attribute
+from keras_initx.inspection._optimizers import list_optimizers
 from keras_initx.tools.diagnose._diagnose import diagnose
 from keras_initx.tools.studies._data import number_of_examples, select_examples
 from keras_initx.tools.studies._metric import known_directions, resolve_metric
@@ -71,14 +71,14 @@ def trial(job: Job, arm: Any, repeat: Repeat) -> Record:
         BuildError: If the trial could not be compared with others.
     """
     # Threads wait here for each other.
-    with backend.generators_preserved(), names_preserved(job.names):
+    with backend.generators_preserved(), preserve_names(job.names):
         record: Record = {}
         try:
             model = new_model(job, arm, repeat)
             # Parts that `build` did not make, such as augmentation, begin each trial in the same
             # state.
-            untrained = [*model.non_trainable_variables, *backend.buffers(layers_of(model))]
-            with put_back_afterward(untrained, lasting=True):
+            untrained = [*model.non_trainable_variables, *backend.buffers(list_layers(model))]
+            with preserve_variables(untrained, lasting=True):
                 train(model, job, repeat, record)
         except BuildError:
             raise
@@ -158,7 +158,7 @@ def _trained_parts(model: keras.Model) -> Iterator[Any]:
     """Yield what training changes: the model, its variables and its optimizers."""
     yield model
     yield from model.trainable_variables
-    for optimizer in optimizers_of(model):
+    for optimizer in list_optimizers(model):
         # A new wrapper may hold the optimizer of another model.
         yield getattr(optimizer, "inner_optimizer", optimizer)
 
@@ -176,8 +176,8 @@ def _compiled_once(model: keras.Model) -> Iterator[None]:
     model.jit_compile = False  # Keras would compile the steps of each model.
     try:
         with (
-            replaced(model, "train_step", train_step),
-            replaced(model, "test_step", test_step),
+            replace_attribute(model, "train_step", train_step),
+            replace_attribute(model, "test_step", test_step),
         ):
             yield
     finally:

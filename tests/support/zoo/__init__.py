@@ -5,7 +5,7 @@ import numpy as np
 from modes import BACKEND, to_numpy
 
 import keras_initx
-from keras_initx._keras import layers_of
+from keras_initx._keras import list_layers
 
 GENERATOR = np.random.default_rng(0)
 CLASSES = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -29,7 +29,7 @@ def kept(model, x):
     """Return what a model keeps, and what it gives, as arrays, without changing it."""
     values = [variable.value for variable in model.variables]
     if BACKEND == "torch":
-        values += [buffer.clone() for layer in layers_of(model) for buffer in layer.buffers()]
+        values += [buffer.clone() for layer in list_layers(model) for buffer in layer.buffers()]
     with keras.StatelessScope():
         values += keras.tree.flatten(model(x, training=False))
     return [to_numpy(value).copy() for value in values]

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from keras_initx._keras import layers_of
+from keras_initx._keras import list_layers
 from zoo import CLASSES, ZEROS, normal, tokens
 
 
@@ -63,7 +63,7 @@ def translator():
 
 def lora():
     model, *data = gpt()
-    for layer in layers_of(model):
+    for layer in list_layers(model):
         if isinstance(layer, layers.Dense | layers.EinsumDense | layers.Embedding) and layer.built:
             layer.enable_lora(2)
     return model, *data

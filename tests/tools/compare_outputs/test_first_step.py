@@ -10,7 +10,7 @@ from keras import layers, ops
 from modes import BACKEND, often
 
 from keras_initx import compare_outputs, record_outputs
-from keras_initx.inspection._batch import Batch, batch_of, first_examples
+from keras_initx.inspection._batch import Batch, first_examples, make_batch
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.tools.compare_outputs._first_step import FirstStep
 from keras_initx.tools.compare_outputs._recorded_step import recorded_change
@@ -21,7 +21,7 @@ EXACT = ["cnn", "residual", "vit", "several_losses", "adapted", "averaged", "con
 
 
 def first_step(model, x, y):
-    return FirstStep(Inventory(model), Batch(*(first_examples(part, None) for part in batch_of(model, x, y))))
+    return FirstStep(Inventory(model), Batch(*(first_examples(part, None) for part in make_batch(model, x, y))))
 
 
 def assert_compared(model, x, y):

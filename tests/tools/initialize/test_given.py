@@ -141,7 +141,7 @@ def test_a_plan_that_is_not_there_is_told_before_its_seed():
 
 def called(function):
     """Return how often functions of the package that find things are called by a function."""
-    counts = dict.fromkeys(("recipe_of", "checked_inventory", "recorded_calls"), 0)
+    counts = dict.fromkeys(("parse_recipe", "checked_inventory", "record_calls"), 0)
 
     def count(frame, event, argument):
         if event == "call" and frame.f_code.co_name in counts:
@@ -157,6 +157,6 @@ def called(function):
 
 def test_the_name_of_a_recipe_is_looked_up_once_and_weights_are_listed_once():
     model = strangers.gpt()
-    once = {"recipe_of": 1, "checked_inventory": 1, "recorded_calls": 1}
+    once = {"parse_recipe": 1, "checked_inventory": 1, "record_calls": 1}
     assert called(lambda: initialize(model, "gpt2", seed=0)) == once
     assert called(lambda: keras_initx.audit(model, "gpt2")) == once

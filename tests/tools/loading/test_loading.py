@@ -17,7 +17,7 @@ from keras_initx import load_pretrained, weights_digest
 from keras_initx._checks import DTYPES
 from keras_initx.backends._current import backend
 from keras_initx.inspection._inventory import Inventory
-from keras_initx.inspection._mark import count_of
+from keras_initx.inspection._mark import count_unwritten
 from keras_initx.scaling import RateFactors
 
 layers = keras.layers
@@ -148,7 +148,7 @@ def test_the_bits_survive_in_each_dtype(dtype):
         model = built((3,), layers.Dense(2, name="head", dtype=dtype))
         with keras_initx.loading(model) as loaded:
             for weight in model.weights:
-                assert count_of(weight.value) == (math.prod(weight.shape), 0)
+                assert count_unwritten(weight.value) == (math.prod(weight.shape), 0)
             # NaN of a checkpoint, or what a neutral copy in 16 bits makes of the mark.
             model.layers[0].kernel.assign(np.full((3, 2), np.nan, "float32"))
     assert (loaded.missed, loaded.not_known, loaded.ok) == (["head/bias"], ["head/kernel"], False)

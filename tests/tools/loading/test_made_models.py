@@ -11,7 +11,7 @@ from modes import needs_int4, to_numpy
 import keras_initx
 from keras_initx import weights_digest
 from keras_initx.inspection._inventory import Inventory
-from keras_initx.inspection._mark import count_of
+from keras_initx.inspection._mark import count_unwritten
 
 layers = keras.layers
 
@@ -48,7 +48,7 @@ def nothing_is_left_behind():
     """Return whether weights that are made now have the values of their initializers."""
     layer = layers.Dense(2)
     layer.build((None, 3))
-    return not any(count_of(one.value).unwritten for one in layer.weights)
+    return not any(count_unwritten(one.value).unwritten for one in layer.weights)
 
 
 @pytest.mark.parametrize("of_file", [False, True])

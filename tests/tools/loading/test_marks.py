@@ -8,7 +8,7 @@ import keras
 from modes import to_numpy
 
 import keras_initx
-from keras_initx.inspection._mark import count_of
+from keras_initx.inspection._mark import count_unwritten
 from keras_initx.tools.loading._marks import Marks
 
 layers = keras.layers
@@ -31,7 +31,7 @@ def test_what_is_added_in_the_block_has_the_mark_and_its_initializer_is_not_call
     marks = Marks()
     with marks.watching():
         layer.build((None, 3))
-        assert [count_of(one.value).unwritten for one in layer.weights] == [6, 2]
+        assert [count_unwritten(one.value).unwritten for one in layer.weights] == [6, 2]
     assert initializer.calls == 0
     marks.take_away()
     assert initializer.calls == 1
@@ -56,7 +56,7 @@ def test_another_thread_is_not_watched():
     def build():
         layer = layers.Dense(2)
         layer.build((None, 3))
-        found.extend(count_of(one.value).unwritten for one in layer.weights)
+        found.extend(count_unwritten(one.value).unwritten for one in layer.weights)
 
     with keras_initx.loading():
         thread = threading.Thread(target=build)
@@ -87,4 +87,4 @@ def test_blocks_of_two_threads_that_end_crossed_leave_nothing_behind():
     assert (keras.Layer.add_weight, vars(keras.Layer)["__new__"]) == before
     layer = layers.Dense(2)
     layer.build((None, 3))
-    assert count_of(layer.kernel.value) == (0, 0)
+    assert count_unwritten(layer.kernel.value) == (0, 0)

@@ -9,7 +9,7 @@ from modes import to_numpy
 from saved import assert_same_bits, built, change, loaded, read, state_of
 
 from keras_initx import load_pretrained, save_pretrained
-from keras_initx.files._lazy import index_text
+from keras_initx.files._lazy import format_index
 from keras_initx.tools.save_pretrained._given_names import parsed_index
 
 layers = keras.layers
@@ -79,9 +79,9 @@ def test_a_report_keeps_names_as_data():
 INDEXES = [np.s_[:4], np.s_[2], np.s_[..., 0], np.s_[1:, None, -3:5], np.s_[::2], np.s_[:, :, 0, 0], np.s_[...]]
 
 
-@pytest.mark.parametrize("index", INDEXES, ids=index_text)
+@pytest.mark.parametrize("index", INDEXES, ids=format_index)
 def test_an_index_is_read_from_its_text(index):
-    assert parsed_index(index_text(index)) == index
+    assert parsed_index(format_index(index)) == index
 
 
 @pytest.mark.parametrize("content", ["[]", "{", '{"rows": []}', "\xff"])

@@ -22,7 +22,7 @@ from networks import build, build_he, data, timeless
 
 import keras_initx
 from keras_initx import compare_initializers, random_restarts
-from keras_initx.initializers._seeds import seeded
+from keras_initx.initializers._seeds import seed_initializer
 from keras_initx.tools.studies import _engine
 
 TWINS = {"one": "he_normal", "other": "he_normal"}
@@ -80,7 +80,7 @@ class OfNumpy(OfKeras):
 @pytest.mark.parametrize("is_inside", [False, True])
 def test_an_initializer_of_a_user_draws_by_its_own_seed(cls, is_inside):
     initializer = keras_initx.Scaled(cls(), 2.0) if is_inside else cls()
-    one, same, other = (seeded(initializer, seed) for seed in (1, 1, 2))
+    one, same, other = (seed_initializer(initializer, seed) for seed in (1, 1, 2))
     assert is_inside or isinstance(one, cls)
     draws = [to_numpy(own((3, 4), "float32")) for own in (one, one, same, same, other)]
     np.testing.assert_array_equal(draws[0], draws[2])
@@ -372,7 +372,7 @@ def test_nothing_else_depends_on_the_initializer():
 )
 def test_each_layer_and_each_seed_has_a_draw_of_its_own(initializer):
     def draws(seed):
-        initializer_of_trial = seeded(initializer, seed)
+        initializer_of_trial = seed_initializer(initializer, seed)
         return [to_numpy(initializer_of_trial((12, 12))) for _ in range(2)]
 
     first, second = draws(1)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from networks import build, build_he
 
-from keras_initx.tools.studies._folder import Folder, SettingsError, described
+from keras_initx.tools.studies._folder import Folder, SettingsError, describe_settings
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def differences(tmp_path):
     """Return a function that tells what differs between two values of `build`, and what is not compared."""
 
     def compare(there, here):
-        settings = [{"build": described("build", value)} for value in (there, here)]
+        settings = [{"build": describe_settings("build", value)} for value in (there, here)]
         shutil.rmtree(tmp_path / "study", ignore_errors=True)
         folder = Folder(tmp_path / "study", settings[0])
         changed = None
@@ -93,7 +93,7 @@ def test_another_text_or_another_plain_value_is_a_change(name, modules):
     found = []
     for units in (4, 4, 64):
         source = SOURCE.format(units=units, body=BODIES[name].format(units=units), decorator="")
-        found.append(described("build", modules(source).build))
+        found.append(describe_settings("build", modules(source).build))
     assert found[0] == found[1]
     assert found[0] != found[2]
 
@@ -101,7 +101,9 @@ def test_another_text_or_another_plain_value_is_a_change(name, modules):
 def test_the_text_of_a_decorated_function_is_its_own(modules):
     texts = []
     for body in ("UNITS", "SIZES"):
-        texts.append(described("build", modules(SOURCE.format(units=4, body=body, decorator="@decorated")).build))
+        texts.append(
+            describe_settings("build", modules(SOURCE.format(units=4, body=body, decorator="@decorated")).build)
+        )
     assert "return UNITS" in texts[0]["build"]
     assert "return SIZES" in texts[1]["build"]
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends._current import backend
-from keras_initx.backends._moments import size_of, spread
-from keras_initx.inspection._batch import array_of, first_float, tensors_in
+from keras_initx.backends._moments import compute_rms, spread
+from keras_initx.inspection._batch import first_float, list_tensors, to_array
 from keras_initx.inspection._kernels import CONVOLUTIONS
 from keras_initx.inspection._watch import Call
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, Probe, fact
@@ -133,8 +133,8 @@ def _made_targets(
 def _ratio(loss: LossLike, other: LossLike, targets: Tensor, outputs: Tensor) -> float:
     """Return the ratio of the means of two losses, NaN where `loss` cannot be computed."""
     try:
-        own = float(array_of(keras.ops.mean(loss(targets, outputs))))
-        known = float(array_of(keras.ops.mean(other(targets, outputs))))
+        own = float(to_array(keras.ops.mean(loss(targets, outputs))))
+        known = float(to_array(keras.ops.mean(other(targets, outputs))))
     except Exception:  # it is made for other numbers, or other shapes
         return math.nan
     return own / known if known and math.isfinite(own) else math.nan
@@ -213,17 +213,17 @@ class OutputProbe(Probe):
         is_probability = self.of.watch.activations[layer] in ("sigmoid", "softmax")
         if is_probability and len(values.shape) > 0:
             others = self._logits_spread.get(layer, 0.0)
-            self._logits_spread[layer] = float(np.maximum(others, spread(array_of(values))))
+            self._logits_spread[layer] = float(np.maximum(others, spread(to_array(values))))
 
     def after(self, call: Call) -> None:
         inputs = first_float(call.given)
         if call.is_seen and inputs is not None:
-            self._input_size[call.operation] = size_of(array_of(inputs[:_COMPARED_VALUES]))
+            self._input_size[call.operation] = compute_rms(to_array(inputs[:_COMPARED_VALUES]))
 
     def finish(self, outputs: Tensor) -> None:
         self.signal = signal_of_floats(outputs)
-        self.has_nan = any(np.isnan(array_of(tensor)).any() for tensor in floats_in(outputs))
-        for tensor in tensors_in(outputs):
+        self.has_nan = any(np.isnan(to_array(tensor)).any() for tensor in floats_in(outputs))
+        for tensor in list_tensors(outputs):
             layer = self.maker(tensor)
             if layer is None:
                 continue
@@ -234,7 +234,7 @@ class OutputProbe(Probe):
             for operation, _ in self.steps_before(tensor):
                 if isinstance(operation, _DROPOUTS) and operation.rate:
                     record.dropped_by = self.of.watch.paths.get(operation, operation.name)
-            certainty = self._certainty(layer, array_of(tensor))
+            certainty = self._certainty(layer, to_array(tensor))
             if certainty is None:
                 continue
             # The makers of several outputs may not be told apart.
@@ -402,8 +402,8 @@ class LossProbe(Probe):
         # Of NaN some losses raise an error.
         if self._outputs.has_nan:
             return
-        self.value = float(array_of(of.objective(of.x, of.y, outputs)).mean())
-        self.terms = float(array_of(of.terms()))
+        self.value = float(to_array(of.objective(of.x, of.y, outputs)).mean())
+        self.terms = float(to_array(of.terms()))
         is_known = len(self.ends) == len(seen) > 0 and not self.crossed
         if is_known and not self.is_sum:
             self.mean = None if math.isnan(self.value) else self.value
@@ -413,14 +413,14 @@ class LossProbe(Probe):
 
     def _read(self, layer: keras.Layer, loss: Loss, seen: SeenLoss, outputs: Tensor) -> None:
         """Record what a loss gets."""
-        places = [id(tensor) for tensor in tensors_in(outputs)]
+        places = [id(tensor) for tensor in list_tensors(outputs)]
         ends = Ends(
             layer=layer,
             steps=self._outputs.steps_before(seen.output),
             place=places.index(id(seen.output)) if id(seen.output) in places else None,
             loss=loss,
-            outputs=array_of(seen.output),
-            targets=array_of(seen.targets),
+            outputs=to_array(seen.output),
+            targets=to_array(seen.targets),
             counts=counted_rows(seen.targets, seen.output),
         )
         if ends.is_read and _has_value(ends, seen):
@@ -436,7 +436,7 @@ class LossProbe(Probe):
             return
         record = self._outputs.records.setdefault(layer, OutputReport())
         record.loss_kind, record.loss, record.blind_loss = compared
-        record.size = size_of(array_of(seen.output))
+        record.size = compute_rms(to_array(seen.output))
 
 
 @fact

@@ -6,11 +6,11 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from keras_initx._keras import layers_of
+from keras_initx._keras import list_layers
 from keras_initx._typing import Array
 from keras_initx.backends._current import backend
 from keras_initx.initializers._activations import activation_facts
-from keras_initx.inspection._batch import array_of, tensors_in
+from keras_initx.inspection._batch import list_tensors, to_array
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, fact
 from keras_initx.tools.diagnose.losses.ends import Ends, Steps
 from keras_initx.tools.diagnose.losses.probes import LossProbe
@@ -152,10 +152,10 @@ def _limits_by_trial(ends: Ends, place: int, of: Diagnosis) -> tuple[float, floa
     some = keras.tree.map_structure(lambda tensor: tensor[:_TRIED], of.x)
 
     def moved(shift: float) -> Array:
-        with backend.preserve_state(layers_of(of.model)):
+        with backend.preserve_state(list_layers(of.model)):
             bias.assign_add(keras.ops.full(bias.shape, shift, bias.dtype))
-            made = tensors_in(of.model(some, training=False))[place]
-            return array_of(made).astype("float64")
+            made = list_tensors(of.model(some, training=False))[place]
+            return to_array(made).astype("float64")
 
     size = max(float(abs(ends.targets).max(initial=0)), 1.0)
     far_away, farther_away = _FAR * size, _FAR**2 * size

@@ -13,8 +13,8 @@ import numpy as np
 from keras_initx._typing import Array, KerasLoss, Tensor
 from keras_initx.backends._current import backend
 from keras_initx.backends._moments import Moments, spread
-from keras_initx.inspection._batch import array_of
-from keras_initx.inspection._hooks import replaced
+from keras_initx.inspection._batch import to_array
+from keras_initx.inspection._hooks import replace_attribute
 from keras_initx.inspection._training import computes_own_loss
 from keras_initx.tools.diagnose.losses.known import Loss, LossLike, follows_from_shapes
 
@@ -61,7 +61,7 @@ class ComputedLoss:
         shape, given = tuple(self.output.shape), tuple(self.targets.shape)
         if not shape or given == shape or math.prod(given) != math.prod(shape):
             return False
-        aims, outputs = array_of(self.targets), array_of(self.output)
+        aims, outputs = to_array(self.targets), to_array(self.output)
         random = np.random.default_rng(0)
         # Outputs that are all the same would tell nothing. Probabilities stay probabilities.
         noise = random.uniform(size=shape) * max(float(aims.std()), 1.0)
@@ -119,7 +119,7 @@ def computed_losses(
             keras.tree.pack_sequence_as(targets, with_aim),
             keras.tree.pack_sequence_as(outputs, with_output),
         )
-        return float(array_of(value).mean())
+        return float(to_array(value).mean())
 
     found = []
     for place, (aim, output) in enumerate(zip(aims, made, strict=True)):
@@ -237,7 +237,7 @@ def losses_of_outputs(
 def counted_rows(targets: Tensor, outputs: Tensor) -> Array:
     """Return an array that is false for each row of outputs that a mask leaves out."""
     rows: LossLike = _Counts()
-    return np.asarray(array_of(rows(targets, outputs)) != 0)
+    return np.asarray(to_array(rows(targets, outputs)) != 0)
 
 
 def _watch(loss: LossLike | None, seen: list[SeenLoss]) -> "_WatchedLoss | None":
@@ -294,8 +294,8 @@ def _distance_and_guess(targets: Tensor, outputs: Tensor) -> tuple[float, float]
 
     It is `None` where a mask leaves nothing.
     """
-    aims = array_of(targets)
-    errors = array_of(outputs).reshape(aims.shape) - aims
+    aims = to_array(targets)
+    errors = to_array(outputs).reshape(aims.shape) - aims
     counts = counted_rows(targets, outputs).reshape(-1)
     if not counts.all():
         # What a mask leaves out may have any targets. A blind guess is the same for all rows
@@ -313,6 +313,6 @@ def mean_of_loss(seen: SeenLoss) -> float:
     with contextlib.ExitStack() as stack:
         if isinstance(seen.loss, keras.losses.Loss):
             # A sum is no measure of a guess. A copy by the config may lack arguments.
-            stack.enter_context(replaced(seen.loss, "reduction", "sum_over_batch_size"))
+            stack.enter_context(replace_attribute(seen.loss, "reduction", "sum_over_batch_size"))
         mean = _compiled(seen.loss).compute_loss(y=seen.targets, y_pred=seen.output)
-    return float(array_of(mean)) * backend.replicas()
+    return float(to_array(mean)) * backend.replicas()

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import keras
 
-from keras_initx._checks import first_of
+from keras_initx._checks import summarize_names
 from keras_initx._typing import InitializerLike
 from keras_initx.initializers._activations import activation_facts
 from keras_initx.initializers._composition import Scaled
 from keras_initx.initializers._variance_named import HeNormal
-from keras_initx.inspection._branches import Branch, branches_of
+from keras_initx.inspection._branches import Branch, find_branches
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._drawn_anew import Choice, not_yet_drawn, rules_for
 from keras_initx.tools.diagnose._normalized import takes_scale_away
@@ -52,7 +52,7 @@ def smaller_branches(of: Diagnosis) -> Remedy | None:
         return None
     return Remedy(
         f"{name}_initializer={text} in the last layer of each residual branch: "
-        f"{first_of(titles_of(ends))}",
+        f"{summarize_names(titles_of(ends))}",
         rules_for(weights, initializer),
     )
 
@@ -81,7 +81,7 @@ def growing_sums(of: Diagnosis) -> Remedy | None:
     smaller = smaller_branches(of)
     if smaller is None or any(exceeds(layer.gain, 2) for layer in seen_layers(of)):
         return None
-    branches = branches_of(of.watch.graph.nodes).found
+    branches = find_branches(of.watch.graph.nodes).found
     if branches and all(_starts_normalized(branch, of) for branch in branches):
         return smaller
     return smaller.otherwise(Remedy("a normalization at the start of each branch"), "; or ")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import keras
 
-from keras_initx._checks import first_of
+from keras_initx._checks import summarize_names
 from keras_initx.initializers._random import RandomNormal
 from keras_initx.initializers._variance_named import GlorotUniform
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
@@ -55,7 +55,7 @@ def smaller_rows(layers: Sequence[SeenLayer]) -> Remedy | None:
             tables.append(weight)
     if not tables:
         return None
-    names = first_of([weight.path for weight in tables])
+    names = summarize_names([weight.path for weight in tables])
     return drawn([suited_to(tables[0])], tables, f"smaller rows of {names}: ")
 
 
@@ -68,7 +68,7 @@ def _smaller_biases(layers: Sequence[SeenLayer]) -> Remedy | None:
     if not large:
         return None
     return drawn(
-        [], [], after=f" in {first_of(titles_of(one.layer for one in large))}", biases=large
+        [], [], after=f" in {summarize_names(titles_of(one.layer for one in large))}", biases=large
     )
 
 
@@ -92,7 +92,7 @@ def smaller_last_layer(layers: Sequence[SeenLayer], of: Diagnosis) -> Remedy:
         shared += [kernel.path for kernel in layer.shared_kernels]
     what = "in the last layer"
     if shared:
-        what = f"in {first_of(shared)}, which the last layer shares"
+        what = f"in {summarize_names(shared)}, which the last layer shares"
     remedy = drawn(choices, kernels, f"smaller weights {what}: ")
     if all(kernel.is_frozen for kernel in kernels):
         remedy = remedy.otherwise(Remedy(smaller_factor("after", layers[0])), "; or ")

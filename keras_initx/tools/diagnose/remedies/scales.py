@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from keras_initx._checks import first_of
+from keras_initx._checks import summarize_names
 from keras_initx.inspection._kernels import NORMALIZATIONS
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._lost_signals import LostProbe
@@ -38,7 +38,7 @@ def size_of_scale(weight: SeenWeight) -> float:
 
 def ones_for(scales: Sequence[SeenWeight]) -> Remedy:
     """Return the remedy of scales that are far from 1."""
-    text = f"ones for the scale of {first_of(titles_of(scale.layer for scale in scales))}"
+    text = f"ones for the scale of {summarize_names(titles_of(scale.layer for scale in scales))}"
     return Remedy(text, {weight.path: "ones" for weight in scales})
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import keras
 
-from keras_initx.inspection._batch import array_of, tensors_in
+from keras_initx.inspection._batch import list_tensors, to_array
 from keras_initx.tools.diagnose._attention import AttentionProbe
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._first_inputs import (
@@ -133,12 +133,12 @@ def _of_positions(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
 def _differ_in_batch(of: Diagnosis, place: tuple[int, int]) -> str | None:
     """Return that the inputs of the model differ along an axis of this size, else `None`."""
     axis, size = place
-    for tensor in tensors_in(of.x):
+    for tensor in list_tensors(of.x):
         shape = tuple(tensor.shape)
         if len(shape) <= axis or shape[axis] != size:
             continue
         if keras.backend.standardize_dtype(tensor.dtype) != "string":
-            values = array_of(tensor[:COMPARED])
+            values = to_array(tensor[:COMPARED])
             if (values != values.take([0], axis)).any():
                 return f"the inputs differ along axis {axis}"
     return None

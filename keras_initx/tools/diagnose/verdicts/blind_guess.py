@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from keras_initx._checks import first_of
+from keras_initx._checks import summarize_names
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule
@@ -71,5 +71,5 @@ def _other_rate(taken: TrainedSteps) -> Remedy:
         return Remedy(f"{text} as they are, or {_WARM_UP}")
     if not taken.tried:
         return Remedy(f"another rate, or {_WARM_UP}; {_THEN}")
-    rates = first_of([f"{rate:g}" for rate in taken.tried], shown=len(taken.tried))
+    rates = summarize_names([f"{rate:g}" for rate in taken.tried], shown=len(taken.tried))
     return Remedy(f"{_WARM_UP}, since rates of {rates} are no better; {_THEN}")

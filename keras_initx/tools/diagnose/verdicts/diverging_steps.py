@@ -5,17 +5,17 @@ from collections.abc import Iterator, Sequence
 
 import keras
 
-from keras_initx._checks import first_of
-from keras_initx._keras import is_of_keras
+from keras_initx._checks import summarize_names
+from keras_initx._keras import is_from_keras
 from keras_initx.inspection._optimizers import (
-    accumulated,
+    accumulation_steps,
+    copy_unbuilt,
     has_one_rate,
-    rates_after,
-    unbuilt_copy,
-    unscaled,
-    with_others,
+    iterate_optimizers,
+    predict_rates,
+    unwrap_optimizer,
 )
-from keras_initx.report._text import counted
+from keras_initx.report._text import format_count
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule
@@ -83,7 +83,7 @@ def diverging_steps(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]
 def _not_finite(taken: TrainedSteps, of: Diagnosis, layers: list[SeenLayer]) -> Finding:
     """Return the finding on a loss or weights that are not finite."""
     hit = []
-    evidence = f"after {counted(len(taken.losses) - 1, 'step')} {taken.with_optimizer} "
+    evidence = f"after {format_count(len(taken.losses) - 1, 'step')} {taken.with_optimizer} "
     if not math.isfinite(taken.losses[-1]):
         evidence += f"the loss is {taken.losses[-1]}"
         if taken.lost:
@@ -100,8 +100,8 @@ def _unmoved(taken: TrainedSteps, of: Diagnosis, layers: list[SeenLayer]) -> Ite
     if not found:
         return
     hit = [weight.layer for weight in found]
-    names = first_of([weight.path for weight in found])
-    count = counted(len(taken.losses) - 1, "step")
+    names = summarize_names([weight.path for weight in found])
+    count = format_count(len(taken.losses) - 1, "step")
     if taken.is_idle:
         made = f"no update was made in {count} of {taken.optimizer}"
         yield Finding(hit, f"not known for {names}: {made}", _more_steps(of), "note")
@@ -121,7 +121,7 @@ def _unmoved(taken: TrainedSteps, of: Diagnosis, layers: list[SeenLayer]) -> Ite
     if taken.rates and not any(taken.rates):
         remedy = Remedy("a learning rate above 0")
     # Those of Keras leave no weight out.
-    elif is_of_keras(type(unscaled(of.model.optimizer))):
+    elif is_from_keras(type(unwrap_optimizer(of.model.optimizer))):
         evidence += ": what they add is less than the last bit"
     else:
         remedy = Remedy("an optimizer with all trainable weights").otherwise(remedy)
@@ -130,17 +130,17 @@ def _unmoved(taken: TrainedSteps, of: Diagnosis, layers: list[SeenLayer]) -> Ite
 
 def _higher_rate(optimizer: keras.optimizers.Optimizer, taken: TrainedSteps) -> float | None:
     """Return the highest rate that a schedule has later, `None` if none is known to be higher."""
-    if not has_one_rate(unscaled(optimizer)) or not taken.rates:
+    if not has_one_rate(unwrap_optimizer(optimizer)) or not taken.rates:
         return None
-    highest = max(rates_after(unscaled(unbuilt_copy(optimizer)), _LATER))
+    highest = max(predict_rates(unwrap_optimizer(copy_unbuilt(optimizer)), _LATER))
     return highest if highest > max(taken.rates) else None
 
 
 def _more_steps(of: Diagnosis) -> Remedy:
     """Return the remedy where the optimizer has made no update yet."""
     counts = []
-    for one in with_others(unscaled(of.model.optimizer)):
-        counts.append(accumulated(one))
+    for one in iterate_optimizers(unwrap_optimizer(of.model.optimizer)):
+        counts.append(accumulation_steps(one))
     if max(counts) > of.steps:
         return Remedy(f"steps={max(counts)} or more: the optimizer accumulates as many gradients")
     return Remedy("more steps: each lowers the scale of the loss until no gradient overflows")
@@ -162,7 +162,7 @@ def _full_weights(dtype: str) -> Remedy:
 
 def _course(taken: TrainedSteps) -> str:
     """Return how the loss goes."""
-    count = counted(len(taken.losses) - 1, "step")
+    count = format_count(len(taken.losses) - 1, "step")
     return f"the loss goes from {taken.losses[0]:.3g} to {taken.losses[-1]:.3g} in {count}"
 
 
@@ -179,7 +179,7 @@ def _smaller_steps(taken: TrainedSteps, of: Diagnosis) -> Remedy:
     dtype = _short_dtype(trained_weights(of))
     if dtype is not None:
         return _full_weights(dtype)
-    rates = first_of([f"{rate:g}" for rate in taken.tried])
+    rates = summarize_names([f"{rate:g}" for rate in taken.tried])
     if taken.is_by_state:
         return Remedy(
             f"finite values in what `call` writes: with rates of {rates} the loss is "

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import keras
 
-from keras_initx.inspection._batch import array_of, tensors_in
+from keras_initx.inspection._batch import list_tensors, to_array
 from keras_initx.tools.diagnose._diagnosis import Arrays, Diagnosis, fact
 from keras_initx.tools.diagnose._first_inputs import COMPARED, InputProbe
 from keras_initx.tools.diagnose._remedy import Remedy
@@ -74,12 +74,12 @@ def _have_different_targets(of: Diagnosis) -> bool:
 
 def _are_repeated(of: Diagnosis) -> bool:
     """Return whether all examples have the same inputs."""
-    tensors = tensors_in(of.x)
+    tensors = list_tensors(of.x)
     for tensor in tensors:
         # Strings are not compared.
         if keras.backend.standardize_dtype(tensor.dtype) == "string":
             return False
-        values = array_of(tensor[:COMPARED])
+        values = to_array(tensor[:COMPARED])
         if len(values) < 2 or (values != values[:1]).any():
             return False
     return bool(tensors)
@@ -117,9 +117,9 @@ def _of_zeros(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
 
 def _have_zeros(x: Arrays) -> bool:
     """Return whether one of the inputs of the model is 0 everywhere."""
-    for tensor in tensors_in(x):
+    for tensor in list_tensors(x):
         is_string = keras.backend.standardize_dtype(tensor.dtype) == "string"
-        if not is_string and not array_of(tensor).any():
+        if not is_string and not to_array(tensor).any():
             return True
     return False
 

@@ -3,8 +3,8 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from keras_initx._checks import first_of
-from keras_initx.inspection._optimizers import step_facts, unscaled
+from keras_initx._checks import summarize_names
+from keras_initx.inspection._optimizers import read_step_facts, unwrap_optimizer
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._drawn_anew import drawn, larger_than
 from keras_initx.tools.diagnose._first_inputs import has_large_inputs, largest_inputs, scaled_first
@@ -147,7 +147,7 @@ def _smaller_weights(of: Diagnosis) -> Remedy | None:
         return None
     where = ""
     if large != kernels:
-        where = f" in {first_of([kernel.path for kernel in large], shown=2)}"
+        where = f" in {summarize_names([kernel.path for kernel in large], shown=2)}"
     return drawn(choices, large, "smaller weights: ", where)
 
 
@@ -160,8 +160,8 @@ def _smaller_loss(of: Diagnosis) -> Remedy:
         elif ends.loss.factor > 1:
             text = f"a loss without its factor of {ends.loss.factor:.3g}"
     remedy = Remedy(text)
-    optimizer = unscaled(getattr(of.model, "optimizer", None))
-    if not step_facts(optimizer).is_clipped:
+    optimizer = unwrap_optimizer(getattr(of.model, "optimizer", None))
+    if not read_step_facts(optimizer).is_clipped:
         clipped = Remedy("gradients that are clipped: global_clipnorm=1.0 in the optimizer")
         remedy = remedy.otherwise(clipped)
     return remedy

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import keras
 
-from keras_initx._checks import first_of
+from keras_initx._checks import summarize_names
 from keras_initx.inspection._kernels import CONVOLUTIONS
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._remedy import Remedy
@@ -55,7 +55,7 @@ def linear_layers(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
             row.append(following[row[-1]])
         if len(row) < IN_A_ROW or layer in following.values():
             continue
-        names = first_of(titles_of(row), shown=IN_A_ROW)
+        names = summarize_names(titles_of(row), shown=IN_A_ROW)
         evidence = f"{len(row)} layers follow each other without an activation: {names}"
         remedy = Remedy(f'activation="relu" in all but the last of them, or {row[-1].title} alone')
         yield Finding(row, evidence, remedy, "note")

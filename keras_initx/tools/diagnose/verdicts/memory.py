@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import keras
 
-from keras_initx._checks import first_of
+from keras_initx._checks import summarize_names
 from keras_initx._typing import InitializerLike
 from keras_initx.initializers._gates import lstm_gates, overwrites_forget_bias
 from keras_initx.initializers._recurrent import LSTMForgetBias
-from keras_initx.inspection._batch import array_of
-from keras_initx.report._text import short_number
+from keras_initx.inspection._batch import to_array
+from keras_initx.report._text import format_number
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._recurrence import (
     RECURRENT_GAIN,
@@ -36,7 +36,7 @@ def gate_bias(of: Diagnosis, layer: SeenLayer) -> str | None:
     if layer not in gates(of):
         return None
     gate, bias, _ = gates(of)[layer]
-    low, high = short_number(bias.min()), short_number(bias.max())
+    low, high = format_number(bias.min()), format_number(bias.max())
     return f"{gate} {low}" if low == high else f"{gate} {low}...{high}"
 
 
@@ -86,7 +86,7 @@ def _overwritten_bias(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findin
     if not hit:
         return
     evidence = (
-        f"{first_of(titles_of(hit))}: the bias initializer fills the other gates, but the "
+        f"{summarize_names(titles_of(hit))}: the bias initializer fills the other gates, but the "
         "forget-gate bias is 1, because `unit_forget_bias=True` overwrites it"
     )
     remedy = open_gates(of, hit)
@@ -105,7 +105,7 @@ def _is_overwritten(cell: keras.Layer) -> bool:
     bias = getattr(cell, "bias", None)
     if bias is None or not overwrites_forget_bias(cell):
         return False
-    of_gates = lstm_gates(array_of(bias))
+    of_gates = lstm_gates(to_array(bias))
     forget = of_gates[1]
     others = of_gates[[0, 2, 3]]
     return bool((forget == 1).all() and not (others == 0).all() and not (others == 1).all())

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import keras
 
-from keras_initx._checks import first_of
+from keras_initx._checks import summarize_names
 from keras_initx.tools.diagnose._attention import AttentionProbe
 from keras_initx.tools.diagnose._dead_ends import dead_ends, ending_calls, zero_gradient_flow
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
@@ -63,7 +63,9 @@ def no_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         yield _cut_off(cut_off, held, of)
     unused = [layer for layer in layers if layer in held.unused]
     for level, group in by_level(unused, "warning", lambda layer: layer not in held.inside):
-        evidence = f"the loss does not depend on {first_of(titles_of(group))}{layer_count(group)}"
+        evidence = (
+            f"the loss does not depend on {summarize_names(titles_of(group))}{layer_count(group)}"
+        )
         text = "use the output of these layers, or leave them out"
         if any(layer.makes_output for layer in group):
             text = "a loss for each output of the model that is to be trained"
@@ -79,7 +81,7 @@ def no_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         idle = [layer for layer in idle if layer.shape is None]
     if idle:
         evidence = (
-            f"the loss of this batch does not depend on {first_of(titles_of(idle))}"
+            f"the loss of this batch does not depend on {summarize_names(titles_of(idle))}"
             f"{layer_count(idle)}: what they give is multiplied by 0, or not chosen"
         )
         text = "none, if other batches use these layers, as they use other experts"
@@ -119,7 +121,7 @@ def _over_a_single_value(of: Diagnosis, layers: list[SeenLayer]) -> Finding:
     single = [layer for layer in layers if layer.layer in of_one]
     hit = [layer for layer in layers if layer in held or layer in single]
     hit += [layer for layer in layers if layer.layer in paths]
-    names = first_of(list(paths.values()))
+    names = summarize_names(list(paths.values()))
     remedy = Remedy(
         "several values to normalize: a layer with more units, such as keras.layers.Dense(32), "
         f"before {names}, or another axis"
@@ -130,7 +132,9 @@ def _over_a_single_value(of: Diagnosis, layers: list[SeenLayer]) -> Finding:
             f"sign: {names}"
         )
     else:
-        evidence = f"the softmax of {first_of(titles_of(single))} is over a single value: it is 1"
+        evidence = (
+            f"the softmax of {summarize_names(titles_of(single))} is over a single value: it is 1"
+        )
         remedy = Remedy("a softmax over several values, those of another axis")
     if held:
         evidence += f"; {len(held)} of {len(trained)} trained weights get no gradient"
@@ -147,7 +151,8 @@ def _cut_off(hit: Sequence[SeenLayer], held: HeldBack, of: Diagnosis) -> Finding
     is_loss = flow is not None and flow.calls[0].behind == 0
     if is_loss:
         place = "in the loss"
-    given = f"the loss depends on {first_of(titles_of(hit))}{layer_count(hit)}, but the gradient is"
+    titles = summarize_names(titles_of(hit))
+    given = f"the loss depends on {titles}{layer_count(hit)}, but the gradient is"
     if held.stopped:
         evidence = f"{given} 0: none passes keras.ops.stop_gradient {place}"
         text = (
@@ -157,7 +162,7 @@ def _cut_off(hit: Sequence[SeenLayer], held: HeldBack, of: Diagnosis) -> Finding
     such = "such as argmax, round, a comparison, a cast to integers or stop_gradient"
     names = [] if is_loss else _ending_operations(of)
     if names:
-        evidence = f"{given} 0: none passes {first_of(names)} {place}"
+        evidence = f"{given} 0: none passes {summarize_names(names)} {place}"
     else:
         evidence = f"{given} 0: an operation without a derivative is {place}, {such}"
     text = (

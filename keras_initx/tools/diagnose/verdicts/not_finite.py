@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import keras
 import numpy as np
 
-from keras_initx._checks import first_of
+from keras_initx._checks import summarize_names
 from keras_initx.backends._current import backend
 from keras_initx.inspection._hooks import LayerInitializer
 from keras_initx.inspection._layer_initializers import layer_initializers
@@ -83,7 +83,7 @@ def _of_weights(lost: Sequence[LostWeight]) -> str:
     (first, values, _), *others = lost
     text = f"{first.path} is not finite: {values}"
     if others:
-        text += f"; also {first_of([one.weight.path for one in others])}"
+        text += f"; also {summarize_names([one.weight.path for one in others])}"
     return text
 
 
@@ -94,7 +94,9 @@ def _cause(lost: Sequence[LostWeight]) -> Remedy:
     for one in lost:
         initializer, _ = initializers[one.weight.path]
         by_text.setdefault(_maker(one.weight, initializer), []).append(one.weight.path)
-    return Remedy("; ".join(f"for {first_of(paths)} {text}" for text, paths in by_text.items()))
+    return Remedy(
+        "; ".join(f"for {summarize_names(paths)} {text}" for text, paths in by_text.items())
+    )
 
 
 def _maker(weight: ModelWeight, initializer: LayerInitializer | None) -> str:

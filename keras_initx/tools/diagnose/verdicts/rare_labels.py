@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_initx._typing import Array, Tensor
 from keras_initx.initializers._biases import PriorBias
-from keras_initx.inspection._batch import array_of
+from keras_initx.inspection._batch import to_array
 from keras_initx.inspection._weights import is_quantized
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, Probe
 from keras_initx.tools.diagnose._drawn_anew import rules_for
@@ -90,7 +90,7 @@ def _prior_of(computed: ComputedLoss, steps: Steps) -> Prior | None:
         computed: The loss.
         steps: What makes its output.
     """
-    outputs, labels = array_of(computed.output), array_of(computed.targets)
+    outputs, labels = to_array(computed.output), to_array(computed.targets)
     if labels.size != outputs.size or not _are_rare(labels):
         return None
     activations = _activations_in(steps)
@@ -189,7 +189,7 @@ def _bias_of(layer: keras.Layer | None, units: int) -> Array | None:
     bias = getattr(layer, "bias", None)
     if not isinstance(bias, keras.Variable):
         return None
-    values = array_of(bias).astype("float32")
+    values = to_array(bias).astype("float32")
     return values if values.shape == (units,) else np.asarray(values.mean())
 
 

@@ -11,10 +11,10 @@ import keras
 from keras_initx.inspection._optimizers import (
     OptimizerKind,
     StepFacts,
-    rate_of,
-    rates_after,
-    step_facts,
-    unscaled,
+    predict_rates,
+    read_rate,
+    read_step_facts,
+    unwrap_optimizer,
 )
 from keras_initx.tools.diagnose._dead_ends import freed_gradients
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
@@ -84,16 +84,16 @@ def _optimizer_of(of: Diagnosis) -> _Optimizer | None:
     optimizer: Any = getattr(of.model, "optimizer", None)
     if not isinstance(optimizer, keras.optimizers.Optimizer):
         return None
-    optimizer = unscaled(optimizer)
-    rate = rate_of(optimizer)
+    optimizer = unwrap_optimizer(optimizer)
+    rate = read_rate(optimizer)
     if rate is None:
         return None
-    facts = step_facts(optimizer)
+    facts = read_step_facts(optimizer)
     is_clipped = facts.kind == "sgd" and facts.is_clipped
     # Normalizations undo the scale of what comes before them, so that large steps only make its
     # weights larger.
     is_normalized = bool(of.probe(NormalizedProbe).normalizing)
-    rates = rates_after(optimizer, _ASKED)
+    rates = predict_rates(optimizer, _ASKED)
     return _Optimizer(
         rate,
         facts,

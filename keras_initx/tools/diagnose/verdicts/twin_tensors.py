@@ -7,10 +7,10 @@ from typing import Any
 
 import keras
 
-from keras_initx._checks import first_of
+from keras_initx._checks import summarize_names
 from keras_initx._keras import argument_name
 from keras_initx._typing import InitializerLike
-from keras_initx.initializers._as_ours import as_ours
+from keras_initx.initializers._as_ours import adapt_initializer
 from keras_initx.initializers._initializer import Initializer
 from keras_initx.inspection._layer_initializers import layer_initializers
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
@@ -49,7 +49,7 @@ def twin_tensors(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     for level, hit in by_level(of_several, "warning", _are_beside):
         twins = list(itertools.chain.from_iterable(hit))
         equations = [weight_names(group, " = ") for group in hit]
-        evidence = f"the same random values: {first_of(equations, '; ', 3)}"
+        evidence = f"the same random values: {summarize_names(equations, '; ', 3)}"
         yield Finding([one.layer for one in twins], evidence, _separate(twins), level)
 
 
@@ -106,7 +106,7 @@ def _without_seed(kept: Any) -> Choice | None:
 
     It is `None` if it is another one, or has arguments that only Keras takes.
     """
-    if not isinstance(kept, Initializer) and as_ours(kept).counterpart is None:
+    if not isinstance(kept, Initializer) and adapt_initializer(kept).counterpart is None:
         return None
     try:
         return choice(_unseeded(kept))
@@ -120,7 +120,7 @@ def _unseeded(argument: Any) -> Any:
         return list(map(_unseeded, argument))
     if not isinstance(argument, keras.initializers.Initializer):
         return argument
-    adapted = as_ours(argument)
+    adapted = adapt_initializer(argument)
     arguments = {}
     for name, value in (adapted.arguments() or {}).items():
         arguments[name] = None if name == "seed" else _unseeded(value)

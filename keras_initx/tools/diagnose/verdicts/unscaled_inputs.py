@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
-from keras_initx.inspection._batch import array_of, tensors_in
+from keras_initx.inspection._batch import list_tensors, to_array
 from keras_initx.tools.diagnose._diagnosis import Arrays, Diagnosis
 from keras_initx.tools.diagnose._first_inputs import (
     COMPARED,
@@ -93,10 +93,10 @@ def _is_small(signal: Signal) -> bool:
 
 def _are_pixels(x: Arrays) -> bool:
     """Return whether there are images of whole numbers from 0 to 255 among inputs."""
-    for tensor in tensors_in(x):
+    for tensor in list_tensors(x):
         if len(tensor.shape) != 4:
             continue
-        values = array_of(tensor[:COMPARED])
+        values = to_array(tensor[:COMPARED])
         in_range = values.min(initial=0) >= 0 and 1 < values.max(initial=0) <= 255
         if in_range and (values == np.round(values)).all():
             return True

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from keras_initx._checks import first_of
-from keras_initx._keras import constants_of, layers_of
+from keras_initx._checks import summarize_names
+from keras_initx._keras import list_constants, list_layers
 from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends._current import backend
-from keras_initx.inspection._batch import array_of, first_float
+from keras_initx.inspection._batch import first_float, to_array
 from keras_initx.inspection._kernels import is_kernel
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, Probe, fact
 from keras_initx.tools.diagnose._remedy import Remedy
@@ -59,9 +59,9 @@ class Constant(NamedTuple):
 def constants(of: Diagnosis) -> list[Constant]:
     """The constants of the model that were made of weights, or may have been."""
     tensors = []
-    for layer in layers_of(of.model):
+    for layer in list_layers(of.model):
         if isinstance(layer, keras.Function):
-            tensors += [one for one in constants_of(layer) if first_float(one) is not None]
+            tensors += [one for one in list_constants(layer) if first_float(one) is not None]
     if not tensors:
         return []
     found = []
@@ -72,7 +72,7 @@ def constants(of: Diagnosis) -> list[Constant]:
             paths = [one.path for one in variables if any(one.value is value for value in behind)]
             found.append(Constant(tuple(tensor.shape), tuple(paths), is_certain=True))
         elif behind is None and _may_be_of_weights(tensor):
-            values = array_of(tensor)
+            values = to_array(tensor)
             paths = [one.path for one in variables if _has_rows_of(one, values)]
             found.append(Constant(values.shape, tuple(paths), is_certain=bool(paths)))
     return found
@@ -90,7 +90,7 @@ def _variables_in_memory() -> list[keras.Variable]:
 
 def _may_be_of_weights(tensor: Tensor) -> bool:
     """Return whether a constant has rows of many different numbers, unlike a mask."""
-    values = array_of(tensor)
+    values = to_array(tensor)
     if values.ndim < 2 or values.size < LEAST_VALUES:
         return False
     return len(np.unique(values)) > values.size / 2
@@ -100,7 +100,7 @@ def _has_rows_of(variable: keras.Variable, values: Array) -> bool:
     """Return whether a variable has each of the rows, or is the whole, perhaps transposed."""
     if len(variable.shape) != 2 or "float" not in variable.dtype:
         return False
-    table = array_of(variable)
+    table = to_array(variable)
     if table.T.shape == values.shape and (values == table.T).all():
         return True
     if table.shape[1] != values.shape[-1]:
@@ -132,7 +132,7 @@ def untracked_weights(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findin
     """
     paths = of.probe(UntrackedProbe).paths
     if paths:
-        evidence = f"the model uses kernels that it does not have: {first_of(paths)}"
+        evidence = f"the model uses kernels that it does not have: {summarize_names(paths)}"
         remedy = Remedy(
             "make each layer once, in `__init__`, and keep it as an attribute of the layer or "
             "model that calls it, or in a list or dict that is one; trainable=False for layers "
@@ -152,7 +152,7 @@ def _of_constants(found: Sequence[Constant]) -> Iterator[Finding]:
     certain = [one for one in found if one.is_certain]
     if certain:
         paths = dict.fromkeys(path for one in certain for path in one.weights)
-        made = first_of(list(paths)) or "weights that are no longer there"
+        made = summarize_names(list(paths)) or "weights that are no longer there"
         evidence = (
             f"the graph of the model has a constant of shape {certain[0].shape} that was computed "
             f"from {made} when it was made, and does not change with it"

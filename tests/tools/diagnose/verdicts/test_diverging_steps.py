@@ -14,7 +14,7 @@ from keras import layers
 from modes import BACKEND, often, to_numpy
 
 import keras_initx
-from keras_initx.inspection._optimizers import unbuilt_copy
+from keras_initx.inspection._optimizers import copy_unbuilt
 from keras_initx.scaling import RateFactors
 
 X = np.random.default_rng(0).normal(size=(32, 6)).astype("float32")
@@ -131,7 +131,7 @@ def test_the_losses_are_those_of_fit(name):
 
 def test_a_copy_with_another_rate_excludes_the_same_from_decay():
     model = small(lambda model: without_decay(keras.optimizers.SGD(halved(0.5), weight_decay=1.0), ["kernel"]))
-    copied = unbuilt_copy(model.optimizer, 0.25)
+    copied = copy_unbuilt(model.optimizer, 0.25)
     assert float(copied.learning_rate) == 0.25
     copied.build(model.trainable_variables)
     assert [copied._use_weight_decay(weight) for weight in model.weights[:2]] == [False, True]
