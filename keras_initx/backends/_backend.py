@@ -150,6 +150,10 @@ class Backend:
         """Return the layout of a value that is spread over devices, otherwise `None`."""
         return None
 
+    def device_names(self, value: Tensor) -> list[str]:
+        """Return the devices that hold a value, e.g. `["cuda:0"]`."""
+        return ["cpu"]
+
     def std(self, tensor: Tensor) -> float:
         """Return the standard deviation of all elements."""
         return Moments(self.host_view(tensor)).std

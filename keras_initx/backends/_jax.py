@@ -144,6 +144,9 @@ class Implementation(Backend):
             return None
         return value.sharding
 
+    def device_names(self, value: Tensor) -> list[str]:
+        return sorted(f"{device.platform}:{device.id}" for device in value.sharding.device_set)
+
     def host_view(self, value: Any) -> Array:
         if not isinstance(value, jax.Array):
             return super().host_view(value)

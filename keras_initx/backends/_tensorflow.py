@@ -61,6 +61,10 @@ class Implementation(Backend):
     def outside_of_programs(self) -> contextlib.AbstractContextManager[Any]:
         return cast(contextlib.AbstractContextManager[Any], tf.init_scope())
 
+    def device_names(self, value: Tensor) -> list[str]:
+        # "/job:localhost/replica:0/task:0/device:CPU:0"
+        return [value.device.rpartition("device:")[2].lower()]
+
     def host_view(self, value: Any) -> Array:
         if not isinstance(value, tf.Tensor | tf.Variable | tf.distribute.DistributedValues):
             return super().host_view(value)

@@ -167,6 +167,9 @@ class Implementation(Backend):
         ):
             yield scope
 
+    def device_names(self, value: Tensor) -> list[str]:
+        return [str(value.device)]
+
     def kept_generators(self) -> Callable[[], None]:
         others = super().kept_generators()
         # Keras' dropout draws from torch's own generators.

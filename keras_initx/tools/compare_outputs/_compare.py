@@ -15,6 +15,7 @@ from keras_initx._keras import generator_states, list_layers
 from keras_initx._typing import Array, Shape
 from keras_initx.backends._current import backend
 from keras_initx.inspection._batch import Batch, Data, first_examples, make_batch
+from keras_initx.inspection._environment import environment_of
 from keras_initx.inspection._former_values import preserve_variables
 from keras_initx.inspection._hooks import HOOKS
 from keras_initx.inspection._inventory import Inventory, check_built, check_unshared
@@ -557,7 +558,7 @@ def _recorded_module(
     names = module_names(module)
     recorder = Recorder(module, names, names)
     args, kwargs = _arguments(module, x)
-    recorded = RecordedOutputs(recorder.calls, "torch", "")
+    recorded = RecordedOutputs(recorder.calls, "torch", "", environment=environment_of(module))
     if y is None:
         for name, given in (("loss", loss), ("optimizer", optimizer)):
             if given is not None:
@@ -595,7 +596,11 @@ def _recorded(
         if has_equal_draws:
             draws = stack.enter_context(equal_draws())
         Watch(inventory).observe(x, recorder, training=False)
-    return RecordedOutputs(recorder.calls, "keras", keras.backend.backend(), draws=draws)
+    environment = environment_of(inventory.model)
+    own_backend = keras.backend.backend()
+    return RecordedOutputs(
+        recorder.calls, "keras", own_backend, draws=draws, environment=environment
+    )
 
 
 def _checked(model: Any) -> Inventory:
