@@ -799,3 +799,15 @@ def test_a_module_that_sets_its_parameters_at_the_first_call_is_as_before(steps)
     keras_initx.diagnose(model, X + 5, Y, steps=steps)
     assert not module.ready
     assert not module.loc.detach().any()
+
+
+@needs_torch
+def test_steps_train_the_parameters_of_a_module():
+    import torch
+
+    model, module = wrapped()
+    model.compile(keras.optimizers.Adam(0.001), "mse")
+    before = [parameter.detach().clone() for parameter in module.parameters()]
+    report = keras_initx.diagnose(model, X, Y, steps=5)
+    assert "diverging steps" not in [verdict.problem for verdict in report.verdicts]
+    assert all(map(torch.equal, before, module.parameters()))
