@@ -47,7 +47,7 @@ from keras_initx.tools.compare_outputs._recorded_step import RecordedStep
 from keras_initx.tools.compare_outputs._samples import RecordedTensor
 from keras_initx.tools.compare_outputs._tolerance import Difference
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, Probe
-from keras_initx.tools.diagnose._seen import SeenLayer, SeenWeight
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, MeasuredWeight
 from keras_initx.tools.diagnose.losses.ends import Ends
 from keras_initx.tools.diagnose.losses.known import Loss
 from keras_initx.tools.diagnose.verdicts import RULES
@@ -298,8 +298,8 @@ NOUNS = (
     Recipe,
     Diagnosis,
     Probe,
-    SeenLayer,
-    SeenWeight,
+    MeasuredLayer,
+    MeasuredWeight,
     Loss,
     Ends,
     Verdict,

@@ -21,7 +21,7 @@ TESTED_THROUGH = {
     "cli/_models.py": "cli/test_diagnose_command.py",
     "tools/diagnose/_attention.py": "tools/diagnose/verdicts/test_focused_attention.py",
     "tools/diagnose/_single_values.py": "tools/diagnose/verdicts/test_no_gradient.py",
-    "tools/diagnose/_gradient_flow.py": "tools/diagnose/test_undefined_places.py",
+    "tools/diagnose/_gradient_flow.py": "tools/diagnose/test_nan_origins.py",
     "tools/diagnose/remedies/large_outputs.py": "tools/diagnose/verdicts/test_saturated.py",
     "tools/diagnose/remedies/other_ends.py": "tools/diagnose/verdicts/test_unsuitable_labels.py",
     "tools/diagnose/losses/reach.py": "tools/diagnose/verdicts/test_unreachable_targets.py",

@@ -165,7 +165,7 @@ class AttentionProbe(Probe):
             keys: The same with other positions, and with fewer heads if several share one.
             scale: By which the scores are multiplied, by default one over the root of `size`.
         """
-        found = focus(queries, keys, scale)
+        found = compute_focus(queries, keys, scale)
         if found is not None:
             self._add(layer, (), found)
 
@@ -191,7 +191,7 @@ class AttentionProbe(Probe):
         else:
             is_attention = len(shape) == 4 or (len(shape) == 3 and shape[1] == shape[2])
         if is_attention:
-            self._add(layer, shape, focus_of(_some_of(weights)))
+            self._add(layer, shape, measure_focus(_some_of(weights)))
 
     def _add(self, layer: keras.Layer, shape: tuple[int, ...], found: float | None) -> None:
         self._shapes[layer] = shape
@@ -208,7 +208,7 @@ def _some_of(weights: Tensor) -> Array:
     return to_array(some[..., ::step, :])
 
 
-def focus(queries: Tensor, keys: Tensor, scale: float | None = None) -> float | None:
+def compute_focus(queries: Tensor, keys: Tensor, scale: float | None = None) -> float | None:
     """Return the focus of some queries on keys, without a mask.
 
     Args:
@@ -235,10 +235,10 @@ def focus(queries: Tensor, keys: Tensor, scale: float | None = None) -> float | 
     scores = np.einsum("bqhd,bkhd->bhqk", q, k) * scale
     with np.errstate(invalid="ignore"):
         terms = np.exp(scores - scores.max(axis=-1, keepdims=True))
-        return focus_of(terms / terms.sum(axis=-1, keepdims=True))
+        return measure_focus(terms / terms.sum(axis=-1, keepdims=True))
 
 
-def focus_of(weights: Array) -> float | None:
+def measure_focus(weights: Array) -> float | None:
     """Return the largest weight of a query as a mean over queries, or `None` if keys are few.
 
     Queries whose weights are nearly all 0, because the keys are masked, are left out.

@@ -10,7 +10,7 @@ from keras_initx._typing import Tensor
 from keras_initx.inspection._hooks import is_bounded, read_activation, replace_attribute
 from keras_initx.inspection._names import list_own_weights
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, fact
-from keras_initx.tools.diagnose._gradient_flow import GradientFlow, PassedCall, innermost
+from keras_initx.tools.diagnose._gradient_flow import GradientFlow, PassedCall, keep_innermost
 from keras_initx.tools.diagnose._signal_probe import SignalProbe
 from keras_initx.tools.diagnose.losses.probes import LossProbe, OutputProbe, gradients
 
@@ -41,15 +41,15 @@ def ending_calls(of: Diagnosis) -> list[PassedCall]:
         by_operation.setdefault(call.operation, []).append(call)
     found: set[PassedCall] = set()
     for operation, calls in by_operation.items():
-        if not any(map(_ends, calls)) or any(call.before for call in calls):
+        if not any(map(_ends_gradient, calls)) or any(call.before for call in calls):
             continue
         weights = list_own_weights(operation) if isinstance(operation, keras.Layer) else []
         if not any(gradients(of).get(id(weight)) for weight in weights):
-            found.update(filter(_ends, calls))
-    return innermost(flow.calls, found)
+            found.update(filter(_ends_gradient, calls))
+    return keep_innermost(flow.calls, found)
 
 
-def _ends(call: PassedCall) -> bool:
+def _ends_gradient(call: PassedCall) -> bool:
     """Return whether a gradient ends in a call. Of integers none is known."""
     return call.before == 0 and (call.behind is None or call.behind > 0)
 
@@ -91,7 +91,7 @@ def freed_gradients(of: Diagnosis) -> dict[int, float]:
     closed = [operation for operation in closed_activations(of) if operation not in outputs]
     if not closed or not norms or not all(map(math.isfinite, norms)):
         return {}
-    with of.changed(), opened(closed, of):
+    with of.changed(), open_activations(closed, of):
         freed = of.norms()
     return {id(weight): norm for weight, norm in zip(of.trained, freed, strict=True)}
 
@@ -121,12 +121,12 @@ def _saturated_outputs(of: Diagnosis) -> list[keras.Operation]:
             found.append(layer)
     if not found:
         return []
-    with of.changed(), opened(found, of):
+    with of.changed(), open_activations(found, of):
         return found if any(of.norms()) else []
 
 
 @contextlib.contextmanager
-def opened(operations: list[keras.Operation], of: Diagnosis) -> Iterator[None]:
+def open_activations(operations: list[keras.Operation], of: Diagnosis) -> Iterator[None]:
     """Let gradients pass some activations for the duration of the block.
 
     One with limits gets smaller numbers, another one gives what it gets.
@@ -140,12 +140,12 @@ def opened(operations: list[keras.Operation], of: Diagnosis) -> Iterator[None]:
                     name, function = "activation", activation
             known = of.watch.activations.get(operation, type(operation).__name__.lower())
             stack.enter_context(
-                replace_attribute(operation, name, _opened(function, is_bounded(known)))
+                replace_attribute(operation, name, _open_activation(function, is_bounded(known)))
             )
         yield
 
 
-def _opened(activation: Callable[..., Tensor], is_bounded: bool) -> Callable[..., Tensor]:
+def _open_activation(activation: Callable[..., Tensor], is_bounded: bool) -> Callable[..., Tensor]:
     def passing(values: Tensor, *args: object, **kwargs: object) -> Tensor:
         if not is_bounded:
             return values

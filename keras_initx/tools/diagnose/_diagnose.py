@@ -12,7 +12,7 @@ from keras_initx.inspection._build import run_with_built_layers
 from keras_initx.inspection._inventory import Inventory, check_unshared, check_used
 from keras_initx.report._terminal import Verbose, show_status, takes_verbose
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._report import DiagnosisReport, report_of
+from keras_initx.tools.diagnose._report import DiagnosisReport, make_report
 from keras_initx.tools.diagnose._rules import evaluate
 from keras_initx.tools.diagnose._steps import check_optimizer
 from keras_initx.tools.diagnose.losses.known import LossLike
@@ -109,15 +109,17 @@ def diagnose(
     check_options(loss=loss, batch_size=batch_size, ignore=ignore)
     if check_count("steps", steps, least=0):
         check_optimizer(model)
-    batch = without_weights(make_batch(model, x, y), level=4)  # `takes_verbose` is one call more
+    batch = drop_sample_weights(
+        make_batch(model, x, y), level=4
+    )  # `takes_verbose` is one call more
     if steps and loss is not None and batch.y is None:
         raise ValueError(
             f"`steps` needs `y`, the targets of `loss`. Received: loss={loss!r} and y=None"
         )
-    return measured(model, batch, loss, batch_size, steps=steps, ignore=ignore)
+    return run_diagnosis(model, batch, loss, batch_size, steps=steps, ignore=ignore)
 
 
-def measured(
+def run_diagnosis(
     model: keras.Model,
     batch: Batch,
     loss: LossLike | None,
@@ -152,7 +154,7 @@ def measured(
             )
             with of.measured(PROBES):
                 verdicts = [one for one in evaluate(of, RULES) if one.problem not in ignore]
-                return report_of(of, verdicts)
+                return make_report(of, verdicts)
 
     return run_with_built_layers(model, x, run)
 
@@ -169,7 +171,7 @@ def check_call(model: keras.Model) -> None:
     )
 
 
-def without_weights(batch: Batch, level: int = 3) -> Batch:
+def drop_sample_weights(batch: Batch, level: int = 3) -> Batch:
     """Return `batch` without sample weights, with a warning if it has any.
 
     Args:

@@ -52,7 +52,7 @@ class Probe(Watcher):
     """
 
     def __init__(self, of: "Diagnosis") -> None:
-        self.of: Diagnosis = of
+        self.diagnosis: Diagnosis = of
 
 
 def fact(function: Callable[["Diagnosis"], _Value]) -> Callable[["Diagnosis"], _Value]:
@@ -253,5 +253,5 @@ class _ProgressProbe(Probe):
     def after(self, call: Call) -> None:
         if call.is_seen:
             # What it calls is no part of the pass.
-            with self.of.watch.paused():
-                self.of.progress(f"Measured {self.of.watch.paths[call.operation]}")
+            with self.diagnosis.watch.paused():
+                self.diagnosis.progress(f"Measured {self.diagnosis.watch.paths[call.operation]}")

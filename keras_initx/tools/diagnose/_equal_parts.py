@@ -18,9 +18,9 @@ from keras_initx.inspection._batch import to_array
 from keras_initx.inspection._hooks import unit_axis
 from keras_initx.inspection._watch import Call, Watch, Watcher
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, fact
-from keras_initx.tools.diagnose._held_back import changed_weight, opened_zeros
 from keras_initx.tools.diagnose._kernel_values import kernel_values
-from keras_initx.tools.diagnose._seen import SeenWeight
+from keras_initx.tools.diagnose._measured_layers import MeasuredWeight
+from keras_initx.tools.diagnose._unreached_layers import change_weight, draw_small
 from keras_initx.tools.diagnose.losses.probes import gradients
 
 _Mask: TypeAlias = npt.NDArray[np.bool_]
@@ -57,7 +57,7 @@ class EqualParts(NamedTuple):
 
 
 @fact
-def equal_parts(of: Diagnosis) -> dict[SeenWeight, EqualParts]:
+def equal_parts(of: Diagnosis) -> dict[MeasuredWeight, EqualParts]:
     """The equal parts of each kernel that has such, along the axes where most stay equal."""
     labels = {}
     for weight in kernel_values(of):
@@ -74,13 +74,13 @@ def equal_parts(of: Diagnosis) -> dict[SeenWeight, EqualParts]:
     return parts
 
 
-def _has_gradient(weight: SeenWeight, of: Diagnosis) -> bool:
+def _has_gradient(weight: MeasuredWeight, of: Diagnosis) -> bool:
     """Return whether the gradient of a weight is known, and more than rounding."""
     largest = max(gradients(of).values(), default=0.0)
     return math.isfinite(largest) and (weight.report.gradient or 0.0) > _NOISE * largest
 
 
-def _labels_of(weight: SeenWeight) -> dict[tuple[int, ...], Array]:
+def _labels_of(weight: MeasuredWeight) -> dict[tuple[int, ...], Array]:
     """Return, for axes along which parts are equal, a number for each part that equal ones share.
 
     These are the axes of the units together, and each axis alone.
@@ -133,7 +133,7 @@ def _labels(parts: Array) -> Array | None:
 
 
 def _staying(
-    labels: dict[tuple[int, ...], Array], weight: SeenWeight, of: Diagnosis
+    labels: dict[tuple[int, ...], Array], weight: MeasuredWeight, of: Diagnosis
 ) -> dict[tuple[int, ...], int]:
     """Return how many equal parts get the gradient of another one because they are equal."""
     variable = weight.own.variable
@@ -144,7 +144,7 @@ def _staying(
         counts = _counts(labels, gradient, rounding)
         if not any(counts.values()):
             return counts
-        with changed_weight(variable, opened_zeros):
+        with change_weight(variable, draw_small):
             (with_others,) = of.gradient_values([variable])
     by_others = _counts(labels, with_others, rounding)
     return {

@@ -25,8 +25,8 @@ from keras_initx.inspection._watch import Call, Watch, check_rows
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, Probe, fact
 from keras_initx.tools.diagnose._normalized import NormalizedProbe
 from keras_initx.tools.diagnose._remedy import Remedy
-from keras_initx.tools.diagnose._signal import Signal, root_mean_square
-from keras_initx.tools.diagnose._signal_probe import inputs
+from keras_initx.tools.diagnose._signal import Signal, compute_signal_rms
+from keras_initx.tools.diagnose._signal_probe import input_signal
 
 # The number of examples whose inputs of a kernel are compared.
 COMPARED = 64
@@ -69,7 +69,7 @@ class FirstInputs:
     def are_large(self) -> bool:
         """Whether they are too large, or a single one of them is."""
         _, largest = self.largest
-        return max(root_mean_square(self.signal), largest) > UNSCALED_INPUTS
+        return max(compute_signal_rms(self.signal), largest) > UNSCALED_INPUTS
 
 
 class InputProbe(Probe):
@@ -86,17 +86,17 @@ class InputProbe(Probe):
 
     def before(self, call: Call) -> None:
         layer = call.operation
-        if not _multiplies_alone(call, self.of):
+        if not _multiplies_alone(call, self.diagnosis):
             # A kernel of integers is none of these, but what follows comes from inside the model.
             self._has_begun |= getattr(layer, "quantization_mode", None) is not None
             return
-        graph = self.of.watch.graph
+        graph = self.diagnosis.watch.graph
         is_first = not self._has_begun
         self._has_begun = True
         # The inputs of an embedding are row indices.
         if isinstance(layer, keras.layers.Embedding):
             indices = call.inputs[0]
-            check_rows(call, self.of.watch.paths)
+            check_rows(call, self.diagnosis.watch.paths)
             if layer.input_dim >= MANY_ROWS and (is_first or graph.is_input(indices)):
                 self._record(layer).only_index = _only_number(to_array(indices))
             return
@@ -162,7 +162,7 @@ def _add(record: FirstInputs, layer: keras.Layer, values: Array) -> None:
         record.largest = (index, size)
 
 
-def largest_inputs(of: Diagnosis, size: Callable[[Signal], float]) -> Signal | None:
+def find_largest_inputs(of: Diagnosis, size: Callable[[Signal], float]) -> Signal | None:
     """Return the largest inputs of the first kernels, as `Rescaling` or others have left them.
 
     Largest are those with values that are not finite, then those of the largest `size`. `None` if
@@ -171,7 +171,7 @@ def largest_inputs(of: Diagnosis, size: Callable[[Signal], float]) -> Signal | N
     records = of.probe(InputProbe).records.values()
     signals = [record.signal for record in records if record.signal.size]
     if not signals:
-        return inputs(of)
+        return input_signal(of)
     return max(signals, key=lambda signal: (signal.nonfinite, size(signal)))
 
 
@@ -180,7 +180,7 @@ def has_large_inputs(of: Diagnosis) -> bool:
     return any(record.are_large for record in of.probe(InputProbe).records.values())
 
 
-def scaled_first(of: Diagnosis, remedy: Remedy) -> Remedy:
+def standardize_inputs_first(of: Diagnosis, remedy: Remedy) -> Remedy:
     """Return a remedy that standardizes the inputs before if they are too large."""
     if not has_large_inputs(of):
         return remedy
@@ -206,7 +206,7 @@ class DifferenceProbe(Probe):
 
     def before(self, call: Call) -> None:
         layer = call.operation
-        if not _multiplies_alone(call, self.of) or isinstance(layer, keras.layers.Embedding):
+        if not _multiplies_alone(call, self.diagnosis) or isinstance(layer, keras.layers.Embedding):
             return
         tensor = call.kernel_input
         if tensor is None:
@@ -217,14 +217,14 @@ class DifferenceProbe(Probe):
         self.along[layer] = {}
         for axis in range(1, values.ndim - 1):
             if size and values.shape[axis] > 1:
-                ratio = spread_along(values, axis) / size
+                ratio = measure_spread(values, axis) / size
                 self.along[layer][axis, values.shape[axis]] = ratio
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
         """Look into modules of torch too, whose layers are none of Keras."""
         with contextlib.ExitStack() as stack:
-            for layer, part in modules_with_kernel(self.of.model):
+            for layer, part in modules_with_kernel(self.diagnosis.model):
 
                 def look(part: Any, args: tuple[Any, ...], layer: keras.Layer = layer) -> None:
                     tensor = first_float(args)
@@ -245,7 +245,7 @@ def _note_difference(found: dict[keras.Layer, float], layer: keras.Layer, tensor
         found[layer] = spread(values) / size
 
 
-def spread_along(values: Array, axis: int) -> float:
+def measure_spread(values: Array, axis: int) -> float:
     """Return the standard deviation of values along an axis. It is NaN if one is not finite."""
     with np.errstate(invalid="ignore"):
         return float(np.sqrt(values.var(axis=axis, dtype="float64").mean()))
@@ -284,16 +284,16 @@ def _differing(of: Diagnosis) -> DifferenceProbe:
     return probe
 
 
-def differences(of: Diagnosis) -> dict[keras.Layer, float]:
+def input_differences(of: Diagnosis) -> dict[keras.Layer, float]:
     """Return how much the inputs of each kernel differ between examples, by the layer."""
     return _differing(of).differences
 
 
-def differences_along(of: Diagnosis) -> dict[keras.Layer, dict[tuple[int, int], float]]:
+def position_differences(of: Diagnosis) -> dict[keras.Layer, dict[tuple[int, int], float]]:
     """Return how much the inputs of each kernel differ along axes, see `DifferenceProbe.along`."""
     return _differing(of).along
 
 
-def last_differences(of: Diagnosis) -> dict[keras.Layer, float]:
+def last_kernel_differences(of: Diagnosis) -> dict[keras.Layer, float]:
     """Return the same of the last kernel within each layer: a module of torch may have several."""
     return _differing(of).differences | _differing(of).last

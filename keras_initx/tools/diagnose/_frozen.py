@@ -6,17 +6,22 @@ from dataclasses import replace
 
 from keras_initx._checks import summarize_names
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._drawn_anew import Choice, relative_size
+from keras_initx.tools.diagnose._measured_layers import (
+    MeasuredLayer,
+    list_kernels,
+    list_weights,
+    measured_layers,
+)
+from keras_initx.tools.diagnose._redrawing import Choice, compute_relative_size
 from keras_initx.tools.diagnose._remedy import LSUV, Remedy
-from keras_initx.tools.diagnose._seen import SeenLayer, kernels_of, seen_layers, weights_of
 
 # The number of paths in a text.
 _SHOWN = 2
 
 
-def sparing_frozen(remedy: Remedy, of: Diagnosis) -> Remedy:
+def spare_frozen_weights(remedy: Remedy, of: Diagnosis) -> Remedy:
     """Return a remedy whose rules leave all that is not trained, and whose text says so."""
-    weights = weights_of(seen_layers(of))
+    weights = list_weights(measured_layers(of))
     trained = {weight.path for weight in weights if weight.is_trained}
     every: list[str] = []
     for one in (remedy, *remedy.others):
@@ -43,8 +48,8 @@ def _are(names: Sequence[str]) -> str:
     return "is" if len(names) == 1 else "are"
 
 
-def of_frozen(
-    layers: Sequence[SeenLayer], choices: Sequence[Choice], later: Sequence[SeenLayer] = ()
+def propose_for_frozen(
+    layers: Sequence[MeasuredLayer], choices: Sequence[Choice], later: Sequence[MeasuredLayer] = ()
 ) -> Remedy | None:
     """Return the remedy where frozen kernels of `layers`, more than others, are not as they should.
 
@@ -56,9 +61,9 @@ def of_frozen(
         later: Layers behind these, which are affected too.
     """
     distances = {True: 0.0, False: 0.0}
-    kernels = kernels_of(layers)
+    kernels = list_kernels(layers)
     for kernel in kernels:
-        distances[kernel.is_frozen] += abs(math.log(relative_size(kernel, choices)))
+        distances[kernel.is_frozen] += abs(math.log(compute_relative_size(kernel, choices)))
     frozen = [kernel for kernel in kernels if kernel.is_frozen]
     are_most = distances[True] > max(distances[False], math.log(2))
     if not frozen or not (are_most or len(frozen) == len(kernels)):

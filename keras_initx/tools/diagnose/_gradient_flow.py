@@ -194,7 +194,7 @@ def _norm_of(variables: Iterable[keras.Variable], norms: dict[int, float]) -> fl
     return math.hypot(*found) if found else None
 
 
-def innermost(calls: Sequence[PassedCall], found: set[PassedCall]) -> list[PassedCall]:
+def keep_innermost(calls: Sequence[PassedCall], found: set[PassedCall]) -> list[PassedCall]:
     """Return those of the calls that were `found`, and none of which is around another such."""
     around = set()
     for call in found:

@@ -15,7 +15,11 @@ from keras_initx.initializers._convolution import ICNR
 from keras_initx.inspection._batch import to_array, to_floats
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, fact
 from keras_initx.tools.diagnose._layer_report import WeightReport
-from keras_initx.tools.diagnose._seen import SeenWeight, seen_layers, weights_of
+from keras_initx.tools.diagnose._measured_layers import (
+    MeasuredWeight,
+    list_weights,
+    measured_layers,
+)
 
 # Units with fewer weights may be equal by chance in 16-bit dtypes.
 _COMPARABLE = 4
@@ -38,10 +42,10 @@ class KernelValues(NamedTuple):
 
 
 @fact
-def kernel_values(of: Diagnosis) -> dict[SeenWeight, KernelValues]:
+def kernel_values(of: Diagnosis) -> dict[MeasuredWeight, KernelValues]:
     """The values of each trainable kernel."""
     found = {}
-    for weight in weights_of(seen_layers(of)):
+    for weight in list_weights(measured_layers(of)):
         own = weight.own
         if own.axes is None or not weight.is_trained:
             continue

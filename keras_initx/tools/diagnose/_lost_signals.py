@@ -12,8 +12,8 @@ from keras_initx.inspection._batch import first_float, to_array
 from keras_initx.inspection._kernels import is_zero, multiplying_weights
 from keras_initx.inspection._watch import Call, Watch, Watcher
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, Probe, fact
-from keras_initx.tools.diagnose._held_back import changed_weight, opened_zeros
-from keras_initx.tools.diagnose._signal_probe import SignalProbe, floats_in
+from keras_initx.tools.diagnose._signal_probe import SignalProbe, list_floats
+from keras_initx.tools.diagnose._unreached_layers import change_weight, draw_small
 
 # Standard deviation before the activation below which a signal has vanished.
 VANISHING = 1e-3
@@ -47,7 +47,7 @@ class LostProbe(Probe):
         for layer in of.watch.layers:
             if any(is_zero(layer, weight) for weight in multiplying_weights(layer)):
                 self._zero.add(layer)
-        sizes = [spread(to_array(tensor)) for tensor in floats_in(of.x)]
+        sizes = [spread(to_array(tensor)) for tensor in list_floats(of.x)]
         self._has_small_inputs = bool(sizes) and max(sizes) < VANISHING
         # The most recent consecutive layers whose output was nearly zero.
         self._row: list[keras.Layer] = []
@@ -55,7 +55,7 @@ class LostProbe(Probe):
 
     def before(self, call: Call) -> None:
         layer = call.operation
-        if not self._row or layer not in self.of.watch.with_kernel:
+        if not self._row or layer not in self.diagnosis.watch.with_kernel:
             return
         # The inputs of an embedding are row indices.
         if call.kernel_input is None or isinstance(layer, keras.layers.Embedding):
@@ -160,7 +160,7 @@ def _that_differ(zeros: dict[keras.Layer, list[keras.Variable]], of: Diagnosis) 
     with of.changed(), contextlib.ExitStack() as stack:
         for weights in zeros.values():
             for weight in weights:
-                stack.enter_context(changed_weight(weight, opened_zeros))
+                stack.enter_context(change_weight(weight, draw_small))
         Watch(of.inventory).observe(of.x, recorder, training=True)
     return recorder.differing
 

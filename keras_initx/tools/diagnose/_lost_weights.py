@@ -12,8 +12,8 @@ from keras_initx.inspection._finite import NotFinite
 from keras_initx.inspection._finite import find_not_finite as not_finite_in
 from keras_initx.inspection._weights import ModelWeight
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, fact
-from keras_initx.tools.diagnose._seen import seen_weights, trained_layers
-from keras_initx.tools.diagnose._signal_probe import signal_of_floats
+from keras_initx.tools.diagnose._measured_layers import measured_weights, trained_layers
+from keras_initx.tools.diagnose._signal_probe import measure_floats
 from keras_initx.tools.diagnose.losses.probes import LossProbe, OutputProbe
 
 # What stands for infinity where it is tried whether that does harm.
@@ -39,7 +39,7 @@ def lost_weights(of: Diagnosis) -> list[LostWeight]:
     """The weights that are not finite, without masks that do no harm."""
     found = []
     for weight in of.inventory.held:
-        seen = seen_weights(of).get(id(weight.variable))
+        seen = measured_weights(of).get(id(weight.variable))
         if seen is not None and math.isfinite(seen.report.norm):
             continue
         values = not_finite_in(weight)
@@ -67,7 +67,7 @@ def _spoils(weight: ModelWeight, values: NotFinite, of: Diagnosis) -> bool:
         try:
             variable.assign(_made_finite(backend.host_view(variable.value)))
             with backend.preserve_state(list_layers(of.model)):
-                signal = signal_of_floats(of.model(of.x, training=False))
+                signal = measure_floats(of.model(of.x, training=False))
             is_cured = signal is None or not signal.nonfinite
             return is_cured and (not losses.has_loss or all(map(math.isfinite, of.norms())))
         finally:

@@ -19,8 +19,8 @@ from keras_initx.report._terminal import set_verbosity
 from keras_initx.tools.diagnose._diagnose import (
     check_call,
     check_options,
-    measured,
-    without_weights,
+    drop_sample_weights,
+    run_diagnosis,
 )
 from keras_initx.tools.diagnose._report import DiagnosisReport
 from keras_initx.tools.diagnose._steps import LEAST_STEPS
@@ -118,7 +118,7 @@ class SignalMonitor(KerasCallback):
         self._epochs = 0
         check_call(self.model)
         # What of `x` is a batch is known with the model.
-        self.x, self.y = without_weights(make_batch(self.model, self.x, self.y)), None
+        self.x, self.y = drop_sample_weights(make_batch(self.model, self.x, self.y)), None
         self._record()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -202,7 +202,7 @@ class SignalMonitor(KerasCallback):
         model = self.model
         is_trained = self._epochs > 0 and self._steps >= LEAST_STEPS
         with set_verbosity(0):
-            report = measured(
+            report = run_diagnosis(
                 model,
                 self.x,
                 self.loss,

@@ -39,8 +39,8 @@ class NormalizedProbe(Probe):
 
     def before(self, call: Call) -> None:
         inputs = first_float(call.given)
-        producer = None if inputs is None else self.of.watch.graph.producer(inputs)
-        if producer in self.normalizing and call.operation in self.of.watch.layers:
+        producer = None if inputs is None else self.diagnosis.watch.graph.producer(inputs)
+        if producer in self.normalizing and call.operation in self.diagnosis.watch.layers:
             self.layers.add(call.operation)
 
     def after(self, call: Call) -> None:
@@ -66,7 +66,7 @@ class NormalizedProbe(Probe):
         given: Any = keras.tree.pack_sequence_as((call.args, call.kwargs), leaves)
         args, kwargs = given
         # Neither averages nor random numbers of this call are part of the pass.
-        with self.of.watch.paused(), backend.preserve_state([call.operation]):
+        with self.diagnosis.watch.paused(), backend.preserve_state([call.operation]):
             outputs = first_float(call.function(*args, **kwargs))
         if outputs is None or tuple(outputs.shape) != call.values.shape:
             return False
@@ -76,12 +76,12 @@ class NormalizedProbe(Probe):
         return bool(change > max(_CHANGE * spread(call.values), least))
 
 
-def takes_scale_away(operation: keras.Operation, of: Diagnosis) -> bool:
+def removes_scale(operation: keras.Operation, of: Diagnosis) -> bool:
     """Return whether a layer is a normalization that takes the scale of its inputs away."""
     return operation in of.probe(NormalizedProbe).normalizing
 
 
-def normalization_after(layer: keras.Operation, of: Diagnosis) -> keras.Operation | None:
+def find_following_normalization(layer: keras.Operation, of: Diagnosis) -> keras.Operation | None:
     """Return the normalization that the outputs of `layer` are passed to, or `None`.
 
     It is `None` if an output is passed to anything else, or to nothing, and if the normalization
@@ -89,7 +89,7 @@ def normalization_after(layer: keras.Operation, of: Diagnosis) -> keras.Operatio
     """
     first = None
     for consumers in of.watch.graph.consumers(layer):
-        if not consumers or not all(takes_scale_away(one, of) for one in consumers):
+        if not consumers or not all(removes_scale(one, of) for one in consumers):
             return None
         if first is None:
             first = consumers[0]

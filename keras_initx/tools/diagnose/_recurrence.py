@@ -12,7 +12,12 @@ from keras_initx.inspection._names import list_sublayers
 from keras_initx.inspection._watch import Call
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, Probe, fact
 from keras_initx.tools.diagnose._first_inputs import COMPARED
-from keras_initx.tools.diagnose._seen import SeenLayer, SeenWeight, seen_layers, seen_weights
+from keras_initx.tools.diagnose._measured_layers import (
+    MeasuredLayer,
+    MeasuredWeight,
+    measured_layers,
+    measured_weights,
+)
 
 # The most units of a recurrent kernel that is factorized.
 _FACTORIZED = 1024
@@ -73,7 +78,7 @@ class RecurrenceProbe(Probe):
         index = int(np.median(indices[:, -1]))
         path = None
         if not index and not embedding.mask_zero:
-            path = self.of.watch.paths.get(embedding, embedding.name)
+            path = self.diagnosis.watch.paths.get(embedding, embedding.name)
         return _equal_at_end(indices), path
 
 
@@ -97,7 +102,7 @@ class Gates(NamedTuple):
 
     gate: _GateName
     bias: Array
-    weights: list[SeenWeight]
+    weights: list[MeasuredWeight]
 
     @property
     def kept(self) -> float:
@@ -106,22 +111,22 @@ class Gates(NamedTuple):
 
 
 @fact
-def gates(of: Diagnosis) -> dict[SeenLayer, Gates]:
+def gates(of: Diagnosis) -> dict[MeasuredLayer, Gates]:
     """The gates of each recurrent layer that has them."""
     found = {}
-    for layer in seen_layers(of):
-        cells = [(_gate_of(cell), cell) for cell in cells_of(layer.layer)]
+    for layer in measured_layers(of):
+        cells = [(_gate_of(cell), cell) for cell in list_cells(layer.layer)]
         biases = [(gate, _gate_bias(gate, cell), cell) for gate, cell in cells if gate is not None]
         if not biases:
             continue
         gate, least, _ = min(biases, key=lambda one: _kept_share(one[1]))
         of_gate = [cell.bias for other, _, cell in biases if other == gate]
-        weights = [seen_weights(of)[id(bias)] for bias in of_gate if bias is not None]
+        weights = [measured_weights(of)[id(bias)] for bias in of_gate if bias is not None]
         found[layer] = Gates(gate, least, weights)
     return found
 
 
-def cells_of(layer: keras.Layer) -> list[keras.Layer]:
+def list_cells(layer: keras.Layer) -> list[keras.Layer]:
     """Return the cells of a recurrent layer, those of a stack one by one."""
     cell = getattr(layer, "cell", None)
     if cell is None:
@@ -179,10 +184,10 @@ class RecurrentKernel(NamedTuple):
 
 
 @fact
-def recurrent_kernels(of: Diagnosis) -> dict[SeenLayer, RecurrentKernel]:
+def recurrent_kernels(of: Diagnosis) -> dict[MeasuredLayer, RecurrentKernel]:
     """The recurrent kernel of each layer without gates, unless it is very large."""
     found = {}
-    for layer in seen_layers(of):
+    for layer in measured_layers(of):
         kernel = _kernel_without_gates(layer.layer)
         if kernel is None:
             continue
@@ -201,7 +206,7 @@ def recurrent_kernels(of: Diagnosis) -> dict[SeenLayer, RecurrentKernel]:
 
 def _kernel_without_gates(layer: keras.Layer) -> Array | None:
     """Return the recurrent kernel of a layer without gates, `None` for others and large ones."""
-    cells = cells_of(layer)
+    cells = list_cells(layer)
     if len(cells) != 1 or not isinstance(cells[0], keras.layers.SimpleRNNCell):
         return None
     kernel = to_array(cells[0].recurrent_kernel)
@@ -210,7 +215,7 @@ def _kernel_without_gates(layer: keras.Layer) -> Array | None:
     return kernel
 
 
-def unread_share(of: Diagnosis, layer: SeenLayer) -> float | None:
+def compute_unread_share(of: Diagnosis, layer: MeasuredLayer) -> float | None:
     """Return the share that the gates of a layer keep of what comes before padding.
 
     `None` unless what comes before is not read because of it.

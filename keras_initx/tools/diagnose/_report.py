@@ -20,19 +20,19 @@ from keras_initx.report._export import finite, folding
 from keras_initx.report._results import Judgement, Tabular
 from keras_initx.report._table import Column, Table, columns_with_values, legend
 from keras_initx.report._text import format_count, format_number, join_names
-from keras_initx.tools.diagnose._axes import (
-    edges_of_bins,
-    is_far,
-    linear_part,
-    shared_range,
-)
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
+from keras_initx.tools.diagnose._histogram_axis import (
+    choose_linear_limit,
+    choose_range,
+    compute_bin_edges,
+    is_far,
+)
 from keras_initx.tools.diagnose._layer_report import LayerReport
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, measured_layers
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import LEVELS, Level, Verdict
-from keras_initx.tools.diagnose._seen import SeenLayer, seen_layers
 from keras_initx.tools.diagnose._signal import Signal
-from keras_initx.tools.diagnose._signal_probe import inputs
+from keras_initx.tools.diagnose._signal_probe import input_signal
 from keras_initx.tools.diagnose._steps import steps_taken
 from keras_initx.tools.diagnose.verdicts import COLUMNS
 
@@ -222,9 +222,9 @@ class DiagnosisReport(Judgement, Tabular[LayerReport]):
 
     def _page_columns(self) -> list[Column[LayerReport]]:
         """Return the columns, with a histogram in addition: other fonts draw blocks with gaps."""
-        linear = linear_part(self.rows)
-        limits = shared_range(self.rows, linear)
-        edges = edges_of_bins(limits, linear, _BARS)
+        linear = choose_linear_limit(self.rows)
+        limits = choose_range(self.rows, linear)
+        edges = compute_bin_edges(limits, linear, _BARS)
         note = "outputs other than 0, on one axis for all layers; its ends have those beyond"
         if is_far(limits, linear):
             note += f", and it is logarithmic beyond {format_number(linear)}"
@@ -275,14 +275,16 @@ def _drawn_by(rules: Mapping[str, InitializerLike]) -> str:
     )
 
 
-def report_of(of: Diagnosis, verdicts: list[Verdict]) -> DiagnosisReport:
+def make_report(of: Diagnosis, verdicts: list[Verdict]) -> DiagnosisReport:
     """Return the report of a diagnosis."""
-    rows = [_layer_report(layer, of) for layer in seen_layers(of)]
+    rows = [_layer_report(layer, of) for layer in measured_layers(of)]
     taken = steps_taken(of)
-    return DiagnosisReport(rows, inputs(of), verdicts, [] if taken is None else list(taken.losses))
+    return DiagnosisReport(
+        rows, input_signal(of), verdicts, [] if taken is None else list(taken.losses)
+    )
 
 
-def _layer_report(layer: SeenLayer, of: Diagnosis) -> LayerReport:
+def _layer_report(layer: MeasuredLayer, of: Diagnosis) -> LayerReport:
     """Return what a report shows of a layer."""
     shown = {}
     for column in COLUMNS:

@@ -17,9 +17,9 @@ from keras_initx._checks import EPSILONS
 from keras_initx._keras import list_layers
 from keras_initx._typing import Array
 from keras_initx.tools.diagnose._diagnosis import Arrays, Diagnosis
-from keras_initx.tools.diagnose._held_back import changed_weight
-from keras_initx.tools.diagnose._seen import SeenLayer
-from keras_initx.tools.diagnose._signal_probe import floats_in
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer
+from keras_initx.tools.diagnose._signal_probe import list_floats
+from keras_initx.tools.diagnose._unreached_layers import change_weight
 
 # By so many times the distance of 1 from the next number, numbers are changed at most.
 _CHANGE = 4
@@ -27,7 +27,9 @@ _CHANGE = 4
 _UNRELATED = 0.5
 
 
-def of_rounding(layers: Sequence[SeenLayer], of: Diagnosis) -> list[SeenLayer]:
+def select_rounding_gradients(
+    layers: Sequence[MeasuredLayer], of: Diagnosis
+) -> list[MeasuredLayer]:
     """Return those of some layers whose gradient is rounding alone."""
     variables = []
     for layer in layers:
@@ -68,11 +70,11 @@ def _with_other_last_places(
         return np.asarray(values * (1 + share * noise.astype(values.dtype)))
 
     def moved(leaf: Any) -> Any:
-        return leaf * (1 + share) if floats_in(leaf) else leaf
+        return leaf * (1 + share) if list_floats(leaf) else leaf
 
     x: Arrays = keras.tree.map_structure(moved, of.x)
     with of.changed(), contextlib.ExitStack() as stack:
         for weight in of.model.weights:
             if "float" in weight.dtype:
-                stack.enter_context(changed_weight(weight, changed))
+                stack.enter_context(change_weight(weight, changed))
         return of.gradient_values(variables, x)

@@ -9,9 +9,13 @@ from typing import Any, Literal, TypeAlias, TypeVar, get_args
 from keras_initx._checks import summarize_names
 from keras_initx.report._terminal import line_width
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, Probe
-from keras_initx.tools.diagnose._frozen import sparing_frozen
+from keras_initx.tools.diagnose._frozen import spare_frozen_weights
+from keras_initx.tools.diagnose._measured_layers import (
+    MeasuredLayer,
+    MeasuredWeight,
+    measured_layers,
+)
 from keras_initx.tools.diagnose._remedy import Remedy
-from keras_initx.tools.diagnose._seen import SeenLayer, SeenWeight, seen_layers
 
 Level: TypeAlias = Literal["error", "warning", "note"]
 # The most serious level first.
@@ -88,7 +92,7 @@ class Finding:
         level: See `Verdict`.
     """
 
-    layers: Sequence[SeenLayer]
+    layers: Sequence[MeasuredLayer]
     evidence: str
     remedy: Remedy
     level: Level = "warning"
@@ -106,11 +110,11 @@ class LayerColumn:
 
     header: str
     note: str
-    text: Callable[[Diagnosis, SeenLayer], str | None]
+    text: Callable[[Diagnosis, MeasuredLayer], str | None]
 
 
 # A function of a diagnosis, and of the layers that it may speak of.
-_Check: TypeAlias = Callable[[Diagnosis, list[SeenLayer]], Iterator[Finding]]
+_Check: TypeAlias = Callable[[Diagnosis, list[MeasuredLayer]], Iterator[Finding]]
 
 
 @dataclass(frozen=True)
@@ -183,11 +187,11 @@ def evaluate(of: Diagnosis, rules: Iterable[Rule]) -> list[Verdict]:
     for one in rules:
         if any(_findings(found, cause) for cause in one.unless):
             continue
-        findings = list(one.check(of, _layers_for(one, found, seen_layers(of))))
+        findings = list(one.check(of, _layers_for(one, found, measured_layers(of))))
         found[one.problem] = findings
         for finding in findings:
             names = tuple(dict.fromkeys(layer.name for layer in finding.layers))
-            remedy = sparing_frozen(finding.remedy, of)
+            remedy = spare_frozen_weights(finding.remedy, of)
             verdicts.append(Verdict(one.problem, names, finding.evidence, remedy, finding.level))
         if one.hides_all and _findings(found, one.problem):
             break
@@ -203,12 +207,12 @@ def _findings(found: Mapping[str, Sequence[Finding]], cause: str) -> list[Findin
 
 
 def _layers_for(
-    rule: Rule, found: Mapping[str, Sequence[Finding]], layers: Sequence[SeenLayer]
-) -> list[SeenLayer]:
+    rule: Rule, found: Mapping[str, Sequence[Finding]], layers: Sequence[MeasuredLayer]
+) -> list[MeasuredLayer]:
     """Return the layers that a rule may speak of."""
 
-    def named_by(causes: Sequence[str]) -> list[SeenLayer]:
-        named: list[SeenLayer] = []
+    def named_by(causes: Sequence[str]) -> list[MeasuredLayer]:
+        named: list[MeasuredLayer] = []
         for cause in causes:
             for finding in _findings(found, cause):
                 named += finding.layers
@@ -230,7 +234,7 @@ EXPLODING = 1e3
 FIRST_LOSS = 8
 
 
-def by_level(
+def group_by_level(
     hit: Iterable[_Hit], level: Level, does_harm: Callable[[_Hit], object]
 ) -> list[tuple[Level, list[_Hit]]]:
     """Return what does harm with its `level`, then the others with that of a note.
@@ -257,29 +261,29 @@ def exceeds(value: float | None, limit: float) -> bool:
     return value is not None and bool(value > limit)
 
 
-def titles_of(layers: Iterable[SeenLayer]) -> tuple[str, ...]:
+def list_titles(layers: Iterable[MeasuredLayer]) -> tuple[str, ...]:
     """Return the titles of layers, without repeats."""
     return tuple(dict.fromkeys(layer.title for layer in layers))
 
 
-def layer_count(layers: Sequence[object]) -> str:
+def write_count(layers: Sequence[object]) -> str:
     """Return the number of layers in parentheses if there are several."""
     if len(layers) < 2:
         return ""
     return f" ({len(layers)} layers)"
 
 
-def normalization_of(layer: SeenLayer) -> str:
+def describe_normalization(layer: MeasuredLayer) -> str:
     """Return a phrase with the normalization that makes the output scale of `layer` harmless."""
     return f"; {layer.normalized_by} directly after {layer.title} normalizes this scale"
 
 
-def weight_names(weights: Sequence[SeenWeight], between: str = ", ") -> str:
+def summarize_paths(weights: Sequence[MeasuredWeight], between: str = ", ") -> str:
     """Return the paths of the first few weights."""
     return summarize_names([weight.path for weight in weights], between)
 
 
-def and_more_weights(weights: Sequence[SeenWeight]) -> str:
+def write_rest(weights: Sequence[MeasuredWeight]) -> str:
     """Return the number of weights after the first in parentheses."""
     if len(weights) < 2:
         return ""

@@ -162,6 +162,6 @@ def _finite(values: Array) -> Array:
     return values[np.isfinite(values)]
 
 
-def root_mean_square(signal: Signal) -> float:
+def compute_signal_rms(signal: Signal) -> float:
     """Return the root mean square of the finite values of `signal`."""
     return math.hypot(signal.mean, signal.std)

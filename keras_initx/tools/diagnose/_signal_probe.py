@@ -27,28 +27,28 @@ SATURATION_MARGIN = 0.005
 
 
 @fact
-def inputs(of: Diagnosis) -> Signal | None:
+def input_signal(of: Diagnosis) -> Signal | None:
     """`Signal` of the inputs, `None` if they are integers."""
-    return signal_of_floats(of.x)
+    return measure_floats(of.x)
 
 
 @fact
-def targets(of: Diagnosis) -> Signal | None:
+def target_signal(of: Diagnosis) -> Signal | None:
     """`Signal` of the targets, `None` if they are integers or not given."""
-    return signal_of_floats(of.y)
+    return measure_floats(of.y)
 
 
-def signal_of_floats(batch: Arrays) -> Signal | None:
+def measure_floats(batch: Arrays) -> Signal | None:
     """Return the statistics of the floating-point numbers in a batch, `None` without any."""
     signal = None
-    for tensor in floats_in(batch):
+    for tensor in list_floats(batch):
         if signal is None:
             signal = Signal()
         signal.add(to_array(tensor))
     return signal
 
 
-def floats_in(batch: Arrays) -> list[Tensor]:
+def list_floats(batch: Arrays) -> list[Tensor]:
     """Return the tensors of floating-point numbers."""
     floats = []
     for tensor in list_tensors(batch):
@@ -58,7 +58,7 @@ def floats_in(batch: Arrays) -> list[Tensor]:
 
 
 @dataclass(eq=False)
-class Signals:
+class LayerSignals:
     """The signals of a layer.
 
     Attributes:
@@ -86,7 +86,7 @@ class SignalProbe(Probe):
 
     def __init__(self, of: Diagnosis) -> None:
         super().__init__(of)
-        self.seen: dict[keras.Layer, Signals] = {}
+        self.seen: dict[keras.Layer, LayerSignals] = {}
         self.slopes: dict[keras.Layer, float | None] = {}
 
     def activated(
@@ -96,7 +96,7 @@ class SignalProbe(Probe):
         values: Tensor,
         outputs: Tensor,
     ) -> None:
-        seen = self.seen.setdefault(layer, Signals())
+        seen = self.seen.setdefault(layer, LayerSignals())
         if read_activation(layer) is not None:
             self._name_activation(layer, activation, values, outputs)
         if seen.before is None:
@@ -108,9 +108,9 @@ class SignalProbe(Probe):
     def after(self, call: Call) -> None:
         layer = call.operation
         if call.is_seen:
-            seen = self.seen.setdefault(layer, Signals())
+            seen = self.seen.setdefault(layer, LayerSignals())
             if seen.after is None:
-                activation = self.of.watch.activations[layer] or ""
+                activation = self.diagnosis.watch.activations[layer] or ""
                 seen.after = Signal(activation_facts(activation).limits, _margin_of(activation))
             std = _added(seen.after, call.values, unit_axis(layer, call.values.ndim))
             seen.shape = call.values.shape
@@ -131,19 +131,19 @@ class SignalProbe(Probe):
         It may be a lambda, or a function that goes by another name. Of a function that Keras does
         not have, measure the slope.
         """
-        known = self.of.watch.activations[layer] or ""
+        known = self.diagnosis.watch.activations[layer] or ""
         if hasattr(keras.activations, known) or first_float(outputs) is None:
             return
         name = identify_activation(to_array(values[:8]), to_array(outputs[:8]))
         if name is not None:
-            self.of.watch.activations[layer] = name
+            self.diagnosis.watch.activations[layer] = name
         elif not getattr(activation, "weights", None):
             self._measure_slope(layer, activation, values)
 
     def _may_be_activation(self, call: Call) -> bool:
         """Return whether a call is one of a function, or a layer of one's own, without weights."""
         layer = call.operation
-        watch = self.of.watch
+        watch = self.diagnosis.watch
         if layer not in watch.layers or layer.weights or watch.activations[layer]:
             return False
         is_own = not type(layer).__module__.startswith("keras.")
@@ -155,7 +155,7 @@ class SignalProbe(Probe):
     ) -> None:
         """Measure the largest slope of what `layer` applies to single values."""
         # What these calls draw, count or add as losses is no part of the pass either.
-        with self.of.watch.paused(), backend.preserve_state([layer]):
+        with self.diagnosis.watch.paused(), backend.preserve_state([layer]):
             self.slopes[layer] = activation_slope(activation, to_array(values[:8]))
 
 

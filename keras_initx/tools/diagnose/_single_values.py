@@ -24,7 +24,7 @@ class SingleValueProbe(Probe):
         if not call.inputs or not len(call.inputs[0].shape):
             return
         if _normalized_count(operation, tuple(call.inputs[0].shape)) == 1:
-            self.paths[operation] = self.of.watch.paths.get(operation, operation.name)
+            self.paths[operation] = self.diagnosis.watch.paths.get(operation, operation.name)
 
 
 def _normalized_count(operation: keras.Operation, shape: tuple[int, ...]) -> int | None:

@@ -14,8 +14,8 @@ from keras_initx.inspection._kernels import is_kernel, knows_axes
 from keras_initx.inspection._names import list_own_weights
 from keras_initx.inspection._watch import Call
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, Probe
-from keras_initx.tools.diagnose._held_back import Change, opened_zeros
-from keras_initx.tools.diagnose._seen import SeenWeight
+from keras_initx.tools.diagnose._measured_layers import MeasuredWeight
+from keras_initx.tools.diagnose._unreached_layers import Change, draw_small
 
 # Difference of outputs, relative to their size, that may be rounding.
 _ROUNDING = 1e-4
@@ -44,18 +44,18 @@ class LogitsProbe(Probe):
             return
         for weight in self._suspects.get(call.operation, ()):
             added = self._change(call, weight, lambda values: values + 1)
-            drawn = self._change(call, weight, opened_zeros)
+            drawn = self._change(call, weight, draw_small)
             is_added = added is not None and drawn is not None and added <= _ROUNDING < drawn
             (self._added if is_added else self._others).add(id(weight))
 
-    def has(self, weight: SeenWeight) -> bool:
+    def has(self, weight: MeasuredWeight) -> bool:
         """Return whether a weight is such, in all calls of its layer."""
         return id(weight.own.variable) in self._added - self._others
 
     def _change(self, call: Call, weight: keras.Variable, change: Change) -> float | None:
         """Return how much outputs change with other numbers in a weight, relative to their size."""
         # In the scope of the pass a weight is assigned for this call alone.
-        with self.of.watch.paused(), backend.preserve_state([call.operation]):
+        with self.diagnosis.watch.paused(), backend.preserve_state([call.operation]):
             weight.assign(np.asarray(change(backend.host_view(weight.value)), weight.dtype))
             outputs = first_float(call.function(*call.args, **call.kwargs))
         if outputs is None or tuple(outputs.shape) != call.values.shape:

@@ -31,7 +31,7 @@ from keras_initx.inspection._optimizers import (
 )
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, fact
 from keras_initx.tools.diagnose._lost_weights import lost_weights
-from keras_initx.tools.diagnose._seen import SeenWeight, seen_weights
+from keras_initx.tools.diagnose._measured_layers import MeasuredWeight, measured_weights
 from keras_initx.tools.diagnose.losses.probes import LossProbe, OutputProbe, gradients
 
 # Factor between the lowest loss in the later half of `steps` and the first loss, above which
@@ -93,8 +93,8 @@ class TrainedSteps:
     optimizer: str
     rates: Sequence[float]
     guess: float | None = None
-    lost: Sequence[SeenWeight] = ()
-    unmoved: Sequence[SeenWeight] = ()
+    lost: Sequence[MeasuredWeight] = ()
+    unmoved: Sequence[MeasuredWeight] = ()
     is_idle: bool = False
     tried: Sequence[float] = ()
     better_rate: float | None = None
@@ -160,7 +160,7 @@ def steps_taken(of: Diagnosis) -> TrainedSteps | None:
     with of.changed(), preserve_variables(of.trained) as former:
         taken = _taken(of, optimizer, guess)
         taken = replace(taken, unmoved=_unmoved_weights(of, former))
-        least = FALLEN * to_beat(taken)
+        least = FALLEN * loss_to_beat(taken)
         lengths = set()
         for factor in _factors(taken):
             tried = float(f"{max(taken.rates, default=0.0) * factor:.1g}")
@@ -197,15 +197,15 @@ def first_step_raises_loss(of: Diagnosis) -> bool:
     return not all(loss <= before for loss in after)
 
 
-def trained_weights(of: Diagnosis) -> list[SeenWeight]:
+def list_trained_weights(of: Diagnosis) -> list[MeasuredWeight]:
     """Return the weights that are trained, in the order of the model."""
-    return [seen_weights(of)[id(variable)] for variable in of.trained]
+    return [measured_weights(of)[id(variable)] for variable in of.trained]
 
 
-def _unmoved_weights(of: Diagnosis, former: Former) -> list[SeenWeight]:
+def _unmoved_weights(of: Diagnosis, former: Former) -> list[MeasuredWeight]:
     """Return the weights with a gradient that have their former values, to the bit."""
     found = []
-    for weight in trained_weights(of):
+    for weight in list_trained_weights(of):
         variable = weight.own.variable
         is_same = np.array_equal(to_array(variable), to_array(former.of(variable)))
         if is_same and weight.report.gradient:
@@ -246,7 +246,7 @@ def _taken(
     """
     course = _losses_with(optimizer, of, of.steps)
     lost = []
-    for weight in trained_weights(of):
+    for weight in list_trained_weights(of):
         if not backend.is_finite(weight.own.variable.value):
             lost.append(weight)
     name = type(unwrap_optimizer(optimizer)).__name__
@@ -326,7 +326,7 @@ def _with_rate(
     return copy_unbuilt(optimizer, rate)
 
 
-def to_beat(taken: TrainedSteps) -> float:
+def loss_to_beat(taken: TrainedSteps) -> float:
     """Return the first loss, or that of a guess if it is less."""
     first = taken.losses[0]
     return first if taken.guess is None else min(first, taken.guess)

@@ -19,8 +19,8 @@ from keras_initx.tools.diagnose._signal import Signal
 from keras_initx.tools.diagnose._signal_probe import (
     SATURATION_MARGIN,
     SignalProbe,
-    floats_in,
-    signal_of_floats,
+    list_floats,
+    measure_floats,
 )
 from keras_initx.tools.diagnose.losses.ends import Ends, Steps, are_of_softmax
 from keras_initx.tools.diagnose.losses.known import Loss, LossKind, LossLike, known_loss
@@ -210,7 +210,7 @@ class OutputProbe(Probe):
         values: Tensor,
         outputs: Tensor,
     ) -> None:
-        is_probability = self.of.watch.activations[layer] in ("sigmoid", "softmax")
+        is_probability = self.diagnosis.watch.activations[layer] in ("sigmoid", "softmax")
         if is_probability and len(values.shape) > 0:
             others = self._logits_spread.get(layer, 0.0)
             self._logits_spread[layer] = float(np.maximum(others, spread(to_array(values))))
@@ -221,8 +221,8 @@ class OutputProbe(Probe):
             self._input_size[call.operation] = compute_rms(to_array(inputs[:_COMPARED_VALUES]))
 
     def finish(self, outputs: Tensor) -> None:
-        self.signal = signal_of_floats(outputs)
-        self.has_nan = any(np.isnan(to_array(tensor)).any() for tensor in floats_in(outputs))
+        self.signal = measure_floats(outputs)
+        self.has_nan = any(np.isnan(to_array(tensor)).any() for tensor in list_floats(outputs))
         for tensor in list_tensors(outputs):
             layer = self.maker(tensor)
             if layer is None:
@@ -233,7 +233,7 @@ class OutputProbe(Probe):
             record.shape = tuple(tensor.shape)
             for operation, _ in self.steps_before(tensor):
                 if isinstance(operation, _DROPOUTS) and operation.rate:
-                    record.dropped_by = self.of.watch.paths.get(operation, operation.name)
+                    record.dropped_by = self.diagnosis.watch.paths.get(operation, operation.name)
             certainty = self._certainty(layer, to_array(tensor))
             if certainty is None:
                 continue
@@ -246,7 +246,10 @@ class OutputProbe(Probe):
         if layer.weights:
             return
         for other in self._seen:
-            if other not in self.records and self.of.watch.graph.only_consumer(other) is layer:
+            if (
+                other not in self.records
+                and self.diagnosis.watch.graph.only_consumer(other) is layer
+            ):
                 self._mark(other)
                 self._mark_before_activation(other)
 
@@ -257,7 +260,7 @@ class OutputProbe(Probe):
 
     def maker(self, output: Tensor) -> keras.Layer | None:
         """Return the layer that has made an output of the model, `None` if it was not seen."""
-        graph = self.of.watch.graph
+        graph = self.diagnosis.watch.graph
         if graph.is_input(output):  # passed through
             return None
         candidates = [layer for layer, seen in self._seen.items() if seen.after is not None]
@@ -273,8 +276,10 @@ class OutputProbe(Probe):
     def steps_before(self, output: Tensor) -> Steps:
         """Return what follows the last kernel, that layer first, with the names of activations."""
         steps = []
-        for operation in self.of.watch.graph.producers(output):
-            activation = _last_activation(operation, self.of.watch.activations.get(operation))
+        for operation in self.diagnosis.watch.graph.producers(output):
+            activation = _last_activation(
+                operation, self.diagnosis.watch.activations.get(operation)
+            )
             steps.append((operation, activation))
             if getattr(operation, "weights", None):
                 break
@@ -288,7 +293,7 @@ class OutputProbe(Probe):
         if not values.size:
             return None
         is_softmax = are_of_softmax(values)
-        if not is_softmax and self.of.watch.activations[layer] != "sigmoid":
+        if not is_softmax and self.diagnosis.watch.activations[layer] != "sigmoid":
             return None
         # A bias set to the frequencies of rare classes also saturates outputs, but in the same way
         # for all examples. So do signals that have grown in many layers, without a bias.
@@ -373,7 +378,7 @@ class LossProbe(Probe):
         self._outputs = of.probe(OutputProbe)
 
     def finish(self, outputs: Tensor) -> None:
-        of = self.of
+        of = self.diagnosis
         if not of.is_trained_on:
             return
         if of.loss is None:

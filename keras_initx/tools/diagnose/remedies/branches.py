@@ -11,18 +11,18 @@ from keras_initx.initializers._composition import Scaled
 from keras_initx.initializers._variance_named import HeNormal
 from keras_initx.inspection._branches import Branch, find_branches
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._drawn_anew import Choice, not_yet_drawn, rules_for
-from keras_initx.tools.diagnose._normalized import takes_scale_away
-from keras_initx.tools.diagnose._remedy import Remedy
-from keras_initx.tools.diagnose._rules import exceeds, titles_of
-from keras_initx.tools.diagnose._seen import (
-    SeenLayer,
-    SeenWeight,
+from keras_initx.tools.diagnose._measured_layers import (
+    MeasuredLayer,
+    MeasuredWeight,
     branch_ends,
-    kernels_of,
-    layers_until,
-    seen_layers,
+    list_kernels,
+    list_layers_until,
+    measured_layers,
 )
+from keras_initx.tools.diagnose._normalized import removes_scale
+from keras_initx.tools.diagnose._redrawing import Choice, list_untried, make_rules
+from keras_initx.tools.diagnose._remedy import Remedy
+from keras_initx.tools.diagnose._rules import exceeds, list_titles
 
 
 def smaller_branches(of: Diagnosis) -> Remedy | None:
@@ -36,7 +36,7 @@ def smaller_branches(of: Diagnosis) -> Remedy | None:
         return None
     facts = [activation_facts(end.activation_after) for end in branch_ends(of)]
     is_flat = any(one.opens is False for one in facts)
-    weights, name = kernels_of(ends), "kernel"
+    weights, name = list_kernels(ends), "kernel"
     if not weights:
         weights, name = _scales_of(ends), "gamma"
     initializer: InitializerLike = "zeros"
@@ -47,21 +47,21 @@ def smaller_branches(of: Diagnosis) -> Remedy | None:
     elif is_flat:
         initializer = keras.initializers.Constant(1 / len(ends))
         text = f"keras.initializers.Constant(1 / {len(ends)})"
-    if not not_yet_drawn([Choice(initializer, text)], weights):
+    if not list_untried([Choice(initializer, text)], weights):
         return None
     return Remedy(
         f"set {name}_initializer={text} in the last layer of each residual branch: "
-        f"{summarize_names(titles_of(ends))}",
-        rules_for(weights, initializer),
+        f"{summarize_names(list_titles(ends))}",
+        make_rules(weights, initializer),
     )
 
 
-def scaling_ends(of: Diagnosis) -> list[SeenLayer]:
+def scaling_ends(of: Diagnosis) -> list[MeasuredLayer]:
     """Find the layer that scales each residual branch: the last before its activation, if any."""
-    return [_last_that_multiplies(layers_until(end, of)) for end in branch_ends(of)]
+    return [_last_that_multiplies(list_layers_until(end, of)) for end in branch_ends(of)]
 
 
-def _last_that_multiplies(layers: Sequence[SeenLayer]) -> SeenLayer:
+def _last_that_multiplies(layers: Sequence[MeasuredLayer]) -> MeasuredLayer:
     """Return the last of `layers` with a kernel or a scale, or the last of all."""
     for layer in reversed(layers):
         if layer.kernels or layer.named("gamma"):
@@ -69,9 +69,9 @@ def _last_that_multiplies(layers: Sequence[SeenLayer]) -> SeenLayer:
     return layers[-1]
 
 
-def _scales_of(layers: Sequence[SeenLayer]) -> list[SeenWeight]:
+def _scales_of(layers: Sequence[MeasuredLayer]) -> list[MeasuredWeight]:
     """Return the scales of normalizations."""
-    found: list[SeenWeight] = []
+    found: list[MeasuredWeight] = []
     for layer in layers:
         found += layer.named("gamma")
     return found
@@ -83,7 +83,7 @@ def growing_sums(of: Diagnosis) -> Remedy | None:
     Then no kernel makes it much larger.
     """
     smaller = smaller_branches(of)
-    if smaller is None or any(exceeds(layer.gain, 2) for layer in seen_layers(of)):
+    if smaller is None or any(exceeds(layer.gain, 2) for layer in measured_layers(of)):
         return None
     branches = find_branches(of.watch.graph.nodes).found
     if branches and all(_starts_normalized(branch, of) for branch in branches):
@@ -92,4 +92,4 @@ def growing_sums(of: Diagnosis) -> Remedy | None:
 
 
 def _starts_normalized(branch: Branch, of: Diagnosis) -> bool:
-    return all(takes_scale_away(operation, of) for operation in branch.first)
+    return all(removes_scale(operation, of) for operation in branch.first)

@@ -5,19 +5,27 @@ from collections.abc import Sequence
 from keras_initx.initializers._activations import activation_facts
 from keras_initx.initializers._variance_named import GlorotUniform
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._drawn_anew import choice, drawn, not_yet_drawn
-from keras_initx.tools.diagnose._frozen import of_frozen
+from keras_initx.tools.diagnose._frozen import propose_for_frozen
+from keras_initx.tools.diagnose._measured_layers import (
+    MeasuredLayer,
+    list_biases,
+    list_kernels,
+    measured_layers,
+)
+from keras_initx.tools.diagnose._redrawing import list_untried, make_choice, propose_redraw
 from keras_initx.tools.diagnose._remedy import Remedy
-from keras_initx.tools.diagnose._seen import SeenLayer, biases_of, kernels_of, seen_layers
-from keras_initx.tools.diagnose._suited import common_activation, suited
+from keras_initx.tools.diagnose._suitable_initializers import (
+    choose_initializers,
+    find_common_activation,
+)
 from keras_initx.tools.diagnose.remedies.scales import other_scales
 
 
-def remedy_in_depth(layers: Sequence[SeenLayer], of: Diagnosis) -> Remedy:
+def remedy_in_depth(layers: Sequence[MeasuredLayer], of: Diagnosis) -> Remedy:
     """Return the remedy where gradients, or the differences of examples, vanish in `layers`."""
-    activation = common_activation(layers)
-    choices = suited(layers, activation, is_deep=True)
-    held = of_frozen(layers, choices)
+    activation = find_common_activation(layers)
+    choices = choose_initializers(layers, activation, is_deep=True)
+    held = propose_for_frozen(layers, choices)
     if held is not None:
         return held
     other = other_scales(layers, of)
@@ -25,7 +33,7 @@ def remedy_in_depth(layers: Sequence[SeenLayer], of: Diagnosis) -> Remedy:
         return other
     normalization = "keras.layers.BatchNormalization() before"
     if activation_facts(activation).is_flat:
-        _, text = choice(GlorotUniform())
+        _, text = make_choice(GlorotUniform())
         text = f'use activation="tanh" with {text} instead of {activation}'
         if not _are_normalized(layers):
             text += f", or add {normalization} it"
@@ -38,18 +46,18 @@ def remedy_in_depth(layers: Sequence[SeenLayer], of: Diagnosis) -> Remedy:
         if not _are_normalized(layers):
             text = f"add {normalization} each"
         return Remedy(f"{text} softplus, whose mean makes examples similar with any initializer")
-    kernels = kernels_of(seen_layers(of))
-    others = not_yet_drawn(choices, kernels)
+    kernels = list_kernels(measured_layers(of))
+    others = list_untried(choices, kernels)
     have_large_biases = any(layer.has_large_bias for layer in layers)
     if choices and not others and not have_large_biases:
         if _are_normalized(layers):
             return Remedy("add residual branches, x + f(x), around these layers")
         return Remedy(f"add {normalization} each activation")
-    biases = biases_of(seen_layers(of)) if choices and have_large_biases else []
-    return drawn(others, kernels, after=" in all layers", biases=biases)
+    biases = list_biases(measured_layers(of)) if choices and have_large_biases else []
+    return propose_redraw(others, kernels, after=" in all layers", biases=biases)
 
 
-def _are_normalized(layers: Sequence[SeenLayer]) -> bool:
+def _are_normalized(layers: Sequence[MeasuredLayer]) -> bool:
     """Return whether a normalization is before each activation, but for the last of the layers."""
     hidden = [layer for layer in layers if layer.has_kernel][:-1]
     return bool(hidden) and all(

@@ -5,15 +5,15 @@ from typing import Any
 
 import keras
 
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer
 from keras_initx.tools.diagnose._remedy import Remedy
-from keras_initx.tools.diagnose._seen import SeenLayer
 from keras_initx.tools.diagnose.losses.ends import Ends
 from keras_initx.tools.diagnose.losses.reach import Applied
 
 
 def other_activation(
     activation: str | None,
-    layer: SeenLayer,
+    layer: MeasuredLayer,
     loss: str = "",
     ends: Ends | None = None,
 ) -> Remedy:

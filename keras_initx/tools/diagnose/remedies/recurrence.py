@@ -7,34 +7,36 @@ from keras_initx._typing import InitializerLike
 from keras_initx.initializers._orthogonal import Orthogonal
 from keras_initx.initializers._recurrent import GRUUpdateBias, LSTMForgetBias
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._drawn_anew import choice, drawn
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, MeasuredWeight
 from keras_initx.tools.diagnose._recurrence import RECURRENT_GAIN, gates
+from keras_initx.tools.diagnose._redrawing import make_choice, propose_redraw
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import exceeds
-from keras_initx.tools.diagnose._seen import SeenLayer, SeenWeight
 
 
-def open_gates(of: Diagnosis, layers: Sequence[SeenLayer]) -> Remedy:
+def open_gates(of: Diagnosis, layers: Sequence[MeasuredLayer]) -> Remedy:
     """Return a remedy that opens the gates of `layers`, with the text for those of the first."""
     opened = []
     rules: dict[str, InitializerLike] = {}
     for layer in layers:
         gate, _, biases = gates(of)[layer]
         if gate == "update":
-            initializer = choice(GRUUpdateBias(1.0), 1.0)
+            initializer = make_choice(GRUUpdateBias(1.0), 1.0)
             before = "bias_initializer="
         else:
-            initializer = choice(LSTMForgetBias(1.0), 1.0)
+            initializer = make_choice(LSTMForgetBias(1.0), 1.0)
             before = "unit_forget_bias=False with bias_initializer="
-        remedy = drawn([initializer], biases, f"use {before}")
+        remedy = propose_redraw([initializer], biases, f"use {before}")
         opened.append(remedy)
         rules.update(remedy.rules)
     return replace(opened[0], rules=rules)
 
 
-def growing_kernels(layers: Iterable[SeenLayer], limit: float = RECURRENT_GAIN) -> list[SeenWeight]:
+def growing_kernels(
+    layers: Iterable[MeasuredLayer], limit: float = RECURRENT_GAIN
+) -> list[MeasuredWeight]:
     """Return the recurrent kernels of layers that make a state larger in each step."""
-    found: list[SeenWeight] = []
+    found: list[MeasuredWeight] = []
     for layer in layers:
         for kernel in layer.recurrent_kernels:
             if exceeds(kernel.report.gain, limit):
@@ -42,13 +44,13 @@ def growing_kernels(layers: Iterable[SeenLayer], limit: float = RECURRENT_GAIN) 
     return found
 
 
-def orthogonal_recurrence(kernels: Iterable[SeenWeight]) -> Remedy:
+def orthogonal_recurrence(kernels: Iterable[MeasuredWeight]) -> Remedy:
     """Return a remedy that draws recurrent kernels anew, the part of each gate by itself."""
     rules: dict[str, InitializerLike] = {}
     texts = []
     for kernel in kernels:
         *_, units, size = kernel.own.shape
-        initializer, text = choice(Orthogonal(blocks=size // units))
+        initializer, text = make_choice(Orthogonal(blocks=size // units))
         rules[kernel.path] = initializer
         texts.append(text)
     return Remedy(f"use recurrent_initializer={' and '.join(dict.fromkeys(texts))}", rules)

@@ -7,9 +7,9 @@ from keras_initx._checks import summarize_names
 from keras_initx.inspection._kernels import NORMALIZATIONS
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._lost_signals import LostProbe
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, MeasuredWeight, list_weights
 from keras_initx.tools.diagnose._remedy import Remedy
-from keras_initx.tools.diagnose._rules import titles_of
-from keras_initx.tools.diagnose._seen import SeenLayer, SeenWeight, weights_of
+from keras_initx.tools.diagnose._rules import list_titles
 from keras_initx.tools.diagnose.remedies.branches import scaling_ends
 
 # The scales of normalizations, which begin at 1.
@@ -18,13 +18,13 @@ _SCALES = ("gamma", "scale")
 _FAR = 10
 
 
-def small_scales(layers: Sequence[SeenLayer], of: Diagnosis) -> list[SeenWeight]:
+def small_scales(layers: Sequence[MeasuredLayer], of: Diagnosis) -> list[MeasuredWeight]:
     """Return the scales of normalizations among some layers that begin near 0, and not at 1.
 
     At the end of a residual branch that is meant, and zeros have their own verdict.
     """
     found = []
-    for weight in weights_of(layers):
+    for weight in list_weights(layers):
         is_scale = isinstance(weight.own.layer, NORMALIZATIONS) and weight.name in _SCALES
         if is_scale and 0 < size_of_scale(weight) < 1 / _FAR:
             found.append(weight)
@@ -32,21 +32,23 @@ def small_scales(layers: Sequence[SeenLayer], of: Diagnosis) -> list[SeenWeight]
     return [weight for weight in found if weight.layer not in scaling_ends(of)]
 
 
-def size_of_scale(weight: SeenWeight) -> float:
+def size_of_scale(weight: MeasuredWeight) -> float:
     """Return the root mean square of a scale."""
     return weight.report.norm / math.sqrt(max(math.prod(weight.report.shape), 1))
 
 
-def ones_for(scales: Sequence[SeenWeight]) -> Remedy:
+def ones_for(scales: Sequence[MeasuredWeight]) -> Remedy:
     """Return the remedy of scales that are far from 1."""
-    text = f"set the scale of {summarize_names(titles_of(scale.layer for scale in scales))} to ones"
+    text = (
+        f"set the scale of {summarize_names(list_titles(scale.layer for scale in scales))} to ones"
+    )
     return Remedy(text, {weight.path: "ones" for weight in scales})
 
 
-def other_scales(layers: Sequence[SeenLayer], of: Diagnosis) -> Remedy | None:
+def other_scales(layers: Sequence[MeasuredLayer], of: Diagnosis) -> Remedy | None:
     """Return the remedy of a scale or an operation among some layers, `None` without such."""
     far = []
-    for weight in weights_of(layers):
+    for weight in list_weights(layers):
         size = size_of_scale(weight)
         # Zeros have their own verdict.
         if weight.name in _SCALES and size > 0 and not 1 / _FAR <= size <= _FAR:

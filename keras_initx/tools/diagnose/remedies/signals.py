@@ -6,24 +6,27 @@ from typing import Literal
 import keras
 
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._drawn_anew import drawn, not_yet_drawn
-from keras_initx.tools.diagnose._first_inputs import largest_inputs
-from keras_initx.tools.diagnose._frozen import of_frozen
+from keras_initx.tools.diagnose._first_inputs import find_largest_inputs
+from keras_initx.tools.diagnose._frozen import propose_for_frozen
+from keras_initx.tools.diagnose._measured_layers import (
+    MeasuredLayer,
+    list_biases,
+    list_kernels,
+    list_layers_until,
+    measured_layers,
+)
+from keras_initx.tools.diagnose._nan_origins import describe_origin, first_lost_output
 from keras_initx.tools.diagnose._normalized import NormalizedProbe
 from keras_initx.tools.diagnose._recurrence import gates
+from keras_initx.tools.diagnose._redrawing import list_untried, propose_redraw
 from keras_initx.tools.diagnose._remedy import LSUV, Remedy
-from keras_initx.tools.diagnose._rules import layer_count
-from keras_initx.tools.diagnose._seen import (
-    SeenLayer,
-    biases_of,
-    kernels_of,
-    layers_until,
-    seen_layers,
-)
+from keras_initx.tools.diagnose._rules import write_count
 from keras_initx.tools.diagnose._signal import Signal
-from keras_initx.tools.diagnose._signal_probe import inputs
-from keras_initx.tools.diagnose._suited import common_activation, suited
-from keras_initx.tools.diagnose._undefined_places import first_lost_output, place_title
+from keras_initx.tools.diagnose._signal_probe import input_signal
+from keras_initx.tools.diagnose._suitable_initializers import (
+    choose_initializers,
+    find_common_activation,
+)
 from keras_initx.tools.diagnose.remedies.recurrence import (
     growing_kernels,
     open_gates,
@@ -35,19 +38,19 @@ from keras_initx.tools.diagnose.remedies.scales import other_scales
 _DEEP = 10
 
 
-def deviations(of: Diagnosis, hit: Sequence[SeenLayer], verb: Literal["grows", "falls"]) -> str:
+def deviations(of: Diagnosis, hit: Sequence[MeasuredLayer], verb: Literal["grows", "falls"]) -> str:
     """Describe the standard deviation at the inputs, and in the first and last affected layer.
 
     Where it does not change as the verb says, these are levels.
     """
     ends = dict.fromkeys([hit[0], hit[-1]])
     places = [f"{layer.signal.std:.3g} in {layer.title}" for layer in ends]
-    found = " and ".join(places) + layer_count(hit)
-    start = inputs(of)
+    found = " and ".join(places) + write_count(hit)
+    start = input_signal(of)
     if start is None:
         return f"the standard deviation is {found}"
 
-    def is_beyond(layer: SeenLayer, signal: Signal) -> bool:
+    def is_beyond(layer: MeasuredLayer, signal: Signal) -> bool:
         # As printed.
         here, there = (float(f"{one.std:.3g}") for one in (layer.signal, signal))
         return here > there if verb == "grows" else here < there
@@ -55,13 +58,13 @@ def deviations(of: Diagnosis, hit: Sequence[SeenLayer], verb: Literal["grows", "
     if is_beyond(hit[0], start) and is_beyond(hit[-1], start):
         return f"the standard deviation {verb} from {start.std:.3g} at the inputs to {found}"
     # A layer before the first kernel may have scaled them.
-    first = largest_inputs(of, lambda signal: signal.std)
+    first = find_largest_inputs(of, lambda signal: signal.std)
     are_cause = first is not None and not is_beyond(hit[0], first)
     already = "already " if are_cause else ""
     return f"the standard deviation is {found}, and {already}{start.std:.3g} at the inputs"
 
 
-def signal_remedy(hit: Sequence[SeenLayer], inputs: Signal | None, of: Diagnosis) -> Remedy:
+def signal_remedy(hit: Sequence[MeasuredLayer], inputs: Signal | None, of: Diagnosis) -> Remedy:
     """Return the remedy where a signal has become wrong in the first of `hit`, and the others.
 
     It starts with `inputs`, which are `None` unless they are the cause.
@@ -70,21 +73,21 @@ def signal_remedy(hit: Sequence[SeenLayer], inputs: Signal | None, of: Diagnosis
     if several is not None:
         return several
     layer = hit[0]
-    layers = layers_until(layer, of)
-    kernels = kernels_of(layers_until(hit[-1], of))
-    activation = layer.activation_after or common_activation(layers)
-    is_deep = sum(one.has_kernel for one in seen_layers(of)) >= _DEEP
-    choices = suited(layers, activation, is_deep=is_deep)
-    others = not_yet_drawn(choices, kernels)
+    layers = list_layers_until(layer, of)
+    kernels = list_kernels(list_layers_until(hit[-1], of))
+    activation = layer.activation_after or find_common_activation(layers)
+    is_deep = sum(one.has_kernel for one in measured_layers(of)) >= _DEEP
+    choices = choose_initializers(layers, activation, is_deep=is_deep)
+    others = list_untried(choices, kernels)
     has_them = bool(choices) and not others
-    held = of_frozen(layers, choices, hit)
+    held = propose_for_frozen(layers, choices, hit)
     if inputs is not None and inputs.nonfinite:
         return _finite_inputs(of)
     if inputs is not None:
         text = _other_inputs(inputs)
         if has_them or held is not None:
             return Remedy(text)
-        return drawn(others, kernels).after(text)
+        return propose_redraw(others, kernels).after(text)
     if held is not None:
         return held
     if layer in gates(of) and layer.has_large_bias:
@@ -100,8 +103,8 @@ def signal_remedy(hit: Sequence[SeenLayer], inputs: Signal | None, of: Diagnosis
         # LSUV would give steep activations the size that makes noise.
         is_any_steep = any(one.is_steep for one in layers)
         return Remedy("use a smaller factor in the activation") if is_any_steep else LSUV
-    biases = biases_of(layers) if choices and have_large_biases else []
-    return drawn(others, kernels, after=" in this and all earlier layers", biases=biases)
+    biases = list_biases(layers) if choices and have_large_biases else []
+    return propose_redraw(others, kernels, after=" in this and all earlier layers", biases=biases)
 
 
 def _other_inputs(inputs: Signal) -> str:
@@ -120,7 +123,7 @@ def _finite_inputs(of: Diagnosis) -> Remedy:
     place = first_lost_output(of)
     if place is None:
         return Remedy("use smaller numbers before the first kernel, whose inputs are not finite")
-    title = place_title(place, of)
+    title = describe_origin(place, of)
     return Remedy(
         f"use smaller numbers before {title}, whose outputs are not finite for finite inputs"
     )
@@ -133,7 +136,7 @@ def batch_of_one(of: Diagnosis) -> Remedy | None:
     """
     # Those that use the statistics of the batch.
     normalizing = of.probe(NormalizedProbe).normalizing
-    for layer in seen_layers(of):
+    for layer in measured_layers(of):
         is_of_batches = isinstance(layer.layer, keras.layers.BatchNormalization)
         if not is_of_batches or layer.layer not in normalizing:
             continue

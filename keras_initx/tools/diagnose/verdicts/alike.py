@@ -10,18 +10,23 @@ from keras_initx.tools.diagnose._attention import AttentionProbe
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._first_inputs import (
     COMPARED,
-    differences,
-    differences_along,
-    last_differences,
-    spread_along,
+    input_differences,
+    last_kernel_differences,
+    measure_spread,
+    position_differences,
 )
-from keras_initx.tools.diagnose._held_back import held_back, idle_alone_read
 from keras_initx.tools.diagnose._lost_signals import lost_signals
-from keras_initx.tools.diagnose._recurrence import unread_share
+from keras_initx.tools.diagnose._measured_layers import (
+    MeasuredLayer,
+    list_layers_until,
+    list_weights,
+    pair_with_heads,
+)
+from keras_initx.tools.diagnose._recurrence import compute_unread_share
 from keras_initx.tools.diagnose._remedy import Remedy
-from keras_initx.tools.diagnose._rules import Finding, layer_count, rule
-from keras_initx.tools.diagnose._seen import SeenLayer, ends_of, layers_until, weights_of
+from keras_initx.tools.diagnose._rules import Finding, rule, write_count
 from keras_initx.tools.diagnose._single_values import has_single_values
+from keras_initx.tools.diagnose._unreached_layers import only_idle_layers_read, unreached_layers
 from keras_initx.tools.diagnose.losses.ends import Ends
 from keras_initx.tools.diagnose.losses.probes import LossProbe
 from keras_initx.tools.diagnose.remedies.in_depth import remedy_in_depth
@@ -37,7 +42,7 @@ _ROUNDING = 1e-5
 
 
 @rule("alike", unless=["equal inputs"])
-def alike(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def alike(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report examples, or positions, that have become alike before the last layer.
 
     Reported if:
@@ -63,16 +68,16 @@ def alike(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         - For positions, add residual branches around your layers that mix positions.
     """
     # What is held back or forgotten, and weights that are no random numbers, have verdicts.
-    are_unread = any(unread_share(of, layer) is not None for layer in layers)
+    are_unread = any(compute_unread_share(of, layer) is not None for layer in layers)
     if _holds_back(of) or are_unread or _has_no_random_kernel(of, layers):
         return
     found = list(_of_examples(of, layers))
     yield from found or _of_positions(of, layers)
 
 
-def _of_examples(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def _of_examples(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Yield the finding on a last layer that gets almost the same of all examples."""
-    at_the_start, at_the_end = differences(of), last_differences(of)
+    at_the_start, at_the_end = input_differences(of), last_kernel_differences(of)
     differing = [layer for layer in layers if layer.layer in at_the_start]
     hit = []
     for layer in layers:
@@ -92,21 +97,21 @@ def _of_examples(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     title = f"the last kernel in {last.title}" if is_module else last.title
     evidence = (
         f"the inputs of {title} differ between examples by {end:.1g} of their root mean "
-        f"square{layer_count(hit)}; the inputs of {first.title} differ by {start:.1g}. The last "
+        f"square{write_count(hit)}; the inputs of {first.title} differ by {start:.1g}. The last "
         "layer gets nearly the same for all examples"
     )
-    hidden = layers_until(last, of)
+    hidden = list_layers_until(last, of)
     if not is_module:
         hidden.pop()
     yield Finding(hit, evidence, remedy_in_depth(hidden, of))
 
 
-def _of_positions(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def _of_positions(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Yield the findings on outputs whose positions are alike, though their targets are not."""
-    along = differences_along(of)
+    along = position_differences(of)
     losses = of.probe(LossProbe)
-    for layer, ends in ends_of(layers, (*losses.ends, *losses.others)):
-        before = layers_until(layer, of)
+    for layer, ends in pair_with_heads(layers, (*losses.ends, *losses.others)):
+        before = list_layers_until(layer, of)
         for axis in range(1, ends.outputs.ndim - 1):
             place = axis, ends.outputs.shape[axis]
             of_layers = [(one, along[one.layer].get(place)) for one in before if one.layer in along]
@@ -166,22 +171,22 @@ def _are_alike_along(ends: Ends, axis: int) -> bool:
     size = float(abs(outputs).max(initial=0))
     if not deviation > _ROUNDING * size:
         return False
-    return spread_along(outputs, axis) <= INPUTS_DIFFER * deviation
+    return measure_spread(outputs, axis) <= INPUTS_DIFFER * deviation
 
 
 def _holds_back(of: Diagnosis) -> bool:
     """Return whether a layer makes the outputs of what is behind it, or gradients, the same."""
     if has_single_values(of) or of.probe(AttentionProbe).of_one:
         return True
-    return bool(held_back(of).cut_off) or idle_alone_read(of)
+    return bool(unreached_layers(of).cut_off) or only_idle_layers_read(of)
 
 
-def _has_no_random_kernel(of: Diagnosis, layers: list[SeenLayer]) -> bool:
+def _has_no_random_kernel(of: Diagnosis, layers: list[MeasuredLayer]) -> bool:
     """Return whether a layer loses the signal, or a kernel has a single value."""
     lost = lost_signals(of).causes
     if any(layer.layer in lost for layer in layers):
         return True
-    for weight in weights_of(layers):
+    for weight in list_weights(layers):
         if weight.report.zero or (weight.is_kernel and not weight.report.std):
             return True
     return False

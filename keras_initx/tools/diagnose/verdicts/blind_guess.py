@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from keras_initx._checks import summarize_names
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule
-from keras_initx.tools.diagnose._seen import SeenLayer
 from keras_initx.tools.diagnose._steps import BETTER_THAN_GUESS, TrainedSteps, steps_taken
 from keras_initx.tools.diagnose.losses.probes import LossProbe
 
@@ -19,7 +19,7 @@ _THEN = "then check that each label belongs to its input"
     # These give a reason.
     unless=["no gradient:error", "diverging steps:note"],
 )
-def blind_guess(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def blind_guess(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report a loss that is no better than that of a guess by the shares of the labels.
 
     Reported if:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, pair_with_heads
 from keras_initx.tools.diagnose._rules import Finding, rule
-from keras_initx.tools.diagnose._seen import SeenLayer, ends_of
 from keras_initx.tools.diagnose.losses.ends import Ends
 from keras_initx.tools.diagnose.losses.probes import LossProbe
 from keras_initx.tools.diagnose.losses.reach import reaches
@@ -22,7 +22,7 @@ _CUTTING = ("relu", "relu6")
     "cut-off logits",
     beside=["single class", "no probabilities", "unsuitable labels", "unreachable targets"],
 )
-def cut_off_logits(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def cut_off_logits(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report a ReLU that cuts logits off.
 
     Reported if:
@@ -43,7 +43,7 @@ def cut_off_logits(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     Fix:
         Remove the activation before the softmax.
     """
-    for layer, ends in ends_of(layers, of.probe(LossProbe).ends):
+    for layer, ends in pair_with_heads(layers, of.probe(LossProbe).ends):
         share = _share_cut_off(ends)
         if share > CUT_OFF:
             evidence = (

@@ -7,10 +7,10 @@ from keras_initx.initializers._variance_named import HeNormal
 from keras_initx.inspection._hooks import is_bounded
 from keras_initx.tools.diagnose._dead_ends import dead_ends
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._drawn_anew import choice, not_yet_drawn, rules_for
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, list_biases, list_kernels
+from keras_initx.tools.diagnose._redrawing import list_untried, make_choice, make_rules
 from keras_initx.tools.diagnose._remedy import Remedy
-from keras_initx.tools.diagnose._rules import Finding, Level, exceeds, layer_count, rule
-from keras_initx.tools.diagnose._seen import SeenLayer, biases_of, kernels_of
+from keras_initx.tools.diagnose._rules import Finding, Level, exceeds, rule, write_count
 from keras_initx.tools.diagnose._signal import LEAST_VALUES, Signal
 
 # Fraction of units with zero output for the whole batch above which too few are active.
@@ -20,7 +20,7 @@ BEYOND_CHANCE = 8
 
 
 @rule("dead units")
-def dead_units(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def dead_units(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report layers of whose units an activation leaves too few, or none.
 
     Reported if:
@@ -60,16 +60,16 @@ def dead_units(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     before = worst.before or Signal()
     evidence = (
         f"{worst.dead:.0%} of the units of {worst.title} output 0 for all {_examples(worst)} "
-        f"examples{layer_count(hit)}; their inputs have mean {before.mean:.3g} and standard "
+        f"examples{write_count(hit)}; their inputs have mean {before.mean:.3g} and standard "
         f"deviation {before.std:.3g}. These units get no gradient"
     )
-    kernel, kernels = choice(HeNormal()), kernels_of(hit)
-    bias, biases = choice(ReLUBias(0.01), 0.01), biases_of(hit)
-    if not_yet_drawn([kernel], kernels) or not_yet_drawn([bias], biases):
+    kernel, kernels = make_choice(HeNormal()), list_kernels(hit)
+    bias, biases = make_choice(ReLUBias(0.01), 0.01), list_biases(hit)
+    if list_untried([kernel], kernels) or list_untried([bias], biases):
         remedy = Remedy(
             f"use {kernel.text} with bias_initializer={bias.text}: weights of mean 0 and a small "
             "positive bias",
-            {**rules_for(kernels, kernel.initializer), **rules_for(biases, bias.initializer)},
+            {**make_rules(kernels, kernel.initializer), **make_rules(biases, bias.initializer)},
         )
     else:
         remedy = Remedy(
@@ -93,7 +93,7 @@ def _dead_operations(of: Diagnosis) -> Iterator[Finding]:
         yield Finding([], evidence, Remedy(text), "error")
 
 
-def _is_passed_by(layer: SeenLayer, earlier: Sequence[SeenLayer]) -> bool:
+def _is_passed_by(layer: MeasuredLayer, earlier: Sequence[MeasuredLayer]) -> bool:
     """Return whether all of few units are dead, perhaps by chance, and layers before learn anyway.
 
     So it is with a gate that gets an average over positions, which hardly differs between examples.
@@ -104,7 +104,7 @@ def _is_passed_by(layer: SeenLayer, earlier: Sequence[SeenLayer]) -> bool:
     return any(one.learns for one in earlier)
 
 
-def _examples(layer: SeenLayer) -> int:
+def _examples(layer: MeasuredLayer) -> int:
     """Return the number of examples in the output of `layer`, 0 if it is not known."""
     if not layer.shape:
         return 0

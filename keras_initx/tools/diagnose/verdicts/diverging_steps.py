@@ -17,15 +17,15 @@ from keras_initx.inspection._optimizers import (
 )
 from keras_initx.report._text import format_count
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, MeasuredWeight, list_weights
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule
-from keras_initx.tools.diagnose._seen import SeenLayer, SeenWeight, weights_of
 from keras_initx.tools.diagnose._steps import (
     FALLEN,
     TrainedSteps,
+    list_trained_weights,
+    loss_to_beat,
     steps_taken,
-    to_beat,
-    trained_weights,
 )
 
 # A loss is without bound once it is below 0, and this many times as large as at first.
@@ -35,7 +35,7 @@ _LATER = [2**power for power in range(21)]
 
 
 @rule("diverging steps")
-def diverging_steps(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def diverging_steps(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report steps whose loss does not fall, and weights that they leave as they are.
 
     Reported if:
@@ -95,12 +95,12 @@ def diverging_steps(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]
     yield from _unmoved(taken, of, layers)
 
 
-def _not_finite(taken: TrainedSteps, of: Diagnosis, layers: list[SeenLayer]) -> Finding:
+def _not_finite(taken: TrainedSteps, of: Diagnosis, layers: list[MeasuredLayer]) -> Finding:
     """Return the finding on a loss or weights that are not finite."""
     hit = []
     evidence = f"the loss is {taken.losses[-1]}"
     if taken.lost:
-        hit = [weight.layer for weight in weights_of(layers) if weight in taken.lost][:1]
+        hit = [weight.layer for weight in list_weights(layers) if weight in taken.lost][:1]
         of_weights = f"weights are not finite, first {taken.lost[0].path},"
         evidence = f"{evidence}, and {of_weights}"
         if math.isfinite(taken.losses[-1]):
@@ -109,9 +109,9 @@ def _not_finite(taken: TrainedSteps, of: Diagnosis, layers: list[SeenLayer]) -> 
     return Finding(hit, evidence, _smaller_steps(taken, of), "error")
 
 
-def _unmoved(taken: TrainedSteps, of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def _unmoved(taken: TrainedSteps, of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Yield the finding on weights that stay as they are."""
-    found = [weight for weight in weights_of(layers) if weight in taken.unmoved]
+    found = [weight for weight in list_weights(layers) if weight in taken.unmoved]
     if not found:
         return
     hit = [weight.layer for weight in found]
@@ -166,7 +166,7 @@ def _more_steps(of: Diagnosis) -> Remedy:
     return Remedy("pass more steps: each lowers the scale of the loss until no gradient overflows")
 
 
-def _short_dtype(weights: Sequence[SeenWeight]) -> str | None:
+def _short_dtype(weights: Sequence[MeasuredWeight]) -> str | None:
     """Return the dtype of 16 bits that one of these weights has, or `None`."""
     for weight in weights:
         if weight.own.dtype in ("bfloat16", "float16"):
@@ -196,7 +196,7 @@ def _smaller_steps(taken: TrainedSteps, of: Diagnosis) -> Remedy:
         return Remedy("use a learning rate above 0")
     if not taken.tried:
         return Remedy("use a lower rate")
-    dtype = _short_dtype(trained_weights(of))
+    dtype = _short_dtype(list_trained_weights(of))
     if dtype is not None:
         return _full_weights(dtype)
     rates = summarize_names([f"{rate:g}" for rate in taken.tried])
@@ -205,5 +205,7 @@ def _smaller_steps(taken: TrainedSteps, of: Diagnosis) -> Remedy:
             f"keep the values finite that `call` writes: with rates of {rates}, the loss is "
             f"{taken.losses[-1]} after as many steps"
         )
-    reason = f"with rates of {rates}, the loss does not end below {FALLEN * to_beat(taken):.3g}"
+    reason = (
+        f"with rates of {rates}, the loss does not end below {FALLEN * loss_to_beat(taken):.3g}"
+    )
     return Remedy(f"use a lower rate: {reason}")

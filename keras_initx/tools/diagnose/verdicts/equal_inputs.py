@@ -7,17 +7,17 @@ import keras
 from keras_initx.inspection._batch import list_tensors, to_array
 from keras_initx.tools.diagnose._diagnosis import Arrays, Diagnosis, fact
 from keras_initx.tools.diagnose._first_inputs import COMPARED, InputProbe
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer
 from keras_initx.tools.diagnose._remedy import Remedy
-from keras_initx.tools.diagnose._rules import Finding, layer_count, rule
-from keras_initx.tools.diagnose._seen import SeenLayer
+from keras_initx.tools.diagnose._rules import Finding, rule, write_count
 from keras_initx.tools.diagnose._signal import LEAST_VALUES, Signal
-from keras_initx.tools.diagnose._signal_probe import inputs, targets
+from keras_initx.tools.diagnose._signal_probe import input_signal, target_signal
 from keras_initx.tools.diagnose._single_values import has_single_values
 from keras_initx.tools.diagnose.losses.probes import LossProbe
 
 
 @rule("equal inputs")
-def equal_inputs(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def equal_inputs(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report inputs that do not tell examples apart.
 
     Reported if:
@@ -46,7 +46,7 @@ def equal_inputs(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         yield from _of_zeros(of, layers)
         yield from _of_one_index(of, layers)
         return
-    signal = inputs(of) or Signal()
+    signal = input_signal(of) or Signal()
     evidence = "all examples have the same inputs"
     if signal.size and not signal.std:
         evidence = f"all {signal.size} values of the inputs are {signal.mean:.3g}"
@@ -60,7 +60,7 @@ def _are_constant(of: Diagnosis) -> bool:
         return False
     if _are_repeated(of):
         return True
-    signal = inputs(of)
+    signal = input_signal(of)
     if signal is None or signal.std > 0 or signal.size < LEAST_VALUES:
         return False
     # A model may get integers beside them.
@@ -74,7 +74,7 @@ def _have_different_targets(of: Diagnosis) -> bool:
     """Whether the targets differ."""
     if any(ends.wanted.std > 0 for ends in of.probe(LossProbe).ends):
         return True
-    signal = targets(of)
+    signal = target_signal(of)
     return signal is not None and signal.std > 0
 
 
@@ -91,7 +91,7 @@ def _are_repeated(of: Diagnosis) -> bool:
     return bool(tensors)
 
 
-def _of_zeros(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def _of_zeros(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Yield the finding on layers that get zeros alone from outside the model."""
     # A normalization over a single value, which makes zeros, has its own verdict.
     if has_single_values(of) or not _have_different_targets(of):
@@ -106,12 +106,12 @@ def _of_zeros(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         return
     title = hit[0].title
     if not _have_zeros(of.x) and _others_get_numbers(of):
-        evidence = f"an operation of the model makes all inputs of {title} 0{layer_count(hit)}"
+        evidence = f"an operation of the model makes all inputs of {title} 0{write_count(hit)}"
         text = "change nothing if this is intended, for example for queries that start at 0"
         yield Finding(hit, evidence, Remedy(text), "note")
         return
     evidence = (
-        f"all inputs of {title} from outside the model are 0{layer_count(hit)}. Its kernel gets no "
+        f"all inputs of {title} from outside the model are 0{write_count(hit)}. Its kernel gets no "
         "gradient, and its output is the same for all examples"
     )
     text = (
@@ -136,14 +136,14 @@ def _others_get_numbers(of: Diagnosis) -> bool:
     return any(record.signal.std > 0 or record.signal.nonfinite for record in records)
 
 
-def _of_one_index(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def _of_one_index(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Yield the finding on embeddings of which all examples take the same row."""
     hit = [layer for layer in layers if layer.first_inputs.only_index is not None]
     if not hit or not _have_different_targets(of):
         return
     first, index = hit[0], hit[0].first_inputs.only_index
     evidence = (
-        f"all indices that {first.title} gets are {index}{layer_count(hit)}. Its output is the "
+        f"all indices that {first.title} gets are {index}{write_count(hit)}. Its output is the "
         "same for all examples"
     )
     remedy = Remedy(f"pass the indices of each example to {first.title}")

@@ -6,27 +6,32 @@ from dataclasses import replace
 from keras_initx._typing import InitializerLike
 from keras_initx.initializers._variance_named import HeUniform
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._drawn_anew import choice
 from keras_initx.tools.diagnose._equal_parts import equal_outputs, equal_parts
-from keras_initx.tools.diagnose._held_back import held_by_zeros
 from keras_initx.tools.diagnose._kernel_values import kernel_values
 from keras_initx.tools.diagnose._lost_signals import lost_signals
+from keras_initx.tools.diagnose._measured_layers import (
+    MeasuredLayer,
+    MeasuredWeight,
+    branch_ends,
+    list_weights,
+)
+from keras_initx.tools.diagnose._redrawing import make_choice
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import (
     Finding,
     Level,
-    and_more_weights,
-    by_level,
+    group_by_level,
     rule,
-    weight_names,
+    summarize_paths,
+    write_rest,
 )
-from keras_initx.tools.diagnose._seen import SeenLayer, SeenWeight, branch_ends, weights_of
 from keras_initx.tools.diagnose._softmax_logits import LogitsProbe
-from keras_initx.tools.diagnose._suited import suited_to
+from keras_initx.tools.diagnose._suitable_initializers import choose_for_weight
+from keras_initx.tools.diagnose._unreached_layers import weights_blocked_by_zeros
 
 
 @rule("equal units", probes=[LogitsProbe])
-def equal_units(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def equal_units(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report kernels of zeros or of one number, and units that are alike.
 
     Reported if:
@@ -60,17 +65,17 @@ def equal_units(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     yield from _zeros(of, layers, staying)
     yield from _staying(of, staying)
     logits = of.probe(LogitsProbe)
-    others = [one for one in weights_of(layers) if one not in staying and not logits.has(one)]
+    others = [one for one in list_weights(layers) if one not in staying and not logits.has(one)]
     yield from _constants(of, others)
     yield from _identical(of, others)
 
 
 def _zeros(
-    of: Diagnosis, layers: list[SeenLayer], staying: Sequence[SeenWeight]
+    of: Diagnosis, layers: list[MeasuredLayer], staying: Sequence[MeasuredWeight]
 ) -> Iterator[Finding]:
-    held = held_by_zeros(of) | _closed_adapters(layers)
+    held = weights_blocked_by_zeros(of) | _closed_adapters(layers)
     hit = []
-    for weight in weights_of(layers):
+    for weight in list_weights(layers):
         if weight in staying or of.probe(LogitsProbe).has(weight):
             continue
         if weight in held or (weight.report.zero and not _opens_in_training(weight)):
@@ -78,36 +83,36 @@ def _zeros(
     lost = lost_signals(of)
     are_lost = any(weight.layer.layer in lost.causes for weight in hit)
 
-    def loses_signal(weight: SeenWeight) -> bool:
+    def loses_signal(weight: MeasuredWeight) -> bool:
         # Zeros at the output are intended, unless earlier zeros leave them no signal to learn from.
         layer = weight.layer.layer
         return layer in lost.causes or (are_lost and layer in lost.starved)
 
-    for level, zeros in by_level(hit, "error", loses_signal):
+    for level, zeros in group_by_level(hit, "error", loses_signal):
         if level == "error":
             evidence = (
-                f"all weights of {weight_names(zeros)} are 0. Their units have the same output, "
+                f"all weights of {summarize_paths(zeros)} are 0. Their units have the same output, "
                 "and no gradient passes back through them"
             )
             yield Finding(_layers_of(zeros), evidence, _random(zeros), level)
             continue
-        for kept_level, others in by_level(zeros, "error", lambda weight: weight in held):
+        for kept_level, others in group_by_level(zeros, "error", lambda weight: weight in held):
             if kept_level == "error":
                 yield _held(others)
             else:
                 yield _harmless(others, of)
 
 
-def _layers_of(weights: Sequence[SeenWeight]) -> list[SeenLayer]:
+def _layers_of(weights: Sequence[MeasuredWeight]) -> list[MeasuredLayer]:
     return [weight.layer for weight in weights]
 
 
-def _closed_adapters(layers: Sequence[SeenLayer]) -> set[SeenWeight]:
+def _closed_adapters(layers: Sequence[MeasuredLayer]) -> set[MeasuredWeight]:
     """Return the factors of adapters of Keras that are all 0, also without targets.
 
     The gradient of each is a multiple of the other.
     """
-    found: set[SeenWeight] = set()
+    found: set[MeasuredWeight] = set()
     for layer in layers:
         factors = layer.factors
         if len(factors) < 2 or not all(one.report.zero for one in factors):
@@ -117,33 +122,33 @@ def _closed_adapters(layers: Sequence[SeenLayer]) -> set[SeenWeight]:
     return found
 
 
-def _opens_in_training(weight: SeenWeight) -> bool:
+def _opens_in_training(weight: MeasuredWeight) -> bool:
     """Return whether this is the factor of an adapter of Keras that starts at 0, alone."""
     factors = weight.layer.factors
     return weight in factors and any(one.report.zeros < 1 for one in factors)
 
 
-def _held(weights: Sequence[SeenWeight]) -> Finding:
+def _held(weights: Sequence[MeasuredWeight]) -> Finding:
     """Return the finding on zeros that get no gradient because of each other."""
     evidence = (
-        f"all weights of {weight_names(weights)} are 0, and get no gradient as long as all of them "
-        "are 0. None of them ever changes"
+        f"all weights of {summarize_paths(weights)} are 0, and get no gradient as long as all of "
+        "them are 0. None of them ever changes"
     )
     kernels = [weight for weight in weights if weight.is_kernel]
-    by_layer: dict[SeenLayer, list[SeenWeight]] = {}
+    by_layer: dict[MeasuredLayer, list[MeasuredWeight]] = {}
     for weight in kernels or weights:
         by_layer.setdefault(weight.layer, []).append(weight)
-    drawn: list[SeenWeight] = []
+    drawn: list[MeasuredWeight] = []
     for of_layer in by_layer.values():
         # Of a product one factor may stay 0, as in an adapter, which then changes nothing at first.
         drawn += of_layer[:-1] or of_layer
-    remedy = _random(drawn, f"draw random weights in {weight_names(drawn)}")
+    remedy = _random(drawn, f"draw random weights in {summarize_paths(drawn)}")
     return Finding(_layers_of(weights), evidence, remedy, "error")
 
 
-def _harmless(weights: Sequence[SeenWeight], of: Diagnosis) -> Finding:
+def _harmless(weights: Sequence[MeasuredWeight], of: Diagnosis) -> Finding:
     """Return the note on zeros that leave the signal another path."""
-    evidence = f"all weights of {weight_names(weights)} are 0"
+    evidence = f"all weights of {summarize_paths(weights)} are 0"
     remedy = _random(weights)
     if all(weight.layer in branch_ends(of) for weight in weights):
         evidence += ", at the end of residual branches. The branches change no signal at first"
@@ -161,7 +166,7 @@ def _harmless(weights: Sequence[SeenWeight], of: Diagnosis) -> Finding:
     return Finding(_layers_of(weights), evidence, remedy, "note")
 
 
-def _random(weights: Sequence[SeenWeight], before: str = "draw random weights") -> Remedy:
+def _random(weights: Sequence[MeasuredWeight], before: str = "draw random weights") -> Remedy:
     """Return a remedy that draws weights anew, with the text for the first of them.
 
     Each gets what suits it: factors of adapters what they have in Keras, and scales become 1.
@@ -170,10 +175,10 @@ def _random(weights: Sequence[SeenWeight], before: str = "draw random weights") 
     texts = []
     for weight in weights:
         if weight.is_of_adapter:
-            rules[weight.path], text = choice(HeUniform())
+            rules[weight.path], text = make_choice(HeUniform())
             texts.append(f"{before}: {text}")
         elif weight.is_kernel:
-            rules[weight.path], text = suited_to(weight)
+            rules[weight.path], text = choose_for_weight(weight)
             texts.append(f"{before}: {text}")
         else:
             rules[weight.path] = "ones"
@@ -182,27 +187,27 @@ def _random(weights: Sequence[SeenWeight], before: str = "draw random weights") 
     return Remedy(texts[0], rules)
 
 
-def _staying_equal(of: Diagnosis, layers: Sequence[SeenLayer]) -> list[SeenWeight]:
+def _staying_equal(of: Diagnosis, layers: Sequence[MeasuredLayer]) -> list[MeasuredWeight]:
     """Return the kernels with parts that are equal and get equal gradients."""
     known = equal_parts(of)
     logits = of.probe(LogitsProbe)
     found = []
-    for weight in weights_of(layers):
+    for weight in list_weights(layers):
         if weight in known and known[weight].staying and not logits.has(weight):
             found.append(weight)
     return found
 
 
-def _staying(of: Diagnosis, staying: Sequence[SeenWeight]) -> Iterator[Finding]:
+def _staying(of: Diagnosis, staying: Sequence[MeasuredWeight]) -> Iterator[Finding]:
     """Yield the findings on parts that stay equal."""
 
-    def are_most(weight: SeenWeight) -> bool:
+    def are_most(weight: MeasuredWeight) -> bool:
         _, count, equal = equal_parts(of)[weight]
         return 2 * (equal or 0) >= count
 
     most = [weight for weight in staying if are_most(weight)]
     few = [weight for weight in staying if weight not in most]
-    levels: list[tuple[Level, list[SeenWeight]]] = [("error", most), ("warning", few)]
+    levels: list[tuple[Level, list[MeasuredWeight]]] = [("error", most), ("warning", few)]
     for level, hit in levels:
         if not hit:
             continue
@@ -212,13 +217,13 @@ def _staying(of: Diagnosis, staying: Sequence[SeenWeight]) -> Iterator[Finding]:
         if first.own.axes is not None and axes == tuple(first.own.axes[1]):
             parts = "units"
         evidence = (
-            f"{equal} of {count} {parts} of {first.path}{and_more_weights(hit)} have the same "
+            f"{equal} of {count} {parts} of {first.path}{write_rest(hit)} have the same "
             "weights as another one, and get the same gradient. Training never distinguishes them"
         )
         yield Finding(_layers_of(hit), evidence, _random(hit), level)
 
 
-def _constants(of: Diagnosis, weights: Sequence[SeenWeight]) -> Iterator[Finding]:
+def _constants(of: Diagnosis, weights: Sequence[MeasuredWeight]) -> Iterator[Finding]:
     """Yield the findings on kernels of one number, whose units give the same."""
     hit = []
     for weight in weights:
@@ -230,7 +235,7 @@ def _constants(of: Diagnosis, weights: Sequence[SeenWeight]) -> Iterator[Finding
     hidden = [weight for weight in hit if weight not in of_labels]
     parting = [weight for weight in hidden if equal_parts(of)[weight].staying == 0]
     unknown = [weight for weight in hidden if weight not in parting]
-    levels: list[tuple[Level, list[SeenWeight]]] = [
+    levels: list[tuple[Level, list[MeasuredWeight]]] = [
         ("error", unknown),
         ("warning", parting),
         ("note", of_labels),
@@ -242,7 +247,7 @@ def _constants(of: Diagnosis, weights: Sequence[SeenWeight]) -> Iterator[Finding
         value = f"{first.report.mean:.3g}"
         if len(group) > 1:
             value += f" in {first.path}"
-        evidence = f"all weights of {weight_names(group)} are equal, {value}. "
+        evidence = f"all weights of {summarize_paths(group)} are equal, {value}. "
         remedy = _random(group)
         if level == "error":
             evidence += "The units are identical, and training updates them in the same way"
@@ -256,7 +261,7 @@ def _constants(of: Diagnosis, weights: Sequence[SeenWeight]) -> Iterator[Finding
         yield Finding(_layers_of(group), evidence, remedy, level)
 
 
-def _identical(of: Diagnosis, weights: Sequence[SeenWeight]) -> Iterator[Finding]:
+def _identical(of: Diagnosis, weights: Sequence[MeasuredWeight]) -> Iterator[Finding]:
     """Yield the findings on some units with the same weights, which give the same."""
     hit = []
     for weight in weights:
@@ -264,10 +269,12 @@ def _identical(of: Diagnosis, weights: Sequence[SeenWeight]) -> Iterator[Finding
         are_some = values is not None and values.identical_units and not values.constant
         if are_some and equal_outputs(of).get(weight.layer.layer):
             hit.append(weight)
-    for level, alike in by_level(hit, "warning", lambda weight: not _has_labels(weight.layer)):
+    for level, alike in group_by_level(
+        hit, "warning", lambda weight: not _has_labels(weight.layer)
+    ):
         count = kernel_values(of)[alike[0]].identical_units
         evidence = (
-            f"{count} units of {alike[0].path}{and_more_weights(alike)} have the same weights as "
+            f"{count} units of {alike[0].path}{write_rest(alike)} have the same weights as "
             "another unit"
         )
         remedy = _random(alike, "draw independent weights for each unit")
@@ -284,6 +291,6 @@ def _identical(of: Diagnosis, weights: Sequence[SeenWeight]) -> Iterator[Finding
         yield Finding(_layers_of(alike), evidence, remedy, level)
 
 
-def _has_labels(layer: SeenLayer) -> bool:
+def _has_labels(layer: MeasuredLayer) -> bool:
     """Return whether each unit of a layer is one of the outputs of the model, with its labels."""
     return layer.shape is not None and layer.output.shape == layer.shape

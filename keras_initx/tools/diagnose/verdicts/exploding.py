@@ -6,23 +6,35 @@ from collections.abc import Iterator, Sequence
 from keras_initx._checks import summarize_names
 from keras_initx.inspection._optimizers import read_step_facts, unwrap_optimizer
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._drawn_anew import drawn, larger_than
-from keras_initx.tools.diagnose._first_inputs import has_large_inputs, largest_inputs, scaled_first
+from keras_initx.tools.diagnose._first_inputs import (
+    find_largest_inputs,
+    has_large_inputs,
+    standardize_inputs_first,
+)
+from keras_initx.tools.diagnose._measured_layers import (
+    MeasuredLayer,
+    list_kernels,
+    measured_layers,
+    trained_layers,
+)
+from keras_initx.tools.diagnose._redrawing import find_larger_weights, propose_redraw
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import (
     EXPLODING,
     FIRST_LOSS,
     Finding,
     Level,
-    by_level,
+    describe_normalization,
     exceeds,
-    layer_count,
-    normalization_of,
+    group_by_level,
     rule,
+    write_count,
 )
-from keras_initx.tools.diagnose._seen import SeenLayer, kernels_of, seen_layers, trained_layers
-from keras_initx.tools.diagnose._signal import root_mean_square
-from keras_initx.tools.diagnose._suited import common_activation, suited
+from keras_initx.tools.diagnose._signal import compute_signal_rms
+from keras_initx.tools.diagnose._suitable_initializers import (
+    choose_initializers,
+    find_common_activation,
+)
 from keras_initx.tools.diagnose.losses.probes import LossProbe
 from keras_initx.tools.diagnose.remedies.branches import growing_sums
 from keras_initx.tools.diagnose.remedies.large_outputs import misses_targets, standardized_targets
@@ -36,7 +48,7 @@ _GROWING = 1.1
 
 
 @rule("exploding", unless=["undefined loss"])
-def exploding(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def exploding(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report signals, or gradients, that are too large or not finite.
 
     Reported if:
@@ -75,29 +87,29 @@ def exploding(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         yield from _of_gradients(of)
 
 
-def _of_signals(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def _of_signals(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     large = []
     for layer in layers:
         signal = layer.signal
         if signal.nonfinite or (layer.has_enough_values and signal.std > EXPLODING):
             large.append(layer)
-    cause = largest_inputs(of, root_mean_square)
-    if cause is not None and not cause.nonfinite and root_mean_square(cause) <= EXPLODING / 10:
+    cause = find_largest_inputs(of, compute_signal_rms)
+    if cause is not None and not cause.nonfinite and compute_signal_rms(cause) <= EXPLODING / 10:
         cause = None
 
-    def does_harm(layer: SeenLayer) -> bool:
+    def does_harm(layer: MeasuredLayer) -> bool:
         return layer.signal.nonfinite > 0 or not layer.is_rescaled
 
-    for level, hit in by_level(large, "error", does_harm):
+    for level, hit in group_by_level(large, "error", does_harm):
         evidence = deviations(of, hit, "grows")
         lost = [layer for layer in hit if layer.signal.nonfinite]
         if all(layer.signal.nonfinite == 1 for layer in hit):
-            evidence = f"no output of {hit[0].title} is finite{layer_count(hit)}"
+            evidence = f"no output of {hit[0].title} is finite{write_count(hit)}"
         elif lost:
             share = f"{lost[0].signal.nonfinite:.0%}"
             evidence += f"; {share} of the outputs of {lost[0].title} are not finite"
         if level == "note":
-            evidence += normalization_of(hit[0])
+            evidence += describe_normalization(hit[0])
         remedy = signal_remedy(hit, cause, of)
         sums = growing_sums(of)
         if cause is None and sums is not None:
@@ -117,22 +129,22 @@ def _of_gradients(of: Diagnosis) -> Iterator[Finding]:
         return
     first, norm = hit[0]
     evidence = (
-        f"the gradient norm of {first.title} is {norm:.3g}{layer_count(hit)}; "
+        f"the gradient norm of {first.title} is {norm:.3g}{write_count(hit)}; "
         f"the limit is {EXPLODING_GRADIENT:g}"
     )
     found = [layer for layer, _ in hit]
     yield Finding(found, evidence, _smaller_gradients(found, of), level)
 
 
-def _smaller_gradients(hit: Sequence[SeenLayer], of: Diagnosis) -> Remedy:
+def _smaller_gradients(hit: Sequence[MeasuredLayer], of: Diagnosis) -> Remedy:
     """Return the remedy where the gradients of some layers explode."""
-    layers = seen_layers(of)
+    layers = measured_layers(of)
     for layer in layers:
         if misses_targets(layer) and exceeds(layer.output.loss, FIRST_LOSS):
             return standardized_targets()
     growing = growing_kernels(layers) or growing_kernels(hit, _GROWING)
     if growing:
-        return scaled_first(of, orthogonal_recurrence(growing))
+        return standardize_inputs_first(of, orthogonal_recurrence(growing))
     sums = growing_sums(of)
     if sums is not None and not has_large_inputs(of):
         return sums
@@ -147,23 +159,23 @@ def _smaller_gradients(hit: Sequence[SeenLayer], of: Diagnosis) -> Remedy:
             "use a loss that matches the outputs (`from_logits=True` if there is no softmax)"
         )
         remedy = other_loss.otherwise(remedy)
-    return scaled_first(of, remedy)
+    return standardize_inputs_first(of, remedy)
 
 
 def _smaller_weights(of: Diagnosis) -> Remedy | None:
     """Return the remedy that draws those weights anew that are too large, `None` without such."""
-    layers = seen_layers(of)
-    choices = suited(layers, common_activation(layers), is_deep=True)
-    kernels = kernels_of(layers)
+    layers = measured_layers(of)
+    choices = choose_initializers(layers, find_common_activation(layers), is_deep=True)
+    kernels = list_kernels(layers)
     if not choices:
-        return drawn(choices, kernels)
-    large = larger_than(choices, kernels)
+        return propose_redraw(choices, kernels)
+    large = find_larger_weights(choices, kernels)
     if not large:
         return None
     where = ""
     if large != kernels:
         where = f" in {summarize_names([kernel.path for kernel in large], shown=2)}"
-    return drawn(choices, large, "draw smaller weights: ", where)
+    return propose_redraw(choices, large, "draw smaller weights: ", where)
 
 
 def _smaller_loss(of: Diagnosis) -> Remedy:

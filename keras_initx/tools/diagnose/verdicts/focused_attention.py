@@ -7,11 +7,16 @@ import keras
 from keras_initx.initializers._variance_named import GlorotUniform
 from keras_initx.tools.diagnose._attention import AttentionProbe
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._drawn_anew import choice, drawn, not_yet_drawn
+from keras_initx.tools.diagnose._measured_layers import (
+    MeasuredLayer,
+    list_kernels,
+    list_layers_until,
+    measured_layers,
+)
 from keras_initx.tools.diagnose._normalized import NormalizedProbe
+from keras_initx.tools.diagnose._redrawing import list_untried, make_choice, propose_redraw
 from keras_initx.tools.diagnose._remedy import Remedy
-from keras_initx.tools.diagnose._rules import Finding, layer_count, rule
-from keras_initx.tools.diagnose._seen import SeenLayer, kernels_of, layers_until, seen_layers
+from keras_initx.tools.diagnose._rules import Finding, rule, write_count
 from keras_initx.tools.diagnose.remedies.large_outputs import smaller_rows
 
 # Share of its weight that a query gives to a single key, on average, above which the softmax of
@@ -22,7 +27,7 @@ _LARGE_QUERIES = 2
 
 
 @rule("focused attention", beside=["exploding"])
-def focused_attention(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def focused_attention(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report queries that give nearly all of their weight to a single key.
 
     Reported if:
@@ -58,15 +63,15 @@ def focused_attention(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findin
     share = found[worst.layer]
     evidence = (
         f"the queries of {worst.title}, of standard deviation {worst.signal.std:.3g}, give a "
-        f"single key {share:.0%} of their weight on average{layer_count(hit)}. They get little "
+        f"single key {share:.0%} of their weight on average{write_count(hit)}. They get little "
         "gradient"
     )
     # All of them: a layer whose scores are a little smaller has the same kernels.
     makers: set[keras.Layer] = set()
     for maker in found:
         makers.update(probe.pairs.get(maker, (maker,)))
-    kernels = kernels_of(layer for layer in seen_layers(of) if layer.layer in makers)
-    choices = not_yet_drawn([choice(GlorotUniform())], kernels)
+    kernels = list_kernels(layer for layer in measured_layers(of) if layer.layer in makers)
+    choices = list_untried([make_choice(GlorotUniform())], kernels)
     scaled = Remedy(
         "divide scores by the square root of the size of a head, like "
         "keras.layers.MultiHeadAttention"
@@ -78,9 +83,12 @@ def focused_attention(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findin
     if worst.signal.std < _LARGE_QUERIES:
         causes: list[Remedy | None] = [scaled, normalized]
     elif choices:
-        causes = [drawn(choices, kernels, "draw smaller kernels of queries and keys: "), normalized]
+        causes = [
+            propose_redraw(choices, kernels, "draw smaller kernels of queries and keys: "),
+            normalized,
+        ]
     else:
-        causes = [smaller_rows(layers_until(worst, of)), normalized, scaled]
+        causes = [smaller_rows(list_layers_until(worst, of)), normalized, scaled]
     first, *others = [remedy for remedy in causes if remedy is not None]
     for other in others:
         first = first.otherwise(other)

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._first_inputs import scaled_first
+from keras_initx.tools.diagnose._first_inputs import standardize_inputs_first
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer
 from keras_initx.tools.diagnose._remedy import Remedy
-from keras_initx.tools.diagnose._rules import FIRST_LOSS, Finding, layer_count, rule
-from keras_initx.tools.diagnose._seen import SeenLayer
-from keras_initx.tools.diagnose._signal import Signal, root_mean_square
-from keras_initx.tools.diagnose._tables import tied_tables
+from keras_initx.tools.diagnose._rules import FIRST_LOSS, Finding, rule, write_count
+from keras_initx.tools.diagnose._signal import Signal, compute_signal_rms
+from keras_initx.tools.diagnose._tied_tables import tied_tables
 from keras_initx.tools.diagnose.losses.probes import OutputReport
 from keras_initx.tools.diagnose.remedies.large_outputs import (
     misses_targets,
@@ -24,7 +24,7 @@ from keras_initx.tools.diagnose.remedies.large_outputs import (
     "large first loss",
     beside=["single class", "no probabilities", "undefined loss", "saturated", "exploding:error"],
 )
-def large_first_loss(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def large_first_loss(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report outputs that are far worse than a blind guess.
 
     Reported if:
@@ -61,7 +61,7 @@ def large_first_loss(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding
         return
     worst, output, _ = max(hit, key=lambda found: found[-1])
     evidence = (
-        f"{worst.title} starts with a loss of {output.loss:.3g}{layer_count(hit)}; guessing would "
+        f"{worst.title} starts with a loss of {output.loss:.3g}{write_count(hit)}; guessing would "
         f"cost {output.blind_loss:.3g}. Its outputs have standard deviation {worst.signal.std:.3g}"
     )
     details, remedy = _cause(worst, output, of)
@@ -69,7 +69,7 @@ def large_first_loss(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding
     yield Finding([layer for layer, *_ in hit], evidence, remedy)
 
 
-def _cause(layer: SeenLayer, output: OutputReport, of: Diagnosis) -> tuple[str, Remedy]:
+def _cause(layer: MeasuredLayer, output: OutputReport, of: Diagnosis) -> tuple[str, Remedy]:
     """Return what more the evidence says of an output, and the remedy."""
     details = ""
     smaller_rows = smaller_table(layer, of)
@@ -83,11 +83,11 @@ def _cause(layer: SeenLayer, output: OutputReport, of: Diagnosis) -> tuple[str, 
         details = f", and its inputs have a root mean square of {output.input_size:.3g}"
         remedy = fewer
     elif layer.weights and not layer.has_kernel:
-        remedy = scaled_first(of, Remedy(smaller_factor("in", layer)))
+        remedy = standardize_inputs_first(of, Remedy(smaller_factor("in", layer)))
     else:
         remedy = smaller_last_layer([layer], of)
     # Operations follow the layer.
-    size = root_mean_square(layer.after or Signal())
+    size = compute_signal_rms(layer.after or Signal())
     if output.size is not None and output.size > 2 * size > 0:
         details += f"; later operations make them {output.size / size:.3g} times as large"
         remedy = Remedy(smaller_factor("after", layer))

@@ -7,9 +7,9 @@ import keras
 from keras_initx._checks import summarize_names
 from keras_initx.inspection._kernels import CONVOLUTIONS
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer
 from keras_initx.tools.diagnose._remedy import Remedy
-from keras_initx.tools.diagnose._rules import Finding, rule, titles_of
-from keras_initx.tools.diagnose._seen import SeenLayer
+from keras_initx.tools.diagnose._rules import Finding, list_titles, rule
 
 # So many layers without an activation between them are no factors of a kernel on purpose.
 IN_A_ROW = 3
@@ -27,7 +27,7 @@ _BETWEEN = (
 
 
 @rule("linear layers")
-def linear_layers(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def linear_layers(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report layers that together are one linear layer.
 
     Reported if:
@@ -48,7 +48,7 @@ def linear_layers(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         Add `activation="relu"` to your layers, or keep one of them.
     """
     by_layer = {layer.layer: layer for layer in layers}
-    following: dict[SeenLayer, SeenLayer] = {}
+    following: dict[MeasuredLayer, MeasuredLayer] = {}
     for layer in layers:
         after = _after(layer, of)
         if after in by_layer:
@@ -59,7 +59,7 @@ def linear_layers(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
             row.append(following[row[-1]])
         if len(row) < IN_A_ROW or layer in following.values():
             continue
-        names = summarize_names(titles_of(row), shown=IN_A_ROW)
+        names = summarize_names(list_titles(row), shown=IN_A_ROW)
         evidence = (
             f"{len(row)} layers follow each other without an activation: {names}. Together they "
             "compute the same as one layer"
@@ -68,7 +68,7 @@ def linear_layers(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         yield Finding(row, evidence, Remedy(text), "note")
 
 
-def _after(layer: SeenLayer, of: Diagnosis) -> keras.Operation | None:
+def _after(layer: MeasuredLayer, of: Diagnosis) -> keras.Operation | None:
     """Return the layer with a kernel that alone gets what a linear one gives, otherwise `None`."""
     if not isinstance(layer.layer, _LINEAR) or layer.activation not in (None, "linear"):
         return None

@@ -11,17 +11,23 @@ from keras_initx.initializers._recurrent import LSTMForgetBias
 from keras_initx.inspection._batch import to_array
 from keras_initx.report._text import format_number
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, MeasuredWeight
 from keras_initx.tools.diagnose._recurrence import (
     RECURRENT_GAIN,
     RecurrenceProbe,
-    cells_of,
+    compute_unread_share,
     gates,
+    list_cells,
     recurrent_kernels,
-    unread_share,
 )
 from keras_initx.tools.diagnose._remedy import Remedy
-from keras_initx.tools.diagnose._rules import Finding, LayerColumn, layer_count, rule, titles_of
-from keras_initx.tools.diagnose._seen import SeenLayer, SeenWeight
+from keras_initx.tools.diagnose._rules import (
+    Finding,
+    LayerColumn,
+    list_titles,
+    rule,
+    write_count,
+)
 from keras_initx.tools.diagnose.remedies.recurrence import open_gates, orthogonal_recurrence
 
 # The number of steps over which a recurrent layer should have a memory.
@@ -31,7 +37,7 @@ REMEMBERED = 10
 SHUT_GATE = 0.05
 
 
-def gate_bias(of: Diagnosis, layer: SeenLayer) -> str | None:
+def gate_bias(of: Diagnosis, layer: MeasuredLayer) -> str | None:
     """Return the name of the gate of a layer, and the range of its bias, `None` without any."""
     if layer not in gates(of):
         return None
@@ -45,7 +51,7 @@ def gate_bias(of: Diagnosis, layer: SeenLayer) -> str | None:
     probes=[RecurrenceProbe],
     columns=[LayerColumn("gate bias", "bias of the forget or update gates", gate_bias)],
 )
-def memory(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def memory(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report recurrent layers that do not keep what they have read.
 
     Reported if:
@@ -89,15 +95,15 @@ def memory(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     yield from _recurrent_kernel(of, layers)
 
 
-def _overwritten_bias(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def _overwritten_bias(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     hit = []
     for layer in layers:
-        if any(map(_is_overwritten, cells_of(layer.layer))):
+        if any(map(_is_overwritten, list_cells(layer.layer))):
             hit.append(layer)
     if not hit:
         return
     evidence = (
-        f"the forget-gate bias of {summarize_names(titles_of(hit))} is 1, because "
+        f"the forget-gate bias of {summarize_names(list_titles(hit))} is 1, because "
         "`unit_forget_bias=True` overwrites it. The bias initializer fills only the other gates"
     )
     remedy = open_gates(of, hit)
@@ -122,7 +128,7 @@ def _is_overwritten(cell: keras.Layer) -> bool:
     return bool((forget == 1).all() and not (others == 0).all() and not (others == 1).all())
 
 
-def _shut_gates(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def _shut_gates(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     known = gates(of)
     hit = [layer for layer in layers if layer in known and known[layer].kept < SHUT_GATE]
     if not hit:
@@ -135,10 +141,10 @@ def _shut_gates(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     yield Finding(hit, evidence, open_gates(of, hit))
 
 
-def _unread_words(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def _unread_words(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     probe = of.probe(RecurrenceProbe)
     for layer in layers:
-        share = unread_share(of, layer)
+        share = compute_unread_share(of, layer)
         # Gates that are shut read nothing, with or without padding.
         if share is None or gates(of)[layer].kept < SHUT_GATE:
             continue
@@ -155,7 +161,7 @@ def _unread_words(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         yield Finding([layer], evidence, remedy)
 
 
-def _recurrent_kernel(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def _recurrent_kernel(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     hit = []
     all_steps = of.probe(RecurrenceProbe).steps
     for layer in layers:
@@ -188,7 +194,7 @@ def _recurrent_kernel(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findin
             f"{kernel.largest:.3g}. After {REMEMBERED} steps, at most "
             f"{kernel.largest**REMEMBERED:.1g} of a state and of its gradient is left"
         )
-    drawn_anew: list[SeenWeight] = []
+    drawn_anew: list[MeasuredWeight] = []
     for layer in hit:
         drawn_anew += layer.recurrent_kernels
-    yield Finding(hit, evidence + layer_count(hit), orthogonal_recurrence(drawn_anew))
+    yield Finding(hit, evidence + write_count(hit), orthogonal_recurrence(drawn_anew))

@@ -8,12 +8,22 @@ from keras_initx._checks import summarize_names
 from keras_initx.tools.diagnose._attention import AttentionProbe
 from keras_initx.tools.diagnose._dead_ends import dead_ends, ending_calls, zero_gradient_flow
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._held_back import HeldBack, held_back, idle_alone_read
 from keras_initx.tools.diagnose._lost_signals import VANISHING, lost_signals
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, list_weights, measured_layers
 from keras_initx.tools.diagnose._remedy import Remedy
-from keras_initx.tools.diagnose._rules import Finding, by_level, layer_count, rule, titles_of
-from keras_initx.tools.diagnose._seen import SeenLayer, seen_layers, weights_of
+from keras_initx.tools.diagnose._rules import (
+    Finding,
+    group_by_level,
+    list_titles,
+    rule,
+    write_count,
+)
 from keras_initx.tools.diagnose._single_values import SingleValueProbe, has_single_values
+from keras_initx.tools.diagnose._unreached_layers import (
+    UnreachedLayers,
+    only_idle_layers_read,
+    unreached_layers,
+)
 from keras_initx.tools.diagnose.losses.probes import LossProbe
 
 
@@ -21,7 +31,7 @@ from keras_initx.tools.diagnose.losses.probes import LossProbe
     "no gradient",
     unless=["equal inputs:error", "single class", "no probabilities", "unsuitable labels"],
 )
-def no_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def no_gradient(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report layers that get no gradient, whatever their weights are.
 
     Reported if:
@@ -67,7 +77,7 @@ def no_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         return
     if any(layer.signal.nonfinite for layer in layers):
         return
-    held = held_back(of)
+    held = unreached_layers(of)
     cut_off = [layer for layer in layers if layer in held.cut_off]
     losses = of.probe(LossProbe)
     with_loss = {ends.layer for ends in (*losses.ends, *losses.others)}
@@ -75,9 +85,9 @@ def no_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     if cut_off and (have_loss or not held.is_apart):
         yield _cut_off(cut_off, held, of)
     unused = [layer for layer in layers if layer in held.unused]
-    for level, group in by_level(unused, "warning", lambda layer: layer not in held.inside):
+    for level, group in group_by_level(unused, "warning", lambda layer: layer not in held.inside):
         evidence = (
-            f"the loss does not depend on {summarize_names(titles_of(group))}{layer_count(group)}"
+            f"the loss does not depend on {summarize_names(list_titles(group))}{write_count(group)}"
         )
         text = "use the output of these layers, or leave them out"
         if any(layer.makes_output for layer in group):
@@ -94,21 +104,21 @@ def no_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         idle = [layer for layer in idle if layer.shape is None]
     if idle:
         evidence = (
-            f"the loss of this batch does not depend on {summarize_names(titles_of(idle))}"
-            f"{layer_count(idle)}. Later operations multiply their output by 0, or do not select it"
+            f"the loss of this batch does not depend on {summarize_names(list_titles(idle))}"
+            f"{write_count(idle)}. Later operations multiply their output by 0, or do not select it"
         )
         text = "change nothing if other batches use these layers, for example as other experts"
         level = "note"
-        if idle_alone_read(of):
+        if only_idle_layers_read(of):
             evidence += ", and no other layer reads the inputs"
             text = f"use other numbers than zeros after {idle[0].title}"
             level = "error"
         yield Finding(idle, evidence, Remedy(text), level)
 
 
-def _vanishes_behind(idle: Sequence[SeenLayer], of: Diagnosis) -> bool:
+def _vanishes_behind(idle: Sequence[MeasuredLayer], of: Diagnosis) -> bool:
     """Return whether the signal vanishes in the first of these layers or in a later one."""
-    layers, lost = seen_layers(of), lost_signals(of)
+    layers, lost = measured_layers(of), lost_signals(of)
     for layer in layers[layers.index(idle[0]) :]:
         # Zeros, as behind a gate or a factor of 0, are no numbers that are too small.
         is_small = layer.has_enough_values and 0 < layer.signal.std < VANISHING
@@ -125,10 +135,10 @@ def _is_frozen(of: Diagnosis) -> bool:
     return of.probe(LossProbe).value is not None and not of.model.trainable_weights
 
 
-def _over_a_single_value(of: Diagnosis, layers: list[SeenLayer]) -> Finding:
+def _over_a_single_value(of: Diagnosis, layers: list[MeasuredLayer]) -> Finding:
     """Return the finding on normalizations and softmaxes over a single value."""
     paths = of.probe(SingleValueProbe).paths
-    trained = [one for one in weights_of(layers) if one.report.gradient is not None]
+    trained = [one for one in list_weights(layers) if one.report.gradient is not None]
     held = [weight.layer for weight in trained if weight.report.gradient == 0]
     of_one = of.probe(AttentionProbe).of_one
     single = [layer for layer in layers if layer.layer in of_one]
@@ -146,7 +156,7 @@ def _over_a_single_value(of: Diagnosis, layers: list[SeenLayer]) -> Finding:
         )
     else:
         evidence = (
-            f"the softmax of {summarize_names(titles_of(single))} gets a single value, and is "
+            f"the softmax of {summarize_names(list_titles(single))} gets a single value, and is "
             "always 1"
         )
         remedy = Remedy("apply the softmax to several values, along another axis")
@@ -155,7 +165,7 @@ def _over_a_single_value(of: Diagnosis, layers: list[SeenLayer]) -> Finding:
     return Finding(hit, evidence, remedy, "error")
 
 
-def _cut_off(hit: Sequence[SeenLayer], held: HeldBack, of: Diagnosis) -> Finding:
+def _cut_off(hit: Sequence[MeasuredLayer], held: UnreachedLayers, of: Diagnosis) -> Finding:
     """Return the finding on layers behind which an operation without a derivative follows."""
     last = hit[-1]
     place = f"after {last.title}"
@@ -165,9 +175,8 @@ def _cut_off(hit: Sequence[SeenLayer], held: HeldBack, of: Diagnosis) -> Finding
     is_loss = flow is not None and flow.calls[0].behind == 0
     if is_loss:
         place = "in the loss"
-    given = (
-        f"the loss depends on {summarize_names(titles_of(hit))}{layer_count(hit)}, but no gradient"
-    )
+    names = summarize_names(list_titles(hit))
+    given = f"the loss depends on {names}{write_count(hit)}, but no gradient"
     if held.stopped:
         evidence = f"{given} passes keras.ops.stop_gradient {place}"
         text = (

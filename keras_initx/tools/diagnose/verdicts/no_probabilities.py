@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, pair_with_heads
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule
-from keras_initx.tools.diagnose._seen import SeenLayer, ends_of
 from keras_initx.tools.diagnose.losses.ends import Ends, are_of_softmax
 from keras_initx.tools.diagnose.losses.labels import means_numbers, means_several
 from keras_initx.tools.diagnose.losses.probes import LossProbe
@@ -18,7 +18,7 @@ BEYOND = 0.01
 
 
 @rule("no probabilities")
-def no_probabilities(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def no_probabilities(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report outputs that a loss takes for probabilities, or for logits, and that are none.
 
     Reported if:
@@ -54,7 +54,7 @@ def no_probabilities(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding
         - Apply the softmax along the axis of the classes.
     """
     losses = of.probe(LossProbe)
-    for layer, ends in ends_of(layers, losses.ends):
+    for layer, ends in pair_with_heads(layers, losses.ends):
         if _is_of_other_axes(ends):
             yield _over_other_axes(layer, ends)
         elif _has_probabilities_as_logits(ends, of):
@@ -62,7 +62,7 @@ def no_probabilities(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding
         # Such labels are suitable for another loss, which takes other outputs.
         elif _has_no_probabilities(ends) and not (means_several(ends) or means_numbers(ends)):
             yield _as_probabilities(layer, ends)
-    for layer, ends in ends_of(layers, losses.others):
+    for layer, ends in pair_with_heads(layers, losses.others):
         made = ends.made
         if ends.loss.name == "kl_divergence" and (made.min < -BEYOND or made.max > 1 + BEYOND):
             evidence = (
@@ -80,7 +80,7 @@ def _is_of_other_axes(ends: Ends) -> bool:
     return 0 in ends.sum_axes or (bool(ends.sum_axes) and not ends.targets_sum)
 
 
-def _over_other_axes(layer: SeenLayer, ends: Ends) -> Finding:
+def _over_other_axes(layer: MeasuredLayer, ends: Ends) -> Finding:
     """Return the finding on a softmax over other axes than that of the classes."""
     axes = ends.sum_axes
     over = f"axes {axes}"
@@ -113,7 +113,7 @@ def _has_probabilities_as_logits(ends: Ends, of: Diagnosis) -> bool:
     return are_of_softmax(ends.rows)
 
 
-def _as_logits(layer: SeenLayer, ends: Ends) -> Finding:
+def _as_logits(layer: MeasuredLayer, ends: Ends) -> Finding:
     """Return the finding on probabilities that are taken for logits."""
     made = layer.title
     if ends.activation is not None:
@@ -144,7 +144,7 @@ def _has_no_probabilities(ends: Ends) -> bool:
     return is_beyond or (ends.units > 1 and ends.activation in ("relu", "sigmoid"))
 
 
-def _as_probabilities(layer: SeenLayer, ends: Ends) -> Finding:
+def _as_probabilities(layer: MeasuredLayer, ends: Ends) -> Finding:
     """Return the finding on an output that is taken for probabilities."""
     made = ends.made
     if ends.activation == "sigmoid":

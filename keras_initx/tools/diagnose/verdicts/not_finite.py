@@ -14,16 +14,16 @@ from keras_initx.inspection._layer_initializers import layer_initializers
 from keras_initx.inspection._weights import ModelWeight
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._lost_weights import LostWeight, lost_weights
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, trained_layers
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule
-from keras_initx.tools.diagnose._seen import SeenLayer, trained_layers
 from keras_initx.tools.diagnose._signal import Signal
-from keras_initx.tools.diagnose._signal_probe import inputs, targets
+from keras_initx.tools.diagnose._signal_probe import input_signal, target_signal
 from keras_initx.tools.diagnose.losses.probes import LossProbe, OutputProbe
 
 
 @rule("not finite", hides_all=True)
-def not_finite(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def not_finite(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report weights, inputs and targets that are not finite.
 
     Reported if:
@@ -66,7 +66,7 @@ def not_finite(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         yield Finding(_layers_with(unclear, layers), evidence, remedy, "note")
     # A model may replace such inputs itself.
     lost = [layer for layer in layers if layer.signal.nonfinite]
-    of_inputs, of_targets = inputs(of), targets(of)
+    of_inputs, of_targets = input_signal(of), target_signal(of)
     if of_inputs is not None and of_inputs.nonfinite and lost:
         text = (
             "replace these values of `x`, for example by `numpy.nan_to_num(x)`, or leave them out"
@@ -79,7 +79,7 @@ def not_finite(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         yield Finding([], _evidence("targets", of_targets), remedy, "error")
 
 
-def _layers_with(lost: Sequence[LostWeight], layers: list[SeenLayer]) -> list[SeenLayer]:
+def _layers_with(lost: Sequence[LostWeight], layers: list[MeasuredLayer]) -> list[MeasuredLayer]:
     """Return the layers that have one of these weights."""
     found = {id(one.weight.variable) for one in lost}
     hit = []

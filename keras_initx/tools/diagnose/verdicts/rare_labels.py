@@ -12,10 +12,10 @@ from keras_initx.initializers._biases import PriorBias
 from keras_initx.inspection._batch import to_array
 from keras_initx.inspection._weights import is_quantized
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, Probe
-from keras_initx.tools.diagnose._drawn_anew import rules_for
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, pair_with_heads
+from keras_initx.tools.diagnose._redrawing import make_rules
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule
-from keras_initx.tools.diagnose._seen import SeenLayer, ends_of
 from keras_initx.tools.diagnose.losses.ends import Ends, Steps
 from keras_initx.tools.diagnose.losses.probes import LossProbe, OutputProbe
 from keras_initx.tools.diagnose.losses.training import ComputedLoss
@@ -221,7 +221,7 @@ def _crossentropy(targets: Array, logits: Array) -> float:
     ],
     probes=[LabelProbe],
 )
-def rare_labels(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def rare_labels(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report labels whose frequency in the bias would lower the first loss.
 
     Reported if:
@@ -248,7 +248,7 @@ def rare_labels(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     losses = of.probe(LossProbe)
     priors = {}
     if losses.value is not None:
-        for layer, ends in ends_of(layers, losses.ends):
+        for layer, ends in pair_with_heads(layers, losses.ends):
             if _is_crossentropy(ends):
                 priors[layer] = _prior(ends)
     for layer in layers:
@@ -266,7 +266,7 @@ def rare_labels(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         yield Finding([layer], evidence, _remedy(prior, last, layer), "note")
 
 
-def _remedy(prior: Prior, last: SeenLayer | None, layer: SeenLayer) -> Remedy:
+def _remedy(prior: Prior, last: MeasuredLayer | None, layer: MeasuredLayer) -> Remedy:
     """Return the remedy for an output.
 
     Args:
@@ -281,7 +281,7 @@ def _remedy(prior: Prior, last: SeenLayer | None, layer: SeenLayer) -> Remedy:
         return Remedy(f"use a bias of {text} before the sigmoid of {layer.title}{unless}")
     biases = last.named("bias")
     use = "" if biases else "use_bias=True and "
-    rules = {} if is_quantized(last.layer) else rules_for(biases, initializer)
+    rules = {} if is_quantized(last.layer) else make_rules(biases, initializer)
     return Remedy(
         f"set {use}bias_initializer={text} in {last.title}{unless}", rules, is_safe=bool(rules)
     )

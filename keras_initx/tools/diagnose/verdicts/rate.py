@@ -18,12 +18,17 @@ from keras_initx.inspection._optimizers import (
 )
 from keras_initx.tools.diagnose._dead_ends import freed_gradients
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._first_inputs import scaled_first
+from keras_initx.tools.diagnose._first_inputs import standardize_inputs_first
 from keras_initx.tools.diagnose._lost_signals import LostProbe, lost_signals
+from keras_initx.tools.diagnose._measured_layers import (
+    MeasuredLayer,
+    list_weights,
+    measured_layers,
+    trained_layers,
+)
 from keras_initx.tools.diagnose._normalized import NormalizedProbe
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule
-from keras_initx.tools.diagnose._seen import SeenLayer, seen_layers, trained_layers, weights_of
 from keras_initx.tools.diagnose._steps import first_step_raises_loss
 from keras_initx.tools.diagnose.losses.probes import LossProbe
 
@@ -117,7 +122,7 @@ def _integral(steps: Sequence[int], rates: Sequence[float]) -> float:
     # Whose kernels stay where they are at any rate.
     beside=["vanishing", "vanishing gradient"],
 )
-def rate(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def rate(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report a learning rate with which the first steps go too far, or nowhere.
 
     Reported if:
@@ -173,7 +178,7 @@ def rate(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     if optimizer.rate > 0 and optimizer.is_sensitive and optimizer.kind == "sgd":
         yield from _large_steps_of_sgd(optimizer.rate, of)
     elif optimizer.rate > 0 and optimizer.is_sensitive and optimizer.kind == "adam":
-        yield from _large_steps_of_adam(optimizer.rate, seen_layers(of))
+        yield from _large_steps_of_adam(optimizer.rate, measured_layers(of))
 
 
 def _adam(before: str = "use ") -> Remedy:
@@ -191,7 +196,7 @@ def _of_adadelta(optimizer: _Optimizer) -> Iterator[Finding]:
 
 
 def _small_steps(
-    optimizer: _Optimizer, of: Diagnosis, layers: list[SeenLayer]
+    optimizer: _Optimizer, of: Diagnosis, layers: list[MeasuredLayer]
 ) -> Iterator[Finding]:
     """Yield the finding on an optimizer with which weights stay where they are."""
     if optimizer.kind is None:
@@ -221,7 +226,7 @@ def _small_steps(
 
 
 def _largest_change(
-    optimizer: _Optimizer, of: Diagnosis, layers: Sequence[SeenLayer]
+    optimizer: _Optimizer, of: Diagnosis, layers: Sequence[MeasuredLayer]
 ) -> float | None:
     """Return how far a thousand steps move the kernels of a layer, relative to their size.
 
@@ -232,7 +237,7 @@ def _largest_change(
     # What gets next to nothing learns at no rate.
     lost = lost_signals(of)
     weak = lost.starved | lost.began | of.probe(LostProbe).shrunk.keys()
-    for weight in weights_of(layer for layer in layers if layer.layer not in weak):
+    for weight in list_weights(layer for layer in layers if layer.layer not in weak):
         measured = weight.report
         # What an activation at its limits holds back is suited by no rate.
         gradient = freed_gradients(of).get(id(weight.own.variable), measured.gradient)
@@ -318,14 +323,14 @@ def _large_steps_of_sgd(rate: float, of: Diagnosis) -> Iterator[Finding]:
     # The product would then be a tenth of the loss.
     suitable = f"{rate / ratio / 10:.0e}"
     remedy = Remedy(f"use keras.optimizers.SGD({suitable})").otherwise(_adam())
-    yield Finding([worst], evidence, scaled_first(of, remedy))
+    yield Finding([worst], evidence, standardize_inputs_first(of, remedy))
 
 
-def _large_steps_of_adam(rate: float, layers: list[SeenLayer]) -> Iterator[Finding]:
+def _large_steps_of_adam(rate: float, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Yield the finding on the rate of Adam and its like."""
-    widest: SeenLayer | None = None
+    widest: MeasuredLayer | None = None
     most = 0.0
-    for weight in weights_of(layers):
+    for weight in list_weights(layers):
         # A row of an embedding is no sum of inputs.
         if weight.layer.kind == "Embedding" or weight.report.gradient is None:
             continue

@@ -3,16 +3,16 @@
 from collections.abc import Iterator
 
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, pair_with_heads
 from keras_initx.tools.diagnose._remedy import Remedy
-from keras_initx.tools.diagnose._rules import Finding, layer_count, rule
-from keras_initx.tools.diagnose._seen import SeenLayer, ends_of
+from keras_initx.tools.diagnose._rules import Finding, rule, write_count
 from keras_initx.tools.diagnose.losses.labels import are_signs
 from keras_initx.tools.diagnose.losses.probes import LossProbe
 from keras_initx.tools.diagnose.remedies.other_ends import other_activation
 
 
 @rule("single class")
-def single_class(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def single_class(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report a softmax of one unit.
 
     Reported if:
@@ -33,7 +33,7 @@ def single_class(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         For two classes, use a sigmoid with binary crossentropy. If you have more classes, use one
         unit for each.
     """
-    read = ends_of(layers, of.probe(LossProbe).ends)
+    read = pair_with_heads(layers, of.probe(LossProbe).ends)
     crossed = []
     for layer, ends in read:
         if ends.units == 1 and ends.loss.kind in ("categorical", "sparse"):
@@ -48,7 +48,7 @@ def single_class(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         return
     title = hit[0].title
     evidence = (
-        f"{title} has one unit, and a softmax of one unit is always 1{layer_count(hit)}. No "
+        f"{title} has one unit, and a softmax of one unit is always 1{write_count(hit)}. No "
         "gradient passes back through it"
     )
     of_first = next((ends for layer, ends in read if layer is hit[0]), None)

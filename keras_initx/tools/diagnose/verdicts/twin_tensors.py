@@ -14,16 +14,16 @@ from keras_initx.initializers._as_ours import adapt_initializer
 from keras_initx.initializers._initializer import Initializer
 from keras_initx.inspection._layer_initializers import layer_initializers
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._drawn_anew import Choice, choice
 from keras_initx.tools.diagnose._kernel_values import kernel_values
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, MeasuredWeight, list_weights
+from keras_initx.tools.diagnose._redrawing import Choice, make_choice
 from keras_initx.tools.diagnose._remedy import Remedy
-from keras_initx.tools.diagnose._rules import Finding, by_level, rule, weight_names
-from keras_initx.tools.diagnose._seen import SeenLayer, SeenWeight, weights_of
-from keras_initx.tools.diagnose._suited import suited_to
+from keras_initx.tools.diagnose._rules import Finding, group_by_level, rule, summarize_paths
+from keras_initx.tools.diagnose._suitable_initializers import choose_for_weight
 
 
 @rule("twin tensors")
-def twin_tensors(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def twin_tensors(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report kernels with the same random values.
 
     Reported if:
@@ -45,20 +45,20 @@ def twin_tensors(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         Use a separate initializer for each weight. Make layers one by one, instead of copies of
         one.
     """
-    groups: dict[str, list[SeenWeight]] = {}
-    for weight in weights_of(layers):
+    groups: dict[str, list[MeasuredWeight]] = {}
+    for weight in list_weights(layers):
         values = kernel_values(of).get(weight)
         if values is not None and values.digest:
             groups.setdefault(values.digest, []).append(weight)
     of_several = [group for group in groups.values() if len(group) > 1]
-    for level, hit in by_level(of_several, "warning", _are_beside):
+    for level, hit in group_by_level(of_several, "warning", _are_beside):
         twins = list(itertools.chain.from_iterable(hit))
-        equations = [weight_names(group, " = ") for group in hit]
+        equations = [summarize_paths(group, " = ") for group in hit]
         evidence = f"kernels have the same random values: {summarize_names(equations, '; ', 3)}"
         yield Finding([one.layer for one in twins], evidence, _separate(twins), level)
 
 
-def _are_beside(group: Sequence[SeenWeight]) -> bool:
+def _are_beside(group: Sequence[MeasuredWeight]) -> bool:
     """Return whether two of these weights are in one layer, or in one layer within the model."""
     counts: Counter[str] = Counter()
     for weight in group:
@@ -67,13 +67,13 @@ def _are_beside(group: Sequence[SeenWeight]) -> bool:
     return max(counts.values()) > 1
 
 
-def _separate(weights: Sequence[SeenWeight]) -> Remedy:
+def _separate(weights: Sequence[MeasuredWeight]) -> Remedy:
     """Return a remedy that draws each of some weights by itself."""
     rules: dict[str, InitializerLike] = {}
     texts = []
     for weight in weights:
         kept = getattr(weight.own.layer, argument_name(weight.name), None)
-        chosen = _without_seed(kept) or suited_to(weight)
+        chosen = _without_seed(kept) or choose_for_weight(weight)
         rules[weight.path], text = chosen
         texts.append(text)
     if _are_copies(weights):
@@ -89,7 +89,7 @@ def _separate(weights: Sequence[SeenWeight]) -> Remedy:
     )
 
 
-def _are_copies(weights: Sequence[SeenWeight]) -> bool:
+def _are_copies(weights: Sequence[MeasuredWeight]) -> bool:
     """Return whether layers were copied with their values: nothing that has a seed made these.
 
     That is so of initializers without a seed, each an object of its own, and of modules of torch.
@@ -114,7 +114,7 @@ def _without_seed(kept: Any) -> Choice | None:
     if not isinstance(kept, Initializer) and adapt_initializer(kept).counterpart is None:
         return None
     try:
-        return choice(_unseeded(kept))
+        return make_choice(_unseeded(kept))
     except (TypeError, ValueError):
         return None
 

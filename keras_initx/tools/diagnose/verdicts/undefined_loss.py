@@ -4,19 +4,23 @@ import math
 from collections.abc import Iterator
 
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._remedy import Remedy
-from keras_initx.tools.diagnose._rules import EXPLODING, Finding, rule
-from keras_initx.tools.diagnose._seen import SeenLayer, ends_of, trained_layers
-from keras_initx.tools.diagnose._signal_probe import inputs, targets
-from keras_initx.tools.diagnose._undefined_places import (
-    Place,
+from keras_initx.tools.diagnose._measured_layers import (
+    MeasuredLayer,
+    pair_with_heads,
+    trained_layers,
+)
+from keras_initx.tools.diagnose._nan_origins import (
+    Origin,
+    describe_origin,
     gradients_overflow,
     has_lost_gradients,
-    place_layers,
-    place_title,
+    list_origin_layers,
     undefined_gradient,
     undefined_output,
 )
+from keras_initx.tools.diagnose._remedy import Remedy
+from keras_initx.tools.diagnose._rules import EXPLODING, Finding, rule
+from keras_initx.tools.diagnose._signal_probe import input_signal, target_signal
 from keras_initx.tools.diagnose.losses.ends import Ends
 from keras_initx.tools.diagnose.losses.probes import LossProbe, OutputProbe
 from keras_initx.tools.diagnose.remedies.other_ends import other_activation, other_loss
@@ -45,7 +49,7 @@ _BY_OPERATION = {
     # What it takes these outputs for is named already.
     unless=["single class", "no probabilities"],
 )
-def undefined_loss(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def undefined_loss(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report what makes NaN or infinities of finite numbers.
 
     Reported if:
@@ -73,7 +77,7 @@ def undefined_loss(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         - Write `maximum(x, 1e-7)` in the root, in the logarithm and below the fraction line.
         - Use softplus before `Poisson`, and a sigmoid or a softmax before such a crossentropy.
     """
-    for data in (inputs(of), targets(of)):
+    for data in (input_signal(of), target_signal(of)):
         if data is not None and data.nonfinite:
             return
     losses, outputs = of.probe(LossProbe), of.probe(OutputProbe).signal
@@ -105,33 +109,34 @@ def undefined_loss(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         yield Finding(found, evidence, Remedy(_GUARDED), "error")
 
 
-def _of_outputs(place: Place, of: Diagnosis) -> Finding:
+def _of_outputs(place: Origin, of: Diagnosis) -> Finding:
     """Return the finding on a place where outputs are not finite."""
     evidence = (
-        f"the outputs of {place_title(place, of)} are {place.values} for finite inputs. A "
+        f"the outputs of {describe_origin(place, of)} are {place.values} for finite inputs. A "
         "computation there has no value at some of these inputs"
     )
-    return Finding(place_layers(place, of), evidence, _guarded(place, of), "error")
+    return Finding(list_origin_layers(place, of), evidence, _guarded(place, of), "error")
 
 
-def _of_gradients(place: Place, of: Diagnosis) -> Finding:
+def _of_gradients(place: Origin, of: Diagnosis) -> Finding:
     """Return the finding on a place where gradients are not finite."""
     evidence = (
-        f"the gradient is finite after {place_title(place, of)} and not finite before it, although "
-        "all outputs are finite. A computation there has no derivative at some of its inputs"
+        f"the gradient is finite after {describe_origin(place, of)} and not finite before it, "
+        "although all outputs are finite. A computation there has no derivative at some of its "
+        "inputs"
     )
-    return Finding(place_layers(place, of), evidence, _guarded(place, of), "error")
+    return Finding(list_origin_layers(place, of), evidence, _guarded(place, of), "error")
 
 
-def _guarded(place: Place, of: Diagnosis) -> Remedy:
+def _guarded(place: Origin, of: Diagnosis) -> Remedy:
     """Return the remedy in a place, for its operation where that was seen."""
     known = _BY_OPERATION.get(type(place.call.operation).__name__)
     if place.call.operation in of.watch.layers or known is None:
-        return Remedy(f"in {place_title(place, of)}, {_GUARDED}")
-    return Remedy(f"use {known} instead of {place_title(place, of)}")
+        return Remedy(f"in {describe_origin(place, of)}, {_GUARDED}")
+    return Remedy(f"use {known} instead of {describe_origin(place, of)}")
 
 
-def _is_finite(layer: SeenLayer) -> bool:
+def _is_finite(layer: MeasuredLayer) -> bool:
     """Return whether the signals of `layer` are finite and have not exploded."""
     for signal in (layer.before, layer.after):
         if signal is not None and signal.nonfinite:
@@ -139,9 +144,9 @@ def _is_finite(layer: SeenLayer) -> bool:
     return bool(layer.signal.std <= EXPLODING or layer.is_rescaled)
 
 
-def _explained(what: str, of: Diagnosis, layers: list[SeenLayer]) -> Finding:
+def _explained(what: str, of: Diagnosis, layers: list[MeasuredLayer]) -> Finding:
     """Return the finding on a loss, with the operation that is to blame where it is known."""
-    for layer, ends in ends_of(layers, of.probe(LossProbe).others):
+    for layer, ends in pair_with_heads(layers, of.probe(LossProbe).others):
         if ends.loss.name == "poisson" and ends.made.min < 0:
             evidence = f"{what}: poisson takes the logarithm of the outputs of {layer.title}"
             return Finding([layer], evidence, other_activation("softplus", layer), "error")

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, pair_with_heads
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule
-from keras_initx.tools.diagnose._seen import SeenLayer, ends_of
 from keras_initx.tools.diagnose.losses.ends import Ends, are_of_softmax
 from keras_initx.tools.diagnose.losses.probes import LossProbe
 from keras_initx.tools.diagnose.losses.reach import Reach, reach_alone, reaches
@@ -24,7 +24,7 @@ PROBABLE = 0.25
 
 
 @rule("unreachable targets", beside=["single class", "no probabilities"])
-def unreachable_targets(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def unreachable_targets(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report targets that outputs cannot come near to.
 
     Reported if:
@@ -49,7 +49,7 @@ def unreachable_targets(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Find
     Fix:
         Remove the activation of the last layer, keep only one of two, or scale your targets.
     """
-    for layer, ends in ends_of(layers, of.probe(LossProbe).ends):
+    for layer, ends in pair_with_heads(layers, of.probe(LossProbe).ends):
         reach = reaches(of)[ends]
         low, high = reach.as_probabilities(ends)
         beyond = _share_out_of_reach(ends, low, high)
@@ -110,7 +110,7 @@ def _share_of_other_sums(ends: Ends) -> float:
     return float(np.mean(abs(aims.sum(axis=-1, dtype="float64") - 1) > _OF_A_SUM))
 
 
-def _in_reach(layer: SeenLayer, ends: Ends, reach: Reach) -> Remedy:
+def _in_reach(layer: MeasuredLayer, ends: Ends, reach: Reach) -> Remedy:
     """Return the remedy where targets are beyond the activations of an output."""
     low, high, applied = reach
     if not applied:

@@ -12,12 +12,18 @@ from keras_initx.tools.diagnose._first_inputs import (
     SMALL_INPUTS,
     UNSCALED_INPUTS,
     FirstInputs,
-    differences,
+    input_differences,
 )
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer
 from keras_initx.tools.diagnose._remedy import Remedy
-from keras_initx.tools.diagnose._rules import Finding, by_level, layer_count, normalization_of, rule
-from keras_initx.tools.diagnose._seen import SeenLayer
-from keras_initx.tools.diagnose._signal import LEAST_VALUES, Signal, root_mean_square
+from keras_initx.tools.diagnose._rules import (
+    Finding,
+    describe_normalization,
+    group_by_level,
+    rule,
+    write_count,
+)
+from keras_initx.tools.diagnose._signal import LEAST_VALUES, Signal, compute_signal_rms
 
 # Standard deviation between examples of the inputs of the first kernels, relative to their root
 # mean square, below which what they share hides what tells them apart.
@@ -25,7 +31,7 @@ OFFSET_INPUTS = 0.03
 
 
 @rule("unscaled inputs")
-def unscaled_inputs(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def unscaled_inputs(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report inputs that are large, small, or hardly different.
 
     Reported if:
@@ -59,21 +65,21 @@ def unscaled_inputs(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]
         # What makes them infinite, or NaN, comes before their size.
         if record.signal.size < LEAST_VALUES or record.signal.nonfinite:
             continue
-        has_offset = 0 < differences(of).get(layer.layer, 0.0) < OFFSET_INPUTS
+        has_offset = 0 < input_differences(of).get(layer.layer, 0.0) < OFFSET_INPUTS
         if record.are_large or _is_small(record.signal) or has_offset:
             unscaled.append(layer)
-    for level, hit in by_level(unscaled, "warning", lambda layer: not layer.is_rescaled):
+    for level, hit in group_by_level(unscaled, "warning", lambda layer: not layer.is_rescaled):
         first, record = hit[0], hit[0].first_inputs
         remedy = _scaled_inputs(record, of)
         signal, (index, size) = record.signal, record.largest
         evidence = (
             f"{first.title} gets inputs from {signal.min:.3g} to {signal.max:.3g}, with mean "
-            f"{signal.mean:.3g} and standard deviation {signal.std:.3g}{layer_count(hit)}"
+            f"{signal.mean:.3g} and standard deviation {signal.std:.3g}{write_count(hit)}"
         )
-        if root_mean_square(signal) <= UNSCALED_INPUTS < size:
+        if compute_signal_rms(signal) <= UNSCALED_INPUTS < size:
             evidence += f", and at index {index} a root mean square of {size:.3g}"
         if level == "note":
-            evidence += normalization_of(first)
+            evidence += describe_normalization(first)
         else:
             evidence += ". Initializers assume inputs of standard deviation 1"
         yield Finding(hit, evidence, remedy, level)
@@ -98,7 +104,7 @@ def _scaled_inputs(record: FirstInputs, of: Diagnosis) -> Remedy:
 def _is_small(signal: Signal) -> bool:
     """Return whether all inputs are small, unlike zeros and few ones."""
     limit = SMALL_INPUTS
-    return bool(0 < root_mean_square(signal) < limit and signal.max < 10 * limit > -signal.min)
+    return bool(0 < compute_signal_rms(signal) < limit and signal.max < 10 * limit > -signal.min)
 
 
 def _are_pixels(x: Arrays) -> bool:

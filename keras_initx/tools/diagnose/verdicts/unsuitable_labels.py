@@ -8,9 +8,13 @@ import numpy as np
 
 from keras_initx._typing import Array
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
+from keras_initx.tools.diagnose._measured_layers import (
+    MeasuredLayer,
+    list_layers_until,
+    pair_with_heads,
+)
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, Level, rule
-from keras_initx.tools.diagnose._seen import SeenLayer, ends_of, layers_until
 from keras_initx.tools.diagnose.losses.ends import Ends
 from keras_initx.tools.diagnose.losses.labels import (
     MANY,
@@ -33,7 +37,7 @@ REMAINING = 0.1
 
 
 @rule("unsuitable labels", beside=["single class"])
-def unsuitable_labels(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def unsuitable_labels(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report labels that a loss does not take for what they are.
 
     Reported if:
@@ -70,7 +74,7 @@ def unsuitable_labels(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findin
         - Give your model one output for each target.
     """
     losses = of.probe(LossProbe)
-    for layer, ends in ends_of(layers, losses.ends):
+    for layer, ends in pair_with_heads(layers, losses.ends):
         if ends.form == "examples" or (ends.loss.kind == "binary" and ends.form == "numbers"):
             # A distance from the same number everywhere may be meant.
             if ends.loss.kind != "distance" or ends.wanted.std > 0:
@@ -83,14 +87,14 @@ def unsuitable_labels(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findin
             yield from _categorical(layer, ends)
         elif ends.loss.kind == "binary":
             yield from _binary(layer, ends)
-    for layer, ends in ends_of(layers, losses.others):
+    for layer, ends in pair_with_heads(layers, losses.others):
         yield from _of_other(layer, ends)
     for layer in layers:
         if layer.layer in losses.crossed:
             yield _crossed(layer, losses.crossed[layer.layer])
 
 
-def _single(layer: SeenLayer, ends: Ends, of: Diagnosis) -> Finding:
+def _single(layer: MeasuredLayer, ends: Ends, of: Diagnosis) -> Finding:
     """Return the finding on one label for several rows or values of an output."""
     shape = layer.shape or ()
     evidence = (
@@ -104,7 +108,7 @@ def _single(layer: SeenLayer, ends: Ends, of: Diagnosis) -> Finding:
     if len(shape) <= 5:
         text += f", or keras.layers.GlobalAveragePooling{len(shape) - 2}D()"
     remedy = Remedy(text)
-    before = layers_until(layer, of)[:-1]
+    before = list_layers_until(layer, of)[:-1]
     recurrent = [one for one in before if one.kind in ("GRU", "LSTM", "RNN", "SimpleRNN")]
     if recurrent and len(shape) == 3:
         last = recurrent[-1].title
@@ -117,7 +121,7 @@ def _single(layer: SeenLayer, ends: Ends, of: Diagnosis) -> Finding:
     return Finding([layer], evidence, remedy, level)
 
 
-def _of_other_form(layer: SeenLayer, ends: Ends) -> Finding:
+def _of_other_form(layer: MeasuredLayer, ends: Ends) -> Finding:
     """Return the finding on rows for a sparse crossentropy, or numbers for a categorical one."""
     name, logits = ends.loss.name, {"from_logits": True} if ends.loss.from_logits else {}
     if ends.loss.kind == "sparse":
@@ -132,7 +136,7 @@ def _of_other_form(layer: SeenLayer, ends: Ends) -> Finding:
     return Finding([layer], evidence, remedy, "error")
 
 
-def _sparse(layer: SeenLayer, ends: Ends) -> Iterator[Finding]:
+def _sparse(layer: MeasuredLayer, ends: Ends) -> Iterator[Finding]:
     """Yield the finding on the labels of a sparse crossentropy."""
     targets = ends.wanted
     if ends.outside:
@@ -144,7 +148,7 @@ def _sparse(layer: SeenLayer, ends: Ends) -> Iterator[Finding]:
         yield Finding([layer], evidence, _class_numbers(layer, ends), "error")
 
 
-def _class_numbers(layer: SeenLayer, ends: Ends) -> Remedy:
+def _class_numbers(layer: MeasuredLayer, ends: Ends) -> Remedy:
     """Return the remedy for labels that are no class numbers."""
     targets = ends.wanted
     low, high = round(targets.min), round(targets.max)
@@ -184,7 +188,7 @@ def _divisor(numbers: Array, units: int) -> int | None:
     return None
 
 
-def _categorical(layer: SeenLayer, ends: Ends) -> Iterator[Finding]:
+def _categorical(layer: MeasuredLayer, ends: Ends) -> Iterator[Finding]:
     """Yield the finding on the labels of a categorical crossentropy."""
     # Their classes are along the axis of those of the outputs, which the loss does not know.
     if ends.targets_sum:
@@ -222,7 +226,7 @@ def _have_two_values(aims: Array) -> bool:
     return bool(((aims == aims.min()) | (aims == aims.max())).all())
 
 
-def _binary(layer: SeenLayer, ends: Ends) -> Iterator[Finding]:
+def _binary(layer: MeasuredLayer, ends: Ends) -> Iterator[Finding]:
     """Yield the finding on the labels of a binary crossentropy."""
     if not ends.leaves_range:
         return
@@ -253,7 +257,7 @@ def _binary(layer: SeenLayer, ends: Ends) -> Iterator[Finding]:
     yield Finding([layer], evidence, remedy, "error")
 
 
-def _of_other(layer: SeenLayer, ends: Ends) -> Iterator[Finding]:
+def _of_other(layer: MeasuredLayer, ends: Ends) -> Iterator[Finding]:
     """Yield the findings on the targets of a loss that is no crossentropy."""
     negative = float(np.mean(ends.targets < 0))
     if ends.loss.name in _OF_COUNTS and negative > MANY:
@@ -273,7 +277,7 @@ def _of_other(layer: SeenLayer, ends: Ends) -> Iterator[Finding]:
         yield Finding([layer], evidence, _for_shapes(layer, *shapes), "error")
 
 
-def _crossed(layer: SeenLayer, computed: ComputedLoss) -> Finding:
+def _crossed(layer: MeasuredLayer, computed: ComputedLoss) -> Finding:
     """Return the finding on a loss of one's own that takes targets of another shape for all."""
     targets, outputs = tuple(computed.targets.shape), tuple(computed.output.shape)
     evidence = (
@@ -306,7 +310,7 @@ def _remaining(ends: Ends) -> float:
     return float(aims.var(axis=several, dtype="float64").mean() / variance)
 
 
-def _for_shapes(layer: SeenLayer, targets: tuple[int, ...], outputs: tuple[int, ...]) -> Remedy:
+def _for_shapes(layer: MeasuredLayer, targets: tuple[int, ...], outputs: tuple[int, ...]) -> Remedy:
     """Return the remedy where outputs are compared with several targets, by the shapes."""
     if math.prod(targets) == math.prod(outputs):
         if len(targets) < len(outputs):

@@ -14,9 +14,9 @@ from keras_initx.backends._current import backend
 from keras_initx.inspection._batch import first_float, to_array
 from keras_initx.inspection._kernels import is_kernel
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, Probe, fact
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule
-from keras_initx.tools.diagnose._seen import SeenLayer
 from keras_initx.tools.diagnose._signal import LEAST_VALUES
 
 
@@ -111,7 +111,7 @@ def _has_rows_of(variable: keras.Variable, values: Array) -> bool:
 
 
 @rule("untracked weights", probes=[UntrackedProbe])
-def untracked_weights(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def untracked_weights(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report kernels that a model uses but does not have.
 
     Reported if:

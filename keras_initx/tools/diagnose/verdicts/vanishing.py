@@ -4,10 +4,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._first_inputs import SMALL_INPUTS, largest_inputs
+from keras_initx.tools.diagnose._first_inputs import SMALL_INPUTS, find_largest_inputs
 from keras_initx.tools.diagnose._lost_signals import VANISHING, lost_signals
-from keras_initx.tools.diagnose._rules import Finding, Level, and_more_weights, by_level, rule
-from keras_initx.tools.diagnose._seen import SeenLayer, SeenWeight, seen_layers, trained_layers
+from keras_initx.tools.diagnose._measured_layers import (
+    MeasuredLayer,
+    MeasuredWeight,
+    measured_layers,
+    trained_layers,
+)
+from keras_initx.tools.diagnose._rules import (
+    Finding,
+    Level,
+    group_by_level,
+    rule,
+    write_rest,
+)
 from keras_initx.tools.diagnose.losses.probes import LossProbe
 from keras_initx.tools.diagnose.remedies.scales import ones_for, size_of_scale, small_scales
 from keras_initx.tools.diagnose.remedies.signals import deviations, signal_remedy
@@ -19,7 +30,7 @@ from keras_initx.tools.diagnose.remedies.signals import deviations, signal_remed
     # Zeros, and inputs of zeros, cause everything after them.
     until=["equal units:error", "equal inputs", "alike"],
 )
-def vanishing(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def vanishing(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report signals that become too small.
 
     Reported if:
@@ -66,25 +77,25 @@ def vanishing(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
             continue
         if signal.std < VANISHING and layer.has_enough_values:
             small.append(layer)
-    cause = largest_inputs(of, lambda signal: signal.std)
+    cause = find_largest_inputs(of, lambda signal: signal.std)
     if cause is not None and not cause.std < SMALL_INPUTS:
         cause = None
     harmful: Level = "warning"
     norms = [norm for _, norm in trained_layers(of)]
     # Zeros have their own verdict.
-    if norms and norms[0] == 0 and not any(layer.has_zeros for layer in seen_layers(of)):
+    if norms and norms[0] == 0 and not any(layer.has_zeros for layer in measured_layers(of)):
         harmful = "error"
     # No gradient is noticeable beside the loss. A last layer that only starts small, or at 0, gets
     # one itself.
     value = of.probe(LossProbe).value
     are_slight = value is not None and bool(norms) and max(norms) < VANISHING * value
 
-    def does_harm(layer: SeenLayer) -> bool:
+    def does_harm(layer: MeasuredLayer) -> bool:
         if layer.makes_output and are_slight:
             return True
         return layer.layer in lost.causes or layer.layer in lost.starved
 
-    for level, hit in by_level(small, harmful, does_harm):
+    for level, hit in group_by_level(small, harmful, does_harm):
         evidence = deviations(of, hit, "falls")
         remedy = signal_remedy(hit, cause, of)
         if level == "note":
@@ -97,12 +108,12 @@ def vanishing(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         yield Finding(hit, evidence, remedy, level)
 
 
-def _of_scales(scales: Sequence[SeenWeight]) -> Finding:
+def _of_scales(scales: Sequence[MeasuredWeight]) -> Finding:
     """Return the finding on scales that begin near 0."""
     first = scales[0]
     evidence = (
-        f"the scale of {first.layer.title}{and_more_weights(scales)} has a root mean square of "
-        f"{size_of_scale(first):.1g}; a usual scale starts at 1. It makes normalized signals as "
+        f"the scale of {first.layer.title}{write_rest(scales)} has a root mean square "
+        f"of {size_of_scale(first):.1g}; a usual scale starts at 1. It makes normalized signals as "
         "small as itself"
     )
     return Finding([scale.layer for scale in scales], evidence, ones_for(scales))

@@ -7,10 +7,15 @@ from keras_initx.tools.diagnose._dead_ends import dead_ends, freed_gradients
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._first_inputs import has_large_inputs
 from keras_initx.tools.diagnose._lost_signals import VANISHING, lost_signals
+from keras_initx.tools.diagnose._measured_layers import (
+    MeasuredLayer,
+    list_layers_until,
+    measured_layers,
+    trained_layers,
+)
 from keras_initx.tools.diagnose._remedy import Remedy
-from keras_initx.tools.diagnose._rounding import of_rounding
-from keras_initx.tools.diagnose._rules import Finding, Level, layer_count, rule
-from keras_initx.tools.diagnose._seen import SeenLayer, layers_until, seen_layers, trained_layers
+from keras_initx.tools.diagnose._rounding import select_rounding_gradients
+from keras_initx.tools.diagnose._rules import Finding, Level, rule, write_count
 from keras_initx.tools.diagnose.remedies.in_depth import remedy_in_depth
 from keras_initx.tools.diagnose.remedies.signals import batch_of_one
 
@@ -25,7 +30,7 @@ VANISHING_GRADIENT = 1e-4
     # Gates that keep nothing pass no gradient back either.
     beside=["no gradient:note", "memory"],
 )
-def vanishing_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def vanishing_gradient(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report first layers whose gradients are much smaller than those of later ones.
 
     Reported if:
@@ -77,7 +82,7 @@ def vanishing_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findi
         if norm or not has_zero_weights:
             hit.append((layer, norm))
     # What another way from the inputs is trained by does not pass this one either.
-    rounded = of_rounding([layer for layer, norm in hit if norm], of)
+    rounded = select_rounding_gradients([layer for layer, norm in hit if norm], of)
     known = [(layer, norm) for layer, norm in hit if layer not in rounded]
     if rounded and not known and not are_reached:
         yield _not_known(rounded, dict(hit))
@@ -85,18 +90,18 @@ def vanishing_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findi
         return
     first, norm = known[0]
     level: Level = "error"
-    evidence = f"all gradients are 0{layer_count(known)}"
+    evidence = f"all gradients are 0{write_count(known)}"
     if largest:
         level = "warning"
         evidence = (
-            f"the gradient norm of {first.title} is {norm:.3g}{layer_count(known)}; the gradient "
+            f"the gradient norm of {first.title} is {norm:.3g}{write_count(known)}; the gradient "
             f"norm of {strongest.title} is {largest:.3g}. No single rate suits both"
         )
-    remedy = batch_of_one(of) or remedy_in_depth(layers_until(strongest, of), of)
+    remedy = batch_of_one(of) or remedy_in_depth(list_layers_until(strongest, of), of)
     yield Finding([layer for layer, _ in known], evidence, remedy, level)
 
 
-def _are_freed(hit: Sequence[SeenLayer], of: Diagnosis) -> bool:
+def _are_freed(hit: Sequence[MeasuredLayer], of: Diagnosis) -> bool:
     """Return whether all gradients are large enough but for activations at their limits.
 
     These have their own verdict.
@@ -110,11 +115,11 @@ def _are_freed(hit: Sequence[SeenLayer], of: Diagnosis) -> bool:
     return True
 
 
-def _not_known(hit: Sequence[SeenLayer], norms: Mapping[SeenLayer, float]) -> Finding:
+def _not_known(hit: Sequence[MeasuredLayer], norms: Mapping[MeasuredLayer, float]) -> Finding:
     """Return the note on layers whose gradients are what rounding gives."""
     first = hit[0]
     evidence = (
-        f"the gradient norm of {first.title} is {norms[first]:.3g}{layer_count(hit)}, which is "
+        f"the gradient norm of {first.title} is {norms[first]:.3g}{write_count(hit)}, which is "
         "rounding, of terms that cancel. It is unknown whether any gradient reaches the layer"
     )
     text = (
@@ -124,7 +129,7 @@ def _not_known(hit: Sequence[SeenLayer], norms: Mapping[SeenLayer, float]) -> Fi
     return Finding(hit, evidence, Remedy(text), "note")
 
 
-def _is_first(layer: SeenLayer) -> bool:
+def _is_first(layer: MeasuredLayer) -> bool:
     """Return whether `layer` gets inputs of the model."""
     return layer.is_first or layer.kind == "Embedding"
 
@@ -135,7 +140,7 @@ def _is_waiting(of: Diagnosis) -> bool:
     That is because it still adds little to a larger signal, as ReZero does.
     """
     lost = lost_signals(of)
-    for layer in seen_layers(of):
+    for layer in measured_layers(of):
         is_lost = layer.layer in lost.causes or layer.layer in lost.starved
         if is_lost or layer.makes_output or layer.shape is None:
             continue

@@ -15,10 +15,10 @@ from keras_initx.inspection._kernels import (
     kernel_fans,
 )
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._drawn_anew import choice, rules_for
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, MeasuredWeight, list_weights
+from keras_initx.tools.diagnose._redrawing import make_choice, make_rules
 from keras_initx.tools.diagnose._remedy import Remedy
-from keras_initx.tools.diagnose._rules import Finding, and_more_weights, rule
-from keras_initx.tools.diagnose._seen import SeenLayer, SeenWeight, weights_of
+from keras_initx.tools.diagnose._rules import Finding, rule, write_rest
 
 # Factor between the standard deviation of a depthwise or transposed kernel and the one that its
 # initializer intends.
@@ -26,7 +26,7 @@ WRONG_FAN = 1.5
 
 
 @rule("wrong fan")
-def wrong_fan(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def wrong_fan(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report kernels whose size is that of other axes.
 
     Reported if:
@@ -47,7 +47,7 @@ def wrong_fan(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         Pass `input_axes` and `output_axes` to an initializer of `keras_initx`.
     """
     hit = []
-    for weight in weights_of(layers):
+    for weight in list_weights(layers):
         intended = _expected_std(weight)
         if intended and not 1 / WRONG_FAN <= weight.report.std / intended <= WRONG_FAN:
             hit.append(weight)
@@ -55,19 +55,19 @@ def wrong_fan(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         return
     first = hit[0].report
     evidence = (
-        f"{first.path}{and_more_weights(hit)} has standard deviation {first.std:.3g}; its "
+        f"{first.path}{write_rest(hit)} has standard deviation {first.std:.3g}; its "
         f"initializer intends {_expected_std(hit[0]):.3g} for the {first.fan_in} inputs of a unit. "
         "The initializer computes wrong fans from the shape of this kernel"
     )
     inputs, units = first.axes or ((), ())
-    _, text = choice(HeNormal(input_axes=list(inputs), output_axes=list(units)))
+    _, text = make_choice(HeNormal(input_axes=list(inputs), output_axes=list(units)))
     # `initialize` knows the axes.
-    rules = rules_for(hit, HeNormal())
+    rules = make_rules(hit, HeNormal())
     remedy = Remedy(f"use {text}, or a similar initializer with these axes", rules)
     yield Finding([weight.layer for weight in hit], evidence, remedy, "note")
 
 
-def _expected_std(weight: SeenWeight) -> float | None:
+def _expected_std(weight: MeasuredWeight) -> float | None:
     """Return the standard deviation that the initializer of a kernel intends.
 
     It is `None` for weights that are no depthwise or transposed kernels. With strides a unit sums

@@ -12,8 +12,8 @@ from keras_initx.initializers._as_ours import adapt_initializer
 from keras_initx.initializers._initializer import Initializer
 from keras_initx.initializers._laws import SLACK, Law
 from keras_initx.initializers._variance_named import HeNormal
+from keras_initx.tools.diagnose._measured_layers import MeasuredWeight
 from keras_initx.tools.diagnose._remedy import SCALED, Remedy
-from keras_initx.tools.diagnose._seen import SeenWeight
 
 
 class Choice(NamedTuple):
@@ -23,7 +23,7 @@ class Choice(NamedTuple):
     text: str
 
 
-def choice(initializer: keras.initializers.Initializer, *arguments: float) -> Choice:
+def make_choice(initializer: keras.initializers.Initializer, *arguments: float) -> Choice:
     """Return an initializer of this package with its expression.
 
     Args:
@@ -36,19 +36,19 @@ def choice(initializer: keras.initializers.Initializer, *arguments: float) -> Ch
     return Choice(initializer, f"keras_initx.{expression}")
 
 
-def rules_for(
-    weights: Iterable[SeenWeight], initializer: InitializerLike
+def make_rules(
+    weights: Iterable[MeasuredWeight], initializer: InitializerLike
 ) -> dict[str, InitializerLike]:
     """Return rules that give each of some weights values of an initializer."""
     return {weight.path: initializer for weight in weights}
 
 
-def drawn(
+def propose_redraw(
     choices: Sequence[Choice],
-    weights: Sequence[SeenWeight],
+    weights: Sequence[MeasuredWeight],
     before: str = "use ",
     after: str = "",
-    biases: Sequence[SeenWeight] = (),
+    biases: Sequence[MeasuredWeight] = (),
 ) -> Remedy:
     """Return a remedy that draws weights anew, by the first of several initializers.
 
@@ -63,7 +63,7 @@ def drawn(
     """
     if not choices and not biases:
         return SCALED
-    zeros = rules_for(biases, "zeros")
+    zeros = make_rules(biases, "zeros")
     if biases:
         before += 'bias_initializer="zeros"'
     if not choices:
@@ -72,7 +72,7 @@ def drawn(
         before += " and "
     remedies = []
     for initializer, text in choices:
-        rules = {**rules_for(weights, initializer), **zeros}
+        rules = {**make_rules(weights, initializer), **zeros}
         remedies.append(Remedy(f"{before}{text}{after}", rules))
     first, *others = remedies
     texts = " or ".join(text for _, text in choices)
@@ -82,7 +82,7 @@ def drawn(
 # ---------------------------------------------------------------- what weights have already
 
 
-def not_yet_drawn(choices: Iterable[Choice], weights: Iterable[SeenWeight]) -> list[Choice]:
+def list_untried(choices: Iterable[Choice], weights: Iterable[MeasuredWeight]) -> list[Choice]:
     """Return the choices before the first whose values weights have; frozen ones do not count."""
     trained = [weight for weight in weights if weight.is_trained]
     others = []
@@ -93,22 +93,24 @@ def not_yet_drawn(choices: Iterable[Choice], weights: Iterable[SeenWeight]) -> l
     return others
 
 
-def _is_like(weight: SeenWeight, drawn: Choice) -> bool:
+def _is_like(weight: MeasuredWeight, drawn: Choice) -> bool:
     """Return whether a weight may have been drawn so."""
     law = _law_for(weight, drawn.initializer)
     return law is not None and law.fits(weight.values)
 
 
-def larger_than(choices: Collection[Choice], weights: Iterable[SeenWeight]) -> list[SeenWeight]:
+def find_larger_weights(
+    choices: Collection[Choice], weights: Iterable[MeasuredWeight]
+) -> list[MeasuredWeight]:
     """Return the weights that are larger than each of some choices makes them."""
     found = []
     for weight in weights:
-        if all(relative_size(weight, [one]) > 1 + SLACK for one in choices):
+        if all(compute_relative_size(weight, [one]) > 1 + SLACK for one in choices):
             found.append(weight)
     return found
 
 
-def relative_size(weight: SeenWeight, choices: Sequence[Choice]) -> float:
+def compute_relative_size(weight: MeasuredWeight, choices: Sequence[Choice]) -> float:
     """Return the deviation of a weight relative to what the first choice gives; 1 if unknown."""
     initializer = choices[0].initializer if choices else HeNormal()
     law = _law_for(weight, initializer)
@@ -118,7 +120,7 @@ def relative_size(weight: SeenWeight, choices: Sequence[Choice]) -> float:
     return size if 0 < size < math.inf else 1.0
 
 
-def _law_for(weight: SeenWeight, initializer: InitializerLike) -> Law | None:
+def _law_for(weight: MeasuredWeight, initializer: InitializerLike) -> Law | None:
     """Return the law of the values that an initializer gives a weight, `None` if it has none."""
     initializer = keras.initializers.get(initializer)
     axes = weight.report.axes

@@ -9,15 +9,15 @@ from keras_initx.initializers._orthogonal import Orthogonal
 from keras_initx.initializers._scale import default_axes
 from keras_initx.initializers._variance import VarianceScaling
 from keras_initx.initializers._variance_named import GlorotUniform, HeNormal, LecunNormal
-from keras_initx.tools.diagnose._drawn_anew import Choice, choice
-from keras_initx.tools.diagnose._seen import SeenLayer, SeenWeight, weights_of
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, MeasuredWeight, list_weights
+from keras_initx.tools.diagnose._redrawing import Choice, make_choice
 
 # What is drawn before an activation in a network of few layers, by whose initialization suits it.
 _SHALLOW = {"glorot": GlorotUniform, "he": HeNormal, "lecun": LecunNormal}
 
 
-def suited(
-    layers: Sequence[SeenLayer],
+def choose_initializers(
+    layers: Sequence[MeasuredLayer],
     activation: str | None,
     *,
     is_deep: bool,
@@ -37,7 +37,7 @@ def suited(
     if any(layer.is_steep for layer in layers):
         return [_before_slope(max(layer.slope or 0.0 for layer in layers), axes)]
     facts = activation_facts(activation)
-    shallow = choice(_SHALLOW[facts.suits](**axes))
+    shallow = make_choice(_SHALLOW[facts.suits](**axes))
     if not is_deep:
         return [shallow]
     if not facts.keeps_size:
@@ -49,10 +49,10 @@ def suited(
     if facts.suits == "he":
         # The slope of PReLU starts at 0.
         gain = "relu" if activation == "prelu" else activation
-    return [choice(Orthogonal(gain)), shallow]
+    return [make_choice(Orthogonal(gain)), shallow]
 
 
-def suited_to(weight: SeenWeight) -> Choice:
+def choose_for_weight(weight: MeasuredWeight) -> Choice:
     """Return an initializer for a kernel that suits the activation of its layer."""
     layer, axes = weight.layer, {}
     inputs, outputs = usual = default_axes(len(weight.own.shape))
@@ -61,7 +61,7 @@ def suited_to(weight: SeenWeight) -> Choice:
     # `EinsumDense` passes its axes on by itself.
     if (inputs, outputs) != usual and layer.kind != "EinsumDense":
         axes = {"input_axes": list(inputs), "output_axes": list(outputs)}
-    (found,) = suited([layer], layer.activation_after, is_deep=False, axes=axes)
+    (found,) = choose_initializers([layer], layer.activation_after, is_deep=False, axes=axes)
     return found
 
 
@@ -74,17 +74,17 @@ def _before_slope(slope: float, axes: Mapping[str, Any]) -> Choice:
     )
 
 
-def _loss_by_widening(layers: Sequence[SeenLayer]) -> float:
+def _loss_by_widening(layers: Sequence[MeasuredLayer]) -> float:
     """Return the factor by which orthogonal kernels with more units than inputs shrink a signal."""
     factor = 1.0
-    for weight in weights_of(layers):
+    for weight in list_weights(layers):
         fan_in, shape = weight.report.fan_in, weight.report.shape
         if fan_in and weight.report.axes == default_axes(len(shape)):
             factor *= math.sqrt(max(1.0, shape[-1] / fan_in))
     return factor
 
 
-def common_activation(layers: Sequence[SeenLayer]) -> str | None:
+def find_common_activation(layers: Sequence[MeasuredLayer]) -> str | None:
     """Return the most common activation of the layers with a kernel, or of all if none has one."""
     with_kernel = [layer for layer in layers if layer.has_kernel]
     activations = [layer.activation_after for layer in with_kernel or layers]

@@ -15,13 +15,13 @@ _REACH = 4
 _FAR = 2
 
 
-def linear_part(layers: Sequence[LayerReport]) -> float:
+def choose_linear_limit(layers: Sequence[LayerReport]) -> float:
     """Return up to where outputs are shown as they are: those of a healthy or the least layer."""
     deviations = [layer.after.std for layer in layers if layer.after is not None]
     return _REACH * max(1.0, min(deviations, default=1.0))
 
 
-def shared_range(layers: Sequence[LayerReport], linear: float) -> tuple[float, float]:
+def choose_range(layers: Sequence[LayerReport], linear: float) -> tuple[float, float]:
     """Return the limits for the histograms of all layers, without rare values far from the rest."""
     low = 0.0
     high = 0.0
@@ -41,7 +41,7 @@ def is_far(limits: tuple[float, float], linear: float) -> bool:
     return max(-low, high) > _FAR * linear
 
 
-def edges_of_bins(limits: tuple[float, float], linear: float, count: int) -> Array:
+def compute_bin_edges(limits: tuple[float, float], linear: float, count: int) -> Array:
     """Return the edges of bins that are equally wide on an axis.
 
     Where it is logarithmic, the linear part and what is beyond have the same width.

@@ -20,10 +20,15 @@ from keras_initx.inspection._hooks import replace_attribute
 from keras_initx.inspection._kernels import is_kernel
 from keras_initx.inspection._names import list_sublayers
 from keras_initx.inspection._watch import Call, Watch, Watcher
-from keras_initx.tools.diagnose._dead_ends import closed_activations, opened
+from keras_initx.tools.diagnose._dead_ends import closed_activations, open_activations
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, fact
-from keras_initx.tools.diagnose._first_inputs import last_differences
-from keras_initx.tools.diagnose._seen import SeenLayer, SeenWeight, seen_layers, seen_weights
+from keras_initx.tools.diagnose._first_inputs import last_kernel_differences
+from keras_initx.tools.diagnose._measured_layers import (
+    MeasuredLayer,
+    MeasuredWeight,
+    measured_layers,
+    measured_weights,
+)
 from keras_initx.tools.diagnose.losses.probes import gradients
 
 # Returns other values for a weight.
@@ -38,7 +43,7 @@ _OFFSETS = ("beta", "bias")
 
 
 @dataclass(frozen=True)
-class HeldBack:
+class UnreachedLayers:
     """The layers of whose weights none gets a gradient, whatever their values are.
 
     Attributes:
@@ -52,16 +57,16 @@ class HeldBack:
         inside: Those that belong to a model inside the model.
     """
 
-    cut_off: list[SeenLayer] = field(default_factory=list)
-    stopped: list[SeenLayer] = field(default_factory=list)
-    learning: list[SeenLayer] = field(default_factory=list)
-    fed: list[SeenLayer] = field(default_factory=list)
-    idle: list[SeenLayer] = field(default_factory=list)
-    unused: list[SeenLayer] = field(default_factory=list)
-    inside: list[SeenLayer] = field(default_factory=list)
+    cut_off: list[MeasuredLayer] = field(default_factory=list)
+    stopped: list[MeasuredLayer] = field(default_factory=list)
+    learning: list[MeasuredLayer] = field(default_factory=list)
+    fed: list[MeasuredLayer] = field(default_factory=list)
+    idle: list[MeasuredLayer] = field(default_factory=list)
+    unused: list[MeasuredLayer] = field(default_factory=list)
+    inside: list[MeasuredLayer] = field(default_factory=list)
 
     @property
-    def layers(self) -> list[SeenLayer]:
+    def layers(self) -> list[MeasuredLayer]:
         """All these layers."""
         return [*self.cut_off, *self.idle, *self.unused]
 
@@ -74,7 +79,7 @@ class HeldBack:
 
 
 @fact
-def held_back(of: Diagnosis) -> HeldBack:
+def unreached_layers(of: Diagnosis) -> UnreachedLayers:
     """The layers that get no gradient with other values either.
 
     A gradient may be 0 because of values: of weights that are zeros at the start, as at the end of
@@ -88,26 +93,26 @@ def held_back(of: Diagnosis) -> HeldBack:
     has_kernel = any(is_kernel(trained[place]) for place in turned)
     # What such a model trains by is not known.
     if not has_kernel or type(of.model).train_step is not keras.Model.train_step:
-        return HeldBack()
+        return UnreachedLayers()
     closed = closed_activations(of)
-    seen, layers = seen_weights(of), seen_layers(of)
+    seen, layers = measured_weights(of), measured_layers(of)
     changes: list[Change] = [_turned, *map(_redrawn, range(_DRAWS))]
     # First with the weights as they are.
     ways: list[Sequence[Change]] = [(), *((change,) for change in changes)]
     with of.changed(), contextlib.ExitStack() as stack:
         for weight in trained:
             if weight.name not in _OFFSETS and not backend.has_nonzero(weight.value):
-                stack.enter_context(changed_weight(weight, opened_zeros))
-        stack.enter_context(opened(closed, of))
+                stack.enter_context(change_weight(weight, draw_small))
+        stack.enter_context(open_activations(closed, of))
         for way in ways:
             with contextlib.ExitStack() as others:
                 for place, change in itertools.product(turned, way):
-                    others.enter_context(changed_weight(trained[place], change))
+                    others.enter_context(change_weight(trained[place], change))
                 for training in (True, False):
                     norms = of.norms(training)
                     without = [place for place in without if norms[place] == 0]
                     if not any(is_kernel(trained[place]) for place in without):
-                        return HeldBack()
+                        return UnreachedLayers()
         held = [trained[place] for place in without]
         still = _layers_of([seen[id(weight)] for weight in held])
         used = [weight for weight in held if is_kernel(weight) and _is_used(weight, changes, of)]
@@ -124,7 +129,7 @@ def held_back(of: Diagnosis) -> HeldBack:
     for part in list_sublayers(of.model):
         if isinstance(part, keras.Model):
             inside.update(id(weight) for weight in part.weights)
-    return HeldBack(
+    return UnreachedLayers(
         cut_off=cut_off,
         stopped=stopped,
         fed=fed,
@@ -136,18 +141,22 @@ def held_back(of: Diagnosis) -> HeldBack:
 
 
 @fact
-def idle_alone_read(of: Diagnosis) -> bool:
+def only_idle_layers_read(of: Diagnosis) -> bool:
     """Whether nothing reads the inputs but idle layers: the outputs are the same for all examples.
 
     An addition, or a layer of a module inside, may read them too.
     """
-    idle, layers, differ = held_back(of).idle, seen_layers(of), last_differences(of)
+    idle, layers, differ = (
+        unreached_layers(of).idle,
+        measured_layers(of),
+        last_kernel_differences(of),
+    )
     if not idle or not all(layer in idle for layer in layers if layer.is_first):
         return False
     return not any(differ.get(layer.layer, 0.0) > 0 for layer in layers if layer.makes_output)
 
 
-def _layers_of(held: Sequence[SeenWeight]) -> list[SeenLayer]:
+def _layers_of(held: Sequence[MeasuredWeight]) -> list[MeasuredLayer]:
     """Return the layers with a kernel of which all weights that are trained are held back."""
     found = []
     for layer in dict.fromkeys(weight.layer for weight in held if is_kernel(weight.own.variable)):
@@ -157,11 +166,11 @@ def _layers_of(held: Sequence[SeenWeight]) -> list[SeenLayer]:
     return found
 
 
-def _has_any(layer: SeenLayer, variables: Collection[keras.Variable]) -> bool:
+def _has_any(layer: MeasuredLayer, variables: Collection[keras.Variable]) -> bool:
     return _has_any_id(layer, {id(variable) for variable in variables})
 
 
-def _has_any_id(layer: SeenLayer, ids: Collection[int]) -> bool:
+def _has_any_id(layer: MeasuredLayer, ids: Collection[int]) -> bool:
     return any(id(weight.own.variable) in ids for weight in layer.weights)
 
 
@@ -169,14 +178,14 @@ def _is_used(weight: keras.Variable, changes: Sequence[Change], of: Diagnosis) -
     """Return whether the loss is another one with a weight changed, and no other."""
     before = of.inference_loss()
     for change in changes:
-        with changed_weight(weight, change):
+        with change_weight(weight, change):
             after = of.inference_loss()
         if not abs(after - before) <= _ROUNDING * abs(before):
             return True
     return False
 
 
-def _leading(layers: Sequence[SeenLayer], of: Diagnosis) -> list[SeenLayer]:
+def _leading(layers: Sequence[MeasuredLayer], of: Diagnosis) -> list[MeasuredLayer]:
     """Return the layers of which the loss is computed, also where that is multiplied by 0."""
     variables = []
     for layer in layers:
@@ -189,7 +198,7 @@ def _leading(layers: Sequence[SeenLayer], of: Diagnosis) -> list[SeenLayer]:
     return [layer for layer in layers if _has_any_id(layer, leading)]
 
 
-def _is_not_chosen(layer: SeenLayer, learning: Sequence[SeenLayer]) -> bool:
+def _is_not_chosen(layer: MeasuredLayer, learning: Sequence[MeasuredLayer]) -> bool:
     """Return whether a layer is not called, but one that stands beside it and is alike learns.
 
     So it is with experts, of which a batch may call some.
@@ -205,7 +214,7 @@ def _is_not_chosen(layer: SeenLayer, learning: Sequence[SeenLayer]) -> bool:
     return False
 
 
-def _form_of(layer: SeenLayer) -> object:
+def _form_of(layer: MeasuredLayer) -> object:
     return layer.kind, tuple(weight.report.shape for weight in layer.weights)
 
 
@@ -213,8 +222,8 @@ def _form_of(layer: SeenLayer) -> object:
 
 
 def _behind(
-    cut_off: Sequence[SeenLayer], learning: Sequence[SeenLayer], of: Diagnosis
-) -> tuple[list[SeenLayer], list[SeenLayer]]:
+    cut_off: Sequence[MeasuredLayer], learning: Sequence[MeasuredLayer], of: Diagnosis
+) -> tuple[list[MeasuredLayer], list[MeasuredLayer]]:
     """Return which layers `keras.ops.stop_gradient` is behind, and which learn of their outputs.
 
     These are the ones that get something else where the weights of `cut_off` are other ones.
@@ -226,14 +235,14 @@ def _behind(
         for layer in cut_off:
             for weight in layer.weights:
                 if weight.report.gradient is not None:
-                    stack.enter_context(changed_weight(weight.own.variable, _redrawn(0)))
+                    stack.enter_context(change_weight(weight.own.variable, _redrawn(0)))
         after, _ = _inputs_of(learning, of)
     fed = [layer for layer in learning if before.get(layer.layer) != after.get(layer.layer)]
     return [layer for layer in cut_off if layer.layer in stops], fed
 
 
 def _inputs_of(
-    layers: Sequence[SeenLayer], of: Diagnosis
+    layers: Sequence[MeasuredLayer], of: Diagnosis
 ) -> tuple[dict[keras.Layer, list[int]], set[keras.Layer]]:
     """Return checksums of what some layers get, and the layers before each `stop_gradient`."""
     watch = Watch(of.inventory)
@@ -288,7 +297,7 @@ class _InputRecorder(Watcher):
 
 
 @fact
-def held_by_zeros(of: Diagnosis) -> frozenset[SeenWeight]:
+def weights_blocked_by_zeros(of: Diagnosis) -> frozenset[MeasuredWeight]:
     """The weights of zeros that get no gradient because of each other, so that all stay 0.
 
     The gradient of a product is 0 for both factors if both are 0. If one is, that one gets a
@@ -315,22 +324,22 @@ def held_by_zeros(of: Diagnosis) -> frozenset[SeenWeight]:
     with of.changed(), contextlib.ExitStack() as stack:
         while True:
             for place in moving:
-                stack.enter_context(changed_weight(trained[place], opened_zeros))
+                stack.enter_context(change_weight(trained[place], draw_small))
             moving = with_gradient(least=0)
             held = [place for place in held if place not in moving]
             if not moving:
                 break
         for place in held:
-            stack.enter_context(changed_weight(trained[place], opened_zeros))
+            stack.enter_context(change_weight(trained[place], draw_small))
         found = [trained[place] for place in with_gradient(least=_ROUNDING)]
-    return frozenset(seen_weights(of)[id(weight)] for weight in found)
+    return frozenset(measured_weights(of)[id(weight)] for weight in found)
 
 
 # ---------------------------------------------------------------- other values
 
 
 @contextlib.contextmanager
-def changed_weight(weight: keras.Variable, change: Change) -> Iterator[None]:
+def change_weight(weight: keras.Variable, change: Change) -> Iterator[None]:
     """Change the values of `weight` for the duration of the block."""
 
     def changed(region: object, values: Array) -> Array:
@@ -341,7 +350,7 @@ def changed_weight(weight: keras.Variable, change: Change) -> Iterator[None]:
         yield
 
 
-def opened_zeros(values: Array) -> Array:
+def draw_small(values: Array) -> Array:
     """Return small random numbers in the place of zeros."""
     size = math.sqrt(max(math.prod(values.shape[:-1]), 1))
     numbers: Array = np.random.default_rng(0).normal(size=values.shape) / size

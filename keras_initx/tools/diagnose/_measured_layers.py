@@ -20,14 +20,14 @@ from keras_initx.inspection._weights import ModelWeight, is_frozen
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, fact
 from keras_initx.tools.diagnose._first_inputs import FirstInputs, InputProbe
 from keras_initx.tools.diagnose._layer_report import GradientReport, WeightReport
-from keras_initx.tools.diagnose._normalized import normalization_after
+from keras_initx.tools.diagnose._normalized import find_following_normalization
 from keras_initx.tools.diagnose._signal import LEAST_VALUES, Signal
-from keras_initx.tools.diagnose._signal_probe import SignalProbe, Signals
+from keras_initx.tools.diagnose._signal_probe import LayerSignals, SignalProbe
 from keras_initx.tools.diagnose.losses.ends import Ends
 from keras_initx.tools.diagnose.losses.probes import OutputProbe, OutputReport, gradients
 
 
-class SeenLayer:
+class MeasuredLayer:
     """A layer, and what a diagnosis has seen of it.
 
     What a `LayerReport` has too has the same name there.
@@ -49,7 +49,7 @@ class SeenLayer:
         first_inputs: These inputs, which say nothing of another layer.
         makes_output: Whether it makes an output of the model.
         output: That output, which says nothing of another layer.
-        weights: A `SeenWeight` for each weight. Each weight of the model has one layer.
+        weights: A `MeasuredWeight` for each weight. Each weight of the model has one layer.
         shared_kernels: The kernels that it uses and another layer has, such as a layer inside it,
             or the embedding whose rows it multiplies its inputs with.
         normalized_by: Path of the normalization layer that is the only consumer of its output, or
@@ -62,7 +62,7 @@ class SeenLayer:
     """
 
     def __init__(self, layer: keras.Layer, of: Diagnosis) -> None:
-        signals = of.probe(SignalProbe).seen.get(layer, Signals())
+        signals = of.probe(SignalProbe).seen.get(layer, LayerSignals())
         self.layer: keras.Layer = layer
         self.name: str = of.watch.layers[layer]
         self.path: str = of.watch.paths[layer]
@@ -76,8 +76,8 @@ class SeenLayer:
         self.first_inputs: FirstInputs = given.get(layer, FirstInputs())
         self.makes_output: bool = layer in made
         self.output: OutputReport = made.get(layer, OutputReport())
-        self.weights: list[SeenWeight] = []
-        self.shared_kernels: list[SeenWeight] = []
+        self.weights: list[MeasuredWeight] = []
+        self.shared_kernels: list[MeasuredWeight] = []
         self.normalized_by: str | None = None
         self.activated_by: str | None = None
         self.slope: float | None = None
@@ -87,19 +87,19 @@ class SeenLayer:
         """Find out what normalizes and activates the output, and the slope."""
         watch, slopes = of.watch, of.probe(SignalProbe).slopes
         self.slope = slopes.get(self.layer)
-        normalization = normalization_after(self.layer, of)
+        normalization = find_following_normalization(self.layer, of)
         consumer = watch.graph.only_consumer(self.layer)
         if consumer in watch.layers and consumer not in watch.with_kernel:
             self.activated_by = watch.activations[consumer]
             if self.slope is None:
                 self.slope = slopes.get(consumer)
             if self.activated_by is not None and not is_bounded(self.activated_by):
-                normalization = normalization_after(consumer, of)
+                normalization = find_following_normalization(consumer, of)
         if normalization in watch.layers:
             self.normalized_by = watch.paths[normalization]
 
     def __repr__(self) -> str:
-        return f"<SeenLayer {self.path}>"
+        return f"<MeasuredLayer {self.path}>"
 
     @property
     def title(self) -> str:
@@ -159,12 +159,12 @@ class SeenLayer:
 
     # ---------------------------------------------------------------- its weights
 
-    def named(self, name: str) -> "list[SeenWeight]":
+    def named(self, name: str) -> "list[MeasuredWeight]":
         """Return its weights of this name."""
         return [weight for weight in self.weights if weight.name == name]
 
     @property
-    def kernels(self) -> "list[SeenWeight]":
+    def kernels(self) -> "list[MeasuredWeight]":
         """The weights that a `kernel_initializer` of it is for."""
         found = []
         for weight in self.weights:
@@ -174,12 +174,12 @@ class SeenLayer:
         return found + self.shared_kernels
 
     @property
-    def recurrent_kernels(self) -> "list[SeenWeight]":
+    def recurrent_kernels(self) -> "list[MeasuredWeight]":
         """The recurrent kernels, those of each cell."""
         return [weight for weight in self.named("recurrent_kernel") if weight.is_kernel]
 
     @property
-    def factors(self) -> "list[SeenWeight]":
+    def factors(self) -> "list[MeasuredWeight]":
         """The kernels of an adapter."""
         return [weight for weight in self.weights if weight.is_kernel and weight.is_of_adapter]
 
@@ -230,7 +230,7 @@ class SeenLayer:
 
 
 @dataclass(frozen=True, eq=False)
-class SeenWeight:
+class MeasuredWeight:
     """A weight of a layer, and what was measured of it.
 
     Attributes:
@@ -239,7 +239,7 @@ class SeenWeight:
         report: What was measured.
     """
 
-    layer: SeenLayer
+    layer: MeasuredLayer
     own: ModelWeight
     report: WeightReport
 
@@ -283,23 +283,23 @@ class SeenWeight:
 
 
 @fact
-def seen_layers(of: Diagnosis) -> list[SeenLayer]:
+def measured_layers(of: Diagnosis) -> list[MeasuredLayer]:
     """The layers that have weights or an activation, in the order of their outputs."""
     own = {id(weight.variable): weight for weight in of.inventory.weights}
     found = []
     for layer, variables in _weights_by_layer(of).items():
-        seen = SeenLayer(layer, of)
+        seen = MeasuredLayer(layer, of)
         for variable in variables:
             # The shape of TensorFlow is true without axes too.
             if len(variable.shape) > 0 or variable.trainable:
                 weight = own[id(variable)]
-                seen.weights.append(SeenWeight(seen, weight, _weight_report(weight, of)))
+                seen.weights.append(MeasuredWeight(seen, weight, _weight_report(weight, of)))
         found.append(seen)
     _add_shared_kernels(found)
     return found
 
 
-def _add_shared_kernels(layers: Sequence[SeenLayer]) -> None:
+def _add_shared_kernels(layers: Sequence[MeasuredLayer]) -> None:
     """Add to each layer the trained kernels that it uses and another layer has."""
     by_id = _by_id(layers)
     for layer in layers:
@@ -312,13 +312,13 @@ def _add_shared_kernels(layers: Sequence[SeenLayer]) -> None:
 
 
 @fact
-def seen_weights(of: Diagnosis) -> dict[int, SeenWeight]:
+def measured_weights(of: Diagnosis) -> dict[int, MeasuredWeight]:
     """The weights of these layers, by the ids of their variables."""
-    return _by_id(seen_layers(of))
+    return _by_id(measured_layers(of))
 
 
-def _by_id(layers: Iterable[SeenLayer]) -> dict[int, SeenWeight]:
-    return {id(weight.own.variable): weight for weight in weights_of(layers)}
+def _by_id(layers: Iterable[MeasuredLayer]) -> dict[int, MeasuredWeight]:
+    return {id(weight.own.variable): weight for weight in list_weights(layers)}
 
 
 def _weights_by_layer(of: Diagnosis) -> dict[keras.Layer, list[keras.Variable]]:
@@ -387,58 +387,60 @@ def _norm_of(norms: Iterable[float]) -> float:
 
 
 @fact
-def trained_layers(of: Diagnosis) -> list[tuple[SeenLayer, float]]:
+def trained_layers(of: Diagnosis) -> list[tuple[MeasuredLayer, float]]:
     """The layers with a gradient, each with its norm."""
     found = []
-    for layer in seen_layers(of):
+    for layer in measured_layers(of):
         if layer.gradient is not None:
             found.append((layer, layer.gradient.norm))
     return found
 
 
 @fact
-def branch_ends(of: Diagnosis) -> list[SeenLayer]:
+def branch_ends(of: Diagnosis) -> list[MeasuredLayer]:
     """The layers at the ends of residual branches."""
     branches = find_branches(of.watch.graph.nodes).found
     ends = {end for branch in branches for end in branch.ends}
     ends |= hidden_branch_ends(of.inventory)
-    return [layer for layer in seen_layers(of) if layer.layer in ends]
+    return [layer for layer in measured_layers(of) if layer.layer in ends]
 
 
 # ---------------------------------------------------------------- several layers
 
 
-def layers_until(last: SeenLayer, of: Diagnosis) -> list[SeenLayer]:
+def list_layers_until(last: MeasuredLayer, of: Diagnosis) -> list[MeasuredLayer]:
     """Return the layers up to `last`, and itself."""
-    layers = seen_layers(of)
+    layers = measured_layers(of)
     return layers[: layers.index(last) + 1]
 
 
-def weights_of(layers: Iterable[SeenLayer]) -> list[SeenWeight]:
+def list_weights(layers: Iterable[MeasuredLayer]) -> list[MeasuredWeight]:
     """Return all weights of some layers."""
-    found: list[SeenWeight] = []
+    found: list[MeasuredWeight] = []
     for layer in layers:
         found += layer.weights
     return found
 
 
-def kernels_of(layers: Iterable[SeenLayer]) -> list[SeenWeight]:
+def list_kernels(layers: Iterable[MeasuredLayer]) -> list[MeasuredWeight]:
     """Return the weights that a `kernel_initializer` of some layers is for."""
-    found: list[SeenWeight] = []
+    found: list[MeasuredWeight] = []
     for layer in layers:
         found += layer.kernels
     return found
 
 
-def biases_of(layers: Iterable[SeenLayer]) -> list[SeenWeight]:
+def list_biases(layers: Iterable[MeasuredLayer]) -> list[MeasuredWeight]:
     """Return the biases of some layers."""
-    found: list[SeenWeight] = []
+    found: list[MeasuredWeight] = []
     for layer in layers:
         found += layer.named("bias")
     return found
 
 
-def ends_of(layers: Sequence[SeenLayer], ends: Iterable[Ends]) -> list[tuple[SeenLayer, Ends]]:
+def pair_with_heads(
+    layers: Sequence[MeasuredLayer], ends: Iterable[Ends]
+) -> list[tuple[MeasuredLayer, Ends]]:
     """Return those of some `Ends` whose layer is among `layers`, each with it."""
     by_layer = {layer.layer: layer for layer in layers}
     return [(by_layer[one.layer], one) for one in ends if one.layer in by_layer]

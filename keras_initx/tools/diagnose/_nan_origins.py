@@ -23,11 +23,15 @@ from keras_initx.tools.diagnose._gradient_flow import (
     CallRecorder,
     GradientFlow,
     PassedCall,
-    innermost,
+    keep_innermost,
+)
+from keras_initx.tools.diagnose._measured_layers import (
+    MeasuredLayer,
+    measured_layers,
+    trained_layers,
 )
 from keras_initx.tools.diagnose._rules import EXPLODING
-from keras_initx.tools.diagnose._seen import SeenLayer, seen_layers, trained_layers
-from keras_initx.tools.diagnose._signal_probe import floats_in
+from keras_initx.tools.diagnose._signal_probe import list_floats
 from keras_initx.tools.diagnose.losses.probes import LossProbe
 
 # What the loss is multiplied with where it is tried whether gradients overflow. It is 0 in float16,
@@ -38,7 +42,7 @@ _SMALL_INPUT = 2.0**-10
 
 
 @dataclass(frozen=True)
-class Place:
+class Origin:
     """A call in which NaN arises.
 
     Attributes:
@@ -58,27 +62,27 @@ class Place:
 
 
 @fact
-def undefined_output(of: Diagnosis) -> Place | None:
+def undefined_output(of: Diagnosis) -> Origin | None:
     """Where the outputs of a call are not finite though its inputs are; `None` without such.
 
     Nor is there one where smaller inputs make them finite, if these are large or the outputs
     infinite: then numbers overflow.
     """
     recorder = _losses(of)
-    found = innermost(recorder.calls, set(recorder.made))
+    found = keep_innermost(recorder.calls, set(recorder.made))
     for kind in ("NaN", "infinite"):
         for call in found:
             if recorder.made[call] == kind:
-                return Place(call, _last_finite(call, recorder), values=kind)
+                return Origin(call, _last_finite(call, recorder), values=kind)
     return None
 
 
 @fact
-def first_lost_output(of: Diagnosis) -> Place | None:
+def first_lost_output(of: Diagnosis) -> Origin | None:
     """Where finite inputs first become outputs that are not finite, also those that overflow."""
     recorder = _losses(of)
-    for call in innermost(recorder.calls, set(recorder.made)):
-        return Place(call, _last_finite(call, recorder))
+    for call in keep_innermost(recorder.calls, set(recorder.made)):
+        return Origin(call, _last_finite(call, recorder))
     return None
 
 
@@ -120,11 +124,11 @@ class _LossRecorder(CallRecorder):
     def after(self, call: Call) -> None:
         made = self._open[-1]
         super().after(call)
-        outputs = [to_array(tensor) for tensor in floats_in(call.outputs)]
+        outputs = [to_array(tensor) for tensor in list_floats(call.outputs)]
         if all(map(_is_finite, outputs)):
             self.finite.add(made)
             return
-        inputs = [to_array(tensor) for tensor in floats_in((call.args, call.kwargs))]
+        inputs = [to_array(tensor) for tensor in list_floats((call.args, call.kwargs))]
         if not all(map(_is_finite, inputs)):
             return
         has_nan = any(np.isnan(values).any() for values in outputs)
@@ -141,14 +145,14 @@ class _LossRecorder(CallRecorder):
             kept = backend.preserve_state(list_layers(call.operation))
 
         def smaller(leaf: Any) -> Any:
-            if not floats_in(leaf):
+            if not list_floats(leaf):
                 return leaf
             return leaf / max(float(abs(to_array(leaf)).max(initial=1)), 1.0) * _SMALL_INPUT
 
         args, kwargs = keras.tree.map_structure(smaller, (call.args, call.kwargs))
         with self._watch.paused(), kept:
             outputs = call.function(*args, **kwargs)
-        return all(_is_finite(to_array(tensor)) for tensor in floats_in(outputs))
+        return all(_is_finite(to_array(tensor)) for tensor in list_floats(outputs))
 
 
 def _is_large(values: Array | keras.Variable) -> bool:
@@ -175,7 +179,7 @@ def _last_finite(call: PassedCall, recorder: _LossRecorder) -> keras.Operation |
 
 
 @fact
-def undefined_gradient(of: Diagnosis) -> Place | None:
+def undefined_gradient(of: Diagnosis) -> Origin | None:
     """Where a gradient behind a call is finite, and the one before it, or of its weights, is not.
 
     It is `None` where all gradients are finite, where they overflow, and where the place is not
@@ -186,8 +190,8 @@ def undefined_gradient(of: Diagnosis) -> Place | None:
     flow = GradientFlow(of)
     root = flow.calls[0]
     if _is_lost(root.behind):
-        return None if _is_overflow(flow, root) else Place(root, is_loss=True)
-    found = innermost(flow.calls, _losing(flow))
+        return None if _is_overflow(flow, root) else Origin(root, is_loss=True)
+    found = keep_innermost(flow.calls, _losing(flow))
     if not found:
         return None
     # That which is passed first on the way back.
@@ -196,7 +200,7 @@ def undefined_gradient(of: Diagnosis) -> Place | None:
     for part in place.inside:
         if _is_lost(part.behind):
             after = part.operation
-    return None if _is_overflow(flow, place) else Place(place, after)
+    return None if _is_overflow(flow, place) else Origin(place, after)
 
 
 @fact
@@ -251,13 +255,13 @@ def _is_overflow(flow: GradientFlow, call: PassedCall) -> bool:
     flow.measure(scale)
     if was_behind:
         return not _is_lost(call.behind)
-    return call not in innermost(flow.calls, _losing(flow))
+    return call not in keep_innermost(flow.calls, _losing(flow))
 
 
 # ---------------------------------------------------------------- words
 
 
-def place_title(place: Place, of: Diagnosis) -> str:
+def describe_origin(place: Origin, of: Diagnosis) -> str:
     """Return the words for a place: a layer by its path, an operation by its class."""
     operation = place.call.operation
     if operation in of.watch.paths:
@@ -285,10 +289,10 @@ def _made_before(call: PassedCall) -> keras.Operation | None:
     return before
 
 
-def place_layers(place: Place, of: Diagnosis) -> list[SeenLayer]:
+def list_origin_layers(place: Origin, of: Diagnosis) -> list[MeasuredLayer]:
     """Return the layer of a place, also one without weights."""
     operation = place.call.operation
     if operation not in of.watch.layers:
         return []
-    known = [layer for layer in seen_layers(of) if layer.layer is operation]
-    return known or [SeenLayer(operation, of)]
+    known = [layer for layer in measured_layers(of) if layer.layer is operation]
+    return known or [MeasuredLayer(operation, of)]

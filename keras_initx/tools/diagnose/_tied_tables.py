@@ -7,7 +7,12 @@ from keras_initx.inspection._batch import list_tensors
 from keras_initx.inspection._names import list_own_weights
 from keras_initx.inspection._watch import Call
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, Probe, fact
-from keras_initx.tools.diagnose._seen import SeenLayer, SeenWeight, seen_layers, seen_weights
+from keras_initx.tools.diagnose._measured_layers import (
+    MeasuredLayer,
+    MeasuredWeight,
+    measured_layers,
+    measured_weights,
+)
 from keras_initx.tools.diagnose.losses.probes import OutputProbe
 
 
@@ -32,7 +37,7 @@ class TableProbe(Probe):
         self._multiplied: dict[int, keras.Variable] = {}
 
     def read(self, variable: keras.Variable) -> None:
-        calls = self.of.watch.calls
+        calls = self.diagnosis.watch.calls
         if calls and len(variable.shape) == 2:
             if _is_own(calls[-1].operation, variable):
                 self._own.append((calls[-1], variable))
@@ -65,11 +70,11 @@ def _is_own(operation: keras.Operation, variable: keras.Variable) -> bool:
 
 
 @fact
-def tied_tables(of: Diagnosis) -> dict[SeenLayer, SeenWeight]:
+def tied_tables(of: Diagnosis) -> dict[MeasuredLayer, MeasuredWeight]:
     """The table with whose rows an output is a product, by the layer that makes it."""
     found = {}
-    for layer in seen_layers(of):
+    for layer in measured_layers(of):
         table = of.probe(TableProbe).tied.get(layer.layer)
         if table is not None:
-            found[layer] = seen_weights(of)[id(table)]
+            found[layer] = measured_weights(of)[id(table)]
     return found
