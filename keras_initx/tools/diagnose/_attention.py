@@ -42,15 +42,15 @@ class AttentionProbe(Probe):
             KerasHub name so, to the two that make both.
     """
 
-    def __init__(self, of: Diagnosis) -> None:
-        super().__init__(of)
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        super().__init__(diagnosis)
         self.focus: dict[keras.Layer, float] = {}
         self.of_one: set[keras.Layer] = set()
-        self._watch = of.watch
+        self._watch = diagnosis.watch
         # The shapes of the softmaxes.
         self._shapes: dict[keras.Layer, tuple[int, ...]] = {}
         self.pairs: dict[keras.Layer, _QueriesAndKeys] = {}
-        for layer in of.watch.layers:
+        for layer in diagnosis.watch.layers:
             parts = {part.name: part for part in list_sublayers(layer, recursive=False)}
             if "query" in parts and "key" in parts:
                 pair = (parts["query"], parts["key"])

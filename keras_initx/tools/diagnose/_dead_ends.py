@@ -22,18 +22,18 @@ _SATURATED = 0.25
 
 
 @fact
-def zero_gradient_flow(of: Diagnosis) -> GradientFlow | None:
+def zero_gradient_flow(diagnosis: Diagnosis) -> GradientFlow | None:
     """The gradients that pass the calls, where that of a weight is exactly 0, otherwise `None`."""
-    value, norms = of.probe(LossProbe).value, gradients(of).values()
+    value, norms = diagnosis.probe(LossProbe).value, gradients(diagnosis).values()
     if value is None or not math.isfinite(value) or all(norms):
         return None
-    return GradientFlow(of) if all(map(math.isfinite, norms)) else None
+    return GradientFlow(diagnosis) if all(map(math.isfinite, norms)) else None
 
 
 @fact
-def ending_calls(of: Diagnosis) -> list[PassedCall]:
+def ending_calls(diagnosis: Diagnosis) -> list[PassedCall]:
     """The calls that get a gradient and pass none on, to nothing before them and to no weight."""
-    flow = zero_gradient_flow(of)
+    flow = zero_gradient_flow(diagnosis)
     if flow is None:
         return []
     by_operation: dict[keras.Operation, list[PassedCall]] = {}
@@ -44,7 +44,7 @@ def ending_calls(of: Diagnosis) -> list[PassedCall]:
         if not any(map(_ends_gradient, calls)) or any(call.before for call in calls):
             continue
         weights = list_own_weights(operation) if isinstance(operation, keras.Layer) else []
-        if not any(gradients(of).get(id(weight)) for weight in weights):
+        if not any(gradients(diagnosis).get(id(weight)) for weight in weights):
             found.update(filter(_ends_gradient, calls))
     return keep_innermost(flow.calls, found)
 
@@ -55,26 +55,26 @@ def _ends_gradient(call: PassedCall) -> bool:
 
 
 @fact
-def dead_ends(of: Diagnosis) -> list[keras.Operation]:
+def dead_ends(diagnosis: Diagnosis) -> list[keras.Operation]:
     """The layers and operations whose activation is a dead end.
 
     It is 0 for all examples, or at a limit. Where the loss cuts off what is at a limit, the
     gradient ends in the loss.
     """
-    flow = zero_gradient_flow(of)
+    flow = zero_gradient_flow(diagnosis)
     if flow is None:
         return []
-    found = [call.operation for call in ending_calls(of) if _has_activation(call, of)]
+    found = [call.operation for call in ending_calls(diagnosis) if _has_activation(call, diagnosis)]
     if not found and flow.calls[0].behind == 0:
-        found = _saturated_outputs(of)
+        found = _saturated_outputs(diagnosis)
     return list(dict.fromkeys(found))
 
 
 @fact
-def closed_activations(of: Diagnosis) -> list[keras.Operation]:
+def closed_activations(diagnosis: Diagnosis) -> list[keras.Operation]:
     """The dead ends, and the layers whose activation is at its limits, in a row perhaps one too."""
-    found = list(dead_ends(of))
-    for layer, seen in of.probe(SignalProbe).seen.items():
+    found = list(dead_ends(diagnosis))
+    for layer, seen in diagnosis.probe(SignalProbe).seen.items():
         saturated = None if seen.after is None else seen.after.saturated
         if saturated is not None and saturated > _SATURATED:
             found.append(layer)
@@ -82,51 +82,51 @@ def closed_activations(of: Diagnosis) -> list[keras.Operation]:
 
 
 @fact
-def freed_gradients(of: Diagnosis) -> dict[int, float]:
+def freed_gradients(diagnosis: Diagnosis) -> dict[int, float]:
     """The norms of gradients that pass closed activations before the outputs, by weights' ids.
 
     There are none without such.
     """
-    outputs, norms = of.probe(OutputProbe).records, gradients(of).values()
-    closed = [operation for operation in closed_activations(of) if operation not in outputs]
+    outputs, norms = diagnosis.probe(OutputProbe).records, gradients(diagnosis).values()
+    closed = [operation for operation in closed_activations(diagnosis) if operation not in outputs]
     if not closed or not norms or not all(map(math.isfinite, norms)):
         return {}
-    with of.changed(), open_activations(closed, of):
-        freed = of.norms()
-    return {id(weight): norm for weight, norm in zip(of.trained, freed, strict=True)}
+    with diagnosis.changed(), open_activations(closed, diagnosis):
+        freed = diagnosis.norms()
+    return {id(weight): norm for weight, norm in zip(diagnosis.trained, freed, strict=True)}
 
 
-def _has_activation(call: PassedCall, of: Diagnosis) -> bool:
+def _has_activation(call: PassedCall, diagnosis: Diagnosis) -> bool:
     """Return whether an activation ends gradients: not one of zeros, nor one of tiny gradients."""
     operation = call.operation
-    if operation not in of.watch.activations:
+    if operation not in diagnosis.watch.activations:
         return call.is_fed and type(operation).__name__.lower() in _ACTIVATIONS
-    seen = of.probe(SignalProbe).seen.get(operation)
+    seen = diagnosis.probe(SignalProbe).seen.get(operation)
     if seen is None or seen.before is None or seen.after is None:
         return False
     if seen.after.saturated is not None:
         return seen.after.saturated > _SATURATED
-    is_softmax = is_bounded(of.watch.activations[operation])
+    is_softmax = is_bounded(diagnosis.watch.activations[operation])
     return is_softmax or (seen.after.zeros == 1 and seen.before.zeros < 1)
 
 
-def _saturated_outputs(of: Diagnosis) -> list[keras.Operation]:
+def _saturated_outputs(diagnosis: Diagnosis) -> list[keras.Operation]:
     """Return the layers whose softmax or sigmoid is saturated for all examples.
 
     With smaller numbers before it the loss has a gradient.
     """
     found: list[keras.Operation] = []
-    for layer, record in of.probe(OutputProbe).records.items():
-        if record.certain == 1 and of.watch.activations[layer] is not None:
+    for layer, record in diagnosis.probe(OutputProbe).records.items():
+        if record.certain == 1 and diagnosis.watch.activations[layer] is not None:
             found.append(layer)
     if not found:
         return []
-    with of.changed(), open_activations(found, of):
-        return found if any(of.norms()) else []
+    with diagnosis.changed(), open_activations(found, diagnosis):
+        return found if any(diagnosis.norms()) else []
 
 
 @contextlib.contextmanager
-def open_activations(operations: list[keras.Operation], of: Diagnosis) -> Iterator[None]:
+def open_activations(operations: list[keras.Operation], diagnosis: Diagnosis) -> Iterator[None]:
     """Let gradients pass some activations for the duration of the block.
 
     One with limits gets smaller numbers, another one gives what it gets.
@@ -138,7 +138,7 @@ def open_activations(operations: list[keras.Operation], of: Diagnosis) -> Iterat
                 activation = read_activation(operation)
                 if activation is not None:
                     name, function = "activation", activation
-            known = of.watch.activations.get(operation, type(operation).__name__.lower())
+            known = diagnosis.watch.activations.get(operation, type(operation).__name__.lower())
             stack.enter_context(
                 replace_attribute(operation, name, _open_activation(function, is_bounded(known)))
             )

@@ -149,12 +149,12 @@ def run_diagnosis(
         check_used("model", inventory)
         check_unshared("model", inventory)
         with show_status() as show:
-            of = Diagnosis(
+            diagnosis = Diagnosis(
                 inventory, x, y, loss=loss, steps=steps, is_trained=is_trained, progress=show
             )
-            with of.measured(PROBES):
-                verdicts = [one for one in evaluate(of, RULES) if one.problem not in ignore]
-                return make_report(of, verdicts)
+            with diagnosis.measured(PROBES):
+                verdicts = [one for one in evaluate(diagnosis, RULES) if one.problem not in ignore]
+                return make_report(diagnosis, verdicts)
 
     return run_with_built_layers(model, x, run)
 

@@ -48,19 +48,19 @@ class Probe(Watcher):
     the end.
 
     Args:
-        of: The diagnosis.
+        diagnosis: The diagnosis.
     """
 
-    def __init__(self, of: "Diagnosis") -> None:
-        self.diagnosis: Diagnosis = of
+    def __init__(self, diagnosis: "Diagnosis") -> None:
+        self.diagnosis: Diagnosis = diagnosis
 
 
 def fact(function: Callable[["Diagnosis"], _Value]) -> Callable[["Diagnosis"], _Value]:
     """Compute what `function` finds in a diagnosis once, when it is first asked for."""
 
     @functools.wraps(function)
-    def once(of: Diagnosis) -> _Value:
-        return of.known(function)
+    def once(diagnosis: Diagnosis) -> _Value:
+        return diagnosis.known(function)
 
     return once
 

@@ -57,15 +57,15 @@ class EqualParts(NamedTuple):
 
 
 @fact
-def equal_parts(of: Diagnosis) -> dict[MeasuredWeight, EqualParts]:
+def equal_parts(diagnosis: Diagnosis) -> dict[MeasuredWeight, EqualParts]:
     """The equal parts of each kernel that has such, along the axes where most stay equal."""
     labels = {}
-    for weight in kernel_values(of):
+    for weight in kernel_values(diagnosis):
         found = _labels_of(weight)
         if found:
             labels[weight] = found
-    known = [weight for weight in labels if _has_gradient(weight, of)]
-    staying = {weight: _staying(labels[weight], weight, of) for weight in known}
+    known = [weight for weight in labels if _has_gradient(weight, diagnosis)]
+    staying = {weight: _staying(labels[weight], weight, diagnosis) for weight in known}
     parts = {}
     for weight, of_axes in labels.items():
         counts = staying.get(weight, {})
@@ -74,9 +74,9 @@ def equal_parts(of: Diagnosis) -> dict[MeasuredWeight, EqualParts]:
     return parts
 
 
-def _has_gradient(weight: MeasuredWeight, of: Diagnosis) -> bool:
+def _has_gradient(weight: MeasuredWeight, diagnosis: Diagnosis) -> bool:
     """Return whether the gradient of a weight is known, and more than rounding."""
-    largest = max(gradients(of).values(), default=0.0)
+    largest = max(gradients(diagnosis).values(), default=0.0)
     return math.isfinite(largest) and (weight.report.gradient or 0.0) > _NOISE * largest
 
 
@@ -133,19 +133,19 @@ def _labels(parts: Array) -> Array | None:
 
 
 def _staying(
-    labels: dict[tuple[int, ...], Array], weight: MeasuredWeight, of: Diagnosis
+    labels: dict[tuple[int, ...], Array], weight: MeasuredWeight, diagnosis: Diagnosis
 ) -> dict[tuple[int, ...], int]:
     """Return how many equal parts get the gradient of another one because they are equal."""
     variable = weight.own.variable
     dtypes = (weight.own.dtype, weight.own.layer.compute_dtype)
     rounding = _SHORT_ROUNDING if any("16" in dtype for dtype in dtypes) else _ROUNDING
-    with of.changed():
-        (gradient,) = of.gradient_values([variable])
+    with diagnosis.changed():
+        (gradient,) = diagnosis.gradient_values([variable])
         counts = _counts(labels, gradient, rounding)
         if not any(counts.values()):
             return counts
         with change_weight(variable, draw_small):
-            (with_others,) = of.gradient_values([variable])
+            (with_others,) = diagnosis.gradient_values([variable])
     by_others = _counts(labels, with_others, rounding)
     return {
         axes: 0 if 2 * by_others.get(axes, 0) >= count else count for axes, count in counts.items()
@@ -193,16 +193,16 @@ def alike_rows(rows: Array, rounding: float) -> _Mask:
 
 
 @fact
-def equal_outputs(of: Diagnosis) -> dict[keras.Layer, int]:
+def equal_outputs(diagnosis: Diagnosis) -> dict[keras.Layer, int]:
     """The number of units that give what another one does, before the activation of a layer.
 
     They are counted in the layers with a kernel that has equal parts.
     """
-    layers = {weight.layer.layer for weight in equal_parts(of)}
+    layers = {weight.layer.layer for weight in equal_parts(diagnosis)}
     if not layers:
         return {}
     counter = _UnitCounter(layers)
-    Watch(of.inventory).observe(of.x, counter, training=False)
+    Watch(diagnosis.inventory).observe(diagnosis.x, counter, training=False)
     return counter.counts
 
 

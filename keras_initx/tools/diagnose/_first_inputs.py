@@ -79,8 +79,8 @@ class InputProbe(Probe):
         records: Dict from a layer to its `FirstInputs`.
     """
 
-    def __init__(self, of: Diagnosis) -> None:
-        super().__init__(of)
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        super().__init__(diagnosis)
         self.records: dict[keras.Layer, FirstInputs] = {}
         self._has_begun = False
 
@@ -117,13 +117,13 @@ class InputProbe(Probe):
         return self.records.setdefault(layer, FirstInputs())
 
 
-def _multiplies_alone(call: Call, of: Diagnosis) -> bool:
+def _multiplies_alone(call: Call, diagnosis: Diagnosis) -> bool:
     """Return whether a call is one of a layer that multiplies its inputs by a kernel itself.
 
     The weights of a layer around others need not be what multiplies its inputs: the others may
     scale these before, or it may be a table of its own.
     """
-    with_kernel = of.watch.with_kernel
+    with_kernel = diagnosis.watch.with_kernel
     return call.operation in with_kernel and with_kernel.isdisjoint(list_sublayers(call.operation))
 
 
@@ -162,27 +162,27 @@ def _add(record: FirstInputs, layer: keras.Layer, values: Array) -> None:
         record.largest = (index, size)
 
 
-def find_largest_inputs(of: Diagnosis, size: Callable[[Signal], float]) -> Signal | None:
+def find_largest_inputs(diagnosis: Diagnosis, size: Callable[[Signal], float]) -> Signal | None:
     """Return the largest inputs of the first kernels, as `Rescaling` or others have left them.
 
     Largest are those with values that are not finite, then those of the largest `size`. `None` if
     the model has no inputs that are numbers.
     """
-    records = of.probe(InputProbe).records.values()
+    records = diagnosis.probe(InputProbe).records.values()
     signals = [record.signal for record in records if record.signal.size]
     if not signals:
-        return input_signal(of)
+        return input_signal(diagnosis)
     return max(signals, key=lambda signal: (signal.nonfinite, size(signal)))
 
 
-def has_large_inputs(of: Diagnosis) -> bool:
+def has_large_inputs(diagnosis: Diagnosis) -> bool:
     """Return whether the inputs from outside of a layer are too large."""
-    return any(record.are_large for record in of.probe(InputProbe).records.values())
+    return any(record.are_large for record in diagnosis.probe(InputProbe).records.values())
 
 
-def standardize_inputs_first(of: Diagnosis, remedy: Remedy) -> Remedy:
+def standardize_inputs_first(diagnosis: Diagnosis, remedy: Remedy) -> Remedy:
     """Return a remedy that standardizes the inputs before if they are too large."""
-    if not has_large_inputs(of):
+    if not has_large_inputs(diagnosis):
         return remedy
     return remedy.after("standardize the inputs")
 
@@ -198,8 +198,8 @@ class DifferenceProbe(Probe):
             root mean square, by the axis and the number of positions.
     """
 
-    def __init__(self, of: Diagnosis) -> None:
-        super().__init__(of)
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        super().__init__(diagnosis)
         self.differences: dict[keras.Layer, float] = {}
         self.last: dict[keras.Layer, float] = {}
         self.along: dict[keras.Layer, dict[tuple[int, int], float]] = {}
@@ -261,22 +261,22 @@ _NOISES = (
 
 
 @fact
-def _differing(of: Diagnosis) -> DifferenceProbe:
+def _differing(diagnosis: Diagnosis) -> DifferenceProbe:
     """The probe of a pass in which dropout does not make alike examples different.
 
     That is one in inference mode for a model with dropout. But with normalization over the batch
     signals are others there.
     """
-    inside = [part for _, part in modules_inside(of.model)]
-    has_noise = any(isinstance(layer, _NOISES) for layer in list_layers(of.model))
+    inside = [part for _, part in modules_inside(diagnosis.model)]
+    has_noise = any(isinstance(layer, _NOISES) for layer in list_layers(diagnosis.model))
     has_noise |= any(map(is_dropout, inside))
-    normalizing = of.probe(NormalizedProbe).normalizing
+    normalizing = diagnosis.probe(NormalizedProbe).normalizing
     of_batches = any(isinstance(one, keras.layers.BatchNormalization) for one in normalizing)
-    seen = of.probe(DifferenceProbe)
+    seen = diagnosis.probe(DifferenceProbe)
     if not has_noise or of_batches or any(map(normalizes_batch, inside)):
         return seen
-    probe = DifferenceProbe(of)
-    Watch(of.inventory).observe(of.x, probe, training=False)
+    probe = DifferenceProbe(diagnosis)
+    Watch(diagnosis.inventory).observe(diagnosis.x, probe, training=False)
     # A layer may be called in one of the modes alone.
     probe.differences = seen.differences | probe.differences
     probe.last = seen.last | probe.last
@@ -284,16 +284,16 @@ def _differing(of: Diagnosis) -> DifferenceProbe:
     return probe
 
 
-def input_differences(of: Diagnosis) -> dict[keras.Layer, float]:
+def input_differences(diagnosis: Diagnosis) -> dict[keras.Layer, float]:
     """Return how much the inputs of each kernel differ between examples, by the layer."""
-    return _differing(of).differences
+    return _differing(diagnosis).differences
 
 
-def position_differences(of: Diagnosis) -> dict[keras.Layer, dict[tuple[int, int], float]]:
+def position_differences(diagnosis: Diagnosis) -> dict[keras.Layer, dict[tuple[int, int], float]]:
     """Return how much the inputs of each kernel differ along axes, see `DifferenceProbe.along`."""
-    return _differing(of).along
+    return _differing(diagnosis).along
 
 
-def last_kernel_differences(of: Diagnosis) -> dict[keras.Layer, float]:
+def last_kernel_differences(diagnosis: Diagnosis) -> dict[keras.Layer, float]:
     """Return the same of the last kernel within each layer: a module of torch may have several."""
-    return _differing(of).differences | _differing(of).last
+    return _differing(diagnosis).differences | _differing(diagnosis).last

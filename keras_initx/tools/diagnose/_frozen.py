@@ -19,9 +19,9 @@ from keras_initx.tools.diagnose._remedy import LSUV, Remedy
 _SHOWN = 2
 
 
-def spare_frozen_weights(remedy: Remedy, of: Diagnosis) -> Remedy:
+def spare_frozen_weights(remedy: Remedy, diagnosis: Diagnosis) -> Remedy:
     """Return a remedy whose rules leave all that is not trained, and whose text says so."""
-    weights = list_weights(measured_layers(of))
+    weights = list_weights(measured_layers(diagnosis))
     trained = {weight.path for weight in weights if weight.is_trained}
     every: list[str] = []
     for one in (remedy, *remedy.others):

@@ -148,26 +148,26 @@ class GradientFlow:
     """The gradients that pass the calls of a model.
 
     Args:
-        of: The diagnosis.
+        diagnosis: The diagnosis.
 
     Attributes:
         calls: The calls, in the order in which they begin.
         lost: The ids of the trained weights whose gradient is not finite.
     """
 
-    def __init__(self, of: Diagnosis) -> None:
+    def __init__(self, diagnosis: Diagnosis) -> None:
         recorder = CallRecorder()
-        Watch(of.inventory).observe(of.x, recorder, training=True)
+        Watch(diagnosis.inventory).observe(diagnosis.x, recorder, training=True)
         self.calls: list[PassedCall] = recorder.calls
         self.lost: set[int] = set()
-        self._of = of
+        self._of = diagnosis
         self._shifts = _Shifts(self.calls)
-        self._variables: list[keras.Variable] = list(of.trained)
+        self._variables: list[keras.Variable] = list(diagnosis.trained)
         for call in self.calls:
             self._variables += self._shifts.taken[call].values()
             self._variables += self._shifts.given[call].values()
         self._norms_of: Callable[..., list[float]] = backend.gradient_norms(
-            self._objective, self._variables, list_layers(of.model)
+            self._objective, self._variables, list_layers(diagnosis.model)
         )
         self.measure()
 

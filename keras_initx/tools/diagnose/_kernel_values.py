@@ -42,10 +42,10 @@ class KernelValues(NamedTuple):
 
 
 @fact
-def kernel_values(of: Diagnosis) -> dict[MeasuredWeight, KernelValues]:
+def kernel_values(diagnosis: Diagnosis) -> dict[MeasuredWeight, KernelValues]:
     """The values of each trainable kernel."""
     found = {}
-    for weight in list_weights(measured_layers(of)):
+    for weight in list_weights(measured_layers(diagnosis)):
         own = weight.own
         if own.axes is None or not weight.is_trained:
             continue

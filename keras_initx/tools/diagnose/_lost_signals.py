@@ -37,17 +37,17 @@ class LostProbe(Probe):
             reason; none where an operation made it so.
     """
 
-    def __init__(self, of: Diagnosis) -> None:
-        super().__init__(of)
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        super().__init__(diagnosis)
         self.found: dict[keras.Layer, set[keras.Layer]] = {}
         self.origins: dict[keras.Layer, set[keras.Layer]] = {}
         self.shrunk: dict[keras.Layer, float] = {}
-        self._seen = of.probe(SignalProbe).seen
+        self._seen = diagnosis.probe(SignalProbe).seen
         self._zero: set[keras.Layer] = set()
-        for layer in of.watch.layers:
+        for layer in diagnosis.watch.layers:
             if any(is_zero(layer, weight) for weight in multiplying_weights(layer)):
                 self._zero.add(layer)
-        sizes = [spread(to_array(tensor)) for tensor in list_floats(of.x)]
+        sizes = [spread(to_array(tensor)) for tensor in list_floats(diagnosis.x)]
         self._has_small_inputs = bool(sizes) and max(sizes) < VANISHING
         # The most recent consecutive layers whose output was nearly zero.
         self._row: list[keras.Layer] = []
@@ -132,36 +132,38 @@ class LostSignals(NamedTuple):
 
 
 @fact
-def lost_signals(of: Diagnosis) -> LostSignals:
+def lost_signals(diagnosis: Diagnosis) -> LostSignals:
     """The layers at which signals are lost.
 
     Layers of zeros are the reason only if their outputs differ between examples with other numbers:
     a table that all examples get begins the same for all, whatever is in it.
     """
-    found, origins = of.probe(LostProbe).found, of.probe(LostProbe).origins
+    found, origins = diagnosis.probe(LostProbe).found, diagnosis.probe(LostProbe).origins
     suspects: set[keras.Layer] = set().union(*found.values())
     zeros = {}
     for layer in suspects.union(*origins.values()):
         weights = [weight for weight in multiplying_weights(layer) if is_zero(layer, weight)]
         if weights:
             zeros[layer] = weights
-    harmless = zeros.keys() - _that_differ(zeros, of)
+    harmless = zeros.keys() - _that_differ(zeros, diagnosis)
     began = {layer for layer, before in origins.items() if before <= harmless}
     causes = suspects - harmless - began
     starved = {layer for layer, of_layer in found.items() if of_layer & causes}
     return LostSignals(causes, starved, began)
 
 
-def _that_differ(zeros: dict[keras.Layer, list[keras.Variable]], of: Diagnosis) -> set[keras.Layer]:
+def _that_differ(
+    zeros: dict[keras.Layer, list[keras.Variable]], diagnosis: Diagnosis
+) -> set[keras.Layer]:
     """Return the layers of zeros whose outputs differ between examples with other numbers."""
     if not zeros:
         return set()
     recorder = _DifferenceRecorder(zeros)
-    with of.changed(), contextlib.ExitStack() as stack:
+    with diagnosis.changed(), contextlib.ExitStack() as stack:
         for weights in zeros.values():
             for weight in weights:
                 stack.enter_context(change_weight(weight, draw_small))
-        Watch(of.inventory).observe(of.x, recorder, training=True)
+        Watch(diagnosis.inventory).observe(diagnosis.x, recorder, training=True)
     return recorder.differing
 
 

@@ -35,26 +35,26 @@ class LostWeight(NamedTuple):
 
 
 @fact
-def lost_weights(of: Diagnosis) -> list[LostWeight]:
+def lost_weights(diagnosis: Diagnosis) -> list[LostWeight]:
     """The weights that are not finite, without masks that do no harm."""
     found = []
-    for weight in of.inventory.held:
-        seen = measured_weights(of).get(id(weight.variable))
+    for weight in diagnosis.inventory.held:
+        seen = measured_weights(diagnosis).get(id(weight.variable))
         if seen is not None and math.isfinite(seen.report.norm):
             continue
         values = not_finite_in(weight)
         if values is None:
             continue
-        is_certain = not values.may_be_meant or _spoils(weight, values, of)
+        is_certain = not values.may_be_meant or _spoils(weight, values, diagnosis)
         if is_certain or not values.is_mask:
             found.append(LostWeight(weight, values, is_certain))
     return found
 
 
-def _spoils(weight: ModelWeight, values: NotFinite, of: Diagnosis) -> bool:
+def _spoils(weight: ModelWeight, values: NotFinite, diagnosis: Diagnosis) -> bool:
     """Return whether outputs, the loss or gradients are finite only with others of these values."""
-    losses, outputs = of.probe(LossProbe), of.probe(OutputProbe)
-    numbers = [losses.value or 0.0, *(norm for _, norm in trained_layers(of))]
+    losses, outputs = diagnosis.probe(LossProbe), diagnosis.probe(OutputProbe)
+    numbers = [losses.value or 0.0, *(norm for _, norm in trained_layers(diagnosis))]
     is_lost = outputs.has_nan or not all(map(math.isfinite, numbers))
     # A mask makes outputs infinite on purpose.
     if outputs.signal is not None and outputs.signal.nonfinite and not values.is_mask:
@@ -63,13 +63,13 @@ def _spoils(weight: ModelWeight, values: NotFinite, of: Diagnosis) -> bool:
         return False
     variable = weight.variable
     former = backend.snapshot(variable.value)
-    with of.changed():
+    with diagnosis.changed():
         try:
             variable.assign(_made_finite(backend.host_view(variable.value)))
-            with backend.preserve_state(list_layers(of.model)):
-                signal = measure_floats(of.model(of.x, training=False))
+            with backend.preserve_state(list_layers(diagnosis.model)):
+                signal = measure_floats(diagnosis.model(diagnosis.x, training=False))
             is_cured = signal is None or not signal.nonfinite
-            return is_cured and (not losses.has_loss or all(map(math.isfinite, of.norms())))
+            return is_cured and (not losses.has_loss or all(map(math.isfinite, diagnosis.norms())))
         finally:
             variable.assign(former)
 

@@ -34,7 +34,7 @@ class MeasuredLayer:
 
     Args:
         layer: The layer of Keras.
-        of: The diagnosis.
+        diagnosis: The diagnosis.
 
     Attributes:
         layer: The layer of Keras.
@@ -61,17 +61,17 @@ class MeasuredLayer:
             otherwise `None`.
     """
 
-    def __init__(self, layer: keras.Layer, of: Diagnosis) -> None:
-        signals = of.probe(SignalProbe).seen.get(layer, LayerSignals())
+    def __init__(self, layer: keras.Layer, diagnosis: Diagnosis) -> None:
+        signals = diagnosis.probe(SignalProbe).seen.get(layer, LayerSignals())
         self.layer: keras.Layer = layer
-        self.name: str = of.watch.layers[layer]
-        self.path: str = of.watch.paths[layer]
+        self.name: str = diagnosis.watch.layers[layer]
+        self.path: str = diagnosis.watch.paths[layer]
         self.kind: str = type(layer).__name__
-        self.activation: str | None = of.watch.activations[layer]
+        self.activation: str | None = diagnosis.watch.activations[layer]
         self.before: Signal | None = signals.before
         self.after: Signal | None = signals.after
         self.shape: tuple[int, ...] | None = signals.shape
-        given, made = of.probe(InputProbe).records, of.probe(OutputProbe).records
+        given, made = diagnosis.probe(InputProbe).records, diagnosis.probe(OutputProbe).records
         self.is_first: bool = layer in given
         self.first_inputs: FirstInputs = given.get(layer, FirstInputs())
         self.makes_output: bool = layer in made
@@ -81,20 +81,20 @@ class MeasuredLayer:
         self.normalized_by: str | None = None
         self.activated_by: str | None = None
         self.slope: float | None = None
-        self._see_consumers(of)
+        self._see_consumers(diagnosis)
 
-    def _see_consumers(self, of: Diagnosis) -> None:
+    def _see_consumers(self, diagnosis: Diagnosis) -> None:
         """Find out what normalizes and activates the output, and the slope."""
-        watch, slopes = of.watch, of.probe(SignalProbe).slopes
+        watch, slopes = diagnosis.watch, diagnosis.probe(SignalProbe).slopes
         self.slope = slopes.get(self.layer)
-        normalization = find_following_normalization(self.layer, of)
+        normalization = find_following_normalization(self.layer, diagnosis)
         consumer = watch.graph.only_consumer(self.layer)
         if consumer in watch.layers and consumer not in watch.with_kernel:
             self.activated_by = watch.activations[consumer]
             if self.slope is None:
                 self.slope = slopes.get(consumer)
             if self.activated_by is not None and not is_bounded(self.activated_by):
-                normalization = find_following_normalization(consumer, of)
+                normalization = find_following_normalization(consumer, diagnosis)
         if normalization in watch.layers:
             self.normalized_by = watch.paths[normalization]
 
@@ -283,17 +283,17 @@ class MeasuredWeight:
 
 
 @fact
-def measured_layers(of: Diagnosis) -> list[MeasuredLayer]:
+def measured_layers(diagnosis: Diagnosis) -> list[MeasuredLayer]:
     """The layers that have weights or an activation, in the order of their outputs."""
-    own = {id(weight.variable): weight for weight in of.inventory.weights}
+    own = {id(weight.variable): weight for weight in diagnosis.inventory.weights}
     found = []
-    for layer, variables in _weights_by_layer(of).items():
-        seen = MeasuredLayer(layer, of)
+    for layer, variables in _weights_by_layer(diagnosis).items():
+        seen = MeasuredLayer(layer, diagnosis)
         for variable in variables:
             # The shape of TensorFlow is true without axes too.
             if len(variable.shape) > 0 or variable.trainable:
                 weight = own[id(variable)]
-                seen.weights.append(MeasuredWeight(seen, weight, _weight_report(weight, of)))
+                seen.weights.append(MeasuredWeight(seen, weight, _weight_report(weight, diagnosis)))
         found.append(seen)
     _add_shared_kernels(found)
     return found
@@ -312,22 +312,22 @@ def _add_shared_kernels(layers: Sequence[MeasuredLayer]) -> None:
 
 
 @fact
-def measured_weights(of: Diagnosis) -> dict[int, MeasuredWeight]:
+def measured_weights(diagnosis: Diagnosis) -> dict[int, MeasuredWeight]:
     """The weights of these layers, by the ids of their variables."""
-    return _by_id(measured_layers(of))
+    return _by_id(measured_layers(diagnosis))
 
 
 def _by_id(layers: Iterable[MeasuredLayer]) -> dict[int, MeasuredWeight]:
     return {id(weight.own.variable): weight for weight in list_weights(layers)}
 
 
-def _weights_by_layer(of: Diagnosis) -> dict[keras.Layer, list[keras.Variable]]:
+def _weights_by_layer(diagnosis: Diagnosis) -> dict[keras.Layer, list[keras.Variable]]:
     """Return the layers to report, in the order of their outputs, with their weights.
 
     Each weight has one layer.
     """
-    seen = of.probe(SignalProbe).seen
-    known = of.watch.layers
+    seen = diagnosis.probe(SignalProbe).seen
+    known = diagnosis.watch.layers
     order = [layer for layer, of_layer in seen.items() if of_layer.after is not None]
     owners: dict[int, keras.Layer] = {}
     # The first of the layers that share a weight owns it.
@@ -348,13 +348,13 @@ def _weights_by_layer(of: Diagnosis) -> dict[keras.Layer, list[keras.Variable]]:
     # A layer that was not called itself may have been used by another layer.
     order += [layer for layer in known if layer not in order and layer in owners.values()]
     by_layer: dict[keras.Layer, list[keras.Variable]] = {layer: [] for layer in order}
-    for weight in of.model.weights:
+    for weight in diagnosis.model.weights:
         if id(weight) in owners:
             by_layer[owners[id(weight)]].append(weight)
     return by_layer
 
 
-def _weight_report(weight: ModelWeight, of: Diagnosis) -> WeightReport:
+def _weight_report(weight: ModelWeight, diagnosis: Diagnosis) -> WeightReport:
     """Return the report of a weight."""
     moments = Moments(backend.host_view(weight.variable.value))
     fan_in = gain = None
@@ -373,7 +373,7 @@ def _weight_report(weight: ModelWeight, of: Diagnosis) -> WeightReport:
         zeros=moments.zeros / max(moments.size, 1),
         norm=moments.norm,
         trainable=weight.variable.trainable,
-        gradient=gradients(of).get(id(weight.variable)),
+        gradient=gradients(diagnosis).get(id(weight.variable)),
         axes=weight.axes,
         fan_in=fan_in,
         gain=gain,
@@ -387,30 +387,30 @@ def _norm_of(norms: Iterable[float]) -> float:
 
 
 @fact
-def trained_layers(of: Diagnosis) -> list[tuple[MeasuredLayer, float]]:
+def trained_layers(diagnosis: Diagnosis) -> list[tuple[MeasuredLayer, float]]:
     """The layers with a gradient, each with its norm."""
     found = []
-    for layer in measured_layers(of):
+    for layer in measured_layers(diagnosis):
         if layer.gradient is not None:
             found.append((layer, layer.gradient.norm))
     return found
 
 
 @fact
-def branch_ends(of: Diagnosis) -> list[MeasuredLayer]:
+def branch_ends(diagnosis: Diagnosis) -> list[MeasuredLayer]:
     """The layers at the ends of residual branches."""
-    branches = find_branches(of.watch.graph.nodes).found
+    branches = find_branches(diagnosis.watch.graph.nodes).found
     ends = {end for branch in branches for end in branch.ends}
-    ends |= hidden_branch_ends(of.inventory)
-    return [layer for layer in measured_layers(of) if layer.layer in ends]
+    ends |= hidden_branch_ends(diagnosis.inventory)
+    return [layer for layer in measured_layers(diagnosis) if layer.layer in ends]
 
 
 # ---------------------------------------------------------------- several layers
 
 
-def list_layers_until(last: MeasuredLayer, of: Diagnosis) -> list[MeasuredLayer]:
+def list_layers_until(last: MeasuredLayer, diagnosis: Diagnosis) -> list[MeasuredLayer]:
     """Return the layers up to `last`, and itself."""
-    layers = measured_layers(of)
+    layers = measured_layers(diagnosis)
     return layers[: layers.index(last) + 1]
 
 

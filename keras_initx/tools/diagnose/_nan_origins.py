@@ -62,13 +62,13 @@ class Origin:
 
 
 @fact
-def undefined_output(of: Diagnosis) -> Origin | None:
+def undefined_output(diagnosis: Diagnosis) -> Origin | None:
     """Where the outputs of a call are not finite though its inputs are; `None` without such.
 
     Nor is there one where smaller inputs make them finite, if these are large or the outputs
     infinite: then numbers overflow.
     """
-    recorder = _losses(of)
+    recorder = _losses(diagnosis)
     found = keep_innermost(recorder.calls, set(recorder.made))
     for kind in ("NaN", "infinite"):
         for call in found:
@@ -78,20 +78,20 @@ def undefined_output(of: Diagnosis) -> Origin | None:
 
 
 @fact
-def first_lost_output(of: Diagnosis) -> Origin | None:
+def first_lost_output(diagnosis: Diagnosis) -> Origin | None:
     """Where finite inputs first become outputs that are not finite, also those that overflow."""
-    recorder = _losses(of)
+    recorder = _losses(diagnosis)
     for call in keep_innermost(recorder.calls, set(recorder.made)):
         return Origin(call, _last_finite(call, recorder))
     return None
 
 
 @fact
-def _losses(of: Diagnosis) -> "_LossRecorder":
+def _losses(diagnosis: Diagnosis) -> "_LossRecorder":
     """Of another pass, the calls that make what is not finite of finite numbers."""
-    watch = Watch(of.inventory)
+    watch = Watch(diagnosis.inventory)
     recorder = _LossRecorder(watch)
-    watch.observe(of.x, recorder, training=True)
+    watch.observe(diagnosis.x, recorder, training=True)
     return recorder
 
 
@@ -179,15 +179,15 @@ def _last_finite(call: PassedCall, recorder: _LossRecorder) -> keras.Operation |
 
 
 @fact
-def undefined_gradient(of: Diagnosis) -> Origin | None:
+def undefined_gradient(diagnosis: Diagnosis) -> Origin | None:
     """Where a gradient behind a call is finite, and the one before it, or of its weights, is not.
 
     It is `None` where all gradients are finite, where they overflow, and where the place is not
     known.
     """
-    if not has_lost_gradients(of):
+    if not has_lost_gradients(diagnosis):
         return None
-    flow = GradientFlow(of)
+    flow = GradientFlow(diagnosis)
     root = flow.calls[0]
     if _is_lost(root.behind):
         return None if _is_overflow(flow, root) else Origin(root, is_loss=True)
@@ -204,21 +204,21 @@ def undefined_gradient(of: Diagnosis) -> Origin | None:
 
 
 @fact
-def gradients_overflow(of: Diagnosis) -> bool:
+def gradients_overflow(diagnosis: Diagnosis) -> bool:
     """Whether gradients are not finite because they are too large: those of a small loss are."""
-    if not has_lost_gradients(of):
+    if not has_lost_gradients(diagnosis):
         return False
-    flow = GradientFlow(of)
+    flow = GradientFlow(diagnosis)
     flow.measure(_SMALL)
     return not flow.lost
 
 
-def has_lost_gradients(of: Diagnosis) -> bool:
+def has_lost_gradients(diagnosis: Diagnosis) -> bool:
     """Return whether the gradient of a weight is not finite, though the loss may be."""
-    value = of.probe(LossProbe).value
+    value = diagnosis.probe(LossProbe).value
     if value is None or math.isnan(value):
         return False
-    return not all(math.isfinite(norm) for _, norm in trained_layers(of))
+    return not all(math.isfinite(norm) for _, norm in trained_layers(diagnosis))
 
 
 def _is_lost(norm: float | None) -> bool:
@@ -261,20 +261,20 @@ def _is_overflow(flow: GradientFlow, call: PassedCall) -> bool:
 # ---------------------------------------------------------------- words
 
 
-def describe_origin(place: Origin, of: Diagnosis) -> str:
+def describe_origin(place: Origin, diagnosis: Diagnosis) -> str:
     """Return the words for a place: a layer by its path, an operation by its class."""
     operation = place.call.operation
-    if operation in of.watch.paths:
-        title = of.watch.paths[operation]
-        if operation is of.model:
+    if operation in diagnosis.watch.paths:
+        title = diagnosis.watch.paths[operation]
+        if operation is diagnosis.model:
             title = f"the `call` of {title}"
     else:
         title = f"the operation {type(operation).__name__}"
     after = place.after
-    if after is None and operation not in of.watch.paths:
+    if after is None and operation not in diagnosis.watch.paths:
         after = _made_before(place.call)
-    if after in of.watch.paths:
-        title += f", after {of.watch.paths[after]}"
+    if after in diagnosis.watch.paths:
+        title += f", after {diagnosis.watch.paths[after]}"
     return title
 
 
@@ -289,10 +289,10 @@ def _made_before(call: PassedCall) -> keras.Operation | None:
     return before
 
 
-def list_origin_layers(place: Origin, of: Diagnosis) -> list[MeasuredLayer]:
+def list_origin_layers(place: Origin, diagnosis: Diagnosis) -> list[MeasuredLayer]:
     """Return the layer of a place, also one without weights."""
     operation = place.call.operation
-    if operation not in of.watch.layers:
+    if operation not in diagnosis.watch.layers:
         return []
-    known = [layer for layer in measured_layers(of) if layer.layer is operation]
-    return known or [MeasuredLayer(operation, of)]
+    known = [layer for layer in measured_layers(diagnosis) if layer.layer is operation]
+    return known or [MeasuredLayer(operation, diagnosis)]

@@ -31,8 +31,8 @@ class NormalizedProbe(Probe):
         layers: The layers with such inputs.
     """
 
-    def __init__(self, of: Diagnosis) -> None:
-        super().__init__(of)
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        super().__init__(diagnosis)
         self.normalizing: set[keras.Operation] = set()
         self.layers: set[keras.Layer] = set()
         self._linear: set[keras.Operation] = set()
@@ -76,20 +76,22 @@ class NormalizedProbe(Probe):
         return bool(change > max(_CHANGE * spread(call.values), least))
 
 
-def removes_scale(operation: keras.Operation, of: Diagnosis) -> bool:
+def removes_scale(operation: keras.Operation, diagnosis: Diagnosis) -> bool:
     """Return whether a layer is a normalization that takes the scale of its inputs away."""
-    return operation in of.probe(NormalizedProbe).normalizing
+    return operation in diagnosis.probe(NormalizedProbe).normalizing
 
 
-def find_following_normalization(layer: keras.Operation, of: Diagnosis) -> keras.Operation | None:
+def find_following_normalization(
+    layer: keras.Operation, diagnosis: Diagnosis
+) -> keras.Operation | None:
     """Return the normalization that the outputs of `layer` are passed to, or `None`.
 
     It is `None` if an output is passed to anything else, or to nothing, and if the normalization
     does not take the scale away.
     """
     first = None
-    for consumers in of.watch.graph.consumers(layer):
-        if not consumers or not all(removes_scale(one, of) for one in consumers):
+    for consumers in diagnosis.watch.graph.consumers(layer):
+        if not consumers or not all(removes_scale(one, diagnosis) for one in consumers):
             return None
         if first is None:
             first = consumers[0]

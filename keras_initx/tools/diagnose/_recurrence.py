@@ -41,8 +41,8 @@ class RecurrenceProbe(Probe):
             the embedding in whose inputs they are 0 and that makes no mask, or `None`.
     """
 
-    def __init__(self, of: Diagnosis) -> None:
-        super().__init__(of)
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        super().__init__(diagnosis)
         self.steps: dict[keras.Layer, int] = {}
         self.padding: dict[keras.Layer, tuple[int, str | None]] = {}
         self._in_both_directions: set[keras.Layer] = set()
@@ -111,17 +111,17 @@ class Gates(NamedTuple):
 
 
 @fact
-def gates(of: Diagnosis) -> dict[MeasuredLayer, Gates]:
+def gates(diagnosis: Diagnosis) -> dict[MeasuredLayer, Gates]:
     """The gates of each recurrent layer that has them."""
     found = {}
-    for layer in measured_layers(of):
+    for layer in measured_layers(diagnosis):
         cells = [(_gate_of(cell), cell) for cell in list_cells(layer.layer)]
         biases = [(gate, _gate_bias(gate, cell), cell) for gate, cell in cells if gate is not None]
         if not biases:
             continue
         gate, least, _ = min(biases, key=lambda one: _kept_share(one[1]))
         of_gate = [cell.bias for other, _, cell in biases if other == gate]
-        weights = [measured_weights(of)[id(bias)] for bias in of_gate if bias is not None]
+        weights = [measured_weights(diagnosis)[id(bias)] for bias in of_gate if bias is not None]
         found[layer] = Gates(gate, least, weights)
     return found
 
@@ -184,10 +184,10 @@ class RecurrentKernel(NamedTuple):
 
 
 @fact
-def recurrent_kernels(of: Diagnosis) -> dict[MeasuredLayer, RecurrentKernel]:
+def recurrent_kernels(diagnosis: Diagnosis) -> dict[MeasuredLayer, RecurrentKernel]:
     """The recurrent kernel of each layer without gates, unless it is very large."""
     found = {}
-    for layer in measured_layers(of):
+    for layer in measured_layers(diagnosis):
         kernel = _kernel_without_gates(layer.layer)
         if kernel is None:
             continue
@@ -195,7 +195,7 @@ def recurrent_kernels(of: Diagnosis) -> dict[MeasuredLayer, RecurrentKernel]:
         with np.errstate(divide="ignore"):
             mean, largest = float(np.exp(np.log(values).mean())), float(values[0])
         kept = None
-        steps = of.probe(RecurrenceProbe).steps.get(layer.layer)
+        steps = diagnosis.probe(RecurrenceProbe).steps.get(layer.layer)
         if largest and steps is not None and not layer.layer.return_sequences:
             with np.errstate(over="ignore", invalid="ignore"):
                 power = np.linalg.matrix_power(kernel.astype("float64"), steps // 2)
@@ -215,14 +215,14 @@ def _kernel_without_gates(layer: keras.Layer) -> Array | None:
     return kernel
 
 
-def compute_unread_share(of: Diagnosis, layer: MeasuredLayer) -> float | None:
+def compute_unread_share(diagnosis: Diagnosis, layer: MeasuredLayer) -> float | None:
     """Return the share that the gates of a layer keep of what comes before padding.
 
     `None` unless what comes before is not read because of it.
     """
-    padding = of.probe(RecurrenceProbe).padding
-    if layer not in gates(of) or layer.layer not in padding:
+    padding = diagnosis.probe(RecurrenceProbe).padding
+    if layer not in gates(diagnosis) or layer.layer not in padding:
         return None
     steps, _ = padding[layer.layer]
-    share = gates(of)[layer].kept ** steps
+    share = gates(diagnosis)[layer].kept ** steps
     return share if share < UNREAD else None

@@ -275,20 +275,20 @@ def _drawn_by(rules: Mapping[str, InitializerLike]) -> str:
     )
 
 
-def make_report(of: Diagnosis, verdicts: list[Verdict]) -> DiagnosisReport:
+def make_report(diagnosis: Diagnosis, verdicts: list[Verdict]) -> DiagnosisReport:
     """Return the report of a diagnosis."""
-    rows = [_layer_report(layer, of) for layer in measured_layers(of)]
-    taken = steps_taken(of)
+    rows = [_layer_report(layer, diagnosis) for layer in measured_layers(diagnosis)]
+    taken = steps_taken(diagnosis)
     return DiagnosisReport(
-        rows, input_signal(of), verdicts, [] if taken is None else list(taken.losses)
+        rows, input_signal(diagnosis), verdicts, [] if taken is None else list(taken.losses)
     )
 
 
-def _layer_report(layer: MeasuredLayer, of: Diagnosis) -> LayerReport:
+def _layer_report(layer: MeasuredLayer, diagnosis: Diagnosis) -> LayerReport:
     """Return what a report shows of a layer."""
     shown = {}
     for column in COLUMNS:
-        text = column.text(of, layer)
+        text = column.text(diagnosis, layer)
         if text is not None:
             shown[column.header] = text
     return LayerReport(

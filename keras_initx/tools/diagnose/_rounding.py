@@ -28,7 +28,7 @@ _UNRELATED = 0.5
 
 
 def select_rounding_gradients(
-    layers: Sequence[MeasuredLayer], of: Diagnosis
+    layers: Sequence[MeasuredLayer], diagnosis: Diagnosis
 ) -> list[MeasuredLayer]:
     """Return those of some layers whose gradient is rounding alone."""
     variables = []
@@ -36,8 +36,8 @@ def select_rounding_gradients(
         variables += [one.own.variable for one in layer.weights if one.report.gradient is not None]
     if not variables:
         return []
-    before = of.gradient_values(variables)
-    after = _with_other_last_places(variables, of)
+    before = diagnosis.gradient_values(variables)
+    after = _with_other_last_places(variables, diagnosis)
     changes = {}
     for variable, *pair in zip(variables, before, after, strict=True):
         changes[id(variable)] = _size_and_change(*pair)
@@ -59,10 +59,10 @@ def _size_and_change(before: Array | None, after: Array | None) -> tuple[float, 
 
 
 def _with_other_last_places(
-    variables: Sequence[keras.Variable], of: Diagnosis
+    variables: Sequence[keras.Variable], diagnosis: Diagnosis
 ) -> list[Array | None]:
     """Return gradients where all weights and inputs are changed in their last places."""
-    places = [EPSILONS.get(one.compute_dtype, 0.0) for one in list_layers(of.model)]
+    places = [EPSILONS.get(one.compute_dtype, 0.0) for one in list_layers(diagnosis.model)]
     share = _CHANGE * max(EPSILONS["float32"], *places)
 
     def changed(values: Array) -> Array:
@@ -72,9 +72,9 @@ def _with_other_last_places(
     def moved(leaf: Any) -> Any:
         return leaf * (1 + share) if list_floats(leaf) else leaf
 
-    x: Arrays = keras.tree.map_structure(moved, of.x)
-    with of.changed(), contextlib.ExitStack() as stack:
-        for weight in of.model.weights:
+    x: Arrays = keras.tree.map_structure(moved, diagnosis.x)
+    with diagnosis.changed(), contextlib.ExitStack() as stack:
+        for weight in diagnosis.model.weights:
             if "float" in weight.dtype:
                 stack.enter_context(change_weight(weight, changed))
-        return of.gradient_values(variables, x)
+        return diagnosis.gradient_values(variables, x)

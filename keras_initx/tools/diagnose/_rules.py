@@ -165,7 +165,7 @@ def rule(
 ) -> Callable[[_Check], Rule]:
     """Return a decorator that makes a `Rule` of a function. Arguments are its attributes."""
 
-    def of(check: _Check) -> Rule:
+    def make_rule(check: _Check) -> Rule:
         return Rule(
             problem=problem,
             unless=unless,
@@ -177,21 +177,21 @@ def rule(
             check=check,
         )
 
-    return of
+    return make_rule
 
 
-def evaluate(of: Diagnosis, rules: Iterable[Rule]) -> list[Verdict]:
+def evaluate(diagnosis: Diagnosis, rules: Iterable[Rule]) -> list[Verdict]:
     """Return what rules find, one asked after the other, notes last."""
     found: dict[str, list[Finding]] = {}
     verdicts = []
     for one in rules:
         if any(_findings(found, cause) for cause in one.unless):
             continue
-        findings = list(one.check(of, _layers_for(one, found, measured_layers(of))))
+        findings = list(one.check(diagnosis, _layers_for(one, found, measured_layers(diagnosis))))
         found[one.problem] = findings
         for finding in findings:
             names = tuple(dict.fromkeys(layer.name for layer in finding.layers))
-            remedy = spare_frozen_weights(finding.remedy, of)
+            remedy = spare_frozen_weights(finding.remedy, diagnosis)
             verdicts.append(Verdict(one.problem, names, finding.evidence, remedy, finding.level))
         if one.hides_all and _findings(found, one.problem):
             break

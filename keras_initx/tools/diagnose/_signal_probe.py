@@ -27,15 +27,15 @@ SATURATION_MARGIN = 0.005
 
 
 @fact
-def input_signal(of: Diagnosis) -> Signal | None:
+def input_signal(diagnosis: Diagnosis) -> Signal | None:
     """`Signal` of the inputs, `None` if they are integers."""
-    return measure_floats(of.x)
+    return measure_floats(diagnosis.x)
 
 
 @fact
-def target_signal(of: Diagnosis) -> Signal | None:
+def target_signal(diagnosis: Diagnosis) -> Signal | None:
     """`Signal` of the targets, `None` if they are integers or not given."""
-    return measure_floats(of.y)
+    return measure_floats(diagnosis.y)
 
 
 def measure_floats(batch: Arrays) -> Signal | None:
@@ -84,8 +84,8 @@ class SignalProbe(Probe):
             of this, `None` where it is no function of single values.
     """
 
-    def __init__(self, of: Diagnosis) -> None:
-        super().__init__(of)
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        super().__init__(diagnosis)
         self.seen: dict[keras.Layer, LayerSignals] = {}
         self.slopes: dict[keras.Layer, float | None] = {}
 

@@ -15,8 +15,8 @@ class SingleValueProbe(Probe):
         paths: Dict from such a layer to its path, or the name of an operation.
     """
 
-    def __init__(self, of: Diagnosis) -> None:
-        super().__init__(of)
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        super().__init__(diagnosis)
         self.paths: dict[keras.Operation, str] = {}
 
     def after(self, call: Call) -> None:
@@ -43,6 +43,6 @@ def _normalized_count(operation: keras.Operation, shape: tuple[int, ...]) -> int
     return None
 
 
-def has_single_values(of: Diagnosis) -> bool:
+def has_single_values(diagnosis: Diagnosis) -> bool:
     """Return whether a normalization is over a single value."""
-    return bool(of.probe(SingleValueProbe).paths)
+    return bool(diagnosis.probe(SingleValueProbe).paths)

@@ -27,12 +27,12 @@ class LogitsProbe(Probe):
     It calls layers of one's own once more, with other numbers in such a weight.
     """
 
-    def __init__(self, of: Diagnosis) -> None:
-        super().__init__(of)
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        super().__init__(diagnosis)
         self._added: set[int] = set()
         self._others: set[int] = set()
         self._suspects: dict[keras.Layer, list[keras.Variable]] = {}
-        for layer in of.watch.layers:
+        for layer in diagnosis.watch.layers:
             if not knows_axes(layer):
                 kernels = [
                     one for one in list_own_weights(layer) if one.trainable and is_kernel(one)

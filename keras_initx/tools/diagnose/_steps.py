@@ -137,7 +137,7 @@ class TrainedSteps:
 
 
 @fact
-def steps_taken(of: Diagnosis) -> TrainedSteps | None:
+def steps_taken(diagnosis: Diagnosis) -> TrainedSteps | None:
     """What the steps do that were asked for, `None` without any.
 
     It is `None` too where the loss or a gradient is not finite, and where all gradients are 0.
@@ -148,28 +148,28 @@ def steps_taken(of: Diagnosis) -> TrainedSteps | None:
         ValueError: If the optimizer was built without some of the weights, or cannot be made anew
             from its config.
     """
-    norms, value = gradients(of), of.probe(LossProbe).value
-    if not of.steps or value is None or not any(norms.values()):
+    norms, value = gradients(diagnosis), diagnosis.probe(LossProbe).value
+    if not diagnosis.steps or value is None or not any(norms.values()):
         return None
     if not all(map(math.isfinite, [value, *norms.values()])):
         return None
-    if any(lost.is_certain for lost in lost_weights(of)):  # before any step
+    if any(lost.is_certain for lost in lost_weights(diagnosis)):  # before any step
         return None
-    guess = _loss_of_guess(of)
-    optimizer = _copied(of.model.optimizer, of.trained)
-    with of.changed(), preserve_variables(of.trained) as former:
-        taken = _taken(of, optimizer, guess)
-        taken = replace(taken, unmoved=_unmoved_weights(of, former))
+    guess = _loss_of_guess(diagnosis)
+    optimizer = _copied(diagnosis.model.optimizer, diagnosis.trained)
+    with diagnosis.changed(), preserve_variables(diagnosis.trained) as former:
+        taken = _taken(diagnosis, optimizer, guess)
+        taken = replace(taken, unmoved=_unmoved_weights(diagnosis, former))
         least = FALLEN * loss_to_beat(taken)
         lengths = set()
         for factor in _factors(taken):
             tried = float(f"{max(taken.rates, default=0.0) * factor:.1g}")
-            other = _with_rate(of.model.optimizer, tried)
+            other = _with_rate(diagnosis.model.optimizer, tried)
             if other is None:
                 break
             former.put_back()
             taken = replace(taken, tried=(*taken.tried, tried))
-            losses = _losses_with(other, of, of.steps).losses
+            losses = _losses_with(other, diagnosis, diagnosis.steps).losses
             last = losses[-1]
             lengths.add(math.inf if math.isfinite(last) else len(losses))
             # False for NaN.
@@ -181,31 +181,31 @@ def steps_taken(of: Diagnosis) -> TrainedSteps | None:
 
 
 @fact
-def first_step_raises_loss(of: Diagnosis) -> bool:
+def first_step_raises_loss(diagnosis: Diagnosis) -> bool:
     """Whether the loss is larger after the first step of the optimizer, or not finite.
 
     It is false where that cannot be tried, as on several replicas.
     """
     try:
-        check_optimizer(of.model)
-        optimizer = _copied(of.model.optimizer, of.trained)
+        check_optimizer(diagnosis.model)
+        optimizer = _copied(diagnosis.model.optimizer, diagnosis.trained)
     except ValueError:
         return False
-    with of.changed(), preserve_variables(of.trained):
-        before, *after = _losses_with(optimizer, of, 1).losses
+    with diagnosis.changed(), preserve_variables(diagnosis.trained):
+        before, *after = _losses_with(optimizer, diagnosis, 1).losses
     # False for NaN.
     return not all(loss <= before for loss in after)
 
 
-def list_trained_weights(of: Diagnosis) -> list[MeasuredWeight]:
+def list_trained_weights(diagnosis: Diagnosis) -> list[MeasuredWeight]:
     """Return the weights that are trained, in the order of the model."""
-    return [measured_weights(of)[id(variable)] for variable in of.trained]
+    return [measured_weights(diagnosis)[id(variable)] for variable in diagnosis.trained]
 
 
-def _unmoved_weights(of: Diagnosis, former: Former) -> list[MeasuredWeight]:
+def _unmoved_weights(diagnosis: Diagnosis, former: Former) -> list[MeasuredWeight]:
     """Return the weights with a gradient that have their former values, to the bit."""
     found = []
-    for weight in list_trained_weights(of):
+    for weight in list_trained_weights(diagnosis):
         variable = weight.own.variable
         is_same = np.array_equal(to_array(variable), to_array(former.of(variable)))
         if is_same and weight.report.gradient:
@@ -213,10 +213,10 @@ def _unmoved_weights(of: Diagnosis, former: Former) -> list[MeasuredWeight]:
     return found
 
 
-def _loss_of_guess(of: Diagnosis) -> float | None:
+def _loss_of_guess(diagnosis: Diagnosis) -> float | None:
     """Return the loss of a guess by the shares of the labels, if the objective is one such loss."""
-    losses = of.probe(LossProbe)
-    outputs = of.probe(OutputProbe).records
+    losses = diagnosis.probe(LossProbe)
+    outputs = diagnosis.probe(OutputProbe).records
     if len(outputs) != 1 or len(losses.ends) != 1 or losses.value is None:
         return None
     (output,) = outputs.values()
@@ -238,15 +238,15 @@ def _factors(taken: TrainedSteps) -> Sequence[float]:
 
 
 def _taken(
-    of: Diagnosis, optimizer: keras.optimizers.Optimizer, guess: float | None
+    diagnosis: Diagnosis, optimizer: keras.optimizers.Optimizer, guess: float | None
 ) -> TrainedSteps:
     """Take the steps with an optimizer at its start, and return what they do to the loss.
 
     Of the weights only those are told that are not finite.
     """
-    course = _losses_with(optimizer, of, of.steps)
+    course = _losses_with(optimizer, diagnosis, diagnosis.steps)
     lost = []
-    for weight in list_trained_weights(of):
+    for weight in list_trained_weights(diagnosis):
         if not backend.is_finite(weight.own.variable.value):
             lost.append(weight)
     name = type(unwrap_optimizer(optimizer)).__name__
@@ -268,16 +268,20 @@ class _Course(NamedTuple):
     is_idle: bool
 
 
-def _losses_with(optimizer: keras.optimizers.Optimizer, of: Diagnosis, steps: int) -> _Course:
+def _losses_with(
+    optimizer: keras.optimizers.Optimizer, diagnosis: Diagnosis, steps: int
+) -> _Course:
     """Take some steps with an optimizer at its start."""
     if not optimizer.built:
-        optimizer.build(of.trained)
+        optimizer.build(diagnosis.trained)
     inner = unwrap_optimizer(optimizer)
-    batch = (of.x, of.y)
-    layers = list_layers(of.model)
+    batch = (diagnosis.x, diagnosis.y)
+    layers = list_layers(diagnosis.model)
     # The loss after the last of them is that before one more, which is not taken.
     count = steps + 1
-    descent = backend.descend(of.objective_of, of.trained, layers, optimizer, batch, count)
+    descent = backend.descend(
+        diagnosis.objective_of, diagnosis.trained, layers, optimizer, batch, count
+    )
     losses, rates = [], []
     made, rate = 0, read_rate(inner)
     with contextlib.closing(descent):
@@ -290,7 +294,7 @@ def _losses_with(optimizer: keras.optimizers.Optimizer, of: Diagnosis, steps: in
                 break
             made, rate = _updates(inner), read_rate(inner)
             if step:
-                of.progress(f"step {step} of {steps}")
+                diagnosis.progress(f"step {step} of {steps}")
     waiting = []
     for one in iterate_optimizers(inner):
         may_wait = accumulation_steps(one) > 1 or scales_loss(optimizer)

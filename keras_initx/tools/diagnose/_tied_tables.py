@@ -26,10 +26,10 @@ class TableProbe(Probe):
         tied: Dict from a layer that makes an output to the table.
     """
 
-    def __init__(self, of: Diagnosis) -> None:
-        super().__init__(of)
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        super().__init__(diagnosis)
         self.tied: dict[keras.Layer, keras.Variable] = {}
-        self._outputs = of.probe(OutputProbe)
+        self._outputs = diagnosis.probe(OutputProbe)
         # What calls have read of their own layers.
         self._own: list[tuple[Call, keras.Variable]] = []
         # By their ids.
@@ -70,11 +70,11 @@ def _is_own(operation: keras.Operation, variable: keras.Variable) -> bool:
 
 
 @fact
-def tied_tables(of: Diagnosis) -> dict[MeasuredLayer, MeasuredWeight]:
+def tied_tables(diagnosis: Diagnosis) -> dict[MeasuredLayer, MeasuredWeight]:
     """The table with whose rows an output is a product, by the layer that makes it."""
     found = {}
-    for layer in measured_layers(of):
-        table = of.probe(TableProbe).tied.get(layer.layer)
+    for layer in measured_layers(diagnosis):
+        table = diagnosis.probe(TableProbe).tied.get(layer.layer)
         if table is not None:
-            found[layer] = measured_weights(of)[id(table)]
+            found[layer] = measured_weights(diagnosis)[id(table)]
     return found

@@ -79,7 +79,7 @@ class UnreachedLayers:
 
 
 @fact
-def unreached_layers(of: Diagnosis) -> UnreachedLayers:
+def unreached_layers(diagnosis: Diagnosis) -> UnreachedLayers:
     """The layers that get no gradient with other values either.
 
     A gradient may be 0 because of values: of weights that are zeros at the start, as at the end of
@@ -87,46 +87,48 @@ def unreached_layers(of: Diagnosis) -> UnreachedLayers:
     So it is computed again with zeros replaced, activations opened, several times with other
     weights where it was 0, and in inference mode. All weights are put back.
     """
-    trained, norms = of.trained, list(gradients(of).values())
+    trained, norms = diagnosis.trained, list(gradients(diagnosis).values())
     turned = [place for place, norm in enumerate(norms) if norm == 0]
     without = list(turned)
     has_kernel = any(is_kernel(trained[place]) for place in turned)
     # What such a model trains by is not known.
-    if not has_kernel or type(of.model).train_step is not keras.Model.train_step:
+    if not has_kernel or type(diagnosis.model).train_step is not keras.Model.train_step:
         return UnreachedLayers()
-    closed = closed_activations(of)
-    seen, layers = measured_weights(of), measured_layers(of)
+    closed = closed_activations(diagnosis)
+    seen, layers = measured_weights(diagnosis), measured_layers(diagnosis)
     changes: list[Change] = [_turned, *map(_redrawn, range(_DRAWS))]
     # First with the weights as they are.
     ways: list[Sequence[Change]] = [(), *((change,) for change in changes)]
-    with of.changed(), contextlib.ExitStack() as stack:
+    with diagnosis.changed(), contextlib.ExitStack() as stack:
         for weight in trained:
             if weight.name not in _OFFSETS and not backend.has_nonzero(weight.value):
                 stack.enter_context(change_weight(weight, draw_small))
-        stack.enter_context(open_activations(closed, of))
+        stack.enter_context(open_activations(closed, diagnosis))
         for way in ways:
             with contextlib.ExitStack() as others:
                 for place, change in itertools.product(turned, way):
                     others.enter_context(change_weight(trained[place], change))
                 for training in (True, False):
-                    norms = of.norms(training)
+                    norms = diagnosis.norms(training)
                     without = [place for place in without if norms[place] == 0]
                     if not any(is_kernel(trained[place]) for place in without):
                         return UnreachedLayers()
         held = [trained[place] for place in without]
         still = _layers_of([seen[id(weight)] for weight in held])
-        used = [weight for weight in held if is_kernel(weight) and _is_used(weight, changes, of)]
+        used = [
+            weight for weight in held if is_kernel(weight) and _is_used(weight, changes, diagnosis)
+        ]
         cut_off = [layer for layer in still if _has_any(layer, used)]
         learning = [layer for layer in layers if layer.learns]
-        stopped, fed = _behind(cut_off, learning, of)
+        stopped, fed = _behind(cut_off, learning, diagnosis)
         others_held = [layer for layer in still if layer not in cut_off]
-        leading = _leading(others_held, of)
+        leading = _leading(others_held, diagnosis)
     idle = []
     for layer in others_held:
         if layer in leading or _is_not_chosen(layer, learning):
             idle.append(layer)
     inside: set[int] = set()
-    for part in list_sublayers(of.model):
+    for part in list_sublayers(diagnosis.model):
         if isinstance(part, keras.Model):
             inside.update(id(weight) for weight in part.weights)
     return UnreachedLayers(
@@ -141,15 +143,15 @@ def unreached_layers(of: Diagnosis) -> UnreachedLayers:
 
 
 @fact
-def only_idle_layers_read(of: Diagnosis) -> bool:
+def only_idle_layers_read(diagnosis: Diagnosis) -> bool:
     """Whether nothing reads the inputs but idle layers: the outputs are the same for all examples.
 
     An addition, or a layer of a module inside, may read them too.
     """
     idle, layers, differ = (
-        unreached_layers(of).idle,
-        measured_layers(of),
-        last_kernel_differences(of),
+        unreached_layers(diagnosis).idle,
+        measured_layers(diagnosis),
+        last_kernel_differences(diagnosis),
     )
     if not idle or not all(layer in idle for layer in layers if layer.is_first):
         return False
@@ -174,25 +176,25 @@ def _has_any_id(layer: MeasuredLayer, ids: Collection[int]) -> bool:
     return any(id(weight.own.variable) in ids for weight in layer.weights)
 
 
-def _is_used(weight: keras.Variable, changes: Sequence[Change], of: Diagnosis) -> bool:
+def _is_used(weight: keras.Variable, changes: Sequence[Change], diagnosis: Diagnosis) -> bool:
     """Return whether the loss is another one with a weight changed, and no other."""
-    before = of.inference_loss()
+    before = diagnosis.inference_loss()
     for change in changes:
         with change_weight(weight, change):
-            after = of.inference_loss()
+            after = diagnosis.inference_loss()
         if not abs(after - before) <= _ROUNDING * abs(before):
             return True
     return False
 
 
-def _leading(layers: Sequence[MeasuredLayer], of: Diagnosis) -> list[MeasuredLayer]:
+def _leading(layers: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> list[MeasuredLayer]:
     """Return the layers of which the loss is computed, also where that is multiplied by 0."""
     variables = []
     for layer in layers:
         variables += [one.own.variable for one in layer.weights if one.report.gradient is not None]
     if not variables:
         return []
-    values = of.gradient_values(variables)
+    values = diagnosis.gradient_values(variables)
     pairs = zip(variables, values, strict=True)
     leading = {id(variable) for variable, gradient in pairs if gradient is not None}
     return [layer for layer in layers if _has_any_id(layer, leading)]
@@ -222,7 +224,7 @@ def _form_of(layer: MeasuredLayer) -> object:
 
 
 def _behind(
-    cut_off: Sequence[MeasuredLayer], learning: Sequence[MeasuredLayer], of: Diagnosis
+    cut_off: Sequence[MeasuredLayer], learning: Sequence[MeasuredLayer], diagnosis: Diagnosis
 ) -> tuple[list[MeasuredLayer], list[MeasuredLayer]]:
     """Return which layers `keras.ops.stop_gradient` is behind, and which learn of their outputs.
 
@@ -230,24 +232,24 @@ def _behind(
     """
     if not cut_off:
         return [], []
-    before, stops = _inputs_of(learning, of)
+    before, stops = _inputs_of(learning, diagnosis)
     with contextlib.ExitStack() as stack:
         for layer in cut_off:
             for weight in layer.weights:
                 if weight.report.gradient is not None:
                     stack.enter_context(change_weight(weight.own.variable, _redrawn(0)))
-        after, _ = _inputs_of(learning, of)
+        after, _ = _inputs_of(learning, diagnosis)
     fed = [layer for layer in learning if before.get(layer.layer) != after.get(layer.layer)]
     return [layer for layer in cut_off if layer.layer in stops], fed
 
 
 def _inputs_of(
-    layers: Sequence[MeasuredLayer], of: Diagnosis
+    layers: Sequence[MeasuredLayer], diagnosis: Diagnosis
 ) -> tuple[dict[keras.Layer, list[int]], set[keras.Layer]]:
     """Return checksums of what some layers get, and the layers before each `stop_gradient`."""
-    watch = Watch(of.inventory)
+    watch = Watch(diagnosis.inventory)
     recorder = _InputRecorder(watch, {layer.layer for layer in layers})
-    watch.observe(of.x, recorder, training=False)
+    watch.observe(diagnosis.x, recorder, training=False)
     return recorder.inputs, recorder.stopped
 
 
@@ -297,7 +299,7 @@ class _InputRecorder(Watcher):
 
 
 @fact
-def weights_blocked_by_zeros(of: Diagnosis) -> frozenset[MeasuredWeight]:
+def weights_blocked_by_zeros(diagnosis: Diagnosis) -> frozenset[MeasuredWeight]:
     """The weights of zeros that get no gradient because of each other, so that all stay 0.
 
     The gradient of a product is 0 for both factors if both are 0. If one is, that one gets a
@@ -305,7 +307,7 @@ def weights_blocked_by_zeros(of: Diagnosis) -> frozenset[MeasuredWeight]:
     the place of zeros, until nothing more gets one, and then the rest: what has a gradient now was
     held by zeros, what has none by something else. All weights are put back.
     """
-    trained, norms = of.trained, list(gradients(of).values())
+    trained, norms = diagnosis.trained, list(gradients(diagnosis).values())
     moving: list[int] = []
     held: list[int] = []
     for place, norm in enumerate(norms):
@@ -313,15 +315,15 @@ def weights_blocked_by_zeros(of: Diagnosis) -> frozenset[MeasuredWeight]:
         if weight.name not in _OFFSETS and not backend.has_nonzero(weight.value):
             (held if norm == 0 else moving).append(place)
     # What such a model trains by is not known.
-    if not held or type(of.model).train_step is not keras.Model.train_step:
+    if not held or type(diagnosis.model).train_step is not keras.Model.train_step:
         return frozenset()
 
     def with_gradient(least: float) -> list[int]:
         """Return the places of those held that get one in training or inference mode."""
-        modes = [of.norms(training) for training in (True, False)]
+        modes = [diagnosis.norms(training) for training in (True, False)]
         return [place for place in held if any(one[place] > least * max(one) for one in modes)]
 
-    with of.changed(), contextlib.ExitStack() as stack:
+    with diagnosis.changed(), contextlib.ExitStack() as stack:
         while True:
             for place in moving:
                 stack.enter_context(change_weight(trained[place], draw_small))
@@ -332,7 +334,7 @@ def weights_blocked_by_zeros(of: Diagnosis) -> frozenset[MeasuredWeight]:
         for place in held:
             stack.enter_context(change_weight(trained[place], draw_small))
         found = [trained[place] for place in with_gradient(least=_ROUNDING)]
-    return frozenset(measured_weights(of)[id(weight)] for weight in found)
+    return frozenset(measured_weights(diagnosis)[id(weight)] for weight in found)
 
 
 # ---------------------------------------------------------------- other values
