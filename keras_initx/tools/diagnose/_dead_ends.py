@@ -23,7 +23,7 @@ _SATURATED = 0.25
 
 @fact
 def zero_gradient_flow(diagnosis: Diagnosis) -> GradientFlow | None:
-    """The gradients that pass the calls, where that of a weight is exactly 0, otherwise `None`."""
+    """The gradients that pass the calls if a weight has a gradient of exactly 0, else `None`."""
     value, norms = diagnosis.probe(LossProbe).value, gradients(diagnosis).values()
     if value is None or not math.isfinite(value) or all(norms):
         return None
@@ -32,60 +32,63 @@ def zero_gradient_flow(diagnosis: Diagnosis) -> GradientFlow | None:
 
 @fact
 def ending_calls(diagnosis: Diagnosis) -> list[PassedCall]:
-    """The calls that get a gradient and pass none on, to nothing before them and to no weight."""
+    """The calls that get a gradient and pass none on, neither to inputs nor to a weight."""
     flow = zero_gradient_flow(diagnosis)
     if flow is None:
         return []
     by_operation: dict[keras.Operation, list[PassedCall]] = {}
     for call in flow.calls:
         by_operation.setdefault(call.operation, []).append(call)
-    found: set[PassedCall] = set()
+    ending: set[PassedCall] = set()
     for operation, calls in by_operation.items():
-        if not any(map(_ends_gradient, calls)) or any(call.before for call in calls):
+        if not any(map(_ends_gradient, calls)) or any(call.input_norm for call in calls):
             continue
         weights = list_own_weights(operation) if isinstance(operation, keras.Layer) else []
         if not any(gradients(diagnosis).get(id(weight)) for weight in weights):
-            found.update(filter(_ends_gradient, calls))
-    return keep_innermost(flow.calls, found)
+            ending.update(filter(_ends_gradient, calls))
+    return keep_innermost(flow.calls, ending)
 
 
 def _ends_gradient(call: PassedCall) -> bool:
-    """Return whether a gradient ends in a call. Of integers none is known."""
-    return call.before == 0 and (call.behind is None or call.behind > 0)
+    # The gradient of integers is not known: `output_norm` is `None`.
+    return call.input_norm == 0 and (call.output_norm is None or call.output_norm > 0)
 
 
 @fact
 def dead_ends(diagnosis: Diagnosis) -> list[keras.Operation]:
     """The layers and operations whose activation is a dead end.
 
-    It is 0 for all examples, or at a limit. Where the loss cuts off what is at a limit, the
+    The activation is 0 for all examples, or at a limit. If the loss clips such outputs, the
     gradient ends in the loss.
     """
     flow = zero_gradient_flow(diagnosis)
     if flow is None:
         return []
-    found = [call.operation for call in ending_calls(diagnosis) if _has_activation(call, diagnosis)]
-    if not found and flow.calls[0].behind == 0:
-        found = _saturated_outputs(diagnosis)
-    return list(dict.fromkeys(found))
+    ends = [call.operation for call in ending_calls(diagnosis) if _has_activation(call, diagnosis)]
+    if not ends and flow.calls[0].output_norm == 0:
+        ends = _find_saturated_outputs(diagnosis)
+    return list(dict.fromkeys(ends))
 
 
 @fact
 def closed_activations(diagnosis: Diagnosis) -> list[keras.Operation]:
-    """The dead ends, and the layers whose activation is at its limits, in a row perhaps one too."""
-    found = list(dead_ends(diagnosis))
-    for layer, seen in diagnosis.probe(SignalProbe).seen.items():
-        saturated = None if seen.after is None else seen.after.saturated
+    """The dead ends, and the layers whose activation is at its limits.
+
+    Several in a row may be dead ends: only the last one gets a gradient that it could stop.
+    """
+    closed = list(dead_ends(diagnosis))
+    for layer, signals in diagnosis.probe(SignalProbe).seen.items():
+        saturated = None if signals.after is None else signals.after.saturated
         if saturated is not None and saturated > _SATURATED:
-            found.append(layer)
-    return list(dict.fromkeys(found))
+            closed.append(layer)
+    return list(dict.fromkeys(closed))
 
 
 @fact
 def freed_gradients(diagnosis: Diagnosis) -> dict[int, float]:
-    """The norms of gradients that pass closed activations before the outputs, by weights' ids.
+    """Dict from the id of a weight to the norm of its gradient with closed activations opened.
 
-    There are none without such.
+    Activations of outputs stay closed. Without others the dict is empty.
     """
     outputs, norms = diagnosis.probe(OutputProbe).records, gradients(diagnosis).values()
     closed = [operation for operation in closed_activations(diagnosis) if operation not in outputs]
@@ -93,43 +96,43 @@ def freed_gradients(diagnosis: Diagnosis) -> dict[int, float]:
         return {}
     with diagnosis.changed(), open_activations(closed, diagnosis):
         freed = diagnosis.norms()
-    return {id(weight): norm for weight, norm in zip(diagnosis.trained, freed, strict=True)}
+    return dict(zip(map(id, diagnosis.trained), freed, strict=True))
 
 
 def _has_activation(call: PassedCall, diagnosis: Diagnosis) -> bool:
-    """Return whether an activation ends gradients: not one of zeros, nor one of tiny gradients."""
+    """Return whether a call ends gradients by its activation, not by inputs that are all 0."""
     operation = call.operation
     if operation not in diagnosis.watch.activations:
-        return call.is_fed and type(operation).__name__.lower() in _ACTIVATIONS
-    seen = diagnosis.probe(SignalProbe).seen.get(operation)
-    if seen is None or seen.before is None or seen.after is None:
+        return call.has_nonzero_input and type(operation).__name__.lower() in _ACTIVATIONS
+    signals = diagnosis.probe(SignalProbe).seen.get(operation)
+    if signals is None or signals.before is None or signals.after is None:
         return False
-    if seen.after.saturated is not None:
-        return seen.after.saturated > _SATURATED
+    if signals.after.saturated is not None:
+        return signals.after.saturated > _SATURATED
     is_softmax = is_bounded(diagnosis.watch.activations[operation])
-    return is_softmax or (seen.after.zeros == 1 and seen.before.zeros < 1)
+    return is_softmax or (signals.after.zeros == 1 and signals.before.zeros < 1)
 
 
-def _saturated_outputs(diagnosis: Diagnosis) -> list[keras.Operation]:
+def _find_saturated_outputs(diagnosis: Diagnosis) -> list[keras.Operation]:
     """Return the layers whose softmax or sigmoid is saturated for all examples.
 
-    With smaller numbers before it the loss has a gradient.
+    The list is empty if the loss has no gradient with smaller numbers before the activation either.
     """
-    found: list[keras.Operation] = []
+    saturated: list[keras.Operation] = []
     for layer, record in diagnosis.probe(OutputProbe).records.items():
         if record.certain == 1 and diagnosis.watch.activations[layer] is not None:
-            found.append(layer)
-    if not found:
+            saturated.append(layer)
+    if not saturated:
         return []
-    with diagnosis.changed(), open_activations(found, diagnosis):
-        return found if any(diagnosis.norms()) else []
+    with diagnosis.changed(), open_activations(saturated, diagnosis):
+        return saturated if any(diagnosis.norms()) else []
 
 
 @contextlib.contextmanager
 def open_activations(operations: list[keras.Operation], diagnosis: Diagnosis) -> Iterator[None]:
     """Let gradients pass some activations for the duration of the block.
 
-    One with limits gets smaller numbers, another one gives what it gets.
+    An activation with limits gets smaller numbers. Others become the identity.
     """
     with contextlib.ExitStack() as stack:
         for operation in operations:
@@ -138,18 +141,18 @@ def open_activations(operations: list[keras.Operation], diagnosis: Diagnosis) ->
                 activation = read_activation(operation)
                 if activation is not None:
                     name, function = "activation", activation
-            known = diagnosis.watch.activations.get(operation, type(operation).__name__.lower())
+            kind = diagnosis.watch.activations.get(operation, type(operation).__name__.lower())
             stack.enter_context(
-                replace_attribute(operation, name, _open_activation(function, is_bounded(known)))
+                replace_attribute(operation, name, _open_activation(function, is_bounded(kind)))
             )
         yield
 
 
 def _open_activation(activation: Callable[..., Tensor], is_bounded: bool) -> Callable[..., Tensor]:
-    def passing(values: Tensor, *args: object, **kwargs: object) -> Tensor:
+    def pass_gradients(values: Tensor, *args: object, **kwargs: object) -> Tensor:
         if not is_bounded:
             return values
         size = keras.ops.sqrt(keras.ops.mean(keras.ops.square(values)))
         return activation(values / keras.ops.maximum(size, 1), *args, **kwargs)
 
-    return passing
+    return pass_gradients

@@ -172,7 +172,7 @@ def _cut_off(hit: Sequence[MeasuredLayer], held: UnreachedLayers, of: Diagnosis)
     if held.fed:
         place = f"between {last.title} and {held.fed[0].title}"
     flow = zero_gradient_flow(of)
-    is_loss = flow is not None and flow.calls[0].behind == 0
+    is_loss = flow is not None and flow.calls[0].output_norm == 0
     if is_loss:
         place = "in the loss"
     names = summarize_names(list_titles(hit))
