@@ -12,7 +12,7 @@ from keras_initx.inspection._names import list_own_weights
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, fact
 from keras_initx.tools.diagnose._gradient_flow import GradientFlow, PassedCall, keep_innermost
 from keras_initx.tools.diagnose._signal_probe import SignalProbe
-from keras_initx.tools.diagnose.losses.probes import LossProbe, OutputProbe, gradients
+from keras_initx.tools.diagnose.losses.probes import LossProbe, OutputProbe, gradient_norms
 
 # The classes of operations that apply an activation, in lower case.
 _ACTIVATIONS = {name.replace("_", "") for name in dir(keras.activations)}
@@ -24,7 +24,7 @@ _SATURATED = 0.25
 @fact
 def zero_gradient_flow(of: Diagnosis) -> GradientFlow | None:
     """The gradients that pass the calls, where that of a weight is exactly 0, otherwise `None`."""
-    value, norms = of.probe(LossProbe).value, gradients(of).values()
+    value, norms = of.probe(LossProbe).value, gradient_norms(of).values()
     if value is None or not math.isfinite(value) or all(norms):
         return None
     return GradientFlow(of) if all(map(math.isfinite, norms)) else None
@@ -44,7 +44,7 @@ def ending_calls(of: Diagnosis) -> list[PassedCall]:
         if not any(map(_ends_gradient, calls)) or any(call.before for call in calls):
             continue
         weights = list_own_weights(operation) if isinstance(operation, keras.Layer) else []
-        if not any(gradients(of).get(id(weight)) for weight in weights):
+        if not any(gradient_norms(of).get(id(weight)) for weight in weights):
             found.update(filter(_ends_gradient, calls))
     return keep_innermost(flow.calls, found)
 
@@ -87,7 +87,7 @@ def freed_gradients(of: Diagnosis) -> dict[int, float]:
 
     There are none without such.
     """
-    outputs, norms = of.probe(OutputProbe).records, gradients(of).values()
+    outputs, norms = of.probe(OutputProbe).records, gradient_norms(of).values()
     closed = [operation for operation in closed_activations(of) if operation not in outputs]
     if not closed or not norms or not all(map(math.isfinite, norms)):
         return {}

@@ -21,7 +21,7 @@ from keras_initx.tools.diagnose._diagnosis import Diagnosis, fact
 from keras_initx.tools.diagnose._kernel_values import kernel_values
 from keras_initx.tools.diagnose._measured_layers import MeasuredWeight
 from keras_initx.tools.diagnose._unreached_layers import change_weight, draw_small
-from keras_initx.tools.diagnose.losses.probes import gradients
+from keras_initx.tools.diagnose.losses.probes import gradient_norms
 
 _Mask: TypeAlias = npt.NDArray[np.bool_]
 
@@ -76,7 +76,7 @@ def equal_parts(of: Diagnosis) -> dict[MeasuredWeight, EqualParts]:
 
 def _has_gradient(weight: MeasuredWeight, of: Diagnosis) -> bool:
     """Return whether the gradient of a weight is known, and more than rounding."""
-    largest = max(gradients(of).values(), default=0.0)
+    largest = max(gradient_norms(of).values(), default=0.0)
     return math.isfinite(largest) and (weight.report.gradient or 0.0) > _NOISE * largest
 
 

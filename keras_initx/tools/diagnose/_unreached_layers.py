@@ -29,7 +29,7 @@ from keras_initx.tools.diagnose._measured_layers import (
     measured_layers,
     measured_weights,
 )
-from keras_initx.tools.diagnose.losses.probes import gradients
+from keras_initx.tools.diagnose.losses.probes import gradient_norms
 
 # Returns other values for a weight.
 Change: TypeAlias = Callable[[Array], Array]
@@ -87,7 +87,7 @@ def unreached_layers(of: Diagnosis) -> UnreachedLayers:
     So it is computed again with zeros replaced, activations opened, several times with other
     weights where it was 0, and in inference mode. All weights are put back.
     """
-    trained, norms = of.trained, list(gradients(of).values())
+    trained, norms = of.trained, list(gradient_norms(of).values())
     turned = [place for place, norm in enumerate(norms) if norm == 0]
     without = list(turned)
     has_kernel = any(is_kernel(trained[place]) for place in turned)
@@ -305,7 +305,7 @@ def weights_blocked_by_zeros(of: Diagnosis) -> frozenset[MeasuredWeight]:
     the place of zeros, until nothing more gets one, and then the rest: what has a gradient now was
     held by zeros, what has none by something else. All weights are put back.
     """
-    trained, norms = of.trained, list(gradients(of).values())
+    trained, norms = of.trained, list(gradient_norms(of).values())
     moving: list[int] = []
     held: list[int] = []
     for place, norm in enumerate(norms):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_initx._typing import Array
-from keras_initx.tools.diagnose.losses.ends import Ends
+from keras_initx.tools.diagnose.losses.heads import OutputHead
 
 # Share of the rows with several ones from which on they are no accident.
 SEVERAL = 0.01
@@ -11,26 +11,26 @@ SEVERAL = 0.01
 MANY = 0.1
 
 
-def means_several(ends: Ends) -> bool:
+def means_several(head: OutputHead) -> bool:
     """Return whether labels of a categorical crossentropy have several classes for an example."""
-    if ends.loss.kind != "categorical" or ends.form != "rows":
+    if head.loss.kind != "categorical" or head.form != "rows":
         return False
-    return share_of_several(ends) > SEVERAL
+    return share_of_several(head) > SEVERAL
 
 
-def share_of_several(ends: Ends) -> float:
+def share_of_several(head: OutputHead) -> float:
     """Return the fraction of the rows of targets with several ones among zeros."""
-    return float(np.mean(are_binary(ends.aims) & (np.count_nonzero(ends.aims, axis=-1) > 1)))
+    return float(np.mean(are_binary(head.aims) & (np.count_nonzero(head.aims, axis=-1) > 1)))
 
 
-def means_numbers(ends: Ends) -> bool:
+def means_numbers(head: OutputHead) -> bool:
     """Return whether targets of a categorical crossentropy are no probabilities of classes.
 
     These are zeros and ones, or shares that add up to 1.
     """
-    if ends.loss.kind != "categorical" or ends.form != "rows":
+    if head.loss.kind != "categorical" or head.form != "rows":
         return False
-    rows = ends.aims
+    rows = head.aims
     are_several = np.count_nonzero(rows, axis=-1) > 1
     are_shares = (abs(rows.sum(axis=-1, dtype="float64") - 1) < 1e-2) & (rows >= 0).all(axis=-1)
     return bool(np.mean(~are_binary(rows) & are_several & ~are_shares) > MANY)
@@ -41,7 +41,7 @@ def are_binary(rows: Array) -> Array:
     return np.asarray(((rows == 0) | (rows == 1)).all(axis=-1))
 
 
-def are_signs(ends: Ends) -> bool:
+def are_signs(head: OutputHead) -> bool:
     """Return whether the targets are -1 and 1."""
-    targets = ends.wanted
-    return ends.is_whole and targets.min == -1 and targets.max == 1 and not targets.zeros
+    targets = head.wanted
+    return head.is_whole and targets.min == -1 and targets.max == 1 and not targets.zeros

@@ -22,7 +22,7 @@ from keras_initx.tools.diagnose._signal_probe import (
     list_floats,
     measure_floats,
 )
-from keras_initx.tools.diagnose.losses.ends import Ends, Steps, are_of_softmax
+from keras_initx.tools.diagnose.losses.heads import OutputHead, Steps, are_of_softmax
 from keras_initx.tools.diagnose.losses.known import Loss, LossKind, LossLike, known_loss
 from keras_initx.tools.diagnose.losses.training import (
     Compared,
@@ -224,14 +224,14 @@ class OutputProbe(Probe):
         self.signal = measure_floats(outputs)
         self.has_nan = any(np.isnan(to_array(tensor)).any() for tensor in list_floats(outputs))
         for tensor in list_tensors(outputs):
-            layer = self.maker(tensor)
+            layer = self.find_maker(tensor)
             if layer is None:
                 continue
             self._mark(layer)
             self._mark_before_activation(layer)
             record = self.records[layer]
             record.shape = tuple(tensor.shape)
-            for operation, _ in self.steps_before(tensor):
+            for operation, _ in self.list_steps(tensor):
                 if isinstance(operation, _DROPOUTS) and operation.rate:
                     record.dropped_by = self.diagnosis.watch.paths.get(operation, operation.name)
             certainty = self._certainty(layer, to_array(tensor))
@@ -258,7 +258,7 @@ class OutputProbe(Probe):
         record = self.records.setdefault(layer, OutputReport())
         record.input_size = self._input_size.get(layer)
 
-    def maker(self, output: Tensor) -> keras.Layer | None:
+    def find_maker(self, output: Tensor) -> keras.Layer | None:
         """Return the layer that has made an output of the model, `None` if it was not seen."""
         graph = self.diagnosis.watch.graph
         if graph.is_input(output):  # passed through
@@ -273,7 +273,7 @@ class OutputProbe(Probe):
         candidates = alike or candidates
         return candidates[-1] if candidates else None
 
-    def steps_before(self, output: Tensor) -> Steps:
+    def list_steps(self, output: Tensor) -> Steps:
         """Return what follows the last kernel, that layer first, with the names of activations."""
         steps = []
         for operation in self.diagnosis.watch.graph.producers(output):
@@ -339,9 +339,9 @@ def _last_activation(producer: keras.Operation | None, activation: str | None) -
     return name if name in _OPERATIONS else None
 
 
-def _has_value(ends: Ends, seen: SeenLoss) -> bool:
+def _has_value(head: OutputHead, seen: SeenLoss) -> bool:
     """Return whether a loss has a value: one of one's own may have none for finite outputs."""
-    if not ends.loss.is_own or ends.fails or not np.isfinite(ends.outputs).all():
+    if not head.loss.is_own or head.fails or not np.isfinite(head.outputs).all():
         return True
     return math.isfinite(mean_of_loss(seen))
 
@@ -356,8 +356,8 @@ class LossProbe(Probe):
         is_sum: Whether it grows with the examples of a batch: a loss is a sum over them.
         terms: The sum of what regularizers and `add_loss` add to it.
         mean: The objective if all of its terms are known means, otherwise `None`.
-        ends: The `Ends` of each loss of Keras of which it is known how it reads what it gets.
-        others: Those of each other loss of Keras that is no crossentropy, of distances whose
+        heads: An `OutputHead` for each loss of Keras of which it is known how it reads its inputs.
+        other_heads: Those of each other loss of Keras that is no crossentropy, of distances whose
             targets have another shape, and of losses of one's own without a value.
         computed: The losses of the outputs, of any kind.
         crossed: Dict from a layer to that loss of its output, one of one's own, which compares it
@@ -371,8 +371,8 @@ class LossProbe(Probe):
         self.is_sum: bool = False
         self.terms: float = 0.0
         self.mean: float | None = None
-        self.ends: list[Ends] = []
-        self.others: list[Ends] = []
+        self.heads: list[OutputHead] = []
+        self.other_heads: list[OutputHead] = []
         self.computed: list[ComputedLoss] = []
         self.crossed: dict[keras.Layer, ComputedLoss] = {}
         self._outputs = of.probe(OutputProbe)
@@ -390,7 +390,7 @@ class LossProbe(Probe):
             of.model, seen, of.y, outputs, lambda y, made: of.objective(of.x, y, made)
         )
         for loss_of in self.computed:
-            layer = self._outputs.maker(loss_of.output)
+            layer = self._outputs.find_maker(loss_of.output)
             if layer is not None and loss_of.crosses_examples:
                 self.crossed[layer] = loss_of
         self.is_sum = any(getattr(one.loss, "reduction", None) == "sum" for one in seen)
@@ -398,10 +398,10 @@ class LossProbe(Probe):
         seen = [one for one in seen if id(one.output) not in crossed]
         known = [recognized_loss(one.loss, one.targets, one.output) for one in seen]
         for one, loss in zip(seen, known, strict=True):
-            layer = self._outputs.maker(one.output)
+            layer = self._outputs.find_maker(one.output)
             if loss is not None and layer is not None and one.output.shape:
                 self._read(layer, loss, one, outputs)
-        if any(ends.fails for ends in self.ends):
+        if any(head.fails for head in self.heads):
             return
         self.has_loss = True
         # Of NaN some losses raise an error.
@@ -409,7 +409,7 @@ class LossProbe(Probe):
             return
         self.value = float(to_array(of.objective(of.x, of.y, outputs)).mean())
         self.terms = float(to_array(of.terms()))
-        is_known = len(self.ends) == len(seen) > 0 and not self.crossed
+        is_known = len(self.heads) == len(seen) > 0 and not self.crossed
         if is_known and not self.is_sum:
             self.mean = None if math.isnan(self.value) else self.value
         for one, loss in zip(seen, known, strict=True):
@@ -419,23 +419,23 @@ class LossProbe(Probe):
     def _read(self, layer: keras.Layer, loss: Loss, seen: SeenLoss, outputs: Tensor) -> None:
         """Record what a loss gets."""
         places = [id(tensor) for tensor in list_tensors(outputs)]
-        ends = Ends(
+        head = OutputHead(
             layer=layer,
-            steps=self._outputs.steps_before(seen.output),
+            steps=self._outputs.list_steps(seen.output),
             place=places.index(id(seen.output)) if id(seen.output) in places else None,
             loss=loss,
             outputs=to_array(seen.output),
             targets=to_array(seen.targets),
             counts=counted_rows(seen.targets, seen.output),
         )
-        if ends.is_read and _has_value(ends, seen):
-            self.ends.append(ends)
-        elif ends.outputs.size and (loss.is_own or not loss.is_crossentropy):
-            self.others.append(ends)
+        if head.is_read and _has_value(head, seen):
+            self.heads.append(head)
+        elif head.outputs.size and (loss.is_own or not loss.is_crossentropy):
+            self.other_heads.append(head)
 
     def _compare_with_guess(self, loss: Loss, seen: SeenLoss) -> None:
         """Record the loss of an output of the model, and that of a blind guess."""
-        layer = self._outputs.maker(seen.output)
+        layer = self._outputs.find_maker(seen.output)
         compared = value_and_guess(loss, seen)
         if compared is None or layer is None:
             return
@@ -445,7 +445,7 @@ class LossProbe(Probe):
 
 
 @fact
-def gradients(of: Diagnosis) -> dict[int, float]:
+def gradient_norms(of: Diagnosis) -> dict[int, float]:
     """The norm of the gradient of each trained weight, by its id; empty without a loss."""
     losses = of.probe(LossProbe)
     if not losses.has_loss or not of.trained:

@@ -12,7 +12,7 @@ from keras_initx.backends._current import backend
 from keras_initx.initializers._activations import activation_facts
 from keras_initx.inspection._batch import list_tensors, to_array
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, fact
-from keras_initx.tools.diagnose.losses.ends import Ends, Steps
+from keras_initx.tools.diagnose.losses.heads import OutputHead, Steps
 from keras_initx.tools.diagnose.losses.probes import LossProbe
 
 # These pass on a range of values as it is.
@@ -64,27 +64,27 @@ class Reach(NamedTuple):
     high: float
     applied: tuple[Applied, ...]
 
-    def as_probabilities(self, ends: Ends) -> tuple[float, float]:
+    def as_probabilities(self, head: OutputHead) -> tuple[float, float]:
         """Return the limits, of logits those of the probabilities that they stand for."""
-        loss = ends.loss
+        loss = head.loss
         if not loss.is_crossentropy or not loss.from_logits:
             return self.low, self.high
         activation = "sigmoid" if loss.kind == "binary" else "softmax"
-        return _image(activation, self.low, self.high, ends.units)
+        return _image(activation, self.low, self.high, head.units)
 
 
 @fact
-def reaches(of: Diagnosis) -> dict[Ends, Reach]:
-    """What the output of each of the ends can reach."""
+def reaches(of: Diagnosis) -> dict[OutputHead, Reach]:
+    """What each output can reach."""
     found = {}
-    for ends in of.probe(LossProbe).ends:
-        steps = ends.steps
-        low, high = _limits(ends)
+    for head in of.probe(LossProbe).heads:
+        steps = head.steps
+        low, high = _limits(head)
         is_free = (low, high) == (-math.inf, math.inf)
-        if ends.activation is None and is_free and ends.place is not None:
-            low, high = _limits_by_trial(ends, ends.place, of)
-            steps = [(ends.layer, of.watch.activations[ends.layer])]
-        found[ends] = Reach(low, high, _applied(steps, of))
+        if head.activation is None and is_free and head.place is not None:
+            low, high = _limits_by_trial(head, head.place, of)
+            steps = [(head.layer, of.watch.activations[head.layer])]
+        found[head] = Reach(low, high, _applied(steps, of))
     return found
 
 
@@ -98,11 +98,11 @@ def _applied(steps: Steps, of: Diagnosis) -> tuple[Applied, ...]:
     return tuple(applied)
 
 
-def _limits(ends: Ends) -> tuple[float, float]:
+def _limits(head: OutputHead) -> tuple[float, float]:
     """Return the limits of an output by what follows the last kernel."""
-    units, axis, ndim = ends.units, ends.loss.axis, ends.outputs.ndim
+    units, axis, ndim = head.units, head.loss.axis, head.outputs.ndim
     low, high = -math.inf, math.inf
-    for operation, activation in ends.steps:
+    for operation, activation in head.steps:
         if type(operation) is keras.layers.Rescaling:
             factors = operation.scale, operation.offset
             if not all(isinstance(factor, int | float) for factor in factors):
@@ -136,17 +136,17 @@ def _only_normalizes(operation: keras.Operation) -> bool:
     return not operation.scale and not operation.center and operation.axis in (-1, [-1])
 
 
-def _limits_by_trial(ends: Ends, place: int, of: Diagnosis) -> tuple[float, float]:
+def _limits_by_trial(head: OutputHead, place: int, of: Diagnosis) -> tuple[float, float]:
     """Return the limits of an output that no bias of its last layer moves it beyond.
 
     They are infinite where such a bias has no end of its effect, or none.
 
     Args:
-        ends: The ends. The model is left unchanged.
+        head: The output. The model is left unchanged.
         place: The place of the output among those of the model.
         of: The diagnosis.
     """
-    bias = getattr(ends.layer, "bias", None)
+    bias = getattr(head.layer, "bias", None)
     if not isinstance(bias, keras.Variable):
         return -math.inf, math.inf
     some = keras.tree.map_structure(lambda tensor: tensor[:_TRIED], of.x)
@@ -157,7 +157,7 @@ def _limits_by_trial(ends: Ends, place: int, of: Diagnosis) -> tuple[float, floa
             made = list_tensors(of.model(some, training=False))[place]
             return to_array(made).astype("float64")
 
-    size = max(float(abs(ends.targets).max(initial=0)), 1.0)
+    size = max(float(abs(head.targets).max(initial=0)), 1.0)
     far_away, farther_away = _FAR * size, _FAR**2 * size
     try:
         here = moved(0.0)

@@ -27,7 +27,7 @@ from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule, write_count
 from keras_initx.tools.diagnose._single_values import has_single_values
 from keras_initx.tools.diagnose._unreached_layers import only_idle_layers_read, unreached_layers
-from keras_initx.tools.diagnose.losses.ends import Ends
+from keras_initx.tools.diagnose.losses.heads import OutputHead
 from keras_initx.tools.diagnose.losses.probes import LossProbe
 from keras_initx.tools.diagnose.remedies.in_depth import remedy_in_depth
 
@@ -110,10 +110,10 @@ def _of_positions(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Findin
     """Yield the findings on outputs whose positions are alike, though their targets are not."""
     along = position_differences(of)
     losses = of.probe(LossProbe)
-    for layer, ends in pair_with_heads(layers, (*losses.ends, *losses.others)):
+    for layer, head in pair_with_heads(layers, (*losses.heads, *losses.other_heads)):
         before = list_layers_until(layer, of)
-        for axis in range(1, ends.outputs.ndim - 1):
-            place = axis, ends.outputs.shape[axis]
+        for axis in range(1, head.outputs.ndim - 1):
+            place = axis, head.outputs.shape[axis]
             of_layers = [(one, along[one.layer].get(place)) for one in before if one.layer in along]
             known = [(one, differ) for one, differ in of_layers if differ is not None]
             differing = [pair for pair in known if pair[1] > AT_THE_START * INPUTS_DIFFER]
@@ -124,10 +124,10 @@ def _of_positions(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Findin
                     f"the inputs of {first.title} differ along axis {axis} by {deviation:.1g} of "
                     "their root mean square"
                 )
-            if start is None or not _have_targets_along(ends, axis):
+            if start is None or not _have_targets_along(head, axis):
                 continue
             gets = along.get(layer.layer, {}).get(place, math.inf)
-            if not gets <= INPUTS_DIFFER and not _are_alike_along(ends, axis):
+            if not gets <= INPUTS_DIFFER and not _are_alike_along(head, axis):
                 continue
             mixed = [one for one, differ in known if differ <= INPUTS_DIFFER]
             where = (mixed or [layer])[0].title
@@ -156,17 +156,17 @@ def _differ_in_batch(of: Diagnosis, place: tuple[int, int]) -> str | None:
     return None
 
 
-def _have_targets_along(ends: Ends, axis: int) -> bool:
+def _have_targets_along(head: OutputHead, axis: int) -> bool:
     """Return whether targets differ along an axis of the outputs."""
-    targets = ends.targets
-    if targets.ndim <= axis or targets.shape[axis] != ends.outputs.shape[axis]:
+    targets = head.targets
+    if targets.ndim <= axis or targets.shape[axis] != head.outputs.shape[axis]:
         return False
     return bool((targets != targets.take([0], axis)).any())
 
 
-def _are_alike_along(ends: Ends, axis: int) -> bool:
+def _are_alike_along(head: OutputHead, axis: int) -> bool:
     """Return whether outputs differ between examples, but along an axis by next to nothing."""
-    outputs = ends.outputs.astype("float64")
+    outputs = head.outputs.astype("float64")
     deviation = float((outputs - outputs.mean(axis=0)).std())
     size = float(abs(outputs).max(initial=0))
     if not deviation > _ROUNDING * size:

@@ -50,7 +50,7 @@ def blind_guess(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]
         yield Finding([], _after(taken), _other_rate(taken), "note")
     if not of.is_trained:
         return
-    guesses = {ends.layer: ends.loss_of_shares for ends in of.probe(LossProbe).ends}
+    guesses = {head.layer: head.loss_of_shares for head in of.probe(LossProbe).heads}
     for layer in layers:
         guess, loss = guesses.get(layer.layer), layer.output.loss
         if loss is None or guess is None or loss <= BETTER_THAN_GUESS * guess:

@@ -72,7 +72,7 @@ def _are_constant(of: Diagnosis) -> bool:
 @fact
 def _have_different_targets(of: Diagnosis) -> bool:
     """Whether the targets differ."""
-    if any(ends.wanted.std > 0 for ends in of.probe(LossProbe).ends):
+    if any(head.wanted.std > 0 for head in of.probe(LossProbe).heads):
         return True
     signal = target_signal(of)
     return signal is not None and signal.std > 0

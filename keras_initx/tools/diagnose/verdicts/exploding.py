@@ -153,7 +153,7 @@ def _smaller_gradients(hit: Sequence[MeasuredLayer], of: Diagnosis) -> Remedy:
         return Remedy("standardize the inputs")
     if remedy is None:
         remedy = _smaller_loss(of)
-    is_certain = any(layer.is_steep for layer in layers) or bool(of.probe(LossProbe).ends)
+    is_certain = any(layer.is_steep for layer in layers) or bool(of.probe(LossProbe).heads)
     if not is_certain and not any(layer.signal.nonfinite for layer in layers):
         other_loss = Remedy(
             "use a loss that matches the outputs (`from_logits=True` if there is no softmax)"
@@ -181,11 +181,11 @@ def _smaller_weights(of: Diagnosis) -> Remedy | None:
 def _smaller_loss(of: Diagnosis) -> Remedy:
     """Return the remedy where weights and inputs are as they should be."""
     text = "use a smaller loss, for example this one times a factor"
-    for ends in of.probe(LossProbe).ends:
-        if ends.loss.is_sum:
+    for head in of.probe(LossProbe).heads:
+        if head.loss.is_sum:
             text = "use the mean of the losses of the examples instead of their sum"
-        elif ends.loss.factor > 1:
-            text = f"use the loss without its factor of {ends.loss.factor:.3g}"
+        elif head.loss.factor > 1:
+            text = f"use the loss without its factor of {head.loss.factor:.3g}"
     remedy = Remedy(text)
     optimizer = unwrap_optimizer(getattr(of.model, "optimizer", None))
     if not read_step_facts(optimizer).is_clipped:

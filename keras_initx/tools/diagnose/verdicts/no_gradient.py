@@ -80,7 +80,7 @@ def no_gradient(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]
     held = unreached_layers(of)
     cut_off = [layer for layer in layers if layer in held.cut_off]
     losses = of.probe(LossProbe)
-    with_loss = {ends.layer for ends in (*losses.ends, *losses.others)}
+    with_loss = {head.layer for head in (*losses.heads, *losses.other_heads)}
     have_loss = any(layer.layer in with_loss for layer in cut_off)
     if cut_off and (have_loss or not held.is_apart):
         yield _cut_off(cut_off, held, of)

@@ -7,11 +7,11 @@ from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, pair_with_heads
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule
-from keras_initx.tools.diagnose.losses.ends import Ends, are_of_softmax
+from keras_initx.tools.diagnose.losses.heads import OutputHead, are_of_softmax
 from keras_initx.tools.diagnose.losses.labels import means_numbers, means_several
 from keras_initx.tools.diagnose.losses.probes import LossProbe
 from keras_initx.tools.diagnose.losses.reach import reaches
-from keras_initx.tools.diagnose.remedies.other_ends import other_activation, other_loss
+from keras_initx.tools.diagnose.remedies.output_heads import other_activation, other_loss
 
 # How far a probability may be beyond [0, 1], as 16 bits round it.
 BEYOND = 0.01
@@ -54,17 +54,17 @@ def no_probabilities(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fin
         - Apply the softmax along the axis of the classes.
     """
     losses = of.probe(LossProbe)
-    for layer, ends in pair_with_heads(layers, losses.ends):
-        if _is_of_other_axes(ends):
-            yield _over_other_axes(layer, ends)
-        elif _has_probabilities_as_logits(ends, of):
-            yield _as_logits(layer, ends)
+    for layer, head in pair_with_heads(layers, losses.heads):
+        if _is_of_other_axes(head):
+            yield _over_other_axes(layer, head)
+        elif _has_probabilities_as_logits(head, of):
+            yield _as_logits(layer, head)
         # Such labels are suitable for another loss, which takes other outputs.
-        elif _has_no_probabilities(ends) and not (means_several(ends) or means_numbers(ends)):
-            yield _as_probabilities(layer, ends)
-    for layer, ends in pair_with_heads(layers, losses.others):
-        made = ends.made
-        if ends.loss.name == "kl_divergence" and (made.min < -BEYOND or made.max > 1 + BEYOND):
+        elif _has_no_probabilities(head) and not (means_several(head) or means_numbers(head)):
+            yield _as_probabilities(layer, head)
+    for layer, head in pair_with_heads(layers, losses.other_heads):
+        made = head.made
+        if head.loss.name == "kl_divergence" and (made.min < -BEYOND or made.max > 1 + BEYOND):
             evidence = (
                 f"the outputs of {layer.title} go from {made.min:.3g} to {made.max:.3g}, but "
                 "kl_divergence takes probabilities, and cuts off values outside [0, 1]"
@@ -72,96 +72,96 @@ def no_probabilities(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fin
             yield Finding([layer], evidence, other_activation("softmax", layer), "error")
 
 
-def _is_of_other_axes(ends: Ends) -> bool:
+def _is_of_other_axes(head: OutputHead) -> bool:
     """Return whether probabilities are shared among examples or positions, not among classes."""
-    if ends.loss.kind != "binary":
-        return bool(ends.sum_axes)
+    if head.loss.kind != "binary":
+        return bool(head.sum_axes)
     # Of positions, one may be wanted.
-    return 0 in ends.sum_axes or (bool(ends.sum_axes) and not ends.targets_sum)
+    return 0 in head.sum_axes or (bool(head.sum_axes) and not head.targets_sum)
 
 
-def _over_other_axes(layer: MeasuredLayer, ends: Ends) -> Finding:
+def _over_other_axes(layer: MeasuredLayer, head: OutputHead) -> Finding:
     """Return the finding on a softmax over other axes than that of the classes."""
-    axes = ends.sum_axes
+    axes = head.sum_axes
     over = f"axes {axes}"
     if axes == (0,):
         over = "the examples (axis 0)"
     elif len(axes) == 1:
         over = f"the positions (axis {axes[0]})"
     evidence = f"the output of {layer.title} adds up to 1 over {over}"
-    if ends.loss.kind == "binary":
-        evidence += f", but {ends.loss.title} takes each value for a probability of its own"
+    if head.loss.kind == "binary":
+        evidence += f", but {head.loss.title} takes each value for a probability of its own"
         return Finding([layer], evidence, other_activation("sigmoid", layer))
-    evidence += f", but {ends.loss.title} takes classes along axis {ends.loss.axis}"
-    if ends.targets_sum and 0 not in axes and len(axes) == 1:
-        return Finding([layer], evidence, other_loss(ends.loss.class_name, axis=axes[0]))
-    if ends.loss.from_logits:
+    evidence += f", but {head.loss.title} takes classes along axis {head.loss.axis}"
+    if head.targets_sum and 0 not in axes and len(axes) == 1:
+        return Finding([layer], evidence, other_loss(head.loss.class_name, axis=axes[0]))
+    if head.loss.from_logits:
         text = f"remove the softmax after the weights of {layer.title}: the loss applies one"
         return Finding([layer], evidence, Remedy(text))
-    text = f"apply a softmax to the classes, with axis={ends.loss.axis}, after {layer.title}"
+    text = f"apply a softmax to the classes, with axis={head.loss.axis}, after {layer.title}"
     return Finding([layer], evidence, Remedy(text))
 
 
-def _has_probabilities_as_logits(ends: Ends, of: Diagnosis) -> bool:
+def _has_probabilities_as_logits(head: OutputHead, of: Diagnosis) -> bool:
     """Return whether a loss takes probabilities for logits."""
-    if not ends.loss.is_crossentropy or not ends.loss.from_logits:
+    if not head.loss.is_crossentropy or not head.loss.from_logits:
         return False
-    if ends.loss.kind == "binary":
-        limits = reaches(of)[ends]
-        is_within_one = ends.activation is None and (limits.low, limits.high) == (0, 1)
-        return is_within_one or ends.activation in ("hard_sigmoid", "sigmoid", "softmax")
-    return are_of_softmax(ends.rows)
+    if head.loss.kind == "binary":
+        limits = reaches(of)[head]
+        is_within_one = head.activation is None and (limits.low, limits.high) == (0, 1)
+        return is_within_one or head.activation in ("hard_sigmoid", "sigmoid", "softmax")
+    return are_of_softmax(head.rows)
 
 
-def _as_logits(layer: MeasuredLayer, ends: Ends) -> Finding:
+def _as_logits(layer: MeasuredLayer, head: OutputHead) -> Finding:
     """Return the finding on probabilities that are taken for logits."""
     made = layer.title
-    if ends.activation is not None:
-        made += f" ends in {ends.activation}, and"
-    reads = "takes" if ends.loss.is_own else "has `from_logits=True` and takes"
+    if head.activation is not None:
+        made += f" ends in {head.activation}, and"
+    reads = "takes" if head.loss.is_own else "has `from_logits=True` and takes"
     evidence = (
-        f"{made} gives probabilities from {ends.made.min:.3g} to {ends.made.max:.3g}, but "
-        f"{ends.loss.title} {reads} them for logits"
+        f"{made} gives probabilities from {head.made.min:.3g} to {head.made.max:.3g}, but "
+        f"{head.loss.title} {reads} them for logits"
     )
-    remedy = other_loss(ends.loss.class_name)
+    remedy = other_loss(head.loss.class_name)
     remedy = replace(remedy, text=f"{remedy.text}, whose default is from_logits=False")
-    if ends.activation in ("sigmoid", "softmax"):
+    if head.activation in ("sigmoid", "softmax"):
         remedy = remedy.otherwise(other_activation(None, layer), "; or ")
     return Finding([layer], evidence, remedy)
 
 
-def _has_no_probabilities(ends: Ends) -> bool:
+def _has_no_probabilities(head: OutputHead) -> bool:
     """Return whether a loss takes for probabilities what is none."""
-    if not ends.loss.is_crossentropy or ends.loss.from_logits:
+    if not head.loss.is_crossentropy or head.loss.from_logits:
         return False
     # Without an activation these are logits, even if those of this batch lie between 0 and 1.
-    if ends.activation == "linear":
+    if head.activation == "linear":
         return True
-    is_beyond = ends.made.min < -BEYOND
-    if ends.loss.kind == "binary":
-        return is_beyond or ends.made.max > 1 + BEYOND or ends.activation == "relu"
+    is_beyond = head.made.min < -BEYOND
+    if head.loss.kind == "binary":
+        return is_beyond or head.made.max > 1 + BEYOND or head.activation == "relu"
     # A row of positive numbers is divided by its sum, as of softplus.
-    return is_beyond or (ends.units > 1 and ends.activation in ("relu", "sigmoid"))
+    return is_beyond or (head.units > 1 and head.activation in ("relu", "sigmoid"))
 
 
-def _as_probabilities(layer: MeasuredLayer, ends: Ends) -> Finding:
+def _as_probabilities(layer: MeasuredLayer, head: OutputHead) -> Finding:
     """Return the finding on an output that is taken for probabilities."""
-    made = ends.made
-    if ends.activation == "sigmoid":
+    made = head.made
+    if head.activation == "sigmoid":
         evidence = (
-            f"{layer.title} ends in sigmoids, whose {ends.units} values add up to "
-            f"{made.mean * ends.units:.3g} on average, but {ends.loss.title} takes probabilities "
+            f"{layer.title} ends in sigmoids, whose {head.units} values add up to "
+            f"{made.mean * head.units:.3g} on average, but {head.loss.title} takes probabilities "
             "of classes that exclude each other, which add up to 1"
         )
         return Finding([layer], evidence, other_activation("softmax", layer))
     evidence = (
         f"the outputs of {layer.title} go from {made.min:.3g} to {made.max:.3g}, but "
-        f"{ends.loss.title} takes them for probabilities"
+        f"{head.loss.title} takes them for probabilities"
     )
     # What another loss does with such numbers is not known.
-    if not ends.loss.is_own:
+    if not head.loss.is_own:
         evidence += ". It cuts off values outside [0, 1], and these get no gradient"
-    remedy = other_activation("sigmoid" if ends.loss.kind == "binary" else "softmax", layer)
-    if ends.activation in ("linear", None):
-        remedy = other_loss(ends.loss.class_name, from_logits=True).otherwise(remedy)
+    remedy = other_activation("sigmoid" if head.loss.kind == "binary" else "softmax", layer)
+    if head.activation in ("linear", None):
+        remedy = other_loss(head.loss.class_name, from_logits=True).otherwise(remedy)
     return Finding([layer], evidence, remedy, "error")

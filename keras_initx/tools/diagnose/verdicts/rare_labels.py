@@ -16,7 +16,7 @@ from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, pair_with
 from keras_initx.tools.diagnose._redrawing import make_rules
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule
-from keras_initx.tools.diagnose.losses.ends import Ends, Steps
+from keras_initx.tools.diagnose.losses.heads import OutputHead, Steps
 from keras_initx.tools.diagnose.losses.probes import LossProbe, OutputProbe
 from keras_initx.tools.diagnose.losses.training import ComputedLoss
 
@@ -69,18 +69,18 @@ class LabelProbe(Probe):
     def finish(self, outputs: Tensor) -> None:
         if self._losses.value is None:
             return
-        known = {ends.layer for ends in self._losses.ends if _is_crossentropy(ends)}
+        known = {head.layer for head in self._losses.heads if _is_crossentropy(head)}
         for computed in self._losses.computed:
-            layer = self._outputs.maker(computed.output)
+            layer = self._outputs.find_maker(computed.output)
             if layer is None or layer in known or layer in self._losses.crossed:
                 continue
-            prior = _prior_of(computed, self._outputs.steps_before(computed.output))
+            prior = _prior_of(computed, self._outputs.list_steps(computed.output))
             if prior is not None:
                 self.priors[layer] = prior
 
 
-def _is_crossentropy(ends: Ends) -> bool:
-    return ends.loss.name == "binary_crossentropy" and ends.form == "rows"
+def _is_crossentropy(head: OutputHead) -> bool:
+    return head.loss.name == "binary_crossentropy" and head.form == "rows"
 
 
 def _prior_of(computed: ComputedLoss, steps: Steps) -> Prior | None:
@@ -142,24 +142,24 @@ def _last_layer(steps: Steps, activations: list[str | None]) -> keras.Layer | No
     return last if isinstance(last, keras.Layer) else None
 
 
-def _prior(ends: Ends) -> Prior | None:
+def _prior(head: OutputHead) -> Prior | None:
     """Return what a frequency would make of a loss, `None` if that is not much less."""
-    activations = _activations_in(ends.steps)
+    activations = _activations_in(head.steps)
     last = None
-    if activations == ([] if ends.loss.from_logits else ["sigmoid"]):
-        last = _last_layer(ends.steps, activations)
-    labels, logits = ends.aims.astype("float32"), ends.rows.astype("float32")
+    if activations == ([] if head.loss.from_logits else ["sigmoid"]):
+        last = _last_layer(head.steps, activations)
+    labels, logits = head.aims.astype("float32"), head.rows.astype("float32")
     if not _are_rare(labels):
         return None
     ones = labels.sum(dtype="float64")
-    smoothing = ends.loss.smoothing
+    smoothing = head.loss.smoothing
     targets = labels * (1 - smoothing) + smoothing / 2
-    if not ends.loss.from_logits:
+    if not head.loss.from_logits:
         logits = _logit(np.clip(logits, _LEAST, 1 - _LEAST))
     before = _crossentropy(targets, logits)
     share = float(ones / labels.size)
     frequency = share * (1 - smoothing) + smoothing / 2
-    present = _bias_of(last, ends.units)
+    present = _bias_of(last, head.units)
     if present is None:
         present = logits.mean()
     after = _crossentropy(targets, logits + _logit(frequency) - present)
@@ -248,9 +248,9 @@ def rare_labels(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]
     losses = of.probe(LossProbe)
     priors = {}
     if losses.value is not None:
-        for layer, ends in pair_with_heads(layers, losses.ends):
-            if _is_crossentropy(ends):
-                priors[layer] = _prior(ends)
+        for layer, head in pair_with_heads(layers, losses.heads):
+            if _is_crossentropy(head):
+                priors[layer] = _prior(head)
     for layer in layers:
         prior = priors.get(layer) or of.probe(LabelProbe).priors.get(layer.layer)
         if prior is None:

@@ -8,7 +8,7 @@ from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule, write_count
 from keras_initx.tools.diagnose.losses.labels import are_signs
 from keras_initx.tools.diagnose.losses.probes import LossProbe
-from keras_initx.tools.diagnose.remedies.other_ends import other_activation
+from keras_initx.tools.diagnose.remedies.output_heads import other_activation
 
 
 @rule("single class")
@@ -33,10 +33,10 @@ def single_class(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding
         For two classes, use a sigmoid with binary crossentropy. If you have more classes, use one
         unit for each.
     """
-    read = pair_with_heads(layers, of.probe(LossProbe).ends)
+    read = pair_with_heads(layers, of.probe(LossProbe).heads)
     crossed = []
-    for layer, ends in read:
-        if ends.units == 1 and ends.loss.kind in ("categorical", "sparse"):
+    for layer, head in read:
+        if head.units == 1 and head.loss.kind in ("categorical", "sparse"):
             crossed.append(layer)
     hit = []
     for layer in layers:
@@ -51,7 +51,7 @@ def single_class(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding
         f"{title} has one unit, and a softmax of one unit is always 1{write_count(hit)}. No "
         "gradient passes back through it"
     )
-    of_first = next((ends for layer, ends in read if layer is hit[0]), None)
+    of_first = next((head for layer, head in read if layer is hit[0]), None)
     text = (
         f"for two classes, {other_activation('sigmoid', hit[0], 'binary_crossentropy', of_first)}"
     )

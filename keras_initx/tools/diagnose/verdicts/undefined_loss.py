@@ -21,9 +21,9 @@ from keras_initx.tools.diagnose._nan_origins import (
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import EXPLODING, Finding, rule
 from keras_initx.tools.diagnose._signal_probe import input_signal, target_signal
-from keras_initx.tools.diagnose.losses.ends import Ends
+from keras_initx.tools.diagnose.losses.heads import OutputHead
 from keras_initx.tools.diagnose.losses.probes import LossProbe, OutputProbe
-from keras_initx.tools.diagnose.remedies.other_ends import other_activation, other_loss
+from keras_initx.tools.diagnose.remedies.output_heads import other_activation, other_loss
 
 # What cures it where the operation is not known.
 _GUARDED = (
@@ -146,23 +146,23 @@ def _is_finite(layer: MeasuredLayer) -> bool:
 
 def _explained(what: str, of: Diagnosis, layers: list[MeasuredLayer]) -> Finding:
     """Return the finding on a loss, with the operation that is to blame where it is known."""
-    for layer, ends in pair_with_heads(layers, of.probe(LossProbe).others):
-        if ends.loss.name == "poisson" and ends.made.min < 0:
+    for layer, head in pair_with_heads(layers, of.probe(LossProbe).other_heads):
+        if head.loss.name == "poisson" and head.made.min < 0:
             evidence = f"{what}: poisson takes the logarithm of the outputs of {layer.title}"
             return Finding([layer], evidence, other_activation("softplus", layer), "error")
-        if ends.loss.is_own and _takes_others_for_probabilities(ends):
-            activation = "sigmoid" if ends.loss.kind == "binary" else "softmax"
-            evidence = f"{what}: {ends.loss.title} takes outputs of a {activation}"
+        if head.loss.is_own and _takes_others_for_probabilities(head):
+            activation = "sigmoid" if head.loss.kind == "binary" else "softmax"
+            evidence = f"{what}: {head.loss.title} takes outputs of a {activation}"
             remedy = other_activation(activation, layer)
-            if ends.activation == "linear":
-                remedy = other_loss(ends.loss.class_name, from_logits=True).otherwise(remedy)
+            if head.activation == "linear":
+                remedy = other_loss(head.loss.class_name, from_logits=True).otherwise(remedy)
             return Finding([layer], evidence, remedy, "error")
     evidence = f"{what}. The loss has no value or no gradient at some of them"
     return Finding([layers[-1]], evidence, Remedy(_GUARDED), "error")
 
 
-def _takes_others_for_probabilities(ends: Ends) -> bool:
+def _takes_others_for_probabilities(head: OutputHead) -> bool:
     """Return whether a crossentropy gets what are no probabilities, though some may be in range."""
-    if not ends.loss.is_crossentropy or ends.loss.from_logits:
+    if not head.loss.is_crossentropy or head.loss.from_logits:
         return False
-    return ends.activation in ("linear", "relu") or ends.made.min < 0 or ends.made.max > 1
+    return head.activation in ("linear", "relu") or head.made.min < 0 or head.made.max > 1

@@ -9,10 +9,10 @@ from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, pair_with_heads
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule
-from keras_initx.tools.diagnose.losses.ends import Ends, are_of_softmax
+from keras_initx.tools.diagnose.losses.heads import OutputHead, are_of_softmax
 from keras_initx.tools.diagnose.losses.probes import LossProbe
 from keras_initx.tools.diagnose.losses.reach import Reach, reach_alone, reaches
-from keras_initx.tools.diagnose.remedies.other_ends import other_activation, without_activations
+from keras_initx.tools.diagnose.remedies.output_heads import other_activation, without_activations
 
 # Fraction of the targets beyond the range of the last activation above which a distance cannot
 # become small.
@@ -49,23 +49,23 @@ def unreachable_targets(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[
     Fix:
         Remove the activation of the last layer, keep only one of two, or scale your targets.
     """
-    for layer, ends in pair_with_heads(layers, of.probe(LossProbe).ends):
-        reach = reaches(of)[ends]
-        low, high = reach.as_probabilities(ends)
-        beyond = _share_out_of_reach(ends, low, high)
-        of_other_sums = _share_of_other_sums(ends)
+    for layer, head in pair_with_heads(layers, of.probe(LossProbe).heads):
+        reach = reaches(of)[head]
+        low, high = reach.as_probabilities(head)
+        beyond = _share_out_of_reach(head, low, high)
+        of_other_sums = _share_of_other_sums(head)
         if of_other_sums > OUT_OF_REACH >= beyond:
             evidence = (
                 f"{of_other_sums:.0%} of the rows of targets do not add up to 1, but the rows of "
                 f"{layer.title} do"
             )
-            remedy = other_activation("sigmoid", layer, "binary_crossentropy", ends)
+            remedy = other_activation("sigmoid", layer, "binary_crossentropy", head)
             yield Finding([layer], evidence, remedy)
         if not beyond > OUT_OF_REACH:
             continue
         names = ", then ".join(one.activation for one in reach.applied) or layer.title
         made = "outputs"
-        if ends.loss.is_crossentropy and ends.loss.from_logits:
+        if head.loss.is_crossentropy and head.loss.from_logits:
             made = "probabilities of logits"
         limits = f"the {made} of {names} lie between {low:.3g} and {high:.3g}"
         if math.isinf(high):
@@ -73,58 +73,58 @@ def unreachable_targets(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[
             if not low:
                 limits = f"the {made} of {names} are never negative"
         evidence = (
-            f"{beyond:.0%} of the targets, which go from {ends.wanted.min:.3g} to "
-            f"{ends.wanted.max:.3g}, are out of reach: {limits}"
+            f"{beyond:.0%} of the targets, which go from {head.wanted.min:.3g} to "
+            f"{head.wanted.max:.3g}, are out of reach: {limits}"
         )
-        if ends.form == "numbers" and ends.loss.is_crossentropy:
+        if head.form == "numbers" and head.loss.is_crossentropy:
             evidence = f"no label can become certain: {limits}"
-        yield Finding([layer], evidence, _in_reach(layer, ends, reach))
+        yield Finding([layer], evidence, _in_reach(layer, head, reach))
 
 
-def _share_out_of_reach(ends: Ends, low: float, high: float) -> float:
+def _share_out_of_reach(head: OutputHead, low: float, high: float) -> float:
     """Return the fraction of the targets that an output within limits cannot come near to."""
-    aims = ends.aims
-    if ends.form == "examples":
+    aims = head.aims
+    if head.form == "examples":
         return 0.0
-    if ends.loss.kind == "distance":
+    if head.loss.kind == "distance":
         room = 0.01
         if math.isfinite(high - low):
             room *= high - low
         return float(np.mean((aims < low - room) | (aims > high + room)))
-    if ends.form == "numbers":
-        return float(not ends.outside and high < 1 - PROBABLE)
+    if head.form == "numbers":
+        return float(not head.outside and high < 1 - PROBABLE)
     least, most = low - PROBABLE, high + PROBABLE
-    if ends.loss.kind == "binary":
+    if head.loss.kind == "binary":
         # Labels beyond [0, 1] are none, whatever is in reach.
         probable = np.clip(aims, 0, 1)
         return float(np.mean((probable < least) | (probable > most)))
     return float(np.mean(aims.max(axis=-1) > most))
 
 
-def _share_of_other_sums(ends: Ends) -> float:
+def _share_of_other_sums(head: OutputHead) -> float:
     """Return the fraction of the rows of targets that do not add up to 1, though outputs do."""
-    loss, aims = ends.loss, ends.aims
+    loss, aims = head.loss, head.aims
     takes_any_sum = loss.kind == "distance" or (loss.kind == "binary" and not loss.from_logits)
-    if not takes_any_sum or aims.ndim != 2 or not are_of_softmax(ends.rows):
+    if not takes_any_sum or aims.ndim != 2 or not are_of_softmax(head.rows):
         return 0.0
     return float(np.mean(abs(aims.sum(axis=-1, dtype="float64") - 1) > _OF_A_SUM))
 
 
-def _in_reach(layer: MeasuredLayer, ends: Ends, reach: Reach) -> Remedy:
+def _in_reach(layer: MeasuredLayer, head: OutputHead, reach: Reach) -> Remedy:
     """Return the remedy where targets are beyond the activations of an output."""
     low, high, applied = reach
     if not applied:
         return Remedy(f"remove the limit after the weights of {layer.title}")
-    if ends.loss.kind == "distance":
+    if head.loss.kind == "distance":
         remedy = other_activation(None, layer)
         if len(applied) > 1:
             least, most = reach_alone(applied[-1].activation)
-            if least <= ends.wanted.min and ends.wanted.max <= most:
+            if least <= head.wanted.min and head.wanted.max <= most:
                 return without_activations(applied[:-1])
             remedy = without_activations(applied)
         if math.isinf(high):
             return remedy
         return remedy.otherwise(Remedy(f"scale the targets to [{low:.3g}, {high:.3g}]"))
     # The loss applies the last one itself.
-    before = applied if ends.loss.from_logits else applied[:-1]
+    before = applied if head.loss.from_logits else applied[:-1]
     return without_activations(before)

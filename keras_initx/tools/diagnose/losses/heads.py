@@ -29,7 +29,7 @@ _LEAST_OF_A_SUM = 16
 
 
 @dataclass(frozen=True, eq=False)
-class Ends:
+class OutputHead:
     """What a loss of Keras gets: an output of a model, and its targets.
 
     Attributes:
