@@ -191,12 +191,12 @@ class OutputProbe(Probe):
         has_nan: Whether one of them is NaN.
     """
 
-    def __init__(self, of: Diagnosis) -> None:
-        super().__init__(of)
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        super().__init__(diagnosis)
         self.records: dict[keras.Layer, OutputReport] = {}
         self.signal: Signal | None = None
         self.has_nan: bool = False
-        self._seen = of.probe(SignalProbe).seen
+        self._seen = diagnosis.probe(SignalProbe).seen
         # How much the values before a sigmoid or softmax differ between examples, in the call in
         # which they do most.
         self._logits_spread: dict[keras.Layer, float] = {}
@@ -364,8 +364,8 @@ class LossProbe(Probe):
             with the targets of all examples, because their shapes differ.
     """
 
-    def __init__(self, of: Diagnosis) -> None:
-        super().__init__(of)
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        super().__init__(diagnosis)
         self.value: float | None = None
         self.has_loss: bool = False
         self.is_sum: bool = False
@@ -375,7 +375,7 @@ class LossProbe(Probe):
         self.other_heads: list[OutputHead] = []
         self.computed: list[ComputedLoss] = []
         self.crossed: dict[keras.Layer, ComputedLoss] = {}
-        self._outputs = of.probe(OutputProbe)
+        self._outputs = diagnosis.probe(OutputProbe)
 
     def finish(self, outputs: Tensor) -> None:
         of = self.diagnosis
@@ -445,13 +445,13 @@ class LossProbe(Probe):
 
 
 @fact
-def gradient_norms(of: Diagnosis) -> dict[int, float]:
+def gradient_norms(diagnosis: Diagnosis) -> dict[int, float]:
     """The norm of the gradient of each trained weight, by its id; empty without a loss."""
-    losses = of.probe(LossProbe)
-    if not losses.has_loss or not of.trained:
+    losses = diagnosis.probe(LossProbe)
+    if not losses.has_loss or not diagnosis.trained:
         return {}
     # Below a NaN, the gradient of a ReLU is 0 on JAX and NaN elsewhere.
-    norms = [math.nan] * len(of.trained)
+    norms = [math.nan] * len(diagnosis.trained)
     if losses.value is not None and not math.isnan(losses.value):
-        norms = of.norms()
-    return dict(zip(map(id, of.trained), norms, strict=True))
+        norms = diagnosis.norms()
+    return dict(zip(map(id, diagnosis.trained), norms, strict=True))

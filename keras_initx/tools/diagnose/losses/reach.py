@@ -74,26 +74,26 @@ class Reach(NamedTuple):
 
 
 @fact
-def reaches(of: Diagnosis) -> dict[OutputHead, Reach]:
+def reaches(diagnosis: Diagnosis) -> dict[OutputHead, Reach]:
     """What each output can reach."""
     found = {}
-    for head in of.probe(LossProbe).heads:
+    for head in diagnosis.probe(LossProbe).heads:
         steps = head.steps
         low, high = _limits(head)
         is_free = (low, high) == (-math.inf, math.inf)
         if head.activation is None and is_free and head.place is not None:
-            low, high = _limits_by_trial(head, head.place, of)
-            steps = [(head.layer, of.watch.activations[head.layer])]
-        found[head] = Reach(low, high, _applied(steps, of))
+            low, high = _limits_by_trial(head, head.place, diagnosis)
+            steps = [(head.layer, diagnosis.watch.activations[head.layer])]
+        found[head] = Reach(low, high, _applied(steps, diagnosis))
     return found
 
 
-def _applied(steps: Steps, of: Diagnosis) -> tuple[Applied, ...]:
+def _applied(steps: Steps, diagnosis: Diagnosis) -> tuple[Applied, ...]:
     """Return the activations among what follows the last kernel."""
     applied = []
     for operation, activation in steps:
         if activation not in (None, "linear"):
-            name = of.watch.paths.get(operation, operation.name)
+            name = diagnosis.watch.paths.get(operation, operation.name)
             applied.append(Applied(name, activation, hasattr(operation, "activation")))
     return tuple(applied)
 
@@ -136,7 +136,7 @@ def _only_normalizes(operation: keras.Operation) -> bool:
     return not operation.scale and not operation.center and operation.axis in (-1, [-1])
 
 
-def _limits_by_trial(head: OutputHead, place: int, of: Diagnosis) -> tuple[float, float]:
+def _limits_by_trial(head: OutputHead, place: int, diagnosis: Diagnosis) -> tuple[float, float]:
     """Return the limits of an output that no bias of its last layer moves it beyond.
 
     They are infinite where such a bias has no end of its effect, or none.
@@ -144,17 +144,17 @@ def _limits_by_trial(head: OutputHead, place: int, of: Diagnosis) -> tuple[float
     Args:
         head: The output. The model is left unchanged.
         place: The place of the output among those of the model.
-        of: The diagnosis.
+        diagnosis: The diagnosis.
     """
     bias = getattr(head.layer, "bias", None)
     if not isinstance(bias, keras.Variable):
         return -math.inf, math.inf
-    some = keras.tree.map_structure(lambda tensor: tensor[:_TRIED], of.x)
+    some = keras.tree.map_structure(lambda tensor: tensor[:_TRIED], diagnosis.x)
 
     def moved(shift: float) -> Array:
-        with backend.preserve_state(list_layers(of.model)):
+        with backend.preserve_state(list_layers(diagnosis.model)):
             bias.assign_add(keras.ops.full(bias.shape, shift, bias.dtype))
-            made = list_tensors(of.model(some, training=False))[place]
+            made = list_tensors(diagnosis.model(some, training=False))[place]
             return to_array(made).astype("float64")
 
     size = max(float(abs(head.targets).max(initial=0)), 1.0)

@@ -25,16 +25,16 @@ from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import exceeds, list_titles
 
 
-def smaller_branches(of: Diagnosis) -> Remedy | None:
+def smaller_branches(diagnosis: Diagnosis) -> Remedy | None:
     """Return the remedy where the sum of residual branches grows.
 
     It is `None` without branches, and where they start so already. Each branch starts at 0, or, if
     it ends in a ReLU, at a fraction: a ReLU of zeros gets no gradient, and the branch would stay 0.
     """
-    ends = scaling_ends(of)
+    ends = scaling_ends(diagnosis)
     if not ends:
         return None
-    facts = [activation_facts(end.activation_after) for end in branch_ends(of)]
+    facts = [activation_facts(end.activation_after) for end in branch_ends(diagnosis)]
     is_flat = any(one.opens is False for one in facts)
     weights, name = list_kernels(ends), "kernel"
     if not weights:
@@ -56,9 +56,11 @@ def smaller_branches(of: Diagnosis) -> Remedy | None:
     )
 
 
-def scaling_ends(of: Diagnosis) -> list[MeasuredLayer]:
+def scaling_ends(diagnosis: Diagnosis) -> list[MeasuredLayer]:
     """Find the layer that scales each residual branch: the last before its activation, if any."""
-    return [_last_that_multiplies(list_layers_until(end, of)) for end in branch_ends(of)]
+    return [
+        _last_that_multiplies(list_layers_until(end, diagnosis)) for end in branch_ends(diagnosis)
+    ]
 
 
 def _last_that_multiplies(layers: Sequence[MeasuredLayer]) -> MeasuredLayer:
@@ -77,19 +79,19 @@ def _scales_of(layers: Sequence[MeasuredLayer]) -> list[MeasuredWeight]:
     return found
 
 
-def growing_sums(of: Diagnosis) -> Remedy | None:
+def growing_sums(diagnosis: Diagnosis) -> Remedy | None:
     """Return the remedy where a signal grows by the sum of branches alone, otherwise `None`.
 
     Then no kernel makes it much larger.
     """
-    smaller = smaller_branches(of)
-    if smaller is None or any(exceeds(layer.gain, 2) for layer in measured_layers(of)):
+    smaller = smaller_branches(diagnosis)
+    if smaller is None or any(exceeds(layer.gain, 2) for layer in measured_layers(diagnosis)):
         return None
-    branches = find_branches(of.watch.graph.nodes).found
-    if branches and all(_starts_normalized(branch, of) for branch in branches):
+    branches = find_branches(diagnosis.watch.graph.nodes).found
+    if branches and all(_starts_normalized(branch, diagnosis) for branch in branches):
         return smaller
     return smaller.otherwise(Remedy("add a normalization at the start of each branch"), "; or ")
 
 
-def _starts_normalized(branch: Branch, of: Diagnosis) -> bool:
-    return all(removes_scale(operation, of) for operation in branch.first)
+def _starts_normalized(branch: Branch, diagnosis: Diagnosis) -> bool:
+    return all(removes_scale(operation, diagnosis) for operation in branch.first)

@@ -36,19 +36,19 @@ from keras_initx.tools.diagnose.remedies.branches import smaller_branches
 _LARGE_INPUTS = 5
 
 
-def smaller_inputs(layer: MeasuredLayer, of: Diagnosis) -> Remedy | None:
+def smaller_inputs(layer: MeasuredLayer, diagnosis: Diagnosis) -> Remedy | None:
     """Return the remedy where what the last layer gets has grown in the model, else `None`."""
     are_large = exceeds(layer.output.input_size, _LARGE_INPUTS)
-    if not layer.has_kernel or not are_large or has_large_inputs(of):
+    if not layer.has_kernel or not are_large or has_large_inputs(diagnosis):
         return None
-    if layer.layer in of.probe(NormalizedProbe).layers:
+    if layer.layer in diagnosis.probe(NormalizedProbe).layers:
         return None
-    before = list_layers_until(layer, of)[:-1]
+    before = list_layers_until(layer, diagnosis)[:-1]
     made = smaller_rows(before) or _smaller_biases(before)
     if made is not None:
         return made
     remedy = Remedy(f"add keras.layers.LayerNormalization() before {layer.title}")
-    smaller = smaller_branches(of)
+    smaller = smaller_branches(diagnosis)
     return remedy if smaller is None else smaller.otherwise(remedy, "; or ")
 
 
@@ -81,7 +81,7 @@ def _smaller_biases(layers: Sequence[MeasuredLayer]) -> Remedy | None:
     )
 
 
-def smaller_last_layer(layers: Sequence[MeasuredLayer], of: Diagnosis) -> Remedy:
+def smaller_last_layer(layers: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> Remedy:
     """Return a remedy that draws the kernels of the last of `layers` anew.
 
     If they have such values already, something else makes its outputs large.
@@ -89,10 +89,12 @@ def smaller_last_layer(layers: Sequence[MeasuredLayer], of: Diagnosis) -> Remedy
     with_kernel = [layer for layer in layers if layer.kernels]
     if not with_kernel:
         # They are activations of what comes before.
-        with_kernel = [layer for layer in list_layers_until(layers[0], of) if layer.kernels][-1:]
+        with_kernel = [layer for layer in list_layers_until(layers[0], diagnosis) if layer.kernels][
+            -1:
+        ]
     kernels = list_kernels(with_kernel)
     choices = list_untried([make_choice(GlorotUniform())], kernels)
-    if not choices and has_large_inputs(of):
+    if not choices and has_large_inputs(diagnosis):
         return Remedy("standardize the inputs")
     if not choices:
         return Remedy(smaller_factor("after", layers[0]))
@@ -105,15 +107,15 @@ def smaller_last_layer(layers: Sequence[MeasuredLayer], of: Diagnosis) -> Remedy
     remedy = propose_redraw(choices, kernels, f"draw smaller weights {what}: ")
     if all(kernel.is_frozen for kernel in kernels):
         remedy = remedy.otherwise(Remedy(smaller_factor("after", layers[0])), "; or ")
-    return standardize_inputs_first(of, remedy)
+    return standardize_inputs_first(diagnosis, remedy)
 
 
-def smaller_table(layer: MeasuredLayer, of: Diagnosis) -> Remedy | None:
+def smaller_table(layer: MeasuredLayer, diagnosis: Diagnosis) -> Remedy | None:
     """Return the remedy where an output is a product with rows of an embedding that are too large.
 
     Otherwise `None`. The deviation of a row is then to be one over the root of its length.
     """
-    table = tied_tables(of).get(layer)
+    table = tied_tables(diagnosis).get(layer)
     if table is None:
         return None
     size = table.own.shape[-1]

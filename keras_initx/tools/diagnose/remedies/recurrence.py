@@ -14,12 +14,12 @@ from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import exceeds
 
 
-def open_gates(of: Diagnosis, layers: Sequence[MeasuredLayer]) -> Remedy:
+def open_gates(diagnosis: Diagnosis, layers: Sequence[MeasuredLayer]) -> Remedy:
     """Return a remedy that opens the gates of `layers`, with the text for those of the first."""
     opened = []
     rules: dict[str, InitializerLike] = {}
     for layer in layers:
-        gate, _, biases = gates(of)[layer]
+        gate, _, biases = gates(diagnosis)[layer]
         if gate == "update":
             initializer = make_choice(GRUUpdateBias(1.0), 1.0)
             before = "bias_initializer="

@@ -18,7 +18,7 @@ _SCALES = ("gamma", "scale")
 _FAR = 10
 
 
-def small_scales(layers: Sequence[MeasuredLayer], of: Diagnosis) -> list[MeasuredWeight]:
+def small_scales(layers: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> list[MeasuredWeight]:
     """Return the scales of normalizations among some layers that begin near 0, and not at 1.
 
     At the end of a residual branch that is meant, and zeros have their own verdict.
@@ -29,7 +29,7 @@ def small_scales(layers: Sequence[MeasuredLayer], of: Diagnosis) -> list[Measure
         if is_scale and 0 < size_of_scale(weight) < 1 / _FAR:
             found.append(weight)
     # The ends are looked for by a symbolic call.
-    return [weight for weight in found if weight.layer not in scaling_ends(of)]
+    return [weight for weight in found if weight.layer not in scaling_ends(diagnosis)]
 
 
 def size_of_scale(weight: MeasuredWeight) -> float:
@@ -45,7 +45,7 @@ def ones_for(scales: Sequence[MeasuredWeight]) -> Remedy:
     return Remedy(text, {weight.path: "ones" for weight in scales})
 
 
-def other_scales(layers: Sequence[MeasuredLayer], of: Diagnosis) -> Remedy | None:
+def other_scales(layers: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> Remedy | None:
     """Return the remedy of a scale or an operation among some layers, `None` without such."""
     far = []
     for weight in list_weights(layers):
@@ -55,7 +55,7 @@ def other_scales(layers: Sequence[MeasuredLayer], of: Diagnosis) -> Remedy | Non
             far.append(weight)
     if far:
         return ones_for(far)
-    shrunk = of.probe(LostProbe).shrunk
+    shrunk = diagnosis.probe(LostProbe).shrunk
     for layer in layers:
         if layer.layer in shrunk:
             text = (

@@ -42,7 +42,7 @@ _ROUNDING = 1e-5
 
 
 @rule("alike", unless=["equal inputs"])
-def alike(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def alike(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report examples, or positions, that have become alike before the last layer.
 
     Reported if:
@@ -68,16 +68,16 @@ def alike(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
         - For positions, add residual branches around your layers that mix positions.
     """
     # What is held back or forgotten, and weights that are no random numbers, have verdicts.
-    are_unread = any(compute_unread_share(of, layer) is not None for layer in layers)
-    if _holds_back(of) or are_unread or _has_no_random_kernel(of, layers):
+    are_unread = any(compute_unread_share(diagnosis, layer) is not None for layer in layers)
+    if _holds_back(diagnosis) or are_unread or _has_no_random_kernel(diagnosis, layers):
         return
-    found = list(_of_examples(of, layers))
-    yield from found or _of_positions(of, layers)
+    found = list(_of_examples(diagnosis, layers))
+    yield from found or _of_positions(diagnosis, layers)
 
 
-def _of_examples(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def _of_examples(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Yield the finding on a last layer that gets almost the same of all examples."""
-    at_the_start, at_the_end = input_differences(of), last_kernel_differences(of)
+    at_the_start, at_the_end = input_differences(diagnosis), last_kernel_differences(diagnosis)
     differing = [layer for layer in layers if layer.layer in at_the_start]
     hit = []
     for layer in layers:
@@ -100,24 +100,24 @@ def _of_examples(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding
         f"square{write_count(hit)}; the inputs of {first.title} differ by {start:.1g}. The last "
         "layer gets nearly the same for all examples"
     )
-    hidden = list_layers_until(last, of)
+    hidden = list_layers_until(last, diagnosis)
     if not is_module:
         hidden.pop()
-    yield Finding(hit, evidence, remedy_in_depth(hidden, of))
+    yield Finding(hit, evidence, remedy_in_depth(hidden, diagnosis))
 
 
-def _of_positions(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def _of_positions(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Yield the findings on outputs whose positions are alike, though their targets are not."""
-    along = position_differences(of)
-    losses = of.probe(LossProbe)
+    along = position_differences(diagnosis)
+    losses = diagnosis.probe(LossProbe)
     for layer, head in pair_with_heads(layers, (*losses.heads, *losses.other_heads)):
-        before = list_layers_until(layer, of)
+        before = list_layers_until(layer, diagnosis)
         for axis in range(1, head.outputs.ndim - 1):
             place = axis, head.outputs.shape[axis]
             of_layers = [(one, along[one.layer].get(place)) for one in before if one.layer in along]
             known = [(one, differ) for one, differ in of_layers if differ is not None]
             differing = [pair for pair in known if pair[1] > AT_THE_START * INPUTS_DIFFER]
-            start = _differ_in_batch(of, place)
+            start = _differ_in_batch(diagnosis, place)
             if differing:
                 first, deviation = differing[0]
                 start = (
@@ -142,10 +142,10 @@ def _of_positions(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Findin
             break
 
 
-def _differ_in_batch(of: Diagnosis, place: tuple[int, int]) -> str | None:
+def _differ_in_batch(diagnosis: Diagnosis, place: tuple[int, int]) -> str | None:
     """Return that the inputs of the model differ along an axis of this size, else `None`."""
     axis, size = place
-    for tensor in list_tensors(of.x):
+    for tensor in list_tensors(diagnosis.x):
         shape = tuple(tensor.shape)
         if len(shape) <= axis or shape[axis] != size:
             continue
@@ -174,16 +174,16 @@ def _are_alike_along(head: OutputHead, axis: int) -> bool:
     return measure_spread(outputs, axis) <= INPUTS_DIFFER * deviation
 
 
-def _holds_back(of: Diagnosis) -> bool:
+def _holds_back(diagnosis: Diagnosis) -> bool:
     """Return whether a layer makes the outputs of what is behind it, or gradients, the same."""
-    if has_single_values(of) or of.probe(AttentionProbe).of_one:
+    if has_single_values(diagnosis) or diagnosis.probe(AttentionProbe).of_one:
         return True
-    return bool(unreached_layers(of).cut_off) or only_idle_layers_read(of)
+    return bool(unreached_layers(diagnosis).cut_off) or only_idle_layers_read(diagnosis)
 
 
-def _has_no_random_kernel(of: Diagnosis, layers: list[MeasuredLayer]) -> bool:
+def _has_no_random_kernel(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> bool:
     """Return whether a layer loses the signal, or a kernel has a single value."""
-    lost = lost_signals(of).causes
+    lost = lost_signals(diagnosis).causes
     if any(layer.layer in lost for layer in layers):
         return True
     for weight in list_weights(layers):

@@ -19,7 +19,7 @@ _THEN = "then check that each label belongs to its input"
     # These give a reason.
     unless=["no gradient:error", "diverging steps:note"],
 )
-def blind_guess(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def blind_guess(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report a loss that is no better than that of a guess by the shares of the labels.
 
     Reported if:
@@ -45,12 +45,12 @@ def blind_guess(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]
         - Add a warm-up.
         - Check that each label belongs to its input.
     """
-    taken = steps_taken(of)
+    taken = steps_taken(diagnosis)
     if taken is not None and taken.is_guess:
         yield Finding([], _after(taken), _other_rate(taken), "note")
-    if not of.is_trained:
+    if not diagnosis.is_trained:
         return
-    guesses = {head.layer: head.loss_of_shares for head in of.probe(LossProbe).heads}
+    guesses = {head.layer: head.loss_of_shares for head in diagnosis.probe(LossProbe).heads}
     for layer in layers:
         guess, loss = guesses.get(layer.layer), layer.output.loss
         if loss is None or guess is None or loss <= BETTER_THAN_GUESS * guess:

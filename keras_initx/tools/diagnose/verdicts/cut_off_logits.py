@@ -22,7 +22,7 @@ _CUTTING = ("relu", "relu6")
     "cut-off logits",
     beside=["single class", "no probabilities", "unsuitable labels", "unreachable targets"],
 )
-def cut_off_logits(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def cut_off_logits(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report a ReLU that cuts logits off.
 
     Reported if:
@@ -43,14 +43,16 @@ def cut_off_logits(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Findi
     Fix:
         Remove the activation before the softmax.
     """
-    for layer, head in pair_with_heads(layers, of.probe(LossProbe).heads):
+    for layer, head in pair_with_heads(layers, diagnosis.probe(LossProbe).heads):
         share = _share_cut_off(head)
         if share > CUT_OFF:
             evidence = (
                 f"a ReLU after the weights of {layer.title} sets {share:.0%} of the logits to 0. "
                 "These logits get no gradient"
             )
-            applied = [one for one in reaches(of)[head].applied if one.activation in _CUTTING]
+            applied = [
+                one for one in reaches(diagnosis)[head].applied if one.activation in _CUTTING
+            ]
             yield Finding([layer], evidence, without_activations(applied))
 
 

@@ -20,7 +20,7 @@ BEYOND_CHANCE = 8
 
 
 @rule("dead units")
-def dead_units(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def dead_units(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report layers of whose units an activation leaves too few, or none.
 
     Reported if:
@@ -44,13 +44,13 @@ def dead_units(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     Fix:
         Use `HeNormal` and `ReLUBias`.
     """
-    yield from _dead_operations(of)
+    yield from _dead_operations(diagnosis)
     hit = []
     for place, layer in enumerate(layers):
         if not exceeds(layer.dead, DEAD):
             continue
         has_enough_examples = _examples(layer) >= LEAST_VALUES
-        if not has_enough_examples and layer.layer not in dead_ends(of):
+        if not has_enough_examples and layer.layer not in dead_ends(diagnosis):
             continue
         if not _is_passed_by(layer, layers[:place]):
             hit.append(layer)
@@ -81,11 +81,13 @@ def dead_units(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     yield Finding(hit, evidence, remedy, level)
 
 
-def _dead_operations(of: Diagnosis) -> Iterator[Finding]:
+def _dead_operations(diagnosis: Diagnosis) -> Iterator[Finding]:
     """Yield the finding on operations of a functional model that are dead ends, as `ops.relu`."""
     kinds = []
-    for operation in dead_ends(of):
-        if operation not in of.watch.layers and not is_bounded(type(operation).__name__.lower()):
+    for operation in dead_ends(diagnosis):
+        if operation not in diagnosis.watch.layers and not is_bounded(
+            type(operation).__name__.lower()
+        ):
             kinds.append(type(operation).__name__)
     if kinds:
         evidence = f"the operation {kinds[0]} gives 0 for all examples, and passes no gradient"

@@ -31,7 +31,7 @@ from keras_initx.tools.diagnose._unreached_layers import weights_blocked_by_zero
 
 
 @rule("equal units", probes=[LogitsProbe])
-def equal_units(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def equal_units(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report kernels of zeros or of one number, and units that are alike.
 
     Reported if:
@@ -61,26 +61,26 @@ def equal_units(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]
     Fix:
         Draw random weights. In LoRA, use `HeUniform` for the first factor.
     """
-    staying = _staying_equal(of, layers)
-    yield from _zeros(of, layers, staying)
-    yield from _staying(of, staying)
-    logits = of.probe(LogitsProbe)
+    staying = _staying_equal(diagnosis, layers)
+    yield from _zeros(diagnosis, layers, staying)
+    yield from _staying(diagnosis, staying)
+    logits = diagnosis.probe(LogitsProbe)
     others = [one for one in list_weights(layers) if one not in staying and not logits.has(one)]
-    yield from _constants(of, others)
-    yield from _identical(of, others)
+    yield from _constants(diagnosis, others)
+    yield from _identical(diagnosis, others)
 
 
 def _zeros(
-    of: Diagnosis, layers: list[MeasuredLayer], staying: Sequence[MeasuredWeight]
+    diagnosis: Diagnosis, layers: list[MeasuredLayer], staying: Sequence[MeasuredWeight]
 ) -> Iterator[Finding]:
-    held = weights_blocked_by_zeros(of) | _closed_adapters(layers)
+    held = weights_blocked_by_zeros(diagnosis) | _closed_adapters(layers)
     hit = []
     for weight in list_weights(layers):
-        if weight in staying or of.probe(LogitsProbe).has(weight):
+        if weight in staying or diagnosis.probe(LogitsProbe).has(weight):
             continue
         if weight in held or (weight.report.zero and not _opens_in_training(weight)):
             hit.append(weight)
-    lost = lost_signals(of)
+    lost = lost_signals(diagnosis)
     are_lost = any(weight.layer.layer in lost.causes for weight in hit)
 
     def loses_signal(weight: MeasuredWeight) -> bool:
@@ -100,7 +100,7 @@ def _zeros(
             if kept_level == "error":
                 yield _held(others)
             else:
-                yield _harmless(others, of)
+                yield _harmless(others, diagnosis)
 
 
 def _layers_of(weights: Sequence[MeasuredWeight]) -> list[MeasuredLayer]:
@@ -146,11 +146,11 @@ def _held(weights: Sequence[MeasuredWeight]) -> Finding:
     return Finding(_layers_of(weights), evidence, remedy, "error")
 
 
-def _harmless(weights: Sequence[MeasuredWeight], of: Diagnosis) -> Finding:
+def _harmless(weights: Sequence[MeasuredWeight], diagnosis: Diagnosis) -> Finding:
     """Return the note on zeros that leave the signal another path."""
     evidence = f"all weights of {summarize_paths(weights)} are 0"
     remedy = _random(weights)
-    if all(weight.layer in branch_ends(of) for weight in weights):
+    if all(weight.layer in branch_ends(diagnosis) for weight in weights):
         evidence += ", at the end of residual branches. The branches change no signal at first"
         remedy = Remedy("change nothing if this is intended: training opens the branches")
     else:
@@ -187,10 +187,10 @@ def _random(weights: Sequence[MeasuredWeight], before: str = "draw random weight
     return Remedy(texts[0], rules)
 
 
-def _staying_equal(of: Diagnosis, layers: Sequence[MeasuredLayer]) -> list[MeasuredWeight]:
+def _staying_equal(diagnosis: Diagnosis, layers: Sequence[MeasuredLayer]) -> list[MeasuredWeight]:
     """Return the kernels with parts that are equal and get equal gradients."""
-    known = equal_parts(of)
-    logits = of.probe(LogitsProbe)
+    known = equal_parts(diagnosis)
+    logits = diagnosis.probe(LogitsProbe)
     found = []
     for weight in list_weights(layers):
         if weight in known and known[weight].staying and not logits.has(weight):
@@ -198,11 +198,11 @@ def _staying_equal(of: Diagnosis, layers: Sequence[MeasuredLayer]) -> list[Measu
     return found
 
 
-def _staying(of: Diagnosis, staying: Sequence[MeasuredWeight]) -> Iterator[Finding]:
+def _staying(diagnosis: Diagnosis, staying: Sequence[MeasuredWeight]) -> Iterator[Finding]:
     """Yield the findings on parts that stay equal."""
 
     def are_most(weight: MeasuredWeight) -> bool:
-        _, count, equal = equal_parts(of)[weight]
+        _, count, equal = equal_parts(diagnosis)[weight]
         return 2 * (equal or 0) >= count
 
     most = [weight for weight in staying if are_most(weight)]
@@ -212,7 +212,7 @@ def _staying(of: Diagnosis, staying: Sequence[MeasuredWeight]) -> Iterator[Findi
         if not hit:
             continue
         first = hit[0]
-        axes, count, equal = equal_parts(of)[first]
+        axes, count, equal = equal_parts(diagnosis)[first]
         parts = f"parts along axis {axes[0]}"
         if first.own.axes is not None and axes == tuple(first.own.axes[1]):
             parts = "units"
@@ -223,17 +223,17 @@ def _staying(of: Diagnosis, staying: Sequence[MeasuredWeight]) -> Iterator[Findi
         yield Finding(_layers_of(hit), evidence, _random(hit), level)
 
 
-def _constants(of: Diagnosis, weights: Sequence[MeasuredWeight]) -> Iterator[Finding]:
+def _constants(diagnosis: Diagnosis, weights: Sequence[MeasuredWeight]) -> Iterator[Finding]:
     """Yield the findings on kernels of one number, whose units give the same."""
     hit = []
     for weight in weights:
-        values = kernel_values(of).get(weight)
+        values = kernel_values(diagnosis).get(weight)
         is_constant = values is not None and values.constant and not weight.report.zero
-        if is_constant and equal_outputs(of).get(weight.layer.layer):
+        if is_constant and equal_outputs(diagnosis).get(weight.layer.layer):
             hit.append(weight)
     of_labels = [weight for weight in hit if _has_labels(weight.layer)]
     hidden = [weight for weight in hit if weight not in of_labels]
-    parting = [weight for weight in hidden if equal_parts(of)[weight].staying == 0]
+    parting = [weight for weight in hidden if equal_parts(diagnosis)[weight].staying == 0]
     unknown = [weight for weight in hidden if weight not in parting]
     levels: list[tuple[Level, list[MeasuredWeight]]] = [
         ("error", unknown),
@@ -261,18 +261,18 @@ def _constants(of: Diagnosis, weights: Sequence[MeasuredWeight]) -> Iterator[Fin
         yield Finding(_layers_of(group), evidence, remedy, level)
 
 
-def _identical(of: Diagnosis, weights: Sequence[MeasuredWeight]) -> Iterator[Finding]:
+def _identical(diagnosis: Diagnosis, weights: Sequence[MeasuredWeight]) -> Iterator[Finding]:
     """Yield the findings on some units with the same weights, which give the same."""
     hit = []
     for weight in weights:
-        values = kernel_values(of).get(weight)
+        values = kernel_values(diagnosis).get(weight)
         are_some = values is not None and values.identical_units and not values.constant
-        if are_some and equal_outputs(of).get(weight.layer.layer):
+        if are_some and equal_outputs(diagnosis).get(weight.layer.layer):
             hit.append(weight)
     for level, alike in group_by_level(
         hit, "warning", lambda weight: not _has_labels(weight.layer)
     ):
-        count = kernel_values(of)[alike[0]].identical_units
+        count = kernel_values(diagnosis)[alike[0]].identical_units
         evidence = (
             f"{count} units of {alike[0].path}{write_rest(alike)} have the same weights as "
             "another unit"

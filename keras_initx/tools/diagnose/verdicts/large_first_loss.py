@@ -24,7 +24,7 @@ from keras_initx.tools.diagnose.remedies.large_outputs import (
     "large first loss",
     beside=["single class", "no probabilities", "undefined loss", "saturated", "exploding:error"],
 )
-def large_first_loss(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def large_first_loss(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report outputs that are far worse than a blind guess.
 
     Reported if:
@@ -64,28 +64,28 @@ def large_first_loss(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fin
         f"{worst.title} starts with a loss of {output.loss:.3g}{write_count(hit)}; guessing would "
         f"cost {output.blind_loss:.3g}. Its outputs have standard deviation {worst.signal.std:.3g}"
     )
-    details, remedy = _cause(worst, output, of)
+    details, remedy = _cause(worst, output, diagnosis)
     evidence += f"{details}. The first steps only undo this"
     yield Finding([layer for layer, *_ in hit], evidence, remedy)
 
 
-def _cause(layer: MeasuredLayer, output: OutputReport, of: Diagnosis) -> tuple[str, Remedy]:
+def _cause(layer: MeasuredLayer, output: OutputReport, diagnosis: Diagnosis) -> tuple[str, Remedy]:
     """Return what more the evidence says of an output, and the remedy."""
     details = ""
-    smaller_rows = smaller_table(layer, of)
+    smaller_rows = smaller_table(layer, diagnosis)
     if smaller_rows is not None:
-        table = tied_tables(of)[layer]
+        table = tied_tables(diagnosis)[layer]
         deviation = f"whose standard deviation is {table.report.std:.3g}"
         details = f"; they are products with rows of {table.path}, {deviation}"
         return details, smaller_rows
-    fewer = smaller_inputs(layer, of)
+    fewer = smaller_inputs(layer, diagnosis)
     if fewer is not None:
         details = f", and its inputs have a root mean square of {output.input_size:.3g}"
         remedy = fewer
     elif layer.weights and not layer.has_kernel:
-        remedy = standardize_inputs_first(of, Remedy(smaller_factor("in", layer)))
+        remedy = standardize_inputs_first(diagnosis, Remedy(smaller_factor("in", layer)))
     else:
-        remedy = smaller_last_layer([layer], of)
+        remedy = smaller_last_layer([layer], diagnosis)
     # Operations follow the layer.
     size = compute_signal_rms(layer.after or Signal())
     if output.size is not None and output.size > 2 * size > 0:

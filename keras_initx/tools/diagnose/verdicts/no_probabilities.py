@@ -18,7 +18,7 @@ BEYOND = 0.01
 
 
 @rule("no probabilities")
-def no_probabilities(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def no_probabilities(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report outputs that a loss takes for probabilities, or for logits, and that are none.
 
     Reported if:
@@ -53,11 +53,11 @@ def no_probabilities(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fin
         - If it has a softmax or a sigmoid, keep `from_logits=False`.
         - Apply the softmax along the axis of the classes.
     """
-    losses = of.probe(LossProbe)
+    losses = diagnosis.probe(LossProbe)
     for layer, head in pair_with_heads(layers, losses.heads):
         if _is_of_other_axes(head):
             yield _over_other_axes(layer, head)
-        elif _has_probabilities_as_logits(head, of):
+        elif _has_probabilities_as_logits(head, diagnosis):
             yield _as_logits(layer, head)
         # Such labels are suitable for another loss, which takes other outputs.
         elif _has_no_probabilities(head) and not (means_several(head) or means_numbers(head)):
@@ -102,12 +102,12 @@ def _over_other_axes(layer: MeasuredLayer, head: OutputHead) -> Finding:
     return Finding([layer], evidence, Remedy(text))
 
 
-def _has_probabilities_as_logits(head: OutputHead, of: Diagnosis) -> bool:
+def _has_probabilities_as_logits(head: OutputHead, diagnosis: Diagnosis) -> bool:
     """Return whether a loss takes probabilities for logits."""
     if not head.loss.is_crossentropy or not head.loss.from_logits:
         return False
     if head.loss.kind == "binary":
-        limits = reaches(of)[head]
+        limits = reaches(diagnosis)[head]
         is_within_one = head.activation is None and (limits.low, limits.high) == (0, 1)
         return is_within_one or head.activation in ("hard_sigmoid", "sigmoid", "softmax")
     return are_of_softmax(head.rows)

@@ -23,7 +23,7 @@ from keras_initx.tools.diagnose.losses.probes import LossProbe, OutputProbe
 
 
 @rule("not finite", hides_all=True)
-def not_finite(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def not_finite(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report weights, inputs and targets that are not finite.
 
     Reported if:
@@ -53,11 +53,11 @@ def not_finite(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
         - For weights, use another initializer, or load other values.
         - In your data, replace the missing values, or leave out these examples.
     """
-    certain = [one for one in lost_weights(of) if one.is_certain]
+    certain = [one for one in lost_weights(diagnosis) if one.is_certain]
     if certain:
         yield Finding(_layers_with(certain, layers), _of_weights(certain), _cause(certain), "error")
         return
-    unclear = lost_weights(of)
+    unclear = lost_weights(diagnosis)
     if unclear:
         evidence = f"{_of_weights(unclear)}. All numbers that this batch gives are finite"
         remedy = Remedy(
@@ -66,7 +66,7 @@ def not_finite(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
         yield Finding(_layers_with(unclear, layers), evidence, remedy, "note")
     # A model may replace such inputs itself.
     lost = [layer for layer in layers if layer.signal.nonfinite]
-    of_inputs, of_targets = input_signal(of), target_signal(of)
+    of_inputs, of_targets = input_signal(diagnosis), target_signal(diagnosis)
     if of_inputs is not None and of_inputs.nonfinite and lost:
         text = (
             "replace these values of `x`, for example by `numpy.nan_to_num(x)`, or leave them out"
@@ -74,7 +74,7 @@ def not_finite(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
         if of_targets is not None and of_targets.nonfinite:
             text += "; and leave out the examples whose targets are not finite"
         yield Finding(lost, _evidence("inputs", of_inputs), Remedy(text), "error")
-    elif of_targets is not None and of_targets.nonfinite and _spoil_loss(of):
+    elif of_targets is not None and of_targets.nonfinite and _spoil_loss(diagnosis):
         remedy = Remedy("leave out the examples with such targets")
         yield Finding([], _evidence("targets", of_targets), remedy, "error")
 
@@ -143,14 +143,14 @@ def _evidence(name: str, signal: Signal) -> str:
     return f"the {name} are not finite: {count} of {signal.size} values are NaN or infinite"
 
 
-def _spoil_loss(of: Diagnosis) -> bool:
+def _spoil_loss(diagnosis: Diagnosis) -> bool:
     """Return whether the loss or a gradient is not finite because of targets that are not."""
-    value, outputs = of.probe(LossProbe).value, of.probe(OutputProbe).signal
+    value, outputs = diagnosis.probe(LossProbe).value, diagnosis.probe(OutputProbe).signal
     if outputs is None:
         return False
     # The loss of such labels is not computed where a backend would raise an error.
     if value is None:
         return not outputs.nonfinite
     # A loss may leave them out, as where they stand for what is missing.
-    numbers = [value, *(norm for _, norm in trained_layers(of))]
+    numbers = [value, *(norm for _, norm in trained_layers(diagnosis))]
     return not all(map(math.isfinite, numbers))

@@ -60,11 +60,11 @@ class LabelProbe(Probe):
         priors: Dict from a layer to what is known of the output that it makes.
     """
 
-    def __init__(self, of: Diagnosis) -> None:
-        super().__init__(of)
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        super().__init__(diagnosis)
         self.priors: dict[keras.Layer, Prior] = {}
-        self._losses = of.probe(LossProbe)
-        self._outputs = of.probe(OutputProbe)
+        self._losses = diagnosis.probe(LossProbe)
+        self._outputs = diagnosis.probe(OutputProbe)
 
     def finish(self, outputs: Tensor) -> None:
         if self._losses.value is None:
@@ -221,7 +221,7 @@ def _crossentropy(targets: Array, logits: Array) -> float:
     ],
     probes=[LabelProbe],
 )
-def rare_labels(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def rare_labels(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report labels whose frequency in the bias would lower the first loss.
 
     Reported if:
@@ -245,14 +245,14 @@ def rare_labels(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]
     Fix:
         Use `PriorBias` for the last layer.
     """
-    losses = of.probe(LossProbe)
+    losses = diagnosis.probe(LossProbe)
     priors = {}
     if losses.value is not None:
         for layer, head in pair_with_heads(layers, losses.heads):
             if _is_crossentropy(head):
                 priors[layer] = _prior(head)
     for layer in layers:
-        prior = priors.get(layer) or of.probe(LabelProbe).priors.get(layer.layer)
+        prior = priors.get(layer) or diagnosis.probe(LabelProbe).priors.get(layer.layer)
         if prior is None:
             continue
         last = next((one for one in layers if one.layer is prior.last), None)

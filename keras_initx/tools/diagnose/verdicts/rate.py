@@ -84,9 +84,9 @@ class _Optimizer:
 _DEFAULT = _Optimizer(0.001, StepFacts("adam", epsilon=1e-7), travel=0.001 * STEPS)
 
 
-def _optimizer_of(of: Diagnosis) -> _Optimizer | None:
+def _optimizer_of(diagnosis: Diagnosis) -> _Optimizer | None:
     """Return what is known of the optimizer, `None` if the model is not compiled with one."""
-    optimizer: Any = getattr(of.model, "optimizer", None)
+    optimizer: Any = getattr(diagnosis.model, "optimizer", None)
     if not isinstance(optimizer, keras.optimizers.Optimizer):
         return None
     optimizer = unwrap_optimizer(optimizer)
@@ -97,7 +97,7 @@ def _optimizer_of(of: Diagnosis) -> _Optimizer | None:
     is_clipped = facts.kind == "sgd" and facts.is_clipped
     # Normalizations undo the scale of what comes before them, so that large steps only make its
     # weights larger.
-    is_normalized = bool(of.probe(NormalizedProbe).normalizing)
+    is_normalized = bool(diagnosis.probe(NormalizedProbe).normalizing)
     rates = predict_rates(optimizer, _ASKED)
     return _Optimizer(
         rate,
@@ -122,7 +122,7 @@ def _integral(steps: Sequence[int], rates: Sequence[float]) -> float:
     # Whose kernels stay where they are at any rate.
     beside=["vanishing", "vanishing gradient"],
 )
-def rate(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def rate(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report a learning rate with which the first steps go too far, or nowhere.
 
     Reported if:
@@ -164,7 +164,7 @@ def rate(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
         - Use `Adam` with its defaults, another rate, or `Adadelta(1.0)`.
         - Scale your inputs.
     """
-    optimizer = _optimizer_of(of)
+    optimizer = _optimizer_of(diagnosis)
     if optimizer is None:
         return
     if optimizer.rate < 0:
@@ -174,11 +174,11 @@ def rate(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     if optimizer.kind == "adadelta":
         yield from _of_adadelta(optimizer)
         return
-    yield from _small_steps(optimizer, of, layers)
+    yield from _small_steps(optimizer, diagnosis, layers)
     if optimizer.rate > 0 and optimizer.is_sensitive and optimizer.kind == "sgd":
-        yield from _large_steps_of_sgd(optimizer.rate, of)
+        yield from _large_steps_of_sgd(optimizer.rate, diagnosis)
     elif optimizer.rate > 0 and optimizer.is_sensitive and optimizer.kind == "adam":
-        yield from _large_steps_of_adam(optimizer.rate, measured_layers(of))
+        yield from _large_steps_of_adam(optimizer.rate, measured_layers(diagnosis))
 
 
 def _adam(before: str = "use ") -> Remedy:
@@ -196,19 +196,19 @@ def _of_adadelta(optimizer: _Optimizer) -> Iterator[Finding]:
 
 
 def _small_steps(
-    optimizer: _Optimizer, of: Diagnosis, layers: list[MeasuredLayer]
+    optimizer: _Optimizer, diagnosis: Diagnosis, layers: list[MeasuredLayer]
 ) -> Iterator[Finding]:
     """Yield the finding on an optimizer with which weights stay where they are."""
     if optimizer.kind is None:
         return
-    change = _largest_change(optimizer, of, layers)
+    change = _largest_change(optimizer, diagnosis, layers)
     # Without such weights nothing learns, whatever the optimizer is.
     if change is None:
         return
     rate = f"the rate {optimizer.rate:.3g}"
     if optimizer.has_schedule:
         rate = f"rates that begin at {optimizer.rate:.3g} and add up to {optimizer.travel:.3g}"
-    gain = _gain(optimizer, of)
+    gain = _gain(optimizer, diagnosis)
     if change < SMALL_CHANGE:
         effect = f"change the kernels of each layer by at most {change:.1g} of their size"
     elif gain is not None and gain < SMALL_GAIN:
@@ -216,7 +216,7 @@ def _small_steps(
     else:
         return
     remedy = _adam("use its defaults: ")
-    by_default = _largest_change(_DEFAULT, of, layers)
+    by_default = _largest_change(_DEFAULT, diagnosis, layers)
     if by_default is not None and by_default < SMALL_CHANGE:
         remedy = Remedy(
             "multiply the loss by a factor, because its gradients are small next to the epsilon of "
@@ -226,21 +226,21 @@ def _small_steps(
 
 
 def _largest_change(
-    optimizer: _Optimizer, of: Diagnosis, layers: Sequence[MeasuredLayer]
+    optimizer: _Optimizer, diagnosis: Diagnosis, layers: Sequence[MeasuredLayer]
 ) -> float | None:
     """Return how far a thousand steps move the kernels of a layer, relative to their size.
 
     It is that of the layer which is moved the most, at most, and `None` without such kernels.
     """
-    clipped = _clipping(optimizer, of)
+    clipped = _clipping(optimizer, diagnosis)
     changes = []
     # What gets next to nothing learns at no rate.
-    lost = lost_signals(of)
-    weak = lost.starved | lost.began | of.probe(LostProbe).shrunk.keys()
+    lost = lost_signals(diagnosis)
+    weak = lost.starved | lost.began | diagnosis.probe(LostProbe).shrunk.keys()
     for weight in list_weights(layer for layer in layers if layer.layer not in weak):
         measured = weight.report
         # What an activation at its limits holds back is suited by no rate.
-        gradient = freed_gradients(of).get(id(weight.own.variable), measured.gradient)
+        gradient = freed_gradients(diagnosis).get(id(weight.own.variable), measured.gradient)
         # Of biases, which begin at zeros, any change is a large one.
         if gradient and measured.norm and weight.is_kernel:
             change = _change(optimizer, clipped * gradient, math.prod(measured.shape))
@@ -248,31 +248,31 @@ def _largest_change(
     return max(changes, default=None)
 
 
-def _gain(optimizer: _Optimizer, of: Diagnosis) -> float | None:
+def _gain(optimizer: _Optimizer, diagnosis: Diagnosis) -> float | None:
     """Return what a thousand steps of SGD lower the loss by, to first order, relative to it.
 
     It is `None` for other optimizers, and where the loss or its gradient is not known.
     """
-    loss = _loss(of)
-    if optimizer.kind != "sgd" or not loss or not trained_layers(of):
+    loss = _loss(diagnosis)
+    if optimizer.kind != "sgd" or not loss or not trained_layers(diagnosis):
         return None
-    squares = sum(norm**2 for _, norm in trained_layers(of))
+    squares = sum(norm**2 for _, norm in trained_layers(diagnosis))
     # No gradient at all has verdicts of its own.
     if not 0 < squares < math.inf or loss < 0:
         return None
     return optimizer.travel * squares / max(1 - optimizer.facts.momentum, 1 / STEPS) / loss
 
 
-def _loss(of: Diagnosis) -> float | None:
+def _loss(diagnosis: Diagnosis) -> float | None:
     """Return the loss, `None` where it is not known what that of a batch in training is."""
-    losses = of.probe(LossProbe)
+    losses = diagnosis.probe(LossProbe)
     # Training may take fewer examples at once, whose sum and its gradient are smaller.
     return None if losses.is_sum else losses.value
 
 
-def _clipping(optimizer: _Optimizer, of: Diagnosis) -> float:
+def _clipping(optimizer: _Optimizer, diagnosis: Diagnosis) -> float:
     """Return the factor by which all gradients together are clipped."""
-    total = math.hypot(*(norm for _, norm in trained_layers(of)))
+    total = math.hypot(*(norm for _, norm in trained_layers(diagnosis)))
     return min(optimizer.facts.global_clipnorm / total, 1.0) if total > 0 else 1.0
 
 
@@ -299,10 +299,10 @@ def _change(optimizer: _Optimizer, norm: float, count: int) -> float:
     return travel * size * math.sqrt(count)
 
 
-def _large_steps_of_sgd(rate: float, of: Diagnosis) -> Iterator[Finding]:
+def _large_steps_of_sgd(rate: float, diagnosis: Diagnosis) -> Iterator[Finding]:
     """Yield the finding on the rate of SGD."""
-    loss = _loss(of)
-    norms = trained_layers(of)
+    loss = _loss(diagnosis)
+    norms = trained_layers(diagnosis)
     if loss is None or not loss > 0 or not norms:
         return
     # Momentum makes the first step no longer, and later ones turn: healthy networks train with it
@@ -312,7 +312,7 @@ def _large_steps_of_sgd(rate: float, of: Diagnosis) -> Iterator[Finding]:
     if not LARGE_STEP < ratio < math.inf:
         return
     # A loss that is not known may fall below 0, as a difference of scores does.
-    if of.probe(LossProbe).mean is None and not first_step_raises_loss(of):
+    if diagnosis.probe(LossProbe).mean is None and not first_step_raises_loss(diagnosis):
         return
     worst, _ = max(norms, key=lambda pair: pair[1])
     evidence = (
@@ -323,7 +323,7 @@ def _large_steps_of_sgd(rate: float, of: Diagnosis) -> Iterator[Finding]:
     # The product would then be a tenth of the loss.
     suitable = f"{rate / ratio / 10:.0e}"
     remedy = Remedy(f"use keras.optimizers.SGD({suitable})").otherwise(_adam())
-    yield Finding([worst], evidence, standardize_inputs_first(of, remedy))
+    yield Finding([worst], evidence, standardize_inputs_first(diagnosis, remedy))
 
 
 def _large_steps_of_adam(rate: float, layers: list[MeasuredLayer]) -> Iterator[Finding]:

@@ -25,7 +25,7 @@ SATURATED_OUTPUT = 0.6
 
 
 @rule("saturated", beside=["single class"])
-def saturated(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def saturated(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report activations, and outputs, that are at their limits.
 
     Reported if:
@@ -65,14 +65,14 @@ def saturated(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
             f"{worst.activation}{write_count(hit)}, where its gradient is almost 0"
             f"{input_size(worst)}"
         )
-        cause = find_largest_inputs(of, compute_signal_rms)
+        cause = find_largest_inputs(diagnosis, compute_signal_rms)
         if cause is not None and not compute_signal_rms(cause) > UNSCALED_INPUTS:
             cause = None
-        yield Finding(hit, evidence, signal_remedy(hit, cause, of), _level(hit, of))
-    yield from _saturated_output(of, layers)
+        yield Finding(hit, evidence, signal_remedy(hit, cause, diagnosis), _level(hit, diagnosis))
+    yield from _saturated_output(diagnosis, layers)
 
 
-def _saturated_output(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def _saturated_output(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     hit = []
     for layer in layers:
         if exceeds(layer.output.certain, SATURATED_OUTPUT):
@@ -85,15 +85,15 @@ def _saturated_output(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fi
         f"{write_count(hit)}{input_size(worst)}. The loss starts far above a guess, and the first "
         "steps only undo this"
     )
-    remedy = smaller_table(worst, of) or smaller_inputs(worst, of)
+    remedy = smaller_table(worst, diagnosis) or smaller_inputs(worst, diagnosis)
     if remedy is None:
-        remedy = smaller_last_layer(hit, of)
-    yield Finding(hit, evidence, remedy, _level(hit, of))
+        remedy = smaller_last_layer(hit, diagnosis)
+    yield Finding(hit, evidence, remedy, _level(hit, diagnosis))
 
 
-def _level(layers: Sequence[MeasuredLayer], of: Diagnosis) -> Level:
+def _level(layers: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> Level:
     """Return the level where layers are saturated: no gradient may pass one of them."""
-    return "error" if any(layer.layer in dead_ends(of) for layer in layers) else "warning"
+    return "error" if any(layer.layer in dead_ends(diagnosis) for layer in layers) else "warning"
 
 
 def input_size(layer: MeasuredLayer) -> str:

@@ -12,7 +12,7 @@ from keras_initx.tools.diagnose.remedies.output_heads import other_activation
 
 
 @rule("single class")
-def single_class(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def single_class(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report a softmax of one unit.
 
     Reported if:
@@ -33,7 +33,7 @@ def single_class(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding
         For two classes, use a sigmoid with binary crossentropy. If you have more classes, use one
         unit for each.
     """
-    read = pair_with_heads(layers, of.probe(LossProbe).heads)
+    read = pair_with_heads(layers, diagnosis.probe(LossProbe).heads)
     crossed = []
     for layer, head in read:
         if head.units == 1 and head.loss.kind in ("categorical", "sparse"):

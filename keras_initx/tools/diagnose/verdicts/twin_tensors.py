@@ -23,7 +23,7 @@ from keras_initx.tools.diagnose._suitable_initializers import choose_for_weight
 
 
 @rule("twin tensors")
-def twin_tensors(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def twin_tensors(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report kernels with the same random values.
 
     Reported if:
@@ -47,7 +47,7 @@ def twin_tensors(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding
     """
     groups: dict[str, list[MeasuredWeight]] = {}
     for weight in list_weights(layers):
-        values = kernel_values(of).get(weight)
+        values = kernel_values(diagnosis).get(weight)
         if values is not None and values.digest:
             groups.setdefault(values.digest, []).append(weight)
     of_several = [group for group in groups.values() if len(group) > 1]

@@ -49,7 +49,7 @@ _BY_OPERATION = {
     # What it takes these outputs for is named already.
     unless=["single class", "no probabilities"],
 )
-def undefined_loss(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def undefined_loss(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report what makes NaN or infinities of finite numbers.
 
     Reported if:
@@ -77,15 +77,15 @@ def undefined_loss(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Findi
         - Write `maximum(x, 1e-7)` in the root, in the logarithm and below the fraction line.
         - Use softplus before `Poisson`, and a sigmoid or a softmax before such a crossentropy.
     """
-    for data in (input_signal(of), target_signal(of)):
+    for data in (input_signal(diagnosis), target_signal(diagnosis)):
         if data is not None and data.nonfinite:
             return
-    losses, outputs = of.probe(LossProbe), of.probe(OutputProbe).signal
+    losses, outputs = diagnosis.probe(LossProbe), diagnosis.probe(OutputProbe).signal
     # A mask makes outputs infinite on purpose.
-    if of.probe(OutputProbe).has_nan or any(layer.signal.nonfinite for layer in layers):
-        place = undefined_output(of)
-        if place is not None:
-            yield _of_outputs(place, of)
+    if diagnosis.probe(OutputProbe).has_nan or any(layer.signal.nonfinite for layer in layers):
+        origin = undefined_output(diagnosis)
+        if origin is not None:
+            yield _of_outputs(origin, diagnosis)
         return
     if losses.value is None or outputs is None or not layers or not all(map(_is_finite, layers)):
         return
@@ -95,45 +95,44 @@ def undefined_loss(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Findi
             evidence = f"`add_loss` adds {losses.terms:.3g} to the loss, but {given}"
             yield Finding([layers[-1]], evidence, Remedy(_GUARDED), "error")
             return
-        yield _explained(f"the loss is {losses.value:.3g}, but {given}", of, layers)
+        yield _explained(f"the loss is {losses.value:.3g}, but {given}", diagnosis, layers)
         return
-    place = undefined_gradient(of)
+    origin = undefined_gradient(diagnosis)
     what = f"the gradient of the loss of {losses.value:.3g} is not finite, but {given}"
-    if place is not None and place.is_loss:
-        yield _explained(what, of, layers)
-    elif place is not None:
-        yield _of_gradients(place, of)
-    elif has_lost_gradients(of) and not gradients_overflow(of):
-        found = [layer for layer, norm in trained_layers(of) if not math.isfinite(norm)]
+    if origin is not None and origin.is_loss:
+        yield _explained(what, diagnosis, layers)
+    elif origin is not None:
+        yield _of_gradients(origin, diagnosis)
+    elif has_lost_gradients(diagnosis) and not gradients_overflow(diagnosis):
+        found = [layer for layer, norm in trained_layers(diagnosis) if not math.isfinite(norm)]
         evidence = f"{what}, and no number is too large. The place that makes NaN is unknown"
         yield Finding(found, evidence, Remedy(_GUARDED), "error")
 
 
-def _of_outputs(place: Origin, of: Diagnosis) -> Finding:
-    """Return the finding on a place where outputs are not finite."""
+def _of_outputs(origin: Origin, diagnosis: Diagnosis) -> Finding:
+    title, layers = describe_origin(origin, diagnosis), list_origin_layers(origin, diagnosis)
     evidence = (
-        f"the outputs of {describe_origin(place, of)} are {place.values} for finite inputs. A "
-        "computation there has no value at some of these inputs"
+        f"the outputs of {title} are {origin.values} for finite inputs. A computation there has no "
+        "value at some of these inputs"
     )
-    return Finding(list_origin_layers(place, of), evidence, _guarded(place, of), "error")
+    return Finding(layers, evidence, _guarded(origin, diagnosis), "error")
 
 
-def _of_gradients(place: Origin, of: Diagnosis) -> Finding:
-    """Return the finding on a place where gradients are not finite."""
+def _of_gradients(origin: Origin, diagnosis: Diagnosis) -> Finding:
+    title, layers = describe_origin(origin, diagnosis), list_origin_layers(origin, diagnosis)
     evidence = (
-        f"the gradient is finite after {describe_origin(place, of)} and not finite before it, "
-        "although all outputs are finite. A computation there has no derivative at some of its "
-        "inputs"
+        f"the gradient is finite after {title} and not finite before it, although all outputs are "
+        "finite. A computation there has no derivative at some of its inputs"
     )
-    return Finding(list_origin_layers(place, of), evidence, _guarded(place, of), "error")
+    return Finding(layers, evidence, _guarded(origin, diagnosis), "error")
 
 
-def _guarded(place: Origin, of: Diagnosis) -> Remedy:
-    """Return the remedy in a place, for its operation where that was seen."""
-    known = _BY_OPERATION.get(type(place.call.operation).__name__)
-    if place.call.operation in of.watch.layers or known is None:
-        return Remedy(f"in {describe_origin(place, of)}, {_GUARDED}")
-    return Remedy(f"use {known} instead of {describe_origin(place, of)}")
+def _guarded(origin: Origin, diagnosis: Diagnosis) -> Remedy:
+    title, operation = describe_origin(origin, diagnosis), origin.call.operation
+    expression = _BY_OPERATION.get(type(operation).__name__)
+    if operation in diagnosis.watch.layers or expression is None:
+        return Remedy(f"in {title}, {_GUARDED}")
+    return Remedy(f"use {expression} instead of {title}")
 
 
 def _is_finite(layer: MeasuredLayer) -> bool:
@@ -144,9 +143,9 @@ def _is_finite(layer: MeasuredLayer) -> bool:
     return bool(layer.signal.std <= EXPLODING or layer.is_rescaled)
 
 
-def _explained(what: str, of: Diagnosis, layers: list[MeasuredLayer]) -> Finding:
+def _explained(what: str, diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Finding:
     """Return the finding on a loss, with the operation that is to blame where it is known."""
-    for layer, head in pair_with_heads(layers, of.probe(LossProbe).other_heads):
+    for layer, head in pair_with_heads(layers, diagnosis.probe(LossProbe).other_heads):
         if head.loss.name == "poisson" and head.made.min < 0:
             evidence = f"{what}: poisson takes the logarithm of the outputs of {layer.title}"
             return Finding([layer], evidence, other_activation("softplus", layer), "error")

@@ -24,7 +24,7 @@ PROBABLE = 0.25
 
 
 @rule("unreachable targets", beside=["single class", "no probabilities"])
-def unreachable_targets(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def unreachable_targets(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report targets that outputs cannot come near to.
 
     Reported if:
@@ -49,8 +49,8 @@ def unreachable_targets(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[
     Fix:
         Remove the activation of the last layer, keep only one of two, or scale your targets.
     """
-    for layer, head in pair_with_heads(layers, of.probe(LossProbe).heads):
-        reach = reaches(of)[head]
+    for layer, head in pair_with_heads(layers, diagnosis.probe(LossProbe).heads):
+        reach = reaches(diagnosis)[head]
         low, high = reach.as_probabilities(head)
         beyond = _share_out_of_reach(head, low, high)
         of_other_sums = _share_of_other_sums(head)

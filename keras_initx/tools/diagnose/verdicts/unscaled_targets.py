@@ -16,7 +16,7 @@ SMALL_TARGETS = 0.02
 
 
 @rule("unscaled targets", beside=["single class", "unreachable targets"])
-def unscaled_targets(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def unscaled_targets(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report targets of a distance that are large or small.
 
     Reported if:
@@ -41,7 +41,7 @@ def unscaled_targets(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fin
         Standardize your targets.
     """
     remedy = Remedy("standardize the targets: y = (y - y.mean(axis=0)) / y.std(axis=0)")
-    for layer, head in pair_with_heads(layers, of.probe(LossProbe).heads):
+    for layer, head in pair_with_heads(layers, diagnosis.probe(LossProbe).heads):
         if not head.loss.kind == layer.output.loss_kind == "distance":
             continue
         deviation = layer.output.blind_loss or 0.0

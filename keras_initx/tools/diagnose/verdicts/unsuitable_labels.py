@@ -37,7 +37,7 @@ REMAINING = 0.1
 
 
 @rule("unsuitable labels", beside=["single class"])
-def unsuitable_labels(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def unsuitable_labels(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report labels that a loss does not take for what they are.
 
     Reported if:
@@ -73,12 +73,12 @@ def unsuitable_labels(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fi
         - If you have one label for each example, add `Flatten` or a pooling before the last layer.
         - Give your model one output for each target.
     """
-    losses = of.probe(LossProbe)
+    losses = diagnosis.probe(LossProbe)
     for layer, head in pair_with_heads(layers, losses.heads):
         if head.form == "examples" or (head.loss.kind == "binary" and head.form == "numbers"):
             # A distance from the same number everywhere may be meant.
             if head.loss.kind != "distance" or head.wanted.std > 0:
-                yield _single(layer, head, of)
+                yield _single(layer, head, diagnosis)
         elif head.is_of_other_form:
             yield _of_other_form(layer, head)
         elif head.loss.kind == "sparse":
@@ -94,7 +94,7 @@ def unsuitable_labels(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fi
             yield _crossed(layer, losses.crossed[layer.layer])
 
 
-def _single(layer: MeasuredLayer, head: OutputHead, of: Diagnosis) -> Finding:
+def _single(layer: MeasuredLayer, head: OutputHead, diagnosis: Diagnosis) -> Finding:
     """Return the finding on one label for several rows or values of an output."""
     shape = layer.shape or ()
     evidence = (
@@ -108,7 +108,7 @@ def _single(layer: MeasuredLayer, head: OutputHead, of: Diagnosis) -> Finding:
     if len(shape) <= 5:
         text += f", or keras.layers.GlobalAveragePooling{len(shape) - 2}D()"
     remedy = Remedy(text)
-    before = list_layers_until(layer, of)[:-1]
+    before = list_layers_until(layer, diagnosis)[:-1]
     recurrent = [one for one in before if one.kind in ("GRU", "LSTM", "RNN", "SimpleRNN")]
     if recurrent and len(shape) == 3:
         last = recurrent[-1].title

@@ -27,10 +27,10 @@ class UntrackedProbe(Probe):
         paths: Their paths, as Keras has them.
     """
 
-    def __init__(self, of: Diagnosis) -> None:
-        super().__init__(of)
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        super().__init__(diagnosis)
         self.paths: list[str] = []
-        self._known = {id(variable) for variable in of.model.variables}
+        self._known = {id(variable) for variable in diagnosis.model.variables}
 
     def read(self, variable: keras.Variable) -> None:
         if id(variable) not in self._known and variable.trainable and is_kernel(variable):
@@ -56,10 +56,10 @@ class Constant(NamedTuple):
 
 
 @fact
-def constants(of: Diagnosis) -> list[Constant]:
+def constants(diagnosis: Diagnosis) -> list[Constant]:
     """The constants of the model that were made of weights, or may have been."""
     tensors = []
-    for layer in list_layers(of.model):
+    for layer in list_layers(diagnosis.model):
         if isinstance(layer, keras.Function):
             tensors += [one for one in list_constants(layer) if first_float(one) is not None]
     if not tensors:
@@ -111,7 +111,7 @@ def _has_rows_of(variable: keras.Variable, values: Array) -> bool:
 
 
 @rule("untracked weights", probes=[UntrackedProbe])
-def untracked_weights(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def untracked_weights(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report kernels that a model uses but does not have.
 
     Reported if:
@@ -136,7 +136,7 @@ def untracked_weights(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fi
         Make layers in `__init__`, and keep them as attributes, or in lists or dicts that are
         attributes.
     """
-    paths = of.probe(UntrackedProbe).paths
+    paths = diagnosis.probe(UntrackedProbe).paths
     if paths:
         evidence = (
             f"the model uses kernels that are not among its weights: {summarize_names(paths)}. "
@@ -148,7 +148,7 @@ def untracked_weights(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fi
             "that should not learn"
         )
         yield Finding([], evidence, remedy, "error")
-    yield from _of_constants(constants(of))
+    yield from _of_constants(constants(diagnosis))
 
 
 def _of_constants(found: Sequence[Constant]) -> Iterator[Finding]:

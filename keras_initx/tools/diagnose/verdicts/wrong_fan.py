@@ -26,7 +26,7 @@ WRONG_FAN = 1.5
 
 
 @rule("wrong fan")
-def wrong_fan(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def wrong_fan(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report kernels whose size is that of other axes.
 
     Reported if:
