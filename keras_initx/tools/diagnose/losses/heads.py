@@ -23,9 +23,9 @@ _Form: TypeAlias = Literal["numbers", "rows", "examples"]
 Steps: TypeAlias = Sequence[tuple[keras.Operation, str | None]]
 
 # How far a sum of shares may be from 1, which 16 bits round.
-_OF_SHARES = 5e-3
+_SUM_TOLERANCE = 5e-3
 # The number of values from which on their sum is hardly 1 by chance.
-_LEAST_OF_A_SUM = 16
+_LEAST_TERMS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ class OutputHead:
         the output has several rows.
         """
         rows = np.moveaxis(self.outputs, self.loss.axis, -1).shape
-        return _form_of(self.loss, self.targets.shape, self.outputs.shape, rows)
+        return _find_form(self.loss, self.targets.shape, self.outputs.shape, rows)
 
     @functools.cached_property
     def rows(self) -> Array:
@@ -101,12 +101,12 @@ class OutputHead:
     @functools.cached_property
     def made(self) -> Signal:
         """`Signal` of the outputs that count."""
-        return signal_of(self.rows)
+        return measure_signal(self.rows)
 
     @functools.cached_property
     def wanted(self) -> Signal:
         """`Signal` of the targets that count."""
-        return signal_of(self.aims)
+        return measure_signal(self.aims)
 
     @property
     def is_read(self) -> bool:
@@ -152,11 +152,11 @@ class OutputHead:
         smoothing = self.loss.smoothing
         if self.loss.kind == "binary":
             shares = shares * (1 - smoothing) + smoothing / 2
-            of_units = _entropies(shares) + _entropies(1 - shares)
+            of_units = _compute_entropy_terms(shares) + _compute_entropy_terms(1 - shares)
             guessed = of_units.mean()
         else:
             shares = shares * (1 - smoothing) + smoothing / len(shares)
-            guessed = _entropies(shares).sum()
+            guessed = _compute_entropy_terms(shares).sum()
         return float(guessed) or None
 
     @functools.cached_property
@@ -193,7 +193,7 @@ class OutputHead:
         if not self.loss.is_crossentropy or activation_facts(self.activation).rising is not None:
             return ()
         of_classes = self.loss.axis % self.outputs.ndim
-        return _axes_of_sums(self.outputs, of_classes, self.activation == "softmax")
+        return _find_sum_axes(self.outputs, of_classes, self.activation == "softmax")
 
     @property
     def targets_sum(self) -> bool:
@@ -201,16 +201,18 @@ class OutputHead:
         if not self.sum_axes or self.targets.shape != self.outputs.shape:
             return False
         of_classes = (self.loss.axis,)
-        return _add_up(self.targets, self.sum_axes) and not _add_up(self.targets, of_classes)
+        return _are_shares(self.targets, self.sum_axes) and not _are_shares(
+            self.targets, of_classes
+        )
 
 
-def _entropies(shares: Array) -> Array:
+def _compute_entropy_terms(shares: Array) -> Array:
     """Return what each share adds to the entropy, 0 for one of 0."""
     entropies: Array = -shares * np.log(np.where(shares > 0, shares, 1))
     return entropies
 
 
-def _form_of(
+def _find_form(
     loss: Loss, targets: tuple[int, ...], outputs: tuple[int, ...], rows: tuple[int, ...]
 ) -> _Form | None:
     """Return the form of targets of one shape for outputs of another.
@@ -227,12 +229,12 @@ def _form_of(
     if has_one_for_each_row or targets == outputs:
         return "rows"
     # Without `Flatten` or a pooling the outputs keep the positions of an example.
-    if len(rows) > 2 and targets in _of_examples(loss, rows):
+    if len(rows) > 2 and targets in _list_shapes_by_example(loss, rows):
         return "examples"
     return None
 
 
-def _of_examples(loss: Loss, rows: tuple[int, ...]) -> list[tuple[int, ...]]:
+def _list_shapes_by_example(loss: Loss, rows: tuple[int, ...]) -> list[tuple[int, ...]]:
     """Return the shapes of targets with one number or one row for each example."""
     count, *positions, units = rows
     if loss.kind == "distance":
@@ -241,7 +243,7 @@ def _of_examples(loss: Loss, rows: tuple[int, ...]) -> list[tuple[int, ...]]:
     return [(count,), (count, 1), (count, units)]
 
 
-def _axes_of_sums(outputs: Array, of_classes: int, is_softmax: bool) -> tuple[int, ...]:
+def _find_sum_axes(outputs: Array, of_classes: int, is_softmax: bool) -> tuple[int, ...]:
     """Return the fewest axes over which values add up to 1, none if those of the classes do.
 
     Args:
@@ -250,7 +252,7 @@ def _axes_of_sums(outputs: Array, of_classes: int, is_softmax: bool) -> tuple[in
         is_softmax: Whether they are known to be of a softmax. Otherwise a single sum of few, or
             sums of equal values, may be 1 by chance.
     """
-    if _add_up(outputs, (of_classes,)):
+    if _are_shares(outputs, (of_classes,)):
         return ()
     if not is_softmax and outputs.min() == outputs.max():
         return ()
@@ -259,22 +261,22 @@ def _axes_of_sums(outputs: Array, of_classes: int, is_softmax: bool) -> tuple[in
         for axes in itertools.combinations(range(outputs.ndim), count):
             size = math.prod(outputs.shape[axis] for axis in axes)
             is_single = size == outputs.size and not is_softmax
-            if size < 2 or (is_single and size < _LEAST_OF_A_SUM):
+            if size < 2 or (is_single and size < _LEAST_TERMS):
                 continue
             # Most need no sums.
-            if abs(mean * size - 1) < _OF_SHARES and _add_up(outputs, axes):
+            if abs(mean * size - 1) < _SUM_TOLERANCE and _are_shares(outputs, axes):
                 return axes
     return ()
 
 
-def _add_up(values: Array, axes: tuple[int, ...]) -> bool:
+def _are_shares(values: Array, axes: tuple[int, ...]) -> bool:
     """Return whether values are shares, which add up to 1 over some axes."""
     if not values.min(initial=0) >= 0:
         return False
-    return bool((abs(values.sum(axis=axes, dtype="float64") - 1) < _OF_SHARES).all())
+    return bool((abs(values.sum(axis=axes, dtype="float64") - 1) < _SUM_TOLERANCE).all())
 
 
-def are_of_softmax(values: Array) -> bool:
+def are_probabilities(values: Array) -> bool:
     """Return whether `values` are several probabilities for each example, which add up to 1."""
     if values.ndim < 2 or values.shape[-1] < 2:
         return False
@@ -284,7 +286,7 @@ def are_of_softmax(values: Array) -> bool:
     return bool((abs(sums - 1) < 1e-2).all())
 
 
-def signal_of(values: Array) -> Signal:
+def measure_signal(values: Array) -> Signal:
     """Return the statistics of an array."""
     signal = Signal()
     signal.add(values.astype("float64") if values.dtype.kind != "f" else values)

@@ -98,7 +98,7 @@ def follows_from_shapes(loss: LossLike) -> bool:
     return str(loss).lower() in ("crossentropy", "ce")
 
 
-def known_loss(loss: LossLike, targets: Tensor, outputs: Tensor) -> Loss | None:
+def find_keras_loss(loss: LossLike, targets: Tensor, outputs: Tensor) -> Loss | None:
     """Return which loss of Keras a loss as in `compile` is, `None` for others."""
     if follows_from_shapes(loss):
         kind: LossKind = "categorical"
@@ -119,7 +119,7 @@ def known_loss(loss: LossLike, targets: Tensor, outputs: Tensor) -> Loss | None:
             axis = -1
             # The config of this one lacks its axis.
             if kind == "sparse":
-                axis = _axis_of_classes(loss, targets, outputs)
+                axis = _find_class_axis(loss, targets, outputs)
             return Loss(
                 kind,
                 function.__name__,
@@ -132,14 +132,14 @@ def known_loss(loss: LossLike, targets: Tensor, outputs: Tensor) -> Loss | None:
     return None
 
 
-def _axis_of_classes(loss: LossLike, targets: Tensor, outputs: Tensor) -> int:
+def _find_class_axis(loss: LossLike, targets: Tensor, outputs: Tensor) -> int:
     """Return the axis of `outputs` that class numbers lack, the last where that is not clear."""
     shape = list(outputs.shape)
     if not shape:
         return -1
     fitting: list[int] = []
     for axis in (-1, *range(len(shape) - 1)):
-        if _without(axis, shape) == list(targets.shape):
+        if _drop_axis(axis, shape) == list(targets.shape):
             fitting.append(axis)
     if len(fitting) < 2:
         return fitting[0] if fitting else -1
@@ -148,12 +148,12 @@ def _axis_of_classes(loss: LossLike, targets: Tensor, outputs: Tensor) -> int:
     numbers = keras.ops.full(sizes, 0.5)
     for axis in fitting:
         with contextlib.suppress(Exception):  # each backend has its own
-            loss(keras.ops.zeros(_without(axis, sizes), "int32"), numbers)
+            loss(keras.ops.zeros(_drop_axis(axis, sizes), "int32"), numbers)
             return int(axis)
     return -1
 
 
-def _without(axis: int, sizes: Sequence[int]) -> list[int]:
+def _drop_axis(axis: int, sizes: Sequence[int]) -> list[int]:
     others = list(sizes)
     del others[axis]
     return others

@@ -11,19 +11,19 @@ SEVERAL = 0.01
 MANY = 0.1
 
 
-def means_several(head: OutputHead) -> bool:
+def has_several_classes(head: OutputHead) -> bool:
     """Return whether labels of a categorical crossentropy have several classes for an example."""
     if head.loss.kind != "categorical" or head.form != "rows":
         return False
-    return share_of_several(head) > SEVERAL
+    return compute_several_share(head) > SEVERAL
 
 
-def share_of_several(head: OutputHead) -> float:
+def compute_several_share(head: OutputHead) -> float:
     """Return the fraction of the rows of targets with several ones among zeros."""
-    return float(np.mean(are_binary(head.aims) & (np.count_nonzero(head.aims, axis=-1) > 1)))
+    return float(np.mean(find_binary_rows(head.aims) & (np.count_nonzero(head.aims, axis=-1) > 1)))
 
 
-def means_numbers(head: OutputHead) -> bool:
+def has_arbitrary_numbers(head: OutputHead) -> bool:
     """Return whether targets of a categorical crossentropy are no probabilities of classes.
 
     These are zeros and ones, or shares that add up to 1.
@@ -33,15 +33,15 @@ def means_numbers(head: OutputHead) -> bool:
     rows = head.aims
     are_several = np.count_nonzero(rows, axis=-1) > 1
     are_shares = (abs(rows.sum(axis=-1, dtype="float64") - 1) < 1e-2) & (rows >= 0).all(axis=-1)
-    return bool(np.mean(~are_binary(rows) & are_several & ~are_shares) > MANY)
+    return bool(np.mean(~find_binary_rows(rows) & are_several & ~are_shares) > MANY)
 
 
-def are_binary(rows: Array) -> Array:
+def find_binary_rows(rows: Array) -> Array:
     """Return for each row whether it has zeros and ones alone."""
     return np.asarray(((rows == 0) | (rows == 1)).all(axis=-1))
 
 
-def are_signs(head: OutputHead) -> bool:
+def has_sign_labels(head: OutputHead) -> bool:
     """Return whether the targets are -1 and 1."""
     targets = head.wanted
     return head.is_whole and targets.min == -1 and targets.max == 1 and not targets.zeros

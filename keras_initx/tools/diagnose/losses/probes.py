@@ -22,25 +22,25 @@ from keras_initx.tools.diagnose._signal_probe import (
     list_floats,
     measure_floats,
 )
-from keras_initx.tools.diagnose.losses.heads import OutputHead, Steps, are_of_softmax
-from keras_initx.tools.diagnose.losses.known import Loss, LossKind, LossLike, known_loss
+from keras_initx.tools.diagnose.losses.heads import OutputHead, Steps, are_probabilities
+from keras_initx.tools.diagnose.losses.known import Loss, LossKind, LossLike, find_keras_loss
 from keras_initx.tools.diagnose.losses.training import (
-    Compared,
-    ComputedLoss,
-    SeenLoss,
+    ComparedKind,
+    LossCall,
+    RepeatableLoss,
     check_own_loss,
-    computed_losses,
-    counted_rows,
-    losses_of_outputs,
-    mean_of_loss,
-    value_and_guess,
+    compare_with_guess,
+    compute_mean_loss,
+    compute_row_mask,
+    list_loss_calls,
+    list_repeatable_losses,
 )
 
 # Losses of one's own that compute a multiple of one of Keras, which their values show.
 
 
 # What people write anew, each with what makes numbers of any size its outputs.
-_WRITTEN_ANEW: tuple[tuple[Loss, Callable[[Tensor], Tensor]], ...] = (
+_REWRITTEN: tuple[tuple[Loss, Callable[[Tensor], Tensor]], ...] = (
     (Loss("binary", "binary_crossentropy"), keras.ops.sigmoid),
     (Loss("binary", "binary_crossentropy", from_logits=True), keras.ops.copy),
     (Loss("categorical", "categorical_crossentropy"), keras.ops.softmax),
@@ -55,30 +55,30 @@ _WRITTEN_ANEW: tuple[tuple[Loss, Callable[[Tensor], Tensor]], ...] = (
 # over the examples is another multiple for another number of them, and over many values the means
 # of any two losses have about one ratio, as long as these are of one size. Two have one number: JAX
 # compiles each operation anew for another one.
-_COMPARED = (4, 2.0), (4, 0.5), (6, 4.0)
+_TRIALS = (4, 2.0), (4, 0.5), (6, 4.0)
 
 
-def recognized_loss(loss: LossLike, targets: Tensor, outputs: Tensor) -> Loss | None:
+def recognize_loss(loss: LossLike, targets: Tensor, outputs: Tensor) -> Loss | None:
     """Return which loss of Keras a loss as in `compile` is, or is a multiple of, `None` if none."""
-    known = known_loss(loss, targets, outputs)
+    known = find_keras_loss(loss, targets, outputs)
     if known is not None or len(outputs.shape) < 2:
         return known
     form: LossKind = "sparse"
     if len(targets.shape) == len(outputs.shape) and targets.shape[-1] > 1:
         form = "categorical"
-    for other, as_outputs in _WRITTEN_ANEW:
+    for other, as_outputs in _REWRITTEN:
         is_of_classes = other.kind in ("categorical", "sparse")
         if is_of_classes and (other.kind != form or outputs.shape[-1] == 1):
             continue
         # A loss may take its targets for places in what it has been given.
         with backend.guarded():
-            factor = _factor(loss, other, as_outputs, targets, outputs)
+            factor = _find_factor(loss, other, as_outputs, targets, outputs)
         if factor is not None:
             return replace(other, factor=factor, is_own=True)
     return None
 
 
-def _factor(
+def _find_factor(
     loss: LossLike,
     other: Loss,
     as_outputs: Callable[[Tensor], Tensor],
@@ -101,18 +101,18 @@ def _factor(
         reference = functools.partial(reference, from_logits=other.from_logits)
     random = np.random.default_rng(0)
     found: list[float] = []
-    for count, size in _COMPARED:
+    for count, size in _TRIALS:
         shape = (count, *outputs.shape[1:])
         made = keras.ops.convert_to_tensor(random.normal(0, size, shape), "float32")
-        aims = _made_targets(other.kind, shape, targets, random)
-        found.append(_ratio(loss, reference, aims, as_outputs(made)))
+        aims = _draw_targets(other.kind, shape, targets, random)
+        found.append(_compute_ratio(loss, reference, aims, as_outputs(made)))
         # NaN is none.
         if not (found[0] > 0 and math.isclose(found[-1], found[0], rel_tol=1e-3)):
             return None
     return found[0]
 
 
-def _made_targets(
+def _draw_targets(
     kind: LossKind, shape: tuple[int, ...], targets: Tensor, random: np.random.Generator
 ) -> Tensor:
     """Return random targets for a loss of this kind and outputs of this shape."""
@@ -130,7 +130,7 @@ def _made_targets(
     return keras.ops.convert_to_tensor(made, "float32")
 
 
-def _ratio(loss: LossLike, other: LossLike, targets: Tensor, outputs: Tensor) -> float:
+def _compute_ratio(loss: LossLike, other: LossLike, targets: Tensor, outputs: Tensor) -> float:
     """Return the ratio of the means of two losses, NaN where `loss` cannot be computed."""
     try:
         own = float(to_array(keras.ops.mean(loss(targets, outputs))))
@@ -148,7 +148,7 @@ _OPERATIONS = ("relu", "sigmoid", "softmax", "tanh")
 # These set some of their inputs to 0, or to another constant.
 _DROPOUTS = keras.layers.Dropout, keras.layers.AlphaDropout
 # The number of examples of which the size of inputs is taken.
-_COMPARED_VALUES = 64
+_SIZED_EXAMPLES = 64
 
 
 @dataclass(eq=False)
@@ -174,7 +174,7 @@ class OutputReport:
 
     certain: float | None = None
     input_size: float | None = None
-    loss_kind: Compared | None = None
+    loss_kind: ComparedKind | None = None
     loss: float | None = None
     blind_loss: float | None = None
     size: float | None = None
@@ -218,7 +218,7 @@ class OutputProbe(Probe):
     def after(self, call: Call) -> None:
         inputs = first_float(call.given)
         if call.is_seen and inputs is not None:
-            self._input_size[call.operation] = compute_rms(to_array(inputs[:_COMPARED_VALUES]))
+            self._input_size[call.operation] = compute_rms(to_array(inputs[:_SIZED_EXAMPLES]))
 
     def finish(self, outputs: Tensor) -> None:
         self.signal = measure_floats(outputs)
@@ -277,7 +277,7 @@ class OutputProbe(Probe):
         """Return what follows the last kernel, that layer first, with the names of activations."""
         steps = []
         for operation in self.diagnosis.watch.graph.producers(output):
-            activation = _last_activation(
+            activation = _find_activation(
                 operation, self.diagnosis.watch.activations.get(operation)
             )
             steps.append((operation, activation))
@@ -292,7 +292,7 @@ class OutputProbe(Probe):
         """
         if not values.size:
             return None
-        is_softmax = are_of_softmax(values)
+        is_softmax = are_probabilities(values)
         if not is_softmax and self.diagnosis.watch.activations[layer] != "sigmoid":
             return None
         # A bias set to the frequencies of rare classes also saturates outputs, but in the same way
@@ -320,7 +320,7 @@ class OutputProbe(Probe):
         return False
 
 
-def _last_activation(producer: keras.Operation | None, activation: str | None) -> str | None:
+def _find_activation(producer: keras.Operation | None, activation: str | None) -> str | None:
     """Return the name of the activation of what an output came out of.
 
     It is `"linear"` for a layer of Keras that has none, and `None` where it is not known, as in
@@ -339,11 +339,11 @@ def _last_activation(producer: keras.Operation | None, activation: str | None) -
     return name if name in _OPERATIONS else None
 
 
-def _has_value(head: OutputHead, seen: SeenLoss) -> bool:
+def _has_value(head: OutputHead, seen: LossCall) -> bool:
     """Return whether a loss has a value: one of one's own may have none for finite outputs."""
     if not head.loss.is_own or head.fails or not np.isfinite(head.outputs).all():
         return True
-    return math.isfinite(mean_of_loss(seen))
+    return math.isfinite(compute_mean_loss(seen))
 
 
 class LossProbe(Probe):
@@ -373,8 +373,8 @@ class LossProbe(Probe):
         self.mean: float | None = None
         self.heads: list[OutputHead] = []
         self.other_heads: list[OutputHead] = []
-        self.computed: list[ComputedLoss] = []
-        self.crossed: dict[keras.Layer, ComputedLoss] = {}
+        self.computed: list[RepeatableLoss] = []
+        self.crossed: dict[keras.Layer, RepeatableLoss] = {}
         self._outputs = diagnosis.probe(OutputProbe)
 
     def finish(self, outputs: Tensor) -> None:
@@ -385,8 +385,8 @@ class LossProbe(Probe):
             check_own_loss(of.model, has_targets=of.y is not None)
         # The compiled loss builds itself at its first call, which is not possible while gradients
         # are traced.
-        seen = losses_of_outputs(of.model, of.loss, of.y, outputs)
-        self.computed = computed_losses(
+        seen = list_loss_calls(of.model, of.loss, of.y, outputs)
+        self.computed = list_repeatable_losses(
             of.model, seen, of.y, outputs, lambda y, made: of.objective(of.x, y, made)
         )
         for loss_of in self.computed:
@@ -396,7 +396,7 @@ class LossProbe(Probe):
         self.is_sum = any(getattr(one.loss, "reduction", None) == "sum" for one in seen)
         crossed = {id(one.output) for one in self.crossed.values()}
         seen = [one for one in seen if id(one.output) not in crossed]
-        known = [recognized_loss(one.loss, one.targets, one.output) for one in seen]
+        known = [recognize_loss(one.loss, one.targets, one.output) for one in seen]
         for one, loss in zip(seen, known, strict=True):
             layer = self._outputs.find_maker(one.output)
             if loss is not None and layer is not None and one.output.shape:
@@ -416,7 +416,7 @@ class LossProbe(Probe):
             if loss is not None:
                 self._compare_with_guess(loss, one)
 
-    def _read(self, layer: keras.Layer, loss: Loss, seen: SeenLoss, outputs: Tensor) -> None:
+    def _read(self, layer: keras.Layer, loss: Loss, seen: LossCall, outputs: Tensor) -> None:
         """Record what a loss gets."""
         places = [id(tensor) for tensor in list_tensors(outputs)]
         head = OutputHead(
@@ -426,17 +426,17 @@ class LossProbe(Probe):
             loss=loss,
             outputs=to_array(seen.output),
             targets=to_array(seen.targets),
-            counts=counted_rows(seen.targets, seen.output),
+            counts=compute_row_mask(seen.targets, seen.output),
         )
         if head.is_read and _has_value(head, seen):
             self.heads.append(head)
         elif head.outputs.size and (loss.is_own or not loss.is_crossentropy):
             self.other_heads.append(head)
 
-    def _compare_with_guess(self, loss: Loss, seen: SeenLoss) -> None:
+    def _compare_with_guess(self, loss: Loss, seen: LossCall) -> None:
         """Record the loss of an output of the model, and that of a blind guess."""
         layer = self._outputs.find_maker(seen.output)
-        compared = value_and_guess(loss, seen)
+        compared = compare_with_guess(loss, seen)
         if compared is None or layer is None:
             return
         record = self._outputs.records.setdefault(layer, OutputReport())

@@ -37,7 +37,7 @@ _TRIED = 64
 _FAR = 1e4
 
 
-class Applied(NamedTuple):
+class AppliedActivation(NamedTuple):
     """An activation between the last kernel and an output.
 
     Attributes:
@@ -62,7 +62,7 @@ class Reach(NamedTuple):
 
     low: float
     high: float
-    applied: tuple[Applied, ...]
+    applied: tuple[AppliedActivation, ...]
 
     def as_probabilities(self, head: OutputHead) -> tuple[float, float]:
         """Return the limits, of logits those of the probabilities that they stand for."""
@@ -70,7 +70,7 @@ class Reach(NamedTuple):
         if not loss.is_crossentropy or not loss.from_logits:
             return self.low, self.high
         activation = "sigmoid" if loss.kind == "binary" else "softmax"
-        return _image(activation, self.low, self.high, head.units)
+        return _compute_image(activation, self.low, self.high, head.units)
 
 
 @fact
@@ -79,26 +79,26 @@ def reaches(diagnosis: Diagnosis) -> dict[OutputHead, Reach]:
     found = {}
     for head in diagnosis.probe(LossProbe).heads:
         steps = head.steps
-        low, high = _limits(head)
+        low, high = _compute_limits(head)
         is_free = (low, high) == (-math.inf, math.inf)
         if head.activation is None and is_free and head.place is not None:
-            low, high = _limits_by_trial(head, head.place, diagnosis)
+            low, high = _try_limits(head, head.place, diagnosis)
             steps = [(head.layer, diagnosis.watch.activations[head.layer])]
-        found[head] = Reach(low, high, _applied(steps, diagnosis))
+        found[head] = Reach(low, high, _list_activations(steps, diagnosis))
     return found
 
 
-def _applied(steps: Steps, diagnosis: Diagnosis) -> tuple[Applied, ...]:
+def _list_activations(steps: Steps, diagnosis: Diagnosis) -> tuple[AppliedActivation, ...]:
     """Return the activations among what follows the last kernel."""
     applied = []
     for operation, activation in steps:
         if activation not in (None, "linear"):
             name = diagnosis.watch.paths.get(operation, operation.name)
-            applied.append(Applied(name, activation, hasattr(operation, "activation")))
+            applied.append(AppliedActivation(name, activation, hasattr(operation, "activation")))
     return tuple(applied)
 
 
-def _limits(head: OutputHead) -> tuple[float, float]:
+def _compute_limits(head: OutputHead) -> tuple[float, float]:
     """Return the limits of an output by what follows the last kernel."""
     units, axis, ndim = head.units, head.loss.axis, head.outputs.ndim
     low, high = -math.inf, math.inf
@@ -110,18 +110,18 @@ def _limits(head: OutputHead) -> tuple[float, float]:
                 continue
             scale, offset = factors
             low, high = sorted((low * scale + offset, high * scale + offset))
-        elif _only_normalizes(operation):
+        elif _is_plain_normalization(operation):
             # One number can be this many deviations from the mean of all, no more.
             high = math.sqrt(units - 1)
             low = -high
-        elif activation == "softmax" and not _is_over(operation, axis, ndim):
+        elif activation == "softmax" and not _is_over_axis(operation, axis, ndim):
             low, high = 0.0, 1.0
         elif not isinstance(operation, _KEEPING_RANGE):
-            low, high = _image(activation, low, high, units)
+            low, high = _compute_image(activation, low, high, units)
     return low, high
 
 
-def _is_over(operation: keras.Operation, axis: int, ndim: int) -> bool:
+def _is_over_axis(operation: keras.Operation, axis: int, ndim: int) -> bool:
     """Return whether a softmax is over this axis, as one in another layer is over the last."""
     axes = getattr(operation, "axis", -1)
     if not isinstance(axes, list | tuple):
@@ -129,14 +129,14 @@ def _is_over(operation: keras.Operation, axis: int, ndim: int) -> bool:
     return [one % ndim for one in axes] == [axis % ndim]
 
 
-def _only_normalizes(operation: keras.Operation) -> bool:
+def _is_plain_normalization(operation: keras.Operation) -> bool:
     """Return whether a layer divides each row by its deviation, and nothing else."""
     if not isinstance(operation, keras.layers.LayerNormalization):
         return False
     return not operation.scale and not operation.center and operation.axis in (-1, [-1])
 
 
-def _limits_by_trial(head: OutputHead, place: int, diagnosis: Diagnosis) -> tuple[float, float]:
+def _try_limits(head: OutputHead, place: int, diagnosis: Diagnosis) -> tuple[float, float]:
     """Return the limits of an output that no bias of its last layer moves it beyond.
 
     They are infinite where such a bias has no end of its effect, or none.
@@ -177,7 +177,9 @@ def _limits_by_trial(head: OutputHead, place: int, diagnosis: Diagnosis) -> tupl
     return (low, high) if low < high else (-math.inf, math.inf)
 
 
-def _image(activation: str | None, low: float, high: float, units: int) -> tuple[float, float]:
+def _compute_image(
+    activation: str | None, low: float, high: float, units: int
+) -> tuple[float, float]:
     """Return what an activation makes of the numbers from `low` to `high`."""
     if activation == "softmax":
         others = math.exp(low - high) if math.isfinite(high - low) else 0.0
@@ -190,6 +192,6 @@ def _image(activation: str | None, low: float, high: float, units: int) -> tuple
     return known.limits or (-math.inf, math.inf)
 
 
-def reach_alone(activation: str) -> tuple[float, float]:
+def compute_activation_limits(activation: str) -> tuple[float, float]:
     """Return the limits that the outputs of an activation cannot leave, whatever it gets."""
-    return _image(activation, -math.inf, math.inf, 2)
+    return _compute_image(activation, -math.inf, math.inf, 2)

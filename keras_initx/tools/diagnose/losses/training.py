@@ -19,11 +19,11 @@ from keras_initx.inspection._training import computes_own_loss
 from keras_initx.tools.diagnose.losses.known import Loss, LossLike, follows_from_shapes
 
 # Of which losses the value is compared with that of a blind guess.
-Compared: TypeAlias = Literal["crossentropy", "distance"]
+ComparedKind: TypeAlias = Literal["crossentropy", "distance"]
 
 
 @dataclass(frozen=True, eq=False)
-class SeenLoss:
+class LossCall:
     """A loss as in `compile`, with what it gets in training.
 
     Attributes:
@@ -38,7 +38,7 @@ class SeenLoss:
 
 
 @dataclass(frozen=True, eq=False)
-class ComputedLoss:
+class RepeatableLoss:
     """A loss of any kind, which can be computed of other targets and another output.
 
     Attributes:
@@ -90,13 +90,13 @@ class ComputedLoss:
         return keras.ops.convert_to_tensor(values, self.output.dtype)
 
 
-def computed_losses(
+def list_repeatable_losses(
     model: keras.Model,
-    seen: Sequence[SeenLoss],
+    seen: Sequence[LossCall],
     targets: Tensor,
     outputs: Tensor,
     objective: Callable[[Tensor, Tensor], Tensor],
-) -> list[ComputedLoss]:
+) -> list[RepeatableLoss]:
     """Return the losses of the outputs of a model, also those of its own `compute_loss`.
 
     Args:
@@ -107,7 +107,9 @@ def computed_losses(
         objective: Function of both that returns what training minimizes.
     """
     if seen or targets is None or not computes_own_loss(model):
-        return [ComputedLoss(one.targets, one.output, _value_by(one.loss)) for one in seen]
+        return [
+            RepeatableLoss(one.targets, one.output, _make_computation(one.loss)) for one in seen
+        ]
     aims, made = keras.tree.flatten(targets), keras.tree.flatten(outputs)
     if len(aims) != len(made):
         return []
@@ -123,12 +125,12 @@ def computed_losses(
 
     found = []
     for place, (aim, output) in enumerate(zip(aims, made, strict=True)):
-        found.append(ComputedLoss(aim, output, functools.partial(value_at, place)))
+        found.append(RepeatableLoss(aim, output, functools.partial(value_at, place)))
     return found
 
 
-def _value_by(loss: LossLike) -> Callable[[Tensor, Tensor], float]:
-    return lambda targets, output: mean_of_loss(SeenLoss(loss, targets, output))
+def _make_computation(loss: LossLike) -> Callable[[Tensor, Tensor], float]:
+    return lambda targets, output: compute_mean_loss(LossCall(loss, targets, output))
 
 
 def check_loss(loss: LossLike | None) -> None:
@@ -154,7 +156,7 @@ def loss_function(
     """
     if loss is None:
         return None
-    compiled = _compiled(loss, _output_names(model))
+    compiled = _compile_with(loss, _list_output_names(model))
     # A loss without a reduction has a value for each example.
     return lambda targets, outputs: keras.ops.mean(compiled.compute_loss(y=targets, y_pred=outputs))
 
@@ -188,13 +190,13 @@ def check_own_loss(model: keras.Model, has_targets: bool) -> None:
         )
 
 
-def _output_names(model: keras.Model) -> list[str]:
+def _list_output_names(model: keras.Model) -> list[str]:
     if isinstance(model, keras.Sequential):
         return [model.layers[-1].name]
     return list(getattr(model, "output_names", None) or [])
 
 
-def _compiled(loss: LossLike, output_names: Sequence[str] = ()) -> keras.Model:
+def _compile_with(loss: LossLike, output_names: Sequence[str] = ()) -> keras.Model:
     """Return a model that is compiled with `loss`: the one place that computes it as in training.
 
     A loss by name or a function alone may fail: only the loss of `compile` fits labels of shape
@@ -206,9 +208,9 @@ def _compiled(loss: LossLike, output_names: Sequence[str] = ()) -> keras.Model:
     return compiled
 
 
-def losses_of_outputs(
+def list_loss_calls(
     model: keras.Model, loss: LossLike | None, targets: Tensor, outputs: Tensor
-) -> list[SeenLoss]:
+) -> list[LossCall]:
     """Return each loss of `model` with the targets and the output that it gets in training.
 
     Left out are outputs with several losses.
@@ -223,10 +225,10 @@ def losses_of_outputs(
         loss = getattr(model, "loss", None)
     if loss is None:
         return []
-    seen: list[SeenLoss] = []
+    seen: list[LossCall] = []
     # Keras finds the targets of each output.
     watches = keras.tree.map_structure(functools.partial(_watch, seen=seen), loss)
-    _compiled(watches, _output_names(model)).compute_loss(y=targets, y_pred=outputs)
+    _compile_with(watches, _list_output_names(model)).compute_loss(y=targets, y_pred=outputs)
     found = []
     for one in seen:
         if sum(other.output is one.output for other in seen) == 1:
@@ -234,13 +236,13 @@ def losses_of_outputs(
     return found
 
 
-def counted_rows(targets: Tensor, outputs: Tensor) -> Array:
+def compute_row_mask(targets: Tensor, outputs: Tensor) -> Array:
     """Return an array that is false for each row of outputs that a mask leaves out."""
-    rows: LossLike = _Counts()
+    rows: LossLike = _CountedRows()
     return np.asarray(to_array(rows(targets, outputs)) != 0)
 
 
-def _watch(loss: LossLike | None, seen: list[SeenLoss]) -> "_WatchedLoss | None":
+def _watch(loss: LossLike | None, seen: list[LossCall]) -> "_WatchedLoss | None":
     # An output may have no loss.
     if loss is None:
         return None
@@ -250,7 +252,7 @@ def _watch(loss: LossLike | None, seen: list[SeenLoss]) -> "_WatchedLoss | None"
 class _WatchedLoss(KerasLoss):
     """Stands for `loss` in `compile`, and adds it to `seen` with its targets and its output."""
 
-    def __init__(self, loss: LossLike, seen: list[SeenLoss]) -> None:
+    def __init__(self, loss: LossLike, seen: list[LossCall]) -> None:
         super().__init__(name="watch")
         self._loss = loss
         self._seen = seen
@@ -258,11 +260,11 @@ class _WatchedLoss(KerasLoss):
     def __call__(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> Tensor:
-        self._seen.append(SeenLoss(self._loss, y_true, y_pred))
+        self._seen.append(LossCall(self._loss, y_true, y_pred))
         return keras.ops.zeros(())
 
 
-class _Counts(KerasLoss):
+class _CountedRows(KerasLoss):
     """Gives 1 for each row of outputs that counts in training, and 0 for what a mask leaves out."""
 
     def __init__(self) -> None:
@@ -272,7 +274,7 @@ class _Counts(KerasLoss):
         return keras.ops.ones_like(y_pred[..., 0])
 
 
-def value_and_guess(known: Loss, seen: SeenLoss) -> tuple[Compared, float, float] | None:
+def compare_with_guess(known: Loss, seen: LossCall) -> tuple[ComparedKind, float, float] | None:
     """Return how a loss compares, its value and that of a blind guess, `None` if it does not.
 
     A crossentropy is compared with equal probabilities. Of a distance, both are root mean squares:
@@ -282,21 +284,21 @@ def value_and_guess(known: Loss, seen: SeenLoss) -> tuple[Compared, float, float
     targets, output = seen.targets, seen.output
     if known.is_crossentropy and not known.is_focal:
         classes = 2 if known.kind == "binary" else output.shape[known.axis]
-        return "crossentropy", mean_of_loss(seen) / known.factor, math.log(classes)
+        return "crossentropy", compute_mean_loss(seen) / known.factor, math.log(classes)
     if known.kind != "distance" or math.prod(targets.shape) != math.prod(output.shape):
         return None
-    pair = _distance_and_guess(targets, output)
+    pair = _compare_distance_with_guess(targets, output)
     return None if pair is None else ("distance", *pair)
 
 
-def _distance_and_guess(targets: Tensor, outputs: Tensor) -> tuple[float, float] | None:
+def _compare_distance_with_guess(targets: Tensor, outputs: Tensor) -> tuple[float, float] | None:
     """Return root mean squares: of the errors, and of those of the mean of the targets.
 
     It is `None` where a mask leaves nothing.
     """
     aims = to_array(targets)
     errors = to_array(outputs).reshape(aims.shape) - aims
-    counts = counted_rows(targets, outputs).reshape(-1)
+    counts = compute_row_mask(targets, outputs).reshape(-1)
     if not counts.all():
         # What a mask leaves out may have any targets. A blind guess is the same for all rows
         # that are left.
@@ -308,11 +310,11 @@ def _distance_and_guess(targets: Tensor, outputs: Tensor) -> tuple[float, float]
     return moments.norm / math.sqrt(moments.size), spread(aims)
 
 
-def mean_of_loss(seen: SeenLoss) -> float:
+def compute_mean_loss(seen: LossCall) -> float:
     """Return a loss as a mean over the examples, also of one that is a sum over them."""
     with contextlib.ExitStack() as stack:
         if isinstance(seen.loss, keras.losses.Loss):
             # A sum is no measure of a guess. A copy by the config may lack arguments.
             stack.enter_context(replace_attribute(seen.loss, "reduction", "sum_over_batch_size"))
-        mean = _compiled(seen.loss).compute_loss(y=seen.targets, y_pred=seen.output)
+        mean = _compile_with(seen.loss).compute_loss(y=seen.targets, y_pred=seen.output)
     return float(to_array(mean)) * backend.replicas()

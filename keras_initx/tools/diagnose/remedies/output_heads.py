@@ -8,10 +8,10 @@ import keras
 from keras_initx.tools.diagnose._measured_layers import MeasuredLayer
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose.losses.heads import OutputHead
-from keras_initx.tools.diagnose.losses.reach import Applied
+from keras_initx.tools.diagnose.losses.reach import AppliedActivation
 
 
-def other_activation(
+def propose_activation(
     activation: str | None,
     layer: MeasuredLayer,
     loss: str = "",
@@ -31,13 +31,13 @@ def other_activation(
     return Remedy(f"set {' and '.join(parts)}")
 
 
-def other_loss(name: str, **arguments: Any) -> Remedy:
+def propose_loss(name: str, **arguments: Any) -> Remedy:
     """Return a remedy with a loss of Keras of this name."""
     options = ", ".join(f"{argument}={value!r}" for argument, value in arguments.items())
     return Remedy(f"use loss=keras.losses.{name}({options})")
 
 
-def without_activations(applied: Sequence[Applied]) -> Remedy:
+def propose_removal(applied: Sequence[AppliedActivation]) -> Remedy:
     """Return a remedy without some activations."""
     texts = []
     for one in applied:

@@ -28,17 +28,17 @@ from keras_initx.tools.diagnose._suitable_initializers import (
     find_common_activation,
 )
 from keras_initx.tools.diagnose.remedies.recurrence import (
-    growing_kernels,
-    open_gates,
-    orthogonal_recurrence,
+    find_growing_kernels,
+    propose_open_gates,
+    propose_orthogonal_recurrence,
 )
-from keras_initx.tools.diagnose.remedies.scales import other_scales
+from keras_initx.tools.diagnose.remedies.scales import propose_other_scale
 
 # The number of kernels from which on the guide on choosing an initializer calls a network deep.
 _DEEP = 10
 
 
-def deviations(
+def describe_deviations(
     diagnosis: Diagnosis, hit: Sequence[MeasuredLayer], verb: Literal["grows", "falls"]
 ) -> str:
     """Describe the standard deviation at the inputs, and in the first and last affected layer.
@@ -66,14 +66,14 @@ def deviations(
     return f"the standard deviation is {found}, and {already}{start.std:.3g} at the inputs"
 
 
-def signal_remedy(
+def propose_for_signal(
     hit: Sequence[MeasuredLayer], inputs: Signal | None, diagnosis: Diagnosis
 ) -> Remedy:
     """Return the remedy where a signal has become wrong in the first of `hit`, and the others.
 
     It starts with `inputs`, which are `None` unless they are the cause.
     """
-    several = batch_of_one(diagnosis)
+    several = propose_larger_batch(diagnosis)
     if several is not None:
         return several
     layer = hit[0]
@@ -86,22 +86,22 @@ def signal_remedy(
     has_them = bool(choices) and not others
     held = propose_for_frozen(layers, choices, hit)
     if inputs is not None and inputs.nonfinite:
-        return _finite_inputs(diagnosis)
+        return _propose_finite_inputs(diagnosis)
     if inputs is not None:
-        text = _other_inputs(inputs)
+        text = _describe_standardization(inputs)
         if has_them or held is not None:
             return Remedy(text)
         return propose_redraw(others, kernels).after(text)
     if held is not None:
         return held
     if layer in gates(diagnosis) and layer.has_large_bias:
-        return open_gates(diagnosis, [layer])
-    other = other_scales([layer], diagnosis)
+        return propose_open_gates(diagnosis, [layer])
+    other = propose_other_scale([layer], diagnosis)
     if other is not None:
         return other
-    growing = growing_kernels([layer])
+    growing = find_growing_kernels([layer])
     if growing:
-        return orthogonal_recurrence(growing)
+        return propose_orthogonal_recurrence(growing)
     have_large_biases = any(one.has_large_bias for one in layers)
     if has_them and not have_large_biases:
         # LSUV would give steep activations the size that makes noise.
@@ -111,7 +111,7 @@ def signal_remedy(
     return propose_redraw(others, kernels, after=" in this and all earlier layers", biases=biases)
 
 
-def _other_inputs(inputs: Signal) -> str:
+def _describe_standardization(inputs: Signal) -> str:
     """Return what to do with inputs that are the cause."""
     size = f"their standard deviation is {inputs.std:.3g}"
     if abs(inputs.mean) > inputs.std:
@@ -119,7 +119,7 @@ def _other_inputs(inputs: Signal) -> str:
     return f"standardize the inputs ({size})"
 
 
-def _finite_inputs(diagnosis: Diagnosis) -> Remedy:
+def _propose_finite_inputs(diagnosis: Diagnosis) -> Remedy:
     """Return the remedy where a kernel gets inputs that a layer before, or `call`, has spoilt.
 
     The inputs of the model are finite: others have their own verdict.
@@ -133,7 +133,7 @@ def _finite_inputs(diagnosis: Diagnosis) -> Remedy:
     )
 
 
-def batch_of_one(diagnosis: Diagnosis) -> Remedy | None:
+def propose_larger_batch(diagnosis: Diagnosis) -> Remedy | None:
     """Return the remedy where a batch normalization got a single example, otherwise `None`.
 
     It then gives its offset whatever the weights are.

@@ -29,7 +29,7 @@ from keras_initx.tools.diagnose._single_values import has_single_values
 from keras_initx.tools.diagnose._unreached_layers import only_idle_layers_read, unreached_layers
 from keras_initx.tools.diagnose.losses.heads import OutputHead
 from keras_initx.tools.diagnose.losses.probes import LossProbe
-from keras_initx.tools.diagnose.remedies.in_depth import remedy_in_depth
+from keras_initx.tools.diagnose.remedies.deep_networks import propose_for_depth
 
 # Standard deviation between examples, or along the axis of the positions, of the inputs of the last
 # layer, relative to their root mean square, below which they have become alike.
@@ -69,13 +69,13 @@ def alike(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding
     """
     # What is held back or forgotten, and weights that are no random numbers, have verdicts.
     are_unread = any(compute_unread_share(diagnosis, layer) is not None for layer in layers)
-    if _holds_back(diagnosis) or are_unread or _has_no_random_kernel(diagnosis, layers):
+    if _is_held_back(diagnosis) or are_unread or _has_no_random_kernel(diagnosis, layers):
         return
-    found = list(_of_examples(diagnosis, layers))
-    yield from found or _of_positions(diagnosis, layers)
+    found = list(_report_examples(diagnosis, layers))
+    yield from found or _report_positions(diagnosis, layers)
 
 
-def _of_examples(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def _report_examples(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Yield the finding on a last layer that gets almost the same of all examples."""
     at_the_start, at_the_end = input_differences(diagnosis), last_kernel_differences(diagnosis)
     differing = [layer for layer in layers if layer.layer in at_the_start]
@@ -103,10 +103,10 @@ def _of_examples(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[
     hidden = list_layers_until(last, diagnosis)
     if not is_module:
         hidden.pop()
-    yield Finding(hit, evidence, remedy_in_depth(hidden, diagnosis))
+    yield Finding(hit, evidence, propose_for_depth(hidden, diagnosis))
 
 
-def _of_positions(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def _report_positions(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Yield the findings on outputs whose positions are alike, though their targets are not."""
     along = position_differences(diagnosis)
     losses = diagnosis.probe(LossProbe)
@@ -117,7 +117,7 @@ def _of_positions(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator
             of_layers = [(one, along[one.layer].get(place)) for one in before if one.layer in along]
             known = [(one, differ) for one, differ in of_layers if differ is not None]
             differing = [pair for pair in known if pair[1] > AT_THE_START * INPUTS_DIFFER]
-            start = _differ_in_batch(diagnosis, place)
+            start = _describe_input_differences(diagnosis, place)
             if differing:
                 first, deviation = differing[0]
                 start = (
@@ -142,7 +142,7 @@ def _of_positions(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator
             break
 
 
-def _differ_in_batch(diagnosis: Diagnosis, place: tuple[int, int]) -> str | None:
+def _describe_input_differences(diagnosis: Diagnosis, place: tuple[int, int]) -> str | None:
     """Return that the inputs of the model differ along an axis of this size, else `None`."""
     axis, size = place
     for tensor in list_tensors(diagnosis.x):
@@ -174,7 +174,7 @@ def _are_alike_along(head: OutputHead, axis: int) -> bool:
     return measure_spread(outputs, axis) <= INPUTS_DIFFER * deviation
 
 
-def _holds_back(diagnosis: Diagnosis) -> bool:
+def _is_held_back(diagnosis: Diagnosis) -> bool:
     """Return whether a layer makes the outputs of what is behind it, or gradients, the same."""
     if has_single_values(diagnosis) or diagnosis.probe(AttentionProbe).of_one:
         return True

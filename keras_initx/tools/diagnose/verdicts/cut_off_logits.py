@@ -10,7 +10,7 @@ from keras_initx.tools.diagnose._rules import Finding, rule
 from keras_initx.tools.diagnose.losses.heads import OutputHead
 from keras_initx.tools.diagnose.losses.probes import LossProbe
 from keras_initx.tools.diagnose.losses.reach import reaches
-from keras_initx.tools.diagnose.remedies.output_heads import without_activations
+from keras_initx.tools.diagnose.remedies.output_heads import propose_removal
 
 # Share of the logits that are cut off, above which they are missed.
 CUT_OFF = 0.1
@@ -44,7 +44,7 @@ def cut_off_logits(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterato
         Remove the activation before the softmax.
     """
     for layer, head in pair_with_heads(layers, diagnosis.probe(LossProbe).heads):
-        share = _share_cut_off(head)
+        share = _compute_cut_off_share(head)
         if share > CUT_OFF:
             evidence = (
                 f"a ReLU after the weights of {layer.title} sets {share:.0%} of the logits to 0. "
@@ -53,10 +53,10 @@ def cut_off_logits(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterato
             applied = [
                 one for one in reaches(diagnosis)[head].applied if one.activation in _CUTTING
             ]
-            yield Finding([layer], evidence, without_activations(applied))
+            yield Finding([layer], evidence, propose_removal(applied))
 
 
-def _share_cut_off(head: OutputHead) -> float:
+def _compute_cut_off_share(head: OutputHead) -> float:
     """Return the share of the logits that a ReLU sets to 0."""
     applied = [activation for _, activation in head.steps if activation not in (None, "linear")]
     if head.loss.kind not in ("categorical", "sparse") or head.units < 2:

@@ -43,8 +43,8 @@ def equal_inputs(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[
         Pass inputs that differ between examples.
     """
     if not _are_constant(diagnosis):
-        yield from _of_zeros(diagnosis, layers)
-        yield from _of_one_index(diagnosis, layers)
+        yield from _report_zeros(diagnosis, layers)
+        yield from _report_single_index(diagnosis, layers)
         return
     signal = input_signal(diagnosis) or Signal()
     evidence = "all examples have the same inputs"
@@ -91,7 +91,7 @@ def _are_repeated(diagnosis: Diagnosis) -> bool:
     return bool(tensors)
 
 
-def _of_zeros(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def _report_zeros(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Yield the finding on layers that get zeros alone from outside the model."""
     # A normalization over a single value, which makes zeros, has its own verdict.
     if has_single_values(diagnosis) or not _have_different_targets(diagnosis):
@@ -105,7 +105,7 @@ def _of_zeros(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fin
     if not hit:
         return
     title = hit[0].title
-    if not _have_zeros(diagnosis.x) and _others_get_numbers(diagnosis):
+    if not _is_an_input_zero(diagnosis.x) and _have_other_layers_numbers(diagnosis):
         evidence = f"an operation of the model makes all inputs of {title} 0{write_count(hit)}"
         text = "change nothing if this is intended, for example for queries that start at 0"
         yield Finding(hit, evidence, Remedy(text), "note")
@@ -121,7 +121,7 @@ def _of_zeros(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fin
     yield Finding(hit, evidence, Remedy(text))
 
 
-def _have_zeros(x: Arrays) -> bool:
+def _is_an_input_zero(x: Arrays) -> bool:
     """Return whether one of the inputs of the model is 0 everywhere."""
     for tensor in list_tensors(x):
         is_string = keras.backend.standardize_dtype(tensor.dtype) == "string"
@@ -130,13 +130,13 @@ def _have_zeros(x: Arrays) -> bool:
     return False
 
 
-def _others_get_numbers(diagnosis: Diagnosis) -> bool:
+def _have_other_layers_numbers(diagnosis: Diagnosis) -> bool:
     """Return whether the inputs of a first kernel differ."""
     records = diagnosis.probe(InputProbe).records.values()
     return any(record.signal.std > 0 or record.signal.nonfinite for record in records)
 
 
-def _of_one_index(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def _report_single_index(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Yield the finding on embeddings of which all examples take the same row."""
     hit = [layer for layer in layers if layer.first_inputs.only_index is not None]
     if not hit or not _have_different_targets(diagnosis):

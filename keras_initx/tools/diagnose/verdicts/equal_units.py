@@ -61,24 +61,24 @@ def equal_units(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[F
     Fix:
         Draw random weights. In LoRA, use `HeUniform` for the first factor.
     """
-    staying = _staying_equal(diagnosis, layers)
-    yield from _zeros(diagnosis, layers, staying)
-    yield from _staying(diagnosis, staying)
+    staying = _find_permanently_equal(diagnosis, layers)
+    yield from _report_zeros(diagnosis, layers, staying)
+    yield from _report_permanently_equal(diagnosis, staying)
     logits = diagnosis.probe(LogitsProbe)
     others = [one for one in list_weights(layers) if one not in staying and not logits.has(one)]
-    yield from _constants(diagnosis, others)
-    yield from _identical(diagnosis, others)
+    yield from _report_constants(diagnosis, others)
+    yield from _report_identical(diagnosis, others)
 
 
-def _zeros(
+def _report_zeros(
     diagnosis: Diagnosis, layers: list[MeasuredLayer], staying: Sequence[MeasuredWeight]
 ) -> Iterator[Finding]:
-    held = weights_blocked_by_zeros(diagnosis) | _closed_adapters(layers)
+    held = weights_blocked_by_zeros(diagnosis) | _find_closed_adapters(layers)
     hit = []
     for weight in list_weights(layers):
         if weight in staying or diagnosis.probe(LogitsProbe).has(weight):
             continue
-        if weight in held or (weight.report.zero and not _opens_in_training(weight)):
+        if weight in held or (weight.report.zero and not _is_opened_by_training(weight)):
             hit.append(weight)
     lost = lost_signals(diagnosis)
     are_lost = any(weight.layer.layer in lost.causes for weight in hit)
@@ -94,20 +94,20 @@ def _zeros(
                 f"all weights of {summarize_paths(zeros)} are 0. Their units have the same output, "
                 "and no gradient passes back through them"
             )
-            yield Finding(_layers_of(zeros), evidence, _random(zeros), level)
+            yield Finding(_list_layers(zeros), evidence, _propose_random_weights(zeros), level)
             continue
         for kept_level, others in group_by_level(zeros, "error", lambda weight: weight in held):
             if kept_level == "error":
-                yield _held(others)
+                yield _report_blocked_zeros(others)
             else:
-                yield _harmless(others, diagnosis)
+                yield _report_harmless_zeros(others, diagnosis)
 
 
-def _layers_of(weights: Sequence[MeasuredWeight]) -> list[MeasuredLayer]:
+def _list_layers(weights: Sequence[MeasuredWeight]) -> list[MeasuredLayer]:
     return [weight.layer for weight in weights]
 
 
-def _closed_adapters(layers: Sequence[MeasuredLayer]) -> set[MeasuredWeight]:
+def _find_closed_adapters(layers: Sequence[MeasuredLayer]) -> set[MeasuredWeight]:
     """Return the factors of adapters of Keras that are all 0, also without targets.
 
     The gradient of each is a multiple of the other.
@@ -122,13 +122,13 @@ def _closed_adapters(layers: Sequence[MeasuredLayer]) -> set[MeasuredWeight]:
     return found
 
 
-def _opens_in_training(weight: MeasuredWeight) -> bool:
+def _is_opened_by_training(weight: MeasuredWeight) -> bool:
     """Return whether this is the factor of an adapter of Keras that starts at 0, alone."""
     factors = weight.layer.factors
     return weight in factors and any(one.report.zeros < 1 for one in factors)
 
 
-def _held(weights: Sequence[MeasuredWeight]) -> Finding:
+def _report_blocked_zeros(weights: Sequence[MeasuredWeight]) -> Finding:
     """Return the finding on zeros that get no gradient because of each other."""
     evidence = (
         f"all weights of {summarize_paths(weights)} are 0, and get no gradient as long as all of "
@@ -142,14 +142,14 @@ def _held(weights: Sequence[MeasuredWeight]) -> Finding:
     for of_layer in by_layer.values():
         # Of a product one factor may stay 0, as in an adapter, which then changes nothing at first.
         drawn += of_layer[:-1] or of_layer
-    remedy = _random(drawn, f"draw random weights in {summarize_paths(drawn)}")
-    return Finding(_layers_of(weights), evidence, remedy, "error")
+    remedy = _propose_random_weights(drawn, f"draw random weights in {summarize_paths(drawn)}")
+    return Finding(_list_layers(weights), evidence, remedy, "error")
 
 
-def _harmless(weights: Sequence[MeasuredWeight], diagnosis: Diagnosis) -> Finding:
+def _report_harmless_zeros(weights: Sequence[MeasuredWeight], diagnosis: Diagnosis) -> Finding:
     """Return the note on zeros that leave the signal another path."""
     evidence = f"all weights of {summarize_paths(weights)} are 0"
-    remedy = _random(weights)
+    remedy = _propose_random_weights(weights)
     if all(weight.layer in branch_ends(diagnosis) for weight in weights):
         evidence += ", at the end of residual branches. The branches change no signal at first"
         remedy = Remedy("change nothing if this is intended: training opens the branches")
@@ -163,10 +163,12 @@ def _harmless(weights: Sequence[MeasuredWeight], diagnosis: Diagnosis) -> Findin
         if all(weight.report.gradient for weight in weights):
             text = f"change nothing if the zeros are intended, {such}; if not, {remedy.text}"
         remedy = replace(remedy, text=text)
-    return Finding(_layers_of(weights), evidence, remedy, "note")
+    return Finding(_list_layers(weights), evidence, remedy, "note")
 
 
-def _random(weights: Sequence[MeasuredWeight], before: str = "draw random weights") -> Remedy:
+def _propose_random_weights(
+    weights: Sequence[MeasuredWeight], before: str = "draw random weights"
+) -> Remedy:
     """Return a remedy that draws weights anew, with the text for the first of them.
 
     Each gets what suits it: factors of adapters what they have in Keras, and scales become 1.
@@ -187,7 +189,9 @@ def _random(weights: Sequence[MeasuredWeight], before: str = "draw random weight
     return Remedy(texts[0], rules)
 
 
-def _staying_equal(diagnosis: Diagnosis, layers: Sequence[MeasuredLayer]) -> list[MeasuredWeight]:
+def _find_permanently_equal(
+    diagnosis: Diagnosis, layers: Sequence[MeasuredLayer]
+) -> list[MeasuredWeight]:
     """Return the kernels with parts that are equal and get equal gradients."""
     known = equal_parts(diagnosis)
     logits = diagnosis.probe(LogitsProbe)
@@ -198,7 +202,9 @@ def _staying_equal(diagnosis: Diagnosis, layers: Sequence[MeasuredLayer]) -> lis
     return found
 
 
-def _staying(diagnosis: Diagnosis, staying: Sequence[MeasuredWeight]) -> Iterator[Finding]:
+def _report_permanently_equal(
+    diagnosis: Diagnosis, staying: Sequence[MeasuredWeight]
+) -> Iterator[Finding]:
     """Yield the findings on parts that stay equal."""
 
     def are_most(weight: MeasuredWeight) -> bool:
@@ -220,10 +226,10 @@ def _staying(diagnosis: Diagnosis, staying: Sequence[MeasuredWeight]) -> Iterato
             f"{equal} of {count} {parts} of {first.path}{write_rest(hit)} have the same "
             "weights as another one, and get the same gradient. Training never distinguishes them"
         )
-        yield Finding(_layers_of(hit), evidence, _random(hit), level)
+        yield Finding(_list_layers(hit), evidence, _propose_random_weights(hit), level)
 
 
-def _constants(diagnosis: Diagnosis, weights: Sequence[MeasuredWeight]) -> Iterator[Finding]:
+def _report_constants(diagnosis: Diagnosis, weights: Sequence[MeasuredWeight]) -> Iterator[Finding]:
     """Yield the findings on kernels of one number, whose units give the same."""
     hit = []
     for weight in weights:
@@ -248,7 +254,7 @@ def _constants(diagnosis: Diagnosis, weights: Sequence[MeasuredWeight]) -> Itera
         if len(group) > 1:
             value += f" in {first.path}"
         evidence = f"all weights of {summarize_paths(group)} are equal, {value}. "
-        remedy = _random(group)
+        remedy = _propose_random_weights(group)
         if level == "error":
             evidence += "The units are identical, and training updates them in the same way"
         elif level == "warning":
@@ -258,10 +264,10 @@ def _constants(diagnosis: Diagnosis, weights: Sequence[MeasuredWeight]) -> Itera
             remedy = replace(
                 remedy, text=f"change nothing if this is intended; if not, {remedy.text}"
             )
-        yield Finding(_layers_of(group), evidence, remedy, level)
+        yield Finding(_list_layers(group), evidence, remedy, level)
 
 
-def _identical(diagnosis: Diagnosis, weights: Sequence[MeasuredWeight]) -> Iterator[Finding]:
+def _report_identical(diagnosis: Diagnosis, weights: Sequence[MeasuredWeight]) -> Iterator[Finding]:
     """Yield the findings on some units with the same weights, which give the same."""
     hit = []
     for weight in weights:
@@ -277,7 +283,7 @@ def _identical(diagnosis: Diagnosis, weights: Sequence[MeasuredWeight]) -> Itera
             f"{count} units of {alike[0].path}{write_rest(alike)} have the same weights as "
             "another unit"
         )
-        remedy = _random(alike, "draw independent weights for each unit")
+        remedy = _propose_random_weights(alike, "draw independent weights for each unit")
         if level == "warning":
             evidence += ". If their outgoing weights are equal too, training updates them in the "
             evidence += "same way"
@@ -288,7 +294,7 @@ def _identical(diagnosis: Diagnosis, weights: Sequence[MeasuredWeight]) -> Itera
                 f"{remedy.text}"
             )
             remedy = replace(remedy, text=text)
-        yield Finding(_layers_of(alike), evidence, remedy, level)
+        yield Finding(_list_layers(alike), evidence, remedy, level)
 
 
 def _has_labels(layer: MeasuredLayer) -> bool:

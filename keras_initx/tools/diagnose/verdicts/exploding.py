@@ -36,10 +36,16 @@ from keras_initx.tools.diagnose._suitable_initializers import (
     find_common_activation,
 )
 from keras_initx.tools.diagnose.losses.probes import LossProbe
-from keras_initx.tools.diagnose.remedies.branches import growing_sums
-from keras_initx.tools.diagnose.remedies.large_outputs import misses_targets, standardized_targets
-from keras_initx.tools.diagnose.remedies.recurrence import growing_kernels, orthogonal_recurrence
-from keras_initx.tools.diagnose.remedies.signals import deviations, signal_remedy
+from keras_initx.tools.diagnose.remedies.branches import propose_for_growing_sums
+from keras_initx.tools.diagnose.remedies.large_outputs import (
+    misses_targets,
+    propose_standardized_targets,
+)
+from keras_initx.tools.diagnose.remedies.recurrence import (
+    find_growing_kernels,
+    propose_orthogonal_recurrence,
+)
+from keras_initx.tools.diagnose.remedies.signals import describe_deviations, propose_for_signal
 
 # Gradient norm of a layer above which the gradient has exploded.
 EXPLODING_GRADIENT = 1e5
@@ -80,14 +86,14 @@ def exploding(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fin
         - Use `HeNormal` or `GlorotUniform`, and `Orthogonal` for recurrent kernels.
         - Use a smaller loss.
     """
-    found = list(_of_signals(diagnosis, layers))
+    found = list(_report_signals(diagnosis, layers))
     yield from found
     # Large gradients are an effect of large signals.
     if not any(finding.level == "error" for finding in found):
-        yield from _of_gradients(diagnosis)
+        yield from _report_gradients(diagnosis)
 
 
-def _of_signals(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def _report_signals(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     large = []
     for layer in layers:
         signal = layer.signal
@@ -101,7 +107,7 @@ def _of_signals(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[F
         return layer.signal.nonfinite > 0 or not layer.is_rescaled
 
     for level, hit in group_by_level(large, "error", does_harm):
-        evidence = deviations(diagnosis, hit, "grows")
+        evidence = describe_deviations(diagnosis, hit, "grows")
         lost = [layer for layer in hit if layer.signal.nonfinite]
         if all(layer.signal.nonfinite == 1 for layer in hit):
             evidence = f"no output of {hit[0].title} is finite{write_count(hit)}"
@@ -110,14 +116,14 @@ def _of_signals(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[F
             evidence += f"; {share} of the outputs of {lost[0].title} are not finite"
         if level == "note":
             evidence += describe_normalization(hit[0])
-        remedy = signal_remedy(hit, cause, diagnosis)
-        sums = growing_sums(diagnosis)
+        remedy = propose_for_signal(hit, cause, diagnosis)
+        sums = propose_for_growing_sums(diagnosis)
         if cause is None and sums is not None:
             remedy = sums
         yield Finding(hit, evidence, remedy, level)
 
 
-def _of_gradients(diagnosis: Diagnosis) -> Iterator[Finding]:
+def _report_gradients(diagnosis: Diagnosis) -> Iterator[Finding]:
     hit = []
     level: Level = "warning"
     for layer, norm in trained_layers(diagnosis):
@@ -133,26 +139,26 @@ def _of_gradients(diagnosis: Diagnosis) -> Iterator[Finding]:
         f"the limit is {EXPLODING_GRADIENT:g}"
     )
     found = [layer for layer, _ in hit]
-    yield Finding(found, evidence, _smaller_gradients(found, diagnosis), level)
+    yield Finding(found, evidence, _propose_smaller_gradients(found, diagnosis), level)
 
 
-def _smaller_gradients(hit: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> Remedy:
+def _propose_smaller_gradients(hit: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> Remedy:
     """Return the remedy where the gradients of some layers explode."""
     layers = measured_layers(diagnosis)
     for layer in layers:
         if misses_targets(layer) and exceeds(layer.output.loss, FIRST_LOSS):
-            return standardized_targets()
-    growing = growing_kernels(layers) or growing_kernels(hit, _GROWING)
+            return propose_standardized_targets()
+    growing = find_growing_kernels(layers) or find_growing_kernels(hit, _GROWING)
     if growing:
-        return standardize_inputs_first(diagnosis, orthogonal_recurrence(growing))
-    sums = growing_sums(diagnosis)
+        return standardize_inputs_first(diagnosis, propose_orthogonal_recurrence(growing))
+    sums = propose_for_growing_sums(diagnosis)
     if sums is not None and not has_large_inputs(diagnosis):
         return sums
-    remedy = _smaller_weights(diagnosis)
+    remedy = _propose_smaller_weights(diagnosis)
     if remedy is None and has_large_inputs(diagnosis):
         return Remedy("standardize the inputs")
     if remedy is None:
-        remedy = _smaller_loss(diagnosis)
+        remedy = _propose_smaller_loss(diagnosis)
     is_certain = any(layer.is_steep for layer in layers) or bool(diagnosis.probe(LossProbe).heads)
     if not is_certain and not any(layer.signal.nonfinite for layer in layers):
         other_loss = Remedy(
@@ -162,7 +168,7 @@ def _smaller_gradients(hit: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> Re
     return standardize_inputs_first(diagnosis, remedy)
 
 
-def _smaller_weights(diagnosis: Diagnosis) -> Remedy | None:
+def _propose_smaller_weights(diagnosis: Diagnosis) -> Remedy | None:
     """Return the remedy that draws those weights anew that are too large, `None` without such."""
     layers = measured_layers(diagnosis)
     choices = choose_initializers(layers, find_common_activation(layers), is_deep=True)
@@ -178,7 +184,7 @@ def _smaller_weights(diagnosis: Diagnosis) -> Remedy | None:
     return propose_redraw(choices, large, "draw smaller weights: ", where)
 
 
-def _smaller_loss(diagnosis: Diagnosis) -> Remedy:
+def _propose_smaller_loss(diagnosis: Diagnosis) -> Remedy:
     """Return the remedy where weights and inputs are as they should be."""
     text = "use a smaller loss, for example this one times a factor"
     for head in diagnosis.probe(LossProbe).heads:

@@ -17,7 +17,7 @@ from keras_initx.tools.diagnose._normalized import NormalizedProbe
 from keras_initx.tools.diagnose._redrawing import list_untried, make_choice, propose_redraw
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule, write_count
-from keras_initx.tools.diagnose.remedies.large_outputs import smaller_rows
+from keras_initx.tools.diagnose.remedies.large_outputs import propose_smaller_rows
 
 # Share of its weight that a query gives to a single key, on average, above which the softmax of
 # attention passes little gradient.
@@ -88,7 +88,7 @@ def focused_attention(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iter
             normalized,
         ]
     else:
-        causes = [smaller_rows(list_layers_until(worst, diagnosis)), normalized, scaled]
+        causes = [propose_smaller_rows(list_layers_until(worst, diagnosis)), normalized, scaled]
     first, *others = [remedy for remedy in causes if remedy is not None]
     for other in others:
         first = first.otherwise(other)

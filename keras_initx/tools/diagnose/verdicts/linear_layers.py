@@ -50,7 +50,7 @@ def linear_layers(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator
     by_layer = {layer.layer: layer for layer in layers}
     following: dict[MeasuredLayer, MeasuredLayer] = {}
     for layer in layers:
-        after = _after(layer, diagnosis)
+        after = _find_following(layer, diagnosis)
         if after in by_layer:
             following[layer] = by_layer[after]
     for layer in layers:
@@ -68,7 +68,7 @@ def linear_layers(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator
         yield Finding(row, evidence, Remedy(text), "note")
 
 
-def _after(layer: MeasuredLayer, diagnosis: Diagnosis) -> keras.Operation | None:
+def _find_following(layer: MeasuredLayer, diagnosis: Diagnosis) -> keras.Operation | None:
     """Return the layer with a kernel that alone gets what a linear one gives, otherwise `None`."""
     if not isinstance(layer.layer, _LINEAR) or layer.activation not in (None, "linear"):
         return None

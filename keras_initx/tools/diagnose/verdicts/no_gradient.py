@@ -68,7 +68,7 @@ def no_gradient(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[F
         - Add a loss for each output that you want to train.
     """
     if has_single_values(diagnosis) or diagnosis.probe(AttentionProbe).of_one:
-        yield _over_a_single_value(diagnosis, layers)
+        yield _report_single_values(diagnosis, layers)
         return
     if _is_frozen(diagnosis):
         evidence = "all weights of the model have `trainable=False`. Training changes none of them"
@@ -83,7 +83,7 @@ def no_gradient(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[F
     with_loss = {head.layer for head in (*losses.heads, *losses.other_heads)}
     have_loss = any(layer.layer in with_loss for layer in cut_off)
     if cut_off and (have_loss or not held.is_apart):
-        yield _cut_off(cut_off, held, diagnosis)
+        yield _report_cut_off(cut_off, held, diagnosis)
     unused = [layer for layer in layers if layer in held.unused]
     for level, group in group_by_level(unused, "warning", lambda layer: layer not in held.inside):
         evidence = (
@@ -99,7 +99,7 @@ def no_gradient(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[F
     for layer in layers:
         if layer in held.idle and began.isdisjoint(pairs.get(layer.layer, (layer.layer,))):
             idle.append(layer)
-    if any(layer.shape is not None for layer in idle) and _vanishes_behind(idle, diagnosis):
+    if any(layer.shape is not None for layer in idle) and _vanishes_later(idle, diagnosis):
         # What they give is too small to be seen in the loss, which has its own verdict.
         idle = [layer for layer in idle if layer.shape is None]
     if idle:
@@ -116,7 +116,7 @@ def no_gradient(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[F
         yield Finding(idle, evidence, Remedy(text), level)
 
 
-def _vanishes_behind(idle: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> bool:
+def _vanishes_later(idle: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> bool:
     """Return whether the signal vanishes in the first of these layers or in a later one."""
     layers, lost = measured_layers(diagnosis), lost_signals(diagnosis)
     for layer in layers[layers.index(idle[0]) :]:
@@ -135,7 +135,7 @@ def _is_frozen(diagnosis: Diagnosis) -> bool:
     return diagnosis.probe(LossProbe).value is not None and not diagnosis.model.trainable_weights
 
 
-def _over_a_single_value(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Finding:
+def _report_single_values(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Finding:
     """Return the finding on normalizations and softmaxes over a single value."""
     paths = diagnosis.probe(SingleValueProbe).paths
     trained = [one for one in list_weights(layers) if one.report.gradient is not None]
@@ -165,7 +165,9 @@ def _over_a_single_value(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> F
     return Finding(hit, evidence, remedy, "error")
 
 
-def _cut_off(hit: Sequence[MeasuredLayer], held: UnreachedLayers, diagnosis: Diagnosis) -> Finding:
+def _report_cut_off(
+    hit: Sequence[MeasuredLayer], held: UnreachedLayers, diagnosis: Diagnosis
+) -> Finding:
     """Return the finding on layers behind which an operation without a derivative follows."""
     last = hit[-1]
     place = f"after {last.title}"
@@ -185,7 +187,7 @@ def _cut_off(hit: Sequence[MeasuredLayer], held: UnreachedLayers, diagnosis: Dia
         )
         return Finding(hit, evidence, Remedy(text), "warning")
     such = "argmax, round, a comparison, a cast to integers or stop_gradient"
-    names = [] if is_loss else _ending_operations(diagnosis)
+    names = [] if is_loss else _list_ending_operations(diagnosis)
     if names:
         evidence = f"{given} passes {summarize_names(names)} {place}"
     else:
@@ -200,7 +202,7 @@ def _cut_off(hit: Sequence[MeasuredLayer], held: UnreachedLayers, diagnosis: Dia
     return Finding(hit, evidence, Remedy(text), "error")
 
 
-def _ending_operations(diagnosis: Diagnosis) -> list[str]:
+def _list_ending_operations(diagnosis: Diagnosis) -> list[str]:
     """Return what gets a gradient and passes none on: operations by class, layers by path."""
     names = []
     for call in ending_calls(diagnosis):

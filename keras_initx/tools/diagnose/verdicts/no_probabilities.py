@@ -7,11 +7,11 @@ from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, pair_with_heads
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule
-from keras_initx.tools.diagnose.losses.heads import OutputHead, are_of_softmax
-from keras_initx.tools.diagnose.losses.labels import means_numbers, means_several
+from keras_initx.tools.diagnose.losses.heads import OutputHead, are_probabilities
+from keras_initx.tools.diagnose.losses.labels import has_arbitrary_numbers, has_several_classes
 from keras_initx.tools.diagnose.losses.probes import LossProbe
 from keras_initx.tools.diagnose.losses.reach import reaches
-from keras_initx.tools.diagnose.remedies.output_heads import other_activation, other_loss
+from keras_initx.tools.diagnose.remedies.output_heads import propose_activation, propose_loss
 
 # How far a probability may be beyond [0, 1], as 16 bits round it.
 BEYOND = 0.01
@@ -55,13 +55,15 @@ def no_probabilities(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Itera
     """
     losses = diagnosis.probe(LossProbe)
     for layer, head in pair_with_heads(layers, losses.heads):
-        if _is_of_other_axes(head):
-            yield _over_other_axes(layer, head)
+        if _has_sums_over_other_axes(head):
+            yield _report_other_axes(layer, head)
         elif _has_probabilities_as_logits(head, diagnosis):
-            yield _as_logits(layer, head)
+            yield _report_probabilities_as_logits(layer, head)
         # Such labels are suitable for another loss, which takes other outputs.
-        elif _has_no_probabilities(head) and not (means_several(head) or means_numbers(head)):
-            yield _as_probabilities(layer, head)
+        elif _has_no_probabilities(head) and not (
+            has_several_classes(head) or has_arbitrary_numbers(head)
+        ):
+            yield _report_others_as_probabilities(layer, head)
     for layer, head in pair_with_heads(layers, losses.other_heads):
         made = head.made
         if head.loss.name == "kl_divergence" and (made.min < -BEYOND or made.max > 1 + BEYOND):
@@ -69,10 +71,10 @@ def no_probabilities(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Itera
                 f"the outputs of {layer.title} go from {made.min:.3g} to {made.max:.3g}, but "
                 "kl_divergence takes probabilities, and cuts off values outside [0, 1]"
             )
-            yield Finding([layer], evidence, other_activation("softmax", layer), "error")
+            yield Finding([layer], evidence, propose_activation("softmax", layer), "error")
 
 
-def _is_of_other_axes(head: OutputHead) -> bool:
+def _has_sums_over_other_axes(head: OutputHead) -> bool:
     """Return whether probabilities are shared among examples or positions, not among classes."""
     if head.loss.kind != "binary":
         return bool(head.sum_axes)
@@ -80,7 +82,7 @@ def _is_of_other_axes(head: OutputHead) -> bool:
     return 0 in head.sum_axes or (bool(head.sum_axes) and not head.targets_sum)
 
 
-def _over_other_axes(layer: MeasuredLayer, head: OutputHead) -> Finding:
+def _report_other_axes(layer: MeasuredLayer, head: OutputHead) -> Finding:
     """Return the finding on a softmax over other axes than that of the classes."""
     axes = head.sum_axes
     over = f"axes {axes}"
@@ -91,10 +93,10 @@ def _over_other_axes(layer: MeasuredLayer, head: OutputHead) -> Finding:
     evidence = f"the output of {layer.title} adds up to 1 over {over}"
     if head.loss.kind == "binary":
         evidence += f", but {head.loss.title} takes each value for a probability of its own"
-        return Finding([layer], evidence, other_activation("sigmoid", layer))
+        return Finding([layer], evidence, propose_activation("sigmoid", layer))
     evidence += f", but {head.loss.title} takes classes along axis {head.loss.axis}"
     if head.targets_sum and 0 not in axes and len(axes) == 1:
-        return Finding([layer], evidence, other_loss(head.loss.class_name, axis=axes[0]))
+        return Finding([layer], evidence, propose_loss(head.loss.class_name, axis=axes[0]))
     if head.loss.from_logits:
         text = f"remove the softmax after the weights of {layer.title}: the loss applies one"
         return Finding([layer], evidence, Remedy(text))
@@ -110,10 +112,10 @@ def _has_probabilities_as_logits(head: OutputHead, diagnosis: Diagnosis) -> bool
         limits = reaches(diagnosis)[head]
         is_within_one = head.activation is None and (limits.low, limits.high) == (0, 1)
         return is_within_one or head.activation in ("hard_sigmoid", "sigmoid", "softmax")
-    return are_of_softmax(head.rows)
+    return are_probabilities(head.rows)
 
 
-def _as_logits(layer: MeasuredLayer, head: OutputHead) -> Finding:
+def _report_probabilities_as_logits(layer: MeasuredLayer, head: OutputHead) -> Finding:
     """Return the finding on probabilities that are taken for logits."""
     made = layer.title
     if head.activation is not None:
@@ -123,10 +125,10 @@ def _as_logits(layer: MeasuredLayer, head: OutputHead) -> Finding:
         f"{made} gives probabilities from {head.made.min:.3g} to {head.made.max:.3g}, but "
         f"{head.loss.title} {reads} them for logits"
     )
-    remedy = other_loss(head.loss.class_name)
+    remedy = propose_loss(head.loss.class_name)
     remedy = replace(remedy, text=f"{remedy.text}, whose default is from_logits=False")
     if head.activation in ("sigmoid", "softmax"):
-        remedy = remedy.otherwise(other_activation(None, layer), "; or ")
+        remedy = remedy.otherwise(propose_activation(None, layer), "; or ")
     return Finding([layer], evidence, remedy)
 
 
@@ -144,7 +146,7 @@ def _has_no_probabilities(head: OutputHead) -> bool:
     return is_beyond or (head.units > 1 and head.activation in ("relu", "sigmoid"))
 
 
-def _as_probabilities(layer: MeasuredLayer, head: OutputHead) -> Finding:
+def _report_others_as_probabilities(layer: MeasuredLayer, head: OutputHead) -> Finding:
     """Return the finding on an output that is taken for probabilities."""
     made = head.made
     if head.activation == "sigmoid":
@@ -153,7 +155,7 @@ def _as_probabilities(layer: MeasuredLayer, head: OutputHead) -> Finding:
             f"{made.mean * head.units:.3g} on average, but {head.loss.title} takes probabilities "
             "of classes that exclude each other, which add up to 1"
         )
-        return Finding([layer], evidence, other_activation("softmax", layer))
+        return Finding([layer], evidence, propose_activation("softmax", layer))
     evidence = (
         f"the outputs of {layer.title} go from {made.min:.3g} to {made.max:.3g}, but "
         f"{head.loss.title} takes them for probabilities"
@@ -161,7 +163,7 @@ def _as_probabilities(layer: MeasuredLayer, head: OutputHead) -> Finding:
     # What another loss does with such numbers is not known.
     if not head.loss.is_own:
         evidence += ". It cuts off values outside [0, 1], and these get no gradient"
-    remedy = other_activation("sigmoid" if head.loss.kind == "binary" else "softmax", layer)
+    remedy = propose_activation("sigmoid" if head.loss.kind == "binary" else "softmax", layer)
     if head.activation in ("linear", None):
-        remedy = other_loss(head.loss.class_name, from_logits=True).otherwise(remedy)
+        remedy = propose_loss(head.loss.class_name, from_logits=True).otherwise(remedy)
     return Finding([layer], evidence, remedy, "error")

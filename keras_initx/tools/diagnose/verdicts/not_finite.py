@@ -55,15 +55,21 @@ def not_finite(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fi
     """
     certain = [one for one in lost_weights(diagnosis) if one.is_certain]
     if certain:
-        yield Finding(_layers_with(certain, layers), _of_weights(certain), _cause(certain), "error")
+        yield Finding(
+            _list_layers(certain, layers),
+            _describe_weights(certain),
+            _propose_finite_source(certain),
+            "error",
+        )
         return
     unclear = lost_weights(diagnosis)
     if unclear:
-        evidence = f"{_of_weights(unclear)}. All numbers that this batch gives are finite"
+        evidence = f"{_describe_weights(unclear)}. All numbers that this batch gives are finite"
         remedy = Remedy(
-            f"change nothing if this is intended, for example in a mask; if not, {_cause(unclear)}"
+            "change nothing if this is intended, for example in a mask; if not, "
+            f"{_propose_finite_source(unclear)}"
         )
-        yield Finding(_layers_with(unclear, layers), evidence, remedy, "note")
+        yield Finding(_list_layers(unclear, layers), evidence, remedy, "note")
     # A model may replace such inputs itself.
     lost = [layer for layer in layers if layer.signal.nonfinite]
     of_inputs, of_targets = input_signal(diagnosis), target_signal(diagnosis)
@@ -73,13 +79,13 @@ def not_finite(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fi
         )
         if of_targets is not None and of_targets.nonfinite:
             text += "; and leave out the examples whose targets are not finite"
-        yield Finding(lost, _evidence("inputs", of_inputs), Remedy(text), "error")
-    elif of_targets is not None and of_targets.nonfinite and _spoil_loss(diagnosis):
+        yield Finding(lost, _describe_data("inputs", of_inputs), Remedy(text), "error")
+    elif of_targets is not None and of_targets.nonfinite and _do_targets_spoil_loss(diagnosis):
         remedy = Remedy("leave out the examples with such targets")
-        yield Finding([], _evidence("targets", of_targets), remedy, "error")
+        yield Finding([], _describe_data("targets", of_targets), remedy, "error")
 
 
-def _layers_with(lost: Sequence[LostWeight], layers: list[MeasuredLayer]) -> list[MeasuredLayer]:
+def _list_layers(lost: Sequence[LostWeight], layers: list[MeasuredLayer]) -> list[MeasuredLayer]:
     """Return the layers that have one of these weights."""
     found = {id(one.weight.variable) for one in lost}
     hit = []
@@ -89,7 +95,7 @@ def _layers_with(lost: Sequence[LostWeight], layers: list[MeasuredLayer]) -> lis
     return hit
 
 
-def _of_weights(lost: Sequence[LostWeight]) -> str:
+def _describe_weights(lost: Sequence[LostWeight]) -> str:
     (first, values, _), *others = lost
     text = f"{first.path} is not finite: {values}"
     if others:
@@ -97,19 +103,19 @@ def _of_weights(lost: Sequence[LostWeight]) -> str:
     return text
 
 
-def _cause(lost: Sequence[LostWeight]) -> Remedy:
+def _propose_finite_source(lost: Sequence[LostWeight]) -> Remedy:
     """Return the remedy where weights are not finite: it lies in what has made their values."""
     initializers = layer_initializers([one.weight for one in lost])
     by_text: dict[str, list[str]] = {}
     for one in lost:
         initializer, _ = initializers[one.weight.path]
-        by_text.setdefault(_maker(one.weight, initializer), []).append(one.weight.path)
+        by_text.setdefault(_describe_source(one.weight, initializer), []).append(one.weight.path)
     return Remedy(
         "; ".join(f"for {summarize_names(paths)}, {text}" for text, paths in by_text.items())
     )
 
 
-def _maker(weight: ModelWeight, initializer: LayerInitializer | None) -> str:
+def _describe_source(weight: ModelWeight, initializer: LayerInitializer | None) -> str:
     """Return what has to make finite values, by what is known of the initializer of a weight."""
     others = "a file, or an assignment"
     if initializer is None:
@@ -138,12 +144,12 @@ def _gives_finite_values(initializer: LayerInitializer, weight: ModelWeight) -> 
         return None
 
 
-def _evidence(name: str, signal: Signal) -> str:
+def _describe_data(name: str, signal: Signal) -> str:
     count = round(signal.nonfinite * signal.size)
     return f"the {name} are not finite: {count} of {signal.size} values are NaN or infinite"
 
 
-def _spoil_loss(diagnosis: Diagnosis) -> bool:
+def _do_targets_spoil_loss(diagnosis: Diagnosis) -> bool:
     """Return whether the loss or a gradient is not finite because of targets that are not."""
     value, outputs = diagnosis.probe(LossProbe).value, diagnosis.probe(OutputProbe).signal
     if outputs is None:

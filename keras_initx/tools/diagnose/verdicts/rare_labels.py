@@ -18,7 +18,7 @@ from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule
 from keras_initx.tools.diagnose.losses.heads import OutputHead, Steps
 from keras_initx.tools.diagnose.losses.probes import LossProbe, OutputProbe
-from keras_initx.tools.diagnose.losses.training import ComputedLoss
+from keras_initx.tools.diagnose.losses.training import RepeatableLoss
 
 # Factor by which the bias has to lower the first loss, and that of a guess of a half.
 FALL = 2
@@ -74,7 +74,7 @@ class LabelProbe(Probe):
             layer = self._outputs.find_maker(computed.output)
             if layer is None or layer in known or layer in self._losses.crossed:
                 continue
-            prior = _prior_of(computed, self._outputs.list_steps(computed.output))
+            prior = _measure_prior(computed, self._outputs.list_steps(computed.output))
             if prior is not None:
                 self.priors[layer] = prior
 
@@ -83,7 +83,7 @@ def _is_crossentropy(head: OutputHead) -> bool:
     return head.loss.name == "binary_crossentropy" and head.form == "rows"
 
 
-def _prior_of(computed: ComputedLoss, steps: Steps) -> Prior | None:
+def _measure_prior(computed: RepeatableLoss, steps: Steps) -> Prior | None:
     """Return what a frequency would make of a loss of any kind, `None` if that is not much less.
 
     Args:
@@ -93,16 +93,16 @@ def _prior_of(computed: ComputedLoss, steps: Steps) -> Prior | None:
     outputs, labels = to_array(computed.output), to_array(computed.targets)
     if labels.size != outputs.size or not _are_rare(labels):
         return None
-    activations = _activations_in(steps)
+    activations = _list_activations(steps)
     is_in_range = bool(((outputs >= 0) & (outputs <= 1)).all())
     # What one's own code does is not known.
     has_sigmoid = activations == ["sigmoid"] or (activations == [None] and is_in_range)
     if not has_sigmoid and activations:
         return None
     frequency = float(labels.mean(dtype="float64"))
-    logits = _logit(np.clip(outputs, _LEAST, 1 - _LEAST)) if has_sigmoid else outputs
-    last = _last_layer(steps, activations)
-    present = _bias_of(last, outputs.shape[-1])
+    logits = _compute_logits(np.clip(outputs, _LEAST, 1 - _LEAST)) if has_sigmoid else outputs
+    last = _find_last_layer(steps, activations)
+    present = _read_bias(last, outputs.shape[-1])
     if present is None:
         present = logits.mean()
 
@@ -115,14 +115,14 @@ def _prior_of(computed: ComputedLoss, steps: Steps) -> Prior | None:
     if not value_of(rarer) > RISE * value_of(rarer * 2 / 3):
         return None
     before = computed.value_of(outputs)
-    after = value_of(logits + _logit(frequency) - present)
+    after = value_of(logits + _compute_logits(frequency) - present)
     # False for NaN.
     if 0 <= after * FALL < before:
-        return Prior(_rounded(frequency), frequency, before, after, last)
+        return Prior(_round_frequency(frequency), frequency, before, after, last)
     return None
 
 
-def _activations_in(steps: Steps) -> list[str | None]:
+def _list_activations(steps: Steps) -> list[str | None]:
     """Return the names of the activations after the last kernel, `None` for what is not known."""
     activations = []
     for operation, activation in steps:
@@ -131,7 +131,7 @@ def _activations_in(steps: Steps) -> list[str | None]:
     return activations if steps else [None]
 
 
-def _last_layer(steps: Steps, activations: list[str | None]) -> keras.Layer | None:
+def _find_last_layer(steps: Steps, activations: list[str | None]) -> keras.Layer | None:
     """Return the layer whose bias is added to the logits.
 
     It is `None` if something else than these activations may follow it.
@@ -142,12 +142,12 @@ def _last_layer(steps: Steps, activations: list[str | None]) -> keras.Layer | No
     return last if isinstance(last, keras.Layer) else None
 
 
-def _prior(head: OutputHead) -> Prior | None:
+def _compute_prior(head: OutputHead) -> Prior | None:
     """Return what a frequency would make of a loss, `None` if that is not much less."""
-    activations = _activations_in(head.steps)
+    activations = _list_activations(head.steps)
     last = None
     if activations == ([] if head.loss.from_logits else ["sigmoid"]):
-        last = _last_layer(head.steps, activations)
+        last = _find_last_layer(head.steps, activations)
     labels, logits = head.aims.astype("float32"), head.rows.astype("float32")
     if not _are_rare(labels):
         return None
@@ -155,17 +155,17 @@ def _prior(head: OutputHead) -> Prior | None:
     smoothing = head.loss.smoothing
     targets = labels * (1 - smoothing) + smoothing / 2
     if not head.loss.from_logits:
-        logits = _logit(np.clip(logits, _LEAST, 1 - _LEAST))
-    before = _crossentropy(targets, logits)
+        logits = _compute_logits(np.clip(logits, _LEAST, 1 - _LEAST))
+    before = _compute_crossentropy(targets, logits)
     share = float(ones / labels.size)
     frequency = share * (1 - smoothing) + smoothing / 2
-    present = _bias_of(last, head.units)
+    present = _read_bias(last, head.units)
     if present is None:
         present = logits.mean()
-    after = _crossentropy(targets, logits + _logit(frequency) - present)
+    after = _compute_crossentropy(targets, logits + _compute_logits(frequency) - present)
     # False for NaN.
     if after * FALL < before:
-        return Prior(_rounded(frequency), share, before, after, last)
+        return Prior(_round_frequency(frequency), share, before, after, last)
     return None
 
 
@@ -184,7 +184,7 @@ def _are_rare(labels: Array) -> bool:
     return bool(entropy * FALL < math.log(2))
 
 
-def _bias_of(layer: keras.Layer | None, units: int) -> Array | None:
+def _read_bias(layer: keras.Layer | None, units: int) -> Array | None:
     """Return the bias of each unit, or the mean where it has another shape, `None` without any."""
     bias = getattr(layer, "bias", None)
     if not isinstance(bias, keras.Variable):
@@ -193,19 +193,19 @@ def _bias_of(layer: keras.Layer | None, units: int) -> Array | None:
     return values if values.shape == (units,) else np.asarray(values.mean())
 
 
-def _rounded(frequency: float) -> float:
+def _round_frequency(frequency: float) -> float:
     """Return a frequency with two digits of what is rarer: 0.0078, 0.9922."""
     if frequency > 0.5:
         return 1 - float(f"{1 - frequency:.2g}")
     return float(f"{frequency:.2g}")
 
 
-def _logit(probabilities: float | Array) -> Array:
+def _compute_logits(probabilities: float | Array) -> Array:
     logits: Array = np.log(probabilities) - np.log1p(-probabilities)
     return logits
 
 
-def _crossentropy(targets: Array, logits: Array) -> float:
+def _compute_crossentropy(targets: Array, logits: Array) -> float:
     return float(np.mean(np.logaddexp(0, logits) - targets * logits, dtype="float64"))
 
 
@@ -250,7 +250,7 @@ def rare_labels(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[F
     if losses.value is not None:
         for layer, head in pair_with_heads(layers, losses.heads):
             if _is_crossentropy(head):
-                priors[layer] = _prior(head)
+                priors[layer] = _compute_prior(head)
     for layer in layers:
         prior = priors.get(layer) or diagnosis.probe(LabelProbe).priors.get(layer.layer)
         if prior is None:
@@ -263,10 +263,10 @@ def rare_labels(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[F
             f"{prior.before:.3g}; with a bias of this frequency, it would start at "
             f"{prior.after:.3g} (Lin and others, Focal loss, 2017)"
         )
-        yield Finding([layer], evidence, _remedy(prior, last, layer), "note")
+        yield Finding([layer], evidence, _propose_bias(prior, last, layer), "note")
 
 
-def _remedy(prior: Prior, last: MeasuredLayer | None, layer: MeasuredLayer) -> Remedy:
+def _propose_bias(prior: Prior, last: MeasuredLayer | None, layer: MeasuredLayer) -> Remedy:
     """Return the remedy for an output.
 
     Args:

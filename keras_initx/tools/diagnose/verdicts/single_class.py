@@ -6,9 +6,9 @@ from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, pair_with_heads
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule, write_count
-from keras_initx.tools.diagnose.losses.labels import are_signs
+from keras_initx.tools.diagnose.losses.labels import has_sign_labels
 from keras_initx.tools.diagnose.losses.probes import LossProbe
-from keras_initx.tools.diagnose.remedies.output_heads import other_activation
+from keras_initx.tools.diagnose.remedies.output_heads import propose_activation
 
 
 @rule("single class")
@@ -53,9 +53,9 @@ def single_class(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[
     )
     of_first = next((head for layer, head in read if layer is hit[0]), None)
     text = (
-        f"for two classes, {other_activation('sigmoid', hit[0], 'binary_crossentropy', of_first)}"
+        f"for two classes, {propose_activation('sigmoid', hit[0], 'binary_crossentropy', of_first)}"
     )
-    if of_first is not None and are_signs(of_first):
+    if of_first is not None and has_sign_labels(of_first):
         text += ", with labels 0 and 1: y = (y + 1) / 2"
     numbers = Remedy('for numbers, set activation=None and loss="mse"')
     yield Finding(hit, evidence, Remedy(text).otherwise(numbers, "; "), "error")

@@ -23,10 +23,10 @@ from keras_initx.tools.diagnose._rules import EXPLODING, Finding, rule
 from keras_initx.tools.diagnose._signal_probe import input_signal, target_signal
 from keras_initx.tools.diagnose.losses.heads import OutputHead
 from keras_initx.tools.diagnose.losses.probes import LossProbe, OutputProbe
-from keras_initx.tools.diagnose.remedies.output_heads import other_activation, other_loss
+from keras_initx.tools.diagnose.remedies.output_heads import propose_activation, propose_loss
 
 # What cures it where the operation is not known.
-_GUARDED = (
+_GUARD = (
     "keep numbers in roots, in logarithms and below fraction lines away from 0: "
     "keras.ops.sqrt(keras.ops.maximum(x, 1e-7)), keras.ops.log(keras.ops.maximum(x, 1e-7)), "
     "x / keras.ops.maximum(y, 1e-7), also in the branch that keras.ops.where does not take; and "
@@ -85,7 +85,7 @@ def undefined_loss(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterato
     if diagnosis.probe(OutputProbe).has_nan or any(layer.signal.nonfinite for layer in layers):
         origin = undefined_output(diagnosis)
         if origin is not None:
-            yield _of_outputs(origin, diagnosis)
+            yield _report_outputs(origin, diagnosis)
         return
     if losses.value is None or outputs is None or not layers or not all(map(_is_finite, layers)):
         return
@@ -93,45 +93,45 @@ def undefined_loss(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterato
     if not math.isfinite(losses.value):
         if not math.isfinite(losses.terms):
             evidence = f"`add_loss` adds {losses.terms:.3g} to the loss, but {given}"
-            yield Finding([layers[-1]], evidence, Remedy(_GUARDED), "error")
+            yield Finding([layers[-1]], evidence, Remedy(_GUARD), "error")
             return
-        yield _explained(f"the loss is {losses.value:.3g}, but {given}", diagnosis, layers)
+        yield _report_loss(f"the loss is {losses.value:.3g}, but {given}", diagnosis, layers)
         return
     origin = undefined_gradient(diagnosis)
     what = f"the gradient of the loss of {losses.value:.3g} is not finite, but {given}"
     if origin is not None and origin.is_loss:
-        yield _explained(what, diagnosis, layers)
+        yield _report_loss(what, diagnosis, layers)
     elif origin is not None:
-        yield _of_gradients(origin, diagnosis)
+        yield _report_gradients(origin, diagnosis)
     elif has_lost_gradients(diagnosis) and not gradients_overflow(diagnosis):
         found = [layer for layer, norm in trained_layers(diagnosis) if not math.isfinite(norm)]
         evidence = f"{what}, and no number is too large. The place that makes NaN is unknown"
-        yield Finding(found, evidence, Remedy(_GUARDED), "error")
+        yield Finding(found, evidence, Remedy(_GUARD), "error")
 
 
-def _of_outputs(origin: Origin, diagnosis: Diagnosis) -> Finding:
+def _report_outputs(origin: Origin, diagnosis: Diagnosis) -> Finding:
     title, layers = describe_origin(origin, diagnosis), list_origin_layers(origin, diagnosis)
     evidence = (
         f"the outputs of {title} are {origin.values} for finite inputs. A computation there has no "
         "value at some of these inputs"
     )
-    return Finding(layers, evidence, _guarded(origin, diagnosis), "error")
+    return Finding(layers, evidence, _propose_guard(origin, diagnosis), "error")
 
 
-def _of_gradients(origin: Origin, diagnosis: Diagnosis) -> Finding:
+def _report_gradients(origin: Origin, diagnosis: Diagnosis) -> Finding:
     title, layers = describe_origin(origin, diagnosis), list_origin_layers(origin, diagnosis)
     evidence = (
         f"the gradient is finite after {title} and not finite before it, although all outputs are "
         "finite. A computation there has no derivative at some of its inputs"
     )
-    return Finding(layers, evidence, _guarded(origin, diagnosis), "error")
+    return Finding(layers, evidence, _propose_guard(origin, diagnosis), "error")
 
 
-def _guarded(origin: Origin, diagnosis: Diagnosis) -> Remedy:
+def _propose_guard(origin: Origin, diagnosis: Diagnosis) -> Remedy:
     title, operation = describe_origin(origin, diagnosis), origin.call.operation
     expression = _BY_OPERATION.get(type(operation).__name__)
     if operation in diagnosis.watch.layers or expression is None:
-        return Remedy(f"in {title}, {_GUARDED}")
+        return Remedy(f"in {title}, {_GUARD}")
     return Remedy(f"use {expression} instead of {title}")
 
 
@@ -143,24 +143,24 @@ def _is_finite(layer: MeasuredLayer) -> bool:
     return bool(layer.signal.std <= EXPLODING or layer.is_rescaled)
 
 
-def _explained(what: str, diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Finding:
+def _report_loss(what: str, diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Finding:
     """Return the finding on a loss, with the operation that is to blame where it is known."""
     for layer, head in pair_with_heads(layers, diagnosis.probe(LossProbe).other_heads):
         if head.loss.name == "poisson" and head.made.min < 0:
             evidence = f"{what}: poisson takes the logarithm of the outputs of {layer.title}"
-            return Finding([layer], evidence, other_activation("softplus", layer), "error")
-        if head.loss.is_own and _takes_others_for_probabilities(head):
+            return Finding([layer], evidence, propose_activation("softplus", layer), "error")
+        if head.loss.is_own and _takes_no_probabilities(head):
             activation = "sigmoid" if head.loss.kind == "binary" else "softmax"
             evidence = f"{what}: {head.loss.title} takes outputs of a {activation}"
-            remedy = other_activation(activation, layer)
+            remedy = propose_activation(activation, layer)
             if head.activation == "linear":
-                remedy = other_loss(head.loss.class_name, from_logits=True).otherwise(remedy)
+                remedy = propose_loss(head.loss.class_name, from_logits=True).otherwise(remedy)
             return Finding([layer], evidence, remedy, "error")
     evidence = f"{what}. The loss has no value or no gradient at some of them"
-    return Finding([layers[-1]], evidence, Remedy(_GUARDED), "error")
+    return Finding([layers[-1]], evidence, Remedy(_GUARD), "error")
 
 
-def _takes_others_for_probabilities(head: OutputHead) -> bool:
+def _takes_no_probabilities(head: OutputHead) -> bool:
     """Return whether a crossentropy gets what are no probabilities, though some may be in range."""
     if not head.loss.is_crossentropy or head.loss.from_logits:
         return False

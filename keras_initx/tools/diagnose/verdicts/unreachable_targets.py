@@ -9,16 +9,16 @@ from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, pair_with_heads
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule
-from keras_initx.tools.diagnose.losses.heads import OutputHead, are_of_softmax
+from keras_initx.tools.diagnose.losses.heads import OutputHead, are_probabilities
 from keras_initx.tools.diagnose.losses.probes import LossProbe
-from keras_initx.tools.diagnose.losses.reach import Reach, reach_alone, reaches
-from keras_initx.tools.diagnose.remedies.output_heads import other_activation, without_activations
+from keras_initx.tools.diagnose.losses.reach import Reach, compute_activation_limits, reaches
+from keras_initx.tools.diagnose.remedies.output_heads import propose_activation, propose_removal
 
 # Fraction of the targets beyond the range of the last activation above which a distance cannot
 # become small.
 OUT_OF_REACH = 0.1
 # How far the sum of a row of targets may be from that of a softmax.
-_OF_A_SUM = 0.1
+_SUM_TOLERANCE = 0.1
 # How far a probability may be from its label where a crossentropy is small.
 PROBABLE = 0.25
 
@@ -52,14 +52,14 @@ def unreachable_targets(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> It
     for layer, head in pair_with_heads(layers, diagnosis.probe(LossProbe).heads):
         reach = reaches(diagnosis)[head]
         low, high = reach.as_probabilities(head)
-        beyond = _share_out_of_reach(head, low, high)
-        of_other_sums = _share_of_other_sums(head)
+        beyond = _compute_unreachable_share(head, low, high)
+        of_other_sums = _compute_other_sums_share(head)
         if of_other_sums > OUT_OF_REACH >= beyond:
             evidence = (
                 f"{of_other_sums:.0%} of the rows of targets do not add up to 1, but the rows of "
                 f"{layer.title} do"
             )
-            remedy = other_activation("sigmoid", layer, "binary_crossentropy", head)
+            remedy = propose_activation("sigmoid", layer, "binary_crossentropy", head)
             yield Finding([layer], evidence, remedy)
         if not beyond > OUT_OF_REACH:
             continue
@@ -78,10 +78,10 @@ def unreachable_targets(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> It
         )
         if head.form == "numbers" and head.loss.is_crossentropy:
             evidence = f"no label can become certain: {limits}"
-        yield Finding([layer], evidence, _in_reach(layer, head, reach))
+        yield Finding([layer], evidence, _propose_reach(layer, head, reach))
 
 
-def _share_out_of_reach(head: OutputHead, low: float, high: float) -> float:
+def _compute_unreachable_share(head: OutputHead, low: float, high: float) -> float:
     """Return the fraction of the targets that an output within limits cannot come near to."""
     aims = head.aims
     if head.form == "examples":
@@ -101,30 +101,30 @@ def _share_out_of_reach(head: OutputHead, low: float, high: float) -> float:
     return float(np.mean(aims.max(axis=-1) > most))
 
 
-def _share_of_other_sums(head: OutputHead) -> float:
+def _compute_other_sums_share(head: OutputHead) -> float:
     """Return the fraction of the rows of targets that do not add up to 1, though outputs do."""
     loss, aims = head.loss, head.aims
     takes_any_sum = loss.kind == "distance" or (loss.kind == "binary" and not loss.from_logits)
-    if not takes_any_sum or aims.ndim != 2 or not are_of_softmax(head.rows):
+    if not takes_any_sum or aims.ndim != 2 or not are_probabilities(head.rows):
         return 0.0
-    return float(np.mean(abs(aims.sum(axis=-1, dtype="float64") - 1) > _OF_A_SUM))
+    return float(np.mean(abs(aims.sum(axis=-1, dtype="float64") - 1) > _SUM_TOLERANCE))
 
 
-def _in_reach(layer: MeasuredLayer, head: OutputHead, reach: Reach) -> Remedy:
+def _propose_reach(layer: MeasuredLayer, head: OutputHead, reach: Reach) -> Remedy:
     """Return the remedy where targets are beyond the activations of an output."""
     low, high, applied = reach
     if not applied:
         return Remedy(f"remove the limit after the weights of {layer.title}")
     if head.loss.kind == "distance":
-        remedy = other_activation(None, layer)
+        remedy = propose_activation(None, layer)
         if len(applied) > 1:
-            least, most = reach_alone(applied[-1].activation)
+            least, most = compute_activation_limits(applied[-1].activation)
             if least <= head.wanted.min and head.wanted.max <= most:
-                return without_activations(applied[:-1])
-            remedy = without_activations(applied)
+                return propose_removal(applied[:-1])
+            remedy = propose_removal(applied)
         if math.isinf(high):
             return remedy
         return remedy.otherwise(Remedy(f"scale the targets to [{low:.3g}, {high:.3g}]"))
     # The loss applies the last one itself.
     before = applied if head.loss.from_logits else applied[:-1]
-    return without_activations(before)
+    return propose_removal(before)

@@ -70,7 +70,7 @@ def unscaled_inputs(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterat
             unscaled.append(layer)
     for level, hit in group_by_level(unscaled, "warning", lambda layer: not layer.is_rescaled):
         first, record = hit[0], hit[0].first_inputs
-        remedy = _scaled_inputs(record, diagnosis)
+        remedy = _propose_scaling(record, diagnosis)
         signal, (index, size) = record.signal, record.largest
         evidence = (
             f"{first.title} gets inputs from {signal.min:.3g} to {signal.max:.3g}, with mean "
@@ -85,7 +85,7 @@ def unscaled_inputs(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterat
         yield Finding(hit, evidence, remedy, level)
 
 
-def _scaled_inputs(record: FirstInputs, diagnosis: Diagnosis) -> Remedy:
+def _propose_scaling(record: FirstInputs, diagnosis: Diagnosis) -> Remedy:
     """Return the remedy where what a layer gets is not scaled, or not as it should be."""
     path = None if record.scaled_by is None else diagnosis.watch.paths[record.scaled_by]
     if isinstance(record.scaled_by, keras.layers.Normalization):

@@ -18,20 +18,20 @@ from keras_initx.tools.diagnose._rules import Finding, Level, rule
 from keras_initx.tools.diagnose.losses.heads import OutputHead
 from keras_initx.tools.diagnose.losses.labels import (
     MANY,
-    are_binary,
-    are_signs,
-    means_numbers,
-    means_several,
-    share_of_several,
+    compute_several_share,
+    find_binary_rows,
+    has_arbitrary_numbers,
+    has_several_classes,
+    has_sign_labels,
 )
 from keras_initx.tools.diagnose.losses.probes import LossProbe
-from keras_initx.tools.diagnose.losses.training import ComputedLoss
-from keras_initx.tools.diagnose.remedies.output_heads import other_activation, other_loss
+from keras_initx.tools.diagnose.losses.training import RepeatableLoss
+from keras_initx.tools.diagnose.remedies.output_heads import propose_activation, propose_loss
 
 # The distances of numbers that are not negative.
-_OF_COUNTS = ("mean_squared_logarithmic_error", "poisson")
+_COUNT_LOSSES = ("mean_squared_logarithmic_error", "poisson")
 # These take targets of another shape than the outputs.
-_OF_ANY_SHAPE = ("cosine_similarity", "ctc")
+_ANY_SHAPE_LOSSES = ("cosine_similarity", "ctc")
 # Share of the variance of the targets that may remain where outputs are compared with several.
 REMAINING = 0.1
 
@@ -78,23 +78,23 @@ def unsuitable_labels(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iter
         if head.form == "examples" or (head.loss.kind == "binary" and head.form == "numbers"):
             # A distance from the same number everywhere may be meant.
             if head.loss.kind != "distance" or head.wanted.std > 0:
-                yield _single(layer, head, diagnosis)
+                yield _report_single_label(layer, head, diagnosis)
         elif head.is_of_other_form:
-            yield _of_other_form(layer, head)
+            yield _report_wrong_form(layer, head)
         elif head.loss.kind == "sparse":
-            yield from _sparse(layer, head)
+            yield from _report_sparse(layer, head)
         elif head.loss.kind == "categorical":
-            yield from _categorical(layer, head)
+            yield from _report_categorical(layer, head)
         elif head.loss.kind == "binary":
-            yield from _binary(layer, head)
+            yield from _report_binary(layer, head)
     for layer, head in pair_with_heads(layers, losses.other_heads):
-        yield from _of_other(layer, head)
+        yield from _report_other_loss(layer, head)
     for layer in layers:
         if layer.layer in losses.crossed:
-            yield _crossed(layer, losses.crossed[layer.layer])
+            yield _report_crossed(layer, losses.crossed[layer.layer])
 
 
-def _single(layer: MeasuredLayer, head: OutputHead, diagnosis: Diagnosis) -> Finding:
+def _report_single_label(layer: MeasuredLayer, head: OutputHead, diagnosis: Diagnosis) -> Finding:
     """Return the finding on one label for several rows or values of an output."""
     shape = layer.shape or ()
     evidence = (
@@ -121,22 +121,22 @@ def _single(layer: MeasuredLayer, head: OutputHead, diagnosis: Diagnosis) -> Fin
     return Finding([layer], evidence, remedy, level)
 
 
-def _of_other_form(layer: MeasuredLayer, head: OutputHead) -> Finding:
+def _report_wrong_form(layer: MeasuredLayer, head: OutputHead) -> Finding:
     """Return the finding on rows for a sparse crossentropy, or numbers for a categorical one."""
     name, logits = head.loss.name, {"from_logits": True} if head.loss.from_logits else {}
     if head.loss.kind == "sparse":
         evidence = f"the labels are rows of {head.units} numbers, but {name} takes class numbers"
-        remedy = other_loss("CategoricalCrossentropy", **logits)
-        if are_binary(head.aims).all() and (head.aims.sum(axis=-1) == 1).all():
+        remedy = propose_loss("CategoricalCrossentropy", **logits)
+        if find_binary_rows(head.aims).all() and (head.aims.sum(axis=-1) == 1).all():
             remedy = remedy.otherwise(Remedy("pass class numbers: y = y.argmax(axis=-1)"))
     else:
         evidence = f"the labels are class numbers, but {name} takes rows of {head.units} numbers"
-        remedy = other_loss("SparseCategoricalCrossentropy", **logits)
+        remedy = propose_loss("SparseCategoricalCrossentropy", **logits)
         remedy = remedy.otherwise(Remedy(f"pass rows: keras.ops.one_hot(y, {head.units})"))
     return Finding([layer], evidence, remedy, "error")
 
 
-def _sparse(layer: MeasuredLayer, head: OutputHead) -> Iterator[Finding]:
+def _report_sparse(layer: MeasuredLayer, head: OutputHead) -> Iterator[Finding]:
     """Yield the finding on the labels of a sparse crossentropy."""
     targets = head.wanted
     if head.outside:
@@ -145,14 +145,14 @@ def _sparse(layer: MeasuredLayer, head: OutputHead) -> Iterator[Finding]:
             f"{targets.max:.6g}, are not class numbers of {layer.title}; these go from 0 to "
             f"{head.units - 1}"
         )
-        yield Finding([layer], evidence, _class_numbers(layer, head), "error")
+        yield Finding([layer], evidence, _propose_class_numbers(layer, head), "error")
 
 
-def _class_numbers(layer: MeasuredLayer, head: OutputHead) -> Remedy:
+def _propose_class_numbers(layer: MeasuredLayer, head: OutputHead) -> Remedy:
     """Return the remedy for labels that are no class numbers."""
     targets = head.wanted
     low, high = round(targets.min), round(targets.max)
-    divisor = _divisor(head.aims, head.units)
+    divisor = _find_divisor(head.aims, head.units)
     if divisor is not None:
         return Remedy(f"undo the division of the class numbers: y = (y * {divisor}).round()")
     if not head.is_whole:
@@ -161,7 +161,7 @@ def _class_numbers(layer: MeasuredLayer, head: OutputHead) -> Remedy:
         )
     if low > 0 and high - low < head.units:
         return Remedy(f"shift labels to begin at 0: y = y - {low}")
-    if are_signs(head):
+    if has_sign_labels(head):
         return Remedy("pass labels 0 and 1: y = (y + 1) // 2")
     if low < 0 and high < head.units:
         # The loss is that of the user, with one more argument.
@@ -169,7 +169,7 @@ def _class_numbers(layer: MeasuredLayer, head: OutputHead) -> Remedy:
     return Remedy(f"use a {layer.kind} of {high + 1} units instead of {layer.title}")
 
 
-def _divisor(numbers: Array, units: int) -> int | None:
+def _find_divisor(numbers: Array, units: int) -> int | None:
     """Return by which class numbers below `units` were divided, `None` if they were not.
 
     Labels are divided by mistake together with the pixels that they are scaled with.
@@ -188,29 +188,29 @@ def _divisor(numbers: Array, units: int) -> int | None:
     return None
 
 
-def _categorical(layer: MeasuredLayer, head: OutputHead) -> Iterator[Finding]:
+def _report_categorical(layer: MeasuredLayer, head: OutputHead) -> Iterator[Finding]:
     """Yield the finding on the labels of a categorical crossentropy."""
     # Their classes are along the axis of those of the outputs, which the loss does not know.
     if head.targets_sum:
         return
     empty = float(np.mean(~head.aims.any(axis=-1)))
-    if means_numbers(head):
+    if has_arbitrary_numbers(head):
         targets = head.wanted
         evidence = (
             f"the targets go from {targets.min:.3g} to {targets.max:.3g}, but {head.loss.title} "
             "takes probabilities of classes, whose rows add up to 1"
         )
-        remedy = other_activation(None, layer, "mse")
+        remedy = propose_activation(None, layer, "mse")
         remedy = replace(remedy, text=f"for numbers, {remedy.text}")
         yield Finding([layer], evidence, remedy, "error")
-    elif means_several(head):
+    elif has_several_classes(head):
         evidence = (
-            f"{share_of_several(head):.0%} of the rows of labels have several ones, but "
+            f"{compute_several_share(head):.0%} of the rows of labels have several ones, but "
             f"{head.loss.title} takes classes that exclude each other"
         )
-        remedy = other_activation("sigmoid", layer, "binary_crossentropy", head)
+        remedy = propose_activation("sigmoid", layer, "binary_crossentropy", head)
         if head.loss.from_logits:
-            remedy = other_loss("BinaryCrossentropy", from_logits=True)
+            remedy = propose_loss("BinaryCrossentropy", from_logits=True)
         yield Finding([layer], evidence, remedy, "warning")
     elif empty > MANY:
         evidence = (
@@ -226,7 +226,7 @@ def _have_two_values(aims: Array) -> bool:
     return bool(((aims == aims.min()) | (aims == aims.max())).all())
 
 
-def _binary(layer: MeasuredLayer, head: OutputHead) -> Iterator[Finding]:
+def _report_binary(layer: MeasuredLayer, head: OutputHead) -> Iterator[Finding]:
     """Yield the finding on the labels of a binary crossentropy."""
     if not head.leaves_range:
         return
@@ -236,9 +236,9 @@ def _binary(layer: MeasuredLayer, head: OutputHead) -> Iterator[Finding]:
         # They were standardized together with the inputs.
         remedy = Remedy("pass labels 0 and 1: y = (y > y.mean())")
     elif not head.is_whole:
-        remedy = other_activation(None, layer, "mse")
+        remedy = propose_activation(None, layer, "mse")
         remedy = replace(remedy, text=f"for numbers, {remedy.text}")
-    elif are_signs(head):
+    elif has_sign_labels(head):
         remedy = Remedy("pass labels 0 and 1: y = (y + 1) / 2")
     elif low > 0 and high - low == 1:
         remedy = Remedy(f"pass labels 0 and 1: y = y - {low}")
@@ -257,16 +257,16 @@ def _binary(layer: MeasuredLayer, head: OutputHead) -> Iterator[Finding]:
     yield Finding([layer], evidence, remedy, "error")
 
 
-def _of_other(layer: MeasuredLayer, head: OutputHead) -> Iterator[Finding]:
+def _report_other_loss(layer: MeasuredLayer, head: OutputHead) -> Iterator[Finding]:
     """Yield the findings on the targets of a loss that is no crossentropy."""
     negative = float(np.mean(head.targets < 0))
-    if head.loss.name in _OF_COUNTS and negative > MANY:
+    if head.loss.name in _COUNT_LOSSES and negative > MANY:
         evidence = (
             f"{negative:.0%} of the targets of {layer.title} are below 0, but {head.loss.name} "
             "takes numbers from 0"
         )
         yield Finding([layer], evidence, Remedy('for such numbers, set loss="mse"'), "error")
-    remaining = _remaining(head)
+    remaining = _compute_remaining_share(head)
     if remaining > REMAINING:
         evidence = (
             f"the targets have the shape {head.targets.shape}; the outputs of {layer.title} have "
@@ -274,10 +274,10 @@ def _of_other(layer: MeasuredLayer, head: OutputHead) -> Iterator[Finding]:
             f"The best output is their mean, which leaves {remaining:.0%} of their variance"
         )
         shapes = head.targets.shape, head.outputs.shape
-        yield Finding([layer], evidence, _for_shapes(layer, *shapes), "error")
+        yield Finding([layer], evidence, _propose_shapes(layer, *shapes), "error")
 
 
-def _crossed(layer: MeasuredLayer, computed: ComputedLoss) -> Finding:
+def _report_crossed(layer: MeasuredLayer, computed: RepeatableLoss) -> Finding:
     """Return the finding on a loss of one's own that takes targets of another shape for all."""
     targets, outputs = tuple(computed.targets.shape), tuple(computed.output.shape)
     evidence = (
@@ -285,15 +285,15 @@ def _crossed(layer: MeasuredLayer, computed: ComputedLoss) -> Finding:
         f"{outputs}. It compares each output with the targets of all examples. The best output is "
         "their mean, in whatever order they are"
     )
-    return Finding([layer], evidence, _for_shapes(layer, targets, outputs), "error")
+    return Finding([layer], evidence, _propose_shapes(layer, targets, outputs), "error")
 
 
-def _remaining(head: OutputHead) -> float:
+def _compute_remaining_share(head: OutputHead) -> float:
     """Return the share of the variance of the targets that remains for the best outputs.
 
     A distance compares each of these with several targets if their shapes differ so.
     """
-    if head.loss.is_crossentropy or head.loss.name in _OF_ANY_SHAPE:
+    if head.loss.is_crossentropy or head.loss.name in _ANY_SHAPE_LOSSES:
         return 0.0
     aims, shape = head.targets, list(head.outputs.shape)
     # As Keras makes their ranks equal.
@@ -310,7 +310,9 @@ def _remaining(head: OutputHead) -> float:
     return float(aims.var(axis=several, dtype="float64").mean() / variance)
 
 
-def _for_shapes(layer: MeasuredLayer, targets: tuple[int, ...], outputs: tuple[int, ...]) -> Remedy:
+def _propose_shapes(
+    layer: MeasuredLayer, targets: tuple[int, ...], outputs: tuple[int, ...]
+) -> Remedy:
     """Return the remedy where outputs are compared with several targets, by the shapes."""
     if math.prod(targets) == math.prod(outputs):
         if len(targets) < len(outputs):

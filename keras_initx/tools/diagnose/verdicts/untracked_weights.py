@@ -56,7 +56,7 @@ class Constant(NamedTuple):
 
 
 @fact
-def constants(diagnosis: Diagnosis) -> list[Constant]:
+def untracked_constants(diagnosis: Diagnosis) -> list[Constant]:
     """The constants of the model that were made of weights, or may have been."""
     tensors = []
     for layer in list_layers(diagnosis.model):
@@ -65,20 +65,20 @@ def constants(diagnosis: Diagnosis) -> list[Constant]:
     if not tensors:
         return []
     found = []
-    variables = _variables_in_memory()
+    variables = _list_variables_in_memory()
     for tensor in tensors:
         behind = backend.values_behind(tensor)
         if behind:
             paths = [one.path for one in variables if any(one.value is value for value in behind)]
             found.append(Constant(tuple(tensor.shape), tuple(paths), is_certain=True))
-        elif behind is None and _may_be_of_weights(tensor):
+        elif behind is None and _may_hold_weights(tensor):
             values = to_array(tensor)
-            paths = [one.path for one in variables if _has_rows_of(one, values)]
+            paths = [one.path for one in variables if _contains_rows(one, values)]
             found.append(Constant(values.shape, tuple(paths), is_certain=bool(paths)))
     return found
 
 
-def _variables_in_memory() -> list[keras.Variable]:
+def _list_variables_in_memory() -> list[keras.Variable]:
     """Return the trainable variables that this process has: a model lists its own alone."""
     found = []
     for one in gc.get_objects():
@@ -88,7 +88,7 @@ def _variables_in_memory() -> list[keras.Variable]:
     return found
 
 
-def _may_be_of_weights(tensor: Tensor) -> bool:
+def _may_hold_weights(tensor: Tensor) -> bool:
     """Return whether a constant has rows of many different numbers, unlike a mask."""
     values = to_array(tensor)
     if values.ndim < 2 or values.size < LEAST_VALUES:
@@ -96,7 +96,7 @@ def _may_be_of_weights(tensor: Tensor) -> bool:
     return len(np.unique(values)) > values.size / 2
 
 
-def _has_rows_of(variable: keras.Variable, values: Array) -> bool:
+def _contains_rows(variable: keras.Variable, values: Array) -> bool:
     """Return whether a variable has each of the rows, or is the whole, perhaps transposed."""
     if len(variable.shape) != 2 or "float" not in variable.dtype:
         return False
@@ -148,10 +148,10 @@ def untracked_weights(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iter
             "that should not learn"
         )
         yield Finding([], evidence, remedy, "error")
-    yield from _of_constants(constants(diagnosis))
+    yield from _report_constants(untracked_constants(diagnosis))
 
 
-def _of_constants(found: Sequence[Constant]) -> Iterator[Finding]:
+def _report_constants(found: Sequence[Constant]) -> Iterator[Finding]:
     """Yield the findings on constants that were made of weights, and that may have been."""
     called = (
         "call the layer in the graph, on a tensor that is computed from an input, for example "

@@ -20,8 +20,12 @@ from keras_initx.tools.diagnose._rules import (
     write_rest,
 )
 from keras_initx.tools.diagnose.losses.probes import LossProbe
-from keras_initx.tools.diagnose.remedies.scales import ones_for, size_of_scale, small_scales
-from keras_initx.tools.diagnose.remedies.signals import deviations, signal_remedy
+from keras_initx.tools.diagnose.remedies.scales import (
+    compute_scale_size,
+    find_small_scales,
+    propose_ones,
+)
+from keras_initx.tools.diagnose.remedies.signals import describe_deviations, propose_for_signal
 
 
 @rule(
@@ -59,9 +63,9 @@ def vanishing(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fin
         Use `HeNormal` or `GlorotUniform`, and ones for the scale.
     """
     # In training a scale may become small.
-    scales = [] if diagnosis.is_trained else small_scales(layers, diagnosis)
+    scales = [] if diagnosis.is_trained else find_small_scales(layers, diagnosis)
     if scales:
-        yield _of_scales(scales)
+        yield _report_scales(scales)
         layers = layers[: layers.index(scales[0].layer)]
     lost = lost_signals(diagnosis)
     small = []
@@ -96,8 +100,8 @@ def vanishing(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fin
         return layer.layer in lost.causes or layer.layer in lost.starved
 
     for level, hit in group_by_level(small, harmful, does_harm):
-        evidence = deviations(diagnosis, hit, "falls")
-        remedy = signal_remedy(hit, cause, diagnosis)
+        evidence = describe_deviations(diagnosis, hit, "falls")
+        remedy = propose_for_signal(hit, cause, diagnosis)
         if level == "note":
             evidence += ". No later layer gets too small inputs because of this"
             text = (
@@ -108,12 +112,12 @@ def vanishing(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fin
         yield Finding(hit, evidence, remedy, level)
 
 
-def _of_scales(scales: Sequence[MeasuredWeight]) -> Finding:
+def _report_scales(scales: Sequence[MeasuredWeight]) -> Finding:
     """Return the finding on scales that begin near 0."""
     first = scales[0]
     evidence = (
         f"the scale of {first.layer.title}{write_rest(scales)} has a root mean square "
-        f"of {size_of_scale(first):.1g}; a usual scale starts at 1. It makes normalized signals as "
-        "small as itself"
+        f"of {compute_scale_size(first):.1g}; a usual scale starts at 1. It makes normalized "
+        "signals as small as itself"
     )
-    return Finding([scale.layer for scale in scales], evidence, ones_for(scales))
+    return Finding([scale.layer for scale in scales], evidence, propose_ones(scales))

@@ -16,8 +16,8 @@ from keras_initx.tools.diagnose._measured_layers import (
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rounding import select_rounding_gradients
 from keras_initx.tools.diagnose._rules import Finding, Level, rule, write_count
-from keras_initx.tools.diagnose.remedies.in_depth import remedy_in_depth
-from keras_initx.tools.diagnose.remedies.signals import batch_of_one
+from keras_initx.tools.diagnose.remedies.deep_networks import propose_for_depth
+from keras_initx.tools.diagnose.remedies.signals import propose_larger_batch
 
 # Ratio of the gradient norm of the first layers to the largest gradient norm of a layer, below
 # which the gradient has vanished.
@@ -52,7 +52,7 @@ def vanishing_gradient(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Ite
         - Use tanh instead of sigmoid.
     """
     norms = trained_layers(diagnosis)
-    if not norms or _is_waiting(diagnosis):
+    if not norms or _is_a_layer_waiting(diagnosis):
         return
     strongest, largest = max(norms, key=lambda pair: pair[1])
     if not math.isfinite(largest):
@@ -85,8 +85,8 @@ def vanishing_gradient(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Ite
     rounded = select_rounding_gradients([layer for layer, norm in hit if norm], diagnosis)
     known = [(layer, norm) for layer, norm in hit if layer not in rounded]
     if rounded and not known and not are_reached:
-        yield _not_known(rounded, dict(hit))
-    if not known or _are_freed([layer for layer, _ in known], diagnosis):
+        yield _report_rounding(rounded, dict(hit))
+    if not known or _are_large_when_opened([layer for layer, _ in known], diagnosis):
         return
     first, norm = known[0]
     level: Level = "error"
@@ -97,13 +97,13 @@ def vanishing_gradient(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Ite
             f"the gradient norm of {first.title} is {norm:.3g}{write_count(known)}; the gradient "
             f"norm of {strongest.title} is {largest:.3g}. No single rate suits both"
         )
-    remedy = batch_of_one(diagnosis) or remedy_in_depth(
+    remedy = propose_larger_batch(diagnosis) or propose_for_depth(
         list_layers_until(strongest, diagnosis), diagnosis
     )
     yield Finding([layer for layer, _ in known], evidence, remedy, level)
 
 
-def _are_freed(hit: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> bool:
+def _are_large_when_opened(hit: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> bool:
     """Return whether all gradients are large enough but for activations at their limits.
 
     These have their own verdict.
@@ -117,7 +117,7 @@ def _are_freed(hit: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> bool:
     return True
 
 
-def _not_known(hit: Sequence[MeasuredLayer], norms: Mapping[MeasuredLayer, float]) -> Finding:
+def _report_rounding(hit: Sequence[MeasuredLayer], norms: Mapping[MeasuredLayer, float]) -> Finding:
     """Return the note on layers whose gradients are what rounding gives."""
     first = hit[0]
     evidence = (
@@ -136,7 +136,7 @@ def _is_first(layer: MeasuredLayer) -> bool:
     return layer.is_first or layer.kind == "Embedding"
 
 
-def _is_waiting(diagnosis: Diagnosis) -> bool:
+def _is_a_layer_waiting(diagnosis: Diagnosis) -> bool:
     """Return whether a layer learns, but what is before it does not yet.
 
     That is because it still adds little to a larger signal, as ReZero does.

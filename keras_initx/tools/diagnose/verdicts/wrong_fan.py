@@ -48,7 +48,7 @@ def wrong_fan(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fin
     """
     hit = []
     for weight in list_weights(layers):
-        intended = _expected_std(weight)
+        intended = _compute_intended_std(weight)
         if intended and not 1 / WRONG_FAN <= weight.report.std / intended <= WRONG_FAN:
             hit.append(weight)
     if not hit:
@@ -56,8 +56,8 @@ def wrong_fan(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fin
     first = hit[0].report
     evidence = (
         f"{first.path}{write_rest(hit)} has standard deviation {first.std:.3g}; its "
-        f"initializer intends {_expected_std(hit[0]):.3g} for the {first.fan_in} inputs of a unit. "
-        "The initializer computes wrong fans from the shape of this kernel"
+        f"initializer intends {_compute_intended_std(hit[0]):.3g} for the {first.fan_in} inputs of a "
+        "unit. The initializer computes wrong fans from the shape of this kernel"
     )
     inputs, units = first.axes or ((), ())
     _, text = make_choice(HeNormal(input_axes=list(inputs), output_axes=list(units)))
@@ -67,7 +67,7 @@ def wrong_fan(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fin
     yield Finding([weight.layer for weight in hit], evidence, remedy, "note")
 
 
-def _expected_std(weight: MeasuredWeight) -> float | None:
+def _compute_intended_std(weight: MeasuredWeight) -> float | None:
     """Return the standard deviation that the initializer of a kernel intends.
 
     It is `None` for weights that are no depthwise or transposed kernels. With strides a unit sums

@@ -18,17 +18,17 @@ from keras_initx.tools.diagnose._suitable_initializers import (
     choose_initializers,
     find_common_activation,
 )
-from keras_initx.tools.diagnose.remedies.scales import other_scales
+from keras_initx.tools.diagnose.remedies.scales import propose_other_scale
 
 
-def remedy_in_depth(layers: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> Remedy:
+def propose_for_depth(layers: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> Remedy:
     """Return the remedy where gradients, or the differences of examples, vanish in `layers`."""
     activation = find_common_activation(layers)
     choices = choose_initializers(layers, activation, is_deep=True)
     held = propose_for_frozen(layers, choices)
     if held is not None:
         return held
-    other = other_scales(layers, diagnosis)
+    other = propose_other_scale(layers, diagnosis)
     if other is not None:
         return other
     normalization = "keras.layers.BatchNormalization() before"
