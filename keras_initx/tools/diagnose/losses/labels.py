@@ -19,29 +19,30 @@ def has_several_classes(head: OutputHead) -> bool:
 
 
 def compute_several_share(head: OutputHead) -> float:
-    """Return the fraction of the rows of targets with several ones among zeros."""
-    return float(np.mean(find_binary_rows(head.aims) & (np.count_nonzero(head.aims, axis=-1) > 1)))
+    """Compute the fraction of the rows of targets with several ones among zeros."""
+    rows = head.target_rows
+    return float(np.mean(find_binary_rows(rows) & (np.count_nonzero(rows, axis=-1) > 1)))
 
 
 def has_arbitrary_numbers(head: OutputHead) -> bool:
     """Return whether targets of a categorical crossentropy are no probabilities of classes.
 
-    These are zeros and ones, or shares that add up to 1.
+    Probabilities are zeros and ones, or shares that add up to 1.
     """
     if head.loss.kind != "categorical" or head.form != "rows":
         return False
-    rows = head.aims
+    rows = head.target_rows
     are_several = np.count_nonzero(rows, axis=-1) > 1
     are_shares = (abs(rows.sum(axis=-1, dtype="float64") - 1) < 1e-2) & (rows >= 0).all(axis=-1)
     return bool(np.mean(~find_binary_rows(rows) & are_several & ~are_shares) > MANY)
 
 
 def find_binary_rows(rows: Array) -> Array:
-    """Return for each row whether it has zeros and ones alone."""
+    """Return an array that is true for each row of zeros and ones alone."""
     return np.asarray(((rows == 0) | (rows == 1)).all(axis=-1))
 
 
 def has_sign_labels(head: OutputHead) -> bool:
     """Return whether the targets are -1 and 1."""
-    targets = head.wanted
-    return head.is_whole and targets.min == -1 and targets.max == 1 and not targets.zeros
+    targets = head.target_signal
+    return head.has_integer_targets and targets.min == -1 and targets.max == 1 and not targets.zeros

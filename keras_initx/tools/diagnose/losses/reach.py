@@ -1,6 +1,12 @@
-"""What the outputs of a model can reach, whatever its weights are."""
+"""What the outputs of a model can reach, whatever its weights are.
+
+The limits of an output follow from the activations after the last kernel: an output after a
+sigmoid lies in [0, 1], and after a ReLU and a sigmoid in [0.5, 1]. Where code of one's own makes
+the output, the limits are tried, by a bias of the last layer that is very large or very small.
+"""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import keras
@@ -12,7 +18,7 @@ from keras_initx.backends._current import backend
 from keras_initx.initializers._activations import activation_facts
 from keras_initx.inspection._batch import list_tensors, to_array
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, fact
-from keras_initx.tools.diagnose.losses.heads import OutputHead, Steps
+from keras_initx.tools.diagnose.losses.heads import LastOperation, OutputHead
 from keras_initx.tools.diagnose.losses.probes import LossProbe
 
 # These pass on a range of values as it is.
@@ -64,8 +70,8 @@ class Reach(NamedTuple):
     high: float
     applied: tuple[AppliedActivation, ...]
 
-    def as_probabilities(self, head: OutputHead) -> tuple[float, float]:
-        """Return the limits, of logits those of the probabilities that they stand for."""
+    def to_probabilities(self, head: OutputHead) -> tuple[float, float]:
+        """Return the limits; for logits, the limits of the probabilities that they stand for."""
         loss = head.loss
         if not loss.is_crossentropy or not loss.from_logits:
             return self.low, self.high
@@ -76,22 +82,23 @@ class Reach(NamedTuple):
 @fact
 def reaches(diagnosis: Diagnosis) -> dict[OutputHead, Reach]:
     """What each output can reach."""
-    found = {}
+    by_head = {}
     for head in diagnosis.probe(LossProbe).heads:
-        steps = head.steps
+        operations = head.last_operations
         low, high = _compute_limits(head)
         is_free = (low, high) == (-math.inf, math.inf)
-        if head.activation is None and is_free and head.place is not None:
-            low, high = _try_limits(head, head.place, diagnosis)
-            steps = [(head.layer, diagnosis.watch.activations[head.layer])]
-        found[head] = Reach(low, high, _list_activations(steps, diagnosis))
-    return found
+        if head.activation is None and is_free and head.index is not None:
+            low, high = _try_limits(head, head.index, diagnosis)
+            operations = [LastOperation(head.layer, diagnosis.watch.activations[head.layer])]
+        by_head[head] = Reach(low, high, _list_activations(operations, diagnosis))
+    return by_head
 
 
-def _list_activations(steps: Steps, diagnosis: Diagnosis) -> tuple[AppliedActivation, ...]:
-    """Return the activations among what follows the last kernel."""
+def _list_activations(
+    operations: Sequence[LastOperation], diagnosis: Diagnosis
+) -> tuple[AppliedActivation, ...]:
     applied = []
-    for operation, activation in steps:
+    for operation, activation in operations:
         if activation not in (None, "linear"):
             name = diagnosis.watch.paths.get(operation, operation.name)
             applied.append(AppliedActivation(name, activation, hasattr(operation, "activation")))
@@ -99,10 +106,10 @@ def _list_activations(steps: Steps, diagnosis: Diagnosis) -> tuple[AppliedActiva
 
 
 def _compute_limits(head: OutputHead) -> tuple[float, float]:
-    """Return the limits of an output by what follows the last kernel."""
+    """Compute the limits of an output from what follows the last kernel."""
     units, axis, ndim = head.units, head.loss.axis, head.outputs.ndim
     low, high = -math.inf, math.inf
-    for operation, activation in head.steps:
+    for operation, activation in head.last_operations:
         if type(operation) is keras.layers.Rescaling:
             factors = operation.scale, operation.offset
             if not all(isinstance(factor, int | float) for factor in factors):
@@ -111,7 +118,7 @@ def _compute_limits(head: OutputHead) -> tuple[float, float]:
             scale, offset = factors
             low, high = sorted((low * scale + offset, high * scale + offset))
         elif _is_plain_normalization(operation):
-            # One number can be this many deviations from the mean of all, no more.
+            # One of n numbers is at most sqrt(n - 1) deviations from their mean.
             high = math.sqrt(units - 1)
             low = -high
         elif activation == "softmax" and not _is_over_axis(operation, axis, ndim):
@@ -122,11 +129,11 @@ def _compute_limits(head: OutputHead) -> tuple[float, float]:
 
 
 def _is_over_axis(operation: keras.Operation, axis: int, ndim: int) -> bool:
-    """Return whether a softmax is over this axis, as one in another layer is over the last."""
+    """Return whether a softmax is over this axis. One without an axis is over the last."""
     axes = getattr(operation, "axis", -1)
     if not isinstance(axes, list | tuple):
         axes = [axes]
-    return [one % ndim for one in axes] == [axis % ndim]
+    return [softmax_axis % ndim for softmax_axis in axes] == [axis % ndim]
 
 
 def _is_plain_normalization(operation: keras.Operation) -> bool:
@@ -136,62 +143,64 @@ def _is_plain_normalization(operation: keras.Operation) -> bool:
     return not operation.scale and not operation.center and operation.axis in (-1, [-1])
 
 
-def _try_limits(head: OutputHead, place: int, diagnosis: Diagnosis) -> tuple[float, float]:
-    """Return the limits of an output that no bias of its last layer moves it beyond.
+def _try_limits(head: OutputHead, index: int, diagnosis: Diagnosis) -> tuple[float, float]:
+    """Find the limits of an output beyond which no bias of its last layer moves it.
 
-    They are infinite where such a bias has no end of its effect, or none.
+    A limit is infinite where a larger bias moves the output further, or moves nothing.
 
     Args:
         head: The output. The model is left unchanged.
-        place: The place of the output among those of the model.
+        index: The index of the output among those of the model.
         diagnosis: The diagnosis.
     """
     bias = getattr(head.layer, "bias", None)
     if not isinstance(bias, keras.Variable):
         return -math.inf, math.inf
-    some = keras.tree.map_structure(lambda tensor: tensor[:_TRIED], diagnosis.x)
+    examples = keras.tree.map_structure(lambda tensor: tensor[:_TRIED], diagnosis.x)
 
-    def moved(shift: float) -> Array:
+    def compute_outputs(shift: float) -> Array:
         with backend.preserve_state(list_layers(diagnosis.model)):
             bias.assign_add(keras.ops.full(bias.shape, shift, bias.dtype))
-            made = list_tensors(diagnosis.model(some, training=False))[place]
-            return to_array(made).astype("float64")
+            outputs = list_tensors(diagnosis.model(examples, training=False))
+            return to_array(outputs[index]).astype("float64")
 
     size = max(float(abs(head.targets).max(initial=0)), 1.0)
     far_away, farther_away = _FAR * size, _FAR**2 * size
     try:
-        here = moved(0.0)
-        below = moved(-far_away), moved(-farther_away)
-        above = moved(far_away), moved(farther_away)
+        unmoved = compute_outputs(0.0)
+        below = compute_outputs(-far_away), compute_outputs(-farther_away)
+        above = compute_outputs(far_away), compute_outputs(farther_away)
     except Exception:  # a model may take no other batches
         return -math.inf, math.inf
     limits = []
     for sign, (far, farther) in ((-1, below), (1, above)):
         has_end = np.isfinite(farther).all() and np.allclose(far, farther, rtol=1e-3, atol=1e-6)
-        if not has_end or np.allclose(here, far, rtol=1e-3, atol=1e-6):
+        if not has_end or np.allclose(unmoved, far, rtol=1e-3, atol=1e-6):
             limits.append(sign * math.inf)
         else:
             limits.append(float(far.min() if sign < 0 else far.max()))
     low, high = limits
-    # What goes to one number on both sides has no limit there: large numbers round the others away.
+    # An output that goes to one number on both sides has no limit: the large bias rounds away all
+    # others.
     return (low, high) if low < high else (-math.inf, math.inf)
 
 
 def _compute_image(
     activation: str | None, low: float, high: float, units: int
 ) -> tuple[float, float]:
-    """Return what an activation makes of the numbers from `low` to `high`."""
+    """Compute the limits of an activation for numbers from `low` to `high`."""
     if activation == "softmax":
-        others = math.exp(low - high) if math.isfinite(high - low) else 0.0
-        largest = 1 / (1 + (units - 1) * others)
-        smallest = others / (others + units - 1) if units > 1 else 1.0
+        # The largest share is that of one unit at `high` with all others at `low`.
+        ratio = math.exp(low - high) if math.isfinite(high - low) else 0.0
+        largest = 1 / (1 + (units - 1) * ratio)
+        smallest = ratio / (ratio + units - 1) if units > 1 else 1.0
         return smallest, largest
-    known = activation_facts(activation)
-    if known.rising is not None:
-        return known.rising(low), known.rising(high)
-    return known.limits or (-math.inf, math.inf)
+    facts = activation_facts(activation)
+    if facts.rising is not None:
+        return facts.rising(low), facts.rising(high)
+    return facts.limits or (-math.inf, math.inf)
 
 
 def compute_activation_limits(activation: str) -> tuple[float, float]:
-    """Return the limits that the outputs of an activation cannot leave, whatever it gets."""
+    """Compute the limits of an activation for any numbers."""
     return _compute_image(activation, -math.inf, math.inf, 2)

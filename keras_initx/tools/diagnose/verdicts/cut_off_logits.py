@@ -58,7 +58,9 @@ def cut_off_logits(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterato
 
 def _compute_cut_off_share(head: OutputHead) -> float:
     """Return the share of the logits that a ReLU sets to 0."""
-    applied = [activation for _, activation in head.steps if activation not in (None, "linear")]
+    applied = [
+        activation for _, activation in head.last_operations if activation not in (None, "linear")
+    ]
     if head.loss.kind not in ("categorical", "sparse") or head.units < 2:
         return 0.0
     if not head.loss.from_logits and applied[-1:] == ["softmax"]:
@@ -68,6 +70,6 @@ def _compute_cut_off_share(head: OutputHead) -> float:
     if not applied or applied[-1] not in _CUTTING:
         return 0.0
     # Also after a softmax, of whose values those of equal logits are equal.
-    is_least = head.rows == head.rows.min(axis=-1, keepdims=True)
+    is_least = head.output_rows == head.output_rows.min(axis=-1, keepdims=True)
     are_several = is_least.sum(axis=-1, keepdims=True) > 1
     return float(np.mean(is_least & are_several))

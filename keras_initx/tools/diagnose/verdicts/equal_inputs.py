@@ -72,7 +72,7 @@ def _are_constant(diagnosis: Diagnosis) -> bool:
 @fact
 def _have_different_targets(diagnosis: Diagnosis) -> bool:
     """Whether the targets differ."""
-    if any(head.wanted.std > 0 for head in diagnosis.probe(LossProbe).heads):
+    if any(head.target_signal.std > 0 for head in diagnosis.probe(LossProbe).heads):
         return True
     signal = target_signal(diagnosis)
     return signal is not None and signal.std > 0

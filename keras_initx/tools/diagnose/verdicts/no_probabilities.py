@@ -1,4 +1,4 @@
-"""No probabilities: outputs that a loss takes for what they are not."""
+"""No probabilities: outputs that a loss takes for probabilities or logits, and that are not."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -65,10 +65,11 @@ def no_probabilities(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Itera
         ):
             yield _report_others_as_probabilities(layer, head)
     for layer, head in pair_with_heads(layers, losses.other_heads):
-        made = head.made
-        if head.loss.name == "kl_divergence" and (made.min < -BEYOND or made.max > 1 + BEYOND):
+        outputs = head.output_signal
+        are_beyond = outputs.min < -BEYOND or outputs.max > 1 + BEYOND
+        if head.loss.name == "kl_divergence" and are_beyond:
             evidence = (
-                f"the outputs of {layer.title} go from {made.min:.3g} to {made.max:.3g}, but "
+                f"the outputs of {layer.title} go from {outputs.min:.3g} to {outputs.max:.3g}, but "
                 "kl_divergence takes probabilities, and cuts off values outside [0, 1]"
             )
             yield Finding([layer], evidence, propose_activation("softmax", layer), "error")
@@ -78,12 +79,12 @@ def _has_sums_over_other_axes(head: OutputHead) -> bool:
     """Return whether probabilities are shared among examples or positions, not among classes."""
     if head.loss.kind != "binary":
         return bool(head.sum_axes)
-    # Of positions, one may be wanted.
-    return 0 in head.sum_axes or (bool(head.sum_axes) and not head.targets_sum)
+    # One position may be the target: then the targets add up to 1 over positions, too.
+    return 0 in head.sum_axes or (bool(head.sum_axes) and not head.has_summing_targets)
 
 
 def _report_other_axes(layer: MeasuredLayer, head: OutputHead) -> Finding:
-    """Return the finding on a softmax over other axes than that of the classes."""
+    """Report a softmax over other axes than the axis of the classes."""
     axes = head.sum_axes
     over = f"axes {axes}"
     if axes == (0,):
@@ -95,7 +96,7 @@ def _report_other_axes(layer: MeasuredLayer, head: OutputHead) -> Finding:
         evidence += f", but {head.loss.title} takes each value for a probability of its own"
         return Finding([layer], evidence, propose_activation("sigmoid", layer))
     evidence += f", but {head.loss.title} takes classes along axis {head.loss.axis}"
-    if head.targets_sum and 0 not in axes and len(axes) == 1:
+    if head.has_summing_targets and 0 not in axes and len(axes) == 1:
         return Finding([layer], evidence, propose_loss(head.loss.class_name, axis=axes[0]))
     if head.loss.from_logits:
         text = f"remove the softmax after the weights of {layer.title}: the loss applies one"
@@ -105,24 +106,23 @@ def _report_other_axes(layer: MeasuredLayer, head: OutputHead) -> Finding:
 
 
 def _has_probabilities_as_logits(head: OutputHead, diagnosis: Diagnosis) -> bool:
-    """Return whether a loss takes probabilities for logits."""
     if not head.loss.is_crossentropy or not head.loss.from_logits:
         return False
     if head.loss.kind == "binary":
         limits = reaches(diagnosis)[head]
         is_within_one = head.activation is None and (limits.low, limits.high) == (0, 1)
         return is_within_one or head.activation in ("hard_sigmoid", "sigmoid", "softmax")
-    return are_probabilities(head.rows)
+    return are_probabilities(head.output_rows)
 
 
 def _report_probabilities_as_logits(layer: MeasuredLayer, head: OutputHead) -> Finding:
-    """Return the finding on probabilities that are taken for logits."""
-    made = layer.title
+    subject = layer.title
     if head.activation is not None:
-        made += f" ends in {head.activation}, and"
+        subject += f" ends in {head.activation}, and"
+    outputs = head.output_signal
     reads = "takes" if head.loss.is_own else "has `from_logits=True` and takes"
     evidence = (
-        f"{made} gives probabilities from {head.made.min:.3g} to {head.made.max:.3g}, but "
+        f"{subject} gives probabilities from {outputs.min:.3g} to {outputs.max:.3g}, but "
         f"{head.loss.title} {reads} them for logits"
     )
     remedy = propose_loss(head.loss.class_name)
@@ -133,34 +133,33 @@ def _report_probabilities_as_logits(layer: MeasuredLayer, head: OutputHead) -> F
 
 
 def _has_no_probabilities(head: OutputHead) -> bool:
-    """Return whether a loss takes for probabilities what is none."""
+    """Return whether a loss takes other numbers for probabilities."""
     if not head.loss.is_crossentropy or head.loss.from_logits:
         return False
     # Without an activation these are logits, even if those of this batch lie between 0 and 1.
     if head.activation == "linear":
         return True
-    is_beyond = head.made.min < -BEYOND
+    is_beyond = head.output_signal.min < -BEYOND
     if head.loss.kind == "binary":
-        return is_beyond or head.made.max > 1 + BEYOND or head.activation == "relu"
-    # A row of positive numbers is divided by its sum, as of softplus.
+        return is_beyond or head.output_signal.max > 1 + BEYOND or head.activation == "relu"
+    # A row of positive numbers, as softplus gives, is divided by its sum.
     return is_beyond or (head.units > 1 and head.activation in ("relu", "sigmoid"))
 
 
 def _report_others_as_probabilities(layer: MeasuredLayer, head: OutputHead) -> Finding:
-    """Return the finding on an output that is taken for probabilities."""
-    made = head.made
+    outputs = head.output_signal
     if head.activation == "sigmoid":
         evidence = (
             f"{layer.title} ends in sigmoids, whose {head.units} values add up to "
-            f"{made.mean * head.units:.3g} on average, but {head.loss.title} takes probabilities "
-            "of classes that exclude each other, which add up to 1"
+            f"{outputs.mean * head.units:.3g} on average, but {head.loss.title} takes "
+            "probabilities of classes that exclude each other, which add up to 1"
         )
         return Finding([layer], evidence, propose_activation("softmax", layer))
     evidence = (
-        f"the outputs of {layer.title} go from {made.min:.3g} to {made.max:.3g}, but "
+        f"the outputs of {layer.title} go from {outputs.min:.3g} to {outputs.max:.3g}, but "
         f"{head.loss.title} takes them for probabilities"
     )
-    # What another loss does with such numbers is not known.
+    # What a loss of one's own does with such numbers is unknown.
     if not head.loss.is_own:
         evidence += ". It cuts off values outside [0, 1], and these get no gradient"
     remedy = propose_activation("sigmoid" if head.loss.kind == "binary" else "softmax", layer)

@@ -146,7 +146,7 @@ def _is_finite(layer: MeasuredLayer) -> bool:
 def _report_loss(what: str, diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Finding:
     """Return the finding on a loss, with the operation that is to blame where it is known."""
     for layer, head in pair_with_heads(layers, diagnosis.probe(LossProbe).other_heads):
-        if head.loss.name == "poisson" and head.made.min < 0:
+        if head.loss.name == "poisson" and head.output_signal.min < 0:
             evidence = f"{what}: poisson takes the logarithm of the outputs of {layer.title}"
             return Finding([layer], evidence, propose_activation("softplus", layer), "error")
         if head.loss.is_own and _takes_no_probabilities(head):
@@ -164,4 +164,8 @@ def _takes_no_probabilities(head: OutputHead) -> bool:
     """Return whether a crossentropy gets what are no probabilities, though some may be in range."""
     if not head.loss.is_crossentropy or head.loss.from_logits:
         return False
-    return head.activation in ("linear", "relu") or head.made.min < 0 or head.made.max > 1
+    return (
+        head.activation in ("linear", "relu")
+        or head.output_signal.min < 0
+        or head.output_signal.max > 1
+    )

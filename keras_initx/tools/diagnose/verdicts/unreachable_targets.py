@@ -51,7 +51,7 @@ def unreachable_targets(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> It
     """
     for layer, head in pair_with_heads(layers, diagnosis.probe(LossProbe).heads):
         reach = reaches(diagnosis)[head]
-        low, high = reach.as_probabilities(head)
+        low, high = reach.to_probabilities(head)
         beyond = _compute_unreachable_share(head, low, high)
         of_other_sums = _compute_other_sums_share(head)
         if of_other_sums > OUT_OF_REACH >= beyond:
@@ -73,8 +73,8 @@ def unreachable_targets(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> It
             if not low:
                 limits = f"the {made} of {names} are never negative"
         evidence = (
-            f"{beyond:.0%} of the targets, which go from {head.wanted.min:.3g} to "
-            f"{head.wanted.max:.3g}, are out of reach: {limits}"
+            f"{beyond:.0%} of the targets, which go from {head.target_signal.min:.3g} to "
+            f"{head.target_signal.max:.3g}, are out of reach: {limits}"
         )
         if head.form == "numbers" and head.loss.is_crossentropy:
             evidence = f"no label can become certain: {limits}"
@@ -83,7 +83,7 @@ def unreachable_targets(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> It
 
 def _compute_unreachable_share(head: OutputHead, low: float, high: float) -> float:
     """Return the fraction of the targets that an output within limits cannot come near to."""
-    aims = head.aims
+    aims = head.target_rows
     if head.form == "examples":
         return 0.0
     if head.loss.kind == "distance":
@@ -92,7 +92,7 @@ def _compute_unreachable_share(head: OutputHead, low: float, high: float) -> flo
             room *= high - low
         return float(np.mean((aims < low - room) | (aims > high + room)))
     if head.form == "numbers":
-        return float(not head.outside and high < 1 - PROBABLE)
+        return float(not head.invalid_share and high < 1 - PROBABLE)
     least, most = low - PROBABLE, high + PROBABLE
     if head.loss.kind == "binary":
         # Labels beyond [0, 1] are none, whatever is in reach.
@@ -103,9 +103,9 @@ def _compute_unreachable_share(head: OutputHead, low: float, high: float) -> flo
 
 def _compute_other_sums_share(head: OutputHead) -> float:
     """Return the fraction of the rows of targets that do not add up to 1, though outputs do."""
-    loss, aims = head.loss, head.aims
+    loss, aims = head.loss, head.target_rows
     takes_any_sum = loss.kind == "distance" or (loss.kind == "binary" and not loss.from_logits)
-    if not takes_any_sum or aims.ndim != 2 or not are_probabilities(head.rows):
+    if not takes_any_sum or aims.ndim != 2 or not are_probabilities(head.output_rows):
         return 0.0
     return float(np.mean(abs(aims.sum(axis=-1, dtype="float64") - 1) > _SUM_TOLERANCE))
 
@@ -119,7 +119,7 @@ def _propose_reach(layer: MeasuredLayer, head: OutputHead, reach: Reach) -> Reme
         remedy = propose_activation(None, layer)
         if len(applied) > 1:
             least, most = compute_activation_limits(applied[-1].activation)
-            if least <= head.wanted.min and head.wanted.max <= most:
+            if least <= head.target_signal.min and head.target_signal.max <= most:
                 return propose_removal(applied[:-1])
             remedy = propose_removal(applied)
         if math.isinf(high):

@@ -45,12 +45,12 @@ def unscaled_targets(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Itera
         if not head.loss.kind == layer.output.loss_kind == "distance":
             continue
         deviation = layer.output.blind_loss or 0.0
-        are_large = deviation / max(head.made.std, 1) > UNSCALED_TARGETS
+        are_large = deviation / max(head.output_signal.std, 1) > UNSCALED_TARGETS
         are_small = 0 < deviation < SMALL_TARGETS
         if are_large or are_small:
             evidence = (
                 f"the targets of {layer.title} have standard deviation {deviation:.3g}; its "
-                f"outputs have {head.made.std:.3g}. "
+                f"outputs have {head.output_signal.std:.3g}. "
             )
             if are_large:
                 evidence += "Training takes thousands of steps to reach such targets"

@@ -77,9 +77,9 @@ def unsuitable_labels(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iter
     for layer, head in pair_with_heads(layers, losses.heads):
         if head.form == "examples" or (head.loss.kind == "binary" and head.form == "numbers"):
             # A distance from the same number everywhere may be meant.
-            if head.loss.kind != "distance" or head.wanted.std > 0:
+            if head.loss.kind != "distance" or head.target_signal.std > 0:
                 yield _report_single_label(layer, head, diagnosis)
-        elif head.is_of_other_form:
+        elif head.has_wrong_form:
             yield _report_wrong_form(layer, head)
         elif head.loss.kind == "sparse":
             yield from _report_sparse(layer, head)
@@ -127,7 +127,7 @@ def _report_wrong_form(layer: MeasuredLayer, head: OutputHead) -> Finding:
     if head.loss.kind == "sparse":
         evidence = f"the labels are rows of {head.units} numbers, but {name} takes class numbers"
         remedy = propose_loss("CategoricalCrossentropy", **logits)
-        if find_binary_rows(head.aims).all() and (head.aims.sum(axis=-1) == 1).all():
+        if find_binary_rows(head.target_rows).all() and (head.target_rows.sum(axis=-1) == 1).all():
             remedy = remedy.otherwise(Remedy("pass class numbers: y = y.argmax(axis=-1)"))
     else:
         evidence = f"the labels are class numbers, but {name} takes rows of {head.units} numbers"
@@ -138,10 +138,10 @@ def _report_wrong_form(layer: MeasuredLayer, head: OutputHead) -> Finding:
 
 def _report_sparse(layer: MeasuredLayer, head: OutputHead) -> Iterator[Finding]:
     """Yield the finding on the labels of a sparse crossentropy."""
-    targets = head.wanted
-    if head.outside:
+    targets = head.target_signal
+    if head.invalid_share:
         evidence = (
-            f"{head.outside:.0%} of the labels, which go from {targets.min:.6g} to "
+            f"{head.invalid_share:.0%} of the labels, which go from {targets.min:.6g} to "
             f"{targets.max:.6g}, are not class numbers of {layer.title}; these go from 0 to "
             f"{head.units - 1}"
         )
@@ -150,12 +150,12 @@ def _report_sparse(layer: MeasuredLayer, head: OutputHead) -> Iterator[Finding]:
 
 def _propose_class_numbers(layer: MeasuredLayer, head: OutputHead) -> Remedy:
     """Return the remedy for labels that are no class numbers."""
-    targets = head.wanted
+    targets = head.target_signal
     low, high = round(targets.min), round(targets.max)
-    divisor = _find_divisor(head.aims, head.units)
+    divisor = _find_divisor(head.target_rows, head.units)
     if divisor is not None:
         return Remedy(f"undo the division of the class numbers: y = (y * {divisor}).round()")
-    if not head.is_whole:
+    if not head.has_integer_targets:
         return Remedy(
             f'for numbers, use a {layer.kind} of one unit without activation and loss="mse"'
         )
@@ -191,11 +191,11 @@ def _find_divisor(numbers: Array, units: int) -> int | None:
 def _report_categorical(layer: MeasuredLayer, head: OutputHead) -> Iterator[Finding]:
     """Yield the finding on the labels of a categorical crossentropy."""
     # Their classes are along the axis of those of the outputs, which the loss does not know.
-    if head.targets_sum:
+    if head.has_summing_targets:
         return
-    empty = float(np.mean(~head.aims.any(axis=-1)))
+    empty = float(np.mean(~head.target_rows.any(axis=-1)))
     if has_arbitrary_numbers(head):
-        targets = head.wanted
+        targets = head.target_signal
         evidence = (
             f"the targets go from {targets.min:.3g} to {targets.max:.3g}, but {head.loss.title} "
             "takes probabilities of classes, whose rows add up to 1"
@@ -228,14 +228,14 @@ def _have_two_values(aims: Array) -> bool:
 
 def _report_binary(layer: MeasuredLayer, head: OutputHead) -> Iterator[Finding]:
     """Yield the finding on the labels of a binary crossentropy."""
-    if not head.leaves_range:
+    if not head.has_targets_beyond_range:
         return
-    targets = head.wanted
+    targets = head.target_signal
     low, high = round(targets.min), round(targets.max)
-    if _have_two_values(head.aims) and not head.is_whole:
+    if _have_two_values(head.target_rows) and not head.has_integer_targets:
         # They were standardized together with the inputs.
         remedy = Remedy("pass labels 0 and 1: y = (y > y.mean())")
-    elif not head.is_whole:
+    elif not head.has_integer_targets:
         remedy = propose_activation(None, layer, "mse")
         remedy = replace(remedy, text=f"for numbers, {remedy.text}")
     elif has_sign_labels(head):
