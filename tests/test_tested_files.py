@@ -23,7 +23,7 @@ TESTED_THROUGH = {
     "tools/diagnose/_single_values.py": "tools/diagnose/verdicts/test_no_gradient.py",
     "tools/diagnose/_gradient_flow.py": "tools/diagnose/test_nan_origins.py",
     "tools/diagnose/remedies/large_outputs.py": "tools/diagnose/verdicts/test_saturated.py",
-    "tools/diagnose/remedies/other_ends.py": "tools/diagnose/verdicts/test_unsuitable_labels.py",
+    "tools/diagnose/remedies/output_heads.py": "tools/diagnose/verdicts/test_unsuitable_labels.py",
     "tools/diagnose/losses/reach.py": "tools/diagnose/verdicts/test_unreachable_targets.py",
     "tools/diagnose/_lost_weights.py": "tools/diagnose/verdicts/test_not_finite.py",
     "tools/diagnose/_recurrence.py": "tools/diagnose/verdicts/test_memory.py",

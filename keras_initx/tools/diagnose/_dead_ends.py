@@ -12,7 +12,7 @@ from keras_initx.inspection._names import list_own_weights
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, fact
 from keras_initx.tools.diagnose._gradient_flow import GradientFlow, PassedCall, keep_innermost
 from keras_initx.tools.diagnose._signal_probe import SignalProbe
-from keras_initx.tools.diagnose.losses.probes import LossProbe, OutputProbe, gradients
+from keras_initx.tools.diagnose.losses.probes import LossProbe, OutputProbe, gradient_norms
 
 # The classes of operations that apply an activation, in lower case.
 _ACTIVATIONS = {name.replace("_", "") for name in dir(keras.activations)}
@@ -24,7 +24,7 @@ _SATURATED = 0.25
 @fact
 def zero_gradient_flow(diagnosis: Diagnosis) -> GradientFlow | None:
     """The gradients that pass the calls if a weight has a gradient of exactly 0, else `None`."""
-    value, norms = diagnosis.probe(LossProbe).value, gradients(diagnosis).values()
+    value, norms = diagnosis.probe(LossProbe).value, gradient_norms(diagnosis).values()
     if value is None or not math.isfinite(value) or all(norms):
         return None
     return GradientFlow(diagnosis) if all(map(math.isfinite, norms)) else None
@@ -44,7 +44,7 @@ def ending_calls(diagnosis: Diagnosis) -> list[PassedCall]:
         if not any(map(_ends_gradient, calls)) or any(call.input_norm for call in calls):
             continue
         weights = list_own_weights(operation) if isinstance(operation, keras.Layer) else []
-        if not any(gradients(diagnosis).get(id(weight)) for weight in weights):
+        if not any(gradient_norms(diagnosis).get(id(weight)) for weight in weights):
             ending.update(filter(_ends_gradient, calls))
     return keep_innermost(flow.calls, ending)
 
@@ -90,7 +90,7 @@ def freed_gradients(diagnosis: Diagnosis) -> dict[int, float]:
 
     Activations of outputs stay closed. Without others the dict is empty.
     """
-    outputs, norms = diagnosis.probe(OutputProbe).records, gradients(diagnosis).values()
+    outputs, norms = diagnosis.probe(OutputProbe).records, gradient_norms(diagnosis).values()
     closed = [operation for operation in closed_activations(diagnosis) if operation not in outputs]
     if not closed or not norms or not all(map(math.isfinite, norms)):
         return {}

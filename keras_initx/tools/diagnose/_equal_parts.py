@@ -22,7 +22,7 @@ from keras_initx.tools.diagnose._diagnosis import Diagnosis, fact
 from keras_initx.tools.diagnose._kernel_values import kernel_values
 from keras_initx.tools.diagnose._measured_layers import MeasuredWeight
 from keras_initx.tools.diagnose._unreached_layers import change_weight, draw_small
-from keras_initx.tools.diagnose.losses.probes import gradients
+from keras_initx.tools.diagnose.losses.probes import gradient_norms
 
 _Mask: TypeAlias = npt.NDArray[np.bool_]
 # Axes of a kernel along which it is split into parts.
@@ -79,7 +79,7 @@ def equal_parts(diagnosis: Diagnosis) -> dict[MeasuredWeight, EqualParts]:
 
 def _has_gradient(weight: MeasuredWeight, diagnosis: Diagnosis) -> bool:
     # Whether it is known, and more than rounding.
-    largest = max(gradients(diagnosis).values(), default=0.0)
+    largest = max(gradient_norms(diagnosis).values(), default=0.0)
     return math.isfinite(largest) and (weight.report.gradient or 0.0) > _NOISE * largest
 
 

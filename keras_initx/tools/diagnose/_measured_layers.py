@@ -28,8 +28,8 @@ from keras_initx.tools.diagnose._layer_report import GradientReport, WeightRepor
 from keras_initx.tools.diagnose._normalized import find_following_normalization
 from keras_initx.tools.diagnose._signal import LEAST_VALUES, Signal
 from keras_initx.tools.diagnose._signal_probe import LayerSignals, SignalProbe
-from keras_initx.tools.diagnose.losses.ends import Ends
-from keras_initx.tools.diagnose.losses.probes import OutputProbe, OutputReport, gradients
+from keras_initx.tools.diagnose.losses.heads import OutputHead
+from keras_initx.tools.diagnose.losses.probes import OutputProbe, OutputReport, gradient_norms
 
 
 class MeasuredLayer:
@@ -383,7 +383,7 @@ def _measure_weight(weight: ModelWeight, diagnosis: Diagnosis) -> WeightReport:
         zeros=moments.zeros / max(moments.size, 1),
         norm=moments.norm,
         trainable=weight.variable.trainable,
-        gradient=gradients(diagnosis).get(id(weight.variable)),
+        gradient=gradient_norms(diagnosis).get(id(weight.variable)),
         axes=weight.axes,
         fan_in=fan_in,
         gain=gain,
@@ -448,8 +448,8 @@ def list_biases(layers: Iterable[MeasuredLayer]) -> list[MeasuredWeight]:
 
 
 def pair_with_heads(
-    layers: Sequence[MeasuredLayer], ends: Iterable[Ends]
-) -> list[tuple[MeasuredLayer, Ends]]:
-    """Return those of some `Ends` whose layer is among `layers`, each with it."""
+    layers: Sequence[MeasuredLayer], heads: Iterable[OutputHead]
+) -> list[tuple[MeasuredLayer, OutputHead]]:
+    """Return the heads whose layer is among `layers`, each after its measured layer."""
     by_layer = {layer.layer: layer for layer in layers}
-    return [(by_layer[one.layer], one) for one in ends if one.layer in by_layer]
+    return [(by_layer[head.layer], head) for head in heads if head.layer in by_layer]

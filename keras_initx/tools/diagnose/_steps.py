@@ -32,7 +32,7 @@ from keras_initx.inspection._optimizers import (
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, fact
 from keras_initx.tools.diagnose._lost_weights import lost_weights
 from keras_initx.tools.diagnose._measured_layers import MeasuredWeight, measured_weights
-from keras_initx.tools.diagnose.losses.probes import LossProbe, OutputProbe, gradients
+from keras_initx.tools.diagnose.losses.probes import LossProbe, OutputProbe, gradient_norms
 
 # Factor between the lowest loss in the later half of `steps` and the first loss, above which
 # training diverges.
@@ -148,7 +148,7 @@ def steps_taken(diagnosis: Diagnosis) -> TrainedSteps | None:
         ValueError: If the optimizer was built without some of the weights, or cannot be made anew
             from its config.
     """
-    norms, value = gradients(diagnosis), diagnosis.probe(LossProbe).value
+    norms, value = gradient_norms(diagnosis), diagnosis.probe(LossProbe).value
     if not diagnosis.steps or value is None or not any(norms.values()):
         return None
     if not all(map(math.isfinite, [value, *norms.values()])):
@@ -217,17 +217,17 @@ def _loss_of_guess(diagnosis: Diagnosis) -> float | None:
     """Return the loss of a guess by the shares of the labels, if the objective is one such loss."""
     losses = diagnosis.probe(LossProbe)
     outputs = diagnosis.probe(OutputProbe).records
-    if len(outputs) != 1 or len(losses.ends) != 1 or losses.value is None:
+    if len(outputs) != 1 or len(losses.heads) != 1 or losses.value is None:
         return None
     (output,) = outputs.values()
-    (ends,) = losses.ends
+    (head,) = losses.heads
     if output.loss is None or output.loss_kind != "crossentropy":
         return None
-    factor = ends.loss.factor
+    factor = head.loss.factor
     is_whole = math.isclose(output.loss * factor, losses.value, rel_tol=0.01)
-    if not is_whole or ends.loss_of_shares is None:
+    if not is_whole or head.loss_of_shares is None:
         return None
-    return ends.loss_of_shares * factor
+    return head.loss_of_shares * factor
 
 
 def _factors(taken: TrainedSteps) -> Sequence[float]:

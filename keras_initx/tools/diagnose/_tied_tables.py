@@ -55,7 +55,7 @@ class TableProbe(Probe):
 
     def finish(self, outputs: Tensor) -> None:
         for tensor in list_tensors(outputs):
-            layer = self._outputs.maker(tensor)
+            layer = self._outputs.find_maker(tensor)
             for key in self._looked_up.keys() & self._multiplied.keys():
                 table = self._looked_up[key]
                 if layer is not None and tensor.shape and table.shape[0] == tensor.shape[-1]:

@@ -35,7 +35,7 @@ from keras_initx.tools.diagnose._measured_layers import (
     measured_layers,
     measured_weights,
 )
-from keras_initx.tools.diagnose.losses.probes import gradients
+from keras_initx.tools.diagnose.losses.probes import gradient_norms
 
 # Takes the values of a weight, and returns others.
 Change: TypeAlias = Callable[[Array], Array]
@@ -94,7 +94,7 @@ def unreached_layers(diagnosis: Diagnosis) -> UnreachedLayers:
     So it is computed again with zeros replaced, activations opened, several times with other
     weights where it was 0, and in inference mode. All weights are put back.
     """
-    trained, norms = diagnosis.trained, list(gradients(diagnosis).values())
+    trained, norms = diagnosis.trained, list(gradient_norms(diagnosis).values())
     start_zero = [index for index, norm in enumerate(norms) if norm == 0]
     still_zero = list(start_zero)
     has_kernel = any(is_kernel(trained[index]) for index in start_zero)
@@ -314,7 +314,7 @@ def weights_blocked_by_zeros(diagnosis: Diagnosis) -> frozenset[MeasuredWeight]:
     other numbers, too: a weight that has a gradient now was blocked by zeros, one that has none by
     something else. All weights are put back.
     """
-    trained, norms = diagnosis.trained, list(gradients(diagnosis).values())
+    trained, norms = diagnosis.trained, list(gradient_norms(diagnosis).values())
     moving: list[int] = []
     blocked: list[int] = []
     for index, norm in enumerate(norms):

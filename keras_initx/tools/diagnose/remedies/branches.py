@@ -25,20 +25,20 @@ from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import exceeds, list_titles
 
 
-def smaller_branches(of: Diagnosis) -> Remedy | None:
+def propose_smaller_branches(diagnosis: Diagnosis) -> Remedy | None:
     """Return the remedy where the sum of residual branches grows.
 
     It is `None` without branches, and where they start so already. Each branch starts at 0, or, if
     it ends in a ReLU, at a fraction: a ReLU of zeros gets no gradient, and the branch would stay 0.
     """
-    ends = scaling_ends(of)
+    ends = find_scaling_layers(diagnosis)
     if not ends:
         return None
-    facts = [activation_facts(end.activation_after) for end in branch_ends(of)]
+    facts = [activation_facts(end.activation_after) for end in branch_ends(diagnosis)]
     is_flat = any(one.opens is False for one in facts)
     weights, name = list_kernels(ends), "kernel"
     if not weights:
-        weights, name = _scales_of(ends), "gamma"
+        weights, name = _list_scales(ends), "gamma"
     initializer: InitializerLike = "zeros"
     text = '"zeros"'
     if is_flat and name == "kernel":
@@ -56,12 +56,15 @@ def smaller_branches(of: Diagnosis) -> Remedy | None:
     )
 
 
-def scaling_ends(of: Diagnosis) -> list[MeasuredLayer]:
+def find_scaling_layers(diagnosis: Diagnosis) -> list[MeasuredLayer]:
     """Find the layer that scales each residual branch: the last before its activation, if any."""
-    return [_last_that_multiplies(list_layers_until(end, of)) for end in branch_ends(of)]
+    return [
+        _find_last_scaling_layer(list_layers_until(end, diagnosis))
+        for end in branch_ends(diagnosis)
+    ]
 
 
-def _last_that_multiplies(layers: Sequence[MeasuredLayer]) -> MeasuredLayer:
+def _find_last_scaling_layer(layers: Sequence[MeasuredLayer]) -> MeasuredLayer:
     """Return the last of `layers` with a kernel or a scale, or the last of all."""
     for layer in reversed(layers):
         if layer.kernels or layer.named("gamma"):
@@ -69,7 +72,7 @@ def _last_that_multiplies(layers: Sequence[MeasuredLayer]) -> MeasuredLayer:
     return layers[-1]
 
 
-def _scales_of(layers: Sequence[MeasuredLayer]) -> list[MeasuredWeight]:
+def _list_scales(layers: Sequence[MeasuredLayer]) -> list[MeasuredWeight]:
     """Return the scales of normalizations."""
     found: list[MeasuredWeight] = []
     for layer in layers:
@@ -77,19 +80,19 @@ def _scales_of(layers: Sequence[MeasuredLayer]) -> list[MeasuredWeight]:
     return found
 
 
-def growing_sums(of: Diagnosis) -> Remedy | None:
+def propose_for_growing_sums(diagnosis: Diagnosis) -> Remedy | None:
     """Return the remedy where a signal grows by the sum of branches alone, otherwise `None`.
 
     Then no kernel makes it much larger.
     """
-    smaller = smaller_branches(of)
-    if smaller is None or any(exceeds(layer.gain, 2) for layer in measured_layers(of)):
+    smaller = propose_smaller_branches(diagnosis)
+    if smaller is None or any(exceeds(layer.gain, 2) for layer in measured_layers(diagnosis)):
         return None
-    branches = find_branches(of.watch.graph.nodes).found
-    if branches and all(_starts_normalized(branch, of) for branch in branches):
+    branches = find_branches(diagnosis.watch.graph.nodes).found
+    if branches and all(_starts_with_normalization(branch, diagnosis) for branch in branches):
         return smaller
     return smaller.otherwise(Remedy("add a normalization at the start of each branch"), "; or ")
 
 
-def _starts_normalized(branch: Branch, of: Diagnosis) -> bool:
-    return all(removes_scale(operation, of) for operation in branch.first)
+def _starts_with_normalization(branch: Branch, diagnosis: Diagnosis) -> bool:
+    return all(removes_scale(operation, diagnosis) for operation in branch.first)

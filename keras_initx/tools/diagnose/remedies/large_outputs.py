@@ -30,29 +30,29 @@ from keras_initx.tools.diagnose._rules import exceeds, list_titles
 from keras_initx.tools.diagnose._signal import compute_signal_rms
 from keras_initx.tools.diagnose._suitable_initializers import choose_for_weight
 from keras_initx.tools.diagnose._tied_tables import tied_tables
-from keras_initx.tools.diagnose.remedies.branches import smaller_branches
+from keras_initx.tools.diagnose.remedies.branches import propose_smaller_branches
 
 # A network that keeps the size of standardized inputs gives 1 to 2.
 _LARGE_INPUTS = 5
 
 
-def smaller_inputs(layer: MeasuredLayer, of: Diagnosis) -> Remedy | None:
+def propose_smaller_inputs(layer: MeasuredLayer, diagnosis: Diagnosis) -> Remedy | None:
     """Return the remedy where what the last layer gets has grown in the model, else `None`."""
     are_large = exceeds(layer.output.input_size, _LARGE_INPUTS)
-    if not layer.has_kernel or not are_large or has_large_inputs(of):
+    if not layer.has_kernel or not are_large or has_large_inputs(diagnosis):
         return None
-    if layer.layer in of.probe(NormalizedProbe).layers:
+    if layer.layer in diagnosis.probe(NormalizedProbe).layers:
         return None
-    before = list_layers_until(layer, of)[:-1]
-    made = smaller_rows(before) or _smaller_biases(before)
+    before = list_layers_until(layer, diagnosis)[:-1]
+    made = propose_smaller_rows(before) or _propose_smaller_biases(before)
     if made is not None:
         return made
     remedy = Remedy(f"add keras.layers.LayerNormalization() before {layer.title}")
-    smaller = smaller_branches(of)
+    smaller = propose_smaller_branches(diagnosis)
     return remedy if smaller is None else smaller.otherwise(remedy, "; or ")
 
 
-def smaller_rows(layers: Sequence[MeasuredLayer]) -> Remedy | None:
+def propose_smaller_rows(layers: Sequence[MeasuredLayer]) -> Remedy | None:
     """Return the remedy where embeddings among some layers have too large rows, else `None`."""
     tables = []
     for weight in list_weights(layers):
@@ -65,7 +65,7 @@ def smaller_rows(layers: Sequence[MeasuredLayer]) -> Remedy | None:
     return propose_redraw([choose_for_weight(tables[0])], tables, f"draw smaller rows of {names}: ")
 
 
-def _smaller_biases(layers: Sequence[MeasuredLayer]) -> Remedy | None:
+def _propose_smaller_biases(layers: Sequence[MeasuredLayer]) -> Remedy | None:
     """Return the remedy where biases of some layers are as large as what follows, else `None`."""
     large = []
     for bias in list_biases(layers):
@@ -81,7 +81,7 @@ def _smaller_biases(layers: Sequence[MeasuredLayer]) -> Remedy | None:
     )
 
 
-def smaller_last_layer(layers: Sequence[MeasuredLayer], of: Diagnosis) -> Remedy:
+def propose_smaller_last_layer(layers: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> Remedy:
     """Return a remedy that draws the kernels of the last of `layers` anew.
 
     If they have such values already, something else makes its outputs large.
@@ -89,13 +89,15 @@ def smaller_last_layer(layers: Sequence[MeasuredLayer], of: Diagnosis) -> Remedy
     with_kernel = [layer for layer in layers if layer.kernels]
     if not with_kernel:
         # They are activations of what comes before.
-        with_kernel = [layer for layer in list_layers_until(layers[0], of) if layer.kernels][-1:]
+        with_kernel = [layer for layer in list_layers_until(layers[0], diagnosis) if layer.kernels][
+            -1:
+        ]
     kernels = list_kernels(with_kernel)
     choices = list_untried([make_choice(GlorotUniform())], kernels)
-    if not choices and has_large_inputs(of):
+    if not choices and has_large_inputs(diagnosis):
         return Remedy("standardize the inputs")
     if not choices:
-        return Remedy(smaller_factor("after", layers[0]))
+        return Remedy(describe_smaller_factor("after", layers[0]))
     shared: list[str] = []
     for layer in with_kernel:
         shared += [kernel.path for kernel in layer.shared_kernels]
@@ -104,16 +106,16 @@ def smaller_last_layer(layers: Sequence[MeasuredLayer], of: Diagnosis) -> Remedy
         what = f"in {summarize_names(shared)}, which the last layer shares"
     remedy = propose_redraw(choices, kernels, f"draw smaller weights {what}: ")
     if all(kernel.is_frozen for kernel in kernels):
-        remedy = remedy.otherwise(Remedy(smaller_factor("after", layers[0])), "; or ")
-    return standardize_inputs_first(of, remedy)
+        remedy = remedy.otherwise(Remedy(describe_smaller_factor("after", layers[0])), "; or ")
+    return standardize_inputs_first(diagnosis, remedy)
 
 
-def smaller_table(layer: MeasuredLayer, of: Diagnosis) -> Remedy | None:
+def propose_smaller_table(layer: MeasuredLayer, diagnosis: Diagnosis) -> Remedy | None:
     """Return the remedy where an output is a product with rows of an embedding that are too large.
 
     Otherwise `None`. The deviation of a row is then to be one over the root of its length.
     """
-    table = tied_tables(of).get(layer)
+    table = tied_tables(diagnosis).get(layer)
     if table is None:
         return None
     size = table.own.shape[-1]
@@ -122,11 +124,11 @@ def smaller_table(layer: MeasuredLayer, of: Diagnosis) -> Remedy | None:
         return None
     remedy = propose_redraw([small], [table], f"draw smaller rows of {table.path}: ")
     if table.is_frozen:
-        remedy = remedy.otherwise(Remedy(smaller_factor("after", layer)), "; or ")
+        remedy = remedy.otherwise(Remedy(describe_smaller_factor("after", layer)), "; or ")
     return remedy
 
 
-def smaller_factor(place: str, layer: MeasuredLayer) -> str:
+def describe_smaller_factor(place: str, layer: MeasuredLayer) -> str:
     """Return what makes outputs smaller without other weights."""
     return (
         f"use a smaller factor {place} {layer.title}, for example a higher temperature, or divide "
@@ -144,6 +146,6 @@ def misses_targets(layer: MeasuredLayer) -> bool:
     return exceeds(layer.output.loss, 2 * size)
 
 
-def standardized_targets() -> Remedy:
+def propose_standardized_targets() -> Remedy:
     """Return the remedy where errors are due to the targets."""
     return Remedy("standardize the targets, or set the bias of the last layer to their mean")

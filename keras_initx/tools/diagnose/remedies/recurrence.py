@@ -14,12 +14,12 @@ from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import exceeds
 
 
-def open_gates(of: Diagnosis, layers: Sequence[MeasuredLayer]) -> Remedy:
+def propose_open_gates(diagnosis: Diagnosis, layers: Sequence[MeasuredLayer]) -> Remedy:
     """Return a remedy that opens the gates of `layers`, with the text for those of the first."""
     opened = []
     rules: dict[str, InitializerLike] = {}
     for layer in layers:
-        gate, _, biases = gates(of)[layer]
+        gate, _, biases = gates(diagnosis)[layer]
         if gate == "update":
             initializer = make_choice(GRUUpdateBias(1.0), 1.0)
             before = "bias_initializer="
@@ -32,7 +32,7 @@ def open_gates(of: Diagnosis, layers: Sequence[MeasuredLayer]) -> Remedy:
     return replace(opened[0], rules=rules)
 
 
-def growing_kernels(
+def find_growing_kernels(
     layers: Iterable[MeasuredLayer], limit: float = RECURRENT_GAIN
 ) -> list[MeasuredWeight]:
     """Return the recurrent kernels of layers that make a state larger in each step."""
@@ -44,7 +44,7 @@ def growing_kernels(
     return found
 
 
-def orthogonal_recurrence(kernels: Iterable[MeasuredWeight]) -> Remedy:
+def propose_orthogonal_recurrence(kernels: Iterable[MeasuredWeight]) -> Remedy:
     """Return a remedy that draws recurrent kernels anew, the part of each gate by itself."""
     rules: dict[str, InitializerLike] = {}
     texts = []

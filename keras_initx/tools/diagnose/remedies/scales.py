@@ -10,7 +10,7 @@ from keras_initx.tools.diagnose._lost_signals import LostProbe
 from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, MeasuredWeight, list_weights
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import list_titles
-from keras_initx.tools.diagnose.remedies.branches import scaling_ends
+from keras_initx.tools.diagnose.remedies.branches import find_scaling_layers
 
 # The scales of normalizations, which begin at 1.
 _SCALES = ("gamma", "scale")
@@ -18,7 +18,9 @@ _SCALES = ("gamma", "scale")
 _FAR = 10
 
 
-def small_scales(layers: Sequence[MeasuredLayer], of: Diagnosis) -> list[MeasuredWeight]:
+def find_small_scales(
+    layers: Sequence[MeasuredLayer], diagnosis: Diagnosis
+) -> list[MeasuredWeight]:
     """Return the scales of normalizations among some layers that begin near 0, and not at 1.
 
     At the end of a residual branch that is meant, and zeros have their own verdict.
@@ -26,18 +28,18 @@ def small_scales(layers: Sequence[MeasuredLayer], of: Diagnosis) -> list[Measure
     found = []
     for weight in list_weights(layers):
         is_scale = isinstance(weight.own.layer, NORMALIZATIONS) and weight.name in _SCALES
-        if is_scale and 0 < size_of_scale(weight) < 1 / _FAR:
+        if is_scale and 0 < compute_scale_size(weight) < 1 / _FAR:
             found.append(weight)
     # The ends are looked for by a symbolic call.
-    return [weight for weight in found if weight.layer not in scaling_ends(of)]
+    return [weight for weight in found if weight.layer not in find_scaling_layers(diagnosis)]
 
 
-def size_of_scale(weight: MeasuredWeight) -> float:
+def compute_scale_size(weight: MeasuredWeight) -> float:
     """Return the root mean square of a scale."""
     return weight.report.norm / math.sqrt(max(math.prod(weight.report.shape), 1))
 
 
-def ones_for(scales: Sequence[MeasuredWeight]) -> Remedy:
+def propose_ones(scales: Sequence[MeasuredWeight]) -> Remedy:
     """Return the remedy of scales that are far from 1."""
     text = (
         f"set the scale of {summarize_names(list_titles(scale.layer for scale in scales))} to ones"
@@ -45,17 +47,17 @@ def ones_for(scales: Sequence[MeasuredWeight]) -> Remedy:
     return Remedy(text, {weight.path: "ones" for weight in scales})
 
 
-def other_scales(layers: Sequence[MeasuredLayer], of: Diagnosis) -> Remedy | None:
+def propose_other_scale(layers: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> Remedy | None:
     """Return the remedy of a scale or an operation among some layers, `None` without such."""
     far = []
     for weight in list_weights(layers):
-        size = size_of_scale(weight)
+        size = compute_scale_size(weight)
         # Zeros have their own verdict.
         if weight.name in _SCALES and size > 0 and not 1 / _FAR <= size <= _FAR:
             far.append(weight)
     if far:
-        return ones_for(far)
-    shrunk = of.probe(LostProbe).shrunk
+        return propose_ones(far)
+    shrunk = diagnosis.probe(LostProbe).shrunk
     for layer in layers:
         if layer.layer in shrunk:
             text = (

@@ -20,7 +20,7 @@ BEYOND_CHANCE = 8
 
 
 @rule("dead units")
-def dead_units(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def dead_units(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report layers of whose units an activation leaves too few, or none.
 
     Reported if:
@@ -44,22 +44,22 @@ def dead_units(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     Fix:
         Use `HeNormal` and `ReLUBias`.
     """
-    yield from _dead_operations(of)
+    yield from _report_dead_operations(diagnosis)
     hit = []
     for place, layer in enumerate(layers):
         if not exceeds(layer.dead, DEAD):
             continue
-        has_enough_examples = _examples(layer) >= LEAST_VALUES
-        if not has_enough_examples and layer.layer not in dead_ends(of):
+        has_enough_examples = _count_examples(layer) >= LEAST_VALUES
+        if not has_enough_examples and layer.layer not in dead_ends(diagnosis):
             continue
-        if not _is_passed_by(layer, layers[:place]):
+        if not _is_dead_by_chance(layer, layers[:place]):
             hit.append(layer)
     if not hit:
         return
     worst = max(hit, key=lambda layer: layer.dead or 0)
     before = worst.before or Signal()
     evidence = (
-        f"{worst.dead:.0%} of the units of {worst.title} output 0 for all {_examples(worst)} "
+        f"{worst.dead:.0%} of the units of {worst.title} output 0 for all {_count_examples(worst)} "
         f"examples{write_count(hit)}; their inputs have mean {before.mean:.3g} and standard "
         f"deviation {before.std:.3g}. These units get no gradient"
     )
@@ -81,11 +81,13 @@ def dead_units(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     yield Finding(hit, evidence, remedy, level)
 
 
-def _dead_operations(of: Diagnosis) -> Iterator[Finding]:
+def _report_dead_operations(diagnosis: Diagnosis) -> Iterator[Finding]:
     """Yield the finding on operations of a functional model that are dead ends, as `ops.relu`."""
     kinds = []
-    for operation in dead_ends(of):
-        if operation not in of.watch.layers and not is_bounded(type(operation).__name__.lower()):
+    for operation in dead_ends(diagnosis):
+        if operation not in diagnosis.watch.layers and not is_bounded(
+            type(operation).__name__.lower()
+        ):
             kinds.append(type(operation).__name__)
     if kinds:
         evidence = f"the operation {kinds[0]} gives 0 for all examples, and passes no gradient"
@@ -93,7 +95,7 @@ def _dead_operations(of: Diagnosis) -> Iterator[Finding]:
         yield Finding([], evidence, Remedy(text), "error")
 
 
-def _is_passed_by(layer: MeasuredLayer, earlier: Sequence[MeasuredLayer]) -> bool:
+def _is_dead_by_chance(layer: MeasuredLayer, earlier: Sequence[MeasuredLayer]) -> bool:
     """Return whether all of few units are dead, perhaps by chance, and layers before learn anyway.
 
     So it is with a gate that gets an average over positions, which hardly differs between examples.
@@ -104,7 +106,7 @@ def _is_passed_by(layer: MeasuredLayer, earlier: Sequence[MeasuredLayer]) -> boo
     return any(one.learns for one in earlier)
 
 
-def _examples(layer: MeasuredLayer) -> int:
+def _count_examples(layer: MeasuredLayer) -> int:
     """Return the number of examples in the output of `layer`, 0 if it is not known."""
     if not layer.shape:
         return 0

@@ -31,11 +31,11 @@ from keras_initx.tools.diagnose._steps import (
 # A loss is without bound once it is below 0, and this many times as large as at first.
 UNBOUNDED = 100
 # The steps whose rates are asked for where a rate may rise.
-_LATER = [2**power for power in range(21)]
+_LATER_STEPS = [2**power for power in range(21)]
 
 
 @rule("diverging steps")
-def diverging_steps(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def diverging_steps(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report steps whose loss does not fall, and weights that they leave as they are.
 
     Reported if:
@@ -75,27 +75,29 @@ def diverging_steps(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Find
         - Use a loss with a least value, and an optimizer with all trainable weights.
         - Pass more steps.
     """
-    taken = steps_taken(of)
+    taken = steps_taken(diagnosis)
     if taken is None:
         return
     if not taken.stays_finite:
-        yield _not_finite(taken, of, layers)
+        yield _report_not_finite(taken, diagnosis, layers)
     elif taken.rises:
-        evidence = f"{_course(taken)} {taken.with_optimizer}"
+        evidence = f"{_describe_course(taken)} {taken.with_optimizer}"
         if max(taken.losses) > taken.losses[-1]:
             evidence += f", and is {max(taken.losses):.3g} in between"
-        yield Finding([], evidence, _smaller_steps(taken, of))
+        yield Finding([], evidence, _propose_smaller_steps(taken, diagnosis))
     elif taken.losses[-1] < -UNBOUNDED * max(abs(taken.losses[0]), 1):
         text = (
             "use a loss that has a least value: check its sign, scale the targets to [0, 1], and "
             "take logarithms only of probabilities, which a sigmoid or a softmax gives"
         )
-        evidence = f"{_course(taken)}. It seems to have no least value"
+        evidence = f"{_describe_course(taken)}. It seems to have no least value"
         yield Finding([], evidence, Remedy(text), "error")
-    yield from _unmoved(taken, of, layers)
+    yield from _report_unmoved(taken, diagnosis, layers)
 
 
-def _not_finite(taken: TrainedSteps, of: Diagnosis, layers: list[MeasuredLayer]) -> Finding:
+def _report_not_finite(
+    taken: TrainedSteps, diagnosis: Diagnosis, layers: list[MeasuredLayer]
+) -> Finding:
     """Return the finding on a loss or weights that are not finite."""
     hit = []
     evidence = f"the loss is {taken.losses[-1]}"
@@ -106,10 +108,12 @@ def _not_finite(taken: TrainedSteps, of: Diagnosis, layers: list[MeasuredLayer])
         if math.isfinite(taken.losses[-1]):
             evidence = of_weights
     evidence += f" after {format_count(len(taken.losses) - 1, 'step')} {taken.with_optimizer}"
-    return Finding(hit, evidence, _smaller_steps(taken, of), "error")
+    return Finding(hit, evidence, _propose_smaller_steps(taken, diagnosis), "error")
 
 
-def _unmoved(taken: TrainedSteps, of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def _report_unmoved(
+    taken: TrainedSteps, diagnosis: Diagnosis, layers: list[MeasuredLayer]
+) -> Iterator[Finding]:
     """Yield the finding on weights that stay as they are."""
     found = [weight for weight in list_weights(layers) if weight in taken.unmoved]
     if not found:
@@ -122,10 +126,10 @@ def _unmoved(taken: TrainedSteps, of: Diagnosis, layers: list[MeasuredLayer]) ->
             f"{taken.optimizer} makes no update in {count}. These steps do not show whether "
             f"{names} can learn"
         )
-        yield Finding(hit, evidence, _more_steps(of), "note")
+        yield Finding(hit, evidence, _propose_more_steps(diagnosis), "note")
         return
     steps = f"{count} {taken.with_optimizer}"
-    higher = _higher_rate(of.model.optimizer, taken)
+    higher = _find_higher_rate(diagnosis.model.optimizer, taken)
     if higher is not None:
         evidence = (
             f"{steps} do not change {names}, but the rate rises to {higher:.3g}. These steps do "
@@ -134,39 +138,39 @@ def _unmoved(taken: TrainedSteps, of: Diagnosis, layers: list[MeasuredLayer]) ->
         yield Finding(hit, evidence, Remedy("pass more steps, until the rate has risen"), "note")
         return
     evidence = f"{steps} do not change {names}"
-    dtype = _short_dtype(found)
-    remedy = Remedy("use a higher rate") if dtype is None else _full_weights(dtype)
+    dtype = _find_short_dtype(found)
+    remedy = Remedy("use a higher rate") if dtype is None else _propose_full_precision(dtype)
     if taken.rates and not any(taken.rates):
         remedy = Remedy("use a learning rate above 0")
     # Those of Keras leave no weight out.
-    elif is_from_keras(type(unwrap_optimizer(of.model.optimizer))):
+    elif is_from_keras(type(unwrap_optimizer(diagnosis.model.optimizer))):
         evidence += ". Each update is smaller than the float spacing of the weights"
     else:
         remedy = Remedy("use an optimizer that gets all trainable weights").otherwise(remedy)
     yield Finding(hit, evidence, remedy)
 
 
-def _higher_rate(optimizer: keras.optimizers.Optimizer, taken: TrainedSteps) -> float | None:
+def _find_higher_rate(optimizer: keras.optimizers.Optimizer, taken: TrainedSteps) -> float | None:
     """Return the highest rate that a schedule has later, `None` if none is known to be higher."""
     if not has_one_rate(unwrap_optimizer(optimizer)) or not taken.rates:
         return None
-    highest = max(predict_rates(unwrap_optimizer(copy_unbuilt(optimizer)), _LATER))
+    highest = max(predict_rates(unwrap_optimizer(copy_unbuilt(optimizer)), _LATER_STEPS))
     return highest if highest > max(taken.rates) else None
 
 
-def _more_steps(of: Diagnosis) -> Remedy:
+def _propose_more_steps(diagnosis: Diagnosis) -> Remedy:
     """Return the remedy where the optimizer has made no update yet."""
     counts = []
-    for one in iterate_optimizers(unwrap_optimizer(of.model.optimizer)):
+    for one in iterate_optimizers(unwrap_optimizer(diagnosis.model.optimizer)):
         counts.append(accumulation_steps(one))
-    if max(counts) > of.steps:
+    if max(counts) > diagnosis.steps:
         return Remedy(
             f"pass steps={max(counts)} or more, because the optimizer accumulates as many gradients"
         )
     return Remedy("pass more steps: each lowers the scale of the loss until no gradient overflows")
 
 
-def _short_dtype(weights: Sequence[MeasuredWeight]) -> str | None:
+def _find_short_dtype(weights: Sequence[MeasuredWeight]) -> str | None:
     """Return the dtype of 16 bits that one of these weights has, or `None`."""
     for weight in weights:
         if weight.own.dtype in ("bfloat16", "float16"):
@@ -174,19 +178,19 @@ def _short_dtype(weights: Sequence[MeasuredWeight]) -> str | None:
     return None
 
 
-def _full_weights(dtype: str) -> Remedy:
+def _propose_full_precision(dtype: str) -> Remedy:
     """Return the remedy where weights have too few bits."""
     policy = f'keras.config.set_dtype_policy("mixed_{dtype}")'
     return Remedy(f"keep weights in float32: call {policy} before you make the model")
 
 
-def _course(taken: TrainedSteps) -> str:
+def _describe_course(taken: TrainedSteps) -> str:
     """Return how the loss goes."""
     count = format_count(len(taken.losses) - 1, "step")
     return f"the loss goes from {taken.losses[0]:.3g} to {taken.losses[-1]:.3g} in {count}"
 
 
-def _smaller_steps(taken: TrainedSteps, of: Diagnosis) -> Remedy:
+def _propose_smaller_steps(taken: TrainedSteps, diagnosis: Diagnosis) -> Remedy:
     """Return the remedy of a rate that was tried, or another one if none lowers the loss."""
     if taken.better_rate is not None:
         rate = taken.better_rate
@@ -196,9 +200,9 @@ def _smaller_steps(taken: TrainedSteps, of: Diagnosis) -> Remedy:
         return Remedy("use a learning rate above 0")
     if not taken.tried:
         return Remedy("use a lower rate")
-    dtype = _short_dtype(list_trained_weights(of))
+    dtype = _find_short_dtype(list_trained_weights(diagnosis))
     if dtype is not None:
-        return _full_weights(dtype)
+        return _propose_full_precision(dtype)
     rates = summarize_names([f"{rate:g}" for rate in taken.tried])
     if taken.is_by_state:
         return Remedy(

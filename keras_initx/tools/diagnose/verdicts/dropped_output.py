@@ -10,7 +10,7 @@ from keras_initx.tools.diagnose.losses.probes import LossProbe
 
 
 @rule("dropped output")
-def dropped_output(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def dropped_output(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report a dropout that sets predictions to 0.
 
     Reported if:
@@ -30,7 +30,7 @@ def dropped_output(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Findi
     Fix:
         Remove the dropout, or move it before your last layer.
     """
-    for layer, ends in pair_with_heads(layers, of.probe(LossProbe).ends):
+    for layer, head in pair_with_heads(layers, diagnosis.probe(LossProbe).heads):
         name = layer.output.dropped_by
         if name is None:
             continue
@@ -38,6 +38,6 @@ def dropped_output(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Findi
             f"{name} sets outputs of {layer.title} to 0 at random. The loss takes these zeros for "
             "predictions"
         )
-        level: Level = "warning" if ends.loss.kind == "distance" else "error"
+        level: Level = "warning" if head.loss.kind == "distance" else "error"
         text = f"remove {name}, or move it before {layer.title}"
         yield Finding([layer], evidence, Remedy(text), level)

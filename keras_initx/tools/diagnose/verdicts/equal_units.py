@@ -31,7 +31,7 @@ from keras_initx.tools.diagnose._unreached_layers import weights_blocked_by_zero
 
 
 @rule("equal units", probes=[LogitsProbe])
-def equal_units(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def equal_units(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report kernels of zeros or of one number, and units that are alike.
 
     Reported if:
@@ -61,26 +61,26 @@ def equal_units(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]
     Fix:
         Draw random weights. In LoRA, use `HeUniform` for the first factor.
     """
-    staying = _staying_equal(of, layers)
-    yield from _zeros(of, layers, staying)
-    yield from _staying(of, staying)
-    logits = of.probe(LogitsProbe)
+    staying = _find_permanently_equal(diagnosis, layers)
+    yield from _report_zeros(diagnosis, layers, staying)
+    yield from _report_permanently_equal(diagnosis, staying)
+    logits = diagnosis.probe(LogitsProbe)
     others = [one for one in list_weights(layers) if one not in staying and not logits.has(one)]
-    yield from _constants(of, others)
-    yield from _identical(of, others)
+    yield from _report_constants(diagnosis, others)
+    yield from _report_identical(diagnosis, others)
 
 
-def _zeros(
-    of: Diagnosis, layers: list[MeasuredLayer], staying: Sequence[MeasuredWeight]
+def _report_zeros(
+    diagnosis: Diagnosis, layers: list[MeasuredLayer], staying: Sequence[MeasuredWeight]
 ) -> Iterator[Finding]:
-    held = weights_blocked_by_zeros(of) | _closed_adapters(layers)
+    held = weights_blocked_by_zeros(diagnosis) | _find_closed_adapters(layers)
     hit = []
     for weight in list_weights(layers):
-        if weight in staying or of.probe(LogitsProbe).has(weight):
+        if weight in staying or diagnosis.probe(LogitsProbe).has(weight):
             continue
-        if weight in held or (weight.report.zero and not _opens_in_training(weight)):
+        if weight in held or (weight.report.zero and not _is_opened_by_training(weight)):
             hit.append(weight)
-    lost = lost_signals(of)
+    lost = lost_signals(diagnosis)
     are_lost = any(weight.layer.layer in lost.causes for weight in hit)
 
     def loses_signal(weight: MeasuredWeight) -> bool:
@@ -94,20 +94,20 @@ def _zeros(
                 f"all weights of {summarize_paths(zeros)} are 0. Their units have the same output, "
                 "and no gradient passes back through them"
             )
-            yield Finding(_layers_of(zeros), evidence, _random(zeros), level)
+            yield Finding(_list_layers(zeros), evidence, _propose_random_weights(zeros), level)
             continue
         for kept_level, others in group_by_level(zeros, "error", lambda weight: weight in held):
             if kept_level == "error":
-                yield _held(others)
+                yield _report_blocked_zeros(others)
             else:
-                yield _harmless(others, of)
+                yield _report_harmless_zeros(others, diagnosis)
 
 
-def _layers_of(weights: Sequence[MeasuredWeight]) -> list[MeasuredLayer]:
+def _list_layers(weights: Sequence[MeasuredWeight]) -> list[MeasuredLayer]:
     return [weight.layer for weight in weights]
 
 
-def _closed_adapters(layers: Sequence[MeasuredLayer]) -> set[MeasuredWeight]:
+def _find_closed_adapters(layers: Sequence[MeasuredLayer]) -> set[MeasuredWeight]:
     """Return the factors of adapters of Keras that are all 0, also without targets.
 
     The gradient of each is a multiple of the other.
@@ -122,13 +122,13 @@ def _closed_adapters(layers: Sequence[MeasuredLayer]) -> set[MeasuredWeight]:
     return found
 
 
-def _opens_in_training(weight: MeasuredWeight) -> bool:
+def _is_opened_by_training(weight: MeasuredWeight) -> bool:
     """Return whether this is the factor of an adapter of Keras that starts at 0, alone."""
     factors = weight.layer.factors
     return weight in factors and any(one.report.zeros < 1 for one in factors)
 
 
-def _held(weights: Sequence[MeasuredWeight]) -> Finding:
+def _report_blocked_zeros(weights: Sequence[MeasuredWeight]) -> Finding:
     """Return the finding on zeros that get no gradient because of each other."""
     evidence = (
         f"all weights of {summarize_paths(weights)} are 0, and get no gradient as long as all of "
@@ -142,15 +142,15 @@ def _held(weights: Sequence[MeasuredWeight]) -> Finding:
     for of_layer in by_layer.values():
         # Of a product one factor may stay 0, as in an adapter, which then changes nothing at first.
         drawn += of_layer[:-1] or of_layer
-    remedy = _random(drawn, f"draw random weights in {summarize_paths(drawn)}")
-    return Finding(_layers_of(weights), evidence, remedy, "error")
+    remedy = _propose_random_weights(drawn, f"draw random weights in {summarize_paths(drawn)}")
+    return Finding(_list_layers(weights), evidence, remedy, "error")
 
 
-def _harmless(weights: Sequence[MeasuredWeight], of: Diagnosis) -> Finding:
+def _report_harmless_zeros(weights: Sequence[MeasuredWeight], diagnosis: Diagnosis) -> Finding:
     """Return the note on zeros that leave the signal another path."""
     evidence = f"all weights of {summarize_paths(weights)} are 0"
-    remedy = _random(weights)
-    if all(weight.layer in branch_ends(of) for weight in weights):
+    remedy = _propose_random_weights(weights)
+    if all(weight.layer in branch_ends(diagnosis) for weight in weights):
         evidence += ", at the end of residual branches. The branches change no signal at first"
         remedy = Remedy("change nothing if this is intended: training opens the branches")
     else:
@@ -163,10 +163,12 @@ def _harmless(weights: Sequence[MeasuredWeight], of: Diagnosis) -> Finding:
         if all(weight.report.gradient for weight in weights):
             text = f"change nothing if the zeros are intended, {such}; if not, {remedy.text}"
         remedy = replace(remedy, text=text)
-    return Finding(_layers_of(weights), evidence, remedy, "note")
+    return Finding(_list_layers(weights), evidence, remedy, "note")
 
 
-def _random(weights: Sequence[MeasuredWeight], before: str = "draw random weights") -> Remedy:
+def _propose_random_weights(
+    weights: Sequence[MeasuredWeight], before: str = "draw random weights"
+) -> Remedy:
     """Return a remedy that draws weights anew, with the text for the first of them.
 
     Each gets what suits it: factors of adapters what they have in Keras, and scales become 1.
@@ -187,10 +189,12 @@ def _random(weights: Sequence[MeasuredWeight], before: str = "draw random weight
     return Remedy(texts[0], rules)
 
 
-def _staying_equal(of: Diagnosis, layers: Sequence[MeasuredLayer]) -> list[MeasuredWeight]:
+def _find_permanently_equal(
+    diagnosis: Diagnosis, layers: Sequence[MeasuredLayer]
+) -> list[MeasuredWeight]:
     """Return the kernels with parts that are equal and get equal gradients."""
-    known = equal_parts(of)
-    logits = of.probe(LogitsProbe)
+    known = equal_parts(diagnosis)
+    logits = diagnosis.probe(LogitsProbe)
     found = []
     for weight in list_weights(layers):
         if weight in known and known[weight].staying and not logits.has(weight):
@@ -198,11 +202,13 @@ def _staying_equal(of: Diagnosis, layers: Sequence[MeasuredLayer]) -> list[Measu
     return found
 
 
-def _staying(of: Diagnosis, staying: Sequence[MeasuredWeight]) -> Iterator[Finding]:
+def _report_permanently_equal(
+    diagnosis: Diagnosis, staying: Sequence[MeasuredWeight]
+) -> Iterator[Finding]:
     """Yield the findings on parts that stay equal."""
 
     def are_most(weight: MeasuredWeight) -> bool:
-        _, count, equal = equal_parts(of)[weight]
+        _, count, equal = equal_parts(diagnosis)[weight]
         return 2 * (equal or 0) >= count
 
     most = [weight for weight in staying if are_most(weight)]
@@ -212,7 +218,7 @@ def _staying(of: Diagnosis, staying: Sequence[MeasuredWeight]) -> Iterator[Findi
         if not hit:
             continue
         first = hit[0]
-        axes, count, equal = equal_parts(of)[first]
+        axes, count, equal = equal_parts(diagnosis)[first]
         parts = f"parts along axis {axes[0]}"
         if first.own.axes is not None and axes == tuple(first.own.axes[1]):
             parts = "units"
@@ -220,20 +226,20 @@ def _staying(of: Diagnosis, staying: Sequence[MeasuredWeight]) -> Iterator[Findi
             f"{equal} of {count} {parts} of {first.path}{write_rest(hit)} have the same "
             "weights as another one, and get the same gradient. Training never distinguishes them"
         )
-        yield Finding(_layers_of(hit), evidence, _random(hit), level)
+        yield Finding(_list_layers(hit), evidence, _propose_random_weights(hit), level)
 
 
-def _constants(of: Diagnosis, weights: Sequence[MeasuredWeight]) -> Iterator[Finding]:
+def _report_constants(diagnosis: Diagnosis, weights: Sequence[MeasuredWeight]) -> Iterator[Finding]:
     """Yield the findings on kernels of one number, whose units give the same."""
     hit = []
     for weight in weights:
-        values = kernel_values(of).get(weight)
+        values = kernel_values(diagnosis).get(weight)
         is_constant = values is not None and values.constant and not weight.report.zero
-        if is_constant and equal_outputs(of).get(weight.layer.layer):
+        if is_constant and equal_outputs(diagnosis).get(weight.layer.layer):
             hit.append(weight)
     of_labels = [weight for weight in hit if _has_labels(weight.layer)]
     hidden = [weight for weight in hit if weight not in of_labels]
-    parting = [weight for weight in hidden if equal_parts(of)[weight].staying == 0]
+    parting = [weight for weight in hidden if equal_parts(diagnosis)[weight].staying == 0]
     unknown = [weight for weight in hidden if weight not in parting]
     levels: list[tuple[Level, list[MeasuredWeight]]] = [
         ("error", unknown),
@@ -248,7 +254,7 @@ def _constants(of: Diagnosis, weights: Sequence[MeasuredWeight]) -> Iterator[Fin
         if len(group) > 1:
             value += f" in {first.path}"
         evidence = f"all weights of {summarize_paths(group)} are equal, {value}. "
-        remedy = _random(group)
+        remedy = _propose_random_weights(group)
         if level == "error":
             evidence += "The units are identical, and training updates them in the same way"
         elif level == "warning":
@@ -258,26 +264,26 @@ def _constants(of: Diagnosis, weights: Sequence[MeasuredWeight]) -> Iterator[Fin
             remedy = replace(
                 remedy, text=f"change nothing if this is intended; if not, {remedy.text}"
             )
-        yield Finding(_layers_of(group), evidence, remedy, level)
+        yield Finding(_list_layers(group), evidence, remedy, level)
 
 
-def _identical(of: Diagnosis, weights: Sequence[MeasuredWeight]) -> Iterator[Finding]:
+def _report_identical(diagnosis: Diagnosis, weights: Sequence[MeasuredWeight]) -> Iterator[Finding]:
     """Yield the findings on some units with the same weights, which give the same."""
     hit = []
     for weight in weights:
-        values = kernel_values(of).get(weight)
+        values = kernel_values(diagnosis).get(weight)
         are_some = values is not None and values.identical_units and not values.constant
-        if are_some and equal_outputs(of).get(weight.layer.layer):
+        if are_some and equal_outputs(diagnosis).get(weight.layer.layer):
             hit.append(weight)
     for level, alike in group_by_level(
         hit, "warning", lambda weight: not _has_labels(weight.layer)
     ):
-        count = kernel_values(of)[alike[0]].identical_units
+        count = kernel_values(diagnosis)[alike[0]].identical_units
         evidence = (
             f"{count} units of {alike[0].path}{write_rest(alike)} have the same weights as "
             "another unit"
         )
-        remedy = _random(alike, "draw independent weights for each unit")
+        remedy = _propose_random_weights(alike, "draw independent weights for each unit")
         if level == "warning":
             evidence += ". If their outgoing weights are equal too, training updates them in the "
             evidence += "same way"
@@ -288,7 +294,7 @@ def _identical(of: Diagnosis, weights: Sequence[MeasuredWeight]) -> Iterator[Fin
                 f"{remedy.text}"
             )
             remedy = replace(remedy, text=text)
-        yield Finding(_layers_of(alike), evidence, remedy, level)
+        yield Finding(_list_layers(alike), evidence, remedy, level)
 
 
 def _has_labels(layer: MeasuredLayer) -> bool:

@@ -10,7 +10,7 @@ from keras_initx.tools.diagnose._rules import Finding, rule, write_count
 
 
 @rule("exchanged axes")
-def exchanged_axes(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def exchanged_axes(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report images of which a side is taken for the channels.
 
     Reported if:

@@ -17,7 +17,7 @@ from keras_initx.tools.diagnose._normalized import NormalizedProbe
 from keras_initx.tools.diagnose._redrawing import list_untried, make_choice, propose_redraw
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule, write_count
-from keras_initx.tools.diagnose.remedies.large_outputs import smaller_rows
+from keras_initx.tools.diagnose.remedies.large_outputs import propose_smaller_rows
 
 # Share of its weight that a query gives to a single key, on average, above which the softmax of
 # attention passes little gradient.
@@ -27,7 +27,7 @@ _LARGE_QUERIES = 2
 
 
 @rule("focused attention", beside=["exploding"])
-def focused_attention(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def focused_attention(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report queries that give nearly all of their weight to a single key.
 
     Reported if:
@@ -51,7 +51,7 @@ def focused_attention(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fi
         - Use `GlorotUniform` for queries and keys.
         - Divide the scores by the square root of the size of a head.
     """
-    probe = of.probe(AttentionProbe)
+    probe = diagnosis.probe(AttentionProbe)
     found = probe.focus
     hit = []
     for layer in layers:
@@ -70,14 +70,14 @@ def focused_attention(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fi
     makers: set[keras.Layer] = set()
     for maker in found:
         makers.update(probe.pairs.get(maker, (maker,)))
-    kernels = list_kernels(layer for layer in measured_layers(of) if layer.layer in makers)
+    kernels = list_kernels(layer for layer in measured_layers(diagnosis) if layer.layer in makers)
     choices = list_untried([make_choice(GlorotUniform())], kernels)
     scaled = Remedy(
         "divide scores by the square root of the size of a head, like "
         "keras.layers.MultiHeadAttention"
     )
     normalized: Remedy | None = None
-    if worst.layer not in of.probe(NormalizedProbe).layers:
+    if worst.layer not in diagnosis.probe(NormalizedProbe).layers:
         normalized = Remedy("add a normalization before the attention layer")
     # Queries of this size give scores of size 1 if these are scaled.
     if worst.signal.std < _LARGE_QUERIES:
@@ -88,7 +88,7 @@ def focused_attention(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fi
             normalized,
         ]
     else:
-        causes = [smaller_rows(list_layers_until(worst, of)), normalized, scaled]
+        causes = [propose_smaller_rows(list_layers_until(worst, diagnosis)), normalized, scaled]
     first, *others = [remedy for remedy in causes if remedy is not None]
     for other in others:
         first = first.otherwise(other)

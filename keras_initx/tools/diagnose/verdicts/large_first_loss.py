@@ -11,12 +11,12 @@ from keras_initx.tools.diagnose._signal import Signal, compute_signal_rms
 from keras_initx.tools.diagnose._tied_tables import tied_tables
 from keras_initx.tools.diagnose.losses.probes import OutputReport
 from keras_initx.tools.diagnose.remedies.large_outputs import (
+    describe_smaller_factor,
     misses_targets,
-    smaller_factor,
-    smaller_inputs,
-    smaller_last_layer,
-    smaller_table,
-    standardized_targets,
+    propose_smaller_inputs,
+    propose_smaller_last_layer,
+    propose_smaller_table,
+    propose_standardized_targets,
 )
 
 
@@ -24,7 +24,7 @@ from keras_initx.tools.diagnose.remedies.large_outputs import (
     "large first loss",
     beside=["single class", "no probabilities", "undefined loss", "saturated", "exploding:error"],
 )
-def large_first_loss(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def large_first_loss(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report outputs that are far worse than a blind guess.
 
     Reported if:
@@ -64,33 +64,35 @@ def large_first_loss(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fin
         f"{worst.title} starts with a loss of {output.loss:.3g}{write_count(hit)}; guessing would "
         f"cost {output.blind_loss:.3g}. Its outputs have standard deviation {worst.signal.std:.3g}"
     )
-    details, remedy = _cause(worst, output, of)
+    details, remedy = _explain(worst, output, diagnosis)
     evidence += f"{details}. The first steps only undo this"
     yield Finding([layer for layer, *_ in hit], evidence, remedy)
 
 
-def _cause(layer: MeasuredLayer, output: OutputReport, of: Diagnosis) -> tuple[str, Remedy]:
+def _explain(
+    layer: MeasuredLayer, output: OutputReport, diagnosis: Diagnosis
+) -> tuple[str, Remedy]:
     """Return what more the evidence says of an output, and the remedy."""
     details = ""
-    smaller_rows = smaller_table(layer, of)
+    smaller_rows = propose_smaller_table(layer, diagnosis)
     if smaller_rows is not None:
-        table = tied_tables(of)[layer]
+        table = tied_tables(diagnosis)[layer]
         deviation = f"whose standard deviation is {table.report.std:.3g}"
         details = f"; they are products with rows of {table.path}, {deviation}"
         return details, smaller_rows
-    fewer = smaller_inputs(layer, of)
+    fewer = propose_smaller_inputs(layer, diagnosis)
     if fewer is not None:
         details = f", and its inputs have a root mean square of {output.input_size:.3g}"
         remedy = fewer
     elif layer.weights and not layer.has_kernel:
-        remedy = standardize_inputs_first(of, Remedy(smaller_factor("in", layer)))
+        remedy = standardize_inputs_first(diagnosis, Remedy(describe_smaller_factor("in", layer)))
     else:
-        remedy = smaller_last_layer([layer], of)
+        remedy = propose_smaller_last_layer([layer], diagnosis)
     # Operations follow the layer.
     size = compute_signal_rms(layer.after or Signal())
     if output.size is not None and output.size > 2 * size > 0:
         details += f"; later operations make them {output.size / size:.3g} times as large"
-        remedy = Remedy(smaller_factor("after", layer))
+        remedy = Remedy(describe_smaller_factor("after", layer))
     if misses_targets(layer):
-        remedy = standardized_targets()
+        remedy = propose_standardized_targets()
     return details, remedy

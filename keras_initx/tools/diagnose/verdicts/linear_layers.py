@@ -27,7 +27,7 @@ _BETWEEN = (
 
 
 @rule("linear layers")
-def linear_layers(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def linear_layers(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report layers that together are one linear layer.
 
     Reported if:
@@ -50,7 +50,7 @@ def linear_layers(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Findin
     by_layer = {layer.layer: layer for layer in layers}
     following: dict[MeasuredLayer, MeasuredLayer] = {}
     for layer in layers:
-        after = _after(layer, of)
+        after = _find_following(layer, diagnosis)
         if after in by_layer:
             following[layer] = by_layer[after]
     for layer in layers:
@@ -68,11 +68,11 @@ def linear_layers(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Findin
         yield Finding(row, evidence, Remedy(text), "note")
 
 
-def _after(layer: MeasuredLayer, of: Diagnosis) -> keras.Operation | None:
+def _find_following(layer: MeasuredLayer, diagnosis: Diagnosis) -> keras.Operation | None:
     """Return the layer with a kernel that alone gets what a linear one gives, otherwise `None`."""
     if not isinstance(layer.layer, _LINEAR) or layer.activation not in (None, "linear"):
         return None
-    consumer = of.watch.graph.only_consumer(layer.layer)
+    consumer = diagnosis.watch.graph.only_consumer(layer.layer)
     while isinstance(consumer, _BETWEEN):
-        consumer = of.watch.graph.only_consumer(consumer)
+        consumer = diagnosis.watch.graph.only_consumer(consumer)
     return consumer if isinstance(consumer, _LINEAR) else None

@@ -28,7 +28,10 @@ from keras_initx.tools.diagnose._rules import (
     rule,
     write_count,
 )
-from keras_initx.tools.diagnose.remedies.recurrence import open_gates, orthogonal_recurrence
+from keras_initx.tools.diagnose.remedies.recurrence import (
+    propose_open_gates,
+    propose_orthogonal_recurrence,
+)
 
 # The number of steps over which a recurrent layer should have a memory.
 REMEMBERED = 10
@@ -37,11 +40,11 @@ REMEMBERED = 10
 SHUT_GATE = 0.05
 
 
-def gate_bias(of: Diagnosis, layer: MeasuredLayer) -> str | None:
+def describe_gate_bias(diagnosis: Diagnosis, layer: MeasuredLayer) -> str | None:
     """Return the name of the gate of a layer, and the range of its bias, `None` without any."""
-    if layer not in gates(of):
+    if layer not in gates(diagnosis):
         return None
-    gate, bias, _ = gates(of)[layer]
+    gate, bias, _ = gates(diagnosis)[layer]
     low, high = format_number(bias.min()), format_number(bias.max())
     return f"{gate} {low}" if low == high else f"{gate} {low}...{high}"
 
@@ -49,9 +52,9 @@ def gate_bias(of: Diagnosis, layer: MeasuredLayer) -> str | None:
 @rule(
     "memory",
     probes=[RecurrenceProbe],
-    columns=[LayerColumn("gate bias", "bias of the forget or update gates", gate_bias)],
+    columns=[LayerColumn("gate bias", "bias of the forget or update gates", describe_gate_bias)],
 )
-def memory(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def memory(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report recurrent layers that do not keep what they have read.
 
     Reported if:
@@ -89,13 +92,15 @@ def memory(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
         - For a recurrent kernel, use `Orthogonal`.
         - For padding, set `mask_zero=True`, or pad in front.
     """
-    yield from _overwritten_bias(of, layers)
-    yield from _shut_gates(of, layers)
-    yield from _unread_words(of, layers)
-    yield from _recurrent_kernel(of, layers)
+    yield from _report_overwritten_bias(diagnosis, layers)
+    yield from _report_shut_gates(diagnosis, layers)
+    yield from _report_unread_steps(diagnosis, layers)
+    yield from _report_recurrent_kernels(diagnosis, layers)
 
 
-def _overwritten_bias(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def _report_overwritten_bias(
+    diagnosis: Diagnosis, layers: list[MeasuredLayer]
+) -> Iterator[Finding]:
     hit = []
     for layer in layers:
         if any(map(_is_overwritten, list_cells(layer.layer))):
@@ -106,7 +111,7 @@ def _overwritten_bias(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fi
         f"the forget-gate bias of {summarize_names(list_titles(hit))} is 1, because "
         "`unit_forget_bias=True` overwrites it. The bias initializer fills only the other gates"
     )
-    remedy = open_gates(of, hit)
+    remedy = propose_open_gates(diagnosis, hit)
     rules: dict[str, InitializerLike] = dict.fromkeys(remedy.rules, LSTMForgetBias(2.0))
     longer = Remedy("use 2.0 for a longer memory", rules)
     yield Finding(hit, evidence, remedy.otherwise(longer))
@@ -128,8 +133,8 @@ def _is_overwritten(cell: keras.Layer) -> bool:
     return bool((forget == 1).all() and not (others == 0).all() and not (others == 1).all())
 
 
-def _shut_gates(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
-    known = gates(of)
+def _report_shut_gates(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+    known = gates(diagnosis)
     hit = [layer for layer in layers if layer in known and known[layer].kept < SHUT_GATE]
     if not hit:
         return
@@ -138,18 +143,18 @@ def _shut_gates(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]
         f"the biases of the {of_first.gate} gates of {first.title} keep {of_first.kept:.1%} of the "
         "state in a step. After a few steps, almost nothing is left"
     )
-    yield Finding(hit, evidence, open_gates(of, hit))
+    yield Finding(hit, evidence, propose_open_gates(diagnosis, hit))
 
 
-def _unread_words(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
-    probe = of.probe(RecurrenceProbe)
+def _report_unread_steps(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+    probe = diagnosis.probe(RecurrenceProbe)
     for layer in layers:
-        share = compute_unread_share(of, layer)
+        share = compute_unread_share(diagnosis, layer)
         # Gates that are shut read nothing, with or without padding.
-        if share is None or gates(of)[layer].kept < SHUT_GATE:
+        if share is None or gates(diagnosis)[layer].kept < SHUT_GATE:
             continue
         padding, path = probe.padding[layer.layer]
-        of_layer = gates(of)[layer]
+        of_layer = gates(diagnosis)[layer]
         evidence = (
             f"half of the examples end in {padding} or more equal steps, of "
             f"{probe.steps[layer.layer]}. {layer.title} reads these steps without a mask, and its "
@@ -161,11 +166,13 @@ def _unread_words(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Findin
         yield Finding([layer], evidence, remedy)
 
 
-def _recurrent_kernel(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def _report_recurrent_kernels(
+    diagnosis: Diagnosis, layers: list[MeasuredLayer]
+) -> Iterator[Finding]:
     hit = []
-    all_steps = of.probe(RecurrenceProbe).steps
+    all_steps = diagnosis.probe(RecurrenceProbe).steps
     for layer in layers:
-        kernel = recurrent_kernels(of).get(layer)
+        kernel = recurrent_kernels(diagnosis).get(layer)
         if kernel is None or all_steps.get(layer.layer, 0) < REMEMBERED:
             continue
         # Zeros have their own verdict.
@@ -174,7 +181,7 @@ def _recurrent_kernel(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fi
             hit.append(layer)
     if not hit:
         return
-    first, kernel = hit[0], recurrent_kernels(of)[hit[0]]
+    first, kernel = hit[0], recurrent_kernels(diagnosis)[hit[0]]
     if kernel.forgets:
         steps = all_steps[first.layer]
         evidence = (
@@ -197,4 +204,4 @@ def _recurrent_kernel(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fi
     drawn_anew: list[MeasuredWeight] = []
     for layer in hit:
         drawn_anew += layer.recurrent_kernels
-    yield Finding(hit, evidence + write_count(hit), orthogonal_recurrence(drawn_anew))
+    yield Finding(hit, evidence + write_count(hit), propose_orthogonal_recurrence(drawn_anew))

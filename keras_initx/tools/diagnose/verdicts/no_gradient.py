@@ -31,7 +31,7 @@ from keras_initx.tools.diagnose.losses.probes import LossProbe
     "no gradient",
     unless=["equal inputs:error", "single class", "no probabilities", "unsuitable labels"],
 )
-def no_gradient(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def no_gradient(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report layers that get no gradient, whatever their weights are.
 
     Reported if:
@@ -67,23 +67,23 @@ def no_gradient(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]
         - Use a smooth operation.
         - Add a loss for each output that you want to train.
     """
-    if has_single_values(of) or of.probe(AttentionProbe).of_one:
-        yield _over_a_single_value(of, layers)
+    if has_single_values(diagnosis) or diagnosis.probe(AttentionProbe).of_one:
+        yield _report_single_values(diagnosis, layers)
         return
-    if _is_frozen(of):
+    if _is_frozen(diagnosis):
         evidence = "all weights of the model have `trainable=False`. Training changes none of them"
         text = "set trainable=True for the layers that should learn, before you compile the model"
         yield Finding([], evidence, Remedy(text), "error")
         return
     if any(layer.signal.nonfinite for layer in layers):
         return
-    held = unreached_layers(of)
+    held = unreached_layers(diagnosis)
     cut_off = [layer for layer in layers if layer in held.cut_off]
-    losses = of.probe(LossProbe)
-    with_loss = {ends.layer for ends in (*losses.ends, *losses.others)}
+    losses = diagnosis.probe(LossProbe)
+    with_loss = {head.layer for head in (*losses.heads, *losses.other_heads)}
     have_loss = any(layer.layer in with_loss for layer in cut_off)
     if cut_off and (have_loss or not held.is_apart):
-        yield _cut_off(cut_off, held, of)
+        yield _report_cut_off(cut_off, held, diagnosis)
     unused = [layer for layer in layers if layer in held.unused]
     for level, group in group_by_level(unused, "warning", lambda layer: layer not in held.inside):
         evidence = (
@@ -94,12 +94,12 @@ def no_gradient(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]
             text = "add a loss for each output of the model that should learn"
         yield Finding(group, evidence, Remedy(text), level)
     # What gets zeros alone is no part that was left out, nor are keys of queries of zeros.
-    began, pairs = lost_signals(of).began, of.probe(AttentionProbe).pairs
+    began, pairs = lost_signals(diagnosis).began, diagnosis.probe(AttentionProbe).pairs
     idle = []
     for layer in layers:
         if layer in held.idle and began.isdisjoint(pairs.get(layer.layer, (layer.layer,))):
             idle.append(layer)
-    if any(layer.shape is not None for layer in idle) and _vanishes_behind(idle, of):
+    if any(layer.shape is not None for layer in idle) and _vanishes_later(idle, diagnosis):
         # What they give is too small to be seen in the loss, which has its own verdict.
         idle = [layer for layer in idle if layer.shape is None]
     if idle:
@@ -109,16 +109,16 @@ def no_gradient(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]
         )
         text = "change nothing if other batches use these layers, for example as other experts"
         level = "note"
-        if only_idle_layers_read(of):
+        if only_idle_layers_read(diagnosis):
             evidence += ", and no other layer reads the inputs"
             text = f"use other numbers than zeros after {idle[0].title}"
             level = "error"
         yield Finding(idle, evidence, Remedy(text), level)
 
 
-def _vanishes_behind(idle: Sequence[MeasuredLayer], of: Diagnosis) -> bool:
+def _vanishes_later(idle: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> bool:
     """Return whether the signal vanishes in the first of these layers or in a later one."""
-    layers, lost = measured_layers(of), lost_signals(of)
+    layers, lost = measured_layers(diagnosis), lost_signals(diagnosis)
     for layer in layers[layers.index(idle[0]) :]:
         # Zeros, as behind a gate or a factor of 0, are no numbers that are too small.
         is_small = layer.has_enough_values and 0 < layer.signal.std < VANISHING
@@ -127,20 +127,20 @@ def _vanishes_behind(idle: Sequence[MeasuredLayer], of: Diagnosis) -> bool:
     return False
 
 
-def _is_frozen(of: Diagnosis) -> bool:
+def _is_frozen(diagnosis: Diagnosis) -> bool:
     """Return whether a model that is compiled to be trained has no weight that is."""
-    optimizer = getattr(of.model, "optimizer", None)
-    if not isinstance(optimizer, keras.optimizers.Optimizer) or not of.model.weights:
+    optimizer = getattr(diagnosis.model, "optimizer", None)
+    if not isinstance(optimizer, keras.optimizers.Optimizer) or not diagnosis.model.weights:
         return False
-    return of.probe(LossProbe).value is not None and not of.model.trainable_weights
+    return diagnosis.probe(LossProbe).value is not None and not diagnosis.model.trainable_weights
 
 
-def _over_a_single_value(of: Diagnosis, layers: list[MeasuredLayer]) -> Finding:
+def _report_single_values(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Finding:
     """Return the finding on normalizations and softmaxes over a single value."""
-    paths = of.probe(SingleValueProbe).paths
+    paths = diagnosis.probe(SingleValueProbe).paths
     trained = [one for one in list_weights(layers) if one.report.gradient is not None]
     held = [weight.layer for weight in trained if weight.report.gradient == 0]
-    of_one = of.probe(AttentionProbe).of_one
+    of_one = diagnosis.probe(AttentionProbe).of_one
     single = [layer for layer in layers if layer.layer in of_one]
     hit = [layer for layer in layers if layer in held or layer in single]
     hit += [layer for layer in layers if layer.layer in paths]
@@ -165,13 +165,15 @@ def _over_a_single_value(of: Diagnosis, layers: list[MeasuredLayer]) -> Finding:
     return Finding(hit, evidence, remedy, "error")
 
 
-def _cut_off(hit: Sequence[MeasuredLayer], held: UnreachedLayers, of: Diagnosis) -> Finding:
+def _report_cut_off(
+    hit: Sequence[MeasuredLayer], held: UnreachedLayers, diagnosis: Diagnosis
+) -> Finding:
     """Return the finding on layers behind which an operation without a derivative follows."""
     last = hit[-1]
     place = f"after {last.title}"
     if held.fed:
         place = f"between {last.title} and {held.fed[0].title}"
-    flow = zero_gradient_flow(of)
+    flow = zero_gradient_flow(diagnosis)
     is_loss = flow is not None and flow.calls[0].output_norm == 0
     if is_loss:
         place = "in the loss"
@@ -185,7 +187,7 @@ def _cut_off(hit: Sequence[MeasuredLayer], held: UnreachedLayers, of: Diagnosis)
         )
         return Finding(hit, evidence, Remedy(text), "warning")
     such = "argmax, round, a comparison, a cast to integers or stop_gradient"
-    names = [] if is_loss else _ending_operations(of)
+    names = [] if is_loss else _list_ending_operations(diagnosis)
     if names:
         evidence = f"{given} passes {summarize_names(names)} {place}"
     else:
@@ -200,15 +202,15 @@ def _cut_off(hit: Sequence[MeasuredLayer], held: UnreachedLayers, of: Diagnosis)
     return Finding(hit, evidence, Remedy(text), "error")
 
 
-def _ending_operations(of: Diagnosis) -> list[str]:
+def _list_ending_operations(diagnosis: Diagnosis) -> list[str]:
     """Return what gets a gradient and passes none on: operations by class, layers by path."""
     names = []
-    for call in ending_calls(of):
+    for call in ending_calls(diagnosis):
         operation = call.operation
-        if operation in dead_ends(of):
+        if operation in dead_ends(diagnosis):
             continue
-        name = of.watch.paths.get(operation, f"the operation {type(operation).__name__}")
-        if operation is of.model:
+        name = diagnosis.watch.paths.get(operation, f"the operation {type(operation).__name__}")
+        if operation is diagnosis.model:
             name = f"the `call` of {name}"
         names.append(name)
     return list(dict.fromkeys(names))

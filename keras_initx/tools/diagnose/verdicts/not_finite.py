@@ -23,7 +23,7 @@ from keras_initx.tools.diagnose.losses.probes import LossProbe, OutputProbe
 
 
 @rule("not finite", hides_all=True)
-def not_finite(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def not_finite(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report weights, inputs and targets that are not finite.
 
     Reported if:
@@ -53,33 +53,39 @@ def not_finite(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
         - For weights, use another initializer, or load other values.
         - In your data, replace the missing values, or leave out these examples.
     """
-    certain = [one for one in lost_weights(of) if one.is_certain]
+    certain = [one for one in lost_weights(diagnosis) if one.is_certain]
     if certain:
-        yield Finding(_layers_with(certain, layers), _of_weights(certain), _cause(certain), "error")
-        return
-    unclear = lost_weights(of)
-    if unclear:
-        evidence = f"{_of_weights(unclear)}. All numbers that this batch gives are finite"
-        remedy = Remedy(
-            f"change nothing if this is intended, for example in a mask; if not, {_cause(unclear)}"
+        yield Finding(
+            _list_layers(certain, layers),
+            _describe_weights(certain),
+            _propose_finite_source(certain),
+            "error",
         )
-        yield Finding(_layers_with(unclear, layers), evidence, remedy, "note")
+        return
+    unclear = lost_weights(diagnosis)
+    if unclear:
+        evidence = f"{_describe_weights(unclear)}. All numbers that this batch gives are finite"
+        remedy = Remedy(
+            "change nothing if this is intended, for example in a mask; if not, "
+            f"{_propose_finite_source(unclear)}"
+        )
+        yield Finding(_list_layers(unclear, layers), evidence, remedy, "note")
     # A model may replace such inputs itself.
     lost = [layer for layer in layers if layer.signal.nonfinite]
-    of_inputs, of_targets = input_signal(of), target_signal(of)
+    of_inputs, of_targets = input_signal(diagnosis), target_signal(diagnosis)
     if of_inputs is not None and of_inputs.nonfinite and lost:
         text = (
             "replace these values of `x`, for example by `numpy.nan_to_num(x)`, or leave them out"
         )
         if of_targets is not None and of_targets.nonfinite:
             text += "; and leave out the examples whose targets are not finite"
-        yield Finding(lost, _evidence("inputs", of_inputs), Remedy(text), "error")
-    elif of_targets is not None and of_targets.nonfinite and _spoil_loss(of):
+        yield Finding(lost, _describe_data("inputs", of_inputs), Remedy(text), "error")
+    elif of_targets is not None and of_targets.nonfinite and _do_targets_spoil_loss(diagnosis):
         remedy = Remedy("leave out the examples with such targets")
-        yield Finding([], _evidence("targets", of_targets), remedy, "error")
+        yield Finding([], _describe_data("targets", of_targets), remedy, "error")
 
 
-def _layers_with(lost: Sequence[LostWeight], layers: list[MeasuredLayer]) -> list[MeasuredLayer]:
+def _list_layers(lost: Sequence[LostWeight], layers: list[MeasuredLayer]) -> list[MeasuredLayer]:
     """Return the layers that have one of these weights."""
     found = {id(one.weight.variable) for one in lost}
     hit = []
@@ -89,7 +95,7 @@ def _layers_with(lost: Sequence[LostWeight], layers: list[MeasuredLayer]) -> lis
     return hit
 
 
-def _of_weights(lost: Sequence[LostWeight]) -> str:
+def _describe_weights(lost: Sequence[LostWeight]) -> str:
     (first, values, _), *others = lost
     text = f"{first.path} is not finite: {values}"
     if others:
@@ -97,19 +103,19 @@ def _of_weights(lost: Sequence[LostWeight]) -> str:
     return text
 
 
-def _cause(lost: Sequence[LostWeight]) -> Remedy:
+def _propose_finite_source(lost: Sequence[LostWeight]) -> Remedy:
     """Return the remedy where weights are not finite: it lies in what has made their values."""
     initializers = layer_initializers([one.weight for one in lost])
     by_text: dict[str, list[str]] = {}
     for one in lost:
         initializer, _ = initializers[one.weight.path]
-        by_text.setdefault(_maker(one.weight, initializer), []).append(one.weight.path)
+        by_text.setdefault(_describe_source(one.weight, initializer), []).append(one.weight.path)
     return Remedy(
         "; ".join(f"for {summarize_names(paths)}, {text}" for text, paths in by_text.items())
     )
 
 
-def _maker(weight: ModelWeight, initializer: LayerInitializer | None) -> str:
+def _describe_source(weight: ModelWeight, initializer: LayerInitializer | None) -> str:
     """Return what has to make finite values, by what is known of the initializer of a weight."""
     others = "a file, or an assignment"
     if initializer is None:
@@ -138,19 +144,19 @@ def _gives_finite_values(initializer: LayerInitializer, weight: ModelWeight) -> 
         return None
 
 
-def _evidence(name: str, signal: Signal) -> str:
+def _describe_data(name: str, signal: Signal) -> str:
     count = round(signal.nonfinite * signal.size)
     return f"the {name} are not finite: {count} of {signal.size} values are NaN or infinite"
 
 
-def _spoil_loss(of: Diagnosis) -> bool:
+def _do_targets_spoil_loss(diagnosis: Diagnosis) -> bool:
     """Return whether the loss or a gradient is not finite because of targets that are not."""
-    value, outputs = of.probe(LossProbe).value, of.probe(OutputProbe).signal
+    value, outputs = diagnosis.probe(LossProbe).value, diagnosis.probe(OutputProbe).signal
     if outputs is None:
         return False
     # The loss of such labels is not computed where a backend would raise an error.
     if value is None:
         return not outputs.nonfinite
     # A loss may leave them out, as where they stand for what is missing.
-    numbers = [value, *(norm for _, norm in trained_layers(of))]
+    numbers = [value, *(norm for _, norm in trained_layers(diagnosis))]
     return not all(map(math.isfinite, numbers))

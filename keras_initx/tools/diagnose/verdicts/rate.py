@@ -84,9 +84,9 @@ class _Optimizer:
 _DEFAULT = _Optimizer(0.001, StepFacts("adam", epsilon=1e-7), travel=0.001 * STEPS)
 
 
-def _optimizer_of(of: Diagnosis) -> _Optimizer | None:
+def _read_optimizer(diagnosis: Diagnosis) -> _Optimizer | None:
     """Return what is known of the optimizer, `None` if the model is not compiled with one."""
-    optimizer: Any = getattr(of.model, "optimizer", None)
+    optimizer: Any = getattr(diagnosis.model, "optimizer", None)
     if not isinstance(optimizer, keras.optimizers.Optimizer):
         return None
     optimizer = unwrap_optimizer(optimizer)
@@ -97,18 +97,18 @@ def _optimizer_of(of: Diagnosis) -> _Optimizer | None:
     is_clipped = facts.kind == "sgd" and facts.is_clipped
     # Normalizations undo the scale of what comes before them, so that large steps only make its
     # weights larger.
-    is_normalized = bool(of.probe(NormalizedProbe).normalizing)
+    is_normalized = bool(diagnosis.probe(NormalizedProbe).normalizing)
     rates = predict_rates(optimizer, _ASKED)
     return _Optimizer(
         rate,
         facts,
-        travel=_integral(_ASKED, rates),
+        travel=_integrate(_ASKED, rates),
         has_schedule=len(set(rates)) > 1,
         is_sensitive=not is_clipped and not is_normalized,
     )
 
 
-def _integral(steps: Sequence[int], rates: Sequence[float]) -> float:
+def _integrate(steps: Sequence[int], rates: Sequence[float]) -> float:
     """Return the sum of the rates of all steps from those of some, by the trapezoidal rule."""
     total = 0.0
     pairs = itertools.pairwise(zip(steps, rates, strict=True))
@@ -122,7 +122,7 @@ def _integral(steps: Sequence[int], rates: Sequence[float]) -> float:
     # Whose kernels stay where they are at any rate.
     beside=["vanishing", "vanishing gradient"],
 )
-def rate(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def rate(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report a learning rate with which the first steps go too far, or nowhere.
 
     Reported if:
@@ -164,29 +164,29 @@ def rate(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
         - Use `Adam` with its defaults, another rate, or `Adadelta(1.0)`.
         - Scale your inputs.
     """
-    optimizer = _optimizer_of(of)
+    optimizer = _read_optimizer(diagnosis)
     if optimizer is None:
         return
     if optimizer.rate < 0:
         evidence = f"the learning rate is {optimizer.rate:g}, so each step raises the loss"
-        yield Finding([], evidence, _adam("use a positive learning rate: "), "error")
+        yield Finding([], evidence, _propose_adam("use a positive learning rate: "), "error")
         return
     if optimizer.kind == "adadelta":
-        yield from _of_adadelta(optimizer)
+        yield from _report_adadelta(optimizer)
         return
-    yield from _small_steps(optimizer, of, layers)
+    yield from _report_small_steps(optimizer, diagnosis, layers)
     if optimizer.rate > 0 and optimizer.is_sensitive and optimizer.kind == "sgd":
-        yield from _large_steps_of_sgd(optimizer.rate, of)
+        yield from _report_large_sgd_steps(optimizer.rate, diagnosis)
     elif optimizer.rate > 0 and optimizer.is_sensitive and optimizer.kind == "adam":
-        yield from _large_steps_of_adam(optimizer.rate, measured_layers(of))
+        yield from _report_large_adam_steps(optimizer.rate, measured_layers(diagnosis))
 
 
-def _adam(before: str = "use ") -> Remedy:
+def _propose_adam(before: str = "use ") -> Remedy:
     """Return a remedy with Adam at its default rate."""
     return Remedy(f"{before}keras.optimizers.Adam()")
 
 
-def _of_adadelta(optimizer: _Optimizer) -> Iterator[Finding]:
+def _report_adadelta(optimizer: _Optimizer) -> Iterator[Finding]:
     if not optimizer.has_schedule and 0 < optimizer.rate < SLOW_ADADELTA:
         evidence = (
             f"the rate of Adadelta is {optimizer.rate:.3g}; its usual rate is 1, because it finds "
@@ -195,28 +195,28 @@ def _of_adadelta(optimizer: _Optimizer) -> Iterator[Finding]:
         yield Finding([], evidence, Remedy("use keras.optimizers.Adadelta(1.0)"))
 
 
-def _small_steps(
-    optimizer: _Optimizer, of: Diagnosis, layers: list[MeasuredLayer]
+def _report_small_steps(
+    optimizer: _Optimizer, diagnosis: Diagnosis, layers: list[MeasuredLayer]
 ) -> Iterator[Finding]:
     """Yield the finding on an optimizer with which weights stay where they are."""
     if optimizer.kind is None:
         return
-    change = _largest_change(optimizer, of, layers)
+    change = _compute_largest_change(optimizer, diagnosis, layers)
     # Without such weights nothing learns, whatever the optimizer is.
     if change is None:
         return
     rate = f"the rate {optimizer.rate:.3g}"
     if optimizer.has_schedule:
         rate = f"rates that begin at {optimizer.rate:.3g} and add up to {optimizer.travel:.3g}"
-    gain = _gain(optimizer, of)
+    gain = _compute_gain(optimizer, diagnosis)
     if change < SMALL_CHANGE:
         effect = f"change the kernels of each layer by at most {change:.1g} of their size"
     elif gain is not None and gain < SMALL_GAIN:
         effect = f"lower the loss by {gain:.1g} of its value"
     else:
         return
-    remedy = _adam("use its defaults: ")
-    by_default = _largest_change(_DEFAULT, of, layers)
+    remedy = _propose_adam("use its defaults: ")
+    by_default = _compute_largest_change(_DEFAULT, diagnosis, layers)
     if by_default is not None and by_default < SMALL_CHANGE:
         remedy = Remedy(
             "multiply the loss by a factor, because its gradients are small next to the epsilon of "
@@ -225,58 +225,58 @@ def _small_steps(
     yield Finding([], f"{STEPS} steps with {rate} {effect}", remedy)
 
 
-def _largest_change(
-    optimizer: _Optimizer, of: Diagnosis, layers: Sequence[MeasuredLayer]
+def _compute_largest_change(
+    optimizer: _Optimizer, diagnosis: Diagnosis, layers: Sequence[MeasuredLayer]
 ) -> float | None:
     """Return how far a thousand steps move the kernels of a layer, relative to their size.
 
     It is that of the layer which is moved the most, at most, and `None` without such kernels.
     """
-    clipped = _clipping(optimizer, of)
+    clipped = _compute_clipping(optimizer, diagnosis)
     changes = []
     # What gets next to nothing learns at no rate.
-    lost = lost_signals(of)
-    weak = lost.starved | lost.began | of.probe(LostProbe).shrunk.keys()
+    lost = lost_signals(diagnosis)
+    weak = lost.starved | lost.began | diagnosis.probe(LostProbe).shrunk.keys()
     for weight in list_weights(layer for layer in layers if layer.layer not in weak):
         measured = weight.report
         # What an activation at its limits holds back is suited by no rate.
-        gradient = freed_gradients(of).get(id(weight.own.variable), measured.gradient)
+        gradient = freed_gradients(diagnosis).get(id(weight.own.variable), measured.gradient)
         # Of biases, which begin at zeros, any change is a large one.
         if gradient and measured.norm and weight.is_kernel:
-            change = _change(optimizer, clipped * gradient, math.prod(measured.shape))
+            change = _compute_change(optimizer, clipped * gradient, math.prod(measured.shape))
             changes.append(change / measured.norm)
     return max(changes, default=None)
 
 
-def _gain(optimizer: _Optimizer, of: Diagnosis) -> float | None:
+def _compute_gain(optimizer: _Optimizer, diagnosis: Diagnosis) -> float | None:
     """Return what a thousand steps of SGD lower the loss by, to first order, relative to it.
 
     It is `None` for other optimizers, and where the loss or its gradient is not known.
     """
-    loss = _loss(of)
-    if optimizer.kind != "sgd" or not loss or not trained_layers(of):
+    loss = _read_loss(diagnosis)
+    if optimizer.kind != "sgd" or not loss or not trained_layers(diagnosis):
         return None
-    squares = sum(norm**2 for _, norm in trained_layers(of))
+    squares = sum(norm**2 for _, norm in trained_layers(diagnosis))
     # No gradient at all has verdicts of its own.
     if not 0 < squares < math.inf or loss < 0:
         return None
     return optimizer.travel * squares / max(1 - optimizer.facts.momentum, 1 / STEPS) / loss
 
 
-def _loss(of: Diagnosis) -> float | None:
+def _read_loss(diagnosis: Diagnosis) -> float | None:
     """Return the loss, `None` where it is not known what that of a batch in training is."""
-    losses = of.probe(LossProbe)
+    losses = diagnosis.probe(LossProbe)
     # Training may take fewer examples at once, whose sum and its gradient are smaller.
     return None if losses.is_sum else losses.value
 
 
-def _clipping(optimizer: _Optimizer, of: Diagnosis) -> float:
+def _compute_clipping(optimizer: _Optimizer, diagnosis: Diagnosis) -> float:
     """Return the factor by which all gradients together are clipped."""
-    total = math.hypot(*(norm for _, norm in trained_layers(of)))
+    total = math.hypot(*(norm for _, norm in trained_layers(diagnosis)))
     return min(optimizer.facts.global_clipnorm / total, 1.0) if total > 0 else 1.0
 
 
-def _change(optimizer: _Optimizer, norm: float, count: int) -> float:
+def _compute_change(optimizer: _Optimizer, norm: float, count: int) -> float:
     """Return how far a thousand steps move a weight of `count` numbers, at most.
 
     Args:
@@ -299,10 +299,10 @@ def _change(optimizer: _Optimizer, norm: float, count: int) -> float:
     return travel * size * math.sqrt(count)
 
 
-def _large_steps_of_sgd(rate: float, of: Diagnosis) -> Iterator[Finding]:
+def _report_large_sgd_steps(rate: float, diagnosis: Diagnosis) -> Iterator[Finding]:
     """Yield the finding on the rate of SGD."""
-    loss = _loss(of)
-    norms = trained_layers(of)
+    loss = _read_loss(diagnosis)
+    norms = trained_layers(diagnosis)
     if loss is None or not loss > 0 or not norms:
         return
     # Momentum makes the first step no longer, and later ones turn: healthy networks train with it
@@ -312,7 +312,7 @@ def _large_steps_of_sgd(rate: float, of: Diagnosis) -> Iterator[Finding]:
     if not LARGE_STEP < ratio < math.inf:
         return
     # A loss that is not known may fall below 0, as a difference of scores does.
-    if of.probe(LossProbe).mean is None and not first_step_raises_loss(of):
+    if diagnosis.probe(LossProbe).mean is None and not first_step_raises_loss(diagnosis):
         return
     worst, _ = max(norms, key=lambda pair: pair[1])
     evidence = (
@@ -322,11 +322,11 @@ def _large_steps_of_sgd(rate: float, of: Diagnosis) -> Iterator[Finding]:
     )
     # The product would then be a tenth of the loss.
     suitable = f"{rate / ratio / 10:.0e}"
-    remedy = Remedy(f"use keras.optimizers.SGD({suitable})").otherwise(_adam())
-    yield Finding([worst], evidence, standardize_inputs_first(of, remedy))
+    remedy = Remedy(f"use keras.optimizers.SGD({suitable})").otherwise(_propose_adam())
+    yield Finding([worst], evidence, standardize_inputs_first(diagnosis, remedy))
 
 
-def _large_steps_of_adam(rate: float, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def _report_large_adam_steps(rate: float, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Yield the finding on the rate of Adam and its like."""
     widest: MeasuredLayer | None = None
     most = 0.0
@@ -347,7 +347,7 @@ def _large_steps_of_adam(rate: float, layers: list[MeasuredLayer]) -> Iterator[F
         f"a unit, weights of {widest.title} should have a standard deviation of 1 / sqrt({most}). "
         f"The step is {update:.3g} times as large"
     )
-    remedy = _adam("use the default rate: ")
+    remedy = _propose_adam("use the default rate: ")
     if _DEFAULT.rate * math.sqrt(most) > LARGE_UPDATE:
         remedy = Remedy(f"use a rate of {0.1 / math.sqrt(most):.0e}")
     yield Finding([widest], evidence, remedy)

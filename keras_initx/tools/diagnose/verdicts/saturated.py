@@ -9,11 +9,11 @@ from keras_initx.tools.diagnose._measured_layers import MeasuredLayer
 from keras_initx.tools.diagnose._rules import Finding, Level, exceeds, rule, write_count
 from keras_initx.tools.diagnose._signal import compute_signal_rms
 from keras_initx.tools.diagnose.remedies.large_outputs import (
-    smaller_inputs,
-    smaller_last_layer,
-    smaller_table,
+    propose_smaller_inputs,
+    propose_smaller_last_layer,
+    propose_smaller_table,
 )
-from keras_initx.tools.diagnose.remedies.signals import signal_remedy
+from keras_initx.tools.diagnose.remedies.signals import propose_for_signal
 
 # Fraction of saturated outputs above which an activation passes too little gradient.
 SATURATED = 0.25
@@ -25,7 +25,7 @@ SATURATED_OUTPUT = 0.6
 
 
 @rule("saturated", beside=["single class"])
-def saturated(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def saturated(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report activations, and outputs, that are at their limits.
 
     Reported if:
@@ -63,16 +63,20 @@ def saturated(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
         evidence = (
             f"{worst.saturated:.0%} of the outputs of {worst.title} are at the limits of "
             f"{worst.activation}{write_count(hit)}, where its gradient is almost 0"
-            f"{input_size(worst)}"
+            f"{_describe_inputs(worst)}"
         )
-        cause = find_largest_inputs(of, compute_signal_rms)
+        cause = find_largest_inputs(diagnosis, compute_signal_rms)
         if cause is not None and not compute_signal_rms(cause) > UNSCALED_INPUTS:
             cause = None
-        yield Finding(hit, evidence, signal_remedy(hit, cause, of), _level(hit, of))
-    yield from _saturated_output(of, layers)
+        yield Finding(
+            hit, evidence, propose_for_signal(hit, cause, diagnosis), _choose_level(hit, diagnosis)
+        )
+    yield from _report_saturated_output(diagnosis, layers)
 
 
-def _saturated_output(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def _report_saturated_output(
+    diagnosis: Diagnosis, layers: list[MeasuredLayer]
+) -> Iterator[Finding]:
     hit = []
     for layer in layers:
         if exceeds(layer.output.certain, SATURATED_OUTPUT):
@@ -82,21 +86,21 @@ def _saturated_output(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fi
     worst = max(hit, key=lambda layer: layer.output.certain or 0)
     evidence = (
         f"{worst.title} is saturated for {worst.output.certain:.0%} of the examples before training"
-        f"{write_count(hit)}{input_size(worst)}. The loss starts far above a guess, and the first "
-        "steps only undo this"
+        f"{write_count(hit)}{_describe_inputs(worst)}. The loss starts far above a guess, and "
+        "the first steps only undo this"
     )
-    remedy = smaller_table(worst, of) or smaller_inputs(worst, of)
+    remedy = propose_smaller_table(worst, diagnosis) or propose_smaller_inputs(worst, diagnosis)
     if remedy is None:
-        remedy = smaller_last_layer(hit, of)
-    yield Finding(hit, evidence, remedy, _level(hit, of))
+        remedy = propose_smaller_last_layer(hit, diagnosis)
+    yield Finding(hit, evidence, remedy, _choose_level(hit, diagnosis))
 
 
-def _level(layers: Sequence[MeasuredLayer], of: Diagnosis) -> Level:
+def _choose_level(layers: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> Level:
     """Return the level where layers are saturated: no gradient may pass one of them."""
-    return "error" if any(layer.layer in dead_ends(of) for layer in layers) else "warning"
+    return "error" if any(layer.layer in dead_ends(diagnosis) for layer in layers) else "warning"
 
 
-def input_size(layer: MeasuredLayer) -> str:
+def _describe_inputs(layer: MeasuredLayer) -> str:
     """Return a phrase with the size of the values before the activation if they are known."""
     if layer.before is None:
         return ""

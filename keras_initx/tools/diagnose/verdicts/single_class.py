@@ -6,13 +6,13 @@ from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, pair_with_heads
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule, write_count
-from keras_initx.tools.diagnose.losses.labels import are_signs
+from keras_initx.tools.diagnose.losses.labels import has_sign_labels
 from keras_initx.tools.diagnose.losses.probes import LossProbe
-from keras_initx.tools.diagnose.remedies.other_ends import other_activation
+from keras_initx.tools.diagnose.remedies.output_heads import propose_activation
 
 
 @rule("single class")
-def single_class(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def single_class(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report a softmax of one unit.
 
     Reported if:
@@ -33,10 +33,10 @@ def single_class(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding
         For two classes, use a sigmoid with binary crossentropy. If you have more classes, use one
         unit for each.
     """
-    read = pair_with_heads(layers, of.probe(LossProbe).ends)
+    read = pair_with_heads(layers, diagnosis.probe(LossProbe).heads)
     crossed = []
-    for layer, ends in read:
-        if ends.units == 1 and ends.loss.kind in ("categorical", "sparse"):
+    for layer, head in read:
+        if head.units == 1 and head.loss.kind in ("categorical", "sparse"):
             crossed.append(layer)
     hit = []
     for layer in layers:
@@ -51,11 +51,11 @@ def single_class(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding
         f"{title} has one unit, and a softmax of one unit is always 1{write_count(hit)}. No "
         "gradient passes back through it"
     )
-    of_first = next((ends for layer, ends in read if layer is hit[0]), None)
+    of_first = next((head for layer, head in read if layer is hit[0]), None)
     text = (
-        f"for two classes, {other_activation('sigmoid', hit[0], 'binary_crossentropy', of_first)}"
+        f"for two classes, {propose_activation('sigmoid', hit[0], 'binary_crossentropy', of_first)}"
     )
-    if of_first is not None and are_signs(of_first):
+    if of_first is not None and has_sign_labels(of_first):
         text += ", with labels 0 and 1: y = (y + 1) / 2"
     numbers = Remedy('for numbers, set activation=None and loss="mse"')
     yield Finding(hit, evidence, Remedy(text).otherwise(numbers, "; "), "error")

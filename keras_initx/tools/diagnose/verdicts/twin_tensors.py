@@ -23,7 +23,7 @@ from keras_initx.tools.diagnose._suitable_initializers import choose_for_weight
 
 
 @rule("twin tensors")
-def twin_tensors(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def twin_tensors(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report kernels with the same random values.
 
     Reported if:
@@ -47,18 +47,18 @@ def twin_tensors(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding
     """
     groups: dict[str, list[MeasuredWeight]] = {}
     for weight in list_weights(layers):
-        values = kernel_values(of).get(weight)
+        values = kernel_values(diagnosis).get(weight)
         if values is not None and values.digest:
             groups.setdefault(values.digest, []).append(weight)
     of_several = [group for group in groups.values() if len(group) > 1]
-    for level, hit in group_by_level(of_several, "warning", _are_beside):
+    for level, hit in group_by_level(of_several, "warning", _are_siblings):
         twins = list(itertools.chain.from_iterable(hit))
         equations = [summarize_paths(group, " = ") for group in hit]
         evidence = f"kernels have the same random values: {summarize_names(equations, '; ', 3)}"
-        yield Finding([one.layer for one in twins], evidence, _separate(twins), level)
+        yield Finding([one.layer for one in twins], evidence, _propose_separate_draws(twins), level)
 
 
-def _are_beside(group: Sequence[MeasuredWeight]) -> bool:
+def _are_siblings(group: Sequence[MeasuredWeight]) -> bool:
     """Return whether two of these weights are in one layer, or in one layer within the model."""
     counts: Counter[str] = Counter()
     for weight in group:
@@ -67,13 +67,13 @@ def _are_beside(group: Sequence[MeasuredWeight]) -> bool:
     return max(counts.values()) > 1
 
 
-def _separate(weights: Sequence[MeasuredWeight]) -> Remedy:
+def _propose_separate_draws(weights: Sequence[MeasuredWeight]) -> Remedy:
     """Return a remedy that draws each of some weights by itself."""
     rules: dict[str, InitializerLike] = {}
     texts = []
     for weight in weights:
         kept = getattr(weight.own.layer, argument_name(weight.name), None)
-        chosen = _without_seed(kept) or choose_for_weight(weight)
+        chosen = _choose_without_seed(kept) or choose_for_weight(weight)
         rules[weight.path], text = chosen
         texts.append(text)
     if _are_copies(weights):
@@ -106,7 +106,7 @@ def _are_copies(weights: Sequence[MeasuredWeight]) -> bool:
     return True
 
 
-def _without_seed(kept: Any) -> Choice | None:
+def _choose_without_seed(kept: Any) -> Choice | None:
     """Return an initializer of this package or of Keras without its seeds.
 
     It is `None` if it is another one, or has arguments that only Keras takes.
@@ -114,19 +114,19 @@ def _without_seed(kept: Any) -> Choice | None:
     if not isinstance(kept, Initializer) and adapt_initializer(kept).counterpart is None:
         return None
     try:
-        return make_choice(_unseeded(kept))
+        return make_choice(_drop_seeds(kept))
     except (TypeError, ValueError):
         return None
 
 
-def _unseeded(argument: Any) -> Any:
+def _drop_seeds(argument: Any) -> Any:
     """Return an argument in which no initializer has a seed."""
     if isinstance(argument, list | tuple):
-        return list(map(_unseeded, argument))
+        return list(map(_drop_seeds, argument))
     if not isinstance(argument, keras.initializers.Initializer):
         return argument
     adapted = adapt_initializer(argument)
     arguments = {}
     for name, value in (adapted.arguments() or {}).items():
-        arguments[name] = None if name == "seed" else _unseeded(value)
+        arguments[name] = None if name == "seed" else _drop_seeds(value)
     return (adapted.counterpart or type(argument)).from_config(arguments)

@@ -31,7 +31,7 @@ OFFSET_INPUTS = 0.03
 
 
 @rule("unscaled inputs")
-def unscaled_inputs(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def unscaled_inputs(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report inputs that are large, small, or hardly different.
 
     Reported if:
@@ -65,12 +65,12 @@ def unscaled_inputs(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Find
         # What makes them infinite, or NaN, comes before their size.
         if record.signal.size < LEAST_VALUES or record.signal.nonfinite:
             continue
-        has_offset = 0 < input_differences(of).get(layer.layer, 0.0) < OFFSET_INPUTS
+        has_offset = 0 < input_differences(diagnosis).get(layer.layer, 0.0) < OFFSET_INPUTS
         if record.are_large or _is_small(record.signal) or has_offset:
             unscaled.append(layer)
     for level, hit in group_by_level(unscaled, "warning", lambda layer: not layer.is_rescaled):
         first, record = hit[0], hit[0].first_inputs
-        remedy = _scaled_inputs(record, of)
+        remedy = _propose_scaling(record, diagnosis)
         signal, (index, size) = record.signal, record.largest
         evidence = (
             f"{first.title} gets inputs from {signal.min:.3g} to {signal.max:.3g}, with mean "
@@ -85,9 +85,9 @@ def unscaled_inputs(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Find
         yield Finding(hit, evidence, remedy, level)
 
 
-def _scaled_inputs(record: FirstInputs, of: Diagnosis) -> Remedy:
+def _propose_scaling(record: FirstInputs, diagnosis: Diagnosis) -> Remedy:
     """Return the remedy where what a layer gets is not scaled, or not as it should be."""
-    path = None if record.scaled_by is None else of.watch.paths[record.scaled_by]
+    path = None if record.scaled_by is None else diagnosis.watch.paths[record.scaled_by]
     if isinstance(record.scaled_by, keras.layers.Normalization):
         return Remedy(f"standardize the inputs: adapt {path} to the data")
     if path is not None:
@@ -95,7 +95,7 @@ def _scaled_inputs(record: FirstInputs, of: Diagnosis) -> Remedy:
             f"set another scale and offset in {path}, so that it gives numbers of size 1 around 0"
         )
     remedy = Remedy("standardize the inputs: keras.layers.Normalization() adapted to the data")
-    if not _are_pixels(of.x):
+    if not _are_pixels(diagnosis.x):
         return remedy
     text = "scale the pixels to [-1, 1]: keras.layers.Rescaling(1 / 127.5, offset=-1)"
     return Remedy(text).otherwise(remedy)

@@ -27,10 +27,10 @@ class UntrackedProbe(Probe):
         paths: Their paths, as Keras has them.
     """
 
-    def __init__(self, of: Diagnosis) -> None:
-        super().__init__(of)
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        super().__init__(diagnosis)
         self.paths: list[str] = []
-        self._known = {id(variable) for variable in of.model.variables}
+        self._known = {id(variable) for variable in diagnosis.model.variables}
 
     def read(self, variable: keras.Variable) -> None:
         if id(variable) not in self._known and variable.trainable and is_kernel(variable):
@@ -56,29 +56,29 @@ class Constant(NamedTuple):
 
 
 @fact
-def constants(of: Diagnosis) -> list[Constant]:
+def untracked_constants(diagnosis: Diagnosis) -> list[Constant]:
     """The constants of the model that were made of weights, or may have been."""
     tensors = []
-    for layer in list_layers(of.model):
+    for layer in list_layers(diagnosis.model):
         if isinstance(layer, keras.Function):
             tensors += [one for one in list_constants(layer) if first_float(one) is not None]
     if not tensors:
         return []
     found = []
-    variables = _variables_in_memory()
+    variables = _list_variables_in_memory()
     for tensor in tensors:
         behind = backend.values_behind(tensor)
         if behind:
             paths = [one.path for one in variables if any(one.value is value for value in behind)]
             found.append(Constant(tuple(tensor.shape), tuple(paths), is_certain=True))
-        elif behind is None and _may_be_of_weights(tensor):
+        elif behind is None and _may_hold_weights(tensor):
             values = to_array(tensor)
-            paths = [one.path for one in variables if _has_rows_of(one, values)]
+            paths = [one.path for one in variables if _contains_rows(one, values)]
             found.append(Constant(values.shape, tuple(paths), is_certain=bool(paths)))
     return found
 
 
-def _variables_in_memory() -> list[keras.Variable]:
+def _list_variables_in_memory() -> list[keras.Variable]:
     """Return the trainable variables that this process has: a model lists its own alone."""
     found = []
     for one in gc.get_objects():
@@ -88,7 +88,7 @@ def _variables_in_memory() -> list[keras.Variable]:
     return found
 
 
-def _may_be_of_weights(tensor: Tensor) -> bool:
+def _may_hold_weights(tensor: Tensor) -> bool:
     """Return whether a constant has rows of many different numbers, unlike a mask."""
     values = to_array(tensor)
     if values.ndim < 2 or values.size < LEAST_VALUES:
@@ -96,7 +96,7 @@ def _may_be_of_weights(tensor: Tensor) -> bool:
     return len(np.unique(values)) > values.size / 2
 
 
-def _has_rows_of(variable: keras.Variable, values: Array) -> bool:
+def _contains_rows(variable: keras.Variable, values: Array) -> bool:
     """Return whether a variable has each of the rows, or is the whole, perhaps transposed."""
     if len(variable.shape) != 2 or "float" not in variable.dtype:
         return False
@@ -111,7 +111,7 @@ def _has_rows_of(variable: keras.Variable, values: Array) -> bool:
 
 
 @rule("untracked weights", probes=[UntrackedProbe])
-def untracked_weights(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def untracked_weights(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report kernels that a model uses but does not have.
 
     Reported if:
@@ -136,7 +136,7 @@ def untracked_weights(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fi
         Make layers in `__init__`, and keep them as attributes, or in lists or dicts that are
         attributes.
     """
-    paths = of.probe(UntrackedProbe).paths
+    paths = diagnosis.probe(UntrackedProbe).paths
     if paths:
         evidence = (
             f"the model uses kernels that are not among its weights: {summarize_names(paths)}. "
@@ -148,10 +148,10 @@ def untracked_weights(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fi
             "that should not learn"
         )
         yield Finding([], evidence, remedy, "error")
-    yield from _of_constants(constants(of))
+    yield from _report_constants(untracked_constants(diagnosis))
 
 
-def _of_constants(found: Sequence[Constant]) -> Iterator[Finding]:
+def _report_constants(found: Sequence[Constant]) -> Iterator[Finding]:
     """Yield the findings on constants that were made of weights, and that may have been."""
     called = (
         "call the layer in the graph, on a tensor that is computed from an input, for example "

@@ -20,8 +20,12 @@ from keras_initx.tools.diagnose._rules import (
     write_rest,
 )
 from keras_initx.tools.diagnose.losses.probes import LossProbe
-from keras_initx.tools.diagnose.remedies.scales import ones_for, size_of_scale, small_scales
-from keras_initx.tools.diagnose.remedies.signals import deviations, signal_remedy
+from keras_initx.tools.diagnose.remedies.scales import (
+    compute_scale_size,
+    find_small_scales,
+    propose_ones,
+)
+from keras_initx.tools.diagnose.remedies.signals import describe_deviations, propose_for_signal
 
 
 @rule(
@@ -30,7 +34,7 @@ from keras_initx.tools.diagnose.remedies.signals import deviations, signal_remed
     # Zeros, and inputs of zeros, cause everything after them.
     until=["equal units:error", "equal inputs", "alike"],
 )
-def vanishing(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def vanishing(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report signals that become too small.
 
     Reported if:
@@ -59,11 +63,11 @@ def vanishing(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
         Use `HeNormal` or `GlorotUniform`, and ones for the scale.
     """
     # In training a scale may become small.
-    scales = [] if of.is_trained else small_scales(layers, of)
+    scales = [] if diagnosis.is_trained else find_small_scales(layers, diagnosis)
     if scales:
-        yield _of_scales(scales)
+        yield _report_scales(scales)
         layers = layers[: layers.index(scales[0].layer)]
-    lost = lost_signals(of)
+    lost = lost_signals(diagnosis)
     small = []
     for layer in layers:
         # So do dead units.
@@ -77,17 +81,17 @@ def vanishing(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
             continue
         if signal.std < VANISHING and layer.has_enough_values:
             small.append(layer)
-    cause = find_largest_inputs(of, lambda signal: signal.std)
+    cause = find_largest_inputs(diagnosis, lambda signal: signal.std)
     if cause is not None and not cause.std < SMALL_INPUTS:
         cause = None
     harmful: Level = "warning"
-    norms = [norm for _, norm in trained_layers(of)]
+    norms = [norm for _, norm in trained_layers(diagnosis)]
     # Zeros have their own verdict.
-    if norms and norms[0] == 0 and not any(layer.has_zeros for layer in measured_layers(of)):
+    if norms and norms[0] == 0 and not any(layer.has_zeros for layer in measured_layers(diagnosis)):
         harmful = "error"
     # No gradient is noticeable beside the loss. A last layer that only starts small, or at 0, gets
     # one itself.
-    value = of.probe(LossProbe).value
+    value = diagnosis.probe(LossProbe).value
     are_slight = value is not None and bool(norms) and max(norms) < VANISHING * value
 
     def does_harm(layer: MeasuredLayer) -> bool:
@@ -96,8 +100,8 @@ def vanishing(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
         return layer.layer in lost.causes or layer.layer in lost.starved
 
     for level, hit in group_by_level(small, harmful, does_harm):
-        evidence = deviations(of, hit, "falls")
-        remedy = signal_remedy(hit, cause, of)
+        evidence = describe_deviations(diagnosis, hit, "falls")
+        remedy = propose_for_signal(hit, cause, diagnosis)
         if level == "note":
             evidence += ". No later layer gets too small inputs because of this"
             text = (
@@ -108,12 +112,12 @@ def vanishing(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
         yield Finding(hit, evidence, remedy, level)
 
 
-def _of_scales(scales: Sequence[MeasuredWeight]) -> Finding:
+def _report_scales(scales: Sequence[MeasuredWeight]) -> Finding:
     """Return the finding on scales that begin near 0."""
     first = scales[0]
     evidence = (
         f"the scale of {first.layer.title}{write_rest(scales)} has a root mean square "
-        f"of {size_of_scale(first):.1g}; a usual scale starts at 1. It makes normalized signals as "
-        "small as itself"
+        f"of {compute_scale_size(first):.1g}; a usual scale starts at 1. It makes normalized "
+        "signals as small as itself"
     )
-    return Finding([scale.layer for scale in scales], evidence, ones_for(scales))
+    return Finding([scale.layer for scale in scales], evidence, propose_ones(scales))

@@ -16,8 +16,8 @@ from keras_initx.tools.diagnose._measured_layers import (
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rounding import select_rounding_gradients
 from keras_initx.tools.diagnose._rules import Finding, Level, rule, write_count
-from keras_initx.tools.diagnose.remedies.in_depth import remedy_in_depth
-from keras_initx.tools.diagnose.remedies.signals import batch_of_one
+from keras_initx.tools.diagnose.remedies.deep_networks import propose_for_depth
+from keras_initx.tools.diagnose.remedies.signals import propose_larger_batch
 
 # Ratio of the gradient norm of the first layers to the largest gradient norm of a layer, below
 # which the gradient has vanished.
@@ -30,7 +30,7 @@ VANISHING_GRADIENT = 1e-4
     # Gates that keep nothing pass no gradient back either.
     beside=["no gradient:note", "memory"],
 )
-def vanishing_gradient(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def vanishing_gradient(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report first layers whose gradients are much smaller than those of later ones.
 
     Reported if:
@@ -51,14 +51,14 @@ def vanishing_gradient(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[F
         - Use `Orthogonal` or `HeNormal` with the gain of the activation.
         - Use tanh instead of sigmoid.
     """
-    norms = trained_layers(of)
-    if not norms or _is_waiting(of):
+    norms = trained_layers(diagnosis)
+    if not norms or _is_a_layer_waiting(diagnosis):
         return
     strongest, largest = max(norms, key=lambda pair: pair[1])
     if not math.isfinite(largest):
         return
     # What makes all gradients 0 is named at its place.
-    if not largest and dead_ends(of):
+    if not largest and dead_ends(diagnosis):
         return
     limit = VANISHING_GRADIENT * largest
     # No gradient passes through zeros, which have their own verdict.
@@ -73,20 +73,20 @@ def vanishing_gradient(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[F
             continue
         # Another way from the inputs learns. From this one all gradients are held back, as from
         # the target network of a self-supervised model, or it is beside inputs that are too large.
-        if are_reached and (norm == 0 or has_large_inputs(of)):
+        if are_reached and (norm == 0 or has_large_inputs(diagnosis)):
             continue
-        if norm == 0 and dead_ends(of):
+        if norm == 0 and dead_ends(diagnosis):
             continue
         if not norm <= limit:
             break
         if norm or not has_zero_weights:
             hit.append((layer, norm))
     # What another way from the inputs is trained by does not pass this one either.
-    rounded = select_rounding_gradients([layer for layer, norm in hit if norm], of)
+    rounded = select_rounding_gradients([layer for layer, norm in hit if norm], diagnosis)
     known = [(layer, norm) for layer, norm in hit if layer not in rounded]
     if rounded and not known and not are_reached:
-        yield _not_known(rounded, dict(hit))
-    if not known or _are_freed([layer for layer, _ in known], of):
+        yield _report_rounding(rounded, dict(hit))
+    if not known or _are_large_when_opened([layer for layer, _ in known], diagnosis):
         return
     first, norm = known[0]
     level: Level = "error"
@@ -97,16 +97,18 @@ def vanishing_gradient(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[F
             f"the gradient norm of {first.title} is {norm:.3g}{write_count(known)}; the gradient "
             f"norm of {strongest.title} is {largest:.3g}. No single rate suits both"
         )
-    remedy = batch_of_one(of) or remedy_in_depth(list_layers_until(strongest, of), of)
+    remedy = propose_larger_batch(diagnosis) or propose_for_depth(
+        list_layers_until(strongest, diagnosis), diagnosis
+    )
     yield Finding([layer for layer, _ in known], evidence, remedy, level)
 
 
-def _are_freed(hit: Sequence[MeasuredLayer], of: Diagnosis) -> bool:
+def _are_large_when_opened(hit: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> bool:
     """Return whether all gradients are large enough but for activations at their limits.
 
     These have their own verdict.
     """
-    freed = freed_gradients(of)
+    freed = freed_gradients(diagnosis)
     largest = max(freed.values(), default=0.0)
     for layer in hit:
         norms = [freed.get(id(weight.own.variable), 0.0) for weight in layer.weights]
@@ -115,7 +117,7 @@ def _are_freed(hit: Sequence[MeasuredLayer], of: Diagnosis) -> bool:
     return True
 
 
-def _not_known(hit: Sequence[MeasuredLayer], norms: Mapping[MeasuredLayer, float]) -> Finding:
+def _report_rounding(hit: Sequence[MeasuredLayer], norms: Mapping[MeasuredLayer, float]) -> Finding:
     """Return the note on layers whose gradients are what rounding gives."""
     first = hit[0]
     evidence = (
@@ -134,13 +136,13 @@ def _is_first(layer: MeasuredLayer) -> bool:
     return layer.is_first or layer.kind == "Embedding"
 
 
-def _is_waiting(of: Diagnosis) -> bool:
+def _is_a_layer_waiting(diagnosis: Diagnosis) -> bool:
     """Return whether a layer learns, but what is before it does not yet.
 
     That is because it still adds little to a larger signal, as ReZero does.
     """
-    lost = lost_signals(of)
-    for layer in measured_layers(of):
+    lost = lost_signals(diagnosis)
+    for layer in measured_layers(diagnosis):
         is_lost = layer.layer in lost.causes or layer.layer in lost.starved
         if is_lost or layer.makes_output or layer.shape is None:
             continue

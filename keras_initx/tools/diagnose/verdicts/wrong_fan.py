@@ -1,4 +1,8 @@
-"""Wrong fan: kernels whose size is that of other axes."""
+"""Wrong fan: kernels whose standard deviation comes from the fans of other axes.
+
+Keras takes the last two axes of any kernel for inputs and outputs. The kernel of a transposed
+convolution has them in the opposite order, and a depthwise kernel has a multiplier at the end.
+"""
 
 from collections.abc import Iterator
 
@@ -26,7 +30,7 @@ WRONG_FAN = 1.5
 
 
 @rule("wrong fan")
-def wrong_fan(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+def wrong_fan(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report kernels whose size is that of other axes.
 
     Reported if:
@@ -48,15 +52,15 @@ def wrong_fan(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """
     hit = []
     for weight in list_weights(layers):
-        intended = _expected_std(weight)
+        intended = _compute_intended_std(weight)
         if intended and not 1 / WRONG_FAN <= weight.report.std / intended <= WRONG_FAN:
             hit.append(weight)
     if not hit:
         return
-    first = hit[0].report
+    first, intended = hit[0].report, _compute_intended_std(hit[0])
     evidence = (
         f"{first.path}{write_rest(hit)} has standard deviation {first.std:.3g}; its "
-        f"initializer intends {_expected_std(hit[0]):.3g} for the {first.fan_in} inputs of a unit. "
+        f"initializer intends {intended:.3g} for the {first.fan_in} inputs of a unit. "
         "The initializer computes wrong fans from the shape of this kernel"
     )
     inputs, units = first.axes or ((), ())
@@ -67,12 +71,13 @@ def wrong_fan(of: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     yield Finding([weight.layer for weight in hit], evidence, remedy, "note")
 
 
-def _expected_std(weight: MeasuredWeight) -> float | None:
-    """Return the standard deviation that the initializer of a kernel intends.
+def _compute_intended_std(weight: MeasuredWeight) -> float | None:
+    """Compute the standard deviation that the initializer of a kernel intends.
 
-    It is `None` for weights that are no depthwise or transposed kernels. With strides a unit sums
-    over a part of the window only, of which a layer does not tell its initializer: weights may have
-    the scale for the whole window too. From that range it is the value next to that of the kernel.
+    It is `None` for weights that are no depthwise or transposed kernels. With strides, a unit sums
+    over a part of the window only. A layer does not tell its initializer so, and weights may have
+    the scale for the whole window, too. The result is the value in this range that is nearest to
+    the deviation of the kernel.
     """
     layer, kernel = weight.own.layer, weight.own.variable
     if not is_kernel(kernel):

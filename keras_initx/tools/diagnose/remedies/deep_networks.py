@@ -18,17 +18,17 @@ from keras_initx.tools.diagnose._suitable_initializers import (
     choose_initializers,
     find_common_activation,
 )
-from keras_initx.tools.diagnose.remedies.scales import other_scales
+from keras_initx.tools.diagnose.remedies.scales import propose_other_scale
 
 
-def remedy_in_depth(layers: Sequence[MeasuredLayer], of: Diagnosis) -> Remedy:
+def propose_for_depth(layers: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> Remedy:
     """Return the remedy where gradients, or the differences of examples, vanish in `layers`."""
     activation = find_common_activation(layers)
     choices = choose_initializers(layers, activation, is_deep=True)
     held = propose_for_frozen(layers, choices)
     if held is not None:
         return held
-    other = other_scales(layers, of)
+    other = propose_other_scale(layers, diagnosis)
     if other is not None:
         return other
     normalization = "keras.layers.BatchNormalization() before"
@@ -46,14 +46,14 @@ def remedy_in_depth(layers: Sequence[MeasuredLayer], of: Diagnosis) -> Remedy:
         if not _are_normalized(layers):
             text = f"add {normalization} each"
         return Remedy(f"{text} softplus, whose mean makes examples similar with any initializer")
-    kernels = list_kernels(measured_layers(of))
+    kernels = list_kernels(measured_layers(diagnosis))
     others = list_untried(choices, kernels)
     have_large_biases = any(layer.has_large_bias for layer in layers)
     if choices and not others and not have_large_biases:
         if _are_normalized(layers):
             return Remedy("add residual branches, x + f(x), around these layers")
         return Remedy(f"add {normalization} each activation")
-    biases = list_biases(measured_layers(of)) if choices and have_large_biases else []
+    biases = list_biases(measured_layers(diagnosis)) if choices and have_large_biases else []
     return propose_redraw(others, kernels, after=" in all layers", biases=biases)
 
 

@@ -7,37 +7,37 @@ import keras
 
 from keras_initx.tools.diagnose._measured_layers import MeasuredLayer
 from keras_initx.tools.diagnose._remedy import Remedy
-from keras_initx.tools.diagnose.losses.ends import Ends
-from keras_initx.tools.diagnose.losses.reach import Applied
+from keras_initx.tools.diagnose.losses.heads import OutputHead
+from keras_initx.tools.diagnose.losses.reach import AppliedActivation
 
 
-def other_activation(
+def propose_activation(
     activation: str | None,
     layer: MeasuredLayer,
     loss: str = "",
-    ends: Ends | None = None,
+    head: OutputHead | None = None,
 ) -> Remedy:
     """Return a remedy with another activation in `layer`, and with another loss if one is given.
 
-    What the layer and the loss of `ends` have already is left out.
+    What the layer and the loss of `head` have already is left out.
     """
     parts = []
     if activation != layer.activation or not loss:
         expression = "None" if activation is None else f'"{activation}"'
         parts.append(f"activation={expression} in {layer.title}")
     name = getattr(keras.losses.get(loss), "__name__", None) if loss else None
-    if loss and (ends is None or ends.loss.name != name):
+    if loss and (head is None or head.loss.name != name):
         parts.append(f'loss="{loss}"')
     return Remedy(f"set {' and '.join(parts)}")
 
 
-def other_loss(name: str, **arguments: Any) -> Remedy:
+def propose_loss(name: str, **arguments: Any) -> Remedy:
     """Return a remedy with a loss of Keras of this name."""
     options = ", ".join(f"{argument}={value!r}" for argument, value in arguments.items())
     return Remedy(f"use loss=keras.losses.{name}({options})")
 
 
-def without_activations(applied: Sequence[Applied]) -> Remedy:
+def propose_removal(applied: Sequence[AppliedActivation]) -> Remedy:
     """Return a remedy without some activations."""
     texts = []
     for one in applied:
