@@ -40,8 +40,8 @@ MANY_ROWS = 16
 MOST_CHANNELS = 4
 # Layers that scale inputs.
 _SCALING = (keras.layers.Normalization, keras.layers.Rescaling)
-# Root mean square of the inputs of the first kernels, or of a single feature, above which inputs are
-# not scaled.
+# Root mean square of the inputs of the first kernels, or of a single feature, above which inputs
+# are not scaled.
 UNSCALED_INPUTS = 10
 # Root mean square of the inputs of the first kernels below which inputs are not scaled, unless the
 # inputs of another first kernel are above ten times as much.

@@ -143,7 +143,8 @@ class TrainedSteps:
 def steps_taken(diagnosis: Diagnosis) -> TrainedSteps | None:
     """What the requested steps do, `None` without any.
 
-    It is also `None` if the loss, a gradient or a weight is not finite, and if all gradients are 0.
+    It is also `None` if the loss, a gradient, or a weight that is no mask is not finite, and if all
+    gradients are 0.
 
     Raises:
         ValueError: If the optimizer was built without some of the weights, or cannot be made from
@@ -161,22 +162,23 @@ def steps_taken(diagnosis: Diagnosis) -> TrainedSteps | None:
     with diagnosis.changed(), preserve_variables(diagnosis.trained) as former:
         taken = _take_steps(diagnosis, optimizer, guess)
         taken = replace(taken, unmoved=_find_unmoved_weights(diagnosis, former))
-        least = FALLEN * loss_to_beat(taken)
+        lowest = FALLEN * loss_to_beat(taken)
+        # The number of losses up to one that is not finite, by rate; infinite if all are finite.
         lengths = set()
         for factor in _choose_factors(taken):
-            tried = float(f"{max(taken.rates, default=0.0) * factor:.1g}")
-            other = _copy_with_rate(diagnosis.model.optimizer, tried)
+            rate = float(f"{max(taken.rates, default=0.0) * factor:.1g}")
+            other = _copy_with_rate(diagnosis.model.optimizer, rate)
             if other is None:
                 break
             former.put_back()
-            taken = replace(taken, tried=(*taken.tried, tried))
+            taken = replace(taken, tried=(*taken.tried, rate))
             losses = _run_steps(other, diagnosis, diagnosis.steps).losses
             last = losses[-1]
             lengths.add(math.inf if math.isfinite(last) else len(losses))
             # False for NaN.
-            if last < least:
-                least = last
-                taken = replace(taken, better_rate=tried)
+            if last < lowest:
+                lowest = last
+                taken = replace(taken, better_rate=rate)
         is_by_state = taken.better_rate is None and lengths == {len(taken.losses)}
     return replace(taken, is_by_state=is_by_state)
 
@@ -185,7 +187,7 @@ def steps_taken(diagnosis: Diagnosis) -> TrainedSteps | None:
 def first_step_raises_loss(diagnosis: Diagnosis) -> bool:
     """Whether the loss is larger after the first step of the optimizer, or not finite.
 
-    It is false where that cannot be tried, as on several replicas.
+    It is false if a step cannot be taken, for example on several replicas.
     """
     try:
         check_optimizer(diagnosis.model)
@@ -205,17 +207,17 @@ def list_trained_weights(diagnosis: Diagnosis) -> list[MeasuredWeight]:
 
 def _find_unmoved_weights(diagnosis: Diagnosis, former: Former) -> list[MeasuredWeight]:
     """Return the weights with a gradient that have their former values, to the bit."""
-    found = []
+    unmoved = []
     for weight in list_trained_weights(diagnosis):
         variable = weight.own.variable
         is_same = np.array_equal(to_array(variable), to_array(former.of(variable)))
         if is_same and weight.report.gradient:
-            found.append(weight)
-    return found
+            unmoved.append(weight)
+    return unmoved
 
 
 def _compute_guess(diagnosis: Diagnosis) -> float | None:
-    """Return the loss of a guess by the shares of the labels, if the objective is one such loss."""
+    """Return the loss of a guess if the objective is one crossentropy, otherwise `None`."""
     losses = diagnosis.probe(LossProbe)
     outputs = diagnosis.probe(OutputProbe).records
     if len(outputs) != 1 or len(losses.heads) != 1 or losses.value is None:
@@ -225,14 +227,14 @@ def _compute_guess(diagnosis: Diagnosis) -> float | None:
     if output.loss is None or output.loss_kind != "crossentropy":
         return None
     factor = head.loss.factor
-    is_whole = math.isclose(output.loss * factor, losses.value, rel_tol=0.01)
-    if not is_whole or head.loss_of_shares is None:
+    # Without penalties or other terms.
+    is_whole_objective = math.isclose(output.loss * factor, losses.value, rel_tol=0.01)
+    if not is_whole_objective or head.loss_of_shares is None:
         return None
     return head.loss_of_shares * factor
 
 
 def _choose_factors(taken: TrainedSteps) -> Sequence[float]:
-    """Return what the rate is multiplied with, to look for a better one."""
     if not taken.stays_finite or taken.rises:
         return _LOWER
     return _OTHER if taken.is_guess else ()
@@ -241,10 +243,7 @@ def _choose_factors(taken: TrainedSteps) -> Sequence[float]:
 def _take_steps(
     diagnosis: Diagnosis, optimizer: keras.optimizers.Optimizer, guess: float | None
 ) -> TrainedSteps:
-    """Take the steps with an optimizer at its start, and return what they do to the loss.
-
-    Of the weights only those are told that are not finite.
-    """
+    # The result lacks the weights that stay as they are, and other rates.
     course = _run_steps(optimizer, diagnosis, diagnosis.steps)
     lost = []
     for weight in list_trained_weights(diagnosis):
@@ -255,13 +254,14 @@ def _take_steps(
 
 
 class _Course(NamedTuple):
-    """What some steps give.
+    """The course of some steps.
 
     Attributes:
-        losses: The losses, up to one that is not finite.
-        rates: The learning rates of the steps that have updated weights; empty if there are none.
+        losses: The losses, up to the first that is not finite.
+        rates: The learning rates of the steps that have updated weights; empty if the optimizer
+            has none.
         is_idle: Whether the optimizer, or one of several in it, has waited all the time: for more
-            gradients to accumulate, or for scaled ones that are finite.
+            gradients to accumulate, or for scaled gradients that are finite.
     """
 
     losses: list[float]
@@ -270,47 +270,44 @@ class _Course(NamedTuple):
 
 
 def _run_steps(optimizer: keras.optimizers.Optimizer, diagnosis: Diagnosis, steps: int) -> _Course:
-    """Take some steps with an optimizer at its start."""
     if not optimizer.built:
         optimizer.build(diagnosis.trained)
     inner = unwrap_optimizer(optimizer)
     batch = (diagnosis.x, diagnosis.y)
     layers = list_layers(diagnosis.model)
-    # The loss after the last of them is that before one more, which is not taken.
+    # The loss after the last step is the loss before one more, which is not taken.
     count = steps + 1
     descent = backend.descend(
         diagnosis.objective_of, diagnosis.trained, layers, optimizer, batch, count
     )
     losses, rates = [], []
-    made, rate = 0, read_rate(inner)
+    updates, rate = 0, read_rate(inner)
     with contextlib.closing(descent):
         for step, loss in enumerate(itertools.islice(descent, count)):
             # A step updates nothing while the optimizer waits.
-            if _count_updates(inner) > made and rate is not None:
+            if _count_updates(inner) > updates and rate is not None:
                 rates.append(rate)
             losses.append(loss)
             if not math.isfinite(loss):
                 break
-            made, rate = _count_updates(inner), read_rate(inner)
+            updates, rate = _count_updates(inner), read_rate(inner)
             if step:
                 diagnosis.progress(f"step {step} of {steps}")
-    waiting = []
-    for one in iterate_optimizers(inner):
-        may_wait = accumulation_steps(one) > 1 or scales_loss(optimizer)
-        waiting.append(one.built and may_wait and not _count_updates(one))
-    return _Course(losses, rates, any(waiting))
+    are_idle = []
+    for member in iterate_optimizers(inner):
+        may_wait = accumulation_steps(member) > 1 or scales_loss(optimizer)
+        are_idle.append(member.built and may_wait and not _count_updates(member))
+    return _Course(losses, rates, any(are_idle))
 
 
 def _count_updates(optimizer: keras.optimizers.Optimizer) -> int:
-    """Return how many updates an optimizer has made."""
-    # A quotient of a variable where gradients are accumulated.
+    # With accumulated gradients `iterations` is a quotient, not a variable.
     return int(backend.host_view(keras.ops.convert_to_tensor(optimizer.iterations)))
 
 
 def _copy_optimizer(
     optimizer: keras.optimizers.Optimizer, weights: Sequence[keras.Variable]
 ) -> keras.optimizers.Optimizer:
-    """Return an optimizer that does what another does, at its start."""
     try:
         return copy_initial_optimizer(optimizer, weights)
     except NoCopyError as error:
@@ -323,13 +320,13 @@ def _copy_optimizer(
 def _copy_with_rate(
     optimizer: keras.optimizers.Optimizer, rate: float
 ) -> keras.optimizers.Optimizer | None:
-    """Return an optimizer of Keras with another rate, `None` for others."""
+    # Only optimizers of Keras can be copied with another rate.
     if not is_from_keras(unwrap_optimizer(optimizer)) or rate <= 0:
         return None
     return copy_unbuilt(optimizer, rate)
 
 
 def loss_to_beat(taken: TrainedSteps) -> float:
-    """Return the first loss, or that of a guess if it is less."""
+    """Return the first loss, or the loss of a guess if it is lower."""
     first = taken.losses[0]
     return first if taken.guess is None else min(first, taken.guess)
