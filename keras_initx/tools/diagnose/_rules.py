@@ -242,7 +242,7 @@ def _select_layers(
 # Standard deviation above which a signal has exploded.
 EXPLODING = 1e3
 # Training first has to undo the initial weights if the loss of an output is above this many times
-# the loss of a blind guess, or above this if a guess costs less than 1.
+# the loss of a blind guess, or above this number if a guess costs less than 1.
 FIRST_LOSS = 8
 
 
