@@ -77,7 +77,7 @@ def closed_activations(diagnosis: Diagnosis) -> list[keras.Operation]:
     Several in a row may be dead ends: only the last one gets a gradient that it could stop.
     """
     closed = list(dead_ends(diagnosis))
-    for layer, signals in diagnosis.probe(SignalProbe).seen.items():
+    for layer, signals in diagnosis.probe(SignalProbe).signals.items():
         saturated = None if signals.after is None else signals.after.saturated
         if saturated is not None and saturated > _SATURATED:
             closed.append(layer)
@@ -104,7 +104,7 @@ def _has_activation(call: PassedCall, diagnosis: Diagnosis) -> bool:
     operation = call.operation
     if operation not in diagnosis.watch.activations:
         return call.has_nonzero_input and type(operation).__name__.lower() in _ACTIVATIONS
-    signals = diagnosis.probe(SignalProbe).seen.get(operation)
+    signals = diagnosis.probe(SignalProbe).signals.get(operation)
     if signals is None or signals.before is None or signals.after is None:
         return False
     if signals.after.saturated is not None:

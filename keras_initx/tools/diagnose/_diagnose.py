@@ -144,7 +144,7 @@ def run_diagnosis(
     y = None if batch.y is None else first_examples(batch.y, batch_size)
 
     def run() -> DiagnosisReport:
-        # Once it is built: before, Keras has parameters that are none of it.
+        # After building: before, Keras has parameters that the model does not have later.
         inventory = Inventory(model)
         check_used("model", inventory)
         check_unshared("model", inventory)
@@ -153,14 +153,15 @@ def run_diagnosis(
                 inventory, x, y, loss=loss, steps=steps, is_trained=is_trained, progress=show
             )
             with diagnosis.measured(PROBES):
-                verdicts = [one for one in evaluate(diagnosis, RULES) if one.problem not in ignore]
+                verdicts = evaluate(diagnosis, RULES)
+                verdicts = [verdict for verdict in verdicts if verdict.problem not in ignore]
                 return make_report(diagnosis, verdicts)
 
     return run_with_built_layers(model, x, run)
 
 
 def check_call(model: keras.Model) -> None:
-    """Raise `ValueError` if a model has no `call`, as one whose `train_step` trains others."""
+    """Raise `ValueError` if a model has no `call`, such as a GAN that trains other models."""
     if has_call(model):
         return
     inner = [layer.name for layer in model.layers if isinstance(layer, keras.Model)]
@@ -176,7 +177,7 @@ def drop_sample_weights(batch: Batch, level: int = 3) -> Batch:
 
     Args:
         batch: The batch.
-        level: How many calls above is the line of the user, which the warning names.
+        level: The number of calls between here and the line of the user, which the warning names.
     """
     if batch.sample_weight is not None:
         warnings.warn(
@@ -190,7 +191,7 @@ def check_options(
     batch_size: int = 1024,
     ignore: Sequence[str] = (),
 ) -> None:
-    """Check the keyword arguments of `diagnose`. Errors are those of `diagnose`."""
+    """Check keyword arguments of `diagnose`, and raise its errors."""
     check_count("batch_size", batch_size)
     check_loss(loss)
     for problem in check_type("ignore", ignore, list | tuple, "a list of names"):

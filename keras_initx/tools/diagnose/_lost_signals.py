@@ -46,7 +46,7 @@ class LostProbe(Probe):
         self.suspects: dict[keras.Layer, set[keras.Layer]] = {}
         self.origins: dict[keras.Layer, set[keras.Layer]] = {}
         self.shrunk: dict[keras.Layer, float] = {}
-        self._signals = diagnosis.probe(SignalProbe).seen
+        self._signals = diagnosis.probe(SignalProbe).signals
         self._with_zeros: set[keras.Layer] = set()
         for layer in diagnosis.watch.layers:
             if any(is_zero(layer, weight) for weight in multiplying_weights(layer)):

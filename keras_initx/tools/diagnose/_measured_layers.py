@@ -67,7 +67,7 @@ class MeasuredLayer:
     """
 
     def __init__(self, layer: keras.Layer, diagnosis: Diagnosis) -> None:
-        signals = diagnosis.probe(SignalProbe).seen.get(layer, LayerSignals())
+        signals = diagnosis.probe(SignalProbe).signals.get(layer, LayerSignals())
         self.layer: keras.Layer = layer
         self.name: str = diagnosis.watch.layers[layer]
         self.path: str = diagnosis.watch.paths[layer]
@@ -335,7 +335,7 @@ def _assign_weights(diagnosis: Diagnosis) -> dict[keras.Layer, list[keras.Variab
 
     Each weight has one layer, its owner.
     """
-    signals = diagnosis.probe(SignalProbe).seen
+    signals = diagnosis.probe(SignalProbe).signals
     layers = diagnosis.watch.layers
     order = [layer for layer, of_layer in signals.items() if of_layer.after is not None]
     owners: dict[int, keras.Layer] = {}

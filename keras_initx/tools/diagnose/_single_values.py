@@ -1,4 +1,4 @@
-"""Normalizations over a single value, which give the same for all inputs."""
+"""Normalizations over a single value, which give the same output for all inputs."""
 
 import math
 
@@ -23,21 +23,21 @@ class SingleValueProbe(Probe):
         operation = call.operation
         if not call.inputs or not len(call.inputs[0].shape):
             return
-        if _normalized_count(operation, tuple(call.inputs[0].shape)) == 1:
+        if _count_normalized(operation, tuple(call.inputs[0].shape)) == 1:
             self.paths[operation] = self.diagnosis.watch.paths.get(operation, operation.name)
 
 
-def _normalized_count(operation: keras.Operation, shape: tuple[int, ...]) -> int | None:
+def _count_normalized(operation: keras.Operation, shape: tuple[int, ...]) -> int | None:
     """Return how many values are normalized together, `None` for other operations."""
     if isinstance(operation, keras.layers.GroupNormalization):
         groups = shape[operation.axis] if operation.groups == -1 else int(operation.groups)
         return math.prod(shape[1:]) // groups
-    over_axes = (
+    classes_with_axes = (
         keras.layers.LayerNormalization,
         keras.layers.RMSNormalization,
         keras.layers.UnitNormalization,
     )
-    if isinstance(operation, over_axes):
+    if isinstance(operation, classes_with_axes):
         axes = operation.axis if isinstance(operation.axis, list | tuple) else [operation.axis]
         return math.prod(shape[axis] for axis in axes)
     return None
