@@ -185,7 +185,7 @@ class SignalMonitor(KerasCallback):
     def _count_updates(self) -> int | None:
         """Return how often the optimizer got gradients, or `None` if it does not count this."""
         optimizer = getattr(self.model, "optimizer", None)
-        # A loss-scaling optimizer does not count the steps that it skips because gradients overflow.
+        # An optimizer that scales the loss does not count the steps with gradients that overflow.
         if optimizer is None or scales_loss(optimizer):
             return None
         # `iterations` does not count the steps that only accumulate gradients.
@@ -216,7 +216,7 @@ class SignalMonitor(KerasCallback):
                     return
 
     def _stop(self, what: str) -> None:
-        """Stop training, and name the value that is not finite and the layer before it."""
+        """Stop training, and warn that the value named `what` is not finite."""
         if self.stopped is not None:
             return
         before = {step: report for step, report in self.history.items() if step < self._steps}
