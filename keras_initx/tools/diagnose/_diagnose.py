@@ -109,9 +109,8 @@ def diagnose(
     check_options(loss=loss, batch_size=batch_size, ignore=ignore)
     if check_count("steps", steps, least=0):
         check_optimizer(model)
-    batch = drop_sample_weights(
-        make_batch(model, x, y), level=4
-    )  # `takes_verbose` is one call more
+    # `takes_verbose` is one call more.
+    batch = drop_sample_weights(make_batch(model, x, y), level=4)
     if steps and loss is not None and batch.y is None:
         raise ValueError(
             f"`steps` needs `y`, the targets of `loss`. Received: loss={loss!r} and y=None"

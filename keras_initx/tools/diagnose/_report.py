@@ -27,7 +27,7 @@ from keras_initx.tools.diagnose._histogram_axis import (
     compute_bin_edges,
     is_far,
 )
-from keras_initx.tools.diagnose._make_layer_report import LayerReport
+from keras_initx.tools.diagnose._layer_report import LayerReport
 from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, measured_layers
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import LEVELS, Level, Verdict
