@@ -59,10 +59,10 @@ def large_first_loss(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Itera
     if not hit:
         return
     worst = max(hit, key=lambda layer: hit[layer])
-    output = worst.output
+    loss, blind_loss = worst.output.loss, worst.output.blind_loss
     evidence = (
-        f"{worst.title} starts with a loss of {output.loss:.3g}{write_count(list(hit))}; guessing "
-        f"would cost {output.blind_loss:.3g}. Its outputs have standard deviation {worst.signal.std:.3g}"
+        f"{worst.title} starts with a loss of {loss:.3g}{write_count(list(hit))}; guessing would "
+        f"cost {blind_loss:.3g}. Its outputs have standard deviation {worst.signal.std:.3g}"
     )
     details, remedy = _explain(worst, diagnosis)
     evidence += f"{details}. The first steps only undo this"
