@@ -98,9 +98,8 @@ def _are_copies(weights: Sequence[MeasuredWeight]) -> bool:
     """
     by_path = layer_initializers([weight.own for weight in weights])
     initializers = [by_path[weight.path][0] for weight in weights]
-    if len({id(initializer) for initializer in initializers if initializer is not None}) < len(
-        weights
-    ):
+    separate = {id(initializer) for initializer in initializers if initializer is not None}
+    if len(separate) < len(weights):
         wrappers = [
             isinstance(weight.own.layer, keras.layers.TorchModuleWrapper) for weight in weights
         ]
