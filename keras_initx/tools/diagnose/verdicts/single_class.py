@@ -51,10 +51,10 @@ def single_class(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[
         f"{first.title} has one unit, and a softmax of one unit is always 1{write_count(hit)}. No "
         "gradient passes back through it"
     )
-    head = heads.get(first)
-    binary = propose_activation("sigmoid", first, "binary_crossentropy", head)
+    first_head = heads.get(first)
+    binary = propose_activation("sigmoid", first, "binary_crossentropy", first_head)
     text = f"for two classes, {binary}"
-    if head is not None and has_sign_labels(head):
+    if first_head is not None and has_sign_labels(first_head):
         text += ", with labels 0 and 1: y = (y + 1) / 2"
     numbers = Remedy('for numbers, set activation=None and loss="mse"')
     yield Finding(hit, evidence, Remedy(text).otherwise(numbers, "; "), "error")
