@@ -1,11 +1,10 @@
-"""Residual branches that start small, where the sum of all grows."""
+"""Residual branches that start small, if the sum of all of them grows."""
 
 from collections.abc import Sequence
 
 import keras
 
 from keras_initx._checks import summarize_names
-from keras_initx._typing import InitializerLike
 from keras_initx.initializers._activations import activation_facts
 from keras_initx.initializers._composition import Scaled
 from keras_initx.initializers._variance_named import HeNormal
@@ -26,38 +25,38 @@ from keras_initx.tools.diagnose._rules import exceeds, list_titles
 
 
 def propose_smaller_branches(diagnosis: Diagnosis) -> Remedy | None:
-    """Return the remedy where the sum of residual branches grows.
+    """Propose small branches if their sum grows, `None` without branches or if they start small.
 
-    It is `None` without branches, and where they start so already. Each branch starts at 0, or, if
-    it ends in a ReLU, at a fraction: a ReLU of zeros gets no gradient, and the branch would stay 0.
+    Each branch starts at 0, or, if it ends in a ReLU, at a fraction: a ReLU of zeros gets no
+    gradient, and the branch would stay 0.
     """
-    ends = find_scaling_layers(diagnosis)
-    if not ends:
+    last_layers = find_scaling_layers(diagnosis)
+    if not last_layers:
         return None
+    count = len(last_layers)
     facts = [activation_facts(end.activation_after) for end in branch_ends(diagnosis)]
-    is_flat = any(one.opens is False for one in facts)
-    weights, name = list_kernels(ends), "kernel"
+    ends_in_relu = any(activation.opens is False for activation in facts)
+    weights, argument = list_kernels(last_layers), "kernel_initializer"
     if not weights:
-        weights, name = _list_scales(ends), "gamma"
-    initializer: InitializerLike = "zeros"
-    text = '"zeros"'
-    if is_flat and name == "kernel":
-        initializer = Scaled(HeNormal(), 1 / len(ends))
-        text = f"keras_initx.Scaled(keras_initx.HeNormal(), 1 / {len(ends)})"
-    elif is_flat:
-        initializer = keras.initializers.Constant(1 / len(ends))
-        text = f"keras.initializers.Constant(1 / {len(ends)})"
-    if not list_untried([Choice(initializer, text)], weights):
+        weights, argument = _list_scales(last_layers), "gamma_initializer"
+    choice = Choice("zeros", '"zeros"')
+    if ends_in_relu and argument == "kernel_initializer":
+        text = f"keras_initx.Scaled(keras_initx.HeNormal(), 1 / {count})"
+        choice = Choice(Scaled(HeNormal(), 1 / count), text)
+    elif ends_in_relu:
+        text = f"keras.initializers.Constant(1 / {count})"
+        choice = Choice(keras.initializers.Constant(1 / count), text)
+    if not list_untried([choice], weights):
         return None
     return Remedy(
-        f"set {name}_initializer={text} in the last layer of each residual branch: "
-        f"{summarize_names(list_titles(ends))}",
-        make_rules(weights, initializer),
+        f"set {argument}={choice.text} in the last layer of each residual branch: "
+        f"{summarize_names(list_titles(last_layers))}",
+        make_rules(weights, choice.initializer),
     )
 
 
 def find_scaling_layers(diagnosis: Diagnosis) -> list[MeasuredLayer]:
-    """Find the layer that scales each residual branch: the last before its activation, if any."""
+    """Find the layer that scales each residual branch: the last one with a kernel or a scale."""
     return [
         _find_last_scaling_layer(list_layers_until(end, diagnosis))
         for end in branch_ends(diagnosis)
@@ -65,7 +64,6 @@ def find_scaling_layers(diagnosis: Diagnosis) -> list[MeasuredLayer]:
 
 
 def _find_last_scaling_layer(layers: Sequence[MeasuredLayer]) -> MeasuredLayer:
-    """Return the last of `layers` with a kernel or a scale, or the last of all."""
     for layer in reversed(layers):
         if layer.kernels or layer.named("gamma"):
             return layer
@@ -73,18 +71,14 @@ def _find_last_scaling_layer(layers: Sequence[MeasuredLayer]) -> MeasuredLayer:
 
 
 def _list_scales(layers: Sequence[MeasuredLayer]) -> list[MeasuredWeight]:
-    """Return the scales of normalizations."""
-    found: list[MeasuredWeight] = []
+    scales: list[MeasuredWeight] = []
     for layer in layers:
-        found += layer.named("gamma")
-    return found
+        scales += layer.named("gamma")
+    return scales
 
 
 def propose_for_growing_sums(diagnosis: Diagnosis) -> Remedy | None:
-    """Return the remedy where a signal grows by the sum of branches alone, otherwise `None`.
-
-    Then no kernel makes it much larger.
-    """
+    """Propose small or normalized branches if a signal grows by their sum, and by no kernel."""
     smaller = propose_smaller_branches(diagnosis)
     if smaller is None or any(exceeds(layer.gain, 2) for layer in measured_layers(diagnosis)):
         return None

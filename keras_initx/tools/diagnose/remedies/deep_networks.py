@@ -1,4 +1,4 @@
-"""The remedy where gradients, or the differences of examples, are lost in many layers."""
+"""The remedy if gradients, or the differences of examples, vanish in many layers."""
 
 from collections.abc import Sequence
 
@@ -22,15 +22,15 @@ from keras_initx.tools.diagnose.remedies.scales import propose_other_scale
 
 
 def propose_for_depth(layers: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> Remedy:
-    """Return the remedy where gradients, or the differences of examples, vanish in `layers`."""
+    """Propose another initializer, activation or normalization for `layers`, or branches around."""
     activation = find_common_activation(layers)
     choices = choose_initializers(layers, activation, is_deep=True)
-    held = propose_for_frozen(layers, choices)
-    if held is not None:
-        return held
-    other = propose_other_scale(layers, diagnosis)
-    if other is not None:
-        return other
+    for_frozen = propose_for_frozen(layers, choices)
+    if for_frozen is not None:
+        return for_frozen
+    other_scale = propose_other_scale(layers, diagnosis)
+    if other_scale is not None:
+        return other_scale
     normalization = "keras.layers.BatchNormalization() before"
     if activation_facts(activation).is_flat:
         _, text = make_choice(GlorotUniform())
@@ -47,18 +47,18 @@ def propose_for_depth(layers: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> 
             text = f"add {normalization} each"
         return Remedy(f"{text} softplus, whose mean makes examples similar with any initializer")
     kernels = list_kernels(measured_layers(diagnosis))
-    others = list_untried(choices, kernels)
+    untried = list_untried(choices, kernels)
     have_large_biases = any(layer.has_large_bias for layer in layers)
-    if choices and not others and not have_large_biases:
+    if choices and not untried and not have_large_biases:
         if _are_normalized(layers):
             return Remedy("add residual branches, x + f(x), around these layers")
         return Remedy(f"add {normalization} each activation")
     biases = list_biases(measured_layers(diagnosis)) if choices and have_large_biases else []
-    return propose_redraw(others, kernels, after=" in all layers", biases=biases)
+    return propose_redraw(untried, kernels, after=" in all layers", biases=biases)
 
 
 def _are_normalized(layers: Sequence[MeasuredLayer]) -> bool:
-    """Return whether a normalization is before each activation, but for the last of the layers."""
+    """Return whether a normalization is before each activation, except in the last layer."""
     hidden = [layer for layer in layers if layer.has_kernel][:-1]
     return bool(hidden) and all(
         layer.normalized_by is not None and layer.activation is None for layer in hidden

@@ -1,7 +1,8 @@
-"""Remedies where the outputs of a model are too large: its inputs, its weights, or its tables."""
+"""Remedies if the outputs of a model are too large: smaller inputs, weights or tables."""
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import keras
 
@@ -32,28 +33,31 @@ from keras_initx.tools.diagnose._suitable_initializers import choose_for_weight
 from keras_initx.tools.diagnose._tied_tables import tied_tables
 from keras_initx.tools.diagnose.remedies.branches import propose_smaller_branches
 
-# A network that keeps the size of standardized inputs gives 1 to 2.
+# Size above which inputs of the last layer, rows or biases are too large. A network that keeps the
+# size of standardized inputs gives 1 to 2.
 _LARGE_INPUTS = 5
 
 
 def propose_smaller_inputs(layer: MeasuredLayer, diagnosis: Diagnosis) -> Remedy | None:
-    """Return the remedy where what the last layer gets has grown in the model, else `None`."""
+    """Propose what makes the inputs of the last layer smaller, `None` if they are no problem."""
     are_large = exceeds(layer.output.input_size, _LARGE_INPUTS)
     if not layer.has_kernel or not are_large or has_large_inputs(diagnosis):
         return None
     if layer.layer in diagnosis.probe(NormalizedProbe).layers:
         return None
     before = list_layers_until(layer, diagnosis)[:-1]
-    made = propose_smaller_rows(before) or _propose_smaller_biases(before)
-    if made is not None:
-        return made
+    smaller_weights = propose_smaller_rows(before) or _propose_smaller_biases(before)
+    if smaller_weights is not None:
+        return smaller_weights
     remedy = Remedy(f"add keras.layers.LayerNormalization() before {layer.title}")
-    smaller = propose_smaller_branches(diagnosis)
-    return remedy if smaller is None else smaller.otherwise(remedy, "; or ")
+    small_branches = propose_smaller_branches(diagnosis)
+    if small_branches is None:
+        return remedy
+    return small_branches.otherwise(remedy, "; or ")
 
 
 def propose_smaller_rows(layers: Sequence[MeasuredLayer]) -> Remedy | None:
-    """Return the remedy where embeddings among some layers have too large rows, else `None`."""
+    """Propose smaller rows of embeddings among some layers, `None` if no rows are too large."""
     tables = []
     for weight in list_weights(layers):
         is_table = isinstance(weight.own.layer, keras.layers.Embedding) and weight.is_kernel
@@ -66,7 +70,7 @@ def propose_smaller_rows(layers: Sequence[MeasuredLayer]) -> Remedy | None:
 
 
 def _propose_smaller_biases(layers: Sequence[MeasuredLayer]) -> Remedy | None:
-    """Return the remedy where biases of some layers are as large as what follows, else `None`."""
+    """Propose smaller biases of some layers, `None` if no biases are too large."""
     large = []
     for bias in list_biases(layers):
         if bias.report.norm > _LARGE_INPUTS * math.sqrt(math.prod(bias.report.shape)):
@@ -76,19 +80,19 @@ def _propose_smaller_biases(layers: Sequence[MeasuredLayer]) -> Remedy | None:
     return propose_redraw(
         [],
         [],
-        after=f" in {summarize_names(list_titles(one.layer for one in large))}",
+        after=f" in {summarize_names(list_titles(bias.layer for bias in large))}",
         biases=large,
     )
 
 
 def propose_smaller_last_layer(layers: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> Remedy:
-    """Return a remedy that draws the kernels of the last of `layers` anew.
+    """Propose to redraw the kernels of the last of `layers`.
 
     If they have such values already, something else makes its outputs large.
     """
     with_kernel = [layer for layer in layers if layer.kernels]
     if not with_kernel:
-        # They are activations of what comes before.
+        # These layers are activations of layers before.
         with_kernel = [layer for layer in list_layers_until(layers[0], diagnosis) if layer.kernels][
             -1:
         ]
@@ -101,19 +105,20 @@ def propose_smaller_last_layer(layers: Sequence[MeasuredLayer], diagnosis: Diagn
     shared: list[str] = []
     for layer in with_kernel:
         shared += [kernel.path for kernel in layer.shared_kernels]
-    what = "in the last layer"
+    where = "in the last layer"
     if shared:
-        what = f"in {summarize_names(shared)}, which the last layer shares"
-    remedy = propose_redraw(choices, kernels, f"draw smaller weights {what}: ")
+        where = f"in {summarize_names(shared)}, which the last layer shares"
+    remedy = propose_redraw(choices, kernels, f"draw smaller weights {where}: ")
     if all(kernel.is_frozen for kernel in kernels):
         remedy = remedy.otherwise(Remedy(describe_smaller_factor("after", layers[0])), "; or ")
     return standardize_inputs_first(diagnosis, remedy)
 
 
 def propose_smaller_table(layer: MeasuredLayer, diagnosis: Diagnosis) -> Remedy | None:
-    """Return the remedy where an output is a product with rows of an embedding that are too large.
+    """Propose smaller rows of the embedding whose rows make an output, `None` if there is none.
 
-    Otherwise `None`. The deviation of a row is then to be one over the root of its length.
+    With a standard deviation of one over the root of the length of a row, the products of a row and
+    standardized inputs have size 1.
     """
     table = tied_tables(diagnosis).get(layer)
     if table is None:
@@ -128,16 +133,16 @@ def propose_smaller_table(layer: MeasuredLayer, diagnosis: Diagnosis) -> Remedy 
     return remedy
 
 
-def describe_smaller_factor(place: str, layer: MeasuredLayer) -> str:
-    """Return what makes outputs smaller without other weights."""
+def describe_smaller_factor(preposition: Literal["in", "after"], layer: MeasuredLayer) -> str:
+    """Describe a factor that makes outputs smaller, without other weights."""
     return (
-        f"use a smaller factor {place} {layer.title}, for example a higher temperature, or divide "
-        "by the square root of the number of units"
+        f"use a smaller factor {preposition} {layer.title}, for example a higher temperature, or "
+        "divide by the square root of the number of units"
     )
 
 
 def misses_targets(layer: MeasuredLayer) -> bool:
-    """Return whether errors are beyond the outputs, so that they are due to the targets."""
+    """Return whether errors are larger than the outputs, so that the targets cause them."""
     if layer.output.loss_kind == "crossentropy":
         return False
     size = layer.output.size
@@ -147,5 +152,5 @@ def misses_targets(layer: MeasuredLayer) -> bool:
 
 
 def propose_standardized_targets() -> Remedy:
-    """Return the remedy where errors are due to the targets."""
+    """Propose standardized targets, if the targets cause the errors."""
     return Remedy("standardize the targets, or set the bias of the last layer to their mean")

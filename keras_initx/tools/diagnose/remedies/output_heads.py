@@ -1,4 +1,4 @@
-"""Remedies with another activation at the end of a model, or another loss."""
+"""Remedies of an output head: another activation after the last kernel, or another loss."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,32 +17,32 @@ def propose_activation(
     loss: str = "",
     head: OutputHead | None = None,
 ) -> Remedy:
-    """Return a remedy with another activation in `layer`, and with another loss if one is given.
+    """Propose another activation in `layer`, and another loss if one is named.
 
-    What the layer and the loss of `head` have already is left out.
+    The text leaves out what the layer and the loss of `head` have already.
     """
-    parts = []
+    clauses = []
     if activation != layer.activation or not loss:
         expression = "None" if activation is None else f'"{activation}"'
-        parts.append(f"activation={expression} in {layer.title}")
+        clauses.append(f"activation={expression} in {layer.title}")
     name = getattr(keras.losses.get(loss), "__name__", None) if loss else None
     if loss and (head is None or head.loss.name != name):
-        parts.append(f'loss="{loss}"')
-    return Remedy(f"set {' and '.join(parts)}")
+        clauses.append(f'loss="{loss}"')
+    return Remedy(f"set {' and '.join(clauses)}")
 
 
 def propose_loss(name: str, **arguments: Any) -> Remedy:
-    """Return a remedy with a loss of Keras of this name."""
+    """Propose the loss of Keras of this name."""
     options = ", ".join(f"{argument}={value!r}" for argument, value in arguments.items())
     return Remedy(f"use loss=keras.losses.{name}({options})")
 
 
 def propose_removal(applied: Sequence[AppliedActivation]) -> Remedy:
-    """Return a remedy without some activations."""
-    texts = []
-    for one in applied:
-        if one.is_argument:
-            texts.append(f"set activation=None in {one.layer}")
+    """Propose to remove some activations."""
+    clauses = []
+    for activation in applied:
+        if activation.is_argument:
+            clauses.append(f"set activation=None in {activation.layer}")
         else:
-            texts.append(f"remove {one.layer}, which applies {one.activation}")
-    return Remedy(" and ".join(texts))
+            clauses.append(f"remove {activation.layer}, which applies {activation.activation}")
+    return Remedy(" and ".join(clauses))

@@ -15,8 +15,8 @@ from keras_initx.tools.diagnose._rules import exceeds
 
 
 def propose_open_gates(diagnosis: Diagnosis, layers: Sequence[MeasuredLayer]) -> Remedy:
-    """Return a remedy that opens the gates of `layers`, with the text for those of the first."""
-    opened = []
+    """Propose to open the gates of `layers`, with the text for the first layer."""
+    remedies = []
     rules: dict[str, InitializerLike] = {}
     for layer in layers:
         gate, _, biases = gates(diagnosis)[layer]
@@ -27,25 +27,25 @@ def propose_open_gates(diagnosis: Diagnosis, layers: Sequence[MeasuredLayer]) ->
             initializer = make_choice(LSTMForgetBias(1.0), 1.0)
             before = "unit_forget_bias=False with bias_initializer="
         remedy = propose_redraw([initializer], biases, f"use {before}")
-        opened.append(remedy)
+        remedies.append(remedy)
         rules.update(remedy.rules)
-    return replace(opened[0], rules=rules)
+    return replace(remedies[0], rules=rules)
 
 
 def find_growing_kernels(
     layers: Iterable[MeasuredLayer], limit: float = RECURRENT_GAIN
 ) -> list[MeasuredWeight]:
-    """Return the recurrent kernels of layers that make a state larger in each step."""
-    found: list[MeasuredWeight] = []
+    """Find the recurrent kernels of layers that make a state larger in each step."""
+    growing: list[MeasuredWeight] = []
     for layer in layers:
         for kernel in layer.recurrent_kernels:
             if exceeds(kernel.report.gain, limit):
-                found.append(kernel)
-    return found
+                growing.append(kernel)
+    return growing
 
 
 def propose_orthogonal_recurrence(kernels: Iterable[MeasuredWeight]) -> Remedy:
-    """Return a remedy that draws recurrent kernels anew, the part of each gate by itself."""
+    """Propose to redraw recurrent kernels, with a block for each gate."""
     rules: dict[str, InitializerLike] = {}
     texts = []
     for kernel in kernels:

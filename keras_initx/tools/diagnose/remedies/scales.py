@@ -1,4 +1,4 @@
-"""The remedy where no kernel makes signals small or large, but a scale, or an operation."""
+"""The remedy if a scale, or an operation, makes signals small or large, and no kernel does."""
 
 import math
 from collections.abc import Sequence
@@ -21,26 +21,26 @@ _FAR = 10
 def find_small_scales(
     layers: Sequence[MeasuredLayer], diagnosis: Diagnosis
 ) -> list[MeasuredWeight]:
-    """Return the scales of normalizations among some layers that begin near 0, and not at 1.
+    """Find the scales of normalizations among some layers that begin near 0, and not at 1.
 
-    At the end of a residual branch that is meant, and zeros have their own verdict.
+    Such a scale is intended at the end of a residual branch. Zeros have their own verdict.
     """
-    found = []
+    small = []
     for weight in list_weights(layers):
         is_scale = isinstance(weight.own.layer, NORMALIZATIONS) and weight.name in _SCALES
         if is_scale and 0 < compute_scale_size(weight) < 1 / _FAR:
-            found.append(weight)
-    # The ends are looked for by a symbolic call.
-    return [weight for weight in found if weight.layer not in find_scaling_layers(diagnosis)]
+            small.append(weight)
+    # Finding the ends of branches takes a symbolic call: only if there are small scales.
+    return [weight for weight in small if weight.layer not in find_scaling_layers(diagnosis)]
 
 
 def compute_scale_size(weight: MeasuredWeight) -> float:
-    """Return the root mean square of a scale."""
+    """Compute the root mean square of a scale."""
     return weight.report.norm / math.sqrt(max(math.prod(weight.report.shape), 1))
 
 
 def propose_ones(scales: Sequence[MeasuredWeight]) -> Remedy:
-    """Return the remedy of scales that are far from 1."""
+    """Propose scales of 1."""
     text = (
         f"set the scale of {summarize_names(list_titles(scale.layer for scale in scales))} to ones"
     )
@@ -48,7 +48,7 @@ def propose_ones(scales: Sequence[MeasuredWeight]) -> Remedy:
 
 
 def propose_other_scale(layers: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> Remedy | None:
-    """Return the remedy of a scale or an operation among some layers, `None` without such."""
+    """Propose scales of 1, or larger numbers before an operation; `None` if neither is far off."""
     far = []
     for weight in list_weights(layers):
         size = compute_scale_size(weight)

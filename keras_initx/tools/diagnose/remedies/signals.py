@@ -1,4 +1,4 @@
-"""The remedy where signals become too large, too small or saturated, and how they go there."""
+"""The remedy if signals become too large, too small or saturated, and how they change."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -34,7 +34,7 @@ from keras_initx.tools.diagnose.remedies.recurrence import (
 )
 from keras_initx.tools.diagnose.remedies.scales import propose_other_scale
 
-# The number of kernels from which on the guide on choosing an initializer calls a network deep.
+# The number of kernels from which the guide on choosing an initializer calls a network deep.
 _DEEP = 10
 
 
@@ -43,76 +43,75 @@ def describe_deviations(
 ) -> str:
     """Describe the standard deviation at the inputs, and in the first and last affected layer.
 
-    Where it does not change as the verb says, these are levels.
+    If it does not change as the verb says, the text has the levels without the verb.
     """
-    ends = dict.fromkeys([hit[0], hit[-1]])
-    places = [f"{layer.signal.std:.3g} in {layer.title}" for layer in ends]
-    found = " and ".join(places) + write_count(hit)
+    first_and_last = dict.fromkeys([hit[0], hit[-1]])
+    clauses = [f"{layer.signal.std:.3g} in {layer.title}" for layer in first_and_last]
+    levels = " and ".join(clauses) + write_count(hit)
     start = input_signal(diagnosis)
     if start is None:
-        return f"the standard deviation is {found}"
+        return f"the standard deviation is {levels}"
 
     def is_beyond(layer: MeasuredLayer, signal: Signal) -> bool:
-        # As printed.
-        here, there = (float(f"{one.std:.3g}") for one in (layer.signal, signal))
-        return here > there if verb == "grows" else here < there
+        # Compared as they are printed.
+        own, other = float(f"{layer.signal.std:.3g}"), float(f"{signal.std:.3g}")
+        return own > other if verb == "grows" else own < other
 
     if is_beyond(hit[0], start) and is_beyond(hit[-1], start):
-        return f"the standard deviation {verb} from {start.std:.3g} at the inputs to {found}"
+        return f"the standard deviation {verb} from {start.std:.3g} at the inputs to {levels}"
     # A layer before the first kernel may have scaled them.
     first = find_largest_inputs(diagnosis, lambda signal: signal.std)
     are_cause = first is not None and not is_beyond(hit[0], first)
     already = "already " if are_cause else ""
-    return f"the standard deviation is {found}, and {already}{start.std:.3g} at the inputs"
+    return f"the standard deviation is {levels}, and {already}{start.std:.3g} at the inputs"
 
 
 def propose_for_signal(
     hit: Sequence[MeasuredLayer], inputs: Signal | None, diagnosis: Diagnosis
 ) -> Remedy:
-    """Return the remedy where a signal has become wrong in the first of `hit`, and the others.
+    """Propose a remedy for a signal that is too large or small in the first of `hit`, and later.
 
     It starts with `inputs`, which are `None` unless they are the cause.
     """
-    several = propose_larger_batch(diagnosis)
-    if several is not None:
-        return several
+    larger_batch = propose_larger_batch(diagnosis)
+    if larger_batch is not None:
+        return larger_batch
     layer = hit[0]
     layers = list_layers_until(layer, diagnosis)
     kernels = list_kernels(list_layers_until(hit[-1], diagnosis))
     activation = layer.activation_after or find_common_activation(layers)
-    is_deep = sum(one.has_kernel for one in measured_layers(diagnosis)) >= _DEEP
+    is_deep = sum(other.has_kernel for other in measured_layers(diagnosis)) >= _DEEP
     choices = choose_initializers(layers, activation, is_deep=is_deep)
-    others = list_untried(choices, kernels)
-    has_them = bool(choices) and not others
-    held = propose_for_frozen(layers, choices, hit)
+    untried = list_untried(choices, kernels)
+    are_all_tried = bool(choices) and not untried
+    for_frozen = propose_for_frozen(layers, choices, hit)
     if inputs is not None and inputs.nonfinite:
         return _propose_finite_inputs(diagnosis)
     if inputs is not None:
         text = _describe_standardization(inputs)
-        if has_them or held is not None:
+        if are_all_tried or for_frozen is not None:
             return Remedy(text)
-        return propose_redraw(others, kernels).after(text)
-    if held is not None:
-        return held
+        return propose_redraw(untried, kernels).after(text)
+    if for_frozen is not None:
+        return for_frozen
     if layer in gates(diagnosis) and layer.has_large_bias:
         return propose_open_gates(diagnosis, [layer])
-    other = propose_other_scale([layer], diagnosis)
-    if other is not None:
-        return other
+    other_scale = propose_other_scale([layer], diagnosis)
+    if other_scale is not None:
+        return other_scale
     growing = find_growing_kernels([layer])
     if growing:
         return propose_orthogonal_recurrence(growing)
-    have_large_biases = any(one.has_large_bias for one in layers)
-    if has_them and not have_large_biases:
+    have_large_biases = any(earlier.has_large_bias for earlier in layers)
+    if are_all_tried and not have_large_biases:
         # LSUV would give steep activations the size that makes noise.
-        is_any_steep = any(one.is_steep for one in layers)
+        is_any_steep = any(earlier.is_steep for earlier in layers)
         return Remedy("use a smaller factor in the activation") if is_any_steep else LSUV
     biases = list_biases(layers) if choices and have_large_biases else []
-    return propose_redraw(others, kernels, after=" in this and all earlier layers", biases=biases)
+    return propose_redraw(untried, kernels, after=" in this and all earlier layers", biases=biases)
 
 
 def _describe_standardization(inputs: Signal) -> str:
-    """Return what to do with inputs that are the cause."""
     size = f"their standard deviation is {inputs.std:.3g}"
     if abs(inputs.mean) > inputs.std:
         size = f"their mean is {inputs.mean:.3g}, {size}"
@@ -120,25 +119,25 @@ def _describe_standardization(inputs: Signal) -> str:
 
 
 def _propose_finite_inputs(diagnosis: Diagnosis) -> Remedy:
-    """Return the remedy where a kernel gets inputs that a layer before, or `call`, has spoilt.
+    """Propose smaller numbers before the layer, or the code in `call`, that makes no finite ones.
 
-    The inputs of the model are finite: others have their own verdict.
+    The inputs of the model are finite here: other inputs have their own verdict.
     """
-    place = first_lost_output(diagnosis)
-    if place is None:
+    origin = first_lost_output(diagnosis)
+    if origin is None:
         return Remedy("use smaller numbers before the first kernel, whose inputs are not finite")
-    title = describe_origin(place, diagnosis)
+    title = describe_origin(origin, diagnosis)
     return Remedy(
         f"use smaller numbers before {title}, whose outputs are not finite for finite inputs"
     )
 
 
 def propose_larger_batch(diagnosis: Diagnosis) -> Remedy | None:
-    """Return the remedy where a batch normalization got a single example, otherwise `None`.
+    """Propose several examples if a batch normalization got a single one, `None` otherwise.
 
-    It then gives its offset whatever the weights are.
+    It gives its offset for a single example, whatever the weights are.
     """
-    # Those that use the statistics of the batch.
+    # Normalizations that use the statistics of the batch.
     normalizing = diagnosis.probe(NormalizedProbe).normalizing
     for layer in measured_layers(diagnosis):
         is_of_batches = isinstance(layer.layer, keras.layers.BatchNormalization)

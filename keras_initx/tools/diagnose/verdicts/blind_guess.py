@@ -71,16 +71,15 @@ def _describe_guess(guess: float) -> str:
 
 
 def _describe_steps(taken: TrainedSteps) -> str:
-    """Return what the steps have reached."""
     steps = f"{len(taken.losses) - 1} steps {taken.with_optimizer}"
     return f"the loss is {taken.lowest:.3g} after {steps}; {_describe_guess(taken.guess or 0.0)}"
 
 
 def _propose_rate(taken: TrainedSteps) -> Remedy:
-    """Return the remedy of a rate that was tried, or what else may be the reason."""
+    """Propose the best rate that was tried, or what else may be the reason."""
     if taken.better_rate is not None:
-        text = f"keras.optimizers.{taken.optimizer}({taken.better_rate:g}) with its other arguments"
-        return Remedy(f"use {text} unchanged, or {_WARM_UP}")
+        optimizer = f"keras.optimizers.{taken.optimizer}({taken.better_rate:g})"
+        return Remedy(f"use {optimizer} with its other arguments unchanged, or {_WARM_UP}")
     if not taken.tried:
         return Remedy(f"use another rate, or {_WARM_UP}; {_CHECK_LABELS}")
     rates = summarize_names([f"{rate:g}" for rate in taken.tried], shown=len(taken.tried))

@@ -1,4 +1,4 @@
-"""Dead units: those of which an activation leaves nothing."""
+"""Dead units: the outputs of their activation are 0 for the whole batch."""
 
 from collections.abc import Iterator, Sequence
 
@@ -15,7 +15,7 @@ from keras_initx.tools.diagnose._signal import LEAST_VALUES, Signal
 
 # Fraction of units with zero output for the whole batch above which too few are active.
 DEAD = 0.75
-# The number of units from which on it is no chance that all are off for all examples.
+# The number of units from which it is no chance that all are off for all examples.
 BEYOND_CHANCE = 8
 
 
@@ -46,13 +46,13 @@ def dead_units(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fi
     """
     yield from _report_dead_operations(diagnosis)
     hit = []
-    for place, layer in enumerate(layers):
+    for index, layer in enumerate(layers):
         if not exceeds(layer.dead, DEAD):
             continue
         has_enough_examples = _count_examples(layer) >= LEAST_VALUES
         if not has_enough_examples and layer.layer not in dead_ends(diagnosis):
             continue
-        if not _is_dead_by_chance(layer, layers[:place]):
+        if not _is_dead_by_chance(layer, layers[:index]):
             hit.append(layer)
     if not hit:
         return
@@ -82,7 +82,7 @@ def dead_units(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fi
 
 
 def _report_dead_operations(diagnosis: Diagnosis) -> Iterator[Finding]:
-    """Yield the finding on operations of a functional model that are dead ends, as `ops.relu`."""
+    """Report operations of a functional model that are dead ends, such as `ops.relu`."""
     kinds = []
     for operation in dead_ends(diagnosis):
         if operation not in diagnosis.watch.layers and not is_bounded(
@@ -96,18 +96,16 @@ def _report_dead_operations(diagnosis: Diagnosis) -> Iterator[Finding]:
 
 
 def _is_dead_by_chance(layer: MeasuredLayer, earlier: Sequence[MeasuredLayer]) -> bool:
-    """Return whether all of few units are dead, perhaps by chance, and layers before learn anyway.
+    """Return whether all of few units are dead, perhaps by chance, and layers before still learn.
 
-    So it is with a gate that gets an average over positions, which hardly differs between examples.
+    An example is a gate that gets an average over positions, which hardly differs between examples.
     """
     units = layer.shape[-1] if layer.shape else 0
     if units >= BEYOND_CHANCE or layer.dead != 1:
         return False
-    return any(one.learns for one in earlier)
+    return any(other.learns for other in earlier)
 
 
 def _count_examples(layer: MeasuredLayer) -> int:
-    """Return the number of examples in the output of `layer`, 0 if it is not known."""
-    if not layer.shape:
-        return 0
-    return layer.shape[0]
+    # 0 if the shape is unknown.
+    return layer.shape[0] if layer.shape else 0

@@ -30,7 +30,7 @@ from keras_initx.tools.diagnose._steps import (
 
 # A loss is without bound once it is below 0, and this many times as large as at first.
 UNBOUNDED = 100
-# The steps whose rates are asked for where a rate may rise.
+# The steps whose rates are computed to see whether the rate rises: up to a million.
 _LATER_STEPS = [2**power for power in range(21)]
 
 
@@ -98,15 +98,14 @@ def diverging_steps(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterat
 def _report_not_finite(
     taken: TrainedSteps, diagnosis: Diagnosis, layers: list[MeasuredLayer]
 ) -> Finding:
-    """Return the finding on a loss or weights that are not finite."""
     hit = []
     evidence = f"the loss is {taken.losses[-1]}"
     if taken.lost:
         hit = [weight.layer for weight in list_weights(layers) if weight in taken.lost][:1]
-        of_weights = f"weights are not finite, first {taken.lost[0].path},"
-        evidence = f"{evidence}, and {of_weights}"
+        clause = f"weights are not finite, first {taken.lost[0].path},"
+        evidence = f"{evidence}, and {clause}"
         if math.isfinite(taken.losses[-1]):
-            evidence = of_weights
+            evidence = clause
     evidence += f" after {format_count(len(taken.losses) - 1, 'step')} {taken.with_optimizer}"
     return Finding(hit, evidence, _propose_smaller_steps(taken, diagnosis), "error")
 
@@ -114,12 +113,12 @@ def _report_not_finite(
 def _report_unmoved(
     taken: TrainedSteps, diagnosis: Diagnosis, layers: list[MeasuredLayer]
 ) -> Iterator[Finding]:
-    """Yield the finding on weights that stay as they are."""
-    found = [weight for weight in list_weights(layers) if weight in taken.unmoved]
-    if not found:
+    """Report weights that the steps did not change."""
+    unmoved = [weight for weight in list_weights(layers) if weight in taken.unmoved]
+    if not unmoved:
         return
-    hit = [weight.layer for weight in found]
-    names = summarize_names([weight.path for weight in found])
+    hit = [weight.layer for weight in unmoved]
+    names = summarize_names([weight.path for weight in unmoved])
     count = format_count(len(taken.losses) - 1, "step")
     if taken.is_idle:
         evidence = (
@@ -129,20 +128,20 @@ def _report_unmoved(
         yield Finding(hit, evidence, _propose_more_steps(diagnosis), "note")
         return
     steps = f"{count} {taken.with_optimizer}"
-    higher = _find_higher_rate(diagnosis.model.optimizer, taken)
-    if higher is not None:
+    higher_rate = _find_higher_rate(diagnosis.model.optimizer, taken)
+    if higher_rate is not None:
         evidence = (
-            f"{steps} do not change {names}, but the rate rises to {higher:.3g}. These steps do "
-            "not show whether the weights can learn"
+            f"{steps} do not change {names}, but the rate rises to {higher_rate:.3g}. These steps "
+            "do not show whether the weights can learn"
         )
         yield Finding(hit, evidence, Remedy("pass more steps, until the rate has risen"), "note")
         return
     evidence = f"{steps} do not change {names}"
-    dtype = _find_short_dtype(found)
+    dtype = _find_short_dtype(unmoved)
     remedy = Remedy("use a higher rate") if dtype is None else _propose_full_precision(dtype)
     if taken.rates and not any(taken.rates):
         remedy = Remedy("use a learning rate above 0")
-    # Those of Keras leave no weight out.
+    # The optimizers of Keras leave no weight out.
     elif is_from_keras(type(unwrap_optimizer(diagnosis.model.optimizer))):
         evidence += ". Each update is smaller than the float spacing of the weights"
     else:
@@ -151,7 +150,7 @@ def _report_unmoved(
 
 
 def _find_higher_rate(optimizer: keras.optimizers.Optimizer, taken: TrainedSteps) -> float | None:
-    """Return the highest rate that a schedule has later, `None` if none is known to be higher."""
+    """Find the highest rate that a schedule has later, `None` if none is known to be higher."""
     if not has_one_rate(unwrap_optimizer(optimizer)) or not taken.rates:
         return None
     highest = max(predict_rates(unwrap_optimizer(copy_unbuilt(optimizer)), _LATER_STEPS))
@@ -159,10 +158,10 @@ def _find_higher_rate(optimizer: keras.optimizers.Optimizer, taken: TrainedSteps
 
 
 def _propose_more_steps(diagnosis: Diagnosis) -> Remedy:
-    """Return the remedy where the optimizer has made no update yet."""
+    """Propose as many steps as the optimizer needs for an update."""
     counts = []
-    for one in iterate_optimizers(unwrap_optimizer(diagnosis.model.optimizer)):
-        counts.append(accumulation_steps(one))
+    for optimizer in iterate_optimizers(unwrap_optimizer(diagnosis.model.optimizer)):
+        counts.append(accumulation_steps(optimizer))
     if max(counts) > diagnosis.steps:
         return Remedy(
             f"pass steps={max(counts)} or more, because the optimizer accumulates as many gradients"
@@ -171,7 +170,7 @@ def _propose_more_steps(diagnosis: Diagnosis) -> Remedy:
 
 
 def _find_short_dtype(weights: Sequence[MeasuredWeight]) -> str | None:
-    """Return the dtype of 16 bits that one of these weights has, or `None`."""
+    """Find the dtype of 16 bits that one of these weights has, or `None`."""
     for weight in weights:
         if weight.own.dtype in ("bfloat16", "float16"):
             return weight.own.dtype
@@ -179,19 +178,17 @@ def _find_short_dtype(weights: Sequence[MeasuredWeight]) -> str | None:
 
 
 def _propose_full_precision(dtype: str) -> Remedy:
-    """Return the remedy where weights have too few bits."""
     policy = f'keras.config.set_dtype_policy("mixed_{dtype}")'
     return Remedy(f"keep weights in float32: call {policy} before you make the model")
 
 
 def _describe_course(taken: TrainedSteps) -> str:
-    """Return how the loss goes."""
     count = format_count(len(taken.losses) - 1, "step")
     return f"the loss goes from {taken.losses[0]:.3g} to {taken.losses[-1]:.3g} in {count}"
 
 
 def _propose_smaller_steps(taken: TrainedSteps, diagnosis: Diagnosis) -> Remedy:
-    """Return the remedy of a rate that was tried, or another one if none lowers the loss."""
+    """Propose the best rate that was tried, or something else if none lowers the loss."""
     if taken.better_rate is not None:
         rate = taken.better_rate
         text = f"keras.optimizers.{taken.optimizer}({rate:g}) with its other arguments unchanged"

@@ -1,4 +1,4 @@
-"""Inputs that do not tell examples apart: all the same, zeros, or one index."""
+"""Inputs that do not distinguish examples: all the same, zeros, or one index."""
 
 from collections.abc import Iterator
 
@@ -55,7 +55,7 @@ def equal_inputs(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[
 
 
 def _are_constant(diagnosis: Diagnosis) -> bool:
-    """Return whether all inputs are the same number, or of all examples, though targets differ."""
+    """Return whether all inputs, or all examples, are the same, although the targets differ."""
     if not _have_different_targets(diagnosis):
         return False
     if _are_repeated(diagnosis):
@@ -63,15 +63,15 @@ def _are_constant(diagnosis: Diagnosis) -> bool:
     signal = input_signal(diagnosis)
     if signal is None or signal.std > 0 or signal.size < LEAST_VALUES:
         return False
-    # A model may get integers beside them.
+    # A model may get integers, too, which a first layer with a kernel does not get.
     records = diagnosis.probe(InputProbe).records.values()
-    firsts = [record.signal for record in records if record.signal.size]
-    return bool(firsts) and not any(first.std > 0 or first.nonfinite for first in firsts)
+    signals = [record.signal for record in records if record.signal.size]
+    return bool(signals) and not any(one.std > 0 or one.nonfinite for one in signals)
 
 
 @fact
 def _have_different_targets(diagnosis: Diagnosis) -> bool:
-    """Whether the targets differ."""
+    """Whether the targets differ between examples, positions or outputs."""
     if any(head.target_signal.std > 0 for head in diagnosis.probe(LossProbe).heads):
         return True
     signal = target_signal(diagnosis)
@@ -79,7 +79,6 @@ def _have_different_targets(diagnosis: Diagnosis) -> bool:
 
 
 def _are_repeated(diagnosis: Diagnosis) -> bool:
-    """Return whether all examples have the same inputs."""
     tensors = list_tensors(diagnosis.x)
     for tensor in tensors:
         # Strings are not compared.
@@ -92,7 +91,7 @@ def _are_repeated(diagnosis: Diagnosis) -> bool:
 
 
 def _report_zeros(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
-    """Yield the finding on layers that get zeros alone from outside the model."""
+    """Report layers that get zeros alone from outside the model."""
     # A normalization over a single value, which makes zeros, has its own verdict.
     if has_single_values(diagnosis) or not _have_different_targets(diagnosis):
         return
@@ -122,7 +121,6 @@ def _report_zeros(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator
 
 
 def _is_an_input_zero(x: Arrays) -> bool:
-    """Return whether one of the inputs of the model is 0 everywhere."""
     for tensor in list_tensors(x):
         is_string = keras.backend.standardize_dtype(tensor.dtype) == "string"
         if not is_string and not to_array(tensor).any():
@@ -131,13 +129,12 @@ def _is_an_input_zero(x: Arrays) -> bool:
 
 
 def _have_other_layers_numbers(diagnosis: Diagnosis) -> bool:
-    """Return whether the inputs of a first kernel differ."""
     records = diagnosis.probe(InputProbe).records.values()
     return any(record.signal.std > 0 or record.signal.nonfinite for record in records)
 
 
 def _report_single_index(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
-    """Yield the finding on embeddings of which all examples take the same row."""
+    """Report embeddings of which all examples take the same row."""
     hit = [layer for layer in layers if layer.first_inputs.only_index is not None]
     if not hit or not _have_different_targets(diagnosis):
         return

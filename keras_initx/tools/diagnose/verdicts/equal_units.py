@@ -1,4 +1,8 @@
-"""Equal units: kernels of one number, or with units that are alike."""
+"""Equal units: kernels of one number, or with units that are the same.
+
+Zeros that keep each other from a gradient are *blocked* here, such as both factors of LoRA. Parts
+of a kernel that are equal and get equal gradients are *permanently equal*.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -61,24 +65,27 @@ def equal_units(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[F
     Fix:
         Draw random weights. In LoRA, use `HeUniform` for the first factor.
     """
-    staying = _find_permanently_equal(diagnosis, layers)
-    yield from _report_zeros(diagnosis, layers, staying)
-    yield from _report_permanently_equal(diagnosis, staying)
+    permanent = _find_permanently_equal(diagnosis, layers)
+    yield from _report_zeros(diagnosis, layers, permanent)
+    yield from _report_permanently_equal(diagnosis, permanent)
     logits = diagnosis.probe(LogitsProbe)
-    others = [one for one in list_weights(layers) if one not in staying and not logits.has(one)]
+    others = []
+    for weight in list_weights(layers):
+        if weight not in permanent and not logits.has(weight):
+            others.append(weight)
     yield from _report_constants(diagnosis, others)
     yield from _report_identical(diagnosis, others)
 
 
 def _report_zeros(
-    diagnosis: Diagnosis, layers: list[MeasuredLayer], staying: Sequence[MeasuredWeight]
+    diagnosis: Diagnosis, layers: list[MeasuredLayer], permanent: Sequence[MeasuredWeight]
 ) -> Iterator[Finding]:
-    held = weights_blocked_by_zeros(diagnosis) | _find_closed_adapters(layers)
+    blocked = weights_blocked_by_zeros(diagnosis) | _find_closed_adapters(layers)
     hit = []
     for weight in list_weights(layers):
-        if weight in staying or diagnosis.probe(LogitsProbe).has(weight):
+        if weight in permanent or diagnosis.probe(LogitsProbe).has(weight):
             continue
-        if weight in held or (weight.report.zero and not _is_opened_by_training(weight)):
+        if weight in blocked or (weight.report.zero and not _is_opened_by_training(weight)):
             hit.append(weight)
     lost = lost_signals(diagnosis)
     are_lost = any(weight.layer.layer in lost.causes for weight in hit)
@@ -96,8 +103,8 @@ def _report_zeros(
             )
             yield Finding(_list_layers(zeros), evidence, _propose_random_weights(zeros), level)
             continue
-        for kept_level, others in group_by_level(zeros, "error", lambda weight: weight in held):
-            if kept_level == "error":
+        for other_level, others in group_by_level(zeros, "error", lambda weight: weight in blocked):
+            if other_level == "error":
                 yield _report_blocked_zeros(others)
             else:
                 yield _report_harmless_zeros(others, diagnosis)
@@ -108,28 +115,28 @@ def _list_layers(weights: Sequence[MeasuredWeight]) -> list[MeasuredLayer]:
 
 
 def _find_closed_adapters(layers: Sequence[MeasuredLayer]) -> set[MeasuredWeight]:
-    """Return the factors of adapters of Keras that are all 0, also without targets.
+    """Find the factors of adapters of Keras that are all 0, also without targets.
 
     The gradient of each is a multiple of the other.
     """
-    found: set[MeasuredWeight] = set()
+    closed: set[MeasuredWeight] = set()
     for layer in layers:
         factors = layer.factors
-        if len(factors) < 2 or not all(one.report.zero for one in factors):
+        if len(factors) < 2 or not all(factor.report.zero for factor in factors):
             continue
         if hasattr(type(factors[0].own.layer), "enable_lora"):
-            found.update(factors)
-    return found
+            closed.update(factors)
+    return closed
 
 
 def _is_opened_by_training(weight: MeasuredWeight) -> bool:
-    """Return whether this is the factor of an adapter of Keras that starts at 0, alone."""
+    # One factor of an adapter of Keras starts at 0, and the other does not.
     factors = weight.layer.factors
-    return weight in factors and any(one.report.zeros < 1 for one in factors)
+    return weight in factors and any(factor.report.zeros < 1 for factor in factors)
 
 
 def _report_blocked_zeros(weights: Sequence[MeasuredWeight]) -> Finding:
-    """Return the finding on zeros that get no gradient because of each other."""
+    """Report zeros that get no gradient because of each other."""
     evidence = (
         f"all weights of {summarize_paths(weights)} are 0, and get no gradient as long as all of "
         "them are 0. None of them ever changes"
@@ -139,15 +146,15 @@ def _report_blocked_zeros(weights: Sequence[MeasuredWeight]) -> Finding:
     for weight in kernels or weights:
         by_layer.setdefault(weight.layer, []).append(weight)
     drawn: list[MeasuredWeight] = []
-    for of_layer in by_layer.values():
-        # Of a product one factor may stay 0, as in an adapter, which then changes nothing at first.
-        drawn += of_layer[:-1] or of_layer
+    for factors in by_layer.values():
+        # One factor of a product may stay 0, as in an adapter, which changes nothing at first.
+        drawn += factors[:-1] or factors
     remedy = _propose_random_weights(drawn, f"draw random weights in {summarize_paths(drawn)}")
     return Finding(_list_layers(weights), evidence, remedy, "error")
 
 
 def _report_harmless_zeros(weights: Sequence[MeasuredWeight], diagnosis: Diagnosis) -> Finding:
-    """Return the note on zeros that leave the signal another path."""
+    """Report zeros that leave the signal another path, as a note."""
     evidence = f"all weights of {summarize_paths(weights)} are 0"
     remedy = _propose_random_weights(weights)
     if all(weight.layer in branch_ends(diagnosis) for weight in weights):
@@ -155,13 +162,13 @@ def _report_harmless_zeros(weights: Sequence[MeasuredWeight], diagnosis: Diagnos
         remedy = Remedy("change nothing if this is intended: training opens the branches")
     else:
         evidence += ". No later layer gets equal inputs for all examples because of this"
-        such = (
+        examples = (
             "for example at the end of a residual branch, at the output, in an adapter or in a "
             "position embedding"
         )
-        text = f"{remedy.text}, unless the zeros are intended, {such}"
+        text = f"{remedy.text}, unless the zeros are intended, {examples}"
         if all(weight.report.gradient for weight in weights):
-            text = f"change nothing if the zeros are intended, {such}; if not, {remedy.text}"
+            text = f"change nothing if the zeros are intended, {examples}; if not, {remedy.text}"
         remedy = replace(remedy, text=text)
     return Finding(_list_layers(weights), evidence, remedy, "note")
 
@@ -169,9 +176,9 @@ def _report_harmless_zeros(weights: Sequence[MeasuredWeight], diagnosis: Diagnos
 def _propose_random_weights(
     weights: Sequence[MeasuredWeight], before: str = "draw random weights"
 ) -> Remedy:
-    """Return a remedy that draws weights anew, with the text for the first of them.
+    """Propose to redraw weights, with the text for the first of them.
 
-    Each gets what suits it: factors of adapters what they have in Keras, and scales become 1.
+    Factors of adapters get the initializer that they have in Keras, and scales become 1.
     """
     rules: dict[str, InitializerLike] = {}
     texts = []
@@ -184,67 +191,66 @@ def _propose_random_weights(
             texts.append(f"{before}: {text}")
         else:
             rules[weight.path] = "ones"
-            what = "the scale of a normalization" if weight.report.zero else weight.path
-            texts.append(f"set {what} to ones")
+            name = "the scale of a normalization" if weight.report.zero else weight.path
+            texts.append(f"set {name} to ones")
     return Remedy(texts[0], rules)
 
 
 def _find_permanently_equal(
     diagnosis: Diagnosis, layers: Sequence[MeasuredLayer]
 ) -> list[MeasuredWeight]:
-    """Return the kernels with parts that are equal and get equal gradients."""
-    known = equal_parts(diagnosis)
+    """Find the kernels with parts that are equal and get equal gradients."""
+    parts = equal_parts(diagnosis)
     logits = diagnosis.probe(LogitsProbe)
-    found = []
+    permanent = []
     for weight in list_weights(layers):
-        if weight in known and known[weight].staying and not logits.has(weight):
-            found.append(weight)
-    return found
+        if weight in parts and parts[weight].staying and not logits.has(weight):
+            permanent.append(weight)
+    return permanent
 
 
 def _report_permanently_equal(
-    diagnosis: Diagnosis, staying: Sequence[MeasuredWeight]
+    diagnosis: Diagnosis, permanent: Sequence[MeasuredWeight]
 ) -> Iterator[Finding]:
-    """Yield the findings on parts that stay equal."""
 
     def are_most(weight: MeasuredWeight) -> bool:
         _, count, equal = equal_parts(diagnosis)[weight]
         return 2 * (equal or 0) >= count
 
-    most = [weight for weight in staying if are_most(weight)]
-    few = [weight for weight in staying if weight not in most]
+    most = [weight for weight in permanent if are_most(weight)]
+    few = [weight for weight in permanent if weight not in most]
     levels: list[tuple[Level, list[MeasuredWeight]]] = [("error", most), ("warning", few)]
     for level, hit in levels:
         if not hit:
             continue
         first = hit[0]
         axes, count, equal = equal_parts(diagnosis)[first]
-        parts = f"parts along axis {axes[0]}"
+        noun = f"parts along axis {axes[0]}"
         if first.own.axes is not None and axes == tuple(first.own.axes[1]):
-            parts = "units"
+            noun = "units"
         evidence = (
-            f"{equal} of {count} {parts} of {first.path}{write_rest(hit)} have the same "
+            f"{equal} of {count} {noun} of {first.path}{write_rest(hit)} have the same "
             "weights as another one, and get the same gradient. Training never distinguishes them"
         )
         yield Finding(_list_layers(hit), evidence, _propose_random_weights(hit), level)
 
 
 def _report_constants(diagnosis: Diagnosis, weights: Sequence[MeasuredWeight]) -> Iterator[Finding]:
-    """Yield the findings on kernels of one number, whose units give the same."""
+    """Report kernels of one number, whose units have the same output."""
     hit = []
     for weight in weights:
         values = kernel_values(diagnosis).get(weight)
         is_constant = values is not None and values.constant and not weight.report.zero
         if is_constant and equal_outputs(diagnosis).get(weight.layer.layer):
             hit.append(weight)
-    of_labels = [weight for weight in hit if _has_labels(weight.layer)]
-    hidden = [weight for weight in hit if weight not in of_labels]
-    parting = [weight for weight in hidden if equal_parts(diagnosis)[weight].staying == 0]
-    unknown = [weight for weight in hidden if weight not in parting]
+    labeled = [weight for weight in hit if _has_labels(weight.layer)]
+    hidden = [weight for weight in hit if weight not in labeled]
+    separable = [weight for weight in hidden if equal_parts(diagnosis)[weight].staying == 0]
+    unknown = [weight for weight in hidden if weight not in separable]
     levels: list[tuple[Level, list[MeasuredWeight]]] = [
         ("error", unknown),
-        ("warning", parting),
-        ("note", of_labels),
+        ("warning", separable),
+        ("note", labeled),
     ]
     for level, group in levels:
         if not group:
@@ -268,7 +274,7 @@ def _report_constants(diagnosis: Diagnosis, weights: Sequence[MeasuredWeight]) -
 
 
 def _report_identical(diagnosis: Diagnosis, weights: Sequence[MeasuredWeight]) -> Iterator[Finding]:
-    """Yield the findings on some units with the same weights, which give the same."""
+    """Report some units with the same weights and the same output."""
     hit = []
     for weight in weights:
         values = kernel_values(diagnosis).get(weight)

@@ -49,7 +49,7 @@ from keras_initx.tools.diagnose.remedies.signals import describe_deviations, pro
 
 # Gradient norm of a layer above which the gradient has exploded.
 EXPLODING_GRADIENT = 1e5
-# Gain of a recurrent kernel above which it makes such a gradient over many steps.
+# Gain of a recurrent kernel above which gradients explode over many steps.
 _GROWING = 1.1
 
 
@@ -86,10 +86,10 @@ def exploding(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fin
         - Use `HeNormal` or `GlorotUniform`, and `Orthogonal` for recurrent kernels.
         - Use a smaller loss.
     """
-    found = list(_report_signals(diagnosis, layers))
-    yield from found
+    of_signals = list(_report_signals(diagnosis, layers))
+    yield from of_signals
     # Large gradients are an effect of large signals.
-    if not any(finding.level == "error" for finding in found):
+    if not any(finding.level == "error" for finding in of_signals):
         yield from _report_gradients(diagnosis)
 
 
@@ -108,12 +108,13 @@ def _report_signals(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterat
 
     for level, hit in group_by_level(large, "error", does_harm):
         evidence = describe_deviations(diagnosis, hit, "grows")
-        lost = [layer for layer in hit if layer.signal.nonfinite]
+        nonfinite = [layer for layer in hit if layer.signal.nonfinite]
         if all(layer.signal.nonfinite == 1 for layer in hit):
             evidence = f"no output of {hit[0].title} is finite{write_count(hit)}"
-        elif lost:
-            share = f"{lost[0].signal.nonfinite:.0%}"
-            evidence += f"; {share} of the outputs of {lost[0].title} are not finite"
+        elif nonfinite:
+            first = nonfinite[0]
+            share = f"{first.signal.nonfinite:.0%}"
+            evidence += f"; {share} of the outputs of {first.title} are not finite"
         if level == "note":
             evidence += describe_normalization(hit[0])
         remedy = propose_for_signal(hit, cause, diagnosis)
@@ -124,26 +125,25 @@ def _report_signals(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterat
 
 
 def _report_gradients(diagnosis: Diagnosis) -> Iterator[Finding]:
-    hit = []
+    norms: dict[MeasuredLayer, float] = {}
     level: Level = "warning"
     for layer, norm in trained_layers(diagnosis):
-        if not norm <= EXPLODING_GRADIENT:  # also where it is NaN
-            hit.append((layer, norm))
+        if not norm <= EXPLODING_GRADIENT:  # also if it is NaN
+            norms[layer] = norm
             if not math.isfinite(norm):
                 level = "error"
-    if not hit:
+    if not norms:
         return
-    first, norm = hit[0]
+    hit = list(norms)
     evidence = (
-        f"the gradient norm of {first.title} is {norm:.3g}{write_count(hit)}; "
+        f"the gradient norm of {hit[0].title} is {norms[hit[0]]:.3g}{write_count(hit)}; "
         f"the limit is {EXPLODING_GRADIENT:g}"
     )
-    found = [layer for layer, _ in hit]
-    yield Finding(found, evidence, _propose_smaller_gradients(found, diagnosis), level)
+    yield Finding(hit, evidence, _propose_smaller_gradients(hit, diagnosis), level)
 
 
 def _propose_smaller_gradients(hit: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> Remedy:
-    """Return the remedy where the gradients of some layers explode."""
+    """Propose what makes gradients smaller: targets, kernels, branches, weights or the loss."""
     layers = measured_layers(diagnosis)
     for layer in layers:
         if misses_targets(layer) and exceeds(layer.output.loss, FIRST_LOSS):
@@ -169,7 +169,7 @@ def _propose_smaller_gradients(hit: Sequence[MeasuredLayer], diagnosis: Diagnosi
 
 
 def _propose_smaller_weights(diagnosis: Diagnosis) -> Remedy | None:
-    """Return the remedy that draws those weights anew that are too large, `None` without such."""
+    """Propose to redraw weights that are too large, `None` if there are none."""
     layers = measured_layers(diagnosis)
     choices = choose_initializers(layers, find_common_activation(layers), is_deep=True)
     kernels = list_kernels(layers)
@@ -185,7 +185,7 @@ def _propose_smaller_weights(diagnosis: Diagnosis) -> Remedy | None:
 
 
 def _propose_smaller_loss(diagnosis: Diagnosis) -> Remedy:
-    """Return the remedy where weights and inputs are as they should be."""
+    """Propose another loss, if weights and inputs are as they should be."""
     text = "use a smaller loss, for example this one times a factor"
     for head in diagnosis.probe(LossProbe).heads:
         if head.loss.is_sum:

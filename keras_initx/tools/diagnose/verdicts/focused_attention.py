@@ -52,44 +52,45 @@ def focused_attention(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iter
         - Divide the scores by the square root of the size of a head.
     """
     probe = diagnosis.probe(AttentionProbe)
-    found = probe.focus
+    shares = probe.focus
     hit = []
     for layer in layers:
-        if found.get(layer.layer, 0.0) > ATTENTION_FOCUS:
+        if shares.get(layer.layer, 0.0) > ATTENTION_FOCUS:
             hit.append(layer)
     if not hit:
         return
-    worst = max(hit, key=lambda layer: found[layer.layer])
-    share = found[worst.layer]
+    worst = max(hit, key=lambda layer: shares[layer.layer])
+    share = shares[worst.layer]
     evidence = (
         f"the queries of {worst.title}, of standard deviation {worst.signal.std:.3g}, give a "
         f"single key {share:.0%} of their weight on average{write_count(hit)}. They get little "
         "gradient"
     )
-    # All of them: a layer whose scores are a little smaller has the same kernels.
+    # Queries and keys of all attention: where scores are a little smaller, kernels are the same.
     makers: set[keras.Layer] = set()
-    for maker in found:
+    for maker in shares:
         makers.update(probe.pairs.get(maker, (maker,)))
     kernels = list_kernels(layer for layer in measured_layers(diagnosis) if layer.layer in makers)
     choices = list_untried([make_choice(GlorotUniform())], kernels)
-    scaled = Remedy(
+    divided = Remedy(
         "divide scores by the square root of the size of a head, like "
         "keras.layers.MultiHeadAttention"
     )
     normalized: Remedy | None = None
     if worst.layer not in diagnosis.probe(NormalizedProbe).layers:
         normalized = Remedy("add a normalization before the attention layer")
-    # Queries of this size give scores of size 1 if these are scaled.
+    # Queries of this size give scores of size 1 once scores are divided.
     if worst.signal.std < _LARGE_QUERIES:
-        causes: list[Remedy | None] = [scaled, normalized]
+        remedies: list[Remedy | None] = [divided, normalized]
     elif choices:
-        causes = [
+        remedies = [
             propose_redraw(choices, kernels, "draw smaller kernels of queries and keys: "),
             normalized,
         ]
     else:
-        causes = [propose_smaller_rows(list_layers_until(worst, diagnosis)), normalized, scaled]
-    first, *others = [remedy for remedy in causes if remedy is not None]
+        rows = propose_smaller_rows(list_layers_until(worst, diagnosis))
+        remedies = [rows, normalized, divided]
+    first, *others = [remedy for remedy in remedies if remedy is not None]
     for other in others:
         first = first.otherwise(other)
     yield Finding(hit, evidence, first)

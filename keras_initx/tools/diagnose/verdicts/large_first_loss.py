@@ -9,7 +9,6 @@ from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import FIRST_LOSS, Finding, rule, write_count
 from keras_initx.tools.diagnose._signal import Signal, compute_signal_rms
 from keras_initx.tools.diagnose._tied_tables import tied_tables
-from keras_initx.tools.diagnose.losses.probes import OutputReport
 from keras_initx.tools.diagnose.remedies.large_outputs import (
     describe_smaller_factor,
     misses_targets,
@@ -48,7 +47,7 @@ def large_first_loss(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Itera
         - Draw smaller weights in the last layer, or in the embedding.
         - Start residual branches at 0.
     """
-    hit = []
+    hit: dict[MeasuredLayer, float] = {}
     for layer in layers:
         output = layer.output
         if not output.loss or not output.blind_loss:
@@ -56,39 +55,38 @@ def large_first_loss(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Itera
         # Outputs start at about 1, however small the targets are.
         ratio = output.loss / max(output.blind_loss, 1)
         if ratio > FIRST_LOSS and layer.has_enough_values:
-            hit.append((layer, output, ratio))
+            hit[layer] = ratio
     if not hit:
         return
-    worst, output, _ = max(hit, key=lambda found: found[-1])
+    worst = max(hit, key=lambda layer: hit[layer])
+    loss, blind_loss = worst.output.loss, worst.output.blind_loss
     evidence = (
-        f"{worst.title} starts with a loss of {output.loss:.3g}{write_count(hit)}; guessing would "
-        f"cost {output.blind_loss:.3g}. Its outputs have standard deviation {worst.signal.std:.3g}"
+        f"{worst.title} starts with a loss of {loss:.3g}{write_count(list(hit))}; guessing would "
+        f"cost {blind_loss:.3g}. Its outputs have standard deviation {worst.signal.std:.3g}"
     )
-    details, remedy = _explain(worst, output, diagnosis)
+    details, remedy = _explain(worst, diagnosis)
     evidence += f"{details}. The first steps only undo this"
-    yield Finding([layer for layer, *_ in hit], evidence, remedy)
+    yield Finding(list(hit), evidence, remedy)
 
 
-def _explain(
-    layer: MeasuredLayer, output: OutputReport, diagnosis: Diagnosis
-) -> tuple[str, Remedy]:
-    """Return what more the evidence says of an output, and the remedy."""
-    details = ""
+def _explain(layer: MeasuredLayer, diagnosis: Diagnosis) -> tuple[str, Remedy]:
+    """Find the cause: return what the evidence says of it, and the remedy."""
+    details, output = "", layer.output
     smaller_rows = propose_smaller_table(layer, diagnosis)
     if smaller_rows is not None:
         table = tied_tables(diagnosis)[layer]
         deviation = f"whose standard deviation is {table.report.std:.3g}"
         details = f"; they are products with rows of {table.path}, {deviation}"
         return details, smaller_rows
-    fewer = propose_smaller_inputs(layer, diagnosis)
-    if fewer is not None:
+    smaller_inputs = propose_smaller_inputs(layer, diagnosis)
+    if smaller_inputs is not None:
         details = f", and its inputs have a root mean square of {output.input_size:.3g}"
-        remedy = fewer
+        remedy = smaller_inputs
     elif layer.weights and not layer.has_kernel:
         remedy = standardize_inputs_first(diagnosis, Remedy(describe_smaller_factor("in", layer)))
     else:
         remedy = propose_smaller_last_layer([layer], diagnosis)
-    # Operations follow the layer.
+    # Operations after the layer may make its output larger.
     size = compute_signal_rms(layer.after or Signal())
     if output.size is not None and output.size > 2 * size > 0:
         details += f"; later operations make them {output.size / size:.3g} times as large"

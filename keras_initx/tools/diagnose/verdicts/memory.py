@@ -41,7 +41,7 @@ SHUT_GATE = 0.05
 
 
 def describe_gate_bias(diagnosis: Diagnosis, layer: MeasuredLayer) -> str | None:
-    """Return the name of the gate of a layer, and the range of its bias, `None` without any."""
+    """Describe the gate of a layer and the range of its bias, `None` without any: "forget 1"."""
     if layer not in gates(diagnosis):
         return None
     gate, bias, _ = gates(diagnosis)[layer]
@@ -120,28 +120,27 @@ def _report_overwritten_bias(
 def _is_overwritten(cell: keras.Layer) -> bool:
     """Return whether an LSTM overwrites the forget-gate bias of its initializer with ones.
 
-    The initializer then fills only the other three gates. If these are all 0, it agrees with the
-    default of the layer; if they are all 1, the forget gates have the value that it would have
-    given them.
+    The initializer then fills only the other three gates. Zeros there are the default of the layer,
+    and with ones there the initializer would give the forget gate ones, too.
     """
     bias = getattr(cell, "bias", None)
     if bias is None or not overwrites_forget_bias(cell):
         return False
-    of_gates = lstm_gates(to_array(bias))
-    forget = of_gates[1]
-    others = of_gates[[0, 2, 3]]
+    biases = lstm_gates(to_array(bias))
+    forget = biases[1]
+    others = biases[[0, 2, 3]]
     return bool((forget == 1).all() and not (others == 0).all() and not (others == 1).all())
 
 
 def _report_shut_gates(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
-    known = gates(diagnosis)
-    hit = [layer for layer in layers if layer in known and known[layer].kept < SHUT_GATE]
+    by_layer = gates(diagnosis)
+    hit = [layer for layer in layers if layer in by_layer and by_layer[layer].kept < SHUT_GATE]
     if not hit:
         return
-    first, of_first = hit[0], known[hit[0]]
+    gate = by_layer[hit[0]]
     evidence = (
-        f"the biases of the {of_first.gate} gates of {first.title} keep {of_first.kept:.1%} of the "
-        "state in a step. After a few steps, almost nothing is left"
+        f"the biases of the {gate.gate} gates of {hit[0].title} keep {gate.kept:.1%} of the state "
+        "in a step. After a few steps, almost nothing is left"
     )
     yield Finding(hit, evidence, propose_open_gates(diagnosis, hit))
 
@@ -150,15 +149,17 @@ def _report_unread_steps(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> I
     probe = diagnosis.probe(RecurrenceProbe)
     for layer in layers:
         share = compute_unread_share(diagnosis, layer)
+        if share is None:
+            continue
+        gate = gates(diagnosis)[layer]
         # Gates that are shut read nothing, with or without padding.
-        if share is None or gates(diagnosis)[layer].kept < SHUT_GATE:
+        if gate.kept < SHUT_GATE:
             continue
         padding, path = probe.padding[layer.layer]
-        of_layer = gates(diagnosis)[layer]
         evidence = (
             f"half of the examples end in {padding} or more equal steps, of "
             f"{probe.steps[layer.layer]}. {layer.title} reads these steps without a mask, and its "
-            f"{of_layer.gate} gates keep {share:.1g} of the steps before"
+            f"{gate.gate} gates keep {share:.1g} of the steps before"
         )
         remedy = Remedy("pad sequences in front, not at the end")
         if path is not None:
@@ -201,7 +202,7 @@ def _report_recurrent_kernels(
             f"{kernel.largest:.3g}. After {REMEMBERED} steps, at most "
             f"{kernel.largest**REMEMBERED:.1g} of a state and of its gradient is left"
         )
-    drawn_anew: list[MeasuredWeight] = []
+    kernels: list[MeasuredWeight] = []
     for layer in hit:
-        drawn_anew += layer.recurrent_kernels
-    yield Finding(hit, evidence + write_count(hit), propose_orthogonal_recurrence(drawn_anew))
+        kernels += layer.recurrent_kernels
+    yield Finding(hit, evidence + write_count(hit), propose_orthogonal_recurrence(kernels))

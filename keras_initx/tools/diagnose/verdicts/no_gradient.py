@@ -1,4 +1,8 @@
-"""Weights that get no gradient whatever their values are: what holds it back lies in the layers."""
+"""Weights that get no gradient whatever their values are: the reason lies in the layers.
+
+`unreached_layers` sorts them: *cut off* (the loss depends on them, and an operation passes no
+gradient), *unused* (the loss does not depend on them), *idle* (it does not in this batch).
+"""
 
 from collections.abc import Iterator, Sequence
 
@@ -77,15 +81,17 @@ def no_gradient(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[F
         return
     if any(layer.signal.nonfinite for layer in layers):
         return
-    held = unreached_layers(diagnosis)
-    cut_off = [layer for layer in layers if layer in held.cut_off]
+    unreached = unreached_layers(diagnosis)
+    cut_off = [layer for layer in layers if layer in unreached.cut_off]
     losses = diagnosis.probe(LossProbe)
     with_loss = {head.layer for head in (*losses.heads, *losses.other_heads)}
     have_loss = any(layer.layer in with_loss for layer in cut_off)
-    if cut_off and (have_loss or not held.is_apart):
-        yield _report_cut_off(cut_off, held, diagnosis)
-    unused = [layer for layer in layers if layer in held.unused]
-    for level, group in group_by_level(unused, "warning", lambda layer: layer not in held.inside):
+    if cut_off and (have_loss or not unreached.is_apart):
+        yield _report_cut_off(cut_off, unreached, diagnosis)
+    unused = [layer for layer in layers if layer in unreached.unused]
+    for level, group in group_by_level(
+        unused, "warning", lambda layer: layer not in unreached.inside
+    ):
         evidence = (
             f"the loss does not depend on {summarize_names(list_titles(group))}{write_count(group)}"
         )
@@ -93,14 +99,14 @@ def no_gradient(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[F
         if any(layer.makes_output for layer in group):
             text = "add a loss for each output of the model that should learn"
         yield Finding(group, evidence, Remedy(text), level)
-    # What gets zeros alone is no part that was left out, nor are keys of queries of zeros.
+    # Layers that get zeros alone were not left out, and neither were keys of queries of zeros.
     began, pairs = lost_signals(diagnosis).began, diagnosis.probe(AttentionProbe).pairs
     idle = []
     for layer in layers:
-        if layer in held.idle and began.isdisjoint(pairs.get(layer.layer, (layer.layer,))):
+        if layer in unreached.idle and began.isdisjoint(pairs.get(layer.layer, (layer.layer,))):
             idle.append(layer)
     if any(layer.shape is not None for layer in idle) and _vanishes_later(idle, diagnosis):
-        # What they give is too small to be seen in the loss, which has its own verdict.
+        # Their output is too small to change the loss, which has its own verdict.
         idle = [layer for layer in idle if layer.shape is None]
     if idle:
         evidence = (
@@ -120,7 +126,7 @@ def _vanishes_later(idle: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> bool
     """Return whether the signal vanishes in the first of these layers or in a later one."""
     layers, lost = measured_layers(diagnosis), lost_signals(diagnosis)
     for layer in layers[layers.index(idle[0]) :]:
-        # Zeros, as behind a gate or a factor of 0, are no numbers that are too small.
+        # Zeros, as after a gate or a factor of 0, are no numbers that are too small.
         is_small = layer.has_enough_values and 0 < layer.signal.std < VANISHING
         if (is_small and not layer.has_zeros) or layer.layer in lost.starved:
             return True
@@ -128,7 +134,7 @@ def _vanishes_later(idle: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> bool
 
 
 def _is_frozen(diagnosis: Diagnosis) -> bool:
-    """Return whether a model that is compiled to be trained has no weight that is."""
+    """Return whether a model is compiled to be trained, and none of its weights is trainable."""
     optimizer = getattr(diagnosis.model, "optimizer", None)
     if not isinstance(optimizer, keras.optimizers.Optimizer) or not diagnosis.model.weights:
         return False
@@ -136,13 +142,13 @@ def _is_frozen(diagnosis: Diagnosis) -> bool:
 
 
 def _report_single_values(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Finding:
-    """Return the finding on normalizations and softmaxes over a single value."""
+    """Report normalizations and softmaxes over a single value."""
     paths = diagnosis.probe(SingleValueProbe).paths
-    trained = [one for one in list_weights(layers) if one.report.gradient is not None]
-    held = [weight.layer for weight in trained if weight.report.gradient == 0]
+    trained = [weight for weight in list_weights(layers) if weight.report.gradient is not None]
+    unreached = [weight.layer for weight in trained if weight.report.gradient == 0]
     of_one = diagnosis.probe(AttentionProbe).of_one
-    single = [layer for layer in layers if layer.layer in of_one]
-    hit = [layer for layer in layers if layer in held or layer in single]
+    attention = [layer for layer in layers if layer.layer in of_one]
+    hit = [layer for layer in layers if layer in unreached or layer in attention]
     hit += [layer for layer in layers if layer.layer in paths]
     names = summarize_names(list(paths.values()))
     remedy = Remedy(
@@ -156,44 +162,44 @@ def _report_single_values(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> 
         )
     else:
         evidence = (
-            f"the softmax of {summarize_names(list_titles(single))} gets a single value, and is "
+            f"the softmax of {summarize_names(list_titles(attention))} gets a single value, and is "
             "always 1"
         )
         remedy = Remedy("apply the softmax to several values, along another axis")
-    if held:
-        evidence += f"; {len(held)} of {len(trained)} trained weights get no gradient"
+    if unreached:
+        evidence += f"; {len(unreached)} of {len(trained)} trained weights get no gradient"
     return Finding(hit, evidence, remedy, "error")
 
 
 def _report_cut_off(
-    hit: Sequence[MeasuredLayer], held: UnreachedLayers, diagnosis: Diagnosis
+    hit: Sequence[MeasuredLayer], unreached: UnreachedLayers, diagnosis: Diagnosis
 ) -> Finding:
-    """Return the finding on layers behind which an operation without a derivative follows."""
+    """Report layers that an operation without a derivative follows."""
     last = hit[-1]
-    place = f"after {last.title}"
-    if held.fed:
-        place = f"between {last.title} and {held.fed[0].title}"
+    where = f"after {last.title}"
+    if unreached.fed:
+        where = f"between {last.title} and {unreached.fed[0].title}"
     flow = zero_gradient_flow(diagnosis)
     is_loss = flow is not None and flow.calls[0].output_norm == 0
     if is_loss:
-        place = "in the loss"
-    names = summarize_names(list_titles(hit))
-    given = f"the loss depends on {names}{write_count(hit)}, but no gradient"
-    if held.stopped:
-        evidence = f"{given} passes keras.ops.stop_gradient {place}"
+        where = "in the loss"
+    titles = summarize_names(list_titles(hit))
+    effect = f"the loss depends on {titles}{write_count(hit)}, but no gradient"
+    if unreached.stopped:
+        evidence = f"{effect} passes keras.ops.stop_gradient {where}"
         text = (
-            f"remove keras.ops.stop_gradient {place}, or set trainable=False if these layers "
+            f"remove keras.ops.stop_gradient {where}, or set trainable=False if these layers "
             "should not learn"
         )
         return Finding(hit, evidence, Remedy(text), "warning")
-    such = "argmax, round, a comparison, a cast to integers or stop_gradient"
+    examples = "argmax, round, a comparison, a cast to integers or stop_gradient"
     names = [] if is_loss else _list_ending_operations(diagnosis)
     if names:
-        evidence = f"{given} passes {summarize_names(names)} {place}"
+        evidence = f"{effect} passes {summarize_names(names)} {where}"
     else:
-        evidence = f"{given} passes an operation without a derivative {place}, such as {such}"
+        evidence = f"{effect} passes an operation without a derivative {where}, such as {examples}"
     text = (
-        f"use a smooth operation {place}, such as softmax for argmax, sigmoid for a comparison, or "
+        f"use a smooth operation {where}, such as softmax for argmax, sigmoid for a comparison, or "
         "x + keras.ops.stop_gradient(keras.ops.round(x) - x) for round; or set trainable=False if "
         "these layers should not learn"
     )
@@ -203,7 +209,7 @@ def _report_cut_off(
 
 
 def _list_ending_operations(diagnosis: Diagnosis) -> list[str]:
-    """Return what gets a gradient and passes none on: operations by class, layers by path."""
+    """List what gets a gradient and passes none on: operations by class, layers by path."""
     names = []
     for call in ending_calls(diagnosis):
         operation = call.operation

@@ -53,14 +53,10 @@ def not_finite(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fi
         - For weights, use another initializer, or load other values.
         - In your data, replace the missing values, or leave out these examples.
     """
-    certain = [one for one in lost_weights(diagnosis) if one.is_certain]
+    certain = [lost for lost in lost_weights(diagnosis) if lost.is_certain]
     if certain:
-        yield Finding(
-            _list_layers(certain, layers),
-            _describe_weights(certain),
-            _propose_finite_source(certain),
-            "error",
-        )
+        hit, remedy = _list_layers(certain, layers), _propose_finite_source(certain)
+        yield Finding(hit, _describe_weights(certain), remedy, "error")
         return
     unclear = lost_weights(diagnosis)
     if unclear:
@@ -71,52 +67,55 @@ def not_finite(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fi
         )
         yield Finding(_list_layers(unclear, layers), evidence, remedy, "note")
     # A model may replace such inputs itself.
-    lost = [layer for layer in layers if layer.signal.nonfinite]
-    of_inputs, of_targets = input_signal(diagnosis), target_signal(diagnosis)
-    if of_inputs is not None and of_inputs.nonfinite and lost:
+    nonfinite = [layer for layer in layers if layer.signal.nonfinite]
+    inputs, targets = input_signal(diagnosis), target_signal(diagnosis)
+    if inputs is not None and inputs.nonfinite and nonfinite:
         text = (
             "replace these values of `x`, for example by `numpy.nan_to_num(x)`, or leave them out"
         )
-        if of_targets is not None and of_targets.nonfinite:
+        if targets is not None and targets.nonfinite:
             text += "; and leave out the examples whose targets are not finite"
-        yield Finding(lost, _describe_data("inputs", of_inputs), Remedy(text), "error")
-    elif of_targets is not None and of_targets.nonfinite and _do_targets_spoil_loss(diagnosis):
+        yield Finding(nonfinite, _describe_data("inputs", inputs), Remedy(text), "error")
+    elif targets is not None and targets.nonfinite and _do_targets_spoil_loss(diagnosis):
         remedy = Remedy("leave out the examples with such targets")
-        yield Finding([], _describe_data("targets", of_targets), remedy, "error")
+        yield Finding([], _describe_data("targets", targets), remedy, "error")
 
 
 def _list_layers(lost: Sequence[LostWeight], layers: list[MeasuredLayer]) -> list[MeasuredLayer]:
-    """Return the layers that have one of these weights."""
-    found = {id(one.weight.variable) for one in lost}
+    """List the layers that have one of these weights."""
+    identities = {id(lost_weight.weight.variable) for lost_weight in lost}
     hit = []
     for layer in layers:
-        if any(id(weight.own.variable) in found for weight in layer.weights):
+        if any(id(weight.own.variable) in identities for weight in layer.weights):
             hit.append(layer)
     return hit
 
 
 def _describe_weights(lost: Sequence[LostWeight]) -> str:
-    (first, values, _), *others = lost
-    text = f"{first.path} is not finite: {values}"
+    first, *others = lost
+    text = f"{first.weight.path} is not finite: {first.values}"
     if others:
-        text += f"; also {summarize_names([one.weight.path for one in others])}"
+        text += f"; also {summarize_names([other.weight.path for other in others])}"
     return text
 
 
 def _propose_finite_source(lost: Sequence[LostWeight]) -> Remedy:
-    """Return the remedy where weights are not finite: it lies in what has made their values."""
-    initializers = layer_initializers([one.weight for one in lost])
-    by_text: dict[str, list[str]] = {}
-    for one in lost:
-        initializer, _ = initializers[one.weight.path]
-        by_text.setdefault(_describe_source(one.weight, initializer), []).append(one.weight.path)
-    return Remedy(
-        "; ".join(f"for {summarize_names(paths)}, {text}" for text, paths in by_text.items())
-    )
+    """Propose finite values from the source of each weight, in one clause for each source."""
+    weights = [lost_weight.weight for lost_weight in lost]
+    initializers = layer_initializers(weights)
+    paths_by_text: dict[str, list[str]] = {}
+    for weight in weights:
+        initializer, _ = initializers[weight.path]
+        text = _describe_source(weight, initializer)
+        paths_by_text.setdefault(text, []).append(weight.path)
+    clauses = []
+    for text, paths in paths_by_text.items():
+        clauses.append(f"for {summarize_names(paths)}, {text}")
+    return Remedy("; ".join(clauses))
 
 
 def _describe_source(weight: ModelWeight, initializer: LayerInitializer | None) -> str:
-    """Return what has to make finite values, by what is known of the initializer of a weight."""
+    """Describe what has to give finite values, by what is known of the initializer of a weight."""
     others = "a file, or an assignment"
     if initializer is None:
         return f"take finite values from its source: an initializer, {others}"
@@ -130,9 +129,9 @@ def _describe_source(weight: ModelWeight, initializer: LayerInitializer | None) 
 
 
 def _gives_finite_values(initializer: LayerInitializer, weight: ModelWeight) -> bool | None:
-    """Return whether an initializer gives finite values for a weight, `None` if it is not known.
+    """Return whether an initializer gives finite values for a weight, `None` if it is unknown.
 
-    A function is not called: what it draws from may be a generator of the user.
+    A function is not called, because it may draw from a generator of the user.
     """
     if not isinstance(initializer, keras.initializers.Initializer):
         return None
@@ -150,13 +149,13 @@ def _describe_data(name: str, signal: Signal) -> str:
 
 
 def _do_targets_spoil_loss(diagnosis: Diagnosis) -> bool:
-    """Return whether the loss or a gradient is not finite because of targets that are not."""
+    """Return whether the loss or a gradient is not finite because targets are not."""
     value, outputs = diagnosis.probe(LossProbe).value, diagnosis.probe(OutputProbe).signal
     if outputs is None:
         return False
-    # The loss of such labels is not computed where a backend would raise an error.
+    # The loss of such labels was not computed, because some backends raise an error.
     if value is None:
         return not outputs.nonfinite
-    # A loss may leave them out, as where they stand for what is missing.
+    # A loss may leave such targets out, which stand for missing ones.
     numbers = [value, *(norm for _, norm in trained_layers(diagnosis))]
     return not all(map(math.isfinite, numbers))

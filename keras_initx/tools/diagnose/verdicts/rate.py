@@ -1,4 +1,15 @@
-"""The learning rate: what the first steps of the optimizer do to the weights."""
+"""The learning rate: what the first steps of the optimizer do to the weights.
+
+Nothing is trained here, except one step of SGD for a loss that may fall below 0. How far a thousand
+steps go follows from the present gradients, by a formula for each kind of optimizer, in
+`_compute_change`:
+
+    sgd      travel / (1 - momentum) * gradient
+    adam     travel * gradient / (gradient + epsilon), for the mean size of a gradient
+    adagrad  the integral of rate * gradient / sqrt(start + steps * gradient**2)
+
+*Travel* is the sum of the rates of these steps, as a schedule has them.
+"""
 
 import itertools
 import math
@@ -32,36 +43,36 @@ from keras_initx.tools.diagnose._rules import Finding, rule
 from keras_initx.tools.diagnose._steps import first_step_raises_loss
 from keras_initx.tools.diagnose.losses.probes import LossProbe
 
-# Factor between what a step of SGD would lower the loss by, to first order, and the loss, above
-# which the learning rate is too large.
+# Factor between the fall of the loss in a step of SGD, to first order, and the loss, above which
+# the learning rate is too large.
 LARGE_STEP = 20
 # Product of the rate of Adam and the square root of the inputs of a unit, above which the learning
 # rate is too large.
 LARGE_UPDATE = 1
 
-# The steps of some epochs, and those of them whose rates are asked for.
+# The steps of some epochs, and the steps whose rates are computed.
 STEPS = 1000
-_ASKED = (0, *(2**power for power in range(10)), STEPS)
+_SAMPLED = (0, *(2**power for power in range(10)), STEPS)
 # Change of the kernels of a layer in a thousand steps, relative to their size, below which they
 # stay where they are.
 SMALL_CHANGE = 0.02
-# What a thousand steps of SGD lower the loss by, to first order, relative to it, below which
+# Fall of the loss in a thousand steps of SGD, to first order, relative to the loss, below which
 # nothing is learned.
 SMALL_GAIN = 0.01
 # Learning rate of Adadelta below which it hardly moves weights.
 SLOW_ADADELTA = 0.03
 
-# The kinds of optimizers of which it is known how far they go.
+# The kinds of optimizers with a formula.
 _KNOWN = ("adadelta", "adagrad", "adam", "sgd")
 
 
 @dataclass(frozen=True)
 class _Optimizer:
-    """What is known of the optimizer of a model, as its steps begin.
+    """The optimizer of a model, as its steps begin.
 
     Attributes:
         rate: Learning rate of the next step.
-        facts: How it makes a step of a gradient.
+        facts: How it makes a step from a gradient.
         travel: The sum of the rates of the next thousand steps.
         has_schedule: Whether the rate changes by itself.
         is_sensitive: Whether large steps do harm: the network has no normalizations, and SGD does
@@ -76,7 +87,7 @@ class _Optimizer:
 
     @property
     def kind(self) -> OptimizerKind | None:
-        """The kind of its steps, `None` where it is not known how far they go."""
+        """The kind of its steps, `None` for an optimizer without a formula."""
         return self.facts.kind if self.facts.kind in _KNOWN else None
 
 
@@ -85,7 +96,7 @@ _DEFAULT = _Optimizer(0.001, StepFacts("adam", epsilon=1e-7), travel=0.001 * STE
 
 
 def _read_optimizer(diagnosis: Diagnosis) -> _Optimizer | None:
-    """Return what is known of the optimizer, `None` if the model is not compiled with one."""
+    """Read the optimizer, `None` if the model is not compiled with one, or its rate is unknown."""
     optimizer: Any = getattr(diagnosis.model, "optimizer", None)
     if not isinstance(optimizer, keras.optimizers.Optimizer):
         return None
@@ -95,21 +106,20 @@ def _read_optimizer(diagnosis: Diagnosis) -> _Optimizer | None:
         return None
     facts = read_step_facts(optimizer)
     is_clipped = facts.kind == "sgd" and facts.is_clipped
-    # Normalizations undo the scale of what comes before them, so that large steps only make its
-    # weights larger.
+    # Normalizations undo the scale of weights before them, so large steps only make these larger.
     is_normalized = bool(diagnosis.probe(NormalizedProbe).normalizing)
-    rates = predict_rates(optimizer, _ASKED)
+    rates = predict_rates(optimizer, _SAMPLED)
     return _Optimizer(
         rate,
         facts,
-        travel=_integrate(_ASKED, rates),
+        travel=_integrate(_SAMPLED, rates),
         has_schedule=len(set(rates)) > 1,
         is_sensitive=not is_clipped and not is_normalized,
     )
 
 
 def _integrate(steps: Sequence[int], rates: Sequence[float]) -> float:
-    """Return the sum of the rates of all steps from those of some, by the trapezoidal rule."""
+    """Compute the sum of the rates of all steps from some rates, by the trapezoidal rule."""
     total = 0.0
     pairs = itertools.pairwise(zip(steps, rates, strict=True))
     for (begin, first), (end, last) in pairs:
@@ -119,7 +129,7 @@ def _integrate(steps: Sequence[int], rates: Sequence[float]) -> float:
 
 @rule(
     "rate",
-    # Whose kernels stay where they are at any rate.
+    # Such kernels stay where they are with any rate.
     beside=["vanishing", "vanishing gradient"],
 )
 def rate(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
@@ -182,7 +192,6 @@ def rate(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]
 
 
 def _propose_adam(before: str = "use ") -> Remedy:
-    """Return a remedy with Adam at its default rate."""
     return Remedy(f"{before}keras.optimizers.Adam()")
 
 
@@ -198,11 +207,11 @@ def _report_adadelta(optimizer: _Optimizer) -> Iterator[Finding]:
 def _report_small_steps(
     optimizer: _Optimizer, diagnosis: Diagnosis, layers: list[MeasuredLayer]
 ) -> Iterator[Finding]:
-    """Yield the finding on an optimizer with which weights stay where they are."""
+    """Report an optimizer with which weights stay where they are."""
     if optimizer.kind is None:
         return
     change = _compute_largest_change(optimizer, diagnosis, layers)
-    # Without such weights nothing learns, whatever the optimizer is.
+    # Without such kernels, nothing learns with any optimizer.
     if change is None:
         return
     rate = f"the rate {optimizer.rate:.3g}"
@@ -216,8 +225,8 @@ def _report_small_steps(
     else:
         return
     remedy = _propose_adam("use its defaults: ")
-    by_default = _compute_largest_change(_DEFAULT, diagnosis, layers)
-    if by_default is not None and by_default < SMALL_CHANGE:
+    default_change = _compute_largest_change(_DEFAULT, diagnosis, layers)
+    if default_change is not None and default_change < SMALL_CHANGE:
         remedy = Remedy(
             "multiply the loss by a factor, because its gradients are small next to the epsilon of "
             f"Adam, {_DEFAULT.facts.epsilon:g}"
@@ -228,30 +237,30 @@ def _report_small_steps(
 def _compute_largest_change(
     optimizer: _Optimizer, diagnosis: Diagnosis, layers: Sequence[MeasuredLayer]
 ) -> float | None:
-    """Return how far a thousand steps move the kernels of a layer, relative to their size.
+    """Compute how far a thousand steps move the kernel that they move most, relative to its size.
 
-    It is that of the layer which is moved the most, at most, and `None` without such kernels.
+    This is an upper bound. It is `None` without kernels that get gradients.
     """
-    clipped = _compute_clipping(optimizer, diagnosis)
+    clipping = _compute_clipping(optimizer, diagnosis)
     changes = []
-    # What gets next to nothing learns at no rate.
+    # Layers with tiny inputs learn at no rate.
     lost = lost_signals(diagnosis)
     weak = lost.starved | lost.began | diagnosis.probe(LostProbe).shrunk.keys()
     for weight in list_weights(layer for layer in layers if layer.layer not in weak):
-        measured = weight.report
-        # What an activation at its limits holds back is suited by no rate.
-        gradient = freed_gradients(diagnosis).get(id(weight.own.variable), measured.gradient)
-        # Of biases, which begin at zeros, any change is a large one.
-        if gradient and measured.norm and weight.is_kernel:
-            change = _compute_change(optimizer, clipped * gradient, math.prod(measured.shape))
-            changes.append(change / measured.norm)
+        report = weight.report
+        # No rate suits a gradient that an activation at its limits holds back.
+        gradient = freed_gradients(diagnosis).get(id(weight.own.variable), report.gradient)
+        # Biases begin at zeros, so any change of them is large.
+        if gradient and report.norm and weight.is_kernel:
+            change = _compute_change(optimizer, clipping * gradient, math.prod(report.shape))
+            changes.append(change / report.norm)
     return max(changes, default=None)
 
 
 def _compute_gain(optimizer: _Optimizer, diagnosis: Diagnosis) -> float | None:
-    """Return what a thousand steps of SGD lower the loss by, to first order, relative to it.
+    """Compute the fall of the loss in a thousand steps of SGD, to first order, relative to it.
 
-    It is `None` for other optimizers, and where the loss or its gradient is not known.
+    It is `None` for other optimizers, and if the loss or its gradient is unknown.
     """
     loss = _read_loss(diagnosis)
     if optimizer.kind != "sgd" or not loss or not trained_layers(diagnosis):
@@ -264,25 +273,25 @@ def _compute_gain(optimizer: _Optimizer, diagnosis: Diagnosis) -> float | None:
 
 
 def _read_loss(diagnosis: Diagnosis) -> float | None:
-    """Return the loss, `None` where it is not known what that of a batch in training is."""
+    """Read the loss, `None` if the loss of a batch in training is unknown."""
     losses = diagnosis.probe(LossProbe)
     # Training may take fewer examples at once, whose sum and its gradient are smaller.
     return None if losses.is_sum else losses.value
 
 
 def _compute_clipping(optimizer: _Optimizer, diagnosis: Diagnosis) -> float:
-    """Return the factor by which all gradients together are clipped."""
+    """Compute the factor by which all gradients together are clipped."""
     total = math.hypot(*(norm for _, norm in trained_layers(diagnosis)))
     return min(optimizer.facts.global_clipnorm / total, 1.0) if total > 0 else 1.0
 
 
 def _compute_change(optimizer: _Optimizer, norm: float, count: int) -> float:
-    """Return how far a thousand steps move a weight of `count` numbers, at most.
+    """Compute how far a thousand steps move a weight, at most.
 
     Args:
         optimizer: The optimizer.
-        norm: The norm of its gradient, which is taken to stay as it is.
-        count: The number of its numbers.
+        norm: The norm of the gradient of the weight, which stays the same by assumption.
+        count: How many numbers the weight has.
     """
     norm = min(norm, optimizer.facts.clipnorm)
     size = min(norm / math.sqrt(count), optimizer.facts.clipvalue)
@@ -300,18 +309,18 @@ def _compute_change(optimizer: _Optimizer, norm: float, count: int) -> float:
 
 
 def _report_large_sgd_steps(rate: float, diagnosis: Diagnosis) -> Iterator[Finding]:
-    """Yield the finding on the rate of SGD."""
+    """Report a rate of SGD with which the first step goes too far."""
     loss = _read_loss(diagnosis)
     norms = trained_layers(diagnosis)
     if loss is None or not loss > 0 or not norms:
         return
-    # Momentum makes the first step no longer, and later ones turn: healthy networks train with it
-    # where the steps that it adds up would be far too long.
+    # Momentum is left out: it makes the first step no longer, and later steps change direction.
+    # Healthy networks train with it although the sum of its steps would be far too long.
     squares = sum(norm**2 for _, norm in norms)
     ratio = rate * squares / loss
     if not LARGE_STEP < ratio < math.inf:
         return
-    # A loss that is not known may fall below 0, as a difference of scores does.
+    # A loss of one's own may fall below 0, as a difference of scores does.
     if diagnosis.probe(LossProbe).mean is None and not first_step_raises_loss(diagnosis):
         return
     worst, _ = max(norms, key=lambda pair: pair[1])
@@ -327,7 +336,7 @@ def _report_large_sgd_steps(rate: float, diagnosis: Diagnosis) -> Iterator[Findi
 
 
 def _report_large_adam_steps(rate: float, layers: list[MeasuredLayer]) -> Iterator[Finding]:
-    """Yield the finding on the rate of Adam and its like."""
+    """Report a rate of Adam, or of a similar optimizer, that overwrites weights in a step."""
     widest: MeasuredLayer | None = None
     most = 0.0
     for weight in list_weights(layers):

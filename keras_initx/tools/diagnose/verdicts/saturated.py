@@ -68,9 +68,8 @@ def saturated(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fin
         cause = find_largest_inputs(diagnosis, compute_signal_rms)
         if cause is not None and not compute_signal_rms(cause) > UNSCALED_INPUTS:
             cause = None
-        yield Finding(
-            hit, evidence, propose_for_signal(hit, cause, diagnosis), _choose_level(hit, diagnosis)
-        )
+        remedy = propose_for_signal(hit, cause, diagnosis)
+        yield Finding(hit, evidence, remedy, _choose_level(hit, diagnosis))
     yield from _report_saturated_output(diagnosis, layers)
 
 
@@ -96,12 +95,11 @@ def _report_saturated_output(
 
 
 def _choose_level(layers: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> Level:
-    """Return the level where layers are saturated: no gradient may pass one of them."""
+    # At a dead end, no gradient passes.
     return "error" if any(layer.layer in dead_ends(diagnosis) for layer in layers) else "warning"
 
 
 def _describe_inputs(layer: MeasuredLayer) -> str:
-    """Return a phrase with the size of the values before the activation if they are known."""
     if layer.before is None:
         return ""
     return f"; the values before its activation have standard deviation {layer.before.std:.3g}"

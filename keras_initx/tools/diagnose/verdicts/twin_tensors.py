@@ -45,36 +45,38 @@ def twin_tensors(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[
         Use a separate initializer for each weight. Make layers one by one, instead of copies of
         one.
     """
-    groups: dict[str, list[MeasuredWeight]] = {}
+    by_digest: dict[str, list[MeasuredWeight]] = {}
     for weight in list_weights(layers):
         values = kernel_values(diagnosis).get(weight)
         if values is not None and values.digest:
-            groups.setdefault(values.digest, []).append(weight)
-    of_several = [group for group in groups.values() if len(group) > 1]
-    for level, hit in group_by_level(of_several, "warning", _are_siblings):
+            by_digest.setdefault(values.digest, []).append(weight)
+    groups = [group for group in by_digest.values() if len(group) > 1]
+    for level, hit in group_by_level(groups, "warning", _are_siblings):
         twins = list(itertools.chain.from_iterable(hit))
         equations = [summarize_paths(group, " = ") for group in hit]
         evidence = f"kernels have the same random values: {summarize_names(equations, '; ', 3)}"
-        yield Finding([one.layer for one in twins], evidence, _propose_separate_draws(twins), level)
+        yield Finding(
+            [weight.layer for weight in twins], evidence, _propose_separate_draws(twins), level
+        )
 
 
 def _are_siblings(group: Sequence[MeasuredWeight]) -> bool:
-    """Return whether two of these weights are in one layer, or in one layer within the model."""
+    """Return whether two of these weights are in one layer, or in one layer around both."""
     counts: Counter[str] = Counter()
     for weight in group:
-        around, _, own = weight.layer.path.rpartition("/")
-        counts[around or own] += 1
+        parent, _, own = weight.layer.path.rpartition("/")
+        counts[parent or own] += 1
     return max(counts.values()) > 1
 
 
 def _propose_separate_draws(weights: Sequence[MeasuredWeight]) -> Remedy:
-    """Return a remedy that draws each of some weights by itself."""
+    """Propose to draw each weight by itself."""
     rules: dict[str, InitializerLike] = {}
     texts = []
     for weight in weights:
-        kept = getattr(weight.own.layer, argument_name(weight.name), None)
-        chosen = _choose_without_seed(kept) or choose_for_weight(weight)
-        rules[weight.path], text = chosen
+        present = getattr(weight.own.layer, argument_name(weight.name), None)
+        choice = _choose_without_seed(present) or choose_for_weight(weight)
+        rules[weight.path], text = choice
         texts.append(text)
     if _are_copies(weights):
         return Remedy(
@@ -90,14 +92,18 @@ def _propose_separate_draws(weights: Sequence[MeasuredWeight]) -> Remedy:
 
 
 def _are_copies(weights: Sequence[MeasuredWeight]) -> bool:
-    """Return whether layers were copied with their values: nothing that has a seed made these.
+    """Return whether layers were copied with their values, because no seed made these.
 
-    That is so of initializers without a seed, each an object of its own, and of modules of torch.
+    So it is for separate initializers without a seed, and for modules of torch.
     """
-    made = layer_initializers([weight.own for weight in weights])
-    initializers = [made[weight.path][0] for weight in weights]
-    if len({id(one) for one in initializers if one is not None}) < len(weights):
-        return all(isinstance(one.own.layer, keras.layers.TorchModuleWrapper) for one in weights)
+    by_path = layer_initializers([weight.own for weight in weights])
+    initializers = [by_path[weight.path][0] for weight in weights]
+    separate = {id(initializer) for initializer in initializers if initializer is not None}
+    if len(separate) < len(weights):
+        wrappers = [
+            isinstance(weight.own.layer, keras.layers.TorchModuleWrapper) for weight in weights
+        ]
+        return all(wrappers)
     for initializer in initializers:
         if not isinstance(initializer, keras.initializers.Initializer):
             return False
@@ -106,21 +112,21 @@ def _are_copies(weights: Sequence[MeasuredWeight]) -> bool:
     return True
 
 
-def _choose_without_seed(kept: Any) -> Choice | None:
-    """Return an initializer of this package or of Keras without its seeds.
+def _choose_without_seed(present: Any) -> Choice | None:
+    """Choose the present initializer, of this package or of Keras, without its seeds.
 
-    It is `None` if it is another one, or has arguments that only Keras takes.
+    It is `None` for another one, or if it has arguments that only Keras takes.
     """
-    if not isinstance(kept, Initializer) and adapt_initializer(kept).counterpart is None:
+    if not isinstance(present, Initializer) and adapt_initializer(present).counterpart is None:
         return None
     try:
-        return make_choice(_drop_seeds(kept))
+        return make_choice(_drop_seeds(present))
     except (TypeError, ValueError):
         return None
 
 
 def _drop_seeds(argument: Any) -> Any:
-    """Return an argument in which no initializer has a seed."""
+    # The argument may be an initializer, or hold one, such as `Scaled(HeNormal(seed=0), 2)`.
     if isinstance(argument, list | tuple):
         return list(map(_drop_seeds, argument))
     if not isinstance(argument, keras.initializers.Initializer):

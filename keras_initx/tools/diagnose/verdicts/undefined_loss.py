@@ -25,14 +25,14 @@ from keras_initx.tools.diagnose.losses.heads import OutputHead
 from keras_initx.tools.diagnose.losses.probes import LossProbe, OutputProbe
 from keras_initx.tools.diagnose.remedies.output_heads import propose_activation, propose_loss
 
-# What cures it where the operation is not known.
+# The remedy if the operation is unknown.
 _GUARD = (
     "keep numbers in roots, in logarithms and below fraction lines away from 0: "
     "keras.ops.sqrt(keras.ops.maximum(x, 1e-7)), keras.ops.log(keras.ops.maximum(x, 1e-7)), "
     "x / keras.ops.maximum(y, 1e-7), also in the branch that keras.ops.where does not take; and "
     "keep numbers in keras.ops.exp below 80"
 )
-# What cures the operations of a functional model, by their classes.
+# The expressions to use instead of operations of a functional model, by their classes.
 _BY_OPERATION = {
     "Divide": "x / keras.ops.maximum(y, 1e-7)",
     "Log": "keras.ops.log(keras.ops.maximum(x, 1e-7))",
@@ -46,7 +46,7 @@ _BY_OPERATION = {
 
 @rule(
     "undefined loss",
-    # What it takes these outputs for is named already.
+    # These say already what the loss takes the outputs for.
     unless=["single class", "no probabilities"],
 )
 def undefined_loss(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
@@ -77,8 +77,8 @@ def undefined_loss(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterato
         - Write `maximum(x, 1e-7)` in the root, in the logarithm and below the fraction line.
         - Use softplus before `Poisson`, and a sigmoid or a softmax before such a crossentropy.
     """
-    for data in (input_signal(diagnosis), target_signal(diagnosis)):
-        if data is not None and data.nonfinite:
+    for signal in (input_signal(diagnosis), target_signal(diagnosis)):
+        if signal is not None and signal.nonfinite:
             return
     losses, outputs = diagnosis.probe(LossProbe), diagnosis.probe(OutputProbe).signal
     # A mask makes outputs infinite on purpose.
@@ -89,24 +89,24 @@ def undefined_loss(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterato
         return
     if losses.value is None or outputs is None or not layers or not all(map(_is_finite, layers)):
         return
-    given = f"the outputs, from {outputs.min:.3g} to {outputs.max:.3g}, are finite"
+    contrast = f"the outputs, from {outputs.min:.3g} to {outputs.max:.3g}, are finite"
     if not math.isfinite(losses.value):
         if not math.isfinite(losses.terms):
-            evidence = f"`add_loss` adds {losses.terms:.3g} to the loss, but {given}"
+            evidence = f"`add_loss` adds {losses.terms:.3g} to the loss, but {contrast}"
             yield Finding([layers[-1]], evidence, Remedy(_GUARD), "error")
             return
-        yield _report_loss(f"the loss is {losses.value:.3g}, but {given}", diagnosis, layers)
+        yield _report_loss(f"the loss is {losses.value:.3g}, but {contrast}", diagnosis, layers)
         return
     origin = undefined_gradient(diagnosis)
-    what = f"the gradient of the loss of {losses.value:.3g} is not finite, but {given}"
+    effect = f"the gradient of the loss of {losses.value:.3g} is not finite, but {contrast}"
     if origin is not None and origin.is_loss:
-        yield _report_loss(what, diagnosis, layers)
+        yield _report_loss(effect, diagnosis, layers)
     elif origin is not None:
         yield _report_gradients(origin, diagnosis)
     elif has_lost_gradients(diagnosis) and not gradients_overflow(diagnosis):
-        found = [layer for layer, norm in trained_layers(diagnosis) if not math.isfinite(norm)]
-        evidence = f"{what}, and no number is too large. The place that makes NaN is unknown"
-        yield Finding(found, evidence, Remedy(_GUARD), "error")
+        hit = [layer for layer, norm in trained_layers(diagnosis) if not math.isfinite(norm)]
+        evidence = f"{effect}, and no number is too large. The place that makes NaN is unknown"
+        yield Finding(hit, evidence, Remedy(_GUARD), "error")
 
 
 def _report_outputs(origin: Origin, diagnosis: Diagnosis) -> Finding:
@@ -143,25 +143,25 @@ def _is_finite(layer: MeasuredLayer) -> bool:
     return bool(layer.signal.std <= EXPLODING or layer.is_rescaled)
 
 
-def _report_loss(what: str, diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Finding:
-    """Return the finding on a loss, with the operation that is to blame where it is known."""
+def _report_loss(effect: str, diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Finding:
+    """Report a loss, with the reason if it is known."""
     for layer, head in pair_with_heads(layers, diagnosis.probe(LossProbe).other_heads):
         if head.loss.name == "poisson" and head.output_signal.min < 0:
-            evidence = f"{what}: poisson takes the logarithm of the outputs of {layer.title}"
+            evidence = f"{effect}: poisson takes the logarithm of the outputs of {layer.title}"
             return Finding([layer], evidence, propose_activation("softplus", layer), "error")
         if head.loss.is_own and _takes_no_probabilities(head):
             activation = "sigmoid" if head.loss.kind == "binary" else "softmax"
-            evidence = f"{what}: {head.loss.title} takes outputs of a {activation}"
+            evidence = f"{effect}: {head.loss.title} takes outputs of a {activation}"
             remedy = propose_activation(activation, layer)
             if head.activation == "linear":
                 remedy = propose_loss(head.loss.class_name, from_logits=True).otherwise(remedy)
             return Finding([layer], evidence, remedy, "error")
-    evidence = f"{what}. The loss has no value or no gradient at some of them"
+    evidence = f"{effect}. The loss has no value or no gradient at some of them"
     return Finding([layers[-1]], evidence, Remedy(_GUARD), "error")
 
 
 def _takes_no_probabilities(head: OutputHead) -> bool:
-    """Return whether a crossentropy gets what are no probabilities, though some may be in range."""
+    # Some numbers of this batch may lie in [0, 1] nevertheless.
     if not head.loss.is_crossentropy or head.loss.from_logits:
         return False
     return (

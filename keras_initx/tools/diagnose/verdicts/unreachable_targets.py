@@ -1,4 +1,4 @@
-"""Unreachable targets: those that outputs cannot come near to."""
+"""Unreachable targets: the outputs cannot come near to them."""
 
 import math
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from keras_initx.tools.diagnose.remedies.output_heads import propose_activation,
 # Fraction of the targets beyond the range of the last activation above which a distance cannot
 # become small.
 OUT_OF_REACH = 0.1
-# How far the sum of a row of targets may be from that of a softmax.
+# How far the sum of a row of targets may be from 1, the sum of a softmax.
 _SUM_TOLERANCE = 0.1
 # How far a probability may be from its label where a crossentropy is small.
 PROBABLE = 0.25
@@ -52,28 +52,29 @@ def unreachable_targets(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> It
     for layer, head in pair_with_heads(layers, diagnosis.probe(LossProbe).heads):
         reach = reaches(diagnosis)[head]
         low, high = reach.to_probabilities(head)
-        beyond = _compute_unreachable_share(head, low, high)
-        of_other_sums = _compute_other_sums_share(head)
-        if of_other_sums > OUT_OF_REACH >= beyond:
+        share = _compute_unreachable_share(head, low, high)
+        other_sums_share = _compute_other_sums_share(head)
+        if other_sums_share > OUT_OF_REACH >= share:
             evidence = (
-                f"{of_other_sums:.0%} of the rows of targets do not add up to 1, but the rows of "
-                f"{layer.title} do"
+                f"{other_sums_share:.0%} of the rows of targets do not add up to 1, but the rows "
+                f"of {layer.title} do"
             )
             remedy = propose_activation("sigmoid", layer, "binary_crossentropy", head)
             yield Finding([layer], evidence, remedy)
-        if not beyond > OUT_OF_REACH:
+        if not share > OUT_OF_REACH:
             continue
-        names = ", then ".join(one.activation for one in reach.applied) or layer.title
-        made = "outputs"
+        activations = [applied.activation for applied in reach.applied]
+        names = ", then ".join(activations) or layer.title
+        subject = f"outputs of {names}"
         if head.loss.is_crossentropy and head.loss.from_logits:
-            made = "probabilities of logits"
-        limits = f"the {made} of {names} lie between {low:.3g} and {high:.3g}"
+            subject = f"probabilities of logits of {names}"
+        limits = f"the {subject} lie between {low:.3g} and {high:.3g}"
         if math.isinf(high):
-            limits = f"the {made} of {names} are never below {low:.3g}"
+            limits = f"the {subject} are never below {low:.3g}"
             if not low:
-                limits = f"the {made} of {names} are never negative"
+                limits = f"the {subject} are never negative"
         evidence = (
-            f"{beyond:.0%} of the targets, which go from {head.target_signal.min:.3g} to "
+            f"{share:.0%} of the targets, which go from {head.target_signal.min:.3g} to "
             f"{head.target_signal.max:.3g}, are out of reach: {limits}"
         )
         if head.form == "numbers" and head.loss.is_crossentropy:
@@ -82,36 +83,36 @@ def unreachable_targets(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> It
 
 
 def _compute_unreachable_share(head: OutputHead, low: float, high: float) -> float:
-    """Return the fraction of the targets that an output within limits cannot come near to."""
-    aims = head.target_rows
+    """Compute the fraction of the targets that an output within limits cannot come near to."""
+    targets = head.target_rows
     if head.form == "examples":
         return 0.0
     if head.loss.kind == "distance":
-        room = 0.01
+        tolerance = 0.01
         if math.isfinite(high - low):
-            room *= high - low
-        return float(np.mean((aims < low - room) | (aims > high + room)))
+            tolerance *= high - low
+        return float(np.mean((targets < low - tolerance) | (targets > high + tolerance)))
     if head.form == "numbers":
         return float(not head.invalid_share and high < 1 - PROBABLE)
     least, most = low - PROBABLE, high + PROBABLE
     if head.loss.kind == "binary":
-        # Labels beyond [0, 1] are none, whatever is in reach.
-        probable = np.clip(aims, 0, 1)
-        return float(np.mean((probable < least) | (probable > most)))
-    return float(np.mean(aims.max(axis=-1) > most))
+        # Labels outside [0, 1] are another problem.
+        labels = np.clip(targets, 0, 1)
+        return float(np.mean((labels < least) | (labels > most)))
+    return float(np.mean(targets.max(axis=-1) > most))
 
 
 def _compute_other_sums_share(head: OutputHead) -> float:
-    """Return the fraction of the rows of targets that do not add up to 1, though outputs do."""
-    loss, aims = head.loss, head.target_rows
+    """Compute the fraction of the rows of targets that do not add up to 1, if outputs do."""
+    loss, targets = head.loss, head.target_rows
     takes_any_sum = loss.kind == "distance" or (loss.kind == "binary" and not loss.from_logits)
-    if not takes_any_sum or aims.ndim != 2 or not are_probabilities(head.output_rows):
+    if not takes_any_sum or targets.ndim != 2 or not are_probabilities(head.output_rows):
         return 0.0
-    return float(np.mean(abs(aims.sum(axis=-1, dtype="float64") - 1) > _SUM_TOLERANCE))
+    return float(np.mean(abs(targets.sum(axis=-1, dtype="float64") - 1) > _SUM_TOLERANCE))
 
 
 def _propose_reach(layer: MeasuredLayer, head: OutputHead, reach: Reach) -> Remedy:
-    """Return the remedy where targets are beyond the activations of an output."""
+    """Propose to remove the activations that limit an output, or to scale the targets."""
     low, high, applied = reach
     if not applied:
         return Remedy(f"remove the limit after the weights of {layer.title}")
@@ -125,6 +126,6 @@ def _propose_reach(layer: MeasuredLayer, head: OutputHead, reach: Reach) -> Reme
         if math.isinf(high):
             return remedy
         return remedy.otherwise(Remedy(f"scale the targets to [{low:.3g}, {high:.3g}]"))
-    # The loss applies the last one itself.
-    before = applied if head.loss.from_logits else applied[:-1]
-    return propose_removal(before)
+    # The last activation makes the probabilities that a crossentropy takes.
+    removed = applied if head.loss.from_logits else applied[:-1]
+    return propose_removal(removed)

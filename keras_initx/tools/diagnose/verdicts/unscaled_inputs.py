@@ -26,7 +26,7 @@ from keras_initx.tools.diagnose._rules import (
 from keras_initx.tools.diagnose._signal import LEAST_VALUES, Signal, compute_signal_rms
 
 # Standard deviation between examples of the inputs of the first kernels, relative to their root
-# mean square, below which what they share hides what tells them apart.
+# mean square, below which the offset that they share hides their differences.
 OFFSET_INPUTS = 0.03
 
 
@@ -62,7 +62,7 @@ def unscaled_inputs(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterat
     unscaled = []
     for layer in layers:
         record = layer.first_inputs
-        # What makes them infinite, or NaN, comes before their size.
+        # Infinities and NaN have their own verdict.
         if record.signal.size < LEAST_VALUES or record.signal.nonfinite:
             continue
         has_offset = 0 < input_differences(diagnosis).get(layer.layer, 0.0) < OFFSET_INPUTS
@@ -86,7 +86,7 @@ def unscaled_inputs(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterat
 
 
 def _propose_scaling(record: FirstInputs, diagnosis: Diagnosis) -> Remedy:
-    """Return the remedy where what a layer gets is not scaled, or not as it should be."""
+    """Propose to scale the inputs, or to scale them differently."""
     path = None if record.scaled_by is None else diagnosis.watch.paths[record.scaled_by]
     if isinstance(record.scaled_by, keras.layers.Normalization):
         return Remedy(f"standardize the inputs: adapt {path} to the data")
@@ -102,18 +102,18 @@ def _propose_scaling(record: FirstInputs, diagnosis: Diagnosis) -> Remedy:
 
 
 def _is_small(signal: Signal) -> bool:
-    """Return whether all inputs are small, unlike zeros and few ones."""
+    """Return whether all inputs are small, unlike a few ones among zeros."""
     limit = SMALL_INPUTS
     return bool(0 < compute_signal_rms(signal) < limit and signal.max < 10 * limit > -signal.min)
 
 
 def _are_pixels(x: Arrays) -> bool:
-    """Return whether there are images of whole numbers from 0 to 255 among inputs."""
+    """Return whether one of the inputs has images of integers from 0 to 255."""
     for tensor in list_tensors(x):
         if len(tensor.shape) != 4:
             continue
         values = to_array(tensor[:COMPARED])
-        in_range = values.min(initial=0) >= 0 and 1 < values.max(initial=0) <= 255
-        if in_range and (values == np.round(values)).all():
+        are_in_range = values.min(initial=0) >= 0 and 1 < values.max(initial=0) <= 255
+        if are_in_range and (values == np.round(values)).all():
             return True
     return False

@@ -1,4 +1,7 @@
-"""Labels: whether a loss of Keras reads them for what they are."""
+"""Unsuitable labels: a loss reads them for something else.
+
+The forms of labels stand in `losses/heads.py`: numbers, rows, or examples.
+"""
 
 import math
 from collections.abc import Iterator
@@ -28,9 +31,9 @@ from keras_initx.tools.diagnose.losses.probes import LossProbe
 from keras_initx.tools.diagnose.losses.training import RepeatableLoss
 from keras_initx.tools.diagnose.remedies.output_heads import propose_activation, propose_loss
 
-# The distances of numbers that are not negative.
+# The losses for numbers that are not negative.
 _COUNT_LOSSES = ("mean_squared_logarithmic_error", "poisson")
-# These take targets of another shape than the outputs.
+# The losses that take targets of another shape than the outputs.
 _ANY_SHAPE_LOSSES = ("cosine_similarity", "ctc")
 # Share of the variance of the targets that may remain where outputs are compared with several.
 REMAINING = 0.1
@@ -95,7 +98,7 @@ def unsuitable_labels(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iter
 
 
 def _report_single_label(layer: MeasuredLayer, head: OutputHead, diagnosis: Diagnosis) -> Finding:
-    """Return the finding on one label for several rows or values of an output."""
+    """Report one label for several rows or values of an output."""
     shape = layer.shape or ()
     evidence = (
         f"each example has one label, but {layer.title} has an output of shape {shape[1:]} for "
@@ -109,20 +112,20 @@ def _report_single_label(layer: MeasuredLayer, head: OutputHead, diagnosis: Diag
         text += f", or keras.layers.GlobalAveragePooling{len(shape) - 2}D()"
     remedy = Remedy(text)
     before = list_layers_until(layer, diagnosis)[:-1]
-    recurrent = [one for one in before if one.kind in ("GRU", "LSTM", "RNN", "SimpleRNN")]
+    recurrent = [other for other in before if other.kind in ("GRU", "LSTM", "RNN", "SimpleRNN")]
     if recurrent and len(shape) == 3:
-        last = recurrent[-1].title
-        around, _, own = last.rpartition("/")
+        title = recurrent[-1].title
+        parent, _, own = title.rpartition("/")
         # The names that `Bidirectional` gives to the two layers that it makes of one.
         if own.startswith(("backward_", "forward_")):
-            last = f"the layer in {around}"
-        remedy = Remedy(f"set return_sequences=False in {last}").otherwise(remedy)
+            title = f"the layer in {parent}"
+        remedy = Remedy(f"set return_sequences=False in {title}").otherwise(remedy)
     level: Level = "warning" if head.loss.kind == "distance" else "error"
     return Finding([layer], evidence, remedy, level)
 
 
 def _report_wrong_form(layer: MeasuredLayer, head: OutputHead) -> Finding:
-    """Return the finding on rows for a sparse crossentropy, or numbers for a categorical one."""
+    """Report rows for a sparse crossentropy, or class numbers for a categorical one."""
     name, logits = head.loss.name, {"from_logits": True} if head.loss.from_logits else {}
     if head.loss.kind == "sparse":
         evidence = f"the labels are rows of {head.units} numbers, but {name} takes class numbers"
@@ -137,7 +140,6 @@ def _report_wrong_form(layer: MeasuredLayer, head: OutputHead) -> Finding:
 
 
 def _report_sparse(layer: MeasuredLayer, head: OutputHead) -> Iterator[Finding]:
-    """Yield the finding on the labels of a sparse crossentropy."""
     targets = head.target_signal
     if head.invalid_share:
         evidence = (
@@ -149,7 +151,7 @@ def _report_sparse(layer: MeasuredLayer, head: OutputHead) -> Iterator[Finding]:
 
 
 def _propose_class_numbers(layer: MeasuredLayer, head: OutputHead) -> Remedy:
-    """Return the remedy for labels that are no class numbers."""
+    """Propose how to make class numbers of the labels, or another output for them."""
     targets = head.target_signal
     low, high = round(targets.min), round(targets.max)
     divisor = _find_divisor(head.target_rows, head.units)
@@ -164,20 +166,20 @@ def _propose_class_numbers(layer: MeasuredLayer, head: OutputHead) -> Remedy:
     if has_sign_labels(head):
         return Remedy("pass labels 0 and 1: y = (y + 1) // 2")
     if low < 0 and high < head.units:
-        # The loss is that of the user, with one more argument.
+        # The text names no loss: the user's loss may have other arguments, too.
         return Remedy(f"set ignore_class={low} in the loss if it should leave out such labels")
     return Remedy(f"use a {layer.kind} of {high + 1} units instead of {layer.title}")
 
 
 def _find_divisor(numbers: Array, units: int) -> int | None:
-    """Return by which class numbers below `units` were divided, `None` if they were not.
+    """Find the number by which class numbers below `units` were divided, `None` if they were not.
 
-    Labels are divided by mistake together with the pixels that they are scaled with.
+    For example, you scale labels by mistake together with pixels: 0.0, 0.0039, 0.0078 are 0, 1, 2.
     """
     positive = numbers[numbers > 0]
     if not positive.size or numbers.min() < 0 or (numbers == np.round(numbers)).all():
         return None
-    # The smallest label is that of class 1 if there is one, otherwise of a later class.
+    # The smallest label is class 1 if it occurs, or a later class.
     for first in range(1, units):
         divisor = round(first / float(positive.min()))
         if divisor == 0:
@@ -189,8 +191,7 @@ def _find_divisor(numbers: Array, units: int) -> int | None:
 
 
 def _report_categorical(layer: MeasuredLayer, head: OutputHead) -> Iterator[Finding]:
-    """Yield the finding on the labels of a categorical crossentropy."""
-    # Their classes are along the axis of those of the outputs, which the loss does not know.
+    # The labels have their classes along the same axis as the outputs: only the loss has another.
     if head.has_summing_targets:
         return
     empty = float(np.mean(~head.target_rows.any(axis=-1)))
@@ -221,19 +222,17 @@ def _report_categorical(layer: MeasuredLayer, head: OutputHead) -> Iterator[Find
         yield Finding([layer], evidence, remedy, "warning")
 
 
-def _have_two_values(aims: Array) -> bool:
-    """Return whether all targets are one of two numbers."""
-    return bool(((aims == aims.min()) | (aims == aims.max())).all())
+def _have_two_values(targets: Array) -> bool:
+    return bool(((targets == targets.min()) | (targets == targets.max())).all())
 
 
 def _report_binary(layer: MeasuredLayer, head: OutputHead) -> Iterator[Finding]:
-    """Yield the finding on the labels of a binary crossentropy."""
     if not head.has_targets_beyond_range:
         return
     targets = head.target_signal
     low, high = round(targets.min), round(targets.max)
     if _have_two_values(head.target_rows) and not head.has_integer_targets:
-        # They were standardized together with the inputs.
+        # The labels were standardized together with the inputs.
         remedy = Remedy("pass labels 0 and 1: y = (y > y.mean())")
     elif not head.has_integer_targets:
         remedy = propose_activation(None, layer, "mse")
@@ -258,7 +257,7 @@ def _report_binary(layer: MeasuredLayer, head: OutputHead) -> Iterator[Finding]:
 
 
 def _report_other_loss(layer: MeasuredLayer, head: OutputHead) -> Iterator[Finding]:
-    """Yield the findings on the targets of a loss that is no crossentropy."""
+    """Report targets of a loss that is no crossentropy."""
     negative = float(np.mean(head.targets < 0))
     if head.loss.name in _COUNT_LOSSES and negative > MANY:
         evidence = (
@@ -277,9 +276,9 @@ def _report_other_loss(layer: MeasuredLayer, head: OutputHead) -> Iterator[Findi
         yield Finding([layer], evidence, _propose_shapes(layer, *shapes), "error")
 
 
-def _report_crossed(layer: MeasuredLayer, computed: RepeatableLoss) -> Finding:
-    """Return the finding on a loss of one's own that takes targets of another shape for all."""
-    targets, outputs = tuple(computed.targets.shape), tuple(computed.output.shape)
+def _report_crossed(layer: MeasuredLayer, loss: RepeatableLoss) -> Finding:
+    """Report a loss of one's own that compares each output with the targets of all examples."""
+    targets, outputs = tuple(loss.targets.shape), tuple(loss.output.shape)
     evidence = (
         f"the loss gets targets of the shape {targets}, and outputs of {layer.title} of the shape "
         f"{outputs}. It compares each output with the targets of all examples. The best output is "
@@ -289,31 +288,32 @@ def _report_crossed(layer: MeasuredLayer, computed: RepeatableLoss) -> Finding:
 
 
 def _compute_remaining_share(head: OutputHead) -> float:
-    """Return the share of the variance of the targets that remains for the best outputs.
+    """Compute the share of the variance of the targets that remains for the best outputs.
 
-    A distance compares each of these with several targets if their shapes differ so.
+    If shapes differ, a distance compares each output with several targets. The best output is
+    their mean, and their variance around it remains.
     """
     if head.loss.is_crossentropy or head.loss.name in _ANY_SHAPE_LOSSES:
         return 0.0
-    aims, shape = head.targets, list(head.outputs.shape)
-    # As Keras makes their ranks equal.
-    if aims.ndim == len(shape) + 1 and aims.shape[-1] == 1:
-        aims = aims[..., 0]
-    elif len(shape) == aims.ndim + 1 and shape[-1] == 1:
+    targets, shape = head.targets, list(head.outputs.shape)
+    # Keras makes ranks equal in the same way.
+    if targets.ndim == len(shape) + 1 and targets.shape[-1] == 1:
+        targets = targets[..., 0]
+    elif len(shape) == targets.ndim + 1 and shape[-1] == 1:
         shape.pop()
-    shape = [1] * (aims.ndim - len(shape)) + shape
-    aims = aims.reshape((1,) * (len(shape) - aims.ndim) + aims.shape)
-    several = tuple(axis for axis, size in enumerate(shape) if size == 1 < aims.shape[axis])
-    variance = aims.var(dtype="float64")
-    if not several or not variance > 0:
+    shape = [1] * (targets.ndim - len(shape)) + shape
+    targets = targets.reshape((1,) * (len(shape) - targets.ndim) + targets.shape)
+    repeated = tuple(axis for axis, size in enumerate(shape) if size == 1 < targets.shape[axis])
+    variance = targets.var(dtype="float64")
+    if not repeated or not variance > 0:
         return 0.0
-    return float(aims.var(axis=several, dtype="float64").mean() / variance)
+    return float(targets.var(axis=repeated, dtype="float64").mean() / variance)
 
 
 def _propose_shapes(
     layer: MeasuredLayer, targets: tuple[int, ...], outputs: tuple[int, ...]
 ) -> Remedy:
-    """Return the remedy where outputs are compared with several targets, by the shapes."""
+    """Propose targets of the shape of the outputs, or outputs of the shape of the targets."""
     if math.prod(targets) == math.prod(outputs):
         if len(targets) < len(outputs):
             return Remedy("give targets the shape of the outputs: y = y[..., None]")

@@ -70,13 +70,13 @@ def vanishing(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fin
     lost = lost_signals(diagnosis)
     small = []
     for layer in layers:
-        # So do dead units.
+        # Dead units, too, cause everything after them.
         if layer.dead == 1:
             break
         signal = layer.signal
         if signal.nonfinite or (layer.has_zeros and signal.zeros == 1):
             continue
-        # It gets no more.
+        # The layer gets inputs as small.
         if layer.layer in lost.began:
             continue
         if signal.std < VANISHING and layer.has_enough_values:
@@ -84,22 +84,22 @@ def vanishing(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fin
     cause = find_largest_inputs(diagnosis, lambda signal: signal.std)
     if cause is not None and not cause.std < SMALL_INPUTS:
         cause = None
-    harmful: Level = "warning"
+    harmful_level: Level = "warning"
     norms = [norm for _, norm in trained_layers(diagnosis)]
     # Zeros have their own verdict.
     if norms and norms[0] == 0 and not any(layer.has_zeros for layer in measured_layers(diagnosis)):
-        harmful = "error"
-    # No gradient is noticeable beside the loss. A last layer that only starts small, or at 0, gets
-    # one itself.
-    value = diagnosis.probe(LossProbe).value
-    are_slight = value is not None and bool(norms) and max(norms) < VANISHING * value
+        harmful_level = "error"
+    # No gradient is noticeable next to the loss. A last layer that only starts small, or at 0, gets
+    # a gradient itself.
+    loss = diagnosis.probe(LossProbe).value
+    are_gradients_tiny = loss is not None and bool(norms) and max(norms) < VANISHING * loss
 
     def does_harm(layer: MeasuredLayer) -> bool:
-        if layer.makes_output and are_slight:
+        if layer.makes_output and are_gradients_tiny:
             return True
         return layer.layer in lost.causes or layer.layer in lost.starved
 
-    for level, hit in group_by_level(small, harmful, does_harm):
+    for level, hit in group_by_level(small, harmful_level, does_harm):
         evidence = describe_deviations(diagnosis, hit, "falls")
         remedy = propose_for_signal(hit, cause, diagnosis)
         if level == "note":
@@ -113,7 +113,6 @@ def vanishing(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fin
 
 
 def _report_scales(scales: Sequence[MeasuredWeight]) -> Finding:
-    """Return the finding on scales that begin near 0."""
     first = scales[0]
     evidence = (
         f"the scale of {first.layer.title}{write_rest(scales)} has a root mean square "

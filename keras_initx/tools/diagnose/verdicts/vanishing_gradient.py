@@ -57,7 +57,7 @@ def vanishing_gradient(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Ite
     strongest, largest = max(norms, key=lambda pair: pair[1])
     if not math.isfinite(largest):
         return
-    # What makes all gradients 0 is named at its place.
+    # If all gradients are 0, the verdict on the dead end reports it.
     if not largest and dead_ends(diagnosis):
         return
     limit = VANISHING_GRADIENT * largest
@@ -71,8 +71,8 @@ def vanishing_gradient(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Ite
     for layer, norm in norms:
         if layer not in layers:
             continue
-        # Another way from the inputs learns. From this one all gradients are held back, as from
-        # the target network of a self-supervised model, or it is beside inputs that are too large.
+        # Another path from the inputs learns. This path gets no gradient on purpose, as the target
+        # network of a self-supervised model, or the other path has inputs that are too large.
         if are_reached and (norm == 0 or has_large_inputs(diagnosis)):
             continue
         if norm == 0 and dead_ends(diagnosis):
@@ -81,9 +81,9 @@ def vanishing_gradient(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Ite
             break
         if norm or not has_zero_weights:
             hit.append((layer, norm))
-    # What another way from the inputs is trained by does not pass this one either.
     rounded = select_rounding_gradients([layer for layer, norm in hit if norm], diagnosis)
     known = [(layer, norm) for layer, norm in hit if layer not in rounded]
+    # If another path from the inputs learns, no gradient has to pass this one.
     if rounded and not known and not are_reached:
         yield _report_rounding(rounded, dict(hit))
     if not known or _are_large_when_opened([layer for layer, _ in known], diagnosis):
@@ -104,9 +104,9 @@ def vanishing_gradient(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Ite
 
 
 def _are_large_when_opened(hit: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> bool:
-    """Return whether all gradients are large enough but for activations at their limits.
+    """Return whether all gradients are large enough if activations at their limits pass them.
 
-    These have their own verdict.
+    Such activations have their own verdict.
     """
     freed = freed_gradients(diagnosis)
     largest = max(freed.values(), default=0.0)
@@ -118,7 +118,7 @@ def _are_large_when_opened(hit: Sequence[MeasuredLayer], diagnosis: Diagnosis) -
 
 
 def _report_rounding(hit: Sequence[MeasuredLayer], norms: Mapping[MeasuredLayer, float]) -> Finding:
-    """Return the note on layers whose gradients are what rounding gives."""
+    """Report layers whose gradients are rounding errors, as a note."""
     first = hit[0]
     evidence = (
         f"the gradient norm of {first.title} is {norms[first]:.3g}{write_count(hit)}, which is "
@@ -132,14 +132,13 @@ def _report_rounding(hit: Sequence[MeasuredLayer], norms: Mapping[MeasuredLayer,
 
 
 def _is_first(layer: MeasuredLayer) -> bool:
-    """Return whether `layer` gets inputs of the model."""
     return layer.is_first or layer.kind == "Embedding"
 
 
 def _is_a_layer_waiting(diagnosis: Diagnosis) -> bool:
-    """Return whether a layer learns, but what is before it does not yet.
+    """Return whether a layer learns, and the layers before it do not yet.
 
-    That is because it still adds little to a larger signal, as ReZero does.
+    For example with ReZero, the layer still adds little to a larger signal.
     """
     lost = lost_signals(diagnosis)
     for layer in measured_layers(diagnosis):
@@ -147,6 +146,6 @@ def _is_a_layer_waiting(diagnosis: Diagnosis) -> bool:
         if is_lost or layer.makes_output or layer.shape is None:
             continue
         others = [weight for weight in layer.weights if weight.name != "bias"]
-        if layer.signal.std < VANISHING and any(one.report.gradient for one in others):
+        if layer.signal.std < VANISHING and any(weight.report.gradient for weight in others):
             return True
     return False
