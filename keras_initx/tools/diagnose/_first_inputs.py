@@ -21,8 +21,8 @@ from keras_initx.inspection._kernels import CONVOLUTIONS
 from keras_initx.inspection._names import list_sublayers
 from keras_initx.inspection._torch_modules import (
     is_dropout,
-    modules_inside,
-    modules_with_kernel,
+    iterate_modules_with_kernel,
+    iterate_torch_modules,
     normalizes_batch,
 )
 from keras_initx.inspection._watch import Call, Watch, check_rows
@@ -232,7 +232,7 @@ class DifferenceProbe(Probe):
     def watching(self) -> Iterator[None]:
         """Watch modules inside modules of torch, too: Keras does not know them as layers."""
         with contextlib.ExitStack() as stack:
-            for layer, module in modules_with_kernel(self.diagnosis.model):
+            for layer, module in iterate_modules_with_kernel(self.diagnosis.model):
 
                 def note(_: Any, args: tuple[Any, ...], layer: keras.Layer = layer) -> None:
                     tensor = first_float(args)
@@ -276,7 +276,7 @@ def _probe_without_noise(diagnosis: Diagnosis) -> DifferenceProbe:
     For a model with dropout, this is a pass in inference mode. A model that also normalizes over
     the batch is probed in training mode, because its signals differ in inference mode.
     """
-    modules = [module for _, module in modules_inside(diagnosis.model)]
+    modules = [module for _, module in iterate_torch_modules(diagnosis.model)]
     has_noise = any(isinstance(layer, _NOISES) for layer in list_layers(diagnosis.model))
     has_noise |= any(map(is_dropout, modules))
     normalizing = diagnosis.probe(NormalizedProbe).normalizing

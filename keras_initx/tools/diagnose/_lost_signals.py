@@ -96,7 +96,7 @@ class LostProbe(Probe):
 
     def _read_small_inputs(self, call: Call) -> Array | None:
         """Return the inputs of a layer if they are as small as its outputs, else `None`."""
-        tensor = first_float(call.given)
+        tensor = first_float(call.arguments)
         if tensor is None or call.operation in self._with_zeros or self._has_small_inputs:
             return None
         values = to_array(tensor)

@@ -38,7 +38,7 @@ class LostWeight(NamedTuple):
 def lost_weights(diagnosis: Diagnosis) -> list[LostWeight]:
     """The weights that are not finite, without masks that do no harm."""
     lost = []
-    for weight in diagnosis.inventory.held:
+    for weight in diagnosis.inventory.weights_and_buffers:
         measured = measured_weights(diagnosis).get(id(weight.variable))
         if measured is not None and math.isfinite(measured.report.norm):
             continue

@@ -20,7 +20,7 @@ import numpy as np
 from keras_initx._keras import is_from_keras, list_layers
 from keras_initx.backends._current import backend
 from keras_initx.inspection._batch import to_array
-from keras_initx.inspection._former import Former, preserve_variables
+from keras_initx.inspection._former_values import FormerValues, preserve_variables
 from keras_initx.inspection._optimizers import (
     NoCopyError,
     accumulation_steps,
@@ -205,12 +205,12 @@ def list_trained_weights(diagnosis: Diagnosis) -> list[MeasuredWeight]:
     return [measured_weights(diagnosis)[id(variable)] for variable in diagnosis.trained]
 
 
-def _find_unmoved_weights(diagnosis: Diagnosis, former: Former) -> list[MeasuredWeight]:
+def _find_unmoved_weights(diagnosis: Diagnosis, former: FormerValues) -> list[MeasuredWeight]:
     """Return the weights with a gradient that have their former values, to the bit."""
     unmoved = []
     for weight in list_trained_weights(diagnosis):
         variable = weight.own.variable
-        is_same = np.array_equal(to_array(variable), to_array(former.of(variable)))
+        is_same = np.array_equal(to_array(variable), to_array(former.value_of(variable)))
         if is_same and weight.report.gradient:
             unmoved.append(weight)
     return unmoved

@@ -82,7 +82,7 @@ def propose_for_growing_sums(diagnosis: Diagnosis) -> Remedy | None:
     smaller = propose_smaller_branches(diagnosis)
     if smaller is None or any(exceeds(layer.gain, 2) for layer in measured_layers(diagnosis)):
         return None
-    branches = find_branches(diagnosis.watch.graph.nodes).found
+    branches = find_branches(diagnosis.watch.graph.nodes).branches
     if branches and all(_starts_with_normalization(branch, diagnosis) for branch in branches):
         return smaller
     return smaller.otherwise(Remedy("add a normalization at the start of each branch"), "; or ")

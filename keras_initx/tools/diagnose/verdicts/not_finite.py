@@ -10,7 +10,7 @@ import numpy as np
 from keras_initx._checks import summarize_names
 from keras_initx.backends._current import backend
 from keras_initx.inspection._hooks import LayerInitializer
-from keras_initx.inspection._layer_initializers import layer_initializers
+from keras_initx.inspection._layer_initializers import find_layer_initializers
 from keras_initx.inspection._weights import ModelWeight
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._lost_weights import LostWeight, lost_weights
@@ -102,7 +102,7 @@ def _describe_weights(lost: Sequence[LostWeight]) -> str:
 def _propose_finite_source(lost: Sequence[LostWeight]) -> Remedy:
     """Propose finite values from the source of each weight, in one clause for each source."""
     weights = [lost_weight.weight for lost_weight in lost]
-    initializers = layer_initializers(weights)
+    initializers = find_layer_initializers(weights)
     paths_by_text: dict[str, list[str]] = {}
     for weight in weights:
         initializer, _ = initializers[weight.path]

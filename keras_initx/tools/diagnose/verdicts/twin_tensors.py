@@ -12,7 +12,7 @@ from keras_initx._keras import argument_name
 from keras_initx._typing import InitializerLike
 from keras_initx.initializers._as_ours import adapt_initializer
 from keras_initx.initializers._initializer import Initializer
-from keras_initx.inspection._layer_initializers import layer_initializers
+from keras_initx.inspection._layer_initializers import find_layer_initializers
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._kernel_values import kernel_values
 from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, MeasuredWeight, list_weights
@@ -96,7 +96,7 @@ def _are_copies(weights: Sequence[MeasuredWeight]) -> bool:
 
     So it is for separate initializers without a seed, and for modules of torch.
     """
-    by_path = layer_initializers([weight.own for weight in weights])
+    by_path = find_layer_initializers([weight.own for weight in weights])
     initializers = [by_path[weight.path][0] for weight in weights]
     separate = {id(initializer) for initializer in initializers if initializer is not None}
     if len(separate) < len(weights):
