@@ -47,8 +47,8 @@ from keras_initx.tools.compare_outputs._recorded_step import RecordedStep
 from keras_initx.tools.compare_outputs._samples import RecordedTensor
 from keras_initx.tools.compare_outputs._tolerance import Difference
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, Probe
-from keras_initx.tools.diagnose._seen import SeenLayer, SeenWeight
-from keras_initx.tools.diagnose.losses.ends import Ends
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, MeasuredWeight
+from keras_initx.tools.diagnose.losses.heads import OutputHead
 from keras_initx.tools.diagnose.losses.known import Loss
 from keras_initx.tools.diagnose.verdicts import RULES
 from keras_initx.tools.initialize._planned_weight import PlannedWeight
@@ -299,10 +299,10 @@ NOUNS = (
     Recipe,
     Diagnosis,
     Probe,
-    SeenLayer,
-    SeenWeight,
+    MeasuredLayer,
+    MeasuredWeight,
     Loss,
-    Ends,
+    OutputHead,
     Verdict,
     Remedy,
     Instructions,

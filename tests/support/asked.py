@@ -7,7 +7,7 @@ from keras_initx.inspection._batch import first_examples, make_batch
 from keras_initx.inspection._build import run_with_built_layers
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._seen import seen_layers
+from keras_initx.tools.diagnose._measured_layers import measured_layers
 from keras_initx.tools.diagnose.verdicts import PROBES
 
 
@@ -26,7 +26,7 @@ def asked(fact, model, x, y=None, *, probes=PROBES, **options):
 
 def seen(model, x, y=None, **options):
     """Return what a diagnosis has seen of each layer, by its name."""
-    return {layer.name: layer for layer in asked(seen_layers, model, x, y, **options)}
+    return {layer.name: layer for layer in asked(measured_layers, model, x, y, **options)}
 
 
 def alone(layer, shape):

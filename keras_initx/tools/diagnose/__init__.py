@@ -1,8 +1,9 @@
 """Why a network does not learn: run a batch, measure each layer, report problems and remedies.
 
-Read `_diagnose.py` first, then `_diagnosis.py` (what was measured) and `_rules.py` (what a rule
-yields). Each problem is a file of `verdicts/`, what several of them measure is a file here,
-`losses/` is what is known of losses, `remedies/` what several verdicts propose.
+Read `_diagnose.py` first, then `_diagnosis.py` (probes and facts), `_measured_layers.py` (what
+rules ask) and `_rules.py` (what a rule yields). Each problem is a file of `verdicts/`. Measurements
+that several verdicts need are files here, `losses/` knows losses and outputs, and `remedies/` has
+what several verdicts propose.
 """
 
 from keras_initx.tools.diagnose._diagnose import diagnose as diagnose

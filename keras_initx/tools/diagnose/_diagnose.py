@@ -12,7 +12,7 @@ from keras_initx.inspection._build import run_with_built_layers
 from keras_initx.inspection._inventory import Inventory, check_unshared, check_used
 from keras_initx.report._terminal import Verbose, show_status, takes_verbose
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._report import DiagnosisReport, report_of
+from keras_initx.tools.diagnose._report import DiagnosisReport, make_report
 from keras_initx.tools.diagnose._rules import evaluate
 from keras_initx.tools.diagnose._steps import check_optimizer
 from keras_initx.tools.diagnose.losses.known import LossLike
@@ -109,15 +109,16 @@ def diagnose(
     check_options(loss=loss, batch_size=batch_size, ignore=ignore)
     if check_count("steps", steps, least=0):
         check_optimizer(model)
-    batch = without_weights(make_batch(model, x, y), level=4)  # `takes_verbose` is one call more
+    # `takes_verbose` is one call more.
+    batch = drop_sample_weights(make_batch(model, x, y), level=4)
     if steps and loss is not None and batch.y is None:
         raise ValueError(
             f"`steps` needs `y`, the targets of `loss`. Received: loss={loss!r} and y=None"
         )
-    return measured(model, batch, loss, batch_size, steps=steps, ignore=ignore)
+    return run_diagnosis(model, batch, loss, batch_size, steps=steps, ignore=ignore)
 
 
-def measured(
+def run_diagnosis(
     model: keras.Model,
     batch: Batch,
     loss: LossLike | None,
@@ -142,23 +143,24 @@ def measured(
     y = None if batch.y is None else first_examples(batch.y, batch_size)
 
     def run() -> DiagnosisReport:
-        # Once it is built: before, Keras has parameters that are none of it.
+        # After building: before, Keras has parameters that the model does not have later.
         inventory = Inventory(model)
         check_used("model", inventory)
         check_unshared("model", inventory)
         with show_status() as show:
-            of = Diagnosis(
+            diagnosis = Diagnosis(
                 inventory, x, y, loss=loss, steps=steps, is_trained=is_trained, progress=show
             )
-            with of.measured(PROBES):
-                verdicts = [one for one in evaluate(of, RULES) if one.problem not in ignore]
-                return report_of(of, verdicts)
+            with diagnosis.measured(PROBES):
+                verdicts = evaluate(diagnosis, RULES)
+                verdicts = [verdict for verdict in verdicts if verdict.problem not in ignore]
+                return make_report(diagnosis, verdicts)
 
     return run_with_built_layers(model, x, run)
 
 
 def check_call(model: keras.Model) -> None:
-    """Raise `ValueError` if a model has no `call`, as one whose `train_step` trains others."""
+    """Raise `ValueError` if a model has no `call`, such as a GAN that trains other models."""
     if has_call(model):
         return
     inner = [layer.name for layer in model.layers if isinstance(layer, keras.Model)]
@@ -169,12 +171,12 @@ def check_call(model: keras.Model) -> None:
     )
 
 
-def without_weights(batch: Batch, level: int = 3) -> Batch:
+def drop_sample_weights(batch: Batch, level: int = 3) -> Batch:
     """Return `batch` without sample weights, with a warning if it has any.
 
     Args:
         batch: The batch.
-        level: How many calls above is the line of the user, which the warning names.
+        level: The number of calls between here and the line of the user, which the warning names.
     """
     if batch.sample_weight is not None:
         warnings.warn(
@@ -188,7 +190,7 @@ def check_options(
     batch_size: int = 1024,
     ignore: Sequence[str] = (),
 ) -> None:
-    """Check the keyword arguments of `diagnose`. Errors are those of `diagnose`."""
+    """Check keyword arguments of `diagnose`, and raise its errors."""
     check_count("batch_size", batch_size)
     check_loss(loss)
     for problem in check_type("ignore", ignore, list | tuple, "a list of names"):

@@ -7,7 +7,7 @@ from asked import asked, seen
 from keras import layers
 from modes import to_numpy
 
-from keras_initx.tools.diagnose._first_inputs import differences, largest_inputs
+from keras_initx.tools.diagnose._first_inputs import find_largest_inputs, input_differences
 
 X = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
 
@@ -29,7 +29,7 @@ def test_what_the_last_layer_gets():
     found = seen(model, X)
     assert not found["hidden"].makes_output
     assert found["out"].output.input_size == pytest.approx(size, rel=1e-4)
-    assert {layer.name: difference for layer, difference in asked(differences, model, X).items()} == {
+    assert {layer.name: difference for layer, difference in asked(input_differences, model, X).items()} == {
         "hidden": pytest.approx(np.sqrt(X.var(axis=0).mean() / (X**2).mean()), rel=1e-4),
         "out": pytest.approx(np.sqrt(values.var(axis=0).mean()) / size, rel=1e-2),
     }
@@ -40,5 +40,5 @@ def test_inputs_that_are_not_finite_are_the_cause_before_large_ones():
     outputs = [layers.Dense(2)(one) for one in inputs]
     x = [np.full((8, 4), 0.1), 1e6 * np.random.default_rng(0).normal(size=(8, 4))]
     x[0][0, 0] = np.nan
-    cause = asked(lambda of: largest_inputs(of, lambda signal: signal.std), keras.Model(inputs, outputs), x)
+    cause = asked(lambda of: find_largest_inputs(of, lambda signal: signal.std), keras.Model(inputs, outputs), x)
     assert cause.nonfinite == 1 / 32

@@ -8,9 +8,9 @@ from keras import layers
 from modes import often
 
 import keras_initx
-from keras_initx.tools.diagnose._drawn_anew import choice
-from keras_initx.tools.diagnose._frozen import of_frozen
-from keras_initx.tools.diagnose._seen import seen_layers
+from keras_initx.tools.diagnose._frozen import propose_for_frozen
+from keras_initx.tools.diagnose._measured_layers import measured_layers
+from keras_initx.tools.diagnose._redrawing import make_choice
 
 ROWS = np.random.default_rng(0).normal(size=(64, 20)).astype("float32")
 
@@ -90,8 +90,8 @@ def test_frozen_kernels_are_the_cause_if_their_scale_is_wrong_by_two_or_more(fac
     frozen = layers.Dense(20, "relu", kernel_initializer=kept, trainable=False)
     right = layers.Dense(20, "relu", kernel_initializer=keras_initx.HeNormal(seed=1))
     model = keras.Sequential([keras.Input((20,)), frozen, right])
-    choices = [choice(keras_initx.HeNormal())]
-    remedy = asked(lambda of: of_frozen(seen_layers(of), choices), model, ROWS)
+    choices = [make_choice(keras_initx.HeNormal())]
+    remedy = asked(lambda of: propose_for_frozen(measured_layers(of), choices), model, ROWS)
     assert (remedy is not None) is are_cause
 
 

@@ -1,4 +1,8 @@
-"""Which loss of Keras a loss is, and how it reads outputs."""
+"""Which loss of Keras a loss is, and how it reads outputs.
+
+A loss is given as to `compile`: "mse", keras.losses.MeanSquaredError(), keras.losses.mse, or a
+function of one's own. All of these but the last become `Loss("distance", "mean_squared_error")`.
+"""
 
 import contextlib
 from collections.abc import Sequence
@@ -47,7 +51,7 @@ _FOCAL = ("binary_focal_crossentropy", "categorical_focal_crossentropy")
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss of Keras: of which kind it is, and what its outputs are.
+    """A loss of Keras, or one of one's own that gives a multiple of it.
 
     Attributes:
         kind: `"binary"`, `"categorical"` or `"sparse"` for a crossentropy, `"distance"`, or
@@ -58,8 +62,8 @@ class Loss:
         ignored: The class number that it leaves out, or `None`.
         is_sum: Whether it is a sum over the examples.
         smoothing: How far it moves labels of 0 and 1 towards a half, twice.
-        factor: What a loss of one's own is in units of this one, such as half of the squared error.
-        is_own: Whether it is one of one's own, with the values of this one up to that factor.
+        factor: The factor of a loss of one's own, such as 1/2 for half of the squared error.
+        is_own: Whether it is a loss of one's own, with `factor` times the values of Keras' loss.
     """
 
     kind: LossKind
@@ -98,8 +102,8 @@ def follows_from_shapes(loss: LossLike) -> bool:
     return str(loss).lower() in ("crossentropy", "ce")
 
 
-def known_loss(loss: LossLike, targets: Tensor, outputs: Tensor) -> Loss | None:
-    """Return which loss of Keras a loss as in `compile` is, `None` for others."""
+def find_keras_loss(loss: LossLike, targets: Tensor, outputs: Tensor) -> Loss | None:
+    """Find the loss of Keras that a loss as in `compile` is, `None` for others."""
     if follows_from_shapes(loss):
         kind: LossKind = "categorical"
         if outputs.shape[-1] == 1:
@@ -110,16 +114,16 @@ def known_loss(loss: LossLike, targets: Tensor, outputs: Tensor) -> Loss | None:
         return Loss(kind, function.__name__)
     loss = keras.losses.get(loss)
     is_object = isinstance(loss, keras.losses.Loss)
-    given = type(loss) if is_object else loss
+    class_or_function = type(loss) if is_object else loss
     for kind, losses in _KINDS.items():
         for cls, function in losses:
-            if given not in (cls, function):
+            if class_or_function not in (cls, function):
                 continue
             config = loss.get_config() if is_object else {}
             axis = -1
-            # The config of this one lacks its axis.
+            # The config of `SparseCategoricalCrossentropy` lacks its axis.
             if kind == "sparse":
-                axis = _axis_of_classes(loss, targets, outputs)
+                axis = _find_class_axis(loss, targets, outputs)
             return Loss(
                 kind,
                 function.__name__,
@@ -132,28 +136,28 @@ def known_loss(loss: LossLike, targets: Tensor, outputs: Tensor) -> Loss | None:
     return None
 
 
-def _axis_of_classes(loss: LossLike, targets: Tensor, outputs: Tensor) -> int:
-    """Return the axis of `outputs` that class numbers lack, the last where that is not clear."""
+def _find_class_axis(loss: LossLike, targets: Tensor, outputs: Tensor) -> int:
+    """Find the axis of `outputs` that class numbers lack, the last where that is not clear."""
     shape = list(outputs.shape)
     if not shape:
         return -1
     fitting: list[int] = []
     for axis in (-1, *range(len(shape) - 1)):
-        if _without(axis, shape) == list(targets.shape):
+        if _drop_axis(axis, shape) == list(targets.shape):
             fitting.append(axis)
     if len(fitting) < 2:
         return fitting[0] if fitting else -1
-    # Where several have one size, that of a loss of sizes that all differ.
+    # Several axes have one size. With sizes that all differ, the loss fails for the wrong axes.
     sizes = list(range(2, 2 + len(shape)))
     numbers = keras.ops.full(sizes, 0.5)
     for axis in fitting:
         with contextlib.suppress(Exception):  # each backend has its own
-            loss(keras.ops.zeros(_without(axis, sizes), "int32"), numbers)
+            loss(keras.ops.zeros(_drop_axis(axis, sizes), "int32"), numbers)
             return int(axis)
     return -1
 
 
-def _without(axis: int, sizes: Sequence[int]) -> list[int]:
+def _drop_axis(axis: int, sizes: Sequence[int]) -> list[int]:
     others = list(sizes)
     del others[axis]
     return others

@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_initx._typing import Array
-from keras_initx.tools.diagnose.losses.ends import Ends
+from keras_initx.tools.diagnose.losses.heads import OutputHead
 
 # Share of the rows with several ones from which on they are no accident.
 SEVERAL = 0.01
@@ -11,37 +11,38 @@ SEVERAL = 0.01
 MANY = 0.1
 
 
-def means_several(ends: Ends) -> bool:
+def has_several_classes(head: OutputHead) -> bool:
     """Return whether labels of a categorical crossentropy have several classes for an example."""
-    if ends.loss.kind != "categorical" or ends.form != "rows":
+    if head.loss.kind != "categorical" or head.form != "rows":
         return False
-    return share_of_several(ends) > SEVERAL
+    return compute_several_share(head) > SEVERAL
 
 
-def share_of_several(ends: Ends) -> float:
-    """Return the fraction of the rows of targets with several ones among zeros."""
-    return float(np.mean(are_binary(ends.aims) & (np.count_nonzero(ends.aims, axis=-1) > 1)))
+def compute_several_share(head: OutputHead) -> float:
+    """Compute the fraction of the rows of targets with several ones among zeros."""
+    rows = head.target_rows
+    return float(np.mean(find_binary_rows(rows) & (np.count_nonzero(rows, axis=-1) > 1)))
 
 
-def means_numbers(ends: Ends) -> bool:
+def has_arbitrary_numbers(head: OutputHead) -> bool:
     """Return whether targets of a categorical crossentropy are no probabilities of classes.
 
-    These are zeros and ones, or shares that add up to 1.
+    Probabilities are zeros and ones, or shares that add up to 1.
     """
-    if ends.loss.kind != "categorical" or ends.form != "rows":
+    if head.loss.kind != "categorical" or head.form != "rows":
         return False
-    rows = ends.aims
+    rows = head.target_rows
     are_several = np.count_nonzero(rows, axis=-1) > 1
     are_shares = (abs(rows.sum(axis=-1, dtype="float64") - 1) < 1e-2) & (rows >= 0).all(axis=-1)
-    return bool(np.mean(~are_binary(rows) & are_several & ~are_shares) > MANY)
+    return bool(np.mean(~find_binary_rows(rows) & are_several & ~are_shares) > MANY)
 
 
-def are_binary(rows: Array) -> Array:
-    """Return for each row whether it has zeros and ones alone."""
+def find_binary_rows(rows: Array) -> Array:
+    """Return an array that is true for each row of zeros and ones alone."""
     return np.asarray(((rows == 0) | (rows == 1)).all(axis=-1))
 
 
-def are_signs(ends: Ends) -> bool:
+def has_sign_labels(head: OutputHead) -> bool:
     """Return whether the targets are -1 and 1."""
-    targets = ends.wanted
-    return ends.is_whole and targets.min == -1 and targets.max == 1 and not targets.zeros
+    targets = head.target_signal
+    return head.has_integer_targets and targets.min == -1 and targets.max == 1 and not targets.zeros

@@ -1,8 +1,12 @@
-"""The outputs of a model: which layers make them, how sure they are, and what their losses get."""
+"""The outputs of a model: which layers make them, how sure they are, and what their losses get.
+
+`OutputProbe` makes an `OutputReport` for each layer that makes an output. `LossProbe` computes the
+loss as in training, recognizes it, and makes an `OutputHead` of each output with its targets.
+"""
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import keras
@@ -19,28 +23,29 @@ from keras_initx.tools.diagnose._signal import Signal
 from keras_initx.tools.diagnose._signal_probe import (
     SATURATION_MARGIN,
     SignalProbe,
-    floats_in,
-    signal_of_floats,
+    list_floats,
+    measure_floats,
 )
-from keras_initx.tools.diagnose.losses.ends import Ends, Steps, are_of_softmax
-from keras_initx.tools.diagnose.losses.known import Loss, LossKind, LossLike, known_loss
+from keras_initx.tools.diagnose.losses.heads import LastOperation, OutputHead, are_probabilities
+from keras_initx.tools.diagnose.losses.known import Loss, LossKind, LossLike, find_keras_loss
 from keras_initx.tools.diagnose.losses.training import (
-    Compared,
-    ComputedLoss,
-    SeenLoss,
+    ComparedKind,
+    LossCall,
+    RepeatableLoss,
     check_own_loss,
-    computed_losses,
-    counted_rows,
-    losses_of_outputs,
-    mean_of_loss,
-    value_and_guess,
+    compare_with_guess,
+    compute_mean_loss,
+    compute_row_mask,
+    list_loss_calls,
+    list_repeatable_losses,
 )
 
-# Losses of one's own that compute a multiple of one of Keras, which their values show.
+# ---------------------------------------------------------------- losses of one's own
 
 
-# What people write anew, each with what makes numbers of any size its outputs.
-_WRITTEN_ANEW: tuple[tuple[Loss, Callable[[Tensor], Tensor]], ...] = (
+# The losses of Keras that people write themselves, each with a function that turns numbers of any
+# size into its outputs. A loss of one's own is recognized by its values: a multiple of these.
+_REWRITTEN: tuple[tuple[Loss, Callable[[Tensor], Tensor]], ...] = (
     (Loss("binary", "binary_crossentropy"), keras.ops.sigmoid),
     (Loss("binary", "binary_crossentropy", from_logits=True), keras.ops.copy),
     (Loss("categorical", "categorical_crossentropy"), keras.ops.softmax),
@@ -51,93 +56,96 @@ _WRITTEN_ANEW: tuple[tuple[Loss, Callable[[Tensor], Tensor]], ...] = (
     (Loss("distance", "mean_absolute_error"), keras.ops.copy),
     (Loss("distance", "huber"), keras.ops.copy),
 )
-# The numbers of random examples by which losses are compared, and their standard deviations. A sum
-# over the examples is another multiple for another number of them, and over many values the means
-# of any two losses have about one ratio, as long as these are of one size. Two have one number: JAX
-# compiles each operation anew for another one.
-_COMPARED = (4, 2.0), (4, 0.5), (6, 4.0)
+# The numbers of random examples with which two losses are compared, and the standard deviations of
+# the outputs. Numbers differ, because a sum over the examples is another multiple for another
+# number. Deviations differ, because the means of any two losses over many values of one size have
+# about one ratio. Two numbers are equal, because JAX compiles each operation for each number.
+_TRIALS = (4, 2.0), (4, 0.5), (6, 4.0)
 
 
-def recognized_loss(loss: LossLike, targets: Tensor, outputs: Tensor) -> Loss | None:
-    """Return which loss of Keras a loss as in `compile` is, or is a multiple of, `None` if none."""
-    known = known_loss(loss, targets, outputs)
+def recognize_loss(loss: LossLike, targets: Tensor, outputs: Tensor) -> Loss | None:
+    """Find the loss of Keras that a loss as in `compile` is, or is a multiple of; else `None`."""
+    known = find_keras_loss(loss, targets, outputs)
     if known is not None or len(outputs.shape) < 2:
         return known
     form: LossKind = "sparse"
     if len(targets.shape) == len(outputs.shape) and targets.shape[-1] > 1:
         form = "categorical"
-    for other, as_outputs in _WRITTEN_ANEW:
+    for other, make_outputs in _REWRITTEN:
         is_of_classes = other.kind in ("categorical", "sparse")
         if is_of_classes and (other.kind != form or outputs.shape[-1] == 1):
             continue
-        # A loss may take its targets for places in what it has been given.
+        # A loss may use its targets as indices into what it has been given.
         with backend.guarded():
-            factor = _factor(loss, other, as_outputs, targets, outputs)
+            factor = _find_factor(loss, other, make_outputs, targets, outputs)
         if factor is not None:
             return replace(other, factor=factor, is_own=True)
     return None
 
 
-def _factor(
+def _find_factor(
     loss: LossLike,
     other: Loss,
-    as_outputs: Callable[[Tensor], Tensor],
+    make_outputs: Callable[[Tensor], Tensor],
     targets: Tensor,
     outputs: Tensor,
 ) -> float | None:
-    """Return which multiple of another a loss is, `None` if it is none.
+    """Find the factor between a loss and another one, `None` if their values have no fixed ratio.
 
     Both get the same random numbers.
 
     Args:
         loss: The loss.
         other: The other one.
-        as_outputs: Function that makes numbers of any size its outputs.
-        targets: Targets of the shape of those that are made, but for the number of examples.
-        outputs: Outputs of such a shape.
+        make_outputs: Function that turns numbers of any size into outputs for the other one.
+        targets: The targets, which give the shape of the random targets of an example.
+        outputs: The outputs, which give the shape of the random outputs of an example.
     """
     reference: LossLike = getattr(keras.losses, other.name)
     if other.is_crossentropy:
         reference = functools.partial(reference, from_logits=other.from_logits)
     random = np.random.default_rng(0)
-    found: list[float] = []
-    for count, size in _COMPARED:
+    ratios: list[float] = []
+    for count, stddev in _TRIALS:
         shape = (count, *outputs.shape[1:])
-        made = keras.ops.convert_to_tensor(random.normal(0, size, shape), "float32")
-        aims = _made_targets(other.kind, shape, targets, random)
-        found.append(_ratio(loss, reference, aims, as_outputs(made)))
-        # NaN is none.
-        if not (found[0] > 0 and math.isclose(found[-1], found[0], rel_tol=1e-3)):
+        numbers = keras.ops.convert_to_tensor(random.normal(0, stddev, shape), "float32")
+        aims = _draw_targets(other.kind, shape, targets, random)
+        ratios.append(_compute_ratio(loss, reference, aims, make_outputs(numbers)))
+        # False for NaN.
+        if not (ratios[0] > 0 and math.isclose(ratios[-1], ratios[0], rel_tol=1e-3)):
             return None
-    return found[0]
+    return ratios[0]
 
 
-def _made_targets(
+def _draw_targets(
     kind: LossKind, shape: tuple[int, ...], targets: Tensor, random: np.random.Generator
 ) -> Tensor:
-    """Return random targets for a loss of this kind and outputs of this shape."""
-    made: Array
+    """Draw random targets for a loss of this kind and outputs of this shape."""
+    drawn: Array
     if kind == "distance":
-        made = random.normal(0, 2, shape)
+        drawn = random.normal(0, 2, shape)
     elif kind == "binary":
-        made = random.integers(0, 2, shape)
+        drawn = random.integers(0, 2, shape)
     else:
-        made = random.integers(0, shape[-1], shape[:-1])
+        drawn = random.integers(0, shape[-1], shape[:-1])
         if kind == "categorical":
-            made = np.eye(shape[-1])[made]
+            drawn = np.eye(shape[-1])[drawn]
         elif len(targets.shape) == len(shape):
-            made = made[..., None]
-    return keras.ops.convert_to_tensor(made, "float32")
+            drawn = drawn[..., None]
+    return keras.ops.convert_to_tensor(drawn, "float32")
 
 
-def _ratio(loss: LossLike, other: LossLike, targets: Tensor, outputs: Tensor) -> float:
-    """Return the ratio of the means of two losses, NaN where `loss` cannot be computed."""
+def _compute_ratio(loss: LossLike, other: LossLike, targets: Tensor, outputs: Tensor) -> float:
+    """Compute the ratio of the means of two losses, NaN if `loss` fails."""
     try:
-        own = float(to_array(keras.ops.mean(loss(targets, outputs))))
-        known = float(to_array(keras.ops.mean(other(targets, outputs))))
+        mean = float(to_array(keras.ops.mean(loss(targets, outputs))))
+        other_mean = float(to_array(keras.ops.mean(other(targets, outputs))))
     except Exception:  # it is made for other numbers, or other shapes
         return math.nan
-    return own / known if known and math.isfinite(own) else math.nan
+    return mean / other_mean if other_mean and math.isfinite(mean) else math.nan
+
+
+# ---------------------------------------------------------------- outputs
 
 
 # Without an activation these are known to be linear.
@@ -147,8 +155,8 @@ _OPERATIONS = ("relu", "sigmoid", "softmax", "tanh")
 
 # These set some of their inputs to 0, or to another constant.
 _DROPOUTS = keras.layers.Dropout, keras.layers.AlphaDropout
-# The number of examples of which the size of inputs is taken.
-_COMPARED_VALUES = 64
+# The number of examples from which the size of inputs is computed.
+_SIZED_EXAMPLES = 64
 
 
 @dataclass(eq=False)
@@ -174,7 +182,7 @@ class OutputReport:
 
     certain: float | None = None
     input_size: float | None = None
-    loss_kind: Compared | None = None
+    loss_kind: ComparedKind | None = None
     loss: float | None = None
     blind_loss: float | None = None
     size: float | None = None
@@ -191,12 +199,12 @@ class OutputProbe(Probe):
         has_nan: Whether one of them is NaN.
     """
 
-    def __init__(self, of: Diagnosis) -> None:
-        super().__init__(of)
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        super().__init__(diagnosis)
         self.records: dict[keras.Layer, OutputReport] = {}
         self.signal: Signal | None = None
         self.has_nan: bool = False
-        self._seen = of.probe(SignalProbe).seen
+        self._signals = diagnosis.probe(SignalProbe).signals
         # How much the values before a sigmoid or softmax differ between examples, in the call in
         # which they do most.
         self._logits_spread: dict[keras.Layer, float] = {}
@@ -210,7 +218,7 @@ class OutputProbe(Probe):
         values: Tensor,
         outputs: Tensor,
     ) -> None:
-        is_probability = self.of.watch.activations[layer] in ("sigmoid", "softmax")
+        is_probability = self.diagnosis.watch.activations[layer] in ("sigmoid", "softmax")
         if is_probability and len(values.shape) > 0:
             others = self._logits_spread.get(layer, 0.0)
             self._logits_spread[layer] = float(np.maximum(others, spread(to_array(values))))
@@ -218,86 +226,93 @@ class OutputProbe(Probe):
     def after(self, call: Call) -> None:
         inputs = first_float(call.arguments)
         if call.is_seen and inputs is not None:
-            self._input_size[call.operation] = compute_rms(to_array(inputs[:_COMPARED_VALUES]))
+            self._input_size[call.operation] = compute_rms(to_array(inputs[:_SIZED_EXAMPLES]))
 
     def finish(self, outputs: Tensor) -> None:
-        self.signal = signal_of_floats(outputs)
-        self.has_nan = any(np.isnan(to_array(tensor)).any() for tensor in floats_in(outputs))
+        self.signal = measure_floats(outputs)
+        self.has_nan = any(np.isnan(to_array(tensor)).any() for tensor in list_floats(outputs))
         for tensor in list_tensors(outputs):
-            layer = self.maker(tensor)
+            layer = self.find_maker(tensor)
             if layer is None:
                 continue
-            self._mark(layer)
-            self._mark_before_activation(layer)
+            self._record_maker(layer)
+            self._record_before_activation(layer)
             record = self.records[layer]
             record.shape = tuple(tensor.shape)
-            for operation, _ in self.steps_before(tensor):
+            for last in self.list_last_operations(tensor):
+                operation = last.operation
                 if isinstance(operation, _DROPOUTS) and operation.rate:
-                    record.dropped_by = self.of.watch.paths.get(operation, operation.name)
-            certainty = self._certainty(layer, to_array(tensor))
+                    record.dropped_by = self.diagnosis.watch.paths.get(operation, operation.name)
+            certainty = self._measure_certainty(layer, to_array(tensor))
             if certainty is None:
                 continue
             # The makers of several outputs may not be told apart.
             if record.certain is None or certainty > record.certain:
                 record.certain = certainty
 
-    def _mark_before_activation(self, layer: keras.Layer) -> None:
-        """Record that what makes the inputs of an activation layer makes an output of the model."""
+    def _record_before_activation(self, layer: keras.Layer) -> None:
+        # What makes the inputs of an activation layer makes the output of the model, too.
         if layer.weights:
             return
-        for other in self._seen:
-            if other not in self.records and self.of.watch.graph.only_consumer(other) is layer:
-                self._mark(other)
-                self._mark_before_activation(other)
+        graph = self.diagnosis.watch.graph
+        for other in self._signals:
+            if other not in self.records and graph.only_consumer(other) is layer:
+                self._record_maker(other)
+                self._record_before_activation(other)
 
-    def _mark(self, layer: keras.Layer) -> None:
-        """Record that `layer` makes an output of the model."""
+    def _record_maker(self, layer: keras.Layer) -> None:
         record = self.records.setdefault(layer, OutputReport())
         record.input_size = self._input_size.get(layer)
 
-    def maker(self, output: Tensor) -> keras.Layer | None:
-        """Return the layer that has made an output of the model, `None` if it was not seen."""
-        graph = self.of.watch.graph
+    def find_maker(self, output: Tensor) -> keras.Layer | None:
+        """Find the layer that made an output of the model, `None` if it was not watched."""
+        graph = self.diagnosis.watch.graph
         if graph.is_input(output):  # passed through
             return None
-        candidates = [layer for layer, seen in self._seen.items() if seen.after is not None]
+        candidates = []
+        for layer, signals in self._signals.items():
+            if signals.after is not None:
+                candidates.append(layer)
         origin = graph.origin(output)
         if origin in candidates:
             return origin
         # Custom code has transformed it, often without changing its shape.
         shape = tuple(output.shape)
-        alike = [layer for layer in candidates if self._seen[layer].shape == shape]
-        candidates = alike or candidates
+        of_shape = [layer for layer in candidates if self._signals[layer].shape == shape]
+        candidates = of_shape or candidates
         return candidates[-1] if candidates else None
 
-    def steps_before(self, output: Tensor) -> Steps:
-        """Return what follows the last kernel, that layer first, with the names of activations."""
-        steps = []
-        for operation in self.of.watch.graph.producers(output):
-            activation = _last_activation(operation, self.of.watch.activations.get(operation))
-            steps.append((operation, activation))
+    def list_last_operations(self, output: Tensor) -> Sequence[LastOperation]:
+        """List what follows the last kernel, its layer first."""
+        watch = self.diagnosis.watch
+        operations = []
+        for operation in watch.graph.producers(output):
+            activation = _find_activation(operation, watch.activations.get(operation))
+            operations.append(LastOperation(operation, activation))
             if getattr(operation, "weights", None):
                 break
-        return steps[::-1]
+        return operations[::-1]
 
-    def _certainty(self, layer: keras.Layer, values: Array) -> float | None:
-        """Return the fraction of probabilities near 0 or 1, or `None` for other outputs.
+    def _measure_certainty(self, layer: keras.Layer, values: Array) -> float | None:
+        """Measure the fraction of probabilities near 0 or 1, `None` for other outputs.
 
-        For a softmax, it is that of the examples with one probability near 1.
+        For a softmax, it is the fraction of the examples with one probability near 1.
         """
         if not values.size:
             return None
-        is_softmax = are_of_softmax(values)
-        if not is_softmax and self.of.watch.activations[layer] != "sigmoid":
+        is_softmax = are_probabilities(values)
+        if not is_softmax and self.diagnosis.watch.activations[layer] != "sigmoid":
             return None
         # A bias set to the frequencies of rare classes also saturates outputs, but in the same way
         # for all examples. So do signals that have grown in many layers, without a bias.
         if self._has_bias():
-            differs = self._logits_spread.get(layer, np.inf)
+            logits_spread = self._logits_spread.get(layer, np.inf)
             if is_softmax and layer not in self._logits_spread:
-                # It was applied by a layer or operation of its own.
-                differs = spread(np.log(np.maximum(values, 1e-30)))
-            if differs < np.log(1 / SATURATION_MARGIN - 1) / 2:
+                # The softmax was applied by a layer or operation of its own.
+                logits_spread = spread(np.log(np.maximum(values, 1e-30)))
+            # A logit of this size makes a probability of 1 - SATURATION_MARGIN.
+            saturating = np.log(1 / SATURATION_MARGIN - 1)
+            if logits_spread < saturating / 2:
                 return 0.0
         is_high = values >= 1 - SATURATION_MARGIN
         if is_softmax:
@@ -315,15 +330,15 @@ class OutputProbe(Probe):
         return False
 
 
-def _last_activation(producer: keras.Operation | None, activation: str | None) -> str | None:
-    """Return the name of the activation of what an output came out of.
+def _find_activation(producer: keras.Operation | None, activation: str | None) -> str | None:
+    """Find the name of the activation that a layer or an operation applies.
 
-    It is `"linear"` for a layer of Keras that has none, and `None` where it is not known, as in
+    It is `"linear"` for a layer of Keras without one, and `None` if it is unknown, for example in
     code of one's own.
 
     Args:
         producer: The layer or operation.
-        activation: The name of the activation that it applies if it is a layer, or `None`.
+        activation: The name of the activation that it has as a layer, or `None`.
     """
     if activation is not None:
         return activation
@@ -334,11 +349,14 @@ def _last_activation(producer: keras.Operation | None, activation: str | None) -
     return name if name in _OPERATIONS else None
 
 
-def _has_value(ends: Ends, seen: SeenLoss) -> bool:
-    """Return whether a loss has a value: one of one's own may have none for finite outputs."""
-    if not ends.loss.is_own or ends.fails or not np.isfinite(ends.outputs).all():
+# ---------------------------------------------------------------- losses
+
+
+def _has_value(head: OutputHead, call: LossCall) -> bool:
+    # A loss of one's own may have no value for finite outputs.
+    if not head.loss.is_own or head.may_raise or not np.isfinite(head.outputs).all():
         return True
-    return math.isfinite(mean_of_loss(seen))
+    return math.isfinite(compute_mean_loss(call))
 
 
 class LossProbe(Probe):
@@ -351,102 +369,102 @@ class LossProbe(Probe):
         is_sum: Whether it grows with the examples of a batch: a loss is a sum over them.
         terms: The sum of what regularizers and `add_loss` add to it.
         mean: The objective if all of its terms are known means, otherwise `None`.
-        ends: The `Ends` of each loss of Keras of which it is known how it reads what it gets.
-        others: Those of each other loss of Keras that is no crossentropy, of distances whose
+        heads: An `OutputHead` for each loss of Keras of which it is known how it reads its inputs.
+        other_heads: Those of each other loss of Keras that is no crossentropy, of distances whose
             targets have another shape, and of losses of one's own without a value.
-        computed: The losses of the outputs, of any kind.
-        crossed: Dict from a layer to that loss of its output, one of one's own, which compares it
-            with the targets of all examples, because their shapes differ.
+        repeatable: The losses of the outputs, of any kind.
+        crossed: Dict from a layer to the loss of its output, if this is a loss of one's own that
+            compares each output with the targets of all examples, because the shapes differ.
     """
 
-    def __init__(self, of: Diagnosis) -> None:
-        super().__init__(of)
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        super().__init__(diagnosis)
         self.value: float | None = None
         self.has_loss: bool = False
         self.is_sum: bool = False
         self.terms: float = 0.0
         self.mean: float | None = None
-        self.ends: list[Ends] = []
-        self.others: list[Ends] = []
-        self.computed: list[ComputedLoss] = []
-        self.crossed: dict[keras.Layer, ComputedLoss] = {}
-        self._outputs = of.probe(OutputProbe)
+        self.heads: list[OutputHead] = []
+        self.other_heads: list[OutputHead] = []
+        self.repeatable: list[RepeatableLoss] = []
+        self.crossed: dict[keras.Layer, RepeatableLoss] = {}
+        self._outputs = diagnosis.probe(OutputProbe)
 
     def finish(self, outputs: Tensor) -> None:
-        of = self.of
-        if not of.is_trained_on:
+        diagnosis = self.diagnosis
+        if not diagnosis.is_trained_on:
             return
-        if of.loss is None:
-            check_own_loss(of.model, has_targets=of.y is not None)
+        model, x, y = diagnosis.model, diagnosis.x, diagnosis.y
+        if diagnosis.loss is None:
+            check_own_loss(model, has_targets=y is not None)
         # The compiled loss builds itself at its first call, which is not possible while gradients
         # are traced.
-        seen = losses_of_outputs(of.model, of.loss, of.y, outputs)
-        self.computed = computed_losses(
-            of.model, seen, of.y, outputs, lambda y, made: of.objective(of.x, y, made)
+        calls = list_loss_calls(model, diagnosis.loss, y, outputs)
+        self.repeatable = list_repeatable_losses(
+            model, calls, y, outputs, functools.partial(diagnosis.objective, x)
         )
-        for loss_of in self.computed:
-            layer = self._outputs.maker(loss_of.output)
-            if layer is not None and loss_of.crosses_examples:
-                self.crossed[layer] = loss_of
-        self.is_sum = any(getattr(one.loss, "reduction", None) == "sum" for one in seen)
-        crossed = {id(one.output) for one in self.crossed.values()}
-        seen = [one for one in seen if id(one.output) not in crossed]
-        known = [recognized_loss(one.loss, one.targets, one.output) for one in seen]
-        for one, loss in zip(seen, known, strict=True):
-            layer = self._outputs.maker(one.output)
-            if loss is not None and layer is not None and one.output.shape:
-                self._read(layer, loss, one, outputs)
-        if any(ends.fails for ends in self.ends):
+        for repeatable in self.repeatable:
+            layer = self._outputs.find_maker(repeatable.output)
+            if layer is not None and repeatable.crosses_examples:
+                self.crossed[layer] = repeatable
+        self.is_sum = any(getattr(call.loss, "reduction", None) == "sum" for call in calls)
+        crossed = {id(repeatable.output) for repeatable in self.crossed.values()}
+        calls = [call for call in calls if id(call.output) not in crossed]
+        known = [recognize_loss(call.loss, call.targets, call.output) for call in calls]
+        for call, loss in zip(calls, known, strict=True):
+            layer = self._outputs.find_maker(call.output)
+            if loss is not None and layer is not None and call.output.shape:
+                self._record_head(layer, loss, call, outputs)
+        if any(head.may_raise for head in self.heads):
             return
         self.has_loss = True
-        # Of NaN some losses raise an error.
+        # Some losses raise an error for NaN.
         if self._outputs.has_nan:
             return
-        self.value = float(to_array(of.objective(of.x, of.y, outputs)).mean())
-        self.terms = float(to_array(of.terms()))
-        is_known = len(self.ends) == len(seen) > 0 and not self.crossed
+        self.value = float(to_array(diagnosis.objective(x, y, outputs)).mean())
+        self.terms = float(to_array(diagnosis.terms()))
+        is_known = len(self.heads) == len(calls) > 0 and not self.crossed
         if is_known and not self.is_sum:
             self.mean = None if math.isnan(self.value) else self.value
-        for one, loss in zip(seen, known, strict=True):
+        for call, loss in zip(calls, known, strict=True):
             if loss is not None:
-                self._compare_with_guess(loss, one)
+                self._record_guess(loss, call)
 
-    def _read(self, layer: keras.Layer, loss: Loss, seen: SeenLoss, outputs: Tensor) -> None:
-        """Record what a loss gets."""
-        places = [id(tensor) for tensor in list_tensors(outputs)]
-        ends = Ends(
+    def _record_head(self, layer: keras.Layer, loss: Loss, call: LossCall, outputs: Tensor) -> None:
+        identities = [id(tensor) for tensor in list_tensors(outputs)]
+        index = identities.index(id(call.output)) if id(call.output) in identities else None
+        head = OutputHead(
             layer=layer,
-            steps=self._outputs.steps_before(seen.output),
-            place=places.index(id(seen.output)) if id(seen.output) in places else None,
+            last_operations=self._outputs.list_last_operations(call.output),
+            index=index,
             loss=loss,
-            outputs=to_array(seen.output),
-            targets=to_array(seen.targets),
-            counts=counted_rows(seen.targets, seen.output),
+            outputs=to_array(call.output),
+            targets=to_array(call.targets),
+            row_mask=compute_row_mask(call.targets, call.output),
         )
-        if ends.is_read and _has_value(ends, seen):
-            self.ends.append(ends)
-        elif ends.outputs.size and (loss.is_own or not loss.is_crossentropy):
-            self.others.append(ends)
+        if head.is_understood and _has_value(head, call):
+            self.heads.append(head)
+        elif head.outputs.size and (loss.is_own or not loss.is_crossentropy):
+            self.other_heads.append(head)
 
-    def _compare_with_guess(self, loss: Loss, seen: SeenLoss) -> None:
-        """Record the loss of an output of the model, and that of a blind guess."""
-        layer = self._outputs.maker(seen.output)
-        compared = value_and_guess(loss, seen)
-        if compared is None or layer is None:
+    def _record_guess(self, loss: Loss, call: LossCall) -> None:
+        layer = self._outputs.find_maker(call.output)
+        comparison = compare_with_guess(loss, call)
+        if comparison is None or layer is None:
             return
         record = self._outputs.records.setdefault(layer, OutputReport())
-        record.loss_kind, record.loss, record.blind_loss = compared
-        record.size = compute_rms(to_array(seen.output))
+        record.loss_kind, record.loss, record.blind_loss = comparison
+        record.size = compute_rms(to_array(call.output))
 
 
 @fact
-def gradients(of: Diagnosis) -> dict[int, float]:
+def gradient_norms(diagnosis: Diagnosis) -> dict[int, float]:
     """The norm of the gradient of each trained weight, by its id; empty without a loss."""
-    losses = of.probe(LossProbe)
-    if not losses.has_loss or not of.trained:
+    losses = diagnosis.probe(LossProbe)
+    if not losses.has_loss or not diagnosis.trained:
         return {}
     # Below a NaN, the gradient of a ReLU is 0 on JAX and NaN elsewhere.
-    norms = [math.nan] * len(of.trained)
+    norms = [math.nan] * len(diagnosis.trained)
     if losses.value is not None and not math.isnan(losses.value):
-        norms = of.norms()
-    return dict(zip(map(id, of.trained), norms, strict=True))
+        norms = diagnosis.norms()
+    return dict(zip(map(id, diagnosis.trained), norms, strict=True))

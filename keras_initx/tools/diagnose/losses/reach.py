@@ -1,6 +1,12 @@
-"""What the outputs of a model can reach, whatever its weights are."""
+"""What the outputs of a model can reach, whatever its weights are.
+
+The limits of an output follow from the activations after the last kernel: an output after a
+sigmoid lies in [0, 1], and after a ReLU and a sigmoid in [0.5, 1]. Where code of one's own makes
+the output, the limits are tried, by a bias of the last layer that is very large or very small.
+"""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import keras
@@ -12,7 +18,7 @@ from keras_initx.backends._current import backend
 from keras_initx.initializers._activations import activation_facts
 from keras_initx.inspection._batch import list_tensors, to_array
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, fact
-from keras_initx.tools.diagnose.losses.ends import Ends, Steps
+from keras_initx.tools.diagnose.losses.heads import LastOperation, OutputHead
 from keras_initx.tools.diagnose.losses.probes import LossProbe
 
 # These pass on a range of values as it is.
@@ -37,7 +43,7 @@ _TRIED = 64
 _FAR = 1e4
 
 
-class Applied(NamedTuple):
+class AppliedActivation(NamedTuple):
     """An activation between the last kernel and an output.
 
     Attributes:
@@ -62,47 +68,48 @@ class Reach(NamedTuple):
 
     low: float
     high: float
-    applied: tuple[Applied, ...]
+    applied: tuple[AppliedActivation, ...]
 
-    def as_probabilities(self, ends: Ends) -> tuple[float, float]:
-        """Return the limits, of logits those of the probabilities that they stand for."""
-        loss = ends.loss
+    def to_probabilities(self, head: OutputHead) -> tuple[float, float]:
+        """Return the limits; for logits, the limits of the probabilities that they stand for."""
+        loss = head.loss
         if not loss.is_crossentropy or not loss.from_logits:
             return self.low, self.high
         activation = "sigmoid" if loss.kind == "binary" else "softmax"
-        return _image(activation, self.low, self.high, ends.units)
+        return _compute_image(activation, self.low, self.high, head.units)
 
 
 @fact
-def reaches(of: Diagnosis) -> dict[Ends, Reach]:
-    """What the output of each of the ends can reach."""
-    found = {}
-    for ends in of.probe(LossProbe).ends:
-        steps = ends.steps
-        low, high = _limits(ends)
+def reaches(diagnosis: Diagnosis) -> dict[OutputHead, Reach]:
+    """What each output can reach."""
+    by_head = {}
+    for head in diagnosis.probe(LossProbe).heads:
+        operations = head.last_operations
+        low, high = _compute_limits(head)
         is_free = (low, high) == (-math.inf, math.inf)
-        if ends.activation is None and is_free and ends.place is not None:
-            low, high = _limits_by_trial(ends, ends.place, of)
-            steps = [(ends.layer, of.watch.activations[ends.layer])]
-        found[ends] = Reach(low, high, _applied(steps, of))
-    return found
+        if head.activation is None and is_free and head.index is not None:
+            low, high = _try_limits(head, head.index, diagnosis)
+            operations = [LastOperation(head.layer, diagnosis.watch.activations[head.layer])]
+        by_head[head] = Reach(low, high, _list_activations(operations, diagnosis))
+    return by_head
 
 
-def _applied(steps: Steps, of: Diagnosis) -> tuple[Applied, ...]:
-    """Return the activations among what follows the last kernel."""
+def _list_activations(
+    operations: Sequence[LastOperation], diagnosis: Diagnosis
+) -> tuple[AppliedActivation, ...]:
     applied = []
-    for operation, activation in steps:
+    for operation, activation in operations:
         if activation not in (None, "linear"):
-            name = of.watch.paths.get(operation, operation.name)
-            applied.append(Applied(name, activation, hasattr(operation, "activation")))
+            name = diagnosis.watch.paths.get(operation, operation.name)
+            applied.append(AppliedActivation(name, activation, hasattr(operation, "activation")))
     return tuple(applied)
 
 
-def _limits(ends: Ends) -> tuple[float, float]:
-    """Return the limits of an output by what follows the last kernel."""
-    units, axis, ndim = ends.units, ends.loss.axis, ends.outputs.ndim
+def _compute_limits(head: OutputHead) -> tuple[float, float]:
+    """Compute the limits of an output from what follows the last kernel."""
+    units, axis, ndim = head.units, head.loss.axis, head.outputs.ndim
     low, high = -math.inf, math.inf
-    for operation, activation in ends.steps:
+    for operation, activation in head.last_operations:
         if type(operation) is keras.layers.Rescaling:
             factors = operation.scale, operation.offset
             if not all(isinstance(factor, int | float) for factor in factors):
@@ -110,86 +117,90 @@ def _limits(ends: Ends) -> tuple[float, float]:
                 continue
             scale, offset = factors
             low, high = sorted((low * scale + offset, high * scale + offset))
-        elif _only_normalizes(operation):
-            # One number can be this many deviations from the mean of all, no more.
+        elif _is_plain_normalization(operation):
+            # One of n numbers is at most sqrt(n - 1) deviations from their mean.
             high = math.sqrt(units - 1)
             low = -high
-        elif activation == "softmax" and not _is_over(operation, axis, ndim):
+        elif activation == "softmax" and not _is_over_axis(operation, axis, ndim):
             low, high = 0.0, 1.0
         elif not isinstance(operation, _KEEPING_RANGE):
-            low, high = _image(activation, low, high, units)
+            low, high = _compute_image(activation, low, high, units)
     return low, high
 
 
-def _is_over(operation: keras.Operation, axis: int, ndim: int) -> bool:
-    """Return whether a softmax is over this axis, as one in another layer is over the last."""
+def _is_over_axis(operation: keras.Operation, axis: int, ndim: int) -> bool:
+    """Return whether a softmax is over this axis. One without an axis is over the last."""
     axes = getattr(operation, "axis", -1)
     if not isinstance(axes, list | tuple):
         axes = [axes]
-    return [one % ndim for one in axes] == [axis % ndim]
+    return [softmax_axis % ndim for softmax_axis in axes] == [axis % ndim]
 
 
-def _only_normalizes(operation: keras.Operation) -> bool:
+def _is_plain_normalization(operation: keras.Operation) -> bool:
     """Return whether a layer divides each row by its deviation, and nothing else."""
     if not isinstance(operation, keras.layers.LayerNormalization):
         return False
     return not operation.scale and not operation.center and operation.axis in (-1, [-1])
 
 
-def _limits_by_trial(ends: Ends, place: int, of: Diagnosis) -> tuple[float, float]:
-    """Return the limits of an output that no bias of its last layer moves it beyond.
+def _try_limits(head: OutputHead, index: int, diagnosis: Diagnosis) -> tuple[float, float]:
+    """Find the limits of an output beyond which no bias of its last layer moves it.
 
-    They are infinite where such a bias has no end of its effect, or none.
+    A limit is infinite where a larger bias moves the output further, or moves nothing.
 
     Args:
-        ends: The ends. The model is left unchanged.
-        place: The place of the output among those of the model.
-        of: The diagnosis.
+        head: The output. The model is left unchanged.
+        index: The index of the output among those of the model.
+        diagnosis: The diagnosis.
     """
-    bias = getattr(ends.layer, "bias", None)
+    bias = getattr(head.layer, "bias", None)
     if not isinstance(bias, keras.Variable):
         return -math.inf, math.inf
-    some = keras.tree.map_structure(lambda tensor: tensor[:_TRIED], of.x)
+    examples = keras.tree.map_structure(lambda tensor: tensor[:_TRIED], diagnosis.x)
 
-    def moved(shift: float) -> Array:
-        with backend.preserve_state(list_layers(of.model)):
+    def compute_outputs(shift: float) -> Array:
+        with backend.preserve_state(list_layers(diagnosis.model)):
             bias.assign_add(keras.ops.full(bias.shape, shift, bias.dtype))
-            made = list_tensors(of.model(some, training=False))[place]
-            return to_array(made).astype("float64")
+            outputs = list_tensors(diagnosis.model(examples, training=False))
+            return to_array(outputs[index]).astype("float64")
 
-    size = max(float(abs(ends.targets).max(initial=0)), 1.0)
+    size = max(float(abs(head.targets).max(initial=0)), 1.0)
     far_away, farther_away = _FAR * size, _FAR**2 * size
     try:
-        here = moved(0.0)
-        below = moved(-far_away), moved(-farther_away)
-        above = moved(far_away), moved(farther_away)
+        unmoved = compute_outputs(0.0)
+        below = compute_outputs(-far_away), compute_outputs(-farther_away)
+        above = compute_outputs(far_away), compute_outputs(farther_away)
     except Exception:  # a model may take no other batches
         return -math.inf, math.inf
     limits = []
     for sign, (far, farther) in ((-1, below), (1, above)):
         has_end = np.isfinite(farther).all() and np.allclose(far, farther, rtol=1e-3, atol=1e-6)
-        if not has_end or np.allclose(here, far, rtol=1e-3, atol=1e-6):
+        if not has_end or np.allclose(unmoved, far, rtol=1e-3, atol=1e-6):
             limits.append(sign * math.inf)
         else:
             limits.append(float(far.min() if sign < 0 else far.max()))
     low, high = limits
-    # What goes to one number on both sides has no limit there: large numbers round the others away.
+    # An output that goes to one number on both sides has no limit: the large bias rounds away all
+    # others.
     return (low, high) if low < high else (-math.inf, math.inf)
 
 
-def _image(activation: str | None, low: float, high: float, units: int) -> tuple[float, float]:
-    """Return what an activation makes of the numbers from `low` to `high`."""
+def _compute_image(
+    activation: str | None, low: float, high: float, units: int
+) -> tuple[float, float]:
+    """Compute the limits of an activation for numbers from `low` to `high`."""
     if activation == "softmax":
-        others = math.exp(low - high) if math.isfinite(high - low) else 0.0
-        largest = 1 / (1 + (units - 1) * others)
-        smallest = others / (others + units - 1) if units > 1 else 1.0
+        # The largest share is that of one unit at `high` with all others at `low`.
+        ratio = math.exp(low - high) if math.isfinite(high - low) else 0.0
+        largest = 1 / (1 + (units - 1) * ratio)
+        smallest = ratio / (ratio + units - 1) if units > 1 else 1.0
         return smallest, largest
-    known = activation_facts(activation)
-    if known.rising is not None:
-        return known.rising(low), known.rising(high)
-    return known.limits or (-math.inf, math.inf)
+    facts = activation_facts(activation)
+    if facts.rising is not None:
+        return facts.rising(low), facts.rising(high)
+    return facts.limits or (-math.inf, math.inf)
 
 
-def reach_alone(activation: str) -> tuple[float, float]:
-    """Return the limits that the outputs of an activation cannot leave, whatever it gets."""
-    return _image(activation, -math.inf, math.inf, 2)
+def compute_activation_limits(activation: str) -> tuple[float, float]:
+    """Compute the limits of an activation for any numbers."""
+    return _compute_image(activation, -math.inf, math.inf, 2)

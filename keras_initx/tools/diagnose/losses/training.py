@@ -1,16 +1,22 @@
-"""A loss as in training: its forms, what it gets, its value, and that of a blind guess."""
+"""A loss as in training: its forms, what it gets, its value, and the value of a blind guess.
+
+Only `compile` knows which targets each loss of a list or dict gets, fits labels of shape `(n,)` to
+outputs of shape `(n, 1)`, and applies masks. So a model without layers is compiled with the loss,
+and its `compute_loss` is called: with the loss for its value, or with a `_WatchedLoss` in its
+place, which makes a `LossCall` for each output.
+"""
 
 import contextlib
 import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
 
-from keras_initx._typing import Array, KerasLoss, Tensor
+from keras_initx._typing import Array, KerasLoss, Shape, Tensor
 from keras_initx.backends._current import backend
 from keras_initx.backends._moments import Moments, spread
 from keras_initx.inspection._batch import to_array
@@ -18,18 +24,18 @@ from keras_initx.inspection._hooks import replace_attribute
 from keras_initx.inspection._training import computes_own_loss
 from keras_initx.tools.diagnose.losses.known import Loss, LossLike, follows_from_shapes
 
-# Of which losses the value is compared with that of a blind guess.
-Compared: TypeAlias = Literal["crossentropy", "distance"]
+# The kinds of losses whose value is compared with the value of a blind guess.
+ComparedKind: TypeAlias = Literal["crossentropy", "distance"]
 
 
 @dataclass(frozen=True, eq=False)
-class SeenLoss:
-    """A loss as in `compile`, with what it gets in training.
+class LossCall:
+    """A call of a loss as in `compile`, with what it gets in training.
 
     Attributes:
         loss: The loss.
         targets: Its targets.
-        output: Its output of the model.
+        output: The output of the model that it gets.
     """
 
     loss: LossLike
@@ -38,18 +44,18 @@ class SeenLoss:
 
 
 @dataclass(frozen=True, eq=False)
-class ComputedLoss:
-    """A loss of any kind, which can be computed of other targets and another output.
+class RepeatableLoss:
+    """A loss of any kind, which can be computed for other targets and another output.
 
     Attributes:
         targets: Its targets.
-        output: Its output of the model.
-        value: Function of targets and an output that returns the loss as a mean.
+        output: The output of the model that it gets.
+        compute: Function of targets and an output that returns the loss as a mean.
     """
 
     targets: Tensor
     output: Tensor
-    value: Callable[[Tensor, Tensor], float]
+    compute: Callable[[Tensor, Tensor], float]
 
     @functools.cached_property
     def crosses_examples(self) -> bool:
@@ -58,86 +64,88 @@ class ComputedLoss:
         Then it does not matter which target is of which example. It does for targets of the shape
         of the outputs, unless the loss compares all pairs, or distributions, on purpose.
         """
-        shape, given = tuple(self.output.shape), tuple(self.targets.shape)
-        if not shape or given == shape or math.prod(given) != math.prod(shape):
+        output_shape, target_shape = tuple(self.output.shape), tuple(self.targets.shape)
+        have_one_size = math.prod(target_shape) == math.prod(output_shape)
+        if not output_shape or target_shape == output_shape or not have_one_size:
             return False
-        aims, outputs = to_array(self.targets), to_array(self.output)
+        targets, outputs = to_array(self.targets), to_array(self.output)
         random = np.random.default_rng(0)
         # Outputs that are all the same would tell nothing. Probabilities stay probabilities.
-        noise = random.uniform(size=shape) * max(float(aims.std()), 1.0)
-        moved = self._like_output(0.8 * outputs + 0.1 * noise)
-        others = aims[random.permutation(shape[0])]
+        noise = random.uniform(size=output_shape) * max(float(targets.std()), 1.0)
+        moved = self._to_output(0.8 * outputs + 0.1 * noise)
+        permuted = targets[random.permutation(output_shape[0])]
 
-        def differs(form: tuple[int, ...], tolerance: float) -> bool:
-            ours, theirs = (
-                self.value(
-                    keras.ops.convert_to_tensor(one.reshape(form), self.targets.dtype), moved
-                )
-                for one in (aims, others)
-            )
-            return not math.isclose(ours, theirs, rel_tol=tolerance)
+        def depends_on_order(shape: Shape, tolerance: float) -> bool:
+            losses = []
+            for values in (targets, permuted):
+                tensor = keras.ops.convert_to_tensor(values.reshape(shape), self.targets.dtype)
+                losses.append(self.compute(tensor, moved))
+            return not math.isclose(*losses, rel_tol=tolerance)
 
         try:
-            return not differs(given, 1e-5) and differs(shape, 1e-3)
+            return not depends_on_order(target_shape, 1e-5) and depends_on_order(output_shape, 1e-3)
         except Exception:  # a loss may refuse other shapes
             return False
 
-    def value_of(self, outputs: Array) -> float:
-        """Return the loss of other outputs."""
-        return self.value(self.targets, self._like_output(outputs))
+    def compute_with(self, outputs: Array) -> float:
+        """Compute the loss for other outputs."""
+        return self.compute(self.targets, self._to_output(outputs))
 
-    def _like_output(self, values: Array) -> Tensor:
+    def _to_output(self, values: Array) -> Tensor:
         return keras.ops.convert_to_tensor(values, self.output.dtype)
 
 
-def computed_losses(
+def list_repeatable_losses(
     model: keras.Model,
-    seen: Sequence[SeenLoss],
+    calls: Sequence[LossCall],
     targets: Tensor,
     outputs: Tensor,
     objective: Callable[[Tensor, Tensor], Tensor],
-) -> list[ComputedLoss]:
-    """Return the losses of the outputs of a model, also those of its own `compute_loss`.
+) -> list[RepeatableLoss]:
+    """List the losses of the outputs of a model, also those of its own `compute_loss`.
 
     Args:
         model: The model.
-        seen: The losses that it is compiled with, or that are given in their place.
+        calls: The losses that it is compiled with, or that are given in their place.
         targets: The targets of the model, `None` without any.
         outputs: Its outputs.
         objective: Function of both that returns what training minimizes.
     """
-    if seen or targets is None or not computes_own_loss(model):
-        return [ComputedLoss(one.targets, one.output, _value_by(one.loss)) for one in seen]
-    aims, made = keras.tree.flatten(targets), keras.tree.flatten(outputs)
-    if len(aims) != len(made):
+    if calls or targets is None or not computes_own_loss(model):
+        return [
+            RepeatableLoss(call.targets, call.output, _make_computation(call.loss))
+            for call in calls
+        ]
+    all_targets, all_outputs = keras.tree.flatten(targets), keras.tree.flatten(outputs)
+    if len(all_targets) != len(all_outputs):
         return []
 
-    def value_at(place: int, aim: Tensor, output: Tensor) -> float:
-        with_aim, with_output = list(aims), list(made)
-        with_aim[place], with_output[place] = aim, output
+    def compute_at(index: int, target: Tensor, output: Tensor) -> float:
+        with_target, with_output = list(all_targets), list(all_outputs)
+        with_target[index], with_output[index] = target, output
         value = objective(
-            keras.tree.pack_sequence_as(targets, with_aim),
+            keras.tree.pack_sequence_as(targets, with_target),
             keras.tree.pack_sequence_as(outputs, with_output),
         )
         return float(to_array(value).mean())
 
-    found = []
-    for place, (aim, output) in enumerate(zip(aims, made, strict=True)):
-        found.append(ComputedLoss(aim, output, functools.partial(value_at, place)))
-    return found
+    losses = []
+    for index, (target, output) in enumerate(zip(all_targets, all_outputs, strict=True)):
+        losses.append(RepeatableLoss(target, output, functools.partial(compute_at, index)))
+    return losses
 
 
-def _value_by(loss: LossLike) -> Callable[[Tensor, Tensor], float]:
-    return lambda targets, output: mean_of_loss(SeenLoss(loss, targets, output))
+def _make_computation(loss: LossLike) -> Callable[[Tensor, Tensor], float]:
+    return lambda targets, output: compute_mean_loss(LossCall(loss, targets, output))
 
 
 def check_loss(loss: LossLike | None) -> None:
     """Raise `ValueError` if `loss` is not a loss as in `compile`, or a list or dict of them."""
-    for one in keras.tree.flatten(loss):
-        if one is None or follows_from_shapes(one):
+    for leaf in keras.tree.flatten(loss):
+        if leaf is None or follows_from_shapes(leaf):
             continue
         try:
-            keras.losses.get(one)
+            keras.losses.get(leaf)
         except ValueError:
             raise ValueError(
                 "`loss` must be the name of a loss, a `keras.losses.Loss`, a function of targets "
@@ -154,7 +162,7 @@ def loss_function(
     """
     if loss is None:
         return None
-    compiled = _compiled(loss, _output_names(model))
+    compiled = _make_compiled(loss, _list_output_names(model))
     # A loss without a reduction has a value for each example.
     return lambda targets, outputs: keras.ops.mean(compiled.compute_loss(y=targets, y_pred=outputs))
 
@@ -188,34 +196,29 @@ def check_own_loss(model: keras.Model, has_targets: bool) -> None:
         )
 
 
-def _output_names(model: keras.Model) -> list[str]:
+def _list_output_names(model: keras.Model) -> list[str]:
     if isinstance(model, keras.Sequential):
         return [model.layers[-1].name]
     return list(getattr(model, "output_names", None) or [])
 
 
-def _compiled(loss: LossLike, output_names: Sequence[str] = ()) -> keras.Model:
-    """Return a model that is compiled with `loss`: the one place that computes it as in training.
-
-    A loss by name or a function alone may fail: only the loss of `compile` fits labels of shape
-    `(n,)` to outputs of shape `(n, 1)`.
-    """
+def _make_compiled(loss: LossLike, output_names: Sequence[str] = ()) -> keras.Model:
     compiled = keras.Model(name="loss")
     compiled.output_names = list(output_names)
     compiled.compile(optimizer=None, loss=loss, jit_compile=False)
     return compiled
 
 
-def losses_of_outputs(
+def list_loss_calls(
     model: keras.Model, loss: LossLike | None, targets: Tensor, outputs: Tensor
-) -> list[SeenLoss]:
-    """Return each loss of `model` with the targets and the output that it gets in training.
+) -> list[LossCall]:
+    """List each loss of `model` with the targets and the output that it gets in training.
 
-    Left out are outputs with several losses.
+    Outputs with several losses are left out.
 
     Args:
         model: A model.
-        loss: A loss as in `compile`, or `None` for that of `model`.
+        loss: A loss as in `compile`, or `None` for the loss of `model`.
         targets: The targets.
         outputs: The outputs of `model`.
     """
@@ -223,46 +226,46 @@ def losses_of_outputs(
         loss = getattr(model, "loss", None)
     if loss is None:
         return []
-    seen: list[SeenLoss] = []
+    calls: list[LossCall] = []
     # Keras finds the targets of each output.
-    watches = keras.tree.map_structure(functools.partial(_watch, seen=seen), loss)
-    _compiled(watches, _output_names(model)).compute_loss(y=targets, y_pred=outputs)
-    found = []
-    for one in seen:
-        if sum(other.output is one.output for other in seen) == 1:
-            found.append(one)
-    return found
+    watched = keras.tree.map_structure(functools.partial(_watch, calls=calls), loss)
+    _make_compiled(watched, _list_output_names(model)).compute_loss(y=targets, y_pred=outputs)
+    single = []
+    for call in calls:
+        if sum(other.output is call.output for other in calls) == 1:
+            single.append(call)
+    return single
 
 
-def counted_rows(targets: Tensor, outputs: Tensor) -> Array:
+def compute_row_mask(targets: Tensor, outputs: Tensor) -> Array:
     """Return an array that is false for each row of outputs that a mask leaves out."""
-    rows: LossLike = _Counts()
-    return np.asarray(to_array(rows(targets, outputs)) != 0)
+    ones: LossLike = _CountedRows()
+    return np.asarray(to_array(ones(targets, outputs)) != 0)
 
 
-def _watch(loss: LossLike | None, seen: list[SeenLoss]) -> "_WatchedLoss | None":
+def _watch(loss: LossLike | None, calls: list[LossCall]) -> "_WatchedLoss | None":
     # An output may have no loss.
     if loss is None:
         return None
-    return _WatchedLoss(loss, seen)
+    return _WatchedLoss(loss, calls)
 
 
 class _WatchedLoss(KerasLoss):
-    """Stands for `loss` in `compile`, and adds it to `seen` with its targets and its output."""
+    """Stands for `loss` in `compile`, and adds each call to `calls`."""
 
-    def __init__(self, loss: LossLike, seen: list[SeenLoss]) -> None:
+    def __init__(self, loss: LossLike, calls: list[LossCall]) -> None:
         super().__init__(name="watch")
         self._loss = loss
-        self._seen = seen
+        self._calls = calls
 
     def __call__(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> Tensor:
-        self._seen.append(SeenLoss(self._loss, y_true, y_pred))
+        self._calls.append(LossCall(self._loss, y_true, y_pred))
         return keras.ops.zeros(())
 
 
-class _Counts(KerasLoss):
+class _CountedRows(KerasLoss):
     """Gives 1 for each row of outputs that counts in training, and 0 for what a mask leaves out."""
 
     def __init__(self) -> None:
@@ -272,47 +275,56 @@ class _Counts(KerasLoss):
         return keras.ops.ones_like(y_pred[..., 0])
 
 
-def value_and_guess(known: Loss, seen: SeenLoss) -> tuple[Compared, float, float] | None:
-    """Return how a loss compares, its value and that of a blind guess, `None` if it does not.
+class GuessComparison(NamedTuple):
+    """A loss next to the loss of a blind guess.
 
-    A crossentropy is compared with equal probabilities. Of a distance, both are root mean squares:
-    that of the errors, and that of the deviations of the targets from their mean, the best constant
-    guess.
+    A crossentropy is compared with equal probabilities. For a distance, both numbers are root mean
+    squares: of the errors, and of the deviations of the targets from their mean, which is the best
+    constant guess.
+
+    Attributes:
+        kind: How it compares.
+        loss: The loss.
+        blind_loss: The loss of the guess.
     """
-    targets, output = seen.targets, seen.output
+
+    kind: ComparedKind
+    loss: float
+    blind_loss: float
+
+
+def compare_with_guess(known: Loss, call: LossCall) -> GuessComparison | None:
+    """Compare a loss with a blind guess, `None` if its kind has none or a mask leaves nothing."""
+    targets, output = call.targets, call.output
     if known.is_crossentropy and not known.is_focal:
         classes = 2 if known.kind == "binary" else output.shape[known.axis]
-        return "crossentropy", mean_of_loss(seen) / known.factor, math.log(classes)
+        loss = compute_mean_loss(call) / known.factor
+        return GuessComparison("crossentropy", loss, math.log(classes))
     if known.kind != "distance" or math.prod(targets.shape) != math.prod(output.shape):
         return None
-    pair = _distance_and_guess(targets, output)
-    return None if pair is None else ("distance", *pair)
+    return _compare_distance_with_guess(targets, output)
 
 
-def _distance_and_guess(targets: Tensor, outputs: Tensor) -> tuple[float, float] | None:
-    """Return root mean squares: of the errors, and of those of the mean of the targets.
-
-    It is `None` where a mask leaves nothing.
-    """
+def _compare_distance_with_guess(targets: Tensor, outputs: Tensor) -> GuessComparison | None:
     aims = to_array(targets)
     errors = to_array(outputs).reshape(aims.shape) - aims
-    counts = counted_rows(targets, outputs).reshape(-1)
-    if not counts.all():
+    mask = compute_row_mask(targets, outputs).reshape(-1)
+    if not mask.all():
         # What a mask leaves out may have any targets. A blind guess is the same for all rows
         # that are left.
-        aims = aims.reshape(len(counts), -1)[counts]
-        errors = errors.reshape(len(counts), -1)[counts]
+        aims = aims.reshape(len(mask), -1)[mask]
+        errors = errors.reshape(len(mask), -1)[mask]
     if not aims.size:
         return None
     moments = Moments(errors)
-    return moments.norm / math.sqrt(moments.size), spread(aims)
+    return GuessComparison("distance", moments.norm / math.sqrt(moments.size), spread(aims))
 
 
-def mean_of_loss(seen: SeenLoss) -> float:
-    """Return a loss as a mean over the examples, also of one that is a sum over them."""
+def compute_mean_loss(call: LossCall) -> float:
+    """Compute a loss as a mean over the examples, even if it is a sum over them."""
     with contextlib.ExitStack() as stack:
-        if isinstance(seen.loss, keras.losses.Loss):
+        if isinstance(call.loss, keras.losses.Loss):
             # A sum is no measure of a guess. A copy by the config may lack arguments.
-            stack.enter_context(replace_attribute(seen.loss, "reduction", "sum_over_batch_size"))
-        mean = _compiled(seen.loss).compute_loss(y=seen.targets, y_pred=seen.output)
+            stack.enter_context(replace_attribute(call.loss, "reduction", "sum_over_batch_size"))
+        mean = _make_compiled(call.loss).compute_loss(y=call.targets, y_pred=call.output)
     return float(to_array(mean)) * backend.replicas()

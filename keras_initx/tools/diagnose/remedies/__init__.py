@@ -1,1 +1,5 @@
-"""Remedies that several verdicts share. They ask facts, and no verdict."""
+"""Remedies that several verdicts share. They use facts, and no verdict.
+
+`propose_...` makes a `Remedy`, or `None` if it would change nothing: for example because weights
+were drawn so already.
+"""

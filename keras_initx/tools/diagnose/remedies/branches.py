@@ -1,95 +1,92 @@
-"""Residual branches that start small, where the sum of all grows."""
+"""Residual branches that start small, if the sum of all of them grows."""
 
 from collections.abc import Sequence
 
 import keras
 
 from keras_initx._checks import summarize_names
-from keras_initx._typing import InitializerLike
 from keras_initx.initializers._activations import activation_facts
 from keras_initx.initializers._composition import Scaled
 from keras_initx.initializers._variance_named import HeNormal
 from keras_initx.inspection._branches import Branch, find_branches
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._drawn_anew import Choice, not_yet_drawn, rules_for
-from keras_initx.tools.diagnose._normalized import takes_scale_away
-from keras_initx.tools.diagnose._remedy import Remedy
-from keras_initx.tools.diagnose._rules import exceeds, titles_of
-from keras_initx.tools.diagnose._seen import (
-    SeenLayer,
-    SeenWeight,
+from keras_initx.tools.diagnose._measured_layers import (
+    MeasuredLayer,
+    MeasuredWeight,
     branch_ends,
-    kernels_of,
-    layers_until,
-    seen_layers,
+    list_kernels,
+    list_layers_until,
+    measured_layers,
 )
+from keras_initx.tools.diagnose._normalized import removes_scale
+from keras_initx.tools.diagnose._redrawing import Choice, list_untried, make_rules
+from keras_initx.tools.diagnose._remedy import Remedy
+from keras_initx.tools.diagnose._rules import exceeds, list_titles
 
 
-def smaller_branches(of: Diagnosis) -> Remedy | None:
-    """Return the remedy where the sum of residual branches grows.
+def propose_smaller_branches(diagnosis: Diagnosis) -> Remedy | None:
+    """Propose small branches if their sum grows, `None` without branches or if they start small.
 
-    It is `None` without branches, and where they start so already. Each branch starts at 0, or, if
-    it ends in a ReLU, at a fraction: a ReLU of zeros gets no gradient, and the branch would stay 0.
+    Each branch starts at 0, or, if it ends in a ReLU, at a fraction: a ReLU of zeros gets no
+    gradient, and the branch would stay 0.
     """
-    ends = scaling_ends(of)
-    if not ends:
+    last_layers = find_scaling_layers(diagnosis)
+    if not last_layers:
         return None
-    facts = [activation_facts(end.activation_after) for end in branch_ends(of)]
-    is_flat = any(one.opens is False for one in facts)
-    weights, name = kernels_of(ends), "kernel"
+    count = len(last_layers)
+    facts = [activation_facts(end.activation_after) for end in branch_ends(diagnosis)]
+    ends_in_relu = any(activation.opens is False for activation in facts)
+    weights, argument = list_kernels(last_layers), "kernel_initializer"
     if not weights:
-        weights, name = _scales_of(ends), "gamma"
-    initializer: InitializerLike = "zeros"
-    text = '"zeros"'
-    if is_flat and name == "kernel":
-        initializer = Scaled(HeNormal(), 1 / len(ends))
-        text = f"keras_initx.Scaled(keras_initx.HeNormal(), 1 / {len(ends)})"
-    elif is_flat:
-        initializer = keras.initializers.Constant(1 / len(ends))
-        text = f"keras.initializers.Constant(1 / {len(ends)})"
-    if not not_yet_drawn([Choice(initializer, text)], weights):
+        weights, argument = _list_scales(last_layers), "gamma_initializer"
+    choice = Choice("zeros", '"zeros"')
+    if ends_in_relu and argument == "kernel_initializer":
+        text = f"keras_initx.Scaled(keras_initx.HeNormal(), 1 / {count})"
+        choice = Choice(Scaled(HeNormal(), 1 / count), text)
+    elif ends_in_relu:
+        text = f"keras.initializers.Constant(1 / {count})"
+        choice = Choice(keras.initializers.Constant(1 / count), text)
+    if not list_untried([choice], weights):
         return None
     return Remedy(
-        f"set {name}_initializer={text} in the last layer of each residual branch: "
-        f"{summarize_names(titles_of(ends))}",
-        rules_for(weights, initializer),
+        f"set {argument}={choice.text} in the last layer of each residual branch: "
+        f"{summarize_names(list_titles(last_layers))}",
+        make_rules(weights, choice.initializer),
     )
 
 
-def scaling_ends(of: Diagnosis) -> list[SeenLayer]:
-    """Find the layer that scales each residual branch: the last before its activation, if any."""
-    return [_last_that_multiplies(layers_until(end, of)) for end in branch_ends(of)]
+def find_scaling_layers(diagnosis: Diagnosis) -> list[MeasuredLayer]:
+    """Find the layer that scales each residual branch: the last one with a kernel or a scale."""
+    return [
+        _find_last_scaling_layer(list_layers_until(end, diagnosis))
+        for end in branch_ends(diagnosis)
+    ]
 
 
-def _last_that_multiplies(layers: Sequence[SeenLayer]) -> SeenLayer:
-    """Return the last of `layers` with a kernel or a scale, or the last of all."""
+def _find_last_scaling_layer(layers: Sequence[MeasuredLayer]) -> MeasuredLayer:
     for layer in reversed(layers):
         if layer.kernels or layer.named("gamma"):
             return layer
     return layers[-1]
 
 
-def _scales_of(layers: Sequence[SeenLayer]) -> list[SeenWeight]:
-    """Return the scales of normalizations."""
-    found: list[SeenWeight] = []
+def _list_scales(layers: Sequence[MeasuredLayer]) -> list[MeasuredWeight]:
+    scales: list[MeasuredWeight] = []
     for layer in layers:
-        found += layer.named("gamma")
-    return found
+        scales += layer.named("gamma")
+    return scales
 
 
-def growing_sums(of: Diagnosis) -> Remedy | None:
-    """Return the remedy where a signal grows by the sum of branches alone, otherwise `None`.
-
-    Then no kernel makes it much larger.
-    """
-    smaller = smaller_branches(of)
-    if smaller is None or any(exceeds(layer.gain, 2) for layer in seen_layers(of)):
+def propose_for_growing_sums(diagnosis: Diagnosis) -> Remedy | None:
+    """Propose small or normalized branches if a signal grows by their sum, and by no kernel."""
+    smaller = propose_smaller_branches(diagnosis)
+    if smaller is None or any(exceeds(layer.gain, 2) for layer in measured_layers(diagnosis)):
         return None
-    branches = find_branches(of.watch.graph.nodes).branches
-    if branches and all(_starts_normalized(branch, of) for branch in branches):
+    branches = find_branches(diagnosis.watch.graph.nodes).branches
+    if branches and all(_starts_with_normalization(branch, diagnosis) for branch in branches):
         return smaller
     return smaller.otherwise(Remedy("add a normalization at the start of each branch"), "; or ")
 
 
-def _starts_normalized(branch: Branch, of: Diagnosis) -> bool:
-    return all(takes_scale_away(operation, of) for operation in branch.first)
+def _starts_with_normalization(branch: Branch, diagnosis: Diagnosis) -> bool:
+    return all(removes_scale(operation, diagnosis) for operation in branch.first)

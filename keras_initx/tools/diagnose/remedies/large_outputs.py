@@ -1,7 +1,8 @@
-"""Remedies where the outputs of a model are too large: its inputs, its weights, or its tables."""
+"""Remedies if the outputs of a model are too large: smaller inputs, weights or tables."""
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import keras
 
@@ -9,132 +10,147 @@ from keras_initx._checks import summarize_names
 from keras_initx.initializers._random import RandomNormal
 from keras_initx.initializers._variance_named import GlorotUniform
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._drawn_anew import Choice, choice, drawn, larger_than, not_yet_drawn
-from keras_initx.tools.diagnose._first_inputs import has_large_inputs, scaled_first
-from keras_initx.tools.diagnose._normalized import NormalizedProbe
-from keras_initx.tools.diagnose._remedy import Remedy
-from keras_initx.tools.diagnose._rules import exceeds, titles_of
-from keras_initx.tools.diagnose._seen import (
-    SeenLayer,
-    biases_of,
-    kernels_of,
-    layers_until,
-    weights_of,
+from keras_initx.tools.diagnose._first_inputs import has_large_inputs, standardize_inputs_first
+from keras_initx.tools.diagnose._measured_layers import (
+    MeasuredLayer,
+    list_biases,
+    list_kernels,
+    list_layers_until,
+    list_weights,
 )
-from keras_initx.tools.diagnose._signal import root_mean_square
-from keras_initx.tools.diagnose._suited import suited_to
-from keras_initx.tools.diagnose._tables import tied_tables
-from keras_initx.tools.diagnose.remedies.branches import smaller_branches
+from keras_initx.tools.diagnose._normalized import NormalizedProbe
+from keras_initx.tools.diagnose._redrawing import (
+    Choice,
+    find_larger_weights,
+    list_untried,
+    make_choice,
+    propose_redraw,
+)
+from keras_initx.tools.diagnose._remedy import Remedy
+from keras_initx.tools.diagnose._rules import exceeds, list_titles
+from keras_initx.tools.diagnose._signal import compute_signal_rms
+from keras_initx.tools.diagnose._suitable_initializers import choose_for_weight
+from keras_initx.tools.diagnose._tied_tables import tied_tables
+from keras_initx.tools.diagnose.remedies.branches import propose_smaller_branches
 
-# A network that keeps the size of standardized inputs gives 1 to 2.
+# Size above which inputs of the last layer, rows or biases are too large. A network that keeps the
+# size of standardized inputs gives 1 to 2.
 _LARGE_INPUTS = 5
 
 
-def smaller_inputs(layer: SeenLayer, of: Diagnosis) -> Remedy | None:
-    """Return the remedy where what the last layer gets has grown in the model, else `None`."""
+def propose_smaller_inputs(layer: MeasuredLayer, diagnosis: Diagnosis) -> Remedy | None:
+    """Propose what makes the inputs of the last layer smaller, `None` if they are no problem."""
     are_large = exceeds(layer.output.input_size, _LARGE_INPUTS)
-    if not layer.has_kernel or not are_large or has_large_inputs(of):
+    if not layer.has_kernel or not are_large or has_large_inputs(diagnosis):
         return None
-    if layer.layer in of.probe(NormalizedProbe).layers:
+    if layer.layer in diagnosis.probe(NormalizedProbe).layers:
         return None
-    before = layers_until(layer, of)[:-1]
-    made = smaller_rows(before) or _smaller_biases(before)
-    if made is not None:
-        return made
+    before = list_layers_until(layer, diagnosis)[:-1]
+    smaller_weights = propose_smaller_rows(before) or _propose_smaller_biases(before)
+    if smaller_weights is not None:
+        return smaller_weights
     remedy = Remedy(f"add keras.layers.LayerNormalization() before {layer.title}")
-    smaller = smaller_branches(of)
-    return remedy if smaller is None else smaller.otherwise(remedy, "; or ")
+    small_branches = propose_smaller_branches(diagnosis)
+    if small_branches is None:
+        return remedy
+    return small_branches.otherwise(remedy, "; or ")
 
 
-def smaller_rows(layers: Sequence[SeenLayer]) -> Remedy | None:
-    """Return the remedy where embeddings among some layers have too large rows, else `None`."""
+def propose_smaller_rows(layers: Sequence[MeasuredLayer]) -> Remedy | None:
+    """Propose smaller rows of embeddings among some layers, `None` if no rows are too large."""
     tables = []
-    for weight in weights_of(layers):
+    for weight in list_weights(layers):
         is_table = isinstance(weight.own.layer, keras.layers.Embedding) and weight.is_kernel
         if is_table and weight.report.std > _LARGE_INPUTS:
             tables.append(weight)
     if not tables:
         return None
     names = summarize_names([weight.path for weight in tables])
-    return drawn([suited_to(tables[0])], tables, f"draw smaller rows of {names}: ")
+    return propose_redraw([choose_for_weight(tables[0])], tables, f"draw smaller rows of {names}: ")
 
 
-def _smaller_biases(layers: Sequence[SeenLayer]) -> Remedy | None:
-    """Return the remedy where biases of some layers are as large as what follows, else `None`."""
+def _propose_smaller_biases(layers: Sequence[MeasuredLayer]) -> Remedy | None:
+    """Propose smaller biases of some layers, `None` if no biases are too large."""
     large = []
-    for bias in biases_of(layers):
+    for bias in list_biases(layers):
         if bias.report.norm > _LARGE_INPUTS * math.sqrt(math.prod(bias.report.shape)):
             large.append(bias)
     if not large:
         return None
-    return drawn(
-        [], [], after=f" in {summarize_names(titles_of(one.layer for one in large))}", biases=large
+    return propose_redraw(
+        [],
+        [],
+        after=f" in {summarize_names(list_titles(bias.layer for bias in large))}",
+        biases=large,
     )
 
 
-def smaller_last_layer(layers: Sequence[SeenLayer], of: Diagnosis) -> Remedy:
-    """Return a remedy that draws the kernels of the last of `layers` anew.
+def propose_smaller_last_layer(layers: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> Remedy:
+    """Propose to redraw the kernels of the last of `layers`.
 
     If they have such values already, something else makes its outputs large.
     """
     with_kernel = [layer for layer in layers if layer.kernels]
     if not with_kernel:
-        # They are activations of what comes before.
-        with_kernel = [layer for layer in layers_until(layers[0], of) if layer.kernels][-1:]
-    kernels = kernels_of(with_kernel)
-    choices = not_yet_drawn([choice(GlorotUniform())], kernels)
-    if not choices and has_large_inputs(of):
+        # These layers are activations of layers before.
+        with_kernel = [layer for layer in list_layers_until(layers[0], diagnosis) if layer.kernels][
+            -1:
+        ]
+    kernels = list_kernels(with_kernel)
+    choices = list_untried([make_choice(GlorotUniform())], kernels)
+    if not choices and has_large_inputs(diagnosis):
         return Remedy("standardize the inputs")
     if not choices:
-        return Remedy(smaller_factor("after", layers[0]))
+        return Remedy(describe_smaller_factor("after", layers[0]))
     shared: list[str] = []
     for layer in with_kernel:
         shared += [kernel.path for kernel in layer.shared_kernels]
-    what = "in the last layer"
+    where = "in the last layer"
     if shared:
-        what = f"in {summarize_names(shared)}, which the last layer shares"
-    remedy = drawn(choices, kernels, f"draw smaller weights {what}: ")
+        where = f"in {summarize_names(shared)}, which the last layer shares"
+    remedy = propose_redraw(choices, kernels, f"draw smaller weights {where}: ")
     if all(kernel.is_frozen for kernel in kernels):
-        remedy = remedy.otherwise(Remedy(smaller_factor("after", layers[0])), "; or ")
-    return scaled_first(of, remedy)
+        remedy = remedy.otherwise(Remedy(describe_smaller_factor("after", layers[0])), "; or ")
+    return standardize_inputs_first(diagnosis, remedy)
 
 
-def smaller_table(layer: SeenLayer, of: Diagnosis) -> Remedy | None:
-    """Return the remedy where an output is a product with rows of an embedding that are too large.
+def propose_smaller_table(layer: MeasuredLayer, diagnosis: Diagnosis) -> Remedy | None:
+    """Propose smaller rows of the embedding whose rows make an output, `None` if there is none.
 
-    Otherwise `None`. The deviation of a row is then to be one over the root of its length.
+    With a standard deviation of one over the root of the length of a row, the products of a row and
+    standardized inputs have size 1.
     """
-    table = tied_tables(of).get(layer)
+    table = tied_tables(diagnosis).get(layer)
     if table is None:
         return None
     size = table.own.shape[-1]
     small = Choice(RandomNormal(stddev=size**-0.5), f"keras_initx.RandomNormal({size} ** -0.5)")
-    if not larger_than([small], [table]):
+    if not find_larger_weights([small], [table]):
         return None
-    remedy = drawn([small], [table], f"draw smaller rows of {table.path}: ")
+    remedy = propose_redraw([small], [table], f"draw smaller rows of {table.path}: ")
     if table.is_frozen:
-        remedy = remedy.otherwise(Remedy(smaller_factor("after", layer)), "; or ")
+        remedy = remedy.otherwise(Remedy(describe_smaller_factor("after", layer)), "; or ")
     return remedy
 
 
-def smaller_factor(place: str, layer: SeenLayer) -> str:
-    """Return what makes outputs smaller without other weights."""
+def describe_smaller_factor(preposition: Literal["in", "after"], layer: MeasuredLayer) -> str:
+    """Describe a factor that makes outputs smaller, without other weights."""
     return (
-        f"use a smaller factor {place} {layer.title}, for example a higher temperature, or divide "
-        "by the square root of the number of units"
+        f"use a smaller factor {preposition} {layer.title}, for example a higher temperature, or "
+        "divide by the square root of the number of units"
     )
 
 
-def misses_targets(layer: SeenLayer) -> bool:
-    """Return whether errors are beyond the outputs, so that they are due to the targets."""
+def misses_targets(layer: MeasuredLayer) -> bool:
+    """Return whether errors are larger than the outputs, so that the targets cause them."""
     if layer.output.loss_kind == "crossentropy":
         return False
     size = layer.output.size
     if size is None:
-        size = root_mean_square(layer.signal)
+        size = compute_signal_rms(layer.signal)
     return exceeds(layer.output.loss, 2 * size)
 
 
-def standardized_targets() -> Remedy:
-    """Return the remedy where errors are due to the targets."""
+def propose_standardized_targets() -> Remedy:
+    """Propose standardized targets, if the targets cause the errors."""
     return Remedy("standardize the targets, or set the bias of the last layer to their mean")

@@ -1,4 +1,4 @@
-"""The remedy where no kernel makes signals small or large, but a scale, or an operation."""
+"""The remedy if a scale, or an operation, makes signals small or large, and no kernel does."""
 
 import math
 from collections.abc import Sequence
@@ -7,10 +7,10 @@ from keras_initx._checks import summarize_names
 from keras_initx.inspection._kernels import NORMALIZATIONS
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._lost_signals import LostProbe
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, MeasuredWeight, list_weights
 from keras_initx.tools.diagnose._remedy import Remedy
-from keras_initx.tools.diagnose._rules import titles_of
-from keras_initx.tools.diagnose._seen import SeenLayer, SeenWeight, weights_of
-from keras_initx.tools.diagnose.remedies.branches import scaling_ends
+from keras_initx.tools.diagnose._rules import list_titles
+from keras_initx.tools.diagnose.remedies.branches import find_scaling_layers
 
 # The scales of normalizations, which begin at 1.
 _SCALES = ("gamma", "scale")
@@ -18,42 +18,46 @@ _SCALES = ("gamma", "scale")
 _FAR = 10
 
 
-def small_scales(layers: Sequence[SeenLayer], of: Diagnosis) -> list[SeenWeight]:
-    """Return the scales of normalizations among some layers that begin near 0, and not at 1.
+def find_small_scales(
+    layers: Sequence[MeasuredLayer], diagnosis: Diagnosis
+) -> list[MeasuredWeight]:
+    """Find the scales of normalizations among some layers that begin near 0, and not at 1.
 
-    At the end of a residual branch that is meant, and zeros have their own verdict.
+    Such a scale is intended at the end of a residual branch. Zeros have their own verdict.
     """
-    found = []
-    for weight in weights_of(layers):
+    small = []
+    for weight in list_weights(layers):
         is_scale = isinstance(weight.own.layer, NORMALIZATIONS) and weight.name in _SCALES
-        if is_scale and 0 < size_of_scale(weight) < 1 / _FAR:
-            found.append(weight)
-    # The ends are looked for by a symbolic call.
-    return [weight for weight in found if weight.layer not in scaling_ends(of)]
+        if is_scale and 0 < compute_scale_size(weight) < 1 / _FAR:
+            small.append(weight)
+    # Finding the ends of branches takes a symbolic call: only if there are small scales.
+    return [weight for weight in small if weight.layer not in find_scaling_layers(diagnosis)]
 
 
-def size_of_scale(weight: SeenWeight) -> float:
-    """Return the root mean square of a scale."""
+def compute_scale_size(weight: MeasuredWeight) -> float:
+    """Compute the root mean square of a scale."""
     return weight.report.norm / math.sqrt(max(math.prod(weight.report.shape), 1))
 
 
-def ones_for(scales: Sequence[SeenWeight]) -> Remedy:
-    """Return the remedy of scales that are far from 1."""
-    text = f"set the scale of {summarize_names(titles_of(scale.layer for scale in scales))} to ones"
+def propose_ones(scales: Sequence[MeasuredWeight]) -> Remedy:
+    """Propose scales of 1."""
+    text = (
+        f"set the scale of {summarize_names(list_titles(scale.layer for scale in scales))} to ones"
+    )
     return Remedy(text, {weight.path: "ones" for weight in scales})
 
 
-def other_scales(layers: Sequence[SeenLayer], of: Diagnosis) -> Remedy | None:
-    """Return the remedy of a scale or an operation among some layers, `None` without such."""
+def propose_other_scale(layers: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> Remedy | None:
+    """Propose scales of 1, or larger numbers before an operation; `None` if neither is far off."""
     far = []
-    for weight in weights_of(layers):
-        size = size_of_scale(weight)
+    for weight in list_weights(layers):
+        size = compute_scale_size(weight)
         # Zeros have their own verdict.
         if weight.name in _SCALES and size > 0 and not 1 / _FAR <= size <= _FAR:
             far.append(weight)
     if far:
-        return ones_for(far)
-    shrunk = of.probe(LostProbe).shrunk
+        return propose_ones(far)
+    shrunk = diagnosis.probe(LostProbe).shrunk
     for layer in layers:
         if layer.layer in shrunk:
             text = (

@@ -1,4 +1,4 @@
-"""The remedy where signals become too large, too small or saturated, and how they go there."""
+"""The remedy if signals become too large, too small or saturated, and how they change."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -6,134 +6,140 @@ from typing import Literal
 import keras
 
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._drawn_anew import drawn, not_yet_drawn
-from keras_initx.tools.diagnose._first_inputs import largest_inputs
-from keras_initx.tools.diagnose._frozen import of_frozen
+from keras_initx.tools.diagnose._first_inputs import find_largest_inputs
+from keras_initx.tools.diagnose._frozen import propose_for_frozen
+from keras_initx.tools.diagnose._measured_layers import (
+    MeasuredLayer,
+    list_biases,
+    list_kernels,
+    list_layers_until,
+    measured_layers,
+)
+from keras_initx.tools.diagnose._nan_origins import describe_origin, first_lost_output
 from keras_initx.tools.diagnose._normalized import NormalizedProbe
 from keras_initx.tools.diagnose._recurrence import gates
+from keras_initx.tools.diagnose._redrawing import list_untried, propose_redraw
 from keras_initx.tools.diagnose._remedy import LSUV, Remedy
-from keras_initx.tools.diagnose._rules import layer_count
-from keras_initx.tools.diagnose._seen import (
-    SeenLayer,
-    biases_of,
-    kernels_of,
-    layers_until,
-    seen_layers,
-)
+from keras_initx.tools.diagnose._rules import write_count
 from keras_initx.tools.diagnose._signal import Signal
-from keras_initx.tools.diagnose._signal_probe import inputs
-from keras_initx.tools.diagnose._suited import common_activation, suited
-from keras_initx.tools.diagnose._undefined_places import first_lost_output, place_title
-from keras_initx.tools.diagnose.remedies.recurrence import (
-    growing_kernels,
-    open_gates,
-    orthogonal_recurrence,
+from keras_initx.tools.diagnose._signal_probe import input_signal
+from keras_initx.tools.diagnose._suitable_initializers import (
+    choose_initializers,
+    find_common_activation,
 )
-from keras_initx.tools.diagnose.remedies.scales import other_scales
+from keras_initx.tools.diagnose.remedies.recurrence import (
+    find_growing_kernels,
+    propose_open_gates,
+    propose_orthogonal_recurrence,
+)
+from keras_initx.tools.diagnose.remedies.scales import propose_other_scale
 
-# The number of kernels from which on the guide on choosing an initializer calls a network deep.
+# The number of kernels from which the guide on choosing an initializer calls a network deep.
 _DEEP = 10
 
 
-def deviations(of: Diagnosis, hit: Sequence[SeenLayer], verb: Literal["grows", "falls"]) -> str:
+def describe_deviations(
+    diagnosis: Diagnosis, hit: Sequence[MeasuredLayer], verb: Literal["grows", "falls"]
+) -> str:
     """Describe the standard deviation at the inputs, and in the first and last affected layer.
 
-    Where it does not change as the verb says, these are levels.
+    If it does not change as the verb says, the text has the levels without the verb.
     """
-    ends = dict.fromkeys([hit[0], hit[-1]])
-    places = [f"{layer.signal.std:.3g} in {layer.title}" for layer in ends]
-    found = " and ".join(places) + layer_count(hit)
-    start = inputs(of)
+    first_and_last = dict.fromkeys([hit[0], hit[-1]])
+    clauses = [f"{layer.signal.std:.3g} in {layer.title}" for layer in first_and_last]
+    levels = " and ".join(clauses) + write_count(hit)
+    start = input_signal(diagnosis)
     if start is None:
-        return f"the standard deviation is {found}"
+        return f"the standard deviation is {levels}"
 
-    def is_beyond(layer: SeenLayer, signal: Signal) -> bool:
-        # As printed.
-        here, there = (float(f"{one.std:.3g}") for one in (layer.signal, signal))
-        return here > there if verb == "grows" else here < there
+    def is_beyond(layer: MeasuredLayer, signal: Signal) -> bool:
+        # Compared as they are printed.
+        own, other = float(f"{layer.signal.std:.3g}"), float(f"{signal.std:.3g}")
+        return own > other if verb == "grows" else own < other
 
     if is_beyond(hit[0], start) and is_beyond(hit[-1], start):
-        return f"the standard deviation {verb} from {start.std:.3g} at the inputs to {found}"
+        return f"the standard deviation {verb} from {start.std:.3g} at the inputs to {levels}"
     # A layer before the first kernel may have scaled them.
-    first = largest_inputs(of, lambda signal: signal.std)
+    first = find_largest_inputs(diagnosis, lambda signal: signal.std)
     are_cause = first is not None and not is_beyond(hit[0], first)
     already = "already " if are_cause else ""
-    return f"the standard deviation is {found}, and {already}{start.std:.3g} at the inputs"
+    return f"the standard deviation is {levels}, and {already}{start.std:.3g} at the inputs"
 
 
-def signal_remedy(hit: Sequence[SeenLayer], inputs: Signal | None, of: Diagnosis) -> Remedy:
-    """Return the remedy where a signal has become wrong in the first of `hit`, and the others.
+def propose_for_signal(
+    hit: Sequence[MeasuredLayer], inputs: Signal | None, diagnosis: Diagnosis
+) -> Remedy:
+    """Propose a remedy for a signal that is too large or small in the first of `hit`, and later.
 
     It starts with `inputs`, which are `None` unless they are the cause.
     """
-    several = batch_of_one(of)
-    if several is not None:
-        return several
+    larger_batch = propose_larger_batch(diagnosis)
+    if larger_batch is not None:
+        return larger_batch
     layer = hit[0]
-    layers = layers_until(layer, of)
-    kernels = kernels_of(layers_until(hit[-1], of))
-    activation = layer.activation_after or common_activation(layers)
-    is_deep = sum(one.has_kernel for one in seen_layers(of)) >= _DEEP
-    choices = suited(layers, activation, is_deep=is_deep)
-    others = not_yet_drawn(choices, kernels)
-    has_them = bool(choices) and not others
-    held = of_frozen(layers, choices, hit)
+    layers = list_layers_until(layer, diagnosis)
+    kernels = list_kernels(list_layers_until(hit[-1], diagnosis))
+    activation = layer.activation_after or find_common_activation(layers)
+    is_deep = sum(other.has_kernel for other in measured_layers(diagnosis)) >= _DEEP
+    choices = choose_initializers(layers, activation, is_deep=is_deep)
+    untried = list_untried(choices, kernels)
+    are_all_tried = bool(choices) and not untried
+    for_frozen = propose_for_frozen(layers, choices, hit)
     if inputs is not None and inputs.nonfinite:
-        return _finite_inputs(of)
+        return _propose_finite_inputs(diagnosis)
     if inputs is not None:
-        text = _other_inputs(inputs)
-        if has_them or held is not None:
+        text = _describe_standardization(inputs)
+        if are_all_tried or for_frozen is not None:
             return Remedy(text)
-        return drawn(others, kernels).after(text)
-    if held is not None:
-        return held
-    if layer in gates(of) and layer.has_large_bias:
-        return open_gates(of, [layer])
-    other = other_scales([layer], of)
-    if other is not None:
-        return other
-    growing = growing_kernels([layer])
+        return propose_redraw(untried, kernels).after(text)
+    if for_frozen is not None:
+        return for_frozen
+    if layer in gates(diagnosis) and layer.has_large_bias:
+        return propose_open_gates(diagnosis, [layer])
+    other_scale = propose_other_scale([layer], diagnosis)
+    if other_scale is not None:
+        return other_scale
+    growing = find_growing_kernels([layer])
     if growing:
-        return orthogonal_recurrence(growing)
-    have_large_biases = any(one.has_large_bias for one in layers)
-    if has_them and not have_large_biases:
+        return propose_orthogonal_recurrence(growing)
+    have_large_biases = any(earlier.has_large_bias for earlier in layers)
+    if are_all_tried and not have_large_biases:
         # LSUV would give steep activations the size that makes noise.
-        is_any_steep = any(one.is_steep for one in layers)
+        is_any_steep = any(earlier.is_steep for earlier in layers)
         return Remedy("use a smaller factor in the activation") if is_any_steep else LSUV
-    biases = biases_of(layers) if choices and have_large_biases else []
-    return drawn(others, kernels, after=" in this and all earlier layers", biases=biases)
+    biases = list_biases(layers) if choices and have_large_biases else []
+    return propose_redraw(untried, kernels, after=" in this and all earlier layers", biases=biases)
 
 
-def _other_inputs(inputs: Signal) -> str:
-    """Return what to do with inputs that are the cause."""
+def _describe_standardization(inputs: Signal) -> str:
     size = f"their standard deviation is {inputs.std:.3g}"
     if abs(inputs.mean) > inputs.std:
         size = f"their mean is {inputs.mean:.3g}, {size}"
     return f"standardize the inputs ({size})"
 
 
-def _finite_inputs(of: Diagnosis) -> Remedy:
-    """Return the remedy where a kernel gets inputs that a layer before, or `call`, has spoilt.
+def _propose_finite_inputs(diagnosis: Diagnosis) -> Remedy:
+    """Propose smaller numbers before the layer, or the code in `call`, that makes no finite ones.
 
-    The inputs of the model are finite: others have their own verdict.
+    The inputs of the model are finite here: other inputs have their own verdict.
     """
-    place = first_lost_output(of)
-    if place is None:
+    origin = first_lost_output(diagnosis)
+    if origin is None:
         return Remedy("use smaller numbers before the first kernel, whose inputs are not finite")
-    title = place_title(place, of)
+    title = describe_origin(origin, diagnosis)
     return Remedy(
         f"use smaller numbers before {title}, whose outputs are not finite for finite inputs"
     )
 
 
-def batch_of_one(of: Diagnosis) -> Remedy | None:
-    """Return the remedy where a batch normalization got a single example, otherwise `None`.
+def propose_larger_batch(diagnosis: Diagnosis) -> Remedy | None:
+    """Propose several examples if a batch normalization got a single one, `None` otherwise.
 
-    It then gives its offset whatever the weights are.
+    It gives its offset for a single example, whatever the weights are.
     """
-    # Those that use the statistics of the batch.
-    normalizing = of.probe(NormalizedProbe).normalizing
-    for layer in seen_layers(of):
+    # Normalizations that use the statistics of the batch.
+    normalizing = diagnosis.probe(NormalizedProbe).normalizing
+    for layer in measured_layers(diagnosis):
         is_of_batches = isinstance(layer.layer, keras.layers.BatchNormalization)
         if not is_of_batches or layer.layer not in normalizing:
             continue

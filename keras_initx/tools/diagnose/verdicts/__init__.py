@@ -1,4 +1,13 @@
-"""The verdicts of `diagnose`: in each file what is measured, bounds, rules and remedies."""
+"""The verdicts of `diagnose`: a file for each problem.
+
+A file has thresholds with their meaning, and a function with `@rule`, which gets the `Diagnosis`
+and the layers that it may report. Its docstring is a section of the page on all problems. In its
+private functions, `_report_...` makes a `Finding` or yields several, `_propose_...` makes its
+`Remedy`, and `_describe_...` writes a part of its text. What several rules measure is in the folder
+above, what several of them propose in `remedies/`.
+
+Read `dropped_output.py` first: a whole verdict in forty lines.
+"""
 
 from keras_initx.tools.diagnose._attention import AttentionProbe
 from keras_initx.tools.diagnose._diagnosis import Probe
@@ -7,7 +16,7 @@ from keras_initx.tools.diagnose._lost_signals import LostProbe
 from keras_initx.tools.diagnose._normalized import NormalizedProbe
 from keras_initx.tools.diagnose._signal_probe import SignalProbe
 from keras_initx.tools.diagnose._single_values import SingleValueProbe
-from keras_initx.tools.diagnose._tables import TableProbe
+from keras_initx.tools.diagnose._tied_tables import TableProbe
 from keras_initx.tools.diagnose.losses.probes import LossProbe, OutputProbe
 from keras_initx.tools.diagnose.verdicts import (
     alike,

@@ -1,4 +1,4 @@
-"""Examples, or positions, that have become alike before the last layer."""
+"""Examples, or positions, that have become nearly the same before the last layer."""
 
 import math
 from collections.abc import Iterator
@@ -10,34 +10,39 @@ from keras_initx.tools.diagnose._attention import AttentionProbe
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._first_inputs import (
     COMPARED,
-    differences,
-    differences_along,
-    last_differences,
-    spread_along,
+    input_differences,
+    last_kernel_differences,
+    measure_spread,
+    position_differences,
 )
-from keras_initx.tools.diagnose._held_back import held_back, idle_alone_read
 from keras_initx.tools.diagnose._lost_signals import lost_signals
-from keras_initx.tools.diagnose._recurrence import unread_share
+from keras_initx.tools.diagnose._measured_layers import (
+    MeasuredLayer,
+    list_layers_until,
+    list_weights,
+    pair_with_heads,
+)
+from keras_initx.tools.diagnose._recurrence import compute_unread_share
 from keras_initx.tools.diagnose._remedy import Remedy
-from keras_initx.tools.diagnose._rules import Finding, layer_count, rule
-from keras_initx.tools.diagnose._seen import SeenLayer, ends_of, layers_until, weights_of
+from keras_initx.tools.diagnose._rules import Finding, rule, write_count
 from keras_initx.tools.diagnose._single_values import has_single_values
-from keras_initx.tools.diagnose.losses.ends import Ends
+from keras_initx.tools.diagnose._unreached_layers import only_idle_layers_read, unreached_layers
+from keras_initx.tools.diagnose.losses.heads import OutputHead
 from keras_initx.tools.diagnose.losses.probes import LossProbe
-from keras_initx.tools.diagnose.remedies.in_depth import remedy_in_depth
+from keras_initx.tools.diagnose.remedies.deep_networks import propose_for_depth
 
-# Standard deviation between examples, or along the axis of the positions, of the inputs of the last
-# layer, relative to their root mean square, below which they have become alike.
+# Standard deviation of the inputs of the last layer between examples, or along the axis of the
+# positions, relative to their root mean square, below which they are nearly the same.
 INPUTS_DIFFER = 0.01
-# How many times as much those of the first layers are to differ: what differs little from the start
-# is not made so by the network.
+# How many times as much the inputs of the first layers have to differ. If they differ little, too,
+# the network is not the reason.
 AT_THE_START = 10
 # Deviation of outputs relative to their size, below which it is rounding.
 _ROUNDING = 1e-5
 
 
 @rule("alike", unless=["equal inputs"])
-def alike(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def alike(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report examples, or positions, that have become alike before the last layer.
 
     Reported if:
@@ -62,72 +67,78 @@ def alike(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         - For examples, use `Orthogonal` with biases of zeros.
         - For positions, add residual branches around your layers that mix positions.
     """
-    # What is held back or forgotten, and weights that are no random numbers, have verdicts.
-    are_unread = any(unread_share(of, layer) is not None for layer in layers)
-    if _holds_back(of) or are_unread or _has_no_random_kernel(of, layers):
+    # Signals that are held back or forgotten, and weights that are no random numbers, have verdicts
+    # of their own.
+    are_unread = any(compute_unread_share(diagnosis, layer) is not None for layer in layers)
+    if _is_held_back(diagnosis) or are_unread or _has_no_random_kernel(diagnosis, layers):
         return
-    found = list(_of_examples(of, layers))
-    yield from found or _of_positions(of, layers)
+    of_examples = list(_report_examples(diagnosis, layers))
+    yield from of_examples or _report_positions(diagnosis, layers)
 
 
-def _of_examples(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
-    """Yield the finding on a last layer that gets almost the same of all examples."""
-    at_the_start, at_the_end = differences(of), last_differences(of)
-    differing = [layer for layer in layers if layer.layer in at_the_start]
+def _report_examples(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+    """Report a last layer that gets nearly the same for all examples."""
+    first_differences = input_differences(diagnosis)
+    last_differences = last_kernel_differences(diagnosis)
+    measured = [layer for layer in layers if layer.layer in first_differences]
     hit = []
     for layer in layers:
-        # Not NaN.
-        are_alike = at_the_end.get(layer.layer, math.inf) <= INPUTS_DIFFER
+        # False for NaN.
+        are_alike = last_differences.get(layer.layer, math.inf) <= INPUTS_DIFFER
         if layer.makes_output and are_alike:
             hit.append(layer)
-    # Of indices it is not known how much they differ.
-    if not hit or not differing:
+    # It is unknown how much indices differ.
+    if not hit or not measured:
         return
-    first, last = differing[0], hit[0]
-    start, end = at_the_start[first.layer], at_the_end[last.layer]
+    first, last = measured[0], hit[0]
+    start, end = first_differences[first.layer], last_differences[last.layer]
     if not start > AT_THE_START * INPUTS_DIFFER:
         return
-    # A module of torch may have hidden layers too.
-    is_module = end != at_the_start.get(last.layer)
+    # A module of torch is one layer here, and may have hidden layers inside.
+    is_module = end != first_differences.get(last.layer)
     title = f"the last kernel in {last.title}" if is_module else last.title
     evidence = (
         f"the inputs of {title} differ between examples by {end:.1g} of their root mean "
-        f"square{layer_count(hit)}; the inputs of {first.title} differ by {start:.1g}. The last "
+        f"square{write_count(hit)}; the inputs of {first.title} differ by {start:.1g}. The last "
         "layer gets nearly the same for all examples"
     )
-    hidden = layers_until(last, of)
+    hidden = list_layers_until(last, diagnosis)
     if not is_module:
         hidden.pop()
-    yield Finding(hit, evidence, remedy_in_depth(hidden, of))
+    yield Finding(hit, evidence, propose_for_depth(hidden, diagnosis))
 
 
-def _of_positions(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
-    """Yield the findings on outputs whose positions are alike, though their targets are not."""
-    along = differences_along(of)
-    losses = of.probe(LossProbe)
-    for layer, ends in ends_of(layers, (*losses.ends, *losses.others)):
-        before = layers_until(layer, of)
-        for axis in range(1, ends.outputs.ndim - 1):
-            place = axis, ends.outputs.shape[axis]
-            of_layers = [(one, along[one.layer].get(place)) for one in before if one.layer in along]
-            known = [(one, differ) for one, differ in of_layers if differ is not None]
-            differing = [pair for pair in known if pair[1] > AT_THE_START * INPUTS_DIFFER]
-            start = _differ_in_batch(of, place)
-            if differing:
-                first, deviation = differing[0]
+def _report_positions(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+    """Report outputs whose positions are nearly the same, although their targets are not."""
+    differences = position_differences(diagnosis)
+    losses = diagnosis.probe(LossProbe)
+    for layer, head in pair_with_heads(layers, (*losses.heads, *losses.other_heads)):
+        before = list_layers_until(layer, diagnosis)
+        for axis in range(1, head.outputs.ndim - 1):
+            size = head.outputs.shape[axis]
+            deviations: dict[MeasuredLayer, float] = {}
+            for earlier in before:
+                deviation = differences.get(earlier.layer, {}).get((axis, size))
+                if deviation is not None:
+                    deviations[earlier] = deviation
+            start = _describe_input_differences(diagnosis, axis, size)
+            for first, deviation in deviations.items():
+                if not deviation > AT_THE_START * INPUTS_DIFFER:
+                    continue
                 start = (
                     f"the inputs of {first.title} differ along axis {axis} by {deviation:.1g} of "
                     "their root mean square"
                 )
-            if start is None or not _have_targets_along(ends, axis):
+                break
+            if start is None or not _have_targets_along(head, axis):
                 continue
-            gets = along.get(layer.layer, {}).get(place, math.inf)
-            if not gets <= INPUTS_DIFFER and not _are_alike_along(ends, axis):
+            end = differences.get(layer.layer, {}).get((axis, size), math.inf)
+            if not end <= INPUTS_DIFFER and not _are_alike_along(head, axis):
                 continue
-            mixed = [one for one, differ in known if differ <= INPUTS_DIFFER]
+            mixed = [earlier for earlier, value in deviations.items() if value <= INPUTS_DIFFER]
             where = (mixed or [layer])[0].title
             evidence = (
-                f"{start}, but the outputs of {layer.title} are the same for all {place[1]} "
+                f"{start}, but the outputs of {layer.title} are the same for all {size} "
                 "positions. The targets of these positions differ"
             )
             text = (
@@ -137,10 +148,9 @@ def _of_positions(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
             break
 
 
-def _differ_in_batch(of: Diagnosis, place: tuple[int, int]) -> str | None:
-    """Return that the inputs of the model differ along an axis of this size, else `None`."""
-    axis, size = place
-    for tensor in list_tensors(of.x):
+def _describe_input_differences(diagnosis: Diagnosis, axis: int, size: int) -> str | None:
+    """Describe that the inputs of the model differ along an axis of this size, `None` if not."""
+    for tensor in list_tensors(diagnosis.x):
         shape = tuple(tensor.shape)
         if len(shape) <= axis or shape[axis] != size:
             continue
@@ -151,37 +161,36 @@ def _differ_in_batch(of: Diagnosis, place: tuple[int, int]) -> str | None:
     return None
 
 
-def _have_targets_along(ends: Ends, axis: int) -> bool:
-    """Return whether targets differ along an axis of the outputs."""
-    targets = ends.targets
-    if targets.ndim <= axis or targets.shape[axis] != ends.outputs.shape[axis]:
+def _have_targets_along(head: OutputHead, axis: int) -> bool:
+    targets = head.targets
+    if targets.ndim <= axis or targets.shape[axis] != head.outputs.shape[axis]:
         return False
     return bool((targets != targets.take([0], axis)).any())
 
 
-def _are_alike_along(ends: Ends, axis: int) -> bool:
-    """Return whether outputs differ between examples, but along an axis by next to nothing."""
-    outputs = ends.outputs.astype("float64")
+def _are_alike_along(head: OutputHead, axis: int) -> bool:
+    """Return whether outputs differ between examples, and hardly along an axis."""
+    outputs = head.outputs.astype("float64")
     deviation = float((outputs - outputs.mean(axis=0)).std())
     size = float(abs(outputs).max(initial=0))
     if not deviation > _ROUNDING * size:
         return False
-    return spread_along(outputs, axis) <= INPUTS_DIFFER * deviation
+    return measure_spread(outputs, axis) <= INPUTS_DIFFER * deviation
 
 
-def _holds_back(of: Diagnosis) -> bool:
-    """Return whether a layer makes the outputs of what is behind it, or gradients, the same."""
-    if has_single_values(of) or of.probe(AttentionProbe).of_one:
+def _is_held_back(diagnosis: Diagnosis) -> bool:
+    """Return whether a layer passes on no differences between examples, or no gradients."""
+    if has_single_values(diagnosis) or diagnosis.probe(AttentionProbe).of_one:
         return True
-    return bool(held_back(of).cut_off) or idle_alone_read(of)
+    return bool(unreached_layers(diagnosis).cut_off) or only_idle_layers_read(diagnosis)
 
 
-def _has_no_random_kernel(of: Diagnosis, layers: list[SeenLayer]) -> bool:
+def _has_no_random_kernel(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> bool:
     """Return whether a layer loses the signal, or a kernel has a single value."""
-    lost = lost_signals(of).causes
+    lost = lost_signals(diagnosis).causes
     if any(layer.layer in lost for layer in layers):
         return True
-    for weight in weights_of(layers):
+    for weight in list_weights(layers):
         if weight.report.zero or (weight.is_kernel and not weight.report.std):
             return True
     return False

@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 from keras_initx._checks import summarize_names
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule
-from keras_initx.tools.diagnose._seen import SeenLayer
 from keras_initx.tools.diagnose._steps import BETTER_THAN_GUESS, TrainedSteps, steps_taken
 from keras_initx.tools.diagnose.losses.probes import LossProbe
 
 _WARM_UP = "a schedule with `warmup_steps`"
-_THEN = "then check that each label belongs to its input"
+_CHECK_LABELS = "then check that each label belongs to its input"
 
 
 @rule(
@@ -19,7 +19,7 @@ _THEN = "then check that each label belongs to its input"
     # These give a reason.
     unless=["no gradient:error", "diverging steps:note"],
 )
-def blind_guess(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def blind_guess(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report a loss that is no better than that of a guess by the shares of the labels.
 
     Reported if:
@@ -45,43 +45,42 @@ def blind_guess(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         - Add a warm-up.
         - Check that each label belongs to its input.
     """
-    taken = steps_taken(of)
+    taken = steps_taken(diagnosis)
     if taken is not None and taken.is_guess:
-        yield Finding([], _after(taken), _other_rate(taken), "note")
-    if not of.is_trained:
+        yield Finding([], _describe_steps(taken), _propose_rate(taken), "note")
+    if not diagnosis.is_trained:
         return
-    guesses = {ends.layer: ends.loss_of_shares for ends in of.probe(LossProbe).ends}
+    guesses = {head.layer: head.loss_of_shares for head in diagnosis.probe(LossProbe).heads}
     for layer in layers:
         guess, loss = guesses.get(layer.layer), layer.output.loss
         if loss is None or guess is None or loss <= BETTER_THAN_GUESS * guess:
             continue
-        evidence = f"{layer.title} has a loss of {loss:.3g}; {_guess_of(guess)}"
+        evidence = f"{layer.title} has a loss of {loss:.3g}; {_describe_guess(guess)}"
         remedy = Remedy(
-            f"use a tenth of the rate, or {_WARM_UP}; {_THEN}. `diagnose(..., steps=50)` tries "
-            "rates"
+            f"use a tenth of the rate, or {_WARM_UP}; {_CHECK_LABELS}. "
+            "`diagnose(..., steps=50)` tries rates"
         )
         yield Finding([layer], evidence, remedy, "note")
 
 
-def _guess_of(guess: float) -> str:
+def _describe_guess(guess: float) -> str:
     return (
         f"a guess by the shares of the labels would cost {guess:.3g}. The network is no better "
         "than this guess"
     )
 
 
-def _after(taken: TrainedSteps) -> str:
-    """Return what the steps have reached."""
+def _describe_steps(taken: TrainedSteps) -> str:
     steps = f"{len(taken.losses) - 1} steps {taken.with_optimizer}"
-    return f"the loss is {taken.lowest:.3g} after {steps}; {_guess_of(taken.guess or 0.0)}"
+    return f"the loss is {taken.lowest:.3g} after {steps}; {_describe_guess(taken.guess or 0.0)}"
 
 
-def _other_rate(taken: TrainedSteps) -> Remedy:
-    """Return the remedy of a rate that was tried, or what else may be the reason."""
+def _propose_rate(taken: TrainedSteps) -> Remedy:
+    """Propose the best rate that was tried, or what else may be the reason."""
     if taken.better_rate is not None:
-        text = f"keras.optimizers.{taken.optimizer}({taken.better_rate:g}) with its other arguments"
-        return Remedy(f"use {text} unchanged, or {_WARM_UP}")
+        optimizer = f"keras.optimizers.{taken.optimizer}({taken.better_rate:g})"
+        return Remedy(f"use {optimizer} with its other arguments unchanged, or {_WARM_UP}")
     if not taken.tried:
-        return Remedy(f"use another rate, or {_WARM_UP}; {_THEN}")
+        return Remedy(f"use another rate, or {_WARM_UP}; {_CHECK_LABELS}")
     rates = summarize_names([f"{rate:g}" for rate in taken.tried], shown=len(taken.tried))
-    return Remedy(f"use {_WARM_UP}, because rates of {rates} are no better; {_THEN}")
+    return Remedy(f"use {_WARM_UP}, because rates of {rates} are no better; {_CHECK_LABELS}")

@@ -5,16 +5,16 @@ from collections.abc import Iterator
 import numpy as np
 
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, pair_with_heads
 from keras_initx.tools.diagnose._rules import Finding, rule
-from keras_initx.tools.diagnose._seen import SeenLayer, ends_of
-from keras_initx.tools.diagnose.losses.ends import Ends
+from keras_initx.tools.diagnose.losses.heads import OutputHead
 from keras_initx.tools.diagnose.losses.probes import LossProbe
 from keras_initx.tools.diagnose.losses.reach import reaches
-from keras_initx.tools.diagnose.remedies.other_ends import without_activations
+from keras_initx.tools.diagnose.remedies.output_heads import propose_removal
 
-# Share of the logits that are cut off, above which they are missed.
+# Share of the logits that are cut off, above which training misses their gradients.
 CUT_OFF = 0.1
-# These give 0 for all numbers below.
+# These activations give 0 for all numbers below 0.
 _CUTTING = ("relu", "relu6")
 
 
@@ -22,7 +22,7 @@ _CUTTING = ("relu", "relu6")
     "cut-off logits",
     beside=["single class", "no probabilities", "unsuitable labels", "unreachable targets"],
 )
-def cut_off_logits(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def cut_off_logits(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report a ReLU that cuts logits off.
 
     Reported if:
@@ -43,29 +43,35 @@ def cut_off_logits(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     Fix:
         Remove the activation before the softmax.
     """
-    for layer, ends in ends_of(layers, of.probe(LossProbe).ends):
-        share = _share_cut_off(ends)
+    for layer, head in pair_with_heads(layers, diagnosis.probe(LossProbe).heads):
+        share = _compute_cut_off_share(head)
         if share > CUT_OFF:
             evidence = (
                 f"a ReLU after the weights of {layer.title} sets {share:.0%} of the logits to 0. "
                 "These logits get no gradient"
             )
-            applied = [one for one in reaches(of)[ends].applied if one.activation in _CUTTING]
-            yield Finding([layer], evidence, without_activations(applied))
+            cutting = []
+            for applied in reaches(diagnosis)[head].applied:
+                if applied.activation in _CUTTING:
+                    cutting.append(applied)
+            yield Finding([layer], evidence, propose_removal(cutting))
 
 
-def _share_cut_off(ends: Ends) -> float:
-    """Return the share of the logits that a ReLU sets to 0."""
-    applied = [activation for _, activation in ends.steps if activation not in (None, "linear")]
-    if ends.loss.kind not in ("categorical", "sparse") or ends.units < 2:
+def _compute_cut_off_share(head: OutputHead) -> float:
+    """Compute the share of the logits that a ReLU sets to 0."""
+    activations = []
+    for last in head.last_operations:
+        if last.activation not in (None, "linear"):
+            activations.append(last.activation)
+    if head.loss.kind not in ("categorical", "sparse") or head.units < 2:
         return 0.0
-    if not ends.loss.from_logits and applied[-1:] == ["softmax"]:
-        applied.pop()
-    elif not ends.loss.from_logits:
+    if not head.loss.from_logits and activations[-1:] == ["softmax"]:
+        activations.pop()
+    elif not head.loss.from_logits:
         return 0.0
-    if not applied or applied[-1] not in _CUTTING:
+    if not activations or activations[-1] not in _CUTTING:
         return 0.0
-    # Also after a softmax, of whose values those of equal logits are equal.
-    is_least = ends.rows == ends.rows.min(axis=-1, keepdims=True)
+    # The outputs may be those of a softmax: it gives equal values for equal logits.
+    is_least = head.output_rows == head.output_rows.min(axis=-1, keepdims=True)
     are_several = is_least.sum(axis=-1, keepdims=True) > 1
     return float(np.mean(is_least & are_several))

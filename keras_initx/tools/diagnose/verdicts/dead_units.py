@@ -1,4 +1,4 @@
-"""Dead units: those of which an activation leaves nothing."""
+"""Dead units: the outputs of their activation are 0 for the whole batch."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,20 +7,20 @@ from keras_initx.initializers._variance_named import HeNormal
 from keras_initx.inspection._hooks import is_bounded
 from keras_initx.tools.diagnose._dead_ends import dead_ends
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._drawn_anew import choice, not_yet_drawn, rules_for
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, list_biases, list_kernels
+from keras_initx.tools.diagnose._redrawing import list_untried, make_choice, make_rules
 from keras_initx.tools.diagnose._remedy import Remedy
-from keras_initx.tools.diagnose._rules import Finding, Level, exceeds, layer_count, rule
-from keras_initx.tools.diagnose._seen import SeenLayer, biases_of, kernels_of
+from keras_initx.tools.diagnose._rules import Finding, Level, exceeds, rule, write_count
 from keras_initx.tools.diagnose._signal import LEAST_VALUES, Signal
 
 # Fraction of units with zero output for the whole batch above which too few are active.
 DEAD = 0.75
-# The number of units from which on it is no chance that all are off for all examples.
+# The number of units from which it is no chance that all are off for all examples.
 BEYOND_CHANCE = 8
 
 
 @rule("dead units")
-def dead_units(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def dead_units(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report layers of whose units an activation leaves too few, or none.
 
     Reported if:
@@ -44,32 +44,32 @@ def dead_units(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     Fix:
         Use `HeNormal` and `ReLUBias`.
     """
-    yield from _dead_operations(of)
+    yield from _report_dead_operations(diagnosis)
     hit = []
-    for place, layer in enumerate(layers):
+    for index, layer in enumerate(layers):
         if not exceeds(layer.dead, DEAD):
             continue
-        has_enough_examples = _examples(layer) >= LEAST_VALUES
-        if not has_enough_examples and layer.layer not in dead_ends(of):
+        has_enough_examples = _count_examples(layer) >= LEAST_VALUES
+        if not has_enough_examples and layer.layer not in dead_ends(diagnosis):
             continue
-        if not _is_passed_by(layer, layers[:place]):
+        if not _is_dead_by_chance(layer, layers[:index]):
             hit.append(layer)
     if not hit:
         return
     worst = max(hit, key=lambda layer: layer.dead or 0)
     before = worst.before or Signal()
     evidence = (
-        f"{worst.dead:.0%} of the units of {worst.title} output 0 for all {_examples(worst)} "
-        f"examples{layer_count(hit)}; their inputs have mean {before.mean:.3g} and standard "
+        f"{worst.dead:.0%} of the units of {worst.title} output 0 for all {_count_examples(worst)} "
+        f"examples{write_count(hit)}; their inputs have mean {before.mean:.3g} and standard "
         f"deviation {before.std:.3g}. These units get no gradient"
     )
-    kernel, kernels = choice(HeNormal()), kernels_of(hit)
-    bias, biases = choice(ReLUBias(0.01), 0.01), biases_of(hit)
-    if not_yet_drawn([kernel], kernels) or not_yet_drawn([bias], biases):
+    kernel, kernels = make_choice(HeNormal()), list_kernels(hit)
+    bias, biases = make_choice(ReLUBias(0.01), 0.01), list_biases(hit)
+    if list_untried([kernel], kernels) or list_untried([bias], biases):
         remedy = Remedy(
             f"use {kernel.text} with bias_initializer={bias.text}: weights of mean 0 and a small "
             "positive bias",
-            {**rules_for(kernels, kernel.initializer), **rules_for(biases, bias.initializer)},
+            {**make_rules(kernels, kernel.initializer), **make_rules(biases, bias.initializer)},
         )
     else:
         remedy = Remedy(
@@ -81,11 +81,13 @@ def dead_units(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     yield Finding(hit, evidence, remedy, level)
 
 
-def _dead_operations(of: Diagnosis) -> Iterator[Finding]:
-    """Yield the finding on operations of a functional model that are dead ends, as `ops.relu`."""
+def _report_dead_operations(diagnosis: Diagnosis) -> Iterator[Finding]:
+    """Report operations of a functional model that are dead ends, such as `ops.relu`."""
     kinds = []
-    for operation in dead_ends(of):
-        if operation not in of.watch.layers and not is_bounded(type(operation).__name__.lower()):
+    for operation in dead_ends(diagnosis):
+        if operation not in diagnosis.watch.layers and not is_bounded(
+            type(operation).__name__.lower()
+        ):
             kinds.append(type(operation).__name__)
     if kinds:
         evidence = f"the operation {kinds[0]} gives 0 for all examples, and passes no gradient"
@@ -93,19 +95,17 @@ def _dead_operations(of: Diagnosis) -> Iterator[Finding]:
         yield Finding([], evidence, Remedy(text), "error")
 
 
-def _is_passed_by(layer: SeenLayer, earlier: Sequence[SeenLayer]) -> bool:
-    """Return whether all of few units are dead, perhaps by chance, and layers before learn anyway.
+def _is_dead_by_chance(layer: MeasuredLayer, earlier: Sequence[MeasuredLayer]) -> bool:
+    """Return whether all of few units are dead, perhaps by chance, and layers before still learn.
 
-    So it is with a gate that gets an average over positions, which hardly differs between examples.
+    An example is a gate that gets an average over positions, which hardly differs between examples.
     """
     units = layer.shape[-1] if layer.shape else 0
     if units >= BEYOND_CHANCE or layer.dead != 1:
         return False
-    return any(one.learns for one in earlier)
+    return any(other.learns for other in earlier)
 
 
-def _examples(layer: SeenLayer) -> int:
-    """Return the number of examples in the output of `layer`, 0 if it is not known."""
-    if not layer.shape:
-        return 0
-    return layer.shape[0]
+def _count_examples(layer: MeasuredLayer) -> int:
+    # 0 if the shape is unknown.
+    return layer.shape[0] if layer.shape else 0

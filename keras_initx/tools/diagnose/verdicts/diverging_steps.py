@@ -17,25 +17,25 @@ from keras_initx.inspection._optimizers import (
 )
 from keras_initx.report._text import format_count
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, MeasuredWeight, list_weights
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule
-from keras_initx.tools.diagnose._seen import SeenLayer, SeenWeight, weights_of
 from keras_initx.tools.diagnose._steps import (
     FALLEN,
     TrainedSteps,
+    list_trained_weights,
+    loss_to_beat,
     steps_taken,
-    to_beat,
-    trained_weights,
 )
 
 # A loss is without bound once it is below 0, and this many times as large as at first.
 UNBOUNDED = 100
-# The steps whose rates are asked for where a rate may rise.
-_LATER = [2**power for power in range(21)]
+# The steps whose rates are computed to see whether the rate rises: up to a million.
+_LATER_STEPS = [2**power for power in range(21)]
 
 
 @rule("diverging steps")
-def diverging_steps(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def diverging_steps(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report steps whose loss does not fall, and weights that they leave as they are.
 
     Reported if:
@@ -75,119 +75,120 @@ def diverging_steps(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]
         - Use a loss with a least value, and an optimizer with all trainable weights.
         - Pass more steps.
     """
-    taken = steps_taken(of)
+    taken = steps_taken(diagnosis)
     if taken is None:
         return
     if not taken.stays_finite:
-        yield _not_finite(taken, of, layers)
+        yield _report_not_finite(taken, diagnosis, layers)
     elif taken.rises:
-        evidence = f"{_course(taken)} {taken.with_optimizer}"
+        evidence = f"{_describe_course(taken)} {taken.with_optimizer}"
         if max(taken.losses) > taken.losses[-1]:
             evidence += f", and is {max(taken.losses):.3g} in between"
-        yield Finding([], evidence, _smaller_steps(taken, of))
+        yield Finding([], evidence, _propose_smaller_steps(taken, diagnosis))
     elif taken.losses[-1] < -UNBOUNDED * max(abs(taken.losses[0]), 1):
         text = (
             "use a loss that has a least value: check its sign, scale the targets to [0, 1], and "
             "take logarithms only of probabilities, which a sigmoid or a softmax gives"
         )
-        evidence = f"{_course(taken)}. It seems to have no least value"
+        evidence = f"{_describe_course(taken)}. It seems to have no least value"
         yield Finding([], evidence, Remedy(text), "error")
-    yield from _unmoved(taken, of, layers)
+    yield from _report_unmoved(taken, diagnosis, layers)
 
 
-def _not_finite(taken: TrainedSteps, of: Diagnosis, layers: list[SeenLayer]) -> Finding:
-    """Return the finding on a loss or weights that are not finite."""
+def _report_not_finite(
+    taken: TrainedSteps, diagnosis: Diagnosis, layers: list[MeasuredLayer]
+) -> Finding:
     hit = []
     evidence = f"the loss is {taken.losses[-1]}"
     if taken.lost:
-        hit = [weight.layer for weight in weights_of(layers) if weight in taken.lost][:1]
-        of_weights = f"weights are not finite, first {taken.lost[0].path},"
-        evidence = f"{evidence}, and {of_weights}"
+        hit = [weight.layer for weight in list_weights(layers) if weight in taken.lost][:1]
+        clause = f"weights are not finite, first {taken.lost[0].path},"
+        evidence = f"{evidence}, and {clause}"
         if math.isfinite(taken.losses[-1]):
-            evidence = of_weights
+            evidence = clause
     evidence += f" after {format_count(len(taken.losses) - 1, 'step')} {taken.with_optimizer}"
-    return Finding(hit, evidence, _smaller_steps(taken, of), "error")
+    return Finding(hit, evidence, _propose_smaller_steps(taken, diagnosis), "error")
 
 
-def _unmoved(taken: TrainedSteps, of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
-    """Yield the finding on weights that stay as they are."""
-    found = [weight for weight in weights_of(layers) if weight in taken.unmoved]
-    if not found:
+def _report_unmoved(
+    taken: TrainedSteps, diagnosis: Diagnosis, layers: list[MeasuredLayer]
+) -> Iterator[Finding]:
+    """Report weights that the steps did not change."""
+    unmoved = [weight for weight in list_weights(layers) if weight in taken.unmoved]
+    if not unmoved:
         return
-    hit = [weight.layer for weight in found]
-    names = summarize_names([weight.path for weight in found])
+    hit = [weight.layer for weight in unmoved]
+    names = summarize_names([weight.path for weight in unmoved])
     count = format_count(len(taken.losses) - 1, "step")
     if taken.is_idle:
         evidence = (
             f"{taken.optimizer} makes no update in {count}. These steps do not show whether "
             f"{names} can learn"
         )
-        yield Finding(hit, evidence, _more_steps(of), "note")
+        yield Finding(hit, evidence, _propose_more_steps(diagnosis), "note")
         return
     steps = f"{count} {taken.with_optimizer}"
-    higher = _higher_rate(of.model.optimizer, taken)
-    if higher is not None:
+    higher_rate = _find_higher_rate(diagnosis.model.optimizer, taken)
+    if higher_rate is not None:
         evidence = (
-            f"{steps} do not change {names}, but the rate rises to {higher:.3g}. These steps do "
-            "not show whether the weights can learn"
+            f"{steps} do not change {names}, but the rate rises to {higher_rate:.3g}. These steps "
+            "do not show whether the weights can learn"
         )
         yield Finding(hit, evidence, Remedy("pass more steps, until the rate has risen"), "note")
         return
     evidence = f"{steps} do not change {names}"
-    dtype = _short_dtype(found)
-    remedy = Remedy("use a higher rate") if dtype is None else _full_weights(dtype)
+    dtype = _find_short_dtype(unmoved)
+    remedy = Remedy("use a higher rate") if dtype is None else _propose_full_precision(dtype)
     if taken.rates and not any(taken.rates):
         remedy = Remedy("use a learning rate above 0")
-    # Those of Keras leave no weight out.
-    elif is_from_keras(type(unwrap_optimizer(of.model.optimizer))):
+    # The optimizers of Keras leave no weight out.
+    elif is_from_keras(type(unwrap_optimizer(diagnosis.model.optimizer))):
         evidence += ". Each update is smaller than the float spacing of the weights"
     else:
         remedy = Remedy("use an optimizer that gets all trainable weights").otherwise(remedy)
     yield Finding(hit, evidence, remedy)
 
 
-def _higher_rate(optimizer: keras.optimizers.Optimizer, taken: TrainedSteps) -> float | None:
-    """Return the highest rate that a schedule has later, `None` if none is known to be higher."""
+def _find_higher_rate(optimizer: keras.optimizers.Optimizer, taken: TrainedSteps) -> float | None:
+    """Find the highest rate that a schedule has later, `None` if none is known to be higher."""
     if not has_one_rate(unwrap_optimizer(optimizer)) or not taken.rates:
         return None
-    highest = max(predict_rates(unwrap_optimizer(copy_unbuilt(optimizer)), _LATER))
+    highest = max(predict_rates(unwrap_optimizer(copy_unbuilt(optimizer)), _LATER_STEPS))
     return highest if highest > max(taken.rates) else None
 
 
-def _more_steps(of: Diagnosis) -> Remedy:
-    """Return the remedy where the optimizer has made no update yet."""
+def _propose_more_steps(diagnosis: Diagnosis) -> Remedy:
+    """Propose as many steps as the optimizer needs for an update."""
     counts = []
-    for one in iterate_optimizers(unwrap_optimizer(of.model.optimizer)):
-        counts.append(accumulation_steps(one))
-    if max(counts) > of.steps:
+    for optimizer in iterate_optimizers(unwrap_optimizer(diagnosis.model.optimizer)):
+        counts.append(accumulation_steps(optimizer))
+    if max(counts) > diagnosis.steps:
         return Remedy(
             f"pass steps={max(counts)} or more, because the optimizer accumulates as many gradients"
         )
     return Remedy("pass more steps: each lowers the scale of the loss until no gradient overflows")
 
 
-def _short_dtype(weights: Sequence[SeenWeight]) -> str | None:
-    """Return the dtype of 16 bits that one of these weights has, or `None`."""
+def _find_short_dtype(weights: Sequence[MeasuredWeight]) -> str | None:
+    """Find the dtype of 16 bits that one of these weights has, or `None`."""
     for weight in weights:
         if weight.own.dtype in ("bfloat16", "float16"):
             return weight.own.dtype
     return None
 
 
-def _full_weights(dtype: str) -> Remedy:
-    """Return the remedy where weights have too few bits."""
+def _propose_full_precision(dtype: str) -> Remedy:
     policy = f'keras.config.set_dtype_policy("mixed_{dtype}")'
     return Remedy(f"keep weights in float32: call {policy} before you make the model")
 
 
-def _course(taken: TrainedSteps) -> str:
-    """Return how the loss goes."""
+def _describe_course(taken: TrainedSteps) -> str:
     count = format_count(len(taken.losses) - 1, "step")
     return f"the loss goes from {taken.losses[0]:.3g} to {taken.losses[-1]:.3g} in {count}"
 
 
-def _smaller_steps(taken: TrainedSteps, of: Diagnosis) -> Remedy:
-    """Return the remedy of a rate that was tried, or another one if none lowers the loss."""
+def _propose_smaller_steps(taken: TrainedSteps, diagnosis: Diagnosis) -> Remedy:
+    """Propose the best rate that was tried, or something else if none lowers the loss."""
     if taken.better_rate is not None:
         rate = taken.better_rate
         text = f"keras.optimizers.{taken.optimizer}({rate:g}) with its other arguments unchanged"
@@ -196,14 +197,16 @@ def _smaller_steps(taken: TrainedSteps, of: Diagnosis) -> Remedy:
         return Remedy("use a learning rate above 0")
     if not taken.tried:
         return Remedy("use a lower rate")
-    dtype = _short_dtype(trained_weights(of))
+    dtype = _find_short_dtype(list_trained_weights(diagnosis))
     if dtype is not None:
-        return _full_weights(dtype)
+        return _propose_full_precision(dtype)
     rates = summarize_names([f"{rate:g}" for rate in taken.tried])
     if taken.is_by_state:
         return Remedy(
             f"keep the values finite that `call` writes: with rates of {rates}, the loss is "
             f"{taken.losses[-1]} after as many steps"
         )
-    reason = f"with rates of {rates}, the loss does not end below {FALLEN * to_beat(taken):.3g}"
+    reason = (
+        f"with rates of {rates}, the loss does not end below {FALLEN * loss_to_beat(taken):.3g}"
+    )
     return Remedy(f"use a lower rate: {reason}")

@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, pair_with_heads
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, Level, rule
-from keras_initx.tools.diagnose._seen import SeenLayer, ends_of
 from keras_initx.tools.diagnose.losses.probes import LossProbe
 
 
 @rule("dropped output")
-def dropped_output(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def dropped_output(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report a dropout that sets predictions to 0.
 
     Reported if:
@@ -30,7 +30,7 @@ def dropped_output(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     Fix:
         Remove the dropout, or move it before your last layer.
     """
-    for layer, ends in ends_of(layers, of.probe(LossProbe).ends):
+    for layer, head in pair_with_heads(layers, diagnosis.probe(LossProbe).heads):
         name = layer.output.dropped_by
         if name is None:
             continue
@@ -38,6 +38,6 @@ def dropped_output(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
             f"{name} sets outputs of {layer.title} to 0 at random. The loss takes these zeros for "
             "predictions"
         )
-        level: Level = "warning" if ends.loss.kind == "distance" else "error"
+        level: Level = "warning" if head.loss.kind == "distance" else "error"
         text = f"remove {name}, or move it before {layer.title}"
         yield Finding([layer], evidence, Remedy(text), level)

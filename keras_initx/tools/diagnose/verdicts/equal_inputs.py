@@ -1,4 +1,4 @@
-"""Inputs that do not tell examples apart: all the same, zeros, or one index."""
+"""Inputs that do not distinguish examples: all the same, zeros, or one index."""
 
 from collections.abc import Iterator
 
@@ -7,17 +7,17 @@ import keras
 from keras_initx.inspection._batch import list_tensors, to_array
 from keras_initx.tools.diagnose._diagnosis import Arrays, Diagnosis, fact
 from keras_initx.tools.diagnose._first_inputs import COMPARED, InputProbe
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer
 from keras_initx.tools.diagnose._remedy import Remedy
-from keras_initx.tools.diagnose._rules import Finding, layer_count, rule
-from keras_initx.tools.diagnose._seen import SeenLayer
+from keras_initx.tools.diagnose._rules import Finding, rule, write_count
 from keras_initx.tools.diagnose._signal import LEAST_VALUES, Signal
-from keras_initx.tools.diagnose._signal_probe import inputs, targets
+from keras_initx.tools.diagnose._signal_probe import input_signal, target_signal
 from keras_initx.tools.diagnose._single_values import has_single_values
 from keras_initx.tools.diagnose.losses.probes import LossProbe
 
 
 @rule("equal inputs")
-def equal_inputs(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def equal_inputs(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report inputs that do not tell examples apart.
 
     Reported if:
@@ -42,11 +42,11 @@ def equal_inputs(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     Fix:
         Pass inputs that differ between examples.
     """
-    if not _are_constant(of):
-        yield from _of_zeros(of, layers)
-        yield from _of_one_index(of, layers)
+    if not _are_constant(diagnosis):
+        yield from _report_zeros(diagnosis, layers)
+        yield from _report_single_index(diagnosis, layers)
         return
-    signal = inputs(of) or Signal()
+    signal = input_signal(diagnosis) or Signal()
     evidence = "all examples have the same inputs"
     if signal.size and not signal.std:
         evidence = f"all {signal.size} values of the inputs are {signal.mean:.3g}"
@@ -54,33 +54,32 @@ def equal_inputs(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     yield Finding([], evidence, Remedy("pass inputs that differ between examples"), "error")
 
 
-def _are_constant(of: Diagnosis) -> bool:
-    """Return whether all inputs are the same number, or of all examples, though targets differ."""
-    if not _have_different_targets(of):
+def _are_constant(diagnosis: Diagnosis) -> bool:
+    """Return whether all inputs, or all examples, are the same, although the targets differ."""
+    if not _have_different_targets(diagnosis):
         return False
-    if _are_repeated(of):
+    if _are_repeated(diagnosis):
         return True
-    signal = inputs(of)
+    signal = input_signal(diagnosis)
     if signal is None or signal.std > 0 or signal.size < LEAST_VALUES:
         return False
-    # A model may get integers beside them.
-    records = of.probe(InputProbe).records.values()
-    firsts = [record.signal for record in records if record.signal.size]
-    return bool(firsts) and not any(first.std > 0 or first.nonfinite for first in firsts)
+    # A model may get integers, too, which a first layer with a kernel does not get.
+    records = diagnosis.probe(InputProbe).records.values()
+    signals = [record.signal for record in records if record.signal.size]
+    return bool(signals) and not any(one.std > 0 or one.nonfinite for one in signals)
 
 
 @fact
-def _have_different_targets(of: Diagnosis) -> bool:
-    """Whether the targets differ."""
-    if any(ends.wanted.std > 0 for ends in of.probe(LossProbe).ends):
+def _have_different_targets(diagnosis: Diagnosis) -> bool:
+    """Whether the targets differ between examples, positions or outputs."""
+    if any(head.target_signal.std > 0 for head in diagnosis.probe(LossProbe).heads):
         return True
-    signal = targets(of)
+    signal = target_signal(diagnosis)
     return signal is not None and signal.std > 0
 
 
-def _are_repeated(of: Diagnosis) -> bool:
-    """Return whether all examples have the same inputs."""
-    tensors = list_tensors(of.x)
+def _are_repeated(diagnosis: Diagnosis) -> bool:
+    tensors = list_tensors(diagnosis.x)
     for tensor in tensors:
         # Strings are not compared.
         if keras.backend.standardize_dtype(tensor.dtype) == "string":
@@ -91,10 +90,10 @@ def _are_repeated(of: Diagnosis) -> bool:
     return bool(tensors)
 
 
-def _of_zeros(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
-    """Yield the finding on layers that get zeros alone from outside the model."""
+def _report_zeros(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+    """Report layers that get zeros alone from outside the model."""
     # A normalization over a single value, which makes zeros, has its own verdict.
-    if has_single_values(of) or not _have_different_targets(of):
+    if has_single_values(diagnosis) or not _have_different_targets(diagnosis):
         return
     hit = []
     for layer in layers:
@@ -105,13 +104,13 @@ def _of_zeros(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     if not hit:
         return
     title = hit[0].title
-    if not _have_zeros(of.x) and _others_get_numbers(of):
-        evidence = f"an operation of the model makes all inputs of {title} 0{layer_count(hit)}"
+    if not _is_an_input_zero(diagnosis.x) and _have_other_layers_numbers(diagnosis):
+        evidence = f"an operation of the model makes all inputs of {title} 0{write_count(hit)}"
         text = "change nothing if this is intended, for example for queries that start at 0"
         yield Finding(hit, evidence, Remedy(text), "note")
         return
     evidence = (
-        f"all inputs of {title} from outside the model are 0{layer_count(hit)}. Its kernel gets no "
+        f"all inputs of {title} from outside the model are 0{write_count(hit)}. Its kernel gets no "
         "gradient, and its output is the same for all examples"
     )
     text = (
@@ -121,8 +120,7 @@ def _of_zeros(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     yield Finding(hit, evidence, Remedy(text))
 
 
-def _have_zeros(x: Arrays) -> bool:
-    """Return whether one of the inputs of the model is 0 everywhere."""
+def _is_an_input_zero(x: Arrays) -> bool:
     for tensor in list_tensors(x):
         is_string = keras.backend.standardize_dtype(tensor.dtype) == "string"
         if not is_string and not to_array(tensor).any():
@@ -130,20 +128,19 @@ def _have_zeros(x: Arrays) -> bool:
     return False
 
 
-def _others_get_numbers(of: Diagnosis) -> bool:
-    """Return whether the inputs of a first kernel differ."""
-    records = of.probe(InputProbe).records.values()
+def _have_other_layers_numbers(diagnosis: Diagnosis) -> bool:
+    records = diagnosis.probe(InputProbe).records.values()
     return any(record.signal.std > 0 or record.signal.nonfinite for record in records)
 
 
-def _of_one_index(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
-    """Yield the finding on embeddings of which all examples take the same row."""
+def _report_single_index(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+    """Report embeddings of which all examples take the same row."""
     hit = [layer for layer in layers if layer.first_inputs.only_index is not None]
-    if not hit or not _have_different_targets(of):
+    if not hit or not _have_different_targets(diagnosis):
         return
     first, index = hit[0], hit[0].first_inputs.only_index
     evidence = (
-        f"all indices that {first.title} gets are {index}{layer_count(hit)}. Its output is the "
+        f"all indices that {first.title} gets are {index}{write_count(hit)}. Its output is the "
         "same for all examples"
     )
     remedy = Remedy(f"pass the indices of each example to {first.title}")

@@ -1,4 +1,8 @@
-"""Equal units: kernels of one number, or with units that are alike."""
+"""Equal units: kernels of one number, or with units that are the same.
+
+Zeros that keep each other from a gradient are *blocked* here, such as both factors of LoRA. Parts
+of a kernel that are equal and get equal gradients are *permanently equal*.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -6,27 +10,32 @@ from dataclasses import replace
 from keras_initx._typing import InitializerLike
 from keras_initx.initializers._variance_named import HeUniform
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._drawn_anew import choice
 from keras_initx.tools.diagnose._equal_parts import equal_outputs, equal_parts
-from keras_initx.tools.diagnose._held_back import held_by_zeros
 from keras_initx.tools.diagnose._kernel_values import kernel_values
 from keras_initx.tools.diagnose._lost_signals import lost_signals
+from keras_initx.tools.diagnose._measured_layers import (
+    MeasuredLayer,
+    MeasuredWeight,
+    branch_ends,
+    list_weights,
+)
+from keras_initx.tools.diagnose._redrawing import make_choice
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import (
     Finding,
     Level,
-    and_more_weights,
-    by_level,
+    group_by_level,
     rule,
-    weight_names,
+    summarize_paths,
+    write_rest,
 )
-from keras_initx.tools.diagnose._seen import SeenLayer, SeenWeight, branch_ends, weights_of
 from keras_initx.tools.diagnose._softmax_logits import LogitsProbe
-from keras_initx.tools.diagnose._suited import suited_to
+from keras_initx.tools.diagnose._suitable_initializers import choose_for_weight
+from keras_initx.tools.diagnose._unreached_layers import weights_blocked_by_zeros
 
 
 @rule("equal units", probes=[LogitsProbe])
-def equal_units(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def equal_units(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report kernels of zeros or of one number, and units that are alike.
 
     Reported if:
@@ -56,184 +65,192 @@ def equal_units(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     Fix:
         Draw random weights. In LoRA, use `HeUniform` for the first factor.
     """
-    staying = _staying_equal(of, layers)
-    yield from _zeros(of, layers, staying)
-    yield from _staying(of, staying)
-    logits = of.probe(LogitsProbe)
-    others = [one for one in weights_of(layers) if one not in staying and not logits.has(one)]
-    yield from _constants(of, others)
-    yield from _identical(of, others)
+    permanent = _find_permanently_equal(diagnosis, layers)
+    yield from _report_zeros(diagnosis, layers, permanent)
+    yield from _report_permanently_equal(diagnosis, permanent)
+    logits = diagnosis.probe(LogitsProbe)
+    others = []
+    for weight in list_weights(layers):
+        if weight not in permanent and not logits.has(weight):
+            others.append(weight)
+    yield from _report_constants(diagnosis, others)
+    yield from _report_identical(diagnosis, others)
 
 
-def _zeros(
-    of: Diagnosis, layers: list[SeenLayer], staying: Sequence[SeenWeight]
+def _report_zeros(
+    diagnosis: Diagnosis, layers: list[MeasuredLayer], permanent: Sequence[MeasuredWeight]
 ) -> Iterator[Finding]:
-    held = held_by_zeros(of) | _closed_adapters(layers)
+    blocked = weights_blocked_by_zeros(diagnosis) | _find_closed_adapters(layers)
     hit = []
-    for weight in weights_of(layers):
-        if weight in staying or of.probe(LogitsProbe).has(weight):
+    for weight in list_weights(layers):
+        if weight in permanent or diagnosis.probe(LogitsProbe).has(weight):
             continue
-        if weight in held or (weight.report.zero and not _opens_in_training(weight)):
+        if weight in blocked or (weight.report.zero and not _is_opened_by_training(weight)):
             hit.append(weight)
-    lost = lost_signals(of)
+    lost = lost_signals(diagnosis)
     are_lost = any(weight.layer.layer in lost.causes for weight in hit)
 
-    def loses_signal(weight: SeenWeight) -> bool:
+    def loses_signal(weight: MeasuredWeight) -> bool:
         # Zeros at the output are intended, unless earlier zeros leave them no signal to learn from.
         layer = weight.layer.layer
         return layer in lost.causes or (are_lost and layer in lost.starved)
 
-    for level, zeros in by_level(hit, "error", loses_signal):
+    for level, zeros in group_by_level(hit, "error", loses_signal):
         if level == "error":
             evidence = (
-                f"all weights of {weight_names(zeros)} are 0. Their units have the same output, "
+                f"all weights of {summarize_paths(zeros)} are 0. Their units have the same output, "
                 "and no gradient passes back through them"
             )
-            yield Finding(_layers_of(zeros), evidence, _random(zeros), level)
+            yield Finding(_list_layers(zeros), evidence, _propose_random_weights(zeros), level)
             continue
-        for kept_level, others in by_level(zeros, "error", lambda weight: weight in held):
-            if kept_level == "error":
-                yield _held(others)
+        for other_level, others in group_by_level(zeros, "error", lambda weight: weight in blocked):
+            if other_level == "error":
+                yield _report_blocked_zeros(others)
             else:
-                yield _harmless(others, of)
+                yield _report_harmless_zeros(others, diagnosis)
 
 
-def _layers_of(weights: Sequence[SeenWeight]) -> list[SeenLayer]:
+def _list_layers(weights: Sequence[MeasuredWeight]) -> list[MeasuredLayer]:
     return [weight.layer for weight in weights]
 
 
-def _closed_adapters(layers: Sequence[SeenLayer]) -> set[SeenWeight]:
-    """Return the factors of adapters of Keras that are all 0, also without targets.
+def _find_closed_adapters(layers: Sequence[MeasuredLayer]) -> set[MeasuredWeight]:
+    """Find the factors of adapters of Keras that are all 0, also without targets.
 
     The gradient of each is a multiple of the other.
     """
-    found: set[SeenWeight] = set()
+    closed: set[MeasuredWeight] = set()
     for layer in layers:
         factors = layer.factors
-        if len(factors) < 2 or not all(one.report.zero for one in factors):
+        if len(factors) < 2 or not all(factor.report.zero for factor in factors):
             continue
         if hasattr(type(factors[0].own.layer), "enable_lora"):
-            found.update(factors)
-    return found
+            closed.update(factors)
+    return closed
 
 
-def _opens_in_training(weight: SeenWeight) -> bool:
-    """Return whether this is the factor of an adapter of Keras that starts at 0, alone."""
+def _is_opened_by_training(weight: MeasuredWeight) -> bool:
+    # One factor of an adapter of Keras starts at 0, and the other does not.
     factors = weight.layer.factors
-    return weight in factors and any(one.report.zeros < 1 for one in factors)
+    return weight in factors and any(factor.report.zeros < 1 for factor in factors)
 
 
-def _held(weights: Sequence[SeenWeight]) -> Finding:
-    """Return the finding on zeros that get no gradient because of each other."""
+def _report_blocked_zeros(weights: Sequence[MeasuredWeight]) -> Finding:
+    """Report zeros that get no gradient because of each other."""
     evidence = (
-        f"all weights of {weight_names(weights)} are 0, and get no gradient as long as all of them "
-        "are 0. None of them ever changes"
+        f"all weights of {summarize_paths(weights)} are 0, and get no gradient as long as all of "
+        "them are 0. None of them ever changes"
     )
     kernels = [weight for weight in weights if weight.is_kernel]
-    by_layer: dict[SeenLayer, list[SeenWeight]] = {}
+    by_layer: dict[MeasuredLayer, list[MeasuredWeight]] = {}
     for weight in kernels or weights:
         by_layer.setdefault(weight.layer, []).append(weight)
-    drawn: list[SeenWeight] = []
-    for of_layer in by_layer.values():
-        # Of a product one factor may stay 0, as in an adapter, which then changes nothing at first.
-        drawn += of_layer[:-1] or of_layer
-    remedy = _random(drawn, f"draw random weights in {weight_names(drawn)}")
-    return Finding(_layers_of(weights), evidence, remedy, "error")
+    drawn: list[MeasuredWeight] = []
+    for factors in by_layer.values():
+        # One factor of a product may stay 0, as in an adapter, which changes nothing at first.
+        drawn += factors[:-1] or factors
+    remedy = _propose_random_weights(drawn, f"draw random weights in {summarize_paths(drawn)}")
+    return Finding(_list_layers(weights), evidence, remedy, "error")
 
 
-def _harmless(weights: Sequence[SeenWeight], of: Diagnosis) -> Finding:
-    """Return the note on zeros that leave the signal another path."""
-    evidence = f"all weights of {weight_names(weights)} are 0"
-    remedy = _random(weights)
-    if all(weight.layer in branch_ends(of) for weight in weights):
+def _report_harmless_zeros(weights: Sequence[MeasuredWeight], diagnosis: Diagnosis) -> Finding:
+    """Report zeros that leave the signal another path, as a note."""
+    evidence = f"all weights of {summarize_paths(weights)} are 0"
+    remedy = _propose_random_weights(weights)
+    if all(weight.layer in branch_ends(diagnosis) for weight in weights):
         evidence += ", at the end of residual branches. The branches change no signal at first"
         remedy = Remedy("change nothing if this is intended: training opens the branches")
     else:
         evidence += ". No later layer gets equal inputs for all examples because of this"
-        such = (
+        examples = (
             "for example at the end of a residual branch, at the output, in an adapter or in a "
             "position embedding"
         )
-        text = f"{remedy.text}, unless the zeros are intended, {such}"
+        text = f"{remedy.text}, unless the zeros are intended, {examples}"
         if all(weight.report.gradient for weight in weights):
-            text = f"change nothing if the zeros are intended, {such}; if not, {remedy.text}"
+            text = f"change nothing if the zeros are intended, {examples}; if not, {remedy.text}"
         remedy = replace(remedy, text=text)
-    return Finding(_layers_of(weights), evidence, remedy, "note")
+    return Finding(_list_layers(weights), evidence, remedy, "note")
 
 
-def _random(weights: Sequence[SeenWeight], before: str = "draw random weights") -> Remedy:
-    """Return a remedy that draws weights anew, with the text for the first of them.
+def _propose_random_weights(
+    weights: Sequence[MeasuredWeight], before: str = "draw random weights"
+) -> Remedy:
+    """Propose to redraw weights, with the text for the first of them.
 
-    Each gets what suits it: factors of adapters what they have in Keras, and scales become 1.
+    Factors of adapters get the initializer that they have in Keras, and scales become 1.
     """
     rules: dict[str, InitializerLike] = {}
     texts = []
     for weight in weights:
         if weight.is_of_adapter:
-            rules[weight.path], text = choice(HeUniform())
+            rules[weight.path], text = make_choice(HeUniform())
             texts.append(f"{before}: {text}")
         elif weight.is_kernel:
-            rules[weight.path], text = suited_to(weight)
+            rules[weight.path], text = choose_for_weight(weight)
             texts.append(f"{before}: {text}")
         else:
             rules[weight.path] = "ones"
-            what = "the scale of a normalization" if weight.report.zero else weight.path
-            texts.append(f"set {what} to ones")
+            name = "the scale of a normalization" if weight.report.zero else weight.path
+            texts.append(f"set {name} to ones")
     return Remedy(texts[0], rules)
 
 
-def _staying_equal(of: Diagnosis, layers: Sequence[SeenLayer]) -> list[SeenWeight]:
-    """Return the kernels with parts that are equal and get equal gradients."""
-    known = equal_parts(of)
-    logits = of.probe(LogitsProbe)
-    found = []
-    for weight in weights_of(layers):
-        if weight in known and known[weight].staying and not logits.has(weight):
-            found.append(weight)
-    return found
+def _find_permanently_equal(
+    diagnosis: Diagnosis, layers: Sequence[MeasuredLayer]
+) -> list[MeasuredWeight]:
+    """Find the kernels with parts that are equal and get equal gradients."""
+    parts = equal_parts(diagnosis)
+    logits = diagnosis.probe(LogitsProbe)
+    permanent = []
+    for weight in list_weights(layers):
+        if weight in parts and parts[weight].staying and not logits.has(weight):
+            permanent.append(weight)
+    return permanent
 
 
-def _staying(of: Diagnosis, staying: Sequence[SeenWeight]) -> Iterator[Finding]:
-    """Yield the findings on parts that stay equal."""
+def _report_permanently_equal(
+    diagnosis: Diagnosis, permanent: Sequence[MeasuredWeight]
+) -> Iterator[Finding]:
 
-    def are_most(weight: SeenWeight) -> bool:
-        _, count, equal = equal_parts(of)[weight]
+    def are_most(weight: MeasuredWeight) -> bool:
+        _, count, equal = equal_parts(diagnosis)[weight]
         return 2 * (equal or 0) >= count
 
-    most = [weight for weight in staying if are_most(weight)]
-    few = [weight for weight in staying if weight not in most]
-    levels: list[tuple[Level, list[SeenWeight]]] = [("error", most), ("warning", few)]
+    most = [weight for weight in permanent if are_most(weight)]
+    few = [weight for weight in permanent if weight not in most]
+    levels: list[tuple[Level, list[MeasuredWeight]]] = [("error", most), ("warning", few)]
     for level, hit in levels:
         if not hit:
             continue
         first = hit[0]
-        axes, count, equal = equal_parts(of)[first]
-        parts = f"parts along axis {axes[0]}"
+        axes, count, equal = equal_parts(diagnosis)[first]
+        noun = f"parts along axis {axes[0]}"
         if first.own.axes is not None and axes == tuple(first.own.axes[1]):
-            parts = "units"
+            noun = "units"
         evidence = (
-            f"{equal} of {count} {parts} of {first.path}{and_more_weights(hit)} have the same "
+            f"{equal} of {count} {noun} of {first.path}{write_rest(hit)} have the same "
             "weights as another one, and get the same gradient. Training never distinguishes them"
         )
-        yield Finding(_layers_of(hit), evidence, _random(hit), level)
+        yield Finding(_list_layers(hit), evidence, _propose_random_weights(hit), level)
 
 
-def _constants(of: Diagnosis, weights: Sequence[SeenWeight]) -> Iterator[Finding]:
-    """Yield the findings on kernels of one number, whose units give the same."""
+def _report_constants(diagnosis: Diagnosis, weights: Sequence[MeasuredWeight]) -> Iterator[Finding]:
+    """Report kernels of one number, whose units have the same output."""
     hit = []
     for weight in weights:
-        values = kernel_values(of).get(weight)
+        values = kernel_values(diagnosis).get(weight)
         is_constant = values is not None and values.constant and not weight.report.zero
-        if is_constant and equal_outputs(of).get(weight.layer.layer):
+        if is_constant and equal_outputs(diagnosis).get(weight.layer.layer):
             hit.append(weight)
-    of_labels = [weight for weight in hit if _has_labels(weight.layer)]
-    hidden = [weight for weight in hit if weight not in of_labels]
-    parting = [weight for weight in hidden if equal_parts(of)[weight].staying == 0]
-    unknown = [weight for weight in hidden if weight not in parting]
-    levels: list[tuple[Level, list[SeenWeight]]] = [
+    labeled = [weight for weight in hit if _has_labels(weight.layer)]
+    hidden = [weight for weight in hit if weight not in labeled]
+    separable = [weight for weight in hidden if equal_parts(diagnosis)[weight].staying == 0]
+    unknown = [weight for weight in hidden if weight not in separable]
+    levels: list[tuple[Level, list[MeasuredWeight]]] = [
         ("error", unknown),
-        ("warning", parting),
-        ("note", of_labels),
+        ("warning", separable),
+        ("note", labeled),
     ]
     for level, group in levels:
         if not group:
@@ -242,8 +259,8 @@ def _constants(of: Diagnosis, weights: Sequence[SeenWeight]) -> Iterator[Finding
         value = f"{first.report.mean:.3g}"
         if len(group) > 1:
             value += f" in {first.path}"
-        evidence = f"all weights of {weight_names(group)} are equal, {value}. "
-        remedy = _random(group)
+        evidence = f"all weights of {summarize_paths(group)} are equal, {value}. "
+        remedy = _propose_random_weights(group)
         if level == "error":
             evidence += "The units are identical, and training updates them in the same way"
         elif level == "warning":
@@ -253,24 +270,26 @@ def _constants(of: Diagnosis, weights: Sequence[SeenWeight]) -> Iterator[Finding
             remedy = replace(
                 remedy, text=f"change nothing if this is intended; if not, {remedy.text}"
             )
-        yield Finding(_layers_of(group), evidence, remedy, level)
+        yield Finding(_list_layers(group), evidence, remedy, level)
 
 
-def _identical(of: Diagnosis, weights: Sequence[SeenWeight]) -> Iterator[Finding]:
-    """Yield the findings on some units with the same weights, which give the same."""
+def _report_identical(diagnosis: Diagnosis, weights: Sequence[MeasuredWeight]) -> Iterator[Finding]:
+    """Report some units with the same weights and the same output."""
     hit = []
     for weight in weights:
-        values = kernel_values(of).get(weight)
+        values = kernel_values(diagnosis).get(weight)
         are_some = values is not None and values.identical_units and not values.constant
-        if are_some and equal_outputs(of).get(weight.layer.layer):
+        if are_some and equal_outputs(diagnosis).get(weight.layer.layer):
             hit.append(weight)
-    for level, alike in by_level(hit, "warning", lambda weight: not _has_labels(weight.layer)):
-        count = kernel_values(of)[alike[0]].identical_units
+    for level, alike in group_by_level(
+        hit, "warning", lambda weight: not _has_labels(weight.layer)
+    ):
+        count = kernel_values(diagnosis)[alike[0]].identical_units
         evidence = (
-            f"{count} units of {alike[0].path}{and_more_weights(alike)} have the same weights as "
+            f"{count} units of {alike[0].path}{write_rest(alike)} have the same weights as "
             "another unit"
         )
-        remedy = _random(alike, "draw independent weights for each unit")
+        remedy = _propose_random_weights(alike, "draw independent weights for each unit")
         if level == "warning":
             evidence += ". If their outgoing weights are equal too, training updates them in the "
             evidence += "same way"
@@ -281,9 +300,9 @@ def _identical(of: Diagnosis, weights: Sequence[SeenWeight]) -> Iterator[Finding
                 f"{remedy.text}"
             )
             remedy = replace(remedy, text=text)
-        yield Finding(_layers_of(alike), evidence, remedy, level)
+        yield Finding(_list_layers(alike), evidence, remedy, level)
 
 
-def _has_labels(layer: SeenLayer) -> bool:
+def _has_labels(layer: MeasuredLayer) -> bool:
     """Return whether each unit of a layer is one of the outputs of the model, with its labels."""
     return layer.shape is not None and layer.output.shape == layer.shape

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._first_inputs import MOST_CHANNELS
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer
 from keras_initx.tools.diagnose._remedy import Remedy
-from keras_initx.tools.diagnose._rules import Finding, layer_count, rule
-from keras_initx.tools.diagnose._seen import SeenLayer
+from keras_initx.tools.diagnose._rules import Finding, rule, write_count
 
 
 @rule("exchanged axes")
-def exchanged_axes(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def exchanged_axes(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report images of which a side is taken for the channels.
 
     Reported if:
@@ -40,7 +40,7 @@ def exchanged_axes(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         return
     first, shape = hit[0]
     evidence = (
-        f"{first.title} gets images of shape {shape}{layer_count(hit)}, and takes one side for the "
+        f"{first.title} gets images of shape {shape}{write_count(hit)}, and takes one side for the "
         "channels"
     )
     channels, height, width = shape

@@ -6,37 +6,55 @@ from collections.abc import Iterator, Sequence
 from keras_initx._checks import summarize_names
 from keras_initx.inspection._optimizers import read_step_facts, unwrap_optimizer
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._drawn_anew import drawn, larger_than
-from keras_initx.tools.diagnose._first_inputs import has_large_inputs, largest_inputs, scaled_first
+from keras_initx.tools.diagnose._first_inputs import (
+    find_largest_inputs,
+    has_large_inputs,
+    standardize_inputs_first,
+)
+from keras_initx.tools.diagnose._measured_layers import (
+    MeasuredLayer,
+    list_kernels,
+    measured_layers,
+    trained_layers,
+)
+from keras_initx.tools.diagnose._redrawing import find_larger_weights, propose_redraw
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import (
     EXPLODING,
     FIRST_LOSS,
     Finding,
     Level,
-    by_level,
+    describe_normalization,
     exceeds,
-    layer_count,
-    normalization_of,
+    group_by_level,
     rule,
+    write_count,
 )
-from keras_initx.tools.diagnose._seen import SeenLayer, kernels_of, seen_layers, trained_layers
-from keras_initx.tools.diagnose._signal import root_mean_square
-from keras_initx.tools.diagnose._suited import common_activation, suited
+from keras_initx.tools.diagnose._signal import compute_signal_rms
+from keras_initx.tools.diagnose._suitable_initializers import (
+    choose_initializers,
+    find_common_activation,
+)
 from keras_initx.tools.diagnose.losses.probes import LossProbe
-from keras_initx.tools.diagnose.remedies.branches import growing_sums
-from keras_initx.tools.diagnose.remedies.large_outputs import misses_targets, standardized_targets
-from keras_initx.tools.diagnose.remedies.recurrence import growing_kernels, orthogonal_recurrence
-from keras_initx.tools.diagnose.remedies.signals import deviations, signal_remedy
+from keras_initx.tools.diagnose.remedies.branches import propose_for_growing_sums
+from keras_initx.tools.diagnose.remedies.large_outputs import (
+    misses_targets,
+    propose_standardized_targets,
+)
+from keras_initx.tools.diagnose.remedies.recurrence import (
+    find_growing_kernels,
+    propose_orthogonal_recurrence,
+)
+from keras_initx.tools.diagnose.remedies.signals import describe_deviations, propose_for_signal
 
 # Gradient norm of a layer above which the gradient has exploded.
 EXPLODING_GRADIENT = 1e5
-# Gain of a recurrent kernel above which it makes such a gradient over many steps.
+# Gain of a recurrent kernel above which gradients explode over many steps.
 _GROWING = 1.1
 
 
 @rule("exploding", unless=["undefined loss"])
-def exploding(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def exploding(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report signals, or gradients, that are too large or not finite.
 
     Reported if:
@@ -68,114 +86,114 @@ def exploding(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         - Use `HeNormal` or `GlorotUniform`, and `Orthogonal` for recurrent kernels.
         - Use a smaller loss.
     """
-    found = list(_of_signals(of, layers))
-    yield from found
+    of_signals = list(_report_signals(diagnosis, layers))
+    yield from of_signals
     # Large gradients are an effect of large signals.
-    if not any(finding.level == "error" for finding in found):
-        yield from _of_gradients(of)
+    if not any(finding.level == "error" for finding in of_signals):
+        yield from _report_gradients(diagnosis)
 
 
-def _of_signals(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def _report_signals(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     large = []
     for layer in layers:
         signal = layer.signal
         if signal.nonfinite or (layer.has_enough_values and signal.std > EXPLODING):
             large.append(layer)
-    cause = largest_inputs(of, root_mean_square)
-    if cause is not None and not cause.nonfinite and root_mean_square(cause) <= EXPLODING / 10:
+    cause = find_largest_inputs(diagnosis, compute_signal_rms)
+    if cause is not None and not cause.nonfinite and compute_signal_rms(cause) <= EXPLODING / 10:
         cause = None
 
-    def does_harm(layer: SeenLayer) -> bool:
+    def does_harm(layer: MeasuredLayer) -> bool:
         return layer.signal.nonfinite > 0 or not layer.is_rescaled
 
-    for level, hit in by_level(large, "error", does_harm):
-        evidence = deviations(of, hit, "grows")
-        lost = [layer for layer in hit if layer.signal.nonfinite]
+    for level, hit in group_by_level(large, "error", does_harm):
+        evidence = describe_deviations(diagnosis, hit, "grows")
+        nonfinite = [layer for layer in hit if layer.signal.nonfinite]
         if all(layer.signal.nonfinite == 1 for layer in hit):
-            evidence = f"no output of {hit[0].title} is finite{layer_count(hit)}"
-        elif lost:
-            share = f"{lost[0].signal.nonfinite:.0%}"
-            evidence += f"; {share} of the outputs of {lost[0].title} are not finite"
+            evidence = f"no output of {hit[0].title} is finite{write_count(hit)}"
+        elif nonfinite:
+            first = nonfinite[0]
+            share = f"{first.signal.nonfinite:.0%}"
+            evidence += f"; {share} of the outputs of {first.title} are not finite"
         if level == "note":
-            evidence += normalization_of(hit[0])
-        remedy = signal_remedy(hit, cause, of)
-        sums = growing_sums(of)
+            evidence += describe_normalization(hit[0])
+        remedy = propose_for_signal(hit, cause, diagnosis)
+        sums = propose_for_growing_sums(diagnosis)
         if cause is None and sums is not None:
             remedy = sums
         yield Finding(hit, evidence, remedy, level)
 
 
-def _of_gradients(of: Diagnosis) -> Iterator[Finding]:
-    hit = []
+def _report_gradients(diagnosis: Diagnosis) -> Iterator[Finding]:
+    norms: dict[MeasuredLayer, float] = {}
     level: Level = "warning"
-    for layer, norm in trained_layers(of):
-        if not norm <= EXPLODING_GRADIENT:  # also where it is NaN
-            hit.append((layer, norm))
+    for layer, norm in trained_layers(diagnosis):
+        if not norm <= EXPLODING_GRADIENT:  # also if it is NaN
+            norms[layer] = norm
             if not math.isfinite(norm):
                 level = "error"
-    if not hit:
+    if not norms:
         return
-    first, norm = hit[0]
+    hit = list(norms)
     evidence = (
-        f"the gradient norm of {first.title} is {norm:.3g}{layer_count(hit)}; "
+        f"the gradient norm of {hit[0].title} is {norms[hit[0]]:.3g}{write_count(hit)}; "
         f"the limit is {EXPLODING_GRADIENT:g}"
     )
-    found = [layer for layer, _ in hit]
-    yield Finding(found, evidence, _smaller_gradients(found, of), level)
+    yield Finding(hit, evidence, _propose_smaller_gradients(hit, diagnosis), level)
 
 
-def _smaller_gradients(hit: Sequence[SeenLayer], of: Diagnosis) -> Remedy:
-    """Return the remedy where the gradients of some layers explode."""
-    layers = seen_layers(of)
+def _propose_smaller_gradients(hit: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> Remedy:
+    """Propose what makes gradients smaller: targets, kernels, branches, weights or the loss."""
+    layers = measured_layers(diagnosis)
     for layer in layers:
         if misses_targets(layer) and exceeds(layer.output.loss, FIRST_LOSS):
-            return standardized_targets()
-    growing = growing_kernels(layers) or growing_kernels(hit, _GROWING)
+            return propose_standardized_targets()
+    growing = find_growing_kernels(layers) or find_growing_kernels(hit, _GROWING)
     if growing:
-        return scaled_first(of, orthogonal_recurrence(growing))
-    sums = growing_sums(of)
-    if sums is not None and not has_large_inputs(of):
+        return standardize_inputs_first(diagnosis, propose_orthogonal_recurrence(growing))
+    sums = propose_for_growing_sums(diagnosis)
+    if sums is not None and not has_large_inputs(diagnosis):
         return sums
-    remedy = _smaller_weights(of)
-    if remedy is None and has_large_inputs(of):
+    remedy = _propose_smaller_weights(diagnosis)
+    if remedy is None and has_large_inputs(diagnosis):
         return Remedy("standardize the inputs")
     if remedy is None:
-        remedy = _smaller_loss(of)
-    is_certain = any(layer.is_steep for layer in layers) or bool(of.probe(LossProbe).ends)
+        remedy = _propose_smaller_loss(diagnosis)
+    is_certain = any(layer.is_steep for layer in layers) or bool(diagnosis.probe(LossProbe).heads)
     if not is_certain and not any(layer.signal.nonfinite for layer in layers):
         other_loss = Remedy(
             "use a loss that matches the outputs (`from_logits=True` if there is no softmax)"
         )
         remedy = other_loss.otherwise(remedy)
-    return scaled_first(of, remedy)
+    return standardize_inputs_first(diagnosis, remedy)
 
 
-def _smaller_weights(of: Diagnosis) -> Remedy | None:
-    """Return the remedy that draws those weights anew that are too large, `None` without such."""
-    layers = seen_layers(of)
-    choices = suited(layers, common_activation(layers), is_deep=True)
-    kernels = kernels_of(layers)
+def _propose_smaller_weights(diagnosis: Diagnosis) -> Remedy | None:
+    """Propose to redraw weights that are too large, `None` if there are none."""
+    layers = measured_layers(diagnosis)
+    choices = choose_initializers(layers, find_common_activation(layers), is_deep=True)
+    kernels = list_kernels(layers)
     if not choices:
-        return drawn(choices, kernels)
-    large = larger_than(choices, kernels)
+        return propose_redraw(choices, kernels)
+    large = find_larger_weights(choices, kernels)
     if not large:
         return None
     where = ""
     if large != kernels:
         where = f" in {summarize_names([kernel.path for kernel in large], shown=2)}"
-    return drawn(choices, large, "draw smaller weights: ", where)
+    return propose_redraw(choices, large, "draw smaller weights: ", where)
 
 
-def _smaller_loss(of: Diagnosis) -> Remedy:
-    """Return the remedy where weights and inputs are as they should be."""
+def _propose_smaller_loss(diagnosis: Diagnosis) -> Remedy:
+    """Propose another loss, if weights and inputs are as they should be."""
     text = "use a smaller loss, for example this one times a factor"
-    for ends in of.probe(LossProbe).ends:
-        if ends.loss.is_sum:
+    for head in diagnosis.probe(LossProbe).heads:
+        if head.loss.is_sum:
             text = "use the mean of the losses of the examples instead of their sum"
-        elif ends.loss.factor > 1:
-            text = f"use the loss without its factor of {ends.loss.factor:.3g}"
+        elif head.loss.factor > 1:
+            text = f"use the loss without its factor of {head.loss.factor:.3g}"
     remedy = Remedy(text)
-    optimizer = unwrap_optimizer(getattr(of.model, "optimizer", None))
+    optimizer = unwrap_optimizer(getattr(diagnosis.model, "optimizer", None))
     if not read_step_facts(optimizer).is_clipped:
         clipped = Remedy("clip gradients: global_clipnorm=1.0 in the optimizer")
         remedy = remedy.otherwise(clipped)

@@ -7,12 +7,17 @@ import keras
 from keras_initx.initializers._variance_named import GlorotUniform
 from keras_initx.tools.diagnose._attention import AttentionProbe
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._drawn_anew import choice, drawn, not_yet_drawn
+from keras_initx.tools.diagnose._measured_layers import (
+    MeasuredLayer,
+    list_kernels,
+    list_layers_until,
+    measured_layers,
+)
 from keras_initx.tools.diagnose._normalized import NormalizedProbe
+from keras_initx.tools.diagnose._redrawing import list_untried, make_choice, propose_redraw
 from keras_initx.tools.diagnose._remedy import Remedy
-from keras_initx.tools.diagnose._rules import Finding, layer_count, rule
-from keras_initx.tools.diagnose._seen import SeenLayer, kernels_of, layers_until, seen_layers
-from keras_initx.tools.diagnose.remedies.large_outputs import smaller_rows
+from keras_initx.tools.diagnose._rules import Finding, rule, write_count
+from keras_initx.tools.diagnose.remedies.large_outputs import propose_smaller_rows
 
 # Share of its weight that a query gives to a single key, on average, above which the softmax of
 # attention passes little gradient.
@@ -22,7 +27,7 @@ _LARGE_QUERIES = 2
 
 
 @rule("focused attention", beside=["exploding"])
-def focused_attention(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def focused_attention(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report queries that give nearly all of their weight to a single key.
 
     Reported if:
@@ -46,42 +51,46 @@ def focused_attention(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findin
         - Use `GlorotUniform` for queries and keys.
         - Divide the scores by the square root of the size of a head.
     """
-    probe = of.probe(AttentionProbe)
-    found = probe.focus
+    probe = diagnosis.probe(AttentionProbe)
+    shares = probe.focus
     hit = []
     for layer in layers:
-        if found.get(layer.layer, 0.0) > ATTENTION_FOCUS:
+        if shares.get(layer.layer, 0.0) > ATTENTION_FOCUS:
             hit.append(layer)
     if not hit:
         return
-    worst = max(hit, key=lambda layer: found[layer.layer])
-    share = found[worst.layer]
+    worst = max(hit, key=lambda layer: shares[layer.layer])
+    share = shares[worst.layer]
     evidence = (
         f"the queries of {worst.title}, of standard deviation {worst.signal.std:.3g}, give a "
-        f"single key {share:.0%} of their weight on average{layer_count(hit)}. They get little "
+        f"single key {share:.0%} of their weight on average{write_count(hit)}. They get little "
         "gradient"
     )
-    # All of them: a layer whose scores are a little smaller has the same kernels.
+    # Queries and keys of all attention: where scores are a little smaller, kernels are the same.
     makers: set[keras.Layer] = set()
-    for maker in found:
+    for maker in shares:
         makers.update(probe.pairs.get(maker, (maker,)))
-    kernels = kernels_of(layer for layer in seen_layers(of) if layer.layer in makers)
-    choices = not_yet_drawn([choice(GlorotUniform())], kernels)
-    scaled = Remedy(
+    kernels = list_kernels(layer for layer in measured_layers(diagnosis) if layer.layer in makers)
+    choices = list_untried([make_choice(GlorotUniform())], kernels)
+    divided = Remedy(
         "divide scores by the square root of the size of a head, like "
         "keras.layers.MultiHeadAttention"
     )
     normalized: Remedy | None = None
-    if worst.layer not in of.probe(NormalizedProbe).layers:
+    if worst.layer not in diagnosis.probe(NormalizedProbe).layers:
         normalized = Remedy("add a normalization before the attention layer")
-    # Queries of this size give scores of size 1 if these are scaled.
+    # Queries of this size give scores of size 1 once scores are divided.
     if worst.signal.std < _LARGE_QUERIES:
-        causes: list[Remedy | None] = [scaled, normalized]
+        remedies: list[Remedy | None] = [divided, normalized]
     elif choices:
-        causes = [drawn(choices, kernels, "draw smaller kernels of queries and keys: "), normalized]
+        remedies = [
+            propose_redraw(choices, kernels, "draw smaller kernels of queries and keys: "),
+            normalized,
+        ]
     else:
-        causes = [smaller_rows(layers_until(worst, of)), normalized, scaled]
-    first, *others = [remedy for remedy in causes if remedy is not None]
+        rows = propose_smaller_rows(list_layers_until(worst, diagnosis))
+        remedies = [rows, normalized, divided]
+    first, *others = [remedy for remedy in remedies if remedy is not None]
     for other in others:
         first = first.otherwise(other)
     yield Finding(hit, evidence, first)

@@ -3,20 +3,19 @@
 from collections.abc import Iterator
 
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._first_inputs import scaled_first
+from keras_initx.tools.diagnose._first_inputs import standardize_inputs_first
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer
 from keras_initx.tools.diagnose._remedy import Remedy
-from keras_initx.tools.diagnose._rules import FIRST_LOSS, Finding, layer_count, rule
-from keras_initx.tools.diagnose._seen import SeenLayer
-from keras_initx.tools.diagnose._signal import Signal, root_mean_square
-from keras_initx.tools.diagnose._tables import tied_tables
-from keras_initx.tools.diagnose.losses.probes import OutputReport
+from keras_initx.tools.diagnose._rules import FIRST_LOSS, Finding, rule, write_count
+from keras_initx.tools.diagnose._signal import Signal, compute_signal_rms
+from keras_initx.tools.diagnose._tied_tables import tied_tables
 from keras_initx.tools.diagnose.remedies.large_outputs import (
+    describe_smaller_factor,
     misses_targets,
-    smaller_factor,
-    smaller_inputs,
-    smaller_last_layer,
-    smaller_table,
-    standardized_targets,
+    propose_smaller_inputs,
+    propose_smaller_last_layer,
+    propose_smaller_table,
+    propose_standardized_targets,
 )
 
 
@@ -24,7 +23,7 @@ from keras_initx.tools.diagnose.remedies.large_outputs import (
     "large first loss",
     beside=["single class", "no probabilities", "undefined loss", "saturated", "exploding:error"],
 )
-def large_first_loss(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def large_first_loss(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report outputs that are far worse than a blind guess.
 
     Reported if:
@@ -48,7 +47,7 @@ def large_first_loss(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding
         - Draw smaller weights in the last layer, or in the embedding.
         - Start residual branches at 0.
     """
-    hit = []
+    hit: dict[MeasuredLayer, float] = {}
     for layer in layers:
         output = layer.output
         if not output.loss or not output.blind_loss:
@@ -56,41 +55,42 @@ def large_first_loss(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding
         # Outputs start at about 1, however small the targets are.
         ratio = output.loss / max(output.blind_loss, 1)
         if ratio > FIRST_LOSS and layer.has_enough_values:
-            hit.append((layer, output, ratio))
+            hit[layer] = ratio
     if not hit:
         return
-    worst, output, _ = max(hit, key=lambda found: found[-1])
+    worst = max(hit, key=lambda layer: hit[layer])
+    loss, blind_loss = worst.output.loss, worst.output.blind_loss
     evidence = (
-        f"{worst.title} starts with a loss of {output.loss:.3g}{layer_count(hit)}; guessing would "
-        f"cost {output.blind_loss:.3g}. Its outputs have standard deviation {worst.signal.std:.3g}"
+        f"{worst.title} starts with a loss of {loss:.3g}{write_count(list(hit))}; guessing would "
+        f"cost {blind_loss:.3g}. Its outputs have standard deviation {worst.signal.std:.3g}"
     )
-    details, remedy = _cause(worst, output, of)
+    details, remedy = _explain(worst, diagnosis)
     evidence += f"{details}. The first steps only undo this"
-    yield Finding([layer for layer, *_ in hit], evidence, remedy)
+    yield Finding(list(hit), evidence, remedy)
 
 
-def _cause(layer: SeenLayer, output: OutputReport, of: Diagnosis) -> tuple[str, Remedy]:
-    """Return what more the evidence says of an output, and the remedy."""
-    details = ""
-    smaller_rows = smaller_table(layer, of)
+def _explain(layer: MeasuredLayer, diagnosis: Diagnosis) -> tuple[str, Remedy]:
+    """Find the cause: return what the evidence says of it, and the remedy."""
+    details, output = "", layer.output
+    smaller_rows = propose_smaller_table(layer, diagnosis)
     if smaller_rows is not None:
-        table = tied_tables(of)[layer]
+        table = tied_tables(diagnosis)[layer]
         deviation = f"whose standard deviation is {table.report.std:.3g}"
         details = f"; they are products with rows of {table.path}, {deviation}"
         return details, smaller_rows
-    fewer = smaller_inputs(layer, of)
-    if fewer is not None:
+    smaller_inputs = propose_smaller_inputs(layer, diagnosis)
+    if smaller_inputs is not None:
         details = f", and its inputs have a root mean square of {output.input_size:.3g}"
-        remedy = fewer
+        remedy = smaller_inputs
     elif layer.weights and not layer.has_kernel:
-        remedy = scaled_first(of, Remedy(smaller_factor("in", layer)))
+        remedy = standardize_inputs_first(diagnosis, Remedy(describe_smaller_factor("in", layer)))
     else:
-        remedy = smaller_last_layer([layer], of)
-    # Operations follow the layer.
-    size = root_mean_square(layer.after or Signal())
+        remedy = propose_smaller_last_layer([layer], diagnosis)
+    # Operations after the layer may make its output larger.
+    size = compute_signal_rms(layer.after or Signal())
     if output.size is not None and output.size > 2 * size > 0:
         details += f"; later operations make them {output.size / size:.3g} times as large"
-        remedy = Remedy(smaller_factor("after", layer))
+        remedy = Remedy(describe_smaller_factor("after", layer))
     if misses_targets(layer):
-        remedy = standardized_targets()
+        remedy = propose_standardized_targets()
     return details, remedy

@@ -11,18 +11,27 @@ from keras_initx.initializers._recurrent import LSTMForgetBias
 from keras_initx.inspection._batch import to_array
 from keras_initx.report._text import format_number
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, MeasuredWeight
 from keras_initx.tools.diagnose._recurrence import (
     RECURRENT_GAIN,
     RecurrenceProbe,
-    cells_of,
+    compute_unread_share,
     gates,
+    list_cells,
     recurrent_kernels,
-    unread_share,
 )
 from keras_initx.tools.diagnose._remedy import Remedy
-from keras_initx.tools.diagnose._rules import Finding, LayerColumn, layer_count, rule, titles_of
-from keras_initx.tools.diagnose._seen import SeenLayer, SeenWeight
-from keras_initx.tools.diagnose.remedies.recurrence import open_gates, orthogonal_recurrence
+from keras_initx.tools.diagnose._rules import (
+    Finding,
+    LayerColumn,
+    list_titles,
+    rule,
+    write_count,
+)
+from keras_initx.tools.diagnose.remedies.recurrence import (
+    propose_open_gates,
+    propose_orthogonal_recurrence,
+)
 
 # The number of steps over which a recurrent layer should have a memory.
 REMEMBERED = 10
@@ -31,11 +40,11 @@ REMEMBERED = 10
 SHUT_GATE = 0.05
 
 
-def gate_bias(of: Diagnosis, layer: SeenLayer) -> str | None:
-    """Return the name of the gate of a layer, and the range of its bias, `None` without any."""
-    if layer not in gates(of):
+def describe_gate_bias(diagnosis: Diagnosis, layer: MeasuredLayer) -> str | None:
+    """Describe the gate of a layer and the range of its bias, `None` without any: "forget 1"."""
+    if layer not in gates(diagnosis):
         return None
-    gate, bias, _ = gates(of)[layer]
+    gate, bias, _ = gates(diagnosis)[layer]
     low, high = format_number(bias.min()), format_number(bias.max())
     return f"{gate} {low}" if low == high else f"{gate} {low}...{high}"
 
@@ -43,9 +52,9 @@ def gate_bias(of: Diagnosis, layer: SeenLayer) -> str | None:
 @rule(
     "memory",
     probes=[RecurrenceProbe],
-    columns=[LayerColumn("gate bias", "bias of the forget or update gates", gate_bias)],
+    columns=[LayerColumn("gate bias", "bias of the forget or update gates", describe_gate_bias)],
 )
-def memory(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def memory(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report recurrent layers that do not keep what they have read.
 
     Reported if:
@@ -83,24 +92,26 @@ def memory(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         - For a recurrent kernel, use `Orthogonal`.
         - For padding, set `mask_zero=True`, or pad in front.
     """
-    yield from _overwritten_bias(of, layers)
-    yield from _shut_gates(of, layers)
-    yield from _unread_words(of, layers)
-    yield from _recurrent_kernel(of, layers)
+    yield from _report_overwritten_bias(diagnosis, layers)
+    yield from _report_shut_gates(diagnosis, layers)
+    yield from _report_unread_steps(diagnosis, layers)
+    yield from _report_recurrent_kernels(diagnosis, layers)
 
 
-def _overwritten_bias(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def _report_overwritten_bias(
+    diagnosis: Diagnosis, layers: list[MeasuredLayer]
+) -> Iterator[Finding]:
     hit = []
     for layer in layers:
-        if any(map(_is_overwritten, cells_of(layer.layer))):
+        if any(map(_is_overwritten, list_cells(layer.layer))):
             hit.append(layer)
     if not hit:
         return
     evidence = (
-        f"the forget-gate bias of {summarize_names(titles_of(hit))} is 1, because "
+        f"the forget-gate bias of {summarize_names(list_titles(hit))} is 1, because "
         "`unit_forget_bias=True` overwrites it. The bias initializer fills only the other gates"
     )
-    remedy = open_gates(of, hit)
+    remedy = propose_open_gates(diagnosis, hit)
     rules: dict[str, InitializerLike] = dict.fromkeys(remedy.rules, LSTMForgetBias(2.0))
     longer = Remedy("use 2.0 for a longer memory", rules)
     yield Finding(hit, evidence, remedy.otherwise(longer))
@@ -109,45 +120,46 @@ def _overwritten_bias(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findin
 def _is_overwritten(cell: keras.Layer) -> bool:
     """Return whether an LSTM overwrites the forget-gate bias of its initializer with ones.
 
-    The initializer then fills only the other three gates. If these are all 0, it agrees with the
-    default of the layer; if they are all 1, the forget gates have the value that it would have
-    given them.
+    The initializer then fills only the other three gates. Zeros there are the default of the layer,
+    and with ones there the initializer would give the forget gate ones, too.
     """
     bias = getattr(cell, "bias", None)
     if bias is None or not overwrites_forget_bias(cell):
         return False
-    of_gates = lstm_gates(to_array(bias))
-    forget = of_gates[1]
-    others = of_gates[[0, 2, 3]]
+    biases = lstm_gates(to_array(bias))
+    forget = biases[1]
+    others = biases[[0, 2, 3]]
     return bool((forget == 1).all() and not (others == 0).all() and not (others == 1).all())
 
 
-def _shut_gates(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
-    known = gates(of)
-    hit = [layer for layer in layers if layer in known and known[layer].kept < SHUT_GATE]
+def _report_shut_gates(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+    by_layer = gates(diagnosis)
+    hit = [layer for layer in layers if layer in by_layer and by_layer[layer].kept < SHUT_GATE]
     if not hit:
         return
-    first, of_first = hit[0], known[hit[0]]
+    gate = by_layer[hit[0]]
     evidence = (
-        f"the biases of the {of_first.gate} gates of {first.title} keep {of_first.kept:.1%} of the "
-        "state in a step. After a few steps, almost nothing is left"
+        f"the biases of the {gate.gate} gates of {hit[0].title} keep {gate.kept:.1%} of the state "
+        "in a step. After a few steps, almost nothing is left"
     )
-    yield Finding(hit, evidence, open_gates(of, hit))
+    yield Finding(hit, evidence, propose_open_gates(diagnosis, hit))
 
 
-def _unread_words(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
-    probe = of.probe(RecurrenceProbe)
+def _report_unread_steps(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+    probe = diagnosis.probe(RecurrenceProbe)
     for layer in layers:
-        share = unread_share(of, layer)
+        share = compute_unread_share(diagnosis, layer)
+        if share is None:
+            continue
+        gate = gates(diagnosis)[layer]
         # Gates that are shut read nothing, with or without padding.
-        if share is None or gates(of)[layer].kept < SHUT_GATE:
+        if gate.kept < SHUT_GATE:
             continue
         padding, path = probe.padding[layer.layer]
-        of_layer = gates(of)[layer]
         evidence = (
             f"half of the examples end in {padding} or more equal steps, of "
             f"{probe.steps[layer.layer]}. {layer.title} reads these steps without a mask, and its "
-            f"{of_layer.gate} gates keep {share:.1g} of the steps before"
+            f"{gate.gate} gates keep {share:.1g} of the steps before"
         )
         remedy = Remedy("pad sequences in front, not at the end")
         if path is not None:
@@ -155,11 +167,13 @@ def _unread_words(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         yield Finding([layer], evidence, remedy)
 
 
-def _recurrent_kernel(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def _report_recurrent_kernels(
+    diagnosis: Diagnosis, layers: list[MeasuredLayer]
+) -> Iterator[Finding]:
     hit = []
-    all_steps = of.probe(RecurrenceProbe).steps
+    all_steps = diagnosis.probe(RecurrenceProbe).steps
     for layer in layers:
-        kernel = recurrent_kernels(of).get(layer)
+        kernel = recurrent_kernels(diagnosis).get(layer)
         if kernel is None or all_steps.get(layer.layer, 0) < REMEMBERED:
             continue
         # Zeros have their own verdict.
@@ -168,7 +182,7 @@ def _recurrent_kernel(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findin
             hit.append(layer)
     if not hit:
         return
-    first, kernel = hit[0], recurrent_kernels(of)[hit[0]]
+    first, kernel = hit[0], recurrent_kernels(diagnosis)[hit[0]]
     if kernel.forgets:
         steps = all_steps[first.layer]
         evidence = (
@@ -188,7 +202,7 @@ def _recurrent_kernel(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findin
             f"{kernel.largest:.3g}. After {REMEMBERED} steps, at most "
             f"{kernel.largest**REMEMBERED:.1g} of a state and of its gradient is left"
         )
-    drawn_anew: list[SeenWeight] = []
+    kernels: list[MeasuredWeight] = []
     for layer in hit:
-        drawn_anew += layer.recurrent_kernels
-    yield Finding(hit, evidence + layer_count(hit), orthogonal_recurrence(drawn_anew))
+        kernels += layer.recurrent_kernels
+    yield Finding(hit, evidence + write_count(hit), propose_orthogonal_recurrence(kernels))

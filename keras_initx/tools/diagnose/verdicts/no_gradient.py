@@ -1,4 +1,8 @@
-"""Weights that get no gradient whatever their values are: what holds it back lies in the layers."""
+"""Weights that get no gradient whatever their values are: the reason lies in the layers.
+
+`unreached_layers` sorts them: *cut off* (the loss depends on them, and an operation passes no
+gradient), *unused* (the loss does not depend on them), *idle* (it does not in this batch).
+"""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,12 +12,22 @@ from keras_initx._checks import summarize_names
 from keras_initx.tools.diagnose._attention import AttentionProbe
 from keras_initx.tools.diagnose._dead_ends import dead_ends, ending_calls, zero_gradient_flow
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._held_back import HeldBack, held_back, idle_alone_read
 from keras_initx.tools.diagnose._lost_signals import VANISHING, lost_signals
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, list_weights, measured_layers
 from keras_initx.tools.diagnose._remedy import Remedy
-from keras_initx.tools.diagnose._rules import Finding, by_level, layer_count, rule, titles_of
-from keras_initx.tools.diagnose._seen import SeenLayer, seen_layers, weights_of
+from keras_initx.tools.diagnose._rules import (
+    Finding,
+    group_by_level,
+    list_titles,
+    rule,
+    write_count,
+)
 from keras_initx.tools.diagnose._single_values import SingleValueProbe, has_single_values
+from keras_initx.tools.diagnose._unreached_layers import (
+    UnreachedLayers,
+    only_idle_layers_read,
+    unreached_layers,
+)
 from keras_initx.tools.diagnose.losses.probes import LossProbe
 
 
@@ -21,7 +35,7 @@ from keras_initx.tools.diagnose.losses.probes import LossProbe
     "no gradient",
     unless=["equal inputs:error", "single class", "no probabilities", "unsuitable labels"],
 )
-def no_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def no_gradient(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report layers that get no gradient, whatever their weights are.
 
     Reported if:
@@ -57,82 +71,84 @@ def no_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         - Use a smooth operation.
         - Add a loss for each output that you want to train.
     """
-    if has_single_values(of) or of.probe(AttentionProbe).of_one:
-        yield _over_a_single_value(of, layers)
+    if has_single_values(diagnosis) or diagnosis.probe(AttentionProbe).of_one:
+        yield _report_single_values(diagnosis, layers)
         return
-    if _is_frozen(of):
+    if _is_frozen(diagnosis):
         evidence = "all weights of the model have `trainable=False`. Training changes none of them"
         text = "set trainable=True for the layers that should learn, before you compile the model"
         yield Finding([], evidence, Remedy(text), "error")
         return
     if any(layer.signal.nonfinite for layer in layers):
         return
-    held = held_back(of)
-    cut_off = [layer for layer in layers if layer in held.cut_off]
-    losses = of.probe(LossProbe)
-    with_loss = {ends.layer for ends in (*losses.ends, *losses.others)}
+    unreached = unreached_layers(diagnosis)
+    cut_off = [layer for layer in layers if layer in unreached.cut_off]
+    losses = diagnosis.probe(LossProbe)
+    with_loss = {head.layer for head in (*losses.heads, *losses.other_heads)}
     have_loss = any(layer.layer in with_loss for layer in cut_off)
-    if cut_off and (have_loss or not held.is_apart):
-        yield _cut_off(cut_off, held, of)
-    unused = [layer for layer in layers if layer in held.unused]
-    for level, group in by_level(unused, "warning", lambda layer: layer not in held.inside):
+    if cut_off and (have_loss or not unreached.is_apart):
+        yield _report_cut_off(cut_off, unreached, diagnosis)
+    unused = [layer for layer in layers if layer in unreached.unused]
+    for level, group in group_by_level(
+        unused, "warning", lambda layer: layer not in unreached.inside
+    ):
         evidence = (
-            f"the loss does not depend on {summarize_names(titles_of(group))}{layer_count(group)}"
+            f"the loss does not depend on {summarize_names(list_titles(group))}{write_count(group)}"
         )
         text = "use the output of these layers, or leave them out"
         if any(layer.makes_output for layer in group):
             text = "add a loss for each output of the model that should learn"
         yield Finding(group, evidence, Remedy(text), level)
-    # What gets zeros alone is no part that was left out, nor are keys of queries of zeros.
-    began, pairs = lost_signals(of).began, of.probe(AttentionProbe).pairs
+    # Layers that get zeros alone were not left out, and neither were keys of queries of zeros.
+    began, pairs = lost_signals(diagnosis).began, diagnosis.probe(AttentionProbe).pairs
     idle = []
     for layer in layers:
-        if layer in held.idle and began.isdisjoint(pairs.get(layer.layer, (layer.layer,))):
+        if layer in unreached.idle and began.isdisjoint(pairs.get(layer.layer, (layer.layer,))):
             idle.append(layer)
-    if any(layer.shape is not None for layer in idle) and _vanishes_behind(idle, of):
-        # What they give is too small to be seen in the loss, which has its own verdict.
+    if any(layer.shape is not None for layer in idle) and _vanishes_later(idle, diagnosis):
+        # Their output is too small to change the loss, which has its own verdict.
         idle = [layer for layer in idle if layer.shape is None]
     if idle:
         evidence = (
-            f"the loss of this batch does not depend on {summarize_names(titles_of(idle))}"
-            f"{layer_count(idle)}. Later operations multiply their output by 0, or do not select it"
+            f"the loss of this batch does not depend on {summarize_names(list_titles(idle))}"
+            f"{write_count(idle)}. Later operations multiply their output by 0, or do not select it"
         )
         text = "change nothing if other batches use these layers, for example as other experts"
         level = "note"
-        if idle_alone_read(of):
+        if only_idle_layers_read(diagnosis):
             evidence += ", and no other layer reads the inputs"
             text = f"use other numbers than zeros after {idle[0].title}"
             level = "error"
         yield Finding(idle, evidence, Remedy(text), level)
 
 
-def _vanishes_behind(idle: Sequence[SeenLayer], of: Diagnosis) -> bool:
+def _vanishes_later(idle: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> bool:
     """Return whether the signal vanishes in the first of these layers or in a later one."""
-    layers, lost = seen_layers(of), lost_signals(of)
+    layers, lost = measured_layers(diagnosis), lost_signals(diagnosis)
     for layer in layers[layers.index(idle[0]) :]:
-        # Zeros, as behind a gate or a factor of 0, are no numbers that are too small.
+        # Zeros, as after a gate or a factor of 0, are no numbers that are too small.
         is_small = layer.has_enough_values and 0 < layer.signal.std < VANISHING
         if (is_small and not layer.has_zeros) or layer.layer in lost.starved:
             return True
     return False
 
 
-def _is_frozen(of: Diagnosis) -> bool:
-    """Return whether a model that is compiled to be trained has no weight that is."""
-    optimizer = getattr(of.model, "optimizer", None)
-    if not isinstance(optimizer, keras.optimizers.Optimizer) or not of.model.weights:
+def _is_frozen(diagnosis: Diagnosis) -> bool:
+    """Return whether a model is compiled to be trained, and none of its weights is trainable."""
+    optimizer = getattr(diagnosis.model, "optimizer", None)
+    if not isinstance(optimizer, keras.optimizers.Optimizer) or not diagnosis.model.weights:
         return False
-    return of.probe(LossProbe).value is not None and not of.model.trainable_weights
+    return diagnosis.probe(LossProbe).value is not None and not diagnosis.model.trainable_weights
 
 
-def _over_a_single_value(of: Diagnosis, layers: list[SeenLayer]) -> Finding:
-    """Return the finding on normalizations and softmaxes over a single value."""
-    paths = of.probe(SingleValueProbe).paths
-    trained = [one for one in weights_of(layers) if one.report.gradient is not None]
-    held = [weight.layer for weight in trained if weight.report.gradient == 0]
-    of_one = of.probe(AttentionProbe).of_one
-    single = [layer for layer in layers if layer.layer in of_one]
-    hit = [layer for layer in layers if layer in held or layer in single]
+def _report_single_values(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Finding:
+    """Report normalizations and softmaxes over a single value."""
+    paths = diagnosis.probe(SingleValueProbe).paths
+    trained = [weight for weight in list_weights(layers) if weight.report.gradient is not None]
+    unreached = [weight.layer for weight in trained if weight.report.gradient == 0]
+    of_one = diagnosis.probe(AttentionProbe).of_one
+    attention = [layer for layer in layers if layer.layer in of_one]
+    hit = [layer for layer in layers if layer in unreached or layer in attention]
     hit += [layer for layer in layers if layer.layer in paths]
     names = summarize_names(list(paths.values()))
     remedy = Remedy(
@@ -146,43 +162,44 @@ def _over_a_single_value(of: Diagnosis, layers: list[SeenLayer]) -> Finding:
         )
     else:
         evidence = (
-            f"the softmax of {summarize_names(titles_of(single))} gets a single value, and is "
+            f"the softmax of {summarize_names(list_titles(attention))} gets a single value, and is "
             "always 1"
         )
         remedy = Remedy("apply the softmax to several values, along another axis")
-    if held:
-        evidence += f"; {len(held)} of {len(trained)} trained weights get no gradient"
+    if unreached:
+        evidence += f"; {len(unreached)} of {len(trained)} trained weights get no gradient"
     return Finding(hit, evidence, remedy, "error")
 
 
-def _cut_off(hit: Sequence[SeenLayer], held: HeldBack, of: Diagnosis) -> Finding:
-    """Return the finding on layers behind which an operation without a derivative follows."""
+def _report_cut_off(
+    hit: Sequence[MeasuredLayer], unreached: UnreachedLayers, diagnosis: Diagnosis
+) -> Finding:
+    """Report layers that an operation without a derivative follows."""
     last = hit[-1]
-    place = f"after {last.title}"
-    if held.fed:
-        place = f"between {last.title} and {held.fed[0].title}"
-    flow = zero_gradient_flow(of)
-    is_loss = flow is not None and flow.calls[0].behind == 0
+    where = f"after {last.title}"
+    if unreached.fed:
+        where = f"between {last.title} and {unreached.fed[0].title}"
+    flow = zero_gradient_flow(diagnosis)
+    is_loss = flow is not None and flow.calls[0].output_norm == 0
     if is_loss:
-        place = "in the loss"
-    given = (
-        f"the loss depends on {summarize_names(titles_of(hit))}{layer_count(hit)}, but no gradient"
-    )
-    if held.stopped:
-        evidence = f"{given} passes keras.ops.stop_gradient {place}"
+        where = "in the loss"
+    titles = summarize_names(list_titles(hit))
+    effect = f"the loss depends on {titles}{write_count(hit)}, but no gradient"
+    if unreached.stopped:
+        evidence = f"{effect} passes keras.ops.stop_gradient {where}"
         text = (
-            f"remove keras.ops.stop_gradient {place}, or set trainable=False if these layers "
+            f"remove keras.ops.stop_gradient {where}, or set trainable=False if these layers "
             "should not learn"
         )
         return Finding(hit, evidence, Remedy(text), "warning")
-    such = "argmax, round, a comparison, a cast to integers or stop_gradient"
-    names = [] if is_loss else _ending_operations(of)
+    examples = "argmax, round, a comparison, a cast to integers or stop_gradient"
+    names = [] if is_loss else _list_ending_operations(diagnosis)
     if names:
-        evidence = f"{given} passes {summarize_names(names)} {place}"
+        evidence = f"{effect} passes {summarize_names(names)} {where}"
     else:
-        evidence = f"{given} passes an operation without a derivative {place}, such as {such}"
+        evidence = f"{effect} passes an operation without a derivative {where}, such as {examples}"
     text = (
-        f"use a smooth operation {place}, such as softmax for argmax, sigmoid for a comparison, or "
+        f"use a smooth operation {where}, such as softmax for argmax, sigmoid for a comparison, or "
         "x + keras.ops.stop_gradient(keras.ops.round(x) - x) for round; or set trainable=False if "
         "these layers should not learn"
     )
@@ -191,15 +208,15 @@ def _cut_off(hit: Sequence[SeenLayer], held: HeldBack, of: Diagnosis) -> Finding
     return Finding(hit, evidence, Remedy(text), "error")
 
 
-def _ending_operations(of: Diagnosis) -> list[str]:
-    """Return what gets a gradient and passes none on: operations by class, layers by path."""
+def _list_ending_operations(diagnosis: Diagnosis) -> list[str]:
+    """List what gets a gradient and passes none on: operations by class, layers by path."""
     names = []
-    for call in ending_calls(of):
+    for call in ending_calls(diagnosis):
         operation = call.operation
-        if operation in dead_ends(of):
+        if operation in dead_ends(diagnosis):
             continue
-        name = of.watch.paths.get(operation, f"the operation {type(operation).__name__}")
-        if operation is of.model:
+        name = diagnosis.watch.paths.get(operation, f"the operation {type(operation).__name__}")
+        if operation is diagnosis.model:
             name = f"the `call` of {name}"
         names.append(name)
     return list(dict.fromkeys(names))

@@ -1,24 +1,24 @@
-"""No probabilities: outputs that a loss takes for what they are not."""
+"""No probabilities: outputs that a loss takes for probabilities or logits, and that are not."""
 
 from collections.abc import Iterator
 from dataclasses import replace
 
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, pair_with_heads
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule
-from keras_initx.tools.diagnose._seen import SeenLayer, ends_of
-from keras_initx.tools.diagnose.losses.ends import Ends, are_of_softmax
-from keras_initx.tools.diagnose.losses.labels import means_numbers, means_several
+from keras_initx.tools.diagnose.losses.heads import OutputHead, are_probabilities
+from keras_initx.tools.diagnose.losses.labels import has_arbitrary_numbers, has_several_classes
 from keras_initx.tools.diagnose.losses.probes import LossProbe
 from keras_initx.tools.diagnose.losses.reach import reaches
-from keras_initx.tools.diagnose.remedies.other_ends import other_activation, other_loss
+from keras_initx.tools.diagnose.remedies.output_heads import propose_activation, propose_loss
 
 # How far a probability may be beyond [0, 1], as 16 bits round it.
 BEYOND = 0.01
 
 
 @rule("no probabilities")
-def no_probabilities(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def no_probabilities(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report outputs that a loss takes for probabilities, or for logits, and that are none.
 
     Reported if:
@@ -53,115 +53,116 @@ def no_probabilities(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding
         - If it has a softmax or a sigmoid, keep `from_logits=False`.
         - Apply the softmax along the axis of the classes.
     """
-    losses = of.probe(LossProbe)
-    for layer, ends in ends_of(layers, losses.ends):
-        if _is_of_other_axes(ends):
-            yield _over_other_axes(layer, ends)
-        elif _has_probabilities_as_logits(ends, of):
-            yield _as_logits(layer, ends)
+    losses = diagnosis.probe(LossProbe)
+    for layer, head in pair_with_heads(layers, losses.heads):
+        if _has_sums_over_other_axes(head):
+            yield _report_other_axes(layer, head)
+        elif _has_probabilities_as_logits(head, diagnosis):
+            yield _report_probabilities_as_logits(layer, head)
         # Such labels are suitable for another loss, which takes other outputs.
-        elif _has_no_probabilities(ends) and not (means_several(ends) or means_numbers(ends)):
-            yield _as_probabilities(layer, ends)
-    for layer, ends in ends_of(layers, losses.others):
-        made = ends.made
-        if ends.loss.name == "kl_divergence" and (made.min < -BEYOND or made.max > 1 + BEYOND):
+        elif _has_no_probabilities(head) and not (
+            has_several_classes(head) or has_arbitrary_numbers(head)
+        ):
+            yield _report_others_as_probabilities(layer, head)
+    for layer, head in pair_with_heads(layers, losses.other_heads):
+        outputs = head.output_signal
+        are_beyond = outputs.min < -BEYOND or outputs.max > 1 + BEYOND
+        if head.loss.name == "kl_divergence" and are_beyond:
             evidence = (
-                f"the outputs of {layer.title} go from {made.min:.3g} to {made.max:.3g}, but "
+                f"the outputs of {layer.title} go from {outputs.min:.3g} to {outputs.max:.3g}, but "
                 "kl_divergence takes probabilities, and cuts off values outside [0, 1]"
             )
-            yield Finding([layer], evidence, other_activation("softmax", layer), "error")
+            yield Finding([layer], evidence, propose_activation("softmax", layer), "error")
 
 
-def _is_of_other_axes(ends: Ends) -> bool:
+def _has_sums_over_other_axes(head: OutputHead) -> bool:
     """Return whether probabilities are shared among examples or positions, not among classes."""
-    if ends.loss.kind != "binary":
-        return bool(ends.sum_axes)
-    # Of positions, one may be wanted.
-    return 0 in ends.sum_axes or (bool(ends.sum_axes) and not ends.targets_sum)
+    if head.loss.kind != "binary":
+        return bool(head.sum_axes)
+    # One position may be the target: then the targets add up to 1 over positions, too.
+    return 0 in head.sum_axes or (bool(head.sum_axes) and not head.has_summing_targets)
 
 
-def _over_other_axes(layer: SeenLayer, ends: Ends) -> Finding:
-    """Return the finding on a softmax over other axes than that of the classes."""
-    axes = ends.sum_axes
+def _report_other_axes(layer: MeasuredLayer, head: OutputHead) -> Finding:
+    """Report a softmax over other axes than the axis of the classes."""
+    axes = head.sum_axes
     over = f"axes {axes}"
     if axes == (0,):
         over = "the examples (axis 0)"
     elif len(axes) == 1:
         over = f"the positions (axis {axes[0]})"
     evidence = f"the output of {layer.title} adds up to 1 over {over}"
-    if ends.loss.kind == "binary":
-        evidence += f", but {ends.loss.title} takes each value for a probability of its own"
-        return Finding([layer], evidence, other_activation("sigmoid", layer))
-    evidence += f", but {ends.loss.title} takes classes along axis {ends.loss.axis}"
-    if ends.targets_sum and 0 not in axes and len(axes) == 1:
-        return Finding([layer], evidence, other_loss(ends.loss.class_name, axis=axes[0]))
-    if ends.loss.from_logits:
+    if head.loss.kind == "binary":
+        evidence += f", but {head.loss.title} takes each value for a probability of its own"
+        return Finding([layer], evidence, propose_activation("sigmoid", layer))
+    evidence += f", but {head.loss.title} takes classes along axis {head.loss.axis}"
+    if head.has_summing_targets and 0 not in axes and len(axes) == 1:
+        return Finding([layer], evidence, propose_loss(head.loss.class_name, axis=axes[0]))
+    if head.loss.from_logits:
         text = f"remove the softmax after the weights of {layer.title}: the loss applies one"
         return Finding([layer], evidence, Remedy(text))
-    text = f"apply a softmax to the classes, with axis={ends.loss.axis}, after {layer.title}"
+    text = f"apply a softmax to the classes, with axis={head.loss.axis}, after {layer.title}"
     return Finding([layer], evidence, Remedy(text))
 
 
-def _has_probabilities_as_logits(ends: Ends, of: Diagnosis) -> bool:
-    """Return whether a loss takes probabilities for logits."""
-    if not ends.loss.is_crossentropy or not ends.loss.from_logits:
+def _has_probabilities_as_logits(head: OutputHead, diagnosis: Diagnosis) -> bool:
+    if not head.loss.is_crossentropy or not head.loss.from_logits:
         return False
-    if ends.loss.kind == "binary":
-        limits = reaches(of)[ends]
-        is_within_one = ends.activation is None and (limits.low, limits.high) == (0, 1)
-        return is_within_one or ends.activation in ("hard_sigmoid", "sigmoid", "softmax")
-    return are_of_softmax(ends.rows)
+    if head.loss.kind == "binary":
+        limits = reaches(diagnosis)[head]
+        is_within_one = head.activation is None and (limits.low, limits.high) == (0, 1)
+        return is_within_one or head.activation in ("hard_sigmoid", "sigmoid", "softmax")
+    return are_probabilities(head.output_rows)
 
 
-def _as_logits(layer: SeenLayer, ends: Ends) -> Finding:
-    """Return the finding on probabilities that are taken for logits."""
-    made = layer.title
-    if ends.activation is not None:
-        made += f" ends in {ends.activation}, and"
-    reads = "takes" if ends.loss.is_own else "has `from_logits=True` and takes"
+def _report_probabilities_as_logits(layer: MeasuredLayer, head: OutputHead) -> Finding:
+    subject = layer.title
+    if head.activation is not None:
+        subject += f" ends in {head.activation}, and"
+    outputs = head.output_signal
+    reads = "takes" if head.loss.is_own else "has `from_logits=True` and takes"
     evidence = (
-        f"{made} gives probabilities from {ends.made.min:.3g} to {ends.made.max:.3g}, but "
-        f"{ends.loss.title} {reads} them for logits"
+        f"{subject} gives probabilities from {outputs.min:.3g} to {outputs.max:.3g}, but "
+        f"{head.loss.title} {reads} them for logits"
     )
-    remedy = other_loss(ends.loss.class_name)
+    remedy = propose_loss(head.loss.class_name)
     remedy = replace(remedy, text=f"{remedy.text}, whose default is from_logits=False")
-    if ends.activation in ("sigmoid", "softmax"):
-        remedy = remedy.otherwise(other_activation(None, layer), "; or ")
+    if head.activation in ("sigmoid", "softmax"):
+        remedy = remedy.otherwise(propose_activation(None, layer), "; or ")
     return Finding([layer], evidence, remedy)
 
 
-def _has_no_probabilities(ends: Ends) -> bool:
-    """Return whether a loss takes for probabilities what is none."""
-    if not ends.loss.is_crossentropy or ends.loss.from_logits:
+def _has_no_probabilities(head: OutputHead) -> bool:
+    """Return whether a loss takes other numbers for probabilities."""
+    if not head.loss.is_crossentropy or head.loss.from_logits:
         return False
     # Without an activation these are logits, even if those of this batch lie between 0 and 1.
-    if ends.activation == "linear":
+    if head.activation == "linear":
         return True
-    is_beyond = ends.made.min < -BEYOND
-    if ends.loss.kind == "binary":
-        return is_beyond or ends.made.max > 1 + BEYOND or ends.activation == "relu"
-    # A row of positive numbers is divided by its sum, as of softplus.
-    return is_beyond or (ends.units > 1 and ends.activation in ("relu", "sigmoid"))
+    is_beyond = head.output_signal.min < -BEYOND
+    if head.loss.kind == "binary":
+        return is_beyond or head.output_signal.max > 1 + BEYOND or head.activation == "relu"
+    # A row of positive numbers, as softplus gives, is divided by its sum.
+    return is_beyond or (head.units > 1 and head.activation in ("relu", "sigmoid"))
 
 
-def _as_probabilities(layer: SeenLayer, ends: Ends) -> Finding:
-    """Return the finding on an output that is taken for probabilities."""
-    made = ends.made
-    if ends.activation == "sigmoid":
+def _report_others_as_probabilities(layer: MeasuredLayer, head: OutputHead) -> Finding:
+    outputs = head.output_signal
+    if head.activation == "sigmoid":
         evidence = (
-            f"{layer.title} ends in sigmoids, whose {ends.units} values add up to "
-            f"{made.mean * ends.units:.3g} on average, but {ends.loss.title} takes probabilities "
-            "of classes that exclude each other, which add up to 1"
+            f"{layer.title} ends in sigmoids, whose {head.units} values add up to "
+            f"{outputs.mean * head.units:.3g} on average, but {head.loss.title} takes "
+            "probabilities of classes that exclude each other, which add up to 1"
         )
-        return Finding([layer], evidence, other_activation("softmax", layer))
+        return Finding([layer], evidence, propose_activation("softmax", layer))
     evidence = (
-        f"the outputs of {layer.title} go from {made.min:.3g} to {made.max:.3g}, but "
-        f"{ends.loss.title} takes them for probabilities"
+        f"the outputs of {layer.title} go from {outputs.min:.3g} to {outputs.max:.3g}, but "
+        f"{head.loss.title} takes them for probabilities"
     )
-    # What another loss does with such numbers is not known.
-    if not ends.loss.is_own:
+    # What a loss of one's own does with such numbers is unknown.
+    if not head.loss.is_own:
         evidence += ". It cuts off values outside [0, 1], and these get no gradient"
-    remedy = other_activation("sigmoid" if ends.loss.kind == "binary" else "softmax", layer)
-    if ends.activation in ("linear", None):
-        remedy = other_loss(ends.loss.class_name, from_logits=True).otherwise(remedy)
+    remedy = propose_activation("sigmoid" if head.loss.kind == "binary" else "softmax", layer)
+    if head.activation in ("linear", None):
+        remedy = propose_loss(head.loss.class_name, from_logits=True).otherwise(remedy)
     return Finding([layer], evidence, remedy, "error")

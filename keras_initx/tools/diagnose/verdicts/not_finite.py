@@ -14,16 +14,16 @@ from keras_initx.inspection._layer_initializers import find_layer_initializers
 from keras_initx.inspection._weights import ModelWeight
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._lost_weights import LostWeight, lost_weights
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, trained_layers
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule
-from keras_initx.tools.diagnose._seen import SeenLayer, trained_layers
 from keras_initx.tools.diagnose._signal import Signal
-from keras_initx.tools.diagnose._signal_probe import inputs, targets
+from keras_initx.tools.diagnose._signal_probe import input_signal, target_signal
 from keras_initx.tools.diagnose.losses.probes import LossProbe, OutputProbe
 
 
 @rule("not finite", hides_all=True)
-def not_finite(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def not_finite(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report weights, inputs and targets that are not finite.
 
     Reported if:
@@ -53,64 +53,69 @@ def not_finite(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         - For weights, use another initializer, or load other values.
         - In your data, replace the missing values, or leave out these examples.
     """
-    certain = [one for one in lost_weights(of) if one.is_certain]
+    certain = [lost for lost in lost_weights(diagnosis) if lost.is_certain]
     if certain:
-        yield Finding(_layers_with(certain, layers), _of_weights(certain), _cause(certain), "error")
+        hit, remedy = _list_layers(certain, layers), _propose_finite_source(certain)
+        yield Finding(hit, _describe_weights(certain), remedy, "error")
         return
-    unclear = lost_weights(of)
+    unclear = lost_weights(diagnosis)
     if unclear:
-        evidence = f"{_of_weights(unclear)}. All numbers that this batch gives are finite"
+        evidence = f"{_describe_weights(unclear)}. All numbers that this batch gives are finite"
         remedy = Remedy(
-            f"change nothing if this is intended, for example in a mask; if not, {_cause(unclear)}"
+            "change nothing if this is intended, for example in a mask; if not, "
+            f"{_propose_finite_source(unclear)}"
         )
-        yield Finding(_layers_with(unclear, layers), evidence, remedy, "note")
+        yield Finding(_list_layers(unclear, layers), evidence, remedy, "note")
     # A model may replace such inputs itself.
-    lost = [layer for layer in layers if layer.signal.nonfinite]
-    of_inputs, of_targets = inputs(of), targets(of)
-    if of_inputs is not None and of_inputs.nonfinite and lost:
+    nonfinite = [layer for layer in layers if layer.signal.nonfinite]
+    inputs, targets = input_signal(diagnosis), target_signal(diagnosis)
+    if inputs is not None and inputs.nonfinite and nonfinite:
         text = (
             "replace these values of `x`, for example by `numpy.nan_to_num(x)`, or leave them out"
         )
-        if of_targets is not None and of_targets.nonfinite:
+        if targets is not None and targets.nonfinite:
             text += "; and leave out the examples whose targets are not finite"
-        yield Finding(lost, _evidence("inputs", of_inputs), Remedy(text), "error")
-    elif of_targets is not None and of_targets.nonfinite and _spoil_loss(of):
+        yield Finding(nonfinite, _describe_data("inputs", inputs), Remedy(text), "error")
+    elif targets is not None and targets.nonfinite and _do_targets_spoil_loss(diagnosis):
         remedy = Remedy("leave out the examples with such targets")
-        yield Finding([], _evidence("targets", of_targets), remedy, "error")
+        yield Finding([], _describe_data("targets", targets), remedy, "error")
 
 
-def _layers_with(lost: Sequence[LostWeight], layers: list[SeenLayer]) -> list[SeenLayer]:
-    """Return the layers that have one of these weights."""
-    found = {id(one.weight.variable) for one in lost}
+def _list_layers(lost: Sequence[LostWeight], layers: list[MeasuredLayer]) -> list[MeasuredLayer]:
+    """List the layers that have one of these weights."""
+    identities = {id(lost_weight.weight.variable) for lost_weight in lost}
     hit = []
     for layer in layers:
-        if any(id(weight.own.variable) in found for weight in layer.weights):
+        if any(id(weight.own.variable) in identities for weight in layer.weights):
             hit.append(layer)
     return hit
 
 
-def _of_weights(lost: Sequence[LostWeight]) -> str:
-    (first, values, _), *others = lost
-    text = f"{first.path} is not finite: {values}"
+def _describe_weights(lost: Sequence[LostWeight]) -> str:
+    first, *others = lost
+    text = f"{first.weight.path} is not finite: {first.values}"
     if others:
-        text += f"; also {summarize_names([one.weight.path for one in others])}"
+        text += f"; also {summarize_names([other.weight.path for other in others])}"
     return text
 
 
-def _cause(lost: Sequence[LostWeight]) -> Remedy:
-    """Return the remedy where weights are not finite: it lies in what has made their values."""
-    initializers = find_layer_initializers([one.weight for one in lost])
-    by_text: dict[str, list[str]] = {}
-    for one in lost:
-        initializer, _ = initializers[one.weight.path]
-        by_text.setdefault(_maker(one.weight, initializer), []).append(one.weight.path)
-    return Remedy(
-        "; ".join(f"for {summarize_names(paths)}, {text}" for text, paths in by_text.items())
-    )
+def _propose_finite_source(lost: Sequence[LostWeight]) -> Remedy:
+    """Propose finite values from the source of each weight, in one clause for each source."""
+    weights = [lost_weight.weight for lost_weight in lost]
+    initializers = find_layer_initializers(weights)
+    paths_by_text: dict[str, list[str]] = {}
+    for weight in weights:
+        initializer, _ = initializers[weight.path]
+        text = _describe_source(weight, initializer)
+        paths_by_text.setdefault(text, []).append(weight.path)
+    clauses = []
+    for text, paths in paths_by_text.items():
+        clauses.append(f"for {summarize_names(paths)}, {text}")
+    return Remedy("; ".join(clauses))
 
 
-def _maker(weight: ModelWeight, initializer: LayerInitializer | None) -> str:
-    """Return what has to make finite values, by what is known of the initializer of a weight."""
+def _describe_source(weight: ModelWeight, initializer: LayerInitializer | None) -> str:
+    """Describe what has to give finite values, by what is known of the initializer of a weight."""
     others = "a file, or an assignment"
     if initializer is None:
         return f"take finite values from its source: an initializer, {others}"
@@ -124,9 +129,9 @@ def _maker(weight: ModelWeight, initializer: LayerInitializer | None) -> str:
 
 
 def _gives_finite_values(initializer: LayerInitializer, weight: ModelWeight) -> bool | None:
-    """Return whether an initializer gives finite values for a weight, `None` if it is not known.
+    """Return whether an initializer gives finite values for a weight, `None` if it is unknown.
 
-    A function is not called: what it draws from may be a generator of the user.
+    A function is not called, because it may draw from a generator of the user.
     """
     if not isinstance(initializer, keras.initializers.Initializer):
         return None
@@ -138,19 +143,19 @@ def _gives_finite_values(initializer: LayerInitializer, weight: ModelWeight) -> 
         return None
 
 
-def _evidence(name: str, signal: Signal) -> str:
+def _describe_data(name: str, signal: Signal) -> str:
     count = round(signal.nonfinite * signal.size)
     return f"the {name} are not finite: {count} of {signal.size} values are NaN or infinite"
 
 
-def _spoil_loss(of: Diagnosis) -> bool:
-    """Return whether the loss or a gradient is not finite because of targets that are not."""
-    value, outputs = of.probe(LossProbe).value, of.probe(OutputProbe).signal
+def _do_targets_spoil_loss(diagnosis: Diagnosis) -> bool:
+    """Return whether the loss or a gradient is not finite because targets are not."""
+    value, outputs = diagnosis.probe(LossProbe).value, diagnosis.probe(OutputProbe).signal
     if outputs is None:
         return False
-    # The loss of such labels is not computed where a backend would raise an error.
+    # The loss of such labels was not computed, because some backends raise an error.
     if value is None:
         return not outputs.nonfinite
-    # A loss may leave them out, as where they stand for what is missing.
-    numbers = [value, *(norm for _, norm in trained_layers(of))]
+    # A loss may leave such targets out, which stand for missing ones.
+    numbers = [value, *(norm for _, norm in trained_layers(diagnosis))]
     return not all(map(math.isfinite, numbers))

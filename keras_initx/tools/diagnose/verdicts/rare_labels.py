@@ -1,7 +1,11 @@
-"""Labels that are rare: a loss that starts at a half for each, where a bias would lower it."""
+"""Labels that are rare: a loss that starts at a half for each, although a bias would lower it.
+
+A binary crossentropy is computed from its logits here. Any other loss is computed again, with the
+outputs that a bias would give, by `LabelProbe`.
+"""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import keras
@@ -12,19 +16,19 @@ from keras_initx.initializers._biases import PriorBias
 from keras_initx.inspection._batch import to_array
 from keras_initx.inspection._weights import is_quantized
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, Probe
-from keras_initx.tools.diagnose._drawn_anew import rules_for
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, pair_with_heads
+from keras_initx.tools.diagnose._redrawing import make_rules
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule
-from keras_initx.tools.diagnose._seen import SeenLayer, ends_of
-from keras_initx.tools.diagnose.losses.ends import Ends, Steps
+from keras_initx.tools.diagnose.losses.heads import LastOperation, OutputHead
 from keras_initx.tools.diagnose.losses.probes import LossProbe, OutputProbe
-from keras_initx.tools.diagnose.losses.training import ComputedLoss
+from keras_initx.tools.diagnose.losses.training import RepeatableLoss
 
-# Factor by which the bias has to lower the first loss, and that of a guess of a half.
+# Factor by which the bias has to lower the first loss, and the loss of a guess of a half.
 FALL = 2
-# Factor by which a loss is to rise where outputs become ever more certain of the frequent label.
+# Factor by which a loss has to rise as outputs become ever more certain of the frequent label.
 RISE = 1.2
-# Logits of such outputs, whose probabilities are no rounding.
+# The logit of such outputs: float32 distinguishes its probability, 1 - 8e-7, well from 1.
 _FAR = 14.0
 # Probabilities are no nearer to 0 and 1, as in Keras.
 _LEAST = 1e-7
@@ -53,129 +57,132 @@ class Prior(NamedTuple):
 class LabelProbe(Probe):
     """Finds outputs of which each has a label that is rarely 1, or 0, whatever the loss is.
 
-    The loss is computed with the bias that suits them. Those of a binary crossentropy are left out,
-    of which it is known without.
+    It computes the loss with the bias that suits them. It leaves out outputs of a binary
+    crossentropy, whose loss follows from the logits.
 
     Attributes:
         priors: Dict from a layer to what is known of the output that it makes.
     """
 
-    def __init__(self, of: Diagnosis) -> None:
-        super().__init__(of)
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        super().__init__(diagnosis)
         self.priors: dict[keras.Layer, Prior] = {}
-        self._losses = of.probe(LossProbe)
-        self._outputs = of.probe(OutputProbe)
+        self._losses = diagnosis.probe(LossProbe)
+        self._outputs = diagnosis.probe(OutputProbe)
 
     def finish(self, outputs: Tensor) -> None:
         if self._losses.value is None:
             return
-        known = {ends.layer for ends in self._losses.ends if _is_crossentropy(ends)}
-        for computed in self._losses.computed:
-            layer = self._outputs.maker(computed.output)
+        known = {head.layer for head in self._losses.heads if _is_crossentropy(head)}
+        for loss in self._losses.repeatable:
+            layer = self._outputs.find_maker(loss.output)
             if layer is None or layer in known or layer in self._losses.crossed:
                 continue
-            prior = _prior_of(computed, self._outputs.steps_before(computed.output))
+            prior = _measure_prior(loss, self._outputs.list_last_operations(loss.output))
             if prior is not None:
                 self.priors[layer] = prior
 
 
-def _is_crossentropy(ends: Ends) -> bool:
-    return ends.loss.name == "binary_crossentropy" and ends.form == "rows"
+def _is_crossentropy(head: OutputHead) -> bool:
+    return head.loss.name == "binary_crossentropy" and head.form == "rows"
 
 
-def _prior_of(computed: ComputedLoss, steps: Steps) -> Prior | None:
-    """Return what a frequency would make of a loss of any kind, `None` if that is not much less.
+def _measure_prior(loss: RepeatableLoss, operations: Sequence[LastOperation]) -> Prior | None:
+    """Measure what a bias would make of a loss of any kind, `None` if that is not much less.
 
     Args:
-        computed: The loss.
-        steps: What makes its output.
+        loss: The loss.
+        operations: What follows the last kernel before the output of the loss.
     """
-    outputs, labels = to_array(computed.output), to_array(computed.targets)
+    outputs, labels = to_array(loss.output), to_array(loss.targets)
     if labels.size != outputs.size or not _are_rare(labels):
         return None
-    activations = _activations_in(steps)
+    activations = _list_activations(operations)
     is_in_range = bool(((outputs >= 0) & (outputs <= 1)).all())
-    # What one's own code does is not known.
+    # An unknown activation counts as a sigmoid if all outputs are in its range.
     has_sigmoid = activations == ["sigmoid"] or (activations == [None] and is_in_range)
     if not has_sigmoid and activations:
         return None
     frequency = float(labels.mean(dtype="float64"))
-    logits = _logit(np.clip(outputs, _LEAST, 1 - _LEAST)) if has_sigmoid else outputs
-    last = _last_layer(steps, activations)
-    present = _bias_of(last, outputs.shape[-1])
-    if present is None:
-        present = logits.mean()
+    logits = _compute_logits(np.clip(outputs, _LEAST, 1 - _LEAST)) if has_sigmoid else outputs
+    last = _find_last_layer(operations, activations)
+    present_bias = _read_bias(last, outputs.shape[-1])
+    if present_bias is None:
+        present_bias = logits.mean()
 
-    def value_of(logits: Array) -> float:
+    def compute_loss(logits: Array) -> float:
         logits = np.clip(logits, -_FAR, _FAR).astype("float32")
-        return computed.value_of(1 / (1 + np.exp(-logits)) if has_sigmoid else logits)
+        return loss.compute_with(1 / (1 + np.exp(-logits)) if has_sigmoid else logits)
 
     # A loss without a logarithm would hardly learn the rare ones from such a start.
-    rarer = np.full(outputs.shape, _FAR * np.sign(frequency - 0.5))
-    if not value_of(rarer) > RISE * value_of(rarer * 2 / 3):
+    certain = np.full(outputs.shape, _FAR * np.sign(frequency - 0.5))
+    if not compute_loss(certain) > RISE * compute_loss(certain * 2 / 3):
         return None
-    before = computed.value_of(outputs)
-    after = value_of(logits + _logit(frequency) - present)
+    before = loss.compute_with(outputs)
+    after = compute_loss(logits + _compute_logits(frequency) - present_bias)
     # False for NaN.
     if 0 <= after * FALL < before:
-        return Prior(_rounded(frequency), frequency, before, after, last)
+        return Prior(_round_frequency(frequency), frequency, before, after, last)
     return None
 
 
-def _activations_in(steps: Steps) -> list[str | None]:
-    """Return the names of the activations after the last kernel, `None` for what is not known."""
+def _list_activations(operations: Sequence[LastOperation]) -> list[str | None]:
+    """List the names of the activations after the last kernel, `None` for an unknown one."""
     activations = []
-    for operation, activation in steps:
+    for operation, activation in operations:
         if activation != "linear" and not isinstance(operation, _RESHAPING):
             activations.append(activation)
-    return activations if steps else [None]
+    return activations if operations else [None]
 
 
-def _last_layer(steps: Steps, activations: list[str | None]) -> keras.Layer | None:
-    """Return the layer whose bias is added to the logits.
+def _find_last_layer(
+    operations: Sequence[LastOperation], activations: list[str | None]
+) -> keras.Layer | None:
+    """Find the layer whose bias is added to the logits.
 
     It is `None` if something else than these activations may follow it.
     """
-    if not steps or activations not in ([], ["sigmoid"]):
+    if not operations or activations not in ([], ["sigmoid"]):
         return None
-    last, _ = steps[0]
+    last = operations[0].operation
     return last if isinstance(last, keras.Layer) else None
 
 
-def _prior(ends: Ends) -> Prior | None:
-    """Return what a frequency would make of a loss, `None` if that is not much less."""
-    activations = _activations_in(ends.steps)
+def _compute_prior(head: OutputHead) -> Prior | None:
+    """Compute what a bias would make of a binary crossentropy, `None` if that is not much less."""
+    activations = _list_activations(head.last_operations)
     last = None
-    if activations == ([] if ends.loss.from_logits else ["sigmoid"]):
-        last = _last_layer(ends.steps, activations)
-    labels, logits = ends.aims.astype("float32"), ends.rows.astype("float32")
+    if activations == ([] if head.loss.from_logits else ["sigmoid"]):
+        last = _find_last_layer(head.last_operations, activations)
+    labels, logits = head.target_rows.astype("float32"), head.output_rows.astype("float32")
     if not _are_rare(labels):
         return None
     ones = labels.sum(dtype="float64")
-    smoothing = ends.loss.smoothing
+    smoothing = head.loss.smoothing
     targets = labels * (1 - smoothing) + smoothing / 2
-    if not ends.loss.from_logits:
-        logits = _logit(np.clip(logits, _LEAST, 1 - _LEAST))
-    before = _crossentropy(targets, logits)
+    if not head.loss.from_logits:
+        logits = _compute_logits(np.clip(logits, _LEAST, 1 - _LEAST))
+    before = _compute_crossentropy(targets, logits)
     share = float(ones / labels.size)
     frequency = share * (1 - smoothing) + smoothing / 2
-    present = _bias_of(last, ends.units)
-    if present is None:
-        present = logits.mean()
-    after = _crossentropy(targets, logits + _logit(frequency) - present)
+    present_bias = _read_bias(last, head.units)
+    if present_bias is None:
+        present_bias = logits.mean()
+    after = _compute_crossentropy(targets, logits + _compute_logits(frequency) - present_bias)
     # False for NaN.
     if after * FALL < before:
-        return Prior(_rounded(frequency), share, before, after, last)
+        return Prior(_round_frequency(frequency), share, before, after, last)
     return None
 
 
 def _are_rare(labels: Array) -> bool:
     """Return whether a guess by the frequency of labels is much better than one of a half.
 
-    The frequency is taken as near to a half as it may be where few labels show so many ones.
+    Few labels say little of their frequency: it may be nearer to a half by a standard deviation of
+    the count, which is about its root, and by one label.
     """
     ones, count = labels.sum(dtype="float64"), labels.size
-    # Others than 0 and 1 are no labels, and of labels that are all the same nothing is known.
+    # Other numbers are no labels, and labels that are all the same tell nothing of the rare one.
     if ((labels != 0) & (labels != 1)).any() or not 0 < ones < count:
         return False
     rarer = min(ones, count - ones)
@@ -184,8 +191,8 @@ def _are_rare(labels: Array) -> bool:
     return bool(entropy * FALL < math.log(2))
 
 
-def _bias_of(layer: keras.Layer | None, units: int) -> Array | None:
-    """Return the bias of each unit, or the mean where it has another shape, `None` without any."""
+def _read_bias(layer: keras.Layer | None, units: int) -> Array | None:
+    """Read the bias of each unit, or the mean if it has another shape, `None` without any."""
     bias = getattr(layer, "bias", None)
     if not isinstance(bias, keras.Variable):
         return None
@@ -193,19 +200,19 @@ def _bias_of(layer: keras.Layer | None, units: int) -> Array | None:
     return values if values.shape == (units,) else np.asarray(values.mean())
 
 
-def _rounded(frequency: float) -> float:
-    """Return a frequency with two digits of what is rarer: 0.0078, 0.9922."""
+def _round_frequency(frequency: float) -> float:
+    # Two digits of the rarer label: 0.0078, 0.9922.
     if frequency > 0.5:
         return 1 - float(f"{1 - frequency:.2g}")
     return float(f"{frequency:.2g}")
 
 
-def _logit(probabilities: float | Array) -> Array:
+def _compute_logits(probabilities: float | Array) -> Array:
     logits: Array = np.log(probabilities) - np.log1p(-probabilities)
     return logits
 
 
-def _crossentropy(targets: Array, logits: Array) -> float:
+def _compute_crossentropy(targets: Array, logits: Array) -> float:
     return float(np.mean(np.logaddexp(0, logits) - targets * logits, dtype="float64"))
 
 
@@ -221,7 +228,7 @@ def _crossentropy(targets: Array, logits: Array) -> float:
     ],
     probes=[LabelProbe],
 )
-def rare_labels(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def rare_labels(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report labels whose frequency in the bias would lower the first loss.
 
     Reported if:
@@ -245,17 +252,17 @@ def rare_labels(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
     Fix:
         Use `PriorBias` for the last layer.
     """
-    losses = of.probe(LossProbe)
+    losses = diagnosis.probe(LossProbe)
     priors = {}
     if losses.value is not None:
-        for layer, ends in ends_of(layers, losses.ends):
-            if _is_crossentropy(ends):
-                priors[layer] = _prior(ends)
+        for layer, head in pair_with_heads(layers, losses.heads):
+            if _is_crossentropy(head):
+                priors[layer] = _compute_prior(head)
     for layer in layers:
-        prior = priors.get(layer) or of.probe(LabelProbe).priors.get(layer.layer)
+        prior = priors.get(layer) or diagnosis.probe(LabelProbe).priors.get(layer.layer)
         if prior is None:
             continue
-        last = next((one for one in layers if one.layer is prior.last), None)
+        last = next((other for other in layers if other.layer is prior.last), None)
         if last is not None and not all(bias.is_trained for bias in last.named("bias")):
             continue
         evidence = (
@@ -263,14 +270,14 @@ def rare_labels(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
             f"{prior.before:.3g}; with a bias of this frequency, it would start at "
             f"{prior.after:.3g} (Lin and others, Focal loss, 2017)"
         )
-        yield Finding([layer], evidence, _remedy(prior, last, layer), "note")
+        yield Finding([layer], evidence, _propose_bias(prior, last, layer), "note")
 
 
-def _remedy(prior: Prior, last: SeenLayer | None, layer: SeenLayer) -> Remedy:
-    """Return the remedy for an output.
+def _propose_bias(prior: Prior, last: MeasuredLayer | None, layer: MeasuredLayer) -> Remedy:
+    """Propose the bias.
 
     Args:
-        prior: What is known of it.
+        prior: What the frequency of the labels would make of the loss.
         last: The layer with the last kernel, if it is known.
         layer: The layer that makes the output.
     """
@@ -281,7 +288,7 @@ def _remedy(prior: Prior, last: SeenLayer | None, layer: SeenLayer) -> Remedy:
         return Remedy(f"use a bias of {text} before the sigmoid of {layer.title}{unless}")
     biases = last.named("bias")
     use = "" if biases else "use_bias=True and "
-    rules = {} if is_quantized(last.layer) else rules_for(biases, initializer)
+    rules = {} if is_quantized(last.layer) else make_rules(biases, initializer)
     return Remedy(
         f"set {use}bias_initializer={text} in {last.title}{unless}", rules, is_safe=bool(rules)
     )

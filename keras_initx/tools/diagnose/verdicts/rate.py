@@ -1,4 +1,15 @@
-"""The learning rate: what the first steps of the optimizer do to the weights."""
+"""The learning rate: what the first steps of the optimizer do to the weights.
+
+Nothing is trained here, except one step of SGD for a loss that may fall below 0. How far a thousand
+steps go follows from the present gradients, by a formula for each kind of optimizer, in
+`_compute_change`:
+
+    sgd      travel / (1 - momentum) * gradient
+    adam     travel * gradient / (gradient + epsilon), for the mean size of a gradient
+    adagrad  the integral of rate * gradient / sqrt(start + steps * gradient**2)
+
+*Travel* is the sum of the rates of these steps, as a schedule has them.
+"""
 
 import itertools
 import math
@@ -18,45 +29,50 @@ from keras_initx.inspection._optimizers import (
 )
 from keras_initx.tools.diagnose._dead_ends import freed_gradients
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._first_inputs import scaled_first
+from keras_initx.tools.diagnose._first_inputs import standardize_inputs_first
 from keras_initx.tools.diagnose._lost_signals import LostProbe, lost_signals
+from keras_initx.tools.diagnose._measured_layers import (
+    MeasuredLayer,
+    list_weights,
+    measured_layers,
+    trained_layers,
+)
 from keras_initx.tools.diagnose._normalized import NormalizedProbe
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule
-from keras_initx.tools.diagnose._seen import SeenLayer, seen_layers, trained_layers, weights_of
 from keras_initx.tools.diagnose._steps import first_step_raises_loss
 from keras_initx.tools.diagnose.losses.probes import LossProbe
 
-# Factor between what a step of SGD would lower the loss by, to first order, and the loss, above
-# which the learning rate is too large.
+# Factor between the fall of the loss in a step of SGD, to first order, and the loss, above which
+# the learning rate is too large.
 LARGE_STEP = 20
 # Product of the rate of Adam and the square root of the inputs of a unit, above which the learning
 # rate is too large.
 LARGE_UPDATE = 1
 
-# The steps of some epochs, and those of them whose rates are asked for.
+# The steps of some epochs, and the steps whose rates are computed.
 STEPS = 1000
-_ASKED = (0, *(2**power for power in range(10)), STEPS)
+_SAMPLED = (0, *(2**power for power in range(10)), STEPS)
 # Change of the kernels of a layer in a thousand steps, relative to their size, below which they
 # stay where they are.
 SMALL_CHANGE = 0.02
-# What a thousand steps of SGD lower the loss by, to first order, relative to it, below which
+# Fall of the loss in a thousand steps of SGD, to first order, relative to the loss, below which
 # nothing is learned.
 SMALL_GAIN = 0.01
 # Learning rate of Adadelta below which it hardly moves weights.
 SLOW_ADADELTA = 0.03
 
-# The kinds of optimizers of which it is known how far they go.
+# The kinds of optimizers with a formula.
 _KNOWN = ("adadelta", "adagrad", "adam", "sgd")
 
 
 @dataclass(frozen=True)
 class _Optimizer:
-    """What is known of the optimizer of a model, as its steps begin.
+    """The optimizer of a model, as its steps begin.
 
     Attributes:
         rate: Learning rate of the next step.
-        facts: How it makes a step of a gradient.
+        facts: How it makes a step from a gradient.
         travel: The sum of the rates of the next thousand steps.
         has_schedule: Whether the rate changes by itself.
         is_sensitive: Whether large steps do harm: the network has no normalizations, and SGD does
@@ -71,7 +87,7 @@ class _Optimizer:
 
     @property
     def kind(self) -> OptimizerKind | None:
-        """The kind of its steps, `None` where it is not known how far they go."""
+        """The kind of its steps, `None` for an optimizer without a formula."""
         return self.facts.kind if self.facts.kind in _KNOWN else None
 
 
@@ -79,9 +95,9 @@ class _Optimizer:
 _DEFAULT = _Optimizer(0.001, StepFacts("adam", epsilon=1e-7), travel=0.001 * STEPS)
 
 
-def _optimizer_of(of: Diagnosis) -> _Optimizer | None:
-    """Return what is known of the optimizer, `None` if the model is not compiled with one."""
-    optimizer: Any = getattr(of.model, "optimizer", None)
+def _read_optimizer(diagnosis: Diagnosis) -> _Optimizer | None:
+    """Read the optimizer, `None` if the model is not compiled with one, or its rate is unknown."""
+    optimizer: Any = getattr(diagnosis.model, "optimizer", None)
     if not isinstance(optimizer, keras.optimizers.Optimizer):
         return None
     optimizer = unwrap_optimizer(optimizer)
@@ -90,21 +106,20 @@ def _optimizer_of(of: Diagnosis) -> _Optimizer | None:
         return None
     facts = read_step_facts(optimizer)
     is_clipped = facts.kind == "sgd" and facts.is_clipped
-    # Normalizations undo the scale of what comes before them, so that large steps only make its
-    # weights larger.
-    is_normalized = bool(of.probe(NormalizedProbe).normalizing)
-    rates = predict_rates(optimizer, _ASKED)
+    # Normalizations undo the scale of weights before them, so large steps only make these larger.
+    is_normalized = bool(diagnosis.probe(NormalizedProbe).normalizing)
+    rates = predict_rates(optimizer, _SAMPLED)
     return _Optimizer(
         rate,
         facts,
-        travel=_integral(_ASKED, rates),
+        travel=_integrate(_SAMPLED, rates),
         has_schedule=len(set(rates)) > 1,
         is_sensitive=not is_clipped and not is_normalized,
     )
 
 
-def _integral(steps: Sequence[int], rates: Sequence[float]) -> float:
-    """Return the sum of the rates of all steps from those of some, by the trapezoidal rule."""
+def _integrate(steps: Sequence[int], rates: Sequence[float]) -> float:
+    """Compute the sum of the rates of all steps from some rates, by the trapezoidal rule."""
     total = 0.0
     pairs = itertools.pairwise(zip(steps, rates, strict=True))
     for (begin, first), (end, last) in pairs:
@@ -114,10 +129,10 @@ def _integral(steps: Sequence[int], rates: Sequence[float]) -> float:
 
 @rule(
     "rate",
-    # Whose kernels stay where they are at any rate.
+    # Such kernels stay where they are with any rate.
     beside=["vanishing", "vanishing gradient"],
 )
-def rate(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def rate(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report a learning rate with which the first steps go too far, or nowhere.
 
     Reported if:
@@ -159,29 +174,28 @@ def rate(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         - Use `Adam` with its defaults, another rate, or `Adadelta(1.0)`.
         - Scale your inputs.
     """
-    optimizer = _optimizer_of(of)
+    optimizer = _read_optimizer(diagnosis)
     if optimizer is None:
         return
     if optimizer.rate < 0:
         evidence = f"the learning rate is {optimizer.rate:g}, so each step raises the loss"
-        yield Finding([], evidence, _adam("use a positive learning rate: "), "error")
+        yield Finding([], evidence, _propose_adam("use a positive learning rate: "), "error")
         return
     if optimizer.kind == "adadelta":
-        yield from _of_adadelta(optimizer)
+        yield from _report_adadelta(optimizer)
         return
-    yield from _small_steps(optimizer, of, layers)
+    yield from _report_small_steps(optimizer, diagnosis, layers)
     if optimizer.rate > 0 and optimizer.is_sensitive and optimizer.kind == "sgd":
-        yield from _large_steps_of_sgd(optimizer.rate, of)
+        yield from _report_large_sgd_steps(optimizer.rate, diagnosis)
     elif optimizer.rate > 0 and optimizer.is_sensitive and optimizer.kind == "adam":
-        yield from _large_steps_of_adam(optimizer.rate, seen_layers(of))
+        yield from _report_large_adam_steps(optimizer.rate, measured_layers(diagnosis))
 
 
-def _adam(before: str = "use ") -> Remedy:
-    """Return a remedy with Adam at its default rate."""
+def _propose_adam(before: str = "use ") -> Remedy:
     return Remedy(f"{before}keras.optimizers.Adam()")
 
 
-def _of_adadelta(optimizer: _Optimizer) -> Iterator[Finding]:
+def _report_adadelta(optimizer: _Optimizer) -> Iterator[Finding]:
     if not optimizer.has_schedule and 0 < optimizer.rate < SLOW_ADADELTA:
         evidence = (
             f"the rate of Adadelta is {optimizer.rate:.3g}; its usual rate is 1, because it finds "
@@ -190,29 +204,29 @@ def _of_adadelta(optimizer: _Optimizer) -> Iterator[Finding]:
         yield Finding([], evidence, Remedy("use keras.optimizers.Adadelta(1.0)"))
 
 
-def _small_steps(
-    optimizer: _Optimizer, of: Diagnosis, layers: list[SeenLayer]
+def _report_small_steps(
+    optimizer: _Optimizer, diagnosis: Diagnosis, layers: list[MeasuredLayer]
 ) -> Iterator[Finding]:
-    """Yield the finding on an optimizer with which weights stay where they are."""
+    """Report an optimizer with which weights stay where they are."""
     if optimizer.kind is None:
         return
-    change = _largest_change(optimizer, of, layers)
-    # Without such weights nothing learns, whatever the optimizer is.
+    change = _compute_largest_change(optimizer, diagnosis, layers)
+    # Without such kernels, nothing learns with any optimizer.
     if change is None:
         return
     rate = f"the rate {optimizer.rate:.3g}"
     if optimizer.has_schedule:
         rate = f"rates that begin at {optimizer.rate:.3g} and add up to {optimizer.travel:.3g}"
-    gain = _gain(optimizer, of)
+    gain = _compute_gain(optimizer, diagnosis)
     if change < SMALL_CHANGE:
         effect = f"change the kernels of each layer by at most {change:.1g} of their size"
     elif gain is not None and gain < SMALL_GAIN:
         effect = f"lower the loss by {gain:.1g} of its value"
     else:
         return
-    remedy = _adam("use its defaults: ")
-    by_default = _largest_change(_DEFAULT, of, layers)
-    if by_default is not None and by_default < SMALL_CHANGE:
+    remedy = _propose_adam("use its defaults: ")
+    default_change = _compute_largest_change(_DEFAULT, diagnosis, layers)
+    if default_change is not None and default_change < SMALL_CHANGE:
         remedy = Remedy(
             "multiply the loss by a factor, because its gradients are small next to the epsilon of "
             f"Adam, {_DEFAULT.facts.epsilon:g}"
@@ -220,64 +234,64 @@ def _small_steps(
     yield Finding([], f"{STEPS} steps with {rate} {effect}", remedy)
 
 
-def _largest_change(
-    optimizer: _Optimizer, of: Diagnosis, layers: Sequence[SeenLayer]
+def _compute_largest_change(
+    optimizer: _Optimizer, diagnosis: Diagnosis, layers: Sequence[MeasuredLayer]
 ) -> float | None:
-    """Return how far a thousand steps move the kernels of a layer, relative to their size.
+    """Compute how far a thousand steps move the kernel that they move most, relative to its size.
 
-    It is that of the layer which is moved the most, at most, and `None` without such kernels.
+    This is an upper bound. It is `None` without kernels that get gradients.
     """
-    clipped = _clipping(optimizer, of)
+    clipping = _compute_clipping(optimizer, diagnosis)
     changes = []
-    # What gets next to nothing learns at no rate.
-    lost = lost_signals(of)
-    weak = lost.starved | lost.began | of.probe(LostProbe).shrunk.keys()
-    for weight in weights_of(layer for layer in layers if layer.layer not in weak):
-        measured = weight.report
-        # What an activation at its limits holds back is suited by no rate.
-        gradient = freed_gradients(of).get(id(weight.own.variable), measured.gradient)
-        # Of biases, which begin at zeros, any change is a large one.
-        if gradient and measured.norm and weight.is_kernel:
-            change = _change(optimizer, clipped * gradient, math.prod(measured.shape))
-            changes.append(change / measured.norm)
+    # Layers with tiny inputs learn at no rate.
+    lost = lost_signals(diagnosis)
+    weak = lost.starved | lost.began | diagnosis.probe(LostProbe).shrunk.keys()
+    for weight in list_weights(layer for layer in layers if layer.layer not in weak):
+        report = weight.report
+        # No rate suits a gradient that an activation at its limits holds back.
+        gradient = freed_gradients(diagnosis).get(id(weight.own.variable), report.gradient)
+        # Biases begin at zeros, so any change of them is large.
+        if gradient and report.norm and weight.is_kernel:
+            change = _compute_change(optimizer, clipping * gradient, math.prod(report.shape))
+            changes.append(change / report.norm)
     return max(changes, default=None)
 
 
-def _gain(optimizer: _Optimizer, of: Diagnosis) -> float | None:
-    """Return what a thousand steps of SGD lower the loss by, to first order, relative to it.
+def _compute_gain(optimizer: _Optimizer, diagnosis: Diagnosis) -> float | None:
+    """Compute the fall of the loss in a thousand steps of SGD, to first order, relative to it.
 
-    It is `None` for other optimizers, and where the loss or its gradient is not known.
+    It is `None` for other optimizers, and if the loss or its gradient is unknown.
     """
-    loss = _loss(of)
-    if optimizer.kind != "sgd" or not loss or not trained_layers(of):
+    loss = _read_loss(diagnosis)
+    if optimizer.kind != "sgd" or not loss or not trained_layers(diagnosis):
         return None
-    squares = sum(norm**2 for _, norm in trained_layers(of))
+    squares = sum(norm**2 for _, norm in trained_layers(diagnosis))
     # No gradient at all has verdicts of its own.
     if not 0 < squares < math.inf or loss < 0:
         return None
     return optimizer.travel * squares / max(1 - optimizer.facts.momentum, 1 / STEPS) / loss
 
 
-def _loss(of: Diagnosis) -> float | None:
-    """Return the loss, `None` where it is not known what that of a batch in training is."""
-    losses = of.probe(LossProbe)
+def _read_loss(diagnosis: Diagnosis) -> float | None:
+    """Read the loss, `None` if the loss of a batch in training is unknown."""
+    losses = diagnosis.probe(LossProbe)
     # Training may take fewer examples at once, whose sum and its gradient are smaller.
     return None if losses.is_sum else losses.value
 
 
-def _clipping(optimizer: _Optimizer, of: Diagnosis) -> float:
-    """Return the factor by which all gradients together are clipped."""
-    total = math.hypot(*(norm for _, norm in trained_layers(of)))
+def _compute_clipping(optimizer: _Optimizer, diagnosis: Diagnosis) -> float:
+    """Compute the factor by which all gradients together are clipped."""
+    total = math.hypot(*(norm for _, norm in trained_layers(diagnosis)))
     return min(optimizer.facts.global_clipnorm / total, 1.0) if total > 0 else 1.0
 
 
-def _change(optimizer: _Optimizer, norm: float, count: int) -> float:
-    """Return how far a thousand steps move a weight of `count` numbers, at most.
+def _compute_change(optimizer: _Optimizer, norm: float, count: int) -> float:
+    """Compute how far a thousand steps move a weight, at most.
 
     Args:
         optimizer: The optimizer.
-        norm: The norm of its gradient, which is taken to stay as it is.
-        count: The number of its numbers.
+        norm: The norm of the gradient of the weight, which stays the same by assumption.
+        count: How many numbers the weight has.
     """
     norm = min(norm, optimizer.facts.clipnorm)
     size = min(norm / math.sqrt(count), optimizer.facts.clipvalue)
@@ -294,20 +308,20 @@ def _change(optimizer: _Optimizer, norm: float, count: int) -> float:
     return travel * size * math.sqrt(count)
 
 
-def _large_steps_of_sgd(rate: float, of: Diagnosis) -> Iterator[Finding]:
-    """Yield the finding on the rate of SGD."""
-    loss = _loss(of)
-    norms = trained_layers(of)
+def _report_large_sgd_steps(rate: float, diagnosis: Diagnosis) -> Iterator[Finding]:
+    """Report a rate of SGD with which the first step goes too far."""
+    loss = _read_loss(diagnosis)
+    norms = trained_layers(diagnosis)
     if loss is None or not loss > 0 or not norms:
         return
-    # Momentum makes the first step no longer, and later ones turn: healthy networks train with it
-    # where the steps that it adds up would be far too long.
+    # Momentum is left out: it makes the first step no longer, and later steps change direction.
+    # Healthy networks train with it although the sum of its steps would be far too long.
     squares = sum(norm**2 for _, norm in norms)
     ratio = rate * squares / loss
     if not LARGE_STEP < ratio < math.inf:
         return
-    # A loss that is not known may fall below 0, as a difference of scores does.
-    if of.probe(LossProbe).mean is None and not first_step_raises_loss(of):
+    # A loss of one's own may fall below 0, as a difference of scores does.
+    if diagnosis.probe(LossProbe).mean is None and not first_step_raises_loss(diagnosis):
         return
     worst, _ = max(norms, key=lambda pair: pair[1])
     evidence = (
@@ -317,15 +331,15 @@ def _large_steps_of_sgd(rate: float, of: Diagnosis) -> Iterator[Finding]:
     )
     # The product would then be a tenth of the loss.
     suitable = f"{rate / ratio / 10:.0e}"
-    remedy = Remedy(f"use keras.optimizers.SGD({suitable})").otherwise(_adam())
-    yield Finding([worst], evidence, scaled_first(of, remedy))
+    remedy = Remedy(f"use keras.optimizers.SGD({suitable})").otherwise(_propose_adam())
+    yield Finding([worst], evidence, standardize_inputs_first(diagnosis, remedy))
 
 
-def _large_steps_of_adam(rate: float, layers: list[SeenLayer]) -> Iterator[Finding]:
-    """Yield the finding on the rate of Adam and its like."""
-    widest: SeenLayer | None = None
+def _report_large_adam_steps(rate: float, layers: list[MeasuredLayer]) -> Iterator[Finding]:
+    """Report a rate of Adam, or of a similar optimizer, that overwrites weights in a step."""
+    widest: MeasuredLayer | None = None
     most = 0.0
-    for weight in weights_of(layers):
+    for weight in list_weights(layers):
         # A row of an embedding is no sum of inputs.
         if weight.layer.kind == "Embedding" or weight.report.gradient is None:
             continue
@@ -342,7 +356,7 @@ def _large_steps_of_adam(rate: float, layers: list[SeenLayer]) -> Iterator[Findi
         f"a unit, weights of {widest.title} should have a standard deviation of 1 / sqrt({most}). "
         f"The step is {update:.3g} times as large"
     )
-    remedy = _adam("use the default rate: ")
+    remedy = _propose_adam("use the default rate: ")
     if _DEFAULT.rate * math.sqrt(most) > LARGE_UPDATE:
         remedy = Remedy(f"use a rate of {0.1 / math.sqrt(most):.0e}")
     yield Finding([widest], evidence, remedy)

@@ -4,16 +4,16 @@ from collections.abc import Iterator, Sequence
 
 from keras_initx.tools.diagnose._dead_ends import dead_ends
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._first_inputs import UNSCALED_INPUTS, largest_inputs
-from keras_initx.tools.diagnose._rules import Finding, Level, exceeds, layer_count, rule
-from keras_initx.tools.diagnose._seen import SeenLayer
-from keras_initx.tools.diagnose._signal import root_mean_square
+from keras_initx.tools.diagnose._first_inputs import UNSCALED_INPUTS, find_largest_inputs
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer
+from keras_initx.tools.diagnose._rules import Finding, Level, exceeds, rule, write_count
+from keras_initx.tools.diagnose._signal import compute_signal_rms
 from keras_initx.tools.diagnose.remedies.large_outputs import (
-    smaller_inputs,
-    smaller_last_layer,
-    smaller_table,
+    propose_smaller_inputs,
+    propose_smaller_last_layer,
+    propose_smaller_table,
 )
-from keras_initx.tools.diagnose.remedies.signals import signal_remedy
+from keras_initx.tools.diagnose.remedies.signals import propose_for_signal
 
 # Fraction of saturated outputs above which an activation passes too little gradient.
 SATURATED = 0.25
@@ -25,7 +25,7 @@ SATURATED_OUTPUT = 0.6
 
 
 @rule("saturated", beside=["single class"])
-def saturated(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def saturated(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report activations, and outputs, that are at their limits.
 
     Reported if:
@@ -62,17 +62,20 @@ def saturated(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         worst = max(hit, key=lambda layer: layer.saturated or 0)
         evidence = (
             f"{worst.saturated:.0%} of the outputs of {worst.title} are at the limits of "
-            f"{worst.activation}{layer_count(hit)}, where its gradient is almost 0"
-            f"{input_size(worst)}"
+            f"{worst.activation}{write_count(hit)}, where its gradient is almost 0"
+            f"{_describe_inputs(worst)}"
         )
-        cause = largest_inputs(of, root_mean_square)
-        if cause is not None and not root_mean_square(cause) > UNSCALED_INPUTS:
+        cause = find_largest_inputs(diagnosis, compute_signal_rms)
+        if cause is not None and not compute_signal_rms(cause) > UNSCALED_INPUTS:
             cause = None
-        yield Finding(hit, evidence, signal_remedy(hit, cause, of), _level(hit, of))
-    yield from _saturated_output(of, layers)
+        remedy = propose_for_signal(hit, cause, diagnosis)
+        yield Finding(hit, evidence, remedy, _choose_level(hit, diagnosis))
+    yield from _report_saturated_output(diagnosis, layers)
 
 
-def _saturated_output(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def _report_saturated_output(
+    diagnosis: Diagnosis, layers: list[MeasuredLayer]
+) -> Iterator[Finding]:
     hit = []
     for layer in layers:
         if exceeds(layer.output.certain, SATURATED_OUTPUT):
@@ -82,22 +85,21 @@ def _saturated_output(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findin
     worst = max(hit, key=lambda layer: layer.output.certain or 0)
     evidence = (
         f"{worst.title} is saturated for {worst.output.certain:.0%} of the examples before training"
-        f"{layer_count(hit)}{input_size(worst)}. The loss starts far above a guess, and the first "
-        "steps only undo this"
+        f"{write_count(hit)}{_describe_inputs(worst)}. The loss starts far above a guess, and "
+        "the first steps only undo this"
     )
-    remedy = smaller_table(worst, of) or smaller_inputs(worst, of)
+    remedy = propose_smaller_table(worst, diagnosis) or propose_smaller_inputs(worst, diagnosis)
     if remedy is None:
-        remedy = smaller_last_layer(hit, of)
-    yield Finding(hit, evidence, remedy, _level(hit, of))
+        remedy = propose_smaller_last_layer(hit, diagnosis)
+    yield Finding(hit, evidence, remedy, _choose_level(hit, diagnosis))
 
 
-def _level(layers: Sequence[SeenLayer], of: Diagnosis) -> Level:
-    """Return the level where layers are saturated: no gradient may pass one of them."""
-    return "error" if any(layer.layer in dead_ends(of) for layer in layers) else "warning"
+def _choose_level(layers: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> Level:
+    # At a dead end, no gradient passes.
+    return "error" if any(layer.layer in dead_ends(diagnosis) for layer in layers) else "warning"
 
 
-def input_size(layer: SeenLayer) -> str:
-    """Return a phrase with the size of the values before the activation if they are known."""
+def _describe_inputs(layer: MeasuredLayer) -> str:
     if layer.before is None:
         return ""
     return f"; the values before its activation have standard deviation {layer.before.std:.3g}"

@@ -3,16 +3,16 @@
 from collections.abc import Iterator
 
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, pair_with_heads
 from keras_initx.tools.diagnose._remedy import Remedy
-from keras_initx.tools.diagnose._rules import Finding, layer_count, rule
-from keras_initx.tools.diagnose._seen import SeenLayer, ends_of
-from keras_initx.tools.diagnose.losses.labels import are_signs
+from keras_initx.tools.diagnose._rules import Finding, rule, write_count
+from keras_initx.tools.diagnose.losses.labels import has_sign_labels
 from keras_initx.tools.diagnose.losses.probes import LossProbe
-from keras_initx.tools.diagnose.remedies.other_ends import other_activation
+from keras_initx.tools.diagnose.remedies.output_heads import propose_activation
 
 
 @rule("single class")
-def single_class(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def single_class(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report a softmax of one unit.
 
     Reported if:
@@ -33,29 +33,28 @@ def single_class(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         For two classes, use a sigmoid with binary crossentropy. If you have more classes, use one
         unit for each.
     """
-    read = ends_of(layers, of.probe(LossProbe).ends)
-    crossed = []
-    for layer, ends in read:
-        if ends.units == 1 and ends.loss.kind in ("categorical", "sparse"):
-            crossed.append(layer)
+    heads = dict(pair_with_heads(layers, diagnosis.probe(LossProbe).heads))
+    single = []
+    for layer, head in heads.items():
+        if head.units == 1 and head.loss.kind in ("categorical", "sparse"):
+            single.append(layer)
     hit = []
     for layer in layers:
         is_softmax = layer.makes_output and layer.activation == "softmax"
         has_one_unit = layer.shape is not None and layer.shape[-1] == 1
-        if layer in crossed or (is_softmax and has_one_unit):
+        if layer in single or (is_softmax and has_one_unit):
             hit.append(layer)
     if not hit:
         return
-    title = hit[0].title
+    first = hit[0]
     evidence = (
-        f"{title} has one unit, and a softmax of one unit is always 1{layer_count(hit)}. No "
+        f"{first.title} has one unit, and a softmax of one unit is always 1{write_count(hit)}. No "
         "gradient passes back through it"
     )
-    of_first = next((ends for layer, ends in read if layer is hit[0]), None)
-    text = (
-        f"for two classes, {other_activation('sigmoid', hit[0], 'binary_crossentropy', of_first)}"
-    )
-    if of_first is not None and are_signs(of_first):
+    first_head = heads.get(first)
+    binary = propose_activation("sigmoid", first, "binary_crossentropy", first_head)
+    text = f"for two classes, {binary}"
+    if first_head is not None and has_sign_labels(first_head):
         text += ", with labels 0 and 1: y = (y + 1) / 2"
     numbers = Remedy('for numbers, set activation=None and loss="mse"')
     yield Finding(hit, evidence, Remedy(text).otherwise(numbers, "; "), "error")

@@ -14,16 +14,16 @@ from keras_initx.initializers._as_ours import adapt_initializer
 from keras_initx.initializers._initializer import Initializer
 from keras_initx.inspection._layer_initializers import find_layer_initializers
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._drawn_anew import Choice, choice
 from keras_initx.tools.diagnose._kernel_values import kernel_values
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, MeasuredWeight, list_weights
+from keras_initx.tools.diagnose._redrawing import Choice, make_choice
 from keras_initx.tools.diagnose._remedy import Remedy
-from keras_initx.tools.diagnose._rules import Finding, by_level, rule, weight_names
-from keras_initx.tools.diagnose._seen import SeenLayer, SeenWeight, weights_of
-from keras_initx.tools.diagnose._suited import suited_to
+from keras_initx.tools.diagnose._rules import Finding, group_by_level, rule, summarize_paths
+from keras_initx.tools.diagnose._suitable_initializers import choose_for_weight
 
 
 @rule("twin tensors")
-def twin_tensors(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def twin_tensors(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report kernels with the same random values.
 
     Reported if:
@@ -45,36 +45,38 @@ def twin_tensors(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         Use a separate initializer for each weight. Make layers one by one, instead of copies of
         one.
     """
-    groups: dict[str, list[SeenWeight]] = {}
-    for weight in weights_of(layers):
-        values = kernel_values(of).get(weight)
+    by_digest: dict[str, list[MeasuredWeight]] = {}
+    for weight in list_weights(layers):
+        values = kernel_values(diagnosis).get(weight)
         if values is not None and values.digest:
-            groups.setdefault(values.digest, []).append(weight)
-    of_several = [group for group in groups.values() if len(group) > 1]
-    for level, hit in by_level(of_several, "warning", _are_beside):
+            by_digest.setdefault(values.digest, []).append(weight)
+    groups = [group for group in by_digest.values() if len(group) > 1]
+    for level, hit in group_by_level(groups, "warning", _are_siblings):
         twins = list(itertools.chain.from_iterable(hit))
-        equations = [weight_names(group, " = ") for group in hit]
+        equations = [summarize_paths(group, " = ") for group in hit]
         evidence = f"kernels have the same random values: {summarize_names(equations, '; ', 3)}"
-        yield Finding([one.layer for one in twins], evidence, _separate(twins), level)
+        yield Finding(
+            [weight.layer for weight in twins], evidence, _propose_separate_draws(twins), level
+        )
 
 
-def _are_beside(group: Sequence[SeenWeight]) -> bool:
-    """Return whether two of these weights are in one layer, or in one layer within the model."""
+def _are_siblings(group: Sequence[MeasuredWeight]) -> bool:
+    """Return whether two of these weights are in one layer, or in one layer around both."""
     counts: Counter[str] = Counter()
     for weight in group:
-        around, _, own = weight.layer.path.rpartition("/")
-        counts[around or own] += 1
+        parent, _, own = weight.layer.path.rpartition("/")
+        counts[parent or own] += 1
     return max(counts.values()) > 1
 
 
-def _separate(weights: Sequence[SeenWeight]) -> Remedy:
-    """Return a remedy that draws each of some weights by itself."""
+def _propose_separate_draws(weights: Sequence[MeasuredWeight]) -> Remedy:
+    """Propose to draw each weight by itself."""
     rules: dict[str, InitializerLike] = {}
     texts = []
     for weight in weights:
-        kept = getattr(weight.own.layer, argument_name(weight.name), None)
-        chosen = _without_seed(kept) or suited_to(weight)
-        rules[weight.path], text = chosen
+        present = getattr(weight.own.layer, argument_name(weight.name), None)
+        choice = _choose_without_seed(present) or choose_for_weight(weight)
+        rules[weight.path], text = choice
         texts.append(text)
     if _are_copies(weights):
         return Remedy(
@@ -89,15 +91,19 @@ def _separate(weights: Sequence[SeenWeight]) -> Remedy:
     )
 
 
-def _are_copies(weights: Sequence[SeenWeight]) -> bool:
-    """Return whether layers were copied with their values: nothing that has a seed made these.
+def _are_copies(weights: Sequence[MeasuredWeight]) -> bool:
+    """Return whether layers were copied with their values, because no seed made these.
 
-    That is so of initializers without a seed, each an object of its own, and of modules of torch.
+    So it is for separate initializers without a seed, and for modules of torch.
     """
-    made = find_layer_initializers([weight.own for weight in weights])
-    initializers = [made[weight.path][0] for weight in weights]
-    if len({id(one) for one in initializers if one is not None}) < len(weights):
-        return all(isinstance(one.own.layer, keras.layers.TorchModuleWrapper) for one in weights)
+    by_path = find_layer_initializers([weight.own for weight in weights])
+    initializers = [by_path[weight.path][0] for weight in weights]
+    separate = {id(initializer) for initializer in initializers if initializer is not None}
+    if len(separate) < len(weights):
+        wrappers = [
+            isinstance(weight.own.layer, keras.layers.TorchModuleWrapper) for weight in weights
+        ]
+        return all(wrappers)
     for initializer in initializers:
         if not isinstance(initializer, keras.initializers.Initializer):
             return False
@@ -106,27 +112,27 @@ def _are_copies(weights: Sequence[SeenWeight]) -> bool:
     return True
 
 
-def _without_seed(kept: Any) -> Choice | None:
-    """Return an initializer of this package or of Keras without its seeds.
+def _choose_without_seed(present: Any) -> Choice | None:
+    """Choose the present initializer, of this package or of Keras, without its seeds.
 
-    It is `None` if it is another one, or has arguments that only Keras takes.
+    It is `None` for another one, or if it has arguments that only Keras takes.
     """
-    if not isinstance(kept, Initializer) and adapt_initializer(kept).counterpart is None:
+    if not isinstance(present, Initializer) and adapt_initializer(present).counterpart is None:
         return None
     try:
-        return choice(_unseeded(kept))
+        return make_choice(_drop_seeds(present))
     except (TypeError, ValueError):
         return None
 
 
-def _unseeded(argument: Any) -> Any:
-    """Return an argument in which no initializer has a seed."""
+def _drop_seeds(argument: Any) -> Any:
+    # The argument may be an initializer, or hold one, such as `Scaled(HeNormal(seed=0), 2)`.
     if isinstance(argument, list | tuple):
-        return list(map(_unseeded, argument))
+        return list(map(_drop_seeds, argument))
     if not isinstance(argument, keras.initializers.Initializer):
         return argument
     adapted = adapt_initializer(argument)
     arguments = {}
     for name, value in (adapted.arguments() or {}).items():
-        arguments[name] = None if name == "seed" else _unseeded(value)
+        arguments[name] = None if name == "seed" else _drop_seeds(value)
     return (adapted.counterpart or type(argument)).from_config(arguments)

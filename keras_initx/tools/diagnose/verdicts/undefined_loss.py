@@ -4,31 +4,35 @@ import math
 from collections.abc import Iterator
 
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._remedy import Remedy
-from keras_initx.tools.diagnose._rules import EXPLODING, Finding, rule
-from keras_initx.tools.diagnose._seen import SeenLayer, ends_of, trained_layers
-from keras_initx.tools.diagnose._signal_probe import inputs, targets
-from keras_initx.tools.diagnose._undefined_places import (
-    Place,
+from keras_initx.tools.diagnose._measured_layers import (
+    MeasuredLayer,
+    pair_with_heads,
+    trained_layers,
+)
+from keras_initx.tools.diagnose._nan_origins import (
+    Origin,
+    describe_origin,
     gradients_overflow,
     has_lost_gradients,
-    place_layers,
-    place_title,
+    list_origin_layers,
     undefined_gradient,
     undefined_output,
 )
-from keras_initx.tools.diagnose.losses.ends import Ends
+from keras_initx.tools.diagnose._remedy import Remedy
+from keras_initx.tools.diagnose._rules import EXPLODING, Finding, rule
+from keras_initx.tools.diagnose._signal_probe import input_signal, target_signal
+from keras_initx.tools.diagnose.losses.heads import OutputHead
 from keras_initx.tools.diagnose.losses.probes import LossProbe, OutputProbe
-from keras_initx.tools.diagnose.remedies.other_ends import other_activation, other_loss
+from keras_initx.tools.diagnose.remedies.output_heads import propose_activation, propose_loss
 
-# What cures it where the operation is not known.
-_GUARDED = (
+# The remedy if the operation is unknown.
+_GUARD = (
     "keep numbers in roots, in logarithms and below fraction lines away from 0: "
     "keras.ops.sqrt(keras.ops.maximum(x, 1e-7)), keras.ops.log(keras.ops.maximum(x, 1e-7)), "
     "x / keras.ops.maximum(y, 1e-7), also in the branch that keras.ops.where does not take; and "
     "keep numbers in keras.ops.exp below 80"
 )
-# What cures the operations of a functional model, by their classes.
+# The expressions to use instead of operations of a functional model, by their classes.
 _BY_OPERATION = {
     "Divide": "x / keras.ops.maximum(y, 1e-7)",
     "Log": "keras.ops.log(keras.ops.maximum(x, 1e-7))",
@@ -42,10 +46,10 @@ _BY_OPERATION = {
 
 @rule(
     "undefined loss",
-    # What it takes these outputs for is named already.
+    # These say already what the loss takes the outputs for.
     unless=["single class", "no probabilities"],
 )
-def undefined_loss(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def undefined_loss(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report what makes NaN or infinities of finite numbers.
 
     Reported if:
@@ -73,65 +77,65 @@ def undefined_loss(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         - Write `maximum(x, 1e-7)` in the root, in the logarithm and below the fraction line.
         - Use softplus before `Poisson`, and a sigmoid or a softmax before such a crossentropy.
     """
-    for data in (inputs(of), targets(of)):
-        if data is not None and data.nonfinite:
+    for signal in (input_signal(diagnosis), target_signal(diagnosis)):
+        if signal is not None and signal.nonfinite:
             return
-    losses, outputs = of.probe(LossProbe), of.probe(OutputProbe).signal
+    losses, outputs = diagnosis.probe(LossProbe), diagnosis.probe(OutputProbe).signal
     # A mask makes outputs infinite on purpose.
-    if of.probe(OutputProbe).has_nan or any(layer.signal.nonfinite for layer in layers):
-        place = undefined_output(of)
-        if place is not None:
-            yield _of_outputs(place, of)
+    if diagnosis.probe(OutputProbe).has_nan or any(layer.signal.nonfinite for layer in layers):
+        origin = undefined_output(diagnosis)
+        if origin is not None:
+            yield _report_outputs(origin, diagnosis)
         return
     if losses.value is None or outputs is None or not layers or not all(map(_is_finite, layers)):
         return
-    given = f"the outputs, from {outputs.min:.3g} to {outputs.max:.3g}, are finite"
+    contrast = f"the outputs, from {outputs.min:.3g} to {outputs.max:.3g}, are finite"
     if not math.isfinite(losses.value):
         if not math.isfinite(losses.terms):
-            evidence = f"`add_loss` adds {losses.terms:.3g} to the loss, but {given}"
-            yield Finding([layers[-1]], evidence, Remedy(_GUARDED), "error")
+            evidence = f"`add_loss` adds {losses.terms:.3g} to the loss, but {contrast}"
+            yield Finding([layers[-1]], evidence, Remedy(_GUARD), "error")
             return
-        yield _explained(f"the loss is {losses.value:.3g}, but {given}", of, layers)
+        yield _report_loss(f"the loss is {losses.value:.3g}, but {contrast}", diagnosis, layers)
         return
-    place = undefined_gradient(of)
-    what = f"the gradient of the loss of {losses.value:.3g} is not finite, but {given}"
-    if place is not None and place.is_loss:
-        yield _explained(what, of, layers)
-    elif place is not None:
-        yield _of_gradients(place, of)
-    elif has_lost_gradients(of) and not gradients_overflow(of):
-        found = [layer for layer, norm in trained_layers(of) if not math.isfinite(norm)]
-        evidence = f"{what}, and no number is too large. The place that makes NaN is unknown"
-        yield Finding(found, evidence, Remedy(_GUARDED), "error")
+    origin = undefined_gradient(diagnosis)
+    effect = f"the gradient of the loss of {losses.value:.3g} is not finite, but {contrast}"
+    if origin is not None and origin.is_loss:
+        yield _report_loss(effect, diagnosis, layers)
+    elif origin is not None:
+        yield _report_gradients(origin, diagnosis)
+    elif has_lost_gradients(diagnosis) and not gradients_overflow(diagnosis):
+        hit = [layer for layer, norm in trained_layers(diagnosis) if not math.isfinite(norm)]
+        evidence = f"{effect}, and no number is too large. The place that makes NaN is unknown"
+        yield Finding(hit, evidence, Remedy(_GUARD), "error")
 
 
-def _of_outputs(place: Place, of: Diagnosis) -> Finding:
-    """Return the finding on a place where outputs are not finite."""
+def _report_outputs(origin: Origin, diagnosis: Diagnosis) -> Finding:
+    title, layers = describe_origin(origin, diagnosis), list_origin_layers(origin, diagnosis)
     evidence = (
-        f"the outputs of {place_title(place, of)} are {place.values} for finite inputs. A "
-        "computation there has no value at some of these inputs"
+        f"the outputs of {title} are {origin.values} for finite inputs. A computation there has no "
+        "value at some of these inputs"
     )
-    return Finding(place_layers(place, of), evidence, _guarded(place, of), "error")
+    return Finding(layers, evidence, _propose_guard(origin, diagnosis), "error")
 
 
-def _of_gradients(place: Place, of: Diagnosis) -> Finding:
-    """Return the finding on a place where gradients are not finite."""
+def _report_gradients(origin: Origin, diagnosis: Diagnosis) -> Finding:
+    title, layers = describe_origin(origin, diagnosis), list_origin_layers(origin, diagnosis)
     evidence = (
-        f"the gradient is finite after {place_title(place, of)} and not finite before it, although "
-        "all outputs are finite. A computation there has no derivative at some of its inputs"
+        f"the gradient is finite after {title} and not finite before it, although all outputs are "
+        "finite. A computation there has no derivative at some of its inputs"
     )
-    return Finding(place_layers(place, of), evidence, _guarded(place, of), "error")
+    return Finding(layers, evidence, _propose_guard(origin, diagnosis), "error")
 
 
-def _guarded(place: Place, of: Diagnosis) -> Remedy:
-    """Return the remedy in a place, for its operation where that was seen."""
-    known = _BY_OPERATION.get(type(place.call.operation).__name__)
-    if place.call.operation in of.watch.layers or known is None:
-        return Remedy(f"in {place_title(place, of)}, {_GUARDED}")
-    return Remedy(f"use {known} instead of {place_title(place, of)}")
+def _propose_guard(origin: Origin, diagnosis: Diagnosis) -> Remedy:
+    title, operation = describe_origin(origin, diagnosis), origin.call.operation
+    expression = _BY_OPERATION.get(type(operation).__name__)
+    if operation in diagnosis.watch.layers or expression is None:
+        return Remedy(f"in {title}, {_GUARD}")
+    return Remedy(f"use {expression} instead of {title}")
 
 
-def _is_finite(layer: SeenLayer) -> bool:
+def _is_finite(layer: MeasuredLayer) -> bool:
     """Return whether the signals of `layer` are finite and have not exploded."""
     for signal in (layer.before, layer.after):
         if signal is not None and signal.nonfinite:
@@ -139,25 +143,29 @@ def _is_finite(layer: SeenLayer) -> bool:
     return bool(layer.signal.std <= EXPLODING or layer.is_rescaled)
 
 
-def _explained(what: str, of: Diagnosis, layers: list[SeenLayer]) -> Finding:
-    """Return the finding on a loss, with the operation that is to blame where it is known."""
-    for layer, ends in ends_of(layers, of.probe(LossProbe).others):
-        if ends.loss.name == "poisson" and ends.made.min < 0:
-            evidence = f"{what}: poisson takes the logarithm of the outputs of {layer.title}"
-            return Finding([layer], evidence, other_activation("softplus", layer), "error")
-        if ends.loss.is_own and _takes_others_for_probabilities(ends):
-            activation = "sigmoid" if ends.loss.kind == "binary" else "softmax"
-            evidence = f"{what}: {ends.loss.title} takes outputs of a {activation}"
-            remedy = other_activation(activation, layer)
-            if ends.activation == "linear":
-                remedy = other_loss(ends.loss.class_name, from_logits=True).otherwise(remedy)
+def _report_loss(effect: str, diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Finding:
+    """Report a loss, with the reason if it is known."""
+    for layer, head in pair_with_heads(layers, diagnosis.probe(LossProbe).other_heads):
+        if head.loss.name == "poisson" and head.output_signal.min < 0:
+            evidence = f"{effect}: poisson takes the logarithm of the outputs of {layer.title}"
+            return Finding([layer], evidence, propose_activation("softplus", layer), "error")
+        if head.loss.is_own and _takes_no_probabilities(head):
+            activation = "sigmoid" if head.loss.kind == "binary" else "softmax"
+            evidence = f"{effect}: {head.loss.title} takes outputs of a {activation}"
+            remedy = propose_activation(activation, layer)
+            if head.activation == "linear":
+                remedy = propose_loss(head.loss.class_name, from_logits=True).otherwise(remedy)
             return Finding([layer], evidence, remedy, "error")
-    evidence = f"{what}. The loss has no value or no gradient at some of them"
-    return Finding([layers[-1]], evidence, Remedy(_GUARDED), "error")
+    evidence = f"{effect}. The loss has no value or no gradient at some of them"
+    return Finding([layers[-1]], evidence, Remedy(_GUARD), "error")
 
 
-def _takes_others_for_probabilities(ends: Ends) -> bool:
-    """Return whether a crossentropy gets what are no probabilities, though some may be in range."""
-    if not ends.loss.is_crossentropy or ends.loss.from_logits:
+def _takes_no_probabilities(head: OutputHead) -> bool:
+    # Some numbers of this batch may lie in [0, 1] nevertheless.
+    if not head.loss.is_crossentropy or head.loss.from_logits:
         return False
-    return ends.activation in ("linear", "relu") or ends.made.min < 0 or ends.made.max > 1
+    return (
+        head.activation in ("linear", "relu")
+        or head.output_signal.min < 0
+        or head.output_signal.max > 1
+    )

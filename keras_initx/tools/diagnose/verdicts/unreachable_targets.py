@@ -1,4 +1,4 @@
-"""Unreachable targets: those that outputs cannot come near to."""
+"""Unreachable targets: the outputs cannot come near to them."""
 
 import math
 from collections.abc import Iterator
@@ -6,25 +6,25 @@ from collections.abc import Iterator
 import numpy as np
 
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, pair_with_heads
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule
-from keras_initx.tools.diagnose._seen import SeenLayer, ends_of
-from keras_initx.tools.diagnose.losses.ends import Ends, are_of_softmax
+from keras_initx.tools.diagnose.losses.heads import OutputHead, are_probabilities
 from keras_initx.tools.diagnose.losses.probes import LossProbe
-from keras_initx.tools.diagnose.losses.reach import Reach, reach_alone, reaches
-from keras_initx.tools.diagnose.remedies.other_ends import other_activation, without_activations
+from keras_initx.tools.diagnose.losses.reach import Reach, compute_activation_limits, reaches
+from keras_initx.tools.diagnose.remedies.output_heads import propose_activation, propose_removal
 
 # Fraction of the targets beyond the range of the last activation above which a distance cannot
 # become small.
 OUT_OF_REACH = 0.1
-# How far the sum of a row of targets may be from that of a softmax.
-_OF_A_SUM = 0.1
+# How far the sum of a row of targets may be from 1, the sum of a softmax.
+_SUM_TOLERANCE = 0.1
 # How far a probability may be from its label where a crossentropy is small.
 PROBABLE = 0.25
 
 
 @rule("unreachable targets", beside=["single class", "no probabilities"])
-def unreachable_targets(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def unreachable_targets(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report targets that outputs cannot come near to.
 
     Reported if:
@@ -49,82 +49,83 @@ def unreachable_targets(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Find
     Fix:
         Remove the activation of the last layer, keep only one of two, or scale your targets.
     """
-    for layer, ends in ends_of(layers, of.probe(LossProbe).ends):
-        reach = reaches(of)[ends]
-        low, high = reach.as_probabilities(ends)
-        beyond = _share_out_of_reach(ends, low, high)
-        of_other_sums = _share_of_other_sums(ends)
-        if of_other_sums > OUT_OF_REACH >= beyond:
+    for layer, head in pair_with_heads(layers, diagnosis.probe(LossProbe).heads):
+        reach = reaches(diagnosis)[head]
+        low, high = reach.to_probabilities(head)
+        share = _compute_unreachable_share(head, low, high)
+        other_sums_share = _compute_other_sums_share(head)
+        if other_sums_share > OUT_OF_REACH >= share:
             evidence = (
-                f"{of_other_sums:.0%} of the rows of targets do not add up to 1, but the rows of "
-                f"{layer.title} do"
+                f"{other_sums_share:.0%} of the rows of targets do not add up to 1, but the rows "
+                f"of {layer.title} do"
             )
-            remedy = other_activation("sigmoid", layer, "binary_crossentropy", ends)
+            remedy = propose_activation("sigmoid", layer, "binary_crossentropy", head)
             yield Finding([layer], evidence, remedy)
-        if not beyond > OUT_OF_REACH:
+        if not share > OUT_OF_REACH:
             continue
-        names = ", then ".join(one.activation for one in reach.applied) or layer.title
-        made = "outputs"
-        if ends.loss.is_crossentropy and ends.loss.from_logits:
-            made = "probabilities of logits"
-        limits = f"the {made} of {names} lie between {low:.3g} and {high:.3g}"
+        activations = [applied.activation for applied in reach.applied]
+        names = ", then ".join(activations) or layer.title
+        subject = f"outputs of {names}"
+        if head.loss.is_crossentropy and head.loss.from_logits:
+            subject = f"probabilities of logits of {names}"
+        limits = f"the {subject} lie between {low:.3g} and {high:.3g}"
         if math.isinf(high):
-            limits = f"the {made} of {names} are never below {low:.3g}"
+            limits = f"the {subject} are never below {low:.3g}"
             if not low:
-                limits = f"the {made} of {names} are never negative"
+                limits = f"the {subject} are never negative"
         evidence = (
-            f"{beyond:.0%} of the targets, which go from {ends.wanted.min:.3g} to "
-            f"{ends.wanted.max:.3g}, are out of reach: {limits}"
+            f"{share:.0%} of the targets, which go from {head.target_signal.min:.3g} to "
+            f"{head.target_signal.max:.3g}, are out of reach: {limits}"
         )
-        if ends.form == "numbers" and ends.loss.is_crossentropy:
+        if head.form == "numbers" and head.loss.is_crossentropy:
             evidence = f"no label can become certain: {limits}"
-        yield Finding([layer], evidence, _in_reach(layer, ends, reach))
+        yield Finding([layer], evidence, _propose_reach(layer, head, reach))
 
 
-def _share_out_of_reach(ends: Ends, low: float, high: float) -> float:
-    """Return the fraction of the targets that an output within limits cannot come near to."""
-    aims = ends.aims
-    if ends.form == "examples":
+def _compute_unreachable_share(head: OutputHead, low: float, high: float) -> float:
+    """Compute the fraction of the targets that an output within limits cannot come near to."""
+    targets = head.target_rows
+    if head.form == "examples":
         return 0.0
-    if ends.loss.kind == "distance":
-        room = 0.01
+    if head.loss.kind == "distance":
+        tolerance = 0.01
         if math.isfinite(high - low):
-            room *= high - low
-        return float(np.mean((aims < low - room) | (aims > high + room)))
-    if ends.form == "numbers":
-        return float(not ends.outside and high < 1 - PROBABLE)
+            tolerance *= high - low
+        return float(np.mean((targets < low - tolerance) | (targets > high + tolerance)))
+    if head.form == "numbers":
+        return float(not head.invalid_share and high < 1 - PROBABLE)
     least, most = low - PROBABLE, high + PROBABLE
-    if ends.loss.kind == "binary":
-        # Labels beyond [0, 1] are none, whatever is in reach.
-        probable = np.clip(aims, 0, 1)
-        return float(np.mean((probable < least) | (probable > most)))
-    return float(np.mean(aims.max(axis=-1) > most))
+    if head.loss.kind == "binary":
+        # Labels outside [0, 1] are another problem.
+        labels = np.clip(targets, 0, 1)
+        return float(np.mean((labels < least) | (labels > most)))
+    return float(np.mean(targets.max(axis=-1) > most))
 
 
-def _share_of_other_sums(ends: Ends) -> float:
-    """Return the fraction of the rows of targets that do not add up to 1, though outputs do."""
-    loss, aims = ends.loss, ends.aims
+def _compute_other_sums_share(head: OutputHead) -> float:
+    """Compute the fraction of the rows of targets that do not add up to 1, if outputs do."""
+    loss, targets = head.loss, head.target_rows
     takes_any_sum = loss.kind == "distance" or (loss.kind == "binary" and not loss.from_logits)
-    if not takes_any_sum or aims.ndim != 2 or not are_of_softmax(ends.rows):
+    if not takes_any_sum or targets.ndim != 2 or not are_probabilities(head.output_rows):
         return 0.0
-    return float(np.mean(abs(aims.sum(axis=-1, dtype="float64") - 1) > _OF_A_SUM))
+    return float(np.mean(abs(targets.sum(axis=-1, dtype="float64") - 1) > _SUM_TOLERANCE))
 
 
-def _in_reach(layer: SeenLayer, ends: Ends, reach: Reach) -> Remedy:
-    """Return the remedy where targets are beyond the activations of an output."""
+def _propose_reach(layer: MeasuredLayer, head: OutputHead, reach: Reach) -> Remedy:
+    """Propose to remove the activations that limit an output, or to scale the targets."""
     low, high, applied = reach
     if not applied:
         return Remedy(f"remove the limit after the weights of {layer.title}")
-    if ends.loss.kind == "distance":
-        remedy = other_activation(None, layer)
+    if head.loss.kind == "distance":
+        remedy = propose_activation(None, layer)
         if len(applied) > 1:
-            least, most = reach_alone(applied[-1].activation)
-            if least <= ends.wanted.min and ends.wanted.max <= most:
-                return without_activations(applied[:-1])
-            remedy = without_activations(applied)
+            least, most = compute_activation_limits(applied[-1].activation)
+            if least <= head.target_signal.min and head.target_signal.max <= most:
+                return propose_removal(applied[:-1])
+            remedy = propose_removal(applied)
         if math.isinf(high):
             return remedy
         return remedy.otherwise(Remedy(f"scale the targets to [{low:.3g}, {high:.3g}]"))
-    # The loss applies the last one itself.
-    before = applied if ends.loss.from_logits else applied[:-1]
-    return without_activations(before)
+    # The last activation makes the probabilities that a crossentropy takes.
+    removed = applied if head.loss.from_logits else applied[:-1]
+    return propose_removal(removed)

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, pair_with_heads
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule
-from keras_initx.tools.diagnose._seen import SeenLayer, ends_of
 from keras_initx.tools.diagnose.losses.probes import LossProbe
 
 # Factor between the standard deviation of the targets of a distance and that of the outputs, or 1
@@ -16,7 +16,7 @@ SMALL_TARGETS = 0.02
 
 
 @rule("unscaled targets", beside=["single class", "unreachable targets"])
-def unscaled_targets(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def unscaled_targets(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report targets of a distance that are large or small.
 
     Reported if:
@@ -41,16 +41,16 @@ def unscaled_targets(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding
         Standardize your targets.
     """
     remedy = Remedy("standardize the targets: y = (y - y.mean(axis=0)) / y.std(axis=0)")
-    for layer, ends in ends_of(layers, of.probe(LossProbe).ends):
-        if not ends.loss.kind == layer.output.loss_kind == "distance":
+    for layer, head in pair_with_heads(layers, diagnosis.probe(LossProbe).heads):
+        if not head.loss.kind == layer.output.loss_kind == "distance":
             continue
         deviation = layer.output.blind_loss or 0.0
-        are_large = deviation / max(ends.made.std, 1) > UNSCALED_TARGETS
+        are_large = deviation / max(head.output_signal.std, 1) > UNSCALED_TARGETS
         are_small = 0 < deviation < SMALL_TARGETS
         if are_large or are_small:
             evidence = (
                 f"the targets of {layer.title} have standard deviation {deviation:.3g}; its "
-                f"outputs have {ends.made.std:.3g}. "
+                f"outputs have {head.output_signal.std:.3g}. "
             )
             if are_large:
                 evidence += "Training takes thousands of steps to reach such targets"

@@ -1,4 +1,7 @@
-"""Labels: whether a loss of Keras reads them for what they are."""
+"""Unsuitable labels: a loss reads them for something else.
+
+The forms of labels stand in `losses/heads.py`: numbers, rows, or examples.
+"""
 
 import math
 from collections.abc import Iterator
@@ -8,32 +11,36 @@ import numpy as np
 
 from keras_initx._typing import Array
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
+from keras_initx.tools.diagnose._measured_layers import (
+    MeasuredLayer,
+    list_layers_until,
+    pair_with_heads,
+)
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, Level, rule
-from keras_initx.tools.diagnose._seen import SeenLayer, ends_of, layers_until
-from keras_initx.tools.diagnose.losses.ends import Ends
+from keras_initx.tools.diagnose.losses.heads import OutputHead
 from keras_initx.tools.diagnose.losses.labels import (
     MANY,
-    are_binary,
-    are_signs,
-    means_numbers,
-    means_several,
-    share_of_several,
+    compute_several_share,
+    find_binary_rows,
+    has_arbitrary_numbers,
+    has_several_classes,
+    has_sign_labels,
 )
 from keras_initx.tools.diagnose.losses.probes import LossProbe
-from keras_initx.tools.diagnose.losses.training import ComputedLoss
-from keras_initx.tools.diagnose.remedies.other_ends import other_activation, other_loss
+from keras_initx.tools.diagnose.losses.training import RepeatableLoss
+from keras_initx.tools.diagnose.remedies.output_heads import propose_activation, propose_loss
 
-# The distances of numbers that are not negative.
-_OF_COUNTS = ("mean_squared_logarithmic_error", "poisson")
-# These take targets of another shape than the outputs.
-_OF_ANY_SHAPE = ("cosine_similarity", "ctc")
+# The losses for numbers that are not negative.
+_COUNT_LOSSES = ("mean_squared_logarithmic_error", "poisson")
+# The losses that take targets of another shape than the outputs.
+_ANY_SHAPE_LOSSES = ("cosine_similarity", "ctc")
 # Share of the variance of the targets that may remain where outputs are compared with several.
 REMAINING = 0.1
 
 
 @rule("unsuitable labels", beside=["single class"])
-def unsuitable_labels(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def unsuitable_labels(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report labels that a loss does not take for what they are.
 
     Reported if:
@@ -69,29 +76,29 @@ def unsuitable_labels(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findin
         - If you have one label for each example, add `Flatten` or a pooling before the last layer.
         - Give your model one output for each target.
     """
-    losses = of.probe(LossProbe)
-    for layer, ends in ends_of(layers, losses.ends):
-        if ends.form == "examples" or (ends.loss.kind == "binary" and ends.form == "numbers"):
+    losses = diagnosis.probe(LossProbe)
+    for layer, head in pair_with_heads(layers, losses.heads):
+        if head.form == "examples" or (head.loss.kind == "binary" and head.form == "numbers"):
             # A distance from the same number everywhere may be meant.
-            if ends.loss.kind != "distance" or ends.wanted.std > 0:
-                yield _single(layer, ends, of)
-        elif ends.is_of_other_form:
-            yield _of_other_form(layer, ends)
-        elif ends.loss.kind == "sparse":
-            yield from _sparse(layer, ends)
-        elif ends.loss.kind == "categorical":
-            yield from _categorical(layer, ends)
-        elif ends.loss.kind == "binary":
-            yield from _binary(layer, ends)
-    for layer, ends in ends_of(layers, losses.others):
-        yield from _of_other(layer, ends)
+            if head.loss.kind != "distance" or head.target_signal.std > 0:
+                yield _report_single_label(layer, head, diagnosis)
+        elif head.has_wrong_form:
+            yield _report_wrong_form(layer, head)
+        elif head.loss.kind == "sparse":
+            yield from _report_sparse(layer, head)
+        elif head.loss.kind == "categorical":
+            yield from _report_categorical(layer, head)
+        elif head.loss.kind == "binary":
+            yield from _report_binary(layer, head)
+    for layer, head in pair_with_heads(layers, losses.other_heads):
+        yield from _report_other_loss(layer, head)
     for layer in layers:
         if layer.layer in losses.crossed:
-            yield _crossed(layer, losses.crossed[layer.layer])
+            yield _report_crossed(layer, losses.crossed[layer.layer])
 
 
-def _single(layer: SeenLayer, ends: Ends, of: Diagnosis) -> Finding:
-    """Return the finding on one label for several rows or values of an output."""
+def _report_single_label(layer: MeasuredLayer, head: OutputHead, diagnosis: Diagnosis) -> Finding:
+    """Report one label for several rows or values of an output."""
     shape = layer.shape or ()
     evidence = (
         f"each example has one label, but {layer.title} has an output of shape {shape[1:]} for "
@@ -104,76 +111,75 @@ def _single(layer: SeenLayer, ends: Ends, of: Diagnosis) -> Finding:
     if len(shape) <= 5:
         text += f", or keras.layers.GlobalAveragePooling{len(shape) - 2}D()"
     remedy = Remedy(text)
-    before = layers_until(layer, of)[:-1]
-    recurrent = [one for one in before if one.kind in ("GRU", "LSTM", "RNN", "SimpleRNN")]
+    before = list_layers_until(layer, diagnosis)[:-1]
+    recurrent = [other for other in before if other.kind in ("GRU", "LSTM", "RNN", "SimpleRNN")]
     if recurrent and len(shape) == 3:
-        last = recurrent[-1].title
-        around, _, own = last.rpartition("/")
+        title = recurrent[-1].title
+        parent, _, own = title.rpartition("/")
         # The names that `Bidirectional` gives to the two layers that it makes of one.
         if own.startswith(("backward_", "forward_")):
-            last = f"the layer in {around}"
-        remedy = Remedy(f"set return_sequences=False in {last}").otherwise(remedy)
-    level: Level = "warning" if ends.loss.kind == "distance" else "error"
+            title = f"the layer in {parent}"
+        remedy = Remedy(f"set return_sequences=False in {title}").otherwise(remedy)
+    level: Level = "warning" if head.loss.kind == "distance" else "error"
     return Finding([layer], evidence, remedy, level)
 
 
-def _of_other_form(layer: SeenLayer, ends: Ends) -> Finding:
-    """Return the finding on rows for a sparse crossentropy, or numbers for a categorical one."""
-    name, logits = ends.loss.name, {"from_logits": True} if ends.loss.from_logits else {}
-    if ends.loss.kind == "sparse":
-        evidence = f"the labels are rows of {ends.units} numbers, but {name} takes class numbers"
-        remedy = other_loss("CategoricalCrossentropy", **logits)
-        if are_binary(ends.aims).all() and (ends.aims.sum(axis=-1) == 1).all():
+def _report_wrong_form(layer: MeasuredLayer, head: OutputHead) -> Finding:
+    """Report rows for a sparse crossentropy, or class numbers for a categorical one."""
+    name, logits = head.loss.name, {"from_logits": True} if head.loss.from_logits else {}
+    if head.loss.kind == "sparse":
+        evidence = f"the labels are rows of {head.units} numbers, but {name} takes class numbers"
+        remedy = propose_loss("CategoricalCrossentropy", **logits)
+        if find_binary_rows(head.target_rows).all() and (head.target_rows.sum(axis=-1) == 1).all():
             remedy = remedy.otherwise(Remedy("pass class numbers: y = y.argmax(axis=-1)"))
     else:
-        evidence = f"the labels are class numbers, but {name} takes rows of {ends.units} numbers"
-        remedy = other_loss("SparseCategoricalCrossentropy", **logits)
-        remedy = remedy.otherwise(Remedy(f"pass rows: keras.ops.one_hot(y, {ends.units})"))
+        evidence = f"the labels are class numbers, but {name} takes rows of {head.units} numbers"
+        remedy = propose_loss("SparseCategoricalCrossentropy", **logits)
+        remedy = remedy.otherwise(Remedy(f"pass rows: keras.ops.one_hot(y, {head.units})"))
     return Finding([layer], evidence, remedy, "error")
 
 
-def _sparse(layer: SeenLayer, ends: Ends) -> Iterator[Finding]:
-    """Yield the finding on the labels of a sparse crossentropy."""
-    targets = ends.wanted
-    if ends.outside:
+def _report_sparse(layer: MeasuredLayer, head: OutputHead) -> Iterator[Finding]:
+    targets = head.target_signal
+    if head.invalid_share:
         evidence = (
-            f"{ends.outside:.0%} of the labels, which go from {targets.min:.6g} to "
+            f"{head.invalid_share:.0%} of the labels, which go from {targets.min:.6g} to "
             f"{targets.max:.6g}, are not class numbers of {layer.title}; these go from 0 to "
-            f"{ends.units - 1}"
+            f"{head.units - 1}"
         )
-        yield Finding([layer], evidence, _class_numbers(layer, ends), "error")
+        yield Finding([layer], evidence, _propose_class_numbers(layer, head), "error")
 
 
-def _class_numbers(layer: SeenLayer, ends: Ends) -> Remedy:
-    """Return the remedy for labels that are no class numbers."""
-    targets = ends.wanted
+def _propose_class_numbers(layer: MeasuredLayer, head: OutputHead) -> Remedy:
+    """Propose how to make class numbers of the labels, or another output for them."""
+    targets = head.target_signal
     low, high = round(targets.min), round(targets.max)
-    divisor = _divisor(ends.aims, ends.units)
+    divisor = _find_divisor(head.target_rows, head.units)
     if divisor is not None:
         return Remedy(f"undo the division of the class numbers: y = (y * {divisor}).round()")
-    if not ends.is_whole:
+    if not head.has_integer_targets:
         return Remedy(
             f'for numbers, use a {layer.kind} of one unit without activation and loss="mse"'
         )
-    if low > 0 and high - low < ends.units:
+    if low > 0 and high - low < head.units:
         return Remedy(f"shift labels to begin at 0: y = y - {low}")
-    if are_signs(ends):
+    if has_sign_labels(head):
         return Remedy("pass labels 0 and 1: y = (y + 1) // 2")
-    if low < 0 and high < ends.units:
-        # The loss is that of the user, with one more argument.
+    if low < 0 and high < head.units:
+        # The text names no loss: the user's loss may have other arguments, too.
         return Remedy(f"set ignore_class={low} in the loss if it should leave out such labels")
     return Remedy(f"use a {layer.kind} of {high + 1} units instead of {layer.title}")
 
 
-def _divisor(numbers: Array, units: int) -> int | None:
-    """Return by which class numbers below `units` were divided, `None` if they were not.
+def _find_divisor(numbers: Array, units: int) -> int | None:
+    """Find the number by which class numbers below `units` were divided, `None` if they were not.
 
-    Labels are divided by mistake together with the pixels that they are scaled with.
+    For example, you scale labels by mistake together with pixels: 0.0, 0.0039, 0.0078 are 0, 1, 2.
     """
     positive = numbers[numbers > 0]
     if not positive.size or numbers.min() < 0 or (numbers == np.round(numbers)).all():
         return None
-    # The smallest label is that of class 1 if there is one, otherwise of a later class.
+    # The smallest label is class 1 if it occurs, or a later class.
     for first in range(1, units):
         divisor = round(first / float(positive.min()))
         if divisor == 0:
@@ -184,57 +190,54 @@ def _divisor(numbers: Array, units: int) -> int | None:
     return None
 
 
-def _categorical(layer: SeenLayer, ends: Ends) -> Iterator[Finding]:
-    """Yield the finding on the labels of a categorical crossentropy."""
-    # Their classes are along the axis of those of the outputs, which the loss does not know.
-    if ends.targets_sum:
+def _report_categorical(layer: MeasuredLayer, head: OutputHead) -> Iterator[Finding]:
+    # The labels have their classes along the same axis as the outputs: only the loss has another.
+    if head.has_summing_targets:
         return
-    empty = float(np.mean(~ends.aims.any(axis=-1)))
-    if means_numbers(ends):
-        targets = ends.wanted
+    empty = float(np.mean(~head.target_rows.any(axis=-1)))
+    if has_arbitrary_numbers(head):
+        targets = head.target_signal
         evidence = (
-            f"the targets go from {targets.min:.3g} to {targets.max:.3g}, but {ends.loss.title} "
+            f"the targets go from {targets.min:.3g} to {targets.max:.3g}, but {head.loss.title} "
             "takes probabilities of classes, whose rows add up to 1"
         )
-        remedy = other_activation(None, layer, "mse")
+        remedy = propose_activation(None, layer, "mse")
         remedy = replace(remedy, text=f"for numbers, {remedy.text}")
         yield Finding([layer], evidence, remedy, "error")
-    elif means_several(ends):
+    elif has_several_classes(head):
         evidence = (
-            f"{share_of_several(ends):.0%} of the rows of labels have several ones, but "
-            f"{ends.loss.title} takes classes that exclude each other"
+            f"{compute_several_share(head):.0%} of the rows of labels have several ones, but "
+            f"{head.loss.title} takes classes that exclude each other"
         )
-        remedy = other_activation("sigmoid", layer, "binary_crossentropy", ends)
-        if ends.loss.from_logits:
-            remedy = other_loss("BinaryCrossentropy", from_logits=True)
+        remedy = propose_activation("sigmoid", layer, "binary_crossentropy", head)
+        if head.loss.from_logits:
+            remedy = propose_loss("BinaryCrossentropy", from_logits=True)
         yield Finding([layer], evidence, remedy, "warning")
     elif empty > MANY:
         evidence = (
             f"{empty:.0%} of the rows of labels are all 0, and have no class. They add nothing to "
-            f"{ends.loss.title}"
+            f"{head.loss.title}"
         )
         remedy = Remedy("pass labels of all classes, from 0 to the number of classes less 1")
         yield Finding([layer], evidence, remedy, "warning")
 
 
-def _have_two_values(aims: Array) -> bool:
-    """Return whether all targets are one of two numbers."""
-    return bool(((aims == aims.min()) | (aims == aims.max())).all())
+def _have_two_values(targets: Array) -> bool:
+    return bool(((targets == targets.min()) | (targets == targets.max())).all())
 
 
-def _binary(layer: SeenLayer, ends: Ends) -> Iterator[Finding]:
-    """Yield the finding on the labels of a binary crossentropy."""
-    if not ends.leaves_range:
+def _report_binary(layer: MeasuredLayer, head: OutputHead) -> Iterator[Finding]:
+    if not head.has_targets_beyond_range:
         return
-    targets = ends.wanted
+    targets = head.target_signal
     low, high = round(targets.min), round(targets.max)
-    if _have_two_values(ends.aims) and not ends.is_whole:
-        # They were standardized together with the inputs.
+    if _have_two_values(head.target_rows) and not head.has_integer_targets:
+        # The labels were standardized together with the inputs.
         remedy = Remedy("pass labels 0 and 1: y = (y > y.mean())")
-    elif not ends.is_whole:
-        remedy = other_activation(None, layer, "mse")
+    elif not head.has_integer_targets:
+        remedy = propose_activation(None, layer, "mse")
         remedy = replace(remedy, text=f"for numbers, {remedy.text}")
-    elif are_signs(ends):
+    elif has_sign_labels(head):
         remedy = Remedy("pass labels 0 and 1: y = (y + 1) / 2")
     elif low > 0 and high - low == 1:
         remedy = Remedy(f"pass labels 0 and 1: y = y - {low}")
@@ -247,67 +250,70 @@ def _binary(layer: SeenLayer, ends: Ends) -> Iterator[Finding]:
             'and loss="sparse_categorical_crossentropy"'
         ).otherwise(numbers, "; ")
     evidence = (
-        f"the targets go from {targets.min:.6g} to {targets.max:.6g}, but {ends.loss.title} takes "
+        f"the targets go from {targets.min:.6g} to {targets.max:.6g}, but {head.loss.title} takes "
         "values from 0 to 1"
     )
     yield Finding([layer], evidence, remedy, "error")
 
 
-def _of_other(layer: SeenLayer, ends: Ends) -> Iterator[Finding]:
-    """Yield the findings on the targets of a loss that is no crossentropy."""
-    negative = float(np.mean(ends.targets < 0))
-    if ends.loss.name in _OF_COUNTS and negative > MANY:
+def _report_other_loss(layer: MeasuredLayer, head: OutputHead) -> Iterator[Finding]:
+    """Report targets of a loss that is no crossentropy."""
+    negative = float(np.mean(head.targets < 0))
+    if head.loss.name in _COUNT_LOSSES and negative > MANY:
         evidence = (
-            f"{negative:.0%} of the targets of {layer.title} are below 0, but {ends.loss.name} "
+            f"{negative:.0%} of the targets of {layer.title} are below 0, but {head.loss.name} "
             "takes numbers from 0"
         )
         yield Finding([layer], evidence, Remedy('for such numbers, set loss="mse"'), "error")
-    remaining = _remaining(ends)
+    remaining = _compute_remaining_share(head)
     if remaining > REMAINING:
         evidence = (
-            f"the targets have the shape {ends.targets.shape}; the outputs of {layer.title} have "
-            f"the shape {ends.outputs.shape}. The loss compares each output with several targets. "
+            f"the targets have the shape {head.targets.shape}; the outputs of {layer.title} have "
+            f"the shape {head.outputs.shape}. The loss compares each output with several targets. "
             f"The best output is their mean, which leaves {remaining:.0%} of their variance"
         )
-        shapes = ends.targets.shape, ends.outputs.shape
-        yield Finding([layer], evidence, _for_shapes(layer, *shapes), "error")
+        shapes = head.targets.shape, head.outputs.shape
+        yield Finding([layer], evidence, _propose_shapes(layer, *shapes), "error")
 
 
-def _crossed(layer: SeenLayer, computed: ComputedLoss) -> Finding:
-    """Return the finding on a loss of one's own that takes targets of another shape for all."""
-    targets, outputs = tuple(computed.targets.shape), tuple(computed.output.shape)
+def _report_crossed(layer: MeasuredLayer, loss: RepeatableLoss) -> Finding:
+    """Report a loss of one's own that compares each output with the targets of all examples."""
+    targets, outputs = tuple(loss.targets.shape), tuple(loss.output.shape)
     evidence = (
         f"the loss gets targets of the shape {targets}, and outputs of {layer.title} of the shape "
         f"{outputs}. It compares each output with the targets of all examples. The best output is "
         "their mean, in whatever order they are"
     )
-    return Finding([layer], evidence, _for_shapes(layer, targets, outputs), "error")
+    return Finding([layer], evidence, _propose_shapes(layer, targets, outputs), "error")
 
 
-def _remaining(ends: Ends) -> float:
-    """Return the share of the variance of the targets that remains for the best outputs.
+def _compute_remaining_share(head: OutputHead) -> float:
+    """Compute the share of the variance of the targets that remains for the best outputs.
 
-    A distance compares each of these with several targets if their shapes differ so.
+    If shapes differ, a distance compares each output with several targets. The best output is
+    their mean, and their variance around it remains.
     """
-    if ends.loss.is_crossentropy or ends.loss.name in _OF_ANY_SHAPE:
+    if head.loss.is_crossentropy or head.loss.name in _ANY_SHAPE_LOSSES:
         return 0.0
-    aims, shape = ends.targets, list(ends.outputs.shape)
-    # As Keras makes their ranks equal.
-    if aims.ndim == len(shape) + 1 and aims.shape[-1] == 1:
-        aims = aims[..., 0]
-    elif len(shape) == aims.ndim + 1 and shape[-1] == 1:
+    targets, shape = head.targets, list(head.outputs.shape)
+    # Keras makes ranks equal in the same way.
+    if targets.ndim == len(shape) + 1 and targets.shape[-1] == 1:
+        targets = targets[..., 0]
+    elif len(shape) == targets.ndim + 1 and shape[-1] == 1:
         shape.pop()
-    shape = [1] * (aims.ndim - len(shape)) + shape
-    aims = aims.reshape((1,) * (len(shape) - aims.ndim) + aims.shape)
-    several = tuple(axis for axis, size in enumerate(shape) if size == 1 < aims.shape[axis])
-    variance = aims.var(dtype="float64")
-    if not several or not variance > 0:
+    shape = [1] * (targets.ndim - len(shape)) + shape
+    targets = targets.reshape((1,) * (len(shape) - targets.ndim) + targets.shape)
+    repeated = tuple(axis for axis, size in enumerate(shape) if size == 1 < targets.shape[axis])
+    variance = targets.var(dtype="float64")
+    if not repeated or not variance > 0:
         return 0.0
-    return float(aims.var(axis=several, dtype="float64").mean() / variance)
+    return float(targets.var(axis=repeated, dtype="float64").mean() / variance)
 
 
-def _for_shapes(layer: SeenLayer, targets: tuple[int, ...], outputs: tuple[int, ...]) -> Remedy:
-    """Return the remedy where outputs are compared with several targets, by the shapes."""
+def _propose_shapes(
+    layer: MeasuredLayer, targets: tuple[int, ...], outputs: tuple[int, ...]
+) -> Remedy:
+    """Propose targets of the shape of the outputs, or outputs of the shape of the targets."""
     if math.prod(targets) == math.prod(outputs):
         if len(targets) < len(outputs):
             return Remedy("give targets the shape of the outputs: y = y[..., None]")

@@ -1,4 +1,8 @@
-"""Kernels that a model uses but does not have: they are neither trained nor saved."""
+"""Kernels that a model uses but does not have: they are neither trained nor saved.
+
+A probe sees kernels that `call` reads. The kernels of a layer that was called on an array, while a
+functional model was made, are not read any more: they show as a constant in its graph.
+"""
 
 import gc
 from collections.abc import Iterator, Sequence
@@ -14,23 +18,23 @@ from keras_initx.backends._current import backend
 from keras_initx.inspection._batch import first_float, to_array
 from keras_initx.inspection._kernels import is_kernel
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, Probe, fact
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule
-from keras_initx.tools.diagnose._seen import SeenLayer
 from keras_initx.tools.diagnose._signal import LEAST_VALUES
 
 
 class UntrackedProbe(Probe):
-    """Finds trainable kernels that are read but not of the model.
+    """Finds trainable kernels that the model reads and does not have.
 
     Attributes:
-        paths: Their paths, as Keras has them.
+        paths: The paths of these kernels, as Keras has them.
     """
 
-    def __init__(self, of: Diagnosis) -> None:
-        super().__init__(of)
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        super().__init__(diagnosis)
         self.paths: list[str] = []
-        self._known = {id(variable) for variable in of.model.variables}
+        self._known = {id(variable) for variable in diagnosis.model.variables}
 
     def read(self, variable: keras.Variable) -> None:
         if id(variable) not in self._known and variable.trainable and is_kernel(variable):
@@ -56,39 +60,44 @@ class Constant(NamedTuple):
 
 
 @fact
-def constants(of: Diagnosis) -> list[Constant]:
+def untracked_constants(diagnosis: Diagnosis) -> list[Constant]:
     """The constants of the model that were made of weights, or may have been."""
     tensors = []
-    for layer in list_layers(of.model):
+    for layer in list_layers(diagnosis.model):
         if isinstance(layer, keras.Function):
-            tensors += [one for one in list_constants(layer) if first_float(one) is not None]
+            for tensor in list_constants(layer):
+                if first_float(tensor) is not None:
+                    tensors.append(tensor)
     if not tensors:
         return []
-    found = []
-    variables = _variables_in_memory()
+    constants = []
+    variables = _list_variables_in_memory()
     for tensor in tensors:
-        behind = backend.values_behind(tensor)
-        if behind:
-            paths = [one.path for one in variables if any(one.value is value for value in behind)]
-            found.append(Constant(tuple(tensor.shape), tuple(paths), is_certain=True))
-        elif behind is None and _may_be_of_weights(tensor):
+        sources = backend.values_behind(tensor)
+        if sources:
+            paths = []
+            for variable in variables:
+                if any(variable.value is source for source in sources):
+                    paths.append(variable.path)
+            constants.append(Constant(tuple(tensor.shape), tuple(paths), is_certain=True))
+        elif sources is None and _may_hold_weights(tensor):
             values = to_array(tensor)
-            paths = [one.path for one in variables if _has_rows_of(one, values)]
-            found.append(Constant(values.shape, tuple(paths), is_certain=bool(paths)))
-    return found
+            paths = [variable.path for variable in variables if _contains_rows(variable, values)]
+            constants.append(Constant(values.shape, tuple(paths), is_certain=bool(paths)))
+    return constants
 
 
-def _variables_in_memory() -> list[keras.Variable]:
-    """Return the trainable variables that this process has: a model lists its own alone."""
-    found = []
-    for one in gc.get_objects():
-        # `isinstance` would ask objects that stand for others.
-        if issubclass(type(one), keras.Variable) and one.trainable:
-            found.append(one)
-    return found
+def _list_variables_in_memory() -> list[keras.Variable]:
+    # A model lists its own variables alone.
+    variables = []
+    for candidate in gc.get_objects():
+        # `isinstance` would call code of proxies, which ask the object behind them.
+        if issubclass(type(candidate), keras.Variable) and candidate.trainable:
+            variables.append(candidate)
+    return variables
 
 
-def _may_be_of_weights(tensor: Tensor) -> bool:
+def _may_hold_weights(tensor: Tensor) -> bool:
     """Return whether a constant has rows of many different numbers, unlike a mask."""
     values = to_array(tensor)
     if values.ndim < 2 or values.size < LEAST_VALUES:
@@ -96,7 +105,7 @@ def _may_be_of_weights(tensor: Tensor) -> bool:
     return len(np.unique(values)) > values.size / 2
 
 
-def _has_rows_of(variable: keras.Variable, values: Array) -> bool:
+def _contains_rows(variable: keras.Variable, values: Array) -> bool:
     """Return whether a variable has each of the rows, or is the whole, perhaps transposed."""
     if len(variable.shape) != 2 or "float" not in variable.dtype:
         return False
@@ -105,13 +114,13 @@ def _has_rows_of(variable: keras.Variable, values: Array) -> bool:
         return True
     if table.shape[1] != values.shape[-1]:
         return False
-    known = {row.tobytes() for row in table.astype("float32")}
+    table_rows = {row.tobytes() for row in table.astype("float32")}
     rows = values.reshape(-1, values.shape[-1]).astype("float32")
-    return all(row.tobytes() in known for row in rows)
+    return all(row.tobytes() in table_rows for row in rows)
 
 
 @rule("untracked weights", probes=[UntrackedProbe])
-def untracked_weights(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def untracked_weights(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report kernels that a model uses but does not have.
 
     Reported if:
@@ -136,7 +145,7 @@ def untracked_weights(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findin
         Make layers in `__init__`, and keep them as attributes, or in lists or dicts that are
         attributes.
     """
-    paths = of.probe(UntrackedProbe).paths
+    paths = diagnosis.probe(UntrackedProbe).paths
     if paths:
         evidence = (
             f"the model uses kernels that are not among its weights: {summarize_names(paths)}. "
@@ -148,32 +157,32 @@ def untracked_weights(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findin
             "that should not learn"
         )
         yield Finding([], evidence, remedy, "error")
-    yield from _of_constants(constants(of))
+    yield from _report_constants(untracked_constants(diagnosis))
 
 
-def _of_constants(found: Sequence[Constant]) -> Iterator[Finding]:
-    """Yield the findings on constants that were made of weights, and that may have been."""
-    called = (
+def _report_constants(constants: Sequence[Constant]) -> Iterator[Finding]:
+    """Report constants that were made of weights, and constants that may have been."""
+    advice = (
         "call the layer in the graph, on a tensor that is computed from an input, for example "
         "keras.ops.cumsum(keras.ops.ones_like(x), axis=1) - 1 for positions, or in the `call` of "
         "your own layer"
     )
-    certain = [one for one in found if one.is_certain]
+    certain = [constant for constant in constants if constant.is_certain]
     if certain:
-        paths = dict.fromkeys(path for one in certain for path in one.weights)
-        made = summarize_names(list(paths)) or "weights that are no longer there"
+        paths = dict.fromkeys(path for constant in certain for path in constant.weights)
+        sources = summarize_names(list(paths)) or "weights that are no longer there"
         evidence = (
             f"the graph of the model has a constant of shape {certain[0].shape} that was computed "
-            f"from {made} when you made the model. Training does not change it"
+            f"from {sources} when you made the model. Training does not change it"
         )
-        yield Finding([], evidence, Remedy(called), "error")
-    unclear = [one for one in found if not one.is_certain]
+        yield Finding([], evidence, Remedy(advice), "error")
+    unclear = [constant for constant in constants if not constant.is_certain]
     if unclear:
         evidence = (
             f"the graph of the model has a constant of shape {unclear[0].shape} with many "
             "different numbers. It is unknown whether a layer made them"
         )
         remedy = Remedy(
-            f"change nothing if you computed them, for example positions by sines; if not, {called}"
+            f"change nothing if you computed them, for example positions by sines; if not, {advice}"
         )
         yield Finding([], evidence, remedy, "note")

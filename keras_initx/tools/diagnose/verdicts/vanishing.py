@@ -4,13 +4,28 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._first_inputs import SMALL_INPUTS, largest_inputs
+from keras_initx.tools.diagnose._first_inputs import SMALL_INPUTS, find_largest_inputs
 from keras_initx.tools.diagnose._lost_signals import VANISHING, lost_signals
-from keras_initx.tools.diagnose._rules import Finding, Level, and_more_weights, by_level, rule
-from keras_initx.tools.diagnose._seen import SeenLayer, SeenWeight, seen_layers, trained_layers
+from keras_initx.tools.diagnose._measured_layers import (
+    MeasuredLayer,
+    MeasuredWeight,
+    measured_layers,
+    trained_layers,
+)
+from keras_initx.tools.diagnose._rules import (
+    Finding,
+    Level,
+    group_by_level,
+    rule,
+    write_rest,
+)
 from keras_initx.tools.diagnose.losses.probes import LossProbe
-from keras_initx.tools.diagnose.remedies.scales import ones_for, size_of_scale, small_scales
-from keras_initx.tools.diagnose.remedies.signals import deviations, signal_remedy
+from keras_initx.tools.diagnose.remedies.scales import (
+    compute_scale_size,
+    find_small_scales,
+    propose_ones,
+)
+from keras_initx.tools.diagnose.remedies.signals import describe_deviations, propose_for_signal
 
 
 @rule(
@@ -19,7 +34,7 @@ from keras_initx.tools.diagnose.remedies.signals import deviations, signal_remed
     # Zeros, and inputs of zeros, cause everything after them.
     until=["equal units:error", "equal inputs", "alike"],
 )
-def vanishing(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def vanishing(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report signals that become too small.
 
     Reported if:
@@ -48,45 +63,45 @@ def vanishing(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         Use `HeNormal` or `GlorotUniform`, and ones for the scale.
     """
     # In training a scale may become small.
-    scales = [] if of.is_trained else small_scales(layers, of)
+    scales = [] if diagnosis.is_trained else find_small_scales(layers, diagnosis)
     if scales:
-        yield _of_scales(scales)
+        yield _report_scales(scales)
         layers = layers[: layers.index(scales[0].layer)]
-    lost = lost_signals(of)
+    lost = lost_signals(diagnosis)
     small = []
     for layer in layers:
-        # So do dead units.
+        # Dead units, too, cause everything after them.
         if layer.dead == 1:
             break
         signal = layer.signal
         if signal.nonfinite or (layer.has_zeros and signal.zeros == 1):
             continue
-        # It gets no more.
+        # The layer gets inputs as small.
         if layer.layer in lost.began:
             continue
         if signal.std < VANISHING and layer.has_enough_values:
             small.append(layer)
-    cause = largest_inputs(of, lambda signal: signal.std)
+    cause = find_largest_inputs(diagnosis, lambda signal: signal.std)
     if cause is not None and not cause.std < SMALL_INPUTS:
         cause = None
-    harmful: Level = "warning"
-    norms = [norm for _, norm in trained_layers(of)]
+    harmful_level: Level = "warning"
+    norms = [norm for _, norm in trained_layers(diagnosis)]
     # Zeros have their own verdict.
-    if norms and norms[0] == 0 and not any(layer.has_zeros for layer in seen_layers(of)):
-        harmful = "error"
-    # No gradient is noticeable beside the loss. A last layer that only starts small, or at 0, gets
-    # one itself.
-    value = of.probe(LossProbe).value
-    are_slight = value is not None and bool(norms) and max(norms) < VANISHING * value
+    if norms and norms[0] == 0 and not any(layer.has_zeros for layer in measured_layers(diagnosis)):
+        harmful_level = "error"
+    # No gradient is noticeable next to the loss. A last layer that only starts small, or at 0, gets
+    # a gradient itself.
+    loss = diagnosis.probe(LossProbe).value
+    are_gradients_tiny = loss is not None and bool(norms) and max(norms) < VANISHING * loss
 
-    def does_harm(layer: SeenLayer) -> bool:
-        if layer.makes_output and are_slight:
+    def does_harm(layer: MeasuredLayer) -> bool:
+        if layer.makes_output and are_gradients_tiny:
             return True
         return layer.layer in lost.causes or layer.layer in lost.starved
 
-    for level, hit in by_level(small, harmful, does_harm):
-        evidence = deviations(of, hit, "falls")
-        remedy = signal_remedy(hit, cause, of)
+    for level, hit in group_by_level(small, harmful_level, does_harm):
+        evidence = describe_deviations(diagnosis, hit, "falls")
+        remedy = propose_for_signal(hit, cause, diagnosis)
         if level == "note":
             evidence += ". No later layer gets too small inputs because of this"
             text = (
@@ -97,12 +112,11 @@ def vanishing(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         yield Finding(hit, evidence, remedy, level)
 
 
-def _of_scales(scales: Sequence[SeenWeight]) -> Finding:
-    """Return the finding on scales that begin near 0."""
+def _report_scales(scales: Sequence[MeasuredWeight]) -> Finding:
     first = scales[0]
     evidence = (
-        f"the scale of {first.layer.title}{and_more_weights(scales)} has a root mean square of "
-        f"{size_of_scale(first):.1g}; a usual scale starts at 1. It makes normalized signals as "
-        "small as itself"
+        f"the scale of {first.layer.title}{write_rest(scales)} has a root mean square "
+        f"of {compute_scale_size(first):.1g}; a usual scale starts at 1. It makes normalized "
+        "signals as small as itself"
     )
-    return Finding([scale.layer for scale in scales], evidence, ones_for(scales))
+    return Finding([scale.layer for scale in scales], evidence, propose_ones(scales))

@@ -7,12 +7,17 @@ from keras_initx.tools.diagnose._dead_ends import dead_ends, freed_gradients
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._first_inputs import has_large_inputs
 from keras_initx.tools.diagnose._lost_signals import VANISHING, lost_signals
+from keras_initx.tools.diagnose._measured_layers import (
+    MeasuredLayer,
+    list_layers_until,
+    measured_layers,
+    trained_layers,
+)
 from keras_initx.tools.diagnose._remedy import Remedy
-from keras_initx.tools.diagnose._rounding import of_rounding
-from keras_initx.tools.diagnose._rules import Finding, Level, layer_count, rule
-from keras_initx.tools.diagnose._seen import SeenLayer, layers_until, seen_layers, trained_layers
-from keras_initx.tools.diagnose.remedies.in_depth import remedy_in_depth
-from keras_initx.tools.diagnose.remedies.signals import batch_of_one
+from keras_initx.tools.diagnose._rounding import select_rounding_gradients
+from keras_initx.tools.diagnose._rules import Finding, Level, rule, write_count
+from keras_initx.tools.diagnose.remedies.deep_networks import propose_for_depth
+from keras_initx.tools.diagnose.remedies.signals import propose_larger_batch
 
 # Ratio of the gradient norm of the first layers to the largest gradient norm of a layer, below
 # which the gradient has vanished.
@@ -25,7 +30,7 @@ VANISHING_GRADIENT = 1e-4
     # Gates that keep nothing pass no gradient back either.
     beside=["no gradient:note", "memory"],
 )
-def vanishing_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def vanishing_gradient(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report first layers whose gradients are much smaller than those of later ones.
 
     Reported if:
@@ -46,14 +51,14 @@ def vanishing_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findi
         - Use `Orthogonal` or `HeNormal` with the gain of the activation.
         - Use tanh instead of sigmoid.
     """
-    norms = trained_layers(of)
-    if not norms or _is_waiting(of):
+    norms = trained_layers(diagnosis)
+    if not norms or _is_a_layer_waiting(diagnosis):
         return
     strongest, largest = max(norms, key=lambda pair: pair[1])
     if not math.isfinite(largest):
         return
-    # What makes all gradients 0 is named at its place.
-    if not largest and dead_ends(of):
+    # If all gradients are 0, the verdict on the dead end reports it.
+    if not largest and dead_ends(diagnosis):
         return
     limit = VANISHING_GRADIENT * largest
     # No gradient passes through zeros, which have their own verdict.
@@ -66,42 +71,44 @@ def vanishing_gradient(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Findi
     for layer, norm in norms:
         if layer not in layers:
             continue
-        # Another way from the inputs learns. From this one all gradients are held back, as from
-        # the target network of a self-supervised model, or it is beside inputs that are too large.
-        if are_reached and (norm == 0 or has_large_inputs(of)):
+        # Another path from the inputs learns. This path gets no gradient on purpose, as the target
+        # network of a self-supervised model, or the other path has inputs that are too large.
+        if are_reached and (norm == 0 or has_large_inputs(diagnosis)):
             continue
-        if norm == 0 and dead_ends(of):
+        if norm == 0 and dead_ends(diagnosis):
             continue
         if not norm <= limit:
             break
         if norm or not has_zero_weights:
             hit.append((layer, norm))
-    # What another way from the inputs is trained by does not pass this one either.
-    rounded = of_rounding([layer for layer, norm in hit if norm], of)
+    rounded = select_rounding_gradients([layer for layer, norm in hit if norm], diagnosis)
     known = [(layer, norm) for layer, norm in hit if layer not in rounded]
+    # If another path from the inputs learns, no gradient has to pass this one.
     if rounded and not known and not are_reached:
-        yield _not_known(rounded, dict(hit))
-    if not known or _are_freed([layer for layer, _ in known], of):
+        yield _report_rounding(rounded, dict(hit))
+    if not known or _are_large_when_opened([layer for layer, _ in known], diagnosis):
         return
     first, norm = known[0]
     level: Level = "error"
-    evidence = f"all gradients are 0{layer_count(known)}"
+    evidence = f"all gradients are 0{write_count(known)}"
     if largest:
         level = "warning"
         evidence = (
-            f"the gradient norm of {first.title} is {norm:.3g}{layer_count(known)}; the gradient "
+            f"the gradient norm of {first.title} is {norm:.3g}{write_count(known)}; the gradient "
             f"norm of {strongest.title} is {largest:.3g}. No single rate suits both"
         )
-    remedy = batch_of_one(of) or remedy_in_depth(layers_until(strongest, of), of)
+    remedy = propose_larger_batch(diagnosis) or propose_for_depth(
+        list_layers_until(strongest, diagnosis), diagnosis
+    )
     yield Finding([layer for layer, _ in known], evidence, remedy, level)
 
 
-def _are_freed(hit: Sequence[SeenLayer], of: Diagnosis) -> bool:
-    """Return whether all gradients are large enough but for activations at their limits.
+def _are_large_when_opened(hit: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> bool:
+    """Return whether all gradients are large enough if activations at their limits pass them.
 
-    These have their own verdict.
+    Such activations have their own verdict.
     """
-    freed = freed_gradients(of)
+    freed = freed_gradients(diagnosis)
     largest = max(freed.values(), default=0.0)
     for layer in hit:
         norms = [freed.get(id(weight.own.variable), 0.0) for weight in layer.weights]
@@ -110,11 +117,11 @@ def _are_freed(hit: Sequence[SeenLayer], of: Diagnosis) -> bool:
     return True
 
 
-def _not_known(hit: Sequence[SeenLayer], norms: Mapping[SeenLayer, float]) -> Finding:
-    """Return the note on layers whose gradients are what rounding gives."""
+def _report_rounding(hit: Sequence[MeasuredLayer], norms: Mapping[MeasuredLayer, float]) -> Finding:
+    """Report layers whose gradients are rounding errors, as a note."""
     first = hit[0]
     evidence = (
-        f"the gradient norm of {first.title} is {norms[first]:.3g}{layer_count(hit)}, which is "
+        f"the gradient norm of {first.title} is {norms[first]:.3g}{write_count(hit)}, which is "
         "rounding, of terms that cancel. It is unknown whether any gradient reaches the layer"
     )
     text = (
@@ -124,22 +131,21 @@ def _not_known(hit: Sequence[SeenLayer], norms: Mapping[SeenLayer, float]) -> Fi
     return Finding(hit, evidence, Remedy(text), "note")
 
 
-def _is_first(layer: SeenLayer) -> bool:
-    """Return whether `layer` gets inputs of the model."""
+def _is_first(layer: MeasuredLayer) -> bool:
     return layer.is_first or layer.kind == "Embedding"
 
 
-def _is_waiting(of: Diagnosis) -> bool:
-    """Return whether a layer learns, but what is before it does not yet.
+def _is_a_layer_waiting(diagnosis: Diagnosis) -> bool:
+    """Return whether a layer learns, and the layers before it do not yet.
 
-    That is because it still adds little to a larger signal, as ReZero does.
+    For example with ReZero, the layer still adds little to a larger signal.
     """
-    lost = lost_signals(of)
-    for layer in seen_layers(of):
+    lost = lost_signals(diagnosis)
+    for layer in measured_layers(diagnosis):
         is_lost = layer.layer in lost.causes or layer.layer in lost.starved
         if is_lost or layer.makes_output or layer.shape is None:
             continue
         others = [weight for weight in layer.weights if weight.name != "bias"]
-        if layer.signal.std < VANISHING and any(one.report.gradient for one in others):
+        if layer.signal.std < VANISHING and any(weight.report.gradient for weight in others):
             return True
     return False

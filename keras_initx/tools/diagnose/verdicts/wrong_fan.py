@@ -1,4 +1,8 @@
-"""Wrong fan: kernels whose size is that of other axes."""
+"""Wrong fan: kernels whose standard deviation comes from the fans of other axes.
+
+Keras takes the last two axes of any kernel for inputs and outputs. The kernel of a transposed
+convolution has them in the opposite order, and a depthwise kernel has a multiplier at the end.
+"""
 
 from collections.abc import Iterator
 
@@ -15,10 +19,10 @@ from keras_initx.inspection._kernels import (
     kernel_fans,
 )
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._drawn_anew import choice, rules_for
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, MeasuredWeight, list_weights
+from keras_initx.tools.diagnose._redrawing import make_choice, make_rules
 from keras_initx.tools.diagnose._remedy import Remedy
-from keras_initx.tools.diagnose._rules import Finding, and_more_weights, rule
-from keras_initx.tools.diagnose._seen import SeenLayer, SeenWeight, weights_of
+from keras_initx.tools.diagnose._rules import Finding, rule, write_rest
 
 # Factor between the standard deviation of a depthwise or transposed kernel and the one that its
 # initializer intends.
@@ -26,7 +30,7 @@ WRONG_FAN = 1.5
 
 
 @rule("wrong fan")
-def wrong_fan(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
+def wrong_fan(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report kernels whose size is that of other axes.
 
     Reported if:
@@ -47,32 +51,33 @@ def wrong_fan(of: Diagnosis, layers: list[SeenLayer]) -> Iterator[Finding]:
         Pass `input_axes` and `output_axes` to an initializer of `keras_initx`.
     """
     hit = []
-    for weight in weights_of(layers):
-        intended = _expected_std(weight)
+    for weight in list_weights(layers):
+        intended = _compute_intended_std(weight)
         if intended and not 1 / WRONG_FAN <= weight.report.std / intended <= WRONG_FAN:
             hit.append(weight)
     if not hit:
         return
-    first = hit[0].report
+    first, intended = hit[0].report, _compute_intended_std(hit[0])
     evidence = (
-        f"{first.path}{and_more_weights(hit)} has standard deviation {first.std:.3g}; its "
-        f"initializer intends {_expected_std(hit[0]):.3g} for the {first.fan_in} inputs of a unit. "
+        f"{first.path}{write_rest(hit)} has standard deviation {first.std:.3g}; its "
+        f"initializer intends {intended:.3g} for the {first.fan_in} inputs of a unit. "
         "The initializer computes wrong fans from the shape of this kernel"
     )
     inputs, units = first.axes or ((), ())
-    _, text = choice(HeNormal(input_axes=list(inputs), output_axes=list(units)))
+    _, text = make_choice(HeNormal(input_axes=list(inputs), output_axes=list(units)))
     # `initialize` knows the axes.
-    rules = rules_for(hit, HeNormal())
+    rules = make_rules(hit, HeNormal())
     remedy = Remedy(f"use {text}, or a similar initializer with these axes", rules)
     yield Finding([weight.layer for weight in hit], evidence, remedy, "note")
 
 
-def _expected_std(weight: SeenWeight) -> float | None:
-    """Return the standard deviation that the initializer of a kernel intends.
+def _compute_intended_std(weight: MeasuredWeight) -> float | None:
+    """Compute the standard deviation that the initializer of a kernel intends.
 
-    It is `None` for weights that are no depthwise or transposed kernels. With strides a unit sums
-    over a part of the window only, of which a layer does not tell its initializer: weights may have
-    the scale for the whole window too. From that range it is the value next to that of the kernel.
+    It is `None` for weights that are no depthwise or transposed kernels. With strides, a unit sums
+    over a part of the window only. A layer does not tell its initializer so, and weights may have
+    the scale for the whole window, too. The result is the value in this range that is nearest to
+    the deviation of the kernel.
     """
     layer, kernel = weight.own.layer, weight.own.variable
     if not is_kernel(kernel):

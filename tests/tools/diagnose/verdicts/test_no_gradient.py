@@ -10,7 +10,7 @@ from keras import layers, ops
 from modes import often, to_numpy
 
 import keras_initx
-from keras_initx.tools.diagnose._held_back import held_by_zeros
+from keras_initx.tools.diagnose._unreached_layers import weights_blocked_by_zeros
 
 # Keras itself warns of some of the faults.
 pytestmark = [
@@ -184,7 +184,7 @@ def test_an_adapter_of_zeros_is_an_error_and_one_that_begins_at_zero_is_none(kin
 
 def held(*network):
     """Return the paths of the weights of zeros that hold each other."""
-    return {weight.path for weight in asked(held_by_zeros, *network, loss="mse")}
+    return {weight.path for weight in asked(weights_blocked_by_zeros, *network, loss="mse")}
 
 
 @pytest.mark.release_backends

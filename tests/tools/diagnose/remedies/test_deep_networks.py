@@ -7,8 +7,8 @@ from asked import asked
 from keras import layers
 
 import keras_initx
-from keras_initx.tools.diagnose._seen import seen_layers
-from keras_initx.tools.diagnose.remedies.in_depth import remedy_in_depth
+from keras_initx.tools.diagnose._measured_layers import measured_layers
+from keras_initx.tools.diagnose.remedies.deep_networks import propose_for_depth
 
 ROWS = np.random.default_rng(0).normal(size=(64, 20)).astype("float32")
 
@@ -29,5 +29,5 @@ def test_normalizations_are_advised_in_depth_where_there_are_none(between, remed
     model = keras.Sequential(
         [keras.Input((20,)), *hidden, layers.Dense(3, kernel_initializer=keras_initx.Orthogonal())]
     )
-    text = asked(lambda of: remedy_in_depth(seen_layers(of), of).text, model, ROWS)
+    text = asked(lambda of: propose_for_depth(measured_layers(of), of).text, model, ROWS)
     assert text == remedy

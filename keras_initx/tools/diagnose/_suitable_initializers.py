@@ -1,4 +1,4 @@
-"""Which initializers suit the kernels of some layers: they keep signals and gradients."""
+"""Initializers that suit the kernels of some layers: they keep signals and gradients."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,50 +9,50 @@ from keras_initx.initializers._orthogonal import Orthogonal
 from keras_initx.initializers._scale import default_axes
 from keras_initx.initializers._variance import VarianceScaling
 from keras_initx.initializers._variance_named import GlorotUniform, HeNormal, LecunNormal
-from keras_initx.tools.diagnose._drawn_anew import Choice, choice
-from keras_initx.tools.diagnose._seen import SeenLayer, SeenWeight, weights_of
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, MeasuredWeight, list_weights
+from keras_initx.tools.diagnose._redrawing import Choice, make_choice
 
-# What is drawn before an activation in a network of few layers, by whose initialization suits it.
+# For a network of few layers, the initializer before an activation, by `ActivationFacts.suits`.
 _SHALLOW = {"glorot": GlorotUniform, "he": HeNormal, "lecun": LecunNormal}
 
 
-def suited(
-    layers: Sequence[SeenLayer],
+def choose_initializers(
+    layers: Sequence[MeasuredLayer],
     activation: str | None,
     *,
     is_deep: bool,
     axes: Mapping[str, Any] | None = None,
 ) -> list[Choice]:
-    """Return what keeps signals and gradients in some layers, the best first.
+    """Return initializers that keep signals and gradients in some layers, the best first.
 
-    The list is empty where no initializer does.
+    The list is empty if no initializer keeps them.
 
     Args:
         layers: The layers.
-        activation: Their activation, or that of the one that matters.
+        activation: Their activation. If they have several, the one that matters.
         is_deep: Whether the model has many layers with kernels.
-        axes: The arguments with the axes of a kernel, if they are not the usual ones.
+        axes: Arguments `input_axes` and `output_axes`, if a kernel has unusual axes.
     """
     axes = axes or {}
     if any(layer.is_steep for layer in layers):
-        return [_before_slope(max(layer.slope or 0.0 for layer in layers), axes)]
+        return [_choose_for_slope(max(layer.slope or 0.0 for layer in layers), axes)]
     facts = activation_facts(activation)
-    shallow = choice(_SHALLOW[facts.suits](**axes))
+    shallow = make_choice(_SHALLOW[facts.suits](**axes))
     if not is_deep:
         return [shallow]
     if not facts.keeps_size:
         return []
     # The gain of softplus keeps signals only.
-    if activation == "softplus" or _loss_by_widening(layers) > 10:
+    if activation == "softplus" or _compute_widening_loss(layers) > 10:
         return [shallow]
     gain: Any = 1.0
     if facts.suits == "he":
         # The slope of PReLU starts at 0.
         gain = "relu" if activation == "prelu" else activation
-    return [choice(Orthogonal(gain)), shallow]
+    return [make_choice(Orthogonal(gain)), shallow]
 
 
-def suited_to(weight: SeenWeight) -> Choice:
+def choose_for_weight(weight: MeasuredWeight) -> Choice:
     """Return an initializer for a kernel that suits the activation of its layer."""
     layer, axes = weight.layer, {}
     inputs, outputs = usual = default_axes(len(weight.own.shape))
@@ -61,12 +61,12 @@ def suited_to(weight: SeenWeight) -> Choice:
     # `EinsumDense` passes its axes on by itself.
     if (inputs, outputs) != usual and layer.kind != "EinsumDense":
         axes = {"input_axes": list(inputs), "output_axes": list(outputs)}
-    (found,) = suited([layer], layer.activation_after, is_deep=False, axes=axes)
-    return found
+    (suited,) = choose_initializers([layer], layer.activation_after, is_deep=False, axes=axes)
+    return suited
 
 
-def _before_slope(slope: float, axes: Mapping[str, Any]) -> Choice:
-    """Return what suits a steep activation, by the rule of Sitzmann and others (2020)."""
+def _choose_for_slope(slope: float, axes: Mapping[str, Any]) -> Choice:
+    """Return an initializer before a steep activation, by Sitzmann and others (2020)."""
     options = "".join(f", {name}={value}" for name, value in axes.items())
     return Choice(
         VarianceScaling(2 / slope**2, distribution="uniform", **axes),
@@ -74,17 +74,17 @@ def _before_slope(slope: float, axes: Mapping[str, Any]) -> Choice:
     )
 
 
-def _loss_by_widening(layers: Sequence[SeenLayer]) -> float:
+def _compute_widening_loss(layers: Sequence[MeasuredLayer]) -> float:
     """Return the factor by which orthogonal kernels with more units than inputs shrink a signal."""
     factor = 1.0
-    for weight in weights_of(layers):
+    for weight in list_weights(layers):
         fan_in, shape = weight.report.fan_in, weight.report.shape
         if fan_in and weight.report.axes == default_axes(len(shape)):
             factor *= math.sqrt(max(1.0, shape[-1] / fan_in))
     return factor
 
 
-def common_activation(layers: Sequence[SeenLayer]) -> str | None:
+def find_common_activation(layers: Sequence[MeasuredLayer]) -> str | None:
     """Return the most common activation of the layers with a kernel, or of all if none has one."""
     with_kernel = [layer for layer in layers if layer.has_kernel]
     activations = [layer.activation_after for layer in with_kernel or layers]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from keras_initx.tools.diagnose._suited import suited
+from keras_initx.tools.diagnose._suitable_initializers import choose_initializers
 
 
 @pytest.mark.parametrize(
@@ -15,5 +15,5 @@ from keras_initx.tools.diagnose._suited import suited
     ],
 )
 def test_the_remedy_in_depth_suits_the_activation(activation, expected):
-    found = suited([], activation, is_deep=True)
+    found = choose_initializers([], activation, is_deep=True)
     assert [text for _, text in found] == [f"keras_initx.{expression}" for expression in expected]

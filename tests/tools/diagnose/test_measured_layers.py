@@ -9,7 +9,7 @@ from stacks import by_name
 from tied import SharedKernel
 
 import keras_initx
-from keras_initx.tools.diagnose._seen import branch_ends
+from keras_initx.tools.diagnose._measured_layers import branch_ends
 
 X = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
 

@@ -85,8 +85,8 @@ def guess_of(model, x, y, loss):
     """Return the loss of a guess by the shares of the labels that is found of a model."""
     of = Diagnosis(Inventory(model), x, y, loss=loss)
     with of.measured([LossProbe]):
-        (ends,) = of.probe(LossProbe).ends
-        return ends.loss_of_shares
+        (head,) = of.probe(LossProbe).heads
+        return head.loss_of_shares
 
 
 SHARES = np.array([0.25, 0.625, 0.125])

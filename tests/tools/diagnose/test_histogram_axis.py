@@ -4,7 +4,7 @@ import numpy as np
 from reported import drawn_in_text
 
 from keras_initx.tools.diagnose import _report
-from keras_initx.tools.diagnose._axes import edges_of_bins
+from keras_initx.tools.diagnose._histogram_axis import compute_bin_edges
 from keras_initx.tools.diagnose._signal import Signal
 
 
@@ -17,7 +17,7 @@ def test_histograms_of_a_table_share_one_axis():
 def test_a_histogram_has_what_lies_beyond_its_axis_in_its_ends():
     signal = Signal()
     signal.add(np.array([-9, -0.5, 0.5, 0.6, 9]))
-    shown = _report._histogram(signal, edges_of_bins((-1.1, 1.1), 4.0, 11))
+    shown = _report._draw_histogram(signal, compute_bin_edges((-1.1, 1.1), 4.0, 11))
     assert shown[0] == shown[-1] == "█"
 
 
@@ -28,5 +28,5 @@ def test_the_shape_of_outputs_that_are_too_large_is_seen_in_a_table():
 
 
 def test_bins_beyond_the_linear_part_are_logarithmic():
-    edges = edges_of_bins((-400.0, 400.0), 4.0, 8)
+    edges = compute_bin_edges((-400.0, 400.0), 4.0, 8)
     np.testing.assert_allclose(edges, [-400, -40, -4, -2, 0, 2, 4, 40, 400])

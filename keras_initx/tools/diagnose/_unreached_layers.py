@@ -1,0 +1,388 @@
+"""Layers that get no gradient whatever values weights have, and weights of zeros that block it.
+
+- *Cut off*: the loss depends on the layer, but no gradient passes, as with `stop_gradient`.
+- *Idle*: the loss is computed from the layer, but multiplies its output by 0 or selects another.
+- *Unused*: the model drops the output.
+- *Blocked by zeros*: two factors of a product are 0, so that neither gets a gradient.
+"""
+
+import contextlib
+import itertools
+import math
+import threading
+import zlib
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+
+from keras_initx._typing import Array, Tensor
+from keras_initx.backends._current import backend
+from keras_initx.inspection._batch import first_float, to_array
+from keras_initx.inspection._former_values import preserve_variables
+from keras_initx.inspection._hooks import replace_attribute
+from keras_initx.inspection._kernels import is_kernel
+from keras_initx.inspection._names import list_sublayers
+from keras_initx.inspection._watch import Call, Watch, Watcher
+from keras_initx.tools.diagnose._dead_ends import closed_activations, open_activations
+from keras_initx.tools.diagnose._diagnosis import Diagnosis, fact
+from keras_initx.tools.diagnose._first_inputs import last_kernel_differences
+from keras_initx.tools.diagnose._measured_layers import (
+    MeasuredLayer,
+    MeasuredWeight,
+    measured_layers,
+    measured_weights,
+)
+from keras_initx.tools.diagnose.losses.probes import gradient_norms
+
+# Takes the values of a weight, and returns others.
+Change: TypeAlias = Callable[[Array], Array]
+
+# Relative difference of two losses, or relative size of a gradient, that may be rounding.
+_ROUNDING = 1e-6
+# How often other weights are drawn in the place of those without a gradient.
+_DRAWS = 3
+# Weights that are added, which are zeros at the start.
+_OFFSETS = ("beta", "bias")
+
+
+@dataclass(frozen=True)
+class UnreachedLayers:
+    """The layers none of whose weights gets a gradient, whatever their values are.
+
+    Attributes:
+        cut_off: The unreached layers on which the loss depends.
+        stopped: The layers of `cut_off` whose outputs `keras.ops.stop_gradient` gets.
+        learning: The layers that learn.
+        fed: The layers of `learning` that get outputs of `cut_off`.
+        idle: The unreached layers from which the loss is computed, or would be for other examples,
+            though it is the same with other weights: it multiplies their outputs by 0, or selects
+            other ones.
+        unused: All other unreached layers: their outputs are dropped.
+        inside: The unreached layers that belong to a model inside the model.
+    """
+
+    cut_off: list[MeasuredLayer] = field(default_factory=list)
+    stopped: list[MeasuredLayer] = field(default_factory=list)
+    learning: list[MeasuredLayer] = field(default_factory=list)
+    fed: list[MeasuredLayer] = field(default_factory=list)
+    idle: list[MeasuredLayer] = field(default_factory=list)
+    unused: list[MeasuredLayer] = field(default_factory=list)
+    inside: list[MeasuredLayer] = field(default_factory=list)
+
+    @property
+    def layers(self) -> list[MeasuredLayer]:
+        """All unreached layers."""
+        return [*self.cut_off, *self.idle, *self.unused]
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether cut-off layers have a path of their own to the loss, as a target network has."""
+        forms = set(map(_describe_form, self.learning))
+        are_copies = forms.issuperset(map(_describe_form, self.cut_off))
+        return bool(forms) and not self.fed and (bool(self.stopped) or are_copies)
+
+
+@fact
+def unreached_layers(diagnosis: Diagnosis) -> UnreachedLayers:
+    """The layers that get no gradient with other values either.
+
+    A gradient may be 0 because of values: of weights that are zeros at the start, as at the end of
+    a branch, of activations that are at their limits, or because a branch is dropped in this step.
+    So it is computed again with zeros replaced, activations opened, several times with other
+    weights where it was 0, and in inference mode. All weights are put back.
+    """
+    trained, norms = diagnosis.trained, list(gradient_norms(diagnosis).values())
+    start_zero = [index for index, norm in enumerate(norms) if norm == 0]
+    still_zero = list(start_zero)
+    has_kernel = any(is_kernel(trained[index]) for index in start_zero)
+    # A `train_step` of one's own may train by something else than the loss.
+    if not has_kernel or type(diagnosis.model).train_step is not keras.Model.train_step:
+        return UnreachedLayers()
+    closed = closed_activations(diagnosis)
+    weights, layers = measured_weights(diagnosis), measured_layers(diagnosis)
+    changes: list[Change] = [_flip_and_shrink, *map(_make_redraw, range(_DRAWS))]
+    # First with the weights as they are.
+    attempts: list[Sequence[Change]] = [(), *((change,) for change in changes)]
+    with diagnosis.changed(), contextlib.ExitStack() as stack:
+        for variable in trained:
+            if variable.name not in _OFFSETS and not backend.has_nonzero(variable.value):
+                stack.enter_context(change_weight(variable, draw_small))
+        stack.enter_context(open_activations(closed, diagnosis))
+        for attempt in attempts:
+            with contextlib.ExitStack() as changed_weights:
+                for index, change in itertools.product(start_zero, attempt):
+                    changed_weights.enter_context(change_weight(trained[index], change))
+                for training in (True, False):
+                    norms = diagnosis.norms(training)
+                    still_zero = [index for index in still_zero if norms[index] == 0]
+                    if not any(is_kernel(trained[index]) for index in still_zero):
+                        return UnreachedLayers()
+        variables = [trained[index] for index in still_zero]
+        unreached = _select_unreached([weights[id(variable)] for variable in variables])
+        used = set()
+        for variable in variables:
+            if is_kernel(variable) and _is_used(variable, changes, diagnosis):
+                used.add(id(variable))
+        cut_off = [layer for layer in unreached if _has_any(layer, used)]
+        learning = [layer for layer in layers if layer.learns]
+        stopped, fed = _trace_outputs(cut_off, learning, diagnosis)
+        without_effect = [layer for layer in unreached if layer not in cut_off]
+        connected = _select_connected(without_effect, diagnosis)
+    idle = []
+    for layer in without_effect:
+        if layer in connected or _is_not_selected(layer, learning):
+            idle.append(layer)
+    inside: set[int] = set()
+    for sublayer in list_sublayers(diagnosis.model):
+        if isinstance(sublayer, keras.Model):
+            inside.update(id(variable) for variable in sublayer.weights)
+    return UnreachedLayers(
+        cut_off=cut_off,
+        stopped=stopped,
+        fed=fed,
+        idle=idle,
+        unused=[layer for layer in without_effect if layer not in idle],
+        inside=[layer for layer in unreached if _has_any(layer, inside)],
+        learning=learning,
+    )
+
+
+@fact
+def only_idle_layers_read(diagnosis: Diagnosis) -> bool:
+    """Whether nothing reads the inputs but idle layers: the outputs are the same for all examples.
+
+    An addition, or a layer of a module inside, may read them too.
+    """
+    idle, layers = unreached_layers(diagnosis).idle, measured_layers(diagnosis)
+    if not idle or not all(layer in idle for layer in layers if layer.is_first):
+        return False
+    differences = last_kernel_differences(diagnosis)
+    ends = [layer.layer for layer in layers if layer.makes_output]
+    return not any(differences.get(end, 0.0) > 0 for end in ends)
+
+
+def _select_unreached(without_gradient: Sequence[MeasuredWeight]) -> list[MeasuredLayer]:
+    # A layer counts if it has a kernel, and none of its trained weights gets a gradient.
+    kernels = [weight for weight in without_gradient if is_kernel(weight.own.variable)]
+    layers = []
+    for layer in dict.fromkeys(kernel.layer for kernel in kernels):
+        trained = [weight for weight in layer.weights if weight.report.gradient is not None]
+        if all(weight in without_gradient for weight in trained):
+            layers.append(layer)
+    return layers
+
+
+def _has_any(layer: MeasuredLayer, ids: Collection[int]) -> bool:
+    return any(id(weight.own.variable) in ids for weight in layer.weights)
+
+
+def _is_used(variable: keras.Variable, changes: Sequence[Change], diagnosis: Diagnosis) -> bool:
+    # Whether the loss changes if this weight changes, and no other.
+    before = diagnosis.inference_loss()
+    for change in changes:
+        with change_weight(variable, change):
+            after = diagnosis.inference_loss()
+        if not abs(after - before) <= _ROUNDING * abs(before):  # true for NaN
+            return True
+    return False
+
+
+def _select_connected(layers: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> list[MeasuredLayer]:
+    """Return the layers from which the loss is computed, even if it multiplies them by 0."""
+    variables = []
+    for layer in layers:
+        for weight in layer.weights:
+            if weight.report.gradient is not None:
+                variables.append(weight.own.variable)
+    if not variables:
+        return []
+    # A gradient is `None`, not 0, if the loss is not computed from a weight.
+    gradient_pairs = zip(variables, diagnosis.gradient_values(variables), strict=True)
+    connected = {id(variable) for variable, gradient in gradient_pairs if gradient is not None}
+    return [layer for layer in layers if _has_any(layer, connected)]
+
+
+def _is_not_selected(layer: MeasuredLayer, learning: Sequence[MeasuredLayer]) -> bool:
+    """Return whether a layer was not called, but a sibling of the same form learns.
+
+    The experts of a mixture are such siblings: a batch may call only some of them. Siblings have
+    paths that differ in one part: `moe/expert_1/dense` and `moe/expert_2/dense`.
+    """
+    if layer.shape is not None:  # it was called
+        return False
+    for other in learning:
+        names = zip(layer.path.split("/"), other.path.split("/"), strict=False)
+        differing = sum(name != other_name for name, other_name in names)
+        is_sibling = layer.path.count("/") == other.path.count("/") and differing == 1
+        if is_sibling and _describe_form(layer) == _describe_form(other):
+            return True
+    return False
+
+
+def _describe_form(layer: MeasuredLayer) -> object:
+    return layer.kind, tuple(weight.report.shape for weight in layer.weights)
+
+
+# ---------------------------------------------------------------- what gets the outputs
+
+
+def _trace_outputs(
+    cut_off: Sequence[MeasuredLayer], learning: Sequence[MeasuredLayer], diagnosis: Diagnosis
+) -> tuple[list[MeasuredLayer], list[MeasuredLayer]]:
+    """Return the cut-off layers before a `stop_gradient`, and the layers that learn from them.
+
+    The latter get other inputs if the weights of `cut_off` change.
+    """
+    if not cut_off:
+        return [], []
+    before = _record_inputs(learning, diagnosis)
+    with contextlib.ExitStack() as stack:
+        for layer in cut_off:
+            for weight in layer.weights:
+                if weight.report.gradient is not None:
+                    stack.enter_context(change_weight(weight.own.variable, _make_redraw(0)))
+        after = _record_inputs(learning, diagnosis)
+    fed = []
+    for layer in learning:
+        if before.checksums.get(layer.layer) != after.checksums.get(layer.layer):
+            fed.append(layer)
+    return [layer for layer in cut_off if layer.layer in before.stopped], fed
+
+
+def _record_inputs(layers: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> "_InputRecorder":
+    watch = Watch(diagnosis.inventory)
+    recorder = _InputRecorder(watch, {layer.layer for layer in layers})
+    watch.observe(diagnosis.x, recorder, training=False)
+    return recorder
+
+
+class _InputRecorder(Watcher):
+    """Records the inputs of some layers, and whose outputs `keras.ops.stop_gradient` gets.
+
+    Attributes:
+        checksums: Dict from each of the layers to a checksum of its inputs for each call.
+        stopped: The layers whose outputs `stop_gradient` gets.
+    """
+
+    def __init__(self, watch: Watch, layers: Collection[keras.Layer]) -> None:
+        self.checksums: dict[keras.Layer, list[int]] = {}
+        self.stopped: set[keras.Layer] = set()
+        self._watch = watch
+        self._layers = layers
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        thread = threading.get_ident()
+        function = keras.ops.stop_gradient
+
+        def watched(tensor: Tensor) -> Tensor:
+            if threading.get_ident() == thread:
+                self._note_stopped(tensor)
+            return function(tensor)
+
+        with replace_attribute(keras.ops, "stop_gradient", watched):
+            yield
+
+    def before(self, call: Call) -> None:
+        # The operation of a functional model.
+        if type(call.operation).__name__ == "StopGradient" and call.inputs:
+            self._note_stopped(call.inputs[0])
+        values = first_float(call.arguments)
+        if call.operation in self._layers and values is not None:
+            checksum = zlib.crc32(np.ascontiguousarray(to_array(values)).data)
+            self.checksums.setdefault(call.operation, []).append(checksum)
+
+    def _note_stopped(self, tensor: Any) -> None:
+        origin = self._watch.graph.origin(tensor)
+        if origin is not None:
+            self.stopped.add(origin)
+
+
+# ---------------------------------------------------------------- zeros
+
+
+@fact
+def weights_blocked_by_zeros(diagnosis: Diagnosis) -> frozenset[MeasuredWeight]:
+    """The weights of zeros that get no gradient because of each other, so that all stay 0.
+
+    The gradient of a product is 0 for both factors if both are 0. If one factor is 0, this factor
+    gets a gradient, and the other one does once this factor has changed. So weights with a gradient
+    get other numbers in the place of zeros, until no further weight gets one. Then the others get
+    other numbers, too: a weight that has a gradient now was blocked by zeros, one that has none by
+    something else. All weights are put back.
+    """
+    trained, norms = diagnosis.trained, list(gradient_norms(diagnosis).values())
+    moving: list[int] = []
+    blocked: list[int] = []
+    for index, norm in enumerate(norms):
+        variable = trained[index]
+        if variable.name not in _OFFSETS and not backend.has_nonzero(variable.value):
+            (blocked if norm == 0 else moving).append(index)
+    # A `train_step` of one's own may train by something else than the loss.
+    if not blocked or type(diagnosis.model).train_step is not keras.Model.train_step:
+        return frozenset()
+
+    def select_reached(least: float) -> list[int]:
+        # A gradient counts in training or in inference mode, relative to the largest of that mode.
+        modes = [diagnosis.norms(training) for training in (True, False)]
+        return [
+            index for index in blocked if any(norms[index] > least * max(norms) for norms in modes)
+        ]
+
+    with diagnosis.changed(), contextlib.ExitStack() as stack:
+        while True:
+            for index in moving:
+                stack.enter_context(change_weight(trained[index], draw_small))
+            moving = select_reached(least=0)
+            blocked = [index for index in blocked if index not in moving]
+            if not moving:
+                break
+        for index in blocked:
+            stack.enter_context(change_weight(trained[index], draw_small))
+        released = [trained[index] for index in select_reached(least=_ROUNDING)]
+    return frozenset(measured_weights(diagnosis)[id(variable)] for variable in released)
+
+
+# ---------------------------------------------------------------- other values
+
+
+@contextlib.contextmanager
+def change_weight(variable: keras.Variable, change: Change) -> Iterator[None]:
+    """Change the values of a weight for the duration of the block."""
+
+    def change_region(region: object, values: Array) -> Array:
+        return np.asarray(change(values), values.dtype)
+
+    with preserve_variables([variable]):
+        variable.assign(backend.changed_in_parts(variable.value, change_region))
+        yield
+
+
+def draw_small(values: Array) -> Array:
+    """Return random numbers of the shape of `values`, whose deviation is one over sqrt(fan-in)."""
+    root_of_fan_in = math.sqrt(max(math.prod(values.shape[:-1]), 1))
+    numbers: Array = np.random.default_rng(0).normal(size=values.shape) / root_of_fan_in
+    return numbers
+
+
+def _flip_and_shrink(values: Array) -> Array:
+    # Brings units back from limits, and from 0.
+    return -values / 8
+
+
+def _make_redraw(seed: int) -> Change:
+    """Return a change to other signs and sizes.
+
+    If the signs of all weights are flipped, two odd layers, one after the other, give what they
+    gave. So `_flip_and_shrink` alone does not suffice.
+    """
+
+    def redraw(values: Array) -> Array:
+        entropy = (seed, zlib.crc32(np.ascontiguousarray(values).tobytes()))
+        factors: Array = np.random.default_rng(entropy).normal(size=values.shape) / 4
+        return values * factors
+
+    return redraw
