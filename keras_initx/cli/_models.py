@@ -36,7 +36,7 @@ def diagnose(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
         parser.error("--labels must be left out where a function returns the batch")
     try:
         if is_function:
-            x, y = _made_by(arguments.data), None  # `x` may be a batch with targets
+            x, y = _call_function(arguments.data), None  # `x` may be a batch with targets
         else:
             x, y = _read_data(arguments.data, arguments.labels)
     except Exception as error:  # A function may raise anything.
@@ -48,7 +48,7 @@ def diagnose(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
             load = _load
             if needs_loss or is_function:
                 load = _load_compiled
-            model = _opened(arguments.model, load)
+            model = _open(arguments.model, load)
             if needs_loss and getattr(model, "loss", None) is None:
                 raise ValueError(
                     "gradients need --loss, because the model is not compiled with a loss"
@@ -137,19 +137,19 @@ def _read_arrays(path: Path) -> Any:
     return data
 
 
-def _opened(given: Path | str, load: Callable[[Path], Any]) -> Any:
-    """Return what a function makes, or what `load` finds in a file."""
-    if isinstance(given, str):
-        return _made_by(given)
-    return load(given)
+def _open(source: Path | str, load: Callable[[Path], Any]) -> Any:
+    """Call the function `FILE.py:function`, or load a file."""
+    if isinstance(source, str):
+        return _call_function(source)
+    return load(source)
 
 
-def _made_by(text: str) -> Any:
-    """Return what the function of `FILE.py:function` makes.
+def _call_function(text: str) -> Any:
+    """Call the function of `FILE.py:function`.
 
     It is called after `set_random_seed(0)`, so that each run of a command sees the same.
     """
-    function = _function_of(text)
+    function = _import_function(text)
     keras.utils.set_random_seed(0)
     return function()
 
@@ -181,13 +181,13 @@ def _load_compiled(path: Path) -> keras.Model:
 def initialize(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     """Run `initialize`: initialize the weights of a model, print the plan, and save the model."""
     try:
-        rules = _rules(arguments)
-        model = _opened(arguments.model, _load_compiled)
+        rules = _read_rules(arguments)
+        model = _open(arguments.model, _load_compiled)
         plan = keras_initx.initialize(
             model,
             rules,
             seed=arguments.seed,
-            roles=_roles(arguments),
+            roles=_collect_roles(arguments),
             dry_run=arguments.dry_run,
         )
         if arguments.plan:
@@ -211,14 +211,14 @@ def audit(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int
     try:
         like: Any = arguments.like
         if isinstance(like, str):
-            like = _function_of(like)
-        rules = _rules(arguments)
+            like = _import_function(like)
+        rules = _read_rules(arguments)
         report = keras_initx.audit(
-            _opened(arguments.model, _weights_in),
+            _open(arguments.model, _load_or_keep_path),
             rules,
             like=like,
             seed=arguments.seed,
-            roles=_roles(arguments),
+            roles=_collect_roles(arguments),
             alpha=arguments.alpha,
         )
     except Exception as error:  # A model may raise anything, and exit code 1 is reserved.
@@ -228,8 +228,8 @@ def audit(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int
     return int(not report.ok)
 
 
-def _weights_in(path: Path) -> Any:
-    """Return the model in a file, or the path of another file, which `audit` opens itself."""
+def _load_or_keep_path(path: Path) -> Any:
+    """Load the model in a file, or return the path of another file, which `audit` opens itself."""
     return _load(path) if is_saved_model(str(path)) else path
 
 
@@ -238,24 +238,24 @@ def contract(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
     build: Any = arguments.model
     try:
         if isinstance(build, str):
-            build = _function_of(build)
-        found = keras_initx.contract(build, draws=arguments.draws, seed=arguments.seed)
+            build = _import_function(build)
+        measured = keras_initx.contract(build, draws=arguments.draws, seed=arguments.seed)
         if arguments.out:
-            found.save(arguments.out)
+            measured.save(arguments.out)
     except (OSError, TypeError, ValueError) as error:  # others of a function are shown in full
         parser.exit(2, f"{parser.prog}: error: {error}\n")
-    sys.stdout.write(f"{found}\n")
+    sys.stdout.write(f"{measured}\n")
     return 0
 
 
 def save(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     """Run `save`: save the weights of a model in the names and layout of another file."""
     try:
-        model = _opened(arguments.model, _load)
+        model = _open(arguments.model, _load)
         report = keras_initx.save_pretrained(
             model,
             arguments.out,
-            _names(arguments.names),
+            _read_names(arguments.names),
             like=arguments.like,
             layout=arguments.layout,
             dtype=arguments.dtype,
@@ -269,18 +269,18 @@ def save(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     return int(not report.ok)
 
 
-def _names(given: Path | str | None) -> Any:
-    """Return names of arrays, or the path of a report that has them."""
-    if given is None:
+def _read_names(source: Path | str | None) -> Any:
+    """Read names of arrays, or return the path of a report that has them."""
+    if source is None:
         return None
-    content = parse_json(given.read_bytes() if isinstance(given, Path) else given)
-    if isinstance(given, Path) and isinstance(content, dict) and "rows" in content:
-        return given
+    content = parse_json(source.read_bytes() if isinstance(source, Path) else source)
+    if isinstance(source, Path) and isinstance(content, dict) and "rows" in content:
+        return source
     return parse_names(content) if isinstance(content, dict) else content
 
 
-def _function_of(text: str) -> Any:
-    """Return the function of `FILE.py:function`.
+def _import_function(text: str) -> Any:
+    """Import the function of `FILE.py:function`.
 
     Raises:
         ValueError: If the file has none of this name.
@@ -289,24 +289,24 @@ def _function_of(text: str) -> Any:
     folder = str(Path(path).resolve().parent)
     if folder not in sys.path:  # where Python looks when it runs the file
         sys.path.insert(0, folder)
-    with _without_exit(path):
-        found = runpy.run_path(path)
-    function: Any = found.get(name)
+    with _refuse_exit(path):
+        names = runpy.run_path(path)
+    function: Any = names.get(name)
     if not callable(function):
-        functions = [key for key, value in found.items() if callable(value)]
+        functions = [key for key, value in names.items() if callable(value)]
         hint = did_you_mean(difflib.get_close_matches(name, functions))
         raise ValueError(f"{path} has no function {name!r}{hint}")
 
     @functools.wraps(function)
     def called(*args: Any, **options: Any) -> Any:
-        with _without_exit(text):
+        with _refuse_exit(text):
             return function(*args, **options)
 
     return called
 
 
 @contextlib.contextmanager
-def _without_exit(text: str) -> Iterator[None]:
+def _refuse_exit(text: str) -> Iterator[None]:
     """Turn the end of the program by a file or a function of the user into an error.
 
     Its exit code would be taken for that of the command, where 1 means that something was found.
@@ -317,8 +317,8 @@ def _without_exit(text: str) -> Iterator[None]:
         raise RuntimeError(f"{text} ended the program by `sys.exit({error.code!r})`") from error
 
 
-def _roles(arguments: argparse.Namespace) -> dict[str, list[str]] | None:
-    """Return the patterns of each role, or `None` without any."""
+def _collect_roles(arguments: argparse.Namespace) -> dict[str, list[str]] | None:
+    """Collect the patterns of each role, `None` without any."""
     if not arguments.role:
         return None
     roles: dict[str, list[str]] = {}
@@ -327,10 +327,10 @@ def _roles(arguments: argparse.Namespace) -> dict[str, list[str]] | None:
     return roles
 
 
-def _rules(arguments: argparse.Namespace) -> Any:
-    """Return the name of the recipe, or the rules or the plan, or `None` without either."""
+def _read_rules(arguments: argparse.Namespace) -> Any:
+    """Read the rules or the plan, or the name of a recipe; `None` without either."""
     if arguments.rules is None:
-        return _checked_recipe(arguments.recipe)
+        return _check_recipe(arguments.recipe)
     if is_plan(arguments.rules):
         return InitializationPlan.load(arguments.rules_file)
     if is_contract(arguments.rules):
@@ -338,9 +338,8 @@ def _rules(arguments: argparse.Namespace) -> Any:
     return arguments.rules
 
 
-def _checked_recipe(given: str | None) -> str | None:
-    """Return the option `recipe`, which names a recipe or the file of a plan."""
-    if given is None or Path(given).is_file():
-        return given
-    named(given)
-    return given
+def _check_recipe(recipe: str | None) -> str | None:
+    """Raise an error unless the option names a recipe, or the file of a plan; return it."""
+    if recipe is not None and not Path(recipe).is_file():
+        named(recipe)
+    return recipe

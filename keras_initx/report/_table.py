@@ -130,7 +130,7 @@ class Table(NamedTuple):
         widths = self._widths()
         lines = []
         for row in self._lines():
-            padded = map(_padded, row, widths, self.are_text)
+            padded = map(_pad, row, widths, self.are_text)
             lines.append((" " * _GAP).join(padded).rstrip())
         if rule:
             longest = max(len(line) for line in lines)
@@ -160,7 +160,7 @@ class Table(NamedTuple):
         rule = ["---" if is_text else "---:" for is_text in self.are_text]
         lines = [_markdown_row(self.headers), _markdown_row(rule)]
         for row in self.rows:
-            lines.append(_markdown_row([_escaped(cell) for cell in row]))
+            lines.append(_markdown_row([_escape(cell) for cell in row]))
         return "".join(lines)
 
 
@@ -174,7 +174,7 @@ def format_cell(value: float | None, write: Callable[[float], str] = format_numb
     return "" if value is None else write(value)
 
 
-def _padded(cell: str, width: int, is_text: bool) -> str:
+def _pad(cell: str, width: int, is_text: bool) -> str:
     space = " " * (width - _text_width(cell))
     if is_text:
         return cell + space
@@ -194,7 +194,7 @@ def _markdown_row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |\n"
 
 
-def _escaped(cell: str) -> str:
+def _escape(cell: str) -> str:
     r"""Return `cell` with special characters such as `$` and `*` escaped for Markdown."""
     if re.fullmatch("(`[^`]+`(, )?)+", cell):
         return cell

@@ -161,13 +161,13 @@ class Folder:
         file = self._path / "study.json"
         if not file.exists():
             _local.write(file, _as_json({"format": _FORMAT, **shared}))
-        there = _content(file) or {}
+        there = _read_content(file) or {}
         if there.pop("format", None) != _FORMAT or not isinstance(there.get("build"), dict):
             raise SettingsError(
                 "`out` must be a new folder, or one of a study of this version. "
                 f"Received: out={str(path)!r}, of which study.json has another form"
             )
-        self._check_same(self._path, _by_place(there), _by_place(shared))
+        self._check_same(self._path, _flatten_settings(there), _flatten_settings(shared))
 
     def read(self, name: str, arm: Any, repeat: int) -> Record | None:
         """Return the record of a finished trial, or `None` if there is none.
@@ -185,7 +185,7 @@ class Folder:
             return None
         file = self._file(self._path, name, repeat)
         # A file that is no JSON is not one of ours: the trial is run again.
-        record = _content(file) if file.exists() else None
+        record = _read_content(file) if file.exists() else None
         if record is not None:
             _check_trial(file, record, name, repeat)
             del record["arm"], record["repeat"]
@@ -209,18 +209,18 @@ class Folder:
         # Tuples come back as lists.
         there, here = (json.loads(json.dumps(settings)) for settings in (there, here))
         changed: dict[str, str] = {}
-        for place in sorted(there.keys() | here.keys()):
-            parts: list[Any] = [there.get(place), here.get(place)]
-            reasons = [part[NOT_COMPARED] for part in parts if _is_left_out(part)]
+        for path in sorted(there.keys() | here.keys()):
+            values: list[Any] = [there.get(path), here.get(path)]
+            reasons = [value[NOT_COMPARED] for value in values if _is_left_out(value)]
             if reasons:
-                text = f"{place} ({reasons[-1]})"
+                text = f"{path} ({reasons[-1]})"
                 if text not in self.not_compared:
                     self.not_compared.append(text)
             # What another function reads is another too.
-            elif any(place.startswith(f"{changed_path}.") for changed_path in changed):
+            elif any(path.startswith(f"{changed_path}.") for changed_path in changed):
                 continue
-            elif json.dumps(parts[0]) != json.dumps(parts[1]):  # as texts, where NaN is equal
-                changed[place] = _change(place, *parts)
+            elif json.dumps(values[0]) != json.dumps(values[1]):  # as texts, where NaN is equal
+                changed[path] = _describe_change(path, *values)
         if changed:
             raise SettingsError(
                 f"{folder} has a study with other settings. Received: {'; '.join(changed.values())}"
@@ -232,21 +232,21 @@ class Folder:
         return folder / f"{readable}.{_digest(name)[:6]}.{repeat}.json"
 
 
-def _by_place(settings: Record) -> Record:
+def _flatten_settings(settings: Record) -> Record:
     """Return the settings of a study, of which `build` has several parts."""
     rest = dict(settings)
     return {**rest.pop("build"), **rest}
 
 
-def _is_left_out(part: Any) -> bool:
-    return isinstance(part, dict) and part.keys() == {NOT_COMPARED}
+def _is_left_out(value: Any) -> bool:
+    return isinstance(value, dict) and value.keys() == {NOT_COMPARED}
 
 
-def _change(place: str, there: Any, here: Any) -> str:
+def _describe_change(path: str, there: Any, here: Any) -> str:
     texts = json.dumps(here), json.dumps(there)
     if max(map(len, texts)) > _SHOWN:
-        return f"another `{place}`"
-    return f"{place}={texts[0]}, there {texts[1]}"
+        return f"another `{path}`"
+    return f"{path}={texts[0]}, there {texts[1]}"
 
 
 def _as_json(content: Record) -> str:
@@ -254,7 +254,7 @@ def _as_json(content: Record) -> str:
     return json.dumps(content, indent=1)
 
 
-def _content(file: Path) -> Record | None:
+def _read_content(file: Path) -> Record | None:
     """Return the content of a file of a study, or `None` if it is no JSON object."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
