@@ -350,7 +350,7 @@ class Backend:
         with (
             preserve_losses(layers[0]),
             preserve_attributes(layers),
-            self.preserve_foreign_state(layers),
+            self.preserve_foreign_state(layers, variables),
             self.globals_preserved(),
         ):
             try:
@@ -422,9 +422,14 @@ class Backend:
         return {}
 
     def preserve_foreign_state(
-        self, layers: Sequence[keras.Layer]
+        self, layers: Sequence[keras.Layer], trained: Sequence[keras.Variable] = ()
     ) -> contextlib.AbstractContextManager[Any]:
-        """Return a context that restores state of `layers` that Keras does not track."""
+        """Return a context that restores state of `layers` that Keras does not track.
+
+        Args:
+            layers: The layers.
+            trained: Weights that are trained meanwhile, which are not put back.
+        """
         return contextlib.nullcontext()
 
     def trains(self, variable: keras.Variable) -> bool:

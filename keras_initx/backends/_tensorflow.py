@@ -113,13 +113,17 @@ class Implementation(Backend):
         return cast(Function, tf.autograph.experimental.do_not_convert(function))
 
     @contextlib.contextmanager
-    def preserve_foreign_state(self, layers: Sequence[keras.Layer]) -> Iterator[None]:
+    def preserve_foreign_state(
+        self, layers: Sequence[keras.Layer], trained: Sequence[keras.Variable] = ()
+    ) -> Iterator[None]:
         # Those of saved models, and those that a `tf.function` of the user assigns, where Keras
         # does not see it.
         former = []
+        left = set(map(id, trained))
         for layer in layers:
             for variable in _assigned_in_graphs(layer):
-                former.append((variable.value, variable.value.numpy()))
+                if id(variable) not in left:
+                    former.append((variable.value, variable.value.numpy()))
         try:
             yield
         finally:

@@ -205,21 +205,30 @@ class Implementation(Backend):
         return {name: _buffer_at(module, name) for name in names if name in saved}
 
     @contextlib.contextmanager
-    def preserve_foreign_state(self, layers: Sequence[keras.Layer]) -> Iterator[None]:
+    def preserve_foreign_state(
+        self, layers: Sequence[keras.Layer], trained: Sequence[keras.Variable] = ()
+    ) -> Iterator[None]:
         # Buffers and the training mode of torch modules, and parameters that they write by
         # themselves: an ActNorm sets them at its first call, `self.loc.data.copy_(-mean)`, of which
         # neither Keras nor the version of the tensor tells.
         modules: dict[torch.nn.Module, None] = {}
+        # Keras has the weights of a layer in a container, too. It tells of their assignments.
+        containers: set[torch.nn.Module] = set()
         for layer in layers:
             modules |= dict.fromkeys(layer.modules())
+            for child in layer.children():
+                if isinstance(child, torch.nn.ParameterDict):
+                    containers.add(child)
+        left = {id(variable.value) for variable in trained}
         in_training = []
         buffers = []
         parameters: dict[torch.nn.Parameter, torch.Tensor] = {}
         for module in modules:
             in_training.append((module, module.training))
-            if not isinstance(module, keras.Layer):
+            if not isinstance(module, keras.Layer) and module not in containers:
                 for parameter in module.parameters(recurse=False):
-                    parameters[parameter] = parameter.detach().clone()
+                    if id(parameter) not in left:
+                        parameters[parameter] = parameter.detach().clone()
             for name, buffer in module.named_buffers(recurse=False):
                 buffers.append((module, name, buffer))
         try:

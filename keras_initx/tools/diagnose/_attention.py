@@ -1,4 +1,8 @@
-"""Attention: how a softmax inside a model shares its weight."""
+"""Attention: how the softmaxes inside a model distribute weight over keys.
+
+The *focus* of attention is the largest weight that a query gives to a key, as a mean over queries:
+1 if each query attends to a single key, one over the number of keys if to all equally.
+"""
 
 import contextlib
 import functools
@@ -18,14 +22,14 @@ from keras_initx.inspection._names import list_sublayers
 from keras_initx.inspection._watch import Call
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, Probe
 
-# The layers that make the queries and the keys of one attention layer.
+# The layer that makes the queries of attention, and the layer that makes the keys.
 _QueriesAndKeys: TypeAlias = tuple[keras.Layer, keras.Layer]
 
-# The most examples, and about the most queries of each, that are looked at: they show the size of
+# The most examples, and about the most queries of each, that are measured: they show the size of
 # the scores, and all scores may take more memory than any output.
 _EXAMPLES = 4
 _QUERIES = 16
-# Of fewer keys one has most of the weight by chance.
+# Of fewer keys, one may have most of the weight by chance.
 LEAST_KEYS = 4
 
 
@@ -33,45 +37,44 @@ class AttentionProbe(Probe):
     """Measures the softmaxes inside a model, by the layers that make their inputs.
 
     Attributes:
-        focus: Dict from a layer that makes the queries of attention to the largest weight that a
-            query gives to a key, as a mean over some queries with at least four keys. Where the
-            weights themselves are not accessible they are computed from queries and keys, without
-            masks and rotations. It is that of the last call.
-        of_one: The layers whose values a softmax is over one by one, so that all outputs are 1.
-        pairs: Dict from a layer that makes the queries or the keys of attention, and that Keras and
-            KerasHub name so, to the two that make both.
+        focus: Dict from a layer that makes the queries of attention to its focus in the last call,
+            over some queries with at least four keys. If the weights are not accessible, they are
+            computed from queries and keys, without masks and rotations.
+        of_one: The layers whose outputs get a softmax over a single value, so that it gives 1.
+        pairs: Dict from a layer that makes the queries or the keys of attention, by the names that
+            Keras and KerasHub give them, to the pair of both layers.
     """
 
-    def __init__(self, of: Diagnosis) -> None:
-        super().__init__(of)
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        super().__init__(diagnosis)
         self.focus: dict[keras.Layer, float] = {}
         self.of_one: set[keras.Layer] = set()
-        self._watch = of.watch
-        # The shapes of the softmaxes.
+        self._watch = diagnosis.watch
+        # The shapes of the outputs of softmaxes.
         self._shapes: dict[keras.Layer, tuple[int, ...]] = {}
         self.pairs: dict[keras.Layer, _QueriesAndKeys] = {}
-        for layer in of.watch.layers:
-            parts = {part.name: part for part in list_sublayers(layer, recursive=False)}
-            if "query" in parts and "key" in parts:
-                pair = (parts["query"], parts["key"])
-                for part in pair:
-                    self.pairs[part] = pair
-        # By layer, the queries or keys that it has made last.
+        for layer in diagnosis.watch.layers:
+            sublayers = {inner.name: inner for inner in list_sublayers(layer, recursive=False)}
+            if "query" in sublayers and "key" in sublayers:
+                pair = (sublayers["query"], sublayers["key"])
+                for projection in pair:
+                    self.pairs[projection] = pair
+        # The last queries or keys that a layer has made.
         self._projected: dict[keras.Layer, weakref.ref[Tensor]] = {}
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
         """Watch the functions by which layers of users compute attention, in this thread.
 
-        Layers of Keras without kernels are asked for their weights of attention.
+        `keras.layers.Attention` returns its weights on request, so its calls request them.
         """
         with contextlib.ExitStack() as stack:
-            stack.enter_context(_watched_functions(self._see_softmax, self._see_attention))
+            stack.enter_context(_watch_functions(self._note_softmax, self._note_attention))
             for layer in self._watch.layers:
                 if isinstance(layer, keras.layers.Attention):
                     name = call_name(layer)
-                    asked = self._asked_for_weights(getattr(layer, name))
-                    stack.enter_context(replace_attribute(layer, name, asked))
+                    requesting = self._request_weights(getattr(layer, name))
+                    stack.enter_context(replace_attribute(layer, name, requesting))
             yield
 
     def after(self, call: Call) -> None:
@@ -82,66 +85,66 @@ class AttentionProbe(Probe):
                 self._add_weights(layer, call.output, is_own=True)
         # The layer, and the operation of a functional model.
         if type(layer).__name__ == "Softmax" and call.inputs and call.output is not None:
-            self._see_softmax(call.inputs[0], call.output)
+            self._note_softmax(call.inputs[0], call.output)
 
     def finish(self, outputs: Tensor) -> None:
-        # What has the shape of an output of the model may be that output.
+        # A softmax with the shape of an output of the model may be that output.
         shapes = [tuple(tensor.shape) for tensor in list_tensors(outputs)]
-        for layer, of_softmax in self._shapes.items():
-            if of_softmax in shapes:
+        for layer, shape in self._shapes.items():
+            if shape in shapes:
                 self.focus.pop(layer, None)
                 self.of_one.discard(layer)
 
-    def _see_softmax(self, inputs: Tensor, outputs: Tensor) -> None:
-        """Record a softmax that no layer applies as its activation."""
-        self._see_softmax_within(self._watch.calls, inputs, outputs)
+    def _note_softmax(self, inputs: Tensor, outputs: Tensor) -> None:
+        # A softmax that no layer applies as its activation.
+        self._note_inner_softmax(self._watch.calls, inputs, outputs)
 
-    def _see_softmax_within(self, calls: Sequence[Call], inputs: Tensor, outputs: Tensor) -> None:
-        """Record a softmax that was computed within `calls`, from the model to the innermost."""
-        # Outside of all calls it is that of a loss.
+    def _note_inner_softmax(self, calls: Sequence[Call], inputs: Tensor, outputs: Tensor) -> None:
+        """Note a softmax that was computed within `calls`, from the model to the innermost."""
+        # Outside of all calls, a loss has computed it.
         if self._watch.is_paused or not calls:
             return
         layer = self._watch.graph.origin(inputs)
         is_own = layer is not None
-        # What was computed in the call of a layer inside the model is due to the layers inside it.
+        # The input was computed in the call of a layer from outputs of the layers inside it.
         if layer is None and len(calls) > 1:
             layer = calls[-1].first_inside
         if layer is not None:
             self._add_weights(layer, outputs, is_own=is_own)
 
-    def _see_attention(self, queries: Tensor, keys: Tensor, scale: float | None) -> None:
-        """Record fast attention, which makes no weights that could be seen."""
+    def _note_attention(self, queries: Tensor, keys: Tensor, scale: float | None) -> None:
+        # Fast attention makes no weights that could be watched.
         if self._watch.is_paused or not self._watch.calls:
             return
         layer = self._watch.graph.origin(queries) or self._watch.calls[-1].first_inside
         if layer is not None:
             self._add_attention(layer, queries, keys, scale)
 
-    def _asked_for_weights(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Wrap the method of an attention layer without kernels so that its weights are seen.
+    def _request_weights(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap the method of an attention layer without kernels so that its weights are noted.
 
-        They are not if it gets more than its inputs by position.
+        They are not noted if the method gets more than its inputs by position.
         """
 
         @functools.wraps(function)
         def hooked(*args: Any, **kwargs: Any) -> Any:
-            is_asked = bool(kwargs.get("return_attention_scores"))
-            if self._watch.is_paused or (len(args) > 1 and not is_asked):
+            is_requested = bool(kwargs.get("return_attention_scores"))
+            if self._watch.is_paused or (len(args) > 1 and not is_requested):
                 return function(*args, **kwargs)
-            found = function(*args, **{**kwargs, "return_attention_scores": True})
-            outputs, weights = found
+            both = function(*args, **{**kwargs, "return_attention_scores": True})
+            outputs, weights = both
             inputs = self._watch.calls[-1].inputs
             if inputs:
-                self._see_softmax_within(self._watch.calls[:-1], inputs[0], weights)
-            return found if is_asked else outputs
+                self._note_inner_softmax(self._watch.calls[:-1], inputs[0], weights)
+            return both if is_requested else outputs
 
         return hooked
 
     def _add_projection(self, layer: keras.Layer, tensor: Tensor) -> None:
-        """Record the attention of `layer` and its partner once both have made their outputs.
+        """Note the attention of `layer` and its partner once both have made their outputs.
 
-        Its weights are computed from the queries and keys, without masks and rotations: fast
-        attention makes none that could be seen.
+        Its weights are computed from the queries and keys, without masks and rotations, because
+        fast attention makes none that could be watched.
         """
         if layer not in self.pairs:
             return
@@ -157,30 +160,31 @@ class AttentionProbe(Probe):
     def _add_attention(
         self, layer: keras.Layer, queries: Tensor, keys: Tensor, scale: float | None = None
     ) -> None:
-        """Record the attention of queries, which `layer` has made, to keys.
+        """Note the focus of queries, which `layer` has made, on keys.
 
         Args:
             layer: The layer.
             queries: Tensor of shape `(examples, positions, heads, size)`.
-            keys: The same with other positions, and with fewer heads if several share one.
-            scale: By which the scores are multiplied, by default one over the root of `size`.
+            keys: Tensor with the same axes, with other positions, and with fewer heads if several
+                heads of queries share one.
+            scale: Factor of the scores, by default one over the root of `size`.
         """
-        found = compute_focus(queries, keys, scale)
-        if found is not None:
-            self._add(layer, (), found)
+        focus = compute_focus(queries, keys, scale)
+        if focus is not None:
+            self._add(layer, (), focus)
 
     def _add_weights(self, layer: keras.Layer, weights: Tensor, *, is_own: bool) -> None:
-        """Record the output of a softmax.
+        """Note the output of a softmax.
 
         Args:
-            layer: The layer that has made its input, or what the input was computed from.
-            weights: The output.
-            is_own: Whether its input is the output of `layer`. Otherwise it may be anything that
-                the code of a user computes.
+            layer: The layer whose output is the input of the softmax, or goes into it.
+            weights: The output of the softmax.
+            is_own: Whether its input is exactly the output of `layer`. Otherwise the code of a user
+                may have computed anything from it.
         """
         shape = tuple(weights.shape)
         is_pair = layer in self.pairs
-        # Several weights that add up to 1 are not all near it. Some processors round.
+        # Several weights that add up to 1 are not all near 1. Some processors round.
         if is_own and not is_pair and np.allclose(to_array(weights), 1, atol=1e-2):
             self._add(layer, shape, None)
             self.of_one.add(layer)
@@ -191,30 +195,31 @@ class AttentionProbe(Probe):
         else:
             is_attention = len(shape) == 4 or (len(shape) == 3 and shape[1] == shape[2])
         if is_attention:
-            self._add(layer, shape, measure_focus(_some_of(weights)))
+            self._add(layer, shape, measure_focus(_take_sample(weights)))
 
-    def _add(self, layer: keras.Layer, shape: tuple[int, ...], found: float | None) -> None:
+    def _add(self, layer: keras.Layer, shape: tuple[int, ...], focus: float | None) -> None:
         self._shapes[layer] = shape
         self.of_one.discard(layer)
         self.focus.pop(layer, None)
-        if found is not None:
-            self.focus[layer] = found
+        if focus is not None:
+            self.focus[layer] = focus
 
 
-def _some_of(weights: Tensor) -> Array:
-    """Return the weights of some examples and queries."""
-    some = weights[:_EXAMPLES]
-    step = max(some.shape[-2] // _QUERIES, 1)
-    return to_array(some[..., ::step, :])
+def _take_sample(weights: Tensor) -> Array:
+    # The weights of some examples and queries.
+    sample = weights[:_EXAMPLES]
+    step = max(sample.shape[-2] // _QUERIES, 1)
+    return to_array(sample[..., ::step, :])
 
 
 def compute_focus(queries: Tensor, keys: Tensor, scale: float | None = None) -> float | None:
-    """Return the focus of some queries on keys, without a mask.
+    """Return the focus of some queries on keys, by softmax(q k^T * scale) without a mask.
 
     Args:
-        queries: See `AttentionProbe`.
-        keys: See there.
-        scale: See there.
+        queries: Array of shape `(examples, positions, heads, size)`.
+        keys: Array with the same axes, with other positions, and with fewer heads if several heads
+            of queries share one.
+        scale: Factor of the scores, by default one over the root of `size`.
 
     Returns:
         A number of at most 1, or `None` for other shapes or few keys.
@@ -239,24 +244,25 @@ def compute_focus(queries: Tensor, keys: Tensor, scale: float | None = None) -> 
 
 
 def measure_focus(weights: Array) -> float | None:
-    """Return the largest weight of a query as a mean over queries, or `None` if keys are few.
+    """Return the focus of weights, or `None` if keys are few.
 
-    Queries whose weights are nearly all 0, because the keys are masked, are left out.
+    Queries with fewer than `LEAST_KEYS` weights other than 0, because keys are masked, are left
+    out.
 
     Args:
-        weights: Array whose last axis is that of keys.
+        weights: Array whose last axis has the keys.
     """
     if weights.shape[-1] < LEAST_KEYS:
         return None
     largest = weights.max(axis=-1)
-    counts = (weights > 0).sum(axis=-1) >= LEAST_KEYS
-    if not counts.any():
+    has_enough = (weights > 0).sum(axis=-1) >= LEAST_KEYS
+    if not has_enough.any():
         return None
-    return float(largest[counts].mean())
+    return float(largest[has_enough].mean())
 
 
 @contextlib.contextmanager
-def _watched_functions(
+def _watch_functions(
     on_softmax: Callable[[Tensor, Tensor], object],
     on_attention: Callable[[Tensor, Tensor, float | None], object],
 ) -> Iterator[None]:
@@ -271,7 +277,7 @@ def _watched_functions(
     attention = keras.ops.dot_product_attention
 
     @functools.wraps(softmax)
-    def watched_softmax(x: Tensor, axis: int = -1) -> Tensor:
+    def note_softmax(x: Tensor, axis: int = -1) -> Tensor:
         outputs = softmax(x, axis)
         is_last = axis in (-1, len(outputs.shape) - 1)
         if is_last and threading.get_ident() == thread and first_float(outputs) is not None:
@@ -279,14 +285,14 @@ def _watched_functions(
         return outputs
 
     @functools.wraps(attention)
-    def watched_attention(query: Tensor, key: Tensor, *args: Tensor, **options: Tensor) -> Tensor:
+    def note_attention(query: Tensor, key: Tensor, *args: Tensor, **options: Tensor) -> Tensor:
         if threading.get_ident() == thread and first_float(query) is not None:
             on_attention(query, key, options.get("scale"))
         return attention(query, key, *args, **options)
 
     with (
-        replace_attribute(keras.ops, "softmax", watched_softmax),
-        replace_attribute(keras.activations, "softmax", watched_softmax),
-        replace_attribute(keras.ops, "dot_product_attention", watched_attention),
+        replace_attribute(keras.ops, "softmax", note_softmax),
+        replace_attribute(keras.activations, "softmax", note_softmax),
+        replace_attribute(keras.ops, "dot_product_attention", note_attention),
     ):
         yield

@@ -22,114 +22,117 @@ _SATURATED = 0.25
 
 
 @fact
-def zero_gradient_flow(of: Diagnosis) -> GradientFlow | None:
-    """The gradients that pass the calls, where that of a weight is exactly 0, otherwise `None`."""
-    value, norms = of.probe(LossProbe).value, gradient_norms(of).values()
+def zero_gradient_flow(diagnosis: Diagnosis) -> GradientFlow | None:
+    """The gradients that pass the calls if a weight has a gradient of exactly 0, else `None`."""
+    value, norms = diagnosis.probe(LossProbe).value, gradient_norms(diagnosis).values()
     if value is None or not math.isfinite(value) or all(norms):
         return None
-    return GradientFlow(of) if all(map(math.isfinite, norms)) else None
+    return GradientFlow(diagnosis) if all(map(math.isfinite, norms)) else None
 
 
 @fact
-def ending_calls(of: Diagnosis) -> list[PassedCall]:
-    """The calls that get a gradient and pass none on, to nothing before them and to no weight."""
-    flow = zero_gradient_flow(of)
+def ending_calls(diagnosis: Diagnosis) -> list[PassedCall]:
+    """The calls that get a gradient and pass none on, neither to inputs nor to a weight."""
+    flow = zero_gradient_flow(diagnosis)
     if flow is None:
         return []
     by_operation: dict[keras.Operation, list[PassedCall]] = {}
     for call in flow.calls:
         by_operation.setdefault(call.operation, []).append(call)
-    found: set[PassedCall] = set()
+    ending: set[PassedCall] = set()
     for operation, calls in by_operation.items():
-        if not any(map(_ends_gradient, calls)) or any(call.before for call in calls):
+        if not any(map(_ends_gradient, calls)) or any(call.input_norm for call in calls):
             continue
         weights = list_own_weights(operation) if isinstance(operation, keras.Layer) else []
-        if not any(gradient_norms(of).get(id(weight)) for weight in weights):
-            found.update(filter(_ends_gradient, calls))
-    return keep_innermost(flow.calls, found)
+        if not any(gradient_norms(diagnosis).get(id(weight)) for weight in weights):
+            ending.update(filter(_ends_gradient, calls))
+    return keep_innermost(flow.calls, ending)
 
 
 def _ends_gradient(call: PassedCall) -> bool:
-    """Return whether a gradient ends in a call. Of integers none is known."""
-    return call.before == 0 and (call.behind is None or call.behind > 0)
+    # The gradient of integers is not known: `output_norm` is `None`.
+    return call.input_norm == 0 and (call.output_norm is None or call.output_norm > 0)
 
 
 @fact
-def dead_ends(of: Diagnosis) -> list[keras.Operation]:
+def dead_ends(diagnosis: Diagnosis) -> list[keras.Operation]:
     """The layers and operations whose activation is a dead end.
 
-    It is 0 for all examples, or at a limit. Where the loss cuts off what is at a limit, the
+    The activation is 0 for all examples, or at a limit. If the loss clips such outputs, the
     gradient ends in the loss.
     """
-    flow = zero_gradient_flow(of)
+    flow = zero_gradient_flow(diagnosis)
     if flow is None:
         return []
-    found = [call.operation for call in ending_calls(of) if _has_activation(call, of)]
-    if not found and flow.calls[0].behind == 0:
-        found = _saturated_outputs(of)
-    return list(dict.fromkeys(found))
+    ends = [call.operation for call in ending_calls(diagnosis) if _has_activation(call, diagnosis)]
+    if not ends and flow.calls[0].output_norm == 0:
+        ends = _find_saturated_outputs(diagnosis)
+    return list(dict.fromkeys(ends))
 
 
 @fact
-def closed_activations(of: Diagnosis) -> list[keras.Operation]:
-    """The dead ends, and the layers whose activation is at its limits, in a row perhaps one too."""
-    found = list(dead_ends(of))
-    for layer, seen in of.probe(SignalProbe).seen.items():
-        saturated = None if seen.after is None else seen.after.saturated
-        if saturated is not None and saturated > _SATURATED:
-            found.append(layer)
-    return list(dict.fromkeys(found))
+def closed_activations(diagnosis: Diagnosis) -> list[keras.Operation]:
+    """The dead ends, and the layers whose activation is at its limits.
 
-
-@fact
-def freed_gradients(of: Diagnosis) -> dict[int, float]:
-    """The norms of gradients that pass closed activations before the outputs, by weights' ids.
-
-    There are none without such.
+    Several in a row may be dead ends: only the last one gets a gradient that it could stop.
     """
-    outputs, norms = of.probe(OutputProbe).records, gradient_norms(of).values()
-    closed = [operation for operation in closed_activations(of) if operation not in outputs]
+    closed = list(dead_ends(diagnosis))
+    for layer, signals in diagnosis.probe(SignalProbe).signals.items():
+        saturated = None if signals.after is None else signals.after.saturated
+        if saturated is not None and saturated > _SATURATED:
+            closed.append(layer)
+    return list(dict.fromkeys(closed))
+
+
+@fact
+def freed_gradients(diagnosis: Diagnosis) -> dict[int, float]:
+    """Dict from the id of a weight to the norm of its gradient with closed activations opened.
+
+    Activations of outputs stay closed. Without others the dict is empty.
+    """
+    outputs, norms = diagnosis.probe(OutputProbe).records, gradient_norms(diagnosis).values()
+    closed = [operation for operation in closed_activations(diagnosis) if operation not in outputs]
     if not closed or not norms or not all(map(math.isfinite, norms)):
         return {}
-    with of.changed(), open_activations(closed, of):
-        freed = of.norms()
-    return {id(weight): norm for weight, norm in zip(of.trained, freed, strict=True)}
+    with diagnosis.changed(), open_activations(closed, diagnosis):
+        freed = diagnosis.norms()
+    return dict(zip(map(id, diagnosis.trained), freed, strict=True))
 
 
-def _has_activation(call: PassedCall, of: Diagnosis) -> bool:
-    """Return whether an activation ends gradients: not one of zeros, nor one of tiny gradients."""
+def _has_activation(call: PassedCall, diagnosis: Diagnosis) -> bool:
+    """Return whether a call ends gradients by its activation, not by inputs that are all 0."""
     operation = call.operation
-    if operation not in of.watch.activations:
-        return call.is_fed and type(operation).__name__.lower() in _ACTIVATIONS
-    seen = of.probe(SignalProbe).seen.get(operation)
-    if seen is None or seen.before is None or seen.after is None:
+    if operation not in diagnosis.watch.activations:
+        return call.has_nonzero_input and type(operation).__name__.lower() in _ACTIVATIONS
+    signals = diagnosis.probe(SignalProbe).signals.get(operation)
+    if signals is None or signals.before is None or signals.after is None:
         return False
-    if seen.after.saturated is not None:
-        return seen.after.saturated > _SATURATED
-    is_softmax = is_bounded(of.watch.activations[operation])
-    return is_softmax or (seen.after.zeros == 1 and seen.before.zeros < 1)
+    if signals.after.saturated is not None:
+        return signals.after.saturated > _SATURATED
+    is_softmax = is_bounded(diagnosis.watch.activations[operation])
+    return is_softmax or (signals.after.zeros == 1 and signals.before.zeros < 1)
 
 
-def _saturated_outputs(of: Diagnosis) -> list[keras.Operation]:
+def _find_saturated_outputs(diagnosis: Diagnosis) -> list[keras.Operation]:
     """Return the layers whose softmax or sigmoid is saturated for all examples.
 
-    With smaller numbers before it the loss has a gradient.
+    The list is empty if the loss has no gradient with smaller numbers before the activation either.
     """
-    found: list[keras.Operation] = []
-    for layer, record in of.probe(OutputProbe).records.items():
-        if record.certain == 1 and of.watch.activations[layer] is not None:
-            found.append(layer)
-    if not found:
+    saturated: list[keras.Operation] = []
+    for layer, record in diagnosis.probe(OutputProbe).records.items():
+        if record.certain == 1 and diagnosis.watch.activations[layer] is not None:
+            saturated.append(layer)
+    if not saturated:
         return []
-    with of.changed(), open_activations(found, of):
-        return found if any(of.norms()) else []
+    with diagnosis.changed(), open_activations(saturated, diagnosis):
+        return saturated if any(diagnosis.norms()) else []
 
 
 @contextlib.contextmanager
-def open_activations(operations: list[keras.Operation], of: Diagnosis) -> Iterator[None]:
+def open_activations(operations: list[keras.Operation], diagnosis: Diagnosis) -> Iterator[None]:
     """Let gradients pass some activations for the duration of the block.
 
-    One with limits gets smaller numbers, another one gives what it gets.
+    An activation with limits gets smaller numbers. Others become the identity.
     """
     with contextlib.ExitStack() as stack:
         for operation in operations:
@@ -138,18 +141,18 @@ def open_activations(operations: list[keras.Operation], of: Diagnosis) -> Iterat
                 activation = read_activation(operation)
                 if activation is not None:
                     name, function = "activation", activation
-            known = of.watch.activations.get(operation, type(operation).__name__.lower())
+            kind = diagnosis.watch.activations.get(operation, type(operation).__name__.lower())
             stack.enter_context(
-                replace_attribute(operation, name, _open_activation(function, is_bounded(known)))
+                replace_attribute(operation, name, _open_activation(function, is_bounded(kind)))
             )
         yield
 
 
 def _open_activation(activation: Callable[..., Tensor], is_bounded: bool) -> Callable[..., Tensor]:
-    def passing(values: Tensor, *args: object, **kwargs: object) -> Tensor:
+    def pass_gradients(values: Tensor, *args: object, **kwargs: object) -> Tensor:
         if not is_bounded:
             return values
         size = keras.ops.sqrt(keras.ops.mean(keras.ops.square(values)))
         return activation(values / keras.ops.maximum(size, 1), *args, **kwargs)
 
-    return passing
+    return pass_gradients

@@ -109,9 +109,8 @@ def diagnose(
     check_options(loss=loss, batch_size=batch_size, ignore=ignore)
     if check_count("steps", steps, least=0):
         check_optimizer(model)
-    batch = drop_sample_weights(
-        make_batch(model, x, y), level=4
-    )  # `takes_verbose` is one call more
+    # `takes_verbose` is one call more.
+    batch = drop_sample_weights(make_batch(model, x, y), level=4)
     if steps and loss is not None and batch.y is None:
         raise ValueError(
             f"`steps` needs `y`, the targets of `loss`. Received: loss={loss!r} and y=None"
@@ -144,23 +143,24 @@ def run_diagnosis(
     y = None if batch.y is None else first_examples(batch.y, batch_size)
 
     def run() -> DiagnosisReport:
-        # Once it is built: before, Keras has parameters that are none of it.
+        # After building: before, Keras has parameters that the model does not have later.
         inventory = Inventory(model)
         check_used("model", inventory)
         check_unshared("model", inventory)
         with show_status() as show:
-            of = Diagnosis(
+            diagnosis = Diagnosis(
                 inventory, x, y, loss=loss, steps=steps, is_trained=is_trained, progress=show
             )
-            with of.measured(PROBES):
-                verdicts = [one for one in evaluate(of, RULES) if one.problem not in ignore]
-                return make_report(of, verdicts)
+            with diagnosis.measured(PROBES):
+                verdicts = evaluate(diagnosis, RULES)
+                verdicts = [verdict for verdict in verdicts if verdict.problem not in ignore]
+                return make_report(diagnosis, verdicts)
 
     return run_with_built_layers(model, x, run)
 
 
 def check_call(model: keras.Model) -> None:
-    """Raise `ValueError` if a model has no `call`, as one whose `train_step` trains others."""
+    """Raise `ValueError` if a model has no `call`, such as a GAN that trains other models."""
     if has_call(model):
         return
     inner = [layer.name for layer in model.layers if isinstance(layer, keras.Model)]
@@ -176,7 +176,7 @@ def drop_sample_weights(batch: Batch, level: int = 3) -> Batch:
 
     Args:
         batch: The batch.
-        level: How many calls above is the line of the user, which the warning names.
+        level: The number of calls between here and the line of the user, which the warning names.
     """
     if batch.sample_weight is not None:
         warnings.warn(
@@ -190,7 +190,7 @@ def check_options(
     batch_size: int = 1024,
     ignore: Sequence[str] = (),
 ) -> None:
-    """Check the keyword arguments of `diagnose`. Errors are those of `diagnose`."""
+    """Check keyword arguments of `diagnose`, and raise its errors."""
     check_count("batch_size", batch_size)
     check_loss(loss)
     for problem in check_type("ignore", ignore, list | tuple, "a list of names"):

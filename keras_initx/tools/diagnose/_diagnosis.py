@@ -1,8 +1,9 @@
-"""A diagnosis: a model and a batch, of which rules ask what they need to know.
+"""A diagnosis: a model and a batch, with the measurements that rules ask for.
 
-There are two kinds of measurements. A probe sees the calls of one forward pass, and reduces to
-numbers what it needs. A fact is a function of the diagnosis, which is computed when a rule first
-asks for it.
+There are two kinds of measurements. A *probe* watches the calls of one forward pass, and reduces
+tensors to numbers. A *fact* is a function of the diagnosis, which is computed when a rule first
+asks for it, and remembered. The *objective* is what training minimizes: the loss, with what
+regularizers (*penalties*) and `add_loss` add to it.
 """
 
 import contextlib
@@ -31,10 +32,10 @@ from keras_initx.tools.diagnose.losses.training import loss_function
 
 # An array, or a list or dict of arrays, also nested.
 Arrays: TypeAlias = Any
-# Is called with the name of each layer after its call, and of each step.
+# Takes the name of a layer after its call, or of a step.
 Progress: TypeAlias = Callable[[str], object]
 
-# By which `LossScaleOptimizer` multiplies the loss at first.
+# The first factor by which `LossScaleOptimizer` multiplies the loss.
 _LOSS_SCALE = 2**15
 
 _Probe = TypeVar("_Probe", bound="Probe")
@@ -42,48 +43,48 @@ _Value = TypeVar("_Value")
 
 
 class Probe(Watcher):
-    """Looks at the calls of the one forward pass, and at its end at the outputs.
+    """Watches the calls of the one forward pass, and the outputs at its end.
 
-    One that reads another asks for it in `__init__`. It is told of each call after that one, and of
-    the end.
+    A probe that reads another one asks for it in `__init__`. Then the other one gets each call, and
+    the end, first.
 
     Args:
-        of: The diagnosis.
+        diagnosis: The diagnosis.
     """
 
-    def __init__(self, of: "Diagnosis") -> None:
-        self.diagnosis: Diagnosis = of
+    def __init__(self, diagnosis: "Diagnosis") -> None:
+        self.diagnosis: Diagnosis = diagnosis
 
 
 def fact(function: Callable[["Diagnosis"], _Value]) -> Callable[["Diagnosis"], _Value]:
-    """Compute what `function` finds in a diagnosis once, when it is first asked for."""
+    """Make `function` a fact: its result is computed at the first call, and remembered."""
 
     @functools.wraps(function)
-    def once(of: Diagnosis) -> _Value:
-        return of.known(function)
+    def once(diagnosis: Diagnosis) -> _Value:
+        return diagnosis.compute_fact(function)
 
     return once
 
 
 class Diagnosis:
-    """A model and a batch, and what was measured of them.
+    """A model and a batch, with their measurements.
 
     Args:
         inventory: What a built model holds.
         x: Its inputs, as tensors.
         y: The targets, or `None` to skip losses and gradients unless steps are taken.
-        loss: A loss as in `compile`, or `None` for that of the model.
+        loss: A loss as in `compile`, or `None` for the loss of the model.
         steps: Number of steps of training to take, after which the weights are put back.
-        is_trained: Whether the weights have been trained, so that the loss is that of a network
-            that has learned.
+        is_trained: Whether the weights have been trained, so that the loss should be better than a
+            guess.
         progress: Function that is called with the name of each layer and of each step.
 
     Attributes:
         model: The model.
         watch: The watch of the pass.
         trained: The weights that are trained.
-        is_trained_on: Whether losses and gradients are measured: with targets, or where steps are
-            taken, of a model that is fitted without.
+        is_trained_on: Whether losses and gradients are measured: with targets, or with steps, for a
+            model that is fitted without targets.
     """
 
     def __init__(
@@ -110,12 +111,12 @@ class Diagnosis:
             filter(backend.trains, self.model.trainable_variables)
         )
         self.is_trained_on: bool = y is not None or steps > 0
-        self._loss_of = None if y is None else loss_function(self.model, loss)
+        self._compute_loss = None if y is None else loss_function(self.model, loss)
         self._facts: dict[Callable[[Diagnosis], Any], Any] = {}
         self._probes: dict[type[Probe], Any] = {}
-        self._norms_of: dict[bool, Callable[..., list[float]]] = {}
+        self._compute_norms: dict[bool, Callable[..., list[float]]] = {}
         self._has_begun = False
-        # Why no more is measured, `None` while it is.
+        # Why facts cannot be computed now, `None` while they can.
         self._refusal: str | None = "the pass has not begun"
 
     def probe(self, kind: type[_Probe]) -> _Probe:
@@ -127,8 +128,8 @@ class Diagnosis:
         probe: _Probe = self._probes[kind]
         return probe
 
-    def known(self, function: Callable[["Diagnosis"], _Value]) -> _Value:
-        """Return what a fact is, which is computed now if it is not known."""
+    def compute_fact(self, function: Callable[["Diagnosis"], _Value]) -> _Value:
+        """Return the value of a fact, which is computed now if it has not been yet."""
         if function not in self._facts:
             if self._refusal is not None:
                 raise RuntimeError(f"{function.__name__} is asked for while {self._refusal}")
@@ -138,15 +139,15 @@ class Diagnosis:
 
     @contextlib.contextmanager
     def measured(self, probes: Iterable[type[Probe]]) -> Iterator[None]:
-        """Run the batch through the model, seen by some probes. Facts are asked for in the block.
+        """Run the batch through the model, watched by probes. In the block, rules ask for facts.
 
-        The model, the compiled loss and all random generators are afterward as they were.
+        Afterward the model, the compiled loss and all random generators are as before.
         """
         self.probe(_ProgressProbe)
         for kind in probes:
             self.probe(kind)
         self._has_begun = True
-        # All of it: what one thread calls for gradients would be seen by another.
+        # Around the block, too: another thread would watch calls that this one makes for gradients.
         with HOOKS, backend.globals_preserved(), preserve_compiled_loss(self.model):
             self.watch.observe(self.x, *self._probes.values(), training=True)
             self._refusal = None
@@ -155,7 +156,7 @@ class Diagnosis:
 
     @contextlib.contextmanager
     def changed(self) -> Iterator[None]:
-        """Refuse new facts for the duration of the block, in which weights are other ones."""
+        """Refuse new facts for the duration of the block, which changes weights."""
         self._refusal = "weights are changed"
         try:
             yield
@@ -163,21 +164,21 @@ class Diagnosis:
             self._refusal = None
 
     def objective(self, x: Arrays, y: Arrays, outputs: Tensor, training: bool = True) -> Tensor:
-        """Return what training minimizes: the loss, and what is added to it."""
-        if self._loss_of is not None:
-            return self._loss_of(y, outputs) + self.terms()
+        """Return the objective for some outputs."""
+        if self._compute_loss is not None:
+            return self._compute_loss(y, outputs) + self.terms()
         return compute_objective(self.model, x, y, outputs, training=training)
 
     def objective_of(self, x: Arrays, y: Arrays, training: bool = True) -> Tensor:
-        """Return what training minimizes, of a new call of the model."""
+        """Return the objective for the outputs of a new call of the model."""
         return self.objective(x, y, self.model(x, training=training), training)
 
     def terms(self) -> Tensor:
-        """Return the sum of what regularizers and `add_loss` add to the loss."""
+        """Return the sum of the terms that regularizers and `add_loss` add to the loss."""
         return sum_added_losses(self.model)
 
     def norms(self, training: bool = True) -> list[float]:
-        """Return the norm of the gradient of each trained weight, as these are now.
+        """Return the norm of the gradient of each trained weight, with its present value.
 
         Penalties do not count.
         """
@@ -187,17 +188,17 @@ class Diagnosis:
             return value * keras.ops.cast(scale, value.dtype)
 
         layers = list_layers(self.model)
-        if training not in self._norms_of:
-            self._norms_of[training] = backend.gradient_norms(
+        if training not in self._compute_norms:
+            self._compute_norms[training] = backend.gradient_norms(
                 scaled_objective, self.trained, layers
             )
         scale = 1
-        # As training with `LossScaleOptimizer` does, because small gradients are 0 in float16.
+        # As `LossScaleOptimizer` scales it in training, because small gradients are 0 in float16.
         if any(layer.compute_dtype == "float16" for layer in layers):
             scale = _LOSS_SCALE
         with self.without_penalties():
             while True:
-                scaled = self._norms_of[training](self.x, self.y, np.float32(scale))
+                scaled = self._compute_norms[training](self.x, self.y, np.float32(scale))
                 norms = [norm / scale for norm in scaled]
                 if scale == 1 or all(map(math.isfinite, norms)):
                     return norms
@@ -206,14 +207,14 @@ class Diagnosis:
     def gradient_values(
         self, variables: Sequence[keras.Variable], x: Arrays = None
     ) -> list[Array | None]:
-        """Return the gradients of some trained weights, as these are now, times a common factor.
+        """Return the gradients of some trained weights, times a common factor.
 
         A gradient is `None` if the loss is not computed from the weight at all. Penalties do not
         count.
 
         Args:
             variables: The weights.
-            x: Inputs, by default those of the batch.
+            x: Inputs, by default the inputs of the batch.
         """
         layers = list_layers(self.model)
         is_scaled = any(layer.compute_dtype == "float16" for layer in layers)
@@ -222,12 +223,12 @@ class Diagnosis:
             value = self.objective_of(x, y)
             return value * _LOSS_SCALE if is_scaled else value
 
-        given = self.x if x is None else x
+        inputs = self.x if x is None else x
         with self.without_penalties():
-            return backend.gradient_values(objective, variables, layers, (given, self.y))
+            return backend.gradient_values(objective, variables, layers, (inputs, self.y))
 
     def inference_loss(self) -> float:
-        """Return the objective in inference mode, without penalties, as the weights are now."""
+        """Return the objective in inference mode, without penalties, with the present weights."""
         with self.without_penalties(), backend.preserve_state(list_layers(self.model)):
             return float(to_array(self.objective_of(self.x, self.y, training=False)).sum())
 
@@ -235,23 +236,23 @@ class Diagnosis:
     def without_penalties(self) -> Iterator[None]:
         """Take the regularizers from the weights for the duration of the block.
 
-        They pull each weight to 0, also one that the loss does not reach.
+        They pull each weight to 0, also a weight on which the loss does not depend.
         """
-        kept = [(weight, weight.regularizer) for weight in self.trained]
+        regularizers = [(weight, weight.regularizer) for weight in self.trained]
         try:
             for weight in self.trained:
                 weight.regularizer = None
             yield
         finally:
-            for weight, regularizer in kept:
+            for weight, regularizer in regularizers:
                 weight.regularizer = regularizer
 
 
 class _ProgressProbe(Probe):
-    """Tells the name of each layer after its call."""
+    """Reports the name of each layer after its call."""
 
     def after(self, call: Call) -> None:
         if call.is_seen:
-            # What it calls is no part of the pass.
+            # Calls by `progress` are no part of the pass.
             with self.diagnosis.watch.paused():
                 self.diagnosis.progress(f"Measured {self.diagnosis.watch.paths[call.operation]}")

@@ -1,8 +1,9 @@
 """Equal parts of kernels: whether they get equal gradients, and whether units give equal outputs.
 
-Parts with equal values are one part for ever only if their gradients are equal too. That is
-measured, with the values as they are and with others: a sum of parts gives equal gradients whatever
-the values are, and nothing is lost by it.
+A *part* is a slice of a kernel along some axes, such as the weights of a unit. A *label* is a
+number that equal parts share: parts a, b, a have the labels 0, 1, 0. Equal parts stay equal only if
+their gradients are equal, too. The gradients are measured with the values as they are and with
+others: a sum of parts gives equal gradients whatever the values are, and loses nothing by it.
 """
 
 import math
@@ -24,20 +25,22 @@ from keras_initx.tools.diagnose._unreached_layers import change_weight, draw_sma
 from keras_initx.tools.diagnose.losses.probes import gradient_norms
 
 _Mask: TypeAlias = npt.NDArray[np.bool_]
+# Axes of a kernel along which it is split into parts.
+_Axes: TypeAlias = tuple[int, ...]
 
-# Of fewer numbers parts may be equal by chance in 16-bit dtypes.
+# Parts of fewer numbers may be equal by chance in 16-bit dtypes.
 _COMPARABLE = 4
-# Relative difference of gradients that may be rounding, and the same in 16 bits.
+# Relative difference of gradients that may be rounding, in 32 and in 16 bits.
 _ROUNDING, _SHORT_ROUNDING = 1e-4, 1 / 16
-# The same of outputs, which sum fewer numbers.
+# Relative difference of outputs that may be rounding: they sum fewer numbers.
 _OUTPUT_ROUNDING = 1e-5
-# Of so many times as much rows differ that are not the same but for rounding.
+# Rows that differ by up to this many times the rounding are near each other by chance.
 _APART = 8
 # Norm of a gradient relative to the largest one, below which it is rounding.
 _NOISE = 1e-6
 # The most rows of an output that are compared.
 _ROWS = 64
-# The values of a part that are looked at before all of them are.
+# The number of values of a part that are compared before all are.
 _FIRST = 16
 
 
@@ -47,8 +50,8 @@ class EqualParts(NamedTuple):
     Attributes:
         axes: The axes.
         total: The number of parts.
-        staying: The number of those that get the gradient of another one that is equal, `None`
-            where gradients are not known.
+        staying: The number of parts that get the gradient of an equal part, `None` if gradients
+            are not known.
     """
 
     axes: tuple[int, ...]
@@ -57,74 +60,72 @@ class EqualParts(NamedTuple):
 
 
 @fact
-def equal_parts(of: Diagnosis) -> dict[MeasuredWeight, EqualParts]:
-    """The equal parts of each kernel that has such, along the axes where most stay equal."""
-    labels = {}
-    for weight in kernel_values(of):
-        found = _labels_of(weight)
-        if found:
-            labels[weight] = found
-    known = [weight for weight in labels if _has_gradient(weight, of)]
-    staying = {weight: _staying(labels[weight], weight, of) for weight in known}
+def equal_parts(diagnosis: Diagnosis) -> dict[MeasuredWeight, EqualParts]:
+    """The equal parts of each kernel that has some, along the axes where most stay equal."""
+    labels_by_weight = {}
+    for weight in kernel_values(diagnosis):
+        labels = _label_equal_parts(weight)
+        if labels:
+            labels_by_weight[weight] = labels
     parts = {}
-    for weight, of_axes in labels.items():
-        counts = staying.get(weight, {})
-        axes = max(of_axes, key=lambda one: counts.get(one, 0))
-        parts[weight] = EqualParts(axes, len(of_axes[axes]), counts.get(axes))
+    for weight, labels in labels_by_weight.items():
+        counts: dict[_Axes, int] = {}
+        if _has_gradient(weight, diagnosis):
+            counts = _count_staying(labels, weight, diagnosis)
+        axes = max(labels, key=lambda axes: counts.get(axes, 0))
+        parts[weight] = EqualParts(axes, len(labels[axes]), counts.get(axes))
     return parts
 
 
-def _has_gradient(weight: MeasuredWeight, of: Diagnosis) -> bool:
-    """Return whether the gradient of a weight is known, and more than rounding."""
-    largest = max(gradient_norms(of).values(), default=0.0)
+def _has_gradient(weight: MeasuredWeight, diagnosis: Diagnosis) -> bool:
+    # Whether it is known, and more than rounding.
+    largest = max(gradient_norms(diagnosis).values(), default=0.0)
     return math.isfinite(largest) and (weight.report.gradient or 0.0) > _NOISE * largest
 
 
-def _labels_of(weight: MeasuredWeight) -> dict[tuple[int, ...], Array]:
-    """Return, for axes along which parts are equal, a number for each part that equal ones share.
+def _label_equal_parts(weight: MeasuredWeight) -> dict[_Axes, Array]:
+    """Return the labels of the parts, by the axes along which some parts are equal.
 
     These are the axes of the units together, and each axis alone.
     """
     array = weight.values
-    found: dict[tuple[int, ...], Array] = {}
+    labels_by_axes: dict[_Axes, Array] = {}
     _, units = weight.own.axes or ((), ())
     for axes in dict.fromkeys([tuple(units), *((axis,) for axis in range(array.ndim))]):
         count = math.prod(array.shape[axis] for axis in axes)
         size = array.size // max(count, 1)
-        if count < 2 or (size < _COMPARABLE and not kernel_is_constant(array)):
+        if count < 2 or (size < _COMPARABLE and not _is_constant(array)):
             continue
-        # Nearly all are told apart without a copy of the whole.
-        if _labels(_first_values(array, axes)) is None:
+        # The first values distinguish nearly all parts, without a copy of the whole kernel.
+        if _label_rows(_take_first_values(array, axes)) is None:
             continue
-        labels = _labels(_parts(array, axes))
+        labels = _label_rows(_split_into_rows(array, axes))
         if labels is not None:
-            found[axes] = labels
-    return found
+            labels_by_axes[axes] = labels
+    return labels_by_axes
 
 
-def kernel_is_constant(array: Array) -> bool:
-    """Return whether all values are the same."""
+def _is_constant(array: Array) -> bool:
     return bool((array == array.flat[0]).all())
 
 
-def _parts(array: Array, axes: Sequence[int]) -> Array:
-    """Return an array whose first axis is that of the parts along some axes."""
+def _split_into_rows(array: Array, axes: Sequence[int]) -> Array:
+    # Each row has the values of one part along `axes`.
     count = math.prod(array.shape[axis] for axis in axes)
     return np.moveaxis(array, axes, range(len(axes))).reshape(count, -1)
 
 
-def _first_values(array: Array, axes: Sequence[int]) -> Array:
-    """Return some values of each part along some axes."""
+def _take_first_values(array: Array, axes: Sequence[int]) -> Array:
     moved = np.moveaxis(array, axes, range(len(axes)))
     others = moved.ndim - len(axes)
-    places: list[int | slice] = [0] * (others - 1) + [slice(_FIRST)] * (others > 0)
-    some = moved[(..., *places)]
-    return some.reshape(math.prod(moved.shape[: len(axes)]), -1)
+    indices: list[int | slice] = [0] * (others - 1) + [slice(_FIRST)] * (others > 0)
+    first = moved[(..., *indices)]
+    return first.reshape(math.prod(moved.shape[: len(axes)]), -1)
 
 
-def _labels(parts: Array) -> Array | None:
-    """Return a number for each part, the same for equal ones, or `None` if none are equal."""
-    bits = np.ascontiguousarray(parts).view(f"u{parts.itemsize}")
+def _label_rows(rows: Array) -> Array | None:
+    """Return a number for each row, the same for equal rows, or `None` if none are equal."""
+    bits = np.ascontiguousarray(rows).view(f"u{rows.itemsize}")
     _, labels, counts = np.unique(bits, axis=0, return_inverse=True, return_counts=True)
     return None if counts.max() < 2 else np.asarray(labels).reshape(-1)
 
@@ -132,85 +133,88 @@ def _labels(parts: Array) -> Array | None:
 # ---------------------------------------------------------------- gradients
 
 
-def _staying(
-    labels: dict[tuple[int, ...], Array], weight: MeasuredWeight, of: Diagnosis
-) -> dict[tuple[int, ...], int]:
+def _count_staying(
+    labels_by_axes: dict[_Axes, Array], weight: MeasuredWeight, diagnosis: Diagnosis
+) -> dict[_Axes, int]:
     """Return how many equal parts get the gradient of another one because they are equal."""
     variable = weight.own.variable
     dtypes = (weight.own.dtype, weight.own.layer.compute_dtype)
     rounding = _SHORT_ROUNDING if any("16" in dtype for dtype in dtypes) else _ROUNDING
-    with of.changed():
-        (gradient,) = of.gradient_values([variable])
-        counts = _counts(labels, gradient, rounding)
+    with diagnosis.changed():
+        (gradient,) = diagnosis.gradient_values([variable])
+        counts = _count_equal_gradients(labels_by_axes, gradient, rounding)
         if not any(counts.values()):
             return counts
         with change_weight(variable, draw_small):
-            (with_others,) = of.gradient_values([variable])
-    by_others = _counts(labels, with_others, rounding)
-    return {
-        axes: 0 if 2 * by_others.get(axes, 0) >= count else count for axes, count in counts.items()
-    }
+            (gradient,) = diagnosis.gradient_values([variable])
+    changed_counts = _count_equal_gradients(labels_by_axes, gradient, rounding)
+    staying = {}
+    for axes, count in counts.items():
+        # Equal gradients with other values, too: the loss sums the parts.
+        are_summed = 2 * changed_counts.get(axes, 0) >= count
+        staying[axes] = 0 if are_summed else count
+    return staying
 
 
-def _counts(
-    labels: dict[tuple[int, ...], Array], gradient: Array | None, rounding: float
-) -> dict[tuple[int, ...], int]:
+def _count_equal_gradients(
+    labels_by_axes: dict[_Axes, Array], gradient: Array | None, rounding: float
+) -> dict[_Axes, int]:
     """Return the number of parts that share their label and their gradient with another one."""
     if gradient is None or not np.isfinite(gradient.astype("float64")).all():
         return {}
     counts = {}
-    for axes, of_parts in labels.items():
-        parts = _parts(gradient, axes).astype("float64")
+    for axes, labels in labels_by_axes.items():
+        gradients_of_parts = _split_into_rows(gradient, axes).astype("float64")
         counts[axes] = 0
-        for label in np.flatnonzero(np.bincount(of_parts) > 1):
-            rows = parts[of_parts == label]
-            # Of a part without a gradient, as of a word that is in no example, nothing is known.
+        for label in np.flatnonzero(np.bincount(labels) > 1):
+            rows = gradients_of_parts[labels == label]
+            # A part without a gradient, such as a word in no example, may differ in other batches.
             rows = rows[rows.any(axis=1)]
-            counts[axes] += int(alike_rows(rows, rounding).sum())
+            counts[axes] += int(mark_equal_rows(rows, rounding).sum())
     return counts
 
 
-def alike_rows(rows: Array, rounding: float) -> _Mask:
-    """Return for each row whether another one is the same but for rounding, relative to all."""
-    alike = np.zeros(len(rows), bool)
+def mark_equal_rows(rows: Array, rounding: float) -> _Mask:
+    """Return for each row whether another one is equal up to rounding, relative to the largest."""
+    is_equal = np.zeros(len(rows), bool)
     if len(rows) < 2:
-        return alike
-    # Rows that are alike are neighbors in the order of their products with random numbers.
+        return is_equal
+    # Equal rows are neighbors in the order of their products with random numbers.
     factors = np.random.default_rng(0).normal(size=rows.shape[1])
     order = np.argsort(rows @ factors, kind="stable")
     differences = abs(np.diff(rows[order], axis=0)).max(axis=1)
     limit = rounding * abs(rows).max()
-    same = differences <= limit
-    # Where as many differ by a little more, those that do not are near each other by chance.
-    if same.sum() <= ((differences > limit) & (differences <= _APART * limit)).sum():
-        return alike
-    alike[order[1:][same]] = True
-    alike[order[:-1][same]] = True
-    return alike
+    is_same = differences <= limit
+    # If as many differ by a little more, rows are near each other by chance.
+    if is_same.sum() <= ((differences > limit) & (differences <= _APART * limit)).sum():
+        return is_equal
+    is_equal[order[1:][is_same]] = True
+    is_equal[order[:-1][is_same]] = True
+    return is_equal
 
 
 # ---------------------------------------------------------------- outputs
 
 
 @fact
-def equal_outputs(of: Diagnosis) -> dict[keras.Layer, int]:
-    """The number of units that give what another one does, before the activation of a layer.
+def equal_outputs(diagnosis: Diagnosis) -> dict[keras.Layer, int]:
+    """Dict from a layer to the number of units with the output of another unit of it.
 
-    They are counted in the layers with a kernel that has equal parts.
+    The output is the one before an activation. Only layers with equal parts of a kernel are in it.
     """
-    layers = {weight.layer.layer for weight in equal_parts(of)}
+    layers = {weight.layer.layer for weight in equal_parts(diagnosis)}
     if not layers:
         return {}
     counter = _UnitCounter(layers)
-    Watch(of.inventory).observe(of.x, counter, training=False)
+    Watch(diagnosis.inventory).observe(diagnosis.x, counter, training=False)
     return counter.counts
 
 
 class _UnitCounter(Watcher):
-    """Counts the units of some layers that give what another one does.
+    """Counts the units of some layers that have the output of another unit.
 
     Attributes:
-        counts: Dict from each of the layers to the number.
+        counts: Dict from each of the layers to the number of units.
     """
 
     def __init__(self, layers: Collection[keras.Layer]) -> None:
@@ -239,4 +243,4 @@ class _UnitCounter(Watcher):
         rows = units.reshape(-1, units.shape[-1])
         rows = rows[:: max(len(rows) // _ROWS, 1)].astype("float64")
         if len(rows) >= _COMPARABLE and np.isfinite(rows).all():
-            self.counts[layer] = int(alike_rows(rows.T, _OUTPUT_ROUNDING).sum())
+            self.counts[layer] = int(mark_equal_rows(rows.T, _OUTPUT_ROUNDING).sum())

@@ -1,4 +1,8 @@
-"""The inputs from outside: what the first kernels get, and how much it differs."""
+"""Inputs of kernels: their size where they come from outside, and how much examples differ.
+
+A *first kernel* gets numbers from outside the model: no other kernel comes before it. Differences
+are standard deviations between examples, relative to the root mean square: 0 if all are equal.
+"""
 
 import contextlib
 import math
@@ -30,33 +34,33 @@ from keras_initx.tools.diagnose._signal_probe import input_signal
 
 # The number of examples whose inputs of a kernel are compared.
 COMPARED = 64
-# From how many rows on an embedding is one of words, or of people, not of two or three segments.
+# An embedding of words or of people has at least this many rows. One of segments has two or three.
 MANY_ROWS = 16
-# Up to how many channels an image from outside the model has: red, green, blue and a mask.
+# The most channels of an image from outside the model: red, green, blue and a mask.
 MOST_CHANNELS = 4
 # Layers that scale inputs.
 _SCALING = (keras.layers.Normalization, keras.layers.Rescaling)
-# Root mean square of the inputs of the first kernels, or of a single one in vectors, above which
-# inputs are not scaled.
+# Root mean square of the inputs of the first kernels, or of a single feature, above which inputs
+# are not scaled.
 UNSCALED_INPUTS = 10
-# Root mean square of the inputs of the first kernels below which inputs are not scaled, if none is
-# above ten times as much.
+# Root mean square of the inputs of the first kernels below which inputs are not scaled, unless the
+# inputs of another first kernel are above ten times as much.
 SMALL_INPUTS = 0.02
 
 
 @dataclass(eq=False)
 class FirstInputs:
-    """What the kernel of a layer gets from outside the model: no kernel comes before.
+    """The inputs that the kernel of a layer gets from outside the model.
 
     Attributes:
         signal: `Signal` of the numbers that it multiplies, empty without any.
-        largest: Where these are vectors, the index of the number with the largest root mean square
-            and this size.
-        only_index: Of an embedding of many rows the one row that all examples take, otherwise
+        largest: If the inputs are vectors, the index of the feature with the largest root mean
+            square, and this root mean square.
+        only_index: For an embedding of many rows, the one row that all examples take, otherwise
             `None`.
-        image: Of a two-dimensional convolution that takes a side of square images for their
-            channels, their shape; otherwise `None`.
-        scaled_by: The last layer before it that scales them, `None` without one.
+        image: For a two-dimensional convolution that takes a side of square images for their
+            channels, the shape of an image; otherwise `None`.
+        scaled_by: The last layer before it that scales the inputs, `None` without one.
     """
 
     signal: Signal = field(default_factory=Signal)
@@ -67,7 +71,7 @@ class FirstInputs:
 
     @property
     def are_large(self) -> bool:
-        """Whether they are too large, or a single one of them is."""
+        """Whether all of them, or a single feature, are too large."""
         _, largest = self.largest
         return max(compute_signal_rms(self.signal), largest) > UNSCALED_INPUTS
 
@@ -79,8 +83,8 @@ class InputProbe(Probe):
         records: Dict from a layer to its `FirstInputs`.
     """
 
-    def __init__(self, of: Diagnosis) -> None:
-        super().__init__(of)
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        super().__init__(diagnosis)
         self.records: dict[keras.Layer, FirstInputs] = {}
         self._has_begun = False
 
@@ -98,91 +102,95 @@ class InputProbe(Probe):
             indices = call.inputs[0]
             check_rows(call, self.diagnosis.watch.paths)
             if layer.input_dim >= MANY_ROWS and (is_first or graph.is_input(indices)):
-                self._record(layer).only_index = _only_number(to_array(indices))
+                self._record(layer).only_index = _find_only_index(to_array(indices))
             return
         tensor = call.kernel_input
         if tensor is None:
             return
         if is_first or graph.is_input(tensor):
-            self._record(layer).image = _exchanged_image(layer, tuple(tensor.shape))
+            self._record(layer).image = _find_exchanged_image(layer, tuple(tensor.shape))
             from_outside = [tensor]
         else:
             from_outside = graph.joined(tensor)
-        for part in from_outside:
-            scaling = [one for one in graph.producers(part) if isinstance(one, _SCALING)]
-            self._record(layer).scaled_by = scaling[0] if scaling else None
-            _add(self._record(layer), layer, to_array(part))
+        for outside_tensor in from_outside:
+            record = self._record(layer)
+            producers = graph.producers(outside_tensor)
+            scaling = [producer for producer in producers if isinstance(producer, _SCALING)]
+            record.scaled_by = scaling[0] if scaling else None
+            _add_inputs(record, layer, to_array(outside_tensor))
 
     def _record(self, layer: keras.Layer) -> FirstInputs:
         return self.records.setdefault(layer, FirstInputs())
 
 
-def _multiplies_alone(call: Call, of: Diagnosis) -> bool:
-    """Return whether a call is one of a layer that multiplies its inputs by a kernel itself.
+def _multiplies_alone(call: Call, diagnosis: Diagnosis) -> bool:
+    """Return whether a layer multiplies its inputs by a kernel, and has no inner layer that does.
 
-    The weights of a layer around others need not be what multiplies its inputs: the others may
-    scale these before, or it may be a table of its own.
+    A kernel of a layer around others need not multiply the inputs: inner layers may scale the
+    inputs before, or the weight may be a table.
     """
-    with_kernel = of.watch.with_kernel
+    with_kernel = diagnosis.watch.with_kernel
     return call.operation in with_kernel and with_kernel.isdisjoint(list_sublayers(call.operation))
 
 
-def _only_number(values: Array) -> int | None:
-    """Return the number that all values are, `None` if they differ, or are few."""
+def _find_only_index(values: Array) -> int | None:
+    # `None` if indices differ, or if they are few.
     if values.size < COMPARED or values.min() != values.max():
         return None
     return int(values.flat[0])
 
 
-def _exchanged_image(layer: keras.Layer, shape: tuple[int, ...]) -> tuple[int, int, int] | None:
+def _find_exchanged_image(
+    layer: keras.Layer, shape: tuple[int, ...]
+) -> tuple[int, int, int] | None:
     """Return the shape of images whose channels a convolution takes for one of their sides."""
     if not isinstance(layer, keras.layers.Conv2D) or len(shape) != 4:
         return None
     _, first, second, third = shape
-    few, *sides = first, second, third
+    # Images of (3, 32, 32) in "channels_last", or of (32, 32, 3) in "channels_first".
+    likely_channels, *sides = first, second, third
     if layer.data_format == "channels_first":
-        few, *sides = third, first, second
-    if not few <= MOST_CHANNELS < sides[0] == sides[1]:
+        likely_channels, *sides = third, first, second
+    if not likely_channels <= MOST_CHANNELS < sides[0] == sides[1]:
         return None
     return first, second, third
 
 
-def _add(record: FirstInputs, layer: keras.Layer, values: Array) -> None:
-    """Add inputs from outside the model to the record of `layer`."""
+def _add_inputs(record: FirstInputs, layer: keras.Layer, values: Array) -> None:
     record.signal.add(values)
-    # The channels of images are alike.
+    # The channels of images have similar sizes.
     if isinstance(layer, CONVOLUTIONS) or values.ndim < 2:
         return
     columns = values.reshape(-1, values.shape[-1])
     squares = np.einsum("ij,ij->j", columns, columns, dtype="float64") / len(columns)
     index = int(squares.argmax())
     size = math.sqrt(squares[index])
-    _, most = record.largest
-    if size > most:
+    _, largest = record.largest
+    if size > largest:
         record.largest = (index, size)
 
 
-def find_largest_inputs(of: Diagnosis, size: Callable[[Signal], float]) -> Signal | None:
-    """Return the largest inputs of the first kernels, as `Rescaling` or others have left them.
+def find_largest_inputs(diagnosis: Diagnosis, size: Callable[[Signal], float]) -> Signal | None:
+    """Return the largest inputs of the first kernels, after layers such as `Rescaling`.
 
-    Largest are those with values that are not finite, then those of the largest `size`. `None` if
-    the model has no inputs that are numbers.
+    Inputs with values that are not finite come first, then inputs of the largest `size`. The result
+    is `None` if the model has no inputs of floating-point numbers.
     """
-    records = of.probe(InputProbe).records.values()
+    records = diagnosis.probe(InputProbe).records.values()
     signals = [record.signal for record in records if record.signal.size]
     if not signals:
-        return input_signal(of)
+        return input_signal(diagnosis)
     return max(signals, key=lambda signal: (signal.nonfinite, size(signal)))
 
 
-def has_large_inputs(of: Diagnosis) -> bool:
-    """Return whether the inputs from outside of a layer are too large."""
-    return any(record.are_large for record in of.probe(InputProbe).records.values())
+def has_large_inputs(diagnosis: Diagnosis) -> bool:
+    """Return whether a layer gets inputs from outside that are too large."""
+    return any(record.are_large for record in diagnosis.probe(InputProbe).records.values())
 
 
-def standardize_inputs_first(of: Diagnosis, remedy: Remedy) -> Remedy:
-    """Return a remedy that standardizes the inputs before if they are too large."""
-    if not has_large_inputs(of):
+def standardize_inputs_first(diagnosis: Diagnosis, remedy: Remedy) -> Remedy:
+    """Return `remedy`, after the inputs are standardized if they are too large."""
+    if not has_large_inputs(diagnosis):
         return remedy
     return remedy.after("standardize the inputs")
 
@@ -191,15 +199,15 @@ class DifferenceProbe(Probe):
     """Measures how much the inputs of kernels differ between examples.
 
     Attributes:
-        differences: Dict from a layer to their standard deviation between examples relative to
-            their root mean square, of its last call. Left out are zeros, and single examples.
-        last: Dict from a module of torch to the same of the inputs of the last kernel in it.
-        along: Dict from a layer to their deviation along each axis of positions, relative to their
-            root mean square, by the axis and the number of positions.
+        differences: Dict from a layer to the difference of its inputs between examples in its last
+            call. Inputs that are all 0 and single examples are left out.
+        last: Dict from a module of torch to the difference of the inputs of its last kernel.
+        along: Dict from a layer to a dict from an axis of positions and their number to the
+            deviation along this axis, relative to the root mean square of the inputs.
     """
 
-    def __init__(self, of: Diagnosis) -> None:
-        super().__init__(of)
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        super().__init__(diagnosis)
         self.differences: dict[keras.Layer, float] = {}
         self.last: dict[keras.Layer, float] = {}
         self.along: dict[keras.Layer, dict[tuple[int, int], float]] = {}
@@ -222,27 +230,28 @@ class DifferenceProbe(Probe):
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        """Look into modules of torch too, whose layers are none of Keras."""
+        """Watch modules inside modules of torch, too: Keras does not know them as layers."""
         with contextlib.ExitStack() as stack:
-            for layer, part in modules_with_kernel(self.diagnosis.model):
+            for layer, module in modules_with_kernel(self.diagnosis.model):
 
-                def look(part: Any, args: tuple[Any, ...], layer: keras.Layer = layer) -> None:
+                def note(_: Any, args: tuple[Any, ...], layer: keras.Layer = layer) -> None:
                     tensor = first_float(args)
                     if tensor is not None:
                         _note_difference(self.last, layer, tensor)
 
-                stack.callback(part.register_forward_pre_hook(look).remove)
+                stack.callback(module.register_forward_pre_hook(note).remove)
             yield
 
 
-def _note_difference(found: dict[keras.Layer, float], layer: keras.Layer, tensor: Tensor) -> None:
-    """Note how much the inputs of a kernel of `layer` differ between examples."""
-    found.pop(layer, None)
+def _note_difference(
+    differences: dict[keras.Layer, float], layer: keras.Layer, tensor: Tensor
+) -> None:
+    differences.pop(layer, None)
     step = max(len(tensor) // COMPARED, 1)
     values = to_array(tensor[::step])
     size = compute_rms(values)
     if len(values) > 1 and size:
-        found[layer] = spread(values) / size
+        differences[layer] = spread(values) / size
 
 
 def measure_spread(values: Array, axis: int) -> float:
@@ -251,7 +260,7 @@ def measure_spread(values: Array, axis: int) -> float:
         return float(np.sqrt(values.var(axis=axis, dtype="float64").mean()))
 
 
-# These add noise in training mode. Those of whole channels are subclasses.
+# Layers that add noise in training mode. Those that drop whole channels are subclasses.
 _NOISES = (
     keras.layers.AlphaDropout,
     keras.layers.Dropout,
@@ -261,39 +270,41 @@ _NOISES = (
 
 
 @fact
-def _differing(of: Diagnosis) -> DifferenceProbe:
-    """The probe of a pass in which dropout does not make alike examples different.
+def _probe_without_noise(diagnosis: Diagnosis) -> DifferenceProbe:
+    """The probe of a pass in which dropout does not make equal examples different.
 
-    That is one in inference mode for a model with dropout. But with normalization over the batch
-    signals are others there.
+    For a model with dropout, this is a pass in inference mode. A model that also normalizes over
+    the batch is probed in training mode, because its signals differ in inference mode.
     """
-    inside = [part for _, part in modules_inside(of.model)]
-    has_noise = any(isinstance(layer, _NOISES) for layer in list_layers(of.model))
-    has_noise |= any(map(is_dropout, inside))
-    normalizing = of.probe(NormalizedProbe).normalizing
-    of_batches = any(isinstance(one, keras.layers.BatchNormalization) for one in normalizing)
-    seen = of.probe(DifferenceProbe)
-    if not has_noise or of_batches or any(map(normalizes_batch, inside)):
-        return seen
-    probe = DifferenceProbe(of)
-    Watch(of.inventory).observe(of.x, probe, training=False)
-    # A layer may be called in one of the modes alone.
-    probe.differences = seen.differences | probe.differences
-    probe.last = seen.last | probe.last
-    probe.along = seen.along | probe.along
+    modules = [module for _, module in modules_inside(diagnosis.model)]
+    has_noise = any(isinstance(layer, _NOISES) for layer in list_layers(diagnosis.model))
+    has_noise |= any(map(is_dropout, modules))
+    normalizing = diagnosis.probe(NormalizedProbe).normalizing
+    has_batch_normalization = any(
+        isinstance(operation, keras.layers.BatchNormalization) for operation in normalizing
+    )
+    in_training = diagnosis.probe(DifferenceProbe)
+    if not has_noise or has_batch_normalization or any(map(normalizes_batch, modules)):
+        return in_training
+    probe = DifferenceProbe(diagnosis)
+    Watch(diagnosis.inventory).observe(diagnosis.x, probe, training=False)
+    # A layer may be called in only one of the modes.
+    probe.differences = in_training.differences | probe.differences
+    probe.last = in_training.last | probe.last
+    probe.along = in_training.along | probe.along
     return probe
 
 
-def input_differences(of: Diagnosis) -> dict[keras.Layer, float]:
-    """Return how much the inputs of each kernel differ between examples, by the layer."""
-    return _differing(of).differences
+def input_differences(diagnosis: Diagnosis) -> dict[keras.Layer, float]:
+    """Return the differences of the inputs of kernels, see `DifferenceProbe.differences`."""
+    return _probe_without_noise(diagnosis).differences
 
 
-def position_differences(of: Diagnosis) -> dict[keras.Layer, dict[tuple[int, int], float]]:
-    """Return how much the inputs of each kernel differ along axes, see `DifferenceProbe.along`."""
-    return _differing(of).along
+def position_differences(diagnosis: Diagnosis) -> dict[keras.Layer, dict[tuple[int, int], float]]:
+    """Return the differences of the inputs of kernels along axes, see `DifferenceProbe.along`."""
+    return _probe_without_noise(diagnosis).along
 
 
-def last_kernel_differences(of: Diagnosis) -> dict[keras.Layer, float]:
-    """Return the same of the last kernel within each layer: a module of torch may have several."""
-    return _differing(of).differences | _differing(of).last
+def last_kernel_differences(diagnosis: Diagnosis) -> dict[keras.Layer, float]:
+    """Return the differences of the inputs of the last kernel in each layer or module of torch."""
+    return _probe_without_noise(diagnosis).differences | _probe_without_noise(diagnosis).last

@@ -1,7 +1,7 @@
-"""The gradients before and behind each call: where they become NaN, and where they end.
+"""Gradients with respect to the inputs and outputs of each call: where they become NaN or end.
 
-Zeros that are variables are added to what each layer and operation gets and gives. Their gradients
-are those that pass there.
+A variable of zeros, a *shift*, is added to each input and output of floats. The gradient of a shift
+is the gradient that passes there. Calls form a tree: the call of a model has *inner* calls.
 """
 
 import math
@@ -20,7 +20,8 @@ from keras_initx.inspection._batch import first_float
 from keras_initx.inspection._watch import Call, Watch, Watcher
 from keras_initx.tools.diagnose._diagnosis import Arrays, Diagnosis
 
-# What a tensor is beside others: its place in a list, and its shape and dtype.
+# A tensor in a nested structure: its index in the flat list, its shape and its dtype, as
+# (0, (32, 8), "float32").
 _Form: TypeAlias = tuple[int, Shape, str]
 
 
@@ -30,27 +31,29 @@ class PassedCall:
 
     Attributes:
         operation: The layer or operation.
-        around: The call in which it was made, `None` for that of the model.
-        inside: The calls that were made in it.
-        takes: The forms of its inputs of floats.
-        gives: Those of its outputs.
-        is_fed: Whether it gets other floats than zeros.
-        behind: The norm of the gradient with respect to its outputs, `None` without any of floats.
-        before: The same of its inputs.
+        caller: The call in which it was made, `None` for the call of the model.
+        inner: The calls that were made in it.
+        input_forms: The forms of its inputs of floats.
+        output_forms: The forms of its outputs of floats.
+        has_nonzero_input: Whether its first input of floats is not all 0, or it has none.
+        output_norm: The norm of the gradient with respect to its outputs of floats, `None` if it
+            has none.
+        input_norm: The norm of the gradient with respect to its inputs of floats, `None` if it has
+            none.
     """
 
     operation: keras.Operation
-    around: "PassedCall | None" = None
-    inside: list["PassedCall"] = field(default_factory=list)
-    takes: list[_Form] = field(default_factory=list)
-    gives: list[_Form] = field(default_factory=list)
-    is_fed: bool = True
-    behind: float | None = None
-    before: float | None = None
+    caller: "PassedCall | None" = None
+    inner: list["PassedCall"] = field(default_factory=list)
+    input_forms: list[_Form] = field(default_factory=list)
+    output_forms: list[_Form] = field(default_factory=list)
+    has_nonzero_input: bool = True
+    output_norm: float | None = None
+    input_norm: float | None = None
 
 
 class CallRecorder(Watcher):
-    """Records the calls of a pass, each with those inside it.
+    """Records the calls of a pass, each with its inner calls.
 
     Attributes:
         calls: The calls, in the order in which they begin.
@@ -61,28 +64,28 @@ class CallRecorder(Watcher):
         self._open: list[PassedCall] = []
 
     def before(self, call: Call) -> None:
-        around = self._open[-1] if self._open else None
-        given = (call.args, call.kwargs)
-        made = PassedCall(call.operation, around, takes=_forms_of(given))
-        first = first_float(given)
-        made.is_fed = first is None or backend.has_nonzero(first)
-        if around is not None:
-            around.inside.append(made)
-        self.calls.append(made)
-        self._open.append(made)
+        caller = self._open[-1] if self._open else None
+        arguments = (call.args, call.kwargs)
+        record = PassedCall(call.operation, caller, input_forms=_list_forms(arguments))
+        first = first_float(arguments)
+        record.has_nonzero_input = first is None or backend.has_nonzero(first)
+        if caller is not None:
+            caller.inner.append(record)
+        self.calls.append(record)
+        self._open.append(record)
 
     def after(self, call: Call) -> None:
-        self._open.pop().gives = _forms_of(call.outputs)
+        self._open.pop().output_forms = _list_forms(call.outputs)
 
 
-def _forms_of(nested: Any) -> list[_Form]:
+def _list_forms(nested: Any) -> list[_Form]:
     """Return the forms of the tensors of floats in `nested`, without those of a trace."""
-    found = []
-    for place, leaf in enumerate(keras.tree.flatten(nested)):
+    forms = []
+    for index, leaf in enumerate(keras.tree.flatten(nested)):
         if not isinstance(leaf, keras.Variable) and first_float(leaf) is not None:
             dtype = keras.backend.standardize_dtype(leaf.dtype)
-            found.append((place, tuple(leaf.shape), dtype))
-    return found
+            forms.append((index, tuple(leaf.shape), dtype))
+    return forms
 
 
 class _Shifts(Watcher):
@@ -90,20 +93,24 @@ class _Shifts(Watcher):
 
     Args:
         calls: The calls of an equal pass.
+
+    Attributes:
+        of_inputs: Dict from a call to the shifts of its inputs, by their indices.
+        of_outputs: Dict from a call to the shifts of its outputs, by their indices.
     """
 
     def __init__(self, calls: Iterable[PassedCall]) -> None:
-        self.taken: dict[PassedCall, dict[int, keras.Variable]] = {}
-        self.given: dict[PassedCall, dict[int, keras.Variable]] = {}
+        self.of_inputs: dict[PassedCall, dict[int, keras.Variable]] = {}
+        self.of_outputs: dict[PassedCall, dict[int, keras.Variable]] = {}
         self._calls: dict[keras.Operation, list[PassedCall]] = {}
         for call in calls:
-            self.taken[call] = _zeros(call.takes)
-            self.given[call] = _zeros(call.gives)
+            self.of_inputs[call] = _make_shifts(call.input_forms)
+            self.of_outputs[call] = _make_shifts(call.output_forms)
             self._calls.setdefault(call.operation, []).append(call)
         self._counts: Counter[keras.Operation] = Counter()
 
-    def begin(self) -> None:
-        """Count the calls anew: another pass begins."""
+    def restart(self) -> None:
+        # Another pass begins: count its calls from 0.
         self._counts.clear()
 
     def before(self, call: Call) -> None:
@@ -111,36 +118,34 @@ class _Shifts(Watcher):
         if calls is None:
             return
         # A backward pass may call a layer again.
-        passed = calls[self._counts[call.operation] % len(calls)]
+        record = calls[self._counts[call.operation] % len(calls)]
         self._counts[call.operation] += 1
-        call.args, call.kwargs = _shifted((call.args, call.kwargs), self.taken[passed])
+        call.args, call.kwargs = _add_shifts((call.args, call.kwargs), self.of_inputs[record])
         function = call.function
 
-        def shifted(*args: Any, **kwargs: Any) -> Any:
-            return _shifted(function(*args, **kwargs), self.given[passed])
+        def call_and_shift(*args: Any, **kwargs: Any) -> Any:
+            return _add_shifts(function(*args, **kwargs), self.of_outputs[record])
 
-        call.function = shifted
+        call.function = call_and_shift
 
 
-def _zeros(forms: Iterable[_Form]) -> dict[int, keras.Variable]:
-    """Return a variable of zeros for each form, by the place of this."""
-    found = {}
-    for place, shape, dtype in forms:
+def _make_shifts(forms: Iterable[_Form]) -> dict[int, keras.Variable]:
+    shifts = {}
+    for index, shape, dtype in forms:
         zeros = np.zeros(shape, "float32")
-        # A layer would read it in the dtype in which it computes.
-        found[place] = keras.Variable(zeros, dtype=dtype, autocast=False, name="shift")
-    return found
+        # With `autocast`, a layer would read it in the dtype in which it computes.
+        shifts[index] = keras.Variable(zeros, dtype=dtype, autocast=False, name="shift")
+    return shifts
 
 
-def _shifted(nested: Any, shifts: dict[int, keras.Variable]) -> Any:
-    """Return `nested` with variables added to the tensors at their places."""
+def _add_shifts(nested: Any, shifts: dict[int, keras.Variable]) -> Any:
     if not shifts:
         return nested
     leaves = keras.tree.flatten(nested)
-    for place, shift in shifts.items():
-        tensor = leaves[place]
+    for index, shift in shifts.items():
+        tensor = leaves[index]
         if tuple(tensor.shape) == tuple(shift.shape):
-            leaves[place] = copy_mask(tensor, tensor + keras.ops.convert_to_tensor(shift))
+            leaves[index] = copy_mask(tensor, tensor + keras.ops.convert_to_tensor(shift))
     return keras.tree.pack_sequence_as(nested, leaves)
 
 
@@ -148,58 +153,60 @@ class GradientFlow:
     """The gradients that pass the calls of a model.
 
     Args:
-        of: The diagnosis.
+        diagnosis: The diagnosis.
 
     Attributes:
         calls: The calls, in the order in which they begin.
         lost: The ids of the trained weights whose gradient is not finite.
     """
 
-    def __init__(self, of: Diagnosis) -> None:
+    def __init__(self, diagnosis: Diagnosis) -> None:
         recorder = CallRecorder()
-        Watch(of.inventory).observe(of.x, recorder, training=True)
+        Watch(diagnosis.inventory).observe(diagnosis.x, recorder, training=True)
         self.calls: list[PassedCall] = recorder.calls
         self.lost: set[int] = set()
-        self._of = of
+        self._diagnosis = diagnosis
         self._shifts = _Shifts(self.calls)
-        self._variables: list[keras.Variable] = list(of.trained)
+        self._variables: list[keras.Variable] = list(diagnosis.trained)
         for call in self.calls:
-            self._variables += self._shifts.taken[call].values()
-            self._variables += self._shifts.given[call].values()
-        self._norms_of: Callable[..., list[float]] = backend.gradient_norms(
-            self._objective, self._variables, list_layers(of.model)
+            self._variables += self._shifts.of_inputs[call].values()
+            self._variables += self._shifts.of_outputs[call].values()
+        self._compute_norms: Callable[..., list[float]] = backend.gradient_norms(
+            self._objective, self._variables, list_layers(diagnosis.model)
         )
         self.measure()
 
     def _objective(self, x: Arrays, y: Arrays, scale: Array) -> Tensor:
-        self._shifts.begin()
-        with Watch(self._of.inventory).watching(self._shifts):
-            value = self._of.objective_of(x, y)
+        self._shifts.restart()
+        with Watch(self._diagnosis.inventory).watching(self._shifts):
+            value = self._diagnosis.objective_of(x, y)
         return value * keras.ops.cast(scale, value.dtype)
 
     def measure(self, scale: float = 1.0) -> None:
         """Measure the gradients of the loss times a factor."""
-        with self._of.without_penalties():
-            norms = self._norms_of(self._of.x, self._of.y, np.float32(scale))
+        with self._diagnosis.without_penalties():
+            norms = self._compute_norms(self._diagnosis.x, self._diagnosis.y, np.float32(scale))
         by_id = dict(zip(map(id, self._variables), norms, strict=True))
-        self.lost = {id(one) for one in self._of.trained if not math.isfinite(by_id[id(one)])}
+        trained = map(id, self._diagnosis.trained)
+        self.lost = {identity for identity in trained if not math.isfinite(by_id[identity])}
         for call in self.calls:
-            call.before = _norm_of(self._shifts.taken[call].values(), by_id)
-            call.behind = _norm_of(self._shifts.given[call].values(), by_id)
+            call.input_norm = _combine_norms(self._shifts.of_inputs[call].values(), by_id)
+            call.output_norm = _combine_norms(self._shifts.of_outputs[call].values(), by_id)
 
 
-def _norm_of(variables: Iterable[keras.Variable], norms: dict[int, float]) -> float | None:
-    """Return the norm of the gradient of several variables, `None` without any."""
-    found = [norms[id(one)] for one in variables]
-    return math.hypot(*found) if found else None
+def _combine_norms(
+    variables: Iterable[keras.Variable], norm_by_id: dict[int, float]
+) -> float | None:
+    norms = [norm_by_id[id(variable)] for variable in variables]
+    return math.hypot(*norms) if norms else None
 
 
-def keep_innermost(calls: Sequence[PassedCall], found: set[PassedCall]) -> list[PassedCall]:
-    """Return those of the calls that were `found`, and none of which is around another such."""
-    around = set()
-    for call in found:
-        outer = call.around
-        while outer is not None:
-            around.add(outer)
-            outer = outer.around
-    return [call for call in calls if call in found and call not in around]
+def keep_innermost(calls: Sequence[PassedCall], selected: set[PassedCall]) -> list[PassedCall]:
+    """Return the selected calls that are the caller of no other selected call, in order."""
+    callers = set()
+    for call in selected:
+        caller = call.caller
+        while caller is not None:
+            callers.add(caller)
+            caller = caller.caller
+    return [call for call in calls if call in selected and call not in callers]

@@ -1,4 +1,4 @@
-"""The axis that the histograms of a table share."""
+"""The axis that the histograms of a table share: linear near 0, logarithmic far beyond."""
 
 import math
 from collections.abc import Sequence
@@ -9,14 +9,15 @@ from keras_initx._typing import Array
 from keras_initx.tools.diagnose._layer_report import LayerReport
 from keras_initx.tools.diagnose._signal import Signal
 
-# In standard deviations, what a histogram shows on each side of 0.
+# Range of a histogram on each side of 0, in standard deviations.
 _REACH = 4
-# With so much more than the linear part, bins beyond it are logarithmic: they are few.
+# An axis that reaches beyond this many times the linear part is logarithmic there: it has few
+# bins.
 _FAR = 2
 
 
 def choose_linear_limit(layers: Sequence[LayerReport]) -> float:
-    """Return up to where outputs are shown as they are: those of a healthy or the least layer."""
+    """Return where the linear part ends: it holds outputs of a healthy or of the smallest layer."""
     deviations = [layer.after.std for layer in layers if layer.after is not None]
     return _REACH * max(1.0, min(deviations, default=1.0))
 
@@ -44,18 +45,18 @@ def is_far(limits: tuple[float, float], linear: float) -> bool:
 def compute_bin_edges(limits: tuple[float, float], linear: float, count: int) -> Array:
     """Return the edges of bins that are equally wide on an axis.
 
-    Where it is logarithmic, the linear part and what is beyond have the same width.
+    If it is logarithmic, the linear part and the part beyond it have the same width.
     """
     low, high = limits
     if not is_far(limits, linear):
         return np.linspace(low, high, count + 1)
     decades = math.log(max(-low, high) / linear)
 
-    def place(value: float) -> float:
+    def to_position(value: float) -> float:
         if abs(value) <= linear:
             return value / linear
         return math.copysign(1 + math.log(abs(value) / linear) / decades, value)
 
-    places = np.linspace(place(low), place(high), count + 1)
-    beyond = np.maximum(abs(places) - 1, 0) * decades
-    return linear * np.clip(places, -1, 1) * np.exp(beyond)
+    positions = np.linspace(to_position(low), to_position(high), count + 1)
+    beyond = np.maximum(abs(positions) - 1, 0) * decades
+    return linear * np.clip(positions, -1, 1) * np.exp(beyond)

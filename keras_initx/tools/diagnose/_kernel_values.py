@@ -1,4 +1,4 @@
-"""Kernels: which numbers of theirs are alike."""
+"""Equal values in kernels: constant kernels, identical units, and kernels equal to another."""
 
 import hashlib
 import math
@@ -23,8 +23,8 @@ from keras_initx.tools.diagnose._measured_layers import (
 
 # Units with fewer weights may be equal by chance in 16-bit dtypes.
 _COMPARABLE = 4
-# The same holds for kernels with fewer weights.
-_TELLING = 8
+# So may kernels with fewer weights other than 0.
+_LEAST_WEIGHTS = 8
 
 
 class KernelValues(NamedTuple):
@@ -33,7 +33,7 @@ class KernelValues(NamedTuple):
     Attributes:
         constant: Whether all are the same.
         identical_units: The number of units with the same weights as another unit.
-        digest: Of random numbers, a digest that two kernels share only if they are equal.
+        digest: For a kernel of random numbers, a digest that only equal kernels share.
     """
 
     constant: bool
@@ -42,10 +42,10 @@ class KernelValues(NamedTuple):
 
 
 @fact
-def kernel_values(of: Diagnosis) -> dict[MeasuredWeight, KernelValues]:
+def kernel_values(diagnosis: Diagnosis) -> dict[MeasuredWeight, KernelValues]:
     """The values of each trainable kernel."""
-    found = {}
-    for weight in list_weights(measured_layers(of)):
+    values_by_weight = {}
+    for weight in list_weights(measured_layers(diagnosis)):
         own = weight.own
         if own.axes is None or not weight.is_trained:
             continue
@@ -55,17 +55,17 @@ def kernel_values(of: Diagnosis) -> dict[MeasuredWeight, KernelValues]:
         is_table = isinstance(own.layer, keras.layers.Embedding)
         if not is_table and not _repeats_units(own.layer, own.name):
             inputs, _ = own.axes
-            identical_units = _identical_units(array, _bias_of(own.layer), inputs)
-        found[weight] = KernelValues(
+            identical_units = _count_identical_units(array, _read_bias(own.layer), inputs)
+        values_by_weight[weight] = KernelValues(
             array.size > 1
             and all((chunk == array.flat[0]).all() for chunk in iterate_chunks(array)),
             identical_units,
-            _digest(array, weight.report),
+            _compute_digest(array, weight.report),
         )
-    return found
+    return values_by_weight
 
 
-def _bias_of(layer: keras.Layer) -> Array | None:
+def _read_bias(layer: keras.Layer) -> Array | None:
     for weight in layer.weights:
         if weight.name == "bias":
             return to_array(weight)
@@ -73,14 +73,14 @@ def _bias_of(layer: keras.Layer) -> Array | None:
 
 
 def _repeats_units(layer: keras.Layer, name: str) -> bool:
-    """Return whether the kernel of this name repeats units on purpose, as that of upsampling."""
+    """Return whether a kernel repeats units on purpose, as `ICNR` does for upsampling."""
     initializer = getattr(layer, "kernel_initializer", None)
     return name == "kernel" and isinstance(initializer, ICNR)
 
 
-def _identical_units(array: Array, bias: Array | None, input_axes: tuple[int, ...]) -> int:
+def _count_identical_units(array: Array, bias: Array | None, input_axes: tuple[int, ...]) -> int:
     """Return the number of units with the same weights and bias as another unit."""
-    input_axes = input_axes or (0,)  # where nothing is summed
+    input_axes = input_axes or (0,)  # a kernel that sums nothing
     count = math.prod(array.shape[axis] for axis in input_axes)
     if count < _COMPARABLE:
         return 0
@@ -88,22 +88,19 @@ def _identical_units(array: Array, bias: Array | None, input_axes: tuple[int, ..
     # Units with the same bits have the same sum of products with random numbers, modulo 2**64.
     factors = np.random.default_rng(0).integers(1 << 64, size=count, dtype="uint64")
     sums = np.einsum("ui,i->u", units.view(f"u{array.itemsize}"), factors)
-    _, places, counts = np.unique(sums, return_inverse=True, return_counts=True)
-    alike = counts[places] > 1
-    units = units[alike]
-    if bias is not None and bias.size == len(alike):
-        units = np.concatenate([units, bias.reshape(-1, 1)[alike]], axis=1)
+    _, indices, counts = np.unique(sums, return_inverse=True, return_counts=True)
+    is_repeated = counts[indices] > 1
+    units = units[is_repeated]
+    if bias is not None and bias.size == len(is_repeated):
+        units = np.concatenate([units, bias.reshape(-1, 1)[is_repeated]], axis=1)
     units_by_digest: Counter[bytes] = Counter()
     for unit in np.ascontiguousarray(units):
         units_by_digest[hashlib.blake2b(unit.tobytes(), digest_size=16).digest()] += 1
     return sum(count for count in units_by_digest.values() if count > 1)
 
 
-def _digest(array: Array, report: WeightReport) -> str | None:
-    """Return a digest of a random kernel.
-
-    It is `None` for kernels with few distinct values, such as an identity.
-    """
+def _compute_digest(array: Array, report: WeightReport) -> str | None:
+    """Return a digest of a random kernel, `None` if it has few distinct values, as an identity."""
     checksum = 0
     distinct = np.zeros(0)
     for chunk in map(to_floats, iterate_chunks(array)):
@@ -111,8 +108,8 @@ def _digest(array: Array, report: WeightReport) -> str | None:
         if len(distinct) <= 64:
             distinct = np.union1d(distinct, chunk[chunk != 0])
     nonzero = array.size - round(report.zeros * array.size)
-    if nonzero < _TELLING or len(distinct) <= min(nonzero / 2, 64):
+    if nonzero < _LEAST_WEIGHTS or len(distinct) <= min(nonzero / 2, 64):
         return None
-    # With mean and norm a checksum tells kernels apart, and takes a quarter of the time of a
+    # With mean and norm a checksum distinguishes kernels, and takes a quarter of the time of a
     # cryptographic hash.
     return f"{checksum:08x} {report.mean!r} {report.norm!r}"

@@ -1,4 +1,4 @@
-"""What a report shows of a layer and of its weights: numbers and words, no object of Keras."""
+"""The rows of a report: numbers and words on a layer and its weights, no object of Keras."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,9 @@
-"""Signals that are lost: layers because of which a later kernel gets the same for all examples."""
+"""Lost signals: layers because of which a later kernel gets the same inputs for all examples.
+
+A *starved* layer has a kernel with such inputs. Its *suspects* are the layers before it, in a row
+with nearly no output: small, or with a kernel of zeros. The *origin* of a small output is a suspect
+before it that makes its inputs small.
+"""
 
 import contextlib
 from collections.abc import Collection
@@ -17,41 +22,40 @@ from keras_initx.tools.diagnose._unreached_layers import change_weight, draw_sma
 
 # Standard deviation before the activation below which a signal has vanished.
 VANISHING = 1e-3
-# Relative tolerance for values that are equal for all examples, because matrix products round.
+# Relative tolerance for values that are equal for all examples: matrix products round.
 _SAME = 1e-5
 
 
 class LostProbe(Probe):
-    """Finds the layers with nearly zero output that make the inputs of a later kernel alike.
+    """Finds the layers with nearly zero output that make the inputs of a later kernel equal.
 
-    It then gets the same inputs for all examples. Zeros are harmless if the inputs of the next
-    kernel still differ between examples, e.g. through the other branch of an addition. The same
-    holds for small outputs.
+    The kernel then gets the same inputs for all examples. Zeros and small outputs are harmless if
+    the inputs of the next kernel still differ between examples, e.g. through the other branch of an
+    addition.
 
     Attributes:
-        found: Dict from a layer whose kernel got nearly the same input for all examples to the
-            layers that may be the reason.
+        suspects: Dict from a starved layer to its suspects.
         shrunk: Dict from a layer before which an operation makes the signal nearly zero to the size
-            of what it gets.
-        origins: Dict from a layer that got next to nothing to the layers before it that may be the
-            reason; none where an operation made it so.
+            of its inputs.
+        origins: Dict from a layer that got nearly zero to the layers before it that may be the
+            reason. There are none if an operation is the reason.
     """
 
-    def __init__(self, of: Diagnosis) -> None:
-        super().__init__(of)
-        self.found: dict[keras.Layer, set[keras.Layer]] = {}
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        super().__init__(diagnosis)
+        self.suspects: dict[keras.Layer, set[keras.Layer]] = {}
         self.origins: dict[keras.Layer, set[keras.Layer]] = {}
         self.shrunk: dict[keras.Layer, float] = {}
-        self._seen = of.probe(SignalProbe).seen
-        self._zero: set[keras.Layer] = set()
-        for layer in of.watch.layers:
+        self._signals = diagnosis.probe(SignalProbe).signals
+        self._with_zeros: set[keras.Layer] = set()
+        for layer in diagnosis.watch.layers:
             if any(is_zero(layer, weight) for weight in multiplying_weights(layer)):
-                self._zero.add(layer)
-        sizes = [spread(to_array(tensor)) for tensor in list_floats(of.x)]
+                self._with_zeros.add(layer)
+        sizes = [spread(to_array(tensor)) for tensor in list_floats(diagnosis.x)]
         self._has_small_inputs = bool(sizes) and max(sizes) < VANISHING
         # The most recent consecutive layers whose output was nearly zero.
         self._row: list[keras.Layer] = []
-        self._is_over = False
+        self._row_has_ended = False
 
     def before(self, call: Call) -> None:
         layer = call.operation
@@ -63,57 +67,57 @@ class LostProbe(Probe):
         values = to_array(call.kernel_input)
         is_weak = spread(values) < VANISHING
         for suspect in self._row:
-            is_cause = not _differ(values) if suspect in self._zero else is_weak
-            if is_cause:
-                self.found.setdefault(layer, set()).add(suspect)
+            may_be_cause = not _differ(values) if suspect in self._with_zeros else is_weak
+            if may_be_cause:
+                self.suspects.setdefault(layer, set()).add(suspect)
 
     def after(self, call: Call) -> None:
         if not call.is_seen:
             return
         layer = call.operation
-        is_small = layer in self._zero or self._seen[layer].last_std < VANISHING
+        is_small = layer in self._with_zeros or self._signals[layer].last_std < VANISHING
         self.origins.pop(layer, None)
-        is_first = is_small and layer not in self._row
-        little = self._little(call) if is_first else None
-        before = set() if self._is_over else set(self._row)
-        if little is not None and not _differ(little):
+        is_new = is_small and layer not in self._row
+        small_inputs = self._read_small_inputs(call) if is_new else None
+        before = set() if self._row_has_ended else set(self._row)
+        if small_inputs is not None and not _differ(small_inputs):
             self.origins[layer] = before - self.origins.keys()
             is_small = bool(before)
-        elif is_first and self._is_table(call):
+        elif is_new and self._is_table(call):
             self.origins[layer] = set()
             is_small = False
-        elif little is not None and not before:
-            self.shrunk[layer] = compute_rms(little)
+        elif small_inputs is not None and not before:
+            self.shrunk[layer] = compute_rms(small_inputs)
         if is_small:
-            if self._is_over:
+            if self._row_has_ended:
                 self._row = []
             self._row.append(layer)
-        self._is_over = not is_small
+        self._row_has_ended = not is_small
 
-    def _little(self, call: Call) -> Array | None:
-        """Return what reaches a layer if it is as small as what comes out of it, else `None`."""
-        reached = first_float(call.given)
-        if reached is None or call.operation in self._zero or self._has_small_inputs:
+    def _read_small_inputs(self, call: Call) -> Array | None:
+        """Return the inputs of a layer if they are as small as its outputs, else `None`."""
+        tensor = first_float(call.given)
+        if tensor is None or call.operation in self._with_zeros or self._has_small_inputs:
             return None
-        values = to_array(reached)
+        values = to_array(tensor)
         return values if abs(values).max(initial=0) < VANISHING else None
 
     def _is_table(self, call: Call) -> bool:
-        """Return whether small numbers come out of a layer that are the same for all examples.
+        """Return whether a layer gives small numbers that are the same for all examples.
 
-        They come from no input: a kernel makes small ones that differ.
+        Such numbers do not come from inputs: a kernel makes small numbers that differ.
         """
-        is_zero = call.operation in self._zero or not call.values.any()
+        is_zero = call.operation in self._with_zeros or not call.values.any()
         return not is_zero and _are_same(call.values)
 
 
 def _differ(values: Array) -> bool:
-    """Return whether examples differ by more than rounding."""
+    # Whether examples differ by more than rounding.
     return bool(spread(values) > _SAME * abs(values).max(initial=0))
 
 
 def _are_same(values: Array) -> bool:
-    """Return whether all examples have the same values, to the bit."""
+    # To the bit.
     return bool((values == values[:1]).all())
 
 
@@ -121,9 +125,9 @@ class LostSignals(NamedTuple):
     """The layers at which signals are lost.
 
     Attributes:
-        causes: The layers because of which a kernel got nearly the same input for all examples.
+        causes: The layers because of which a kernel got nearly the same inputs for all examples.
         starved: The layers with these kernels.
-        began: The layers that got next to nothing, though no signal was lost before them.
+        began: The layers that got nearly zero, although no signal was lost before them.
     """
 
     causes: set[keras.Layer]
@@ -132,36 +136,38 @@ class LostSignals(NamedTuple):
 
 
 @fact
-def lost_signals(of: Diagnosis) -> LostSignals:
+def lost_signals(diagnosis: Diagnosis) -> LostSignals:
     """The layers at which signals are lost.
 
-    Layers of zeros are the reason only if their outputs differ between examples with other numbers:
-    a table that all examples get begins the same for all, whatever is in it.
+    Layers of zeros are the reason only if their outputs would differ between examples with other
+    numbers: a table that all examples get is the same for all, whatever it contains.
     """
-    found, origins = of.probe(LostProbe).found, of.probe(LostProbe).origins
-    suspects: set[keras.Layer] = set().union(*found.values())
+    probe = diagnosis.probe(LostProbe)
+    suspects: set[keras.Layer] = set().union(*probe.suspects.values())
     zeros = {}
-    for layer in suspects.union(*origins.values()):
+    for layer in suspects.union(*probe.origins.values()):
         weights = [weight for weight in multiplying_weights(layer) if is_zero(layer, weight)]
         if weights:
             zeros[layer] = weights
-    harmless = zeros.keys() - _that_differ(zeros, of)
-    began = {layer for layer, before in origins.items() if before <= harmless}
+    harmless = zeros.keys() - _select_differing(zeros, diagnosis)
+    began = {layer for layer, before in probe.origins.items() if before <= harmless}
     causes = suspects - harmless - began
-    starved = {layer for layer, of_layer in found.items() if of_layer & causes}
+    starved = {layer for layer, of_layer in probe.suspects.items() if of_layer & causes}
     return LostSignals(causes, starved, began)
 
 
-def _that_differ(zeros: dict[keras.Layer, list[keras.Variable]], of: Diagnosis) -> set[keras.Layer]:
-    """Return the layers of zeros whose outputs differ between examples with other numbers."""
+def _select_differing(
+    zeros: dict[keras.Layer, list[keras.Variable]], diagnosis: Diagnosis
+) -> set[keras.Layer]:
+    """Return the layers of zeros whose outputs would differ between examples with other numbers."""
     if not zeros:
         return set()
     recorder = _DifferenceRecorder(zeros)
-    with of.changed(), contextlib.ExitStack() as stack:
+    with diagnosis.changed(), contextlib.ExitStack() as stack:
         for weights in zeros.values():
             for weight in weights:
                 stack.enter_context(change_weight(weight, draw_small))
-        Watch(of.inventory).observe(of.x, recorder, training=True)
+        Watch(diagnosis.inventory).observe(diagnosis.x, recorder, training=True)
     return recorder.differing
 
 

@@ -1,4 +1,9 @@
-"""The layers of a diagnosis, and their weights: what was seen of them, and what rules ask."""
+"""The layers and weights of a model with their measurements: what rules ask.
+
+A `MeasuredLayer` has the signals of a layer and its `MeasuredWeight`s. Each weight of the model
+belongs to one measured layer: to the layer that holds it, or to the layer around it if the forward
+pass did not show the holder.
+"""
 
 import functools
 import math
@@ -28,13 +33,13 @@ from keras_initx.tools.diagnose.losses.probes import OutputProbe, OutputReport, 
 
 
 class MeasuredLayer:
-    """A layer, and what a diagnosis has seen of it.
+    """A layer, and what a diagnosis has measured of it.
 
-    What a `LayerReport` has too has the same name there.
+    An attribute that a `LayerReport` has, too, has the same name there.
 
     Args:
         layer: The layer of Keras.
-        of: The diagnosis.
+        diagnosis: The diagnosis.
 
     Attributes:
         layer: The layer of Keras.
@@ -46,14 +51,14 @@ class MeasuredLayer:
         after: See there.
         shape: See there.
         is_first: Whether it gets inputs from outside the model, without a kernel before.
-        first_inputs: These inputs, which say nothing of another layer.
+        first_inputs: Inputs from outside, empty if `is_first` is false.
         makes_output: Whether it makes an output of the model.
-        output: That output, which says nothing of another layer.
+        output: Report of that output, empty if `makes_output` is false.
         weights: A `MeasuredWeight` for each weight. Each weight of the model has one layer.
-        shared_kernels: The kernels that it uses and another layer has, such as a layer inside it,
-            or the embedding whose rows it multiplies its inputs with.
-        normalized_by: Path of the normalization layer that is the only consumer of its output, or
-            of that of an activation without limits that is; otherwise `None`.
+        shared_kernels: Kernels that it uses and another layer holds, such as a layer inside it, or
+            the embedding by whose rows it multiplies its inputs.
+        normalized_by: Path of the normalization layer that is the only consumer of its output,
+            directly or after an activation without limits; otherwise `None`.
         activated_by: Name of the activation that the only consumer of its output applies to it, or
             `None`.
         slope: The largest slope, at values of the batch, of the activation that is applied to its
@@ -61,40 +66,41 @@ class MeasuredLayer:
             otherwise `None`.
     """
 
-    def __init__(self, layer: keras.Layer, of: Diagnosis) -> None:
-        signals = of.probe(SignalProbe).seen.get(layer, LayerSignals())
+    def __init__(self, layer: keras.Layer, diagnosis: Diagnosis) -> None:
+        signals = diagnosis.probe(SignalProbe).signals.get(layer, LayerSignals())
         self.layer: keras.Layer = layer
-        self.name: str = of.watch.layers[layer]
-        self.path: str = of.watch.paths[layer]
+        self.name: str = diagnosis.watch.layers[layer]
+        self.path: str = diagnosis.watch.paths[layer]
         self.kind: str = type(layer).__name__
-        self.activation: str | None = of.watch.activations[layer]
+        self.activation: str | None = diagnosis.watch.activations[layer]
         self.before: Signal | None = signals.before
         self.after: Signal | None = signals.after
         self.shape: tuple[int, ...] | None = signals.shape
-        given, made = of.probe(InputProbe).records, of.probe(OutputProbe).records
-        self.is_first: bool = layer in given
-        self.first_inputs: FirstInputs = given.get(layer, FirstInputs())
-        self.makes_output: bool = layer in made
-        self.output: OutputReport = made.get(layer, OutputReport())
+        inputs = diagnosis.probe(InputProbe).records
+        outputs = diagnosis.probe(OutputProbe).records
+        self.is_first: bool = layer in inputs
+        self.first_inputs: FirstInputs = inputs.get(layer, FirstInputs())
+        self.makes_output: bool = layer in outputs
+        self.output: OutputReport = outputs.get(layer, OutputReport())
         self.weights: list[MeasuredWeight] = []
         self.shared_kernels: list[MeasuredWeight] = []
         self.normalized_by: str | None = None
         self.activated_by: str | None = None
         self.slope: float | None = None
-        self._see_consumers(of)
+        self._note_consumers(diagnosis)
 
-    def _see_consumers(self, of: Diagnosis) -> None:
-        """Find out what normalizes and activates the output, and the slope."""
-        watch, slopes = of.watch, of.probe(SignalProbe).slopes
+    def _note_consumers(self, diagnosis: Diagnosis) -> None:
+        """Note what normalizes and activates the output, and the slope."""
+        watch, slopes = diagnosis.watch, diagnosis.probe(SignalProbe).slopes
         self.slope = slopes.get(self.layer)
-        normalization = find_following_normalization(self.layer, of)
+        normalization = find_following_normalization(self.layer, diagnosis)
         consumer = watch.graph.only_consumer(self.layer)
         if consumer in watch.layers and consumer not in watch.with_kernel:
             self.activated_by = watch.activations[consumer]
             if self.slope is None:
                 self.slope = slopes.get(consumer)
             if self.activated_by is not None and not is_bounded(self.activated_by):
-                normalization = find_following_normalization(consumer, of)
+                normalization = find_following_normalization(consumer, diagnosis)
         if normalization in watch.layers:
             self.normalized_by = watch.paths[normalization]
 
@@ -103,7 +109,7 @@ class MeasuredLayer:
 
     @property
     def title(self) -> str:
-        """Its path, with Keras' own name in parentheses where that is another one."""
+        """Its path, with Keras' own name in parentheses if it differs: `"dense (dense_4)"`."""
         name = self.name.rpartition("/")[2]
         if name == self.path.rpartition("/")[2]:
             return self.path
@@ -118,7 +124,7 @@ class MeasuredLayer:
 
     @property
     def has_enough_values(self) -> bool:
-        """Whether its signal has enough values to say something of it."""
+        """Whether its signal has enough values to be judged."""
         return self.signal.size >= LEAST_VALUES
 
     @property
@@ -149,12 +155,12 @@ class MeasuredLayer:
 
     @property
     def is_steep(self) -> bool:
-        """Whether an activation of slopes that Keras' do not have follows the kernel."""
+        """Whether an activation follows the kernel that is steeper than those of Keras."""
         return self.slope is not None and self.slope > 2
 
     @property
     def is_rescaled(self) -> bool:
-        """Whether a normalization is the only consumer of its output, whose scale is no matter."""
+        """Whether only a normalization gets its output, so that the scale does not matter."""
         return self.normalized_by is not None and not is_bounded(self.activation)
 
     # ---------------------------------------------------------------- its weights
@@ -165,17 +171,17 @@ class MeasuredLayer:
 
     @property
     def kernels(self) -> "list[MeasuredWeight]":
-        """The weights that a `kernel_initializer` of it is for."""
-        found = []
+        """The kernels that its `kernel_initializer` fills, and shared kernels."""
+        kernels = []
         for weight in self.weights:
-            is_other = weight.name == "recurrent_kernel" or weight.is_of_adapter
-            if weight.is_kernel and not is_other:
-                found.append(weight)
-        return found + self.shared_kernels
+            has_other_initializer = weight.name == "recurrent_kernel" or weight.is_of_adapter
+            if weight.is_kernel and not has_other_initializer:
+                kernels.append(weight)
+        return kernels + self.shared_kernels
 
     @property
     def recurrent_kernels(self) -> "list[MeasuredWeight]":
-        """The recurrent kernels, those of each cell."""
+        """The recurrent kernels of all its cells."""
         return [weight for weight in self.named("recurrent_kernel") if weight.is_kernel]
 
     @property
@@ -195,7 +201,10 @@ class MeasuredLayer:
 
     @property
     def has_large_bias(self) -> bool:
-        """Whether a bias is as large as what kernels give, so that these hardly count."""
+        """Whether the root mean square of a bias is above 0.5, so that kernels hardly count.
+
+        A usual kernel gives 1 for standardized inputs.
+        """
         for bias in self.named("bias"):
             if bias.report.norm > math.sqrt(math.prod(bias.report.shape)) / 2:
                 return True
@@ -205,7 +214,7 @@ class MeasuredLayer:
     def gain(self) -> float | None:
         """Factor by which the first kernel scales its inputs, `None` without one or if quantized.
 
-        The kernels of an adapter do not count: they come after the one that they are added to.
+        The kernels of an adapter do not count: an adapter is added to another kernel.
         """
         for weight in self.weights:
             if weight.report.gain is not None and not weight.is_of_adapter:
@@ -218,8 +227,8 @@ class MeasuredLayer:
         measured = [weight.report for weight in self.weights if weight.report.gradient is not None]
         if not measured:
             return None
-        norm = _norm_of(report.gradient or 0.0 for report in measured)
-        weight_norm = _norm_of(report.norm for report in measured)
+        norm = _combine_norms(report.gradient or 0.0 for report in measured)
+        weight_norm = _combine_norms(report.norm for report in measured)
         ratio = norm / weight_norm if weight_norm else None
         return GradientReport(norm, ratio)
 
@@ -231,12 +240,12 @@ class MeasuredLayer:
 
 @dataclass(frozen=True, eq=False)
 class MeasuredWeight:
-    """A weight of a layer, and what was measured of it.
+    """A weight of a layer, and what a diagnosis has measured of it.
 
     Attributes:
-        layer: The layer.
-        own: The weight as one of the model.
-        report: What was measured.
+        layer: The measured layer that the weight belongs to.
+        own: The weight with its place in the model.
+        report: The statistics of its values and of its gradient.
     """
 
     layer: MeasuredLayer
@@ -270,7 +279,7 @@ class MeasuredWeight:
 
     @functools.cached_property
     def is_frozen(self) -> bool:
-        """Whether it is not trained, though its layer has made it to be."""
+        """Whether it is not trained, although its layer made it trainable."""
         return is_frozen(self.own)
 
     @property
@@ -279,32 +288,32 @@ class MeasuredWeight:
         return backend.host_view(self.own.variable.value)
 
 
-# ---------------------------------------------------------------- what a diagnosis has seen
+# ---------------------------------------------------------------- facts of a diagnosis
 
 
 @fact
-def measured_layers(of: Diagnosis) -> list[MeasuredLayer]:
+def measured_layers(diagnosis: Diagnosis) -> list[MeasuredLayer]:
     """The layers that have weights or an activation, in the order of their outputs."""
-    own = {id(weight.variable): weight for weight in of.inventory.weights}
-    found = []
-    for layer, variables in _weights_by_layer(of).items():
-        seen = MeasuredLayer(layer, of)
+    weight_by_id = {id(weight.variable): weight for weight in diagnosis.inventory.weights}
+    layers = []
+    for keras_layer, variables in _assign_weights(diagnosis).items():
+        layer = MeasuredLayer(keras_layer, diagnosis)
         for variable in variables:
             # The shape of TensorFlow is true without axes too.
             if len(variable.shape) > 0 or variable.trainable:
-                weight = own[id(variable)]
-                seen.weights.append(MeasuredWeight(seen, weight, _weight_report(weight, of)))
-        found.append(seen)
-    _add_shared_kernels(found)
-    return found
+                weight = weight_by_id[id(variable)]
+                report = _measure_weight(weight, diagnosis)
+                layer.weights.append(MeasuredWeight(layer, weight, report))
+        layers.append(layer)
+    _add_shared_kernels(layers)
+    return layers
 
 
 def _add_shared_kernels(layers: Sequence[MeasuredLayer]) -> None:
-    """Add to each layer the trained kernels that it uses and another layer has."""
-    by_id = _by_id(layers)
+    weight_by_id = _index_by_id(layers)
     for layer in layers:
         for variable in layer.layer.weights:
-            weight = by_id.get(id(variable))
+            weight = weight_by_id.get(id(variable))
             if weight is None or weight.layer is layer:
                 continue
             if weight.is_kernel and weight.is_trained:
@@ -312,56 +321,57 @@ def _add_shared_kernels(layers: Sequence[MeasuredLayer]) -> None:
 
 
 @fact
-def measured_weights(of: Diagnosis) -> dict[int, MeasuredWeight]:
-    """The weights of these layers, by the ids of their variables."""
-    return _by_id(measured_layers(of))
+def measured_weights(diagnosis: Diagnosis) -> dict[int, MeasuredWeight]:
+    """The weights of the measured layers, by the ids of their variables."""
+    return _index_by_id(measured_layers(diagnosis))
 
 
-def _by_id(layers: Iterable[MeasuredLayer]) -> dict[int, MeasuredWeight]:
+def _index_by_id(layers: Iterable[MeasuredLayer]) -> dict[int, MeasuredWeight]:
     return {id(weight.own.variable): weight for weight in list_weights(layers)}
 
 
-def _weights_by_layer(of: Diagnosis) -> dict[keras.Layer, list[keras.Variable]]:
-    """Return the layers to report, in the order of their outputs, with their weights.
+def _assign_weights(diagnosis: Diagnosis) -> dict[keras.Layer, list[keras.Variable]]:
+    """Return the layers to report, in the order of their outputs, each with its weights.
 
-    Each weight has one layer.
+    Each weight has one layer, its owner.
     """
-    seen = of.probe(SignalProbe).seen
-    known = of.watch.layers
-    order = [layer for layer, of_layer in seen.items() if of_layer.after is not None]
+    signals = diagnosis.probe(SignalProbe).signals
+    layers = diagnosis.watch.layers
+    order = [layer for layer, of_layer in signals.items() if of_layer.after is not None]
     owners: dict[int, keras.Layer] = {}
     # The first of the layers that share a weight owns it.
-    for layer in reversed(known):
+    for layer in reversed(layers):
         for weight in list_own_weights(layer):
             owners[id(weight)] = layer
     # The weights of layers that could not be observed belong to the layer around them.
     observed = set(order)
     for layer in order:
-        if not any(part in seen for part in list_layers(layer, include_self=False)):
+        if not any(inner in signals for inner in list_layers(layer, include_self=False)):
             for weight in layer.weights:
                 if owners.get(id(weight)) not in observed:
                     owners[id(weight)] = layer
-    for layer in known:
-        if isinstance(layer, keras.layers.RNN):  # whose weights count as its own
+    # An RNN owns the weights of its cells.
+    for layer in layers:
+        if isinstance(layer, keras.layers.RNN):
             for weight in layer.weights:
                 owners.setdefault(id(weight), layer)
     # A layer that was not called itself may have been used by another layer.
-    order += [layer for layer in known if layer not in order and layer in owners.values()]
-    by_layer: dict[keras.Layer, list[keras.Variable]] = {layer: [] for layer in order}
-    for weight in of.model.weights:
+    order += [layer for layer in layers if layer not in order and layer in owners.values()]
+    weights_by_layer: dict[keras.Layer, list[keras.Variable]] = {layer: [] for layer in order}
+    for weight in diagnosis.model.weights:
         if id(weight) in owners:
-            by_layer[owners[id(weight)]].append(weight)
-    return by_layer
+            weights_by_layer[owners[id(weight)]].append(weight)
+    return weights_by_layer
 
 
-def _weight_report(weight: ModelWeight, of: Diagnosis) -> WeightReport:
-    """Return the report of a weight."""
+def _measure_weight(weight: ModelWeight, diagnosis: Diagnosis) -> WeightReport:
     moments = Moments(backend.host_view(weight.variable.value))
     fan_in = gain = None
     if weight.fans is not None:
         fan_in, _ = weight.fans
+        # std * sqrt(fan_in): by so much a kernel scales independent inputs of standard deviation 1.
         gain = moments.norm if moments.size == 1 else moments.std
-        # An embedding looks up one row.
+        # An embedding looks up one row, without a sum.
         if not isinstance(weight.layer, keras.layers.Embedding):
             gain *= math.sqrt(fan_in)
     return WeightReport(
@@ -373,7 +383,7 @@ def _weight_report(weight: ModelWeight, of: Diagnosis) -> WeightReport:
         zeros=moments.zeros / max(moments.size, 1),
         norm=moments.norm,
         trainable=weight.variable.trainable,
-        gradient=gradient_norms(of).get(id(weight.variable)),
+        gradient=gradient_norms(diagnosis).get(id(weight.variable)),
         axes=weight.axes,
         fan_in=fan_in,
         gain=gain,
@@ -381,66 +391,65 @@ def _weight_report(weight: ModelWeight, of: Diagnosis) -> WeightReport:
     )
 
 
-def _norm_of(norms: Iterable[float]) -> float:
-    """Return the norm of a vector from the norms of its parts."""
+def _combine_norms(norms: Iterable[float]) -> float:
     return float(sum(norm**2 for norm in norms) ** 0.5)
 
 
 @fact
-def trained_layers(of: Diagnosis) -> list[tuple[MeasuredLayer, float]]:
-    """The layers with a gradient, each with its norm."""
-    found = []
-    for layer in measured_layers(of):
+def trained_layers(diagnosis: Diagnosis) -> list[tuple[MeasuredLayer, float]]:
+    """The layers with a gradient, each with the norm of its gradient."""
+    layers = []
+    for layer in measured_layers(diagnosis):
         if layer.gradient is not None:
-            found.append((layer, layer.gradient.norm))
-    return found
+            layers.append((layer, layer.gradient.norm))
+    return layers
 
 
 @fact
-def branch_ends(of: Diagnosis) -> list[MeasuredLayer]:
+def branch_ends(diagnosis: Diagnosis) -> list[MeasuredLayer]:
     """The layers at the ends of residual branches."""
-    branches = find_branches(of.watch.graph.nodes).found
+    branches = find_branches(diagnosis.watch.graph.nodes).found
     ends = {end for branch in branches for end in branch.ends}
-    ends |= hidden_branch_ends(of.inventory)
-    return [layer for layer in measured_layers(of) if layer.layer in ends]
+    ends |= hidden_branch_ends(diagnosis.inventory)
+    return [layer for layer in measured_layers(diagnosis) if layer.layer in ends]
 
 
 # ---------------------------------------------------------------- several layers
 
 
-def list_layers_until(last: MeasuredLayer, of: Diagnosis) -> list[MeasuredLayer]:
-    """Return the layers up to `last`, and itself."""
-    layers = measured_layers(of)
+def list_layers_until(last: MeasuredLayer, diagnosis: Diagnosis) -> list[MeasuredLayer]:
+    """Return the layers up to `last`, with `last` itself."""
+    layers = measured_layers(diagnosis)
     return layers[: layers.index(last) + 1]
 
 
 def list_weights(layers: Iterable[MeasuredLayer]) -> list[MeasuredWeight]:
     """Return all weights of some layers."""
-    found: list[MeasuredWeight] = []
+    weights: list[MeasuredWeight] = []
     for layer in layers:
-        found += layer.weights
-    return found
+        weights += layer.weights
+    return weights
 
 
 def list_kernels(layers: Iterable[MeasuredLayer]) -> list[MeasuredWeight]:
-    """Return the weights that a `kernel_initializer` of some layers is for."""
-    found: list[MeasuredWeight] = []
+    """Return the kernels of some layers, see `MeasuredLayer.kernels`."""
+    kernels: list[MeasuredWeight] = []
     for layer in layers:
-        found += layer.kernels
-    return found
+        kernels += layer.kernels
+    return kernels
 
 
 def list_biases(layers: Iterable[MeasuredLayer]) -> list[MeasuredWeight]:
     """Return the biases of some layers."""
-    found: list[MeasuredWeight] = []
+    biases: list[MeasuredWeight] = []
     for layer in layers:
-        found += layer.named("bias")
-    return found
+        biases += layer.named("bias")
+    return biases
 
 
 def pair_with_heads(
-    layers: Sequence[MeasuredLayer], ends: Iterable[OutputHead]
+    layers: Sequence[MeasuredLayer], heads: Iterable[OutputHead]
 ) -> list[tuple[MeasuredLayer, OutputHead]]:
-    """Return those of some heads whose layer is among `layers`, each with it."""
+    """Return the heads whose layer is among `layers`, each after its measured layer."""
     by_layer = {layer.layer: layer for layer in layers}
-    return [(by_layer[one.layer], one) for one in ends if one.layer in by_layer]
+    return [(by_layer[head.layer], head) for head in heads if head.layer in by_layer]

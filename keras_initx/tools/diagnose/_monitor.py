@@ -96,8 +96,8 @@ class SignalMonitor(KerasCallback):
         self.log_layers: bool = check_flag("log_layers", log_layers)
         self.every: int = check_count("every", every)
         x, y = first_batch(x, y)
-        self.x: Data = _own_copy(x, batch_size)
-        self.y: Data | None = _own_copy(y, batch_size)
+        self.x: Data = _copy_first(x, batch_size)
+        self.y: Data | None = _copy_first(y, batch_size)
         self.loss: LossLike | None = loss
         self.batch_size: int = batch_size
         self.ignore: Sequence[str] = ignore
@@ -114,10 +114,10 @@ class SignalMonitor(KerasCallback):
         self.history = {}
         self.stopped = None
         self._steps = 0
-        self._updates_before = self._updates() or 0
+        self._updates_before = self._count_updates() or 0
         self._epochs = 0
         check_call(self.model)
-        # What of `x` is a batch is known with the model.
+        # Only the model says how `x` is a batch.
         self.x, self.y = drop_sample_weights(make_batch(self.model, self.x, self.y)), None
         self._record()
 
@@ -134,12 +134,12 @@ class SignalMonitor(KerasCallback):
         last = batch
         # Keras before 3.11 tells the first step of a call, later versions the last.
         if batch == self._first_of_call:
-            last = batch + self._steps_of_call() - 1
+            last = batch + self._steps_per_call() - 1
         before = self._steps
         self._steps = self._steps_before_epoch + last + 1
         # One call may cover several steps.
         if self._is_due(before):
-            self._correct()
+            self._correct_steps()
         if self._is_due(before):
             self._record()
         loss = (logs or {}).get("loss")
@@ -151,54 +151,51 @@ class SignalMonitor(KerasCallback):
 
         The last call of an epoch may have found fewer batches.
         """
-        self._correct()
+        self._correct_steps()
         self._epochs += 1
         if logs is None or not self.history:
             return
         report = list(self.history.values())[-1]
         logs["problems"] = float(len(report.problems))
         if self.log_layers:
-            logs.update(_measures(report))
+            logs.update(_list_measures(report))
 
     def _is_due(self, before: int) -> bool:
         return self._steps // self.every > before // self.every
 
-    def _steps_of_call(self) -> int:
+    def _steps_per_call(self) -> int:
         return getattr(self.model, "steps_per_execution", 1)
 
-    def _correct(self) -> None:
-        """Count the steps that the last call has made.
-
-        They are fewer than it was to make if it found fewer batches.
-        """
-        most = self._steps_of_call()
+    def _correct_steps(self) -> None:
+        """Correct the number of steps if the last call has found fewer batches than planned."""
+        most = self._steps_per_call()
         if most == 1:
             return
-        updates = self._updates()
+        updates = self._count_updates()
         if updates is not None:
             made = updates - self._updates_before
             if self._steps - most < made <= self._steps:
                 self._steps = made
                 return
-        # The weights are updated in another way than once in each step.
+        # The optimizer does not update the weights once in each step.
         planned: Any = getattr(self, "params", None) or {}
         if planned.get("steps"):
             self._steps = min(self._steps, self._steps_before_epoch + planned["steps"])
 
-    def _updates(self) -> int | None:
-        """Return how often the optimizer was given gradients, or `None` if it does not tell."""
+    def _count_updates(self) -> int | None:
+        """Return how often the optimizer got gradients, or `None` if it does not count this."""
         optimizer = getattr(self.model, "optimizer", None)
-        # It does not count the steps that it leaves out because gradients overflow.
+        # An optimizer that scales the loss does not count the steps with gradients that overflow.
         if optimizer is None or scales_loss(optimizer):
             return None
-        # `iterations` leaves out the steps between whose gradients are added up.
+        # `iterations` does not count the steps that only accumulate gradients.
         counters = [variable for variable in optimizer.variables if variable.name == "iteration"]
         if not counters:
             return None
         return int(keras.ops.convert_to_numpy(counters[0]))
 
     def _record(self) -> None:
-        # With its present weights: Keras writes them back where it is asked for the model.
+        # Keras writes present weights to the variables when `self.model` is read.
         model = self.model
         is_trained = self._epochs > 0 and self._steps >= LEAST_STEPS
         with set_verbosity(0):
@@ -213,17 +210,13 @@ class SignalMonitor(KerasCallback):
         self.history[self._steps] = report
         for layer in report.rows:
             for weight in layer.weights:
-                # Of what is not trained, a mask may be infinite.
+                # A mask, which is not trained, may be infinite.
                 if math.isnan(weight.norm) or (weight.trainable and math.isinf(weight.norm)):
                     self._stop(weight.path)
                     return
 
     def _stop(self, what: str) -> None:
-        """Stop training because of a value that is not finite, and name the layer.
-
-        Args:
-            what: The name of the value.
-        """
+        """Stop training, and warn that the value named `what` is not finite."""
         if self.stopped is not None:
             return
         before = {step: report for step, report in self.history.items() if step < self._steps}
@@ -231,7 +224,7 @@ class SignalMonitor(KerasCallback):
         if before:
             # After a step with gradients of NaN, all weights are NaN.
             step, report = list(before.items())[-1]
-            largest = _largest(report)
+            largest = _find_largest_output(report)
             if largest is not None:
                 self.stopped += (
                     f". After step {step}, {largest[0]} had the largest output, with standard "
@@ -258,21 +251,21 @@ class SignalMonitor(KerasCallback):
         return f"<SignalMonitor of {len(self.history)} reports, every {self.every} steps>"
 
 
-def _own_copy(arrays: Data | None, count: int) -> Data | None:
+def _copy_first(arrays: Data | None, count: int) -> Data | None:
     """Return a copy of the first examples, because training may shuffle or overwrite the arrays."""
 
-    def copied(array: Any) -> Any:
+    def copy_array(array: Any) -> Any:
         if array is None:  # an optional input
             return None
         if keras.ops.is_tensor(array):
             return backend.snapshot(array[:count])
         return np.array(np.asarray(array)[:count])
 
-    return keras.tree.map_structure(copied, arrays)
+    return keras.tree.map_structure(copy_array, arrays)
 
 
-def _measures(report: DiagnosisReport) -> dict[str, float]:
-    """Return the measures of the layers with weights, for the logs of an epoch."""
+def _list_measures(report: DiagnosisReport) -> dict[str, float]:
+    """Return the measures of the layers with weights, by their keys in the logs of an epoch."""
     measures: dict[str, float] = {}
     for layer in report.rows:
         if not layer.weights:
@@ -284,7 +277,7 @@ def _measures(report: DiagnosisReport) -> dict[str, float]:
     return measures
 
 
-def _largest(report: DiagnosisReport) -> tuple[str, float] | None:
+def _find_largest_output(report: DiagnosisReport) -> tuple[str, float] | None:
     """Return the title of the layer with the largest output, and its standard deviation."""
     sizes = {}
     for layer in report.rows:

@@ -1,6 +1,6 @@
-"""Where NaN arises in a model: the first call that makes it of finite numbers, or of a gradient.
+"""Where NaN arises in a model: the call that turns finite numbers, or a finite gradient, into NaN.
 
-Of numbers that grow until they overflow there is no such call: smaller ones are finite there.
+If numbers grow until they overflow, there is no such call: smaller numbers stay finite in each.
 """
 
 import contextlib
@@ -34,10 +34,10 @@ from keras_initx.tools.diagnose._rules import EXPLODING
 from keras_initx.tools.diagnose._signal_probe import list_floats
 from keras_initx.tools.diagnose.losses.probes import LossProbe
 
-# What the loss is multiplied with where it is tried whether gradients overflow. It is 0 in float16,
-# where all that overflows is finite then too.
+# Factor for the loss, to find out whether gradients overflow. In float16 it is 0, which makes all
+# gradients that overflow finite, too.
 _SMALL = 2.0**-60
-# The largest input with which it is tried whether outputs overflow.
+# Largest input, to find out whether outputs overflow.
 _SMALL_INPUT = 2.0**-10
 
 
@@ -46,10 +46,10 @@ class Origin:
     """A call in which NaN arises.
 
     Attributes:
-        call: The call; that of the model where it is the loss that has no gradient.
-        after: Where code of one's own calls other layers, the last one before the NaN.
-        is_loss: Whether the gradient with respect to the outputs of the model is none already.
-        values: Where its outputs are not finite, `"NaN"` or `"infinite"`, otherwise `None`.
+        call: The call. It is the call of the model if the loss has no gradient.
+        after: If the call has inner calls, the operation of the last one before the NaN.
+        is_loss: Whether the gradient with respect to the outputs of the model is not finite.
+        values: If its outputs are not finite, `"NaN"` or `"infinite"`, otherwise `None`.
     """
 
     call: PassedCall
@@ -62,40 +62,40 @@ class Origin:
 
 
 @fact
-def undefined_output(of: Diagnosis) -> Origin | None:
-    """Where the outputs of a call are not finite though its inputs are; `None` without such.
+def undefined_output(diagnosis: Diagnosis) -> Origin | None:
+    """The first call whose outputs are not finite though its inputs are; `None` without such.
 
-    Nor is there one where smaller inputs make them finite, if these are large or the outputs
-    infinite: then numbers overflow.
+    Numbers that overflow do not count: large inputs, or outputs that are infinite, if outputs are
+    finite for smaller inputs.
     """
-    recorder = _losses(of)
-    found = keep_innermost(recorder.calls, set(recorder.made))
+    recorder = _record_nonfinite(diagnosis)
+    innermost = keep_innermost(recorder.calls, set(recorder.kinds))
     for kind in ("NaN", "infinite"):
-        for call in found:
-            if recorder.made[call] == kind:
+        for call in innermost:
+            if recorder.kinds[call] == kind:
                 return Origin(call, _last_finite(call, recorder), values=kind)
     return None
 
 
 @fact
-def first_lost_output(of: Diagnosis) -> Origin | None:
-    """Where finite inputs first become outputs that are not finite, also those that overflow."""
-    recorder = _losses(of)
-    for call in keep_innermost(recorder.calls, set(recorder.made)):
+def first_lost_output(diagnosis: Diagnosis) -> Origin | None:
+    """The first call with outputs that are not finite for finite inputs, also by overflow."""
+    recorder = _record_nonfinite(diagnosis)
+    for call in keep_innermost(recorder.calls, set(recorder.kinds)):
         return Origin(call, _last_finite(call, recorder))
     return None
 
 
 @fact
-def _losses(of: Diagnosis) -> "_LossRecorder":
-    """Of another pass, the calls that make what is not finite of finite numbers."""
-    watch = Watch(of.inventory)
-    recorder = _LossRecorder(watch)
-    watch.observe(of.x, recorder, training=True)
+def _record_nonfinite(diagnosis: Diagnosis) -> "_NonfiniteRecorder":
+    # In another pass.
+    watch = Watch(diagnosis.inventory)
+    recorder = _NonfiniteRecorder(watch)
+    watch.observe(diagnosis.x, recorder, training=True)
     return recorder
 
 
-class _LossRecorder(CallRecorder):
+class _NonfiniteRecorder(CallRecorder):
     """Records in which calls finite inputs become outputs that are not finite.
 
     Args:
@@ -103,54 +103,54 @@ class _LossRecorder(CallRecorder):
 
     Attributes:
         finite: The calls whose outputs are finite.
-        made: What those make of finite inputs whose outputs are not: `"NaN"`, `"infinite"`, or
-            `"too large"` where smaller inputs make them finite.
+        kinds: Dict from a call with finite inputs and other outputs to the kind of these outputs:
+            `"NaN"`, `"infinite"`, or `"too large"` if they are finite for smaller inputs.
     """
 
     def __init__(self, watch: Watch) -> None:
         super().__init__()
         self.finite: set[PassedCall] = set()
-        self.made: dict[PassedCall, str] = {}
+        self.kinds: dict[PassedCall, str] = {}
         self._watch = watch
-        # The layers one of whose weights is large before the call, which may assign it.
-        self._with_large: set[keras.Operation] = set()
+        # Before the call, because it may assign its weights.
+        self._with_large_weights: set[keras.Operation] = set()
 
     def before(self, call: Call) -> None:
         super().before(call)
         operation = call.operation
         if isinstance(operation, keras.Layer) and any(map(_is_large, operation.weights)):
-            self._with_large.add(operation)
+            self._with_large_weights.add(operation)
 
     def after(self, call: Call) -> None:
-        made = self._open[-1]
+        record = self._open[-1]
         super().after(call)
         outputs = [to_array(tensor) for tensor in list_floats(call.outputs)]
         if all(map(_is_finite, outputs)):
-            self.finite.add(made)
+            self.finite.add(record)
             return
         inputs = [to_array(tensor) for tensor in list_floats((call.args, call.kwargs))]
         if not all(map(_is_finite, inputs)):
             return
         has_nan = any(np.isnan(values).any() for values in outputs)
-        are_large = call.operation in self._with_large or any(map(_is_large, inputs))
+        are_large = call.operation in self._with_large_weights or any(map(_is_large, inputs))
         if (are_large or not has_nan) and self._overflows(call):
-            self.made[made] = "too large"
+            self.kinds[record] = "too large"
         else:
-            self.made[made] = "NaN" if has_nan else "infinite"
+            self.kinds[record] = "NaN" if has_nan else "infinite"
 
     def _overflows(self, call: Call) -> bool:
-        """Return whether outputs are finite for small inputs."""
-        kept: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
+        # Whether the outputs are finite for small inputs.
+        state: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
         if isinstance(call.operation, keras.Layer):
-            kept = backend.preserve_state(list_layers(call.operation))
+            state = backend.preserve_state(list_layers(call.operation))
 
-        def smaller(leaf: Any) -> Any:
+        def shrink(leaf: Any) -> Any:
             if not list_floats(leaf):
                 return leaf
             return leaf / max(float(abs(to_array(leaf)).max(initial=1)), 1.0) * _SMALL_INPUT
 
-        args, kwargs = keras.tree.map_structure(smaller, (call.args, call.kwargs))
-        with self._watch.paused(), kept:
+        args, kwargs = keras.tree.map_structure(shrink, (call.args, call.kwargs))
+        with self._watch.paused(), state:
             outputs = call.function(*args, **kwargs)
         return all(_is_finite(to_array(tensor)) for tensor in list_floats(outputs))
 
@@ -165,13 +165,13 @@ def _is_finite(values: Array) -> bool:
     return bool(np.isfinite(values).all())
 
 
-def _last_finite(call: PassedCall, recorder: _LossRecorder) -> keras.Operation | None:
-    """Return what a call has called last before a part of it was not finite, or `None`."""
+def _last_finite(call: PassedCall, recorder: _NonfiniteRecorder) -> keras.Operation | None:
+    """Return the operation of the last inner call before one that is not finite, or `None`."""
     last = None
-    for part in call.inside:
-        if part not in recorder.finite:
+    for inner in call.inner:
+        if inner not in recorder.finite:
             break
-        last = part.operation
+        last = inner.operation
     return last
 
 
@@ -179,120 +179,122 @@ def _last_finite(call: PassedCall, recorder: _LossRecorder) -> keras.Operation |
 
 
 @fact
-def undefined_gradient(of: Diagnosis) -> Origin | None:
-    """Where a gradient behind a call is finite, and the one before it, or of its weights, is not.
+def undefined_gradient(diagnosis: Diagnosis) -> Origin | None:
+    """The call with a finite gradient of its outputs, and another one of its inputs or weights.
 
-    It is `None` where all gradients are finite, where they overflow, and where the place is not
-    known.
+    It is `None` if all gradients are finite, if they overflow, or if no call can be found.
     """
-    if not has_lost_gradients(of):
+    if not has_lost_gradients(diagnosis):
         return None
-    flow = GradientFlow(of)
+    flow = GradientFlow(diagnosis)
     root = flow.calls[0]
-    if _is_lost(root.behind):
+    if _is_lost(root.output_norm):
         return None if _is_overflow(flow, root) else Origin(root, is_loss=True)
-    found = keep_innermost(flow.calls, _losing(flow))
-    if not found:
+    losing = keep_innermost(flow.calls, _find_losing(flow))
+    if not losing:
         return None
-    # That which is passed first on the way back.
-    place = found[-1]
+    first = losing[-1]  # in the backward pass
     after = None
-    for part in place.inside:
-        if _is_lost(part.behind):
-            after = part.operation
-    return None if _is_overflow(flow, place) else Origin(place, after)
+    for inner in first.inner:
+        if _is_lost(inner.output_norm):
+            after = inner.operation
+    return None if _is_overflow(flow, first) else Origin(first, after)
 
 
 @fact
-def gradients_overflow(of: Diagnosis) -> bool:
-    """Whether gradients are not finite because they are too large: those of a small loss are."""
-    if not has_lost_gradients(of):
+def gradients_overflow(diagnosis: Diagnosis) -> bool:
+    """Whether gradients are not finite because they are too large: a small loss has finite ones."""
+    if not has_lost_gradients(diagnosis):
         return False
-    flow = GradientFlow(of)
+    flow = GradientFlow(diagnosis)
     flow.measure(_SMALL)
     return not flow.lost
 
 
-def has_lost_gradients(of: Diagnosis) -> bool:
-    """Return whether the gradient of a weight is not finite, though the loss may be."""
-    value = of.probe(LossProbe).value
+def has_lost_gradients(diagnosis: Diagnosis) -> bool:
+    """Return whether the gradient of a weight is not finite, though the loss is not NaN."""
+    value = diagnosis.probe(LossProbe).value
     if value is None or math.isnan(value):
         return False
-    return not all(math.isfinite(norm) for _, norm in trained_layers(of))
+    return not all(math.isfinite(norm) for _, norm in trained_layers(diagnosis))
 
 
 def _is_lost(norm: float | None) -> bool:
     return norm is not None and not math.isfinite(norm)
 
 
-def _losing(flow: GradientFlow) -> set[PassedCall]:
-    """Return the calls behind which the gradient is finite, and before or in which it is not."""
-    reached: dict[keras.Operation, list[PassedCall]] = {}
+def _find_losing(flow: GradientFlow) -> set[PassedCall]:
+    # A losing call has a finite gradient of its outputs, but not of its inputs, weights or inner
+    # calls.
+    by_operation: dict[keras.Operation, list[PassedCall]] = {}
     for call in flow.calls:
-        reached.setdefault(call.operation, []).append(call)
-    found = set()
-    for operation, calls in reached.items():
+        by_operation.setdefault(call.operation, []).append(call)
+    losing = set()
+    for operation, calls in by_operation.items():
         weights: Iterable[keras.Variable] = ()
         if isinstance(operation, keras.Layer):
             weights = list_own_weights(operation)
-        # The gradient of a weight is that of all calls.
+        # The gradient of a weight is the sum over all calls.
         are_weights_lost = any(id(weight) in flow.lost for weight in weights)
-        are_weights_lost &= not any(_is_lost(call.behind) for call in calls)
+        are_weights_lost &= not any(_is_lost(call.output_norm) for call in calls)
         for call in calls:
-            is_lost_inside = any(_is_lost(part.behind) for part in call.inside)
-            is_lost = _is_lost(call.before) or is_lost_inside or are_weights_lost
-            if is_lost and call.behind is not None and math.isfinite(call.behind):
-                found.add(call)
-    return found
+            is_lost_inside = any(_is_lost(inner.output_norm) for inner in call.inner)
+            is_lost = _is_lost(call.input_norm) or is_lost_inside or are_weights_lost
+            if is_lost and call.output_norm is not None and math.isfinite(call.output_norm):
+                losing.add(call)
+    return losing
 
 
 def _is_overflow(flow: GradientFlow, call: PassedCall) -> bool:
-    """Return whether gradients are finite here if the one behind has the norm 1, or a small one."""
+    """Measure the flow once more with a smaller loss, and return whether gradients are finite here.
+
+    The loss is scaled so that the gradient of the outputs of `call` has norm 1, or is small.
+    """
     scale = _SMALL
-    if call.behind and math.isfinite(call.behind):
-        scale = 1 / call.behind
-    was_behind = _is_lost(call.behind)
+    if call.output_norm and math.isfinite(call.output_norm):
+        scale = 1 / call.output_norm
+    were_outputs_lost = _is_lost(call.output_norm)
     flow.measure(scale)
-    if was_behind:
-        return not _is_lost(call.behind)
-    return call not in keep_innermost(flow.calls, _losing(flow))
+    if were_outputs_lost:
+        return not _is_lost(call.output_norm)
+    return call not in keep_innermost(flow.calls, _find_losing(flow))
 
 
 # ---------------------------------------------------------------- words
 
 
-def describe_origin(place: Origin, of: Diagnosis) -> str:
-    """Return the words for a place: a layer by its path, an operation by its class."""
-    operation = place.call.operation
-    if operation in of.watch.paths:
-        title = of.watch.paths[operation]
-        if operation is of.model:
+def describe_origin(origin: Origin, diagnosis: Diagnosis) -> str:
+    """Describe a layer by its path, and an operation by its class and the layer before it."""
+    operation = origin.call.operation
+    if operation in diagnosis.watch.paths:
+        title = diagnosis.watch.paths[operation]
+        if operation is diagnosis.model:
             title = f"the `call` of {title}"
     else:
         title = f"the operation {type(operation).__name__}"
-    after = place.after
-    if after is None and operation not in of.watch.paths:
-        after = _made_before(place.call)
-    if after in of.watch.paths:
-        title += f", after {of.watch.paths[after]}"
+    after = origin.after
+    if after is None and operation not in diagnosis.watch.paths:
+        after = _find_layer_before(origin.call)
+    if after in diagnosis.watch.paths:
+        title += f", after {diagnosis.watch.paths[after]}"
     return title
 
 
-def _made_before(call: PassedCall) -> keras.Operation | None:
-    """Return the last layer that was called before an operation by what calls both."""
+def _find_layer_before(call: PassedCall) -> keras.Operation | None:
+    """Return the last layer that the caller of an operation has called before, or `None`."""
     before = None
-    for other in call.around.inside if call.around else ():
-        if other is call:
+    for sibling in call.caller.inner if call.caller else ():
+        if sibling is call:
             break
-        if isinstance(other.operation, keras.Layer):
-            before = other.operation
+        if isinstance(sibling.operation, keras.Layer):
+            before = sibling.operation
     return before
 
 
-def list_origin_layers(place: Origin, of: Diagnosis) -> list[MeasuredLayer]:
-    """Return the layer of a place, also one without weights."""
-    operation = place.call.operation
-    if operation not in of.watch.layers:
+def list_origin_layers(origin: Origin, diagnosis: Diagnosis) -> list[MeasuredLayer]:
+    """Return the layer in a list, also one without weights; an empty list for an operation."""
+    operation = origin.call.operation
+    if operation not in diagnosis.watch.layers:
         return []
-    known = [layer for layer in measured_layers(of) if layer.layer is operation]
-    return known or [MeasuredLayer(operation, of)]
+    measured = [layer for layer in measured_layers(diagnosis) if layer.layer is operation]
+    return measured or [MeasuredLayer(operation, diagnosis)]

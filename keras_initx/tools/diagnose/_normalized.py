@@ -1,8 +1,8 @@
 """Normalizations that take a scale away, and the layers that get their inputs from one.
 
-A frozen batch normalization, or one that is called with `training=False`, divides by averages that
-it keeps: it is a linear layer. What a class of a user does is not known by its name. So each is
-called once more, with smaller inputs.
+A frozen batch normalization, or one that is called with `training=False`, divides by its moving
+averages: it is a linear layer. The name of a user's class does not say what it does. So each
+normalization is called once more, with half the inputs, to see whether its outputs change.
 """
 
 from typing import Any
@@ -16,23 +16,23 @@ from keras_initx.inspection._kernels import normalizes
 from keras_initx.inspection._watch import Call
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, Probe
 
-# Relative change of outputs for half the inputs, above which their scale counts: of a linear layer
-# it is 0.5.
+# Relative change of outputs for half the inputs, above which a layer keeps the scale: 0.5 for a
+# linear layer.
 _CHANGE = 0.25
-# A change that an epsilon makes, relative to the deviation of all outputs.
-_OF_EPSILON = 0.01
+# Largest change by an epsilon, relative to the deviation of all outputs.
+_EPSILON_CHANGE = 0.01
 
 
 class NormalizedProbe(Probe):
-    """Finds the normalizations that take a scale away, and the layers whose inputs come out of one.
+    """Finds the normalizations that remove a scale, and the layers that get their outputs.
 
     Attributes:
         normalizing: The normalizations, without those that were linear in a call.
-        layers: The layers with such inputs.
+        layers: The layers that get an output of a normalization.
     """
 
-    def __init__(self, of: Diagnosis) -> None:
-        super().__init__(of)
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        super().__init__(diagnosis)
         self.normalizing: set[keras.Operation] = set()
         self.layers: set[keras.Layer] = set()
         self._linear: set[keras.Operation] = set()
@@ -54,42 +54,41 @@ class NormalizedProbe(Probe):
             self.normalizing.add(operation)
 
     def _keeps_scale(self, call: Call) -> bool:
-        """Return whether half the inputs give other outputs. It is false for NaN."""
-        places = []
+        # Whether half the inputs give other outputs: false for NaN.
         leaves = keras.tree.flatten((call.args, call.kwargs))
-        for place, leaf in enumerate(leaves):
-            if first_float(leaf) is not None:
-                places.append(place)
-        if not places:
+        indices = [index for index, leaf in enumerate(leaves) if first_float(leaf) is not None]
+        if not indices:
             return False
-        leaves[places[0]] = leaves[places[0]] / 2
-        given: Any = keras.tree.pack_sequence_as((call.args, call.kwargs), leaves)
-        args, kwargs = given
+        leaves[indices[0]] = leaves[indices[0]] / 2
+        halved: Any = keras.tree.pack_sequence_as((call.args, call.kwargs), leaves)
+        args, kwargs = halved
         # Neither averages nor random numbers of this call are part of the pass.
         with self.diagnosis.watch.paused(), backend.preserve_state([call.operation]):
             outputs = first_float(call.function(*args, **kwargs))
         if outputs is None or tuple(outputs.shape) != call.values.shape:
             return False
         change = compute_rms(to_array(outputs) - call.values)
-        # Where examples are alike, an epsilon changes more than they differ.
-        least = _OF_EPSILON * float(call.values.std())
+        # If examples are similar, an epsilon changes more than they differ.
+        least = _EPSILON_CHANGE * float(call.values.std())
         return bool(change > max(_CHANGE * spread(call.values), least))
 
 
-def removes_scale(operation: keras.Operation, of: Diagnosis) -> bool:
-    """Return whether a layer is a normalization that takes the scale of its inputs away."""
-    return operation in of.probe(NormalizedProbe).normalizing
+def removes_scale(operation: keras.Operation, diagnosis: Diagnosis) -> bool:
+    """Return whether an operation is a normalization that removes the scale of its inputs."""
+    return operation in diagnosis.probe(NormalizedProbe).normalizing
 
 
-def find_following_normalization(layer: keras.Operation, of: Diagnosis) -> keras.Operation | None:
-    """Return the normalization that the outputs of `layer` are passed to, or `None`.
+def find_following_normalization(
+    layer: keras.Operation, diagnosis: Diagnosis
+) -> keras.Operation | None:
+    """Return the normalization that gets the outputs of `layer`, or `None`.
 
-    It is `None` if an output is passed to anything else, or to nothing, and if the normalization
-    does not take the scale away.
+    It is `None` if anything else or nothing gets an output, and if the normalization does not
+    remove the scale.
     """
     first = None
-    for consumers in of.watch.graph.consumers(layer):
-        if not consumers or not all(removes_scale(one, of) for one in consumers):
+    for consumers in diagnosis.watch.graph.consumers(layer):
+        if not consumers or not all(removes_scale(consumer, diagnosis) for consumer in consumers):
             return None
         if first is None:
             first = consumers[0]

@@ -1,4 +1,8 @@
-"""Recurrent layers: what their gates, or their recurrent kernels, keep of a state."""
+"""Recurrent layers: the share of a state that gates or recurrent kernels keep.
+
+An LSTM keeps its state by the *forget* gate, a GRU by the *update* gate: a gate with bias b keeps
+sigmoid(b) of the state in a step. A layer without gates keeps what its recurrent kernel leaves.
+"""
 
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -19,32 +23,44 @@ from keras_initx.tools.diagnose._measured_layers import (
     measured_weights,
 )
 
-# The most units of a recurrent kernel that is factorized.
+# Recurrent kernels with more units are not factorized.
 _FACTORIZED = 1024
-# Factor by which a recurrent kernel without gates makes a state larger in a step, or one over that
-# by which it makes it smaller, above which there is no memory over ten steps.
+# A recurrent kernel without gates that makes a state larger, or smaller, by more than this factor
+# in a step leaves no memory over ten steps.
 RECURRENT_GAIN = 1.8
-# Share of a state that gates keep, by their biases, over the padding behind the words of half of
-# the examples, or a kernel without gates over half of the steps, below which what came before is
-# not read.
+# Below this share of a state, what came before is lost. For gates, it is the share that their
+# biases keep over the padding at the end of half of the examples. For a kernel without gates, it is
+# the share that the kernel keeps over half of the steps.
 UNREAD = 1e-6
 _GateName: TypeAlias = Literal["forget", "update"]
 
 
+class Padding(NamedTuple):
+    """The padding at the ends of sequences.
+
+    Attributes:
+        steps: The number of equal steps at the end of half of the examples.
+        unmasked_path: Path of the embedding that gets 0 in these steps and makes no mask, or
+            `None`.
+    """
+
+    steps: int
+    unmasked_path: str | None
+
+
 class RecurrenceProbe(Probe):
-    """Counts the steps of recurrent layers, and those of the padding at their ends.
+    """Counts the steps of recurrent layers, and the steps of padding at their ends.
 
     Attributes:
         steps: Dict from a layer to the number of steps of its inputs.
-        padding: Dict from a layer that gives its last state alone, and reads to the end without a
-            mask, to the number of equal steps at the end of half of the examples, and the path of
-            the embedding in whose inputs they are 0 and that makes no mask, or `None`.
+        padding: Dict from a layer that returns only its last state, and reads to the end without a
+            mask, to its `Padding`.
     """
 
-    def __init__(self, of: Diagnosis) -> None:
-        super().__init__(of)
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        super().__init__(diagnosis)
         self.steps: dict[keras.Layer, int] = {}
-        self.padding: dict[keras.Layer, tuple[int, str | None]] = {}
+        self.padding: dict[keras.Layer, Padding] = {}
         self._in_both_directions: set[keras.Layer] = set()
         # The last embedding, with its rows of indices.
         self._embedding: tuple[keras.Layer, Tensor] | None = None
@@ -66,28 +82,27 @@ class RecurrenceProbe(Probe):
         if has_mask_or_state or layer.return_sequences or layer.go_backwards:
             return
         if layer not in self._in_both_directions:
-            self.padding[layer] = self._padding_of(inputs)
+            self.padding[layer] = self._measure_padding(inputs)
 
-    def _padding_of(self, inputs: Tensor) -> tuple[int, str | None]:
-        """Return the number of equal steps at the ends of `inputs`, and the embedding for it."""
+    def _measure_padding(self, inputs: Tensor) -> Padding:
         if self._embedding is None or self._embedding[1].shape[1] != inputs.shape[1]:
-            return _equal_at_end(to_array(inputs[:COMPARED])), None
-        # A dropout in between makes equal steps different.
-        embedding, given = self._embedding
-        indices = to_array(given)
+            return Padding(_count_equal_at_end(to_array(inputs[:COMPARED])), None)
+        # Count equal indices, because a dropout after the embedding makes equal steps different.
+        embedding, tensor = self._embedding
+        indices = to_array(tensor)
         index = int(np.median(indices[:, -1]))
         path = None
         if not index and not embedding.mask_zero:
             path = self.diagnosis.watch.paths.get(embedding, embedding.name)
-        return _equal_at_end(indices), path
+        return Padding(_count_equal_at_end(indices), path)
 
 
-def _equal_at_end(sequences: Array) -> int:
-    """Return how many steps at the end of half of the sequences are equal."""
+def _count_equal_at_end(sequences: Array) -> int:
+    # The median over sequences: at the end of half of them, at least so many steps are equal.
     steps = sequences.reshape(*sequences.shape[:2], -1)
     is_equal = (steps == steps[:, -1:]).all(axis=-1)
     counts = np.cumprod(is_equal[:, ::-1], axis=1).sum(axis=1)
-    # Of constant sequences nothing is lost.
+    # A sequence that is constant from its start on is not padded.
     return int(np.median(np.where(counts < steps.shape[1], counts, 0)))
 
 
@@ -96,8 +111,9 @@ class Gates(NamedTuple):
 
     Attributes:
         gate: `"forget"` for an LSTM, `"update"` for a GRU.
-        bias: The bias of each unit, of the cell that keeps the least if the layer has several.
-        weights: The biases of its cells that have such gates.
+        bias: The bias of each unit. If the layer has several cells, it is the bias of the cell that
+            keeps least.
+        weights: The biases of its cells with such gates.
     """
 
     gate: _GateName
@@ -106,36 +122,44 @@ class Gates(NamedTuple):
 
     @property
     def kept(self) -> float:
-        """The share of the state that they keep in a step by their biases, as a mean over units."""
-        return _kept_share(self.bias)
+        """The share of the state that they keep in a step, as a mean over units."""
+        return _compute_kept_share(self.bias)
 
 
 @fact
-def gates(of: Diagnosis) -> dict[MeasuredLayer, Gates]:
+def gates(diagnosis: Diagnosis) -> dict[MeasuredLayer, Gates]:
     """The gates of each recurrent layer that has them."""
-    found = {}
-    for layer in measured_layers(of):
-        cells = [(_gate_of(cell), cell) for cell in list_cells(layer.layer)]
-        biases = [(gate, _gate_bias(gate, cell), cell) for gate, cell in cells if gate is not None]
-        if not biases:
+    gates_by_layer = {}
+    for layer in measured_layers(diagnosis):
+        gated_cells = []
+        for cell in list_cells(layer.layer):
+            gate = _identify_gate(cell)
+            if gate is not None:
+                gated_cells.append(_GatedCell(gate, _read_gate_bias(gate, cell), cell))
+        if not gated_cells:
             continue
-        gate, least, _ = min(biases, key=lambda one: _kept_share(one[1]))
-        of_gate = [cell.bias for other, _, cell in biases if other == gate]
-        weights = [measured_weights(of)[id(bias)] for bias in of_gate if bias is not None]
-        found[layer] = Gates(gate, least, weights)
-    return found
+        least = min(gated_cells, key=lambda gated: _compute_kept_share(gated.bias))
+        variables = [gated.cell.bias for gated in gated_cells if gated.gate == least.gate]
+        weights = [measured_weights(diagnosis)[id(bias)] for bias in variables if bias is not None]
+        gates_by_layer[layer] = Gates(least.gate, least.bias, weights)
+    return gates_by_layer
+
+
+class _GatedCell(NamedTuple):
+    gate: _GateName
+    bias: Array
+    cell: keras.Layer
 
 
 def list_cells(layer: keras.Layer) -> list[keras.Layer]:
-    """Return the cells of a recurrent layer, those of a stack one by one."""
+    """Return the cells of a recurrent layer, the cells of a stack one by one."""
     cell = getattr(layer, "cell", None)
     if cell is None:
         return []
     return list(getattr(cell, "cells", [cell]))
 
 
-def _gate_of(cell: keras.Layer) -> _GateName | None:
-    """Return the gate by which a cell keeps its state, `None` if it has none."""
+def _identify_gate(cell: keras.Layer) -> _GateName | None:
     if is_lstm(cell):
         return "forget"
     if is_gru(cell):
@@ -143,8 +167,7 @@ def _gate_of(cell: keras.Layer) -> _GateName | None:
     return None
 
 
-def _gate_bias(gate: _GateName, cell: keras.Layer) -> Array:
-    """Return the bias of each unit of that gate."""
+def _read_gate_bias(gate: _GateName, cell: keras.Layer) -> Array:
     bias = getattr(cell, "bias", None)
     if bias is None:
         return np.zeros(count_units(cell) or 0, "float32")
@@ -153,7 +176,7 @@ def _gate_bias(gate: _GateName, cell: keras.Layer) -> Array:
     return np.asarray(lstm_gates(to_array(bias))[1])
 
 
-def _kept_share(bias: Array) -> float:
+def _compute_kept_share(bias: Array) -> float:
     with np.errstate(over="ignore"):
         return float(np.mean(1 / (1 + np.exp(-bias))))
 
@@ -163,9 +186,10 @@ class RecurrentKernel(NamedTuple):
 
     Attributes:
         mean: The geometric mean of its singular values.
-        largest: The largest of them.
-        kept: Share of a random state, as root mean squares, that it leaves after half of the steps,
-            if the layer gives its last state alone and it is no kernel of zeros; otherwise `None`.
+        largest: The largest singular value.
+        kept: Share of a random state, by root mean squares, that the kernel leaves after half of
+            the steps, if the layer returns only its last state and the kernel is not all 0;
+            otherwise `None`.
     """
 
     mean: float
@@ -184,28 +208,28 @@ class RecurrentKernel(NamedTuple):
 
 
 @fact
-def recurrent_kernels(of: Diagnosis) -> dict[MeasuredLayer, RecurrentKernel]:
+def recurrent_kernels(diagnosis: Diagnosis) -> dict[MeasuredLayer, RecurrentKernel]:
     """The recurrent kernel of each layer without gates, unless it is very large."""
-    found = {}
-    for layer in measured_layers(of):
-        kernel = _kernel_without_gates(layer.layer)
-        if kernel is None:
+    kernels = {}
+    for layer in measured_layers(diagnosis):
+        matrix = _read_kernel_without_gates(layer.layer)
+        if matrix is None:
             continue
-        values = np.linalg.svd(kernel, compute_uv=False)
+        singular_values = np.linalg.svd(matrix, compute_uv=False)
         with np.errstate(divide="ignore"):
-            mean, largest = float(np.exp(np.log(values).mean())), float(values[0])
+            mean, largest = float(np.exp(np.log(singular_values).mean())), float(singular_values[0])
         kept = None
-        steps = of.probe(RecurrenceProbe).steps.get(layer.layer)
+        steps = diagnosis.probe(RecurrenceProbe).steps.get(layer.layer)
         if largest and steps is not None and not layer.layer.return_sequences:
             with np.errstate(over="ignore", invalid="ignore"):
-                power = np.linalg.matrix_power(kernel.astype("float64"), steps // 2)
+                power = np.linalg.matrix_power(matrix.astype("float64"), steps // 2)
                 kept = float(np.sqrt(np.mean((power**2).sum(axis=0))))
-        found[layer] = RecurrentKernel(mean, largest, kept)
-    return found
+        kernels[layer] = RecurrentKernel(mean, largest, kept)
+    return kernels
 
 
-def _kernel_without_gates(layer: keras.Layer) -> Array | None:
-    """Return the recurrent kernel of a layer without gates, `None` for others and large ones."""
+def _read_kernel_without_gates(layer: keras.Layer) -> Array | None:
+    """Return the recurrent kernel of a layer without gates, `None` if it has gates or is large."""
     cells = list_cells(layer)
     if len(cells) != 1 or not isinstance(cells[0], keras.layers.SimpleRNNCell):
         return None
@@ -215,14 +239,13 @@ def _kernel_without_gates(layer: keras.Layer) -> Array | None:
     return kernel
 
 
-def compute_unread_share(of: Diagnosis, layer: MeasuredLayer) -> float | None:
-    """Return the share that the gates of a layer keep of what comes before padding.
+def compute_unread_share(diagnosis: Diagnosis, layer: MeasuredLayer) -> float | None:
+    """Return the share that the gates of a layer keep of the state before padding.
 
-    `None` unless what comes before is not read because of it.
+    It is `None` if this share is large enough, or if the layer has no gates or no padding.
     """
-    padding = of.probe(RecurrenceProbe).padding
-    if layer not in gates(of) or layer.layer not in padding:
+    padding = diagnosis.probe(RecurrenceProbe).padding
+    if layer not in gates(diagnosis) or layer.layer not in padding:
         return None
-    steps, _ = padding[layer.layer]
-    share = gates(of)[layer].kept ** steps
+    share = gates(diagnosis)[layer].kept ** padding[layer.layer].steps
     return share if share < UNREAD else None

@@ -1,4 +1,4 @@
-"""Weights drawn anew: by which initializers, whose values they may have already."""
+"""Remedies that redraw weights, and whether weights have the proposed values already."""
 
 import math
 from collections.abc import Collection, Iterable, Sequence
@@ -24,11 +24,11 @@ class Choice(NamedTuple):
 
 
 def make_choice(initializer: keras.initializers.Initializer, *arguments: float) -> Choice:
-    """Return an initializer of this package with its expression.
+    """Return an initializer of this package with its expression: `"keras_initx.HeNormal()"`.
 
     Args:
         initializer: The initializer.
-        arguments: Its arguments, if they are to be shown although they are the defaults.
+        arguments: Its arguments, if the expression should show defaults.
     """
     expression = repr(initializer).replace("'", '"')
     if arguments:
@@ -39,7 +39,7 @@ def make_choice(initializer: keras.initializers.Initializer, *arguments: float) 
 def make_rules(
     weights: Iterable[MeasuredWeight], initializer: InitializerLike
 ) -> dict[str, InitializerLike]:
-    """Return rules that give each of some weights values of an initializer."""
+    """Return rules that redraw each of some weights by an initializer."""
     return {weight.path: initializer for weight in weights}
 
 
@@ -50,16 +50,16 @@ def propose_redraw(
     after: str = "",
     biases: Sequence[MeasuredWeight] = (),
 ) -> Remedy:
-    """Return a remedy that draws weights anew, by the first of several initializers.
+    """Return a remedy that redraws weights by the first choice, with the others as alternatives.
 
-    If there are neither these nor biases, it is LSUV, which scales all layers.
+    Without choices and biases the remedy is LSUV, which scales all layers.
 
     Args:
         choices: The initializers.
-        weights: The weights.
+        weights: The weights to redraw.
         before: The start of the text.
         after: The end of the text.
-        biases: Biases that are 0 then.
+        biases: Biases to set to 0.
     """
     if not choices and not biases:
         return SCALED
@@ -79,49 +79,48 @@ def propose_redraw(
     return replace(first, text=f"{before}{texts}{after}", others=tuple(others))
 
 
-# ---------------------------------------------------------------- what weights have already
+# ---------------------------------------------------------------- values that weights have already
 
 
 def list_untried(choices: Iterable[Choice], weights: Iterable[MeasuredWeight]) -> list[Choice]:
-    """Return the choices before the first whose values weights have; frozen ones do not count."""
+    """Return the choices before the first whose values all trained weights have."""
     trained = [weight for weight in weights if weight.is_trained]
-    others = []
-    for one in choices:
-        if trained and all(_is_like(weight, one) for weight in trained):
+    untried = []
+    for choice in choices:
+        if trained and all(_may_be_drawn_by(choice, weight) for weight in trained):
             break
-        others.append(one)
-    return others
+        untried.append(choice)
+    return untried
 
 
-def _is_like(weight: MeasuredWeight, drawn: Choice) -> bool:
-    """Return whether a weight may have been drawn so."""
-    law = _law_for(weight, drawn.initializer)
+def _may_be_drawn_by(choice: Choice, weight: MeasuredWeight) -> bool:
+    law = _adapt_law(weight, choice.initializer)
     return law is not None and law.fits(weight.values)
 
 
 def find_larger_weights(
     choices: Collection[Choice], weights: Iterable[MeasuredWeight]
 ) -> list[MeasuredWeight]:
-    """Return the weights that are larger than each of some choices makes them."""
-    found = []
+    """Return the weights that are larger than with each of some choices."""
+    larger = []
     for weight in weights:
-        if all(compute_relative_size(weight, [one]) > 1 + SLACK for one in choices):
-            found.append(weight)
-    return found
+        if all(compute_relative_size(weight, [choice]) > 1 + SLACK for choice in choices):
+            larger.append(weight)
+    return larger
 
 
 def compute_relative_size(weight: MeasuredWeight, choices: Sequence[Choice]) -> float:
-    """Return the deviation of a weight relative to what the first choice gives; 1 if unknown."""
+    """Return the deviation of a weight over the deviation by the first choice; 1 if unknown."""
     initializer = choices[0].initializer if choices else HeNormal()
-    law = _law_for(weight, initializer)
+    law = _adapt_law(weight, initializer)
     if law is None or not law.std:
         return 1.0
     size = weight.report.std / law.std
     return size if 0 < size < math.inf else 1.0
 
 
-def _law_for(weight: MeasuredWeight, initializer: InitializerLike) -> Law | None:
-    """Return the law of the values that an initializer gives a weight, `None` if it has none."""
+def _adapt_law(weight: MeasuredWeight, initializer: InitializerLike) -> Law | None:
+    """Return the law by which an initializer draws a weight, `None` if it has none."""
     initializer = keras.initializers.get(initializer)
     axes = weight.report.axes
     if isinstance(initializer, Initializer) and axes is not None:

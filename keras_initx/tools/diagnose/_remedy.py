@@ -1,4 +1,4 @@
-"""Remedies: what takes a problem away, as an object that can be printed and applied."""
+"""Remedies: how to fix a problem, as text and as rules that can be applied."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -43,7 +43,7 @@ class Remedy:
         return {}
 
     def otherwise(self, other: "Remedy", between: str = ", or ") -> "Remedy":
-        """Return this remedy with another one, in whose place it can be used."""
+        """Return this remedy with `other` as an alternative, which the text mentions."""
         return replace(
             self,
             text=f"{self.text}{between}{other.text}",
@@ -51,7 +51,7 @@ class Remedy:
         )
 
     def after(self, text: str) -> "Remedy":
-        """Return this remedy after a change of the inputs, which the start of the text says."""
+        """Return the text of this remedy after a first step, without its rules."""
         return Remedy(f"{text}, then {self.text}")
 
     def __str__(self) -> str:
@@ -60,5 +60,6 @@ class Remedy:
 
 LSUV = Remedy("use keras_initx.lsuv(model, x)", lsuv=True)
 # For activations whose signals no initializer keeps at one size in depth. Normalization before each
-# of them does too, but forty such layers of GELU do not train. After LSUV they do not with SGD.
+# of them keeps the size, too, but forty such layers of GELU do not train. After LSUV they do not
+# train with SGD.
 SCALED = Remedy(f"{LSUV}, and train with Adam", lsuv=True)

@@ -101,8 +101,12 @@ class DiagnosisReport(Judgement, Tabular[LayerReport]):
         _check_measured(weights, self)
         rules: dict[str, InitializerLike] = {}
         notes = []
-        safe = [one for one in self.verdicts if one.level == "note" and one.remedy.is_safe]
-        for verdict in (*self.problems, *safe):
+        notes_to_apply = [
+            verdict
+            for verdict in self.verdicts
+            if verdict.level == "note" and verdict.remedy.is_safe
+        ]
+        for verdict in (*self.problems, *notes_to_apply):
             remedy = verdict.remedy
             if not remedy.weights:
                 notes.append(f"Left to you, for {verdict.problem!r}: {remedy}.")
@@ -110,10 +114,10 @@ class DiagnosisReport(Judgement, Tabular[LayerReport]):
                 notes.append(f"For the next diagnosis, if it finds {verdict.problem!r}: {remedy}.")
             else:
                 rules.update(remedy.weights)
-                notes.append(f"Applied, for {verdict.problem!r}: {_drawn_by(rules)}.")
+                notes.append(f"Applied, for {verdict.problem!r}: {_describe_rules(rules)}.")
         if not rules:
-            why = "no remedy has rules" if notes else "the report has no problem"
-            notes.insert(0, f"Nothing is applied: {why}.")
+            reason = "no remedy has rules" if notes else "the report has no problem"
+            notes.insert(0, f"Nothing is applied: {reason}.")
         by_path: dict[str, InitializerLike | Left] = {}
         for weight in weights:
             reason = "frozen" if is_frozen(weight) else "in no remedy"
@@ -128,7 +132,7 @@ class DiagnosisReport(Judgement, Tabular[LayerReport]):
         content: dict[str, Any] = {
             "ok": self.ok,
             "verdicts": [verdict.to_dict() for verdict in self.verdicts],
-            "inputs": _signal_as_dict(self.inputs),
+            "inputs": _convert_signal(self.inputs),
             "layers": [self._layer_as_dict(layer) for layer in self.rows],
             "losses": list(self.losses),
         }
@@ -142,7 +146,7 @@ class DiagnosisReport(Judgement, Tabular[LayerReport]):
             "level": min(levels, key=LEVELS.index, default=None),
         }
         for name in _MEASURES:
-            data[name] = _as_data(getattr(layer, name))
+            data[name] = _convert_to_data(getattr(layer, name))
         for column in COLUMNS:
             data[column.header.replace(" ", "_")] = layer.shown.get(column.header)
         return data
@@ -151,7 +155,7 @@ class DiagnosisReport(Judgement, Tabular[LayerReport]):
         return self.to_dict()
 
     def _records(self) -> list[dict[str, Any]]:
-        return [_columns_of(self._layer_as_dict(layer)) for layer in self.rows]
+        return [_flatten_measures(self._layer_as_dict(layer)) for layer in self.rows]
 
     def _figure(self) -> "Figure":
         import_optional("matplotlib", "plot")
@@ -179,7 +183,7 @@ class DiagnosisReport(Judgement, Tabular[LayerReport]):
         """The number of problems, and how the loss goes, as sentences."""
         if not self.losses:
             return self._finding
-        first, last = (format_number(self.losses[place]) for place in (0, -1))
+        first, last = (format_number(self.losses[index]) for index in (0, -1))
         steps = format_count(len(self.losses) - 1, "step")
         return f"{self._finding} The loss goes from {first} to {last} in {steps}."
 
@@ -228,28 +232,28 @@ class DiagnosisReport(Judgement, Tabular[LayerReport]):
         note = "outputs other than 0, on one axis for all layers; its ends have those beyond"
         if is_far(limits, linear):
             note += f", and it is logarithmic beyond {format_number(linear)}"
-        histogram = _column(
+        histogram = _make_column(
             f"histogram,\n{format_number(limits[0])} to {format_number(limits[1])}",
             lambda layer: layer.after,
             note,
-            lambda signal: _histogram(signal, edges),
+            lambda signal: _draw_histogram(signal, edges),
         )
         return [*self._columns(), histogram]
 
 
 def _check_measured(weights: Sequence[ModelWeight], report: DiagnosisReport) -> None:
-    """Raise `ValueError` if a report is that of a model with other layers."""
+    """Raise `ValueError` if the report is about a model with other layers."""
     measured = set()
     for layer in report.rows:
         for row in layer.weights:
-            measured.add(_layer_of(row.path))
+            measured.add(_parent_path(row.path))
     layers = set()
-    others = set()  # that a report may lack: it has no statistics that are single numbers
-    for own in weights:
-        if own.shape or own.variable.trainable:
-            layers.add(_layer_of(own.path))
+    others = set()  # which a report may lack: it has no statistics of single numbers
+    for weight in weights:
+        if weight.shape or weight.variable.trainable:
+            layers.add(_parent_path(weight.path))
         else:
-            others.add(_layer_of(own.path))
+            others.add(_parent_path(weight.path))
     problems = [f"the model has no {path!r}" for path in sorted(measured - layers - others)]
     problems += [f"the report has no {path!r}" for path in sorted(layers - measured)]
     if problems:
@@ -259,36 +263,33 @@ def _check_measured(weights: Sequence[ModelWeight], report: DiagnosisReport) -> 
         )
 
 
-def _layer_of(path: str) -> str:
-    """Return the path of the layer of a weight."""
+def _parent_path(path: str) -> str:
     layer, _, _ = path.rpartition("/")
     return layer
 
 
-def _drawn_by(rules: Mapping[str, InitializerLike]) -> str:
-    """Return the initializers of a remedy in words, each with the number of its weights."""
-    drawn: Counter[str] = Counter()
+def _describe_rules(rules: Mapping[str, InitializerLike]) -> str:
+    """Describe rules: `"HeNormal() in 3 weights"`."""
+    counts: Counter[str] = Counter()
     for initializer in rules.values():
-        drawn[description(check_initializer("rules", initializer))] += 1
+        counts[description(check_initializer("rules", initializer))] += 1
     return join_names(
-        [f"{text} in {format_count(count, 'weight')}" for text, count in drawn.items()]
+        [f"{text} in {format_count(count, 'weight')}" for text, count in counts.items()]
     )
 
 
-def make_report(of: Diagnosis, verdicts: list[Verdict]) -> DiagnosisReport:
-    """Return the report of a diagnosis."""
-    rows = [_layer_report(layer, of) for layer in measured_layers(of)]
-    taken = steps_taken(of)
+def make_report(diagnosis: Diagnosis, verdicts: list[Verdict]) -> DiagnosisReport:
+    rows = [_make_layer_report(layer, diagnosis) for layer in measured_layers(diagnosis)]
+    taken = steps_taken(diagnosis)
     return DiagnosisReport(
-        rows, input_signal(of), verdicts, [] if taken is None else list(taken.losses)
+        rows, input_signal(diagnosis), verdicts, [] if taken is None else list(taken.losses)
     )
 
 
-def _layer_report(layer: MeasuredLayer, of: Diagnosis) -> LayerReport:
-    """Return what a report shows of a layer."""
+def _make_layer_report(layer: MeasuredLayer, diagnosis: Diagnosis) -> LayerReport:
     shown = {}
     for column in COLUMNS:
-        text = column.text(of, layer)
+        text = column.text(diagnosis, layer)
         if text is not None:
             shown[column.header] = text
     return LayerReport(
@@ -311,7 +312,7 @@ def _layer_report(layer: MeasuredLayer, of: Diagnosis) -> LayerReport:
 
 
 _STATISTICS = ("size", "mean", "std", "min", "max", "zeros", "nonfinite")
-# What the data have of a layer.
+# Attributes of a layer that `to_dict` has.
 _MEASURES = (
     "kind",
     "activation",
@@ -324,34 +325,34 @@ _MEASURES = (
     "dead",
     "gain",
 )
-# Of these, what a layer may lack, and whose parts are columns of their own.
-_PARTS = {"before": _STATISTICS, "after": _STATISTICS, "gradient": ("norm", "ratio")}
+# Measures that a layer may lack. In a CSV, each of their numbers has a column: `after_std`.
+_NUMBERS = {"before": _STATISTICS, "after": _STATISTICS, "gradient": ("norm", "ratio")}
 
 
-def _columns_of(layer: dict[str, Any]) -> dict[str, Any]:
-    """Return the columns of a layer in the CSV, which are the same for all layers."""
+def _flatten_measures(layer: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns of a layer in the CSV. All layers have the same columns."""
     row: dict[str, Any] = {}
     for name, value in layer.items():
-        if name in _PARTS:
-            for part in _PARTS[name]:
-                row[f"{name}_{part}"] = (value or {}).get(part)
+        if name in _NUMBERS:
+            for number in _NUMBERS[name]:
+                row[f"{name}_{number}"] = (value or {}).get(number)
         elif name != "weights":
             row[name] = value
     return row
 
 
-def _as_data(value: Any) -> Any:
-    """Return a measurement as dicts, lists, strings and numbers."""
+def _convert_to_data(value: Any) -> Any:
+    """Convert a measurement to dicts, lists, strings and numbers."""
     if isinstance(value, Signal):
-        return _signal_as_dict(value)
+        return _convert_signal(value)
     if isinstance(value, list):
-        return [_as_data(one) for one in value]
+        return [_convert_to_data(item) for item in value]
     if dataclasses.is_dataclass(value):
-        return {name: _as_data(part) for name, part in vars(value).items()}
+        return {name: _convert_to_data(field) for name, field in vars(value).items()}
     return value
 
 
-def _signal_as_dict(signal: Signal | None) -> dict[str, Any] | None:
+def _convert_signal(signal: Signal | None) -> dict[str, Any] | None:
     if signal is None:
         return None
     data: dict[str, Any] = {name: getattr(signal, name) for name in _STATISTICS}
@@ -359,7 +360,7 @@ def _signal_as_dict(signal: Signal | None) -> dict[str, Any] | None:
     return data
 
 
-def _share(value: float) -> str:
+def _format_share(value: float) -> str:
     """Format a percentage that is 0% or 100% only if that is exact."""
     if value in (0, 1) or 0.01 <= value <= 0.99:
         return f"{value:.0%}"
@@ -368,8 +369,8 @@ def _share(value: float) -> str:
     return ">99%"
 
 
-def _histogram(signal: Signal, edges: Array) -> str:
-    """Draw the values other than 0 with blocks of text, those beyond the bins at the ends.
+def _draw_histogram(signal: Signal, edges: Array) -> str:
+    """Draw the values other than 0 with blocks of text, values beyond the bins in the end blocks.
 
     The values of a bin are spread over it evenly.
     """
@@ -383,7 +384,7 @@ def _histogram(signal: Signal, edges: Array) -> str:
     return "".join(_BLOCKS[max(level - 1, 0)] for level in levels)
 
 
-def _column(
+def _make_column(
     header: str,
     value: Callable[[LayerReport], Any],
     note: str,
@@ -392,66 +393,73 @@ def _column(
     """Return a column that formats `value` with `write`, and is empty for `None`."""
 
     def cell(layer: LayerReport) -> str:
-        found = value(layer)
-        if found is None:
+        measurement = value(layer)
+        if measurement is None:
             return ""
-        return write(found)
+        return write(measurement)
 
     return Column(header, cell, note=note, is_optional=header not in _ALWAYS)
 
 
-def _further_columns() -> list[Column[LayerReport]]:
-    """Return the columns that the files of verdicts add."""
-    found = []
+def _make_further_columns() -> list[Column[LayerReport]]:
+    """Return the columns that rules add."""
+    columns = []
     for column in COLUMNS:
-        shown = functools.partial(_shown, column.header)
-        found.append(_column(column.header, shown, column.note, str))
-    return found
+        shown = functools.partial(_read_shown, column.header)
+        columns.append(_make_column(column.header, shown, column.note, str))
+    return columns
 
 
-def _shown(header: str, layer: LayerReport) -> str | None:
+def _read_shown(header: str, layer: LayerReport) -> str | None:
     return layer.shown.get(header)
 
 
 _ALWAYS = {"activation", "std", "sat.", "dead", "gradient"}  # also in a narrow table
 _COLUMNS = (
-    _column("activation", lambda layer: layer.activation, "", str),
-    _column(
+    _make_column("activation", lambda layer: layer.activation, "", str),
+    _make_column(
         "before",
         lambda layer: layer.before.std if layer.before else None,
         "standard deviation before the activation",
     ),
-    _column("mean", lambda layer: layer.after.mean if layer.after else None, "mean of the outputs"),
-    _column(
+    _make_column(
+        "mean", lambda layer: layer.after.mean if layer.after else None, "mean of the outputs"
+    ),
+    _make_column(
         "std",
         lambda layer: layer.after.std if layer.after else None,
         "standard deviation of the outputs",
     ),
-    _column(
+    _make_column(
         "zeros",
         lambda layer: layer.after.zeros if layer.after else None,
         "share of outputs that are 0",
-        _share,
+        _format_share,
     ),
-    _column(
+    _make_column(
         "sat.",
         lambda layer: layer.saturated,
         "share of outputs near a limit of the activation",
-        _share,
+        _format_share,
     ),
-    _column("dead", lambda layer: layer.dead, "share of units that are 0 for all examples", _share),
-    _column(
+    _make_column(
+        "dead",
+        lambda layer: layer.dead,
+        "share of units that are 0 for all examples",
+        _format_share,
+    ),
+    _make_column(
         "gain",
         lambda layer: layer.gain,
         "factor by which the kernel scales its inputs, std * sqrt(fan-in)",
     ),
-    *_further_columns(),
-    _column(
+    *_make_further_columns(),
+    _make_column(
         "gradient",
         lambda layer: layer.gradient.norm if layer.gradient else None,
         "norm of the gradient of the weights",
     ),
-    _column(
+    _make_column(
         "ratio",
         lambda layer: layer.gradient.ratio if layer.gradient else None,
         "that norm over the norm of the weights",

@@ -1,4 +1,9 @@
-"""What a verdict is, and the rules: causes come first, and what has a cause says nothing."""
+"""Verdicts, and the rules that find them: causes come before effects, and hide them.
+
+A rule yields *findings* for the layers that it may report. A finding with the name of the problem
+is a *verdict*, which users see. A *cause* of a rule is another problem, as `"dead units"`, or one
+from a level on, as `"no gradient:error"`.
+"""
 
 import itertools
 import textwrap
@@ -21,7 +26,7 @@ Level: TypeAlias = Literal["error", "warning", "note"]
 # The most serious level first.
 LEVELS: tuple[Level, ...] = get_args(Level)
 
-_Hit = TypeVar("_Hit")
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -83,10 +88,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Finding:
-    """A `Verdict` without the name of the problem, which is that of the rule.
+    """A `Verdict` without the name of the problem, which the rule has.
 
     Attributes:
-        layers: The affected layers, whose names are those of the `Verdict`.
+        layers: The affected layers. The `Verdict` has their names.
         evidence: See `Verdict`.
         remedy: See `Verdict`.
         level: See `Verdict`.
@@ -113,7 +118,7 @@ class LayerColumn:
     text: Callable[[Diagnosis, MeasuredLayer], str | None]
 
 
-# A function of a diagnosis, and of the layers that it may speak of.
+# A function of a diagnosis, and of the layers that it may report.
 _Check: TypeAlias = Callable[[Diagnosis, list[MeasuredLayer]], Iterator[Finding]]
 
 
@@ -121,17 +126,18 @@ _Check: TypeAlias = Callable[[Diagnosis, list[MeasuredLayer]], Iterator[Finding]
 class Rule:
     """A function that finds one problem.
 
-    Each cause is the name of another problem, whose rule comes before: `"dead units"`. It counts
-    if it was found as a warning or an error, or from another level on: `"no gradient:error"`.
+    Each cause is the name of another problem, whose rule comes before: `"dead units"`. It counts if
+    it was found as a warning or an error, or from the level on that follows a colon:
+    `"no gradient:error"`.
 
     Attributes:
         problem: Name of the problem.
-        unless: Causes because of which nothing is said.
-        beside: Causes because of which nothing is said of the same layers.
-        until: Causes because of which nothing is said from the first of their layers on.
+        unless: Causes that hide the problem.
+        beside: Causes that hide the problem for the layers that they affect.
+        until: Causes that hide the problem from the first layer on that they affect.
         probes: The probes of its own file that it reads.
-        columns: What it adds to the table of a report.
-        hides_all: Whether nothing else is said once it has found something.
+        columns: Columns that it adds to the table of a report.
+        hides_all: Whether its problem hides all later problems.
         check: The function. The sections `Reported if`, `Level`, `Why`, `Typical causes` and `Fix`
             of its docstring are Markdown for the documentation. The name of a threshold stands for
             its number there: `{DEAD:g}`.
@@ -148,9 +154,9 @@ class Rule:
 
     @property
     def causes(self) -> set[str]:
-        """The problems that it waits for."""
-        named = (*self.unless, *self.beside, *self.until)
-        return {cause.partition(":")[0] for cause in named}
+        """The names of the problems that hide it."""
+        causes = (*self.unless, *self.beside, *self.until)
+        return {cause.partition(":")[0] for cause in causes}
 
 
 def rule(
@@ -163,9 +169,9 @@ def rule(
     columns: Sequence[LayerColumn] = (),
     hides_all: bool = False,
 ) -> Callable[[_Check], Rule]:
-    """Return a decorator that makes a `Rule` of a function. Arguments are its attributes."""
+    """Return a decorator that turns a function into a `Rule` with these attributes."""
 
-    def of(check: _Check) -> Rule:
+    def make_rule(check: _Check) -> Rule:
         return Rule(
             problem=problem,
             unless=unless,
@@ -177,78 +183,84 @@ def rule(
             check=check,
         )
 
-    return of
+    return make_rule
 
 
-def evaluate(of: Diagnosis, rules: Iterable[Rule]) -> list[Verdict]:
-    """Return what rules find, one asked after the other, notes last."""
-    found: dict[str, list[Finding]] = {}
+def evaluate(diagnosis: Diagnosis, rules: Iterable[Rule]) -> list[Verdict]:
+    """Ask one rule after the other, and return their verdicts, notes last."""
+    findings_by_problem: dict[str, list[Finding]] = {}
     verdicts = []
-    for one in rules:
-        if any(_findings(found, cause) for cause in one.unless):
+    for rule in rules:
+        if any(_select_serious(findings_by_problem, cause) for cause in rule.unless):
             continue
-        findings = list(one.check(of, _layers_for(one, found, measured_layers(of))))
-        found[one.problem] = findings
+        layers = _select_layers(rule, findings_by_problem, measured_layers(diagnosis))
+        findings = list(rule.check(diagnosis, layers))
+        findings_by_problem[rule.problem] = findings
         for finding in findings:
             names = tuple(dict.fromkeys(layer.name for layer in finding.layers))
-            remedy = spare_frozen_weights(finding.remedy, of)
-            verdicts.append(Verdict(one.problem, names, finding.evidence, remedy, finding.level))
-        if one.hides_all and _findings(found, one.problem):
+            remedy = spare_frozen_weights(finding.remedy, diagnosis)
+            verdicts.append(Verdict(rule.problem, names, finding.evidence, remedy, finding.level))
+        if rule.hides_all and _select_serious(findings_by_problem, rule.problem):
             break
     # The sort is stable: otherwise the order stays.
     return sorted(verdicts, key=lambda verdict: verdict.level == "note")
 
 
-def _findings(found: Mapping[str, Sequence[Finding]], cause: str) -> list[Finding]:
-    """Return what was found of a cause, with its least level or a more serious one."""
+def _select_serious(
+    findings_by_problem: Mapping[str, Sequence[Finding]], cause: str
+) -> list[Finding]:
+    # The findings of a cause with its least level, or with a more serious one.
     problem, _, least = cause.partition(":")
     serious = LEVELS[: LEVELS.index(least or "warning") + 1]
-    return [one for one in found.get(problem, ()) if one.level in serious]
+    findings = findings_by_problem.get(problem, ())
+    return [finding for finding in findings if finding.level in serious]
 
 
-def _layers_for(
-    rule: Rule, found: Mapping[str, Sequence[Finding]], layers: Sequence[MeasuredLayer]
+def _select_layers(
+    rule: Rule,
+    findings_by_problem: Mapping[str, Sequence[Finding]],
+    layers: Sequence[MeasuredLayer],
 ) -> list[MeasuredLayer]:
-    """Return the layers that a rule may speak of."""
+    """Return the layers that a rule may report, because no cause hides it for them."""
 
-    def named_by(causes: Sequence[str]) -> list[MeasuredLayer]:
-        named: list[MeasuredLayer] = []
+    def list_affected(causes: Sequence[str]) -> list[MeasuredLayer]:
+        affected: list[MeasuredLayer] = []
         for cause in causes:
-            for finding in _findings(found, cause):
-                named += finding.layers
-        return named
+            for finding in _select_serious(findings_by_problem, cause):
+                affected += finding.layers
+        return affected
 
-    first_ones = named_by(rule.until)
-    before = itertools.takewhile(lambda layer: layer not in first_ones, layers)
-    others = named_by(rule.beside)
-    return [layer for layer in before if layer not in others]
+    stops = list_affected(rule.until)
+    before_stops = itertools.takewhile(lambda layer: layer not in stops, layers)
+    hidden = list_affected(rule.beside)
+    return [layer for layer in before_stops if layer not in hidden]
 
 
-# ---------------------------------------------------------------- what several rules say
+# ---------------------------------------------------------------- what several rules use
 
 
 # Standard deviation above which a signal has exploded.
 EXPLODING = 1e3
-# Factor between the loss of an output and that of a blind guess, or 1 if that is more, above which
-# training first has to undo the initial weights.
+# Training first has to undo the initial weights if the loss of an output is above this many times
+# the loss of a blind guess, or above this number if a guess costs less than 1.
 FIRST_LOSS = 8
 
 
 def group_by_level(
-    hit: Iterable[_Hit], level: Level, does_harm: Callable[[_Hit], object]
-) -> list[tuple[Level, list[_Hit]]]:
-    """Return what does harm with its `level`, then the others with that of a note.
+    items: Iterable[_Item], level: Level, does_harm: Callable[[_Item], object]
+) -> list[tuple[Level, list[_Item]]]:
+    """Return the harmful items with `level`, then the others with the level of a note.
 
-    There is no group without members.
+    No group is empty.
     """
-    harmful: list[_Hit] = []
-    harmless: list[_Hit] = []
-    for one in hit:
-        if does_harm(one):
-            harmful.append(one)
+    harmful: list[_Item] = []
+    harmless: list[_Item] = []
+    for item in items:
+        if does_harm(item):
+            harmful.append(item)
         else:
-            harmless.append(one)
-    groups: list[tuple[Level, list[_Hit]]] = []
+            harmless.append(item)
+    groups: list[tuple[Level, list[_Item]]] = []
     if harmful:
         groups.append((level, harmful))
     if harmless:
@@ -257,7 +269,7 @@ def group_by_level(
 
 
 def exceeds(value: float | None, limit: float) -> bool:
-    """Return whether a measurement was made and is above `limit`."""
+    """Return whether a value was measured and is above `limit`."""
     return value is not None and bool(value > limit)
 
 
@@ -267,14 +279,14 @@ def list_titles(layers: Iterable[MeasuredLayer]) -> tuple[str, ...]:
 
 
 def write_count(layers: Sequence[object]) -> str:
-    """Return the number of layers in parentheses if there are several."""
+    """Write the number of layers in parentheses: `" (3 layers)"`. One is an empty text."""
     if len(layers) < 2:
         return ""
     return f" ({len(layers)} layers)"
 
 
 def describe_normalization(layer: MeasuredLayer) -> str:
-    """Return a phrase with the normalization that makes the output scale of `layer` harmless."""
+    """Write which normalization makes the output scale of `layer` harmless."""
     return f"; {layer.normalized_by} directly after {layer.title} normalizes this scale"
 
 
@@ -284,7 +296,7 @@ def summarize_paths(weights: Sequence[MeasuredWeight], between: str = ", ") -> s
 
 
 def write_rest(weights: Sequence[MeasuredWeight]) -> str:
-    """Return the number of weights after the first in parentheses."""
+    """Write the number of weights after the first: `" (and 2 more weights)"`."""
     if len(weights) < 2:
         return ""
     return f" (and {len(weights) - 1} more weights)"

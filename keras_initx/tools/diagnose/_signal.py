@@ -9,7 +9,7 @@ import numpy.typing as npt
 from keras_initx._typing import Array
 from keras_initx.backends._moments import Moments, iterate_chunks
 
-# Minimum number of values for a signal to be evaluated, and of examples for units to count as dead.
+# The least number of values to judge a signal, and of examples to count dead units.
 LEAST_VALUES = 16
 # The number of bins of a histogram.
 BINS = 50
@@ -84,7 +84,7 @@ class Signal:
     @property
     def edges(self) -> npt.NDArray[np.float64]:
         """Array with the edges of the bins of `counts`, one more than there are bins."""
-        return np.linspace(*self._range(self.min, self.max), BINS + 1)
+        return np.linspace(*self._widen_range(self.min, self.max), BINS + 1)
 
     def heights(self) -> npt.NDArray[np.float64]:
         """Return the heights to show for the values other than 0, truncating a dominant bin."""
@@ -118,9 +118,9 @@ class Signal:
             low, high = self._bounds
             for piece in pieces:
                 self._saturated += int(np.count_nonzero((piece <= low) | (piece >= high)))
-        finite_pieces = [_finite(piece) for piece in pieces]
+        finite_pieces = [_select_finite(piece) for piece in pieces]
         self._widen([piece for piece in finite_pieces if piece.size])
-        limits = self._range(self.min, self.max)
+        limits = self._widen_range(self.min, self.max)
         for piece in finite_pieces:
             self._finite.add(piece)
             # The width of a range in float32 may be beyond float32.
@@ -139,14 +139,14 @@ class Signal:
             edges = self.edges
             # Reassign the counts of each bin to the new bin that contains its center.
             middles = (edges[1:] + edges[:-1]) / 2
-            limits = self._range(low, high)
+            limits = self._widen_range(low, high)
             self.counts, _ = np.histogram(middles, BINS, limits, weights=self.counts)
         self.min = low
         self.max = high
 
     @staticmethod
-    def _range(low: float, high: float) -> tuple[float, float]:
-        """Return a range that is wide enough for float32 bins."""
+    def _widen_range(low: float, high: float) -> tuple[float, float]:
+        """Return the range, or a wider one if float32 cannot distinguish its bins."""
         size = max(abs(low), abs(high))
         if high - low > max(1e-5 * size, 1e-30):
             return low, high
@@ -154,7 +154,7 @@ class Signal:
         return low - margin, high + margin
 
 
-def _finite(values: Array) -> Array:
+def _select_finite(values: Array) -> Array:
     # One sum is cheaper than a test of each value, and usually sufficient.
     with np.errstate(invalid="ignore"):
         if np.isfinite(values.sum(dtype="float64")):

@@ -1,4 +1,4 @@
-"""The signals of a pass: the inputs, the targets, and what comes out of each layer."""
+"""The signals of a pass: the inputs, the targets, and the output of each layer."""
 
 import math
 from collections.abc import Callable
@@ -22,20 +22,20 @@ from keras_initx.tools.diagnose._diagnosis import Arrays, Diagnosis, Probe, fact
 from keras_initx.tools.diagnose._signal import Signal
 
 # Distance from a limit within which an output counts as saturated, as a fraction of the distance
-# between the limits; for tanh this means beyond 0.99.
+# between the limits: for tanh, outputs beyond 0.99 are saturated.
 SATURATION_MARGIN = 0.005
 
 
 @fact
-def input_signal(of: Diagnosis) -> Signal | None:
+def input_signal(diagnosis: Diagnosis) -> Signal | None:
     """`Signal` of the inputs, `None` if they are integers."""
-    return measure_floats(of.x)
+    return measure_floats(diagnosis.x)
 
 
 @fact
-def target_signal(of: Diagnosis) -> Signal | None:
+def target_signal(diagnosis: Diagnosis) -> Signal | None:
     """`Signal` of the targets, `None` if they are integers or not given."""
-    return measure_floats(of.y)
+    return measure_floats(diagnosis.y)
 
 
 def measure_floats(batch: Arrays) -> Signal | None:
@@ -65,8 +65,8 @@ class LayerSignals:
         before: `Signal` before its activation, `None` if there is none or it is not accessible.
         after: `Signal` of its output, `None` if it is not accessible.
         shape: Shape of that output.
-        last_std: The standard deviation before its activation, or of its output if it has none, in
-            its last call.
+        last_std: The standard deviation of `before`, or of `after` without an activation, in the
+            last call alone.
     """
 
     before: Signal | None = None
@@ -76,17 +76,17 @@ class LayerSignals:
 
 
 class SignalProbe(Probe):
-    """Measures the output of each layer with weights or an activation, and what is before this.
+    """Measures the output of each layer with weights or an activation, before and after this.
 
     Attributes:
-        seen: Dict from a layer to its `Signals`, in the order in which they were seen.
-        slopes: Dict from a layer with an activation that Keras does not have to the largest slope
-            of this, `None` where it is no function of single values.
+        signals: Dict from a layer to its `LayerSignals`, in the order of their first measurement.
+        slopes: Dict from a layer with an activation that Keras does not have to its largest slope,
+            `None` if the activation is no function of single values.
     """
 
-    def __init__(self, of: Diagnosis) -> None:
-        super().__init__(of)
-        self.seen: dict[keras.Layer, LayerSignals] = {}
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        super().__init__(diagnosis)
+        self.signals: dict[keras.Layer, LayerSignals] = {}
         self.slopes: dict[keras.Layer, float | None] = {}
 
     def activated(
@@ -96,26 +96,28 @@ class SignalProbe(Probe):
         values: Tensor,
         outputs: Tensor,
     ) -> None:
-        seen = self.seen.setdefault(layer, LayerSignals())
+        signals = self.signals.setdefault(layer, LayerSignals())
         if read_activation(layer) is not None:
             self._name_activation(layer, activation, values, outputs)
-        if seen.before is None:
-            seen.before = Signal()
+        if signals.before is None:
+            signals.before = Signal()
         array = to_array(values)
-        seen.last_std = _added(seen.before, array, unit_axis(layer, array.ndim))
-        seen.shape = array.shape
+        signals.last_std = _add_values(signals.before, array, unit_axis(layer, array.ndim))
+        signals.shape = array.shape
 
     def after(self, call: Call) -> None:
         layer = call.operation
         if call.is_seen:
-            seen = self.seen.setdefault(layer, LayerSignals())
-            if seen.after is None:
+            signals = self.signals.setdefault(layer, LayerSignals())
+            if signals.after is None:
                 activation = self.diagnosis.watch.activations[layer] or ""
-                seen.after = Signal(activation_facts(activation).limits, _margin_of(activation))
-            std = _added(seen.after, call.values, unit_axis(layer, call.values.ndim))
-            seen.shape = call.values.shape
-            if seen.before is None:
-                seen.last_std = std
+                signals.after = Signal(
+                    activation_facts(activation).limits, _choose_margin(activation)
+                )
+            std = _add_values(signals.after, call.values, unit_axis(layer, call.values.ndim))
+            signals.shape = call.values.shape
+            if signals.before is None:
+                signals.last_std = std
         elif self._may_be_activation(call):
             self._measure_slope(layer, call.function, call.inputs[0])
 
@@ -126,10 +128,9 @@ class SignalProbe(Probe):
         values: Tensor,
         outputs: Tensor,
     ) -> None:
-        """Give the activation of `layer` the name of the one of Keras that has these outputs.
+        """Note which activation of Keras gives these outputs, or measure the slope of another.
 
-        It may be a lambda, or a function that goes by another name. Of a function that Keras does
-        not have, measure the slope.
+        The activation may be a lambda, or a function with another name.
         """
         known = self.diagnosis.watch.activations[layer] or ""
         if hasattr(keras.activations, known) or first_float(outputs) is None:
@@ -141,7 +142,7 @@ class SignalProbe(Probe):
             self._measure_slope(layer, activation, values)
 
     def _may_be_activation(self, call: Call) -> bool:
-        """Return whether a call is one of a function, or a layer of one's own, without weights."""
+        """Return whether a call applies a function, or a layer of one's own, without weights."""
         layer = call.operation
         watch = self.diagnosis.watch
         if layer not in watch.layers or layer.weights or watch.activations[layer]:
@@ -153,27 +154,26 @@ class SignalProbe(Probe):
     def _measure_slope(
         self, layer: keras.Layer, activation: Callable[..., Tensor], values: Tensor
     ) -> None:
-        """Measure the largest slope of what `layer` applies to single values."""
-        # What these calls draw, count or add as losses is no part of the pass either.
+        # Random numbers, counts and losses of these calls are no part of the pass.
         with self.diagnosis.watch.paused(), backend.preserve_state([layer]):
             self.slopes[layer] = activation_slope(activation, to_array(values[:8]))
 
 
-def _margin_of(activation: str) -> float:
-    """Return the distance from a limit where an activation has the slope of tanh at the margin.
+def _choose_margin(activation: str) -> float:
+    """Return the relative distance from a limit where an activation is as flat as tanh at 0.99.
 
-    It is relative to the distance between the limits, as `SATURATION_MARGIN` is. Softsign nears its
-    limits slowly.
+    Softsign nears its limits slowly. At the margin m, where |y| = 1 - 2 m, the slope is
+    4 m (1 - m) for tanh, and 4 m**2 for softsign.
     """
     if activation == "softsign":
         return math.sqrt(SATURATION_MARGIN * (1 - SATURATION_MARGIN))
     return SATURATION_MARGIN
 
 
-def _added(signal: Signal, values: Array, axis: int) -> float:
-    """Add the values of one call to `signal`, and return their own standard deviation.
+def _add_values(signal: Signal, values: Array, axis: int) -> float:
+    """Add the values of one call to `signal`, and return the standard deviation of these values.
 
-    A signal that fades from call to call of one layer is large on the whole.
+    If a signal fades from call to call of one layer, the standard deviation of all calls is large.
     """
     is_first = not signal.size
     signal.add(values, axis)

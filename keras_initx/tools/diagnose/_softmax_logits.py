@@ -1,7 +1,7 @@
-"""Weights that a softmax takes, such as routing logits: it does not matter what is added to all.
+"""Weights that go into a softmax, such as routing logits: a number added to all changes nothing.
 
-In a layer of one's own a matrix is taken for a kernel by its shape. But zeros are a start for
-logits like any other number, and let gradients pass.
+In a layer of one's own, a matrix counts as a kernel by its shape. But logits may start with zeros,
+like with any other number, and let gradients pass.
 """
 
 import keras
@@ -22,38 +22,41 @@ _ROUNDING = 1e-4
 
 
 class LogitsProbe(Probe):
-    """Finds weights of one number to which any number may be added, though others count.
+    """Finds constant weights that may be logits: an added number changes no output, a redraw does.
 
     It calls layers of one's own once more, with other numbers in such a weight.
     """
 
-    def __init__(self, of: Diagnosis) -> None:
-        super().__init__(of)
-        self._added: set[int] = set()
-        self._others: set[int] = set()
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        super().__init__(diagnosis)
+        self._logits: set[int] = set()
+        self._no_logits: set[int] = set()
         self._suspects: dict[keras.Layer, list[keras.Variable]] = {}
-        for layer in of.watch.layers:
+        for layer in diagnosis.watch.layers:
             if not knows_axes(layer):
-                kernels = [
-                    one for one in list_own_weights(layer) if one.trainable and is_kernel(one)
-                ]
-                self._suspects[layer] = [one for one in kernels if _is_constant(one)]
+                suspects = []
+                for weight in list_own_weights(layer):
+                    if weight.trainable and is_kernel(weight) and _is_constant(weight):
+                        suspects.append(weight)
+                self._suspects[layer] = suspects
 
     def after(self, call: Call) -> None:
         if call.output is None or not isinstance(call.operation, keras.Layer):
             return
         for weight in self._suspects.get(call.operation, ()):
-            added = self._change(call, weight, lambda values: values + 1)
-            drawn = self._change(call, weight, draw_small)
-            is_added = added is not None and drawn is not None and added <= _ROUNDING < drawn
-            (self._added if is_added else self._others).add(id(weight))
+            by_adding = self._measure_change(call, weight, lambda values: values + 1)
+            by_redraw = self._measure_change(call, weight, draw_small)
+            are_logits = False
+            if by_adding is not None and by_redraw is not None:
+                are_logits = by_adding <= _ROUNDING < by_redraw
+            (self._logits if are_logits else self._no_logits).add(id(weight))
 
     def has(self, weight: MeasuredWeight) -> bool:
-        """Return whether a weight is such, in all calls of its layer."""
-        return id(weight.own.variable) in self._added - self._others
+        """Return whether a weight has logits in all calls of its layer."""
+        return id(weight.own.variable) in self._logits - self._no_logits
 
-    def _change(self, call: Call, weight: keras.Variable, change: Change) -> float | None:
-        """Return how much outputs change with other numbers in a weight, relative to their size."""
+    def _measure_change(self, call: Call, weight: keras.Variable, change: Change) -> float | None:
+        """Return the relative change of outputs if `weight` changes, `None` if it is unknown."""
         # In the scope of the pass a weight is assigned for this call alone.
         with self.diagnosis.watch.paused(), backend.preserve_state([call.operation]):
             weight.assign(np.asarray(change(backend.host_view(weight.value)), weight.dtype))

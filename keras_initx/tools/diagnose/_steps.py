@@ -1,8 +1,10 @@
 """Some steps of training on one batch: what they do to the loss and the weights.
 
-One batch cannot show a rate that is somewhat too large, or a NaN in the third step. The steps are
-taken with the optimizer from its start, as `fit` takes them: state that layers write goes from each
-to the next. Weights and state are put back.
+One pass cannot show a rate that is somewhat too large, or a NaN in the third step. Steps are taken
+with a fresh copy of the optimizer, as `fit` takes them: each step gets the state that layers wrote
+in the step before. Weights and state are put back.
+
+The *guess* is the prediction of the shares of the labels for each example, whatever its inputs.
 """
 
 import contextlib
@@ -34,17 +36,19 @@ from keras_initx.tools.diagnose._lost_weights import lost_weights
 from keras_initx.tools.diagnose._measured_layers import MeasuredWeight, measured_weights
 from keras_initx.tools.diagnose.losses.probes import LossProbe, OutputProbe, gradient_norms
 
-# Factor between the lowest loss in the later half of `steps` and the first loss, above which
-# training diverges.
+# Training diverges if the lowest loss in the later half of `steps` is above this many times the
+# first loss.
 RISING_LOSS = 1.2
-# A loss that was this many times the first may fall again, where all units have died.
+# Training also diverges if any loss is above this many times the first: the loss may fall again
+# because all units have died.
 OVERSHOOT = 1000
-# What a rate is multiplied with where the loss rises, and where it is that of a guess.
+# Factors of the rates to try if the loss rises, and if it is no better than the loss of a guess.
 _LOWER = (0.1, 0.01, 0.001)
 _OTHER = (*_LOWER, 10.0, 100.0)
-# What the loss is to fall to, relative to the first or to that of a guess.
+# Another rate is better if the loss ends below this fraction of the first loss, or of the loss of a
+# guess.
 FALLEN = 0.9
-# From how many steps on a loss is to be less than that of a guess, and how much less.
+# After this many steps a loss should be below this fraction of the loss of a guess.
 LEAST_STEPS = 50
 BETTER_THAN_GUESS = 0.99
 
@@ -57,7 +61,7 @@ def check_optimizer(model: keras.Model) -> None:
             "`steps` needs a model that is compiled with an optimizer of Keras. Received: "
             f"optimizer={optimizer!r}"
         )
-    # Of a model of TensorFlow, also outside of the scope in which it was made.
+    # A model of TensorFlow has its strategy outside of the scope of the strategy, too.
     strategy = getattr(model, "distribute_strategy", None)
     replicas = getattr(strategy, "num_replicas_in_sync", 1)
     if replicas > 1:
@@ -68,25 +72,24 @@ def check_optimizer(model: keras.Model) -> None:
 
 @dataclass(frozen=True)
 class TrainedSteps:
-    """What some steps on the batch do, with the optimizer from its start.
+    """What some steps on the batch do, with a fresh copy of the optimizer.
 
     Attributes:
-        losses: The training objective before each step, and after the last; it ends where it is not
-            finite.
+        losses: The training objective before each step, and after the last, up to the first that
+            is not finite.
         optimizer: Name of the class of the optimizer.
         rates: Its learning rates in the steps that update weights; empty if it has none.
-        guess: The loss of a guess by the shares of the labels, where the objective is one
-            crossentropy, otherwise `None`.
+        guess: The loss of a guess if the objective is one crossentropy, otherwise `None`.
         lost: The weights that are not finite afterward.
         unmoved: The weights that stay as they are, bit for bit, though they have a gradient.
         is_idle: Whether no update was made, because the optimizer waits for more gradients, or for
             finite ones.
-        tried: Other rates that were tried, where the loss does not stay finite, rises, or is that
-            of a guess.
-        better_rate: The one of these with which as many steps lower the loss most; `None` if none
-            does.
-        is_by_state: Whether the loss is not finite after as many steps with each rate that was
-            tried, as where what `call` writes makes it so.
+        tried: Other rates that were tried because the loss does not stay finite, rises, or is no
+            better than a guess.
+        better_rate: The rate of `tried` with which the same number of steps lowers the loss most;
+            `None` if no rate lowers it enough.
+        is_by_state: Whether the loss becomes infinite or NaN after the same number of steps with
+            each rate. Then state that `call` writes is the reason, not the rate.
     """
 
     losses: Sequence[float]
@@ -102,7 +105,7 @@ class TrainedSteps:
 
     @property
     def with_optimizer(self) -> str:
-        """The optimizer, with its rates where it has any: `"of Adam at 0.001"`."""
+        """The optimizer with its rates: `"of Adam at 0.001"`, or without: `"of Adam"`."""
         if not self.rates:
             return f"of {self.optimizer}"
         low, high = f"{min(self.rates):.3g}", f"{max(self.rates):.3g}"
@@ -117,7 +120,7 @@ class TrainedSteps:
 
     @property
     def rises(self) -> bool:
-        """Whether the loss is above the first in all of the later half, or once far above it."""
+        """Whether the loss stays above the first in the later half, or was far above it once."""
         first = self.losses[0]
         if not first > 0:
             return False
@@ -130,93 +133,93 @@ class TrainedSteps:
 
     @property
     def is_guess(self) -> bool:
-        """Whether the loss is no better than that of a guess, after enough steps."""
+        """Whether the loss is no better than the loss of a guess, after enough steps."""
         if self.guess is None or self.is_idle or len(self.losses) <= LEAST_STEPS:
             return False
         return self.lowest > BETTER_THAN_GUESS * self.guess
 
 
 @fact
-def steps_taken(of: Diagnosis) -> TrainedSteps | None:
-    """What the steps do that were asked for, `None` without any.
+def steps_taken(diagnosis: Diagnosis) -> TrainedSteps | None:
+    """What the requested steps do, `None` without any.
 
-    It is `None` too where the loss or a gradient is not finite, and where all gradients are 0.
-
-    Neither are any taken from weights that are not finite.
+    It is also `None` if the loss, a gradient, or a weight that is no mask is not finite, and if all
+    gradients are 0.
 
     Raises:
-        ValueError: If the optimizer was built without some of the weights, or cannot be made anew
-            from its config.
+        ValueError: If the optimizer was built without some of the weights, or cannot be made from
+            its config.
     """
-    norms, value = gradient_norms(of), of.probe(LossProbe).value
-    if not of.steps or value is None or not any(norms.values()):
+    norms, value = gradient_norms(diagnosis), diagnosis.probe(LossProbe).value
+    if not diagnosis.steps or value is None or not any(norms.values()):
         return None
     if not all(map(math.isfinite, [value, *norms.values()])):
         return None
-    if any(lost.is_certain for lost in lost_weights(of)):  # before any step
+    if any(lost.is_certain for lost in lost_weights(diagnosis)):  # before any step
         return None
-    guess = _loss_of_guess(of)
-    optimizer = _copied(of.model.optimizer, of.trained)
-    with of.changed(), preserve_variables(of.trained) as former:
-        taken = _taken(of, optimizer, guess)
-        taken = replace(taken, unmoved=_unmoved_weights(of, former))
-        least = FALLEN * loss_to_beat(taken)
+    guess = _compute_guess(diagnosis)
+    optimizer = _copy_optimizer(diagnosis.model.optimizer, diagnosis.trained)
+    with diagnosis.changed(), preserve_variables(diagnosis.trained) as former:
+        taken = _take_steps(diagnosis, optimizer, guess)
+        taken = replace(taken, unmoved=_find_unmoved_weights(diagnosis, former))
+        lowest = FALLEN * loss_to_beat(taken)
+        # The number of losses up to one that is not finite, by rate; infinite if all are finite.
         lengths = set()
-        for factor in _factors(taken):
-            tried = float(f"{max(taken.rates, default=0.0) * factor:.1g}")
-            other = _with_rate(of.model.optimizer, tried)
+        for factor in _choose_factors(taken):
+            rate = float(f"{max(taken.rates, default=0.0) * factor:.1g}")
+            other = _copy_with_rate(diagnosis.model.optimizer, rate)
             if other is None:
                 break
             former.put_back()
-            taken = replace(taken, tried=(*taken.tried, tried))
-            losses = _losses_with(other, of, of.steps).losses
+            taken = replace(taken, tried=(*taken.tried, rate))
+            losses = _run_steps(other, diagnosis, diagnosis.steps).losses
             last = losses[-1]
             lengths.add(math.inf if math.isfinite(last) else len(losses))
             # False for NaN.
-            if last < least:
-                least = last
-                taken = replace(taken, better_rate=tried)
+            if last < lowest:
+                lowest = last
+                taken = replace(taken, better_rate=rate)
         is_by_state = taken.better_rate is None and lengths == {len(taken.losses)}
     return replace(taken, is_by_state=is_by_state)
 
 
 @fact
-def first_step_raises_loss(of: Diagnosis) -> bool:
+def first_step_raises_loss(diagnosis: Diagnosis) -> bool:
     """Whether the loss is larger after the first step of the optimizer, or not finite.
 
-    It is false where that cannot be tried, as on several replicas.
+    It is false if a step cannot be taken, for example on several replicas.
     """
     try:
-        check_optimizer(of.model)
-        optimizer = _copied(of.model.optimizer, of.trained)
+        check_optimizer(diagnosis.model)
+        optimizer = _copy_optimizer(diagnosis.model.optimizer, diagnosis.trained)
     except ValueError:
         return False
-    with of.changed(), preserve_variables(of.trained):
-        before, *after = _losses_with(optimizer, of, 1).losses
+    with diagnosis.changed(), preserve_variables(diagnosis.trained):
+        before, *after = _run_steps(optimizer, diagnosis, 1).losses
     # False for NaN.
     return not all(loss <= before for loss in after)
 
 
-def list_trained_weights(of: Diagnosis) -> list[MeasuredWeight]:
+def list_trained_weights(diagnosis: Diagnosis) -> list[MeasuredWeight]:
     """Return the weights that are trained, in the order of the model."""
-    return [measured_weights(of)[id(variable)] for variable in of.trained]
+    return [measured_weights(diagnosis)[id(variable)] for variable in diagnosis.trained]
 
 
-def _unmoved_weights(of: Diagnosis, former: Former) -> list[MeasuredWeight]:
+def _find_unmoved_weights(diagnosis: Diagnosis, former: Former) -> list[MeasuredWeight]:
     """Return the weights with a gradient that have their former values, to the bit."""
-    found = []
-    for weight in list_trained_weights(of):
+    unmoved = []
+    for weight in list_trained_weights(diagnosis):
         variable = weight.own.variable
         is_same = np.array_equal(to_array(variable), to_array(former.of(variable)))
         if is_same and weight.report.gradient:
-            found.append(weight)
-    return found
+            unmoved.append(weight)
+    return unmoved
 
 
-def _loss_of_guess(of: Diagnosis) -> float | None:
-    """Return the loss of a guess by the shares of the labels, if the objective is one such loss."""
-    losses = of.probe(LossProbe)
-    outputs = of.probe(OutputProbe).records
+def _compute_guess(diagnosis: Diagnosis) -> float | None:
+    """Return the loss of a guess if the objective is one crossentropy, otherwise `None`."""
+    losses = diagnosis.probe(LossProbe)
+    outputs = diagnosis.probe(OutputProbe).records
     if len(outputs) != 1 or len(losses.heads) != 1 or losses.value is None:
         return None
     (output,) = outputs.values()
@@ -224,29 +227,26 @@ def _loss_of_guess(of: Diagnosis) -> float | None:
     if output.loss is None or output.loss_kind != "crossentropy":
         return None
     factor = head.loss.factor
-    is_whole = math.isclose(output.loss * factor, losses.value, rel_tol=0.01)
-    if not is_whole or head.loss_of_shares is None:
+    # Without penalties or other terms.
+    is_whole_objective = math.isclose(output.loss * factor, losses.value, rel_tol=0.01)
+    if not is_whole_objective or head.loss_of_shares is None:
         return None
     return head.loss_of_shares * factor
 
 
-def _factors(taken: TrainedSteps) -> Sequence[float]:
-    """Return what the rate is multiplied with, to look for a better one."""
+def _choose_factors(taken: TrainedSteps) -> Sequence[float]:
     if not taken.stays_finite or taken.rises:
         return _LOWER
     return _OTHER if taken.is_guess else ()
 
 
-def _taken(
-    of: Diagnosis, optimizer: keras.optimizers.Optimizer, guess: float | None
+def _take_steps(
+    diagnosis: Diagnosis, optimizer: keras.optimizers.Optimizer, guess: float | None
 ) -> TrainedSteps:
-    """Take the steps with an optimizer at its start, and return what they do to the loss.
-
-    Of the weights only those are told that are not finite.
-    """
-    course = _losses_with(optimizer, of, of.steps)
+    # The result lacks the weights that stay as they are, and other rates.
+    course = _run_steps(optimizer, diagnosis, diagnosis.steps)
     lost = []
-    for weight in list_trained_weights(of):
+    for weight in list_trained_weights(diagnosis):
         if not backend.is_finite(weight.own.variable.value):
             lost.append(weight)
     name = type(unwrap_optimizer(optimizer)).__name__
@@ -254,13 +254,14 @@ def _taken(
 
 
 class _Course(NamedTuple):
-    """What some steps give.
+    """The course of some steps.
 
     Attributes:
-        losses: The losses, up to one that is not finite.
-        rates: The learning rates of the steps that have updated weights; empty if there are none.
+        losses: The losses, up to the first that is not finite.
+        rates: The learning rates of the steps that have updated weights; empty if the optimizer
+            has none.
         is_idle: Whether the optimizer, or one of several in it, has waited all the time: for more
-            gradients to accumulate, or for scaled ones that are finite.
+            gradients to accumulate, or for scaled gradients that are finite.
     """
 
     losses: list[float]
@@ -268,46 +269,45 @@ class _Course(NamedTuple):
     is_idle: bool
 
 
-def _losses_with(optimizer: keras.optimizers.Optimizer, of: Diagnosis, steps: int) -> _Course:
-    """Take some steps with an optimizer at its start."""
+def _run_steps(optimizer: keras.optimizers.Optimizer, diagnosis: Diagnosis, steps: int) -> _Course:
     if not optimizer.built:
-        optimizer.build(of.trained)
+        optimizer.build(diagnosis.trained)
     inner = unwrap_optimizer(optimizer)
-    batch = (of.x, of.y)
-    layers = list_layers(of.model)
-    # The loss after the last of them is that before one more, which is not taken.
+    batch = (diagnosis.x, diagnosis.y)
+    layers = list_layers(diagnosis.model)
+    # The loss after the last step is the loss before one more, which is not taken.
     count = steps + 1
-    descent = backend.descend(of.objective_of, of.trained, layers, optimizer, batch, count)
+    descent = backend.descend(
+        diagnosis.objective_of, diagnosis.trained, layers, optimizer, batch, count
+    )
     losses, rates = [], []
-    made, rate = 0, read_rate(inner)
+    updates, rate = 0, read_rate(inner)
     with contextlib.closing(descent):
         for step, loss in enumerate(itertools.islice(descent, count)):
             # A step updates nothing while the optimizer waits.
-            if _updates(inner) > made and rate is not None:
+            if _count_updates(inner) > updates and rate is not None:
                 rates.append(rate)
             losses.append(loss)
             if not math.isfinite(loss):
                 break
-            made, rate = _updates(inner), read_rate(inner)
+            updates, rate = _count_updates(inner), read_rate(inner)
             if step:
-                of.progress(f"step {step} of {steps}")
-    waiting = []
-    for one in iterate_optimizers(inner):
-        may_wait = accumulation_steps(one) > 1 or scales_loss(optimizer)
-        waiting.append(one.built and may_wait and not _updates(one))
-    return _Course(losses, rates, any(waiting))
+                diagnosis.progress(f"step {step} of {steps}")
+    are_idle = []
+    for member in iterate_optimizers(inner):
+        may_wait = accumulation_steps(member) > 1 or scales_loss(optimizer)
+        are_idle.append(member.built and may_wait and not _count_updates(member))
+    return _Course(losses, rates, any(are_idle))
 
 
-def _updates(optimizer: keras.optimizers.Optimizer) -> int:
-    """Return how many updates an optimizer has made."""
-    # A quotient of a variable where gradients are accumulated.
+def _count_updates(optimizer: keras.optimizers.Optimizer) -> int:
+    # With accumulated gradients `iterations` is a quotient, not a variable.
     return int(backend.host_view(keras.ops.convert_to_tensor(optimizer.iterations)))
 
 
-def _copied(
+def _copy_optimizer(
     optimizer: keras.optimizers.Optimizer, weights: Sequence[keras.Variable]
 ) -> keras.optimizers.Optimizer:
-    """Return an optimizer that does what another does, at its start."""
     try:
         return copy_initial_optimizer(optimizer, weights)
     except NoCopyError as error:
@@ -317,16 +317,16 @@ def _copied(
         ) from error
 
 
-def _with_rate(
+def _copy_with_rate(
     optimizer: keras.optimizers.Optimizer, rate: float
 ) -> keras.optimizers.Optimizer | None:
-    """Return an optimizer of Keras with another rate, `None` for others."""
+    # Only optimizers of Keras can be copied with another rate.
     if not is_from_keras(unwrap_optimizer(optimizer)) or rate <= 0:
         return None
     return copy_unbuilt(optimizer, rate)
 
 
 def loss_to_beat(taken: TrainedSteps) -> float:
-    """Return the first loss, or that of a guess if it is less."""
+    """Return the first loss, or the loss of a guess if it is lower."""
     first = taken.losses[0]
     return first if taken.guess is None else min(first, taken.guess)

@@ -1,4 +1,4 @@
-"""Which initializers suit the kernels of some layers: they keep signals and gradients."""
+"""Initializers that suit the kernels of some layers: they keep signals and gradients."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from keras_initx.initializers._variance_named import GlorotUniform, HeNormal, Le
 from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, MeasuredWeight, list_weights
 from keras_initx.tools.diagnose._redrawing import Choice, make_choice
 
-# What is drawn before an activation in a network of few layers, by whose initialization suits it.
+# For a network of few layers, the initializer before an activation, by `ActivationFacts.suits`.
 _SHALLOW = {"glorot": GlorotUniform, "he": HeNormal, "lecun": LecunNormal}
 
 
@@ -23,19 +23,19 @@ def choose_initializers(
     is_deep: bool,
     axes: Mapping[str, Any] | None = None,
 ) -> list[Choice]:
-    """Return what keeps signals and gradients in some layers, the best first.
+    """Return initializers that keep signals and gradients in some layers, the best first.
 
-    The list is empty where no initializer does.
+    The list is empty if no initializer keeps them.
 
     Args:
         layers: The layers.
-        activation: Their activation, or that of the one that matters.
+        activation: Their activation. If they have several, the one that matters.
         is_deep: Whether the model has many layers with kernels.
-        axes: The arguments with the axes of a kernel, if they are not the usual ones.
+        axes: Arguments `input_axes` and `output_axes`, if a kernel has unusual axes.
     """
     axes = axes or {}
     if any(layer.is_steep for layer in layers):
-        return [_before_slope(max(layer.slope or 0.0 for layer in layers), axes)]
+        return [_choose_for_slope(max(layer.slope or 0.0 for layer in layers), axes)]
     facts = activation_facts(activation)
     shallow = make_choice(_SHALLOW[facts.suits](**axes))
     if not is_deep:
@@ -43,7 +43,7 @@ def choose_initializers(
     if not facts.keeps_size:
         return []
     # The gain of softplus keeps signals only.
-    if activation == "softplus" or _loss_by_widening(layers) > 10:
+    if activation == "softplus" or _compute_widening_loss(layers) > 10:
         return [shallow]
     gain: Any = 1.0
     if facts.suits == "he":
@@ -61,12 +61,12 @@ def choose_for_weight(weight: MeasuredWeight) -> Choice:
     # `EinsumDense` passes its axes on by itself.
     if (inputs, outputs) != usual and layer.kind != "EinsumDense":
         axes = {"input_axes": list(inputs), "output_axes": list(outputs)}
-    (found,) = choose_initializers([layer], layer.activation_after, is_deep=False, axes=axes)
-    return found
+    (suited,) = choose_initializers([layer], layer.activation_after, is_deep=False, axes=axes)
+    return suited
 
 
-def _before_slope(slope: float, axes: Mapping[str, Any]) -> Choice:
-    """Return what suits a steep activation, by the rule of Sitzmann and others (2020)."""
+def _choose_for_slope(slope: float, axes: Mapping[str, Any]) -> Choice:
+    """Return an initializer before a steep activation, by Sitzmann and others (2020)."""
     options = "".join(f", {name}={value}" for name, value in axes.items())
     return Choice(
         VarianceScaling(2 / slope**2, distribution="uniform", **axes),
@@ -74,7 +74,7 @@ def _before_slope(slope: float, axes: Mapping[str, Any]) -> Choice:
     )
 
 
-def _loss_by_widening(layers: Sequence[MeasuredLayer]) -> float:
+def _compute_widening_loss(layers: Sequence[MeasuredLayer]) -> float:
     """Return the factor by which orthogonal kernels with more units than inputs shrink a signal."""
     factor = 1.0
     for weight in list_weights(layers):

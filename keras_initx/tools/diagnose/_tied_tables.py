@@ -1,4 +1,4 @@
-"""Tables of embeddings whose rows are multiplied again, for the outputs of a model."""
+"""Tied embeddings: tables with whose rows the outputs of a model are products, too."""
 
 import keras
 
@@ -17,22 +17,22 @@ from keras_initx.tools.diagnose.losses.probes import OutputProbe
 
 
 class TableProbe(Probe):
-    """Finds the tables of which an output of the model has a product with each row.
+    """Finds the tables with each row of which an output of the model is a product.
 
-    The values of such a table are read outside of the look-up too: by another layer, in the `call`
+    The values of such a table are read outside of the look-up, too: by another layer, in the `call`
     of a model, or by the same layer in another call.
 
     Attributes:
         tied: Dict from a layer that makes an output to the table.
     """
 
-    def __init__(self, of: Diagnosis) -> None:
-        super().__init__(of)
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        super().__init__(diagnosis)
         self.tied: dict[keras.Layer, keras.Variable] = {}
-        self._outputs = of.probe(OutputProbe)
-        # What calls have read of their own layers.
-        self._own: list[tuple[Call, keras.Variable]] = []
-        # By their ids.
+        self._outputs = diagnosis.probe(OutputProbe)
+        # Reads of a weight in a call of the layer that holds it.
+        self._own_reads: list[tuple[Call, keras.Variable]] = []
+        # Tables by their ids.
         self._looked_up: dict[int, keras.Variable] = {}
         self._multiplied: dict[int, keras.Variable] = {}
 
@@ -40,18 +40,18 @@ class TableProbe(Probe):
         calls = self.diagnosis.watch.calls
         if calls and len(variable.shape) == 2:
             if _is_own(calls[-1].operation, variable):
-                self._own.append((calls[-1], variable))
+                self._own_reads.append((calls[-1], variable))
             else:
                 self._multiplied[id(variable)] = variable
 
     def after(self, call: Call) -> None:
-        own = [variable for by, variable in self._own if by is call]
-        self._own = [pair for pair in self._own if pair[0] is not call]
+        own = [variable for reader, variable in self._own_reads if reader is call]
+        self._own_reads = [read for read in self._own_reads if read[0] is not call]
         if own and call.inputs and call.output is not None:
             # A row for each index.
             is_look_up = len(call.output.shape) == len(call.inputs[0].shape) + 1
-            found = self._looked_up if is_look_up else self._multiplied
-            found.update((id(variable), variable) for variable in own)
+            tables = self._looked_up if is_look_up else self._multiplied
+            tables.update((id(variable), variable) for variable in own)
 
     def finish(self, outputs: Tensor) -> None:
         for tensor in list_tensors(outputs):
@@ -63,18 +63,17 @@ class TableProbe(Probe):
 
 
 def _is_own(operation: keras.Operation, variable: keras.Variable) -> bool:
-    """Return whether a weight is one that a layer holds itself."""
     if not isinstance(operation, keras.Layer):
         return False
     return any(variable is weight for weight in list_own_weights(operation))
 
 
 @fact
-def tied_tables(of: Diagnosis) -> dict[MeasuredLayer, MeasuredWeight]:
-    """The table with whose rows an output is a product, by the layer that makes it."""
-    found = {}
-    for layer in measured_layers(of):
-        table = of.probe(TableProbe).tied.get(layer.layer)
-        if table is not None:
-            found[layer] = measured_weights(of)[id(table)]
-    return found
+def tied_tables(diagnosis: Diagnosis) -> dict[MeasuredLayer, MeasuredWeight]:
+    """Dict from a layer that makes an output to its table."""
+    tables = {}
+    for layer in measured_layers(diagnosis):
+        variable = diagnosis.probe(TableProbe).tied.get(layer.layer)
+        if variable is not None:
+            tables[layer] = measured_weights(diagnosis)[id(variable)]
+    return tables

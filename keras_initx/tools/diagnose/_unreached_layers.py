@@ -1,4 +1,10 @@
-"""Weights that get no gradient whatever their values are, and why none reaches them."""
+"""Layers that get no gradient whatever values weights have, and weights of zeros that block it.
+
+- *Cut off*: the loss depends on the layer, but no gradient passes, as with `stop_gradient`.
+- *Idle*: the loss is computed from the layer, but multiplies its output by 0 or selects another.
+- *Unused*: the model drops the output.
+- *Blocked by zeros*: two factors of a product are 0, so that neither gets a gradient.
+"""
 
 import contextlib
 import itertools
@@ -31,7 +37,7 @@ from keras_initx.tools.diagnose._measured_layers import (
 )
 from keras_initx.tools.diagnose.losses.probes import gradient_norms
 
-# Returns other values for a weight.
+# Takes the values of a weight, and returns others.
 Change: TypeAlias = Callable[[Array], Array]
 
 # Relative difference of two losses, or relative size of a gradient, that may be rounding.
@@ -44,17 +50,18 @@ _OFFSETS = ("beta", "bias")
 
 @dataclass(frozen=True)
 class UnreachedLayers:
-    """The layers of whose weights none gets a gradient, whatever their values are.
+    """The layers none of whose weights gets a gradient, whatever their values are.
 
     Attributes:
-        cut_off: Those on which the loss depends.
-        stopped: Those of them whose outputs `keras.ops.stop_gradient` gets.
+        cut_off: The unreached layers on which the loss depends.
+        stopped: The layers of `cut_off` whose outputs `keras.ops.stop_gradient` gets.
         learning: The layers that learn.
-        fed: Those of them that get what those that are cut off give.
-        idle: Those of which the loss is computed, or would be for other examples, though it is the
-            same with other weights: what they give is multiplied by 0, or not chosen.
-        unused: All others: what they give is dropped.
-        inside: Those that belong to a model inside the model.
+        fed: The layers of `learning` that get outputs of `cut_off`.
+        idle: The unreached layers from which the loss is computed, or would be for other examples,
+            though it is the same with other weights: it multiplies their outputs by 0, or selects
+            other ones.
+        unused: All other unreached layers: their outputs are dropped.
+        inside: The unreached layers that belong to a model inside the model.
     """
 
     cut_off: list[MeasuredLayer] = field(default_factory=list)
@@ -67,19 +74,19 @@ class UnreachedLayers:
 
     @property
     def layers(self) -> list[MeasuredLayer]:
-        """All these layers."""
+        """All unreached layers."""
         return [*self.cut_off, *self.idle, *self.unused]
 
     @property
     def is_apart(self) -> bool:
-        """Whether what is cut off goes to the loss on a way of its own, as of a target network."""
-        forms = set(map(_form_of, self.learning))
-        are_alike = forms.issuperset(map(_form_of, self.cut_off))
-        return bool(forms) and not self.fed and (bool(self.stopped) or are_alike)
+        """Whether cut-off layers have a path of their own to the loss, as a target network has."""
+        forms = set(map(_describe_form, self.learning))
+        are_copies = forms.issuperset(map(_describe_form, self.cut_off))
+        return bool(forms) and not self.fed and (bool(self.stopped) or are_copies)
 
 
 @fact
-def unreached_layers(of: Diagnosis) -> UnreachedLayers:
+def unreached_layers(diagnosis: Diagnosis) -> UnreachedLayers:
     """The layers that get no gradient with other values either.
 
     A gradient may be 0 because of values: of weights that are zeros at the start, as at the end of
@@ -87,180 +94,181 @@ def unreached_layers(of: Diagnosis) -> UnreachedLayers:
     So it is computed again with zeros replaced, activations opened, several times with other
     weights where it was 0, and in inference mode. All weights are put back.
     """
-    trained, norms = of.trained, list(gradient_norms(of).values())
-    turned = [place for place, norm in enumerate(norms) if norm == 0]
-    without = list(turned)
-    has_kernel = any(is_kernel(trained[place]) for place in turned)
-    # What such a model trains by is not known.
-    if not has_kernel or type(of.model).train_step is not keras.Model.train_step:
+    trained, norms = diagnosis.trained, list(gradient_norms(diagnosis).values())
+    start_zero = [index for index, norm in enumerate(norms) if norm == 0]
+    still_zero = list(start_zero)
+    has_kernel = any(is_kernel(trained[index]) for index in start_zero)
+    # A `train_step` of one's own may train by something else than the loss.
+    if not has_kernel or type(diagnosis.model).train_step is not keras.Model.train_step:
         return UnreachedLayers()
-    closed = closed_activations(of)
-    seen, layers = measured_weights(of), measured_layers(of)
-    changes: list[Change] = [_turned, *map(_redrawn, range(_DRAWS))]
+    closed = closed_activations(diagnosis)
+    weights, layers = measured_weights(diagnosis), measured_layers(diagnosis)
+    changes: list[Change] = [_flip_and_shrink, *map(_make_redraw, range(_DRAWS))]
     # First with the weights as they are.
-    ways: list[Sequence[Change]] = [(), *((change,) for change in changes)]
-    with of.changed(), contextlib.ExitStack() as stack:
-        for weight in trained:
-            if weight.name not in _OFFSETS and not backend.has_nonzero(weight.value):
-                stack.enter_context(change_weight(weight, draw_small))
-        stack.enter_context(open_activations(closed, of))
-        for way in ways:
-            with contextlib.ExitStack() as others:
-                for place, change in itertools.product(turned, way):
-                    others.enter_context(change_weight(trained[place], change))
+    attempts: list[Sequence[Change]] = [(), *((change,) for change in changes)]
+    with diagnosis.changed(), contextlib.ExitStack() as stack:
+        for variable in trained:
+            if variable.name not in _OFFSETS and not backend.has_nonzero(variable.value):
+                stack.enter_context(change_weight(variable, draw_small))
+        stack.enter_context(open_activations(closed, diagnosis))
+        for attempt in attempts:
+            with contextlib.ExitStack() as changed_weights:
+                for index, change in itertools.product(start_zero, attempt):
+                    changed_weights.enter_context(change_weight(trained[index], change))
                 for training in (True, False):
-                    norms = of.norms(training)
-                    without = [place for place in without if norms[place] == 0]
-                    if not any(is_kernel(trained[place]) for place in without):
+                    norms = diagnosis.norms(training)
+                    still_zero = [index for index in still_zero if norms[index] == 0]
+                    if not any(is_kernel(trained[index]) for index in still_zero):
                         return UnreachedLayers()
-        held = [trained[place] for place in without]
-        still = _layers_of([seen[id(weight)] for weight in held])
-        used = [weight for weight in held if is_kernel(weight) and _is_used(weight, changes, of)]
-        cut_off = [layer for layer in still if _has_any(layer, used)]
+        variables = [trained[index] for index in still_zero]
+        unreached = _select_unreached([weights[id(variable)] for variable in variables])
+        used = set()
+        for variable in variables:
+            if is_kernel(variable) and _is_used(variable, changes, diagnosis):
+                used.add(id(variable))
+        cut_off = [layer for layer in unreached if _has_any(layer, used)]
         learning = [layer for layer in layers if layer.learns]
-        stopped, fed = _behind(cut_off, learning, of)
-        others_held = [layer for layer in still if layer not in cut_off]
-        leading = _leading(others_held, of)
+        stopped, fed = _trace_outputs(cut_off, learning, diagnosis)
+        without_effect = [layer for layer in unreached if layer not in cut_off]
+        connected = _select_connected(without_effect, diagnosis)
     idle = []
-    for layer in others_held:
-        if layer in leading or _is_not_chosen(layer, learning):
+    for layer in without_effect:
+        if layer in connected or _is_not_selected(layer, learning):
             idle.append(layer)
     inside: set[int] = set()
-    for part in list_sublayers(of.model):
-        if isinstance(part, keras.Model):
-            inside.update(id(weight) for weight in part.weights)
+    for sublayer in list_sublayers(diagnosis.model):
+        if isinstance(sublayer, keras.Model):
+            inside.update(id(variable) for variable in sublayer.weights)
     return UnreachedLayers(
         cut_off=cut_off,
         stopped=stopped,
         fed=fed,
         idle=idle,
-        unused=[layer for layer in others_held if layer not in idle],
-        inside=[layer for layer in still if _has_any_id(layer, inside)],
+        unused=[layer for layer in without_effect if layer not in idle],
+        inside=[layer for layer in unreached if _has_any(layer, inside)],
         learning=learning,
     )
 
 
 @fact
-def only_idle_layers_read(of: Diagnosis) -> bool:
+def only_idle_layers_read(diagnosis: Diagnosis) -> bool:
     """Whether nothing reads the inputs but idle layers: the outputs are the same for all examples.
 
     An addition, or a layer of a module inside, may read them too.
     """
-    idle, layers, differ = (
-        unreached_layers(of).idle,
-        measured_layers(of),
-        last_kernel_differences(of),
-    )
+    idle, layers = unreached_layers(diagnosis).idle, measured_layers(diagnosis)
     if not idle or not all(layer in idle for layer in layers if layer.is_first):
         return False
-    return not any(differ.get(layer.layer, 0.0) > 0 for layer in layers if layer.makes_output)
+    differences = last_kernel_differences(diagnosis)
+    ends = [layer.layer for layer in layers if layer.makes_output]
+    return not any(differences.get(end, 0.0) > 0 for end in ends)
 
 
-def _layers_of(held: Sequence[MeasuredWeight]) -> list[MeasuredLayer]:
-    """Return the layers with a kernel of which all weights that are trained are held back."""
-    found = []
-    for layer in dict.fromkeys(weight.layer for weight in held if is_kernel(weight.own.variable)):
-        trained = [one for one in layer.weights if one.report.gradient is not None]
-        if all(one in held for one in trained):
-            found.append(layer)
-    return found
+def _select_unreached(without_gradient: Sequence[MeasuredWeight]) -> list[MeasuredLayer]:
+    # A layer counts if it has a kernel, and none of its trained weights gets a gradient.
+    kernels = [weight for weight in without_gradient if is_kernel(weight.own.variable)]
+    layers = []
+    for layer in dict.fromkeys(kernel.layer for kernel in kernels):
+        trained = [weight for weight in layer.weights if weight.report.gradient is not None]
+        if all(weight in without_gradient for weight in trained):
+            layers.append(layer)
+    return layers
 
 
-def _has_any(layer: MeasuredLayer, variables: Collection[keras.Variable]) -> bool:
-    return _has_any_id(layer, {id(variable) for variable in variables})
-
-
-def _has_any_id(layer: MeasuredLayer, ids: Collection[int]) -> bool:
+def _has_any(layer: MeasuredLayer, ids: Collection[int]) -> bool:
     return any(id(weight.own.variable) in ids for weight in layer.weights)
 
 
-def _is_used(weight: keras.Variable, changes: Sequence[Change], of: Diagnosis) -> bool:
-    """Return whether the loss is another one with a weight changed, and no other."""
-    before = of.inference_loss()
+def _is_used(variable: keras.Variable, changes: Sequence[Change], diagnosis: Diagnosis) -> bool:
+    # Whether the loss changes if this weight changes, and no other.
+    before = diagnosis.inference_loss()
     for change in changes:
-        with change_weight(weight, change):
-            after = of.inference_loss()
-        if not abs(after - before) <= _ROUNDING * abs(before):
+        with change_weight(variable, change):
+            after = diagnosis.inference_loss()
+        if not abs(after - before) <= _ROUNDING * abs(before):  # true for NaN
             return True
     return False
 
 
-def _leading(layers: Sequence[MeasuredLayer], of: Diagnosis) -> list[MeasuredLayer]:
-    """Return the layers of which the loss is computed, also where that is multiplied by 0."""
+def _select_connected(layers: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> list[MeasuredLayer]:
+    """Return the layers from which the loss is computed, even if it multiplies them by 0."""
     variables = []
     for layer in layers:
-        variables += [one.own.variable for one in layer.weights if one.report.gradient is not None]
+        for weight in layer.weights:
+            if weight.report.gradient is not None:
+                variables.append(weight.own.variable)
     if not variables:
         return []
-    values = of.gradient_values(variables)
-    pairs = zip(variables, values, strict=True)
-    leading = {id(variable) for variable, gradient in pairs if gradient is not None}
-    return [layer for layer in layers if _has_any_id(layer, leading)]
+    # A gradient is `None`, not 0, if the loss is not computed from a weight.
+    gradient_pairs = zip(variables, diagnosis.gradient_values(variables), strict=True)
+    connected = {id(variable) for variable, gradient in gradient_pairs if gradient is not None}
+    return [layer for layer in layers if _has_any(layer, connected)]
 
 
-def _is_not_chosen(layer: MeasuredLayer, learning: Sequence[MeasuredLayer]) -> bool:
-    """Return whether a layer is not called, but one that stands beside it and is alike learns.
+def _is_not_selected(layer: MeasuredLayer, learning: Sequence[MeasuredLayer]) -> bool:
+    """Return whether a layer was not called, but a sibling of the same form learns.
 
-    So it is with experts, of which a batch may call some.
+    The experts of a mixture are such siblings: a batch may call only some of them. Siblings have
+    paths that differ in one part: `moe/expert_1/dense` and `moe/expert_2/dense`.
     """
-    if layer.shape is not None:
+    if layer.shape is not None:  # it was called
         return False
     for other in learning:
-        pairs = list(zip(layer.path.split("/"), other.path.split("/"), strict=False))
-        differing = sum(one != another for one, another in pairs)
-        is_beside = layer.path.count("/") == other.path.count("/") and differing == 1
-        if is_beside and _form_of(layer) == _form_of(other):
+        names = zip(layer.path.split("/"), other.path.split("/"), strict=False)
+        differing = sum(name != other_name for name, other_name in names)
+        is_sibling = layer.path.count("/") == other.path.count("/") and differing == 1
+        if is_sibling and _describe_form(layer) == _describe_form(other):
             return True
     return False
 
 
-def _form_of(layer: MeasuredLayer) -> object:
+def _describe_form(layer: MeasuredLayer) -> object:
     return layer.kind, tuple(weight.report.shape for weight in layer.weights)
 
 
-# ---------------------------------------------------------------- what is behind
+# ---------------------------------------------------------------- what gets the outputs
 
 
-def _behind(
-    cut_off: Sequence[MeasuredLayer], learning: Sequence[MeasuredLayer], of: Diagnosis
+def _trace_outputs(
+    cut_off: Sequence[MeasuredLayer], learning: Sequence[MeasuredLayer], diagnosis: Diagnosis
 ) -> tuple[list[MeasuredLayer], list[MeasuredLayer]]:
-    """Return which layers `keras.ops.stop_gradient` is behind, and which learn of their outputs.
+    """Return the cut-off layers before a `stop_gradient`, and the layers that learn from them.
 
-    These are the ones that get something else where the weights of `cut_off` are other ones.
+    The latter get other inputs if the weights of `cut_off` change.
     """
     if not cut_off:
         return [], []
-    before, stops = _inputs_of(learning, of)
+    before = _record_inputs(learning, diagnosis)
     with contextlib.ExitStack() as stack:
         for layer in cut_off:
             for weight in layer.weights:
                 if weight.report.gradient is not None:
-                    stack.enter_context(change_weight(weight.own.variable, _redrawn(0)))
-        after, _ = _inputs_of(learning, of)
-    fed = [layer for layer in learning if before.get(layer.layer) != after.get(layer.layer)]
-    return [layer for layer in cut_off if layer.layer in stops], fed
+                    stack.enter_context(change_weight(weight.own.variable, _make_redraw(0)))
+        after = _record_inputs(learning, diagnosis)
+    fed = []
+    for layer in learning:
+        if before.checksums.get(layer.layer) != after.checksums.get(layer.layer):
+            fed.append(layer)
+    return [layer for layer in cut_off if layer.layer in before.stopped], fed
 
 
-def _inputs_of(
-    layers: Sequence[MeasuredLayer], of: Diagnosis
-) -> tuple[dict[keras.Layer, list[int]], set[keras.Layer]]:
-    """Return checksums of what some layers get, and the layers before each `stop_gradient`."""
-    watch = Watch(of.inventory)
+def _record_inputs(layers: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> "_InputRecorder":
+    watch = Watch(diagnosis.inventory)
     recorder = _InputRecorder(watch, {layer.layer for layer in layers})
-    watch.observe(of.x, recorder, training=False)
-    return recorder.inputs, recorder.stopped
+    watch.observe(diagnosis.x, recorder, training=False)
+    return recorder
 
 
 class _InputRecorder(Watcher):
-    """Records what some layers get, and whose outputs `keras.ops.stop_gradient` gets.
+    """Records the inputs of some layers, and whose outputs `keras.ops.stop_gradient` gets.
 
     Attributes:
-        inputs: Dict from each of the layers to a checksum for each of its calls.
-        stopped: The layers that make what `stop_gradient` gets.
+        checksums: Dict from each of the layers to a checksum of its inputs for each call.
+        stopped: The layers whose outputs `stop_gradient` gets.
     """
 
     def __init__(self, watch: Watch, layers: Collection[keras.Layer]) -> None:
-        self.inputs: dict[keras.Layer, list[int]] = {}
+        self.checksums: dict[keras.Layer, list[int]] = {}
         self.stopped: set[keras.Layer] = set()
         self._watch = watch
         self._layers = layers
@@ -270,10 +278,10 @@ class _InputRecorder(Watcher):
         thread = threading.get_ident()
         function = keras.ops.stop_gradient
 
-        def watched(variable: Tensor) -> Tensor:
+        def watched(tensor: Tensor) -> Tensor:
             if threading.get_ident() == thread:
-                self._see(variable)
-            return function(variable)
+                self._note_stopped(tensor)
+            return function(tensor)
 
         with replace_attribute(keras.ops, "stop_gradient", watched):
             yield
@@ -281,13 +289,13 @@ class _InputRecorder(Watcher):
     def before(self, call: Call) -> None:
         # The operation of a functional model.
         if type(call.operation).__name__ == "StopGradient" and call.inputs:
-            self._see(call.inputs[0])
+            self._note_stopped(call.inputs[0])
         values = first_float(call.given)
         if call.operation in self._layers and values is not None:
             checksum = zlib.crc32(np.ascontiguousarray(to_array(values)).data)
-            self.inputs.setdefault(call.operation, []).append(checksum)
+            self.checksums.setdefault(call.operation, []).append(checksum)
 
-    def _see(self, tensor: Any) -> None:
+    def _note_stopped(self, tensor: Any) -> None:
         origin = self._watch.graph.origin(tensor)
         if origin is not None:
             self.stopped.add(origin)
@@ -297,80 +305,84 @@ class _InputRecorder(Watcher):
 
 
 @fact
-def weights_blocked_by_zeros(of: Diagnosis) -> frozenset[MeasuredWeight]:
+def weights_blocked_by_zeros(diagnosis: Diagnosis) -> frozenset[MeasuredWeight]:
     """The weights of zeros that get no gradient because of each other, so that all stay 0.
 
-    The gradient of a product is 0 for both factors if both are 0. If one is, that one gets a
-    gradient, and the other does once it has changed. So what gets a gradient gets other numbers in
-    the place of zeros, until nothing more gets one, and then the rest: what has a gradient now was
-    held by zeros, what has none by something else. All weights are put back.
+    The gradient of a product is 0 for both factors if both are 0. If one factor is 0, this factor
+    gets a gradient, and the other one does once this factor has changed. So weights with a gradient
+    get other numbers in the place of zeros, until no further weight gets one. Then the others get
+    other numbers, too: a weight that has a gradient now was blocked by zeros, one that has none by
+    something else. All weights are put back.
     """
-    trained, norms = of.trained, list(gradient_norms(of).values())
+    trained, norms = diagnosis.trained, list(gradient_norms(diagnosis).values())
     moving: list[int] = []
-    held: list[int] = []
-    for place, norm in enumerate(norms):
-        weight = trained[place]
-        if weight.name not in _OFFSETS and not backend.has_nonzero(weight.value):
-            (held if norm == 0 else moving).append(place)
-    # What such a model trains by is not known.
-    if not held or type(of.model).train_step is not keras.Model.train_step:
+    blocked: list[int] = []
+    for index, norm in enumerate(norms):
+        variable = trained[index]
+        if variable.name not in _OFFSETS and not backend.has_nonzero(variable.value):
+            (blocked if norm == 0 else moving).append(index)
+    # A `train_step` of one's own may train by something else than the loss.
+    if not blocked or type(diagnosis.model).train_step is not keras.Model.train_step:
         return frozenset()
 
-    def with_gradient(least: float) -> list[int]:
-        """Return the places of those held that get one in training or inference mode."""
-        modes = [of.norms(training) for training in (True, False)]
-        return [place for place in held if any(one[place] > least * max(one) for one in modes)]
+    def select_reached(least: float) -> list[int]:
+        # A gradient counts in training or in inference mode, relative to the largest of that mode.
+        modes = [diagnosis.norms(training) for training in (True, False)]
+        return [
+            index for index in blocked if any(norms[index] > least * max(norms) for norms in modes)
+        ]
 
-    with of.changed(), contextlib.ExitStack() as stack:
+    with diagnosis.changed(), contextlib.ExitStack() as stack:
         while True:
-            for place in moving:
-                stack.enter_context(change_weight(trained[place], draw_small))
-            moving = with_gradient(least=0)
-            held = [place for place in held if place not in moving]
+            for index in moving:
+                stack.enter_context(change_weight(trained[index], draw_small))
+            moving = select_reached(least=0)
+            blocked = [index for index in blocked if index not in moving]
             if not moving:
                 break
-        for place in held:
-            stack.enter_context(change_weight(trained[place], draw_small))
-        found = [trained[place] for place in with_gradient(least=_ROUNDING)]
-    return frozenset(measured_weights(of)[id(weight)] for weight in found)
+        for index in blocked:
+            stack.enter_context(change_weight(trained[index], draw_small))
+        released = [trained[index] for index in select_reached(least=_ROUNDING)]
+    return frozenset(measured_weights(diagnosis)[id(variable)] for variable in released)
 
 
 # ---------------------------------------------------------------- other values
 
 
 @contextlib.contextmanager
-def change_weight(weight: keras.Variable, change: Change) -> Iterator[None]:
-    """Change the values of `weight` for the duration of the block."""
+def change_weight(variable: keras.Variable, change: Change) -> Iterator[None]:
+    """Change the values of a weight for the duration of the block."""
 
-    def changed(region: object, values: Array) -> Array:
+    def change_region(region: object, values: Array) -> Array:
         return np.asarray(change(values), values.dtype)
 
-    with preserve_variables([weight]):
-        weight.assign(backend.changed_in_parts(weight.value, changed))
+    with preserve_variables([variable]):
+        variable.assign(backend.changed_in_parts(variable.value, change_region))
         yield
 
 
 def draw_small(values: Array) -> Array:
-    """Return small random numbers in the place of zeros."""
-    size = math.sqrt(max(math.prod(values.shape[:-1]), 1))
-    numbers: Array = np.random.default_rng(0).normal(size=values.shape) / size
+    """Return random numbers of the shape of `values`, whose deviation is one over sqrt(fan-in)."""
+    root_of_fan_in = math.sqrt(max(math.prod(values.shape[:-1]), 1))
+    numbers: Array = np.random.default_rng(0).normal(size=values.shape) / root_of_fan_in
     return numbers
 
 
-def _turned(values: Array) -> Array:
-    """Return values that bring units back from limits, and from 0."""
+def _flip_and_shrink(values: Array) -> Array:
+    # Brings units back from limits, and from 0.
     return -values / 8
 
 
-def _redrawn(seed: int) -> Change:
+def _make_redraw(seed: int) -> Change:
     """Return a change to other signs and sizes.
 
-    If all weights are turned, two odd layers, one after the other, give what they gave.
+    If the signs of all weights are flipped, two odd layers, one after the other, give what they
+    gave. So `_flip_and_shrink` alone does not suffice.
     """
 
-    def redrawn(values: Array) -> Array:
+    def redraw(values: Array) -> Array:
         entropy = (seed, zlib.crc32(np.ascontiguousarray(values).tobytes()))
         factors: Array = np.random.default_rng(entropy).normal(size=values.shape) / 4
         return values * factors
 
-    return redrawn
+    return redraw

@@ -17,7 +17,7 @@ def test_histograms_of_a_table_share_one_axis():
 def test_a_histogram_has_what_lies_beyond_its_axis_in_its_ends():
     signal = Signal()
     signal.add(np.array([-9, -0.5, 0.5, 0.6, 9]))
-    shown = _report._histogram(signal, compute_bin_edges((-1.1, 1.1), 4.0, 11))
+    shown = _report._draw_histogram(signal, compute_bin_edges((-1.1, 1.1), 4.0, 11))
     assert shown[0] == shown[-1] == "█"
 
 

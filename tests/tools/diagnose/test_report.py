@@ -151,7 +151,7 @@ def test_columns_without_anything_are_left_out(faulty, monkeypatch):
 
 @pytest.mark.parametrize(("share", "text"), [(0.0, "0%"), (0.001, "<1%"), (0.999, ">99%"), (1.0, "100%")])
 def test_shares_say_none_and_all_only_where_it_is_so(share, text):
-    assert _report._share(share) == text
+    assert _report._format_share(share) == text
 
 
 def test_a_notebook_shows_a_table(faulty):

@@ -204,7 +204,7 @@ class OutputProbe(Probe):
         self.records: dict[keras.Layer, OutputReport] = {}
         self.signal: Signal | None = None
         self.has_nan: bool = False
-        self._signals = diagnosis.probe(SignalProbe).seen
+        self._signals = diagnosis.probe(SignalProbe).signals
         # How much the values before a sigmoid or softmax differ between examples, in the call in
         # which they do most.
         self._logits_spread: dict[keras.Layer, float] = {}

@@ -180,7 +180,7 @@ def _report_cut_off(
     if unreached.fed:
         where = f"between {last.title} and {unreached.fed[0].title}"
     flow = zero_gradient_flow(diagnosis)
-    is_loss = flow is not None and flow.calls[0].behind == 0
+    is_loss = flow is not None and flow.calls[0].output_norm == 0
     if is_loss:
         where = "in the loss"
     titles = summarize_names(list_titles(hit))
