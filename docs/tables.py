@@ -116,7 +116,7 @@ _HOOKS = "check_shape, compute, draw, fans, fill, is_exact, largest, law"
 def families():
     """Return the reference of all initializers, by families."""
     parts = []
-    for title, entries in _catalog.families():
+    for title, entries in _catalog.list_families():
         directives = []
         for entry in entries:
             members = f"   :members:\n   :exclude-members: {_HOOKS}"
@@ -129,7 +129,7 @@ def families():
 def kinds():
     """Return the table of the initializers by families, with links to their reference."""
     rows = []
-    for title, entries in _catalog.families():
+    for title, entries in _catalog.list_families():
         names = ", ".join(f"`{entry.cls.__name__}`" for entry in entries)
         rows.append((f"[{title}](api/initializers.md#{title.lower()})", names))
     return _rows(("kind", "classes of `keras_initx`"), rows)

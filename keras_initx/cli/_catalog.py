@@ -42,7 +42,7 @@ def list_(_parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> in
     if arguments.markdown:
         sys.stdout.write(catalog().table("`").as_markdown())
     else:
-        sys.stdout.write(by_family())
+        sys.stdout.write(write_families())
     return 0
 
 
@@ -50,45 +50,44 @@ def list_(_parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> in
 _COLUMNS: list[Column[CatalogEntry]] = [
     Column("id, class", lambda entry: "\n".join((*entry.ids, entry.cls.__name__)), is_text=True),
     Column("values", lambda entry: entry.formula, is_text=True),
-    Column("when to use it", lambda entry: _without_backticks(entry.use), is_text=True),
+    Column("when to use it", lambda entry: _drop_backticks(entry.use), is_text=True),
 ]
 
 
-def by_family() -> str:
-    """Return the catalog as text, with a table for each family."""
+def write_families() -> str:
+    """Write the catalog as text, with a table for each family."""
     parts = []
-    for title, entries in families():
+    for title, entries in list_families():
         table = Table.fitted(_COLUMNS, entries, line_width())
         parts.append(f"{title}\n\n{table.as_text()}")
     return "\n".join(parts)
 
 
-def _without_backticks(text: str) -> str:
-    """Return a text that is written for pages as a terminal shows it."""
+def _drop_backticks(text: str) -> str:
     return text.replace("`", "")
 
 
-def families() -> list[tuple[str, list[CatalogEntry]]]:
-    """Return the title of each family, the first word of its files, and its entries.
+def list_families() -> list[tuple[str, list[CatalogEntry]]]:
+    """List the title of each family, the first word of its files, and its entries.
 
     The largest come first.
     """
-    found: dict[str, list[CatalogEntry]] = {}
+    entries: dict[str, list[CatalogEntry]] = {}
     for entry in catalog().values():
         _, _, file = entry.cls.__module__.rpartition("._")
         word, _, _ = file.partition("_")
-        found.setdefault(word.capitalize(), []).append(entry)
-    return sorted(found.items(), key=lambda family: (-len(family[1]), family[0]))
+        entries.setdefault(word.capitalize(), []).append(entry)
+    return sorted(entries.items(), key=lambda family: (-len(family[1]), family[0]))
 
 
 def show(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     """Run `show`: print the documentation of an initializer and statistics of a sample."""
     (entry,) = (entry for entry in catalog().values() if entry.cls.__name__ == arguments.name)
-    sys.stdout.write(_documentation(entry))
+    sys.stdout.write(_write_documentation(entry))
     sys.stdout.flush()  # before any error
 
     options = (arguments.config, arguments.shape, arguments.seed, arguments.plot)
-    required = _required_arguments(entry)
+    required = _list_required_arguments(entry)
     if required and all(option is None for option in options):
         example = ", ".join(f'"{name}": ...' for name in required)
         sys.stdout.write(
@@ -112,7 +111,7 @@ def show(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _documentation(entry: CatalogEntry) -> str:
+def _write_documentation(entry: CatalogEntry) -> str:
     parameters = inspect.signature(entry.cls).parameters.values()
     # Without types, which the docstring describes in words.
     untyped = [parameter.replace(annotation=parameter.empty) for parameter in parameters]
@@ -120,14 +119,14 @@ def _documentation(entry: CatalogEntry) -> str:
         ("ids", ", ".join(entry.ids)),
         ("class", f"keras_initx.{entry.cls.__name__}{inspect.Signature(untyped)}"),
         ("values", entry.formula),
-        ("use", _without_backticks(entry.use)),
+        ("use", _drop_backticks(entry.use)),
     )
     table = Table((), about, are_text=(True, True)).wrapped(line_width())
-    return f"{table.as_text()}\n{_in_lines(inspect.getdoc(entry.cls) or '', line_width())}\n"
+    return f"{table.as_text()}\n{_wrap_docstring(inspect.getdoc(entry.cls) or '', line_width())}\n"
 
 
-def _in_lines(docstring: str, width: int) -> str:
-    """Return a docstring for a terminal: in lines of `width` characters, without backticks.
+def _wrap_docstring(docstring: str, width: int) -> str:
+    """Wrap a docstring for a terminal: in lines of `width` characters, without backticks.
 
     Examples stay as they are. Each line of a list of arguments or errors that is not indented
     further begins an entry.
@@ -146,7 +145,7 @@ def _in_lines(docstring: str, width: int) -> str:
             texts, indents = [paragraph], (0, 0)
         for text in texts:
             first, further = (" " * indent for indent in indents)
-            plain = " ".join(_without_backticks(text).split())
+            plain = " ".join(_drop_backticks(text).split())
             lines += textwrap.wrap(
                 plain,
                 width,
@@ -159,7 +158,7 @@ def _in_lines(docstring: str, width: int) -> str:
     return "\n".join(lines[:-1])
 
 
-def _required_arguments(entry: CatalogEntry) -> list[str]:
+def _list_required_arguments(entry: CatalogEntry) -> list[str]:
     parameters = inspect.signature(entry.cls).parameters.values()
     return [parameter.name for parameter in parameters if parameter.default is parameter.empty]
 
@@ -186,8 +185,8 @@ def _sample(
     """
     if shape and math.prod(shape) > _MAX_ELEMENTS:
         raise ValueError(
-            f"`shape` must have at most {_MAX_ELEMENTS} elements, {_size(_MAX_ELEMENTS)} of "
-            f"float32. Received: shape={shape}, {_size(math.prod(shape))}"
+            f"`shape` must have at most {_MAX_ELEMENTS} elements, {_format_size(_MAX_ELEMENTS)} of "
+            f"float32. Received: shape={shape}, {_format_size(math.prod(shape))}"
         )
     if "seed" in inspect.signature(cls).parameters:
         config = {"seed": seed, **config}
@@ -209,7 +208,7 @@ def _sample(
     raise errors[0]
 
 
-def _size(elements: int) -> str:
+def _format_size(elements: int) -> str:
     """Format the size of this many float32 elements."""
     return f"{4 * elements / 2**30:.4g} GiB"
 

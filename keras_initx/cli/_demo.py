@@ -46,23 +46,23 @@ def run(parser: argparse.ArgumentParser, _arguments: argparse.Namespace) -> int:
 def _tell(x: np.ndarray, y: np.ndarray) -> None:
     """Print what is found before and after the remedy, and what both networks learn."""
     _say("1. keras_initx.diagnose(model, x, y)")
-    default = _network()
-    report = _diagnosed(default, x, y)
+    default = _make_network()
+    report = _diagnose(default, x, y)
     for problem in report.problems:
         _say(str(problem))
 
     _say("2. keras_initx.initialize(model, report, seed=0)")
-    remedied = _network()
+    remedied = _make_network()
     _say(str(initialize(remedied, report, seed=0)))
 
     _say("3. keras_initx.diagnose(model, x, y)")
-    if _diagnosed(remedied, x, y).ok:
+    if _diagnose(remedied, x, y).ok:
         _say("No problem found.")
 
     _say(f"4. model.fit(x, y, epochs={_EPOCHS}, validation_split={_HELD_OUT}), of both")
     accuracies = (
-        ("Keras' default weights", _trained("default weights", default, x, y)),
-        ("after initialize", _trained("after initialize", remedied, x, y)),
+        ("Keras' default weights", _train("default weights", default, x, y)),
+        ("after initialize", _train("after initialize", remedied, x, y)),
     )
     _say(Table(("held out", "accuracy"), accuracies, are_text=(True, False)).as_text())
 
@@ -73,13 +73,13 @@ def _say(text: str) -> None:
     sys.stdout.flush()  # what comes next takes seconds
 
 
-def _network() -> keras.Model:
+def _make_network() -> keras.Model:
     """Return the network, with the same weights at each call."""
     keras.utils.set_random_seed(0)
     return demo.forty_layers()
 
 
-def _diagnosed(model: keras.Model, x: np.ndarray, y: np.ndarray) -> DiagnosisReport:
+def _diagnose(model: keras.Model, x: np.ndarray, y: np.ndarray) -> DiagnosisReport:
     """Return the diagnosis, and print how large the outputs of some layers are."""
     report = diagnose(model, x, y)
     names, stds = ["output of"], ["standard deviation"]
@@ -92,7 +92,7 @@ def _diagnosed(model: keras.Model, x: np.ndarray, y: np.ndarray) -> DiagnosisRep
     return report
 
 
-def _trained(name: str, model: keras.Model, x: np.ndarray, y: np.ndarray) -> str:
+def _train(name: str, model: keras.Model, x: np.ndarray, y: np.ndarray) -> str:
     """Train a network, and return its accuracy on the images that were held out."""
     with show_progress(f"Training, {name}", _EPOCHS, "epochs") as advance:
         epochs = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: advance(1))

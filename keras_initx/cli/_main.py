@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _prepare_streams()
     try:
         try:
-            with _interrupts_kept():
+            with _keep_interrupts():
                 return _run(argv)
         finally:
             _flush(sys.stdout)
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 @contextlib.contextmanager
-def _interrupts_kept() -> Iterator[None]:
+def _keep_interrupts() -> Iterator[None]:
     """Let each Ctrl-C end the block with a `KeyboardInterrupt`.
 
     TensorFlow makes another error of it while it traces a program, and Python drops it in the

@@ -29,14 +29,14 @@ _WEIGHTS: list[Column[tuple[str, str, str]]] = [
 def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     """Run `recipes`: print the table of all recipes, or what one gives to weights."""
     if arguments.name is None:
-        rows = [row for _, recipe in sorted(RECIPES.items()) for row in _by_source(recipe)]
+        rows = [row for _, recipe in sorted(RECIPES.items()) for row in _list_sources(recipe)]
         sys.stdout.write(Table.fitted(_COLUMNS, rows, line_width()).as_text())
         return 0
     try:
         recipe = named(arguments.name)
     except ValueError as error:
         parser.error(str(error))
-    sys.stdout.write(_page_of(recipe))
+    sys.stdout.write(_write_page(recipe))
     return 0
 
 
@@ -54,7 +54,7 @@ def named(text: str) -> Recipe:
     return RECIPES[name]
 
 
-def _by_source(recipe: Recipe) -> list[tuple[str, str, str]]:
+def _list_sources(recipe: Recipe) -> list[tuple[str, str, str]]:
     """Return a line for each source: the name that options take, for what it is, and whose."""
     if isinstance(recipe.sources, str):
         return [(recipe.name, recipe.kind, recipe.sources.replace("`", ""))]
@@ -65,34 +65,34 @@ def _by_source(recipe: Recipe) -> list[tuple[str, str, str]]:
     return lines
 
 
-def _page_of(recipe: Recipe) -> str:
+def _write_page(recipe: Recipe) -> str:
     """Return what one recipe is for, and what it gives by each of its sources."""
     parts = [textwrap.fill(f"{recipe.name}: for {recipe.kind}", line_width())]
-    for (name, _, whose), lines in zip(_by_source(recipe), _weights_of(recipe), strict=True):
+    for (name, _, whose), lines in zip(_list_sources(recipe), _list_weights(recipe), strict=True):
         parts.append(textwrap.fill(f"{name}: {whose}", line_width()))
         if lines:
             parts.append(Table.fitted(_WEIGHTS, lines, line_width()).as_text().rstrip())
     return "\n\n".join(parts) + "\n"
 
 
-def _weights_of(recipe: Recipe) -> list[list[tuple[str, str, str]]]:
+def _list_weights(recipe: Recipe) -> list[list[tuple[str, str, str]]]:
     """Return the lines of what a recipe gives, by each of its sources."""
     if isinstance(recipe, LayerRecipe):
         lines = []
         for row in recipe.table():
             for text, paths in (row.by_text() or {"left": []}).items():
                 lines.append((row.layers, ", ".join(paths), text))
-        return [_without_ticks(lines)]
+        return [_drop_backticks(lines)]
     found = []
     for table in recipe.tables().values():
         roles: dict[str, list[str]] = {}
         for role, value in table.items():
             roles.setdefault(describe_entry(value), []).append(role)
-        found.append(_without_ticks([(", ".join(some), "", text) for text, some in roles.items()]))
+        found.append(_drop_backticks([(", ".join(some), "", text) for text, some in roles.items()]))
     return found
 
 
-def _without_ticks(lines: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+def _drop_backticks(lines: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
     """Return lines of text without the marks of code, which a terminal does not show as such."""
     return [
         (first.replace("`", ""), second, last.replace("`", "")) for first, second, last in lines

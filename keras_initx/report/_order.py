@@ -25,8 +25,8 @@ class Points(NamedTuple):
     """Points of one color in a figure.
 
     Attributes:
-        values: Their values by place, 0 for the first weight or layer of the model. Those that are
-            not finite are not shown.
+        values: Their values by index, 0 for the first weight or layer of the model. Values that
+            are not finite are left out.
         color: Their color.
         marker: Their marker.
     """
@@ -39,10 +39,10 @@ class Points(NamedTuple):
 def make_points(rows: Sequence[Any], attribute: str, color: str) -> Points:
     """Return the points of an attribute of rows, of those that have one."""
     values = {}
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         value = getattr(row, attribute)
         if value is not None:
-            values[place] = value
+            values[index] = value
     return Points(values, color)
 
 
@@ -85,14 +85,12 @@ def plot_in_order(
 
 
 def _draw(axis: "Axes", label: str, points: Points, size: int) -> None:
-    shown = {}
-    for place, value in points.values.items():
-        if math.isfinite(value):
-            shown[place + 1] = value
-    if shown:
+    # Weights and layers are numbered from 1 in a figure.
+    finite = {index + 1: value for index, value in points.values.items() if math.isfinite(value)}
+    if finite:
         axis.plot(
-            list(shown),
-            list(shown.values()),
+            list(finite),
+            list(finite.values()),
             points.marker,
             color=points.color,
             markersize=size,
@@ -112,7 +110,7 @@ def label_order(axis: "Axes", names: Sequence[str], of: str) -> None:
     starts: Sequence[int] = range(len(names))
     labels = names
     if len(names) > _LABELED:
-        starts, labels = _once_each(*_grouped(names))
+        starts, labels = _drop_repeated_labels(*_group_names(names))
         axis.set_xlabel(f"number of the {of}; each label is at the first of a group", fontsize=8)
     labels = shorten_names(labels, 24)
     if len(names) > _LABELED:
@@ -125,43 +123,46 @@ def label_order(axis: "Axes", names: Sequence[str], of: str) -> None:
     axis.set_xlim(1 - margin, last + margin)
 
 
-def _grouped(names: Sequence[str]) -> tuple[list[int], list[str]]:
-    """Return the places where groups of names begin, and what the names of each begin with.
+def _group_names(names: Sequence[str]) -> tuple[list[int], list[str]]:
+    """Group names, and return where groups begin, and what the names of each begin with.
 
     Neighbors are a group if they begin with the same words: as few words as leave no group with
-    most names. Of groups whose labels would overlap, the largest are returned.
+    most names. If labels of groups would overlap, the largest groups are returned.
     """
-    words = [words_of(name) for name in names]
+    words_by_name = [words_of(name) for name in names]
     groups: list[list[list[str]]] = []
-    for count in range(1, max(map(len, words)) + 1):
+    for count in range(1, max(map(len, words_by_name)) + 1):
         groups = []
-        for parts in words:
-            if groups and groups[-1][0][:count] == parts[:count]:
-                groups[-1].append(parts)
+        for words in words_by_name:
+            if groups and groups[-1][0][:count] == words[:count]:
+                groups[-1].append(words)
             else:
-                groups.append([parts])
+                groups.append([words])
         if max(map(len, groups)) <= len(names) * _LARGEST_GROUP:
             break
     starts = [0, *itertools.accumulate(map(len, groups))]
     distance = len(names) / _LABELED
-    shown: list[int] = []
-    for place in sorted(range(len(groups)), key=lambda place: -len(groups[place])):
-        if all(abs(starts[place] - starts[other]) >= distance for other in shown):
-            shown.append(place)
-    shown.sort()
-    return [starts[place] for place in shown], [_shared_start(groups[place]) for place in shown]
+    labeled: list[int] = []
+    for index in sorted(range(len(groups)), key=lambda index: -len(groups[index])):
+        if all(abs(starts[index] - starts[other]) >= distance for other in labeled):
+            labeled.append(index)
+    labeled.sort()
+    labels = [_find_shared_start(groups[index]) for index in labeled]
+    return [starts[index] for index in labeled], labels
 
 
-def _once_each(starts: Sequence[int], labels: Sequence[str]) -> tuple[list[int], list[str]]:
-    """Return groups and their labels without those whose label an earlier group has."""
+def _drop_repeated_labels(
+    starts: Sequence[int], labels: Sequence[str]
+) -> tuple[list[int], list[str]]:
+    """Drop groups whose label an earlier group has."""
     firsts: dict[str, int] = {}
     for start, label in zip(starts, labels, strict=True):
         firsts.setdefault(label, start)
     return list(firsts.values()), list(firsts)
 
 
-def _shared_start(group: Sequence[Sequence[str]]) -> str:
-    """Return the words that all names of a group begin with."""
+def _find_shared_start(group: Sequence[Sequence[str]]) -> str:
+    """Find the words that all names of a group begin with."""
     columns = zip(*group, strict=False)
     shared = itertools.takewhile(lambda alike: len(set(alike)) == 1, columns)
     return "".join(word for word, *_ in shared).rstrip("/_ ")

@@ -389,31 +389,30 @@ class WeightTable(Tabular[Sequence[Row]]):
         def name(rows: Sequence[Row]) -> str:
             return describe_paths([cell_text(path.cell(row)) for row in rows])
 
-        columns = [_over_rows(path, name)]
+        columns = [_make_group_column(path, name)]
         for column in others:
-            columns.append(_over_rows(column, functools.partial(_cell_of_alike, column)))
+            columns.append(_make_group_column(column, functools.partial(_merge_cells, column)))
         return columns
 
     def _below(self) -> list[str]:
         return ["", self.summary]
 
 
-def _over_rows(
+def _make_group_column(
     column: Column[Row], cell: Callable[[Sequence[Row]], object]
 ) -> Column[Sequence[Row]]:
-    """Return a column of groups of rows."""
     return Column(
         column.header, cell, column.is_text, column.note, column.is_optional, column.is_name
     )
 
 
-def _cell_of_alike(column: Column[Row], rows: Sequence[Row]) -> str:
-    """Return the cell that all rows have, or of numbers the least and the greatest."""
+def _merge_cells(column: Column[Row], rows: Sequence[Row]) -> str:
+    """Merge the cells of rows: the cell that all have, or the least and the greatest number."""
     cells = list(dict.fromkeys(cell_text(column.cell(row)) for row in rows))
     if column.alike != "range":
         return cells[0] if len(cells) == 1 else ""
     numbers = sorted(filter(None, cells), key=float)
-    # Where one is not finite, neither the least nor the greatest is known.
+    # If one is not finite, neither the least nor the greatest is known.
     if not all(math.isfinite(float(number)) for number in numbers):
         return "not finite"
     return "...".join(dict.fromkeys([*numbers[:1], *numbers[-1:]]))

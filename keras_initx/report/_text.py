@@ -61,25 +61,26 @@ def shorten_names(names: Sequence[str], length: int) -> list[str]:
     digits that are not in all names. Names that would be the same are longer.
     """
     if any(len(name) > length for name in names):
-        names = _first_names(names)
-    words = {name: words_of(name) for name in names}
+        names = _drop_second_names(names)
+    words_by_name = {name: words_of(name) for name in names}
     counts: collections.Counter[str] = collections.Counter()
-    for parts in words.values():
-        counts.update(set(parts))
+    for words in words_by_name.values():
+        counts.update(set(words))
     optional = set()
     for word, count in counts.items():
-        if word.strip("/_ ").isalpha() or (word[0].isalnum() and count == len(words) > 1):
+        is_in_all = count == len(words_by_name) > 1
+        if word.strip("/_ ").isalpha() or (word[0].isalnum() and is_in_all):
             optional.add(word)
-    shared_end = _shared_end(list(words.values()))
-    lengths = dict.fromkeys(words, length)
+    shared_end = _count_shared_end(list(words_by_name.values()))
+    lengths = dict.fromkeys(words_by_name, length)
     while True:
         texts = {}
-        for name, parts in words.items():
-            last = len(parts) - 1 - shared_end
-            by_frequency = sorted(range(last), key=lambda place: -counts[parts[place]])
-            places = [place for place in by_frequency if parts[place] in optional]
-            places = [*range(len(parts) - 1, last, -1), *places]
-            texts[name] = _shortened(parts, places, lengths[name])
+        for name, words in words_by_name.items():
+            last = len(words) - 1 - shared_end
+            by_frequency = sorted(range(last), key=lambda index: -counts[words[index]])
+            indices = [index for index in by_frequency if words[index] in optional]
+            indices = [*range(len(words) - 1, last, -1), *indices]
+            texts[name] = _shorten(words, indices, lengths[name])
         times = collections.Counter(texts.values())
         shared = [name for name, text in texts.items() if times[text] > 1]
         if not shared:
@@ -93,42 +94,42 @@ def words_of(name: str) -> list[str]:
     return re.findall("[^/_ ]+[/_ ]*|[/_ ]+", name)
 
 
-def _shared_end(words: Sequence[Sequence[str]]) -> int:
-    """Return how many words all names end with; none of a single name, and never all of a name."""
+def _count_shared_end(words: Sequence[Sequence[str]]) -> int:
+    """Count the words that all names end with: 0 for a single name, and never all of a name."""
     if len(words) == 1:
         return 0
     most = min(map(len, words), default=1) - 1
     for count in range(most):
-        if len({parts[-1 - count] for parts in words}) > 1:
+        if len({words_of_name[-1 - count] for words_of_name in words}) > 1:
             return count
     return most
 
 
-def _first_names(names: Sequence[str]) -> list[str]:
-    """Return names without a second one in parentheses, unless others would be the same."""
+def _drop_second_names(names: Sequence[str]) -> list[str]:
+    """Drop second names in parentheses, unless two first names would be the same."""
     first_names = [re.sub(r" \(\S+\)$", "", name) for name in names]
     counts = collections.Counter(first_names)
-    found = []
+    distinct = []
     for name, first_name in zip(names, first_names, strict=True):
-        found.append(first_name if counts[first_name] == 1 else name)
-    return found
+        distinct.append(first_name if counts[first_name] == 1 else name)
+    return distinct
 
 
-def _shortened(words: Sequence[str], optional: Iterable[int], length: int) -> str:
-    """Join words, without as many of those at the places `optional` as `length` takes."""
+def _shorten(words: Sequence[str], optional: Iterable[int], length: int) -> str:
+    """Join words, and leave out words at the indices `optional` until the text has `length`."""
     left = list(words)
-    for place in optional:
-        if len(_joined(left)) <= length:
+    for index in optional:
+        if len(_join_words(left)) <= length:
             break
-        left[place] = ""
-    text = _joined(left)
+        left[index] = ""
+    text = _join_words(left)
     if len(text) <= length:
         return text
     end = length // 2
     return f"{text[: length - end - 1]}…{text[-end:]}"
 
 
-def _joined(words: Sequence[str]) -> str:
+def _join_words(words: Sequence[str]) -> str:
     """Join words, with a mark where some, which are empty now, were left out."""
     return re.sub("\0+", "…", "".join(word or "\0" for word in words))
 

@@ -33,7 +33,7 @@ def test_list_is_the_catalog_by_family_in_100_columns(capsys):
     assert cli.main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 100
-    titles = [title for title, _ in _catalog.families()]
+    titles = [title for title, _ in _catalog.list_families()]
     assert titles[:3] == ["Variance", "Random", "Biases"]
     assert [line for line in lines if line in titles] == titles
     words = {line.partition(" ")[0] for line in lines}

@@ -90,7 +90,7 @@ def test_signs_that_an_encoding_lacks_are_escaped(monkeypatch):
     stdout = streams.encoded("ascii")
     monkeypatch.setattr(sys, "stdout", stdout)
     assert cli.main(["list"]) == 0
-    text = _catalog.by_family().replace("\n", os.linesep)
+    text = _catalog.write_families().replace("\n", os.linesep)
     assert stdout.buffer.getvalue() == text.encode("ascii", "backslashreplace")
 
 

@@ -120,7 +120,7 @@ def compare_initializers(
         [0, 1, 0, 1, 0, 1, 0, 1]
     """
     check_build(build, "initializer")
-    named = _checked_initializers(initializers)
+    named = _check_initializers(initializers)
     if threshold is not None:
         check_number("threshold", threshold)
     check_flag("diagnosis", diagnosis)
@@ -136,7 +136,9 @@ def compare_initializers(
         monitor=monitor,
         mode=mode,
     )
-    job = Job(functools.partial(_built, build), given, diagnosis=diagnosis, must_begin_finite=True)
+    job = Job(
+        functools.partial(_build_model, build), given, diagnosis=diagnosis, must_begin_finite=True
+    )
     engine = Engine("initializers", build, job)
     trials = engine.run(named, repeats_of(given.seed, repeats), "initializers")
     settings = {
@@ -149,14 +151,14 @@ def compare_initializers(
     return Study(engine.title, settings, trials, *engine.metric(trials), threshold)
 
 
-def _built(build: BuildWith, initializer: Any, seed: int) -> keras.Model:
+def _build_model(build: BuildWith, initializer: Any, seed: int) -> keras.Model:
     # Before the global seed is set: the draws of `build` must not depend on the initializer.
     initializer = seed_initializer(initializer, derived_seed(seed, "draw"))
     keras.utils.set_random_seed(derived_seed(seed, "build"))
     return build(initializer)
 
 
-def _checked_initializers(initializers: Initializers) -> dict[str, Any]:
+def _check_initializers(initializers: Initializers) -> dict[str, Any]:
     """Check `initializers` and return them as a dict by name."""
     if not isinstance(initializers, Mapping):
         required = (

@@ -43,7 +43,7 @@ class Engine:
 
     def __init__(self, kind: str, build: Any, job: Job) -> None:
         settings = job.settings
-        self.title: str = settings.title or _name_of(build)
+        self.title: str = settings.title or _describe_build(build)
         self.shared = shared_settings(kind, build, settings)
         # What `build` takes from outside has names that no trial may give again.
         self.job = job._replace(names=name_counts())
@@ -118,7 +118,7 @@ class Engine:
         return resolve_metric(trained, settings.monitor, settings.mode)
 
 
-def _name_of(build: Any) -> str:
+def _describe_build(build: Any) -> str:
     """Return the name of a function, or of the class of an object."""
     build = getattr(build, "func", build)  # of a partial
     named = build if hasattr(build, "__qualname__") else type(build)

@@ -130,17 +130,17 @@ def random_restarts(
         monitor=monitor,
         mode=mode,
     )
-    job = Job(functools.partial(_drawn, build), given)
+    job = Job(functools.partial(_draw_model, build), given)
     engine = Engine("restarts", build, job)
     # All draws see the examples in one order. None is made by the seed of a repeat.
     repeat = Repeat(model=0, training=derived_seed(given.seed, "train"))
 
-    searched, trials = _searched(engine, n, repeat)
+    searched, trials = _search(engine, n, repeat)
     metric, direction = engine.metric(trials)
     ranked = _ranked_draws(searched, metric, direction)
     pairs = []
     if checks:
-        pairs = _checked(engine, ranked[0], n, checks, trials)
+        pairs = _check_chosen(engine, ranked[0], n, checks, trials)
     with backend.generators_preserved():
         model = new_model(engine.job, ranked[0]["seed"], repeat)
         train(model, engine.job, repeat, {})
@@ -148,7 +148,7 @@ def random_restarts(
     return RestartStudy(engine.title, settings, ranked, pairs, metric, direction, model)
 
 
-def _searched(engine: Engine, n: int, repeat: Repeat) -> tuple[list[Record], dict[Key, Record]]:
+def _search(engine: Engine, n: int, repeat: Repeat) -> tuple[list[Record], dict[Key, Record]]:
     """Train the draws, the better half of them anew for longer, and so on.
 
     Returns:
@@ -182,7 +182,7 @@ def _searched(engine: Engine, n: int, repeat: Repeat) -> tuple[list[Record], dic
     return list(draws.values()), trials
 
 
-def _checked(
+def _check_chosen(
     engine: Engine, chosen: Record, n: int, checks: int, trials: dict[Key, Record]
 ) -> list[tuple[float, float]]:
     """Train the chosen draw, and draws that took no part, with the examples in other orders."""
@@ -206,7 +206,7 @@ def _checked(
     return pairs
 
 
-def _drawn(build: Build, seed_of_draw: int | None, seed: int) -> keras.Model:
+def _draw_model(build: Build, seed_of_draw: int | None, seed: int) -> keras.Model:
     """Return the model of a draw, or for `None` that of another draw in each repeat."""
     if seed_of_draw is not None:
         seed = seed_of_draw

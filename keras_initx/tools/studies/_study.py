@@ -461,7 +461,7 @@ def _remarks_on_tests(study: Study) -> list[str]:
     significant = [pair for pair in tested if pair["significant"]]
     remarks = []
     if len(tested) > 1 and not significant:
-        remarks.append(_remark_on_the_clearest(tested))
+        remarks.append(_remark_on_clearest(tested))
     elif tested:
         remarks += _remarks_on_what_is_better(significant)
         remarks += _remarks_on_the_best(study, tested)
@@ -472,7 +472,7 @@ def _remarks_on_tests(study: Study) -> list[str]:
     return remarks
 
 
-def _remark_on_the_clearest(tested: list[Record]) -> str:
+def _remark_on_clearest(tested: list[Record]) -> str:
     """Return the remark on pairs of which none is significant."""
     clearest = min(tested, key=lambda pair: pair["repeats_needed"])
     needed = needed_repeats(clearest["repeats_needed"])
