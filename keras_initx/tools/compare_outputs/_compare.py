@@ -23,60 +23,60 @@ from keras_initx.report._text import format_number
 from keras_initx.tools.compare_outputs._compared_call import (
     BEFORE_ACTIVATION,
     Compared,
-    compared_call,
-    is_equal_before,
-    order_of_inputs,
+    compare_call,
+    find_flattening_order,
+    is_equal_before_activation,
 )
-from keras_initx.tools.compare_outputs._compared_step import compared_step
+from keras_initx.tools.compare_outputs._compared_step import compare_steps
 from keras_initx.tools.compare_outputs._counterparts import (
     Counterparts,
-    counterparts_of,
-    names_of_weights,
-    path_of_other,
+    find_counterpart_path,
+    find_counterparts,
+    select_weight_names,
 )
 from keras_initx.tools.compare_outputs._equal_draws import Draws, equal_draws
-from keras_initx.tools.compare_outputs._first_step import FirstStep, trains_on
+from keras_initx.tools.compare_outputs._first_step import FirstStep, may_take_step
 from keras_initx.tools.compare_outputs._flow import (
     Flow,
-    tolerances_along,
-    tolerances_of_outputs,
+    find_output_tolerances,
+    propagate_tolerances,
 )
-from keras_initx.tools.compare_outputs._known_causes import known_causes
-from keras_initx.tools.compare_outputs._mapped_step import MappedWeight, mapped_step
-from keras_initx.tools.compare_outputs._module_step import ModuleLoss, ModuleStep, unchanged
+from keras_initx.tools.compare_outputs._known_causes import find_known_causes
+from keras_initx.tools.compare_outputs._mapped_step import MappedWeight, map_step
+from keras_initx.tools.compare_outputs._module_step import ModuleLoss, ModuleStep, preserve_modules
 from keras_initx.tools.compare_outputs._outputs_file import read_outputs
 from keras_initx.tools.compare_outputs._outputs_report import OutputsReport, Stretch
-from keras_initx.tools.compare_outputs._pairs import paired_tensors
+from keras_initx.tools.compare_outputs._pairs import pair_tensors
 from keras_initx.tools.compare_outputs._reading import (
     Values,
+    canonicalize_operations,
     is_torch_module,
-    module_names,
-    operation_paths,
-    operation_places,
-    values_of,
+    name_modules,
+    name_operations,
+    read_values,
 )
-from keras_initx.tools.compare_outputs._reasons import gelus_apart, masks_apart
+from keras_initx.tools.compare_outputs._reasons import compare_gelus, compare_masks
 from keras_initx.tools.compare_outputs._recorded import (
     CallKey,
     RecordedCall,
     Recorder,
-    recorded_tensor,
+    record_tensor,
 )
 from keras_initx.tools.compare_outputs._recorded_outputs import RecordedOutputs
 from keras_initx.tools.compare_outputs._recorded_step import (
     RecordedStep,
     RecordedWeight,
-    in_forms_of_keras,
+    convert_torch_targets,
 )
-from keras_initx.tools.compare_outputs._samples import without_ones
+from keras_initx.tools.compare_outputs._samples import squeeze_shape
 from keras_initx.tools.compare_outputs._step_report import StepReport
-from keras_initx.tools.compare_outputs._torch_settings import settings_beside_torch
+from keras_initx.tools.compare_outputs._torch_settings import select_shared_settings
 from keras_initx.tools.load_pretrained._array_names import NamesGiven
 
 # Where the difference of two models arises, and what is known of it without guessing.
 
 
-def place_of_origin(compared: list[Compared], flow: Flow) -> int | None:
+def find_first_difference(compared: list[Compared], flow: Flow) -> int | None:
     """Return the place of the call in which the first difference arises, `None` without one.
 
     That is the first call above its tolerance, or the maker of its inputs if those differ by half
@@ -91,7 +91,7 @@ def place_of_origin(compared: list[Compared], flow: Flow) -> int | None:
         return None
     place = differing[0]
     while True:
-        makers = _makers_apart(compared, flow, place)
+        makers = _find_differing_makers(compared, flow, place)
         if not makers:
             return place
         place = min(makers)
@@ -101,7 +101,7 @@ def place_of_origin(compared: list[Compared], flow: Flow) -> int | None:
             compared[place] = one._replace(row=replace(one.row, answer="differs", how=how))
 
 
-def _makers_apart(compared: Sequence[Compared], flow: Flow, place: int) -> list[int]:
+def _find_differing_makers(compared: Sequence[Compared], flow: Flow, place: int) -> list[int]:
     """Return the calls that have made the inputs of one, and differ by half of the tolerance.
 
     Those that were not compared are passed over, to what has made their inputs.
@@ -109,7 +109,7 @@ def _makers_apart(compared: Sequence[Compared], flow: Flow, place: int) -> list[
     found = []
     seen = set()
     call = flow.calls[place]
-    open_places = list(flow.makers(call.inputs.values(), 0, call.begin))
+    open_places = list(flow.iterate_makers(call.inputs.values(), 0, call.begin))
     while open_places:
         maker = open_places.pop()
         if maker in seen:
@@ -118,13 +118,13 @@ def _makers_apart(compared: Sequence[Compared], flow: Flow, place: int) -> list[
         row = compared[maker].row
         if row.outputs is None:
             made = flow.calls[maker]
-            open_places += flow.makers(made.inputs.values(), 0, made.begin)
+            open_places += flow.iterate_makers(made.inputs.values(), 0, made.begin)
         elif row.outputs > row.tolerance / 2:
             found.append(maker)
     return found
 
 
-def where_it_arises(
+def narrow_down_origin(
     compared: Sequence[Compared], place: int, flow: Flow, others: Sequence[RecordedCall]
 ) -> Stretch:
     """Return the calls in which the difference of a row may arise, beside the call itself.
@@ -140,17 +140,17 @@ def where_it_arises(
     """
     first = compared[place]
     equal = [number for number, one in enumerate(compared) if one.row.answer == "equal"]
-    here = _suspects(flow, place, equal, has_equal_inputs(first))
+    here = _find_suspects(flow, place, equal, has_equal_inputs(first))
     found = [compared[one].row.name for one in here if compared[one].row.answer != "differs"]
     other_places = {id(call): number for number, call in enumerate(others)}
     matched = {id(one.other) for one in compared if one.row.answer in ("equal", "differs")}
     counterparts = [other_places[id(compared[one].other)] for one in equal]
     other_place = other_places[id(first.other)]
     there = []
-    for one in _suspects(Flow(others), other_place, counterparts, has_equal_inputs(first)):
+    for one in _find_suspects(Flow(others), other_place, counterparts, has_equal_inputs(first)):
         if id(others[one]) not in matched:
             there.append(str(others[one].key))
-    return Stretch(_last_equal(compared, place, flow, equal), tuple(found), tuple(there))
+    return Stretch(_name_last_equal(compared, place, flow, equal), tuple(found), tuple(there))
 
 
 def has_equal_inputs(one: Compared) -> bool:
@@ -159,7 +159,7 @@ def has_equal_inputs(one: Compared) -> bool:
     return bool(pairs) and not any(pair.differs or pair.difference is None for pair in pairs)
 
 
-def _suspects(flow: Flow, place: int, equal: Sequence[int], is_inside: bool) -> list[int]:
+def _find_suspects(flow: Flow, place: int, equal: Sequence[int], is_inside: bool) -> list[int]:
     """Return the calls that one may depend on, itself too, but for those that equal ones depend on.
 
     Args:
@@ -168,13 +168,13 @@ def _suspects(flow: Flow, place: int, equal: Sequence[int], is_inside: bool) -> 
         equal: The places of the equal calls.
         is_inside: Whether it can be only calls inside of it, because its inputs are equal.
     """
-    suspects = flow.inside(place) if is_inside else flow.possible[place]
+    suspects = flow.inner_calls(place) if is_inside else flow.possible[place]
     for one in equal:
-        suspects &= ~(flow.certain[one] | flow.inside(one))
-    return flow.members(suspects)
+        suspects &= ~(flow.certain[one] | flow.inner_calls(one))
+    return flow.list_members(suspects)
 
 
-def _last_equal(
+def _name_last_equal(
     compared: Sequence[Compared], place: int, flow: Flow, equal: Sequence[int]
 ) -> tuple[str, ...]:
     """Return the names of the equal calls behind which the difference arises."""
@@ -185,12 +185,12 @@ def _last_equal(
     last = []
     for one in before:
         behind = [other for other in before if other != one]
-        if not any((flow.certain[other] | flow.inside(other)) >> one & 1 for other in behind):
+        if not any((flow.certain[other] | flow.inner_calls(other)) >> one & 1 for other in behind):
             last.append(compared[one].row.name)
     return tuple(last)
 
 
-def reasons_for(
+def collect_reasons(
     compared: Sequence[Compared], place: int, between: Stretch, *, is_same_framework: bool
 ) -> list[str]:
     """Return what is known of the first row that differs, as sentences without a stop."""
@@ -200,27 +200,30 @@ def reasons_for(
             size = format_number(one.row.inputs)
             found.append(f"the inputs of the models differ by {size} of their size")
     first = compared[place]
-    found += _known(first, is_same_framework)
+    found += _compare_settings_and_masks(first, is_same_framework)
     if not has_equal_inputs(first):
         # It may be what is passed to a layer around it.
         for one in compared[place + 1 :]:
             if first.row.path.startswith(f"{one.row.path}/") or one.call.is_model:
-                found += [f"{one.row.path}: {reason}" for reason in _known(one, is_same_framework)]
-    order = order_of_inputs(first)
+                found += [
+                    f"{one.row.path}: {reason}"
+                    for reason in _compare_settings_and_masks(one, is_same_framework)
+                ]
+    order = find_flattening_order(first)
     if order:
         found.append(
             f"its inputs are the same, with {order} there: the rows of a kernel must be moved, as "
             'by `load_pretrained(layout="torch")` where the graph shows how'
         )
-    if is_equal_before(first):
+    if is_equal_before_activation(first):
         found.append("before its activation it is equal")
     for one in compared[:place]:
         if one.row.name in between.after and BEFORE_ACTIVATION in one.row.how:
-            found.append(f"{one.row.name} is equal before its activation, {_activation(one)}")
+            found.append(f"{one.row.name} is equal before its activation, {_name_activation(one)}")
     return found
 
 
-def _gelus(
+def _compare_nearby_gelus(
     compared: Sequence[Compared], place: int, between: Stretch, others: Sequence[RecordedCall]
 ) -> list[str]:
     """Return that GELU is computed in two ways where the first difference may arise."""
@@ -234,18 +237,18 @@ def _gelus(
             if one.other is not None:
                 theirs.append(one.other)
     theirs += [call for call in others if str(call.key) in between.there]
-    return gelus_apart(ours, theirs)
+    return compare_gelus(ours, theirs)
 
 
-def _known(one: Compared, is_same_framework: bool) -> list[str]:
+def _compare_settings_and_masks(one: Compared, is_same_framework: bool) -> list[str]:
     """Return what differs between a call and its counterpart beside their values."""
     if one.other is None:
         return []
-    masks = masks_apart(one.call, one.other, is_same_framework=is_same_framework)
+    masks = compare_masks(one.call, one.other, is_same_framework=is_same_framework)
     return [*one.row.settings, *masks]
 
 
-def _activation(one: Compared) -> str:
+def _name_activation(one: Compared) -> str:
     """Return the name of the activation that one of two calls has."""
     settings: list[Mapping[str, object]] = [one.call.settings]
     if one.other is not None:
@@ -325,18 +328,18 @@ def record_outputs(
         >>> outputs.save("outputs.npz")
     """
     if is_torch_module(model):
-        return _recorded_module(model, x, y, loss, optimizer)
+        return _record_module(model, x, y, loss, optimizer)
     for name, given in (("loss", loss), ("optimizer", optimizer)):
         if given is not None:
             raise ValueError(
                 f"`{name}` must be left out for a Keras model: `compile` has it. "
                 f"Received: {name}={given!r}"
             )
-    inventory = _checked(model)
-    batch = _batch(model, x, y)
-    recorded = _recorded(inventory, batch.x)
-    if trains_on(model, batch, is_required=y is not None):
-        step = FirstStep(inventory, batch).recorded()
+    inventory = _check_model(model)
+    batch = _prepare_batch(model, x, y)
+    recorded = _record_model(inventory, batch.x)
+    if may_take_step(model, batch, is_required=y is not None):
+        step = FirstStep(inventory, batch).record()
         # Nobody has asked for the step of a model without targets that has no loss.
         if batch.y is not None or not step.obstacle:
             recorded.step = step
@@ -418,12 +421,12 @@ def compare_outputs(
         >>> compare_outputs(model, x, other).first.path
         'dense'
     """
-    inventory = _checked(model)
+    inventory = _check_model(model)
     if tolerance is not None:
         check_number("tolerance", tolerance, positive=True)
-    batch = _batch(model, x, y)
-    trains = trains_on(model, batch, is_required=y is not None)
-    others = _others(inventory, batch, like)
+    batch = _prepare_batch(model, x, y)
+    trains = may_take_step(model, batch, is_required=y is not None)
+    others = _open_like(inventory, batch, like)
     if others.step is None and y is not None:
         raise ValueError(
             "`y` needs the first step of the other model: record it by `record_outputs(model, x, "
@@ -433,22 +436,24 @@ def compare_outputs(
     lengths = set()
     for call in others.calls:
         for tensor in (*call.inputs.values(), *call.outputs.values()):
-            lengths.add(without_ones(tensor.shape))
+            lengths.add(squeeze_shape(tensor.shape))
         if call.before_activation is not None:
-            lengths.add(without_ones(call.before_activation.shape))
-    ours = _recorded(inventory, batch.x, lengths)
-    all_places = operation_places(inventory)
-    places = {path: all_places[one] for one, path in operation_paths(inventory).items()}
-    counterparts = counterparts_of(
+            lengths.add(squeeze_shape(call.before_activation.shape))
+    ours = _record_model(inventory, batch.x, lengths)
+    all_places = canonicalize_operations(inventory)
+    places = {path: all_places[one] for one, path in name_operations(inventory).items()}
+    counterparts = find_counterparts(
         ours.calls, places, others.calls, names, tolerance, inventory.held
     )
-    report = _report(ours, others, counterparts, tolerance)
-    obstacle = _obstacle_to_draws(ours, others)
+    report = _build_report(ours, others, counterparts, tolerance)
+    obstacle = _find_draw_obstacle(ours, others)
     if obstacle or report.first is not None:
-        random = _random_calls(inventory, batch.x, has_equal_draws=not obstacle)
+        random = _find_random_calls(inventory, batch.x, has_equal_draws=not obstacle)
         if random:
             how = f"random: {obstacle or 'two calls of it here differ'}"
-            report = _report(ours, others, counterparts, tolerance, dict.fromkeys(random, how))
+            report = _build_report(
+                ours, others, counterparts, tolerance, dict.fromkeys(random, how)
+            )
     if others.step is None:
         return report
     if not trains:
@@ -456,13 +461,13 @@ def compare_outputs(
         if model.compiled:
             why = "`y` is missing" if batch.y is None else "the model here is on several replicas"
         return replace(report, step_left_out=why)
-    step = _compared_step(
+    step = _take_and_compare_step(
         inventory, batch, others, counterparts, names, tolerance, (ours.backend, others.backend)
     )
     return replace(report, step=step)
 
 
-def _compared_step(
+def _take_and_compare_step(
     inventory: Inventory,
     batch: Batch,
     others: RecordedOutputs,
@@ -476,14 +481,14 @@ def _compared_step(
     kept_at: Mapping[str, Array] = {}
     weights: Mapping[str, MappedWeight] = {}
     if others.framework == "torch":
-        mapped = mapped_step(there, inventory, names_of_weights(names, inventory.held))
+        mapped = map_step(there, inventory, select_weight_names(names, inventory.held))
         kept_at = mapped.kept_at
         weights = mapped.weights
         others_by_path = {path: weight.recorded for path, weight in weights.items()}
         there = replace(
             there,
             weights=[*others_by_path.values(), *mapped.unused],
-            targets=in_forms_of_keras(batch.y, there.targets),
+            targets=convert_torch_targets(batch.y, there.targets),
         )
     else:
         others_by_path = {weight.path: weight for weight in there.weights}
@@ -491,18 +496,18 @@ def _compared_step(
     def other_of(path: str) -> RecordedWeight | None:
         if others.framework == "torch":
             return others_by_path.get(path)
-        other_path = path_of_other(path, counterparts, names)
+        other_path = find_counterpart_path(path, counterparts, names)
         return None if other_path is None else others_by_path.get(other_path)
 
-    lengths = {without_ones(tensor.shape) for tensor in there.outputs.values()}
+    lengths = {squeeze_shape(tensor.shape) for tensor in there.outputs.values()}
     step = FirstStep(inventory, batch, kept_at, lengths)
-    here = step.recorded(is_whole=not there.obstacle)
-    calls = [] if here.obstacle else step.calls()
-    allowed = tolerances_of_outputs(calls, tolerance, backends) if calls else {}
+    here = step.record(is_whole=not there.obstacle)
+    calls = [] if here.obstacle else step.record_calls()
+    allowed = find_output_tolerances(calls, tolerance, backends) if calls else {}
     if others.framework != "torch":
-        return compared_step(here, there, other_of, tolerance, allowed, backends)
-    settings = settings_beside_torch(here, there)
-    report = compared_step(
+        return compare_steps(here, there, other_of, tolerance, allowed, backends)
+    settings = select_shared_settings(here, there)
+    report = compare_steps(
         replace(here, settings=settings.here, unread=settings.unread),
         replace(there, settings=settings.there),
         other_of,
@@ -510,7 +515,7 @@ def _compared_step(
         allowed,
         backends,
     )
-    causes = known_causes(here, there, weights, inventory, report.rows, calls)
+    causes = find_known_causes(here, there, weights, inventory, report.rows, calls)
     return replace(
         report,
         causes=[*settings.remarks, *causes.texts],
@@ -519,7 +524,7 @@ def _compared_step(
     )
 
 
-def _obstacle_to_draws(ours: RecordedOutputs, others: RecordedOutputs) -> str:
+def _find_draw_obstacle(ours: RecordedOutputs, others: RecordedOutputs) -> str:
     """Return why random numbers in inference are not the same in both, empty if they are."""
     if ours.draws.is_random and others.framework != "keras":
         return "it draws numbers here"
@@ -527,7 +532,7 @@ def _obstacle_to_draws(ours: RecordedOutputs, others: RecordedOutputs) -> str:
     return ours.draws.obstacle(others.draws, is_same_backend=is_same_backend)
 
 
-def _random_calls(inventory: Inventory, x: Any, *, has_equal_draws: bool) -> list[CallKey]:
+def _find_random_calls(inventory: Inventory, x: Any, *, has_equal_draws: bool) -> list[CallKey]:
     """Return the calls whose outputs are others when the model is called again.
 
     Args:
@@ -537,25 +542,25 @@ def _random_calls(inventory: Inventory, x: Any, *, has_equal_draws: bool) -> lis
     """
     states = generator_states(list_layers(inventory.model))
     with HOOKS, backend.globals_preserved(), preserve_variables(states):
-        first = _recorded(inventory, x, has_equal_draws=has_equal_draws)
+        first = _record_model(inventory, x, has_equal_draws=has_equal_draws)
         backend.advance_generators()
         for state in states:
             state.assign(keras.ops.add(state.value, 1))
-        second = _recorded(inventory, x, has_equal_draws=has_equal_draws)
+        second = _record_model(inventory, x, has_equal_draws=has_equal_draws)
     found = []
     for call, again in zip(first.calls, second.calls, strict=False):
-        if any(pair.differs for pair in paired_tensors(call.outputs, again.outputs, None)):
+        if any(pair.differs for pair in pair_tensors(call.outputs, again.outputs, None)):
             found.append(call.key)
     return found
 
 
-def _recorded_module(
+def _record_module(
     module: Any, x: Any, y: Any, loss: ModuleLoss | None, optimizer: Any
 ) -> RecordedOutputs:
     """Return the outputs of a module of torch for inputs, see `record_outputs`."""
-    names = module_names(module)
+    names = name_modules(module)
     recorder = Recorder(module, names, names)
-    args, kwargs = _arguments(module, x)
+    args, kwargs = _prepare_arguments(module, x)
     recorded = RecordedOutputs(recorder.calls, "torch", "")
     if y is None:
         for name, given in (("loss", loss), ("optimizer", optimizer)):
@@ -570,15 +575,15 @@ def _recorded_module(
             "`loss` must be a function of the outputs of the module and of `y`, as "
             f"`torch.nn.MSELoss()`. Received: loss={loss!r}"
         )
-    targets = _as_tensors(y, _device_of(module))
+    targets = _convert_to_tensors(y, _find_device(module))
     step = ModuleStep(module, args, kwargs, targets, loss, optimizer)
-    with unchanged(module):
+    with preserve_modules(module):
         call_observed_module(module, args, kwargs, recorder)
-    recorded.step = step.recorded()
+    recorded.step = step.record()
     return recorded
 
 
-def _recorded(
+def _record_model(
     inventory: Inventory,
     x: Any,
     lengths: Collection[Shape] = (),
@@ -586,7 +591,7 @@ def _recorded(
     has_equal_draws: bool = True,
 ) -> RecordedOutputs:
     """Return the outputs of a model for inputs, see `record_outputs` and `Recorder`."""
-    paths, places = operation_paths(inventory), operation_places(inventory)
+    paths, places = name_operations(inventory), canonicalize_operations(inventory)
     recorder = Recorder(inventory.model, paths, places, lengths)
     draws = Draws()
     with contextlib.ExitStack() as stack:
@@ -597,32 +602,32 @@ def _recorded(
     return RecordedOutputs(recorder.calls, "keras", keras.backend.backend(), draws=draws)
 
 
-def _checked(model: Any) -> Inventory:
+def _check_model(model: Any) -> Inventory:
     """Return what a built model holds, whose weights are all here."""
     inventory = Inventory(check_built("model", model))
     check_unshared("model", inventory)
     return inventory
 
 
-def _batch(model: keras.Model, x: Data, y: Data | None) -> Batch:
+def _prepare_batch(model: keras.Model, x: Data, y: Data | None) -> Batch:
     """Return the batch that a model gets, as tensors."""
     return Batch(*(first_examples(part, None) for part in make_batch(model, x, y)))
 
 
-def _device_of(module: Any) -> Any:
+def _find_device(module: Any) -> Any:
     parameter = next(module.parameters(), None)
     return None if parameter is None else parameter.device
 
 
-def _arguments(module: Any, x: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
+def _prepare_arguments(module: Any, x: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
     """Return what a module of torch is called with by position and by keyword, as tensors."""
-    tensors = _as_tensors(x, _device_of(module))
+    tensors = _convert_to_tensors(x, _find_device(module))
     if isinstance(tensors, dict):
         return (), tensors
     return (tensors if isinstance(tensors, list) else [tensors]), {}
 
 
-def _as_tensors(nested: Any, device: Any) -> Any:
+def _convert_to_tensors(nested: Any, device: Any) -> Any:
     """Return arrays as tensors of torch, in a list or dict of the outermost ones."""
     torch = sys.modules["torch"]
 
@@ -640,7 +645,7 @@ def _as_tensors(nested: Any, device: Any) -> Any:
     return as_tensor(nested)
 
 
-def _others(inventory: Inventory, batch: Batch, like: LikeOutputs) -> RecordedOutputs:
+def _open_like(inventory: Inventory, batch: Batch, like: LikeOutputs) -> RecordedOutputs:
     """Return the outputs that are compared with, see `compare_outputs`."""
     if isinstance(like, RecordedOutputs):
         return like
@@ -649,7 +654,7 @@ def _others(inventory: Inventory, batch: Batch, like: LikeOutputs) -> RecordedOu
     if isinstance(like, str | Path):
         return RecordedOutputs(*read_outputs("like", like))
     if isinstance(like, Mapping):
-        calls = [_given(name, value, inventory) for name, value in like.items()]
+        calls = [_record_array(name, value, inventory) for name, value in like.items()]
         return RecordedOutputs(calls, "arrays", "")
     hint = ""
     if is_torch_module(like):
@@ -660,14 +665,14 @@ def _others(inventory: Inventory, batch: Batch, like: LikeOutputs) -> RecordedOu
     )
 
 
-def _given(name: Any, value: Any, inventory: Inventory) -> RecordedCall:
+def _record_array(name: Any, value: Any, inventory: Inventory) -> RecordedCall:
     """Return a call of which an array is known, its output."""
     model = inventory.model
     check_type("like", name, str, "a dict with names as keys")
-    values = values_of(value)
+    values = read_values(value)
     if values is None:
         with contextlib.suppress(ValueError):  # that of lists of different lengths
-            values = values_of(np.asarray(value))
+            values = read_values(np.asarray(value))
     if values is None:
         raise TypeError(
             "`like` must be a dict from names to arrays of numbers. "
@@ -675,13 +680,13 @@ def _given(name: Any, value: Any, inventory: Inventory) -> RecordedCall:
         )
     if values.dtype == "float64" and model.compute_dtype != "float64":  # that of NumPy
         values = Values(values.array.astype("float32"), "float32")
-    outputs = {"": recorded_tensor(values)}
+    outputs = {"": record_tensor(values)}
     is_model = name == inventory.paths[model]
     key = CallKey(name, 1)
     return RecordedCall(key, "array", {}, {}, outputs, is_model=is_model, place=name)
 
 
-def _report(
+def _build_report(
     ours: RecordedOutputs,
     others: RecordedOutputs,
     counterparts: Counterparts,
@@ -691,13 +696,13 @@ def _report(
     """Return the report on the calls of a model, of which some are random, for a reason."""
     calls = ours.calls
     flow = Flow(calls)
-    allowed = tolerances_along(flow, tolerance, (ours.backend, others.backend))
+    allowed = propagate_tolerances(flow, tolerance, (ours.backend, others.backend))
     inputs = [tensor for call in calls if call.is_model for tensor in call.inputs.values()]
     has_varied = any(tensor.units is not None and tensor.units.spread > 0 for tensor in inputs)
     is_same_framework = others.framework == "keras"
     compared = []
     for call, tolerance_of_call in zip(calls, allowed, strict=True):
-        one = compared_call(
+        one = compare_call(
             call,
             counterparts.calls.get(call.key),
             tolerance_of_call,
@@ -720,11 +725,11 @@ def _report(
         )
     matched = {id(one.other) for one in compared}
     unmatched = [str(call.key) for call in others.calls if id(call) not in matched]
-    place = place_of_origin(compared, flow)
+    place = find_first_difference(compared, flow)
     rows = [one.row for one in compared]
     if place is None:
         return OutputsReport(rows, None, None, [], unmatched)
-    between = where_it_arises(compared, place, flow, others.calls)
-    reasons = reasons_for(compared, place, between, is_same_framework=is_same_framework)
-    reasons += _gelus(compared, place, between, others.calls)
+    between = narrow_down_origin(compared, place, flow, others.calls)
+    reasons = collect_reasons(compared, place, between, is_same_framework=is_same_framework)
+    reasons += _compare_nearby_gelus(compared, place, between, others.calls)
     return OutputsReport(rows, rows[place], between, reasons, unmatched)

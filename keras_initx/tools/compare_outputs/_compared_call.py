@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from keras_initx.tools.compare_outputs._outputs_report import OutputRow
-from keras_initx.tools.compare_outputs._pairs import TensorPair, compared_tensors, paired_tensors
-from keras_initx.tools.compare_outputs._reasons import settings_apart
+from keras_initx.tools.compare_outputs._pairs import TensorPair, compare_tensors, pair_tensors
+from keras_initx.tools.compare_outputs._reasons import compare_settings
 from keras_initx.tools.compare_outputs._recorded import RecordedCall
 
 # How a layer with an activation is compared with one that has none.
@@ -30,7 +30,7 @@ class Compared(NamedTuple):
     inputs: Sequence[TensorPair] = ()
 
 
-def compared_call(
+def compare_call(
     call: RecordedCall,
     other: RecordedCall | None,
     tolerance: float | None,
@@ -53,24 +53,24 @@ def compared_call(
     row = OutputRow(*call.key, call.kind, "not compared", how, is_model=call.is_model)
     if other is None:
         return Compared(call, None, row)
-    inputs = paired_tensors(call.inputs, other.inputs, tolerance)
-    outputs = paired_tensors(call.outputs, other.outputs, tolerance)
-    before = _before_activation(call, other, tolerance)
+    inputs = pair_tensors(call.inputs, other.inputs, tolerance)
+    outputs = pair_tensors(call.outputs, other.outputs, tolerance)
+    before = _compare_before_activation(call, other, tolerance)
     if before is not None and not before.differs and any(pair.differs for pair in outputs):
         outputs = [before]
     is_same_call = call.key.number == other.key.number
     row = replace(
         row,
         like=other.key.name if is_same_call else str(other.key),
-        settings=tuple(settings_apart(call, other, is_same_framework=is_same_framework)),
-        inputs=_largest(inputs),
+        settings=tuple(compare_settings(call, other, is_same_framework=is_same_framework)),
+        inputs=_find_largest(inputs),
         inputs_differ=any(pair.differs for pair in inputs),
-        how="; ".join(filter(None, [*_remarks(call, other, outputs), remark])),
+        how="; ".join(filter(None, [*_list_remarks(call, other, outputs), remark])),
     )
     compared = [pair for pair in outputs if pair.difference is not None]
     if compared:
         worst = max(compared, key=lambda one: (one.differs, one.size))
-        unproven = [_unproven(pair, has_varied) for pair in compared]
+        unproven = [_explain_unproven(pair, has_varied) for pair in compared]
         row = replace(
             row,
             answer="equal",
@@ -88,12 +88,12 @@ def compared_call(
     return Compared(call, other, row, inputs)
 
 
-def _largest(pairs: Sequence[TensorPair]) -> float | None:
+def _find_largest(pairs: Sequence[TensorPair]) -> float | None:
     """Return the largest difference, `None` if none was compared."""
     return max((pair.size for pair in pairs if pair.difference is not None), default=None)
 
 
-def _unproven(pair: TensorPair, has_varied: bool) -> str:
+def _explain_unproven(pair: TensorPair, has_varied: bool) -> str:
     """Return why it proves nothing that a tensor is equal to the other, empty if it does."""
     tensor = pair.tensor
     if pair.difference is not None and not pair.difference.compared:
@@ -105,7 +105,9 @@ def _unproven(pair: TensorPair, has_varied: bool) -> str:
     return ""
 
 
-def _remarks(call: RecordedCall, other: RecordedCall, outputs: Sequence[TensorPair]) -> list[str]:
+def _list_remarks(
+    call: RecordedCall, other: RecordedCall, outputs: Sequence[TensorPair]
+) -> list[str]:
     """Return how the outputs were compared, and why some were not."""
     remarks = [] if outputs else ["no values that are seen"]
     if [pair.place for pair in outputs] == [BEFORE_ACTIVATION]:
@@ -129,7 +131,7 @@ def _remarks(call: RecordedCall, other: RecordedCall, outputs: Sequence[TensorPa
     return list(dict.fromkeys(remarks))
 
 
-def _before_activation(
+def _compare_before_activation(
     call: RecordedCall, other: RecordedCall, tolerance: float | None
 ) -> TensorPair | None:
     """Return how calls differ before the activation that only one of them is known to have.
@@ -146,25 +148,25 @@ def _before_activation(
     else:
         return None
     for tensor, counterpart in itertools.product(tensors, others):
-        pair = compared_tensors(BEFORE_ACTIVATION, tensor, "", counterpart, tolerance)
+        pair = compare_tensors(BEFORE_ACTIVATION, tensor, "", counterpart, tolerance)
         if pair.difference is not None:
             return pair
     return None
 
 
-def is_equal_before(one: Compared) -> bool:
+def is_equal_before_activation(one: Compared) -> bool:
     """Return whether both are known to have an activation, and get the same before it."""
     if one.other is None or one.call.before_activation is None:
         return False
     if one.other.before_activation is None:
         return False
-    pair = compared_tensors(
+    pair = compare_tensors(
         "", one.call.before_activation, "", one.other.before_activation, one.row.tolerance
     )
     return pair.difference is not None and not pair.differs
 
 
-def order_of_inputs(one: Compared) -> str:
+def find_flattening_order(one: Compared) -> str:
     """Return the order in which flat inputs are flattened there, empty if it is the same."""
     for pair in one.inputs:
         if pair.difference is not None and not pair.differs:

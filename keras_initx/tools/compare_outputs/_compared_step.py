@@ -13,17 +13,21 @@ import numpy as np
 
 from keras_initx._typing import Array
 from keras_initx.report._text import format_number
-from keras_initx.tools.compare_outputs._pairs import paired_tensors
+from keras_initx.tools.compare_outputs._pairs import pair_tensors
 from keras_initx.tools.compare_outputs._recorded_step import (
     RecordedStep,
     RecordedTarget,
     RecordedWeight,
     compute_rms,
 )
-from keras_initx.tools.compare_outputs._samples import RecordedTensor, without_ones
+from keras_initx.tools.compare_outputs._samples import RecordedTensor, squeeze_shape
 from keras_initx.tools.compare_outputs._step_report import StepChange, StepLoss, StepReport, StepRow
-from keras_initx.tools.compare_outputs._tolerance import TOLERANCES, times_of_sum, tolerance_of
-from keras_initx.tools.compare_outputs._training_settings import compared_settings
+from keras_initx.tools.compare_outputs._tolerance import (
+    TOLERANCES,
+    choose_tolerance,
+    compute_sum_factor,
+)
+from keras_initx.tools.compare_outputs._training_settings import compare_training_settings
 
 # A gradient differs if its difference is so many times what rounding makes of it.
 _MOST = 8
@@ -39,7 +43,7 @@ _LEAST_OF_UPDATES = 1e-4
 _LEFT = 1e-3
 
 
-def compared_step(
+def compare_steps(
     here: RecordedStep,
     there: RecordedStep,
     other_of: Callable[[str], RecordedWeight | None],
@@ -57,10 +61,10 @@ def compared_step(
         allowed: Those of the outputs, by their places: the largest of all that they depend on.
         backends: The backends of both.
     """
-    obstacle = _obstacle_of_steps(here, there, backends)
+    obstacle = _find_step_obstacle(here, there, backends)
     if obstacle:
         return StepReport([], {}, StepLoss("not compared", how=obstacle), [], [], obstacle)
-    times = times_of_sum(here.summed, is_in_order="tensorflow" in backends)
+    times = compute_sum_factor(here.summed, is_in_order="tensorflow" in backends)
     of_sums = TOLERANCES["float32"] * times
     rows = []
     matched = set()
@@ -68,31 +72,31 @@ def compared_step(
         other = other_of(weight.path)
         if other is not None:
             matched.add(id(other))
-        rows.append(_row(weight, other, of_sums, here, there))
+        rows.append(_compare_weight(weight, other, of_sums, here, there))
     unmatched = [weight.path for weight in there.weights if id(weight) not in matched]
     # In a sum over the batch every value is rounded, also what 16 bits are summed to.
     allowed = {
-        place: max(allowed.get(place, 0.0), (tolerance_of(tensor.dtype, tolerance) or 0.0))
+        place: max(allowed.get(place, 0.0), (choose_tolerance(tensor.dtype, tolerance) or 0.0))
         for place, tensor in here.outputs.items()
     }
     if tolerance is None:
         for place, tensor in here.outputs.items():
-            own = tolerance_of(tensor.dtype) or 0.0
+            own = choose_tolerance(tensor.dtype) or 0.0
             allowed[place] = max(allowed[place], min(own, TOLERANCES["float32"]) * times)
-    settings = compared_settings(here, there)
+    settings = compare_training_settings(here, there)
     return StepReport(
         rows,
-        _outputs(here.outputs, there.outputs, tolerance, allowed),
-        _loss(here, there, max([of_sums, *allowed.values()])),
+        _compare_training_outputs(here.outputs, there.outputs, tolerance, allowed),
+        _compare_losses(here, there, max([of_sums, *allowed.values()])),
         settings.differing,
         unmatched,
-        inputs=_inputs(here, there),
+        inputs=_compare_inputs(here, there),
         later=settings.later,
         unread=settings.unread,
     )
 
 
-def _obstacle_of_steps(here: RecordedStep, there: RecordedStep, backends: Collection[str]) -> str:
+def _find_step_obstacle(here: RecordedStep, there: RecordedStep, backends: Collection[str]) -> str:
     """Return why two steps are not compared, empty if they are."""
     for step, place in ((here, "here"), (there, "there")):
         if step.obstacle:
@@ -102,7 +106,7 @@ def _obstacle_of_steps(here: RecordedStep, there: RecordedStep, backends: Collec
     return ""
 
 
-def _inputs(here: RecordedStep, there: RecordedStep) -> list[str]:
+def _compare_inputs(here: RecordedStep, there: RecordedStep) -> list[str]:
     """Return how the targets and the weights of samples differ, in words."""
     found = []
     for name, ours, theirs in (
@@ -110,25 +114,27 @@ def _inputs(here: RecordedStep, there: RecordedStep) -> list[str]:
         ("weights of the samples", here.sample_weights, there.sample_weights),
     ):
         if len(ours) != len(theirs):
-            found.append(f"{name}: {_number(ours)} here, {_number(theirs)} there")
+            found.append(
+                f"{name}: {_format_target_count(ours)} here, {_format_target_count(theirs)} there"
+            )
             continue
         if ours.keys() != theirs.keys():  # in other containers
             theirs = dict(zip(ours, theirs.values(), strict=True))
         for place, one in ours.items():
             other = theirs[place]
             where = f"{name} of {place}" if place else name
-            if without_ones(one.shape) != without_ones(other.shape):
+            if squeeze_shape(one.shape) != squeeze_shape(other.shape):
                 found.append(f"{where}: the shape is {one.shape} here, {other.shape} there")
             elif one.digest != other.digest:
                 found.append(f"{where}: other values")
     return found
 
 
-def _number(targets: Mapping[str, RecordedTarget]) -> str:
+def _format_target_count(targets: Mapping[str, RecordedTarget]) -> str:
     return str(len(targets)) if targets else "none"
 
 
-def _row(
+def _compare_weight(
     weight: RecordedWeight,
     other: RecordedWeight | None,
     of_sums: float,
@@ -136,7 +142,7 @@ def _row(
     there: RecordedStep,
 ) -> StepRow:
     """Return the row of a weight."""
-    obstacle = _obstacle(weight, other)
+    obstacle = _find_weight_obstacle(weight, other)
     if other is None or obstacle:
         missing = StepChange("not compared", obstacle)
         is_trained = weight.kind == "trained"
@@ -156,17 +162,19 @@ def _row(
     if weight.kind == "trained" and without:
         gradient = StepChange("not compared", without)
     elif weight.gradient is not None and other.gradient is not None:
-        gradient = _gradient(weight, other, of_sums)
+        gradient = _compare_gradients(weight, other, of_sums)
     return StepRow(
         weight.path,
         weight.kind,
         other.path,
         gradient,
-        _update(weight, other, gradient, of_sums, here.without_updates or there.without_updates),
+        _compare_updates(
+            weight, other, gradient, of_sums, here.without_updates or there.without_updates
+        ),
     )
 
 
-def _obstacle(weight: RecordedWeight, other: RecordedWeight | None) -> str:
+def _find_weight_obstacle(weight: RecordedWeight, other: RecordedWeight | None) -> str:
     if other is None:
         return "no counterpart"
     if other.obstacle:
@@ -178,15 +186,15 @@ def _obstacle(weight: RecordedWeight, other: RecordedWeight | None) -> str:
     return ""
 
 
-def _gradient(weight: RecordedWeight, other: RecordedWeight, of_sums: float) -> StepChange:
+def _compare_gradients(weight: RecordedWeight, other: RecordedWeight, of_sums: float) -> StepChange:
     """Return a gradient beside another."""
-    change = _compared(weight, other, "gradient", of_sums, _MOST, _LEAST)
+    change = _compare_changes(weight, other, "gradient", of_sums, _MOST, _LEAST)
     if change.answer == "equal" and _is_rounding(change):
         return replace(change, how="0 up to rounding")
     return change
 
 
-def _update(
+def _compare_updates(
     weight: RecordedWeight,
     other: RecordedWeight,
     gradient: StepChange | None,
@@ -210,7 +218,7 @@ def _update(
     # In all runs a small step is rounded to the same multiple of what parts two values.
     least = weight.rounding if weight.kind == "trained" else 0.0
     most, share = _MOST_OF_UPDATES, _LEAST_OF_UPDATES
-    change = _compared(weight, other, "update", of_sums, most, share, least)
+    change = _compare_changes(weight, other, "update", of_sums, most, share, least)
     if change.answer != "equal":
         return change
     if weight.kind == "trained" and not change.norm and gradient is not None and gradient.norm:
@@ -227,7 +235,7 @@ def _is_rounding(change: StepChange) -> bool:
     return change.rounding >= 1
 
 
-def _compared(
+def _compare_changes(
     weight: RecordedWeight,
     other: RecordedWeight,
     name: str,
@@ -276,11 +284,11 @@ def _compared(
         difference / unit,
         allowed / unit,
         # Where norms alone differ, the values that are kept do not show the factor.
-        _ratio(values, expected, rounding) if difference > allowed else None,
+        _find_ratio(values, expected, rounding) if difference > allowed else None,
     )
 
 
-def _ratio(values: Array, expected: Array, noise: float) -> float | None:
+def _find_ratio(values: Array, expected: Array, noise: float) -> float | None:
     """Return the factor by which all values are larger than others, if there is one."""
     squares = float(expected @ expected)
     if not squares:
@@ -292,7 +300,7 @@ def _ratio(values: Array, expected: Array, noise: float) -> float | None:
     return ratio
 
 
-def _outputs(
+def _compare_training_outputs(
     here: Mapping[str, RecordedTensor],
     there: Mapping[str, RecordedTensor],
     given: float | None,
@@ -307,7 +315,7 @@ def _outputs(
         allowed: The tolerances of those here.
     """
     found = {}
-    for pair in paired_tensors(here, there, given):
+    for pair in pair_tensors(here, there, given):
         if pair.difference is None:
             found[pair.place] = StepChange("not compared", pair.obstacle)
             continue
@@ -323,7 +331,7 @@ def _outputs(
     return found
 
 
-def _loss(here: RecordedStep, there: RecordedStep, tolerance: float) -> StepLoss:
+def _compare_losses(here: RecordedStep, there: RecordedStep, tolerance: float) -> StepLoss:
     """Return how the losses compare."""
     one, two = here.loss, there.loss
     if (math.isnan(one) and math.isnan(two)) or (one == two and math.isinf(one)):
@@ -333,7 +341,7 @@ def _loss(here: RecordedStep, there: RecordedStep, tolerance: float) -> StepLoss
         return StepLoss("equal", one, two)
     parts = []
     if two and math.isfinite(one / two):
-        parts.append(_factor(one / two, here.counts))
+        parts.append(_describe_factor(one / two, here.counts))
     if abs(here.added - there.added) > 1e-5 * max(abs(here.added), abs(there.added)):
         parts.append(
             f"of it {here.added:.3g} here, {there.added:.3g} there by regularizers and `add_loss`"
@@ -341,7 +349,7 @@ def _loss(here: RecordedStep, there: RecordedStep, tolerance: float) -> StepLoss
     return StepLoss("differs", one, two, "; ".join(filter(None, parts)))
 
 
-def _factor(ratio: float, counts: Mapping[int, str]) -> str:
+def _describe_factor(ratio: float, counts: Mapping[int, str]) -> str:
     """Return by which factor a loss is larger, and what there is as often in the batch."""
     number = ratio if ratio >= 1 else (1 / ratio if ratio > 0 else 0.0)
     whole = round(number)

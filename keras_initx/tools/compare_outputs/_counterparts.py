@@ -8,7 +8,7 @@ from keras_initx._checks import suggest_matches, suggest_paths
 from keras_initx.inspection._pairing import Pairs, pair_by_path_or_name
 from keras_initx.inspection._patterns import fill_template, find_first_matches, match_pattern
 from keras_initx.inspection._weights import ModelWeight
-from keras_initx.tools.compare_outputs._pairs import paired_tensors
+from keras_initx.tools.compare_outputs._pairs import pair_tensors
 from keras_initx.tools.compare_outputs._recorded import CallKey, RecordedCall
 from keras_initx.tools.load_pretrained._array_names import (
     Named,
@@ -36,7 +36,7 @@ class Counterparts:
     remarks: dict[str, str] = field(default_factory=dict)
 
 
-def counterparts_of(
+def find_counterparts(
     calls: Sequence[RecordedCall],
     places: Mapping[str, str],
     others: Sequence[RecordedCall],
@@ -63,21 +63,23 @@ def counterparts_of(
     by_path: dict[str, list[RecordedCall]] = {}
     for call in others:
         if not call.is_model:
-            by_name.setdefault(_with_slashes(call.key.name), []).append(call)
+            by_name.setdefault(_replace_dots(call.key.name), []).append(call)
     for call in calls:
         by_path.setdefault(call.key.name, []).append(call)
     inner = {path: place for path, place in places.items() if path != model_path}
-    pairs = names_of_others(inner, by_name, names, weights)
+    pairs = match_layer_names(inner, by_name, names, weights)
     counterparts = Counterparts(remarks={**pairs.reasons, **pairs.notes})
     for path, name in pairs.names.items():
         own = by_path.get(path, [])
-        counterparts.calls.update(_paired(own, by_name.get(name, []), tolerance))
+        counterparts.calls.update(_pair_calls(own, by_name.get(name, []), tolerance))
     of_model = [call for call in others if call.is_model]
-    counterparts.calls.update(_paired(by_path[model_path], of_model, tolerance))
+    counterparts.calls.update(_pair_calls(by_path[model_path], of_model, tolerance))
     return counterparts
 
 
-def path_of_other(path: str, counterparts: Counterparts, names: NamesGiven | None) -> str | None:
+def find_counterpart_path(
+    path: str, counterparts: Counterparts, names: NamesGiven | None
+) -> str | None:
     """Return the path of the weight of the other model that one is compared with, if there is one.
 
     Args:
@@ -90,14 +92,14 @@ def path_of_other(path: str, counterparts: Counterparts, names: NamesGiven | Non
         layer = "/".join(parts[:count])
         other = counterparts.calls.get(CallKey(layer, 1))
         if other is not None:
-            return "/".join([_with_slashes(other.key.name), *parts[count:]])
+            return "/".join([_replace_dots(other.key.name), *parts[count:]])
         if layer in counterparts.remarks:
             return None  # which says why it has none
     # One that the model itself has, or in a layer that is not called.
     return path if names is None or len(parts) == 1 else None
 
 
-def names_of_others(
+def match_layer_names(
     places: Mapping[str, str],
     others: Mapping[str, Sequence[RecordedCall]],
     names: NamesGiven | None,
@@ -130,12 +132,14 @@ def names_of_others(
                 "Each of `names` must match a layer, or a weight. Received: "
                 f"{pattern!r}, which matches none{suggest_paths(pattern, list(places))}"
             )
-    by_weights = _by_weights(of_weights, weights, others)
-    by_rules = _by_rules(places, others, of_layers)
+    by_weights = _match_by_weights(of_weights, weights, others)
+    by_rules = _match_by_patterns(places, others, of_layers)
     return Pairs({**by_weights, **by_rules})
 
 
-def names_of_weights(names: NamesGiven | None, weights: Sequence[ModelWeight]) -> NamesGiven | None:
+def select_weight_names(
+    names: NamesGiven | None, weights: Sequence[ModelWeight]
+) -> NamesGiven | None:
     """Return those of names that `load_pretrained` takes, which refuses layers without weights."""
     if names is None:
         return None
@@ -146,7 +150,7 @@ def names_of_weights(names: NamesGiven | None, weights: Sequence[ModelWeight]) -
     return found
 
 
-def _by_weights(
+def _match_by_weights(
     names: NamesGiven, weights: Sequence[ModelWeight], others: Mapping[str, object]
 ) -> dict[str, str]:
     """Return the modules that have the arrays of all weights of a layer, by its path."""
@@ -158,7 +162,7 @@ def _by_weights(
                 if value is not None:
                     name = parts_of(value).name
                     full = fill_template(name, matches[0].texts, weight.path, "name arrays")
-                    module = _with_slashes(full).rpartition("/")[0]
+                    module = _replace_dots(full).rpartition("/")[0]
                     modules.setdefault(weight.layer_paths[-1], set()).add(module)
                 break
     found = {}
@@ -168,7 +172,7 @@ def _by_weights(
     return found
 
 
-def _paired(
+def _pair_calls(
     calls: Sequence[RecordedCall], others: Sequence[RecordedCall], tolerance: float | None
 ) -> dict[CallKey, RecordedCall]:
     """Return which of several calls is compared with which: that with equal inputs, or number."""
@@ -189,16 +193,16 @@ def _paired(
 
 
 def _have_equal_inputs(call: RecordedCall, other: RecordedCall, tolerance: float | None) -> bool:
-    pairs = paired_tensors(call.inputs, other.inputs, tolerance)
+    pairs = pair_tensors(call.inputs, other.inputs, tolerance)
     known = [pair for pair in pairs if pair.difference is not None]
     return bool(known) and not any(pair.differs for pair in known)
 
 
-def _with_slashes(name: str) -> str:
+def _replace_dots(name: str) -> str:
     return name.replace(".", "/")
 
 
-class _Match(NamedTuple):
+class _PatternMatch(NamedTuple):
     """A path that a pattern covers.
 
     Attributes:
@@ -210,21 +214,21 @@ class _Match(NamedTuple):
     rest: str
 
 
-def _match(pattern: str, path: str) -> _Match | None:
+def _match_outermost_layer(pattern: str, path: str) -> _PatternMatch | None:
     """Return how a pattern covers a path: by the outermost layer that it matches."""
     parts = path.split("/")
     around = ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
     for layer, texts in match_pattern(pattern, around).items():
-        return _Match(texts, path.removeprefix(layer).removeprefix("/"))
+        return _PatternMatch(texts, path.removeprefix(layer).removeprefix("/"))
     return None
 
 
-def _by_rules(
+def _match_by_patterns(
     paths: Iterable[str], by_name: Mapping[str, object], names: _LayerNames
 ) -> dict[str, str]:
     """Return the names in the other model that the rules give, by path."""
     matches = find_first_matches(
-        "names", names, {path: path for path in paths}, _match, kind="a layer"
+        "names", names, {path: path for path in paths}, _match_outermost_layer, kind="a layer"
     )
     found: dict[str, str] = {}
     missing: dict[str, str] = {}
@@ -235,7 +239,7 @@ def _by_rules(
             leading.add(pattern)
             continue
         name = fill_template(template, match.texts, path, "have names")
-        full = "/".join(filter(None, (_with_slashes(name), match.rest)))
+        full = "/".join(filter(None, (_replace_dots(name), match.rest)))
         if full in by_name:
             leading.add(pattern)
             found[path] = full

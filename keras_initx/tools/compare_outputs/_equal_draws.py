@@ -122,15 +122,15 @@ def _is_drawn(shape: Sequence[Any], seed: Any) -> bool:
     return has_lengths and _is_generator(seed) and not backend.is_abstract()
 
 
-def _uniforms(draws: Draws, shape: Sequence[Any], seed: Any) -> Any:
-    return _stream(draws, shape, seed).uniform(0, tuple(shape))
+def _draw_uniforms(draws: Draws, shape: Sequence[Any], seed: Any) -> Any:
+    return _make_stream(draws, shape, seed).uniform(0, tuple(shape))
 
 
-def _normals(draws: Draws, shape: Sequence[Any], seed: Any) -> Any:
-    return _stream(draws, shape, seed).normal(0, tuple(shape))
+def _draw_normals(draws: Draws, shape: Sequence[Any], seed: Any) -> Any:
+    return _make_stream(draws, shape, seed).normal(0, tuple(shape))
 
 
-def _stream(draws: Draws, shape: Sequence[Any], seed: Any) -> Stream:
+def _make_stream(draws: Draws, shape: Sequence[Any], seed: Any) -> Stream:
     return Stream((draws.rank(tuple(shape), seed), 0), xp=HOST)
 
 
@@ -145,7 +145,7 @@ def _uniform(
 ) -> Tensor:
     if not _is_drawn(shape, seed):
         return draw(shape, minval, maxval, dtype=dtype, seed=seed)
-    numbers = _uniforms(draws, shape, seed)
+    numbers = _draw_uniforms(draws, shape, seed)
     values = keras.ops.convert_to_tensor(numbers, dtype or keras.config.floatx())
     return values * (maxval - minval) + minval
 
@@ -161,7 +161,7 @@ def _normal(
 ) -> Tensor:
     if not _is_drawn(shape, seed):
         return draw(shape, mean, stddev, dtype=dtype, seed=seed)
-    numbers = _normals(draws, shape, seed)
+    numbers = _draw_normals(draws, shape, seed)
     values = keras.ops.convert_to_tensor(numbers, dtype or keras.config.floatx())
     return values * stddev + mean
 
@@ -177,7 +177,7 @@ def _truncated_normal(
 ) -> Tensor:
     if not _is_drawn(shape, seed):
         return draw(shape, mean, stddev, dtype=dtype, seed=seed)
-    numbers = _normals(draws, shape, seed).clip(-2, 2)
+    numbers = _draw_normals(draws, shape, seed).clip(-2, 2)
     values = keras.ops.convert_to_tensor(numbers, dtype or keras.config.floatx())
     return values * stddev + mean
 
@@ -193,7 +193,7 @@ def _randint(
 ) -> Tensor:
     if not _is_drawn(shape, seed):
         return draw(shape, minval, maxval, dtype=dtype, seed=seed)
-    values = keras.ops.convert_to_tensor(_uniforms(draws, shape, seed), "float32")
+    values = keras.ops.convert_to_tensor(_draw_uniforms(draws, shape, seed), "float32")
     return keras.ops.cast(keras.ops.floor(values * (maxval - minval)) + minval, dtype)
 
 
@@ -213,7 +213,7 @@ def _dropout(
         )
     if not _is_drawn(shape, seed):
         return draw(inputs, rate, noise_shape=noise_shape, seed=seed)
-    is_kept = keras.ops.convert_to_tensor(_uniforms(draws, shape, seed) >= rate)
+    is_kept = keras.ops.convert_to_tensor(_draw_uniforms(draws, shape, seed) >= rate)
     zeros = keras.ops.zeros_like(inputs)
     if rate >= 1:
         return zeros

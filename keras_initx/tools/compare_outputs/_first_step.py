@@ -33,25 +33,25 @@ from keras_initx.inspection._watch import Call, Watch, Watcher
 from keras_initx.inspection._weights import ModelWeight, is_frozen
 from keras_initx.tools.compare_outputs._equal_draws import Draws, equal_draws
 from keras_initx.tools.compare_outputs._reading import (
-    labeled,
-    operation_paths,
-    operation_places,
-    values_of,
+    canonicalize_operations,
+    label_members,
+    name_operations,
+    read_values,
 )
-from keras_initx.tools.compare_outputs._recorded import RecordedCall, Recorder, recorded_tensor
+from keras_initx.tools.compare_outputs._recorded import RecordedCall, Recorder, record_tensor
 from keras_initx.tools.compare_outputs._recorded_step import (
     RUNS,
     Kind,
     RecordedChange,
     RecordedStep,
     RecordedWeight,
-    recorded_change,
-    recorded_targets,
-    rounded_otherwise,
-    with_rounding,
+    add_measured_rounding,
+    perturb_by_rounding,
+    record_change,
+    record_targets,
 )
 from keras_initx.tools.compare_outputs._samples import RecordedTensor
-from keras_initx.tools.compare_outputs._training_settings import training_settings
+from keras_initx.tools.compare_outputs._training_settings import read_training_settings
 
 _SHORT = ("float16", "bfloat16")
 WITHOUT_LOSS = "the model has no loss"
@@ -59,7 +59,7 @@ WITHOUT_LOSS = "the model has no loss"
 _MOVED = 16
 
 
-def trains_on(model: keras.Model, batch: Batch, *, is_required: bool) -> bool:
+def may_take_step(model: keras.Model, batch: Batch, *, is_required: bool) -> bool:
     """Return whether a model is to take a step on a batch: it is compiled, and has what it needs.
 
     That is targets, or no compiled loss, so that `fit` takes none: `add_loss` may have one.
@@ -126,7 +126,7 @@ class FirstStep:
                 self._kept_at[id(weight.variable)] = kept_at[path]
         self._lengths = lengths
 
-    def recorded(self, *, is_whole: bool = False) -> RecordedStep:
+    def record(self, *, is_whole: bool = False) -> RecordedStep:
         """Return what the step does, or why it is not known. Nothing has changed afterward.
 
         What rounding makes of it is measured in more runs, from weights that are rounded otherwise.
@@ -135,34 +135,34 @@ class FirstStep:
             is_whole: Whether it is measured of the loss, of state and of updates too, which the
                 side that is compared does for both; of gradients each side does.
         """
-        obstacle = self._obstacle() or self._obstacle_in_call()
+        obstacle = self._find_model_obstacle() or self._find_call_obstacle()
         if obstacle:
             return RecordedStep(obstacle)
-        step = self.taken()
+        step = self.take()
         if not is_whole and step.without_gradients:
             return step
         rngs = map(np.random.default_rng, range(RUNS))
-        runs = [self.taken(rng, is_whole=is_whole) for rng in rngs]
+        runs = [self.take(rng, is_whole=is_whole) for rng in rngs]
         by_path = [{weight.path: weight for weight in run.weights} for run in runs]
         weights = []
         for weight in step.weights:
             others = [run[weight.path] for run in by_path]
-            gradient = with_rounding(weight.gradient, [other.gradient for other in others])
-            update = with_rounding(weight.update, [other.update for other in others])
+            gradient = add_measured_rounding(weight.gradient, [other.gradient for other in others])
+            update = add_measured_rounding(weight.update, [other.update for other in others])
             weights.append(replace(weight, gradient=gradient, update=update))
         losses = [run.loss for run in (step, *runs) if not math.isnan(run.loss)]
         deviation = float(np.std(losses, ddof=1)) if len(losses) > 1 else 0.0
         return replace(step, weights=weights, loss_rounding=deviation)
 
-    def calls(self) -> list[RecordedCall]:
+    def record_calls(self) -> list[RecordedCall]:
         """Return the calls of the model in training, the last of which is its own."""
-        paths, places = operation_paths(self._inventory), operation_places(self._inventory)
+        paths, places = name_operations(self._inventory), canonicalize_operations(self._inventory)
         recorder = Recorder(self._model, paths, places)
         with backend.full_precision(), equal_draws():
             Watch(self._inventory).observe(self._batch.x, recorder, training=True)
         return recorder.calls
 
-    def taken(
+    def take(
         self, rng: np.random.Generator | None = None, *, is_whole: bool = True
     ) -> RecordedStep:
         """Return what the step does. The model, its optimizer and all generators do not change.
@@ -181,10 +181,10 @@ class FirstStep:
             preserve_variables(changed),
         ):
             if rng is not None:
-                self._round_otherwise(rng)
-            return self._taken() if is_whole else self._taken_gradients()
+                self._perturb_weights(rng)
+            return self._take_whole() if is_whole else self._take_gradients()
 
-    def _obstacle(self) -> str:
+    def _find_model_obstacle(self) -> str:
         """Return why the step cannot be taken as `fit` takes it, empty if it can."""
         if getattr(self._model.train_step, "__func__", None) is not keras.Model.train_step:
             return "the model has a `train_step` of its own"
@@ -197,7 +197,7 @@ class FirstStep:
             return f"there are no gradients on the backend {keras.backend.backend()}"
         return ""
 
-    def _obstacle_in_call(self) -> str:
+    def _find_call_obstacle(self) -> str:
         """Return why what the model computes in training is no loss, or is not the same again."""
         results = []
         with (
@@ -209,7 +209,7 @@ class FirstStep:
             for is_redrawn in (False, True):
                 if is_redrawn:
                     backend.advance_generators()
-                called = self._called(is_redrawn=is_redrawn)
+                called = self._call_in_training(is_redrawn=is_redrawn)
                 if not called.has_loss:
                     return WITHOUT_LOSS
                 if called.draws.repeated:
@@ -218,11 +218,11 @@ class FirstStep:
                 results.append({**values, "loss": np.array([called.loss])})
         first, second = results
         bound = _MOVED * max(EPSILONS.get(layer.compute_dtype, 0.0) for layer in self._layers)
-        if any(_moves(first[place], second.get(place), bound) for place in first):
+        if any(_has_moved(first[place], second.get(place), bound) for place in first):
             return "it is random: the model draws numbers by other means than `keras.random`"
         return ""
 
-    def _called(self, *, is_redrawn: bool = False) -> "_Call":
+    def _call_in_training(self, *, is_redrawn: bool = False) -> "_TrainingCall":
         """Call the model in training.
 
         Args:
@@ -230,39 +230,39 @@ class FirstStep:
         """
         states = {}
         for path, weight in self._weights.items():
-            if self._kind(weight) == "state":
+            if self._classify(weight) == "state":
                 states[path] = weight.variable
-        called = _Call(self._model, self._batch, states, self._lengths)
+        called = _TrainingCall(self._model, self._batch, states, self._lengths)
         if is_redrawn:
             called.redrawn = generator_states(self._layers)
         with equal_draws() as called.draws:
             Watch(self._inventory).observe(self._batch.x, called, training=True)
         return called
 
-    def _taken_gradients(self) -> RecordedStep:
+    def _take_gradients(self) -> RecordedStep:
         """Return the gradients of the weights that are trained alone."""
-        gradients = self._gradients()
+        gradients = self._compute_gradients()
         weights = []
         for path, weight in self._weights.items():
             gradient = gradients.get(id(weight.variable))
-            one = RecordedWeight(path, self._kind(weight), weight.shape, "", gradient)
+            one = RecordedWeight(path, self._classify(weight), weight.shape, "", gradient)
             weights.append(one)
         return RecordedStep(weights=weights)
 
-    def _taken(self) -> RecordedStep:
+    def _take_whole(self) -> RecordedStep:
         """Return what the step does with the present weights."""
-        called = self._called()
-        settings = training_settings(self._model)
+        called = self._call_in_training()
+        settings = read_training_settings(self._model)
         step = RecordedStep(
-            targets=recorded_targets(self._batch.y),
-            sample_weights=recorded_targets(self._batch.sample_weight),
+            targets=record_targets(self._batch.y),
+            sample_weights=record_targets(self._batch.sample_weight),
             by_backend=called.draws.by_backend,
             outputs=called.outputs,
             loss=called.loss,
             added=called.added,
             summed=called.summed,
-            counts=_counts(self._batch.y),
-            without_gradients=self._without_gradients(),
+            counts=_name_counts(self._batch.y),
+            without_gradients=self._find_gradient_obstacle(),
             settings=settings.values,
             unread=settings.unread,
         )
@@ -270,33 +270,35 @@ class FirstStep:
         updates: dict[int, RecordedChange] = {}
         without_updates = step.without_gradients
         if not step.without_gradients:
-            gradients = self._gradients()
-            without_updates, updates = self._updates()
+            gradients = self._compute_gradients()
+            without_updates, updates = self._compute_updates()
         weights = []
         for path, weight in self._weights.items():
             address = id(weight.variable)
             update = updates.get(address)
             if path in called.new:
-                update = self._change(weight.variable, called.new[path] - to_array(weight.variable))
+                update = self._record_change(
+                    weight.variable, called.new[path] - to_array(weight.variable)
+                )
             one = RecordedWeight(
                 path,
-                self._kind(weight),
+                self._classify(weight),
                 weight.shape,
                 weight.layer.compute_dtype,
                 gradients.get(address),
                 update,
-                _rounding(weight),
+                _compute_rounding(weight),
             )
             weights.append(one)
-        weights.sort(key=lambda one: -called.place_of(self._weights[one.path]))
+        weights.sort(key=lambda one: -called.find_last_call(self._weights[one.path]))
         return replace(step, weights=weights, without_updates=without_updates)
 
-    def _kind(self, weight: ModelWeight) -> Kind:
+    def _classify(self, weight: ModelWeight) -> Kind:
         if any(weight.variable is one for one in self._trained):
             return "trained"
         return "frozen" if is_frozen(weight) or weight.variable.trainable else "state"
 
-    def _without_gradients(self) -> str:
+    def _find_gradient_obstacle(self) -> str:
         """Return why gradients are not known, empty if they are.
 
         In 16 bits what is rounding in them was not found by any measurement.
@@ -306,32 +308,32 @@ class FirstStep:
         found = dtypes.intersection(_SHORT)
         return f"computed in {min(found)}: compare in float32" if found else ""
 
-    def _loss_of(self, x: Any, y: Any, sample_weight: Any) -> Tensor:
+    def _compute_loss(self, x: Any, y: Any, sample_weight: Any) -> Tensor:
         outputs = self._model(x, training=True)
         return compute_objective(self._model, x, y, outputs, sample_weight)
 
-    def _step_by(self, optimizer: keras.optimizers.Optimizer) -> None:
+    def _step_with(self, optimizer: keras.optimizers.Optimizer) -> None:
         """Take one step with an optimizer."""
         if not optimizer.built:
             optimizer.build(self._trained)
         with equal_draws():
             descent = backend.descend(
-                self._loss_of, self._trained, self._layers, optimizer, self._batch, 1
+                self._compute_loss, self._trained, self._layers, optimizer, self._batch, 1
             )
             collections.deque(descent, maxlen=0)
 
-    def _gradients(self) -> dict[int, RecordedChange]:
+    def _compute_gradients(self) -> dict[int, RecordedChange]:
         """Return the gradients of the weights that are trained, by the ids of the variables."""
         keeper: Any = GradientKeeper()
         # A step puts weights into their constraints, also one of no length.
         with preserve_variables(self._trained):
-            self._step_by(keeper)
+            self._step_with(keeper)
         found = {}
         for variable, gradient in zip(self._trained, keeper.kept, strict=True):
-            found[id(variable)] = self._change(variable, backend.host_view(gradient))
+            found[id(variable)] = self._record_change(variable, backend.host_view(gradient))
         return found
 
-    def _updates(self) -> tuple[str, dict[int, RecordedChange]]:
+    def _compute_updates(self) -> tuple[str, dict[int, RecordedChange]]:
         """Return why updates are not known, and what a step adds to each weight that is trained.
 
         It is made by a copy of the optimizer of the model, at its start.
@@ -345,15 +347,17 @@ class FirstStep:
             return f"there is no copy of the optimizer, {error.received}", {}
         found = {}
         with preserve_variables(self._trained) as former:
-            self._step_by(copied)
+            self._step_with(copied)
             for variable in self._trained:
-                found[id(variable)] = self._change(variable, _difference(variable, former))
+                found[id(variable)] = self._record_change(
+                    variable, _compute_increase(variable, former)
+                )
         return "", found
 
-    def _change(self, variable: keras.Variable, values: Array) -> RecordedChange:
-        return recorded_change(values, self._kept_at.get(id(variable)))
+    def _record_change(self, variable: keras.Variable, values: Array) -> RecordedChange:
+        return record_change(values, self._kept_at.get(id(variable)))
 
-    def _round_otherwise(self, rng: np.random.Generator) -> None:
+    def _perturb_weights(self, rng: np.random.Generator) -> None:
         """Change all weights and the state by what may be rounding."""
         for weight in self._weights.values():
             if weight.dtype not in EPSILONS:
@@ -361,11 +365,11 @@ class FirstStep:
             computed = EPSILONS.get(weight.layer.compute_dtype, 0.0)
             epsilon = max(EPSILONS[weight.dtype], computed)
             values = to_floats(backend.host_view(weight.variable))
-            changed = rounded_otherwise(rng, values, epsilon)
+            changed = perturb_by_rounding(rng, values, epsilon)
             weight.variable.assign(keras.ops.convert_to_tensor(changed, weight.dtype))
 
 
-class _Call(Watcher):
+class _TrainingCall(Watcher):
     """A call of a model in training.
 
     Args:
@@ -421,10 +425,10 @@ class _Call(Watcher):
 
     def finish(self, outputs: Any) -> None:
         x, y, sample_weight = self._batch
-        for place, value in labeled(outputs):
-            values = values_of(value)
+        for place, value in label_members(outputs):
+            values = read_values(value)
             if values is not None:
-                self.outputs[place] = recorded_tensor(values)
+                self.outputs[place] = record_tensor(values)
                 self.outputs[place].keep(values.array, self._lengths)
         has_own = computes_own_loss(self._model)
         self.has_loss = bool(self._model.loss is not None or has_own or self._model.losses)
@@ -435,7 +439,7 @@ class _Call(Watcher):
         self.added = float(to_array(sum_added_losses(self._model)))
         self.new = {path: to_array(variable) for path, variable in self._states.items()}
 
-    def place_of(self, weight: ModelWeight) -> int:
+    def find_last_call(self, weight: ModelWeight) -> int:
         """Return the place of the last call of the layer of a weight, 0 if there was none.
 
         A cell is called with the recurrent layer around it.
@@ -460,7 +464,7 @@ def _distinct(path: str, taken: Container[str]) -> str:
     return found
 
 
-def _moves(first: Array, second: Array | None, bound: float) -> bool:
+def _has_moved(first: Array, second: Array | None, bound: float) -> bool:
     """Return whether values differ by more than some share of their size."""
     if second is None or first.shape != second.shape:
         return True
@@ -471,7 +475,7 @@ def _moves(first: Array, second: Array | None, bound: float) -> bool:
     return bool(moved > bound * size)  # not where one is NaN
 
 
-def _difference(variable: keras.Variable, former: Former) -> Array:
+def _compute_increase(variable: keras.Variable, former: Former) -> Array:
     """Return by how much a variable is more than its former value."""
     difference: Array = to_floats(backend.host_view(variable)) - to_floats(
         backend.host_view(former.of(variable))
@@ -479,7 +483,7 @@ def _difference(variable: keras.Variable, former: Former) -> Array:
     return difference
 
 
-def _rounding(weight: ModelWeight) -> float:
+def _compute_rounding(weight: ModelWeight) -> float:
     """Return by how much the values of a weight are rounded, as a root mean square."""
     if weight.dtype not in EPSILONS:
         return 0.0
@@ -487,7 +491,7 @@ def _rounding(weight: ModelWeight) -> float:
     return EPSILONS[weight.dtype] / 2 * math.sqrt(np.mean(np.square(values)) if values.size else 0)
 
 
-def _counts(y: Any) -> dict[int, str]:
+def _name_counts(y: Any) -> dict[int, str]:
     """Return what there is in the targets, by its number, by which a sum is more than a mean."""
     found: dict[int, str] = {}
     for target in keras.tree.flatten(y):

@@ -6,7 +6,11 @@ from typing import Any
 
 from keras_initx.tools.compare_outputs._recorded import RecordedCall
 from keras_initx.tools.compare_outputs._samples import RecordedTensor
-from keras_initx.tools.compare_outputs._tolerance import TOLERANCES, times_of_sum, tolerance_of
+from keras_initx.tools.compare_outputs._tolerance import (
+    TOLERANCES,
+    choose_tolerance,
+    compute_sum_factor,
+)
 
 
 class Flow:
@@ -41,11 +45,11 @@ class Flow:
 
     def _add(self, place: int, call: RecordedCall) -> None:
         certain = possible = 1 << place
-        for maker in self.makers(call.outputs.values(), call.begin, place):
+        for maker in self.iterate_makers(call.outputs.values(), call.begin, place):
             certain |= self.certain[maker]
         for maker in range(call.begin, place):
             possible |= self.possible[maker]
-        for maker in self.makers(call.inputs.values(), 0, call.begin):
+        for maker in self.iterate_makers(call.inputs.values(), 0, call.begin):
             certain |= self.certain[maker]
             possible |= self.possible[maker]
         if self.has_unknown_inputs(call):
@@ -53,7 +57,9 @@ class Flow:
         self.certain.append(certain)
         self.possible.append(possible)
 
-    def makers(self, tensors: Iterable[RecordedTensor], begin: int, end: int) -> Iterator[int]:
+    def iterate_makers(
+        self, tensors: Iterable[RecordedTensor], begin: int, end: int
+    ) -> Iterator[int]:
         """Yield the places of the calls, in a range of places, that have first returned tensors."""
         for tensor in tensors:
             maker = self._makers.get(id(tensor))
@@ -63,21 +69,21 @@ class Flow:
     def has_unknown_inputs(self, call: RecordedCall) -> bool:
         """Return whether a call gets what is neither an input of the model nor from a call."""
         for tensor in call.inputs.values():
-            has_maker = any(True for _ in self.makers([tensor], 0, call.begin))
+            has_maker = any(True for _ in self.iterate_makers([tensor], 0, call.begin))
             if not has_maker and id(tensor) not in self._of_model:
                 return True
         return False
 
-    def inside(self, place: int) -> int:
+    def inner_calls(self, place: int) -> int:
         """Return the calls inside one."""
         return (1 << place) - (1 << self.calls[place].begin)
 
-    def members(self, found: int) -> list[int]:
+    def list_members(self, found: int) -> list[int]:
         """Return the places of the calls in a set."""
         return [place for place in range(len(self.calls)) if found >> place & 1]
 
 
-def tolerances_along(
+def propagate_tolerances(
     flow: Flow, given: float | None, backends: Collection[str] = ()
 ) -> list[float]:
     """Return the tolerance for floats of each call: the largest of all that it may depend on.
@@ -94,11 +100,14 @@ def tolerances_along(
     for place, call in enumerate(flow.calls):
         own = 0.0
         for tensor in (*call.inputs.values(), *call.outputs.values()):
-            own = max(own, tolerance_of(tensor.dtype, given) or 0.0)
+            own = max(own, choose_tolerance(tensor.dtype, given) or 0.0)
         if given is None:
             # Sums of 16 bits are made in float32.
-            own = max(own, min(own, TOLERANCES["float32"]) * _times_of_sum(call, backends))
-        for maker in (*flow.makers(call.inputs.values(), 0, call.begin), *range(call.begin, place)):
+            own = max(own, min(own, TOLERANCES["float32"]) * _estimate_sum_factor(call, backends))
+        for maker in (
+            *flow.iterate_makers(call.inputs.values(), 0, call.begin),
+            *range(call.begin, place),
+        ):
             own = max(own, found[maker])
         if flow.has_unknown_inputs(call):
             own = max(own, largest[call.begin])
@@ -107,7 +116,7 @@ def tolerances_along(
     return found
 
 
-def tolerances_of_outputs(
+def find_output_tolerances(
     calls: Sequence[RecordedCall], given: float | None, backends: Collection[str] = ()
 ) -> dict[str, float]:
     """Return the tolerance of each output of a model, by its place: of all that it depends on.
@@ -118,16 +127,16 @@ def tolerances_of_outputs(
         backends: See `tolerances_along`.
     """
     flow = Flow(calls)
-    allowed = tolerances_along(flow, given, backends)
+    allowed = propagate_tolerances(flow, given, backends)
     found = {}
     for place, tensor in calls[-1].outputs.items():
-        makers = list(flow.makers([tensor], 0, len(calls)))
+        makers = list(flow.iterate_makers([tensor], 0, len(calls)))
         # What is cast at the end is known from no call inside, and depends on all of them.
         found[place] = max(allowed[maker] for maker in makers)
     return found
 
 
-def _times_of_sum(call: RecordedCall, backends: Collection[str]) -> float:
+def _estimate_sum_factor(call: RecordedCall, backends: Collection[str]) -> float:
     """Return how many times the tolerance of a value the sums of a call have.
 
     As far as its settings and shapes say what it sums. One value is added after the other by JAX in
@@ -142,19 +151,19 @@ def _times_of_sum(call: RecordedCall, backends: Collection[str]) -> float:
         if name in call.settings:
             is_in_order = name == "pool_size" and "jax" in backends
             count = math.prod(_as_list(call.settings[name]))
-            return times_of_sum(count, is_in_order=is_in_order)
+            return compute_sum_factor(count, is_in_order=is_in_order)
     adds_in_order = "tensorflow" in backends
     groups = call.settings.get("groups")
     if isinstance(groups, int) and groups > 0:
-        return times_of_sum(math.prod(shape[1:]) / groups, is_in_order=adds_in_order)
+        return compute_sum_factor(math.prod(shape[1:]) / groups, is_in_order=adds_in_order)
     axes = _as_list(call.settings.get("axis"))
     if axes and all(isinstance(axis, int) and -len(shape) <= axis < len(shape) for axis in axes):
         has_last = -1 in axes or len(shape) - 1 in axes
         count = math.prod(shape[axis] for axis in axes)
-        return times_of_sum(count, is_in_order=adds_in_order and not has_last)
+        return compute_sum_factor(count, is_in_order=adds_in_order and not has_last)
     count = math.prod(shape) / max(math.prod(output.shape), 1)
     is_in_order = adds_in_order and len(output.shape) < len(shape)
-    return times_of_sum(count, is_in_order=is_in_order)
+    return compute_sum_factor(count, is_in_order=is_in_order)
 
 
 def _as_list(value: Any) -> list[Any]:

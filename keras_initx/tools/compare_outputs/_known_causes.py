@@ -39,9 +39,9 @@ from keras_initx.tools.compare_outputs._recorded_step import (
 from keras_initx.tools.compare_outputs._samples import RecordedTensor
 from keras_initx.tools.compare_outputs._step_report import StepRow
 from keras_initx.tools.compare_outputs._torch_settings import (
-    digits,
-    epsilon_at_first,
-    settings_of_optimizer,
+    convert_epsilon,
+    format_digits,
+    select_optimizer_settings,
 )
 
 # Up to so much of its size, an update is the one that a formula gives.
@@ -79,7 +79,7 @@ class KnownCauses:
             self.explained.add(path)
 
 
-class _Rule(NamedTuple):
+class _UpdateRule(NamedTuple):
     """What an optimizer does at its first step.
 
     Attributes:
@@ -94,33 +94,33 @@ class _Rule(NamedTuple):
     is_inside: bool
     is_decoupled: bool
 
-    def number(self, name: str) -> float:
+    def read_number(self, name: str) -> float:
         """Return a setting, 0 if it is not set."""
         value = self.settings.get(name)
         return float(value) if isinstance(value, int | float) else 0.0
 
-    def update(self, gradient: Array, weight: Array) -> Array | None:
+    def compute_update(self, gradient: Array, weight: Array) -> Array | None:
         """Return what the step adds to a weight, `None` if it is not known."""
         rate = self.settings.get(_RATE)
         if not isinstance(rate, int | float):
             return None
-        decay = self.number("weight_decay")
+        decay = self.read_number("weight_decay")
         own = gradient if self.is_decoupled else gradient + decay * weight
-        direction = self._direction(own)
+        direction = self._compute_direction(own)
         if direction is None:
             return None
         return -rate * direction - (rate * decay * weight if self.is_decoupled else 0)
 
-    def _direction(self, gradient: Array) -> Array | None:
-        epsilon = self.number("epsilon")
+    def _compute_direction(self, gradient: Array) -> Array | None:
+        epsilon = self.read_number("epsilon")
         if self.name == "SGD":
-            momentum = self.number("momentum") if self.settings.get("nesterov") else 0.0
+            momentum = self.read_number("momentum") if self.settings.get("nesterov") else 0.0
             return gradient * (1 + momentum)
         if self.name in _ADAMS:
-            scale = math.sqrt(1 - self.number("beta_2")) if self.is_inside else 1.0
+            scale = math.sqrt(1 - self.read_number("beta_2")) if self.is_inside else 1.0
             size = np.abs(gradient) + epsilon / scale
         elif self.name == "RMSprop":
-            rho = self.number("rho")
+            rho = self.read_number("rho")
             squares = (1 - rho) * np.square(gradient)
             if self.settings.get("centered"):
                 squares = squares * rho
@@ -132,7 +132,7 @@ class _Rule(NamedTuple):
         return direction
 
 
-def known_causes(
+def find_known_causes(
     here: RecordedStep,
     there: RecordedStep,
     weights: Mapping[str, MappedWeight],
@@ -154,7 +154,9 @@ def known_causes(
     recorded = {weight.path: weight for weight in here.weights}
     held = {weight.path: weight for weight in inventory.weights}
     name = str(here.settings.get("optimizer"))
-    rule = _Rule(name, settings_of_optimizer(here.settings), is_inside=True, is_decoupled=True)
+    rule = _UpdateRule(
+        name, select_optimizer_settings(here.settings), is_inside=True, is_decoupled=True
+    )
     inputs = {call.key.name: next(iter(call.inputs.values()), None) for call in calls}
     for row in rows:
         weight = held.get(row.path)
@@ -162,21 +164,27 @@ def known_causes(
             continue
         ours, mapped = recorded[row.path], weights[row.path]
         if row.kind == "trained":
-            causes.add(row.path, _causes(rule, ours, there, mapped, _kept(weight, mapped)))
+            causes.add(
+                row.path, _find_causes(rule, ours, there, mapped, _read_kept_values(weight, mapped))
+            )
         elif weight.name == "moving_variance":
             tensor = inputs.get(inventory.paths[weight.layer])
-            causes.add(row.path, _causes_of_variance(weight, ours, mapped, tensor))
+            causes.add(row.path, _find_variance_causes(weight, ours, mapped, tensor))
     return causes
 
 
-def _kept(weight: ModelWeight, mapped: MappedWeight) -> Array:
+def _read_kept_values(weight: ModelWeight, mapped: MappedWeight) -> Array:
     values = to_floats(backend.host_view(weight.variable)).reshape(-1)
     kept: Array = values[mapped.kept_at].astype("float64")
     return kept
 
 
-def _causes(
-    rule: _Rule, ours: RecordedWeight, there: RecordedStep, mapped: MappedWeight, weight: Array
+def _find_causes(
+    rule: _UpdateRule,
+    ours: RecordedWeight,
+    there: RecordedStep,
+    mapped: MappedWeight,
+    weight: Array,
 ) -> list[str]:
     """Return the causes of another update, each as a sentence without a stop."""
     theirs = mapped.recorded
@@ -184,21 +192,23 @@ def _causes(
         return []
     gradient = ours.gradient.values.astype("float64")
     update, other_update = ours.update.values, theirs.update.values
-    parts = _Parts(there, mapped, weight)
+    parts = _ArrayUpdates(there, mapped, weight)
     rounding = ours.rounding
     # A weight may be left out of the decay here.
     rules = [rule, rule._replace(settings={**rule.settings, "weight_decay": 0.0})]
-    known = [one for one in rules if _is(one.update(gradient, weight), update, rounding)]
-    expected = parts.update()
-    if not known or not _is(expected, other_update, rounding):
+    known = [
+        one for one in rules if _is_close(one.compute_update(gradient, weight), update, rounding)
+    ]
+    expected = parts.compute_update()
+    if not known or not _is_close(expected, other_update, rounding):
         count = parts.count
-        if count > 1 and _is(count * update.astype("float64"), other_update, rounding):
-            return [_sum(count)]
+        if count > 1 and _is_close(count * update.astype("float64"), other_update, rounding):
+            return [_describe_sum(count)]
         return []
     causes = []
     if parts.count > 1:
-        causes.append(_sum(parts.count))
-    for text, changed in parts.changed(known[0]):
+        causes.append(_describe_sum(parts.count))
+    for text, changed in parts.list_changes(known[0]):
         if changed is not None and expected is not None:
             least = max(_CHANGED * compute_rms(other_update), rounding)
             if compute_rms(changed - expected) > least:
@@ -206,16 +216,16 @@ def _causes(
     return causes
 
 
-class _Parts:
+class _ArrayUpdates:
     """The arrays of a weight that are trained, each with the rule that trains it."""
 
     def __init__(self, there: RecordedStep, mapped: MappedWeight, weight: Array) -> None:
         self._weight = weight
-        self._rules: list[tuple[_Rule, Array, Array]] = []
+        self._rules: list[tuple[_UpdateRule, Array, Array]] = []
         name = str(there.settings.get("optimizer"))
         for array, indices in mapped.summands:
             if array.gradient is not None and array.group is not None:
-                rule = _Rule(name, there.groups[array.group], False, name == "AdamW")
+                rule = _UpdateRule(name, there.groups[array.group], False, name == "AdamW")
                 gradient = array.gradient.values[indices].astype("float64")
                 self._rules.append((rule, gradient, indices >= 0))
         self._counts: Array = sum((one[2].astype(int) for one in self._rules), np.zeros(1, int))
@@ -226,78 +236,85 @@ class _Parts:
         counts = np.unique(self._counts)
         return int(counts[0]) if counts.size == 1 else 0
 
-    def update(self, **changes: Any) -> Array | None:
+    def compute_update(self, **changes: Any) -> Array | None:
         """Return the sum of the updates of all, with changes of their rules."""
         total = np.zeros(self._weight.shape)
         for rule, gradient, is_there in self._rules:
-            update = rule._replace(**changes).update(gradient, self._weight / max(self.count, 1))
+            update = rule._replace(**changes).compute_update(
+                gradient, self._weight / max(self.count, 1)
+            )
             if update is None:
                 return None
             total += np.where(is_there, update, 0)
         return total
 
-    def changed(self, ours: _Rule) -> list[tuple[str, Array | None]]:
+    def list_changes(self, ours: _UpdateRule) -> list[tuple[str, Array | None]]:
         """Return each cause, in words, with the updates if it was as here."""
         if not self._rules:
             return []
         theirs = self._rules[0][0]
         found = []
         if theirs.name == ours.name == "RMSprop":
-            found.append((_epsilon_of_rmsprop(ours.settings), self.update(is_inside=True)))
+            found.append(
+                (_describe_rmsprop_epsilon(ours.settings), self.compute_update(is_inside=True))
+            )
         elif theirs.name in _ADAMS and ours.name in _ADAMS and "beta_2" in ours.settings:
-            settings = {**theirs.settings, "epsilon": epsilon_at_first(ours.settings)}
-            text = _epsilon_of_adam(ours.settings, theirs.settings)
-            found.append((text, self.update(settings=settings)))
-        if not theirs.is_decoupled and theirs.number("weight_decay"):
-            found.append((_decay(theirs.name), self.update(is_decoupled=True)))
+            settings = {**theirs.settings, "epsilon": convert_epsilon(ours.settings)}
+            text = _describe_adam_epsilon(ours.settings, theirs.settings)
+            found.append((text, self.compute_update(settings=settings)))
+        if not theirs.is_decoupled and theirs.read_number("weight_decay"):
+            found.append((_describe_decay(theirs.name), self.compute_update(is_decoupled=True)))
         for name in (_RATE, "rho", "weight_decay", "nesterov", "centered"):
-            if name in theirs.settings and ours.number(name) != theirs.number(name):
+            if name in theirs.settings and ours.read_number(name) != theirs.read_number(name):
                 settings = {**theirs.settings, name: ours.settings.get(name)}
-                numbers = digits(ours.number(name)), digits(theirs.number(name))
+                numbers = (
+                    format_digits(ours.read_number(name)),
+                    format_digits(theirs.read_number(name)),
+                )
                 text = f"{name} is {numbers[0]} here and {numbers[1]} there"
-                found.append((text, self.update(settings=settings)))
+                found.append((text, self.compute_update(settings=settings)))
         return found
 
 
-def _epsilon_of_adam(ours: Settings, theirs: Settings) -> str:
-    first = digits(epsilon_at_first(ours))
+def _describe_adam_epsilon(ours: Settings, theirs: Settings) -> str:
+    first = format_digits(convert_epsilon(ours))
     return (
         "Adam of torch adds epsilon after its bias correction, and Keras before it: "
-        f"epsilon={digits(ours['epsilon'])} here is eps={first} there at the first step (at step t "
-        f"it is epsilon / sqrt(1 - beta_2**t)), and eps is {digits(theirs['epsilon'])}. Record it "
+        f"epsilon={format_digits(ours['epsilon'])} here is eps={first} there at the first step (at step t "
+        f"it is epsilon / sqrt(1 - beta_2**t)), and eps is {format_digits(theirs['epsilon'])}. Record it "
         f"with eps={first} to compare the rest"
     )
 
 
-def _epsilon_of_rmsprop(ours: Settings) -> str:
+def _describe_rmsprop_epsilon(ours: Settings) -> str:
     return (
         "RMSprop of torch adds epsilon to the root, and Keras under it: for all gradients, no eps "
-        f"there is epsilon={digits(ours['epsilon'])} here"
+        f"there is epsilon={format_digits(ours['epsilon'])} here"
     )
 
 
-def _decay(name: str) -> str:
+def _describe_decay(name: str) -> str:
     return (
         f"{name} of torch adds the decay to the gradient, and Keras takes it from the weight, as "
         "`torch.optim.AdamW` does"
     )
 
 
-def _sum(count: int) -> str:
+def _describe_sum(count: int) -> str:
     return (
         f"the weight is the sum of {count} arrays there, and each is trained, so it moves {count} "
         "times as far: freeze all of them but one there"
     )
 
 
-def _is(values: Array | None, expected: Array, rounding: float) -> bool:
+def _is_close(values: Array | None, expected: Array, rounding: float) -> bool:
     """Return whether a formula gives an update, up to rounding."""
     if values is None or not np.isfinite(expected).all():
         return False
     return compute_rms(values - expected) <= max(_SAME * compute_rms(expected), rounding)
 
 
-def _causes_of_variance(
+def _find_variance_causes(
     weight: ModelWeight,
     ours: RecordedWeight,
     mapped: MappedWeight,
@@ -313,11 +330,11 @@ def _causes_of_variance(
     count = math.prod(inputs.shape) // inputs.shape[layer.axis]
     if count < 2 or layer.momentum >= 1:
         return []
-    before = _kept(weight, mapped)
+    before = _read_kept_values(weight, mapped)
     variance = before + ours.update.values.astype("float64") / (1 - layer.momentum)
     change = variance * count / (count - 1) - before
     share = float(change @ theirs.values) / (float(change @ change) or 1.0)
-    if not _is(share * change, theirs.values, ours.rounding):
+    if not _is_close(share * change, theirs.values, ours.rounding):
         return []
     causes = [
         f"torch moves a variance to n / (n - 1) times that of the batch, with n = {count}, and "

@@ -24,7 +24,7 @@ from keras_initx.tools.compare_outputs._recorded_step import (
     RecordedWeight,
     compute_rms,
 )
-from keras_initx.tools.compare_outputs._samples import places
+from keras_initx.tools.compare_outputs._samples import choose_indices
 from keras_initx.tools.load_pretrained._array_names import NamesGiven
 from keras_initx.tools.load_pretrained._load_pretrained import Assignment, plan_load
 
@@ -93,7 +93,7 @@ class _Probe:
         return self.values if dtype is None else self.values.astype(dtype)
 
 
-def mapped_step(step: RecordedStep, inventory: Inventory, names: NamesGiven | None) -> MappedStep:
+def map_step(step: RecordedStep, inventory: Inventory, names: NamesGiven | None) -> MappedStep:
     """Return the step of a module as that of the weights of a model.
 
     Args:
@@ -116,7 +116,7 @@ def mapped_step(step: RecordedStep, inventory: Inventory, names: NamesGiven | No
             used.update(sources)
             if sources or assignment.row.status == "error":
                 own = [arrays[name] for name in sources]
-                weight = _mapped(assignment, own, probes, is_whole=step.is_whole)
+                weight = _map_weight(assignment, own, probes, is_whole=step.is_whole)
                 weights[assignment.weight.path] = weight
     unused = []
     used_tensors = {arrays[name].tied_to or name for name in used}
@@ -126,7 +126,7 @@ def mapped_step(step: RecordedStep, inventory: Inventory, names: NamesGiven | No
     return MappedStep(weights, unused)
 
 
-def _mapped(
+def _map_weight(
     assignment: Assignment,
     arrays: Sequence[RecordedArray],
     probes: Mapping[str, _Probe],
@@ -135,12 +135,12 @@ def _mapped(
 ) -> MappedWeight:
     weight = assignment.weight
     name = " + ".join(array.name for array in arrays)
-    kind = _kind(arrays)
+    kind = _classify(arrays)
     dtype = arrays[0].dtype if arrays else ""
     if assignment.array is None:
         how = assignment.row.how
         return MappedWeight(RecordedWeight(name, kind, weight.shape, dtype, obstacle=how))
-    numbers = _numbers(assignment, [probes[array.name] for array in arrays])
+    numbers = _number_values(assignment, [probes[array.name] for array in arrays])
     if numbers is None:
         how = f"it is computed of {name}"
         return MappedWeight(RecordedWeight(name, kind, weight.shape, dtype, obstacle=how))
@@ -149,7 +149,7 @@ def _mapped(
     for array, own in zip(arrays, numbers, strict=True):
         size = math.prod(array.shape)
         indices = np.full(size + 1, -1)
-        kept = np.arange(size) if is_whole else places(size)
+        kept = np.arange(size) if is_whole else choose_indices(size)
         indices[kept + 1] = np.arange(kept.size)
         is_kept &= (own == 0) | (indices[own] >= 0)
         summands.append(Summand(array, indices[own]))
@@ -160,18 +160,18 @@ def _mapped(
         kind,
         weight.shape,
         dtype,
-        _gradient(summands, math.prod(weight.shape)),
-        _update(summands, math.prod(weight.shape)),
+        _combine_gradients(summands, math.prod(weight.shape)),
+        _sum_updates(summands, math.prod(weight.shape)),
     )
     return MappedWeight(recorded, kept_at, summands)
 
 
-def _kind(arrays: Sequence[RecordedArray]) -> Kind:
+def _classify(arrays: Sequence[RecordedArray]) -> Kind:
     kinds = [array.kind for array in arrays]
     return "trained" if "trained" in kinds or not kinds else kinds[0]
 
 
-def _numbers(assignment: Assignment, probes: Sequence[_Probe]) -> list[Array] | None:
+def _number_values(assignment: Assignment, probes: Sequence[_Probe]) -> list[Array] | None:
     """Return which value of each array the values of a weight have, from 1, and 0 for none.
 
     `None` if they are more than values of arrays, or sums of them.
@@ -205,7 +205,7 @@ def _numbers(assignment: Assignment, probes: Sequence[_Probe]) -> list[Array] | 
     return found if is_moved else None
 
 
-def _gradient(summands: Sequence[Summand], size: int) -> RecordedChange | None:
+def _combine_gradients(summands: Sequence[Summand], size: int) -> RecordedChange | None:
     """Return the gradient of a weight: that of a sum is the gradient of each part of it."""
     trained = []
     for one in summands:
@@ -223,11 +223,11 @@ def _gradient(summands: Sequence[Summand], size: int) -> RecordedChange | None:
         if change.deviations.size:
             deviations[chosen] = change.deviations[indices[chosen]]
         is_open &= ~chosen
-    norm = _norm([one.array for one in summands], [one[1] for one in trained], values, size)
+    norm = _compute_norm([one.array for one in summands], [one[1] for one in trained], values, size)
     return RecordedChange(norm, values, compute_rms(deviations))
 
 
-def _update(summands: Sequence[Summand], size: int) -> RecordedChange | None:
+def _sum_updates(summands: Sequence[Summand], size: int) -> RecordedChange | None:
     """Return what a step adds to a weight: the sum of what it adds to the parts of a sum."""
     changes = []
     values = np.zeros(summands[0].indices.size, "float64")
@@ -240,11 +240,11 @@ def _update(summands: Sequence[Summand], size: int) -> RecordedChange | None:
         values += np.where(indices >= 0, array.update.values[indices], 0)
     if not changes:
         return None
-    norm = _norm([one.array for one in summands], changes, values, size)
+    norm = _compute_norm([one.array for one in summands], changes, values, size)
     return RecordedChange(norm, values.astype("float32"))
 
 
-def _norm(
+def _compute_norm(
     arrays: Sequence[RecordedArray], changes: Sequence[ArrayChange], values: Array, size: int
 ) -> float:
     """Return the norm of a change, NaN if what is kept does not say it."""

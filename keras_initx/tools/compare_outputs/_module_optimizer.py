@@ -43,7 +43,7 @@ class ModuleOptimizer:
     """
 
     def __init__(self, parameters: Sequence[Any], given: Any) -> None:
-        self._copies = {id(parameter): _copy_of(parameter) for parameter in parameters}
+        self._copies = {id(parameter): _copy_parameter(parameter) for parameter in parameters}
         self._parameters = parameters
         made = given
         if callable(given) and not hasattr(given, "param_groups"):
@@ -58,12 +58,12 @@ class ModuleOptimizer:
         copies = {id(copy) for copy in self._copies.values()}
         held = [one for group in made.param_groups for one in group["params"]]
         if not any(id(one) in copies for one in held):
-            made = self._at_start(made)
+            made = self._remake_at_start(made)
         self._optimizer = made
         self._places: dict[int, int] = {}
         self.groups: list[Settings] = []
         for place, group in enumerate(made.param_groups):
-            self.groups.append(_in_words_of_keras(type(made).__name__, group))
+            self.groups.append(_translate_settings(type(made).__name__, group))
             for copy in group["params"]:
                 self._places[id(copy)] = place
         self.settings: dict[str, Any] = {"optimizer": type(made).__name__}
@@ -76,12 +76,12 @@ class ModuleOptimizer:
                 shown = ", ".join(map(str, values))
                 self.unread.append(f"optimizer: {name}: {shown} in its groups")
 
-    def group_of(self, parameter: Any) -> int | None:
+    def find_group(self, parameter: Any) -> int | None:
         """Return the place of the group that has a parameter, `None` if none has it."""
         copy = self._copies.get(id(parameter))
         return None if copy is None else self._places.get(id(copy))
 
-    def stepped(self) -> Mapping[int, Any]:
+    def take_step(self) -> Mapping[int, Any]:
         """Return the copies after a step from the gradients of the parameters, by their ids.
 
         It is called once.
@@ -92,7 +92,7 @@ class ModuleOptimizer:
         self._optimizer.step()
         return self._copies
 
-    def _at_start(self, optimizer: Any) -> Any:
+    def _remake_at_start(self, optimizer: Any) -> Any:
         """Return an optimizer like one of the parameters, of their copies and without a state."""
         groups = []
         for group in optimizer.param_groups:
@@ -130,7 +130,7 @@ def _check_step(optimizer: Any) -> None:
         )
 
 
-def _copy_of(parameter: Any) -> Any:
+def _copy_parameter(parameter: Any) -> Any:
     """Return a parameter of the same values, with the marks that a user has put on it."""
     torch = sys.modules["torch"]
     copy = torch.nn.Parameter(parameter.detach().clone(), parameter.requires_grad)
@@ -138,7 +138,7 @@ def _copy_of(parameter: Any) -> Any:
     return copy
 
 
-def _in_words_of_keras(name: str, group: Mapping[str, Any]) -> Settings:
+def _translate_settings(name: str, group: Mapping[str, Any]) -> Settings:
     """Return the settings of a group that Keras has too, by its words."""
     found: dict[str, Any] = {}
     for word, names in {**_WORDS, **_OWN_WORDS.get(name, {})}.items():

@@ -27,12 +27,12 @@ from keras_initx.tools.compare_outputs._recorded_step import (
     RecordedTarget,
     RecordedWeight,
 )
-from keras_initx.tools.compare_outputs._samples import RecordedTensor, own_order, places
+from keras_initx.tools.compare_outputs._samples import RecordedTensor, choose_indices, own_order
 
 # The first step in a file of recorded outputs: a part of its JSON, and an array of values.
 
 
-def step_as_json(step: RecordedStep, numbers: Mapping[int, int]) -> dict[str, Any]:
+def serialize_step(step: RecordedStep, numbers: Mapping[int, int]) -> dict[str, Any]:
     """Return a step as JSON.
 
     Args:
@@ -41,8 +41,8 @@ def step_as_json(step: RecordedStep, numbers: Mapping[int, int]) -> dict[str, An
     """
     return {
         "obstacle": step.obstacle,
-        "targets": _targets_as_json(step.targets),
-        "sample_weights": _targets_as_json(step.sample_weights),
+        "targets": _serialize_targets(step.targets),
+        "sample_weights": _serialize_targets(step.sample_weights),
         "by_backend": list(step.by_backend),
         "outputs": {place: numbers[id(tensor)] for place, tensor in step.outputs.items()},
         "loss": step.loss,
@@ -54,21 +54,21 @@ def step_as_json(step: RecordedStep, numbers: Mapping[int, int]) -> dict[str, An
         "without_updates": step.without_updates,
         "settings": dict(step.settings),
         "unread": list(step.unread),
-        "weights": [_weight_as_json(weight) for weight in step.weights],
-        "arrays": [_array_as_json(array) for array in step.arrays],
+        "weights": [_serialize_weight(weight) for weight in step.weights],
+        "arrays": [_serialize_array(array) for array in step.arrays],
         "is_whole": step.is_whole,
         "groups": list(map(dict, step.groups)),
     }
 
 
-def _weight_as_json(weight: RecordedWeight) -> list[Any]:
+def _serialize_weight(weight: RecordedWeight) -> list[Any]:
     changes: list[list[float] | None] = []
     for change in (weight.gradient, weight.update):
         changes.append(None if change is None else [change.norm, change.rounding])
     return [weight.path, weight.kind, list(weight.shape), weight.dtype, *changes]
 
 
-def _array_as_json(array: RecordedArray) -> list[Any]:
+def _serialize_array(array: RecordedArray) -> list[Any]:
     changes: list[list[Any] | None] = []
     for change in (array.gradient, array.update):
         changes.append(None if change is None else [change.norm, change.deviations.size > 0])
@@ -76,18 +76,18 @@ def _array_as_json(array: RecordedArray) -> list[Any]:
     return [*facts, *changes]
 
 
-def _targets_as_json(targets: Mapping[str, RecordedTarget]) -> dict[str, Any]:
+def _serialize_targets(targets: Mapping[str, RecordedTarget]) -> dict[str, Any]:
     return {place: [list(target.shape), target.digest] for place, target in targets.items()}
 
 
-def _targets_in(content: Mapping[str, Any]) -> dict[str, RecordedTarget]:
+def _parse_targets(content: Mapping[str, Any]) -> dict[str, RecordedTarget]:
     found = {}
     for place, (shape, digest) in content.items():
         found[place] = RecordedTarget(tuple(shape), str(digest))
     return found
 
 
-def step_values(step: RecordedStep | None) -> Array:
+def join_step_values(step: RecordedStep | None) -> Array:
     """Return the values of all gradients and updates that are kept, one after the other."""
     found = [np.zeros(0, "float32")]
     if step is not None:
@@ -99,7 +99,7 @@ def step_values(step: RecordedStep | None) -> Array:
     return np.concatenate(found)
 
 
-def step_in(
+def parse_step(
     content: Mapping[str, Any] | None, tensors: Sequence[RecordedTensor], values: Array
 ) -> RecordedStep | None:
     """Return the step in a file, `None` if there is none.
@@ -112,7 +112,7 @@ def step_in(
     Raises:
         ValueError: If there are more or fewer values than the weights have.
     """
-    left = _Values(values)
+    left = _ValueReader(values)
     weights = []
     for path, kind, lengths, dtype, *sizes in () if content is None else content["weights"]:
         changes: list[RecordedChange | None] = []
@@ -121,20 +121,20 @@ def step_in(
                 changes.append(None)
                 continue
             norm, rounding = map(float, size)
-            kept = left.take(places(math.prod(lengths)).size)
+            kept = left.take(choose_indices(math.prod(lengths)).size)
             changes.append(RecordedChange(norm, kept, rounding))
         gradient, update = changes
         shape = tuple(lengths)
         weights.append(RecordedWeight(str(path), kind, shape, str(dtype), gradient, update))
-    arrays = [] if content is None else _arrays_in(content, left)
+    arrays = [] if content is None else _parse_arrays(content, left)
     if left.begin != values.size or values.dtype != "float32":
         raise ValueError(f"{left.begin} values of a step are due, {values.size} are there")
     if content is None:
         return None
     return RecordedStep(
         obstacle=str(content["obstacle"]),
-        targets=_targets_in(content["targets"]),
-        sample_weights=_targets_in(content["sample_weights"]),
+        targets=_parse_targets(content["targets"]),
+        sample_weights=_parse_targets(content["sample_weights"]),
         by_backend=list(map(str, content["by_backend"])),
         outputs={place: tensors[number] for place, number in content["outputs"].items()},
         loss=float(content["loss"]),
@@ -153,7 +153,7 @@ def step_in(
     )
 
 
-class _Values:
+class _ValueReader:
     """The values of a step, one after the other.
 
     Attributes:
@@ -170,11 +170,11 @@ class _Values:
         return self._values[self.begin - count : self.begin]
 
 
-def _arrays_in(content: Mapping[str, Any], left: _Values) -> list[RecordedArray]:
+def _parse_arrays(content: Mapping[str, Any], left: _ValueReader) -> list[RecordedArray]:
     arrays = []
     for name, kind, lengths, dtype, group, tied_to, *sizes in content["arrays"]:
         shape = tuple(lengths)
-        count = math.prod(shape) if content["is_whole"] else places(math.prod(shape)).size
+        count = math.prod(shape) if content["is_whole"] else choose_indices(math.prod(shape)).size
         changes: list[ArrayChange | None] = []
         for size in sizes:
             if size is None:
@@ -228,27 +228,27 @@ def save_outputs(
         "framework": framework,
         "backend": backend,
         "draws": [draws.is_random, draws.repeated, draws.by_backend],
-        "tensors": [_as_json(tensor) for tensor in tensors.values()],
-        "calls": [_call_as_json(call, numbers) for call in calls],
-        "step": None if step is None else step_as_json(step, numbers),
+        "tensors": [_serialize_tensor(tensor) for tensor in tensors.values()],
+        "calls": [_serialize_call(call, numbers) for call in calls],
+        "step": None if step is None else serialize_step(step, numbers),
     }
     kept: dict[str, list[Array]] = {dtype: [np.zeros(0, dtype)] for dtype in _DTYPES}
     for tensor in tensors.values():
         kept[tensor.own_values.dtype.name].append(tensor.own_values)
     arrays: dict[str, Any] = {dtype: np.concatenate(parts) for dtype, parts in kept.items()}
-    arrays["step"] = step_values(step)
+    arrays["step"] = join_step_values(step)
     text = json.dumps(content, allow_nan=True).encode()
     file = io.BytesIO()
     np.savez(file, calls=np.frombuffer(text, "uint8"), **arrays)
     _local.write(path, file.getvalue())
 
 
-def _as_json(tensor: RecordedTensor) -> list[Any]:
+def _serialize_tensor(tensor: RecordedTensor) -> list[Any]:
     kept = tensor.own_values.dtype.name
     return [list(tensor.shape), tensor.dtype, kept, tensor.mean, tensor.deviation]
 
 
-def _call_as_json(call: RecordedCall, numbers: Mapping[int, int]) -> dict[str, Any]:
+def _serialize_call(call: RecordedCall, numbers: Mapping[int, int]) -> dict[str, Any]:
     before = None
     if call.before_activation is not None:
         before = numbers[id(call.before_activation)]
@@ -298,7 +298,7 @@ def read_outputs(argument: str, path: str | Path) -> FileContent:
     whole = Path(path).read_bytes()
     received = f"Received: {argument}={str(path)!r}"
     try:
-        version, content = _content_in(whole)
+        version, content = _parse_file(whole)
     except Exception as error:  # of NumPy, of the archive, of JSON: what reading raises is damage
         raise ValueError(
             f"`{argument}` must be a file that `record_outputs(...).save` wrote, and not damaged. "
@@ -312,7 +312,7 @@ def read_outputs(argument: str, path: str | Path) -> FileContent:
     return content
 
 
-def _content_in(whole: bytes) -> tuple[Any, FileContent | None]:
+def _parse_file(whole: bytes) -> tuple[Any, FileContent | None]:
     """Return the version of a file, and its content, `None` if it has another version."""
     with zipfile.ZipFile(io.BytesIO(whole)) as archive:
         # Each member is read to its end, where its CRC-32 is checked, also what nobody reads.
@@ -327,24 +327,24 @@ def _content_in(whole: bytes) -> tuple[Any, FileContent | None]:
             return content["version"], None
         values = {dtype: arrays[dtype] for dtype in _DTYPES}
         of_step = arrays["step"]
-    tensors = _tensors_in(content, values)
+    tensors = _parse_tensors(content, values)
     is_random, repeated, by_backend = content["draws"]
     return _VERSION, FileContent(
-        _calls_in(content, tensors),
+        _parse_calls(content, tensors),
         str(content["framework"]),
         str(content["backend"]),
-        step_in(content["step"], tensors, of_step),
+        parse_step(content["step"], tensors, of_step),
         Draws(bool(is_random), list(map(str, repeated)), list(map(str, by_backend))),
     )
 
 
-def _tensors_in(content: Mapping[str, Any], values: Mapping[str, Array]) -> list[RecordedTensor]:
+def _parse_tensors(content: Mapping[str, Any], values: Mapping[str, Array]) -> list[RecordedTensor]:
     tensors = []
     begins = dict.fromkeys(_DTYPES, 0)
     for lengths, dtype, kept_dtype, mean, deviation in content["tensors"]:
         shape = tuple(lengths)
         begin = begins[kept_dtype]
-        end = begin + places(math.prod(shape)).size
+        end = begin + choose_indices(math.prod(shape)).size
         kept = {own_order(shape): values[kept_dtype][begin:end]}
         tensors.append(RecordedTensor(shape, str(dtype), float(mean), float(deviation), kept))
         begins[kept_dtype] = end
@@ -354,7 +354,9 @@ def _tensors_in(content: Mapping[str, Any], values: Mapping[str, Array]) -> list
     return tensors
 
 
-def _calls_in(content: Mapping[str, Any], tensors: Sequence[RecordedTensor]) -> list[RecordedCall]:
+def _parse_calls(
+    content: Mapping[str, Any], tensors: Sequence[RecordedTensor]
+) -> list[RecordedCall]:
     calls = []
     for call in content["calls"]:
         before = None

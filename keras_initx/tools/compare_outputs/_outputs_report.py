@@ -150,21 +150,21 @@ class OutputsReport(Tabular[OutputRow], Judgement):
     def summary(self) -> str:
         """The result in one sentence, the tolerances in another, and the first step in a third."""
         if self.step is None:
-            return " ".join(filter(None, [self._of_outputs(), self._left_out()]))
-        return f"{self._of_outputs()} {self.step.summary}"
+            return " ".join(filter(None, [self._summarize_outputs(), self._explain_missing_step()]))
+        return f"{self._summarize_outputs()} {self.step.summary}"
 
-    def _left_out(self) -> str:
+    def _explain_missing_step(self) -> str:
         if not self.step_left_out:
             return ""
         return f"The first step of `like` was not compared: {self.step_left_out}."
 
-    def _of_outputs(self) -> str:
+    def _summarize_outputs(self) -> str:
         counts = Counter(row.answer for row in self.rows)
         compared = len(self.rows) - counts["not compared"]
         text = f"{compared} of {format_count(len(self.rows), 'call')} compared"
         found = [f"{counts[answer]} {word}" for answer, word in _WORDS.items() if counts[answer]]
         text += ", all equal" if counts["equal"] == compared else f": {', '.join(found)}"
-        text += f"; the outputs of the model {self._of_model()}. "
+        text += f"; the outputs of the model {self._describe_model()}. "
         tolerances: dict[str, float] = {}
         for row in self.rows:
             if row.outputs is not None:
@@ -181,12 +181,12 @@ class OutputsReport(Tabular[OutputRow], Judgement):
         if self.first is None:
             if self.step is not None and not self.step.ok:
                 return self.step.summary
-            return f"The outputs of the model {self._of_model()}."
+            return f"The outputs of the model {self._describe_model()}."
         count = sum(row.answer == "differs" for row in self.rows)
         calls = format_count(count, "call")
         return f"The outputs of {calls} differ, first those of {self.first.name}."
 
-    def _of_model(self) -> str:
+    def _describe_model(self) -> str:
         rows = [row for row in self.rows if row.is_model]
         if any(row.answer == "differs" for row in rows):
             return "differ"
@@ -196,7 +196,7 @@ class OutputsReport(Tabular[OutputRow], Judgement):
             return f"were not compared ({rows[-1].how})"
         return f"are not known to be equal ({rows[-1].how})"
 
-    def _place(self) -> list[str]:
+    def _describe_first_difference(self) -> list[str]:
         """Return sentences on where the first difference arises."""
         if self.first is None or self.between is None:
             return []
@@ -217,7 +217,7 @@ class OutputsReport(Tabular[OutputRow], Judgement):
             lines.append(f"Known of it: {'; '.join(self.reasons)}.")
         return lines
 
-    def _made_otherwise(self) -> list[str]:
+    def _list_other_settings(self) -> list[str]:
         """Return lines on the settings that differ, each with the rows that have it."""
         names: dict[str, list[str]] = {}
         for row in self.rows:
@@ -228,7 +228,7 @@ class OutputsReport(Tabular[OutputRow], Judgement):
         )
         return [f"{head}: {setting} ({truncate(found)})." for setting, found in names.items()]
 
-    def _not_compared(self) -> list[str]:
+    def _list_not_compared(self) -> list[str]:
         """Return lines on the calls that were not compared, or prove nothing, by the reasons."""
         names: dict[str, list[str]] = {}
         for answer in ("not known", "not compared"):
@@ -249,19 +249,23 @@ class OutputsReport(Tabular[OutputRow], Judgement):
     def _columns(self) -> list[Column[OutputRow]]:
         return [
             Column("layer", lambda row: row.name, is_text=True),
-            Column("like", _other_name, is_text=True, is_optional=True),
+            Column("like", _counterpart_name, is_text=True, is_optional=True),
             Column("inputs differ", lambda row: format_cell(row.inputs)),
             Column("outputs differ", lambda row: format_cell(row.outputs)),
             Column("tolerance", lambda row: format_cell(row.tolerance)),
-            Column("", _answer, is_text=True),
+            Column("", _format_answer, is_text=True),
         ]
 
     def _below(self) -> list[str]:
-        lines = [*self._place(), *self._made_otherwise(), *self._not_compared()]
+        lines = [
+            *self._describe_first_difference(),
+            *self._list_other_settings(),
+            *self._list_not_compared(),
+        ]
         for row in self.rows:
             if row.is_model and " with " in row.how:
                 lines.append(f"{row.name} was compared by {row.how}.")
-        lines += filter(None, [self._of_outputs(), self._left_out()])
+        lines += filter(None, [self._summarize_outputs(), self._explain_missing_step()])
         width = line_width()
         filled = [textwrap.fill(line, width, break_on_hyphens=False) for line in lines]
         if self.step is not None:
@@ -293,11 +297,11 @@ class OutputsReport(Tabular[OutputRow], Judgement):
         return plot_in_order([row.name for row in self.rows], panels, of="layer")
 
 
-def _answer(row: OutputRow) -> str:
+def _format_answer(row: OutputRow) -> str:
     if row.how:
         return f"{row.answer}: {row.how}"
     return row.answer
 
 
-def _other_name(row: OutputRow) -> str:
+def _counterpart_name(row: OutputRow) -> str:
     return "" if row.like == row.path else row.like

@@ -4,7 +4,11 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from keras_initx.tools.compare_outputs._samples import RecordedTensor
-from keras_initx.tools.compare_outputs._tolerance import Difference, difference_of, tolerance_of
+from keras_initx.tools.compare_outputs._tolerance import (
+    Difference,
+    choose_tolerance,
+    find_least_difference,
+)
 
 
 class TensorPair(NamedTuple):
@@ -37,7 +41,7 @@ class TensorPair(NamedTuple):
         return self.size > self.tolerance
 
 
-def paired_tensors(
+def pair_tensors(
     tensors: Mapping[str, RecordedTensor],
     others: Mapping[str, RecordedTensor],
     tolerance: float | None,
@@ -54,13 +58,13 @@ def paired_tensors(
     """
     if tensors.keys() == others.keys():
         return [
-            compared_tensors(place, tensors[place], place, others[place], tolerance)
+            compare_tensors(place, tensors[place], place, others[place], tolerance)
             for place in tensors
         ]
     pairs: list[TensorPair] = []
     for place, tensor in tensors.items():
         for other_place, other in others.items():
-            pairs.append(compared_tensors(place, tensor, other_place, other, tolerance))
+            pairs.append(compare_tensors(place, tensor, other_place, other, tolerance))
     chosen: dict[str, TensorPair] = {}
     taken = set()
     for pair in sorted(pairs, key=lambda one: one.size):
@@ -71,11 +75,13 @@ def paired_tensors(
     for place, tensor in tensors.items():
         if place not in chosen:
             left = [other for name, other in others.items() if name not in taken]
-            chosen[place] = TensorPair(place, tensor, None, None, _misfit(tensor, left), 0.0)
+            chosen[place] = TensorPair(
+                place, tensor, None, None, _explain_misfit(tensor, left), 0.0
+            )
     return [chosen[place] for place in tensors]
 
 
-def compared_tensors(
+def compare_tensors(
     place: str,
     tensor: RecordedTensor,
     other_place: str,
@@ -84,27 +90,29 @@ def compared_tensors(
 ) -> TensorPair:
     """Return two tensors with their difference, if they can be compared."""
     pair = TensorPair(place, tensor, other_place, None, "", 0.0)
-    if _kind(tensor) != _kind(other):
-        return pair._replace(obstacle=_misfit(tensor, [other]))
-    allowed = tolerance_of(tensor.dtype, tolerance)
+    if _dtype_kind(tensor) != _dtype_kind(other):
+        return pair._replace(obstacle=_explain_misfit(tensor, [other]))
+    allowed = choose_tolerance(tensor.dtype, tolerance)
     if allowed is None:
         return pair._replace(obstacle=f"the tolerance for {tensor.dtype} is not known")
-    difference = difference_of(tensor, other, allowed)
+    difference = find_least_difference(tensor, other, allowed)
     if difference is None:
-        return pair._replace(obstacle=_misfit(tensor, [other]))
+        return pair._replace(obstacle=_explain_misfit(tensor, [other]))
     return pair._replace(difference=difference, tolerance=allowed)
 
 
-def _kind(tensor: RecordedTensor) -> str:
+def _dtype_kind(tensor: RecordedTensor) -> str:
     """Return the dtype of floats, and that all others are integers."""
     return tensor.dtype if "float" in tensor.dtype else "integer"
 
 
-def _misfit(tensor: RecordedTensor, others: Iterable[RecordedTensor]) -> str:
+def _explain_misfit(tensor: RecordedTensor, others: Iterable[RecordedTensor]) -> str:
     """Return why a tensor was compared with none of `others`."""
     shapes = []
     for other in others:
-        if _kind(tensor) != _kind(other) and any(True for _ in tensor.in_orders_of(other.shape)):
+        if _dtype_kind(tensor) != _dtype_kind(other) and any(
+            True for _ in tensor.iterate_orders(other.shape)
+        ):
             return f"other dtype: {tensor.dtype} here, {other.dtype} there"
         shapes.append(str(other.shape))
     if not shapes:

@@ -64,12 +64,12 @@ def is_torch_module(value: Any) -> bool:
     return isinstance(value, torch.nn.Module)
 
 
-def module_names(module: Any) -> dict[Any, str]:
+def name_modules(module: Any) -> dict[Any, str]:
     """Return the modules within one of torch with their names, that of the class for itself."""
     return {part: name or type(module).__name__ for name, part in module.named_modules()}
 
 
-def operation_paths(inventory: Inventory) -> dict[keras.Operation, str]:
+def name_operations(inventory: Inventory) -> dict[keras.Operation, str]:
     """Return the layers of a model, and operations of functional models in it, with their paths.
 
     Those of operations are within the path of their model, with automatic names numbered within it.
@@ -88,7 +88,7 @@ def operation_paths(inventory: Inventory) -> dict[keras.Operation, str]:
     return found
 
 
-def operation_places(inventory: Inventory) -> dict[keras.Operation, str]:
+def canonicalize_operations(inventory: Inventory) -> dict[keras.Operation, str]:
     """Return the places of layers and operations, see `operation_paths`.
 
     Operations are counted by themselves, in the order in which their model has them.
@@ -103,7 +103,7 @@ def operation_places(inventory: Inventory) -> dict[keras.Operation, str]:
     return {**canonicalize_paths(around), **canonicalize_paths(operations)}
 
 
-def settings_of(operation: Any) -> Settings:
+def read_settings(operation: Any) -> Settings:
     """Return what a layer, an operation or a module of torch was made with, in words of Keras.
 
     That is what its public attributes say in numbers, short texts, and lists of these.
@@ -141,7 +141,7 @@ def is_simple(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float)
 
 
-def labeled(nested: Any, label: str = "") -> Iterator[tuple[str, Any]]:
+def label_members(nested: Any, label: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the members of nested lists, tuples and dicts, each with its place as a text."""
     parts: Any = None
     if isinstance(nested, Mapping):
@@ -153,10 +153,10 @@ def labeled(nested: Any, label: str = "") -> Iterator[tuple[str, Any]]:
         return
     for place, part in parts:
         inner = f"{label}/{place}" if label else f"{place}"
-        yield from labeled(part, inner)
+        yield from label_members(part, inner)
 
 
-def arguments_of(
+def read_arguments(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return what a function is called with, by the names of its arguments."""
@@ -165,10 +165,10 @@ def arguments_of(
     except (TypeError, ValueError):  # it has no signature
         given = {f"{place}": value for place, value in enumerate(args)}
         given.update(kwargs)
-    return dict(labeled(given))
+    return dict(label_members(given))
 
 
-def values_of(value: Any) -> Values | None:
+def read_values(value: Any) -> Values | None:
     """Return the values of a tensor or an array, `None` if it has no numbers, or a program has it.
 
     They are to be read at once: a module of torch may change them in place.

@@ -16,17 +16,17 @@ from keras_initx.inspection._watch import Call, Watcher
 from keras_initx.tools.compare_outputs._reading import (
     Settings,
     Values,
-    arguments_of,
     is_simple,
-    labeled,
-    settings_of,
-    values_of,
+    label_members,
+    read_arguments,
+    read_settings,
+    read_values,
 )
 from keras_initx.tools.compare_outputs._samples import (
     RecordedTensor,
     measure_units,
     own_order,
-    sampled,
+    sample_values,
 )
 
 
@@ -110,11 +110,11 @@ class Recorder(Watcher):
         name = self._paths[call.operation]
         self._counts[name] += 1
         inputs = {}
-        settings = dict(settings_of(call.operation))
-        for place, value in arguments_of(call.function, call.args, call.kwargs).items():
-            values = values_of(value)
+        settings = dict(read_settings(call.operation))
+        for place, value in read_arguments(call.function, call.args, call.kwargs).items():
+            values = read_values(value)
             if values is not None:
-                inputs[place] = self._kept(values, call)
+                inputs[place] = self._keep_tensor(values, call)
             elif value is not None and place != "training" and is_simple(value):
                 settings[place] = value
         self._begun[call] = RecordedCall(
@@ -130,21 +130,23 @@ class Recorder(Watcher):
 
     def after(self, call: Call) -> None:
         begun = self._begun.pop(call)
-        image = _image_in(begun.inputs.values())
-        before = values_of(call.before_activation)
+        image = _find_image_shape(begun.inputs.values())
+        before = read_values(call.before_activation)
         outputs = {}
-        for place, value in labeled(call.outputs):
-            values = values_of(value)
+        for place, value in label_members(call.outputs):
+            values = read_values(value)
             if values is not None:
-                outputs[place] = self._kept(values, call, image)
+                outputs[place] = self._keep_tensor(values, call, image)
         recorded = replace(
             begun,
             outputs=outputs,
-            before_activation=None if before is None else self._kept(before, call, image),
+            before_activation=None if before is None else self._keep_tensor(before, call, image),
         )
         self.calls.append(recorded)
 
-    def _kept(self, values: Values, call: Call, image: Shape | None = None) -> RecordedTensor:
+    def _keep_tensor(
+        self, values: Values, call: Call, image: Shape | None = None
+    ) -> RecordedTensor:
         """Return what is kept of a tensor; one with the same values is the same object.
 
         So an input is found to be the output of another call: by its values, because a module of
@@ -157,7 +159,7 @@ class Recorder(Watcher):
             image: The shape of the image that may have been flattened to it.
         """
         array = values.array
-        sample = sampled(array, own_order(array.shape))
+        sample = sample_values(array, own_order(array.shape))
         name = f"{array.shape} "
         if not sample.size or (sample == sample[0]).all():
             name += f"{len(self._tensors)} "
@@ -169,13 +171,13 @@ class Recorder(Watcher):
             axis = -1
             if isinstance(call.operation, keras.Layer):
                 axis = unit_axis(call.operation, array.ndim)
-            self._tensors[key] = recorded_tensor(values, sample, axis, before_flattened)
+            self._tensors[key] = record_tensor(values, sample, axis, before_flattened)
         tensor = self._tensors[key]
         tensor.keep(array, self._lengths)
         return tensor
 
 
-def _image_in(inputs: Iterable[RecordedTensor]) -> Shape | None:
+def _find_image_shape(inputs: Iterable[RecordedTensor]) -> Shape | None:
     """Return the shape of the first input, that before it was flattened; `None` without axes."""
     for tensor in inputs:
         shape = tensor.before_flattened or tensor.shape
@@ -183,7 +185,7 @@ def _image_in(inputs: Iterable[RecordedTensor]) -> Shape | None:
     return None
 
 
-def recorded_tensor(
+def record_tensor(
     values: Values,
     sample: Array | None = None,
     axis: int = -1,
@@ -200,7 +202,7 @@ def recorded_tensor(
     array, dtype = values
     order = own_order(array.shape)
     if sample is None:
-        sample = sampled(array, order)
+        sample = sample_values(array, order)
     moments = Moments(array)
     return RecordedTensor(
         array.shape,

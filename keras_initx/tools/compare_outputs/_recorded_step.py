@@ -10,12 +10,12 @@ import numpy as np
 from keras_initx._typing import Array, DType, Shape
 from keras_initx.backends._moments import Moments
 from keras_initx.inspection._batch import to_floats
-from keras_initx.tools.compare_outputs._reading import Settings, labeled, values_of
+from keras_initx.tools.compare_outputs._reading import Settings, label_members, read_values
 from keras_initx.tools.compare_outputs._samples import (
     RecordedTensor,
-    orders_of,
+    list_orders,
     own_order,
-    sampled,
+    sample_values,
 )
 
 # So many more runs measure the rounding.
@@ -42,7 +42,7 @@ class RecordedChange:
     rounding: float = 0.0
 
 
-def recorded_change(values: Array, kept_at: Array | None = None) -> RecordedChange:
+def record_change(values: Array, kept_at: Array | None = None) -> RecordedChange:
     """Return what is kept of an array.
 
     Args:
@@ -50,21 +50,21 @@ def recorded_change(values: Array, kept_at: Array | None = None) -> RecordedChan
         kept_at: The places in it that are kept, where they do not follow from its shape.
     """
     if kept_at is None:
-        kept = sampled(values, own_order(values.shape))
+        kept = sample_values(values, own_order(values.shape))
     else:
         kept = to_floats(values).reshape(-1)[kept_at]
     with np.errstate(over="ignore"):  # of float64
         return RecordedChange(Moments(values).norm, kept.astype("float32"))
 
 
-def rounded_otherwise(rng: np.random.Generator, values: Array, epsilon: float) -> Array:
+def perturb_by_rounding(rng: np.random.Generator, values: Array, epsilon: float) -> Array:
     """Return values times `1 + 2 epsilon u`, with u uniform in [-1, 1]: by what may be rounding."""
     noise = rng.random(values.shape, dtype="float32") * 2 - 1
     changed: Array = values * (1 + _CHANGE * epsilon * noise.astype(values.dtype))
     return changed
 
 
-def with_rounding(
+def add_measured_rounding(
     change: RecordedChange | None, others: Sequence[RecordedChange | None]
 ) -> RecordedChange | None:
     """Return a change with the rounding that others show, which rounding alone has made differ."""
@@ -95,12 +95,12 @@ class RecordedTarget(NamedTuple):
     digest: str
 
 
-def recorded_targets(nested: Any) -> dict[str, RecordedTarget]:
+def record_targets(nested: Any) -> dict[str, RecordedTarget]:
     """Return what is kept of targets or weights of samples, by their places; of `None` nothing."""
-    return {place: _recorded_target(values) for place, values in _arrays_of(nested).items()}
+    return {place: _record_target(values) for place, values in _label_arrays(nested).items()}
 
 
-def in_forms_of_keras(
+def convert_torch_targets(
     nested: Any, others: Mapping[str, RecordedTarget]
 ) -> Mapping[str, RecordedTarget]:
     """Return targets of torch, as those of a model where they are the same in another form.
@@ -111,39 +111,41 @@ def in_forms_of_keras(
         nested: The targets of the model.
         others: What is kept of those of torch.
     """
-    ours = _arrays_of(nested)
+    ours = _label_arrays(nested)
     if len(ours) != len(others):
         return others
     found = {}
     for values, (place, other) in zip(ours.values(), others.items(), strict=True):
-        own = _recorded_target(values)
-        digests = [_recorded_target(form).digest for form in _forms_of(values, other.shape)]
+        own = _record_target(values)
+        digests = [
+            _record_target(form).digest for form in _iterate_torch_forms(values, other.shape)
+        ]
         if digests:
             other = other._replace(shape=own.shape)
         found[place] = own if other.digest in digests else other
     return found
 
 
-def _arrays_of(nested: Any) -> dict[str, Array]:
+def _label_arrays(nested: Any) -> dict[str, Array]:
     found = {}
-    for place, value in labeled(nested):
-        known = values_of(value)
+    for place, value in label_members(nested):
+        known = read_values(value)
         if known is not None:
             found[place] = known.array
     return found
 
 
-def _forms_of(values: Array, shape: Shape) -> Iterator[Array]:
+def _iterate_torch_forms(values: Array, shape: Shape) -> Iterator[Array]:
     """Yield targets in the forms with a shape that torch may have them in."""
-    for order in orders_of(values.shape):
+    for order in list_orders(values.shape):
         if order.fits(shape):
             yield values.transpose(order.axes)
     is_one_hot = values.ndim > 1 and bool(((values == 0) | (values == 1)).all())
     if is_one_hot and bool((values.sum(axis=-1) == 1).all()):
-        yield from _forms_of(values.argmax(axis=-1), shape)
+        yield from _iterate_torch_forms(values.argmax(axis=-1), shape)
 
 
-def _recorded_target(values: Array) -> RecordedTarget:
+def _record_target(values: Array) -> RecordedTarget:
     # As Keras does, which computes losses in float32.
     values = to_floats(values).astype("float32") if values.dtype.kind not in "biu" else values
     content = np.ascontiguousarray(values.astype("float64") + 0.0)  # -0 is 0

@@ -38,7 +38,7 @@ class Order:
 
     def fits(self, shape: Shape) -> bool:
         """Return whether the other tensor may have this shape: axes of length 1 do not matter."""
-        return without_ones(self.shape) == without_ones(shape)
+        return squeeze_shape(self.shape) == squeeze_shape(shape)
 
 
 def own_order(shape: Shape) -> Order:
@@ -46,7 +46,7 @@ def own_order(shape: Shape) -> Order:
     return Order("", shape, tuple(range(len(shape))), shape)
 
 
-def orders_of(shape: Shape, before_flattened: Shape | None = None) -> list[Order]:
+def list_orders(shape: Shape, before_flattened: Shape | None = None) -> list[Order]:
     """Return the orders in which another framework may have the values of a tensor.
 
     Args:
@@ -55,19 +55,19 @@ def orders_of(shape: Shape, before_flattened: Shape | None = None) -> list[Order
     """
     found = [own_order(shape)]
     if len(shape) > 2:
-        for name, axes in _moved_axes(len(shape)).items():
+        for name, axes in _name_axis_orders(len(shape)).items():
             found.append(Order(name, shape, axes, tuple(shape[axis] for axis in axes)))
     elif before_flattened is not None:
-        for name, axes in _moved_channels(len(before_flattened)).items():
+        for name, axes in _name_channel_orders(len(before_flattened)).items():
             found.append(Order(f"{name} before it is flattened", before_flattened, axes, shape))
     return found
 
 
-def _moved_axes(rank: int) -> dict[str, tuple[int, ...]]:
-    return {**_moved_channels(rank), "time before the batch": (1, 0, *range(2, rank))}
+def _name_axis_orders(rank: int) -> dict[str, tuple[int, ...]]:
+    return {**_name_channel_orders(rank), "time before the batch": (1, 0, *range(2, rank))}
 
 
-def _moved_channels(rank: int) -> dict[str, tuple[int, ...]]:
+def _name_channel_orders(rank: int) -> dict[str, tuple[int, ...]]:
     first = (0, rank - 1, *range(1, rank - 1))
     last = (0, *range(2, rank), 1)
     if first == last:
@@ -75,12 +75,12 @@ def _moved_channels(rank: int) -> dict[str, tuple[int, ...]]:
     return {"channels first": first, "channels last": last}
 
 
-def without_ones(shape: Shape) -> Shape:
+def squeeze_shape(shape: Shape) -> Shape:
     """Return a shape without axes of length 1."""
     return tuple(length for length in shape if length != 1)
 
 
-def places(size: int) -> Array:
+def choose_indices(size: int) -> Array:
     """Return the places that are kept of a tensor with `size` values, all or `MOST_VALUES`.
 
     Their distance has no divisor in common with the size. So they meet all channels, whatever their
@@ -95,27 +95,27 @@ def places(size: int) -> Array:
 
 
 @functools.lru_cache(maxsize=256)
-def kept_places(order: Order) -> Array:
+def locate_kept_values(order: Order) -> Array:
     """Return the places of the values that are kept, among those of the tensor in its own order.
 
     Args:
         order: The order in which they are counted.
     """
     viewed = tuple(order.view[axis] for axis in order.axes)
-    index = np.unravel_index(places(math.prod(viewed)), viewed or (1,))
+    index = np.unravel_index(choose_indices(math.prod(viewed)), viewed or (1,))
     own = [index[order.axes.index(axis)] for axis in range(len(order.view))]
     found: Array = np.ravel_multi_index(own, order.view) if own else np.zeros(1, int)
     return found
 
 
-def sampled(values: Array, order: Order) -> Array:
+def sample_values(values: Array, order: Order) -> Array:
     """Return the values of a tensor that are kept: integers as int64, 16 bits as float32.
 
     Args:
         values: The values.
         order: The order in which they are counted.
     """
-    kept: Array = values.reshape(-1)[kept_places(order)]
+    kept: Array = values.reshape(-1)[locate_kept_values(order)]
     if kept.dtype.kind in "biu":
         return kept.astype("int64")
     return to_floats(kept)
@@ -135,16 +135,16 @@ class Units(NamedTuple):
     sizes: Array
     spread: float
 
-    def of(self, places: Array, shape: Shape) -> Array:
-        """Return the sizes by which the values at some places are measured."""
-        sizes = _at_least_median(self.sizes)
+    def scale_at(self, indices: Array, shape: Shape) -> Array:
+        """Look up the sizes by which the values at flat `indices` are measured."""
+        sizes = _raise_to_median(self.sizes)
         if self.axis is None:
-            return np.broadcast_to(sizes, places.shape)
-        found: Array = sizes[np.unravel_index(places, shape)[self.axis]]
-        return found
+            return np.broadcast_to(sizes, indices.shape)
+        scales: Array = sizes[np.unravel_index(indices, shape)[self.axis]]
+        return scales
 
 
-def _at_least_median(sizes: Array) -> Array:
+def _raise_to_median(sizes: Array) -> Array:
     """Return sizes of channels, of which none is below the median of those that are not zero."""
     positive = sizes[sizes > 0]
     return np.maximum(sizes, np.median(positive)) if positive.size else sizes
@@ -177,7 +177,7 @@ def measure_units(values: Array, axis: int) -> Units:
     spread = math.nan
     if values.ndim and len(values) > 1:
         above = largest > 0
-        spread = float((largest[above] / _at_least_median(sizes)[above]).max(initial=0))
+        spread = float((largest[above] / _raise_to_median(sizes)[above]).max(initial=0))
     return Units(axis if has_channels else None, sizes, spread)
 
 
@@ -220,11 +220,11 @@ class RecordedTensor:
             array: Its values.
             lengths: The shapes of the other tensors, without axes of length 1.
         """
-        for order in orders_of(self.shape, self.before_flattened):
-            if without_ones(order.shape) in lengths and order not in self.values:
-                self.values[order] = sampled(array, order)
+        for order in list_orders(self.shape, self.before_flattened):
+            if squeeze_shape(order.shape) in lengths and order not in self.values:
+                self.values[order] = sample_values(array, order)
 
-    def in_orders_of(self, shape: Shape) -> Iterator[tuple[Order, Array]]:
+    def iterate_orders(self, shape: Shape) -> Iterator[tuple[Order, Array]]:
         """Yield its values in each order that a tensor of this shape may have."""
         for order, values in self.values.items():
             if order.fits(shape):

@@ -56,18 +56,18 @@ class StepChange:
     def text(self) -> str:
         """How it differs, in words."""
         if self.ratio is not None:
-            return f"{factor_text(self.ratio)} there"
+            return f"{format_factor(self.ratio)} there"
         return self.norms if self.norm_there is not None else (self.how or self.answer)
 
 
-def factor_text(ratio: float) -> str:
+def format_factor(ratio: float) -> str:
     """Return a factor in words, before "there"."""
     if 0 < ratio < 0.99:
-        return f"1/{_digits(1 / ratio)} of those"
-    return f"{_digits(ratio)} times those"
+        return f"1/{_format_digits(1 / ratio)} of those"
+    return f"{_format_digits(ratio)} times those"
 
 
-def _digits(number: float) -> str:
+def _format_digits(number: float) -> str:
     """Return a number with three digits, and whole if it is nearly so; one near 1 with more."""
     if 0 < abs(number - 1) < 0.01:
         return f"{number:.6g}"
@@ -179,17 +179,17 @@ class StepReport(Tabular[StepRow], Judgement):
         """
         if self.obstacle:
             return [Problem("first step", self.summary)]
-        found = self._problems_of_step()
+        found = self._list_step_problems()
         if self.later:
             found.append(Problem("settings", "; ".join(self.later)))
         return found
 
-    def _problems_of_step(self) -> list[Any]:
+    def _list_step_problems(self) -> list[Any]:
         found: list[Any] = []
         if self.inputs:
             found.append(Problem("targets", "; ".join(self.inputs)))
         if any(change.answer == "differs" for change in self.outputs.values()):
-            found.append(Problem("outputs in training", self._outputs()))
+            found.append(Problem("outputs in training", self._describe_outputs()))
         if self.loss.answer != "equal":
             found.append(Problem("loss", self.loss.text))
         found += [row for row in self.rows if row.answer == "differs"]
@@ -201,7 +201,7 @@ class StepReport(Tabular[StepRow], Judgement):
     @property
     def first(self) -> StepRow | None:
         """The first weight whose gradient differs, back from the loss, `None` if none does."""
-        return next(iter(_that_differ(self.rows, "gradient")), None)
+        return next(iter(_select_differing(self.rows, "gradient")), None)
 
     @property
     def summary(self) -> str:
@@ -209,7 +209,7 @@ class StepReport(Tabular[StepRow], Judgement):
         if self.obstacle:
             return f"The first step was not compared: {self.obstacle}."
         text = "The first step differs"
-        if not self._problems_of_step():
+        if not self._list_step_problems():
             text = "The first step is equal"
             if self.later:
                 text += f", later ones are not: {'; '.join(self.later)}"
@@ -226,7 +226,7 @@ class StepReport(Tabular[StepRow], Judgement):
 
     def _is_explained(self) -> bool:
         """Return whether nothing differs but weights of which all causes are known."""
-        found = self._problems_of_step()
+        found = self._list_step_problems()
         return all(isinstance(one, StepRow) and one.path in self.explained for one in found)
 
     def _differing(self) -> Iterator[bool]:
@@ -235,21 +235,21 @@ class StepReport(Tabular[StepRow], Judgement):
         yield self.loss.answer == "differs"
         yield from (row.answer == "differs" for row in self.rows)
 
-    def _lines(self) -> list[str]:
+    def _list_findings(self) -> list[str]:
         """Return what is known of the step, in the order in which it is computed."""
         if self.obstacle:
             return []
-        lines = [*self.inputs, self._outputs(), self.loss.text, self._gradients()]
-        lines += self._updates()
+        lines = [*self.inputs, self._describe_outputs(), self.loss.text, self._describe_gradients()]
+        lines += self._describe_updates()
         lines += [f"known: {cause}" for cause in self.causes]
-        lines += self._not_compared()
+        lines += self._list_not_compared()
         if self.settings:
             lines.append(f"settings that differ: {'; '.join(self.settings)}")
         if self.unread:
             lines.append(f"settings that were not compared: {'; '.join(self.unread)}")
         return lines
 
-    def _outputs(self) -> str:
+    def _describe_outputs(self) -> str:
         parts = []
         for place, change in self.outputs.items():
             if change.answer == "equal":
@@ -258,17 +258,17 @@ class StepReport(Tabular[StepRow], Judgement):
             parts.append(f"{name}{change.answer}, {change.how}".rstrip(", "))
         return f"outputs in training: {'; '.join(parts) or 'equal'}"
 
-    def _gradients(self) -> str:
+    def _describe_gradients(self) -> str:
         rows = [row for row in self.rows if row.gradient is not None]
         compared = [row for row in rows if row.gradient and row.gradient.answer != "not compared"]
-        differing = _that_differ(rows, "gradient")
+        differing = _select_differing(rows, "gradient")
         if not compared:
             return "gradients: not compared"
         if not differing:
             return f"gradients: equal for {format_count(len(compared), 'weight')}"
         ratios = [row.gradient.ratio for row in differing if row.gradient is not None]
-        if len(differing) == len(compared) and _are_alike(ratios) and ratios[0] is not None:
-            return f"gradients: all are {factor_text(ratios[0])} there"
+        if len(differing) == len(compared) and _are_one_factor(ratios) and ratios[0] is not None:
+            return f"gradients: all are {format_factor(ratios[0])} there"
         first = differing[0]
         text = f"gradients: {len(differing)} of {format_count(len(compared), 'weight')} differ"
         before = [row.path for row in rows[: rows.index(first)] if row in compared]
@@ -278,13 +278,13 @@ class StepReport(Tabular[StepRow], Judgement):
             text += f"; equal behind it: {truncate(before)}"
         return text
 
-    def _updates(self) -> list[str]:
+    def _describe_updates(self) -> list[str]:
         """Return lines on updates and moving averages."""
         lines = []
         for kind, name in (("trained", "updates"), ("state", "moving averages and other state")):
             rows = [row for row in self.rows if row.kind == kind and row.update is not None]
             compared = [row for row in rows if row.update and row.update.answer != "not compared"]
-            differing = _that_differ(rows, "update")
+            differing = _select_differing(rows, "update")
             if not rows:
                 continue
             if not compared:
@@ -295,10 +295,10 @@ class StepReport(Tabular[StepRow], Judgement):
                 text = f"{name}: {len(differing)} of {format_count(len(compared), 'weight')} differ"
                 if kind == "trained":
                     text += ", whose gradients are equal"
-                lines.append(f"{text}: {_grouped(differing)}")
+                lines.append(f"{text}: {_group_updates(differing)}")
         return lines
 
-    def _not_compared(self) -> list[str]:
+    def _list_not_compared(self) -> list[str]:
         """Return lines on what was not compared, by the reasons."""
         names: dict[str, list[str]] = {}
         for row in self.rows:
@@ -319,15 +319,15 @@ class StepReport(Tabular[StepRow], Judgement):
     def _columns(self) -> list[Column[StepRow]]:
         return [
             Column("weight", lambda row: row.path, is_text=True),
-            Column("like", _other_path, is_text=True, is_optional=True),
-            Column("gradient", lambda row: _cell(row.gradient), is_text=True),
-            Column("update", lambda row: _cell(row.update), is_text=True),
+            Column("like", _counterpart_path, is_text=True, is_optional=True),
+            Column("gradient", lambda row: _format_change(row.gradient), is_text=True),
+            Column("update", lambda row: _format_change(row.update), is_text=True),
         ]
 
     def text_lines(self, width: int) -> list[str]:
         """Return what is known of the step, filled to a width, and the summary."""
         lines = []
-        for line in [*self._lines(), self.summary]:
+        for line in [*self._list_findings(), self.summary]:
             lines.append(textwrap.fill(line, width, subsequent_indent="  ", break_on_hyphens=False))
         return lines
 
@@ -395,7 +395,7 @@ class StepReport(Tabular[StepRow], Judgement):
 _SHOWN = 12
 
 
-def _that_differ(rows: Sequence[StepRow], name: str) -> list[StepRow]:
+def _select_differing(rows: Sequence[StepRow], name: str) -> list[StepRow]:
     found = []
     for row in rows:
         change = getattr(row, name)
@@ -404,7 +404,7 @@ def _that_differ(rows: Sequence[StepRow], name: str) -> list[StepRow]:
     return found
 
 
-def _are_alike(ratios: Sequence[float | None]) -> bool:
+def _are_one_factor(ratios: Sequence[float | None]) -> bool:
     """Return whether factors are one factor, up to rounding."""
     known = [ratio for ratio in ratios if ratio is not None]
     if len(known) < len(ratios) or not known:
@@ -412,7 +412,7 @@ def _are_alike(ratios: Sequence[float | None]) -> bool:
     return max(known) - min(known) <= 1e-3 * max(map(abs, known))
 
 
-def _grouped(rows: Sequence[StepRow]) -> str:
+def _group_updates(rows: Sequence[StepRow]) -> str:
     """Return how updates differ, weights of which the same is said together."""
     names: dict[str, list[str]] = {}
     for row in rows:
@@ -422,7 +422,7 @@ def _grouped(rows: Sequence[StepRow]) -> str:
     return truncate(parts, "; ")
 
 
-def _cell(change: StepChange | None) -> str:
+def _format_change(change: StepChange | None) -> str:
     if change is None:
         return ""
     if change.answer == "differs":
@@ -430,5 +430,5 @@ def _cell(change: StepChange | None) -> str:
     return f"{change.answer}: {change.how}" if change.how else change.answer
 
 
-def _other_path(row: StepRow) -> str:
+def _counterpart_path(row: StepRow) -> str:
     return "" if row.like == row.path else row.like

@@ -10,7 +10,7 @@ from keras_initx.tools.compare_outputs._samples import (
     MOST_VALUES,
     Order,
     RecordedTensor,
-    kept_places,
+    locate_kept_values,
 )
 
 # Up to so much of the size of its channel, a value is another one by rounding, see the page.
@@ -31,7 +31,7 @@ _MOST_SUMMED = 32 * 32
 _MOST_IN_ORDER = 16 * 16
 
 
-def tolerance_of(dtype: DType, given: float | None = None) -> float | None:
+def choose_tolerance(dtype: DType, given: float | None = None) -> float | None:
     """Return the tolerance for values of a dtype, `None` if it is not known.
 
     Args:
@@ -44,7 +44,7 @@ def tolerance_of(dtype: DType, given: float | None = None) -> float | None:
     return known if known is None or given is None else given
 
 
-def times_of_sum(count: float, *, is_in_order: bool = False) -> float:
+def compute_sum_factor(count: float, *, is_in_order: bool = False) -> float:
     """Return how many times the tolerance of a value a sum or a mean has.
 
     Args:
@@ -77,7 +77,7 @@ class Difference:
     has_same_values: bool = False
 
 
-def difference_of(
+def find_least_difference(
     tensor: RecordedTensor, other: RecordedTensor, tolerance: float
 ) -> Difference | None:
     """Return how a tensor differs from another one, in the order in which that is least.
@@ -90,12 +90,12 @@ def difference_of(
         tolerance: Up to what share of their size sorted values are the same.
     """
     found: list[Difference] = []
-    for order, values in tensor.in_orders_of(other.shape):
-        found.append(_difference(tensor, values, other, order, tolerance))
+    for order, values in tensor.iterate_orders(other.shape):
+        found.append(_compute_difference(tensor, values, other, order, tolerance))
     return min(found, key=lambda one: one.size, default=None)
 
 
-def _difference(
+def _compute_difference(
     tensor: RecordedTensor, values: Array, other: RecordedTensor, order: Order, tolerance: float
 ) -> Difference:
     if tensor.units is None:
@@ -105,7 +105,7 @@ def _difference(
     is_finite = np.isfinite(values) & np.isfinite(expected)
     if not (is_finite | both_nan | (values == expected)).all():
         return Difference(order, math.inf, values.size)
-    units = tensor.units.of(kept_places(order), tensor.shape)[is_finite]
+    units = tensor.units.scale_at(locate_kept_values(order), tensor.shape)[is_finite]
     here = values[is_finite].astype("float64")
     there = expected[is_finite].astype("float64")
     # A channel without any size is measured by the other tensor.

@@ -11,7 +11,7 @@ _OPTIMIZER = "optimizer"
 _BEGINNING = f"{_OPTIMIZER}: "
 
 
-class SettingsBesideTorch(NamedTuple):
+class SharedSettings(NamedTuple):
     """The settings of two optimizers as far as both frameworks have them.
 
     Attributes:
@@ -29,12 +29,12 @@ class SettingsBesideTorch(NamedTuple):
     remarks: Sequence[str]
 
 
-def digits(number: float) -> str:
+def format_digits(number: float) -> str:
     """Return a number as a user may pass it."""
     return f"{number:.4g}"
 
 
-def settings_of_optimizer(settings: Settings) -> dict[str, Any]:
+def select_optimizer_settings(settings: Settings) -> dict[str, Any]:
     """Return the settings of an optimizer by their own names, without `optimizer: `."""
     found = {}
     for name, value in settings.items():
@@ -43,14 +43,17 @@ def settings_of_optimizer(settings: Settings) -> dict[str, Any]:
     return found
 
 
-def epsilon_at_first(settings: Settings) -> float:
+def convert_epsilon(settings: Settings) -> float:
     """Return the `eps` of Adam in torch that is the epsilon of Keras at the first step."""
     return float(settings["epsilon"]) / math.sqrt(1 - float(settings["beta_2"]))
 
 
-def settings_beside_torch(here: RecordedStep, there: RecordedStep) -> SettingsBesideTorch:
+def select_shared_settings(here: RecordedStep, there: RecordedStep) -> SharedSettings:
     """Return the settings of a step of Keras and one of torch that both have."""
-    ours, theirs = settings_of_optimizer(here.settings), settings_of_optimizer(there.settings)
+    ours, theirs = (
+        select_optimizer_settings(here.settings),
+        select_optimizer_settings(there.settings),
+    )
     kept: dict[str, Any] = {}
     unread = []
     for name, other in theirs.items():
@@ -58,17 +61,17 @@ def settings_beside_torch(here: RecordedStep, there: RecordedStep) -> SettingsBe
         if name == "weight_decay" and value is None:
             value = 0.0
         if isinstance(value, str):  # a schedule, which no optimizer of torch has
-            unread.append(f"{_BEGINNING}{name}: {value} here, {digits(other)} there")
+            unread.append(f"{_BEGINNING}{name}: {value} here, {format_digits(other)} there")
         elif value is not None:
             kept[name] = value
     later = []
     remarks = []
     if {"epsilon", "beta_2"} <= kept.keys() and theirs["epsilon"] != ours["epsilon"]:
-        first = epsilon_at_first(ours)
+        first = convert_epsilon(ours)
         if math.isclose(theirs["epsilon"], first, rel_tol=1e-3):
             del kept["epsilon"]
             remarks.append(
-                f"eps={digits(first)} of Adam there is epsilon={digits(ours['epsilon'])} here at "
+                f"eps={format_digits(first)} of Adam there is epsilon={format_digits(ours['epsilon'])} here at "
                 "the first step alone: train with the latter on both sides"
             )
     names = [step.settings.get(_OPTIMIZER) for step in (here, there)]
@@ -76,16 +79,16 @@ def settings_beside_torch(here: RecordedStep, there: RecordedStep) -> SettingsBe
         later.append(
             "SGD of torch adds the decay to the momentum, and Keras takes it from the weights"
         )
-    return SettingsBesideTorch(
-        _named(here, kept),
-        _named(there, {name: theirs[name] for name in kept}),
+    return SharedSettings(
+        _name_settings(here, kept),
+        _name_settings(there, {name: theirs[name] for name in kept}),
         unread,
         later,
         remarks,
     )
 
 
-def _named(step: RecordedStep, settings: Settings) -> dict[str, Any]:
+def _name_settings(step: RecordedStep, settings: Settings) -> dict[str, Any]:
     found = {f"{_BEGINNING}{name}": value for name, value in settings.items()}
     if step.settings.get(_OPTIMIZER):
         found[_OPTIMIZER] = step.settings[_OPTIMIZER]

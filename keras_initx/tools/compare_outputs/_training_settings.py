@@ -24,7 +24,12 @@ from keras_initx._keras import (
     replace_rate,
 )
 from keras_initx.inspection._optimizers import has_one_rate, scales_loss, unwrap_optimizer
-from keras_initx.tools.compare_outputs._reading import Settings, is_simple, labeled, values_of
+from keras_initx.tools.compare_outputs._reading import (
+    Settings,
+    is_simple,
+    label_members,
+    read_values,
+)
 from keras_initx.tools.compare_outputs._recorded_step import RecordedStep
 
 # What a config has that says nothing about a step.
@@ -67,9 +72,9 @@ class TrainingSettings:
         elif is_simple(value):
             self.values[name] = value
         elif isinstance(value, str | list | tuple) and _is_json(value):
-            self.values[name] = _with_digest(value)
-        elif (known := values_of(value)) is not None:
-            self.values[name] = _with_digest(known.array.tolist())
+            self.values[name] = _shorten_to_digest(value)
+        elif (known := read_values(value)) is not None:
+            self.values[name] = _shorten_to_digest(known.array.tolist())
         else:
             self.unread.append(f"{name}, of {type(value).__name__}")
 
@@ -96,7 +101,7 @@ class TrainingSettings:
             self.unread.append(f"{name}: {type(owner).__name__} has no config that can be read")
 
 
-def training_settings(model: keras.Model) -> TrainingSettings:
+def read_training_settings(model: keras.Model) -> TrainingSettings:
     """Return the settings of the loss and the optimizer of a compiled model."""
     settings = TrainingSettings()
     optimizer = model.optimizer
@@ -105,12 +110,12 @@ def training_settings(model: keras.Model) -> TrainingSettings:
         settings.values["optimizer: scales the loss"] = scales_loss(optimizer)
         _read_optimizer(settings, unwrap_optimizer(optimizer))
     several = keras.tree.is_nested(model.loss)
-    for place, loss in labeled(model.loss):
+    for place, loss in label_members(model.loss):
         name = f"loss of {place}" if several else "loss"
         if loss is not None:
-            settings.values[name] = _name_of(loss)
+            settings.values[name] = _name_loss(loss)
             _read_loss(settings, name, loss)
-    for place, weight in labeled(read_loss_weights(model)):
+    for place, weight in label_members(read_loss_weights(model)):
         if weight is not None and weight != 1:  # as without it
             settings.values[_WEIGHT + (f" of {place}" if place else "")] = float(weight)
     return settings
@@ -134,21 +139,21 @@ def _is_json(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float | str)
 
 
-def _with_digest(value: str | Sequence[Any]) -> str:
+def _shorten_to_digest(value: str | Sequence[Any]) -> str:
     """Return a short text that is the same for the same long text or list."""
     digest = hashlib.sha256(json.dumps(value).encode()).hexdigest()[:12]
     return f"{_TEXT if isinstance(value, str) else 'values'} {digest}"
 
 
-def _name_of(loss: Any) -> str:
+def _name_loss(loss: Any) -> str:
     """Return the name of a loss, in the form of functions for all forms."""
     loss = keras.losses.get(loss)
     if isinstance(loss, keras.losses.Loss) and type(loss).__module__.startswith("keras."):
-        return _with_underscores(type(loss).__name__)
+        return _convert_to_snake_case(type(loss).__name__)
     return str(getattr(loss, "__name__", type(loss).__name__))
 
 
-def _with_underscores(name: str) -> str:
+def _convert_to_snake_case(name: str) -> str:
     text = ""
     for place, letter in enumerate(name):
         if place and letter.isupper() and not name[place - 1].isupper():
@@ -184,7 +189,7 @@ class ComparedSettings(NamedTuple):
     unread: Sequence[str]
 
 
-def compared_settings(here: RecordedStep, there: RecordedStep) -> ComparedSettings:
+def compare_training_settings(here: RecordedStep, there: RecordedStep) -> ComparedSettings:
     """Return how the settings of two steps compare."""
     differing = []
     later = []
@@ -195,7 +200,7 @@ def compared_settings(here: RecordedStep, there: RecordedStep) -> ComparedSettin
         one, two = here.settings.get(name), there.settings.get(name)
         if _is_same(one, two) or (_is_off(name, here.settings) and _is_off(name, there.settings)):
             continue
-        text = f"{name}: {_shown(name, here)} here, {_shown(name, there)} there"
+        text = f"{name}: {_format_setting(name, here)} here, {_format_setting(name, there)} there"
         is_in_both = name in here.settings and name in there.settings
         if name.startswith(_WEIGHT) or (is_in_both and not _is_class(name)):
             if f"{one}".startswith(_TEXT):
@@ -233,7 +238,7 @@ def _is_same(one: object, two: object) -> bool:
     return one == two
 
 
-def _shown(name: str, step: RecordedStep) -> str:
+def _format_setting(name: str, step: RecordedStep) -> str:
     if name not in step.settings:
         return "not set"
     value = step.settings[name]

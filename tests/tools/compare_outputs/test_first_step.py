@@ -13,7 +13,7 @@ from keras_initx import compare_outputs, record_outputs
 from keras_initx.inspection._batch import Batch, first_examples, make_batch
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.tools.compare_outputs._first_step import FirstStep
-from keras_initx.tools.compare_outputs._recorded_step import recorded_change
+from keras_initx.tools.compare_outputs._recorded_step import record_change
 
 pytestmark = pytest.mark.release_backends
 # Without random numbers, which `fit` draws otherwise.
@@ -42,7 +42,7 @@ def test_it_is_the_step_that_training_takes(name):
         update = taken[weight.path].update
         # Gradients of some biases are rounding.
         if update is not None and weight.name != "bias":
-            expected = recorded_change(ops.convert_to_numpy(weight.variable) - before[weight.path])
+            expected = record_change(ops.convert_to_numpy(weight.variable) - before[weight.path])
             np.testing.assert_allclose(update.norm, expected.norm, rtol=1e-3, atol=1e-9)
 
 

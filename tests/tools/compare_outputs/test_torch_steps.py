@@ -17,7 +17,7 @@ from keras_initx.tools.compare_outputs._recorded_step import (
     ArrayChange,
     RecordedArray,
     RecordedStep,
-    recorded_targets,
+    record_targets,
 )
 
 if BACKEND == "torch":
@@ -503,7 +503,7 @@ def test_a_file_of_torch_is_compared_on_every_backend(tmp_path, factor):
     here = record_outputs(model, x, y)
     rate = 0.1 * factor
     there = RecordedStep(
-        targets=recorded_targets(y),
+        targets=record_targets(y),
         outputs=here.step.outputs,
         loss=here.step.loss,
         arrays=arrays,
