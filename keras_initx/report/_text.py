@@ -133,6 +133,11 @@ def _joined(words: Sequence[str]) -> str:
     return re.sub("\0+", "…", "".join(word or "\0" for word in words))
 
 
+def join_clauses(*clauses: str) -> str:
+    """Join clauses of a sentence with semicolons, without those that are empty."""
+    return "; ".join(filter(None, clauses))
+
+
 def join_names(names: Sequence[str]) -> str:
     """Join names as part of a sentence."""
     if len(names) == 1:

@@ -110,21 +110,21 @@ def _list_remarks(
 ) -> list[str]:
     """Return how the outputs were compared, and why some were not."""
     remarks = [] if outputs else ["no values that are seen"]
-    if [pair.place for pair in outputs] == [BEFORE_ACTIVATION]:
+    if [pair.label for pair in outputs] == [BEFORE_ACTIVATION]:
         remarks.append(BEFORE_ACTIVATION)
-    names = [(pair.place, pair.other_place) for pair in outputs if pair.difference is not None]
+    names = [(pair.label, pair.other_label) for pair in outputs if pair.difference is not None]
     if len(names) > 1 and any(here != there for here, there in names):
         remarks.append(", ".join(f"{here} with {there}" for here, there in names))
     for pair in outputs:
         if pair.obstacle:
-            place = f"{pair.place}: " if len(outputs) > 1 else ""
+            place = f"{pair.label}: " if len(outputs) > 1 else ""
             remarks.append(f"{place}{pair.obstacle}")
         elif pair.difference is not None:
             if pair.difference.order.name:
                 remarks.append(f"axes moved: {pair.difference.order.name}")
             if pair.differs and pair.difference.has_same_values:
                 remarks.append("the same values in another order")
-    taken = {pair.other_place for pair in outputs}
+    taken = {pair.other_label for pair in outputs}
     left = [place for place in other.outputs if place not in taken]
     if left and call.is_model:
         remarks.append(f"only there: {', '.join(place or 'an output' for place in left)}")

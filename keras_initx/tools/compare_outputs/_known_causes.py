@@ -25,17 +25,14 @@ import numpy as np
 from keras_initx._checks import truncate
 from keras_initx._typing import Array
 from keras_initx.backends._current import backend
+from keras_initx.backends._moments import compute_rms
 from keras_initx.inspection._batch import to_floats
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._weights import ModelWeight
 from keras_initx.tools.compare_outputs._mapped_step import MappedWeight
 from keras_initx.tools.compare_outputs._reading import Settings
 from keras_initx.tools.compare_outputs._recorded import RecordedCall
-from keras_initx.tools.compare_outputs._recorded_step import (
-    RecordedStep,
-    RecordedWeight,
-    compute_rms,
-)
+from keras_initx.tools.compare_outputs._recorded_step import RecordedStep, RecordedWeight
 from keras_initx.tools.compare_outputs._samples import RecordedTensor
 from keras_initx.tools.compare_outputs._step_report import StepRow
 from keras_initx.tools.compare_outputs._torch_settings import (

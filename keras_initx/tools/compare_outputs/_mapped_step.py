@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_initx._typing import Array, Shape
+from keras_initx.backends._moments import compute_rms
 from keras_initx.checkpoints._sources import open_source
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.tools.compare_outputs._recorded_step import (
@@ -22,7 +23,6 @@ from keras_initx.tools.compare_outputs._recorded_step import (
     RecordedChange,
     RecordedStep,
     RecordedWeight,
-    compute_rms,
 )
 from keras_initx.tools.compare_outputs._samples import choose_indices
 from keras_initx.tools.load_pretrained._array_names import NamesGiven

@@ -262,7 +262,7 @@ def _serialize_call(call: RecordedCall, numbers: Mapping[int, int]) -> dict[str,
         "begin": call.begin,
         "before_activation": before,
         "is_model": call.is_model,
-        "place": call.place,
+        "place": call.canonical_path,
     }
 
 

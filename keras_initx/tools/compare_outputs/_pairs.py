@@ -68,10 +68,10 @@ def pair_tensors(
     chosen: dict[str, TensorPair] = {}
     taken = set()
     for pair in sorted(pairs, key=lambda one: one.size):
-        is_free = pair.place not in chosen and pair.other_place not in taken
+        is_free = pair.label not in chosen and pair.other_label not in taken
         if is_free and pair.difference is not None:
-            chosen[pair.place] = pair
-            taken.add(pair.other_place)
+            chosen[pair.label] = pair
+            taken.add(pair.other_label)
     for place, tensor in tensors.items():
         if place not in chosen:
             left = [other for name, other in others.items() if name not in taken]

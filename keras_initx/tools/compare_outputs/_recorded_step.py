@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from keras_initx._typing import Array, DType, Shape
-from keras_initx.backends._moments import Moments
+from keras_initx.backends._moments import Moments, compute_rms
 from keras_initx.inspection._batch import to_floats
 from keras_initx.tools.compare_outputs._reading import Settings, label_members, read_values
 from keras_initx.tools.compare_outputs._samples import (
@@ -74,13 +74,6 @@ def add_measured_rounding(
     with np.errstate(invalid="ignore", over="ignore"):
         deviations = np.std(np.stack(runs).astype("float64"), axis=0, ddof=1)
         return replace(change, rounding=compute_rms(deviations))
-
-
-def compute_rms(values: Array) -> float:
-    """Return the root mean square of values, 0 of none."""
-    if not values.size:
-        return 0.0
-    return float(np.sqrt(np.mean(np.square(values.astype("float64")))))
 
 
 class RecordedTarget(NamedTuple):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_initx._typing import Array, DType
+from keras_initx.backends._moments import compute_rms
 from keras_initx.tools.compare_outputs._samples import (
     MOST_VALUES,
     Order,
@@ -109,14 +110,10 @@ def _compute_difference(
     here = values[is_finite].astype("float64")
     there = expected[is_finite].astype("float64")
     # A channel without any size is measured by the other tensor.
-    units = np.where(units > 0, units, _size(there) or 1.0)
+    units = np.where(units > 0, units, compute_rms(there) or 1.0)
     shares = np.abs(here - there) / units
-    size = max(_size(shares), float(shares.max(initial=0)) / _SINGLE)
+    size = max(compute_rms(shares), float(shares.max(initial=0)) / _SINGLE)
     is_whole = values.size < MOST_VALUES or values.size == math.prod(tensor.shape)
     moved = np.abs(np.sort(here) - np.sort(there)).max(initial=0)
-    has_same_values = is_whole and moved <= tolerance * _size(there)
+    has_same_values = is_whole and moved <= tolerance * compute_rms(there)
     return Difference(order, size, here.size, has_same_values)
-
-
-def _size(values: Array) -> float:
-    return float(np.sqrt(np.mean(np.square(values)))) if values.size else 0.0
