@@ -14,7 +14,7 @@ from keras_initx.tools.compare_outputs._recorded import RecordedCall
 BEFORE_ACTIVATION = "before its activation"
 
 
-class Compared(NamedTuple):
+class CallComparison(NamedTuple):
     """A call and its row.
 
     Attributes:
@@ -38,7 +38,7 @@ def compare_call(
     remark: str = "",
     is_same_framework: bool,
     has_varied: bool,
-) -> Compared:
+) -> CallComparison:
     """Return a call with its row.
 
     Args:
@@ -52,7 +52,7 @@ def compare_call(
     how = remark or "no counterpart"
     row = OutputRow(*call.key, call.kind, "not compared", how, is_model=call.is_model)
     if other is None:
-        return Compared(call, None, row)
+        return CallComparison(call, None, row)
     inputs = pair_tensors(call.inputs, other.inputs, tolerance)
     outputs = pair_tensors(call.outputs, other.outputs, tolerance)
     before = _compare_before_activation(call, other, tolerance)
@@ -67,25 +67,25 @@ def compare_call(
         inputs_differ=any(pair.differs for pair in inputs),
         how="; ".join(filter(None, [*_list_remarks(call, other, outputs), remark])),
     )
-    compared = [pair for pair in outputs if pair.difference is not None]
-    if compared:
-        worst = max(compared, key=lambda one: (one.differs, one.size))
-        unproven = [_explain_unproven(pair, has_varied) for pair in compared]
+    compared_pairs = [pair for pair in outputs if pair.difference is not None]
+    if compared_pairs:
+        worst = max(compared_pairs, key=lambda pair: (pair.differs, pair.size))
+        unproven = [_explain_unproven(pair, has_varied) for pair in compared_pairs]
         row = replace(
             row,
             answer="equal",
             outputs=worst.size,
             tolerance=worst.tolerance,
             dtype=worst.tensor.dtype,
-            compared=sum(pair.difference.compared for pair in compared if pair.difference),
-            is_whole=len(compared) == len(outputs),
+            compared=sum(pair.difference.compared for pair in compared_pairs if pair.difference),
+            is_whole=len(compared_pairs) == len(outputs),
         )
         if worst.differs:
             row = replace(row, answer="differs")
         elif any(unproven):
             how = "; ".join(filter(None, [*dict.fromkeys(unproven), row.how]))
             row = replace(row, answer="not known", how=how, is_whole=False)
-    return Compared(call, other, row, inputs)
+    return CallComparison(call, other, row, inputs)
 
 
 def _find_largest(pairs: Sequence[TensorPair]) -> float | None:
@@ -117,17 +117,17 @@ def _list_remarks(
         remarks.append(", ".join(f"{here} with {there}" for here, there in names))
     for pair in outputs:
         if pair.obstacle:
-            place = f"{pair.label}: " if len(outputs) > 1 else ""
-            remarks.append(f"{place}{pair.obstacle}")
+            prefix = f"{pair.label}: " if len(outputs) > 1 else ""
+            remarks.append(f"{prefix}{pair.obstacle}")
         elif pair.difference is not None:
             if pair.difference.order.name:
                 remarks.append(f"axes moved: {pair.difference.order.name}")
             if pair.differs and pair.difference.has_same_values:
                 remarks.append("the same values in another order")
-    taken = {pair.other_label for pair in outputs}
-    left = [place for place in other.outputs if place not in taken]
-    if left and call.is_model:
-        remarks.append(f"only there: {', '.join(place or 'an output' for place in left)}")
+    labels = {pair.other_label for pair in outputs}
+    others_left = [prefix for prefix in other.outputs if prefix not in labels]
+    if others_left and call.is_model:
+        remarks.append(f"only there: {', '.join(prefix or 'an output' for prefix in others_left)}")
     return list(dict.fromkeys(remarks))
 
 
@@ -138,13 +138,13 @@ def _compare_before_activation(
 
     `None` if both have one, or none.
     """
-    before, other_before = call.before_activation, other.before_activation
+    ours, theirs = call.before_activation, other.before_activation
     tensors = list(call.outputs.values())
     others = list(other.outputs.values())
-    if before is not None and other_before is None:
-        tensors = [before]
-    elif before is None and other_before is not None:
-        others = [other_before]
+    if ours is not None and theirs is None:
+        tensors = [ours]
+    elif ours is None and theirs is not None:
+        others = [theirs]
     else:
         return None
     for tensor, counterpart in itertools.product(tensors, others):
@@ -154,21 +154,25 @@ def _compare_before_activation(
     return None
 
 
-def is_equal_before_activation(one: Compared) -> bool:
+def is_equal_before_activation(comparison: CallComparison) -> bool:
     """Return whether both are known to have an activation, and get the same before it."""
-    if one.other is None or one.call.before_activation is None:
+    if comparison.other is None or comparison.call.before_activation is None:
         return False
-    if one.other.before_activation is None:
+    if comparison.other.before_activation is None:
         return False
     pair = compare_tensors(
-        "", one.call.before_activation, "", one.other.before_activation, one.row.tolerance
+        "",
+        comparison.call.before_activation,
+        "",
+        comparison.other.before_activation,
+        comparison.row.tolerance,
     )
     return pair.difference is not None and not pair.differs
 
 
-def find_flattening_order(one: Compared) -> str:
+def find_flattening_order(comparison: CallComparison) -> str:
     """Return the order in which flat inputs are flattened there, empty if it is the same."""
-    for pair in one.inputs:
+    for pair in comparison.inputs:
         if pair.difference is not None and not pair.differs:
             order = pair.difference.order
             if len(order.shape) == 2 and order.view != order.shape:

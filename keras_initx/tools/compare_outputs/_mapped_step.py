@@ -1,9 +1,12 @@
-"""The step of a module of torch as that of the weights that its arrays are loaded into.
+"""Map the step of a module of torch to the weights that its arrays are loaded into.
 
-There is no second map: `load_pretrained` is asked where the values of the arrays go. It gets an
-array of numbers, and zeros for all others: `fc.weight` of `[[1, 2], [3, 4]]` comes back as
-`[[1, 3], [2, 4]]`, so the second value of the kernel is the third of the array. A sum has a value
-of each of its parts.
+`load_pretrained` itself says where the values of the arrays go, so there is no second map. It gets
+a *probe*, an array of numbers, and zeros for all other arrays:
+
+    fc.weight = [[1, 2], [3, 4]]  ->  fc/kernel = [[1, 3], [2, 4]]
+
+So the second value of the kernel is the third of the array. A weight may be the sum of several
+arrays (*summands*): then each of its values has one of each array.
 """
 
 import math
@@ -30,11 +33,12 @@ from keras_initx.tools.load_pretrained._load_pretrained import Assignment, plan_
 
 
 class Summand(NamedTuple):
-    """What an array has of a weight, at the places that are kept.
+    """An array that a weight is the sum of, or the weight itself.
 
     Attributes:
         array: The array.
-        indices: The places of its values among those that are kept of it, -1 for none.
+        indices: For each kept value of the weight, the index of the value of the array among those
+            that are kept of it, -1 for none.
     """
 
     array: RecordedArray
@@ -45,39 +49,39 @@ class MappedWeight(NamedTuple):
     """A weight whose values are those of arrays.
 
     Attributes:
-        recorded: What is kept of it, under the names of the arrays.
-        kept_at: The places in the weight that are kept, `None` if nothing is known of it.
-        summands: The arrays, of which those at one place are summed.
+        recorded: Its record, under the names of the arrays.
+        indices: The flat indices of its values that are kept, `None` if none are known.
+        summands: The arrays, whose values are summed.
     """
 
     recorded: RecordedWeight
-    kept_at: Array | None = None
+    indices: Array | None = None
     summands: Sequence[Summand] = ()
 
 
 class MappedStep(NamedTuple):
-    """The step of a module, as that of a model.
+    """The step of a module, as the step of a model.
 
     Attributes:
         weights: The weights of the model that have arrays, by their paths.
-        unused: What is kept of the other arrays.
+        unused: The records of the other arrays.
     """
 
     weights: Mapping[str, MappedWeight]
     unused: Sequence[RecordedWeight]
 
     @property
-    def kept_at(self) -> dict[str, Array]:
-        """The places of each weight that are kept."""
-        found = {}
+    def indices_by_path(self) -> dict[str, Array]:
+        """The flat indices of the values of each weight that are kept."""
+        indices_by_path = {}
         for path, weight in self.weights.items():
-            if weight.kept_at is not None:
-                found[path] = weight.kept_at
-        return found
+            if weight.indices is not None:
+                indices_by_path[path] = weight.indices
+        return indices_by_path
 
 
 class _Probe:
-    """An array whose values say which they are, or are what they are set to."""
+    """An array whose values are the numbers of these values, or what they are set to."""
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
@@ -86,7 +90,7 @@ class _Probe:
 
     @property
     def numbers(self) -> Array:
-        """Its values by their places, from 1."""
+        """The number of each value, from 1: 0 stands for none."""
         return np.arange(1.0, math.prod(self.shape) + 1).reshape(self.shape)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
@@ -94,7 +98,7 @@ class _Probe:
 
 
 def map_step(step: RecordedStep, inventory: Inventory, names: NamesGiven | None) -> MappedStep:
-    """Return the step of a module as that of the weights of a model.
+    """Map the step of a module to the weights of a model.
 
     Args:
         step: The step, which has arrays.
@@ -115,8 +119,8 @@ def map_step(step: RecordedStep, inventory: Inventory, names: NamesGiven | None)
             sources = assignment.row.sources
             used.update(sources)
             if sources or assignment.row.status == "error":
-                own = [arrays[name] for name in sources]
-                weight = _map_weight(assignment, own, probes, is_whole=step.is_whole)
+                own_arrays = [arrays[name] for name in sources]
+                weight = _map_weight(assignment, own_arrays, probes, is_whole=step.is_whole)
                 weights[assignment.weight.path] = weight
     unused = []
     used_tensors = {arrays[name].tied_to or name for name in used}
@@ -146,15 +150,15 @@ def _map_weight(
         return MappedWeight(RecordedWeight(name, kind, weight.shape, dtype, obstacle=how))
     summands = []
     is_kept = np.any(numbers, axis=0)
-    for array, own in zip(arrays, numbers, strict=True):
+    for array, array_numbers in zip(arrays, numbers, strict=True):
         size = math.prod(array.shape)
         indices = np.full(size + 1, -1)
-        kept = np.arange(size) if is_whole else choose_indices(size)
-        indices[kept + 1] = np.arange(kept.size)
-        is_kept &= (own == 0) | (indices[own] >= 0)
-        summands.append(Summand(array, indices[own]))
-    kept_at = np.flatnonzero(is_kept)
-    summands = [one._replace(indices=one.indices[kept_at]) for one in summands]
+        kept_indices = np.arange(size) if is_whole else choose_indices(size)
+        indices[kept_indices + 1] = np.arange(kept_indices.size)
+        is_kept &= (array_numbers == 0) | (indices[array_numbers] >= 0)
+        summands.append(Summand(array, indices[array_numbers]))
+    weight_indices = np.flatnonzero(is_kept)
+    summands = [summand._replace(indices=summand.indices[weight_indices]) for summand in summands]
     recorded = RecordedWeight(
         name,
         kind,
@@ -163,7 +167,7 @@ def _map_weight(
         _combine_gradients(summands, math.prod(weight.shape)),
         _sum_updates(summands, math.prod(weight.shape)),
     )
-    return MappedWeight(recorded, kept_at, summands)
+    return MappedWeight(recorded, weight_indices, summands)
 
 
 def _classify(arrays: Sequence[RecordedArray]) -> Kind:
@@ -172,45 +176,49 @@ def _classify(arrays: Sequence[RecordedArray]) -> Kind:
 
 
 def _number_values(assignment: Assignment, probes: Sequence[_Probe]) -> list[Array] | None:
-    """Return which value of each array the values of a weight have, from 1, and 0 for none.
+    """Number the values of a weight by the values of each array, from 1, and 0 for none.
 
-    `None` if they are more than values of arrays, or sums of them.
+    Two tests tell that a weight is nothing but values of arrays, or sums of them: its values are
+    whole numbers of the probe, and random arrays lead to the values that the numbers say. If one
+    fails, the result is `None`.
     """
     array = assignment.array
     if array is None:
         return None
 
     def loaded(**values: Array) -> Array:
-        for place, probe in enumerate(probes):
-            probe.values = values.get(f"{place}", np.zeros(probe.shape))
+        for position, probe in enumerate(probes):
+            probe.values = values.get(f"{position}", np.zeros(probe.shape))
         return np.asarray(array.read(...), "float64").reshape(-1)
 
     rng = np.random.default_rng(0)
     base = loaded()
-    drawn = [rng.random(probe.shape) for probe in probes]
+    random_values = [rng.random(probe.shape) for probe in probes]
     expected = base
-    found = []
-    for place, probe in enumerate(probes):
-        own = loaded(**{f"{place}": probe.numbers}) - base
-        numbers = np.nan_to_num(own).astype(int)
-        if not np.array_equal(numbers, own) or numbers.min(initial=0) < 0:
+    numbers_by_array = []
+    for position, probe in enumerate(probes):
+        loaded_numbers = loaded(**{f"{position}": probe.numbers}) - base
+        numbers = np.nan_to_num(loaded_numbers).astype(int)
+        if not np.array_equal(numbers, loaded_numbers) or numbers.min(initial=0) < 0:
             return None
         if numbers.max(initial=0) > math.prod(probe.shape):
             return None
-        found.append(numbers)
-        expected = expected + np.concatenate([[0.0], drawn[place].reshape(-1)])[numbers]
+        numbers_by_array.append(numbers)
+        expected = expected + np.concatenate([[0.0], random_values[position].reshape(-1)])[numbers]
     is_moved = np.allclose(
-        loaded(**{f"{place}": values for place, values in enumerate(drawn)}), expected, rtol=1e-6
+        loaded(**{f"{position}": values for position, values in enumerate(random_values)}),
+        expected,
+        rtol=1e-6,
     )
-    return found if is_moved else None
+    return numbers_by_array if is_moved else None
 
 
 def _combine_gradients(summands: Sequence[Summand], size: int) -> RecordedChange | None:
-    """Return the gradient of a weight: that of a sum is the gradient of each part of it."""
+    """Take the gradient of a weight from its arrays: in a sum, each array has this gradient."""
     trained = []
-    for one in summands:
-        if one.array.gradient is not None:
-            trained.append((one.array, one.array.gradient, one.indices))
+    for summand in summands:
+        if summand.array.gradient is not None:
+            trained.append((summand.array, summand.array.gradient, summand.indices))
     if not trained:
         return None
     count = trained[0][2].size
@@ -223,12 +231,14 @@ def _combine_gradients(summands: Sequence[Summand], size: int) -> RecordedChange
         if change.deviations.size:
             deviations[chosen] = change.deviations[indices[chosen]]
         is_open &= ~chosen
-    norm = _compute_norm([one.array for one in summands], [one[1] for one in trained], values, size)
+    norm = _compute_norm(
+        [summand.array for summand in summands], [summand[1] for summand in trained], values, size
+    )
     return RecordedChange(norm, values, compute_rms(deviations))
 
 
 def _sum_updates(summands: Sequence[Summand], size: int) -> RecordedChange | None:
-    """Return what a step adds to a weight: the sum of what it adds to the parts of a sum."""
+    """Sum what a step adds to the arrays of a weight."""
     changes = []
     values = np.zeros(summands[0].indices.size, "float64")
     for array, indices in summands:
@@ -247,7 +257,7 @@ def _sum_updates(summands: Sequence[Summand], size: int) -> RecordedChange | Non
 def _compute_norm(
     arrays: Sequence[RecordedArray], changes: Sequence[ArrayChange], values: Array, size: int
 ) -> float:
-    """Return the norm of a change, NaN if what is kept does not say it."""
+    """Compute the norm of a change, NaN if the kept values are not enough."""
     if values.size == size:
         return math.sqrt(float(np.sum(np.square(values.astype("float64")))))
     # All values of the arrays, each at one place.

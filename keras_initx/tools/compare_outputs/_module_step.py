@@ -1,8 +1,11 @@
-"""The first step of a module of torch: loss, gradients and updates, and nothing is changed.
+"""Take the first step of a module of torch, record it, and put everything back.
 
-What is kept are arrays under the names of the `state_dict()`, `{"0.weight": RecordedArray}`: which
-weight of a model they are, `_mapped_step.py` knows. Gradients are those of `loss.backward()`;
-updates are made by an optimizer at its start of copies of the parameters.
+The record has arrays under the names of the `state_dict()`:
+
+    RecordedArray("0.weight", "trained", (3, 2), "float32", gradient, update)
+
+`_mapped_step.py` knows which weights of a model they are. Gradients come from `loss.backward()`,
+updates from an optimizer, at its start, of copies of the parameters.
 """
 
 import contextlib
@@ -34,7 +37,7 @@ from keras_initx.tools.compare_outputs._recorded_step import (
 )
 from keras_initx.tools.compare_outputs._samples import RecordedTensor, own_order, sample_values
 
-# Of a module with at most so many values, gradients are kept as a whole: 48 MiB in a file.
+# Gradients of a module with at most so many values are kept as a whole: 48 MiB in a file.
 _MOST_WHOLE = 2**22
 _SHORT = ("float16", "bfloat16")
 # A module whose generators advance is called so often, each time with other random numbers.
@@ -46,10 +49,10 @@ ModuleLoss: TypeAlias = Callable[[Any, Any], Any]
 
 @dataclass(frozen=True)
 class _Run:
-    """What a step has given.
+    """What a step computes.
 
     Attributes:
-        outputs: Dict from the places of the outputs in training to tensors.
+        outputs: Dict from the labels of the outputs in training to tensors.
         loss: The loss.
         gradients: The gradients of the tensors, by their names, 0 where there is none.
         updates: What the call adds to buffers, and the optimizer to parameters, by their names.
@@ -102,20 +105,20 @@ class ModuleStep:
                 self._optimizer = ModuleOptimizer(list(module.parameters()), optimizer)
 
     def record(self) -> RecordedStep:
-        """Return what the step does, or why it is not known. The module does not change.
+        """Take the step and record it, or why it is not known. The module does not change.
 
-        What rounding makes of gradients is measured in more runs, as of a model.
+        The rounding of gradients is measured in more runs, as for a model.
         """
         obstacle = self._find_obstacle()
         if obstacle:
             return RecordedStep(obstacle)
         run = self._take()
-        others = []
+        repeats = []
         without_gradients = self._find_gradient_obstacle()
         if not without_gradients:
-            others = [self._take(np.random.default_rng(seed)) for seed in range(RUNS)]
+            repeats = [self._take(np.random.default_rng(seed)) for seed in range(RUNS)]
         is_whole = sum(math.prod(tensor.shape) for tensor in self._tensors.values()) <= _MOST_WHOLE
-        losses = [one.loss for one in (run, *others) if not math.isnan(one.loss)]
+        losses = [repeat.loss for repeat in (run, *repeats) if not math.isnan(repeat.loss)]
         optimizer = self._optimizer
         return RecordedStep(
             targets=record_targets(self._y),
@@ -126,13 +129,13 @@ class ModuleStep:
             without_updates="no `optimizer` was recorded there" if optimizer is None else "",
             settings={} if optimizer is None else optimizer.settings,
             unread=() if optimizer is None else optimizer.unread,
-            arrays=self._record_arrays(run, others, is_whole=is_whole),
+            arrays=self._record_arrays(run, repeats, is_whole=is_whole),
             is_whole=is_whole,
             groups=() if optimizer is None else optimizer.groups,
         )
 
     def _record_arrays(
-        self, run: _Run, others: Sequence[_Run], *, is_whole: bool
+        self, run: _Run, repeats: Sequence[_Run], *, is_whole: bool
     ) -> list[RecordedArray]:
         arrays = []
         first: dict[int, str] = {}
@@ -140,7 +143,7 @@ class ModuleStep:
             tied_to = first.setdefault(id(tensor), name)
             gradient = update = None
             if name in run.gradients:
-                runs = [one.gradients[name] for one in others]
+                runs = [repeat.gradients[name] for repeat in repeats]
                 gradient = _record_array_change(run.gradients[name], runs, is_whole=is_whole)
             if name in run.updates:
                 update = _record_array_change(run.updates[name], [], is_whole=is_whole)
@@ -159,42 +162,42 @@ class ModuleStep:
         return arrays
 
     def _find_gradient_obstacle(self) -> str:
-        """Return why gradients are not known, empty if they are."""
-        found = {_dtype_name(tensor) for tensor in self._tensors.values()}.intersection(_SHORT)
-        return f"computed in {min(found)}: compare in float32" if found else ""
+        short = {_dtype_name(tensor) for tensor in self._tensors.values()}.intersection(_SHORT)
+        return f"computed in {min(short)}: compare in float32" if short else ""
 
     def _find_obstacle(self) -> str:
-        """Return why there is no step, or not the same one again."""
+        """Say why there is no step, or another one when the module is called again."""
         if not any(_classify(tensor) == "trained" for tensor in self._tensors.values()):
             return "no parameter is trained"
         results: list[dict[str, Array]] = []
         has_drawn = False
         while len(results) < (_CALLS if has_drawn else 2):
             with preserve_modules(self._module), _seed_generators(len(results)):
-                before = _read_generator_states()
+                states = _read_generator_states()
                 outputs, loss = self._call_in_training()
-                has_drawn |= before != _read_generator_states()
-                values = {place: tensor.own_values for place, tensor in outputs.items()}
+                has_drawn |= states != _read_generator_states()
+                values = {label: tensor.own_values for label, tensor in outputs.items()}
                 results.append({**values, "loss": _copy_to_host(loss)})
         first, *others = results
         if all(_are_close(first, other) for other in others):
             return ""
         names = name_modules(self._module)
-        dropped = [name for part, name in names.items() if is_dropout(part) and part.p]
-        return f"the module draws random numbers{_format_location(dropped)}, as no model of Keras draws them"
+        dropped = [name for module, name in names.items() if is_dropout(module) and module.p]
+        location = f" in {truncate(dropped)}" if dropped else ""
+        return f"the module draws random numbers{location}, as no model of Keras draws them"
 
     def _call_in_training(self) -> tuple[dict[str, RecordedTensor], Any]:
-        """Return the outputs of the module in training, and the loss."""
+        """Call the module in training, and compute the loss."""
         torch = sys.modules["torch"]
-        if not self._module.training:  # otherwise its parts have the modes that training has
+        if not self._module.training:  # a module in training may have frozen modules inside
             self._module.train()
         args, kwargs, y = _copy_tensors([self._args, self._kwargs, self._y])
         outputs = self._module(*args, **kwargs)
-        found = {}
-        for place, value in label_members(outputs):
+        recorded_outputs = {}
+        for label, value in label_members(outputs):
             values = read_values(value)
             if values is not None:
-                found[place] = record_tensor(values)
+                recorded_outputs[label] = record_tensor(values)
         loss = self._loss(outputs, y)
         if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
             shape = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
@@ -207,14 +210,14 @@ class ModuleStep:
                 "`loss` must return what was computed of the parameters, with a gradient. "
                 f"Received: loss={self._loss!r}, which returns a tensor without one"
             )
-        return found, loss
+        return recorded_outputs, loss
 
     def _take(self, rng: np.random.Generator | None = None) -> _Run:
-        """Return what the step does.
+        """Take the step.
 
         Args:
-            rng: Generator of random numbers. With it, parameters and buffers are first rounded
-                otherwise, and no update is computed.
+            rng: Generator of random numbers. With it, parameters and buffers are first changed by
+                no more than rounding, and no update is computed.
         """
         with preserve_modules(self._module, self._loss):
             if rng is not None:
@@ -248,17 +251,17 @@ class ModuleStep:
 def preserve_modules(*owners: Any) -> Iterator[None]:
     """Put back all that modules and random generators hold at the end of the block.
 
-    Parameters and buffers have copies in it, and no gradients. So their memory is not touched, and
-    a graph that a user has still computes its gradients.
+    In the block, parameters and buffers have copies of their values, and no gradients. So their
+    memory is not touched, and a graph that a user has still computes its gradients.
 
     Args:
-        owners: Modules of torch, or objects that are none, which are passed over.
+        owners: Modules of torch, and other objects, which are passed over.
     """
     torch = sys.modules["torch"]
-    parts = []
+    modules = []
     for owner in owners:
         if isinstance(owner, torch.nn.Module):
-            parts += list(owner.modules())
+            modules += list(owner.modules())
     with contextlib.ExitStack() as stack:
         stack.enter_context(HOOKS)
         stack.enter_context(backend.full_precision())
@@ -266,12 +269,14 @@ def preserve_modules(*owners: Any) -> Iterator[None]:
         stack.enter_context(torch.enable_grad())
         stack.enter_context(_seed_generators(None))
         tensors: dict[int, Any] = {}
-        for part in parts:
+        for module in modules:
             # Its attributes, and the dicts among them, which hold its parameters and buffers.
-            dicts = [held for held in vars(part).values() if isinstance(held, dict)]
-            for held in (vars(part), *dicts):
-                stack.callback(_restore_dict, held, dict(held))
-            for tensor in (*part.parameters(recurse=False), *part.buffers(recurse=False)):
+            dicts = [
+                attributes for attributes in vars(module).values() if isinstance(attributes, dict)
+            ]
+            for attributes in (vars(module), *dicts):
+                stack.callback(_restore_dict, attributes, dict(attributes))
+            for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
                 tensors.setdefault(id(tensor), tensor)
         for tensor in tensors.values():
             stack.callback(_restore_tensor, tensor, tensor.data, tensor.grad)
@@ -281,9 +286,9 @@ def preserve_modules(*owners: Any) -> Iterator[None]:
         yield
 
 
-def _restore_dict(held: dict[str, Any], former: Mapping[str, Any]) -> None:
-    held.clear()
-    held.update(former)
+def _restore_dict(attributes: dict[str, Any], former: Mapping[str, Any]) -> None:
+    attributes.clear()
+    attributes.update(former)
 
 
 def _restore_tensor(tensor: Any, data: Any, gradient: Any) -> None:
@@ -296,12 +301,12 @@ def _seed_generators(seed: int | None) -> Iterator[None]:
     """Put back the states of random generators at the end of the block.
 
     Args:
-        seed: What they are seeded with at its begin, `None` to leave them.
+        seed: The seed that they get at the start of the block, `None` to leave them.
     """
     torch = sys.modules["torch"]
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-    of_python = random.getstate()
-    of_numpy = np.random.get_state()  # noqa: NPY002, which a module may use
+    python_state = random.getstate()
+    numpy_state = np.random.get_state()  # noqa: NPY002, which a module may use
     try:
         with torch.random.fork_rng(devices):
             if seed is not None:
@@ -310,21 +315,21 @@ def _seed_generators(seed: int | None) -> Iterator[None]:
                 np.random.seed(seed)  # noqa: NPY002
             yield
     finally:
-        random.setstate(of_python)
-        np.random.set_state(of_numpy)  # noqa: NPY002
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)  # noqa: NPY002
 
 
 def _read_generator_states() -> list[Any]:
-    """Return the states of random generators, which differ if one has drawn."""
+    """Read the states of random generators, which differ if one has drawn."""
     torch = sys.modules["torch"]
     states = [torch.random.get_rng_state()]
     if torch.cuda.is_initialized():
         states += torch.cuda.get_rng_state_all()
-    of_numpy: Any = np.random.get_state()  # noqa: NPY002
+    numpy_state: Any = np.random.get_state()  # noqa: NPY002
     return [
         *(state.numpy().tobytes() for state in states),
         random.getstate(),
-        (of_numpy[1].tobytes(), of_numpy[2]),
+        (numpy_state[1].tobytes(), numpy_state[2]),
     ]
 
 
@@ -343,7 +348,6 @@ def _classify(tensor: Any) -> Kind:
 
 
 def _copy_to_host(tensor: Any) -> Array:
-    """Return the values of a tensor on the host, a copy."""
     tensor = tensor.detach()
     if tensor.is_sparse:
         tensor = tensor.to_dense()
@@ -357,7 +361,7 @@ def _convert_to_tensor(values: Array) -> Any:
 
 
 def _copy_tensors(nested: Any) -> Any:
-    """Return nested lists and dicts with copies of the tensors, which a module may change."""
+    """Copy the tensors in nested lists and dicts, because a module may change them."""
     torch = sys.modules["torch"]
     if isinstance(nested, Mapping):
         return {key: _copy_tensors(value) for key, value in nested.items()}
@@ -366,15 +370,15 @@ def _copy_tensors(nested: Any) -> Any:
     return nested.detach().clone() if isinstance(nested, torch.Tensor) else nested
 
 
-def _record_array_change(values: Array, others: Sequence[Array], *, is_whole: bool) -> ArrayChange:
-    """Return what is kept of a gradient or an update, and what rounding makes of it."""
+def _record_array_change(values: Array, repeats: Sequence[Array], *, is_whole: bool) -> ArrayChange:
+    """Record a gradient or an update, and what rounding makes of it in repeated runs."""
     order = own_order(values.shape)
     runs = []
-    for one in (values, *others):
-        kept = one.reshape(-1) if is_whole else sample_values(one, order)
+    for run_values in (values, *repeats):
+        kept = run_values.reshape(-1) if is_whole else sample_values(run_values, order)
         runs.append(kept.astype("float32"))
     deviations = np.zeros(0, "float32")
-    if others:
+    if repeats:
         with np.errstate(invalid="ignore", over="ignore"):
             deviations = np.std(np.stack(runs).astype("float64"), axis=0, ddof=1).astype("float32")
     norm = float(np.linalg.norm(values.astype("float64").reshape(-1)))
@@ -382,18 +386,14 @@ def _record_array_change(values: Array, others: Sequence[Array], *, is_whole: bo
 
 
 def _are_close(first: Mapping[str, Array], other: Mapping[str, Array]) -> bool:
-    """Return whether what was computed twice is the same, up to rounding."""
+    """Say whether what was computed twice is the same, up to rounding."""
     if first.keys() != other.keys():
         return False
-    for place, values in first.items():
-        again = other[place]
+    for label, values in first.items():
+        again = other[label]
         if values.shape != again.shape:
             return False
         size = np.abs(values).max(initial=0)
         if not np.allclose(values, again, rtol=0, atol=1e-5 * size, equal_nan=True):
             return False
     return True
-
-
-def _format_location(names: Sequence[str]) -> str:
-    return f" in {truncate(names)}" if names else ""

@@ -371,7 +371,7 @@ def _parse_calls(
             begin=int(call["begin"]),
             before_activation=before,
             is_model=bool(call["is_model"]),
-            place=str(call["place"]),
+            canonical_path=str(call["place"]),
         )
         calls.append(read)
     return calls

@@ -1,4 +1,10 @@
-"""The result of comparing the first step of two models."""
+"""The result of comparing the first step of two models: rows for weights, and lines of text.
+
+outputs in training: differs, by 0.042 of their size
+loss: 1.91316 here, 1.99058 there: 0.961108 times that there
+gradients: 2 of 4 weights differ, back from the loss first that of norm/gamma (1.3 here, 1.4 there)
+updates: not compared
+"""
 
 import textwrap
 from collections.abc import Collection, Iterator, Sequence
@@ -11,27 +17,29 @@ from keras_initx.report._order import Points, plot_in_order
 from keras_initx.report._results import Judgement, Problem, Tabular
 from keras_initx.report._table import Column
 from keras_initx.report._terminal import line_width
-from keras_initx.report._text import format_count, format_number
+from keras_initx.report._text import format_count, format_number, join_clauses, join_names
 from keras_initx.tools.compare_outputs._recorded_step import Kind
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Answer: TypeAlias = Literal["equal", "differs", "not compared"]
+# Of rows that differ, a table has so many.
+_MOST_ROWS = 12
 
 
 @dataclass(frozen=True)
 class StepChange:
-    """A gradient, an update or an output beside its counterpart.
+    """A gradient, an update or an output compared with its counterpart.
 
     Attributes:
         answer: `"equal"`, `"differs"` or `"not compared"`.
-        how: What is seen of the difference, or why it was not compared.
+        how: What the difference looks like, or why it was not compared.
         norm: The norm here, `None` if it is not known.
         norm_there: The norm there.
-        difference: The root mean square of the difference, relative to the larger one of both.
-        rounding: How large it may be for rounding, in the same unit.
-        ratio: By what factor those here are larger, if all values are by the same.
+        difference: The root mean square of the difference, as a share of the larger of both.
+        rounding: How large the difference may be because of rounding, in the same unit.
+        ratio: By what factor the values here are larger, if all are by the same factor.
     """
 
     answer: Answer
@@ -61,14 +69,14 @@ class StepChange:
 
 
 def format_factor(ratio: float) -> str:
-    """Return a factor in words, before "there"."""
+    """Format a factor in words, before "there"."""
     if 0 < ratio < 0.99:
         return f"1/{_format_digits(1 / ratio)} of those"
     return f"{_format_digits(ratio)} times those"
 
 
 def _format_digits(number: float) -> str:
-    """Return a number with three digits, and whole if it is nearly so; one near 1 with more."""
+    """Format a number with three digits, whole if it is nearly so, near 1 with six digits."""
     if 0 < abs(number - 1) < 0.01:
         return f"{number:.6g}"
     if abs(number - round(number)) < 1e-3 * abs(number):
@@ -85,7 +93,7 @@ class StepRow:
         kind: `"trained"`, `"frozen"`, or `"state"` for what a call in training changes, such as a
             moving average.
         like: The path of its counterpart, empty if there is none.
-        gradient: Its gradient beside that of the counterpart, `None` unless it is trained.
+        gradient: How its gradient compares with its counterpart's, `None` unless it is trained.
         update: What the step adds to it, or the call to a state, `None` if it is frozen.
     """
 
@@ -97,7 +105,7 @@ class StepRow:
 
     @property
     def answer(self) -> Answer:
-        """`"differs"` if one of both does, `"equal"` if both are, else `"not compared"`."""
+        """`"differs"` if gradient or update does, `"equal"` if both are, else `"not compared"`."""
         answers = [change.answer for change in (self.gradient, self.update) if change is not None]
         if "differs" in answers:
             return "differs"
@@ -106,16 +114,16 @@ class StepRow:
     @property
     def text(self) -> str:
         """What differs, in words."""
-        parts = []
+        clauses = []
         for name, change in (("gradient", self.gradient), ("update", self.update)):
             if change is not None and change.answer == "differs":
-                parts.append(f"{name}: {change.text}")
-        return f"{self.path}: {'; '.join(parts) or self.answer}"
+                clauses.append(f"{name}: {change.text}")
+        return f"{self.path}: {join_clauses(*clauses) or self.answer}"
 
 
 @dataclass(frozen=True)
 class StepLoss:
-    """The loss beside that of the other model.
+    """The loss compared with the loss of the other model.
 
     Attributes:
         answer: `"equal"`, `"differs"` or `"not compared"`.
@@ -142,11 +150,11 @@ class StepLoss:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class StepReport(Tabular[StepRow], Judgement):
-    """The first step of a model beside that of another, in the form of all results.
+    """The first step of a model compared with that of another, in the form of all results.
 
     Attributes:
         rows: A `StepRow` for each weight, those of the last layer first.
-        outputs: Dict from the places of the outputs in training to how they compare.
+        outputs: Dict from the labels of the outputs in training to how they compare.
         loss: How the losses compare.
         settings: Settings of the loss and the optimizer that differ, each in words.
         unmatched: Paths of weights of the other model without a counterpart.
@@ -154,7 +162,7 @@ class StepReport(Tabular[StepRow], Judgement):
         inputs: How targets and weights of samples differ, each in words.
         later: The settings that differ and make later steps differ, if the first does not.
         unread: Settings that were not compared, each in words.
-        causes: What torch is known to do otherwise, with the weights whose values show it, and
+        causes: What torch is known to do differently, with the weights whose values show it, and
             settings that are equal at the first step alone, each in words.
         explained: The paths of the weights whose difference has no other cause.
     """
@@ -179,24 +187,24 @@ class StepReport(Tabular[StepRow], Judgement):
         """
         if self.obstacle:
             return [Problem("first step", self.summary)]
-        found = self._list_step_problems()
+        problems = self._list_step_problems()
         if self.later:
-            found.append(Problem("settings", "; ".join(self.later)))
-        return found
+            problems.append(Problem("settings", join_clauses(*self.later)))
+        return problems
 
     def _list_step_problems(self) -> list[Any]:
-        found: list[Any] = []
+        problems: list[Any] = []
         if self.inputs:
-            found.append(Problem("targets", "; ".join(self.inputs)))
+            problems.append(Problem("targets", join_clauses(*self.inputs)))
         if any(change.answer == "differs" for change in self.outputs.values()):
-            found.append(Problem("outputs in training", self._describe_outputs()))
+            problems.append(Problem("outputs in training", self._describe_outputs()))
         if self.loss.answer != "equal":
-            found.append(Problem("loss", self.loss.text))
-        found += [row for row in self.rows if row.answer == "differs"]
+            problems.append(Problem("loss", self.loss.text))
+        problems += [row for row in self.rows if row.answer == "differs"]
         gradients = [row.gradient for row in self.rows if row.gradient is not None]
         if all(change.answer == "not compared" for change in gradients):
-            found.append(Problem("gradients", "no gradient was compared"))
-        return found
+            problems.append(Problem("gradients", "no gradient was compared"))
+        return problems
 
     @property
     def first(self) -> StepRow | None:
@@ -212,22 +220,24 @@ class StepReport(Tabular[StepRow], Judgement):
         if not self._list_step_problems():
             text = "The first step is equal"
             if self.later:
-                text += f", later ones are not: {'; '.join(self.later)}"
+                text += f", later ones are not: {join_clauses(*self.later)}"
         elif not any(self._differing()):
             text = "The first step was not compared"
         elif self._is_explained():
             text += ", by nothing but the causes that are known"
         if self.inputs:
-            text += f", with {'; '.join(self.inputs)}"
+            text += f", with {join_clauses(*self.inputs)}"
         missing = [row for row in self.rows if row.answer == "not compared"]
         if missing:
             text += f"; of {format_count(len(missing), 'weight')} not all was compared"
         return f"{text}."
 
     def _is_explained(self) -> bool:
-        """Return whether nothing differs but weights of which all causes are known."""
-        found = self._list_step_problems()
-        return all(isinstance(one, StepRow) and one.path in self.explained for one in found)
+        # Nothing differs but weights whose causes are all known.
+        problems = self._list_step_problems()
+        return all(
+            isinstance(problem, StepRow) and problem.path in self.explained for problem in problems
+        )
 
     def _differing(self) -> Iterator[bool]:
         yield bool(self.inputs)
@@ -236,7 +246,7 @@ class StepReport(Tabular[StepRow], Judgement):
         yield from (row.answer == "differs" for row in self.rows)
 
     def _list_findings(self) -> list[str]:
-        """Return what is known of the step, in the order in which it is computed."""
+        """List what is known of the step, in the order in which it is computed."""
         if self.obstacle:
             return []
         lines = [*self.inputs, self._describe_outputs(), self.loss.text, self._describe_gradients()]
@@ -244,19 +254,19 @@ class StepReport(Tabular[StepRow], Judgement):
         lines += [f"known: {cause}" for cause in self.causes]
         lines += self._list_not_compared()
         if self.settings:
-            lines.append(f"settings that differ: {'; '.join(self.settings)}")
+            lines.append(f"settings that differ: {join_clauses(*self.settings)}")
         if self.unread:
-            lines.append(f"settings that were not compared: {'; '.join(self.unread)}")
+            lines.append(f"settings that were not compared: {join_clauses(*self.unread)}")
         return lines
 
     def _describe_outputs(self) -> str:
-        parts = []
-        for place, change in self.outputs.items():
+        clauses = []
+        for label, change in self.outputs.items():
             if change.answer == "equal":
                 continue
-            name = f"{place}: " if place else ""
-            parts.append(f"{name}{change.answer}, {change.how}".rstrip(", "))
-        return f"outputs in training: {'; '.join(parts) or 'equal'}"
+            name = f"{label}: " if label else ""
+            clauses.append(f"{name}{change.answer}, {change.how}".rstrip(", "))
+        return f"outputs in training: {join_clauses(*clauses) or 'equal'}"
 
     def _describe_gradients(self) -> str:
         rows = [row for row in self.rows if row.gradient is not None]
@@ -279,7 +289,6 @@ class StepReport(Tabular[StepRow], Judgement):
         return text
 
     def _describe_updates(self) -> list[str]:
-        """Return lines on updates and moving averages."""
         lines = []
         for kind, name in (("trained", "updates"), ("state", "moving averages and other state")):
             rows = [row for row in self.rows if row.kind == kind and row.update is not None]
@@ -299,22 +308,21 @@ class StepReport(Tabular[StepRow], Judgement):
         return lines
 
     def _list_not_compared(self) -> list[str]:
-        """Return lines on what was not compared, by the reasons."""
-        names: dict[str, list[str]] = {}
+        """List what was not compared, by the reasons."""
+        paths_by_reason: dict[str, list[str]] = {}
         for row in self.rows:
-            parts: dict[str, list[str]] = {}
+            changes_by_reason: dict[str, list[str]] = {}
             for name, change in (("gradient", row.gradient), ("update", row.update)):
                 if change is not None and change.answer == "not compared":
-                    parts.setdefault(change.how, []).append(name)
-            for how, found in parts.items():
-                names.setdefault(f"{' and '.join(found)} ({how})", []).append(row.path)
+                    changes_by_reason.setdefault(change.how, []).append(name)
+            for how, changes in changes_by_reason.items():
+                paths_by_reason.setdefault(f"{join_names(changes)} ({how})", []).append(row.path)
         if self.unmatched:
-            names["weights of the other model alone"] = list(self.unmatched)
-        return [f"not compared, {why}: {truncate(found)}" for why, found in names.items()]
+            paths_by_reason["weights of the other model alone"] = list(self.unmatched)
+        return [f"not compared, {why}: {truncate(paths)}" for why, paths in paths_by_reason.items()]
 
     def _rows(self) -> list[StepRow]:
-        """Return the rows that differ, the first ones of many."""
-        return [row for row in self.rows if row.answer == "differs"][:_SHOWN]
+        return [row for row in self.rows if row.answer == "differs"][:_MOST_ROWS]
 
     def _columns(self) -> list[Column[StepRow]]:
         return [
@@ -325,7 +333,7 @@ class StepReport(Tabular[StepRow], Judgement):
         ]
 
     def text_lines(self, width: int) -> list[str]:
-        """Return what is known of the step, filled to a width, and the summary."""
+        """List the lines on the step, filled to a width, and the summary."""
         lines = []
         for line in [*self._list_findings(), self.summary]:
             lines.append(textwrap.fill(line, width, subsequent_indent="  ", break_on_hyphens=False))
@@ -339,19 +347,19 @@ class StepReport(Tabular[StepRow], Judgement):
         for row in self.rows:
             record: dict[str, Any] = {"path": row.path, "kind": row.kind, "like": row.like}
             for name, change in (("gradient", row.gradient), ("update", row.update)):
-                one = change or StepChange("not compared", "there is none")
-                record[name] = one.answer
-                record[f"{name}_how"] = one.how
-                record[f"{name}_norm"] = one.norm
-                record[f"{name}_norm_there"] = one.norm_there
-                record[f"{name}_difference"] = one.difference
-                record[f"{name}_rounding"] = one.rounding
-                record[f"{name}_ratio"] = one.ratio
+                shown_change = change or StepChange("not compared", "there is none")
+                record[name] = shown_change.answer
+                record[f"{name}_how"] = shown_change.how
+                record[f"{name}_norm"] = shown_change.norm
+                record[f"{name}_norm_there"] = shown_change.norm_there
+                record[f"{name}_difference"] = shown_change.difference
+                record[f"{name}_rounding"] = shown_change.rounding
+                record[f"{name}_ratio"] = shown_change.ratio
             records.append(record)
         return records
 
     def as_content(self) -> dict[str, Any]:
-        """Return what the JSON has."""
+        """Convert the report to the content of its JSON."""
         return {
             "obstacle": self.obstacle,
             "outputs": {place: change.answer for place, change in self.outputs.items()},
@@ -378,12 +386,12 @@ class StepReport(Tabular[StepRow], Judgement):
         panels = {}
         for name in ("gradient", "update"):
             groups: dict[str, dict[int, float]] = {"rounding": {}, "equal": {}, "differs": {}}
-            for place, row in enumerate(self.rows):
+            for index, row in enumerate(self.rows):
                 change = getattr(row, name)
                 if change is None or change.difference is None or change.answer not in groups:
                     continue
-                groups[change.answer][place] = change.difference
-                groups["rounding"][place] = change.rounding
+                groups[change.answer][index] = change.difference
+                groups["rounding"][index] = change.rounding
             colors = {"rounding": PALE_BLUE, "equal": BLUE, "differs": RED}
             panels[f"difference of the {name}"] = {
                 group: Points(values, colors[group]) for group, values in groups.items()
@@ -391,21 +399,17 @@ class StepReport(Tabular[StepRow], Judgement):
         return plot_in_order([row.path for row in self.rows], panels, of="weight")
 
 
-# Of rows that differ, so many are shown.
-_SHOWN = 12
-
-
 def _select_differing(rows: Sequence[StepRow], name: str) -> list[StepRow]:
-    found = []
+    differing = []
     for row in rows:
         change = getattr(row, name)
         if change is not None and change.answer == "differs":
-            found.append(row)
-    return found
+            differing.append(row)
+    return differing
 
 
 def _are_one_factor(ratios: Sequence[float | None]) -> bool:
-    """Return whether factors are one factor, up to rounding."""
+    # Up to rounding.
     known = [ratio for ratio in ratios if ratio is not None]
     if len(known) < len(ratios) or not known:
         return False
@@ -413,12 +417,12 @@ def _are_one_factor(ratios: Sequence[float | None]) -> bool:
 
 
 def _group_updates(rows: Sequence[StepRow]) -> str:
-    """Return how updates differ, weights of which the same is said together."""
-    names: dict[str, list[str]] = {}
+    """Describe how updates differ: `hidden/kernel, head/kernel (1/2 of those there)`."""
+    paths_by_text: dict[str, list[str]] = {}
     for row in rows:
         if row.update is not None:
-            names.setdefault(row.update.text, []).append(row.path)
-    parts = [f"{truncate(paths)} ({text})" for text, paths in names.items()]
+            paths_by_text.setdefault(row.update.text, []).append(row.path)
+    parts = [f"{truncate(paths)} ({text})" for text, paths in paths_by_text.items()]
     return truncate(parts, "; ")
 
 
