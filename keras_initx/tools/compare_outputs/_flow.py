@@ -27,7 +27,7 @@ class Flow:
     Attributes:
         calls: The same.
         certain: The calls that each call has certainly used: itself, the calls inside it whose
-            outputs are its own, the calls whose outputs it gets, and the calls that these have used.
+            outputs are its own, the calls whose outputs it gets, and the calls that these used.
         possible: The calls that it may have used: all calls inside it too, and all that ended
             before if it gets a tensor that is neither from a call nor an input of the model.
     """
@@ -70,7 +70,7 @@ class Flow:
                 yield maker
 
     def has_unknown_inputs(self, call: RecordedCall) -> bool:
-        """Say whether a call gets a tensor that is neither an input of the model nor from a call."""
+        """Say whether a call gets a tensor that is no input of the model, and no call has made."""
         for tensor in call.inputs.values():
             has_maker = any(True for _ in self.iterate_makers([tensor], 0, call.begin))
             if not has_maker and id(tensor) not in self._model_inputs:
