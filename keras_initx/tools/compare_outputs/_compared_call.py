@@ -1,10 +1,11 @@
-"""A call beside its counterpart: the row that says how its outputs differ."""
+"""Compare a call with its counterpart: the row that says how its outputs differ."""
 
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from keras_initx.report._text import join_clauses
 from keras_initx.tools.compare_outputs._outputs_report import OutputRow
 from keras_initx.tools.compare_outputs._pairs import TensorPair, compare_tensors, pair_tensors
 from keras_initx.tools.compare_outputs._reasons import compare_settings
@@ -21,7 +22,7 @@ class CallComparison(NamedTuple):
         call: The call.
         other: What it was compared with, if there is one.
         row: Its row.
-        inputs: Its inputs beside those of the other.
+        inputs: Its inputs, paired with the inputs of the other.
     """
 
     call: RecordedCall
@@ -39,13 +40,13 @@ def compare_call(
     is_same_framework: bool,
     has_varied: bool,
 ) -> CallComparison:
-    """Return a call with its row.
+    """Compare a call with its counterpart.
 
     Args:
         call: The call.
         other: Its counterpart, if there is one.
-        tolerance: The tolerance for floats, `None` if that of one that it depends on is not known.
-        remark: Why it has no counterpart, or what is to be said of it.
+        tolerance: The tolerance for floats, `None` for that of their dtype.
+        remark: Why it has no counterpart, or what is not sure about it.
         is_same_framework: Whether both are calls of Keras.
         has_varied: Whether the examples of the inputs of the model differ.
     """
@@ -65,7 +66,7 @@ def compare_call(
         settings=tuple(compare_settings(call, other, is_same_framework=is_same_framework)),
         inputs=_find_largest(inputs),
         inputs_differ=any(pair.differs for pair in inputs),
-        how="; ".join(filter(None, [*_list_remarks(call, other, outputs), remark])),
+        how=join_clauses(*_list_remarks(call, other, outputs), remark),
     )
     compared_pairs = [pair for pair in outputs if pair.difference is not None]
     if compared_pairs:
@@ -83,18 +84,17 @@ def compare_call(
         if worst.differs:
             row = replace(row, answer="differs")
         elif any(unproven):
-            how = "; ".join(filter(None, [*dict.fromkeys(unproven), row.how]))
+            how = join_clauses(*dict.fromkeys(unproven), row.how)
             row = replace(row, answer="not known", how=how, is_whole=False)
     return CallComparison(call, other, row, inputs)
 
 
 def _find_largest(pairs: Sequence[TensorPair]) -> float | None:
-    """Return the largest difference, `None` if none was compared."""
     return max((pair.size for pair in pairs if pair.difference is not None), default=None)
 
 
 def _explain_unproven(pair: TensorPair, has_varied: bool) -> str:
-    """Return why it proves nothing that a tensor is equal to the other, empty if it does."""
+    """Say why equality proves nothing for a tensor, empty if it proves something."""
     tensor = pair.tensor
     if pair.difference is not None and not pair.difference.compared:
         return "no value is finite"
@@ -108,7 +108,7 @@ def _explain_unproven(pair: TensorPair, has_varied: bool) -> str:
 def _list_remarks(
     call: RecordedCall, other: RecordedCall, outputs: Sequence[TensorPair]
 ) -> list[str]:
-    """Return how the outputs were compared, and why some were not."""
+    """List how the outputs were compared, and why some were not."""
     remarks = [] if outputs else ["no values that are seen"]
     if [pair.label for pair in outputs] == [BEFORE_ACTIVATION]:
         remarks.append(BEFORE_ACTIVATION)
@@ -125,18 +125,19 @@ def _list_remarks(
             if pair.differs and pair.difference.has_same_values:
                 remarks.append("the same values in another order")
     labels = {pair.other_label for pair in outputs}
-    others_left = [prefix for prefix in other.outputs if prefix not in labels]
+    others_left = [label or "an output" for label in other.outputs if label not in labels]
     if others_left and call.is_model:
-        remarks.append(f"only there: {', '.join(prefix or 'an output' for prefix in others_left)}")
+        remarks.append(f"only there: {', '.join(others_left)}")
     return list(dict.fromkeys(remarks))
 
 
 def _compare_before_activation(
     call: RecordedCall, other: RecordedCall, tolerance: float | None
 ) -> TensorPair | None:
-    """Return how calls differ before the activation that only one of them is known to have.
+    """Compare two calls before the activation, if only one of them is known to have one.
 
-    `None` if both have one, or none.
+    A dense layer with a ReLU is compared with a dense layer whose ReLU is a layer of its own. The
+    result is `None` if both have an activation, or none.
     """
     ours, theirs = call.before_activation, other.before_activation
     tensors = list(call.outputs.values())
@@ -155,23 +156,17 @@ def _compare_before_activation(
 
 
 def is_equal_before_activation(comparison: CallComparison) -> bool:
-    """Return whether both are known to have an activation, and get the same before it."""
-    if comparison.other is None or comparison.call.before_activation is None:
+    """Say whether both calls are known to have an activation, and are equal before it."""
+    ours = comparison.call.before_activation
+    theirs = None if comparison.other is None else comparison.other.before_activation
+    if ours is None or theirs is None:
         return False
-    if comparison.other.before_activation is None:
-        return False
-    pair = compare_tensors(
-        "",
-        comparison.call.before_activation,
-        "",
-        comparison.other.before_activation,
-        comparison.row.tolerance,
-    )
+    pair = compare_tensors("", ours, "", theirs, comparison.row.tolerance)
     return pair.difference is not None and not pair.differs
 
 
 def find_flattening_order(comparison: CallComparison) -> str:
-    """Return the order in which flat inputs are flattened there, empty if it is the same."""
+    """Find the order in which equal, flat inputs are flattened there, empty if it is the same."""
     for pair in comparison.inputs:
         if pair.difference is not None and not pair.differs:
             order = pair.difference.order

@@ -1,8 +1,14 @@
-"""The file of recorded outputs: arrays of NumPy, without pickles, and a text on what they are.
+"""Write and read the file of recorded outputs: arrays of NumPy, without pickles, and a JSON text.
 
 `float32`, `float64` and `int64` have the values of all tensors that are kept in these dtypes, one
-after the other. `calls` is JSON in UTF-8: the tensors, and the calls and the first step, which
-refer to them by their places. `step` has the values of its gradients and updates.
+after the other. `step` has the values of gradients and updates. `calls` is JSON in UTF-8, in which
+calls and the first step refer to tensors by their numbers:
+
+    {"format": "keras_initx outputs", "version": 3, "framework": "keras", "backend": "torch",
+     "draws": [false, [], []],
+     "tensors": [[[4, 3], "float32", "float32", 0.1, 1.2], ...],    shape, dtype, kept as, mean, std
+     "calls": [{"name": "dense", "number": 1, "inputs": {"inputs": 0}, "outputs": {"": 1}, ...}],
+     "step": null}
 """
 
 import io
@@ -29,15 +35,13 @@ from keras_initx.tools.compare_outputs._recorded_step import (
 )
 from keras_initx.tools.compare_outputs._samples import RecordedTensor, choose_indices, own_order
 
-# The first step in a file of recorded outputs: a part of its JSON, and an array of values.
-
 
 def serialize_step(step: RecordedStep, numbers: Mapping[int, int]) -> dict[str, Any]:
-    """Return a step as JSON.
+    """Serialize a step as JSON.
 
     Args:
         step: The step.
-        numbers: The places of tensors in the file, by their ids.
+        numbers: The numbers of tensors in the file, by their ids.
     """
     return {
         "obstacle": step.obstacle,
@@ -81,38 +85,38 @@ def _serialize_targets(targets: Mapping[str, RecordedTarget]) -> dict[str, Any]:
 
 
 def _parse_targets(content: Mapping[str, Any]) -> dict[str, RecordedTarget]:
-    found = {}
+    targets = {}
     for place, (shape, digest) in content.items():
-        found[place] = RecordedTarget(tuple(shape), str(digest))
-    return found
+        targets[place] = RecordedTarget(tuple(shape), str(digest))
+    return targets
 
 
 def join_step_values(step: RecordedStep | None) -> Array:
-    """Return the values of all gradients and updates that are kept, one after the other."""
-    found = [np.zeros(0, "float32")]
+    """Join the values of all gradients and updates that are kept."""
+    parts = [np.zeros(0, "float32")]
     if step is not None:
         for weight in step.weights:
-            found += [change.values for change in weight.changes]
+            parts += [change.values for change in weight.changes]
         for array in step.arrays:
             for change in array.changes:
-                found += [change.values, change.deviations]
-    return np.concatenate(found)
+                parts += [change.values, change.deviations]
+    return np.concatenate(parts)
 
 
 def parse_step(
     content: Mapping[str, Any] | None, tensors: Sequence[RecordedTensor], values: Array
 ) -> RecordedStep | None:
-    """Return the step in a file, `None` if there is none.
+    """Parse the step in a file, `None` if there is none.
 
     Args:
-        content: What `step_as_json` has returned.
+        content: What `serialize_step` has returned.
         tensors: The tensors in the file.
-        values: What `step_values` has returned.
+        values: What `join_step_values` has returned.
 
     Raises:
         ValueError: If there are more or fewer values than the weights have.
     """
-    left = _ValueReader(values)
+    reader = _ValueReader(values)
     weights = []
     for path, kind, lengths, dtype, *sizes in () if content is None else content["weights"]:
         changes: list[RecordedChange | None] = []
@@ -121,14 +125,14 @@ def parse_step(
                 changes.append(None)
                 continue
             norm, rounding = map(float, size)
-            kept = left.take(choose_indices(math.prod(lengths)).size)
+            kept = reader.take(choose_indices(math.prod(lengths)).size)
             changes.append(RecordedChange(norm, kept, rounding))
         gradient, update = changes
         shape = tuple(lengths)
         weights.append(RecordedWeight(str(path), kind, shape, str(dtype), gradient, update))
-    arrays = [] if content is None else _parse_arrays(content, left)
-    if left.begin != values.size or values.dtype != "float32":
-        raise ValueError(f"{left.begin} values of a step are due, {values.size} are there")
+    arrays = [] if content is None else _parse_arrays(content, reader)
+    if reader.begin != values.size or values.dtype != "float32":
+        raise ValueError(f"{reader.begin} values of a step are due, {values.size} are there")
     if content is None:
         return None
     return RecordedStep(
@@ -154,7 +158,7 @@ def parse_step(
 
 
 class _ValueReader:
-    """The values of a step, one after the other.
+    """Takes the values of a step, one after the other.
 
     Attributes:
         begin: How many were taken, or are due.
@@ -170,7 +174,7 @@ class _ValueReader:
         return self._values[self.begin - count : self.begin]
 
 
-def _parse_arrays(content: Mapping[str, Any], left: _ValueReader) -> list[RecordedArray]:
+def _parse_arrays(content: Mapping[str, Any], reader: _ValueReader) -> list[RecordedArray]:
     arrays = []
     for name, kind, lengths, dtype, group, tied_to, *sizes in content["arrays"]:
         shape = tuple(lengths)
@@ -181,8 +185,8 @@ def _parse_arrays(content: Mapping[str, Any], left: _ValueReader) -> list[Record
                 changes.append(None)
                 continue
             norm, has_deviations = size
-            kept = left.take(count)
-            deviations = left.take(count if has_deviations else 0)
+            kept = reader.take(count)
+            deviations = reader.take(count if has_deviations else 0)
             changes.append(ArrayChange(float(norm), kept, deviations))
         gradient, update = changes
         arrays.append(
@@ -285,7 +289,7 @@ class FileContent(NamedTuple):
 
 
 def read_outputs(argument: str, path: str | Path) -> FileContent:
-    """Return what is in a file of outputs.
+    """Read a file of outputs.
 
     Args:
         argument: Name of the argument in error messages.
@@ -313,7 +317,7 @@ def read_outputs(argument: str, path: str | Path) -> FileContent:
 
 
 def _parse_file(whole: bytes) -> tuple[Any, FileContent | None]:
-    """Return the version of a file, and its content, `None` if it has another version."""
+    """Parse the version of a file, and its content, `None` if it has another version."""
     with zipfile.ZipFile(io.BytesIO(whole)) as archive:
         # Each member is read to its end, where its CRC-32 is checked, also what nobody reads.
         damaged = archive.testzip()
@@ -326,14 +330,14 @@ def _parse_file(whole: bytes) -> tuple[Any, FileContent | None]:
         if content["version"] != _VERSION:
             return content["version"], None
         values = {dtype: arrays[dtype] for dtype in _DTYPES}
-        of_step = arrays["step"]
+        step_values = arrays["step"]
     tensors = _parse_tensors(content, values)
     is_random, repeated, by_backend = content["draws"]
     return _VERSION, FileContent(
         _parse_calls(content, tensors),
         str(content["framework"]),
         str(content["backend"]),
-        parse_step(content["step"], tensors, of_step),
+        parse_step(content["step"], tensors, step_values),
         Draws(bool(is_random), list(map(str, repeated)), list(map(str, by_backend))),
     )
 

@@ -1,4 +1,10 @@
-"""What is known to differ between two calls beside their values: facts, and no guesses."""
+"""Find what differs between two calls other than their values: facts, and no guesses.
+
+epsilon: 0.001 here, 1e-05 there
+padding: 0 before and 1 after here, 1 before and 1 after there
+`attention_mask` is passed here, and not there
+GELU: exact here, by tanh there
+"""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,7 +14,7 @@ import numpy as np
 
 from keras_initx.tools.compare_outputs._recorded import RecordedCall
 
-# What layers of Keras and modules of torch say in the same words.
+# Settings that layers of Keras and modules of torch have in the same words.
 _SHARED_WORDS = (
     "epsilon",
     "momentum",
@@ -22,7 +28,7 @@ _SHARED_WORDS = (
     "reset_after",
 )
 _MISSING = object()
-# Of numbers of the size 1, GELU by tanh is off by up to 5e-4, float32 by 1e-7.
+# For numbers of size 1, GELU by tanh is off by up to 5e-4, and float32 by 1e-7.
 _APART = 1e-4
 _EXACT = 1e-5
 _ERF = np.vectorize(math.erf, otypes=[float])
@@ -31,29 +37,35 @@ _ERF = np.vectorize(math.erf, otypes=[float])
 def compare_settings(
     ours: RecordedCall, theirs: RecordedCall, *, is_same_framework: bool
 ) -> list[str]:
-    """Return the settings in which two calls differ, as texts.
+    """List the settings in which two calls differ, in words.
 
     Args:
         ours: A call of Keras.
         theirs: Its counterpart.
-        is_same_framework: Whether that is one of Keras too.
+        is_same_framework: Whether the counterpart is of Keras too.
     """
     words: Sequence[str] = _SHARED_WORDS
     if is_same_framework and ours.kind == theirs.kind:
         words = [word for word in ours.settings if word != "padding"]
-    found = []
+    differences = []
     for word in words:
         here = ours.settings.get(word, _MISSING)
         there = theirs.settings.get(word, _MISSING)
         if _MISSING not in (here, there) and not _are_same_settings(here, there):
-            found.append(f"{word}: {_format_setting(here)} here, {_format_setting(there)} there")
-    return found + _compare_padding(ours, theirs, is_same_framework=is_same_framework)
+            differences.append(
+                f"{word}: {_format_setting(here)} here, {_format_setting(there)} there"
+            )
+    return differences + _compare_padding(ours, theirs, is_same_framework=is_same_framework)
 
 
 def identify_gelu(call: RecordedCall) -> str:
-    """Return how a call computes GELU, `"exact"` or `"by tanh"`, empty if it is not known to.
+    """Identify how a call computes GELU: `"exact"` or `"by tanh"`, empty if it is not known to.
 
-    Its values say so, whoever computes it: a name, a function without one, a module, an operation.
+    Its values tell, whatever computes it: a name, a function without a name, a module, an
+    operation. The formulas are
+
+        exact      x (1 + erf(x / sqrt(2))) / 2
+        by tanh    x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x**3))) / 2
     """
     before = call.before_activation
     if before is None and len(call.inputs) == 1:
@@ -76,7 +88,7 @@ def identify_gelu(call: RecordedCall) -> str:
 
 
 def compare_gelus(ours: Iterable[RecordedCall], theirs: Iterable[RecordedCall]) -> list[str]:
-    """Return that two groups of calls compute GELU in two ways, if each knows one alone."""
+    """Say that two groups of calls compute GELU in two ways, if each uses a single way."""
     here, there = ({identify_gelu(call) for call in calls} - {""} for calls in (ours, theirs))
     if len(here) == len(there) == 1 and here != there:
         return [f"GELU: {here.pop()} here, {there.pop()} there"]
@@ -86,18 +98,18 @@ def compare_gelus(ours: Iterable[RecordedCall], theirs: Iterable[RecordedCall]) 
 def compare_masks(
     ours: RecordedCall, theirs: RecordedCall, *, is_same_framework: bool
 ) -> list[str]:
-    """Return what is passed to one call and not to the other, as texts.
+    """List what is passed to one call and not to the other, in words.
 
-    Arguments of Keras and of torch have other names, but both call a mask a mask. One that masks
-    nothing, or all, says nothing.
+    Arguments of Keras and of torch have other names, but both call a mask a mask. A mask that masks
+    nothing, or all, does not count.
     """
     here = _list_passed(ours, is_same_framework)
     there = _list_passed(theirs, is_same_framework)
     if not is_same_framework and here and there:
         return []
-    found = [f"`{name}` is passed here, and not there" for name in here if name not in there]
-    found += [f"`{name}` is passed there, and not here" for name in there if name not in here]
-    return found
+    differences = [f"`{name}` is passed here, and not there" for name in here if name not in there]
+    differences += [f"`{name}` is passed there, and not here" for name in there if name not in here]
+    return differences
 
 
 def _list_passed(call: RecordedCall, is_same_framework: bool) -> list[str]:
@@ -110,18 +122,18 @@ def _list_passed(call: RecordedCall, is_same_framework: bool) -> list[str]:
 
 
 def _are_same_settings(here: Any, there: Any) -> bool:
-    """Return whether two settings say the same: 2 and (2, 2) do."""
+    # 2 and (2, 2) are the same.
     return bool(_normalize_setting(here) == _normalize_setting(there))
 
 
 def _normalize_setting(value: Any) -> Any:
-    """Return a number for a list of the same numbers, and lists for tuples."""
+    # A number in place of a list of the same numbers, and lists in place of tuples.
     if not isinstance(value, list | tuple):
         return value
-    parts = list(map(_normalize_setting, value))
-    if parts and all(part == parts[0] for part in parts):
-        return parts[0]
-    return parts
+    values = list(map(_normalize_setting, value))
+    if values and all(item == values[0] for item in values):
+        return values[0]
+    return values
 
 
 def _format_setting(value: Any) -> str:
@@ -134,15 +146,15 @@ class _Window(NamedTuple):
     Attributes:
         length: The length of the axis.
         kernel: The length of the kernel, with its gaps.
-        stride: The distance of two of its places.
+        stride: The distance from one position of the kernel to the next.
     """
 
     length: int
     kernel: int
     stride: int
 
-    def padded(self, padding: Any) -> tuple[int, int]:
-        """Return by how much the axis is padded at its two ends."""
+    def compute_padding(self, padding: Any) -> tuple[int, int]:
+        """Compute the padding of the axis at its two ends."""
         if padding == "same":
             count = math.ceil(self.length / self.stride)
             total = max((count - 1) * self.stride + self.kernel - self.length, 0)
@@ -157,7 +169,7 @@ class _Window(NamedTuple):
 def _compare_padding(
     ours: RecordedCall, theirs: RecordedCall, *, is_same_framework: bool
 ) -> list[str]:
-    """Return how two calls pad their inputs, if these have one size and they pad them otherwise."""
+    """Say how two calls pad their inputs, if inputs of one size are padded differently."""
     if "Transpose" in ours.kind:
         return []
     windows, other_windows = _find_windows(ours), _find_windows(theirs)
@@ -170,8 +182,8 @@ def _compare_padding(
         return []
     pads = _compute_pads(windows, here)
     other_pads = _compute_pads(other_windows, there)
-    lengths = [one.length for one in windows]
-    other_lengths = [one.length for one in other_windows]
+    lengths = [window.length for window in windows]
+    other_lengths = [window.length for window in other_windows]
     if lengths == other_lengths:
         if pads == other_pads:
             return []
@@ -190,7 +202,10 @@ def _add_padding(lengths: Sequence[int], pads: Sequence[tuple[int, int]]) -> lis
 
 def _compute_pads(windows: Sequence[_Window], padding: Any) -> list[tuple[int, int]]:
     paddings = padding if isinstance(padding, list | tuple) else [padding] * len(windows)
-    return [window.padded(one) for window, one in zip(windows, paddings, strict=True)]
+    return [
+        window.compute_padding(window_padding)
+        for window, window_padding in zip(windows, paddings, strict=True)
+    ]
 
 
 def _format_pads(pads: Sequence[tuple[int, int]]) -> str:
@@ -200,7 +215,7 @@ def _format_pads(pads: Sequence[tuple[int, int]]) -> str:
 
 
 def _find_windows(call: RecordedCall) -> list[_Window]:
-    """Return the windows of a convolution or a pooling along its axes, none if it is not known."""
+    """Find the windows of a convolution or a pooling along its axes, none if they are not known."""
     settings = call.settings
     kernel = settings.get("kernel_size", settings.get("pool_size"))
     tensor = next(iter(call.inputs.values()), None)
@@ -213,14 +228,14 @@ def _find_windows(call: RecordedCall) -> list[_Window]:
     gaps = _repeat_for_axes(settings.get("dilation_rate", 1), rank)
     if not rank > 0 or not len(kernels) == len(strides) == len(gaps) == rank:
         return []
-    found = []
+    windows = []
     for length, size, stride, gap in zip(lengths, kernels, strides, gaps, strict=True):
-        found.append(_Window(length, (size - 1) * gap + 1, stride))
-    return found
+        windows.append(_Window(length, (size - 1) * gap + 1, stride))
+    return windows
 
 
 def _has_channels_last(settings: Mapping[str, Any]) -> bool:
-    """Return whether channels are the last axis: what torch has made has no `data_format`."""
+    # A module of torch has no `data_format`.
     return settings.get("data_format") == "channels_last"
 
 

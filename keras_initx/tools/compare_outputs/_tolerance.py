@@ -1,4 +1,8 @@
-"""How far the values of two tensors are apart, and how far rounding alone may bring them."""
+"""Measure how far the values of two tensors are apart, and how far rounding alone may bring them.
+
+With the size of its channel, the difference of two values `a` and `b` is a share `|a - b| / size`.
+The difference of two tensors is `max(rms(shares), max(shares) / 4)`.
+"""
 
 import math
 from dataclasses import dataclass
@@ -14,7 +18,8 @@ from keras_initx.tools.compare_outputs._samples import (
     locate_kept_values,
 )
 
-# Up to so much of the size of its channel, a value is another one by rounding, see the page.
+# Two values are the same if they differ by at most this share of the size of their channel. How
+# these were measured is on the page on comparing outputs.
 TOLERANCES = {
     "float64": 1e-12,
     "float32": 5e-6,
@@ -23,7 +28,7 @@ TOLERANCES = {
 }
 
 
-# A single value may differ by so many times the tolerance.
+# A single value may differ by so many times the tolerance: hence the 4 in the formula above.
 _SINGLE = 4
 # A sum of more values than this has another rounding on each backend.
 _MOST_SUMMED = 32 * 32
@@ -32,21 +37,21 @@ _MOST_SUMMED = 32 * 32
 _MOST_IN_ORDER = 16 * 16
 
 
-def choose_tolerance(dtype: DType, given: float | None = None) -> float | None:
-    """Return the tolerance for values of a dtype, `None` if it is not known.
+def choose_tolerance(dtype: DType, tolerance: float | None = None) -> float | None:
+    """Choose the tolerance for values of a dtype, `None` if it is not known.
 
     Args:
-        dtype: The name of the dtype. Integers have none to differ by.
-        given: That which a user gives for floats.
+        dtype: The name of the dtype. Integers have the tolerance 0.
+        tolerance: The tolerance that a user passes for floats.
     """
     if "float" not in dtype:
         return 0.0
     known = TOLERANCES.get(dtype)
-    return known if known is None or given is None else given
+    return known if known is None or tolerance is None else tolerance
 
 
 def compute_sum_factor(count: float, *, is_in_order: bool = False) -> float:
-    """Return how many times the tolerance of a value a sum or a mean has.
+    """Compute how many times the tolerance of a value a sum or a mean has.
 
     Args:
         count: How many values it has.
@@ -63,11 +68,11 @@ class Difference:
     """How the values of a tensor differ from those of another.
 
     Attributes:
-        order: In which order of the former they were compared.
-        size: The root mean square of the differences of two values, each as a share of the root
-            mean square of its channel, or of the median channel if that is larger; or a quarter of
-            the largest one, if that is larger. Infinite if one value is not finite.
-        compared: How many values were compared: all that are kept, but for those that are infinite
+        order: The order of the first tensor in which they were compared.
+        size: The difference, see the head of this file. The size of a channel is its root mean
+            square, or that of the median channel if that is larger. It is infinite if one value is
+            not finite.
+        compared: How many values were compared: all that are kept, without values that are infinite
             or NaN in both.
         has_same_values: Whether both have the same values, up to rounding, in another order.
     """
@@ -81,19 +86,19 @@ class Difference:
 def find_least_difference(
     tensor: RecordedTensor, other: RecordedTensor, tolerance: float
 ) -> Difference | None:
-    """Return how a tensor differs from another one, in the order in which that is least.
+    """Find how a tensor differs from another one, in the order in which it differs least.
 
-    `None` if their shapes do not fit.
+    The result is `None` if their shapes do not fit.
 
     Args:
-        tensor: A tensor of which all values were there, not one of a file.
-        other: Another one.
+        tensor: A tensor with units: it was recorded, and not read from a file.
+        other: Another tensor.
         tolerance: Up to what share of their size sorted values are the same.
     """
-    found: list[Difference] = []
+    differences: list[Difference] = []
     for order, values in tensor.iterate_orders(other.shape):
-        found.append(_compute_difference(tensor, values, other, order, tolerance))
-    return min(found, key=lambda one: one.size, default=None)
+        differences.append(_compute_difference(tensor, values, other, order, tolerance))
+    return min(differences, key=lambda difference: difference.size, default=None)
 
 
 def _compute_difference(

@@ -192,7 +192,10 @@ def test_16_bits_are_not_compared_with_32(source, recorded, in_16_bits):
 def test_the_report_is_a_result(source, recorded, tmp_path):
     report = compare_outputs(with_values_of(network(epsilon=1e-5), source), X, recorded)
     text = str(report)
-    for part in ("First difference: norm: inputs differ by 0, outputs by", "What differs in norm: epsilon: 1e-05 here, 1e-06"):
+    for part in (
+        "First difference: norm: inputs differ by 0, outputs by",
+        "What differs in norm: epsilon: 1e-05 here, 1e-06",
+    ):
         assert part in text.replace("\n", " ")
     assert len(report.to_pandas()) == 20
     assert json.loads(report.to_json())["between"]["after"] == ["tokens"]

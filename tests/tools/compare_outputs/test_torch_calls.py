@@ -121,7 +121,13 @@ FAULTS = {
         (),
         "padding: 0 before and 1 after here, 1 before and 1 after there",
     ),
-    "an activation": ({"activation": "relu"}, "fc2", (), ("act",), "the activation of fc1, relu: before it, fc1 is equal"),
+    "an activation": (
+        {"activation": "relu"},
+        "fc2",
+        (),
+        ("act",),
+        "the activation of fc1, relu: before it, fc1 is equal",
+    ),
 }
 
 
