@@ -250,7 +250,7 @@ def _sum_updates(summands: Sequence[Summand], size: int) -> RecordedChange | Non
         values += np.where(indices >= 0, array.update.values[indices], 0)
     if not changes:
         return None
-    norm = _compute_norm([one.array for one in summands], changes, values, size)
+    norm = _compute_norm([summand.array for summand in summands], changes, values, size)
     return RecordedChange(norm, values.astype("float32"))
 
 

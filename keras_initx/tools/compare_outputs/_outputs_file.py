@@ -48,7 +48,7 @@ def serialize_step(step: RecordedStep, numbers: Mapping[int, int]) -> dict[str, 
         "targets": _serialize_targets(step.targets),
         "sample_weights": _serialize_targets(step.sample_weights),
         "by_backend": list(step.by_backend),
-        "outputs": {place: numbers[id(tensor)] for place, tensor in step.outputs.items()},
+        "outputs": {label: numbers[id(tensor)] for label, tensor in step.outputs.items()},
         "loss": step.loss,
         "loss_rounding": step.loss_rounding,
         "added": step.added,
@@ -81,13 +81,13 @@ def _serialize_array(array: RecordedArray) -> list[Any]:
 
 
 def _serialize_targets(targets: Mapping[str, RecordedTarget]) -> dict[str, Any]:
-    return {place: [list(target.shape), target.digest] for place, target in targets.items()}
+    return {label: [list(target.shape), target.digest] for label, target in targets.items()}
 
 
 def _parse_targets(content: Mapping[str, Any]) -> dict[str, RecordedTarget]:
     targets = {}
-    for place, (shape, digest) in content.items():
-        targets[place] = RecordedTarget(tuple(shape), str(digest))
+    for label, (shape, digest) in content.items():
+        targets[label] = RecordedTarget(tuple(shape), str(digest))
     return targets
 
 
@@ -140,7 +140,7 @@ def parse_step(
         targets=_parse_targets(content["targets"]),
         sample_weights=_parse_targets(content["sample_weights"]),
         by_backend=list(map(str, content["by_backend"])),
-        outputs={place: tensors[number] for place, number in content["outputs"].items()},
+        outputs={label: tensors[number] for label, number in content["outputs"].items()},
         loss=float(content["loss"]),
         loss_rounding=float(content["loss_rounding"]),
         added=float(content["added"]),
@@ -262,7 +262,7 @@ def _serialize_call(call: RecordedCall, numbers: Mapping[int, int]) -> dict[str,
         "kind": call.kind,
         "settings": dict(call.settings),
         "inputs": {name: numbers[id(tensor)] for name, tensor in call.inputs.items()},
-        "outputs": {place: numbers[id(tensor)] for place, tensor in call.outputs.items()},
+        "outputs": {label: numbers[id(tensor)] for label, tensor in call.outputs.items()},
         "begin": call.begin,
         "before_activation": before,
         "is_model": call.is_model,
@@ -371,7 +371,7 @@ def _parse_calls(
             kind=str(call["kind"]),
             settings=dict(call["settings"]),
             inputs={name: tensors[number] for name, number in call["inputs"].items()},
-            outputs={place: tensors[number] for place, number in call["outputs"].items()},
+            outputs={label: tensors[number] for label, number in call["outputs"].items()},
             begin=int(call["begin"]),
             before_activation=before,
             is_model=bool(call["is_model"]),

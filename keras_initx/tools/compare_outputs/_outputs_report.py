@@ -17,7 +17,12 @@ from keras_initx.report._order import Points, plot_in_order
 from keras_initx.report._results import Judgement, Tabular
 from keras_initx.report._table import Column, format_cell
 from keras_initx.report._terminal import line_width
-from keras_initx.report._text import format_count, format_number, join_clauses
+from keras_initx.report._text import (
+    format_count,
+    format_number,
+    group_names,
+    join_clauses,
+)
 from keras_initx.tools.compare_outputs._step_report import StepReport
 
 if TYPE_CHECKING:
@@ -226,29 +231,27 @@ class OutputsReport(Tabular[OutputRow], Judgement):
 
     def _list_other_settings(self) -> list[str]:
         """List the settings that differ in other rows, each with the rows that have it."""
-        names_by_setting: dict[str, list[str]] = {}
+        statements = []
         for row in self.rows:
-            for setting in () if row is self.first else row.settings:
-                names_by_setting.setdefault(setting, []).append(row.name)
-        head = (
-            "Equal for this batch, and made otherwise" if self.first is None else "Made otherwise"
-        )
-        return [
-            f"{head}: {setting} ({truncate(names)})." for setting, names in names_by_setting.items()
-        ]
+            if row is not self.first:
+                statements += [(setting, row.name) for setting in row.settings]
+        head = "Made otherwise"
+        if self.first is None:
+            head = "Equal for this batch, and made otherwise"
+        groups = group_names(statements).items()
+        return [f"{head}: {setting} ({truncate(names)})." for setting, names in groups]
 
     def _list_not_compared(self) -> list[str]:
         """List the calls that were not compared, or prove nothing, by the reasons."""
-        names_by_reason: dict[str, list[str]] = {}
+        statements = []
         for answer in ("not known", "not compared"):
             for row in self.rows:
                 if row.answer == answer:
-                    names_by_reason.setdefault(f"{answer.capitalize()}, {row.how}", []).append(
-                        row.name
-                    )
-        if self.unmatched:
-            names_by_reason["Not compared, only in the other model"] = self.unmatched
-        return [f"{why}: {truncate(names)}." for why, names in names_by_reason.items()]
+                    statements.append((f"{answer.capitalize()}, {row.how}", row.name))
+        for name in self.unmatched:
+            statements.append(("Not compared, only in the other model", name))
+        groups = group_names(statements).items()
+        return [f"{statement}: {truncate(names)}." for statement, names in groups]
 
     def _rows(self) -> list[OutputRow]:
         if self.first is None or self.between is None:

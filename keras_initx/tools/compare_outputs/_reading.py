@@ -81,11 +81,11 @@ def name_operations(inventory: Inventory) -> dict[keras.Operation, str]:
     layers = inventory.paths
     paths: dict[keras.Operation, str] = {**layers}
     taken = set(layers.values())
-    for place, (layer, path) in enumerate(layers.items()):
+    for index, (layer, path) in enumerate(layers.items()):
         operations = [
             operation for operation in getattr(layer, "operations", ()) if operation not in paths
         ]
-        prefix = f"{path}/" if place else ""
+        prefix = f"{path}/" if index else ""
         names = [
             (operation.name, split_automatic_name(operation.name, type(operation).__name__))
             for operation in operations

@@ -117,9 +117,9 @@ class RecordedOutputs(Tabular[RecordedOutput]):
 
     def _figure(self) -> "Figure":
         points = {}
-        for place, row in enumerate(self.rows):
+        for index, row in enumerate(self.rows):
             if row.std is not None:
-                points[place] = row.std
+                points[index] = row.std
         panels = {"standard deviation": {"outputs": Points(points, BLUE)}}
         return plot_in_order([row.path for row in self.rows], panels, of="layer")
 

@@ -17,7 +17,13 @@ from keras_initx.report._order import Points, plot_in_order
 from keras_initx.report._results import Judgement, Problem, Tabular
 from keras_initx.report._table import Column
 from keras_initx.report._terminal import line_width
-from keras_initx.report._text import format_count, format_number, join_clauses, join_names
+from keras_initx.report._text import (
+    format_count,
+    format_number,
+    group_names,
+    join_clauses,
+    join_names,
+)
 from keras_initx.tools.compare_outputs._recorded_step import Kind
 
 if TYPE_CHECKING:
@@ -104,9 +110,14 @@ class StepRow:
     update: StepChange | None = None
 
     @property
+    def _changes(self) -> dict[str, StepChange]:
+        changes = {"gradient": self.gradient, "update": self.update}
+        return {name: change for name, change in changes.items() if change is not None}
+
+    @property
     def answer(self) -> Answer:
         """`"differs"` if gradient or update does, `"equal"` if both are, else `"not compared"`."""
-        answers = [change.answer for change in (self.gradient, self.update) if change is not None]
+        answers = [change.answer for change in self._changes.values()]
         if "differs" in answers:
             return "differs"
         return "not compared" if "not compared" in answers else "equal"
@@ -115,8 +126,8 @@ class StepRow:
     def text(self) -> str:
         """What differs, in words."""
         clauses = []
-        for name, change in (("gradient", self.gradient), ("update", self.update)):
-            if change is not None and change.answer == "differs":
+        for name, change in self._changes.items():
+            if change.answer == "differs":
                 clauses.append(f"{name}: {change.text}")
         return f"{self.path}: {join_clauses(*clauses) or self.answer}"
 
@@ -209,7 +220,7 @@ class StepReport(Tabular[StepRow], Judgement):
     @property
     def first(self) -> StepRow | None:
         """The first weight whose gradient differs, back from the loss, `None` if none does."""
-        return next(iter(_select_differing(self.rows, "gradient")), None)
+        return next(iter(_select_rows(self.rows, "gradient", ("differs",))), None)
 
     @property
     def summary(self) -> str:
@@ -269,57 +280,51 @@ class StepReport(Tabular[StepRow], Judgement):
         return f"outputs in training: {join_clauses(*clauses) or 'equal'}"
 
     def _describe_gradients(self) -> str:
-        rows = [row for row in self.rows if row.gradient is not None]
-        compared = [row for row in rows if row.gradient and row.gradient.answer != "not compared"]
-        differing = _select_differing(rows, "gradient")
-        if not compared:
-            return "gradients: not compared"
+        compared = _select_rows(self.rows, "gradient", ("equal", "differs"))
+        differing = _select_rows(compared, "gradient", ("differs",))
+        text = f"gradients: {_count_differing(compared, differing)}"
         if not differing:
-            return f"gradients: equal for {format_count(len(compared), 'weight')}"
+            return text
         ratios = [row.gradient.ratio for row in differing if row.gradient is not None]
         if len(differing) == len(compared) and _are_one_factor(ratios) and ratios[0] is not None:
             return f"gradients: all are {format_factor(ratios[0])} there"
         first = differing[0]
-        text = f"gradients: {len(differing)} of {format_count(len(compared), 'weight')} differ"
-        before = [row.path for row in rows[: rows.index(first)] if row in compared]
         if first.gradient is not None:
             text += f", back from the loss first that of {first.path} ({first.gradient.norms})"
-        if before:
-            text += f"; equal behind it: {truncate(before)}"
-        return text
+        before = [row.path for row in compared[: compared.index(first)]]
+        return join_clauses(text, f"equal behind it: {truncate(before)}" if before else "")
 
     def _describe_updates(self) -> list[str]:
         lines = []
         for kind, name in (("trained", "updates"), ("state", "moving averages and other state")):
             rows = [row for row in self.rows if row.kind == kind and row.update is not None]
-            compared = [row for row in rows if row.update and row.update.answer != "not compared"]
-            differing = _select_differing(rows, "update")
             if not rows:
                 continue
-            if not compared:
-                lines.append(f"{name}: not compared")
-            elif not differing:
-                lines.append(f"{name}: equal for {format_count(len(compared), 'weight')}")
-            else:
-                text = f"{name}: {len(differing)} of {format_count(len(compared), 'weight')} differ"
-                if kind == "trained":
-                    text += ", whose gradients are equal"
-                lines.append(f"{text}: {_group_updates(differing)}")
+            compared = _select_rows(rows, "update", ("equal", "differs"))
+            differing = _select_rows(compared, "update", ("differs",))
+            text = f"{name}: {_count_differing(compared, differing)}"
+            if differing:
+                text += ", whose gradients are equal" if kind == "trained" else ""
+                text += f": {_group_updates(differing)}"
+            lines.append(text)
         return lines
 
     def _list_not_compared(self) -> list[str]:
         """List what was not compared, by the reasons."""
-        paths_by_reason: dict[str, list[str]] = {}
+        statements = []
         for row in self.rows:
-            changes_by_reason: dict[str, list[str]] = {}
-            for name, change in (("gradient", row.gradient), ("update", row.update)):
-                if change is not None and change.answer == "not compared":
-                    changes_by_reason.setdefault(change.how, []).append(name)
-            for how, changes in changes_by_reason.items():
-                paths_by_reason.setdefault(f"{join_names(changes)} ({how})", []).append(row.path)
-        if self.unmatched:
-            paths_by_reason["weights of the other model alone"] = list(self.unmatched)
-        return [f"not compared, {why}: {truncate(paths)}" for why, paths in paths_by_reason.items()]
+            missing = []
+            for name, change in row._changes.items():
+                if change.answer == "not compared":
+                    missing.append((change.how, name))
+            for how, changes in group_names(missing).items():
+                statements.append((f"{join_names(changes)} ({how})", row.path))
+        for path in self.unmatched:
+            statements.append(("weights of the other model alone", path))
+        lines = []
+        for statement, paths in group_names(statements).items():
+            lines.append(f"not compared, {statement}: {truncate(paths)}")
+        return lines
 
     def _rows(self) -> list[StepRow]:
         return [row for row in self.rows if row.answer == "differs"][:_MOST_ROWS]
@@ -362,7 +367,7 @@ class StepReport(Tabular[StepRow], Judgement):
         """Convert the report to the content of its JSON."""
         return {
             "obstacle": self.obstacle,
-            "outputs": {place: change.answer for place, change in self.outputs.items()},
+            "outputs": {label: change.answer for label, change in self.outputs.items()},
             "loss": {
                 "answer": self.loss.answer,
                 "here": self.loss.here,
@@ -399,13 +404,21 @@ class StepReport(Tabular[StepRow], Judgement):
         return plot_in_order([row.path for row in self.rows], panels, of="weight")
 
 
-def _select_differing(rows: Sequence[StepRow], name: str) -> list[StepRow]:
-    differing = []
+def _select_rows(rows: Sequence[StepRow], name: str, answers: Collection[Answer]) -> list[StepRow]:
+    """Select the rows whose gradient or update, by its name, has one of some answers."""
+    selected = []
     for row in rows:
         change = getattr(row, name)
-        if change is not None and change.answer == "differs":
-            differing.append(row)
-    return differing
+        if change is not None and change.answer in answers:
+            selected.append(row)
+    return selected
+
+
+def _count_differing(compared: Sequence[StepRow], differing: Sequence[StepRow]) -> str:
+    if not compared:
+        return "not compared"
+    count = format_count(len(compared), "weight")
+    return f"{len(differing)} of {count} differ" if differing else f"equal for {count}"
 
 
 def _are_one_factor(ratios: Sequence[float | None]) -> bool:
@@ -418,12 +431,9 @@ def _are_one_factor(ratios: Sequence[float | None]) -> bool:
 
 def _group_updates(rows: Sequence[StepRow]) -> str:
     """Describe how updates differ: `hidden/kernel, head/kernel (1/2 of those there)`."""
-    paths_by_text: dict[str, list[str]] = {}
-    for row in rows:
-        if row.update is not None:
-            paths_by_text.setdefault(row.update.text, []).append(row.path)
-    parts = [f"{truncate(paths)} ({text})" for text, paths in paths_by_text.items()]
-    return truncate(parts, "; ")
+    statements = [(row.update.text, row.path) for row in rows if row.update is not None]
+    groups = group_names(statements).items()
+    return truncate([f"{truncate(paths)} ({text})" for text, paths in groups], "; ")
 
 
 def _format_change(change: StepChange | None) -> str:
