@@ -99,23 +99,25 @@ def propagate_tolerances(
         backends: The backends on which both models have run.
     """
     tolerances: list[float] = []
-    largest = [0.0]
+    largest_so_far = [0.0]
     for index, call in enumerate(flow.calls):
-        own = 0.0
+        largest = 0.0
         for tensor in (*call.inputs.values(), *call.outputs.values()):
-            own = max(own, choose_tolerance(tensor.dtype, tolerance) or 0.0)
+            largest = max(largest, choose_tolerance(tensor.dtype, tolerance) or 0.0)
         if tolerance is None:
             # Sums of 16 bits are computed in float32.
-            own = max(own, min(own, TOLERANCES["float32"]) * _estimate_sum_factor(call, backends))
+            largest = max(
+                largest, min(largest, TOLERANCES["float32"]) * _estimate_sum_factor(call, backends)
+            )
         for maker in (
             *flow.iterate_makers(call.inputs.values(), 0, call.begin),
             *range(call.begin, index),
         ):
-            own = max(own, tolerances[maker])
+            largest = max(largest, tolerances[maker])
         if flow.has_unknown_inputs(call):
-            own = max(own, largest[call.begin])
-        tolerances.append(own)
-        largest.append(max(own, largest[-1]))
+            largest = max(largest, largest_so_far[call.begin])
+        tolerances.append(largest)
+        largest_so_far.append(max(largest, largest_so_far[-1]))
     return tolerances
 
 

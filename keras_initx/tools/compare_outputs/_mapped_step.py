@@ -186,18 +186,18 @@ def _number_values(assignment: Assignment, probes: Sequence[_Probe]) -> list[Arr
     if array is None:
         return None
 
-    def loaded(**values: Array) -> Array:
+    def load(values_by_position: Mapping[int, Array]) -> Array:
         for position, probe in enumerate(probes):
-            probe.values = values.get(f"{position}", np.zeros(probe.shape))
+            probe.values = values_by_position.get(position, np.zeros(probe.shape))
         return np.asarray(array.read(...), "float64").reshape(-1)
 
     rng = np.random.default_rng(0)
-    base = loaded()
+    base = load({})
     random_values = [rng.random(probe.shape) for probe in probes]
     expected = base
     numbers_by_array = []
     for position, probe in enumerate(probes):
-        loaded_numbers = loaded(**{f"{position}": probe.numbers}) - base
+        loaded_numbers = load({position: probe.numbers}) - base
         numbers = np.nan_to_num(loaded_numbers).astype(int)
         if not np.array_equal(numbers, loaded_numbers) or numbers.min(initial=0) < 0:
             return None
@@ -205,35 +205,29 @@ def _number_values(assignment: Assignment, probes: Sequence[_Probe]) -> list[Arr
             return None
         numbers_by_array.append(numbers)
         expected = expected + np.concatenate([[0.0], random_values[position].reshape(-1)])[numbers]
-    is_moved = np.allclose(
-        loaded(**{f"{position}": values for position, values in enumerate(random_values)}),
-        expected,
-        rtol=1e-6,
-    )
-    return numbers_by_array if is_moved else None
+    loaded = load(dict(enumerate(random_values)))
+    return numbers_by_array if np.allclose(loaded, expected, rtol=1e-6) else None
 
 
 def _combine_gradients(summands: Sequence[Summand], size: int) -> RecordedChange | None:
     """Take the gradient of a weight from its arrays: in a sum, each array has this gradient."""
-    trained = []
-    for summand in summands:
-        if summand.array.gradient is not None:
-            trained.append((summand.array, summand.array.gradient, summand.indices))
-    if not trained:
-        return None
-    count = trained[0][2].size
-    values = np.zeros(count, "float32")
-    deviations = np.zeros(count, "float32")
-    is_open = np.ones(count, bool)
-    for _, change, indices in trained:
+    changes = []
+    values = np.zeros(summands[0].indices.size, "float32")
+    deviations = np.zeros(values.size, "float32")
+    is_open = np.ones(values.size, bool)
+    for array, indices in summands:
+        change = array.gradient
+        if change is None:
+            continue
+        changes.append(change)
         chosen = is_open & (indices >= 0)
         values[chosen] = change.values[indices[chosen]]
         if change.deviations.size:
             deviations[chosen] = change.deviations[indices[chosen]]
         is_open &= ~chosen
-    norm = _compute_norm(
-        [summand.array for summand in summands], [summand[1] for summand in trained], values, size
-    )
+    if not changes:
+        return None
+    norm = _compute_norm([summand.array for summand in summands], changes, values, size)
     return RecordedChange(norm, values, compute_rms(deviations))
 
 
@@ -260,7 +254,7 @@ def _compute_norm(
     """Compute the norm of a change, NaN if the kept values are not enough."""
     if values.size == size:
         return math.sqrt(float(np.sum(np.square(values.astype("float64")))))
-    # All values of the arrays, each at one place.
+    # The weight has all values of the arrays, each once.
     if sum(math.prod(array.shape) for array in arrays) == size:
         return math.sqrt(sum(change.norm**2 for change in changes))
     return math.nan

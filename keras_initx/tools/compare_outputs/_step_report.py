@@ -220,7 +220,7 @@ class StepReport(Tabular[StepRow], Judgement):
     @property
     def first(self) -> StepRow | None:
         """The first weight whose gradient differs, back from the loss, `None` if none does."""
-        return next(iter(_select_rows(self.rows, "gradient", ("differs",))), None)
+        return next(iter(_select_rows(self.rows, "gradient", "differs")), None)
 
     @property
     def summary(self) -> str:
@@ -280,8 +280,8 @@ class StepReport(Tabular[StepRow], Judgement):
         return f"outputs in training: {join_clauses(*clauses) or 'equal'}"
 
     def _describe_gradients(self) -> str:
-        compared = _select_rows(self.rows, "gradient", ("equal", "differs"))
-        differing = _select_rows(compared, "gradient", ("differs",))
+        compared = _select_rows(self.rows, "gradient", "equal", "differs")
+        differing = _select_rows(compared, "gradient", "differs")
         text = f"gradients: {_count_differing(compared, differing)}"
         if not differing:
             return text
@@ -300,8 +300,8 @@ class StepReport(Tabular[StepRow], Judgement):
             rows = [row for row in self.rows if row.kind == kind and row.update is not None]
             if not rows:
                 continue
-            compared = _select_rows(rows, "update", ("equal", "differs"))
-            differing = _select_rows(compared, "update", ("differs",))
+            compared = _select_rows(rows, "update", "equal", "differs")
+            differing = _select_rows(compared, "update", "differs")
             text = f"{name}: {_count_differing(compared, differing)}"
             if differing:
                 text += ", whose gradients are equal" if kind == "trained" else ""
