@@ -404,7 +404,7 @@ class StepReport(Tabular[StepRow], Judgement):
         return plot_in_order([row.path for row in self.rows], panels, of="weight")
 
 
-def _select_rows(rows: Sequence[StepRow], name: str, answers: Collection[Answer]) -> list[StepRow]:
+def _select_rows(rows: Sequence[StepRow], name: str, *answers: Answer) -> list[StepRow]:
     """Select the rows whose gradient or update, by its name, has one of some answers."""
     selected = []
     for row in rows:
