@@ -153,26 +153,28 @@ def narrow_down_origin(
     """
     first = comparisons[index]
     is_inside = has_equal_inputs(first)
-    equal = []
+    equal_indices = []
     matched = set()
     for number, comparison in enumerate(comparisons):
         if comparison.row.answer == "equal":
-            equal.append(number)
+            equal_indices.append(number)
         if comparison.row.answer in ("equal", "differs"):
             matched.add(id(comparison.other))
     here = []
-    for suspect in _find_suspects(flow, index, equal, is_inside):
+    for suspect in _find_suspects(flow, index, equal_indices, is_inside):
         row = comparisons[suspect].row
         if row.answer != "differs":
             here.append(row.name)
     other_indices = {id(call): number for number, call in enumerate(others)}
     other_index = other_indices[id(first.other)]
-    other_equal = [other_indices[id(comparisons[number].other)] for number in equal]
+    other_equal = [other_indices[id(comparisons[number].other)] for number in equal_indices]
     there = []
     for suspect in _find_suspects(Flow(others), other_index, other_equal, is_inside):
         if id(others[suspect]) not in matched:
             there.append(str(others[suspect].key))
-    return Stretch(_name_last_equal(comparisons, index, flow, equal), tuple(here), tuple(there))
+    return Stretch(
+        _name_last_equal(comparisons, index, flow, equal_indices), tuple(here), tuple(there)
+    )
 
 
 def has_equal_inputs(comparison: CallComparison) -> bool:
@@ -181,7 +183,9 @@ def has_equal_inputs(comparison: CallComparison) -> bool:
     return bool(pairs) and not any(pair.differs or pair.difference is None for pair in pairs)
 
 
-def _find_suspects(flow: Flow, index: int, equal: Sequence[int], is_inside: bool) -> list[int]:
+def _find_suspects(
+    flow: Flow, index: int, equal_indices: Sequence[int], is_inside: bool
+) -> list[int]:
     """Find the calls that a call may depend on, itself too, without those that cannot be at fault.
 
     What an equal call depends on is not at fault.
@@ -193,19 +197,19 @@ def _find_suspects(flow: Flow, index: int, equal: Sequence[int], is_inside: bool
         is_inside: Whether only calls inside of it can be at fault, because its inputs are equal.
     """
     suspects = flow.inner_calls(index) if is_inside else flow.possible[index]
-    for other in equal:
+    for other in equal_indices:
         suspects &= ~(flow.certain[other] | flow.inner_calls(other))
     return flow.list_members(suspects)
 
 
 def _name_last_equal(
-    comparisons: Sequence[CallComparison], index: int, flow: Flow, equal: Sequence[int]
+    comparisons: Sequence[CallComparison], index: int, flow: Flow, equal_indices: Sequence[int]
 ) -> tuple[str, ...]:
     """Name the equal calls after which the difference arises."""
     used = flow.certain[index] if flow.certain[index] != 1 << index else flow.possible[index]
-    before = [number for number in equal if used >> number & 1]
+    before = [number for number in equal_indices if used >> number & 1]
     if not before:
-        before = [number for number in equal if flow.possible[index] >> number & 1][-1:]
+        before = [number for number in equal_indices if flow.possible[index] >> number & 1][-1:]
     last = []
     for number in before:
         # A call that another one has used is not the last.
