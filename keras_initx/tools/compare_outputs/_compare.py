@@ -193,7 +193,7 @@ def _find_suspects(
     Args:
         flow: How the calls of a model depend on each other.
         index: The index of the call.
-        equal: The indices of the equal calls.
+        equal_indices: The indices of the equal calls.
         is_inside: Whether only calls inside of it can be at fault, because its inputs are equal.
     """
     suspects = flow.inner_calls(index) if is_inside else flow.possible[index]
