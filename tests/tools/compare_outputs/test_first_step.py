@@ -34,7 +34,7 @@ def assert_compared(model, x, y):
 @pytest.mark.parametrize("name", often(EXACT, ["residual", "vit", "several_losses"]))
 def test_it_is_the_step_that_training_takes(name):
     model, x, y = clean(name)
-    taken = {weight.path: weight for weight in first_step(model, x, y).taken().weights}
+    taken = {weight.path: weight for weight in first_step(model, x, y).take().weights}
     weights = Inventory(model).weights
     before = {weight.path: np.array(ops.convert_to_numpy(weight.variable)) for weight in weights}
     model.train_on_batch(x, y)
@@ -78,8 +78,8 @@ def test_nothing_has_changed_after_an_error(number):
     rng = np.random.default_rng(0)
     # Of one run on torch, JAX and TensorFlow the call, the gradients and the update ask for it.
     with contextlib.suppress(RuntimeError):
-        step.taken(rng)
-        step.taken(rng)
+        step.take(rng)
+        step.take(rng)
     assert len(calls) == number
     for before, after in zip(state, all_state(model), strict=True):
         np.testing.assert_array_equal(before, after)
