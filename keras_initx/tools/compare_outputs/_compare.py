@@ -27,7 +27,8 @@ from keras_initx._keras import generator_states, list_layers
 from keras_initx._typing import Array, Shape
 from keras_initx.backends._current import backend
 from keras_initx.inspection._batch import Batch, Data, first_examples, make_batch
-from keras_initx.inspection._former import preserve_variables
+from keras_initx.inspection._environment import environment_of
+from keras_initx.inspection._former_values import preserve_variables
 from keras_initx.inspection._hooks import HOOKS
 from keras_initx.inspection._inventory import Inventory, check_built, check_unshared
 from keras_initx.inspection._watch import Watch, call_observed_module
@@ -489,7 +490,7 @@ def compare_outputs(
     texts = canonicalize_operations(inventory)
     canonical_paths = {path: texts[layer] for layer, path in name_operations(inventory).items()}
     counterparts = find_counterparts(
-        ours.calls, canonical_paths, others.calls, names, tolerance, inventory.held
+        ours.calls, canonical_paths, others.calls, names, tolerance, inventory.weights_and_buffers
     )
     report = _build_report(ours, others, counterparts, tolerance)
     obstacle = _find_draw_obstacle(ours, others)
@@ -530,7 +531,8 @@ def _take_and_compare_step(
     indices_by_path: Mapping[str, Array] = {}
     weights: Mapping[str, MappedWeight] = {}
     if others.framework == "torch":
-        mapped = map_step(there, inventory, select_weight_names(names, inventory.held))
+        by_weight = select_weight_names(names, inventory.weights_and_buffers)
+        mapped = map_step(there, inventory, by_weight)
         indices_by_path = mapped.indices_by_path
         weights = mapped.weights
         others_by_path = {path: weight.recorded for path, weight in weights.items()}
@@ -610,7 +612,7 @@ def _record_module(
     names = name_modules(module)
     recorder = Recorder(module, names, names)
     args, kwargs = _prepare_arguments(module, x)
-    recorded = RecordedOutputs(recorder.calls, "torch", "")
+    recorded = RecordedOutputs(recorder.calls, "torch", "", environment=environment_of(module))
     if y is None:
         for name, passed in (("loss", loss), ("optimizer", optimizer)):
             if passed is not None:
@@ -649,7 +651,11 @@ def _record_model(
         if has_equal_draws:
             draws = stack.enter_context(equal_draws())
         Watch(inventory).observe(x, recorder, training=False)
-    return RecordedOutputs(recorder.calls, "keras", keras.backend.backend(), draws=draws)
+    environment = environment_of(inventory.model)
+    own_backend = keras.backend.backend()
+    return RecordedOutputs(
+        recorder.calls, "keras", own_backend, draws=draws, environment=environment
+    )
 
 
 def _check_model(model: Any) -> Inventory:

@@ -27,7 +27,7 @@ from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends._current import backend
 from keras_initx.backends._moments import compute_rms
 from keras_initx.inspection._batch import Batch, to_array, to_floats
-from keras_initx.inspection._former import Former, preserve_variables
+from keras_initx.inspection._former_values import FormerValues, preserve_variables
 from keras_initx.inspection._hooks import HOOKS
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._names import make_distinct
@@ -479,9 +479,9 @@ def _has_moved(first: Array, second: Array | None, tolerance: float) -> bool:
     return moved > tolerance * compute_rms(before)  # false if one of them is NaN
 
 
-def _compute_increase(variable: keras.Variable, former: Former) -> Array:
+def _compute_increase(variable: keras.Variable, former: FormerValues) -> Array:
     difference: Array = to_floats(backend.host_view(variable)) - to_floats(
-        backend.host_view(former.of(variable))
+        backend.host_view(former.value_of(variable))
     )
     return difference
 

@@ -5,7 +5,7 @@ after the other. `step` has the values of gradients and updates. `calls` is JSON
 calls and the first step refer to tensors by their numbers:
 
     {"format": "keras_initx outputs", "version": 3, "framework": "keras", "backend": "torch",
-     "draws": [false, [], []],
+     "draws": [false, [], []], "environment": null,
      "tensors": [[[4, 3], "float32", "float32", 0.1, 1.2], ...],    shape, dtype, kept as, mean, std
      "calls": [{"name": "dense", "number": 1, "inputs": {"inputs": 0}, "outputs": {"": 1}, ...}],
      "step": null}
@@ -16,6 +16,7 @@ import json
 import math
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ import numpy as np
 
 from keras_initx._typing import Array
 from keras_initx.files import _local
+from keras_initx.inspection._environment import Environment
 from keras_initx.tools.compare_outputs._equal_draws import Draws
 from keras_initx.tools.compare_outputs._recorded import CallKey, RecordedCall
 from keras_initx.tools.compare_outputs._recorded_step import (
@@ -208,6 +210,7 @@ def save_outputs(
     backend: str,
     step: RecordedStep | None,
     draws: Draws,
+    environment: Environment | None,
 ) -> None:
     """Write calls and the first step to a file, as a whole or not at all.
 
@@ -232,6 +235,7 @@ def save_outputs(
         "framework": framework,
         "backend": backend,
         "draws": [draws.is_random, draws.repeated, draws.by_backend],
+        "environment": None if environment is None else asdict(environment),
         "tensors": [_serialize_tensor(tensor) for tensor in tensors.values()],
         "calls": [_serialize_call(call, numbers) for call in calls],
         "step": None if step is None else serialize_step(step, numbers),
@@ -244,7 +248,7 @@ def save_outputs(
     text = json.dumps(content, allow_nan=True).encode()
     file = io.BytesIO()
     np.savez(file, calls=np.frombuffer(text, "uint8"), **arrays)
-    _local.write(path, file.getvalue())
+    _local.write_file(path, file.getvalue())
 
 
 def _serialize_tensor(tensor: RecordedTensor) -> list[Any]:
@@ -279,6 +283,7 @@ class FileContent(NamedTuple):
         backend: The backend that has made them.
         step: The first step, `None` if there is none.
         draws: What was drawn.
+        environment: What has computed them, `None` if the file does not say it.
     """
 
     calls: list[RecordedCall]
@@ -286,6 +291,7 @@ class FileContent(NamedTuple):
     backend: str
     step: RecordedStep | None
     draws: Draws
+    environment: Environment | None
 
 
 def read_outputs(argument: str, path: str | Path) -> FileContent:
@@ -339,7 +345,15 @@ def _parse_file(whole: bytes) -> tuple[Any, FileContent | None]:
         str(content["backend"]),
         parse_step(content["step"], tensors, step_values),
         Draws(bool(is_random), list(map(str, repeated)), list(map(str, by_backend))),
+        _parse_environment(content.get("environment")),
     )
+
+
+def _parse_environment(content: Mapping[str, Any] | None) -> Environment | None:
+    if content is None:
+        return None
+    versions = {str(name): str(version) for name, version in content["versions"].items()}
+    return Environment(versions, tuple(map(str, content["devices"])))
 
 
 def _parse_tensors(content: Mapping[str, Any], values: Mapping[str, Array]) -> list[RecordedTensor]:

@@ -1,9 +1,11 @@
 """The result of `compare_outputs`: a row for each call, and sentences made of the rows.
 
-First difference: norm: inputs differ by 0, outputs by 0.0044 of their size.
-The last equal call before it is dense.
-What differs in norm: epsilon: 0.01 here, 0.001 there.
-3 of 3 calls compared: 1 equal, 2 different; the outputs of the model differ.
+Below the table of the rows, a report prints sentences such as:
+
+    First difference: norm: inputs differ by 0, outputs by 0.0044 of their size.
+    The last equal call before it is dense.
+    What differs in norm: epsilon: 0.01 here, 0.001 there.
+    3 of 3 calls compared: 1 equal, 2 different; the outputs of the model differ.
 """
 
 import textwrap

@@ -1,9 +1,11 @@
 """Find what differs between two calls other than their values: facts, and no guesses.
 
-epsilon: 0.001 here, 1e-05 there
-padding: 0 before and 1 after here, 1 before and 1 after there
-`attention_mask` is passed here, and not there
-GELU: exact here, by tanh there
+The functions return texts such as:
+
+    epsilon: 0.001 here, 1e-05 there
+    padding: 0 before and 1 after here, 1 before and 1 after there
+    `attention_mask` is passed here, and not there
+    GELU: exact here, by tanh there
 """
 
 import math

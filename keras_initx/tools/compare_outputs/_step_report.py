@@ -1,9 +1,10 @@
 """The result of comparing the first step of two models: rows for weights, and lines of text.
 
+Below the table of the rows, a report prints lines such as:
+
     outputs in training: differs, by 0.042 of their size
     loss: 1.91316 here, 1.99058 there: 0.961108 times that there
-    gradients: 2 of 4 weights differ, back from the loss first that of norm/gamma (1.3 here, 1.4
-    there)
+    gradients: 2 of 4 weights differ, back from the loss first that of norm/gamma (1.3 here, ...)
     updates: not compared
 """
 

@@ -13,7 +13,7 @@ import numpy as np
 from keras_initx._checks import LISTED, check_flag, suggest_matches, truncate
 from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends._current import backend
-from keras_initx.checkpoints._names_of_keras import (
+from keras_initx.checkpoints._keras_names import (
     have_equal_sizes,
     keras_names_by_path,
     source_names_by_path,
@@ -31,11 +31,11 @@ from keras_initx.checkpoints._sources import (
 from keras_initx.files._casts import can_be_cast, cast
 from keras_initx.files._formats import Contents
 from keras_initx.files._lazy import LazyArray, Selection, format_index
-from keras_initx.files._other_shapes import Grid, Kind
+from keras_initx.files._resizing import Grid, Resizing
 from keras_initx.inspection._inventory import Inventory, checked_inventory
 from keras_initx.inspection._kernels import SECOND_FACTORS
-from keras_initx.inspection._mark import count_unwritten
 from keras_initx.inspection._pairing import Pairs
+from keras_initx.inspection._unwritten_mark import count_unwritten
 from keras_initx.inspection._weights import ModelWeight
 from keras_initx.report._terminal import Verbose, show_progress, takes_verbose
 from keras_initx.sampling._namespace import HOST
@@ -316,7 +316,7 @@ def load_pretrained(
     if isinstance(source, keras.Model):
         opened = checked_inventory("source", source)
         _check_adapters("source", opened)
-    kinds = kinds_by_path(resize, inventory.held)
+    kinds = kinds_by_path(resize, inventory.weights_and_buffers)
     with open_source(opened) as (contents, own_layout):
         plan = plan_load(inventory, contents, own_layout, names, layout, kinds)
         report = replace(plan.report, dry_run=dry_run)
@@ -324,7 +324,7 @@ def load_pretrained(
             return report
         _check_can_load(report, plan.own)
         used = {name for row in report.rows for name in row.sources}
-        copy_shared([contents[name] for name in used], inventory.held)
+        copy_shared([contents[name] for name in used], inventory.weights_and_buffers)
         _load(plan.steps, contents, atomic)
     return report
 
@@ -357,7 +357,7 @@ def plan_load(
     own_layout: LayoutName | None,
     names: NamesGiven | None,
     layout: LayoutName | None,
-    kinds: Mapping[str, Kind],
+    kinds: Mapping[str, Resizing],
 ) -> LoadPlan:
     """Return which array each weight gets, and how. Mismatches are in the report.
 
@@ -369,7 +369,7 @@ def plan_load(
         layout: See `load_pretrained`.
         kinds: What may differ in the shapes of weights, by path.
     """
-    weights = inventory.held
+    weights = inventory.weights_and_buffers
     chosen_layout = choose_layout(layout, own_layout)
     saved = keras_names_by_path(contents, inventory)
     own = source_names_by_path(contents, inventory).worded("the source")
@@ -401,7 +401,7 @@ def plan_load(
         *_notes_on_modules(steps, chosen),
         *_notes_on_reasons(steps, said),
         *said.remarks,
-        *inventory.note_on_unbuilt(),
+        *inventory.note_unbuilt(),
     ]
     rows = [step.row for step in steps]
     report = LoadReport(
@@ -489,7 +489,7 @@ def _steps(
     parametrized: Mapping[str, Parametrized],
     found: Mapping[str, list[Candidate] | None],
     chosen: Mapping[str, Candidate | None],
-    kinds: Mapping[str, Kind],
+    kinds: Mapping[str, Resizing],
     differences: Differences | None,
     own: Pairs,
     known: Sequence[str] | None,
@@ -733,7 +733,7 @@ def _converted(
     weight: ModelWeight,
     candidate: Candidate,
     stored: Sequence[LazyArray],
-    kind: Kind | None,
+    kind: Resizing | None,
     differences: Differences | None,
 ) -> LazyArray:
     """Return the new values of `weight` from arrays."""
@@ -759,7 +759,7 @@ def _in_layout_of_keras(
     weight: ModelWeight,
     parts: Sequence[LazyArray],
     differences: Differences | None,
-    kind: Kind | None,
+    kind: Resizing | None,
     shape: Shape,
 ) -> LazyArray:
     if differences is None:

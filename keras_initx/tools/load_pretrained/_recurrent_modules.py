@@ -88,14 +88,14 @@ class _Calls:
     def _take(self, call: SymbolicCall) -> None:
         for inner in call.inside or ():
             self._take(inner)
-        if call.inside is not None or not call.made:
+        if call.inside is not None or not call.output_tensors:
             return
         operation = call.operation
         self.places.setdefault(operation, len(self.places))
         if not call.inputs:
             return
         sequence = id(_sequence_of(call))
-        made = id(call.made[0])
+        made = id(call.output_tensors[0])
         if isinstance(operation, _PASSING) or get_kind(operation) in SAME:
             if made != sequence:
                 self._passed[made] = sequence

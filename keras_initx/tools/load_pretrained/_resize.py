@@ -9,7 +9,7 @@ import keras
 from keras_initx._checks import DTYPES, check_choice, check_type
 from keras_initx._typing import Shape
 from keras_initx.files._lazy import LazyArray
-from keras_initx.files._other_shapes import Channels, Grid, Kind, Listed, Rows, Units
+from keras_initx.files._resizing import Channels, Grid, ListResizing, Resizing, Rows, Units
 from keras_initx.inspection._kernels import (
     ALL_CONVOLUTIONS,
     DEPTHWISE,
@@ -28,7 +28,7 @@ ResizeRules: TypeAlias = Mapping[str, KindName | Channels | Rows | Units | Grid]
 # Makes an array of a shape from what a source has for a weight.
 Conversion: TypeAlias = Callable[[Shape], LazyArray]
 
-_KINDS: dict[str, type[Kind]] = {"channels": Channels, "rows": Rows, "units": Units}
+_KINDS: dict[str, type[Resizing]] = {"channels": Channels, "rows": Rows, "units": Units}
 _TABLES = "tables of words and of positions"
 _FOR = {
     Channels: "kernels of convolutions without groups, and for statistics by channel",
@@ -40,7 +40,9 @@ _DENSE = (keras.layers.Dense, keras.layers.EinsumDense)
 _STATISTICS = (keras.layers.BatchNormalization, keras.layers.Normalization)
 
 
-def kinds_by_path(resize: ResizeRules | None, weights: Sequence[ModelWeight]) -> dict[str, Kind]:
+def kinds_by_path(
+    resize: ResizeRules | None, weights: Sequence[ModelWeight]
+) -> dict[str, Resizing]:
     """Return what may change in the shape of a weight, by the path of each that a pattern matches.
 
     Raises:
@@ -55,10 +57,10 @@ def kinds_by_path(resize: ResizeRules | None, weights: Sequence[ModelWeight]) ->
     return {path: kinds[pattern] for path, (pattern, _) in matches.items()}
 
 
-def _kind(pattern: Any, given: Any) -> Kind:
+def _kind(pattern: Any, given: Any) -> Resizing:
     if not isinstance(pattern, str):
         raise TypeError(f"`resize` must have path patterns as keys. Received: {pattern!r} as a key")
-    if isinstance(given, Kind):
+    if isinstance(given, Resizing):
         return given
     if isinstance(given, str):
         return _KINDS[check_choice("resize", given, _KINDS)]()
@@ -70,7 +72,7 @@ def _kind(pattern: Any, given: Any) -> Kind:
 
 def fitted(
     weight: ModelWeight,
-    kind: Kind | None,
+    kind: Resizing | None,
     convert: Conversion,
     size: int,
     reordered: Collection[int],
@@ -121,7 +123,7 @@ def _check_grid_of(grid: Grid, weight: ModelWeight) -> None:
         raise ValueError(f"{rows} rows are neither grid of {grid!r}")
 
 
-def _image_axes(kind: Kind, weight: ModelWeight) -> int | None:
+def _image_axes(kind: Resizing, weight: ModelWeight) -> int | None:
     """Return the first axis of a table whose positions are axes of an image, otherwise `None`.
 
     Such as a table of shape `(1, 64, 64, 768)`.
@@ -152,7 +154,7 @@ def _offered(
 
 def _resized(
     weight: ModelWeight,
-    kind: Kind,
+    kind: Resizing,
     convert: Conversion,
     size: int,
     reordered: Collection[int],
@@ -182,12 +184,12 @@ def _resized(
     except ValueError:
         raise ValueError(f"not only the number of {kind.what} differs") from None
     resized = kind.of(array, axis, shape[axis])
-    if is_read and isinstance(kind, Listed) and kind.leaves_out(array, axis, shape[axis]):
+    if is_read and isinstance(kind, ListResizing) and kind.leaves_out(array, axis, shape[axis]):
         resized = resized.noted("infinite values left out of the mean")
     return resized
 
 
-def axis_of(kind: Kind, weight: ModelWeight) -> int:
+def axis_of(kind: Resizing, weight: ModelWeight) -> int:
     """Return the axis of a weight along which a kind changes its length.
 
     Raises:

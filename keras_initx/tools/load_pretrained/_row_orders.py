@@ -282,7 +282,9 @@ class _Walk:
             self._take_all(call)
         else:
             rule = self._rule(operation)
-            self._calls.append(_LayerCall(operation, call.given, call.inputs, call.made, rule))
+            self._calls.append(
+                _LayerCall(operation, call.arguments, call.inputs, call.output_tensors, rule)
+            )
 
     def _take_steps(self, call: SymbolicCall) -> None:
         """Note the call of a layer for each step."""
@@ -290,7 +292,7 @@ class _Walk:
         (inner,) = call.inside or []
         whole = call.inputs[0]
         (step,) = inner.inputs
-        (result,) = inner.made
+        (result,) = inner.output_tensors
 
         def of_step(call: _LayerCall) -> list[Layout]:
             layout = self._of(whole)
@@ -307,7 +309,7 @@ class _Walk:
 
         self._calls.append(_LayerCall(operation, [], call.inputs, [step], of_step))
         self._take_all(call)
-        self._calls.append(_LayerCall(operation, [], [result], call.made, of_steps))
+        self._calls.append(_LayerCall(operation, [], [result], call.output_tensors, of_steps))
 
     def _rule(self, operation: keras.Operation) -> Callable[[_LayerCall], Sequence[Layout]]:
         """Return what to do with the calls of a layer or an operation."""

@@ -147,7 +147,7 @@ def save_pretrained(
                 if target.index is not None:
                     sizes = {name: line.size for name, line in described.items()}
                     partial[target.index].write_text(target.index_text(sizes), "utf-8")
-        notes = [*new.notes(), *notes_on_equal, *inventory.note_on_unbuilt()]
+        notes = [*new.notes(), *notes_on_equal, *inventory.note_unbuilt()]
     return SaveReport(list(new.rows.values()), str(path), dry_run, new.copied, notes)
 
 
