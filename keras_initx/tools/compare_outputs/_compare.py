@@ -329,31 +329,29 @@ def record_outputs(
     nothing of the model, and the model does not change.
 
     With targets, the record has the first step of training too: the outputs in training, the loss,
-    the gradient of each weight, and what a copy of the optimizer, at its start, adds to it. Keras
-    then draws the same random numbers in each run and on each backend.
+    the gradient of each weight, and its update by a copy of the optimizer, at its start. Keras then
+    draws the same random numbers in each run and on each backend.
 
-    A module of torch takes the step with `loss` and `optimizer`. Its parameters, modes, gradients
-    and random state stay as they were, to the bit. Gradients and updates of up to four million
-    values are kept as a whole, otherwise at most 4096 values of each.
+    A module of torch takes the step with `loss` and `optimizer`. It stays as it was, to the bit.
+    Gradients and updates are kept whole up to four million values.
 
     Args:
         model: A built Keras model, or a module of torch on any backend. Both run in inference mode.
             Modules have the names of `named_modules()`.
-        x: The inputs. For a Keras model: what `fit` takes, see `diagnose`. For a module of torch,
-            with channels first, one of:
+        x: The inputs. For a Keras model: what `fit` takes, see `diagnose`. For a module of torch:
 
             - an array or a tensor,
             - a tuple or list of these, passed by position,
-            - a dict of these, passed by the names of arguments.
-        y: The targets. For a compiled Keras model: as for `fit`. A dataset or a batch `(x, y)` in
-            `x` has its own; a model with the loss of `add_loss` alone needs none. For a module of
-            torch: arrays or tensors, also in a list or dict.
+            - a dict of these, passed by name.
+        y: The targets. For a compiled Keras model: as for `fit`, unless `x` has them. A model with
+            the loss of `add_loss` alone needs none. For a module of torch: arrays or tensors, also
+            in a list or dict.
         loss: For a module of torch with targets: a function of its outputs and of `y` that returns
             a single number, such as `torch.nn.MSELoss()`.
         optimizer: For a module of torch, one of:
 
-            - an optimizer of its parameters, which is read and takes no step,
-            - a function that makes one of a list of parameters, such as
+            - an optimizer of its parameters, which takes no step,
+            - a function that makes one, such as
               `lambda parameters: torch.optim.Adam(parameters, 1e-3)`,
             - `None`: no updates are recorded.
 
@@ -415,14 +413,13 @@ def compare_outputs(
     computes what the source computed, and to find where it does not.
 
     A row differs if its values differ by more than the tolerance for their dtype (5e-6 in float32),
-    as a share of the root mean square of their channel, or of the median channel if that is larger.
-    A row has the largest tolerance of all rows that it depends on.
+    as a share of the root mean square of their channel. A row has the largest tolerance of all rows
+    that it depends on.
 
     A row that is all zero, all the same value, or the same for all examples proves nothing: its
-    answer is `"not known"`. So is that of a row that is random by other means than `keras.random`.
+    answer is `"not known"`. Rows that are random by other means than `keras.random` have it too.
 
-    Shapes fit up to axes of length 1. If only moved axes fit, as for images of torch, they are
-    moved, and the row says so.
+    If only moved axes fit, for example for images of torch, they are moved, and the row says so.
 
     With targets, `report.step` compares the first step of training, which takes eight steps more.
 
@@ -433,8 +430,8 @@ def compare_outputs(
 
             - the result of `record_outputs`, or the path of its file,
             - another Keras model,
-            - a dict from the names of layers, or of the model, to arrays, their outputs (float64
-              counts as float32).
+            - a dict from the names of layers, or of the model, to their outputs (float64 counts as
+              float32).
         y: The targets, for a compiled model, if `like` has a step or is another compiled model. See
             `record_outputs`.
         names: The names of layers in `like` by patterns: `{"block_*": "blocks.{0}"}`, with all
