@@ -325,8 +325,8 @@ def record_outputs(
     Then `compare_outputs` names the first layer of another model that differs: of the same model on
     another backend or with another version of Keras, or of a model that got these weights.
 
-    The record keeps the moments of each tensor, and at most 4096 of its values in float32. It keeps
-    nothing of the model, and the model does not change.
+    The record keeps the moments of each tensor, and at most 4096 of its values in float32. The
+    model does not change.
 
     With targets, the record has the first step of training too: the outputs in training, the loss,
     the gradient of each weight, and its update by a copy of the optimizer, at its start. Keras then
@@ -409,8 +409,8 @@ def compare_outputs(
 ) -> OutputsReport:
     """Name the first layer of a model whose outputs differ from the outputs of another model.
 
-    Use it after loading, to prove that a model that was ported, grown, or loaded on another backend
-    computes what the source computed, and to find where it does not.
+    Use it after loading, to prove that a ported, grown or loaded model computes what the source
+    computed, and to find where it does not.
 
     A row differs if its values differ by more than the tolerance for their dtype (5e-6 in float32),
     as a share of the root mean square of their channel. A row has the largest tolerance of all rows
