@@ -18,7 +18,7 @@ from keras_initx.cli._inputs import (
 )
 from keras_initx.inspection._environment import environment_of
 from keras_initx.inspection._inventory import Inventory
-from keras_initx.tools.compare_outputs._counterparts import names_of_weights
+from keras_initx.tools.compare_outputs._counterparts import select_weight_names
 from keras_initx.tools.compare_outputs._outputs_file import read_outputs
 from keras_initx.tools.compare_outputs._reading import is_torch_module
 from keras_initx.tools.compare_outputs._recorded_outputs import RecordedOutputs
@@ -59,7 +59,7 @@ def _load(model: Any, module: Any, names: NamesGiven | None, layout: LayoutName)
     The report says what is missing, and compares what the model has.
     """
     source = module.state_dict()
-    names = names_of_weights(names, Inventory(model).weights)
+    names = select_weight_names(names, Inventory(model).weights)
     plan = keras_initx.load_pretrained(model, source, names, layout=layout, dry_run=True)
     if plan.ok and any(row.sources for row in plan.rows):
         keras_initx.load_pretrained(model, source, names, layout=layout)

@@ -134,6 +134,23 @@ def _join_words(words: Sequence[str]) -> str:
     return re.sub("\0+", "…", "".join(word or "\0" for word in words))
 
 
+def join_clauses(*clauses: str) -> str:
+    """Join clauses of a sentence with semicolons, without those that are empty."""
+    return "; ".join(filter(None, clauses))
+
+
+def group_names(statements: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Group names by what is stated of them, so that a sentence states it once.
+
+    Args:
+        statements: Pairs of a statement and the name that it is on.
+    """
+    names_by_statement: dict[str, list[str]] = {}
+    for statement, name in statements:
+        names_by_statement.setdefault(statement, []).append(name)
+    return names_by_statement
+
+
 def join_names(names: Sequence[str]) -> str:
     """Join names as part of a sentence."""
     if len(names) == 1:

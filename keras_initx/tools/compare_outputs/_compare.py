@@ -1,4 +1,16 @@
-"""Record the outputs of all layers of a model, and compare them with those of another."""
+"""Record the outputs of all layers of a model, and compare them with those of another.
+
+`compare_outputs` goes these steps:
+
+1. record the calls of the model, with the values that are kept (`Recorder`)
+2. find the counterpart of each call (`find_counterparts`)
+3. compare each call with it, up to its tolerance (`Flow`, `compare_call`)
+4. find the first difference, go back to its origin, and collect what differs there
+5. take the first step of training, if the other model has one (`FirstStep`, `compare_steps`)
+
+`ours` and `here` are of the model, `theirs`, `others` and `there` of what it is compared with. A
+*maker* of a tensor is the call that has first returned it.
+"""
 
 import contextlib
 import sys
@@ -20,240 +32,279 @@ from keras_initx.inspection._former_values import preserve_variables
 from keras_initx.inspection._hooks import HOOKS
 from keras_initx.inspection._inventory import Inventory, check_built, check_unshared
 from keras_initx.inspection._watch import Watch, call_observed_module
-from keras_initx.report._text import format_number
+from keras_initx.report._text import format_number, join_clauses
 from keras_initx.tools.compare_outputs._compared_call import (
     BEFORE_ACTIVATION,
-    Compared,
-    compared_call,
-    is_equal_before,
-    order_of_inputs,
+    CallComparison,
+    compare_call,
+    find_flattening_order,
+    is_equal_before_activation,
 )
-from keras_initx.tools.compare_outputs._compared_step import compared_step
+from keras_initx.tools.compare_outputs._compared_step import compare_steps
 from keras_initx.tools.compare_outputs._counterparts import (
     Counterparts,
-    counterparts_of,
-    names_of_weights,
-    path_of_other,
+    find_counterpart_path,
+    find_counterparts,
+    select_weight_names,
 )
 from keras_initx.tools.compare_outputs._equal_draws import Draws, equal_draws
-from keras_initx.tools.compare_outputs._first_step import FirstStep, trains_on
+from keras_initx.tools.compare_outputs._first_step import FirstStep, may_take_step
 from keras_initx.tools.compare_outputs._flow import (
     Flow,
-    tolerances_along,
-    tolerances_of_outputs,
+    find_output_tolerances,
+    propagate_tolerances,
 )
-from keras_initx.tools.compare_outputs._known_causes import known_causes
-from keras_initx.tools.compare_outputs._mapped_step import MappedWeight, mapped_step
-from keras_initx.tools.compare_outputs._module_step import ModuleLoss, ModuleStep, unchanged
+from keras_initx.tools.compare_outputs._known_causes import find_known_causes
+from keras_initx.tools.compare_outputs._mapped_step import MappedWeight, map_step
+from keras_initx.tools.compare_outputs._module_step import ModuleLoss, ModuleStep, preserve_modules
 from keras_initx.tools.compare_outputs._outputs_file import read_outputs
 from keras_initx.tools.compare_outputs._outputs_report import OutputsReport, Stretch
-from keras_initx.tools.compare_outputs._pairs import paired_tensors
+from keras_initx.tools.compare_outputs._pairs import pair_tensors
 from keras_initx.tools.compare_outputs._reading import (
     Values,
+    canonicalize_operations,
     is_torch_module,
-    module_names,
-    operation_paths,
-    operation_places,
-    values_of,
+    name_modules,
+    name_operations,
+    read_values,
 )
-from keras_initx.tools.compare_outputs._reasons import gelus_apart, masks_apart
+from keras_initx.tools.compare_outputs._reasons import compare_gelus, compare_masks
 from keras_initx.tools.compare_outputs._recorded import (
     CallKey,
     RecordedCall,
     Recorder,
-    recorded_tensor,
+    record_tensor,
 )
 from keras_initx.tools.compare_outputs._recorded_outputs import RecordedOutputs
 from keras_initx.tools.compare_outputs._recorded_step import (
     RecordedStep,
     RecordedWeight,
-    in_forms_of_keras,
+    convert_torch_targets,
 )
-from keras_initx.tools.compare_outputs._samples import without_ones
+from keras_initx.tools.compare_outputs._samples import squeeze_shape
 from keras_initx.tools.compare_outputs._step_report import StepReport
-from keras_initx.tools.compare_outputs._torch_settings import settings_beside_torch
+from keras_initx.tools.compare_outputs._torch_settings import select_shared_settings
 from keras_initx.tools.load_pretrained._array_names import NamesGiven
 
-# Where the difference of two models arises, and what is known of it without guessing.
 
-
-def place_of_origin(compared: list[Compared], flow: Flow) -> int | None:
-    """Return the place of the call in which the first difference arises, `None` without one.
+def find_first_difference(comparisons: list[CallComparison], flow: Flow) -> int | None:
+    """Find the index of the call in which the first difference arises, `None` without one.
 
     That is the first call above its tolerance, or the maker of its inputs if those differ by half
     of the tolerance, and so on. The row of such a maker is changed to one that differs.
 
     Args:
-        compared: All calls, in the order in which they have ended.
-        flow: How they depend on each other.
+        comparisons: All calls, in the order in which they have ended.
+        flow: How the calls depend on each other.
     """
-    differing = [place for place, one in enumerate(compared) if one.row.answer == "differs"]
-    if not differing:
+    answers = [comparison.row.answer for comparison in comparisons]
+    if "differs" not in answers:
         return None
-    place = differing[0]
+    index = answers.index("differs")
     while True:
-        makers = _makers_apart(compared, flow, place)
+        makers = _find_differing_makers(comparisons, flow, index)
         if not makers:
-            return place
-        place = min(makers)
-        one = compared[place]
-        if one.row.answer != "differs":
-            how = "; ".join(filter(None, ["above half the tolerance", one.row.how]))
-            compared[place] = one._replace(row=replace(one.row, answer="differs", how=how))
+            return index
+        index = min(makers)
+        comparison = comparisons[index]
+        if comparison.row.answer != "differs":
+            how = join_clauses("above half the tolerance", comparison.row.how)
+            row = replace(comparison.row, answer="differs", how=how)
+            comparisons[index] = comparison._replace(row=row)
 
 
-def _makers_apart(compared: Sequence[Compared], flow: Flow, place: int) -> list[int]:
-    """Return the calls that have made the inputs of one, and differ by half of the tolerance.
+def _find_differing_makers(
+    comparisons: Sequence[CallComparison], flow: Flow, index: int
+) -> list[int]:
+    """Find the calls that have made the inputs of a call, and differ by half of the tolerance.
 
-    Those that were not compared are passed over, to what has made their inputs.
+    A maker that was not compared is passed over, to the makers of its inputs.
     """
-    found = []
-    seen = set()
-    call = flow.calls[place]
-    open_places = list(flow.makers(call.inputs.values(), 0, call.begin))
-    while open_places:
-        maker = open_places.pop()
-        if maker in seen:
+    differing = []
+    visited = set()
+    call = flow.calls[index]
+    open_indices = list(flow.iterate_makers(call.inputs.values(), 0, call.begin))
+    while open_indices:
+        maker = open_indices.pop()
+        if maker in visited:
             continue
-        seen.add(maker)
-        row = compared[maker].row
+        visited.add(maker)
+        row = comparisons[maker].row
         if row.outputs is None:
-            made = flow.calls[maker]
-            open_places += flow.makers(made.inputs.values(), 0, made.begin)
+            passed_call = flow.calls[maker]
+            open_indices += flow.iterate_makers(passed_call.inputs.values(), 0, passed_call.begin)
         elif row.outputs > row.tolerance / 2:
-            found.append(maker)
-    return found
+            differing.append(maker)
+    return differing
 
 
-def where_it_arises(
-    compared: Sequence[Compared], place: int, flow: Flow, others: Sequence[RecordedCall]
+def narrow_down_origin(
+    comparisons: Sequence[CallComparison], index: int, flow: Flow, others: Sequence[RecordedCall]
 ) -> Stretch:
-    """Return the calls in which the difference of a row may arise, beside the call itself.
+    """Find the calls in which the difference of a row may arise, in addition to its own call.
 
-    In both models these are the calls that were not compared, that it depends on, or may, and that
-    no equal call depends on.
+    In both models these are calls that were not compared, that the call depends on, or may depend
+    on, and that no equal call depends on.
 
     Args:
-        compared: All calls.
-        place: The place of the row.
-        flow: How they depend on each other.
+        comparisons: All calls.
+        index: The index of the row.
+        flow: How the calls depend on each other.
         others: The calls of the other model.
     """
-    first = compared[place]
-    equal = [number for number, one in enumerate(compared) if one.row.answer == "equal"]
-    here = _suspects(flow, place, equal, has_equal_inputs(first))
-    found = [compared[one].row.name for one in here if compared[one].row.answer != "differs"]
-    other_places = {id(call): number for number, call in enumerate(others)}
-    matched = {id(one.other) for one in compared if one.row.answer in ("equal", "differs")}
-    counterparts = [other_places[id(compared[one].other)] for one in equal]
-    other_place = other_places[id(first.other)]
+    first = comparisons[index]
+    is_inside = has_equal_inputs(first)
+    equal_indices = []
+    matched = set()
+    for number, comparison in enumerate(comparisons):
+        if comparison.row.answer == "equal":
+            equal_indices.append(number)
+        if comparison.row.answer in ("equal", "differs"):
+            matched.add(id(comparison.other))
+    here = []
+    for suspect in _find_suspects(flow, index, equal_indices, is_inside):
+        row = comparisons[suspect].row
+        if row.answer != "differs":
+            here.append(row.name)
+    other_indices = {id(call): number for number, call in enumerate(others)}
+    other_index = other_indices[id(first.other)]
+    other_equal = [other_indices[id(comparisons[number].other)] for number in equal_indices]
     there = []
-    for one in _suspects(Flow(others), other_place, counterparts, has_equal_inputs(first)):
-        if id(others[one]) not in matched:
-            there.append(str(others[one].key))
-    return Stretch(_last_equal(compared, place, flow, equal), tuple(found), tuple(there))
+    for suspect in _find_suspects(Flow(others), other_index, other_equal, is_inside):
+        if id(others[suspect]) not in matched:
+            there.append(str(others[suspect].key))
+    return Stretch(
+        _name_last_equal(comparisons, index, flow, equal_indices), tuple(here), tuple(there)
+    )
 
 
-def has_equal_inputs(one: Compared) -> bool:
-    """Return whether all inputs of a call were compared, and are equal."""
-    pairs = one.inputs
+def has_equal_inputs(comparison: CallComparison) -> bool:
+    """Say whether all inputs of a call were compared, and are equal."""
+    pairs = comparison.inputs
     return bool(pairs) and not any(pair.differs or pair.difference is None for pair in pairs)
 
 
-def _suspects(flow: Flow, place: int, equal: Sequence[int], is_inside: bool) -> list[int]:
-    """Return the calls that one may depend on, itself too, but for those that equal ones depend on.
+def _find_suspects(
+    flow: Flow, index: int, equal_indices: Sequence[int], is_inside: bool
+) -> list[int]:
+    """Find the calls that a call may depend on, itself too, without those that cannot be at fault.
+
+    What an equal call depends on is not at fault.
 
     Args:
         flow: How the calls of a model depend on each other.
-        place: The place of the call.
-        equal: The places of the equal calls.
-        is_inside: Whether it can be only calls inside of it, because its inputs are equal.
+        index: The index of the call.
+        equal_indices: The indices of the equal calls.
+        is_inside: Whether only calls inside of it can be at fault, because its inputs are equal.
     """
-    suspects = flow.inside(place) if is_inside else flow.possible[place]
-    for one in equal:
-        suspects &= ~(flow.certain[one] | flow.inside(one))
-    return flow.members(suspects)
+    suspects = flow.inner_calls(index) if is_inside else flow.possible[index]
+    for other in equal_indices:
+        suspects &= ~(flow.certain[other] | flow.inner_calls(other))
+    return flow.list_members(suspects)
 
 
-def _last_equal(
-    compared: Sequence[Compared], place: int, flow: Flow, equal: Sequence[int]
+def _name_last_equal(
+    comparisons: Sequence[CallComparison], index: int, flow: Flow, equal_indices: Sequence[int]
 ) -> tuple[str, ...]:
-    """Return the names of the equal calls behind which the difference arises."""
-    used = flow.certain[place] if flow.certain[place] != 1 << place else flow.possible[place]
-    before = [one for one in equal if used >> one & 1]
+    """Name the equal calls after which the difference arises."""
+    used = flow.certain[index] if flow.certain[index] != 1 << index else flow.possible[index]
+    before = [number for number in equal_indices if used >> number & 1]
     if not before:
-        before = [one for one in equal if flow.possible[place] >> one & 1][-1:]
+        before = [number for number in equal_indices if flow.possible[index] >> number & 1][-1:]
     last = []
-    for one in before:
-        behind = [other for other in before if other != one]
-        if not any((flow.certain[other] | flow.inside(other)) >> one & 1 for other in behind):
-            last.append(compared[one].row.name)
+    for number in before:
+        # A call that another one has used is not the last.
+        others = [
+            flow.certain[other] | flow.inner_calls(other) for other in before if other != number
+        ]
+        if not any(used_calls >> number & 1 for used_calls in others):
+            last.append(comparisons[number].row.name)
     return tuple(last)
 
 
-def reasons_for(
-    compared: Sequence[Compared], place: int, between: Stretch, *, is_same_framework: bool
+def collect_reasons(
+    comparisons: Sequence[CallComparison],
+    index: int,
+    between: Stretch,
+    others: Sequence[RecordedCall],
+    *,
+    is_same_framework: bool,
 ) -> list[str]:
-    """Return what is known of the first row that differs, as sentences without a stop."""
-    found = []
-    for one in compared:
-        if one.row.is_model and one.row.inputs_differ and one.row.inputs is not None:
-            size = format_number(one.row.inputs)
-            found.append(f"the inputs of the models differ by {size} of their size")
-    first = compared[place]
-    found += _known(first, is_same_framework)
+    """Collect what differs in the first row that differs, as clauses. They are facts, no guesses.
+
+    Args:
+        comparisons: All calls.
+        index: The index of the row.
+        between: Where the difference arises.
+        others: The calls of the other model.
+        is_same_framework: Whether both models are of Keras.
+    """
+    reasons = []
+    for comparison in comparisons:
+        row = comparison.row
+        if row.is_model and row.inputs_differ and row.inputs is not None:
+            size = format_number(row.inputs)
+            reasons.append(f"the inputs of the models differ by {size} of their size")
+    first = comparisons[index]
+    reasons += _compare_settings_and_masks(first, is_same_framework)
     if not has_equal_inputs(first):
-        # It may be what is passed to a layer around it.
-        for one in compared[place + 1 :]:
-            if first.row.path.startswith(f"{one.row.path}/") or one.call.is_model:
-                found += [f"{one.row.path}: {reason}" for reason in _known(one, is_same_framework)]
-    order = order_of_inputs(first)
-    if order:
-        found.append(
-            f"its inputs are the same, with {order} there: the rows of a kernel must be moved, as "
-            'by `load_pretrained(layout="torch")` where the graph shows how'
+        # A layer that contains the call may have passed something else to it.
+        for comparison in comparisons[index + 1 :]:
+            path = comparison.row.path
+            if first.row.path.startswith(f"{path}/") or comparison.call.is_model:
+                for reason in _compare_settings_and_masks(comparison, is_same_framework):
+                    reasons.append(f"{path}: {reason}")
+    if is_equal_before_activation(first):
+        reasons.append("its activation, before which the outputs are equal")
+    for comparison in comparisons[:index]:
+        name = comparison.row.name
+        if name in between.after and BEFORE_ACTIVATION in comparison.row.how:
+            activation = _name_activation(comparison)
+            reasons.append(f"the activation of {name}, {activation}: before it, {name} is equal")
+    reasons += _compare_nearby_gelus(comparisons, index, between, others)
+    order = find_flattening_order(first)
+    if order:  # the last reason, because its remedy ends the sentence
+        reasons.append(
+            f"the order of its inputs, which are the same with {order} there. Remedy: move the "
+            'rows of the kernel; `load_pretrained(layout="torch")` does so if the graph shows how'
         )
-    if is_equal_before(first):
-        found.append("before its activation it is equal")
-    for one in compared[:place]:
-        if one.row.name in between.after and BEFORE_ACTIVATION in one.row.how:
-            found.append(f"{one.row.name} is equal before its activation, {_activation(one)}")
-    return found
+    return reasons
 
 
-def _gelus(
-    compared: Sequence[Compared], place: int, between: Stretch, others: Sequence[RecordedCall]
+def _compare_nearby_gelus(
+    comparisons: Sequence[CallComparison],
+    index: int,
+    between: Stretch,
+    others: Sequence[RecordedCall],
 ) -> list[str]:
-    """Return that GELU is computed in two ways where the first difference may arise."""
-    first = compared[place]
+    """Say whether GELU is computed in two ways near the first difference."""
+    first = comparisons[index]
     ours = [first.call]
     theirs = [] if first.other is None else [first.other]
-    for one in compared:
-        is_near = one.row.name in between.after and BEFORE_ACTIVATION in one.row.how
-        if is_near or one.row.name in between.here:
-            ours.append(one.call)
-            if one.other is not None:
-                theirs.append(one.other)
+    for near in comparisons:
+        is_near = near.row.name in between.after and BEFORE_ACTIVATION in near.row.how
+        if is_near or near.row.name in between.here:
+            ours.append(near.call)
+            if near.other is not None:
+                theirs.append(near.other)
     theirs += [call for call in others if str(call.key) in between.there]
-    return gelus_apart(ours, theirs)
+    return compare_gelus(ours, theirs)
 
 
-def _known(one: Compared, is_same_framework: bool) -> list[str]:
-    """Return what differs between a call and its counterpart beside their values."""
-    if one.other is None:
+def _compare_settings_and_masks(comparison: CallComparison, is_same_framework: bool) -> list[str]:
+    if comparison.other is None:
         return []
-    masks = masks_apart(one.call, one.other, is_same_framework=is_same_framework)
-    return [*one.row.settings, *masks]
+    masks = compare_masks(comparison.call, comparison.other, is_same_framework=is_same_framework)
+    return [*comparison.row.settings, *masks]
 
 
-def _activation(one: Compared) -> str:
-    """Return the name of the activation that one of two calls has."""
-    settings: list[Mapping[str, object]] = [one.call.settings]
-    if one.other is not None:
-        settings.append(one.other.settings)
-    for found in settings:
-        if "activation" in found:
-            return str(found["activation"])
+def _name_activation(comparison: CallComparison) -> str:
+    settings: list[Mapping[str, object]] = [comparison.call.settings]
+    if comparison.other is not None:
+        settings.append(comparison.other.settings)
+    for call_settings in settings:
+        if "activation" in call_settings:
+            return str(call_settings["activation"])
     return "which has no name"
 
 
@@ -271,38 +322,38 @@ def record_outputs(
 ) -> RecordedOutputs:
     """Record the outputs of all layers of a model in one forward pass.
 
-    `compare_outputs` then says which layer of another model is the first to differ: the same model
-    on another backend or with another version of Keras, or one that has got the weights of this.
+    Then `compare_outputs` names the first layer of another model that differs: of the same model on
+    another backend or with another version of Keras, or of a model that got these weights.
 
-    Of each tensor are kept its moments and at most 4096 values in float32, at places that its size
-    decides. Nothing of the model is kept, and it is afterward as it was.
+    The record keeps the moments of each tensor, and at most 4096 of its values in float32. The
+    model does not change.
 
-    With targets, the first step of training is recorded too: the outputs in training, the loss, the
-    gradient of each weight, and what a copy of the optimizer, at its start, adds to it. Random
-    numbers that Keras draws are the same in each run and on each backend for that. See the page on
-    the first step.
+    With targets, the record has the first step of training too: the outputs in training, the loss,
+    the gradient of each weight, and its update by a copy of the optimizer, at its start. Keras then
+    draws the same random numbers in each run and on each backend.
 
-    A module of torch takes the step with `loss` and `optimizer`. Its parameters, modes, gradients
-    and random state are afterward as they were, to the bit. Gradients and updates are kept under
-    the names of its `state_dict()`, whole up to four million values, otherwise at most 4096 of
-    each; `compare_outputs` finds their weights as `load_pretrained` does.
+    A module of torch takes the step with `loss` and `optimizer`. It stays as it was, to the bit.
+    Gradients and updates are kept whole up to four million values.
 
     Args:
-        model: A built Keras model, or a module of torch, whatever the backend is. Both run in
-            inference mode. The names of modules are those of `named_modules()`.
-        x: The inputs. For a Keras model what `fit` takes, see `diagnose`. A module of torch is
-            called with an array or a tensor, with a tuple or list of these by position, or with a
-            dict of these by the names of its arguments; images have channels first there.
-        y: The targets, for a compiled Keras model. A batch `(x, y)` or `(x, y, sample_weight)` or a
-            dataset in `x` has its own, which count if the model is compiled. A model whose only
-            loss is that of `add_loss` needs none. For a module of torch, arrays or tensors, or a
-            list or dict of these, which `loss` gets as tensors.
+        model: A built Keras model, or a module of torch on any backend. Both run in inference mode.
+            Modules have the names of `named_modules()`.
+        x: The inputs. For a Keras model: what `fit` takes, see `diagnose`. For a module of torch:
+
+            - an array or a tensor,
+            - a tuple or list of these, passed by position,
+            - a dict of these, passed by name.
+        y: The targets. For a compiled Keras model: as for `fit`, unless `x` has them. A model with
+            the loss of `add_loss` alone needs none. For a module of torch: arrays or tensors, also
+            in a list or dict.
         loss: For a module of torch with targets: a function of its outputs and of `y` that returns
             a single number, such as `torch.nn.MSELoss()`.
-        optimizer: For a module of torch: an optimizer of its parameters, which is read and not
-            stepped, or a function that makes one of a list of parameters, such as
-            `lambda parameters: torch.optim.Adam(parameters, 1e-3)`. It is at its start in the step.
-            Without it, no updates are recorded.
+        optimizer: For a module of torch, one of:
+
+            - an optimizer of its parameters, which takes no step,
+            - a function that makes one, such as
+              `lambda parameters: torch.optim.Adam(parameters, 1e-3)`,
+            - `None`: no updates are recorded.
 
     Returns:
         `RecordedOutputs` with a row for each call, in the order in which calls end: a layer stands
@@ -324,20 +375,23 @@ def record_outputs(
         >>> [row.path for row in outputs.rows][0]
         'dense'
         >>> outputs.save("outputs.npz")
+
+    See Also:
+        `compare_outputs`, and the page on the first step of training.
     """
     if is_torch_module(model):
-        return _recorded_module(model, x, y, loss, optimizer)
-    for name, given in (("loss", loss), ("optimizer", optimizer)):
-        if given is not None:
+        return _record_module(model, x, y, loss, optimizer)
+    for name, value in (("loss", loss), ("optimizer", optimizer)):
+        if value is not None:
             raise ValueError(
                 f"`{name}` must be left out for a Keras model: `compile` has it. "
-                f"Received: {name}={given!r}"
+                f"Received: {name}={value!r}"
             )
-    inventory = _checked(model)
-    batch = _batch(model, x, y)
-    recorded = _recorded(inventory, batch.x)
-    if trains_on(model, batch, is_required=y is not None):
-        step = FirstStep(inventory, batch).recorded()
+    inventory = _check_model(model)
+    batch = _prepare_batch(model, x, y)
+    recorded = _record_model(inventory, batch.x)
+    if may_take_step(model, batch, is_required=y is not None):
+        step = FirstStep(inventory, batch).record()
         # Nobody has asked for the step of a model without targets that has no loss.
         if batch.y is not None or not step.obstacle:
             recorded.step = step
@@ -353,52 +407,40 @@ def compare_outputs(
     names: NamesGiven | None = None,
     tolerance: float | None = None,
 ) -> OutputsReport:
-    """Say which layer of a model is the first whose outputs are not those of another.
+    """Name the first layer of a model whose outputs differ from the outputs of another model.
 
-    Use it after loading, to prove that a model that was ported, grown, or loaded on another backend
-    computes what the source computed, and to find where it does not.
+    Use it after loading, to prove that a ported, grown or loaded model computes what the source
+    computed, and to find where it does not.
 
-    A row differs where a value differs by more than the tolerance for its dtype, 5e-6 in float32,
-    of the root mean square of its channel, or of the median channel if that is larger. It is the
-    largest tolerance of all that the row depends on: an output in float32 that 16 bits were cast to
-    has that of 16 bits. Nothing is left out but what is infinite or NaN in both.
+    A row differs if its values differ by more than the tolerance for their dtype (5e-6 in float32),
+    as a share of the root mean square of their channel. A row has the largest tolerance of all rows
+    that it depends on.
 
     A row that is all zero, all the same value, or the same for all examples proves nothing: its
-    answer is `"not known"`, and so is that on the model if it is an output.
+    answer is `"not known"`. Rows that are random by other means than `keras.random` have it too.
 
-    Rows are compared where both have the shape, up to axes of length 1, and the dtype. Where only
-    moved axes fit, as in images of torch, which have channels first, they are moved; where several
-    orders fit, that with the least difference is taken, and the row says so. A layer with an
-    activation is compared by what comes before it too, if the other one has none.
+    If only moved axes fit, for example for images of torch, they are moved, and the row says so.
 
-    Of several calls of a layer those with equal inputs are compared, all others in their order. Of
-    outputs in other containers, those are that differ least, and the row says so.
-
-    Random numbers of `keras.random` are the same on both sides. Outputs that are random by other
-    means are `"not known"` to be equal.
-
-    With targets, the first step of training is compared too, `report.step`: see the page on it. It
-    takes eight steps more.
+    With targets, `report.step` compares the first step of training, which takes eight steps more.
 
     Args:
         model: A built Keras model.
-        x: Its inputs, the same as those of the other, see `record_outputs`.
-        like: What it is compared with: recorded outputs or their path, another Keras model, or a
-            dict from the names of layers to arrays, their outputs, float64 counting as float32; the
-            name of the whole model is its own.
-        y: The targets, for a compiled model, if a step was recorded in `like`, or to record one of
-            another compiled model. See `record_outputs`.
-        names: The names of layers in `like` by patterns, the `names` of `load_pretrained` with all
-            its forms: `{"block_*": "blocks.{0}"}`. A pattern covers what is inside the layer that
-            it matches, and `None` leaves it out. A pattern of weights stands for their layer if all
-            its weights have arrays of one module. Layers that no pattern matches are not compared.
-            Without `names`, layers are compared that have the same path, with `/` or `.`; those
-            with automatic names by their places in the order in which Keras saves. The whole model
-            is always compared with the whole model. There may be layers without weights too.
+        x: Its inputs, the same as those of the other model, see `record_outputs`.
+        like: What to compare with. One of:
+
+            - the result of `record_outputs`, or the path of its file,
+            - another Keras model,
+            - a dict from the names of layers, or of the model, to their outputs (float64 counts as
+              float32).
+        y: The targets, for a compiled model, if `like` has a step or is another compiled model. See
+            `record_outputs`.
+        names: The names of layers in `like` by patterns: `{"block_*": "blocks.{0}"}`, with all
+            forms of `names` of `load_pretrained`. A pattern covers what is inside of the layer, and
+            `None` leaves it out. Without `names`, equal paths are compared.
         tolerance: The tolerance for all floats, in place of that for their dtype.
 
     Returns:
-        `OutputsReport` with a row for each call. In that of `first` the first difference arises.
+        `OutputsReport` with a row for each call. The first difference arises in the row `first`.
 
     Raises:
         OSError: If a file cannot be read.
@@ -418,38 +460,44 @@ def compare_outputs(
         >>> _ = other.layers[0].bias.assign([0.0, 0.1])
         >>> compare_outputs(model, x, other).first.path
         'dense'
+
+    See Also:
+        `load_pretrained`, `keras_initx.testing.assert_same_outputs`, and the page on comparing
+        outputs, which says how calls, shapes and automatic names are matched.
     """
-    inventory = _checked(model)
+    inventory = _check_model(model)
     if tolerance is not None:
         check_number("tolerance", tolerance, positive=True)
-    batch = _batch(model, x, y)
-    trains = trains_on(model, batch, is_required=y is not None)
-    others = _others(inventory, batch, like)
+    batch = _prepare_batch(model, x, y)
+    trains = may_take_step(model, batch, is_required=y is not None)
+    others = _open_like(inventory, batch, like)
     if others.step is None and y is not None:
         raise ValueError(
             "`y` needs the first step of the other model: record it by `record_outputs(model, x, "
             f"y)`, of a compiled model. Received: y, and like of type {type(like).__name__} "
             "without a step"
         )
-    lengths = set()
+    other_shapes = set()
     for call in others.calls:
         for tensor in (*call.inputs.values(), *call.outputs.values()):
-            lengths.add(without_ones(tensor.shape))
+            other_shapes.add(squeeze_shape(tensor.shape))
         if call.before_activation is not None:
-            lengths.add(without_ones(call.before_activation.shape))
-    ours = _recorded(inventory, batch.x, lengths)
-    all_places = operation_places(inventory)
-    places = {path: all_places[one] for one, path in operation_paths(inventory).items()}
-    counterparts = counterparts_of(
-        ours.calls, places, others.calls, names, tolerance, inventory.weights_and_buffers
+            other_shapes.add(squeeze_shape(call.before_activation.shape))
+    ours = _record_model(inventory, batch.x, other_shapes)
+    texts = canonicalize_operations(inventory)
+    canonical_paths = {path: texts[layer] for layer, path in name_operations(inventory).items()}
+    counterparts = find_counterparts(
+        ours.calls, canonical_paths, others.calls, names, tolerance, inventory.weights_and_buffers
     )
-    report = _report(ours, others, counterparts, tolerance)
-    obstacle = _obstacle_to_draws(ours, others)
+    report = _build_report(ours, others, counterparts, tolerance)
+    obstacle = _find_draw_obstacle(ours, others)
     if obstacle or report.first is not None:
-        random = _random_calls(inventory, batch.x, has_equal_draws=not obstacle)
+        random = _find_random_calls(inventory, batch.x, has_equal_draws=not obstacle)
         if random:
             how = f"random: {obstacle or 'two calls of it here differ'}"
-            report = _report(ours, others, counterparts, tolerance, dict.fromkeys(random, how))
+            report = _build_report(
+                ours, others, counterparts, tolerance, dict.fromkeys(random, how)
+            )
     if others.step is None:
         return report
     if not trains:
@@ -457,13 +505,13 @@ def compare_outputs(
         if model.compiled:
             why = "`y` is missing" if batch.y is None else "the model here is on several replicas"
         return replace(report, step_left_out=why)
-    step = _compared_step(
+    step = _take_and_compare_step(
         inventory, batch, others, counterparts, names, tolerance, (ours.backend, others.backend)
     )
     return replace(report, step=step)
 
 
-def _compared_step(
+def _take_and_compare_step(
     inventory: Inventory,
     batch: Batch,
     others: RecordedOutputs,
@@ -472,47 +520,50 @@ def _compared_step(
     tolerance: float | None,
     backends: Sequence[str],
 ) -> StepReport:
-    """Return the report on the first step, which the other model has, see `compare_outputs`."""
+    """Take the first step of the model and compare it with the one in `others`.
+
+    The step of a module of torch is mapped to the weights of the model before.
+    """
     there = others.step or RecordedStep()
-    kept_at: Mapping[str, Array] = {}
+    indices_by_path: Mapping[str, Array] = {}
     weights: Mapping[str, MappedWeight] = {}
     if others.framework == "torch":
-        by_weight = names_of_weights(names, inventory.weights_and_buffers)
-        mapped = mapped_step(there, inventory, by_weight)
-        kept_at = mapped.kept_at
+        by_weight = select_weight_names(names, inventory.weights_and_buffers)
+        mapped = map_step(there, inventory, by_weight)
+        indices_by_path = mapped.indices_by_path
         weights = mapped.weights
         others_by_path = {path: weight.recorded for path, weight in weights.items()}
         there = replace(
             there,
             weights=[*others_by_path.values(), *mapped.unused],
-            targets=in_forms_of_keras(batch.y, there.targets),
+            targets=convert_torch_targets(batch.y, there.targets),
         )
     else:
         others_by_path = {weight.path: weight for weight in there.weights}
 
-    def other_of(path: str) -> RecordedWeight | None:
+    def find_counterpart(path: str) -> RecordedWeight | None:
         if others.framework == "torch":
             return others_by_path.get(path)
-        other_path = path_of_other(path, counterparts, names)
+        other_path = find_counterpart_path(path, counterparts, names)
         return None if other_path is None else others_by_path.get(other_path)
 
-    lengths = {without_ones(tensor.shape) for tensor in there.outputs.values()}
-    step = FirstStep(inventory, batch, kept_at, lengths)
-    here = step.recorded(is_whole=not there.obstacle)
-    calls = [] if here.obstacle else step.calls()
-    allowed = tolerances_of_outputs(calls, tolerance, backends) if calls else {}
+    other_shapes = {squeeze_shape(tensor.shape) for tensor in there.outputs.values()}
+    step = FirstStep(inventory, batch, indices_by_path, other_shapes)
+    here = step.record(is_whole=not there.obstacle)
+    calls = [] if here.obstacle else step.record_calls()
+    tolerances = find_output_tolerances(calls, tolerance, backends) if calls else {}
     if others.framework != "torch":
-        return compared_step(here, there, other_of, tolerance, allowed, backends)
-    settings = settings_beside_torch(here, there)
-    report = compared_step(
+        return compare_steps(here, there, find_counterpart, tolerance, tolerances, backends)
+    settings = select_shared_settings(here, there)
+    report = compare_steps(
         replace(here, settings=settings.here, unread=settings.unread),
         replace(there, settings=settings.there),
-        other_of,
+        find_counterpart,
         tolerance,
-        allowed,
+        tolerances,
         backends,
     )
-    causes = known_causes(here, there, weights, inventory, report.rows, calls)
+    causes = find_known_causes(here, there, weights, inventory, report.rows, calls)
     return replace(
         report,
         causes=[*settings.remarks, *causes.texts],
@@ -521,16 +572,16 @@ def _compared_step(
     )
 
 
-def _obstacle_to_draws(ours: RecordedOutputs, others: RecordedOutputs) -> str:
-    """Return why random numbers in inference are not the same in both, empty if they are."""
+def _find_draw_obstacle(ours: RecordedOutputs, others: RecordedOutputs) -> str:
+    """Say why random numbers in inference are not the same in both, empty if they are."""
     if ours.draws.is_random and others.framework != "keras":
         return "it draws numbers here"
     is_same_backend = ours.backend == others.backend
-    return ours.draws.obstacle(others.draws, is_same_backend=is_same_backend)
+    return ours.draws.find_obstacle(others.draws, is_same_backend=is_same_backend)
 
 
-def _random_calls(inventory: Inventory, x: Any, *, has_equal_draws: bool) -> list[CallKey]:
-    """Return the calls whose outputs are others when the model is called again.
+def _find_random_calls(inventory: Inventory, x: Any, *, has_equal_draws: bool) -> list[CallKey]:
+    """Find the calls whose outputs change when the model is called again.
 
     Args:
         inventory: What the model holds.
@@ -539,31 +590,32 @@ def _random_calls(inventory: Inventory, x: Any, *, has_equal_draws: bool) -> lis
     """
     states = generator_states(list_layers(inventory.model))
     with HOOKS, backend.globals_preserved(), preserve_variables(states):
-        first = _recorded(inventory, x, has_equal_draws=has_equal_draws)
+        first = _record_model(inventory, x, has_equal_draws=has_equal_draws)
         backend.advance_generators()
         for state in states:
             state.assign(keras.ops.add(state.value, 1))
-        second = _recorded(inventory, x, has_equal_draws=has_equal_draws)
-    found = []
+        second = _record_model(inventory, x, has_equal_draws=has_equal_draws)
+    keys = []
     for call, again in zip(first.calls, second.calls, strict=False):
-        if any(pair.differs for pair in paired_tensors(call.outputs, again.outputs, None)):
-            found.append(call.key)
-    return found
+        if any(pair.differs for pair in pair_tensors(call.outputs, again.outputs, None)):
+            keys.append(call.key)
+    return keys
 
 
-def _recorded_module(
+def _record_module(
     module: Any, x: Any, y: Any, loss: ModuleLoss | None, optimizer: Any
 ) -> RecordedOutputs:
-    """Return the outputs of a module of torch for inputs, see `record_outputs`."""
-    names = module_names(module)
+    """Record the outputs of a module of torch, and its first step if there are targets."""
+    names = name_modules(module)
     recorder = Recorder(module, names, names)
-    args, kwargs = _arguments(module, x)
+    args, kwargs = _prepare_arguments(module, x)
     recorded = RecordedOutputs(recorder.calls, "torch", "", environment=environment_of(module))
     if y is None:
-        for name, given in (("loss", loss), ("optimizer", optimizer)):
-            if given is not None:
+        for name, passed in (("loss", loss), ("optimizer", optimizer)):
+            if passed is not None:
                 raise ValueError(
-                    f"`{name}` must be left out without targets. Received: {name}={given!r}, y=None"
+                    f"`{name}` must be left out without targets. Received: {name}={passed!r}, "
+                    "y=None"
                 )
         call_observed_module(module, args, kwargs, recorder)
         return recorded
@@ -572,24 +624,24 @@ def _recorded_module(
             "`loss` must be a function of the outputs of the module and of `y`, as "
             f"`torch.nn.MSELoss()`. Received: loss={loss!r}"
         )
-    targets = _as_tensors(y, _device_of(module))
+    targets = _convert_to_tensors(y, _find_device(module))
     step = ModuleStep(module, args, kwargs, targets, loss, optimizer)
-    with unchanged(module):
+    with preserve_modules(module):
         call_observed_module(module, args, kwargs, recorder)
-    recorded.step = step.recorded()
+    recorded.step = step.record()
     return recorded
 
 
-def _recorded(
+def _record_model(
     inventory: Inventory,
     x: Any,
-    lengths: Collection[Shape] = (),
+    other_shapes: Collection[Shape] = (),
     *,
     has_equal_draws: bool = True,
 ) -> RecordedOutputs:
-    """Return the outputs of a model for inputs, see `record_outputs` and `Recorder`."""
-    paths, places = operation_paths(inventory), operation_places(inventory)
-    recorder = Recorder(inventory.model, paths, places, lengths)
+    """Record the outputs of a model, also in the orders that `other_shapes` may have."""
+    canonical_paths = canonicalize_operations(inventory)
+    recorder = Recorder(inventory.model, name_operations(inventory), canonical_paths, other_shapes)
     draws = Draws()
     with contextlib.ExitStack() as stack:
         stack.enter_context(backend.full_precision())
@@ -603,33 +655,31 @@ def _recorded(
     )
 
 
-def _checked(model: Any) -> Inventory:
-    """Return what a built model holds, whose weights are all here."""
+def _check_model(model: Any) -> Inventory:
     inventory = Inventory(check_built("model", model))
     check_unshared("model", inventory)
     return inventory
 
 
-def _batch(model: keras.Model, x: Data, y: Data | None) -> Batch:
-    """Return the batch that a model gets, as tensors."""
-    return Batch(*(first_examples(part, None) for part in make_batch(model, x, y)))
+def _prepare_batch(model: keras.Model, x: Data, y: Data | None) -> Batch:
+    return Batch(*(first_examples(values, None) for values in make_batch(model, x, y)))
 
 
-def _device_of(module: Any) -> Any:
+def _find_device(module: Any) -> Any:
     parameter = next(module.parameters(), None)
     return None if parameter is None else parameter.device
 
 
-def _arguments(module: Any, x: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
-    """Return what a module of torch is called with by position and by keyword, as tensors."""
-    tensors = _as_tensors(x, _device_of(module))
+def _prepare_arguments(module: Any, x: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    # By position and by keyword.
+    tensors = _convert_to_tensors(x, _find_device(module))
     if isinstance(tensors, dict):
         return (), tensors
     return (tensors if isinstance(tensors, list) else [tensors]), {}
 
 
-def _as_tensors(nested: Any, device: Any) -> Any:
-    """Return arrays as tensors of torch, in a list or dict of the outermost ones."""
+def _convert_to_tensors(nested: Any, device: Any) -> Any:
+    """Convert arrays to tensors of torch, also in a list or a dict of them."""
     torch = sys.modules["torch"]
 
     def as_tensor(value: Any) -> Any:
@@ -646,8 +696,7 @@ def _as_tensors(nested: Any, device: Any) -> Any:
     return as_tensor(nested)
 
 
-def _others(inventory: Inventory, batch: Batch, like: LikeOutputs) -> RecordedOutputs:
-    """Return the outputs that are compared with, see `compare_outputs`."""
+def _open_like(inventory: Inventory, batch: Batch, like: LikeOutputs) -> RecordedOutputs:
     if isinstance(like, RecordedOutputs):
         return like
     if isinstance(like, keras.Model):
@@ -655,7 +704,7 @@ def _others(inventory: Inventory, batch: Batch, like: LikeOutputs) -> RecordedOu
     if isinstance(like, str | Path):
         return RecordedOutputs(*read_outputs("like", like))
     if isinstance(like, Mapping):
-        calls = [_given(name, value, inventory) for name, value in like.items()]
+        calls = [_record_array(name, value, inventory) for name, value in like.items()]
         return RecordedOutputs(calls, "arrays", "")
     hint = ""
     if is_torch_module(like):
@@ -666,57 +715,65 @@ def _others(inventory: Inventory, batch: Batch, like: LikeOutputs) -> RecordedOu
     )
 
 
-def _given(name: Any, value: Any, inventory: Inventory) -> RecordedCall:
-    """Return a call of which an array is known, its output."""
+def _record_array(name: Any, value: Any, inventory: Inventory) -> RecordedCall:
+    """Record the call of a layer of which only the output is known, an array."""
     model = inventory.model
     check_type("like", name, str, "a dict with names as keys")
-    values = values_of(value)
+    values = read_values(value)
     if values is None:
-        with contextlib.suppress(ValueError):  # that of lists of different lengths
-            values = values_of(np.asarray(value))
+        with contextlib.suppress(ValueError):  # lists of different lengths raise it
+            values = read_values(np.asarray(value))
     if values is None:
         raise TypeError(
             "`like` must be a dict from names to arrays of numbers. "
             f"Received: {type(value).__name__} for {name!r}"
         )
-    if values.dtype == "float64" and model.compute_dtype != "float64":  # that of NumPy
+    if values.dtype == "float64" and model.compute_dtype != "float64":  # NumPy's default
         values = Values(values.array.astype("float32"), "float32")
-    outputs = {"": recorded_tensor(values)}
+    outputs = {"": record_tensor(values)}
     is_model = name == inventory.paths[model]
     key = CallKey(name, 1)
-    return RecordedCall(key, "array", {}, {}, outputs, is_model=is_model, place=name)
+    return RecordedCall(key, "array", {}, {}, outputs, is_model=is_model, canonical_path=name)
 
 
-def _report(
+def _build_report(
     ours: RecordedOutputs,
     others: RecordedOutputs,
     counterparts: Counterparts,
     tolerance: float | None,
     random: Mapping[CallKey, str] | None = None,
 ) -> OutputsReport:
-    """Return the report on the calls of a model, of which some are random, for a reason."""
+    """Compare the calls of a model with their counterparts.
+
+    Args:
+        ours: The calls of the model.
+        others: The calls of the other model.
+        counterparts: Which calls are compared.
+        tolerance: See `compare_outputs`.
+        random: Dict from calls whose outputs are random to the reason.
+    """
     calls = ours.calls
     flow = Flow(calls)
-    allowed = tolerances_along(flow, tolerance, (ours.backend, others.backend))
+    tolerances = propagate_tolerances(flow, tolerance, (ours.backend, others.backend))
     inputs = [tensor for call in calls if call.is_model for tensor in call.inputs.values()]
     has_varied = any(tensor.units is not None and tensor.units.spread > 0 for tensor in inputs)
     is_same_framework = others.framework == "keras"
-    compared = []
-    for call, tolerance_of_call in zip(calls, allowed, strict=True):
-        one = compared_call(
+    comparisons = []
+    for call, call_tolerance in zip(calls, tolerances, strict=True):
+        comparison = compare_call(
             call,
             counterparts.calls.get(call.key),
-            tolerance_of_call,
+            call_tolerance,
             remark=counterparts.remarks.get(call.key.name, ""),
             is_same_framework=is_same_framework,
             has_varied=has_varied,
         )
-        if random and call.key in random and one.row.outputs is not None:
-            row = replace(one.row, answer="not known", how=random[call.key], is_whole=False)
-            one = one._replace(row=row)
-        compared.append(one)
-    if all(one.row.answer == "not compared" for one in compared):
-        rows = [one.row for one in compared]
+        if random and call.key in random and comparison.row.outputs is not None:
+            row = replace(comparison.row, answer="not known", how=random[call.key], is_whole=False)
+            comparison = comparison._replace(row=row)
+        comparisons.append(comparison)
+    if all(comparison.row.answer == "not compared" for comparison in comparisons):
+        rows = [comparison.row for comparison in comparisons]
         obstacles = list(dict.fromkeys(row.how for row in rows))
         there = [str(call.key) for call in others.calls]
         raise ValueError(
@@ -724,13 +781,14 @@ def _report(
             f"see `names`. Received: outputs of {truncate(there)} "
             f"for {truncate([row.name for row in rows])}: {truncate(obstacles)}"
         )
-    matched = {id(one.other) for one in compared}
+    matched = {id(comparison.other) for comparison in comparisons}
     unmatched = [str(call.key) for call in others.calls if id(call) not in matched]
-    place = place_of_origin(compared, flow)
-    rows = [one.row for one in compared]
-    if place is None:
+    index = find_first_difference(comparisons, flow)
+    rows = [comparison.row for comparison in comparisons]
+    if index is None:
         return OutputsReport(rows, None, None, [], unmatched)
-    between = where_it_arises(compared, place, flow, others.calls)
-    reasons = reasons_for(compared, place, between, is_same_framework=is_same_framework)
-    reasons += _gelus(compared, place, between, others.calls)
-    return OutputsReport(rows, rows[place], between, reasons, unmatched)
+    between = narrow_down_origin(comparisons, index, flow, others.calls)
+    reasons = collect_reasons(
+        comparisons, index, between, others.calls, is_same_framework=is_same_framework
+    )
+    return OutputsReport(rows, rows[index], between, reasons, unmatched)

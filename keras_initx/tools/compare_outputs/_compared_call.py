@@ -1,27 +1,28 @@
-"""A call beside its counterpart: the row that says how its outputs differ."""
+"""Compare a call with its counterpart: the row that says how its outputs differ."""
 
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from keras_initx.report._text import join_clauses
 from keras_initx.tools.compare_outputs._outputs_report import OutputRow
-from keras_initx.tools.compare_outputs._pairs import TensorPair, compared_tensors, paired_tensors
-from keras_initx.tools.compare_outputs._reasons import settings_apart
+from keras_initx.tools.compare_outputs._pairs import TensorPair, compare_tensors, pair_tensors
+from keras_initx.tools.compare_outputs._reasons import compare_settings
 from keras_initx.tools.compare_outputs._recorded import RecordedCall
 
 # How a layer with an activation is compared with one that has none.
 BEFORE_ACTIVATION = "before its activation"
 
 
-class Compared(NamedTuple):
+class CallComparison(NamedTuple):
     """A call and its row.
 
     Attributes:
         call: The call.
         other: What it was compared with, if there is one.
         row: Its row.
-        inputs: Its inputs beside those of the other.
+        inputs: Its inputs, paired with the inputs of the other.
     """
 
     call: RecordedCall
@@ -30,7 +31,7 @@ class Compared(NamedTuple):
     inputs: Sequence[TensorPair] = ()
 
 
-def compared_call(
+def compare_call(
     call: RecordedCall,
     other: RecordedCall | None,
     tolerance: float | None,
@@ -38,63 +39,62 @@ def compared_call(
     remark: str = "",
     is_same_framework: bool,
     has_varied: bool,
-) -> Compared:
-    """Return a call with its row.
+) -> CallComparison:
+    """Compare a call with its counterpart.
 
     Args:
         call: The call.
         other: Its counterpart, if there is one.
-        tolerance: The tolerance for floats, `None` if that of one that it depends on is not known.
-        remark: Why it has no counterpart, or what is to be said of it.
+        tolerance: The tolerance for floats, `None` for that of their dtype.
+        remark: Why it has no counterpart, or what is not sure about it.
         is_same_framework: Whether both are calls of Keras.
         has_varied: Whether the examples of the inputs of the model differ.
     """
     how = remark or "no counterpart"
     row = OutputRow(*call.key, call.kind, "not compared", how, is_model=call.is_model)
     if other is None:
-        return Compared(call, None, row)
-    inputs = paired_tensors(call.inputs, other.inputs, tolerance)
-    outputs = paired_tensors(call.outputs, other.outputs, tolerance)
-    before = _before_activation(call, other, tolerance)
+        return CallComparison(call, None, row)
+    inputs = pair_tensors(call.inputs, other.inputs, tolerance)
+    outputs = pair_tensors(call.outputs, other.outputs, tolerance)
+    before = _compare_before_activation(call, other, tolerance)
     if before is not None and not before.differs and any(pair.differs for pair in outputs):
         outputs = [before]
     is_same_call = call.key.number == other.key.number
     row = replace(
         row,
         like=other.key.name if is_same_call else str(other.key),
-        settings=tuple(settings_apart(call, other, is_same_framework=is_same_framework)),
-        inputs=_largest(inputs),
+        settings=tuple(compare_settings(call, other, is_same_framework=is_same_framework)),
+        inputs=_find_largest(inputs),
         inputs_differ=any(pair.differs for pair in inputs),
-        how="; ".join(filter(None, [*_remarks(call, other, outputs), remark])),
+        how=join_clauses(*_list_remarks(call, other, outputs), remark),
     )
-    compared = [pair for pair in outputs if pair.difference is not None]
-    if compared:
-        worst = max(compared, key=lambda one: (one.differs, one.size))
-        unproven = [_unproven(pair, has_varied) for pair in compared]
+    compared_pairs = [pair for pair in outputs if pair.difference is not None]
+    if compared_pairs:
+        worst = max(compared_pairs, key=lambda pair: (pair.differs, pair.size))
+        unproven = [_explain_unproven(pair, has_varied) for pair in compared_pairs]
         row = replace(
             row,
             answer="equal",
             outputs=worst.size,
             tolerance=worst.tolerance,
             dtype=worst.tensor.dtype,
-            compared=sum(pair.difference.compared for pair in compared if pair.difference),
-            is_whole=len(compared) == len(outputs),
+            compared=sum(pair.difference.compared for pair in compared_pairs if pair.difference),
+            is_whole=len(compared_pairs) == len(outputs),
         )
         if worst.differs:
             row = replace(row, answer="differs")
         elif any(unproven):
-            how = "; ".join(filter(None, [*dict.fromkeys(unproven), row.how]))
+            how = join_clauses(*dict.fromkeys(unproven), row.how)
             row = replace(row, answer="not known", how=how, is_whole=False)
-    return Compared(call, other, row, inputs)
+    return CallComparison(call, other, row, inputs)
 
 
-def _largest(pairs: Sequence[TensorPair]) -> float | None:
-    """Return the largest difference, `None` if none was compared."""
+def _find_largest(pairs: Sequence[TensorPair]) -> float | None:
     return max((pair.size for pair in pairs if pair.difference is not None), default=None)
 
 
-def _unproven(pair: TensorPair, has_varied: bool) -> str:
-    """Return why it proves nothing that a tensor is equal to the other, empty if it does."""
+def _explain_unproven(pair: TensorPair, has_varied: bool) -> str:
+    """Say why equality proves nothing for a tensor, empty if it proves something."""
     tensor = pair.tensor
     if pair.difference is not None and not pair.difference.compared:
         return "no value is finite"
@@ -105,68 +105,69 @@ def _unproven(pair: TensorPair, has_varied: bool) -> str:
     return ""
 
 
-def _remarks(call: RecordedCall, other: RecordedCall, outputs: Sequence[TensorPair]) -> list[str]:
-    """Return how the outputs were compared, and why some were not."""
+def _list_remarks(
+    call: RecordedCall, other: RecordedCall, outputs: Sequence[TensorPair]
+) -> list[str]:
+    """List how the outputs were compared, and why some were not."""
     remarks = [] if outputs else ["no values that are seen"]
-    if [pair.place for pair in outputs] == [BEFORE_ACTIVATION]:
+    if [pair.label for pair in outputs] == [BEFORE_ACTIVATION]:
         remarks.append(BEFORE_ACTIVATION)
-    names = [(pair.place, pair.other_place) for pair in outputs if pair.difference is not None]
+    names = [(pair.label, pair.other_label) for pair in outputs if pair.difference is not None]
     if len(names) > 1 and any(here != there for here, there in names):
         remarks.append(", ".join(f"{here} with {there}" for here, there in names))
     for pair in outputs:
         if pair.obstacle:
-            place = f"{pair.place}: " if len(outputs) > 1 else ""
-            remarks.append(f"{place}{pair.obstacle}")
+            prefix = f"{pair.label}: " if len(outputs) > 1 else ""
+            remarks.append(f"{prefix}{pair.obstacle}")
         elif pair.difference is not None:
             if pair.difference.order.name:
                 remarks.append(f"axes moved: {pair.difference.order.name}")
             if pair.differs and pair.difference.has_same_values:
                 remarks.append("the same values in another order")
-    taken = {pair.other_place for pair in outputs}
-    left = [place for place in other.outputs if place not in taken]
-    if left and call.is_model:
-        remarks.append(f"only there: {', '.join(place or 'an output' for place in left)}")
+    labels = {pair.other_label for pair in outputs}
+    others_left = [label or "an output" for label in other.outputs if label not in labels]
+    if others_left and call.is_model:
+        remarks.append(f"only there: {', '.join(others_left)}")
     return list(dict.fromkeys(remarks))
 
 
-def _before_activation(
+def _compare_before_activation(
     call: RecordedCall, other: RecordedCall, tolerance: float | None
 ) -> TensorPair | None:
-    """Return how calls differ before the activation that only one of them is known to have.
+    """Compare two calls before the activation, if only one of them is known to have one.
 
-    `None` if both have one, or none.
+    A dense layer with a ReLU is compared with a dense layer whose ReLU is a layer of its own. The
+    result is `None` if both have an activation, or none.
     """
-    before, other_before = call.before_activation, other.before_activation
+    ours, theirs = call.before_activation, other.before_activation
     tensors = list(call.outputs.values())
     others = list(other.outputs.values())
-    if before is not None and other_before is None:
-        tensors = [before]
-    elif before is None and other_before is not None:
-        others = [other_before]
+    if ours is not None and theirs is None:
+        tensors = [ours]
+    elif ours is None and theirs is not None:
+        others = [theirs]
     else:
         return None
     for tensor, counterpart in itertools.product(tensors, others):
-        pair = compared_tensors(BEFORE_ACTIVATION, tensor, "", counterpart, tolerance)
+        pair = compare_tensors(BEFORE_ACTIVATION, tensor, "", counterpart, tolerance)
         if pair.difference is not None:
             return pair
     return None
 
 
-def is_equal_before(one: Compared) -> bool:
-    """Return whether both are known to have an activation, and get the same before it."""
-    if one.other is None or one.call.before_activation is None:
+def is_equal_before_activation(comparison: CallComparison) -> bool:
+    """Say whether both calls are known to have an activation, and are equal before it."""
+    ours = comparison.call.before_activation
+    theirs = None if comparison.other is None else comparison.other.before_activation
+    if ours is None or theirs is None:
         return False
-    if one.other.before_activation is None:
-        return False
-    pair = compared_tensors(
-        "", one.call.before_activation, "", one.other.before_activation, one.row.tolerance
-    )
+    pair = compare_tensors("", ours, "", theirs, comparison.row.tolerance)
     return pair.difference is not None and not pair.differs
 
 
-def order_of_inputs(one: Compared) -> str:
-    """Return the order in which flat inputs are flattened there, empty if it is the same."""
-    for pair in one.inputs:
+def find_flattening_order(comparison: CallComparison) -> str:
+    """Find the order in which equal, flat inputs are flattened there, empty if it is the same."""
+    for pair in comparison.inputs:
         if pair.difference is not None and not pair.differs:
             order = pair.difference.order
             if len(order.shape) == 2 and order.view != order.shape:

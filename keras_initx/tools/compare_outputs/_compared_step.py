@@ -1,142 +1,169 @@
-"""The first step of a model beside that of another: loss, gradients, updates, settings.
+"""Compare the first steps of two models: loss, gradients, updates, settings.
 
-What of a difference is rounding was measured on both sides, in more runs from weights that are
-rounded otherwise: no number does it. The gradient of a bias before a normalization, or of the keys
-of an attention, is nothing but rounding.
+A *change* is a gradient or an update, `here` is the model, `there` is what it is compared with. Two
+changes are equal if the root mean square of their difference is at most the largest of
+
+    times * rounding    what rounding was measured to make of it, in more runs on both sides
+    share * size        what such runs miss
+    float spacing       for updates: small steps are rounded to the same multiple of it
+
+No fixed tolerance can replace the first: the gradient of a bias before a normalization, or of the
+keys of an attention, is nothing but rounding.
 """
 
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
 from keras_initx._typing import Array
-from keras_initx.report._text import format_number
-from keras_initx.tools.compare_outputs._pairs import paired_tensors
+from keras_initx.backends._moments import compute_rms
+from keras_initx.report._text import format_number, join_clauses
+from keras_initx.tools.compare_outputs._pairs import pair_tensors
 from keras_initx.tools.compare_outputs._recorded_step import (
     RecordedStep,
     RecordedTarget,
     RecordedWeight,
-    compute_rms,
 )
-from keras_initx.tools.compare_outputs._samples import RecordedTensor, without_ones
-from keras_initx.tools.compare_outputs._step_report import StepChange, StepLoss, StepReport, StepRow
-from keras_initx.tools.compare_outputs._tolerance import TOLERANCES, times_of_sum, tolerance_of
-from keras_initx.tools.compare_outputs._training_settings import compared_settings
+from keras_initx.tools.compare_outputs._samples import RecordedTensor, squeeze_shape
+from keras_initx.tools.compare_outputs._step_report import (
+    Answer,
+    StepChange,
+    StepLoss,
+    StepReport,
+    StepRow,
+)
+from keras_initx.tools.compare_outputs._tolerance import (
+    TOLERANCES,
+    choose_tolerance,
+    compute_sum_factor,
+)
+from keras_initx.tools.compare_outputs._training_settings import compare_training_settings
 
-# A gradient differs if its difference is so many times what rounding makes of it.
-_MOST = 8
-# An update too: few values of small gradients make most of the rounding of the steps of Adam, so
-# that three runs may miss it.
-_MOST_OF_UPDATES = 32
-# A difference that is at most this share of a gradient is rounding too: convolutions of TensorFlow
-# round more than is measured on torch.
-_LEAST = 5e-5
-# So is this share of an update: powers of `beta_2` are rounded otherwise on torch.
-_LEAST_OF_UPDATES = 1e-4
-# All values are by one factor larger if what is left is at most this share.
+
+class _Limits(NamedTuple):
+    """Up to what difference two changes are equal.
+
+    Attributes:
+        times: So many times what rounding makes of a change.
+        share: This share of the larger change.
+    """
+
+    times: float
+    share: float
+
+
+# Convolutions of TensorFlow round more than is measured on torch: hence the share.
+_GRADIENT_LIMITS = _Limits(times=8, share=5e-5)
+# Few values of small gradients make most of the rounding of the steps of Adam, so that three runs
+# may miss it: hence the times. Powers of `beta_2` are rounded differently on torch: hence the
+# share.
+_UPDATE_LIMITS = _Limits(times=32, share=1e-4)
+# All values are larger by one factor if at most this share of them is left.
 _LEFT = 1e-3
 
 
-def compared_step(
+def compare_steps(
     here: RecordedStep,
     there: RecordedStep,
-    other_of: Callable[[str], RecordedWeight | None],
+    find_counterpart: Callable[[str], RecordedWeight | None],
     tolerance: float | None,
-    allowed: Mapping[str, float],
+    tolerances: Mapping[str, float],
     backends: Collection[str],
 ) -> StepReport:
-    """Return the report on a step that is compared with another.
+    """Compare a step with another one.
 
     Args:
         here: The step.
         there: The step that it is compared with.
-        other_of: Function that maps the path of a weight to its counterpart, or `None`.
-        tolerance: That of the outputs and the loss, `None` for that of their dtype.
-        allowed: Those of the outputs, by their places: the largest of all that they depend on.
+        find_counterpart: Function that maps the path of a weight to its counterpart, or `None`.
+        tolerance: The tolerance of the outputs and the loss, `None` for that of their dtype.
+        tolerances: The tolerances of the outputs, by their labels: the largest of all calls that
+            an output depends on.
         backends: The backends of both.
     """
-    obstacle = _obstacle_of_steps(here, there, backends)
+    obstacle = _find_step_obstacle(here, there, backends)
     if obstacle:
         return StepReport([], {}, StepLoss("not compared", how=obstacle), [], [], obstacle)
-    times = times_of_sum(here.summed, is_in_order="tensorflow" in backends)
-    of_sums = TOLERANCES["float32"] * times
+    factor = compute_sum_factor(here.summed, is_in_order="tensorflow" in backends)
+    sum_tolerance = TOLERANCES["float32"] * factor
     rows = []
     matched = set()
     for weight in here.weights:
-        other = other_of(weight.path)
+        other = find_counterpart(weight.path)
         if other is not None:
             matched.add(id(other))
-        rows.append(_row(weight, other, of_sums, here, there))
+        rows.append(_compare_weight(weight, other, sum_tolerance, here, there))
     unmatched = [weight.path for weight in there.weights if id(weight) not in matched]
-    # In a sum over the batch every value is rounded, also what 16 bits are summed to.
-    allowed = {
-        place: max(allowed.get(place, 0.0), (tolerance_of(tensor.dtype, tolerance) or 0.0))
-        for place, tensor in here.outputs.items()
-    }
-    if tolerance is None:
-        for place, tensor in here.outputs.items():
-            own = tolerance_of(tensor.dtype) or 0.0
-            allowed[place] = max(allowed[place], min(own, TOLERANCES["float32"]) * times)
-    settings = compared_settings(here, there)
+    output_tolerances = {}
+    for label, tensor in here.outputs.items():
+        own = choose_tolerance(tensor.dtype, tolerance) or 0.0
+        largest = max(tolerances.get(label, 0.0), own)
+        if tolerance is None:
+            # In a sum over the batch every value is rounded, also the sums of 16 bits in float32.
+            largest = max(largest, min(own, TOLERANCES["float32"]) * factor)
+        output_tolerances[label] = largest
+    settings = compare_training_settings(here, there)
     return StepReport(
         rows,
-        _outputs(here.outputs, there.outputs, tolerance, allowed),
-        _loss(here, there, max([of_sums, *allowed.values()])),
+        _compare_training_outputs(here.outputs, there.outputs, tolerance, output_tolerances),
+        _compare_losses(here, there, max([sum_tolerance, *output_tolerances.values()])),
         settings.differing,
         unmatched,
-        inputs=_inputs(here, there),
+        inputs=_compare_inputs(here, there),
         later=settings.later,
         unread=settings.unread,
     )
 
 
-def _obstacle_of_steps(here: RecordedStep, there: RecordedStep, backends: Collection[str]) -> str:
-    """Return why two steps are not compared, empty if they are."""
-    for step, place in ((here, "here"), (there, "there")):
+def _find_step_obstacle(here: RecordedStep, there: RecordedStep, backends: Collection[str]) -> str:
+    """Say why two steps cannot be compared, empty if they can."""
+    for step, side in ((here, "here"), (there, "there")):
         if step.obstacle:
-            return f"{step.obstacle} {place}"
+            return f"{step.obstacle} {side}"
         if step.by_backend and len(set(backends)) > 1:
             return f"{step.by_backend[0]} draws other numbers on each backend"
     return ""
 
 
-def _inputs(here: RecordedStep, there: RecordedStep) -> list[str]:
-    """Return how the targets and the weights of samples differ, in words."""
-    found = []
+def _compare_inputs(here: RecordedStep, there: RecordedStep) -> list[str]:
+    """List how the targets and the weights of samples differ, in words."""
+    differences = []
     for name, ours, theirs in (
         ("targets", here.targets, there.targets),
         ("weights of the samples", here.sample_weights, there.sample_weights),
     ):
         if len(ours) != len(theirs):
-            found.append(f"{name}: {_number(ours)} here, {_number(theirs)} there")
+            counts = _format_target_count(ours), _format_target_count(theirs)
+            differences.append(f"{name}: {counts[0]} here, {counts[1]} there")
             continue
         if ours.keys() != theirs.keys():  # in other containers
             theirs = dict(zip(ours, theirs.values(), strict=True))
-        for place, one in ours.items():
-            other = theirs[place]
-            where = f"{name} of {place}" if place else name
-            if without_ones(one.shape) != without_ones(other.shape):
-                found.append(f"{where}: the shape is {one.shape} here, {other.shape} there")
-            elif one.digest != other.digest:
-                found.append(f"{where}: other values")
-    return found
+        for label, target in ours.items():
+            other = theirs[label]
+            subject = f"{name} of {label}" if label else name
+            if squeeze_shape(target.shape) != squeeze_shape(other.shape):
+                shapes = f"the shape is {target.shape} here, {other.shape} there"
+                differences.append(f"{subject}: {shapes}")
+            elif target.digest != other.digest:
+                differences.append(f"{subject}: other values")
+    return differences
 
 
-def _number(targets: Mapping[str, RecordedTarget]) -> str:
+def _format_target_count(targets: Mapping[str, RecordedTarget]) -> str:
     return str(len(targets)) if targets else "none"
 
 
-def _row(
+def _compare_weight(
     weight: RecordedWeight,
     other: RecordedWeight | None,
-    of_sums: float,
+    sum_tolerance: float,
     here: RecordedStep,
     there: RecordedStep,
 ) -> StepRow:
-    """Return the row of a weight."""
-    obstacle = _obstacle(weight, other)
+    obstacle = _find_weight_obstacle(weight, other)
     if other is None or obstacle:
         missing = StepChange("not compared", obstacle)
         is_trained = weight.kind == "trained"
@@ -148,25 +175,27 @@ def _row(
             None if weight.kind == "frozen" else missing,
         )
     if "trained" in (weight.kind, other.kind) and weight.kind != other.kind:
-        place = "here" if weight.kind == "trained" else "there"
-        only = StepChange("differs", f"trained {place} only")
-        return StepRow(weight.path, weight.kind, other.path, only)
+        side = "here" if weight.kind == "trained" else "there"
+        change = StepChange("differs", f"trained {side} only")
+        return StepRow(weight.path, weight.kind, other.path, change)
     gradient = None
-    without = here.without_gradients or there.without_gradients
-    if weight.kind == "trained" and without:
-        gradient = StepChange("not compared", without)
+    obstacle = here.without_gradients or there.without_gradients
+    if weight.kind == "trained" and obstacle:
+        gradient = StepChange("not compared", obstacle)
     elif weight.gradient is not None and other.gradient is not None:
-        gradient = _gradient(weight, other, of_sums)
+        gradient = _compare_gradients(weight, other, sum_tolerance)
     return StepRow(
         weight.path,
         weight.kind,
         other.path,
         gradient,
-        _update(weight, other, gradient, of_sums, here.without_updates or there.without_updates),
+        _compare_updates(
+            weight, other, gradient, sum_tolerance, here.without_updates or there.without_updates
+        ),
     )
 
 
-def _obstacle(weight: RecordedWeight, other: RecordedWeight | None) -> str:
+def _find_weight_obstacle(weight: RecordedWeight, other: RecordedWeight | None) -> str:
     if other is None:
         return "no counterpart"
     if other.obstacle:
@@ -178,22 +207,23 @@ def _obstacle(weight: RecordedWeight, other: RecordedWeight | None) -> str:
     return ""
 
 
-def _gradient(weight: RecordedWeight, other: RecordedWeight, of_sums: float) -> StepChange:
-    """Return a gradient beside another."""
-    change = _compared(weight, other, "gradient", of_sums, _MOST, _LEAST)
+def _compare_gradients(
+    weight: RecordedWeight, other: RecordedWeight, sum_tolerance: float
+) -> StepChange:
+    change = _compare_changes(weight, other, "gradient", sum_tolerance, _GRADIENT_LIMITS)
     if change.answer == "equal" and _is_rounding(change):
         return replace(change, how="0 up to rounding")
     return change
 
 
-def _update(
+def _compare_updates(
     weight: RecordedWeight,
     other: RecordedWeight,
     gradient: StepChange | None,
-    of_sums: float,
+    sum_tolerance: float,
     obstacle: str,
 ) -> StepChange | None:
-    """Return what a step adds to a weight, or a call to a state, beside that there."""
+    """Compare what a step adds to a weight, or a call to a state; `None` if it is frozen."""
     if weight.kind == "frozen":
         return None
     if weight.kind == "trained":
@@ -207,10 +237,9 @@ def _update(
             return StepChange("not compared", f"the gradient is {gradient.how}")
     if weight.update is None or other.update is None:
         return StepChange("not compared", "no update is known")
-    # In all runs a small step is rounded to the same multiple of what parts two values.
+    # In all runs, a small step is rounded to the same multiple of the float spacing.
     least = weight.rounding if weight.kind == "trained" else 0.0
-    most, share = _MOST_OF_UPDATES, _LEAST_OF_UPDATES
-    change = _compared(weight, other, "update", of_sums, most, share, least)
+    change = _compare_changes(weight, other, "update", sum_tolerance, _UPDATE_LIMITS, least)
     if change.answer != "equal":
         return change
     if weight.kind == "trained" and not change.norm and gradient is not None and gradient.norm:
@@ -221,52 +250,50 @@ def _update(
 
 
 def _is_rounding(change: StepChange) -> bool:
-    """Return whether what is equal up to rounding is no more than that."""
+    # Rounding may be as large as the whole change.
     if change.rounding is None or not (change.norm or change.norm_there):
         return False
     return change.rounding >= 1
 
 
-def _compared(
+def _compare_changes(
     weight: RecordedWeight,
     other: RecordedWeight,
     name: str,
-    of_sums: float,
-    most: float,
-    share: float,
+    sum_tolerance: float,
+    limits: _Limits,
     least: float = 0.0,
 ) -> StepChange:
-    """Return how the gradient or the update of a weight compares with another.
+    """Compare the gradient or the update of a weight with that of its counterpart.
 
     Args:
         weight: The weight.
         other: Its counterpart.
         name: `"gradient"` or `"update"`.
-        of_sums: What share of a value its sum over the batch may be rounded by.
-        most: How many times what rounding makes of it a difference may be.
-        share: What share of the larger of both it may be.
-        least: What it may be in any case.
+        sum_tolerance: By what share of its size a sum over the batch may be rounded.
+        limits: Up to what difference both are equal.
+        least: What the difference may be in any case.
     """
-    one, two = getattr(weight, name), getattr(other, name)
-    values, expected = one.values.astype("float64"), two.values.astype("float64")
+    ours, theirs = getattr(weight, name), getattr(other, name)
+    values, expected = ours.values.astype("float64"), theirs.values.astype("float64")
     if not (np.isfinite(values).all() and np.isfinite(expected).all()):
-        is_alike = np.array_equal(np.isfinite(values), np.isfinite(expected))
-        if is_alike:
-            return StepChange("not compared", "not finite", one.norm, two.norm)
-        return StepChange("differs", "not finite", one.norm, two.norm)
+        is_similar = np.array_equal(np.isfinite(values), np.isfinite(expected))
+        answer: Answer = "not compared" if is_similar else "differs"
+        return StepChange(answer, "not finite", ours.norm, theirs.norm)
     # Each side has measured what rounding makes of it there.
-    rounding = max(one.rounding, two.rounding)
+    rounding = max(ours.rounding, theirs.rounding)
     size = max(compute_rms(values), compute_rms(expected))
     difference = compute_rms(values - expected)
-    share = max(share, of_sums * most / _MOST)
-    allowed = max(most * rounding, share * size, least)
-    # Of large weights the norm has what is not among the values that are kept.
-    count = math.sqrt(math.prod(weight.shape))
-    norms = one.norm, two.norm
-    if math.isnan(two.norm):  # of an array of which a part is compared
+    share = max(limits.share, sum_tolerance * limits.times / _GRADIENT_LIMITS.times)
+    allowed = max(limits.times * rounding, share * size, least)
+    # Of a large weight, only some values are kept; its norm is that of all values.
+    norms = ours.norm, theirs.norm
+    if math.isnan(theirs.norm):  # of an array of which a part is compared
         scale = math.sqrt(math.prod(weight.shape) / max(values.size, 1))
         norms = float(np.linalg.norm(values)) * scale, float(np.linalg.norm(expected)) * scale
-    allowed_norm = max(max(most * rounding, least) * count, share * max(norms))
+    # norm = rms * sqrt(number of values)
+    root = math.sqrt(math.prod(weight.shape))
+    allowed_norm = max(max(limits.times * rounding, least) * root, share * max(norms))
     is_real = difference > allowed or abs(norms[0] - norms[1]) > allowed_norm
     unit = size or 1.0
     return StepChange(
@@ -275,74 +302,77 @@ def _compared(
         *norms,
         difference / unit,
         allowed / unit,
-        # Where norms alone differ, the values that are kept do not show the factor.
-        _ratio(values, expected, rounding) if difference > allowed else None,
+        # If norms alone differ, the values that are kept do not show the factor.
+        _find_ratio(values, expected, rounding) if difference > allowed else None,
     )
 
 
-def _ratio(values: Array, expected: Array, noise: float) -> float | None:
-    """Return the factor by which all values are larger than others, if there is one."""
+def _find_ratio(values: Array, expected: Array, rounding: float) -> float | None:
+    """Find the factor by which all values are larger than `expected`, if there is one.
+
+    It is the factor of least squares, `values @ expected / expected @ expected`.
+    """
     squares = float(expected @ expected)
     if not squares:
         return None
     ratio = float(values @ expected) / squares
     left = compute_rms(values - ratio * expected)
-    if not ratio or left > max(_LEFT * compute_rms(values), _MOST * noise):
+    if not ratio or left > max(_LEFT * compute_rms(values), _GRADIENT_LIMITS.times * rounding):
         return None
     return ratio
 
 
-def _outputs(
+def _compare_training_outputs(
     here: Mapping[str, RecordedTensor],
     there: Mapping[str, RecordedTensor],
-    given: float | None,
-    allowed: Mapping[str, float],
+    tolerance: float | None,
+    tolerances: Mapping[str, float],
 ) -> dict[str, StepChange]:
-    """Return how the outputs in training compare.
+    """Compare the outputs in training, by their labels here.
 
     Args:
-        here: Those here.
-        there: Those there.
-        given: The tolerance that a user gives.
-        allowed: The tolerances of those here.
+        here: The outputs here.
+        there: The outputs there.
+        tolerance: The tolerance that a user passes.
+        tolerances: The tolerances of the outputs here.
     """
-    found = {}
-    for pair in paired_tensors(here, there, given):
+    changes = {}
+    for pair in pair_tensors(here, there, tolerance):
         if pair.difference is None:
-            found[pair.place] = StepChange("not compared", pair.obstacle)
+            changes[pair.label] = StepChange("not compared", pair.obstacle)
             continue
         if pair.tolerance:  # integers have none
-            pair = pair._replace(tolerance=allowed[pair.place])
+            pair = pair._replace(tolerance=tolerances[pair.label])
         how = f"by {format_number(pair.size)} of their size" if pair.differs else ""
-        found[pair.place] = StepChange(
+        changes[pair.label] = StepChange(
             "differs" if pair.differs else "equal",
             how,
             difference=pair.size,
             rounding=pair.tolerance,
         )
-    return found
+    return changes
 
 
-def _loss(here: RecordedStep, there: RecordedStep, tolerance: float) -> StepLoss:
-    """Return how the losses compare."""
-    one, two = here.loss, there.loss
-    if (math.isnan(one) and math.isnan(two)) or (one == two and math.isinf(one)):
-        return StepLoss("not compared", one, two, "not finite")
+def _compare_losses(here: RecordedStep, there: RecordedStep, tolerance: float) -> StepLoss:
+    ours, theirs = here.loss, there.loss
+    if (math.isnan(ours) and math.isnan(theirs)) or (ours == theirs and math.isinf(ours)):
+        return StepLoss("not compared", ours, theirs, "not finite")
     rounding = max(here.loss_rounding, there.loss_rounding)
-    if abs(one - two) <= max(tolerance * abs(two), _MOST * rounding):
-        return StepLoss("equal", one, two)
-    parts = []
-    if two and math.isfinite(one / two):
-        parts.append(_factor(one / two, here.counts))
+    if abs(ours - theirs) <= max(tolerance * abs(theirs), _GRADIENT_LIMITS.times * rounding):
+        return StepLoss("equal", ours, theirs)
+    factor = ""
+    if theirs and math.isfinite(ours / theirs):
+        factor = _describe_factor(ours / theirs, here.counts)
+    added = ""
     if abs(here.added - there.added) > 1e-5 * max(abs(here.added), abs(there.added)):
-        parts.append(
+        added = (
             f"of it {here.added:.3g} here, {there.added:.3g} there by regularizers and `add_loss`"
         )
-    return StepLoss("differs", one, two, "; ".join(filter(None, parts)))
+    return StepLoss("differs", ours, theirs, join_clauses(factor, added))
 
 
-def _factor(ratio: float, counts: Mapping[int, str]) -> str:
-    """Return by which factor a loss is larger, and what there is as often in the batch."""
+def _describe_factor(ratio: float, counts: Mapping[int, str]) -> str:
+    """Say by which factor a loss is larger, and what the batch has as many of."""
     number = ratio if ratio >= 1 else (1 / ratio if ratio > 0 else 0.0)
     whole = round(number)
     if whole < 2 or abs(number - whole) > 1e-4 * whole:

@@ -1,4 +1,12 @@
-"""Which calls of one model are compared with which of another."""
+"""Decide which calls of one model are compared with which calls of another.
+
+A *call* is one use of a layer, an operation or a module in a forward pass. `names` maps patterns
+for paths of layers, or of weights, to names in the other model; dots and slashes are the same:
+
+    {"block_*": "blocks.{0}"}                   block_3/norm -> blocks/3/norm
+    {"*/query/kernel": "{0}.q.weight"}          the layer block_3/query -> block_3/q
+    {"head": None}                              head and what is inside: not compared
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +16,7 @@ from keras_initx._checks import suggest_matches, suggest_paths
 from keras_initx.inspection._pairing import Pairs, pair_by_path_or_name
 from keras_initx.inspection._patterns import fill_template, find_first_matches, match_pattern
 from keras_initx.inspection._weights import ModelWeight
-from keras_initx.tools.compare_outputs._pairs import paired_tensors
+from keras_initx.tools.compare_outputs._pairs import pair_tensors
 from keras_initx.tools.compare_outputs._recorded import CallKey, RecordedCall
 from keras_initx.tools.load_pretrained._array_names import (
     Named,
@@ -27,31 +35,33 @@ class Counterparts:
     """What calls are compared with.
 
     Attributes:
-        calls: The calls of the other model by those of this one.
-        remarks: What is to be said of this, by the paths of layers: why there is none, or what is
-            not sure.
+        calls: The calls of the other model by the calls of this one.
+        remarks: Dict from the paths of layers to why they have no counterpart, or what is not sure
+            about it.
     """
 
     calls: dict[CallKey, RecordedCall] = field(default_factory=dict)
     remarks: dict[str, str] = field(default_factory=dict)
 
 
-def counterparts_of(
+def find_counterparts(
     calls: Sequence[RecordedCall],
-    places: Mapping[str, str],
+    canonical_paths: Mapping[str, str],
     others: Sequence[RecordedCall],
     names: NamesGiven | None,
     tolerance: float | None,
     weights: Sequence[ModelWeight] = (),
 ) -> Counterparts:
-    """Return the calls that those of a model are compared with.
+    """Find the calls that those of a model are compared with.
+
+    The whole model is always compared with the whole other model.
 
     Args:
         calls: The calls of the model.
-        places: The places of the layers and operations in it by their paths.
-        others: The calls of the other model, which is compared with the model itself.
+        canonical_paths: The canonical paths of the layers and operations in it by their paths.
+        others: The calls of the other model.
         names: The names of layers in the other model by patterns, or `None` if they are the same.
-        tolerance: That of `compare_outputs`.
+        tolerance: The tolerance of `compare_outputs`.
         weights: The weights of the model, which patterns may match too.
 
     Raises:
@@ -59,97 +69,103 @@ def counterparts_of(
         ValueError: If a pattern matches no path, or leads to no name.
     """
     model_path = next(call.key.name for call in calls if call.is_model)
-    by_name: dict[str, list[RecordedCall]] = {}
-    by_path: dict[str, list[RecordedCall]] = {}
+    others_by_name: dict[str, list[RecordedCall]] = {}
+    calls_by_path: dict[str, list[RecordedCall]] = {}
     for call in others:
         if not call.is_model:
-            by_name.setdefault(_with_slashes(call.key.name), []).append(call)
+            others_by_name.setdefault(_replace_dots(call.key.name), []).append(call)
     for call in calls:
-        by_path.setdefault(call.key.name, []).append(call)
-    inner = {path: place for path, place in places.items() if path != model_path}
-    pairs = names_of_others(inner, by_name, names, weights)
+        calls_by_path.setdefault(call.key.name, []).append(call)
+    inner = {path: text for path, text in canonical_paths.items() if path != model_path}
+    pairs = match_layer_names(inner, others_by_name, names, weights)
     counterparts = Counterparts(remarks={**pairs.reasons, **pairs.notes})
     for path, name in pairs.names.items():
-        own = by_path.get(path, [])
-        counterparts.calls.update(_paired(own, by_name.get(name, []), tolerance))
-    of_model = [call for call in others if call.is_model]
-    counterparts.calls.update(_paired(by_path[model_path], of_model, tolerance))
+        ours, theirs = calls_by_path.get(path, []), others_by_name.get(name, [])
+        counterparts.calls.update(_pair_calls(ours, theirs, tolerance))
+    other_models = [call for call in others if call.is_model]
+    counterparts.calls.update(_pair_calls(calls_by_path[model_path], other_models, tolerance))
     return counterparts
 
 
-def path_of_other(path: str, counterparts: Counterparts, names: NamesGiven | None) -> str | None:
-    """Return the path of the weight of the other model that one is compared with, if there is one.
+def find_counterpart_path(
+    path: str, counterparts: Counterparts, names: NamesGiven | None
+) -> str | None:
+    """Find the path of the weight of the other model that a weight is compared with, if any.
+
+    It follows the innermost layer of the weight that has a counterpart.
 
     Args:
         path: The path of the weight.
-        counterparts: What `counterparts_of` has returned.
-        names: See `counterparts_of`.
+        counterparts: What `find_counterparts` has returned.
+        names: See `find_counterparts`.
     """
-    parts = path.split("/")
-    for count in range(len(parts) - 1, 0, -1):
-        layer = "/".join(parts[:count])
+    words = path.split("/")
+    for count in range(len(words) - 1, 0, -1):
+        layer = "/".join(words[:count])
         other = counterparts.calls.get(CallKey(layer, 1))
         if other is not None:
-            return "/".join([_with_slashes(other.key.name), *parts[count:]])
+            return "/".join([_replace_dots(other.key.name), *words[count:]])
         if layer in counterparts.remarks:
-            return None  # which says why it has none
-    # One that the model itself has, or in a layer that is not called.
-    return path if names is None or len(parts) == 1 else None
+            return None  # the remark says why
+    # The weight is in the model itself, or in a layer that is not called.
+    return path if names is None or len(words) == 1 else None
 
 
-def names_of_others(
-    places: Mapping[str, str],
+def match_layer_names(
+    canonical_paths: Mapping[str, str],
     others: Mapping[str, Sequence[RecordedCall]],
     names: NamesGiven | None,
     weights: Sequence[ModelWeight] = (),
 ) -> Pairs:
-    """Return the names of layers in another model, by the paths of those that they stand for.
+    """Match the paths of layers with the names of layers in another model.
 
     Args:
-        places: The places of layers by their paths.
+        canonical_paths: The canonical paths of layers by their paths.
         others: The calls of the other model by the names of layers, with slashes.
-        names: See `counterparts_of`.
-        weights: See `counterparts_of`.
+        names: See `find_counterparts`.
+        weights: See `find_counterparts`.
     """
     if names is None:
         theirs = {}
         for name, (first, *_) in others.items():
-            theirs[name] = name if first.place == first.key.name else first.place
-        return pair_by_path_or_name(places, theirs).worded("`like`")
+            theirs[name] = name if first.canonical_path == first.key.name else first.canonical_path
+        return pair_by_path_or_name(canonical_paths, theirs).worded("`like`")
     check_names(names)
-    of_layers: dict[str, str | None] = {}
-    of_weights: dict[str, Named] = {}
+    layer_names: dict[str, str | None] = {}
+    weight_names: dict[str, Named] = {}
     for pattern, value in names.items():
-        covers_layer = any(match_pattern(pattern, [path]) for path in places)
+        covers_layer = any(match_pattern(pattern, [path]) for path in canonical_paths)
         if covers_layer and (value is None or isinstance(value, str)):
-            of_layers[pattern] = value
+            layer_names[pattern] = value
         elif any(matches_of_weight(pattern, weight) for weight in weights):
-            of_weights[pattern] = value
+            weight_names[pattern] = value
         else:
             raise ValueError(
                 "Each of `names` must match a layer, or a weight. Received: "
-                f"{pattern!r}, which matches none{suggest_paths(pattern, list(places))}"
+                f"{pattern!r}, which matches none{suggest_paths(pattern, list(canonical_paths))}"
             )
-    by_weights = _by_weights(of_weights, weights, others)
-    by_rules = _by_rules(places, others, of_layers)
-    return Pairs({**by_weights, **by_rules})
+    by_weights = _match_by_weights(weight_names, weights, others)
+    by_patterns = _match_by_patterns(canonical_paths, others, layer_names)
+    return Pairs({**by_weights, **by_patterns})
 
 
-def names_of_weights(names: NamesGiven | None, weights: Sequence[ModelWeight]) -> NamesGiven | None:
-    """Return those of names that `load_pretrained` takes, which refuses layers without weights."""
+def select_weight_names(
+    names: NamesGiven | None, weights: Sequence[ModelWeight]
+) -> NamesGiven | None:
+    """Select the names that match weights: `load_pretrained` refuses layers without weights."""
     if names is None:
         return None
-    found = {}
+    selected = {}
     for pattern, value in names.items():
         if any(matches_of_weight(pattern, weight) for weight in weights):
-            found[pattern] = value
-    return found
+            selected[pattern] = value
+    return selected
 
 
-def _by_weights(
+def _match_by_weights(
     names: NamesGiven, weights: Sequence[ModelWeight], others: Mapping[str, object]
 ) -> dict[str, str]:
-    """Return the modules that have the arrays of all weights of a layer, by its path."""
+    """Match layers with the module that has the arrays of all their weights, by their paths."""
     modules: dict[str, set[str]] = {}
     for weight in weights:
         for pattern, value in names.items():
@@ -158,75 +174,79 @@ def _by_weights(
                 if value is not None:
                     name = parts_of(value).name
                     full = fill_template(name, matches[0].texts, weight.path, "name arrays")
-                    module = _with_slashes(full).rpartition("/")[0]
+                    module = _replace_dots(full).rpartition("/")[0]
                     modules.setdefault(weight.layer_paths[-1], set()).add(module)
                 break
-    found = {}
-    for path, own in modules.items():
-        if len(own) == 1 and own <= others.keys():
-            found[path] = own.pop()
-    return found
+    module_by_path = {}
+    for path, names_of_layer in modules.items():
+        if len(names_of_layer) == 1 and names_of_layer <= others.keys():
+            module_by_path[path] = names_of_layer.pop()
+    return module_by_path
 
 
-def _paired(
+def _pair_calls(
     calls: Sequence[RecordedCall], others: Sequence[RecordedCall], tolerance: float | None
 ) -> dict[CallKey, RecordedCall]:
-    """Return which of several calls is compared with which: that with equal inputs, or number."""
+    """Pair the calls of two layers: those with equal inputs first, then the rest in their order."""
     if len(calls) == len(others) == 1:
         return {calls[0].key: others[0]}
-    found = {}
+    pairs = {}
     left = list(others)
     for call in calls:
-        alike = [other for other in left if _have_equal_inputs(call, other, tolerance)]
-        same_number = [other for other in alike if other.key.number == call.key.number]
-        for other in [*same_number, *alike][:1]:
-            found[call.key] = other
+        candidates = [other for other in left if _have_equal_inputs(call, other, tolerance)]
+        same_number = [other for other in candidates if other.key.number == call.key.number]
+        for other in [*same_number, *candidates][:1]:
+            pairs[call.key] = other
             left.remove(other)
-    unmatched = [call for call in calls if call.key not in found]
+    unmatched = [call for call in calls if call.key not in pairs]
     for call, other in zip(unmatched, left, strict=False):
-        found[call.key] = other
-    return found
+        pairs[call.key] = other
+    return pairs
 
 
 def _have_equal_inputs(call: RecordedCall, other: RecordedCall, tolerance: float | None) -> bool:
-    pairs = paired_tensors(call.inputs, other.inputs, tolerance)
+    pairs = pair_tensors(call.inputs, other.inputs, tolerance)
     known = [pair for pair in pairs if pair.difference is not None]
     return bool(known) and not any(pair.differs for pair in known)
 
 
-def _with_slashes(name: str) -> str:
+def _replace_dots(name: str) -> str:
     return name.replace(".", "/")
 
 
-class _Match(NamedTuple):
+class _PatternMatch(NamedTuple):
     """A path that a pattern covers.
 
     Attributes:
         texts: What each `*` stands for.
-        rest: The path within the layer that the pattern matches, empty for this layer itself.
+        rest: The path within the layer that the pattern matches, empty for this layer itself:
+            `"norm"` if `block_*` covers `block_3/norm`.
     """
 
     texts: tuple[str, ...]
     rest: str
 
 
-def _match(pattern: str, path: str) -> _Match | None:
-    """Return how a pattern covers a path: by the outermost layer that it matches."""
-    parts = path.split("/")
-    around = ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
-    for layer, texts in match_pattern(pattern, around).items():
-        return _Match(texts, path.removeprefix(layer).removeprefix("/"))
+def _match_outermost_layer(pattern: str, path: str) -> _PatternMatch | None:
+    """Match a pattern with the outermost layer of a path that it fits."""
+    words = path.split("/")
+    layers = ["/".join(words[:count]) for count in range(1, len(words) + 1)]
+    for layer, texts in match_pattern(pattern, layers).items():
+        return _PatternMatch(texts, path.removeprefix(layer).removeprefix("/"))
     return None
 
 
-def _by_rules(
-    paths: Iterable[str], by_name: Mapping[str, object], names: _LayerNames
+def _match_by_patterns(
+    paths: Iterable[str], others: Mapping[str, object], names: _LayerNames
 ) -> dict[str, str]:
-    """Return the names in the other model that the rules give, by path."""
+    """Match the paths of layers with the names in the other model that `names` leads to.
+
+    A pattern that leads to a recorded name for no path at all is an error.
+    """
     matches = find_first_matches(
-        "names", names, {path: path for path in paths}, _match, kind="a layer"
+        "names", names, {path: path for path in paths}, _match_outermost_layer, kind="a layer"
     )
-    found: dict[str, str] = {}
+    name_by_path: dict[str, str] = {}
     missing: dict[str, str] = {}
     leading = set()
     for path, (pattern, match) in matches.items():
@@ -235,16 +255,16 @@ def _by_rules(
             leading.add(pattern)
             continue
         name = fill_template(template, match.texts, path, "have names")
-        full = "/".join(filter(None, (_with_slashes(name), match.rest)))
-        if full in by_name:
+        full = "/".join(filter(None, (_replace_dots(name), match.rest)))
+        if full in others:
             leading.add(pattern)
-            found[path] = full
+            name_by_path[path] = full
         else:
             missing.setdefault(pattern, name)
     for pattern, name in missing.items():
         if pattern not in leading:
             raise ValueError(
                 "`names` must lead to names that were recorded. "
-                f"Received: {pattern!r} leads to {name!r}{suggest_matches(name, list(by_name))}"
+                f"Received: {pattern!r} leads to {name!r}{suggest_matches(name, list(others))}"
             )
-    return found
+    return name_by_path

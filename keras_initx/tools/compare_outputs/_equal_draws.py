@@ -1,9 +1,10 @@
-"""Random numbers that are the same in each run of a model, on every backend.
+"""Draw random numbers that are the same in each run of a model, on every backend.
 
-What is drawn depends on the shape, and on which random generator draws: on its rank among those
-that draw numbers of this shape, by the first draw of each. So it does not matter under which names
-and in which order layers were made, or how often they draw: a loop of torch draws in each step, a
-program of JAX once. Numbers that are drawn independently stay independent.
+The numbers depend on the shape, and on the *rank* of the generator: its position among the
+generators that draw numbers of this shape, ordered by the first draw of each. Two dropouts of
+shape (4, 8) in a model have the ranks 0 and 1. So it does not matter under which names and in which
+order layers were made, or how often they draw: a loop of torch draws in each step, a program of JAX
+once. Numbers that are drawn independently stay independent.
 """
 
 import contextlib
@@ -19,7 +20,7 @@ from keras_initx.backends._current import backend
 from keras_initx.sampling._namespace import HOST
 from keras_initx.sampling._stream import Stream
 
-# What a function of Keras draws.
+# A function of `keras.random`, which `equal_draws` replaces.
 _Draw = Callable[..., Tensor]
 
 
@@ -41,8 +42,8 @@ class Draws:
     _places: dict[Hashable, Hashable] = field(default_factory=dict)
     _generators: list[Any] = field(default_factory=list)
 
-    def obstacle(self, other: "Draws", *, is_same_backend: bool) -> str:
-        """Return why what this and another model draw is not to be compared, empty if it is."""
+    def find_obstacle(self, other: "Draws", *, is_same_backend: bool) -> str:
+        """Say why this and another model do not draw the same numbers, empty if they do."""
         for draws in (self, other):
             if draws.repeated:
                 return draws.obstacle_in_itself
@@ -52,13 +53,13 @@ class Draws:
 
     @property
     def obstacle_in_itself(self) -> str:
-        """Why the numbers cannot be the same in each run, empty if they can."""
+        """Why this model cannot draw the same numbers in each run, empty if it can."""
         if not self.repeated:
             return ""
         return f"one random generator draws at several places, in {', '.join(self.repeated)}"
 
     def rank(self, shape: Shape | None, generator: Any) -> int:
-        """Return the rank of a generator among those that draw numbers of a shape, from 0."""
+        """Find the rank of a generator among those that draw numbers of a shape, from 0."""
         self.is_random = True
         self._generators.append(generator)  # so that no other one gets its id
         site = draw_site()
@@ -81,13 +82,13 @@ class Draws:
 def equal_draws() -> Iterator[Draws]:
     """Yield a context in which `keras.random` draws such numbers in this thread, for one pass.
 
-    They are the same on every backend for dropout, and for uniform, normal and integer numbers.
-    Other functions of `keras.random` get an equal seed, of which each backend makes other numbers.
-    An integer seed is what it is. What is drawn by other means stays random.
+    Dropout, and uniform, normal and integer numbers, are the same on every backend. Other functions
+    of `keras.random` get an equal seed, of which each backend makes other numbers. An integer seed
+    stays. Other means of drawing stay random.
     """
     draws = Draws()
 
-    def seed_of(draw: Callable[[Any], Tensor], seed: Any) -> Tensor:
+    def draw_seed(draw: Callable[[Any], Tensor], seed: Any) -> Tensor:
         if backend.is_abstract():
             return draw(seed)
         if _is_generator(seed):
@@ -96,7 +97,7 @@ def equal_draws() -> Iterator[Draws]:
         draws.note_function(" with an integer seed")
         return draw(seed)
 
-    def replacing(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def bind_draws(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         return lambda *args, **kwargs: function(draws, *args, **kwargs)
 
     functions: dict[str, Callable[..., Tensor]] = {
@@ -106,8 +107,8 @@ def equal_draws() -> Iterator[Draws]:
         "truncated_normal": _truncated_normal,
         "uniform": _uniform,
     }
-    replaced = {name: replacing(function) for name, function in functions.items()}
-    with replace_draws({**replaced, "draw_seed": seed_of}):
+    replaced = {name: bind_draws(function) for name, function in functions.items()}
+    with replace_draws({**replaced, "draw_seed": draw_seed}):
         yield draws
 
 
@@ -117,20 +118,20 @@ def _is_generator(seed: Any) -> bool:
 
 
 def _is_drawn(shape: Sequence[Any], seed: Any) -> bool:
-    """Return whether numbers can be drawn here: the shape has no tensors, and they have values."""
+    """Say whether numbers can be drawn here: the shape has no tensors, and nothing is traced."""
     has_lengths = all(isinstance(length, int) for length in shape)
     return has_lengths and _is_generator(seed) and not backend.is_abstract()
 
 
-def _uniforms(draws: Draws, shape: Sequence[Any], seed: Any) -> Any:
-    return _stream(draws, shape, seed).uniform(0, tuple(shape))
+def _draw_uniforms(draws: Draws, shape: Sequence[Any], seed: Any) -> Any:
+    return _make_stream(draws, shape, seed).uniform(0, tuple(shape))
 
 
-def _normals(draws: Draws, shape: Sequence[Any], seed: Any) -> Any:
-    return _stream(draws, shape, seed).normal(0, tuple(shape))
+def _draw_normals(draws: Draws, shape: Sequence[Any], seed: Any) -> Any:
+    return _make_stream(draws, shape, seed).normal(0, tuple(shape))
 
 
-def _stream(draws: Draws, shape: Sequence[Any], seed: Any) -> Stream:
+def _make_stream(draws: Draws, shape: Sequence[Any], seed: Any) -> Stream:
     return Stream((draws.rank(tuple(shape), seed), 0), xp=HOST)
 
 
@@ -145,7 +146,7 @@ def _uniform(
 ) -> Tensor:
     if not _is_drawn(shape, seed):
         return draw(shape, minval, maxval, dtype=dtype, seed=seed)
-    numbers = _uniforms(draws, shape, seed)
+    numbers = _draw_uniforms(draws, shape, seed)
     values = keras.ops.convert_to_tensor(numbers, dtype or keras.config.floatx())
     return values * (maxval - minval) + minval
 
@@ -161,7 +162,7 @@ def _normal(
 ) -> Tensor:
     if not _is_drawn(shape, seed):
         return draw(shape, mean, stddev, dtype=dtype, seed=seed)
-    numbers = _normals(draws, shape, seed)
+    numbers = _draw_normals(draws, shape, seed)
     values = keras.ops.convert_to_tensor(numbers, dtype or keras.config.floatx())
     return values * stddev + mean
 
@@ -177,7 +178,7 @@ def _truncated_normal(
 ) -> Tensor:
     if not _is_drawn(shape, seed):
         return draw(shape, mean, stddev, dtype=dtype, seed=seed)
-    numbers = _normals(draws, shape, seed).clip(-2, 2)
+    numbers = _draw_normals(draws, shape, seed).clip(-2, 2)
     values = keras.ops.convert_to_tensor(numbers, dtype or keras.config.floatx())
     return values * stddev + mean
 
@@ -193,7 +194,7 @@ def _randint(
 ) -> Tensor:
     if not _is_drawn(shape, seed):
         return draw(shape, minval, maxval, dtype=dtype, seed=seed)
-    values = keras.ops.convert_to_tensor(_uniforms(draws, shape, seed), "float32")
+    values = keras.ops.convert_to_tensor(_draw_uniforms(draws, shape, seed), "float32")
     return keras.ops.cast(keras.ops.floor(values * (maxval - minval)) + minval, dtype)
 
 
@@ -213,7 +214,7 @@ def _dropout(
         )
     if not _is_drawn(shape, seed):
         return draw(inputs, rate, noise_shape=noise_shape, seed=seed)
-    is_kept = keras.ops.convert_to_tensor(_uniforms(draws, shape, seed) >= rate)
+    is_kept = keras.ops.convert_to_tensor(_draw_uniforms(draws, shape, seed) >= rate)
     zeros = keras.ops.zeros_like(inputs)
     if rate >= 1:
         return zeros

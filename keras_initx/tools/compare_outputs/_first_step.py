@@ -1,14 +1,21 @@
-"""The first step of training: outputs, loss, gradients and updates, and nothing is changed.
+"""Take the first step of training of a Keras model, record it, and put everything back.
 
-Gradients are kept by an optimizer that takes no step, updates made by a copy of the model's own. So
-both are computed as in training, on every backend.
+A *step* is one call in training, the loss, the gradient of each weight, and what the optimizer adds
+to it (its *update*). A weight is *trained* (the optimizer changes it), *frozen*, or *state* (the
+call changes it, such as a moving average). One weight of a `RecordedStep`:
+
+    RecordedWeight("dense/kernel", "trained", (3, 2), "float32", gradient, update, rounding)
+
+Gradients are kept by an optimizer that takes no step, updates are made by a copy of the model's own
+optimizer. So both are computed as in training, on every backend. An *obstacle* is the reason, in
+words, why something is not known; it is empty if nothing stands in the way.
 """
 
 import collections
 import math
-from collections.abc import Collection, Container, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -18,10 +25,12 @@ from keras_initx._keras import GradientKeeper, generator_states, list_layers
 from keras_initx._startup import BACKENDS
 from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends._current import backend
+from keras_initx.backends._moments import compute_rms
 from keras_initx.inspection._batch import Batch, to_array, to_floats
 from keras_initx.inspection._former_values import FormerValues, preserve_variables
 from keras_initx.inspection._hooks import HOOKS
 from keras_initx.inspection._inventory import Inventory
+from keras_initx.inspection._names import make_distinct
 from keras_initx.inspection._optimizers import NoCopyError, copy_initial_optimizer
 from keras_initx.inspection._training import (
     compute_objective,
@@ -33,36 +42,37 @@ from keras_initx.inspection._watch import Call, Watch, Watcher
 from keras_initx.inspection._weights import ModelWeight, is_frozen
 from keras_initx.tools.compare_outputs._equal_draws import Draws, equal_draws
 from keras_initx.tools.compare_outputs._reading import (
-    labeled,
-    operation_paths,
-    operation_places,
-    values_of,
+    canonicalize_operations,
+    label_members,
+    name_operations,
+    read_values,
 )
-from keras_initx.tools.compare_outputs._recorded import RecordedCall, Recorder, recorded_tensor
+from keras_initx.tools.compare_outputs._recorded import RecordedCall, Recorder, record_tensor
 from keras_initx.tools.compare_outputs._recorded_step import (
     RUNS,
     Kind,
     RecordedChange,
     RecordedStep,
     RecordedWeight,
-    recorded_change,
-    recorded_targets,
-    rounded_otherwise,
-    with_rounding,
+    add_measured_rounding,
+    perturb_by_rounding,
+    record_change,
+    record_targets,
 )
 from keras_initx.tools.compare_outputs._samples import RecordedTensor
-from keras_initx.tools.compare_outputs._training_settings import training_settings
+from keras_initx.tools.compare_outputs._training_settings import read_training_settings
 
 _SHORT = ("float16", "bfloat16")
 WITHOUT_LOSS = "the model has no loss"
-# A result that differs by more than so many of these where only random numbers do is random.
+# A result that moves by more than so many epsilons when only generators have advanced is random.
 _MOVED = 16
 
 
-def trains_on(model: keras.Model, batch: Batch, *, is_required: bool) -> bool:
-    """Return whether a model is to take a step on a batch: it is compiled, and has what it needs.
+def may_take_step(model: keras.Model, batch: Batch, *, is_required: bool) -> bool:
+    """Say whether a model may take a step on a batch: it is compiled, and has what its loss needs.
 
-    That is targets, or no compiled loss, so that `fit` takes none: `add_loss` may have one.
+    That is targets, or no compiled loss: then `fit` takes no targets, and `add_loss` may have a
+    loss.
 
     Args:
         model: The model.
@@ -96,17 +106,17 @@ class FirstStep:
     Args:
         inventory: What the model holds, which is built.
         batch: Inputs, targets and weights of the examples, as tensors.
-        kept_at: Dict from the paths of weights to the places whose values are kept, where these do
-            not follow from the shape.
-        lengths: The shapes of the outputs that it is compared with, see `Recorder`.
+        indices_by_path: Dict from the paths of weights to the flat indices of the values that are
+            kept, for weights for which these do not follow from the shape.
+        other_shapes: The shapes of the outputs that it is compared with, see `Recorder`.
     """
 
     def __init__(
         self,
         inventory: Inventory,
         batch: Batch,
-        kept_at: Mapping[str, Array] | None = None,
-        lengths: Collection[Shape] = (),
+        indices_by_path: Mapping[str, Array] | None = None,
+        other_shapes: Collection[Shape] = (),
     ) -> None:
         model = inventory.model
         self._inventory = inventory
@@ -117,55 +127,60 @@ class FirstStep:
             filter(backend.trains, model.trainable_variables)
         )
         self._weights: dict[str, ModelWeight] = {}
+        paths: set[str] = set()
         for weight in inventory.weights:
             if _is_numeric(weight):
-                self._weights[_distinct(weight.path, self._weights)] = weight
-        self._kept_at: dict[int, Array] = {}
-        for path, weight in self._weights.items():  # which buffers of torch are not among
-            if kept_at and path in kept_at:
-                self._kept_at[id(weight.variable)] = kept_at[path]
-        self._lengths = lengths
+                self._weights[make_distinct(weight.path, paths)] = weight
+        self._indices: dict[int, Array] = {}  # by the ids of variables
+        for path, weight in self._weights.items():  # buffers of torch are not among them
+            if indices_by_path and path in indices_by_path:
+                self._indices[id(weight.variable)] = indices_by_path[path]
+        self._other_shapes = other_shapes
 
-    def recorded(self, *, is_whole: bool = False) -> RecordedStep:
-        """Return what the step does, or why it is not known. Nothing has changed afterward.
+    def record(self, *, is_whole: bool = False) -> RecordedStep:
+        """Take the step and record it, or why it is not known. Nothing has changed afterward.
 
-        What rounding makes of it is measured in more runs, from weights that are rounded otherwise.
+        How much of it is rounding is measured in `RUNS` more runs, from weights that are changed by
+        no more than rounding.
 
         Args:
-            is_whole: Whether it is measured of the loss, of state and of updates too, which the
-                side that is compared does for both; of gradients each side does.
+            is_whole: Whether to measure the rounding of the loss, of state and of updates too.
+                Each side measures that of gradients; the side that compares measures the rest, for
+                both.
         """
-        obstacle = self._obstacle() or self._obstacle_in_call()
+        obstacle = self._find_model_obstacle() or self._find_call_obstacle()
         if obstacle:
             return RecordedStep(obstacle)
-        step = self.taken()
+        step = self.take()
         if not is_whole and step.without_gradients:
             return step
         rngs = map(np.random.default_rng, range(RUNS))
-        runs = [self.taken(rng, is_whole=is_whole) for rng in rngs]
+        runs = [self.take(rng, is_whole=is_whole) for rng in rngs]
         by_path = [{weight.path: weight for weight in run.weights} for run in runs]
         weights = []
         for weight in step.weights:
-            others = [run[weight.path] for run in by_path]
-            gradient = with_rounding(weight.gradient, [other.gradient for other in others])
-            update = with_rounding(weight.update, [other.update for other in others])
+            repeats = [run[weight.path] for run in by_path]
+            gradient = add_measured_rounding(
+                weight.gradient, [repeat.gradient for repeat in repeats]
+            )
+            update = add_measured_rounding(weight.update, [repeat.update for repeat in repeats])
             weights.append(replace(weight, gradient=gradient, update=update))
         losses = [run.loss for run in (step, *runs) if not math.isnan(run.loss)]
         deviation = float(np.std(losses, ddof=1)) if len(losses) > 1 else 0.0
         return replace(step, weights=weights, loss_rounding=deviation)
 
-    def calls(self) -> list[RecordedCall]:
-        """Return the calls of the model in training, the last of which is its own."""
-        paths, places = operation_paths(self._inventory), operation_places(self._inventory)
-        recorder = Recorder(self._model, paths, places)
+    def record_calls(self) -> list[RecordedCall]:
+        """Record the calls of the model in training, the last of which is its own."""
+        paths = name_operations(self._inventory)
+        recorder = Recorder(self._model, paths, canonicalize_operations(self._inventory))
         with backend.full_precision(), equal_draws():
             Watch(self._inventory).observe(self._batch.x, recorder, training=True)
         return recorder.calls
 
-    def taken(
+    def take(
         self, rng: np.random.Generator | None = None, *, is_whole: bool = True
     ) -> RecordedStep:
-        """Return what the step does. The model, its optimizer and all generators do not change.
+        """Take the step. The model, its optimizer and all generators do not change.
 
         Args:
             rng: Generator of random numbers. With it, weights and state are first multiplied by
@@ -181,11 +196,11 @@ class FirstStep:
             preserve_variables(changed),
         ):
             if rng is not None:
-                self._round_otherwise(rng)
-            return self._taken() if is_whole else self._taken_gradients()
+                self._perturb_weights(rng)
+            return self._take_whole() if is_whole else self._take_gradients()
 
-    def _obstacle(self) -> str:
-        """Return why the step cannot be taken as `fit` takes it, empty if it can."""
+    def _find_model_obstacle(self) -> str:
+        """Say why the step cannot be taken as `fit` takes it, empty if it can."""
         if getattr(self._model.train_step, "__func__", None) is not keras.Model.train_step:
             return "the model has a `train_step` of its own"
         for layer in self._layers:
@@ -197,8 +212,12 @@ class FirstStep:
             return f"there are no gradients on the backend {keras.backend.backend()}"
         return ""
 
-    def _obstacle_in_call(self) -> str:
-        """Return why what the model computes in training is no loss, or is not the same again."""
+    def _find_call_obstacle(self) -> str:
+        """Say why the model computes no loss in training, or another one when it is called again.
+
+        It is called twice, with advanced generators the second time: `equal_draws` makes what Keras
+        draws the same, so what still moves is drawn by other means.
+        """
         results = []
         with (
             HOOKS,
@@ -209,180 +228,182 @@ class FirstStep:
             for is_redrawn in (False, True):
                 if is_redrawn:
                     backend.advance_generators()
-                called = self._called(is_redrawn=is_redrawn)
+                called = self._call_in_training(is_redrawn=is_redrawn)
                 if not called.has_loss:
                     return WITHOUT_LOSS
                 if called.draws.repeated:
                     return called.draws.obstacle_in_itself
-                values = {place: tensor.own_values for place, tensor in called.outputs.items()}
+                values = {label: tensor.own_values for label, tensor in called.outputs.items()}
                 results.append({**values, "loss": np.array([called.loss])})
         first, second = results
-        bound = _MOVED * max(EPSILONS.get(layer.compute_dtype, 0.0) for layer in self._layers)
-        if any(_moves(first[place], second.get(place), bound) for place in first):
+        tolerance = _MOVED * max(EPSILONS.get(layer.compute_dtype, 0.0) for layer in self._layers)
+        if any(_has_moved(first[label], second.get(label), tolerance) for label in first):
             return "it is random: the model draws numbers by other means than `keras.random`"
         return ""
 
-    def _called(self, *, is_redrawn: bool = False) -> "_Call":
-        """Call the model in training.
-
-        Args:
-            is_redrawn: Whether its random generators are advanced before.
-        """
+    def _call_in_training(self, *, is_redrawn: bool = False) -> "_TrainingCall":
+        """Call the model in training, after advancing its random generators if `is_redrawn`."""
         states = {}
         for path, weight in self._weights.items():
-            if self._kind(weight) == "state":
+            if self._classify(weight) == "state":
                 states[path] = weight.variable
-        called = _Call(self._model, self._batch, states, self._lengths)
+        called = _TrainingCall(self._model, self._batch, states, self._other_shapes)
         if is_redrawn:
             called.redrawn = generator_states(self._layers)
         with equal_draws() as called.draws:
             Watch(self._inventory).observe(self._batch.x, called, training=True)
         return called
 
-    def _taken_gradients(self) -> RecordedStep:
-        """Return the gradients of the weights that are trained alone."""
-        gradients = self._gradients()
+    def _take_gradients(self) -> RecordedStep:
+        """Compute the gradients of the weights that are trained, and nothing else."""
+        gradients = self._compute_gradients()
         weights = []
         for path, weight in self._weights.items():
             gradient = gradients.get(id(weight.variable))
-            one = RecordedWeight(path, self._kind(weight), weight.shape, "", gradient)
-            weights.append(one)
+            weights.append(RecordedWeight(path, self._classify(weight), weight.shape, "", gradient))
         return RecordedStep(weights=weights)
 
-    def _taken(self) -> RecordedStep:
-        """Return what the step does with the present weights."""
-        called = self._called()
-        settings = training_settings(self._model)
+    def _take_whole(self) -> RecordedStep:
+        """Take the step from the present weights, with updates and settings."""
+        called = self._call_in_training()
+        settings = read_training_settings(self._model)
         step = RecordedStep(
-            targets=recorded_targets(self._batch.y),
-            sample_weights=recorded_targets(self._batch.sample_weight),
+            targets=record_targets(self._batch.y),
+            sample_weights=record_targets(self._batch.sample_weight),
             by_backend=called.draws.by_backend,
             outputs=called.outputs,
             loss=called.loss,
             added=called.added,
             summed=called.summed,
-            counts=_counts(self._batch.y),
-            without_gradients=self._without_gradients(),
+            counts=_name_counts(self._batch.y),
+            without_gradients=self._find_gradient_obstacle(),
             settings=settings.values,
             unread=settings.unread,
         )
         gradients: dict[int, RecordedChange] = {}
-        updates: dict[int, RecordedChange] = {}
-        without_updates = step.without_gradients
+        updates = _Updates(step.without_gradients)
         if not step.without_gradients:
-            gradients = self._gradients()
-            without_updates, updates = self._updates()
+            gradients = self._compute_gradients()
+            updates = self._compute_updates()
         weights = []
         for path, weight in self._weights.items():
             address = id(weight.variable)
-            update = updates.get(address)
+            update = updates.by_id.get(address)
             if path in called.new:
-                update = self._change(weight.variable, called.new[path] - to_array(weight.variable))
-            one = RecordedWeight(
+                update = self._record_change(
+                    weight.variable, called.new[path] - to_array(weight.variable)
+                )
+            recorded = RecordedWeight(
                 path,
-                self._kind(weight),
+                self._classify(weight),
                 weight.shape,
                 weight.layer.compute_dtype,
                 gradients.get(address),
                 update,
-                _rounding(weight),
+                _compute_rounding(weight),
             )
-            weights.append(one)
-        weights.sort(key=lambda one: -called.place_of(self._weights[one.path]))
-        return replace(step, weights=weights, without_updates=without_updates)
+            weights.append(recorded)
+        # The last layer first: the way back from the loss.
+        weights.sort(key=lambda weight: -called.find_last_call(self._weights[weight.path]))
+        return replace(step, weights=weights, without_updates=updates.obstacle)
 
-    def _kind(self, weight: ModelWeight) -> Kind:
-        if any(weight.variable is one for one in self._trained):
+    def _classify(self, weight: ModelWeight) -> Kind:
+        if any(weight.variable is variable for variable in self._trained):
             return "trained"
         return "frozen" if is_frozen(weight) or weight.variable.trainable else "state"
 
-    def _without_gradients(self) -> str:
-        """Return why gradients are not known, empty if they are.
-
-        In 16 bits what is rounding in them was not found by any measurement.
-        """
+    def _find_gradient_obstacle(self) -> str:
+        # In 16 bits, no measurement told the rounding of gradients from a difference.
         dtypes = {layer.compute_dtype for layer in self._layers}
         dtypes.update(weight.dtype for weight in self._weights.values())
-        found = dtypes.intersection(_SHORT)
-        return f"computed in {min(found)}: compare in float32" if found else ""
+        short = dtypes.intersection(_SHORT)
+        return f"computed in {min(short)}: compare in float32" if short else ""
 
-    def _loss_of(self, x: Any, y: Any, sample_weight: Any) -> Tensor:
+    def _compute_loss(self, x: Any, y: Any, sample_weight: Any) -> Tensor:
         outputs = self._model(x, training=True)
         return compute_objective(self._model, x, y, outputs, sample_weight)
 
-    def _step_by(self, optimizer: keras.optimizers.Optimizer) -> None:
-        """Take one step with an optimizer."""
+    def _step_with(self, optimizer: keras.optimizers.Optimizer) -> None:
         if not optimizer.built:
             optimizer.build(self._trained)
         with equal_draws():
             descent = backend.descend(
-                self._loss_of, self._trained, self._layers, optimizer, self._batch, 1
+                self._compute_loss, self._trained, self._layers, optimizer, self._batch, 1
             )
             collections.deque(descent, maxlen=0)
 
-    def _gradients(self) -> dict[int, RecordedChange]:
-        """Return the gradients of the weights that are trained, by the ids of the variables."""
+    def _compute_gradients(self) -> dict[int, RecordedChange]:
+        """Compute the gradients of the weights that are trained, by the ids of the variables."""
         keeper: Any = GradientKeeper()
-        # A step puts weights into their constraints, also one of no length.
+        # A step of no length puts weights into their constraints too.
         with preserve_variables(self._trained):
-            self._step_by(keeper)
-        found = {}
+            self._step_with(keeper)
+        gradients = {}
         for variable, gradient in zip(self._trained, keeper.kept, strict=True):
-            found[id(variable)] = self._change(variable, backend.host_view(gradient))
-        return found
+            gradients[id(variable)] = self._record_change(variable, backend.host_view(gradient))
+        return gradients
 
-    def _updates(self) -> tuple[str, dict[int, RecordedChange]]:
-        """Return why updates are not known, and what a step adds to each weight that is trained.
-
-        It is made by a copy of the optimizer of the model, at its start.
-        """
+    def _compute_updates(self) -> "_Updates":
+        """Take a step with a copy of the optimizer of the model, at its start."""
         optimizer = self._model.optimizer
         if optimizer is None:
-            return "the model has no optimizer", {}
+            return _Updates("the model has no optimizer")
         try:
             copied = copy_initial_optimizer(optimizer, self._trained)
         except NoCopyError as error:
-            return f"there is no copy of the optimizer, {error.received}", {}
-        found = {}
+            return _Updates(f"there is no copy of the optimizer, {error.received}")
+        updates = {}
         with preserve_variables(self._trained) as former:
-            self._step_by(copied)
+            self._step_with(copied)
             for variable in self._trained:
-                found[id(variable)] = self._change(variable, _difference(variable, former))
-        return "", found
+                increase = _compute_increase(variable, former)
+                updates[id(variable)] = self._record_change(variable, increase)
+        return _Updates(by_id=updates)
 
-    def _change(self, variable: keras.Variable, values: Array) -> RecordedChange:
-        return recorded_change(values, self._kept_at.get(id(variable)))
+    def _record_change(self, variable: keras.Variable, values: Array) -> RecordedChange:
+        return record_change(values, self._indices.get(id(variable)))
 
-    def _round_otherwise(self, rng: np.random.Generator) -> None:
-        """Change all weights and the state by what may be rounding."""
+    def _perturb_weights(self, rng: np.random.Generator) -> None:
         for weight in self._weights.values():
             if weight.dtype not in EPSILONS:
                 continue
             computed = EPSILONS.get(weight.layer.compute_dtype, 0.0)
             epsilon = max(EPSILONS[weight.dtype], computed)
             values = to_floats(backend.host_view(weight.variable))
-            changed = rounded_otherwise(rng, values, epsilon)
+            changed = perturb_by_rounding(rng, values, epsilon)
             weight.variable.assign(keras.ops.convert_to_tensor(changed, weight.dtype))
 
 
-class _Call(Watcher):
-    """A call of a model in training.
+class _Updates(NamedTuple):
+    """What a step adds to the weights that are trained.
+
+    Attributes:
+        obstacle: Why it is not known, empty if it is.
+        by_id: Dict from the ids of variables to what is added to them.
+    """
+
+    obstacle: str = ""
+    by_id: Mapping[int, RecordedChange] = {}
+
+
+class _TrainingCall(Watcher):
+    """A call of a model in training, which computes its loss when it ends.
 
     Args:
         model: The model.
         batch: The batch.
         states: The variables that the call may change.
-        lengths: See `FirstStep`.
+        other_shapes: See `FirstStep`.
 
     Attributes:
-        redrawn: The states of random generators that are advanced before it.
-        outputs: Dict from the places of its outputs to tensors.
-        has_loss: Whether there is any.
+        redrawn: The states of random generators that are advanced before the call.
+        outputs: Dict from the labels of its outputs (`"0"`, `"logits"`) to tensors.
+        has_loss: Whether there is any loss.
         loss: The loss.
-        added: What is added to that of the outputs.
-        summed: How many values a normalization sums for one, at most.
+        added: What regularizers and `add_loss` add to it.
+        summed: How many values a normalization sums for one statistic, at most.
         new: The new values of the states.
-        draws: What it has drawn.
+        draws: What the call has drawn.
     """
 
     def __init__(
@@ -390,13 +411,13 @@ class _Call(Watcher):
         model: keras.Model,
         batch: Batch,
         states: dict[str, keras.Variable],
-        lengths: Collection[Shape],
+        other_shapes: Collection[Shape],
     ) -> None:
         self._model = model
         self._batch = batch
         self._states = states
-        self._lengths = lengths
-        self._places: dict[Any, int] = {}
+        self._other_shapes = other_shapes
+        self._call_numbers: dict[Any, int] = {}
         self._count = 0
         self.redrawn: list[keras.Variable] = []
         self.outputs: dict[str, RecordedTensor] = {}
@@ -414,18 +435,18 @@ class _Call(Watcher):
 
     def after(self, call: Call) -> None:
         self._count += 1
-        self._places[call.operation] = self._count
+        self._call_numbers[call.operation] = self._count
         if isinstance(call.operation, keras.layers.BatchNormalization):
             shape = keras.tree.flatten([call.args, call.kwargs])[0].shape
             self.summed = max(self.summed, math.prod(shape) // shape[call.operation.axis])
 
     def finish(self, outputs: Any) -> None:
         x, y, sample_weight = self._batch
-        for place, value in labeled(outputs):
-            values = values_of(value)
+        for label, value in label_members(outputs):
+            values = read_values(value)
             if values is not None:
-                self.outputs[place] = recorded_tensor(values)
-                self.outputs[place].keep(values.array, self._lengths)
+                self.outputs[label] = record_tensor(values)
+                self.outputs[label].keep(values.array, self._other_shapes)
         has_own = computes_own_loss(self._model)
         self.has_loss = bool(self._model.loss is not None or has_own or self._model.losses)
         if not self.has_loss:
@@ -435,14 +456,12 @@ class _Call(Watcher):
         self.added = float(to_array(sum_added_losses(self._model)))
         self.new = {path: to_array(variable) for path, variable in self._states.items()}
 
-    def place_of(self, weight: ModelWeight) -> int:
-        """Return the place of the last call of the layer of a weight, 0 if there was none.
-
-        A cell is called with the recurrent layer around it.
-        """
+    def find_last_call(self, weight: ModelWeight) -> int:
+        """Return the number of the last call of the layer of a weight, 0 if there was none."""
+        # A cell has no call of its own: that of its recurrent layer counts.
         for layer in reversed(weight.layers):
-            if layer in self._places:
-                return self._places[layer]
+            if layer in self._call_numbers:
+                return self._call_numbers[layer]
         return 0
 
 
@@ -450,61 +469,55 @@ def _is_numeric(weight: ModelWeight) -> bool:
     return weight.dtype in EPSILONS or weight.dtype.startswith(("int", "uint"))
 
 
-def _distinct(path: str, taken: Container[str]) -> str:
-    """Return a path, with a number if another weight has it."""
-    found = path
-    number = 1
-    while found in taken:
-        number += 1
-        found = f"{path} ({number})"
-    return found
-
-
-def _moves(first: Array, second: Array | None, bound: float) -> bool:
-    """Return whether values differ by more than some share of their size."""
+def _has_moved(first: Array, second: Array | None, tolerance: float) -> bool:
+    """Say whether values differ by more than `tolerance`, a share of their size."""
     if second is None or first.shape != second.shape:
         return True
     before, after = to_floats(first).astype("float64"), to_floats(second).astype("float64")
     with np.errstate(invalid="ignore", over="ignore"):
-        size = np.sqrt(np.mean(np.square(before)))
-        moved = np.sqrt(np.mean(np.square(before - after)))
-    return bool(moved > bound * size)  # not where one is NaN
+        moved = compute_rms(before - after)
+    return moved > tolerance * compute_rms(before)  # false if one of them is NaN
 
 
-def _difference(variable: keras.Variable, former: FormerValues) -> Array:
-    """Return by how much a variable is more than its former value."""
+def _compute_increase(variable: keras.Variable, former: FormerValues) -> Array:
     difference: Array = to_floats(backend.host_view(variable)) - to_floats(
         backend.host_view(former.value_of(variable))
     )
     return difference
 
 
-def _rounding(weight: ModelWeight) -> float:
-    """Return by how much the values of a weight are rounded, as a root mean square."""
+def _compute_rounding(weight: ModelWeight) -> float:
+    """Compute the rounding of the values of a weight, as a root mean square.
+
+    A float is off by at most half of its spacing, `epsilon / 2` of its size.
+    """
     if weight.dtype not in EPSILONS:
         return 0.0
-    values = to_floats(backend.host_view(weight.variable)).astype("float64")
-    return EPSILONS[weight.dtype] / 2 * math.sqrt(np.mean(np.square(values)) if values.size else 0)
+    values = to_floats(backend.host_view(weight.variable))
+    return EPSILONS[weight.dtype] / 2 * compute_rms(values)
 
 
-def _counts(y: Any) -> dict[int, str]:
-    """Return what there is in the targets, by its number, by which a sum is more than a mean."""
-    found: dict[int, str] = {}
+def _name_counts(y: Any) -> dict[int, str]:
+    """Name what there is in the targets by its count: a sum is so many times its mean.
+
+    Of targets of shape (32, 10): `{32: "examples", 320: "values in the targets", ...}`.
+    """
+    names: dict[int, str] = {}
     for target in keras.tree.flatten(y):
         if target is None:
             continue
         examples, *inner = target.shape
         positions = math.prod(inner[:-1])
         values = math.prod(inner)
-        # Where two are the same number, the first is said.
-        numbers = (
+        # If two are the same number, the first one names it.
+        counts = (
             (examples, "examples"),
             (examples * values, "values in the targets"),
             (examples * positions, "positions in the targets"),
             (values, "values in the target of an example"),
             (positions, "positions in the target of an example"),
         )
-        for number, name in numbers:
-            if number > 1:
-                found.setdefault(int(number), name)
-    return found
+        for count, name in counts:
+            if count > 1:
+                names.setdefault(int(count), name)
+    return names

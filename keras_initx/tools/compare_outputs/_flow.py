@@ -1,4 +1,9 @@
-"""How the calls of a record depend on each other: by the tensors that they return and get."""
+"""How the calls of a record depend on each other: by the tensors that they return and get.
+
+Calls have the indices in which they have ended: in `net(gate, act(gate))` they are gate 0, act 1,
+net 2. A set of calls is a number whose bit `i` stands for call `i`: `act` depends on 0b011. The
+*maker* of a tensor is the first call that has returned it.
+"""
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -6,23 +11,25 @@ from typing import Any
 
 from keras_initx.tools.compare_outputs._recorded import RecordedCall
 from keras_initx.tools.compare_outputs._samples import RecordedTensor
-from keras_initx.tools.compare_outputs._tolerance import TOLERANCES, times_of_sum, tolerance_of
+from keras_initx.tools.compare_outputs._tolerance import (
+    TOLERANCES,
+    choose_tolerance,
+    compute_sum_factor,
+)
 
 
 class Flow:
-    """The calls that each call of a record depends on.
-
-    Sets of calls are numbers, in which the bit `i` is that of the call at the place `i`.
+    """The calls that each call of a record depends on, as sets in the bits of numbers.
 
     Args:
         calls: The calls, in the order in which they have ended.
 
     Attributes:
         calls: The same.
-        certain: What is known to have been used by each call: itself, the calls inside it whose
-            outputs are its own, the calls whose outputs it gets, and what these have used.
-        possible: What may have been used: all calls inside it too, and where it gets a tensor that
-            is known neither from a call nor as an input of the model, all that ended before.
+        certain: The calls that each call has certainly used: itself, the calls inside it whose
+            outputs are its own, the calls whose outputs it gets, and the calls that these used.
+        possible: The calls that it may have used: all calls inside it too, and all that ended
+            before if it gets a tensor that is neither from a call nor an input of the model.
     """
 
     def __init__(self, calls: Sequence[RecordedCall]) -> None:
@@ -30,22 +37,22 @@ class Flow:
         self.certain: list[int] = []
         self.possible: list[int] = []
         self._makers: dict[int, int] = {}
-        self._of_model: set[int] = set()
+        self._model_inputs: set[int] = set()
         for call in calls:
             if call.is_model:
-                self._of_model.update(map(id, call.inputs.values()))
-        for place, call in enumerate(calls):
+                self._model_inputs.update(map(id, call.inputs.values()))
+        for index, call in enumerate(calls):
             for tensor in call.outputs.values():
-                self._makers.setdefault(id(tensor), place)
-            self._add(place, call)
+                self._makers.setdefault(id(tensor), index)
+            self._add(index, call)
 
-    def _add(self, place: int, call: RecordedCall) -> None:
-        certain = possible = 1 << place
-        for maker in self.makers(call.outputs.values(), call.begin, place):
+    def _add(self, index: int, call: RecordedCall) -> None:
+        certain = possible = 1 << index
+        for maker in self.iterate_makers(call.outputs.values(), call.begin, index):
             certain |= self.certain[maker]
-        for maker in range(call.begin, place):
+        for maker in range(call.begin, index):
             possible |= self.possible[maker]
-        for maker in self.makers(call.inputs.values(), 0, call.begin):
+        for maker in self.iterate_makers(call.inputs.values(), 0, call.begin):
             certain |= self.certain[maker]
             possible |= self.possible[maker]
         if self.has_unknown_inputs(call):
@@ -53,85 +60,93 @@ class Flow:
         self.certain.append(certain)
         self.possible.append(possible)
 
-    def makers(self, tensors: Iterable[RecordedTensor], begin: int, end: int) -> Iterator[int]:
-        """Yield the places of the calls, in a range of places, that have first returned tensors."""
+    def iterate_makers(
+        self, tensors: Iterable[RecordedTensor], begin: int, end: int
+    ) -> Iterator[int]:
+        """Yield the makers of tensors, as far as their indices are in a range."""
         for tensor in tensors:
             maker = self._makers.get(id(tensor))
             if maker is not None and begin <= maker < end:
                 yield maker
 
     def has_unknown_inputs(self, call: RecordedCall) -> bool:
-        """Return whether a call gets what is neither an input of the model nor from a call."""
+        """Say whether a call gets a tensor that is no input of the model, and no call has made."""
         for tensor in call.inputs.values():
-            has_maker = any(True for _ in self.makers([tensor], 0, call.begin))
-            if not has_maker and id(tensor) not in self._of_model:
+            has_maker = any(True for _ in self.iterate_makers([tensor], 0, call.begin))
+            if not has_maker and id(tensor) not in self._model_inputs:
                 return True
         return False
 
-    def inside(self, place: int) -> int:
-        """Return the calls inside one."""
-        return (1 << place) - (1 << self.calls[place].begin)
+    def inner_calls(self, index: int) -> int:
+        """Return the set of the calls inside a call."""
+        return (1 << index) - (1 << self.calls[index].begin)
 
-    def members(self, found: int) -> list[int]:
-        """Return the places of the calls in a set."""
-        return [place for place in range(len(self.calls)) if found >> place & 1]
+    def list_members(self, members: int) -> list[int]:
+        """List the indices of the calls in a set."""
+        return [index for index in range(len(self.calls)) if members >> index & 1]
 
 
-def tolerances_along(
-    flow: Flow, given: float | None, backends: Collection[str] = ()
+def propagate_tolerances(
+    flow: Flow, tolerance: float | None, backends: Collection[str] = ()
 ) -> list[float]:
-    """Return the tolerance for floats of each call: the largest of all that it may depend on.
+    """Compute the tolerance for floats of each call: the largest of all that it may depend on.
 
-    It is that of the dtype, or more where a call sums many values.
+    The tolerance of a call by itself is that of its dtype, or more if it sums many values.
 
     Args:
         flow: How the calls depend on each other.
-        given: That which a user gives for all.
+        tolerance: The tolerance that a user passes for all.
         backends: The backends on which both models have run.
     """
-    found: list[float] = []
-    largest = [0.0]
-    for place, call in enumerate(flow.calls):
-        own = 0.0
+    tolerances: list[float] = []
+    largest_so_far = [0.0]
+    for index, call in enumerate(flow.calls):
+        largest = 0.0
         for tensor in (*call.inputs.values(), *call.outputs.values()):
-            own = max(own, tolerance_of(tensor.dtype, given) or 0.0)
-        if given is None:
-            # Sums of 16 bits are made in float32.
-            own = max(own, min(own, TOLERANCES["float32"]) * _times_of_sum(call, backends))
-        for maker in (*flow.makers(call.inputs.values(), 0, call.begin), *range(call.begin, place)):
-            own = max(own, found[maker])
+            largest = max(largest, choose_tolerance(tensor.dtype, tolerance) or 0.0)
+        if tolerance is None:
+            # Sums of 16 bits are computed in float32.
+            largest = max(
+                largest, min(largest, TOLERANCES["float32"]) * _estimate_sum_factor(call, backends)
+            )
+        for maker in (
+            *flow.iterate_makers(call.inputs.values(), 0, call.begin),
+            *range(call.begin, index),
+        ):
+            largest = max(largest, tolerances[maker])
         if flow.has_unknown_inputs(call):
-            own = max(own, largest[call.begin])
-        found.append(own)
-        largest.append(max(own, largest[-1]))
-    return found
+            largest = max(largest, largest_so_far[call.begin])
+        tolerances.append(largest)
+        largest_so_far.append(max(largest, largest_so_far[-1]))
+    return tolerances
 
 
-def tolerances_of_outputs(
-    calls: Sequence[RecordedCall], given: float | None, backends: Collection[str] = ()
+def find_output_tolerances(
+    calls: Sequence[RecordedCall], tolerance: float | None, backends: Collection[str] = ()
 ) -> dict[str, float]:
-    """Return the tolerance of each output of a model, by its place: of all that it depends on.
+    """Find the tolerance of each output of a model, by its label: of all that it depends on.
 
     Args:
         calls: The calls of the model, the last of which is its own.
-        given: See `tolerances_along`.
-        backends: See `tolerances_along`.
+        tolerance: See `propagate_tolerances`.
+        backends: See `propagate_tolerances`.
     """
     flow = Flow(calls)
-    allowed = tolerances_along(flow, given, backends)
-    found = {}
-    for place, tensor in calls[-1].outputs.items():
-        makers = list(flow.makers([tensor], 0, len(calls)))
-        # What is cast at the end is known from no call inside, and depends on all of them.
-        found[place] = max(allowed[maker] for maker in makers)
-    return found
+    call_tolerances = propagate_tolerances(flow, tolerance, backends)
+    tolerances = {}
+    for label, tensor in calls[-1].outputs.items():
+        makers = list(flow.iterate_makers([tensor], 0, len(calls)))
+        # An output that is cast at the end comes from no call inside, and depends on all of them.
+        tolerances[label] = max(call_tolerances[maker] for maker in makers)
+    return tolerances
 
 
-def _times_of_sum(call: RecordedCall, backends: Collection[str]) -> float:
-    """Return how many times the tolerance of a value the sums of a call have.
+def _estimate_sum_factor(call: RecordedCall, backends: Collection[str]) -> float:
+    """Estimate how many times the tolerance of a value the sums of a call have.
 
-    As far as its settings and shapes say what it sums. One value is added after the other by JAX in
-    windows, and by TensorFlow along all axes but the last.
+    Its settings and shapes say what it sums: the window of a kernel or a pooling, a group, the axes
+    of a normalization, or all that the output has less. JAX adds one value after the other in
+    windows, and TensorFlow along all axes but the last.
     """
     tensor = next(iter(call.inputs.values()), None)
     output = next(iter(call.outputs.values()), None)
@@ -142,23 +157,23 @@ def _times_of_sum(call: RecordedCall, backends: Collection[str]) -> float:
         if name in call.settings:
             is_in_order = name == "pool_size" and "jax" in backends
             count = math.prod(_as_list(call.settings[name]))
-            return times_of_sum(count, is_in_order=is_in_order)
+            return compute_sum_factor(count, is_in_order=is_in_order)
     adds_in_order = "tensorflow" in backends
     groups = call.settings.get("groups")
     if isinstance(groups, int) and groups > 0:
-        return times_of_sum(math.prod(shape[1:]) / groups, is_in_order=adds_in_order)
+        return compute_sum_factor(math.prod(shape[1:]) / groups, is_in_order=adds_in_order)
     axes = _as_list(call.settings.get("axis"))
     if axes and all(isinstance(axis, int) and -len(shape) <= axis < len(shape) for axis in axes):
         has_last = -1 in axes or len(shape) - 1 in axes
         count = math.prod(shape[axis] for axis in axes)
-        return times_of_sum(count, is_in_order=adds_in_order and not has_last)
+        return compute_sum_factor(count, is_in_order=adds_in_order and not has_last)
     count = math.prod(shape) / max(math.prod(output.shape), 1)
     is_in_order = adds_in_order and len(output.shape) < len(shape)
-    return times_of_sum(count, is_in_order=is_in_order)
+    return compute_sum_factor(count, is_in_order=is_in_order)
 
 
 def _as_list(value: Any) -> list[Any]:
-    """Return a setting for several axes: itself, or the only one."""
+    # A setting for several axes, or for one.
     if value is None:
         return []
     return list(value) if isinstance(value, list | tuple) else [value]

@@ -1,4 +1,4 @@
-"""What torch is known to do otherwise in a step than Keras, checked by values before it is said.
+"""Find what torch does differently from Keras in a step, and name it only if the values show it.
 
 At the first step an update is a formula of the gradient `g` alone, with the rate `r`:
 
@@ -7,8 +7,8 @@ At the first step an update is a formula of the gradient `g` alone, with the rat
     RMSprop of Keras    -r g / sqrt((1 - rho) g**2 + epsilon)
     RMSprop of torch    -r g / (sqrt((1 - alpha) g**2) + eps)
 
-A cause is named where the formulas of both sides give both updates, and where that of torch gives
-another one once it does what Keras does. So each is a fact on these values, and no guess.
+A cause is named if the formulas of both sides give both updates, and if the formula of torch gives
+another update once it does what Keras does. So each cause is a fact on these values, and no guess.
 
 Sources: `torch/optim/adam.py`, `torch/optim/rmsprop.py`, `aten/src/ATen/native/Normalization.cpp`
 of torch 2; `keras/src/optimizers/adam.py` and `rmsprop.py` of Keras 3.
@@ -25,33 +25,42 @@ import numpy as np
 from keras_initx._checks import truncate
 from keras_initx._typing import Array
 from keras_initx.backends._current import backend
+from keras_initx.backends._moments import compute_rms
 from keras_initx.inspection._batch import to_floats
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._weights import ModelWeight
 from keras_initx.tools.compare_outputs._mapped_step import MappedWeight
 from keras_initx.tools.compare_outputs._reading import Settings
 from keras_initx.tools.compare_outputs._recorded import RecordedCall
-from keras_initx.tools.compare_outputs._recorded_step import (
-    RecordedStep,
-    RecordedWeight,
-    compute_rms,
-)
+from keras_initx.tools.compare_outputs._recorded_step import RecordedStep, RecordedWeight
 from keras_initx.tools.compare_outputs._samples import RecordedTensor
 from keras_initx.tools.compare_outputs._step_report import StepRow
 from keras_initx.tools.compare_outputs._torch_settings import (
-    digits,
-    epsilon_at_first,
-    settings_of_optimizer,
+    convert_epsilon,
+    format_digits,
+    select_optimizer_settings,
 )
 
-# Up to so much of its size, an update is the one that a formula gives.
+# A formula gives an update if it is off by at most this share of its size.
 _SAME = 1e-3
-# By more than so much of its size, a cause changes an update.
+# A cause changes an update if it moves it by more than this share of its size.
 _CHANGED = 1e-4
-# Up to so much of it, a share of new values is the same.
+# Two momentums are the same if the shares of new values differ by at most this share.
 _SAME_MOMENTUM = 1e-2
 _ADAMS = ("Adam", "AdamW")
 _RATE = "learning_rate"
+
+
+class Cause(NamedTuple):
+    """A cause of another update.
+
+    Attributes:
+        text: A sentence without a stop, on what both sides do.
+        remedy: What to do, in the imperative, empty if nothing is known.
+    """
+
+    text: str
+    remedy: str = ""
 
 
 @dataclass
@@ -59,34 +68,39 @@ class KnownCauses:
     """Why weights whose gradients are equal get other updates.
 
     Attributes:
-        paths: The paths of the weights by the causes, in words.
-        explained: The paths of those that have no other cause.
+        paths_by_cause: The paths of the weights by their causes.
+        explained: The paths of the weights that have no other cause.
     """
 
-    paths: dict[str, list[str]] = field(default_factory=dict)
+    paths_by_cause: dict[Cause, list[str]] = field(default_factory=dict)
     explained: set[str] = field(default_factory=set)
 
     @property
     def texts(self) -> list[str]:
-        """Each cause with the weights that have it."""
-        return [f"{cause} ({truncate(paths)})" for cause, paths in self.paths.items()]
+        """Each cause with the weights that have it, and the remedy."""
+        texts = []
+        for cause, paths in self.paths_by_cause.items():
+            remedy = f". Remedy: {cause.remedy}" if cause.remedy else ""
+            texts.append(f"{cause.text} ({truncate(paths)}){remedy}")
+        return texts
 
-    def add(self, path: str, causes: Sequence[str]) -> None:
+    def add(self, path: str, causes: Sequence[Cause]) -> None:
         """Add all causes of the difference of a weight, if there are any."""
         for cause in causes:
-            self.paths.setdefault(cause, []).append(path)
+            self.paths_by_cause.setdefault(cause, []).append(path)
         if causes:
             self.explained.add(path)
 
 
-class _Rule(NamedTuple):
+class _UpdateRule(NamedTuple):
     """What an optimizer does at its first step.
 
     Attributes:
         name: The name of its class.
         settings: Its settings, in the words of Keras.
-        is_inside: Whether epsilon is where Keras has it.
-        is_decoupled: Whether the decay is taken from the weights, as by Keras.
+        is_inside: Whether epsilon is where Keras has it: for Adam before its bias correction, for
+            RMSprop under the root.
+        is_decoupled: Whether the decay is taken from the weights, as Keras does.
     """
 
     name: str
@@ -94,33 +108,40 @@ class _Rule(NamedTuple):
     is_inside: bool
     is_decoupled: bool
 
-    def number(self, name: str) -> float:
-        """Return a setting, 0 if it is not set."""
+    def read_number(self, name: str) -> float:
+        """Read a setting, 0 if it is not set."""
         value = self.settings.get(name)
         return float(value) if isinstance(value, int | float) else 0.0
 
-    def update(self, gradient: Array, weight: Array) -> Array | None:
-        """Return what the step adds to a weight, `None` if it is not known."""
+    def compute_update(self, gradient: Array, weight: Array) -> Array | None:
+        """Compute what the step adds to a weight, `None` if no formula is known.
+
+        With the rate `r`, the decay `d` and the weight `w`:
+
+            decoupled      -r direction(g) - r d w
+            otherwise      -r direction(g + d w)
+        """
         rate = self.settings.get(_RATE)
         if not isinstance(rate, int | float):
             return None
-        decay = self.number("weight_decay")
-        own = gradient if self.is_decoupled else gradient + decay * weight
-        direction = self._direction(own)
+        decay = self.read_number("weight_decay")
+        decayed = gradient if self.is_decoupled else gradient + decay * weight
+        direction = self._compute_direction(decayed)
         if direction is None:
             return None
         return -rate * direction - (rate * decay * weight if self.is_decoupled else 0)
 
-    def _direction(self, gradient: Array) -> Array | None:
-        epsilon = self.number("epsilon")
+    def _compute_direction(self, gradient: Array) -> Array | None:
+        # The formulas in the head of this file, without the rate.
+        epsilon = self.read_number("epsilon")
         if self.name == "SGD":
-            momentum = self.number("momentum") if self.settings.get("nesterov") else 0.0
+            momentum = self.read_number("momentum") if self.settings.get("nesterov") else 0.0
             return gradient * (1 + momentum)
         if self.name in _ADAMS:
-            scale = math.sqrt(1 - self.number("beta_2")) if self.is_inside else 1.0
+            scale = math.sqrt(1 - self.read_number("beta_2")) if self.is_inside else 1.0
             size = np.abs(gradient) + epsilon / scale
         elif self.name == "RMSprop":
-            rho = self.number("rho")
+            rho = self.read_number("rho")
             squares = (1 - rho) * np.square(gradient)
             if self.settings.get("centered"):
                 squares = squares * rho
@@ -132,7 +153,7 @@ class _Rule(NamedTuple):
         return direction
 
 
-def known_causes(
+def find_known_causes(
     here: RecordedStep,
     there: RecordedStep,
     weights: Mapping[str, MappedWeight],
@@ -140,7 +161,7 @@ def known_causes(
     rows: Sequence[StepRow],
     calls: Sequence[RecordedCall],
 ) -> KnownCauses:
-    """Return why weights with equal gradients get other updates than there, and state does.
+    """Find why weights with equal gradients, and moving variances, get other updates than there.
 
     Args:
         here: The step of the model, with all of its settings.
@@ -152,73 +173,105 @@ def known_causes(
     """
     causes = KnownCauses()
     recorded = {weight.path: weight for weight in here.weights}
-    held = {weight.path: weight for weight in inventory.weights}
+    weights_by_path = {weight.path: weight for weight in inventory.weights}
     name = str(here.settings.get("optimizer"))
-    rule = _Rule(name, settings_of_optimizer(here.settings), is_inside=True, is_decoupled=True)
+    rule = _UpdateRule(
+        name, select_optimizer_settings(here.settings), is_inside=True, is_decoupled=True
+    )
     inputs = {call.key.name: next(iter(call.inputs.values()), None) for call in calls}
     for row in rows:
-        weight = held.get(row.path)
+        weight = weights_by_path.get(row.path)
         if weight is None or row.update is None or row.update.answer != "differs":
             continue
         ours, mapped = recorded[row.path], weights[row.path]
         if row.kind == "trained":
-            causes.add(row.path, _causes(rule, ours, there, mapped, _kept(weight, mapped)))
+            causes.add(
+                row.path, _find_causes(rule, ours, there, mapped, _read_kept_values(weight, mapped))
+            )
         elif weight.name == "moving_variance":
             tensor = inputs.get(inventory.paths[weight.layer])
-            causes.add(row.path, _causes_of_variance(weight, ours, mapped, tensor))
+            causes.add(row.path, _find_variance_causes(weight, ours, mapped, tensor))
     return causes
 
 
-def _kept(weight: ModelWeight, mapped: MappedWeight) -> Array:
+def _read_kept_values(weight: ModelWeight, mapped: MappedWeight) -> Array:
     values = to_floats(backend.host_view(weight.variable)).reshape(-1)
-    kept: Array = values[mapped.kept_at].astype("float64")
+    kept: Array = values[mapped.indices].astype("float64")
     return kept
 
 
-def _causes(
-    rule: _Rule, ours: RecordedWeight, there: RecordedStep, mapped: MappedWeight, weight: Array
-) -> list[str]:
-    """Return the causes of another update, each as a sentence without a stop."""
+def _find_causes(
+    rule: _UpdateRule,
+    ours: RecordedWeight,
+    there: RecordedStep,
+    mapped: MappedWeight,
+    weight: Array,
+) -> list[Cause]:
+    """Find the causes of another update.
+
+    First the rule of Keras must give the update here, and the rules of torch the update there. Then
+    each difference of the rules is tried by itself.
+    """
     theirs = mapped.recorded
     if ours.gradient is None or ours.update is None or theirs.update is None:
         return []
     gradient = ours.gradient.values.astype("float64")
     update, other_update = ours.update.values, theirs.update.values
-    parts = _Parts(there, mapped, weight)
+    updates = _ArrayUpdates(there, mapped, weight)
     rounding = ours.rounding
-    # A weight may be left out of the decay here.
+    # Keras may leave a weight out of the decay.
     rules = [rule, rule._replace(settings={**rule.settings, "weight_decay": 0.0})]
-    known = [one for one in rules if _is(one.update(gradient, weight), update, rounding)]
-    expected = parts.update()
-    if not known or not _is(expected, other_update, rounding):
-        count = parts.count
-        if count > 1 and _is(count * update.astype("float64"), other_update, rounding):
-            return [_sum(count)]
+    known = [
+        rule_here
+        for rule_here in rules
+        if _is_close(rule_here.compute_update(gradient, weight), update, rounding)
+    ]
+    expected = updates.compute_update()
+    if not known or not _is_close(expected, other_update, rounding):
+        count = updates.count
+        if count > 1 and _is_close(count * update.astype("float64"), other_update, rounding):
+            return [_describe_sum(count)]
         return []
     causes = []
-    if parts.count > 1:
-        causes.append(_sum(parts.count))
-    for text, changed in parts.changed(known[0]):
+    if updates.count > 1:
+        causes.append(_describe_sum(updates.count))
+    for cause, changed in updates.list_changes(known[0]):
         if changed is not None and expected is not None:
             least = max(_CHANGED * compute_rms(other_update), rounding)
             if compute_rms(changed - expected) > least:
-                causes.append(text)
+                causes.append(cause)
     return causes
 
 
-class _Parts:
-    """The arrays of a weight that are trained, each with the rule that trains it."""
+class _ArrayUpdate(NamedTuple):
+    """An array of a weight that is trained.
+
+    Attributes:
+        rule: The rule that trains it.
+        gradient: Its gradient, at the values of the weight that are kept.
+        is_there: Whether such a value has one of the array.
+    """
+
+    rule: _UpdateRule
+    gradient: Array
+    is_there: Array
+
+
+class _ArrayUpdates:
+    """The arrays of a weight that are trained. The weight is their sum, so is its update."""
 
     def __init__(self, there: RecordedStep, mapped: MappedWeight, weight: Array) -> None:
         self._weight = weight
-        self._rules: list[tuple[_Rule, Array, Array]] = []
+        self._updates: list[_ArrayUpdate] = []
         name = str(there.settings.get("optimizer"))
         for array, indices in mapped.summands:
             if array.gradient is not None and array.group is not None:
-                rule = _Rule(name, there.groups[array.group], False, name == "AdamW")
+                rule = _UpdateRule(name, there.groups[array.group], False, name == "AdamW")
                 gradient = array.gradient.values[indices].astype("float64")
-                self._rules.append((rule, gradient, indices >= 0))
-        self._counts: Array = sum((one[2].astype(int) for one in self._rules), np.zeros(1, int))
+                self._updates.append(_ArrayUpdate(rule, gradient, indices >= 0))
+        self._counts: Array = sum(
+            (update.is_there.astype(int) for update in self._updates), np.zeros(1, int)
+        )
 
     @property
     def count(self) -> int:
@@ -226,84 +279,99 @@ class _Parts:
         counts = np.unique(self._counts)
         return int(counts[0]) if counts.size == 1 else 0
 
-    def update(self, **changes: Any) -> Array | None:
-        """Return the sum of the updates of all, with changes of their rules."""
+    def compute_update(self, **changes: Any) -> Array | None:
+        """Compute the sum of the updates, with changes of their rules."""
         total = np.zeros(self._weight.shape)
-        for rule, gradient, is_there in self._rules:
-            update = rule._replace(**changes).update(gradient, self._weight / max(self.count, 1))
+        for rule, gradient, is_there in self._updates:
+            update = rule._replace(**changes).compute_update(
+                gradient, self._weight / max(self.count, 1)
+            )
             if update is None:
                 return None
             total += np.where(is_there, update, 0)
         return total
 
-    def changed(self, ours: _Rule) -> list[tuple[str, Array | None]]:
-        """Return each cause, in words, with the updates if it was as here."""
-        if not self._rules:
+    def list_changes(self, ours: _UpdateRule) -> list[tuple[Cause, Array | None]]:
+        """List each cause with the updates that torch would make if it did as Keras there."""
+        if not self._updates:
             return []
-        theirs = self._rules[0][0]
-        found = []
+        theirs = self._updates[0].rule
+        changes = []
         if theirs.name == ours.name == "RMSprop":
-            found.append((_epsilon_of_rmsprop(ours.settings), self.update(is_inside=True)))
+            changes.append(
+                (_describe_rmsprop_epsilon(ours.settings), self.compute_update(is_inside=True))
+            )
         elif theirs.name in _ADAMS and ours.name in _ADAMS and "beta_2" in ours.settings:
-            settings = {**theirs.settings, "epsilon": epsilon_at_first(ours.settings)}
-            text = _epsilon_of_adam(ours.settings, theirs.settings)
-            found.append((text, self.update(settings=settings)))
-        if not theirs.is_decoupled and theirs.number("weight_decay"):
-            found.append((_decay(theirs.name), self.update(is_decoupled=True)))
+            settings = {**theirs.settings, "epsilon": convert_epsilon(ours.settings)}
+            cause = _describe_adam_epsilon(ours.settings, theirs.settings)
+            changes.append((cause, self.compute_update(settings=settings)))
+        if not theirs.is_decoupled and theirs.read_number("weight_decay"):
+            changes.append((_describe_decay(theirs.name), self.compute_update(is_decoupled=True)))
         for name in (_RATE, "rho", "weight_decay", "nesterov", "centered"):
-            if name in theirs.settings and ours.number(name) != theirs.number(name):
+            if name in theirs.settings and ours.read_number(name) != theirs.read_number(name):
                 settings = {**theirs.settings, name: ours.settings.get(name)}
-                numbers = digits(ours.number(name)), digits(theirs.number(name))
-                text = f"{name} is {numbers[0]} here and {numbers[1]} there"
-                found.append((text, self.update(settings=settings)))
-        return found
+                texts = (
+                    format_digits(ours.read_number(name)),
+                    format_digits(theirs.read_number(name)),
+                )
+                cause = Cause(f"{name} is {texts[0]} here and {texts[1]} there")
+                changes.append((cause, self.compute_update(settings=settings)))
+        return changes
 
 
-def _epsilon_of_adam(ours: Settings, theirs: Settings) -> str:
-    first = digits(epsilon_at_first(ours))
-    return (
+def _describe_adam_epsilon(ours: Settings, theirs: Settings) -> Cause:
+    first = format_digits(convert_epsilon(ours))
+    epsilon, eps = format_digits(ours["epsilon"]), format_digits(theirs["epsilon"])
+    return Cause(
         "Adam of torch adds epsilon after its bias correction, and Keras before it: "
-        f"epsilon={digits(ours['epsilon'])} here is eps={first} there at the first step (at step t "
-        f"it is epsilon / sqrt(1 - beta_2**t)), and eps is {digits(theirs['epsilon'])}. Record it "
-        f"with eps={first} to compare the rest"
+        f"epsilon={epsilon} here is eps={first} there at the first step (at step t it is epsilon / "
+        f"sqrt(1 - beta_2**t)), and eps is {eps}",
+        f"record it with eps={first} to compare the rest",
     )
 
 
-def _epsilon_of_rmsprop(ours: Settings) -> str:
-    return (
+def _describe_rmsprop_epsilon(ours: Settings) -> Cause:
+    return Cause(
         "RMSprop of torch adds epsilon to the root, and Keras under it: for all gradients, no eps "
-        f"there is epsilon={digits(ours['epsilon'])} here"
+        f"there is epsilon={format_digits(ours['epsilon'])} here"
     )
 
 
-def _decay(name: str) -> str:
-    return (
+def _describe_decay(name: str) -> Cause:
+    return Cause(
         f"{name} of torch adds the decay to the gradient, and Keras takes it from the weight, as "
         "`torch.optim.AdamW` does"
     )
 
 
-def _sum(count: int) -> str:
-    return (
+def _describe_sum(count: int) -> Cause:
+    return Cause(
         f"the weight is the sum of {count} arrays there, and each is trained, so it moves {count} "
-        "times as far: freeze all of them but one there"
+        "times as far",
+        "freeze all of them but one there",
     )
 
 
-def _is(values: Array | None, expected: Array, rounding: float) -> bool:
-    """Return whether a formula gives an update, up to rounding."""
+def _is_close(values: Array | None, expected: Array, rounding: float) -> bool:
+    # Whether a formula gives an update, up to rounding.
     if values is None or not np.isfinite(expected).all():
         return False
     return compute_rms(values - expected) <= max(_SAME * compute_rms(expected), rounding)
 
 
-def _causes_of_variance(
+def _find_variance_causes(
     weight: ModelWeight,
     ours: RecordedWeight,
     mapped: MappedWeight,
     inputs: RecordedTensor | None,
-) -> list[str]:
-    """Return why a moving variance differs: torch moves it to that of a sample."""
+) -> list[Cause]:
+    """Find why a moving variance differs: torch divides by n - 1, and Keras by n.
+
+    With the momentum `m`, `n` values and the variance `v` of the batch, the new value is
+
+        Keras    m * old + (1 - m) * v
+        torch    m * old + (1 - m) * v * n / (n - 1)
+    """
     layer = weight.layer
     theirs = mapped.recorded.update
     if ours.update is None or theirs is None or inputs is None:
@@ -313,16 +381,19 @@ def _causes_of_variance(
     count = math.prod(inputs.shape) // inputs.shape[layer.axis]
     if count < 2 or layer.momentum >= 1:
         return []
-    before = _kept(weight, mapped)
+    before = _read_kept_values(weight, mapped)
     variance = before + ours.update.values.astype("float64") / (1 - layer.momentum)
     change = variance * count / (count - 1) - before
     share = float(change @ theirs.values) / (float(change @ change) or 1.0)
-    if not _is(share * change, theirs.values, ours.rounding):
+    if not _is_close(share * change, theirs.values, ours.rounding):
         return []
     causes = [
-        f"torch moves a variance to n / (n - 1) times that of the batch, with n = {count}, and "
-        "Keras to that of the batch"
+        Cause(
+            f"torch moves a variance to n / (n - 1) times that of the batch, with n = {count}, and "
+            "Keras to that of the batch"
+        )
     ]
     if abs(share - (1 - layer.momentum)) > _SAME_MOMENTUM * share:
-        causes.append(f"momentum is {layer.momentum:.3g} here and {1 - share:.3g} there")
+        momentums = f"{layer.momentum:.3g} here and {1 - share:.3g} there"
+        causes.append(Cause(f"momentum is {momentums}"))
     return causes

@@ -1,9 +1,12 @@
-"""The step of a module of torch as that of the weights that its arrays are loaded into.
+"""Map the step of a module of torch to the weights that its arrays are loaded into.
 
-There is no second map: `load_pretrained` is asked where the values of the arrays go. It gets an
-array of numbers, and zeros for all others: `fc.weight` of `[[1, 2], [3, 4]]` comes back as
-`[[1, 3], [2, 4]]`, so the second value of the kernel is the third of the array. A sum has a value
-of each of its parts.
+`load_pretrained` itself says where the values of the arrays go, so there is no second map. It gets
+a *probe*, an array of numbers, and zeros for all other arrays:
+
+    fc.weight = [[1, 2], [3, 4]]  ->  fc/kernel = [[1, 3], [2, 4]]
+
+So the second value of the kernel is the third of the array. A weight may be the sum of several
+arrays (*summands*): then each of its values has one of each array.
 """
 
 import math
@@ -13,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_initx._typing import Array, Shape
+from keras_initx.backends._moments import compute_rms
 from keras_initx.checkpoints._sources import open_source
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.tools.compare_outputs._recorded_step import (
@@ -22,19 +26,19 @@ from keras_initx.tools.compare_outputs._recorded_step import (
     RecordedChange,
     RecordedStep,
     RecordedWeight,
-    compute_rms,
 )
-from keras_initx.tools.compare_outputs._samples import places
+from keras_initx.tools.compare_outputs._samples import choose_indices
 from keras_initx.tools.load_pretrained._array_names import NamesGiven
 from keras_initx.tools.load_pretrained._load_pretrained import Assignment, plan_load
 
 
 class Summand(NamedTuple):
-    """What an array has of a weight, at the places that are kept.
+    """An array that a weight is the sum of, or the weight itself.
 
     Attributes:
         array: The array.
-        indices: The places of its values among those that are kept of it, -1 for none.
+        indices: For each kept value of the weight, the index of the value of the array among those
+            that are kept of it, -1 for none.
     """
 
     array: RecordedArray
@@ -45,39 +49,39 @@ class MappedWeight(NamedTuple):
     """A weight whose values are those of arrays.
 
     Attributes:
-        recorded: What is kept of it, under the names of the arrays.
-        kept_at: The places in the weight that are kept, `None` if nothing is known of it.
-        summands: The arrays, of which those at one place are summed.
+        recorded: Its record, under the names of the arrays.
+        indices: The flat indices of its values that are kept, `None` if none are known.
+        summands: The arrays, whose values are summed.
     """
 
     recorded: RecordedWeight
-    kept_at: Array | None = None
+    indices: Array | None = None
     summands: Sequence[Summand] = ()
 
 
 class MappedStep(NamedTuple):
-    """The step of a module, as that of a model.
+    """The step of a module, as the step of a model.
 
     Attributes:
         weights: The weights of the model that have arrays, by their paths.
-        unused: What is kept of the other arrays.
+        unused: The records of the other arrays.
     """
 
     weights: Mapping[str, MappedWeight]
     unused: Sequence[RecordedWeight]
 
     @property
-    def kept_at(self) -> dict[str, Array]:
-        """The places of each weight that are kept."""
-        found = {}
+    def indices_by_path(self) -> dict[str, Array]:
+        """The flat indices of the values of each weight that are kept."""
+        indices_by_path = {}
         for path, weight in self.weights.items():
-            if weight.kept_at is not None:
-                found[path] = weight.kept_at
-        return found
+            if weight.indices is not None:
+                indices_by_path[path] = weight.indices
+        return indices_by_path
 
 
 class _Probe:
-    """An array whose values say which they are, or are what they are set to."""
+    """An array whose values are the numbers of these values, or what they are set to."""
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
@@ -86,15 +90,15 @@ class _Probe:
 
     @property
     def numbers(self) -> Array:
-        """Its values by their places, from 1."""
+        """The number of each value, from 1: 0 stands for none."""
         return np.arange(1.0, math.prod(self.shape) + 1).reshape(self.shape)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return self.values if dtype is None else self.values.astype(dtype)
 
 
-def mapped_step(step: RecordedStep, inventory: Inventory, names: NamesGiven | None) -> MappedStep:
-    """Return the step of a module as that of the weights of a model.
+def map_step(step: RecordedStep, inventory: Inventory, names: NamesGiven | None) -> MappedStep:
+    """Map the step of a module to the weights of a model.
 
     Args:
         step: The step, which has arrays.
@@ -115,8 +119,8 @@ def mapped_step(step: RecordedStep, inventory: Inventory, names: NamesGiven | No
             sources = assignment.row.sources
             used.update(sources)
             if sources or assignment.row.status == "error":
-                own = [arrays[name] for name in sources]
-                weight = _mapped(assignment, own, probes, is_whole=step.is_whole)
+                own_arrays = [arrays[name] for name in sources]
+                weight = _map_weight(assignment, own_arrays, probes, is_whole=step.is_whole)
                 weights[assignment.weight.path] = weight
     unused = []
     used_tensors = {arrays[name].tied_to or name for name in used}
@@ -126,7 +130,7 @@ def mapped_step(step: RecordedStep, inventory: Inventory, names: NamesGiven | No
     return MappedStep(weights, unused)
 
 
-def _mapped(
+def _map_weight(
     assignment: Assignment,
     arrays: Sequence[RecordedArray],
     probes: Mapping[str, _Probe],
@@ -135,100 +139,100 @@ def _mapped(
 ) -> MappedWeight:
     weight = assignment.weight
     name = " + ".join(array.name for array in arrays)
-    kind = _kind(arrays)
+    kind = _classify(arrays)
     dtype = arrays[0].dtype if arrays else ""
     if assignment.array is None:
         how = assignment.row.how
         return MappedWeight(RecordedWeight(name, kind, weight.shape, dtype, obstacle=how))
-    numbers = _numbers(assignment, [probes[array.name] for array in arrays])
+    numbers = _number_values(assignment, [probes[array.name] for array in arrays])
     if numbers is None:
         how = f"it is computed of {name}"
         return MappedWeight(RecordedWeight(name, kind, weight.shape, dtype, obstacle=how))
     summands = []
     is_kept = np.any(numbers, axis=0)
-    for array, own in zip(arrays, numbers, strict=True):
+    for array, array_numbers in zip(arrays, numbers, strict=True):
         size = math.prod(array.shape)
         indices = np.full(size + 1, -1)
-        kept = np.arange(size) if is_whole else places(size)
-        indices[kept + 1] = np.arange(kept.size)
-        is_kept &= (own == 0) | (indices[own] >= 0)
-        summands.append(Summand(array, indices[own]))
-    kept_at = np.flatnonzero(is_kept)
-    summands = [one._replace(indices=one.indices[kept_at]) for one in summands]
+        kept_indices = np.arange(size) if is_whole else choose_indices(size)
+        indices[kept_indices + 1] = np.arange(kept_indices.size)
+        is_kept &= (array_numbers == 0) | (indices[array_numbers] >= 0)
+        summands.append(Summand(array, indices[array_numbers]))
+    weight_indices = np.flatnonzero(is_kept)
+    summands = [summand._replace(indices=summand.indices[weight_indices]) for summand in summands]
     recorded = RecordedWeight(
         name,
         kind,
         weight.shape,
         dtype,
-        _gradient(summands, math.prod(weight.shape)),
-        _update(summands, math.prod(weight.shape)),
+        _combine_gradients(summands, math.prod(weight.shape)),
+        _sum_updates(summands, math.prod(weight.shape)),
     )
-    return MappedWeight(recorded, kept_at, summands)
+    return MappedWeight(recorded, weight_indices, summands)
 
 
-def _kind(arrays: Sequence[RecordedArray]) -> Kind:
+def _classify(arrays: Sequence[RecordedArray]) -> Kind:
     kinds = [array.kind for array in arrays]
     return "trained" if "trained" in kinds or not kinds else kinds[0]
 
 
-def _numbers(assignment: Assignment, probes: Sequence[_Probe]) -> list[Array] | None:
-    """Return which value of each array the values of a weight have, from 1, and 0 for none.
+def _number_values(assignment: Assignment, probes: Sequence[_Probe]) -> list[Array] | None:
+    """Number the values of a weight by the values of each array, from 1, and 0 for none.
 
-    `None` if they are more than values of arrays, or sums of them.
+    Two tests tell that a weight is nothing but values of arrays, or sums of them: its values are
+    whole numbers of the probe, and random arrays lead to the values that the numbers say. If one
+    fails, the result is `None`.
     """
     array = assignment.array
     if array is None:
         return None
 
-    def loaded(**values: Array) -> Array:
-        for place, probe in enumerate(probes):
-            probe.values = values.get(f"{place}", np.zeros(probe.shape))
+    def load(values_by_position: Mapping[int, Array]) -> Array:
+        for position, probe in enumerate(probes):
+            probe.values = values_by_position.get(position, np.zeros(probe.shape))
         return np.asarray(array.read(...), "float64").reshape(-1)
 
     rng = np.random.default_rng(0)
-    base = loaded()
-    drawn = [rng.random(probe.shape) for probe in probes]
+    base = load({})
+    random_values = [rng.random(probe.shape) for probe in probes]
     expected = base
-    found = []
-    for place, probe in enumerate(probes):
-        own = loaded(**{f"{place}": probe.numbers}) - base
-        numbers = np.nan_to_num(own).astype(int)
-        if not np.array_equal(numbers, own) or numbers.min(initial=0) < 0:
+    numbers_by_array = []
+    for position, probe in enumerate(probes):
+        loaded_numbers = load({position: probe.numbers}) - base
+        numbers = np.nan_to_num(loaded_numbers).astype(int)
+        if not np.array_equal(numbers, loaded_numbers) or numbers.min(initial=0) < 0:
             return None
         if numbers.max(initial=0) > math.prod(probe.shape):
             return None
-        found.append(numbers)
-        expected = expected + np.concatenate([[0.0], drawn[place].reshape(-1)])[numbers]
-    is_moved = np.allclose(
-        loaded(**{f"{place}": values for place, values in enumerate(drawn)}), expected, rtol=1e-6
-    )
-    return found if is_moved else None
+        numbers_by_array.append(numbers)
+        expected = expected + np.concatenate([[0.0], random_values[position].reshape(-1)])[numbers]
+    loaded = load(dict(enumerate(random_values)))
+    return numbers_by_array if np.allclose(loaded, expected, rtol=1e-6) else None
 
 
-def _gradient(summands: Sequence[Summand], size: int) -> RecordedChange | None:
-    """Return the gradient of a weight: that of a sum is the gradient of each part of it."""
-    trained = []
-    for one in summands:
-        if one.array.gradient is not None:
-            trained.append((one.array, one.array.gradient, one.indices))
-    if not trained:
-        return None
-    count = trained[0][2].size
-    values = np.zeros(count, "float32")
-    deviations = np.zeros(count, "float32")
-    is_open = np.ones(count, bool)
-    for _, change, indices in trained:
+def _combine_gradients(summands: Sequence[Summand], size: int) -> RecordedChange | None:
+    """Take the gradient of a weight from its arrays: in a sum, each array has this gradient."""
+    changes = []
+    values = np.zeros(summands[0].indices.size, "float32")
+    deviations = np.zeros(values.size, "float32")
+    is_open = np.ones(values.size, bool)
+    for array, indices in summands:
+        change = array.gradient
+        if change is None:
+            continue
+        changes.append(change)
         chosen = is_open & (indices >= 0)
         values[chosen] = change.values[indices[chosen]]
         if change.deviations.size:
             deviations[chosen] = change.deviations[indices[chosen]]
         is_open &= ~chosen
-    norm = _norm([one.array for one in summands], [one[1] for one in trained], values, size)
+    if not changes:
+        return None
+    norm = _compute_norm([summand.array for summand in summands], changes, values, size)
     return RecordedChange(norm, values, compute_rms(deviations))
 
 
-def _update(summands: Sequence[Summand], size: int) -> RecordedChange | None:
-    """Return what a step adds to a weight: the sum of what it adds to the parts of a sum."""
+def _sum_updates(summands: Sequence[Summand], size: int) -> RecordedChange | None:
+    """Sum what a step adds to the arrays of a weight."""
     changes = []
     values = np.zeros(summands[0].indices.size, "float64")
     for array, indices in summands:
@@ -240,17 +244,17 @@ def _update(summands: Sequence[Summand], size: int) -> RecordedChange | None:
         values += np.where(indices >= 0, array.update.values[indices], 0)
     if not changes:
         return None
-    norm = _norm([one.array for one in summands], changes, values, size)
+    norm = _compute_norm([summand.array for summand in summands], changes, values, size)
     return RecordedChange(norm, values.astype("float32"))
 
 
-def _norm(
+def _compute_norm(
     arrays: Sequence[RecordedArray], changes: Sequence[ArrayChange], values: Array, size: int
 ) -> float:
-    """Return the norm of a change, NaN if what is kept does not say it."""
+    """Compute the norm of a change, NaN if the kept values are not enough."""
     if values.size == size:
         return math.sqrt(float(np.sum(np.square(values.astype("float64")))))
-    # All values of the arrays, each at one place.
+    # The weight has all values of the arrays, each once.
     if sum(math.prod(array.shape) for array in arrays) == size:
         return math.sqrt(sum(change.norm**2 for change in changes))
     return math.nan

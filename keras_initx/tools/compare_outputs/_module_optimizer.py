@@ -1,4 +1,8 @@
-"""An optimizer of torch at its start, of copies of the parameters, and its settings."""
+"""Make an optimizer of torch at its start, of copies of the parameters, and read its settings.
+
+Settings are in the words of Keras: `{"lr": 1e-3, "betas": (0.9, 0.999)}` becomes
+`{"learning_rate": 1e-3, "beta_1": 0.9, "beta_2": 0.999}`.
+"""
 
 import inspect
 import sys
@@ -18,7 +22,7 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
     "amsgrad": ("amsgrad",),
     "centered": ("centered",),
 }
-# Those that are called otherwise by one optimizer.
+# Settings that one optimizer calls differently.
 _OWN_WORDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "RMSprop": {"alpha": ("rho",)},
     "Adadelta": {"rho": ("rho",)},
@@ -30,42 +34,42 @@ class ModuleOptimizer:
 
     Args:
         parameters: The parameters of the module.
-        given: An optimizer of them, or a function that makes one of a list of them.
+        optimizer: An optimizer of them, or a function that makes one of a list of them.
 
     Attributes:
         groups: The settings of its groups, in the words of Keras.
-        settings: Those that all groups have, by the names that a model's have.
-        unread: Those that groups have otherwise, in words.
+        settings: Settings that are the same in all groups, by the names that a model's have.
+        unread: Settings that differ between groups, in words.
 
     Raises:
-        TypeError: If `given` is neither.
+        TypeError: If `optimizer` is neither.
         ValueError: If it has other parameters, or its step needs a function that it calls.
     """
 
-    def __init__(self, parameters: Sequence[Any], given: Any) -> None:
-        self._copies = {id(parameter): _copy_of(parameter) for parameter in parameters}
+    def __init__(self, parameters: Sequence[Any], optimizer: Any) -> None:
+        self._copies = {id(parameter): _copy_parameter(parameter) for parameter in parameters}
         self._parameters = parameters
-        made = given
-        if callable(given) and not hasattr(given, "param_groups"):
-            made = given(list(self._copies.values()))
+        made = optimizer
+        if callable(optimizer) and not hasattr(optimizer, "param_groups"):
+            made = optimizer(list(self._copies.values()))
         if not hasattr(made, "param_groups") or not hasattr(made, "step"):
-            returned = "" if made is given else f", which returns {type(made).__name__}"
+            returned = "" if made is optimizer else f", which returns {type(made).__name__}"
             raise TypeError(
                 "`optimizer` must be an optimizer of torch, or a function that makes one of a list "
-                f"of parameters. Received: optimizer of type {type(given).__name__}{returned}"
+                f"of parameters. Received: optimizer of type {type(optimizer).__name__}{returned}"
             )
         _check_step(made)
         copies = {id(copy) for copy in self._copies.values()}
-        held = [one for group in made.param_groups for one in group["params"]]
-        if not any(id(one) in copies for one in held):
-            made = self._at_start(made)
+        owned = [parameter for group in made.param_groups for parameter in group["params"]]
+        if not any(id(parameter) in copies for parameter in owned):
+            made = self._remake_at_start(made)
         self._optimizer = made
-        self._places: dict[int, int] = {}
+        self._group_indices: dict[int, int] = {}
         self.groups: list[Settings] = []
-        for place, group in enumerate(made.param_groups):
-            self.groups.append(_in_words_of_keras(type(made).__name__, group))
+        for index, group in enumerate(made.param_groups):
+            self.groups.append(_translate_settings(type(made).__name__, group))
             for copy in group["params"]:
-                self._places[id(copy)] = place
+                self._group_indices[id(copy)] = index
         self.settings: dict[str, Any] = {"optimizer": type(made).__name__}
         self.unread: list[str] = []
         for name in dict.fromkeys(name for group in self.groups for name in group):
@@ -73,18 +77,18 @@ class ModuleOptimizer:
             if len(values) == 1:
                 self.settings[f"optimizer: {name}"] = values[0]
             else:
-                shown = ", ".join(map(str, values))
-                self.unread.append(f"optimizer: {name}: {shown} in its groups")
+                values_in_words = ", ".join(map(str, values))
+                self.unread.append(f"optimizer: {name}: {values_in_words} in its groups")
 
-    def group_of(self, parameter: Any) -> int | None:
-        """Return the place of the group that has a parameter, `None` if none has it."""
+    def find_group(self, parameter: Any) -> int | None:
+        """Find the index of the group that has a parameter, `None` if none has it."""
         copy = self._copies.get(id(parameter))
-        return None if copy is None else self._places.get(id(copy))
+        return None if copy is None else self._group_indices.get(id(copy))
 
-    def stepped(self) -> Mapping[int, Any]:
-        """Return the copies after a step from the gradients of the parameters, by their ids.
+    def take_step(self) -> Mapping[int, Any]:
+        """Step the copies with the gradients of the parameters; return them by their ids.
 
-        It is called once.
+        Call it once: a second step would not start without a state.
         """
         for parameter in self._parameters:
             copy = self._copies[id(parameter)]
@@ -92,11 +96,15 @@ class ModuleOptimizer:
         self._optimizer.step()
         return self._copies
 
-    def _at_start(self, optimizer: Any) -> Any:
-        """Return an optimizer like one of the parameters, of their copies and without a state."""
+    def _remake_at_start(self, optimizer: Any) -> Any:
+        """Make an optimizer like one of the parameters, of their copies and without a state."""
         groups = []
         for group in optimizer.param_groups:
-            own = [self._copies[id(one)] for one in group["params"] if id(one) in self._copies]
+            own = [
+                self._copies[id(parameter)]
+                for parameter in group["params"]
+                if id(parameter) in self._copies
+            ]
             if own:
                 groups.append({**group, "params": own})
         name = type(optimizer).__name__
@@ -130,23 +138,23 @@ def _check_step(optimizer: Any) -> None:
         )
 
 
-def _copy_of(parameter: Any) -> Any:
-    """Return a parameter of the same values, with the marks that a user has put on it."""
+def _copy_parameter(parameter: Any) -> Any:
+    """Copy a parameter, with the attributes that a user has set on it."""
     torch = sys.modules["torch"]
     copy = torch.nn.Parameter(parameter.detach().clone(), parameter.requires_grad)
     vars(copy).update(vars(parameter))
     return copy
 
 
-def _in_words_of_keras(name: str, group: Mapping[str, Any]) -> Settings:
-    """Return the settings of a group that Keras has too, by its words."""
-    found: dict[str, Any] = {}
-    for word, names in {**_WORDS, **_OWN_WORDS.get(name, {})}.items():
-        if word not in group:
+def _translate_settings(name: str, group: Mapping[str, Any]) -> Settings:
+    """Translate the settings of a group that Keras has too to its words."""
+    settings: dict[str, Any] = {}
+    for torch_name, keras_names in {**_WORDS, **_OWN_WORDS.get(name, {})}.items():
+        if torch_name not in group:
             continue
-        value = group[word]
+        value = group[torch_name]
         values = value if isinstance(value, tuple | list) else (value,)
-        for one, setting in zip(values, names, strict=False):
+        for number, setting in zip(values, keras_names, strict=False):
             # A rate may be a tensor.
-            found[setting] = one if isinstance(one, bool) else float(one)
-    return found
+            settings[setting] = number if isinstance(number, bool) else float(number)
+    return settings

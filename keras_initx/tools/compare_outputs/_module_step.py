@@ -1,8 +1,11 @@
-"""The first step of a module of torch: loss, gradients and updates, and nothing is changed.
+"""Take the first step of a module of torch, record it, and put everything back.
 
-What is kept are arrays under the names of the `state_dict()`, `{"0.weight": RecordedArray}`: which
-weight of a model they are, `_mapped_step.py` knows. Gradients are those of `loss.backward()`;
-updates are made by an optimizer at its start of copies of the parameters.
+The record has arrays under the names of the `state_dict()`:
+
+    RecordedArray("0.weight", "trained", (3, 2), "float32", gradient, update)
+
+`_mapped_step.py` knows which weights of a model they are. Gradients come from `loss.backward()`,
+updates from an optimizer, at its start, of copies of the parameters.
 """
 
 import contextlib
@@ -21,20 +24,20 @@ from keras_initx.backends._current import backend
 from keras_initx.inspection._hooks import HOOKS
 from keras_initx.inspection._torch_modules import is_dropout
 from keras_initx.tools.compare_outputs._module_optimizer import ModuleOptimizer
-from keras_initx.tools.compare_outputs._reading import labeled, module_names, values_of
-from keras_initx.tools.compare_outputs._recorded import recorded_tensor
+from keras_initx.tools.compare_outputs._reading import label_members, name_modules, read_values
+from keras_initx.tools.compare_outputs._recorded import record_tensor
 from keras_initx.tools.compare_outputs._recorded_step import (
     RUNS,
     ArrayChange,
     Kind,
     RecordedArray,
     RecordedStep,
-    recorded_targets,
-    rounded_otherwise,
+    perturb_by_rounding,
+    record_targets,
 )
-from keras_initx.tools.compare_outputs._samples import RecordedTensor, own_order, sampled
+from keras_initx.tools.compare_outputs._samples import RecordedTensor, own_order, sample_values
 
-# Of a module with at most so many values, gradients are kept as a whole: 48 MiB in a file.
+# Gradients of a module with at most so many values are kept as a whole: 48 MiB in a file.
 _MOST_WHOLE = 2**22
 _SHORT = ("float16", "bfloat16")
 # A module whose generators advance is called so often, each time with other random numbers.
@@ -46,10 +49,10 @@ ModuleLoss: TypeAlias = Callable[[Any, Any], Any]
 
 @dataclass(frozen=True)
 class _Run:
-    """What a step has given.
+    """What a step computes.
 
     Attributes:
-        outputs: Dict from the places of the outputs in training to tensors.
+        outputs: Dict from the labels of the outputs in training to tensors.
         loss: The loss.
         gradients: The gradients of the tensors, by their names, 0 where there is none.
         updates: What the call adds to buffers, and the optimizer to parameters, by their names.
@@ -94,31 +97,31 @@ class ModuleStep:
         self._loss = loss
         self._tensors: dict[str, Any] = {}
         for name, tensor in module.state_dict(keep_vars=True).items():
-            if _is_of_floats(tensor):
+            if _has_floats(tensor):
                 self._tensors[name] = tensor
         self._optimizer: ModuleOptimizer | None = None
         if optimizer is not None:
-            with unchanged(module):  # a function of a user may do anything
+            with preserve_modules(module):  # a function of a user may do anything
                 self._optimizer = ModuleOptimizer(list(module.parameters()), optimizer)
 
-    def recorded(self) -> RecordedStep:
-        """Return what the step does, or why it is not known. The module does not change.
+    def record(self) -> RecordedStep:
+        """Take the step and record it, or why it is not known. The module does not change.
 
-        What rounding makes of gradients is measured in more runs, as of a model.
+        The rounding of gradients is measured in more runs, as for a model.
         """
-        obstacle = self._obstacle()
+        obstacle = self._find_obstacle()
         if obstacle:
             return RecordedStep(obstacle)
-        run = self._taken()
-        others = []
-        without_gradients = self._without_gradients()
+        run = self._take()
+        repeats = []
+        without_gradients = self._find_gradient_obstacle()
         if not without_gradients:
-            others = [self._taken(np.random.default_rng(seed)) for seed in range(RUNS)]
+            repeats = [self._take(np.random.default_rng(seed)) for seed in range(RUNS)]
         is_whole = sum(math.prod(tensor.shape) for tensor in self._tensors.values()) <= _MOST_WHOLE
-        losses = [one.loss for one in (run, *others) if not math.isnan(one.loss)]
+        losses = [repeat.loss for repeat in (run, *repeats) if not math.isnan(repeat.loss)]
         optimizer = self._optimizer
         return RecordedStep(
-            targets=recorded_targets(self._y),
+            targets=record_targets(self._y),
             outputs=run.outputs,
             loss=run.loss,
             loss_rounding=float(np.std(losses, ddof=1)) if len(losses) > 1 else 0.0,
@@ -126,28 +129,30 @@ class ModuleStep:
             without_updates="no `optimizer` was recorded there" if optimizer is None else "",
             settings={} if optimizer is None else optimizer.settings,
             unread=() if optimizer is None else optimizer.unread,
-            arrays=self._arrays(run, others, is_whole=is_whole),
+            arrays=self._record_arrays(run, repeats, is_whole=is_whole),
             is_whole=is_whole,
             groups=() if optimizer is None else optimizer.groups,
         )
 
-    def _arrays(self, run: _Run, others: Sequence[_Run], *, is_whole: bool) -> list[RecordedArray]:
+    def _record_arrays(
+        self, run: _Run, repeats: Sequence[_Run], *, is_whole: bool
+    ) -> list[RecordedArray]:
         arrays = []
         first: dict[int, str] = {}
         for name, tensor in self._tensors.items():
             tied_to = first.setdefault(id(tensor), name)
             gradient = update = None
             if name in run.gradients:
-                runs = [one.gradients[name] for one in others]
-                gradient = _change(run.gradients[name], runs, is_whole=is_whole)
+                runs = [repeat.gradients[name] for repeat in repeats]
+                gradient = _record_array_change(run.gradients[name], runs, is_whole=is_whole)
             if name in run.updates:
-                update = _change(run.updates[name], [], is_whole=is_whole)
-            group = None if self._optimizer is None else self._optimizer.group_of(tensor)
+                update = _record_array_change(run.updates[name], [], is_whole=is_whole)
+            group = None if self._optimizer is None else self._optimizer.find_group(tensor)
             array = RecordedArray(
                 name=name,
-                kind=_kind(tensor),
+                kind=_classify(tensor),
                 shape=tuple(tensor.shape),
-                dtype=_dtype(tensor),
+                dtype=_dtype_name(tensor),
                 gradient=gradient,
                 update=update,
                 group=group,
@@ -156,43 +161,43 @@ class ModuleStep:
             arrays.append(array)
         return arrays
 
-    def _without_gradients(self) -> str:
-        """Return why gradients are not known, empty if they are."""
-        found = {_dtype(tensor) for tensor in self._tensors.values()}.intersection(_SHORT)
-        return f"computed in {min(found)}: compare in float32" if found else ""
+    def _find_gradient_obstacle(self) -> str:
+        short = {_dtype_name(tensor) for tensor in self._tensors.values()}.intersection(_SHORT)
+        return f"computed in {min(short)}: compare in float32" if short else ""
 
-    def _obstacle(self) -> str:
-        """Return why there is no step, or not the same one again."""
-        if not any(_kind(tensor) == "trained" for tensor in self._tensors.values()):
+    def _find_obstacle(self) -> str:
+        """Say why there is no step, or another one when the module is called again."""
+        if not any(_classify(tensor) == "trained" for tensor in self._tensors.values()):
             return "no parameter is trained"
         results: list[dict[str, Array]] = []
         has_drawn = False
         while len(results) < (_CALLS if has_drawn else 2):
-            with unchanged(self._module), _seeded(len(results)):
-                before = _states()
-                outputs, loss = self._called()
-                has_drawn |= before != _states()
-                values = {place: tensor.own_values for place, tensor in outputs.items()}
-                results.append({**values, "loss": _host(loss)})
+            with preserve_modules(self._module), _seed_generators(len(results)):
+                states = _read_generator_states()
+                outputs, loss = self._call_in_training()
+                has_drawn |= states != _read_generator_states()
+                values = {label: tensor.own_values for label, tensor in outputs.items()}
+                results.append({**values, "loss": _copy_to_host(loss)})
         first, *others = results
-        if all(_are_alike(first, other) for other in others):
+        if all(_are_close(first, other) for other in others):
             return ""
-        names = module_names(self._module)
-        dropped = [name for part, name in names.items() if is_dropout(part) and part.p]
-        return f"the module draws random numbers{_in(dropped)}, as no model of Keras draws them"
+        names = name_modules(self._module)
+        dropped = [name for module, name in names.items() if is_dropout(module) and module.p]
+        location = f" in {truncate(dropped)}" if dropped else ""
+        return f"the module draws random numbers{location}, as no model of Keras draws them"
 
-    def _called(self) -> tuple[dict[str, RecordedTensor], Any]:
-        """Return the outputs of the module in training, and the loss."""
+    def _call_in_training(self) -> tuple[dict[str, RecordedTensor], Any]:
+        """Call the module in training, and compute the loss."""
         torch = sys.modules["torch"]
-        if not self._module.training:  # otherwise its parts have the modes that training has
+        if not self._module.training:  # a module in training may have frozen modules inside
             self._module.train()
-        args, kwargs, y = _copied([self._args, self._kwargs, self._y])
+        args, kwargs, y = _copy_tensors([self._args, self._kwargs, self._y])
         outputs = self._module(*args, **kwargs)
-        found = {}
-        for place, value in labeled(outputs):
-            values = values_of(value)
+        recorded_outputs = {}
+        for label, value in label_members(outputs):
+            values = read_values(value)
             if values is not None:
-                found[place] = recorded_tensor(values)
+                recorded_outputs[label] = record_tensor(values)
         loss = self._loss(outputs, y)
         if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
             shape = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
@@ -205,99 +210,103 @@ class ModuleStep:
                 "`loss` must return what was computed of the parameters, with a gradient. "
                 f"Received: loss={self._loss!r}, which returns a tensor without one"
             )
-        return found, loss
+        return recorded_outputs, loss
 
-    def _taken(self, rng: np.random.Generator | None = None) -> _Run:
-        """Return what the step does.
+    def _take(self, rng: np.random.Generator | None = None) -> _Run:
+        """Take the step.
 
         Args:
-            rng: Generator of random numbers. With it, parameters and buffers are first rounded
-                otherwise, and no update is computed.
+            rng: Generator of random numbers. With it, parameters and buffers are first changed by
+                no more than rounding, and no update is computed.
         """
-        with unchanged(self._module, self._loss):
+        with preserve_modules(self._module, self._loss):
             if rng is not None:
                 for tensor in self._tensors.values():
-                    values = rounded_otherwise(rng, _host(tensor), EPSILONS[_dtype(tensor)])
-                    tensor.data.copy_(_tensor(values))
-            before = {name: _host(tensor) for name, tensor in self._tensors.items()}
-            outputs, loss = self._called()
+                    values = perturb_by_rounding(
+                        rng, _copy_to_host(tensor), EPSILONS[_dtype_name(tensor)]
+                    )
+                    tensor.data.copy_(_convert_to_tensor(values))
+            before = {name: _copy_to_host(tensor) for name, tensor in self._tensors.items()}
+            outputs, loss = self._call_in_training()
             loss.backward()
             gradients = {}
             updates = {}
             for name, tensor in self._tensors.items():
-                if _kind(tensor) == "trained":
+                if _classify(tensor) == "trained":
                     missing = np.zeros(before[name].shape, before[name].dtype)
-                    gradients[name] = missing if tensor.grad is None else _host(tensor.grad)
+                    gradients[name] = missing if tensor.grad is None else _copy_to_host(tensor.grad)
             if rng is None:
                 for name, tensor in self._module.state_dict(keep_vars=True).items():
                     # A buffer may be another tensor by now.
-                    if name in before and _kind(self._tensors[name]) == "state":
-                        updates[name] = _host(tensor) - before[name]
-                if self._optimizer is not None and not self._without_gradients():
-                    after = self._optimizer.stepped()
+                    if name in before and _classify(self._tensors[name]) == "state":
+                        updates[name] = _copy_to_host(tensor) - before[name]
+                if self._optimizer is not None and not self._find_gradient_obstacle():
+                    after = self._optimizer.take_step()
                     for name in gradients:
-                        updates[name] = _host(after[id(self._tensors[name])]) - before[name]
-            return _Run(outputs, float(_host(loss).item()), gradients, updates)
+                        updates[name] = _copy_to_host(after[id(self._tensors[name])]) - before[name]
+            return _Run(outputs, float(_copy_to_host(loss).item()), gradients, updates)
 
 
 @contextlib.contextmanager
-def unchanged(*owners: Any) -> Iterator[None]:
+def preserve_modules(*owners: Any) -> Iterator[None]:
     """Put back all that modules and random generators hold at the end of the block.
 
-    Parameters and buffers have copies in it, and no gradients. So their memory is not touched, and
-    a graph that a user has still computes its gradients.
+    In the block, parameters and buffers have copies of their values, and no gradients. So their
+    memory is not touched, and a graph that a user has still computes its gradients.
 
     Args:
-        owners: Modules of torch, or objects that are none, which are passed over.
+        owners: Modules of torch, and other objects, which are passed over.
     """
     torch = sys.modules["torch"]
-    parts = []
+    modules = []
     for owner in owners:
         if isinstance(owner, torch.nn.Module):
-            parts += list(owner.modules())
+            modules += list(owner.modules())
     with contextlib.ExitStack() as stack:
         stack.enter_context(HOOKS)
         stack.enter_context(backend.full_precision())
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
-        stack.enter_context(_seeded(None))
+        stack.enter_context(_seed_generators(None))
         tensors: dict[int, Any] = {}
-        for part in parts:
+        for module in modules:
             # Its attributes, and the dicts among them, which hold its parameters and buffers.
-            dicts = [held for held in vars(part).values() if isinstance(held, dict)]
-            for held in (vars(part), *dicts):
-                stack.callback(_put_back_dict, held, dict(held))
-            for tensor in (*part.parameters(recurse=False), *part.buffers(recurse=False)):
+            dicts = [
+                attributes for attributes in vars(module).values() if isinstance(attributes, dict)
+            ]
+            for attributes in (vars(module), *dicts):
+                stack.callback(_restore_dict, attributes, dict(attributes))
+            for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
                 tensors.setdefault(id(tensor), tensor)
         for tensor in tensors.values():
-            stack.callback(_put_back_tensor, tensor, tensor.data, tensor.grad)
+            stack.callback(_restore_tensor, tensor, tensor.data, tensor.grad)
         for tensor in tensors.values():
             tensor.data = tensor.data.clone()
             tensor.grad = None
         yield
 
 
-def _put_back_dict(held: dict[str, Any], former: Mapping[str, Any]) -> None:
-    held.clear()
-    held.update(former)
+def _restore_dict(attributes: dict[str, Any], former: Mapping[str, Any]) -> None:
+    attributes.clear()
+    attributes.update(former)
 
 
-def _put_back_tensor(tensor: Any, data: Any, gradient: Any) -> None:
+def _restore_tensor(tensor: Any, data: Any, gradient: Any) -> None:
     tensor.data = data
     tensor.grad = gradient
 
 
 @contextlib.contextmanager
-def _seeded(seed: int | None) -> Iterator[None]:
+def _seed_generators(seed: int | None) -> Iterator[None]:
     """Put back the states of random generators at the end of the block.
 
     Args:
-        seed: What they are seeded with at its begin, `None` to leave them.
+        seed: The seed that they get at the start of the block, `None` to leave them.
     """
     torch = sys.modules["torch"]
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-    of_python = random.getstate()
-    of_numpy = np.random.get_state()  # noqa: NPY002, which a module may use
+    python_state = random.getstate()
+    numpy_state = np.random.get_state()  # noqa: NPY002, which a module may use
     try:
         with torch.random.fork_rng(devices):
             if seed is not None:
@@ -306,90 +315,85 @@ def _seeded(seed: int | None) -> Iterator[None]:
                 np.random.seed(seed)  # noqa: NPY002
             yield
     finally:
-        random.setstate(of_python)
-        np.random.set_state(of_numpy)  # noqa: NPY002
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)  # noqa: NPY002
 
 
-def _states() -> list[Any]:
-    """Return the states of random generators, which differ if one has drawn."""
+def _read_generator_states() -> list[Any]:
+    """Read the states of random generators, which differ if one has drawn."""
     torch = sys.modules["torch"]
     states = [torch.random.get_rng_state()]
     if torch.cuda.is_initialized():
         states += torch.cuda.get_rng_state_all()
-    of_numpy: Any = np.random.get_state()  # noqa: NPY002
+    numpy_state: Any = np.random.get_state()  # noqa: NPY002
     return [
         *(state.numpy().tobytes() for state in states),
         random.getstate(),
-        (of_numpy[1].tobytes(), of_numpy[2]),
+        (numpy_state[1].tobytes(), numpy_state[2]),
     ]
 
 
-def _is_of_floats(tensor: Any) -> bool:
-    return getattr(tensor, "dtype", None) is not None and _dtype(tensor) in EPSILONS
+def _has_floats(tensor: Any) -> bool:
+    return getattr(tensor, "dtype", None) is not None and _dtype_name(tensor) in EPSILONS
 
 
-def _dtype(tensor: Any) -> str:
+def _dtype_name(tensor: Any) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def _kind(tensor: Any) -> Kind:
+def _classify(tensor: Any) -> Kind:
     if not isinstance(tensor, sys.modules["torch"].nn.Parameter):
         return "state"
     return "trained" if tensor.requires_grad else "frozen"
 
 
-def _host(tensor: Any) -> Array:
-    """Return the values of a tensor on the host, a copy."""
+def _copy_to_host(tensor: Any) -> Array:
     tensor = tensor.detach()
     if tensor.is_sparse:
         tensor = tensor.to_dense()
-    if _dtype(tensor) in _SHORT:
+    if _dtype_name(tensor) in _SHORT:
         tensor = tensor.float()
     return np.array(tensor.cpu().numpy())
 
 
-def _tensor(values: Array) -> Any:
+def _convert_to_tensor(values: Array) -> Any:
     return sys.modules["torch"].from_numpy(np.ascontiguousarray(values))
 
 
-def _copied(nested: Any) -> Any:
-    """Return nested lists and dicts with copies of the tensors, which a module may change."""
+def _copy_tensors(nested: Any) -> Any:
+    """Copy the tensors in nested lists and dicts, because a module may change them."""
     torch = sys.modules["torch"]
     if isinstance(nested, Mapping):
-        return {key: _copied(value) for key, value in nested.items()}
+        return {key: _copy_tensors(value) for key, value in nested.items()}
     if type(nested) in (list, tuple):
-        return type(nested)(map(_copied, nested))
+        return type(nested)(map(_copy_tensors, nested))
     return nested.detach().clone() if isinstance(nested, torch.Tensor) else nested
 
 
-def _change(values: Array, others: Sequence[Array], *, is_whole: bool) -> ArrayChange:
-    """Return what is kept of a gradient or an update, and what rounding makes of it."""
+def _record_array_change(values: Array, repeats: Sequence[Array], *, is_whole: bool) -> ArrayChange:
+    """Record a gradient or an update, and what rounding makes of it in repeated runs."""
     order = own_order(values.shape)
     runs = []
-    for one in (values, *others):
-        kept = one.reshape(-1) if is_whole else sampled(one, order)
+    for run_values in (values, *repeats):
+        kept = run_values.reshape(-1) if is_whole else sample_values(run_values, order)
         runs.append(kept.astype("float32"))
     deviations = np.zeros(0, "float32")
-    if others:
+    if repeats:
         with np.errstate(invalid="ignore", over="ignore"):
             deviations = np.std(np.stack(runs).astype("float64"), axis=0, ddof=1).astype("float32")
     norm = float(np.linalg.norm(values.astype("float64").reshape(-1)))
     return ArrayChange(norm, runs[0], deviations)
 
 
-def _are_alike(first: Mapping[str, Array], other: Mapping[str, Array]) -> bool:
-    """Return whether what was computed twice is the same, up to rounding."""
+def _are_close(first: Mapping[str, Array], other: Mapping[str, Array]) -> bool:
+    """Say whether what was computed twice is the same, up to rounding."""
     if first.keys() != other.keys():
         return False
-    for place, values in first.items():
-        again = other[place]
+    for label, values in first.items():
+        again = other[label]
         if values.shape != again.shape:
             return False
         size = np.abs(values).max(initial=0)
         if not np.allclose(values, again, rtol=0, atol=1e-5 * size, equal_nan=True):
             return False
     return True
-
-
-def _in(names: Sequence[str]) -> str:
-    return f" in {truncate(names)}" if names else ""

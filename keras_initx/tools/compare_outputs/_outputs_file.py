@@ -1,8 +1,14 @@
-"""The file of recorded outputs: arrays of NumPy, without pickles, and a text on what they are.
+"""Write and read the file of recorded outputs: arrays of NumPy, without pickles, and a JSON text.
 
 `float32`, `float64` and `int64` have the values of all tensors that are kept in these dtypes, one
-after the other. `calls` is JSON in UTF-8: the tensors, and the calls and the first step, which
-refer to them by their places. `step` has the values of its gradients and updates.
+after the other. `step` has the values of gradients and updates. `calls` is JSON in UTF-8, in which
+calls and the first step refer to tensors by their numbers:
+
+    {"format": "keras_initx outputs", "version": 3, "framework": "keras", "backend": "torch",
+     "draws": [false, [], []], "environment": null,
+     "tensors": [[[4, 3], "float32", "float32", 0.1, 1.2], ...],    shape, dtype, kept as, mean, std
+     "calls": [{"name": "dense", "number": 1, "inputs": {"inputs": 0}, "outputs": {"": 1}, ...}],
+     "step": null}
 """
 
 import io
@@ -29,24 +35,22 @@ from keras_initx.tools.compare_outputs._recorded_step import (
     RecordedTarget,
     RecordedWeight,
 )
-from keras_initx.tools.compare_outputs._samples import RecordedTensor, own_order, places
-
-# The first step in a file of recorded outputs: a part of its JSON, and an array of values.
+from keras_initx.tools.compare_outputs._samples import RecordedTensor, choose_indices, own_order
 
 
-def step_as_json(step: RecordedStep, numbers: Mapping[int, int]) -> dict[str, Any]:
-    """Return a step as JSON.
+def serialize_step(step: RecordedStep, numbers: Mapping[int, int]) -> dict[str, Any]:
+    """Serialize a step as JSON.
 
     Args:
         step: The step.
-        numbers: The places of tensors in the file, by their ids.
+        numbers: The numbers of tensors in the file, by their ids.
     """
     return {
         "obstacle": step.obstacle,
-        "targets": _targets_as_json(step.targets),
-        "sample_weights": _targets_as_json(step.sample_weights),
+        "targets": _serialize_targets(step.targets),
+        "sample_weights": _serialize_targets(step.sample_weights),
         "by_backend": list(step.by_backend),
-        "outputs": {place: numbers[id(tensor)] for place, tensor in step.outputs.items()},
+        "outputs": {label: numbers[id(tensor)] for label, tensor in step.outputs.items()},
         "loss": step.loss,
         "loss_rounding": step.loss_rounding,
         "added": step.added,
@@ -56,21 +60,21 @@ def step_as_json(step: RecordedStep, numbers: Mapping[int, int]) -> dict[str, An
         "without_updates": step.without_updates,
         "settings": dict(step.settings),
         "unread": list(step.unread),
-        "weights": [_weight_as_json(weight) for weight in step.weights],
-        "arrays": [_array_as_json(array) for array in step.arrays],
+        "weights": [_serialize_weight(weight) for weight in step.weights],
+        "arrays": [_serialize_array(array) for array in step.arrays],
         "is_whole": step.is_whole,
         "groups": list(map(dict, step.groups)),
     }
 
 
-def _weight_as_json(weight: RecordedWeight) -> list[Any]:
+def _serialize_weight(weight: RecordedWeight) -> list[Any]:
     changes: list[list[float] | None] = []
     for change in (weight.gradient, weight.update):
         changes.append(None if change is None else [change.norm, change.rounding])
     return [weight.path, weight.kind, list(weight.shape), weight.dtype, *changes]
 
 
-def _array_as_json(array: RecordedArray) -> list[Any]:
+def _serialize_array(array: RecordedArray) -> list[Any]:
     changes: list[list[Any] | None] = []
     for change in (array.gradient, array.update):
         changes.append(None if change is None else [change.norm, change.deviations.size > 0])
@@ -78,43 +82,43 @@ def _array_as_json(array: RecordedArray) -> list[Any]:
     return [*facts, *changes]
 
 
-def _targets_as_json(targets: Mapping[str, RecordedTarget]) -> dict[str, Any]:
-    return {place: [list(target.shape), target.digest] for place, target in targets.items()}
+def _serialize_targets(targets: Mapping[str, RecordedTarget]) -> dict[str, Any]:
+    return {label: [list(target.shape), target.digest] for label, target in targets.items()}
 
 
-def _targets_in(content: Mapping[str, Any]) -> dict[str, RecordedTarget]:
-    found = {}
-    for place, (shape, digest) in content.items():
-        found[place] = RecordedTarget(tuple(shape), str(digest))
-    return found
+def _parse_targets(content: Mapping[str, Any]) -> dict[str, RecordedTarget]:
+    targets = {}
+    for label, (shape, digest) in content.items():
+        targets[label] = RecordedTarget(tuple(shape), str(digest))
+    return targets
 
 
-def step_values(step: RecordedStep | None) -> Array:
-    """Return the values of all gradients and updates that are kept, one after the other."""
-    found = [np.zeros(0, "float32")]
+def join_step_values(step: RecordedStep | None) -> Array:
+    """Join the values of all gradients and updates that are kept."""
+    parts = [np.zeros(0, "float32")]
     if step is not None:
         for weight in step.weights:
-            found += [change.values for change in weight.changes]
+            parts += [change.values for change in weight.changes]
         for array in step.arrays:
             for change in array.changes:
-                found += [change.values, change.deviations]
-    return np.concatenate(found)
+                parts += [change.values, change.deviations]
+    return np.concatenate(parts)
 
 
-def step_in(
+def parse_step(
     content: Mapping[str, Any] | None, tensors: Sequence[RecordedTensor], values: Array
 ) -> RecordedStep | None:
-    """Return the step in a file, `None` if there is none.
+    """Parse the step in a file, `None` if there is none.
 
     Args:
-        content: What `step_as_json` has returned.
+        content: What `serialize_step` has returned.
         tensors: The tensors in the file.
-        values: What `step_values` has returned.
+        values: What `join_step_values` has returned.
 
     Raises:
         ValueError: If there are more or fewer values than the weights have.
     """
-    left = _Values(values)
+    reader = _ValueReader(values)
     weights = []
     for path, kind, lengths, dtype, *sizes in () if content is None else content["weights"]:
         changes: list[RecordedChange | None] = []
@@ -123,22 +127,22 @@ def step_in(
                 changes.append(None)
                 continue
             norm, rounding = map(float, size)
-            kept = left.take(places(math.prod(lengths)).size)
+            kept = reader.take(choose_indices(math.prod(lengths)).size)
             changes.append(RecordedChange(norm, kept, rounding))
         gradient, update = changes
         shape = tuple(lengths)
         weights.append(RecordedWeight(str(path), kind, shape, str(dtype), gradient, update))
-    arrays = [] if content is None else _arrays_in(content, left)
-    if left.begin != values.size or values.dtype != "float32":
-        raise ValueError(f"{left.begin} values of a step are due, {values.size} are there")
+    arrays = [] if content is None else _parse_arrays(content, reader)
+    if reader.begin != values.size or values.dtype != "float32":
+        raise ValueError(f"{reader.begin} values of a step are due, {values.size} are there")
     if content is None:
         return None
     return RecordedStep(
         obstacle=str(content["obstacle"]),
-        targets=_targets_in(content["targets"]),
-        sample_weights=_targets_in(content["sample_weights"]),
+        targets=_parse_targets(content["targets"]),
+        sample_weights=_parse_targets(content["sample_weights"]),
         by_backend=list(map(str, content["by_backend"])),
-        outputs={place: tensors[number] for place, number in content["outputs"].items()},
+        outputs={label: tensors[number] for label, number in content["outputs"].items()},
         loss=float(content["loss"]),
         loss_rounding=float(content["loss_rounding"]),
         added=float(content["added"]),
@@ -155,8 +159,8 @@ def step_in(
     )
 
 
-class _Values:
-    """The values of a step, one after the other.
+class _ValueReader:
+    """Takes the values of a step, one after the other.
 
     Attributes:
         begin: How many were taken, or are due.
@@ -172,19 +176,19 @@ class _Values:
         return self._values[self.begin - count : self.begin]
 
 
-def _arrays_in(content: Mapping[str, Any], left: _Values) -> list[RecordedArray]:
+def _parse_arrays(content: Mapping[str, Any], reader: _ValueReader) -> list[RecordedArray]:
     arrays = []
     for name, kind, lengths, dtype, group, tied_to, *sizes in content["arrays"]:
         shape = tuple(lengths)
-        count = math.prod(shape) if content["is_whole"] else places(math.prod(shape)).size
+        count = math.prod(shape) if content["is_whole"] else choose_indices(math.prod(shape)).size
         changes: list[ArrayChange | None] = []
         for size in sizes:
             if size is None:
                 changes.append(None)
                 continue
             norm, has_deviations = size
-            kept = left.take(count)
-            deviations = left.take(count if has_deviations else 0)
+            kept = reader.take(count)
+            deviations = reader.take(count if has_deviations else 0)
             changes.append(ArrayChange(float(norm), kept, deviations))
         gradient, update = changes
         arrays.append(
@@ -232,27 +236,27 @@ def save_outputs(
         "backend": backend,
         "draws": [draws.is_random, draws.repeated, draws.by_backend],
         "environment": None if environment is None else asdict(environment),
-        "tensors": [_as_json(tensor) for tensor in tensors.values()],
-        "calls": [_call_as_json(call, numbers) for call in calls],
-        "step": None if step is None else step_as_json(step, numbers),
+        "tensors": [_serialize_tensor(tensor) for tensor in tensors.values()],
+        "calls": [_serialize_call(call, numbers) for call in calls],
+        "step": None if step is None else serialize_step(step, numbers),
     }
     kept: dict[str, list[Array]] = {dtype: [np.zeros(0, dtype)] for dtype in _DTYPES}
     for tensor in tensors.values():
         kept[tensor.own_values.dtype.name].append(tensor.own_values)
     arrays: dict[str, Any] = {dtype: np.concatenate(parts) for dtype, parts in kept.items()}
-    arrays["step"] = step_values(step)
+    arrays["step"] = join_step_values(step)
     text = json.dumps(content, allow_nan=True).encode()
     file = io.BytesIO()
     np.savez(file, calls=np.frombuffer(text, "uint8"), **arrays)
     _local.write_file(path, file.getvalue())
 
 
-def _as_json(tensor: RecordedTensor) -> list[Any]:
+def _serialize_tensor(tensor: RecordedTensor) -> list[Any]:
     kept = tensor.own_values.dtype.name
     return [list(tensor.shape), tensor.dtype, kept, tensor.mean, tensor.deviation]
 
 
-def _call_as_json(call: RecordedCall, numbers: Mapping[int, int]) -> dict[str, Any]:
+def _serialize_call(call: RecordedCall, numbers: Mapping[int, int]) -> dict[str, Any]:
     before = None
     if call.before_activation is not None:
         before = numbers[id(call.before_activation)]
@@ -262,11 +266,11 @@ def _call_as_json(call: RecordedCall, numbers: Mapping[int, int]) -> dict[str, A
         "kind": call.kind,
         "settings": dict(call.settings),
         "inputs": {name: numbers[id(tensor)] for name, tensor in call.inputs.items()},
-        "outputs": {place: numbers[id(tensor)] for place, tensor in call.outputs.items()},
+        "outputs": {label: numbers[id(tensor)] for label, tensor in call.outputs.items()},
         "begin": call.begin,
         "before_activation": before,
         "is_model": call.is_model,
-        "place": call.place,
+        "place": call.canonical_path,
     }
 
 
@@ -291,7 +295,7 @@ class FileContent(NamedTuple):
 
 
 def read_outputs(argument: str, path: str | Path) -> FileContent:
-    """Return what is in a file of outputs.
+    """Read a file of outputs.
 
     Args:
         argument: Name of the argument in error messages.
@@ -304,7 +308,7 @@ def read_outputs(argument: str, path: str | Path) -> FileContent:
     whole = Path(path).read_bytes()
     received = f"Received: {argument}={str(path)!r}"
     try:
-        version, content = _content_in(whole)
+        version, content = _parse_file(whole)
     except Exception as error:  # of NumPy, of the archive, of JSON: what reading raises is damage
         raise ValueError(
             f"`{argument}` must be a file that `record_outputs(...).save` wrote, and not damaged. "
@@ -318,8 +322,8 @@ def read_outputs(argument: str, path: str | Path) -> FileContent:
     return content
 
 
-def _content_in(whole: bytes) -> tuple[Any, FileContent | None]:
-    """Return the version of a file, and its content, `None` if it has another version."""
+def _parse_file(whole: bytes) -> tuple[Any, FileContent | None]:
+    """Parse the version of a file, and its content, `None` if it has another version."""
     with zipfile.ZipFile(io.BytesIO(whole)) as archive:
         # Each member is read to its end, where its CRC-32 is checked, also what nobody reads.
         damaged = archive.testzip()
@@ -332,33 +336,33 @@ def _content_in(whole: bytes) -> tuple[Any, FileContent | None]:
         if content["version"] != _VERSION:
             return content["version"], None
         values = {dtype: arrays[dtype] for dtype in _DTYPES}
-        of_step = arrays["step"]
-    tensors = _tensors_in(content, values)
+        step_values = arrays["step"]
+    tensors = _parse_tensors(content, values)
     is_random, repeated, by_backend = content["draws"]
     return _VERSION, FileContent(
-        _calls_in(content, tensors),
+        _parse_calls(content, tensors),
         str(content["framework"]),
         str(content["backend"]),
-        step_in(content["step"], tensors, of_step),
+        parse_step(content["step"], tensors, step_values),
         Draws(bool(is_random), list(map(str, repeated)), list(map(str, by_backend))),
-        _environment_in(content.get("environment")),
+        _parse_environment(content.get("environment")),
     )
 
 
-def _environment_in(content: Mapping[str, Any] | None) -> Environment | None:
+def _parse_environment(content: Mapping[str, Any] | None) -> Environment | None:
     if content is None:
         return None
     versions = {str(name): str(version) for name, version in content["versions"].items()}
     return Environment(versions, tuple(map(str, content["devices"])))
 
 
-def _tensors_in(content: Mapping[str, Any], values: Mapping[str, Array]) -> list[RecordedTensor]:
+def _parse_tensors(content: Mapping[str, Any], values: Mapping[str, Array]) -> list[RecordedTensor]:
     tensors = []
     begins = dict.fromkeys(_DTYPES, 0)
     for lengths, dtype, kept_dtype, mean, deviation in content["tensors"]:
         shape = tuple(lengths)
         begin = begins[kept_dtype]
-        end = begin + places(math.prod(shape)).size
+        end = begin + choose_indices(math.prod(shape)).size
         kept = {own_order(shape): values[kept_dtype][begin:end]}
         tensors.append(RecordedTensor(shape, str(dtype), float(mean), float(deviation), kept))
         begins[kept_dtype] = end
@@ -368,7 +372,9 @@ def _tensors_in(content: Mapping[str, Any], values: Mapping[str, Array]) -> list
     return tensors
 
 
-def _calls_in(content: Mapping[str, Any], tensors: Sequence[RecordedTensor]) -> list[RecordedCall]:
+def _parse_calls(
+    content: Mapping[str, Any], tensors: Sequence[RecordedTensor]
+) -> list[RecordedCall]:
     calls = []
     for call in content["calls"]:
         before = None
@@ -379,11 +385,11 @@ def _calls_in(content: Mapping[str, Any], tensors: Sequence[RecordedTensor]) -> 
             kind=str(call["kind"]),
             settings=dict(call["settings"]),
             inputs={name: tensors[number] for name, number in call["inputs"].items()},
-            outputs={place: tensors[number] for place, number in call["outputs"].items()},
+            outputs={label: tensors[number] for label, number in call["outputs"].items()},
             begin=int(call["begin"]),
             before_activation=before,
             is_model=bool(call["is_model"]),
-            place=str(call["place"]),
+            canonical_path=str(call["place"]),
         )
         calls.append(read)
     return calls

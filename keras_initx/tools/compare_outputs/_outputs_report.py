@@ -1,4 +1,12 @@
-"""The result of `compare_outputs`."""
+"""The result of `compare_outputs`: a row for each call, and sentences made of the rows.
+
+Below the table of the rows, a report prints sentences such as:
+
+    First difference: norm: inputs differ by 0, outputs by 0.0044 of their size.
+    The last equal call before it is dense.
+    What differs in norm: epsilon: 0.01 here, 0.001 there.
+    3 of 3 calls compared: 1 equal, 2 different; the outputs of the model differ.
+"""
 
 import textwrap
 from collections import Counter
@@ -11,7 +19,12 @@ from keras_initx.report._order import Points, plot_in_order
 from keras_initx.report._results import Judgement, Tabular
 from keras_initx.report._table import Column, format_cell
 from keras_initx.report._terminal import line_width
-from keras_initx.report._text import format_count, format_number
+from keras_initx.report._text import (
+    format_count,
+    format_number,
+    group_names,
+    join_clauses,
+)
 from keras_initx.tools.compare_outputs._step_report import StepReport
 
 if TYPE_CHECKING:
@@ -20,7 +33,7 @@ if TYPE_CHECKING:
 Answer = Literal["equal", "differs", "not known", "not compared"]
 # How answers are counted.
 _WORDS: dict[Answer, str] = {"equal": "equal", "differs": "different", "not known": "not known"}
-# A difference below this may be one of rounding or not, which float64 tells.
+# A difference below this may be rounding or not, which float64 shows.
 _SMALL = 1e-4
 
 
@@ -28,9 +41,10 @@ _SMALL = 1e-4
 class OutputRow:
     """A call that was compared with its counterpart, or could not be.
 
-    A difference is the root mean square of those of all values, each as a share of the root mean
-    square of its channel, or of the median channel if that is larger; or a quarter of the largest
-    one, if that is larger. Of several tensors it is the largest.
+    The difference of two values is a share of the root mean square of their channel, or of the
+    median channel if that is larger. The difference of a tensor is the root mean square of these
+    shares, or a quarter of the largest share if that is larger. The difference of several tensors
+    is the largest.
 
     Attributes:
         path: The path of the layer, or of the operation of a functional model.
@@ -38,14 +52,14 @@ class OutputRow:
         kind: The name of its class.
         answer: `"equal"`, `"differs"`, `"not known"` if it is equal and proves nothing, or `"not
             compared"`.
-        how: How it was compared, what is seen of the difference, or why it proves nothing or was
+        how: How it was compared, what the difference looks like, or why it proves nothing or was
             not compared.
         like: The name of its counterpart, empty if there is none.
         inputs: The difference of its inputs, `None` if they were not compared.
         outputs: The difference of its outputs, `None` if they were not compared.
-        tolerance: Above which the latter differ.
+        tolerance: The difference above which its outputs differ.
         compared: The number of values that were compared.
-        settings: The settings in which the two differ, which may show in another batch only.
+        settings: The settings in which the two differ, which may matter in another batch only.
         is_model: Whether it is the call of the model.
         is_whole: Whether all its outputs were compared, and prove something.
         inputs_differ: Whether its inputs differ.
@@ -79,16 +93,15 @@ class OutputRow:
         return str(self)
 
     def __str__(self) -> str:
-        parts = []
+        text: str = self.answer
         if self.inputs is not None:
-            parts.append(f"inputs differ by {format_number(self.inputs)}")
+            text = f"inputs differ by {format_number(self.inputs)}"
         if self.outputs is not None:
-            parts.append(f"outputs by {format_number(self.outputs)} of their size")
-        text = ", ".join(parts)
-        if self.inputs is None and self.outputs is not None:
-            text = text.replace("outputs by", "outputs differ by")
+            size = f"{format_number(self.outputs)} of their size"
+            differ = f"outputs differ by {size}"
+            text = differ if self.inputs is None else f"{text}, outputs by {size}"
         how = f" ({self.how})" if self.how else ""
-        return f"{self.name}: {text or self.answer}{how}"
+        return f"{self.name}: {text}{how}"
 
 
 class Stretch(NamedTuple):
@@ -109,15 +122,16 @@ class Stretch(NamedTuple):
 class OutputsReport(Tabular[OutputRow], Judgement):
     """The result of `compare_outputs`, in the form of all results.
 
-    `print` shows the row in which the first difference arises, those around it, what is known of
-    it, and settings that differ. CSV and JSON have all rows.
+    `print` shows the row in which the first difference arises, the equal rows before it, what
+    differs there, and settings that differ elsewhere. CSV and JSON have all rows.
 
     Attributes:
         rows: An `OutputRow` for each call, in the order in which calls end.
         first: The row in which the first difference arises, `None` if there is none: the first
-            that differs, or what has made its inputs, if they differ by half of the tolerance.
+            that differs, or the row that has made its inputs, if they differ by half of the
+            tolerance.
         between: Where it arises, `None` if there is none.
-        reasons: What is known to differ there: settings, masks.
+        reasons: What differs there, such as settings and masks.
         unmatched: The calls of the other model that were compared with nothing.
         step: How the first step of training compares, `None` if it was not asked for.
         step_left_out: Why the first step that the other model has was not compared, empty if it
@@ -134,45 +148,46 @@ class OutputsReport(Tabular[OutputRow], Judgement):
 
     @property
     def problems(self) -> list[Any]:
-        """The rows that differ, and the model if one of its outputs is not known to be equal.
-
-        Then those of the first step.
-        """
-        found: list[Any] = []
+        """The rows that differ, the model if it is not known to be equal, and the first step's."""
+        problems: list[Any] = []
         for row in self.rows:
             if row.answer == "differs" or (row.is_model and not row.is_whole):
-                found.append(row)
+                problems.append(row)
         if self.step is not None:
-            found += self.step.problems
-        return found
+            problems += self.step.problems
+        return problems
 
     @property
     def summary(self) -> str:
         """The result in one sentence, the tolerances in another, and the first step in a third."""
         if self.step is None:
-            return " ".join(filter(None, [self._of_outputs(), self._left_out()]))
-        return f"{self._of_outputs()} {self.step.summary}"
+            return " ".join([self._summarize_outputs(), *self._explain_missing_step()])
+        return f"{self._summarize_outputs()} {self.step.summary}"
 
-    def _left_out(self) -> str:
+    def _explain_missing_step(self) -> list[str]:
         if not self.step_left_out:
-            return ""
-        return f"The first step of `like` was not compared: {self.step_left_out}."
+            return []
+        return [f"The first step of `like` was not compared: {self.step_left_out}."]
 
-    def _of_outputs(self) -> str:
+    def _summarize_outputs(self) -> str:
         counts = Counter(row.answer for row in self.rows)
         compared = len(self.rows) - counts["not compared"]
         text = f"{compared} of {format_count(len(self.rows), 'call')} compared"
-        found = [f"{counts[answer]} {word}" for answer, word in _WORDS.items() if counts[answer]]
-        text += ", all equal" if counts["equal"] == compared else f": {', '.join(found)}"
-        text += f"; the outputs of the model {self._of_model()}. "
+        counts_in_words = [
+            f"{counts[answer]} {word}" for answer, word in _WORDS.items() if counts[answer]
+        ]
+        text += ", all equal" if counts["equal"] == compared else f": {', '.join(counts_in_words)}"
+        text += f"; the outputs of the model {self._describe_model()}. "
         tolerances: dict[str, float] = {}
         for row in self.rows:
             if row.outputs is not None:
                 tolerances[row.dtype] = max(row.tolerance, tolerances.get(row.dtype, 0.0))
-        shown = [f"{format_number(value)} in {dtype}" for dtype, value in tolerances.items()]
-        text += f"Tolerance: {', '.join(shown)}"
+        tolerances_in_words = [
+            f"{format_number(value)} in {dtype}" for dtype, value in tolerances.items()
+        ]
+        text += f"Tolerance: {', '.join(tolerances_in_words)}"
         if not tolerances.keys().isdisjoint(("bfloat16", "float16")):
-            text += ": compare in float32 to see smaller differences"
+            text += ". Remedy: compare in float32 to see smaller differences"
         return f"{text}."
 
     @property
@@ -181,12 +196,12 @@ class OutputsReport(Tabular[OutputRow], Judgement):
         if self.first is None:
             if self.step is not None and not self.step.ok:
                 return self.step.summary
-            return f"The outputs of the model {self._of_model()}."
+            return f"The outputs of the model {self._describe_model()}."
         count = sum(row.answer == "differs" for row in self.rows)
         calls = format_count(count, "call")
         return f"The outputs of {calls} differ, first those of {self.first.name}."
 
-    def _of_model(self) -> str:
+    def _describe_model(self) -> str:
         rows = [row for row in self.rows if row.is_model]
         if any(row.answer == "differs" for row in rows):
             return "differ"
@@ -196,51 +211,51 @@ class OutputsReport(Tabular[OutputRow], Judgement):
             return f"were not compared ({rows[-1].how})"
         return f"are not known to be equal ({rows[-1].how})"
 
-    def _place(self) -> list[str]:
-        """Return sentences on where the first difference arises."""
+    def _describe_first_difference(self) -> list[str]:
         if self.first is None or self.between is None:
             return []
         lines = [f"First difference: {self.first}."]
         if self.first.dtype == "float32" and (self.first.outputs or 0.0) < _SMALL:
             lines.append(
-                "Models in float64 on both sides tell whether that is rounding; Keras computes "
-                "them on TensorFlow only."
+                "This may be rounding. Remedy: compare models in float64 on both sides; Keras "
+                "computes them on TensorFlow only."
             )
         after, here, there = self.between
         if after:
             verb = "call before it is" if len(after) == 1 else "calls before it are"
             lines.append(f"The last equal {verb} {truncate(list(after))}.")
-        for names, of in ((here, "this model"), (there, "the other")):
+        for names, model in ((here, "this model"), (there, "the other")):
             if names:
-                lines.append(f"It may arise in {of} in: {truncate(list(names))}.")
+                lines.append(f"It may arise in {model} in: {truncate(list(names))}.")
         if self.reasons:
-            lines.append(f"Known of it: {'; '.join(self.reasons)}.")
+            lines.append(f"What differs in {self.first.name}: {join_clauses(*self.reasons)}.")
         return lines
 
-    def _made_otherwise(self) -> list[str]:
-        """Return lines on the settings that differ, each with the rows that have it."""
-        names: dict[str, list[str]] = {}
+    def _list_other_settings(self) -> list[str]:
+        """List the settings that differ in other rows, each with the rows that have it."""
+        statements = []
         for row in self.rows:
-            for setting in () if row is self.first else row.settings:
-                names.setdefault(setting, []).append(row.name)
-        head = (
-            "Equal for this batch, and made otherwise" if self.first is None else "Made otherwise"
-        )
-        return [f"{head}: {setting} ({truncate(found)})." for setting, found in names.items()]
+            if row is not self.first:
+                statements += [(setting, row.name) for setting in row.settings]
+        head = "Made otherwise"
+        if self.first is None:
+            head = "Equal for this batch, and made otherwise"
+        groups = group_names(statements).items()
+        return [f"{head}: {setting} ({truncate(names)})." for setting, names in groups]
 
-    def _not_compared(self) -> list[str]:
-        """Return lines on the calls that were not compared, or prove nothing, by the reasons."""
-        names: dict[str, list[str]] = {}
+    def _list_not_compared(self) -> list[str]:
+        """List the calls that were not compared, or prove nothing, by the reasons."""
+        statements = []
         for answer in ("not known", "not compared"):
             for row in self.rows:
                 if row.answer == answer:
-                    names.setdefault(f"{answer.capitalize()}, {row.how}", []).append(row.name)
-        if self.unmatched:
-            names["Not compared, only in the other model"] = self.unmatched
-        return [f"{why}: {truncate(found)}." for why, found in names.items()]
+                    statements.append((f"{answer.capitalize()}, {row.how}", row.name))
+        for name in self.unmatched:
+            statements.append(("Not compared, only in the other model", name))
+        groups = group_names(statements).items()
+        return [f"{statement}: {truncate(names)}." for statement, names in groups]
 
     def _rows(self) -> list[OutputRow]:
-        """Return the first row that differs, the last equal ones, and the rows of the model."""
         if self.first is None or self.between is None:
             return []
         near = (*self.between.after, self.first.name)
@@ -249,19 +264,23 @@ class OutputsReport(Tabular[OutputRow], Judgement):
     def _columns(self) -> list[Column[OutputRow]]:
         return [
             Column("layer", lambda row: row.name, is_text=True),
-            Column("like", _other_name, is_text=True, is_optional=True),
+            Column("like", _counterpart_name, is_text=True, is_optional=True),
             Column("inputs differ", lambda row: format_cell(row.inputs)),
             Column("outputs differ", lambda row: format_cell(row.outputs)),
             Column("tolerance", lambda row: format_cell(row.tolerance)),
-            Column("", _answer, is_text=True),
+            Column("", _format_answer, is_text=True),
         ]
 
     def _below(self) -> list[str]:
-        lines = [*self._place(), *self._made_otherwise(), *self._not_compared()]
+        lines = [
+            *self._describe_first_difference(),
+            *self._list_other_settings(),
+            *self._list_not_compared(),
+        ]
         for row in self.rows:
             if row.is_model and " with " in row.how:
                 lines.append(f"{row.name} was compared by {row.how}.")
-        lines += filter(None, [self._of_outputs(), self._left_out()])
+        lines += [self._summarize_outputs(), *self._explain_missing_step()]
         width = line_width()
         filled = [textwrap.fill(line, width, break_on_hyphens=False) for line in lines]
         if self.step is not None:
@@ -283,21 +302,21 @@ class OutputsReport(Tabular[OutputRow], Judgement):
 
     def _figure(self) -> "Figure":
         groups: dict[str, dict[int, float]] = {name: {} for name in ("tolerance", *_WORDS)}
-        for place, row in enumerate(self.rows):
+        for index, row in enumerate(self.rows):
             if row.outputs is not None:
-                groups[row.answer][place] = row.outputs
-                groups["tolerance"][place] = row.tolerance
+                groups[row.answer][index] = row.outputs
+                groups["tolerance"][index] = row.tolerance
         colors = {"tolerance": PALE_BLUE, "equal": BLUE, "differs": RED, "not known": COLORS[4]}
         points = {name: Points(values, colors[name]) for name, values in groups.items()}
         panels = {"difference": points}
         return plot_in_order([row.name for row in self.rows], panels, of="layer")
 
 
-def _answer(row: OutputRow) -> str:
+def _format_answer(row: OutputRow) -> str:
     if row.how:
         return f"{row.answer}: {row.how}"
     return row.answer
 
 
-def _other_name(row: OutputRow) -> str:
+def _counterpart_name(row: OutputRow) -> str:
     return "" if row.like == row.path else row.like

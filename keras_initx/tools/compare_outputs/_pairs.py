@@ -1,27 +1,34 @@
-"""Which tensors of two calls are compared, and how they differ."""
+"""Decide which tensors of two calls are compared, and how they differ.
+
+The *label* of a tensor names it within its call: `""`, `"0"`, `"logits"`, `"mask"`.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from keras_initx.tools.compare_outputs._samples import RecordedTensor
-from keras_initx.tools.compare_outputs._tolerance import Difference, difference_of, tolerance_of
+from keras_initx.tools.compare_outputs._tolerance import (
+    Difference,
+    choose_tolerance,
+    find_least_difference,
+)
 
 
 class TensorPair(NamedTuple):
     """A tensor, and what it is compared with.
 
     Attributes:
-        place: Its place among the inputs or outputs of its call.
+        label: Its label among the inputs or outputs of its call.
         tensor: The tensor.
-        other_place: The place of the other one, `None` if there is none.
+        other_label: The label of the other tensor, `None` if there is none.
         difference: How they differ, `None` if they were not compared.
         obstacle: Why not, empty if they were.
-        tolerance: Up to what difference they are equal.
+        tolerance: The largest difference up to which they are equal.
     """
 
-    place: str
+    label: str
     tensor: RecordedTensor
-    other_place: str | None
+    other_label: str | None
     difference: Difference | None
     obstacle: str
     tolerance: float
@@ -37,74 +44,76 @@ class TensorPair(NamedTuple):
         return self.size > self.tolerance
 
 
-def paired_tensors(
+def pair_tensors(
     tensors: Mapping[str, RecordedTensor],
     others: Mapping[str, RecordedTensor],
     tolerance: float | None,
 ) -> list[TensorPair]:
-    """Return each tensor with the one that it is compared with.
+    """Pair each tensor with the tensor that it is compared with.
 
-    That is the one at the same place if both have the same places. Otherwise those that differ
-    least are compared, each with one other.
+    That is the tensor with the same label, if both sides have the same labels. Otherwise the
+    tensors that differ least are compared, each with one other tensor.
 
     Args:
-        tensors: The tensors by their places.
-        others: Those that they are compared with.
+        tensors: The tensors by their labels.
+        others: The tensors that they are compared with, by their labels.
         tolerance: The tolerance for floats, `None` for that of their dtype.
     """
     if tensors.keys() == others.keys():
         return [
-            compared_tensors(place, tensors[place], place, others[place], tolerance)
-            for place in tensors
+            compare_tensors(label, tensors[label], label, others[label], tolerance)
+            for label in tensors
         ]
     pairs: list[TensorPair] = []
-    for place, tensor in tensors.items():
-        for other_place, other in others.items():
-            pairs.append(compared_tensors(place, tensor, other_place, other, tolerance))
+    for label, tensor in tensors.items():
+        for other_label, other in others.items():
+            pairs.append(compare_tensors(label, tensor, other_label, other, tolerance))
     chosen: dict[str, TensorPair] = {}
-    taken = set()
-    for pair in sorted(pairs, key=lambda one: one.size):
-        is_free = pair.place not in chosen and pair.other_place not in taken
+    taken_labels = set()
+    for pair in sorted(pairs, key=lambda candidate: candidate.size):
+        is_free = pair.label not in chosen and pair.other_label not in taken_labels
         if is_free and pair.difference is not None:
-            chosen[pair.place] = pair
-            taken.add(pair.other_place)
-    for place, tensor in tensors.items():
-        if place not in chosen:
-            left = [other for name, other in others.items() if name not in taken]
-            chosen[place] = TensorPair(place, tensor, None, None, _misfit(tensor, left), 0.0)
-    return [chosen[place] for place in tensors]
+            chosen[pair.label] = pair
+            taken_labels.add(pair.other_label)
+    for label, tensor in tensors.items():
+        if label not in chosen:
+            left = [other for name, other in others.items() if name not in taken_labels]
+            chosen[label] = TensorPair(
+                label, tensor, None, None, _explain_misfit(tensor, left), 0.0
+            )
+    return [chosen[label] for label in tensors]
 
 
-def compared_tensors(
-    place: str,
+def compare_tensors(
+    label: str,
     tensor: RecordedTensor,
-    other_place: str,
+    other_label: str,
     other: RecordedTensor,
     tolerance: float | None,
 ) -> TensorPair:
-    """Return two tensors with their difference, if they can be compared."""
-    pair = TensorPair(place, tensor, other_place, None, "", 0.0)
-    if _kind(tensor) != _kind(other):
-        return pair._replace(obstacle=_misfit(tensor, [other]))
-    allowed = tolerance_of(tensor.dtype, tolerance)
+    """Pair two tensors with their difference, if they can be compared."""
+    pair = TensorPair(label, tensor, other_label, None, "", 0.0)
+    if _dtype_kind(tensor) != _dtype_kind(other):
+        return pair._replace(obstacle=_explain_misfit(tensor, [other]))
+    allowed = choose_tolerance(tensor.dtype, tolerance)
     if allowed is None:
         return pair._replace(obstacle=f"the tolerance for {tensor.dtype} is not known")
-    difference = difference_of(tensor, other, allowed)
+    difference = find_least_difference(tensor, other, allowed)
     if difference is None:
-        return pair._replace(obstacle=_misfit(tensor, [other]))
+        return pair._replace(obstacle=_explain_misfit(tensor, [other]))
     return pair._replace(difference=difference, tolerance=allowed)
 
 
-def _kind(tensor: RecordedTensor) -> str:
-    """Return the dtype of floats, and that all others are integers."""
+def _dtype_kind(tensor: RecordedTensor) -> str:
     return tensor.dtype if "float" in tensor.dtype else "integer"
 
 
-def _misfit(tensor: RecordedTensor, others: Iterable[RecordedTensor]) -> str:
-    """Return why a tensor was compared with none of `others`."""
+def _explain_misfit(tensor: RecordedTensor, others: Iterable[RecordedTensor]) -> str:
+    """Say why a tensor was compared with none of `others`."""
     shapes = []
     for other in others:
-        if _kind(tensor) != _kind(other) and any(True for _ in tensor.in_orders_of(other.shape)):
+        has_fitting_shape = any(True for _ in tensor.iterate_orders(other.shape))
+        if has_fitting_shape and _dtype_kind(tensor) != _dtype_kind(other):
             return f"other dtype: {tensor.dtype} here, {other.dtype} there"
         shapes.append(str(other.shape))
     if not shapes:

@@ -1,4 +1,7 @@
-"""What is read of the calls of Keras and of torch: names, settings, arguments and values."""
+"""Read the calls of Keras and of torch: names, settings, arguments and values.
+
+Both frameworks get the words of Keras: `Conv2d(stride=2, eps=...)` has `{"strides": 2, ...}`.
+"""
 
 import inspect
 import sys
@@ -20,7 +23,7 @@ from keras_initx.inspection._pairing import PathPart, canonicalize_paths, layer_
 # What a layer or a module computes with, as far as that is numbers, texts and lists of these.
 Settings: TypeAlias = Mapping[str, Any]
 
-# Attributes that say nothing about what is computed: those that Keras gives each layer and model.
+# Attributes that Keras gives each layer and model, which do not decide what it computes.
 _LEFT_OUT = {
     "autocast",
     "built",
@@ -35,7 +38,7 @@ _LEFT_OUT = {
     "training",
     "use_cudnn",
 }
-# The words of Keras for what modules of torch are made with.
+# The words of Keras for the arguments of modules of torch.
 _OTHER_WORDS = {
     "eps": "epsilon",
     "stride": "strides",
@@ -57,83 +60,89 @@ class Values(NamedTuple):
 
 
 def is_torch_module(value: Any) -> bool:
-    """Return whether `value` is a module of torch, and no layer of Keras."""
+    """Say whether `value` is a module of torch, and no layer of Keras."""
     torch = sys.modules.get("torch")  # imported already if there is a module of it
     if torch is None or isinstance(value, keras.Layer):
         return False
     return isinstance(value, torch.nn.Module)
 
 
-def module_names(module: Any) -> dict[Any, str]:
-    """Return the modules within one of torch with their names, that of the class for itself."""
-    return {part: name or type(module).__name__ for name, part in module.named_modules()}
+def name_modules(module: Any) -> dict[Any, str]:
+    """Name the modules within a module of torch; itself by its class."""
+    return {submodule: name or type(module).__name__ for name, submodule in module.named_modules()}
 
 
-def operation_paths(inventory: Inventory) -> dict[keras.Operation, str]:
-    """Return the layers of a model, and operations of functional models in it, with their paths.
+def name_operations(inventory: Inventory) -> dict[keras.Operation, str]:
+    """Name the layers of a model, and the operations of functional models in it, by their paths.
 
-    Those of operations are within the path of their model, with automatic names numbered within it.
+    Operations are within the path of their model, with automatic names numbered within it:
+    `"encoder/add_1"`.
     """
     layers = inventory.paths
-    found: dict[keras.Operation, str] = {**layers}
+    paths: dict[keras.Operation, str] = {**layers}
     taken = set(layers.values())
-    for place, (layer, path) in enumerate(layers.items()):
-        operations = [one for one in getattr(layer, "operations", ()) if one not in found]
-        prefix = f"{path}/" if place else ""
+    for index, (layer, path) in enumerate(layers.items()):
+        operations = [
+            operation for operation in getattr(layer, "operations", ()) if operation not in paths
+        ]
+        prefix = f"{path}/" if index else ""
         names = [
-            (one.name, split_automatic_name(one.name, type(one).__name__)) for one in operations
+            (operation.name, split_automatic_name(operation.name, type(operation).__name__))
+            for operation in operations
         ]
         for operation, name in zip(operations, renumber_names(names, Counter()), strict=True):
-            found[operation] = make_distinct(f"{prefix}{name}", taken)
-    return found
+            paths[operation] = make_distinct(f"{prefix}{name}", taken)
+    return paths
 
 
-def operation_places(inventory: Inventory) -> dict[keras.Operation, str]:
-    """Return the places of layers and operations, see `operation_paths`.
+def canonicalize_operations(inventory: Inventory) -> dict[keras.Operation, str]:
+    """Find the canonical paths of layers and operations, see `name_operations`.
 
     Operations are counted by themselves, in the order in which their model has them.
     """
-    around = layer_paths(inventory)
+    parts_by_layer = layer_paths(inventory)
     operations: dict[keras.Operation, tuple[PathPart, ...]] = {}
-    for layer, parts in around.items():
-        for one in getattr(layer, "operations", ()):
-            if one not in around:
-                name = PathPart(one.name, split_automatic_name(one.name, type(one).__name__))
-                operations.setdefault(one, (*parts, PathPart("operations"), name))
-    return {**canonicalize_paths(around), **canonicalize_paths(operations)}
+    for layer, parts in parts_by_layer.items():
+        for operation in getattr(layer, "operations", ()):
+            if operation not in parts_by_layer:
+                name = PathPart(
+                    operation.name, split_automatic_name(operation.name, type(operation).__name__)
+                )
+                operations.setdefault(operation, (*parts, PathPart("operations"), name))
+    return {**canonicalize_paths(parts_by_layer), **canonicalize_paths(operations)}
 
 
-def settings_of(operation: Any) -> Settings:
-    """Return what a layer, an operation or a module of torch was made with, in words of Keras.
+def read_settings(operation: Any) -> Settings:
+    """Read the settings of a layer, an operation or a module of torch, in words of Keras.
 
-    That is what its public attributes say in numbers, short texts, and lists of these.
+    They are its public attributes that are numbers, short texts, or lists of these.
     """
-    found = {}
+    settings = {}
     for name, value in vars(operation).items():
         if not name.startswith("_") and name not in _LEFT_OUT and is_simple(value):
-            found[_OTHER_WORDS.get(name, name)] = value
+            settings[_OTHER_WORDS.get(name, name)] = value
     if isinstance(operation, keras.Layer):
         activation = activation_name(operation)
         if activation is not None:
-            found["activation"] = activation
+            settings["activation"] = activation
         cell: Any = getattr(operation, "cell", None)  # which has what a module of torch has itself
         if hasattr(cell, "reset_after"):
-            found["reset_after"] = cell.reset_after
+            settings["reset_after"] = cell.reset_after
     elif is_torch_module(operation):
         parameters = {name for name, _ in operation.named_parameters(recurse=False)}
         if "weight" in parameters:
-            found["use_bias"] = "bias" in parameters
-        if isinstance(found.get("momentum"), float):
-            # The share of the new values there, of the former ones in Keras.
-            found["momentum"] = round(1 - found["momentum"], 12)
+            settings["use_bias"] = "bias" in parameters
+        if isinstance(settings.get("momentum"), float):
+            # In torch it is the share of the new values, in Keras the share of the former ones.
+            settings["momentum"] = round(1 - settings["momentum"], 12)
         torch = sys.modules["torch"]
         if isinstance(operation, torch.nn.GRU | torch.nn.GRUCell):
-            found["reset_after"] = True  # torch has no other form
-    return found
+            settings["reset_after"] = True  # torch has no other form
+    return settings
 
 
 def is_simple(value: Any) -> bool:
-    """Return whether a setting is a number, a short text, `None`, or a list of these."""
+    """Say whether a setting is a number, a short text, `None`, or a list of these."""
     if isinstance(value, list | tuple):
         return len(value) <= 8 and all(map(is_simple, value))
     if isinstance(value, str):
@@ -141,37 +150,37 @@ def is_simple(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float)
 
 
-def labeled(nested: Any, label: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the members of nested lists, tuples and dicts, each with its place as a text."""
-    parts: Any = None
+def label_members(nested: Any, label: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the members of nested lists, tuples and dicts, each with its label: `"logits/0"`."""
+    members: Any = None
     if isinstance(nested, Mapping):
-        parts = nested.items()
+        members = nested.items()
     elif isinstance(nested, list | tuple):
-        parts = enumerate(nested)
-    if parts is None:
+        members = enumerate(nested)
+    if members is None:
         yield label, nested
         return
-    for place, part in parts:
-        inner = f"{label}/{place}" if label else f"{place}"
-        yield from labeled(part, inner)
+    for key, member in members:
+        inner = f"{label}/{key}" if label else f"{key}"
+        yield from label_members(member, inner)
 
 
-def arguments_of(
+def read_arguments(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return what a function is called with, by the names of its arguments."""
+    """Read the arguments of a call, by their names."""
     try:
-        given = dict(inspect.signature(function).bind(*args, **kwargs).arguments)
+        arguments = dict(inspect.signature(function).bind(*args, **kwargs).arguments)
     except (TypeError, ValueError):  # it has no signature
-        given = {f"{place}": value for place, value in enumerate(args)}
-        given.update(kwargs)
-    return dict(labeled(given))
+        arguments = {f"{index}": value for index, value in enumerate(args)}
+        arguments.update(kwargs)
+    return dict(label_members(arguments))
 
 
-def values_of(value: Any) -> Values | None:
-    """Return the values of a tensor or an array, `None` if it has no numbers, or a program has it.
+def read_values(value: Any) -> Values | None:
+    """Read the values of a tensor or an array, `None` if it has no numbers, or is traced.
 
-    They are to be read at once: a module of torch may change them in place.
+    Use them at once: a module of torch may change them in place.
     """
     if isinstance(value, keras.Variable):
         value = value.value

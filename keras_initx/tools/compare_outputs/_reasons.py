@@ -1,4 +1,12 @@
-"""What is known to differ between two calls beside their values: facts, and no guesses."""
+"""Find what differs between two calls other than their values: facts, and no guesses.
+
+The functions return texts such as:
+
+    epsilon: 0.001 here, 1e-05 there
+    padding: 0 before and 1 after here, 1 before and 1 after there
+    `attention_mask` is passed here, and not there
+    GELU: exact here, by tanh there
+"""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,7 +16,7 @@ import numpy as np
 
 from keras_initx.tools.compare_outputs._recorded import RecordedCall
 
-# What layers of Keras and modules of torch say in the same words.
+# Settings that layers of Keras and modules of torch have in the same words.
 _SHARED_WORDS = (
     "epsilon",
     "momentum",
@@ -22,38 +30,44 @@ _SHARED_WORDS = (
     "reset_after",
 )
 _MISSING = object()
-# Of numbers of the size 1, GELU by tanh is off by up to 5e-4, float32 by 1e-7.
+# For numbers of size 1, GELU by tanh is off by up to 5e-4, and float32 by 1e-7.
 _APART = 1e-4
 _EXACT = 1e-5
 _ERF = np.vectorize(math.erf, otypes=[float])
 
 
-def settings_apart(
+def compare_settings(
     ours: RecordedCall, theirs: RecordedCall, *, is_same_framework: bool
 ) -> list[str]:
-    """Return the settings in which two calls differ, as texts.
+    """List the settings in which two calls differ, in words.
 
     Args:
         ours: A call of Keras.
         theirs: Its counterpart.
-        is_same_framework: Whether that is one of Keras too.
+        is_same_framework: Whether the counterpart is of Keras too.
     """
     words: Sequence[str] = _SHARED_WORDS
     if is_same_framework and ours.kind == theirs.kind:
         words = [word for word in ours.settings if word != "padding"]
-    found = []
+    differences = []
     for word in words:
         here = ours.settings.get(word, _MISSING)
         there = theirs.settings.get(word, _MISSING)
-        if _MISSING not in (here, there) and not _are_alike(here, there):
-            found.append(f"{word}: {_shown(here)} here, {_shown(there)} there")
-    return found + _padding(ours, theirs, is_same_framework=is_same_framework)
+        if _MISSING not in (here, there) and not _are_same_settings(here, there):
+            differences.append(
+                f"{word}: {_format_setting(here)} here, {_format_setting(there)} there"
+            )
+    return differences + _compare_padding(ours, theirs, is_same_framework=is_same_framework)
 
 
-def gelu_of(call: RecordedCall) -> str:
-    """Return how a call computes GELU, `"exact"` or `"by tanh"`, empty if it is not known to.
+def identify_gelu(call: RecordedCall) -> str:
+    """Identify how a call computes GELU: `"exact"` or `"by tanh"`, empty if it is not known to.
 
-    Its values say so, whoever computes it: a name, a function without one, a module, an operation.
+    Its values tell, whatever computes it: a name, a function without a name, a module, an
+    operation. The formulas are
+
+        exact      x (1 + erf(x / sqrt(2))) / 2
+        by tanh    x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x**3))) / 2
     """
     before = call.before_activation
     if before is None and len(call.inputs) == 1:
@@ -75,30 +89,32 @@ def gelu_of(call: RecordedCall) -> str:
     return ""
 
 
-def gelus_apart(ours: Iterable[RecordedCall], theirs: Iterable[RecordedCall]) -> list[str]:
-    """Return that two groups of calls compute GELU in two ways, if each knows one alone."""
-    here, there = ({gelu_of(call) for call in calls} - {""} for calls in (ours, theirs))
+def compare_gelus(ours: Iterable[RecordedCall], theirs: Iterable[RecordedCall]) -> list[str]:
+    """Say that two groups of calls compute GELU in two ways, if each uses a single way."""
+    here, there = ({identify_gelu(call) for call in calls} - {""} for calls in (ours, theirs))
     if len(here) == len(there) == 1 and here != there:
         return [f"GELU: {here.pop()} here, {there.pop()} there"]
     return []
 
 
-def masks_apart(ours: RecordedCall, theirs: RecordedCall, *, is_same_framework: bool) -> list[str]:
-    """Return what is passed to one call and not to the other, as texts.
+def compare_masks(
+    ours: RecordedCall, theirs: RecordedCall, *, is_same_framework: bool
+) -> list[str]:
+    """List what is passed to one call and not to the other, in words.
 
-    Arguments of Keras and of torch have other names, but both call a mask a mask. One that masks
-    nothing, or all, says nothing.
+    Arguments of Keras and of torch have other names, but both call a mask a mask. A mask that masks
+    nothing, or all, does not count.
     """
-    here = _passed(ours, is_same_framework)
-    there = _passed(theirs, is_same_framework)
+    here = _list_passed(ours, is_same_framework)
+    there = _list_passed(theirs, is_same_framework)
     if not is_same_framework and here and there:
         return []
-    found = [f"`{name}` is passed here, and not there" for name in here if name not in there]
-    found += [f"`{name}` is passed there, and not here" for name in there if name not in here]
-    return found
+    differences = [f"`{name}` is passed here, and not there" for name in here if name not in there]
+    differences += [f"`{name}` is passed there, and not here" for name in there if name not in here]
+    return differences
 
 
-def _passed(call: RecordedCall, is_same_framework: bool) -> list[str]:
+def _list_passed(call: RecordedCall, is_same_framework: bool) -> list[str]:
     names = []
     for name, tensor in call.inputs.items():
         is_mask = "mask" in name
@@ -107,23 +123,23 @@ def _passed(call: RecordedCall, is_same_framework: bool) -> list[str]:
     return names
 
 
-def _are_alike(here: Any, there: Any) -> bool:
-    """Return whether two settings say the same: 2 and (2, 2) do."""
-    return bool(_parts(here) == _parts(there))
+def _are_same_settings(here: Any, there: Any) -> bool:
+    # 2 and (2, 2) are the same.
+    return bool(_normalize_setting(here) == _normalize_setting(there))
 
 
-def _parts(value: Any) -> Any:
-    """Return a number for a list of the same numbers, and lists for tuples."""
+def _normalize_setting(value: Any) -> Any:
+    # A number in place of a list of the same numbers, and lists in place of tuples.
     if not isinstance(value, list | tuple):
         return value
-    parts = list(map(_parts, value))
-    if parts and all(part == parts[0] for part in parts):
-        return parts[0]
-    return parts
+    values = list(map(_normalize_setting, value))
+    if values and all(item == values[0] for item in values):
+        return values[0]
+    return values
 
 
-def _shown(value: Any) -> str:
-    return f"{_parts(value)}"
+def _format_setting(value: Any) -> str:
+    return f"{_normalize_setting(value)}"
 
 
 class _Window(NamedTuple):
@@ -132,15 +148,15 @@ class _Window(NamedTuple):
     Attributes:
         length: The length of the axis.
         kernel: The length of the kernel, with its gaps.
-        stride: The distance of two of its places.
+        stride: The distance from one position of the kernel to the next.
     """
 
     length: int
     kernel: int
     stride: int
 
-    def padded(self, padding: Any) -> tuple[int, int]:
-        """Return by how much the axis is padded at its two ends."""
+    def compute_padding(self, padding: Any) -> tuple[int, int]:
+        """Compute the padding of the axis at its two ends."""
         if padding == "same":
             count = math.ceil(self.length / self.stride)
             total = max((count - 1) * self.stride + self.kernel - self.length, 0)
@@ -152,51 +168,56 @@ class _Window(NamedTuple):
         return padding, padding
 
 
-def _padding(ours: RecordedCall, theirs: RecordedCall, *, is_same_framework: bool) -> list[str]:
-    """Return how two calls pad their inputs, if these have one size and they pad them otherwise."""
+def _compare_padding(
+    ours: RecordedCall, theirs: RecordedCall, *, is_same_framework: bool
+) -> list[str]:
+    """Say how two calls pad their inputs, if inputs of one size are padded differently."""
     if "Transpose" in ours.kind:
         return []
-    windows, other_windows = _windows(ours), _windows(theirs)
+    windows, other_windows = _find_windows(ours), _find_windows(theirs)
     here, there = ours.settings.get("padding"), theirs.settings.get("padding")
     if here == there:
         return []
     if not windows or not other_windows or None in (here, there):
         if is_same_framework and None not in (here, there):
-            return [f"padding: {_shown(here)} here, {_shown(there)} there"]
+            return [f"padding: {_format_setting(here)} here, {_format_setting(there)} there"]
         return []
-    pads = _pads(windows, here)
-    other_pads = _pads(other_windows, there)
-    lengths = [one.length for one in windows]
-    other_lengths = [one.length for one in other_windows]
+    pads = _compute_pads(windows, here)
+    other_pads = _compute_pads(other_windows, there)
+    lengths = [window.length for window in windows]
+    other_lengths = [window.length for window in other_windows]
     if lengths == other_lengths:
         if pads == other_pads:
             return []
-        return [f"padding: {_shown_pads(pads)} here, {_shown_pads(other_pads)} there"]
+        return [f"padding: {_format_pads(pads)} here, {_format_pads(other_pads)} there"]
     # A layer before one of them may have padded.
-    whole = _padded(lengths, pads)
-    other_whole = _padded(other_lengths, other_pads)
+    whole = _add_padding(lengths, pads)
+    other_whole = _add_padding(other_lengths, other_pads)
     if whole == other_whole:
         return []
-    return [f"padded length: {_shown(whole)} here, {_shown(other_whole)} there"]
+    return [f"padded length: {_format_setting(whole)} here, {_format_setting(other_whole)} there"]
 
 
-def _padded(lengths: Sequence[int], pads: Sequence[tuple[int, int]]) -> list[int]:
+def _add_padding(lengths: Sequence[int], pads: Sequence[tuple[int, int]]) -> list[int]:
     return [length + sum(ends) for length, ends in zip(lengths, pads, strict=True)]
 
 
-def _pads(windows: Sequence[_Window], padding: Any) -> list[tuple[int, int]]:
+def _compute_pads(windows: Sequence[_Window], padding: Any) -> list[tuple[int, int]]:
     paddings = padding if isinstance(padding, list | tuple) else [padding] * len(windows)
-    return [window.padded(one) for window, one in zip(windows, paddings, strict=True)]
+    return [
+        window.compute_padding(window_padding)
+        for window, window_padding in zip(windows, paddings, strict=True)
+    ]
 
 
-def _shown_pads(pads: Sequence[tuple[int, int]]) -> str:
+def _format_pads(pads: Sequence[tuple[int, int]]) -> str:
     if len(set(pads)) == 1:
         return f"{pads[0][0]} before and {pads[0][1]} after"
     return " and ".join(f"{before} before and {after} after" for before, after in pads)
 
 
-def _windows(call: RecordedCall) -> list[_Window]:
-    """Return the windows of a convolution or a pooling along its axes, none if it is not known."""
+def _find_windows(call: RecordedCall) -> list[_Window]:
+    """Find the windows of a convolution or a pooling along its axes, none if they are not known."""
     settings = call.settings
     kernel = settings.get("kernel_size", settings.get("pool_size"))
     tensor = next(iter(call.inputs.values()), None)
@@ -204,23 +225,23 @@ def _windows(call: RecordedCall) -> list[_Window]:
         return []
     rank = len(tensor.shape) - 2
     lengths = tensor.shape[1:-1] if _has_channels_last(settings) else tensor.shape[2:]
-    kernels = _by_axis(kernel, rank)
-    strides = _by_axis(settings.get("strides"), rank)
-    gaps = _by_axis(settings.get("dilation_rate", 1), rank)
+    kernels = _repeat_for_axes(kernel, rank)
+    strides = _repeat_for_axes(settings.get("strides"), rank)
+    gaps = _repeat_for_axes(settings.get("dilation_rate", 1), rank)
     if not rank > 0 or not len(kernels) == len(strides) == len(gaps) == rank:
         return []
-    found = []
+    windows = []
     for length, size, stride, gap in zip(lengths, kernels, strides, gaps, strict=True):
-        found.append(_Window(length, (size - 1) * gap + 1, stride))
-    return found
+        windows.append(_Window(length, (size - 1) * gap + 1, stride))
+    return windows
 
 
 def _has_channels_last(settings: Mapping[str, Any]) -> bool:
-    """Return whether channels are the last axis: what torch has made has no `data_format`."""
+    # A module of torch has no `data_format`.
     return settings.get("data_format") == "channels_last"
 
 
-def _by_axis(value: Any, rank: int) -> Sequence[Any]:
+def _repeat_for_axes(value: Any, rank: int) -> Sequence[Any]:
     if isinstance(value, int):
         return [value] * rank
     return value if isinstance(value, list | tuple) else []

@@ -1,4 +1,11 @@
-"""The calls of a forward pass, as they are recorded."""
+"""Record the calls of a forward pass.
+
+A *label* names an output or an argument within its call: `""` for the only output, `"0"` in a list,
+`"logits/0"` in nested containers, `"mask"` for an argument. One recorded call:
+
+    RecordedCall(CallKey("block/norm", 1), "LayerNormalization", {"epsilon": 1e-3, ...},
+                 inputs={"inputs": tensor}, outputs={"": tensor}, begin=3)
+"""
 
 import hashlib
 import math
@@ -16,17 +23,17 @@ from keras_initx.inspection._watch import Call, Watcher
 from keras_initx.tools.compare_outputs._reading import (
     Settings,
     Values,
-    arguments_of,
     is_simple,
-    labeled,
-    settings_of,
-    values_of,
+    label_members,
+    read_arguments,
+    read_settings,
+    read_values,
 )
 from keras_initx.tools.compare_outputs._samples import (
     RecordedTensor,
     measure_units,
     own_order,
-    sampled,
+    sample_values,
 )
 
 
@@ -49,20 +56,20 @@ class CallKey(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class RecordedCall:
-    """What is kept of a call.
+    """The record of a call.
 
     Attributes:
         key: Which call it is.
         kind: The name of the class of the layer, the operation or the module.
-        settings: What it was made and called with, beside tensors.
+        settings: What it was made and called with, other than tensors.
         inputs: Dict from the names of its arguments to tensors. One that another call has returned
             is the same object.
-        outputs: Dict from the places of its outputs, empty where there is one, to tensors.
+        outputs: Dict from the labels of its outputs to tensors.
         begin: How many calls had ended when it began. Those from there on are inside it.
-        before_activation: What its activation has got, `None` if it is not known to have one.
+        before_activation: The input of its activation, `None` if it is not known to have one.
         is_model: Whether it is the call of the whole model.
-        place: The place of the layer in the model, see `_pairing.py`, by which it is found in
-            another one. That of a module or an array is its name.
+        canonical_path: The canonical path of the layer, by which it is found in another model with
+            other automatic names, see `canonicalize_operations`. A module or an array has its name.
     """
 
     key: CallKey
@@ -73,7 +80,7 @@ class RecordedCall:
     begin: int = 0
     before_activation: RecordedTensor | None = None
     is_model: bool = False
-    place: str = ""
+    canonical_path: str = ""
 
 
 class Recorder(Watcher):
@@ -82,9 +89,9 @@ class Recorder(Watcher):
     Args:
         model: The model or the module of torch.
         paths: Dict from the layers, operations or modules in it to their names.
-        places: The same to their places.
-        lengths: The shapes of tensors that are compared with, without axes of length 1. Values are
-            also kept in the orders that these may have.
+        canonical_paths: Dict from the same to their canonical paths.
+        other_shapes: The shapes of the tensors of the other model, without axes of length 1. Values
+            are also kept in the orders that these may have.
 
     Attributes:
         calls: What was recorded, in the order in which the calls have ended.
@@ -94,14 +101,14 @@ class Recorder(Watcher):
         self,
         model: Any,
         paths: Mapping[Any, str],
-        places: Mapping[Any, str],
-        lengths: Collection[Shape] = (),
+        canonical_paths: Mapping[Any, str],
+        other_shapes: Collection[Shape] = (),
     ) -> None:
         self.calls: list[RecordedCall] = []
         self._model = model
         self._paths = paths
-        self._places = places
-        self._lengths = lengths
+        self._canonical_paths = canonical_paths
+        self._other_shapes = other_shapes
         self._counts: Counter[str] = Counter()
         self._tensors: dict[bytes, RecordedTensor] = {}
         self._begun: dict[Call, RecordedCall] = {}
@@ -110,13 +117,13 @@ class Recorder(Watcher):
         name = self._paths[call.operation]
         self._counts[name] += 1
         inputs = {}
-        settings = dict(settings_of(call.operation))
-        for place, value in arguments_of(call.function, call.args, call.kwargs).items():
-            values = values_of(value)
+        settings = dict(read_settings(call.operation))
+        for label, value in read_arguments(call.function, call.args, call.kwargs).items():
+            values = read_values(value)
             if values is not None:
-                inputs[place] = self._kept(values, call)
-            elif value is not None and place != "training" and is_simple(value):
-                settings[place] = value
+                inputs[label] = self._keep_tensor(values, call)
+            elif value is not None and label != "training" and is_simple(value):
+                settings[label] = value
         self._begun[call] = RecordedCall(
             key=CallKey(name, self._counts[name]),
             kind=type(call.operation).__name__,
@@ -125,31 +132,33 @@ class Recorder(Watcher):
             outputs={},
             begin=len(self.calls),
             is_model=call.operation is self._model,
-            place=self._places[call.operation],
+            canonical_path=self._canonical_paths[call.operation],
         )
 
     def after(self, call: Call) -> None:
         begun = self._begun.pop(call)
-        image = _image_in(begun.inputs.values())
-        before = values_of(call.before_activation)
+        image = _find_image_shape(begun.inputs.values())
+        before = read_values(call.before_activation)
         outputs = {}
-        for place, value in labeled(call.outputs):
-            values = values_of(value)
+        for label, value in label_members(call.outputs):
+            values = read_values(value)
             if values is not None:
-                outputs[place] = self._kept(values, call, image)
+                outputs[label] = self._keep_tensor(values, call, image)
         recorded = replace(
             begun,
             outputs=outputs,
-            before_activation=None if before is None else self._kept(before, call, image),
+            before_activation=None if before is None else self._keep_tensor(before, call, image),
         )
         self.calls.append(recorded)
 
-    def _kept(self, values: Values, call: Call, image: Shape | None = None) -> RecordedTensor:
-        """Return what is kept of a tensor; one with the same values is the same object.
+    def _keep_tensor(
+        self, values: Values, call: Call, image: Shape | None = None
+    ) -> RecordedTensor:
+        """Record a tensor; one with the same values is the same object.
 
-        So an input is found to be the output of another call: by its values, because a module of
+        So an input is recognized as the output of another call: by its values, because a module of
         torch may change its input in place, and Keras may cast it. A tensor whose values are all
-        the same is no other one.
+        the same is always a new object, because it may come from anywhere.
 
         Args:
             values: The values of the tensor.
@@ -157,7 +166,7 @@ class Recorder(Watcher):
             image: The shape of the image that may have been flattened to it.
         """
         array = values.array
-        sample = sampled(array, own_order(array.shape))
+        sample = sample_values(array, own_order(array.shape))
         name = f"{array.shape} "
         if not sample.size or (sample == sample[0]).all():
             name += f"{len(self._tensors)} "
@@ -169,38 +178,38 @@ class Recorder(Watcher):
             axis = -1
             if isinstance(call.operation, keras.Layer):
                 axis = unit_axis(call.operation, array.ndim)
-            self._tensors[key] = recorded_tensor(values, sample, axis, before_flattened)
+            self._tensors[key] = record_tensor(values, sample, axis, before_flattened)
         tensor = self._tensors[key]
-        tensor.keep(array, self._lengths)
+        tensor.keep(array, self._other_shapes)
         return tensor
 
 
-def _image_in(inputs: Iterable[RecordedTensor]) -> Shape | None:
-    """Return the shape of the first input, that before it was flattened; `None` without axes."""
+def _find_image_shape(inputs: Iterable[RecordedTensor]) -> Shape | None:
+    """Find the shape of the first input, before it was flattened; `None` without axes."""
     for tensor in inputs:
         shape = tensor.before_flattened or tensor.shape
         return shape if len(shape) > 2 else None
     return None
 
 
-def recorded_tensor(
+def record_tensor(
     values: Values,
     sample: Array | None = None,
     axis: int = -1,
     before_flattened: Shape | None = None,
 ) -> RecordedTensor:
-    """Return what is kept of a tensor.
+    """Record a tensor.
 
     Args:
         values: Its values.
-        sample: Those that are kept, in its own order, if they are known.
+        sample: The values that are kept, in its own order, if they were taken already.
         axis: The axis of its channels.
         before_flattened: The shape of the image that was flattened to it, if it is known.
     """
     array, dtype = values
     order = own_order(array.shape)
     if sample is None:
-        sample = sampled(array, order)
+        sample = sample_values(array, order)
     moments = Moments(array)
     return RecordedTensor(
         array.shape,

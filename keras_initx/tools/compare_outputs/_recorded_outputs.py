@@ -50,12 +50,12 @@ class RecordedOutputs(Tabular[RecordedOutput]):
     In the form of all results, with a row for each call in the order in which calls end.
 
     Attributes:
-        calls: What is kept of each call.
-        framework: What has made them: `"keras"`, `"torch"`, or `"arrays"` for those that were
-            given.
+        calls: The record of each call.
+        framework: What has made the outputs: `"keras"`, `"torch"`, or `"arrays"` if a user passed
+            arrays.
         backend: The backend on which Keras has made them, empty for others.
-        step: What is kept of the first step of training, `None` if it was not recorded.
-        draws: What random numbers were drawn in inference.
+        step: The record of the first step of training, `None` if it was not recorded.
+        draws: Which random numbers were drawn in inference.
         environment: With which versions and on which devices they were computed, `None` if that is
             not known.
     """
@@ -130,9 +130,9 @@ class RecordedOutputs(Tabular[RecordedOutput]):
 
     def _figure(self) -> "Figure":
         points = {}
-        for place, row in enumerate(self.rows):
+        for index, row in enumerate(self.rows):
             if row.std is not None:
-                points[place] = row.std
+                points[index] = row.std
         panels = {"standard deviation": {"outputs": Points(points, BLUE)}}
         return plot_in_order([row.path for row in self.rows], panels, of="layer")
 

@@ -1,4 +1,10 @@
-"""What is kept of the first step of training."""
+"""The record of the first step of training: its types, and what is kept of arrays.
+
+    RecordedStep(loss=1.99, weights=[RecordedWeight("dense/kernel", "trained", (3, 2), "float32",
+        gradient=RecordedChange(norm=1.3, values, rounding=4e-8), update=...)], ...)
+
+A *change* is a gradient, or what a step adds to a weight.
+"""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,19 +14,19 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from keras_initx._typing import Array, DType, Shape
-from keras_initx.backends._moments import Moments
+from keras_initx.backends._moments import Moments, compute_rms
 from keras_initx.inspection._batch import to_floats
-from keras_initx.tools.compare_outputs._reading import Settings, labeled, values_of
+from keras_initx.tools.compare_outputs._reading import Settings, label_members, read_values
 from keras_initx.tools.compare_outputs._samples import (
     RecordedTensor,
-    orders_of,
+    list_orders,
     own_order,
-    sampled,
+    sample_values,
 )
 
 # So many more runs measure the rounding.
 RUNS = 3
-# In these, weights are changed by so many times their rounding at most.
+# In these, weights are changed by at most so many times the epsilon of their dtype.
 _CHANGE = 2
 # What a weight is in training. A state is changed by a call in training, such as a moving average.
 Kind: TypeAlias = Literal["trained", "frozen", "state"]
@@ -32,9 +38,9 @@ class RecordedChange:
 
     Attributes:
         norm: Its norm.
-        values: Some of its values, in float32, at places that follow from the shape.
-        rounding: What rounding was measured to make of these values: the root mean square of their
-            deviations over several runs. It is 0 where there was one run.
+        values: Some of its values, in float32, at indices that follow from the shape.
+        rounding: The rounding of these values, measured: the root mean square of their deviations
+            over several runs. It is 0 if there was one run.
     """
 
     norm: float
@@ -42,33 +48,33 @@ class RecordedChange:
     rounding: float = 0.0
 
 
-def recorded_change(values: Array, kept_at: Array | None = None) -> RecordedChange:
-    """Return what is kept of an array.
+def record_change(values: Array, indices: Array | None = None) -> RecordedChange:
+    """Record an array.
 
     Args:
         values: The array.
-        kept_at: The places in it that are kept, where they do not follow from its shape.
+        indices: The flat indices of the values that are kept, if they do not follow from its shape.
     """
-    if kept_at is None:
-        kept = sampled(values, own_order(values.shape))
+    if indices is None:
+        kept = sample_values(values, own_order(values.shape))
     else:
-        kept = to_floats(values).reshape(-1)[kept_at]
+        kept = to_floats(values).reshape(-1)[indices]
     with np.errstate(over="ignore"):  # of float64
         return RecordedChange(Moments(values).norm, kept.astype("float32"))
 
 
-def rounded_otherwise(rng: np.random.Generator, values: Array, epsilon: float) -> Array:
-    """Return values times `1 + 2 epsilon u`, with u uniform in [-1, 1]: by what may be rounding."""
+def perturb_by_rounding(rng: np.random.Generator, values: Array, epsilon: float) -> Array:
+    """Multiply values by `1 + 2 epsilon u`, with u uniform in [-1, 1]: no more than rounding."""
     noise = rng.random(values.shape, dtype="float32") * 2 - 1
-    changed: Array = values * (1 + _CHANGE * epsilon * noise.astype(values.dtype))
-    return changed
+    perturbed: Array = values * (1 + _CHANGE * epsilon * noise.astype(values.dtype))
+    return perturbed
 
 
-def with_rounding(
-    change: RecordedChange | None, others: Sequence[RecordedChange | None]
+def add_measured_rounding(
+    change: RecordedChange | None, repeats: Sequence[RecordedChange | None]
 ) -> RecordedChange | None:
-    """Return a change with the rounding that others show, which rounding alone has made differ."""
-    runs = [run.values for run in (change, *others) if run is not None]
+    """Add the rounding that repeated runs show, which differ by rounding alone."""
+    runs = [run.values for run in (change, *repeats) if run is not None]
     if change is None or len(runs) < 2:
         return change
     with np.errstate(invalid="ignore", over="ignore"):
@@ -76,74 +82,69 @@ def with_rounding(
         return replace(change, rounding=compute_rms(deviations))
 
 
-def compute_rms(values: Array) -> float:
-    """Return the root mean square of values, 0 of none."""
-    if not values.size:
-        return 0.0
-    return float(np.sqrt(np.mean(np.square(values.astype("float64")))))
-
-
 class RecordedTarget(NamedTuple):
-    """What is kept of targets, or of the weights of samples.
+    """The record of targets, or of the weights of samples.
 
     Attributes:
         shape: Their shape.
-        digest: Of their values, the same for the same values in another dtype.
+        digest: The digest of their values, the same for the same values in another dtype.
     """
 
     shape: Shape
     digest: str
 
 
-def recorded_targets(nested: Any) -> dict[str, RecordedTarget]:
-    """Return what is kept of targets or weights of samples, by their places; of `None` nothing."""
-    return {place: _recorded_target(values) for place, values in _arrays_of(nested).items()}
+def record_targets(nested: Any) -> dict[str, RecordedTarget]:
+    """Record targets or weights of samples, by their labels; nothing for `None`."""
+    return {label: _record_target(values) for label, values in _label_arrays(nested).items()}
 
 
-def in_forms_of_keras(
+def convert_torch_targets(
     nested: Any, others: Mapping[str, RecordedTarget]
 ) -> Mapping[str, RecordedTarget]:
-    """Return targets of torch, as those of a model where they are the same in another form.
+    """Convert records of targets of torch to the forms of the model, if their values are the same.
 
     Images have channels first in torch, and classes are numbers, which may be one-hot here.
 
     Args:
         nested: The targets of the model.
-        others: What is kept of those of torch.
+        others: The records of the targets of torch.
     """
-    ours = _arrays_of(nested)
+    ours = _label_arrays(nested)
     if len(ours) != len(others):
         return others
-    found = {}
-    for values, (place, other) in zip(ours.values(), others.items(), strict=True):
-        own = _recorded_target(values)
-        digests = [_recorded_target(form).digest for form in _forms_of(values, other.shape)]
+    converted = {}
+    for values, (label, other) in zip(ours.values(), others.items(), strict=True):
+        own = _record_target(values)
+        digests = [
+            _record_target(form).digest for form in _iterate_torch_forms(values, other.shape)
+        ]
         if digests:
             other = other._replace(shape=own.shape)
-        found[place] = own if other.digest in digests else other
-    return found
+        converted[label] = own if other.digest in digests else other
+    return converted
 
 
-def _arrays_of(nested: Any) -> dict[str, Array]:
-    found = {}
-    for place, value in labeled(nested):
-        known = values_of(value)
-        if known is not None:
-            found[place] = known.array
-    return found
+def _label_arrays(nested: Any) -> dict[str, Array]:
+    arrays = {}
+    for label, value in label_members(nested):
+        values = read_values(value)
+        if values is not None:
+            arrays[label] = values.array
+    return arrays
 
 
-def _forms_of(values: Array, shape: Shape) -> Iterator[Array]:
-    """Yield targets in the forms with a shape that torch may have them in."""
-    for order in orders_of(values.shape):
+def _iterate_torch_forms(values: Array, shape: Shape) -> Iterator[Array]:
+    """Yield targets in the forms that torch may have: moved axes, and classes for one-hot."""
+    for order in list_orders(values.shape):
         if order.fits(shape):
             yield values.transpose(order.axes)
     is_one_hot = values.ndim > 1 and bool(((values == 0) | (values == 1)).all())
     if is_one_hot and bool((values.sum(axis=-1) == 1).all()):
-        yield from _forms_of(values.argmax(axis=-1), shape)
+        yield from _iterate_torch_forms(values.argmax(axis=-1), shape)
 
 
-def _recorded_target(values: Array) -> RecordedTarget:
+def _record_target(values: Array) -> RecordedTarget:
     # As Keras does, which computes losses in float32.
     values = to_floats(values).astype("float32") if values.dtype.kind not in "biu" else values
     content = np.ascontiguousarray(values.astype("float64") + 0.0)  # -0 is 0
@@ -153,7 +154,7 @@ def _recorded_target(values: Array) -> RecordedTarget:
 
 @dataclass(frozen=True, eq=False)
 class RecordedWeight:
-    """What is kept of a weight.
+    """The record of a weight in the step.
 
     Attributes:
         path: Its path.
@@ -190,7 +191,7 @@ class ArrayChange(NamedTuple):
     Attributes:
         norm: Its norm.
         values: Its values in float32, those that `RecordedStep.is_whole` says.
-        deviations: What rounding was measured to make of each, empty if it was not.
+        deviations: The rounding of each, measured, empty if it was not.
     """
 
     norm: float
@@ -200,7 +201,7 @@ class ArrayChange(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class RecordedArray:
-    """What is kept of a parameter or a buffer of a module of torch.
+    """The record of a parameter or a buffer of a module of torch.
 
     Attributes:
         name: Its name in the `state_dict()` of the module.
@@ -209,7 +210,7 @@ class RecordedArray:
         dtype: The name of its dtype.
         gradient: The gradient of the loss, if it is trained: 0 if it has none.
         update: What the step adds to it, or the call to a buffer; `None` if it is not known.
-        group: The place of its settings in `RecordedStep.groups`, `None` without an optimizer.
+        group: The index of its settings in `RecordedStep.groups`, `None` without an optimizer.
         tied_to: The first name of the same tensor, empty if this is it.
     """
 
@@ -232,29 +233,29 @@ class RecordedArray:
 
 @dataclass(frozen=True, eq=False)
 class RecordedStep:
-    """What is kept of the first step of a model on a batch.
+    """The record of the first step of a model on a batch.
 
-    That of a module of torch has arrays in place of weights: which weight of a model an array is,
-    only the comparison knows.
+    The step of a module of torch has arrays in place of weights: only the comparison knows which
+    weight of a model an array is.
 
     Attributes:
         obstacle: Why nothing of it is known, empty if it was taken.
-        targets: Dict from the places of targets to what is kept of them.
-        sample_weights: The same of the weights of samples.
+        targets: Dict from the labels of targets to their records.
+        sample_weights: The same for the weights of samples.
         by_backend: What has drawn random numbers that no two backends have in common, in words.
-        outputs: Dict from the places of the outputs in training to tensors.
+        outputs: Dict from the labels of the outputs in training to tensors.
         loss: The loss, with all that is added to it.
-        loss_rounding: The deviation of the loss that rounding was measured to make.
+        loss_rounding: The rounding of the loss, measured, as a standard deviation.
         added: What regularizers and `add_loss` add to it.
-        summed: How many values of the batch a normalization sums for one, at most.
+        summed: How many values of the batch a normalization sums for one statistic, at most.
         counts: Dict from numbers to what they count in the batch, such as `"examples"`.
         weights: The weights, those of the last layer first.
         without_gradients: Why gradients are not known, empty if they are.
         without_updates: Why updates are not known, empty if they are.
-        settings: Those of the loss and the optimizer.
+        settings: The settings of the loss and the optimizer.
         unread: Settings that cannot be read, in words.
         arrays: The parameters and buffers of a module of torch.
-        is_whole: Whether all values of these are kept, and not at most `MOST_VALUES` of each.
+        is_whole: Whether all values of the arrays are kept, and not at most `MOST_VALUES` of each.
         groups: The settings of the groups of its parameters, in the words of Keras.
     """
 

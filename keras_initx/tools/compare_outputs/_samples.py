@@ -1,6 +1,10 @@
-"""What is kept of a tensor: its shape, its moments, and some of its values.
+"""The record of a tensor: its shape, its moments, and some of its values.
 
-The places of these values follow from the number of values alone, so two runs keep the same ones.
+The indices of these values follow from the number of values alone, so two runs keep the same ones.
+
+An *order* is a way to lay the values of a tensor out: torch has images of (2, 8, 8, 3) as
+(2, 3, 8, 8), `Order("channels first", view=(2, 8, 8, 3), axes=(0, 3, 1, 2), shape=(2, 3, 8, 8))`.
+The *units* of a tensor are the sizes of its channels, by which differences are measured.
 """
 
 import functools
@@ -25,9 +29,9 @@ class Order:
     """An order in which the values of a tensor may be those of another one.
 
     Attributes:
-        name: What differs from the order of the tensor, or nothing.
-        view: The shape in which the tensor is looked at: that before it was flattened.
-        axes: The axes of this shape, the outermost first.
+        name: What differs from the own order of the tensor, empty for this order.
+        view: The shape of the tensor, or of the image that was flattened to it.
+        axes: The axes of `view` from the outermost one on, as the other tensor has them.
         shape: The shape that the other tensor has.
     """
 
@@ -37,8 +41,8 @@ class Order:
     shape: Shape
 
     def fits(self, shape: Shape) -> bool:
-        """Return whether the other tensor may have this shape: axes of length 1 do not matter."""
-        return without_ones(self.shape) == without_ones(shape)
+        """Say whether the other tensor may have this shape: axes of length 1 do not matter."""
+        return squeeze_shape(self.shape) == squeeze_shape(shape)
 
 
 def own_order(shape: Shape) -> Order:
@@ -46,28 +50,28 @@ def own_order(shape: Shape) -> Order:
     return Order("", shape, tuple(range(len(shape))), shape)
 
 
-def orders_of(shape: Shape, before_flattened: Shape | None = None) -> list[Order]:
-    """Return the orders in which another framework may have the values of a tensor.
+def list_orders(shape: Shape, before_flattened: Shape | None = None) -> list[Order]:
+    """List the orders in which another framework may have the values of a tensor.
 
     Args:
         shape: The shape of the tensor.
         before_flattened: The shape of the image that it was flattened from, if it was.
     """
-    found = [own_order(shape)]
+    orders = [own_order(shape)]
     if len(shape) > 2:
-        for name, axes in _moved_axes(len(shape)).items():
-            found.append(Order(name, shape, axes, tuple(shape[axis] for axis in axes)))
+        for name, axes in _name_axis_orders(len(shape)).items():
+            orders.append(Order(name, shape, axes, tuple(shape[axis] for axis in axes)))
     elif before_flattened is not None:
-        for name, axes in _moved_channels(len(before_flattened)).items():
-            found.append(Order(f"{name} before it is flattened", before_flattened, axes, shape))
-    return found
+        for name, axes in _name_channel_orders(len(before_flattened)).items():
+            orders.append(Order(f"{name} before it is flattened", before_flattened, axes, shape))
+    return orders
 
 
-def _moved_axes(rank: int) -> dict[str, tuple[int, ...]]:
-    return {**_moved_channels(rank), "time before the batch": (1, 0, *range(2, rank))}
+def _name_axis_orders(rank: int) -> dict[str, tuple[int, ...]]:
+    return {**_name_channel_orders(rank), "time before the batch": (1, 0, *range(2, rank))}
 
 
-def _moved_channels(rank: int) -> dict[str, tuple[int, ...]]:
+def _name_channel_orders(rank: int) -> dict[str, tuple[int, ...]]:
     first = (0, rank - 1, *range(1, rank - 1))
     last = (0, *range(2, rank), 1)
     if first == last:
@@ -75,13 +79,13 @@ def _moved_channels(rank: int) -> dict[str, tuple[int, ...]]:
     return {"channels first": first, "channels last": last}
 
 
-def without_ones(shape: Shape) -> Shape:
-    """Return a shape without axes of length 1."""
+def squeeze_shape(shape: Shape) -> Shape:
+    """Remove the axes of length 1 from a shape."""
     return tuple(length for length in shape if length != 1)
 
 
-def places(size: int) -> Array:
-    """Return the places that are kept of a tensor with `size` values, all or `MOST_VALUES`.
+def choose_indices(size: int) -> Array:
+    """Choose the flat indices that are kept of a tensor with `size` values, all or `MOST_VALUES`.
 
     Their distance has no divisor in common with the size. So they meet all channels, whatever their
     number is, and all examples, equally often.
@@ -95,34 +99,34 @@ def places(size: int) -> Array:
 
 
 @functools.lru_cache(maxsize=256)
-def kept_places(order: Order) -> Array:
-    """Return the places of the values that are kept, among those of the tensor in its own order.
+def locate_kept_values(order: Order) -> Array:
+    """Locate the values that are kept, as flat indices of the tensor in its own order.
 
     Args:
-        order: The order in which they are counted.
+        order: The order in which `choose_indices` counts.
     """
     viewed = tuple(order.view[axis] for axis in order.axes)
-    index = np.unravel_index(places(math.prod(viewed)), viewed or (1,))
-    own = [index[order.axes.index(axis)] for axis in range(len(order.view))]
-    found: Array = np.ravel_multi_index(own, order.view) if own else np.zeros(1, int)
-    return found
+    index = np.unravel_index(choose_indices(math.prod(viewed)), viewed or (1,))
+    own_index = [index[order.axes.index(axis)] for axis in range(len(order.view))]
+    indices: Array = np.ravel_multi_index(own_index, order.view) if own_index else np.zeros(1, int)
+    return indices
 
 
-def sampled(values: Array, order: Order) -> Array:
-    """Return the values of a tensor that are kept: integers as int64, 16 bits as float32.
+def sample_values(values: Array, order: Order) -> Array:
+    """Take the values of a tensor that are kept: integers as int64, 16 bits as float32.
 
     Args:
-        values: The values.
+        values: All values.
         order: The order in which they are counted.
     """
-    kept: Array = values.reshape(-1)[kept_places(order)]
+    kept: Array = values.reshape(-1)[locate_kept_values(order)]
     if kept.dtype.kind in "biu":
         return kept.astype("int64")
     return to_floats(kept)
 
 
 class Units(NamedTuple):
-    """What the values of a tensor are measured by.
+    """The sizes by which differences of the values of a tensor are measured.
 
     Attributes:
         axis: The axis of its channels, `None` if it has one channel.
@@ -135,23 +139,23 @@ class Units(NamedTuple):
     sizes: Array
     spread: float
 
-    def of(self, places: Array, shape: Shape) -> Array:
-        """Return the sizes by which the values at some places are measured."""
-        sizes = _at_least_median(self.sizes)
+    def scale_at(self, indices: Array, shape: Shape) -> Array:
+        """Look up the sizes by which the values at flat `indices` are measured."""
+        sizes = _raise_to_median(self.sizes)
         if self.axis is None:
-            return np.broadcast_to(sizes, places.shape)
-        found: Array = sizes[np.unravel_index(places, shape)[self.axis]]
-        return found
+            return np.broadcast_to(sizes, indices.shape)
+        scales: Array = sizes[np.unravel_index(indices, shape)[self.axis]]
+        return scales
 
 
-def _at_least_median(sizes: Array) -> Array:
-    """Return sizes of channels, of which none is below the median of those that are not zero."""
+def _raise_to_median(sizes: Array) -> Array:
+    """Raise the sizes of channels to at least the median of those that are not zero."""
     positive = sizes[sizes > 0]
     return np.maximum(sizes, np.median(positive)) if positive.size else sizes
 
 
 def measure_units(values: Array, axis: int) -> Units:
-    """Return what the values of a tensor are measured by.
+    """Measure the sizes of the channels of a tensor.
 
     Args:
         values: The values.
@@ -165,34 +169,34 @@ def measure_units(values: Array, axis: int) -> Units:
     largest = np.zeros(count)
     step = max(CHUNK * len(moved) // max(moved.size, 1), 1)
     for begin in range(0, len(moved), step):
-        part = to_floats(moved[begin : begin + step]).astype("float64")
+        chunk = to_floats(moved[begin : begin + step]).astype("float64")
         with np.errstate(invalid="ignore"):  # of infinities
-            change = np.abs(part - to_floats(moved[:1])).reshape(-1, count)
+            change = np.abs(chunk - to_floats(moved[:1])).reshape(-1, count)
         largest = np.fmax(largest, change.max(axis=0, initial=0))
-        part = part.reshape(-1, count)
-        is_finite = np.isfinite(part)
+        chunk = chunk.reshape(-1, count)
+        is_finite = np.isfinite(chunk)
         numbers += is_finite.sum(axis=0)
-        squares += np.square(part, where=is_finite, out=np.zeros(part.shape)).sum(axis=0)
+        squares += np.square(chunk, where=is_finite, out=np.zeros(chunk.shape)).sum(axis=0)
     sizes = np.sqrt(squares / np.maximum(numbers, 1))
     spread = math.nan
     if values.ndim and len(values) > 1:
         above = largest > 0
-        spread = float((largest[above] / _at_least_median(sizes)[above]).max(initial=0))
+        spread = float((largest[above] / _raise_to_median(sizes)[above]).max(initial=0))
     return Units(axis if has_channels else None, sizes, spread)
 
 
 @dataclass(frozen=True, eq=False)
 class RecordedTensor:
-    """What is kept of a tensor.
+    """The record of a tensor.
 
     Attributes:
         shape: Its shape.
         dtype: The name of its dtype.
         mean: The mean of all its values.
         deviation: Their standard deviation.
-        values: Some of its values, by the order in which they are counted, its own first.
+        values: Dict from orders to the values that are kept in them, its own order first.
         before_flattened: The shape of the image that was flattened to it, if it is known.
-        units: What its values are measured by, `None` of a tensor in a file.
+        units: The sizes of its channels, `None` of a tensor in a file.
     """
 
     shape: Shape
@@ -205,26 +209,26 @@ class RecordedTensor:
 
     @property
     def own_values(self) -> Array:
-        """Those that are kept in its own order."""
+        """The values that are kept in its own order."""
         return next(iter(self.values.values()))
 
     @property
     def is_constant(self) -> bool:
-        """Whether all its values are the same, of which there are several, or zero."""
+        """Whether it is zero, or has several values, all the same."""
         return self.deviation == 0 and (math.prod(self.shape) > 1 or self.mean == 0)
 
-    def keep(self, array: Array, lengths: Collection[Shape]) -> None:
-        """Keep values of the tensor, an array, in the orders that tensors of others may have.
+    def keep(self, array: Array, other_shapes: Collection[Shape]) -> None:
+        """Keep values of the tensor in the orders that tensors of another model may have.
 
         Args:
-            array: Its values.
-            lengths: The shapes of the other tensors, without axes of length 1.
+            array: All its values.
+            other_shapes: The shapes of the other tensors, without axes of length 1.
         """
-        for order in orders_of(self.shape, self.before_flattened):
-            if without_ones(order.shape) in lengths and order not in self.values:
-                self.values[order] = sampled(array, order)
+        for order in list_orders(self.shape, self.before_flattened):
+            if squeeze_shape(order.shape) in other_shapes and order not in self.values:
+                self.values[order] = sample_values(array, order)
 
-    def in_orders_of(self, shape: Shape) -> Iterator[tuple[Order, Array]]:
+    def iterate_orders(self, shape: Shape) -> Iterator[tuple[Order, Array]]:
         """Yield its values in each order that a tensor of this shape may have."""
         for order, values in self.values.items():
             if order.fits(shape):

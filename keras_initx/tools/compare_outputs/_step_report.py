@@ -1,4 +1,12 @@
-"""The result of comparing the first step of two models."""
+"""The result of comparing the first step of two models: rows for weights, and lines of text.
+
+Below the table of the rows, a report prints lines such as:
+
+    outputs in training: differs, by 0.042 of their size
+    loss: 1.91316 here, 1.99058 there: 0.961108 times that there
+    gradients: 2 of 4 weights differ, back from the loss first that of norm/gamma (1.3 here, ...)
+    updates: not compared
+"""
 
 import textwrap
 from collections.abc import Collection, Iterator, Sequence
@@ -11,27 +19,35 @@ from keras_initx.report._order import Points, plot_in_order
 from keras_initx.report._results import Judgement, Problem, Tabular
 from keras_initx.report._table import Column
 from keras_initx.report._terminal import line_width
-from keras_initx.report._text import format_count, format_number
+from keras_initx.report._text import (
+    format_count,
+    format_number,
+    group_names,
+    join_clauses,
+    join_names,
+)
 from keras_initx.tools.compare_outputs._recorded_step import Kind
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Answer: TypeAlias = Literal["equal", "differs", "not compared"]
+# Of rows that differ, a table has so many.
+_MOST_ROWS = 12
 
 
 @dataclass(frozen=True)
 class StepChange:
-    """A gradient, an update or an output beside its counterpart.
+    """A gradient, an update or an output compared with its counterpart.
 
     Attributes:
         answer: `"equal"`, `"differs"` or `"not compared"`.
-        how: What is seen of the difference, or why it was not compared.
+        how: What the difference looks like, or why it was not compared.
         norm: The norm here, `None` if it is not known.
         norm_there: The norm there.
-        difference: The root mean square of the difference, relative to the larger one of both.
-        rounding: How large it may be for rounding, in the same unit.
-        ratio: By what factor those here are larger, if all values are by the same.
+        difference: The root mean square of the difference, as a share of the larger of both.
+        rounding: How large the difference may be because of rounding, in the same unit.
+        ratio: By what factor the values here are larger, if all are by the same factor.
     """
 
     answer: Answer
@@ -56,19 +72,19 @@ class StepChange:
     def text(self) -> str:
         """How it differs, in words."""
         if self.ratio is not None:
-            return f"{factor_text(self.ratio)} there"
+            return f"{format_factor(self.ratio)} there"
         return self.norms if self.norm_there is not None else (self.how or self.answer)
 
 
-def factor_text(ratio: float) -> str:
-    """Return a factor in words, before "there"."""
+def format_factor(ratio: float) -> str:
+    """Format a factor in words, before "there"."""
     if 0 < ratio < 0.99:
-        return f"1/{_digits(1 / ratio)} of those"
-    return f"{_digits(ratio)} times those"
+        return f"1/{_format_digits(1 / ratio)} of those"
+    return f"{_format_digits(ratio)} times those"
 
 
-def _digits(number: float) -> str:
-    """Return a number with three digits, and whole if it is nearly so; one near 1 with more."""
+def _format_digits(number: float) -> str:
+    """Format a number with three digits, whole if it is nearly so, near 1 with six digits."""
     if 0 < abs(number - 1) < 0.01:
         return f"{number:.6g}"
     if abs(number - round(number)) < 1e-3 * abs(number):
@@ -85,7 +101,7 @@ class StepRow:
         kind: `"trained"`, `"frozen"`, or `"state"` for what a call in training changes, such as a
             moving average.
         like: The path of its counterpart, empty if there is none.
-        gradient: Its gradient beside that of the counterpart, `None` unless it is trained.
+        gradient: How its gradient compares with its counterpart's, `None` unless it is trained.
         update: What the step adds to it, or the call to a state, `None` if it is frozen.
     """
 
@@ -96,9 +112,14 @@ class StepRow:
     update: StepChange | None = None
 
     @property
+    def _changes(self) -> dict[str, StepChange]:
+        changes = {"gradient": self.gradient, "update": self.update}
+        return {name: change for name, change in changes.items() if change is not None}
+
+    @property
     def answer(self) -> Answer:
-        """`"differs"` if one of both does, `"equal"` if both are, else `"not compared"`."""
-        answers = [change.answer for change in (self.gradient, self.update) if change is not None]
+        """`"differs"` if gradient or update does, `"equal"` if both are, else `"not compared"`."""
+        answers = [change.answer for change in self._changes.values()]
         if "differs" in answers:
             return "differs"
         return "not compared" if "not compared" in answers else "equal"
@@ -106,16 +127,16 @@ class StepRow:
     @property
     def text(self) -> str:
         """What differs, in words."""
-        parts = []
-        for name, change in (("gradient", self.gradient), ("update", self.update)):
-            if change is not None and change.answer == "differs":
-                parts.append(f"{name}: {change.text}")
-        return f"{self.path}: {'; '.join(parts) or self.answer}"
+        clauses = []
+        for name, change in self._changes.items():
+            if change.answer == "differs":
+                clauses.append(f"{name}: {change.text}")
+        return f"{self.path}: {join_clauses(*clauses) or self.answer}"
 
 
 @dataclass(frozen=True)
 class StepLoss:
-    """The loss beside that of the other model.
+    """The loss compared with the loss of the other model.
 
     Attributes:
         answer: `"equal"`, `"differs"` or `"not compared"`.
@@ -142,11 +163,11 @@ class StepLoss:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class StepReport(Tabular[StepRow], Judgement):
-    """The first step of a model beside that of another, in the form of all results.
+    """The first step of a model compared with that of another, in the form of all results.
 
     Attributes:
         rows: A `StepRow` for each weight, those of the last layer first.
-        outputs: Dict from the places of the outputs in training to how they compare.
+        outputs: Dict from the labels of the outputs in training to how they compare.
         loss: How the losses compare.
         settings: Settings of the loss and the optimizer that differ, each in words.
         unmatched: Paths of weights of the other model without a counterpart.
@@ -154,7 +175,7 @@ class StepReport(Tabular[StepRow], Judgement):
         inputs: How targets and weights of samples differ, each in words.
         later: The settings that differ and make later steps differ, if the first does not.
         unread: Settings that were not compared, each in words.
-        causes: What torch is known to do otherwise, with the weights whose values show it, and
+        causes: What torch is known to do differently, with the weights whose values show it, and
             settings that are equal at the first step alone, each in words.
         explained: The paths of the weights whose difference has no other cause.
     """
@@ -179,29 +200,29 @@ class StepReport(Tabular[StepRow], Judgement):
         """
         if self.obstacle:
             return [Problem("first step", self.summary)]
-        found = self._problems_of_step()
+        problems = self._list_step_problems()
         if self.later:
-            found.append(Problem("settings", "; ".join(self.later)))
-        return found
+            problems.append(Problem("settings", join_clauses(*self.later)))
+        return problems
 
-    def _problems_of_step(self) -> list[Any]:
-        found: list[Any] = []
+    def _list_step_problems(self) -> list[Any]:
+        problems: list[Any] = []
         if self.inputs:
-            found.append(Problem("targets", "; ".join(self.inputs)))
+            problems.append(Problem("targets", join_clauses(*self.inputs)))
         if any(change.answer == "differs" for change in self.outputs.values()):
-            found.append(Problem("outputs in training", self._outputs()))
+            problems.append(Problem("outputs in training", self._describe_outputs()))
         if self.loss.answer != "equal":
-            found.append(Problem("loss", self.loss.text))
-        found += [row for row in self.rows if row.answer == "differs"]
+            problems.append(Problem("loss", self.loss.text))
+        problems += [row for row in self.rows if row.answer == "differs"]
         gradients = [row.gradient for row in self.rows if row.gradient is not None]
         if all(change.answer == "not compared" for change in gradients):
-            found.append(Problem("gradients", "no gradient was compared"))
-        return found
+            problems.append(Problem("gradients", "no gradient was compared"))
+        return problems
 
     @property
     def first(self) -> StepRow | None:
         """The first weight whose gradient differs, back from the loss, `None` if none does."""
-        return next(iter(_that_differ(self.rows, "gradient")), None)
+        return next(iter(_select_rows(self.rows, "gradient", "differs")), None)
 
     @property
     def summary(self) -> str:
@@ -209,25 +230,27 @@ class StepReport(Tabular[StepRow], Judgement):
         if self.obstacle:
             return f"The first step was not compared: {self.obstacle}."
         text = "The first step differs"
-        if not self._problems_of_step():
+        if not self._list_step_problems():
             text = "The first step is equal"
             if self.later:
-                text += f", later ones are not: {'; '.join(self.later)}"
+                text += f", later ones are not: {join_clauses(*self.later)}"
         elif not any(self._differing()):
             text = "The first step was not compared"
         elif self._is_explained():
             text += ", by nothing but the causes that are known"
         if self.inputs:
-            text += f", with {'; '.join(self.inputs)}"
+            text += f", with {join_clauses(*self.inputs)}"
         missing = [row for row in self.rows if row.answer == "not compared"]
         if missing:
             text += f"; of {format_count(len(missing), 'weight')} not all was compared"
         return f"{text}."
 
     def _is_explained(self) -> bool:
-        """Return whether nothing differs but weights of which all causes are known."""
-        found = self._problems_of_step()
-        return all(isinstance(one, StepRow) and one.path in self.explained for one in found)
+        # Nothing differs but weights whose causes are all known.
+        problems = self._list_step_problems()
+        return all(
+            isinstance(problem, StepRow) and problem.path in self.explained for problem in problems
+        )
 
     def _differing(self) -> Iterator[bool]:
         yield bool(self.inputs)
@@ -235,99 +258,91 @@ class StepReport(Tabular[StepRow], Judgement):
         yield self.loss.answer == "differs"
         yield from (row.answer == "differs" for row in self.rows)
 
-    def _lines(self) -> list[str]:
-        """Return what is known of the step, in the order in which it is computed."""
+    def _list_findings(self) -> list[str]:
+        """List what is known of the step, in the order in which it is computed."""
         if self.obstacle:
             return []
-        lines = [*self.inputs, self._outputs(), self.loss.text, self._gradients()]
-        lines += self._updates()
+        lines = [*self.inputs, self._describe_outputs(), self.loss.text, self._describe_gradients()]
+        lines += self._describe_updates()
         lines += [f"known: {cause}" for cause in self.causes]
-        lines += self._not_compared()
+        lines += self._list_not_compared()
         if self.settings:
-            lines.append(f"settings that differ: {'; '.join(self.settings)}")
+            lines.append(f"settings that differ: {join_clauses(*self.settings)}")
         if self.unread:
-            lines.append(f"settings that were not compared: {'; '.join(self.unread)}")
+            lines.append(f"settings that were not compared: {join_clauses(*self.unread)}")
         return lines
 
-    def _outputs(self) -> str:
-        parts = []
-        for place, change in self.outputs.items():
+    def _describe_outputs(self) -> str:
+        clauses = []
+        for label, change in self.outputs.items():
             if change.answer == "equal":
                 continue
-            name = f"{place}: " if place else ""
-            parts.append(f"{name}{change.answer}, {change.how}".rstrip(", "))
-        return f"outputs in training: {'; '.join(parts) or 'equal'}"
+            name = f"{label}: " if label else ""
+            clauses.append(f"{name}{change.answer}, {change.how}".rstrip(", "))
+        return f"outputs in training: {join_clauses(*clauses) or 'equal'}"
 
-    def _gradients(self) -> str:
-        rows = [row for row in self.rows if row.gradient is not None]
-        compared = [row for row in rows if row.gradient and row.gradient.answer != "not compared"]
-        differing = _that_differ(rows, "gradient")
-        if not compared:
-            return "gradients: not compared"
+    def _describe_gradients(self) -> str:
+        compared = _select_rows(self.rows, "gradient", "equal", "differs")
+        differing = _select_rows(compared, "gradient", "differs")
+        text = f"gradients: {_count_differing(compared, differing)}"
         if not differing:
-            return f"gradients: equal for {format_count(len(compared), 'weight')}"
+            return text
         ratios = [row.gradient.ratio for row in differing if row.gradient is not None]
-        if len(differing) == len(compared) and _are_alike(ratios) and ratios[0] is not None:
-            return f"gradients: all are {factor_text(ratios[0])} there"
+        if len(differing) == len(compared) and _are_one_factor(ratios) and ratios[0] is not None:
+            return f"gradients: all are {format_factor(ratios[0])} there"
         first = differing[0]
-        text = f"gradients: {len(differing)} of {format_count(len(compared), 'weight')} differ"
-        before = [row.path for row in rows[: rows.index(first)] if row in compared]
         if first.gradient is not None:
             text += f", back from the loss first that of {first.path} ({first.gradient.norms})"
-        if before:
-            text += f"; equal behind it: {truncate(before)}"
-        return text
+        before = [row.path for row in compared[: compared.index(first)]]
+        return join_clauses(text, f"equal behind it: {truncate(before)}" if before else "")
 
-    def _updates(self) -> list[str]:
-        """Return lines on updates and moving averages."""
+    def _describe_updates(self) -> list[str]:
         lines = []
         for kind, name in (("trained", "updates"), ("state", "moving averages and other state")):
             rows = [row for row in self.rows if row.kind == kind and row.update is not None]
-            compared = [row for row in rows if row.update and row.update.answer != "not compared"]
-            differing = _that_differ(rows, "update")
             if not rows:
                 continue
-            if not compared:
-                lines.append(f"{name}: not compared")
-            elif not differing:
-                lines.append(f"{name}: equal for {format_count(len(compared), 'weight')}")
-            else:
-                text = f"{name}: {len(differing)} of {format_count(len(compared), 'weight')} differ"
-                if kind == "trained":
-                    text += ", whose gradients are equal"
-                lines.append(f"{text}: {_grouped(differing)}")
+            compared = _select_rows(rows, "update", "equal", "differs")
+            differing = _select_rows(compared, "update", "differs")
+            text = f"{name}: {_count_differing(compared, differing)}"
+            if differing:
+                text += ", whose gradients are equal" if kind == "trained" else ""
+                text += f": {_group_updates(differing)}"
+            lines.append(text)
         return lines
 
-    def _not_compared(self) -> list[str]:
-        """Return lines on what was not compared, by the reasons."""
-        names: dict[str, list[str]] = {}
+    def _list_not_compared(self) -> list[str]:
+        """List what was not compared, by the reasons."""
+        statements = []
         for row in self.rows:
-            parts: dict[str, list[str]] = {}
-            for name, change in (("gradient", row.gradient), ("update", row.update)):
-                if change is not None and change.answer == "not compared":
-                    parts.setdefault(change.how, []).append(name)
-            for how, found in parts.items():
-                names.setdefault(f"{' and '.join(found)} ({how})", []).append(row.path)
-        if self.unmatched:
-            names["weights of the other model alone"] = list(self.unmatched)
-        return [f"not compared, {why}: {truncate(found)}" for why, found in names.items()]
+            missing = []
+            for name, change in row._changes.items():
+                if change.answer == "not compared":
+                    missing.append((change.how, name))
+            for how, changes in group_names(missing).items():
+                statements.append((f"{join_names(changes)} ({how})", row.path))
+        for path in self.unmatched:
+            statements.append(("weights of the other model alone", path))
+        lines = []
+        for statement, paths in group_names(statements).items():
+            lines.append(f"not compared, {statement}: {truncate(paths)}")
+        return lines
 
     def _rows(self) -> list[StepRow]:
-        """Return the rows that differ, the first ones of many."""
-        return [row for row in self.rows if row.answer == "differs"][:_SHOWN]
+        return [row for row in self.rows if row.answer == "differs"][:_MOST_ROWS]
 
     def _columns(self) -> list[Column[StepRow]]:
         return [
             Column("weight", lambda row: row.path, is_text=True),
-            Column("like", _other_path, is_text=True, is_optional=True),
-            Column("gradient", lambda row: _cell(row.gradient), is_text=True),
-            Column("update", lambda row: _cell(row.update), is_text=True),
+            Column("like", _counterpart_path, is_text=True, is_optional=True),
+            Column("gradient", lambda row: _format_change(row.gradient), is_text=True),
+            Column("update", lambda row: _format_change(row.update), is_text=True),
         ]
 
     def text_lines(self, width: int) -> list[str]:
-        """Return what is known of the step, filled to a width, and the summary."""
+        """List the lines on the step, filled to a width, and the summary."""
         lines = []
-        for line in [*self._lines(), self.summary]:
+        for line in [*self._list_findings(), self.summary]:
             lines.append(textwrap.fill(line, width, subsequent_indent="  ", break_on_hyphens=False))
         return lines
 
@@ -339,22 +354,22 @@ class StepReport(Tabular[StepRow], Judgement):
         for row in self.rows:
             record: dict[str, Any] = {"path": row.path, "kind": row.kind, "like": row.like}
             for name, change in (("gradient", row.gradient), ("update", row.update)):
-                one = change or StepChange("not compared", "there is none")
-                record[name] = one.answer
-                record[f"{name}_how"] = one.how
-                record[f"{name}_norm"] = one.norm
-                record[f"{name}_norm_there"] = one.norm_there
-                record[f"{name}_difference"] = one.difference
-                record[f"{name}_rounding"] = one.rounding
-                record[f"{name}_ratio"] = one.ratio
+                shown_change = change or StepChange("not compared", "there is none")
+                record[name] = shown_change.answer
+                record[f"{name}_how"] = shown_change.how
+                record[f"{name}_norm"] = shown_change.norm
+                record[f"{name}_norm_there"] = shown_change.norm_there
+                record[f"{name}_difference"] = shown_change.difference
+                record[f"{name}_rounding"] = shown_change.rounding
+                record[f"{name}_ratio"] = shown_change.ratio
             records.append(record)
         return records
 
     def as_content(self) -> dict[str, Any]:
-        """Return what the JSON has."""
+        """Convert the report to the content of its JSON."""
         return {
             "obstacle": self.obstacle,
-            "outputs": {place: change.answer for place, change in self.outputs.items()},
+            "outputs": {label: change.answer for label, change in self.outputs.items()},
             "loss": {
                 "answer": self.loss.answer,
                 "here": self.loss.here,
@@ -378,12 +393,12 @@ class StepReport(Tabular[StepRow], Judgement):
         panels = {}
         for name in ("gradient", "update"):
             groups: dict[str, dict[int, float]] = {"rounding": {}, "equal": {}, "differs": {}}
-            for place, row in enumerate(self.rows):
+            for index, row in enumerate(self.rows):
                 change = getattr(row, name)
                 if change is None or change.difference is None or change.answer not in groups:
                     continue
-                groups[change.answer][place] = change.difference
-                groups["rounding"][place] = change.rounding
+                groups[change.answer][index] = change.difference
+                groups["rounding"][index] = change.rounding
             colors = {"rounding": PALE_BLUE, "equal": BLUE, "differs": RED}
             panels[f"difference of the {name}"] = {
                 group: Points(values, colors[group]) for group, values in groups.items()
@@ -391,38 +406,39 @@ class StepReport(Tabular[StepRow], Judgement):
         return plot_in_order([row.path for row in self.rows], panels, of="weight")
 
 
-# Of rows that differ, so many are shown.
-_SHOWN = 12
-
-
-def _that_differ(rows: Sequence[StepRow], name: str) -> list[StepRow]:
-    found = []
+def _select_rows(rows: Sequence[StepRow], name: str, *answers: Answer) -> list[StepRow]:
+    """Select the rows whose gradient or update, by its name, has one of some answers."""
+    selected = []
     for row in rows:
         change = getattr(row, name)
-        if change is not None and change.answer == "differs":
-            found.append(row)
-    return found
+        if change is not None and change.answer in answers:
+            selected.append(row)
+    return selected
 
 
-def _are_alike(ratios: Sequence[float | None]) -> bool:
-    """Return whether factors are one factor, up to rounding."""
+def _count_differing(compared: Sequence[StepRow], differing: Sequence[StepRow]) -> str:
+    if not compared:
+        return "not compared"
+    count = format_count(len(compared), "weight")
+    return f"{len(differing)} of {count} differ" if differing else f"equal for {count}"
+
+
+def _are_one_factor(ratios: Sequence[float | None]) -> bool:
+    # Up to rounding.
     known = [ratio for ratio in ratios if ratio is not None]
     if len(known) < len(ratios) or not known:
         return False
     return max(known) - min(known) <= 1e-3 * max(map(abs, known))
 
 
-def _grouped(rows: Sequence[StepRow]) -> str:
-    """Return how updates differ, weights of which the same is said together."""
-    names: dict[str, list[str]] = {}
-    for row in rows:
-        if row.update is not None:
-            names.setdefault(row.update.text, []).append(row.path)
-    parts = [f"{truncate(paths)} ({text})" for text, paths in names.items()]
-    return truncate(parts, "; ")
+def _group_updates(rows: Sequence[StepRow]) -> str:
+    """Describe how updates differ: `hidden/kernel, head/kernel (1/2 of those there)`."""
+    statements = [(row.update.text, row.path) for row in rows if row.update is not None]
+    groups = group_names(statements).items()
+    return truncate([f"{truncate(paths)} ({text})" for text, paths in groups], "; ")
 
 
-def _cell(change: StepChange | None) -> str:
+def _format_change(change: StepChange | None) -> str:
     if change is None:
         return ""
     if change.answer == "differs":
@@ -430,5 +446,5 @@ def _cell(change: StepChange | None) -> str:
     return f"{change.answer}: {change.how}" if change.how else change.answer
 
 
-def _other_path(row: StepRow) -> str:
+def _counterpart_path(row: StepRow) -> str:
     return "" if row.like == row.path else row.like

@@ -1,4 +1,8 @@
-"""How far the values of two tensors are apart, and how far rounding alone may bring them."""
+"""Measure how far the values of two tensors are apart, and how far rounding alone may bring them.
+
+With the size of its channel, the difference of two values `a` and `b` is a share `|a - b| / size`.
+The difference of two tensors is `max(rms(shares), max(shares) / 4)`.
+"""
 
 import math
 from dataclasses import dataclass
@@ -6,14 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_initx._typing import Array, DType
+from keras_initx.backends._moments import compute_rms
 from keras_initx.tools.compare_outputs._samples import (
     MOST_VALUES,
     Order,
     RecordedTensor,
-    kept_places,
+    locate_kept_values,
 )
 
-# Up to so much of the size of its channel, a value is another one by rounding, see the page.
+# Two values are the same if they differ by at most this share of the size of their channel. How
+# these were measured is on the page on comparing outputs.
 TOLERANCES = {
     "float64": 1e-12,
     "float32": 5e-6,
@@ -22,7 +28,7 @@ TOLERANCES = {
 }
 
 
-# A single value may differ by so many times the tolerance.
+# A single value may differ by so many times the tolerance: hence the 4 in the formula above.
 _SINGLE = 4
 # A sum of more values than this has another rounding on each backend.
 _MOST_SUMMED = 32 * 32
@@ -31,21 +37,21 @@ _MOST_SUMMED = 32 * 32
 _MOST_IN_ORDER = 16 * 16
 
 
-def tolerance_of(dtype: DType, given: float | None = None) -> float | None:
-    """Return the tolerance for values of a dtype, `None` if it is not known.
+def choose_tolerance(dtype: DType, tolerance: float | None = None) -> float | None:
+    """Choose the tolerance for values of a dtype, `None` if it is not known.
 
     Args:
-        dtype: The name of the dtype. Integers have none to differ by.
-        given: That which a user gives for floats.
+        dtype: The name of the dtype. Integers have the tolerance 0.
+        tolerance: The tolerance that a user passes for floats.
     """
     if "float" not in dtype:
         return 0.0
     known = TOLERANCES.get(dtype)
-    return known if known is None or given is None else given
+    return known if known is None or tolerance is None else tolerance
 
 
-def times_of_sum(count: float, *, is_in_order: bool = False) -> float:
-    """Return how many times the tolerance of a value a sum or a mean has.
+def compute_sum_factor(count: float, *, is_in_order: bool = False) -> float:
+    """Compute how many times the tolerance of a value a sum or a mean has.
 
     Args:
         count: How many values it has.
@@ -62,11 +68,11 @@ class Difference:
     """How the values of a tensor differ from those of another.
 
     Attributes:
-        order: In which order of the former they were compared.
-        size: The root mean square of the differences of two values, each as a share of the root
-            mean square of its channel, or of the median channel if that is larger; or a quarter of
-            the largest one, if that is larger. Infinite if one value is not finite.
-        compared: How many values were compared: all that are kept, but for those that are infinite
+        order: The order of the first tensor in which they were compared.
+        size: The difference, see the head of this file. The size of a channel is its root mean
+            square, or that of the median channel if that is larger. It is infinite if one value is
+            not finite.
+        compared: How many values were compared: all that are kept, without values that are infinite
             or NaN in both.
         has_same_values: Whether both have the same values, up to rounding, in another order.
     """
@@ -77,25 +83,25 @@ class Difference:
     has_same_values: bool = False
 
 
-def difference_of(
+def find_least_difference(
     tensor: RecordedTensor, other: RecordedTensor, tolerance: float
 ) -> Difference | None:
-    """Return how a tensor differs from another one, in the order in which that is least.
+    """Find how a tensor differs from another one, in the order in which it differs least.
 
-    `None` if their shapes do not fit.
+    The result is `None` if their shapes do not fit.
 
     Args:
-        tensor: A tensor of which all values were there, not one of a file.
-        other: Another one.
+        tensor: A tensor with units: it was recorded, and not read from a file.
+        other: Another tensor.
         tolerance: Up to what share of their size sorted values are the same.
     """
-    found: list[Difference] = []
-    for order, values in tensor.in_orders_of(other.shape):
-        found.append(_difference(tensor, values, other, order, tolerance))
-    return min(found, key=lambda one: one.size, default=None)
+    differences: list[Difference] = []
+    for order, values in tensor.iterate_orders(other.shape):
+        differences.append(_compute_difference(tensor, values, other, order, tolerance))
+    return min(differences, key=lambda difference: difference.size, default=None)
 
 
-def _difference(
+def _compute_difference(
     tensor: RecordedTensor, values: Array, other: RecordedTensor, order: Order, tolerance: float
 ) -> Difference:
     if tensor.units is None:
@@ -105,18 +111,14 @@ def _difference(
     is_finite = np.isfinite(values) & np.isfinite(expected)
     if not (is_finite | both_nan | (values == expected)).all():
         return Difference(order, math.inf, values.size)
-    units = tensor.units.of(kept_places(order), tensor.shape)[is_finite]
+    units = tensor.units.scale_at(locate_kept_values(order), tensor.shape)[is_finite]
     here = values[is_finite].astype("float64")
     there = expected[is_finite].astype("float64")
     # A channel without any size is measured by the other tensor.
-    units = np.where(units > 0, units, _size(there) or 1.0)
+    units = np.where(units > 0, units, compute_rms(there) or 1.0)
     shares = np.abs(here - there) / units
-    size = max(_size(shares), float(shares.max(initial=0)) / _SINGLE)
+    size = max(compute_rms(shares), float(shares.max(initial=0)) / _SINGLE)
     is_whole = values.size < MOST_VALUES or values.size == math.prod(tensor.shape)
     moved = np.abs(np.sort(here) - np.sort(there)).max(initial=0)
-    has_same_values = is_whole and moved <= tolerance * _size(there)
+    has_same_values = is_whole and moved <= tolerance * compute_rms(there)
     return Difference(order, size, here.size, has_same_values)
-
-
-def _size(values: Array) -> float:
-    return float(np.sqrt(np.mean(np.square(values)))) if values.size else 0.0

@@ -1,4 +1,7 @@
-"""The settings of an optimizer of Keras beside those of torch: what both have, in Keras' words."""
+"""Select the settings that an optimizer of Keras and one of torch both have, in Keras' words.
+
+A step has them with a prefix: `{"optimizer": "Adam", "optimizer: epsilon": 1e-7, ...}`.
+"""
 
 import math
 from collections.abc import Sequence
@@ -11,15 +14,15 @@ _OPTIMIZER = "optimizer"
 _BEGINNING = f"{_OPTIMIZER}: "
 
 
-class SettingsBesideTorch(NamedTuple):
+class SharedSettings(NamedTuple):
     """The settings of two optimizers as far as both frameworks have them.
 
     Attributes:
-        here: Those of Keras.
-        there: Those of torch.
-        unread: What cannot be compared, in words.
-        later: What makes later steps differ beside them, in words.
-        remarks: What is to be said of those that are equal at the first step alone.
+        here: The settings of Keras.
+        there: The settings of torch.
+        unread: Settings that cannot be compared, in words.
+        later: What else makes later steps differ, in words.
+        remarks: Remarks on settings that are equal at the first step alone.
     """
 
     here: Settings
@@ -29,64 +32,67 @@ class SettingsBesideTorch(NamedTuple):
     remarks: Sequence[str]
 
 
-def digits(number: float) -> str:
-    """Return a number as a user may pass it."""
+def format_digits(number: float) -> str:
     return f"{number:.4g}"
 
 
-def settings_of_optimizer(settings: Settings) -> dict[str, Any]:
-    """Return the settings of an optimizer by their own names, without `optimizer: `."""
-    found = {}
+def select_optimizer_settings(settings: Settings) -> dict[str, Any]:
+    """Select the settings of an optimizer, by their names without `optimizer: `."""
+    selected = {}
     for name, value in settings.items():
         if name.startswith(_BEGINNING):
-            found[name.removeprefix(_BEGINNING)] = value
-    return found
+            selected[name.removeprefix(_BEGINNING)] = value
+    return selected
 
 
-def epsilon_at_first(settings: Settings) -> float:
-    """Return the `eps` of Adam in torch that is the epsilon of Keras at the first step."""
+def convert_epsilon(settings: Settings) -> float:
+    """Convert the epsilon of Adam in Keras to the `eps` of torch that does the same at step 1."""
     return float(settings["epsilon"]) / math.sqrt(1 - float(settings["beta_2"]))
 
 
-def settings_beside_torch(here: RecordedStep, there: RecordedStep) -> SettingsBesideTorch:
-    """Return the settings of a step of Keras and one of torch that both have."""
-    ours, theirs = settings_of_optimizer(here.settings), settings_of_optimizer(there.settings)
-    kept: dict[str, Any] = {}
+def select_shared_settings(here: RecordedStep, there: RecordedStep) -> SharedSettings:
+    """Select the settings that a step of Keras and a step of torch both have."""
+    ours, theirs = (
+        select_optimizer_settings(here.settings),
+        select_optimizer_settings(there.settings),
+    )
+    shared: dict[str, Any] = {}
     unread = []
-    for name, other in theirs.items():
+    for name, their_value in theirs.items():
         value = ours.get(name)
         if name == "weight_decay" and value is None:
             value = 0.0
         if isinstance(value, str):  # a schedule, which no optimizer of torch has
-            unread.append(f"{_BEGINNING}{name}: {value} here, {digits(other)} there")
+            unread.append(f"{_BEGINNING}{name}: {value} here, {format_digits(their_value)} there")
         elif value is not None:
-            kept[name] = value
+            shared[name] = value
     later = []
     remarks = []
-    if {"epsilon", "beta_2"} <= kept.keys() and theirs["epsilon"] != ours["epsilon"]:
-        first = epsilon_at_first(ours)
+    if {"epsilon", "beta_2"} <= shared.keys() and theirs["epsilon"] != ours["epsilon"]:
+        first = convert_epsilon(ours)
         if math.isclose(theirs["epsilon"], first, rel_tol=1e-3):
-            del kept["epsilon"]
+            del shared["epsilon"]
+            epsilon = format_digits(ours["epsilon"])
             remarks.append(
-                f"eps={digits(first)} of Adam there is epsilon={digits(ours['epsilon'])} here at "
-                "the first step alone: train with the latter on both sides"
+                f"eps={format_digits(first)} of Adam there is epsilon={epsilon} here at the first "
+                "step alone. Remedy: train with the latter on both sides"
             )
     names = [step.settings.get(_OPTIMIZER) for step in (here, there)]
     if names == ["SGD", "SGD"] and theirs.get("momentum") and theirs.get("weight_decay"):
         later.append(
             "SGD of torch adds the decay to the momentum, and Keras takes it from the weights"
         )
-    return SettingsBesideTorch(
-        _named(here, kept),
-        _named(there, {name: theirs[name] for name in kept}),
+    return SharedSettings(
+        _name_settings(here, shared),
+        _name_settings(there, {name: theirs[name] for name in shared}),
         unread,
         later,
         remarks,
     )
 
 
-def _named(step: RecordedStep, settings: Settings) -> dict[str, Any]:
-    found = {f"{_BEGINNING}{name}": value for name, value in settings.items()}
+def _name_settings(step: RecordedStep, settings: Settings) -> dict[str, Any]:
+    named = {f"{_BEGINNING}{name}": value for name, value in settings.items()}
     if step.settings.get(_OPTIMIZER):
-        found[_OPTIMIZER] = step.settings[_OPTIMIZER]
-    return found
+        named[_OPTIMIZER] = step.settings[_OPTIMIZER]
+    return named

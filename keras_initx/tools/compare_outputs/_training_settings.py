@@ -1,6 +1,6 @@
-"""The settings of the loss and the optimizer of a model: what can be read is compared.
+"""Read and compare the settings of the loss and the optimizer of a model.
 
-What cannot be read is named. Settings are texts and numbers by their names:
+Settings that cannot be read are named. Settings are texts and numbers by their names:
 `{"optimizer": "SGD", "optimizer: momentum": 0.9, "loss": "mean_squared_error"}`.
 """
 
@@ -24,17 +24,22 @@ from keras_initx._keras import (
     replace_rate,
 )
 from keras_initx.inspection._optimizers import has_one_rate, scales_loss, unwrap_optimizer
-from keras_initx.tools.compare_outputs._reading import Settings, is_simple, labeled, values_of
+from keras_initx.tools.compare_outputs._reading import (
+    Settings,
+    is_simple,
+    label_members,
+    read_values,
+)
 from keras_initx.tools.compare_outputs._recorded_step import RecordedStep
 
-# What a config has that says nothing about a step.
+# Entries of a config that do not decide what a step does.
 _LEFT_OUT = ("name", "is_legacy_optimizer")
 _WEIGHT = "weight of the loss"
-# A long text, as of the code of a function, which also depends on the version of Python.
+# A long text, for example the code of a function, which also depends on the version of Python.
 _TEXT = "long text"
 # Settings that change the rounding of gradients alone.
 _SCALES = ("optimizer: scales the loss", "optimizer: loss_scale_factor")
-# Settings without effect where another one is off.
+# Settings without effect if another setting is off.
 _SWITCHES = {
     "ema_momentum": "use_ema",
     "ema_overwrite_frequency": "use_ema",
@@ -47,15 +52,15 @@ class TrainingSettings:
     """The settings of the loss and the optimizer of a compiled model.
 
     Attributes:
-        values: Those that can be read.
-        unread: Those that cannot, each with the reason in words.
+        values: The settings that can be read.
+        unread: The settings that cannot, each with the reason in words.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
 
     def read(self, name: str, value: Any) -> None:
-        """Add a setting, with those inside of it."""
+        """Add a setting, with the settings inside of it."""
         if isinstance(value, np.generic):
             value = value.item()
         if isinstance(value, Mapping):
@@ -67,9 +72,9 @@ class TrainingSettings:
         elif is_simple(value):
             self.values[name] = value
         elif isinstance(value, str | list | tuple) and _is_json(value):
-            self.values[name] = _with_digest(value)
-        elif (known := values_of(value)) is not None:
-            self.values[name] = _with_digest(known.array.tolist())
+            self.values[name] = _shorten_to_digest(value)
+        elif (array_values := read_values(value)) is not None:
+            self.values[name] = _shorten_to_digest(array_values.array.tolist())
         else:
             self.unread.append(f"{name}, of {type(value).__name__}")
 
@@ -96,28 +101,28 @@ class TrainingSettings:
             self.unread.append(f"{name}: {type(owner).__name__} has no config that can be read")
 
 
-def training_settings(model: keras.Model) -> TrainingSettings:
-    """Return the settings of the loss and the optimizer of a compiled model."""
+def read_training_settings(model: keras.Model) -> TrainingSettings:
+    """Read the settings of the loss and the optimizer of a compiled model."""
     settings = TrainingSettings()
     optimizer = model.optimizer
     if optimizer is not None:
         settings.values["optimizer"] = type(unwrap_optimizer(optimizer)).__name__
         settings.values["optimizer: scales the loss"] = scales_loss(optimizer)
         _read_optimizer(settings, unwrap_optimizer(optimizer))
-    several = keras.tree.is_nested(model.loss)
-    for place, loss in labeled(model.loss):
-        name = f"loss of {place}" if several else "loss"
+    has_several_losses = keras.tree.is_nested(model.loss)
+    for label, loss in label_members(model.loss):
+        name = f"loss of {label}" if has_several_losses else "loss"
         if loss is not None:
-            settings.values[name] = _name_of(loss)
+            settings.values[name] = _name_loss(loss)
             _read_loss(settings, name, loss)
-    for place, weight in labeled(read_loss_weights(model)):
-        if weight is not None and weight != 1:  # as without it
-            settings.values[_WEIGHT + (f" of {place}" if place else "")] = float(weight)
+    for label, weight in label_members(read_loss_weights(model)):
+        if weight is not None and weight != 1:  # which is the same as no weight
+            settings.values[_WEIGHT + (f" of {label}" if label else "")] = float(weight)
     return settings
 
 
 def _read_optimizer(settings: TrainingSettings, optimizer: keras.optimizers.Optimizer) -> None:
-    """Add the settings of an optimizer, those of its schedule by themselves, which may fail."""
+    """Add the settings of an optimizer; of its schedule by itself, because reading it may fail."""
     schedule = read_schedule(optimizer) if has_one_rate(optimizer) else None
     if schedule is None:
         settings.read_config("optimizer", optimizer)
@@ -134,31 +139,31 @@ def _is_json(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float | str)
 
 
-def _with_digest(value: str | Sequence[Any]) -> str:
-    """Return a short text that is the same for the same long text or list."""
+def _shorten_to_digest(value: str | Sequence[Any]) -> str:
+    """Shorten a long text or list to a digest, so that it can be compared."""
     digest = hashlib.sha256(json.dumps(value).encode()).hexdigest()[:12]
     return f"{_TEXT if isinstance(value, str) else 'values'} {digest}"
 
 
-def _name_of(loss: Any) -> str:
-    """Return the name of a loss, in the form of functions for all forms."""
+def _name_loss(loss: Any) -> str:
+    """Name a loss as its function: `"mean_squared_error"` for `MeanSquaredError` too."""
     loss = keras.losses.get(loss)
     if isinstance(loss, keras.losses.Loss) and type(loss).__module__.startswith("keras."):
-        return _with_underscores(type(loss).__name__)
+        return _convert_to_snake_case(type(loss).__name__)
     return str(getattr(loss, "__name__", type(loss).__name__))
 
 
-def _with_underscores(name: str) -> str:
+def _convert_to_snake_case(name: str) -> str:
     text = ""
-    for place, letter in enumerate(name):
-        if place and letter.isupper() and not name[place - 1].isupper():
+    for index, letter in enumerate(name):
+        if index and letter.isupper() and not name[index - 1].isupper():
             text += "_"
         text += letter.lower()
     return text
 
 
 def _read_loss(settings: TrainingSettings, name: str, loss: Any) -> None:
-    """Add the settings of a loss; a function has those of its arguments by default."""
+    """Add the settings of a loss; for a function, the defaults of its arguments."""
     loss = keras.losses.get(loss)
     if isinstance(loss, keras.losses.Loss):
         settings.read_config(name, loss)
@@ -174,9 +179,9 @@ class ComparedSettings(NamedTuple):
     """The settings of two steps.
 
     Attributes:
-        differing: Those that differ, each in words.
-        later: Those among them that make later steps differ: both sides have them.
-        unread: Those that were not compared, each in words.
+        differing: The settings that differ, each in words.
+        later: Those of them that make later steps differ, because both sides have them.
+        unread: The settings that were not compared, each in words.
     """
 
     differing: Sequence[str]
@@ -184,21 +189,23 @@ class ComparedSettings(NamedTuple):
     unread: Sequence[str]
 
 
-def compared_settings(here: RecordedStep, there: RecordedStep) -> ComparedSettings:
-    """Return how the settings of two steps compare."""
+def compare_training_settings(here: RecordedStep, there: RecordedStep) -> ComparedSettings:
+    """Compare the settings of two steps."""
     differing = []
     later = []
     unread = list(here.unread)
     unread += [f"{text} there" for text in there.unread if text not in here.unread]
-    changed = []  # what is of another class, of which settings of one side alone say nothing
+    changed = []  # an object of another class has other settings, which say nothing more
     for name in dict.fromkeys([*here.settings, *there.settings]):
-        one, two = here.settings.get(name), there.settings.get(name)
-        if _is_same(one, two) or (_is_off(name, here.settings) and _is_off(name, there.settings)):
+        ours, theirs = here.settings.get(name), there.settings.get(name)
+        if _is_same(ours, theirs) or (
+            _is_off(name, here.settings) and _is_off(name, there.settings)
+        ):
             continue
-        text = f"{name}: {_shown(name, here)} here, {_shown(name, there)} there"
+        text = f"{name}: {_format_setting(name, here)} here, {_format_setting(name, there)} there"
         is_in_both = name in here.settings and name in there.settings
         if name.startswith(_WEIGHT) or (is_in_both and not _is_class(name)):
-            if f"{one}".startswith(_TEXT):
+            if f"{ours}".startswith(_TEXT):
                 unread.append(text)
                 continue
             differing.append(text)
@@ -214,26 +221,26 @@ def compared_settings(here: RecordedStep, there: RecordedStep) -> ComparedSettin
 
 
 def _is_class(name: str) -> bool:
-    """Return whether a setting is the name of the class that the others are of."""
+    # `"optimizer"` is the class, `"optimizer: momentum"` a setting of it.
     return ": " not in name
 
 
 def _is_off(name: str, settings: Settings) -> bool:
-    """Return whether a setting has no effect, since another one is off."""
+    # It has no effect, because another setting is off.
     owner, _, setting = name.rpartition(": ")
     switch = _SWITCHES.get(setting)
     return switch is not None and not settings.get(f"{owner}: {switch}", True)
 
 
-def _is_same(one: object, two: object) -> bool:
-    if isinstance(one, float) and isinstance(two, float):
-        return math.isclose(one, two, rel_tol=1e-6)
-    if isinstance(one, list | tuple) and isinstance(two, list | tuple):
-        return list(one) == list(two)
-    return one == two
+def _is_same(ours: object, theirs: object) -> bool:
+    if isinstance(ours, float) and isinstance(theirs, float):
+        return math.isclose(ours, theirs, rel_tol=1e-6)
+    if isinstance(ours, list | tuple) and isinstance(theirs, list | tuple):
+        return list(ours) == list(theirs)
+    return ours == theirs
 
 
-def _shown(name: str, step: RecordedStep) -> str:
+def _format_setting(name: str, step: RecordedStep) -> str:
     if name not in step.settings:
         return "not set"
     value = step.settings[name]

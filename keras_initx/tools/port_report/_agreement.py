@@ -11,10 +11,10 @@ from keras_initx.backends._current import backend
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._watch import Watch, Watcher
 from keras_initx.tools.compare_outputs._equal_draws import equal_draws
-from keras_initx.tools.compare_outputs._pairs import paired_tensors
-from keras_initx.tools.compare_outputs._reading import Values, labeled, values_of
-from keras_initx.tools.compare_outputs._recorded import recorded_tensor
-from keras_initx.tools.compare_outputs._samples import without_ones
+from keras_initx.tools.compare_outputs._pairs import pair_tensors
+from keras_initx.tools.compare_outputs._reading import Values, label_members, read_values
+from keras_initx.tools.compare_outputs._recorded import record_tensor
+from keras_initx.tools.compare_outputs._samples import squeeze_shape
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class OutputKeeper(Watcher):
         self.outputs: dict[str, Values] = {}
 
     def finish(self, outputs: Any) -> None:
-        for path, value in labeled(outputs):
-            values = values_of(value)
+        for path, value in label_members(outputs):
+            values = read_values(value)
             if values is not None:
                 self.outputs.setdefault(path, Values(np.array(values.array), values.dtype))
 
@@ -71,23 +71,23 @@ def compare_whole_outputs(
     ours: Mapping[str, Values], theirs: Mapping[str, Values]
 ) -> list[OutputAgreement]:
     """Return how far outputs are from those that `compare_outputs` compares them with."""
-    others = {path: recorded_tensor(values) for path, values in theirs.items()}
-    shapes = {without_ones(tensor.shape) for tensor in others.values()}
+    others = {path: record_tensor(values) for path, values in theirs.items()}
+    shapes = {squeeze_shape(tensor.shape) for tensor in others.values()}
     tensors = {}
     for path, values in ours.items():
-        tensors[path] = recorded_tensor(values)
+        tensors[path] = record_tensor(values)
         tensors[path].keep(values.array, shapes)
     agreements = []
-    for pair in paired_tensors(tensors, others, None):
-        if pair.difference is None or pair.other_place is None:
+    for pair in pair_tensors(tensors, others, None):
+        if pair.difference is None or pair.other_label is None:
             continue
         order = pair.difference.order
-        here = ours[pair.place].array.astype("float64")
-        there = theirs[pair.other_place].array.astype("float64")
+        here = ours[pair.label].array.astype("float64")
+        there = theirs[pair.other_label].array.astype("float64")
         # In the order of the model, whose last axis has the channels.
         moved = [order.view[axis] for axis in order.axes]
         there = there.reshape(moved).transpose(np.argsort(order.axes)).reshape(here.shape)
-        agreements.append(_compare_whole(pair.place, here, there))
+        agreements.append(_compare_whole(pair.label, here, there))
     return agreements
 
 

@@ -10,8 +10,8 @@ from keras_initx.inspection._batch import Data, first_examples, make_batch
 from keras_initx.inspection._environment import environment_of
 from keras_initx.inspection._inventory import check_unshared, checked_inventory
 from keras_initx.tools.compare_outputs._compare import compare_outputs, record_outputs
-from keras_initx.tools.compare_outputs._counterparts import names_of_weights
-from keras_initx.tools.compare_outputs._module_step import unchanged
+from keras_initx.tools.compare_outputs._counterparts import select_weight_names
+from keras_initx.tools.compare_outputs._module_step import preserve_modules
 from keras_initx.tools.compare_outputs._reading import is_torch_module
 from keras_initx.tools.load_pretrained._array_names import NamesGiven
 from keras_initx.tools.load_pretrained._load_report import LoadReport
@@ -140,8 +140,8 @@ def port_report(
             "layout of torch. Received: y, and layout='keras'"
         )
     keeper = OutputKeeper()
-    with unchanged(module):
-        of_weights = names_of_weights(names, inventory.weights)
+    with preserve_modules(module):
+        of_weights = select_weight_names(names, inventory.weights)
         weights = compare_weights(inventory, module, of_weights, layout, loaded)
         hook = module.register_forward_hook(keeper.after_forward)
         try:

@@ -41,7 +41,7 @@ def forget_variance(model):
 
 PLANTED = {
     "an epsilon": ({"epsilon": 1e-5}, None, "norm", "epsilon: 1e-05 here, 1e-06 there"),
-    "a GELU by tanh": ({"activation": gelu_by_tanh}, None, "up", "before its activation it is equal"),
+    "a GELU by tanh": ({"activation": gelu_by_tanh}, None, "up", "its activation, before which the outputs are equal"),
     "padding with strides": ({"is_padded": True}, None, "stem", "padded length: 14 here, 13 there"),
     "a mask": (
         {"is_causal": False},
@@ -178,7 +178,7 @@ def test_a_clean_pair_in_16_bits_is_silent(source, in_16_bits):
     other = with_values_of(network(epsilon=1e-5), source)
     report = compare_outputs(model, X, other)
     assert report.ok
-    assert "in bfloat16: compare in float32 to see smaller differences" in report.summary
+    assert "in bfloat16. Remedy: compare in float32 to see smaller differences" in report.summary
     shifted = with_values_of(network(offset=1.0), source)
     assert compare_outputs(shifted, X, model).first.path == "rms_norm"
 
@@ -192,7 +192,10 @@ def test_16_bits_are_not_compared_with_32(source, recorded, in_16_bits):
 def test_the_report_is_a_result(source, recorded, tmp_path):
     report = compare_outputs(with_values_of(network(epsilon=1e-5), source), X, recorded)
     text = str(report)
-    for part in ("First difference: norm: inputs differ by 0, outputs by", "Known of it: epsilon: 1e-05 here, 1e-06"):
+    for part in (
+        "First difference: norm: inputs differ by 0, outputs by",
+        "What differs in norm: epsilon: 1e-05 here, 1e-06",
+    ):
         assert part in text.replace("\n", " ")
     assert len(report.to_pandas()) == 20
     assert json.loads(report.to_json())["between"]["after"] == ["tokens"]

@@ -11,15 +11,15 @@ from modes import often
 
 import keras_initx
 from keras_initx import compare_outputs, record_outputs
-from keras_initx.tools.compare_outputs._compared_step import compared_step
-from keras_initx.tools.compare_outputs._recorded_step import RecordedStep, RecordedWeight, recorded_change
+from keras_initx.tools.compare_outputs._compared_step import compare_steps
+from keras_initx.tools.compare_outputs._recorded_step import RecordedStep, RecordedWeight, record_change
 
 WEIGHTS = np.linspace(0.1, 1, 16 * 6).reshape(16, 6)
 
 
 def compared(here, there, backends):
     others = {weight.path: weight for weight in there.weights}
-    return compared_step(here, there, others.get, None, {}, backends)
+    return compare_steps(here, there, others.get, None, {}, backends)
 
 
 def text_of(report):
@@ -118,7 +118,7 @@ def test_a_gradient_that_is_zero_on_one_side_differs_however_small_it_is_there(i
 
 
 def step_with(size, rounding=0.0):
-    change = replace(recorded_change(np.full(4, size)), rounding=rounding)
+    change = replace(record_change(np.full(4, size)), rounding=rounding)
     return RecordedStep(loss=1.0, weights=[RecordedWeight("layer/bias", "trained", (4,), "float32", change, change)])
 
 
@@ -293,9 +293,9 @@ def test_a_first_step_without_a_rate_is_not_compared_with_itself():
 
 
 def test_sums_over_a_large_batch_are_rounded_more_on_tensorflow():
-    weights = [RecordedWeight("norm/gamma", "trained", (4,), "float32", *[recorded_change(np.ones(4))] * 2)]
+    weights = [RecordedWeight("norm/gamma", "trained", (4,), "float32", *[record_change(np.ones(4))] * 2)]
     here = RecordedStep(loss=1.0, summed=2**16, weights=weights)
-    changed = RecordedWeight("norm/gamma", "trained", (4,), "float32", *[recorded_change(np.full(4, 1.0005))] * 2)
+    changed = RecordedWeight("norm/gamma", "trained", (4,), "float32", *[record_change(np.full(4, 1.0005))] * 2)
     there = replace(here, loss=1.0005, weights=[changed])
     of_torch = compared(here, there, ("jax", "torch"))
     assert [row.path for row in of_torch.problems] == ["loss", "norm/gamma"]

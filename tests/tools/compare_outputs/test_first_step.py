@@ -13,7 +13,7 @@ from keras_initx import compare_outputs, record_outputs
 from keras_initx.inspection._batch import Batch, first_examples, make_batch
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.tools.compare_outputs._first_step import FirstStep
-from keras_initx.tools.compare_outputs._recorded_step import recorded_change
+from keras_initx.tools.compare_outputs._recorded_step import record_change
 
 pytestmark = pytest.mark.release_backends
 # Without random numbers, which `fit` draws otherwise.
@@ -34,7 +34,7 @@ def assert_compared(model, x, y):
 @pytest.mark.parametrize("name", often(EXACT, ["residual", "vit", "several_losses"]))
 def test_it_is_the_step_that_training_takes(name):
     model, x, y = clean(name)
-    taken = {weight.path: weight for weight in first_step(model, x, y).taken().weights}
+    taken = {weight.path: weight for weight in first_step(model, x, y).take().weights}
     weights = Inventory(model).weights
     before = {weight.path: np.array(ops.convert_to_numpy(weight.variable)) for weight in weights}
     model.train_on_batch(x, y)
@@ -42,7 +42,7 @@ def test_it_is_the_step_that_training_takes(name):
         update = taken[weight.path].update
         # Gradients of some biases are rounding.
         if update is not None and weight.name != "bias":
-            expected = recorded_change(ops.convert_to_numpy(weight.variable) - before[weight.path])
+            expected = record_change(ops.convert_to_numpy(weight.variable) - before[weight.path])
             np.testing.assert_allclose(update.norm, expected.norm, rtol=1e-3, atol=1e-9)
 
 
@@ -78,8 +78,8 @@ def test_nothing_has_changed_after_an_error(number):
     rng = np.random.default_rng(0)
     # Of one run on torch, JAX and TensorFlow the call, the gradients and the update ask for it.
     with contextlib.suppress(RuntimeError):
-        step.taken(rng)
-        step.taken(rng)
+        step.take(rng)
+        step.take(rng)
     assert len(calls) == number
     for before, after in zip(state, all_state(model), strict=True):
         np.testing.assert_array_equal(before, after)

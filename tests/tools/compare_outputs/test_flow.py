@@ -6,7 +6,7 @@ import pytest
 from keras import layers, ops
 
 from keras_initx import compare_outputs, record_outputs
-from keras_initx.tools.compare_outputs._flow import Flow, tolerances_along
+from keras_initx.tools.compare_outputs._flow import Flow, propagate_tolerances
 
 X = np.random.default_rng(0).normal(size=(6, 8)).astype("float32")
 
@@ -21,7 +21,7 @@ def gated(activation="silu"):
 
 
 def names(flow, found):
-    return {flow.calls[place].key.name for place in flow.members(found)}
+    return {flow.calls[place].key.name for place in flow.list_members(found)}
 
 
 def test_a_call_depends_on_what_has_made_its_inputs_and_on_nothing_else():
@@ -31,7 +31,7 @@ def test_a_call_depends_on_what_has_made_its_inputs_and_on_nothing_else():
         assert names(flow, dependences[places["act"]]) == {"act", "gate"}
         assert names(flow, dependences[places["up"]]) == {"up"}
         assert names(flow, dependences[places["down"]]) == {"down", "product", "act", "gate", "up"}
-    assert names(flow, flow.inside(places["net"])) == {"gate", "act", "up", "product", "down"}
+    assert names(flow, flow.inner_calls(places["net"])) == {"gate", "act", "up", "product", "down"}
 
 
 class Hidden(layers.Layer):
@@ -61,7 +61,7 @@ def test_equal_constants_of_two_calls_are_no_connection():
     inputs = keras.Input((8,))
     dead = [layers.Dense(4, kernel_initializer="zeros", name=name)(inputs) for name in "ab"]
     flow = Flow(record_outputs(keras.Model(inputs, layers.Add(name="sum")(dead)), X).calls)
-    assert [len(flow.members(found)) for found in flow.certain[:2]] == [1, 1]
+    assert [len(flow.list_members(found)) for found in flow.certain[:2]] == [1, 1]
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -72,7 +72,7 @@ def test_a_row_has_the_tolerance_of_16_bits_that_it_depends_on(dtype):
     aside = layers.Dense(3, name="aside")(inputs)
     recorded = record_outputs(keras.Model(inputs, [outputs, aside], name="net"), X)
     narrow = {"float16": 0.02, "bfloat16": 0.1}[dtype]
-    found = tolerances_along(Flow(recorded.calls), None)
+    found = propagate_tolerances(Flow(recorded.calls), None)
     assert dict(zip([row.path for row in recorded.rows], found, strict=True)) == {
         "narrow": narrow,
         "softmax": narrow,
@@ -97,7 +97,7 @@ def test_a_row_has_the_tolerance_of_16_bits_that_it_may_depend_on():
     inputs = keras.Input((8,))
     outputs = Narrow(name="narrow")(layers.Dense(8, name="before")(inputs))
     calls = record_outputs(keras.Model(inputs, outputs, name="net"), X).calls
-    found = dict(zip([call.key.name for call in calls], tolerances_along(Flow(calls), None), strict=True))
+    found = dict(zip([call.key.name for call in calls], propagate_tolerances(Flow(calls), None), strict=True))
     assert found == {"before": 5e-6, "narrow/first": 0.02, "narrow/second": 0.02, "narrow": 0.02, "net": 0.02}
 
 
@@ -116,9 +116,9 @@ def test_a_row_has_the_tolerance_of_16_bits_that_it_may_depend_on():
 def test_sums_of_many_values_have_a_larger_tolerance_and_what_follows_too(layer, size, factor):
     model = keras.Sequential([keras.Input((size, size, 4)), layer, layers.Rescaling(2.0)])
     x = np.random.default_rng(0).normal(size=(2, size, size, 4)).astype("float32")
-    found = tolerances_along(Flow(record_outputs(model, x).calls), None)
+    found = propagate_tolerances(Flow(record_outputs(model, x).calls), None)
     assert found == pytest.approx([5e-6 * factor] * 3)
-    assert tolerances_along(Flow(record_outputs(model, x).calls), 1e-3) == [1e-3] * 3
+    assert propagate_tolerances(Flow(record_outputs(model, x).calls), 1e-3) == [1e-3] * 3
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_where_a_backend_adds_one_value_after_the_other_the_tolerance_grows_with
     model = keras.Sequential([keras.Input((64, 64, 4)), layer])
     flow = Flow(record_outputs(model, np.random.default_rng(0).normal(size=(2, 64, 64, 4))).calls)
     for backend, factor in (("jax", on_jax), ("tensorflow", on_tensorflow)):
-        assert tolerances_along(flow, None, ("torch", backend)) == pytest.approx([5e-6 * factor] * 2)
+        assert propagate_tolerances(flow, None, ("torch", backend)) == pytest.approx([5e-6 * factor] * 2)
 
 
 def changed(model, name, size):

@@ -238,7 +238,7 @@ def test_an_activation_that_is_a_module_there_is_named():
     report = ported(parts, TOKENS)
     assert report.first.path == "down"
     assert report.between == (("up",), (), ("act",))
-    assert report.reasons == ["up is equal before its activation, gelu", "GELU: exact here, by tanh there"]
+    assert report.reasons == ["the activation of up, gelu: before it, up is equal", "GELU: exact here, by tanh there"]
 
 
 def test_a_pooling_of_another_shape_is_a_suspect():

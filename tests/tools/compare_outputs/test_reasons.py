@@ -7,7 +7,7 @@ from keras import layers
 from modes import BACKEND
 
 from keras_initx import compare_outputs, record_outputs
-from keras_initx.tools.compare_outputs._reasons import masks_apart
+from keras_initx.tools.compare_outputs._reasons import compare_masks
 
 DRAWS = np.random.default_rng(0)
 
@@ -87,7 +87,7 @@ def test_a_mask_is_a_reason_only_if_it_masks_something(is_masked):
         outputs = record_outputs(network(has_mask), x)
         calls += [call for call in outputs.calls if call.key.name == "attention"]
     expected = ["`attention_mask` is passed here, and not there"] if is_masked else []
-    assert masks_apart(*calls, is_same_framework=True) == expected
+    assert compare_masks(*calls, is_same_framework=True) == expected
 
 
 def test_what_keras_gives_each_model_is_no_setting():

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from keras_initx.tools.compare_outputs._reading import Values
-from keras_initx.tools.compare_outputs._recorded import recorded_tensor
-from keras_initx.tools.compare_outputs._samples import without_ones
-from keras_initx.tools.compare_outputs._tolerance import TOLERANCES, difference_of, tolerance_of
+from keras_initx.tools.compare_outputs._recorded import record_tensor
+from keras_initx.tools.compare_outputs._samples import squeeze_shape
+from keras_initx.tools.compare_outputs._tolerance import TOLERANCES, choose_tolerance, find_least_difference
 
 DRAWS = np.random.default_rng(0)
 VALUES = DRAWS.normal(size=(40, 50)).astype("float32")
@@ -14,10 +14,10 @@ VALUES = DRAWS.normal(size=(40, 50)).astype("float32")
 
 def difference(other, *, values=VALUES, dtype="float32"):
     """Return how values differ from others."""
-    tensor = recorded_tensor(Values(values, dtype))
-    other = recorded_tensor(Values(np.asarray(other, values.dtype), dtype))
-    tensor.keep(values, {without_ones(other.shape)})
-    return difference_of(tensor, other, tolerance_of(dtype))
+    tensor = record_tensor(Values(values, dtype))
+    other = record_tensor(Values(np.asarray(other, values.dtype), dtype))
+    tensor.keep(values, {squeeze_shape(other.shape)})
+    return find_least_difference(tensor, other, choose_tolerance(dtype))
 
 
 def test_a_factor_is_a_share_of_all_values():
@@ -60,7 +60,7 @@ def test_integers_are_exact():
     assert difference(counts, values=counts, dtype="int32").size == 0
     other = counts.copy()
     other[3, 4] += 1
-    assert difference(other, values=counts, dtype="int32").size > tolerance_of("int32") == 0
+    assert difference(other, values=counts, dtype="int32").size > choose_tolerance("int32") == 0
 
 
 def test_what_is_not_finite_must_be_so_in_both():
@@ -94,11 +94,11 @@ def test_float64_is_compared_in_all_its_digits():
     values = DRAWS.normal(size=(40, 50))
     found = difference(values * (1 + 1e-11), values=values, dtype="float64")
     assert found.size == pytest.approx(1e-11, rel=1e-2)
-    assert found.size > tolerance_of("float64")
+    assert found.size > choose_tolerance("float64")
 
 
 def test_a_tolerance_that_is_given_is_that_of_all_floats():
-    assert tolerance_of("float32") == TOLERANCES["float32"] == 5e-6
-    assert tolerance_of("bfloat16", 1e-3) == 1e-3
-    assert tolerance_of("int32", 1e-3) == 0
-    assert tolerance_of("float8_e4m3fn", 1e-3) is None
+    assert choose_tolerance("float32") == TOLERANCES["float32"] == 5e-6
+    assert choose_tolerance("bfloat16", 1e-3) == 1e-3
+    assert choose_tolerance("int32", 1e-3) == 0
+    assert choose_tolerance("float8_e4m3fn", 1e-3) is None

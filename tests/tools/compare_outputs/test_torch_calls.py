@@ -121,7 +121,13 @@ FAULTS = {
         (),
         "padding: 0 before and 1 after here, 1 before and 1 after there",
     ),
-    "an activation": ({"activation": "relu"}, "fc2", (), ("act",), "fc1 is equal before its activation, relu"),
+    "an activation": (
+        {"activation": "relu"},
+        "fc2",
+        (),
+        ("act",),
+        "the activation of fc1, relu: before it, fc1 is equal",
+    ),
 }
 
 
@@ -142,7 +148,7 @@ def test_rows_in_the_order_of_torch_are_seen(module, recorded):
     assert not report.first.inputs_differ
     assert report.between == (("flatten",), (), ())
     assert report.reasons[0].startswith(
-        "its inputs are the same, with channels first before it is flattened there: the"
+        "the order of its inputs, which are the same with channels first before it is flattened there. Remedy: move"
     )
 
 
@@ -231,5 +237,5 @@ def test_a_module_in_16_bits_is_compared_with_one_of_keras():
     outputs = record_outputs(module, torch.as_tensor(x).to(torch.bfloat16))
     report = compare_outputs(model, x, outputs, names=names)
     assert report.ok
-    assert "in bfloat16: compare in float32 to see smaller differences" in report.summary
+    assert "in bfloat16. Remedy: compare in float32 to see smaller differences" in report.summary
     assert ops.is_tensor(model(x))

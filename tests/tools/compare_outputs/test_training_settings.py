@@ -6,14 +6,16 @@ import pytest
 from first_steps import X, Y, network, sgd
 
 from keras_initx import compare_outputs, record_outputs
-from keras_initx.tools.compare_outputs._training_settings import training_settings
+from keras_initx.tools.compare_outputs._training_settings import read_training_settings
 
 MEAN_SQUARED = {"loss": "mean_squared_error", "loss: reduction": "sum_over_batch_size"}
 
 
 def of_loss(loss, **kwargs):
     return {
-        key: value for key, value in training_settings(network(loss=loss, **kwargs)).values.items() if "loss" in key[:4]
+        key: value
+        for key, value in read_training_settings(network(loss=loss, **kwargs)).values.items()
+        if "loss" in key[:4]
     }
 
 
@@ -43,17 +45,17 @@ def test_a_function_has_its_defaults():
 
 
 def test_a_loss_has_its_weight():
-    assert training_settings(network(loss_weights=0.5)).values["weight of the loss"] == 0.5
+    assert read_training_settings(network(loss_weights=0.5)).values["weight of the loss"] == 0.5
 
 
 def test_an_optimizer_has_its_config():
     schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 100, 0.9)
-    found = training_settings(network(optimizer=keras.optimizers.SGD(schedule, momentum=0.5))).values
+    found = read_training_settings(network(optimizer=keras.optimizers.SGD(schedule, momentum=0.5))).values
     assert found["optimizer"] == "SGD"
     assert found["optimizer: momentum"] == 0.5
     assert found["optimizer: learning_rate/config/initial_learning_rate"] == 0.1
     scaled = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.5))
-    found = training_settings(network(optimizer=scaled)).values
+    found = read_training_settings(network(optimizer=scaled)).values
     assert found["optimizer: scales the loss"] is True
     assert found["optimizer: learning_rate"] == 0.5
 
@@ -75,12 +77,12 @@ class Odd(keras.optimizers.SGD):
 
 
 def test_what_cannot_be_read_hides_only_itself():
-    found = training_settings(network(optimizer=keras.optimizers.SGD(Halving(), momentum=0.9), loss_weights=2.0))
+    found = read_training_settings(network(optimizer=keras.optimizers.SGD(Halving(), momentum=0.9), loss_weights=2.0))
     assert found.values["optimizer: momentum"] == 0.9
     assert found.values["optimizer: learning_rate/config/share"] == 0.5
     assert found.values["weight of the loss"] == 2
     assert found.unread == ["optimizer: learning_rate/config: Halving has no config that can be read"]
-    found = training_settings(network(optimizer=Odd(momentum=0.9)))
+    found = read_training_settings(network(optimizer=Odd(momentum=0.9)))
     assert found.values["optimizer: momentum"] == 0.9
     assert found.unread == ["optimizer: Odd has no config that can be read"]
 
