@@ -26,7 +26,7 @@ from keras_initx.tools.audit._subjects import is_saved_model
 from keras_initx.tools.diagnose._report import DiagnosisReport
 from keras_initx.tools.initialize._plan import InitializationPlan
 from keras_initx.tools.initialize._plan_file import is_plan
-from keras_initx.tools.save_pretrained._given_names import parse_names
+from keras_initx.tools.save_pretrained._names_and_layout import parse_names
 
 
 def diagnose(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:

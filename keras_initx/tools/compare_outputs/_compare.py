@@ -71,7 +71,7 @@ from keras_initx.tools.compare_outputs._recorded_step import (
 from keras_initx.tools.compare_outputs._samples import without_ones
 from keras_initx.tools.compare_outputs._step_report import StepReport
 from keras_initx.tools.compare_outputs._torch_settings import settings_beside_torch
-from keras_initx.tools.load_pretrained._array_names import NamesGiven
+from keras_initx.tools.load_pretrained._array_names import NamesDict
 
 # Where the difference of two models arises, and what is known of it without guessing.
 
@@ -349,7 +349,7 @@ def compare_outputs(
     like: LikeOutputs,
     *,
     y: Data | None = None,
-    names: NamesGiven | None = None,
+    names: NamesDict | None = None,
     tolerance: float | None = None,
 ) -> OutputsReport:
     """Say which layer of a model is the first whose outputs are not those of another.
@@ -467,7 +467,7 @@ def _compared_step(
     batch: Batch,
     others: RecordedOutputs,
     counterparts: Counterparts,
-    names: NamesGiven | None,
+    names: NamesDict | None,
     tolerance: float | None,
     backends: Sequence[str],
 ) -> StepReport:

@@ -11,11 +11,11 @@ from keras_initx.inspection._weights import ModelWeight
 from keras_initx.tools.compare_outputs._pairs import paired_tensors
 from keras_initx.tools.compare_outputs._recorded import CallKey, RecordedCall
 from keras_initx.tools.load_pretrained._array_names import (
-    Named,
-    NamesGiven,
+    NamesDict,
+    NamesValue,
     check_names,
-    matches_of_weight,
-    parts_of,
+    match_weight,
+    parse_entry,
 )
 
 # Maps patterns for the paths of layers to the names of layers or modules.
@@ -40,7 +40,7 @@ def counterparts_of(
     calls: Sequence[RecordedCall],
     places: Mapping[str, str],
     others: Sequence[RecordedCall],
-    names: NamesGiven | None,
+    names: NamesDict | None,
     tolerance: float | None,
     weights: Sequence[ModelWeight] = (),
 ) -> Counterparts:
@@ -77,7 +77,7 @@ def counterparts_of(
     return counterparts
 
 
-def path_of_other(path: str, counterparts: Counterparts, names: NamesGiven | None) -> str | None:
+def path_of_other(path: str, counterparts: Counterparts, names: NamesDict | None) -> str | None:
     """Return the path of the weight of the other model that one is compared with, if there is one.
 
     Args:
@@ -100,7 +100,7 @@ def path_of_other(path: str, counterparts: Counterparts, names: NamesGiven | Non
 def names_of_others(
     places: Mapping[str, str],
     others: Mapping[str, Sequence[RecordedCall]],
-    names: NamesGiven | None,
+    names: NamesDict | None,
     weights: Sequence[ModelWeight] = (),
 ) -> Pairs:
     """Return the names of layers in another model, by the paths of those that they stand for.
@@ -118,12 +118,12 @@ def names_of_others(
         return pair_by_path_or_name(places, theirs).worded("`like`")
     check_names(names)
     of_layers: dict[str, str | None] = {}
-    of_weights: dict[str, Named] = {}
+    of_weights: dict[str, NamesValue] = {}
     for pattern, value in names.items():
         covers_layer = any(match_pattern(pattern, [path]) for path in places)
         if covers_layer and (value is None or isinstance(value, str)):
             of_layers[pattern] = value
-        elif any(matches_of_weight(pattern, weight) for weight in weights):
+        elif any(match_weight(pattern, weight) for weight in weights):
             of_weights[pattern] = value
         else:
             raise ValueError(
@@ -135,28 +135,28 @@ def names_of_others(
     return Pairs({**by_weights, **by_rules})
 
 
-def names_of_weights(names: NamesGiven | None, weights: Sequence[ModelWeight]) -> NamesGiven | None:
+def names_of_weights(names: NamesDict | None, weights: Sequence[ModelWeight]) -> NamesDict | None:
     """Return those of names that `load_pretrained` takes, which refuses layers without weights."""
     if names is None:
         return None
     found = {}
     for pattern, value in names.items():
-        if any(matches_of_weight(pattern, weight) for weight in weights):
+        if any(match_weight(pattern, weight) for weight in weights):
             found[pattern] = value
     return found
 
 
 def _by_weights(
-    names: NamesGiven, weights: Sequence[ModelWeight], others: Mapping[str, object]
+    names: NamesDict, weights: Sequence[ModelWeight], others: Mapping[str, object]
 ) -> dict[str, str]:
     """Return the modules that have the arrays of all weights of a layer, by its path."""
     modules: dict[str, set[str]] = {}
     for weight in weights:
         for pattern, value in names.items():
-            matches = matches_of_weight(pattern, weight)
+            matches = match_weight(pattern, weight)
             if matches:
                 if value is not None:
-                    name = parts_of(value).name
+                    name = parse_entry(value).name
                     full = fill_template(name, matches[0].texts, weight.path, "name arrays")
                     module = _with_slashes(full).rpartition("/")[0]
                     modules.setdefault(weight.layer_paths[-1], set()).add(module)

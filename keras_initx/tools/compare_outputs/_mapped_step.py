@@ -25,7 +25,7 @@ from keras_initx.tools.compare_outputs._recorded_step import (
     compute_rms,
 )
 from keras_initx.tools.compare_outputs._samples import places
-from keras_initx.tools.load_pretrained._array_names import NamesGiven
+from keras_initx.tools.load_pretrained._array_names import NamesDict
 from keras_initx.tools.load_pretrained._load_pretrained import Assignment, plan_load
 
 
@@ -93,7 +93,7 @@ class _Probe:
         return self.values if dtype is None else self.values.astype(dtype)
 
 
-def mapped_step(step: RecordedStep, inventory: Inventory, names: NamesGiven | None) -> MappedStep:
+def mapped_step(step: RecordedStep, inventory: Inventory, names: NamesDict | None) -> MappedStep:
     """Return the step of a module as that of the weights of a model.
 
     Args:

@@ -23,15 +23,15 @@ from keras_initx.tools.load_pretrained._recurrent_modules import RecurrentModule
 Index: TypeAlias = int | slice | EllipsisType | tuple[int | slice | EllipsisType | None, ...]
 ArrayPart: TypeAlias = Index | Callable[[Array], Any]
 # Maps patterns for the paths of weights or layers to names of arrays or modules.
-Named: TypeAlias = (
+NamesValue: TypeAlias = (
     str | tuple[str, ArrayPart] | tuple[str, Callable[[Array], Any], Callable[[Array], Any]] | None
 )
-NamesGiven: TypeAlias = Mapping[str, Named]
+NamesDict: TypeAlias = Mapping[str, NamesValue]
 # What stands for a function where names are data.
-A_FUNCTION = "a function"
+FUNCTION_TEXT = "a function"
 
 # Names that other frameworks use for a Keras weight. They are tried in every layout.
-_OTHER_NAMES = {
+_TORCH_NAMES = {
     "kernel": "weight",
     "bias": "bias",
     "embeddings": "weight",
@@ -43,10 +43,10 @@ _OTHER_NAMES = {
     "moving_variance": "running_var",
 }
 # What joins the names of modules or layers.
-_MARKS = ("/", ".")
+_SEPARATORS = ("/", ".")
 # In torch, the layers inside these have no names of their own.
-_AROUND = (keras.layers.Bidirectional, keras.layers.RNN, keras.layers.Wrapper)
-_RECURRENT = {
+_NAMELESS_IN_TORCH = (keras.layers.Bidirectional, keras.layers.RNN, keras.layers.Wrapper)
+_RECURRENT_NAMES = {
     "kernel": ("weight_ih",),
     "recurrent_kernel": ("weight_hh",),
     "bias": ("bias_ih", "bias_hh"),
@@ -75,14 +75,14 @@ class Candidate:
     note: str = ""
 
 
-def _joined(*names: str, mark: str = ".") -> str:
+def _join_names(*names: str, mark: str = ".") -> str:
     """Return the name of an array inside modules. Empty names are left out."""
     return mark.join(filter(None, names))
 
 
-def candidates_of(
+def find_candidates(
     weights: Sequence[ModelWeight],
-    names: NamesGiven | None,
+    names: NamesDict | None,
     layout: LayoutName,
     saved: Mapping[str, str],
     own: Pairs,
@@ -110,8 +110,8 @@ def candidates_of(
 
     def found_with(modules: RecurrentModules) -> dict[str, list[Candidate] | None]:
         if names is None:
-            return _candidates_by_own_names(weights, layout, own, modules, is_of_keras=is_of_keras)
-        return _candidates_by_names(weights, names, layout, saved, modules)
+            return _find_by_own_names(weights, layout, own, modules, is_of_keras=is_of_keras)
+        return _find_by_patterns(weights, names, layout, saved, modules)
 
     modules = RecurrentModules()
     found = found_with(modules)
@@ -120,7 +120,7 @@ def candidates_of(
     return found
 
 
-def _candidates_by_own_names(
+def _find_by_own_names(
     weights: Sequence[ModelWeight],
     layout: LayoutName,
     own: Pairs,
@@ -133,19 +133,19 @@ def _candidates_by_own_names(
         path = weight.path
         own_name = [Candidate((own.names[path],))] if path in own.names else []
         if path not in own.reasons and not is_of_keras:
-            own_name += _names_of_torch(weight, layout, modules, "", 0)
+            own_name += _list_torch_candidates(weight, layout, modules, "", 0)
         found[path] = own_name
     return found
 
 
-def _candidates_by_names(
+def _find_by_patterns(
     weights: Sequence[ModelWeight],
-    names: NamesGiven,
+    names: NamesDict,
     layout: LayoutName,
     saved: Mapping[str, str],
     modules: RecurrentModules,
 ) -> dict[str, list[Candidate] | None]:
-    matches = matches_of_weights("names", names, weights)
+    matches = match_weights("names", names, weights)
     found: dict[str, list[Candidate] | None] = {}
     covered = Counter(pattern for pattern, _ in matches.values())
     for path, (pattern, own_matches) in matches.items():
@@ -155,7 +155,7 @@ def _candidates_by_names(
             continue
         candidates: list[Candidate] = []
         for match in own_matches:
-            candidates += _candidates_of_match(match, value, layout, saved, modules)
+            candidates += _list_candidates(match, value, layout, saved, modules)
         if covered[pattern] == 1:
             candidates = [replace(one, has_own_pattern=True) for one in candidates]
         found[path] = candidates
@@ -176,7 +176,7 @@ def _check_entry(pattern: Any, value: Any) -> None:
         return
     if isinstance(value, tuple) and len(value) == 2:
         name, part = value
-        if isinstance(name, str) and _is_part(part):
+        if isinstance(name, str) and _is_array_part(part):
             return
     if isinstance(value, tuple) and len(value) == 3:
         name, *functions = value
@@ -189,7 +189,7 @@ def _check_entry(pattern: Any, value: Any) -> None:
     )
 
 
-class NamedParts(NamedTuple):
+class NamesEntry(NamedTuple):
     """A value of `names`: the name of an array, what is taken of it, and the inverse of that."""
 
     name: str
@@ -197,30 +197,30 @@ class NamedParts(NamedTuple):
     inverse: Callable[[Array], Any] | None = None
 
 
-def parts_of(value: Any) -> NamedParts:
+def parse_entry(value: Any) -> NamesEntry:
     """Return the name of an array in a value of `names` that is not `None`, and what is taken."""
-    return NamedParts(*value) if isinstance(value, tuple) else NamedParts(value)
+    return NamesEntry(*value) if isinstance(value, tuple) else NamesEntry(value)
 
 
-def names_as_data(names: NamesGiven | None) -> dict[str, Any] | None:
-    """Return names as data for JSON: an index as text, `"[:64]"`, a function as `A_FUNCTION`."""
+def serialize_names(names: NamesDict | None) -> dict[str, Any] | None:
+    """Return names as data for JSON: an index as text, `"[:64]"`, a function as `FUNCTION_TEXT`."""
     if names is None:
         return None
     data: dict[str, Any] = {}
     for pattern, value in names.items():
         data[pattern] = value
         if isinstance(value, tuple):
-            named = parts_of(value)
-            part = A_FUNCTION if callable(named.part) else format_index(named.part)
+            named = parse_entry(value)
+            part = FUNCTION_TEXT if callable(named.part) else format_index(named.part)
             data[pattern] = (named.name, part)
     return data
 
 
-def _is_part(part: Any) -> bool:
+def _is_array_part(part: Any) -> bool:
     return part is ... or isinstance(part, int | slice | tuple) or callable(part)
 
 
-class _Match(NamedTuple):
+class Match(NamedTuple):
     """A weight that a pattern covers.
 
     Attributes:
@@ -234,9 +234,9 @@ class _Match(NamedTuple):
     texts: tuple[str, ...]
 
 
-def matches_of_weights(
+def match_weights(
     argument: str, patterns: Iterable[str], weights: Sequence[ModelWeight]
-) -> dict[str, tuple[str, list[_Match]]]:
+) -> dict[str, tuple[str, list[Match]]]:
     """Return the first pattern that covers each weight, by path, and how it does.
 
     Args:
@@ -258,26 +258,26 @@ def matches_of_weights(
 
     by_path = {weight.path: weight for weight in weights}
     kind = "a weight or a layer"
-    return find_first_matches(argument, patterns, by_path, matches_of_weight, kind=kind, hint=hint)
+    return find_first_matches(argument, patterns, by_path, match_weight, kind=kind, hint=hint)
 
 
-def matches_of_weight(pattern: str, weight: ModelWeight) -> list[_Match]:
+def match_weight(pattern: str, weight: ModelWeight) -> list[Match]:
     """Return how a pattern covers a weight: by the outermost layer that it matches, or itself."""
     layers = list(match_pattern(pattern, weight.layer_paths[1:]).items())[:1]
     found = layers or match_pattern(pattern, (weight.shown, weight.path)).items()
-    return [_Match(weight, path, texts) for path, texts in found]
+    return [Match(weight, path, texts) for path, texts in found]
 
 
-def _candidates_of_match(
-    match: _Match,
-    value: Named,
+def _list_candidates(
+    match: Match,
+    value: NamesValue,
     layout: LayoutName,
     saved: Mapping[str, str],
     modules: RecurrentModules,
 ) -> list[Candidate]:
     """Return the arrays that may hold a weight by the name for the pattern that covers it."""
     weight = match.weight
-    template, part, inverse = parts_of(value)
+    template, part, inverse = parse_entry(value)
     name = fill_template(template, match.texts, weight.path, "name arrays")
     if match.path not in weight.layer_paths:
         if callable(part):
@@ -296,13 +296,13 @@ def _candidates_of_match(
         )
     depth = match.path.count("/") + 1
     below = weight.path.split("/")[depth:]
-    found = [Candidate((_joined(name, *below, mark=mark),)) for mark in _MARKS]
-    path = _joined(name, *below, mark="/")
+    found = [Candidate((_join_names(name, *below, mark=mark),)) for mark in _SEPARATORS]
+    path = _join_names(name, *below, mark="/")
     found += [Candidate((one,)) for one in find_names_in_file(weight, path, saved)]
-    return found + _names_of_torch(weight, layout, modules, name, depth)
+    return found + _list_torch_candidates(weight, layout, modules, name, depth)
 
 
-def _names_of_torch(
+def _list_torch_candidates(
     weight: ModelWeight, layout: LayoutName, modules: RecurrentModules, module: str, depth: int
 ) -> list[Candidate]:
     """Return the arrays that may hold `weight` by the names that torch uses, most likely first.
@@ -318,20 +318,20 @@ def _names_of_torch(
     names = weight.path.split("/")[depth:]
     inner = []
     for name, around in zip(names[:-1], weight.layers[depth:], strict=False):
-        if not isinstance(around, _AROUND):
+        if not isinstance(around, _NAMELESS_IN_TORCH):
             inner.append(name)
     if isinstance(weight.layer, keras.layers.TorchModuleWrapper):
-        found.append(Candidate((_joined(module, *inner, module_weight_name(weight)),)))
+        found.append(Candidate((_join_names(module, *inner, module_weight_name(weight)),)))
     if layout == "torch":
-        found += _special_names(weight, module, inner, modules)
-    if weight.name in _OTHER_NAMES:
-        for mark in reversed(_MARKS):
-            name = _joined(module, *inner, _OTHER_NAMES[weight.name], mark=mark)
+        found += _list_fused_candidates(weight, module, inner, modules)
+    if weight.name in _TORCH_NAMES:
+        for mark in reversed(_SEPARATORS):
+            name = _join_names(module, *inner, _TORCH_NAMES[weight.name], mark=mark)
             found.append(Candidate((name,)))
     return found
 
 
-def _special_names(
+def _list_fused_candidates(
     weight: ModelWeight, module: str, inner: Sequence[str], modules: RecurrentModules
 ) -> Iterator[Candidate]:
     """Yield the arrays of torch modules that fuse the weights of several layers or gates.
@@ -342,28 +342,28 @@ def _special_names(
         inner: The names of the layers within that layer, around the weight.
         modules: The recurrent modules so far.
     """
-    if isinstance(weight.layer, CELLS) and weight.name in _RECURRENT:
+    if isinstance(weight.layer, CELLS) and weight.name in _RECURRENT_NAMES:
         is_backward = _is_backward(weight)
-        around = _joined(module, *inner)
+        around = _join_names(module, *inner)
         place = modules.place_of(weight, around, is_backward=is_backward)
         note = modules.note_of(around, is_backward=is_backward)
         suffixes = [f"_l{place}_reverse" if is_backward else f"_l{place}"]
         if not is_backward and place == 0:
             suffixes.append("")  # of a cell
         for suffix in suffixes:
-            names = [f"{name}{suffix}" for name in _RECURRENT[weight.name]]
-            yield Candidate(tuple(_joined(around, name) for name in names), note=note)
-    if not inner or weight.name not in _OTHER_NAMES:
+            names = [f"{name}{suffix}" for name in _RECURRENT_NAMES[weight.name]]
+            yield Candidate(tuple(_join_names(around, name) for name in names), note=note)
+    if not inner or weight.name not in _TORCH_NAMES:
         return
     if isinstance(weight.layers[-2], keras.layers.MultiHeadAttention):
         *outer, kind = inner
-        ending = _OTHER_NAMES[weight.name]
+        ending = _TORCH_NAMES[weight.name]
         if kind in _PROJECTIONS:
-            fused = _joined(module, *outer, f"in_proj_{ending}")
+            fused = _join_names(module, *outer, f"in_proj_{ending}")
             yield Candidate((fused,), third=_PROJECTIONS.index(kind))
-            yield Candidate((_joined(module, *outer, f"{kind[0]}_proj_{ending}"),))
+            yield Candidate((_join_names(module, *outer, f"{kind[0]}_proj_{ending}"),))
         elif kind == "attention_output":
-            yield Candidate((_joined(module, *outer, "out_proj", ending),))
+            yield Candidate((_join_names(module, *outer, "out_proj", ending),))
 
 
 def _is_backward(weight: ModelWeight) -> bool:

@@ -24,14 +24,14 @@ class UnknownOrderError(ValueError):
     """Says that the order of the axes of a layer in torch is not known."""
 
 
-def layouts_of(weight: ModelWeight, arrays: Sequence[LazyArray]) -> list[LayoutName]:
+def find_fitting_layouts(weight: ModelWeight, arrays: Sequence[LazyArray]) -> list[LayoutName]:
     """Return the layouts that the arrays of a weight may have, by their shapes.
 
     It is none if that says nothing: they are the same in both, or their order is not known.
     """
     found: dict[LayoutName, tuple[str, ...]] = {}
     for layout in LAYOUTS:
-        convert = from_torch if layout == "torch" else from_keras
+        convert = convert_from_torch if layout == "torch" else convert_from_keras
         try:
             found[layout] = convert(weight, arrays).how
         except UnknownOrderError:
@@ -43,7 +43,7 @@ def layouts_of(weight: ModelWeight, arrays: Sequence[LazyArray]) -> list[LayoutN
     return list(found)
 
 
-def from_keras(
+def convert_from_keras(
     weight: ModelWeight, arrays: Sequence[LazyArray], shape: Shape | None = None
 ) -> LazyArray:
     """Return a weight from an array of Keras, which may have flat inputs and units.
@@ -63,14 +63,14 @@ def from_keras(
     if isinstance(weight.layer, keras.layers.EinsumDense) and array.shape != shape:
         if weight.name == "bias":
             return array.expect(shape, (math.prod(shape),)).reshaped(shape)
-        axes = _einsum_axes(weight.layer)
+        axes = _split_einsum_axes(weight.layer)
         if weight.name == "kernel" and len(shape) > 2 and axes is not None:
             inputs, units = axes
-            return _from_matrix(array, shape, inputs, units)
+            return _unflatten_matrix(array, shape, inputs, units)
     return array.expect(shape)
 
 
-def from_torch(
+def convert_from_torch(
     weight: ModelWeight, arrays: Sequence[LazyArray], shape: Shape | None = None
 ) -> LazyArray:
     """Return a weight from the arrays of torch: units, then inputs, then the window.
@@ -90,14 +90,14 @@ def from_torch(
     array = arrays[0]
     flat = (math.prod(shape),)
     if isinstance(layer, CELLS):
-        return _recurrent(weight, arrays)
+        return _convert_recurrent(weight, arrays)
     if isinstance(layer, keras.layers.EinsumDense) and name == "bias":
         return array.expect(shape, flat).reshaped(shape)
     if isinstance(layer, keras.layers.EinsumDense) and name == "kernel":
-        axes = _einsum_axes(layer)
+        axes = _split_einsum_axes(layer)
         if axes is not None:
             inputs, units = axes
-            return _from_matrix(array, shape, units, inputs)
+            return _unflatten_matrix(array, shape, units, inputs)
     if isinstance(layer, keras.layers.Dense) and name == "kernel":
         return array.expect(shape[::-1]).transposed(1, 0)
     if name != "bias" and is_depthwise(layer, name):
@@ -118,17 +118,17 @@ def from_torch(
     is_matrix = len(shape) > 1 and is_kernel(weight.variable)
     if not is_matrix and all(length == 1 for length in shape[:-1]):
         return array.expect(shape, flat).reshaped(shape)
-    raise _unknown(layer)
+    raise _unknown_order_error(layer)
 
 
-def _unknown(layer: keras.Layer) -> UnknownOrderError:
+def _unknown_order_error(layer: keras.Layer) -> UnknownOrderError:
     return UnknownOrderError(
         f"the order of axes of a {type(layer).__name__} in torch is unknown; pass a function of "
         "the array, as in `(name, function)`"
     )
 
 
-def _recurrent(weight: ModelWeight, arrays: Sequence[LazyArray]) -> LazyArray:
+def _convert_recurrent(weight: ModelWeight, arrays: Sequence[LazyArray]) -> LazyArray:
     """Return a kernel, or the bias that Keras has for the two of torch."""
     cell = weight.layer
     shape = weight.shape
@@ -145,13 +145,13 @@ def _recurrent(weight: ModelWeight, arrays: Sequence[LazyArray]) -> LazyArray:
         )
     units = 3 * cell.units
     if not is_bias:
-        return _gates(arrays[0].expect((units, shape[0]))).transposed(1, 0)
+        return _reorder_gates(arrays[0].expect((units, shape[0]))).transposed(1, 0)
     if len(arrays) < 2:
         raise ValueError(f"the shape is {arrays[0].shape} of one bias instead of two of {units}")
-    return stack_lazily([_gates(array.expect((units,))) for array in arrays])
+    return stack_lazily([_reorder_gates(array.expect((units,))) for array in arrays])
 
 
-def _gates(array: LazyArray) -> LazyArray:
+def _reorder_gates(array: LazyArray) -> LazyArray:
     """Return update, reset, new of Keras from reset, update, new of torch."""
 
     def reordered(values: Array) -> Array:
@@ -161,7 +161,7 @@ def _gates(array: LazyArray) -> LazyArray:
     return array.changed(reordered, array.shape, "gates reordered")
 
 
-def _einsum_axes(layer: keras.layers.EinsumDense) -> tuple[Shape, Shape] | None:
+def _split_einsum_axes(layer: keras.layers.EinsumDense) -> tuple[Shape, Shape] | None:
     """Return the axes of inputs and of units in a kernel; `None` for a batch of matrices.
 
     Flattened, inputs and units are in the order of the layer's inputs and outputs, which may not be
@@ -176,7 +176,7 @@ def _einsum_axes(layer: keras.layers.EinsumDense) -> tuple[Shape, Shape] | None:
     return tuple(map(kernel.index, summed_axes)), tuple(map(kernel.index, units))
 
 
-def _from_matrix(array: LazyArray, shape: Shape, rows: Shape, columns: Shape) -> LazyArray:
+def _unflatten_matrix(array: LazyArray, shape: Shape, rows: Shape, columns: Shape) -> LazyArray:
     """Return a kernel from a matrix whose rows and columns are these of its axes."""
     order = (*rows, *columns)
     split = tuple(shape[axis] for axis in order)

@@ -42,27 +42,27 @@ from keras_initx.sampling._namespace import HOST
 from keras_initx.tools.initialize._assign import refresh_normalizations, undo_after_error
 from keras_initx.tools.load_pretrained._array_names import (
     Candidate,
-    NamesGiven,
-    candidates_of,
-    names_as_data,
+    NamesDict,
+    find_candidates,
+    serialize_names,
 )
 from keras_initx.tools.load_pretrained._layouts import (
     UnknownOrderError,
-    from_keras,
-    from_torch,
-    layouts_of,
+    convert_from_keras,
+    convert_from_torch,
+    find_fitting_layouts,
 )
 from keras_initx.tools.load_pretrained._load_report import LoadedWeight, LoadReport
-from keras_initx.tools.load_pretrained._resize import ResizeRules, fitted, kinds_by_path
+from keras_initx.tools.load_pretrained._resize import ResizeRules, fit_to_weight, match_kinds
 from keras_initx.tools.load_pretrained._row_orders import Differences
 
 # Weights that torch computes of several arrays: with weight normalization, or pruned.
 
 
 # What torch normalizes or prunes are its own parameters.
-_OWN = r"(?:[a-z]+_proj_)?(?:weight|bias)(?:_[ih]h(?:_l\d+(?:_reverse)?)?)?"
+_NORMALIZED_NAME = r"(?:[a-z]+_proj_)?(?:weight|bias)(?:_[ih]h(?:_l\d+(?:_reverse)?)?)?"
 _MEMBER = re.compile(
-    rf"(?P<module>(?:.*\.)?)(?:(?P<old>{_OWN})_(?P<end>g|v|u|orig|mask)"
+    rf"(?P<module>(?:.*\.)?)(?:(?P<old>{_NORMALIZED_NAME})_(?P<end>g|v|u|orig|mask)"
     r"|parametrizations\.(?P<new>[^.]+)\.(?P<part>original\d*|\d+\._?[uv]))"
 )
 
@@ -84,12 +84,12 @@ class Parametrized:
     problem: str = ""
 
 
-def is_part(name: str) -> bool:
+def is_member_name(name: str) -> bool:
     """Return whether an array is no weight by its name, but what torch computes one of."""
     return _MEMBER.fullmatch(name) is not None
 
 
-def parametrized_in(contents: Mapping[Any, LazyArray]) -> dict[str, Parametrized]:
+def find_parametrized(contents: Mapping[Any, LazyArray]) -> dict[str, Parametrized]:
     """Return the weights that a state dict has in parts, by the names that they would have."""
     members: dict[str, dict[str, str]] = {}
     for name in map(str, contents):
@@ -99,20 +99,20 @@ def parametrized_in(contents: Mapping[Any, LazyArray]) -> dict[str, Parametrized
             members.setdefault(weight, {})[found["end"] or found["part"]] = name
     result = {}
     for weight, parts in members.items():
-        one = _parametrized(weight, parts, contents) if weight not in contents else None
+        one = _join_members(weight, parts, contents) if weight not in contents else None
         if one is not None:
             result[weight] = one
     return result
 
 
-def _parametrized(
+def _join_members(
     weight: str, parts: Mapping[str, str], contents: Mapping[Any, LazyArray]
 ) -> Parametrized | None:
     """Return what is computed of parts, `None` if they are weights by themselves."""
     merge = "merge it with `remove_parametrizations` first"
     names = tuple(parts.values())
     if any(part.startswith("original") for part in parts):
-        found = _normalized(weight, parts, "original0", "original1", contents)
+        found = _join_weight_norm(weight, parts, "original0", "original1", contents)
         kind = "is parametrized"
         if any(part[0].isdecimal() for part in parts):
             kind = "has a spectral normalization"
@@ -121,11 +121,11 @@ def _parametrized(
         problem = f"{weight!r} has a spectral normalization: remove it with `remove_spectral_norm`"
         return Parametrized(weight, names, problem=f"{problem} first")
     if "orig" in parts and "mask" in parts:
-        return _pruned(weight, parts, contents)
-    return _normalized(weight, parts, "g", "v", contents)
+        return _join_pruned(weight, parts, contents)
+    return _join_weight_norm(weight, parts, "g", "v", contents)
 
 
-def _normalized(
+def _join_weight_norm(
     weight: str,
     parts: Mapping[str, str],
     gain: str,
@@ -135,7 +135,7 @@ def _normalized(
     if parts.keys() != {gain, direction}:
         return None
     g, v = contents[parts[gain]], contents[parts[direction]]
-    axes = _normalized_axes(g.shape, v.shape)
+    axes = _find_norm_axes(g.shape, v.shape)
     if axes is None:
         return None
 
@@ -145,10 +145,10 @@ def _normalized(
         return result
 
     how = "g * v / |v| of a weight normalization"
-    return _computed(weight, (parts[direction], parts[gain]), contents, computed, how)
+    return _compute_lazily(weight, (parts[direction], parts[gain]), contents, computed, how)
 
 
-def _normalized_axes(gain: Shape, direction: Shape) -> tuple[int, ...] | None:
+def _find_norm_axes(gain: Shape, direction: Shape) -> tuple[int, ...] | None:
     """Return the axes over which the norm is computed, `None` if these shapes are no such pair."""
     if gain == () and direction:
         return tuple(range(len(direction)))
@@ -162,16 +162,16 @@ def _normalized_axes(gain: Shape, direction: Shape) -> tuple[int, ...] | None:
     return tuple(axis for axis, length in enumerate(gain) if length == 1)
 
 
-def _pruned(
+def _join_pruned(
     weight: str, parts: Mapping[str, str], contents: Mapping[Any, LazyArray]
 ) -> Parametrized | None:
     names = (parts["orig"], parts["mask"])
     if contents[names[0]].shape != contents[names[1]].shape:
         return None
-    return _computed(weight, names, contents, np.multiply, "times the mask of a pruning")
+    return _compute_lazily(weight, names, contents, np.multiply, "times the mask of a pruning")
 
 
-def _computed(
+def _compute_lazily(
     weight: str,
     names: tuple[str, ...],
     contents: Mapping[Any, LazyArray],
@@ -194,7 +194,7 @@ def _computed(
 def load_pretrained(
     model: keras.Model,
     source: Source,
-    names: NamesGiven | None = None,
+    names: NamesDict | None = None,
     *,
     layout: LayoutName | None = None,
     resize: ResizeRules | None = None,
@@ -316,7 +316,7 @@ def load_pretrained(
     if isinstance(source, keras.Model):
         opened = checked_inventory("source", source)
         _check_adapters("source", opened)
-    kinds = kinds_by_path(resize, inventory.held)
+    kinds = match_kinds(resize, inventory.held)
     with open_source(opened) as (contents, own_layout):
         plan = plan_load(inventory, contents, own_layout, names, layout, kinds)
         report = replace(plan.report, dry_run=dry_run)
@@ -325,7 +325,7 @@ def load_pretrained(
         _check_can_load(report, plan.own)
         used = {name for row in report.rows for name in row.sources}
         copy_shared([contents[name] for name in used], inventory.held)
-        _load(plan.steps, contents, atomic)
+        _assign_values(plan.steps, contents, atomic)
     return report
 
 
@@ -355,7 +355,7 @@ def plan_load(
     inventory: Inventory,
     contents: Contents,
     own_layout: LayoutName | None,
-    names: NamesGiven | None,
+    names: NamesDict | None,
     layout: LayoutName | None,
     kinds: Mapping[str, Kind],
 ) -> LoadPlan:
@@ -374,38 +374,40 @@ def plan_load(
     saved = keras_names_by_path(contents, inventory)
     own = source_names_by_path(contents, inventory).worded("the source")
     is_of_keras = own_layout == "keras" or bool(contents.layers)
-    found = candidates_of(weights, names, chosen_layout, saved, own, is_of_keras=is_of_keras)
+    found = find_candidates(weights, names, chosen_layout, saved, own, is_of_keras=is_of_keras)
     differences = Differences(inventory.model) if chosen_layout == "torch" else None
-    parametrized = {} if is_of_keras else parametrized_in(contents)
+    parametrized = {} if is_of_keras else find_parametrized(contents)
     available = {**contents}
     for one in parametrized.values():
         if one.array is not None:
             available[one.name] = one.array
-    chosen = _chosen(found, available, parametrized)
+    chosen = _choose_candidates(found, available, parametrized)
     known: list[str] | None = None
     if names is not None:
-        known = [str(name) for name in (*available, *saved) if not is_part(str(name))]
+        known = [str(name) for name in (*available, *saved) if not is_member_name(str(name))]
     said = own if names is None else Pairs()
-    steps = _steps(weights, available, parametrized, found, chosen, kinds, differences, said, known)
+    steps = _plan_assignments(
+        weights, available, parametrized, found, chosen, kinds, differences, said, known
+    )
     if own_layout is None:
-        by_path = candidates_of(weights, None, chosen_layout, saved, own)
+        by_path = find_candidates(weights, None, chosen_layout, saved, own)
         for path, others in by_path.items():
-            chosen.setdefault(path, _first_stored(others or [], available))
-        steps = _in_layout(steps, available, chosen, chosen_layout)
+            chosen.setdefault(path, _find_stored(others or [], available))
+        steps = _refuse_other_layout(steps, available, chosen, chosen_layout)
     used: set[str] = set()
     for step in steps:
         used.update(step.row.sources)
     unused = {str(name): one.shape for name, one in contents.items() if name not in used}
     notes = [
-        *_notes_on_shared(steps, chosen),
-        *_notes_on_modules(steps, chosen),
-        *_notes_on_reasons(steps, said),
+        *_note_shared_arrays(steps, chosen),
+        *_note_recurrent_modules(steps, chosen),
+        *_note_reasons(steps, said),
         *said.remarks,
         *inventory.note_on_unbuilt(),
     ]
     rows = [step.row for step in steps]
     report = LoadReport(
-        rows, unused=unused, notes=notes, names=names_as_data(names), layout=chosen_layout
+        rows, unused=unused, notes=notes, names=serialize_names(names), layout=chosen_layout
     )
     skipped = {path for path, candidates in found.items() if candidates is None}
     return LoadPlan(steps, chosen, differences, said, skipped, chosen_layout, report)
@@ -427,7 +429,7 @@ def _check_adapters(name: str, inventory: Inventory) -> None:
             )
 
 
-def _notes_on_shared(
+def _note_shared_arrays(
     steps: Sequence["Assignment"], chosen: Mapping[str, Candidate | None]
 ) -> list[str]:
     """Return a sentence on arrays that several weights get, unless each has its own pattern."""
@@ -451,7 +453,7 @@ def _notes_on_shared(
     return [f"One array for several weights: {truncate(shared)}."]
 
 
-def _notes_on_modules(
+def _note_recurrent_modules(
     steps: Sequence["Assignment"], chosen: Mapping[str, Candidate | None]
 ) -> list[str]:
     """Return what is to be said of recurrent modules with several layers."""
@@ -459,7 +461,7 @@ def _notes_on_modules(
     return list(dict.fromkeys(one.note for one in used if one is not None and one.note))
 
 
-def _notes_on_reasons(steps: Sequence["Assignment"], own: Pairs) -> list[str]:
+def _note_reasons(steps: Sequence["Assignment"], own: Pairs) -> list[str]:
     """Return a sentence for each reason why names lead to nothing, with the weights."""
     paths: dict[str, list[str]] = {}
     for step in steps:
@@ -483,7 +485,7 @@ class Assignment(NamedTuple):
     array: LazyArray | None = None
 
 
-def _steps(
+def _plan_assignments(
     weights: Sequence[ModelWeight],
     available: Mapping[str, LazyArray],
     parametrized: Mapping[str, Parametrized],
@@ -515,16 +517,16 @@ def _steps(
         array = None
         candidates = found.get(weight.path)
         candidate = chosen.get(weight.path)
-        problem = None if candidate is None else _problem_of(candidate, parametrized)
+        problem = None if candidate is None else _find_problem(candidate, parametrized)
         if problem is not None:
             row = replace(row, status="error", how=problem)
         elif candidate is not None:
             stored = [available[name] for name in candidate.names]
-            sources = _stored_names(candidate, parametrized)
+            sources = _list_stored_names(candidate, parametrized)
             row = replace(row, sources=sources, source_shape=stored[0].shape)
             try:
                 kind = kinds.get(weight.path)
-                array = _converted(weight, candidate, stored, kind, differences)
+                array = _convert(weight, candidate, stored, kind, differences)
                 if weight.path in own.notes:
                     array = array.noted(own.notes[weight.path])
                 row = replace(row, status="loaded", how=", ".join(array.how), changed=size)
@@ -539,12 +541,12 @@ def _steps(
             missing += 1
             # Comparing all names with all others would be slow.
             compared = known if missing <= LISTED else ()
-            row = replace(row, status="error", how=_no_array(candidates, compared))
+            row = replace(row, status="error", how=_explain_missing(candidates, compared))
         steps.append(Assignment(weight, row, array))
     return steps
 
 
-def _in_layout(
+def _refuse_other_layout(
     steps: Sequence[Assignment],
     available: Mapping[str, LazyArray],
     chosen: Mapping[str, Candidate | None],
@@ -572,7 +574,9 @@ def _in_layout(
             continue
         arrays = [available[name] for name in candidate.names]
         try:
-            found[path] = layouts_of(step.weight, [_part(array, candidate) for array in arrays])
+            found[path] = find_fitting_layouts(
+                step.weight, [_take_part(array, candidate) for array in arrays]
+            )
         except _MismatchError:
             continue
         if len(found[path]) == 1:
@@ -592,7 +596,7 @@ def _in_layout(
     return result
 
 
-def _chosen(
+def _choose_candidates(
     found: Mapping[str, list[Candidate] | None],
     available: Mapping[str, LazyArray],
     parametrized: Mapping[str, Parametrized],
@@ -602,7 +606,7 @@ def _chosen(
     What is named for itself is a weight in parts too, as long as no weight has its other parts.
     """
     names = {**available, **parametrized}
-    chosen = {path: _first_stored(one, names) for path, one in found.items() if one}
+    chosen = {path: _find_stored(one, names) for path, one in found.items() if one}
     used: set[str] = set()
     for candidate in chosen.values():
         if candidate is not None:
@@ -619,7 +623,7 @@ def _chosen(
     return chosen
 
 
-def _first_stored(candidates: Sequence[Candidate], names: Mapping[str, Any]) -> Candidate | None:
+def _find_stored(candidates: Sequence[Candidate], names: Mapping[str, Any]) -> Candidate | None:
     """Return the first candidate whose arrays all exist, or `None` without one."""
     for candidate in candidates:
         if all(name in names for name in candidate.names):
@@ -627,7 +631,7 @@ def _first_stored(candidates: Sequence[Candidate], names: Mapping[str, Any]) -> 
     return None
 
 
-def _problem_of(candidate: Candidate, parametrized: Mapping[str, Parametrized]) -> str | None:
+def _find_problem(candidate: Candidate, parametrized: Mapping[str, Parametrized]) -> str | None:
     """Return why an array of a candidate cannot be computed, or `None`."""
     for name in candidate.names:
         if name in parametrized and parametrized[name].problem:
@@ -635,7 +639,7 @@ def _problem_of(candidate: Candidate, parametrized: Mapping[str, Parametrized]) 
     return None
 
 
-def _stored_names(
+def _list_stored_names(
     candidate: Candidate, parametrized: Mapping[str, Parametrized]
 ) -> tuple[str, ...]:
     """Return the names of the arrays that a source has for a candidate."""
@@ -645,16 +649,16 @@ def _stored_names(
     return tuple(found)
 
 
-def _no_array(candidates: Sequence[Candidate], known: Iterable[str]) -> str:
+def _explain_missing(candidates: Sequence[Candidate], known: Iterable[str]) -> str:
     names = dict.fromkeys(" and ".join(map(repr, candidate.names)) for candidate in candidates)
     # A bias is no match for a kernel.
-    endings = {_last_part(candidate.names[0]) for candidate in candidates}
-    alike = [name for name in known if _last_part(name) in endings]
+    endings = {_last_name(candidate.names[0]) for candidate in candidates}
+    alike = [name for name in known if _last_name(name) in endings]
     hint = suggest_matches(candidates[-1].names[0], alike or known)
     return f"no array {' or '.join(names)}{hint}"
 
 
-def _last_part(name: str) -> str:
+def _last_name(name: str) -> str:
     return re.split("[/.]", name.removesuffix(":0"))[-1]
 
 
@@ -680,7 +684,7 @@ def _check_can_load(report: LoadReport, own: Pairs) -> None:
         )
 
 
-def _load(steps: Sequence[Assignment], contents: Contents, atomic: bool) -> None:
+def _assign_values(steps: Sequence[Assignment], contents: Contents, atomic: bool) -> None:
     """Read the new values of each weight and assign them."""
     with (
         undo_after_error(atomic) as assign,
@@ -689,14 +693,14 @@ def _load(steps: Sequence[Assignment], contents: Contents, atomic: bool) -> None
         for step in steps:
             if step.array is not None:
                 arrays = [contents[name] for name in step.row.sources]
-                value = _new_value(step, step.array, are_in_memory(arrays))
+                value = _make_value(step, step.array, are_in_memory(arrays))
                 assign(step.weight.variable, value)
                 del value  # which the next one would come beside
             advance(1)
         refresh_normalizations(step.weight.layer for step in steps if step.array is not None)
 
 
-def _new_value(step: Assignment, array: LazyArray, is_in_memory: bool) -> Tensor:
+def _make_value(step: Assignment, array: LazyArray, is_in_memory: bool) -> Tensor:
     """Return the new value of a weight, distributed like the one that it has."""
     # The one that the weight has on this backend.
     dtype = backend.available_dtype(step.weight.dtype)
@@ -729,7 +733,7 @@ class _MismatchError(Exception):
     """Says why arrays cannot be converted to a weight."""
 
 
-def _converted(
+def _convert(
     weight: ModelWeight,
     candidate: Candidate,
     stored: Sequence[LazyArray],
@@ -742,20 +746,20 @@ def _converted(
             raise _MismatchError(f"cannot cast {name!r}, {array.dtype}, to {weight.dtype}")
     reordered: set[int] = set()
     if callable(candidate.part):
-        parts = [_made_by_function(weight, candidate.part, stored[0])]
-        convert = functools.partial(_as_returned, parts[0])
+        parts = [_apply_function(weight, candidate.part, stored[0])]
+        convert = functools.partial(_check_returned_shape, parts[0])
     else:
-        parts = [_part(array, candidate) for array in stored]
-        convert = functools.partial(_in_layout_of_keras, weight, parts, differences, kind)
+        parts = [_take_part(array, candidate) for array in stored]
+        convert = functools.partial(_convert_layout, weight, parts, differences, kind)
         if differences is not None:
             reordered = differences.reordered_axes(weight)
     try:
-        return fitted(weight, kind, convert, math.prod(parts[0].shape), reordered)
+        return fit_to_weight(weight, kind, convert, math.prod(parts[0].shape), reordered)
     except ValueError as error:
         raise _MismatchError(str(error)) from None
 
 
-def _in_layout_of_keras(
+def _convert_layout(
     weight: ModelWeight,
     parts: Sequence[LazyArray],
     differences: Differences | None,
@@ -763,24 +767,24 @@ def _in_layout_of_keras(
     shape: Shape,
 ) -> LazyArray:
     if differences is None:
-        return from_keras(weight, parts, shape)
+        return convert_from_keras(weight, parts, shape)
     try:
-        array = from_torch(weight, parts, shape)
+        array = convert_from_torch(weight, parts, shape)
     except UnknownOrderError:
         # A table of positions has them in the order of the image in both.
         if not isinstance(kind, Grid):
             raise
-        return from_keras(weight, parts, shape)
+        return convert_from_keras(weight, parts, shape)
     return differences.considered(weight, array)
 
 
-def _as_returned(array: LazyArray, shape: Shape) -> LazyArray:
+def _check_returned_shape(array: LazyArray, shape: Shape) -> LazyArray:
     if array.shape != shape:
         raise ValueError(f"the function returns shape {array.shape}")
     return array
 
 
-def _part(array: LazyArray, candidate: Candidate) -> LazyArray:
+def _take_part(array: LazyArray, candidate: Candidate) -> LazyArray:
     """Return the part of an array that a candidate has."""
     if candidate.third is not None:
         if math.prod(array.shape[:1]) % 3:
@@ -795,7 +799,7 @@ def _part(array: LazyArray, candidate: Candidate) -> LazyArray:
         raise _MismatchError(f"no part {format_index(candidate.part)}: {error}") from None
 
 
-def _made_by_function(
+def _apply_function(
     weight: ModelWeight, function: Callable[[Array], Any], array: LazyArray
 ) -> LazyArray:
     """Return what a function of a user gives, which is called to check that, and once more."""

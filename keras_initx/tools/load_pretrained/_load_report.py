@@ -49,11 +49,11 @@ class LoadedWeight:
         """What was done or what is wrong, in words."""
         what = self.how
         if self.status != "error":
-            what = status_in_words(self)
+            what = describe_status(self)
         return f"{self.path!r} {self.shape}: {what}"
 
 
-def status_in_words(row: LoadedWeight) -> str:
+def describe_status(row: LoadedWeight) -> str:
     """Return what was done, and how or why."""
     if row.how:
         return f"{row.status}: {row.how}"
@@ -67,7 +67,7 @@ def load_columns() -> list[Column[LoadedWeight]]:
         Column("shape", lambda row: row.shape),
         Column("array", lambda row: " + ".join(row.sources), is_text=True),
         Column("array shape", lambda row: row.source_shape, is_optional=True),
-        Column("status", status_in_words, is_text=True),
+        Column("status", describe_status, is_text=True),
     ]
 
 

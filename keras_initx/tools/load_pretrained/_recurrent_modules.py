@@ -14,7 +14,7 @@ from keras_initx.inspection._symbolic import SymbolicCall, record_calls
 from keras_initx.inspection._weights import ModelWeight
 
 # These give what they get, at least in inference.
-_PASSING = (
+_IDENTITIES = (
     keras.layers.ActivityRegularization,
     keras.layers.AlphaDropout,
     keras.layers.Dropout,
@@ -62,7 +62,7 @@ class RecurrentModules:
             if len(cells) > 1:
                 if calls is None:
                     calls = _Calls(next(iter(cells.values())).layers[0])
-                cells, note = _in_order(cells, direction[0], calls)
+                cells, note = _sort_cells(cells, direction[0], calls)
                 ordered._notes[direction] = note
             ordered._cells[direction] = cells
         return ordered
@@ -94,9 +94,9 @@ class _Calls:
         self.places.setdefault(operation, len(self.places))
         if not call.inputs:
             return
-        sequence = id(_sequence_of(call))
+        sequence = id(_get_sequence(call))
         made = id(call.made[0])
-        if isinstance(operation, _PASSING) or get_kind(operation) in SAME:
+        if isinstance(operation, _IDENTITIES) or get_kind(operation) in SAME:
             if made != sequence:
                 self._passed[made] = sequence
         else:
@@ -113,7 +113,7 @@ class _Calls:
         return False
 
 
-def _sequence_of(call: SymbolicCall) -> Any:
+def _get_sequence(call: SymbolicCall) -> Any:
     """Return the sequence that a recurrent layer reads, and not its first state."""
     for name in ("sequences", "inputs"):
         if not call.args and name in call.options:
@@ -121,7 +121,7 @@ def _sequence_of(call: SymbolicCall) -> Any:
     return call.inputs[0]
 
 
-def _in_order(cells: _Cells, module: str, calls: _Calls) -> tuple[_Cells, str]:
+def _sort_cells(cells: _Cells, module: str, calls: _Calls) -> tuple[_Cells, str]:
     """Return the cells of a direction in the order of calls, and what is to be said of it."""
     called = {}
     for cell, weight in cells.items():

@@ -19,7 +19,7 @@ from keras_initx.inspection._kernels import (
     is_kernel,
 )
 from keras_initx.inspection._weights import ModelWeight, is_quantized
-from keras_initx.tools.load_pretrained._array_names import matches_of_weights
+from keras_initx.tools.load_pretrained._array_names import match_weights
 from keras_initx.tools.load_pretrained._layouts import CELLS, UnknownOrderError
 
 KindName: TypeAlias = Literal["channels", "rows", "units"]
@@ -30,7 +30,7 @@ Conversion: TypeAlias = Callable[[Shape], LazyArray]
 
 _KINDS: dict[str, type[Kind]] = {"channels": Channels, "rows": Rows, "units": Units}
 _TABLES = "tables of words and of positions"
-_FOR = {
+_PURPOSES = {
     Channels: "kernels of convolutions without groups, and for statistics by channel",
     Rows: _TABLES,
     Grid: _TABLES,
@@ -40,7 +40,7 @@ _DENSE = (keras.layers.Dense, keras.layers.EinsumDense)
 _STATISTICS = (keras.layers.BatchNormalization, keras.layers.Normalization)
 
 
-def kinds_by_path(resize: ResizeRules | None, weights: Sequence[ModelWeight]) -> dict[str, Kind]:
+def match_kinds(resize: ResizeRules | None, weights: Sequence[ModelWeight]) -> dict[str, Kind]:
     """Return what may change in the shape of a weight, by the path of each that a pattern matches.
 
     Raises:
@@ -50,12 +50,12 @@ def kinds_by_path(resize: ResizeRules | None, weights: Sequence[ModelWeight]) ->
     if resize is None:
         return {}
     check_type("resize", resize, Mapping, "a dict from patterns to kinds, such as 'channels'")
-    kinds = {pattern: _kind(pattern, given) for pattern, given in resize.items()}
-    matches = matches_of_weights("resize", kinds, weights)
+    kinds = {pattern: _parse_kind(pattern, given) for pattern, given in resize.items()}
+    matches = match_weights("resize", kinds, weights)
     return {path: kinds[pattern] for path, (pattern, _) in matches.items()}
 
 
-def _kind(pattern: Any, given: Any) -> Kind:
+def _parse_kind(pattern: Any, given: Any) -> Kind:
     if not isinstance(pattern, str):
         raise TypeError(f"`resize` must have path patterns as keys. Received: {pattern!r} as a key")
     if isinstance(given, Kind):
@@ -68,7 +68,7 @@ def _kind(pattern: Any, given: Any) -> Kind:
     )
 
 
-def fitted(
+def fit_to_weight(
     weight: ModelWeight,
     kind: Kind | None,
     convert: Conversion,
@@ -99,29 +99,29 @@ def fitted(
             return array
         if not kind.changes_equal:
             if isinstance(kind, Grid):
-                _check_grid_of(kind, weight)
+                _check_grid(kind, weight)
             return array
         refused = "the shape is that of the weight"
     if kind is None:
-        raise ValueError(f"{refused}{_offered(weight, convert, size, reordered)}")
+        raise ValueError(f"{refused}{_suggest_kind(weight, convert, size, reordered)}")
     try:
-        return _resized(weight, kind, convert, size, reordered, is_read=True)
+        return _resize(weight, kind, convert, size, reordered, is_read=True)
     except ValueError as error:
         raise ValueError(f"{refused}; {error}") from None
 
 
-def _check_grid_of(grid: Grid, weight: ModelWeight) -> None:
+def _check_grid(grid: Grid, weight: ModelWeight) -> None:
     """Raise `ValueError` if a table that has the shape of its weight has neither grid."""
     try:
-        axis = axis_of(grid, weight)
+        axis = find_axis(grid, weight)
     except ValueError:
         return  # a weight beside the table
-    rows = weight.shape[axis] if _image_axes(grid, weight) is None else math.prod(grid.new)
+    rows = weight.shape[axis] if _find_image_axes(grid, weight) is None else math.prod(grid.new)
     if rows not in grid.lengths:
         raise ValueError(f"{rows} rows are neither grid of {grid!r}")
 
 
-def _image_axes(kind: Kind, weight: ModelWeight) -> int | None:
+def _find_image_axes(kind: Kind, weight: ModelWeight) -> int | None:
     """Return the first axis of a table whose positions are axes of an image, otherwise `None`.
 
     Such as a table of shape `(1, 64, 64, 768)`.
@@ -134,13 +134,13 @@ def _image_axes(kind: Kind, weight: ModelWeight) -> int | None:
     return first if all(length == 1 for length in weight.shape[:first]) else None
 
 
-def _offered(
+def _suggest_kind(
     weight: ModelWeight, convert: Conversion, size: int, reordered: Collection[int]
 ) -> str:
     """Return the end of a message about a shape: the kind that leads to it, if any."""
     for name, kind in _KINDS.items():
         try:
-            _resized(weight, kind(), convert, size, reordered)
+            _resize(weight, kind(), convert, size, reordered)
         except ValueError:
             continue
         end = f"; `resize` with {name!r} would do"
@@ -150,7 +150,7 @@ def _offered(
     return ""
 
 
-def _resized(
+def _resize(
     weight: ModelWeight,
     kind: Kind,
     convert: Conversion,
@@ -159,8 +159,8 @@ def _resized(
     *,
     is_read: bool = False,
 ) -> LazyArray:
-    axis = axis_of(kind, weight)
-    first = _image_axes(kind, weight)
+    axis = find_axis(kind, weight)
+    first = _find_image_axes(kind, weight)
     if isinstance(kind, Grid) and first is not None:
         shape = weight.shape
         array = convert((*shape[:first], *kind.old, shape[-1]))
@@ -187,7 +187,7 @@ def _resized(
     return resized
 
 
-def axis_of(kind: Kind, weight: ModelWeight) -> int:
+def find_axis(kind: Kind, weight: ModelWeight) -> int:
     """Return the axis of a weight along which a kind changes its length.
 
     Raises:
@@ -198,22 +198,23 @@ def axis_of(kind: Kind, weight: ModelWeight) -> int:
     is_whole = not is_adapter(weight.name) and not is_quantized(weight.layer)
     if is_whole and weight.dtype in DTYPES:
         if isinstance(kind, Channels):
-            axis = _axis_of_channels(weight, is_of_patches=kind.old is not None)
+            axis = _find_channel_axis(weight, is_of_patches=kind.old is not None)
         elif isinstance(kind, Units):
-            axis = _axis_of_units(weight)
+            axis = _find_unit_axis(weight)
         else:
-            axis = _image_axes(kind, weight)
+            axis = _find_image_axes(kind, weight)
             if axis is None:
-                axis = _axis_of_rows(weight)
+                axis = _find_row_axis(weight)
     if axis is not None:
         return axis
-    reason = f"{_seen(weight)} cannot get other {kind.what}, which is for {_FOR[type(kind)]}"
+    purpose = _PURPOSES[type(kind)]
+    reason = f"{_describe_weight(weight)} cannot get other {kind.what}, which is for {purpose}"
     if isinstance(kind, Channels) and isinstance(weight.layer, _DENSE):
         reason += "; for patches that are flattened pass `Channels(old, new)`"
     raise ValueError(reason)
 
 
-def _seen(weight: ModelWeight) -> str:
+def _describe_weight(weight: ModelWeight) -> str:
     text = f"the {weight.name} of a {type(weight.layer).__name__}"
     if is_quantized(weight.layer):
         return f"{text} that is quantized"
@@ -222,7 +223,7 @@ def _seen(weight: ModelWeight) -> str:
     return text
 
 
-def _axis_of_channels(weight: ModelWeight, *, is_of_patches: bool) -> int | None:
+def _find_channel_axis(weight: ModelWeight, *, is_of_patches: bool) -> int | None:
     layer = weight.layer
     if isinstance(layer, _STATISTICS):
         return 0 if len(weight.shape) == 1 else None
@@ -230,14 +231,14 @@ def _axis_of_channels(weight: ModelWeight, *, is_of_patches: bool) -> int | None
     is_dense = isinstance(layer, _DENSE) and is_kernel(weight.variable)
     if is_of_convolution or (is_dense and is_of_patches):
         inputs, units = weight.axes or ((), ())
-        return _only([axis for axis in inputs if axis not in units])
+        return _get_single([axis for axis in inputs if axis not in units])
     return None
 
 
-def _axis_of_units(weight: ModelWeight) -> int | None:
+def _find_unit_axis(weight: ModelWeight) -> int | None:
     layer = weight.layer
     others = (*DEPTHWISE, *NORMALIZATIONS, *_STATISTICS, *CELLS)
-    is_table = isinstance(layer, keras.layers.Embedding) and not _is_reverse(weight)
+    is_table = isinstance(layer, keras.layers.Embedding) and not _is_reverse_embedding(weight)
     if is_table or isinstance(layer, others) or weight.kind != "parameter":
         return None
     if len(weight.shape) == 1:
@@ -245,14 +246,14 @@ def _axis_of_units(weight: ModelWeight) -> int | None:
     if weight.axes is None or weight.groups != (1, 1):
         return None
     inputs, units = weight.axes
-    return _only([axis for axis in units if axis not in inputs])
+    return _get_single([axis for axis in units if axis not in inputs])
 
 
-def _axis_of_rows(weight: ModelWeight) -> int | None:
+def _find_row_axis(weight: ModelWeight) -> int | None:
     others = (*_DENSE, *ALL_CONVOLUTIONS, *NORMALIZATIONS, *_STATISTICS, *CELLS)
     if isinstance(weight.layer, others) or len(weight.shape) < 2:
         return None
-    if _is_reverse(weight):
+    if _is_reverse_embedding(weight):
         return 1
     # What is before the rows is an axis for the examples of a batch.
     if any(length != 1 for length in weight.shape[:-2]):
@@ -260,10 +261,10 @@ def _axis_of_rows(weight: ModelWeight) -> int | None:
     return len(weight.shape) - 2
 
 
-def _is_reverse(weight: ModelWeight) -> bool:
+def _is_reverse_embedding(weight: ModelWeight) -> bool:
     """Return whether a weight is the head of a `ReversibleEmbedding` that is not tied."""
     return weight.name == "reverse_embeddings"
 
 
-def _only(axes: Sequence[int]) -> int | None:
+def _get_single(axes: Sequence[int]) -> int | None:
     return axes[0] if len(axes) == 1 else None

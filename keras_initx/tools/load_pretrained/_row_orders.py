@@ -28,18 +28,18 @@ from keras_initx.inspection._kernels import (
 from keras_initx.inspection._names import list_own_weights, list_sublayers
 from keras_initx.inspection._symbolic import SymbolicCall, record_calls
 from keras_initx.inspection._weights import ModelWeight
-from keras_initx.tools.load_pretrained._moved_axes import (
+from keras_initx.tools.load_pretrained._axis_orders import (
     UNKNOWN,
     Axis,
     Layout,
     Length,
     Order,
-    arranged,
-    image,
-    is_same,
-    joined,
-    plain,
-    simple,
+    image_axes,
+    is_same_known_order,
+    join_layouts,
+    make_layout,
+    plain_layout,
+    simplify,
 )
 
 _ATTENTION = (
@@ -79,7 +79,7 @@ _BY_VALUE = (
 _OPERATIONS_BY_VALUE = ("Clip", "Erf", "NanToNum", "Rsqrt", "StopGradient", "Where")
 _CONVOLVING = ("Conv", "ConvTranspose", "DepthwiseConv", "SeparableConv")
 _RESHAPING = ("ExpandDims", "Flatten", "Ravel", "Reshape", "Squeeze")
-_SPACE = ("DepthToSpace", "SpaceToDepth", "ExtractPatches")
+_SHUFFLING = ("DepthToSpace", "SpaceToDepth", "ExtractPatches")
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,10 +110,10 @@ class RowOrders:
         self._units: dict[int, MovedAxes] = {}
         self._has_image = has_image
         for maker, order in walk.needs.items():
-            order = simple(order)
+            order = simplify(order)
             if order is None or not isinstance(maker, keras.Layer):
                 continue
-            axes = _axes_of_units(maker)
+            axes = _find_unit_axes(maker)
             for weight in maker.weights:
                 if weight.name in axes:
                     self._units[id(weight)] = MovedAxes(axes[weight.name], order, "units")
@@ -126,7 +126,7 @@ class RowOrders:
         found = []
         if key in self._reads:
             axes, order = self._reads[key]
-            order = simple(order)
+            order = simplify(order)
             if order is not None:
                 found.append(MovedAxes(axes, order, "rows"))
         elif self._has_image and _may_read_rows(weight):
@@ -137,7 +137,7 @@ class RowOrders:
         return found
 
 
-def row_orders_of(model: keras.Model) -> RowOrders:
+def find_row_orders(model: keras.Model) -> RowOrders:
     """Return what is known of the orders of the weights of a built model."""
     walk = _Walk(model)
     walk.solve()
@@ -161,7 +161,7 @@ def _may_read_rows(weight: ModelWeight) -> bool:
     return isinstance(layer, kinds) and weight.name == "kernel"
 
 
-def _axes_of_units(layer: keras.Layer) -> dict[str, tuple[int, ...]]:
+def _find_unit_axes(layer: keras.Layer) -> dict[str, tuple[int, ...]]:
     """Return the axes of the units in the weights of a layer, by name; none if it has more."""
     if isinstance(layer, keras.layers.Dense):
         return {"kernel": (1,), "bias": (0,)}
@@ -179,12 +179,12 @@ def _axes_of_units(layer: keras.Layer) -> dict[str, tuple[int, ...]]:
     return {}
 
 
-def _known_if(is_known: bool) -> Order:
+def _unknown_unless(is_known: bool) -> Order:
     """Return the usual order, or that none is known."""
     return None if is_known else UNKNOWN
 
 
-def _made_beside(axes: Iterable[Axis], length: Length) -> Axis:
+def _new_axis(axes: Iterable[Axis], length: Length) -> Axis:
     """Return an axis that is made beside others: of channels if these are those of an image."""
     for axis in axes:
         if axis.kind != "same":
@@ -238,7 +238,7 @@ class _Walk:
         self._inputs: set[int] = {id(tensor) for tensor in root.inputs}
         self._images: set[int] = set()
         # Also if nothing else is seen.
-        self.has_image |= any(len(plain(one.shape).long) > 2 for one in root.inputs)
+        self.has_image |= any(len(plain_layout(one.shape).long) > 2 for one in root.inputs)
         self._take_all(root)
         # The tensors, as long as their ids are used.
         self._root = root
@@ -259,7 +259,7 @@ class _Walk:
                     self._layouts[id(tensor)] = layout
                     self.has_image |= layout.is_image
             same = self.needs.keys() == before.keys() and self._images == images
-            if same and all(is_equal(self.needs[one], before[one]) for one in before):
+            if same and all(is_same_order(self.needs[one], before[one]) for one in before):
                 break
         self._note_unread()
 
@@ -298,12 +298,12 @@ class _Walk:
             axes = [layout.axes[0], *layout.axes[2:]]
             if isinstance(layout.axes[1].order, str | np.ndarray):
                 axes[-1] = Axis(axes[-1].length, order=UNKNOWN)
-            return [arranged(axes, is_certain=is_certain, made=layout.made)]
+            return [make_layout(axes, is_certain=is_certain, made=layout.made)]
 
         def of_steps(call: _LayerCall) -> list[Layout]:
             layout = self._of(result)
             axes = [layout.axes[0], Axis(whole.shape[1]), *layout.axes[1:]]
-            return [arranged(axes, is_certain=layout.is_certain, made=layout.made)]
+            return [make_layout(axes, is_certain=layout.is_certain, made=layout.made)]
 
         self._calls.append(_LayerCall(operation, [], call.inputs, [step], of_step))
         self._take_all(call)
@@ -326,7 +326,7 @@ class _Walk:
             return self._reduction
         if name in _RESHAPING:
             return self._reshaping
-        if hasattr(operation, "data_format") and name not in _SPACE:
+        if hasattr(operation, "data_format") and name not in _SHUFFLING:
             return self._spatial
         return self._other
 
@@ -364,9 +364,9 @@ class _Walk:
         """Return the layout of a tensor. An input with three axes may be an image."""
         found = self._layouts.get(id(tensor))
         if found is None:
-            found = plain(tensor.shape)
+            found = plain_layout(tensor.shape)
             if len(found.long) > 2 or id(tensor) in self._images:
-                found = arranged(image(tensor.shape, -1), is_certain=False)
+                found = make_layout(image_axes(tensor.shape, -1), is_certain=False)
             self._layouts[id(tensor)] = found
             self.has_image |= found.is_image
         return found
@@ -376,9 +376,9 @@ class _Walk:
 
     def _read(self, weight: keras.Variable, axes: tuple[int, ...], order: Order) -> None:
         """Note that a weight reads a tensor along these axes, in this order."""
-        order = simple(order)
+        order = simplify(order)
         before = self.reads.get(id(weight))
-        if before is not None and not is_same(before[1], order):
+        if before is not None and not is_same_known_order(before[1], order):
             order = UNKNOWN
         self.reads[id(weight)] = axes, order
 
@@ -405,15 +405,15 @@ class _Walk:
         before = self.needs.get(maker)
         if before is None:
             self.needs[maker] = order
-        elif not is_equal(before, order):
+        elif not is_same_order(before, order):
             self.needs[maker] = UNKNOWN
 
     def _units(self, maker: keras.Operation, axis: Axis) -> Axis:
         """Return the axis of the units of a layer, in the order that they must have."""
         order = self.needs.get(maker)
-        if isinstance(order, str) or not _axes_of_units(maker):
+        if isinstance(order, str) or not _find_unit_axes(maker):
             order = None
-        return Axis(axis.length, axis.kind, axis.place, simple(order), makers=frozenset({maker}))
+        return Axis(axis.length, axis.kind, axis.place, simplify(order), makers=frozenset({maker}))
 
     def _order_along(self, axis: Axis) -> Order:
         """Return the order that a weight for each value along an axis has, such as a scale.
@@ -439,7 +439,7 @@ class _Walk:
             self._images.add(id(given))
         layout = self._of(given)
         operation = call.operation
-        channels = _channels(operation, layout)
+        channels = _find_channel_axis(operation, layout)
         order: Order = layout.axes[channels].order
         rest = [axis for place, axis in enumerate(layout.axes) if place != channels]
         if any(axis.order is not None for axis in rest[1:]):
@@ -455,18 +455,18 @@ class _Walk:
                     self._read(weight, (place,), order)
         else:
             for weight in call.variables:
-                self._read(weight, (0,), _known_if(order is None))
+                self._read(weight, (0,), _unknown_unless(order is None))
         (output,) = call.outputs
-        axes = image(output.shape, channels)
+        axes = image_axes(output.shape, channels)
         axes[channels] = self._units(operation, axes[channels])
         if isinstance(operation, DEPTHWISE) and order is not None:
             axes[channels] = Axis(axes[channels].length, "channels", order=UNKNOWN)
-        return [arranged(axes)]
+        return [make_layout(axes)]
 
     def _spatial(self, call: _LayerCall) -> list[Layout]:
         """Return the layout of what pools, pads or resizes an image, and keeps its channels."""
         layout = self._given(call)[0]
-        channels = _channels(call.operation, layout)
+        channels = _find_channel_axis(call.operation, layout)
         (output,) = call.outputs
         if len(call.inputs) > 1 or len(layout.axes) < 3:
             return self._other(call)
@@ -474,10 +474,10 @@ class _Walk:
         if layout.made:
             self._made_image(layout, channels)
         if len(output.shape) == 2:
-            return [arranged([Axis(output.shape[0]), given])]
+            return [make_layout([Axis(output.shape[0]), given])]
         if len(output.shape) != len(layout.axes):
             return self._other(call)
-        axes = image(output.shape, channels)
+        axes = image_axes(output.shape, channels)
         order: Order = given.order
         if any(axis.order is not None for axis in layout.axes) and order is None:
             order = UNKNOWN
@@ -487,7 +487,7 @@ class _Walk:
             order = UNKNOWN
         makers = given.makers if order is given.order else frozenset()
         axes[channels] = Axis(output.shape[channels], "channels", order=order, makers=makers)
-        return [arranged(axes, is_certain=layout.is_image or bool(layout.made))]
+        return [make_layout(axes, is_certain=layout.is_image or bool(layout.made))]
 
     def _dense(self, call: _LayerCall) -> list[Layout]:
         layout = self._given(call)[0]
@@ -503,15 +503,15 @@ class _Walk:
             if isinstance(axis.order, str):
                 axis = Axis(axis.length, "space", (place,))
             axes.append(axis)
-        units = _made_beside(axes, call.outputs[0].shape[-1])
-        return arranged([*axes, self._units(call.operation, units)], is_certain=False)
+        units = _new_axis(axes, call.outputs[0].shape[-1])
+        return make_layout([*axes, self._units(call.operation, units)], is_certain=False)
 
     def _einsum(self, call: _LayerCall) -> list[Layout]:
         layout = self._given(call)[0]
         operation = call.operation
         inputs, kernel, outputs = re.split(",|->", operation.equation)
-        inputs = _spelled(inputs, len(layout.axes))
-        outputs = _spelled(outputs, len(call.outputs[0].shape))
+        inputs = _spell_axes(inputs, len(layout.axes))
+        outputs = _spell_axes(outputs, len(call.outputs[0].shape))
         summed = [letter for letter in inputs if letter in kernel and letter not in outputs]
         units = [letter for letter in outputs if letter in kernel and letter not in inputs]
         if len(summed) + len(units) != len(kernel):
@@ -528,12 +528,12 @@ class _Walk:
             size = int(np.prod(shape[1:]))
             flat = Layout((Axis(shape[0]), self._units(operation, Axis(size))))
             return [flat.reshaped(shape)]
-        return [plain(shape) if layout.is_plain else layout.lost(shape)]
+        return [plain_layout(shape) if layout.is_plain else layout.lost(shape)]
 
     def _embedding(self, call: _LayerCall) -> list[Layout]:
         (output,) = call.outputs
         self._read_all(call.operation, None)
-        axes = plain(output.shape).axes
+        axes = plain_layout(output.shape).axes
         return [Layout((*axes[:-1], self._units(call.operation, axes[-1])))]
 
     def _recurrent(self, call: _LayerCall) -> list[Layout]:
@@ -559,22 +559,24 @@ class _Walk:
         for output in call.outputs:
             shape = output.shape
             if len(shape) > 3:
-                found.append(arranged(image(shape, -1), is_certain=len(shape) < len(layout.axes)))
+                found.append(
+                    make_layout(image_axes(shape, -1), is_certain=len(shape) < len(layout.axes))
+                )
                 continue
-            axes = plain(shape).axes
+            axes = plain_layout(shape).axes
             found.append(Layout((*axes[:-1], self._units(layer, axes[-1]))))
         return found
 
     def _attention(self, call: _LayerCall) -> list[Layout]:
         given = self._given(call)
         is_known = all(one.axes[-1].order is None and not one.is_unknown for one in given)
-        self._read_all(call.operation, _known_if(is_known))
+        self._read_all(call.operation, _unknown_unless(is_known))
         found = []
         for output in call.outputs:
             shape = output.shape
-            axes = plain(shape).axes if len(shape) < 4 else image(shape, -1)
+            axes = plain_layout(shape).axes if len(shape) < 4 else image_axes(shape, -1)
             axes = [*axes[:-1], self._units(call.operation, axes[-1])]
-            found.append(arranged(axes, is_certain=False))
+            found.append(make_layout(axes, is_certain=False))
         return found
 
     def _normalization(self, call: _LayerCall) -> list[Layout]:
@@ -594,7 +596,7 @@ class _Walk:
         is_certain = layout.is_certain
         if not isinstance(operation, by_channels) and {one.kind for one in axes} == {"channels"}:
             is_certain = False  # torch normalizes the last axes
-        return [arranged(layout.axes, is_certain=is_certain, made=layout.made)]
+        return [make_layout(layout.axes, is_certain=is_certain, made=layout.made)]
 
     def _by_value(self, call: _LayerCall) -> list[Layout]:
         (output,) = call.outputs
@@ -619,7 +621,7 @@ class _Walk:
     def _joined(
         self, call: _LayerCall, shape: Sequence[int | None], along: int | None = None
     ) -> Layout:
-        layout, needs = joined(self._given(call), shape, along)
+        layout, needs = join_layouts(self._given(call), shape, along)
         for maker, order in needs.items():
             self._need(maker, order)
         return layout
@@ -643,7 +645,7 @@ class _Walk:
             if layout.is_plain and size is not None:
                 lengths = [axis.length or 0 for axis in layout.axes[1:]]
                 places = np.moveaxis(np.arange(size).reshape(lengths), 0, -1)
-                return [Layout((layout.axes[0], Axis(size, order=simple(places.reshape(-1)))))]
+                return [Layout((layout.axes[0], Axis(size, order=simplify(places.reshape(-1)))))]
             layout = layout.moved(axes, keeps_torch=True)
         reshaped = layout.reshaped(output.shape)
         unknown = [axis for axis in reshaped.axes if isinstance(axis.order, str)]
@@ -697,7 +699,7 @@ class _Walk:
             return self._other(call)
         if layout.made and gone:
             self._made_image(layout, -1)
-        return [arranged(left, is_certain=layout.is_certain)]
+        return [make_layout(left, is_certain=layout.is_certain)]
 
     def _item(self, call: _LayerCall) -> list[Layout]:
         layout = self._given(call)[0]
@@ -720,14 +722,14 @@ class _Walk:
         axes += rest
         if len(axes) != len(output.shape):
             return self._other(call)
-        return [_cut(axes, output.shape, layout)]
+        return [_cut_axes(axes, output.shape, layout)]
 
     def _parts(self, call: _LayerCall) -> list[Layout]:
         layout = self._given(call)[0]
         axes = list(layout.axes)
         if len(call.outputs[0].shape) < len(axes):
             del axes[call.operation.axis]
-        return [_cut(axes, output.shape, layout) for output in call.outputs]
+        return [_cut_axes(axes, output.shape, layout) for output in call.outputs]
 
     def _stack(self, call: _LayerCall) -> list[Layout]:
         (output,) = call.outputs
@@ -736,7 +738,7 @@ class _Walk:
         length = shape.pop(place)
         layout = self._joined(call, shape)
         axes = [*layout.axes[:place], Axis(length), *layout.axes[place:]]
-        return [arranged(axes, is_certain=layout.is_certain)]
+        return [make_layout(axes, is_certain=layout.is_certain)]
 
     def _product(self, call: _LayerCall) -> list[Layout]:
         (output,) = call.outputs
@@ -750,7 +752,7 @@ class _Walk:
         if len(given) != 2 or len(given[0].axes) != len(output.shape):
             return self._other(call)
         axes = [*given[0].axes[:-1], given[1].axes[-1]]
-        return [arranged(axes, is_certain=False)]
+        return [make_layout(axes, is_certain=False)]
 
     def _einsum_of_tensors(self, call: _LayerCall) -> list[Layout]:
         (output,) = call.outputs
@@ -758,7 +760,7 @@ class _Walk:
         values = [value for value in call.args if hasattr(value, "shape")]
         found: dict[str, Axis] = {}
         tensors = zip(operands.split(","), values, strict=True)
-        named = [(_spelled(letters, len(value.shape)), value) for letters, value in tensors]
+        named = [(_spell_axes(letters, len(value.shape)), value) for letters, value in tensors]
         for letters, value in named:
             if isinstance(value, keras.KerasTensor):
                 for letter, axis in zip(letters, self._of(value).axes, strict=True):
@@ -768,22 +770,24 @@ class _Walk:
             if isinstance(value, keras.Variable):
                 shared = [found[letter] for letter in letters if letter in found]
                 is_known = all(axis.order is None for axis in shared)
-                self._read(value, (0,), _known_if(is_known))
+                self._read(value, (0,), _unknown_unless(is_known))
         axes = []
-        for letter, length in zip(_spelled(result, len(output.shape)), output.shape, strict=True):
-            axes.append(found.get(letter) or _made_beside(found.values(), length))
-        return [arranged(axes, is_certain=False)]
+        for letter, length in zip(
+            _spell_axes(result, len(output.shape)), output.shape, strict=True
+        ):
+            axes.append(found.get(letter) or _new_axis(found.values(), length))
+        return [make_layout(axes, is_certain=False)]
 
     def _module(self, call: _LayerCall) -> list[Layout]:
         """Return the layouts of what a module of torch makes, which has the axes of torch."""
         given = self._given(call)
         is_known = all(one.has_usual_orders for one in given)
-        self._read_all(call.operation, _known_if(is_known))
+        self._read_all(call.operation, _unknown_unless(is_known))
         found = []
         for output in call.outputs:
-            layout = plain(output.shape)
+            layout = plain_layout(output.shape)
             if len(layout.axes) > 3:
-                layout = arranged(image(output.shape, 1))
+                layout = make_layout(image_axes(output.shape, 1))
             found.append(layout)
         return found
 
@@ -798,7 +802,7 @@ class _Walk:
             self._read_all(operation, None)
             for weight in variables:
                 self._read(weight, (0,), None)
-            return [plain(output.shape) for output in call.outputs]
+            return [plain_layout(output.shape) for output in call.outputs]
         if isinstance(operation, keras.Layer) and not parts:
             self._read_all(operation, UNKNOWN)
         for weight in variables:
@@ -819,12 +823,12 @@ class _Walk:
             if alike:
                 layout = alike[0].lost(shape)
             elif convolves and len(shape) > 3:
-                layout = arranged(image(shape, -1), is_certain=False)
+                layout = make_layout(image_axes(shape, -1), is_certain=False)
             elif shape:
-                axes = plain(shape).axes
-                layout = arranged([*axes[:-1], Axis(shape[-1], order=UNKNOWN)])
+                axes = plain_layout(shape).axes
+                layout = make_layout([*axes[:-1], Axis(shape[-1], order=UNKNOWN)])
             else:
-                layout = plain(shape)
+                layout = plain_layout(shape)
             found.append(layout)
         return found
 
@@ -836,14 +840,14 @@ class _Walk:
                 if not made.is_all or places is None or len([n for n in places.shape if n > 1]) < 3:
                     continue
                 for maker, order in made.orders(-1, places.ndim):
-                    if maker not in self.needs and simple(order) is not None:
+                    if maker not in self.needs and simplify(order) is not None:
                         self.needs[maker] = UNKNOWN
 
 
 _CELLS = (keras.layers.GRUCell, keras.layers.LSTMCell, keras.layers.SimpleRNNCell)
 
 
-def _cut(axes: Sequence[Axis], shape: Sequence[int | None], layout: Layout) -> Layout:
+def _cut_axes(axes: Sequence[Axis], shape: Sequence[int | None], layout: Layout) -> Layout:
     """Return the layout of a part of a tensor, of which these axes are left."""
     cut = []
     for axis, length in zip(axes, shape, strict=True):
@@ -853,15 +857,15 @@ def _cut(axes: Sequence[Axis], shape: Sequence[int | None], layout: Layout) -> L
             order: Order = None if axis.order is None else UNKNOWN
             others = axis.makers | axis.others
             cut.append(Axis(length, axis.kind, axis.place, order, others=others))
-    return arranged(cut, is_certain=layout.is_certain)
+    return make_layout(cut, is_certain=layout.is_certain)
 
 
-def is_equal(order: Order, other: Order) -> bool:
+def is_same_order(order: Order, other: Order) -> bool:
     """Return whether two orders are the same, or both not known."""
-    return is_same(order, other) or (isinstance(order, str) and isinstance(other, str))
+    return is_same_known_order(order, other) or (isinstance(order, str) and isinstance(other, str))
 
 
-def _channels(operation: Any, layout: Layout) -> int:
+def _find_channel_axis(operation: Any, layout: Layout) -> int:
     """Return the axis of the channels in what an operation gets."""
     chosen = operation.data_format or keras.config.image_data_format()
     return 1 if chosen == "channels_first" else len(layout.axes) - 1
@@ -875,7 +879,7 @@ def _is_by_value(name: str) -> bool:
     return is_universal or hasattr(keras.activations, own) or name in _OPERATIONS_BY_VALUE
 
 
-def _spelled(letters: str, rank: int) -> str:
+def _spell_axes(letters: str, rank: int) -> str:
     """Return the letters of all axes, of which an equation may leave some out."""
     missing = rank - len(letters.replace("...", ""))
     return letters.replace("...", "0123456789"[:missing])
@@ -885,7 +889,7 @@ def _spelled(letters: str, rank: int) -> str:
 
 
 # That of torch's normalizations, but for `RMSNorm`.
-_EPSILON = 1e-5
+_TORCH_EPSILON = 1e-5
 
 
 class Differences:
@@ -897,7 +901,7 @@ class Differences:
 
     @functools.cached_property
     def _orders(self) -> RowOrders:
-        return row_orders_of(self._model)
+        return find_row_orders(self._model)
 
     def considered(self, weight: ModelWeight, array: LazyArray) -> LazyArray:
         """Return the array of a weight, with the order of a flattened image and with notes."""
@@ -908,14 +912,14 @@ class Differences:
             array = array.noted(f"the order of the {' and '.join(unknown)} is not known")
         else:
             for one in moved:
-                array = _in_order(array, one)
-        if _may_pad_otherwise(weight):
+                array = _reorder(array, one)
+        if _may_pad_differently(weight):
             array = array.noted("check padding: with strides torch pads both sides alike")
         if isinstance(layer, NORMALIZATIONS) and layer not in self._checked:
             self._checked.add(layer)
             is_rms = isinstance(layer, keras.layers.RMSNormalization)
-            if not is_rms and layer.epsilon != _EPSILON:
-                note = f"check epsilon: {layer.epsilon:g}, in torch {_EPSILON:g} by default"
+            if not is_rms and layer.epsilon != _TORCH_EPSILON:
+                note = f"check epsilon: {layer.epsilon:g}, in torch {_TORCH_EPSILON:g} by default"
                 array = array.noted(note)
         return array
 
@@ -931,7 +935,7 @@ class Differences:
         return axes
 
 
-def _may_pad_otherwise(weight: ModelWeight) -> bool:
+def _may_pad_differently(weight: ModelWeight) -> bool:
     """Return whether this is the kernel of a convolution that may pad more on one side.
 
     Keras does with strides and `"same"`; torch, which has no such padding for strides, never does.
@@ -940,14 +944,14 @@ def _may_pad_otherwise(weight: ModelWeight) -> bool:
     if not isinstance(layer, ALL_CONVOLUTIONS) or not weight.name.endswith("kernel"):
         return False
     rank = len(layer.kernel_size)
-    strides = _by_axis(layer.strides, rank)
+    strides = _repeat_by_axis(layer.strides, rank)
     if layer.padding != "same" or max(strides) == 1:
         return False
     shape = (layer.get_build_config() or {}).get("input_shape", ())
     lengths = shape[2:] if layer.data_format == "channels_first" else shape[1:-1]
     if isinstance(layer, TRANSPOSED) or len(lengths) != rank or None in lengths:
         return True
-    dilations = _by_axis(layer.dilation_rate, rank)
+    dilations = _repeat_by_axis(layer.dilation_rate, rank)
     added = []
     for length, size, stride, dilation in zip(
         lengths, layer.kernel_size, strides, dilations, strict=True
@@ -958,11 +962,11 @@ def _may_pad_otherwise(weight: ModelWeight) -> bool:
     return any(count % 2 for count in added)
 
 
-def _by_axis(value: int | tuple[int, ...], rank: int) -> tuple[int, ...]:
+def _repeat_by_axis(value: int | tuple[int, ...], rank: int) -> tuple[int, ...]:
     return (value,) * rank if isinstance(value, int) else tuple(value)
 
 
-def _in_order(array: LazyArray, moved: MovedAxes) -> LazyArray:
+def _reorder(array: LazyArray, moved: MovedAxes) -> LazyArray:
     """Return an array with the order of Keras along some of its axes."""
     front = tuple(range(len(moved.axes)))
     order = moved.order

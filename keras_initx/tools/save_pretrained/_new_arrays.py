@@ -18,19 +18,19 @@ from keras_initx.inspection._weights import ModelWeight
 from keras_initx.tools.load_pretrained._load_pretrained import Assignment, LoadPlan
 from keras_initx.tools.save_pretrained._save_report import SavedWeight
 from keras_initx.tools.save_pretrained._way_back import (
+    Destination,
     NoWayBackError,
-    Places,
     StandIn,
     count_differences,
-    is_equal,
-    places_of,
-    positions_of,
+    find_destination,
+    find_positions,
+    has_equal_bits,
 )
 
 # Values that are read at a time.
-_BAND = 1 << 20
+_BAND_SIZE = 1 << 20
 # What a function and its inverse may round, each once, in spacings of the largest number.
-_ROUNDED = 4
+_ROUNDING_SPACINGS = 4
 
 
 class _Use(NamedTuple):
@@ -54,7 +54,7 @@ class _Way(NamedTuple):
     """
 
     use: _Use
-    places: Places | None
+    places: Destination | None
 
 
 class NewArrays:
@@ -119,7 +119,7 @@ class NewArrays:
         if self._plan.differences is not None and not callable(candidate.part):
             unknown = self._plan.differences.unknown_orders(step.weight)
         if unknown:
-            return _failed(
+            return _fail_row(
                 row,
                 f"the order of its {' and '.join(unknown)} in torch is not known: pass "
                 "`(name, function, inverse)` in `names`",
@@ -128,7 +128,7 @@ class NewArrays:
         if is_computed:
             if self._is_unchanged(step):
                 return replace(row, status="kept")
-            return _failed(
+            return _fail_row(
                 row,
                 f"torch computes it of {' and '.join(map(repr, row.arrays))} ({row.how}), and it "
                 "has changed: merge these in torch (`remove_parametrizations`, `prune.remove`) and "
@@ -152,25 +152,25 @@ class NewArrays:
             # An offer to resize would be of no use here.
             if row.arrays and math.prod(row.shape or ()) != math.prod(row.array_shape or ()):
                 names = " and ".join(map(repr, row.arrays))
-                return _failed(
+                return _fail_row(
                     row,
                     f"{names} of `like` has the shape {row.array_shape}. If the weight was resized "
                     "or is of a new head, pass `like=target.state_dict()` of a module with the new "
                     "shapes",
                 )
-            return _failed(row, row.how)
+            return _fail_row(row, row.how)
         if path in self._plan.skipped or step.weight.kind == "counter":
             return replace(row, status="left")
         reason = self._plan.own.reasons.get(path)
         because = f" ({reason})" if reason else ""
-        return _failed(
+        return _fail_row(
             row,
             f"no array of `like` is for it{because}: name one in `names`, or `None` to leave the "
             "weight out",
         )
 
     def _is_unchanged(self, step: Assignment) -> bool:
-        return is_equal(self._values(step.weight), _loaded(step))
+        return has_equal_bits(self._values(step.weight), _read_loaded(step))
 
     def _values(self, weight: ModelWeight) -> Array:
         return backend.host_view(weight.variable.value)
@@ -185,7 +185,7 @@ class NewArrays:
 
     def _fail(self, step: Assignment, problem: str) -> None:
         path = step.row.path
-        self.rows[path] = _failed(self.rows[path], problem)
+        self.rows[path] = _fail_row(self.rows[path], problem)
 
     # What is written.
 
@@ -247,7 +247,7 @@ class NewArrays:
         written = [way for way in ways if way is not None and self._is_saved(way.use)]
         views = [way.places.view for way in written if way.places is not None]
         if not any(view is not None and view.size == array.size for view in views):
-            _fill(array, stored)
+            _copy_stored(array, stored)
         for way in written:
             self._write(way, array)
         if len(ways) > 1:
@@ -266,7 +266,7 @@ class NewArrays:
             return _Way(use, None)
         sources = {source: self._contents[source] for source in step.row.sources}
         try:
-            return _Way(use, places_of(step.array, array, name, sources, self._stand_ins))
+            return _Way(use, find_destination(step.array, array, name, sources, self._stand_ins))
         except NoWayBackError as reason:
             if self._is_saved(use) and self._is_unchanged(step):
                 self.rows[row.path] = replace(row, status="kept")
@@ -296,7 +296,7 @@ class NewArrays:
         if values.dtype != array.dtype and inverse is None:
             row = self.rows[path]
             note = f"rounded to {dtype}"
-            if note not in row.how and not is_equal(values, values, dtype):
+            if note not in row.how and not has_equal_bits(values, values, dtype):
                 how = f"{row.how}, {note}" if row.how else note
                 self.rows[path] = replace(row, how=how)
 
@@ -309,7 +309,7 @@ class NewArrays:
         assert step.array is not None
         sources = {source: self._contents[source] for source in step.row.sources}
         for other in step.row.sources[: step.row.sources.index(name)]:
-            positions = positions_of(step.array, other, sources, self._stand_ins)
+            positions = find_positions(step.array, other, sources, self._stand_ins)
             values = np.where(positions > 0, np.asarray(-0.0, values.dtype), values)
         return values
 
@@ -362,13 +362,13 @@ class NewArrays:
                 continue
             values = self._values(step.weight)
             if self._inverse(step) is not None:
-                self._check_inverse(step, _loaded(step), values)
+                self._check_inverse(step, _read_loaded(step), values)
                 continue
             through = self._dtype_on_the_way(step)
             # Numbers that the dtype of the weight can hold are compared before they are cast to it.
             is_exact = through == step.array.dtype and np.can_cast(through, values.dtype)
-            loaded = np.asarray(step.array.read(...)) if is_exact else _loaded(step)
-            if not is_equal(loaded, values, through):
+            loaded = np.asarray(step.array.read(...)) if is_exact else _read_loaded(step)
+            if not has_equal_bits(loaded, values, through):
                 count = count_differences(loaded, values, through)
                 problem = f"{count} of {values.size} values are others when they are loaded again"
                 if self._is_by_function(step):
@@ -382,7 +382,7 @@ class NewArrays:
         """Note a function and its inverse that do more than round."""
         path = step.row.path
         row = self.rows[path]
-        if row.status == "kept" or is_equal(loaded, expected):
+        if row.status == "kept" or has_equal_bits(loaded, expected):
             return
         difference = np.abs(loaded.astype("float64") - expected.astype("float64"))
         stored = self._stand_in_range(step)
@@ -390,7 +390,7 @@ class NewArrays:
         dtypes = (row.array_dtype, expected.dtype.name)
         spacing = max(EPSILONS[one] for one in dtypes)
         off = float(np.max(difference, initial=0))
-        if not off <= _ROUNDED * spacing * largest:
+        if not off <= _ROUNDING_SPACINGS * spacing * largest:
             self._fail(step, f"the function does not undo its inverse: values are off by {off:.2g}")
             return
         self.rows[path] = replace(row, how=f"{row.how}, inverse exact to {off:.1g}")
@@ -461,24 +461,24 @@ class _InverseError(Exception):
     """Says what is wrong with what an inverse returns."""
 
 
-def _failed(row: SavedWeight, problem: str) -> SavedWeight:
+def _fail_row(row: SavedWeight, problem: str) -> SavedWeight:
     return replace(row, status="error", how=problem, saved=0)
 
 
-def _loaded(step: Assignment) -> Array:
+def _read_loaded(step: Assignment) -> Array:
     """Return the values that a load gives to a weight."""
     assert step.array is not None
     dtype = backend.available_dtype(step.weight.dtype)
     return cast(np.asarray(step.array.read(...)), dtype, copy=False)
 
 
-def _fill(array: Array, stored: Any) -> None:
+def _copy_stored(array: Array, stored: Any) -> None:
     """Write what an array has in `like` to a new one."""
     dtype = array.dtype.name
     if not array.shape:
         array[...] = cast(np.asarray(stored.read(...)), dtype)
         return
-    rows = max(1, _BAND // max(1, math.prod(array.shape[1:])))
+    rows = max(1, _BAND_SIZE // max(1, math.prod(array.shape[1:])))
     others = (slice(None),) * (array.ndim - 1)
     for begin in range(0, array.shape[0], rows):
         band = slice(begin, begin + rows)

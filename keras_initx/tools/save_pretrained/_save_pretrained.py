@@ -20,11 +20,15 @@ from keras_initx.inspection._kernels import is_adapter
 from keras_initx.inspection._weights import is_quantized
 from keras_initx.report._terminal import Verbose, show_progress, takes_verbose
 from keras_initx.tools.load_pretrained._load_pretrained import plan_load
-from keras_initx.tools.save_pretrained._given_names import GivenNames, NamesOrReport, given_names
+from keras_initx.tools.save_pretrained._names_and_layout import (
+    NamesAndLayout,
+    NamesOrReport,
+    resolve_names,
+)
 from keras_initx.tools.save_pretrained._new_arrays import NewArrays
 from keras_initx.tools.save_pretrained._save_report import SaveReport
-from keras_initx.tools.save_pretrained._target import Target, checked_path, target_at
-from keras_initx.tools.save_pretrained._way_back import with_stand_ins
+from keras_initx.tools.save_pretrained._target import Target, check_path, choose_target
+from keras_initx.tools.save_pretrained._way_back import insert_stand_ins
 
 # Files, or a dict from names to arrays or tensors of any framework.
 Like: TypeAlias = Checkpoint | Mapping[str, Any]
@@ -111,20 +115,20 @@ def save_pretrained(
         `load_pretrained`, and `compare_outputs` for the outputs of the model and of torch.
     """
     inventory = checked_inventory("model", model)
-    target_path = checked_path(path)
-    given = given_names(names, layout)
+    target_path = check_path(path)
+    given = resolve_names(names, layout)
     if dtype is not None:
         check_choice("dtype", dtype, DTYPES)
     check_flag("dry_run", dry_run)
     _check_model(inventory)
-    with open_source(_checked_like(like), "like") as (contents, own_layout):
+    with open_source(_check_like(like), "like") as (contents, own_layout):
         _check_contents(like, own_layout, contents)
         ties = find_ties(like) if isinstance(like, Mapping) else {}
-        arrays, stand_ins = with_stand_ins(contents)
+        arrays, stand_ins = insert_stand_ins(contents)
         plan = plan_load(inventory, arrays, own_layout, given.names, given.layout, {})
         new = NewArrays(contents, stand_ins, plan, ties, dtype)
         described = {name: new.described(name) for name in new.names}
-        target = target_at(target_path, contents, new.names)
+        target = choose_target(target_path, contents, new.names)
         notes_on_equal = [] if isinstance(like, Mapping) else new.notes_on_equal()
         if dry_run:
             for name in new.names:
@@ -134,11 +138,11 @@ def save_pretrained(
             if target_path.suffix.lower() != ".safetensors":
                 target_path.mkdir(parents=True, exist_ok=True)
             metadata = {**_METADATA, **contents.metadata}
-            with _replacing(target) as partial:
+            with _replace_files(target) as partial:
                 with show_progress("Saving weights", len(described), "arrays") as advance:
                     for file, inside in target.files.items():
                         lines = {name: described[name] for name in inside}
-                        arrays_of_file = _made(new, inside, advance)
+                        arrays_of_file = _make_arrays(new, inside, advance)
                         write_safetensors(partial[file], lines, arrays_of_file, metadata)
                 _check_rows(new)
                 written = [partial[file] for file in target.files]
@@ -170,7 +174,7 @@ def _check_model(inventory: Inventory) -> None:
             )
 
 
-def _checked_like(like: Any) -> Like:
+def _check_like(like: Any) -> Like:
     """Return the argument `like`, which must be files or a dict."""
     if isinstance(like, keras.Model):
         raise TypeError(
@@ -197,7 +201,7 @@ def _check_contents(like: Like, own_layout: LayoutName | None, contents: Content
 
 
 @contextlib.contextmanager
-def _replacing(target: Target) -> Iterator[dict[Path, Path]]:
+def _replace_files(target: Target) -> Iterator[dict[Path, Path]]:
     """Yield the paths of new files, which replace those of a target when the context ends."""
     partial: dict[Path, Path] = {}
     with contextlib.ExitStack() as stack:
@@ -209,7 +213,9 @@ def _replacing(target: Target) -> Iterator[dict[Path, Path]]:
         yield partial
 
 
-def _made(new: NewArrays, names: Sequence[str], advance: Callable[[int], None]) -> Iterator[Array]:
+def _make_arrays(
+    new: NewArrays, names: Sequence[str], advance: Callable[[int], None]
+) -> Iterator[Array]:
     for name in names:
         yield new.make(name)
         advance(1)
@@ -229,7 +235,7 @@ def _load_again(
     inventory: Inventory,
     files: Sequence[Path],
     new: NewArrays,
-    given: GivenNames,
+    given: NamesAndLayout,
 ) -> None:
     """Load what was written, as `load_pretrained` does, and compare it with the model."""
     with open_source([str(file) for file in files], "path") as (contents, _):

@@ -50,11 +50,11 @@ class SavedWeight:
     @property
     def text(self) -> str:
         """What was done or what is wrong, in words."""
-        what = self.how if self.status == "error" else _status(self)
+        what = self.how if self.status == "error" else _describe_status(self)
         return f"{self.path!r} {self.shape}: {what}"
 
 
-def _status(row: SavedWeight) -> str:
+def _describe_status(row: SavedWeight) -> str:
     return f"{row.status}: {row.how}" if row.how else row.status
 
 
@@ -109,7 +109,7 @@ class SaveReport(Tabular[SavedWeight], Judgement):
             Column("array", lambda row: " + ".join(row.arrays), is_text=True),
             Column("array shape", lambda row: row.array_shape, is_optional=True),
             Column("dtype", lambda row: row.array_dtype, is_optional=True),
-            Column("status", _status, is_text=True),
+            Column("status", _describe_status, is_text=True),
         ]
 
     def _content(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from keras_initx.files._local import check_local
 _SUFFIX = ".safetensors"
 _INDEX = f"{_SUFFIX}.index.json"
 # That of Hugging Face.
-_NAME = "model"
+_STEM = "model"
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Target:
         return json.dumps(content, indent=2) + "\n"
 
 
-def checked_path(path: str | os.PathLike[str]) -> Path:
+def check_path(path: str | os.PathLike[str]) -> Path:
     """Return the argument `path`, which must be a `.safetensors` file or a folder.
 
     Raises:
@@ -62,7 +62,7 @@ def checked_path(path: str | os.PathLike[str]) -> Path:
     return given
 
 
-def target_at(path: Path, contents: Contents, names: Sequence[str]) -> Target:
+def choose_target(path: Path, contents: Contents, names: Sequence[str]) -> Target:
     """Return the files that a model is saved in.
 
     Args:
@@ -82,10 +82,10 @@ def target_at(path: Path, contents: Contents, names: Sequence[str]) -> Target:
     are_shards = all(shard.lower().endswith(_SUFFIX) for shard in shards)
     if len(shards) > 1 and are_shards and len(by_file) == len(shards):
         stems = {re.sub(r"-\d+-of-\d+$", "", file.stem) for file in by_file}
-        stem = stems.pop() if len(stems) == 1 else _NAME
+        stem = stems.pop() if len(stems) == 1 else _STEM
         target = Target(by_file, path / f"{stem}{_INDEX}")
     else:
-        target = Target({path / f"{_NAME}{_SUFFIX}": list(names)})
+        target = Target({path / f"{_STEM}{_SUFFIX}": list(names)})
     for other in sorted((*path.glob(f"*{_SUFFIX}"), *path.glob(f"*{_INDEX}"))):
         if other not in target.files and other != target.index:
             raise ValueError(

@@ -25,8 +25,8 @@ from keras_initx.files._formats import Contents
 from keras_initx.files._lazy import LazyArray, Selection
 
 # Values that are moved or compared at a time, so that this takes no memory.
-_CHUNK = 1 << 16
-_BLOCK = 1 << 20
+_CHUNK_SIZE = 1 << 16
+_BLOCK_SIZE = 1 << 20
 # Positions are read in digits of 15 bits, which every framework has signed integers for.
 _BITS = 15
 _BASE = 1 << _BITS
@@ -54,7 +54,7 @@ class StandIn:
         return values
 
 
-def with_stand_ins(contents: Contents) -> tuple[Contents, dict[str, StandIn]]:
+def insert_stand_ins(contents: Contents) -> tuple[Contents, dict[str, StandIn]]:
     """Return the arrays of a file, in whose place others can be read, and what reads them."""
     arrays = Contents()
     arrays.layers = contents.layers
@@ -67,7 +67,9 @@ def with_stand_ins(contents: Contents) -> tuple[Contents, dict[str, StandIn]]:
 
 
 @contextlib.contextmanager
-def _in_place(stand_ins: Mapping[str, StandIn], arrays: Mapping[str, Array]) -> Iterator[None]:
+def _replace_arrays(
+    stand_ins: Mapping[str, StandIn], arrays: Mapping[str, Array]
+) -> Iterator[None]:
     for name, array in arrays.items():
         stand_ins[name].array = array
     try:
@@ -77,7 +79,7 @@ def _in_place(stand_ins: Mapping[str, StandIn], arrays: Mapping[str, Array]) -> 
             stand_ins[name].array = None
 
 
-class Places(NamedTuple):
+class Destination(NamedTuple):
     """Where the values of a weight go in an array.
 
     Attributes:
@@ -99,11 +101,11 @@ class Places(NamedTuple):
         """
         dtype = array.dtype.name
         if self.view is not None:
-            for block in _blocks(self.view):
+            for block in _split_blocks(self.view):
                 self.view[block] = cast(self._values_of(block, values), dtype, copy=False)
         else:
             flat = array.reshape(-1)
-            for where, what in _chunks(self.positions, values):
+            for where, what in _split_chunks(self.positions, values):
                 has_place = where > 0
                 flat[where[has_place] - 1] = cast(what[has_place], dtype, copy=False)
 
@@ -111,14 +113,16 @@ class Places(NamedTuple):
         """Return whether the places have these values, rounded to the dtype of the array."""
         dtype = array.dtype.name
         if self.view is not None:
-            for block in _blocks(self.view):
-                if not is_equal(self.view[block], cast(self._values_of(block, values), dtype)):
+            for block in _split_blocks(self.view):
+                if not has_equal_bits(
+                    self.view[block], cast(self._values_of(block, values), dtype)
+                ):
                     return False
             return True
         flat = array.reshape(-1)
-        for where, what in _chunks(self.positions, values):
+        for where, what in _split_chunks(self.positions, values):
             has_place = where > 0
-            if not is_equal(flat[where[has_place] - 1], cast(what[has_place], dtype)):
+            if not has_equal_bits(flat[where[has_place] - 1], cast(what[has_place], dtype)):
                 return False
         return True
 
@@ -132,13 +136,13 @@ class Places(NamedTuple):
         return chosen
 
 
-def places_of(
+def find_destination(
     load: LazyArray,
     array: Array,
     name: str,
     sources: Mapping[str, LazyArray],
     stand_ins: Mapping[str, StandIn],
-) -> Places:
+) -> Destination:
     """Return where the values of a weight go in an array that is about to be written.
 
     Args:
@@ -154,17 +158,17 @@ def places_of(
     # A single byte in its shape shows quickly whether there is a view.
     byte = np.zeros((), np.int8)
     if len(sources) == 1:
-        with _in_place(stand_ins, {name: np.broadcast_to(byte, array.shape)}):
+        with _replace_arrays(stand_ins, {name: np.broadcast_to(byte, array.shape)}):
             has_view = np.may_share_memory(load.read(...), byte)
         if has_view:
-            with _in_place(stand_ins, {name: array}):
-                return Places(load.read(...))
-    lines = _lines_of(load, name, sources, stand_ins)
-    view = None if lines is None else _as_view(array, lines)
-    return view or Places(None, {}, positions_of(load, name, sources, stand_ins))
+            with _replace_arrays(stand_ins, {name: array}):
+                return Destination(load.read(...))
+    lines = _find_lines(load, name, sources, stand_ins)
+    view = None if lines is None else _view_lines(array, lines)
+    return view or Destination(None, {}, find_positions(load, name, sources, stand_ins))
 
 
-def _lines_of(
+def _find_lines(
     load: LazyArray, name: str, sources: Mapping[str, LazyArray], stand_ins: Mapping[str, StandIn]
 ) -> list[Array] | None:
     """Return the positions along each axis of a weight, through its first value.
@@ -175,8 +179,8 @@ def _lines_of(
     if not load.shape or not math.prod(load.shape):
         return None
     lines = [np.zeros(length, np.int64) for length in load.shape]
-    for number in range(_digits(sources[name])):
-        digits = _digit_of_each(load, name, sources, stand_ins, number)
+    for number in range(_count_digits(sources[name])):
+        digits = _read_digits(load, name, sources, stand_ins, number)
         for axis, line in enumerate(lines):
             along = np.moveaxis(digits, axis, -1)[(0,) * (digits.ndim - 1)]
             line += along.astype(np.int64) * _BASE**number
@@ -193,7 +197,7 @@ def _are_sums(digits: Array, lines: Sequence[Array], number: int) -> bool:
     digits = digits.transpose(order)
     first = lines[0][0]
     offsets = [(lines[axis] - first).astype(dtype) for axis in order]
-    for block in _blocks(digits):
+    for block in _split_blocks(digits):
         parts = [offset[part] for offset, part in zip(offsets, block, strict=True)]
         sums = sum(np.ix_(*parts), dtype(first))
         if not np.array_equal(digits[block], (sums >> dtype(_BITS * number)) & dtype(_BASE - 1)):
@@ -201,12 +205,12 @@ def _are_sums(digits: Array, lines: Sequence[Array], number: int) -> bool:
     return True
 
 
-def _as_view(array: Array, lines: Sequence[Array]) -> Places | None:
+def _view_lines(array: Array, lines: Sequence[Array]) -> Destination | None:
     """Return places as a view of an array in another order along some axes, if they are one.
 
     Args:
         array: The array.
-        lines: The positions along each axis, see `_lines_of`.
+        lines: The positions along each axis, see `_find_lines`.
     """
     orders, strides = {}, []
     first = int(lines[0][0])
@@ -232,10 +236,10 @@ def _as_view(array: Array, lines: Sequence[Array]) -> Places | None:
         return None
     bytes_apart = [stride * array.itemsize for stride in strides]
     view = np.lib.stride_tricks.as_strided(array.reshape(-1)[start:], shape, bytes_apart)
-    return Places(view, orders)
+    return Destination(view, orders)
 
 
-def _blocks(array: Array) -> Iterator[tuple[slice, ...]]:
+def _split_blocks(array: Array) -> Iterator[tuple[slice, ...]]:
     """Yield the blocks of an array, along the axis whose values are next to each other in memory.
 
     Copied by these blocks, a matrix is transposed in a fraction of the time.
@@ -247,19 +251,19 @@ def _blocks(array: Array) -> Iterator[tuple[slice, ...]]:
     nearest = min(long, key=lambda axis: abs(array.strides[axis]), default=0)
     axis = nearest if nearest != array.ndim - 1 else 0
     length = array.shape[axis]
-    rows = max(1, _BLOCK * length // max(1, array.size))
+    rows = max(1, _BLOCK_SIZE * length // max(1, array.size))
     for begin in range(0, length, rows):
         yield tuple(
             slice(begin, begin + rows) if one == axis else slice(None) for one in range(array.ndim)
         )
 
 
-def _chunks(*arrays: Any) -> Any:
+def _split_chunks(*arrays: Any) -> Any:
     """Return an iterator over arrays of one shape, of which it yields equal parts as vectors."""
-    return np.nditer(arrays, ["external_loop", "buffered", "zerosize_ok"], buffersize=_CHUNK)
+    return np.nditer(arrays, ["external_loop", "buffered", "zerosize_ok"], buffersize=_CHUNK_SIZE)
 
 
-def positions_of(
+def find_positions(
     load: LazyArray, name: str, sources: Mapping[str, LazyArray], stand_ins: Mapping[str, StandIn]
 ) -> Array:
     """Return where each value of a weight is from in an array: its position, counted from 1.
@@ -277,15 +281,15 @@ def positions_of(
     """
     size = math.prod(sources[name].shape)
     positions = np.zeros(load.shape, np.int32 if size <= np.iinfo(np.int32).max else np.int64)
-    for number in range(_digits(sources[name])):
-        digits = _digit_of_each(load, name, sources, stand_ins, number)
+    for number in range(_count_digits(sources[name])):
+        digits = _read_digits(load, name, sources, stand_ins, number)
         positions += digits * positions.dtype.type(_BASE**number)
     if positions.max(initial=0) > size:
         raise NoWayBackError("it computes values")
     return positions
 
 
-def _digits(array: LazyArray) -> int:
+def _count_digits(array: LazyArray) -> int:
     """Return the number of digits that the positions in an array have."""
     count, size = 1, math.prod(array.shape)
     while size >= _BASE**count:
@@ -293,14 +297,14 @@ def _digits(array: LazyArray) -> int:
     return count
 
 
-def _digit_of_each(
+def _read_digits(
     load: LazyArray,
     name: str,
     sources: Mapping[str, LazyArray],
     stand_ins: Mapping[str, StandIn],
     number: int,
 ) -> Array:
-    """Return a digit of the position of each value, see `positions_of`. Number 0 is the lowest.
+    """Return a digit of the position of each value, see `find_positions`. Number 0 is the lowest.
 
     Digits take the memory of an array in 16 bits, positions that of two.
     """
@@ -316,7 +320,7 @@ def _digit_of_each(
     arrays[name] = digits[1:].reshape(shape)
     del digits
     try:
-        with _in_place(stand_ins, arrays), np.errstate(all="ignore"):
+        with _replace_arrays(stand_ins, arrays), np.errstate(all="ignore"):
             values = load.read(...)
     except Exception as error:  # the function of a user may raise anything
         raise NoWayBackError(f"{type(error).__name__}: {error}") from None
@@ -331,7 +335,7 @@ def _digit_of_each(
     return whole
 
 
-def is_equal(found: Array, values: Array, through: DType | None = None) -> bool:
+def has_equal_bits(found: Array, values: Array, through: DType | None = None) -> bool:
     """Return whether two arrays have the same bits, or are both NaN, everywhere.
 
     Args:
@@ -339,18 +343,18 @@ def is_equal(found: Array, values: Array, through: DType | None = None) -> bool:
         values: Another one, which is cast to the dtype of the first.
         through: The dtype that these are cast to before, if any.
     """
-    return not any(_differences(found, values, through))
+    return not any(_count_by_block(found, values, through))
 
 
 def count_differences(found: Array, values: Array, through: DType | None = None) -> int:
-    """Return how many values differ, see `is_equal`."""
-    return sum(_differences(found, values, through))
+    """Return how many values differ, see `has_equal_bits`."""
+    return sum(_count_by_block(found, values, through))
 
 
-def _differences(found: Array, values: Array, through: DType | None) -> Iterator[int]:
+def _count_by_block(found: Array, values: Array, through: DType | None) -> Iterator[int]:
     found, values = np.atleast_1d(found), np.atleast_1d(values)
     bits = f"uint{8 * found.itemsize}"
-    for block in _blocks(found):
+    for block in _split_blocks(found):
         one, expected = found[block], values[block]
         for dtype in (through, found.dtype.name):
             if dtype is not None:

@@ -8,14 +8,14 @@ from typing import Any, NamedTuple, TypeAlias
 
 from keras_initx.checkpoints._sources import LayoutName
 from keras_initx.files._local import check_local, parse_json
-from keras_initx.tools.load_pretrained._array_names import A_FUNCTION, NamesGiven
+from keras_initx.tools.load_pretrained._array_names import FUNCTION_TEXT, NamesDict
 from keras_initx.tools.load_pretrained._load_report import LoadReport
 
 # Names, the report of a load that had them, or the path of its JSON.
-NamesOrReport: TypeAlias = NamesGiven | LoadReport | str | os.PathLike[str]
+NamesOrReport: TypeAlias = NamesDict | LoadReport | str | os.PathLike[str]
 
 
-class GivenNames(NamedTuple):
+class NamesAndLayout(NamedTuple):
     """What a call says of names and layout.
 
     Attributes:
@@ -23,11 +23,11 @@ class GivenNames(NamedTuple):
         layout: The layout.
     """
 
-    names: NamesGiven | None
+    names: NamesDict | None
     layout: LayoutName | None
 
 
-def given_names(names: NamesOrReport | None, layout: LayoutName | None) -> GivenNames:
+def resolve_names(names: NamesOrReport | None, layout: LayoutName | None) -> NamesAndLayout:
     """Return names and layout, which a report has both.
 
     Raises:
@@ -41,24 +41,24 @@ def given_names(names: NamesOrReport | None, layout: LayoutName | None) -> Given
     elif isinstance(names, str | os.PathLike):
         kept, loaded = _read_report(os.fspath(names))
     else:
-        return GivenNames(names, layout)
+        return NamesAndLayout(names, layout)
     if layout not in (None, loaded):
         raise ValueError(
             f"`layout` must be {loaded!r}, with which the model was loaded as `names` says, or "
             f"`None`. Received: layout={layout!r}"
         )
-    return GivenNames(parse_names(kept), loaded)
+    return NamesAndLayout(parse_names(kept), loaded)
 
 
-def parse_names(names: Mapping[str, Any] | None) -> NamesGiven | None:
-    """Return names from data as JSON has them, see `names_as_data`.
+def parse_names(names: Mapping[str, Any] | None) -> NamesDict | None:
+    """Return names from data as JSON has them, see `serialize_names`.
 
     Raises:
         ValueError: If a function stands in them.
     """
     if names is None:
         return None
-    return {pattern: _value(pattern, value) for pattern, value in names.items()}
+    return {pattern: _parse_value(pattern, value) for pattern, value in names.items()}
 
 
 def _read_report(path: str) -> tuple[Any, Any]:
@@ -73,28 +73,28 @@ def _read_report(path: str) -> tuple[Any, Any]:
     return content["names"], content["layout"]
 
 
-def _value(pattern: str, value: Any) -> Any:
+def _parse_value(pattern: str, value: Any) -> Any:
     """Return a value of `names` from data in which an index is a text."""
     if not isinstance(value, tuple | list):
         return value
     if len(value) != 2 or not all(isinstance(one, str) for one in value):
         raise TypeError(f"`names` must have a name and an index as texts. Received: {value!r}")
     name, part = value
-    if part == A_FUNCTION:
+    if part == FUNCTION_TEXT:
         raise ValueError(
             "`names` must be a dict, because the model was loaded with a function, which a report "
             f"does not keep: pass `names=`. Received: a report with a function for {pattern!r}"
         )
-    return name, parsed_index(part)
+    return name, parse_index(part)
 
 
-def parsed_index(text: str) -> Any:
-    """Return the index of a text such as `"[:64, 0, ...]"`, which `index_text` writes."""
-    parts = tuple(map(_parsed_part, text.strip("[]").split(", ")))
+def parse_index(text: str) -> Any:
+    """Return the index of a text such as `"[:64, 0, ...]"`, which `format_index` writes."""
+    parts = tuple(map(_parse_index_part, text.strip("[]").split(", ")))
     return parts if len(parts) > 1 else parts[0]
 
 
-def _parsed_part(text: str) -> int | slice | EllipsisType | None:
+def _parse_index_part(text: str) -> int | slice | EllipsisType | None:
     if text == "...":
         return ...
     if text == "None":

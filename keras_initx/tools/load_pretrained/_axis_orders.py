@@ -19,19 +19,19 @@ UNKNOWN: Literal["unknown"] = "unknown"
 # The places in torch of the values along an axis: `None` if they are the same, or not known.
 Order: TypeAlias = Array | Literal["unknown"] | None
 # What an axis is: one as in torch, or one of an image, whose channels are elsewhere in torch.
-Move: TypeAlias = Literal["same", "space", "channels"]
+AxisKind: TypeAlias = Literal["same", "space", "channels"]
 # A length, `None` if it is not known.
 Length: TypeAlias = int | None
 
 
-def simple(order: Order) -> Order:
+def simplify(order: Order) -> Order:
     """Return an order, as `None` if all values are at the same places."""
     if isinstance(order, np.ndarray) and np.array_equal(order, np.arange(order.size)):
         return None
     return order
 
 
-def is_same(order: Order, other: Order) -> bool:
+def is_same_known_order(order: Order, other: Order) -> bool:
     """Return whether two orders are the same and known."""
     if isinstance(order, np.ndarray) and isinstance(other, np.ndarray):
         return np.array_equal(order, other)
@@ -52,7 +52,7 @@ class Axis:
     """
 
     length: Length
-    kind: Move = "same"
+    kind: AxisKind = "same"
     place: tuple[int, ...] = ()
     order: Order = None
     makers: frozenset[keras.Operation] = frozenset()
@@ -60,7 +60,7 @@ class Axis:
 
 
 @dataclass(frozen=True, eq=False)
-class Made:
+class SplitAxis:
     """Axes that were one axis.
 
     Attributes:
@@ -90,12 +90,12 @@ class Made:
             order = np.empty(self.places.size, int)
             order[self.places.reshape(-1)] = wanted.reshape(-1)
             # A vector becomes a sequence in torch too, which is then transposed for a convolution.
-            if self.places.ndim < 3 and simple(order) is not None:
+            if self.places.ndim < 3 and simplify(order) is not None:
                 order = UNKNOWN
         for maker in self.makers:
             yield maker, order
         for maker in self.others:
-            yield maker, UNKNOWN if simple(order) is not None else order
+            yield maker, UNKNOWN if simplify(order) is not None else order
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +111,7 @@ class Layout:
 
     axes: tuple[Axis, ...]
     is_certain: bool = True
-    made: tuple[Made, ...] = field(default=())
+    made: tuple[SplitAxis, ...] = field(default=())
 
     @property
     def shape(self) -> tuple[Length, ...]:
@@ -152,8 +152,8 @@ class Layout:
         """
         moved = tuple(self.axes[axis] for axis in axes)
         is_certain = keeps_torch and self.is_certain
-        before = _kinds(self.axes)
-        after = _kinds(moved)
+        before = _list_kinds(self.axes)
+        after = _list_kinds(moved)
         if before == after:
             is_certain = self.is_certain
         # The order of torch, which thus needs no move.
@@ -166,14 +166,14 @@ class Layout:
             if is_whole and one.places is not None:
                 places = one.places.transpose([axis - 1 for axis in axes[1:]])
             made.append(replace(one, places=places))
-        return arranged(moved, is_certain=is_certain, made=made)
+        return make_layout(moved, is_certain=is_certain, made=made)
 
     def _has_all(self, places: Array) -> bool:
         return places.shape == self.shape[1:]
 
     def reshaped(self, shape: Sequence[Length]) -> "Layout":
         """Return the layout of a tensor in another shape."""
-        groups = _groups([axis for axis in self.axes if axis.length != 1], shape)
+        groups = _group_axes([axis for axis in self.axes if axis.length != 1], shape)
         if groups is None:
             return self.lost(shape)
         long: list[Axis] = []
@@ -186,44 +186,44 @@ class Layout:
             elif isinstance(axis.order, np.ndarray):
                 # A vector that was flattened before is another one in torch too.
                 others = axis.others if len(axes) > 1 else frozenset()
-                long += _split(axis.order, lengths, others)
+                long += _split_ordered(axis.order, lengths, others)
             elif axis.kind == "same" and axis.order is None:
                 is_all = self.long == axes
                 numbered = shape[1:] if is_all else lengths
-                places = _numbered(numbered)
-                made.append(Made(axis.makers, axis.others, places, is_all))
+                places = _number_values(numbered)
+                made.append(SplitAxis(axis.makers, axis.others, places, is_all))
                 if is_all and len(lengths) > 2:
                     # Which has channels if it is an image.
                     is_certain = False
-                    long += image((1, *lengths), -1)[1:]
+                    long += image_axes((1, *lengths), -1)[1:]
                 else:
                     long += map(Axis, lengths)
             else:
-                long += _parts(axis, lengths)
+                long += _split_unordered(axis, lengths)
             if axis.kind == "space" and len(axes) + len(lengths) > 2:
                 is_certain = False
         rest = iter(long)
         axes = [Axis(1) if length == 1 else next(rest) for length in shape]
         if len(long) < 3:
             made = []
-        return arranged(axes, is_certain=is_certain, made=made)
+        return make_layout(axes, is_certain=is_certain, made=made)
 
-    def _reshaped(self, made: Made, shape: Sequence[Length]) -> Made:
-        numbers = _numbered(shape[1:])
+    def _reshaped(self, made: SplitAxis, shape: Sequence[Length]) -> SplitAxis:
+        numbers = _number_values(shape[1:])
         if made.places is None or numbers is None or not self._has_all(made.places):
             return replace(made, places=None)
         return replace(made, places=made.places.reshape(numbers.shape))
 
     def merged(self, axes: Sequence[Axis]) -> Axis:
         """Return one axis for several."""
-        length = _product([axis.length for axis in axes])
+        length = _multiply([axis.length for axis in axes])
         others = frozenset[keras.Operation]().union(*(axis.makers | axis.others for axis in axes))
         kinds = {axis.kind for axis in axes}
         if not {"space", "channels"} <= kinds:
-            kind: Move = next(iter(kinds - {"same"}), "same")
-            order = _order_of_product(axes)
+            kind: AxisKind = next(iter(kinds - {"same"}), "same")
+            order = _merge_orders(axes)
             return Axis(length, kind, min(axis.place for axis in axes), order, others=others)
-        numbers = _numbered(self.shape[1:])
+        numbers = _number_values(self.shape[1:])
         for made in self.made:
             # Which was a vector, and becomes the same again.
             places = made.places
@@ -231,35 +231,37 @@ class Layout:
                 return Axis(length, makers=made.makers, others=made.others)
         order = UNKNOWN
         rest = [axis for axis in self.long if axis.kind != "same" and axis not in axes]
-        order_here = _kinds(axes)
+        order_here = _list_kinds(axes)
         if self.is_certain and not rest and length is not None:
             in_torch = sorted(range(len(axes)), key=lambda place: _rank_in_torch(order_here[place]))
             last = sorted(order_here, key=_rank_in_keras)
             if order_here in (last, [order_here[place] for place in in_torch]):
-                order = _order_of_product(axes, in_torch)
+                order = _merge_orders(axes, in_torch)
         return Axis(length, order=order, others=others)
 
     def lost(self, shape: Sequence[Length]) -> "Layout":
         """Return the layout of what was made of a tensor in a way that is not known."""
         if self.is_plain:
-            return plain(shape)
+            return plain_layout(shape)
         axes = [Axis(length) for length in shape]
         like = self.axes[-1]
         if len(shape) == len(self.axes) and like.length == shape[-1] and like.order is None:
             axes = [replace(axis, length=n) for axis, n in zip(self.axes, shape, strict=True)]
         else:
             axes[-1] = Axis(shape[-1], order=UNKNOWN)
-        return arranged(
+        return make_layout(
             axes, is_certain=False, made=[replace(one, places=None) for one in self.made]
         )
 
 
-def plain(shape: Sequence[Length]) -> Layout:
+def plain_layout(shape: Sequence[Length]) -> Layout:
     """Return the layout of a tensor that is the same in torch."""
     return Layout(tuple(map(Axis, shape)))
 
 
-def arranged(axes: Iterable[Axis], *, is_certain: bool = True, made: Iterable[Made] = ()) -> Layout:
+def make_layout(
+    axes: Iterable[Axis], *, is_certain: bool = True, made: Iterable[SplitAxis] = ()
+) -> Layout:
     """Return a layout. Without channels or without places an image is the same in torch."""
     axes = tuple(axes)
     kinds = {axis.kind for axis in axes if axis.length != 1}
@@ -270,7 +272,7 @@ def arranged(axes: Iterable[Axis], *, is_certain: bool = True, made: Iterable[Ma
     return Layout(axes, is_certain, tuple(made))
 
 
-def image(shape: Sequence[Length], channels: int, **options: object) -> list[Axis]:
+def image_axes(shape: Sequence[Length], channels: int, **options: object) -> list[Axis]:
     """Return the axes of an image with examples and this axis of channels, which gets `options`."""
     axes = []
     for place, length in enumerate(shape):
@@ -283,7 +285,7 @@ def image(shape: Sequence[Length], channels: int, **options: object) -> list[Axi
     return axes
 
 
-def joined(
+def join_layouts(
     layouts: Sequence[Layout], shape: Sequence[Length], along: int | None = None
 ) -> tuple[Layout, dict[keras.Operation, Order]]:
     """Return the layout of what is computed from several tensors, value by value.
@@ -303,12 +305,12 @@ def joined(
             columns[place].append(axis)
     images = [one for one in layouts if one.is_image]
     is_certain = any(one.is_certain for one in images) or not images
-    kinds = [_kind_of(column) for column in columns]
+    kinds = [_find_kind(column) for column in columns]
     for one in layouts:
         if one.is_image:
             is_alike = [axis.kind for axis in one.axes] == kinds[rank - len(one.axes) :]
             is_certain = is_certain and is_alike
-        elif not _fits(one, kinds):
+        elif not _may_add_to_image(one, kinds):
             if not is_certain:
                 kinds = ["same"] * rank
                 break
@@ -317,27 +319,29 @@ def joined(
     axes = []
     for place, (column, length) in enumerate(zip(columns, shape, strict=True)):
         if place == along:
-            axis = _concatenated(column, length)
+            axis = _concatenate_axes(column, length)
         else:
-            axis = _common([one for one in column if one.length != 1] or column[:1], length, needs)
+            axis = _add_axes(
+                [one for one in column if one.length != 1] or column[:1], length, needs
+            )
         place_in_image = next((one.place for one in column if one.kind == "space"), ())
         axes.append(replace(axis, kind=kinds[place], place=place_in_image))
     made = itertools.chain.from_iterable(layout.made for layout in layouts)
-    return arranged(axes, is_certain=is_certain, made=dict.fromkeys(made)), needs
+    return make_layout(axes, is_certain=is_certain, made=dict.fromkeys(made)), needs
 
 
-def _kind_of(column: Sequence[Axis]) -> Move:
+def _find_kind(column: Sequence[Axis]) -> AxisKind:
     return next((axis.kind for axis in column if axis.kind != "same"), "same")
 
 
-def _fits(layout: Layout, kinds: Sequence[Move]) -> bool:
+def _may_add_to_image(layout: Layout, kinds: Sequence[AxisKind]) -> bool:
     """Return whether a tensor that is the same in torch may be added to an image."""
     own = kinds[len(kinds) - len(layout.axes) :]
     found = {kind for kind, axis in zip(own, layout.axes, strict=True) if axis.length != 1}
     return not {"space", "channels"} <= found
 
 
-def _common(column: Sequence[Axis], length: Length, needs: dict[keras.Operation, Order]) -> Axis:
+def _add_axes(column: Sequence[Axis], length: Length, needs: dict[keras.Operation, Order]) -> Axis:
     """Return the axis for those of tensors that are added."""
     makers = frozenset[keras.Operation]().union(*(axis.makers for axis in column))
     others = frozenset[keras.Operation]().union(*(axis.others for axis in column))
@@ -346,7 +350,7 @@ def _common(column: Sequence[Axis], length: Length, needs: dict[keras.Operation,
         makers = frozenset()
     order: Order = next((axis.order for axis in column if axis.order is not None), None)
     for axis in column:
-        if is_same(axis.order, order):
+        if is_same_known_order(axis.order, order):
             continue
         if axis.order is None and axis.makers and not isinstance(order, str):
             needs.update(dict.fromkeys(axis.makers, order))
@@ -355,7 +359,7 @@ def _common(column: Sequence[Axis], length: Length, needs: dict[keras.Operation,
     return Axis(length, order=order, makers=makers, others=others)
 
 
-def _concatenated(column: Sequence[Axis], length: Length) -> Axis:
+def _concatenate_axes(column: Sequence[Axis], length: Length) -> Axis:
     others = frozenset[keras.Operation]().union(*(axis.makers | axis.others for axis in column))
     if all(axis.order is None for axis in column):
         return Axis(length, others=others)
@@ -370,24 +374,24 @@ def _concatenated(column: Sequence[Axis], length: Length) -> Axis:
     return Axis(length, order=np.concatenate(orders), others=others)
 
 
-def _kinds(axes: Iterable[Axis]) -> list[tuple[Move, tuple[int, ...]]]:
+def _list_kinds(axes: Iterable[Axis]) -> list[tuple[AxisKind, tuple[int, ...]]]:
     """Return what the axes are that have more than one value."""
     return [(axis.kind, axis.place) for axis in axes if axis.length != 1]
 
 
-_IN_TORCH: Mapping[str, int] = {"same": 0, "channels": 1, "space": 2}
-_IN_KERAS: Mapping[str, int] = {"same": 0, "space": 1, "channels": 2}
+_RANKS_IN_TORCH: Mapping[str, int] = {"same": 0, "channels": 1, "space": 2}
+_RANKS_IN_KERAS: Mapping[str, int] = {"same": 0, "space": 1, "channels": 2}
 
 
-def _rank_in_torch(axis: tuple[Move, tuple[int, ...]]) -> tuple[int, tuple[int, ...]]:
-    return _IN_TORCH[axis[0]], axis[1]
+def _rank_in_torch(axis: tuple[AxisKind, tuple[int, ...]]) -> tuple[int, tuple[int, ...]]:
+    return _RANKS_IN_TORCH[axis[0]], axis[1]
 
 
-def _rank_in_keras(axis: tuple[Move, tuple[int, ...]]) -> tuple[int, tuple[int, ...]]:
-    return _IN_KERAS[axis[0]], axis[1]
+def _rank_in_keras(axis: tuple[AxisKind, tuple[int, ...]]) -> tuple[int, tuple[int, ...]]:
+    return _RANKS_IN_KERAS[axis[0]], axis[1]
 
 
-def _order_of_product(axes: Sequence[Axis], in_torch: Sequence[int] | None = None) -> Order:
+def _merge_orders(axes: Sequence[Axis], in_torch: Sequence[int] | None = None) -> Order:
     """Return the order along an axis that was made of several.
 
     Args:
@@ -401,36 +405,36 @@ def _order_of_product(axes: Sequence[Axis], in_torch: Sequence[int] | None = Non
         if all(order is None for order in orders):
             return None
         in_torch = range(len(axes))
-    places = _numbered([axes[place].length for place in in_torch])
+    places = _number_values([axes[place].length for place in in_torch])
     if places is None:
         return UNKNOWN
     places = places.transpose(np.argsort(in_torch))
     for axis, order in enumerate(orders):
         if isinstance(order, np.ndarray):
             places = np.take(places, order, axis)
-    return simple(places.reshape(-1))
+    return simplify(places.reshape(-1))
 
 
-def _split(
+def _split_ordered(
     order: Array, lengths: Sequence[Length], others: frozenset[keras.Operation]
 ) -> list[Axis]:
     """Return the axes that one with an order is split into, see `Axis` for `others`."""
-    numbers = _numbered(lengths)
+    numbers = _number_values(lengths)
     if numbers is None:
         return [Axis(length, order=UNKNOWN, others=others) for length in lengths]
     shape: tuple[int, ...] = numbers.shape
     places = order.reshape(shape)
     here = np.moveaxis(np.arange(order.size).reshape(shape[-1], *shape[:-1]), 0, -1)
     if np.array_equal(places, here):
-        return image((1, *shape), -1)[1:]
+        return image_axes((1, *shape), -1)[1:]
     rows = places.reshape(-1, shape[-1])
     last = rows[0]
     if np.array_equal(rows, last + shape[-1] * np.arange(len(rows))[:, None]):
-        return [*map(Axis, shape[:-1]), Axis(shape[-1], order=simple(last))]
+        return [*map(Axis, shape[:-1]), Axis(shape[-1], order=simplify(last))]
     return [Axis(length, order=UNKNOWN, others=others) for length in shape]
 
 
-def _parts(axis: Axis, lengths: Sequence[Length]) -> list[Axis]:
+def _split_unordered(axis: Axis, lengths: Sequence[Length]) -> list[Axis]:
     """Return the axes that one of an image, or without a known order, is split into."""
     parts = []
     others = axis.makers | axis.others
@@ -440,7 +444,7 @@ def _parts(axis: Axis, lengths: Sequence[Length]) -> list[Axis]:
     return parts
 
 
-def _groups(
+def _group_axes(
     axes: Sequence[Axis], shape: Sequence[Length]
 ) -> list[tuple[list[Axis], list[Length]]] | None:
     """Return which axes become axes of which lengths; `None` if that is not known.
@@ -454,8 +458,8 @@ def _groups(
         own = [rest.pop(0)]
         new = [lengths.pop(0)]
         while own[-1].length != new[-1] or len(own) != 1 or len(new) != 1:
-            here = _product([axis.length for axis in own])
-            there = _product(new)
+            here = _multiply([axis.length for axis in own])
+            there = _multiply(new)
             if here is None or there is None:
                 return None
             if here == there:
@@ -470,11 +474,11 @@ def _groups(
     return None if rest or lengths else groups
 
 
-def _product(lengths: Sequence[Length]) -> Length:
+def _multiply(lengths: Sequence[Length]) -> Length:
     return None if None in lengths else math.prod(length or 0 for length in lengths)
 
 
-def _numbered(shape: Sequence[Length]) -> Array | None:
+def _number_values(shape: Sequence[Length]) -> Array | None:
     """Return the numbers of the values of an array, `None` if its size is not known."""
     lengths = [length for length in shape if length is not None]
     if len(lengths) < len(shape):
