@@ -116,7 +116,7 @@ def find_candidates(
     modules = RecurrentModules()
     found = found_with(modules)
     if modules.have_several_layers:
-        found = found_with(modules.in_order_of_calls())
+        found = found_with(modules.sort_by_calls())
     return found
 
 
@@ -345,8 +345,8 @@ def _list_fused_candidates(
     if isinstance(weight.layer, CELLS) and weight.name in _RECURRENT_NAMES:
         is_backward = _is_backward(weight)
         around = _join_names(module, *inner)
-        place = modules.place_of(weight, around, is_backward=is_backward)
-        note = modules.note_of(around, is_backward=is_backward)
+        place = modules.number_layer(weight, around, is_backward=is_backward)
+        note = modules.get_note(around, is_backward=is_backward)
         suffixes = [f"_l{place}_reverse" if is_backward else f"_l{place}"]
         if not is_backward and place == 0:
             suffixes.append("")  # of a cell

@@ -1,7 +1,16 @@
-"""The axes of a tensor, and where torch has its values.
+"""Where torch has the values of a tensor of Keras, axis by axis.
 
-torch has the channels of an image before its places, and Keras mostly after them. That is all that
-differs: a sequence, or a vector that was never an image, is the same in both.
+torch has the channels of an image before its height and width, and Keras mostly after them. That is
+all that differs: a sequence, or a vector that was never an image, is the same in both.
+
+- An `Axis` has a kind: `"space"` and `"channels"` are axes of an image, all others are `"same"`. An
+  image `(2, 6, 5, 3)` of Keras is `same, space, space, channels`.
+- Its *order* says where torch has each value along it. An image of 2 by 1 pixels with 2 channels,
+  flattened, is `p0c0, p0c1, p1c0, p1c1` in Keras and `p0c0, p1c0, p0c1, p1c1` in torch: the order
+  is `[0, 2, 1, 3]`. `None` is the same order as in torch, `UNKNOWN` an order that is not known.
+- Its *makers* are the layers whose units lie along it. If the tensor must have another order than
+  torch gives it, their units are reordered.
+- A `Layout` has the axes of a tensor, and each operation of a tensor is a method of it.
 """
 
 import itertools
@@ -16,7 +25,6 @@ import numpy as np
 from keras_initx._typing import Array
 
 UNKNOWN: Literal["unknown"] = "unknown"
-# The places in torch of the values along an axis: `None` if they are the same, or not known.
 Order: TypeAlias = Array | Literal["unknown"] | None
 # What an axis is: one as in torch, or one of an image, whose channels are elsewhere in torch.
 AxisKind: TypeAlias = Literal["same", "space", "channels"]
@@ -25,14 +33,13 @@ Length: TypeAlias = int | None
 
 
 def simplify(order: Order) -> Order:
-    """Return an order, as `None` if all values are at the same places."""
+    """Turn an order that moves no value into `None`."""
     if isinstance(order, np.ndarray) and np.array_equal(order, np.arange(order.size)):
         return None
     return order
 
 
 def is_same_known_order(order: Order, other: Order) -> bool:
-    """Return whether two orders are the same and known."""
     if isinstance(order, np.ndarray) and isinstance(other, np.ndarray):
         return np.array_equal(order, other)
     return order is None and other is None
@@ -45,35 +52,39 @@ class Axis:
     Attributes:
         length: Its length.
         kind: What it is.
-        place: Where an axis of space is among the others of its image.
+        index_in_space: Which of the axes of space of its image this is, such as `(1,)` for the
+            height. An axis that was split has `(1, 0)` and `(1, 1)`.
         order: Where torch has the values along it.
         makers: The layers whose outputs are along it, in their order.
-        others: The layers whose outputs are among the values along it.
+        mixed_makers: The layers whose outputs are among the values along it, mixed with others.
     """
 
     length: Length
     kind: AxisKind = "same"
-    place: tuple[int, ...] = ()
+    index_in_space: tuple[int, ...] = ()
     order: Order = None
     makers: frozenset[keras.Operation] = frozenset()
-    others: frozenset[keras.Operation] = frozenset()
+    mixed_makers: frozenset[keras.Operation] = frozenset()
 
 
 @dataclass(frozen=True, eq=False)
 class SplitAxis:
-    """Axes that were one axis.
+    """Axes that were one axis, and may turn out to be an image.
+
+    A vector that is reshaped to `(7, 7, 64)` is an image if a convolution reads it. Then torch has
+    the channels first, and the units of the layers that made the vector are in another order.
 
     Attributes:
         makers: The layers whose outputs were along it, in their order.
-        others: The layers whose outputs were among its values.
-        places: Where each value was along it, `None` if that is not known.
-        is_all: Whether it was the only axis of an example.
+        mixed_makers: The layers whose outputs were among its values.
+        positions: Where each value was along it, `None` if that is not known.
+        is_whole_example: Whether it was the only axis of an example.
     """
 
     makers: frozenset[keras.Operation]
-    others: frozenset[keras.Operation]
-    places: Array | None
-    is_all: bool
+    mixed_makers: frozenset[keras.Operation]
+    positions: Array | None
+    is_whole_example: bool
 
     def orders(self, channels: int, rank: int) -> Iterable[tuple[keras.Operation, Order]]:
         """Yield the orders that the layers need if these are the axes of an image.
@@ -83,18 +94,19 @@ class SplitAxis:
             rank: The number of axes of the image.
         """
         order: Order = UNKNOWN
-        if self.places is not None and self.places.ndim == rank:
-            shape = self.places.shape
-            first = (shape[channels], *shape[:channels], *shape[channels:][1:])
-            wanted = np.moveaxis(np.arange(self.places.size).reshape(first), 0, channels)
-            order = np.empty(self.places.size, int)
-            order[self.places.reshape(-1)] = wanted.reshape(-1)
+        if self.positions is not None and self.positions.ndim == rank:
+            shape = self.positions.shape
+            channels_first = (shape[channels], *shape[:channels], *shape[channels:][1:])
+            numbers = np.arange(self.positions.size).reshape(channels_first)
+            positions_in_torch = np.moveaxis(numbers, 0, channels)
+            order = np.empty(self.positions.size, int)
+            order[self.positions.reshape(-1)] = positions_in_torch.reshape(-1)
             # A vector becomes a sequence in torch too, which is then transposed for a convolution.
-            if self.places.ndim < 3 and simplify(order) is not None:
+            if self.positions.ndim < 3 and simplify(order) is not None:
                 order = UNKNOWN
         for maker in self.makers:
             yield maker, order
-        for maker in self.others:
+        for maker in self.mixed_makers:
             yield maker, UNKNOWN if simplify(order) is not None else order
 
 
@@ -104,14 +116,14 @@ class Layout:
 
     Attributes:
         axes: The axes.
-        is_certain: Whether torch has an image with its channels first. It may have them last too
-            where it has a layer that works on the last axis, and all is possible after other moves.
-        made: What it was before it became an image, or may have become one.
+        is_certain: Whether torch has an image with its channels first. After a layer that works on
+            the last axis, torch may have them last too. After other moves all is possible.
+        splits: The axes that were split and became an image, or may have become one.
     """
 
     axes: tuple[Axis, ...]
     is_certain: bool = True
-    made: tuple[SplitAxis, ...] = field(default=())
+    splits: tuple[SplitAxis, ...] = field(default=())
 
     @property
     def shape(self) -> tuple[Length, ...]:
@@ -136,22 +148,22 @@ class Layout:
     @property
     def is_plain(self) -> bool:
         """Whether torch has the same tensor."""
-        return not self.is_image and self.has_usual_orders
+        return not self.is_image and self.has_torch_orders
 
     @property
-    def has_usual_orders(self) -> bool:
+    def has_torch_orders(self) -> bool:
         """Whether the order along each axis is that of torch."""
         return all(axis.order is None for axis in self.axes)
 
-    def moved(self, axes: Sequence[int], *, keeps_torch: bool = False) -> "Layout":
-        """Return the layout of a tensor with its axes in another order.
+    def transpose(self, axes: Sequence[int], *, is_kept_in_torch: bool = False) -> "Layout":
+        """Move the axes of a tensor.
 
         Args:
-            axes: The present places of the axes.
-            keeps_torch: Whether torch certainly does not move them too.
+            axes: Where each axis of the result is now.
+            is_kept_in_torch: Whether torch certainly does not move them too.
         """
         moved = tuple(self.axes[axis] for axis in axes)
-        is_certain = keeps_torch and self.is_certain
+        is_certain = is_kept_in_torch and self.is_certain
         before = _list_kinds(self.axes)
         after = _list_kinds(moved)
         if before == after:
@@ -159,40 +171,42 @@ class Layout:
         # The order of torch, which thus needs no move.
         if after == sorted(after, key=_rank_in_torch):
             is_certain = True
-        made = []
-        for one in self.made:
-            is_whole = axes[0] == 0 and one.places is not None and self._has_all(one.places)
-            places = None
-            if is_whole and one.places is not None:
-                places = one.places.transpose([axis - 1 for axis in axes[1:]])
-            made.append(replace(one, places=places))
-        return make_layout(moved, is_certain=is_certain, made=made)
+        splits = []
+        for split in self.splits:
+            positions = split.positions
+            if positions is not None and axes[0] == 0 and self._has_all_values(positions):
+                positions = positions.transpose([axis - 1 for axis in axes[1:]])
+            else:
+                positions = None
+            splits.append(replace(split, positions=positions))
+        return make_layout(moved, is_certain=is_certain, splits=splits)
 
-    def _has_all(self, places: Array) -> bool:
-        return places.shape == self.shape[1:]
+    def _has_all_values(self, positions: Array) -> bool:
+        return positions.shape == self.shape[1:]
 
-    def reshaped(self, shape: Sequence[Length]) -> "Layout":
-        """Return the layout of a tensor in another shape."""
+    def reshape(self, shape: Sequence[Length]) -> "Layout":
+        """Give a tensor another shape."""
         groups = _group_axes([axis for axis in self.axes if axis.length != 1], shape)
         if groups is None:
-            return self.lost(shape)
+            return self.forget_orders(shape)
         long: list[Axis] = []
         is_certain = self.is_certain
-        made = [self._reshaped(one, shape) for one in self.made]
+        splits = [self._reshape_split(split, shape) for split in self.splits]
         for axes, lengths in groups:
-            axis = axes[0] if len(axes) == 1 else self.merged(axes)
+            axis = axes[0] if len(axes) == 1 else self.merge(axes)
             if len(lengths) == 1:
                 long.append(axis)
             elif isinstance(axis.order, np.ndarray):
                 # A vector that was flattened before is another one in torch too.
-                others = axis.others if len(axes) > 1 else frozenset()
-                long += _split_ordered(axis.order, lengths, others)
+                mixed_makers = axis.mixed_makers if len(axes) > 1 else frozenset()
+                long += _split_ordered(axis.order, lengths, mixed_makers)
             elif axis.kind == "same" and axis.order is None:
-                is_all = self.long == axes
-                numbered = shape[1:] if is_all else lengths
-                places = _number_values(numbered)
-                made.append(SplitAxis(axis.makers, axis.others, places, is_all))
-                if is_all and len(lengths) > 2:
+                is_whole_example = self.long == axes
+                positions = _number_values(shape[1:] if is_whole_example else lengths)
+                splits.append(
+                    SplitAxis(axis.makers, axis.mixed_makers, positions, is_whole_example)
+                )
+                if is_whole_example and len(lengths) > 2:
                     # Which has channels if it is an image.
                     is_certain = False
                     long += image_axes((1, *lengths), -1)[1:]
@@ -205,81 +219,82 @@ class Layout:
         rest = iter(long)
         axes = [Axis(1) if length == 1 else next(rest) for length in shape]
         if len(long) < 3:
-            made = []
-        return make_layout(axes, is_certain=is_certain, made=made)
+            splits = []
+        return make_layout(axes, is_certain=is_certain, splits=splits)
 
-    def _reshaped(self, made: SplitAxis, shape: Sequence[Length]) -> SplitAxis:
+    def _reshape_split(self, split: SplitAxis, shape: Sequence[Length]) -> SplitAxis:
         numbers = _number_values(shape[1:])
-        if made.places is None or numbers is None or not self._has_all(made.places):
-            return replace(made, places=None)
-        return replace(made, places=made.places.reshape(numbers.shape))
+        if split.positions is None or numbers is None or not self._has_all_values(split.positions):
+            return replace(split, positions=None)
+        return replace(split, positions=split.positions.reshape(numbers.shape))
 
-    def merged(self, axes: Sequence[Axis]) -> Axis:
-        """Return one axis for several."""
+    def merge(self, axes: Sequence[Axis]) -> Axis:
+        """Flatten several axes into one."""
         length = _multiply([axis.length for axis in axes])
-        others = frozenset[keras.Operation]().union(*(axis.makers | axis.others for axis in axes))
+        mixed_makers = _union(axis.makers | axis.mixed_makers for axis in axes)
         kinds = {axis.kind for axis in axes}
         if not {"space", "channels"} <= kinds:
             kind: AxisKind = next(iter(kinds - {"same"}), "same")
+            index = min(axis.index_in_space for axis in axes)
             order = _merge_orders(axes)
-            return Axis(length, kind, min(axis.place for axis in axes), order, others=others)
+            return Axis(length, kind, index, order, mixed_makers=mixed_makers)
         numbers = _number_values(self.shape[1:])
-        for made in self.made:
-            # Which was a vector, and becomes the same again.
-            places = made.places
-            if places is not None and numbers is not None and np.array_equal(places, numbers):
-                return Axis(length, makers=made.makers, others=made.others)
+        for split in self.splits:
+            # The tensor was a vector, and becomes the same vector again.
+            positions = split.positions
+            if positions is not None and numbers is not None and np.array_equal(positions, numbers):
+                return Axis(length, makers=split.makers, mixed_makers=split.mixed_makers)
         order = UNKNOWN
         rest = [axis for axis in self.long if axis.kind != "same" and axis not in axes]
-        order_here = _list_kinds(axes)
+        kinds_here = _list_kinds(axes)
         if self.is_certain and not rest and length is not None:
-            in_torch = sorted(range(len(axes)), key=lambda place: _rank_in_torch(order_here[place]))
-            last = sorted(order_here, key=_rank_in_keras)
-            if order_here in (last, [order_here[place] for place in in_torch]):
+            in_torch = sorted(range(len(axes)), key=lambda axis: _rank_in_torch(kinds_here[axis]))
+            channels_last = sorted(kinds_here, key=_rank_in_keras)
+            channels_first = [kinds_here[axis] for axis in in_torch]
+            if kinds_here in (channels_last, channels_first):
                 order = _merge_orders(axes, in_torch)
-        return Axis(length, order=order, others=others)
+        return Axis(length, order=order, mixed_makers=mixed_makers)
 
-    def lost(self, shape: Sequence[Length]) -> "Layout":
-        """Return the layout of what was made of a tensor in a way that is not known."""
+    def forget_orders(self, shape: Sequence[Length]) -> "Layout":
+        """Give the layout to what was computed from a tensor in a way that is not known."""
         if self.is_plain:
             return plain_layout(shape)
         axes = [Axis(length) for length in shape]
-        like = self.axes[-1]
-        if len(shape) == len(self.axes) and like.length == shape[-1] and like.order is None:
+        last = self.axes[-1]
+        if len(shape) == len(self.axes) and last.length == shape[-1] and last.order is None:
             axes = [replace(axis, length=n) for axis, n in zip(self.axes, shape, strict=True)]
         else:
             axes[-1] = Axis(shape[-1], order=UNKNOWN)
-        return make_layout(
-            axes, is_certain=False, made=[replace(one, places=None) for one in self.made]
-        )
+        splits = [replace(split, positions=None) for split in self.splits]
+        return make_layout(axes, is_certain=False, splits=splits)
 
 
 def plain_layout(shape: Sequence[Length]) -> Layout:
-    """Return the layout of a tensor that is the same in torch."""
+    """Make the layout of a tensor that is the same in torch."""
     return Layout(tuple(map(Axis, shape)))
 
 
 def make_layout(
-    axes: Iterable[Axis], *, is_certain: bool = True, made: Iterable[SplitAxis] = ()
+    axes: Iterable[Axis], *, is_certain: bool = True, splits: Iterable[SplitAxis] = ()
 ) -> Layout:
-    """Return a layout. Without channels or without places an image is the same in torch."""
+    """Make a layout, in which an image without channels or without space is the same in torch."""
     axes = tuple(axes)
     kinds = {axis.kind for axis in axes if axis.length != 1}
     if not {"space", "channels"} <= kinds:
         is_certain = True
-        axes = tuple(replace(axis, kind="same", place=()) for axis in axes)
+        axes = tuple(replace(axis, kind="same", index_in_space=()) for axis in axes)
     axes = tuple(replace(axis, order=None) if axis.length == 1 else axis for axis in axes)
-    return Layout(axes, is_certain, tuple(made))
+    return Layout(axes, is_certain, tuple(splits))
 
 
 def image_axes(shape: Sequence[Length], channels: int, **options: object) -> list[Axis]:
-    """Return the axes of an image with examples and this axis of channels, which gets `options`."""
+    """Make the axes of an image with examples. The axis of channels gets `options`."""
     axes = []
-    for place, length in enumerate(shape):
-        if place == channels % len(shape):
+    for index, length in enumerate(shape):
+        if index == channels % len(shape):
             axes.append(Axis(length, "channels", **options))  # type: ignore[arg-type]
-        elif place:
-            axes.append(Axis(length, "space", (place,)))
+        elif index:
+            axes.append(Axis(length, "space", (index,)))
         else:
             axes.append(Axis(length))
     return axes
@@ -288,7 +303,7 @@ def image_axes(shape: Sequence[Length], channels: int, **options: object) -> lis
 def join_layouts(
     layouts: Sequence[Layout], shape: Sequence[Length], along: int | None = None
 ) -> tuple[Layout, dict[keras.Operation, Order]]:
-    """Return the layout of what is computed from several tensors, value by value.
+    """Find the layout of what is computed from several tensors, value by value.
 
     Args:
         layouts: The layouts of the tensors.
@@ -301,33 +316,35 @@ def join_layouts(
     rank = len(shape)
     columns: list[list[Axis]] = [[] for _ in shape]
     for layout in layouts:
-        for place, axis in enumerate(layout.axes, rank - len(layout.axes)):
-            columns[place].append(axis)
-    images = [one for one in layouts if one.is_image]
-    is_certain = any(one.is_certain for one in images) or not images
+        for index, axis in enumerate(layout.axes, rank - len(layout.axes)):
+            columns[index].append(axis)
+    images = [layout for layout in layouts if layout.is_image]
+    is_certain = any(image.is_certain for image in images) or not images
     kinds = [_find_kind(column) for column in columns]
-    for one in layouts:
-        if one.is_image:
-            is_alike = [axis.kind for axis in one.axes] == kinds[rank - len(one.axes) :]
-            is_certain = is_certain and is_alike
-        elif not _may_add_to_image(one, kinds):
+    for layout in layouts:
+        if layout.is_image:
+            has_these_kinds = [axis.kind for axis in layout.axes] == kinds[
+                rank - len(layout.axes) :
+            ]
+            is_certain = is_certain and has_these_kinds
+        elif not _may_add_to_image(layout, kinds):
             if not is_certain:
                 kinds = ["same"] * rank
                 break
             is_certain = False
     needs: dict[keras.Operation, Order] = {}
     axes = []
-    for place, (column, length) in enumerate(zip(columns, shape, strict=True)):
-        if place == along:
-            axis = _concatenate_axes(column, length)
+    for index, (column, length) in enumerate(zip(columns, shape, strict=True)):
+        if index == along:
+            joined = _concatenate_axes(column, length)
         else:
-            axis = _add_axes(
-                [one for one in column if one.length != 1] or column[:1], length, needs
-            )
-        place_in_image = next((one.place for one in column if one.kind == "space"), ())
-        axes.append(replace(axis, kind=kinds[place], place=place_in_image))
-    made = itertools.chain.from_iterable(layout.made for layout in layouts)
-    return make_layout(axes, is_certain=is_certain, made=dict.fromkeys(made)), needs
+            long = [axis for axis in column if axis.length != 1] or column[:1]
+            joined, needs_of_axis = _add_axes(long, length)
+            needs |= needs_of_axis
+        index_in_space = next((axis.index_in_space for axis in column if axis.kind == "space"), ())
+        axes.append(replace(joined, kind=kinds[index], index_in_space=index_in_space))
+    splits = itertools.chain.from_iterable(layout.splits for layout in layouts)
+    return make_layout(axes, is_certain=is_certain, splits=dict.fromkeys(splits)), needs
 
 
 def _find_kind(column: Sequence[Axis]) -> AxisKind:
@@ -335,18 +352,28 @@ def _find_kind(column: Sequence[Axis]) -> AxisKind:
 
 
 def _may_add_to_image(layout: Layout, kinds: Sequence[AxisKind]) -> bool:
-    """Return whether a tensor that is the same in torch may be added to an image."""
-    own = kinds[len(kinds) - len(layout.axes) :]
-    found = {kind for kind, axis in zip(own, layout.axes, strict=True) if axis.length != 1}
-    return not {"space", "channels"} <= found
+    # A tensor that is the same in torch and lies along both channels and space has their values in
+    # another order than an image.
+    kinds_of_axes = zip(kinds[len(kinds) - len(layout.axes) :], layout.axes, strict=True)
+    covered = {kind for kind, axis in kinds_of_axes if axis.length != 1}
+    return not {"space", "channels"} <= covered
 
 
-def _add_axes(column: Sequence[Axis], length: Length, needs: dict[keras.Operation, Order]) -> Axis:
-    """Return the axis for those of tensors that are added."""
-    makers = frozenset[keras.Operation]().union(*(axis.makers for axis in column))
-    others = frozenset[keras.Operation]().union(*(axis.others for axis in column))
+def _union(makers: Iterable[frozenset[keras.Operation]]) -> frozenset[keras.Operation]:
+    return frozenset[keras.Operation]().union(*makers)
+
+
+def _add_axes(column: Sequence[Axis], length: Length) -> tuple[Axis, dict[keras.Operation, Order]]:
+    """Find the axis of a sum of tensors, and the orders that its makers need.
+
+    If one of the tensors has another order than torch, the layers that made the others are
+    reordered.
+    """
+    needs: dict[keras.Operation, Order] = {}
+    makers = _union(axis.makers for axis in column)
+    mixed_makers = _union(axis.mixed_makers for axis in column)
     if not all(axis.makers for axis in column):
-        others |= makers
+        mixed_makers |= makers
         makers = frozenset()
     order: Order = next((axis.order for axis in column if axis.order is not None), None)
     for axis in column:
@@ -356,27 +383,27 @@ def _add_axes(column: Sequence[Axis], length: Length, needs: dict[keras.Operatio
             needs.update(dict.fromkeys(axis.makers, order))
         else:
             order = UNKNOWN
-    return Axis(length, order=order, makers=makers, others=others)
+    return Axis(length, order=order, makers=makers, mixed_makers=mixed_makers), needs
 
 
 def _concatenate_axes(column: Sequence[Axis], length: Length) -> Axis:
-    others = frozenset[keras.Operation]().union(*(axis.makers | axis.others for axis in column))
+    mixed_makers = _union(axis.makers | axis.mixed_makers for axis in column)
     if all(axis.order is None for axis in column):
-        return Axis(length, others=others)
+        return Axis(length, mixed_makers=mixed_makers)
     orders = []
     first = 0
     for axis in column:
         if isinstance(axis.order, str) or axis.length is None:
-            return Axis(length, order=UNKNOWN, others=others)
-        own = np.arange(axis.length) if axis.order is None else axis.order
-        orders.append(first + own)
+            return Axis(length, order=UNKNOWN, mixed_makers=mixed_makers)
+        order = np.arange(axis.length) if axis.order is None else axis.order
+        orders.append(first + order)
         first += axis.length
-    return Axis(length, order=np.concatenate(orders), others=others)
+    return Axis(length, order=np.concatenate(orders), mixed_makers=mixed_makers)
 
 
 def _list_kinds(axes: Iterable[Axis]) -> list[tuple[AxisKind, tuple[int, ...]]]:
-    """Return what the axes are that have more than one value."""
-    return [(axis.kind, axis.place) for axis in axes if axis.length != 1]
+    # Axes of length 1 move no values.
+    return [(axis.kind, axis.index_in_space) for axis in axes if axis.length != 1]
 
 
 _RANKS_IN_TORCH: Mapping[str, int] = {"same": 0, "channels": 1, "space": 2}
@@ -392,11 +419,12 @@ def _rank_in_keras(axis: tuple[AxisKind, tuple[int, ...]]) -> tuple[int, tuple[i
 
 
 def _merge_orders(axes: Sequence[Axis], in_torch: Sequence[int] | None = None) -> Order:
-    """Return the order along an axis that was made of several.
+    """Find the order along an axis that several axes become.
 
     Args:
         axes: The axes.
-        in_torch: Their places, in the order that they have in torch.
+        in_torch: The indices of the axes, in the order that they have in torch: `[2, 0, 1]` for
+            height, width and channels.
     """
     orders = [axis.order for axis in axes]
     if any(isinstance(order, str) for order in orders):
@@ -405,72 +433,72 @@ def _merge_orders(axes: Sequence[Axis], in_torch: Sequence[int] | None = None) -
         if all(order is None for order in orders):
             return None
         in_torch = range(len(axes))
-    places = _number_values([axes[place].length for place in in_torch])
-    if places is None:
+    positions = _number_values([axes[index].length for index in in_torch])
+    if positions is None:
         return UNKNOWN
-    places = places.transpose(np.argsort(in_torch))
+    positions = positions.transpose(np.argsort(in_torch))
     for axis, order in enumerate(orders):
         if isinstance(order, np.ndarray):
-            places = np.take(places, order, axis)
-    return simplify(places.reshape(-1))
+            positions = np.take(positions, order, axis)
+    return simplify(positions.reshape(-1))
 
 
 def _split_ordered(
-    order: Array, lengths: Sequence[Length], others: frozenset[keras.Operation]
+    order: Array, lengths: Sequence[Length], mixed_makers: frozenset[keras.Operation]
 ) -> list[Axis]:
-    """Return the axes that one with an order is split into, see `Axis` for `others`."""
+    """Split an axis with an order: into an image, or into axes of which the last has an order."""
     numbers = _number_values(lengths)
     if numbers is None:
-        return [Axis(length, order=UNKNOWN, others=others) for length in lengths]
+        return [Axis(length, order=UNKNOWN, mixed_makers=mixed_makers) for length in lengths]
     shape: tuple[int, ...] = numbers.shape
-    places = order.reshape(shape)
-    here = np.moveaxis(np.arange(order.size).reshape(shape[-1], *shape[:-1]), 0, -1)
-    if np.array_equal(places, here):
+    positions = order.reshape(shape)
+    flattened_image = np.moveaxis(np.arange(order.size).reshape(shape[-1], *shape[:-1]), 0, -1)
+    if np.array_equal(positions, flattened_image):
         return image_axes((1, *shape), -1)[1:]
-    rows = places.reshape(-1, shape[-1])
-    last = rows[0]
-    if np.array_equal(rows, last + shape[-1] * np.arange(len(rows))[:, None]):
-        return [*map(Axis, shape[:-1]), Axis(shape[-1], order=simplify(last))]
-    return [Axis(length, order=UNKNOWN, others=others) for length in shape]
+    rows = positions.reshape(-1, shape[-1])
+    first_row = rows[0]
+    if np.array_equal(rows, first_row + shape[-1] * np.arange(len(rows))[:, None]):
+        return [*map(Axis, shape[:-1]), Axis(shape[-1], order=simplify(first_row))]
+    return [Axis(length, order=UNKNOWN, mixed_makers=mixed_makers) for length in shape]
 
 
 def _split_unordered(axis: Axis, lengths: Sequence[Length]) -> list[Axis]:
-    """Return the axes that one of an image, or without a known order, is split into."""
-    parts = []
-    others = axis.makers | axis.others
+    """Split an axis of an image, or one whose order is not known."""
+    axes = []
+    mixed_makers = axis.makers | axis.mixed_makers
     for number, length in enumerate(lengths):
-        place = (*axis.place, number) if axis.kind == "space" else ()
-        parts.append(Axis(length, axis.kind, place, axis.order, others=others))
-    return parts
+        index = (*axis.index_in_space, number) if axis.kind == "space" else ()
+        axes.append(Axis(length, axis.kind, index, axis.order, mixed_makers=mixed_makers))
+    return axes
 
 
 def _group_axes(
     axes: Sequence[Axis], shape: Sequence[Length]
 ) -> list[tuple[list[Axis], list[Length]]] | None:
-    """Return which axes become axes of which lengths; `None` if that is not known.
+    """Find which axes a reshape merges and splits: from `(2, 3, 20)` to `(6, 4, 5)` it does both.
 
-    Lengths of 1 are left out.
+    Lengths of 1 are left out. It is `None` if a length is not known, or values cross the groups.
     """
     rest = list(axes)
     lengths = [length for length in shape if length != 1]
     groups = []
     while rest and lengths:
-        own = [rest.pop(0)]
-        new = [lengths.pop(0)]
-        while own[-1].length != new[-1] or len(own) != 1 or len(new) != 1:
-            here = _multiply([axis.length for axis in own])
-            there = _multiply(new)
-            if here is None or there is None:
+        before = [rest.pop(0)]
+        after = [lengths.pop(0)]
+        while before[-1].length != after[-1] or len(before) != 1 or len(after) != 1:
+            size_before = _multiply([axis.length for axis in before])
+            size_after = _multiply(after)
+            if size_before is None or size_after is None:
                 return None
-            if here == there:
+            if size_before == size_after:
                 break
-            if here < there and rest:
-                own.append(rest.pop(0))
-            elif here > there and lengths:
-                new.append(lengths.pop(0))
+            if size_before < size_after and rest:
+                before.append(rest.pop(0))
+            elif size_before > size_after and lengths:
+                after.append(lengths.pop(0))
             else:
                 return None
-        groups.append((own, new))
+        groups.append((before, after))
     return None if rest or lengths else groups
 
 
@@ -479,7 +507,6 @@ def _multiply(lengths: Sequence[Length]) -> Length:
 
 
 def _number_values(shape: Sequence[Length]) -> Array | None:
-    """Return the numbers of the values of an array, `None` if its size is not known."""
     lengths = [length for length in shape if length is not None]
     if len(lengths) < len(shape):
         return None

@@ -752,7 +752,7 @@ def _convert(
         parts = [_take_part(array, candidate) for array in stored]
         convert = functools.partial(_convert_layout, weight, parts, differences, kind)
         if differences is not None:
-            reordered = differences.reordered_axes(weight)
+            reordered = differences.list_reordered_axes(weight)
     try:
         return fit_to_weight(weight, kind, convert, math.prod(parts[0].shape), reordered)
     except ValueError as error:
@@ -775,7 +775,7 @@ def _convert_layout(
         if not isinstance(kind, Grid):
             raise
         return convert_from_keras(weight, parts, shape)
-    return differences.considered(weight, array)
+    return differences.reorder_and_note(weight, array)
 
 
 def _check_returned_shape(array: LazyArray, shape: Shape) -> LazyArray:

@@ -39,13 +39,13 @@ class RecurrentModules:
         self._cells: dict[_Direction, _Cells] = {}
         self._notes: dict[_Direction, str] = {}
 
-    def place_of(self, weight: ModelWeight, module: str, *, is_backward: bool) -> int:
+    def number_layer(self, weight: ModelWeight, module: str, *, is_backward: bool) -> int:
         """Return the place of a cell among those of one direction in a module of this name."""
         cells = self._cells.setdefault((module, is_backward), {})
         cells.setdefault(weight.layer, weight)
         return list(cells).index(weight.layer)
 
-    def note_of(self, module: str, *, is_backward: bool) -> str:
+    def get_note(self, module: str, *, is_backward: bool) -> str:
         """Return what is to be said of a module, or an empty text."""
         return self._notes.get((module, is_backward), "")
 
@@ -54,7 +54,7 @@ class RecurrentModules:
         """Whether a name covers several cells."""
         return any(len(cells) > 1 for cells in self._cells.values())
 
-    def in_order_of_calls(self) -> "RecurrentModules":
+    def sort_by_calls(self) -> "RecurrentModules":
         """Return the same cells in the order in which the model calls them."""
         ordered = RecurrentModules()
         calls: _Calls | None = None
@@ -72,33 +72,33 @@ class _Calls:
     """Which layers of a model are called when, and whose outputs they read.
 
     Attributes:
-        places: The place of the first call of each layer that is called as a whole.
+        call_order: The place of the first call of each layer that is called as a whole.
     """
 
     def __init__(self, model: Any) -> None:
-        self.places: dict[keras.Operation, int] = {}
+        self.call_order: dict[keras.Operation, int] = {}
         self._sequences: dict[keras.Operation, list[Any]] = {}
         # What a tensor is, and which layer made it, by its id.
-        self._passed: dict[int, int] = {}
+        self._copied_from: dict[int, int] = {}
         self._makers: dict[int, keras.Operation] = {}
         # The tensors, as long as their ids are used.
         self._root = record_calls(model)
-        self._take(self._root)
+        self._record(self._root)
 
-    def _take(self, call: SymbolicCall) -> None:
+    def _record(self, call: SymbolicCall) -> None:
         for inner in call.inside or ():
-            self._take(inner)
+            self._record(inner)
         if call.inside is not None or not call.made:
             return
         operation = call.operation
-        self.places.setdefault(operation, len(self.places))
+        self.call_order.setdefault(operation, len(self.call_order))
         if not call.inputs:
             return
         sequence = id(_get_sequence(call))
         made = id(call.made[0])
         if isinstance(operation, _IDENTITIES) or get_kind(operation) in SAME:
             if made != sequence:
-                self._passed[made] = sequence
+                self._copied_from[made] = sequence
         else:
             self._sequences.setdefault(operation, []).append(sequence)
             self._makers[made] = operation
@@ -106,8 +106,8 @@ class _Calls:
     def reads(self, upper: keras.Layer, lower: keras.Layer) -> bool:
         """Return whether a layer reads the outputs of another as they are."""
         for sequence in self._sequences.get(upper, []):
-            while sequence in self._passed:
-                sequence = self._passed[sequence]
+            while sequence in self._copied_from:
+                sequence = self._copied_from[sequence]
             if self._makers.get(sequence) is lower:
                 return True
         return False
@@ -125,7 +125,7 @@ def _sort_cells(cells: _Cells, module: str, calls: _Calls) -> tuple[_Cells, str]
     """Return the cells of a direction in the order of calls, and what is to be said of it."""
     called = {}
     for cell, weight in cells.items():
-        layer = next((layer for layer in weight.layers if layer in calls.places), None)
+        layer = next((layer for layer in weight.layers if layer in calls.call_order), None)
         if layer is not None:
             called[cell] = layer
     paths = []
@@ -147,7 +147,7 @@ def _sort_cells(cells: _Cells, module: str, calls: _Calls) -> tuple[_Cells, str]
     def key(cell: keras.Layer) -> tuple[int, int]:
         outer: Any = cells[cell].layers[-2]
         is_stack = isinstance(outer, keras.layers.StackedRNNCells)
-        return calls.places[called[cell]], outer.cells.index(cell) if is_stack else 0
+        return calls.call_order[called[cell]], outer.cells.index(cell) if is_stack else 0
 
     ordered = {cell: cells[cell] for cell in sorted(cells, key=key)}
     for place, (lower, upper) in enumerate(zip(list(ordered), list(ordered)[1:], strict=False)):

@@ -50,11 +50,11 @@ class _Way(NamedTuple):
 
     Attributes:
         use: The weight.
-        places: Their places, `None` if an inverse makes the whole array.
+        destination: Their places, `None` if an inverse makes the whole array.
     """
 
     use: _Use
-    places: Destination | None
+    destination: Destination | None
 
 
 class NewArrays:
@@ -87,18 +87,18 @@ class NewArrays:
         self._uses: dict[str, list[_Use]] = {}
         self.rows: dict[str, SavedWeight] = {}
         for step in plan.steps:
-            row = self._planned(step)
+            row = self._plan_row(step)
             self.rows[row.path] = row
             if row.status in ("saved", "kept"):
                 for name in row.arrays:
                     self._uses.setdefault(ties.get(name, name), []).append(_Use(step, name))
         for path, row in self.rows.items():
             if row.arrays:
-                self.rows[path] = replace(row, array_dtype=self.dtype_of(row.arrays[0]))
+                self.rows[path] = replace(row, array_dtype=self.choose_dtype(row.arrays[0]))
 
     # What is done to a weight.
 
-    def _planned(self, step: Assignment) -> SavedWeight:
+    def _plan_row(self, step: Assignment) -> SavedWeight:
         loaded = step.row
         row = SavedWeight(
             loaded.path,
@@ -112,12 +112,12 @@ class NewArrays:
             array_shape=loaded.source_shape,
         )
         if step.array is None or loaded.status == "error":
-            return self._without_place(step, row)
+            return self._plan_without_array(step, row)
         candidate = self._plan.chosen[step.weight.path]
         assert candidate is not None
         unknown = []
         if self._plan.differences is not None and not callable(candidate.part):
-            unknown = self._plan.differences.unknown_orders(step.weight)
+            unknown = self._plan.differences.list_unknown_orders(step.weight)
         if unknown:
             return _fail_row(
                 row,
@@ -145,7 +145,7 @@ class NewArrays:
             return replace(row, status="kept")
         return row
 
-    def _without_place(self, step: Assignment, row: SavedWeight) -> SavedWeight:
+    def _plan_without_array(self, step: Assignment, row: SavedWeight) -> SavedWeight:
         row = replace(row, saved=0)
         path = step.weight.path
         if step.row.status == "error":
@@ -170,20 +170,20 @@ class NewArrays:
         )
 
     def _is_unchanged(self, step: Assignment) -> bool:
-        return has_equal_bits(self._values(step.weight), _read_loaded(step))
+        return has_equal_bits(self._read_values(step.weight), _read_loaded(step))
 
-    def _values(self, weight: ModelWeight) -> Array:
+    def _read_values(self, weight: ModelWeight) -> Array:
         return backend.host_view(weight.variable.value)
 
-    def _inverse(self, step: Assignment) -> Callable[[Array], Any] | None:
+    def _get_inverse(self, step: Assignment) -> Callable[[Array], Any] | None:
         candidate = self._plan.chosen[step.weight.path]
         return None if candidate is None else candidate.inverse
 
-    def _is_by_function(self, step: Assignment) -> bool:
+    def _has_function(self, step: Assignment) -> bool:
         candidate = self._plan.chosen[step.weight.path]
         return candidate is not None and callable(candidate.part)
 
-    def _fail(self, step: Assignment, problem: str) -> None:
+    def _note_failure(self, step: Assignment, problem: str) -> None:
         path = step.row.path
         self.rows[path] = _fail_row(self.rows[path], problem)
 
@@ -198,7 +198,7 @@ class NewArrays:
         uses = self._uses.get(self._ties.get(name, name), [])
         return any(self.rows[use.step.row.path].status == "saved" for use in uses)
 
-    def dtype_of(self, name: str) -> DType:
+    def choose_dtype(self, name: str) -> DType:
         """Return the dtype of an array that is made."""
         return self._dtype_if_saved(name) if self._is_changed(name) else self._contents[name].dtype
 
@@ -213,7 +213,7 @@ class NewArrays:
         others = [name for name in self.names if self._ties.get(name, name) not in self._uses]
         return {name: self._contents[name].shape for name in others}
 
-    def described(self, name: str) -> Described:
+    def describe(self, name: str) -> Described:
         """Return what the head of a file says of an array.
 
         Raises:
@@ -222,7 +222,7 @@ class NewArrays:
         array = self._contents[name]
         if name in self._contents.raw:
             return Described(array.dtype, array.shape, math.prod(self._contents.raw[name].shape))
-        dtype = self.dtype_of(name)
+        dtype = self.choose_dtype(name)
         in_format = format_dtype(dtype)
         if in_format is None:
             raise ValueError(
@@ -242,27 +242,27 @@ class NewArrays:
         stored = self._contents[name]
         if not self._is_changed(name):
             return np.asarray(stored.read(...)).astype(stored.dtype, copy=False)
-        array = np.empty(stored.shape, self.dtype_of(name))
-        ways = [self._way(use, array) for use in self._uses[name]]
+        array = np.empty(stored.shape, self.choose_dtype(name))
+        ways = [self._find_way(use, array) for use in self._uses[name]]
         written = [way for way in ways if way is not None and self._is_saved(way.use)]
-        views = [way.places.view for way in written if way.places is not None]
+        views = [way.destination.view for way in written if way.destination is not None]
         if not any(view is not None and view.size == array.size for view in views):
             _copy_stored(array, stored)
         for way in written:
             self._write(way, array)
         if len(ways) > 1:
-            self._check_equal([way for way in ways if way is not None], array)
+            self._note_conflicts([way for way in ways if way is not None], array)
         return array
 
     def _is_saved(self, use: _Use) -> bool:
         return self.rows[use.step.row.path].status == "saved"
 
-    def _way(self, use: _Use, array: Array) -> _Way | None:
+    def _find_way(self, use: _Use, array: Array) -> _Way | None:
         """Return where the values of a weight go in an array, `None` if nowhere."""
         step, name = use
         row = self.rows[step.row.path]
         assert step.array is not None
-        if self._inverse(step) is not None:
+        if self._get_inverse(step) is not None:
             return _Way(use, None)
         sources = {source: self._contents[source] for source in step.row.sources}
         try:
@@ -271,7 +271,7 @@ class NewArrays:
             if self._is_saved(use) and self._is_unchanged(step):
                 self.rows[row.path] = replace(row, status="kept")
             elif self._is_saved(use):
-                self._fail(
+                self._note_failure(
                     step,
                     f"{row.how} does not only move values ({reason}), and the weight has changed: "
                     "pass `(name, function, inverse)` in `names`",
@@ -281,17 +281,17 @@ class NewArrays:
     def _write(self, way: _Way, array: Array) -> None:
         """Write a weight to its places in an array."""
         step, name = way.use
-        values = self._values(step.weight)
+        values = self._read_values(step.weight)
         dtype = array.dtype.name
         path = step.row.path
-        inverse = self._inverse(step)
+        inverse = self._get_inverse(step)
         try:
             if inverse is not None:
-                array[...] = cast(self._inverted(step, inverse, array), dtype, copy=False)
-            elif way.places is not None:
-                way.places.write(array, self._without_written(way, values))
+                array[...] = cast(self._apply_inverse(step, inverse, array), dtype, copy=False)
+            elif way.destination is not None:
+                way.destination.write(array, self._zero_written(way, values))
         except (OverflowError, _InverseError) as error:
-            self._fail(step, f"{name!r} cannot have its values: {error}")
+            self._note_failure(step, f"{name!r} cannot have its values: {error}")
             return
         if values.dtype != array.dtype and inverse is None:
             row = self.rows[path]
@@ -300,7 +300,7 @@ class NewArrays:
                 how = f"{row.how}, {note}" if row.how else note
                 self.rows[path] = replace(row, how=how)
 
-    def _without_written(self, way: _Way, values: Array) -> Array:
+    def _zero_written(self, way: _Way, values: Array) -> Array:
         """Return values for an array, with zeros for those that an array before it has.
 
         The weight is then the sum of the arrays. Negative zeros change no number in a sum.
@@ -313,9 +313,11 @@ class NewArrays:
             values = np.where(positions > 0, np.asarray(-0.0, values.dtype), values)
         return values
 
-    def _inverted(self, step: Assignment, inverse: Callable[[Array], Any], array: Array) -> Array:
+    def _apply_inverse(
+        self, step: Assignment, inverse: Callable[[Array], Any], array: Array
+    ) -> Array:
         try:
-            values = np.asarray(inverse(np.array(self._values(step.weight))))
+            values = np.asarray(inverse(np.array(self._read_values(step.weight))))
         except Exception as error:  # the function of a user may raise anything
             raise _InverseError(f"the inverse raises {type(error).__name__}: {error}") from error
         if values.shape != array.shape:
@@ -324,15 +326,15 @@ class NewArrays:
             raise _InverseError(f"the inverse returns {values.dtype.name}")
         return values
 
-    def _check_equal(self, ways: Sequence[_Way], array: Array) -> None:
+    def _note_conflicts(self, ways: Sequence[_Way], array: Array) -> None:
         """Note weights that have places in common and other values there."""
         for way in ways:
             step, name = way.use
-            if not self._is_saved(way.use) or way.places is None or len(step.row.sources) > 1:
+            if not self._is_saved(way.use) or way.destination is None or len(step.row.sources) > 1:
                 continue
-            if not way.places.have(array, self._values(step.weight)):
+            if not way.destination.holds(array, self._read_values(step.weight)):
                 others = [repr(one.use.step.row.path) for one in ways if one is not way]
-                self._fail(
+                self._note_failure(
                     step,
                     f"{name!r} is also that of {truncate(others)}, which has other values now: "
                     "name another array, or `None` for one of them",
@@ -345,9 +347,9 @@ class NewArrays:
         row = self.rows[step.row.path]
         if row.status == "kept" or row.dtype not in DTYPES:
             return None
-        return self.dtype_of(row.arrays[0])
+        return self.choose_dtype(row.arrays[0])
 
-    def check_loaded(self, plan: LoadPlan) -> None:
+    def note_differences(self, plan: LoadPlan) -> None:
         """Note in `rows` which weights a load of the new arrays does not give again.
 
         Args:
@@ -358,11 +360,11 @@ class NewArrays:
             if row.status not in ("saved", "kept"):
                 continue
             if step.array is None or step.row.status == "error":
-                self._fail(step, f"it is not loaded from what was written: {step.row.how}")
+                self._note_failure(step, f"it is not loaded from what was written: {step.row.how}")
                 continue
-            values = self._values(step.weight)
-            if self._inverse(step) is not None:
-                self._check_inverse(step, _read_loaded(step), values)
+            values = self._read_values(step.weight)
+            if self._get_inverse(step) is not None:
+                self._compare_with_inverse(step, _read_loaded(step), values)
                 continue
             through = self._dtype_on_the_way(step)
             # Numbers that the dtype of the weight can hold are compared before they are cast to it.
@@ -371,40 +373,42 @@ class NewArrays:
             if not has_equal_bits(loaded, values, through):
                 count = count_differences(loaded, values, through)
                 problem = f"{count} of {values.size} values are others when they are loaded again"
-                if self._is_by_function(step):
+                if self._has_function(step):
                     problem += (
                         f" with {row.how}, which does not only move values: pass "
                         "`(name, function, inverse)` in `names`"
                     )
-                self._fail(step, problem)
+                self._note_failure(step, problem)
 
-    def _check_inverse(self, step: Assignment, loaded: Array, expected: Array) -> None:
+    def _compare_with_inverse(self, step: Assignment, loaded: Array, expected: Array) -> None:
         """Note a function and its inverse that do more than round."""
         path = step.row.path
         row = self.rows[path]
         if row.status == "kept" or has_equal_bits(loaded, expected):
             return
         difference = np.abs(loaded.astype("float64") - expected.astype("float64"))
-        stored = self._stand_in_range(step)
+        stored = self._find_largest_stored(step)
         largest = max(float(np.max(np.abs(expected.astype("float64")), initial=0)), stored)
         dtypes = (row.array_dtype, expected.dtype.name)
         spacing = max(EPSILONS[one] for one in dtypes)
         off = float(np.max(difference, initial=0))
         if not off <= _ROUNDING_SPACINGS * spacing * largest:
-            self._fail(step, f"the function does not undo its inverse: values are off by {off:.2g}")
+            self._note_failure(
+                step, f"the function does not undo its inverse: values are off by {off:.2g}"
+            )
             return
         self.rows[path] = replace(row, how=f"{row.how}, inverse exact to {off:.1g}")
 
-    def _stand_in_range(self, step: Assignment) -> float:
+    def _find_largest_stored(self, step: Assignment) -> float:
         """Return the largest number that the inverse returns, which may be rounded."""
-        inverse = self._inverse(step)
+        inverse = self._get_inverse(step)
         assert inverse is not None
-        values = np.asarray(inverse(np.array(self._values(step.weight)))).astype("float64")
+        values = np.asarray(inverse(np.array(self._read_values(step.weight)))).astype("float64")
         return float(np.max(np.abs(values), initial=0))
 
     # What a user of the file should know.
 
-    def notes(self) -> list[str]:
+    def list_notes(self) -> list[str]:
         """Return sentences on what was rounded, on sums, and on what was left out."""
         notes = []
         rounded = [row.path for row in self.rows.values() if "rounded to" in row.how]
@@ -424,7 +428,7 @@ class NewArrays:
             notes.append(f"Left out, because they are no arrays: {truncate(left)}.")
         return notes
 
-    def notes_on_equal(self) -> list[str]:
+    def note_equal_copies(self) -> list[str]:
         """Return a sentence on copied arrays that had the bits of one that is saved.
 
         A file does not say whether they are tied, or were equal by chance, as an average of weights

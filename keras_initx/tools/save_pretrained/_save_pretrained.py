@@ -127,9 +127,9 @@ def save_pretrained(
         arrays, stand_ins = insert_stand_ins(contents)
         plan = plan_load(inventory, arrays, own_layout, given.names, given.layout, {})
         new = NewArrays(contents, stand_ins, plan, ties, dtype)
-        described = {name: new.described(name) for name in new.names}
+        described = {name: new.describe(name) for name in new.names}
         target = choose_target(target_path, contents, new.names)
-        notes_on_equal = [] if isinstance(like, Mapping) else new.notes_on_equal()
+        equal_copies = [] if isinstance(like, Mapping) else new.note_equal_copies()
         if dry_run:
             for name in new.names:
                 new.make(name)
@@ -151,7 +151,7 @@ def save_pretrained(
                 if target.index is not None:
                     sizes = {name: line.size for name, line in described.items()}
                     partial[target.index].write_text(target.index_text(sizes), "utf-8")
-        notes = [*new.notes(), *notes_on_equal, *inventory.note_on_unbuilt()]
+        notes = [*new.list_notes(), *equal_copies, *inventory.note_on_unbuilt()]
     return SaveReport(list(new.rows.values()), str(path), dry_run, new.copied, notes)
 
 
@@ -239,4 +239,4 @@ def _load_again(
 ) -> None:
     """Load what was written, as `load_pretrained` does, and compare it with the model."""
     with open_source([str(file) for file in files], "path") as (contents, _):
-        new.check_loaded(plan_load(inventory, contents, None, given.names, given.layout, {}))
+        new.note_differences(plan_load(inventory, contents, None, given.names, given.layout, {}))

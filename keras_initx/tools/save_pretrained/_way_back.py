@@ -102,20 +102,20 @@ class Destination(NamedTuple):
         dtype = array.dtype.name
         if self.view is not None:
             for block in _split_blocks(self.view):
-                self.view[block] = cast(self._values_of(block, values), dtype, copy=False)
+                self.view[block] = cast(self._select_block(block, values), dtype, copy=False)
         else:
             flat = array.reshape(-1)
             for where, what in _split_chunks(self.positions, values):
                 has_place = where > 0
                 flat[where[has_place] - 1] = cast(what[has_place], dtype, copy=False)
 
-    def have(self, array: Array, values: Array) -> bool:
+    def holds(self, array: Array, values: Array) -> bool:
         """Return whether the places have these values, rounded to the dtype of the array."""
         dtype = array.dtype.name
         if self.view is not None:
             for block in _split_blocks(self.view):
                 if not has_equal_bits(
-                    self.view[block], cast(self._values_of(block, values), dtype)
+                    self.view[block], cast(self._select_block(block, values), dtype)
                 ):
                     return False
             return True
@@ -126,7 +126,7 @@ class Destination(NamedTuple):
                 return False
         return True
 
-    def _values_of(self, block: tuple[slice, ...], values: Array) -> Array:
+    def _select_block(self, block: tuple[slice, ...], values: Array) -> Array:
         """Return the values of a block of the view."""
         parts = {axis: order[block[axis]] for axis, order in self.orders.items()}
         others = [slice(None) if axis in parts else one for axis, one in enumerate(block)]
