@@ -1,4 +1,14 @@
-"""The order of axes and gates in other layouts: weights of Keras from arrays of torch."""
+"""The order of axes and gates in other layouts: weights of Keras from arrays of torch.
+
+layer                  Keras                               torch
+Dense                  (inputs, units)                     (units, inputs)
+Conv2D                 (height, width, inputs, units)      (units, inputs, height, width)
+Conv2DTranspose        (height, width, units, inputs)      (inputs, units, height, width)
+DepthwiseConv2D        (height, width, channels, k)        (channels * k, 1, height, width)
+LSTM                   (inputs, gates: i f c o)            (gates: i f g o, inputs)
+GRU                    (inputs, gates: z r h)              (gates: r z n, inputs)
+BatchNormalization     (channels,)                         (channels,)
+"""
 
 import math
 from collections.abc import Sequence
@@ -21,40 +31,40 @@ CELLS = (keras.layers.GRUCell, keras.layers.LSTMCell, keras.layers.SimpleRNNCell
 
 
 class UnknownOrderError(ValueError):
-    """Says that the order of the axes of a layer in torch is not known."""
+    """Raised if the order of the axes of a layer in torch is not known."""
 
 
 def find_fitting_layouts(weight: ModelWeight, arrays: Sequence[LazyArray]) -> list[LayoutName]:
-    """Return the layouts that the arrays of a weight may have, by their shapes.
+    """Find the layouts that the arrays of a weight may have, by their shapes.
 
-    It is none if that says nothing: they are the same in both, or their order is not known.
+    The list is empty if shapes show nothing: if both layouts are the same, or one is not known.
     """
-    found: dict[LayoutName, tuple[str, ...]] = {}
+    conversions: dict[LayoutName, tuple[str, ...]] = {}
     for layout in LAYOUTS:
         convert = convert_from_torch if layout == "torch" else convert_from_keras
         try:
-            found[layout] = convert(weight, arrays).how
+            conversions[layout] = convert(weight, arrays).how
         except UnknownOrderError:
             return []
         except ValueError:
             continue
-    if found.get("torch") == found.get("keras"):
+    if conversions.get("torch") == conversions.get("keras"):
         return []
-    return list(found)
+    return list(conversions)
 
 
 def convert_from_keras(
     weight: ModelWeight, arrays: Sequence[LazyArray], shape: Shape | None = None
 ) -> LazyArray:
-    """Return a weight from an array of Keras, which may have flat inputs and units.
+    """Convert an array of Keras to a weight. It may have flat inputs and units.
 
     Args:
         weight: The weight.
         arrays: The array.
-        shape: The shape that is made of it, by default that of the weight.
+        shape: The shape of the result, by default the shape of the weight.
 
     Raises:
-        ValueError: If it has neither this shape nor that of such a matrix.
+        ValueError: If it has neither this shape nor the shape of such a matrix.
     """
     (array,) = arrays
     shape = weight.shape if shape is None else shape
@@ -73,16 +83,15 @@ def convert_from_keras(
 def convert_from_torch(
     weight: ModelWeight, arrays: Sequence[LazyArray], shape: Shape | None = None
 ) -> LazyArray:
-    """Return a weight from the arrays of torch: units, then inputs, then the window.
+    """Convert arrays of torch to a weight: units, then inputs, then the window.
 
     Args:
         weight: The weight.
         arrays: The arrays.
-        shape: The shape that is made of them, by default that of the weight.
+        shape: The shape of the result, by default the shape of the weight.
 
     Raises:
-        ValueError: If the shapes are not those that the layer has in torch, or its order of axes
-            there is not known.
+        ValueError: If the layer has other shapes in torch, or its order of axes there is not known.
     """
     layer = weight.layer
     name = weight.name
@@ -129,14 +138,14 @@ def _unknown_order_error(layer: keras.Layer) -> UnknownOrderError:
 
 
 def _convert_recurrent(weight: ModelWeight, arrays: Sequence[LazyArray]) -> LazyArray:
-    """Return a kernel, or the bias that Keras has for the two of torch."""
+    """Convert a kernel, or the two biases of torch to the one of Keras."""
     cell = weight.layer
     shape = weight.shape
     is_bias = weight.name == "bias"
     if not isinstance(cell, keras.layers.GRUCell):
         if not is_bias:
             return arrays[0].expect(shape[::-1]).transposed(1, 0)
-        # A single one is their sum.
+        # The bias of Keras is their sum.
         parts = [array.expect(shape) for array in arrays]
         return sum_lazily(parts) if len(parts) > 1 else parts[0]
     if not cell.reset_after:
@@ -147,25 +156,26 @@ def _convert_recurrent(weight: ModelWeight, arrays: Sequence[LazyArray]) -> Lazy
     if not is_bias:
         return _reorder_gates(arrays[0].expect((units, shape[0]))).transposed(1, 0)
     if len(arrays) < 2:
-        raise ValueError(f"the shape is {arrays[0].shape} of one bias instead of two of {units}")
+        raise ValueError(
+            f"torch has two biases of shape ({units},) for a GRU, but the source has one array of "
+            f"shape {arrays[0].shape}"
+        )
     return stack_lazily([_reorder_gates(array.expect((units,))) for array in arrays])
 
 
 def _reorder_gates(array: LazyArray) -> LazyArray:
-    """Return update, reset, new of Keras from reset, update, new of torch."""
-
-    def reordered(values: Array) -> Array:
+    def reorder(values: Array) -> Array:
         reset, update, new = np.split(values, 3)
         return np.concatenate([update, reset, new])
 
-    return array.changed(reordered, array.shape, "gates reordered")
+    return array.changed(reorder, array.shape, "gates reordered")
 
 
 def _split_einsum_axes(layer: keras.layers.EinsumDense) -> tuple[Shape, Shape] | None:
-    """Return the axes of inputs and of units in a kernel; `None` for a batch of matrices.
+    """Find the axes of inputs and of units in a kernel; `None` for a batch of matrices.
 
-    Flattened, inputs and units are in the order of the layer's inputs and outputs, which may not be
-    the kernel's.
+    They are `(0,), (1, 2)` for `abc,cde->abde`. Flattened, inputs and units have the order of the
+    layer's inputs and outputs, and the kernel may have another one.
     """
     equation = layer.equation.replace("->", ",").replace("...", "")
     inputs, kernel, output = equation.split(",")
@@ -177,7 +187,7 @@ def _split_einsum_axes(layer: keras.layers.EinsumDense) -> tuple[Shape, Shape] |
 
 
 def _unflatten_matrix(array: LazyArray, shape: Shape, rows: Shape, columns: Shape) -> LazyArray:
-    """Return a kernel from a matrix whose rows and columns are these of its axes."""
+    # A kernel from a matrix whose rows and columns are these of its axes, flattened.
     order = (*rows, *columns)
     split = tuple(shape[axis] for axis in order)
     array = array.expect((math.prod(split[: len(rows)]), math.prod(split[len(rows) :])))
