@@ -209,85 +209,50 @@ def load_pretrained(
     dry_run: bool = False,
     verbose: Verbose = "auto",
 ) -> LoadReport:
-    """Load the weights of a built model from arrays with other names and another layout.
+    """Load the weights of a built model from arrays with other names, layouts or shapes.
 
-    `names` maps paths in the model to names in the source: `{"block_*/dense": "blocks.{0}.fc"}`,
-    with patterns as in `initialize`. `{0}` is the text that the first `*` stands for: from the
-    left, each stands for as little as possible. The pattern of a layer covers all weights inside
-    it, the outermost layer that it matches; the names below it must be the same in the source, or
-    those of torch: `weight` for `kernel`, `running_mean` for `moving_mean`. The first pattern that
-    matches is used. Weights that no pattern matches are left unchanged. Without `names`, each
-    weight is looked up by its own path, with `/` or `.` as separator, or by that of its variable,
-    as in `{weight.path: array}` of another build of the model, and left unchanged if it is not
-    found.
+    Use it for a file, another model or the `state_dict()` of a torch module. First pass
+    `dry_run=True`: each row of the plan shows the array of a weight, and how it is converted.
 
-    In the files of Keras, weights have the names of their layers, and are found by these. An
-    automatic name, such as `dense_1`, stands for the place of its layer among those of its class in
-    the layer around it, in the order in which Keras saves, if both sides have as many of them.
-    Otherwise the weight is left, and its row has the reason. A dict counts where numbers and order
-    of its names agree. In `names`, automatic names are numbered as in the paths of a model, and
-    there may be those of groups in the file, such as `layers/dense_1`. Variables of the optimizer
-    are left out.
+    Without `names`, each weight gets the array with its own path. Layers with automatic names, such
+    as `dense_1`, are paired by their position among the layers of their class. A weight without an
+    array keeps its values, and its row gives the reason.
 
-    With `layout="torch"`, kernels are transposed as their layers require: dense and einsum layers;
-    convolutions, including transposed, depthwise and separable ones; attention from a fused
-    `in_proj_weight`; `LSTM` and `GRU` from `weight_ih_l0` and the like, with both biases and the
-    order of gates, where the second layer that a name covers gets `weight_ih_l1`. torch flattens
-    channels first: where the graph of the model shows how a weight reads a flattened image, its
-    rows are reordered, and its units where they become an image. The row of the result says so. If
-    an image may lie before a weight and the graph does not show how, the row has the note "the
-    order of the rows is not known", or of the units, and they are left as they are. It also says
-    where the epsilon of a normalization is not torch's default, and where `"same"` padding with
-    strides may be uneven, as it never is in torch; `compare_outputs` shows whether that makes a
-    difference. With `layout="keras"`, the order of axes is kept.
+    All names, shapes and dtypes are checked before the model changes. Values are cast to the dtype
+    of the weight, once. Only the arrays that are used are read, one at a time.
 
-    A square kernel fits in both layouts. If other arrays of the source, also of weights that are
-    not loaded, fit only in the other one, and none only in this one, that is an error.
-
-    An array must have exactly the shape that its layer has in that layout, also where an axis has
-    length 1; an index adds or drops such axes, as in `("conv.weight", numpy.s_[:, :, 0, 0])` for a
-    dense layer. Parameters of a single axis, such as the slopes of a `PReLU`, need no index.
-    A weight that torch computes of others is computed: with weight normalization, of `weight_g` and
-    `weight_v`, or pruned, of `weight_orig` and `weight_mask`. Other parametrizations are refused.
-    `resize` says where another number of channels, rows or units is meant.
-    Weights and buffers of a `TorchModuleWrapper` have the names that they have in the module. A
-    counter, such as that of the batches of a normalization of torch, may be missing in the source.
-
-    All names, shapes and dtypes are checked before the first array is read, except by a function,
-    which is called twice: to check what it returns, and to load it, and for rows and units that get
-    a mean. Values are cast to the dtype of
-    the weight, once. Only the arrays that are used are read from files, one at a time. If a weight
-    is sharded, a process reads the regions that its devices hold, and nothing else as long as the
-    axes of the array are at most cut and in another order.
+    The page "Initialize from a checkpoint" explains patterns, layouts, and what is converted from
+    torch: recurrent modules, attention, weight normalization and flattened images.
 
     Args:
         model: A built model.
-        source: The path of a file: `.safetensors`, `.npz`, `.h5`, `.hdf5` or `.keras`; of the index
-            of several files, `model.safetensors.index.json` or Keras' `.weights.json`; of a folder
-            with one of the former, or with `.safetensors` files; or a list of files. Or another
-            Keras model; or a dict from names to arrays or tensors, such as the `state_dict()` of a
-            torch module, where entries that no weight needs may be anything. An object with the
-            attributes `shape` and `dtype` and the method `__array__` is read when its weight is
-            loaded. Weights of the model itself and views of them are copied first. Nothing is
-            unpickled.
-        names: Dict from patterns to names, tried in order. If the pattern is that of a weight, the
-            value may be a pair `(name, part)`: an index such as `numpy.s_[:64]` selects a part of
-            the source array, before any transposition; a function takes the array and returns the
-            weight, and `layout` is ignored, and must not use weights of the model, which may have
-            changed when it is called again. After a function there may be its inverse, which
-            `save_pretrained` calls. `None` leaves the matching weights unchanged.
-        layout: The order of axes in the source, `"torch"` or `"keras"`. Required unless the source
-            is from Keras, whose layout is `"keras"`: a model, or a file that ends in `.weights.h5`,
-            `.weights.json` or `.keras`.
-        resize: Dict from patterns, as in `names`, to what may differ in the shapes of the matching
-            weights: `"channels"`, `"rows"`, `"units"`, or an object of one of the classes of
-            `keras_initx.types`: `Channels`, `Rows`, `Units`, `Grid`. An array that has the
-            shape of its weight is loaded as it is, unless rows or units are chosen. Others become
-            that shape after they were converted to the layout of Keras. The row of the result says
-            how. An array that is resized is read whole by each process.
-        atomic: Whether the model is as before after an error or an interruption. For this the
-            former values are kept until the end, which takes as much memory as the weights. Without
-            it, a note of the exception says how many weights have new values.
+        source: The arrays. Nothing is unpickled. One of:
+
+            - a file: `.safetensors`, `.npz`, `.h5`, `.hdf5` or `.keras`,
+            - the index of several files: `model.safetensors.index.json` or `.weights.json`,
+            - a folder with such an index or with `.safetensors` files, or a list of files,
+            - another Keras model,
+            - a dict from names to arrays or tensors, such as a `state_dict()`.
+        names: Dict from patterns of paths, as in `initialize`, to names. The first that matches
+            counts, and `{0}` is the text of the first `*`. A value is one of:
+
+            - a name of an array, or of a module for the weights of a layer,
+            - `(name, index)`: a part of an array, such as `numpy.s_[:64]`,
+            - `(name, function)`: the function takes the array and returns the weight,
+            - `(name, function, inverse)`: the same, for `save_pretrained`,
+            - `None`: the weights keep their values.
+        layout: The order of axes in the source. Only a model or a file of Keras needs none. One of:
+
+            - `"torch"`: axes, gates and flattened images are converted for your layers,
+            - `"keras"`: the order is kept.
+        resize: Dict from patterns of paths to the kind of change, if shapes may differ. A kind is
+            one of:
+
+            - `"channels"`, `"rows"`, `"units"`,
+            - `Channels`, `Rows`, `Units` or `Grid` of `keras_initx.types`.
+        atomic: If true, an error or an interruption leaves the model as it was. That takes as much
+            memory as the weights. If false, a note of the exception says how many weights have new
+            values.
         dry_run: If true, only return the plan and do not change the model. Missing names and shapes
             that do not fit are then reported in the plan instead of raising an error.
         verbose: Whether to show progress: `"auto"` on a terminal, unless
@@ -295,17 +260,17 @@ def load_pretrained(
 
     Returns:
         A `LoadReport` with a row for each weight, and the unused arrays. The rows have the names of
-        the arrays as `sources`, and say how they were converted. The summary names arrays that
-        several weights have got, unless each has a pattern of its own.
+        the arrays as `sources`, and how they were converted. The summary names arrays that several
+        weights get, unless each has a pattern of its own.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If the model is not built, a pattern matches nothing, an array does not exist or
-            does not fit, or has a finite number beyond the range of its weight (infinities and NaN
-            are loaded), no weight is found at all, the layout is unknown or not that of the source,
-            a file cannot be read, two files have arrays of one name, on JAX other processes hold
-            parts of a source model, or one of the models has trained factors of LoRA: Keras merges
-            them where it saves a model.
+        ValueError: If the model is not built, a pattern matches nothing, or no weight has an array;
+            if an array does not exist, does not fit, or has a finite number beyond the range of its
+            weight; if the layout is unknown or not that of the source; if a file cannot be read, or
+            two files have arrays of one name; if one of the models has trained factors of LoRA,
+            which Keras merges when it saves; or if other processes hold parts of a source model on
+            JAX.
 
     Example:
         >>> import numpy as np
@@ -314,6 +279,9 @@ def load_pretrained(
         >>> plan = load_pretrained(model, state, {"dense": "fc"}, layout="torch")
         >>> keras.ops.convert_to_numpy(model.layers[0].kernel).tolist()
         [[1.0, 4.0], [2.0, 5.0], [3.0, 6.0]]
+
+    See Also:
+        `save_pretrained` for the way back, and `compare_outputs` to check that outputs are equal.
     """
     inventory = checked_inventory("model", model)
     check_flag("atomic", atomic)
