@@ -460,7 +460,10 @@ def _note_reasons(steps: Sequence["Assignment"], own: Pairs) -> list[str]:
             paths_by_reason.setdefault(reason, []).append(step.row.path)
     notes = []
     for reason, paths in paths_by_reason.items():
-        notes.append(f"Left unchanged because of {reason}: {truncate(paths)}.")
+        notes.append(
+            f"Left unchanged because of {reason}: {truncate(paths)}. Remedy: name their arrays in "
+            "`names`."
+        )
     return notes
 
 

@@ -133,9 +133,9 @@ def _sort_cells(cells: _Cells, module: str, calls: _Calls) -> tuple[_Cells, str]
     name = module or "the source"
     are_known = len(called) == len(cells)
     for cell, layer in called.items():
-        others = [other for other in called if called[other] is layer]
+        cells_in_layer = [each for each in called if called[each] is layer]
         is_stack = isinstance(cells[cell].layers[-2], keras.layers.StackedRNNCells)
-        are_known &= len(others) == 1 or is_stack
+        are_known &= len(cells_in_layer) == 1 or is_stack
     if not are_known:
         note = (
             f"The order in which the model calls {' and '.join(paths)} is not known, so they get "

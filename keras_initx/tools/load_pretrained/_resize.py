@@ -245,9 +245,9 @@ def _find_channel_axis(weight: ModelWeight, *, is_of_patches: bool) -> int | Non
 
 def _find_unit_axis(weight: ModelWeight) -> int | None:
     layer = weight.layer
-    others = (*DEPTHWISE, *NORMALIZATIONS, *_STATISTICS, *CELLS)
+    layers_without = (*DEPTHWISE, *NORMALIZATIONS, *_STATISTICS, *CELLS)
     is_table = isinstance(layer, keras.layers.Embedding) and not _is_reverse_embedding(weight)
-    if is_table or isinstance(layer, others) or weight.kind != "parameter":
+    if is_table or isinstance(layer, layers_without) or weight.kind != "parameter":
         return None
     if len(weight.shape) == 1:
         return 0
@@ -258,8 +258,8 @@ def _find_unit_axis(weight: ModelWeight) -> int | None:
 
 
 def _find_row_axis(weight: ModelWeight) -> int | None:
-    others = (*_DENSE, *ALL_CONVOLUTIONS, *NORMALIZATIONS, *_STATISTICS, *CELLS)
-    if isinstance(weight.layer, others) or len(weight.shape) < 2:
+    layers_without = (*_DENSE, *ALL_CONVOLUTIONS, *NORMALIZATIONS, *_STATISTICS, *CELLS)
+    if isinstance(weight.layer, layers_without) or len(weight.shape) < 2:
         return None
     if _is_reverse_embedding(weight):
         return 1

@@ -559,10 +559,10 @@ class _Walk:
         return [Layout((*axes[:-1], self._make_unit_axis(call.operation, axes[-1])))]
 
     def _follow_recurrent(self, call: _Call) -> list[Layout]:
-        layout, *others = self._get_input_layouts(call)
+        layout, *states = self._get_input_layouts(call)
         layer: Any = call.operation
         order = UNKNOWN if layout.is_unknown else layout.axes[-1].order
-        is_known = all(other.is_plain for other in others)
+        is_known = all(state.is_plain for state in states)
         # The steps may be in another order, which no order of weights makes up for.
         is_known &= all(axis.order is None for axis in layout.axes[:-1])
         directions = [layer]
@@ -703,8 +703,8 @@ class _Walk:
         return [Layout((first, Axis(output.shape[1]), last))]
 
     def _follow_reduction(self, call: _Call) -> list[Layout]:
-        layout, *others = self._get_input_layouts(call)
-        (output, *more) = call.outputs
+        layout, *more_inputs = self._get_input_layouts(call)
+        (output, *more_outputs) = call.outputs
         operation: Any = call.operation
         rank = len(layout.axes)
         axes = operation.axis
@@ -719,7 +719,8 @@ class _Walk:
                 left.append(axis)
             elif operation.keepdims:
                 left.append(Axis(1))
-        if others or more or [axis.length for axis in left] != list(output.shape):
+        is_single = not more_inputs and not more_outputs
+        if not is_single or [axis.length for axis in left] != list(output.shape):
             return self._follow_unknown(call)
         if layout.splits and gone:
             self._note_image(layout, -1)
