@@ -1,4 +1,9 @@
-"""The names of arrays as a call gives them, or as the report of a load keeps them."""
+"""The names and the layout of a load: as a call passes them, or as the report of a load keeps them.
+
+In a report, `names` are data for JSON. An index is a text there, and a function is not kept:
+
+    {"qkv/kernel": ["attn.weight", "[:64, ...]"], "norm/gamma": ["norm.weight", "a function"]}
+"""
 
 import os
 from collections.abc import Mapping
@@ -16,19 +21,14 @@ NamesOrReport: TypeAlias = NamesDict | LoadReport | str | os.PathLike[str]
 
 
 class NamesAndLayout(NamedTuple):
-    """What a call says of names and layout.
-
-    Attributes:
-        names: The names, as `load_pretrained` takes them.
-        layout: The layout.
-    """
+    """The arguments `names` and `layout` of `load_pretrained`."""
 
     names: NamesDict | None
     layout: LayoutName | None
 
 
 def resolve_names(names: NamesOrReport | None, layout: LayoutName | None) -> NamesAndLayout:
-    """Return names and layout, which a report has both.
+    """Find the names and the layout of a load. A report has both.
 
     Raises:
         TypeError: If `names` has another type.
@@ -37,24 +37,24 @@ def resolve_names(names: NamesOrReport | None, layout: LayoutName | None) -> Nam
     """
     if isinstance(names, LoadReport):
         kept = names.names
-        loaded: Any = names.layout
+        loaded_layout: Any = names.layout
     elif isinstance(names, str | os.PathLike):
-        kept, loaded = _read_report(os.fspath(names))
+        kept, loaded_layout = _read_report(os.fspath(names))
     else:
         return NamesAndLayout(names, layout)
-    if layout not in (None, loaded):
+    if layout not in (None, loaded_layout):
         raise ValueError(
-            f"`layout` must be {loaded!r}, with which the model was loaded as `names` says, or "
-            f"`None`. Received: layout={layout!r}"
+            f"`layout` must be {loaded_layout!r} or `None`, because `names` is the report of a "
+            f"load with it. Received: layout={layout!r}"
         )
-    return NamesAndLayout(parse_names(kept), loaded)
+    return NamesAndLayout(parse_names(kept), loaded_layout)
 
 
 def parse_names(names: Mapping[str, Any] | None) -> NamesDict | None:
-    """Return names from data as JSON has them, see `serialize_names`.
+    """Parse names from data for JSON, see `serialize_names`.
 
     Raises:
-        ValueError: If a function stands in them.
+        ValueError: If one of them is a function.
     """
     if names is None:
         return None
@@ -63,38 +63,37 @@ def parse_names(names: Mapping[str, Any] | None) -> NamesDict | None:
 
 def _read_report(path: str) -> tuple[Any, Any]:
     check_local("names", path)
-    required = "`names` must be a dict, the report of `load_pretrained`, or the path of its JSON"
+    requirement = "`names` must be a dict, the report of `load_pretrained`, or the path of its JSON"
     try:
         content = parse_json(Path(path).read_bytes())
     except ValueError as error:
-        raise ValueError(f"{required}; this file {error}. Received: names={path!r}") from None
+        raise ValueError(f"{requirement}; this file {error}. Received: names={path!r}") from None
     if not isinstance(content, dict) or not {"rows", "names", "layout"} <= content.keys():
-        raise ValueError(f"{required}. Received: names={path!r}, a file of something else")
+        raise ValueError(f"{requirement}. Received: names={path!r}, which is not such a report")
     return content["names"], content["layout"]
 
 
 def _parse_value(pattern: str, value: Any) -> Any:
-    """Return a value of `names` from data in which an index is a text."""
     if not isinstance(value, tuple | list):
         return value
-    if len(value) != 2 or not all(isinstance(one, str) for one in value):
+    if len(value) != 2 or not all(isinstance(text, str) for text in value):
         raise TypeError(f"`names` must have a name and an index as texts. Received: {value!r}")
-    name, part = value
-    if part == FUNCTION_TEXT:
+    name, index = value
+    if index == FUNCTION_TEXT:
         raise ValueError(
             "`names` must be a dict, because the model was loaded with a function, which a report "
             f"does not keep: pass `names=`. Received: a report with a function for {pattern!r}"
         )
-    return name, parse_index(part)
+    return name, parse_index(index)
 
 
 def parse_index(text: str) -> Any:
-    """Return the index of a text such as `"[:64, 0, ...]"`, which `format_index` writes."""
-    parts = tuple(map(_parse_index_part, text.strip("[]").split(", ")))
-    return parts if len(parts) > 1 else parts[0]
+    """Parse a text such as `"[:64, 0, ...]"`, which `format_index` writes, into an index."""
+    items = tuple(map(_parse_index_item, text.strip("[]").split(", ")))
+    return items if len(items) > 1 else items[0]
 
 
-def _parse_index_part(text: str) -> int | slice | EllipsisType | None:
+def _parse_index_item(text: str) -> int | slice | EllipsisType | None:
     if text == "...":
         return ...
     if text == "None":

@@ -51,7 +51,7 @@ def test_a_square_model_is_not_saved_in_another_layout_than_that_of_its_load(tmp
     model, state = built((4,), layers.Dense(4, name="m")), state_of({"m.weight": (4, 4), "m.bias": (4,)})
     report = loaded(model, state)
     path = tmp_path / "a.safetensors"
-    with pytest.raises(ValueError, match="`layout` must be 'torch', with which the model was loaded"):
+    with pytest.raises(ValueError, match="`layout` must be 'torch' or `None`, because `names` is the report"):
         save_pretrained(model, path, report, like=state, layout="keras")
     assert not path.exists()
     save_pretrained(change(model), path, report, like=state, layout="torch")
