@@ -130,7 +130,7 @@ def _opened(model, dtype, stored):
     import numpy as np
 
     import keras_initx
-    from keras_initx.files._safetensors import Described, format_dtype, write_safetensors
+    from keras_initx.files._safetensors import ArraySpec, format_dtype, write_safetensors
 
     keras.config.set_dtype_policy(dtype)
     built, shape, shapes = MODELS[model](keras.layers)
@@ -140,7 +140,7 @@ def _opened(model, dtype, stored):
     described = {}
     for name, of_array in shapes.items():
         size = math.prod(of_array) * np.dtype(stored).itemsize
-        described[name] = Described(format_dtype(stored), of_array, size)
+        described[name] = ArraySpec(format_dtype(stored), of_array, size)
     values = (random.random(one.shape, "float32").astype(stored) for one in described.values())
     with tempfile.TemporaryDirectory() as folder:
         like, path = Path(folder, "like.safetensors"), Path(folder, "tuned.safetensors")

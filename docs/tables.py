@@ -20,7 +20,7 @@ from keras_initx.backends._backend import Backend
 from keras_initx.cli import _catalog
 from keras_initx.files._formats import Contents
 from keras_initx.files._lazy import LazyArray
-from keras_initx.files._other_shapes import Kind
+from keras_initx.files._resizing import Resizing
 from keras_initx.initializers import Initializer
 from keras_initx.initializers._laws import Law
 from keras_initx.inspection._architecture import Architecture
@@ -38,7 +38,7 @@ from keras_initx.report._results import Judgement, Result
 from keras_initx.sampling import Stream
 from keras_initx.scaling import CoordinateCheck, MupTable
 from keras_initx.tools import diagnose as diagnostics
-from keras_initx.tools.audit._expectations import Expectation
+from keras_initx.tools.audit._initializer_expectations import Expectation
 from keras_initx.tools.audit._judgement import Comparison
 from keras_initx.tools.audit._profile import Profile
 from keras_initx.tools.compare_outputs._flow import Flow
@@ -51,8 +51,8 @@ from keras_initx.tools.diagnose._seen import SeenLayer, SeenWeight
 from keras_initx.tools.diagnose.losses.ends import Ends
 from keras_initx.tools.diagnose.losses.known import Loss
 from keras_initx.tools.diagnose.verdicts import RULES
-from keras_initx.tools.initialize._given import Instructions
 from keras_initx.tools.initialize._planned_weight import PlannedWeight
+from keras_initx.tools.initialize._rules import Instructions
 from keras_initx.tools.loading._marks import Marks
 from keras_initx.tools.studies._settings import Settings
 from keras_initx.types import (
@@ -64,6 +64,7 @@ from keras_initx.types import (
     LoadReport,
     LsuvReport,
     OutputsReport,
+    PortReport,
     RecordedOutputs,
     Remedy,
     RestartStudy,
@@ -285,7 +286,7 @@ NOUNS = (
     Stream,
     LazyArray,
     Contents,
-    Kind,
+    Resizing,
     Initializer,
     Law,
     Inventory,
@@ -340,6 +341,7 @@ RESULTS = {
     Loaded: "loading",
     RecordedOutputs: "record_outputs",
     OutputsReport: "compare_outputs",
+    PortReport: "port_report",
     DiagnosisReport: "diagnose",
     AuditReport: "audit",
     Contract: "contract",

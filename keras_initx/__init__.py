@@ -35,6 +35,7 @@ if _typing.TYPE_CHECKING:
     from keras_initx.tools.initialize import weights_digest as weights_digest
     from keras_initx.tools.load_pretrained import load_pretrained as load_pretrained
     from keras_initx.tools.loading import loading as loading
+    from keras_initx.tools.port_report import port_report as port_report
     from keras_initx.tools.save_pretrained import save_pretrained as save_pretrained
     from keras_initx.tools.studies import compare_initializers as compare_initializers
     from keras_initx.tools.studies import random_restarts as random_restarts
@@ -91,6 +92,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "tools.initialize": ("initialize", "lsuv", "weight_seed", "weights_digest"),
     "tools.load_pretrained": ("load_pretrained",),
     "tools.loading": ("loading",),
+    "tools.port_report": ("port_report",),
     "tools.save_pretrained": ("save_pretrained",),
     "tools.studies": ("compare_initializers", "random_restarts"),
 }

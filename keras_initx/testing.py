@@ -7,7 +7,7 @@ from keras_initx.tools.audit._audit import Like, audit
 from keras_initx.tools.audit._contract import Contract
 from keras_initx.tools.audit._subjects import Audited
 from keras_initx.tools.compare_outputs._compare import LikeOutputs, compare_outputs
-from keras_initx.tools.initialize._given import RulesOrPlan
+from keras_initx.tools.initialize._rules import RulesOrPlan
 from keras_initx.tools.load_pretrained._array_names import NamesDict
 
 __all__ = ["assert_initialized", "assert_same_outputs"]

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 # Each is imported on first use, with the tool that it belongs to.
 if _TYPE_CHECKING:
-    from keras_initx.files._other_shapes import Channels as Channels
-    from keras_initx.files._other_shapes import Grid as Grid
-    from keras_initx.files._other_shapes import Rows as Rows
-    from keras_initx.files._other_shapes import Units as Units
+    from keras_initx.files._resizing import Channels as Channels
+    from keras_initx.files._resizing import Grid as Grid
+    from keras_initx.files._resizing import Rows as Rows
+    from keras_initx.files._resizing import Units as Units
+    from keras_initx.inspection._environment import Environment as Environment
     from keras_initx.inspection._weights import ModelWeight as ModelWeight
     from keras_initx.tools.audit._audit_report import AuditReport as AuditReport
     from keras_initx.tools.audit._audit_report import WeightAudit as WeightAudit
@@ -40,6 +41,13 @@ if _TYPE_CHECKING:
     from keras_initx.tools.load_pretrained._load_report import LoadedWeight as LoadedWeight
     from keras_initx.tools.load_pretrained._load_report import LoadReport as LoadReport
     from keras_initx.tools.loading._loaded import Loaded as Loaded
+    from keras_initx.tools.port_report._agreement import OutputAgreement as OutputAgreement
+    from keras_initx.tools.port_report._ported_weights import ParameterCount as ParameterCount
+    from keras_initx.tools.port_report._ported_weights import PortedWeight as PortedWeight
+    from keras_initx.tools.port_report._ported_weights import PortedWeights as PortedWeights
+    from keras_initx.tools.port_report._report import PortCheck as PortCheck
+    from keras_initx.tools.port_report._report import PortReport as PortReport
+    from keras_initx.tools.port_report._report import PortSide as PortSide
     from keras_initx.tools.save_pretrained._save_report import SavedWeight as SavedWeight
     from keras_initx.tools.save_pretrained._save_report import SaveReport as SaveReport
     from keras_initx.tools.studies._folder import SettingsError as SettingsError
@@ -47,12 +55,13 @@ if _TYPE_CHECKING:
     from keras_initx.tools.studies._study import Study as Study
 
 _NAMES: dict[str, tuple[str, ...]] = {
-    "files._other_shapes": (
+    "files._resizing": (
         "Channels",
         "Grid",
         "Rows",
         "Units",
     ),
+    "inspection._environment": ("Environment",),
     "inspection._weights": ("ModelWeight",),
     "tools.audit._audit_report": (
         "AuditReport",
@@ -96,6 +105,17 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "LoadedWeight",
     ),
     "tools.loading._loaded": ("Loaded",),
+    "tools.port_report._agreement": ("OutputAgreement",),
+    "tools.port_report._ported_weights": (
+        "ParameterCount",
+        "PortedWeight",
+        "PortedWeights",
+    ),
+    "tools.port_report._report": (
+        "PortCheck",
+        "PortReport",
+        "PortSide",
+    ),
     "tools.save_pretrained._save_report": (
         "SaveReport",
         "SavedWeight",

@@ -44,6 +44,7 @@ TOOLS = {
     "loading": {"initialize", "load_pretrained"},
     "save_pretrained": {"load_pretrained"},
     "compare_outputs": {"load_pretrained"},
+    "port_report": {"compare_outputs", "load_pretrained", "save_pretrained"},
     "diagnose": set(),
     "audit": {"initialize"},
     "studies": {"audit", "diagnose"},

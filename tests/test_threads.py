@@ -83,7 +83,7 @@ def test_the_filters_of_warnings_are_put_back_by_the_last_thread():
     from keras_initx.backends import _jax
 
     before = list(warnings.filters)
-    inside = overlapping(lambda: _jax._without_warning, inside=lambda: list(warnings.filters))
+    inside = overlapping(lambda: _jax._suppress_warning, inside=lambda: list(warnings.filters))
     assert inside != before
     assert warnings.filters == before
 

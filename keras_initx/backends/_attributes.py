@@ -1,4 +1,4 @@
-"""Plain attributes of layers, which calls may set: put back, as state that Keras does not track.
+"""Put back plain attributes of layers, which calls may set: state that Keras does not track.
 
 `self.ready = True` in the `call` of a layer is state, and so are a list that a call appends to, an
 array that it writes into, and a generator that it draws from. One layer may keep them in an object
@@ -19,9 +19,17 @@ from keras_initx._keras import list_modules
 
 _CONTAINERS: tuple[Any, ...] = (list, collections.deque, dict, set)
 # What Keras keeps in any layer or model has contexts of its own.
-_OF_KERAS = vars(keras.Layer()).keys() | vars(keras.Model()).keys()
+_KERAS_ATTRIBUTES = vars(keras.Layer()).keys() | vars(keras.Model()).keys()
 # The objects of these packages keep no plain attributes that are state of a layer.
-_LEFT = {"jax", "jaxlib", "keras", "ml_dtypes", "numpy", "tensorflow", *sys.stdlib_module_names}
+_STATELESS_PACKAGES = {
+    "jax",
+    "jaxlib",
+    "keras",
+    "ml_dtypes",
+    "numpy",
+    "tensorflow",
+    *sys.stdlib_module_names,
+}
 
 
 class KeptAttributes:
@@ -38,22 +46,22 @@ class KeptAttributes:
 
     def keep(self, owners: Iterable[Any]) -> None:
         """Keep the attributes of some objects, in the place of those that were kept before."""
-        seen: set[int] = set()
+        visited: set[int] = set()
         for owner in owners:
             if hasattr(owner, "__dict__"):
-                self._keep_object(owner, seen)
+                self._keep_object(owner, visited)
 
     def put_back(self) -> None:
         """Give the objects what they had."""
         for _, put_back in self._put_back.values():
             put_back()
 
-    def _keep_object(self, owner: Any, seen: set[int]) -> None:
-        kept = _attributes_of(owner)
+    def _keep_object(self, owner: Any, visited: set[int]) -> None:
+        kept = _own_attributes(owner)
 
         def put_back() -> None:
             attributes = vars(owner)
-            for name, value in _attributes_of(owner).items():
+            for name, value in _own_attributes(owner).items():
                 if _holds_state(value) and not _holds_state(kept.get(name)):
                     continue
                 if name not in kept:
@@ -63,30 +71,30 @@ class KeptAttributes:
             for name in kept.keys() - attributes.keys():
                 attributes[name] = kept[name]
 
-        seen.add(id(owner))
+        visited.add(id(owner))
         self._put_back[id(owner)] = owner, put_back
         for value in kept.values():
-            self._keep_value(value, seen)
+            self._keep_value(value, visited)
         for module in list_modules(owner).values():
-            self._keep_value(module, seen)
+            self._keep_value(module, visited)
 
-    def _keep_value(self, value: Any, seen: set[int]) -> None:
+    def _keep_value(self, value: Any, visited: set[int]) -> None:
         """Keep what a value holds that can be changed in it."""
-        if id(value) in seen:
+        if id(value) in visited:
             return
         inside: Iterable[Any] = value if isinstance(value, tuple) else ()
-        put_back = _contents_of(value)
+        put_back = _make_restorer(value)
         if put_back is not None:
-            seen.add(id(value))
+            visited.add(id(value))
             self._put_back[id(value)] = value, put_back
             if isinstance(value, dict):
                 inside = list(value.values())
             elif isinstance(value, list | collections.deque):
                 inside = list(value)
         elif _is_plain(value):
-            self._keep_object(value, seen)
-        for one in inside:
-            self._keep_value(one, seen)
+            self._keep_object(value, visited)
+        for item in inside:
+            self._keep_value(item, visited)
 
 
 def _holds_state(value: Any) -> bool:
@@ -98,41 +106,41 @@ def _holds_state(value: Any) -> bool:
     return isinstance(value, keras.Layer | keras.Variable)
 
 
-def _attributes_of(owner: Any) -> dict[str, Any]:
-    return {name: value for name, value in vars(owner).items() if name not in _OF_KERAS}
+def _own_attributes(owner: Any) -> dict[str, Any]:
+    return {name: value for name, value in vars(owner).items() if name not in _KERAS_ATTRIBUTES}
 
 
 def _is_plain(value: Any) -> bool:
     """Return whether this is an object of a user, or a module of torch, with attributes."""
     if not hasattr(value, "__dict__") or isinstance(value, type | keras.Layer | keras.Variable):
         return False
-    if type(value).__module__.partition(".")[0] in _LEFT:
+    if type(value).__module__.partition(".")[0] in _STATELESS_PACKAGES:
         return False
     return not keras.ops.is_tensor(value)
 
 
-def _contents_of(value: Any) -> Callable[[], None] | None:
-    """Return a function that gives a container, an array or a generator what it holds now.
+def _make_restorer(value: Any) -> Callable[[], None] | None:
+    """Make a function that gives a container, an array or a generator what it holds now.
 
     It is `None` for other values.
     """
     if isinstance(value, np.ndarray):
-        return _array_of(value) if value.flags.writeable else None
+        return _make_array_restorer(value) if value.flags.writeable else None
     if isinstance(value, np.random.Generator):
-        bits, of_bits = value.bit_generator, value.bit_generator.state
-        return lambda: setattr(bits, "state", of_bits)
+        bits, bits_state = value.bit_generator, value.bit_generator.state
+        return lambda: setattr(bits, "state", bits_state)
     if isinstance(value, np.random.RandomState):
-        of_numpy = value.get_state(legacy=False)
-        return lambda: value.set_state(of_numpy)
+        numpy_state = value.get_state(legacy=False)
+        return lambda: value.set_state(numpy_state)
     if isinstance(value, random.Random):
-        of_python = value.getstate()
-        return lambda: value.setstate(of_python)
+        python_state = value.getstate()
+        return lambda: value.setstate(python_state)
     if isinstance(value, _CONTAINERS):
-        return _container_of(value)
+        return _make_container_restorer(value)
     return None
 
 
-def _array_of(array: Any) -> Callable[[], None]:
+def _make_array_restorer(array: Any) -> Callable[[], None]:
     kept = array.copy()
 
     def put_back() -> None:
@@ -141,7 +149,7 @@ def _array_of(array: Any) -> Callable[[], None]:
     return put_back
 
 
-def _container_of(value: Any) -> Callable[[], None]:
+def _make_container_restorer(value: Any) -> Callable[[], None]:
     kept = list(value.items() if isinstance(value, dict) else value)
 
     def put_back() -> None:

@@ -150,6 +150,10 @@ class Backend:
         """Return the layout of a value that is spread over devices, otherwise `None`."""
         return None
 
+    def device_names(self, value: Tensor) -> list[str]:
+        """Return the devices that hold a value, e.g. `["cuda:0"]`."""
+        return ["cpu"]
+
     def std(self, tensor: Tensor) -> float:
         """Return the standard deviation of all elements."""
         return Moments(self.host_view(tensor)).std
@@ -190,8 +194,8 @@ class Backend:
 
     def is_finite(self, tensor: Tensor) -> bool:
         """Return whether all numbers of `tensor` are finite. Processes that share it agree."""
-        found = np.array([self.is_finite_here(tensor)], "uint32")
-        return bool(self.from_processes(found, tensor).all())
+        is_finite_here = np.array([self.is_finite_here(tensor)], "uint32")
+        return bool(self.from_processes(is_finite_here, tensor).all())
 
     def is_finite_here(self, tensor: Tensor) -> bool:
         """Return whether all numbers of `tensor` are finite that this process has."""
@@ -199,8 +203,8 @@ class Backend:
 
     def has_nonzero(self, tensor: Tensor) -> bool:
         """Return whether any value of `tensor` is not zero. Processes that share it agree."""
-        found = any(values.any() for _, values in self.parts(tensor))
-        return bool(self.from_processes(np.array([found], "uint32"), tensor).any())
+        has_nonzero_here = any(values.any() for _, values in self.parts(tensor))
+        return bool(self.from_processes(np.array([has_nonzero_here], "uint32"), tensor).any())
 
     def from_processes(self, array: Array, tensor: Tensor) -> Array:
         """Return a small array of each process that has a part of `tensor`, along a new first axis.

@@ -95,7 +95,7 @@ class Implementation(Backend):
         is_large = size >= _COMPILED_FROM and 4 * size * sharding.num_devices >= _SHARDED_FROM
         # To compile a sharded factorization, which is not exact, takes minutes.
         if is_large and computation.is_exact:
-            return _made_in_shards(computation, sharding)
+            return _make_in_shards(computation, sharding)
         value = computation.function()
         if not self.is_concrete(value):
             return jax.device_put(value, sharding)
@@ -134,13 +134,18 @@ class Implementation(Backend):
             return super().changed_in_parts(tensor, change)
         parts = []
         for shard in tensor.addressable_shards:
-            parts.append(jax.device_put(change(shard.index, _on_host(shard.data)), shard.device))
+            parts.append(
+                jax.device_put(change(shard.index, _read_on_host(shard.data)), shard.device)
+            )
         return jax.make_array_from_single_device_arrays(tensor.shape, tensor.sharding, parts)
 
     def layout_of(self, value: Tensor) -> Any:
         if len(value.sharding.device_set) == 1:
             return None
         return value.sharding
+
+    def device_names(self, value: Tensor) -> list[str]:
+        return sorted(f"{device.platform}:{device.id}" for device in value.sharding.device_set)
 
     def host_view(self, value: Any) -> Array:
         if not isinstance(value, jax.Array):
@@ -150,12 +155,12 @@ class Implementation(Backend):
                 "All values must be in this process, where they are read as a whole. "
                 f"Received: a tensor of shape {tuple(value.shape)}, of which others hold parts"
             )
-        found = list(self.parts(value))
-        region, values = found[0]
+        parts_here = list(self.parts(value))
+        region, values = parts_here[0]
         if region is None:
             return values
         whole = np.empty(value.shape, values.dtype)
-        for region, values in found:
+        for region, values in parts_here:
             whole[region] = values
         return whole
 
@@ -176,18 +181,18 @@ class Implementation(Backend):
             yield from super().parts(tensor)
             return
         if tensor.is_fully_replicated:
-            yield None, _on_host(tensor)
+            yield None, _read_on_host(tensor)
             return
-        seen = set()
+        yielded_bounds = set()
         for shard in tensor.addressable_shards:
             bounds = str(shard.index)  # slices have no hash before Python 3.12
             if counted_once:
                 is_copy = shard.replica_id > 0  # they are numbered over all processes
             else:
-                is_copy = bounds in seen
-            seen.add(bounds)
+                is_copy = bounds in yielded_bounds
+            yielded_bounds.add(bounds)
             if not is_copy:
-                yield shard.index, _on_host(shard.data)
+                yield shard.index, _read_on_host(shard.data)
 
     def is_finite_here(self, tensor: Tensor) -> bool:
         # Shard by shard: the largest number of several devices need not be NaN where one has NaN.
@@ -198,8 +203,8 @@ class Implementation(Backend):
             return super().from_processes(array, tensor)
         # Without x64, JAX would drop half of wider numbers.
         words = np.ascontiguousarray(array).view("uint32")
-        found = np.asarray(multihost_utils.process_allgather(words))
-        return found.reshape(-1, *words.shape).view(array.dtype)
+        gathered = np.asarray(multihost_utils.process_allgather(words))
+        return gathered.reshape(-1, *words.shape).view(array.dtype)
 
     def std(self, tensor: Tensor) -> float:
         if len(tensor.sharding.device_set) == 1:
@@ -230,7 +235,7 @@ class Implementation(Backend):
         for first in range(0, size, length):
             first = min(first, size - length)  # an update beyond the end would be shifted
             flat = _updated(flat, block(first), np.uint32(first))
-        with _without_warning:
+        with _suppress_warning:
             return _reshaped(flat, shape)
 
     def scatter(self, places: Tensor, values: Tensor, shape: Shape) -> Tensor:
@@ -258,12 +263,14 @@ class Implementation(Backend):
         variables: Sequence[keras.Variable],
         layers: Sequence[keras.Layer],
     ) -> Callable[..., list[float]]:
-        others = _other_variables(variables, layers)
+        others = _list_other_variables(variables, layers)
 
         def value(
             values: Sequence[Tensor], other_values: Sequence[Tensor], arguments: Sequence[Any]
         ) -> Tensor:
-            return _called(function, arguments, (variables, values), (others, other_values))
+            return _call_with_values(
+                function, arguments, (variables, values), (others, other_values)
+            )
 
         # Compiling the whole takes less time than compiling each operation, and each gradient is
         # dropped once its norm is known.
@@ -272,9 +279,9 @@ class Implementation(Backend):
             return [_scale_and_norm(gradient) for gradient in gradients]
 
         def norms(*arguments: Any) -> list[float]:
-            given = (_values(variables), _values(others), arguments)
+            inputs = (_read_values(variables), _read_values(others), arguments)
             with self._traced_state_preserved(layers):
-                pairs = _program_of(scales_and_norms, given)(*given)
+                pairs = _compile_once(scales_and_norms, inputs)(*inputs)
             return [float(scale) * float(norm) for scale, norm in jax.device_get(pairs)]
 
         return norms
@@ -286,13 +293,13 @@ class Implementation(Backend):
         layers: Sequence[keras.Layer],
         arguments: Sequence[Any],
     ) -> list[Array | None]:
-        others = _other_variables(variables, layers)
-        of_others = (others, _values(others))
+        others = _list_other_variables(variables, layers)
+        of_others = (others, _read_values(others))
 
         def value(values: Sequence[Tensor]) -> Tensor:
-            return _called(function, arguments, (variables, values), of_others)
+            return _call_with_values(function, arguments, (variables, values), of_others)
 
-        values = _values(variables)
+        values = _read_values(variables)
         with self._traced_state_preserved(layers):
             program = jax.make_jaxpr(value)(values).jaxpr
             gradients = jax.jit(jax.grad(value))(values)
@@ -300,10 +307,10 @@ class Implementation(Backend):
         for step in reversed(program.eqns):
             if any(id(variable) in needed for variable in step.outvars):
                 needed.update(id(variable) for variable in step.invars)
-        found: list[Array | None] = []
+        gradient_arrays: list[Array | None] = []
         for variable, gradient in zip(program.invars, gradients, strict=True):
-            found.append(self.host_view(gradient) if id(variable) in needed else None)
-        return found
+            gradient_arrays.append(self.host_view(gradient) if id(variable) in needed else None)
+        return gradient_arrays
 
     def descend(
         self,
@@ -314,8 +321,8 @@ class Implementation(Backend):
         arguments: Sequence[Any],
         steps: int,
     ) -> Generator[float, None, None]:
-        others = _other_variables(variables, layers)
-        # The places of those that `function` assigns, which a trace of it tells.
+        others = _list_other_variables(variables, layers)
+        # The indices of those that `function` assigns, which a trace of it tells.
         assigned: list[int] = []
 
         def scaled(
@@ -331,29 +338,29 @@ class Implementation(Backend):
                 value = function(*arguments)
             after = scope.state_mapping
             assigned.clear()
-            for place, variable in enumerate(others):
+            for index, variable in enumerate(others):
                 if after[id(variable)] is not before[id(variable)]:
-                    assigned.append(place)
-            carried = [after[id(others[place])] for place in assigned]
+                    assigned.append(index)
+            carried = [after[id(others[index])] for index in assigned]
             with keras.StatelessScope(list(of_optimizer)):
                 return optimizer.scale_loss(value), (value, carried)
 
-        def step(*given: Any) -> tuple[Tensor, list[Tensor], list[Tensor], list[Tensor]]:
-            gradients, (value, carried) = jax.grad(scaled, has_aux=True)(*given)
-            values, _, state, _ = given
+        def step(*inputs: Any) -> tuple[Tensor, list[Tensor], list[Tensor], list[Tensor]]:
+            gradients, (value, carried) = jax.grad(scaled, has_aux=True)(*inputs)
+            values, _, state, _ = inputs
             return value, carried, *optimizer.stateless_apply(state, gradients, values)
 
         program = None
-        other_values = _values(others)
+        other_values = _read_values(others)
         for _ in range(steps):
-            state = _values(optimizer.variables)
-            given = (_values(variables), other_values, state, tuple(arguments))
+            state = _read_values(optimizer.variables)
+            inputs = (_read_values(variables), other_values, state, tuple(arguments))
             if program is None:
                 with self._traced_state_preserved(layers):
-                    program = _program_of(step, given)
-            value, carried, values, state = program(*given)
-            for place, new in zip(assigned, carried, strict=True):
-                other_values[place] = new
+                    program = _compile_once(step, inputs)
+            value, carried, values, state = program(*inputs)
+            for index, new in zip(assigned, carried, strict=True):
+                other_values[index] = new
             yield float(value)
             for variable, new in zip(variables, values, strict=True):
                 variable.assign(new)
@@ -380,13 +387,13 @@ class Implementation(Backend):
                 kinds.append((np.shape(leaf), dtype, getattr(leaf, "weak_type", False)))
             key = structure, tuple(kinds)
             if key not in programs:
-                programs[key] = _program_of_step(step, state, data)
+                programs[key] = _compile_step(step, state, data)
             return programs[key](state, data)
 
         return cast(Function, compiled)
 
 
-def _other_variables(
+def _list_other_variables(
     variables: Sequence[keras.Variable], layers: Sequence[keras.Layer]
 ) -> list[keras.Variable]:
     """Return the variables of `layers` that are none of `variables`.
@@ -402,12 +409,12 @@ def _other_variables(
     return list(others.values())
 
 
-def _called(
+def _call_with_values(
     function: Callable[..., Any],
     arguments: Sequence[Any],
     *known: tuple[Sequence[keras.Variable], Sequence[Tensor]],
 ) -> Tensor:
-    """Return the result of `function` where variables have other values."""
+    """Call a function while variables have other values."""
     pairs: list[tuple[keras.Variable, Tensor]] = []
     for variables, values in known:
         pairs += zip(variables, values, strict=True)
@@ -415,8 +422,8 @@ def _called(
         return function(*arguments)
 
 
-def _program_of_step(step: Callable[..., Any], state: Any, data: Any) -> Callable[..., Any]:
-    """Return a compiled step that may overwrite the state.
+def _compile_step(step: Callable[..., Any], state: Any, data: Any) -> Callable[..., Any]:
+    """Compile a step that may overwrite the state.
 
     Its program has no names, such as those of metrics, which differ between equal models.
     """
@@ -427,19 +434,19 @@ def _program_of_step(step: Callable[..., Any], state: Any, data: Any) -> Callabl
         leaves, structure = jax.tree.flatten(step(state, data))
         return cast(list[Tensor], leaves)
 
-    program = _program_of(leaves_of_step, (state, data), donate_argnums=0)
+    program = _compile_once(leaves_of_step, (state, data), donate_argnums=0)
 
-    def named(state: Any, data: Any) -> Any:
+    def run_step(state: Any, data: Any) -> Any:
         leaves = program(state, data)
         return jax.tree.unflatten(structure, leaves)
 
-    return named
+    return run_step
 
 
-def _program_of(
+def _compile_once(
     function: Callable[..., Any], arguments: tuple[Any, ...], donate_argnums: Any = ()
 ) -> Any:
-    """Return a compiled function, one that was compiled before if it computes the same.
+    """Compile a function, or return one that was compiled before if it computes the same.
 
     What it computes may depend on all that a user can change, such as an attribute of a layer. So
     it is traced at each call, which takes a tenth of the time of compiling, and the traces are
@@ -456,9 +463,9 @@ def _program_of(
     if finds_nan or any(word in text for word in _NOT_IN_TEXT):
         return program
     leaves, structure = jax.tree.flatten(arguments)
-    places = tuple(getattr(leaf, "sharding", None) for leaf in leaves)
+    shardings = tuple(getattr(leaf, "sharding", None) for leaf in leaves)
     digest = hashlib.sha256(text.encode()).digest()
-    key = (digest, structure, places, jax.config.jax_default_device)
+    key = (digest, structure, shardings, jax.config.jax_default_device)
     compiled = _PROGRAMS.pop(key, None)
     if compiled is None:
         compiled = lowered.compile()
@@ -468,8 +475,8 @@ def _program_of(
     return compiled
 
 
-def _on_host(tensor: Tensor) -> Array:
-    """Return the values of a tensor on one device, or on each of several.
+def _read_on_host(tensor: Tensor) -> Array:
+    """Read the values of a tensor on one device, or on each of several.
 
     JAX keeps a copy on the host in the array that is asked for it, as long as that lives. So this
     asks another array, with the same memory on the device.
@@ -479,17 +486,17 @@ def _on_host(tensor: Tensor) -> Array:
     return np.asarray(once)
 
 
-def _made_in_shards(computation: Computation, sharding: Any) -> Tensor:
-    """Return values of which each device makes its shard, by a compiled program."""
+def _make_in_shards(computation: Computation, sharding: Any) -> Tensor:
+    """Compute values of which each device makes its shard, by a compiled program."""
     if computation.seeded_call is None:
         return jax.jit(computation.function, out_shardings=sharding)()
     call, seed = computation.seeded_call
-    return _sharded_program(call, sharding)(seed)
+    return _compile_sharded(call, sharding)(seed)
 
 
 @functools.lru_cache(maxsize=64)
-def _sharded_program(call: Callable[[Tensor], Tensor], sharding: Any) -> Callable[[Tensor], Tensor]:
-    """Return the program of a call as a function of its seed, one for all seeds."""
+def _compile_sharded(call: Callable[[Tensor], Tensor], sharding: Any) -> Callable[[Tensor], Tensor]:
+    """Compile a call as a function of its seed, one program for all seeds."""
     return cast(Callable[[Tensor], Tensor], jax.jit(call, out_shardings=sharding))
 
 
@@ -519,7 +526,7 @@ def _reshaped(flat: Tensor, shape: Shape) -> Tensor:
 
 @SharedByThreads
 @contextlib.contextmanager
-def _without_warning() -> Iterator[None]:
+def _suppress_warning() -> Iterator[None]:
     with warnings.catch_warnings():
         # Older versions of JAX copy if the shape differs, and warn.
         warnings.filterwarnings("ignore", "Some donated buffers were not usable")
@@ -546,11 +553,11 @@ def _scaled_norm(gradient: Tensor) -> Any:
     highest = jax.numpy.max(values, initial=0)
     lowest = jax.numpy.min(values, initial=0)
     largest = jax.numpy.maximum(highest, -lowest)
-    one = jax.numpy.ones_like(largest)
-    scale = jax.numpy.where((largest > 0) & jax.numpy.isfinite(largest), largest, one)
+    unit = jax.numpy.ones_like(largest)
+    scale = jax.numpy.where((largest > 0) & jax.numpy.isfinite(largest), largest, unit)
 
     def unscaled() -> tuple[Tensor, Tensor]:
-        return one, _norm(values)
+        return unit, _norm(values)
 
     def scaled() -> tuple[Tensor, Tensor]:
         return scale, _norm(values / scale)
@@ -567,7 +574,7 @@ def _norm(values: Tensor) -> Tensor:
     return jax.numpy.sqrt(jax.numpy.sum(jax.numpy.square(values)))
 
 
-def _values(variables: Iterable[keras.Variable]) -> list[Tensor]:
+def _read_values(variables: Iterable[keras.Variable]) -> list[Tensor]:
     return [variable.value for variable in variables]
 
 

@@ -95,6 +95,6 @@ def spread(values: Array) -> float:
     total = 0.0
     with np.errstate(invalid="ignore"):
         for start in range(0, count, width):
-            part = columns[:, start : start + width]
-            total += part.var(axis=0, dtype="float64").sum()
+            block = columns[:, start : start + width]
+            total += block.var(axis=0, dtype="float64").sum()
         return float(np.sqrt(total / count))

@@ -61,6 +61,10 @@ class Implementation(Backend):
     def outside_of_programs(self) -> contextlib.AbstractContextManager[Any]:
         return cast(contextlib.AbstractContextManager[Any], tf.init_scope())
 
+    def device_names(self, value: Tensor) -> list[str]:
+        # "/job:localhost/replica:0/task:0/device:CPU:0"
+        return [value.device.rpartition("device:")[2].lower()]
+
     def host_view(self, value: Any) -> Array:
         if not isinstance(value, tf.Tensor | tf.Variable | tf.distribute.DistributedValues):
             return super().host_view(value)
@@ -158,12 +162,12 @@ class Implementation(Backend):
     ) -> list[Array | None]:
         gradients_of = self._gradients_of(function, variables, layers, lambda loss: loss)
         _, gradients = gradients_of(*arguments)
-        found: list[Array | None] = []
+        gradient_arrays: list[Array | None] = []
         for gradient in gradients:
             # That of an embedding is sparse.
             dense = None if gradient is None else tf.convert_to_tensor(gradient)
-            found.append(None if dense is None else self.host_view(dense))
-        return found
+            gradient_arrays.append(None if dense is None else self.host_view(dense))
+        return gradient_arrays
 
     def descend(
         self,

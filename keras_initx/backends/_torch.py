@@ -129,8 +129,8 @@ class Implementation(Backend):
         tensor = keras.ops.empty(shape, dtype)
         if tensor.numel() == 0:
             return tensor
-        for number, part in enumerate(tensor.view(-1).split(length)):
-            part.copy_(block(number * length)[: part.numel()])
+        for number, piece in enumerate(tensor.view(-1).split(length)):
+            piece.copy_(block(number * length)[: piece.numel()])
         return tensor
 
     def scatter(self, places: Tensor, values: Tensor, shape: Shape) -> Tensor:
@@ -167,6 +167,9 @@ class Implementation(Backend):
         ):
             yield scope
 
+    def device_names(self, value: Tensor) -> list[str]:
+        return [str(value.device)]
+
     def kept_generators(self) -> Callable[[], None]:
         others = super().kept_generators()
         # Keras' dropout draws from torch's own generators.
@@ -190,11 +193,11 @@ class Implementation(Backend):
             torch.rand(1, device=_device())
 
     def buffers(self, layers: Sequence[keras.Layer]) -> list[Any]:
-        found: dict[torch.Tensor, _Buffer] = {}
+        buffers: dict[torch.Tensor, _Buffer] = {}
         for layer in layers:
             for name, buffer in layer.named_buffers():
-                found.setdefault(buffer, _buffer_at(layer, name))
-        return list(found.values())
+                buffers.setdefault(buffer, _find_buffer(layer, name))
+        return list(buffers.values())
 
     def saved_buffers(self, layer: keras.Layer) -> dict[str, Any]:
         # A layer of Keras is a module too, with those in it as its modules.
@@ -202,7 +205,7 @@ class Implementation(Backend):
         module = layer.module if is_wrapper else layer
         names = [name for name, _ in module.named_buffers(recurse=is_wrapper)]
         saved = module.state_dict() if names else {}
-        return {name: _buffer_at(module, name) for name in names if name in saved}
+        return {name: _find_buffer(module, name) for name in names if name in saved}
 
     @contextlib.contextmanager
     def preserve_foreign_state(self, layers: Sequence[keras.Layer]) -> Iterator[None]:
@@ -242,18 +245,18 @@ class Implementation(Backend):
     def values_behind(self, tensor: Tensor) -> list[Tensor] | None:
         if tensor.grad_fn is None:
             return [tensor] if tensor.requires_grad else []
-        found = []
-        seen = {tensor.grad_fn}
+        leaves = []
+        visited = {tensor.grad_fn}
         waiting = [tensor.grad_fn]
         while waiting:
             step = waiting.pop()
             if hasattr(step, "variable"):  # the end of the graph
-                found.append(step.variable)
+                leaves.append(step.variable)
             for before, _ in step.next_functions:
-                if before is not None and before not in seen:
-                    seen.add(before)
+                if before is not None and before not in visited:
+                    visited.add(before)
                     waiting.append(before)
-        return found
+        return leaves
 
     def gradient_norms(
         self,
@@ -268,7 +271,7 @@ class Implementation(Backend):
             with torch.inference_mode(False), contextlib.ExitStack() as stack:
                 # The backward pass calls rematerialized layers again.
                 stack.enter_context(self.preserve_state(layers, gradients=variables))
-                result = function(*keras.tree.map_structure(_outside_inference, arguments))
+                result = function(*keras.tree.map_structure(_leave_inference, arguments))
                 for source, recorder in zip(sources, recorders, strict=True):
                     stack.enter_context(source.register_hook(recorder))
                 if result.requires_grad:
@@ -285,13 +288,13 @@ class Implementation(Backend):
         arguments: Sequence[Any],
     ) -> list[Array | None]:
         sources = [variable.value for variable in variables]
-        given = keras.tree.map_structure(_outside_inference, tuple(arguments))
+        inputs = keras.tree.map_structure(_leave_inference, tuple(arguments))
         with torch.inference_mode(False), self.preserve_state(layers, gradients=variables):
-            result = function(*given)
+            result = function(*inputs)
             if not result.requires_grad:
                 return [None] * len(sources)
             gradients = torch.autograd.grad(result, sources, allow_unused=True)
-        return [None if one is None else self.host_view(one) for one in gradients]
+        return [None if gradient is None else self.host_view(gradient) for gradient in gradients]
 
     def descend(
         self,
@@ -303,7 +306,7 @@ class Implementation(Backend):
         steps: int,
     ) -> Generator[float, None, None]:
         sources = [variable.value for variable in variables]
-        given = keras.tree.map_structure(_outside_inference, tuple(arguments))
+        inputs = keras.tree.map_structure(_leave_inference, tuple(arguments))
         with self.carry_state(layers, variables) as carried:
             for _ in range(steps):
                 with (
@@ -312,7 +315,7 @@ class Implementation(Backend):
                     torch.autograd.set_multithreading_enabled(False),
                     carried(),
                 ):
-                    value = function(*given)
+                    value = function(*inputs)
                     gradients: Sequence[Tensor | None] = [None] * len(sources)
                     if value.requires_grad:
                         scaled = optimizer.scale_loss(value)
@@ -384,9 +387,9 @@ class _Buffer(NamedTuple):
             setattr(self.module, self.attribute, tensor.to(self.value.device))
 
 
-def _buffer_at(module: torch.nn.Module, name: str) -> _Buffer:
-    around, _, attribute = name.rpartition(".")
-    return _Buffer(module.get_submodule(around), attribute, name)
+def _find_buffer(module: torch.nn.Module, name: str) -> _Buffer:
+    module_name, _, attribute = name.rpartition(".")
+    return _Buffer(module.get_submodule(module_name), attribute, name)
 
 
 def _is_distributed(tensor: Tensor) -> bool:
@@ -394,7 +397,7 @@ def _is_distributed(tensor: Tensor) -> bool:
     return hasattr(tensor, "full_tensor")
 
 
-def _outside_inference(value: Any) -> Any:
+def _leave_inference(value: Any) -> Any:
     """Return a tensor that a backward pass may use: not one that was made in inference mode."""
     if isinstance(value, torch.Tensor) and value.is_inference():
         return value.clone()
@@ -460,10 +463,10 @@ def _is_inherited(matmul: Any) -> bool:
 
 def _follows(setting: Any, parent: Any) -> bool:
     """Return whether the precision of `setting` changes with that of `parent`."""
-    before = parent.fp32_precision
-    found = set()
+    original = parent.fp32_precision
+    readings = set()
     for value in ("ieee", "tf32"):
         parent.fp32_precision = value
-        found.add(setting.fp32_precision)
-    parent.fp32_precision = before
-    return len(found) > 1
+        readings.add(setting.fp32_precision)
+    parent.fp32_precision = original
+    return len(readings) > 1

@@ -1,4 +1,11 @@
-"""Open a checkpoint: a file of arrays, or several that hold the arrays of one model."""
+"""Open a checkpoint: a file of arrays, or several that hold the arrays of one model.
+
+An index says which file has an array. Hugging Face writes one for `.safetensors` files, and Keras
+for HDF5 files, in which a group of arrays may be in several files:
+
+    model.safetensors.index.json  {"weight_map": {"h.0.weight": "model-00001-of-2.safetensors"}}
+    model.weights.json            {"weight_map": {"/layers/dense/vars": ["model_00000.weights.h5"]}}
+"""
 
 import contextlib
 import os
@@ -21,7 +28,7 @@ _PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 
 
 def checkpoint_paths(value: object) -> list[str] | None:
-    """Return the path or paths of a checkpoint as a list of strings, `None` for anything else."""
+    """Turn the path or paths of a checkpoint into a list of strings; `None` for anything else."""
     values = [value]
     if isinstance(value, list | tuple) and value:
         values = list(value)
@@ -57,19 +64,21 @@ def open_checkpoint(argument: str, paths: Sequence[str]) -> Iterator[Contents]:
     """
     contents = Contents()
     with contextlib.ExitStack() as stack:
-        for path, promised in _files(argument, paths).items():
+        for path, promised in _list_files(argument, paths).items():
             arrays = stack.enter_context(open_arrays(argument, path))
             groups = {str(name).rpartition("/")[0] for name in arrays}
             for name in promised:
                 if name not in arrays and name.removeprefix("/") not in groups:
-                    raise _refused(argument, paths, f"{path!r} lacks {name!r}, which the index has")
+                    raise _duplicate_error(
+                        argument, paths, f"{path!r} lacks {name!r}, which the index has"
+                    )
             if suffix(path) in FORMATS_OF_KERAS:
                 for name in filter(is_optimizer_or_seed, list(arrays)):
                     del arrays[name]
             for name in arrays:
                 if name in contents:
                     both = f"{contents.files[name]!r} and {path!r}"
-                    raise _refused(argument, paths, f"{both} have {name!r}")
+                    raise _duplicate_error(argument, paths, f"{both} have {name!r}")
                 contents.files[name] = path
             contents.update(arrays)
             contents.raw.update(arrays.raw)
@@ -79,28 +88,28 @@ def open_checkpoint(argument: str, paths: Sequence[str]) -> Iterator[Contents]:
         yield contents
 
 
-def _refused(argument: str, paths: Sequence[str], problem: str) -> ValueError:
+def _duplicate_error(argument: str, paths: Sequence[str], problem: str) -> ValueError:
     return ValueError(
         f"`{argument}` must have each array once, in the file that its index names. "
         f"Received: {', '.join(paths)}; {problem}"
     )
 
 
-def _files(argument: str, paths: Sequence[str]) -> dict[str, list[str]]:
-    """Return the files of a checkpoint, each with the names that an index says are in it."""
-    found: dict[str, list[str]] = {}
+def _list_files(argument: str, paths: Sequence[str]) -> dict[str, list[str]]:
+    """List the files of a checkpoint, each with the names that an index says are in it."""
+    names_by_file: dict[str, list[str]] = {}
     for path in paths:
         check_local(argument, path)
         if os.path.isdir(path):
-            files = _files_in(argument, path)
+            files = _list_files_in_folder(argument, path)
         elif path.endswith(_INDEXES):
-            files = _files_of_index(argument, path)
+            files = _list_files_in_index(argument, path)
         else:
             files = {path: []}
         for file, promised in files.items():
             _check_format(argument, file)
-            found.setdefault(file, []).extend(promised)
-    return found
+            names_by_file.setdefault(file, []).extend(promised)
+    return names_by_file
 
 
 def _check_format(argument: str, path: str) -> None:
@@ -117,8 +126,8 @@ def _check_format(argument: str, path: str) -> None:
     check_file(argument, path)
 
 
-def _files_in(argument: str, folder: str) -> dict[str, list[str]]:
-    """Return the files that the index in a folder names; without an index all `.safetensors`."""
+def _list_files_in_folder(argument: str, folder: str) -> dict[str, list[str]]:
+    """List the files that the index in a folder names; without an index all `.safetensors`."""
     indexes = sorted(str(path) for path in Path(folder).glob("*.safetensors.index.json"))
     if len(indexes) > 1:
         raise ValueError(
@@ -126,37 +135,42 @@ def _files_in(argument: str, folder: str) -> dict[str, list[str]]:
             f"Received: {argument}={folder!r}"
         )
     if indexes:
-        return _files_of_index(argument, indexes[0])
+        return _list_files_in_index(argument, indexes[0])
     files = sorted(str(path) for path in Path(folder).glob("*.safetensors"))
     if not files:
         raise ValueError(
             f"`{argument}` must be a folder with `.safetensors` files, or a file. "
-            f"Received: {argument}={folder!r}, a folder without"
+            f"Received: {argument}={folder!r}, a folder without such files"
         )
     return {file: [] for file in files}
 
 
-def _files_of_index(argument: str, path: str) -> dict[str, list[str]]:
-    """Return the files that an index names, each with the names of its arrays or of groups."""
+def _list_files_in_index(argument: str, path: str) -> dict[str, list[str]]:
+    """List the files that an index names, each with the names of its arrays or of groups."""
     check_file(argument, path)
     required = (
-        f"`{argument}` must be an index of files beside it: a JSON object whose `weight_map` has a "
-        "file for each array"
+        f"`{argument}` must be an index of files next to it: a JSON object whose `weight_map` has "
+        "a file for each array"
     )
     try:
         content = parse_json(Path(path).read_bytes())
     except ValueError as error:
         raise ValueError(f"{required}; this one {error}. Received: {argument}={path!r}") from None
     try:
-        found: dict[str, list[str]] = {}
+        names_by_file: dict[str, list[str]] = {}
         for name, files in content["weight_map"].items():
             # Keras lists the files of a group of which some arrays are in another.
             for file in files if isinstance(files, list) else [files]:
-                found.setdefault(file, []).append(name)
+                names_by_file.setdefault(file, []).append(name)
         # It must not lead to a file elsewhere, which its author chose.
-        is_index = bool(found) and all(file == os.path.basename(file) for file in found)
+        is_index = bool(names_by_file) and all(
+            file == os.path.basename(file) for file in names_by_file
+        )
     except (AttributeError, KeyError, TypeError):
         is_index = False
     if not is_index:
         raise ValueError(f"{required}. Received: {argument}={path!r}")
-    return {os.path.join(os.path.dirname(path), file): found[file] for file in sorted(found)}
+    return {
+        os.path.join(os.path.dirname(path), file): names_by_file[file]
+        for file in sorted(names_by_file)
+    }

@@ -1,4 +1,15 @@
-"""The arrays of a source: files, another model, or a dict."""
+"""Open a source of arrays: files, another model, or a dict.
+
+Whatever it is, its arrays become `LazyArray` by name, which are read when they are needed:
+
+    "model.safetensors", ["a.safetensors", "b.safetensors"], a folder   `open_checkpoint`
+    a Keras model                                                      its weights, by path
+    {"fc.weight": tensor}                                              arrays of any framework
+
+Two names may stand for one array in memory (`find_ties`), and two arrays may overlap there
+(`find_overlap`): torch makes views of one tensor. An array that shares memory with a weight is
+copied before the weight changes (`copy_shared`).
+"""
 
 import contextlib
 import itertools
@@ -18,16 +29,16 @@ from keras_initx.inspection._inventory import Inventory, check_unshared
 from keras_initx.inspection._pairing import canonical_weight_paths
 from keras_initx.inspection._weights import ModelWeight
 
-# Files, a model, or a dict from names to arrays or tensors of any framework.
+# What users pass. A dict has arrays or tensors of any framework.
 Source: TypeAlias = Checkpoint | keras.Model | Mapping[str, Any]
-# The same, with what a model holds.
+# The same, with the inventory of a model.
 OpenedSource: TypeAlias = Checkpoint | Inventory | Mapping[str, Any]
 # The order of axes and of what is fused.
 LayoutName: TypeAlias = Literal["torch", "keras"]
 
 LAYOUTS: tuple[LayoutName, ...] = ("torch", "keras")
 # Formats that only Keras writes.
-_OF_KERAS = (".weights.h5", ".weights.json", ".keras")
+_KERAS_SUFFIXES = (".weights.h5", ".weights.json", ".keras")
 
 
 @contextlib.contextmanager
@@ -48,9 +59,9 @@ def open_source(
     """
     if isinstance(source, Inventory):
         check_unshared(argument, source)
-        arrays = {weight.path: weight.variable.value for weight in source.held}
+        arrays = {weight.path: weight.variable.value for weight in source.weights_and_buffers}
         contents = check_arrays(argument, arrays)
-        contents.places = canonical_weight_paths(source, source.held)
+        contents.canonical_paths = canonical_weight_paths(source, source.weights_and_buffers)
         yield contents, "keras"
     elif isinstance(source, Mapping):
         yield check_arrays(argument, source), None
@@ -58,19 +69,19 @@ def open_source(
         paths = checkpoint_paths(source)
         if paths is None:
             raise TypeError(
-                f"`{argument}` must be the path of a file, a Keras model, or a dict from names to "
-                "arrays, as the `state_dict()` of a torch module, or a list of paths. "
+                f"`{argument}` must be a path of a file or folder, a list of paths, a Keras model, "
+                "or a dict from names to arrays such as the `state_dict()` of a torch module. "
                 f"Received: {argument}={source!r}"
             )
-        own_layout: LayoutName | None = None
-        if all(path.lower().endswith(_OF_KERAS) for path in paths):
-            own_layout = "keras"
+        only_layout: LayoutName | None = None
+        if all(path.lower().endswith(_KERAS_SUFFIXES) for path in paths):
+            only_layout = "keras"
         with open_checkpoint(argument, paths) as contents:
-            yield contents, own_layout
+            yield contents, only_layout
 
 
 def check_arrays(argument: str, arrays: Mapping[Any, Any]) -> Contents:
-    """Return arrays or tensors in memory in the same form as those in a file.
+    """Turn a dict of arrays or tensors into the form of those in a file.
 
     Args:
         argument: Name of the argument in error messages.
@@ -86,22 +97,23 @@ def check_arrays(argument: str, arrays: Mapping[Any, Any]) -> Contents:
     contents = Contents()
     contents.update((name, to_lazy(value)) for name, value in arrays.items())
     nested = [name for name, value in arrays.items() if isinstance(value, Mapping)]
-    if nested and all(found.dtype == "object" or not found.shape for found in contents.values()):
+    if nested and all(array.dtype == "object" or not array.shape for array in contents.values()):
         # A checkpoint of torch, with the number of the epoch and the state of an optimizer.
-        found_in = ", ".join(f"{argument}[{name!r}]" for name in nested)
+        choices = ", ".join(f"{argument}[{name!r}]" for name in nested)
         raise TypeError(
-            f"`{argument}` must be the dict from names to arrays itself. Received: a dict with "
-            f"dicts, of which one may be it: {found_in}"
+            f"{required}. Received: a dict with dicts, of which you may mean one. Pass one of "
+            f"{choices}"
         )
-    if contents and all(found.dtype == "object" for found in contents.values()):
-        raise TypeError(f"{required}. Received: the names {list(contents)}, no arrays")
+    if contents and all(array.dtype == "object" for array in contents.values()):
+        raise TypeError(f"{required}. Received: the names {list(contents)}, none with an array")
     return contents
 
 
 def to_lazy(value: Any) -> LazyArray:
-    """Return a tensor or array in memory in the same form as one in a file.
+    """Turn a tensor or array in memory into the form of one in a file.
 
-    Its dtype says if it is anything else.
+    The dtype of anything else is `"object"`, or begins with a word for what cannot be loaded:
+    `"masked float32"`, `"meta float32"`, `"sparse float32"`.
     """
     if isinstance(value, keras.Variable):
         value = value.value
@@ -126,25 +138,25 @@ def to_lazy(value: Any) -> LazyArray:
 
 
 def find_ties(arrays: Mapping[str, Any]) -> dict[str, str]:
-    """Return the names of arrays that another name stands for too, each with the first of them.
+    """Find arrays that have several names: `{"lm_head.weight": "wte.weight"}`, later to first name.
 
-    Such as those of a table of words and of the last layer that uses it. The memory decides:
-    `state_dict()` of torch returns other objects.
+    Such as a table of words, which the last layer uses too. The memory decides: `state_dict()` of
+    torch returns other objects.
     """
-    first: dict[Any, str] = {}
+    first_names: dict[Any, str] = {}
     ties = {}
     for name, value in arrays.items():
         tensor = value.value if isinstance(value, keras.Variable) else value
         if 0 in getattr(tensor, "shape", (0,)):
             continue  # no array, or an empty one
-        other = first.setdefault((_memory(tensor), tuple(tensor.shape)), name)
+        other = first_names.setdefault((_memory_span(tensor), tuple(tensor.shape)), name)
         if other is not name:
             ties[name] = other
     return ties
 
 
 def find_overlap(arrays: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Return the names of two arrays that share a part of their memory, `None` if none do.
+    """Find two arrays that share a part of their memory, `None` if none do.
 
     Those that share all of it are the same array, see `find_ties`.
     """
@@ -153,16 +165,16 @@ def find_overlap(arrays: Mapping[str, Any]) -> tuple[str, str] | None:
     for name, value in arrays.items():
         tensor = value.value if isinstance(value, keras.Variable) else value
         if name not in ties and hasattr(tensor, "shape") and 0 not in tensor.shape:
-            spans.append((*_memory(tensor), name))
+            spans.append((*_memory_span(tensor), name))
     spans.sort()
-    for (_, end, name), (begin, _, other) in itertools.pairwise(spans):
-        if begin < end:
+    for (_, end, name), (other_begin, _, other) in itertools.pairwise(spans):
+        if other_begin < end:
             return name, other
     return None
 
 
-def _memory(tensor: Any) -> tuple[int, int]:
-    """Return the addresses of the first byte of a tensor or an array and of the one after the last.
+def _memory_span(tensor: Any) -> tuple[int, int]:
+    """Return the addresses of the first byte of a tensor or an array, and of the one after it.
 
     They are those of the object itself where it does not say where its numbers are.
     """
@@ -182,9 +194,9 @@ def _memory(tensor: Any) -> tuple[int, int]:
     except (AttributeError, RuntimeError):  # the latter of a sparse tensor of torch
         return id(tensor), id(tensor) + 1
     spans = [(length - 1) * stride for length, stride in zip(tensor.shape, strides, strict=True)]
-    before = sum(span for span in spans if span < 0)
-    after = sum(span for span in spans if span > 0)
-    return address + before, address + after + size
+    lowest = sum(span for span in spans if span < 0)
+    highest = sum(span for span in spans if span > 0)
+    return address + lowest, address + highest + size
 
 
 class _InMemory:
@@ -211,19 +223,19 @@ class _InMemory:
 
 
 def _is_torch(value: Any) -> bool:
-    """Return whether `value` is a tensor of torch, also if the current backend does not know it."""
+    # Also if the current backend does not know torch's tensors.
     return hasattr(value, "detach")
 
 
 def copy_shared(arrays: Iterable[LazyArray], weights: Sequence[ModelWeight]) -> None:
     """Copy those of `arrays` that are in the memory of `weights`, which are about to change."""
-    ranges = [_memory(weight.variable.value) for weight in weights]
+    ranges = [_memory_span(weight.variable.value) for weight in weights]
     begins, ends = np.array(ranges, "uint64").T
     for array in arrays:
         reader = array.read
         if not isinstance(reader, _InMemory):
             continue
-        begin, end = _memory(reader.value)
+        begin, end = _memory_span(reader.value)
         if not np.any((begins < end) & (begin < ends)):
             continue
         if isinstance(reader.value, np.ndarray):
@@ -237,17 +249,26 @@ def are_in_memory(arrays: Sequence[LazyArray]) -> bool:
     return all(isinstance(array.read, _InMemory) for array in arrays)
 
 
-def choose_layout(given: LayoutName | None, own: LayoutName | None) -> LayoutName:
-    """Return the layout: the one that the source has in any case, or else the one given."""
-    if own is not None:
-        if given not in (None, own):
+def choose_layout(layout: LayoutName | None, only_layout: LayoutName | None) -> LayoutName:
+    """Return the only layout that a source may have if it is known, or else that of the user.
+
+    Args:
+        layout: The argument of the user.
+        only_layout: The only layout that the source may have, see `open_source`.
+
+    Raises:
+        ValueError: If `layout` is another one, or neither is known.
+    """
+    if only_layout is not None:
+        if layout not in (None, only_layout):
             raise ValueError(
-                f"`layout` must be {own!r} or `None` for this source. Received: layout={given!r}"
+                f"`layout` must be {only_layout!r} or `None` for this source. "
+                f"Received: layout={layout!r}"
             )
-        return own
-    if given is None:
+        return only_layout
+    if layout is None:
         raise ValueError(
-            f"`layout` must be {' or '.join(map(repr, LAYOUTS))}: names and shapes do not show the "
-            "order of axes. Received: layout=None"
+            f"`layout` must be {' or '.join(map(repr, LAYOUTS))}, because names and shapes do not "
+            "show the order of axes. Received: layout=None"
         )
-    return check_choice("layout", given, LAYOUTS)
+    return check_choice("layout", layout, LAYOUTS)

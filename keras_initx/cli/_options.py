@@ -207,6 +207,20 @@ def path_or_function(text: str) -> Path | str:
     return input_path(text)
 
 
+def names(text: str) -> Path | str:
+    """Parse names of arrays: a JSON object, a file with one, or a function that returns them."""
+    if text.lstrip().startswith("{"):
+        return text
+    return path_or_function(text)
+
+
+def recording(text: str) -> Output:
+    """Parse the path of a file of recorded outputs to write."""
+    if not text.endswith(".npz"):
+        raise argparse.ArgumentTypeError(f"must end in .npz. Received: {text}")
+    return output_path(text)
+
+
 def role(text: str) -> tuple[str, str]:
     """Parse a role and a pattern."""
     name, sign, pattern = text.partition("=")
@@ -223,6 +237,7 @@ MODEL: dict[str, Any] = {
     "help": "a saved model, or FILE.py:FUNCTION, a function without arguments that returns a built "
     "one",
 }
+DATA: dict[str, Any] = {"type": path_or_function, "metavar": "FILE", "required": True}
 SHAPE: dict[str, Any] = {"type": shape, "metavar": "N,N..."}
 CONFIG: dict[str, Any] = {"type": config, "metavar": "JSON"}
 ROLES: dict[str, Any] = {
@@ -232,6 +247,8 @@ ROLES: dict[str, Any] = {
     "help": "which weights have a role in the table of the recipe, where it cannot know that: "
     "positions='*/where'; may be repeated",
 }
+NAMES: dict[str, Any] = {"type": names, "metavar": "JSON"}
+FUNCTION: dict[str, Any] = {"type": path_or_function, "metavar": "FILE.py:NAME"}
 RULES: dict[str, Any] = {"type": rules, "metavar": "JSON"}
 RECIPE: dict[str, Any] = {
     "metavar": "NAME",

@@ -119,9 +119,7 @@ def _add_diagnose(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", **_options.MODEL)
     parser.add_argument(
         "--data",
-        type=_options.path_or_function,
-        metavar="FILE",
-        required=True,
+        **_options.DATA,
         help="the inputs: a .npy file, or a .npz file with x and optionally y for the labels, or "
         "with an array for each named input; or FILE.py:FUNCTION, a function without arguments "
         "that returns inputs, a batch (x, y) or a dataset",
@@ -158,11 +156,22 @@ def _add_diagnose(parser: argparse.ArgumentParser) -> None:
     _add_files_of_report(parser)
 
 
-def _add_files_of_report(parser: argparse.ArgumentParser) -> None:
-    """Add the options of commands that write a report."""
+def _add_files_of_report(parser: argparse.ArgumentParser, *markdown: str) -> None:
+    """Add the options of commands that write a report.
+
+    Args:
+        parser: The parser of the command.
+        markdown: Other names of the option `--markdown`.
+    """
     parser.add_argument("--json", **_options.OUTPUT, help="write the report to a file as JSON")
     parser.add_argument("--csv", **_options.OUTPUT, help="write the table to a file as CSV")
     parser.add_argument("--html", **_options.OUTPUT, help="write the report to a file as a page")
+    parser.add_argument(
+        "--markdown",
+        *markdown,
+        **_options.OUTPUT,
+        help="write the report to a file as Markdown, for a pull request or a CI job",
+    )
     parser.add_argument(
         "--plot", **_options.PLOT, help="plot the report to a file; the suffix sets the format"
     )
@@ -320,6 +329,120 @@ def _add_save(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", **_options.OUTPUT, help="write the report to a file as JSON")
 
 
+def _add_port(parser: argparse.ArgumentParser) -> None:
+    """Compare a port with its torch module, for a pull request.
+
+    Load the weights of a torch module into a model, and compare the weights, the outputs of the
+    layers and, with --loss, the first step of training. The first line says what to fix next. The
+    exit code is 1 if something differs or is not known to be equal, otherwise 0.
+
+    port model.py:build source.py:module --data batch.py:batch --names names.json --out report.md
+    """
+    parser.add_argument("model", **_options.MODEL)
+    parser.add_argument(
+        "module",
+        type=_options.path_or_function,
+        metavar="SOURCE",
+        help="FILE.py:FUNCTION, a function without arguments that returns a torch.nn.Module",
+    )
+    _add_batch(parser)
+    parser.add_argument("--names", **_options.NAMES, help=_NAMES_OF_LAYERS)
+    parser.add_argument(
+        "--layout",
+        choices=("torch", "keras"),
+        help="the order of axes in the module; default: torch",
+    )
+    parser.add_argument(
+        "--no-load",
+        action="store_true",
+        help="load nothing: the function has loaded the weights, by a converter of its own",
+    )
+    _add_training(parser)
+    _add_files_of_report(parser, "--out")
+
+
+def _add_record(parser: argparse.ArgumentParser) -> None:
+    """Record the outputs of all layers of a model or a torch module.
+
+    Record the outputs of all layers of a model, or of a torch module, for a batch, and save them.
+    The command compare reads the file, on another machine too.
+
+    record source.py:module --data batch.py:batch --out outputs.npz
+    """
+    parser.add_argument(
+        "model",
+        type=_options.path_or_function,
+        metavar="MODEL",
+        help="a saved model, or FILE.py:FUNCTION, a function without arguments that returns a "
+        "built one or a torch.nn.Module",
+    )
+    _add_batch(parser)
+    _add_training(parser)
+    parser.add_argument(
+        "--out",
+        type=_options.recording,
+        metavar="FILE.npz",
+        required=True,
+        help="file to save the outputs to",
+    )
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    """Compare the outputs of a model with recorded ones.
+
+    Compare the outputs of all layers of a model, and the first step of training if one was
+    recorded, with the file that the command record has saved, and show the first layer that
+    differs. The exit code is 1 if something differs or is not known to be equal, otherwise 0.
+
+    compare model.py:build outputs.npz --data batch.py:batch --names names.json
+    """
+    parser.add_argument("model", **_options.MODEL)
+    parser.add_argument("like", **_options.INPUT, help="the recorded outputs, a .npz file")
+    _add_batch(parser)
+    parser.add_argument("--names", **_options.NAMES, help=_NAMES_OF_LAYERS)
+    parser.add_argument(
+        "--tolerance",
+        **_options.POSITIVE,
+        help="the tolerance for all floats; default: that for their dtype",
+    )
+    _add_files_of_report(parser)
+
+
+_NAMES_OF_LAYERS = (
+    "a JSON object, or a file with one, from patterns for layers or weights to names of modules: "
+    '\'{"block_*/dense": "blocks.{0}.fc"}\', null leaves out; or FILE.py:FUNCTION, a function '
+    "without arguments that returns a dict; default: the names of the layers"
+)
+
+
+def _add_batch(parser: argparse.ArgumentParser) -> None:
+    """Add the option of commands that call one or both sides of a port."""
+    parser.add_argument(
+        "--data",
+        **_options.DATA,
+        help="the inputs: a .npy file, or a .npz file with x and optionally y for the targets, or "
+        "with an array for each named input; or FILE.py:FUNCTION, a function without arguments "
+        "that returns inputs or (inputs, targets), where inputs may be a dict "
+        '{"model": inputs, "module": inputs}',
+    )
+
+
+def _add_training(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how a module of torch is trained."""
+    parser.add_argument(
+        "--loss",
+        **_options.FUNCTION,
+        help="FILE.py:NAME, the loss of the module, which is called with outputs and targets, to "
+        "compare the first step of training",
+    )
+    parser.add_argument(
+        "--optimizer",
+        **_options.FUNCTION,
+        help="FILE.py:FUNCTION, a function of a list of parameters that returns the optimizer of "
+        "the module",
+    )
+
+
 # The commands: the function that runs each, and the one that adds its options.
 COMMANDS = {
     "demo": ("_demo:run", _add_demo),
@@ -331,4 +454,7 @@ COMMANDS = {
     "audit": ("_models:audit", _add_audit),
     "contract": ("_models:contract", _add_contract),
     "save": ("_models:save", _add_save),
+    "port": ("_ports:port", _add_port),
+    "record": ("_ports:record", _add_record),
+    "compare": ("_ports:compare", _add_compare),
 }

@@ -1,4 +1,4 @@
-"""Casts to the dtype of a weight, which must hold what it is given."""
+"""Cast arrays to the dtype of a weight, which must be able to hold their numbers."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ _CHUNK = 1 << 16
 
 
 def can_be_cast(source: DType, target: DType) -> bool:
-    """Return whether values of dtype `source` may be given to a weight of dtype `target`.
+    """Return whether a weight of dtype `target` may take values of dtype `source`.
 
     Only floats are rounded.
     """
@@ -18,7 +18,7 @@ def can_be_cast(source: DType, target: DType) -> bool:
 
 
 def cast(array: Array, dtype: DType, *, copy: bool = True) -> Array:
-    """Return `array` in `dtype`. Infinities and NaN stay what they are.
+    """Cast `array` to `dtype`. Infinities and NaN stay what they are.
 
     Args:
         array: An array of a dtype for which `can_be_cast` is true.
@@ -30,7 +30,7 @@ def cast(array: Array, dtype: DType, *, copy: bool = True) -> Array:
     """
     with np.errstate(over="ignore"):
         if array.dtype == "float64" and dtype == "bfloat16":
-            result = _rounded_to_odd(array).astype(dtype)
+            result = _round_to_odd(array).astype(dtype)
         else:
             result = array.astype(dtype, copy=copy)
     if np.can_cast(array.dtype, result.dtype):
@@ -38,15 +38,15 @@ def cast(array: Array, dtype: DType, *, copy: bool = True) -> Array:
     pieces = np.nditer(
         [array, result], ["external_loop", "buffered", "zerosize_ok"], buffersize=_CHUNK
     )
-    for given, rounded in pieces:
+    for original, rounded in pieces:
         is_beyond = ~np.isfinite(rounded)
-        if is_beyond.any() and np.isfinite(given[is_beyond]).any():
+        if is_beyond.any() and np.isfinite(original[is_beyond]).any():
             raise OverflowError(f"numbers beyond the range of {dtype}")
     return result
 
 
-def _rounded_to_odd(array: Array) -> Array:
-    """Return float64 numbers in float32, for another rounding to fewer bits.
+def _round_to_odd(array: Array) -> Array:
+    """Round float64 numbers to float32 before another rounding to fewer bits.
 
     Those that float32 does not hold end with an odd bit, so that the two roundings give what one
     would (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums", IEEE Transactions on

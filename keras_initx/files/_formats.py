@@ -1,5 +1,12 @@
 """Open files of arrays, of which each is read when it is needed. Nothing is ever unpickled.
 
+    .npy            one array, whose name is `None`
+    .npz            an archive of `.npy` files, each an array
+    .safetensors    a header in JSON, and the bytes of all arrays, see `_safetensors.py`
+    .h5 of Keras 3  layers/dense/vars/0; the group `vars` has the attribute name="dense_7"
+    .h5 of Keras 2  dense_7/dense_7/kernel:0; groups list `layer_names` and `weight_names`
+    .keras          an archive with `model.weights.h5`
+
 A format is a function, listed in `FORMATS` at the end, that opens a file for the duration of a
 block.
 """
@@ -14,7 +21,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import IO, Any
 
 import numpy as np
@@ -22,7 +29,7 @@ import numpy as np
 from keras_initx._typing import Array, DType, Shape
 from keras_initx.files._lazy import LazyArray, Selection
 from keras_initx.files._local import check_local
-from keras_initx.files._safetensors import DTYPES_OF_NUMPY, read_head
+from keras_initx.files._safetensors import DTYPES_OF_NUMPY, read_header
 
 # Bytes that are read at a time.
 _BLOCK = 1 << 20
@@ -35,9 +42,10 @@ class Contents(dict[Any, LazyArray]):
 
     Attributes:
         layers: The names of the layers that Keras has saved, by the groups of HDF5 with their
-            arrays.
-        are_in_order: Whether these are in the order of the layers, which files of Keras 2 list.
-        places: The places of weights if these are the weights of a model, see `places_of`.
+            arrays: `{"layers/dense": "dense_7"}`.
+        are_in_order: Whether arrays are in the order of the layers, which files of Keras 2 list.
+        canonical_paths: Those of weights, by name, if these are the weights of a model, see
+            `inspection/_pairing.py`.
         files: The file of each array, by name, if several files may have them.
         raw: The bytes of the arrays that have a dtype which NumPy lacks, by name.
         metadata: What a file of safetensors says of itself.
@@ -47,14 +55,14 @@ class Contents(dict[Any, LazyArray]):
         super().__init__()
         self.layers: dict[str, str] = {}
         self.are_in_order = False
-        self.places: dict[str, str] = {}
+        self.canonical_paths: dict[str, str] = {}
         self.files: dict[str, str] = {}
         self.raw: dict[str, LazyArray] = {}
         self.metadata: dict[str, str] = {}
 
 
 def suffix(path: str) -> str:
-    """Return the suffix of `path`, which determines the file format."""
+    """Return the suffix of `path` in lower case, which determines the file format."""
     return os.path.splitext(path)[1].lower()
 
 
@@ -62,9 +70,9 @@ def check_file(argument: str, path: str) -> None:
     """Raise `ValueError` unless there is a file at `path`."""
     check_local(argument, path)
     if not os.path.isfile(path):
-        found = "a folder" if os.path.isdir(path) else "none"
+        obstacle = "a folder" if os.path.isdir(path) else "none"
         raise ValueError(
-            f"`{argument}` must be an existing file, but there is {found} at "
+            f"`{argument}` must be an existing file, but there is {obstacle} at "
             f"{os.path.abspath(path)}. Received: {argument}={path!r}"
         )
 
@@ -81,24 +89,24 @@ def open_arrays(argument: str, path: str) -> Iterator[Contents]:
         ValueError: If the file cannot be read, now or later, when an array is read.
     """
 
-    def checked(array: LazyArray) -> LazyArray:
+    def wrap_errors(array: LazyArray) -> LazyArray:
         def read(region: Selection) -> Array:
-            with _refused(argument, path):
+            with _name_file_in_errors(argument, path):
                 return array.read(region)
 
         return replace(array, read=read)
 
     with contextlib.ExitStack() as stack:
-        with _refused(argument, path):
+        with _name_file_in_errors(argument, path):
             contents = stack.enter_context(FORMATS[suffix(path)](path))
         for arrays in (contents, contents.raw):
             for name, array in arrays.items():
-                arrays[name] = checked(array)
+                arrays[name] = wrap_errors(array)
         yield contents
 
 
 @contextlib.contextmanager
-def _refused(argument: str, path: str) -> Iterator[None]:
+def _name_file_in_errors(argument: str, path: str) -> Iterator[None]:
     """Turn any exception about a file into a `ValueError` that names the file."""
     try:
         yield
@@ -108,81 +116,92 @@ def _refused(argument: str, path: str) -> Iterator[None]:
         ) from error
 
 
-def _in_rows(
-    open_file: Callable[[], IO[bytes]], begin: int, shape: Shape, dtype: np.dtype[Any]
-) -> LazyArray:
-    """Return an array whose values are in a file one after another, in row-major order.
+@dataclass(frozen=True)
+class _RowReader:
+    """Reads regions of an array whose values are in a file one after another, in row-major order.
 
-    Args:
+    Attributes:
         open_file: Function that opens the file.
-        begin: Where the values begin.
+        begin: At which byte the values begin.
         shape: The shape of the array.
         dtype: Its dtype.
     """
 
-    def fill(result: Array, file: IO[bytes], place: int, region: tuple[slice, ...]) -> None:
-        """Read a region of what begins at a place and has the last axes of the array."""
-        lengths = shape[len(shape) - len(region) :]
+    open_file: Callable[[], IO[bytes]]
+    begin: int
+    shape: Shape
+    dtype: np.dtype[Any]
+
+    def make_array(self) -> LazyArray:
+        """Make the array that this reads."""
+        return LazyArray(self.shape, self.dtype.name, self.read)
+
+    def read(self, region: Selection) -> Array:
+        """Read a region."""
+        if self.dtype.hasobject:
+            raise ValueError("Object arrays cannot be loaded: they are pickles")
+        slices = (slice(None),) * len(self.shape) if region is ... else region
+        lengths = []
+        for selected, length in zip(slices, self.shape, strict=True):
+            start, end, _ = selected.indices(length)
+            lengths.append(end - start)
+        result = np.empty(lengths, self.dtype)
+        with self.open_file() as file:
+            if not self.shape:
+                file.seek(self.begin)
+                content = file.read(self.dtype.itemsize)
+                return np.frombuffer(content, self.dtype, 1).reshape(())
+            self._fill(result, file, 0, slices)
+        return result
+
+    def _fill(self, result: Array, file: IO[bytes], offset: int, region: tuple[slice, ...]) -> None:
+        # `region` selects from the last axes of the array, whose values begin after `offset`
+        # values. Rows that are long are read one by one.
+        lengths = self.shape[len(self.shape) - len(region) :]
         row = math.prod(lengths[1:])
         first, *others = region
         start, end, _ = first.indices(lengths[0])
         are_whole = all(
-            part.indices(n) == (0, n, 1) for part, n in zip(others, lengths[1:], strict=True)
+            selected.indices(length) == (0, length, 1)
+            for selected, length in zip(others, lengths[1:], strict=True)
         )
-        if others and row * dtype.itemsize > (_BLOCK if are_whole else _LONG_ROW):
+        itemsize = self.dtype.itemsize
+        if others and row * itemsize > (_BLOCK if are_whole else _LONG_ROW):
             for number in range(start, end):
-                fill(result[number - start], file, place + number * row, tuple(others))
+                self._fill(result[number - start], file, offset + number * row, tuple(others))
             return
-        at_a_time = max(1, _BLOCK // max(1, row * dtype.itemsize))
+        at_a_time = max(1, _BLOCK // max(1, row * itemsize))
         for number in range(start, end, at_a_time):
             count = min(at_a_time, end - number)
-            wanted = begin + (place + number * row) * dtype.itemsize
-            if file.tell() != wanted:  # an archive is read to the place, or again
-                file.seek(wanted)
-            content = file.read(count * row * dtype.itemsize)
-            block = np.frombuffer(content, dtype, count * row).reshape(count, *lengths[1:])
+            position = self.begin + (offset + number * row) * itemsize
+            if file.tell() != position:  # an archive is read up to the position, or again
+                file.seek(position)
+            content = file.read(count * row * itemsize)
+            block = np.frombuffer(content, self.dtype, count * row).reshape(count, *lengths[1:])
             result[number - start : number - start + count] = block[(slice(None), *others)]
-
-    def read(region: Selection) -> Array:
-        if dtype.hasobject:
-            raise ValueError("Object arrays cannot be loaded: they are pickles")
-        parts = (slice(None),) * len(shape) if region is ... else region
-        lengths = []
-        for part, n in zip(parts, shape, strict=True):
-            start, end, _ = part.indices(n)
-            lengths.append(end - start)
-        result = np.empty(lengths, dtype)
-        with open_file() as file:
-            if not shape:
-                file.seek(begin)
-                return np.frombuffer(file.read(dtype.itemsize), dtype, 1).reshape(())
-            fill(result, file, 0, parts)
-        return result
-
-    return LazyArray(shape, dtype.name, read)
 
 
 @contextlib.contextmanager
-def _npy(path: str) -> Iterator[Contents]:
+def _open_npy(path: str) -> Iterator[Contents]:
     """Open NumPy's file of a single array, which has no name."""
     contents = Contents()
-    contents[None] = _npy_array(functools.partial(io.FileIO, path))
+    contents[None] = _make_npy_array(functools.partial(io.FileIO, path))
     yield contents
 
 
 @contextlib.contextmanager
-def _npz(path: str) -> Iterator[Contents]:
+def _open_npz(path: str) -> Iterator[Contents]:
     """Open NumPy's archive of `.npy` files."""
     contents = Contents()
     with zipfile.ZipFile(path) as archive:
         for member in archive.namelist():
             if member.endswith(".npy"):
-                array = _npy_array(functools.partial(archive.open, member))
+                array = _make_npy_array(functools.partial(archive.open, member))
                 contents[member.removesuffix(".npy")] = array
         yield contents
 
 
-def _npy_array(open_file: Callable[[], IO[bytes]]) -> LazyArray:
+def _make_npy_array(open_file: Callable[[], IO[bytes]]) -> LazyArray:
     with open_file() as file:
         version = np.lib.format.read_magic(file)
         if version == (1, 0):
@@ -191,35 +210,37 @@ def _npy_array(open_file: Callable[[], IO[bytes]]) -> LazyArray:
             shape, is_fortran, dtype = np.lib.format.read_array_header_2_0(file)
         begin = file.tell()
     if not is_fortran:
-        return _in_rows(open_file, begin, shape, dtype)
-    array = _in_rows(open_file, begin, shape[::-1], dtype).transposed(*range(len(shape))[::-1])
+        return _RowReader(open_file, begin, shape, dtype).make_array()
+    array = _RowReader(open_file, begin, shape[::-1], dtype).make_array()
+    array = array.transposed(*range(len(shape))[::-1])
     return replace(array, how=())
 
 
 @contextlib.contextmanager
-def _safetensors(path: str) -> Iterator[Contents]:
+def _open_safetensors(path: str) -> Iterator[Contents]:
     """Open a file of safetensors."""
     open_file = functools.partial(io.FileIO, path)
-    head = read_head(path)
+    header = read_header(path)
     contents = Contents()
-    contents.metadata = head.metadata
-    for name, line in head.lines.items():
-        if line.dtype not in DTYPES_OF_NUMPY:
-            contents[name] = LazyArray(line.shape, line.dtype, _refuse)
-            size = line.end - line.begin
-            contents.raw[name] = _in_rows(open_file, line.begin, (size,), np.dtype("uint8"))
+    contents.metadata = header.metadata
+    for name, entry in header.arrays.items():
+        if entry.dtype not in DTYPES_OF_NUMPY:
+            contents[name] = LazyArray(entry.shape, entry.dtype, _refuse_dtype)
+            size = entry.end - entry.begin
+            reader = _RowReader(open_file, entry.begin, (size,), np.dtype("uint8"))
+            contents.raw[name] = reader.make_array()
             continue
-        dtype = np.dtype(DTYPES_OF_NUMPY[line.dtype]).newbyteorder("<")
-        contents[name] = _in_rows(open_file, line.begin, line.shape, dtype)
+        dtype = np.dtype(DTYPES_OF_NUMPY[entry.dtype]).newbyteorder("<")
+        contents[name] = _RowReader(open_file, entry.begin, entry.shape, dtype).make_array()
     yield contents
 
 
-def _refuse(region: Selection) -> Array:
+def _refuse_dtype(region: Selection) -> Array:
     raise ValueError("NumPy has no such dtype")
 
 
 @contextlib.contextmanager
-def _hdf5(path: str | IO[bytes]) -> Iterator[Contents]:
+def _open_hdf5(path: str | IO[bytes]) -> Iterator[Contents]:
     """Open a file of HDF5, in which Keras saves weights."""
     import h5py  # comes with Keras
 
@@ -229,51 +250,51 @@ def _hdf5(path: str | IO[bytes]) -> Iterator[Contents]:
         if isinstance(node, h5py.Dataset):
             # Otherwise the values are in another file, which the digest of this one does not cover.
             if node.shape is not None and not node.external and not node.is_virtual:
-                contents[name] = _dataset(node)
+                contents[name] = _make_lazy_dataset(node)
             return
-        around, _, last = f"/{name}".rpartition("/")
-        if last == "vars" and "name" in node.attrs:
-            contents.layers[around[1:]] = str(node.attrs["name"])
-        # That of Keras 2, of which the names of many weights are cut into parts.
+        group, _, name_in_group = f"/{name}".rpartition("/")
+        if name_in_group == "vars" and "name" in node.attrs:
+            contents.layers[group[1:]] = str(node.attrs["name"])
+        # The group of a layer of Keras 2; a long list of names is `weight_names0` and so on.
         elif any(key.startswith("weight_names") for key in node.attrs):
-            contents.layers[name] = last
+            contents.layers[name] = name_in_group
 
     with h5py.File(path, "r") as file:
         file.visititems(visit)
-        _put_in_order(contents, file)
+        _order_arrays(contents, file)
         yield contents
 
 
-def _put_in_order(contents: Contents, file: Any) -> None:
-    """Put the arrays of a file of Keras 2 in the order of its layers, where it lists them."""
+def _order_arrays(contents: Contents, file: Any) -> None:
+    # Into the order of the layers of a file of Keras 2, if it lists them.
     listed = []
     for prefix in ("", "model_weights/"):
-        for layer in _texts(file.get(prefix or "/"), "layer_names"):
-            for weight in _texts(file.get(f"{prefix}{layer}"), "weight_names"):
+        for layer in _read_texts(file.get(prefix or "/"), "layer_names"):
+            for weight in _read_texts(file.get(f"{prefix}{layer}"), "weight_names"):
                 listed.append(f"{prefix}{layer}/{weight}")
     arrays = dict(contents)
-    first = {name: arrays[name] for name in listed if name in arrays}
-    if first:
+    ordered = {name: arrays[name] for name in listed if name in arrays}
+    if ordered:
         contents.clear()
-        contents.update({**first, **arrays})
+        contents.update({**ordered, **arrays})
         contents.are_in_order = True
 
 
-def _texts(group: Any, attribute: str) -> list[str]:
-    """Return a list of texts that Keras keeps in attributes of a group, in parts if it is long."""
+def _read_texts(group: Any, attribute: str) -> list[str]:
+    # Keras keeps a long list in several attributes: `weight_names0`, `weight_names1`.
     attributes = {} if group is None else group.attrs
     if attribute in attributes:
-        parts = [attributes[attribute]]
+        pieces = [attributes[attribute]]
     else:
         names = (f"{attribute}{number}" for number in itertools.count())
-        parts = [attributes[name] for name in itertools.takewhile(attributes.__contains__, names)]
-    found = []
-    for text in itertools.chain.from_iterable(parts):
-        found.append(text.decode() if isinstance(text, bytes) else str(text))
-    return found
+        pieces = [attributes[name] for name in itertools.takewhile(attributes.__contains__, names)]
+    texts = []
+    for text in itertools.chain.from_iterable(pieces):
+        texts.append(text.decode() if isinstance(text, bytes) else str(text))
+    return texts
 
 
-def _dataset(node: Any) -> LazyArray:
+def _make_lazy_dataset(node: Any) -> LazyArray:
     # Set by Keras: HDF5 has no such type.
     is_bfloat16 = node.attrs.get("dtype") == "bfloat16"
 
@@ -286,22 +307,22 @@ def _dataset(node: Any) -> LazyArray:
 
 
 @contextlib.contextmanager
-def _keras(path: str) -> Iterator[Contents]:
+def _open_keras(path: str) -> Iterator[Contents]:
     """Open a model that Keras saved, an archive with the weights as HDF5."""
     with tempfile.TemporaryFile() as weights:
         # HDF5 seeks back and forth, and seeking back in an archive means reading it again from
         # the start.
         with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as member:
             shutil.copyfileobj(member, weights)
-        with _hdf5(weights) as contents:
+        with _open_hdf5(weights) as contents:
             yield contents
 
 
 FORMATS: dict[str, Callable[[str], contextlib.AbstractContextManager[Contents]]] = {
-    ".npy": _npy,
-    ".npz": _npz,
-    ".safetensors": _safetensors,
-    ".h5": _hdf5,
-    ".hdf5": _hdf5,
-    ".keras": _keras,
+    ".npy": _open_npy,
+    ".npz": _open_npz,
+    ".safetensors": _open_safetensors,
+    ".h5": _open_hdf5,
+    ".hdf5": _open_hdf5,
+    ".keras": _open_keras,
 }

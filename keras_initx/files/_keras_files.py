@@ -1,4 +1,12 @@
-"""What names in the files of Keras say: the layers around an array, and what is no weight."""
+"""Read names in the files of Keras: the layers around an array, and what is no weight.
+
+layers/block/dense/vars/0           Keras 3: groups of layers, and the number of the weight
+dense_1/dense_1/kernel:0            Keras 2: the layer, and the whole name of the weight
+model_weights/dense_1/...           the same in a file that has an optimizer too
+optimizer/vars/3                    a variable of the optimizer, Keras 3
+optimizer_weights/Adam/m/...:0      a variable of the optimizer, Keras 2
+layers/dropout/seed_generator/vars/0    a seed
+"""
 
 from collections.abc import Mapping
 
@@ -9,7 +17,7 @@ _OPTIMIZER = "optimizer_weights"
 
 
 def enclosing_layers(name: str, layers: Mapping[str, str]) -> tuple[str, ...] | None:
-    """Return the names of the layers around an array, and its own; `None` if it is in none.
+    """Read the names of the layers around an array, and its own; `None` if it is in no layer.
 
     Keras 3 numbers the arrays of a layer: `("block", "dense", "0")`; before it they have the names
     of weights: `("block", "dense", "kernel")`.
@@ -18,16 +26,16 @@ def enclosing_layers(name: str, layers: Mapping[str, str]) -> tuple[str, ...] | 
         name: The name of the array in a file.
         layers: The names of layers by groups, see `Contents`.
     """
-    group, found, key = f"/{name}".rpartition("/vars/")
-    parts = group.split("/")
-    if found:
-        around = ["/".join(parts[1:end]) for end in range(2, len(parts) + 1)]
-        return (*(layers[one] for one in around if one in layers), key)
+    group, separator, key = f"/{name}".rpartition("/vars/")
+    pieces = group.split("/")
+    if separator:
+        groups = ["/".join(pieces[1:end]) for end in range(2, len(pieces) + 1)]
+        return (*(layers[outer_group] for outer_group in groups if outer_group in layers), key)
     # Before Keras 3, the group of a layer has the whole names of its weights.
-    parts = name.removesuffix(":0").split("/")
-    if parts[0] == _WEIGHTS:
-        parts = parts[1:]
-    layer, *rest = parts
+    pieces = name.removesuffix(":0").split("/")
+    if pieces[0] == _WEIGHTS:
+        pieces = pieces[1:]
+    layer, *rest = pieces
     is_layer = layer in layers or f"{_WEIGHTS}/{layer}" in layers or name.endswith(":0")
     if not is_layer or not rest:
         return None
@@ -37,28 +45,28 @@ def enclosing_layers(name: str, layers: Mapping[str, str]) -> tuple[str, ...] | 
 
 
 def enclosing_groups(name: str, layers: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the groups of the layers of `enclosing_layers`, each within the layer around it.
+    """Read the groups of the layers of `enclosing_layers`, each within the layer around it.
 
-    Before Keras 3, when a group has all weights of a layer, they are empty.
+    They are empty before Keras 3, when a group has all weights of a layer.
     """
-    path = enclosing_layers(name, layers) or ("",)
-    parts = f"/{name}".rpartition("/vars/")[0].split("/")
-    found = []
+    names = enclosing_layers(name, layers) or ("",)
+    pieces = f"/{name}".rpartition("/vars/")[0].split("/")
+    groups = []
     outer = ""
-    for end in range(2, len(parts) + 1):
-        group = "/".join(parts[1:end])
+    for end in range(2, len(pieces) + 1):
+        group = "/".join(pieces[1:end])
         if group in layers:
-            found.append(group[len(outer) :].removeprefix("/"))
+            groups.append(group[len(outer) :].removeprefix("/"))
             outer = group
-    return tuple(found) or ("",) * (len(path) - 1)
+    return tuple(groups) or ("",) * (len(names) - 1)
 
 
 def is_optimizer_or_seed(name: str) -> bool:
     """Return whether an array in a file of Keras is a variable of the optimizer, or a seed."""
     if name.startswith(f"{_OPTIMIZER}/"):
         return True
-    groups, found, _ = name.rpartition("/vars/")
-    if not found:
+    groups, separator, _ = name.rpartition("/vars/")
+    if not separator:
         return False
     first, *_ = groups.split("/")
     return first == "optimizer" or groups.rpartition("/")[2].startswith("seed_generator")

@@ -1,4 +1,12 @@
-"""Arrays of which a region is read when it is needed, and views of them."""
+"""Arrays of which a region is read when it is needed, and views of them.
+
+    array = LazyArray((6, 4), "float32", read)
+    view = array.transposed(1, 0).part(np.s_[:2])     nothing is read yet
+    view.read(np.s_[:, :3])                           reads array[:3, :2]
+    view.how                                          ("transposed", "[:2]")
+
+A *region* is a slice without a step for each axis, or everything.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,8 +28,8 @@ class LazyArray:
     Attributes:
         shape: Its shape.
         dtype: The name of its dtype.
-        read: Function of a region that reads it, a file while it is open.
-        how: What views have done to it, in words.
+        read: Function that reads a region. A file must be open.
+        how: What views have done to the array, in words.
     """
 
     shape: Shape
@@ -43,36 +51,41 @@ class LazyArray:
         """Return the array with its axes in another order."""
         if axes == tuple(range(len(axes))):
             return self
-        places = [axes.index(axis) for axis in range(len(axes))]
+        source_axes = [axes.index(axis) for axis in range(len(axes))]
 
         def read(region: Selection) -> Array:
-            own = region if region is ... else tuple(region[place] for place in places)
-            return self.read(own).transpose(axes)
+            source_region = (
+                region
+                if region is ...
+                else tuple(region[source_axis] for source_axis in source_axes)
+            )
+            return self.read(source_region).transpose(axes)
 
         shape = tuple(self.shape[axis] for axis in axes)
         return replace(self, shape=shape, read=read, how=(*self.how, "transposed"))
 
     def part(self, index: Any) -> "LazyArray":
-        """Return what an index of NumPy gives; slices are read without the rest.
+        """Return the array at an index of NumPy; slices are read without the rest.
 
         Raises:
-            IndexError: If there is no such part.
+            IndexError: If the array has no such index.
         """
         # An array of this shape that takes no memory.
         shape = np.broadcast_to(np.int8(0), self.shape)[index].shape
         text = format_index(index)
-        slices = _slices_of_axes(index, len(self.shape))
+        slices = _list_slices(index, len(self.shape))
         if slices is None:
             return self.changed(lambda array: array[index], shape, text)
-        starts = [part.indices(n)[0] for part, n in zip(slices, self.shape, strict=True)]
+        pairs = zip(slices, self.shape, strict=True)
+        starts = [selected.indices(length)[0] for selected, length in pairs]
 
         def read(region: Selection) -> Array:
-            parts = (slice(None),) * len(shape) if region is ... else region
-            own = []
-            for start, part, length in zip(starts, parts, shape, strict=True):
-                first, end, _ = part.indices(length)
-                own.append(slice(start + first, start + end))
-            return self.read(tuple(own))
+            selection = (slice(None),) * len(shape) if region is ... else region
+            source_region = []
+            for start, selected, length in zip(starts, selection, shape, strict=True):
+                first, end, _ = selected.indices(length)
+                source_region.append(slice(start + first, start + end))
+            return self.read(tuple(source_region))
 
         return replace(self, shape=shape, read=read, how=(*self.how, text))
 
@@ -87,7 +100,7 @@ class LazyArray:
         return replace(self, how=(*self.how, note))
 
     def changed(self, function: Callable[[Array], Array], shape: Shape, how: str) -> "LazyArray":
-        """Return what a function makes of the whole, which is read for each region."""
+        """Return what a function makes of the whole array, which is read for each region."""
 
         def read(region: Selection) -> Array:
             return function(self.read(...))[region]
@@ -118,31 +131,31 @@ def stack_lazily(arrays: Sequence[LazyArray]) -> LazyArray:
     return LazyArray(shape, first.dtype, read, (*first.how, "stacked"))
 
 
-def _slices_of_axes(index: Any, rank: int) -> tuple[slice, ...] | None:
-    """Return an index as a slice for each axis, or `None` if it is more than slices."""
-    parts = index if isinstance(index, tuple) else (index,)
-    missing = (slice(None),) * (rank - sum(part is not ... for part in parts))
-    places = [place for place, part in enumerate(parts) if part is ...]
-    place = places[0] if places else len(parts)
-    parts = (*parts[:place], *missing, *parts[place + 1 :])
-    if all(isinstance(part, slice) and part.step in (None, 1) for part in parts):
-        return parts
+def _list_slices(index: Any, rank: int) -> tuple[slice, ...] | None:
+    # A slice for each axis, or `None` if the index has more than slices without a step.
+    indices = index if isinstance(index, tuple) else (index,)
+    missing = (slice(None),) * (rank - sum(entry is not ... for entry in indices))
+    ellipses = [position for position, entry in enumerate(indices) if entry is ...]
+    position = ellipses[0] if ellipses else len(indices)
+    indices = (*indices[:position], *missing, *indices[position + 1 :])
+    if all(isinstance(entry, slice) and entry.step in (None, 1) for entry in indices):
+        return indices
     return None
 
 
 def format_index(index: Any) -> str:
-    """Return an index as source text."""
-    parts = index if isinstance(index, tuple) else (index,)
-    return f"[{', '.join(map(_part_text, parts))}]"
+    """Format an index as source text: `[:2, ..., 0]`."""
+    indices = index if isinstance(index, tuple) else (index,)
+    return f"[{', '.join(map(_format_axis, indices))}]"
 
 
-def _part_text(part: Any) -> str:
-    if part is ...:
+def _format_axis(entry: Any) -> str:
+    if entry is ...:
         return "..."
-    if not isinstance(part, slice):
-        return str(part)
-    start = "" if part.start is None else part.start
-    stop = "" if part.stop is None else part.stop
-    if part.step is None:
+    if not isinstance(entry, slice):
+        return str(entry)
+    start = "" if entry.start is None else entry.start
+    stop = "" if entry.stop is None else entry.stop
+    if entry.step is None:
         return f"{start}:{stop}"
-    return f"{start}:{stop}:{part.step}"
+    return f"{start}:{stop}:{entry.step}"

@@ -1,8 +1,22 @@
-"""Paths on this machine, files that are written as a whole or not at all, and the reading of JSON.
+"""Check paths on this machine, write files as a whole or not at all, and read strict JSON.
 
-A disk may be full, a process stopped.
+A disk may be full or a process stopped, so a file is written under another name (`replace_file`).
+Plans and contracts are JSON with a line for each weight (`LinedFormat`), so that they can be
+compared line by line:
 
-Imports nothing large, because the command line reads its arguments with it.
+    {
+     "format": "keras_initx contract",
+     "version": 1,
+     "weights": [
+      {"path": "dense/kernel", "shape": [8, 4], "std": 0.35},
+      {"path": "dense/bias", "shape": [4], "std": 0}
+     ],
+     "numbers": {
+      "dense/kernel": [32, 0.0012]
+     }
+    }
+
+This imports nothing large, because the command line reads its arguments with it.
 """
 
 import contextlib
@@ -59,12 +73,13 @@ def replace_file(path: str | Path) -> Iterator[Path]:
 
 
 def file_to_replace(path: Path) -> Path | None:
-    """Return the file that `replacing` replaces or makes, or `None` if it writes to `path` itself.
+    """Return the file that `replace_file` replaces or makes; `None` if it writes to `path` itself.
 
     Two paths lead to one file if they give the same.
     """
     target = Path(os.path.realpath(path))
-    if path.exists() and not target.is_file():  # nor has an open file that was deleted a place
+    # A device or a pipe, or an open file that was deleted, which is in no folder.
+    if path.exists() and not target.is_file():
         return None
     return target
 
@@ -83,7 +98,7 @@ def check_local(name: str, path: Local) -> Local:
     return path
 
 
-def write(path: str | Path, content: str | bytes) -> None:
+def write_file(path: str | Path, content: str | bytes) -> None:
     """Write a file as a whole or not at all, text in UTF-8 and with its own line ends.
 
     Raises:
@@ -101,10 +116,11 @@ class LinedFormat:
 
     Attributes:
         name: The value of its first field, `"format"`.
-        version: That of the second, `"version"`.
-        writer: What writes it, in error messages.
+        version: The value of the second field, `"version"`.
+        writer: The function that writes it, in error messages.
         fields: The names of the other fields; the last is `"weights"`.
-        parts: The names of fields after these, which hold a part of each line, by its path.
+        parts: The names of fields after these, into which a part of each line is moved, by its
+            path.
     """
 
     name: str
@@ -118,27 +134,32 @@ class LinedFormat:
         return isinstance(content, dict) and content.get("format") == self.name
 
     def text(self, values: Sequence[Any], weights: Sequence[Mapping[str, Any]]) -> str:
-        """Return the text of a file with the values of all fields but the weights."""
+        """Format the text of a file.
+
+        Args:
+            values: The values of `fields` without the weights.
+            weights: The line of each weight, with its `parts`.
+        """
         names = ("format", "version", *self.fields)
         fields = []
         for name, value in zip(names, (self.name, self.version, *values), strict=False):
-            fields.append(f" {_as_json(name)}: {_as_json(value)}")
+            fields.append(f" {_to_json(name)}: {_to_json(value)}")
         lines = []
         for weight in weights:
-            said = {name: value for name, value in weight.items() if name not in self.parts}
-            lines.append(f"  {_as_json(said)}")
-        fields.append(_lined(names[-1], "[", lines, "]"))
+            short_line = {name: value for name, value in weight.items() if name not in self.parts}
+            lines.append(f"  {_to_json(short_line)}")
+        fields.append(_format_lines(names[-1], "[", lines, "]"))
         for part in self.parts:
             lines = []
             for weight in weights:
-                lines.append(f"  {_as_json(weight['path'])}: {_as_json(weight[part])}")
-            fields.append(_lined(part, "{", lines, "}"))
+                lines.append(f"  {_to_json(weight['path'])}: {_to_json(weight[part])}")
+            fields.append(_format_lines(part, "{", lines, "}"))
         return "{\n" + ",\n".join(fields) + "\n}\n"
 
     def read(
         self, argument: str, path: str, parse: Callable[[dict[str, Any]], Parsed]
     ) -> tuple[dict[str, Any], dict[str, Parsed]]:
-        """Return the fields of a file, and what its lines say, by the paths of the weights.
+        """Read the fields of a file, and parse its lines, by the paths of the weights.
 
         Args:
             argument: Name of the argument in error messages.
@@ -153,69 +174,69 @@ class LinedFormat:
         try:
             content = parse_json(Path(path).read_bytes())
         except ValueError as error:
-            raise self._refused(argument, path, str(error)) from None
+            raise self._format_error(argument, path, str(error)) from None
         if not self.is_in(content):
-            own = content.get("format") if isinstance(content, dict) else None
+            other_format = content.get("format") if isinstance(content, dict) else None
             problem = f'has no "format": "{self.name}"'
-            if isinstance(own, str):
-                problem = f'has the "format": "{own}"'
-            raise self._refused(argument, path, problem)
+            if isinstance(other_format, str):
+                problem = f'has the "format": "{other_format}"'
+            raise self._format_error(argument, path, problem)
         fields: dict[str, Any] = content
         if fields.get("version") != self.version:
             problem = (
                 f"has version {fields.get('version')!r}, and this package reads {self.version}: "
-                "record it anew"
+                "record it again"
             )
-            raise self._refused(argument, path, problem)
+            raise self._format_error(argument, path, problem)
         names = ("format", "version", *self.fields, *self.parts)
         if fields.keys() != set(names):
             problem = f"must have the keys {names} and has {tuple(fields)}"
-            raise self._refused(argument, path, problem)
+            raise self._format_error(argument, path, problem)
         if not isinstance(fields["weights"], list):
-            raise self._refused(argument, path, "has no list of weights")
-        found: dict[str, Parsed] = {}
+            raise self._format_error(argument, path, "has no list of weights")
+        parsed: dict[str, Parsed] = {}
         for number, line in enumerate(fields["weights"], 1):
-            weight = line.get("path") if isinstance(line, dict) else line
-            with self.refusing(argument, path, f"weight {number}, {weight!r}"):
-                if not isinstance(weight, str) or weight in found:
-                    raise ValueError("the path must be a text, and that of no line before")
-                of_line = {part: fields[part][weight] for part in self.parts}
-                found[weight] = parse({**line, **of_line})
+            path_in_line = line.get("path") if isinstance(line, dict) else line
+            with self.refusing(argument, path, f"weight {number}, {path_in_line!r}"):
+                if not isinstance(path_in_line, str) or path_in_line in parsed:
+                    raise ValueError("the path must be a text that no earlier line has")
+                parts_of_line = {part: fields[part][path_in_line] for part in self.parts}
+                parsed[path_in_line] = parse({**line, **parts_of_line})
         for part in self.parts:
-            for weight in fields[part].keys() - found.keys():
-                raise self._refused(argument, path, f"has {part!r} of {weight!r}, and no such line")
-        return fields, found
+            for unknown in fields[part].keys() - parsed.keys():
+                problem = f"has {part!r} of {unknown!r}, and no line of such a weight"
+                raise self._format_error(argument, path, problem)
+        return fields, parsed
 
     @contextlib.contextmanager
     def refusing(self, argument: str, path: str, place: str) -> Iterator[None]:
-        """Turn any exception about a place in a file into a `ValueError` that names both."""
+        """Turn any exception about a place in a file into a `ValueError` that names the place."""
         try:
             yield
         except Exception as error:  # the class of a user may raise anything
             problem = f"cannot be read at {place}: {type(error).__name__}: {error}"
-            raise self._refused(argument, path, problem) from error
+            raise self._format_error(argument, path, problem) from error
 
-    def _refused(self, argument: str, path: str, problem: str) -> ValueError:
-        """Return the error about a file that has not this format."""
+    def _format_error(self, argument: str, path: str, problem: str) -> ValueError:
         return ValueError(
             f"`{argument}` must be a file that `{self.writer}` wrote; this one {problem}. "
             f"Received: {argument}={path!r}"
         )
 
 
-def _lined(name: str, begin: str, lines: Sequence[str], end: str) -> str:
-    """Return a field of which each item has a line."""
-    return f" {_as_json(name)}: {begin}\n" + ",\n".join(lines) + f"\n {end}"
+def _format_lines(name: str, begin: str, lines: Sequence[str], end: str) -> str:
+    return f" {_to_json(name)}: {begin}\n" + ",\n".join(lines) + f"\n {end}"
 
 
-def _as_json(value: Any) -> str:
+def _to_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 def parse_json(content: str | bytes) -> Any:
-    """Return what JSON says, in any encoding of Unicode.
+    """Parse JSON, in any encoding of Unicode.
 
-    Python's `json` takes the last of equal keys, and numbers that JSON does not have.
+    This is stricter than Python's `json`, which takes the last of equal keys, and numbers that
+    JSON does not have.
 
     Raises:
         ValueError: If it is not JSON, an object has a key twice, or a number is not finite. The
@@ -224,24 +245,24 @@ def parse_json(content: str | bytes) -> Any:
     try:
         return json.loads(
             content,
-            object_pairs_hook=_unique,
+            object_pairs_hook=_check_unique_keys,
             parse_constant=_refuse_number,
-            parse_float=_finite,
+            parse_float=_parse_finite,
         )
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"is not JSON: {error}") from None
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _check_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members: dict[str, Any] = {}
     for key, value in pairs:
-        if key in found:
+        if key in members:
             raise ValueError(f"has the key {key!r} twice")
-        found[key] = value
-    return found
+        members[key] = value
+    return members
 
 
-def _finite(text: str) -> float:
+def _parse_finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
         _refuse_number(text)
@@ -253,6 +274,6 @@ def _refuse_number(text: str) -> NoReturn:
 
 
 def _flush(path: Path) -> None:
-    """Return once a file is on disk, where the last error of a write may appear."""
+    # Once the file is on disk, the last error of a write has appeared.
     with open(path, "rb+") as file:
         os.fsync(file.fileno())

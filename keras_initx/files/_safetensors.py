@@ -1,7 +1,9 @@
-"""Files of safetensors: the length of a head in JSON, the head, and the bytes of all arrays.
+"""Read and write files of safetensors.
 
-The head has a line for each array, with the place of its bytes after the head, and texts about the
-file: `{"fc.bias": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}, "__metadata__": {...}}`.
+8 bytes      the length of the header, little-endian
+header       {"fc.bias": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
+              "__metadata__": {"format": "pt"}}, JSON, and spaces up to a multiple of 8 bytes
+the rest     the bytes of all arrays, to which the offsets refer
 """
 
 import io
@@ -34,8 +36,8 @@ _METADATA = "__metadata__"
 _ALIGNMENT = 8
 
 
-class Line(NamedTuple):
-    """What a head says of an array.
+class ArrayHeader(NamedTuple):
+    """What a header says of an array.
 
     Attributes:
         dtype: The name that the format has for its dtype.
@@ -51,20 +53,20 @@ class Line(NamedTuple):
 
 
 @dataclass
-class Head:
-    """The head of a file.
+class Header:
+    """The header of a file.
 
     Attributes:
-        lines: What it says of each array, by name.
+        arrays: What it says of each array, by name.
         metadata: What it says of the file, as texts.
     """
 
-    lines: dict[str, Line] = field(default_factory=dict)
+    arrays: dict[str, ArrayHeader] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
 
 
-def read_head(path: str) -> Head:
-    """Return the head of a file.
+def read_header(path: str) -> Header:
+    """Read the header of a file.
 
     Raises:
         ValueError: If the file is cut off, or an array has not the size of its shape.
@@ -73,24 +75,24 @@ def read_head(path: str) -> Head:
     with io.FileIO(path) as file:
         length = int.from_bytes(file.read(8), "little")
         if length > size - 8:
-            raise ValueError("its head is cut off")
+            raise ValueError("its header is cut off")
         content = parse_json(file.read(length))
-    head = Head(metadata=content.pop(_METADATA, {}))
-    for name, line in content.items():
-        shape = tuple(line["shape"])
-        begin, end = (8 + length + offset for offset in line["data_offsets"])
+    header = Header(metadata=content.pop(_METADATA, {}))
+    for name, entry in content.items():
+        shape = tuple(entry["shape"])
+        begin, end = (8 + length + offset for offset in entry["data_offsets"])
         if not 8 + length <= begin <= end <= size:
             raise ValueError(f"it ends before {name!r}")
-        if line["dtype"] in DTYPES_OF_NUMPY:
-            itemsize = np.dtype(DTYPES_OF_NUMPY[line["dtype"]]).itemsize
+        if entry["dtype"] in DTYPES_OF_NUMPY:
+            itemsize = np.dtype(DTYPES_OF_NUMPY[entry["dtype"]]).itemsize
             if end - begin != math.prod(shape) * itemsize:
                 raise ValueError(f"{name!r} has not the size of its shape")
-        head.lines[name] = Line(line["dtype"], shape, begin, end)
-    return head
+        header.arrays[name] = ArrayHeader(entry["dtype"], shape, begin, end)
+    return header
 
 
-class Described(NamedTuple):
-    """An array that is to be written.
+class ArraySpec(NamedTuple):
+    """The dtype, shape and size of an array that is to be written.
 
     Attributes:
         dtype: The name that the format has for its dtype.
@@ -111,7 +113,7 @@ def format_dtype(dtype: DType) -> str | None:
 
 def write_safetensors(
     path: str | Path,
-    described: Mapping[str, Described],
+    specs: Mapping[str, ArraySpec],
     arrays: Iterable[Array],
     metadata: Mapping[str, str],
 ) -> None:
@@ -119,20 +121,20 @@ def write_safetensors(
 
     Args:
         path: The file.
-        described: The arrays by name, in the order in which they are written.
+        specs: The arrays by name, in the order in which they are written.
         arrays: The same arrays, of which each is made when it is written.
-        metadata: What the file says of itself.
+        metadata: Texts about the file.
 
     Raises:
         OSError: If the file cannot be written.
     """
-    head: dict[str, Any] = {_METADATA: dict(metadata)} if metadata else {}
+    header: dict[str, Any] = {_METADATA: dict(metadata)} if metadata else {}
     end = 0
-    for name, array in described.items():
+    for name, array in specs.items():
         begin, end = end, end + array.size
-        line = {"dtype": array.dtype, "shape": array.shape, "data_offsets": (begin, end)}
-        head[name] = line
-    text = json.dumps(head, ensure_ascii=False, separators=(",", ":")).encode()
+        entry = {"dtype": array.dtype, "shape": array.shape, "data_offsets": (begin, end)}
+        header[name] = entry
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % _ALIGNMENT)
     with open(path, "wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)

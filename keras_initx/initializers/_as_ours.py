@@ -56,6 +56,16 @@ def similar_ids(name: str) -> list[str]:
     return [one for one in like if one != name]
 
 
+def list_meant_ids(text: str) -> list[str]:
+    """Return the ids of initializers that a text may mean: itself if it is one, or similar ones."""
+    try:
+        if callable(resolve_initializer(text)):
+            return [text]
+    except (TypeError, ValueError):  # its class may need arguments
+        pass
+    return similar_ids(text)
+
+
 class Adapted:
     """An initializer, or a function that Keras takes for one, of which nothing else is known.
 

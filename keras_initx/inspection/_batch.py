@@ -1,6 +1,13 @@
-"""A batch of data: found in what is passed, checked, cut, and as arrays of floats.
+"""Make a checked batch of what users pass as data, cut it, and turn it into arrays of floats.
 
-`make_batch` is the one place that decides what of `x` is a batch, and what of it are inputs.
+`make_batch` alone decides what of `x` is a batch, and what of it are inputs. For a model of one
+input, and data with 32 examples of 8 numbers:
+
+    x of shape (32, 8); [x]; (x,)                         inputs
+    (x, y); (x, y, sample_weight)                         a batch
+    a dataset, a generator, a `PyDataset`                 its first batch
+    {"input": x}                                          inputs by name
+    nested lists of numbers; a `DataFrame`; a `Series`    an array
 """
 
 import functools
@@ -27,14 +34,14 @@ class Batch(NamedTuple):
 
 
 def make_batch(model: keras.Model, x: Data, y: Data | None = None) -> Batch:
-    """Return the checked batch that `x` and `y` are for `model`.
+    """Make the checked batch that `x` and `y` are for `model`.
 
-    Of a dataset, that is its first batch, unpacked as by `keras.utils.unpack_x_y_sample_weight`. A
-    tuple or list is inputs if it has as many arrays as `model` has inputs. It is a batch `(x, y)`
+    From a dataset it takes the first batch, unpacked as by `keras.utils.unpack_x_y_sample_weight`.
+    A tuple or list is inputs if it has as many arrays as `model` has inputs. It is a batch `(x, y)`
     or `(x, y, sample_weight)` if its first member has as many, or is a dict. `(x,)` is `x`.
 
-    The number of inputs is not known of a subclassed model that is not built. Then a list is
-    inputs, and so is a tuple beside `y`. A tuple of arrays may be either, and is refused.
+    The number of inputs of a subclassed model is not known before it is built. Then a list is
+    inputs, and so is a tuple if `y` is passed. A tuple of arrays may be either, and is refused.
 
     Args:
         model: A Keras model.
@@ -43,17 +50,17 @@ def make_batch(model: keras.Model, x: Data, y: Data | None = None) -> Batch:
 
     Raises:
         TypeError: If there is something else than dense arrays of numbers, or of strings in `x`.
-        ValueError: If `x` does not fit to the inputs of `model`, or `first_batch` raises it.
+        ValueError: If `x` does not fit the inputs of `model`, or `first_batch` raises it.
     """
     x, y = first_batch(x, y)
-    batch = _unpacked(model, x, y)
+    batch = _unpack(model, x, y)
     _check_arrays(batch.x, batch.y)
     _check_inputs(model, batch)
     return batch
 
 
 def first_batch(x: Data, y: Data | None = None) -> tuple[Data, Data | None]:
-    """Return `x` and `y` as arrays; for a dataset, a `Batch` in the place of `x`.
+    """Return `x` and `y` as arrays; for a dataset, a `Batch` in place of `x`.
 
     A generator loses its first batch. The global random numbers do not advance, and neither do
     those of a `DataLoader` of torch. What other datasets draw by themselves is drawn.
@@ -61,21 +68,21 @@ def first_batch(x: Data, y: Data | None = None) -> tuple[Data, Data | None]:
     Raises:
         TypeError: If there is something else than dense arrays of numbers, or of strings in `x`.
         ValueError: If there are no examples or different numbers of them, a dataset has no batches,
-            or `y` is given beside a dataset.
+            or `y` is passed in addition to a dataset.
     """
     if isinstance(x, Batch):
         return x, y
     if not _is_dataset(x):
-        x = _with_arrays("x", x)
-        y = _with_arrays("y", y)
+        x = _convert_arrays("x", x)
+        y = _convert_arrays("y", y)
         _check_arrays(x, y)
         return x, y
     if y is not None:
         raise ValueError(
-            "`y` must be left out where `x` is a dataset, whose batches have the targets. "
+            "`y` must be left out if `x` is a dataset, whose batches have the targets. "
             f"Received: x of type {type(x).__name__}, and y"
         )
-    batch = _first_of(x)
+    batch = _read_first_batch(x)
     _check_arrays(batch.x, batch.y)
     return batch, None
 
@@ -90,10 +97,10 @@ def _is_dataset(data: Data) -> bool:
     return hasattr(data, "__iter__")
 
 
-def _first_of(dataset: Data) -> Batch:
-    """Return the first batch of `dataset`."""
+def _read_first_batch(dataset: Data) -> Batch:
+    """Read the first batch of `dataset`, and put back the generators that it draws from."""
     put_back_generators = backend.kept_generators()
-    states = [(generator, generator.get_state()) for generator in _generators_of(dataset)]
+    states = [(generator, generator.get_state()) for generator in _list_generators(dataset)]
     try:
         if not isinstance(dataset, keras.utils.PyDataset):
             batch = next(iter(dataset), None)
@@ -116,9 +123,9 @@ def _first_of(dataset: Data) -> Batch:
         )
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
     x, y, sample_weight = (
-        _with_arrays("x", x),
-        _with_arrays("y", y),
-        _with_arrays("sample_weight", sample_weight),
+        _convert_arrays("x", x),
+        _convert_arrays("y", y),
+        _convert_arrays("sample_weight", sample_weight),
     )
     arrays = [array for array in keras.tree.flatten((x, y)) if array is not None]
     shapes = [tuple(np.shape(array)) for array in arrays]
@@ -130,27 +137,27 @@ def _first_of(dataset: Data) -> Batch:
     return Batch(x, y, sample_weight)
 
 
-def _generators_of(dataset: Data) -> list[Any]:
-    """Return the generators from which a `DataLoader` of torch draws, whatever the backend is."""
+def _list_generators(dataset: Data) -> list[Any]:
+    """List the generators from which a `DataLoader` of torch draws, whatever the backend is."""
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(dataset, torch.utils.data.DataLoader):
         return []
-    found = [torch.default_generator]
+    generators = [torch.default_generator]
     batch_sampler = dataset.batch_sampler
     for owner in (dataset, dataset.sampler, batch_sampler, getattr(batch_sampler, "sampler", None)):
         generator = getattr(owner, "generator", None)
         if isinstance(generator, torch.Generator):
-            found.append(generator)
-    return found
+            generators.append(generator)
+    return generators
 
 
-def _with_arrays(name: str, data: Data) -> Data:
-    """Return `data` with arrays in the place of lists of numbers and of pandas' objects."""
-    return keras.tree.traverse(functools.partial(_converted, name), data)
+def _convert_arrays(name: str, data: Data) -> Data:
+    # Lists of numbers and pandas' objects become arrays.
+    return keras.tree.traverse(functools.partial(_convert_value, name), data)
 
 
-def _converted(name: str, value: Any) -> Array | None:
-    """Return an array if `value`, in what was passed as `name`, has another form."""
+def _convert_value(name: str, value: Any) -> Array | None:
+    """Convert a value in the argument `name` if it has another form; `None` for an array."""
     if isinstance(value, list) and _has_values(value):
         try:
             return np.asarray(value)
@@ -160,15 +167,14 @@ def _converted(name: str, value: Any) -> Array | None:
     if pandas is None:
         return None
     if isinstance(value, pandas.DataFrame):
-        return _array_of_frame(name, value)
+        return _frame_to_array(name, value)
     if isinstance(value, pandas.Series):
-        return array_of_column(value)[:, None]  # the same shape as in `fit`
+        return column_to_array(value)[:, None]  # the same shape as in `fit`
     return None
 
 
-def _array_of_frame(name: str, frame: Any) -> Array:
-    """Return the values of a `DataFrame` of pandas."""
-    columns = [array_of_column(column) for _, column in frame.items()]
+def _frame_to_array(name: str, frame: Any) -> Array:
+    columns = [column_to_array(column) for _, column in frame.items()]
     if not columns:
         return np.empty(frame.shape)
     are_numbers = [column.dtype.kind in "biuf" for column in columns]
@@ -190,23 +196,23 @@ def _has_values(nested: Sequence[Any]) -> bool:
     return bool(nested)
 
 
-def array_of_column(column: Any) -> Array:
-    """Return the values of a column of pandas, of a number type of its own as floats."""
+def column_to_array(column: Any) -> Array:
+    """Convert a column of pandas, to floats if it has a number type of pandas."""
     array = np.asarray(column)
     if array.dtype == object and sys.modules["pandas"].api.types.is_numeric_dtype(column.dtype):
         return np.asarray(column.to_numpy("float64", na_value=np.nan))
     return array
 
 
-def _unpacked(model: keras.Model, x: Data, y: Data | None) -> Batch:
-    """Return what `x` is, which is no dataset: a batch, or its inputs. See `make_batch`."""
+def _unpack(model: keras.Model, x: Data, y: Data | None) -> Batch:
+    """Unpack `x`, which is no dataset: a batch, or its inputs. See `make_batch`."""
     if isinstance(x, Batch):
         return x
     if not isinstance(x, list | tuple) or not x:
         return Batch(x, y)
     if isinstance(x, tuple) and len(x) == 1:
         return Batch(x[0], y)
-    inputs = _input_count(model)
+    inputs = _count_inputs(model)
     count = len(keras.tree.flatten(x))
     if inputs is None:
         if y is not None:
@@ -214,8 +220,8 @@ def _unpacked(model: keras.Model, x: Data, y: Data | None) -> Batch:
         is_batch = isinstance(x[0], list | tuple | dict)
         if isinstance(x, tuple) and len(x) <= 3 and not is_batch:
             raise ValueError(
-                "`x` must be the inputs alone, several of them as a list: how many the model has "
-                "is not known, so a tuple may also be a batch `(x, y)`. "
+                "`x` must be the inputs alone, several of them as a list. The number of inputs of "
+                "this model is not known, so a tuple may also be a batch `(x, y)`. "
                 f"Received: x with a tuple of {count} arrays"
             )
     elif count == inputs:
@@ -226,14 +232,14 @@ def _unpacked(model: keras.Model, x: Data, y: Data | None) -> Batch:
         return Batch(x, y)
     if y is not None:
         raise ValueError(
-            "`y` must be left out where `x` is a batch `(x, y)`, as more arrays than the model has "
-            f"inputs are. Received: x with {count} arrays for {inputs} inputs, and y"
+            "`y` must be left out if `x` is a batch `(x, y)`: `x` has more arrays than the model "
+            f"has inputs. Received: x with {count} arrays for {inputs} inputs, and y"
         )
     return Batch(*x)
 
 
-def _input_count(model: keras.Model) -> int | None:
-    """Return the number of inputs of `model`, `None` if it is not known."""
+def _count_inputs(model: keras.Model) -> int | None:
+    """Count the inputs of `model`; `None` if they are not known."""
     inputs = getattr(model, "inputs", None)
     if inputs:
         return len(inputs)
@@ -244,39 +250,38 @@ def _input_count(model: keras.Model) -> int | None:
     shape = config.get("input_shape") if isinstance(config, dict) else None
     if not isinstance(shape, list | tuple | dict):
         return None
-    return _shape_count(shape)
+    return _count_shapes(shape)
 
 
-def _shape_count(nested: Any) -> int:
-    """Return the number of shapes in lists, tuples and dicts of shapes."""
+def _count_shapes(nested: Any) -> int:
     if isinstance(nested, dict):
         nested = list(nested.values())
     if not isinstance(nested, list | tuple):  # that of an optional input, which was `None`
         return 1
     if all(length is None or isinstance(length, int) for length in nested):
         return 1
-    return sum(map(_shape_count, nested))
+    return sum(map(_count_shapes, nested))
 
 
 def _check_arrays(x: Data, y: Data | None) -> None:
     """Raise an error if `x` and `y` are not matching, nonempty arrays."""
-    counts_of_x = _example_counts("x", x)
-    counts_of_y = [] if y is None else _example_counts("y", y)
-    if not counts_of_x or 0 in counts_of_x:
+    x_counts = _count_examples("x", x)
+    y_counts = [] if y is None else _count_examples("y", y)
+    if not x_counts or 0 in x_counts:
         raise ValueError("`x` must have at least one example. Received: x with none")
-    if len({*counts_of_x, *counts_of_y}) > 1:
+    if len({*x_counts, *y_counts}) > 1:
         raise ValueError(
             "`x` and `y` must have the same number of examples. "
-            f"Received: x with {counts_of_x}, y with {counts_of_y}"
+            f"Received: x with {x_counts}, y with {y_counts}"
         )
 
 
-def _example_counts(name: str, arrays: Data) -> list[int]:
-    """Return the number of examples of each array."""
-    given = keras.tree.flatten(arrays)
+def _count_examples(name: str, arrays: Data) -> list[int]:
+    """Count the examples of each array, which must be dense, of numbers, or of strings in `x`."""
+    leaves = keras.tree.flatten(arrays)
     # An optional input may be `None`.
-    given = [array for array in given if array is not None] or given
-    for array in given:
+    leaves = [array for array in leaves if array is not None] or leaves
+    for array in leaves:
         kind = type(array).__name__
         if not getattr(array, "shape", None) or not hasattr(array, "__array__"):
             forms = "an array, or a list or dict of arrays"
@@ -285,7 +290,7 @@ def _example_counts(name: str, arrays: Data) -> list[int]:
             raise TypeError(f"`{name}` must be {forms}. Received: {name} with {kind}")
         if getattr(array, "is_sparse", False):  # a tensor of torch
             raise TypeError(f"`{name}` must be dense. Received: {name} with a sparse {kind}")
-        dtype = _dtype_of(array)
+        dtype = _dtype_name(array)
         # Also of arrays of different lengths, which are no batch.
         if "object" in dtype and not _has_texts(array):
             raise TypeError(
@@ -303,36 +308,35 @@ def _example_counts(name: str, arrays: Data) -> list[int]:
                 f"`{name}` must hold real numbers, without a mask. "
                 f"Received: {name} with {kind} of dtype {dtype}"
             )
-    return [array.shape[0] for array in given]
+    return [array.shape[0] for array in leaves]
 
 
-def _dtype_of(array: Any) -> str:
+def _dtype_name(array: Any) -> str:
     if keras.ops.is_tensor(array):
         return str(array.dtype)
     return str(np.asarray(array).dtype)  # those of other libraries have names of their own
 
 
 def _has_texts(array: Any) -> bool:
-    """Return whether `array` holds strings."""
     if keras.ops.is_tensor(array):
         return "string" in str(array.dtype)
     array = np.asarray(array)
     if array.dtype == object:
-        return all(isinstance(one, str | bytes) for one in array.flat)
+        return all(isinstance(value, str | bytes) for value in array.flat)
     return array.dtype.kind in "SUT"
 
 
 def _check_inputs(model: keras.Model, batch: Batch) -> None:
-    """Raise an error if `batch` does not fit to the inputs of `model`, where they are known.
+    """Raise an error if `batch` does not fit the inputs of `model`, where they are known.
 
     Keras' error may print all of `x`.
     """
     inputs = getattr(model, "inputs", None)
     if not inputs:
         return
-    given = keras.tree.flatten(batch.x)
+    leaves = keras.tree.flatten(batch.x)
     if isinstance(batch.x, dict):
-        required = _named_inputs(model)
+        required = _read_named_inputs(model)
         missing = [name for name in required if name not in batch.x]
         if missing:
             raise ValueError(
@@ -340,14 +344,14 @@ def _check_inputs(model: keras.Model, batch: Batch) -> None:
                 f"Received: x without {missing}"
             )
         # Others are not used.
-        given = keras.tree.flatten([batch.x[name] for name in required])
+        leaves = keras.tree.flatten([batch.x[name] for name in required])
         inputs = keras.tree.flatten(list(required.values()))
-    if len(given) != len(inputs):
+    if len(leaves) != len(inputs):
         raise ValueError(
             f"`x` must have {len(inputs)} arrays, as many as the model has inputs, or be a batch "
-            f"`(x, y)`. Received: x with {len(given)} arrays"
+            f"`(x, y)`. Received: x with {len(leaves)} arrays"
         )
-    for tensor, array in zip(inputs, given, strict=True):
+    for tensor, array in zip(inputs, leaves, strict=True):
         if array is None:  # an optional input
             continue
         required_shape = tuple(tensor.shape)
@@ -361,14 +365,14 @@ def _check_inputs(model: keras.Model, batch: Batch) -> None:
         name = f"input {tensor.name!r}" if len(inputs) > 1 else "inputs"
         message = f"`x` must have the shape {required_shape}, as the model's {name}"
         if len(inputs) == 1 and _has_shape(batch.y, required_shape):
-            message += ", and `y` has it: pass `x` before `y`"
+            message += ". `y` has this shape: pass `x` before `y`"
         elif _fits((1, *shape), required_shape):
-            message += "; one example is a batch as `x[None]`, examples as `dataset.batch(32)`"
+            message += ". Pass one example as `x[None]`, examples as `dataset.batch(32)`"
         raise ValueError(f"{message}. Received: x of shape {shape}")
 
 
-def _named_inputs(model: keras.Model) -> dict[str, Any]:
-    """Return the inputs of `model` by the keys of a dict that it takes."""
+def _read_named_inputs(model: keras.Model) -> dict[str, Any]:
+    # By the keys of a dict that it takes.
     named = getattr(model, "input", None)
     if isinstance(named, dict):
         return named
@@ -389,7 +393,7 @@ def _fits(shape: tuple[int, ...], required: tuple[int | None, ...]) -> bool:
     if len(shape) != len(required):
         return False
     lengths = zip(shape[1:], required[1:], strict=True)
-    return all(length in (None, given) for given, length in lengths)
+    return all(length in (None, actual) for actual, length in lengths)
 
 
 def check_finite(x: Data) -> None:
@@ -435,13 +439,13 @@ def list_tensors(nested: Any) -> list[Tensor]:
 
     NumPy scalars cannot be tracked because they do not support weak references.
     """
-    found = []
+    tensors = []
     for leaf in keras.tree.flatten(nested):
         if isinstance(leaf, np.generic) or not keras.ops.is_tensor(leaf):
             continue
         if backend.is_concrete(leaf):
-            found.append(leaf)
-    return found
+            tensors.append(leaf)
+    return tensors
 
 
 def first_float(nested: Any, *, or_kind: str | None = None) -> Tensor | None:

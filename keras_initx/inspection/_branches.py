@@ -1,11 +1,19 @@
-"""Residual branches in a graph: what is computed from a tensor and added to it.
+"""Find residual branches in a graph: what is computed from a tensor and added to it.
+
+In `y = x + dense(relu(dense(norm(x))))`, the sum `y` has two terms:
+
+    x                                the *stream*, which begins at `x`
+    dense(relu(dense(norm(x))))      the *branch*: its first operation is `norm`, its last kernel
+                                     the outer `dense`
 
 One term of a sum is the stream: the others are computed from it, or from what it comes from through
-operations of one tensor. All else that reaches the sum is a side input of a branch, such as the
+operations of one tensor. All else that reaches the sum is a *side* input of a branch, such as the
 modulation of a diffusion transformer, a mask, or the memory of a decoder.
 
 Sums are read in the order in which they are made. One with branches carries its stream on: what is
 computed from it comes from the begin of the stream, whatever the branches get at their sides.
+
+Another form of a tensor is the same in another dtype or shape. Tensors are nodes, see `_graph.py`.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -15,8 +23,8 @@ from typing import NamedTuple
 
 import keras
 
-from keras_initx.inspection._experts import Ends, Weighing, ends_of
-from keras_initx.inspection._gates import source_of
+from keras_initx.inspection._experts import Ends, Weighing, find_ends
+from keras_initx.inspection._gates import trace_to_kernel
 from keras_initx.inspection._graph import Node, find_producers, node_and_ancestors
 from keras_initx.inspection._hooks import activation_name
 from keras_initx.inspection._kernels import is_kernel, multiplies_by_kernel
@@ -33,11 +41,11 @@ from keras_initx.inspection._operations import (
 
 
 class Side(NamedTuple):
-    """What a branch gets behind its last kernels from a kernel outside of it.
+    """What a branch gets after its last kernels from a kernel outside of it.
 
     Attributes:
         way: The tensors from the outputs of that kernel to the one that the branch gets.
-        is_modulation: Whether it is a part of these outputs, without an activation, and multiplies.
+        is_modulation: Whether it is split off these outputs, without an activation, and multiplies.
     """
 
     way: tuple[Node, ...]
@@ -50,13 +58,13 @@ class Branch:
 
     Attributes:
         total: The sum.
-        terms: The terms of it that the branch gives: the experts of one router together.
-        passed: The layers and operations that they go through before they are added.
+        terms: The terms of the sum that the branch gives: the experts of one router together.
+        passed: The layers and operations that these go through before they are added.
         stream: The term that it is added to.
         begin: The tensor that the branch is computed from, and other forms of it.
         inside: The tensors from there to the terms, in the order of their making.
         shortcut: The layers and operations that the stream itself goes through, up to the sum.
-        weighing: What in the graph is a weight of something else.
+        weighing: What in the graph is a weight of something else, see `_experts.py`.
     """
 
     total: Node
@@ -90,14 +98,14 @@ class Branch:
 
     @cached_property
     def first(self) -> list[keras.Operation]:
-        """Those of them that the stream is passed to."""
+        """The layers and operations of the branch that the stream is passed to."""
         inside = set(self.inside)
         return find_producers(node for node in self.inside if inside.isdisjoint(node.inputs))
 
     @cached_property
     def added(self) -> Ends:
         """The outputs of kernels that it adds, not through another kernel and not as weights."""
-        return ends_of(self.terms, set(self.inside), self.weighing)
+        return find_ends(self.terms, set(self.inside), self.weighing)
 
     @cached_property
     def last(self) -> list[keras.Operation]:
@@ -114,30 +122,32 @@ class Branch:
         """The number of kernels on each way through it, `None` if it differs from way to way."""
         counts: dict[Node, set[int]] = {node: {0} for node in self.begin}
         for node in self.inside:
-            before = set[int]().union(*(counts[part] for part in node.inputs if part in counts))
-            own = 0 if node.is_form else _kernel_count(node.producer)
-            counts[node] = {count + own for count in before}
-        found = set[int]().union(*(counts.get(term, set()) for term in self.terms))
-        return min(found) if len(found) == 1 else None
+            before = [counts[source] for source in node.inputs if source in counts]
+            own = 0 if node.is_form else _count_own_kernels(node.producer)
+            counts[node] = {count + own for count in set[int]().union(*before)}
+        depths = set[int]().union(*(counts.get(term, set()) for term in self.terms))
+        return min(depths) if len(depths) == 1 else None
 
     @cached_property
     def sides(self) -> list[Side]:
-        """What comes from kernels outside it, behind the last kernels inside."""
+        """What comes from kernels outside the branch, after the last kernels inside."""
         inside = set(self.inside)
         sides = {}
         for node in self.added.after:
-            for given in node.inputs:
-                source = None if given in inside else source_of(given)
+            for tensor in node.inputs:
+                source = None if tensor in inside else trace_to_kernel(tensor)
                 if source is None:
                     continue
-                is_part = source.part is not source.kernel and not source.activations
-                is_modulation = is_part and get_kind(node.producer) == MULTIPLY
-                sides[given, is_modulation] = Side(_way_back(given, source.kernel), is_modulation)
+                is_split = source.piece is not source.kernel and not source.activations
+                is_modulation = is_split and get_kind(node.producer) == MULTIPLY
+                sides[tensor, is_modulation] = Side(
+                    _trace_back(tensor, source.kernel), is_modulation
+                )
         return list(sides.values())
 
     @property
     def modulations(self) -> list[keras.Operation]:
-        """The layers with a kernel, outside it, of which a part of the outputs multiplies it."""
+        """The layers with a kernel outside the branch whose outputs, split, multiply it."""
         return find_producers(side.way[0] for side in self.sides if side.is_modulation)
 
     @cached_property
@@ -146,20 +156,20 @@ class Branch:
         of_routers: set[Node] = set()
         if self.added.routers:
             for node in self.added.after:
-                for weight in self.weighing.weights_at(node):
+                for weight in self.weighing.list_weights(node):
                     of_routers |= node_and_ancestors(weight)
         return any(_weighs(node.producer) for node in self.inside if node not in of_routers)
 
     @cached_property
     def attends(self) -> bool:
         """Whether there is attention, written between layers with kernels, for certain."""
-        return bool(_weighed(self.inside))
+        return bool(_list_weighed(self.inside))
 
     @cached_property
     def memory(self) -> list[Node]:
-        """What attention weighs that the branch does not compute, behind a kernel."""
+        """What attention weighs that the branch does not compute, after a kernel."""
         inside = set(self.inside)
-        weighed = _weighed(self.inside)
+        weighed = _list_weighed(self.inside)
         return [node for node in weighed if node not in inside and _is_after_kernel(node)]
 
 
@@ -168,17 +178,17 @@ class Branches:
     """The residual branches of a graph.
 
     Attributes:
-        found: Them, in the order in which they are added.
+        branches: The branches, in the order in which they are added.
         unclear: Sums of which it is not known whether they have one: what is added comes through
             sums with branches from the begin of the stream, and from something else too.
     """
 
-    found: Sequence[Branch]
+    branches: Sequence[Branch]
     unclear: Sequence[Node]
 
 
 def find_branches(nodes: Sequence[Node]) -> Branches:
-    """Return the residual branches in a graph.
+    """Find the residual branches in a graph.
 
     The stream passes no kernel on its way to the sum, or fewer than the branches do where the
     number of channels changes, and then a kernel follows the sum: otherwise these are two ways to
@@ -188,10 +198,10 @@ def find_branches(nodes: Sequence[Node]) -> Branches:
     Args:
         nodes: All tensors of the graph, each after those that it was made from.
     """
-    return _Reader(nodes).read()
+    return _BranchReader(nodes).read()
 
 
-class _Reader:
+class _BranchReader:
     """Reads the branches of a graph.
 
     Args:
@@ -201,87 +211,94 @@ class _Reader:
     def __init__(self, nodes: Sequence[Node]) -> None:
         self._nodes = nodes
         self._weighing = Weighing(nodes)
-        self._place = {node: place for place, node in enumerate(nodes)}
-        self._above = _ancestors(nodes, self._place)
+        self._index = {node: index for index, node in enumerate(nodes)}
+        self._ancestors = _mark_ancestors(nodes, self._index)
         self._forms: dict[Node, list[Node]] = {}
         for node in nodes:
             if node.is_form:
                 self._forms.setdefault(node.inputs[0], []).append(node)
-        self._found: dict[Node, list[Branch]] = {}
-        self._unclear: dict[Node, None] = {}
+        self._branches_by_sum: dict[Node, list[Branch]] = {}
+        self._unclear_sums: dict[Node, None] = {}
 
     def read(self) -> Branches:
-        """Return what is found."""
+        """Read all sums, each after those that it is computed from."""
         outer: list[Node] = []
         inner: set[Node] = set()
         for total in reversed(self._nodes):
             if _is_sum(total) and total not in inner:
                 outer.append(total)
-                inner.update(_flat_terms(total)[1])
+                inner.update(_flatten_sum(total).inner_sums)
         for total in reversed(outer):
             self._read_sum(total)
-        in_order = {total: self._found[total] for total in self._nodes if total in self._found}
-        found = _without_sides(in_order)
-        kept = {branch.total for branch in found}
-        unclear = [total for total in self._unclear if not _is_within(total, found)]
-        return Branches(found, [total for total in unclear if total not in kept])
+        branches = _drop_conditions(
+            branch for total in self._nodes for branch in self._branches_by_sum.get(total, ())
+        )
+        with_branches = {branch.total for branch in branches}
+        unclear = [total for total in self._unclear_sums if not _is_inside_branch(total, branches)]
+        return Branches(branches, [total for total in unclear if total not in with_branches])
 
     def _read_sum(self, total: Node) -> None:
-        """Find the branches of a sum, and of the sums that are only added to it."""
-        terms, within = _flat_terms(total)
-        branches = self._branches_at(total, terms)
-        if within and len(branches) + 1 != len(terms):
-            self._unclear.pop(total, None)
-            for part in total.inputs:
-                for node in _sums_in(part, within):
-                    self._read_sum(node)
-            branches = self._branches_at(total, dict.fromkeys(total.inputs, ()))
+        # As one sum with those that are only added to it; if that does not give a branch for each
+        # term, these are read by themselves.
+        flat = _flatten_sum(total)
+        branches = self._find_branches_of_sum(total, flat.terms)
+        if flat.inner_sums and len(branches) + 1 != len(flat.terms):
+            self._unclear_sums.pop(total, None)
+            for term in total.inputs:
+                inner_sum, _ = _skip_scaling(term)
+                if inner_sum in flat.inner_sums:
+                    self._read_sum(inner_sum)
+            branches = self._find_branches_of_sum(total, dict.fromkeys(total.inputs, ()))
         if branches:
-            self._found[total] = _with_experts(branches)
+            self._branches_by_sum[total] = _merge_experts(branches)
 
-    def _branches_at(
-        self, total: Node, passed: Mapping[Node, tuple[keras.Operation, ...]]
+    def _find_branches_of_sum(
+        self, total: Node, operations_by_term: Mapping[Node, tuple[keras.Operation, ...]]
     ) -> list[Branch]:
-        """Return a branch for each term of a sum but the stream, none if one term is neither.
+        """Make a branch of each term of a sum but the stream; none if one term is neither.
 
         Args:
             total: The sum.
-            passed: The operations that each of its terms passes before it is added.
+            operations_by_term: The operations that each of its terms passes before it is added.
         """
-        terms = list(passed)
-        ways = {}
+        terms = list(operations_by_term)
+        traces = {}
         for term in terms:
-            way_back = self._way_of_stream(term, [other for other in terms if other is not term])
-            if way_back is not None:
-                ways[term] = way_back
-        counts = {term: _count_kernels(way[:-1]) for term, way in ways.items()}
-        least = min(counts.values(), default=0)
-        streams = [term for term, count in counts.items() if count == least]
+            trace = self._trace_stream(term, [other for other in terms if other is not term])
+            if trace is not None:
+                traces[term] = trace
+        counts = {term: _count_kernel_outputs(trace[:-1]) for term, trace in traces.items()}
+        fewest = min(counts.values(), default=0)
+        streams = [term for term, count in counts.items() if count == fewest]
+        # Of two terms that pass equally few kernels, none is the stream.
         if len(terms) < 2 or len(streams) != 1:
             return []
         (stream,) = streams
-        if stream in _subtracted(total):
+        if stream in _iterate_subtracted(total):
             return []
-        *shortcut, start = ways[stream]
-        if least and not self._joins_ways(total, find_producers(shortcut)):
+        *shortcut, start = traces[stream]
+        # Otherwise these are two ways to the output of the model.
+        if fewest and not self._goes_on_to_kernel(total, find_producers(shortcut)):
             return []
         begin = [start]
         for node in begin:
             begin += self._forms.get(node, ())
         branches = []
-        rest = [term for term in terms if term is not stream]
-        for term in rest:
-            way = self._way(begin, term)
-            goes_on = any(self._is_above(term, other) for other in rest if other is not term)
-            if way.get(term, 0) <= least or goes_on:
+        other_terms = [term for term in terms if term is not stream]
+        for term in other_terms:
+            way = self._count_along_ways(begin, term)
+            leads_to_another = any(
+                self._is_ancestor(term, other) for other in other_terms if other is not term
+            )
+            if way.get(term, 0) <= fewest or leads_to_another:
                 return []
-            if not self._comes_from(begin, term, way, total, is_plain=not least):
+            if not self._is_carried_from(begin, term, way, total, is_identity=not fewest):
                 return []
             branches.append(
                 Branch(
                     total=total,
                     terms=(term,),
-                    passed=passed[term],
+                    passed=operations_by_term[term],
                     stream=stream,
                     begin=tuple(begin),
                     inside=tuple(way),
@@ -291,90 +308,99 @@ class _Reader:
             )
         return branches
 
-    def _comes_from(
+    def _is_carried_from(
         self,
         begin: Collection[Node],
         term: Node,
         way: Collection[Node],
         total: Node,
         *,
-        is_plain: bool,
+        is_identity: bool,
     ) -> bool:
         """Return whether what sums with branches carry to a term comes from its begin alone.
 
-        Where it comes from there and from something else, the sum is noted, but for one that a
-        kernel leads to on both ways.
+        If it comes from there and from something else, the sum is noted as unclear, unless its
+        stream passes a kernel.
+
+        Args:
+            begin: The begin of the stream.
+            term: A term of the sum that is not the stream.
+            way: What is computed from the begin on the ways to the term.
+            total: The sum.
+            is_identity: Whether the stream passes no kernel on its way to the sum.
         """
-        sums = {one: found for one, found in self._found.items() if one in way}
-        if is_plain:
-            inside = {*begin, *way}
-            sums = {one: found for one, found in sums.items() if not _is_beside(found[0], inside)}
+        sums: dict[Node, list[Branch]] = {}
+        inside = {*begin, *way}
+        for inner_sum, branches in self._branches_by_sum.items():
+            is_condition = is_identity and _is_condition(branches[0], inside)
+            if inner_sum in way and not is_condition:
+                sums[inner_sum] = branches
         if not sums:
             return True
-        sources = set(carried_from(term, begin, sums))
-        if sources == {True}:
+        are_from_begin = set(trace_along_streams(term, begin, sums))
+        if are_from_begin == {True}:
             return True
-        if True in sources and is_plain:
-            self._unclear[total] = None
+        if True in are_from_begin and is_identity:
+            self._unclear_sums[total] = None
         return False
 
-    def _way_of_stream(self, term: Node, others: Sequence[Node]) -> list[Node] | None:
-        """Return a term and what it comes from, up to a tensor that all others are computed from.
+    def _trace_stream(self, term: Node, others: Sequence[Node]) -> list[Node] | None:
+        """Trace a term back, through operations of one tensor, to one that others come from.
 
-        It goes back through operations of one tensor. It is `None` if there is no such tensor.
+        It is `None` if there is no tensor from which all others are computed.
         """
-        way = [term]
+        trace = [term]
         while True:
-            node = way[-1]
-            if all(self._is_above(node, other) for other in others):
-                return way
+            node = trace[-1]
+            if all(self._is_ancestor(node, other) for other in others):
+                return trace
             if len(node.inputs) != 1:
                 return None
-            way += node.inputs
+            trace += node.inputs
 
-    def _is_above(self, node: Node, other: Node) -> bool:
-        """Return whether a tensor is another, or what that is computed from."""
-        return bool(self._above[other] >> self._place[node] & 1)
+    def _is_ancestor(self, node: Node, descendant: Node) -> bool:
+        # Also if it is the other.
+        return bool(self._ancestors[descendant] >> self._index[node] & 1)
 
-    def _way(self, begin: Sequence[Node], term: Node) -> dict[Node, int]:
-        """Return what is computed from `begin` on the ways to a term.
+    def _count_along_ways(self, begin: Sequence[Node], term: Node) -> dict[Node, int]:
+        """Count the kernels on the shortest way from `begin` to each tensor on the ways to a term.
 
-        Each has the number of kernels that the shortest way to it passes. A mask is no way.
+        A mask is no way.
         """
-        way: dict[Node, int] = {}
-        last = self._place[term] + 1
-        for node in self._nodes[self._place[begin[0]] + 1 : last]:
-            if node.is_float and node not in begin and self._is_above(node, term):
-                self._note_kernels(node, begin, way)
-        return way
+        counts: dict[Node, int] = {}
+        end = self._index[term] + 1
+        for node in self._nodes[self._index[begin[0]] + 1 : end]:
+            if node.is_float and node not in begin and self._is_ancestor(node, term):
+                counts |= self._count_up_to(node, begin, counts)
+        return counts
 
-    def _note_kernels(self, node: Node, begin: Collection[Node], way: dict[Node, int]) -> None:
-        """Note the kernels on the shortest way from `begin` to a tensor, if there is a way.
+    def _count_up_to(
+        self, node: Node, begin: Collection[Node], counts: Mapping[Node, int]
+    ) -> dict[Node, int]:
+        # Empty if no way leads to the tensor. The way of a weight of something else counts only if
+        # there is no other.
+        for inputs in (self._weighing.list_weighed(node), node.inputs):
+            counts_before = [0 for source in inputs if source in begin]
+            counts_before += [counts[source] for source in inputs if source in counts]
+            if counts_before:
+                return {node: min(counts_before) + _count_kernel_outputs([node])}
+        return {}
 
-        The way of a weight of something else counts only if there is no other.
-        """
-        for inputs in (self._weighing.weighed(node), node.inputs):
-            counts = [0 for part in inputs if part in begin]
-            counts += [way[part] for part in inputs if part in way]
-            if counts:
-                way[node] = min(counts) + _count_kernels([node])
-                return
-
-    def _joins_ways(self, total: Node, shortcut: Sequence[keras.Operation]) -> bool:
-        """Return whether a sum goes on to a kernel, and no term of it is an embedding."""
+    def _goes_on_to_kernel(self, total: Node, shortcut: Sequence[keras.Operation]) -> bool:
+        # An embedding in the shortcut is no stream.
         if any(isinstance(operation, keras.layers.Embedding) for operation in shortcut):
             return False
-        way: dict[Node, int] = {}
-        for node in self._nodes[self._place[total] + 1 :]:
+        counts: dict[Node, int] = {}
+        for node in self._nodes[self._index[total] + 1 :]:
             if node.is_float:
-                self._note_kernels(node, [total], way)
-        return any(map(multiplies_by_kernel, find_producers(way)))
+                counts |= self._count_up_to(node, [total], counts)
+        return any(map(multiplies_by_kernel, find_producers(counts)))
 
 
-def carried_from(
+def trace_along_streams(
     node: Node, begin: Collection[Node], sums: Mapping[Node, Sequence[Branch]]
 ) -> Iterator[bool]:
-    """Yield for each way back from a tensor whether it ends at one of `begin`, or elsewhere.
+    """Trace a tensor back, and yield for each way whether it ends at one of `begin`.
 
     Sums with branches are passed along the streams that they carry.
 
@@ -383,169 +409,175 @@ def carried_from(
         begin: Where the ways may end.
         sums: The sums with branches.
     """
-    seen: set[Node] = set()
+    visited: set[Node] = set()
     open_nodes = [node]
     while open_nodes:
         node = open_nodes.pop()
-        if node in seen:
+        if node in visited:
             continue
-        seen.add(node)
+        visited.add(node)
         if node in begin:
             yield True
         elif node in sums:
             open_nodes.append(sums[node][0].stream)
         else:
-            before = [part for part in node.inputs if part.is_float]
-            if not before:
+            sources = [source for source in node.inputs if source.is_float]
+            if not sources:
                 yield False
-            open_nodes += before
+            open_nodes += sources
 
 
-def crossing_branches(streams: Mapping[Branch, int]) -> set[Branch]:
-    """Return the branches whose attention, written between layers, weighs what no own stream has.
+def find_crossing_branches(streams: Mapping[Branch, int]) -> set[Branch]:
+    """Find branches whose attention, written between layers, weighs what their stream has not.
 
     Args:
         streams: The number of the stream of each branch.
     """
-    own: dict[Node, int] = {}
+    stream_by_node: dict[Node, int] = {}
     for branch, stream in streams.items():
-        own[branch.total] = stream
-        own.update(dict.fromkeys(branch.begin, stream))
-    return {branch for branch, stream in streams.items() if _crosses(branch, stream, own)}
+        stream_by_node[branch.total] = stream
+        stream_by_node.update(dict.fromkeys(branch.begin, stream))
+    return {
+        branch
+        for branch, stream in streams.items()
+        if _crosses_streams(branch, stream, stream_by_node)
+    }
 
 
-def kernels_before(branch: Branch) -> list[keras.Operation]:
-    """Return the layers with a kernel whose outputs a branch gets, not through another one."""
-    found: dict[Node, None] = {}
+def find_input_kernels(branch: Branch) -> list[keras.Operation]:
+    """Find the layers with a kernel whose outputs a branch gets, not through another one."""
+    kernels: dict[Node, None] = {}
     for node in branch.begin:
-        ends = ends_of([node], node_and_ancestors(node), branch.weighing)
-        found.update(dict.fromkeys(ends.sources))
-    return find_producers(found)
+        ends = find_ends([node], node_and_ancestors(node), branch.weighing)
+        kernels.update(dict.fromkeys(ends.sources))
+    return find_producers(kernels)
 
 
-def _ancestors(nodes: Sequence[Node], place: Mapping[Node, int]) -> dict[Node, int]:
-    """Return what each tensor is computed from, and itself, as the bits of their places."""
-    above: dict[Node, int] = {}
+def _mark_ancestors(nodes: Sequence[Node], index: Mapping[Node, int]) -> dict[Node, int]:
+    # Bit `index[a]` of the result for a tensor is set if it is computed from `a`, or is `a`.
+    ancestors: dict[Node, int] = {}
     for node in nodes:
-        bits = 1 << place[node]
-        for part in node.inputs:
-            bits |= above[part]
-        above[node] = bits
-    return above
+        bits = 1 << index[node]
+        for source in node.inputs:
+            bits |= ancestors[source]
+        ancestors[node] = bits
+    return ancestors
 
 
-def _with_experts(branches: Sequence[Branch]) -> list[Branch]:
-    """Return the branches of a sum, those of the experts of one router and what they share as one.
+def _merge_experts(branches: Sequence[Branch]) -> list[Branch]:
+    """Make one branch of those of the experts of one router, and of what they share.
 
     What else stands in their sum, and does not attend, they share.
     """
     by_source: dict[object, list[Branch]] = {}
     for branch in branches:
-        sources = {source for found in branch.added.sources.values() for source in found}
+        sources = {
+            source for sources_of_end in branch.added.sources.values() for source in sources_of_end
+        }
         for source in sources:
             by_source.setdefault(source, []).append(branch)
     groups = [group for group in by_source.values() if len(group) > 1]
     if not groups:
         return list(branches)
     experts = max(groups, key=len)
-    attending = [branch for branch in branches if branch not in experts and _attends(branch)]
-    merged = [branch for branch in branches if branch not in attending]
-    inside = {node: None for branch in merged for node in branch.inside}
-    first = merged[0]
-    whole = Branch(
+    attending = [branch for branch in branches if branch not in experts and _has_attention(branch)]
+    members = [branch for branch in branches if branch not in attending]
+    inside = {node: None for branch in members for node in branch.inside}
+    first = members[0]
+    merged_branch = Branch(
         total=first.total,
-        terms=tuple(term for branch in merged for term in branch.terms),
-        passed=tuple(dict.fromkeys(one for branch in merged for one in branch.passed)),
+        terms=tuple(term for branch in members for term in branch.terms),
+        passed=tuple(dict.fromkeys(operation for branch in members for operation in branch.passed)),
         stream=first.stream,
         begin=first.begin,
         inside=tuple(inside),
         shortcut=first.shortcut,
         weighing=first.weighing,
     )
-    return [*attending, whole]
+    return [*attending, merged_branch]
 
 
-def _attends(branch: Branch) -> bool:
-    """Return whether a branch has attention, also as a layer."""
-    return branch.weighs or any(isinstance(one, ATTENTION_LAYERS) for one in branch.operations)
+def _has_attention(branch: Branch) -> bool:
+    return branch.weighs or any(
+        isinstance(operation, ATTENTION_LAYERS) for operation in branch.operations
+    )
 
 
-def _without_sides(found: Mapping[Node, Sequence[Branch]]) -> list[Branch]:
-    """Return the branches without those of sums within another branch that begin beside it.
+def _drop_conditions(branches: Iterable[Branch]) -> list[Branch]:
+    """Leave out branches of sums within another branch that begin outside of it.
 
-    As of a condition, which is added inside of a branch and has no part in its stream.
+    Such as those of a condition, which is added inside of a branch and has no part in its stream.
     """
-    branches = [branch for at_sum in found.values() for branch in at_sum]
+    branches = list(branches)
     kept = []
     for branch in branches:
-        around = [other for other in branches if branch.total in other.inside]
-        if all(branch.begin[0] in (*other.begin, *other.inside) for other in around):
+        outer_branches = [other for other in branches if branch.total in other.inside]
+        if all(branch.begin[0] in (*other.begin, *other.inside) for other in outer_branches):
             kept.append(branch)
     return kept
 
 
-def _is_beside(branch: Branch, inside: Collection[Node]) -> bool:
-    """Return whether the stream of a sum within another branch is a condition.
-
-    It begins outside, and goes through a kernel to the sum.
-    """
+def _is_condition(branch: Branch, inside: Collection[Node]) -> bool:
+    # The stream of a sum within another branch is one if it begins outside, and goes through a
+    # kernel to the sum.
     goes_through_kernel = any(map(multiplies_by_kernel, branch.shortcut))
     return goes_through_kernel and branch.begin[0] not in inside
 
 
-def _is_within(total: Node, branches: Iterable[Branch]) -> bool:
+def _is_inside_branch(total: Node, branches: Iterable[Branch]) -> bool:
     return any(total in branch.inside for branch in branches)
 
 
-def _count_kernels(way: Iterable[Node]) -> int:
-    """Return how many tensors on a way come out of a kernel."""
+def _count_kernel_outputs(way: Iterable[Node]) -> int:
     return sum(multiplies_by_kernel(node.producer) and not node.is_form for node in way)
 
 
 def _is_sum(node: Node) -> bool:
-    """Return whether a tensor is a sum or a difference, and not another form of one."""
+    # A difference is one too.
     return get_kind(node.producer) in (ADD, SUBTRACT) and not node.is_form
 
 
-def _flat_terms(total: Node) -> tuple[dict[Node, tuple[keras.Operation, ...]], list[Node]]:
-    """Return the terms of a sum, with those of sums that are only added to it, and these sums.
+class _FlatSum(NamedTuple):
+    """A sum with those that are only added to it, perhaps scaled: `x + (attention + mlp) / 2`.
 
-    Each term has the operations that it passes before it is added, the last one first.
+    Attributes:
+        terms: The terms of all, each with the operations that it passes before it is added, the
+            last one first.
+        inner_sums: The sums that are only added.
     """
-    terms: dict[Node, tuple[keras.Operation, ...]] = {}
-    within = []
+
+    terms: dict[Node, tuple[keras.Operation, ...]]
+    inner_sums: list[Node]
+
+
+def _flatten_sum(total: Node) -> _FlatSum:
+    flat = _FlatSum({}, [])
     open_terms: list[tuple[Node, tuple[keras.Operation, ...]]]
     open_terms = [(term, ()) for term in reversed(total.inputs)]
     while open_terms:
-        term, before = open_terms.pop()
-        node, passed = _before_scaling(term)
+        term, outer_operations = open_terms.pop()
+        node, passed = _skip_scaling(term)
         if _has_one_reader(node) and _is_sum(node) and len(node.inputs) > 1:
-            within.append(node)
-            inside = (*before, *passed)
-            open_terms += [(part, inside) for part in reversed(node.inputs)]
+            flat.inner_sums.append(node)
+            operations = (*outer_operations, *passed)
+            open_terms += [(inner_term, operations) for inner_term in reversed(node.inputs)]
         else:
-            terms[term] = before
-    return terms, within
+            flat.terms[term] = outer_operations
+    return flat
 
 
-def _subtracted(total: Node, is_negative: bool = False) -> Iterator[Node]:
+def _iterate_subtracted(total: Node, is_negative: bool = False) -> Iterator[Node]:
     """Yield what a sum, and those that are only added to it, subtract."""
-    for number, part in enumerate(total.inputs):
+    for number, term in enumerate(total.inputs):
         is_second = number == 1 and get_kind(total.producer) == SUBTRACT
         if is_negative != is_second:
-            yield part
-        node, _ = _before_scaling(part)
+            yield term
+        node, _ = _skip_scaling(term)
         if _is_sum(node) and _has_one_reader(node):
-            yield from _subtracted(node, is_negative != is_second)
+            yield from _iterate_subtracted(node, is_negative != is_second)
 
 
-def _sums_in(part: Node, within: Collection[Node]) -> list[Node]:
-    """Return the sum that a term of a sum is before it is scaled, if it is one of some."""
-    node, _ = _before_scaling(part)
-    return [node] if node in within else []
-
-
-def _before_scaling(term: Node) -> tuple[Node, list[keras.Operation]]:
+def _skip_scaling(term: Node) -> tuple[Node, list[keras.Operation]]:
     """Return what a term is before it is scaled, and what scales it, the last one first."""
     node = term
     passed = []
@@ -572,29 +604,28 @@ def _weighs(operation: keras.Operation | None) -> bool:
     return get_kind(operation) in (*ATTENTION, "Softmax")
 
 
-def _kernel_count(operation: keras.Operation | None) -> int:
-    """Return how many kernels an operation multiplies by."""
+def _count_own_kernels(operation: keras.Operation | None) -> int:
     if not isinstance(operation, keras.Layer):
         return 0
     return sum(map(is_kernel, operation.weights))
 
 
-def _crosses(branch: Branch, stream: int, own: Mapping[Node, int]) -> bool:
-    """Return whether a branch weighs what another stream computes, or none."""
-    seen: set[Node] = set()
+def _crosses_streams(branch: Branch, stream: int, stream_by_node: Mapping[Node, int]) -> bool:
+    # Whether it weighs what another stream computes, or none.
+    visited: set[Node] = set()
     open_nodes = list(branch.memory)
     while open_nodes:
         node = open_nodes.pop()
-        if own.get(node) == stream:
+        if stream_by_node.get(node) == stream:
             return False
-        if node not in seen and node not in own:
+        if node not in visited and node not in stream_by_node:
             open_nodes += node.inputs
-        seen.add(node)
+        visited.add(node)
     return bool(branch.memory)
 
 
-def _weighed(inside: Sequence[Node]) -> list[Node]:
-    """Return what attention in a branch weighs, of its nodes in the order of their making."""
+def _list_weighed(inside: Sequence[Node]) -> list[Node]:
+    """List the values that attention in a branch weighs, in the order of their making."""
     weights: set[Node] = set()
     weighed: list[Node] = []
     for node in inside:
@@ -604,18 +635,17 @@ def _weighed(inside: Sequence[Node]) -> list[Node]:
         elif is_weighing or (len(node.inputs) == 1 and node.inputs[0] in weights):
             weights.add(node)
         elif get_kind(node.producer) in SUMS_OF_PRODUCTS and not weights.isdisjoint(node.inputs):
-            weighed += [part for part in node.inputs if part not in weights]
+            weighed += [source for source in node.inputs if source not in weights]
     return weighed
 
 
 def _is_after_kernel(node: Node) -> bool:
-    """Return whether a kernel is among what a tensor was computed from."""
     return any(map(multiplies_by_kernel, find_producers(node_and_ancestors(node))))
 
 
-def _way_back(node: Node, source: Node) -> tuple[Node, ...]:
-    """Return the tensors from one to another that is made of it alone."""
-    way = [node]
-    while way[-1] is not source:
-        way += way[-1].inputs
-    return tuple(reversed(way))
+def _trace_back(node: Node, source: Node) -> tuple[Node, ...]:
+    # From the source to the node, which is made of it alone.
+    trace = [node]
+    while trace[-1] is not source:
+        trace += trace[-1].inputs
+    return tuple(reversed(trace))

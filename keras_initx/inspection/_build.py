@@ -1,4 +1,4 @@
-"""Build a model by a call that advances nothing: no generator, no counter, no moving average."""
+"""Build a model by a call that changes nothing else: no generator, counter or moving average."""
 
 import contextlib
 import functools
@@ -11,7 +11,7 @@ import keras
 from keras_initx._keras import list_layers, observe_assignments, preserve_losses
 from keras_initx.backends._attributes import KeptAttributes, preserve_attributes
 from keras_initx.backends._current import backend
-from keras_initx.inspection._former import Former
+from keras_initx.inspection._former_values import FormerValues
 from keras_initx.inspection._hooks import HOOKS, replace_attribute
 
 _Result = TypeVar("_Result")
@@ -44,16 +44,16 @@ class _UnbuiltLayerError(Exception):
 
 
 def run_with_built_layers(model: keras.Model, x: Any, function: Callable[[], _Result]) -> _Result:
-    """Return the result of `function`, which calls `model` with all that it calls built.
+    """Call a function that calls `model`, after all layers that it calls are built.
 
     Args:
         model: A Keras model.
         x: Its inputs, as tensors.
-        function: Changes nothing that it does not put back.
+        function: The function. It may be called twice, and must put back what it changes.
     """
     ensure_built(model, x)
     try:
-        with _refused_builds(model):
+        with _refuse_builds(model):
             return function()
     except _UnbuiltLayerError:
         # A layer that was not used before is used now. It is not to be built within `function`.
@@ -63,10 +63,10 @@ def run_with_built_layers(model: keras.Model, x: Any, function: Callable[[], _Re
 
 
 @contextlib.contextmanager
-def _refused_builds(model: keras.Model) -> Iterator[None]:
-    """Yield a context in which the building of a layer of `model` is an error."""
+def _refuse_builds(model: keras.Model) -> Iterator[None]:
+    """Raise `_UnbuiltLayerError` where a layer of `model` is built during the block."""
 
-    def refused(layer: keras.Layer) -> Callable[..., None]:
+    def make_refusal(layer: keras.Layer) -> Callable[..., None]:
         @functools.wraps(layer.build)
         def build(*args: Any, **kwargs: Any) -> None:
             raise _UnbuiltLayerError(layer.name)
@@ -76,13 +76,13 @@ def _refused_builds(model: keras.Model) -> Iterator[None]:
     with HOOKS, contextlib.ExitStack() as stack:
         for layer in list_layers(model):
             if not layer.built:
-                stack.enter_context(replace_attribute(layer, "build", refused(layer)))
+                stack.enter_context(replace_attribute(layer, "build", make_refusal(layer)))
         yield
 
 
 def _build(model: keras.Model, x: Any, training: bool) -> None:
-    """Call `model`, and put back what the call has changed but for what it has made."""
-    former = Former()
+    """Call `model`, and put back what the call has changed, but not what it has made."""
+    former = FormerValues()
     known = {id(variable) for variable in model.variables}
     put_back_generators = backend.kept_generators()
     layers = list_layers(model)
@@ -93,7 +93,7 @@ def _build(model: keras.Model, x: Any, training: bool) -> None:
             preserve_losses(model),
             preserve_attributes(layers) as kept,
             backend.preserve_foreign_state(layers),
-            _told_of_builds(layers, kept),
+            _keep_attributes_of_builds(layers, kept),
         ):
             model(x, training=training)
     finally:
@@ -104,21 +104,23 @@ def _build(model: keras.Model, x: Any, training: bool) -> None:
 
 
 @contextlib.contextmanager
-def _told_of_builds(layers: Sequence[keras.Layer], kept: KeptAttributes) -> Iterator[None]:
-    """Keep the attributes of layers as their `build` leaves them, in the place of those before."""
+def _keep_attributes_of_builds(
+    layers: Sequence[keras.Layer], kept: KeptAttributes
+) -> Iterator[None]:
+    """Keep the attributes that layers have after their `build`, in place of those before."""
 
-    def telling(layer: keras.Layer) -> Callable[..., None]:
+    def wrap_build(layer: keras.Layer) -> Callable[..., None]:
         build = layer.build
 
         @functools.wraps(build)
-        def built(*args: Any, **kwargs: Any) -> None:
+        def build_and_keep(*args: Any, **kwargs: Any) -> None:
             build(*args, **kwargs)
             kept.keep(list_layers(layer))
 
-        return built
+        return build_and_keep
 
     with contextlib.ExitStack() as stack:
         for layer in layers:
             if not layer.built:
-                stack.enter_context(replace_attribute(layer, "build", telling(layer)))
+                stack.enter_context(replace_attribute(layer, "build", wrap_build(layer)))
         yield

@@ -1,8 +1,11 @@
-"""Weights of something else in a graph: of the experts of a router, or of a gate.
+"""Find the experts of a router in a graph: kernels whose outputs are weighed and added.
 
-What reaches a product wholly through a sigmoid, a softmax or a choice is a weight there, if another
-input is none. What adds up under weights of one kernel with as many outputs are its experts,
-whatever was done to the weights in between.
+    w = softmax(router(x));  y = w[0] * expert0(x) + w[1] * expert1(x)
+
+What reaches a product wholly through a sigmoid, a softmax or a choice is a *weight* there, if
+another input is not. Kernels whose outputs add up under weights of one kernel with as many outputs
+are its experts, whatever was done to the weights in between. (A weight here is no weight of a
+layer.)
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -30,40 +33,42 @@ class Weighing:
     """
 
     def __init__(self, nodes: Iterable[Node]) -> None:
-        # Of what is behind a kernel: whether it is a weight, on all ways from there.
+        # For what comes after a kernel: whether it is a weight, on all ways from there.
         self._is_weight: dict[Node, bool] = {}
         for node in nodes:
-            before = [self._is_weight[part] for part in node.inputs if part in self._is_weight]
+            are_weights = [
+                self._is_weight[source] for source in node.inputs if source in self._is_weight
+            ]
             if not node.is_form and gives_weights(node.producer):
                 self._is_weight[node] = True
             elif not node.is_form and multiplies_by_kernel(node.producer):
                 self._is_weight[node] = False
-            elif before:
-                self._is_weight[node] = all(before)
+            elif are_weights:
+                self._is_weight[node] = all(are_weights)
 
-    def weights_at(self, node: Node) -> list[Node]:
+    def list_weights(self, node: Node) -> list[Node]:
         """Return the inputs of a product that weigh its others; none of another operation."""
         if node.is_form or get_kind(node.producer) not in _PRODUCTS:
             return []
-        weights = [part for part in node.inputs if self._is_weight.get(part)]
+        weights = [factor for factor in node.inputs if self._is_weight.get(factor)]
         return [] if len(weights) == len(node.inputs) else weights
 
-    def weighed(self, node: Node) -> list[Node]:
-        """Return the inputs of a node that are no weights there."""
-        weights = self.weights_at(node)
-        return [part for part in node.inputs if part not in weights]
+    def list_weighed(self, node: Node) -> list[Node]:
+        """Return the inputs of a node that are not weights there."""
+        weights = self.list_weights(node)
+        return [source for source in node.inputs if source not in weights]
 
-    def source(self, weight: Node) -> Source:
-        """Return where a weight comes from."""
+    def find_source(self, weight: Node) -> Source:
+        """Trace a weight back to the kernels that it comes from."""
         kernels = []
         makers = []
-        seen = set()
+        visited = set()
         open_nodes = [weight]
         while open_nodes:
             node = open_nodes.pop()
-            if node in seen:
+            if node in visited:
                 continue
-            seen.add(node)
+            visited.add(node)
             if not node.is_form and multiplies_by_kernel(node.producer):
                 kernels.append(node)
                 continue
@@ -79,7 +84,7 @@ class Ends:
 
     Attributes:
         sources: Where the weights of each of them come from.
-        after: What is computed from them, up to the terms, the last ones first.
+        after: What is computed from the outputs, up to the terms, the last ones first.
     """
 
     sources: Mapping[Node, Collection[Source]]
@@ -88,21 +93,21 @@ class Ends:
     @cached_property
     def groups(self) -> dict[Source, list[Node]]:
         """The outputs that have weights from each source of several."""
-        found: dict[Source, list[Node]] = {}
+        groups: dict[Source, list[Node]] = {}
         for node, sources in self.sources.items():
             for source in sources:
-                found.setdefault(source, []).append(node)
-        return {source: nodes for source, nodes in found.items() if len(nodes) > 1}
+                groups.setdefault(source, []).append(node)
+        return {source: nodes for source, nodes in groups.items() if len(nodes) > 1}
 
     @cached_property
     def routers(self) -> list[keras.Operation]:
         """The kernels that have as many outputs as there are outputs with weights from them."""
-        found = []
+        all_routers = []
         for source, nodes in self.groups.items():
             routers = find_producers(source)
-            if len(source) == 1 and _outputs_of(routers[0]) == len(nodes):
-                found += routers
-        return found
+            if len(source) == 1 and _count_outputs(routers[0]) == len(nodes):
+                all_routers += routers
+        return all_routers
 
     @property
     def unclear(self) -> str:
@@ -110,46 +115,46 @@ class Ends:
         if self.routers or len(self.sources) < 2:
             return ""
         for source, nodes in self.groups.items():
-            kernels = [one for one in find_producers(source) if multiplies_by_kernel(one)]
+            kernels = list(filter(multiplies_by_kernel, find_producers(source)))
             words = f"side by side, {len(nodes)} with weights"
             if len(kernels) != 1:
                 return f"{words} of {len(kernels) or 'no'} kernels"
-            return f"{words} of the {_outputs_of(kernels[0])} outputs of {kernels[0].name!r}"
+            return f"{words} of the {_count_outputs(kernels[0])} outputs of {kernels[0].name!r}"
         return "side by side"
 
 
-def ends_of(terms: Iterable[Node], inside: Collection[Node], weighing: Weighing) -> Ends:
-    """Return what terms of a sum add.
+def find_ends(terms: Iterable[Node], inside: Collection[Node], weighing: Weighing) -> Ends:
+    """Find what terms of a sum add.
 
     Args:
-        terms: Some terms.
+        terms: Some terms of a sum.
         inside: The tensors of their branch.
         weighing: What is a weight of something else.
     """
     sources: dict[Node, set[Source]] = {}
     after: dict[Node, None] = {}
-    seen: set[tuple[Node, Source | None]] = set()
+    visited: set[tuple[Node, Source | None]] = set()
     open_nodes: list[tuple[Node, Source | None]] = [(term, None) for term in terms]
     while open_nodes:
         node, source = open_nodes.pop()
-        if node not in inside or (node, source) in seen:
+        if node not in inside or (node, source) in visited:
             continue
-        seen.add((node, source))
+        visited.add((node, source))
         if multiplies_by_kernel(node.producer):
-            own = sources.setdefault(node, set())
-            own.update([source] if source is not None else [])
+            sources_of_node = sources.setdefault(node, set())
+            sources_of_node.update([source] if source is not None else [])
             continue
         after[node] = None
-        weights = weighing.weights_at(node)
-        for part in weighing.weighed(node):
-            found = [weighing.source(weight) for weight in weights]
-            open_nodes += [(part, one) for one in found]
-            if source is not None or not found:
-                open_nodes.append((part, source))
+        weights = weighing.list_weights(node)
+        for factor in weighing.list_weighed(node):
+            weight_sources = [weighing.find_source(weight) for weight in weights]
+            open_nodes += [(factor, weight_source) for weight_source in weight_sources]
+            if source is not None or not weight_sources:
+                open_nodes.append((factor, source))
     return Ends(sources, [*after])
 
 
-def _outputs_of(layer: keras.Operation) -> int:
-    """Return the number of outputs of a kernel."""
+def _count_outputs(layer: keras.Operation) -> int:
+    # That of its last kernel.
     kernels = [weight for weight in getattr(layer, "weights", ()) if is_kernel(weight)]
     return int(kernels[-1].shape[-1]) if kernels else 0

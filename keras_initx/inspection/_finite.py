@@ -1,4 +1,9 @@
-"""Weights that are not finite: how many of their values, and whether that can be meant."""
+"""Find weights that are not finite: how many of their values, and whether this may be intended.
+
+NaN anywhere                                              never intended
+-inf in a mask that is added to scores; inf in a least    intended, in a weight that is not
+value so far                                              trained of a user's layer
+"""
 
 from dataclasses import dataclass
 
@@ -27,9 +32,9 @@ class NotFinite:
     Attributes:
         count: Their number.
         size: The number of all values.
-        kinds: Which there are, of `"-inf"`, `"inf"` and `"nan"`.
-        is_mask: Whether all others are 0, as in a mask that is added to scores.
-        may_be_meant: Whether they may be, as those of a mask or of a least value so far.
+        kinds: Some of `"-inf"`, `"inf"` and `"nan"`.
+        is_mask: Whether all other values are 0, as in a mask that is added to scores.
+        may_be_meant: Whether they may be intended, as in a mask or in a least value so far.
     """
 
     count: int
@@ -44,13 +49,13 @@ class NotFinite:
 
 
 def find_not_finite(weight: ModelWeight, *, here: bool = False) -> NotFinite | None:
-    """Return what is not finite in a weight, `None` if nothing is.
+    """Find the values of a weight that are not finite; `None` if there are none.
 
-    Of a weight that several processes share, each counts what it has.
+    If several processes share a weight, each counts the values that it has.
 
     Args:
         weight: The weight.
-        here: Whether the other processes are not asked.
+        here: Whether to look at the values of this process only.
     """
     value = weight.variable.value
     if weight.dtype not in DTYPES:
@@ -59,11 +64,11 @@ def find_not_finite(weight: ModelWeight, *, here: bool = False) -> NotFinite | N
         return None
     count = size = zeros = 0
     kinds: set[str] = set()
-    for _, part in backend.parts(value):
-        for chunk in iterate_chunks(part):
-            lost = chunk[~np.isfinite(chunk)].astype("float32")
-            kinds.update(map(str, np.unique(lost)))
-            count += lost.size
+    for _, region in backend.parts(value):
+        for chunk in iterate_chunks(region):
+            not_finite = chunk[~np.isfinite(chunk)].astype("float32")
+            kinds.update(map(str, np.unique(not_finite)))
+            count += not_finite.size
             size += chunk.size
             zeros += chunk.size - int(np.count_nonzero(chunk))
     return NotFinite(
@@ -78,7 +83,7 @@ def find_not_finite(weight: ModelWeight, *, here: bool = False) -> NotFinite | N
 def must_be_finite(weight: ModelWeight) -> bool:
     """Return whether a weight is made to be trained, or its layer is one of Keras.
 
-    What others keep in weights that are not trained is not known.
+    Users' layers may keep anything in weights that are not trained.
     """
     if is_made_to_train(weight.layer, weight.variable):
         return True

@@ -1,8 +1,13 @@
-"""Gates in a graph: products of two kernels of one input, one through an activation."""
+"""Find gates in a graph: products of two kernels of one input, one through an activation.
+
+down(silu(gate(x)) * up(x))           SwiGLU: three layers
+gate, up = split(dense(x), 2)         or the two in one kernel, whose outputs are split
+down(glu(dense(x)))                   `glu` splits by itself
+"""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
@@ -25,7 +30,7 @@ class Gate:
 
     Attributes:
         gate: The layer whose outputs go through the activation.
-        up: The other one. It is the same if one kernel is split.
+        up: The other layer. It is the same if the outputs of one kernel are split.
         down: The layer with a kernel that reads the product.
     """
 
@@ -35,109 +40,114 @@ class Gate:
 
 
 @dataclass
-class Origin:
+class KernelSource:
     """Where a tensor comes from through operations of one tensor.
 
     Attributes:
         kernel: The output of a kernel.
-        part: The part of it, or all of it.
+        piece: What of it is split off, or all of it.
         activations: The names of the activations on the way.
     """
 
     kernel: Node
-    part: Node
+    piece: Node
     activations: list[str]
 
 
-def gates_of(nodes: Sequence[Node]) -> list[Gate]:
-    """Return the products of two kernels of one input that another kernel reads."""
-    products: dict[Node, tuple[Any, Any]] = {}
-    found = []
+class _Factors(NamedTuple):
+    """The layers whose outputs are multiplied, see `Gate`."""
+
+    gate: Any
+    up: Any
+
+
+def find_gates(nodes: Sequence[Node]) -> list[Gate]:
+    """Find the products of two kernels of one input that another kernel reads."""
+    products: dict[Node, _Factors] = {}
+    gates = []
     for node in nodes:
         if get_kind(node.producer) in (GLU, MULTIPLY) and not node.is_form:
-            pair = _gated(node)
-            if pair is not None:
-                products[node] = pair
+            factors = _find_factors(node)
+            if factors is not None:
+                products[node] = factors
         elif isinstance(node.producer, _PROJECTIONS) and not node.is_form:
-            product = _before(node, products)
+            product = _trace_to_product(node, products)
             if product is not None:
-                found.append(Gate(*products[product], node.producer))
-    return found
+                gates.append(Gate(*products[product], node.producer))
+    return gates
 
 
-def _gated(product: Node) -> tuple[Any, Any] | None:
-    """Return the layers of a gate and of what it multiplies, or `None` if there is no gate."""
-    factors: dict[Node, list[str]] = {}
+def _find_factors(product: Node) -> _Factors | None:
+    """Find the layers of a gate and of what it multiplies; `None` if there is no gate."""
+    activations: dict[Node, list[str]] = {}
     kernels: dict[Node, Node] = {}
-    for factor in _factors(product):
-        source = source_of(factor)
+    for factor in _flatten_product(product):
+        source = trace_to_kernel(factor)
         if source is None:
             return None
-        # A tensor times an activation of itself, as in SiLU, is one.
-        factors.setdefault(source.part, []).extend(source.activations)
-        kernels[source.part] = source.kernel
+        # A tensor times an activation of itself, as in SiLU, is one factor.
+        activations.setdefault(source.piece, []).extend(source.activations)
+        kernels[source.piece] = source.kernel
     if get_kind(product.producer) == GLU and kernels:
         (kernel,) = kernels.values()
-        return _layers_of(kernel, kernel)
-    if len(factors) != 2:
+        return _Factors(kernel.producer, kernel.producer)
+    if len(activations) != 2:
         return None
-    # Where both have one, as in WaveNet, the gate is the one between 0 and 1.
-    gate, up = sorted(factors, key=lambda one: ("sigmoid" not in factors[one], not factors[one]))
-    first, second = kernels[gate], kernels[up]
-    if not factors[gate] or (first is second and first in factors):
+    # Where both have an activation, as in WaveNet, the gate is the one between 0 and 1.
+    gate, up = sorted(
+        activations, key=lambda piece: ("sigmoid" not in activations[piece], not activations[piece])
+    )
+    is_whole_and_piece = kernels[gate] is kernels[up] and kernels[gate] in activations
+    if not activations[gate] or is_whole_and_piece:
         return None
-    if _plain(first.inputs[0]) is not _plain(second.inputs[0]):
+    if _skip_forms(kernels[gate].inputs[0]) is not _skip_forms(kernels[up].inputs[0]):
         return None
-    return _layers_of(first, second)
+    return _Factors(kernels[gate].producer, kernels[up].producer)
 
 
-def _layers_of(gate: Node, up: Node) -> tuple[Any, Any]:
-    return gate.producer, up.producer
-
-
-def _factors(product: Node) -> list[Node]:
-    """Return what is multiplied, also in products of products."""
+def _flatten_product(product: Node) -> list[Node]:
+    # The factors, also of products of products.
     if get_kind(product.producer) != MULTIPLY or len(product.inputs) != 2:
         return product.inputs if get_kind(product.producer) == GLU else [product]
     factors = []
-    for part in product.inputs:
-        factors += _factors(part)
+    for factor in product.inputs:
+        factors += _flatten_product(factor)
     return factors
 
 
-def source_of(node: Node) -> Origin | None:
-    """Return the only kernel that a tensor comes from, through operations of one tensor."""
+def trace_to_kernel(node: Node) -> KernelSource | None:
+    """Trace a tensor back, through operations of one tensor, to a kernel; `None` if none comes."""
     activations: list[str] = []
-    part = None
+    piece = None
     while node.producer is not None and len(node.inputs) == 1:
         producer = node.producer
         if not node.is_form:
             if get_kind(producer) in SPLITTING:
-                part = node
+                piece = node
             name = activation_in(producer)
             if name is not None:
                 activations.append(name)
             if isinstance(producer, _PROJECTIONS):
-                return Origin(node, part or node, activations)
+                return KernelSource(node, piece or node, activations)
             if multiplies_by_kernel(producer):
                 return None
         (node,) = node.inputs
     return None
 
 
-def _before(node: Node, wanted: Collection[Node]) -> Node | None:
-    """Return the tensor of these that a layer gets through operations of one tensor."""
+def _trace_to_product(node: Node, products: Collection[Node]) -> Node | None:
+    # Through operations of one tensor.
     while len(node.inputs) == 1:
         (node,) = node.inputs
-        if node in wanted:
+        if node in products:
             return node
         if multiplies_by_kernel(node.producer):
             return None
     return None
 
 
-def _plain(node: Node) -> Node:
-    """Return a tensor before its other forms and a dropout."""
+def _skip_forms(node: Node) -> Node:
+    # Also a dropout.
     while len(node.inputs) == 1 and (
         node.is_form or get_kind(node.producer) in ("Dropout", "Identity")
     ):

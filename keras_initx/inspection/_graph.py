@@ -1,6 +1,13 @@
-"""The graph of a pass: which layer made a tensor, and which took it.
+"""Record the graph of a pass: which layer made a tensor, and which took it.
 
-It is recorded here. `_branches.py` and `_gates.py` read it.
+For `y = relu(dense(x)); z = flatten(y)` it has four nodes:
+
+    x           producer None, consumers [dense]
+    dense(x)    producer dense, inputs [x]
+    y           producer relu, origin dense: the last layer with weights or an activation
+    z           a form of y: the same values in another shape or dtype, with the same producer
+
+`_branches.py` and `_gates.py` read it.
 """
 
 import weakref
@@ -25,12 +32,13 @@ class Node:
 
     Attributes:
         tensor: The tensor.
-        origin: The layer that produced it, or `None` for model inputs.
-        producer: The layer or operation that it came out of, or `None` for model inputs.
+        origin: The last layer that counts as an origin, see `ForwardGraph.add_outputs`, on the way
+            to it; `None` for model inputs.
+        producer: The layer or operation that returned it, or `None` for model inputs.
         consumers: The layers and operations that were called with it.
         joined: The model inputs that were concatenated with outputs of layers to make it.
         before: The only tensor that the producer was called with, or `None`.
-        inputs: All tensors that it was called with, and the one of which this is a form.
+        inputs: All tensors that the producer was called with, or the one of which this is a form.
         is_form: Whether this is another form, in dtype or shape, of its only input.
         is_float: Whether it has floats, through which gradients pass.
     """
@@ -86,8 +94,8 @@ class ForwardGraph:
         node = self._find(tensor)
         if node is None:
             return []
-        parts = [reference() for reference in node.joined]
-        return [part for part in parts if part is not None]
+        tensors = [reference() for reference in node.joined]
+        return [joined_tensor for joined_tensor in tensors if joined_tensor is not None]
 
     def origin(self, tensor: Tensor) -> keras.layers.Layer | None:
         """Return the layer that produced `tensor`, or `None` if it is unknown."""
@@ -97,7 +105,7 @@ class ForwardGraph:
         return node.origin
 
     def producer(self, tensor: Tensor) -> keras.Operation | None:
-        """Return the layer or operation that `tensor` came out of, or `None` if it is unknown.
+        """Return the layer or operation that returned `tensor`, or `None` if it is unknown.
 
         Layers that only change the shape are passed over.
         """
@@ -107,16 +115,16 @@ class ForwardGraph:
         return node.producer
 
     def producers(self, tensor: Tensor) -> list[keras.Operation]:
-        """Return what `tensor` came out of, what that was called with came out of, and so on.
+        """List the producer of `tensor`, the producer of what this was called with, and so on.
 
-        It ends where there are several inputs, or none.
+        The list ends where there are several inputs, or none.
         """
-        found = []
+        producers = []
         node = self._find(tensor)
         while node is not None and node.producer is not None:
-            found.append(node.producer)
+            producers.append(node.producer)
             node = node.before
-        return found
+        return producers
 
     def add_consumer(self, consumer: keras.Operation, tensors: Iterable[Tensor]) -> None:
         """Record that a layer or an operation is called with `tensors`."""
@@ -177,22 +185,22 @@ class ForwardGraph:
             self._outputs.setdefault(producer, []).append(output)
 
     def node_of(self, tensor: Tensor) -> Node | None:
-        """Return what is known of a tensor, or `None`."""
+        """Return the node of a tensor, or `None` if the tensor is unknown."""
         return self._find(tensor)
 
     def consumers(self, producer: keras.Operation) -> list[list[keras.Operation]]:
-        """Return the layers and operations that each output of `producer` was passed to."""
+        """List the layers and operations that each output of `producer` was passed to."""
         outputs = self._outputs.get(producer, [])
         return [output.consumers if output else [] for output in outputs]
 
     def only_consumer(self, layer: keras.Operation) -> keras.Operation | None:
         """Return the layer or operation that alone takes the outputs of `layer`, or `None`."""
-        found: set[keras.Operation] = set()
+        only: set[keras.Operation] = set()
         for consumers in self.consumers(layer):
-            found.update(consumers)
-        if len(found) != 1:
+            only.update(consumers)
+        if len(only) != 1:
             return None
-        return found.pop()
+        return only.pop()
 
     def _find(self, tensor: Tensor) -> Node | None:
         node = self._nodes.get(id(tensor))
@@ -211,16 +219,16 @@ class ForwardGraph:
 
 def node_and_ancestors(node: Node) -> set[Node]:
     """Return a node, and all that it was computed from."""
-    found: set[Node] = set()
+    nodes: set[Node] = set()
     open_nodes = [node]
     while open_nodes:
         node = open_nodes.pop()
-        if node not in found:
-            found.add(node)
+        if node not in nodes:
+            nodes.add(node)
             open_nodes += node.inputs
-    return found
+    return nodes
 
 
 def find_producers(nodes: Iterable[Node]) -> list[keras.Operation]:
-    """Return the layers and operations that nodes came out of, each once."""
+    """List the layers and operations that made some nodes, each once."""
     return list(dict.fromkeys(node.producer for node in nodes if node.producer is not None))

@@ -1,10 +1,13 @@
-"""The size of each head of attention: over how many numbers a query and a key are multiplied."""
+"""Find the size of each head of attention: over how many numbers a query and a key are multiplied.
+
+softmax(einsum("bqhd,bkhd->bhqk", query, key))        d is the size of a head
+"""
 
 from collections.abc import Iterator
 
 import keras
 
-from keras_initx.inspection._architecture import graph_of, open_calls
+from keras_initx.inspection._architecture import build_graph, iterate_leaf_calls
 from keras_initx.inspection._graph import Node
 from keras_initx.inspection._hooks import activation_name
 from keras_initx.inspection._kernels import FOREIGN, multiplies_by_kernel
@@ -17,34 +20,35 @@ from keras_initx.inspection._operations import (
 from keras_initx.inspection._symbolic import record_calls
 
 
-def head_sizes(model: keras.Model) -> list[int | None]:
-    """Return the size of the heads of each attention of a built model, in the order of the calls.
+def find_head_sizes(model: keras.Model) -> list[int | None]:
+    """Find the size of the heads of each attention of a built model, in the order of the calls.
 
-    The `call` of layers of users is followed, also where these multiply by weights themselves. It
-    is `None` for attention of which the size is not seen, and for layers with kernels that cannot
-    be followed.
+    The `call` of layers of users is followed, also where these multiply by weights themselves. A
+    size is `None` if it is not seen, and for layers with kernels that cannot be followed.
     """
-    calls = list(open_calls(record_calls(model), ()))
-    graph, _ = graph_of(calls)
+    calls = list(iterate_leaf_calls(record_calls(model), ()))
+    graph, _ = build_graph(calls)
     sizes: list[int | None] = []
     for call in calls:
         operation = call.operation
-        node = graph.node_of(call.made[0]) if call.made else None
+        node = graph.node_of(call.output_tensors[0]) if call.output_tensors else None
         is_seen = not (call.problem or isinstance(operation, FOREIGN))
         if not is_seen and multiplies_by_kernel(operation):
             sizes.append(None)
         elif isinstance(operation, ATTENTION_LAYERS):
-            queries = [one for one in operation.weights if one.path.endswith("query/kernel")]
+            queries = [
+                weight for weight in operation.weights if weight.path.endswith("query/kernel")
+            ]
             sizes.append(int(queries[0].shape[-1]) if queries else None)
         elif get_kind(operation) in ATTENTION:
             sizes.append(int(call.inputs[0].shape[-1]))
-        elif node is not None and _chooses(operation):
-            sizes += _sizes_of_scores(node)
+        elif node is not None and _is_softmax(operation):
+            sizes += _iterate_score_sizes(node)
     return sizes
 
 
-def _chooses(operation: keras.Operation) -> bool:
-    """Return whether an operation without a kernel is a softmax."""
+def _is_softmax(operation: keras.Operation) -> bool:
+    # Without a kernel.
     if isinstance(operation, keras.layers.Softmax):
         return True
     if isinstance(operation, keras.Layer):
@@ -52,23 +56,23 @@ def _chooses(operation: keras.Operation) -> bool:
     return get_kind(operation) == "Softmax"
 
 
-def _sizes_of_scores(node: Node) -> Iterator[int | None]:
-    """Yield the size of the heads whose scores a softmax gets; nothing if it gets none."""
+def _iterate_score_sizes(node: Node) -> Iterator[int | None]:
+    """Yield the size of the heads whose scores a softmax gets; nothing if it gets no scores."""
     open_nodes = list(node.inputs)
-    seen: set[Node] = set()
+    visited: set[Node] = set()
     while open_nodes:
         node = open_nodes.pop()
         is_product = get_kind(node.producer) in SUMS_OF_PRODUCTS
         if is_product and len(node.inputs) > 1:
-            yield _summed(node)
+            yield _count_summed(node)
             return
-        if node not in seen and not is_product and not multiplies_by_kernel(node.producer):
+        if node not in visited and not is_product and not multiplies_by_kernel(node.producer):
             open_nodes += node.inputs
-        seen.add(node)
+        visited.add(node)
 
 
-def _summed(product: Node) -> int | None:
-    """Return over how many numbers a product of two tensors sums, if it is known."""
+def _count_summed(product: Node) -> int | None:
+    # Over how many numbers a product of two tensors sums; `None` if it is not known.
     first = getattr(product.inputs[0].tensor(), "shape", ())
     if get_kind(product.producer) == "Matmul":
         return int(first[-1]) if first and first[-1] is not None else None

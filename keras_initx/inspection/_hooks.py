@@ -1,9 +1,12 @@
-"""What is replaced while a model is watched or a layer is copied. Keras has no hooks for it.
+"""Replace methods and attributes of layers for a while, because Keras has no hooks for them.
 
-While a model is watched, these are attributes of objects: the method by which Keras calls a layer,
-its activation, the cast of its inputs, and the call of an operation that is no layer. While a layer
-is copied, or weights are loaded, they are methods of all layers, but for one thread only: the one
-that adds a weight, and the one that makes a layer.
+While a model is watched (`_watch.py`), attributes of objects are replaced (`replace_attribute`):
+the method by which Keras calls a layer, its activation, the cast of its inputs, and the call of an
+operation that is no layer. While a layer is copied (`_layer_initializers.py`) or weights are
+loaded, methods of all layers are replaced, but for one thread only (`PatchedMethod`): the one that
+adds a weight, and the one that makes a layer.
+
+What is known of activations stands here too.
 """
 
 import contextlib
@@ -30,19 +33,19 @@ LayerInitializer: TypeAlias = keras.initializers.Initializer | Callable[..., Any
 def replace_attribute(owner: Any, name: str, value: Any) -> Iterator[None]:
     """Replace an attribute of an object temporarily, bypassing Keras' attribute tracking."""
     attributes = vars(owner)
-    before = {name: attributes[name]} if name in attributes else {}
+    original = {name: attributes[name]} if name in attributes else {}
     attributes[name] = value
     try:
         yield
     finally:
         del attributes[name]
-        attributes.update(before)
+        attributes.update(original)
 
 
-class MethodOfThreads:
-    """A method of `keras.Layer` around which threads call functions of their own.
+class PatchedMethod:
+    """A method of `keras.Layer` in place of which a thread calls functions of its own.
 
-    The method is replaced by the first and put back by the last, in whatever order they end.
+    The first thread replaces the method and the last puts it back, in whatever order they end.
 
     Args:
         name: The name of the method.
@@ -55,11 +58,10 @@ class MethodOfThreads:
         self._original: Any = None
 
     @contextlib.contextmanager
-    def around(self, function: Callable[..., Any]) -> Iterator[None]:
+    def wrap(self, function: Callable[..., Any]) -> Iterator[None]:
         """Call `function` in place of the method in this thread, for the duration of the block.
 
-        Its first argument is what it replaces: the method, or the function of a block around this
-        one.
+        Its first argument is what it replaces: the method, or the function of an outer block.
         """
         thread = threading.get_ident()
         try:
@@ -71,10 +73,10 @@ class MethodOfThreads:
             yield
         finally:
             with self._changing:
-                own = self._functions.get(thread, [])
-                if function in own:
-                    own.remove(function)
-                if not own:
+                functions = self._functions.get(thread, [])
+                if function in functions:
+                    functions.remove(function)
+                if not functions:
                     self._functions.pop(thread, None)
                 if not self._functions and self._original is not None:
                     setattr(keras.Layer, self._name, self._original)
@@ -83,11 +85,11 @@ class MethodOfThreads:
     def _replacement(self) -> Any:
         original = self._original
         is_static = isinstance(original, staticmethod)  # `__new__`
-        first = original.__func__ if is_static else original
+        call_original = original.__func__ if is_static else original
 
-        @functools.wraps(first)
+        @functools.wraps(call_original)
         def method(*args: Any, **options: Any) -> Any:
-            call = first
+            call = call_original
             for function in tuple(self._functions.get(threading.get_ident(), ())):
                 call = functools.partial(function, call)
             return call(*args, **options)
@@ -95,13 +97,13 @@ class MethodOfThreads:
         return staticmethod(method) if is_static else method
 
 
-ADDED_WEIGHTS = MethodOfThreads("add_weight")
-MADE_LAYERS = MethodOfThreads("__new__")
+ADDED_WEIGHTS = PatchedMethod("add_weight")
+MADE_LAYERS = PatchedMethod("__new__")
 
 
 @contextlib.contextmanager
-def recorded_initializers() -> Iterator[dict[int, LayerInitializer]]:
-    """Yield the initializers of variables that `add_weight` makes in this thread, by their ids.
+def record_initializers() -> Iterator[dict[int, LayerInitializer]]:
+    """Record the initializers of variables that `add_weight` makes in this thread, by their ids.
 
     The variables are zero: nothing is drawn. What a layer assigns when it is built is not in the
     dict, because no initializer makes its values, and neither are variables for which it passes an
@@ -132,12 +134,12 @@ def recorded_initializers() -> Iterator[dict[int, LayerInitializer]]:
         vars(variable)["assign"] = assign
         return variable
 
-    with ADDED_WEIGHTS.around(add_weight):
+    with ADDED_WEIGHTS.wrap(add_weight):
         yield recorded
 
 
 def default_initializer(dtype: Any) -> str:
-    """Return what `add_weight` takes if it gets no initializer."""
+    # What `add_weight` takes if it gets no initializer.
     if "float" in keras.backend.standardize_dtype(dtype):
         return "glorot_uniform"
     return "zeros"
@@ -188,7 +190,7 @@ def activation_name(layer: keras.Layer) -> str | None:
     return getattr(activation, "__name__", type(activation).__name__)
 
 
-# Where all values are at the limits, the first of those that share them.
+# If all values are at the limits, the first of the activations that share these limits.
 _KNOWN_BY_VALUES = (
     "tanh",
     "sigmoid",
@@ -205,17 +207,17 @@ _KNOWN_BY_VALUES = (
 )
 
 
-def identify_activation(before: Array, after: Array) -> str | None:
-    """Return the name of the activation that gives `after`, or `None` if none of them does.
+def identify_activation(inputs: Array, outputs: Array) -> str | None:
+    """Find the name of the activation that turns `inputs` into `outputs`; `None` if none does.
 
-    It is also `None` where the values before it are too small to tell it from others.
+    It is also `None` if the inputs are too small to tell it from others.
     """
-    if before.shape != after.shape or not np.abs(before).max(initial=0) > 2:
+    if inputs.shape != outputs.shape or not np.abs(inputs).max(initial=0) > 2:
         return None
     for name in _KNOWN_BY_VALUES:
-        expected = keras.ops.convert_to_numpy(getattr(keras.activations, name)(before))
+        expected = keras.ops.convert_to_numpy(getattr(keras.activations, name)(inputs))
         # As far as 16 bits agree.
-        if np.allclose(expected, after, rtol=0, atol=5e-3):
+        if np.allclose(expected, outputs, rtol=0, atol=5e-3):
             return name
     return None
 
@@ -225,30 +227,33 @@ _STEP = np.float32(1e-3)
 
 
 def activation_slope(activation: Callable[..., Tensor], values: Array) -> float | None:
-    """Return the largest slope of an activation at `values`.
+    """Measure the largest slope of an activation at `values`.
 
     The steepest hundredth is left out: a function with steps has steps only there. The result is
     `None` unless the function computes each output from one value.
     """
     # Half of the values, so that it shows where an output depends on another.
     is_moved = np.random.default_rng(0).random(values.shape) < 0.5
-    before = values.astype("float32")
-    moved = np.where(is_moved, before + _STEP, before)
+    inputs = values.astype("float32")
+    moved_inputs = np.where(is_moved, inputs + _STEP, inputs)
     try:
-        after = keras.ops.convert_to_numpy(activation(keras.ops.convert_to_tensor(before)))
-        after_moved = keras.ops.convert_to_numpy(activation(keras.ops.convert_to_tensor(moved)))
+        outputs = keras.ops.convert_to_numpy(activation(keras.ops.convert_to_tensor(inputs)))
+        moved_outputs = keras.ops.convert_to_numpy(
+            activation(keras.ops.convert_to_tensor(moved_inputs))
+        )
     except Exception:  # a function of one's own may want another dtype
         return None
-    if after.shape != values.shape or not np.array_equal(after[~is_moved], after_moved[~is_moved]):
+    if outputs.shape != values.shape or not np.array_equal(
+        outputs[~is_moved], moved_outputs[~is_moved]
+    ):
         return None
     with np.errstate(invalid="ignore"):
-        slopes = np.sort(np.abs(after_moved - after)[is_moved] / _STEP)
-    kept = slopes[: math.ceil(0.99 * len(slopes))]
-    if not kept.size or not np.isfinite(kept).all():
+        slopes = np.sort(np.abs(moved_outputs - outputs)[is_moved] / _STEP)
+    gentle = slopes[: math.ceil(0.99 * len(slopes))]
+    if not gentle.size or not np.isfinite(gentle).all():
         return None
-    return float(kept[-1])
+    return float(gentle[-1])
 
 
 def is_bounded(activation: str | None) -> bool:
-    """Return whether the activation of this name is bounded."""
     return activation_facts(activation).limits is not None or activation == "softmax"

@@ -1,7 +1,12 @@
-"""What a model holds, found in one walk: its layers, weights and buffers, with names and paths.
+"""List what a model holds in one walk: its layers, weights and buffers, with names and paths.
 
-A path has the names of the layers around one, numbered within each of them, so it is the same in
-each build of a model.
+A *path* has the names of the layers around a layer, and its own. Automatic names are numbered
+within the layer around them, so it is the same in each build of a model. A *name* has the names of
+Keras, whose numbers are those of the process:
+
+    path    encoder/dense_1            name    encoder/dense_7
+
+A *buffer* is what torch saves of a module next to its parameters.
 """
 
 import functools
@@ -26,16 +31,16 @@ from keras_initx.inspection._weights import ModelWeight
 
 
 def checked_inventory(name: str, model: Any) -> "Inventory":
-    """Return what the argument `name` holds: a built model with weights, each at a path of its own.
+    """Take the inventory of the argument `name`: a built model, whose weights have distinct paths.
 
     Raises:
         TypeError: If it is no Keras model.
-        ValueError: If it is not built, two weights have the same path, or the model does not use a
-            weight.
+        ValueError: If it is not built, has no weights, two weights have the same path, or the model
+            does not use a weight.
     """
-    found = Inventory(check_model(name, model))
-    check_weights(name, found)
-    return found
+    inventory = Inventory(check_model(name, model))
+    check_weights(name, inventory)
+    return inventory
 
 
 def check_model(name: str, model: Any) -> keras.Model:
@@ -66,7 +71,7 @@ def _unbuilt_error(name: str, model: keras.Model, state: str) -> ValueError:
 
 @dataclass(frozen=True, eq=False)
 class ModelLayer:
-    """A layer at a place in a model.
+    """A layer at one path in a model. A layer that several others have is there as often.
 
     Attributes:
         layers: The layers from the model to this one.
@@ -88,7 +93,7 @@ class ModelLayer:
 
 
 class Inventory:
-    """What a model holds, as it is when that is first asked for.
+    """What a model holds, as it is when a property is first read.
 
     A call makes one at its begin, and a new one after it has built layers.
 
@@ -97,8 +102,8 @@ class Inventory:
 
     Attributes:
         model: The model.
-        layers: The model and each layer inside it, in the order of a walk. One that several others
-            have is there as often. Layers of one name have the same path.
+        layers: The model and each layer inside it, in the order of a walk. A layer that several
+            others have is there as often. Layers of one name have the same path.
     """
 
     def __init__(self, model: keras.Layer) -> None:
@@ -107,138 +112,137 @@ class Inventory:
 
     @functools.cached_property
     def names(self) -> dict[keras.Layer, str]:
-        """All layers, starting with the model, with their names.
+        """The names of all layers, starting with the model.
 
-        A name is that of Keras, after those of the layers around the layer. Layers inside a
-        recurrent layer are left out: they run inside a compiled loop, and their weights count as
-        its own.
+        Layers inside a recurrent layer are left out: they run inside a compiled loop, and their
+        weights count as its own.
         """
         names: dict[keras.Layer, str] = {self.model: self.model.name}
         taken = {self.model.name}
-        for one in self.layers:
-            is_inside_loop = any(isinstance(outer, keras.layers.RNN) for outer in one.layers[:-1])
-            is_input = isinstance(one.layer, keras.layers.InputLayer)
-            if one.layer in names or is_inside_loop or is_input:
+        for entry in self.layers:
+            outer_layers = entry.layers[:-1]
+            is_inside_loop = any(isinstance(layer, keras.layers.RNN) for layer in outer_layers)
+            is_input = isinstance(entry.layer, keras.layers.InputLayer)
+            if entry.layer in names or is_inside_loop or is_input:
                 continue
-            prefix = f"{names[one.layers[-2]]}/" if len(one.layers) > 2 else ""
-            names[one.layer] = make_distinct(f"{prefix}{one.layer.name}", taken)
+            prefix = f"{names[entry.layers[-2]]}/" if len(entry.layers) > 2 else ""
+            names[entry.layer] = make_distinct(f"{prefix}{entry.layer.name}", taken)
         return names
 
     @functools.cached_property
     def paths(self) -> dict[keras.Layer, str]:
-        """The layers of `names` with their paths, of which each is another one.
+        """The paths of the layers of `names`, made distinct.
 
         The paths of the weights of a layer begin with its path, unless the layer around it has two
-        of one name. The model, whose path is empty, has its name.
+        of one name. The model, whose path is empty, has its name here.
         """
         paths: dict[keras.Layer, str] = {}
         taken: set[str] = set()
-        for one in self.layers:
-            if one.layer not in paths and one.path:
-                paths[one.layer] = make_distinct(one.path, taken)
+        for entry in self.layers:
+            if entry.layer not in paths and entry.path:
+                paths[entry.layer] = make_distinct(entry.path, taken)
         paths[self.model] = make_distinct(self.model.name, taken)
         return {layer: paths[layer] for layer in self.names}
 
     @functools.cached_property
     def weights(self) -> list[ModelWeight]:
         """The weights, in the order of the layers. A shared one is listed once."""
-        found = []
-        seen: set[int] = set()
-        for one in self.layers:
-            own = [weight for weight in list_own_weights(one.layer) if id(weight) not in seen]
-            seen.update(id(weight) for weight in own)
-            named = ((weight.name, split_automatic_name(weight.name, "variable")) for weight in own)
-            in_module = _names_in_module(one.layer)
-            for weight, name in zip(own, renumber_names(named, Counter()), strict=True):
-                path = _inside(one.path, name)
+        weights = []
+        seen_ids: set[int] = set()
+        for entry in self.layers:
+            own = [weight for weight in list_own_weights(entry.layer) if id(weight) not in seen_ids]
+            seen_ids.update(id(weight) for weight in own)
+            split = [(weight.name, split_automatic_name(weight.name, "variable")) for weight in own]
+            module_names = _read_module_names(entry.layer)
+            for weight, name in zip(own, renumber_names(split, Counter()), strict=True):
+                path = _join_path(entry.path, name)
                 shown = path
-                if in_module:
-                    shown = _inside(one.path, in_module.get(id(weight.value), name))
-                found.append(ModelWeight(path, shown, weight, one.layers, one.paths))
-        return found
+                if module_names:
+                    shown = _join_path(entry.path, module_names.get(id(weight.value), name))
+                weights.append(ModelWeight(path, shown, weight, entry.layers, entry.paths))
+        return weights
 
     @functools.cached_property
     def buffers(self) -> list[ModelWeight]:
-        """What torch modules save beside their parameters, such as statistics.
+        """What torch modules save next to their parameters, such as statistics.
 
-        They are variables to nobody else.
+        Keras has no variables of them.
         """
-        found = []
-        buffers: set[int] = set()
-        for one in self.layers:
-            for name, buffer in backend.saved_buffers(one.layer).items():
-                if id(buffer.value) not in buffers:
-                    buffers.add(id(buffer.value))
-                    path = _inside(one.path, name)
-                    found.append(ModelWeight(path, path, buffer, one.layers, one.paths))
-        return found
+        buffers = []
+        buffer_ids: set[int] = set()
+        for entry in self.layers:
+            for name, buffer in backend.saved_buffers(entry.layer).items():
+                if id(buffer.value) not in buffer_ids:
+                    buffer_ids.add(id(buffer.value))
+                    path = _join_path(entry.path, name)
+                    buffers.append(ModelWeight(path, path, buffer, entry.layers, entry.paths))
+        return buffers
 
     @property
-    def held(self) -> list[ModelWeight]:
-        """All that files may have: weights and buffers. Each has its `kind`."""
+    def weights_and_buffers(self) -> list[ModelWeight]:
+        """All that files may have. Each has its `kind`."""
         return [*self.weights, *self.buffers]
 
     @functools.cached_property
     def unbuilt(self) -> list[str]:
-        """The paths of the outermost layers that no call has built, of those that make weights.
+        """The paths of the outermost layers that would make weights, and that no call has built.
 
-        What a file has for them, Keras passes over.
+        Keras ignores what a file has for them.
         """
-        found: dict[keras.Layer, str] = {}
-        for one in self.layers[1:]:
-            is_outermost = not any(outer in found for outer in one.layers[:-1])
-            if is_outermost and not one.layer.built and _makes_weights(one.layer):
-                found.setdefault(one.layer, one.path)
-        return list(found.values())
+        unbuilt: dict[keras.Layer, str] = {}
+        for entry in self.layers[1:]:
+            is_outermost = not any(outer_layer in unbuilt for outer_layer in entry.layers[:-1])
+            if is_outermost and not entry.layer.built and _makes_weights(entry.layer):
+                unbuilt.setdefault(entry.layer, entry.path)
+        return list(unbuilt.values())
 
-    def note_on_unbuilt(self) -> list[str]:
-        """Return a sentence that names the layers that are not built, or none."""
+    def note_unbuilt(self) -> list[str]:
+        """Return a sentence that names the layers that are not built, if there are any."""
         if not self.unbuilt:
             return []
         return [f"Not built yet, and so without weights: {truncate(self.unbuilt)}."]
 
 
-def _walk(around: ModelLayer) -> Iterator[ModelLayer]:
-    """Yield a layer and those inside it."""
-    yield around
-    for part, name in _names_within(around.layer).items():
-        path = _inside(around.path, name)
-        yield from _walk(ModelLayer((*around.layers, part), (*around.paths, path)))
+def _walk(outer: ModelLayer) -> Iterator[ModelLayer]:
+    yield outer
+    for sublayer, name in _name_sublayers(outer.layer).items():
+        path = _join_path(outer.path, name)
+        yield from _walk(ModelLayer((*outer.layers, sublayer), (*outer.paths, path)))
 
 
-def _inside(path: str, name: str) -> str:
+def _join_path(path: str, name: str) -> str:
     return f"{path}/{name}" if path else name
 
 
-def _names_within(layer: keras.Layer) -> dict[keras.Layer, str]:
-    """Return the layers directly inside `layer` with their names, automatic ones renumbered."""
-    parts = list_sublayers(layer, recursive=False)
+def _name_sublayers(layer: keras.Layer) -> dict[keras.Layer, str]:
+    """Name the layers directly inside `layer`, with automatic names numbered within it."""
+    sublayers = list_sublayers(layer, recursive=False)
     with_weights: list[keras.Layer] = []
     others: list[keras.Layer] = []
-    for part in parts:
-        group = with_weights if part.weights else others
-        group.append(part)
-    names = dict.fromkeys(parts, "")
+    for sublayer in sublayers:
+        group = with_weights if sublayer.weights else others
+        group.append(sublayer)
+    names = dict.fromkeys(sublayers, "")
     counts: Counter[str] = Counter()
     # The others are numbered last, so that paths of weights do not depend on them.
     for group in (with_weights, others):
-        pairs = ((part.name, split_automatic_part_name(layer, part)) for part in group)
+        pairs = ((sublayer.name, split_automatic_part_name(layer, sublayer)) for sublayer in group)
         names.update(zip(group, renumber_names(pairs, counts), strict=True))
     return names
 
 
-def _names_in_module(layer: keras.Layer) -> dict[int, str]:
-    """Return the names of the parameters of a torch module by their ids; none of other layers."""
+def _read_module_names(layer: keras.Layer) -> dict[int, str]:
+    # The names of the parameters of a torch module, by their ids; none for other layers.
     if not isinstance(layer, keras.layers.TorchModuleWrapper):
         return {}
     return {id(parameter): str(name) for name, parameter in layer.module.named_parameters()}
 
 
 def _makes_weights(layer: keras.Layer) -> bool:
-    """Return whether a layer that is not built may make weights: by its `build` or in its parts."""
+    # A layer that is not built may do so by its `build`, or in layers inside it.
     if type(layer).build is not keras.Layer.build and not isinstance(layer, keras.Model):
         return True
-    return any(_makes_weights(part) for part in list_sublayers(layer, recursive=False))
+    return any(_makes_weights(sublayer) for sublayer in list_sublayers(layer, recursive=False))
 
 
 def check_weights(name: str, inventory: Inventory) -> None:
@@ -261,10 +265,10 @@ def check_used(name: str, inventory: Inventory) -> None:
         inventory: What the model holds.
     """
     paths = {id(weight.variable): weight.path for weight in inventory.weights}
-    of_layer: dict[keras.Layer, list[keras.Variable]] = {}
+    variables_by_layer: dict[keras.Layer, list[keras.Variable]] = {}
     for weight in inventory.weights:
-        of_layer.setdefault(weight.layer, []).append(weight.variable)
-    for layer, variables in of_layer.items():
+        variables_by_layer.setdefault(weight.layer, []).append(weight.variable)
+    for layer, variables in variables_by_layer.items():
         for variable, obstacle in backend.obstacles(layer, variables):
             raise ValueError(
                 f"`{name}` must use its weights. "
@@ -274,11 +278,11 @@ def check_used(name: str, inventory: Inventory) -> None:
 
 
 def check_unshared(name: str, inventory: Inventory) -> None:
-    """Raise `ValueError` if other processes hold parts of the weights of the argument `name`."""
+    """Raise `ValueError` if a weight of the argument `name` is spread over several processes."""
     for weight in inventory.weights:
         if backend.is_shared(weight.variable.value):
             raise ValueError(
-                f"`{name}` must have all its weights in this process, where they are read as "
-                f"wholes. Received: {name}={inventory.model.name!r}, of whose {weight.path!r} "
-                "other processes hold parts"
+                f"`{name}` must have all its weights in this process, which reads whole weights. "
+                f"Received: {name}={inventory.model.name!r}, whose {weight.path!r} is spread over "
+                "several processes"
             )

@@ -1,4 +1,14 @@
-"""Which weights are kernels, and which of their axes are inputs and units."""
+"""Tell which weights are kernels, and which of their axes are inputs and units.
+
+    Dense                   (inputs, units)                       axes (0,), (1,)
+    Conv2D                  (height, width, channels, filters)    axes (0, 1, 2), (0, 1, 3)
+    Conv2DTranspose         (height, width, filters, channels)    axes (0, 1, 3), (0, 1, 2)
+    DepthwiseConv2D         (height, width, channels, factor)     axes (0, 1), (0, 1, 3)
+    EinsumDense "abc,cd->abd"  (inputs, units)                    axes (0,), (1,)
+    torch's Conv2d          (filters, channels, height, width)    axes (1, 2, 3), (0, 2, 3)
+
+The window of a convolution is in both, as fan-in and fan-out count it.
+"""
 
 import math
 from collections.abc import Sequence
@@ -36,7 +46,7 @@ DEPTHWISE = (
 ALL_CONVOLUTIONS = (*CONVOLUTIONS, *TRANSPOSED, *DEPTHWISE)
 # These normalize inputs and weights.
 _OTHER_NORMALIZATIONS = (keras.layers.Normalization, keras.layers.SpectralNormalization)
-# Layers of Keras whose weights and operations are those of other packages.
+# Layers of Keras that wrap weights and operations of other packages.
 FOREIGN = (keras.layers.JaxLayer, keras.layers.TFSMLayer, keras.layers.TorchModuleWrapper)
 _KERNELS = ("embeddings", "kernel")
 # The factors of the change that an adapter adds to a kernel, of LoRA and of DoRA.
@@ -113,14 +123,14 @@ def is_depthwise(layer: keras.Layer, name: str) -> bool:
 
 
 def convolves(layer: keras.Layer, kernel: keras.Variable) -> bool:
-    """Return whether a kernel is that of a convolution which sums over channels."""
+    """Return whether a kernel belongs to a convolution that sums over channels."""
     if isinstance(layer, keras.layers.TorchModuleWrapper):
-        return hasattr(_torch_module(layer, kernel), "transposed")
+        return hasattr(_find_torch_module(layer, kernel), "transposed")
     return isinstance(layer, (*CONVOLUTIONS, *TRANSPOSED)) and is_kernel(kernel)
 
 
 def is_adapter(name: str) -> bool:
-    """Return whether a weight of this name is that of an adapter, by LoRA or DoRA."""
+    """Return whether a weight of this name belongs to an adapter of LoRA or DoRA."""
     return name in FIRST_FACTORS or name in SECOND_FACTORS or name == "dora_magnitude"
 
 
@@ -129,30 +139,32 @@ def kernel_axes(layer: keras.Layer, kernel: keras.Variable) -> KernelAxes:
     rank = len(kernel.shape)
     window = tuple(range(rank - 2))
     if isinstance(layer, keras.layers.TorchModuleWrapper):
-        return _torch_axes(layer, kernel)
+        return _read_torch_axes(layer, kernel)
     if is_depthwise(layer, kernel.name):
         return window, (*window, rank - 1)
     if isinstance(layer, TRANSPOSED):
         return (*window, rank - 1), (*window, rank - 2)
     # The second factor of an adapter is a matrix, whatever the kernel is.
     if isinstance(layer, keras.layers.EinsumDense) and kernel.name not in SECOND_FACTORS:
-        return _einsum_axes(layer.equation)
+        return _read_einsum_axes(layer.equation)
     return default_axes(rank)
 
 
 def knows_axes(layer: keras.Layer) -> bool:
     """Return whether the axes of kernels of `layer` are known from its class, which Keras has.
 
-    Those of a layer of one's own are guessed by the shape.
+    Those of a user's layer are guessed by the shape.
     """
-    of_keras = [cls for cls in type(layer).__mro__ if cls.__module__.partition(".")[0] == "keras"]
-    return of_keras[0] not in (keras.Layer, keras.Model)
+    keras_classes = [
+        cls for cls in type(layer).__mro__ if cls.__module__.partition(".")[0] == "keras"
+    ]
+    return keras_classes[0] not in (keras.Layer, keras.Model)
 
 
-def _torch_axes(layer: keras.layers.TorchModuleWrapper, kernel: keras.Variable) -> KernelAxes:
-    """Return the axes of a kernel of torch, which has the units first and the window last."""
+def _read_torch_axes(layer: keras.layers.TorchModuleWrapper, kernel: keras.Variable) -> KernelAxes:
+    # Torch has the units first and the window last.
     window = tuple(range(2, len(kernel.shape)))
-    module = _torch_module(layer, kernel)
+    module = _find_torch_module(layer, kernel)
     if getattr(module, "transposed", False):
         return (0, *window), (1, *window)
     if hasattr(module, "num_embeddings"):
@@ -160,8 +172,8 @@ def _torch_axes(layer: keras.layers.TorchModuleWrapper, kernel: keras.Variable) 
     return (1, *window), (0, *window)
 
 
-def _einsum_axes(equation: str) -> KernelAxes:
-    """Return the axes of a kernel by the equation of its `EinsumDense`, such as `"abc,cd->abd"`."""
+def _read_einsum_axes(equation: str) -> KernelAxes:
+    # The equation of an `EinsumDense`, such as `"abc,cd->abd"`.
     kernel, outputs = equation.split(",")[1].split("->")
     # Not all letters of the inputs: a batch axis of the kernel, such as that of experts, is in the
     # outputs too.
@@ -171,15 +183,15 @@ def _einsum_axes(equation: str) -> KernelAxes:
 
 
 def kernel_groups(layer: keras.Layer, kernel: keras.Variable) -> tuple[int, int]:
-    """Return the groups of the inputs and of the units in a kernel of `layer`.
+    """Return the numbers of groups of the inputs and of the units in a kernel of `layer`.
 
-    Each unit is connected to one group. A kernel has one of the two whole, and of the other only
-    what one group has. So one of the numbers is 1.
+    Each unit is connected to the inputs of one group. A kernel has an axis with all units (or all
+    inputs), and an axis with the inputs (or units) of one group. So one of the numbers is 1.
     """
     if isinstance(layer, CONVOLUTIONS):
         return 1, int(layer.groups)
     if isinstance(layer, keras.layers.TorchModuleWrapper):
-        module = _torch_module(layer, kernel)
+        module = _find_torch_module(layer, kernel)
         if getattr(module, "transposed", False):
             return int(module.groups), 1
         if hasattr(module, "transposed"):
@@ -188,25 +200,25 @@ def kernel_groups(layer: keras.Layer, kernel: keras.Variable) -> tuple[int, int]
 
 
 def kernel_phases(layer: keras.Layer, kernel: keras.Variable) -> int:
-    """Return the groups of places in the window of a transposed convolution; 1 for other kernels.
+    """Count the phases of the window of a transposed convolution; 1 for other kernels.
 
-    With strides, an output sums over one of these groups of places only, which one depends on where
-    it is. Outputs between the windows, if these are smaller than the strides, sum over none and do
-    not count.
+    With strides, an output sums over one phase of the window, every second element for strides of
+    2; which one depends on the position of the output. Outputs between the windows, if these are
+    smaller than the strides, sum over none and do not count.
     """
     if isinstance(layer, TRANSPOSED):
-        return _phases(kernel.shape[:-2], layer.strides, layer.dilation_rate)
+        return _count_phases(kernel.shape[:-2], layer.strides, layer.dilation_rate)
     if isinstance(layer, keras.layers.TorchModuleWrapper):
-        module = _torch_module(layer, kernel)
+        module = _find_torch_module(layer, kernel)
         if getattr(module, "transposed", False):
-            return _phases(kernel.shape[2:], module.stride, module.dilation)
+            return _count_phases(kernel.shape[2:], module.stride, module.dilation)
     return 1
 
 
-def _phases(window: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> int:
+def _count_phases(window: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> int:
     count = 1
     for length, stride, dilation in zip(window, strides, dilations, strict=False):
-        # As many places on, dilated, an output is again a multiple of the stride away.
+        # After a period of elements, dilated, an output is again a multiple of the stride away.
         period = stride // math.gcd(stride, dilation)
         count *= min(length, period)
     return count
@@ -215,16 +227,16 @@ def _phases(window: Sequence[int], strides: Sequence[int], dilations: Sequence[i
 def kernel_fans(layer: keras.Layer, kernel: keras.Variable) -> tuple[float, int]:
     """Return fan-in and fan-out of a kernel of `layer`.
 
-    With strides the outputs of a transposed convolution may differ by one place of the window; then
-    fan-in is their mean, which need not be a whole number.
+    With strides the outputs of a transposed convolution may differ by one element of the window;
+    then fan-in is their mean, which need not be a whole number.
     """
     inputs, units = kernel_groups(layer, kernel)
     inputs *= kernel_phases(layer, kernel)
     return fans(tuple(kernel.shape), *kernel_axes(layer, kernel), (inputs, units))
 
 
-def _torch_module(layer: keras.layers.TorchModuleWrapper, kernel: keras.Variable) -> Any:
-    """Return the convolution or table of torch, within the module of `layer`, with this kernel.
+def _find_torch_module(layer: keras.layers.TorchModuleWrapper, kernel: keras.Variable) -> Any:
+    """Find the convolution or table of torch within the module of `layer` with this kernel.
 
     It is `None` if there is none.
     """

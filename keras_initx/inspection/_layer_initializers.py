@@ -1,4 +1,8 @@
-"""The initializer of each weight: kept by its layer, or passed to `add_weight` by a copy of it."""
+"""Find the initializer of each weight: kept by its layer, or passed to `add_weight` by a copy.
+
+Layers of Keras keep them: `layer.kernel_initializer`. A user's layer may pass one to `add_weight`
+and keep nothing. So a copy of it is built, which is watched (`record_initializers`).
+"""
 
 import contextlib
 import functools
@@ -6,7 +10,7 @@ import itertools
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 
@@ -16,58 +20,65 @@ from keras_initx.backends._current import backend
 from keras_initx.initializers._composition import Concatenated
 from keras_initx.initializers._gates import overwrites_forget_bias
 from keras_initx.initializers._recurrent import LSTMForgetBias
-from keras_initx.inspection._hooks import LayerInitializer, recorded_initializers
+from keras_initx.inspection._hooks import LayerInitializer, record_initializers
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._names import list_sublayers
 from keras_initx.inspection._weights import ModelWeight
 
 _THREAD = "keras_initx-copy"
-# Where a weight is in a layer, see `_position`.
-_Position: TypeAlias = tuple[Any, ...]
-_OfCopy: TypeAlias = dict[_Position, LayerInitializer]
+# Identifies a weight in any copy of a layer, see `_locate`.
+_Location: TypeAlias = tuple[Any, ...]
+_InitializersOfCopy: TypeAlias = dict[_Location, LayerInitializer]
 
 
-def layer_initializers(
-    weights: Sequence[ModelWeight],
-) -> dict[str, tuple[LayerInitializer | None, str]]:
-    """Return the initializers that layers use for `weights`, by path.
+class WeightInitializer(NamedTuple):
+    """The initializer that a layer uses for a weight.
 
-    Returns:
-        Dict from paths to pairs: the initializer, or `None` if the weight must be left unchanged;
-        and the reason, which is otherwise empty.
+    Attributes:
+        initializer: The initializer, or `None` if the weight must be left unchanged.
+        reason: Why it must be, otherwise empty.
     """
-    found: dict[str, tuple[LayerInitializer | None, str]] = {}
-    passed_by_copy = functools.cache(_passed_by_copy)
-    for weight in weights:
-        if weight.is_quantized:
-            found[weight.path] = None, "quantized"
-        elif weight.dtype not in DTYPES:
-            found[weight.path] = None, weight.dtype
-        elif hasattr(weight.layer, "adapt"):
-            found[weight.path] = None, "adapted to data"
-        else:
-            initializer = _held(weight)
-            if initializer is None:
-                initializer = _passed(weight, passed_by_copy)
-            if initializer is None:
-                found[weight.path] = None, "initializer unknown"
-            else:
-                found[weight.path] = _with_forget_bias(initializer, weight), ""
-    return found
+
+    initializer: LayerInitializer | None
+    reason: str = ""
 
 
-def _held(weight: ModelWeight) -> LayerInitializer | None:
-    """Return the initializer that a layer keeps for `weight` under Keras' name, or `None`."""
+def find_layer_initializers(weights: Sequence[ModelWeight]) -> dict[str, WeightInitializer]:
+    """Find the initializers that layers use for `weights`, by path."""
+    read_copy = functools.cache(_read_passed_by_copy)
+    return {weight.path: _find_initializer(weight, read_copy) for weight in weights}
+
+
+def _find_initializer(
+    weight: ModelWeight, read_copy: Callable[[keras.Layer], _InitializersOfCopy]
+) -> WeightInitializer:
+    if weight.is_quantized:
+        return WeightInitializer(None, "quantized")
+    if weight.dtype not in DTYPES:
+        return WeightInitializer(None, weight.dtype)
+    if hasattr(weight.layer, "adapt"):
+        return WeightInitializer(None, "adapted to data")
+    initializer = _read_kept_initializer(weight)
+    if initializer is None:
+        initializer = _find_passed_initializer(weight, read_copy)
+    if initializer is None:
+        return WeightInitializer(None, "initializer unknown")
+    return WeightInitializer(_set_forget_bias(initializer, weight))
+
+
+def _read_kept_initializer(weight: ModelWeight) -> LayerInitializer | None:
+    # Under Keras' name: `kernel_initializer`.
     value = getattr(weight.layer, argument_name(weight.variable.name), None)
     try:
-        found: LayerInitializer | None = keras.initializers.get(value)
+        initializer: LayerInitializer | None = keras.initializers.get(value)
     except (TypeError, ValueError):  # A user's layer may keep anything there.
         return None
-    return found
+    return initializer
 
 
-def _with_forget_bias(initializer: LayerInitializer, weight: ModelWeight) -> LayerInitializer:
-    """Return an initializer for all gates of an LSTM that sets the bias of the forget gates."""
+def _set_forget_bias(initializer: LayerInitializer, weight: ModelWeight) -> LayerInitializer:
+    # With `unit_forget_bias`, an LSTM sets the bias of its forget gates to 1, whatever the
+    # initializer gives.
     if weight.name != "bias" or not overwrites_forget_bias(weight.layer):
         return initializer
     if isinstance(initializer, LSTMForgetBias):
@@ -76,38 +87,35 @@ def _with_forget_bias(initializer: LayerInitializer, weight: ModelWeight) -> Lay
     return Concatenated([initializer, "ones", initializer], sizes=[units, units, 2 * units])
 
 
-def _passed(
-    weight: ModelWeight, passed_by_copy: Callable[[keras.Layer], _OfCopy]
+def _find_passed_initializer(
+    weight: ModelWeight, read_copy: Callable[[keras.Layer], _InitializersOfCopy]
 ) -> LayerInitializer | None:
-    """Return the initializer that a layer passes to `add_weight` for `weight`, or `None`.
+    """Find the initializer that a layer passes to `add_weight` for `weight`, or `None`.
 
     The innermost layer that can be copied tells it: an inner one may have no complete config.
     """
     for depth in reversed(range(len(weight.layers))):
-        found = passed_by_copy(weight.layers[depth]).get(_position(weight, depth))
-        if found is not None:
-            return found
+        initializer = read_copy(weight.layers[depth]).get(_locate(weight, depth))
+        if initializer is not None:
+            return initializer
     return None
 
 
-def _passed_by_copy(layer: keras.Layer) -> _OfCopy:
-    """Copy `layer`, and return the initializers of its weights by their positions in it.
-
-    It is empty if the layer cannot be copied.
-    """
+def _read_passed_by_copy(layer: keras.Layer) -> _InitializersOfCopy:
+    """Read the initializers of the weights of a copy of `layer`; none if it cannot be copied."""
     with keras.saving.CustomObjectScope({}) as scope:
         custom_objects = scope.backup
     distribution = keras.distribution.distribution()
 
-    def copy() -> _OfCopy:
+    def copy() -> _InitializersOfCopy:
         keras.distribution.set_distribution(distribution)
         with keras.saving.CustomObjectScope(custom_objects):
-            return _initializers_of_copy(layer)
+            return _build_copy(layer)
 
     try:
         # A layer may call `initialize` while it is built.
         if threading.current_thread().name.startswith(_THREAD):
-            return _initializers_of_copy(layer)
+            return _build_copy(layer)
         # Keras counts names in each thread, so those of the caller are not used up.
         with ThreadPoolExecutor(1, _THREAD) as executor:
             return executor.submit(copy).result()
@@ -115,10 +123,10 @@ def _passed_by_copy(layer: keras.Layer) -> _OfCopy:
         return {}
 
 
-def _initializers_of_copy(layer: keras.Layer) -> _OfCopy:
-    """Return what a copy of `layer` passes to `add_weight`, by the positions of the weights."""
-    found = {}
-    with recorded_initializers() as recorded, contextlib.ExitStack() as stack:
+def _build_copy(layer: keras.Layer) -> _InitializersOfCopy:
+    """Build a copy of `layer`, and return what it passes to `add_weight`."""
+    initializers = {}
+    with record_initializers() as recorded, contextlib.ExitStack() as stack:
         stack.callback(backend.kept_generators())  # the copy draws seeds
         config = layer.get_config()
         # An untied `ReversibleEmbedding` cannot be built with factors of LoRA.
@@ -133,20 +141,20 @@ def _initializers_of_copy(layer: keras.Layer) -> _OfCopy:
         for weight in Inventory(copy).weights:
             initializer = recorded.get(id(weight.variable))
             if initializer is not None:
-                found[_position(weight, 0)] = initializer
-    return found
+                initializers[_locate(weight, 0)] = initializer
+    return initializers
 
 
-def _position(weight: ModelWeight, depth: int) -> _Position:
-    """Return where a weight is, as the places of the layers around it, its name and its shape.
+def _locate(weight: ModelWeight, depth: int) -> _Location:
+    """Locate a weight by the indices of the layers around it, its name and its shape.
 
-    Not its path: automatic names in a copy have other numbers, maybe in another order.
+    Not by its path: automatic names in a copy have other numbers, maybe in another order.
 
     Args:
         weight: A weight.
-        depth: Which of the layers around it is the outermost that counts.
+        depth: The index, from the model inwards, of the outermost layer that counts.
     """
-    places = []
+    indices = []
     for outer, inner in itertools.pairwise(weight.layers[depth:]):
-        places.append(list_sublayers(outer, recursive=False).index(inner))
-    return *places, weight.path.rpartition("/")[2], weight.shape
+        indices.append(list_sublayers(outer, recursive=False).index(inner))
+    return *indices, weight.path.rpartition("/")[2], weight.shape

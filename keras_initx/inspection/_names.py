@@ -1,14 +1,28 @@
-"""The layers within a layer, which of them holds a weight, and names that tell them apart.
+"""List the layers within a layer and the weights that it holds itself, and split automatic names.
 
-Keras numbers layers without a name in the process, so these numbers are those of other models too.
+Keras numbers layers without a name in the process: `dense`, `dense_1`, and `dense_2` in the next
+model. An automatic name has a stem, which comes from the class, and this number:
+
+    dense_3            AutomaticName("dense", 3)            of a `Dense`
+    dense              AutomaticName("dense", 0)
+    forward_lstm_3     AutomaticName("forward_lstm", 3)     inside a `Bidirectional`
+    encoder            None                                 chosen
 """
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import keras
 
 from keras_initx._keras import list_layers
+
+
+class AutomaticName(NamedTuple):
+    """The stem and the number of an automatic name."""
+
+    stem: str
+    number: int
 
 
 def list_sublayers(layer: keras.Layer, *, recursive: bool = True) -> list[keras.Layer]:
@@ -18,46 +32,36 @@ def list_sublayers(layer: keras.Layer, *, recursive: bool = True) -> list[keras.
 
 def list_own_weights(layer: keras.Layer) -> list[keras.Variable]:
     """Return the weights of `layer` that do not belong to a layer inside it."""
-    inside: set[int] = set()
-    for part in list_sublayers(layer, recursive=False):
-        inside.update(id(weight) for weight in part.weights)
-    return [weight for weight in layer.weights if id(weight) not in inside]
+    inner_ids: set[int] = set()
+    for sublayer in list_sublayers(layer, recursive=False):
+        inner_ids.update(id(weight) for weight in sublayer.weights)
+    return [weight for weight in layer.weights if id(weight) not in inner_ids]
 
 
 def make_distinct(name: str, taken: set[str]) -> str:
-    """Return `name`, with a number if it is `taken`, to which it is added."""
-    found = name
+    """Return `name`, with a number if it is taken: `dense (2)`. It is taken from then on."""
+    distinct = name
     number = 1
-    while found in taken:
+    while distinct in taken:
         number += 1
-        found = f"{name} ({number})"
-    taken.add(found)
-    return found
+        distinct = f"{name} ({number})"
+    taken.add(distinct)
+    return distinct
 
 
-def split_automatic_part_name(layer: keras.Layer, part: keras.Layer) -> tuple[str, int] | None:
-    """Return the stem and number of an automatic name of `part`, which is directly inside `layer`.
-
-    It is `None` for other names.
-    """
-    class_name = type(part).__name__
-    found = split_automatic_name(part.name, class_name)
-    if not isinstance(layer, keras.layers.Bidirectional) or found is not None:
-        return found  # of a `Bidirectional` that of a backward layer that it was given
-    direction, _, name = part.name.partition("_")  # `forward_lstm_3`
-    found = split_automatic_name(name, class_name)
-    if found is None:
-        return None
-    stem, number = found
-    return f"{direction}_{stem}", number
+def split_automatic_part_name(layer: keras.Layer, sublayer: keras.Layer) -> AutomaticName | None:
+    """Split the automatic name of `sublayer`, directly inside `layer`; `None` for a chosen name."""
+    class_name = type(sublayer).__name__
+    automatic = split_automatic_name(sublayer.name, class_name)
+    if not isinstance(layer, keras.layers.Bidirectional) or automatic is not None:
+        return automatic  # of a `Bidirectional` that of a backward layer that it was given
+    direction, _, name = sublayer.name.partition("_")  # `forward_lstm_3`
+    automatic = split_automatic_name(name, class_name)
+    return automatic and automatic._replace(stem=f"{direction}_{automatic.stem}")
 
 
-def split_automatic_name(name: str, class_name: str) -> tuple[str, int] | None:
-    """Return the stem and number of an automatic name, such as `dense_3` for a `Dense`.
-
-    It is `None` for other names. Keras numbers the layers of each class in the process, so the
-    number depends on other models.
-    """
+def split_automatic_name(name: str, class_name: str) -> AutomaticName | None:
+    """Split an automatic name into its stem and number; `None` for a chosen name."""
     stem, _, number = name.rpartition("_")
     if not (stem and number.isdecimal()):
         stem = name
@@ -65,26 +69,26 @@ def split_automatic_name(name: str, class_name: str) -> tuple[str, int] | None:
     # Keras puts underscores between the words of a class.
     if stem.replace("_", "") != class_name.replace("_", "").lower():
         return None
-    return stem, int(number)
+    return AutomaticName(stem, int(number))
 
 
 def renumber_names(
-    names: Iterable[tuple[str, tuple[str, int] | None]], counts: Counter[str]
+    names: Iterable[tuple[str, AutomaticName | None]], counts: Counter[str]
 ) -> list[str]:
-    """Return the names, with automatic names of each stem renumbered in the order of creation.
+    """Renumber the automatic names of each stem in the order of creation.
 
     Args:
         names: Pairs of a name, and its stem and number if it is automatic.
-        counts: How often each stem was numbered before, to which these are added.
+        counts: How often each stem was numbered before. These names are added.
     """
-    result = []
+    renumbered = []
     automatic = []
-    for place, (name, stem_and_number) in enumerate(names):
-        result.append(name)
+    for index, (name, stem_and_number) in enumerate(names):
+        renumbered.append(name)
         if stem_and_number is not None:
             stem, number = stem_and_number
-            automatic.append((stem, number, place))
-    for stem, _, place in sorted(automatic):
-        result[place] = f"{stem}_{counts[stem]}" if counts[stem] else stem
+            automatic.append((stem, number, index))
+    for stem, _, index in sorted(automatic):
+        renumbered[index] = f"{stem}_{counts[stem]}" if counts[stem] else stem
         counts[stem] += 1
-    return result
+    return renumbered

@@ -1,4 +1,7 @@
-"""How a normalization uses its scale, measured with a scale of 0."""
+"""Tell how a normalization uses its scale: as `scale * x`, or as `(1 + scale) * x`.
+
+It is measured with a scale of 0: outputs that are not 0 show the second way.
+"""
 
 import math
 
@@ -8,7 +11,7 @@ import numpy as np
 from keras_initx.inspection._names import list_own_weights
 
 # Weights of normalizations that are no scales.
-_OTHERS = ("beta", "bias", "moving_mean", "moving_variance")
+_NOT_SCALES = ("beta", "bias", "moving_mean", "moving_variance")
 # In place of a length that is not known.
 _LENGTH = 2
 
@@ -16,7 +19,7 @@ _LENGTH = 2
 def adds_one_to_scale(layer: keras.Layer) -> bool | None:
     """Return whether a normalization multiplies by 1 plus its scale; `None` if it is not known."""
     weights = list_own_weights(layer)
-    scales = [weight for weight in weights if weight.name not in _OTHERS]
+    scales = [weight for weight in weights if weight.name not in _NOT_SCALES]
     if len(scales) != 1 or math.prod(scales[0].shape) < 2:
         return None
     shape = (layer.get_build_config() or {}).get("input_shape") or (None, *scales[0].shape)

@@ -1,6 +1,7 @@
-"""What operations mean, by the names of their classes. Those of Keras say nothing of it themselves.
+"""Tell what operations mean, by the names of their classes, which is all that Keras shows.
 
-A layer of Keras that does the same has the same name.
+The class of `keras.ops.add(x, y)` is `Add`. A layer of Keras that does the same has the same name:
+`keras.layers.Add`.
 """
 
 import keras
@@ -13,7 +14,7 @@ MULTIPLY = "Multiply"
 CONCATENATE = "Concatenate"
 # Half of the channels times the sigmoid of the others.
 GLU = "Glu"
-# They return what they get, in another form.
+# They return what they get, in another dtype or as a tensor.
 SAME = ("Cast", "ConvertToTensor")
 # They give values that do not depend on those that they get.
 CONSTANT = ("FullLike", "OnesLike", "ZerosLike")
@@ -23,7 +24,7 @@ SCALING = ("Dropout", "Identity", "Multiply", "TrueDivide")
 SPLITTING = ("ArraySplit", "GetItem", "Slice", "Split", "Take", "Unstack")
 # They sum products of two tensors.
 SUMS_OF_PRODUCTS = ("Dot", "Einsum", "Matmul", "Tensordot")
-# By these a layer without others in it multiplies by a kernel.
+# By these a user's layer without others in it multiplies by a kernel.
 PRODUCTS = ("Conv", "DepthwiseConv", *SUMS_OF_PRODUCTS)
 # They weigh values by queries and keys.
 ATTENTION = ("DotProductAttention",)
@@ -31,40 +32,40 @@ ATTENTION = ("DotProductAttention",)
 LOOKING_UP = ("Take",)
 SELU = ("Selu",)
 FOURIER = ("FFT", "FFT2", "RFFT")
-# Layers that do so with kernels of their own.
+# Layers that weigh values by queries and keys with kernels of their own.
 ATTENTION_LAYERS = (keras.layers.GroupQueryAttention, keras.layers.MultiHeadAttention)
 # Activations whose outputs are weights between 0 and 1.
 _WEIGHING = ("hard_sigmoid", "sigmoid", "softmax", "sparse_sigmoid", "sparsemax")
-# Operations of which this holds too.
+# Operations whose outputs are such weights too.
 _CHOOSING = ("Argmax", "TopK")
-# What `keras.ops` and layers call activations, but those that are none of each number by itself.
-_OF_ALL_NUMBERS = ("linear", "log_softmax", "logsoftmax", "softmax")
+# What `keras.ops` and layers call activations, but those that are none or do not compute each
+# number by itself.
+_NOT_ELEMENTWISE = ("linear", "log_softmax", "logsoftmax", "softmax")
 _ACTIVATIONS = {name.replace("_", "") for name in dir(keras.activations)}
-_ACTIVATIONS.difference_update(_OF_ALL_NUMBERS)
+_ACTIVATIONS.difference_update(_NOT_ELEMENTWISE)
 
 
 def get_kind(operation: keras.Operation | None) -> str:
-    """Return the name of the class of a layer or an operation."""
     return type(operation).__name__
 
 
 def gives_weights(operation: keras.Operation | None) -> bool:
-    """Return whether the outputs are weights: of a sigmoid, a softmax or a choice."""
+    """Return whether the outputs of an operation are weights: of a sigmoid, softmax or choice."""
     kind = get_kind(operation)
     name = kind.lower()
     if isinstance(operation, keras.Layer):
         name = activation_name(operation) or ""
-    plain = {one.replace("_", "") for one in _WEIGHING}
-    return kind in _CHOOSING or name.replace("_", "") in plain
+    weighing = {activation.replace("_", "") for activation in _WEIGHING}
+    return kind in _CHOOSING or name.replace("_", "") in weighing
 
 
 def activation_in(operation: keras.Operation | None) -> str | None:
-    """Return the name of the activation of each number by itself that an operation applies.
+    """Return the name of the elementwise activation that an operation applies, or `None`.
 
-    Of a layer it may be any function.
+    A layer may apply any function.
     """
     if isinstance(operation, keras.Layer):
         name = activation_name(operation) or "linear"
-        return None if name in _OF_ALL_NUMBERS else name
+        return None if name in _NOT_ELEMENTWISE else name
     name = get_kind(operation).lower()
     return name if name in _ACTIVATIONS else None

@@ -1,4 +1,13 @@
-"""What an optimizer is: its class and settings, its learning rate, others inside, its variables."""
+"""Read what an optimizer is: its class, settings, learning rate, variables, and others inside.
+
+Keras has optimizers of three kinds, and all are read here:
+
+    keras.optimizers.Adam(1e-3)           one learning rate: a number, a schedule or a function
+    LossScaleOptimizer(Adam(1e-3))        has another inside, `inner_optimizer`, with the rate
+    MultiOptimizer([...]), a user's own   has several in its attributes, and no rate itself
+
+On torch, Keras' optimizers are subclasses of their own with the same names.
+"""
 
 import math
 import re
@@ -33,18 +42,18 @@ KINDS: Mapping[str, OptimizerKind] = {
 
 
 def keras_class_name(optimizer: keras.optimizers.Optimizer) -> str | None:
-    """Return the name of the class in `keras.optimizers` that an optimizer is of.
+    """Return the name of the class in `keras.optimizers` from which an optimizer derives.
 
-    Classes of users, and on torch those of Keras, derive from these. It is `None` of a class that
+    Classes of users, and on torch those of Keras, derive from these. It is `None` for a class that
     derives from `keras.optimizers.Optimizer` alone.
     """
-    found = None
+    name = None
     for cls in type(optimizer).__mro__:
         if cls is keras.optimizers.Optimizer:
             break
-        if found is None and getattr(keras.optimizers, cls.__name__, None) is cls:
-            found = cls.__name__
-    return found
+        if name is None and getattr(keras.optimizers, cls.__name__, None) is cls:
+            name = cls.__name__
+    return name
 
 
 @dataclass(frozen=True)
@@ -77,7 +86,7 @@ class StepFacts:
 
 
 def read_step_facts(optimizer: Any) -> StepFacts:
-    """Return how an optimizer makes a step, also what is known of none."""
+    """Read how an optimizer makes a step of a gradient, as far as it is known."""
     limits = {}
     for name in ("clipnorm", "clipvalue", "global_clipnorm"):
         limit = getattr(optimizer, name, None) or 0.0
@@ -98,12 +107,10 @@ def read_step_facts(optimizer: Any) -> StepFacts:
 
 
 def accumulation_steps(optimizer: keras.optimizers.Optimizer) -> int:
-    """Return how many gradients an optimizer adds up for an update."""
     return optimizer.gradient_accumulation_steps or 1
 
 
 def scales_loss(optimizer: keras.optimizers.Optimizer) -> bool:
-    """Return whether an optimizer is a `LossScaleOptimizer`, which has another one."""
     return isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
 
 
@@ -117,7 +124,7 @@ def has_one_rate(optimizer: keras.optimizers.Optimizer) -> bool:
 
 
 def read_rate(optimizer: keras.optimizers.Optimizer) -> float | None:
-    """Return the present learning rate, or `None` for a `MultiOptimizer`, which has several."""
+    """Read the present learning rate; `None` for a `MultiOptimizer`, which has several."""
     rate = getattr(optimizer, "learning_rate", None)
     if rate is None:
         return None
@@ -126,8 +133,8 @@ def read_rate(optimizer: keras.optimizers.Optimizer) -> float | None:
 
 
 def predict_rates(optimizer: keras.optimizers.Optimizer, steps: Sequence[int]) -> list[float]:
-    """Return the learning rates after some steps from here."""
-    accumulated = optimizer.gradient_accumulation_steps
+    """Compute the learning rates after some steps from here."""
+    accumulation = optimizer.gradient_accumulation_steps
     # Otherwise it would count updates, and be a quotient of the variable, by which rates go.
     optimizer.gradient_accumulation_steps = None
     iterations = optimizer.iterations
@@ -139,12 +146,11 @@ def predict_rates(optimizer: keras.optimizers.Optimizer, steps: Sequence[int]) -
             rates.append(read_rate(optimizer) or 0.0)
     finally:
         iterations.assign(now)
-        optimizer.gradient_accumulation_steps = accumulated
+        optimizer.gradient_accumulation_steps = accumulation
     return rates
 
 
 def unwrap_optimizer(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    """Return the optimizer in a `LossScaleOptimizer`, and any other as it is."""
     if scales_loss(optimizer):
         return optimizer.inner_optimizer
     return optimizer
@@ -153,10 +159,10 @@ def unwrap_optimizer(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.
 def copy_unbuilt(
     optimizer: keras.optimizers.Optimizer, rate: float | None = None
 ) -> keras.optimizers.Optimizer:
-    """Return an optimizer at its start that does to the same weights what `optimizer` does.
+    """Copy an optimizer as it is at its start, before it knows its weights.
 
     Args:
-        optimizer: An optimizer whose config makes one. Otherwise this raises anything.
+        optimizer: An optimizer whose config makes one. If it does not, any error may be raised.
         rate: The learning rate of the copy, by default that of `optimizer`.
     """
     inner = unwrap_optimizer(optimizer)
@@ -167,14 +173,14 @@ def copy_unbuilt(
             constant = read_rate(inner) or 0.0
         # The class of a schedule may be registered nowhere, or have no config.
         variable = keras.Variable(constant, name="learning_rate", trainable=False)
-        with replace_rate(inner, variable) as kept:
+        with replace_rate(inner, variable) as original_rate:
             copied = type(optimizer).from_config(optimizer.get_config())
-        if rate is None and not isinstance(kept, keras.Variable):
-            unwrap_optimizer(copied).learning_rate = kept
+        if rate is None and not isinstance(original_rate, keras.Variable):
+            unwrap_optimizer(copied).learning_rate = original_rate
     else:
         copied = type(optimizer).from_config(optimizer.get_config())
-    for one, other in zip(iterate_optimizers(optimizer), iterate_optimizers(copied), strict=True):
-        copy_exclusions(one, other)
+    for ours, theirs in zip(iterate_optimizers(optimizer), iterate_optimizers(copied), strict=True):
+        copy_exclusions(ours, theirs)
     return copied
 
 
@@ -182,7 +188,7 @@ class NoCopyError(Exception):
     """There is no optimizer that does what another does.
 
     Attributes:
-        required: What the optimizer must be.
+        required: What the optimizer must be, in words that follow "an optimizer that".
         received: What it is.
     """
 
@@ -195,17 +201,16 @@ class NoCopyError(Exception):
 def copy_initial_optimizer(
     optimizer: keras.optimizers.Optimizer, weights: Sequence[keras.Variable]
 ) -> keras.optimizers.Optimizer:
-    """Return an optimizer that does to weights what another does, at its start.
+    """Copy an optimizer as it is at its start, built for weights.
 
     Raises:
-        NoCopyError: If it was built without some of them, or its config does not make it anew.
+        NoCopyError: If it was built without some of them, or its config does not copy it.
     """
     for used in {optimizer, unwrap_optimizer(optimizer)}:
         unknown = [weight for weight in weights if not is_built_with(used, weight)]
         if used.built and unknown:
             raise NoCopyError(
-                "is built with all weights that are trained, as `fit` does: compile the model "
-                "again",
+                "is built with all trained weights, as in `fit`: compile the model again",
                 f"built without {unknown[0].path!r}",
             )
     try:
@@ -217,25 +222,29 @@ def copy_initial_optimizer(
             copied.build(weights)
         lost = find_lost_settings(optimizer, copied)
     except Exception as error:  # it is the user's, and may lack anything
-        raise NoCopyError("its config makes anew", f"whose config raises {error!r}") from error
+        raise NoCopyError(
+            "can be copied by its config", f"whose config raises {error!r}"
+        ) from error
     if lost:
-        raise NoCopyError("its config makes anew", f"whose config lacks {summarize_names(lost)}")
+        raise NoCopyError(
+            "can be copied by its config", f"whose config lacks {summarize_names(lost)}"
+        )
     return copied
 
 
 def find_lost_settings(
     optimizer: keras.optimizers.Optimizer, copied: keras.optimizers.Optimizer
 ) -> list[str]:
-    """Return the attributes of `optimizer` that a copy lacks or has otherwise.
+    """Find the attributes of `optimizer` that a copy lacks, or that have other values there.
 
     They are numbers, texts and the like, which a config may lack, and methods that someone has
     replaced.
     """
     lost = []
-    for one, other in zip(iterate_optimizers(optimizer), iterate_optimizers(copied), strict=True):
-        for name, value in vars(one).items():
-            is_method = callable(getattr(type(one), name, None))
-            if is_method or (_is_setting(value) and not _is_same(value, vars(other).get(name))):
+    for ours, theirs in zip(iterate_optimizers(optimizer), iterate_optimizers(copied), strict=True):
+        for name, value in vars(ours).items():
+            is_method = callable(getattr(type(ours), name, None))
+            if is_method or (_is_setting(value) and not _is_same(value, vars(theirs).get(name))):
                 lost.append(name)
     return lost
 
@@ -267,13 +276,13 @@ def iterate_optimizers(
 def list_optimizer_variables(
     optimizer: keras.optimizers.Optimizer, weights: Sequence[keras.Variable]
 ) -> list[keras.Variable]:
-    """Return the variables of `optimizer`, which updates `weights`, also those in its attributes.
+    """List the variables of `optimizer`, which updates `weights`, also those in its attributes.
 
     In a `LossScaleOptimizer`, Keras does not list those that are made by themselves: the product of
-    momenta of Nadam, the places of Adafactor for vectors.
+    momenta of Nadam, the placeholders of Adafactor for vectors.
     """
-    found = {id(variable): variable for variable in optimizer.variables}
-    others = {id(weight) for weight in weights}
+    variables_by_id = {id(variable): variable for variable in optimizer.variables}
+    weight_ids = {id(weight) for weight in weights}
     for value in vars(optimizer).values():
         for item in list_items(value):
             variables = []
@@ -282,13 +291,13 @@ def list_optimizer_variables(
             elif isinstance(item, keras.optimizers.Optimizer):
                 variables = list_optimizer_variables(item, weights)
             for variable in variables:
-                if id(variable) not in others:
-                    found.setdefault(id(variable), variable)
-    return list(found.values())
+                if id(variable) not in weight_ids:
+                    variables_by_id.setdefault(id(variable), variable)
+    return list(variables_by_id.values())
 
 
 def list_items(value: Any) -> Iterable[Any]:
-    """Return what is in a list, a tuple or a dict, and of any other value the value."""
+    # What is in a list, a tuple or a dict; any other value is the only item.
     if isinstance(value, dict):
         return value.values()
     if isinstance(value, list | tuple):
@@ -297,36 +306,36 @@ def list_items(value: Any) -> Iterable[Any]:
 
 
 def list_optimizers(model: keras.Model) -> list[keras.optimizers.Optimizer]:
-    """Return the optimizers of `model` and of models in it, which may be in a list or a dict."""
-    found: dict[keras.optimizers.Optimizer, None] = {}
-    for part in (model, *list_sublayers(model)):
-        for value in vars(part).values():
+    """List the optimizers of `model` and of models in it, which may be in a list or a dict."""
+    optimizers: dict[keras.optimizers.Optimizer, None] = {}
+    for layer in (model, *list_sublayers(model)):
+        for value in vars(layer).values():
             for item in list_items(value):
                 if isinstance(item, keras.optimizers.Optimizer):
-                    found[item] = None
-    return list(found)
+                    optimizers[item] = None
+    return list(optimizers)
 
 
 def list_used_optimizers(model: keras.Model) -> list[keras.optimizers.Optimizer]:
-    """Return those of `list_optimizers` that have their variables, or are around one that has."""
-    found = []
+    """List the optimizers of `model` that have their variables, or have one inside that has."""
+    used = []
     for optimizer in list_optimizers(model):
         if optimizer.built or unwrap_optimizer(optimizer).built:
-            found.append(optimizer)
-    return found
+            used.append(optimizer)
+    return used
 
 
 def list_optimized_weights(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
-    """Return the weights that `optimizer` was built for.
+    """List the weights that `optimizer` was built for.
 
-    Since then, layers may have been frozen or quantized. It is the longest list of variables that
-    are not its own.
+    Since then, layers may have been frozen or quantized. The weights are the longest list of
+    variables in its attributes that are not its own.
     """
-    own = {id(variable) for variable in optimizer.variables}
+    own_ids = {id(variable) for variable in optimizer.variables}
     longest: list[keras.Variable] = []
     for value in vars(optimizer).values():
         if not isinstance(value, list | tuple) or len(value) <= len(longest):
             continue
-        if all(isinstance(item, keras.Variable) and id(item) not in own for item in value):
+        if all(isinstance(item, keras.Variable) and id(item) not in own_ids for item in value):
             longest = list(value)
     return longest

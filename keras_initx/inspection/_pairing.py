@@ -1,21 +1,29 @@
-"""Which layers with automatic names of one model, file or dict are those of another.
+"""Pair the layers of two models, files or dicts whose automatic names differ.
 
-Keras numbers layers without a name in the process, in the order in which they are made. The number
-says nothing of the place of a layer in its model, so two models are paired by another key: a place.
-Seeds and plans know weights by their paths, in which the number stays.
+Keras numbers layers without a name in the process, in the order in which they are made: `dense_7`.
+The number says nothing of where a layer is in its model. So two models are paired by canonical
+paths. Seeds and plans know weights by their paths, in which the number stays.
 
-A place is a text with the layers around a layer or a weight, from the model inwards, and its own
+A canonical path has the layers around a layer or a weight, from the model inwards, and its own
 name. In place of an automatic name it says which layer of this name it is, of those in the layer
-around it, in the order in which Keras saves: `encoder/dense 2 of 3/kernel`. A functional model has
-its layers in a list, in the order of their calls, and other models in attributes. Keras saves
-attributes in the order of their names, which may be another one than that in which they were made:
-so the attribute stands there too, and the number of the layer among these where it differs:
-`dense 2 of 3 in head made 1`. A layer in a list or a dict has its place there, and its key:
-`dense 2 of 3 in towers.dense_1[query]`.
+around it, in the order in which Keras saves:
+
+    encoder/dense_7/kernel    encoder/dense 2 of 3/kernel    the second of three in `encoder`
+
+A functional model has its layers in a list, in the order of their calls. Other models have them in
+attributes, which Keras saves in the order of their names. That may be another order than the one in
+which they were made, so the attribute stands in the path too, and the number of the layer in the
+order of making where it differs. A model with `self.heads = {"query": dense, "key": dense_1}` and
+`self.body = dense_2` has
+
+    dense_2    dense 1 of 3 in body made 3
+    dense      dense 2 of 3 in heads.dense[query] made 1
+    dense_1    dense 3 of 3 in heads.dense_1[key] made 2
 
 `layers` of a model is an attribute like others, with what is not in those before it in the
-alphabet. So those behind it are in a list too, in the order in which they were made. A file has
-the list alone, which does not say of which kind its model was, and no keys of dicts.
+alphabet: `layers.towers.dense`. So those after it are in a list too, in the order in which they
+were made. A file has the list alone, which does not say of which kind its model was, and no keys of
+dicts.
 """
 
 import re
@@ -30,34 +38,34 @@ from keras_initx._checks import truncate
 from keras_initx._keras import layers_by_group, list_attribute_layers
 from keras_initx._typing import Shape
 from keras_initx.inspection._inventory import Inventory
-from keras_initx.inspection._names import split_automatic_part_name
+from keras_initx.inspection._names import AutomaticName, split_automatic_part_name
 from keras_initx.inspection._weights import ModelWeight
 
 # Why weights are left. Each room says what the other side is to its users, see `Pairs.worded`.
-OTHER_NUMBER = "automatic names, and another number of such layers in {other}"
-OTHER_ORDER = "automatic names, which have another order in {other}"
-# What is said of layers that are paired all the same.
+OTHER_NUMBER = "another number of layers has this automatic name in {other}"
+OTHER_ORDER = "layers with this automatic name have another order in {other}"
+# Notes on layers that are paired all the same.
 BY_NUMBER = "paired by number: {other} has no order"
-_OWN_BY_NUMBER = BY_NUMBER.replace("{other}", "{own}")
-BY_ATTRIBUTES = "paired by the order of attributes, which calls may not have"
-# What is said once of all layers that a file may have in another order.
+_OURS_BY_NUMBER = BY_NUMBER.replace("{other}", "{own}")
+BY_ATTRIBUTES = "paired by the order of attributes, which calls may not follow"
+# A remark, made once, on all layers that a file may have in another order.
 _BY_CONTAINERS = (
-    "Paired in the order of {own}: layers of one class and equal shapes in HOLDERS, because "
-    "{other} does not name lists and keys of dicts. If they may have another order there, pass the "
-    "saved model itself, or give the layers names."
+    "Layers of one class and equal shapes in HOLDERS are paired in the order of {own}, because "
+    "{other} does not name lists and keys of dicts. Remedy: if they may have another order there, "
+    "pass the saved model itself, or give the layers names."
 )
 
-# How the other side orders its layers, see `paired`.
+# How the other side orders its layers, see `pair_by_path`.
 Order: TypeAlias = Literal["saved", "tracked", "listed", "none"]
 Key = TypeVar("Key", bound=Hashable)
 
-# The list in which Keras saves layers of a model.
+# The list in which Keras saves layers of a model: `layers/dense_1`.
 LIST = "layers"
-# What stands for the attribute of a layer that a file has in this list: the same as in the model
-# that it is loaded into, or not known, if there is one.
+# In place of the attribute of a layer that a file has in this list: the same attribute as in the
+# model that it is loaded into; or not known, if there is one.
 SAME = "="
 NOT_KNOWN = "?"
-_STEP = re.compile(r"(.+) (\d+) of (\d+)(?: in (.+?))?(?: made (\d+))?")
+_RANKED = re.compile(r"(.+) (\d+) of (\d+)(?: in (.+?))?(?: made (\d+))?")
 
 
 class PathPart(NamedTuple):
@@ -67,27 +75,27 @@ class PathPart(NamedTuple):
         name: Its name.
         automatic: The stem and number of this name if it is automatic.
         group: Where Keras saves it in the layer around it, as far as that is known.
-        attribute: The attribute that holds it, with its place in a list or dict, see
+        attribute: The attribute that holds it, with its index in a list or key of a dict, see
             `list_attribute_layers`; empty if it is in a list in the order of calls.
         has_weights: Whether it has weights. The others are counted by themselves.
     """
 
     name: str
-    automatic: tuple[str, int] | None = None
+    automatic: AutomaticName | None = None
     group: str = ""
     attribute: str = ""
     has_weights: bool = True
 
 
-class _Step(NamedTuple):
-    """A part of a place.
+class _RankedPart(NamedTuple):
+    """A part of a canonical path: `dense 2 of 3 in head made 1`, or a chosen name.
 
     Attributes:
         name: A chosen name, or the stem of an automatic one.
         total: How many layers of this stem there are, 0 for a chosen name.
         order: Which of them it is in the order of the source.
         number: Which of them it is in the order in which they were made.
-        attribute: See `Part`.
+        attribute: See `PathPart`.
     """
 
     name: str
@@ -108,92 +116,92 @@ class _Step(NamedTuple):
         return text
 
     @property
-    def listed(self) -> int:
-        """Which it is in the order in which Keras tracks layers, and lists their weights."""
+    def tracked(self) -> int:
+        """Which of them it is in the order in which Keras tracks layers, and lists weights."""
         return self.number if self.attribute else self.order
 
 
-def _step_of(text: str) -> _Step:
-    found = _STEP.fullmatch(text)
-    if found is None:
-        return _Step(text)
-    stem, order, count, attribute, number = found.groups()
+def _parse_part(text: str) -> _RankedPart:
+    match = _RANKED.fullmatch(text)
+    if match is None:
+        return _RankedPart(text)
+    stem, order, total, attribute, number = match.groups()
     number = number or order
-    return _Step(stem, int(count), int(order) - 1, int(number) - 1, attribute or "")
+    return _RankedPart(stem, int(total), int(order) - 1, int(number) - 1, attribute or "")
 
 
-def _steps_of(place: str) -> tuple[_Step, ...]:
-    return tuple(map(_step_of, place.split("/")))
+def _parse_path(path: str) -> tuple[_RankedPart, ...]:
+    return tuple(map(_parse_part, path.split("/")))
 
 
-# The places of a model.
+# The canonical paths of a model.
 
 
 def layer_paths(inventory: Inventory) -> dict[keras.Layer, tuple[PathPart, ...]]:
-    """Return each layer of a model with what leads to it: the layers around it, and itself.
+    """List the layers that lead to each layer of a model, with this layer as the last.
 
     These are the layers in which Keras saves it, where it is in several.
     """
     model = inventory.model
-    found: dict[keras.Layer, tuple[PathPart, ...]] = {model: ()}
-    by_group = {"": model}
-    paths_in: dict[keras.Layer, dict[keras.Layer, list[str]]] = {}
+    paths: dict[keras.Layer, tuple[PathPart, ...]] = {model: ()}
+    layers_of_groups = {"": model}
+    attributes: dict[keras.Layer, dict[keras.Layer, list[str]]] = {}
     for layer, group in layers_by_group(model).items():
-        by_group[group] = layer
+        layers_of_groups[group] = layer
         if layer is not model:
-            outer = group.rpartition("/")[0]
-            while outer not in by_group:
-                outer = outer.rpartition("/")[0]
-            around = by_group[outer]
-            own_group = group[len(outer) :].removeprefix("/")
-            part = _part_of(around, layer, own_group)
-            if "/" in own_group and not _is_in_list_of_calls(around, own_group):
-                if around not in paths_in:
-                    paths_in[around] = list_attribute_layers(around)
-                part = part._replace(
-                    attribute=_attribute(own_group, paths_in[around].get(layer, []))
-                )
-            found[layer] = (*found[around], part)
+            outer_group = group.rpartition("/")[0]
+            while outer_group not in layers_of_groups:
+                outer_group = outer_group.rpartition("/")[0]
+            outer = layers_of_groups[outer_group]
+            group_in_outer = group[len(outer_group) :].removeprefix("/")
+            part = _make_part(outer, layer, group_in_outer)
+            if "/" in group_in_outer and not _is_in_call_list(outer, group_in_outer):
+                if outer not in attributes:
+                    attributes[outer] = list_attribute_layers(outer)
+                attribute = _choose_attribute(group_in_outer, attributes[outer].get(layer, []))
+                part = part._replace(attribute=attribute)
+            paths[layer] = (*paths[outer], part)
     # Keras does not save what a layer has in a set.
-    for one in inventory.layers:
-        if one.layer not in found:
-            outer_layer = one.layers[-2]
-            found[one.layer] = (*found[outer_layer], _part_of(outer_layer, one.layer, ""))
-    return found
+    for inner in inventory.layers:
+        if inner.layer not in paths:
+            outer = inner.layers[-2]
+            paths[inner.layer] = (*paths[outer], _make_part(outer, inner.layer, ""))
+    return paths
 
 
-def places_of(inventory: Inventory) -> dict[keras.Layer, str]:
-    """Return the place of each layer of a model. That of the model itself is empty."""
+def canonical_layer_paths(inventory: Inventory) -> dict[keras.Layer, str]:
+    """Return the canonical path of each layer of a model. That of the model itself is empty."""
     return canonicalize_paths(layer_paths(inventory))
 
 
-def _part_of(around: keras.Layer, layer: keras.Layer, group: str) -> PathPart:
-    automatic = split_automatic_part_name(around, layer)
-    attribute = "" if _is_in_list_of_calls(around, group) else group
+def _make_part(outer: keras.Layer, layer: keras.Layer, group: str) -> PathPart:
+    automatic = split_automatic_part_name(outer, layer)
+    attribute = "" if _is_in_call_list(outer, group) else group
     return PathPart(layer.name, automatic, group, attribute, has_weights=bool(layer.weights))
 
 
-def _is_in_list_of_calls(around: keras.Layer, group: str) -> bool:
-    return group.startswith(f"{LIST}/") and is_ordered_by_calls(around)
+def _is_in_call_list(outer: keras.Layer, group: str) -> bool:
+    return group.startswith(f"{LIST}/") and is_ordered_by_calls(outer)
 
 
-def _attribute(group: str, paths: Sequence[str]) -> str:
-    """Return what holds a layer that Keras saves in a list or a dict, or in `layers`."""
+def _choose_attribute(group: str, attributes: Sequence[str]) -> str:
+    # For a layer that Keras saves in a list or a dict, `towers/dense_1`, or in `layers/dense_1`;
+    # `attributes` have their keys: `towers.dense_1[query]`.
     if group.startswith(f"{LIST}/"):
-        return f"{LIST}/{paths[0] if paths else ''}"
-    return next((path for path in paths if _as_saved(path) == group), group)
+        return f"{LIST}/{attributes[0] if attributes else ''}"
+    return next((path for path in attributes if _strip_keys(path) == group), group)
 
 
 _KEY = re.compile(r"\[[^\]]*\]")
 
 
-def _as_saved(attribute: str) -> str:
-    """Return an attribute without the keys of dicts, which files do not have."""
+def _strip_keys(attribute: str) -> str:
+    # Files have no keys of dicts: `towers.dense_1[query]` is `towers.dense_1` there.
     return _KEY.sub("", attribute)
 
 
-def _as_known(attribute: str) -> str:
-    """Return an attribute with the keys of dicts alone, without what is counted in these."""
+def _strip_counted_names(attribute: str) -> str:
+    # In a dict the key alone tells which layer it is: `towers.dense_1[query]` to `towers.[query]`.
     return re.sub(rf"[^.\[\]]+({_KEY.pattern})", r"\1", attribute)
 
 
@@ -203,103 +211,97 @@ def is_ordered_by_calls(model: keras.Layer) -> bool:
 
 
 def canonical_weight_paths(inventory: Inventory, weights: Iterable[ModelWeight]) -> dict[str, str]:
-    """Return the places of some of the weights of a model by their paths."""
-    places = places_of(inventory)
-    found = {}
+    """Return the canonical paths of some of the weights of a model, by their paths."""
+    paths_by_layer = canonical_layer_paths(inventory)
+    canonical_paths = {}
     for weight in weights:
         name = weight.path.removeprefix(f"{weight.layer_paths[-1]}/")
-        found[weight.path] = f"{places[weight.layer]}/{name}".removeprefix("/")
-    return found
+        canonical_paths[weight.path] = f"{paths_by_layer[weight.layer]}/{name}".removeprefix("/")
+    return canonical_paths
 
 
 def canonicalize_paths(paths: Mapping[Key, Sequence[PathPart]]) -> dict[Key, str]:
-    """Return the places of what lies at these paths.
+    """Turn paths into canonical ones.
 
     The order is that of Keras' files where groups are known, and otherwise that of the paths.
     """
-    found: dict[Key, str] = {}
-    for key, parts in paths.items():
-        if not parts:
-            found[key] = ""
-    _place("", {key: tuple(parts) for key, parts in paths.items() if parts}, found)
-    return {key: found[key] for key in paths}
+    texts = _canonicalize_inside("", {key: tuple(path) for key, path in paths.items()})
+    return {key: texts[key] for key in paths}
 
 
-def _place(prefix: str, paths: Mapping[Key, tuple[PathPart, ...]], found: dict[Key, str]) -> None:
-    """Add the places of what lies at paths within a layer, whose own place is `prefix`."""
-    inside: dict[tuple[str, str], dict[Key, tuple[PathPart, ...]]] = {}
-    firsts: dict[tuple[str, str], PathPart] = {}
-    for key, parts in paths.items():
-        first = parts[0]
-        identity = (first.name, first.group)
-        firsts.setdefault(identity, first)
-        inside.setdefault(identity, {})[key] = parts[1:]
-    for identity, step in zip(firsts, _steps(list(firsts.values())), strict=True):
-        place = f"{prefix}{step.text}"
-        for key, rest in inside[identity].items():
-            if not rest:
-                found[key] = place
-        deeper = {key: rest for key, rest in inside[identity].items() if rest}
-        if deeper:
-            _place(f"{place}/", deeper, found)
+def _canonicalize_inside(prefix: str, paths: Mapping[Key, tuple[PathPart, ...]]) -> dict[Key, str]:
+    # `prefix` is the canonical path of a layer and "/", `paths` begin inside of this layer.
+    texts: dict[Key, str] = {}
+    children: dict[tuple[str, str], PathPart] = {}
+    paths_by_child: dict[tuple[str, str], dict[Key, tuple[PathPart, ...]]] = {}
+    for key, path in paths.items():
+        if not path:
+            texts[key] = prefix.removesuffix("/")
+            continue
+        child = path[0]
+        identity = (child.name, child.group)
+        children.setdefault(identity, child)
+        paths_by_child.setdefault(identity, {})[key] = path[1:]
+    for identity, part in zip(children, _rank_siblings(list(children.values())), strict=True):
+        texts |= _canonicalize_inside(f"{prefix}{part.text}/", paths_by_child[identity])
+    return texts
 
 
-def _steps(parts: Sequence[PathPart]) -> list[_Step]:
-    """Return the steps of layers that are directly inside one."""
+def _rank_siblings(siblings: Sequence[PathPart]) -> list[_RankedPart]:
+    """Number the layers directly inside of one layer that share an automatic name."""
     families: dict[tuple[str, bool], list[int]] = {}
-    steps = []
-    for place, part in enumerate(parts):
-        steps.append(_Step(part.name))
-        if part.automatic is not None:
-            families.setdefault((part.automatic[0], part.has_weights), []).append(place)
+    ranked = []
+    for index, sibling in enumerate(siblings):
+        ranked.append(_RankedPart(sibling.name))
+        if sibling.automatic is not None:
+            families.setdefault((sibling.automatic.stem, sibling.has_weights), []).append(index)
     for (stem, _), family in families.items():
-        in_order = sorted(family, key=lambda place: _saving_key(parts[place].group))
-        as_made = sorted(family, key=lambda place: _number_of(parts[place]))
-        for order, place in enumerate(in_order):
-            attribute = parts[place].attribute.replace("/", ".") if len(family) > 1 else ""
-            steps[place] = _Step(stem, len(family), order, as_made.index(place), attribute)
-    return steps
+        in_save_order = sorted(family, key=lambda index: _save_order_key(siblings[index].group))
+        in_creation_order = sorted(family, key=lambda index: _creation_number(siblings[index]))
+        for order, index in enumerate(in_save_order):
+            attribute = siblings[index].attribute.replace("/", ".") if len(family) > 1 else ""
+            number = in_creation_order.index(index)
+            ranked[index] = _RankedPart(stem, len(family), order, number, attribute)
+    return ranked
 
 
-def _number_of(part: PathPart) -> int:
-    return part.automatic[1] if part.automatic else 0
+def _creation_number(part: PathPart) -> int:
+    return part.automatic.number if part.automatic else 0
 
 
-def _saving_key(group: str) -> Any:
-    """Return a key that sorts groups as Keras saves them: by name, and private ones last.
-
-    Numbers are sorted as such. Where groups are the same on both sides, so are their orders.
-    """
+def _save_order_key(group: str) -> Any:
+    # Keras saves groups by name, and private ones last. Numbers are sorted as such. Where groups
+    # are the same on both sides, so are their orders.
     names = [natural_sort_key(name) for name in group.split("/")]
     return (not group, group.startswith("_"), names)
 
 
 def natural_sort_key(name: str) -> list[tuple[int, str]]:
-    """Return a key that sorts names as texts in which numbers are numbers."""
-    parts = re.split(r"(\d+)", name)
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+    """Return a key that sorts names as texts in which numbers are numbers: `a9` before `a10`."""
+    pieces = re.split(r"(\d+)", name)
+    return [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in pieces]
 
 
-def has_similar_siblings(place: str) -> bool:
-    """Return whether there is another layer with an automatic name where one stands in a place."""
-    return any(step.total > 1 for step in _steps_of(place))
+def has_similar_siblings(canonical_path: str) -> bool:
+    """Return whether a layer in a path is one of several with its automatic name."""
+    return any(part.total > 1 for part in _parse_path(canonical_path))
 
 
-def path_stems(place: str) -> tuple[str, ...]:
-    """Return the names in a place, of automatic ones without what tells such layers apart."""
-    return _stems(_steps_of(place))
+def path_stems(canonical_path: str) -> tuple[str, ...]:
+    """Return the names in a path; of automatic ones the stem, which all such layers share."""
+    return _stems(_parse_path(canonical_path))
 
 
 def shown_paths(paths: Mapping[Key, Sequence[PathPart]]) -> dict[Key, str]:
     """Return the same paths as a model shows them, with automatic names numbered as made."""
-    found = {}
-    for key, place in canonicalize_paths(paths).items():
+    shown = {}
+    for key, canonical_path in canonicalize_paths(paths).items():
         names = []
-        for step in _steps_of(place) if place else ():
-            number = f"_{step.number}" if step.total and step.number else ""
-            names.append(f"{step.name}{number}")
-        found[key] = "/".join(names)
-    return found
+        for part in _parse_path(canonical_path) if canonical_path else ():
+            number = f"_{part.number}" if part.total and part.number else ""
+            names.append(f"{part.name}{number}")
+        shown[key] = "/".join(names)
+    return shown
 
 
 # Two sides.
@@ -307,13 +309,13 @@ def shown_paths(paths: Mapping[Key, Sequence[PathPart]]) -> dict[Key, str]:
 
 @dataclass
 class Pairs:
-    """What of one side is what of the other.
+    """Layers or weights of one side, and those of the other that they are.
 
     Attributes:
         names: The keys of the other side by those of this one.
         reasons: Why others are left, by the keys of this side, as far as names are to blame.
-        notes: What is to be said of a pair, by the keys of this side.
-        remarks: What is to be said of all, in sentences.
+        notes: A doubt about a pair, by the keys of this side.
+        remarks: Doubts about all pairs, in sentences.
     """
 
     names: dict[str, str] = field(default_factory=dict)
@@ -322,7 +324,7 @@ class Pairs:
     remarks: list[str] = field(default_factory=list)
 
     def worded(self, other: str, own: str = "the model") -> "Pairs":
-        """Return the same pairs with reasons and notes that name both sides.
+        """Fill in the names of both sides in reasons, notes and remarks.
 
         Args:
             other: The other side, in words.
@@ -337,85 +339,84 @@ class Pairs:
 def pair_by_path(
     ours: Mapping[str, str], theirs: Mapping[str, str], *, order: Order = "saved"
 ) -> Pairs:
-    """Pair what has the same place on both sides.
+    """Pair what has the same canonical path on both sides.
 
     Chosen names must be equal. Layers with automatic names are the same by their attributes if both
-    sides have the same ones, and otherwise by their place, if both have as many of them.
+    sides have the same ones, and otherwise by their order, if both have as many of them.
 
     Args:
-        ours: Places of one side.
-        theirs: Places of the other side.
+        ours: Canonical paths of one side, by its names.
+        theirs: Canonical paths of the other side, by its names.
         order: How the other side is ordered: `"saved"` as Keras saves, a model or one of its
             files; `"tracked"` as Keras lists weights, without attributes, as files of Keras 2;
             `"listed"` the same, but perhaps by accident, as a dict, so that numbers must agree;
             `"none"`, so that numbers alone count, and a note says so.
     """
-    steps = {name: _steps_of(place) for name, place in ours.items()}
-    sides = _Sides(
-        steps.values(), {name: _steps_of(place) for name, place in theirs.items()}, order
-    )
+    our_parts = {name: _parse_path(path) for name, path in ours.items()}
+    their_parts = {name: _parse_path(path) for name, path in theirs.items()}
+    other_side = _OtherSide(our_parts.values(), their_parts, order)
     pairs = Pairs()
     # Layers of one name are paired all, or none of them.
     refused: set[_Family] = set()
-    for name in steps:
-        end = sides.end_in_another_order(steps[name])
-        if end is not None:
-            refused.add(sides.family(steps[name], end))
-    for name, own in steps.items():
-        is_refused = any(sides.family(own, end) in refused for end in range(1, len(own) + 1))
-        other = sides.other(own)
-        if is_refused:
+    for parts in our_parts.values():
+        depth = other_side.first_depth_in_another_order(parts)
+        if depth is not None:
+            refused.add(other_side.family(parts, depth))
+    for name, parts in our_parts.items():
+        families = {other_side.family(parts, depth) for depth in range(1, len(parts) + 1)}
+        their_name = other_side.find_name(parts)
+        if not refused.isdisjoint(families):
             pairs.reasons[name] = OTHER_ORDER
-        elif other is not None:
-            pairs.names[name] = other
-            note = sides.note(own, other)
+        elif their_name is not None:
+            pairs.names[name] = their_name
+            note = other_side.note_order(parts, their_name)
             if note:
                 pairs.notes[name] = note
-        elif sides.have_another_number(own):
+        elif other_side.has_another_number(parts):
             pairs.reasons[name] = OTHER_NUMBER
     return pairs
 
 
 def pair_by_path_or_name(ours: Mapping[str, str], theirs: Mapping[str, str]) -> Pairs:
-    """Pair what has the same place on both sides, or the same name where one has no places.
+    """Pair what has the same canonical path on both sides, or the same name where one has none.
 
     Arrays and modules of torch have names alone, which are joined by `/` or `.`. Of automatic names
     these are numbers, which count only where both sides have the same.
 
     Args:
-        ours: Places of one side by names. Without a place, it is the name.
+        ours: Canonical paths of one side by names. Without one, it is the name.
         theirs: The same of the other side.
     """
     pairs = pair_by_path(ours, theirs)
-    if _have_places(ours) and _have_places(theirs):
+    if _has_canonical_paths(ours) and _has_canonical_paths(theirs):
         return pairs
-    own_names = {name.replace(".", "/"): name for name in ours}
-    other_names = {name.replace(".", "/"): name for name in theirs}
+    our_names = {name.replace(".", "/"): name for name in ours}
+    their_names = {name.replace(".", "/"): name for name in theirs}
     # One name more on a side may be a layer more.
-    are_same = own_names.keys() == other_names.keys()
-    for name, own in ours.items():
-        other = name if name in theirs else other_names.get(name.replace(".", "/"))
-        if name in pairs.names or other is None:
+    have_same_names = our_names.keys() == their_names.keys()
+    for name, our_path in ours.items():
+        their_name = name if name in theirs else their_names.get(name.replace(".", "/"))
+        if name in pairs.names or their_name is None:
             continue
-        is_by_number = has_similar_siblings(own) or has_similar_siblings(theirs[other])
-        if is_by_number and not are_same:
+        is_by_number = has_similar_siblings(our_path) or has_similar_siblings(theirs[their_name])
+        if is_by_number and not have_same_names:
             pairs.reasons[name] = OTHER_NUMBER
             continue
-        pairs.names[name] = other
+        pairs.names[name] = their_name
         if is_by_number:
-            pairs.notes[name] = BY_NUMBER if _have_places(ours) else _OWN_BY_NUMBER
+            pairs.notes[name] = BY_NUMBER if _has_canonical_paths(ours) else _OURS_BY_NUMBER
     return pairs
 
 
-def _have_places(side: Mapping[str, str]) -> bool:
-    return any(name != place for name, place in side.items())
+def _has_canonical_paths(paths_by_name: Mapping[str, str]) -> bool:
+    return any(name != path for name, path in paths_by_name.items())
 
 
 class _Holder(NamedTuple):
     """A single attribute, a list or a key of a dict that holds layers, as a file may not name it.
 
     Attributes:
-        name: The attribute with the keys of dicts, without places in lists: `towers[query]`.
+        name: The attribute with the keys of dicts, without indices in lists: `towers[query]`.
         scope: Within which layers of one automatic name a file orders it: `layers`, or the dict.
         is_container: Whether it is no single attribute.
     """
@@ -425,172 +426,193 @@ class _Holder(NamedTuple):
     is_container: bool
 
 
-def _unnamed_holder(attribute: str) -> _Holder | None:
-    """Return what holds a layer if a file does not name it."""
+def _find_unnamed_holder(attribute: str) -> _Holder | None:
+    # `None` if a file names what holds the layer: a single attribute, before `layers`.
     path = attribute.removeprefix(f"{LIST}.")
     keys = _KEY.findall(path)
     if not path or (path == attribute and not keys):
         return None
-    root = _as_saved(path).split(".")[0]
+    root = _strip_keys(path).split(".")[0]
     scope = root if path == attribute else LIST
     return _Holder(urllib.parse.unquote("".join([root, *keys])), scope, path != root)
 
 
-def note_containers(places: Mapping[str, str], shapes: Mapping[str, Shape]) -> list[str]:
-    """Return a sentence on layers that a file of Keras may have in another order, or none.
+def note_containers(paths: Mapping[str, str], shapes: Mapping[str, Shape]) -> list[str]:
+    """Note layers that a file of Keras may have in another order, in a sentence, if there are any.
 
     A file has `layers/dense_1` for a layer in a list of the model, or in a dict. Two of these whose
     layers have one class and equal shapes may have been made, or filled, in another order.
 
     Args:
-        places: The places of the weights of a model that are paired with arrays of the file.
-        shapes: Their shapes.
+        paths: The canonical paths of the weights of a model that are paired with arrays of the
+            file, by their paths.
+        shapes: The shapes of all weights, by their paths.
     """
-    # The weights of each layer, by what the file orders, by holders.
+    # By what the file orders, and by holders: the weights of each layer.
     weights: dict[Any, dict[_Holder, dict[Any, list[tuple[str, Shape]]]]] = {}
-    for path, place in places.items():
-        steps = _steps_of(place)
-        for end, step in enumerate(steps):
-            holder = _unnamed_holder(step.attribute) if step.total > 1 else None
+    for path, canonical_path in paths.items():
+        parts = _parse_path(canonical_path)
+        for index, part in enumerate(parts):
+            holder = _find_unnamed_holder(part.attribute) if part.total > 1 else None
             if holder is not None:
-                family = (steps[:end], step.name, holder.scope)
-                layers = weights.setdefault(family, {}).setdefault(holder, {})
-                inner = "/".join(one.text for one in steps[end + 1 :])
-                layers.setdefault(step, []).append((inner, shapes[path]))
+                family = (parts[:index], part.name, holder.scope)
+                weights_by_part = weights.setdefault(family, {}).setdefault(holder, {})
+                inner_path = "/".join(inner_part.text for inner_part in parts[index + 1 :])
+                weights_by_part.setdefault(part, []).append((inner_path, shapes[path]))
     names: dict[str, None] = {}
     for holders in weights.values():
         by_shapes: dict[Any, set[_Holder]] = {}
-        for holder, layers in holders.items():
-            for inside in layers.values():
-                by_shapes.setdefault(tuple(sorted(inside)), set()).add(holder)
-        for alike in by_shapes.values():
-            if len(alike) > 1 and any(holder.is_container for holder in alike):
-                names |= dict.fromkeys(sorted(holder.name for holder in alike))
+        for holder, weights_by_part in holders.items():
+            for weights_of_layer in weights_by_part.values():
+                by_shapes.setdefault(tuple(sorted(weights_of_layer)), set()).add(holder)
+        for similar_holders in by_shapes.values():
+            if len(similar_holders) > 1 and any(holder.is_container for holder in similar_holders):
+                names |= dict.fromkeys(sorted(holder.name for holder in similar_holders))
     if not names:
         return []
     texts = truncate(list(names)).replace("{", "{{").replace("}", "}}")
     return [_BY_CONTAINERS.replace("HOLDERS", texts)]
 
 
-_KEYS: dict[Order, Callable[[_Step], Any]] = {
-    "saved": lambda step: (step.name, step.total, step.order),
-    "tracked": lambda step: (step.name, step.total, step.listed),
-    "listed": lambda step: (step.name, step.total, step.listed, step.number),
-    "none": lambda step: (step.name, step.total, step.number),
+# What of a part counts in each order: parts with equal keys are the same layer.
+_KEY_FUNCTIONS: dict[Order, Callable[[_RankedPart], Any]] = {
+    "saved": lambda part: (part.name, part.total, part.order),
+    "tracked": lambda part: (part.name, part.total, part.tracked),
+    "listed": lambda part: (part.name, part.total, part.tracked, part.number),
+    "none": lambda part: (part.name, part.total, part.number),
 }
 
 
-# What leads to layers with one automatic name, and this name.
+# Layers inside one layer with one automatic name: the key of that layer, and the name.
 _Family: TypeAlias = tuple[Any, str]
 
 
-class _Sides:
-    """The other side, and how one side is compared with it."""
+class _OtherSide:
+    """The other side of a comparison, by canonical paths.
+
+    The key of a path leaves out what does not count in the order of this side.
+
+    Args:
+        ours: The canonical paths of this side.
+        theirs: The canonical paths of the other side, by its names.
+        order: See `pair_by_path`.
+    """
 
     def __init__(
         self,
-        ours: Iterable[tuple[_Step, ...]],
-        theirs: Mapping[str, tuple[_Step, ...]],
+        ours: Iterable[tuple[_RankedPart, ...]],
+        theirs: Mapping[str, tuple[_RankedPart, ...]],
         order: Order,
     ) -> None:
         self._order = order
-        self._key_of = _KEYS[order]
+        self._part_key = _KEY_FUNCTIONS[order]
         self._by_attribute: set[Any] = set()
         if order == "saved":
             self._find_equal_attributes(list(ours), list(theirs.values()))
-        self._steps = theirs
-        self._names: dict[Any, str] = {}
-        self._around: dict[Any, tuple[_Step, ...]] = {}
-        self._counts: dict[tuple[str, ...], set[int]] = {}
-        for name, steps in self._steps.items():
-            self._names.setdefault(self._key(steps), name)
-            for end, step in enumerate(steps, 1):
-                self._around.setdefault(self._key(steps[:end]), steps[:end])
-                if step.total:
-                    self._counts.setdefault(_stems(steps[:end]), set()).add(step.total)
+        self._paths = theirs
+        self._names_by_key: dict[Any, str] = {}
+        self._prefixes_by_key: dict[Any, tuple[_RankedPart, ...]] = {}
+        self._totals_by_stems: dict[tuple[str, ...], set[int]] = {}
+        for name, parts in theirs.items():
+            self._names_by_key.setdefault(self._key(parts), name)
+            for depth, part in enumerate(parts, 1):
+                self._prefixes_by_key.setdefault(self._key(parts[:depth]), parts[:depth])
+                if part.total:
+                    self._totals_by_stems.setdefault(_stems(parts[:depth]), set()).add(part.total)
 
     def _find_equal_attributes(
-        self, ours: Sequence[tuple[_Step, ...]], theirs: Sequence[tuple[_Step, ...]]
+        self, ours: Sequence[tuple[_RankedPart, ...]], theirs: Sequence[tuple[_RankedPart, ...]]
     ) -> None:
-        """Note the layers of one automatic name that have the same attributes on both sides."""
+        # Families whose layers have the same attributes on both sides are paired by these.
         for depth in range(max(map(len, [*ours, *theirs]), default=0)):
-            attributes: list[dict[Any, set[str]]] = [{}, {}]
-            for by_family, side in zip(attributes, (ours, theirs), strict=True):
-                for steps in side:
-                    if depth < len(steps) and steps[depth].total > 1:
-                        family = (self._key(steps[:depth]), steps[depth].name, steps[depth].total)
-                        by_family.setdefault(family, set()).add(_as_known(steps[depth].attribute))
-            for family, known in attributes[0].items():
-                # Each layer has one of its own.
-                if known == attributes[1].get(family) and len(known) == family[-1]:
+            our_attributes = self._attributes_by_family(ours, depth)
+            their_attributes = self._attributes_by_family(theirs, depth)
+            for family, attributes in our_attributes.items():
+                total = family[-1]
+                is_own_each = len(attributes) == total  # each layer has one of its own
+                if is_own_each and attributes == their_attributes.get(family):
                     self._by_attribute.add(family)
 
-    def _key(self, steps: Iterable[_Step]) -> Any:
+    def _attributes_by_family(
+        self, paths: Sequence[tuple[_RankedPart, ...]], depth: int
+    ) -> dict[Any, set[str]]:
+        attributes: dict[Any, set[str]] = {}
+        for parts in paths:
+            if depth < len(parts) and parts[depth].total > 1:
+                part = parts[depth]
+                family = (self._key(parts[:depth]), part.name, part.total)
+                attributes.setdefault(family, set()).add(_strip_counted_names(part.attribute))
+        return attributes
+
+    def _key(self, parts: Iterable[_RankedPart]) -> Any:
         key: tuple[Any, ...] = ()
-        for step in steps:
-            if (key, step.name, step.total) in self._by_attribute:
-                key = (*key, (step.name, step.total, _as_known(step.attribute)))
+        for part in parts:
+            if (key, part.name, part.total) in self._by_attribute:
+                key = (*key, (part.name, part.total, _strip_counted_names(part.attribute)))
             else:
-                key = (*key, self._key_of(step))
+                key = (*key, self._part_key(part))
         return key
 
-    def other(self, steps: tuple[_Step, ...]) -> str | None:
-        """Return the name of what is at the same place, or `None` if there is nothing."""
-        return self._names.get(self._key(steps))
+    def find_name(self, parts: tuple[_RankedPart, ...]) -> str | None:
+        """Return the name of what has the same path, or `None` if there is nothing."""
+        return self._names_by_key.get(self._key(parts))
 
-    def family(self, steps: tuple[_Step, ...], end: int) -> _Family:
-        """Return what leads to one of the steps, and the name that it shares with others."""
-        return self._key(steps[: end - 1]), steps[end - 1].name
+    def family(self, parts: tuple[_RankedPart, ...], depth: int) -> _Family:
+        """Return what leads to the part at a depth, and the name that it shares with others."""
+        return self._key(parts[: depth - 1]), parts[depth - 1].name
 
-    def end_in_another_order(self, steps: tuple[_Step, ...]) -> int | None:
-        """Return the number of steps to the first that has another order, or perhaps has it."""
-        for end, step in enumerate(steps, 1):
-            around = self._around.get(self._key(steps[:end]))
-            if around is None:
-                counts = self._counts.get(_stems(steps[:end]), set())
-                return end if step.total and step.total in counts else None
-            if self._order == "saved" and not _have_one_order(step, around[-1]):
-                return end
+    def first_depth_in_another_order(self, parts: tuple[_RankedPart, ...]) -> int | None:
+        """Return the depth of the first part that has another order, or perhaps has it.
+
+        It is 1 for the outermost part, and `None` if there is none.
+        """
+        for depth, part in enumerate(parts, 1):
+            their_prefix = self._prefixes_by_key.get(self._key(parts[:depth]))
+            if their_prefix is None:
+                totals = self._totals_by_stems.get(_stems(parts[:depth]), set())
+                return depth if part.total and part.total in totals else None
+            if self._order == "saved" and not _have_same_order(part, their_prefix[-1]):
+                return depth
         return None
 
-    def have_another_number(self, steps: tuple[_Step, ...]) -> bool:
+    def has_another_number(self, parts: tuple[_RankedPart, ...]) -> bool:
         """Return whether the other side has more or fewer layers of an automatic name."""
-        for end, step in enumerate(steps, 1):
-            if self._key(steps[:end]) not in self._around:
-                return bool(step.total and self._counts.get(_stems(steps[:end])))
+        for depth, part in enumerate(parts, 1):
+            if self._key(parts[:depth]) not in self._prefixes_by_key:
+                return bool(part.total and self._totals_by_stems.get(_stems(parts[:depth])))
         return False
 
-    def note(self, steps: tuple[_Step, ...], other: str) -> str | None:
-        """Return what is to be said of a pair: that its order is not that of calls."""
-        pairs = list(zip(steps, self._steps[other], strict=True))
-        if self._order == "none" and any(step.total > 1 for step in steps):
+    def note_order(self, parts: tuple[_RankedPart, ...], their_name: str) -> str | None:
+        """Return the note that the order of a pair is not that of calls, if it may not be."""
+        pairs = list(zip(parts, self._paths[their_name], strict=True))
+        if self._order == "none" and any(part.total > 1 for part in parts):
             return BY_NUMBER
-        if self._order == "saved" and not all(_have_one_attribute(*pair) for pair in pairs):
+        if self._order == "saved" and not all(_have_same_attribute(*pair) for pair in pairs):
             return BY_ATTRIBUTES
-        if self._order == "tracked" and any(step.attribute for step in steps):
+        if self._order == "tracked" and any(part.attribute for part in parts):
             return BY_ATTRIBUTES
         return None
 
 
-def _stems(steps: Iterable[_Step]) -> tuple[str, ...]:
-    return tuple(step.name for step in steps)
+def _stems(parts: Iterable[_RankedPart]) -> tuple[str, ...]:
+    return tuple(part.name for part in parts)
 
 
-def _have_one_attribute(own: _Step, other: _Step) -> bool:
+def _have_same_attribute(ours: _RankedPart, theirs: _RankedPart) -> bool:
     # Of layers in lists, plans of earlier versions say no more than a file does.
-    if other.attribute in (SAME, f"{LIST}."):
-        return not own.attribute or own.attribute.startswith(f"{LIST}.")
-    if "[" in own.attribute and "[" in other.attribute:
-        return _as_known(own.attribute) == _as_known(other.attribute)
-    return _as_saved(own.attribute) == _as_saved(other.attribute)
+    if theirs.attribute in (SAME, f"{LIST}."):
+        return not ours.attribute or ours.attribute.startswith(f"{LIST}.")
+    if "[" in ours.attribute and "[" in theirs.attribute:
+        return _strip_counted_names(ours.attribute) == _strip_counted_names(theirs.attribute)
+    return _strip_keys(ours.attribute) == _strip_keys(theirs.attribute)
 
 
-def _have_one_order(own: _Step, other: _Step) -> bool:
+def _have_same_order(ours: _RankedPart, theirs: _RankedPart) -> bool:
     """Return whether attributes have the order in which their layers were made.
 
     Those of one name are the same layer in any order.
     """
-    if _have_one_attribute(own, other):
+    if _have_same_attribute(ours, theirs):
         return True
     are_lists = ("", NOT_KNOWN)
-    return all(step.attribute in are_lists or step.number == step.order for step in (own, other))
+    return all(part.attribute in are_lists or part.number == part.order for part in (ours, theirs))

@@ -1,18 +1,26 @@
-"""Streams of branches: how many branches a signal passes on its own way through a model.
+"""Number the streams that residual branches add to, and count the branches along each.
 
 A sum follows another if its branches begin at what is computed from that one: stages in series are
-one stream, and so is what a loop applies again. Towers beside each other, and calls on other
-inputs, are streams of their own. What a branch gets at its side, as the memory of a decoder, leads
-nowhere.
+one stream, and so is what a loop applies again. Towers next to each other, and calls on other
+inputs, are streams of their own. What a branch gets at its side, as the memory of a decoder, is no
+way of a stream:
+
+    x1 = x + a(x);  x2 = x1 + b(x1)           one stream, two branches on the way
+    m = memory + c(memory);  y = x + d(x, m)  two streams, one branch on the way of each
 """
 
+import itertools
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import keras
 
-from keras_initx.inspection._branches import Branch, kernels_before
+from keras_initx.inspection._branches import Branch, find_input_kernels
 from keras_initx.inspection._graph import Node
 from keras_initx.inspection._operations import CONCATENATE, get_kind
+
+# Sums on the ways to a tensor, and `None` for a way without any.
+_Sums: TypeAlias = frozenset[Node | None]
 
 
 class Streams:
@@ -23,101 +31,106 @@ class Streams:
 
     Args:
         branches: Branches in the order in which they are added, without those around others.
-        around: The branches around others. Ways go through them, not beside them.
+        outer_branches: The branches around others. Ways go through them, not along their streams.
     """
 
-    def __init__(self, branches: Sequence[Branch], around: Sequence[Branch]) -> None:
-        self._sums: dict[Node, list[Branch]] = {}
+    def __init__(self, branches: Sequence[Branch], outer_branches: Sequence[Branch]) -> None:
+        self._branches_by_sum: dict[Node, list[Branch]] = {}
         for branch in branches:
-            self._sums.setdefault(branch.total, []).append(branch)
-        self._around: dict[Node, list[Branch]] = {}
-        for branch in around:
-            self._around.setdefault(branch.total, []).append(branch)
-        self._before: dict[Node, frozenset[Node | None]] = {}
-        for total, found in self._sums.items():
-            self._before[total] = self._reached(found[0].begin[0])
-        self._after: dict[Node, list[Node]] = {total: [] for total in self._sums}
-        for total, before in self._before.items():
-            for other in before:
-                if other is not None:
-                    self._after[other].append(total)
-        self._of_sums = self._numbered()
-        self.numbers = {branch: self._of_sums[branch.total] for branch in branches}
+            self._branches_by_sum.setdefault(branch.total, []).append(branch)
+        self._outer_branches: dict[Node, list[Branch]] = {}
+        for branch in outer_branches:
+            self._outer_branches.setdefault(branch.total, []).append(branch)
+        self._earlier_sums: dict[Node, _Sums] = {}
+        for total, branches_of_sum in self._branches_by_sum.items():
+            self._earlier_sums[total] = self._find_earlier_sums(branches_of_sum[0].begin[0])
+        self._later_sums: dict[Node, list[Node]] = {total: [] for total in self._branches_by_sum}
+        for total, earlier_sums in self._earlier_sums.items():
+            for earlier in earlier_sums:
+                if earlier is not None:
+                    self._later_sums[earlier].append(total)
+        numbers_by_sum = self._number_streams()
+        self.numbers = {branch: numbers_by_sum[branch.total] for branch in branches}
 
     def lengths(self, counts: Callable[[Branch], bool]) -> dict[Branch, frozenset[int]]:
-        """Return how many branches there are on the ways through each branch.
+        """Count the branches on the ways through each branch: one number for each length of a way.
 
         Args:
             counts: Whether a branch counts.
         """
-        own = {total: sum(map(counts, found)) for total, found in self._sums.items()}
-        up: dict[Node, frozenset[int]] = {}
-        for total, before in self._before.items():
-            up[total] = frozenset(
-                length + (own[other] if other else 0)
-                for other in before
-                for length in (up[other] if other else (0,))
+        counted = {total: sum(map(counts, own)) for total, own in self._branches_by_sum.items()}
+        before: dict[Node, frozenset[int]] = {}
+        for total, earlier_sums in self._earlier_sums.items():
+            before[total] = frozenset(
+                length + (counted[earlier] if earlier else 0)
+                for earlier in earlier_sums
+                for length in (before[earlier] if earlier else (0,))
             )
-        down: dict[Node, frozenset[int]] = {}
-        for total in reversed(self._sums):
-            after = self._after[total]
-            ways = [length + own[other] for other in after for length in down[other]]
-            down[total] = frozenset(ways or [0])
-        found = {}
-        for total, branches in self._sums.items():
-            ways = [one + own[total] + other for one in up[total] for other in down[total]]
-            found.update(dict.fromkeys(branches, frozenset(ways)))
-        return found
+        after: dict[Node, frozenset[int]] = {}
+        for total in reversed(self._branches_by_sum):
+            later_sums = self._later_sums[total]
+            ways = [length + counted[later] for later in later_sums for length in after[later]]
+            after[total] = frozenset(ways or [0])
+        lengths = {}
+        for total, branches in self._branches_by_sum.items():
+            pairs = itertools.product(before[total], after[total])
+            ways = [first + counted[total] + last for first, last in pairs]
+            lengths.update(dict.fromkeys(branches, frozenset(ways)))
+        return lengths
 
     def firsts(self) -> list[Branch]:
         """Return a branch of each sum that follows no other."""
-        return [self._sums[total][0] for total, before in self._before.items() if None in before]
+        return [
+            self._branches_by_sum[total][0]
+            for total, earlier_sums in self._earlier_sums.items()
+            if None in earlier_sums
+        ]
 
     def starts(self) -> dict[int, list[keras.Operation]]:
         """Return the layers with a kernel that each stream begins with, by its number."""
-        found: dict[int, dict[keras.Operation, None]] = {}
+        kernels_by_stream: dict[int, dict[keras.Operation, None]] = {}
         for branch in self.firsts():
-            kernels = found.setdefault(self.numbers[branch], {})
-            kernels.update(dict.fromkeys(kernels_before(branch)))
-        return {number: list(kernels) for number, kernels in found.items()}
+            kernels = kernels_by_stream.setdefault(self.numbers[branch], {})
+            kernels.update(dict.fromkeys(find_input_kernels(branch)))
+        return {number: list(kernels) for number, kernels in kernels_by_stream.items()}
 
-    def _reached(self, begin: Node) -> frozenset[Node | None]:
-        """Return the last sums on the ways to a tensor, and `None` for a way without any.
+    def _find_earlier_sums(self, begin: Node) -> _Sums:
+        """Find the last sums on the ways to a tensor, and `None` for a way without any.
 
-        A way without any counts only if there are no others, or beside others in a concatenation.
+        A way without any counts only if there are no others, or with others in a concatenation.
         """
-        found: dict[Node, frozenset[Node | None]] = {}
+        sums_by_node: dict[Node, _Sums] = {}
         open_nodes = [begin]
         while open_nodes:
             node = open_nodes[-1]
-            if node in self._sums:
-                found[node] = frozenset([node])
+            if node in self._branches_by_sum:
+                sums_by_node[node] = frozenset([node])
                 open_nodes.pop()
                 continue
-            before = self._inputs(node)
-            missing = [part for part in before if part not in found]
+            sources = self._list_inputs(node)
+            missing = [source for source in sources if source not in sums_by_node]
             if missing:
                 open_nodes += missing
                 continue
             open_nodes.pop()
-            sums = frozenset[Node | None]().union(*(found[part] for part in before))
+            sums_of_sources = [sums_by_node[source] for source in sources]
+            sums = _Sums().union(*sums_of_sources)
             if get_kind(node.producer) != CONCATENATE and sums != {None}:
                 # A side input, as a condition or a mask, is no way.
-                sides = [found[part] for part in before if found[part] != {None}]
-                sums = frozenset[Node | None]().union(*sides)
-            found[node] = sums or frozenset([None])
-        return found[begin]
+                sums = _Sums().union(*(sums for sums in sums_of_sources if sums != {None}))
+            sums_by_node[node] = sums or frozenset([None])
+        return sums_by_node[begin]
 
-    def _inputs(self, node: Node) -> list[Node]:
-        """Return what a tensor is computed from, of a branch around others what that gives."""
-        if node in self._around:
-            return [term for branch in self._around[node] for term in branch.terms]
-        return [part for part in node.inputs if part.is_float]
+    def _list_inputs(self, node: Node) -> list[Node]:
+        # The sum of an outer branch goes on to what this branch gives, not to its stream.
+        if node in self._outer_branches:
+            return [term for branch in self._outer_branches[node] for term in branch.terms]
+        return [source for source in node.inputs if source.is_float]
 
-    def _numbered(self) -> dict[Node, int]:
-        """Return the number of the stream of each sum."""
+    def _number_streams(self) -> dict[Node, int]:
+        # Sums that follow each other, directly or not, have one number.
         numbers: dict[Node, int] = {}
-        for total in self._sums:
+        for total in self._branches_by_sum:
             if total in numbers:
                 continue
             number = len(set(numbers.values()))
@@ -126,6 +139,8 @@ class Streams:
                 node = open_nodes.pop()
                 if node not in numbers:
                     numbers[node] = number
-                    open_nodes += [one for one in self._before[node] if one is not None]
-                    open_nodes += self._after[node]
+                    open_nodes += [
+                        earlier for earlier in self._earlier_sums[node] if earlier is not None
+                    ]
+                    open_nodes += self._later_sums[node]
         return numbers

@@ -1,8 +1,14 @@
-"""One call of a model with symbolic tensors, as a tree of the calls that it makes.
+"""Record one call of a model with symbolic tensors, as a tree of the calls that it makes.
+
+    SymbolicCall(model)                        inside: its calls
+      SymbolicCall(block)                      inside: a user's layer, whose `call` is followed
+        SymbolicCall(dense), SymbolicCall(add) inside=None: layers and operations of Keras
+      SymbolicCall(other, problem="TypeError: ...")    a `call` that could not be followed
 
 No data is needed, nothing is computed, and the model stays as it is. Branches, gates, attention and
 orders of rows are read from this tree. Where a layer with weights gets a weight or a constant, as
-learned queries, it gets a symbolic tensor in its place, so that what is computed from it is seen.
+learned queries, it gets a symbolic tensor in its place, a *stand-in*, so that what is computed from
+it is seen.
 """
 
 import contextlib
@@ -37,8 +43,8 @@ class SymbolicCall:
         outputs: What it returned; `None` for a model that raised an error.
         inside: The calls in it, in their order. `None` if it was not followed.
         problem: Why it could not be followed to its end, or an empty text.
-        begins: The symbolic tensors in place of weights and constants, each with what it stands
-            for. Only the call of the model has them.
+        stand_ins: The symbolic tensors in place of weights and constants, each with the original.
+            Only the call of the model has them.
         loops: Operations that call functions with layers, any number of times, each with the reason
             why they cannot be followed. Only the call of the model has them.
     """
@@ -49,63 +55,63 @@ class SymbolicCall:
     outputs: Any
     inside: list["SymbolicCall"] | None = None
     problem: str = ""
-    begins: list[tuple[keras.KerasTensor, Any]] = field(default_factory=list)
+    stand_ins: list[tuple[keras.KerasTensor, Any]] = field(default_factory=list)
     loops: list[str] = field(default_factory=list)
 
     @property
-    def given(self) -> list[Any]:
+    def arguments(self) -> list[Any]:
         """All arguments, also those in lists and dicts."""
-        given: list[Any] = keras.tree.flatten((self.args, self.options))
-        return given
+        arguments: list[Any] = keras.tree.flatten((self.args, self.options))
+        return arguments
 
     @property
     def inputs(self) -> list[keras.KerasTensor]:
         """The symbolic tensors among the arguments."""
-        return _symbolic(self.given)
+        return _select_symbols(self.arguments)
 
     @property
-    def made(self) -> list[keras.KerasTensor]:
+    def output_tensors(self) -> list[keras.KerasTensor]:
         """The symbolic tensors among the outputs."""
-        return _symbolic(keras.tree.flatten(self.outputs))
+        return _select_symbols(keras.tree.flatten(self.outputs))
 
-    def meant(self, values: Sequence[Any]) -> list[Any]:
-        """Return values, weights and constants for the symbolic tensors in place of them."""
-        begins = {id(symbol): value for symbol, value in self.begins}
-        return [begins.get(id(value), value) for value in values]
+    def resolve(self, values: Sequence[Any]) -> list[Any]:
+        """Replace stand-ins among values by the weights and constants that they stand for."""
+        values_by_id = {id(symbol): value for symbol, value in self.stand_ins}
+        return [values_by_id.get(id(value), value) for value in values]
 
 
 def record_calls(
     model: keras.Model, values: Sequence[tuple[keras.Variable, Any]] = ()
 ) -> SymbolicCall:
-    """Return the call of a built model with two symbolic examples, and the calls in it.
+    """Record the call of a built model with two symbolic examples, and the calls in it.
 
     The layers of Keras are taken as they are; the `call` of other layers and of models is followed.
-    Of several lengths for those that are not known, it is the first with which the least cannot be
-    followed.
+    Several lengths are tried for those that are not known. The first one counts with which the
+    fewest layers cannot be followed.
 
     Args:
         model: A built model.
         values: Other values of weights during the call.
     """
-    tried = []
+    attempts = []
     for length in _LENGTHS:
         root = _Recorder(model, values).record(length)
-        problems = _problems_with_kernels(root)
+        problems = _count_problems(root)
         if not problems:
             return root
-        tried.append((problems, root))
-    _, root = min(tried, key=lambda one: one[0])
+        attempts.append((problems, root))
+    _, root = min(attempts, key=lambda attempt: attempt[0])
     return root
 
 
-def _problems_with_kernels(root: SymbolicCall) -> int:
-    """Return how many layers with kernels could not be followed; a model counts most."""
+def _count_problems(root: SymbolicCall) -> int:
+    # How many layers with kernels could not be followed. A model counts more than all of them.
     count = 1000 if root.problem else 0
     for call in root.inside or ():
         if call.problem and multiplies_by_kernel(call.operation):
             count += 1
         if not call.problem:
-            count += _problems_with_kernels(call)
+            count += _count_problems(call)
     return count
 
 
@@ -120,14 +126,14 @@ class _Recorder:
     def __init__(self, model: keras.Model, values: Sequence[tuple[keras.Variable, Any]]) -> None:
         self._model = model
         self._values = values
-        self._calls: list[SymbolicCall] = []  # in what is followed at the moment
-        self._begins: list[tuple[keras.KerasTensor, Any]] = []
+        self._calls: list[SymbolicCall] = []  # those inside the call that is being followed
+        self._stand_ins: list[tuple[keras.KerasTensor, Any]] = []
         self._loops: list[str] = []
         self._is_specifying = False  # whether Keras calls layers with tensors of the backend
         self._has_called = False  # whether a layer with weights was called, since this was last set
 
     def record(self, length: int | None) -> SymbolicCall:
-        """Return the call of the model.
+        """Call the model, and return the call with those inside of it.
 
         Args:
             length: What to take for lengths that are not known.
@@ -135,77 +141,77 @@ class _Recorder:
         args: list[Any] = []
         options: dict[str, Any] = {}
         layers = [self._model, *list_sublayers(self._model)]
-        with _symbolic_calls(layers, self._follow, self._is_begin) as scope:
+        with _symbolic_calls(layers, self._follow, self._needs_stand_ins) as scope:
             for variable, value in self._values:
                 scope.add_update((variable, value))
             try:
-                args, options = symbolic_inputs(self._model, length)
+                args, options = make_symbolic_inputs(self._model, length)
                 self._model(*args, **options)
             except Exception as error:  # whatever a model of a user raises
-                problem = _in_words(error)
+                problem = _describe_error(error)
                 root = SymbolicCall(self._model, tuple(args), options, None, self._calls, problem)
                 self._calls = [root]
         (root,) = self._calls
-        return replace(root, begins=self._begins, loops=self._loops)
+        return replace(root, stand_ins=self._stand_ins, loops=self._loops)
 
-    def _is_begin(self, layer: keras.Layer, args: Any, options: Any) -> bool:
-        """Return whether a layer that gets no symbolic tensors gets some in place of others."""
+    def _needs_stand_ins(self, layer: keras.Layer, args: Any, options: Any) -> bool:
+        # Asked of a layer that gets no symbolic tensors.
         self._has_called |= bool(layer.weights)
         if self._is_specifying or not layer.weights:
             return False
-        return any(map(_may_begin, keras.tree.flatten((args, options))))
+        return any(map(_may_need_stand_in, keras.tree.flatten((args, options))))
 
-    def _with_symbols(self, operation: keras.Operation, args: Any, options: Any) -> Any:
-        """Return the arguments of a call with symbolic tensors in place of weights and constants.
+    def _put_stand_ins(self, operation: keras.Operation, args: Any, options: Any) -> Any:
+        """Put stand-ins in place of weights and constants among the arguments of a call.
 
-        A layer with weights gets a new one, an operation one that there is already: a table that
-        is only added to a tensor stays what it is.
+        A layer with weights gets a new stand-in, an operation one that there is already: a table
+        that is only added to a tensor stays what it is.
         """
         is_new = isinstance(operation, keras.Layer) and bool(operation.weights)
 
-        def symbol(value: Any) -> Any:
-            if not _may_begin(value):
+        def put_stand_in(value: Any) -> Any:
+            if not _may_need_stand_in(value):
                 return value
-            for known, other in self._begins:
-                if other is value:
-                    return known
+            for stand_in, original in self._stand_ins:
+                if original is value:
+                    return stand_in
             if not is_new:
                 return value
             dtype = keras.backend.standardize_dtype(value.dtype)
-            made = keras.KerasTensor(tuple(value.shape), dtype)
-            self._begins.append((made, value))
-            return made
+            new = keras.KerasTensor(tuple(value.shape), dtype)
+            self._stand_ins.append((new, value))
+            return new
 
-        return keras.tree.map_structure(symbol, (args, options))
+        return keras.tree.map_structure(put_stand_in, (args, options))
 
     def _follow(self, operation: keras.Operation, args: Any, options: Any) -> Any:
-        """Make a call, and note it."""
+        """Make a call, follow it if it can be, and append it to the calls."""
         problem = ""
         if isinstance(operation, keras.Layer):
             self._has_called |= bool(operation.weights)
-        elif _functions_in(operation, args, options):
+        elif _gets_functions(operation, args, options):
             return self._follow_control(operation, args, options)
         if not self._is_specifying:
-            args, options = self._with_symbols(operation, args, options)
+            args, options = self._put_stand_ins(operation, args, options)
         if isinstance(operation, keras.Layer):
-            options = _taken_options(operation, options)
+            options = _complete_options(operation, options)
             if operation is self._model and not self._calls:
                 return self._follow_model(args, options)
-            if is_followed(operation) or _calls_others(operation):
+            if is_followed(operation) or _calls_operations(operation):
                 calls, self._calls = self._calls, []
                 try:
                     outputs = operation.call(*args, **options)
                     calls.append(SymbolicCall(operation, args, options, outputs, self._calls))
                     return outputs
                 except Exception as error:  # it calls what knows no symbolic tensors
-                    problem = _in_words(error)
+                    problem = _describe_error(error)
                 finally:
                     self._calls = calls
-        if _returns_the_same(operation):
+        if _returns_input(operation):
             return args[0]
         if isinstance(operation, keras.layers.TimeDistributed | keras.layers.SpectralNormalization):
             return self._follow_wrapper(operation, args, options)
-        outputs = self._specified(operation, args, options)
+        outputs = self._specify(operation, args, options)
         self._calls.append(SymbolicCall(operation, args, options, outputs, None, problem))
         return outputs
 
@@ -215,25 +221,25 @@ class _Recorder:
         How often it calls what is in them is not known, so they may have no layers with weights.
         """
         calls, self._calls = self._calls, []
-        before, self._has_called = self._has_called, False
+        had_called, self._has_called = self._has_called, False
         problem = ""
         try:
-            outputs = self._specified(operation, args, options)
-            problem = self._problem_in_body(operation, args)
+            outputs = self._specify(operation, args, options)
+            problem = self._find_problem_in_body(operation, args)
         except Exception as error:
-            problem = f"{get_kind(operation)}, {_in_words(error)}"
+            problem = f"{get_kind(operation)}, {_describe_error(error)}"
             raise
         finally:
             self._calls = calls
-            self._has_called |= before
+            self._has_called |= had_called
             self._loops += [problem] if problem else []
         self._calls.append(SymbolicCall(operation, args, options, outputs, None, problem))
         return outputs
 
-    def _problem_in_body(self, operation: Any, args: Any) -> str:
-        """Return why it is not known what a loop or another operation with functions does.
+    def _find_problem_in_body(self, operation: Any, args: Any) -> str:
+        """Return why a loop, or another operation with functions, cannot be followed, or "".
 
-        It may be empty. Keras has not called a body of which the outputs are like the inputs.
+        The body is called here: Keras takes its outputs to be like its inputs, and does not.
         """
         name = get_kind(operation)
         try:
@@ -242,19 +248,19 @@ class _Recorder:
             elif hasattr(operation, "body"):
                 operation.body(*keras.tree.flatten(args))
         except Exception as error:  # whatever a function of a user raises
-            return f"{name}, {_in_words(error)}"
+            return f"{name}, {_describe_error(error)}"
         return f"{name} calls layers with weights" if self._has_called else ""
 
-    def _specified(self, operation: keras.Operation, args: Any, options: Any) -> Any:
-        """Return the symbolic outputs of a call that is not followed."""
-        before, self._is_specifying = self._is_specifying, True
+    def _specify(self, operation: keras.Operation, args: Any, options: Any) -> Any:
+        # The symbolic outputs of a call that is not followed.
+        was_specifying, self._is_specifying = self._is_specifying, True
         try:
-            return _with_lengths(operation, args, options)
+            return _specify_outputs(operation, args, options)
         finally:
-            self._is_specifying = before
+            self._is_specifying = was_specifying
 
     def _follow_model(self, args: Any, options: Any) -> Any:
-        """Make the call of the model. An error leaves the calls before it."""
+        # An error leaves the calls before it.
         outputs = self._model.call(*args, **options)
         self._calls = [SymbolicCall(self._model, args, options, outputs, self._calls)]
         return outputs
@@ -267,7 +273,7 @@ class _Recorder:
                 whole = args[0]
                 step = keras.KerasTensor((whole.shape[0], *whole.shape[2:]), whole.dtype)
                 self._follow(layer.layer, (step,), {})
-                outputs = self._specified(layer, args, options)
+                outputs = self._specify(layer, args, options)
             else:
                 outputs = self._follow(layer.layer, (args[0],), {})
             calls.append(SymbolicCall(layer, args, options, outputs, self._calls))
@@ -276,19 +282,19 @@ class _Recorder:
         return outputs
 
 
-def _symbolic(values: Sequence[Any]) -> list[keras.KerasTensor]:
+def _select_symbols(values: Sequence[Any]) -> list[keras.KerasTensor]:
     return [value for value in values if isinstance(value, keras.KerasTensor)]
 
 
-def _functions_in(operation: keras.Operation, args: Any, options: Any) -> bool:
-    """Return whether an operation gets functions that it calls."""
-    own = (value for name, value in vars(operation).items() if not name.startswith("_"))
-    given = [*own, *keras.tree.flatten((args, options))]
-    return any(callable(value) and not isinstance(value, type) for value in given)
+def _gets_functions(operation: keras.Operation, args: Any, options: Any) -> bool:
+    # As arguments or as attributes, such as the body of a loop.
+    attributes = (value for name, value in vars(operation).items() if not name.startswith("_"))
+    values = [*attributes, *keras.tree.flatten((args, options))]
+    return any(callable(value) and not isinstance(value, type) for value in values)
 
 
-def _may_begin(value: Any) -> bool:
-    """Return whether a value is a weight or a constant with rows of floats."""
+def _may_need_stand_in(value: Any) -> bool:
+    # A weight or a constant with rows of floats.
     if isinstance(value, keras.KerasTensor):
         return False
     is_array = isinstance(value, keras.Variable) or keras.ops.is_tensor(value)
@@ -297,8 +303,7 @@ def _may_begin(value: Any) -> bool:
     return bool(keras.backend.is_float_dtype(keras.backend.standardize_dtype(value.dtype)))
 
 
-def _in_words(error: Exception) -> str:
-    """Return the class of an error and the first line of its text."""
+def _describe_error(error: Exception) -> str:
     line = str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {line}"
 
@@ -307,32 +312,34 @@ def _in_words(error: Exception) -> str:
 def _symbolic_calls(
     layers: Sequence[keras.Layer],
     follow: Callable[[keras.Operation, Any, Any], Any],
-    begins: Callable[[keras.Layer, Any, Any], bool],
+    needs_stand_ins: Callable[[keras.Layer, Any, Any], bool],
 ) -> Iterator[keras.StatelessScope]:
     """Have `follow` make the calls with symbolic tensors, and yield the scope of variables.
 
     Args:
         layers: A model and all layers in it.
         follow: See `follow_calls`.
-        begins: See there.
+        needs_stand_ins: Whether `follow` makes a call without symbolic tensors too.
     """
     attributes = [dict(vars(layer)) for layer in layers]
     with (
         warnings.catch_warnings(),
         HOOKS,
         backend.preserve_state(layers) as scope,
-        follow_calls(follow, begins),
+        follow_calls(follow, needs_stand_ins),
     ):
         warnings.simplefilter("ignore")  # nobody has called the model
         try:
             yield scope
         finally:
-            for layer, before in zip(layers, attributes, strict=True):
-                _put_back(layer, before)
+            for layer, attributes_before in zip(layers, attributes, strict=True):
+                _restore_attributes(layer, attributes_before)
 
 
-def symbolic_inputs(model: keras.Model, length: int | None) -> tuple[list[Any], dict[str, Any]]:
-    """Return symbolic tensors of two examples, as the model takes them.
+def make_symbolic_inputs(
+    model: keras.Model, length: int | None
+) -> tuple[list[Any], dict[str, Any]]:
+    """Make symbolic tensors of two examples, as arguments by position and by keyword.
 
     Args:
         model: A built model.
@@ -340,15 +347,16 @@ def symbolic_inputs(model: keras.Model, length: int | None) -> tuple[list[Any], 
     """
 
     def tensor(shape: Any, dtype: str = "float32") -> Any:
-        lengths = [length if one is None else one for one in shape[1:]]
+        lengths = [length if size is None else size for size in shape[1:]]
         return keras.KerasTensor((2, *lengths), dtype=dtype)
 
     inputs = getattr(model, "inputs", None)
     if inputs:
         if len(inputs) == 1:
             return [tensor(inputs[0].shape, inputs[0].dtype)], {}
-        as_taken = model.input
-        return [keras.tree.map_structure(lambda one: tensor(one.shape, one.dtype), as_taken)], {}
+        return [
+            keras.tree.map_structure(lambda symbol: tensor(symbol.shape, symbol.dtype), model.input)
+        ], {}
     config: Any = model.get_build_config()
     if "input_shape" in config:
         return [keras.tree.map_shape_structure(tensor, config["input_shape"])], {}
@@ -358,8 +366,7 @@ def symbolic_inputs(model: keras.Model, length: int | None) -> tuple[list[Any], 
     return [], options
 
 
-def _returns_the_same(operation: keras.Operation) -> bool:
-    """Return whether an operation returns what it gets, in another form."""
+def _returns_input(operation: keras.Operation) -> bool:
     return get_kind(operation) in SAME
 
 
@@ -367,15 +374,13 @@ def is_followed(layer: keras.Layer) -> bool:
     """Return whether a layer is a model, or one of a user that is no kind of a layer of Keras."""
     if isinstance(layer, keras.Model):
         return True
-    own = [kind for kind in type(layer).__mro__ if kind not in keras.Layer.__mro__]
-    return not any(map(is_from_keras, own)) and not normalizes(layer)
+    kinds = [kind for kind in type(layer).__mro__ if kind not in keras.Layer.__mro__]
+    return not any(map(is_from_keras, kinds)) and not normalizes(layer)
 
 
-def _calls_others(layer: keras.Layer) -> bool:
-    """Return whether the `call` of a layer is a function of a user, calls one, or has operations.
-
-    Those of built-in models are of the last kind.
-    """
+def _calls_operations(layer: keras.Layer) -> bool:
+    # Whether the `call` of a layer of Keras calls operations or functions that can be followed: in
+    # built-in models, in a user's subclass of a wrapper, in a `Lambda`.
     if is_from_applications(type(layer)):
         return True
     if isinstance(layer, keras.layers.Wrapper):
@@ -383,8 +388,8 @@ def _calls_others(layer: keras.Layer) -> bool:
     return isinstance(layer, keras.layers.Lambda)
 
 
-def _taken_options(layer: keras.Layer, options: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a call as Keras passes them: with `training` if it is taken."""
+def _complete_options(layer: keras.Layer, options: dict[str, Any]) -> dict[str, Any]:
+    # As Keras passes them: with `training` if the `call` takes it.
     parameters = inspect.signature(layer.call).parameters
     training = parameters.get("training")
     if training is None:
@@ -394,65 +399,61 @@ def _taken_options(layer: keras.Layer, options: dict[str, Any]) -> dict[str, Any
     return options
 
 
-def _put_back(layer: keras.Layer, attributes: dict[str, Any]) -> None:
-    """Give a layer the attributes that it had, where its `call` has set one."""
-    present = vars(layer)
-    for name in list(present):
+def _restore_attributes(layer: keras.Layer, attributes: dict[str, Any]) -> None:
+    # Its `call` may have set some.
+    current = vars(layer)
+    for name in list(current):
         if name not in attributes:
-            del present[name]
-        elif present[name] is not attributes[name]:
-            present[name] = attributes[name]
+            del current[name]
+        elif current[name] is not attributes[name]:
+            current[name] = attributes[name]
 
 
-def _with_lengths(operation: Any, args: Any, options: Any) -> Any:
-    """Return the symbolic outputs of a call, with the lengths that a layer leaves out.
+def _specify_outputs(operation: Any, args: Any, options: Any) -> Any:
+    """Compute the symbolic outputs of a call, with the lengths that a layer leaves out.
 
-    Such as `EinsumDense`, which takes them from its argument `output_shape`.
+    `EinsumDense` leaves out some, because it takes them from its argument `output_shape`.
     """
     if _specifies_another_call(operation):
-        args, options = keras.tree.map_structure(_unless_variable, (args, options))
+        args, options = keras.tree.map_structure(_replace_variable, (args, options))
         return keras.Operation.compute_output_spec(operation, *args, **options)
     outputs = operation.compute_output_spec(*args, **options)
     if not _lacks_lengths(outputs) or _lacks_lengths((args, options)):
         return outputs
 
-    def as_weights(value: Any) -> Any:  # the cast to 16 bits is outside of `call`
+    def to_variable_dtype(value: Any) -> Any:  # the cast to 16 bits is outside of `call`
         if isinstance(value, keras.KerasTensor) and keras.backend.is_float_dtype(value.dtype):
             return keras.KerasTensor(value.shape, operation.variable_dtype)
         return value
 
-    args, options = keras.tree.map_structure(as_weights, (args, options))
+    args, options = keras.tree.map_structure(to_variable_dtype, (args, options))
     try:
         computed = keras.Operation.compute_output_spec(operation, *args, **options)
     except Exception:  # whatever the `call` of a user's layer raises
         return outputs
     return keras.tree.map_structure(
-        lambda output, known: keras.KerasTensor(known.shape, output.dtype), outputs, computed
+        lambda output, complete: keras.KerasTensor(complete.shape, output.dtype), outputs, computed
     )
 
 
-def _unless_variable(value: Any) -> Any:
-    """Return a value, or a symbolic tensor for a variable, which JAX does not trace."""
+def _replace_variable(value: Any) -> Any:
+    # JAX does not trace variables.
     if isinstance(value, keras.Variable):
         return keras.KerasTensor(value.shape, value.dtype)
     return value
 
 
 def _specifies_another_call(operation: keras.Operation) -> bool:
-    """Return whether the specification of outputs is that of a layer of Keras with another `call`.
-
-    As in the attention of KerasHub, which takes arguments that Keras' does not.
-    """
+    # Whether it inherits the specification of outputs of a layer of Keras, but has another `call`,
+    # as the attention of KerasHub, which takes arguments that Keras' does not.
     kind = type(operation)
     specification = kind.compute_output_spec
-    is_of_layer = specification in (
+    is_default = specification in (
         keras.Operation.compute_output_spec,
         keras.Layer.compute_output_spec,
     )
-    return not is_of_layer and is_from_keras(specification) and not is_from_keras(kind.call)
+    return not is_default and is_from_keras(specification) and not is_from_keras(kind.call)
 
 
 def _lacks_lengths(values: Any) -> bool:
-    """Return whether a length of a symbolic tensor is not known."""
-    tensors = [one for one in keras.tree.flatten(values) if isinstance(one, keras.KerasTensor)]
-    return any(None in tensor.shape for tensor in tensors)
+    return any(None in symbol.shape for symbol in _select_symbols(keras.tree.flatten(values)))

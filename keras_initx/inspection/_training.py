@@ -1,4 +1,4 @@
-"""What training computes with a model: what it minimizes, and the state that this leaves behind."""
+"""Compute what `fit` minimizes of a compiled model, and undo the state that this leaves."""
 
 import contextlib
 import inspect
@@ -21,15 +21,15 @@ def compute_objective(
     *,
     training: bool = True,
 ) -> Tensor:
-    """Return what `fit` minimizes, of outputs of a compiled model.
+    """Compute what `fit` minimizes, from outputs of a compiled model.
 
     Args:
         model: The model.
         x: Its inputs.
         y: The targets.
-        outputs: What the model has returned for these inputs.
+        outputs: What the model returned for these inputs.
         sample_weight: The weights of the examples, or `None`.
-        training: Whether it is asked in training.
+        training: Whether it is in training.
     """
     # As `fit` does, by position: a model's own `compute_loss` may name its arguments differently,
     # or lack the last one.
@@ -40,12 +40,12 @@ def compute_objective(
 
 
 def computes_own_loss(model: keras.Model) -> bool:
-    """Return whether `model`, by its class or by itself, has another `compute_loss` than Keras'."""
+    # By its class or by itself.
     return getattr(model.compute_loss, "__func__", None) is not keras.Model.compute_loss
 
 
 def sum_added_losses(model: keras.Model) -> Tensor:
-    """Return the sum of what regularizers and `add_loss` add to the loss of the last call."""
+    """Sum what regularizers and `add_loss` add to the loss of the last call."""
     total = keras.ops.zeros(())
     for term in model.losses:
         total = total + keras.ops.sum(term)
@@ -56,16 +56,16 @@ def sum_added_losses(model: keras.Model) -> Tensor:
 def preserve_compiled_loss(model: keras.Model) -> Iterator[None]:
     """Undo the building of the compiled loss at the end of the block.
 
-    It would change the random numbers that `fit` draws. What losses keep as plain attributes is put
-    back too.
+    A built loss would change the random numbers that `fit` draws. What losses keep as plain
+    attributes is put back too.
     """
     losses = keras.tree.flatten(getattr(model, "loss", None))
-    with preserve_attributes(losses), _unbuilt_compiled_loss(model):
+    with preserve_attributes(losses), _undo_loss_build(model):
         yield
 
 
 @contextlib.contextmanager
-def _unbuilt_compiled_loss(model: keras.Model) -> Iterator[None]:
+def _undo_loss_build(model: keras.Model) -> Iterator[None]:
     loss = compiled_loss(model)
     if loss is None:
         yield

@@ -1,4 +1,11 @@
-"""Watch the calls of a model: probes are told of each layer and operation, before and after.
+"""Watch the calls of a model: watchers look at each call of a layer or operation.
+
+    class Largest(Watcher):
+        def after(self, call):                  # `before`, `activated`, `read`, `finish` as well
+            if call.is_seen:
+                print(call.operation.name, call.values.max())
+
+    Watch(Inventory(model)).observe(x, Largest(), training=False)
 
 Keras has no hooks for it, so methods are replaced, see `_hooks.py`.
 """
@@ -29,7 +36,7 @@ from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._kernels import CONVOLUTIONS, has_kernel
 from keras_initx.inspection._names import list_own_weights
 
-# To these integers are numbers, to others they may be indices.
+# These layers take integers as numbers; to other layers they may be indices.
 _MULTIPLYING = (
     keras.layers.Dense,
     keras.layers.EinsumDense,
@@ -47,13 +54,13 @@ class Call:
         function: The method by which it is called.
         args: Its arguments by position.
         kwargs: Its arguments by keyword.
-        given: All of them, in the order of its parameters.
+        arguments: All of them, in the order of its parameters.
         inputs: The tensors among them.
-        before_activation: What the activation of the layer has got in it at first, or `None`.
-        outputs: What it has returned.
-        output: The first tensor of floats in `outputs`, or `None`.
-        is_seen: Whether `output` is that of a layer with weights or an activation. A layer around
-            others has weights if it holds some itself, or the others cannot be observed.
+        before_activation: What the activation of the layer got first during the call, or `None`.
+        outputs: What it returned.
+        output: The first tensor in `outputs` if it has floats, or `None`.
+        is_seen: Whether `output` is of a layer with weights or an activation. A layer around others
+            has weights if it has some itself, or the others cannot be observed.
         first_inside: The first layer inside the call whose output is seen, or the layer itself.
     """
 
@@ -61,7 +68,7 @@ class Call:
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    given: tuple[Any, ...]
+    arguments: tuple[Any, ...]
     inputs: list[Tensor]
     before_activation: Tensor | None = None
     outputs: Any = None
@@ -79,7 +86,7 @@ class Call:
         """The first argument, if it is numbers that the kernel of the layer multiplies."""
         # The integers that any layer may get as numbers are those of images.
         kind = "int" if isinstance(self.operation, _MULTIPLYING) else "uint8"
-        return first_float(self.given, or_kind=kind)
+        return first_float(self.arguments, or_kind=kind)
 
 
 class Watcher:
@@ -95,24 +102,24 @@ class Watcher:
         values: Tensor,
         outputs: Tensor,
     ) -> None:
-        """Look at the values before and after the activation of `layer`, an attribute or itself."""
+        """Look at values before and after an activation: an attribute of `layer`, or the layer."""
 
     def after(self, call: Call) -> None:
-        """Look at a call that was made."""
+        """Look at a call that has returned."""
 
     def finish(self, outputs: Any) -> None:
-        """Reduce what the model has returned, which nobody keeps, with the state after the pass."""
+        """Look at what the model returned, with the state after the pass. Nobody keeps it."""
 
     def read(self, variable: keras.Variable) -> None:
-        """Look at a variable whose value is read, of which the scope of the pass is asked."""
+        """Look at a variable whose value the model reads."""
 
     def watching(self) -> contextlib.AbstractContextManager[object]:
-        """Return a context in which what else the probe needs is replaced."""
+        """Return a context in which the watcher replaces what else it needs."""
         return contextlib.nullcontext()
 
 
 class Watch:
-    """The layers of a model, and what is known of the calls of a forward pass.
+    """The layers of a model, and what a forward pass has shown of their calls so far.
 
     Args:
         inventory: What a built model holds.
@@ -124,7 +131,7 @@ class Watch:
         with_kernel: The layers by whose kernel inputs are multiplied.
         graph: The graph of the forward pass.
         calls: The calls that have not returned, from the model to the innermost.
-        is_paused: Whether calls are no part of the pass.
+        is_paused: Whether calls are ignored.
     """
 
     def __init__(self, inventory: Inventory) -> None:
@@ -137,18 +144,18 @@ class Watch:
         self.with_kernel: set[keras.Layer] = set(filter(has_kernel, self.layers))
         self.graph: ForwardGraph = ForwardGraph()
         self.calls: list[Call] = []
-        self._probes: tuple[Watcher, ...] = ()
+        self._watchers: tuple[Watcher, ...] = ()
         self.is_paused: bool = False
-        # Number of active calls of layers that may transform tensors in ways that cannot be
+        # How many layers are being called that may transform tensors in ways that cannot be
         # observed.
-        self._hidden = 0
+        self._opaque_calls = 0
 
     def observe(self, x: Any, *watchers: Watcher, training: bool) -> None:
-        """Make one forward pass, of which watchers are told. The model is afterward as it was.
+        """Make one forward pass that watchers look at. The model is afterward as it was.
 
         Args:
             x: The inputs of the model.
-            watchers: Are told of each call, in this order.
+            watchers: Look at each call, in this order.
             training: Whether the model is called in training mode.
         """
         with HOOKS, backend.preserve_state(list_layers(self._model)) as scope:
@@ -159,27 +166,27 @@ class Watch:
 
     @contextlib.contextmanager
     def watching(
-        self, *probes: Watcher, scope: keras.StatelessScope | None = None
+        self, *watchers: Watcher, scope: keras.StatelessScope | None = None
     ) -> Iterator[None]:
-        """Tell `probes` of all calls for the duration of the block, each in this order.
+        """Let watchers look at all calls for the duration of the block, in this order.
 
-        They are told of variables that are read if the block is in a `scope`.
+        They look at variables that are read if the block is in a `scope`.
         """
-        self._probes = probes
+        self._watchers = watchers
         with HOOKS, contextlib.ExitStack() as stack:
-            for probe in probes:
-                stack.enter_context(probe.watching())
+            for watcher in watchers:
+                stack.enter_context(watcher.watching())
             if scope is not None:
-                hooked = self._hooked_read(scope.get_current_value)
-                stack.enter_context(replace_attribute(scope, "get_current_value", hooked))
+                wrapped = self._wrap_read(scope.get_current_value)
+                stack.enter_context(replace_attribute(scope, "get_current_value", wrapped))
             for layer in self.layers:
                 name = call_name(layer)
-                hooked = self._hooked(layer, getattr(layer, name))
-                stack.enter_context(replace_attribute(layer, name, hooked))
+                wrapped = self._wrap_call(layer, getattr(layer, name))
+                stack.enter_context(replace_attribute(layer, name, wrapped))
                 activation = read_activation(layer)
                 if activation is not None:
-                    hooked = self._hooked_activation(layer, activation)
-                    stack.enter_context(replace_attribute(layer, "activation", hooked))
+                    wrapped = self._wrap_activation(layer, activation)
+                    stack.enter_context(replace_attribute(layer, "activation", wrapped))
             for layer in self.layers:
                 if isinstance(layer, keras.layers.Bidirectional):
                     # On a GPU, Keras computes both directions at once, without calling them. When
@@ -194,15 +201,15 @@ class Watch:
             # Layers cast their inputs before they are called. Several may have one policy.
             policies = {id(layer.dtype_policy): layer.dtype_policy for layer in self.layers}
             for policy in policies.values():
-                hooked = self._hooked_cast(policy.convert_input)
-                stack.enter_context(replace_attribute(policy, "convert_input", hooked))
+                wrapped = self._wrap_cast(policy.convert_input)
+                stack.enter_context(replace_attribute(policy, "convert_input", wrapped))
             # A functional model also has operations that are not layers, such as additions.
             operations: set[keras.Operation] = set()
             for layer in self.layers:
                 operations.update(getattr(layer, "operations", ()))
             for operation in operations - self.layers.keys():
-                hooked = self._hooked(operation, operation.call)
-                stack.enter_context(replace_attribute(operation, "call", hooked))
+                wrapped = self._wrap_call(operation, operation.call)
+                stack.enter_context(replace_attribute(operation, "call", wrapped))
             yield
 
     @contextlib.contextmanager
@@ -214,12 +221,12 @@ class Watch:
         finally:
             self.is_paused = False
 
-    def _hooked(
+    def _wrap_call(
         self, operation: keras.Operation, function: Callable[..., Any]
     ) -> Callable[..., Any]:
         """Wrap the method by which a layer or an operation is called."""
-        # These only call other layers and operations.
-        is_hidden = not isinstance(operation, keras.Sequential | keras.Function)
+        # Functional models only call other layers and operations, which are observed.
+        is_opaque = not isinstance(operation, keras.Sequential | keras.Function)
         is_origin = False
         is_container = False
         is_activation = False
@@ -233,23 +240,23 @@ class Watch:
         def hooked(*args: Any, **kwargs: Any) -> Any:
             if self.is_paused:
                 return function(*args, **kwargs)
-            given = args
-            if not given:
+            arguments = args
+            if not arguments:
                 # A layer may get its inputs by keyword.
-                given = tuple(inspect.signature(function).bind(**kwargs).arguments.values())
-            call = Call(operation, function, args, kwargs, given, list_tensors((args, kwargs)))
-            if not self._hidden:
+                arguments = tuple(inspect.signature(function).bind(**kwargs).arguments.values())
+            call = Call(operation, function, args, kwargs, arguments, list_tensors((args, kwargs)))
+            if not self._opaque_calls:
                 self.graph.add_inputs(call.inputs)
-            if is_hidden:
+            if is_opaque:
                 self.graph.add_consumer(operation, call.inputs)
-            for probe in self._probes:
-                probe.before(call)
-            self._hidden += is_hidden
+            for watcher in self._watchers:
+                watcher.before(call)
+            self._opaque_calls += is_opaque
             self.calls.append(call)
             try:
                 call.outputs = call.function(*call.args, **call.kwargs)
             finally:
-                self._hidden -= is_hidden
+                self._opaque_calls -= is_opaque
                 self.calls.pop()
             self.graph.add_outputs(
                 operation, call.inputs, list_tensors(call.outputs), is_origin=is_origin
@@ -261,29 +268,29 @@ class Watch:
                 call.first_inside = operation
             if self.calls and self.calls[-1].first_inside is None:
                 self.calls[-1].first_inside = call.first_inside
-            if call.is_seen and is_activation and given:
-                for probe in self._probes:
-                    probe.activated(operation, function, given[0], call.output)
-            for probe in self._probes:
-                probe.after(call)
+            if call.is_seen and is_activation and arguments:
+                for watcher in self._watchers:
+                    watcher.activated(operation, function, arguments[0], call.output)
+            for watcher in self._watchers:
+                watcher.after(call)
             return call.outputs
 
         return hooked
 
-    def _hooked_read(self, value_of: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        """Wrap the function by which a scope is asked for the value of each variable."""
+    def _wrap_read(self, read: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        # `read` is the function by which a scope is asked for the value of each variable.
 
-        @functools.wraps(value_of)
+        @functools.wraps(read)
         def hooked(variable: keras.Variable) -> Tensor:
             if not self.is_paused:
-                for probe in self._probes:
-                    probe.read(variable)
-            return value_of(variable)
+                for watcher in self._watchers:
+                    watcher.read(variable)
+            return read(variable)
 
         return hooked
 
-    def _hooked_cast(self, cast: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        """Wrap a cast of inputs with a hook that tracks its tensors."""
+    def _wrap_cast(self, cast: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        # In the graph, inputs after the cast are another form of those before it.
 
         @functools.wraps(cast)
         def hooked(tensor: Tensor, *args: Tensor, **kwargs: Tensor) -> Tensor:
@@ -294,11 +301,9 @@ class Watch:
 
         return hooked
 
-    def _hooked_activation(
+    def _wrap_activation(
         self, layer: keras.Layer, activation: Callable[..., Tensor]
     ) -> Callable[..., Tensor]:
-        """Wrap the activation of `layer`."""
-
         @functools.wraps(activation)
         def hooked(*args: Any, **kwargs: Any) -> Any:
             values = next(iter((*args, *kwargs.values())), None)
@@ -307,15 +312,15 @@ class Watch:
                     call.before_activation = values
             outputs = activation(*args, **kwargs)
             if first_float(values) is not None and not self.is_paused:
-                for probe in self._probes:
-                    probe.activated(layer, activation, values, outputs)
+                for watcher in self._watchers:
+                    watcher.activated(layer, activation, values, outputs)
             return outputs
 
         return hooked
 
 
 def check_rows(call: Call, paths: Mapping[keras.Layer, str]) -> None:
-    """Raise `ValueError` if a call is one of an embedding that has no row for one of its indices.
+    """Raise `ValueError` if a call is that of an embedding without a row for one of its indices.
 
     JAX gives NaN for others, TensorFlow zeros or an error, and torch on a GPU ends the process.
 
@@ -334,8 +339,8 @@ def check_rows(call: Call, paths: Mapping[keras.Layer, str]) -> None:
     low, high = indices.min(), indices.max()
     if low < 0 or high >= layer.input_dim:
         raise ValueError(
-            f"`model` must have a row for each index: {paths[layer]} has "
-            f"input_dim={layer.input_dim}, so that indices are from 0 to {layer.input_dim - 1}. "
+            f"`model` must have a row for each index. {paths[layer]} has "
+            f"input_dim={layer.input_dim}, so its indices must be from 0 to {layer.input_dim - 1}. "
             f"Received: indices from {low:g} to {high:g}"
         )
 
@@ -343,28 +348,35 @@ def check_rows(call: Call, paths: Mapping[keras.Layer, str]) -> None:
 def call_observed_module(
     module: Any, args: Sequence[Any], kwargs: Mapping[str, Any], *watchers: Watcher
 ) -> None:
-    """Call a module of torch in inference, and tell watchers of the calls of all modules in it.
+    """Call a module of torch in inference, and let watchers look at the calls of all modules in it.
 
-    It is afterward as it was. Encoders call their layers, and not their fused program, which passes
-    nested tensors on.
+    It is afterward as it was. Encoders call their layers instead of their fused program, which
+    passes nested tensors on.
 
     Args:
         module: The module, whatever the backend is.
-        args: What it is called with by position, tensors of torch among them.
-        kwargs: What it is called with by keyword.
-        watchers: Are told of each call before and after it, and of the outputs of the module.
+        args: Its arguments by position, tensors of torch among them.
+        kwargs: Its arguments by keyword.
+        watchers: Look at each call before and after it, and at the outputs of the module.
     """
     torch = sys.modules["torch"]
     calls: list[Call] = []
 
-    def before(part: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        given = (*args, *kwargs.values())
-        call = Call(part, part.forward, args, kwargs, given, list(filter(torch.is_tensor, given)))
+    def before(submodule: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        arguments = (*args, *kwargs.values())
+        call = Call(
+            submodule,
+            submodule.forward,
+            args,
+            kwargs,
+            arguments,
+            list(filter(torch.is_tensor, arguments)),
+        )
         calls.append(call)
         for watcher in watchers:
             watcher.before(call)
 
-    def after(part: Any, args: Any, outputs: Any) -> None:
+    def after(submodule: Any, args: Any, outputs: Any) -> None:
         call = calls.pop()
         call.outputs = outputs
         for watcher in watchers:
@@ -374,14 +386,14 @@ def call_observed_module(
         stack.enter_context(HOOKS)
         stack.enter_context(backend.full_precision())
         stack.enter_context(torch.no_grad())
-        fused = torch.backends.mha.get_fastpath_enabled()
-        stack.callback(torch.backends.mha.set_fastpath_enabled, fused)
+        was_enabled = torch.backends.mha.get_fastpath_enabled()
+        stack.callback(torch.backends.mha.set_fastpath_enabled, was_enabled)
         torch.backends.mha.set_fastpath_enabled(False)
-        for part in module.modules():
-            stack.callback(setattr, part, "training", part.training)
-            handle = part.register_forward_pre_hook(before, with_kwargs=True)
+        for submodule in module.modules():
+            stack.callback(setattr, submodule, "training", submodule.training)
+            handle = submodule.register_forward_pre_hook(before, with_kwargs=True)
             stack.callback(handle.remove)
-            stack.callback(part.register_forward_hook(after).remove)
+            stack.callback(submodule.register_forward_hook(after).remove)
         module.eval()
         outputs = module(*args, **kwargs)
         for watcher in watchers:

@@ -1,4 +1,4 @@
-"""A weight of a model, and what it is."""
+"""Describe a weight of a model: its path, its kind, its axes, its names in a module of torch."""
 
 import re
 from dataclasses import dataclass
@@ -68,13 +68,15 @@ class ModelWeight:
 
     @property
     def kind(self) -> Kind:
-        """What it is.
+        """What it is for.
 
-        A parameter is made to be trained, also if it is frozen or quantized by now. A statistic is
-        a mean or a variance of data that a `BatchNormalization` or a `Normalization` keeps. A
-        buffer is what torch saves of a module beside its parameters. A state is what else a layer
-        keeps, such as the last state of a recurrent one. Of the latter two, a single number that is
-        no floating-point number is a counter, such as the `num_batches_tracked` of torch.
+        - A parameter is made to be trained, also if it is frozen or quantized by now.
+        - A statistic is a mean or a variance of data that a `BatchNormalization` or a
+          `Normalization` keeps.
+        - A buffer is what torch saves of a module next to its parameters.
+        - A state is what else a layer keeps, such as the last state of a recurrent one.
+        - A counter is a buffer or a state of a single number that is no floating-point number, such
+          as the `num_batches_tracked` of torch.
         """
         variable = self.variable
         layer = self.layer
@@ -95,7 +97,7 @@ class ModelWeight:
     def is_quantized(self) -> bool:
         """Whether it is an integer of a quantized layer, or belongs to these, as their scale.
 
-        The factors of an adapter beside them are numbers by themselves.
+        The factors of an adapter next to them are floating-point numbers.
         """
         return is_quantized(self.layer) and not is_adapter(self.name)
 
@@ -113,20 +115,14 @@ class ModelWeight:
 
     @property
     def groups(self) -> tuple[int, int]:
-        """The groups of the inputs and of the units of a kernel.
-
-        Each input is connected to the units of its group.
-        """
+        """The numbers of groups of the inputs and of the units of a kernel, see `kernel_groups`."""
         if not is_kernel(self.variable):
             return 1, 1
         return kernel_groups(self.layer, self.variable)
 
     @property
     def phases(self) -> int:
-        """The groups of places in the window of a transposed convolution, otherwise 1.
-
-        With strides an output sums over one of them.
-        """
+        """The number of phases of the window of a transposed convolution, see `kernel_phases`."""
         if not is_kernel(self.variable):
             return 1
         return kernel_phases(self.layer, self.variable)
@@ -151,16 +147,18 @@ def module_weight_name(weight: ModelWeight) -> str:
 
 
 def computed_weight_name(weight: ModelWeight) -> str | None:
-    """Return the name of the weight in use that torch computes from a parameter, if it does.
+    """Return the name of the weight that torch computes from a parameter, or `None`.
 
-    So do parametrizations, of which the names tell; and before them weight and spectral norms and
-    pruning, which keep `weight_g`, `weight_v` or `weight_orig` beside a `weight` that is no
-    parameter.
+    Two kinds of code in torch compute weights:
+
+        0.parametrizations.weight.original0    `0.weight`, by a parametrization
+        0.weight_g, 0.weight_v, 0.weight_orig  `0.weight`, by older weight and spectral norms and
+                                               pruning, if `weight` is no parameter
     """
     name = module_weight_name(weight)
-    around, found, rest = name.partition("parametrizations.")
-    if found:
-        return around + rest.split(".")[0]
+    prefix, separator, suffix = name.partition("parametrizations.")
+    if separator:
+        return prefix + suffix.split(".")[0]
     used = re.sub("_(orig|g|v)$", "", name)
     module, _, attribute = used.rpartition(".")
     owner = weight.layer.module.get_submodule(module)
@@ -169,7 +167,7 @@ def computed_weight_name(weight: ModelWeight) -> str | None:
 
 
 def is_frozen(weight: ModelWeight) -> bool:
-    """Return whether a weight is not trained that its layer has made to be trained.
+    """Return whether a weight is not trained although its layer has made it to be trained.
 
     Statistics, and tables that are never trained, are not frozen.
     """

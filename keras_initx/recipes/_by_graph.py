@@ -10,13 +10,13 @@ import keras
 
 from keras_initx._checks import quote_names
 from keras_initx.inspection._architecture import Architecture
+from keras_initx.inspection._branch_zeros import BranchRuns
 from keras_initx.inspection._branches import Branch
 from keras_initx.inspection._graph import Node, find_producers, node_and_ancestors
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._kernels import ALL_CONVOLUTIONS, is_kernel, normalizes
 from keras_initx.inspection._operations import ATTENTION_LAYERS
-from keras_initx.inspection._zeros import BranchRuns
-from keras_initx.recipes._by_names import NAMES_IN_BRANCHES, role_in
+from keras_initx.recipes._by_names import NAMES_IN_BRANCHES, find_role
 from keras_initx.recipes._parts import ENDS, Doubt, Part, Reading, Role
 
 # How many branches and blocks are on the way of each weight, counted along the graph.
@@ -82,10 +82,10 @@ class Ways:
             is_end = role.in_branch or role.name in ENDS
             if is_end and len(lengths) > 1:
                 words = " and ".join(map(str, sorted(lengths)))
-                text = f"{part.weight.path!r} on ways of {words} branches"
+                text = f"{part.weight.path!r} on paths through {words} branches"
                 self.doubts.setdefault(Doubt.LENGTHS, text)
             if (is_end or role.name == "tokens") and len(blocks) > 1:
-                text = f"{part.weight.path!r} on ways of several numbers of blocks"
+                text = f"{part.weight.path!r} on paths through different numbers of blocks"
                 self.doubts.setdefault(Doubt.BLOCKS, text)
             counted[part.weight.path] = replace(
                 role,
@@ -101,8 +101,10 @@ class Ways:
         """
         found = self._found
         numbers = found.streams.numbers
-        decoders = {numbers[branch] for branch in found.branches if branch in found.crosses}
-        if not decoders and not found.crossing:
+        decoders = {
+            numbers[branch] for branch in found.branches if branch in found.crossing_branches
+        }
+        if not decoders and not found.crossing_layers:
             return set()
         stacks: dict[frozenset[keras.Operation], set[int]] = {}
         for number in set(numbers.values()):
@@ -210,7 +212,7 @@ class ByGraph:
     def kernels_held(self) -> dict[int, int]:
         """Return how many kernels weights hold that hold several, by the ids of variables."""
         held = {}
-        for layer, number in self._found.kernels_held.items():
+        for layer, number in self._found.fused_kernels.items():
             for part in self._kernels([layer])[-1:]:
                 held[id(part.weight.variable)] = number
         return held
@@ -228,18 +230,18 @@ class ByGraph:
     def reading(self) -> Reading:
         """Return what the graph tells."""
         ways = self._ways()
-        roles = self._in_branches(ways)
-        roles |= self._around_gates(roles)
+        roles = self._read_branches(ways)
+        roles |= self._read_gates(roles)
         if self._found.branches and not self._found.hidden:
-            roles |= self._at_ends_of_model(roles)
+            roles |= self._read_ends_of_model(roles)
         doubts = self._doubts()
-        roles |= self._numbered(roles, doubts)
+        roles |= self._number_blocks(roles, doubts)
         roles |= ways.counted(roles, self._parts)
         for doubt, text in ways.doubts.items():
             doubts.setdefault(doubt, text)
         notes: tuple[str, ...] = ()
         if not self._found.hidden:
-            lines = [f"  {line}" for line in self._described()]
+            lines = [f"  {line}" for line in self._describe()]
             notes = ("Recognized in the graph of the model:", *lines)
         return Reading(roles, doubts, notes, is_by_graph=not self._found.hidden)
 
@@ -268,11 +270,11 @@ class ByGraph:
             for doubt, text in self._doubts_on_zeros(branch):
                 doubts.setdefault(doubt, text)
         roles |= self._tokens_of_decoder(ways, roles)
-        roles |= self._around_gates(roles)
-        roles |= self._at_ends_of_model(roles, is_named=True, has_ends=not ends)
+        roles |= self._read_gates(roles)
+        roles |= self._read_ends_of_model(roles, is_named=True, has_ends=not ends)
         if ends and any(0 < role.depth < 2 for role in roles.values()):
             doubts[Doubt.DEPTH] = "one kernel alone in a branch, which must have at least 2"
-        roles |= self._numbered(roles, doubts)
+        roles |= self._number_blocks(roles, doubts)
         roles |= ways.counted(roles, self._parts)
         return Reading(roles, {**ways.doubts, **doubts})
 
@@ -283,14 +285,14 @@ class ByGraph:
         """Return 1 for a branch of a decoder beside an encoder, and otherwise 0."""
         return int(self._found.streams.numbers[branch] in ways.decoders)
 
-    def _in_branches(self, ways: Ways) -> dict[str, Role]:
+    def _read_branches(self, ways: Ways) -> dict[str, Role]:
         """Return the roles of the weights in branches, and of all others as they are."""
         found = self._found
         roles: dict[str, Role] = {}
         has_patches = any(part.role.name == "patches" for part in self._parts)
         for part in self._parts:
             name = part.role.name
-            named = role_in(NAMES_IN_BRANCHES, part.weight)
+            named = find_role(NAMES_IN_BRANCHES, part.weight)
             if not (found.hidden or not found.branches or has_patches):
                 if name in ("positions", "tokens"):
                     name = part.by_name
@@ -324,7 +326,7 @@ class ByGraph:
                 found[path] = replace(roles[path], stack=1)
         return found
 
-    def _around_gates(self, roles: Mapping[str, Role]) -> dict[str, Role]:
+    def _read_gates(self, roles: Mapping[str, Role]) -> dict[str, Role]:
         """Return the roles of the kernels around gates, where names do not tell others."""
         found: dict[str, Role] = {}
         for gate in self._found.gates:
@@ -340,7 +342,9 @@ class ByGraph:
                         found[part.weight.path] = replace(role, name=name)
         return found
 
-    def _numbered(self, roles: Mapping[str, Role], doubts: dict[Doubt, str]) -> dict[str, Role]:
+    def _number_blocks(
+        self, roles: Mapping[str, Role], doubts: dict[Doubt, str]
+    ) -> dict[str, Role]:
         """Return roles with the numbers of blocks, and add why they are not known if they are not.
 
         A block has a sum to which attention is added, and at most one without it.
@@ -366,11 +370,11 @@ class ByGraph:
             if not (attends or attended):
                 doubts[Doubt.NUMBERS] = (
                     "no attention right before the branch that ends with "
-                    f"{self._ends_of(branches[0])}"
+                    f"{self._name_ends(branches[0])}"
                 )
         return found
 
-    def _at_ends_of_model(
+    def _read_ends_of_model(
         self, roles: Mapping[str, Role], *, is_named: bool = False, has_ends: bool = True
     ) -> dict[str, Role]:
         """Return the roles of the first and last kernels and the positions.
@@ -384,9 +388,9 @@ class ByGraph:
         labels = set(map(id, found.labels))
         looked_up = [variable for variable in found.looked_up if id(variable) not in labels]
         ends = {
-            "tokens": [*self._kernels(found.tokens), *self._of(looked_up)],
-            "positions": [*self._of(found.added), *self._kernels(found.positions)],
-            "latents": self._of(found.latents),
+            "tokens": [*self._kernels(found.tokens), *self._find_parts(looked_up)],
+            "positions": [*self._find_parts(found.added), *self._kernels(found.positions)],
+            "latents": self._find_parts(found.latents),
         }
         if has_ends and "patches" not in {role.name for role in roles.values()}:
             first = [layer for layer in found.inputs if layer not in found.tokens]
@@ -417,27 +421,27 @@ class ByGraph:
             doubts[Doubt.ENDS] = self.unseen()
         elif not found.branches:
             doubts[Doubt.ENDS] = "no residual branch in its graph"
-        elif len(found.around) + len(found.unclear) > 1:
-            number = len(found.around) + len(found.unclear)
+        elif len(found.outer_branches) + len(found.unclear) > 1:
+            number = len(found.outer_branches) + len(found.unclear)
             doubts[Doubt.ENDS] = f"{number} branches that have others in them"
         for branch in found.branches:
-            for doubt, text in self._doubts_on(branch):
+            for doubt, text in self._find_doubts(branch):
                 doubts.setdefault(doubt, text)
         return doubts
 
-    def _doubts_on(self, branch: Branch) -> Iterator[tuple[Doubt, str]]:
+    def _find_doubts(self, branch: Branch) -> Iterator[tuple[Doubt, str]]:
         """Yield what is not known of a branch."""
         kernels = self._kernels(branch.operations)
-        layers = self._attention_in(branch)
-        ends = self._ends_of(branch)
+        layers = self._list_attention(branch)
+        ends = self._name_ends(branch)
         unknown = self._unknown_end(branch)
         if unknown:
             yield Doubt.ENDS, unknown
         if self._attends(branch) and not layers:
             yield (
                 Doubt.BLOCKS,
-                f"attention that is no layer in the branch that ends with {ends}, of which it is "
-                "not known what queries and what values are",
+                f"attention without an attention layer in the branch that ends with {ends}, so "
+                "that its queries and values are not known",
             )
         elif len(layers) > 1 or len(kernels) != (4 if layers else 2):
             yield (
@@ -465,17 +469,17 @@ class ByGraph:
 
     def _attends(self, branch: Branch) -> bool:
         """Return whether a branch is one of attention, and none that weighs experts."""
-        if self._attention_in(branch):
+        if self._list_attention(branch):
             return True
         return branch.weighs
 
-    def _attention_in(self, branch: Branch) -> list[keras.Operation]:
+    def _list_attention(self, branch: Branch) -> list[keras.Operation]:
         """Return the layers of attention in a branch."""
         return [layer for layer in branch.operations if layer in self._found.attention]
 
     def _take_branch(self, branch: Branch, stack: int, roles: dict[str, Role]) -> None:
         """Give the weights of a branch their roles."""
-        layers = self._attention_in(branch)
+        layers = self._list_attention(branch)
         attends = self._attends(branch)
         for part in self._kernels(branch.operations):
             path = part.weight.path
@@ -511,7 +515,7 @@ class ByGraph:
         if not branch.last:
             return f"a branch that ends without a kernel at {branch.total.producer!r}"
         if branch.added.unclear:
-            ends = self._ends_of(branch)
+            ends = self._name_ends(branch)
             return f"a branch that ends with the kernels of {ends} {branch.added.unclear}"
         for layer in branch.last:
             if not isinstance(layer, _LAYERS):
@@ -525,10 +529,10 @@ class ByGraph:
         added behind these.
         """
         if branch not in self._closings:
-            self._closings[branch] = self._measured(branch)
+            self._closings[branch] = self._find_closing(branch)
         return self._closings[branch]
 
-    def _measured(self, branch: Branch) -> Closed:
+    def _find_closing(self, branch: Branch) -> Closed:
         starts = [*branch.added.sources]
         parts = [] if self._unknown_end(branch) else self._end_kernels(branch)
         is_scaled = False
@@ -565,7 +569,7 @@ class ByGraph:
 
     def _cause(self, branch: Branch, problem: str) -> str:
         return (
-            f"a branch that ends with {problem} at {self._ends_of(branch)}: zeros there "
+            f"a branch that ends with {problem} at {self._name_ends(branch)}: zeros there "
             "would get no gradient, or give no zeros"
         )
 
@@ -573,7 +577,7 @@ class ByGraph:
     def _runs(self) -> BranchRuns:
         found = self._found
         streams: set[Node] = set()
-        sums = {branch.total: branch for branch in (*found.branches, *found.around)}
+        sums = {branch.total: branch for branch in (*found.branches, *found.outer_branches)}
         open_nodes = [branch.begin[0] for branch in sums.values()]
         while open_nodes:
             node = open_nodes.pop()
@@ -587,7 +591,7 @@ class ByGraph:
                 fresh.append((variable, keras.ops.zeros(variable.shape, variable.dtype)))
             elif weight.name in _SCALES and normalizes(weight.layer):
                 fresh.append((variable, keras.ops.ones(variable.shape, variable.dtype)))
-        return BranchRuns(found.made, streams, fresh)
+        return BranchRuns(found.calls, streams, fresh)
 
     def _give(self, name: str, parts: Iterable[Part], roles: dict[str, Role]) -> None:
         """Give weights a role, where their names do not tell another."""
@@ -596,7 +600,7 @@ class ByGraph:
             if path not in self._named:
                 roles[path] = replace(roles[path], name=name)
 
-    def _of(self, variables: Iterable[keras.Variable]) -> list[Part]:
+    def _find_parts(self, variables: Iterable[keras.Variable]) -> list[Part]:
         """Return the weights that are these variables."""
         return [self._by_variable[id(one)] for one in variables if id(one) in self._by_variable]
 
@@ -624,10 +628,10 @@ class ByGraph:
             return self._paths[layer]
         return str(layer.name)
 
-    def _ends_of(self, branch: Branch) -> str:
+    def _name_ends(self, branch: Branch) -> str:
         return quote_names([self._path(layer) for layer in branch.last])
 
-    def _described(self) -> list[str]:
+    def _describe(self) -> list[str]:
         """Return what was found, in words."""
         found = self._found
         ends: list[str] = []
@@ -655,12 +659,12 @@ class ByGraph:
         kinds = {
             "experts of one router": routers,
             "sums that may have others in them": found.unclear,
-            "attention": [layer for layer in found.attention if layer not in found.crossing],
-            "cross-attention": found.crossing,
+            "attention": [layer for layer in found.attention if layer not in found.crossing_layers],
+            "cross-attention": found.crossing_layers,
             "gates": [gate.gate for gate in found.gates],
-            "several kernels in one": list(found.kernels_held),
+            "several kernels in one": list(found.fused_kernels),
             "modulations": modulations,
-            "branches around others": [branch.addition for branch in found.around],
+            "branches around others": [branch.addition for branch in found.outer_branches],
             "embeddings of tokens": found.tokens,
             "embeddings of labels": [one for one in found.labels if isinstance(one, keras.Layer)],
             "embeddings of positions": found.positions,

@@ -106,7 +106,7 @@ def assign_roles_by_name(weights: Sequence[ModelWeight]) -> list[Part]:
     by_path = {weight.path: weight for weight in weights}
     parts = []
     for weight in weights:
-        by_name = _by_name(weight)
+        by_name = _name_kind(weight)
         kernel = None
         if by_name == "bias":
             kernel = by_path.get(weight.path.removesuffix("bias") + "kernel")
@@ -116,7 +116,7 @@ def assign_roles_by_name(weights: Sequence[ModelWeight]) -> list[Part]:
 
 def _role_by_name(weight: ModelWeight) -> str | None:
     """Return the role of a weight by its path, or by the attributes that hold it, if known."""
-    role = role_in(NAMES, weight)
+    role = find_role(NAMES, weight)
     if role is None:
         *_, name = attributes = _attributes(weight)
         names = (
@@ -124,7 +124,7 @@ def _role_by_name(weight: ModelWeight) -> str | None:
         )
         role = next((NAMES_OF_THEIR_OWN[one] for one in names if one in NAMES_OF_THEIR_OWN), None)
         for path in (weight.path, "/".join(attributes)):
-            role = role or _role_at(NAMES_IN_CODE, path)
+            role = role or _match_role(NAMES_IN_CODE, path)
     if role in ("LoRA A", "LoRA B") and isinstance(weight.layer, keras.layers.Embedding):
         return f"{role} of a table"
     return role
@@ -207,7 +207,7 @@ class ByNames:
         shared: list[str] = []
         for other, role in roles.items():
             if role.name == "attended":
-                begin = _in_common(own, other.split("/")[:-2])
+                begin = _take_common_names(own, other.split("/")[:-2])
                 shared = max(shared, begin, key=len)
         return "/".join(shared or own[:1])
 
@@ -219,8 +219,8 @@ class ByNames:
         for part in self._parts:
             path = part.weight.path
             name = (
-                role_in(NAMES, part.weight)
-                or role_in(NAMES_IN_BRANCHES, part.weight)
+                find_role(NAMES, part.weight)
+                or find_role(NAMES_IN_BRANCHES, part.weight)
                 or part.role.name
             )
             depth = 0
@@ -277,7 +277,7 @@ class ByNames:
         return Reading(roles, doubts, notes)
 
 
-def _in_common(path: Sequence[str], other: Sequence[str]) -> list[str]:
+def _take_common_names(path: Sequence[str], other: Sequence[str]) -> list[str]:
     """Return the names with which both paths begin."""
     found = []
     for one, two in zip(path, other, strict=False):
@@ -287,7 +287,7 @@ def _in_common(path: Sequence[str], other: Sequence[str]) -> list[str]:
     return found
 
 
-def _by_name(weight: ModelWeight) -> str:
+def _name_kind(weight: ModelWeight) -> str:
     """Return what a weight is by its own name, or in a layer of Keras, which knows its weights."""
     layer = weight.layer
     if weight.name == "weight" and normalizes(layer):
@@ -297,12 +297,12 @@ def _by_name(weight: ModelWeight) -> str:
     return _OWN_NAMES.get(weight.name, otherwise)
 
 
-def role_in(names: Iterable[tuple[str, str]], weight: ModelWeight) -> str | None:
+def find_role(names: Iterable[tuple[str, str]], weight: ModelWeight) -> str | None:
     """Return the role of a weight by its path, if it is known."""
-    return _role_at(names, weight.path)
+    return _match_role(names, weight.path)
 
 
-def _role_at(names: Iterable[tuple[str, str]], path: str) -> str | None:
+def _match_role(names: Iterable[tuple[str, str]], path: str) -> str | None:
     for pattern, role in names:
         if matches_path(pattern, path):
             return role

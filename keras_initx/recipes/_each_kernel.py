@@ -17,13 +17,13 @@ SIZES_NOT_KNOWN = Left(
 )
 
 
-def of_each_kernel(value: InitializerLike, part: Part) -> InitializerLike | Left:
+def adapt_to_each_kernel(value: InitializerLike, part: Part) -> InitializerLike | Left:
     """Return an initializer by which each kernel in a weight has its own fans."""
     if part.kernels == 1 or part.weight.fans is None:
         return value
     initializer = keras.initializers.get(value)
     if isinstance(initializer, Scaled):
-        scaled = of_each_kernel(initializer.initializer, part)
+        scaled = adapt_to_each_kernel(initializer.initializer, part)
         return scaled if isinstance(scaled, Left) else Scaled(scaled, initializer.factor)
     if not isinstance(initializer, VarianceScaling) or initializer.mode == "fan_in":
         return value

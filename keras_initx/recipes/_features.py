@@ -97,7 +97,7 @@ _CELLS = (keras.layers.LSTMCell, keras.layers.GRUCell, keras.layers.SimpleRNNCel
 _SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
 
 
-def features_of(inventory: Inventory, found: Architecture) -> Features:
+def list_features(inventory: Inventory, found: Architecture) -> Features:
     """Return what a model has, each with the paths or names of examples.
 
     Args:
@@ -107,7 +107,7 @@ def features_of(inventory: Inventory, found: Architecture) -> Features:
     has: Features = {}
     layers = inventory.paths
     for layer, path in layers.items():
-        for feature in _of_layer(layer, path):
+        for feature in _list_layer_features(layer, path):
             has.setdefault(feature, []).append(path)
         # Of a functional model.
         operations = getattr(layer, "operations", ()) if isinstance(layer, keras.Model) else ()
@@ -140,7 +140,7 @@ def features_of(inventory: Inventory, found: Architecture) -> Features:
     return has
 
 
-def _of_layer(layer: keras.Layer, path: str) -> list[Feature]:
+def _list_layer_features(layer: keras.Layer, path: str) -> list[Feature]:
     features = []
     if "attention" in f"{type(layer).__name__} {path}".lower():
         features.append(Feature.ATTENTION)
@@ -208,12 +208,12 @@ def _note_graph(found: Architecture, has: Features, layers: Mapping[keras.Layer,
     if found.attends:
         names = [layers.get(layer, layer.name) for layer in found.attention]
         has[Feature.ATTENTION_IN_BRANCH] = names or ["softmax"]
-    crossing: list[Any] = [*found.crossing]
+    crossing: list[Any] = [*found.crossing_layers]
     written: list[Any] = []
     for branch in found.branches:
         if branch.attends:
             written += branch.last
-            crossing += branch.last if branch in found.crosses else ()
+            crossing += branch.last if branch in found.crossing_branches else ()
     for feature, of in ((Feature.ATTENTION, written), (Feature.CROSS_ATTENTION, crossing)):
         if of:
             paths = [layers.get(layer, layer.name) for layer in dict.fromkeys(of)]

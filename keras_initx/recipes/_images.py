@@ -214,7 +214,7 @@ mobilenet: Recipe = Recipe(
 )
 
 
-def _of_torchvision(part: Part, roles: Roles) -> VarianceScaling:
+def _choose_like_torchvision(part: Part, roles: Roles) -> VarianceScaling:
     """Return He normal by a fan-out of all units, of all groups or of all channels."""
     weight = part.weight
     if _is_dense(part):
@@ -231,7 +231,7 @@ def _of_torchvision(part: Part, roles: Roles) -> VarianceScaling:
     return _by_fan_out()
 
 
-def _of_keras(part: Part, roles: Roles) -> InitializerLike:
+def _choose_like_keras(part: Part, roles: Roles) -> InitializerLike:
     return glorot_of_keras(part.weight)
 
 
@@ -261,13 +261,15 @@ def _resnet(source: str) -> RoleTable:
     """
     if source == "keras":
         return {
-            "kernel": Computed("`initx.glorot_uniform` by the fans that Keras takes", _of_keras),
+            "kernel": Computed(
+                "`initx.glorot_uniform` by the fans that Keras takes", _choose_like_keras
+            ),
             "bias": "zeros",
         }
     return {
         "kernel": Computed(
             "`N(0, 2 / fan_out)`, of dense layers `U(-1 / sqrt(fan_in), 1 / sqrt(fan_in))`",
-            _of_torchvision,
+            _choose_like_torchvision,
         ),
         "bias": Computed(
             "`zeros`, of dense layers `U(-1 / sqrt(fan_in), 1 / sqrt(fan_in))`",

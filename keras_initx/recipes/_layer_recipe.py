@@ -110,8 +110,8 @@ class LayerRecipe(Recipe):
         self._table_of(source)
         if roles is not None:
             raise ValueError(
-                f"`roles` must be `None` with {self.name!r}, which goes by layers and not by "
-                f"roles. Received: {roles=!r}"
+                f"`roles` must be left out with {self.name!r}, which draws a weight by its layer. "
+                f"Received: {roles=!r}"
             )
         read = self.reader()
         by_path: dict[str, InitializerLike | Left] = {}

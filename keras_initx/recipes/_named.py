@@ -5,6 +5,8 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from keras_initx._suggestions import did_you_mean
+from keras_initx.initializers._as_ours import list_meant_ids
 from keras_initx.recipes import _frameworks, _images, _networks, _special_layers, _transformers
 from keras_initx.recipes._recipe import Recipe
 
@@ -41,3 +43,17 @@ def similar_recipes(text: str) -> list[str]:
     if not name.isidentifier():
         return []
     return difflib.get_close_matches(name.lower(), RECIPES)
+
+
+def may_be_name(text: str) -> bool:
+    """Return whether a text that names no recipe is like a name, and not the path of a file."""
+    return bool(list_meant_ids(text) or similar_recipes(text))
+
+
+def unknown_recipe_error(text: str) -> ValueError:
+    required = "`rules` must be a dict from conditions to initializers"
+    ids = list_meant_ids(text)
+    if ids:
+        required += f", such as {{'*kernel': {ids[0]!r}}}"
+    similar = did_you_mean(map(repr, similar_recipes(text)))
+    return ValueError(f"{required}, or a recipe. Received: rules={text!r}{similar}")

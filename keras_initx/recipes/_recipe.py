@@ -16,7 +16,7 @@ from keras_initx._checks import DTYPES, check_choice, quote_names
 from keras_initx._typing import InitializerLike, RolesGiven
 from keras_initx.initializers._random import TruncatedNormal
 from keras_initx.inspection._inventory import Inventory, checked_inventory
-from keras_initx.recipes._each_kernel import of_each_kernel
+from keras_initx.recipes._each_kernel import adapt_to_each_kernel
 from keras_initx.recipes._features import Feature
 from keras_initx.recipes._parts import Doubt, Part, Roles
 from keras_initx.recipes._roles import find_roles
@@ -47,6 +47,19 @@ _DOUBTS: Mapping[str | Feature, Doubt] = {
 }
 # What only the graph tells, so that it may be in what cannot be followed.
 _IN_GRAPH = ("attended", "gate", "inner", "outer", "tokens", "value", *_DOUBTS)
+# What errors call the weights of a role.
+_WEIGHTS_OF_ROLES = {
+    "A_log": "weight `A_log`",
+    "attended": "attention output kernel",
+    "frames": "kernel of frames of sound",
+    "gate": "gate kernel of a feedforward block",
+    "inner": "kernel before the last one of a residual branch",
+    "outer": "last kernel of a residual branch",
+    "relative positions": "table of relative positions",
+    "tokens": "token embedding",
+    "unscaled query": "query kernel of an attention that does not scale its queries",
+    "value": "attention value kernel",
+}
 # For what a table has no numbers for: the values stay.
 LEFT = Computed("left, its values stay", lambda part, roles: None)
 # What a table has for "others" if it leaves all weights that it does not name.
@@ -152,8 +165,8 @@ class Recipe:
         if isinstance(self.sources, str):
             if source is not None:
                 raise ValueError(
-                    "`source` is for recipes with several, and "
-                    f"{self.name!r} has one. Received: {source=!r}"
+                    f"`source` must be left out: the recipe {self.name!r} has a single source. "
+                    f"Received: {source=!r}"
                 )
             return self.table()
         if source is None:
@@ -170,32 +183,45 @@ class Recipe:
         for feature in (*needs, *self.needs_in_graph, *self.refuses):
             if feature in _DOUBTS:
                 must_be_known.add(_DOUBTS[feature])
-        reasons = []
+        lacking = []
         for need in needs:
             is_doubted = need in _DOUBTS and _DOUBTS[need] in roles.doubts
             if need not in roles.has and not is_doubted:
-                words = need.without_article if isinstance(need, Feature) else need
                 is_unseen = bool(roles.unseen) and need in _IN_GRAPH
-                reasons.append(f"no {words}{' that is seen' if is_unseen else ''}")
+                lacking.append(f"no {_name_need(need)}{' that is seen' if is_unseen else ''}")
+        is_in_doubt = any(text.endswith(" that is seen") for text in lacking)
+        reasons = []
+        if lacking:
+            *first, last = lacking
+            reasons.append(f"{', '.join(first)} and {last}" if first else last)
         for feature in self.refuses:
             if feature in roles.has:
-                reasons.append(f"{feature}, {quote_names(roles.has[feature])}")
+                name = feature if isinstance(feature, Feature) else f"a {_name_need(feature)}"
+                reasons.append(f"{name}, {quote_names(roles.has[feature])}")
         for doubt, text in roles.doubts.items():
             is_said = doubt is Doubt.NUMBERS and Doubt.ENDS in roles.doubts
             if doubt in must_be_known and not is_said:
                 reasons.append(text)
         if not reasons:
             return
-        is_in_doubt = any(reason.endswith(" that is seen") for reason in reasons)
         if is_in_doubt and not any(roles.unseen in reason for reason in reasons):
             reasons.append(roles.unseen)
         if Doubt.ENDS in must_be_known and roles.is_by_graph:
-            reasons += roles.notes[1:]
+            for note in map(str.strip, roles.notes[1:]):
+                if not any(reason.startswith(note) for reason in reasons):
+                    reasons.append(note)
         raise ValueError(
             f"`model` must be {self.kind}; otherwise write your own rules. "
             f"Received: model={roles.model.name!r} with "
-            f"{'; '.join(reason.strip() for reason in reasons)}"
+            f"{'; '.join(reasons)}"
         )
+
+
+def _name_need(need: str | Feature) -> str:
+    """Name what a model must have, as it follows a "no"."""
+    if isinstance(need, Feature):
+        return need.without_article
+    return _WEIGHTS_OF_ROLES.get(need, f"weight of the role {need!r}")
 
 
 def _rules(table: RoleTable, roles: Roles) -> WeightRules:
@@ -208,7 +234,7 @@ def _rules(table: RoleTable, roles: Roles) -> WeightRules:
         entry = table.get(role)
         value = entry.of(part, roles) if isinstance(entry, Computed) else entry
         if value is not None:
-            by_path[path] = value if isinstance(value, Left) else of_each_kernel(value, part)
+            by_path[path] = value if isinstance(value, Left) else adapt_to_each_kernel(value, part)
         elif keeps_others:
             by_path[path] = Left(NOT_ITS_OWN)
         elif (part.is_unknown or entry is LEFT) and part.weight.dtype in DTYPES:

@@ -12,7 +12,7 @@ from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._patterns import match_pattern
 from keras_initx.recipes._by_graph import ByGraph
 from keras_initx.recipes._by_names import ByNames, assign_roles_by_name
-from keras_initx.recipes._features import Feature, features_of
+from keras_initx.recipes._features import Feature, list_features
 from keras_initx.recipes._parts import ROLES, Doubt, Part, Reading, Role, Roles
 
 # What a weight of a role is too.
@@ -43,9 +43,9 @@ def find_roles(inventory: Inventory, given: RolesGiven | None = None) -> Roles:
         ValueError: If a role is unknown, or a pattern matches no weight.
     """
     found = read_architecture(inventory.model)
-    parts = [_looked_up(part, found) for part in assign_roles_by_name(inventory.weights)]
+    parts = [_mark_table(part, found) for part in assign_roles_by_name(inventory.weights)]
     has: dict[object, list[str]] = {}
-    has.update(features_of(inventory, found).items())
+    has.update(list_features(inventory, found).items())
     names, graph = ByNames(parts), ByGraph(inventory, parts, found)
     is_followed = not found.hidden
     if not names.tells(graph.ends(), graph.outputs(), is_followed=is_followed):
@@ -66,9 +66,9 @@ def find_roles(inventory: Inventory, given: RolesGiven | None = None) -> Roles:
     lines: tuple[str, ...] = ()
     taken: dict[str, list[str]] = {}
     if given is not None:
-        taken = _taken(parts, given)
-        reading = _with_given(reading, parts, taken)
-        lines = _described(taken, given)
+        taken = _read_given_roles(parts, given)
+        reading = _apply_given_roles(reading, parts, taken)
+        lines = _describe_given_roles(taken, given)
     held = graph.kernels_held()
     final = []
     for part in parts:
@@ -99,14 +99,14 @@ def _doubts_on_time_steps(parts: Sequence[Part]) -> dict[Doubt, str]:
         layer = part.weight.layer
         if part.role.name == "A_log" and not any(layer in step.weight.layers for step in steps):
             text = (
-                f"no time step beside {part.weight.path!r}, a weight 'dt_bias' or the bias of a "
-                "layer 'dt_proj'; say by `roles` which one is the 'dt_bias'"
+                f"no time step for {part.weight.path!r}, which is a weight 'dt_bias' or the bias "
+                "of a layer 'dt_proj': pass `roles` that say which weight is the 'dt_bias'"
             )
             return {Doubt.TIME_STEP: text}
     return {}
 
 
-def _looked_up(part: Part, found: Architecture) -> Part:
+def _mark_table(part: Part, found: Architecture) -> Part:
     """Return a weight, as a table if inputs choose its rows, whatever its name is."""
     is_table = any(part.weight.variable is table for table in found.looked_up)
     if is_table and part.by_name == "kernel":
@@ -117,7 +117,7 @@ def _looked_up(part: Part, found: Architecture) -> Part:
     return part
 
 
-def _taken(parts: Sequence[Part], given: RolesGiven) -> dict[str, list[str]]:
+def _read_given_roles(parts: Sequence[Part], given: RolesGiven) -> dict[str, list[str]]:
     """Return the roles that the user says, by path. The first pattern that matches counts.
 
     The weights of the decoder have that beside their role.
@@ -153,7 +153,7 @@ def _taken(parts: Sequence[Part], given: RolesGiven) -> dict[str, list[str]]:
     return taken
 
 
-def _with_given(
+def _apply_given_roles(
     reading: Reading, parts: Sequence[Part], taken: Mapping[str, Sequence[str]]
 ) -> Reading:
     """Return a reading with the roles that the user says, and without the doubts that they end."""
@@ -186,7 +186,7 @@ def _with_given(
     return replace(reading, roles=roles, doubts=doubts)
 
 
-def _described(taken: Mapping[str, Sequence[str]], given: RolesGiven) -> tuple[str, ...]:
+def _describe_given_roles(taken: Mapping[str, Sequence[str]], given: RolesGiven) -> tuple[str, ...]:
     """Return what the user says, as lines of text."""
     lines = []
     for role in given:

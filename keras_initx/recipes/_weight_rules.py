@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import keras
 
-from keras_initx._alike import describe_paths, group_similar
+from keras_initx._similar_paths import describe_paths, group_similar
 from keras_initx._typing import InitializerLike
 from keras_initx.initializers._description import description
 from keras_initx.initializers._initializer import Initializer

@@ -1,4 +1,4 @@
-"""The form of all results: text, notebooks, pages, CSV, JSON, data frames and figures."""
+"""The form of all results: text, notebooks, pages, Markdown, CSV, JSON, data frames, figures."""
 
 import abc
 import contextlib
@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 import keras
 
-from keras_initx._alike import describe_paths, group_similar
 from keras_initx._checks import suggest_matches
 from keras_initx._extras import import_optional
+from keras_initx._similar_paths import describe_paths, group_similar
 from keras_initx._version import __version__
 from keras_initx.files import _local
 from keras_initx.report._export import as_csv, as_json, image, page, paragraphs
 from keras_initx.report._figures import as_png, save_figure
+from keras_initx.report._markdown import paragraphs as markdown_paragraphs
+from keras_initx.report._markdown import sentence, small
 from keras_initx.report._table import Column, Row, Table, cell_text, columns_with_values, legend
-from keras_initx.report._terminal import line_width
+from keras_initx.report._terminal import line_width, unlimited_width
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,7 +41,7 @@ def written_to(text: str, path: str | Path | None) -> str:
         ValueError: If `path` is a URL.
     """
     if path is not None:
-        _local.write(_local.check_local("path", path), text)
+        _local.write_file(_local.check_local("path", path), text)
     return text
 
 
@@ -88,6 +90,10 @@ class Result(abc.ABC):
     @abc.abstractmethod
     def _repr_html_(self) -> str:
         """Return the HTML for a notebook."""
+
+    @abc.abstractmethod
+    def _markdown_blocks(self) -> list[str]:
+        """Return the blocks of the Markdown below its first line."""
 
     def _records(self) -> Sequence[dict[str, Any]]:
         """Return the rows of the CSV as dicts of values by column, which are not rounded."""
@@ -161,6 +167,27 @@ class Result(abc.ABC):
         """
         return written_to(page(title or self._title(), self._page_parts()), path)
 
+    def to_markdown(self, path: str | Path | None = None) -> str:
+        """Return the result as Markdown, for a pull request, an issue or the summary of a CI job.
+
+        Args:
+            path: Path of a file to write it to as well, or `None` to write none.
+
+        Raises:
+            OSError: If the file cannot be written.
+            ValueError: If `path` is a URL.
+
+        Example:
+            >>> import keras_initx
+            >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="logits")])
+            >>> report = keras_initx.audit(model, {"logits/kernel": "glorot_uniform"})
+            >>> print(report.to_markdown().splitlines()[0])
+            **Audit report: 2 of 2 weights are as the rules say**
+        """
+        with unlimited_width():
+            blocks = [f"**{sentence(self._title())}**", *self._markdown_blocks()]
+        return written_to("\n\n".join([*blocks, small(self._made())]) + "\n", path)
+
     def to_pandas(self) -> Any:
         """Return the rows and columns of `to_csv` as a `pandas.DataFrame`.
 
@@ -198,14 +225,17 @@ class Result(abc.ABC):
         """Return the HTML of what there is to show, without a title."""
         return self._repr_html_()
 
-    def _page_parts(self) -> list[str]:
-        """Return the HTML of the page below its title."""
-        made = (
+    def _made(self) -> str:
+        """Return when and with which versions the result was made."""
+        return (
             f"{datetime.date.today().isoformat()}, keras_initx {__version__}, "
             f"Keras {keras.__version__} on {keras.backend.backend()}"
         )
+
+    def _page_parts(self) -> list[str]:
+        """Return the HTML of the page below its title."""
         parts = [
-            paragraphs([made], "quiet"),
+            paragraphs([self._made()], "quiet"),
             self._body(),
             paragraphs(self._legend(), "quiet"),
         ]
@@ -308,6 +338,15 @@ class Tabular(Result, Generic[Row]):
             table = Table.fitted(self._columns(), rows, line_width())
             lines.append(table.as_text(rule=self._has_rule).removesuffix("\n"))
         return "\n".join([*lines, *self._below()]).strip("\n")
+
+    def _markdown_blocks(self) -> list[str]:
+        rows = self._rows()
+        blocks = markdown_paragraphs(line for line in self._above() if line != self._title())
+        if rows:
+            blocks.append(
+                Table.of(columns_with_values(self._columns(), rows), rows).as_markdown().rstrip()
+            )
+        return [*blocks, *markdown_paragraphs(self._below())]
 
     def _repr_html_(self) -> str:
         rows = self._rows()

@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, Literal, NamedTuple, TypeVar
 
+from keras_initx.report._markdown import escaped
 from keras_initx.report._text import format_number, shorten_names
 
 _GAP = 2  # characters between two columns
@@ -160,7 +161,7 @@ class Table(NamedTuple):
         rule = ["---" if is_text else "---:" for is_text in self.are_text]
         lines = [_markdown_row(self.headers), _markdown_row(rule)]
         for row in self.rows:
-            lines.append(_markdown_row([_escaped(cell) for cell in row]))
+            lines.append(_markdown_row([_markdown_cell(cell) for cell in row]))
         return "".join(lines)
 
 
@@ -194,11 +195,10 @@ def _markdown_row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |\n"
 
 
-def _escaped(cell: str) -> str:
-    r"""Return `cell` with special characters such as `$` and `*` escaped for Markdown."""
+def _markdown_cell(cell: str) -> str:
     if re.fullmatch("(`[^`]+`(, )?)+", cell):
         return cell
-    return re.sub(r"([\\`*$|<>~\[\]]|\b_|_\b)", r"\\\1", cell)
+    return escaped(cell.strip()).replace("\n", "<br>")
 
 
 class _Wrapper(textwrap.TextWrapper):

@@ -21,14 +21,27 @@ Returned = TypeVar("Returned")
 Verbose: TypeAlias = Literal["auto"] | int
 # What was said to the function that runs. The functions that it calls need not pass it on.
 _VERBOSE: ContextVar[Verbose] = ContextVar("verbose", default="auto")
+_IS_WIDE: ContextVar[bool] = ContextVar("is_wide", default=False)
 
 _FILE_WIDTH = 80
 _WIDEST = 120
 _BAR = 20  # characters
 
 
+@contextlib.contextmanager
+def unlimited_width() -> Iterator[None]:
+    """Let sentences be lines of their own in the block, however long they are."""
+    former = _IS_WIDE.set(True)
+    try:
+        yield
+    finally:
+        _IS_WIDE.reset(former)
+
+
 def line_width() -> int:
     """Return the width of printed text: that of the terminal, but at most 120, and 80 in a file."""
+    if _IS_WIDE.get():
+        return sys.maxsize
     return min(shutil.get_terminal_size((_FILE_WIDTH, 24)).columns, _WIDEST)
 
 

@@ -30,7 +30,7 @@ from keras_initx._checks import check_number, quote_names
 from keras_initx._keras import is_left_to_adam, preserve_names
 from keras_initx._typing import Shape
 from keras_initx.inspection._architecture import read_architecture
-from keras_initx.inspection._head_sizes import head_sizes
+from keras_initx.inspection._head_sizes import find_head_sizes
 from keras_initx.inspection._inventory import checked_inventory
 from keras_initx.inspection._optimizers import KINDS, keras_class_name
 from keras_initx.inspection._weights import ModelWeight
@@ -401,7 +401,7 @@ def _placed(model: keras.Model, weights: Sequence[ModelWeight]) -> tuple[set[int
     inside: set[int] = set()
     for branch in found.branches:
         for node in branch.inside:
-            given = found.made[node].given if node in found.made else []
+            given = found.calls[node].arguments if node in found.calls else []
             inside.update(id(value) for value in given if isinstance(value, keras.Variable))
         for operation in branch.operations:
             inside.update(id(variable) for variable in getattr(operation, "weights", ()))
@@ -513,7 +513,7 @@ def _head_size(model: keras.Model, base: keras.Model) -> float:
     It is NaN if it is not known, or not the same for all.
     """
     ratios = set()
-    sizes, base_sizes = head_sizes(model), head_sizes(base)
+    sizes, base_sizes = find_head_sizes(model), find_head_sizes(base)
     if len(sizes) != len(base_sizes):
         return math.nan
     for size, base_size in zip(sizes, base_sizes, strict=True):

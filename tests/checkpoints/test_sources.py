@@ -99,12 +99,12 @@ def test_a_model_with_the_same_memory_is_as_it_was():
 @pytest.mark.parametrize(
     ("source", "error", "message"),
     [
-        (3, TypeError, "`source` must be the path of a file, a Keras model, or a dict"),
+        (3, TypeError, "`source` must be a path of a file or folder, a list of paths, a Keras model"),
         ({1: np.zeros(2)}, TypeError, "`source` must be a dict from names to arrays. Received: 1 as a name"),
         (
             {"epoch": 3, "state_dict": {"out/bias": np.zeros(2)}, "optimizer": {"state": {}}},
             TypeError,
-            r"Received: a dict .* one may be it: source\['state_dict'\], source\['optimizer'\]",
+            r"Received: a dict with dicts.* Pass one of source\['state_dict'\], source\['optimizer'\]",
         ),
         *(
             (

@@ -115,7 +115,7 @@ def test_a_saved_plan_is_taken_as_rules(path, tmp_path, capsys):
     assert cli.main(["audit", str(second), "--rules", str(plan)]) == 0
     assert capsys.readouterr().out.endswith("4 of 4 weights are as the plan says.\n")
     assert cli.main(["audit", str(path), "--rules", str(plan)]) == 1
-    message = "`seed` must be `None` with a plan"
+    message = "Leave out `seed`: a plan has its own seeds"
     assert message in refused(capsys, path, "--rules", plan, "--seed", "7", "--dry-run")
 
 

@@ -111,7 +111,7 @@ def test_never_unpickles(name, tmp_path):
 def test_the_values_of_an_object_array_are_not_read_either(tmp_path):
     """Behind the check of the dtype, which refuses them first."""
     np.save(tmp_path / "object.npy", np.array([Bomb()], dtype=object))
-    array = _formats._npy_array(functools.partial(io.FileIO, tmp_path / "object.npy"))
+    array = _formats._make_npy_array(functools.partial(io.FileIO, tmp_path / "object.npy"))
     with pytest.raises(ValueError, match="Object arrays cannot be loaded"):
         array.read(...)
     assert "KERAS_INITX_UNPICKLED" not in os.environ

@@ -5,7 +5,7 @@ import pytest
 from modes import BACKEND
 from saved import assert_same_bits, read
 
-from keras_initx.files._safetensors import DTYPES_OF_NUMPY, Described, read_head, write_safetensors
+from keras_initx.files._safetensors import DTYPES_OF_NUMPY, ArraySpec, read_header, write_safetensors
 
 PLAIN = sorted({*DTYPES_OF_NUMPY} - {"BF16", "C64", "F8_E4M3", "F8_E5M2"})
 
@@ -20,7 +20,7 @@ def arrays_of(dtypes):
 
 def write(path, arrays):
     names = {ours: theirs for theirs, ours in DTYPES_OF_NUMPY.items()}
-    described = {name: Described(names[one.dtype.name], one.shape, one.nbytes) for name, one in arrays.items()}
+    described = {name: ArraySpec(names[one.dtype.name], one.shape, one.nbytes) for name, one in arrays.items()}
     write_safetensors(path, described, arrays.values(), {"format": "pt"})
 
 
@@ -51,9 +51,9 @@ def test_this_package_reads_what_was_written(tmp_path):
     arrays = arrays_of(DTYPES_OF_NUMPY)
     write(tmp_path / "a.safetensors", arrays)
     assert_same_bits(read(tmp_path / "a.safetensors"), arrays)
-    head = read_head(tmp_path / "a.safetensors")
+    head = read_header(tmp_path / "a.safetensors")
     assert head.metadata == {"format": "pt"}
-    assert head.lines["empty"].begin % 8 == 0
+    assert head.arrays["empty"].begin % 8 == 0
 
 
 def test_arrays_in_another_order_are_written_in_that_of_c(tmp_path):

@@ -79,7 +79,7 @@ def test_every_process_copies_a_model(found):
 def test_what_reads_whole_weights_is_refused_where_processes_share_them(found, name, argument):
     for process in found[1]:
         assert f"`{argument}` must have all its weights in this process" in process[f"refused by {name}"]
-        assert "of whose 'large/kernel' other processes hold parts" in process[f"refused by {name}"]
+        assert "whose 'large/kernel' is spread over several processes" in process[f"refused by {name}"]
         assert process["after it was refused"] == process["before it was refused"]
 
 

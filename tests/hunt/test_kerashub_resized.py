@@ -48,7 +48,7 @@ def test_a_vision_transformer_takes_images_of_another_size_and_other_channels():
     assert not plan.left
     resized = {row.path.rpartition("/")[2]: row.how for row in plan.rows if row.how}
     assert resized == {
-        "embeddings": "4 x 4 to 6 x 6 positions: cubic beside 1 that stay",
+        "embeddings": "4 x 4 to 6 x 6 positions: cubic, first 1 kept",
         "kernel": "3 to 5 channels: first 3, mean for 2, times 0.6",
     }
     # Of equal patches with equal channels, all tokens of one model get what those of the other get, but for positions.

@@ -1,12 +1,10 @@
 """Backbones of KerasHub are loaded from transformers, trained, and given back, by the names of the page."""
 
-import pathlib
-import re
-
 import keras
 import numpy as np
 import pytest
 from modes import to_numpy
+from small_transformers import OF_KERAS_HUB, OF_TRANSFORMERS, TOKENS, WIDTH, WORDS, names_of
 
 import keras_initx
 
@@ -14,21 +12,7 @@ keras_hub = pytest.importorskip("keras_hub")
 transformers = pytest.importorskip("transformers")
 torch = pytest.importorskip("torch")
 
-PAGE = pathlib.Path(__file__).parents[2] / "docs" / "back_to_torch.md"
-WIDTH, WORDS = 32, 50
-OF_TRANSFORMERS = {"vocab_size": WORDS, "hidden_size": WIDTH, "num_hidden_layers": 2, "num_attention_heads": 4}
-OF_KERAS_HUB = {"vocabulary_size": WORDS, "num_layers": 2, "hidden_dim": WIDTH}
 IMAGES = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
-TOKENS = np.random.default_rng(0).integers(1, WORDS, (2, 6))
-
-
-def names_of(model):
-    """Return the names on the page."""
-    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    (block,) = [one for one in blocks if f"\n{model} = {{" in one]
-    found = {"np": np}
-    exec(block.replace("width = 768", f"width = {WIDTH}").replace('embedding", 12', 'embedding", 2'), found)
-    return found[model]
 
 
 def llama():

@@ -9,7 +9,7 @@ from modes import often, to_numpy
 from saved import assert_same_bits, attention, built, change, of_cells, read, state_of
 
 from keras_initx import load_pretrained, save_pretrained
-from keras_initx.files._safetensors import Described, format_dtype, write_safetensors
+from keras_initx.files._safetensors import ArraySpec, format_dtype, write_safetensors
 
 layers = keras.layers
 BOTH = ("_l0", "_l0_reverse")
@@ -70,7 +70,7 @@ def as_shards(state, folder):
     """Write each array to a file of its own."""
     folder.mkdir()
     for number, (name, array) in enumerate(state.items(), 1):
-        described = {name: Described(format_dtype(array.dtype.name), array.shape, array.nbytes)}
+        described = {name: ArraySpec(format_dtype(array.dtype.name), array.shape, array.nbytes)}
         path = folder / f"model-{number:05}-of-{len(state):05}.safetensors"
         write_safetensors(path, described, [array], {"format": "pt"})
     return sorted(map(str, folder.glob("*.safetensors")))

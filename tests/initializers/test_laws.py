@@ -12,7 +12,7 @@ import keras_initx
 from keras_initx.checkpoints._sources import to_lazy
 from keras_initx.initializers._as_ours import adapt_initializer
 from keras_initx.initializers._laws import FixedLaw, SparseLaw
-from keras_initx.tools.audit._expectations import of_initializer
+from keras_initx.tools.audit._initializer_expectations import expect_initializer
 from keras_initx.tools.audit._subjects import Subject, Values
 
 # A test fails by chance once in a million times. With these seeds, none does.
@@ -37,7 +37,7 @@ def alarms(initializer, shape, dtype="float32", factor=1.0):
     """Return what is said against the values of an initializer, times a factor."""
     values = factor * to_numpy(keras.ops.cast(initializer(shape, dtype=dtype), "float32"))
     weight = Subject("a", shape, dtype, Values(to_lazy(values)))
-    outcomes = of_initializer(initializer, weight).test(weight).outcomes
+    outcomes = expect_initializer(initializer, weight).test(weight).outcomes
     return [outcome for outcome in outcomes if outcome.p < ALARM and outcome.deviation > 0.01]
 
 

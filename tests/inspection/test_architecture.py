@@ -6,7 +6,7 @@ import keras
 import pytest
 from keras import layers, ops
 
-from keras_initx.inspection._architecture import hidden_branch_ends, read_architecture
+from keras_initx.inspection._architecture import find_hidden_branch_ends, read_architecture
 from keras_initx.inspection._inventory import Inventory
 
 WIDTH, LENGTH = 8, 6
@@ -44,7 +44,7 @@ def test_branches_end_with_the_kernel_before_the_sum():
 def test_a_network_without_sums_has_no_branches():
     model = keras.Sequential([keras.Input((4,)), *(layers.Dense(4, name=name) for name in ("one", "two", "three"))])
     found = read_architecture(model)
-    assert found.branches == found.around == []
+    assert found.branches == found.outer_branches == []
     assert (names(found.inputs), names(found.outputs)) == (["one"], ["three"])
 
 
@@ -54,7 +54,7 @@ def test_a_branch_around_others_is_told_apart():
     hidden += layers.Dense(4, name="within")(hidden)
     found = read_architecture(keras.Model(inputs, inputs + hidden))
     assert [names(branch.last) for branch in found.branches] == [["within"]]
-    assert len(found.around) == 1
+    assert len(found.outer_branches) == 1
 
 
 @pytest.mark.parametrize("normalizes_first", [True, False])
@@ -74,8 +74,8 @@ def test_attention_to_another_tensor_is_told_apart():
     x = x + layers.MultiHeadAttention(2, 4, name="others")(x, memory)
     found = read_architecture(keras.Model([queries, memory], x))
     assert names(found.attention) == ["itself", "others"]
-    assert names(found.crossing) == ["others"]
-    assert [branch in found.crosses for branch in found.branches] == [False, True]
+    assert names(found.crossing_layers) == ["others"]
+    assert [branch in found.crossing_branches for branch in found.branches] == [False, True]
 
 
 def test_attention_of_operations_is_attention():
@@ -88,7 +88,7 @@ def test_attention_of_operations_is_attention():
     assert not found.attention
     (branch,) = found.branches
     assert branch.attends
-    assert not found.crosses
+    assert not found.crossing_branches
 
 
 class Places(layers.Layer):
@@ -175,5 +175,5 @@ def test_the_ends_of_branches_in_the_call_of_a_users_layer_are_named():
 
     block = Block()
     model = keras.Sequential([keras.Input((WIDTH,)), block, layers.Dense(4)])
-    assert hidden_branch_ends(Inventory(model)) == {block.down}
-    assert hidden_branch_ends(Inventory(encoder(normalizes_first=True))) == set()
+    assert find_hidden_branch_ends(Inventory(model)) == {block.down}
+    assert find_hidden_branch_ends(Inventory(encoder(normalizes_first=True))) == set()

@@ -264,14 +264,17 @@ def refused(error, message, *passed, model="one input"):
 @pytest.mark.parametrize(
     ("passed", "message"),
     [
-        ((iter([(X, Y)]), Y), "`y` must be left out where `x` is a dataset.*Received: x of type list_iterator, and y"),
+        ((iter([(X, Y)]), Y), "`y` must be left out if `x` is a dataset.*Received: x of type list_iterator, and y"),
         ((iter([]),), "`x` must have at least one batch. Received: x of type list_iterator with none"),
         ((iter([(X, Y, Y, Y)]),), r"`x` must have batches .*`\(x, y\)`.* with 4 members"),
         ((iter([(X[0], 1)]),), r"not single examples: batch it, .*`dataset.batch\(32\)`.*shapes \[\(6,\), \(\)\]"),
-        ((iter(X),), r"one example is a batch as `x\[None\]`, examples as `dataset.batch\(32\)`. .* of shape \(6,\)"),
-        (((X, Y), Y), r"`y` must be left out where `x` is a batch `\(x, y\)`"),
+        ((iter(X),), r"Pass one example as `x\[None\]`, examples as `dataset.batch\(32\)`. .* of shape \(6,\)"),
+        (((X, Y), Y), r"`y` must be left out if `x` is a batch `\(x, y\)`"),
         (((X, Y, Y, Y),), r"`x` must have 1 arrays, .* or be a batch `\(x, y\)`. Received: x with 4 arrays"),
-        ((Y, X), r"`x` must have the shape \(None, 6\).*`y` has it: pass `x` before `y`. Received: x of shape \(16,\)"),
+        (
+            (Y, X),
+            r"`x` must have the shape .*`y` has this shape: pass `x` before `y`. Received: x of shape \(16,\)",
+        ),
         ((X[:, :4],), r"`x` must have the shape \(None, 6\), as the model's inputs. Received: x of shape \(16, 4\)"),
         (({"x": X},), r"`x` must have the keys .* Received: x without \['"),
     ],

@@ -168,10 +168,10 @@ def test_branches_gates_and_streams_are_those_of_the_model(name):
     assert all(map(is_called, ends_of(found.branches), expected.ends.split()))
     assert [branch.depth for branch in found.branches] == expected.depths
     assert [found.streams.numbers[branch] for branch in found.branches] == expected.streams
-    crossing = [branch for branch in found.branches if branch in found.crosses]
+    crossing = [branch for branch in found.branches if branch in found.crossing_branches]
     assert len(crossing) == len(expected.crosses.split())
     assert [gate.gate.name for gate in found.gates] == expected.gates.split()
-    assert len(found.around) == expected.around
+    assert len(found.outer_branches) == expected.around
     assert not found.hidden
 
 

@@ -188,7 +188,7 @@ def test_of_layers_that_are_not_built_the_outermost_are_named():
     model = Spare(layers.TimeDistributed(layers.Dense(2), name="spare"))
     model(keras.ops.ones((1, 2)))
     assert Inventory(model).unbuilt == ["spare"]
-    assert Inventory(model).note_on_unbuilt() == ["Not built yet, and so without weights: spare."]
+    assert Inventory(model).note_unbuilt() == ["Not built yet, and so without weights: spare."]
 
 
 def test_a_model_that_is_not_built_and_makes_no_weights_is_not_named():

@@ -13,9 +13,9 @@ from keras_initx.inspection._pairing import (
     BY_NUMBER,
     OTHER_NUMBER,
     OTHER_ORDER,
+    canonical_layer_paths,
     canonical_weight_paths,
     pair_by_path,
-    places_of,
 )
 from keras_initx.tools.initialize._digest import array_digest
 
@@ -53,10 +53,10 @@ class Behind(keras.Model):
 
 def test_a_place_has_the_order_of_the_model_and_the_number_of_such_layers():
     model = keras.Sequential([keras.Input((4,)), crossed(), Dense(4, name="middle"), Dense(4)])
-    found = [places_of(Inventory(model))[layer] for layer in model.layers]
+    found = [canonical_layer_paths(Inventory(model))[layer] for layer in model.layers]
     assert found == ["functional 1 of 1", "middle", "dense 1 of 1"]
     inner = model.layers[0]
-    places = {layer.name: place for layer, place in places_of(Inventory(model)).items()}
+    places = {layer.name: place for layer, place in canonical_layer_paths(Inventory(model)).items()}
     first, second = (places[layer.name] for layer in inner.layers[1:])
     # The layer that is called first was made last.
     assert first == "functional 1 of 1/dense 1 of 2 made 2"
@@ -138,7 +138,7 @@ class WithSet(keras.layers.Layer):
 
 def test_a_layer_that_is_not_saved_comes_after_those_that_are():
     model = keras.Sequential([keras.Input((4,)), WithSet()])
-    places = [place for place in places_of(Inventory(model)).values() if "dense" in place]
+    places = [place for place in canonical_layer_paths(Inventory(model)).values() if "dense" in place]
     assert places == ["with_set 1 of 1/dense 1 of 2 in first", "with_set 1 of 1/dense 2 of 2"]
 
 
@@ -182,7 +182,7 @@ def test_a_plan_is_executed_in_the_order_of_layers(is_in_file, tmp_path):
 
 def test_a_plan_of_another_number_of_layers_says_so():
     plan = initialize(stack(), seed=0)
-    with pytest.raises(ValueError, match="another number of such layers in the plan"):
+    with pytest.raises(ValueError, match="another number of layers has this automatic name in the plan"):
         initialize(keras.Sequential([keras.Input((4,)), *(Dense(4) for _ in range(3))]), plan)
 
 
@@ -217,5 +217,5 @@ def test_it_is_said_where_a_side_has_no_order_or_no_attributes(own, other, order
 
 def test_layers_of_two_digits_have_the_order_of_their_calls():
     model = keras.Sequential([keras.Input((4,)), *(Dense(4) for _ in range(12))])
-    found = [places_of(Inventory(model))[layer] for layer in model.layers]
+    found = [canonical_layer_paths(Inventory(model))[layer] for layer in model.layers]
     assert found == [f"dense {number + 1} of 12" for number in range(12)]

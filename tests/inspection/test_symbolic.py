@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from keras_initx.inspection._symbolic import is_followed, record_calls, symbolic_inputs
+from keras_initx.inspection._symbolic import is_followed, make_symbolic_inputs, record_calls
 
 
 class Counting(layers.Layer):
@@ -59,7 +59,7 @@ def test_calls_are_a_tree_in_their_order():
     assert [call.operation.name for call in root.inside][0::2] == ["inner", "c"]
     first, addition, last = root.inside
     assert type(addition.operation).__name__ == "Add"
-    assert addition.inputs == [*first.made, *root.inputs]
+    assert addition.inputs == [*first.output_tensors, *root.inputs]
     assert last.inside is None
     assert {"a", "b"} < {one.name for one in operations(first)}
 
@@ -69,7 +69,7 @@ def test_a_call_that_cannot_be_followed_is_taken_as_a_whole_with_the_reason():
     (call,) = [one for one in flat(record_calls(model)) if isinstance(one.operation, Asking)]
     assert call.inside is None
     assert "Error: " in call.problem
-    assert [tensor.shape for tensor in call.made] == [(2, 3)]
+    assert [tensor.shape for tensor in call.output_tensors] == [(2, 3)]
 
 
 class Failing(keras.Model):
@@ -96,8 +96,8 @@ def test_the_layer_of_each_step_is_called_for_one():
     model = keras.Sequential([keras.Input((5, 3)), layers.TimeDistributed(layers.Dense(2, name="step"))])
     (call,) = [one for one in flat(record_calls(model)) if isinstance(one.operation, layers.TimeDistributed)]
     (step,) = call.inside
-    assert (step.operation.name, step.inputs[0].shape, step.made[0].shape) == ("step", (2, 3), (2, 2))
-    assert call.made[0].shape == (2, 5, 2)
+    assert (step.operation.name, step.inputs[0].shape, step.output_tensors[0].shape) == ("step", (2, 3), (2, 2))
+    assert call.output_tensors[0].shape == (2, 5, 2)
 
 
 def flat(call):
@@ -109,7 +109,7 @@ def test_lengths_that_are_not_known_are_those_that_are_asked_for(length):
     ids, image = keras.Input((None,), dtype="int32", name="ids"), keras.Input((4, 4, 3), name="image")
     flat = layers.GlobalAveragePooling1D()(layers.Embedding(9, 3)(ids))
     model = keras.Model({"ids": ids, "image": image}, flat + layers.GlobalAveragePooling2D()(image))
-    ((inputs,), options) = symbolic_inputs(model, length)
+    ((inputs,), options) = make_symbolic_inputs(model, length)
     assert {name: (tensor.shape, tensor.dtype) for name, tensor in inputs.items()} == {
         "ids": ((2, length), "int32"),
         "image": ((2, 4, 4, 3), "float32"),

@@ -11,7 +11,7 @@ layers = keras.layers
 
 
 def kinds(model):
-    return {item.path: item.kind for item in Inventory(model).held}
+    return {item.path: item.kind for item in Inventory(model).weights_and_buffers}
 
 
 def test_weights_have_their_kinds_also_if_they_are_frozen():
@@ -41,7 +41,7 @@ def test_no_value_is_read_to_know_what_a_model_holds(monkeypatch):
     model.layers[-1].enable_lora(2)
     for owner, name in (backend, "host_view"), (keras.ops, "convert_to_numpy"), (keras.Variable, "numpy"):
         monkeypatch.setattr(owner, name, lambda *_: pytest.fail("a value is read"))
-    found = Inventory(model).held
+    found = Inventory(model).weights_and_buffers
     assert {item.kind for item in found} == {"parameter", "statistic"}
     assert all(item.axes and item.fans and item.groups and item.phases for item in found if item.name == "kernel")
 

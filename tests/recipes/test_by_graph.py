@@ -65,7 +65,7 @@ ROWS = {
             f"{ATTENTION}_1/attention_output/kernel",
             "dense_3/kernel",
         ],
-        "gpt2": "with no .*tokens",
+        "gpt2": "with no .*token embedding",
     },
     strangers.resnet: {
         "zero_residual": ["batch_normalization_2/gamma", "batch_normalization_4/gamma"],
@@ -74,8 +74,8 @@ ROWS = {
     strangers.perceptron: {
         "zero_residual": ["b1/kernel", "b2/kernel", "b3/kernel"],
         "fixup": [f"{name}/kernel" for name in ("b1", "b2", "b3", "a1", "a2", "a3", "out")],
-        "t_fixup": "with no value; no attended",
-        "deepnorm": "with no value.*residual branches: 3, which end with 'b1', 'b2', 'b3'; first kernels: 'inp'",
+        "t_fixup": "with no attention value kernel.*no attention output kernel",
+        "deepnorm": "no attention value.*residual branches: 3, which end with 'b1', 'b2', 'b3'; first kernels: 'inp'",
     },
     strangers.translator: {
         "gpt2": "with .*a normalization after each sum, .*; cross-attention",
@@ -368,9 +368,12 @@ class Mixed(layers.Layer):
 def test_what_is_not_seen_is_not_said_to_be_missing():
     x = inputs = keras.Input((4, WIDTH))
     model = keras.Model(inputs, layers.Dense(3)(Mixed(name="mixed")(x)))
-    with pytest.raises(ValueError, match=r"with no gate that is seen; 'mixed', whose `call` cannot be followed: "):
+    with pytest.raises(
+        ValueError,
+        match=r"with no gate kernel of a feedforward block that is seen; 'mixed', whose `call` cannot be followed: ",
+    ):
         recipes.llama(model)
-    with pytest.raises(ValueError, match=r"with no gate; no tokens$"):
+    with pytest.raises(ValueError, match=r"with no gate kernel of a feedforward block and no token embedding$"):
         recipes.gemma(strangers.perceptron())
 
 

@@ -359,7 +359,7 @@ def test_the_side_inputs_of_a_diffusion_transformer_are_no_stream():
     ends = ("o_0", "down_0", "o_1", "down_1")
     assert [roles[f"{end}/kernel"].branches for end in ends] == [4] * 4
     assert [roles[f"{end}/kernel"].name for end in ends] == ["attended", "outer"] * 2
-    with pytest.raises(ValueError, match=r"with no tokens; .*; embeddings of labels: 'labels'"):
+    with pytest.raises(ValueError, match=r"with no token embedding.*; embeddings of labels: 'labels'"):
         recipes.gpt2(model)
     with pytest.raises(ValueError, match=r"with an embedding of labels, 'labels'$"):
         recipes.vit_timm(model)

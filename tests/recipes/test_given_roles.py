@@ -79,16 +79,14 @@ class Refused(NamedTuple):
             rules={"*kernel": "zeros"},
             roles={"kernel": "*kernel"},
             error=ValueError,
-            message="`roles` must be `None` without a recipe",
+            message="Pass `roles` only with a recipe",
         ),
-        Refused(
-            rules=None, roles={"kernel": "*kernel"}, error=ValueError, message="`roles` must be `None` without a recipe"
-        ),
+        Refused(rules=None, roles={"kernel": "*kernel"}, error=ValueError, message="Pass `roles` only with a recipe"),
         Refused(
             rules=lambda model: {},
             roles={"kernel": "*kernel"},
             error=ValueError,
-            message="`roles` must be `None` without a recipe",
+            message="Pass `roles` only with a recipe",
         ),
         Refused(
             rules="gpt2",
@@ -123,7 +121,7 @@ def test_roles_are_refused_with_a_plan_a_contract_and_arrays():
     model = positions()
     plan = initialize(model, "gpt2", seed=0)
     for other in ({"rules": plan}, {"like": keras_initx.contract(model)}, {"like": model}):
-        with pytest.raises(ValueError, match="`roles` must be `None`"):
+        with pytest.raises(ValueError, match="`roles` must be left out"):
             audit(model, **other, roles={"positions": "where"})
 
 

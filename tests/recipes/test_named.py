@@ -59,7 +59,7 @@ def test_a_recipe_is_given_as_its_rules_a_function_or_a_name(take):
         ("GPT", r"Received: \w+='GPT'; did you mean 'gpt2'\?"),
         ("bart:transformers", r"Received: \w+='bart:transformers'; did you mean 'bert'"),
         ("he_normal", r"must be a dict from conditions to initializers, such as {'\*kernel': 'he_normal'}"),
-        ("selu:paper", r"`source` is for recipes with several, and 'selu' has one"),
+        ("selu:paper", r"`source` must be left out: the recipe 'selu' has a single source"),
         ("bert:google", r"`source` must be one of \('bert', 'transformers'\)"),
         ("bert", r"`model` must be an encoder"),
     ],

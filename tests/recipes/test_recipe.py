@@ -36,11 +36,15 @@ PLAIN = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="mine")])
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: recipes.gpt2(PLAIN), ValueError, r"`model` must be a GPT-2, .* with no attended"),
+        (lambda: recipes.gpt2(PLAIN), ValueError, r"`model` must be a GPT-2, .* with no attention output kernel"),
         (lambda: recipes.gpt2(transformer(), source="nanogpt"), ValueError, r"`source` must be one of"),
         (lambda: recipes.gpt2(12), TypeError, r"`model` must be a Keras model. Received: model=12"),
         (lambda: recipes.fixup(PLAIN), ValueError, r"`model` must be a residual network .* no residual branch"),
-        (lambda: recipes.gemma(PLAIN), ValueError, r"`model` must be a decoder .* as in Gemma; .* no gate; no tokens"),
+        (
+            lambda: recipes.gemma(PLAIN),
+            ValueError,
+            r"`model` must be a decoder .* as in Gemma; .* no gate kernel .* and no token embedding",
+        ),
         (
             lambda: recipes.selu(keras.Sequential([keras.Input((4,)), layers.Dense(2, "relu", name="act")])),
             ValueError,

@@ -22,7 +22,7 @@ def test_lora_leaves_all_but_the_factors_and_names_two_zeros():
     assert keras_initx.audit(model, "lora").ok
     factor = model.layers[1].lora_kernel_a
     factor.assign(np.zeros(factor.shape))
-    assert keras_initx.audit(model, "lora").problems[0].evidence == "all are 0 where they are drawn"
+    assert keras_initx.audit(model, "lora").problems[0].evidence == "all values are 0, expected random ones"
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -136,7 +136,9 @@ def test_the_attributes_of_a_state_space_are_names_too():
 
 def test_a_decay_without_a_time_step_is_a_doubt_that_a_role_ends():
     model = own_mamba(name_of_step="delta")
-    with pytest.raises(ValueError, match=r"with no time step beside 'mixer/variable', .*; say by `roles` which one"):
+    with pytest.raises(
+        ValueError, match=r"with no time step for 'mixer/variable', .*: pass `roles` that say which weight"
+    ):
         initialize(model, "state_space", seed=0)
     roles = {"dt_bias": "mixer/dense_1/bias", "dt kernel": "mixer/dense_1/kernel"}
     rules = keras_initx.recipes.state_space(model, roles=roles).by_path

@@ -48,7 +48,7 @@ def test_a_skip_with_a_condition_on_its_way_is_noted():
 
 
 def test_a_weight_on_ways_of_several_lengths_is_named():
-    with pytest.raises(ValueError, match="'b0_att/query/kernel' on ways of 6 and 8 branches"):
+    with pytest.raises(ValueError, match="'b0_att/query/kernel' on paths through 6 and 8 branches"):
         recipes.gpt2(made(lambda: heads(1, 2)))
 
 

@@ -226,7 +226,7 @@ def test_queries_and_values_in_one_kernel_are_not_drawn_alike_where_they_must_di
     x = layers.LayerNormalization()(x + dense(WIDTH, "o")(dot_product(*parts)))
     hidden = layers.Dense(16, "relu")(x)
     x = layers.LayerNormalization()(x + dense(WIDTH, "down")(hidden))
-    with pytest.raises(ValueError, match="attention that is no layer in the branch that ends with 'o'"):
+    with pytest.raises(ValueError, match="attention without an attention layer in the branch that ends with 'o'"):
         recipes.deepnorm(keras.Model(inputs, x))
 
 

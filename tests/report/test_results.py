@@ -5,6 +5,7 @@ import inspect
 import json
 import pathlib
 import pkgutil
+import re
 
 import keras
 import matplotlib.figure
@@ -32,6 +33,7 @@ COLUMNS = {
     "gradient,gradient_how,gradient_norm,gradient_norm_there,gradient_difference,gradient_rounding,gradient_ratio,"
     "update,update_how,update_norm,update_norm_there,update_difference,update_rounding,update_ratio",
     "OutputsReport": "path,call,kind,answer,how,like,inputs,outputs,tolerance,compared",
+    "PortReport": "path,answer,text",
     "RecordedOutputs": "path,call,kind,shape,dtype,mean,std",
     "MupTable": "path,shape,base_shape,inputs,units,role,std,adam,sgd,adafactor,muon,tied",
     "DiagnosisReport": "name,path,level,kind,activation,shape,before_size",
@@ -66,7 +68,7 @@ def test_every_result_of_the_package_is_tested_here():
 
 def test_methods_are_those_of_the_base_class():
     for cls in exported_classes():
-        for name in ("__repr__", "to_csv", "to_json", "to_html", "to_pandas", "plot"):
+        for name in ("__repr__", "to_csv", "to_json", "to_html", "to_markdown", "to_pandas", "plot"):
             assert cls.__name__ not in COLUMNS or getattr(cls, name) is getattr(Result, name), (cls, name)
 
 
@@ -76,6 +78,18 @@ def test_a_result_is_a_text_a_line_and_a_table(result):
     assert repr(result).endswith(">")
     assert "\n" not in repr(result)
     assert result._repr_html_().count("<table>") == 1
+
+
+def test_markdown_is_a_finding_a_table_and_what_made_it(result, monkeypatch):
+    first, *_, last = result.to_markdown().splitlines()
+    assert re.fullmatch(r"\*\*[^*]+\*\*", first)
+    assert last.startswith("<sub>20")
+    assert f"keras_initx {keras_initx.__version__}" in last
+    lines = result.to_markdown().splitlines()
+    assert any(re.fullmatch(r"(\| ---:? )+\|", line) for line in lines)
+    # A code host breaks lines where the text has a break, so a narrow terminal must not decide it.
+    monkeypatch.setenv("COLUMNS", "20")
+    assert result.to_markdown().splitlines() == lines
 
 
 def test_a_result_is_a_sequence_of_rows_by_their_paths(result):
@@ -146,7 +160,7 @@ def test_records_are_rows_of_a_csv_and_of_a_data_frame_and_in_json(result):
                 assert float(row[name]) == value
 
 
-@pytest.mark.parametrize(("method", "kind"), [("to_csv", str), ("to_json", pathlib.Path)])
+@pytest.mark.parametrize(("method", "kind"), [("to_csv", str), ("to_json", pathlib.Path), ("to_markdown", str)])
 def test_the_text_is_written_as_it_is_returned(method, kind, tmp_path):
     path = tmp_path / "file"
     path.write_text("before")
@@ -174,7 +188,7 @@ def test_a_figure_is_written(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-@pytest.mark.parametrize("method", ["to_csv", "to_json", "to_html", "plot"])
+@pytest.mark.parametrize("method", ["to_csv", "to_json", "to_html", "to_markdown", "plot"])
 def test_a_url_is_refused(method, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(

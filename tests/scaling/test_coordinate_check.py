@@ -176,7 +176,7 @@ def test_indices_without_a_row_are_refused_before_a_step():
         return models[-1]
 
     x = np.array([[0, 5], [1, 2]], "int32")
-    with pytest.raises(ValueError, match=r"must have a row for each index: table has input_dim=5.* from 0 to 5"):
+    with pytest.raises(ValueError, match=r"must have a row for each index. table has input_dim=5.* from 0 to 5"):
         scaling.coordinate_check(build, [2, 4], x, np.zeros((2, 2, 2), "float32"), steps=1)
     assert [int(model.optimizer.iterations) for model in models] == [0]
 

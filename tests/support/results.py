@@ -7,6 +7,7 @@ import math
 
 import keras
 import numpy as np
+import pytest
 from keras import layers
 
 import keras_initx
@@ -72,6 +73,16 @@ def first_step():
     return keras_initx.compare_outputs(model, X, recorded, y=X[:, :3]).step
 
 
+def port():
+    torch = pytest.importorskip("torch")
+    module = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+    hidden = layers.Dense(8, "relu", name="hidden")
+    model = keras.Sequential([keras.Input((6,)), hidden, layers.Dense(3, name="last")], name="net")
+    names = {"hidden": "0", "last": "2"}
+    report = keras_initx.load_pretrained(model, module.state_dict(), names, layout="torch")
+    return keras_initx.port_report(model, module, X, loaded=report)
+
+
 # What a public function returns, by its name.
 EXAMPLES = {
     "diagnose": lambda: keras_initx.diagnose(network(), X, X[:, :3]),
@@ -89,6 +100,7 @@ EXAMPLES = {
     "record_outputs": lambda: keras_initx.record_outputs(network(), X),
     "compare_outputs": lambda: keras_initx.compare_outputs(network(), X, network()),
     "compare_outputs, first step": first_step,
+    "port_report": port,
     "coordinate_check": lambda: scaling.coordinate_check(network, [4, 8], X, X[:, :3], steps=1),
 }
 

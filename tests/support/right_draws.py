@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 import keras_initx
-from keras_initx.tools.audit._contract import contract_of_draws
+from keras_initx.tools.audit._contract import merge_contracts
 from keras_initx.types import Contract
 
 SHAPES = ((64,), (16, 8), (16, 16), (32, 32), (3, 3, 3, 32), (64, 64), (128, 128))
@@ -138,7 +138,7 @@ def alarms(family, draws, weights, contracts, audits=3, pool=200):
                 replace(of_weight[draw], path=name, place=name) for name, of_weight in zip(names, drawn, strict=True)
             ]
             of_draws.append(Contract(named, 1, []))
-        expected = contract_of_draws(of_draws)
+        expected = merge_contracts(of_draws)
         count = 0
         for audit in range(audits):
             found = [

@@ -1,8 +1,15 @@
-"""Whether weights are distributed as a recipe, rules, their layers or other weights say.
+"""Compare weights with what a recipe, rules, a plan, their layers, a contract or others say.
 
-Read `_audit.py` first: `audit` collects what there is (`_subjects.py`) and what should be
-(`_expected.py`, `_contract.py`), and compares both. `_kinds.py` lists the tests of values, one file
-for each topic, `_judgement.py` decides for all weights at once, and `_rows.py` makes the report.
+Read `_audit.py` first. On the way of an audit:
+
+    _subjects.py                     what is audited: weights of a model, or arrays by name
+    _rule_expectations.py            what rules, plans and layers expect of each weight
+    _initializer_expectations.py     what an initializer says of values: a law, or draws
+    _contract.py, _contract_lines.py what draws of other weights say, in memory and in a file
+    _profile.py, _draws.py           what is known of values, and of several draws together
+    _compare_profiles.py             all tests of values, of which each topic has a file
+    _judgement.py                    which tests fail, decided for all weights at once
+    _rows.py, _audit_report.py       what explains a failure, and the report
 """
 
 from keras_initx.tools.audit._audit import audit as audit

@@ -1,11 +1,22 @@
-"""Audit weights: compare what is there with what should be. Nothing is drawn or changed."""
+"""`audit`: compare weights with what rules say, or with other weights. Nothing is changed.
+
+Both questions have one form: each weight, a `Subject` or a line of a contract, is tested against an
+`Expectation`. The `Comparison`s are judged together, and become the rows of an `AuditReport`.
+
+    with rules   open_expectations: what each weight should be   -> judge -> make_rows
+    with like    _pair_contracts: both sides, measured and paired -> judge -> make_all_rows
+
+A *law* is the distribution that an initializer draws from. A *draw* is one array of random values;
+several draws of a weight tell what is random in it. Weights are *one draw* if one follows from the
+other: it is equal but for a factor, or is its beginning.
+"""
 
 import contextlib
 import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, TypeAlias, TypeGuard
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 
@@ -13,156 +24,167 @@ from keras_initx._checks import accepts_arguments, check_number, check_root, sum
 from keras_initx._typing import RolesGiven, Shape
 from keras_initx.backends._current import backend
 from keras_initx.checkpoints._checkpoint import checkpoint_paths, is_weights_path
-from keras_initx.checkpoints._names_of_keras import have_equal_sizes
+from keras_initx.checkpoints._keras_names import have_equal_sizes
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._pairing import Pairs, pair_by_path_or_name
 from keras_initx.recipes._parts import ENDS, Doubt
 from keras_initx.recipes._recipe import Recipe
 from keras_initx.recipes._roles import find_roles
 from keras_initx.report._terminal import Verbose, show_progress, takes_verbose
-from keras_initx.tools.audit._audit_report import OF_LAYERS, AuditReport, WeightAudit
+from keras_initx.tools.audit._audit_report import LAYERS_SAY, AuditReport, WeightAudit
 from keras_initx.tools.audit._contract import (
     Contract,
-    Drawn,
-    compared,
+    ContractSource,
+    compare_contracts,
     contract,
-    contract_of,
-    is_function,
+    is_build_function,
+    measure_one_draw,
     read_contract,
 )
-from keras_initx.tools.audit._equal_values import sets_of_one_draw
-from keras_initx.tools.audit._expected import expected_by
+from keras_initx.tools.audit._equal_values import group_one_draw
 from keras_initx.tools.audit._judgement import (
     Comparison,
     Expectation,
-    Together,
-    groups_of_one_name,
+    SharedValues,
+    find_changed_equality,
+    group_by_name,
     judge,
-    weights_with_equal_values,
 )
 from keras_initx.tools.audit._profile import NOT_FINITE, Profile
 from keras_initx.tools.audit._property_test import Outcome
-from keras_initx.tools.audit._rows import rows_like, rows_of
-from keras_initx.tools.audit._subjects import Subject, opened, subjects_of, with_names_of
-from keras_initx.tools.initialize._given import RulesOrPlan, resolve_rules
+from keras_initx.tools.audit._rows import make_all_rows, make_rows
+from keras_initx.tools.audit._rule_expectations import open_expectations
+from keras_initx.tools.audit._subjects import Subject, key_by_paths, list_subjects, open_weights
 from keras_initx.tools.initialize._plan import InitializationPlan
+from keras_initx.tools.initialize._rules import RulesOrPlan, resolve_rules
 
-# Which of both questions is asked: are weights as rules say, or as others are?
-
-
-# What weights are like: others, their contract, or a function that makes them.
-Like: TypeAlias = Contract | Drawn
+# What `like` takes: a contract, or what one is made from.
+Like: TypeAlias = Contract | ContractSource
 
 
-def check_question(weights: Any, rules: Any, like: Any) -> None:
-    """Raise an error if both are given, or a contract where nothing says what it is like.
-
-    The path of one is refused where it is read.
-    """
-    if rules is not None and like is not None:
-        raise ValueError(
-            "`like` must be `None` with `rules`: both say how weights should be. "
-            f"Received: {rules=!r}, {like=!r}"
-        )
-    if isinstance(rules, Contract):
-        raise TypeError(
-            "`rules` must be rules, a recipe or a plan, and this is a contract: pass it as `like`. "
-            f"Received: {rules=!r}"
-        )
-    if like is None and is_function(weights):
-        name = _name_of(weights, "build")
-        raise TypeError(
-            f"`weights` must be a model or arrays; call the function: `audit({name}(), ...)`. With "
-            f"`like` it is called as often as by `contract`. Received: {weights=!r}"
-        )
-    if is_function(rules) and accepts_arguments(rules) and not accepts_arguments(rules, weights):
-        name = _name_of(rules, "build")
-        raise TypeError(
-            "`rules` must be rules, a recipe or a plan; pass a function that makes weights as "
-            f"`like`: `audit(..., like={name})`. Received: {rules=!r}"
-        )
-    if like is None and isinstance(weights, Contract):
-        raise TypeError(
-            "`weights` must be a model or arrays to be compared with rules; a contract is compared "
-            f"with what is passed as `like`. Received: {weights=!r}"
-        )
-
-
-class Asked(NamedTuple):
-    """What is compared, by itself or in a file.
+class _Side(NamedTuple):
+    """One of the two things that are compared, while it is open.
 
     Attributes:
-        found: The contract of the weights that are audited.
-        expected: That of what they should be like.
-        pairs: What of one is what of the other.
-        inventory: What a model that is audited holds, `None` of all else.
+        content: A contract, what a model holds, or arrays by name.
+        text: Where it says how weights should be: `"in the contract"`.
     """
 
-    found: Contract
-    expected: Contract
+    content: Contract | Inventory | Mapping[str, Any]
+    text: str
+
+
+class _PairedContracts(NamedTuple):
+    """The contracts of both sides.
+
+    Attributes:
+        ours: That of the weights that are audited.
+        theirs: That of the weights that they should be like.
+        pairs: Which weight of ours is which of theirs.
+        inventory: What the audited model holds, `None` of anything else.
+        source: Where it says how the weights should be, see `AuditReport`.
+    """
+
+    ours: Contract
+    theirs: Contract
     pairs: Pairs
     inventory: Inventory | None
+    source: str
 
 
-def contracts_of(weights: Like, like: Like) -> Asked:
-    """Return the contracts of what is compared, and what pairs weights.
+def _pair_contracts(weights: Like, like: Like) -> _PairedContracts:
+    """Measure both sides, and pair their weights.
 
-    If one is a model, the arrays of the other have the paths of its weights.
-
-    Args:
-        weights: See `audit`.
-        like: See `audit`.
+    If one side is a model and the other has arrays, the arrays get the paths of its weights.
     """
-    with _opened("weights", weights) as found, _opened("like", like) as expected:
-        inventory = found if isinstance(found, Inventory) else None
+    with _open_side("weights", weights) as our_side, _open_side("like", like) as their_side:
+        ours, theirs = our_side.content, their_side.content
+        inventory = ours if isinstance(ours, Inventory) else None
         pairs = None
-        if isinstance(found, Inventory) and isinstance(expected, Mapping):
-            expected, pairs = with_names_of(found, expected)
+        if isinstance(ours, Inventory) and isinstance(theirs, Mapping):
+            theirs, pairs = key_by_paths(ours, theirs)
             pairs = pairs.worded("`like`", "`weights`")
-        elif isinstance(found, Mapping) and isinstance(expected, Inventory):
-            found, pairs = with_names_of(expected, found)
+        elif isinstance(ours, Mapping) and isinstance(theirs, Inventory):
+            ours, pairs = key_by_paths(theirs, ours)
             pairs = pairs.worded("`weights`", "`like`")
-        ours, theirs = _contract_of(found), _contract_of(expected)
+        our_contract, their_contract = _measure(ours), _measure(theirs)
     if pairs is None:
-        own_places = {row.path: row.place for row in ours.rows}
-        places = {row.path: row.place for row in theirs.rows}
-        pairs = pair_by_path_or_name(own_places, places).worded("`like`", "`weights`")
-    return Asked(ours, theirs, pairs, inventory)
+        our_paths = {row.path: row.place for row in our_contract.rows}
+        their_paths = {row.path: row.place for row in their_contract.rows}
+        pairs = pair_by_path_or_name(our_paths, their_paths).worded("`like`", "`weights`")
+    return _PairedContracts(our_contract, their_contract, pairs, inventory, their_side.text)
 
 
 @contextlib.contextmanager
-def _opened(name: str, given: Like) -> Iterator[Contract | Inventory | Mapping[str, Any]]:
-    """Open what is compared for the duration of the block: a contract, a model or arrays."""
-    if isinstance(given, Contract):
-        yield given
-    elif _is_path_of_contract(given):
-        yield read_contract(name, os.fspath(given))
-    elif is_function(given):
-        yield contract(given)
-    else:
-        with opened(name, given) as found:
-            yield found
-
-
-def _is_path_of_contract(given: Any) -> TypeGuard[str | os.PathLike[str]]:
-    """Return whether this is a path, and not one of weights."""
-    return isinstance(given, str | os.PathLike) and not is_weights_path(os.fspath(given))
-
-
-def _contract_of(found: Contract | Inventory | Mapping[str, Any]) -> Contract:
-    """Return the contract of what was opened."""
-    return found if isinstance(found, Contract) else contract_of(subjects_of(found))
-
-
-def source_of_rules(rules: RulesOrPlan | None, resolved: Any) -> str:
-    """Return who says how weights should be.
+def _open_side(name: str, source: Like) -> Iterator[_Side]:
+    """Open one side for the duration of the block.
 
     Args:
-        rules: What the user gave.
+        name: Name of the argument in error messages.
+        source: A contract or its path; a function that makes weights; or weights, see `audit`.
+    """
+    if isinstance(source, Contract):
+        yield _Side(source, "in the contract")
+    elif isinstance(source, str | os.PathLike) and not is_weights_path(os.fspath(source)):
+        yield _Side(read_contract(name, os.fspath(source)), "in the contract")
+    elif is_build_function(source):
+        function = _function_name(source, "the function")
+        yield _Side(contract(source), f"{function} makes them")
+    else:
+        with open_weights(name, source) as content:
+            text = "in the other arrays"
+            paths = checkpoint_paths(source)
+            if paths is not None:
+                others = " and others" if len(paths) > 1 else ""
+                text = f"in {os.path.basename(paths[0].rstrip(os.sep))}{others}"
+            elif isinstance(source, keras.Model):
+                text = "in the other model"
+            yield _Side(content, text)
+
+
+def _measure(content: Contract | Inventory | Mapping[str, Any]) -> Contract:
+    return content if isinstance(content, Contract) else measure_one_draw(list_subjects(content))
+
+
+def _check_without_like(weights: Any, rules: Any) -> None:
+    """Raise an error if one of both makes sense with `like` only."""
+    if isinstance(rules, Contract):
+        raise TypeError(
+            "`rules` must be rules, a recipe or a plan. This is a contract: pass it as `like`. "
+            f"Received: {rules=!r}"
+        )
+    if is_build_function(weights):
+        name = _function_name(weights, "build")
+        raise TypeError(
+            f"`weights` must be a model or arrays. Call the function: `audit({name}(), ...)`. Only "
+            f"with `like` does `audit` call it, as `contract` does. Received: {weights=!r}"
+        )
+    if (
+        is_build_function(rules)
+        and accepts_arguments(rules)
+        and not accepts_arguments(rules, weights)
+    ):
+        name = _function_name(rules, "build")
+        raise TypeError(
+            "`rules` must be rules, a recipe or a plan. Pass a function that makes weights as "
+            f"`like`: `audit(..., like={name})`. Received: {rules=!r}"
+        )
+    if isinstance(weights, Contract):
+        raise TypeError(
+            "`weights` must be a model or arrays, because rules say nothing of a contract. To "
+            f"compare the contract with other weights, pass these as `like`. Received: {weights=!r}"
+        )
+
+
+def _describe_rules(rules: RulesOrPlan | None, resolved: Any) -> str:
+    """Say who says how weights should be, see `AuditReport.source`.
+
+    Args:
+        rules: The argument of `audit`.
         resolved: The same, but for a name the recipe, and for a path the plan.
     """
     if rules is None:
-        return OF_LAYERS
+        return LAYERS_SAY
     who = ""
     if isinstance(resolved, InitializationPlan):
         who = "the plan"
@@ -171,27 +193,13 @@ def source_of_rules(rules: RulesOrPlan | None, resolved: Any) -> str:
     elif isinstance(rules, Recipe):
         who = rules.name
     elif callable(rules):
-        who = _name_of(rules, "the recipe")
+        who = _function_name(rules, "the recipe")
     return f"{who} says" if who else "the rules say"
 
 
-def source_of_like(like: Like) -> str:
-    """Return where it says how weights should be."""
-    if isinstance(like, Contract) or _is_path_of_contract(like):
-        return "in the contract"
-    paths = checkpoint_paths(like)
-    if paths is not None:
-        others = " and others" if len(paths) > 1 else ""
-        return f"in {os.path.basename(paths[0].rstrip(os.sep))}{others}"
-    if is_function(like):
-        return f"{_name_of(like, 'the function')} makes them"
-    return "in the other model" if isinstance(like, keras.Model) else "in the other arrays"
-
-
-def _name_of(function: Any, otherwise: str) -> str:
-    """Return the name of a function, if it has one that says something."""
+def _function_name(function: Any, default: str) -> str:
     name: str = getattr(function, "__name__", "")
-    return name if name.isidentifier() else otherwise
+    return name if name.isidentifier() else default  # not "<lambda>"
 
 
 @takes_verbose
@@ -207,50 +215,41 @@ def audit(
 ) -> AuditReport:
     """Compare weights with what they should be when training starts, or with other weights.
 
-    There are two questions. With `rules`, or without arguments, each weight is compared with the
-    law of the initializer that it should come from: constants, mean, standard deviation, bounds,
-    the shape of the distribution, the connections of `Sparse`, the orthonormality of `Orthogonal`,
-    the biases of gates. Parts and slices along each axis, such as units, are compared with the law
-    too. Equal weights that should be independent are reported, and equal slices of one weight, also
-    with opposite signs. Weights of initializers whose law is not known, quantized weights and
-    integers are listed as not compared.
+    Use it to see whether weights start as you intend, or whether new code or libraries still draw
+    them as before. Nothing is changed.
 
-    With `like`, the law of each weight is measured from others: the report says which weights are
-    no longer drawn as they were. Weights of one name in several layers are judged together too.
-    Those that are new, missing or have another shape or dtype are listed. The summary names those
-    that have too few values for a factor of 1.2 to be seen.
+    - With `rules`, or without arguments, `audit` compares each weight with the law of its
+      initializer: constants, moments, bounds, shape, zeros, orthonormality. Parts and slices, such
+      as gates and units, are compared too.
+    - With `like`, `audit` measures the law of each weight from other weights. It also reports
+      weights that are new, missing, or have another shape or dtype.
+    - Both report weights and slices that are equal and should be independent.
 
-    The tests are corrected for their number (Holm, 1979): the probability of any alarm is at most
-    `alpha` for a model of any size. Deviations below 1 % are not reported, in 16 bits below 2 %.
-
-    One weight is in memory at a time, beside those of a model. Of large ones, a sample of 65,536
-    values is compared with the distribution; moments are those of at most 262,144 values, zeros and
-    extremes those of all.
+    The probability of any false alarm is at most `alpha`, for a model of any size. Deviations below
+    1 %, in 16 bits below 2 %, are not reported. Weights of unknown law are listed as not compared.
 
     Args:
-        weights: A built Keras model; the path of a saved model, of a file of arrays
-            (`.safetensors`, `.npz`, `.weights.h5`), of the index of several files,
-            `model.safetensors.index.json`, or of a folder with one or with `.safetensors` files; a
-            list of files of arrays; or a dict from names to arrays. Of names for one array in
-            memory, as of a tied table, the first is compared. With `like` also a contract, its path
-            or the function that `contract` takes.
-        rules: Are the weights as these say? For a model, rules or a recipe, as for `initialize`.
-            By default each weight is compared with what its layer declares: its initializer, called
-            as the layer does. Weights that no rule matches are compared with that too. For a model
-            or arrays, a plan of `initialize`, as itself or as the path of a file that its `save`
-            wrote: then each weight is compared with its line, and must have the very values of the
-            plan. The names of arrays must be its paths, with `/` or `.`.
-        like: Are the weights as these are? A `contract` or its path; other weights, in all forms of
-            `weights`; or a function that makes them, of which a contract is made. Each weight is
-            compared with the one of its name, with `/` or `.`; layers of two models that have
-            automatic names are the same by their places in the order in which Keras saves, or are
-            left with a reason. Beside a model, names may also be
-            those of its own `.weights.h5`, or of its variables, as in `{weight.path: array}`.
-        seed: The seed that was given to `initialize`. Then each weight must have the very values
+        weights: What to audit:
+
+            - a built Keras model, or the path of a saved one;
+            - the path of a file of arrays (`.safetensors`, `.npz`, `.weights.h5`), of an index
+              (`.index.json`) or of a folder, or a list of files;
+            - a dict from names to arrays;
+            - with `like`, also a contract, its path, or a function that makes weights.
+        rules: What the weights should be drawn by:
+
+            - by default, what each layer declares: its initializer, called as the layer does;
+            - rules or a recipe, as for `initialize`, for a model;
+            - a plan of `initialize`, or the path of a saved one.
+        like: What the weights should be like:
+
+            - a `contract`, or its path;
+            - other weights, in all forms of `weights`;
+            - a function that makes weights, of which a contract is made.
+        seed: The seed that you passed to `initialize`. Then each weight must have the very values
             that this seed gives. A plan has its own.
         roles: For a recipe, what it cannot know of weights, as for `initialize`.
-        alpha: The probability of any alarm where all weights are as they should be, between 0
-            and 1.
+        alpha: The probability of any alarm if all weights are as they should be, between 0 and 1.
         verbose: Whether to show progress: `"auto"` on a terminal, unless
             `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
 
@@ -258,10 +257,27 @@ def audit(
         An `AuditReport`.
 
     Raises:
-        TypeError: If an argument has the wrong type, or is one of the other question.
-        ValueError: If an argument is out of range, both `rules` and `like` are given, the model is
+        TypeError: If an argument has the wrong type, or only makes sense without or with `like`.
+        ValueError: If an argument is out of range, both `rules` and `like` are passed, the model is
             not built, a file cannot be read, a rule matches no weight, a weight of a plan is
-            missing or has another shape, or arrays are to be compared with rules.
+            missing or has another shape, or `rules` are not a plan and `weights` are arrays.
+
+    Note:
+        Weights that no rule matches are compared with what their layers declare. With a plan, each
+        weight is compared with its line, and must have the very values of the plan; names of arrays
+        must be its paths, with `/` or `.`.
+
+        With `like`, each weight is compared with the one of its name, with `/` or `.`. Layers with
+        automatic names are paired by the order in which Keras saves them, or are left with a
+        reason. If one side is a model, names of arrays may also be those of its own `.weights.h5`,
+        or of its variables, as in `{weight.path: array}`. Weights of one name in several layers are
+        judged together too. The summary names weights that have too few values to show a factor of
+        1.2.
+
+        One weight at a time is in memory, in addition to those of a model. Of large weights, a
+        sample of 65,536 values is compared with the distribution. Moments are those of at most
+        262,144 values, zeros and extremes those of all. If several names have one array in memory,
+        for example a tied table, the first is compared.
 
     Example:
         >>> import keras_initx
@@ -281,22 +297,33 @@ def audit(
     References:
         Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
         Statistics 6 (1979). Box, "Non-normality and tests on variances", Biometrika 40 (1953).
+
+    See Also:
+        `contract`, which measures how weights are drawn, to save it. `initialize`, which draws
+        weights by rules. `keras_initx.testing`, which raises in a test if weights are off.
     """
     check_number("alpha", alpha, positive=True)
     if alpha >= 1:
         raise ValueError(f"`alpha` must be between 0 and 1. Received: {alpha=!r}")
     if seed is not None:
         check_root("seed", seed)
-    check_question(weights, rules, like)
     if like is None:
-        return _audit_by(weights, rules, seed, roles, alpha)
+        _check_without_like(weights, rules)
+        return _audit_by_rules(weights, rules, seed, roles, alpha)
+    if rules is not None:
+        raise ValueError(
+            f"Pass either `rules` or `like`, not both. Received: {rules=!r}, {like=!r}"
+        )
     for name, value in (("roles", roles), ("seed", seed)):
         if value is not None:
-            raise ValueError(f"`{name}` must be `None` with `like`. Received: {name}={value!r}")
-    return _audit_like(weights, like, alpha)
+            raise ValueError(
+                f"`{name}` must be left out with `like`: only rules need it. "
+                f"Received: {name}={value!r}"
+            )
+    return _audit_by_like(weights, like, alpha)
 
 
-def _audit_by(
+def _audit_by_rules(
     weights: Any,
     rules: RulesOrPlan | None,
     seed: int | None,
@@ -304,49 +331,47 @@ def _audit_by(
     alpha: float,
 ) -> AuditReport:
     """Compare weights with what rules, a plan or their layers say."""
-    given = resolve_rules(rules, seed)
+    resolved = resolve_rules(rules, seed)
     comparisons = []
-    alike: dict[bytes, list[str]] = {}
+    paths_by_sample: dict[bytes, list[str]] = {}
     # Copies of initializers without a seed draw one.
     with (
         backend.globals_preserved(),
-        expected_by(weights, given, seed, roles, alpha) as expected,
+        open_expectations(weights, resolved, seed, roles, alpha) as expected,
         show_progress("Auditing", len(expected.weights), "weights") as advance,
     ):
         for subject, expectation in expected.weights:
-            comparison = _tested(subject, expectation)
+            comparison = _test_subject(subject, expectation)
             comparisons.append(comparison)
             if comparison.sample:
-                alike.setdefault(comparison.sample, []).append(subject.path)
+                paths_by_sample.setdefault(comparison.sample, []).append(subject.path)
             advance(1)
-    drawn = [(one.path, one.found) for one in comparisons if one.sample]
-    found = Together(
-        [paths for paths in alike.values() if len(paths) > 1],
-        sets_of_one_draw(drawn),
-    )
-    joint = list(weights_with_equal_values(comparisons, found, Together(), len(comparisons)))
-    depths = functools.partial(_depths, expected.inventory)
-    rows = rows_of(judge(comparisons, joint, [], alpha), depths)
-    notes = [*_notes_on(expected.inventory), *expected.notes]
-    return AuditReport(rows, source_of_rules(rules, given), notes)
+    random = [(this.path, this.actual) for this in comparisons if this.sample]
+    equal = [paths for paths in paths_by_sample.values() if len(paths) > 1]
+    shared = SharedValues(equal, group_one_draw(random))
+    joint = [*find_changed_equality(comparisons, shared, SharedValues(), len(comparisons))]
+    count_branches = functools.partial(_count_branches, expected.inventory)
+    rows = make_rows(judge(comparisons, joint, [], alpha), count_branches)
+    notes = [*_note_unbuilt(expected.inventory), *expected.notes]
+    return AuditReport(rows, _describe_rules(rules, resolved), notes)
 
 
-def _tested(subject: Subject, expectation: Expectation) -> Comparison:
-    """Return a weight that was tested; what is trained must be finite, whoever says otherwise."""
-    lost = subject.lost()
-    if not lost:
-        return _with_labels(subject, expectation.test(subject))
+def _test_subject(subject: Subject, expectation: Expectation) -> Comparison:
+    # What is trained must be finite, whatever its initializer makes.
+    problem = subject.describe_not_finite()
+    if not problem:
+        return _mention_labels(subject, expectation.test(subject))
     not_known = Profile("unknown", NOT_FINITE)
-    outcomes = (Outcome("not finite", lost),)
+    outcomes = (Outcome("not finite", problem),)
     return Comparison(subject, expectation, not_known, not_known, outcomes)
 
 
-def _with_labels(subject: Subject, comparison: Comparison) -> Comparison:
-    """Return a comparison that says where labels part equal units in training: in a last layer."""
-    of_units = f"along axis {len(subject.shape) - 1} equal"
+def _mention_labels(subject: Subject, comparison: Comparison) -> Comparison:
+    """Say of equal units of a last layer that their labels differ, so that training parts them."""
+    last_axis = f"along axis {len(subject.shape) - 1} equal"
     outcomes = []
     for outcome in comparison.outcomes:
-        are_units = outcome.verdict == "equal slices" and of_units in outcome.evidence
+        are_units = outcome.verdict == "equal slices" and last_axis in outcome.evidence
         if are_units and subject.makes_output():
             evidence = f"{outcome.evidence}; they make an output, where labels part them"
             outcome = replace(outcome, evidence=evidence)
@@ -354,45 +379,53 @@ def _with_labels(subject: Subject, comparison: Comparison) -> Comparison:
     return replace(comparison, outcomes=tuple(outcomes))
 
 
-def _audit_like(weights: Like, like: Like, alpha: float) -> AuditReport:
+def _audit_by_like(weights: Like, like: Like, alpha: float) -> AuditReport:
     """Compare weights with others."""
-    found, expected, pairs, inventory = contracts_of(weights, like)
-    comparisons = compared(found, expected, pairs.names)
-    now = Together(found.equal, found.one_draw)
-    before = Together(expected.equal, expected.one_draw)
-    joint = [*weights_with_equal_values(comparisons, now, before, len(found.rows))]
-    judged = judge(comparisons, joint, groups_of_one_name(comparisons, now, before), alpha)
-    depths = functools.partial(_depths, inventory)
-    if is_function(weights):
-        depths = functools.partial(_depths_of_function, weights)
-    rows = rows_like(judged, found, expected, pairs.reasons, depths)
-    notes = [*_note_on_names(rows), *_notes_on_pairs(pairs), *_notes_on(inventory)]
-    return AuditReport(rows, source_of_like(like), notes)
+    paired = _pair_contracts(weights, like)
+    ours, theirs = paired.ours, paired.theirs
+    comparisons = compare_contracts(ours, theirs, paired.pairs.names)
+    our_shared = SharedValues(ours.equal, ours.one_draw)
+    their_shared = SharedValues(theirs.equal, theirs.one_draw)
+    joint = [*find_changed_equality(comparisons, our_shared, their_shared, len(ours.rows))]
+    groups = group_by_name(comparisons, our_shared, their_shared)
+    judged = judge(comparisons, joint, groups, alpha)
+    count_branches = functools.partial(_count_branches, paired.inventory)
+    if is_build_function(weights):
+        count_branches = functools.partial(_build_and_count_branches, weights)
+    rows = make_all_rows(judged, ours, theirs, paired.pairs.reasons, count_branches)
+    notes = [*_note_equal_sizes(rows), *_note_pairs(paired.pairs)]
+    notes += _note_unbuilt(paired.inventory)
+    return AuditReport(rows, paired.source, notes)
 
 
-def _note_on_names(rows: Sequence[WeightAudit]) -> list[str]:
-    """Return a sentence if weights are perhaps the same under other names, or none."""
+def _note_equal_sizes(rows: Sequence[WeightAudit]) -> list[str]:
     shapes: dict[str, list[Shape]] = {"new": [], "missing": []}
     for row in rows:
         shapes.get(row.verdict, []).append(row.shape)
     if not have_equal_sizes(shapes["new"], shapes["missing"]):
         return []
-    return ["What is new and what is missing have the same sizes: perhaps only their names differ."]
+    return ["The new and the missing weights have the same sizes: perhaps only their names differ."]
 
 
-def _notes_on_pairs(pairs: Pairs) -> list[str]:
-    """Return a sentence for each note, on all weights that it is about, and the remarks."""
-    paths: dict[str, list[str]] = {}
+def _note_pairs(pairs: Pairs) -> list[str]:
+    """Make a sentence of each note, on all weights that it is about, and add the remarks."""
+    paths_by_note: dict[str, list[str]] = {}
     for path, note in pairs.notes.items():
-        paths.setdefault(note, []).append(path)
-    notes = [f"{summarize_names(noted, shown=1)}: {note}." for note, noted in paths.items()]
+        paths_by_note.setdefault(note, []).append(path)
+    notes = []
+    for note, paths in paths_by_note.items():
+        notes.append(f"{summarize_names(paths, shown=1)}: {note}.")
     return [*notes, *pairs.remarks]
 
 
-def _depths(inventory: Inventory | None) -> dict[str, int]:
+def _note_unbuilt(inventory: Inventory | None) -> list[str]:
+    return [] if inventory is None else inventory.note_unbuilt()
+
+
+def _count_branches(inventory: Inventory | None) -> dict[str, int]:
     """Return the number of branches on the way of each kernel that ends one, by its path.
 
-    They are those that recipes count. Where it is not known, nothing is.
+    They are those that recipes count. If it is not known which kernels end one, nothing is.
 
     Args:
         inventory: What the model holds; `None` of arrays.
@@ -402,16 +435,13 @@ def _depths(inventory: Inventory | None) -> dict[str, int]:
     roles = find_roles(inventory)
     if Doubt.ENDS in roles.doubts:
         return {}
-    ends = [part for part in roles.parts if part.role.name in ENDS and part.role.branches]
-    return {part.weight.path: part.role.branches for part in ends}
+    counts = {}
+    for end in roles.parts:
+        if end.role.name in ENDS and end.role.branches:
+            counts[end.weight.path] = end.role.branches
+    return counts
 
 
-def _depths_of_function(build: Callable[[], Any]) -> dict[str, int]:
-    """Return the same of the model that a function makes."""
-    with backend.globals_preserved(), opened("weights()", build()) as found:
-        return _depths(found if isinstance(found, Inventory) else None)
-
-
-def _notes_on(inventory: Inventory | None) -> list[str]:
-    """Return which layers are not built, if weights are those of a model."""
-    return [] if inventory is None else inventory.note_on_unbuilt()
+def _build_and_count_branches(build: Callable[[], Any]) -> dict[str, int]:
+    with backend.globals_preserved(), open_weights("weights()", build()) as weights:
+        return _count_branches(weights if isinstance(weights, Inventory) else None)

@@ -1,4 +1,4 @@
-"""The result of `audit`."""
+"""The result of `audit`: a row for each weight, and a table of groups of those that are off."""
 
 import html
 import itertools
@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from keras_initx._alike import group_similar, merge_paths
 from keras_initx._checks import summarize_names, truncate
+from keras_initx._similar_paths import group_similar, merge_paths
 from keras_initx.recipes._weight_rules import NOT_KNOWN
 from keras_initx.report._figures import BLUE, RED
 from keras_initx.report._order import Points, plot_in_order
@@ -21,13 +21,10 @@ from keras_initx.report._text import format_count, format_number
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Rows of the table of an audit: weights that differ in the same way stand in one.
-
-
 # Ratios of weights with one cause differ by chance, in small weights by this factor.
-_ALIKE = 1.2
+_SAME_RATIO = 1.2
 # Patterns that are named in one row.
-_MOST = 4
+_MOST_PATTERNS = 4
 
 
 @dataclass(frozen=True)
@@ -97,57 +94,55 @@ class Group:
     @property
     def names_text(self) -> str:
         """The names, one a line, with the number of those left out."""
-        if len(self.names) <= _MOST:
+        if len(self.names) <= _MOST_PATTERNS:
             return "\n".join(self.names)
-        shown = self.names[: _MOST - 1]
-        return "\n".join([*shown, f"and {len(self.names) - len(shown)} more"])
+        first = self.names[: _MOST_PATTERNS - 1]
+        return "\n".join([*first, f"and {len(self.names) - len(first)} more"])
 
 
-def grouped(weights: Iterable[WeightAudit]) -> list[Group]:
-    """Return weights in groups, the worst first.
+def group_rows(weights: Iterable[WeightAudit]) -> list[Group]:
+    """Group weights that differ in the same way, the worst group first.
 
-    Those whose names differ in numbers only are a group if their verdict and its cause are equal.
-    Groups with one cause, one initializer and nearly one ratio are a single one. The names of a
-    group are in the order of the weights, because chance decides which of them is the worst.
+    Weights whose names differ in numbers only are a group if their verdict and its cause are equal.
+    Groups with one cause, one initializer and nearly one ratio are merged. The names of a group are
+    in the order of the weights, because chance decides which of them is the worst.
     """
     by_name = group_similar(
         weights,
         lambda weight: weight.path,
         lambda weight: (weight.verdict, weight.cause, weight.reason),
     )
-    merged: dict[tuple[str | None, ...], list[Group]] = {}
-    for of_name in by_name:
-        pattern = merge_paths([weight.path for weight in of_name])
-        group = Group([pattern], sorted(of_name, key=_rank))
+    groups_by_cause: dict[tuple[str | None, ...], list[Group]] = {}
+    for similar in by_name:
+        pattern = merge_paths([weight.path for weight in similar])
+        group = Group([pattern], sorted(similar, key=_rank_severity))
         worst = group.worst
-        key_of_cause: tuple[str | None, ...]
+        cause: tuple[str | None, ...]
         if worst.reason:
-            key_of_cause = (worst.verdict, worst.reason)
+            cause = (worst.verdict, worst.reason)
         elif worst.cause:
-            key_of_cause = (worst.verdict, worst.cause, worst.initializer)
+            cause = (worst.verdict, worst.cause, worst.initializer)
         else:
-            key_of_cause = (worst.verdict, "", *group.names)
-        _add(merged.setdefault(key_of_cause, []), group)
-    found = itertools.chain.from_iterable(merged.values())
-    return sorted(found, key=lambda group: _rank(group.worst))
+            cause = (worst.verdict, "", *group.names)
+        groups_by_cause[cause] = _merge_if_similar(groups_by_cause.get(cause, []), group)
+    groups = itertools.chain.from_iterable(groups_by_cause.values())
+    return sorted(groups, key=lambda group: _rank_severity(group.worst))
 
 
-def _add(groups: list[Group], group: Group) -> None:
-    """Add a group to those with the same cause, in which it may be one with another."""
-    for place, other in enumerate(groups):
-        together = sorted([*other.weights, *group.weights], key=_rank)
-        ratios = [weight.ratio for weight in together if weight.ratio]
-        if not ratios or max(ratios) <= _ALIKE * min(ratios):
-            groups[place] = Group([*other.names, *group.names], together)
-            return
-    groups.append(group)
+def _merge_if_similar(groups: Sequence[Group], group: Group) -> list[Group]:
+    """Merge a group into the first with nearly its ratio, or add it to the groups of its cause."""
+    for index, other in enumerate(groups):
+        weights = sorted([*other.weights, *group.weights], key=_rank_severity)
+        ratios = [weight.ratio for weight in weights if weight.ratio]
+        if not ratios or max(ratios) <= _SAME_RATIO * min(ratios):
+            merged = Group([*other.names, *group.names], weights)
+            return [*groups[:index], merged, *groups[index + 1 :]]
+    return [*groups, group]
 
 
-def _rank(weight: WeightAudit) -> tuple[int, float]:
-    """Return the place in the table.
-
-    First what is not a matter of scale, then the largest ratios, last what was not compared.
-    """
+def _rank_severity(weight: WeightAudit) -> tuple[int, float]:
+    # In the table, weights whose scale is right come first, then the largest ratios, and last what
+    # was not compared.
     if not weight.verdict:
         return 2, 0.0
     if weight.verdict != "scale" or not weight.ratio:
@@ -157,11 +152,10 @@ def _rank(weight: WeightAudit) -> tuple[int, float]:
 
 
 # The source of a report without rules.
-OF_LAYERS = "their layers say"
+LAYERS_SAY = "their layers say"
 
-# A factor of the scale that a weight should tell; those that do not are counted.
+# Weights that would not show a change of scale by this factor are counted, and so many are named.
 _COARSE = 1.2
-# Of these, so many are named.
 _NAMED = 3
 
 
@@ -189,8 +183,8 @@ class AuditReport(Tabular[Group], Judgement):
         return [weight for weight in self.rows if weight.verdict]
 
     @property
-    def _left(self) -> list[str]:
-        """The paths of weights that a recipe leaves, as it does not know what they are."""
+    def _unknown_to_recipe(self) -> list[str]:
+        """The paths of weights that a recipe leaves out, because it does not know what they are."""
         return [weight.path for weight in self.rows if weight.reason == NOT_KNOWN]
 
     @property
@@ -216,12 +210,12 @@ class AuditReport(Tabular[Group], Judgement):
         """Return a plot of how weights differ, in the order of the layers."""
         as_expected: dict[int, float] = {}
         off: dict[int, float] = {}
-        shown = [weight for weight in self.rows if weight.ratio is not None]
-        for place, weight in enumerate(shown):
+        compared = [weight for weight in self.rows if weight.ratio is not None]
+        for index, weight in enumerate(compared):
             points = off if weight.verdict else as_expected
-            points[place] = weight.ratio or 0.0
+            points[index] = weight.ratio or 0.0
         groups = {"as expected": Points(as_expected, BLUE), "off": Points(off, RED)}
-        names = [weight.path for weight in shown]
+        names = [weight.path for weight in compared]
         title = f"Standard deviation over the expected one: 1 is as {self.source}"
         panels = {"std / expected std": groups}
         return plot_in_order(names, panels, of="weight", title=title, are_ratios=True)
@@ -234,14 +228,14 @@ class AuditReport(Tabular[Group], Judgement):
         }
 
     def _rows(self) -> list[Group]:
-        """Return what there is to say something about, the worst first."""
-        return grouped(weight for weight in self.rows if weight.verdict or weight.reason)
+        """Return the groups of weights that are off or were not compared, the worst first."""
+        return group_rows(weight for weight in self.rows if weight.verdict or weight.reason)
 
     def _below(self) -> list[str]:
         lines = ["", self._summary_in_lines()]
         compared = len(self.rows) - len(self.not_compared)
         are_most = 2 * len(self.problems) > compared
-        if self.source == OF_LAYERS and are_most:
+        if self.source == LAYERS_SAY and are_most:
             lines.append("Were they drawn by rules? Pass these too: audit(model, rules).")
         return lines
 
@@ -264,23 +258,23 @@ class AuditReport(Tabular[Group], Judgement):
             Column("number", lambda row: len(row.weights) if len(row.weights) > 1 else ""),
             Column(
                 "expected",
-                lambda row: _range(weight.expected_std for weight in row.weights),
+                lambda row: _format_range(weight.expected_std for weight in row.weights),
                 is_optional=True,
             ),
-            Column("std", lambda row: _range(weight.std for weight in row.weights)),
-            Column("ratio", lambda row: _range(weight.ratio for weight in row.weights)),
+            Column("std", lambda row: _format_range(weight.std for weight in row.weights)),
+            Column("ratio", lambda row: _format_range(weight.ratio for weight in row.weights)),
             Column(
                 "shape",
-                lambda row: _common(str(weight.shape) for weight in row.weights),
+                lambda row: _keep_common(str(weight.shape) for weight in row.weights),
                 is_optional=True,
             ),
             Column(
                 "initializer",
-                lambda row: _common(weight.initializer or "" for weight in row.weights),
+                lambda row: _keep_common(weight.initializer or "" for weight in row.weights),
                 is_text=True,
                 is_optional=True,
             ),
-            Column("verdict", _verdict, is_text=True),
+            Column("verdict", _describe_verdict, is_text=True),
         ]
 
     @property
@@ -297,9 +291,10 @@ class AuditReport(Tabular[Group], Judgement):
         if left:
             text += f", {left} not compared"
         text += "."
-        if self._left:
-            weights = f"{format_count(len(self._left), 'weight')} ({truncate(self._left)})"
-            verb = "is" if len(self._left) == 1 else "are"
+        unknown = self._unknown_to_recipe
+        if unknown:
+            weights = f"{format_count(len(unknown), 'weight')} ({truncate(unknown)})"
+            verb = "is" if len(unknown) == 1 else "are"
             text += f" The recipe does not know what {weights} {verb} for."
         text += "".join(f" {note}" for note in self.notes)
         text += self._unchanged_text()
@@ -307,7 +302,7 @@ class AuditReport(Tabular[Group], Judgement):
         return text
 
     def _resolution_text(self) -> str:
-        """Return which weights have too few values to show a change that others show."""
+        """Say which weights have too few values to show a change that others show."""
         factors = {}
         for weight in self.rows:
             if weight.resolution is not None and round(weight.resolution, 2) > _COARSE:
@@ -324,7 +319,7 @@ class AuditReport(Tabular[Group], Judgement):
         )
 
     def _unchanged_text(self) -> str:
-        """Return how many weights are the same bit for bit, if that is known and not all are."""
+        """Say how many weights are the same bit for bit, if that is known and not all are."""
         known = [weight for weight in self.rows if weight.is_unchanged is not None]
         count = len(self.unchanged)
         rows = sum(weight.rows_unchanged or 0 for weight in known if not weight.is_unchanged)
@@ -336,13 +331,13 @@ class AuditReport(Tabular[Group], Judgement):
         return f"{text}."
 
 
-def _verdict(group: Group) -> str:
-    """Return what is wrong with the weights of a group, and why."""
+def _describe_verdict(group: Group) -> str:
+    """Say what is wrong with the weights of a group, and why."""
     worst = group.worst
     if not worst.verdict:
         return f"(not compared: {worst.reason})"
     explanation = worst.cause
-    # What else there is to say stands in other columns.
+    # The scale stands in other columns.
     if not explanation and worst.verdict != "scale":
         explanation = worst.evidence
     if explanation:
@@ -350,16 +345,14 @@ def _verdict(group: Group) -> str:
     return worst.verdict
 
 
-def _common(texts: Iterable[str]) -> str:
-    """Return a text that all have, or nothing."""
-    found = set(texts)
-    if len(found) == 1:
-        return found.pop()
+def _keep_common(texts: Iterable[str]) -> str:
+    distinct = set(texts)
+    if len(distinct) == 1:
+        return distinct.pop()
     return ""
 
 
-def _range(values: Iterable[float | None]) -> str:
-    """Return numbers as text: the lowest and the highest."""
+def _format_range(values: Iterable[float | None]) -> str:
     known = sorted(value for value in values if value is not None)
     if not known:
         return ""

@@ -1,4 +1,8 @@
-"""Contracts: how the weights of a model are drawn, measured from draws of them."""
+"""`contract`: how the weights of a model are drawn, measured from draws of them.
+
+A draw of a model is measured by itself, as a contract of one draw; contracts of several draws are
+merged. `ContractExpectation` compares a weight with its line of a contract.
+"""
 
 import gc
 import math
@@ -21,11 +25,11 @@ from keras_initx.report._results import WeightTable
 from keras_initx.report._table import Column
 from keras_initx.report._terminal import Verbose, show_progress, takes_verbose
 from keras_initx.report._text import format_number
-from keras_initx.tools.audit._contract_lines import FORMAT, WeightContract, line_of, weight_of
-from keras_initx.tools.audit._draws import merged, varying
-from keras_initx.tools.audit._equal_values import sets_of_one_draw
+from keras_initx.tools.audit._compare_profiles import compare_profiles
+from keras_initx.tools.audit._contract_lines import FORMAT, WeightContract, read_line, write_line
+from keras_initx.tools.audit._draws import find_varying, merge_draws
+from keras_initx.tools.audit._equal_values import group_one_draw
 from keras_initx.tools.audit._judgement import Comparison, Expectation
-from keras_initx.tools.audit._kinds import compare
 from keras_initx.tools.audit._profile import (
     INFINITE,
     KINDS,
@@ -36,13 +40,20 @@ from keras_initx.tools.audit._profile import (
     epsilon,
 )
 from keras_initx.tools.audit._property_test import FEWEST, Outcome
-from keras_initx.tools.audit._subjects import TIED, Audited, Subject, of_array, opened, subjects_of
+from keras_initx.tools.audit._subjects import (
+    TIED,
+    Audited,
+    Subject,
+    list_subjects,
+    open_weights,
+    profile_array,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# What a contract is made from: a function that makes the weights anew, or one draw of them.
-Drawn: TypeAlias = Callable[[], keras.Model | Mapping[str, Any]] | Audited
+# What a contract is made from: a function that makes new weights, or one draw of them.
+ContractSource: TypeAlias = Callable[[], keras.Model | Mapping[str, Any]] | Audited
 
 # With a smaller probability, draws probably differ more than those of one law.
 _PROBABLY = 0.05
@@ -94,8 +105,7 @@ class Contract(WeightTable[WeightContract]):
         self.to_json(path)
 
     def _json(self) -> str:
-        """Return the text that `save` writes, with a line for each weight."""
-        lines = [line_of(weight) for weight in self.rows]
+        lines = [write_line(weight) for weight in self.rows]
         return FORMAT.text((self.draws, self.equal, self.one_draw), lines)
 
     @classmethod
@@ -117,9 +127,11 @@ class Contract(WeightTable[WeightContract]):
             Column("shape", lambda row: row.shape),
             Column("dtype", lambda row: row.dtype, is_text=True, is_optional=True),
             Column("values", lambda row: row.text, is_text=True),
-            Column("mean", lambda row: _of_random(row, "mean"), alike="range"),
-            Column("std", lambda row: _of_random(row, "std"), alike="range"),
-            Column("zeros", lambda row: _of_random(row, "zeros"), is_optional=True, alike="range"),
+            Column("mean", lambda row: _format_moment(row, "mean"), alike="range"),
+            Column("std", lambda row: _format_moment(row, "std"), alike="range"),
+            Column(
+                "zeros", lambda row: _format_moment(row, "zeros"), is_optional=True, alike="range"
+            ),
         ]
 
     @property
@@ -152,25 +164,24 @@ class Contract(WeightTable[WeightContract]):
 
     def _figure(self) -> "Figure":
         deviations: dict[str, dict[int, float]] = {}
-        shown = [weight for weight in self.rows if weight.kind != "constant" and weight.profile.std]
-        for place, weight in enumerate(shown):
-            deviations.setdefault(weight.text, {})[place] = weight.profile.std
+        weights = [row for row in self.rows if row.kind != "constant" and row.profile.std]
+        for index, weight in enumerate(weights):
+            deviations.setdefault(weight.text, {})[index] = weight.profile.std
         groups = {}
         for name, (color, marker) in choose_styles(deviations).items():
             groups[name] = Points(deviations[name], color, marker)
-        paths = [weight.path for weight in shown]
+        paths = [weight.path for weight in weights]
         return plot_in_order(paths, {"standard deviation": groups}, of="weight")
 
 
-def _of_random(row: WeightContract, name: str) -> str:
-    """Return one of the statistics of a random weight as text, if it is not 0."""
+def _format_moment(row: WeightContract, name: str) -> str:
     value = getattr(row.profile, name) if row.kind == "random" else 0
     return format_number(value) if value else ""
 
 
 @takes_verbose
 def contract(
-    build: Drawn,
+    build: ContractSource,
     *,
     draws: int = 3,
     seed: int = 0,
@@ -178,21 +189,28 @@ def contract(
 ) -> Contract:
     """Measure how the weights of a model are drawn, to compare other versions of it by `audit`.
 
-    `build` makes the model anew for each draw, after `keras.utils.set_random_seed`, which also
-    seeds Python, NumPy and the backend. Several draws tell random weights from those that are
-    the same each time, such as a table of positions or weights with a fixed seed. One draw, that of
-    a model or a file, does not: what is not constant counts as random.
+    Use it before you change code or update a library: save the contract, and audit the new weights
+    with `like`. `build` makes the model anew for each draw, after `keras.utils.set_random_seed`,
+    which also seeds Python, NumPy and the backend.
 
-    Of each weight its moments, 113 quantiles, zeros, extremes, the deviations of parts and whether
-    it is orthonormal are kept, in about two kilobytes; of one draw also a digest. One weight is in
-    memory at a time, beside the model. The global random generators and the counters of
-    automatic names are as before afterward.
+    - Several draws tell random weights from weights that are the same each time, such as a table of
+      positions or weights with a fixed seed.
+    - One draw, of a model or a file, does not tell them apart: all weights that are not constant
+      count as random.
+
+    For each weight the contract keeps moments, 113 quantiles, zeros, extremes, the deviations of
+    parts and whether it is orthonormal, in about two kilobytes; for one draw also a digest. One
+    weight at a time is in memory, in addition to the model. The global random generators and the
+    counters of automatic names are the same afterward.
 
     Args:
-        build: A function without arguments that returns a built Keras model, or a dict from names
-            to arrays, such as the `state_dict()` of a torch module. Or one draw: a model, the path
-            of a saved model or of files of arrays, or a dict from names to arrays, see `audit`.
-        draws: The number of draws of a function.
+        build: What to measure:
+
+            - a function without arguments that returns a built Keras model, or a dict from names to
+              arrays, such as the `state_dict()` of a torch module;
+            - one draw: a model, the path of a saved model or of files of arrays, or a dict from
+              names to arrays, see `audit`.
+        draws: How often to call the function.
         seed: An integer in `[0, 2**32)`, from which the seeds of the draws are derived.
         verbose: Whether to show progress: `"auto"` on a terminal, unless
             `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
@@ -219,111 +237,110 @@ def contract(
         >>> yesterday.save("weights.json")
         >>> keras_initx.audit(build(), like="weights.json").ok
         True
+
+    See Also:
+        `audit`, which compares weights with a contract.
     """
     check_count("draws", draws)
     check_root("seed", seed)
-    if not is_function(build):
-        with opened("build", build) as found:
-            return contract_of(subjects_of(found))
+    if not is_build_function(build):
+        with open_weights("build", build) as weights:
+            return measure_one_draw(list_subjects(weights))
     if not accepts_arguments(build):
         raise TypeError(
-            "`build` must be a function without arguments; `functools.partial` makes one. "
+            "`build` must be a function without arguments. Make one with `functools.partial`. "
             f"Received: {build=!r}"
         )
-    drawn = []
+    contracts = []
     with backend.globals_preserved(), show_progress("Drawing", draws, "models") as advance:
         for draw in range(draws):
             keras.utils.set_random_seed(derived_seed(seed, "draw", draw))
-            with opened("build()", build()) as found:
-                drawn.append(contract_of(subjects_of(found)))
-            del found
+            with open_weights("build()", build()) as weights:
+                contracts.append(measure_one_draw(list_subjects(weights)))
+            del weights
             gc.collect()  # models are in cycles of references
             advance(1)
-    _check_alike(drawn)
-    return contract_of_draws(drawn)
+    _check_same_weights(contracts)
+    return merge_contracts(contracts)
 
 
-def contract_of_draws(drawn: Sequence["Contract"]) -> "Contract":
-    """Return the contract of several draws, each of which has the same weights."""
-    of_weights = list(zip(*[one.rows for one in drawn], strict=True))
-    varies = _varying_mostly(of_weights) if len(drawn) > 1 else ()
+def merge_contracts(draws: Sequence["Contract"]) -> "Contract":
+    """Merge contracts of single draws, which have the same weights."""
+    draws_by_weight = list(zip(*[draw.rows for draw in draws], strict=True))
+    varies = _find_mostly_varying(draws_by_weight) if len(draws) > 1 else ()
     weights = []
-    for of_draws in of_weights:
-        profiles = [draw.profile for draw in of_draws]
-        of_weight = () if profiles[0].frames else varies
-        weights.append(replace(of_draws[0], profile=merged(profiles, of_weight)))
+    for draws_of_weight in draws_by_weight:
+        profiles = [draw.profile for draw in draws_of_weight]
+        profile = merge_draws(profiles, () if profiles[0].frames else varies)
+        weights.append(replace(draws_of_weight[0], profile=profile))
     random = {weight.path for weight in weights if weight.kind == "random"}
-    equal = _in_all([draw.equal for draw in drawn], random)
-    one_draw = _in_all([draw.one_draw for draw in drawn], random)
-    return Contract(weights, len(drawn), equal, one_draw)
+    equal = _select_common_sets([draw.equal for draw in draws], random)
+    one_draw = _select_common_sets([draw.one_draw for draw in draws], random)
+    return Contract(weights, len(draws), equal, one_draw)
 
 
-def _in_all(sets: Sequence[list[list[str]]], random: set[str]) -> list[list[str]]:
-    """Return the sets of paths of random weights that each draw has."""
-    found = []
-    for paths in sets[0]:
-        if random.issuperset(paths) and all(paths in others for others in sets):
-            found.append(paths)
-    return found
+def _select_common_sets(draws: Sequence[list[list[str]]], random: set[str]) -> list[list[str]]:
+    """Select the sets of paths of random weights that each draw has."""
+    common = []
+    for paths in draws[0]:
+        if random.issuperset(paths) and all(paths in sets for sets in draws):
+            common.append(paths)
+    return common
 
 
-def _varying_mostly(weights: Sequence[Sequence[WeightContract]]) -> tuple[str, ...]:
-    """Return what is probably another in each draw of most weights.
+def _find_mostly_varying(draws_by_weight: Sequence[Sequence[WeightContract]]) -> tuple[str, ...]:
+    """Find what is probably another in each draw of most weights: `"scale"`, `"mean"`.
 
-    Then it is so of all: draws of few values may be alike by chance.
-
-    Args:
-        weights: The draws of each.
+    Then it is so for all weights: draws of few values may be similar by chance.
     """
     counts: Counter[str] = Counter()
-    number = 0
-    for of_draws in weights:
-        profiles = [draw.profile for draw in of_draws]
+    random_weights = 0
+    for draws_of_weight in draws_by_weight:
+        profiles = [draw.profile for draw in draws_of_weight]
         if all(profile.kind == "random" for profile in profiles):
-            counts.update(varying(profiles, _PROBABLY))
-            number += 1
-    of_most = [what for what, count in counts.items() if count > max(1, number / 2)]
-    return tuple(of_most)
+            counts.update(find_varying(profiles, _PROBABLY))
+            random_weights += 1
+    most = [name for name, count in counts.items() if count > max(1, random_weights / 2)]
+    return tuple(most)
 
 
-def is_function(build: Any) -> TypeGuard[Callable[[], Any]]:
-    """Return whether a contract is made from calls; a layer, also of torch, is no function here."""
+def is_build_function(build: Any) -> TypeGuard[Callable[[], Any]]:
+    """Return whether `contract` calls this. A layer, also of torch, is no function here."""
     if isinstance(build, type):
         return True
     is_layer = isinstance(build, keras.Layer) or hasattr(build, "state_dict")
     return callable(build) and not is_layer
 
 
-def contract_of(subjects: Sequence[Subject]) -> Contract:
-    """Return the contract of one draw."""
+def measure_one_draw(subjects: Sequence[Subject]) -> Contract:
+    """Measure one draw of the weights."""
     weights = []
-    first: dict[str, list[str]] = {}
+    paths_by_digest: dict[str, list[str]] = {}
     with show_progress("Reading", len(subjects), "weights") as advance:
         for subject in subjects:
-            profile = _profile_of(subject)
+            profile = _profile_subject(subject)
             weight = WeightContract(
-                subject.path, subject.shape, subject.dtype, profile, subject.place
+                subject.path, subject.shape, subject.dtype, profile, subject.canonical_path
             )
             weights.append(weight)
             if profile.kind == "random" and profile.digest is not None:
-                first.setdefault(profile.digest, []).append(subject.path)
+                paths_by_digest.setdefault(profile.digest, []).append(subject.path)
             advance(1)
-    equal = [paths for paths in first.values() if len(paths) > 1]
+    equal = [paths for paths in paths_by_digest.values() if len(paths) > 1]
     random = [(weight.path, weight.profile) for weight in weights if weight.kind == "random"]
-    return Contract(weights, 1, equal, sets_of_one_draw(random))
+    return Contract(weights, 1, equal, group_one_draw(random))
 
 
-def _profile_of(subject: Subject) -> Profile:
-    """Return what one draw of a weight says about it."""
+def _profile_subject(subject: Subject) -> Profile:
     if subject.obstacle:
         return Profile("unknown", subject.obstacle)
-    profile = of_array(subject.values.stored(), subject.dtype)
-    if profile.reason in (INFINITE, NOT_FINITE) and subject.lost():
+    profile = profile_array(subject.values.read_stored(), subject.dtype)
+    if profile.reason in (INFINITE, NOT_FINITE) and subject.describe_not_finite():
         return replace(profile, reason=LOST)
     return profile
 
 
-def _check_alike(draws: Sequence[Contract]) -> None:
+def _check_same_weights(draws: Sequence[Contract]) -> None:
     """Raise `ValueError` unless all draws have the same weights in the same order."""
     first = [(weight.path, weight.shape, weight.dtype) for weight in draws[0].rows]
     for number, draw in enumerate(draws[1:], 2):
@@ -346,14 +363,14 @@ def is_contract(content: Any) -> bool:
 
 
 def read_contract(name: str, path: str) -> Contract:
-    """Return the contract in a file.
+    """Read a contract from a file.
 
     Args:
         name: Name of the argument in error messages.
         path: See `Contract.load`.
     """
     check_file(name, path)
-    fields, weights = FORMAT.read(name, path, weight_of)
+    fields, weights = FORMAT.read(name, path, read_line)
     with FORMAT.refusing(name, path, "its draws and equal weights"):
         draws = int(fields["draws"])
         sets = []
@@ -366,125 +383,130 @@ def read_contract(name: str, path: str) -> Contract:
 
 
 @dataclass(frozen=True)
-class OfContract(Expectation):
-    """How a weight was drawn before.
+class ContractExpectation(Expectation):
+    """How a weight is drawn by a contract.
 
     Attributes:
-        line: The weight before.
+        line: The weight in the contract.
         draws: The number of draws that it was measured from.
-        draws_found: That of the weight that is tested.
+        actual_draws: The number of draws that the tested weight was measured from.
     """
 
     line: WeightContract
     draws: int
-    draws_found: int
+    actual_draws: int
 
     is_measured = True
 
     @property
     def text(self) -> str | None:  # type: ignore[override]
-        """How it was drawn, in words."""
+        """How it is drawn by the contract, in words."""
         return None if self.line.kind == "unknown" else self.line.text
 
     @property
     def path(self) -> str:  # type: ignore[override]
-        """Its path then."""
+        """Its path in the contract."""
         return self.line.path
 
     @property
     def dtype(self) -> DType:  # type: ignore[override]
-        """Its dtype then."""
+        """Its dtype in the contract."""
         return self.line.dtype
 
     def test(self, weight: WeightContract) -> Comparison:
-        expected, found = self.line.profile, weight.profile
-        outcomes, are_comparable = self._of_array(weight)
+        expected, actual = self.line.profile, weight.profile
+        outcomes, are_comparable = self._compare_array(weight)
         reason = ""
         if are_comparable:
-            found = self._as_drawn(weight)
-            of_values, reason = self._of_values(weight, found)
-            outcomes += of_values
+            actual = self._adapt_to_one_draw(weight)
+            value_outcomes, reason = self._compare_values(weight, actual)
+            outcomes += value_outcomes
         is_unchanged = None
-        if self.draws == 1 and expected.kind == found.kind == "constant":
-            is_unchanged = weight.dtype == self.dtype and expected.value == found.value
-        elif self.draws == 1 and None not in (expected.digest, found.digest):
-            is_unchanged = expected.digest == found.digest
+        if self.draws == 1 and expected.kind == actual.kind == "constant":
+            is_unchanged = weight.dtype == self.dtype and expected.value == actual.value
+        elif self.draws == 1 and None not in (expected.digest, actual.digest):
+            is_unchanged = expected.digest == actual.digest
         return Comparison(
-            weight, self, found, expected, tuple(outcomes), reason, is_unchanged=is_unchanged
+            weight, self, actual, expected, tuple(outcomes), reason, is_unchanged=is_unchanged
         )
 
-    def _as_drawn(self, weight: WeightContract) -> Profile:
-        """Return what is found, as far as one draw of either does not tell it.
+    def _adapt_to_one_draw(self, weight: WeightContract) -> Profile:
+        """Return the profile of a weight, changed in what one draw of either side cannot tell.
 
         It does not tell fixed values from random ones, nor levels of a law from copies.
         """
-        found = weight.profile
-        are_drawn = self.line.kind == "random" and found.has_distribution
-        if found.kind == "fixed" and are_drawn and 1 in (self.draws, self.draws_found):
-            return replace(found, kind="random")
-        if self.line.profile.has_levels and self.draws_found == 1 and found.kind == "random":
-            return found.with_levels()
-        return found
+        actual = weight.profile
+        are_drawn = self.line.kind == "random" and actual.has_distribution
+        if actual.kind == "fixed" and are_drawn and 1 in (self.draws, self.actual_draws):
+            return replace(actual, kind="random")
+        if self.line.profile.has_levels and self.actual_draws == 1 and actual.kind == "random":
+            return actual.with_levels()
+        return actual
 
-    def _of_array(self, weight: WeightContract) -> tuple[list[Outcome], bool]:
-        """Return what is said of the array as a whole, and whether values can be compared."""
+    def _compare_array(self, weight: WeightContract) -> tuple[list[Outcome], bool]:
+        """Compare shape, dtype and ties, and return whether the values can be compared too."""
         line = self.line
         if weight.shape != line.shape:
             is_exchanged = sorted(weight.shape) == sorted(line.shape)
             cause = "an axis exchanged" if is_exchanged else ""
-            evidence = f"{weight.shape}, and {line.shape} before"
+            evidence = f"the shape is {weight.shape}, expected {line.shape}"
             return [Outcome("reshaped", evidence, cause=cause)], False
         outcomes = []
         if weight.dtype != line.dtype:
-            outcomes.append(Outcome("dtype", f"{weight.dtype}, and {line.dtype} before"))
+            outcomes.append(Outcome("dtype", f"the dtype is {weight.dtype}, expected {line.dtype}"))
         now, before = weight.profile.reason, line.profile.reason
         if now.startswith(TIED) == before.startswith(TIED):
             return outcomes, True
-        evidence = f"{now}, and was not" if now else f"no longer {before}"
+        evidence = f"values of its own, expected {before}"
+        if now.startswith(TIED):
+            evidence = f"{now}, expected values of its own"
         return [*outcomes, Outcome("equal weights", evidence)], False
 
-    def _of_values(self, weight: WeightContract, found: Profile) -> tuple[list[Outcome], str]:
-        """Return what tests say of the values, and why they are not compared."""
+    def _compare_values(self, weight: WeightContract, actual: Profile) -> tuple[list[Outcome], str]:
+        """Test the values, and return why they are not compared, empty if they are."""
         line, expected = self.line, self.line.profile
         if self.draws == 1:
-            are_constant = expected.kind == found.kind == "constant"
-            if are_constant and math.prod(line.shape) == 1 and found.value != expected.value:
+            are_constant = expected.kind == actual.kind == "constant"
+            if are_constant and math.prod(line.shape) == 1 and actual.value != expected.value:
                 return [], "one value, of one draw"
-            expected = _of_one_draw(expected)
+            expected = _forget_positions(expected)
         outcomes = []
-        for outcome in compare(expected, found, max(weight.dtype, line.dtype, key=epsilon)):
+        less_exact = max(weight.dtype, line.dtype, key=epsilon)
+        for outcome in compare_profiles(expected, actual, less_exact):
             if outcome.verdict != "precision" or weight.dtype == line.dtype:
                 outcomes.append(outcome)
-        varies = sorted({*expected.varies, *found.varies})
+        varies = sorted({*expected.varies, *actual.varies})
         reason = f"another {' and '.join(varies)} in each draw" if varies else ""
-        are_few = min(expected.size, found.size) < FEWEST
-        if not outcomes and "unknown" in (expected.kind, found.kind):
-            reason = expected.reason or found.reason
-        elif are_few and expected.kind == found.kind == "random":
+        are_few = min(expected.size, actual.size) < FEWEST
+        if not outcomes and "unknown" in (expected.kind, actual.kind):
+            reason = expected.reason or actual.reason
+        elif are_few and expected.kind == actual.kind == "random":
             is_proven = any(outcome.proof for outcome in outcomes)
             reason = "" if is_proven else f"fewer than {FEWEST} values"
         return outcomes, reason
 
 
-def _of_one_draw(profile: Profile) -> Profile:
-    """Return a profile without what may be at other places in each draw."""
+def _forget_positions(profile: Profile) -> Profile:
+    """Leave out of a profile what may have another position in each draw."""
     crowded = profile.crowded if profile.crowded == NOTHING else None
     return replace(profile, zeros_at=None, crowded=crowded)
 
 
-def compared(found: Contract, expected: Contract, names: Mapping[str, str]) -> list[Comparison]:
-    """Return each weight that was there before, compared with what it was.
+def compare_contracts(
+    actual: Contract, expected: Contract, names: Mapping[str, str]
+) -> list[Comparison]:
+    """Compare each weight that has a counterpart with its line of a contract.
 
     Args:
-        found: The weights.
-        expected: Those before.
-        names: The paths of those before by the paths of the weights.
+        actual: The weights.
+        expected: What they should be.
+        names: The paths of their counterparts, by the paths of the weights.
     """
-    by_path = {weight.path: weight for weight in expected.rows}
+    line_by_path = {weight.path: weight for weight in expected.rows}
     comparisons = []
-    for weight in found.rows:
+    for weight in actual.rows:
         if weight.path in names:
-            line = by_path[names[weight.path]]
-            expectation = OfContract(line, expected.draws, found.draws)
+            line = line_by_path[names[weight.path]]
+            expectation = ContractExpectation(line, expected.draws, actual.draws)
             comparisons.append(expectation.test(weight))
     return comparisons

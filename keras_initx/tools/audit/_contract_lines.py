@@ -1,9 +1,20 @@
 """The weights of a contract, and the lines that a file has for each.
 
-The line that people read is short: what a weight is, how it is drawn, its mean, deviation and
-zeros, and what is equal. The other numbers, which only tests need, stand in a second part of the
-file, one list for each weight. What a person changes in a line counts: another mean or deviation
-moves these numbers with it, and another law takes their place.
+A file has a line for people, and after all lines a list of numbers that only tests need:
+
+    "weights": [
+      {"path": "hidden/kernel", "shape": [64, 32], "dtype": "float32",
+       "values": "normal", "mean": -0.0002066, "std": 0.09953},
+      {"path": "hidden/bias", "shape": [32], "dtype": "float32",
+       "values": "constant", "value": 0.0}
+    ],
+    "numbers": {
+      "hidden/kernel": [-0.0002066297, 0.09952728, 0.0, 6144, ...],
+      "hidden/bias": []
+    }
+
+What a person changes in a line counts: another mean or standard deviation moves the numbers, and
+another law replaces them.
 """
 
 import math
@@ -19,12 +30,13 @@ from keras_initx.tools.audit._profile import (
     LEVELS,
     NOTHING,
     Ends,
+    Farthest,
     Parts,
     Profile,
-    families_of,
-    rounded,
+    list_family_laws,
+    round_numbers,
 )
-from keras_initx.tools.audit._subjects import of_law
+from keras_initx.tools.audit._subjects import profile_law
 
 # The part of a file with the numbers.
 NUMBERS = "numbers"
@@ -35,12 +47,12 @@ FORMAT = LinedFormat(
     ("draws", "equal", "one_draw", "weights"),
     parts=(NUMBERS,),
 )
-# The moments that a line has, in the order in which they are in the numbers too, if they are not 0.
+# The moments that a line has if they are not 0. The numbers begin with them, in this order.
 _MOMENTS = ("mean", "std", "zeros")
-# The other numbers of a profile that stand at its beginning.
+# The numbers that follow, see `_list_numbers`.
 _COUNTS = ("size", "total", "outliers", "bits")
 _SINGLE = ("independent", "kurtosis")
-# What else a line says, where it is not the usual.
+# What else a line says, if it is not the usual.
 _USUAL: dict[str, Any] = {
     "digest": None,
     "zeros_at": None,
@@ -53,8 +65,8 @@ _USUAL: dict[str, Any] = {
     "varies": (),
     "has_levels": False,
 }
-# Laws that a person may state in the place of what was measured.
-_LAWS = [law.name for law in families_of(0.0, 1.0)]
+# Laws that a person may state instead of what was measured.
+_LAWS = [law.name for law in list_family_laws(0.0, 1.0)]
 _KEYS = {"path", "place", "shape", "dtype", "values", "value", *_MOMENTS, *_USUAL, NUMBERS}
 
 
@@ -67,8 +79,8 @@ class WeightContract:
         shape: Its shape.
         dtype: The name of its dtype.
         profile: What is known of its values.
-        place: Its place in the model, see `places_of`, by which it is found in another one. That
-            of an array is its name.
+        place: Its path by the types and ranks of layers, by which it is found in another model, see
+            `canonical_weight_paths`. That of an array is its name.
     """
 
     path: str
@@ -91,8 +103,8 @@ class WeightContract:
 # To a file.
 
 
-def line_of(weight: WeightContract) -> dict[str, Any]:
-    """Return a weight as a line of the file: the head first, the numbers last."""
+def write_line(weight: WeightContract) -> dict[str, Any]:
+    """Write a weight as a line of the file: the head first, the numbers last."""
     profile = weight.profile
     line: dict[str, Any] = {"path": weight.path}
     if weight.place != weight.path:
@@ -103,21 +115,24 @@ def line_of(weight: WeightContract) -> dict[str, Any]:
     if profile.has_distribution:
         for name in _MOMENTS:
             if getattr(profile, name):
-                line[name] = _shown(getattr(profile, name))
+                line[name] = _shorten(getattr(profile, name))
     for name, usual in _USUAL.items():
         value = getattr(profile, name)
         if value != usual and (profile.has_distribution or value is not None):
             line[name] = value
-    return {**line, NUMBERS: [*_numbers(profile)]}
+    return {**line, NUMBERS: [*_list_numbers(profile)]}
 
 
-def _shown(value: float) -> float:
-    """Return a moment as a line has it: short, as the numbers have it as well."""
-    return float(f"{value:.4g}")
+def _shorten(value: float) -> float:
+    return float(f"{value:.4g}")  # the numbers have more digits
 
 
-def _numbers(profile: Profile) -> Iterator[float | None]:
-    """Yield the numbers of a profile, none where there is nothing more to say than in the line."""
+def _list_numbers(profile: Profile) -> Iterator[float | None]:
+    """List the numbers of a profile, none if there is nothing more to say than in the line.
+
+    They are: mean, std, zeros, size, total, outliers, bits, independent, kurtosis; lowest, highest;
+    connections; quantiles; how many spot values, parts and ends follow, and these.
+    """
     if not profile.has_distribution:
         return
     for name in (*_MOMENTS, *_COUNTS, *_SINGLE):
@@ -126,9 +141,9 @@ def _numbers(profile: Profile) -> Iterator[float | None]:
         yield end if math.isfinite(end) else None
     yield from profile.connections
     yield from profile.quantiles
-    for values in (profile.places, profile.parts, profile.ends):
+    for values in (profile.spot_values, profile.parts, profile.ends):
         yield len(values)
-    yield from profile.places
+    yield from profile.spot_values
     for parts in profile.parts:
         yield from (parts.axis, parts.size, len(parts.means), *parts.means, *parts.stds)
     for ends in profile.ends:
@@ -138,29 +153,29 @@ def _numbers(profile: Profile) -> Iterator[float | None]:
 # From a file.
 
 
-def weight_of(line: Mapping[str, Any]) -> WeightContract:
-    """Return the weight of a line.
+def read_line(line: Mapping[str, Any]) -> WeightContract:
+    """Read the weight of a line.
 
     Raises:
         KeyError: If something is missing.
         TypeError: If something has another type.
-        ValueError: If the line says nothing that can be.
+        ValueError: If no weight can be as the line says.
     """
     unknown = sorted(line.keys() - _KEYS)
     if unknown:
-        raise ValueError(f"{unknown[0]!r} is none of {sorted(_KEYS - {NUMBERS})}")
+        raise ValueError(f"the key {unknown[0]!r} is none of {sorted(_KEYS - {NUMBERS})}")
     shape = tuple(int(length) for length in line["shape"])
-    profile = _profile_of(line, shape)
+    profile = _read_profile(line, shape)
     place = str(line.get("place", line["path"]))
     return WeightContract(line["path"], shape, str(line["dtype"]), profile, place)
 
 
-def _profile_of(line: Mapping[str, Any], shape: tuple[int, ...]) -> Profile:
+def _read_profile(line: Mapping[str, Any], shape: tuple[int, ...]) -> Profile:
     values, numbers = line["values"], line[NUMBERS]
-    texts = {name: _hashable(line[name]) for name in _USUAL if name in line}
+    texts = {name: _make_hashable(line[name]) for name in _USUAL if name in line}
     if values == "constant":
         if not is_real(line["value"]):
-            raise ValueError(f"the value of a constant is {line['value']!r}")
+            raise ValueError(f"'value' is {line['value']!r}, and must be a number")
         return Profile("constant", value=float(line["value"]), size=math.prod(shape), **texts)
     is_unknown = values[:1] == "(" and values[-1:] == ")"
     if is_unknown:
@@ -170,30 +185,32 @@ def _profile_of(line: Mapping[str, Any], shape: tuple[int, ...]) -> Profile:
     measured = None
     if numbers:
         kind = "fixed" if values == "fixed" else "random"
-        measured = _measured(kind, numbers, {**_USUAL, **texts})
+        measured = _read_numbers(kind, numbers, {**_USUAL, **texts})
         if values == measured.text:
-            return _with_moments(measured, line)
+            return _apply_moments(measured, line)
     if values in _LAWS:
-        laws = families_of(*_moments_of(line, ("mean", "std")))
-        return _of_statement([*laws][_LAWS.index(values)], line["dtype"], shape)
+        laws = list_family_laws(*_read_moments(line, ("mean", "std")))
+        return _profile_statement([*laws][_LAWS.index(values)], line["dtype"], shape)
     if values == "random" and measured is not None:
-        return _with_moments(measured, line)
-    raise ValueError(f"the values are {values!r}, of which nothing is known")
+        return _apply_moments(measured, line)
+    raise ValueError(f"'values' is {values!r}, and must be one of {['constant', 'fixed', *_LAWS]}")
 
 
-def _hashable(value: Any) -> Any:
+def _make_hashable(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _of_statement(law: IndependentLaw, dtype: DType, shape: Shape) -> Profile:
-    """Return what a person says of values, as exactly known as of one draw.
+def _profile_statement(law: IndependentLaw, dtype: DType, shape: Shape) -> Profile:
+    """Make the profile of a law that a person states, as exactly known as from one draw.
 
-    Its numbers are rounded, so ends that would follow from them are not known.
+    The numbers that they state are rounded, so that the ends of the law are not known.
     """
     size = math.prod(shape)
-    stated = of_law(law, dtype, shape)
-    parts = [replace(part, size=size // len(part.means)) for part in stated.parts]
-    profile: Profile = rounded(
+    stated = profile_law(law, dtype, shape)
+    parts_of_law = []
+    for parts in stated.parts:
+        parts_of_law.append(replace(parts, size=size // len(parts.means)))
+    profile: Profile = round_numbers(
         replace(
             stated,
             size=size,
@@ -202,88 +219,93 @@ def _of_statement(law: IndependentLaw, dtype: DType, shape: Shape) -> Profile:
             zeros=0.0,
             lowest=-math.inf,
             highest=math.inf,
-            parts=tuple(parts),
+            parts=tuple(parts_of_law),
             law=None,
         )
     )
     return profile
 
 
-def _measured(kind: str, numbers: Sequence[float | None], texts: Mapping[str, Any]) -> Profile:
-    """Return the profile with these numbers, which `_numbers` yielded."""
+def _read_numbers(kind: str, numbers: Sequence[float | None], texts: Mapping[str, Any]) -> Profile:
+    """Read a profile from numbers in the order in which `_list_numbers` yields them."""
     rest = iter(numbers)
 
-    def several(count: float) -> list[Any]:
+    def take(count: float) -> list[Any]:
         return [next(rest) for _ in range(int(count))]
 
     fields = dict(texts)
     try:
         for names in (_MOMENTS, _COUNTS, _SINGLE):
-            fields.update(zip(names, several(len(names)), strict=True))
-        lowest, highest = several(2)
-        fields["connections"] = tuple(several(2))
-        fields["quantiles"] = tuple(several(len(LEVELS)))
-        number_of_places, number_of_parts, number_of_ends = several(3)
-        fields["places"] = tuple(several(number_of_places))
-        parts, ends = [], []
+            fields.update(zip(names, take(len(names)), strict=True))
+        lowest, highest = take(2)
+        fields["connections"] = tuple(take(2))
+        fields["quantiles"] = tuple(take(len(LEVELS)))
+        number_of_spot_values, number_of_parts, number_of_ends = take(3)
+        fields["spot_values"] = tuple(take(number_of_spot_values))
+        all_parts, all_ends = [], []
         for _ in range(number_of_parts):
-            axis, size, count = several(3)
-            parts.append(Parts(axis, size, tuple(several(count)), tuple(several(count))))
+            axis, size, count = take(3)
+            all_parts.append(Parts(axis, size, tuple(take(count)), tuple(take(count))))
         for _ in range(number_of_ends):
-            axis, size, count = several(3)
-            ends.append(Ends(axis, size, count, tuple(several(4)), tuple(several(4))))
-        is_all = next(rest, None) is None
+            axis, size, count = take(3)
+            all_ends.append(Ends(axis, size, count, Farthest(*take(4)), Farthest(*take(4))))
+        are_all_read = next(rest, None) is None
     except StopIteration:
-        is_all = False
-    if not is_all:
-        raise ValueError(f"{len(numbers)} numbers, which is not what a profile has")
+        are_all_read = False
+    if not are_all_read:
+        raise ValueError(f"its {len(numbers)} numbers are too few or too many")
     return Profile(
         kind,
         lowest=-math.inf if lowest is None else lowest,
         highest=math.inf if highest is None else highest,
-        parts=tuple(parts),
-        ends=tuple(ends),
+        parts=tuple(all_parts),
+        ends=tuple(all_ends),
         **fields,
     )
 
 
-def _moments_of(
-    line: Mapping[str, Any], names: Sequence[str], *, are_alike: bool = False
+def _read_moments(
+    line: Mapping[str, Any], names: Sequence[str], *, are_equal: bool = False
 ) -> list[float]:
-    """Return moments as a line states them, 0 where it does not.
+    """Read moments as a line states them, 0 if it does not.
 
     Args:
         line: The line.
         names: The moments that are returned.
-        are_alike: Whether all values but zeros are equal, so that there is no deviation to state.
+        are_equal: Whether all values but zeros are equal, so that there is no deviation to state.
 
     Raises:
-        KeyError: If there is no deviation, and values are not alike.
+        KeyError: If there is no deviation, and values are not equal.
         ValueError: If they are not those of such values.
     """
-    moments = {"mean": 0.0, "zeros": 0.0, **({"std": 0.0} if are_alike else {}), **line}
-    is_std = moments["std"] == 0 if are_alike else moments["std"] > 0
+    moments = {"mean": 0.0, "zeros": 0.0, **({"std": 0.0} if are_equal else {}), **line}
+    is_std = moments["std"] == 0 if are_equal else moments["std"] > 0
     if not is_std or not 0 <= moments["zeros"] <= 1:
-        of = "values that are alike" if are_alike else "random values"
-        raise ValueError(f"std={moments['std']!r} and zeros={moments['zeros']!r} of {of}")
+        kind, std = ("equal values", "0") if are_equal else ("random values", "positive")
+        raise ValueError(
+            f"std={moments['std']!r} and zeros={moments['zeros']!r} of {kind}, of which the std "
+            f"must be {std}, and zeros between 0 and 1"
+        )
     return [float(moments[name]) for name in names]
 
 
-def _with_moments(measured: Profile, line: Mapping[str, Any]) -> Profile:
-    """Return a profile with the moments of a line, where a person has changed them.
+def _apply_moments(measured: Profile, line: Mapping[str, Any]) -> Profile:
+    """Take the moments of a line into a profile, if a person has changed them.
 
-    Then the values are others, and ends that follow from rounded numbers are not known.
+    Then the values are others, and ends that would follow from rounded numbers are not known.
     """
     changed = {}
-    stated = _moments_of(line, _MOMENTS, are_alike=not measured.std)
-    for name, said in zip(_MOMENTS, stated, strict=True):
-        if said != _shown(getattr(measured, name)):
-            changed[name] = said
+    stated = _read_moments(line, _MOMENTS, are_equal=not measured.std)
+    for name, moment in zip(_MOMENTS, stated, strict=True):
+        if moment != _shorten(getattr(measured, name)):
+            changed[name] = moment
     if not changed:
         return measured
-    now = replace(measured, digest=None, zeros=changed.pop("zeros", measured.zeros))
+    edited = replace(measured, digest=None, zeros=changed.pop("zeros", measured.zeros))
     if changed:
-        moved = now.moved(changed.get("mean", now.mean), changed.get("std", now.std))
-        now = replace(moved, lowest=-math.inf, highest=math.inf)
-    profile: Profile = rounded(now)
+        moved = edited.with_moments(
+            changed.get("mean", edited.mean), changed.get("std", edited.std)
+        )
+        edited = replace(moved, lowest=-math.inf, highest=math.inf)
+    profile: Profile = round_numbers(edited)
     return profile

@@ -1,4 +1,11 @@
-"""What several draws of a weight say about it together, and what differs between them."""
+"""What several draws of a weight say about it together, and what differs between them.
+
+draws                        together
+equal values                 "fixed", such as a table of positions
+different values             "random", with moments and quantiles of all
+another scale in each draw   "random", varies=("scale",): it is compared without its scale
+-0.1 and 0.1 in all draws    "random", has_levels: equal values are independent, and no copies
+"""
 
 import math
 from collections import Counter
@@ -14,7 +21,7 @@ from keras_initx.tools.audit._profile import (
     SHARE_OF_ZEROS,
     Parts,
     Profile,
-    rounded,
+    round_numbers,
 )
 
 # With a smaller probability, the scale or the mean of a weight is another in each draw.
@@ -27,16 +34,16 @@ _LEAST_KURTOSIS_OVER_1 = 0.01
 _FEWEST_OF_PART = 8
 
 
-def merged(draws: Sequence[Profile], varies: Sequence[str] = ()) -> Profile:
-    """Return what several draws of a weight say about it together.
+def merge_draws(draws: Sequence[Profile], varies: Sequence[str] = ()) -> Profile:
+    """Combine what several draws of a weight say about it.
 
     Args:
         draws: One draw or more.
-        varies: What is another in each draw, whether or not it is in these.
+        varies: What is known to be another in each draw, even if these do not show it.
     """
     if len(draws) == 1:
         return draws[0]
-    not_random = _merged_if_not_random(draws)
+    not_random = _merge_unless_random(draws)
     if not_random is not None:
         return not_random
     has_levels = _have_levels(draws)
@@ -49,17 +56,17 @@ def merged(draws: Sequence[Profile], varies: Sequence[str] = ()) -> Profile:
             stated[field.name] = rule([getattr(draw, field.name) for draw in draws])
     together = Profile(**stated)
     # Where draws differ from each other, they tell less than all of their values would.
-    differ = tuple(dict.fromkeys([*varying(draws, ANOTHER), *varies]))
+    differ = tuple(dict.fromkeys([*find_varying(draws, ANOTHER), *varies]))
     if has_levels and not all(
         _have_one_size(draws, parts) for parts in zip(*[draw.parts for draw in draws], strict=True)
     ):
         # Levels that depend on the place, as of rows that are large or small as a whole.
         differ = tuple(dict.fromkeys([*differ, "scale"]))
     spread = 0.0 if "mean" in differ else float(np.std([draw.mean for draw in draws]))
-    merged_draws: Profile = rounded(
+    merged_draws: Profile = round_numbers(
         replace(
             together,
-            independent=_independent(draws),
+            independent=_count_independent(draws),
             std=math.hypot(together.std, spread),
             varies=differ,
             has_levels=has_levels,
@@ -68,8 +75,8 @@ def merged(draws: Sequence[Profile], varies: Sequence[str] = ()) -> Profile:
     return merged_draws
 
 
-def _merged_if_not_random(draws: Sequence[Profile]) -> Profile | None:
-    """Return what draws say together that are not all random, or all the same."""
+def _merge_unless_random(draws: Sequence[Profile]) -> Profile | None:
+    """Combine draws that are not all random, or all the same. Otherwise return `None`."""
     first = draws[0]
     if all((draw.kind, draw.value) == ("constant", first.value) for draw in draws):
         return first
@@ -88,32 +95,32 @@ def _merged_if_not_random(draws: Sequence[Profile]) -> Profile | None:
 
 
 def _have_levels(draws: Sequence[Profile]) -> bool:
-    """Return whether values are there several times since all draws have these, and are no copies.
+    """Return whether values are equal because the law has few levels, and not because of copies.
 
-    Copies of values that are drawn are others in each draw. Values that depend on their place, such
-    as rows of one sign, are not independent either.
+    Levels are equal in all draws, and copies of what is drawn are not. Values that depend on their
+    index, such as rows of one sign, are not independent either.
     """
     if all(draw.independent == draw.size for draw in draws):
         return False
-    drawn = [Counter(value for value in draw.places if value) for draw in draws]
+    counters = [Counter(value for value in draw.spot_values if value) for draw in draws]
     repeated, common = 0, 0
-    for number, values in enumerate(drawn):
-        others = set().union(*drawn[:number], *drawn[number + 1 :])
-        several = {value for value, count in values.items() if count > 1}
-        repeated += len(several)
-        common += len(several & others)
+    for index, counter in enumerate(counters):
+        other_draws = set().union(*counters[:index], *counters[index + 1 :])
+        repeated_here = {value for value, count in counter.items() if count > 1}
+        repeated += len(repeated_here)
+        common += len(repeated_here & other_draws)
     if not repeated or common < repeated / 2:
         return False
     return all(_have_one_mean(parts) for parts in zip(*[draw.parts for draw in draws], strict=True))
 
 
 def _have_one_mean(parts: Sequence[Parts]) -> bool:
-    """Return whether the means of parts differ in each draw as those of independent values."""
+    """Return whether the means of parts differ within each draw as those of independent values."""
     spread = degrees = 0.0
-    for of_draw in parts:
-        means = np.array(of_draw.means)
-        variance = float(np.mean(np.square(of_draw.stds)) + means.var())
-        spread += float(((means - means.mean()) ** 2).sum()) * of_draw.size / variance
+    for parts_of_draw in parts:
+        means = np.array(parts_of_draw.means)
+        variance = float(np.mean(np.square(parts_of_draw.stds)) + means.var())
+        spread += float(((means - means.mean()) ** 2).sum()) * parts_of_draw.size / variance
         degrees += len(means) - 1
     return chi_square_tail(spread, degrees) > _ANOTHER_OF_PARTS
 
@@ -134,30 +141,30 @@ def _have_one_size(draws: Sequence[Profile], parts: Sequence[Parts]) -> bool:
     return chi_square_tail(spread, degrees) > _ANOTHER_OF_PARTS
 
 
-def _independent(draws: Sequence[Profile]) -> float:
-    """Return the number of independent values that would tell as much as all draws."""
+def _count_independent(draws: Sequence[Profile]) -> float:
+    """Count the independent values that would tell as much as all draws."""
     independent = sum(draw.independent for draw in draws)
-    error = _error(draws)
+    error = _average_error(draws)
     if not error or not all(draw.std for draw in draws):
         return independent
     spread = float(np.log([draw.std for draw in draws]).std(ddof=1)) / error
-    if _chance(spread**2, len(draws) - 1) > ANOTHER:
+    if _compute_p_value(spread**2, len(draws) - 1) > ANOTHER:
         return independent
     return max(independent / spread**2, float(len(draws)))
 
 
-def _error(draws: Sequence[Profile]) -> float:
-    """Return the standard error of the logarithm of the deviation of one draw."""
+def _average_error(draws: Sequence[Profile]) -> float:
+    # That of the logarithm of the standard deviation of one draw.
     return float(np.mean([draw.error for draw in draws]))
 
 
-def _chance(spread: float, degrees: int) -> float:
-    """Return the probability of a larger variance, relative to the one expected."""
+def _compute_p_value(spread: float, degrees: int) -> float:
+    # Of a larger variance, relative to the one expected.
     return chi_square_tail(degrees * spread, degrees)
 
 
-def varying(draws: Sequence[Profile], chance: float) -> tuple[str, ...]:
-    """Return what is another in each draw of a random weight, see `Profile`.
+def find_varying(draws: Sequence[Profile], chance: float) -> tuple[str, ...]:
+    """Find what is another in each draw of a random weight, see `Profile.varies`.
 
     Args:
         draws: Two draws or more.
@@ -165,24 +172,30 @@ def varying(draws: Sequence[Profile], chance: float) -> tuple[str, ...]:
     """
     stds = np.array([draw.std for draw in draws])
     means = np.array([draw.mean for draw in draws])
-    error = _error(draws)
+    error = _average_error(draws)
     if not error or not stds.all():
         return ()
-    found = []
-    number = len(draws)
+    varying = []
+    degrees = len(draws) - 1
     spread = float(np.log(stds).var(ddof=1)) / error**2
     parts = zip(*[draw.parts for draw in draws], strict=True)
-    if _chance(spread, number - 1) <= chance or any(_parts_vary(draws, one) for one in parts):
-        found.append("scale")
-    error_of_mean = np.mean([draw.std**2 / draw.independent for draw in draws])
-    if _chance(float(means.var(ddof=1) / error_of_mean), number - 1) <= chance:
-        found.append("mean")
-    return tuple(found)
+    if _compute_p_value(spread, degrees) <= chance or any(
+        _parts_vary(draws, part_of_draws) for part_of_draws in parts
+    ):
+        varying.append("scale")
+    variance_of_mean = np.mean([draw.std**2 / draw.independent for draw in draws])
+    if _compute_p_value(float(means.var(ddof=1) / variance_of_mean), degrees) <= chance:
+        varying.append("mean")
+    return tuple(varying)
 
 
 def _parts_vary(draws: Sequence[Profile], parts: Sequence[Parts]) -> bool:
-    """Return whether parts have other scales in each draw, relative to that of the whole."""
-    stds = np.array([part.stds for part in parts])
+    """Return whether parts have other scales in each draw, relative to that of the whole.
+
+    The variance of the logarithm of a standard deviation of n values with kurtosis k is
+    (k - 1) / 4 / (n - 1).
+    """
+    stds = np.array([parts_of_draw.stds for parts_of_draw in parts])
     size = parts[0].size * draws[0].independent / draws[0].size
     is_sparse = any(draw.zeros > SHARE_OF_ZEROS for draw in draws)
     if is_sparse or size < _FEWEST_OF_PART or not stds.all():
@@ -191,5 +204,5 @@ def _parts_vary(draws: Sequence[Profile], parts: Sequence[Parts]) -> bool:
     kurtosis = max(float(np.mean([draw.kurtosis for draw in draws])), 1.5)
     expected = (kurtosis - 1) / 4 / (size - 1)
     degrees = (len(draws) - 1) * (len(parts[0].stds) - 1)
-    found = float(((logs - logs.mean(axis=0)) ** 2).sum()) / degrees
-    return _chance(found / expected, degrees) <= _ANOTHER_OF_PARTS
+    actual = float(((logs - logs.mean(axis=0)) ** 2).sum()) / degrees
+    return _compute_p_value(actual / expected, degrees) <= _ANOTHER_OF_PARTS

@@ -1,4 +1,9 @@
-"""The ends of a distribution: values beyond those of other draws, or beyond what laws allow."""
+"""The ends of a distribution: values beyond those of other draws, or beyond what laws allow.
+
+Four topics, from the outermost value to whole slices: the lowest and the highest value; outliers,
+which are more than 12 deviations from the median; the slices that are farthest from the whole; and
+slices that are *crowded*, in which one value is more frequent than by chance.
+"""
 
 import math
 from collections.abc import Iterator
@@ -12,16 +17,16 @@ from keras_initx.tools.audit._equal_values import (
     BITS,
     FEWEST_OF_AXES,
     Slices,
-    all_slices,
-    of_equal_slices,
-    slices_of_axes,
+    compare_findings,
+    slice_axes_and_groups,
+    slice_each_axis,
 )
 from keras_initx.tools.audit._probabilities import (
-    any_of,
+    compute_chance_of_any,
     poisson_tail,
-    same_rate,
-    same_variance,
+    rate_p_value,
     student_p_value,
+    variance_ratio_p_value,
 )
 from keras_initx.tools.audit._profile import (
     LEVELS,
@@ -29,12 +34,14 @@ from keras_initx.tools.audit._profile import (
     NOTHING,
     SHARE_OF_ZEROS,
     Ends,
+    Farthest,
+    Finding,
     Profile,
     Reading,
-    error_of_ratio,
-    reach_of_values,
-    sample_of,
-    variance,
+    compute_error_of_ratio,
+    compute_reach,
+    estimate_variance,
+    sample_values,
 )
 from keras_initx.tools.audit._property_test import (
     IMPOSSIBLE,
@@ -43,108 +50,108 @@ from keras_initx.tools.audit._property_test import (
     SMALL,
     Known,
     Outcome,
-    known_of_both,
+    find_known,
     property_test,
 )
 
 # On PyTorch, Keras takes the first of four normal values that is within its truncation, and so a
 # value beyond it if all four are: of those beyond, a share of 0.0455**3 is left.
-_RATE = 1e-4
-# The share of values that tell how many are near an end, and the number of them.
+_KEPT_BEYOND = 1e-4
+# The share of values that tell how many are near an end, and how many they are at least.
 _OUTER = 0.02
 _FEWEST_OUTER = 20
 
 
-@property_test(needs=Known.DISTRIBUTION, of=("scale", "mean"))
-def bounds(expected: Profile, found: Profile) -> Outcome | None:
+@property_test(needs=Known.DISTRIBUTION, unless_varying=("scale", "mean"))
+def compare_bounds(expected: Profile, actual: Profile) -> Outcome | None:
     """Test whether many values of one draw are beyond the extremes of the other.
 
     All orders of the values of both together are equally probable. So the numbers of values of one
     at both ends, before the first of the other, have geometric distributions.
     """
-    if expected.frames or found.frames:
+    if expected.frames or actual.frames:
         return None
-    before, now = _number(expected), _number(found)
+    before, now = _count_independent(expected), _count_independent(actual)
     probabilities = []
     for count, share in (
-        (_beyond(expected, found), before / (before + now)),
-        (_beyond(found, expected), now / (before + now)),
+        (_count_beyond(expected, actual), before / (before + now)),
+        (_count_beyond(actual, expected), now / (before + now)),
     ):
         # Of both ends together.
         p = math.exp(count * math.log1p(share - 1)) * (1 + count * (1 - share))
         probabilities.append(p)
     return Outcome(
         "bounds",
-        f"from {found.lowest:.3g} to {found.highest:.3g}, and from {expected.lowest:.3g} to "
-        f"{expected.highest:.3g} before",
+        f"values from {actual.lowest:.3g} to {actual.highest:.3g}, expected from "
+        f"{expected.lowest:.3g} to {expected.highest:.3g}",
         p=min(1.0, 2 * min(probabilities)),
     )
 
 
-def _beyond(profile: Profile, other: Profile) -> float:
-    """Return the number of values beyond the extremes of another draw, at least."""
+def _count_beyond(profile: Profile, other: Profile) -> float:
+    """Count the values beyond the extremes of another draw, at least."""
     # A scale that is 1 % off does not matter, nor does rounding.
     slack = SMALL * (other.highest - other.lowest) / 2
     slack += 2.0 ** -min(profile.bits, other.bits) * max(other.highest, -other.lowest)
     low, high = other.lowest - slack, other.highest + slack
     if profile.law is not None:
         # JAX draws no more levels than the mantissa has: the tails beyond the last are missing.
-        share = max(share_beyond(profile.law, low, high) - 2.0 ** (1 - other.bits), 0.0)
+        share = max(compute_share_beyond(profile.law, low, high) - 2.0 ** (1 - other.bits), 0.0)
     else:
         quantiles = np.array(profile.quantiles)
         above = LEVELS[quantiles > high]
         below = LEVELS[quantiles < low]
         share = 1 - above[0] if above.size else 0.0
         share += below[-1] if below.size else 0.0
-    return float(share) * _number(profile)
+    return float(share) * _count_independent(profile)
 
 
-@property_test(needs=Known.KIND, of=("scale", "mean"))
-def extremes(expected: Profile, found: Profile) -> Outcome | None:
+@property_test(needs=Known.KIND, unless_varying=("scale", "mean"))
+def compare_extremes(expected: Profile, actual: Profile) -> Outcome | None:
     """Test whether single values are farther out than the laws that are possible allow."""
-    known = known_of_both(expected, found)
-    is_known = known == Known.DISTRIBUTION and not (expected.frames or found.frames)
+    known = find_known(expected, actual)
+    is_known = known == Known.DISTRIBUTION and not (expected.frames or actual.frames)
     are_few = known == Known.KIND and expected.law is not None
-    return of_extremes(expected, found) if is_known or are_few else None
+    return compare_with_laws(expected, actual) if is_known or are_few else None
 
 
-def of_extremes(expected: Profile, found: Profile) -> Outcome | None:
-    """Return what is said of the extremes, if laws are possible, and none has outliers."""
+def compare_with_laws(expected: Profile, actual: Profile) -> Outcome | None:
+    """Test the extremes, if laws are possible and none of them has outliers."""
     if not expected.laws or expected.outliers:
         return None
-    chance_of_ends = _chance_by_draws if expected.law is None else _chance
+    chance_of_ends = _compute_chance_by_draws if expected.law is None else _compute_chance_by_law
     return Outcome(
         "bounds",
-        f"from {found.lowest:.4g} to {found.highest:.4g}, with a standard deviation of "
-        f"{expected.std:.3g}, {' or '.join(expected.families)}",
-        p=max(chance_of_ends(law, expected, found) for law in expected.laws),
+        f"values from {actual.lowest:.4g} to {actual.highest:.4g}, farther out than "
+        f"{' or '.join(expected.families)} values with a standard deviation of {expected.std:.3g}",
+        p=max(chance_of_ends(law, expected, actual) for law in expected.laws),
     )
 
 
-def _chance(law: IndependentLaw, expected: Profile, found: Profile) -> float:
-    """Return the probability of a value as far out as the lowest or the highest one."""
+def _compute_chance_by_law(law: IndependentLaw, expected: Profile, actual: Profile) -> float:
+    """Compute the probability of a value as far out as the lowest or the highest one."""
     center = expected.mean
     # A value may have been rounded.
-    slack = 2 * 2.0 ** -max(found.bits, min(BITS))
-    low = center - max(center - found.lowest, 0.0) / (1 + slack) + slack * abs(center)
-    high = center + max(found.highest - center, 0.0) / (1 + slack) - slack * abs(center)
+    slack = 2 * 2.0 ** -max(actual.bits, min(BITS))
+    low = center - max(center - actual.lowest, 0.0) / (1 + slack) + slack * abs(center)
+    high = center + max(actual.highest - center, 0.0) / (1 + slack) - slack * abs(center)
     probabilities = []
     for ends in ((min(low, center), math.inf), (-math.inf, max(high, center))):
-        probabilities.append(any_of(found.total, share_beyond(law, *ends)))
+        probabilities.append(compute_chance_of_any(actual.total, compute_share_beyond(law, *ends)))
     return min(1.0, 2 * min(probabilities))
 
 
-def _chance_by_draws(law: IndependentLaw, expected: Profile, found: Profile) -> float:
-    """Return that probability where mean, deviation and bounds of a symmetric law are of draws.
+def _compute_chance_by_draws(law: IndependentLaw, expected: Profile, actual: Profile) -> float:
+    """Compute that probability if mean, deviation and bounds of a symmetric law are of draws.
 
     Draws may have ended far from a bound, and new values do not: all orders of both are equally
     probable, and gaps between values have exponential distributions.
     """
-    rounding = max(2 * 2.0 ** -max(min(expected.bits, found.bits), min(BITS)), ROUNDING)
-    rounding *= max(abs(end) for end in (found.lowest, found.highest))
-    before, now = _number(expected), _number(found)
+    rounding = max(2 * 2.0 ** -max(min(expected.bits, actual.bits), min(BITS)), ROUNDING)
+    rounding *= max(abs(end) for end in (actual.lowest, actual.highest))
+    before, now = _count_independent(expected), _count_independent(actual)
     # A law is known of so many values that their mean is exact beside a new one.
-    error = math.sqrt(variance(expected))
+    error = math.sqrt(estimate_variance(expected))
     if isinstance(law, TruncatedLaw):
         error *= law.untruncated_std / law.std
     # Where parts have scales of their own, fewer values are near the ends than in the law.
@@ -152,46 +159,46 @@ def _chance_by_draws(law: IndependentLaw, expected: Profile, found: Profile) -> 
     low, high = np.interp([outer, 1 - outer], LEVELS, expected.quantiles)
     probabilities = []
     for out_before, out, width in (
-        (expected.mean - expected.lowest, expected.mean - found.lowest, low - expected.lowest),
+        (expected.mean - expected.lowest, expected.mean - actual.lowest, low - expected.lowest),
         (
             expected.highest - expected.mean,
-            found.highest - expected.mean,
+            actual.highest - expected.mean,
             expected.highest - high,
         ),
     ):
         tail = student_p_value(max(out - rounding, 0.0) / error, expected.independent - 1) / 2
         beyond = out - out_before - rounding
         if math.isinf(law.bounds[0]):
-            p = any_of(now, tail)
+            p = compute_chance_of_any(now, tail)
         elif beyond <= 0:
             p = 1.0
         else:
-            gap = share_beyond(law, law.bounds[0] + beyond, math.inf)
+            gap = compute_share_beyond(law, law.bounds[0] + beyond, math.inf)
             gap = min(gap, outer * beyond / max(float(width), rounding))
             p = now / (now + before) * math.exp(-ONCE * before * gap)
             if isinstance(law, TruncatedLaw):
-                p = max(p, any_of(now, _RATE * tail))
+                p = max(p, compute_chance_of_any(now, _KEPT_BEYOND * tail))
         probabilities.append(p)
-    # Of the least one of both, and of both together (Fisher).
+    # The smaller of the least of both, corrected for two, and of both together (Fisher).
     product = math.prod(probabilities)
     together = product * (1 - math.log(product)) if product else 0.0
     return min(1.0, 2 * min(2 * min(probabilities), together))
 
 
-def _number(profile: Profile) -> float:
-    """Return the number of all independent values, without zeros where these do not count."""
+def _count_independent(profile: Profile) -> float:
+    """Count all independent values, without zeros if these do not count."""
     share = 1 - profile.zeros if profile.zeros > SHARE_OF_ZEROS else 1.0
     return max(profile.total * share * profile.independent / profile.size, 1.0)
 
 
-def share_beyond(law: IndependentLaw, low: float, high: float) -> float:
-    """Return the probability of a value below `low` or above `high`."""
+def compute_share_beyond(law: IndependentLaw, low: float, high: float) -> float:
+    """Compute the probability of a value below `low` or above `high`."""
     below, up_to = law.distribution_function(np.array([low, high]))
     share = float(below + 1 - up_to)
     if isinstance(law, TruncatedLaw) and share <= 0:
         normal = NormalLaw(law.center, law.untruncated_std)
         below, up_to = normal.distribution_function(np.array([low, high]))
-        share = _RATE * float(below + 1 - up_to)
+        share = _KEPT_BEYOND * float(below + 1 - up_to)
     return max(share, 0.0)
 
 
@@ -199,39 +206,39 @@ def share_beyond(law: IndependentLaw, low: float, high: float) -> float:
 
 
 @property_test()
-def outliers_of_law(expected: Profile, found: Profile) -> Outcome | None:
-    """Test the number of outliers, where a law says how many there are."""
-    if expected.law is None or not found.outliers:
+def compare_outliers_with_law(expected: Profile, actual: Profile) -> Outcome | None:
+    """Test the number of outliers, if a law says how many there are."""
+    if expected.law is None or not actual.outliers:
         return None
     # Few laws have any, such as that of logarithms of numbers that may be near 0.
     low, median, high = np.interp([0.25, 0.5, 0.75], LEVELS, expected.quantiles).tolist()
-    reach = reach_of_values(low, high)
-    share = share_beyond(expected.law, median - reach, median + reach)
+    reach = compute_reach(low, high)
+    share = compute_share_beyond(expected.law, median - reach, median + reach)
     return Outcome(
         "outliers",
-        f"{found.outliers} values more than 12 deviations from the median",
-        p=poisson_tail(found.outliers, found.total * share),
+        f"{actual.outliers} values are more than 12 standard deviations from the median",
+        p=poisson_tail(actual.outliers, actual.total * share),
     )
 
 
-@property_test(of=("scale", "mean"))
-def outliers(expected: Profile, found: Profile) -> Outcome | None:
+@property_test(unless_varying=("scale", "mean"))
+def compare_outliers(expected: Profile, actual: Profile) -> Outcome | None:
     """Test the number of outliers, compared with that of other draws."""
-    if expected.law is not None or not (expected.outliers or found.outliers):
+    if expected.law is not None or not (expected.outliers or actual.outliers):
         return None
     return Outcome(
         "outliers",
-        f"{found.outliers} values more than 12 deviations from the median, and "
-        f"{expected.outliers} were",
-        p=same_rate(expected.outliers, expected.total, found.outliers, found.total),
+        f"{actual.outliers} values are more than 12 standard deviations from the median, expected "
+        f"{expected.outliers}",
+        p=rate_p_value(expected.outliers, expected.total, actual.outliers, actual.total),
     )
 
 
 # Single slices of a weight, such as units: those that are farthest from the whole are known.
 
 
-# Values of a slice that are looked at, at least, if it has so many.
-_FEWEST_SEEN = 64
+# Values of a slice that are sampled at least, if it has so many.
+_FEWEST_SAMPLED = 64
 # Slices of fewer values are not compared.
 _FEWEST = 16
 # Slices of values with longer tails than normal ones have may be of any scale.
@@ -242,84 +249,83 @@ _INDEPENDENT = 0.9
 _THEIR_OWN = 0.01
 
 
-def ends_of(reading: Reading) -> tuple[Ends, ...]:
-    """Return what is known of the slices along each axis.
+def measure_ends(reading: Reading) -> tuple[Ends, ...]:
+    """Measure the slices along each axis that are farthest from the others.
 
-    Of slices with zeros or outliers, the farthest say nothing of the others.
+    With zeros or outliers, the farthest are those that have them, and say nothing of the others.
     """
     if reading.is_sparse or reading.outliers or reading.values.ndim < 2:
         return ()
-    found = []
-    for slices in slices_of_axes(reading.values):
+    ends = []
+    for slices in slice_each_axis(reading.values):
         if slices.number < 2:
             continue
-        seen = slices.seen(max(MOST // slices.number, _FEWEST_SEEN))
-        means = seen.mean(axis=0, dtype="float64")
-        stds = np.sqrt(np.square(seen - means).mean(axis=0))
-        ends = Ends(slices.axes[0], len(seen), slices.number, _farthest(means), _farthest(stds))
-        found.append(ends)
-    return tuple(found)
+        sample = slices.sample(max(MOST // slices.number, _FEWEST_SAMPLED))
+        means = sample.mean(axis=0, dtype="float64")
+        stds = np.sqrt(np.square(sample - means).mean(axis=0))
+        farthest = _find_farthest(means), _find_farthest(stds)
+        ends.append(Ends(slices.axes[0], len(sample), slices.number, *farthest))
+    return tuple(ends)
 
 
-def _farthest(numbers: Array) -> tuple[float, ...]:
-    """Return the lowest and the highest number, and their places."""
+def _find_farthest(numbers: Array) -> Farthest:
     low, high = int(numbers.argmin()), int(numbers.argmax())
-    return float(numbers[low]), float(numbers[high]), low, high
+    return Farthest(float(numbers[low]), float(numbers[high]), low, high)
 
 
-def of_single_slices(expected: Profile, found: Profile) -> Iterator[Outcome]:
-    """Yield what is said of the slices that are farthest from the whole.
+def compare_slices(expected: Profile, actual: Profile) -> Iterator[Outcome]:
+    """Compare the slices that are farthest from the whole.
 
-    They are compared where values are independent, of a family without long tails, and where the
-    slices expected have no scales of their own.
+    They are compared if values are independent, of a family without long tails, and if the slices
+    that are expected have no scales of their own.
     """
     has_long_tails = expected.law is not None and expected.kurtosis > _KURTOSIS_OF_NORMAL
-    has_copies = found.independent < _INDEPENDENT * found.size
+    has_copies = actual.independent < _INDEPENDENT * actual.size
     if not expected.laws or has_long_tails or has_copies:
         return
-    of_expected = {ends.axis: ends for ends in expected.ends}
-    for ends in found.ends:
-        before = of_expected.get(ends.axis)
+    expected_ends = {ends.axis: ends for ends in expected.ends}
+    for ends in actual.ends:
+        before = expected_ends.get(ends.axis)
         if ends.size < _FEWEST or (before is None and expected.law is None):
             continue
         if before is not None:
-            chances = [outcome.p for outcome in _of_farthest(before, expected)]
+            chances = [outcome.p for outcome in _compare_farthest(before, expected)]
             if len(chances) * min(chances) <= _THEIR_OWN:
                 continue
-        yield from _of_farthest(ends, found)
+        yield from _compare_farthest(ends, actual)
 
 
-def _of_farthest(ends: Ends, profile: Profile) -> Iterator[Outcome]:
-    """Yield how probable the lowest and the highest scale and mean of a slice are.
+def _compare_farthest(ends: Ends, profile: Profile) -> Iterator[Outcome]:
+    """Compare the lowest and the highest scale and mean of a slice with those of the whole.
 
     Of values that are as far in as uniform ones, the scale varies less than of normal ones.
     """
     degrees = ends.size - 1
-    error = error_of_ratio(math.inf, degrees)
-    low, high, *places = ends.stds
-    for std, place in zip((low, high), places, strict=True):
+    error = compute_error_of_ratio(math.inf, degrees)
+    low, high, *indices = ends.stds
+    for std, index in zip((low, high), indices, strict=True):
         ratio = max(std / profile.std, 1e-9)
-        p = same_variance(ratio**2 / (1 - 1 / ends.size), degrees, math.inf)
+        p = variance_ratio_p_value(ratio**2 / (1 - 1 / ends.size), degrees, math.inf)
         yield Outcome(
             "parts",
-            f"{_name(ends, place)} has {std / profile.std:.3g} times the scale of the whole",
+            f"{_name_slice(ends, index)} has {std / profile.std:.3g} times the scale of the whole",
             p=min(1.0, ends.number * p),
             deviation=abs(math.log(ratio)) - 2 * error,
         )
-    low, high, *places = ends.means
-    for mean, place in zip((low, high), places, strict=True):
+    low, high, *indices = ends.means
+    for mean, index in zip((low, high), indices, strict=True):
         shift = abs(mean - profile.mean) / profile.std
         error = 1 / math.sqrt(ends.size)
         yield Outcome(
             "parts",
-            f"{_name(ends, place)} has another mean",
+            f"{_name_slice(ends, index)} has the mean {mean:.3g}, the whole has {profile.mean:.3g}",
             p=min(1.0, ends.number * math.erfc(shift / error / math.sqrt(2))),
             deviation=shift - 2 * error,
         )
 
 
-def _name(ends: Ends, place: float) -> str:
-    return f"[{place:.0f}] of {ends.number} slices along axis {ends.axis}"
+def _name_slice(ends: Ends, index: float) -> str:
+    return f"[{index:.0f}] of {ends.number} slices along axis {ends.axis}"
 
 
 # Slices of a weight, such as units, in which one value is there more often than by chance.
@@ -329,71 +335,74 @@ def _name(ends: Ends, place: float) -> str:
 # numbers than the mantissa has, and of normal values here one in 65,536 is 0.
 _BY_ROUNDING = {"bfloat16": 2.0**-6, "float16": 2.0**-9}
 _BY_ROUNDING_ELSE = 2.0**-16
-# Values of a slice that are looked at, and at least.
-_MOST_SEEN = 256
-_FEWEST_ENDS = 32
+# Values of a slice that are sampled at most, and at least.
+_MOST_SAMPLED = 256
+_FEWEST_SAMPLED_IF_MANY = 32
 # Slices that are named.
 _MOST_NAMED = 3
 
 
-def crowded(reading: Reading) -> tuple[str, str]:
-    """Return in which slices one value is too often there: what that is, and where.
+def find_crowded(reading: Reading) -> Finding:
+    """Find slices in which one value is more frequent than by chance.
 
-    Both are empty if there are none. It is `"zeros"` if the value is 0 in all of them, `"constant"`
-    if all values of such slices are equal, otherwise `"copies"`. Whole slices come first.
+    The verdict is `"zeros"` if the value is 0 in all of them, `"constant"` if all values of such
+    slices are equal, otherwise `"copies"`. Slices that are equal as a whole come first.
     """
     if reading.values.ndim < 2:
         return NOTHING
     by_rounding = _BY_ROUNDING.get(reading.dtype, _BY_ROUNDING_ELSE)
-    frequent = max(by_rounding, _share(reading))
+    frequent = max(by_rounding, _estimate_largest_share(reading))
     first = NOTHING
-    for slices in all_slices(reading.values, FEWEST_OF_AXES):
-        found = _crowded_slices(slices, frequent)
-        if not found:
+    for slices in slice_axes_and_groups(reading.values, FEWEST_OF_AXES):
+        value_by_index = _find_crowded_slices(slices, frequent)
+        if not value_by_index:
             continue
-        are_whole = all((slices.values[:, index] == value).all() for index, value in found.items())
+        are_whole = all(
+            (slices.values[:, index] == value).all() for index, value in value_by_index.items()
+        )
         verdict = "constant" if are_whole else "copies"
-        if not any(found.values()):
+        if not any(value_by_index.values()):
             verdict = "zeros"
-        said = verdict, f"{len(found)} of {slices.text}: {_text(slices, found)}"
+        examples = _describe_crowded(slices, value_by_index)
+        finding = verdict, f"{len(value_by_index)} of {slices.text}: {examples}"
         if are_whole:
-            return said
-        first = first if first[0] else said
+            return finding
+        first = first if first[0] else finding
     return first
 
 
-def _share(reading: Reading) -> float:
-    """Return the share of the most frequent value, or the one expected."""
-    if reading.share is not None:
-        return reading.share
-    sample = sample_of(reading.values)
+def _estimate_largest_share(reading: Reading) -> float:
+    """Estimate the share of the most frequent value, or take the one expected."""
+    if reading.largest_share is not None:
+        return reading.largest_share
+    sample = sample_values(reading.values)
     count = int(np.unique(sample, return_counts=True)[1].max())
     # The count of another draw may be larger by chance.
     return min((count + 4 * math.sqrt(count)) / sample.size, 1.0)
 
 
-def _crowded_slices(slices: Slices, frequent: float) -> dict[int, float]:
-    """Return the values that are too often in slices, by the indices of these.
+def _find_crowded_slices(slices: Slices, frequent: float) -> dict[int, float]:
+    """Find the values that are too frequent in slices, by the indices of these.
 
     Args:
         slices: The slices.
         frequent: The share of the most frequent value.
     """
-    seen = min(slices.size, _MOST_SEEN, max(MOST // slices.number, _FEWEST_ENDS))
-    most = _most_by_chance(seen, slices.number, frequent)
-    if most >= seen:
+    size = min(slices.size, _MOST_SAMPLED, max(MOST // slices.number, _FEWEST_SAMPLED_IF_MANY))
+    most = _compute_most_by_chance(size, slices.number, frequent)
+    if most >= size:
         return {}
-    ordered = np.sort(slices.seen(seen), axis=0)
-    are_equal = ordered[most:] == ordered[: seen - most]  # a run that is longer than that
-    found = {}
+    ordered = np.sort(slices.sample(size), axis=0)
+    are_equal = ordered[most:] == ordered[: size - most]  # a run that is longer than that
+    value_by_index = {}
     for index in np.flatnonzero(are_equal.any(axis=0)).tolist():
         value = float(ordered[are_equal[:, index].argmax(), index])
-        found[index] = value + 0.0  # no zero with a sign
-    return found
+        value_by_index[index] = value + 0.0  # no zero with a sign
+    return value_by_index
 
 
-def _most_by_chance(size: int, slices: int, frequent: float) -> int:
-    """Return how often a value may be among so many values of one of the slices by chance."""
+def _compute_most_by_chance(size: int, slices: int, frequent: float) -> int:
+    """Compute how often a value may be among `size` values of one of the slices by chance."""
     bound = math.log(slices / frequent / IMPOSSIBLE)
     for count in range(1, size + 1):
         share = count / size
@@ -407,21 +416,20 @@ def _most_by_chance(size: int, slices: int, frequent: float) -> int:
     return size
 
 
-def _text(slices: Slices, found: dict[int, float]) -> str:
-    """Return the first slices with their values in words."""
+def _describe_crowded(slices: Slices, value_by_index: dict[int, float]) -> str:
     texts = []
-    for index, value in found.items():
+    for index, value in value_by_index.items():
         count = int(np.count_nonzero(slices.values[:, index] == value))
         how_many = "all" if count == slices.size else f"{count} of {slices.size}"
-        texts.append(f"{how_many} of {slices.place(index)} are {value:.4g}")
+        texts.append(f"{how_many} of {slices.format_index(index)} are {value:.4g}")
     return summarize_names(texts, shown=_MOST_NAMED)
 
 
 @property_test(needs=Known.KIND)
-def crowds(expected: Profile, found: Profile) -> Outcome | None:
-    """Test whether one value is too often in slices where it was not, or no longer is."""
+def compare_crowded(expected: Profile, actual: Profile) -> Outcome | None:
+    """Test whether one value is too frequent in slices in which it was not, or no longer is."""
     # Levels that depend on the place: a row of values of one size has one of them in half of its
     # places.
     if expected.has_levels and "scale" in expected.varies:
         return None
-    return of_equal_slices(expected.crowded, found.crowded)
+    return compare_findings(expected.crowded, actual.crowded)

@@ -1,34 +1,51 @@
-"""Tests of several weights together, and the judgement of all at once."""
+"""What a weight should be, tests of several weights together, and the judgement of all at once.
+
+    Expectation   what a weight should be; `test` makes a Comparison of a weight
+    Comparison    a weight with the Outcomes of its tests
+    JointTest     an Outcome of several weights: they are equal, or have one scale
+    JudgedWeight  a Comparison with those Outcomes that failed
+
+A test fails if its p-value, corrected for the number of all tests of all weights, is at most
+`alpha`, and if its deviation matters. So the probability of any false alarm is at most `alpha`, for
+a model of any size.
+"""
 
 import abc
 import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_initx._alike import group_similar
+from keras_initx._similar_paths import group_similar
 from keras_initx._typing import DType
 from keras_initx.inspection._hooks import LayerInitializer
 from keras_initx.tools.audit._contract_lines import WeightContract
-from keras_initx.tools.audit._equal_values import CHANCE, are_opposite, chance_of_equality
-from keras_initx.tools.audit._probabilities import holm, same_variance
-from keras_initx.tools.audit._profile import Profile, Scale, scale_of
-from keras_initx.tools.audit._property_test import ONCE, Outcome, least, smallest_effect
+from keras_initx.tools.audit._equal_values import (
+    CHANCE,
+    are_opposite,
+    estimate_chance_of_equal_weights,
+)
+from keras_initx.tools.audit._probabilities import holm, variance_ratio_p_value
+from keras_initx.tools.audit._profile import Profile, Scale, estimate_scale
+from keras_initx.tools.audit._property_test import (
+    ONCE,
+    Outcome,
+    find_least_p_value,
+    smallest_effect,
+)
 from keras_initx.tools.audit._subjects import Subject
-
-# Expectations of weights, and what comes of testing one.
 
 
 class Expectation(abc.ABC):
     """What a weight should be.
 
     Attributes:
-        text: It in words, or `None` if nothing is known of it.
-        path: The path of the weight that says so, if it is another than the one tested.
-        dtype: The dtype there.
+        text: What it should be, in words, or `None` if nothing is known.
+        path: The path of the weight in a contract, if that may be another than the one tested.
+        dtype: The dtype of the weight in a contract.
         initializer: The initializer that the weight should come from, if that is known.
         is_measured: Whether it was measured from draws, and is no more exact than these.
         has_parts: Whether parts have scales of their own, so that the whole has none to explain.
@@ -45,7 +62,7 @@ class Expectation(abc.ABC):
 
     @abc.abstractmethod
     def test(self, weight: Any) -> "Comparison":
-        """Return what is found of a weight, and the outcomes of tests whether it is as expected."""
+        """Measure a weight, and test whether it is as expected."""
 
 
 @dataclass(frozen=True)
@@ -55,20 +72,20 @@ class Comparison:
     Attributes:
         weight: The weight.
         expectation: What it should be.
-        found: Its values.
+        actual: Its values.
         expected: What they should be, or `None` if nothing is known of it.
         outcomes: What the tests say.
         reason: Why it was not compared.
         declared: The initializer of its layer, if a rule has another and the values are those of
             the layer.
         is_unchanged: Whether it has the bits that are expected, or `None` if these are not known.
-        rows_unchanged: The number of slices along the first axis that have.
+        rows_unchanged: The number of slices along the first axis that have their bits.
         sample: A digest of some of its values, if they are random and an initializer was expected.
     """
 
     weight: Subject | WeightContract
     expectation: Expectation
-    found: Profile
+    actual: Profile
     expected: Profile | None = None
     outcomes: tuple[Outcome, ...] = ()
     reason: str = ""
@@ -83,7 +100,7 @@ class Comparison:
         return self.weight.path
 
     @property
-    def path_of_expected(self) -> str:
+    def expected_path(self) -> str:
         """The path of the weight that is expected."""
         return self.expectation.path or self.path
 
@@ -107,12 +124,12 @@ class Comparison:
     @property
     def are_random(self) -> bool:
         """Whether values are drawn that should be."""
-        return self.expected is not None and self.expected.kind == self.found.kind == "random"
+        return self.expected is not None and self.expected.kind == self.actual.kind == "random"
 
     @property
-    def least(self) -> float:
+    def least_p_value(self) -> float:
         """The smallest probability of a deviation that matters."""
-        return least(self.outcomes)
+        return find_least_p_value(self.outcomes)
 
     @functools.cached_property
     def scale(self) -> Scale | None:
@@ -121,32 +138,32 @@ class Comparison:
             return None
         if self.expectation.has_parts:
             return None
-        if not self.expected.std or not self.found.std:
+        if not self.expected.std or not self.actual.std:
             return None
-        return scale_of(self.expected, self.found)
+        return estimate_scale(self.expected, self.actual)
 
 
-# The normal quantile of the probability with which a deviation is found that "would be seen".
+# The normal quantile of 95 %, the probability with which a factor "would be seen".
 _POWER = 1.645
-# Weights of one name whose scales differ from their mean by so many errors are not of one.
+# Weights of one name have one scale unless one differs from their mean by so many errors.
 _APART = 4
-# They are all charged if the others show it too without the one that is farthest, with a smaller
-# probability.
-_OF_OTHERS = 1e-3
-# Of factors that are nearer to 1, none is named.
-_ONE = 0.01
+# All weights of a name fail if the others show it too, without the one that is farthest, with a
+# smaller probability.
+_WITHOUT_FARTHEST = 1e-3
+# A factor that is nearer to 1 is not named.
+_NEAR_ONE = 0.01
 # Values with a larger mean, in deviations, may follow from others by more than a factor.
 _SHIFTED = 0.25
 
 
 @dataclass(frozen=True)
-class Joint:
+class JointTest:
     """A test of several weights.
 
     Attributes:
-        paths: Those that are not as expected if it fails.
+        paths: The paths of those that are not as expected if it fails.
         outcome: What it says.
-        scale: Their common scale, if that is what was tested.
+        scale: Their common scale, if it tests that.
     """
 
     paths: tuple[str, ...]
@@ -155,20 +172,20 @@ class Joint:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What is said of a weight.
+class JudgedWeight:
+    """A weight with the tests that failed.
 
     Attributes:
         comparison: The weight.
-        failed: What the tests say that failed.
-        together: The scale of this weight and of those of its name in other layers, if it has one.
+        failed: The outcomes of the tests that failed.
+        joint_scale: The common scale of the weights of its name in several layers, if there is one.
         resolution: The smallest factor of the scale that would be seen, in 95 of 100 cases, if what
             is expected was measured.
     """
 
     comparison: Comparison
     failed: tuple[Outcome, ...]
-    together: Scale | None
+    joint_scale: Scale | None
     resolution: float | None
 
     @property
@@ -178,161 +195,176 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Together:
+class SharedValues:
     """Weights that have their values in common.
 
     Attributes:
-        equal: Sets of the paths of those that are equal.
-        one_draw: Sets of the paths of those that are one draw, see `sets_of_one_draw`.
+        equal: Groups of paths of weights that are equal.
+        one_draw: Groups of paths of weights that are one draw, see `group_one_draw`.
     """
 
     equal: Sequence[Sequence[str]] = ()
     one_draw: Sequence[Sequence[str]] = ()
 
 
-def weights_with_equal_values(
-    comparisons: Sequence[Comparison], found: Together, expected: Together, number: int
-) -> Iterator[Joint]:
-    """Yield tests of weights that have values in common and should not, or the reverse.
+def find_changed_equality(
+    comparisons: Sequence[Comparison], actual: SharedValues, expected: SharedValues, count: int
+) -> Iterator[JointTest]:
+    """Test weights that have values in common and should not, or the reverse.
 
     Args:
         comparisons: The weights. Those that are new are not among them: two buffers may be equal by
             intention.
-        found: What they have in common.
-        expected: What they should have.
-        number: The number of all weights, of each of which the values could be by chance.
+        actual: Which have values in common.
+        expected: Which should have.
+        count: The number of all weights, each of which could have the values by chance.
     """
     equal = set()
-    for this, other, is_now in _unlike(comparisons, found.equal, expected.equal):
-        assert this.expected is not None
+    for weight, other, are_together in _find_regrouped(comparisons, actual.equal, expected.equal):
+        assert weight.expected is not None
         evidence = f"no longer equal to {other.path!r}"
-        chance = number * chance_of_equality(this.expected) ** ONCE
-        if is_now:
-            equal.add(this.path)
+        chance = count * estimate_chance_of_equal_weights(weight.expected) ** ONCE
+        if are_together:
+            equal.add(weight.path)
             evidence = f"equal to {other.path!r}"
-            if other.weight.shape != this.weight.shape:
+            if other.weight.shape != weight.weight.shape:
                 evidence = f"the values of {other.path!r} in another shape"
-            chance = number * chance_of_equality(this.found)
-        yield _of_equality(this, evidence, chance)
-    for this, other, is_now in _unlike(comparisons, found.one_draw, expected.one_draw):
-        if this.path in equal:
+            chance = count * estimate_chance_of_equal_weights(weight.actual)
+        yield _equality_test(weight, evidence, chance)
+    regrouped = _find_regrouped(comparisons, actual.one_draw, expected.one_draw)
+    for weight, other, are_together in regrouped:
+        if weight.path in equal:
             continue
         evidence = f"no longer one draw with {other.path!r}"
-        if is_now:
-            evidence = _one_draw_text(this, other)
-        yield _of_equality(this, evidence, number * CHANCE)
+        if are_together:
+            evidence = _describe_one_draw(weight, other)
+        yield _equality_test(weight, evidence, count * CHANCE)
 
 
-def _unlike(
-    comparisons: Sequence[Comparison],
-    found: Sequence[Sequence[str]],
-    expected: Sequence[Sequence[str]],
-) -> Iterator[tuple[Comparison, Comparison, bool]]:
-    """Yield weights that are in one set with another and should not be, or the reverse.
+class _Regrouped(NamedTuple):
+    """A weight that has got into a group with another, or out of it.
 
-    Yields:
-        The weight, the other, and whether they are in one set now.
+    Attributes:
+        weight: The weight.
+        other: The first weight of the group.
+        are_together: Whether both are in one group now.
     """
-    set_now, set_before = _sets_by_path(found), _sets_by_path(expected)
+
+    weight: Comparison
+    other: Comparison
+    are_together: bool
+
+
+def _find_regrouped(
+    comparisons: Sequence[Comparison],
+    actual: Sequence[Sequence[str]],
+    expected: Sequence[Sequence[str]],
+) -> Iterator[_Regrouped]:
+    """Find weights that are in one group with another and should not be, or the reverse."""
+    groups_now, groups_before = _index_groups(actual), _index_groups(expected)
     first_now: dict[int, Comparison] = {}
     first_before: dict[int, Comparison] = {}
-    for this in comparisons:
-        if not this.are_random:
+    for weight in comparisons:
+        if not weight.are_random:
             continue
-        now, before = set_now.get(this.path), set_before.get(this.path_of_expected)
+        now, before = groups_now.get(weight.path), groups_before.get(weight.expected_path)
         if now is not None:
-            other = first_now.setdefault(now, this)
-            are_free = before is None or before != set_before.get(other.path_of_expected)
-            if this.path_of_expected != other.path_of_expected and are_free:
-                yield this, other, True
+            other = first_now.setdefault(now, weight)
+            were_apart = before is None or before != groups_before.get(other.expected_path)
+            if weight.expected_path != other.expected_path and were_apart:
+                yield _Regrouped(weight, other, are_together=True)
         if before is not None:
-            other = first_before.setdefault(before, this)
-            if this is not other and (now is None or now != set_now.get(other.path)):
-                yield this, other, False
+            other = first_before.setdefault(before, weight)
+            if weight is not other and (now is None or now != groups_now.get(other.path)):
+                yield _Regrouped(weight, other, are_together=False)
 
 
-def _sets_by_path(sets: Sequence[Sequence[str]]) -> dict[str, int]:
-    """Return the number of the set that each path is in."""
-    numbers: dict[str, int] = {}
-    for number, paths in enumerate(sets):
-        numbers |= dict.fromkeys(paths, number)
-    return numbers
+def _index_groups(groups: Sequence[Sequence[str]]) -> dict[str, int]:
+    # The index of its group, by the path of each weight.
+    indices: dict[str, int] = {}
+    for index, paths in enumerate(groups):
+        indices |= dict.fromkeys(paths, index)
+    return indices
 
 
-def _one_draw_text(this: Comparison, other: Comparison) -> str:
-    """Return in words how the values of a weight follow from those of another."""
+def _describe_one_draw(weight: Comparison, other: Comparison) -> str:
+    """Say how the values of a weight follow from those of another."""
     text = f"one draw with {other.path!r}"
-    if this.found.total != other.found.total:
+    if weight.actual.total != other.actual.total:
         text += ", of which one is the beginning of the other"
-    factor = _factor(this.found, other.found)
-    return text if abs(factor - 1) < _ONE else f"{text}, times {factor:.3g}"
+    factor = _estimate_factor(weight.actual, other.actual)
+    return text if abs(factor - 1) < _NEAR_ONE else f"{text}, times {factor:.3g}"
 
 
-def _factor(mine: Profile, theirs: Profile) -> float:
-    """Return by which factor values follow from others of the same draw, 1 if it is not known."""
-    if mine.total == theirs.total and theirs.std:
-        factor = mine.std / theirs.std
-        return -factor if are_opposite(mine, theirs) else factor
+def _estimate_factor(ours: Profile, theirs: Profile) -> float:
+    """Estimate by which factor values follow from others of one draw, 1 if it is not known."""
+    if ours.total == theirs.total and theirs.std:
+        factor = ours.std / theirs.std
+        return -factor if are_opposite(ours, theirs) else factor
     # Of two lengths, only the first value is the same.
-    is_shifted = any(abs(one.mean) > _SHIFTED * one.std for one in (mine, theirs))
-    if is_shifted or not (mine.places and theirs.places and theirs.places[0]):
+    is_shifted = any(abs(draw.mean) > _SHIFTED * draw.std for draw in (ours, theirs))
+    if is_shifted or not (ours.spot_values and theirs.spot_values and theirs.spot_values[0]):
         return 1.0
-    return mine.places[0] / theirs.places[0]
+    return ours.spot_values[0] / theirs.spot_values[0]
 
 
-def _of_equality(this: Comparison, evidence: str, chance: float) -> Joint:
-    return Joint((this.path,), Outcome("equal weights", evidence, p=min(1.0, chance)))
+def _equality_test(weight: Comparison, evidence: str, chance: float) -> JointTest:
+    return JointTest((weight.path,), Outcome("equal weights", evidence, p=min(1.0, chance)))
 
 
-def groups_of_one_name(
-    comparisons: Sequence[Comparison], found: Together, expected: Together
+def group_by_name(
+    comparisons: Sequence[Comparison], actual: SharedValues, expected: SharedValues
 ) -> list[list[Comparison]]:
-    """Return weights whose scales are known, in groups that have one name in several layers.
+    """Group weights whose scales are known and that have one name in several layers.
 
     Args:
         comparisons: The weights.
-        found: Which are equal now, or one draw.
-        expected: Which were before, by the paths that they had then.
+        actual: Which are equal, or one draw.
+        expected: Which should be, by their expected paths.
     """
-    again_now, again_before = _repeated(found), _repeated(expected)
-    tested = []
-    for this in comparisons:
-        is_again = this.path in again_now or this.path_of_expected in again_before
+    repeated_now, repeated_before = _list_repeated(actual), _list_repeated(expected)
+    independent = []
+    for weight in comparisons:
+        is_repeated = weight.path in repeated_now or weight.expected_path in repeated_before
         # Frames have an exact scale.
-        if this.scale is not None and this.scale.error and not (this.is_proven or is_again):
-            tested.append(this)
+        has_error = weight.scale is not None and weight.scale.error
+        if has_error and not (weight.is_proven or is_repeated):
+            independent.append(weight)
     groups = group_similar(
-        tested, lambda this: this.path, lambda this: (this.weight.shape, this.weight.dtype)
+        independent,
+        lambda weight: weight.path,
+        lambda weight: (weight.weight.shape, weight.weight.dtype),
     )
     return [group for group in groups if len(group) > 1]
 
 
-def _repeated(sets: Together) -> set[str]:
-    """Return the paths of weights that say nothing new beside another of the same draw."""
-    again: set[str] = set()
-    for paths in (*sets.equal, *sets.one_draw):
-        again.update(paths[1:])
-    return again
+def _list_repeated(shared: SharedValues) -> set[str]:
+    # All but the first of a group say nothing new.
+    repeated: set[str] = set()
+    for paths in (*shared.equal, *shared.one_draw):
+        repeated.update(paths[1:])
+    return repeated
 
 
-def _test_together(group: Sequence[Comparison]) -> Joint | None:
-    """Return the test of the scale of several weights, `None` if they have none in common."""
-    scales = [this.scale for this in group if this.scale is not None]
+def _test_jointly(group: Sequence[Comparison]) -> JointTest | None:
+    """Test the common scale of several weights, `None` if they have none."""
+    scales = [weight.scale for weight in group if weight.scale is not None]
     if len(scales) < 2:
         return None
-    common = _common_scale(scales)
+    common = _average_scales(scales)
     if any(abs(scale.log - common.log) > _APART * scale.error for scale in scales):
         return None
     outcome = Outcome(
         "scale",
-        f"{math.exp(common.log):.3g} times the standard deviation, in {len(group)} layers together",
-        p=_chance_of_scale(common),
+        f"{math.exp(common.log):.3g} times the expected standard deviation, in {len(group)} layers "
+        "together",
+        p=_compute_p_value(common),
         deviation=abs(common.log) - 2 * common.error,
     )
-    return Joint(tuple(this.path for this in group), outcome, common)
+    return JointTest(tuple(weight.path for weight in group), outcome, common)
 
 
-def _common_scale(scales: Sequence[Scale]) -> Scale:
+def _average_scales(scales: Sequence[Scale]) -> Scale:
     mean = np.average(
         [scale.log for scale in scales], weights=[scale.error**-2 for scale in scales]
     )
@@ -340,29 +372,31 @@ def _common_scale(scales: Sequence[Scale]) -> Scale:
     return Scale(
         float(mean),
         sum(max(scale.expected_degrees - 1, 1) for scale in scales),
-        sum(max(scale.found_degrees - 1, 1) for scale in scales),
+        sum(max(scale.actual_degrees - 1, 1) for scale in scales),
     )
 
 
-def _chance_of_scale(scale: Scale) -> float:
-    return same_variance(math.exp(2 * scale.log), scale.found_degrees, scale.expected_degrees)
+def _compute_p_value(scale: Scale) -> float:
+    return variance_ratio_p_value(
+        math.exp(2 * scale.log), scale.actual_degrees, scale.expected_degrees
+    )
 
 
-def _is_of_all(group: Sequence[Comparison], common: Scale) -> bool:
+def _is_shared_by_others(group: Sequence[Comparison], common: Scale) -> bool:
     """Return whether the others are not as expected either, without the weight that is farthest."""
     _, *others = sorted(
-        (this.scale for this in group if this.scale is not None),
+        (weight.scale for weight in group if weight.scale is not None),
         key=lambda scale: -math.copysign(scale.log / scale.error, scale.log * common.log),
     )
-    return _chance_of_scale(_common_scale(others)) < _OF_OTHERS
+    return _compute_p_value(_average_scales(others)) < _WITHOUT_FARTHEST
 
 
 def judge(
     comparisons: Sequence[Comparison],
-    joint: Sequence[Joint],
+    joint: Sequence[JointTest],
     groups: Sequence[Sequence[Comparison]],
     alpha: float,
-) -> list[Judged]:
+) -> list[JudgedWeight]:
     """Decide which tests failed, for all weights at once.
 
     Args:
@@ -372,69 +406,69 @@ def judge(
             evidence against the others.
         alpha: The probability of any failure by chance.
     """
-    outcomes = [of_several.outcome for of_several in joint]
-    for this in comparisons:
-        outcomes += this.outcomes
+    outcomes = [joint_test.outcome for joint_test in joint]
+    for weight in comparisons:
+        outcomes += weight.outcomes
     # What is proven cannot fail by chance: proofs of one kind count as one test.
     tested = [outcome for outcome in outcomes if not outcome.proof]
-    number = len(tested) + len({outcome.proof for outcome in outcomes if outcome.proof})
-    alone = _improbable(tested, number + len(groups), alpha)
-    known: set[int] = set()
+    count = len(tested) + len({outcome.proof for outcome in outcomes if outcome.proof})
+    improbable_alone = _select_improbable(tested, count + len(groups), alpha)
+    failed_alone: set[int] = set()
     joint = [*joint]
     for group in groups:
-        off = [this for this in group if _has_other_scale(this, alone)]
-        others = [this for this in group if not _has_other_scale(this, alone)]
-        of_off = _test_together(off)
-        if of_off is not None:  # each of them is off already, and this is its best estimate
-            known.add(id(of_off.outcome))
-            joint.append(of_off)
-        of_others = _test_together(others)
-        if of_others is not None and of_others.scale is not None:
-            number += 1
-            if _is_of_all(others, of_others.scale):
-                tested.append(of_others.outcome)
-                joint.append(of_others)
-    improbable = _improbable(tested, number, alpha) | known
+        off = [weight for weight in group if _fails_by_scale(weight, improbable_alone)]
+        others = [weight for weight in group if not _fails_by_scale(weight, improbable_alone)]
+        test_of_off = _test_jointly(off)
+        if test_of_off is not None:  # each of them is off already, and this is its best estimate
+            failed_alone.add(id(test_of_off.outcome))
+            joint.append(test_of_off)
+        test_of_others = _test_jointly(others)
+        if test_of_others is not None and test_of_others.scale is not None:
+            count += 1
+            if _is_shared_by_others(others, test_of_others.scale):
+                tested.append(test_of_others.outcome)
+                joint.append(test_of_others)
+    improbable = _select_improbable(tested, count, alpha) | failed_alone
     # Of the normal distribution, a little high.
-    quantile = math.sqrt(2 * math.log(max(number, 1) / alpha))
-    of_path: dict[str, list[Joint]] = {}
-    for of_several in joint:
-        for path in of_several.paths:
-            of_path.setdefault(path, []).append(of_several)
+    quantile = math.sqrt(2 * math.log(max(count, 1) / alpha))
+    tests_by_path: dict[str, list[JointTest]] = {}
+    for joint_test in joint:
+        for path in joint_test.paths:
+            tests_by_path.setdefault(path, []).append(joint_test)
     judged = []
-    for this in comparisons:
-        smallest = smallest_effect(this.dtypes)
-        shared = of_path.get(this.path, [])
+    for weight in comparisons:
+        smallest = smallest_effect(weight.dtypes)
+        joint_tests = tests_by_path.get(weight.path, [])
         failed = []
-        for outcome in (*this.outcomes, *(of_several.outcome for of_several in shared)):
+        for outcome in (*weight.outcomes, *(joint_test.outcome for joint_test in joint_tests)):
             if id(outcome) in improbable and outcome.deviation > smallest:
                 failed.append(outcome)
-        together = next((of_several.scale for of_several in shared if of_several.scale), None)
+        scales = [joint_test.scale for joint_test in joint_tests if joint_test.scale]
         resolution = None
-        if this.expectation.is_measured and this.scale is not None:
-            factor = math.exp((quantile + _POWER) * this.scale.error)
+        if weight.expectation.is_measured and weight.scale is not None:
+            factor = math.exp((quantile + _POWER) * weight.scale.error)
             resolution = max(factor, 1 + smallest)
-        judged.append(Judged(this, tuple(failed), together, resolution))
+        joint_scale = scales[0] if scales else None
+        judged.append(JudgedWeight(weight, tuple(failed), joint_scale, resolution))
     return judged
 
 
-def _has_other_scale(this: Comparison, improbable: set[int]) -> bool:
-    """Return whether the scale of a weight fails by itself."""
-    smallest = smallest_effect(this.dtypes)
+def _fails_by_scale(weight: Comparison, improbable: set[int]) -> bool:
+    smallest = smallest_effect(weight.dtypes)
     return any(
         outcome.verdict == "scale" and id(outcome) in improbable and outcome.deviation > smallest
-        for outcome in this.outcomes
+        for outcome in weight.outcomes
     )
 
 
-def _improbable(tested: Sequence[Outcome], number: int, alpha: float) -> set[int]:
+def _select_improbable(tested: Sequence[Outcome], count: int, alpha: float) -> set[int]:
     """Return the ids of the outcomes that are too improbable for so many tests.
 
-    A test of several weights is one of each, so there may be others that are equal to it.
+    They have ids, because outcomes of several weights may be equal to each other.
     """
-    corrected = holm([outcome.p for outcome in tested], number)
-    found = set()
+    corrected = holm([outcome.p for outcome in tested], count)
+    improbable = set()
     for outcome, p in zip(tested, corrected, strict=True):
         if p <= alpha:
-            found.add(id(outcome))
-    return found
+            improbable.add(id(outcome))
+    return improbable

@@ -1,4 +1,8 @@
-"""Probabilities that tests need, of numbers alone."""
+"""Probabilities that tests need, computed from numbers alone.
+
+What ends with `_p_value` is the probability, if nothing is wrong, of a difference as large as the
+one that was observed. `_tail` is the probability of a larger value of a distribution.
+"""
 
 import functools
 import math
@@ -8,24 +12,24 @@ from typing import Any
 import numpy as np
 
 # Beyond so many degrees of freedom, a variance is exact.
-_ENDLESS = 1e11
+_INFINITE_DEGREES = 1e11
 
 
 @functools.cache
 def import_special() -> Any:
-    """Return `scipy.special`, which takes half a second to import, when it is first needed."""
+    """Import `scipy.special`, which takes half a second, when it is first needed."""
     import scipy.special
 
     return scipy.special
 
 
-def kolmogorov(distance: float, n: int) -> float:
-    """Return the probability of a larger distance (Stephens, 1970)."""
+def kolmogorov_p_value(distance: float, n: int) -> float:
+    """Return the probability of a larger distance of `n` values from a law (Stephens, 1970)."""
     x = (math.sqrt(n) + 0.12 + 0.11 / math.sqrt(n)) * distance
     return float(import_special().kolmogorov(x))
 
 
-def same_variance(ratio: float, first: float, second: float) -> float:
+def variance_ratio_p_value(ratio: float, first: float, second: float) -> float:
     """Return the probability of a ratio of two variances as far from 1, on both sides.
 
     Args:
@@ -35,9 +39,9 @@ def same_variance(ratio: float, first: float, second: float) -> float:
     """
     if ratio < 1:
         ratio, first, second = 1 / ratio, second, first
-    if second > _ENDLESS:
+    if second > _INFINITE_DEGREES:
         tail = chi_square_tail(first * ratio, first)
-    elif first > _ENDLESS:
+    elif first > _INFINITE_DEGREES:
         tail = float(import_special().chdtr(second, second / ratio))
     else:
         tail = float(import_special().fdtrc(first, second, ratio))
@@ -54,13 +58,19 @@ def student_p_value(t: float, degrees: float) -> float:
     return float(2 * import_special().stdtr(max(degrees, 1.0), -abs(t)))
 
 
-def same_rate(first: float, of_first: int, second: float, of_second: int) -> float:
+def rate_p_value(first: float, first_total: int, second: float, second_total: int) -> float:
     """Return the probability of two counts as different, if both have one rate.
 
     It is twice that of the nearer end of a binomial distribution.
+
+    Args:
+        first: How many of the first sample are of a kind.
+        first_total: The number of all in the first sample.
+        second: How many of the second sample are.
+        second_total: The number of all in the second sample.
     """
     count, total = round(second), round(first + second)
-    share = of_second / (of_first + of_second)
+    share = second_total / (first_total + second_total)
     at_least = float(import_special().betainc(count, total - count + 1, share)) if count else 1.0
     at_most = 1.0
     if count < total:
@@ -79,32 +89,44 @@ def log_choose(number: Any, count: Any) -> Any:
     return log_factorial(number + 1) - log_factorial(count + 1) - log_factorial(number - count + 1)
 
 
-def as_few(count: int, of: int, other: int, of_other: int) -> float:
-    """Return the probability of so few of one kind in one of two samples (Fisher's exact test)."""
-    both, total = count + other, of + of_other
-    counts = np.arange(max(0, of - (total - both)), count + 1, dtype="float64")
-    logs = log_choose(both, counts) + log_choose(total - both, of - counts)
-    return min(1.0, float(np.exp(logs - log_choose(total, of)).sum()))
+def fisher_p_value(count: int, size: int, other_count: int, other_size: int) -> float:
+    """Return the probability of so few of one kind in the first sample (Fisher's exact test).
+
+    Args:
+        count: How many of the first sample are of the kind.
+        size: The number of all in the first sample.
+        other_count: How many of the second sample are.
+        other_size: The number of all in the second sample.
+    """
+    both, total = count + other_count, size + other_size
+    counts = np.arange(max(0, size - (total - both)), count + 1, dtype="float64")
+    logs = log_choose(both, counts) + log_choose(total - both, size - counts)
+    return min(1.0, float(np.exp(logs - log_choose(total, size)).sum()))
 
 
-def all_of_kind(share: float, before: float, now: int) -> float:
-    """Return the probability that all of so many values are of a kind that a share of others was.
+def compute_chance_of_all(share: float, size: float, new_size: int) -> float:
+    """Compute the probability that all new values are of a kind of which earlier ones had a share.
 
     All orders of both together are equally probable.
+
+    Args:
+        share: The share of the kind among the earlier values.
+        size: The number of the earlier values.
+        new_size: The number of the new ones.
     """
-    count = share * before
-    log_chance = math.lgamma(count + now + 1) - math.lgamma(count + 1)
-    log_chance -= math.lgamma(before + now + 1) - math.lgamma(before + 1)
+    count = share * size
+    log_chance = math.lgamma(count + new_size + 1) - math.lgamma(count + 1)
+    log_chance -= math.lgamma(size + new_size + 1) - math.lgamma(size + 1)
     return min(1.0, math.exp(log_chance))
 
 
-def any_of(number: float, share: float) -> float:
-    """Return the probability of any of so many values, where one has the probability `share`."""
+def compute_chance_of_any(number: float, share: float) -> float:
+    """Compute the probability of any of so many values, if one has the probability `share`."""
     return -math.expm1(number * math.log1p(-min(share, 0.5)))
 
 
 def holm(p_values: Sequence[float], number: int | None = None) -> list[float]:
-    """Return `p_values` corrected for the number of tests (Holm, 1979). NaN stays NaN.
+    """Correct p-values for the number of tests (Holm, 1979). NaN stays NaN.
 
     Tests whose corrected value is at most `alpha` fail; the probability that any fails by chance is
     then at most `alpha`.

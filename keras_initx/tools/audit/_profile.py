@@ -1,23 +1,28 @@
 """What is known of the values of a weight: from a law, from draws of it, or from a file.
 
-A law is a sample with infinitely many values.
+A `Reading` is an array with the values of it that are measured. A `Profile` has what was measured,
+or what a law says, as infinitely many values of it would. Of a kernel of `Dense(64)`, for example:
+
+    Profile(kind="random", size=3072, mean=0.0012, std=0.13, kurtosis=1.8, bits=23,
+            quantiles=(-0.229, ...), parts=(Parts(axis=0, ...), ...), ...)
+
+*Parts* are equal pieces of a weight along an axis, such as gates. *Slices* are all pieces of length
+one, such as units, of which a profile has the farthest: the `Ends`. A weight of several draws has a
+profile that is merged from theirs, by the rule that each field states.
 """
 
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from keras_initx._checks import EPSILONS
 from keras_initx._typing import Array, DType
 from keras_initx.initializers._laws import IndependentLaw, NormalLaw, TruncatedLaw, UniformLaw
-from keras_initx.tools.audit._probabilities import kolmogorov
-
-# Which values of a weight are looked at, and what is known of them before they are measured.
-
+from keras_initx.tools.audit._probabilities import kolmogorov_p_value
 
 # Elements that are compared with a distribution. With so many, a standard deviation is known to
 # 0.3 %. The extremes are those of all elements.
@@ -40,7 +45,8 @@ class Reading:
     Attributes:
         values: All of them, in float32 or float64.
         dtype: The dtype that they were rounded to.
-        share: The share of the most frequent value that is expected, `None` if it is not known.
+        largest_share: The share of the most frequent value that is expected, `None` if it is not
+            known.
         zeros: The share of zeros.
         sample: Some of those that count for the moments, in float64: without outliers, and without
             zeros if there are many.
@@ -52,7 +58,7 @@ class Reading:
 
     values: Array
     dtype: DType
-    share: float | None
+    largest_share: float | None
     zeros: float
     sample: Array
     ordered: Array
@@ -66,15 +72,15 @@ class Reading:
         return self.zeros > SHARE_OF_ZEROS
 
 
-def reading_of(values: Array, dtype: DType, share: float | None = None) -> Reading:
-    """Return values, of which not all are equal, with what is looked at."""
+def make_reading(values: Array, dtype: DType, largest_share: float | None = None) -> Reading:
+    """Choose what is measured of values, of which not all are equal. See `Reading`."""
     zeros = 1 - np.count_nonzero(values) / values.size
     is_sparse = zeros > SHARE_OF_ZEROS
-    sample = sampled(values[values != 0] if is_sparse else values).astype("float64")
-    ordered = np.sort(sample_of(sample))
-    low, median, high = quantiles_of(ordered, np.array([0.25, 0.5, 0.75])).tolist()
+    sample = sample_for_moments(values[values != 0] if is_sparse else values).astype("float64")
+    ordered = np.sort(sample_values(sample))
+    low, median, high = compute_quantiles(ordered, np.array([0.25, 0.5, 0.75])).tolist()
     # Where one number is a quarter of the values, quartiles do not tell how the others spread.
-    reach = 0.0 if median in (low, high) else reach_of_values(low, high)
+    reach = 0.0 if median in (low, high) else compute_reach(low, high)
     outliers = 0
     if reach and max(float(values.max()) - median, median - float(values.min())) > reach:
         outliers = int(np.count_nonzero(np.abs(values - median) > reach))
@@ -82,27 +88,27 @@ def reading_of(values: Array, dtype: DType, share: float | None = None) -> Readi
             outliers -= values.size - int(np.count_nonzero(values))
         sample = sample[np.abs(sample - median) <= reach]
         ordered = ordered[np.abs(ordered - median) <= reach]
-    return Reading(values, dtype, share, zeros, sample, ordered, outliers, median, reach)
+    return Reading(values, dtype, largest_share, zeros, sample, ordered, outliers, median, reach)
 
 
-def reach_of_values(low: float, high: float) -> float:
-    """Return how far from the median a value is no outlier, by the quartiles of all."""
+def compute_reach(low: float, high: float) -> float:
+    """Compute how far from the median a value is no outlier, by the quartiles of all."""
     return _FAR * (high - low) / _INTERQUARTILE
 
 
-def quantiles_of(ordered: Array, levels: Array) -> Array:
-    """Return the quantiles of values in increasing order."""
-    places: Array = np.interp(levels * (ordered.size - 1), np.arange(ordered.size), ordered)
-    return places
+def compute_quantiles(ordered: Array, levels: Array) -> Array:
+    """Compute the quantiles of values in increasing order."""
+    quantiles: Array = np.interp(levels * (ordered.size - 1), np.arange(ordered.size), ordered)
+    return quantiles
 
 
-def sampled(values: Array) -> Array:
-    """Return all values, or 262,144 of them, as a vector."""
-    return sample_of(values, MOST, run=4096)
+def sample_for_moments(values: Array) -> Array:
+    """Take all values, or 262,144 of them, as a vector."""
+    return sample_values(values, MOST, run=4096)
 
 
-def sample_of(values: Array, size: int = SAMPLE, run: int = 64) -> Array:
-    """Return at most `size` of the values, in runs from all parts."""
+def sample_values(values: Array, size: int = SAMPLE, run: int = 64) -> Array:
+    """Take at most `size` of the values: runs of neighbors from everywhere in the array."""
     flat = values.reshape(-1)
     if flat.size <= size:
         return flat
@@ -119,8 +125,9 @@ def epsilon(dtype: DType) -> float:
 
 
 KINDS = ("constant", "fixed", "random", "unknown")
-# Of what is equal within a weight.
-NOTHING = ("", "")
+# What is equal within a weight: a verdict, such as "equal slices", and which ones in words.
+Finding: TypeAlias = tuple[str, str]
+NOTHING: Finding = ("", "")
 # Why the values of a weight are not known.
 NOT_FINITE = "not finite"
 INFINITE = "infinite"
@@ -168,14 +175,23 @@ class Parts:
         return self.axis, len(self.stds)
 
     @staticmethod
-    def merged(draws: Sequence["Parts"]) -> "Parts":
-        """Return what several draws say of the same parts."""
+    def merge(draws: Sequence["Parts"]) -> "Parts":
+        """Combine what several draws say of the same parts."""
         means = np.array([draw.means for draw in draws])
         stds = np.array([draw.stds for draw in draws])
         mean = means.mean(axis=0)
         std = np.sqrt(np.mean(stds**2 + (means - mean) ** 2, axis=0))
         size = sum(draw.size for draw in draws)
         return Parts(draws[0].axis, size, tuple(mean.tolist()), tuple(std.tolist()))
+
+
+class Farthest(NamedTuple):
+    """The lowest and the highest of some numbers, with their indices."""
+
+    low: float
+    high: float
+    low_index: float
+    high_index: float
 
 
 @dataclass(frozen=True)
@@ -186,64 +202,63 @@ class Ends:
         axis: The axis.
         size: The number of values of a slice that the numbers are of.
         number: The number of slices.
-        means: The lowest and the highest mean of a slice, and the indices of both.
-        stds: The lowest and the highest standard deviation of a slice, and the indices of both.
+        means: The lowest and the highest mean of a slice.
+        stds: The lowest and the highest standard deviation of a slice.
     """
 
     axis: int
     size: int
     number: int
-    means: tuple[float, ...]
-    stds: tuple[float, ...]
+    means: Farthest
+    stds: Farthest
 
     @staticmethod
-    def merged(draws: Sequence["Ends"]) -> "Ends":
-        """Return what several draws say of the slices along one axis: the farthest of all."""
+    def merge(draws: Sequence["Ends"]) -> "Ends":
+        """Combine what several draws say of the slices along one axis: the farthest of all."""
         number = sum(draw.number for draw in draws)
-        means = _farthest([draw.means for draw in draws])
-        stds = _farthest([draw.stds for draw in draws])
+        means = _merge_farthest([draw.means for draw in draws])
+        stds = _merge_farthest([draw.stds for draw in draws])
         return Ends(draws[0].axis, draws[0].size, number, means, stds)
 
 
-def _farthest(ends: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
-    low = min(ends, key=lambda end: end[0])
-    high = max(ends, key=lambda end: end[1])
-    return low[0], high[1], low[2], high[3]
+def _merge_farthest(draws: Sequence[Farthest]) -> Farthest:
+    lowest = min(draws, key=lambda draw: draw.low)
+    highest = max(draws, key=lambda draw: draw.high)
+    return Farthest(lowest.low, highest.high, lowest.low_index, highest.high_index)
 
 
-# What several draws say together, by what each says.
-Rule: TypeAlias = Callable[[list[Any]], Any]
+# How several draws are merged: from what each says of a field, what they say together.
+MergeRule: TypeAlias = Callable[[list[Any]], Any]
 
 
-def _common(values: list[Any]) -> Any:
-    """Return the value that all are, otherwise `None`."""
+def _merge_equal(values: list[Any]) -> Any:
     return values[0] if all(value == values[0] for value in values) else None
 
 
-def _mean(values: list[Any]) -> Any:
-    """Return the mean of numbers, or of lists of them place by place."""
+def _merge_mean(values: list[Any]) -> Any:
+    # Of numbers, or of tuples of them, element by element.
     mean = np.mean(values, axis=0).tolist()
     return tuple(mean) if isinstance(mean, list) else mean
 
 
-def _root_mean_square(values: list[float]) -> float:
+def _merge_root_mean_square(values: list[float]) -> float:
     return float(np.sqrt(np.mean(np.square(values))))
 
 
-def _common_by_place(values: list[tuple[int, ...]]) -> tuple[int, ...]:
-    """Return the number that all have at each place, -1 where they differ."""
-    return tuple(_common(list(place)) or -1 for place in zip(*values, strict=True))
+def _merge_equal_by_position(values: list[tuple[int, ...]]) -> tuple[int, ...]:
+    # -1 says that draws differ.
+    return tuple(_merge_equal(list(numbers)) or -1 for numbers in zip(*values, strict=True))
 
 
-def _merged_by_place(values: list[tuple[Any, ...]]) -> tuple[Any, ...]:
-    """Return what parts say that are the same in each draw, nothing if it is not known of all."""
+def _merge_by_position(values: list[tuple[Any, ...]]) -> tuple[Any, ...]:
+    # Of parts and ends. If one draw has none, nothing is known of all.
     if not all(values):
         return ()
-    return tuple(of_draws[0].merged(of_draws) for of_draws in zip(*values, strict=True))
+    return tuple(draws[0].merge(draws) for draws in zip(*values, strict=True))
 
 
-def _stated(default: Any, merged: Rule | None = None) -> Any:
-    """Return a field of a profile.
+def _profile_field(default: Any, merged: MergeRule | None = None) -> Any:
+    """Make a field of a profile.
 
     Args:
         default: What it is where nothing is known.
@@ -265,7 +280,7 @@ class Profile:
         reason: Why it is unknown, otherwise empty.
         value: The value of a constant.
         digest: The digest of the values, see `InitializationPlan.save`, if all draws have it.
-        places: Some of the values of a fixed weight, at even distances.
+        spot_values: Some of the values, at even distances.
         size: The number of values that the moments are of.
         independent: The number of independent values that would tell as much.
         mean: Their mean.
@@ -290,44 +305,44 @@ class Profile:
             differs from draw to draw, or is not known.
         repeated: What is equal within the weight, `"copies"` or `"equal slices"`, and where, both
             empty if nothing is; `None` as for `norms`.
-        crowded: In which slices one value is too often there, see `crowded`; as `repeated`.
-        signs: The signs of the first values of one draw, see `signs_of`.
-        ranks: The order of the first values of one draw, see `ranks_of`.
+        crowded: In which slices one value is too frequent, see `find_crowded`; as `repeated`.
+        signs: The signs of the first values of one draw, see `encode_signs`.
+        ranks: The order of the first values of one draw, see `encode_ranks`.
         varies: What is another in each draw, more than of independent values: `"scale"`, `"mean"`.
         has_levels: Whether draws have the values in common that are there several times, such as
             -0.1 and 0.1. Then equal values are independent, and no copies.
         law: The law, if it is known from one.
     """
 
-    kind: str = _stated("unknown", _common)
-    reason: str = _stated("")
-    value: float | None = _stated(None)
-    digest: str | None = _stated(None)
-    places: tuple[float, ...] = _stated(())
-    size: int = _stated(0, sum)
-    independent: float = _stated(0.0, sum)
-    mean: float = _stated(0.0, _mean)
-    std: float = _stated(0.0, _root_mean_square)
-    kurtosis: float = _stated(3.0, _mean)
-    total: int = _stated(0, sum)
-    zeros: float = _stated(0.0, _mean)
-    zeros_at: str | None = _stated(None, _common)
-    connections: tuple[int, ...] = _stated((-1, -1), _common_by_place)
-    outliers: int = _stated(0, sum)
-    lowest: float = _stated(-math.inf, min)
-    highest: float = _stated(math.inf, max)
-    bits: int = _stated(23, max)
-    quantiles: tuple[float, ...] = _stated((), _mean)
-    parts: tuple[Parts, ...] = _stated((), _merged_by_place)
-    ends: tuple[Ends, ...] = _stated((), _merged_by_place)
-    frames: tuple[int, str] | None = _stated(None, _common)
-    norms: str | None = _stated(None, _common)
-    repeated: tuple[str, str] | None = _stated(None, _common)
-    crowded: tuple[str, str] | None = _stated(None, _common)
-    signs: str = _stated("")
-    ranks: str = _stated("")
-    varies: tuple[str, ...] = _stated(())
-    has_levels: bool = _stated(False)
+    kind: str = _profile_field("unknown", _merge_equal)
+    reason: str = _profile_field("")
+    value: float | None = _profile_field(None)
+    digest: str | None = _profile_field(None)
+    spot_values: tuple[float, ...] = _profile_field(())
+    size: int = _profile_field(0, sum)
+    independent: float = _profile_field(0.0, sum)
+    mean: float = _profile_field(0.0, _merge_mean)
+    std: float = _profile_field(0.0, _merge_root_mean_square)
+    kurtosis: float = _profile_field(3.0, _merge_mean)
+    total: int = _profile_field(0, sum)
+    zeros: float = _profile_field(0.0, _merge_mean)
+    zeros_at: str | None = _profile_field(None, _merge_equal)
+    connections: tuple[int, ...] = _profile_field((-1, -1), _merge_equal_by_position)
+    outliers: int = _profile_field(0, sum)
+    lowest: float = _profile_field(-math.inf, min)
+    highest: float = _profile_field(math.inf, max)
+    bits: int = _profile_field(23, max)
+    quantiles: tuple[float, ...] = _profile_field((), _merge_mean)
+    parts: tuple[Parts, ...] = _profile_field((), _merge_by_position)
+    ends: tuple[Ends, ...] = _profile_field((), _merge_by_position)
+    frames: tuple[int, str] | None = _profile_field(None, _merge_equal)
+    norms: str | None = _profile_field(None, _merge_equal)
+    repeated: tuple[str, str] | None = _profile_field(None, _merge_equal)
+    crowded: tuple[str, str] | None = _profile_field(None, _merge_equal)
+    signs: str = _profile_field("")
+    ranks: str = _profile_field("")
+    varies: tuple[str, ...] = _profile_field(())
+    has_levels: bool = _profile_field(False)
     law: IndependentLaw | None = None
 
     @property
@@ -365,39 +380,41 @@ class Profile:
         degrees = 2 * self.independent / max(self.kurtosis - 1, 0.1)
         return 1 / math.sqrt(2 * max(degrees, 1.0))
 
-    def moved(self, mean: float, std: float) -> "Profile":
-        """Return what is known of values with another mean and another deviation, else alike."""
+    def with_moments(self, mean: float, std: float) -> "Profile":
+        """Shift and scale what is known of the values to another mean and standard deviation."""
         factor = std / self.std if self.std else 1.0
 
-        def places(values: Sequence[float]) -> tuple[float, ...]:
+        def move(values: Sequence[float]) -> tuple[float, ...]:
             return tuple(mean + factor * (value - self.mean) for value in values)
 
-        def scales(values: Sequence[float]) -> tuple[float, ...]:
+        def scale(values: Sequence[float]) -> tuple[float, ...]:
             return tuple(factor * value for value in values)
 
-        parts = []
-        for part in self.parts:
-            parts.append(replace(part, means=places(part.means), stds=scales(part.stds)))
-        ends = []
-        for end in self.ends:
-            means = places(end.means[:2]) + end.means[2:]
-            stds = scales(end.stds[:2]) + end.stds[2:]
-            ends.append(replace(end, means=means, stds=stds))
-        lowest, highest = places((self.lowest, self.highest))
+        moved_parts = []
+        for parts in self.parts:
+            moved_parts.append(replace(parts, means=move(parts.means), stds=scale(parts.stds)))
+        moved_ends = []
+        for ends in self.ends:
+            low, high = move((ends.means.low, ends.means.high))
+            means = ends.means._replace(low=low, high=high)
+            low, high = scale((ends.stds.low, ends.stds.high))
+            stds = ends.stds._replace(low=low, high=high)
+            moved_ends.append(replace(ends, means=means, stds=stds))
+        lowest, highest = move((self.lowest, self.highest))
         return replace(
             self,
             mean=mean,
             std=std,
             lowest=lowest,
             highest=highest,
-            places=places(self.places),
-            quantiles=places(self.quantiles),
-            parts=tuple(parts),
-            ends=tuple(ends),
+            spot_values=move(self.spot_values),
+            quantiles=move(self.quantiles),
+            parts=tuple(moved_parts),
+            ends=tuple(moved_ends),
         )
 
     def with_levels(self) -> "Profile":
-        """Return what one draw says if values that are equal are independent."""
+        """Count values that are equal as independent, because the law has few levels."""
         return replace(self, has_levels=True, independent=float(self.size))
 
     @property
@@ -417,17 +434,17 @@ class Profile:
             return ()
         plausible = []
         quantiles = np.array(self.quantiles)
-        for law in families_of(self.mean, self.std):
+        for law in list_family_laws(self.mean, self.std):
             distance = float(np.abs(law.distribution_function(quantiles) - LEVELS).max())
             slack = _SPREAD * self.std * (2 * self.error + self.independent**-0.5)
-            # That all values are as far in as they are.
+            # The probability that no value is farther out than the lowest and the highest.
             ends = np.array([self.lowest - slack, self.highest + slack])
             below, up_to = law.distribution_function(ends)
-            inside = math.exp(-self.independent * max(below + 1 - up_to, 0.0))
+            none_outside = math.exp(-self.independent * max(below + 1 - up_to, 0.0))
             has_bounds = (
                 law.bounds[0] - slack <= quantiles[0] <= quantiles[-1] <= law.bounds[1] + slack
             )
-            if has_bounds and min(kolmogorov(distance, size), inside) > _IMPLAUSIBLE:
+            if has_bounds and min(kolmogorov_p_value(distance, size), none_outside) > _IMPLAUSIBLE:
                 plausible.append(law)
         return tuple(plausible)
 
@@ -458,22 +475,25 @@ class Profile:
         return self.families[0] if len(self.families) == 1 else ""
 
 
-def families_of(mean: float, std: float) -> Iterator[IndependentLaw]:
-    """Yield the distributions that initializers draw from, with this mean and deviation."""
+def list_family_laws(mean: float, std: float) -> Iterator[IndependentLaw]:
+    """Yield the laws that initializers draw from, with this mean and standard deviation."""
     yield NormalLaw(mean, std)
     yield TruncatedLaw(-2.0, 2.0, mean, std)
     width = math.sqrt(3) * std
     yield UniformLaw(mean - width, mean + width)
 
 
-def rounded(value: Any) -> Any:
-    """Return a profile with seven digits, as files have it: both say the same."""
+def round_numbers(value: Any) -> Any:
+    """Round the numbers of a profile to seven digits, as files have them: both say the same."""
     if isinstance(value, float):
         return float(f"{value:.7g}")
+    if isinstance(value, Farthest):
+        return Farthest(*map(round_numbers, value))
     if isinstance(value, tuple):
-        return tuple(map(rounded, value))
+        return tuple(map(round_numbers, value))
     if isinstance(value, Profile | Parts | Ends):
-        return type(value)(*(rounded(getattr(value, one.name)) for one in fields(value)))
+        values = [getattr(value, attribute.name) for attribute in fields(value)]
+        return type(value)(*map(round_numbers, values))
     return value
 
 
@@ -482,8 +502,8 @@ def rounded(value: Any) -> Any:
 
 # The kurtosis of few values is uncertain: so many are added, with this kurtosis. They are normal
 # if a law may be known, otherwise of one with long tails, such as the exponential law.
-_OF_A_LAW = 64, 3.0
-_NOT_KNOWN = 32, 9.0
+_ADDED_IF_LAW = 64, 3.0
+_ADDED_OTHERWISE = 32, 9.0
 
 
 @dataclass(frozen=True)
@@ -493,31 +513,39 @@ class Scale:
     Attributes:
         log: Its logarithm, without bias.
         expected_degrees: The degrees of freedom of the variance that is expected.
-        found_degrees: Those of the variance found. Both are infinite where the variance is exact.
+        actual_degrees: Those of the variance found. Both are infinite where the variance is exact.
     """
 
     log: float
     expected_degrees: float
-    found_degrees: float
+    actual_degrees: float
 
     @property
     def error(self) -> float:
         """The standard error of the logarithm, 0 for frames."""
-        return error_of_ratio(self.expected_degrees, self.found_degrees)
+        return compute_error_of_ratio(self.expected_degrees, self.actual_degrees)
 
 
-def scale_of(expected: Profile, found: Profile) -> Scale:
-    """Return the scale of values whose standard deviation is known, as is the one expected."""
-    of_both = degrees(expected, found)
-    log = math.log(variance(found) / variance(expected))
-    for sign, number in zip((-1, 1), of_both, strict=True):
-        # The mean of the logarithm of a variance is lower than that of the variance.
-        log += sign * (1 / number + 1 / (3 * number**2))
-    return Scale(log / 2, *of_both)
+class Degrees(NamedTuple):
+    """The degrees of freedom of two variances, infinite if they are exact."""
+
+    expected: float
+    actual: float
 
 
-def error_of_ratio(first: float, second: float) -> float:
-    """Return the standard error of the logarithm of the ratio of two standard deviations.
+def estimate_scale(expected: Profile, actual: Profile) -> Scale:
+    """Compare two standard deviations, both of which are known."""
+    degrees = estimate_degrees(expected, actual)
+    log = math.log(estimate_variance(actual) / estimate_variance(expected))
+    # The mean of the logarithm of a variance is lower than that of the variance:
+    # E log(s**2) is nearly log(sigma**2) - 1 / n - 1 / (3 * n**2), with n degrees of freedom.
+    for sign, n in ((-1, degrees.expected), (1, degrees.actual)):
+        log += sign * (1 / n + 1 / (3 * n**2))
+    return Scale(log / 2, *degrees)
+
+
+def compute_error_of_ratio(first: float, second: float) -> float:
+    """Compute the standard error of the logarithm of the ratio of two standard deviations.
 
     Args:
         first: The degrees of freedom of one.
@@ -526,30 +554,33 @@ def error_of_ratio(first: float, second: float) -> float:
     return math.sqrt(0.5 / first + 0.5 / second)
 
 
-def variance(profile: Profile) -> float:
-    """Return the variance of the law, without bias."""
+def estimate_variance(profile: Profile) -> float:
+    """Estimate the variance of the law, without bias."""
     size = profile.independent
     bias = 1 - 1 / size if size > 1 else 1.0
     return profile.std**2 / bias
 
 
-def degrees(expected: Profile, found: Profile) -> tuple[float, float]:
-    """Return the degrees of freedom of two variances, infinite where they are exact."""
-    if expected.frames and found.frames:
-        return math.inf, math.inf
-    factor = 2 / (kurtosis_of(expected, found) - 1)
-    first = max(factor * (expected.independent - 1), 2.0)
-    second = max(factor * (found.independent - 1), 2.0)
-    return first, second
+def estimate_degrees(expected: Profile, actual: Profile) -> Degrees:
+    """Estimate the degrees of freedom of two variances.
+
+    The variance of n values with kurtosis k varies as of 2 * n / (k - 1) normal ones (Box, 1953).
+    """
+    if expected.frames and actual.frames:
+        return Degrees(math.inf, math.inf)
+    factor = 2 / (estimate_kurtosis(expected, actual) - 1)
+    return Degrees(
+        max(factor * (expected.independent - 1), 2.0), max(factor * (actual.independent - 1), 2.0)
+    )
 
 
-def kurtosis_of(expected: Profile, found: Profile) -> float:
-    """Return the kurtosis of both samples together."""
-    added, kurtosis = _OF_A_LAW if expected.laws else _NOT_KNOWN
+def estimate_kurtosis(expected: Profile, actual: Profile) -> float:
+    """Estimate the kurtosis of the law of both samples together."""
+    added, kurtosis = _ADDED_IF_LAW if expected.laws else _ADDED_OTHERWISE
     size, total = float(added), kurtosis * added
-    for profile in (expected, found):
-        number = max(profile.size, 2)
-        size += number
-        # That of few normal values is lower than 3.
-        total += number * profile.kurtosis * (number + 1) / (number - 1)
+    for profile in (expected, actual):
+        count = max(profile.size, 2)
+        size += count
+        # Of n normal values it is 3 * (n - 1) / (n + 1) on average.
+        total += count * profile.kurtosis * (count + 1) / (count - 1)
     return max(total / size, 1.1)

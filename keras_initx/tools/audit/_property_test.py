@@ -1,4 +1,13 @@
-"""The form of a test of a property: when it applies, and what it says."""
+"""The form of a test of a property: when it applies, and what it says.
+
+A test is a function `compare_...(expected, actual)` of two profiles, with the decorator
+`property_test`. It returns an `Outcome`, which is reported if it fails:
+
+    Outcome("scale", "1.41 times the expected standard deviation", p=1e-30, deviation=0.34)
+
+or `None` if it has nothing to say. Its p-value is the probability of such values if nothing is
+wrong; `judge` corrects it for the number of tests.
+"""
 
 import enum
 import functools
@@ -9,9 +18,6 @@ from typing import TypeAlias
 
 from keras_initx._typing import DType
 from keras_initx.tools.audit._profile import Profile
-
-# What a test says of a weight, and which deviations matter.
-
 
 # Smaller deviations do not matter, however surely they are there; in 16 bits, where backends round
 # what they draw, twice as large ones.
@@ -48,8 +54,8 @@ class Outcome:
 
     Attributes:
         verdict: What is wrong if it fails, e.g. `"scale"`.
-        evidence: The numbers.
-        p: The probability of such values; 0 where they are impossible.
+        evidence: The numbers, in words.
+        p: The probability of such values; 0 if they are impossible.
         deviation: How far they are off, relative to what is expected.
         cause: What explains it, if the test tells.
         proof: What proves that the values are those expected, otherwise empty: equal `"values"`, up
@@ -64,13 +70,13 @@ class Outcome:
     proof: str = ""
 
     @property
-    def place(self) -> tuple[int, float]:
-        """The place among the outcomes of a weight, of which the first that failed is reported."""
+    def rank(self) -> tuple[int, float]:
+        """The rank among the outcomes of a weight, of which the first that failed is reported."""
         return _VERDICTS.index(self.verdict), self.p
 
 
 def proven(proof: str) -> Outcome:
-    """Return the outcome where values are those expected."""
+    """Return the outcome if the values are those expected."""
     return Outcome("values", "", p=1.0, deviation=0.0, proof=proof)
 
 
@@ -79,12 +85,12 @@ def smallest_effect(dtypes: Iterable[DType]) -> float:
     return SMALL if {"float16", "bfloat16"}.isdisjoint(dtypes) else _SMALL_IN_16_BITS
 
 
-def least(outcomes: Iterable[Outcome]) -> float:
-    """Return the smallest probability of a deviation that matters, 1 if there is none."""
+def find_least_p_value(outcomes: Iterable[Outcome]) -> float:
+    """Find the smallest p-value of a deviation that matters, 1 if there is none."""
     return min((outcome.p for outcome in outcomes if outcome.deviation > SMALL), default=1.0)
 
 
-# Whether the values found have a property of those expected; `None` where there is nothing to say.
+# Whether values have a property of those expected; `None` if there is nothing to say.
 PropertyTest: TypeAlias = Callable[[Profile, Profile], Outcome | None]
 
 # Fewer values say nothing about a distribution, or about its shape.
@@ -94,8 +100,8 @@ FEWEST_OF_SHAPE = 32
 ROUNDING = 1e-5
 # With a smaller probability, something counts as impossible.
 IMPOSSIBLE = 1e-9
-# What a contract has by chance, such as ends far from bounds, it has in each audit. That it alarms
-# each time must be rarer than an alarm: of that probability, this power counts.
+# What a contract has by chance, such as ends far from bounds, it has in each audit. An alarm each
+# time must be rarer than a single one, so that its probability p counts as the larger p**ONCE.
 ONCE = 0.5
 
 
@@ -108,35 +114,35 @@ class Known(enum.IntEnum):
     DISTRIBUTION = 3
 
 
-def known_of_both(expected: Profile, found: Profile) -> Known:
-    """Return how much is known of both."""
-    if min(expected.size, found.size) < FEWEST:
+def find_known(expected: Profile, actual: Profile) -> Known:
+    """Say how much is known of both sides."""
+    if min(expected.size, actual.size) < FEWEST:
         return Known.KIND
-    if not (expected.std and found.std):
+    if not (expected.std and actual.std):
         return Known.VALUES
     # Of the law of a frame, no distribution is known.
     return Known.DISTRIBUTION if expected.has_distribution else Known.SCALE
 
 
 def property_test(
-    needs: Known = Known.VALUES, of: tuple[str, ...] = ()
+    needs: Known = Known.VALUES, unless_varying: tuple[str, ...] = ()
 ) -> Callable[[PropertyTest], PropertyTest]:
-    """Return a decorator for a test of a property.
+    """Make a decorator for a test of a property, which then returns `None` if it does not apply.
 
     Args:
-        needs: How much must be known of both.
-        of: What it is about, if that may be another in each draw, see `Profile.varies`. Then there
-            is nothing to test.
+        needs: How much must be known of both sides.
+        unless_varying: The test does not apply if one of these, `"scale"` or `"mean"`, is another
+            in each draw, see `Profile.varies`.
     """
 
-    def decorated(test: PropertyTest) -> PropertyTest:
+    def decorate(test: PropertyTest) -> PropertyTest:
         @functools.wraps(test)
-        def applied(expected: Profile, found: Profile) -> Outcome | None:
-            varies = {*expected.varies, *found.varies}
-            if known_of_both(expected, found) < needs or not varies.isdisjoint(of):
+        def apply(expected: Profile, actual: Profile) -> Outcome | None:
+            varies = {*expected.varies, *actual.varies}
+            if find_known(expected, actual) < needs or not varies.isdisjoint(unless_varying):
                 return None
-            return test(expected, found)
+            return test(expected, actual)
 
-        return applied
+        return apply
 
-    return decorated
+    return decorate

@@ -1,4 +1,8 @@
-"""What is audited: weights of a model, or arrays by name."""
+"""What is audited: weights of a model, or arrays by name; and the profiles of their values.
+
+A `Subject` is a weight or an array that is audited, whose values are read when they are needed. A
+`Profile` has what is known of values: measured in an array, or computed from a law.
+"""
 
 import contextlib
 import math
@@ -14,7 +18,7 @@ from keras_initx._typing import Array, DType, Shape
 from keras_initx.backends._backend import Region
 from keras_initx.backends._current import backend
 from keras_initx.checkpoints._checkpoint import Checkpoint, checkpoint_paths, open_checkpoint
-from keras_initx.checkpoints._names_of_keras import source_names_by_path
+from keras_initx.checkpoints._keras_names import source_names_by_path
 from keras_initx.checkpoints._sources import check_arrays, find_ties, to_lazy
 from keras_initx.files._formats import check_file
 from keras_initx.files._keras_files import FORMATS_OF_KERAS
@@ -26,15 +30,15 @@ from keras_initx.inspection._inventory import Inventory, checked_inventory
 from keras_initx.inspection._pairing import Pairs, canonical_weight_paths
 from keras_initx.inspection._weights import ModelWeight
 from keras_initx.sampling._conversion import NORMAL_REACH
-from keras_initx.tools.audit._distribution import measure_parts, norms_of, parts_of_law
+from keras_initx.tools.audit._distribution import find_equal_norms, make_parts_of_law, measure_parts
 from keras_initx.tools.audit._equal_values import (
-    bits_of,
-    independent_of,
-    ranks_of,
-    repeated,
-    signs_of,
+    count_bits,
+    count_independent,
+    encode_ranks,
+    encode_signs,
+    find_repeated,
 )
-from keras_initx.tools.audit._extremes import crowded, ends_of
+from keras_initx.tools.audit._extremes import find_crowded, measure_ends
 from keras_initx.tools.audit._profile import (
     INFINITE,
     LEVELS,
@@ -42,67 +46,68 @@ from keras_initx.tools.audit._profile import (
     NOTHING,
     Profile,
     Reading,
+    compute_quantiles,
     epsilon,
-    quantiles_of,
-    reading_of,
-    rounded,
+    make_reading,
+    round_numbers,
 )
-from keras_initx.tools.audit._zeros import axis_of, connections_of, frames_of, places_of_zeros
+from keras_initx.tools.audit._zeros import (
+    count_connections,
+    digest_zero_positions,
+    find_frames,
+    get_frame_axis,
+)
 from keras_initx.tools.initialize._digest import array_digest
-
-# Profiles of values, of arrays and of laws.
-
 
 # What is measured of random values, by the fields of a profile.
 _MEASURES: dict[str, Callable[[Reading], Any]] = {
-    "independent": independent_of,
-    "zeros_at": places_of_zeros,
-    "connections": connections_of,
-    "bits": bits_of,
+    "independent": count_independent,
+    "zeros_at": digest_zero_positions,
+    "connections": count_connections,
+    "bits": count_bits,
     "parts": measure_parts,
-    "ends": ends_of,
-    "frames": frames_of,
-    "norms": norms_of,
-    "repeated": repeated,
-    "crowded": crowded,
-    "signs": signs_of,
-    "ranks": ranks_of,
+    "ends": measure_ends,
+    "frames": find_frames,
+    "norms": find_equal_norms,
+    "repeated": find_repeated,
+    "crowded": find_crowded,
+    "signs": encode_signs,
+    "ranks": encode_ranks,
 }
-# Values of a fixed weight that are kept, to compare those that differ in their last bits.
-_PLACES = 64
+# Values of a weight that are kept, to compare fixed weights that differ in their last bits.
+_SPOT_VALUES = 64
 # The values that a law stands for. Infinity has no share.
 _ENDLESS = 1e12
 # Points between which a distribution function is nearly linear.
-_GRID = 4097
+_GRID_POINTS = 4097
 # No continuous distribution has so many exact zeros. Of normal draws, one in 65,536 is 0; of those
 # that Keras makes in 16 bits, many more.
-_ZEROS = {"bfloat16": 2.0**-7, "float16": 2.0**-9}
-_ZEROS_ELSE = 1e-4
+_MOST_ZEROS = {"bfloat16": 2.0**-7, "float16": 2.0**-9}
+_MOST_ZEROS_ELSE = 1e-4
 
 
-def of_array(stored: Array, dtype: DType) -> Profile:
-    """Return the profile of an array in its own dtype: what one draw says."""
+def profile_array(stored: Array, dtype: DType) -> Profile:
+    """Measure an array in its own dtype: what one draw says."""
     if 0 in stored.shape:
         return Profile("unknown", "empty")
     if dtype not in DTYPES:
         return Profile("unknown", f"{dtype}, of one draw", digest=array_digest(stored))
     if dtype != "float64":  # which is float32 on JAX, without its option
         stored = stored.astype(dtype, copy=False)
-    profile = of_values(as_numbers(stored), dtype)
+    profile = profile_values(_to_floats(stored), dtype)
     # Of a constant, the value says all.
     digest = None if profile.kind == "constant" else array_digest(stored)
     return replace(profile, digest=digest)
 
 
-def as_numbers(array: Array) -> Array:
-    """Return an array in float64 if it has that dtype, else in float32."""
+def _to_floats(array: Array) -> Array:
     if array.dtype == np.float64:
         return array
     return np.asarray(array, "float32")
 
 
-def of_values(values: Array, dtype: DType, share: float | None = None) -> Profile:
-    """Return the profile of numbers, of which there is one at least, without a digest.
+def profile_values(values: Array, dtype: DType, share: float | None = None) -> Profile:
+    """Measure numbers, of which there is one at least. The profile has no digest.
 
     Args:
         values: An array in float32 or float64.
@@ -116,30 +121,30 @@ def of_values(values: Array, dtype: DType, share: float | None = None) -> Profil
         return Profile("unknown", reason)
     if lowest == highest:
         return Profile("constant", value=lowest + 0.0, size=values.size, std=0.0)  # not -0
-    reading = reading_of(values, dtype, share)
+    reading = make_reading(values, dtype, share)
     sample = reading.sample
-    profile: Profile = rounded(
+    profile: Profile = round_numbers(
         Profile(
             "random",
-            places=_places(values),
+            spot_values=_pick_spot_values(values),
             size=sample.size,
             mean=float(sample.mean()),
             std=float(sample.std()),
-            kurtosis=_kurtosis(sample),
+            kurtosis=_compute_kurtosis(sample),
             total=values.size,
             zeros=reading.zeros,
             outliers=reading.outliers,
             lowest=lowest,
             highest=highest,
-            quantiles=tuple(quantiles_of(reading.ordered, LEVELS).tolist()),
+            quantiles=tuple(compute_quantiles(reading.ordered, LEVELS).tolist()),
             **{name: measure(reading) for name, measure in _MEASURES.items()},
         )
     )
     return profile
 
 
-def _kurtosis(sample: Array) -> float:
-    """Return the fourth moment, in standard deviations."""
+def _compute_kurtosis(sample: Array) -> float:
+    # mean(((x - mean) / std)**4)
     std = sample.std()
     if not std:
         return 3.0
@@ -147,14 +152,17 @@ def _kurtosis(sample: Array) -> float:
     return float(np.mean(squares * squares))
 
 
-def _places(values: Array) -> tuple[float, ...]:
-    """Return some of the values, at even distances."""
-    places = np.linspace(0, values.size - 1, min(values.size, _PLACES)).astype(int)
-    return tuple(values.reshape(-1)[places].tolist())
+def _pick_spot_values(values: Array) -> tuple[float, ...]:
+    indices = np.linspace(0, values.size - 1, min(values.size, _SPOT_VALUES)).astype(int)
+    return tuple(values.reshape(-1)[indices].tolist())
 
 
-def of_law(law: IndependentLaw | FrameLaw, dtype: DType, shape: Shape) -> Profile:
-    """Return the profile of infinitely many values of a law, as an array of a shape has them."""
+def profile_law(law: IndependentLaw | FrameLaw, dtype: DType, shape: Shape) -> Profile:
+    """Compute the profile of infinitely many values of a law, in an array of a shape.
+
+    The fourth moment is summed over the grid: each step between two points has its probability at
+    its middle, and the first point what is below it.
+    """
     endless = Profile(
         "random",
         size=int(_ENDLESS),
@@ -166,12 +174,12 @@ def of_law(law: IndependentLaw | FrameLaw, dtype: DType, shape: Shape) -> Profil
         crowded=NOTHING,
     )
     if isinstance(law, FrameLaw):
-        return replace(endless, frames=(law.blocks, axis_of(law)))
+        return replace(endless, frames=(law.blocks, get_frame_axis(law)))
     low, high = law.bounds
     grid = np.linspace(
         max(low, law.mean - NORMAL_REACH * law.std),
         min(high, law.mean + NORMAL_REACH * law.std),
-        _GRID,
+        _GRID_POINTS,
     )
     probabilities = law.distribution_function(grid)
     middles = (grid[1:] + grid[:-1]) / 2
@@ -183,11 +191,11 @@ def of_law(law: IndependentLaw | FrameLaw, dtype: DType, shape: Shape) -> Profil
         independent=_ENDLESS * float(1 - atom),
         mean=law.mean,
         kurtosis=fourth / law.std**4,
-        zeros=_ZEROS.get(dtype, _ZEROS_ELSE),
+        zeros=_MOST_ZEROS.get(dtype, _MOST_ZEROS_ELSE),
         lowest=low,
         highest=high,
         quantiles=tuple(np.interp(LEVELS, probabilities, grid).tolist()),
-        parts=parts_of_law(law.mean, law.std, int(_ENDLESS), shape),
+        parts=make_parts_of_law(law.mean, law.std, int(_ENDLESS), shape),
         norms="",
         law=law,
     )
@@ -217,16 +225,16 @@ class Values:
         """The shape of what lies on one device."""
         return self._stored.shape
 
-    def stored(self) -> Array:
-        """Return them all in their own dtype, which processes that share them cannot."""
+    def read_stored(self) -> Array:
+        """Read all values in their own dtype. Processes that share them cannot."""
         return self._stored.read(...)
 
     def read(self) -> Array:
-        """Return them all as numbers."""
-        return as_numbers(self.stored())
+        """Read all values as numbers."""
+        return _to_floats(self.read_stored())
 
     def parts(self) -> Iterator[tuple[Region | None, Array]]:
-        """Yield those that are here in parts, each with its region, or `None` for the whole."""
+        """Yield the values that this process holds, each part with its region, `None` for all."""
         yield None, self.read()
 
 
@@ -244,12 +252,12 @@ class VariableValues(Values):
     def shard_shape(self) -> Shape:
         return backend.shard_shape(self._variable.value)
 
-    def stored(self) -> Array:
+    def read_stored(self) -> Array:
         return backend.host_view(self._variable.value)
 
     def parts(self) -> Iterator[tuple[Region | None, Array]]:
         for region, values in backend.parts(self._variable.value):
-            yield region, as_numbers(values)
+            yield region, _to_floats(values)
 
 
 @dataclass(frozen=True)
@@ -263,7 +271,8 @@ class Subject:
         values: Its values.
         reason: Why it is not compared with others, otherwise empty.
         weight: The weight of a model, `None` of an array.
-        place: Its place in the model, see `places_of`. That of an array is its name.
+        canonical_path: Its path by the types and ranks of layers, by which it is found in another
+            model, see `canonical_weight_paths`. That of an array is its name.
     """
 
     path: str
@@ -272,16 +281,16 @@ class Subject:
     values: Values
     reason: str = ""
     weight: ModelWeight | None = None
-    place: str = ""
+    canonical_path: str = ""
 
     def __post_init__(self) -> None:
-        if not self.place:
-            object.__setattr__(self, "place", self.path)
+        if not self.canonical_path:
+            object.__setattr__(self, "canonical_path", self.path)
 
-    def lost(self) -> str:
-        """Return which of its values are not finite and cannot be meant, in words."""
-        lost = None if self.weight is None else find_not_finite(self.weight, here=True)
-        return "" if lost is None or lost.may_be_meant else str(lost)
+    def describe_not_finite(self) -> str:
+        """Say which values are not finite and cannot be meant, empty if there are none."""
+        problem = None if self.weight is None else find_not_finite(self.weight, here=True)
+        return "" if problem is None or problem.may_be_meant else str(problem)
 
     def makes_output(self) -> bool:
         """Return whether its layer is known to make an output of the model, without another."""
@@ -301,24 +310,19 @@ class Subject:
         """Why its values are not compared with others, otherwise empty."""
         if self.reason or _is_readable(self.dtype):
             return self.reason
-        return _dtype_text(self.dtype)
+        return "no array" if self.dtype == "object" else self.dtype
 
 
 def _is_readable(dtype: DType) -> bool:
-    """Return whether values of a dtype are real numbers or truth values that NumPy reads."""
+    # Real numbers or truth values that NumPy reads.
     try:
         return dtype in DTYPES or np.dtype(dtype).kind in "biu"
     except TypeError:
         return False
 
 
-def _dtype_text(dtype: DType) -> str:
-    """Return a dtype that is not compared in words."""
-    return "no array" if dtype == "object" else dtype
-
-
 @contextlib.contextmanager
-def opened(name: str, weights: Any) -> Iterator[Inventory | Mapping[str, Any]]:
+def open_weights(name: str, weights: Any) -> Iterator[Inventory | Mapping[str, Any]]:
     """Open what is audited for the duration of the block: what a model holds, or arrays by name.
 
     The arrays are not read. A dict is returned as it is, also for what its values share.
@@ -328,72 +332,79 @@ def opened(name: str, weights: Any) -> Iterator[Inventory | Mapping[str, Any]]:
         weights: See `audit`.
     """
     paths = checkpoint_paths(weights)
-    if paths is not None:
-        if len(paths) != 1 or not is_saved_model(paths[0]):
-            with open_checkpoint(name, paths) as arrays:
-                yield _some(name, arrays)
-            return
+    if paths is not None and len(paths) == 1 and is_saved_model(paths[0]):
         check_file(name, paths[0])
-        weights = keras.saving.load_model(paths[0], compile=False)
-    if isinstance(weights, Mapping):
+        model = keras.saving.load_model(paths[0], compile=False)
+        yield checked_inventory(name, model)
+    elif paths is not None:
+        with open_checkpoint(name, paths) as arrays:
+            _check_not_empty(name, arrays)
+            yield arrays
+    elif isinstance(weights, Mapping):
         check_arrays(name, weights)
-        yield _some(name, weights)
-        return
-    required = (
-        "a Keras model, a path, or a dict from names to arrays, as the `state_dict()` of a torch "
-        "module"
-    )
-    check_type(name, weights, keras.Model, required)
-    yield checked_inventory(name, weights)
+        _check_not_empty(name, weights)
+        yield weights
+    else:
+        required = (
+            "a Keras model, a path, or a dict from names to arrays, as the `state_dict()` of a "
+            "torch module"
+        )
+        check_type(name, weights, keras.Model, required)
+        yield checked_inventory(name, weights)
 
 
-def with_names_of(inventory: Inventory, arrays: Mapping[str, Any]) -> tuple[dict[str, Any], Pairs]:
-    """Return arrays by the paths of the weights of a model, as far as their names tell them.
+def key_by_paths(inventory: Inventory, arrays: Mapping[str, Any]) -> tuple[dict[str, Any], Pairs]:
+    """Call arrays by the paths of the weights of a model, as far as their names tell them.
 
-    The second is what pairs the weights with these arrays.
+    Returns:
+        The arrays, of which those of no weight keep their names; and what pairs them with weights.
     """
-    own = source_names_by_path(arrays, inventory)
-    found = {path: arrays[name] for path, name in own.names.items()}
-    named = set(own.names.values())
-    found.update((name, array) for name, array in arrays.items() if name not in named)
-    return found, replace(own, names={path: path for path in own.names})
+    pairs = source_names_by_path(arrays, inventory)
+    arrays_by_path = {path: arrays[name] for path, name in pairs.names.items()}
+    named = set(pairs.names.values())
+    arrays_by_path.update((name, array) for name, array in arrays.items() if name not in named)
+    return arrays_by_path, replace(pairs, names={path: path for path in pairs.names})
 
 
-def _some(name: str, arrays: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return arrays, of which there must be one at least."""
+def _check_not_empty(name: str, arrays: Mapping[str, Any]) -> None:
     if not arrays:
         raise ValueError(f"`{name}` must have at least one array. Received: none")
-    return arrays
 
 
-def _as_lazy(arrays: Mapping[str, Any]) -> dict[str, LazyArray]:
-    """Return arrays of files or in memory as those of files."""
-    found = {}
+def _to_lazy_arrays(arrays: Mapping[str, Any]) -> dict[str, LazyArray]:
+    lazy = {}
     for name, value in arrays.items():
-        found[name] = value if isinstance(value, LazyArray) else to_lazy(value)
-    return found
+        lazy[name] = value if isinstance(value, LazyArray) else to_lazy(value)
+    return lazy
 
 
-def subjects_of(found: Inventory | Mapping[str, Any]) -> list[Subject]:
-    """Return the weights of what was opened."""
-    if isinstance(found, Inventory):
-        places = canonical_weight_paths(found, found.weights)
-        return [of_weight(weight, places[weight.path]) for weight in found.weights]
-    arrays = _as_lazy(found)
-    ties = find_ties(found)
-    result = []
+def list_subjects(content: Inventory | Mapping[str, Any]) -> list[Subject]:
+    """List the weights of what `open_weights` has opened."""
+    if isinstance(content, Inventory):
+        canonical_paths = canonical_weight_paths(content, content.weights)
+        return [weight_subject(weight, canonical_paths[weight.path]) for weight in content.weights]
+    arrays = _to_lazy_arrays(content)
+    first_names = find_ties(content)
+    subjects = []
     for name, stored in arrays.items():
-        reason = f"{TIED} {ties[name]!r}" if name in ties else ""
-        result.append(Subject(name, stored.shape, stored.dtype, Values(stored), reason))
-    return result
+        reason = f"{TIED} {first_names[name]!r}" if name in first_names else ""
+        subjects.append(Subject(name, stored.shape, stored.dtype, Values(stored), reason))
+    return subjects
 
 
-def of_weight(weight: ModelWeight, place: str = "") -> Subject:
-    """Return a weight of a model, with its place where that is needed."""
+def weight_subject(weight: ModelWeight, canonical_path: str = "") -> Subject:
+    """Return a weight of a model, with its canonical path if that is needed."""
     values = VariableValues(weight.variable)
-    return Subject(weight.path, weight.shape, weight.dtype, values, weight=weight, place=place)
+    return Subject(
+        weight.path,
+        weight.shape,
+        weight.dtype,
+        values,
+        weight=weight,
+        canonical_path=canonical_path,
+    )
 
 
 def is_saved_model(path: str) -> bool:
-    """Return whether the name of a file is that of a saved model, and not of weights alone."""
+    """Return whether a file holds a model, and not weights alone, by its name."""
     return path.endswith(FORMATS_OF_KERAS) and not path.endswith(".weights.h5")

@@ -1,4 +1,9 @@
-"""Zeros: how many there are, and where."""
+"""Zeros: how many there are, and where; and frames, which are orthonormal blocks of a weight.
+
+A *frame* is a matrix whose rows or columns are orthonormal. A weight may have several next to each
+other along its last axis, one for each gate: `(4, "last")`. *Connections* are the values that are
+not zero: of a kernel of `Sparse(8)`, each unit has 8.
+"""
 
 import hashlib
 import math
@@ -8,71 +13,65 @@ import numpy as np
 from keras_initx._typing import Array, DType
 from keras_initx.initializers._laws import FrameLaw, is_frame
 from keras_initx.tools.audit._equal_values import BITS
-from keras_initx.tools.audit._probabilities import log_choose, poisson_tail, same_rate
+from keras_initx.tools.audit._probabilities import log_choose, poisson_tail, rate_p_value
 from keras_initx.tools.audit._profile import Profile, Reading, epsilon
 from keras_initx.tools.audit._property_test import ONCE, Outcome, property_test
 
-# Orthonormality: whether the rows or columns of a weight, or of blocks of it, are orthonormal.
-
-
-# The numbers of frames beside each other along the last axis: one for each gate.
+# The numbers of frames next to each other along the last axis: one for each gate of GRU and LSTM.
 _FRAMES = (1, 3, 4)
 _FEWEST_COLUMNS = 4
 
 
-def frames_of(reading: Reading) -> tuple[int, str] | None:
-    """Return the number of orthonormal blocks and their axis, see `Profile`."""
-    values, tolerance = reading.values, tolerance_of_frames(reading.dtype)
+def find_frames(reading: Reading) -> tuple[int, str] | None:
+    """Find the number of orthonormal blocks and their axis, see `Profile`."""
+    values, tolerance = reading.values, choose_frame_tolerance(reading.dtype)
     matrices = {"last": values.reshape(-1, values.shape[-1])} if values.ndim > 1 else {}
     if values.ndim > 2:
         matrices["first"] = values.reshape(values.shape[0], -1)
     for axis, matrix in matrices.items():
-        if not matrix[0].any():  # as beside the center of a window
+        if not matrix[0].any():  # as next to the center of a window
             matrix = matrix[matrix.any(axis=1)]
         for count in _FRAMES:
             if matrix.shape[1] % count or (count > 1 and axis == "first"):
                 continue
             blocks = np.split(matrix, count, axis=1)
-            if all(_are_enough(block, tolerance) for block in blocks) and all(
+            if all(_has_enough_columns(block, tolerance) for block in blocks) and all(
                 is_frame(block, 2 * tolerance) for block in blocks
             ):
                 return count, axis
     return None
 
 
-def tolerance_of_frames(dtype: DType) -> float:
-    """Return how far orthonormal values may be from that by rounding."""
+def choose_frame_tolerance(dtype: DType) -> float:
+    """Choose how far values may be from orthonormal ones by rounding."""
     return max(1e-3, 8 * epsilon(dtype))
 
 
-def _are_enough(block: Array, tolerance: float) -> bool:
-    """Return whether a block has more columns than are orthogonal by chance.
-
-    Long columns are nearly so.
-    """
+def _has_enough_columns(block: Array, tolerance: float) -> bool:
+    # Few columns may be orthogonal by chance, and long ones nearly are.
     count, length = sorted(block.shape)
     return count >= _FEWEST_COLUMNS and math.sqrt(count / length) >= 10 * tolerance
 
 
-def axis_of(law: FrameLaw) -> str:
+def get_frame_axis(law: FrameLaw) -> str:
     """Return the axis along which the blocks of a law are orthonormal, see `Profile`."""
     return "first" if 0 in law.output_axes else "last"
 
 
 @property_test()
-def orthonormality(expected: Profile, found: Profile) -> Outcome | None:
+def compare_frames(expected: Profile, actual: Profile) -> Outcome | None:
     """Test whether blocks are orthonormal."""
-    if expected.frames == found.frames:
+    if expected.frames == actual.frames:
         return None
     if not expected.frames:
-        return Outcome("orthonormality", "orthonormal where it was not")
-    if not found.frames:
+        return Outcome("orthonormality", "orthonormal, expected not")
+    if not actual.frames:
         return Outcome("orthonormality", "not orthonormal, or with other singular values")
-    evidence = f"{_text(*found.frames)}, expected {_text(*expected.frames)}"
+    evidence = f"{_describe_frames(*actual.frames)}, expected {_describe_frames(*expected.frames)}"
     return Outcome("orthonormality", evidence)
 
 
-def _text(count: int, axis: str) -> str:
+def _describe_frames(count: int, axis: str) -> str:
     blocks = "orthonormal" if count == 1 else f"{count} orthonormal blocks"
     return f"{blocks} along the {axis} axis"
 
@@ -81,86 +80,88 @@ def _text(count: int, axis: str) -> str:
 _ZEROS_IN_16_BITS = 2.0**-7
 
 
-def places_of_zeros(reading: Reading) -> str | None:
-    """Return a digest of which values are zero, `None` if hardly any are."""
+def digest_zero_positions(reading: Reading) -> str | None:
+    """Hash which values are zero, `None` if hardly any are."""
     if not reading.is_sparse:
         return None
     are_zero = np.packbits(reading.values == 0)
     return hashlib.blake2b(are_zero.tobytes(), digest_size=16).hexdigest()
 
 
-def connections_of(reading: Reading) -> tuple[int, ...]:
-    """Return how many values are not zero for each index of the first axis, and of the last.
+def count_connections(reading: Reading) -> tuple[int, ...]:
+    """Count the values that are not zero for each index of the first axis, and of the last.
 
-    It is -1 where that varies, or hardly any are zero.
+    A count is -1 if it varies, or if hardly any values are zero.
     """
     values = reading.values
     if not reading.is_sparse:
         return -1, -1
-    found = []
+    connections = []
     for matrix in (values.reshape(len(values), -1), values.reshape(-1, values.shape[-1]).T):
         counts = np.count_nonzero(matrix, axis=1)
-        is_one = (counts == counts[0]).all()
-        found.append(int(counts[0]) if is_one else -1)
-    return tuple(found)
+        are_equal = (counts == counts[0]).all()
+        connections.append(int(counts[0]) if are_equal else -1)
+    return tuple(connections)
 
 
 @property_test()
-def zeros_of_law(expected: Profile, found: Profile) -> Outcome | None:
-    """Test the number of zeros, where a law says how many there are by rounding."""
+def compare_zeros_with_law(expected: Profile, actual: Profile) -> Outcome | None:
+    """Test the number of zeros, if a law says how many there are by rounding."""
     if expected.law is None:
         return None
-    count = round(found.zeros * found.total)
+    count = round(actual.zeros * actual.total)
     return Outcome(
         "zeros",
-        f"{count} of {found.total} values are 0",
-        p=poisson_tail(count, found.total * expected.zeros),
+        f"{count} of {actual.total} values are 0",
+        p=poisson_tail(count, actual.total * expected.zeros),
     )
 
 
 @property_test()
-def zeros_elsewhere(expected: Profile, found: Profile) -> Outcome | None:
-    """Test whether zeros are at other places than in all draws."""
-    if expected.zeros_at in (None, found.zeros_at):
+def compare_zero_positions(expected: Profile, actual: Profile) -> Outcome | None:
+    """Test whether other values are zero than in all draws."""
+    if expected.zeros_at in (None, actual.zeros_at):
         return None
     # If a value is 0 in some draws, each draw may be the one that differs from the others.
-    draws = expected.total / found.total
-    before, now = expected.zeros * found.total, found.zeros * found.total
-    # As many zeros at other places: all may be.
+    draws = expected.total / actual.total
+    before, now = expected.zeros * actual.total, actual.zeros * actual.total
+    # If there are as many as before, all may be other ones.
     differing = abs(now - before) if round(now) != round(before) else now + before
-    shares = f"{found.zeros:.3g}, and {expected.zeros:.3g}"
+    shares = f"a share of {actual.zeros:.3g}, expected {expected.zeros:.3g}"
     return Outcome(
-        "zeros", f"other values are 0 than were: {shares}", p=math.pow(draws + 1, -differing)
+        "zeros",
+        f"other values are 0 than the expected ones: {shares}",
+        p=math.pow(draws + 1, -differing),
     )
 
 
 @property_test()
-def connections_of_inputs(expected: Profile, found: Profile) -> Outcome | None:
+def compare_input_connections(expected: Profile, actual: Profile) -> Outcome | None:
     """Test the number of values that are not zero for each index of the first axis."""
-    return _of_connections(expected, found, axis=0)
+    return _compare_connections(expected, actual, axis=0)
 
 
 @property_test()
-def connections_of_units(expected: Profile, found: Profile) -> Outcome | None:
+def compare_unit_connections(expected: Profile, actual: Profile) -> Outcome | None:
     """Test the number of values that are not zero for each index of the last axis."""
-    return _of_connections(expected, found, axis=1)
+    return _compare_connections(expected, actual, axis=1)
 
 
-def _of_connections(expected: Profile, found: Profile, axis: int) -> Outcome | None:
-    before, now = expected.connections[axis], found.connections[axis]
-    if before <= 0 or before == now or zeros_elsewhere(expected, found) is not None:
+def _compare_connections(expected: Profile, actual: Profile, axis: int) -> Outcome | None:
+    before, now = expected.connections[axis], actual.connections[axis]
+    if before <= 0 or before == now or compare_zero_positions(expected, actual) is not None:
         return None
     name = ("first", "last")[axis]
-    number = "another number" if now < 0 else f"{now}"
-    evidence = f"{number} of values that are not 0 for each index of the {name} axis"
-    p = _chance_of_number(before, expected) ** ONCE * _chance_of_number(now, found)
+    count = "a varying number of" if now < 0 else f"{now}"
+    evidence = f"{count} values that are not 0 at each index of the {name} axis"
+    p = _compute_chance_of_count(before, expected) ** ONCE * _compute_chance_of_count(now, actual)
     return Outcome("connections", f"{evidence}, expected {before}", p)
 
 
-def _chance_of_number(count: int, profile: Profile) -> float:
-    """Return the probability that each index has so many, 1 if the number varies.
+def _compute_chance_of_count(count: int, profile: Profile) -> float:
+    """Compute the probability that each index has so many connections, 1 if the count varies.
 
-    A few indices have one number by chance where zeros are random.
+    If zeros are random, a few indices have one count by chance: that of the binomial distribution.
     """
     if count < 1:
         return 1.0
@@ -172,18 +173,18 @@ def _chance_of_number(count: int, profile: Profile) -> float:
 
 
 @property_test()
-def share_of_zeros(expected: Profile, found: Profile) -> Outcome | None:
+def compare_zero_shares(expected: Profile, actual: Profile) -> Outcome | None:
     """Test the share of zeros, compared with that of other draws."""
-    if expected.law is not None or zeros_elsewhere(expected, found) is not None:
+    if expected.law is not None or compare_zero_positions(expected, actual) is not None:
         return None
     # Rounding to 16 bits makes zeros, on one backend more than on another.
-    is_rounded = min(expected.bits, found.bits) <= max(BITS)
+    is_rounded = min(expected.bits, actual.bits) <= max(BITS)
     rounded = _ZEROS_IN_16_BITS if is_rounded else 0.0
-    deviation = math.inf if abs(found.zeros - expected.zeros) > rounded else 0.0
-    before, now = expected.zeros * expected.total, found.zeros * found.total
+    deviation = math.inf if abs(actual.zeros - expected.zeros) > rounded else 0.0
+    before, now = expected.zeros * expected.total, actual.zeros * actual.total
     return Outcome(
         "zeros",
-        f"{found.zeros:.3g} of the values are 0, and {expected.zeros:.3g} were",
-        p=same_rate(before, expected.total, now, found.total),
+        f"a share of {actual.zeros:.3g} of the values are 0, expected {expected.zeros:.3g}",
+        p=rate_p_value(before, expected.total, now, actual.total),
         deviation=deviation,
     )

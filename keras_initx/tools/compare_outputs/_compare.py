@@ -15,7 +15,8 @@ from keras_initx._keras import generator_states, list_layers
 from keras_initx._typing import Array, Shape
 from keras_initx.backends._current import backend
 from keras_initx.inspection._batch import Batch, Data, first_examples, make_batch
-from keras_initx.inspection._former import preserve_variables
+from keras_initx.inspection._environment import environment_of
+from keras_initx.inspection._former_values import preserve_variables
 from keras_initx.inspection._hooks import HOOKS
 from keras_initx.inspection._inventory import Inventory, check_built, check_unshared
 from keras_initx.inspection._watch import Watch, call_observed_module
@@ -440,7 +441,7 @@ def compare_outputs(
     all_places = operation_places(inventory)
     places = {path: all_places[one] for one, path in operation_paths(inventory).items()}
     counterparts = counterparts_of(
-        ours.calls, places, others.calls, names, tolerance, inventory.held
+        ours.calls, places, others.calls, names, tolerance, inventory.weights_and_buffers
     )
     report = _report(ours, others, counterparts, tolerance)
     obstacle = _obstacle_to_draws(ours, others)
@@ -476,7 +477,8 @@ def _compared_step(
     kept_at: Mapping[str, Array] = {}
     weights: Mapping[str, MappedWeight] = {}
     if others.framework == "torch":
-        mapped = mapped_step(there, inventory, names_of_weights(names, inventory.held))
+        by_weight = names_of_weights(names, inventory.weights_and_buffers)
+        mapped = mapped_step(there, inventory, by_weight)
         kept_at = mapped.kept_at
         weights = mapped.weights
         others_by_path = {path: weight.recorded for path, weight in weights.items()}
@@ -556,7 +558,7 @@ def _recorded_module(
     names = module_names(module)
     recorder = Recorder(module, names, names)
     args, kwargs = _arguments(module, x)
-    recorded = RecordedOutputs(recorder.calls, "torch", "")
+    recorded = RecordedOutputs(recorder.calls, "torch", "", environment=environment_of(module))
     if y is None:
         for name, given in (("loss", loss), ("optimizer", optimizer)):
             if given is not None:
@@ -594,7 +596,11 @@ def _recorded(
         if has_equal_draws:
             draws = stack.enter_context(equal_draws())
         Watch(inventory).observe(x, recorder, training=False)
-    return RecordedOutputs(recorder.calls, "keras", keras.backend.backend(), draws=draws)
+    environment = environment_of(inventory.model)
+    own_backend = keras.backend.backend()
+    return RecordedOutputs(
+        recorder.calls, "keras", own_backend, draws=draws, environment=environment
+    )
 
 
 def _checked(model: Any) -> Inventory:

@@ -19,7 +19,7 @@ from keras_initx._startup import BACKENDS
 from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends._current import backend
 from keras_initx.inspection._batch import Batch, to_array, to_floats
-from keras_initx.inspection._former import Former, preserve_variables
+from keras_initx.inspection._former_values import FormerValues, preserve_variables
 from keras_initx.inspection._hooks import HOOKS
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._optimizers import NoCopyError, copy_initial_optimizer
@@ -471,10 +471,10 @@ def _moves(first: Array, second: Array | None, bound: float) -> bool:
     return bool(moved > bound * size)  # not where one is NaN
 
 
-def _difference(variable: keras.Variable, former: Former) -> Array:
+def _difference(variable: keras.Variable, former: FormerValues) -> Array:
     """Return by how much a variable is more than its former value."""
     difference: Array = to_floats(backend.host_view(variable)) - to_floats(
-        backend.host_view(former.of(variable))
+        backend.host_view(former.value_of(variable))
     )
     return difference
 

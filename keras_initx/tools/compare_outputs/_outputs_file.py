@@ -10,6 +10,7 @@ import json
 import math
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from keras_initx._typing import Array
 from keras_initx.files import _local
+from keras_initx.inspection._environment import Environment
 from keras_initx.tools.compare_outputs._equal_draws import Draws
 from keras_initx.tools.compare_outputs._recorded import CallKey, RecordedCall
 from keras_initx.tools.compare_outputs._recorded_step import (
@@ -204,6 +206,7 @@ def save_outputs(
     backend: str,
     step: RecordedStep | None,
     draws: Draws,
+    environment: Environment | None,
 ) -> None:
     """Write calls and the first step to a file, as a whole or not at all.
 
@@ -228,6 +231,7 @@ def save_outputs(
         "framework": framework,
         "backend": backend,
         "draws": [draws.is_random, draws.repeated, draws.by_backend],
+        "environment": None if environment is None else asdict(environment),
         "tensors": [_as_json(tensor) for tensor in tensors.values()],
         "calls": [_call_as_json(call, numbers) for call in calls],
         "step": None if step is None else step_as_json(step, numbers),
@@ -240,7 +244,7 @@ def save_outputs(
     text = json.dumps(content, allow_nan=True).encode()
     file = io.BytesIO()
     np.savez(file, calls=np.frombuffer(text, "uint8"), **arrays)
-    _local.write(path, file.getvalue())
+    _local.write_file(path, file.getvalue())
 
 
 def _as_json(tensor: RecordedTensor) -> list[Any]:
@@ -275,6 +279,7 @@ class FileContent(NamedTuple):
         backend: The backend that has made them.
         step: The first step, `None` if there is none.
         draws: What was drawn.
+        environment: What has computed them, `None` if the file does not say it.
     """
 
     calls: list[RecordedCall]
@@ -282,6 +287,7 @@ class FileContent(NamedTuple):
     backend: str
     step: RecordedStep | None
     draws: Draws
+    environment: Environment | None
 
 
 def read_outputs(argument: str, path: str | Path) -> FileContent:
@@ -335,7 +341,15 @@ def _content_in(whole: bytes) -> tuple[Any, FileContent | None]:
         str(content["backend"]),
         step_in(content["step"], tensors, of_step),
         Draws(bool(is_random), list(map(str, repeated)), list(map(str, by_backend))),
+        _environment_in(content.get("environment")),
     )
+
+
+def _environment_in(content: Mapping[str, Any] | None) -> Environment | None:
+    if content is None:
+        return None
+    versions = {str(name): str(version) for name, version in content["versions"].items()}
+    return Environment(versions, tuple(map(str, content["devices"])))
 
 
 def _tensors_in(content: Mapping[str, Any], values: Mapping[str, Array]) -> list[RecordedTensor]:

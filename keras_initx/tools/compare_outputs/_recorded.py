@@ -61,8 +61,8 @@ class RecordedCall:
         begin: How many calls had ended when it began. Those from there on are inside it.
         before_activation: What its activation has got, `None` if it is not known to have one.
         is_model: Whether it is the call of the whole model.
-        place: The place of the layer in the model, see `places_of`, by which it is found in another
-            one. That of a module or an array is its name.
+        place: The place of the layer in the model, see `_pairing.py`, by which it is found in
+            another one. That of a module or an array is its name.
     """
 
     key: CallKey

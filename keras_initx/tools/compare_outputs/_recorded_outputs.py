@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_initx._typing import DType, Shape
+from keras_initx.inspection._environment import Environment
 from keras_initx.report._figures import BLUE
 from keras_initx.report._order import Points, plot_in_order
 from keras_initx.report._results import Tabular
@@ -55,6 +56,8 @@ class RecordedOutputs(Tabular[RecordedOutput]):
         backend: The backend on which Keras has made them, empty for others.
         step: What is kept of the first step of training, `None` if it was not recorded.
         draws: What random numbers were drawn in inference.
+        environment: With which versions and on which devices they were computed, `None` if that is
+            not known.
     """
 
     def __init__(
@@ -64,12 +67,14 @@ class RecordedOutputs(Tabular[RecordedOutput]):
         backend: str,
         step: RecordedStep | None = None,
         draws: Draws | None = None,
+        environment: Environment | None = None,
     ) -> None:
         self.calls: Sequence[RecordedCall] = calls
         self.framework: str = framework
         self.backend: str = backend
         self.step: RecordedStep | None = step
         self.draws: Draws = draws or Draws()
+        self.environment: Environment | None = environment
 
     @property
     def rows(self) -> list[RecordedOutput]:
@@ -83,7 +88,15 @@ class RecordedOutputs(Tabular[RecordedOutput]):
             OSError: If it cannot be written.
             ValueError: If `path` is a URL, or does not end in `.npz`.
         """
-        save_outputs(path, self.calls, self.framework, self.backend, self.step, self.draws)
+        save_outputs(
+            path,
+            self.calls,
+            self.framework,
+            self.backend,
+            self.step,
+            self.draws,
+            self.environment,
+        )
 
     def _rows(self) -> list[RecordedOutput]:
         return self.rows

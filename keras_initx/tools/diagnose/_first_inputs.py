@@ -17,8 +17,8 @@ from keras_initx.inspection._kernels import CONVOLUTIONS
 from keras_initx.inspection._names import list_sublayers
 from keras_initx.inspection._torch_modules import (
     is_dropout,
-    modules_inside,
-    modules_with_kernel,
+    iterate_modules_with_kernel,
+    iterate_torch_modules,
     normalizes_batch,
 )
 from keras_initx.inspection._watch import Call, Watch, check_rows
@@ -224,7 +224,7 @@ class DifferenceProbe(Probe):
     def watching(self) -> Iterator[None]:
         """Look into modules of torch too, whose layers are none of Keras."""
         with contextlib.ExitStack() as stack:
-            for layer, part in modules_with_kernel(self.of.model):
+            for layer, part in iterate_modules_with_kernel(self.of.model):
 
                 def look(part: Any, args: tuple[Any, ...], layer: keras.Layer = layer) -> None:
                     tensor = first_float(args)
@@ -267,7 +267,7 @@ def _differing(of: Diagnosis) -> DifferenceProbe:
     That is one in inference mode for a model with dropout. But with normalization over the batch
     signals are others there.
     """
-    inside = [part for _, part in modules_inside(of.model)]
+    inside = [part for _, part in iterate_torch_modules(of.model)]
     has_noise = any(isinstance(layer, _NOISES) for layer in list_layers(of.model))
     has_noise |= any(map(is_dropout, inside))
     normalizing = of.probe(NormalizedProbe).normalizing

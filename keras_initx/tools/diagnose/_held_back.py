@@ -15,7 +15,7 @@ import numpy as np
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends._current import backend
 from keras_initx.inspection._batch import first_float, to_array
-from keras_initx.inspection._former import preserve_variables
+from keras_initx.inspection._former_values import preserve_variables
 from keras_initx.inspection._hooks import replace_attribute
 from keras_initx.inspection._kernels import is_kernel
 from keras_initx.inspection._names import list_sublayers
@@ -273,7 +273,7 @@ class _InputRecorder(Watcher):
         # The operation of a functional model.
         if type(call.operation).__name__ == "StopGradient" and call.inputs:
             self._see(call.inputs[0])
-        values = first_float(call.given)
+        values = first_float(call.arguments)
         if call.operation in self._layers and values is not None:
             checksum = zlib.crc32(np.ascontiguousarray(to_array(values)).data)
             self.inputs.setdefault(call.operation, []).append(checksum)

@@ -92,7 +92,7 @@ class LostProbe(Probe):
 
     def _little(self, call: Call) -> Array | None:
         """Return what reaches a layer if it is as small as what comes out of it, else `None`."""
-        reached = first_float(call.given)
+        reached = first_float(call.arguments)
         if reached is None or call.operation in self._zero or self._has_small_inputs:
             return None
         values = to_array(reached)

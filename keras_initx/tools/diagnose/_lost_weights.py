@@ -38,7 +38,7 @@ class LostWeight(NamedTuple):
 def lost_weights(of: Diagnosis) -> list[LostWeight]:
     """The weights that are not finite, without masks that do no harm."""
     found = []
-    for weight in of.inventory.held:
+    for weight in of.inventory.weights_and_buffers:
         seen = seen_weights(of).get(id(weight.variable))
         if seen is not None and math.isfinite(seen.report.norm):
             continue

@@ -38,7 +38,7 @@ class NormalizedProbe(Probe):
         self._linear: set[keras.Operation] = set()
 
     def before(self, call: Call) -> None:
-        inputs = first_float(call.given)
+        inputs = first_float(call.arguments)
         producer = None if inputs is None else self.of.watch.graph.producer(inputs)
         if producer in self.normalizing and call.operation in self.of.watch.layers:
             self.layers.add(call.operation)

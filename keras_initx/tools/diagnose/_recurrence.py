@@ -53,7 +53,7 @@ class RecurrenceProbe(Probe):
         if isinstance(layer, keras.layers.Embedding) and len(call.inputs) == 1:
             indices = call.inputs[0]
             self._embedding = (layer, indices) if len(indices.shape) == 2 else None
-        inputs = first_float(call.given)
+        inputs = first_float(call.arguments)
         if not call.is_seen or not isinstance(layer, keras.layers.RNN) or inputs is None:
             return
         self.steps[layer] = inputs.shape[1]

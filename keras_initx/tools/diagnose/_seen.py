@@ -11,7 +11,7 @@ from keras_initx._keras import list_layers
 from keras_initx._typing import Array
 from keras_initx.backends._current import backend
 from keras_initx.backends._moments import Moments
-from keras_initx.inspection._architecture import hidden_branch_ends
+from keras_initx.inspection._architecture import find_hidden_branch_ends
 from keras_initx.inspection._branches import find_branches
 from keras_initx.inspection._hooks import is_bounded
 from keras_initx.inspection._kernels import is_adapter, multiplies
@@ -399,9 +399,9 @@ def trained_layers(of: Diagnosis) -> list[tuple[SeenLayer, float]]:
 @fact
 def branch_ends(of: Diagnosis) -> list[SeenLayer]:
     """The layers at the ends of residual branches."""
-    branches = find_branches(of.watch.graph.nodes).found
+    branches = find_branches(of.watch.graph.nodes).branches
     ends = {end for branch in branches for end in branch.ends}
-    ends |= hidden_branch_ends(of.inventory)
+    ends |= find_hidden_branch_ends(of.inventory)
     return [layer for layer in seen_layers(of) if layer.layer in ends]
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from keras_initx._keras import is_from_keras, list_layers
 from keras_initx.backends._current import backend
 from keras_initx.inspection._batch import to_array
-from keras_initx.inspection._former import Former, preserve_variables
+from keras_initx.inspection._former_values import FormerValues, preserve_variables
 from keras_initx.inspection._optimizers import (
     NoCopyError,
     accumulation_steps,
@@ -202,12 +202,12 @@ def trained_weights(of: Diagnosis) -> list[SeenWeight]:
     return [seen_weights(of)[id(variable)] for variable in of.trained]
 
 
-def _unmoved_weights(of: Diagnosis, former: Former) -> list[SeenWeight]:
+def _unmoved_weights(of: Diagnosis, former: FormerValues) -> list[SeenWeight]:
     """Return the weights with a gradient that have their former values, to the bit."""
     found = []
     for weight in trained_weights(of):
         variable = weight.own.variable
-        is_same = np.array_equal(to_array(variable), to_array(former.of(variable)))
+        is_same = np.array_equal(to_array(variable), to_array(former.value_of(variable)))
         if is_same and weight.report.gradient:
             found.append(weight)
     return found

@@ -1,7 +1,7 @@
 """Whole models: draw them from one seed by rules, recipes or plans, scale them to a batch.
 
-Read `_initialize.py` first, then `_given.py` (what the user wants of each weight), `_bound.py` (an
-initializer that is bound to a weight) and `_plan.py` (the result, which can be saved and drawn).
+Read `_initialize.py` first, then `_rules.py` (what the user wants of each weight), `_binding.py`
+(an initializer that is bound to a weight) and `_plan.py` (the result, which is saved and drawn).
 """
 
 from keras_initx.tools.initialize._digest import weight_seed as weight_seed

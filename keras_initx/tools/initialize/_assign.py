@@ -1,6 +1,6 @@
-"""Change the values of variables: distributed as before, all or none.
+"""Change the values of variables: distributed over devices as before, and all or none.
 
-What layers compute from the values is changed with them.
+A `Normalization` computes tensors from its weights and keeps them: these are changed too.
 """
 
 import contextlib
@@ -11,11 +11,11 @@ import keras
 from keras_initx._typing import Tensor
 from keras_initx.backends._backend import Computation
 from keras_initx.backends._current import backend
-from keras_initx.inspection._former import Former
+from keras_initx.inspection._former_values import FormerValues
 
 
-def made_like(variable: keras.Variable, computation: Computation) -> Tensor:
-    """Return computed values, distributed over devices like the value of `variable`."""
+def compute_like(variable: keras.Variable, computation: Computation) -> Tensor:
+    """Compute values, distributed over devices like the value of `variable`."""
     layout = backend.layout_of(variable.value)
     if layout is None:
         return computation.function()
@@ -23,17 +23,13 @@ def made_like(variable: keras.Variable, computation: Computation) -> Tensor:
 
 
 def refresh_normalizations(layers: Iterable[keras.Layer]) -> None:
-    """Let each `Normalization` of `layers` compute with its weights.
-
-    It makes tensors of them, which it keeps.
-    """
+    """Let each `Normalization` of `layers` compute its tensors from its weights again."""
     for layer in dict.fromkeys(layers):
         if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()
 
 
-def assign(values: Iterable[tuple[keras.Variable, Tensor]]) -> None:
-    """Assign a value to each variable."""
+def assign_all(values: Iterable[tuple[keras.Variable, Tensor]]) -> None:
     for variable, value in values:
         variable.assign(value)
 
@@ -43,30 +39,30 @@ def undo_after_error(atomic: bool = True) -> Iterator[Callable[[keras.Variable, 
     """Yield a function that assigns a value to a variable, and undo that after an exception.
 
     An interruption (Ctrl-C) is such an exception, and a second one does not end the undoing. Former
-    values are kept until the end of the context, next to the new ones. The parts of a variable that
-    other processes hold are theirs to undo.
+    values are kept until the end of the context, next to the new ones. If other processes hold
+    parts of a variable, each undoes its own.
 
     Args:
         atomic: If false, nothing is kept or undone, and a note of the exception says what has been
             assigned.
     """
-    former = Former()
-    paths: list[str] = []
+    former = FormerValues()
+    assigned: list[str] = []
 
-    def assign_one(variable: keras.Variable, value: Tensor) -> None:
+    def assign(variable: keras.Variable, value: Tensor) -> None:
         if atomic:
             former.add(variable)
         variable.assign(value)
         if not atomic:
             backend.wait(variable.value)
-        paths.append(variable.path)
+        assigned.append(variable.path)
 
     try:
-        yield assign_one
+        yield assign
     except BaseException as error:
-        if paths and not atomic:
+        if assigned and not atomic:
             error.add_note(
-                f"{len(paths)} variables have new values, the last of them {paths[-1]!r}"
+                f"{len(assigned)} variables have new values, the last of them {assigned[-1]!r}"
             )
         former.put_back()
         raise

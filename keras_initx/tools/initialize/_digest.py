@@ -1,4 +1,9 @@
-"""What tells weights apart: the seed of each by its path, and a digest of all."""
+"""Tell weights apart: by a seed for each path, and by a digest of all values.
+
+`weights_digest` adds up a hash of each value with its index. So each process can hash the shards
+that it has, and the sums of all make the digest: no weight is brought together. `array_digest` is
+that of one whole array, as a plan has it.
+"""
 
 import hashlib
 import math
@@ -54,12 +59,6 @@ def weights_digest(model: keras.Model | Mapping[str, Any]) -> str:
     other objects in the process. No weight is brought together: processes that share a model send
     each other eight bytes for each sharded weight, and all of them must call this.
 
-    It is BLAKE2b with 16 bytes of a line for each weight, as in `dense/kernel float32 (4, 2)`, a
-    line feed, and eight bytes, little-endian: the sum, modulo 2**64, over all values of `m(g (i +
-    1) xor b)`. Here `i` is the place of a value in row-major order, `b` its bits, `g` the constant
-    0x9e3779b97f4a7c15, and `m` the function that ends a step of SplitMix64. It tells weights that
-    differ by accident, and is no protection against those made to have a given digest.
-
     Args:
         model: A built model; or a dict from paths to arrays, such as weights in another framework
             under the names that they have in Keras.
@@ -70,6 +69,14 @@ def weights_digest(model: keras.Model | Mapping[str, Any]) -> str:
     Raises:
         TypeError: If `model` is neither.
         ValueError: If it is not built, or two weights have the same path.
+
+    Note:
+        The digest is BLAKE2b with 16 bytes of a line for each weight, as in `dense/kernel float32
+        (4, 2)`, a line feed, and eight bytes, little-endian: the sum, modulo 2**64, over all values
+        of `m(g (i + 1) xor b)`. Here `i` is the index of a value in row-major order, `b` its bits,
+        `g` the constant 0x9e3779b97f4a7c15, and `m` the function that ends a step of SplitMix64. It
+        distinguishes weights that differ by accident, and is no protection against weights that
+        were made to have a given digest.
 
     Reference:
         Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014. The
@@ -94,35 +101,35 @@ def weights_digest(model: keras.Model | Mapping[str, Any]) -> str:
             values[weight.path] = weight.variable.value
     heads = []
     sums = []
-    shared: dict[int, Tensor] = {}  # what processes share, by its place in the sums
-    for place, path in enumerate(sorted(values)):
+    shared: dict[int, Tensor] = {}  # what processes share, by its index in the sums
+    for index, path in enumerate(sorted(values)):
         value = values[path]
         if not keras.ops.is_tensor(value):
             value = np.asarray(value)
         dtype = keras.backend.standardize_dtype(value.dtype)
         heads.append(f"{path} {dtype} {tuple(value.shape)}\n")
-        sums.append(_sum_of(value))
+        sums.append(_sum_hashes(value))
         if backend.is_shared(value):
-            shared[place] = value
-    whole = hashlib.blake2b(digest_size=16)
+            shared[index] = value
+    digest = hashlib.blake2b(digest_size=16)
     totals = np.array(sums, "uint64")
     if shared:
-        places = list(shared)
-        of_each = backend.from_processes(totals[places], shared[places[0]])
-        totals[places] = of_each.sum(axis=0)
+        indices = list(shared)
+        totals_by_process = backend.from_processes(totals[indices], shared[indices[0]])
+        totals[indices] = totals_by_process.sum(axis=0)
     for head, total in zip(heads, totals, strict=True):
-        whole.update(head.encode())
-        whole.update(int(total).to_bytes(8, "little"))
-    return whole.hexdigest()
+        digest.update(head.encode())
+        digest.update(int(total).to_bytes(8, "little"))
+    return digest.hexdigest()
 
 
-def _sum_of(value: Any) -> int:
-    """Return the sum of the hashes of all values, or of those that this process has to count."""
+def _sum_hashes(value: Any) -> int:
+    """Sum the hashes of all values, or of those that this process has to count."""
     if not keras.ops.is_tensor(value):
-        return _hash_sum(value, None, value.shape)
+        return _sum_hashes_of_region(value, None, value.shape)
     total = 0
     for region, values in backend.parts(value, counted_once=True):
-        total += _hash_sum(values, region, tuple(value.shape))
+        total += _sum_hashes_of_region(values, region, tuple(value.shape))
     return total % (1 << 64)
 
 
@@ -130,50 +137,52 @@ def _sum_of(value: Any) -> int:
 _CHUNK = 1 << 15
 
 
-def _hash_sum(values: Array, region: Region | None, shape: Shape) -> int:
-    """Return the sum, modulo 2**64, of a hash of each value with its place in an array.
+def _sum_hashes_of_region(values: Array, region: Region | None, shape: Shape) -> int:
+    """Sum, modulo 2**64, a hash of each value with its index in an array.
 
-    The sums of parts add up to that of the whole.
+    The value with bits `b` at the row-major index `i` has the hash `mix(g * (i + 1) xor b)`. The
+    sums of regions add up to that of the whole.
 
     Args:
-        values: A part of the array, or all of it.
+        values: A region of the array, or all of it.
         region: Its slices, or `None` for the whole.
         shape: The shape of the array.
     """
     values = np.atleast_1d(values)
     shape = shape or (1,)
     starts = [0] * len(shape)
-    cut = 0  # the last axis along which it is a part
+    last_cut = 0  # the last axis along which the region is not whole
     if region is not None:
-        for axis, part in enumerate(region):
-            starts[axis] = part.start or 0
+        for axis, axis_slice in enumerate(region):
+            starts[axis] = axis_slice.start or 0
             if values.shape[axis] != shape[axis]:
-                cut = axis
-    # Values that lie one after another in the array.
-    run = math.prod(values.shape[cut:])
+                last_cut = axis
+    # A run are values that lie one after another in the array.
+    run = math.prod(values.shape[last_cut:])
     if not values.size:
         return 0
     bits = np.ascontiguousarray(values).view(f"uint{8 * values.itemsize}").reshape(-1, run)
     rows = max(1, _CHUNK // run)
     total = 0
     for first in range(0, len(bits), rows):
-        numbers = np.arange(first, min(first + rows, len(bits)))
-        index = [np.zeros_like(numbers)]
-        if cut:
-            index = [*np.unravel_index(numbers, values.shape[:cut]), *index]
-        index = [one + start for one, start in zip(index, starts, strict=False)]
-        places = np.ravel_multi_index(index, shape[: cut + 1]) * math.prod(shape[cut + 1 :])
+        run_numbers = np.arange(first, min(first + rows, len(bits)))
+        index = [np.zeros_like(run_numbers)]
+        if last_cut:
+            index = [*np.unravel_index(run_numbers, values.shape[:last_cut]), *index]
+        index = [in_region + start for in_region, start in zip(index, starts, strict=False)]
+        run_starts = np.ravel_multi_index(index, shape[: last_cut + 1])
+        run_starts *= math.prod(shape[last_cut + 1 :])
         for begin in range(0, run, _CHUNK):
             end = min(begin + _CHUNK, run)
-            words = (places[:, None] + np.arange(begin + 1, end + 1)).astype("uint64")
+            words = (run_starts[:, None] + np.arange(begin + 1, end + 1)).astype("uint64")
             words *= np.uint64(0x9E3779B97F4A7C15)
             words ^= bits[first : first + rows, begin:end]
-            total += int(_mixed(words).sum())
+            total += int(_mix(words).sum())
     return total % (1 << 64)
 
 
-def _mixed(words: Array) -> Array:
-    """Return words of which each bit depends on all bits of the given one: those of SplitMix64."""
+def _mix(words: Array) -> Array:
+    """Change words in place so that each bit depends on all bits of the word, as in SplitMix64."""
     words ^= words >> np.uint64(30)
     words *= np.uint64(0xBF58476D1CE4E5B9)
     words ^= words >> np.uint64(27)
@@ -183,11 +192,11 @@ def _mixed(words: Array) -> Array:
 
 
 def array_digest(array: Array) -> str:
-    """Return the digest of one weight, see `InitializationPlan.save`."""
+    """Compute the digest of one weight, see `InitializationPlan.save`."""
     shape = "x".join(map(str, array.shape))
-    whole = hashlib.blake2b(f"{array.dtype.name} {shape}\n".encode(), digest_size=16)
+    digest = hashlib.blake2b(f"{array.dtype.name} {shape}\n".encode(), digest_size=16)
     if sys.byteorder == "big":
         array = array.byteswap()
     # As integers: NumPy gives no access to the memory of 16-bit floats of other packages.
-    whole.update(np.ascontiguousarray(array).reshape(-1).view("uint8").data)
-    return whole.hexdigest()
+    digest.update(np.ascontiguousarray(array).reshape(-1).view("uint8").data)
+    return digest.hexdigest()

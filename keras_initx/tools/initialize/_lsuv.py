@@ -1,4 +1,13 @@
-"""Layer-sequential unit-variance initialization."""
+"""Scale kernels to a batch: layer-sequential unit-variance initialization (LSUV).
+
+Two passes of the batch through the model, which stop at the first call of each layer:
+
+    `_Measuring`  the variance of each output before                   dense: 0.31
+    `_Scaling`    new orthonormal kernels, divided until it is near 1  dense: 1.02, 1 step
+
+A pass assigns values in a scope only; `lsuv` assigns them to the model at the end. A kernel is
+*free* if it multiplies the inputs of its layer and may be changed.
+"""
 
 import functools
 import math
@@ -31,7 +40,7 @@ from keras_initx.inspection._watch import Call, Watch, Watcher
 from keras_initx.inspection._weights import ModelWeight, is_quantized
 from keras_initx.report._terminal import Verbose, show_progress, takes_verbose
 from keras_initx.report._text import format_count
-from keras_initx.tools.initialize._assign import assign, made_like, undo_after_error
+from keras_initx.tools.initialize._assign import assign_all, compute_like, undo_after_error
 from keras_initx.tools.initialize._lsuv_report import LsuvReport, ScaledLayer
 
 # Variables with the values to assign to them.
@@ -55,30 +64,17 @@ def lsuv(
 ) -> LsuvReport:
     """Initialize kernels orthogonally, and scale them so that outputs have variance 1 on a batch.
 
-    This is layer-sequential unit-variance (LSUV) initialization. Layer by layer, in execution
-    order, a kernel is replaced by a random orthogonal matrix and divided by the standard deviation
-    of the layer's output before its activation, over all examples, positions and units of the
-    batch. Signals then keep their scale through layers of any kind, with any activation, without a
-    formula for each.
+    This is layer-sequential unit-variance (LSUV) initialization. Use it if no rule such as He's
+    fits your activations or layers. Layer by layer, in execution order, a kernel is replaced by a
+    random orthogonal matrix and divided by the standard deviation of the layer's output before its
+    activation, over all examples, positions and units of the batch.
 
-    All layers that multiply their inputs by a kernel are scaled: dense, einsum and attention
-    layers, all convolutions and custom layers. A kernel is treated as a matrix of shape `(inputs,
-    units)`. The kernels of a separable convolution, or of a custom layer with several kernels,
-    share one factor. In a recurrent layer the input kernel is scaled, so that its contribution to
-    the gates has variance 1; the recurrent kernel is unchanged, and so is a recurrent layer with
-    several cells, or with one of your own that has no matrix `kernel` of shape `(inputs, ...)`. A
-    layer that is called more than once is scaled at its first call. Biases, scales, embeddings,
-    frozen and quantized weights, modules of torch and saved models of TensorFlow, the factors of
-    LoRA, kernels that are all zero, and kernels that the output does not follow, as where a bias is
-    too large or another layer rewrites them at each call (`SpectralNormalization`), are left
-    unchanged; the PyTorch code of an author also sets biases to 0, and shifts them towards a mean
-    of 0 where it scales a kernel. Kernel constraints are applied.
-
-    The model runs in training mode, so that batch normalization uses batch statistics, but without
-    the dropout and noise of layers that have a random generator, as all of Keras do. The same seed
-    gives the same result on every backend, to rounding. One pass measures the variances before, and
-    one stops at each layer, which is called until its variance is 1. Only kernels change. After an
-    error or an interruption the model is unchanged, and compiled functions stay valid.
+    - Dense, einsum, attention, convolution and custom layers are scaled, and the input kernels of
+      recurrent layers.
+    - Only kernels change. Biases, scales, embeddings, frozen and quantized weights, and kernels
+      that are all zero are left. The row of a layer says why.
+    - The same seed gives the same result on every backend, to rounding.
+    - After an error or an interruption the model is unchanged.
 
     Args:
         model: A Keras model: sequential, functional or subclassed. It is built if necessary.
@@ -101,6 +97,24 @@ def lsuv(
         ValueError: If `x` has no examples, does not fit to the inputs of `model` or is not finite,
             an argument is out of range, or on JAX other processes hold parts of the weights.
 
+    Note:
+        A kernel is treated as a matrix of shape `(inputs, units)`. The kernels of a separable
+        convolution, or of a custom layer with several kernels, share one factor. The input kernel
+        of a recurrent layer is scaled so that its contribution to the gates has variance 1. A
+        recurrent layer with several cells, or with one of your own that has no matrix `kernel` of
+        shape `(inputs, ...)`, is left. A layer that is called more than once is scaled at its first
+        call. Kernel constraints are applied.
+
+        Also left are modules of torch and saved models of TensorFlow, the factors of LoRA, and
+        kernels that the output does not follow, for example because a bias is too large or because
+        another layer rewrites them at each call (`SpectralNormalization`). The PyTorch code of an
+        author also sets biases to 0, and shifts them towards a mean of 0 where it scales a kernel.
+
+        The model runs in training mode, so that batch normalization uses batch statistics, but
+        without the dropout and noise of layers that have a random generator, as all of Keras do.
+        One pass measures the variances before, and one stops at each layer, which is called until
+        its variance is 1. Compiled functions stay valid.
+
     Example:
         >>> hidden = [keras.layers.Dense(50, "tanh") for _ in range(10)]
         >>> model = keras.Sequential([keras.Input((20,)), *hidden])
@@ -113,6 +127,9 @@ def lsuv(
     Reference:
         Mishkin and Matas, "All you need is a good init", ICLR 2016, and Mishkin's `LSUV-pytorch`,
         commit 0c45eb2.
+
+    See Also:
+        `initialize` draws by rules, `diagnose` measures signals and gradients.
     """
     check_type("model", model, keras.Model, "a Keras model")
     check_count("batch_size", batch_size)
@@ -125,13 +142,13 @@ def lsuv(
     inventory = Inventory(model)
     check_weights("model", inventory)
     check_unshared("model", inventory)
-    holding = {layer for weight in inventory.weights for layer in weight.layers}
+    owners = {layer for weight in inventory.weights for layer in weight.layers}
     kernels = {}
     for layer in inventory.names:
         # The kernel of a layer with no weights but those of another is scaled there.
-        found = _kernels_of(layer) if layer in holding else None
-        if found is not None:
-            kernels[layer] = found
+        chosen = _choose_kernels(layer) if layer in owners else None
+        if chosen is not None:
+            kernels[layer] = chosen
     measuring = _Measuring(kernels)
     Watch(inventory).observe(x, measuring, training=True)
     before = measuring.variances
@@ -141,16 +158,16 @@ def lsuv(
         reason = f"{_NOT_FOLLOWED}, which another layer rewrites at each call"
         kernels[layer] = _Kernels((), reason)
     called = {layer: kernels[layer] for layer in before}
-    starts = _starts(called, inventory.weights, root)
+    starts = _prepare_starts(called, inventory.weights, root)
     with show_progress("LSUV", len(called), "layers") as advance:
         scaling = _Scaling(called, starts, tolerance, max_steps, advance)
         Watch(inventory).observe(x, scaling, training=True)
     results = scaling.results
     if not dry_run:
-        with undo_after_error() as assign_one:
+        with undo_after_error() as assign:
             for result in results.values():
                 for kernel, value in result.values:
-                    assign_one(kernel, value)
+                    assign(kernel, value)
     rows = []
     # In execution order; layers that are not called come last.
     for layer in dict.fromkeys([*before, *kernels]):
@@ -161,18 +178,18 @@ def lsuv(
     return LsuvReport(rows, root, dry_run)
 
 
-def _starts(
+def _prepare_starts(
     kernels: Mapping[keras.Layer, "_Kernels"], weights: Sequence[ModelWeight], root: int
 ) -> dict[int, Computation]:
-    """Return how the orthonormal start of each kernel is made, by its id.
+    """Prepare how the orthonormal start of each kernel is made, by its id.
 
     That is before a pass: in the call of a layer, mixed precision changes the dtype of variables.
     """
     seeds = {id(weight.variable): derived_seed(root, weight.path) for weight in weights}
     starts = {}
-    for layer, found in kernels.items():
-        for kernel in found.free:
-            starts[id(kernel)] = _orthonormal(layer, kernel, seeds[id(kernel)])
+    for layer, own in kernels.items():
+        for kernel in own.free:
+            starts[id(kernel)] = _prepare_orthonormal(layer, kernel, seeds[id(kernel)])
     return starts
 
 
@@ -192,43 +209,43 @@ class _Kernels(NamedTuple):
 _FOREIGN = (keras.layers.TFSMLayer, keras.layers.TorchModuleWrapper)
 
 
-def _kernels_of(layer: keras.Layer) -> _Kernels | None:
-    """Return the `_Kernels` of `layer`, or `None` if it has none."""
+def _choose_kernels(layer: keras.Layer) -> _Kernels | None:
+    """Choose which kernels of `layer` are scaled, or say why none is; `None` if it has none."""
     if is_quantized(layer):
         return _Kernels((), "quantized")
     if isinstance(layer, _FOREIGN) and layer.weights:
         return _Kernels((), "of another framework, which reads its weights without Keras")
-    found = []
+    kernels = []
     if isinstance(layer, keras.layers.RNN):
-        kernel = _input_kernel(layer)
+        kernel = _find_input_kernel(layer)
         if kernel is not None:
-            found.append(kernel)
+            kernels.append(kernel)
         elif layer.weights:
             return _Kernels((), "the kernels of its cell are not known")
     else:
         for weight in list_own_weights(layer):
             if len(weight.shape) > 1 and is_kernel(weight):
-                found.append(weight)
+                kernels.append(weight)
     # The factors of an adapter start a change of the kernel at zero. While they train, that is
     # frozen.
-    found = [weight for weight in found if not is_adapter(weight.name)]
-    if not found:
+    kernels = [kernel for kernel in kernels if not is_adapter(kernel.name)]
+    if not kernels:
         return None
-    trained = [weight for weight in found if weight.trainable]
+    trained = [kernel for kernel in kernels if kernel.trainable]
     if not trained:
         return _Kernels((), "frozen")
     # Embeddings are looked up or added, not multiplied.
-    multiplying = [weight for weight in trained if "embed" not in weight.name]
+    multiplying = [kernel for kernel in trained if "embed" not in kernel.name]
     if not multiplying or isinstance(layer, keras.layers.Embedding):
         return _Kernels((), "an embedding, which does not multiply its input")
-    free = [weight for weight in multiplying if not is_zero(layer, weight)]
+    free = [kernel for kernel in multiplying if not is_zero(layer, kernel)]
     if not free:
         return _Kernels((), "its kernel is zero")
     return _Kernels(tuple(free), "")
 
 
-def _input_kernel(layer: keras.layers.RNN) -> keras.Variable | None:
-    """Return the matrix or filters by which the cell of `layer` multiplies its inputs.
+def _find_input_kernel(layer: keras.layers.RNN) -> keras.Variable | None:
+    """Find the matrix or filters by which the cell of `layer` multiplies its inputs.
 
     `None` if it is not known. The recurrent kernel multiplies the state, and the inside of a loop
     over several cells is not accessible.
@@ -239,14 +256,11 @@ def _input_kernel(layer: keras.layers.RNN) -> keras.Variable | None:
     return None
 
 
-_STATUSES = ("scaled", "not reached", "left")
-# A step must bring the logarithm of the variance nearer to 0, by at least this part of it.
+# A step must bring the logarithm of the variance nearer to 0, by at least this share of it.
 # Otherwise the kernel does not determine the variance.
 _LEAST_PROGRESS = 0.05
 # Examples that differ by less than this relative amount are equal up to rounding.
 _LEAST_SPREAD = 1e-5
-
-
 _NOT_FOLLOWED = "its output does not follow its kernel"
 
 
@@ -254,7 +268,7 @@ class _LayerResult(NamedTuple):
     """What became of a layer.
 
     Attributes:
-        status: One of `_STATUSES`.
+        status: See `ScaledLayer`.
         how: The number of steps, or why its kernels are left.
         variance: The variance of its output, `None` if that is not accessible.
         values: The new values of its kernels, none if they are left.
@@ -266,7 +280,7 @@ class _LayerResult(NamedTuple):
     values: _Assignments = ()
 
 
-def _scaled(
+def _scale_layer(
     kernels: _Kernels,
     starts: dict[int, Computation],
     outputs: _Outputs,
@@ -279,69 +293,66 @@ def _scaled(
     left.
     """
     if kernels.reason:
-        return _LayerResult("left", kernels.reason, _variance(outputs()))
-    # In a scope, which keeps what is assigned beside the values: nothing is copied.
+        return _LayerResult("left", kernels.reason, _compute_variance(outputs()))
+    # In a scope, which keeps what is assigned apart from the values: nothing is copied.
     former = [(kernel, kernel.value) for kernel in kernels.free]
     values = []
     for kernel in kernels.free:
-        start = made_like(kernel, starts[id(kernel)])
-        values.append((kernel, _constrained(kernel, start)))
-    assign(values)
+        start = compute_like(kernel, starts[id(kernel)])
+        values.append((kernel, _apply_constraint(kernel, start)))
+    assign_all(values)
     output = outputs()
-    reason = _obstacle(output)
-    variance = _variance(output)
+    reason = _find_obstacle(output)
+    variance = _compute_variance(output)
     steps = 0
     while not reason and steps < max_steps:
         if variance is None or abs(variance - 1) <= tolerance:
             break
         # Each of several kernels multiplies the output.
         divisor = math.sqrt(variance) ** (1 / len(values))
-        values = [(kernel, _constrained(kernel, value / divisor)) for kernel, value in values]
-        assign(values)
-        distance = _distance(variance)
-        variance = _variance(outputs())
+        values = [(kernel, _apply_constraint(kernel, value / divisor)) for kernel, value in values]
+        assign_all(values)
+        distance = _compute_distance(variance)
+        variance = _compute_variance(outputs())
         steps += 1
-        if not _distance(variance) <= (1 - _LEAST_PROGRESS) * distance:
+        if not _compute_distance(variance) <= (1 - _LEAST_PROGRESS) * distance:
             reason = _NOT_FOLLOWED
     if reason:
-        assign(former)
-        return _LayerResult("left", reason, _variance(outputs()))
+        assign_all(former)
+        return _LayerResult("left", reason, _compute_variance(outputs()))
     is_reached = variance is not None and abs(variance - 1) <= tolerance
     status = "scaled" if is_reached else "not reached"
     return _LayerResult(status, format_count(steps, "step"), variance, values)
 
 
-def _orthonormal(layer: keras.Layer, kernel: keras.Variable, seed: int) -> Computation:
-    """Return what it takes to draw a kernel of `layer`."""
+def _prepare_orthonormal(layer: keras.Layer, kernel: keras.Variable, seed: int) -> Computation:
     inputs, _ = kernel_axes(layer, kernel)
     orthogonal = Orthogonal(seed=seed, input_axes=inputs)
     return Computation(functools.partial(orthogonal, kernel.shape, kernel.dtype))
 
 
-def _constrained(kernel: keras.Variable, value: Tensor) -> Tensor:
-    """Return `value` after applying the constraint of `kernel`."""
+def _apply_constraint(kernel: keras.Variable, value: Tensor) -> Tensor:
     if kernel.constraint is None:
         return value
     return kernel.constraint(value)
 
 
-def _variance(output: Array | None) -> float | None:
-    """Return the variance of all values, `None` if they are not accessible."""
+def _compute_variance(output: Array | None) -> float | None:
     if output is None:
         return None
     with np.errstate(invalid="ignore", over="ignore"):
         return float(output.var(dtype="float64"))
 
 
-def _distance(variance: float | None) -> float:
-    """Return how far `variance` is from 1 on a logarithmic scale."""
+def _compute_distance(variance: float | None) -> float:
+    """Compute how far `variance` is from 1 on a logarithmic scale."""
     if variance is None or not 0 < variance < math.inf:
         return math.inf
     return abs(math.log(variance))
 
 
-def _obstacle(output: Array | None) -> str:
-    """Return why no factor can bring the variance of `output` to 1, empty if one can."""
+def _find_obstacle(output: Array | None) -> str:
+    """Say why no factor can bring the variance of `output` to 1; empty if one can."""
     if output is None:
         return "its output is not known or not floating-point"
     if not np.isfinite(output).all():
@@ -403,19 +414,19 @@ class _Visits(Watcher):
         """Make a call as often as the visit wants, with the same inputs and from the same state."""
         layer = call.operation
         visited = frozenset(self._visited)
-        state = _state(layer)
+        state = _read_state(layer)
         result: Any = None
 
         def outputs() -> Array | None:
             nonlocal result
             self._visited.intersection_update(visited)
-            assign(state)
+            assign_all(state)
             result = function(*args, **kwargs)
-            measured = _measured(call, result)
+            output = _choose_output(call, result)
             call.before_activation = None
-            if measured is None:
+            if output is None:
                 return None
-            return to_array(measured)
+            return to_array(output)
 
         self.visit(layer, outputs)
         return result
@@ -437,11 +448,11 @@ class _Measuring(_Visits):
 
     def visit(self, layer: keras.Layer, outputs: _Outputs) -> None:
         self.variances[layer] = None
-        self.variances[layer] = _variance(outputs())
+        self.variances[layer] = _compute_variance(outputs())
 
     def finish(self, outputs: Any) -> None:
-        for layer, found in self._kernels.items():
-            if any(map(_is_rewritten, found.free)):
+        for layer, kernels in self._kernels.items():
+            if any(map(_is_rewritten, kernels.free)):
                 self.rewritten.append(layer)
 
 
@@ -489,7 +500,7 @@ class _Scaling(_Visits):
 
     def visit(self, layer: keras.Layer, outputs: _Outputs) -> None:
         is_first = layer not in self.results
-        self.results[layer] = _scaled(
+        self.results[layer] = _scale_layer(
             self._kernels[layer], self._starts, outputs, self._tolerance, self._max_steps
         )
         if is_first:
@@ -497,12 +508,11 @@ class _Scaling(_Visits):
 
 
 def _has_generator(layer: keras.Layer) -> bool:
-    """Return whether `layer` has a random generator of its own."""
-    parts = [layer]
+    layers = [layer]
     if isinstance(layer, keras.layers.RNN):  # which calls its cells directly
-        parts += list_sublayers(layer)
-    for part in parts:
-        for value in vars(part).values():
+        layers += list_sublayers(layer)
+    for owner in layers:
+        for value in vars(owner).values():
             # Keras keeps a list of them.
             items = value if isinstance(value, list) else [value]
             if any(isinstance(item, keras.random.SeedGenerator) for item in items):
@@ -511,45 +521,45 @@ def _has_generator(layer: keras.Layer) -> bool:
 
 
 def _has_values(call: Call) -> bool:
-    """Return whether all tensors of a call have values, which they do not inside a trace."""
+    # Inside a trace, tensors have no values.
     leaves = keras.tree.flatten((call.args, call.kwargs))
     tensors = [leaf for leaf in leaves if keras.ops.is_tensor(leaf)]
     return len(tensors) == len(call.inputs)
 
 
-def _state(layer: keras.Layer) -> list[tuple[keras.Variable, Tensor]]:
-    """Return what a call of `layer` may change, with its values."""
+def _read_state(layer: keras.Layer) -> list[tuple[keras.Variable, Tensor]]:
+    """Read what a call of `layer` may change, with its values."""
     # Keras does not list the states of a recurrent layer.
     states = keras.tree.flatten(getattr(layer, "states", None))
-    found = []
+    values = []
     for variable in (*layer.non_trainable_variables, *states):
         if isinstance(variable, keras.Variable):
-            found.append((variable, variable.value))
-    return found
+            values.append((variable, variable.value))
+    return values
 
 
-def _measured(call: Call, result: Any) -> Tensor | None:
-    """Return the output of a layer before its activation, or what the gates of a recurrent one get.
+def _choose_output(call: Call, result: Any) -> Tensor | None:
+    """Choose the output of a layer before its activation, or what recurrent gates get.
 
     `None` if it is not known or not floating-point.
     """
     layer = call.operation
     if isinstance(layer, keras.layers.RNN):
         if call.args:
-            return _gates(layer, call.args[0])
-        return _gates(layer, call.kwargs["sequences"])
+            return _compute_gates(layer, call.args[0])
+        return _compute_gates(layer, call.kwargs["sequences"])
     if call.before_activation is not None:
         return first_float(call.before_activation)
     return first_float(result)
 
 
-def _gates(layer: keras.layers.RNN, inputs: Tensor) -> Tensor | None:
-    """Return the product of the cell's kernel with the inputs of all steps.
+def _compute_gates(layer: keras.layers.RNN, inputs: Tensor) -> Tensor | None:
+    """Compute the product of the cell's kernel with the inputs of all steps.
 
     `None` if it is not known.
     """
     cell = layer.cell
-    kernel = _input_kernel(layer)
+    kernel = _find_input_kernel(layer)
     if kernel is None:
         return None
     if hasattr(cell, "input_conv"):

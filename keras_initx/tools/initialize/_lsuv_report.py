@@ -1,4 +1,11 @@
-"""What LSUV has done to each layer, or would do."""
+"""The report of `lsuv`: what it has done to each layer, or would do.
+
+    layer   before  after  status
+    hidden    0.31      1  scaled: 1 step
+    branch       0      0  left: its kernel is zero
+
+`before` and `after` are variances of the output before its activation.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -63,16 +70,16 @@ class LsuvReport(Tabular[ScaledLayer]):
     def summary(self) -> str:
         """How many layers were scaled, in words."""
         counts = Counter(row.status for row in self.rows)
-        parts = [f"{counts[status]} {status}" for status in _STATUSES if counts[status]]
-        in_words = ", ".join(parts) or "none"
-        return f"{format_count(len(self.rows), 'layer')}: {in_words}, seed {self.seed}."
+        texts = [f"{counts[status]} {status}" for status in _STATUSES if counts[status]]
+        counts_text = ", ".join(texts) or "none"
+        return f"{format_count(len(self.rows), 'layer')}: {counts_text}, seed {self.seed}."
 
     def _columns(self) -> list[Column[ScaledLayer]]:
         return [
             Column("layer", lambda row: row.path, is_text=True),
             Column("before", lambda row: format_cell(row.before, "{:.3g}".format)),
             Column("after", lambda row: format_cell(row.after, "{:.3g}".format)),
-            Column("status", _status, is_text=True),
+            Column("status", _format_status, is_text=True),
         ]
 
     def _content(self) -> dict[str, Any]:
@@ -90,7 +97,7 @@ class LsuvReport(Tabular[ScaledLayer]):
         return plot_in_order(paths, {"variance of the output": groups}, of="layer")
 
 
-def _status(row: ScaledLayer) -> str:
+def _format_status(row: ScaledLayer) -> str:
     if row.how:
         return f"{row.status}: {row.how}"
     return row.status

@@ -1,4 +1,8 @@
-"""The plan of an initialization: what each weight gets, as a table, as a file, and as values."""
+"""The plan of an initialization: what each weight gets, as a table, as a file, and as values.
+
+A plan is the result of `initialize`, and can be its `rules` for another model. Weights are then
+paired by canonical paths, in which automatic names such as `dense_7` do not count.
+"""
 
 import textwrap
 from dataclasses import dataclass, replace
@@ -17,7 +21,7 @@ from keras_initx.report._order import Points, plot_in_order
 from keras_initx.report._results import WeightTable
 from keras_initx.report._table import Column, format_cell
 from keras_initx.report._terminal import line_width
-from keras_initx.tools.initialize._plan_file import plan_text, planned_in_file
+from keras_initx.tools.initialize._plan_file import format_plan, read_planned_weights
 from keras_initx.tools.initialize._planned_weight import PlannedWeight, WeightPlan
 
 if TYPE_CHECKING:
@@ -62,10 +66,9 @@ class InitializationPlan(WeightTable[PlannedWeight]):
 
         A line has the path, shape, dtype and fans of a weight, its initializer as class and config,
         with its seed, and the digest of its values, which are drawn for it once more. The digest is
-        `null` where processors differ in the last bits, for initializers of a user, and for all
-        weights after a dry run. The digest is that of BLAKE2b with 16 bytes: of the name of the
-        dtype and the shape, as in `float32 64x32`, of a line feed, and of the values in row-major
-        order, little-endian.
+        `null` if processors differ in the last bits, for initializers of a user, and for all
+        weights after a dry run. It is BLAKE2b with 16 bytes of the dtype and the shape, as in
+        `float32 64x32`, of a line feed, and of the values in row-major order, little-endian.
 
         A weight is written without an initializer, and with the reason, if it is left unchanged, or
         if its initializer cannot be written: a function; or an object of a user whose config lacks
@@ -91,8 +94,7 @@ class InitializationPlan(WeightTable[PlannedWeight]):
         self.to_json(path)
 
     def _json(self) -> str:
-        """Return the text that `save` writes, with a line for each weight."""
-        return plan_text(self.seed, self._planned, has_values=not self.dry_run)
+        return format_plan(self.seed, self._planned, has_values=not self.dry_run)
 
     @classmethod
     def load(cls, path: str | Path) -> "InitializationPlan":
@@ -158,8 +160,8 @@ class InitializationPlan(WeightTable[PlannedWeight]):
             _check_region(path, region, weight.row.shape)
         return replace(weight).values(region)  # by a copy, which does not keep them in the plan
 
-    def _instructions(self, inventory: Inventory) -> list[PlannedWeight]:
-        """Return what `initialize(model, plan)` does: what each weight of the model gets.
+    def _fit_to(self, inventory: Inventory) -> list[PlannedWeight]:
+        """Plan what each weight of a model gets from its line, for `initialize(model, plan)`.
 
         Args:
             inventory: What the model holds.
@@ -168,41 +170,42 @@ class InitializationPlan(WeightTable[PlannedWeight]):
             ValueError: If its weights are not those of the plan.
         """
         weights = inventory.weights
-        by_path = {weight.row.path: weight for weight in self._planned}
-        own_places = canonical_weight_paths(inventory, weights)
-        places = {path: planned.place for path, planned in by_path.items()}
-        pairs = pair_by_path(own_places, places).worded("the plan")
-        found = []
+        planned_by_path = {planned.row.path: planned for planned in self._planned}
+        ours = canonical_weight_paths(inventory, weights)
+        theirs = {path: planned.canonical_path for path, planned in planned_by_path.items()}
+        pairs = pair_by_path(ours, theirs).worded("the plan")
+        fitted = []
         problems = []
-        left = set(by_path)
+        unpaired = set(planned_by_path)
         for weight in weights:
             path = pairs.names.get(weight.path, weight.path)
-            planned = by_path.get(path)
-            # A plan of an earlier version has no places.
-            is_paired = weight.path in pairs.names or (planned and planned.place == path)
+            planned = planned_by_path.get(path)
+            # A plan of an earlier version has no canonical paths.
+            is_paired = weight.path in pairs.names or (planned and planned.canonical_path == path)
             if planned is None or not is_paired:
                 reason = pairs.reasons.get(weight.path)
                 problems.append(
                     f"the plan has no {weight.path!r}" + (f" ({reason})" if reason else "")
                 )
                 continue
-            left.discard(path)
-            problem = _difference(weight, planned)
-            if problem:
-                problems.append(f"{weight.path!r} {problem}")
+            unpaired.discard(path)
+            difference = _find_difference(weight, planned)
+            if difference:
+                problems.append(f"{weight.path!r} {difference}")
             row = replace(planned.row, path=weight.path, std=None)
-            place = own_places[weight.path]
-            found.append(replace(planned, row=row, shown=weight.shown, place=place))
-        problems += [f"the model has no {path!r}" for path in by_path if path in left]
+            canonical_path = ours[weight.path]
+            fitted.append(
+                replace(planned, row=row, shown=weight.shown, canonical_path=canonical_path)
+            )
+        problems += [f"the model has no {path!r}" for path in planned_by_path if path in unpaired]
         if problems:
             raise ValueError(
                 "`rules` must be a plan of the weights of `model`. "
                 f"Received: rules={self!r}; {truncate(sorted(problems), '; ')}"
             )
-        return found
+        return fitted
 
     def _weight(self, path: str) -> PlannedWeight:
-        """Return the weight with a path, in any form."""
         for weight in self._planned:
             if path in (weight.row.path, weight.shown):
                 return weight
@@ -229,11 +232,14 @@ class InitializationPlan(WeightTable[PlannedWeight]):
         """The result in one sentence."""
         total = len(self.rows)
         left = len(self.left)
-        would = "to be drawn" if self.dry_run else "drawn"
-        text = f"{total - left} of {total} weights {would}"
-        anew = sum(weight.by_layer for weight in self._planned if weight.initializer is not None)
-        if 0 < anew < total - left:
-            text += f" ({total - left - anew} by your rules, {anew} anew by their layers)"
+        drawn = total - left
+        verb = "to be drawn" if self.dry_run else "drawn"
+        text = f"{drawn} of {total} weights {verb}"
+        by_layer = sum(
+            weight.is_by_layer for weight in self._planned if weight.initializer is not None
+        )
+        if 0 < by_layer < drawn:
+            text += f" ({drawn - by_layer} by your rules, {by_layer} anew by their layers)"
         if left:
             text += f", {left} left unchanged"
         return f"{text}; seed {self.seed}."
@@ -241,24 +247,24 @@ class InitializationPlan(WeightTable[PlannedWeight]):
     def _below(self) -> list[str]:
         lines = [self.summary, *self.notes]
         if self.left:
-            lines.insert(1, self._left_in_words())
+            lines.insert(1, self._describe_left())
         width = line_width()
         return ["", *(textwrap.fill(line, width, subsequent_indent="    ") for line in lines)]
 
-    def _left_in_words(self) -> str:
-        """Return how many weights are left unchanged for each reason, and the first of them."""
-        paths: dict[str, list[str]] = {}
+    def _describe_left(self) -> str:
+        # "Left unchanged: stem/bias and 2 more (by rule), scores (quantized)."
+        paths_by_reason: dict[str, list[str]] = {}
         for weight in self._planned:
             if weight.row.initializer is None:
-                paths.setdefault(weight.row.reason, []).append(weight.shown)
-        parts = []
-        for reason, left in paths.items():
-            parts.append(f"{summarize_names(left, shown=1)} ({reason})")
-        return f"Left unchanged: {', '.join(parts)}."
+                paths_by_reason.setdefault(weight.row.reason, []).append(weight.shown)
+        texts = []
+        for reason, paths in paths_by_reason.items():
+            texts.append(f"{summarize_names(paths, shown=1)} ({reason})")
+        return f"Left unchanged: {', '.join(texts)}."
 
     def _figure(self) -> "Figure":
         paths: list[str] = []  # of what is drawn: constants have no deviation to show
-        deviations: dict[str, dict[int, float]] = {}  # by place, of each class of initializers
+        deviations: dict[str, dict[int, float]] = {}  # by index in `paths`, by class name
         for weight in self._planned:
             row = weight.row
             deviation = row.expected_std if row.std is None else row.std
@@ -275,8 +281,8 @@ class InitializationPlan(WeightTable[PlannedWeight]):
         return plot_in_order(paths, {label: groups}, of="weight")
 
 
-def _difference(weight: ModelWeight, planned: PlannedWeight) -> str:
-    """Return how a weight differs from the one that a plan was made for; nothing if it does not."""
+def _find_difference(weight: ModelWeight, planned: PlannedWeight) -> str:
+    """Say how a weight differs from the one that a plan was made for; nothing if it does not."""
     row, initializer = planned.row, planned.initializer
     if weight.shape != row.shape:
         return f"has the shape {weight.shape}, and {row.shape} in the plan"
@@ -284,30 +290,30 @@ def _difference(weight: ModelWeight, planned: PlannedWeight) -> str:
         return f"has the dtype {weight.dtype}, and {row.dtype} in the plan"
     if initializer is None:
         return ""
-    keeps = kept_sparse(weight.variable)
-    if keeps is not None and keeps == initializer:
+    our_zeros = kept_sparse(weight.variable)
+    if our_zeros is not None and our_zeros == initializer:
         return ""  # all of its zeros are there anyway
-    zeros = initializer.zeros if isinstance(initializer, Masked) else None
-    if keeps != zeros:
-        return f"keeps the zeros of {keeps}, and those of {zeros} in the plan"
+    their_zeros = initializer.zeros if isinstance(initializer, Masked) else None
+    if our_zeros != their_zeros:
+        return f"keeps the zeros of {our_zeros}, and those of {their_zeros} in the plan"
     return ""
 
 
 def _check_region(path: str, region: Any, shape: Shape) -> None:
     """Raise an error unless `region` has a slice for each axis of a weight."""
     required = f"`region` must be a tuple of a slice for each axis of {path!r}, of shape {shape}"
-    if not isinstance(region, tuple) or not all(isinstance(part, slice) for part in region):
+    if not isinstance(region, tuple) or not all(isinstance(item, slice) for item in region):
         raise TypeError(f"{required}. Received: {region=}")
     if len(region) != len(shape):
         raise ValueError(f"{required}. Received: {region=}")
 
 
 def read_plan(name: str, path: str | Path) -> InitializationPlan:
-    """Return the plan in a file.
+    """Read the plan in a file.
 
     Args:
         name: Name of the argument in error messages.
         path: See `InitializationPlan.load`.
     """
-    seed, weights = planned_in_file(name, str(path))
+    seed, weights = read_planned_weights(name, str(path))
     return InitializationPlan(weights, seed, dry_run=True)

@@ -1,7 +1,13 @@
-"""The file of a plan: a head, and a line for each weight with its initializer and its config.
+"""Write and read the file of a plan: a head, and a line for each weight.
 
-Initializers are not written as Keras serializes objects: it would import the modules that a file
-names.
+    {"path": "dense_1/kernel", "place": "dense 2 of 3/kernel", "shape": [8, 4], "dtype": "float32",
+     "fans": [8, 4], "initializer": {"class": "initx.HeNormal", "config": {"seed": 7, ...}},
+     "digest": "c2820d5a7e9a77b549ea68c994891045"}
+    {"path": "out/bias", "shape": [4], "dtype": "float32", "initializer": null, "reason": "by rule"}
+
+`place` is the canonical path, if it differs from the path. `"initx.HeNormal"` is the registered
+name of a class. Initializers are not written as Keras serializes objects: Keras would import the
+modules that a file names.
 """
 
 import json
@@ -28,7 +34,11 @@ from keras_initx.initializers._seeds import initializers_within
 from keras_initx.initializers._sharding import is_exact
 from keras_initx.initializers._sparse import Masked
 from keras_initx.tools.initialize._digest import array_digest
-from keras_initx.tools.initialize._planned_weight import PlannedWeight, WeightPlan, row_with
+from keras_initx.tools.initialize._planned_weight import (
+    PlannedWeight,
+    WeightPlan,
+    describe_initializer,
+)
 
 FORMAT = LinedFormat(
     "keras_initx plan",
@@ -44,63 +54,62 @@ _WRITTEN = "initx."
 
 
 def is_plan(content: Any) -> bool:
-    """Return whether what a JSON file holds is a plan."""
+    """Return whether the content of a JSON file is a plan."""
     return FORMAT.is_in(content)
 
 
-def plan_text(seed: int, weights: Sequence[PlannedWeight], *, has_values: bool) -> str:
-    """Return the text of a plan.
+def format_plan(seed: int, weights: Sequence[PlannedWeight], *, has_values: bool) -> str:
+    """Format a plan as the text of its file.
 
     Args:
         seed: The seed from which all others are derived.
         weights: The weights.
         has_values: Whether they were drawn: then their digests are those of the values.
     """
-    lines = [_line(weight, has_values) for weight in weights]
+    lines = [_format_line(weight, has_values) for weight in weights]
     return FORMAT.text((__version__, keras.__version__, seed), lines)
 
 
-def _line(weight: PlannedWeight, has_values: bool) -> dict[str, Any]:
-    """Return a weight as a line of the file."""
+def _format_line(weight: PlannedWeight, has_values: bool) -> dict[str, Any]:
     row = weight.row
     line: dict[str, Any] = {"path": row.path}
-    if weight.place != row.path:
-        line["place"] = weight.place
+    if weight.canonical_path != row.path:
+        line["place"] = weight.canonical_path
     line |= {"shape": list(row.shape), "dtype": row.dtype}
     if row.fan_in is not None:
         line["fans"] = [row.fan_in, row.fan_out]
     if weight.initializer is None:
         return {**line, "initializer": None, "reason": row.reason}
-    data, problem = _written_or_why_not(weight.initializer)
+    data, reason = _serialize_or_say_why_not(weight.initializer)
     if data is None:
-        return {**line, "initializer": None, "reason": problem}
+        return {**line, "initializer": None, "reason": reason}
     digest = weight.digest
     if has_values:  # a line that was edited may have the digest of others
         digest = array_digest(weight.values()) if is_exact(weight.initializer) else None
     return {**line, "initializer": data, "digest": digest}
 
 
-def _written_or_why_not(initializer: Any) -> tuple[dict[str, Any] | None, str]:
-    """Return an initializer as a dict that JSON can hold, or `None`, and why it has none."""
+def _serialize_or_say_why_not(initializer: Any) -> tuple[dict[str, Any] | None, str]:
+    """Serialize an initializer to a dict that JSON can hold, or return `None` and the reason."""
     if not isinstance(initializer, keras.initializers.Initializer):
         return None, "a function, which has no config"
-    for part in initializers_within(initializer):
-        if adapt_initializer(part).arguments() is None:
-            return None, f"the config of {type(part).__name__} lacks arguments"
+    for nested in initializers_within(initializer):
+        if adapt_initializer(nested).arguments() is None:
+            return None, f"the config of {type(nested).__name__} lacks arguments"
     try:
-        data = _written(initializer)
+        data = _serialize(initializer)
         json.dumps(data, allow_nan=False)
-        if _written(_restored(data)) != data:
+        if _serialize(_deserialize(data)) != data:
             return None, f"{type(initializer).__name__} changes with its config"
     except Exception as error:  # A user's class may raise anything.
         return None, str(error)
     return data, ""
 
 
-def _written(initializer: keras.initializers.Initializer) -> dict[str, Any]:
+def _serialize(initializer: keras.initializers.Initializer) -> dict[str, Any]:
     cls = type(initializer)
     name = keras.saving.get_registered_name(cls).replace(_REGISTERED, _WRITTEN)
-    if _class_of(name) is not cls:
+    if _find_class(name) is not cls:
         raise ValueError(f"{cls.__name__} is not registered with Keras")
     data: dict[str, Any] = {"class": name}
     if not isinstance(initializer, Initializer):
@@ -109,7 +118,7 @@ def _written(initializer: keras.initializers.Initializer) -> dict[str, Any]:
             data["config"]["gain"] = initializer.gain  # which Keras leaves out
         return data
     arguments = adapt_initializer(initializer).arguments() or {}
-    data["config"] = {name: _written_argument(value) for name, value in arguments.items()}
+    data["config"] = {name: _serialize_argument(value) for name, value in arguments.items()}
     # What `initialize` gave to it, and its constructor does not take.
     if isinstance(initializer, RandomInitializer) and "seed" not in constructor_parameters(cls):
         data["seed"] = initializer.seed
@@ -118,11 +127,11 @@ def _written(initializer: keras.initializers.Initializer) -> dict[str, Any]:
     return data
 
 
-def _written_argument(value: Any) -> Any:
+def _serialize_argument(value: Any) -> Any:
     if isinstance(value, keras.initializers.Initializer):
-        return _written(value)
+        return _serialize(value)
     if isinstance(value, list | tuple):
-        return [_written_argument(item) for item in value]
+        return [_serialize_argument(item) for item in value]
     if is_array(value) or isinstance(value, keras.random.SeedGenerator):
         return keras.saving.serialize_keras_object(value)
     if isinstance(value, np.generic | np.ndarray):
@@ -130,22 +139,21 @@ def _written_argument(value: Any) -> Any:
     return value
 
 
-def planned_in_file(name: str, path: str) -> tuple[int, list[PlannedWeight]]:
-    """Return the seed and the weights of the plan in a file.
+def read_planned_weights(name: str, path: str) -> tuple[int, list[PlannedWeight]]:
+    """Read the seed and the weights of the plan in a file.
 
     Args:
         name: Name of the argument in error messages.
         path: See `InitializationPlan.load`.
     """
     check_file(name, path)
-    fields, weights = FORMAT.read(name, path, _parsed)
+    fields, weights = FORMAT.read(name, path, _parse_line)
     with FORMAT.refusing(name, path, "the seed"):
         seed = check_root("seed", fields["seed"])
     return seed, list(weights.values())
 
 
-def _parsed(line: Mapping[str, Any]) -> PlannedWeight:
-    """Return the weight of a line."""
+def _parse_line(line: Mapping[str, Any]) -> PlannedWeight:
     unknown = line.keys() - set(_IN_LINE)
     if unknown:
         raise ValueError(f"unknown key {min(unknown)!r}")
@@ -157,18 +165,18 @@ def _parsed(line: Mapping[str, Any]) -> PlannedWeight:
         if fan is not None:
             check_number("fans", fan, positive=True)
     path = line["path"]
-    place = check_type("place", line.get("place", path), str, "a text")
+    canonical_path = check_type("place", line.get("place", path), str, "a text")
     row = WeightPlan(path, shape, dtype, None, line.get("reason", ""), fan_in, fan_out)
     if line["initializer"] is None:
-        return PlannedWeight(row, None, path, place=place)
-    initializer = _restored(line["initializer"])
-    row = row_with(row, initializer, _seed_of(initializer))
-    digest = _checked_digest(line.get("digest"))
-    return PlannedWeight(row, initializer, path, digest, place=place)
+        return PlannedWeight(row, None, path, canonical_path=canonical_path)
+    initializer = _deserialize(line["initializer"])
+    row = describe_initializer(row, initializer, _find_seed(initializer))
+    digest = _check_digest(line.get("digest"))
+    return PlannedWeight(row, initializer, path, digest, canonical_path=canonical_path)
 
 
-def _restored(data: Any) -> keras.initializers.Initializer:
-    """Return the initializer that `_written` has written.
+def _deserialize(data: Any) -> keras.initializers.Initializer:
+    """Make the initializer that `_serialize` has written.
 
     Raises:
         ValueError: If it did not write this, or the class is not known here.
@@ -177,31 +185,31 @@ def _restored(data: Any) -> keras.initializers.Initializer:
         raise ValueError(f"{data!r} has no class and config")
     if not isinstance(data["config"], dict):
         raise ValueError(f"the config must be an object. Received: {data['config']!r}")
-    cls = _class_of(data["class"])
+    cls = _find_class(data["class"])
     if cls is None:
         raise ValueError(
             f"unknown class {data['class']!r}; register one of your own by "
             "`keras.saving.register_keras_serializable`"
         )
-    unknown = data.keys() - _keys_of(cls)
+    unknown = data.keys() - _list_keys(cls)
     if unknown:
         raise ValueError(f"unknown key {min(unknown)!r} of {data['class']}")
     if not issubclass(cls, Initializer):
-        of_keras: keras.initializers.Initializer = cls.from_config(data["config"])
-        adapt_initializer(of_keras).check_numbers()
+        other: keras.initializers.Initializer = cls.from_config(data["config"])
+        adapt_initializer(other).check_numbers()
         _check_seed(data, cls)
-        return of_keras
-    config = {name: _restored_argument(value) for name, value in data["config"].items()}
-    result: keras.initializers.Initializer = cls.from_config(config)
+        return other
+    config = {name: _deserialize_argument(value) for name, value in data["config"].items()}
+    ours: keras.initializers.Initializer = cls.from_config(config)
     _check_seed(data, cls)
-    if isinstance(result, RandomInitializer) and not data.keys().isdisjoint(("seed", "groups")):
+    if isinstance(ours, RandomInitializer) and not data.keys().isdisjoint(("seed", "groups")):
         groups = tuple(data["groups"]) if "groups" in data else None
-        return result.for_weight(data.get("seed", result.seed), groups)
-    return result
+        return ours.for_weight(data.get("seed", ours.seed), groups)
+    return ours
 
 
-def _keys_of(cls: type) -> set[str]:
-    """Return the keys that `_written` may write of a class."""
+def _list_keys(cls: type) -> set[str]:
+    """List the keys that `_serialize` may write for a class."""
     keys = {"class", "config"}
     if issubclass(cls, RandomInitializer) and "seed" not in constructor_parameters(cls):
         keys.add("seed")
@@ -221,39 +229,37 @@ def _check_seed(data: Mapping[str, Any], cls: type) -> None:
         raise ValueError(f"{data['class']} must have a seed, an integer. Received: none, or null")
 
 
-def _checked_digest(digest: Any) -> str | None:
-    """Return the digest in a line, or raise `ValueError` if it is none."""
+def _check_digest(digest: Any) -> str | None:
     if digest is None or (isinstance(digest, str) and re.fullmatch("[0-9a-f]{32}", digest)):
         return digest
     raise ValueError(f"a digest must be null or 32 hexadecimal digits. Received: {digest!r}")
 
 
-def _restored_argument(value: Any) -> Any:
+def _deserialize_argument(value: Any) -> Any:
     if isinstance(value, list):
-        return [_restored_argument(item) for item in value]
+        return [_deserialize_argument(item) for item in value]
     if isinstance(value, dict) and "class" in value:
-        return _restored(value)
+        return _deserialize(value)
     return value
 
 
-def _class_of(name: Any) -> Any:
-    """Return the class of initializers with this name, Keras' or a registered one, or `None`."""
-    found = None
+def _find_class(name: Any) -> Any:
+    """Find the class of initializers with this name, Keras' or a registered one, or `None`."""
+    cls = None
     if isinstance(name, str):
-        found = getattr(keras.initializers, name, None)
-        if found is None:
-            found = keras.saving.get_registered_object(name.replace(_WRITTEN, _REGISTERED))
-    if isinstance(found, type) and issubclass(found, keras.initializers.Initializer):
-        return found
+        cls = getattr(keras.initializers, name, None)
+        if cls is None:
+            cls = keras.saving.get_registered_object(name.replace(_WRITTEN, _REGISTERED))
+    if isinstance(cls, type) and issubclass(cls, keras.initializers.Initializer):
+        return cls
     return None
 
 
-def _seed_of(initializer: Any) -> int | None:
-    """Return the first seed in an initializer, not that of the zeros which a weight keeps."""
-    if isinstance(initializer, Masked):
+def _find_seed(initializer: Any) -> int | None:
+    if isinstance(initializer, Masked):  # not the seed of the zeros that a weight keeps
         initializer = initializer.initializer
-    for part in initializers_within(initializer):
-        seed = getattr(part, "seed", None)
+    for nested in initializers_within(initializer):
+        seed = getattr(nested, "seed", None)
         if isinstance(seed, int):
             return seed
     return None

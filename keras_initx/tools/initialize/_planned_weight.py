@@ -1,8 +1,15 @@
-"""What a weight gets: its row in a plan, its initializer, and the values that this one makes."""
+"""What a weight gets: its row in a plan, its initializer, and the values that this one makes.
+
+    PlannedWeight
+        row             WeightPlan("hidden/kernel", (8, 4), "float32", "HeNormal()", seed=7, ...)
+        initializer     HeNormal(seed=7)
+        canonical_path  "hidden/kernel"
+
+The row is public and is what a table shows. It has nothing of the model, as after reading a file.
+"""
 
 import functools
 from dataclasses import dataclass, replace
-from typing import Any
 
 import keras
 import numpy as np
@@ -16,6 +23,7 @@ from keras_initx.initializers._description import description
 from keras_initx.initializers._initializer import Initializer
 from keras_initx.initializers._sparse import Masked
 from keras_initx.inspection._hooks import LayerInitializer
+from keras_initx.tools.initialize._binding import unsuitable_error
 
 
 @dataclass(frozen=True)
@@ -50,14 +58,16 @@ class WeightPlan:
     std: float | None = None
 
 
-def row_with(row: WeightPlan, initializer: LayerInitializer, seed: int | None) -> WeightPlan:
-    """Return the row of a weight, with what it says of the initializer."""
-    values = initializer.initializer if isinstance(initializer, Masked) else initializer
+def describe_initializer(
+    row: WeightPlan, initializer: LayerInitializer, seed: int | None
+) -> WeightPlan:
+    """Fill the row of a weight with what it says of the initializer."""
+    unmasked = initializer.initializer if isinstance(initializer, Masked) else initializer
     expected_std = None
-    if isinstance(values, Initializer):
-        expected_std = values.expected_std(row.shape)
+    if isinstance(unmasked, Initializer):
+        expected_std = unmasked.expected_std(row.shape)
     return replace(
-        row, initializer=description(values), reason="", expected_std=expected_std, seed=seed
+        row, initializer=description(unmasked), reason="", expected_std=expected_std, seed=seed
     )
 
 
@@ -70,30 +80,30 @@ class PlannedWeight:
         initializer: Its initializer, with a seed and axes. `None` if it keeps its values.
         shown: Its path as it is shown, see `ModelWeight`. A plan that was read has only its own.
         digest: The digest of its values, or `None` if it is not known.
-        by_layer: Whether its layer says so, and no rule.
-        place: Its place, see `places_of`, by which a plan finds it in another build of the model.
-            In plans of earlier versions it is the path.
+        is_by_layer: Whether its layer says so, and no rule.
+        canonical_path: Its canonical path, see `canonical_weight_paths`, by which a plan finds it
+            in another build of the model. In plans of earlier versions it is the path.
     """
 
     row: WeightPlan
     initializer: LayerInitializer | None
     shown: str
     digest: str | None = None
-    by_layer: bool = False
-    place: str = ""
+    is_by_layer: bool = False
+    canonical_path: str = ""
 
     def values(self, region: Region | None = None) -> Array:
-        """Return a new array of its values, or of those in a region.
+        """Make a new array of its values, or of those in a region.
 
-        Where they can only be made together, all are kept here for other regions.
+        If they can only be made together, all are kept here for other regions.
         """
         if region is None:
             return np.array(backend.host_view(self.make()))
         shape, dtype = self.row.shape, self.row.dtype
-        places = _places(shape, region)
-        part = adapt_initializer(self.initializer).values_at(shape, dtype, places.reshape(-1))
-        if part is not None:
-            return part.reshape(places.shape)
+        indices = _list_indices(shape, region)
+        values = adapt_initializer(self.initializer).values_at(shape, dtype, indices.reshape(-1))
+        if values is not None:
+            return values.reshape(indices.shape)
         return np.array(self._whole[region])
 
     @functools.cached_property
@@ -101,44 +111,40 @@ class PlannedWeight:
         return backend.host_view(self.make())
 
     def make(self) -> Tensor:
-        """Return its values, before they are distributed over devices.
+        """Make its values, before they are distributed over devices.
 
         Raises:
             ValueError: If the weight cannot have what its initializer gives.
         """
         assert self.initializer is not None
         value = self.initializer(self.row.shape, dtype=self.row.dtype)
+        # A user's function may return anything.
         if isinstance(value, np.ma.MaskedArray):
-            raise self.unsuitable(", which gives a masked array")
+            raise self.unsuitable_error(", which gives a masked array")
         if isinstance(value, np.ndarray) and can_be_cast(value.dtype.name, self.row.dtype):
             try:
                 value = cast(value, self.row.dtype)
             except OverflowError as error:
-                raise self.unsuitable(f", which gives {error}") from None
+                raise self.unsuitable_error(f", which gives {error}") from None
         tensor = keras.ops.convert_to_tensor(value)
         shape = tuple(tensor.shape)
         if shape != self.row.shape:
-            raise self.unsuitable(f" of shape {self.row.shape}, which gives {shape}")
+            raise self.unsuitable_error(f" of shape {self.row.shape}, which gives {shape}")
         dtype = keras.backend.standardize_dtype(tensor.dtype)
         if "complex" in dtype and "complex" not in self.row.dtype:
-            raise self.unsuitable(", which gives complex numbers")
+            raise self.unsuitable_error(", which gives complex numbers")
         return tensor
 
-    def unsuitable(self, problem: str) -> ValueError:
-        """Return the error about an initializer that the weight cannot have."""
-        return unsuitable(self.row.initializer, self.row.path, problem)
+    def unsuitable_error(self, problem: str) -> ValueError:
+        return unsuitable_error(self.row.initializer, self.row.path, problem)
 
 
-def _places(shape: Shape, region: Region) -> Array:
-    """Return the places, in row-major order, of the elements of an array in a region."""
-    places: Array = np.array(0, "int64")
-    for length, part in zip(shape, region, strict=True):
-        places = places[..., None] * length + np.arange(length)[part]
-    return places
+def _list_indices(shape: Shape, region: Region) -> Array:
+    """List the indices, in row-major order, of the elements of an array in a region.
 
-
-def unsuitable(initializer: Any, path: str, problem: str) -> ValueError:
-    """Return the error about an initializer that the weight with this path cannot have."""
-    return ValueError(
-        f"`rules` must suit the weights. Received: {initializer} for {path!r}{problem}"
-    )
+    Rows 1 and 2 of an array of shape (3, 4) have the indices 4 to 7 and 8 to 11.
+    """
+    indices: Array = np.array(0, "int64")
+    for length, axis_slice in zip(shape, region, strict=True):
+        indices = indices[..., None] * length + np.arange(length)[axis_slice]
+    return indices

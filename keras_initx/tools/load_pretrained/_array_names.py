@@ -20,7 +20,7 @@ import keras
 
 from keras_initx._checks import check_type, suggest_matches
 from keras_initx._typing import Array
-from keras_initx.checkpoints._names_of_keras import find_names_in_file
+from keras_initx.checkpoints._keras_names import find_names_in_file
 from keras_initx.checkpoints._sources import LayoutName
 from keras_initx.files._lazy import format_index
 from keras_initx.inspection._pairing import Pairs

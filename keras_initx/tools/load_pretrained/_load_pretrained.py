@@ -13,7 +13,7 @@ import numpy as np
 from keras_initx._checks import LISTED, check_flag, suggest_matches, truncate
 from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends._current import backend
-from keras_initx.checkpoints._names_of_keras import (
+from keras_initx.checkpoints._keras_names import (
     have_equal_sizes,
     keras_names_by_path,
     source_names_by_path,
@@ -31,11 +31,11 @@ from keras_initx.checkpoints._sources import (
 from keras_initx.files._casts import can_be_cast, cast
 from keras_initx.files._formats import Contents
 from keras_initx.files._lazy import LazyArray, Selection, format_index
-from keras_initx.files._other_shapes import Grid, Kind
+from keras_initx.files._resizing import Grid, Resizing
 from keras_initx.inspection._inventory import Inventory, checked_inventory
 from keras_initx.inspection._kernels import SECOND_FACTORS
-from keras_initx.inspection._mark import count_unwritten
 from keras_initx.inspection._pairing import Pairs
+from keras_initx.inspection._unwritten_mark import count_unwritten
 from keras_initx.inspection._weights import ModelWeight
 from keras_initx.report._terminal import Verbose, show_progress, takes_verbose
 from keras_initx.sampling._namespace import HOST
@@ -291,7 +291,7 @@ def load_pretrained(
     if isinstance(source, keras.Model):
         opened = checked_inventory("source", source)
         _check_adapters("source", opened)
-    kinds = match_kinds(resize, inventory.held)
+    kinds = match_kinds(resize, inventory.weights_and_buffers)
     with open_source(opened) as (contents, own_layout):
         plan = plan_load(inventory, contents, own_layout, names, layout, kinds)
         report = replace(plan.report, dry_run=dry_run)
@@ -299,7 +299,7 @@ def load_pretrained(
             return report
         _check_can_load(report, plan.own)
         used = {name for row in report.rows for name in row.sources}
-        copy_shared([contents[name] for name in used], inventory.held)
+        copy_shared([contents[name] for name in used], inventory.weights_and_buffers)
         _assign_values(plan.steps, contents, atomic)
     return report
 
@@ -333,7 +333,7 @@ def plan_load(
     own_layout: LayoutName | None,
     names: NamesDict | None,
     layout: LayoutName | None,
-    kinds: Mapping[str, Kind],
+    kinds: Mapping[str, Resizing],
 ) -> LoadPlan:
     """Plan which array each weight gets, and how it is converted. Mismatches are in the report.
 
@@ -345,7 +345,7 @@ def plan_load(
         layout: See `load_pretrained`.
         kinds: The kinds of `resize`, by the paths of weights.
     """
-    weights = inventory.held
+    weights = inventory.weights_and_buffers
     chosen_layout = choose_layout(layout, own_layout)
     saved = keras_names_by_path(contents, inventory)
     own = source_names_by_path(contents, inventory).worded("the source")
@@ -389,7 +389,7 @@ def plan_load(
         *_note_recurrent_modules(steps, chosen),
         *_note_reasons(steps, pairs),
         *pairs.remarks,
-        *inventory.note_on_unbuilt(),
+        *inventory.note_unbuilt(),
     ]
     rows = [step.row for step in steps]
     report = LoadReport(
@@ -487,7 +487,7 @@ def _plan_assignments(
     parametrized: Mapping[str, Parametrized],
     candidates_by_path: Mapping[str, list[Candidate] | None],
     chosen: Mapping[str, Candidate | None],
-    kinds: Mapping[str, Kind],
+    kinds: Mapping[str, Resizing],
     differences: Differences | None,
     own: Pairs,
     required_names: Sequence[str] | None,
@@ -736,7 +736,7 @@ def _convert(
     weight: ModelWeight,
     candidate: Candidate,
     stored: Sequence[LazyArray],
-    kind: Kind | None,
+    kind: Resizing | None,
     differences: Differences | None,
 ) -> LazyArray:
     """Convert arrays to the new values of a weight, when they are read."""
@@ -762,7 +762,7 @@ def _convert_layout(
     weight: ModelWeight,
     parts: Sequence[LazyArray],
     differences: Differences | None,
-    kind: Kind | None,
+    kind: Resizing | None,
     shape: Shape,
 ) -> LazyArray:
     if differences is None:

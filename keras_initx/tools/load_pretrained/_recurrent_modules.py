@@ -86,14 +86,14 @@ class _Calls:
     def _record(self, call: SymbolicCall) -> None:
         for inner in call.inside or ():
             self._record(inner)
-        if call.inside is not None or not call.made:
+        if call.inside is not None or not call.output_tensors:
             return
         operation = call.operation
         self.call_order.setdefault(operation, len(self.call_order))
         if not call.inputs:
             return
         sequence = id(_get_sequence(call))
-        made = id(call.made[0])
+        made = id(call.output_tensors[0])
         if isinstance(operation, _IDENTITIES) or get_kind(operation) in SAME:
             if made != sequence:
                 self._copied_from[made] = sequence

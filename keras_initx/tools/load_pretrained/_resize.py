@@ -18,7 +18,7 @@ import keras
 from keras_initx._checks import DTYPES, check_choice, check_type
 from keras_initx._typing import Shape
 from keras_initx.files._lazy import LazyArray
-from keras_initx.files._other_shapes import Channels, Grid, Kind, Listed, Rows, Units
+from keras_initx.files._resizing import Channels, Grid, ListResizing, Resizing, Rows, Units
 from keras_initx.inspection._kernels import (
     ALL_CONVOLUTIONS,
     DEPTHWISE,
@@ -37,7 +37,7 @@ ResizeRules: TypeAlias = Mapping[str, KindName | Channels | Rows | Units | Grid]
 # Makes an array of a shape from what a source has for a weight.
 Conversion: TypeAlias = Callable[[Shape], LazyArray]
 
-_KINDS: dict[str, type[Kind]] = {"channels": Channels, "rows": Rows, "units": Units}
+_KINDS: dict[str, type[Resizing]] = {"channels": Channels, "rows": Rows, "units": Units}
 _TABLES = "tables of words and of positions"
 _PURPOSES = {
     Channels: "kernels of convolutions without groups, and statistics by channel",
@@ -49,7 +49,7 @@ _DENSE = (keras.layers.Dense, keras.layers.EinsumDense)
 _STATISTICS = (keras.layers.BatchNormalization, keras.layers.Normalization)
 
 
-def match_kinds(resize: ResizeRules | None, weights: Sequence[ModelWeight]) -> dict[str, Kind]:
+def match_kinds(resize: ResizeRules | None, weights: Sequence[ModelWeight]) -> dict[str, Resizing]:
     """Match the kinds of `resize` with weights: the kind of each weight that a pattern covers.
 
     Raises:
@@ -64,10 +64,10 @@ def match_kinds(resize: ResizeRules | None, weights: Sequence[ModelWeight]) -> d
     return {path: kinds[pattern] for path, (pattern, _) in matches.items()}
 
 
-def _parse_kind(pattern: Any, kind: Any) -> Kind:
+def _parse_kind(pattern: Any, kind: Any) -> Resizing:
     if not isinstance(pattern, str):
         raise TypeError(f"`resize` must have path patterns as keys. Received: {pattern!r} as a key")
-    if isinstance(kind, Kind):
+    if isinstance(kind, Resizing):
         return kind
     if isinstance(kind, str):
         return _KINDS[check_choice("resize", kind, _KINDS)]()
@@ -79,7 +79,7 @@ def _parse_kind(pattern: Any, kind: Any) -> Kind:
 
 def fit_to_weight(
     weight: ModelWeight,
-    kind: Kind | None,
+    kind: Resizing | None,
     convert: Conversion,
     size: int,
     reordered: Collection[int],
@@ -130,7 +130,7 @@ def _check_grid(grid: Grid, weight: ModelWeight) -> None:
         raise ValueError(f"{rows} rows fit neither grid of {grid!r}")
 
 
-def _find_image_axes(kind: Kind, weight: ModelWeight) -> int | None:
+def _find_image_axes(kind: Resizing, weight: ModelWeight) -> int | None:
     # The first of these axes, which is 1 for a table of shape `(1, 64, 64, 768)`.
     if not isinstance(kind, Grid) or kind.leading or len(kind.new) < 2:
         return None
@@ -158,7 +158,7 @@ def _suggest_kind(
 
 def _resize(
     weight: ModelWeight,
-    kind: Kind,
+    kind: Resizing,
     convert: Conversion,
     size: int,
     reordered: Collection[int],
@@ -188,12 +188,12 @@ def _resize(
     except ValueError:
         raise ValueError(f"the shapes differ in more than the number of {kind.what}") from None
     resized = kind.of(array, axis, shape[axis])
-    if is_read and isinstance(kind, Listed) and kind.leaves_out(array, axis, shape[axis]):
+    if is_read and isinstance(kind, ListResizing) and kind.leaves_out(array, axis, shape[axis]):
         resized = resized.noted("infinite values left out of the mean")
     return resized
 
 
-def find_axis(kind: Kind, weight: ModelWeight) -> int:
+def find_axis(kind: Resizing, weight: ModelWeight) -> int:
     """Find the axis of a weight along which a kind changes its length.
 
     Raises:

@@ -306,7 +306,9 @@ class _Walk:
             self._record_inner(call)
         else:
             rule = self._find_rule(operation)
-            self._calls.append(_Call(operation, call.given, call.inputs, call.made, rule))
+            self._calls.append(
+                _Call(operation, call.arguments, call.inputs, call.output_tensors, rule)
+            )
 
     def _record_steps(self, call: SymbolicCall) -> None:
         """Record a layer that is called for each step, between taking a step and stacking them."""
@@ -314,7 +316,7 @@ class _Walk:
         (inner,) = call.inside or []
         whole = call.inputs[0]
         (step,) = inner.inputs
-        (result,) = inner.made
+        (result,) = inner.output_tensors
 
         def follow_step(call: _Call) -> list[Layout]:
             layout = self._get_layout(whole)
@@ -331,7 +333,7 @@ class _Walk:
 
         self._calls.append(_Call(operation, [], call.inputs, [step], follow_step))
         self._record_inner(call)
-        self._calls.append(_Call(operation, [], [result], call.made, follow_steps))
+        self._calls.append(_Call(operation, [], [result], call.output_tensors, follow_steps))
 
     def _find_rule(self, operation: keras.Operation) -> Callable[[_Call], Sequence[Layout]]:
         """Find the `_follow_...` for the calls of a layer or an operation."""

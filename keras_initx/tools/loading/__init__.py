@@ -1,7 +1,7 @@
-"""See which weights loading has never written, whatever has loaded them, and draw those.
+"""Find the weights that loading never writes, whatever loads them, and draw those.
 
 Read `_loading.py` first, then `_marks.py` (how a value is known that nobody wrote) and
-`_completed.py` (values for the rest).
+`_unwritten.py` (values for the rest).
 """
 
 from keras_initx.tools.loading._loading import loading as loading

@@ -1,4 +1,7 @@
-"""The result of `loading`: what of each weight was written in the block."""
+"""The result of `loading`: what of each weight was written in the block.
+
+It exists from the start of the block, and is filled with an `Outcome` at the end.
+"""
 
 import re
 import textwrap
@@ -9,22 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from keras_initx._alike import describe_paths, group_similar
 from keras_initx._checks import truncate
+from keras_initx._similar_paths import describe_paths, group_similar
 from keras_initx.report._results import Judgement, Tabular
 from keras_initx.report._table import Column
 from keras_initx.report._terminal import line_width
 from keras_initx.report._text import format_count
 from keras_initx.tools.load_pretrained._load_report import LoadedWeight, load_columns, plot_loaded
-from keras_initx.tools.loading._completed import BY_QUANTIZATION, COMPUTED, MISSED, NOT_KNOWN
+from keras_initx.tools.loading._unwritten import BY_QUANTIZATION, COMPUTED, MISSED, NOT_KNOWN
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
-class Known:
-    """What is known at the end of a block.
+class Outcome:
+    """What a block has loaded, known at its end.
 
     Attributes:
         rows: The rows.
@@ -50,7 +53,7 @@ class Loaded(Tabular[LoadedWeight], Judgement):
     """
 
     def __init__(self) -> None:
-        self._known: Known | None = None
+        self._outcome: Outcome | None = None
 
     @property
     def rows(self) -> list[LoadedWeight]:
@@ -63,10 +66,10 @@ class Loaded(Tabular[LoadedWeight], Judgement):
         - `"loaded"`: all of its values were written.
         - `"drawn"`: some were not, and are drawn.
         - `"left"`: some were not, and are as before, or as its layer has made them.
-        - `"computed"`: it was computed from a weight that was not written, as by `quantize`, and is
-          as it was computed.
-        - `"made by quantization"`: `quantize` has made it beside the weights, such as a scale. No
-          file has it before, so it is not missed.
+        - `"computed"`: it was computed from a weight that was not written, for example by
+          `quantize`, and is as it was computed.
+        - `"made by quantization"`: `quantize` has added it, for example a scale. No file from
+          before has it, so it is not missed.
         - `"not known"`: it has NaN that may have been written or not, or could not be watched, or
           the layer is not built. Nothing was done.
         """
@@ -100,17 +103,17 @@ class Loaded(Tabular[LoadedWeight], Judgement):
     @property
     def summary(self) -> str:
         """The result in one sentence."""
-        end = self._end
-        left = "as made by their layers" if end.are_new else "as before"
-        return _summary(end.rows, end.seed, left)
+        outcome = self._end
+        left = "as made by their layers" if outcome.are_new else "as before"
+        return _summarize(outcome.rows, outcome.seed, left)
 
     @property
-    def _end(self) -> Known:
-        if self._known is None:
+    def _end(self) -> Outcome:
+        if self._outcome is None:
             raise RuntimeError(
-                "what was loaded is known once the block of `loading` has ended without an error"
+                "Read the result of `loading` after its block, which must end without an error."
             )
-        return self._known
+        return self._outcome
 
     def _rows(self) -> Sequence[LoadedWeight]:
         return self.problems
@@ -122,13 +125,13 @@ class Loaded(Tabular[LoadedWeight], Judgement):
         return {"weights": self._records(), "summary": self.summary, "seed": self.seed}
 
     def _headline(self) -> str:
-        if self._known is None:
+        if self._outcome is None:
             return ": not known yet"
         return f": {self.summary.removesuffix('.')}"
 
     def _below(self) -> list[str]:
         lines = ["", self.summary]
-        groups = _loaded_groups(self.rows)
+        groups = _group_loaded(self.rows)
         if groups:
             line = f"Loaded: {truncate(groups)}."
             lines += textwrap.wrap(line, line_width(), subsequent_indent="    ")
@@ -138,30 +141,32 @@ class Loaded(Tabular[LoadedWeight], Judgement):
         return plot_loaded([row for row in self.rows if row.shape is not None])
 
 
-def _loaded_groups(rows: Iterable[LoadedWeight]) -> list[str]:
-    """Return the patterns of what was loaded: of the outermost layers without another weight.
+def _group_loaded(rows: Iterable[LoadedWeight]) -> list[str]:
+    """Group what was loaded by patterns: `hidden/*`, if all weights of `hidden` were.
 
-    Those that differ in numbers only are one pattern, with their number.
+    A pattern is for the outermost layer without other weights. Patterns that differ only in numbers
+    are one, with their count.
     """
     loaded = [row.path for row in rows if row.status == "loaded"]
     with_others: set[str] = set()
     for row in rows:
         if row.status not in ("loaded", BY_QUANTIZATION):
-            with_others.update(_around(row.path))
+            with_others.update(_list_patterns(row.path))
     patterns = []
     for path in loaded:
-        patterns.append(next((one for one in _around(path) if one not in with_others), path))
+        pure = (pattern for pattern in _list_patterns(path) if pattern not in with_others)
+        patterns.append(next(pure, path))
     groups = group_similar(dict.fromkeys(patterns), path=str)
     return [describe_paths(group) for group in groups]
 
 
-def _around(path: str) -> list[str]:
-    """Return the patterns of the layers and the modules around a weight, the outermost first."""
-    return [f"{path[: mark.end()]}*" for mark in re.finditer("[/.]", path)]
+def _list_patterns(path: str) -> list[str]:
+    # "net/encoder.0.weight" -> ["net/*", "net/encoder.*", "net/encoder.0.*"]
+    return [f"{path[: separator.end()]}*" for separator in re.finditer("[/.]", path)]
 
 
-def _summary(rows: Sequence[LoadedWeight], seed: int, left: str) -> str:
-    """Return the result in one sentence.
+def _summarize(rows: Sequence[LoadedWeight], seed: int, left: str) -> str:
+    """Say the result in one sentence.
 
     Args:
         rows: The rows.
@@ -175,37 +180,37 @@ def _summary(rows: Sequence[LoadedWeight], seed: int, left: str) -> str:
     if not rows:
         text = "No model that was made in the block has weights, or still exists"
     elif missed:
-        text = _missed_in_words(weights, counts, missed, seed, left)
+        text = _describe_missed(weights, counts, missed, seed, left)
     elif counts[NOT_KNOWN]:
         text = f"{counts['loaded']} of {total} weights were written"
     else:
         text = f"All {total} weights were written"
     if counts[NOT_KNOWN]:
         text += f"; {counts[NOT_KNOWN]} not known"
-    made = sum(row.status == BY_QUANTIZATION for row in rows)
-    if made:
-        text += f"; {made} {BY_QUANTIZATION}"
-    unbuilt = len(rows) - total - made
+    quantized = sum(row.status == BY_QUANTIZATION for row in rows)
+    if quantized:
+        text += f"; {quantized} {BY_QUANTIZATION}"
+    unbuilt = len(rows) - total - quantized
     if unbuilt:
         text += f"; {format_count(unbuilt, 'layer')} not built"
     return f"{text}."
 
 
-def _missed_in_words(
+def _describe_missed(
     weights: Sequence[LoadedWeight], counts: Counter[str], missed: int, seed: int, left: str
 ) -> str:
     never = "never written"
     if any(row.changed for row in weights if row.status in MISSED):
         never = "never written, or only in part"
-    parts = []
+    texts = []
     if counts["drawn"]:
-        parts.append(f"{counts['drawn']} drawn anew, seed {seed}")
+        texts.append(f"{counts['drawn']} drawn anew, seed {seed}")
     if counts["left"]:
-        parts.append(f"{counts['left']} {left}")
+        texts.append(f"{counts['left']} {left}")
     if counts[COMPUTED]:
-        parts.append(f"{counts[COMPUTED]} computed from such")
-    done = "; ".join(parts)
-    if len(parts) == 1:
+        texts.append(f"{counts[COMPUTED]} computed from such")
+    done = "; ".join(texts)
+    if len(texts) == 1:
         done = done.removeprefix(f"{missed} ")
     were = "was" if missed == 1 else "were"
     return f"{missed} of {len(weights)} weights {were} {never}: {done}"

@@ -1,81 +1,62 @@
-"""Find the weights that loading never writes, by their bits."""
+"""Find the weights that loading never writes, by a mark: a NaN that is put into all before.
+
+    model given     mark its weights, run the block, fill what still has the mark
+    model not given record the models that are made in the block, mark each weight when it is made
+
+After an error the marks are removed, and all variables have their former or first values.
+"""
 
 import contextlib
 import gc
 import weakref
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import keras
 
 from keras_initx._checks import check_flag, quote_names
 from keras_initx.backends._current import backend
 from keras_initx.initializers._seeds import root_seed
-from keras_initx.inspection._former import Former, run_uninterrupted
+from keras_initx.inspection._former_values import FormerValues, run_uninterrupted
 from keras_initx.inspection._hooks import MADE_LAYERS
 from keras_initx.inspection._inventory import Inventory, checked_inventory
-from keras_initx.inspection._mark import can_be_marked
 from keras_initx.inspection._names import list_sublayers
 from keras_initx.inspection._optimizers import list_optimizer_variables, list_optimizers
+from keras_initx.inspection._unwritten_mark import can_be_marked
 from keras_initx.inspection._weights import ModelWeight
-from keras_initx.tools.initialize._assign import assign, refresh_normalizations
-from keras_initx.tools.initialize._given import Instructing, RulesOrPlan, resolve_rules
-from keras_initx.tools.initialize._initialize import begin
+from keras_initx.tools.initialize._assign import assign_all, refresh_normalizations
+from keras_initx.tools.initialize._initialize import prepare
 from keras_initx.tools.initialize._plan import InitializationPlan
-from keras_initx.tools.initialize._reset import list_initial_states, list_recurrent_states
-from keras_initx.tools.loading._completed import completed, in_no_model
-from keras_initx.tools.loading._loaded import Known, Loaded
+from keras_initx.tools.initialize._reset import find_new_optimizer_state, list_recurrent_states
+from keras_initx.tools.initialize._rules import Instructor, RulesOrPlan, resolve_rules
+from keras_initx.tools.loading._loaded import Loaded, Outcome
 from keras_initx.tools.loading._marks import Marks
+from keras_initx.tools.loading._unwritten import fill_outside_models, fill_unwritten
 
 
 @contextlib.contextmanager
 def loading(
     model: keras.Model | None = None,
-    rules: RulesOrPlan | Instructing | None = None,
+    rules: RulesOrPlan | Instructor | None = None,
     *,
     seed: int | None = None,
     strict: bool = False,
 ) -> Iterator[Loaded]:
     """Watch the loading of weights, and draw those that it never writes.
 
-    Loading by name, with `skip_mismatch=True`, with rules or by a converter may miss weights
-    without a word. In the block of this context each floating-point weight holds a certain NaN
-    instead of its values, and so do moving statistics, states of layers, and the buffers that torch
-    saves of a module. What still holds it at the end was never written, to the bit: not by
-    `load_weights`, not by `load_pretrained`, not by code of your own that assigns weights. It gets
-    the values that `initialize` with the same `rules` and `seed` gives. A weight that was written
-    in part, such as the first rows of a table, keeps that part. Where `initialize` leaves a weight
-    unchanged, it is as it would be without the block: the statistics of a `Normalization`,
-    quantized layers, layers without a known initializer, buffers.
+    Use it around a loader that may miss weights without an error: by name, with
+    `skip_mismatch=True`, by rules, or by a converter of your own.
 
-    Without `model`, the block watches the models that are made in it, on this thread: for loaders
-    that build and load in one call, such as `from_preset` of KerasHub, `keras.applications`,
-    `keras.saving.load_model` or a function of your own. What `add_weight` makes begins with the
-    NaN. At the end, models that are part of another, or that nobody has any more, are passed over.
+    In the block each floating-point weight has a special NaN instead of its values. What still has
+    it at the end was never written, and gets the values that `initialize` with the same `rules` and
+    `seed` gives. If `initialize` leaves a weight unchanged, it is as it would be without the block.
 
-    The result speaks of the weights that the models have at the end. A weight that the block has
-    made in place of another, such as by `quantize` or for a new head, is one of them; the integers
-    of quantized layers are watched as wholes. What `quantize` has computed from a weight that was
-    not written stays as it is, and is `"computed"`. In the factors of LoRA, Keras writes zeros
-    where a file has none; where all are 0, they count as never written.
+    - With `model`, the block watches this model.
+    - Without it, the block watches the models that are made in it, on this thread: by `from_preset`
+      of KerasHub, `keras.applications`, `keras.saving.load_model` or a function of your own.
 
-    Not known is what cannot be watched: layers that are not built; weights that the block makes
-    without `add_weight`, and those of torch modules that it wraps. So is a NaN that is not the one
-    from the start. Casts to 16 bits change NaN, so a 16-bit weight that was read and assigned again
-    may have it, and so may what is computed from weights that are not loaded yet.
-
-    Weights and buffers of other dtypes, such as integers and the counter of batches of a
-    normalization of torch, the states of random generators and the optimizer are not watched, and
-    are as the block leaves them. Neither are buffers that torch does not save.
-
-    The block must not compute with weights that are not loaded yet. Initializers are called at its
-    end, and their errors come then. Messages of Keras that show
-    values of a variable show NaN for them.
-
-    After an error or an interruption all variables of the model, its optimizer and its metrics have
-    their former values, which takes as much memory until then. Variables that the block has made
-    have their first values, as if it had made them without `loading`. So have all of the models
-    that were made in the block. What a block within another one draws is written for the outer one.
+    Do not compute with weights in the block before they are loaded. After an error or an
+    interruption, all variables have their former values.
 
     Args:
         model: A built model. By default, all models that are made in the block.
@@ -95,6 +76,29 @@ def loading(
             if the model does not use one of its weights at the end, such as after
             `load_state_dict(assign=True)` of torch; or by `strict`.
 
+    Note:
+        Moving statistics, states of layers, and the buffers that torch saves of a module are
+        watched too. A weight that was written in part, such as the first rows of a table, keeps
+        that part. The result lists the weights that the models have at the end: also those that the
+        block has made in place of others, for example by `quantize`. The integers of quantized
+        layers are watched as wholes. What `quantize` has computed from a weight that was not
+        written stays, and is `"computed"`. Factors of LoRA that are all 0 count as never written,
+        because Keras writes zeros if a file has none.
+
+        Not known are layers that are not built, weights that the block makes without `add_weight`,
+        parameters of torch modules that it wraps, and weights with a NaN of another origin. Casts
+        to 16 bits change NaN, so a 16-bit weight that was read and assigned again may have it, and
+        so may what is computed from weights that are not loaded yet.
+
+        Other dtypes, such as integers and the counter of batches of a normalization of torch, the
+        states of random generators, the optimizer, and buffers that torch does not save are not
+        watched, and are as the block leaves them.
+
+        Models that are part of another, or that nobody has any more, are passed over. Initializers
+        are called at the end of the block, and their errors come then. The former values take as
+        much memory as the weights until the end. Variables that the block has made have their first
+        values after an error. What a block within another one draws is written for the outer one.
+
     Example:
         >>> import keras_initx
         >>> def network(classes):
@@ -112,19 +116,23 @@ def loading(
         ['head/kernel', 'head/bias']
         >>> loaded
         <Loaded: 2 of 4 weights were never written: drawn anew, seed 0>
+
+    See Also:
+        `load_pretrained` loads names and layouts that differ, `compare_outputs` compares a model
+        after loading, and `initialize` explains `rules`.
     """
     if isinstance(model, Mapping):
         raise TypeError(
-            "`model` must be a Keras model, or `None` for those that are made in the block: pass "
-            f"rules as `rules=`. Received: model={model!r}"
+            "`model` must be a Keras model, or `None` for the models that are made in the block. "
+            f"Pass rules as `rules=`. Received: model={model!r}"
         )
     check_flag("strict", strict)
     rules = resolve_rules(rules, seed)
     loaded = Loaded()
     if model is None:
-        block = _of_made_models(loaded, rules, seed)
+        block = _watch_made_models(loaded, rules, seed)
     else:
-        block = _of_model(loaded, model, rules, seed)
+        block = _watch_model(loaded, model, rules, seed)
     with block:
         yield loaded
     if strict and not loaded.ok:
@@ -136,187 +144,194 @@ def loading(
 
 
 @contextlib.contextmanager
-def _of_model(
+def _watch_model(
     loaded: Loaded,
     model: keras.Model,
-    rules: RulesOrPlan | Instructing | None,
+    rules: RulesOrPlan | Instructor | None,
     seed: int | None,
 ) -> Iterator[None]:
-    """Watch what is loaded into a model, and say so in `loaded`."""
+    """Watch what is loaded into a model, and give `loaded` the outcome."""
     inventory = checked_inventory("model", model)
-    started = begin(inventory, rules, seed)
-    weights = list(filter(can_be_marked, inventory.held))
-    former = _former_values(model, weights)
+    preparation = prepare(inventory, rules, seed)
+    weights = list(filter(can_be_marked, inventory.weights_and_buffers))
+    former = _remember_values(model, weights)
     marks = Marks()
-    with _undone_after_error(model, former, marks):
+    with _restore_after_error(model, former, marks):
         with marks.watching():
             marks.put(weights, former)
             yield
-        rows = completed(
+        rows = fill_unwritten(
             [model],
             marks,
             rules,
-            started.plan.seed,
-            is_drawn=started.drawn_seed is not None,
-            begun_before={model: started},
+            preparation.plan.seed,
+            is_drawn=preparation.drawn_seed is not None,
+            preparations={model: preparation},
         )
-        marks.take_away()  # of layers that the model has no more
-    loaded._known = Known(rows, [model], started.plan.seed, are_new=False)
+        marks.remove()  # of layers that the model has no more
+    loaded._outcome = Outcome(rows, [model], preparation.plan.seed, are_new=False)
 
 
 @contextlib.contextmanager
-def _of_made_models(
-    loaded: Loaded, rules: RulesOrPlan | Instructing | None, seed: int | None
+def _watch_made_models(
+    loaded: Loaded, rules: RulesOrPlan | Instructor | None, seed: int | None
 ) -> Iterator[None]:
-    """Watch what is loaded into the models that are made in the block, and say so in `loaded`."""
+    """Watch what is loaded into the models of the block, and give `loaded` the outcome."""
     if seed is not None:
         root_seed(seed)  # for its errors
     marks = Marks()
-    with _marks_taken_away_after_error(marks):
-        with _recorded_layers() as (made, layers), marks.watching():
+    with _remove_marks_after_error(marks):
+        with _record_layers() as recorded, marks.watching():
             yield
-        models = _outermost(made)
+        models = _select_outermost(recorded.models)
         root, is_drawn = root_seed(seed), seed is None
         if isinstance(rules, InitializationPlan):
             root, is_drawn = rules.seed, False
-        rows = completed(models, marks, rules, root, is_drawn=is_drawn, made=layers)
-        rows += in_no_model(marks, models)
-    loaded._known = Known(rows, models, root, are_new=True)
+        rows = fill_unwritten(
+            models, marks, rules, root, is_drawn=is_drawn, new_layers=recorded.layers
+        )
+        rows += fill_outside_models(marks, models)
+    loaded._outcome = Outcome(rows, models, root, are_new=True)
 
 
 @contextlib.contextmanager
-def _marks_taken_away_after_error(marks: Marks) -> Iterator[None]:
-    """Let weights start as their layers say after an error, or an interruption."""
+def _remove_marks_after_error(marks: Marks) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        run_uninterrupted(marks.take_away)
+        run_uninterrupted(marks.remove)
         raise
 
 
-@contextlib.contextmanager
-def _recorded_layers() -> Iterator[tuple[list[weakref.ref[keras.Model]], Collection[keras.Layer]]]:
-    """Yield the models and layers that this thread makes, for the duration of the block."""
-    made: list[weakref.ref[keras.Model]] = []
-    layers: weakref.WeakSet[keras.Layer] = weakref.WeakSet()
+class _Recorded(NamedTuple):
+    """What a thread has made in a block. Models are in the order in which they were begun."""
 
-    def new(call: Callable[..., Any], cls: type, *args: Any, **options: Any) -> Any:
+    models: list[weakref.ref[keras.Model]]
+    layers: weakref.WeakSet[keras.Layer]
+
+
+@contextlib.contextmanager
+def _record_layers() -> Iterator[_Recorded]:
+    """Record the models and layers that this thread makes, for the duration of the block."""
+    recorded = _Recorded([], weakref.WeakSet())
+
+    def record(call: Callable[..., Any], cls: type, *args: Any, **options: Any) -> Any:
         layer = call(cls, *args, **options)
-        layers.add(layer)
+        recorded.layers.add(layer)
         if isinstance(layer, keras.Model):
-            made.append(weakref.ref(layer))
+            recorded.models.append(weakref.ref(layer))
         return layer
 
-    with MADE_LAYERS.around(new):
-        yield made, layers
+    with MADE_LAYERS.wrap(record):
+        yield recorded
 
 
-def _outermost(made: Sequence[weakref.ref[keras.Model]]) -> list[keras.Model]:
-    """Return the models that are no part of another, and have weights that none before them has."""
-    found = _outermost_of(_finished(made))
-    if len(found) > 1:
-        del found
+def _select_outermost(references: Sequence[weakref.ref[keras.Model]]) -> list[keras.Model]:
+    """Select the models that are no part of another, and have weights that none before them has."""
+    models = _drop_inner(_list_finished(references))
+    if len(models) > 1:
+        del models
         gc.collect()  # of models that nobody has any more; it takes as long as 10 million weights
-        found = _outermost_of(_finished(made))
-    return found
+        models = _drop_inner(_list_finished(references))
+    return models
 
 
-def _outermost_of(models: Sequence[keras.Model]) -> list[keras.Model]:
+def _drop_inner(models: Sequence[keras.Model]) -> list[keras.Model]:
     inside: set[int] = set()
     for model in models:
         inside.update(map(id, list_sublayers(model)))
-    found = [model for model in models if id(model) not in inside]
-    variables = [set(map(id, model.variables)) for model in found]
-    result = []
-    for place, own in enumerate(variables):
+    outer = [model for model in models if id(model) not in inside]
+    variables = [set(map(id, model.variables)) for model in outer]
+    selected = []
+    for i, (model, own) in enumerate(zip(outer, variables, strict=True)):
         # A view of another, with some of its layers, such as the functional model in a
         # `Sequential`.
-        is_view = any(own < other for other in variables) or own in variables[:place]
-        if (own and not is_view) or Inventory(found[place]).unbuilt:
-            result.append(found[place])
-    return result
+        is_view = any(own < other for other in variables) or own in variables[:i]
+        if (own and not is_view) or Inventory(model).unbuilt:
+            selected.append(model)
+    return selected
 
 
-def _finished(made: Iterable[weakref.ref[keras.Model]]) -> list[keras.Model]:
-    """Return the models that still exist, and whose `__init__` has come to its end."""
+def _list_finished(references: Iterable[weakref.ref[keras.Model]]) -> list[keras.Model]:
+    """List the models that still exist, and whose `__init__` has come to its end."""
     models = []
-    for reference in made:
+    for reference in references:
         model = reference()
         if model is not None and getattr(model, "built", None) is not None:
             models.append(model)
     return models
 
 
-def _former_values(model: keras.Model, weights: Iterable[ModelWeight]) -> Former:
-    """Return all that loading may change, with the values that it has.
+def _remember_values(model: keras.Model, weights: Iterable[ModelWeight]) -> FormerValues:
+    """Remember the values of all that loading may change.
 
     Args:
         model: A model.
-        weights: Those of its weights that get other values next.
+        weights: Those of its weights that get the mark next.
     """
-    former = Former(weight.variable for weight in weights)
+    former = FormerValues(weight.variable for weight in weights)
     # On JAX, `predict` would overwrite a snapshot of these: the variable still has this array.
     for variable in model.variables:
         former.add(variable, lasting=True)
-    for metric in _metrics_of(model):
+    for metric in _list_metrics(model):
         for variable in metric.variables:
             former.add(variable, lasting=True)
     for optimizer in list_optimizers(model):
         for variable in list_optimizer_variables(optimizer, model.variables):
             former.add(variable, lasting=True)
-    for part in list_sublayers(model):
-        for variable in list_recurrent_states(part):
+    for layer in list_sublayers(model):
+        for variable in list_recurrent_states(layer):
             former.add(variable, lasting=True)
     for buffer in backend.buffers([model, *list_sublayers(model)]):
         former.add(buffer, lasting=True)
     return former
 
 
-def _metrics_of(model: keras.Model) -> list[keras.metrics.Metric]:
-    """Return the metrics of `model`, and those of models in it, which Keras does not list."""
-    found: dict[int, keras.metrics.Metric] = {}
-    for part in (model, *list_sublayers(model)):
-        for metric in part.metrics:
-            found[id(metric)] = metric
-    return list(found.values())
+def _list_metrics(model: keras.Model) -> list[keras.metrics.Metric]:
+    """List the metrics of `model`, and those of models in it, which Keras does not list."""
+    metrics: dict[int, keras.metrics.Metric] = {}
+    for layer in (model, *list_sublayers(model)):
+        for metric in layer.metrics:
+            metrics[id(metric)] = metric
+    return list(metrics.values())
 
 
 @contextlib.contextmanager
-def _undone_after_error(model: keras.Model, former: Former, marks: Marks) -> Iterator[None]:
-    """Put back former values after an error, or an interruption.
+def _restore_after_error(model: keras.Model, former: FormerValues, marks: Marks) -> Iterator[None]:
+    """Put former values back after an error, or an interruption.
 
     What optimizers, metrics and layers have got since then gets its first values.
     """
     try:
         yield
     except BaseException as error:
-        _undo(model, former, marks, error)
+        _restore(model, former, marks, error)
         raise
 
 
-def _undo(model: keras.Model, former: Former, marks: Marks, error: BaseException) -> None:
+def _restore(model: keras.Model, former: FormerValues, marks: Marks, error: BaseException) -> None:
     def reset_new_metrics() -> None:
-        for metric in _metrics_of(model):
+        for metric in _list_metrics(model):
             if any(variable not in former for variable in metric.variables):
                 metric.reset_state()
 
     def reset_new_state() -> None:
         try:
-            start = list_initial_states(model, former)
+            start = find_new_optimizer_state(model, former)
         except ValueError:
             error.add_note(
                 "An optimizer was first used in the block, and its initial state is unknown, "
                 "because its config makes no equal one: compile the model again"
             )
         else:
-            assign(start)
+            assign_all(start)
 
     # The last is called first. Each is called, whatever another raises.
     with contextlib.ExitStack() as undo:
         undo.callback(refresh_normalizations, list_sublayers(model))
         # Some optimizers start with a copy of the weights.
         undo.callback(run_uninterrupted, reset_new_state)
-        undo.callback(run_uninterrupted, marks.take_away)
+        undo.callback(run_uninterrupted, marks.remove)
         undo.callback(former.put_back)
         # Also variables that a metric had before, which then get their former values.
         undo.callback(run_uninterrupted, reset_new_metrics)

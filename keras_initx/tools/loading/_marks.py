@@ -1,4 +1,9 @@
-"""The weights that have the mark of values that were never written, from the start of a block."""
+"""Mark weights at the start of a block, or when `add_weight` makes them.
+
+The mark is a NaN that nothing else makes (`inspection/_mark.py`), in all values of a weight. What
+still has it at the end was never written. `quantize` makes new weights in place of others, and adds
+scales: for these it is noted what they stand for, and how often they were assigned.
+"""
 
 import contextlib
 import functools
@@ -13,11 +18,17 @@ import numpy as np
 from keras_initx._checks import DTYPES
 from keras_initx._typing import DType, Shape, Tensor
 from keras_initx.backends._current import backend
-from keras_initx.inspection._former import Former
+from keras_initx.inspection._former_values import FormerValues
 from keras_initx.inspection._hooks import ADDED_WEIGHTS, default_initializer
 from keras_initx.inspection._kernels import is_adapter
-from keras_initx.inspection._mark import BITS, count_unwritten, is_made, make_marks, put_mark
 from keras_initx.inspection._names import list_own_weights
+from keras_initx.inspection._unwritten_mark import (
+    BITS,
+    count_unwritten,
+    has_values,
+    make_marks,
+    mark_unwritten,
+)
 from keras_initx.inspection._weights import ModelWeight
 
 
@@ -25,27 +36,27 @@ class _MarkInitializer:
     """Gives a weight the mark in place of the values of its initializer.
 
     Attributes:
-        initializer: That of the weight.
-        marks: Those of the block.
-        of_integers: Whether integers get the mark too.
+        initializer: The initializer of the weight.
+        marks: The marks of the block.
+        for_integers: Whether integers get the mark too.
         is_used: Whether the weight got the mark.
         is_traced: Whether it did not because a compiled program, which may change bits, makes it.
     """
 
     def __init__(
-        self, initializer: Callable[..., Any], marks: "Marks", *, of_integers: bool
+        self, initializer: Callable[..., Any], marks: "Marks", *, for_integers: bool
     ) -> None:
         self.initializer = initializer
         self.marks = marks
-        self.of_integers = of_integers
+        self.for_integers = for_integers
         self.is_used = False
         self.is_traced = False
 
     def __call__(self, shape: Shape, dtype: DType | None = None) -> Tensor:
         name = backend.available_dtype(keras.backend.standardize_dtype(dtype))
-        can_have_it = name in DTYPES or (self.of_integers and name in BITS)
+        can_be_marked = name in DTYPES or (self.for_integers and name in BITS)
         # Some weights are made after the block.
-        if not can_have_it or not self.marks.are_watched:
+        if not can_be_marked or not self.marks.are_watched:
             return self.initializer(shape, dtype=dtype)
         if backend.is_tracing():
             self.is_traced = True
@@ -57,16 +68,16 @@ class _MarkInitializer:
 
 
 @dataclass(eq=False)
-class Marked:
+class MarkedWeight:
     """A weight that got the mark.
 
     Attributes:
         variable: Its variable.
         former: Its former values, or `None` if it was made in the block.
         initializer: What `add_weight` was given for it, if it was made in the block.
-        is_computed: Whether it was made in place of a weight that was not written, as by
-            `quantize`, which then assigns what it has computed of that.
-        is_of_quantization: Whether a layer that was built has added it beside its weights, as
+        is_computed: Whether it was made in place of a weight that was not written, for example by
+            `quantize`, which then assigns what it has computed from that weight.
+        is_of_quantization: Whether a layer that was built has added it to its weights, as
             `quantize` adds scales.
         assignments: How often such weights were assigned.
     """
@@ -84,7 +95,7 @@ class Marked:
         return self.initializer is None or self.initializer.is_used
 
     def start(self) -> Tensor:
-        """Return the values that it has where nothing is written: as if there were no block."""
+        """Make the values that it would have without the block."""
         if self.initializer is None:
             return self.former
         shape = tuple(self.variable.shape)
@@ -102,7 +113,7 @@ class Marks:
     """
 
     def __init__(self) -> None:
-        self._by_layer: weakref.WeakKeyDictionary[keras.Layer, dict[Any, Marked]] = (
+        self._by_layer: weakref.WeakKeyDictionary[keras.Layer, dict[Any, MarkedWeight]] = (
             weakref.WeakKeyDictionary()
         )
         self._given_up: weakref.WeakKeyDictionary[keras.Layer, dict[str, bool]] = (
@@ -110,24 +121,24 @@ class Marks:
         )
         self.are_watched = False
 
-    def put(self, weights: Iterable[ModelWeight], former: Former) -> None:
+    def put(self, weights: Iterable[ModelWeight], former: FormerValues) -> None:
         """Mark the weights of a model, of which `former` has the values."""
         for weight in weights:
-            own = self._by_layer.setdefault(weight.layer, {})
-            own[key_of(weight.variable)] = Marked(weight.variable, former.of(weight.variable))
-            put_mark(weight.variable)
+            marked = MarkedWeight(weight.variable, former.value_of(weight.variable))
+            self._by_layer.setdefault(weight.layer, {})[variable_key(weight.variable)] = marked
+            mark_unwritten(weight.variable)
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
         """Mark what `add_weight` makes in this thread, for the duration of the block."""
         self.are_watched = True
         try:
-            with ADDED_WEIGHTS.around(self._add):
+            with ADDED_WEIGHTS.wrap(self._add):
                 yield
         finally:
             self.are_watched = False
             self._note_replaced()
-            for marked in self.all():
+            for marked in self.list_all():
                 if marked.is_computed or marked.is_of_quantization:
                     vars(marked.variable).pop("assign", None)
 
@@ -137,48 +148,50 @@ class Marks:
         `quantize` with calibration makes them before it computes their values.
         """
         for layer, own in list(self._by_layer.items()):
-            kept = {key_of(variable) for variable in list_own_weights(layer)}
-            made = [one for key, one in own.items() if key in kept and one.is_of_quantization]
-            lost = {}
-            for key, one in own.items() if made else ():
+            kept = {variable_key(variable) for variable in list_own_weights(layer)}
+            added = [
+                marked for key, marked in own.items() if key in kept and marked.is_of_quantization
+            ]
+            given_up = {}
+            for key, marked in own.items() if added else ():
                 if isinstance(key, int) and key not in kept:
-                    lost[one.variable.name] = one
-            for marked in made:
-                former = lost.get(marked.variable.name)
+                    given_up[marked.variable.name] = marked
+            for marked in added:
+                former = given_up.get(marked.variable.name)
                 if former is not None:
                     marked.is_of_quantization = False
                     marked.is_computed = bool(count_unwritten(former.variable.value).unwritten)
 
-    def all(self) -> list[Marked]:
-        """Return the weights with a mark, but for those of layers that do not exist any more."""
-        found: list[Marked] = []
+    def list_all(self) -> list[MarkedWeight]:
+        """List the weights with a mark, of all layers that still exist."""
+        weights: list[MarkedWeight] = []
         for own in list(self._by_layer.values()):
-            found += own.values()
-        return found
+            weights += own.values()
+        return weights
 
-    def held(self) -> list[Marked]:
-        """Return those of `all` that their layers still have."""
-        found: list[Marked] = []
+    def list_current(self) -> list[MarkedWeight]:
+        """List the weights with a mark that their layers still have."""
+        weights: list[MarkedWeight] = []
         for layer, own in list(self._by_layer.items()):
-            kept = {key_of(variable) for variable in list_own_weights(layer)}
-            found += [marked for key, marked in own.items() if key in kept]
-        return found
+            kept = {variable_key(variable) for variable in list_own_weights(layer)}
+            weights += [marked for key, marked in own.items() if key in kept]
+        return weights
 
-    def of(self, weight: ModelWeight) -> Marked | None:
-        """Return what is known of a weight, or `None` if it never got the mark."""
-        return self._by_variable.get(key_of(weight.variable))
+    def find(self, weight: ModelWeight) -> MarkedWeight | None:
+        """Find what is known of a weight, or `None` if it never got the mark."""
+        return self._by_variable.get(variable_key(weight.variable))
 
     @functools.cached_property
-    def _by_variable(self) -> dict[Any, Marked]:
-        return {key_of(marked.variable): marked for marked in self.all()}
+    def _by_variable(self) -> dict[Any, MarkedWeight]:
+        return {variable_key(marked.variable): marked for marked in self.list_all()}
 
-    def take_away(self) -> None:
+    def remove(self) -> None:
         """Give the weights that still have a mark the values that they would have without it.
 
         Each gets them, whatever the initializer of another raises.
         """
         with contextlib.ExitStack() as calls:
-            for marked in reversed(self.all()):  # the last is called first
+            for marked in reversed(self.list_all()):  # the last is called first
                 calls.callback(_start_if_unwritten, marked)
 
     def _add(
@@ -193,13 +206,15 @@ class Marks:
         """Make a weight as `add_weight` does, with the mark."""
         own = self._by_layer.setdefault(layer, {})
         kept = {id(variable) for variable in list_own_weights(layer)}
-        lost = [one for key, one in own.items() if isinstance(key, int) and key not in kept]
-        # Whether each of those that the layer has given up was not written, by their names.
+        given_up = [
+            marked for key, marked in own.items() if isinstance(key, int) and key not in kept
+        ]
+        # Whether each weight that the layer has given up was not written, by their names.
         were_unwritten = self._given_up.setdefault(layer, {})
-        for one in lost:
-            were_unwritten[one.variable.name] = bool(count_unwritten(one.variable.value).unwritten)
-            del own[id(one.variable)]
-        is_any_unwritten = any(were_unwritten[one.variable.name] for one in lost)
+        for old in given_up:
+            were_unwritten[old.variable.name] = bool(count_unwritten(old.variable.value).unwritten)
+            del own[id(old.variable)]
+        is_any_unwritten = any(were_unwritten[old.variable.name] for old in given_up)
         if initializer is None:
             dtype = args[0] if args else options.get("dtype")
             initializer = default_initializer(dtype or layer.variable_dtype)
@@ -207,16 +222,16 @@ class Marks:
             keras.initializers.get(initializer),
             self,
             # A layer gets its policy after its weights.
-            of_integers=layer.built or layer.quantization_mode is not None,
+            for_integers=layer.built or layer.quantization_mode is not None,
         )
         variable = add(layer, shape, mark, *args, **options)
-        if mark.is_traced and is_made(variable):
-            put_mark(variable)
+        if mark.is_traced and has_values(variable):
+            mark_unwritten(variable)
             mark.is_used = True
         is_computed = were_unwritten.get(variable.name, is_any_unwritten)
         is_again = variable.name in were_unwritten
         is_new = layer.built and not is_again and not is_adapter(variable.name)
-        marked = Marked(
+        marked = MarkedWeight(
             variable, initializer=mark, is_computed=is_computed, is_of_quantization=is_new
         )
         own[id(variable)] = marked
@@ -225,17 +240,18 @@ class Marks:
         return variable
 
 
-def _start_if_unwritten(marked: Marked) -> None:
+def _start_if_unwritten(marked: MarkedWeight) -> None:
     if count_unwritten(marked.variable.value).unwritten:
         marked.variable.assign(marked.start())
 
 
-def key_of(variable: Any) -> Any:
-    """Return what a variable is known by; a buffer of torch is another object each time."""
+def variable_key(variable: Any) -> Any:
+    """Return what a variable is known by."""
+    # A buffer of torch is another object each time.
     return id(variable) if isinstance(variable, keras.Variable) else variable
 
 
-def _count_assignments(marked: Marked) -> None:
+def _count_assignments(marked: MarkedWeight) -> None:
     variable = marked.variable
 
     def assign(value: Any) -> Any:

@@ -23,7 +23,7 @@ from keras_initx._typing import Array, DType, Shape
 from keras_initx.backends._current import backend
 from keras_initx.files._casts import can_be_cast, cast
 from keras_initx.files._formats import Contents
-from keras_initx.files._safetensors import Described, format_dtype
+from keras_initx.files._safetensors import ArraySpec, format_dtype
 from keras_initx.inspection._weights import ModelWeight
 from keras_initx.tools.load_pretrained._load_pretrained import Assignment, LoadPlan
 from keras_initx.tools.save_pretrained._save_report import SavedWeight
@@ -223,7 +223,7 @@ class NewArrays:
         unused = [name for name in self.names if self._ties.get(name, name) not in self._uses]
         return {name: self._contents[name].shape for name in unused}
 
-    def describe(self, name: str) -> Described:
+    def describe(self, name: str) -> ArraySpec:
         """Describe an array for the head of a file.
 
         Raises:
@@ -231,7 +231,7 @@ class NewArrays:
         """
         array = self._contents[name]
         if name in self._contents.raw:
-            return Described(array.dtype, array.shape, math.prod(self._contents.raw[name].shape))
+            return ArraySpec(array.dtype, array.shape, math.prod(self._contents.raw[name].shape))
         dtype = self.choose_dtype(name)
         in_format = format_dtype(dtype)
         if in_format is None:
@@ -239,7 +239,7 @@ class NewArrays:
                 "`like` must have arrays that a `.safetensors` file can hold. "
                 f"Received: {name!r} of dtype {dtype}"
             )
-        return Described(in_format, array.shape, math.prod(array.shape) * np.dtype(dtype).itemsize)
+        return ArraySpec(in_format, array.shape, math.prod(array.shape) * np.dtype(dtype).itemsize)
 
     def make(self, name: str) -> Array:
         """Make an array of the file: its values in `like`, and over them the weights of the model.

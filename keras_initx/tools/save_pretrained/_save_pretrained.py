@@ -152,7 +152,7 @@ def save_pretrained(
                 if target.index is not None:
                     sizes = {name: line.size for name, line in lines.items()}
                     partial[target.index].write_text(target.index_text(sizes), "utf-8")
-        notes = [*new.list_notes(), *equal_copies, *inventory.note_on_unbuilt()]
+        notes = [*new.list_notes(), *equal_copies, *inventory.note_unbuilt()]
     return SaveReport(list(new.rows.values()), str(path), dry_run, new.copied, notes)
 
 

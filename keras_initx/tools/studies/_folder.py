@@ -160,7 +160,7 @@ class Folder:
         self._path.mkdir(parents=True, exist_ok=True)
         file = self._path / "study.json"
         if not file.exists():
-            _local.write(file, _as_json({"format": _FORMAT, **shared}))
+            _local.write_file(file, _as_json({"format": _FORMAT, **shared}))
         there = _content(file) or {}
         if there.pop("format", None) != _FORMAT or not isinstance(there.get("build"), dict):
             raise SettingsError(
@@ -202,7 +202,7 @@ class Folder:
             given = describe_settings(name, arm)
             self._check_same(self._path, given, given)
             content = {"arm": name, "repeat": repeat, "given": given, **record}
-            _local.write(self._file(self._path, name, repeat), _as_json(content))
+            _local.write_file(self._file(self._path, name, repeat), _as_json(content))
 
     def _check_same(self, folder: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
         """Raise `SettingsError` with the names of the settings that differ."""

@@ -16,7 +16,7 @@ from keras_initx._keras import list_layers, preserve_names
 from keras_initx._typing import Array, KerasDataset
 from keras_initx.backends._current import backend
 from keras_initx.initializers._seeds import derived_seed
-from keras_initx.inspection._former import preserve_variables
+from keras_initx.inspection._former_values import preserve_variables
 from keras_initx.inspection._hooks import replace_attribute
 from keras_initx.inspection._optimizers import list_optimizers
 from keras_initx.tools.diagnose._diagnose import diagnose

@@ -115,7 +115,7 @@ def test_constants_of_other_dtypes():
     for one, other in (("float32", "float16"), ("float16", "float32")):
         assert verdict(np.full(9, 0.1, one), np.full(9, 0.1, other)) == "dtype"
     assert audit(np.full(9, 0.0), np.full(9, -0.0)).ok
-    assert audit(np.full(9, -0.0), np.ones(9)).problems[0].evidence == "all are 0 where they were 1"
+    assert audit(np.full(9, -0.0), np.ones(9)).problems[0].evidence == "all values are 0, expected 1"
 
 
 def test_values_that_are_not_finite():

@@ -9,7 +9,7 @@ import pytest
 import keras_initx
 from keras_initx import audit, contract
 
-OTHER_NUMBER = "automatic names, and another number of such layers in "
+OTHER_NUMBER = "another number of layers has this automatic name in "
 
 # The standard deviation of the kernel of each layer, in the order of calls.
 STDS = (1.0, 2.0, 4.0)

@@ -51,7 +51,7 @@ def test_nothing_changed():
 
 def test_constants_are_compared_exactly(yesterday):
     report = keras_initx.audit(today(1, bias="ones"), like=yesterday)
-    assert {row.evidence for row in report.problems} == {"all are 1 where they were 0"}
+    assert {row.evidence for row in report.problems} == {"all values are 1, expected 0"}
     report = keras_initx.audit(today(1, bias="random_normal"), like=yesterday)
     assert {row.verdict for row in report.problems} == {"values"}
 
@@ -119,9 +119,9 @@ def test_draws_follow_from_the_seed():
 
 
 def test_arguments_that_are_refused(yesterday):
-    with pytest.raises(ValueError, match="`seed` must be `None` with `like`"):
+    with pytest.raises(ValueError, match="`seed` must be left out with `like`"):
         keras_initx.audit({}, like=yesterday, seed=1)
-    with pytest.raises(TypeError, match=r"`weights` must be a model or arrays .* passed as `like`"):
+    with pytest.raises(TypeError, match=r"`weights` must be a model or arrays, .* pass these as `like`"):
         keras_initx.audit(yesterday)
     with pytest.raises(ValueError, match="`draws` must be a positive integer"):
         keras_initx.contract(deep_network, draws=0)

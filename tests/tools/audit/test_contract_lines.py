@@ -29,7 +29,7 @@ def test_a_file_of_another_version_is_to_be_recorded_anew(yesterday, tmp_path, v
     yesterday.save(tmp_path / "other.json")
     content = json.loads((tmp_path / "other.json").read_text())
     (tmp_path / "other.json").write_text(json.dumps({**content, "version": version}))
-    with pytest.raises(ValueError, match=f"has version {version}, and this package reads 1: record it anew"):
+    with pytest.raises(ValueError, match=f"has version {version}, and this package reads 1: record it again"):
         Contract.load(tmp_path / "other.json")
 
 
@@ -120,7 +120,7 @@ def test_another_constant_shape_dtype_or_share_of_zeros_in_a_line_counts(yesterd
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"values": "cauchy"}, "the values are 'cauchy', of which nothing is known"),
+        ({"values": "cauchy"}, "'values' is 'cauchy', and must be one of"),
         ({"stdev": 0.2}, "'stdev' is none of"),
         ({"std": -0.2}, "std=-0.2 and zeros=0.0 of random values"),
         ({"std": "much"}, "TypeError"),
@@ -140,7 +140,7 @@ def test_a_line_without_numbers_and_numbers_without_a_line_are_refused(yesterday
     (first, numbers), *others = content["numbers"].items()
     for changed, message in (
         ({"numbers": dict(others)}, f"at weight 1, '{first}'"),
-        ({"numbers": {**content["numbers"], first: numbers[:-1]}}, "numbers, which is not what a profile has"),
+        ({"numbers": {**content["numbers"], first: numbers[:-1]}}, "numbers are too few or too many"),
         ({"numbers": {**content["numbers"], "gone": numbers}}, "has 'numbers' of 'gone', and no such line"),
     ):
         (tmp_path / "cut.json").write_text(json.dumps({**content, **changed}))
@@ -177,7 +177,7 @@ def test_a_weight_of_one_number_beside_zeros_is_read_again(draws, tmp_path):
     assert keras_initx.audit({"bias": alike_beside_zeros()}, like=again).ok
     moved = edited(contract, tmp_path / "a.json", 0, mean=2.0)
     assert (moved.rows[0].profile.mean, moved.rows[0].profile.std) == (2, 0)
-    with pytest.raises(ValueError, match=r"std=0\.5 and zeros=0\.75 of values that are alike"):
+    with pytest.raises(ValueError, match=r"std=0\.5 and zeros=0\.75 of equal values"):
         edited(contract, tmp_path / "a.json", 0, std=0.5)
 
 

@@ -6,8 +6,8 @@ from audited import audit
 from modes import to_numpy
 
 import keras_initx
-from keras_initx.tools.audit._extremes import crowded
-from keras_initx.tools.audit._profile import reading_of
+from keras_initx.tools.audit._extremes import find_crowded
+from keras_initx.tools.audit._profile import make_reading
 
 NORMAL = keras_initx.RandomNormal(stddev=0.02)
 
@@ -35,7 +35,7 @@ def changed(values, where, value):
 )
 def test_a_slice_of_one_value(dtype, where, value, expected):
     values = changed(drawn((256, 256), dtype), where, value)
-    verdict, evidence = crowded(reading_of(values, dtype))
+    verdict, evidence = find_crowded(make_reading(values, dtype))
     # In 16 bits 0.02 is another number, and there are zeros of other units by rounding.
     assert (verdict, evidence.replace("0.01999", "0.02").split(" are ")[0].replace("64 of 256 of", "64 of")) == (
         expected[0],
@@ -45,7 +45,7 @@ def test_a_slice_of_one_value(dtype, where, value, expected):
 
 def test_units_of_heads_are_named_by_both_axes():
     values = changed(drawn((64, 4, 16)), np.s_[:, 2, 5], 0.02)
-    assert crowded(reading_of(values, "float32")) == (
+    assert find_crowded(make_reading(values, "float32")) == (
         "constant",
         "1 of 64 slices along axes 1 to 2: all of [2, 5] are 0.02",
     )

@@ -8,8 +8,8 @@ from keras import layers
 from modes import often, to_numpy
 
 import keras_initx
-from keras_initx.tools.audit._distribution import norms_of
-from keras_initx.tools.audit._profile import reading_of
+from keras_initx.tools.audit._distribution import find_equal_norms
+from keras_initx.tools.audit._profile import make_reading
 
 RNG = np.random.default_rng(0)
 
@@ -39,7 +39,7 @@ def test_slices_of_one_norm_are_named_by_rules_and_beside_others(which):
         keras_initx.audit(arrays, like={"a": other.astype("float32")}),
     ):
         (row,) = report.problems
-        assert (row.verdict, row.evidence) == ("equal norms", f"{slices} have one norm, as of weight normalization")
+        assert (row.verdict, row.evidence) == ("equal norms", f"{slices} have one norm, as after weight normalization")
 
 
 @pytest.mark.every_backend
@@ -79,7 +79,7 @@ def test_the_norms_of_a_law_are_no_fault(initializer, dtype):
 @pytest.mark.parametrize("shape", [(2, 2), (64, 2), (4, 3), (1, 64), (4096, 2), (300, 500)])
 def test_norms_of_independent_values_are_not_equal(shape):
     for law in (RNG.normal, RNG.standard_exponential):
-        assert norms_of(reading_of(law(size=shape).astype("float32"), "float32")) == ""
+        assert find_equal_norms(make_reading(law(size=shape).astype("float32"), "float32")) == ""
 
 
 def test_signs_have_one_norm_in_each_draw():
@@ -93,7 +93,7 @@ def test_signs_have_one_norm_in_each_draw():
 def test_units_of_zeros_have_no_norm():
     values = np.zeros((64, 32), "float32")
     values[3, 5] = 1
-    assert norms_of(reading_of(values, "float32")) == ""
+    assert find_equal_norms(make_reading(values, "float32")) == ""
 
 
 def test_a_frame_is_called_orthonormal():

@@ -10,8 +10,8 @@ from keras import layers
 from modes import often, to_numpy
 
 import keras_initx
-from keras_initx.tools.audit._equal_values import sets_of_one_draw
-from keras_initx.tools.audit._subjects import of_values
+from keras_initx.tools.audit._equal_values import group_one_draw
+from keras_initx.tools.audit._subjects import profile_values
 
 NORMAL = keras_initx.RandomNormal(stddev=0.1)
 DRAW = np.random.default_rng(0).normal(0, 0.1, (64, 64)).astype("float32")
@@ -96,14 +96,14 @@ def test_the_scale_of_one_draw_is_no_scale_of_several():
     }.values(),
 )
 def test_patterns_and_few_values_are_no_draw(values):
-    profile = of_values(values.astype("float32"), "float32")
+    profile = profile_values(values.astype("float32"), "float32")
     assert (profile.signs, profile.ranks) == ("", "")
 
 
 def test_a_pattern_of_few_negative_values_is_no_draw():
     signs = np.where(np.arange(DRAW.size) % 7 == 3, -1, 1).astype("float32")
-    profiles = [of_values(signs * abs(draw.ravel()), "float32") for draw in (DRAW, OTHER)]
-    assert sets_of_one_draw(zip("ab", profiles, strict=True)) == []
+    profiles = [profile_values(signs * abs(draw.ravel()), "float32") for draw in (DRAW, OTHER)]
+    assert group_one_draw(zip("ab", profiles, strict=True)) == []
 
 
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.rare)])
@@ -115,8 +115,8 @@ def test_independent_draws_are_never_one(dtype):
             number % 4
         ]
         values = to_numpy(keras.ops.cast(keras.ops.cast(values, dtype), "float32"))
-        profiles.append((str(number), of_values(values, dtype)))
-    assert sets_of_one_draw(profiles) == []
+        profiles.append((str(number), profile_values(values, dtype)))
+    assert group_one_draw(profiles) == []
     assert sum(bool(profile.signs or profile.ranks) for _, profile in profiles) > 150
 
 

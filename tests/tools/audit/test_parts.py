@@ -10,8 +10,8 @@ from keras import layers
 from modes import often, to_numpy
 
 import keras_initx
-from keras_initx.tools.audit._distribution import measure_parts, part_counts
-from keras_initx.tools.audit._profile import reading_of
+from keras_initx.tools.audit._distribution import choose_part_counts, measure_parts
+from keras_initx.tools.audit._profile import make_reading
 
 NORMAL = keras_initx.RandomNormal(stddev=0.02)
 HALVES = keras_initx.Concatenated([NORMAL, keras_initx.RandomNormal(stddev=0.06)], sizes=[6, 7])
@@ -121,11 +121,11 @@ VALUES = np.arange(24, dtype="float32").reshape(2, 3, 4)
 
 def test_parts_are_equal_and_of_lengths_with_few_divisors_nearly_so():
     lengths = (1, 4, 12, 13, 24, 26, 257)
-    assert [part_counts(length) for length in lengths] == [[], [4], [12], [12], [12], [2, 12], [12]]
+    assert [choose_part_counts(length) for length in lengths] == [[], [4], [12], [12], [12], [2, 12], [12]]
 
 
 def test_parts_have_the_statistics_of_their_values():
-    first, last, middle = measure_parts(reading_of(VALUES + 1, "float32"))
+    first, last, middle = measure_parts(make_reading(VALUES + 1, "float32"))
     assert [first.key, last.key, middle.key] == [(0, 2), (2, 4), (1, 3)]
     assert first.means == (6.5, 18.5)
     assert middle.means == (8.5, 12.5, 16.5)
@@ -134,6 +134,6 @@ def test_parts_have_the_statistics_of_their_values():
 
 
 def test_parts_that_are_nearly_equal_are_as_large_as_the_smallest():
-    (parts,) = measure_parts(reading_of(np.arange(1.0, 14.0), "float32"))
+    (parts,) = measure_parts(make_reading(np.arange(1.0, 14.0), "float32"))
     assert (parts.size, len(parts.stds)) == (1, 12)
     assert parts.means[:2] == (1.5, 3)

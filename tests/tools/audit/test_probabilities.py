@@ -25,7 +25,9 @@ def test_holm_of_some_of_the_tests():
 
 @pytest.mark.parametrize("distance", [0.01, 0.03, 0.05])
 def test_a_distance_of_distributions_has_the_probability_of_kolmogorov(distance):
-    assert _probabilities.kolmogorov(distance, 1000) == pytest.approx(scipy.stats.kstwo.sf(distance, 1000), rel=0.05)
+    assert _probabilities.kolmogorov_p_value(distance, 1000) == pytest.approx(
+        scipy.stats.kstwo.sf(distance, 1000), rel=0.05
+    )
 
 
 @pytest.mark.parametrize("degrees", [(300, 200), (2, 2), (5, 40), (1000, 7)])
@@ -33,16 +35,16 @@ def test_a_distance_of_distributions_has_the_probability_of_kolmogorov(distance)
 def test_a_ratio_of_variances_has_the_probability_on_both_sides_of_1(ratio, degrees):
     law = scipy.stats.f(*degrees)
     expected = 2 * (law.sf(ratio) if ratio > 1 else law.cdf(ratio))
-    assert _probabilities.same_variance(ratio, *degrees) == pytest.approx(min(1, expected))
+    assert _probabilities.variance_ratio_p_value(ratio, *degrees) == pytest.approx(min(1, expected))
 
 
 @pytest.mark.parametrize("endless", [math.inf, 1e12])
 def test_a_variance_may_be_exact(endless):
     law = scipy.stats.chi2(20)
-    assert _probabilities.same_variance(2.0, 20, endless) == pytest.approx(2 * law.sf(40), rel=1e-6)
-    assert _probabilities.same_variance(0.5, 20, endless) == pytest.approx(2 * law.cdf(10), rel=1e-6)
-    assert _probabilities.same_variance(2.0, endless, 20) == pytest.approx(2 * law.cdf(10), rel=1e-6)
-    assert _probabilities.same_variance(3.0, 200, endless) == pytest.approx(1.4110215e-41)
+    assert _probabilities.variance_ratio_p_value(2.0, 20, endless) == pytest.approx(2 * law.sf(40), rel=1e-6)
+    assert _probabilities.variance_ratio_p_value(0.5, 20, endless) == pytest.approx(2 * law.cdf(10), rel=1e-6)
+    assert _probabilities.variance_ratio_p_value(2.0, endless, 20) == pytest.approx(2 * law.cdf(10), rel=1e-6)
+    assert _probabilities.variance_ratio_p_value(3.0, 200, endless) == pytest.approx(1.4110215e-41)
 
 
 @pytest.mark.parametrize("degrees", [1, 5, 50, 1e12])
@@ -60,13 +62,13 @@ def test_a_count_has_the_tail_of_poisson(count):
 @pytest.mark.parametrize(("first", "second"), [(5, 12), (0, 1), (300, 700), (40_000, 41_000)])
 def test_two_counts_of_one_rate_have_the_probability_of_a_binomial_test(first, second):
     expected = scipy.stats.binomtest(second, first + second, 0.5).pvalue
-    assert _probabilities.same_rate(first, 10**6, second, 10**6) == pytest.approx(expected)
+    assert _probabilities.rate_p_value(first, 10**6, second, 10**6) == pytest.approx(expected)
 
 
 def test_of_counts_in_samples_of_different_sizes_the_nearer_end_counts_twice():
     expected = 2 * scipy.stats.binom(20, 0.75).cdf(10)
-    assert _probabilities.same_rate(10, 100, 10, 300) == pytest.approx(expected)
-    assert _probabilities.same_rate(0, 100, 0, 300) == 1
+    assert _probabilities.rate_p_value(10, 100, 10, 300) == pytest.approx(expected)
+    assert _probabilities.rate_p_value(0, 100, 0, 300) == 1
 
 
 @pytest.mark.parametrize(
@@ -75,7 +77,7 @@ def test_of_counts_in_samples_of_different_sizes_the_nearer_end_counts_twice():
 def test_few_of_a_kind_have_the_probability_of_fishers_test(count, of, other, of_other):
     table = [[count, of - count], [other, of_other - other]]
     expected = scipy.stats.fisher_exact(table, alternative="less").pvalue
-    assert _probabilities.as_few(count, of, other, of_other) == pytest.approx(expected)
+    assert _probabilities.fisher_p_value(count, of, other, of_other) == pytest.approx(expected)
 
 
 USE = """

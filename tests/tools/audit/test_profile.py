@@ -7,7 +7,7 @@ from audited import off_with_causes
 from keras import layers
 
 import keras_initx
-from keras_initx.tools.audit._subjects import of_values
+from keras_initx.tools.audit._subjects import profile_values
 
 
 def test_kinds_of_weights(yesterday):
@@ -73,8 +73,8 @@ def test_values_with_long_tails_are_of_no_family():
     rng = np.random.default_rng(0)
     # One of a thousand normal draws of this size is taken for one with long tails.
     found = {
-        "Laplace": sum(bool(of_values(rng.laplace(size=256), "float32").family) for _ in range(200)),
-        "normal": sum("normal" not in of_values(rng.normal(size=256), "float32").families for _ in range(200)),
+        "Laplace": sum(bool(profile_values(rng.laplace(size=256), "float32").family) for _ in range(200)),
+        "normal": sum("normal" not in profile_values(rng.normal(size=256), "float32").families for _ in range(200)),
     }
     assert found["Laplace"] <= 4
     assert found["normal"] <= 8

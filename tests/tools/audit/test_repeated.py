@@ -12,8 +12,8 @@ from keras import layers
 from modes import to_numpy
 
 import keras_initx
-from keras_initx.tools.audit._equal_values import repeated
-from keras_initx.tools.audit._profile import reading_of
+from keras_initx.tools.audit._equal_values import find_repeated
+from keras_initx.tools.audit._profile import make_reading
 
 
 def test_equal_slices_are_named():
@@ -109,7 +109,9 @@ def test_each_pair_of_slices_counts_for_the_probability_that_two_are_equal(lengt
     values = np.random.default_rng(0).integers(1, 9, (300, length)).astype("float32")
     values[200] = values[100]
     evidence = "1 of 300 slices along axis 0 equal to another: [200] to [100]"
-    assert repeated(reading_of(values, "float32")) == (("equal slices", evidence) if cannot_be_chance else ("", ""))
+    assert find_repeated(make_reading(values, "float32")) == (
+        ("equal slices", evidence) if cannot_be_chance else ("", "")
+    )
 
 
 def test_blocks_that_the_other_axes_do_not_have_are_not_looked_for():

@@ -15,7 +15,7 @@ def test_weights_that_are_new_missing_or_reshaped(yesterday):
     assert verdicts == {"hidden_2/kernel": ("missing", ""), "hidden_2/bias": ("missing", "")}
     arrays = {"hidden_0/kernel": np.ones((64, 32), "float32")}
     report = keras_initx.audit(arrays, like=yesterday)
-    assert report.problems[0].evidence == "(64, 32), and (64, 64) before"
+    assert report.problems[0].evidence == "the shape is (64, 32), expected (64, 64)"
 
 
 def test_parts_of_a_weight(yesterday):
@@ -49,4 +49,4 @@ def test_another_dtype_is_reported(yesterday):
 def test_of_what_is_said_of_a_weight_the_order_of_verdicts_counts_and_then_the_probability():
     likely, unlikely = Outcome("scale", "", 1e-3, 1.0), Outcome("scale", "", 1e-9, 1.0)
     other = Outcome("zeros", "", 1e-2, 1.0)
-    assert sorted([likely, unlikely, other], key=lambda outcome: outcome.place) == [other, unlikely, likely]
+    assert sorted([likely, unlikely, other], key=lambda outcome: outcome.rank) == [other, unlikely, likely]

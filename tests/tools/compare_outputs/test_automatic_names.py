@@ -6,7 +6,7 @@ import pytest
 
 from keras_initx import compare_outputs, record_outputs
 
-OTHER_NUMBER = "automatic names, and another number of such layers in `like`"
+OTHER_NUMBER = "another number of layers has this automatic name in `like`"
 X = np.random.default_rng(0).normal(size=(4, 6)).astype("float32")
 
 

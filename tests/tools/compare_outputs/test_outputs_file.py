@@ -10,6 +10,8 @@ import pytest
 from keras import layers
 
 from keras_initx import compare_outputs, record_outputs
+from keras_initx.tools.compare_outputs._outputs_file import read_outputs
+from keras_initx.types import RecordedOutputs
 
 X = np.random.default_rng(0).normal(size=(4, 6)).astype("float32")
 
@@ -130,3 +132,19 @@ def test_another_suffix_or_a_url_is_refused(model):
         outputs.save("outputs.json")
     with pytest.raises(ValueError, match="must be a path on this machine"):
         outputs.save("s3://bucket/outputs.npz")
+
+
+@pytest.mark.every_backend
+def test_a_file_has_the_versions_and_devices_that_have_computed_it(model, path):
+    environment = RecordedOutputs(*read_outputs("path", path)).environment
+    assert environment == record_outputs(model, X).environment
+    assert environment.versions["keras"] == keras.__version__
+    assert environment.devices
+
+
+def test_a_file_without_versions_is_read(model, path):
+    content = calls_of(path)
+    del content["environment"]
+    changed(path, calls=np.frombuffer(json.dumps(content).encode(), "uint8"))
+    assert RecordedOutputs(*read_outputs("path", path)).environment is None
+    assert compare_outputs(model, X, path).ok

@@ -360,8 +360,8 @@ class Mix(layers.Layer):
 def test_fans_of_a_layer_of_ones_own_are_a_guess_which_the_plan_says_once():
     model = keras.Sequential([keras.Input((16,)), Mix(), layers.Dense(16), Mix()])
     guess = (
-        "A guess by the shape, in {}: mixing has 64 inputs and 32 units; `input_axes` and `output_axes` of an "
-        "initializer say it."
+        "The fans in {} are a guess by the shape: mixing has 64 inputs and 32 units. Remedy: pass `input_axes` and "
+        "`output_axes` to the initializer."
     )
     assert keras_initx.initialize(model, seed=0).notes == (guess.format("mix* (2)"),)
     assert keras_initx.initialize(model, {"mix/mixing": "zeros"}, seed=0).notes == (guess.format("mix_1"),)

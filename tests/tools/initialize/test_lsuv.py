@@ -361,7 +361,9 @@ def test_initialize_tells_which_scales_a_spectral_normalization_takes_away():
 
     plan = keras_initx.initialize(network(layers.SpectralNormalization), seed=0)
     (note,) = plan.notes
-    assert note.startswith("Divided by its spectral norm at each call in training: ")
+    assert note.startswith(
+        "`SpectralNormalization` divides these kernels by their spectral norm at each call in training: "
+    )
     assert "inner/kernel'" in note
     assert "last" not in note
     assert keras_initx.initialize(network(lambda layer: layer), seed=0).notes == ()

@@ -163,7 +163,7 @@ def test_a_plan_of_other_weights_is_refused_and_changes_nothing(path, other, mes
 def test_a_seed_is_refused_with_a_plan(path):
     plan = saved(path, network(), seed=3)
     for given in path, plan:
-        with pytest.raises(ValueError, match="`seed` must be `None` with a plan"):
+        with pytest.raises(ValueError, match="Leave out `seed`: a plan has its own seeds"):
             initialize(network(), given, seed=3)
 
 

@@ -158,7 +158,7 @@ BROKEN = {
     ),
     "twice": (
         lambda path: changed(path, lambda plan: plan["weights"].append(first_line(plan))),
-        "at weight 13, 'depthwise/kernel': ValueError: the path must be a text, and that of no line before",
+        "at weight 13, 'depthwise/kernel': ValueError: the path must be a text that no earlier line has",
     ),
     "class": (
         lambda path: changed(path, lambda plan: first_line(plan)["initializer"].update({"class": "tests>Mine"})),
@@ -237,7 +237,7 @@ def test_a_seed_that_was_changed_beside_its_digest_is_told_and_saved_with_the_ne
     changed(path, lambda plan: first_line(plan)["initializer"]["config"].update(seed=1))
     plan = initialize(network(), path)
     (note,) = plan.notes
-    assert note.startswith("depthwise/kernel gets other values than those of its digest in the plan")
+    assert note.startswith("The values of depthwise/kernel differ from its digest in the plan")
     assert note in " ".join(str(plan).split())
     plan.save(path)
     new = lines(path)["depthwise/kernel"]

@@ -88,7 +88,7 @@ def test_roles_go_to_the_recipes_of_the_list():
     roles = {"bias": "mixer/dt_bias"}
     plan = initialize(mixed(), [{"mixer/D": "ones"}, "selu"], seed=0, roles=roles, dry_run=True)
     assert [weight.path for weight in plan.left] == ["mixer/A_log"]
-    with pytest.raises(ValueError, match="`roles` must be `None` without a recipe"):
+    with pytest.raises(ValueError, match="Pass `roles` only with a recipe"):
         initialize(mixed(), [{"*": "ones"}], roles=roles)
 
 
@@ -99,8 +99,8 @@ def plan_in_a_list():
 @pytest.mark.parametrize(
     ("rules", "error", "message"),
     [
-        ([], ValueError, "must have rules or a recipe in its list"),
-        ([None], TypeError, "a plan or a report stands alone. Received: None"),
+        ([], ValueError, "must have a dict or a recipe in its list"),
+        ([None], TypeError, "Pass a plan or a report without a list. Received: None"),
         (["./selu"], ValueError, r"or a recipe. Received: rules='./selu'"),
         (["slu"], ValueError, "did you mean 'selu'"),
         (["initx.scaled"], ValueError, "must be a dict from conditions"),  # which needs arguments
@@ -116,7 +116,7 @@ def test_what_is_no_member_is_refused_and_nothing_is_changed(rules, error, messa
 
 
 def test_a_plan_is_no_member():
-    with pytest.raises(TypeError, match="a plan or a report stands alone"):
+    with pytest.raises(TypeError, match="Pass a plan or a report without a list"):
         initialize(mixed(), plan_in_a_list())
 
 

@@ -13,10 +13,10 @@ from keras_initx.inspection._inventory import Inventory
 layers = keras.layers
 Dense = layers.Dense
 RANDOM = np.random.default_rng(0)
-OTHER_NUMBER = "automatic names, and another number of such layers in the source"
-OTHER_ORDER = "automatic names, which have another order in the source"
+OTHER_NUMBER = "another number of layers has this automatic name in the source"
+OTHER_ORDER = "layers with this automatic name have another order in the source"
 BY_NUMBER = "paired by number: the source has no order"
-BY_ATTRIBUTES = "paired by the order of attributes, which calls may not have"
+BY_ATTRIBUTES = "paired by the order of attributes, which calls may not follow"
 
 
 def functional(*order, units=4, name=None):

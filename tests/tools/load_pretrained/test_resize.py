@@ -222,11 +222,11 @@ def test_positions_of_an_image_are_interpolated():
     expected = kind.resized(table, 0, 26).astype("float32")
     np.testing.assert_array_equal(arrays(model)["position/table"], expected)
     np.testing.assert_array_equal(expected[0], table[0])
-    assert row(plan, "position/table").how == "3 x 3 to 5 x 5 positions: cubic beside 1 that stay"
+    assert row(plan, "position/table").how == "3 x 3 to 5 x 5 positions: cubic, first 1 kept"
     # The same number of patches may lie otherwise.
     kind = Grid((2, 4), (4, 2), leading=1)
     load_pretrained(vision(3), old, resize={"position/*": Grid((3, 3), (3, 3), leading=1)})
-    with pytest.raises(ValueError, match="10 rows are not the positions of 2 x 4 patches beside 1 that stay"):
+    with pytest.raises(ValueError, match="10 rows are not the positions of 2 x 4 patches with leading=1"):
         load_pretrained(vision(3), old, resize={"position/*": kind})
 
 
@@ -516,7 +516,7 @@ def test_a_dry_run_shows_what_would_be_done(monkeypatch):
         ("rows", TypeError, "`resize` must be a dict from patterns to kinds"),
         ({layers.Dense: "units"}, TypeError, "`resize` must have path patterns as keys. Received: <class"),
         ({"head": 3}, TypeError, "The values of `resize` must be 'channels', 'rows', 'units', or a"),
-        ({"head": Units}, TypeError, "Received: <class 'keras_initx.files._other_shapes.Units'> for 'head'"),
+        ({"head": Units}, TypeError, "Received: <class 'keras_initx.files._resizing.Units'> for 'head'"),
         ({"head": None}, TypeError, "The values of `resize` must be"),
         ({"head": (3, 5)}, TypeError, "The values of `resize` must be"),
         (
@@ -609,7 +609,7 @@ MISFITS = {
         (12,),
         lambda: layers.Dense(4, name="layer"),
         ("kernel", (9, 4), Channels(4, 5)),
-        "9 and 12 inputs are no patches of 4 and 5",
+        "9 and 12 inputs are not patches of 4 and 5 channels",
     ),
     "an einsum layer": (
         (5, 12),
@@ -759,19 +759,19 @@ MISFITS = {
         (5,),
         lambda: layers.Embedding(2, 4, name="layer"),
         ("embeddings", (5, 4), Rows([3, 5])),
-        "there is no 5 among 5 rows",
+        "the array has 5 rows, and no index 5",
     ),
     "more words than the model has": (
         (5,),
         lambda: layers.Embedding(2, 4, name="layer"),
         ("embeddings", (5, 4), Rows([3, 1, 0])),
-        "3 rows are chosen for 2",
+        "3 rows are chosen, and the model has 2",
     ),
     "other positions than those of the grid": (
         (4, 4),
         lambda: Positions(4, name="layer"),
         ("table", (9, 4), Grid((3, 3), (2, 2), leading=1)),
-        "9 rows are not the positions of 3 x 3 patches beside 1 that stay",
+        "9 rows are not the positions of 3 x 3 patches with leading=1",
     ),
     "what a layer keeps beside what is trained": (
         (4,),

@@ -17,7 +17,7 @@ from keras_initx import load_pretrained, weights_digest
 from keras_initx._checks import DTYPES
 from keras_initx.backends._current import backend
 from keras_initx.inspection._inventory import Inventory
-from keras_initx.inspection._mark import count_unwritten
+from keras_initx.inspection._unwritten_mark import count_unwritten
 from keras_initx.scaling import RateFactors
 
 layers = keras.layers
@@ -210,7 +210,7 @@ def test_nothing_is_known_before_the_end_of_the_block():
     with keras_initx.loading(network()) as loaded:
         assert repr(loaded) == "<Loaded: not known yet>"
         for name in ("rows", "missed", "not_known", "ok", "models", "seed", "summary"):
-            with pytest.raises(RuntimeError, match="once the block of `loading` has ended without an error"):
+            with pytest.raises(RuntimeError, match="Read the result of `loading` after its block"):
                 getattr(loaded, name)
 
 

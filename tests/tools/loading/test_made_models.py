@@ -11,7 +11,7 @@ from modes import needs_int4, to_numpy
 import keras_initx
 from keras_initx import weights_digest
 from keras_initx.inspection._inventory import Inventory
-from keras_initx.inspection._mark import count_unwritten
+from keras_initx.inspection._unwritten_mark import count_unwritten
 
 layers = keras.layers
 
@@ -234,7 +234,7 @@ def test_rules_that_match_nothing_are_refused_at_the_end_and_weights_are_drawn(n
 
 
 def test_rules_in_place_of_a_model_are_refused():
-    with pytest.raises(TypeError, match="pass rules as `rules=`"), keras_initx.loading({"*": "zeros"}):
+    with pytest.raises(TypeError, match="Pass rules as `rules=`"), keras_initx.loading({"*": "zeros"}):
         raise AssertionError("the block was entered")
 
 

@@ -8,7 +8,7 @@ import keras
 from modes import to_numpy
 
 import keras_initx
-from keras_initx.inspection._mark import count_unwritten
+from keras_initx.inspection._unwritten_mark import count_unwritten
 from keras_initx.tools.loading._marks import Marks
 
 layers = keras.layers
@@ -33,7 +33,7 @@ def test_what_is_added_in_the_block_has_the_mark_and_its_initializer_is_not_call
         layer.build((None, 3))
         assert [count_unwritten(one.value).unwritten for one in layer.weights] == [6, 2]
     assert initializer.calls == 0
-    marks.take_away()
+    marks.remove()
     assert initializer.calls == 1
     assert [float(abs(to_numpy(one)).max()) for one in layer.weights] == [0, 0]
 
@@ -47,7 +47,7 @@ def test_a_layer_without_a_user_is_not_kept():
         del layer
         gc.collect()
         assert reference() is None
-    assert marks.all() == []
+    assert marks.list_all() == []
 
 
 def test_another_thread_is_not_watched():

@@ -46,7 +46,7 @@ def test_bad_arguments_are_refused(tmp_path):
     path, state = tmp_path / "a.safetensors", state_of(DENSE)
     with pytest.raises(TypeError, match="`model` must be a Keras model"):
         save_pretrained(3, path, like=state, layout="torch")
-    with pytest.raises(TypeError, match="`like` must be the path of a file"):
+    with pytest.raises(TypeError, match="`like` must be a path of a file"):
         save_pretrained(dense(), path, like=3, layout="torch")
     with pytest.raises(TypeError, match="`like` must be the path of a file"):
         save_pretrained(dense(), path, like=dense(), layout="torch")

@@ -8,7 +8,7 @@ import pytest
 from saved import assert_same_bits, built, change, read, state_of
 
 from keras_initx import save_pretrained
-from keras_initx.files._safetensors import Described, write_safetensors
+from keras_initx.files._safetensors import ArraySpec, write_safetensors
 
 layers = keras.layers
 SHARDS = {
@@ -23,7 +23,7 @@ def model_of_shards():
 
 
 def write(path, state):
-    described = {name: Described("F32", array.shape, array.nbytes) for name, array in state.items()}
+    described = {name: ArraySpec("F32", array.shape, array.nbytes) for name, array in state.items()}
     write_safetensors(path, described, state.values(), {"format": "pt"})
 
 

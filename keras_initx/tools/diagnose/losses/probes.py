@@ -216,7 +216,7 @@ class OutputProbe(Probe):
             self._logits_spread[layer] = float(np.maximum(others, spread(to_array(values))))
 
     def after(self, call: Call) -> None:
-        inputs = first_float(call.given)
+        inputs = first_float(call.arguments)
         if call.is_seen and inputs is not None:
             self._input_size[call.operation] = compute_rms(to_array(inputs[:_COMPARED_VALUES]))
 

@@ -85,7 +85,7 @@ def growing_sums(of: Diagnosis) -> Remedy | None:
     smaller = smaller_branches(of)
     if smaller is None or any(exceeds(layer.gain, 2) for layer in seen_layers(of)):
         return None
-    branches = find_branches(of.watch.graph.nodes).found
+    branches = find_branches(of.watch.graph.nodes).branches
     if branches and all(_starts_normalized(branch, of) for branch in branches):
         return smaller
     return smaller.otherwise(Remedy("add a normalization at the start of each branch"), "; or ")

@@ -10,7 +10,7 @@ import numpy as np
 from keras_initx._checks import summarize_names
 from keras_initx.backends._current import backend
 from keras_initx.inspection._hooks import LayerInitializer
-from keras_initx.inspection._layer_initializers import layer_initializers
+from keras_initx.inspection._layer_initializers import find_layer_initializers
 from keras_initx.inspection._weights import ModelWeight
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._lost_weights import LostWeight, lost_weights
@@ -99,7 +99,7 @@ def _of_weights(lost: Sequence[LostWeight]) -> str:
 
 def _cause(lost: Sequence[LostWeight]) -> Remedy:
     """Return the remedy where weights are not finite: it lies in what has made their values."""
-    initializers = layer_initializers([one.weight for one in lost])
+    initializers = find_layer_initializers([one.weight for one in lost])
     by_text: dict[str, list[str]] = {}
     for one in lost:
         initializer, _ = initializers[one.weight.path]

@@ -12,7 +12,7 @@ from keras_initx._keras import argument_name
 from keras_initx._typing import InitializerLike
 from keras_initx.initializers._as_ours import adapt_initializer
 from keras_initx.initializers._initializer import Initializer
-from keras_initx.inspection._layer_initializers import layer_initializers
+from keras_initx.inspection._layer_initializers import find_layer_initializers
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._drawn_anew import Choice, choice
 from keras_initx.tools.diagnose._kernel_values import kernel_values
@@ -94,7 +94,7 @@ def _are_copies(weights: Sequence[SeenWeight]) -> bool:
 
     That is so of initializers without a seed, each an object of its own, and of modules of torch.
     """
-    made = layer_initializers([weight.own for weight in weights])
+    made = find_layer_initializers([weight.own for weight in weights])
     initializers = [made[weight.path][0] for weight in weights]
     if len({id(one) for one in initializers if one is not None}) < len(weights):
         return all(isinstance(one.own.layer, keras.layers.TorchModuleWrapper) for one in weights)

@@ -7,7 +7,7 @@ import strangers
 from keras import layers
 
 import keras_initx
-from keras_initx.inspection._architecture import hidden_branch_ends
+from keras_initx.inspection._architecture import find_hidden_branch_ends
 from keras_initx.inspection._inventory import Inventory
 
 ROWS = np.random.default_rng(0).normal(size=(64, 20)).astype("float32")
@@ -89,11 +89,11 @@ def test_branches_in_the_call_of_a_users_layer_start_small_too():
 
 @pytest.mark.rare
 def test_zeros_before_an_operation_of_a_users_layer_are_not_advised():
-    assert len(hidden_branch_ends(Inventory(of_blocks()))) == 16
-    assert not hidden_branch_ends(Inventory(of_blocks(after=keras.ops.relu)))
+    assert len(find_hidden_branch_ends(Inventory(of_blocks()))) == 16
+    assert not find_hidden_branch_ends(Inventory(of_blocks(after=keras.ops.relu)))
 
 
 def test_attention_in_a_users_layer_ends_a_branch_with_its_outputs():
     model = strangers.gpt()
-    ends = {layer.name for layer in hidden_branch_ends(Inventory(model))}
+    ends = {layer.name for layer in find_hidden_branch_ends(Inventory(model))}
     assert ends == {"attention_output", model.blocks[0].down.name, model.blocks[1].down.name}

@@ -152,7 +152,7 @@ def with_method(optimizer):
     ],
 )
 def test_an_optimizer_of_which_a_copy_does_something_else_is_refused(make, lost):
-    with pytest.raises(ValueError, match=f"`steps` needs an optimizer that its config makes anew.*lacks {lost}"):
+    with pytest.raises(ValueError, match=f"`steps` needs an optimizer that can be copied by its config.*lacks {lost}"):
         keras_initx.diagnose(small(make), X, LABELS, steps=1)
     assert keras_initx.diagnose(small(make), X, LABELS).losses == []
     assert len(keras_initx.diagnose(small(lambda model: Losing()), X, LABELS, steps=1).losses) == 2
@@ -161,7 +161,7 @@ def test_an_optimizer_of_which_a_copy_does_something_else_is_refused(make, lost)
 @pytest.mark.parametrize("around", [lambda optimizer: optimizer, keras.optimizers.LossScaleOptimizer])
 def test_an_optimizer_that_was_built_with_some_of_the_weights_is_refused_as_by_fit(around):
     model = small(lambda model: around(built(keras.optimizers.SGD(0.1, momentum=0.5), model.weights[:1])))
-    with pytest.raises(ValueError, match="`steps` needs an optimizer that is built with all weights"):
+    with pytest.raises(ValueError, match="`steps` needs an optimizer that is built with all trained weights"):
         keras_initx.diagnose(model, X, LABELS, steps=1)
     with pytest.raises((ValueError, KeyError, TypeError)):
         model.fit(X, LABELS, verbose=0)
@@ -428,7 +428,7 @@ class WithoutConfig(keras.optimizers.SGD):
     ("change", "message"),
     [
         (lambda model: model.compile(None, CLASSES), "`steps` needs a model that is compiled with an optimizer"),
-        (lambda model: model.compile(WithoutConfig(2), CLASSES), "`steps` needs an optimizer that its config makes"),
+        (lambda model: model.compile(WithoutConfig(2), CLASSES), "`steps` needs an optimizer that can be copied"),
     ],
 )
 def test_an_optimizer_is_needed(change, message):

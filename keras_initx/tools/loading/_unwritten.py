@@ -1,4 +1,13 @@
-"""What was loaded of the models that there are at the end of a block, and values for the rest."""
+"""At the end of a block: read what was written of each weight, and fill the values that were not.
+
+    values with the mark  other NaN  status
+    none                  none       loaded
+    some or all           any        drawn by the plan, or left if the plan draws nothing
+    none                  some       not known: a file may have NaN, or a cast changed the mark
+
+A weight without a mark from the start is not known either. What `quantize` computed or added has a
+status of its own.
+"""
 
 import gc
 import itertools
@@ -10,21 +19,26 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_initx.backends._current import backend
-from keras_initx.inspection._former import Former
+from keras_initx.inspection._former_values import FormerValues
 from keras_initx.inspection._inventory import Inventory, check_weights
 from keras_initx.inspection._kernels import FIRST_FACTORS, SECOND_FACTORS, is_adapter
-from keras_initx.inspection._mark import Count, can_be_marked, count_unwritten, unwritten_mask
 from keras_initx.inspection._names import list_sublayers, make_distinct
 from keras_initx.inspection._optimizers import list_optimizers
+from keras_initx.inspection._unwritten_mark import (
+    Count,
+    can_be_marked,
+    count_unwritten,
+    unwritten_mask,
+)
 from keras_initx.inspection._weights import ModelWeight
 from keras_initx.tools.initialize._assign import refresh_normalizations
-from keras_initx.tools.initialize._given import matches_condition
-from keras_initx.tools.initialize._initialize import Begun, begin, draw
+from keras_initx.tools.initialize._initialize import Preparation, draw, prepare
 from keras_initx.tools.initialize._plan import InitializationPlan
 from keras_initx.tools.initialize._planned_weight import PlannedWeight
-from keras_initx.tools.initialize._reset import list_initial_states
+from keras_initx.tools.initialize._reset import find_new_optimizer_state
+from keras_initx.tools.initialize._rules import is_any_match
 from keras_initx.tools.load_pretrained._load_report import LoadedWeight
-from keras_initx.tools.loading._marks import Marked, Marks, key_of
+from keras_initx.tools.loading._marks import MarkedWeight, Marks, variable_key
 
 NOT_KNOWN = "not known"
 COMPUTED = "computed"
@@ -34,26 +48,26 @@ BY_QUANTIZATION = "made by quantization"
 MISSED = ("drawn", "left", COMPUTED)
 
 
-class _State(NamedTuple):
+class _WeightState(NamedTuple):
     """A weight at the end of a block, before anything is done to it.
 
     Attributes:
         weight: The weight.
         marked: What is known of its mark, or `None` if it never had one.
-        found: What there is in it.
+        counts: How many of its values have the mark, or are another NaN.
         is_computed: Whether its values were computed from a weight that was not written.
         is_older: Whether its layer was made before the block.
     """
 
     weight: ModelWeight
-    marked: Marked | None
-    found: Count
+    marked: MarkedWeight | None
+    counts: Count
     is_computed: bool
     is_older: bool
 
     @property
     def is_by_quantization(self) -> bool:
-        """Whether `quantize` has made it beside the weights, and nothing has written it since."""
+        """Whether `quantize` has added it, such as a scale, and nothing has written it since."""
         marked = self.marked
         if marked is None or not marked.is_of_quantization:
             return False
@@ -64,17 +78,17 @@ class _State(NamedTuple):
         return self.marked is not None and self.marked.is_known
 
 
-def completed(
+def fill_unwritten(
     models: Sequence[keras.Model],
     marks: Marks,
     rules: Any,
     seed: int,
     *,
     is_drawn: bool,
-    begun_before: Mapping[keras.Model, Begun] | None = None,
-    made: Collection[keras.Layer] | None = None,
+    preparations: Mapping[keras.Model, Preparation] | None = None,
+    new_layers: Collection[keras.Layer] | None = None,
 ) -> list[LoadedWeight]:
-    """Give values to what was never written, and return a row for each weight that models have now.
+    """Fill the values that were never written, and return a row for each weight of the models.
 
     Args:
         models: Models without common layers, but for weights that they share. A weight is listed
@@ -83,166 +97,175 @@ def completed(
         rules: See `initialize`; a plan as itself.
         seed: The seed from which all others are derived.
         is_drawn: Whether it was drawn, and not given.
-        begun_before: What was planned for models before the block.
-        made: The layers that were made in the block, if it says so.
+        preparations: What was planned for models before the block.
+        new_layers: The layers that were made in the block, if it records them.
     """
     # All before the first gets values: two may have one tensor of torch, and plans may be refused.
     inventories = {model: Inventory(model) for model in models}
     for inventory in inventories.values():
         check_weights("model", inventory)
-    states = _states(inventories, marks, made)
-    given_seed = None if isinstance(rules, InitializationPlan) else seed  # a plan has its own
-    planned: dict[int, PlannedWeight] = {}
+    states = _list_states(inventories, marks, new_layers)
+    seed_of_rules = None if isinstance(rules, InitializationPlan) else seed  # a plan has its own
+    planned_by_variable: dict[int, PlannedWeight] = {}
     for model in models:
-        is_missed = any(state.found.unwritten for state in states[model])
+        is_missed = any(state.counts.unwritten for state in states[model])
         if is_missed or rules is not None:
-            started = (begun_before or {}).get(model)
-            if started is None or not _is_of(started, inventories[model]):
-                own_rules = _rules_for(model, inventories, rules)
-                started = begin(inventories[model], own_rules, given_seed)
-            for weight, one in started.pairs():
-                planned.setdefault(id(weight.variable), one)
+            preparation = (preparations or {}).get(model)
+            if preparation is None or not _is_planned_for(preparation, inventories[model]):
+                own_rules = _select_rules(model, inventories, rules)
+                preparation = prepare(inventories[model], own_rules, seed_of_rules)
+            for weight, planned in preparation.pairs():
+                planned_by_variable.setdefault(id(weight.variable), planned)
     drawn_seed = seed if is_drawn else None
     rows = []
-    taken: set[str] = set()
+    model_names: set[str] = set()
     for model in models:
-        prefix = f"{make_distinct(model.name, taken)}/" if len(models) > 1 else ""
+        prefix = f"{make_distinct(model.name, model_names)}/" if len(models) > 1 else ""
         for state in states[model]:
-            row = _completed(state, planned.get(id(state.weight.variable)), drawn_seed)
+            planned_weight = planned_by_variable.get(id(state.weight.variable))
+            row = _fill_weight(state, planned_weight, drawn_seed)
             rows.append(replace(row, path=f"{prefix}{state.weight.shown}"))
         for path in inventories[model].unbuilt:
             how = "not built, so that it has no weights yet"
             rows.append(LoadedWeight(f"{prefix}{path}", NOT_KNOWN, how))
         refresh_normalizations(list_sublayers(model))
-        _complete_optimizers(model)
+        _reset_optimizers(model)
     return rows
 
 
-def in_no_model(marks: Marks, models: Iterable[keras.Model]) -> list[LoadedWeight]:
-    """Give their first values to the weights of layers in no model, and return a row for each.
+def fill_outside_models(marks: Marks, models: Iterable[keras.Model]) -> list[LoadedWeight]:
+    """Give the weights of layers in no model their first values, and return a row for each.
 
-    What a layer has no more, such as its kernel before `quantize`, has none.
+    A weight that its layer has given up, such as its kernel before `quantize`, has no row.
     """
-    if not any(_unwritten(marked) for marked in marks.all()):
+    if not any(_count_marked(marked) for marked in marks.list_all()):
         return []
     gc.collect()  # of layers that nobody has any more
-    known: set[Any] = set()
+    in_models: set[Any] = set()
     for model in models:
-        known.update(key_of(weight.variable) for weight in Inventory(model).held)
+        in_models.update(
+            variable_key(weight.variable) for weight in Inventory(model).weights_and_buffers
+        )
     rows = []
-    for marked in marks.held():
-        count = _unwritten(marked)
-        if count and key_of(marked.variable) not in known:
+    for marked in marks.list_current():
+        unwritten = _count_marked(marked)
+        if unwritten and variable_key(marked.variable) not in in_models:
             variable = marked.variable
             shape = tuple(variable.shape)
             dtype = keras.backend.standardize_dtype(variable.dtype)
             size = math.prod(shape)
             how = "in no model, as its layer has made it"
-            rows.append(LoadedWeight(variable.path, "left", how, shape, dtype, size, size - count))
-    marks.take_away()
+            written = size - unwritten
+            rows.append(LoadedWeight(variable.path, "left", how, shape, dtype, size, written))
+    marks.remove()
     return rows
 
 
-def _unwritten(marked: Marked) -> int:
+def _count_marked(marked: MarkedWeight) -> int:
     return count_unwritten(marked.variable.value).unwritten
 
 
-def _states(
+def _list_states(
     inventories: Mapping[keras.Model, Inventory],
     marks: Marks,
-    made: Collection[keras.Layer] | None,
-) -> dict[keras.Model, list[_State]]:
-    """Return the weights of each model, those that several have with the first."""
-    found = {}
-    seen = set()
+    new_layers: Collection[keras.Layer] | None,
+) -> dict[keras.Model, list[_WeightState]]:
+    """List the weights of each model, and a weight that several models have with the first."""
+    states_by_model = {}
+    listed = set()
     for model, inventory in inventories.items():
-        weights = list(filter(can_be_marked, inventory.held))
+        weights = list(filter(can_be_marked, inventory.weights_and_buffers))
         counts = {weight.path: count_unwritten(weight.variable.value) for weight in weights}
         _count_reset_adapters(weights, counts)
-        computed = _layers_with_computed(weights, marks)
+        computed_layers = _list_computed_layers(weights, marks)
         states = []
         for weight in weights:
-            key = key_of(weight.variable)
-            if key in seen:
+            key = variable_key(weight.variable)
+            if key in listed:
                 continue
-            seen.add(key)
-            marked = marks.of(weight)
+            listed.add(key)
+            marked = marks.find(weight)
             count = counts[weight.path]
             is_computed = marked is not None and _is_computed(marked)
-            if weight.layer in computed and marked is not None and marked.former is None:
+            if weight.layer in computed_layers and marked is not None and marked.former is None:
                 # The scale of integers that were computed from NaN is NaN.
                 is_computed |= any(count) and not is_adapter(weight.name)
-            is_older = made is not None and weight.layer not in made
-            states.append(_State(weight, marked, count, is_computed, is_older))
-        found[model] = states
-    return found
+            is_older = new_layers is not None and weight.layer not in new_layers
+            states.append(_WeightState(weight, marked, count, is_computed, is_older))
+        states_by_model[model] = states
+    return states_by_model
 
 
 def _count_reset_adapters(weights: Iterable[ModelWeight], counts: dict[str, Count]) -> None:
-    """Count the factors of LoRA as never written where all are 0.
+    """Count the factors of LoRA as never written if all are 0.
 
-    Keras sets them to 0 where it loads a file without them, and then they get no gradient.
+    Keras sets them to 0 if it loads a file without them, and then they get no gradient.
     """
-    factors: dict[keras.Layer, list[ModelWeight]] = {}
+    factors_by_layer: dict[keras.Layer, list[ModelWeight]] = {}
     for weight in weights:
         if weight.name in (*FIRST_FACTORS, *SECOND_FACTORS):
-            factors.setdefault(weight.layer, []).append(weight)
-    for own in factors.values():
-        if not any(backend.has_nonzero(factor.variable.value) for factor in own):
-            for factor in own:
+            factors_by_layer.setdefault(weight.layer, []).append(weight)
+    for factors in factors_by_layer.values():
+        if not any(backend.has_nonzero(factor.variable.value) for factor in factors):
+            for factor in factors:
                 counts[factor.path] = Count(math.prod(factor.shape), 0)
 
 
-def _layers_with_computed(weights: Iterable[ModelWeight], marks: Marks) -> set[keras.Layer]:
-    found = set()
+def _list_computed_layers(weights: Iterable[ModelWeight], marks: Marks) -> set[keras.Layer]:
+    layers = set()
     for weight in weights:
-        marked = marks.of(weight)
+        marked = marks.find(weight)
         if marked is not None and _is_computed(marked):
-            found.add(weight.layer)
-    return found
+            layers.add(weight.layer)
+    return layers
 
 
-def _is_computed(marked: Marked) -> bool:
-    """Return whether all that a weight was assigned is what was computed when it was made."""
+def _is_computed(marked: MarkedWeight) -> bool:
+    # The first assignment is that of what `quantize` has computed.
     return marked.is_computed and marked.assignments <= 1
 
 
-def _is_of(started: Begun, inventory: Inventory) -> bool:
-    """Return whether what was planned is for the weights that a model has now."""
-    planned = {id(weight.variable) for weight in started.inventory.weights}
+def _is_planned_for(preparation: Preparation, inventory: Inventory) -> bool:
+    # The block may have changed which weights the model has.
+    planned = {id(weight.variable) for weight in preparation.inventory.weights}
     return planned == {id(weight.variable) for weight in inventory.weights}
 
 
-def _rules_for(model: keras.Model, inventories: Mapping[keras.Model, Inventory], rules: Any) -> Any:
-    """Return the rules that match a weight of a model; of several, the first has all others."""
+def _select_rules(
+    model: keras.Model, inventories: Mapping[keras.Model, Inventory], rules: Any
+) -> Any:
+    """Select the rules for one of several models: those that match one of its weights.
+
+    The first model also gets the rules that match no weight, for the error about them.
+    """
     if len(inventories) == 1:
         return rules
     if isinstance(rules, list | tuple):
-        members = [_rules_for(model, inventories, member) for member in rules]
-        return [member for member in members if member != {}] or None
+        items = [_select_rules(model, inventories, item) for item in rules]
+        return [item for item in items if item != {}] or None
     if not isinstance(rules, Mapping):
         return rules
     own = {}
     for condition, value in rules.items():
         matching = []
-        for one, inventory in inventories.items():
-            if matches_condition(condition, inventory.weights):
-                matching.append(one)
+        for other, inventory in inventories.items():
+            if is_any_match(condition, inventory.weights):
+                matching.append(other)
         first = next(iter(inventories))
         if model in matching or (not matching and model is first):
             own[condition] = value
     return own
 
 
-def _completed(
-    state: _State, planned: PlannedWeight | None, drawn_seed: int | None
+def _fill_weight(
+    state: _WeightState, planned: PlannedWeight | None, drawn_seed: int | None
 ) -> LoadedWeight:
-    """Give a weight values where it was never written, and return what was done.
+    """Fill the values of a weight that were never written, and return what was done.
 
     Args:
         state: The weight.
-        planned: What it gets; `None` for a buffer, of which a plan knows nothing, and
-            where all was written.
+        planned: What it gets; `None` for a buffer, of which a plan knows nothing, and if all was
+            written.
         drawn_seed: See `Computation`.
     """
     weight = state.weight
@@ -253,12 +276,12 @@ def _completed(
         return replace(row, status=COMPUTED, how="from what was not written", changed=0)
     if state.is_by_quantization:
         assert state.marked is not None
-        if state.found.unwritten:
+        if state.counts.unwritten:
             variable.assign(state.marked.start())
         return replace(row, status=BY_QUANTIZATION, changed=0)
     if not state.is_known:
-        return replace(row, status=NOT_KNOWN, how=_why_not_known(state))
-    missed, nan = state.found
+        return replace(row, status=NOT_KNOWN, how=_explain_not_known(state))
+    missed, nan = state.counts
     if not missed and nan:
         how = f"{nan} of {size} values are NaN, perhaps never written"
         return replace(row, status=NOT_KNOWN, how=how, changed=size - nan)
@@ -282,7 +305,7 @@ def _completed(
     return replace(row, status=status, how=how, changed=size - missed - nan)
 
 
-def _why_not_known(state: _State) -> str:
+def _explain_not_known(state: _WeightState) -> str:
     weight = state.weight
     marked = state.marked
     if marked is not None and marked.initializer is not None and marked.initializer.is_traced:
@@ -296,17 +319,17 @@ def _why_not_known(state: _State) -> str:
     return "made in the block, not by `add_weight`"
 
 
-def _complete_optimizers(model: keras.Model) -> None:
-    """Let what optimizers have copied from weights before these were written begin anew."""
-    of_each = [optimizer.variables for optimizer in list_optimizers(model)]
-    if not any(map(_has_mark, itertools.chain.from_iterable(of_each))):
+def _reset_optimizers(model: keras.Model) -> None:
+    # Some optimizers start with a copy of the weights, made before these were written.
+    variables = [optimizer.variables for optimizer in list_optimizers(model)]
+    if not any(map(_is_any_unwritten, itertools.chain.from_iterable(variables))):
         return
-    for variable, start in list_initial_states(model, Former()):
-        if _has_mark(variable):
+    for variable, start in find_new_optimizer_state(model, FormerValues()):
+        if _is_any_unwritten(variable):
             variable.assign(start)
 
 
-def _has_mark(variable: keras.Variable) -> bool:
+def _is_any_unwritten(variable: keras.Variable) -> bool:
     value = variable.value
     dtype = keras.backend.standardize_dtype(value.dtype)
     return "float" in dtype and bool(count_unwritten(value).unwritten)

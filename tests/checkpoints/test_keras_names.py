@@ -456,4 +456,4 @@ def test_it_is_said_where_attributes_are_paired_with_a_file_of_keras_2(tmp_path)
     path = keras_2(tmp_path / "a.h5", dict(zip(names, dense_layers, strict=True)))
     report = load_pretrained(model, path, layout="keras")
     np.testing.assert_array_equal(to_numpy(model.z_first.kernel), to_numpy(source.z_first.kernel))
-    assert report["dense/kernel"].how == "paired by the order of attributes, which calls may not have"
+    assert report["dense/kernel"].how == "paired by the order of attributes, which calls may not follow"

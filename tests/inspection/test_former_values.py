@@ -4,7 +4,7 @@ import keras
 import pytest
 from modes import to_numpy
 
-from keras_initx.inspection._former import Former, preserve_variables, run_uninterrupted
+from keras_initx.inspection._former_values import FormerValues, preserve_variables, run_uninterrupted
 
 
 @pytest.mark.every_backend
@@ -25,12 +25,12 @@ def test_after_an_error_all_variables_have_their_former_values(lasting):
 
 def test_the_first_value_that_is_kept_counts():
     variable = keras.Variable([1.0])
-    former = Former([variable])
+    former = FormerValues([variable])
     variable.assign([2.0])
     former.add(variable)
     variable.assign([3.0])
     assert variable in former
-    assert to_numpy(former.of(variable)).tolist() == [1]
+    assert to_numpy(former.value_of(variable)).tolist() == [1]
     former.put_back()
     assert to_numpy(variable).tolist() == [1]
 

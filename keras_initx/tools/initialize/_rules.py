@@ -1,4 +1,14 @@
-"""What the user says of the weights of a model: rules, a recipe, a plan or a report."""
+"""Read what the user wants of each weight: rules, a recipe, a plan or a report of `diagnose`.
+
+The argument `rules` has many forms. All but a plan become `Instructions`, which say by path what a
+weight gets:
+
+    {"*kernel": "zeros", "*": None}
+    -> {"hidden/kernel": Zeros(), "hidden/bias": Left("by rule", is_final=True)}
+
+A *condition* is a key of such a dict: a pattern for paths, a type of layer, or a function of a
+weight. An *item* is one of a list of rules. A weight that is `Left` keeps its values.
+"""
 
 import contextlib
 import functools
@@ -16,12 +26,12 @@ from keras_initx._checks import accepts_arguments, quote_names, suggest_paths, t
 from keras_initx._suggestions import did_you_mean
 from keras_initx._typing import InitializerLike, RolesGiven
 from keras_initx.backends._current import backend
-from keras_initx.initializers._as_ours import check_initializer, similar_ids
-from keras_initx.initializers._seeds import has_seed, resolve_initializer
+from keras_initx.initializers._as_ours import check_initializer
+from keras_initx.initializers._seeds import has_seed
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._patterns import find_first_matches, match_pattern
 from keras_initx.inspection._weights import ModelWeight
-from keras_initx.recipes._named import is_recipe, parse_recipe, similar_recipes
+from keras_initx.recipes._named import is_recipe, may_be_name, parse_recipe, unknown_recipe_error
 from keras_initx.recipes._weight_rules import NOT_KNOWN, Left, WeightRules
 from keras_initx.tools.initialize._plan import InitializationPlan, read_plan
 
@@ -37,7 +47,7 @@ Rules: TypeAlias = Rule | Sequence[Rule]
 RulesOrPlan: TypeAlias = Rules | InitializationPlan | os.PathLike[str]
 
 
-class Instructing(Protocol):
+class Instructor(Protocol):
     """A report of `diagnose`, or another object that says of all weights what becomes of them."""
 
     def instructions(self, weights: Sequence[ModelWeight]) -> WeightRules:
@@ -58,122 +68,120 @@ class Instructions:
     notes: tuple[str, ...] = ()
 
 
-def resolve_rules(given: Any, seed: int | None) -> Any:
-    """Return the recipe of a name, or the plan in a file; all else as it is.
+def resolve_rules(rules: Any, seed: int | None) -> Any:
+    """Replace the name of a recipe by the recipe, and the path of a plan by the plan.
 
     Args:
-        given: What the user gave. A text that is no name of a recipe is the path of a plan.
+        rules: What the user gave. A text that is no name of a recipe is the path of a plan.
         seed: The argument of this name, which must be `None` with a plan.
 
     Raises:
         ValueError: If a text is neither, or there is a plan and a seed.
     """
-    if isinstance(given, str):
-        recipe = parse_recipe(given)
+    if isinstance(rules, str):
+        recipe = parse_recipe(rules)
         if recipe is not None:
             return recipe
-        is_file = os.path.isfile(given)
-        if not is_file and (_is_initializer(given) or similar_ids(given) or similar_recipes(given)):
-            raise ValueError(_no_rules(given))
-    if isinstance(given, str | os.PathLike):
-        given = read_plan("rules", os.fspath(given))
-    if isinstance(given, InitializationPlan) and seed is not None:
-        raise ValueError(
-            f"`seed` must be `None` with a plan, which has its own seeds. Received: {seed=!r}"
-        )
-    return given
+        if not os.path.isfile(rules) and may_be_name(rules):
+            raise unknown_recipe_error(rules)
+    if isinstance(rules, str | os.PathLike):
+        rules = read_plan("rules", os.fspath(rules))
+    if isinstance(rules, InitializationPlan) and seed is not None:
+        raise ValueError(f"Leave out `seed`: a plan has its own seeds. Received: {seed=!r}")
+    return rules
 
 
-def understood(
-    given: Any,
+def read_rules(
+    rules: Any,
     inventory: Inventory,
     *,
     seed: int | None = None,
     roles: RolesGiven | None = None,
 ) -> Instructions | InitializationPlan:
-    """Return what the user says of the weights of a model: rules by path, or a plan.
+    """Read what the user says of the weights of a model: rules by path, or a plan.
 
     Args:
-        given: Rules, a recipe or its name, a list of these, a plan or its path, a report of
+        rules: Rules, a recipe or its name, a list of these, a plan or its path, a report of
             `diagnose`, or `None`.
         inventory: What a built model holds.
         seed: The argument of this name, which must be `None` with a plan.
         roles: Patterns of weights by their roles, which only recipes take.
 
     Raises:
-        TypeError: If `given` is none of these, or a rule has the wrong type.
+        TypeError: If `rules` is none of these, or a rule has the wrong type.
         ValueError: If a text is neither the name of a recipe nor the path of a plan, the recipe
             refuses the model or `roles`, a rule does not suit the model, or the report is that of
             another.
     """
-    given = resolve_rules(given, seed)
-    members = _members(given)
-    if roles is not None and not any(map(is_recipe, members)):
+    rules = resolve_rules(rules, seed)
+    items = _list_items(rules)
+    if roles is not None and not any(map(is_recipe, items)):
         raise ValueError(
-            "`roles` must be `None` without a recipe of this package, by itself or by its name. "
-            f"Received: {roles=!r} with {given!r}"
+            "Pass `roles` only with a recipe of this package, or with its name. "
+            f"Received: {roles=!r} with {rules!r}"
         )
-    if isinstance(given, InitializationPlan):
-        return given
-    if hasattr(given, "instructions"):
-        members = [given.instructions(inventory.weights)]
-    found = [_of_member(member, inventory, roles) for member in members]
-    return _joined(found, inventory.weights)
+    if isinstance(rules, InitializationPlan):
+        return rules
+    if hasattr(rules, "instructions"):
+        items = [rules.instructions(inventory.weights)]
+    rules_of_items = [_read_item(item, inventory, roles) for item in items]
+    return _parse_initializers(_merge(rules_of_items, inventory.weights))
 
 
-def _members(given: Any) -> list[Any]:
-    """Return the rules that are given, in their order: of a recipe that is named, itself."""
-    if given is None:
+def _list_items(rules: Any) -> list[Any]:
+    """List the rules in their order, with recipes in place of their names."""
+    if rules is None:
         return []
-    if not isinstance(given, list | tuple):
-        return [given]
-    if not given:
-        raise ValueError(f"`rules` must have rules or a recipe in its list. Received: {given!r}")
-    members = []
-    for member in given:
-        stands_alone = isinstance(member, os.PathLike | InitializationPlan)
-        if member is None or stands_alone or hasattr(member, "instructions"):
+    if not isinstance(rules, list | tuple):
+        return [rules]
+    if not rules:
+        raise ValueError(f"`rules` must have a dict or a recipe in its list. Received: {rules!r}")
+    items = []
+    for item in rules:
+        stands_alone = isinstance(item, os.PathLike | InitializationPlan)
+        if item is None or stands_alone or hasattr(item, "instructions"):
             raise TypeError(
                 "`rules` must have dicts, recipes, their names or functions of the model in its "
-                f"list; a plan or a report stands alone. Received: {member!r}"
+                f"list. Pass a plan or a report without a list. Received: {item!r}"
             )
-        named = parse_recipe(member) if isinstance(member, str) else None
-        if isinstance(member, str) and named is None:
-            raise ValueError(_no_rules(member))
-        members.append(named or member)
-    return members
+        recipe = parse_recipe(item) if isinstance(item, str) else None
+        if isinstance(item, str) and recipe is None:
+            raise unknown_recipe_error(item)
+        items.append(recipe or item)
+    return items
 
 
-def _of_member(member: Any, inventory: Inventory, roles: RolesGiven | None) -> WeightRules:
-    """Return what a dict, a recipe or a function says of the weights of a model."""
+def _read_item(item: Any, inventory: Inventory, roles: RolesGiven | None) -> WeightRules:
+    """Read what a dict, a recipe or a function says of the weights of a model."""
     weights = inventory.weights
-    if is_recipe(member):
-        return _by_recipe(member, inventory, roles)
-    rules: Any = member
+    if is_recipe(item):
+        return _apply_recipe(item, inventory, roles)
+    rules: Any = item
     # These can be called too, but not with a model.
     others = type | keras.initializers.Initializer | keras.Layer
     if callable(rules) and not isinstance(rules, others):
         if not accepts_arguments(rules, inventory.model):
             raise TypeError(
-                "`rules` must be functions of one argument, the model, where they are functions. "
+                "`rules` must be a function of one argument, the model, if it is a function. "
                 f"Received: rules={rules!r}"
             )
         rules = rules(inventory.model)
         if isinstance(rules, list | tuple):
-            found = [_of_member(one, inventory, roles) for one in _members(rules)]
-            return _first_of(found, weights)
+            inner = [_read_item(returned, inventory, roles) for returned in _list_items(rules)]
+            return _merge(inner, weights)
     if isinstance(rules, WeightRules):
-        return _checked_paths(rules, weights)
+        _check_paths(rules, weights)
+        return rules
     if not isinstance(rules, Mapping):
         raise TypeError(
             "`rules` must be a dict from conditions to initializers, a recipe, which returns "
-            f"rules, or a list of these. Received: rules={member!r}"
+            f"rules, or a list of these. Received: rules={item!r}"
         )
-    return _of_dict(rules, weights)
+    return _apply_dict(rules, weights)
 
 
-def _by_recipe(recipe: Any, inventory: Inventory, roles: RolesGiven | None) -> WeightRules:
-    """Return the rules of a recipe, or of a `functools.partial` of one."""
+def _apply_recipe(recipe: Any, inventory: Inventory, roles: RolesGiven | None) -> WeightRules:
+    # Of `functools.partial(partial(recipes.gpt2, source="a"), source="b")` the outer options count.
     options: dict[str, Any] = {}
     while isinstance(recipe, functools.partial):
         options = {**recipe.keywords, **options}
@@ -184,43 +192,37 @@ def _by_recipe(recipe: Any, inventory: Inventory, roles: RolesGiven | None) -> W
     return rules
 
 
-def _checked_paths(rules: WeightRules, weights: Sequence[ModelWeight]) -> WeightRules:
-    """Return the rules of a recipe if they are for the weights of this model.
-
-    Raises:
-        ValueError: If they are for weights that it does not have.
-    """
+def _check_paths(rules: WeightRules, weights: Sequence[ModelWeight]) -> None:
+    """Raise `ValueError` if rules of a recipe are for weights that this model does not have."""
     known = {weight.path for weight in weights}
-    others = [f"the model has no {path!r}" for path in rules.by_path if path not in known]
-    if others:
+    problems = [f"the model has no {path!r}" for path in rules.by_path if path not in known]
+    if problems:
         raise ValueError(
             "`rules` must be rules that a recipe made for `model`. "
-            f"Received: {truncate(others, '; ')}"
+            f"Received: {truncate(problems, '; ')}"
         )
-    return rules
 
 
-def _first_of(members: Sequence[WeightRules], weights: Sequence[ModelWeight]) -> WeightRules:
-    """Return what the first member that says something says of each weight.
+def _merge(items: Sequence[WeightRules], weights: Sequence[ModelWeight]) -> WeightRules:
+    """Take for each weight what the first item says that has something for it.
 
-    Of what is left, the next member is asked too, but where that is final.
+    If an item leaves a weight, the next item is asked too, unless that is final.
     """
     by_path: dict[str, InitializerLike | Left] = {}
     for weight in weights:
-        for member in members:
-            value = member.by_path.get(weight.path)
+        for item in items:
+            value = item.by_path.get(weight.path)
             if value is not None:
                 by_path[weight.path] = value
                 if not isinstance(value, Left) or value.is_final:
                     break
-    notes = dict.fromkeys(itertools.chain.from_iterable(member.notes for member in members))
+    notes = dict.fromkeys(itertools.chain.from_iterable(item.notes for item in items))
     return WeightRules(by_path, tuple(notes))
 
 
-def _joined(members: Sequence[WeightRules], weights: Sequence[ModelWeight]) -> Instructions:
-    """Return what all members together say of each weight."""
-    rules = _first_of(members, weights)
-    known: dict[Any, keras.initializers.Initializer] = {}
+def _parse_initializers(rules: WeightRules) -> Instructions:
+    """Resolve and check the initializer of each weight, and note which weights are left."""
+    checked: dict[Any, keras.initializers.Initializer] = {}
     by_path: dict[str, keras.initializers.Initializer | Left] = {}
     left: dict[str, list[str]] = {}
     for path, value in rules.by_path.items():
@@ -232,35 +234,17 @@ def _joined(members: Sequence[WeightRules], weights: Sequence[ModelWeight]) -> I
                 left.setdefault(value.reason, []).append(path)
             continue
         key = value if isinstance(value, str) else id(value)
-        if key not in known:
-            known[key] = _checked(path, value)
-        by_path[path] = known[key]
+        if key not in checked:
+            checked[key] = _parse_initializer(path, value)
+        by_path[path] = checked[key]
     notes = rules.notes
     for reason, paths in left.items():
         notes += (f"Left, since {reason}: {quote_names(paths)}.",)
     return Instructions(by_path, notes)
 
 
-def _no_rules(given: str) -> str:
-    """Return the error message for a text that is no name of a recipe."""
-    required = "`rules` must be a dict from conditions to initializers"
-    meant = [given] if _is_initializer(given) else similar_ids(given)
-    if meant:
-        required += f", such as {{'*kernel': {meant[0]!r}}}"
-    similar = did_you_mean(map(repr, similar_recipes(given)))
-    return f"{required}, or a recipe. Received: rules={given!r}{similar}"
-
-
-def _is_initializer(text: str) -> bool:
-    """Return whether this name alone stands for an initializer."""
-    try:
-        return callable(resolve_initializer(text))
-    except (TypeError, ValueError):  # its class may need arguments
-        return False
-
-
-def _of_dict(rules: RuleDict, weights: Sequence[ModelWeight]) -> WeightRules:
-    """Return what the first matching rule says of each weight.
+def _apply_dict(rules: RuleDict, weights: Sequence[ModelWeight]) -> WeightRules:
+    """Take for each weight the value of the first rule that matches it.
 
     Raises:
         TypeError: If a condition or a value has the wrong type.
@@ -275,7 +259,7 @@ def _of_dict(rules: RuleDict, weights: Sequence[ModelWeight]) -> WeightRules:
                 f"Received: {condition!r} as a key"
             )
         if value is not None:
-            values[condition] = _checked(condition, value)
+            values[condition] = _parse_initializer(condition, value)
 
     def hint(condition: Condition) -> str:
         if not isinstance(condition, str):
@@ -285,31 +269,33 @@ def _of_dict(rules: RuleDict, weights: Sequence[ModelWeight]) -> WeightRules:
                 return did_you_mean([f"the class {condition} itself"])
         return suggest_paths(condition, [weight.shown for weight in weights])
 
-    by_path = {weight.path: weight for weight in weights}
-    found = find_first_matches("rules", rules, by_path, _matches, hint=hint)
-    matched: dict[Condition, list[str]] = {}
-    for path, (condition, _) in found.items():
-        matched.setdefault(condition, []).append(by_path[path].shown)
+    weights_by_path = {weight.path: weight for weight in weights}
+    matches = find_first_matches("rules", rules, weights_by_path, _is_match, hint=hint)
+    by_path = {}
+    paths_by_condition: dict[Condition, list[str]] = {}
+    for path, (condition, _) in matches.items():
+        by_path[path] = values[condition]
+        paths_by_condition.setdefault(condition, []).append(weights_by_path[path].shown)
     notes = []
-    for condition, paths in matched.items():
+    for condition, paths in paths_by_condition.items():
         if isinstance(condition, str) and rules[condition] is not None:
-            notes += _other_names(condition, paths)
-    return WeightRules({path: values[one] for path, (one, _) in found.items()}, tuple(notes))
+            notes += _note_other_names(condition, paths)
+    return WeightRules(by_path, tuple(notes))
 
 
-def _other_names(condition: str, paths: Sequence[str]) -> list[str]:
-    """Return a note if a pattern matches other names too: `"*kernel"` a `recurrent_kernel`."""
+def _note_other_names(condition: str, paths: Sequence[str]) -> list[str]:
+    # `"*kernel"` also matches a `recurrent_kernel`, which a reader may not expect.
     _, _, ending = re.split("[/.]", condition)[-1].rpartition("*")
-    others = Counter(re.split("[/.]", path)[-1] for path in paths)
-    del others[ending]
-    if "*" not in condition or not ending or not others:
+    counts = Counter(re.split("[/.]", path)[-1] for path in paths)
+    del counts[ending]
+    if "*" not in condition or not ending or not counts:
         return []
-    names = [f"{name} ({count})" for name, count in others.items()]
+    names = [f"{name} ({count})" for name, count in counts.items()]
     return [f"The rule {condition!r} is also for {', '.join(names)}."]
 
 
-def _checked(condition: Any, value: InitializerLike) -> keras.initializers.Initializer:
-    """Return the initializer of a rule."""
+def _parse_initializer(condition: Any, value: InitializerLike) -> keras.initializers.Initializer:
+    """Resolve the initializer of a rule, or raise an error if it is none or has a seed."""
     with contextlib.ExitStack() as stack:
         stack.callback(backend.kept_generators())  # a name makes one with a seed of its own
         initializer = check_initializer(f"rules[{condition!r}]", value)
@@ -327,13 +313,11 @@ def _is_condition(condition: Any) -> bool:
     return isinstance(condition, str) or callable(condition)
 
 
-def matches_condition(condition: Condition, weights: Sequence[ModelWeight]) -> bool:
-    """Return whether a condition matches any of these weights."""
-    return any(_matches(condition, weight) for weight in weights)
+def is_any_match(condition: Condition, weights: Sequence[ModelWeight]) -> bool:
+    return any(_is_match(condition, weight) for weight in weights)
 
 
-def _matches(condition: Condition, weight: ModelWeight) -> bool:
-    """Return whether a condition matches a weight."""
+def _is_match(condition: Condition, weight: ModelWeight) -> bool:
     if isinstance(condition, str):
         return bool(match_pattern(condition, (weight.path, weight.shown)))
     if isinstance(condition, type):

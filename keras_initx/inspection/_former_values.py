@@ -1,4 +1,4 @@
-"""The former values of variables, which are put back: after an error, or at the end of a block."""
+"""Keep the former values of variables, to put them back after an error or at the end of a block."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
@@ -11,11 +11,11 @@ from keras_initx.backends._backend import Region
 from keras_initx.backends._current import backend
 
 
-class Former:
+class FormerValues:
     """The former values of variables.
 
-    They take as much memory as the variables, whose values have been changed since then; on JAX,
-    where arrays do not change, that of what was replaced.
+    They take as much memory as the variables; on JAX, where arrays do not change, as much as the
+    variables whose values were replaced.
 
     Args:
         variables: The first variables.
@@ -40,18 +40,18 @@ class Former:
             return
         if value is None:
             value = variable.value
-        kept = backend.changed_in_parts(value, _copy) if lasting else backend.snapshot(value)
-        self._values[id(variable)] = variable, kept
+        former = backend.changed_in_parts(value, _copy) if lasting else backend.snapshot(value)
+        self._values[id(variable)] = variable, former
 
-    def of(self, variable: Any) -> Tensor:
-        """Return the former value of a variable."""
+    def value_of(self, variable: Any) -> Tensor:
+        """Return the former value of a variable that was added."""
         return self._values[id(variable)][1]
 
     def __contains__(self, variable: Any) -> bool:
         return id(variable) in self._values
 
     def put_back(self) -> None:
-        """Assign all, the last first. An interruption (Ctrl-C) is raised at the end."""
+        """Assign all values, the last first. An interruption (Ctrl-C) is raised at the end."""
 
         def assign() -> None:
             for variable, value in reversed(self._values.values()):
@@ -65,9 +65,11 @@ def _copy(region: Region | None, values: Array) -> Array:
 
 
 @contextlib.contextmanager
-def preserve_variables(variables: Iterable[Any], *, lasting: bool = False) -> Iterator[Former]:
-    """Put back the values of variables at the end of the block, see `Former`."""
-    former = Former(variables, lasting=lasting)
+def preserve_variables(
+    variables: Iterable[Any], *, lasting: bool = False
+) -> Iterator[FormerValues]:
+    """Put back the values of variables at the end of the block, see `FormerValues`."""
+    former = FormerValues(variables, lasting=lasting)
     try:
         yield former
     finally:

@@ -158,7 +158,7 @@ def test_what_is_beyond_the_reach_of_a_place_does_not_count():
             (7, 8),
             0,
             17,
-            "2 x 3 to 4 x 4 positions: cubic beside 1 that stay",
+            "2 x 3 to 4 x 4 positions: cubic, first 1 kept",
         ),
     ],
 )
@@ -169,16 +169,16 @@ def test_what_is_done_is_said(kind, shape, axis, new, expected):
 @pytest.mark.parametrize(
     ("kind", "shape", "new", "message"),
     [
-        (Channels(3, 5), (12, 8), 21, "12 and 21 inputs are no patches of 3 and 5"),
-        (Channels(3, 5), (13, 8), 20, "13 and 20 inputs are no patches of 3 and 5"),
-        (Rows([3, 40]), (40, 8), 2, "there is no 40 among 40 rows"),
-        (Units([1, 2, 3]), (40, 8), 2, "3 units are chosen for 2"),
+        (Channels(3, 5), (12, 8), 21, "12 and 21 inputs are not patches of 3 and 5 channels"),
+        (Channels(3, 5), (13, 8), 20, "13 and 20 inputs are not patches of 3 and 5 channels"),
+        (Rows([3, 40]), (40, 8), 2, "the array has 40 rows, and no index 40"),
+        (Units([1, 2, 3]), (40, 8), 2, "3 units are chosen, and the model has 2"),
         (Grid((2, 3), (4, 4)), (7, 8), 16, "7 rows are not the positions of 2 x 3 patches"),
         (
             Grid((2, 3), (4, 4), leading=2),
             (8, 8),
             16,
-            "16 rows are not the positions of 4 x 4 patches beside 2 that stay",
+            "16 rows are not the positions of 4 x 4 patches with leading=2",
         ),
     ],
 )
@@ -198,8 +198,8 @@ def test_other_lengths_are_refused(kind, shape, new, message):
         (Rows, ([1, -1],), ValueError, "`chosen` must be a non-negative integer. Received: chosen=-1"),
         (Units, ([True],), TypeError, "`chosen` must be a non-negative integer. Received: chosen=True"),
         (Units, ("12",), TypeError, "`chosen` must be a non-negative integer. Received: chosen='1'"),
-        (Rows, (3,), TypeError, "`chosen` must be places of rows, such as [3, 17]. Received: chosen=3"),
-        (Units, (3,), TypeError, "`chosen` must be places of units, such as [3, 17]. Received: chosen=3"),
+        (Rows, (3,), TypeError, "`chosen` must be indices of rows, such as [3, 17]. Received: chosen=3"),
+        (Units, (3,), TypeError, "`chosen` must be indices of units, such as [3, 17]. Received: chosen=3"),
         (Grid, (14, 16), TypeError, "`old` must be the numbers of patches along the axes of an image"),
         (Grid, ((14, 14), (16, 1.5)), TypeError, "`new` must be the numbers of patches"),
         (Grid, ((14, 14), "16"), TypeError, "`new` must be the numbers of patches"),
@@ -246,5 +246,5 @@ def test_an_array_of_a_file_is_read_when_its_values_are_needed():
     assert found.how == ("transposed", "3 to 4 rows: first 3, mean for 1")
     assert regions == []
     np.testing.assert_array_equal(found.read(np.s_[2:, 1:]), Rows().resized(values, 0, 4)[2:, 1:])
-    with pytest.raises(ValueError, match="there is no 3 among 3 rows"):
+    with pytest.raises(ValueError, match="the array has 3 rows, and no index 3"):
         Rows([3]).of(array, 0, 4)

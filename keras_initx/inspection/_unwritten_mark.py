@@ -1,4 +1,9 @@
-"""The mark of a value that was never written: a NaN that nothing else makes, found by its bits."""
+"""Mark values that were never written by the bits of a NaN that nothing else makes.
+
+`loading` marks the weights of a model before a user's code writes them, and counts the marks
+afterward. A float32 that was never written has the bits 0x7FD2D2D1; the NaN of a computation has
+0x7FC00000. Two meanings of NaN are so told apart: `Count(unwritten=3, nan=1)`.
+"""
 
 from typing import Any, NamedTuple
 
@@ -24,7 +29,7 @@ BITS = {
     "uint8": 0x5A,
 }
 # The largest bits, without the sign, of a number that is no NaN: infinity.
-_INFINITY = {
+_INFINITY_BITS = {
     "float16": 0x7C00,
     "bfloat16": 0x7F80,
     "float32": 0x7F800000,
@@ -40,21 +45,16 @@ def can_be_marked(weight: ModelWeight) -> bool:
 
 
 class Count(NamedTuple):
-    """What there is in a weight.
-
-    Attributes:
-        unwritten: How many of its values have the mark.
-        nan: How many are another NaN.
-    """
+    """How many values of a weight have the mark, and how many are another NaN."""
 
     unwritten: int
     nan: int
 
 
 def count_unwritten(value: Tensor) -> Count:
-    """Return how many values of a weight were never written, and how many are another NaN.
+    """Count the values of a weight that were never written, and those that are another NaN.
 
-    Processes that share it agree.
+    Processes that share it get the same counts.
     """
     if backend.available_dtype(keras.backend.standardize_dtype(value.dtype)) not in BITS:
         return Count(0, 0)
@@ -65,7 +65,7 @@ def count_unwritten(value: Tensor) -> Count:
             marked = int(np.count_nonzero(_is_unwritten(chunk)))
             unwritten += marked
             if marked < chunk.size:
-                nan += _nan_count(chunk) - marked
+                nan += _count_nan(chunk) - marked
     if backend.is_shared(value):
         counts = np.array([unwritten, nan, size], "uint64")
         unwritten, nan, size = map(int, backend.from_processes(counts, value).sum(axis=0))
@@ -76,7 +76,7 @@ def count_unwritten(value: Tensor) -> Count:
 
 
 def unwritten_mask(value: Tensor) -> Tensor:
-    """Return where a weight was never written, in its layout."""
+    """Return a mask of the values that were never written, in the layout of the weight."""
 
     def mask(region: Region | None, values: Array) -> Array:
         return np.asarray(_is_unwritten(values), "uint8")  # not all take over bools
@@ -85,42 +85,41 @@ def unwritten_mask(value: Tensor) -> Tensor:
 
 
 def _is_unwritten(values: Array) -> Array:
-    mask: Array = _bits(values) == BITS[values.dtype.name]
+    mask: Array = _view_bits(values) == BITS[values.dtype.name]
     return mask
 
 
-def _nan_count(values: Array) -> int:
-    """Return how many values are NaN, with or without the mark."""
-    largest = _INFINITY.get(values.dtype.name)
+def _count_nan(values: Array) -> int:
+    # With or without the mark.
+    largest = _INFINITY_BITS.get(values.dtype.name)
     if largest is None:
         return int(np.count_nonzero(_is_unwritten(values)))
-    without_sign = _bits(values) & ((1 << (8 * values.itemsize - 1)) - 1)
+    without_sign = _view_bits(values) & ((1 << (8 * values.itemsize - 1)) - 1)
     return int(np.count_nonzero(without_sign > largest))
 
 
-def _bits(values: Array) -> Array:
-    """Return the bits of values as integers."""
+def _view_bits(values: Array) -> Array:
     return values.view(f"uint{8 * values.itemsize}")
 
 
 def make_marks(values: Array) -> Array:
-    """Return an array with the mark everywhere, of the shape and dtype of another."""
-    result = np.empty_like(values)
-    _bits(result).fill(BITS[values.dtype.name])
-    return result
+    """Make an array of the shape and dtype of another, with the mark everywhere."""
+    marks = np.empty_like(values)
+    _view_bits(marks).fill(BITS[values.dtype.name])
+    return marks
 
 
-def is_made(variable: Any) -> bool:
+def has_values(variable: Any) -> bool:
     """Return whether a variable has values, which it may get when a program first runs."""
     with backend.outside_of_programs():
         return backend.host_view(variable.value).shape == tuple(variable.shape)
 
 
-def put_mark(variable: Any) -> None:
-    """Assign to each value of a variable the bits that tell that it was never written."""
+def mark_unwritten(variable: Any) -> None:
+    """Assign the mark to each value of a variable."""
 
-    def filled(region: Region | None, values: Array) -> Array:
+    def fill(region: Region | None, values: Array) -> Array:
         return make_marks(values)
 
     with backend.outside_of_programs():
-        variable.assign(backend.changed_in_parts(variable.value, filled))
+        variable.assign(backend.changed_in_parts(variable.value, fill))

@@ -1,4 +1,9 @@
-"""Who says what weights should be: rules, a recipe, their layers, a plan."""
+"""What each weight should be, if rules, a recipe, the layers or a plan say so.
+
+rules, a recipe    the law of the initializer of the first rule that matches
+seed, a plan       also the very values: `PlannedValues`
+no rule            what the layer declares
+"""
 
 import contextlib
 import functools
@@ -14,39 +19,47 @@ from keras_initx._typing import Array, DType, RolesGiven
 from keras_initx.backends._moments import Moments
 from keras_initx.initializers._sharding import is_exact
 from keras_initx.initializers._sparse import Masked
-from keras_initx.inspection._hooks import LayerInitializer
 from keras_initx.inspection._inventory import Inventory
-from keras_initx.inspection._layer_initializers import layer_initializers
+from keras_initx.inspection._layer_initializers import WeightInitializer, find_layer_initializers
 from keras_initx.inspection._pairing import pair_by_path_or_name
 from keras_initx.inspection._weights import ModelWeight
-from keras_initx.tools.audit._expectations import Nothing, OfInitializer, OrDeclared, of_initializer
+from keras_initx.tools.audit._initializer_expectations import (
+    DeclaredFallback,
+    InitializerExpectation,
+    NotKnown,
+    expect_initializer,
+)
 from keras_initx.tools.audit._judgement import Comparison, Expectation
-from keras_initx.tools.audit._profile import Profile, sampled
+from keras_initx.tools.audit._profile import Profile, sample_for_moments
 from keras_initx.tools.audit._property_test import Outcome, proven
-from keras_initx.tools.audit._subjects import Audited, Subject, of_weight, opened, subjects_of
-from keras_initx.tools.initialize._bound import Binding
+from keras_initx.tools.audit._subjects import (
+    Audited,
+    Subject,
+    list_subjects,
+    open_weights,
+    weight_subject,
+)
+from keras_initx.tools.initialize._binding import Binding
 from keras_initx.tools.initialize._digest import array_digest
-from keras_initx.tools.initialize._given import RulesOrPlan
-from keras_initx.tools.initialize._initialize import begin, note_guesses
+from keras_initx.tools.initialize._initialize import note_guessed_fans, prepare
 from keras_initx.tools.initialize._plan import InitializationPlan
 from keras_initx.tools.initialize._planned_weight import PlannedWeight
-
-# The very values of a plan or a seed, and what is wrong with others.
+from keras_initx.tools.initialize._rules import RulesOrPlan
 
 
 @dataclass(frozen=True)
 class PlannedValues(Expectation):
-    """The very values of a plan or a seed, and what is wrong with others.
+    """The very values of a plan or a seed; of other values, it is tested how they differ in law.
 
     Attributes:
-        stated: What gives the values.
-        planned: The values.
-        source: Who says so: `"plan"` or `"seed"`.
-        by_law: What is wrong with others, `None` if they are cut, so that no law is known.
+        stated: The initializer that draws the values.
+        planned: Draws the values.
+        source: What they follow from: `"plan"` or `"seed"`.
+        by_law: Tests other values, `None` if some values are cut, so that no law is known.
         alpha: See `audit`. No test fails whose probability is larger.
     """
 
-    stated: OfInitializer
+    stated: InitializerExpectation
     planned: PlannedWeight
     source: str
     by_law: Expectation | None
@@ -54,7 +67,7 @@ class PlannedValues(Expectation):
 
     @property
     def text(self) -> str:  # type: ignore[override]
-        """What gives the values."""
+        """The initializer that draws the values."""
         return self.stated.text
 
     def test(self, weight: Subject) -> Comparison:
@@ -63,7 +76,7 @@ class PlannedValues(Expectation):
         if self.by_law is None or self.stated.law is None or outcome.proof == "bits":
             return by_bits
         by_law = self.by_law.test(weight)
-        if outcome.proof and by_law.least <= self.alpha:
+        if outcome.proof and by_law.least_p_value <= self.alpha:
             # By chance, or the line was edited after its digest had been written.
             return replace(self, planned=replace(self.planned, digest=None)).test(weight)
         return replace(
@@ -76,31 +89,31 @@ class PlannedValues(Expectation):
     def _test_bits(self, weight: Subject) -> Comparison:
         """Test whether a weight has the values.
 
-        They are compared in the parts in which they lie on devices: no process needs those of
-        others. Their digest is enough, where it is known.
+        They are compared in the parts in which they lie on devices, so that no process needs those
+        of others. If the digest is known and equal, nothing is drawn.
         """
-        planned = replace(self.planned)  # what it keeps goes with it
+        planned = replace(self.planned)  # a copy, with which the values that it keeps are freed
         moments = Moments()
         differing = total = 0
         digest = cause = ""
         rows = None
         proof = "bits"
         for region, values in weight.values.parts():
-            moments.add(sampled(values))
+            moments.add(sample_for_moments(values))
             total += values.size
             if region is None and planned.digest is not None:
-                digest = _digest(values, weight.dtype)
+                digest = _compute_digest(values, weight.dtype)
                 if digest == planned.digest:
                     proof = "digest"
                     continue
             drawn = planned.values(region)
-            differing_here = self._differing(drawn, values)
-            differing += differing_here
-            if region is None and differing_here:
+            differing_in_region = self._count_differing(drawn, values)
+            differing += differing_in_region
+            if region is None and differing_in_region:
                 drawn = np.asarray(drawn, values.dtype)
                 cause = "an axis exchanged" if _is_transposed(drawn, values) else ""
-                rows = _equal_rows(drawn, values)
-        evidence = self._evidence(weight, differing, total, digest)
+                rows = _count_equal_rows(drawn, values)
+        evidence = self._describe_difference(weight, differing, total, digest)
         outcome = Outcome("bits", evidence, cause=cause) if evidence else proven(proof)
         # Of what is computed by matrix products, the last bits are not known.
         is_known = evidence or proof == "digest" or is_exact(self.stated.initializer)
@@ -115,8 +128,8 @@ class PlannedValues(Expectation):
             rows_unchanged=rows if evidence else None,
         )
 
-    def _evidence(self, weight: Subject, differing: int, total: int, digest: str) -> str:
-        """Return how the values differ, empty if they do not."""
+    def _describe_difference(self, weight: Subject, differing: int, total: int, digest: str) -> str:
+        """Say how the values differ, empty if they do not."""
         planned = self.planned
         if weight.dtype != planned.row.dtype:
             return f"{weight.dtype}, and {planned.row.dtype} in the plan"
@@ -126,8 +139,8 @@ class PlannedValues(Expectation):
             return f"the digest is {digest}, and {planned.digest} in the plan"
         return ""
 
-    def _differing(self, drawn: Array, values: Array) -> int:
-        """Return how many values are not those that were drawn."""
+    def _count_differing(self, drawn: Array, values: Array) -> int:
+        """Count the values that are not those drawn, but for the last bits of matrix products."""
         drawn = np.asarray(drawn, values.dtype)
         differ = drawn != values
         if not is_exact(self.stated.initializer):
@@ -138,8 +151,8 @@ class PlannedValues(Expectation):
         return int(np.count_nonzero(differ))
 
 
-def _digest(values: Array, dtype: DType) -> str:
-    """Return the digest of values that were read as numbers."""
+def _compute_digest(values: Array, dtype: DType) -> str:
+    # Of values that were read as float32, in their own dtype.
     if dtype != "float64":  # which is float32 on JAX, without its option
         values = values.astype(dtype, copy=False)
     return array_digest(values)
@@ -156,8 +169,8 @@ def _is_transposed(drawn: Array, values: Array) -> bool:
     return False
 
 
-def _equal_rows(drawn: Array, values: Array) -> int | None:
-    """Return how many slices along the first axis are as drawn, `None` of a vector."""
+def _count_equal_rows(drawn: Array, values: Array) -> int | None:
+    """Count the slices along the first axis that are as drawn, `None` for a vector."""
     if values.ndim < 2:
         return None
     differ = values.reshape(len(values), -1) != drawn.reshape(len(values), -1)
@@ -165,13 +178,13 @@ def _equal_rows(drawn: Array, values: Array) -> int | None:
 
 
 @dataclass(frozen=True)
-class Expected:
-    """What is expected of weights.
+class ExpectedWeights:
+    """The weights that are audited, while they are open, with what is expected of them.
 
     Attributes:
-        weights: The weights, each with what it should be.
-        notes: What is guessed of them, as lines of text.
-        inventory: What the model holds, `None` of arrays.
+        weights: The weights, each with its expectation.
+        notes: What is guessed, as lines of text.
+        inventory: What the model holds, `None` for arrays.
     """
 
     weights: list[tuple[Subject, Expectation]]
@@ -180,151 +193,160 @@ class Expected:
 
 
 @contextlib.contextmanager
-def expected_by(
+def open_expectations(
     weights: Audited,
     rules: RulesOrPlan | None,
     seed: int | None,
     roles: RolesGiven | None,
     alpha: float,
-) -> Iterator[Expected]:
-    """Open what is audited for the duration of the block, and find what each weight should be.
+) -> Iterator[ExpectedWeights]:
+    """Open what is audited for the duration of the block, with what each weight should be.
 
     Args:
         weights: See `audit`.
-        rules: See `audit`; a recipe or a plan as itself, see `resolved`.
+        rules: See `audit`; but a recipe or a plan itself, not its name or path.
         seed: See `audit`.
         roles: See `audit`.
         alpha: See `audit`.
     """
-    with opened("weights", weights) as found:
-        if isinstance(found, Inventory):
-            yield _of_model(found, rules, seed, roles, alpha)
+    with open_weights("weights", weights) as source:
+        if isinstance(source, Inventory):
+            yield _expect_of_model(source, rules, seed, roles, alpha)
             return
         if roles is not None:
-            raise ValueError(f"`roles` must be `None` for arrays. Received: {roles=!r}")
+            raise ValueError(
+                "`roles` must be left out if `weights` are arrays: only recipes need them. "
+                f"Received: {roles=!r}"
+            )
         if not isinstance(rules, InitializationPlan):
             raise ValueError(
-                "`rules` must be a plan if `weights` are arrays, which have no layers; with "
-                f"`like=` they are compared with a contract or other weights. Received: {rules=!r}"
+                "`rules` must be a plan if `weights` are arrays, which have no layers. To compare "
+                "them with a contract or with other weights, pass these as `like`. "
+                f"Received: {rules=!r}"
             )
-        yield _by_plan(subjects_of(found), rules, alpha)
+        yield _expect_by_plan(list_subjects(source), rules, alpha)
 
 
-def _of_model(
+def _expect_of_model(
     inventory: Inventory,
     rules: RulesOrPlan | None,
     seed: int | None,
     roles: RolesGiven | None,
     alpha: float,
-) -> Expected:
+) -> ExpectedWeights:
     if isinstance(rules, InitializationPlan):
         if roles is not None:
-            raise ValueError(f"`roles` must be `None` with a plan. Received: {roles=!r}")
-        by_plan = _by_plan(subjects_of(inventory), rules, alpha, _Layers(inventory.weights))
+            raise ValueError(
+                "`roles` must be left out with a plan: only recipes need them. "
+                f"Received: {roles=!r}"
+            )
+        by_plan = _expect_by_plan(
+            list_subjects(inventory), rules, alpha, _LayerDeclarations(inventory.weights)
+        )
         return replace(by_plan, inventory=inventory)
-    started = begin(inventory, rules, seed or 0, roles, refuses_quantized=False)
+    started = prepare(inventory, rules, seed or 0, roles, refuses_quantized=False)
     source = "" if seed is None else "seed"
-    layers = _Layers(inventory.weights)
-    result = []
-    by_rule = []
+    layers = _LayerDeclarations(inventory.weights)
+    expected = []
+    planned_by_rules = []
     for weight, planned in started.pairs():
-        subject = of_weight(weight)
-        result.append((subject, _expectation(subject, planned, source, alpha, layers)))
-        if not planned.by_layer:
-            by_rule.append((weight, planned))
-    return Expected(result, note_guesses(by_rule), inventory)
+        subject = weight_subject(weight)
+        expected.append((subject, _choose_expectation(subject, planned, source, alpha, layers)))
+        if not planned.is_by_layer:
+            planned_by_rules.append((weight, planned))
+    return ExpectedWeights(expected, note_guessed_fans(planned_by_rules), inventory)
 
 
-def _by_plan(
+def _expect_by_plan(
     subjects: Sequence[Subject],
     plan: InitializationPlan,
     alpha: float,
-    layers: "_Layers | None" = None,
-) -> Expected:
-    """Return weights with what the lines of a plan say.
+    layers: "_LayerDeclarations | None" = None,
+) -> ExpectedWeights:
+    """Find what the lines of a plan say of weights.
 
     Raises:
-        ValueError: If one has another shape than in the plan, or is missing.
+        ValueError: If a weight has another shape than in the plan, or is missing.
     """
     by_path = {planned.row.path: planned for planned in plan._planned}
-    own_places = {subject.path: subject.place for subject in subjects}
-    places = {path: planned.place for path, planned in by_path.items()}
-    pairs = pair_by_path_or_name(own_places, places).worded("the plan", "the weights")
-    result: list[tuple[Subject, Expectation]] = []
+    own_paths = {subject.path: subject.canonical_path for subject in subjects}
+    plan_paths = {path: planned.canonical_path for path, planned in by_path.items()}
+    pairs = pair_by_path_or_name(own_paths, plan_paths).worded("the plan", "the weights")
+    expected: list[tuple[Subject, Expectation]] = []
     problems = []
     for subject in subjects:
         planned = by_path.pop(pairs.names.get(subject.path, ""), None)
         if planned is None:
             reason = pairs.reasons.get(subject.path, "not in the plan")
-            result.append((subject, Nothing(reason)))
+            expected.append((subject, NotKnown(reason)))
         elif planned.row.shape != subject.shape:
             problems.append(
                 f"{subject.path!r} has the shape {subject.shape}, and {planned.row.shape} in the "
                 "plan"
             )
         else:
-            result.append((subject, _expectation(subject, planned, "plan", alpha, layers)))
-    of_plan = pair_by_path_or_name(places, own_places).worded("the weights", "the plan")
+            expected.append((subject, _choose_expectation(subject, planned, "plan", alpha, layers)))
+    plan_pairs = pair_by_path_or_name(plan_paths, own_paths).worded("the weights", "the plan")
     for path in by_path:
-        reason = f" ({of_plan.reasons[path]})" if path in of_plan.reasons else ""
+        reason = f" ({plan_pairs.reasons[path]})" if path in plan_pairs.reasons else ""
         problems.append(f"there is no {path!r}{reason}")
     if problems:
         raise ValueError(
             "`rules` must be a plan of these weights. "
             f"Received: rules={plan!r}; {truncate(problems, '; ')}"
         )
-    return Expected(result)
+    return ExpectedWeights(expected)
 
 
-def _expectation(
+def _choose_expectation(
     subject: Subject,
     planned: PlannedWeight,
     source: str,
     alpha: float,
-    layers: "_Layers | None",
+    layers: "_LayerDeclarations | None",
 ) -> Expectation:
-    """Return what a weight should be.
+    """Choose what a weight should be, from what a rule or a line of a plan gives it.
 
     Args:
         subject: The weight.
         planned: What it should get.
-        source: Who says which values it must have, empty if nobody does.
+        source: `"plan"` or `"seed"` if the very values follow from that, otherwise empty.
         alpha: See `audit`.
-        layers: The layers of the model, `None` of arrays.
+        layers: What the layers of the model declare, `None` for arrays.
     """
     if planned.initializer is None:
-        return Nothing(planned.row.reason)
+        return NotKnown(planned.row.reason)
     if subject.dtype not in DTYPES:
-        return Nothing(subject.dtype)
-    stated = of_initializer(planned.initializer, subject)
+        return NotKnown(subject.dtype)
+    stated = expect_initializer(planned.initializer, subject)
     by_law: Expectation = stated
     if layers is not None:
-        declared = functools.partial(layers.declared, subject)
-        by_law = OrDeclared(stated, declared, not planned.by_layer, alpha)
+        declared = functools.partial(layers.expect_declared, subject)
+        by_law = DeclaredFallback(stated, declared, not planned.is_by_layer, alpha)
     is_cut = isinstance(planned.initializer, Masked)  # so that no law is known
     if source == "plan" or (source and planned.row.seed is not None):
         return PlannedValues(stated, planned, source, None if is_cut else by_law, alpha)
     if is_cut and not source:
-        return Nothing("zeros of a constraint")
+        return NotKnown("zeros of a constraint")
     return by_law
 
 
-class _Layers:
-    """What layers declare, found at the first question: they may have to be copied."""
+class _LayerDeclarations:
+    """What layers declare, read at the first question because layers may have to be copied."""
 
     def __init__(self, weights: Sequence[ModelWeight]) -> None:
         self._weights = {weight.path: weight for weight in weights}
 
     @functools.cached_property
-    def _initializers(self) -> dict[str, tuple[LayerInitializer | None, str]]:
-        return layer_initializers(list(self._weights.values()))
+    def _initializers(self) -> dict[str, WeightInitializer]:
+        return find_layer_initializers(list(self._weights.values()))
 
-    def declared(self, subject: Subject) -> Iterator[OfInitializer]:
+    def expect_declared(self, subject: Subject) -> Iterator[InitializerExpectation]:
         """Yield what the layer of a weight declares: as Keras calls it, and with its fans."""
         declared, _ = self._initializers[subject.path]
-        found = [declared]
+        initializers = [declared]
         if isinstance(declared, keras.initializers.Initializer):
-            found.append(Binding(self._weights[subject.path]).bound(declared, 0))
-        for initializer in found:
+            initializers.append(Binding(self._weights[subject.path]).bind(declared, 0))
+        for initializer in initializers:
             if initializer is not None:
-                yield of_initializer(initializer, subject)
+                yield expect_initializer(initializer, subject)

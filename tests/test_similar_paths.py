@@ -1,6 +1,6 @@
 """Names that differ in numbers only."""
 
-from keras_initx._alike import describe_paths, group_similar, merge_paths, strip_numbers
+from keras_initx._similar_paths import describe_paths, group_similar, merge_paths, strip_numbers
 
 
 def test_the_first_of_layers_with_automatic_names_has_no_number():

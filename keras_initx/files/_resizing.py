@@ -1,4 +1,8 @@
-"""Arrays in another shape: with other channels, rows, units or positions of an image.
+"""Resize arrays along an axis: with other channels, rows, units or positions of an image.
+
+    Rows().of(table of (6, 4), axis=0, new=8)               rows 0 to 5, and their mean twice
+    Channels().of(kernel of (3, 3, 3, 8), axis=2, new=1)    the mean over channels, times 3
+    Grid((14, 14), (16, 16), leading=1)                     interpolated positions of patches
 
 All is computed in float64, which holds every number of the other dtypes, so that it is rounded
 once, to the dtype of a weight. Terms are added one after the other, in the order of the array:
@@ -9,6 +13,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,8 +22,8 @@ from keras_initx._typing import Array, Shape
 from keras_initx.files._lazy import LazyArray
 
 
-class Kind(ABC):
-    """How an array is made longer or shorter along an axis.
+class Resizing(ABC):
+    """A way to make an array longer or shorter along an axis.
 
     Attributes:
         what: What is along this axis, in words.
@@ -41,7 +46,7 @@ class Kind(ABC):
 
     @abstractmethod
     def described(self, shape: Shape, axis: int, new: int) -> str:
-        """Return in words what is done to an array of a shape.
+        """Describe in words what is done to an array of a shape.
 
         Raises:
             ValueError: If it cannot be done.
@@ -57,19 +62,22 @@ class Kind(ABC):
         return False
 
 
-class Channels(Kind):
-    """Other input channels: `"channels"` for a convolution, with arguments for flattened patches.
+class Channels(Resizing):
+    """Resizes input channels, as `"channels"` does for a convolution.
 
-    To more channels, the old ones stay and each further one gets their mean; to fewer, each gets
-    the mean. Then the kernel is multiplied by `old / new`. So an input whose channels are equal,
-    such as a gray image, gives the same output. The statistics of a normalization are not
-    multiplied; the output is the same if they make the channels equal.
+    - If the model has more channels, the old ones stay and each further one gets their mean.
+    - If it has fewer, each gets the mean.
+
+    Then the kernel is multiplied by `old / new`. So an input whose channels are equal, such as a
+    gray image, gives the same output. The statistics of a normalization are not multiplied; the
+    output is the same if they make the channels equal.
+
+    Pass both arguments if the inputs of a layer are patches that were flattened with their channels
+    innermost, as Keras does: for a dense layer, or for a convolution of such patches.
 
     Args:
-        old: The number of channels in the array. By default that of the convolution's kernel.
-        new: The number of channels in the model. Both are required where the inputs of a layer are
-            patches that were flattened with their channels innermost, as Keras does it: for a
-            dense layer, or for a convolution of such patches.
+        old: The number of channels in the array. By default, the kernel of the convolution has it.
+        new: The number of channels in the model.
 
     Raises:
         TypeError: If one of the numbers is no integer, or missing.
@@ -101,50 +109,59 @@ class Channels(Kind):
         return f"Channels({self.old}, {self.new})"
 
     def described(self, shape: Shape, axis: int, new: int) -> str:
-        places, channels, new_channels = self._patches(shape[axis], new)
+        positions, channels, new_channels = self._patches(shape[axis], new)
         text = f"{channels} to {new_channels} channels: "
         if new_channels > channels:
             text += f"first {channels}, mean for {new_channels - channels}"
         else:
             text += "mean for each"
-        if places > 1:
-            text += f" at each of {places} places"
+        if positions > 1:
+            text += f" at each of {positions} places"
         if len(shape) > 1:
             text += f", times {channels / new_channels:.4g}"
         return text
 
     def resized(self, array: Array, axis: int, new: int) -> Array:
-        places, channels, new_channels = self._patches(array.shape[axis], new)
+        positions, channels, new_channels = self._patches(array.shape[axis], new)
         moved = np.moveaxis(array, axis, 0)
         others = moved.shape[1:]
-        moved = np.moveaxis(moved.reshape(places, channels, *others), 1, 0)
+        moved = np.moveaxis(moved.reshape(positions, channels, *others), 1, 0)
         if new_channels > channels:
-            result = _with_mean(moved, range(channels), new_channels)
+            result = _append_mean(moved, range(channels), new_channels)
         else:
-            result = np.repeat(_mean(moved)[np.newaxis], new_channels, axis=0)
+            result = np.repeat(_mean_in_order(moved)[np.newaxis], new_channels, axis=0)
         if array.ndim > 1:  # a kernel; statistics have a single axis
             result *= channels / new_channels
         result = np.moveaxis(result, 0, 1).reshape(new, *others)
         return np.moveaxis(result, 0, axis)
 
-    def _patches(self, old: int, new: int) -> tuple[int, int, int]:
-        """Return the number of places in a patch, and that of channels before and after."""
+    def _patches(self, old: int, new: int) -> "_Patches":
         if self.old is None or self.new is None:
-            return 1, old, new
-        places = old // self.old
-        if (places * self.old, places * self.new) != (old, new):
-            raise ValueError(f"{old} and {new} inputs are no patches of {self.old} and {self.new}")
-        return places, self.old, self.new
+            return _Patches(1, old, new)
+        positions = old // self.old
+        if (positions * self.old, positions * self.new) != (old, new):
+            raise ValueError(
+                f"{old} and {new} inputs are not patches of {self.old} and {self.new} channels"
+            )
+        return _Patches(positions, self.old, self.new)
 
 
-class Listed(Kind):
-    """Other entries of a list: the first ones or chosen ones stay, further ones get their mean."""
+class _Patches(NamedTuple):
+    """Inputs that are patches with their channels innermost; channels alone have one position."""
+
+    positions: int
+    old_channels: int
+    new_channels: int
+
+
+class ListResizing(Resizing):
+    """Resizes a list: the first entries or chosen ones stay, further ones get their mean."""
 
     def __init__(self, chosen: Iterable[int] | None = None) -> None:
         self.chosen: tuple[int, ...] | None = None
         if chosen is not None:
-            check_type("chosen", chosen, Iterable, f"places of {self.what}, such as [3, 17]")
-            self.chosen = tuple(check_count("chosen", place, least=0) for place in chosen)
+            check_type("chosen", chosen, Iterable, f"indices of {self.what}, such as [3, 17]")
+            self.chosen = tuple(check_count("chosen", index, least=0) for index in chosen)
             if not self.chosen:
                 raise ValueError(f"`chosen` must not be empty. Received: chosen={chosen!r}")
 
@@ -158,11 +175,11 @@ class Listed(Kind):
 
     def described(self, shape: Shape, axis: int, new: int) -> str:
         old = shape[axis]
-        kept = self._kept(old, new)
+        kept = self._list_kept(old, new)
         if max(kept) >= old:
-            raise ValueError(f"there is no {max(kept)} among {old} {self.what}")
+            raise ValueError(f"the array has {old} {self.what}, and no index {max(kept)}")
         if len(kept) > new:
-            raise ValueError(f"{len(kept)} {self.what} are chosen for {new}")
+            raise ValueError(f"{len(kept)} {self.what} are chosen, and the model has {new}")
         which = "first" if self.chosen is None else "chosen"
         text = f"{old} to {new} {self.what}: {which} {len(kept)}"
         if new > len(kept):
@@ -171,35 +188,39 @@ class Listed(Kind):
 
     def leaves_out(self, array: LazyArray, axis: int, new: int) -> bool:
         """Return whether a mean leaves out infinite values, for which the array is read."""
-        kept = self._kept(array.shape[axis], new)
+        kept = self._list_kept(array.shape[axis], new)
         return new > len(kept) and bool(np.isinf(array.read(...)).take(kept, axis).any())
 
     def resized(self, array: Array, axis: int, new: int) -> Array:
         moved = np.moveaxis(array, axis, 0)
-        result = _with_mean(moved, self._kept(len(moved), new), new, finite=True)
+        result = _append_mean(moved, self._list_kept(len(moved), new), new, finite=True)
         return np.moveaxis(result, 0, axis)
 
-    def _kept(self, old: int, new: int) -> Sequence[int]:
-        """Return the places of the old entries that stay."""
+    def _list_kept(self, old: int, new: int) -> Sequence[int]:
+        # The indices of the old entries that stay.
         if self.chosen is not None:
             return self.chosen
         return range(min(old, new))
 
 
-class Rows(Listed):
-    """Other words of an embedding or positions of a sequence: `"rows"`, or chosen ones.
+class Rows(ListResizing):
+    """Resizes the words of an embedding or the positions of a sequence, as `"rows"` does.
 
-    The first rows stay, bit for bit, and each further one gets their mean; to fewer, the first
-    ones stay. Infinite values, as of words that are masked, are left out of the mean. Where logits
-    are linear in the rows, and in the bias if there is one, `m` means beside `n` rows raise the
-    loss of a softmax by at most `log(1 + m / n)`.
+    - If the model has more rows, the old ones stay, bit for bit, and each further one gets their
+      mean.
+    - If it has fewer, the first ones stay.
+
+    Infinite values, such as those of masked words, are left out of the mean. If logits are linear
+    in the rows, and in the bias if there is one, `m` means next to `n` rows raise the loss of a
+    softmax by at most `log(1 + m / n)`.
 
     Args:
-        chosen: The places of the rows that stay, in their new order. A row may be taken twice.
+        chosen: The indices of the rows that stay, in their new order; by default the first ones.
+            A row may be taken twice.
 
     Raises:
-        TypeError: If a place is no integer.
-        ValueError: If a place is negative, or none is chosen.
+        TypeError: If an index is no integer.
+        ValueError: If an index is negative, or none is chosen.
 
     Example:
         >>> from keras_initx.types import Rows
@@ -213,17 +234,18 @@ class Rows(Listed):
     what = "rows"
 
 
-class Units(Listed):
-    """Other units of a head, in its kernel and its bias: `"units"`, or chosen ones.
+class Units(ListResizing):
+    """Resizes the units of a head, in its kernel and its bias, as `"units"` does.
 
-    As `Rows`, along the axis of units. The units of a new task are drawn, not resized.
+    It does what `Rows` does, along the axis of units. Draw the units of a new task instead.
 
     Args:
-        chosen: The places of the units that stay, in their new order. A unit may be taken twice.
+        chosen: The indices of the units that stay, in their new order; by default the first ones.
+            A unit may be taken twice.
 
     Raises:
-        TypeError: If a place is no integer.
-        ValueError: If a place is negative, or none is chosen.
+        TypeError: If an index is no integer.
+        ValueError: If an index is negative, or none is chosen.
 
     Example:
         >>> from keras_initx.types import Units
@@ -237,8 +259,8 @@ class Units(Listed):
     what = "units"
 
 
-class Grid(Kind):
-    """Learned positions of an image with another number of patches.
+class Grid(Resizing):
+    """Resizes learned positions of an image to another number of patches.
 
     They are interpolated by cubic convolution with `a = -0.5`, whose weights are normalized at the
     edges and spread where the grid shrinks. The centres of the outer patches stay half a patch
@@ -246,8 +268,8 @@ class Grid(Kind):
 
     Args:
         old: The numbers of patches along the axes of the image in the array, e.g. height and width.
-        new: Those in the model.
-        leading: The number of rows before them, such as one for a class token, which stay.
+        new: The numbers of patches in the model.
+        leading: The number of rows before the positions, such as one for a class token. They stay.
 
     Raises:
         TypeError: If a number is no integer.
@@ -288,23 +310,24 @@ class Grid(Kind):
     def described(self, shape: Shape, axis: int, new: int) -> str:
         for length, grid in ((shape[axis], self.old), (new, self.new)):
             if length != self.leading + math.prod(grid):
-                raise ValueError(f"{length} rows are not {self._named(grid)}")
-        return f"{_by(self.old)} to {_by(self.new)} positions: cubic{self._beside()}"
+                raise ValueError(f"{length} rows are not {self._name_grid(grid)}")
+        text = f"{_format_grid(self.old)} to {_format_grid(self.new)} positions: cubic"
+        return f"{text}, first {self.leading} kept" if self.leading else text
 
     def resized(self, array: Array, axis: int, new: int) -> Array:
         moved = np.moveaxis(array, axis, 0).astype("float64")
         others = moved.shape[1:]
         grid = moved[self.leading :].reshape(*self.old, *others)
-        for place, length in enumerate(self.new):
-            grid = np.moveaxis(_interpolated(np.moveaxis(grid, place, 0), length), 0, place)
+        for axis_of_grid, length in enumerate(self.new):
+            grid = np.moveaxis(
+                _interpolate(np.moveaxis(grid, axis_of_grid, 0), length), 0, axis_of_grid
+            )
         result = np.concatenate([moved[: self.leading], grid.reshape(-1, *others)])
         return np.moveaxis(result, 0, axis)
 
-    def _named(self, grid: tuple[int, ...]) -> str:
-        return f"the positions of {_by(grid)} patches{self._beside()}"
-
-    def _beside(self) -> str:
-        return f" beside {self.leading} that stay" if self.leading else ""
+    def _name_grid(self, grid: tuple[int, ...]) -> str:
+        leading = f" with leading={self.leading}" if self.leading else ""
+        return f"the positions of {_format_grid(grid)} patches{leading}"
 
 
 def _check_grid(name: str, grid: Sequence[int]) -> tuple[int, ...]:
@@ -319,70 +342,69 @@ def _check_grid(name: str, grid: Sequence[int]) -> tuple[int, ...]:
     return tuple(map(int, grid))
 
 
-def _by(grid: tuple[int, ...]) -> str:
+def _format_grid(grid: tuple[int, ...]) -> str:
     return " x ".join(map(str, grid))
 
 
-def _sum(arrays: Array) -> Array:
-    """Return the sum of the arrays along the first axis, in their order."""
+def _sum_in_order(arrays: Array) -> Array:
     total: Array = arrays[0].astype("float64")
     for array in arrays[1:]:
         total = total + array
     return total
 
 
-def _mean(arrays: Array) -> Array:
-    return _sum(arrays) / len(arrays)
+def _mean_in_order(arrays: Array) -> Array:
+    return _sum_in_order(arrays) / len(arrays)
 
 
 def _finite_mean(arrays: Array) -> Array:
-    """Return the mean of the values that are not infinite, of all where there are no others."""
+    # Of the values that are not infinite; of all where there are no others.
     is_infinite = np.isinf(arrays)
     counts = len(arrays) - np.sum(is_infinite, axis=0)
     with np.errstate(invalid="ignore"):
-        of_all = _mean(arrays)
-    means = _sum(np.where(is_infinite, 0, arrays)) / np.maximum(counts, 1)
-    return np.where(counts > 0, means, of_all)
+        overall = _mean_in_order(arrays)
+    means = _sum_in_order(np.where(is_infinite, 0, arrays)) / np.maximum(counts, 1)
+    return np.where(counts > 0, means, overall)
 
 
-def _with_mean(arrays: Array, kept: Sequence[int], length: int, *, finite: bool = False) -> Array:
-    """Return chosen entries of the first axis, and their mean up to a length.
+def _append_mean(arrays: Array, kept: Sequence[int], length: int, *, finite: bool = False) -> Array:
+    """Take chosen entries of the first axis, and append their mean up to a length.
 
     Args:
         arrays: The entries.
-        kept: The places of those that are chosen.
+        kept: The indices of the chosen entries.
         length: The length.
         finite: Whether infinite values are left out of the mean.
     """
     result = np.empty((length, *arrays.shape[1:]), "float64")
     result[: len(kept)] = np.take(arrays, kept, axis=0)
     if length > len(kept):
-        mean = _finite_mean if finite else _mean
+        mean = _finite_mean if finite else _mean_in_order
         result[len(kept) :] = mean(result[: len(kept)])
     return result
 
 
-def _interpolated(rows: Array, length: int) -> Array:
-    """Return arrays along the first axis at other places, by cubic convolution."""
+def _interpolate(rows: Array, length: int) -> Array:
+    # Along the first axis, by cubic convolution.
     result = np.zeros((length, *rows.shape[1:]), "float64")
-    for place, weights in enumerate(_cubic_weights(len(rows), length)):
+    for index, weights in enumerate(_make_cubic_weights(len(rows), length)):
         for source in np.flatnonzero(weights):
-            result[place] = result[place] + weights[source] * rows[source]
+            result[index] = result[index] + weights[source] * rows[source]
     return result
 
 
-def _cubic_weights(old: int, new: int) -> Array:
-    """Return the weight of each old place, from the columns, at each new one, from the rows."""
+def _make_cubic_weights(old: int, new: int) -> Array:
+    # Row i has the weights of all old positions at the new position i.
     scale = old / new
     centres = (np.arange(new) + 0.5) * scale
     distances = np.arange(old) + 0.5 - centres[:, np.newaxis]
-    # To fewer places, each takes in all that lie around it.
-    weights = _cubic(distances / max(scale, 1.0))
-    return weights / _sum(weights.T)[:, np.newaxis]
+    # To fewer positions, the kernel is wider, so that each takes in all that lie around it.
+    weights = _cubic_kernel(distances / max(scale, 1.0))
+    return weights / _sum_in_order(weights.T)[:, np.newaxis]
 
 
-def _cubic(distances: Array) -> Array:
-    """Return the weights of Keys (1981), of places at distances from the one asked for."""
+def _cubic_kernel(distances: Array) -> Array:
+    # The weights of Keys (1981) by distance, with `a = -0.5`.
     x = np.abs(distances)
     near = (1.5 * x - 2.5) * x * x + 1
     far = ((-0.5 * x + 2.5) * x - 4) * x + 2

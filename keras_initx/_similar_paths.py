@@ -1,4 +1,7 @@
-"""Names that differ in numbers only, as those of the layers of a stack."""
+"""Group paths that differ in numbers only, as those of the layers of a stack.
+
+Of `block/kernel`, `block_1/kernel` and `block_2/kernel`, the description is `block*/kernel (3)`.
+"""
 
 import re
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -11,7 +14,7 @@ _NUMBER = re.compile(r"_?\d+(?=/|$)|\d+")
 
 
 def strip_numbers(path: str) -> str:
-    """Return what paths have in common that differ in numbers only."""
+    # What paths have in common that differ in numbers only: `block/kernel`.
     return _NUMBER.sub("", path)
 
 
@@ -20,12 +23,13 @@ def group_similar(
     path: Callable[[Item], str],
     others: Callable[[Item], Hashable] = lambda _: None,
 ) -> list[list[Item]]:
-    """Return items in groups: those whose paths differ in numbers only, and whose others are equal.
+    """Group items whose paths differ in numbers only.
 
     Args:
         items: The items.
-        path: Function that returns the path of one.
-        others: Function that returns what else those of a group have in common, if there is more.
+        path: Function that returns the path of an item.
+        others: Function that returns what else the items of a group have in common, if there is
+            more.
     """
     groups: dict[Hashable, list[Item]] = {}
     for item in items:
@@ -34,7 +38,7 @@ def group_similar(
 
 
 def merge_paths(paths: Sequence[str]) -> str:
-    """Return a single path as it is; of several that differ in numbers, one with stars for them."""
+    """Merge paths that differ in numbers into one with stars; a single path stays as it is."""
     if len(paths) == 1:
         return paths[0]
     patterns = [_NUMBER.sub("*", path) for path in paths]
@@ -43,6 +47,6 @@ def merge_paths(paths: Sequence[str]) -> str:
 
 
 def describe_paths(paths: Sequence[str]) -> str:
-    """Return the pattern of paths that differ in numbers only, and of several how many."""
+    """Describe paths that differ in numbers only, by their pattern, and how many there are."""
     pattern = merge_paths(paths)
     return pattern if len(paths) == 1 else f"{pattern} ({len(paths)})"

@@ -167,8 +167,8 @@ def test_fans_that_are_guessed_are_noted_and_no_cause(number):
     assert {(row.verdict, row.cause) for row in report.problems} == {("scale", "")}
     where = "experts" if number == 1 else "experts* (2)"
     assert report.notes == [
-        f"A guess by the shape, in {where}: kernel has 128 inputs and 128 units; `input_axes` and `output_axes` of an "
-        "initializer say it."
+        f"The fans in {where} are a guess by the shape: kernel has 128 inputs and 128 units. Remedy: pass `input_axes` "
+        "and `output_axes` to the initializer."
     ]
     assert report.notes[0] in report.summary
     stated = keras_initx.GlorotUniform(input_axes=[1], output_axes=[2])

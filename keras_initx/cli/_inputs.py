@@ -1,0 +1,190 @@
+"""What a command is given: models, data and functions in files, names of arrays; and its report."""
+
+import argparse
+import contextlib
+import difflib
+import functools
+import runpy
+import sys
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_initx._suggestions import did_you_mean
+from keras_initx.files._local import parse_json
+from keras_initx.report._results import Result
+from keras_initx.tools.save_pretrained._names_and_layout import parse_names
+
+
+def opened(given: Path | str, load: Callable[[Path], Any]) -> Any:
+    """Return what a function makes, or what `load` finds in a file."""
+    if isinstance(given, str):
+        return made_by(given)
+    return load(given)
+
+
+def made_by(text: str) -> Any:
+    """Return what the function of `FILE.py:function` makes.
+
+    It is called after `set_random_seed(0)`, so that each run of a command sees the same.
+    """
+    function = function_of(text)
+    keras.utils.set_random_seed(0)
+    return function()
+
+
+def function_of(text: str) -> Any:
+    """Return the function of `FILE.py:function`, which may not end the program.
+
+    Raises:
+        ValueError: If the file has none of this name.
+    """
+    function = defined_in(text)
+
+    @functools.wraps(function)
+    def called(*args: Any, **options: Any) -> Any:
+        with _without_exit(text):
+            return function(*args, **options)
+
+    return called
+
+
+def defined_in(text: str) -> Any:
+    """Return the function, or the object that can be called, of `FILE.py:name`.
+
+    Raises:
+        ValueError: If the file has none of this name.
+    """
+    path, _, name = text.rpartition(":")
+    folder = str(Path(path).resolve().parent)
+    if folder not in sys.path:  # where Python looks when it runs the file
+        sys.path.insert(0, folder)
+    with _without_exit(path):
+        found = runpy.run_path(path)
+    function: Any = found.get(name)
+    if not callable(function):
+        functions = [key for key, value in found.items() if callable(value)]
+        hint = did_you_mean(difflib.get_close_matches(name, functions))
+        raise ValueError(f"{path} has no function {name!r}{hint}")
+    return function
+
+
+@contextlib.contextmanager
+def _without_exit(text: str) -> Iterator[None]:
+    """Turn the end of the program by a file or a function of the user into an error.
+
+    Its exit code would be taken for that of the command, where 1 means that something was found.
+    """
+    try:
+        yield
+    except SystemExit as error:
+        raise RuntimeError(f"{text} ended the program by `sys.exit({error.code!r})`") from error
+
+
+def load_model(path: Path) -> keras.Model:
+    """Return the model in a file, which is not compiled.
+
+    Its optimizer may not exist here: with torch, optimizers are saved as classes of that backend.
+    """
+    return keras.saving.load_model(path, compile=False)
+
+
+def load_compiled_model(path: Path) -> keras.Model:
+    """Return the model in a file, compiled as saved if that can be loaded here."""
+    try:
+        with warnings.catch_warnings():
+            # Of an optimizer that has not trained here. Its state is for the weights that were
+            # saved.
+            warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
+            return keras.saving.load_model(path)
+    except Exception as error:
+        model = load_model(path)  # raises errors of the model itself
+        sys.stderr.write(
+            f"Left out, because it cannot be loaded here: how the model is compiled ({error})\n"
+        )
+        return model
+
+
+def read_data(path: Path, labels: Path | None) -> tuple[Any, np.ndarray | None]:
+    """Return inputs and targets.
+
+    Args:
+        path: Path of a `.npy` file with the inputs, or of a `.npz` file with inputs `x` and targets
+            `y`, or with an array for each named input.
+        labels: Path of a `.npy` file with the targets, or `None`.
+
+    Raises:
+        OSError: If a file cannot be read.
+        ValueError: If a file has another format, or there is more than one array of targets.
+    """
+    x = _read_arrays(path)
+    y = None
+    if isinstance(x, dict):
+        y = x.pop("y", None)
+        if list(x) == ["x"]:
+            x = x["x"]
+    if labels is None:
+        return x, y
+    if y is not None:
+        raise ValueError(f"{path} contains labels too, as `y`: use only one of the two")
+    y = _read_arrays(labels)
+    if isinstance(y, dict):
+        raise ValueError(
+            f"{labels} has more than one array: the labels must be a .npy file, or `y` in the "
+            ".npz data file"
+        )
+    return x, y
+
+
+def _read_arrays(path: Path) -> Any:
+    """Return the array of a `.npy` file, or a dict of those of a `.npz` file."""
+    try:
+        with path.open("rb") as file:
+            # Arrays of objects are pickles, which can run arbitrary code.
+            data = np.load(file, allow_pickle=False)
+            if isinstance(data, np.lib.npyio.NpzFile):
+                data = dict(data)
+    except (EOFError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is not a .npy or .npz file of numeric arrays ({error})") from None
+    arrays = data.values() if isinstance(data, dict) else [data]
+    for array in arrays:
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+            raise ValueError(f"{path} must contain only arrays of numbers")
+    return data
+
+
+def read_names(given: Path | str | None) -> Any:
+    """Return names of arrays, or the path of a report that has them."""
+    if given is None:
+        return None
+    content = parse_json(given.read_bytes() if isinstance(given, Path) else given)
+    if isinstance(given, Path) and isinstance(content, dict) and "rows" in content:
+        return given
+    return parse_names(content) if isinstance(content, dict) else content
+
+
+def write_report(
+    parser: argparse.ArgumentParser,
+    arguments: argparse.Namespace,
+    title: str,
+    report: Result,
+) -> None:
+    """Write the files that are asked for."""
+    try:
+        if arguments.json:
+            report.to_json(arguments.json)
+        if arguments.csv:
+            report.to_csv(arguments.csv)
+        if arguments.html:
+            report.to_html(arguments.html, title=title)
+        if arguments.markdown:
+            report.to_markdown(arguments.markdown)
+        if arguments.plot:
+            report.plot(arguments.plot)
+    except (OSError, ValueError) as error:
+        parser.error(f"cannot write: {error}")

@@ -1,0 +1,230 @@
+"""Find out what has to be 0 for a residual branch to start at 0, by running what follows its end.
+
+Tensors *close* a branch if what it adds is 0 when they are 0, whatever else it gets. They get a
+gradient if small values and their negatives give opposite signs. So everything from these tensors
+to the sum is run three times, with the factors 0, 1 and -1:
+
+    x + d * g     d closes it: 0, then opposite signs
+    x + relu(d)   relu does not: the gradient is 0 where d is negative
+    x + d + g     d alone does not: g has to be 0 too
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from keras_initx._typing import Tensor
+from keras_initx.inspection._branches import Branch
+from keras_initx.inspection._graph import Node
+from keras_initx.inspection._hooks import activation_name, read_activation
+from keras_initx.inspection._kernels import multiplies_by_kernel
+from keras_initx.inspection._operations import get_kind
+from keras_initx.inspection._symbolic import SymbolicCall
+
+# In place of a length that is not known.
+_LENGTH = 8
+# By these the small values of the tensors that are to close a branch are multiplied, in three runs.
+_RUN_FACTORS = (0.0, 1.0, -1.0)
+# All different, so that neither a maximum nor a mean of them cancels. Those of the tensors that are
+# to close a branch are positive; what else a branch gets has both signs.
+_SMALL_VALUES = np.random.default_rng(0).uniform(0.005, 0.015, 4099)
+_INPUT_VALUES = np.random.default_rng(1).uniform(0.5, 1.5, 4093)
+_INPUT_VALUES[::2] *= -1
+
+
+class Closing(NamedTuple):
+    """What has to be 0 for a branch to start at 0.
+
+    Attributes:
+        has_ends: Whether its ends have to be.
+        sides: The outputs of kernels outside of it that have to be.
+        problem: What keeps it from starting at 0, or an empty text.
+    """
+
+    has_ends: bool = False
+    sides: tuple[Node, ...] = ()
+    problem: str = ""
+
+
+class BranchRuns:
+    """Runs what follows the ends of branches.
+
+    Args:
+        calls: The call that made each tensor.
+        streams: What streams consist of, which must not be 0.
+        fresh_values: Weights that have other values at the start than now, with these values.
+    """
+
+    def __init__(
+        self,
+        calls: Mapping[Node, SymbolicCall],
+        streams: Collection[Node],
+        fresh_values: Sequence[tuple[keras.Variable, Tensor]],
+    ) -> None:
+        self._calls = calls
+        self._streams = streams
+        self._fresh_values = fresh_values
+
+    def closing(self, branch: Branch, starts: Collection[Node]) -> Closing:
+        """Find what has to be 0 for a branch to start at 0.
+
+        This is what modulates it, if that is enough; otherwise its end, and as few of the kernels
+        outside of it as it takes.
+
+        Args:
+            branch: The branch.
+            starts: The tensors at its end: the outputs of its last kernels before an activation, or
+                of a normalization.
+        """
+        modulations = {side.way[0] for side in branch.sides if side.is_modulation}
+        if modulations and not self.problem(branch, modulations):
+            return Closing(sides=_order_sides(modulations, branch))
+        problem = self.problem(branch, starts)
+        if not problem:
+            return Closing(has_ends=True)
+        sides = {side.way[0] for side in branch.sides}.difference(self._streams)
+        if self.problem(branch, starts, sides):
+            return Closing(problem=problem)
+        for side in _order_sides(sides, branch):
+            if not self.problem(branch, starts, sides - {side}):
+                sides.remove(side)
+        if any(self.problem(branch, {side}, {*starts, *sides} - {side}) for side in sides):
+            return Closing(problem=problem)
+        return Closing(has_ends=True, sides=_order_sides(sides, branch))
+
+    def problem(
+        self, branch: Branch, starts: Collection[Node], zeros: Collection[Node] = ()
+    ) -> str:
+        """Name what keeps a branch from starting at 0 with zeros at some tensors, or return "".
+
+        Args:
+            branch: The branch.
+            starts: Tensors that are to be 0, and need a gradient.
+            zeros: Other tensors that are 0.
+        """
+        computed = _list_computed(branch)
+        runs = [_Run(factor, self._calls, computed) for factor in _RUN_FACTORS]
+        first_obstacle = ""
+        with keras.StatelessScope() as scope:
+            for update in self._fresh_values:
+                scope.add_update(update)
+            for run in runs:
+                for node in starts:
+                    run.start(node)
+                for node in zeros:
+                    run.start(node, 0.0)
+            for node in (*starts, *_list_up_to_terms(branch, starts), *branch.terms):
+                try:
+                    is_odd = _is_odd([run.signs(node) for run in runs])
+                except Exception as error:  # whatever an operation raises on these values
+                    return (
+                        f"{_name_operation(node)}, which could not be run: {type(error).__name__}"
+                    )
+                if not is_odd:
+                    first_obstacle = first_obstacle or _name_operation(node)
+            are_terms_odd = all(_is_odd([run.signs(term) for run in runs]) for term in branch.terms)
+        return "" if are_terms_odd else first_obstacle
+
+
+class _Run:
+    """A run of a part of a graph, with its values of tensors.
+
+    Args:
+        factor: By which the tensors that it starts with are multiplied.
+        calls: The call that made each tensor.
+        computed: The tensors that are computed; others have values of both signs.
+    """
+
+    def __init__(
+        self, factor: float, calls: Mapping[Node, SymbolicCall], computed: Iterable[Node]
+    ) -> None:
+        self._factor = factor
+        self._calls = calls
+        self._computed = {id(node.tensor()): node for node in computed}
+        self._values: dict[int, Tensor] = {}
+
+    def start(self, node: Node, factor: float = 1.0) -> None:
+        """Take small values for a tensor, and apply the activation of its layer."""
+        symbol: Any = node.tensor()
+        values = np.resize(_SMALL_VALUES, _fill_lengths(symbol)) * (self._factor * factor)
+        value = keras.ops.convert_to_tensor(values, keras.backend.standardize_dtype(symbol.dtype))
+        activation = None
+        if multiplies_by_kernel(node.producer):
+            activation = read_activation(_unwrap_layer(node.producer))
+        self._values[id(symbol)] = value if activation is None else activation(value)
+
+    def signs(self, node: Node) -> Any:
+        """Return the signs of the values of a tensor."""
+        value = keras.ops.cast(self._compute(node.tensor()), "float32")
+        return np.sign(keras.ops.convert_to_numpy(value))
+
+    def _compute(self, argument: Any) -> Any:
+        # The value of a symbolic tensor; another argument stays what it is.
+        if not isinstance(argument, keras.KerasTensor):
+            return argument
+        node = self._computed.get(id(argument))
+        if id(argument) not in self._values and node is None:
+            self._values[id(argument)] = _make_input(argument)
+        elif id(argument) not in self._values and node is not None:
+            call = self._calls[node]
+            args, options = keras.tree.map_structure(self._compute, (call.args, call.options))
+            outputs = keras.tree.flatten(call.operation(*args, **options))
+            for symbol, output in zip(keras.tree.flatten(call.outputs), outputs, strict=True):
+                self._values.setdefault(id(symbol), output)
+        return self._values[id(argument)]
+
+
+def _make_input(symbol: keras.KerasTensor) -> Tensor:
+    # Integers and booleans are 1.
+    dtype = keras.backend.standardize_dtype(symbol.dtype)
+    if not keras.backend.is_float_dtype(dtype):
+        return keras.ops.ones(_fill_lengths(symbol), dtype)
+    return keras.ops.convert_to_tensor(np.resize(_INPUT_VALUES, _fill_lengths(symbol)), dtype)
+
+
+def _order_sides(nodes: Collection[Node], branch: Branch) -> tuple[Node, ...]:
+    # `nodes` are some of the tensors with which its sides begin.
+    begins = dict.fromkeys(side.way[0] for side in branch.sides)
+    return tuple(node for node in begins if node in nodes)
+
+
+def _list_computed(branch: Branch) -> list[Node]:
+    # What follows the ends of a branch and what is made of its sides, each after its inputs.
+    after = set(branch.added.after)
+    sides = dict.fromkeys(node for side in branch.sides for node in side.way[1:])
+    return [*sides, *(node for node in branch.inside if node in after)]
+
+
+def _list_up_to_terms(branch: Branch, starts: Collection[Node]) -> list[Node]:
+    # What is computed from the tensors at its end, up to its terms.
+    reached = dict.fromkeys(starts)
+    for node in _list_computed(branch):
+        if not reached.keys().isdisjoint(node.inputs):
+            reached.setdefault(node)
+    return [node for node in reached if node not in starts]
+
+
+def _is_odd(signs: Sequence[Any]) -> bool:
+    # Whether 0 gives 0, and other values give opposite signs, somewhere no 0.
+    zero, positive, negative = signs
+    are_opposite = bool((positive == -negative).all())
+    return are_opposite and not zero.any() and bool(positive.any())
+
+
+def _unwrap_layer(layer: Any) -> Any:
+    while isinstance(layer, keras.layers.Wrapper):
+        layer = layer.layer
+    return layer
+
+
+def _name_operation(node: Node) -> str:
+    # `relu` for a dense layer with this activation.
+    layer = _unwrap_layer(node.producer)
+    name = activation_name(layer) if isinstance(layer, keras.Layer) else None
+    return name or get_kind(node.producer)
+
+
+def _fill_lengths(symbol: Any) -> tuple[int, ...]:
+    return tuple(_LENGTH if length is None else int(length) for length in symbol.shape)

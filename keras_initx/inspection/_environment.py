@@ -1,0 +1,57 @@
+"""With which versions and on which devices a model computes."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import keras
+
+from keras_initx.backends._current import backend
+
+# {"keras": "3.12.0", "torch": "2.9.0"}
+Versions: TypeAlias = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Environment:
+    """With which versions and on which devices a model computes.
+
+    Attributes:
+        versions: Dict from packages to versions: Keras and its backend, or torch; then the package
+            that has the class of the model.
+        devices: The devices that hold its weights, e.g. `("cuda:0",)`.
+    """
+
+    versions: Versions
+    devices: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        parts = [f"{name} {version}" for name, version in self.versions.items()]
+        return ", ".join([*parts, *self.devices])
+
+
+def environment_of(model: Any) -> Environment:
+    """Return with which versions and on which devices a model of Keras or a torch module computes.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+        >>> environment_of(model).versions["keras"] == keras.__version__
+        True
+    """
+    devices: set[str] = set()
+    if isinstance(model, keras.Model):
+        packages = ["keras", keras.backend.backend()]
+        for variable in model.variables:
+            devices.update(backend.device_names(variable.value))
+    else:
+        packages = ["torch"]
+        devices.update(str(value.device) for value in (*model.parameters(), *model.buffers()))
+    own = type(model).__module__.partition(".")[0]
+    versions = {}
+    for package in dict.fromkeys([*packages, own]):
+        # A module of a user, or a script, has no version.
+        version = getattr(sys.modules.get(package), "__version__", None)
+        if isinstance(version, str):
+            versions[package] = version
+    return Environment(versions, tuple(sorted(devices)))

@@ -1,0 +1,48 @@
+"""Markdown as code hosts render it: texts that stay as they are, and sections that fold."""
+
+import html
+import re
+from collections.abc import Iterable
+
+# What Markdown reads as more than itself, and an underscore at the edge of a word.
+_SIGNS = re.compile(r"([\\`*$|<>~\[\]&]|\b_|_\b)")
+# What begins a heading or an item at the start of a line: "# ", "- ", "1. ".
+_START = re.compile(r"^(\d*)([#+\-]|(?<=\d)[.)])(?=\s|#|$)")
+_CODE = re.compile(r"(`[^`\n]+`)")
+
+
+def escaped(text: str) -> str:
+    """Return a text whose signs, such as `$` and `*`, Markdown shows as they are."""
+    return _SIGNS.sub(r"\\\1", text)
+
+
+def sentence(text: str) -> str:
+    r"""Return a line of text that Markdown shows as it is, with code in backticks: "a\*b `c*d`"."""
+    spans = _CODE.split(text)  # text and code take turns
+    spans[::2] = map(escaped, spans[::2])
+    return _START.sub(r"\1\\\2", "".join(spans))
+
+
+def paragraphs(lines: Iterable[str]) -> list[str]:
+    """Return a block of Markdown for each line of texts, which may have several lines or none."""
+    blocks = []
+    for text in lines:
+        blocks += [sentence(line.strip()) for line in text.splitlines() if line.strip()]
+    return blocks
+
+
+def bullets(lines: Iterable[str]) -> str:
+    """Return a list with an item for each line of text."""
+    return "\n".join(f"- {sentence(line)}" for line in lines)
+
+
+def small(text: str) -> str:
+    """Return a line of text in small letters."""
+    return f"<sub>{sentence(text)}</sub>"
+
+
+def folded(heading: str, *blocks: str) -> str:
+    """Return a section that a click on its heading opens."""
+    # The heading is HTML, and Markdown begins after an empty line.
+    content = "\n\n".join(blocks)
+    return f"<details><summary>{html.escape(heading)}</summary>\n\n{content}\n\n</details>"

@@ -1,0 +1,209 @@
+"""Compare values with those expected, by the kinds of both. `_TESTS` lists all tests.
+
+    expected    actual      compared by
+    fixed       any         whether the values are the same
+    constant    any         whether all have the value
+    random      constant    the probability that all values are equal
+    random      random      all tests
+
+`judge` decides for all weights at once which outcomes are reported.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from keras_initx._typing import DType
+from keras_initx.tools.audit._distribution import (
+    compare_constant_parts,
+    compare_means,
+    compare_norms,
+    compare_parts_and_slices,
+    compare_scales,
+    compare_shapes,
+)
+from keras_initx.tools.audit._equal_values import (
+    compare_copies,
+    compare_precision,
+    compare_repeated,
+)
+from keras_initx.tools.audit._extremes import (
+    compare_bounds,
+    compare_crowded,
+    compare_extremes,
+    compare_outliers,
+    compare_outliers_with_law,
+    compare_with_laws,
+)
+from keras_initx.tools.audit._probabilities import compute_chance_of_all
+from keras_initx.tools.audit._profile import (
+    INFINITE,
+    LOST,
+    NOT_FINITE,
+    SHARE_OF_ZEROS,
+    Profile,
+    epsilon,
+)
+from keras_initx.tools.audit._property_test import ROUNDING, Outcome, PropertyTest, proven
+from keras_initx.tools.audit._zeros import (
+    compare_frames,
+    compare_input_connections,
+    compare_unit_connections,
+    compare_zero_positions,
+    compare_zero_shares,
+    compare_zeros_with_law,
+)
+
+# All tests of values that are random on both sides.
+_TESTS: tuple[PropertyTest, ...] = (
+    compare_crowded,
+    compare_repeated,
+    compare_copies,
+    compare_zeros_with_law,
+    compare_zero_positions,
+    compare_input_connections,
+    compare_unit_connections,
+    compare_zero_shares,
+    compare_precision,
+    compare_frames,
+    compare_norms,
+    compare_outliers_with_law,
+    compare_outliers,
+    compare_scales,
+    compare_means,
+    compare_shapes,
+    compare_bounds,
+    compare_extremes,
+    compare_constant_parts,
+    compare_parts_and_slices,
+)
+
+
+def compare_random_values(expected: Profile, actual: Profile) -> tuple[Outcome, ...]:
+    """Test whether values are draws of the same law as others."""
+    outcomes = [test(expected, actual) for test in _TESTS]
+    return tuple(outcome for outcome in outcomes if outcome is not None)
+
+
+# A random weight that is constant by chance has fewer values.
+_FEWEST_CONSTANT = 4
+# Of fewer values, those that are distributed as before may be so by chance.
+_FEWEST_OF_SEED = 64
+# A frame of a single value is as often positive as negative.
+_CHANCE_OF_SIGN = 0.5
+# With a smaller probability, values are not distributed as others.
+_OTHER_DISTRIBUTION = 1e-3
+
+
+def compare_profiles(expected: Profile, actual: Profile, dtype: DType) -> tuple[Outcome, ...]:
+    """Run all tests of a weight that apply, none if too little is known.
+
+    Args:
+        expected: What its values should be.
+        actual: What was measured of its values, of one draw at least.
+        dtype: The less exact of both dtypes.
+    """
+    if _is_not_finite(expected, actual):
+        return (Outcome("not finite", "values that are not finite"),)
+    if expected.digest is not None and expected.digest == actual.digest:
+        return (proven("values"),)
+    kinds = expected.kind, actual.kind
+    if expected.kind == "fixed" and (actual.kind == "constant" or actual.digest is not None):
+        return (_compare_with_fixed(expected, actual, dtype),)
+    if expected.kind == "fixed" and actual.kind != "unknown":
+        return (Outcome("values", "other values in each draw, expected the same"),)
+    if expected.kind == "constant" and actual.kind != "unknown":
+        return (_compare_with_constant(expected.value, actual, dtype),)
+    if kinds == ("random", "constant"):
+        return (_compare_constant_with_random(expected, actual, dtype),)
+    if kinds == ("random", "fixed"):
+        return (Outcome("constant", "the same values in each draw, expected random ones"),)
+    if kinds == ("random", "random"):
+        return compare_random_values(expected, actual)
+    return ()
+
+
+def _is_not_finite(expected: Profile, actual: Profile) -> bool:
+    """Return whether values are not finite and were, or must be."""
+    if actual.reason == LOST:
+        return True
+    if expected.reason in (NOT_FINITE, INFINITE, LOST):
+        return False
+    if expected.kind == "fixed":  # perhaps a mask
+        return actual.reason == NOT_FINITE
+    # Of a mask, there is no distribution.
+    is_mask = actual.kind == "fixed" and not actual.has_distribution
+    return actual.reason in (NOT_FINITE, INFINITE) or (is_mask and expected.kind == "random")
+
+
+def _compare_with_fixed(expected: Profile, actual: Profile, dtype: DType) -> Outcome:
+    """Compare with values that were the same in all draws."""
+    if _are_near(expected.spot_values, actual.spot_values, dtype):
+        return proven("values")
+    if actual.kind == "constant":
+        return Outcome("values", f"all values are {actual.value:.4g}, expected different ones")
+    cause = ""
+    if expected.has_distribution and actual.has_distribution:
+        outcomes = compare_random_values(expected, actual)
+        is_alike = min((outcome.p for outcome in outcomes), default=0.0) > _OTHER_DISTRIBUTION
+        if is_alike and expected.size >= _FEWEST_OF_SEED:
+            cause = "distributed as before: another seed?"
+    return Outcome(
+        "values",
+        "other values than the expected ones, which are the same in each draw",
+        cause=cause,
+    )
+
+
+def _are_near(expected: tuple[float, ...], actual: tuple[float, ...], dtype: DType) -> bool:
+    """Return whether the values that were kept are equal, up to rounding."""
+    if not expected or len(expected) != len(actual):
+        return False
+    before, now = np.array(expected), np.array(actual)
+    tolerance = max(ROUNDING, 2 * epsilon(dtype)) * float(np.abs(before).max())
+    return bool((np.abs(before - now) <= tolerance).all())
+
+
+def _compare_with_constant(value: float | None, actual: Profile, dtype: DType) -> Outcome:
+    """Compare with values that were all equal."""
+    assert value is not None
+    evidence = f"some values are not {value:.4g}"
+    if actual.value is not None:
+        if abs(actual.value - value) <= 2 * epsilon(dtype) * abs(value):
+            return proven("values")
+        evidence = f"all values are {actual.value:.4g}, expected {value:.4g}"
+    elif actual.std:
+        evidence = f"a standard deviation of {actual.std:.3g}, expected {value:.4g} everywhere"
+    return Outcome("values", evidence)
+
+
+def _compare_constant_with_random(expected: Profile, actual: Profile, dtype: DType) -> Outcome:
+    """Compare a constant with values that are drawn, and may all be equal by chance."""
+    assert actual.value is not None
+    evidence = f"all values are {actual.value:.4g}, expected random ones"
+    if actual.size < _FEWEST_CONSTANT:
+        single = replace(actual, lowest=actual.value, highest=actual.value, total=actual.size)
+        beyond_law = compare_with_laws(expected, single)
+        return beyond_law or Outcome("constant", evidence, p=1.0, deviation=0.0)
+    chance = _compute_chance(actual.value, expected, dtype)
+    if expected.law is not None or expected.frames:
+        return Outcome("constant", evidence, chance ** (actual.size - 1))
+    return Outcome(
+        "constant", evidence, compute_chance_of_all(chance, expected.total, actual.size - 1)
+    )
+
+
+def _compute_chance(value: float, expected: Profile, dtype: DType) -> float:
+    """Compute the probability that a value is this one, once rounded."""
+    if expected.frames:
+        return _CHANCE_OF_SIGN
+    step = epsilon(dtype) * max(abs(value), 2.0**-24)
+    chance = expected.zeros if value == 0 else 0.0
+    if expected.law is not None:
+        ends = np.array([value - step, value + step])
+        below, above = expected.law.distribution_function(ends)
+        chance = max(chance, above - below)
+    elif expected.zeros <= SHARE_OF_ZEROS or value:
+        quantiles = np.array(expected.quantiles)
+        chance = max(chance, float((np.abs(quantiles - value) <= step).mean()))
+    return max(chance, epsilon(dtype))

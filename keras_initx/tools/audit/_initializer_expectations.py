@@ -1,0 +1,420 @@
+"""What an initializer says of the values of a weight, from the most exact to nothing.
+
+    FixedValues           zeros, Identity: the values themselves
+    LawExpectation        HeNormal, Orthogonal: a law that has a formula
+    SlicesExpectation     one law for each gate of a fused kernel
+    DrawsExpectation      the initializer of a user: what three draws tell
+    NotKnown              a weight that no rule reaches, with the reason
+
+`DeclaredFallback` asks the layer if a weight is not as a rule says: then perhaps the rule was not
+applied.
+"""
+
+import copy
+import hashlib
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from keras_initx._typing import Array, DType
+from keras_initx.backends._backend import Region
+from keras_initx.backends._current import backend
+from keras_initx.backends._moments import Moments
+from keras_initx.checkpoints._sources import to_lazy
+from keras_initx.initializers._as_ours import adapt_initializer
+from keras_initx.initializers._description import description
+from keras_initx.initializers._laws import FixedLaw, FrameLaw, IndependentLaw, Law, SlicesLaw
+from keras_initx.initializers._seeds import derived_seed, initializers_within
+from keras_initx.inspection._hooks import LayerInitializer
+from keras_initx.tools.audit._compare_profiles import compare_profiles
+from keras_initx.tools.audit._distribution import measure_excess_of_shape
+from keras_initx.tools.audit._draws import merge_draws
+from keras_initx.tools.audit._equal_values import are_independent, compute_largest_atom
+from keras_initx.tools.audit._judgement import Comparison, Expectation
+from keras_initx.tools.audit._profile import SAMPLE, Profile, epsilon, sample_for_moments
+from keras_initx.tools.audit._property_test import Outcome, proven
+from keras_initx.tools.audit._subjects import (
+    Subject,
+    Values,
+    profile_array,
+    profile_law,
+    profile_values,
+)
+from keras_initx.tools.audit._zeros import choose_frame_tolerance, get_frame_axis
+from keras_initx.tools.initialize._initialize import needs_axes
+
+# Draws of an initializer whose law is not known, or has no formula.
+_DRAWS = 3
+# Rounding of a law to a dtype whose numbers are farther apart, in deviations, changes its shape.
+_COARSE = 0.01
+# The smallest positive numbers of the dtypes in which weights can vanish.
+_SMALLEST = {"float16": 2.0**-24}
+_UNDRAWN = Profile("unknown", "its initializer cannot be drawn from")
+# Verdicts on a whole whose slices have laws of their own.
+_VERDICTS_OF_WHOLE = ("copies", "equal slices")
+# Verdicts on values whose scale differs from draw to draw.
+_WITHOUT_SCALE = ("not finite", "constant", "shape")
+# The shapes of draws may differ more than three of them show, by this factor.
+_UNSURE = 1.25
+# With a smaller probability, it is worth looking for another explanation.
+_SUSPICIOUS = 1e-3
+# With a larger one, that is the explanation.
+_PLAUSIBLE = 1e-5
+
+
+@dataclass(frozen=True)
+class NotKnown(Expectation):
+    """Nothing is known of a weight, with the reason."""
+
+    reason: str
+
+    def test(self, weight: Subject) -> Comparison:
+        return Comparison(weight, self, Profile("unknown"), reason=self.reason)
+
+
+@dataclass(frozen=True)
+class InitializerExpectation(Expectation):
+    """The values that an initializer gives.
+
+    Attributes:
+        law: Their law, `None` if it is not known.
+        initializer: The initializer.
+        has_guessed_fans: See `Expectation`.
+    """
+
+    law: Law | None
+    initializer: LayerInitializer
+    has_guessed_fans: bool = False
+
+    @property
+    def text(self) -> str:  # type: ignore[override]
+        """The initializer."""
+        return description(self.initializer)
+
+    def read(self, weight: Subject) -> Array:
+        """Read the values of a weight.
+
+        A process that shares it with others reads its own, if these have the law by themselves.
+        """
+        if weight.values.is_shared and isinstance(self.law, IndependentLaw):
+            return np.concatenate([values.reshape(-1) for _, values in weight.values.parts()])
+        return weight.values.read()
+
+
+def expect_initializer(initializer: LayerInitializer, weight: Subject) -> InitializerExpectation:
+    """Choose the most exact expectation that an initializer allows."""
+    expectation = _expect_law(
+        adapt_initializer(initializer).law(weight.shape), initializer, weight.dtype
+    )
+    model_weight = weight.weight
+    are_guessed = (
+        model_weight is not None and model_weight.has_guessed_axes and needs_axes(initializer)
+    )
+    return replace(expectation, has_guessed_fans=are_guessed)
+
+
+def _expect_law(
+    law: Law | None, initializer: LayerInitializer, dtype: DType
+) -> InitializerExpectation:
+    if isinstance(law, FixedLaw):
+        return FixedValues(law, initializer)
+    is_coarse = isinstance(law, IndependentLaw) and _is_coarse(law, dtype)
+    if isinstance(law, IndependentLaw | FrameLaw) and not is_coarse:
+        return LawExpectation(law, initializer)
+    if isinstance(law, SlicesLaw):
+        return SlicesExpectation(law, initializer)
+    return DrawsExpectation(law, initializer)
+
+
+def _is_coarse(law: IndependentLaw, dtype: DType) -> bool:
+    # The numbers of the dtype are so far apart that rounded values have a law of their own.
+    step = max(epsilon(dtype) * abs(law.mean), _SMALLEST.get(dtype, 0.0))
+    return step > _COARSE * law.std
+
+
+@dataclass(frozen=True)
+class FixedValues(InitializerExpectation):
+    """Values that do not depend on a seed."""
+
+    law: FixedLaw
+
+    def test(self, weight: Subject) -> Comparison:
+        moments = Moments()
+        outcomes = []
+        for region, values in weight.values.parts():
+            moments.add(sample_for_moments(values))
+            if values.size:
+                outcomes.append(self.test_region(weight, values, region))
+        actual = Profile("fixed", std=moments.std)
+        return Comparison(weight, self, actual, Profile("fixed"), tuple(outcomes))
+
+    def test_region(self, weight: Subject, values: Array, region: Region | None = None) -> Outcome:
+        """Test each value of a region by itself."""
+        expected = np.broadcast_to(self.law.make(), weight.shape)[region or ...]
+        # Logarithms and exponentials differ in their last bits.
+        tolerance = 2 * epsilon(weight.dtype) * np.abs(expected)
+        with np.errstate(invalid="ignore"):  # of two infinities there is no difference
+            is_near = np.isfinite(expected) & (np.abs(values - expected) <= tolerance)
+        same = is_near | (values == expected)
+        count = int(np.count_nonzero(~same))
+        if not count:
+            return proven("values")
+        if not np.isfinite(values[~same]).all():
+            return Outcome("not finite", "values that are not finite")
+        first = np.unravel_index(int(np.argmin(same)), values.shape)
+        difference = f"{count} of {values.size} differ"
+        if (values == values.flat[0]).all():
+            difference = f"all are {values.flat[0]:.4g}"
+        index = ", ".join(str(int(number)) for number in first)
+        evidence = (
+            f"{difference}: [{index}] is {values[first]:.4g} instead of {expected[first]:.4g}"
+        )
+        return Outcome("values", evidence)
+
+
+@dataclass(frozen=True)
+class LawExpectation(InitializerExpectation):
+    """Random values whose law has a formula."""
+
+    law: IndependentLaw | FrameLaw
+
+    def test(self, weight: Subject) -> Comparison:
+        values = self.read(weight)
+        if values.size == 0:
+            return Comparison(weight, self, Profile("unknown"), reason="empty")
+        expected = profile_law(self.law, weight.dtype, values.shape)
+        share = compute_largest_atom(expected) if expected.has_distribution else None
+        actual = profile_values(values, weight.dtype, share)
+        if isinstance(self.law, FrameLaw) and actual.kind == "random":
+            has_blocks = self.law.has_form(values, choose_frame_tolerance(weight.dtype))
+            frames = (self.law.blocks, get_frame_axis(self.law)) if has_blocks else None
+            actual = replace(actual, frames=frames)
+        outcomes = compare_profiles(expected, actual, weight.dtype)
+        return Comparison(weight, self, actual, expected, outcomes, sample=_digest_sample(values))
+
+
+@dataclass(frozen=True)
+class DrawsExpectation(InitializerExpectation):
+    """Random values of which no more is known than what three draws tell.
+
+    They are drawn from a copy of the initializer with other seeds.
+    """
+
+    def test(self, weight: Subject) -> Comparison:
+        values = self.read(weight)
+        if values.size == 0:
+            return Comparison(weight, self, Profile("unknown"), reason="empty")
+        draws = [profile_array(array, weight.dtype) for array in self.draw(weight)]
+        return self.compare_with_draws(weight, values, draws)
+
+    def compare_with_draws(
+        self, weight: Subject, values: Array, draws: Sequence[Profile]
+    ) -> Comparison:
+        """Compare a weight with these values with draws of its initializer."""
+        expected = _UNDRAWN if not draws else merge_draws(draws)
+        if self.law is not None:
+            expected = replace(expected, varies=())  # by chance
+        if expected.kind == "fixed":
+            return self._test_fixed(weight, expected)
+        actual = profile_values(values, weight.dtype)
+        if expected.has_levels and actual.kind == "random":
+            actual = actual.with_levels()
+        if self.law is None and not are_independent(draws):
+            actual = replace(actual, signs="", ranks="")
+        outcomes = compare_profiles(expected, actual, weight.dtype)
+        if "scale" in expected.varies and self.law is None:
+            expected = Profile("random", "its scale differs from draw to draw")
+            outcomes = _test_shape(draws, actual, weight.dtype)
+        reason = "" if outcomes else expected.reason
+        sample = b"" if reason else _digest_sample(values)
+        return Comparison(weight, self, actual, expected, outcomes, reason, sample=sample)
+
+    def _test_fixed(self, weight: Subject, expected: Profile) -> Comparison:
+        """Test a weight whose draws are equal: what ignores its seed may have had another state."""
+        actual = profile_array(weight.values.read_stored(), weight.dtype)
+        if actual.digest == expected.digest:
+            return Comparison(weight, self, actual, expected, (proven("values"),))
+        reason = "equal in each draw of its initializer, and not here"
+        return Comparison(weight, self, actual, expected, reason=reason)
+
+    def draw(self, weight: Subject) -> list[Array]:
+        """Draw three times from a copy of the initializer; no draws if that fails.
+
+        A function is not called: it may draw from a generator of the user, and change its state.
+        """
+        initializer: Any = self.initializer
+        if not isinstance(initializer, keras.initializers.Initializer):
+            return []
+        draws = []
+        for number in range(_DRAWS):
+            seed = derived_seed(number, "audit", weight.path)
+            keras.utils.set_random_seed(seed)  # for an initializer without a seed of its own
+            try:
+                copied = copy.deepcopy(initializer, _map_generators(initializer, seed))
+                for index, inner in enumerate(initializers_within(copied)):
+                    if hasattr(inner, "seed"):
+                        inner.seed = inner._init_seed = derived_seed(seed, index)
+                values = copied(weight.shape, dtype=weight.dtype)
+                values = keras.ops.cast(keras.ops.convert_to_tensor(values), weight.dtype)
+                array = np.array(backend.host_view(values))
+            except Exception:  # a user's class may raise anything
+                return []
+            if array.shape != weight.shape:
+                return []
+            draws.append(array)
+        return draws
+
+
+@dataclass(frozen=True)
+class SlicesExpectation(DrawsExpectation):
+    """Slices along axes that have laws of their own, each tested by its law.
+
+    Slices whose law is not known are compared with slices of draws. Whether slices repeat others
+    is compared with draws of the whole.
+    """
+
+    law: SlicesLaw
+
+    has_parts = True
+
+    def test(self, weight: Subject) -> Comparison:
+        values = self.read(weight)
+        if values.size == 0:
+            return Comparison(weight, self, Profile("unknown"), reason="empty")
+        draws = self.draw(weight)
+        profiles = [profile_array(draw, weight.dtype) for draw in draws]
+        whole = self.compare_with_draws(weight, values, profiles)
+        if whole.actual.kind != "random" or whole.is_proven:
+            return whole
+        outcomes = [outcome for outcome in whole.outcomes if outcome.verdict in _VERDICTS_OF_WHOLE]
+        for piece in _split_by_law(self.law, values, draws):
+            if piece.values.size == 0:
+                continue
+            stored = Values(to_lazy(piece.values))
+            subject = Subject(weight.path, piece.values.shape, weight.dtype, stored)
+            expectation = _expect_law(piece.law, self.initializer, weight.dtype)
+            if isinstance(expectation, DrawsExpectation):
+                profiles = [profile_array(draw, weight.dtype) for draw in piece.draws]
+                comparison = expectation.compare_with_draws(subject, piece.values, profiles)
+            else:
+                comparison = expectation.test(subject)
+            for outcome in comparison.outcomes:
+                if not outcome.proof:
+                    outcomes.append(replace(outcome, evidence=f"{piece.name}: {outcome.evidence}"))
+        reason = "" if outcomes else whole.reason
+        return replace(whole, outcomes=tuple(outcomes), reason=reason)
+
+
+class _Piece(NamedTuple):
+    """A piece of a weight that has a law of its own.
+
+    Attributes:
+        name: Which one it is, in words: `"part 2 of 4 along axis 1"`.
+        law: Its law, `None` if it is not known.
+        values: Its values.
+        draws: The same piece of each draw.
+    """
+
+    name: str
+    law: Law | None
+    values: Array
+    draws: Sequence[Array]
+
+
+def _split_by_law(
+    law: Law | None, values: Array, draws: Sequence[Array], name: str = ""
+) -> Iterator[_Piece]:
+    """Cut values and draws where their law is cut; a piece may be cut again."""
+    if not isinstance(law, SlicesLaw):
+        yield _Piece(name, law, values, draws)
+        return
+    cuts = np.cumsum([shape[law.axis] for shape in law.shapes])[:-1]
+    pieces = zip(*[np.split(array, cuts, law.axis) for array in (values, *draws)], strict=True)
+    enclosing = f" of {name}" if name else ""
+    axis = law.axis % values.ndim
+    for index, (piece, *drawn_pieces) in enumerate(pieces):
+        piece_name = f"part {index + 1} of {len(law.laws)} along axis {axis}{enclosing}"
+        yield from _split_by_law(law.laws[index], piece, drawn_pieces, piece_name)
+
+
+def _map_generators(initializer: Any, seed: int) -> dict[int, Any]:
+    """Make a generator for each of an initializer, by its identity, as `deepcopy` takes them."""
+    generators = {}
+    for inner in initializers_within(initializer):
+        for value in vars(inner).values():
+            if isinstance(value, keras.random.SeedGenerator):
+                generators[id(value)] = keras.random.SeedGenerator(seed)
+    return generators
+
+
+def _test_shape(draws: Sequence[Profile], actual: Profile, dtype: DType) -> tuple[Outcome, ...]:
+    """Test values whose scale differs from draw to draw, without the scale.
+
+    Their shape may differ from draw to draw too, more than the shape of independent values does.
+    """
+    standardized = [_standardize(draw) for draw in draws]
+    pairs = itertools.combinations(standardized, 2)
+    excess = max(1.0, _UNSURE * max(measure_excess_of_shape(*pair) for pair in pairs))
+    expected, actual = merge_draws(standardized), _standardize(actual)
+    expected = replace(expected, independent=expected.independent / excess**2)
+    actual = replace(actual, independent=actual.independent / excess**2)
+    outcomes = compare_profiles(expected, actual, dtype)
+    return tuple(outcome for outcome in outcomes if outcome.verdict in _WITHOUT_SCALE)
+
+
+def _standardize(profile: Profile) -> Profile:
+    if profile.kind != "random" or not profile.std:
+        return profile
+    return profile.with_moments(0.0, 1.0)
+
+
+def _digest_sample(values: Array) -> bytes:
+    # Of a sample of the values and their number.
+    step = max(1, values.size // SAMPLE)
+    sample = np.ascontiguousarray(values.reshape(-1)[::step])
+    digest = hashlib.blake2b(sample.tobytes(), digest_size=16)
+    digest.update(str(values.size).encode())
+    return digest.digest()
+
+
+@dataclass(frozen=True)
+class DeclaredFallback(Expectation):
+    """What a rule or a layer says, and if values are not so, what the layer declares.
+
+    Attributes:
+        stated: What the rule or the layer says.
+        declared: Function that returns what the layer declares: as Keras calls its initializer, and
+            with the fans of the layer. Keras takes fans of the shape, also of depthwise kernels.
+        is_rule: Whether a rule says it, so that what the layer declares is only an explanation.
+        alpha: See `audit`. No test fails whose probability is larger.
+    """
+
+    stated: InitializerExpectation
+    declared: Callable[[], Iterable[InitializerExpectation]]
+    is_rule: bool
+    alpha: float
+
+    @property
+    def text(self) -> str:  # type: ignore[override]
+        """What the rule or the layer says."""
+        return self.stated.text
+
+    def test(self, weight: Subject) -> Comparison:
+        comparison = self.stated.test(weight)
+        if comparison.least_p_value >= max(_SUSPICIOUS, self.alpha) or weight.values.is_shared:
+            return comparison
+        for expectation in self.declared():
+            declared = expectation.test(weight)
+            if not declared.outcomes:
+                continue
+            if self.is_rule and declared.least_p_value > _PLAUSIBLE:
+                comparison = replace(comparison, declared=expectation.text)
+            elif not self.is_rule and declared.least_p_value > comparison.least_p_value:
+                comparison = replace(
+                    comparison, expected=declared.expected, outcomes=declared.outcomes
+                )
+        return comparison

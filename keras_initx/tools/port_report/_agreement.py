@@ -1,0 +1,109 @@
+"""How far whole outputs are apart, in the numbers that reviewers of ports ask for."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from keras_initx.backends._current import backend
+from keras_initx.inspection._inventory import Inventory
+from keras_initx.inspection._watch import Watch, Watcher
+from keras_initx.tools.compare_outputs._equal_draws import equal_draws
+from keras_initx.tools.compare_outputs._pairs import paired_tensors
+from keras_initx.tools.compare_outputs._reading import Values, labeled, values_of
+from keras_initx.tools.compare_outputs._recorded import recorded_tensor
+from keras_initx.tools.compare_outputs._samples import without_ones
+
+
+@dataclass(frozen=True)
+class OutputAgreement:
+    """How far an output of a model is from that of another, in absolute numbers.
+
+    Attributes:
+        path: Its path in nested outputs, such as `"last_hidden_state"`, empty for a single output.
+        largest_difference: The largest absolute difference of two values.
+        largest_value: The largest absolute value of the other model.
+        vectors: The number of vectors along its last axis, such as those of logits; 0 if this axis
+            has one value.
+        same_largest: In how many of these the largest value has the same index.
+    """
+
+    path: str
+    largest_difference: float
+    largest_value: float
+    vectors: int
+    same_largest: int
+
+
+class OutputKeeper(Watcher):
+    """Keeps whole outputs of the first pass in inference.
+
+    Attributes:
+        outputs: Dict from the paths of outputs to their values.
+    """
+
+    def __init__(self) -> None:
+        self.outputs: dict[str, Values] = {}
+
+    def finish(self, outputs: Any) -> None:
+        for path, value in labeled(outputs):
+            values = values_of(value)
+            if values is not None:
+                self.outputs.setdefault(path, Values(np.array(values.array), values.dtype))
+
+    def after_forward(self, module: Any, args: Any, outputs: Any) -> None:
+        """Look at what a module of torch has returned, as a hook of it."""
+        if not module.training and not self.outputs:
+            self.finish(outputs)
+
+
+def whole_outputs_of(inventory: Inventory, x: Any) -> dict[str, Values]:
+    """Return the whole outputs of a model for inputs, in inference."""
+    keeper = OutputKeeper()
+    with backend.full_precision(), equal_draws():
+        Watch(inventory).observe(x, keeper, training=False)
+    return keeper.outputs
+
+
+def compare_whole_outputs(
+    ours: Mapping[str, Values], theirs: Mapping[str, Values]
+) -> list[OutputAgreement]:
+    """Return how far outputs are from those that `compare_outputs` compares them with."""
+    others = {path: recorded_tensor(values) for path, values in theirs.items()}
+    shapes = {without_ones(tensor.shape) for tensor in others.values()}
+    tensors = {}
+    for path, values in ours.items():
+        tensors[path] = recorded_tensor(values)
+        tensors[path].keep(values.array, shapes)
+    agreements = []
+    for pair in paired_tensors(tensors, others, None):
+        if pair.difference is None or pair.other_place is None:
+            continue
+        order = pair.difference.order
+        here = ours[pair.place].array.astype("float64")
+        there = theirs[pair.other_place].array.astype("float64")
+        # In the order of the model, whose last axis has the channels.
+        moved = [order.view[axis] for axis in order.axes]
+        there = there.reshape(moved).transpose(np.argsort(order.axes)).reshape(here.shape)
+        agreements.append(_compare_whole(pair.place, here, there))
+    return agreements
+
+
+def _compare_whole(path: str, here: np.ndarray, there: np.ndarray) -> OutputAgreement:
+    with np.errstate(invalid="ignore"):  # of infinities
+        differences = np.where(here == there, 0.0, np.abs(here - there))
+    differences[np.isnan(here) & np.isnan(there)] = 0.0
+    largest = float(differences.max(initial=0.0))
+    vectors = same = 0
+    if here.ndim > 1 and here.shape[-1] > 1 and here.size:
+        here_places, there_places = here.argmax(axis=-1), there.argmax(axis=-1)
+        vectors, same = here_places.size, int((here_places == there_places).sum())
+    return OutputAgreement(
+        path,
+        math.inf if math.isnan(largest) else largest,
+        float(np.abs(there).max(initial=0.0)),
+        vectors,
+        same,
+    )

@@ -1,0 +1,160 @@
+"""Compare a ported model with its source: the weights, the outputs, and the first step."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import keras
+
+from keras_initx.checkpoints._sources import LayoutName
+from keras_initx.inspection._batch import Data, first_examples, make_batch
+from keras_initx.inspection._environment import environment_of
+from keras_initx.inspection._inventory import check_unshared, checked_inventory
+from keras_initx.tools.compare_outputs._compare import compare_outputs, record_outputs
+from keras_initx.tools.compare_outputs._counterparts import names_of_weights
+from keras_initx.tools.compare_outputs._module_step import unchanged
+from keras_initx.tools.compare_outputs._reading import is_torch_module
+from keras_initx.tools.load_pretrained._array_names import NamesDict
+from keras_initx.tools.load_pretrained._load_report import LoadReport
+from keras_initx.tools.port_report._agreement import (
+    OutputKeeper,
+    compare_whole_outputs,
+    whole_outputs_of,
+)
+from keras_initx.tools.port_report._ported_weights import compare_weights
+from keras_initx.tools.port_report._report import PortReport, PortSide
+from keras_initx.tools.save_pretrained._names_and_layout import resolve_names
+
+# {"model": images, "module": images with channels first}
+_SIDES = {"model", "module"}
+
+
+class PortBatch(NamedTuple):
+    """What both sides of a port are called with.
+
+    Attributes:
+        model: The inputs of the model.
+        module: The inputs of the module.
+        y: The targets of both, `None` if there are none.
+    """
+
+    model: Data
+    module: Data
+    y: Data | None
+
+
+def port_batch(x: Data, y: Data | None = None) -> PortBatch:
+    """Return what both sides are called with.
+
+    Args:
+        x: Inputs, or a dict `{"model": inputs, "module": inputs}` if the module takes others; or a
+            tuple of one of these and the targets.
+        y: The targets, or `None`.
+    """
+    if y is None and isinstance(x, tuple) and len(x) == 2:
+        x, y = x
+    if isinstance(x, Mapping) and x.keys() == _SIDES:
+        return PortBatch(x["model"], x["module"], y)
+    return PortBatch(x, x, y)
+
+
+def port_report(
+    model: keras.Model,
+    module: Any,
+    x: Data,
+    y: Data | None = None,
+    *,
+    loaded: LoadReport | None = None,
+    names: NamesDict | None = None,
+    layout: LayoutName | None = None,
+    loss: Any = None,
+    optimizer: Any = None,
+) -> PortReport:
+    """Compare a ported model with its torch module: the weights, the outputs, the first step.
+
+    Use it to show reviewers that a port is right, and to find what to fix next. Load the weights
+    first, by `load_pretrained` or by your own converter, because the report compares the weights
+    that the model has. The model, the module, their modes and all random states are afterward as
+    they were.
+
+    Args:
+        model: A built Keras model. With targets it must be compiled.
+        module: The `torch.nn.Module` that it was ported from, whatever the backend is.
+        x: The inputs of both, for example an array of tokens. If the module takes other inputs, a
+            dict `{"model": inputs, "module": inputs}`. For the forms of each see `record_outputs`.
+        y: The targets of both, to compare the first step of training. A tuple `(x, y)` in `x` has
+            its own.
+        loaded: The report of `load_pretrained`, which has `names` and `layout`.
+        names: The names of arrays by patterns, see `load_pretrained`, if there is no report.
+        layout: The layout of the module, `"torch"` by default, see `load_pretrained`.
+        loss: The loss of the module, see `record_outputs`. Pass it with targets.
+        optimizer: The optimizer of the module, see `record_outputs`.
+
+    Returns:
+        A `PortReport`. `report.verdict` says in one sentence what to fix next, and
+        `report.to_markdown()` is for the pull request.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If `loaded` is passed with `names` or `layout`, the model was loaded with a
+            function, which a report does not keep, targets are passed with the layout of Keras, or
+            `compare_outputs` raises it.
+
+    Example:
+        >>> import torch
+        >>> import keras_initx
+        >>> module = torch.nn.Sequential(torch.nn.Linear(3, 2))
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="head")])
+        >>> names = {"head": "0"}
+        >>> loaded = keras_initx.load_pretrained(
+        ...     model, module.state_dict(), names, layout="torch"
+        ... )
+        >>> report = port_report(model, module, keras.random.normal((4, 3)), loaded=loaded)
+        >>> report.verdict
+        'The port is equal: weights, outputs.'
+    """
+    inventory = checked_inventory("model", model)
+    check_unshared("model", inventory)
+    if not is_torch_module(module):
+        raise TypeError(
+            "`module` must be a `torch.nn.Module`. "
+            f"Received: module of type {type(module).__name__}"
+        )
+    if loaded is not None and not isinstance(loaded, LoadReport):
+        raise TypeError(
+            "`loaded` must be the report of `load_pretrained`. "
+            f"Received: loaded of type {type(loaded).__name__}"
+        )
+    if loaded is not None and (names is not None or layout is not None):
+        raise ValueError(
+            "Pass either `loaded`, which has names and layout, or `names` and `layout`. "
+            f"Received: loaded={loaded!r}, names={names!r}, layout={layout!r}"
+        )
+    names, layout = resolve_names(names if loaded is None else loaded, layout)
+    layout = layout or "torch"
+    batch = port_batch(x, y)
+    if batch.y is None and (loss is not None or optimizer is not None):
+        raise ValueError("`loss` and `optimizer` need targets: pass `y`. Received: y=None")
+    if batch.y is not None and layout == "keras":
+        raise ValueError(
+            "`y` must be left out with the layout of Keras: the first step is compared through the "
+            "layout of torch. Received: y, and layout='keras'"
+        )
+    keeper = OutputKeeper()
+    with unchanged(module):
+        of_weights = names_of_weights(names, inventory.weights)
+        weights = compare_weights(inventory, module, of_weights, layout, loaded)
+        hook = module.register_forward_hook(keeper.after_forward)
+        try:
+            recorded = record_outputs(module, batch.module, batch.y, loss=loss, optimizer=optimizer)
+        finally:
+            hook.remove()
+        outputs = compare_outputs(model, batch.model, recorded, y=batch.y, names=names)
+        of_model = make_batch(model, batch.model)
+        whole = whole_outputs_of(inventory, first_examples(of_model.x, None))
+    return PortReport(
+        weights,
+        outputs,
+        compare_whole_outputs(whole, keeper.outputs),
+        PortSide(f"{type(model).__name__} {model.name!r}", environment_of(model)),
+        PortSide(type(module).__name__, environment_of(module)),
+    )

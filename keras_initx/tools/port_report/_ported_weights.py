@@ -1,0 +1,259 @@
+"""The weights of a ported model next to the arrays of its source.
+
+The arrays become weights as in `load_pretrained`: `fc.weight (4, 8)` is compared as
+`head/kernel (8, 4)`.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+
+from keras_initx._typing import Array, Shape
+from keras_initx.backends._current import backend
+from keras_initx.checkpoints._sources import LayoutName, find_ties, open_source
+from keras_initx.files._casts import cast
+from keras_initx.inspection._inventory import Inventory
+from keras_initx.inspection._weights import ModelWeight
+from keras_initx.report._text import format_number
+from keras_initx.tools.load_pretrained._array_names import NamesDict
+from keras_initx.tools.load_pretrained._load_pretrained import Assignment, plan_load
+from keras_initx.tools.load_pretrained._load_report import LoadReport
+
+Answer: TypeAlias = Literal["equal", "differs", "not loaded", "left out", "not compared"]
+
+
+@dataclass(frozen=True)
+class PortedWeight:
+    """A weight of a ported model next to the arrays of its source.
+
+    Attributes:
+        path: The path of the weight, see `ModelWeight`.
+        answer: `"equal"`, `"differs"`, `"not loaded"` if no array of the source is for it or fits,
+            `"left out"` if `names` says so or it is no parameter, or `"not compared"`.
+        how: How its arrays become the weight, or why there is no array.
+        shape: Its shape.
+        sources: The names of its arrays.
+        difference: The largest absolute difference, `None` if it was not compared.
+        cause: What is known of a difference.
+    """
+
+    path: str
+    answer: Answer
+    how: str = ""
+    shape: Shape = ()
+    sources: tuple[str, ...] = ()
+    difference: float | None = None
+    cause: str = ""
+
+    @property
+    def text(self) -> str:
+        """What differs, in words."""
+        text, reason = f"{self.path}: {self.answer}", self.how
+        if self.difference:
+            text = f"{self.path} differs by up to {format_number(self.difference)}"
+            reason = self.cause
+        return f"{text} ({reason})" if reason else text
+
+
+@dataclass(frozen=True)
+class ParameterCount:
+    """How many values of a kind both sides have.
+
+    Attributes:
+        kind: `"trained parameters"`, `"frozen parameters"`, `"statistics and buffers"`, or
+            `"counters"`, such as the `num_batches_tracked` of torch.
+        model: How many the model has.
+        module: How many the module has.
+    """
+
+    kind: str
+    model: int
+    module: int
+
+
+class PortedWeights(NamedTuple):
+    """The weights of a ported model next to those of its source.
+
+    Attributes:
+        rows: A row for each weight.
+        counts: How many values of each kind both sides have.
+        count_reasons: Why their numbers of parameters differ, in words.
+        unused: Dict from the names of arrays that are for no weight to their shapes, without
+            counters.
+        notes: What `load_pretrained` notes.
+    """
+
+    rows: list[PortedWeight]
+    counts: list[ParameterCount]
+    count_reasons: list[str]
+    unused: dict[str, Shape]
+    notes: list[str]
+
+
+def compare_weights(
+    inventory: Inventory,
+    module: Any,
+    names: NamesDict | None,
+    layout: LayoutName,
+    loaded: LoadReport | None,
+) -> PortedWeights:
+    """Compare the weights of a model with what `load_pretrained` would load from a module.
+
+    Args:
+        inventory: What the model holds.
+        module: The module of torch.
+        names: See `load_pretrained`.
+        layout: See `load_pretrained`.
+        loaded: The report of the load, which knows of resized weights, if there was one.
+    """
+    state = module.state_dict()
+    with open_source(state) as (contents, own_layout):
+        plan = plan_load(inventory, contents, own_layout, names, layout, {})
+        comparison = _Comparison(plan.steps)
+        rows = [comparison.compare(step, loaded) for step in plan.steps]
+    unused = {}
+    for name, shape in plan.report.unused.items():
+        if not _is_counter(state[name]):
+            unused[name] = shape
+    return PortedWeights(
+        rows,
+        _count_parameters(inventory, module, state),
+        _explain_counts(plan.steps, state, unused),
+        unused,
+        list(plan.report.notes),
+    )
+
+
+class _Comparison:
+    """Compares each weight with the values that its arrays give it.
+
+    Args:
+        steps: What a load would do to each weight.
+    """
+
+    def __init__(self, steps: Sequence[Assignment]) -> None:
+        self._steps = steps
+
+    def compare(self, step: Assignment, loaded: LoadReport | None) -> PortedWeight:
+        """Return the row of a weight."""
+        row = PortedWeight(
+            step.row.path, "not loaded", step.row.how, step.weight.shape, step.row.sources
+        )
+        if step.array is None:
+            return self._without_array(row, step.weight, step.row.status, loaded)
+        values = _floats(backend.host_view(step.weight.variable.value))
+        expected = _expected(step)
+        is_equal = (values == expected) | (np.isnan(values) & np.isnan(expected))
+        if is_equal.all():
+            return replace(row, answer="equal", difference=0.0)
+        with np.errstate(invalid="ignore"):  # of infinities
+            difference = np.abs(values - expected)
+        largest = math.inf if np.isnan(difference).any() else float(difference.max())
+        cause = self._cause(step, values, expected)
+        return replace(row, answer="differs", cause=cause, difference=largest)
+
+    def _without_array(
+        self, row: PortedWeight, weight: ModelWeight, status: str, loaded: LoadReport | None
+    ) -> PortedWeight:
+        if loaded is not None and status == "error":
+            for former in loaded.rows:
+                if former.path == row.path and former.status == "loaded":
+                    return replace(row, answer="not compared", how=former.how)
+        if status == "left" and (row.how == "None in names" or weight.kind in ("counter", "state")):
+            return replace(row, answer="left out")
+        return row
+
+    def _cause(self, step: Assignment, values: Array, expected: Array) -> str:
+        """Return what is known of the values of a weight that differ, or nothing."""
+        if not values.any():
+            return "it is all zero"
+        is_matrix = expected.ndim == 2 and values.shape == expected.T.shape
+        if is_matrix and np.array_equal(values, expected.T):
+            return "its transpose is equal"
+        for other in self._steps:
+            if other is step or other.array is None or other.weight.shape != step.weight.shape:
+                continue
+            if np.array_equal(values, _expected(other)):
+                return f"it has the values of {' + '.join(other.row.sources)}"
+        if np.array_equal(np.sort(values, axis=None), np.sort(expected, axis=None)):
+            return "it has the same values in another order"
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios = values / expected
+        ratio = float(np.median(ratios))
+        if math.isfinite(ratio) and np.allclose(values, ratio * expected, rtol=1e-4, atol=0):
+            return f"it is {ratio:.4g} times as large"
+        return ""
+
+
+def _expected(step: Assignment) -> Array:
+    """Return the values that a load would give to a weight."""
+    if step.array is None:
+        raise ValueError("`step` must have an array")
+    dtype = backend.available_dtype(step.weight.dtype)
+    return _floats(cast(step.array.read(...), dtype))
+
+
+def _floats(values: Array) -> Array:
+    return np.asarray(values).astype("float64")
+
+
+def _count_parameters(
+    inventory: Inventory, module: Any, state: Mapping[str, Any]
+) -> list[ParameterCount]:
+    kinds = ("trained parameters", "frozen parameters", "statistics and buffers", "counters")
+    ours = dict.fromkeys(kinds, 0)
+    theirs = dict.fromkeys(kinds, 0)
+    for weight in inventory.weights_and_buffers:
+        kind = "statistics and buffers"
+        if weight.kind == "parameter":
+            kind = kinds[0] if weight.variable.trainable else kinds[1]
+        elif weight.kind == "counter":
+            kind = "counters"
+        ours[kind] += math.prod(weight.shape)
+    for parameter in module.parameters():
+        theirs[kinds[0] if parameter.requires_grad else kinds[1]] += parameter.numel()
+    for name, buffer in module.named_buffers():
+        if name in state:  # and not computed when the module is made, such as positions
+            kind = "counters" if _is_counter(buffer) else "statistics and buffers"
+            theirs[kind] += buffer.numel()
+    return [ParameterCount(kind, ours[kind], theirs[kind]) for kind in kinds]
+
+
+def _is_counter(tensor: Any) -> bool:
+    # Such as the `num_batches_tracked` of a normalization.
+    return not tensor.ndim and not tensor.is_floating_point()
+
+
+def _explain_counts(
+    steps: Sequence[Assignment], state: Mapping[str, Any], unused: Mapping[str, Shape]
+) -> list[str]:
+    """Return which weights have more or fewer values than their arrays, and what has none."""
+    ties = find_ties(state)
+    # Weights that share an array, such as the thirds of `in_proj_weight`, are counted together.
+    groups: list[tuple[list[str], set[str], int]] = []
+    reasons = []
+    for step in steps:
+        size = math.prod(step.weight.shape)
+        if step.array is None:
+            if step.weight.kind == "parameter":
+                reasons.append(f"{step.row.path}: {size:,} values, no array")
+            continue
+        paths, names = [step.row.path], set(step.row.sources)
+        for group in [group for group in groups if not names.isdisjoint(group[1])]:
+            groups.remove(group)
+            paths, names, size = [*group[0], *paths], names | group[1], size + group[2]
+        groups.append((paths, names, size))
+    for paths, names, size in groups:
+        arrays = [name for name in state if name in names]
+        there = sum(math.prod(state[name].shape) for name in arrays)
+        if there != size:
+            reasons.append(
+                f"{' + '.join(paths)}: {size:,} values, of {there:,} in {' + '.join(arrays)}"
+            )
+    for name, shape in unused.items():
+        if name not in ties:
+            reasons.append(f"{name}: {math.prod(shape):,} values, no weight")
+    return reasons

@@ -1,0 +1,299 @@
+"""A report says of a port what reviewers ask, and names what is wrong with it."""
+
+import copy
+import json
+import random
+
+import keras
+import numpy as np
+import pytest
+from modes import to_numpy
+from ported import CLASSES, NAMES, TOKENS, WIDTH, WORDS, loaded, module, port
+
+import keras_initx
+from keras_initx.tools.port_report import _report
+
+torch = pytest.importorskip("torch")
+
+rare = pytest.mark.rare
+
+
+def report_on(model, source, **options):
+    tokens = {"model": TOKENS, "module": torch.as_tensor(TOKENS)}
+    return keras_initx.port_report(model, source, tokens, names=NAMES, **options)
+
+
+@pytest.fixture(scope="module")
+def equal():
+    """Return the report on a port that is right."""
+    source = module()
+    return report_on(loaded(port(), source), source)
+
+
+def test_a_port_that_is_right_is_equal(equal):
+    assert equal.ok
+    assert equal.verdict == "The port is equal: weights, outputs."
+    assert equal.to_markdown().splitlines()[0] == f"**{equal.verdict}**"
+    assert str(equal).splitlines()[0] == equal.verdict
+
+
+def test_both_sides_are_counted_by_kind(equal):
+    counts = {count.kind: (count.model, count.module) for count in equal.weights.counts}
+    parameters = WORDS * WIDTH + 3 * (WIDTH + 1) * WIDTH + 4 * WIDTH + (WIDTH + 1) * CLASSES
+    assert counts["trained parameters"] == (parameters, parameters)
+    assert counts["statistics and buffers"] == (2 * WIDTH, 2 * WIDTH)
+    assert counts["counters"] == (0, 1)
+    assert f"| trained parameters | {parameters} | {parameters} |" in equal.to_markdown()
+    # The counter of the normalization is no array that a weight lacks.
+    assert equal.weights.unused == {}
+
+
+def test_numbers_are_those_that_reviewers_compare_with(equal):
+    (agreement,) = equal.agreements
+    assert agreement.largest_difference < 1e-5
+    assert equal["largest difference"].text.endswith("below 1e-4.")
+    assert equal["largest logit"].answer == "6 of 6"
+    assert equal["first step"].answer == "not compared"
+
+
+def test_both_sides_say_what_has_computed_them(equal):
+    assert equal.model.environment.versions["keras"] == keras.__version__
+    assert equal.module.environment.versions == {"torch": torch.__version__}
+    assert equal.module.environment.devices == ("cpu",)
+    text = equal.to_markdown()
+    assert f"torch {torch.__version__}" in text
+    assert "| devices | cpu" in text
+
+
+def test_json_has_everything(equal):
+    content = json.loads(equal.to_json())
+    assert content["ok"] is True
+    assert content["verdict"] == equal.verdict
+    assert [row["path"] for row in content["rows"]][:2] == ["weights", "outputs"]
+    assert {row["path"] for row in content["weights"]} == {row.path for row in equal.weights.rows}
+    assert content["outputs"]["rows"][-1]["is_model"]
+    assert content["sides"]["module"]["versions"]["torch"] == torch.__version__
+
+
+def transpose(model):
+    kernel = model.get_layer("inner").kernel
+    kernel.assign(to_numpy(kernel).T.copy())
+
+
+def exchange(model):
+    query, key = model.get_layer("query"), model.get_layer("key")
+    values = query.get_weights()
+    query.set_weights(key.get_weights())
+    key.set_weights(values)
+
+
+def forget_bias(model):
+    model.get_layer("inner").bias.assign(np.zeros(WIDTH))
+
+
+def scale_words(model):
+    words = model.get_layer("words").embeddings
+    words.assign(to_numpy(words) * WIDTH**0.5)
+
+
+def reverse_rows(model):
+    kernel = model.get_layer("head").kernel
+    kernel.assign(to_numpy(kernel)[::-1].copy())
+
+
+# What is wrong with a port, and what the first line of its report says.
+FAULTY_WEIGHTS = [
+    pytest.param(transpose, "inner/kernel differs by", "its transpose is equal"),
+    pytest.param(exchange, "query/kernel differs by", "it has the values of key.weight", marks=rare),
+    pytest.param(forget_bias, "inner/bias differs by", "it is all zero", marks=rare),
+    pytest.param(scale_words, "words/embeddings differs by", "it is 2.828 times as large", marks=rare),
+    pytest.param(reverse_rows, "head/kernel differs by", "it has the same values in another order", marks=rare),
+]
+
+
+@pytest.mark.parametrize(("plant", "weight", "cause"), FAULTY_WEIGHTS)
+def test_a_weight_with_other_values_is_named_with_the_cause(plant, weight, cause):
+    source = module()
+    model = loaded(port(), source)
+    plant(model)
+    report = report_on(model, source)
+    first, *_ = report.to_markdown().splitlines()
+    assert "**The port differs: " in first
+    assert f"first {weight}" in first
+    assert cause in first
+    assert report["outputs"].answer == "differs"
+    assert not report.ok
+
+
+# Arguments of a port that is wrong, and what its report says.
+FAULTY_CODE = [
+    pytest.param({"epsilon": 1e-3}, "first those of norm (epsilon: 0.001 here, 1e-05 there)"),
+    pytest.param({"gelu_by_tanh": True}, "GELU", marks=rare),
+    pytest.param({"scale": 1.0}, "first those of norm", marks=rare),
+    pytest.param({"residual": 0.0}, "first those of norm", marks=rare),
+]
+
+
+@pytest.mark.parametrize(("options", "said"), FAULTY_CODE)
+def test_code_that_computes_something_else_is_named_with_the_layer(options, said):
+    source = module()
+    report = report_on(loaded(port(**options), source), source)
+    first, *_ = report.to_markdown().splitlines()
+    assert first.startswith("**The port differs: the outputs of ")
+    assert said in first.replace("\\", "")
+    assert report["weights"].answer == "equal"
+    if "scale" in options or "residual" in options:
+        assert "It may arise in this model in: attention" in report.to_markdown()
+
+
+@rare
+@pytest.mark.parametrize(
+    ("options", "setting"),
+    [
+        ({"rate": 0.5}, "rate: 0.5 here, 0.1 there (dropout)"),
+        ({"momentum": 0.99}, "momentum: 0.99 here, 0.9 there (batch_norm)"),
+    ],
+)
+def test_a_setting_that_this_batch_does_not_show_is_named(options, setting):
+    source = module()
+    report = keras_initx.port_report(
+        loaded(port(**options), source),
+        source,
+        {"model": TOKENS, "module": torch.as_tensor(TOKENS)},
+        names={**NAMES, "dropout": "dropout"},
+    )
+    assert report.ok
+    assert setting in report.verdict
+    assert setting in report.to_markdown().replace("\\", "")
+
+
+@rare
+def test_a_weight_without_an_array_is_named_first():
+    source = module()
+    names = {path: name for path, name in NAMES.items() if path != "inner"}
+    report = keras_initx.port_report(
+        loaded(port(), source), source, {"model": TOKENS, "module": torch.as_tensor(TOKENS)}, names=names
+    )
+    text = report.to_markdown()
+    assert "The port differs: 2 weights not loaded, first inner/kernel (not in names)" in text
+    assert "Arrays of the module for no weight: inner.weight (8, 8), inner.bias (8,)" in text
+    # What is left out on purpose is none.
+    report = keras_initx.port_report(
+        loaded(port(), source),
+        source,
+        {"model": TOKENS, "module": torch.as_tensor(TOKENS)},
+        names={**NAMES, "inner": None},
+    )
+    assert report.ok
+    assert "Left out, None in names: inner/kernel, inner/bias" in report.to_markdown()
+
+
+@rare
+def test_inputs_that_are_not_the_same_are_named():
+    source = module()
+    tokens = {"model": TOKENS, "module": torch.as_tensor(TOKENS[:, ::-1].copy())}
+    report = keras_initx.port_report(loaded(port(), source), source, tokens, names=NAMES)
+    assert "the inputs of the models differ by" in report.to_markdown().splitlines()[0]
+
+
+class Recurrent(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = torch.nn.LSTM(3, 4, batch_first=True)
+
+    def forward(self, x):
+        outputs, _ = self.lstm(x)
+        return outputs
+
+
+@rare
+def test_other_numbers_of_parameters_are_explained():
+    source = Recurrent()
+    model = keras.Sequential([keras.Input((5, 3)), keras.layers.LSTM(4, name="lstm", return_sequences=True)])
+    report = keras_initx.load_pretrained(model, source.state_dict(), {"lstm": "lstm"}, layout="torch")
+    x = np.random.default_rng(0).normal(size=(2, 5, 3)).astype("float32")
+    report = keras_initx.port_report(model, source, x, loaded=report)
+    assert report.ok
+    assert "| trained parameters | 128 | 144 |" in report.to_markdown()
+    text = report.to_markdown().replace("\\", "")
+    assert "differ by: lstm/lstm_cell/bias: 16 values, of 32 in lstm.bias_ih_l0 + lstm.bias_hh_l0" in text
+
+
+def draw_a_number(part, inputs, outputs):
+    part.count += torch.rand(1)
+
+
+def test_nothing_changes():
+    source = module().train()
+    source.head.eval()
+    source.register_buffer("count", torch.zeros(1))
+    source.register_forward_hook(draw_a_number)
+    model = loaded(port(), source)
+    state = copy.deepcopy(source.state_dict())
+    modes = [part.training for part in source.modules()]
+    weights = model.get_weights()
+    keras.utils.set_random_seed(0)
+    expected = random.random(), float(torch.rand(1)), float(keras.random.uniform(()))
+    keras.utils.set_random_seed(0)
+    assert report_on(model, source).ok
+    assert (random.random(), float(torch.rand(1)), float(keras.random.uniform(()))) == expected
+    assert all(torch.equal(state[name], value) for name, value in source.state_dict().items())
+    assert [part.training for part in source.modules()] == modes
+    assert all(parameter.grad is None for parameter in source.parameters())
+    assert len(source._forward_hooks) == 1
+    for before, after in zip(weights, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+@rare
+def test_a_load_with_a_report_needs_no_names():
+    source = module()
+    model = port()
+    report = keras_initx.load_pretrained(model, source.state_dict(), NAMES, layout="torch")
+    tokens = {"model": TOKENS, "module": torch.as_tensor(TOKENS)}
+    assert keras_initx.port_report(model, source, tokens, loaded=report).ok
+    with pytest.raises(ValueError, match=r"Pass either `loaded`, which has names and layout"):
+        keras_initx.port_report(model, source, tokens, loaded=report, names=NAMES)
+    with pytest.raises(TypeError, match=r"`loaded` must be the report of `load_pretrained`"):
+        keras_initx.port_report(model, source, tokens, loaded=NAMES)
+    with pytest.raises(TypeError, match=r"`module` must be a `torch\.nn\.Module`\. Received: module of type Func"):
+        keras_initx.port_report(model, model, tokens)
+    with pytest.raises(ValueError, match=r"`loss` and `optimizer` need targets: pass `y`"):
+        keras_initx.port_report(model, source, tokens, names=NAMES, loss=torch.nn.MSELoss())
+
+
+@rare
+def test_a_resized_weight_is_not_compared():
+    source = torch.nn.Sequential(torch.nn.Embedding(6, 3))
+    model = keras.Sequential([keras.Input((4,), dtype="int32"), keras.layers.Embedding(8, 3, name="words")])
+    options = {"names": {"words": "0"}, "layout": "torch", "resize": {"words": "rows"}}
+    report = keras_initx.load_pretrained(model, source.state_dict(), **options)
+    tokens = {"model": TOKENS % 6, "module": torch.as_tensor(TOKENS % 6)}
+    report = keras_initx.port_report(model, source, tokens, loaded=report)
+    assert report.weights.rows[0].answer == "not compared"
+    assert report.verdict.startswith("The port is not known to be equal: 1 weight not compared, first words/embeddings")
+
+
+@rare
+def test_markdown_that_is_too_long_for_a_pull_request_leaves_tables_out(equal, monkeypatch):
+    assert f"<summary>{len(equal.weights.rows)} weights</summary>" in equal.to_markdown()
+    monkeypatch.setattr(_report, "_MOST_CHARACTERS", 1500)
+    assert "<summary>" not in equal.to_markdown()
+    assert "All weights and calls are in the JSON of the report" in equal.to_markdown()
+
+
+def test_in_16_bits_weights_are_compared_as_they_are_rounded():
+    source = module()
+    keras.config.set_dtype_policy("bfloat16")
+    try:
+        model = loaded(port(), source)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    weights = keras_initx.port_report(
+        model,
+        source.bfloat16(),
+        {"model": TOKENS, "module": torch.as_tensor(TOKENS)},
+        names=NAMES,
+    ).weights
+    assert {row.answer for row in weights.rows} == {"equal"}
+    assert keras.backend.standardize_dtype(model.weights[0].dtype) == "bfloat16"
