@@ -8,7 +8,7 @@ from keras_initx.tools.audit._contract import Contract
 from keras_initx.tools.audit._subjects import Audited
 from keras_initx.tools.compare_outputs._compare import LikeOutputs, compare_outputs
 from keras_initx.tools.initialize._rules import RulesOrPlan
-from keras_initx.tools.load_pretrained._array_names import NamesGiven
+from keras_initx.tools.load_pretrained._array_names import NamesDict
 
 __all__ = ["assert_initialized", "assert_same_outputs"]
 
@@ -53,7 +53,7 @@ def assert_same_outputs(
     like: LikeOutputs,
     *,
     y: Data | None = None,
-    names: NamesGiven | None = None,
+    names: NamesDict | None = None,
     tolerance: float | None = None,
 ) -> None:
     """Raise `AssertionError` unless a model computes what another one computed.

@@ -53,7 +53,7 @@ TESTED_THROUGH = {
     "tools/port_report/_report.py": "tools/port_report/test_port_report.py",
     "tools/load_pretrained/_load_report.py": "tools/load_pretrained/test_load_pretrained.py",
     "tools/save_pretrained/_save_report.py": "tools/save_pretrained/test_save_pretrained.py",
-    "tools/load_pretrained/_moved_axes.py": "tools/load_pretrained/test_row_orders.py",
+    "tools/load_pretrained/_axis_orders.py": "tools/load_pretrained/test_row_orders.py",
     "recipes/_features.py": "recipes/test_roles.py",
     "recipes/_layer_recipe.py": "recipes/test_frameworks.py",
     "recipes/_parts.py": "recipes/test_roles.py",

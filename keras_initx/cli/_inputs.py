@@ -18,7 +18,7 @@ import numpy as np
 from keras_initx._suggestions import did_you_mean
 from keras_initx.files._local import parse_json
 from keras_initx.report._results import Result
-from keras_initx.tools.save_pretrained._given_names import parse_names
+from keras_initx.tools.save_pretrained._names_and_layout import parse_names
 
 
 def opened(given: Path | str, load: Callable[[Path], Any]) -> Any:

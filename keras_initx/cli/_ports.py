@@ -22,9 +22,9 @@ from keras_initx.tools.compare_outputs._counterparts import select_weight_names
 from keras_initx.tools.compare_outputs._outputs_file import read_outputs
 from keras_initx.tools.compare_outputs._reading import is_torch_module
 from keras_initx.tools.compare_outputs._recorded_outputs import RecordedOutputs
-from keras_initx.tools.load_pretrained._array_names import NamesGiven
+from keras_initx.tools.load_pretrained._array_names import NamesDict
 from keras_initx.tools.port_report._port_report import PortBatch, port_batch
-from keras_initx.tools.save_pretrained._given_names import given_names
+from keras_initx.tools.save_pretrained._names_and_layout import resolve_names
 
 
 def port(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
@@ -33,7 +33,7 @@ def port(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         model = opened(arguments.model, load_compiled_model)
         module = made_by(arguments.module)
         batch = _read_batch(arguments.data)
-        names, layout = given_names(_names(arguments.names), arguments.layout)
+        names, layout = resolve_names(_names(arguments.names), arguments.layout)
         layout = layout or "torch"
         if not arguments.no_load:
             _load(model, module, names, layout)
@@ -53,7 +53,7 @@ def port(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     return int(not report.ok)
 
 
-def _load(model: Any, module: Any, names: NamesGiven | None, layout: LayoutName) -> None:
+def _load(model: Any, module: Any, names: NamesDict | None, layout: LayoutName) -> None:
     """Load a module into a model, unless an array is missing or does not fit.
 
     The report says what is missing, and compares what the model has.
@@ -94,7 +94,7 @@ def compare(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> i
             batch.model,
             like,
             y=batch.y if like.step is not None and model.compiled else None,
-            names=given_names(_names(arguments.names), None).names,
+            names=resolve_names(_names(arguments.names), None).names,
             tolerance=arguments.tolerance,
         )
     except Exception as error:

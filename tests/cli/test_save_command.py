@@ -48,7 +48,7 @@ def test_a_dry_run_says_what_cannot_be_saved(files, capsys):
     assert cli.main(["save", *arguments, "--layout", "torch", "--dry-run"]) == 1
     assert "1 with errors" in capsys.readouterr().out
     error = refused(capsys, "save", *arguments, "--layout", "torch")
-    assert "initx save: error: `like` must have a place for each weight" in error
+    assert "initx save: error: `like` must have an array that can hold each weight" in error
     assert not (files / "out.safetensors").exists()
 
 

@@ -84,7 +84,7 @@ from keras_initx.tools.compare_outputs._recorded_step import (
 from keras_initx.tools.compare_outputs._samples import squeeze_shape
 from keras_initx.tools.compare_outputs._step_report import StepReport
 from keras_initx.tools.compare_outputs._torch_settings import select_shared_settings
-from keras_initx.tools.load_pretrained._array_names import NamesGiven
+from keras_initx.tools.load_pretrained._array_names import NamesDict
 
 
 def find_first_difference(comparisons: list[CallComparison], flow: Flow) -> int | None:
@@ -404,7 +404,7 @@ def compare_outputs(
     like: LikeOutputs,
     *,
     y: Data | None = None,
-    names: NamesGiven | None = None,
+    names: NamesDict | None = None,
     tolerance: float | None = None,
 ) -> OutputsReport:
     """Name the first layer of a model whose outputs differ from the outputs of another model.
@@ -516,7 +516,7 @@ def _take_and_compare_step(
     batch: Batch,
     others: RecordedOutputs,
     counterparts: Counterparts,
-    names: NamesGiven | None,
+    names: NamesDict | None,
     tolerance: float | None,
     backends: Sequence[str],
 ) -> StepReport:

@@ -19,11 +19,11 @@ from keras_initx.inspection._weights import ModelWeight
 from keras_initx.tools.compare_outputs._pairs import pair_tensors
 from keras_initx.tools.compare_outputs._recorded import CallKey, RecordedCall
 from keras_initx.tools.load_pretrained._array_names import (
-    Named,
-    NamesGiven,
+    NamesDict,
+    NamesValue,
     check_names,
-    matches_of_weight,
-    parts_of,
+    match_weight,
+    parse_entry,
 )
 
 # Maps patterns for the paths of layers to the names of layers or modules.
@@ -48,7 +48,7 @@ def find_counterparts(
     calls: Sequence[RecordedCall],
     canonical_paths: Mapping[str, str],
     others: Sequence[RecordedCall],
-    names: NamesGiven | None,
+    names: NamesDict | None,
     tolerance: float | None,
     weights: Sequence[ModelWeight] = (),
 ) -> Counterparts:
@@ -88,7 +88,7 @@ def find_counterparts(
 
 
 def find_counterpart_path(
-    path: str, counterparts: Counterparts, names: NamesGiven | None
+    path: str, counterparts: Counterparts, names: NamesDict | None
 ) -> str | None:
     """Find the path of the weight of the other model that a weight is compared with, if any.
 
@@ -114,7 +114,7 @@ def find_counterpart_path(
 def match_layer_names(
     canonical_paths: Mapping[str, str],
     others: Mapping[str, Sequence[RecordedCall]],
-    names: NamesGiven | None,
+    names: NamesDict | None,
     weights: Sequence[ModelWeight] = (),
 ) -> Pairs:
     """Match the paths of layers with the names of layers in another model.
@@ -132,12 +132,12 @@ def match_layer_names(
         return pair_by_path_or_name(canonical_paths, theirs).worded("`like`")
     check_names(names)
     layer_names: dict[str, str | None] = {}
-    weight_names: dict[str, Named] = {}
+    weight_names: dict[str, NamesValue] = {}
     for pattern, value in names.items():
         covers_layer = any(match_pattern(pattern, [path]) for path in canonical_paths)
         if covers_layer and (value is None or isinstance(value, str)):
             layer_names[pattern] = value
-        elif any(matches_of_weight(pattern, weight) for weight in weights):
+        elif any(match_weight(pattern, weight) for weight in weights):
             weight_names[pattern] = value
         else:
             raise ValueError(
@@ -150,29 +150,29 @@ def match_layer_names(
 
 
 def select_weight_names(
-    names: NamesGiven | None, weights: Sequence[ModelWeight]
-) -> NamesGiven | None:
+    names: NamesDict | None, weights: Sequence[ModelWeight]
+) -> NamesDict | None:
     """Select the names that match weights: `load_pretrained` refuses layers without weights."""
     if names is None:
         return None
     selected = {}
     for pattern, value in names.items():
-        if any(matches_of_weight(pattern, weight) for weight in weights):
+        if any(match_weight(pattern, weight) for weight in weights):
             selected[pattern] = value
     return selected
 
 
 def _match_by_weights(
-    names: NamesGiven, weights: Sequence[ModelWeight], others: Mapping[str, object]
+    names: NamesDict, weights: Sequence[ModelWeight], others: Mapping[str, object]
 ) -> dict[str, str]:
     """Match layers with the module that has the arrays of all their weights, by their paths."""
     modules: dict[str, set[str]] = {}
     for weight in weights:
         for pattern, value in names.items():
-            matches = matches_of_weight(pattern, weight)
+            matches = match_weight(pattern, weight)
             if matches:
                 if value is not None:
-                    name = parts_of(value).name
+                    name = parse_entry(value).name
                     full = fill_template(name, matches[0].texts, weight.path, "name arrays")
                     module = _replace_dots(full).rpartition("/")[0]
                     modules.setdefault(weight.layer_paths[-1], set()).add(module)

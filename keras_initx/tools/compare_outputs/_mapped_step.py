@@ -28,7 +28,7 @@ from keras_initx.tools.compare_outputs._recorded_step import (
     RecordedWeight,
 )
 from keras_initx.tools.compare_outputs._samples import choose_indices
-from keras_initx.tools.load_pretrained._array_names import NamesGiven
+from keras_initx.tools.load_pretrained._array_names import NamesDict
 from keras_initx.tools.load_pretrained._load_pretrained import Assignment, plan_load
 
 
@@ -97,7 +97,7 @@ class _Probe:
         return self.values if dtype is None else self.values.astype(dtype)
 
 
-def map_step(step: RecordedStep, inventory: Inventory, names: NamesGiven | None) -> MappedStep:
+def map_step(step: RecordedStep, inventory: Inventory, names: NamesDict | None) -> MappedStep:
     """Map the step of a module to the weights of a model.
 
     Args:

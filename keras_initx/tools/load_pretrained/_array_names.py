@@ -1,4 +1,14 @@
-"""Which arrays of a source a weight may have: by names given, its own names, those of torch."""
+"""Which arrays of a source a weight may have: by `names`, by its own path, by the names of torch.
+
+The *candidates* of a weight are arrays in the order in which they are tried. The first one that the
+source has is loaded. For `block_0/norm/gamma` they are
+
+    blocks.0.norm/gamma, blocks.0.norm.gamma, blocks.0.norm.weight   with {"block_*": "blocks.{0}"}
+    block_0/norm/gamma, block_0.norm.weight                          without `names`
+
+A candidate may have several arrays, such as both biases of an LSTM, or a third of one, such as the
+queries in `in_proj_weight`.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,16 +32,16 @@ from keras_initx.tools.load_pretrained._recurrent_modules import RecurrentModule
 # An index from `numpy.s_`, or a function that maps the array to the weight.
 Index: TypeAlias = int | slice | EllipsisType | tuple[int | slice | EllipsisType | None, ...]
 ArrayPart: TypeAlias = Index | Callable[[Array], Any]
-# Maps patterns for the paths of weights or layers to names of arrays or modules.
-Named: TypeAlias = (
+NamesValue: TypeAlias = (
     str | tuple[str, ArrayPart] | tuple[str, Callable[[Array], Any], Callable[[Array], Any]] | None
 )
-NamesGiven: TypeAlias = Mapping[str, Named]
-# What stands for a function where names are data.
-A_FUNCTION = "a function"
+# Maps patterns for the paths of weights or layers to names of arrays or modules.
+NamesDict: TypeAlias = Mapping[str, NamesValue]
+# This text stands for a function in the JSON of a report.
+FUNCTION_TEXT = "a function"
 
 # Names that other frameworks use for a Keras weight. They are tried in every layout.
-_OTHER_NAMES = {
+_TORCH_NAMES = {
     "kernel": "weight",
     "bias": "bias",
     "embeddings": "weight",
@@ -42,11 +52,10 @@ _OTHER_NAMES = {
     "moving_mean": "running_mean",
     "moving_variance": "running_var",
 }
-# What joins the names of modules or layers.
-_MARKS = ("/", ".")
+_SEPARATORS = ("/", ".")
 # In torch, the layers inside these have no names of their own.
-_AROUND = (keras.layers.Bidirectional, keras.layers.RNN, keras.layers.Wrapper)
-_RECURRENT = {
+_NAMELESS_IN_TORCH = (keras.layers.Bidirectional, keras.layers.RNN, keras.layers.Wrapper)
+_RECURRENT_NAMES = {
     "kernel": ("weight_ih",),
     "recurrent_kernel": ("weight_hh",),
     "bias": ("bias_ih", "bias_hh"),
@@ -64,7 +73,7 @@ class Candidate:
         inverse: A function that maps the weight to the array.
         third: Which third of the first axis to use, or `None` for the whole array.
         has_own_pattern: Whether a pattern names it for this weight alone.
-        note: What is to be said of it, as a sentence.
+        note: A sentence for the report, if the candidate is loaded.
     """
 
     names: tuple[str, ...]
@@ -75,21 +84,21 @@ class Candidate:
     note: str = ""
 
 
-def _joined(*names: str, mark: str = ".") -> str:
-    """Return the name of an array inside modules. Empty names are left out."""
-    return mark.join(filter(None, names))
+def _join_names(*names: str, separator: str = ".") -> str:
+    # `""` is the whole model.
+    return separator.join(filter(None, names))
 
 
-def candidates_of(
+def find_candidates(
     weights: Sequence[ModelWeight],
-    names: NamesGiven | None,
+    names: NamesDict | None,
     layout: LayoutName,
     saved: Mapping[str, str],
     own: Pairs,
     *,
     is_of_keras: bool = False,
 ) -> dict[str, list[Candidate] | None]:
-    """Return the candidates of each weight, by path: of the first pattern that matches, if any.
+    """Find the candidates of each weight, by path: those of the first pattern that matches.
 
     They are `None` if `names` skips the weight.
 
@@ -108,19 +117,20 @@ def candidates_of(
     if names is not None:
         check_names(names)
 
-    def found_with(modules: RecurrentModules) -> dict[str, list[Candidate] | None]:
+    def find_with(modules: RecurrentModules) -> dict[str, list[Candidate] | None]:
         if names is None:
-            return _candidates_by_own_names(weights, layout, own, modules, is_of_keras=is_of_keras)
-        return _candidates_by_names(weights, names, layout, saved, modules)
+            return _find_by_own_names(weights, layout, own, modules, is_of_keras=is_of_keras)
+        return _find_by_patterns(weights, names, layout, saved, modules)
 
     modules = RecurrentModules()
-    found = found_with(modules)
+    candidates = find_with(modules)
     if modules.have_several_layers:
-        found = found_with(modules.in_order_of_calls())
-    return found
+        # Only now all layers are known that a name covers. So they are numbered again.
+        candidates = find_with(modules.sort_by_calls())
+    return candidates
 
 
-def _candidates_by_own_names(
+def _find_by_own_names(
     weights: Sequence[ModelWeight],
     layout: LayoutName,
     own: Pairs,
@@ -128,38 +138,38 @@ def _candidates_by_own_names(
     *,
     is_of_keras: bool,
 ) -> dict[str, list[Candidate] | None]:
-    found: dict[str, list[Candidate] | None] = {}
+    candidates_by_path: dict[str, list[Candidate] | None] = {}
     for weight in weights:
         path = weight.path
-        own_name = [Candidate((own.names[path],))] if path in own.names else []
+        candidates = [Candidate((own.names[path],))] if path in own.names else []
         if path not in own.reasons and not is_of_keras:
-            own_name += _names_of_torch(weight, layout, modules, "", 0)
-        found[path] = own_name
-    return found
+            candidates += _list_torch_candidates(weight, layout, modules, "", 0)
+        candidates_by_path[path] = candidates
+    return candidates_by_path
 
 
-def _candidates_by_names(
+def _find_by_patterns(
     weights: Sequence[ModelWeight],
-    names: NamesGiven,
+    names: NamesDict,
     layout: LayoutName,
     saved: Mapping[str, str],
     modules: RecurrentModules,
 ) -> dict[str, list[Candidate] | None]:
-    matches = matches_of_weights("names", names, weights)
-    found: dict[str, list[Candidate] | None] = {}
-    covered = Counter(pattern for pattern, _ in matches.values())
-    for path, (pattern, own_matches) in matches.items():
+    matches = match_weights("names", names, weights)
+    candidates_by_path: dict[str, list[Candidate] | None] = {}
+    weights_by_pattern = Counter(pattern for pattern, _ in matches.values())
+    for path, (pattern, match_weight) in matches.items():
         value = names[pattern]
         if value is None:
-            found[path] = None
+            candidates_by_path[path] = None
             continue
         candidates: list[Candidate] = []
-        for match in own_matches:
-            candidates += _candidates_of_match(match, value, layout, saved, modules)
-        if covered[pattern] == 1:
-            candidates = [replace(one, has_own_pattern=True) for one in candidates]
-        found[path] = candidates
-    return found
+        for match in match_weight:
+            candidates += _list_candidates(match, value, layout, saved, modules)
+        if weights_by_pattern[pattern] == 1:
+            candidates = [replace(candidate, has_own_pattern=True) for candidate in candidates]
+        candidates_by_path[path] = candidates
+    return candidates_by_path
 
 
 def check_names(names: Any) -> None:
@@ -176,7 +186,7 @@ def _check_entry(pattern: Any, value: Any) -> None:
         return
     if isinstance(value, tuple) and len(value) == 2:
         name, part = value
-        if isinstance(name, str) and _is_part(part):
+        if isinstance(name, str) and _is_array_part(part):
             return
     if isinstance(value, tuple) and len(value) == 3:
         name, *functions = value
@@ -189,44 +199,49 @@ def _check_entry(pattern: Any, value: Any) -> None:
     )
 
 
-class NamedParts(NamedTuple):
-    """A value of `names`: the name of an array, what is taken of it, and the inverse of that."""
+class NamesEntry(NamedTuple):
+    """A value of `names` that is not `None`.
+
+    Attributes:
+        name: The name of an array or a module.
+        part: The part of the array, or the function that maps it to the weight.
+        inverse: The function that maps the weight to the array.
+    """
 
     name: str
     part: ArrayPart | None = None
     inverse: Callable[[Array], Any] | None = None
 
 
-def parts_of(value: Any) -> NamedParts:
-    """Return the name of an array in a value of `names` that is not `None`, and what is taken."""
-    return NamedParts(*value) if isinstance(value, tuple) else NamedParts(value)
+def parse_entry(value: Any) -> NamesEntry:
+    return NamesEntry(*value) if isinstance(value, tuple) else NamesEntry(value)
 
 
-def names_as_data(names: NamesGiven | None) -> dict[str, Any] | None:
-    """Return names as data for JSON: an index as text, `"[:64]"`, a function as `A_FUNCTION`."""
+def serialize_names(names: NamesDict | None) -> dict[str, Any] | None:
+    """Turn names into data for JSON: an index is a text, `"[:64]"`, a function `FUNCTION_TEXT`."""
     if names is None:
         return None
     data: dict[str, Any] = {}
     for pattern, value in names.items():
         data[pattern] = value
         if isinstance(value, tuple):
-            named = parts_of(value)
-            part = A_FUNCTION if callable(named.part) else format_index(named.part)
-            data[pattern] = (named.name, part)
+            entry = parse_entry(value)
+            part = FUNCTION_TEXT if callable(entry.part) else format_index(entry.part)
+            data[pattern] = (entry.name, part)
     return data
 
 
-def _is_part(part: Any) -> bool:
+def _is_array_part(part: Any) -> bool:
     return part is ... or isinstance(part, int | slice | tuple) or callable(part)
 
 
-class _Match(NamedTuple):
+class Match(NamedTuple):
     """A weight that a pattern covers.
 
     Attributes:
         weight: The weight.
-        path: What the pattern matches: its path, or that of a layer around it.
-        texts: What each `*` stands for.
+        path: The path that the pattern matches, of the weight or of a layer around it.
+        texts: The text that each `*` matches.
     """
 
     weight: ModelWeight
@@ -234,10 +249,10 @@ class _Match(NamedTuple):
     texts: tuple[str, ...]
 
 
-def matches_of_weights(
+def match_weights(
     argument: str, patterns: Iterable[str], weights: Sequence[ModelWeight]
-) -> dict[str, tuple[str, list[_Match]]]:
-    """Return the first pattern that covers each weight, by path, and how it does.
+) -> dict[str, tuple[str, list[Match]]]:
+    """Find the first pattern that covers each weight, by path, and its matches.
 
     Args:
         argument: Name of the argument that holds the patterns, in error messages.
@@ -247,48 +262,46 @@ def matches_of_weights(
     Raises:
         ValueError: If a pattern covers no weight.
     """
-    # What a pattern may be meant for.
-    known: dict[str, None] = {}
+    layer_paths: dict[str, None] = {}
     for weight in weights:
-        known |= dict.fromkeys(weight.layer_paths[1:])
+        layer_paths |= dict.fromkeys(weight.layer_paths[1:])
 
     def hint(pattern: str) -> str:
-        paths = [*known, *(weight.shown for weight in weights)]
+        paths = [*layer_paths, *(weight.shown for weight in weights)]
         return suggest_matches(pattern, paths, cutoff=0.0)
 
     by_path = {weight.path: weight for weight in weights}
     kind = "a weight or a layer"
-    return find_first_matches(argument, patterns, by_path, matches_of_weight, kind=kind, hint=hint)
+    return find_first_matches(argument, patterns, by_path, match_weight, kind=kind, hint=hint)
 
 
-def matches_of_weight(pattern: str, weight: ModelWeight) -> list[_Match]:
-    """Return how a pattern covers a weight: by the outermost layer that it matches, or itself."""
-    layers = list(match_pattern(pattern, weight.layer_paths[1:]).items())[:1]
-    found = layers or match_pattern(pattern, (weight.shown, weight.path)).items()
-    return [_Match(weight, path, texts) for path, texts in found]
+def match_weight(pattern: str, weight: ModelWeight) -> list[Match]:
+    """Match a pattern with the outermost layer around a weight that it fits, or with the weight."""
+    of_layer = list(match_pattern(pattern, weight.layer_paths[1:]).items())[:1]
+    texts_by_path = of_layer or match_pattern(pattern, (weight.shown, weight.path)).items()
+    return [Match(weight, path, texts) for path, texts in texts_by_path]
 
 
-def _candidates_of_match(
-    match: _Match,
-    value: Named,
+def _list_candidates(
+    match: Match,
+    value: NamesValue,
     layout: LayoutName,
     saved: Mapping[str, str],
     modules: RecurrentModules,
 ) -> list[Candidate]:
-    """Return the arrays that may hold a weight by the name for the pattern that covers it."""
+    """List the arrays that may hold a weight by the name for the pattern that covers it."""
     weight = match.weight
-    template, part, inverse = parts_of(value)
+    template, part, inverse = parse_entry(value)
     name = fill_template(template, match.texts, weight.path, "name arrays")
     if match.path not in weight.layer_paths:
         if callable(part):
-            # A function makes the weight from the array that it is given alone.
+            # A function makes the weight from this array alone, so there is no second bias.
             return [Candidate((name,), part, inverse)]
         names = [name]
         if layout == "torch" and isinstance(weight.layer, CELLS) and "bias_ih" in name:
             names.append(name.replace("bias_ih", "bias_hh"))
-        found = [Candidate(tuple(names), part)]
-        found += [Candidate((one,), part) for one in find_names_in_file(weight, name, saved)]
-        return found
+        in_file = find_names_in_file(weight, name, saved)
+        return [Candidate(tuple(names), part), *(Candidate((each,), part) for each in in_file)]
     if part is not None:
         raise ValueError(
             "`names` must not have a part for a layer, which may have several weights: use the "
@@ -296,16 +309,16 @@ def _candidates_of_match(
         )
     depth = match.path.count("/") + 1
     below = weight.path.split("/")[depth:]
-    found = [Candidate((_joined(name, *below, mark=mark),)) for mark in _MARKS]
-    path = _joined(name, *below, mark="/")
-    found += [Candidate((one,)) for one in find_names_in_file(weight, path, saved)]
-    return found + _names_of_torch(weight, layout, modules, name, depth)
+    names = [_join_names(name, *below, separator=separator) for separator in _SEPARATORS]
+    names += find_names_in_file(weight, names[0], saved)
+    by_names_of_keras = [Candidate((each,)) for each in names]
+    return by_names_of_keras + _list_torch_candidates(weight, layout, modules, name, depth)
 
 
-def _names_of_torch(
+def _list_torch_candidates(
     weight: ModelWeight, layout: LayoutName, modules: RecurrentModules, module: str, depth: int
 ) -> list[Candidate]:
-    """Return the arrays that may hold `weight` by the names that torch uses, most likely first.
+    """List the arrays that may hold a weight by the names that torch uses, most likely first.
 
     Args:
         weight: A weight.
@@ -314,27 +327,31 @@ def _names_of_torch(
         module: The name in the source of a layer around it, empty for the whole model.
         depth: The number of names in the path up to that layer.
     """
-    found = []
+    candidates = []
     names = weight.path.split("/")[depth:]
     inner = []
-    for name, around in zip(names[:-1], weight.layers[depth:], strict=False):
-        if not isinstance(around, _AROUND):
+    for name, layer in zip(names[:-1], weight.layers[depth:], strict=False):
+        if not isinstance(layer, _NAMELESS_IN_TORCH):
             inner.append(name)
     if isinstance(weight.layer, keras.layers.TorchModuleWrapper):
-        found.append(Candidate((_joined(module, *inner, module_weight_name(weight)),)))
+        candidates.append(Candidate((_join_names(module, *inner, module_weight_name(weight)),)))
     if layout == "torch":
-        found += _special_names(weight, module, inner, modules)
-    if weight.name in _OTHER_NAMES:
-        for mark in reversed(_MARKS):
-            name = _joined(module, *inner, _OTHER_NAMES[weight.name], mark=mark)
-            found.append(Candidate((name,)))
-    return found
+        candidates += _list_fused_candidates(weight, module, inner, modules)
+    if weight.name in _TORCH_NAMES:
+        for separator in reversed(_SEPARATORS):
+            name = _join_names(module, *inner, _TORCH_NAMES[weight.name], separator=separator)
+            candidates.append(Candidate((name,)))
+    return candidates
 
 
-def _special_names(
+def _list_fused_candidates(
     weight: ModelWeight, module: str, inner: Sequence[str], modules: RecurrentModules
 ) -> Iterator[Candidate]:
     """Yield the arrays of torch modules that fuse the weights of several layers or gates.
+
+        lstm.weight_ih_l0, lstm.weight_ih_l1_reverse   recurrent layers of one module
+        attention.in_proj_weight                       query, key and value
+        attention.q_proj_weight                        query, if key or value has another width
 
     Args:
         weight: A weight.
@@ -342,32 +359,31 @@ def _special_names(
         inner: The names of the layers within that layer, around the weight.
         modules: The recurrent modules so far.
     """
-    if isinstance(weight.layer, CELLS) and weight.name in _RECURRENT:
+    if isinstance(weight.layer, CELLS) and weight.name in _RECURRENT_NAMES:
         is_backward = _is_backward(weight)
-        around = _joined(module, *inner)
-        place = modules.place_of(weight, around, is_backward=is_backward)
-        note = modules.note_of(around, is_backward=is_backward)
-        suffixes = [f"_l{place}_reverse" if is_backward else f"_l{place}"]
-        if not is_backward and place == 0:
+        recurrent = _join_names(module, *inner)
+        number = modules.number_layer(weight, recurrent, is_backward=is_backward)
+        note = modules.get_note(recurrent, is_backward=is_backward)
+        suffixes = [f"_l{number}_reverse" if is_backward else f"_l{number}"]
+        if not is_backward and number == 0:
             suffixes.append("")  # of a cell
         for suffix in suffixes:
-            names = [f"{name}{suffix}" for name in _RECURRENT[weight.name]]
-            yield Candidate(tuple(_joined(around, name) for name in names), note=note)
-    if not inner or weight.name not in _OTHER_NAMES:
+            names = [f"{name}{suffix}" for name in _RECURRENT_NAMES[weight.name]]
+            yield Candidate(tuple(_join_names(recurrent, name) for name in names), note=note)
+    if not inner or weight.name not in _TORCH_NAMES:
         return
     if isinstance(weight.layers[-2], keras.layers.MultiHeadAttention):
         *outer, kind = inner
-        ending = _OTHER_NAMES[weight.name]
+        ending = _TORCH_NAMES[weight.name]
         if kind in _PROJECTIONS:
-            fused = _joined(module, *outer, f"in_proj_{ending}")
+            fused = _join_names(module, *outer, f"in_proj_{ending}")
             yield Candidate((fused,), third=_PROJECTIONS.index(kind))
-            yield Candidate((_joined(module, *outer, f"{kind[0]}_proj_{ending}"),))
+            yield Candidate((_join_names(module, *outer, f"{kind[0]}_proj_{ending}"),))
         elif kind == "attention_output":
-            yield Candidate((_joined(module, *outer, "out_proj", ending),))
+            yield Candidate((_join_names(module, *outer, "out_proj", ending),))
 
 
 def _is_backward(weight: ModelWeight) -> bool:
-    """Return whether `weight` is in the backward layer of a bidirectional one."""
     for layer in weight.layers:
         if isinstance(layer, keras.layers.Bidirectional) and layer.backward_layer in weight.layers:
             return True

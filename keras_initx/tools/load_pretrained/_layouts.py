@@ -1,4 +1,14 @@
-"""The order of axes and gates in other layouts: weights of Keras from arrays of torch."""
+"""The order of axes and gates in other layouts: weights of Keras from arrays of torch.
+
+layer                  Keras                               torch
+Dense                  (inputs, units)                     (units, inputs)
+Conv2D                 (height, width, inputs, units)      (units, inputs, height, width)
+Conv2DTranspose        (height, width, units, inputs)      (inputs, units, height, width)
+DepthwiseConv2D        (height, width, channels, k)        (channels * k, 1, height, width)
+LSTM                   (inputs, gates: i f c o)            (gates: i f g o, inputs)
+GRU                    (inputs, gates: z r h)              (gates: r z n, inputs)
+BatchNormalization     (channels,)                         (channels,)
+"""
 
 import math
 from collections.abc import Sequence
@@ -21,40 +31,40 @@ CELLS = (keras.layers.GRUCell, keras.layers.LSTMCell, keras.layers.SimpleRNNCell
 
 
 class UnknownOrderError(ValueError):
-    """Says that the order of the axes of a layer in torch is not known."""
+    """Raised if the order of the axes of a layer in torch is not known."""
 
 
-def layouts_of(weight: ModelWeight, arrays: Sequence[LazyArray]) -> list[LayoutName]:
-    """Return the layouts that the arrays of a weight may have, by their shapes.
+def find_fitting_layouts(weight: ModelWeight, arrays: Sequence[LazyArray]) -> list[LayoutName]:
+    """Find the layouts that the arrays of a weight may have, by their shapes.
 
-    It is none if that says nothing: they are the same in both, or their order is not known.
+    The list is empty if shapes show nothing: if both layouts are the same, or one is not known.
     """
-    found: dict[LayoutName, tuple[str, ...]] = {}
+    conversions: dict[LayoutName, tuple[str, ...]] = {}
     for layout in LAYOUTS:
-        convert = from_torch if layout == "torch" else from_keras
+        convert = convert_from_torch if layout == "torch" else convert_from_keras
         try:
-            found[layout] = convert(weight, arrays).how
+            conversions[layout] = convert(weight, arrays).how
         except UnknownOrderError:
             return []
         except ValueError:
             continue
-    if found.get("torch") == found.get("keras"):
+    if conversions.get("torch") == conversions.get("keras"):
         return []
-    return list(found)
+    return list(conversions)
 
 
-def from_keras(
+def convert_from_keras(
     weight: ModelWeight, arrays: Sequence[LazyArray], shape: Shape | None = None
 ) -> LazyArray:
-    """Return a weight from an array of Keras, which may have flat inputs and units.
+    """Convert an array of Keras to a weight. It may have flat inputs and units.
 
     Args:
         weight: The weight.
         arrays: The array.
-        shape: The shape that is made of it, by default that of the weight.
+        shape: The shape of the result, by default the shape of the weight.
 
     Raises:
-        ValueError: If it has neither this shape nor that of such a matrix.
+        ValueError: If it has neither this shape nor the shape of such a matrix.
     """
     (array,) = arrays
     shape = weight.shape if shape is None else shape
@@ -63,26 +73,25 @@ def from_keras(
     if isinstance(weight.layer, keras.layers.EinsumDense) and array.shape != shape:
         if weight.name == "bias":
             return array.expect(shape, (math.prod(shape),)).reshaped(shape)
-        axes = _einsum_axes(weight.layer)
+        axes = _split_einsum_axes(weight.layer)
         if weight.name == "kernel" and len(shape) > 2 and axes is not None:
             inputs, units = axes
-            return _from_matrix(array, shape, inputs, units)
+            return _unflatten_matrix(array, shape, inputs, units)
     return array.expect(shape)
 
 
-def from_torch(
+def convert_from_torch(
     weight: ModelWeight, arrays: Sequence[LazyArray], shape: Shape | None = None
 ) -> LazyArray:
-    """Return a weight from the arrays of torch: units, then inputs, then the window.
+    """Convert arrays of torch to a weight: units, then inputs, then the window.
 
     Args:
         weight: The weight.
         arrays: The arrays.
-        shape: The shape that is made of them, by default that of the weight.
+        shape: The shape of the result, by default the shape of the weight.
 
     Raises:
-        ValueError: If the shapes are not those that the layer has in torch, or its order of axes
-            there is not known.
+        ValueError: If the layer has other shapes in torch, or its order of axes there is not known.
     """
     layer = weight.layer
     name = weight.name
@@ -90,14 +99,14 @@ def from_torch(
     array = arrays[0]
     flat = (math.prod(shape),)
     if isinstance(layer, CELLS):
-        return _recurrent(weight, arrays)
+        return _convert_recurrent(weight, arrays)
     if isinstance(layer, keras.layers.EinsumDense) and name == "bias":
         return array.expect(shape, flat).reshaped(shape)
     if isinstance(layer, keras.layers.EinsumDense) and name == "kernel":
-        axes = _einsum_axes(layer)
+        axes = _split_einsum_axes(layer)
         if axes is not None:
             inputs, units = axes
-            return _from_matrix(array, shape, units, inputs)
+            return _unflatten_matrix(array, shape, units, inputs)
     if isinstance(layer, keras.layers.Dense) and name == "kernel":
         return array.expect(shape[::-1]).transposed(1, 0)
     if name != "bias" and is_depthwise(layer, name):
@@ -118,25 +127,25 @@ def from_torch(
     is_matrix = len(shape) > 1 and is_kernel(weight.variable)
     if not is_matrix and all(length == 1 for length in shape[:-1]):
         return array.expect(shape, flat).reshaped(shape)
-    raise _unknown(layer)
+    raise _unknown_order_error(layer)
 
 
-def _unknown(layer: keras.Layer) -> UnknownOrderError:
+def _unknown_order_error(layer: keras.Layer) -> UnknownOrderError:
     return UnknownOrderError(
         f"the order of axes of a {type(layer).__name__} in torch is unknown; pass a function of "
         "the array, as in `(name, function)`"
     )
 
 
-def _recurrent(weight: ModelWeight, arrays: Sequence[LazyArray]) -> LazyArray:
-    """Return a kernel, or the bias that Keras has for the two of torch."""
+def _convert_recurrent(weight: ModelWeight, arrays: Sequence[LazyArray]) -> LazyArray:
+    """Convert a kernel, or the two biases of torch to the one of Keras."""
     cell = weight.layer
     shape = weight.shape
     is_bias = weight.name == "bias"
     if not isinstance(cell, keras.layers.GRUCell):
         if not is_bias:
             return arrays[0].expect(shape[::-1]).transposed(1, 0)
-        # A single one is their sum.
+        # The bias of Keras is their sum.
         parts = [array.expect(shape) for array in arrays]
         return sum_lazily(parts) if len(parts) > 1 else parts[0]
     if not cell.reset_after:
@@ -145,27 +154,28 @@ def _recurrent(weight: ModelWeight, arrays: Sequence[LazyArray]) -> LazyArray:
         )
     units = 3 * cell.units
     if not is_bias:
-        return _gates(arrays[0].expect((units, shape[0]))).transposed(1, 0)
+        return _reorder_gates(arrays[0].expect((units, shape[0]))).transposed(1, 0)
     if len(arrays) < 2:
-        raise ValueError(f"the shape is {arrays[0].shape} of one bias instead of two of {units}")
-    return stack_lazily([_gates(array.expect((units,))) for array in arrays])
+        raise ValueError(
+            f"torch has two biases of shape ({units},) for a GRU, but the source has one array of "
+            f"shape {arrays[0].shape}"
+        )
+    return stack_lazily([_reorder_gates(array.expect((units,))) for array in arrays])
 
 
-def _gates(array: LazyArray) -> LazyArray:
-    """Return update, reset, new of Keras from reset, update, new of torch."""
-
-    def reordered(values: Array) -> Array:
+def _reorder_gates(array: LazyArray) -> LazyArray:
+    def reorder(values: Array) -> Array:
         reset, update, new = np.split(values, 3)
         return np.concatenate([update, reset, new])
 
-    return array.changed(reordered, array.shape, "gates reordered")
+    return array.changed(reorder, array.shape, "gates reordered")
 
 
-def _einsum_axes(layer: keras.layers.EinsumDense) -> tuple[Shape, Shape] | None:
-    """Return the axes of inputs and of units in a kernel; `None` for a batch of matrices.
+def _split_einsum_axes(layer: keras.layers.EinsumDense) -> tuple[Shape, Shape] | None:
+    """Find the axes of inputs and of units in a kernel; `None` for a batch of matrices.
 
-    Flattened, inputs and units are in the order of the layer's inputs and outputs, which may not be
-    the kernel's.
+    They are `(0,), (1, 2)` for `abc,cde->abde`. Flattened, inputs and units have the order of the
+    layer's inputs and outputs, and the kernel may have another one.
     """
     equation = layer.equation.replace("->", ",").replace("...", "")
     inputs, kernel, output = equation.split(",")
@@ -176,8 +186,8 @@ def _einsum_axes(layer: keras.layers.EinsumDense) -> tuple[Shape, Shape] | None:
     return tuple(map(kernel.index, summed_axes)), tuple(map(kernel.index, units))
 
 
-def _from_matrix(array: LazyArray, shape: Shape, rows: Shape, columns: Shape) -> LazyArray:
-    """Return a kernel from a matrix whose rows and columns are these of its axes."""
+def _unflatten_matrix(array: LazyArray, shape: Shape, rows: Shape, columns: Shape) -> LazyArray:
+    # A kernel from a matrix whose rows and columns are these of its axes, flattened.
     order = (*rows, *columns)
     split = tuple(shape[axis] for axis in order)
     array = array.expect((math.prod(split[: len(rows)]), math.prod(split[len(rows) :])))

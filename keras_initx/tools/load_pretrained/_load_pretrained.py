@@ -42,40 +42,44 @@ from keras_initx.sampling._namespace import HOST
 from keras_initx.tools.initialize._assign import refresh_normalizations, undo_after_error
 from keras_initx.tools.load_pretrained._array_names import (
     Candidate,
-    NamesGiven,
-    candidates_of,
-    names_as_data,
+    NamesDict,
+    find_candidates,
+    serialize_names,
 )
 from keras_initx.tools.load_pretrained._layouts import (
     UnknownOrderError,
-    from_keras,
-    from_torch,
-    layouts_of,
+    convert_from_keras,
+    convert_from_torch,
+    find_fitting_layouts,
 )
 from keras_initx.tools.load_pretrained._load_report import LoadedWeight, LoadReport
-from keras_initx.tools.load_pretrained._resize import ResizeRules, fitted, kinds_by_path
+from keras_initx.tools.load_pretrained._resize import ResizeRules, fit_to_weight, match_kinds
 from keras_initx.tools.load_pretrained._row_orders import Differences
 
-# Weights that torch computes of several arrays: with weight normalization, or pruned.
-
-
-# What torch normalizes or prunes are its own parameters.
-_OWN = r"(?:[a-z]+_proj_)?(?:weight|bias)(?:_[ih]h(?:_l\d+(?:_reverse)?)?)?"
+# Weights that torch computes of several arrays, its *members*:
+#
+#     fc.weight_g, fc.weight_v                            weight normalization
+#     fc.parametrizations.weight.original0, .original1    the same since torch 2.0
+#     fc.weight_orig, fc.weight_mask                      pruning
+#     fc.weight_orig, fc.weight_u, fc.weight_v            spectral normalization, which is refused
+#
+# A model may have weights of its own with such endings. So only names of torch's parameters count.
+_NORMALIZED_NAME = r"(?:[a-z]+_proj_)?(?:weight|bias)(?:_[ih]h(?:_l\d+(?:_reverse)?)?)?"
 _MEMBER = re.compile(
-    rf"(?P<module>(?:.*\.)?)(?:(?P<old>{_OWN})_(?P<end>g|v|u|orig|mask)"
+    rf"(?P<module>(?:.*\.)?)(?:(?P<old>{_NORMALIZED_NAME})_(?P<end>g|v|u|orig|mask)"
     r"|parametrizations\.(?P<new>[^.]+)\.(?P<part>original\d*|\d+\._?[uv]))"
 )
 
 
 @dataclass(frozen=True)
 class Parametrized:
-    """A weight that torch computes.
+    """A weight that torch computes of several arrays.
 
     Attributes:
-        name: The name that it would have.
-        members: The names of the arrays that it is computed of, the first of which has its shape.
+        name: The name that it has in a module without them.
+        members: The names of these arrays. The first has the shape of the weight.
         array: The weight, `None` if it cannot be computed.
-        problem: Why it cannot.
+        problem: The reason why it cannot.
     """
 
     name: str
@@ -84,101 +88,104 @@ class Parametrized:
     problem: str = ""
 
 
-def is_part(name: str) -> bool:
-    """Return whether an array is no weight by its name, but what torch computes one of."""
+def is_member_name(name: str) -> bool:
     return _MEMBER.fullmatch(name) is not None
 
 
-def parametrized_in(contents: Mapping[Any, LazyArray]) -> dict[str, Parametrized]:
-    """Return the weights that a state dict has in parts, by the names that they would have."""
-    members: dict[str, dict[str, str]] = {}
+def find_parametrized(contents: Mapping[Any, LazyArray]) -> dict[str, Parametrized]:
+    """Find the weights that a state dict has as several arrays, by the names of the weights."""
+    # Such as `{"fc.weight": {"g": "fc.weight_g", "v": "fc.weight_v"}}`.
+    members_by_weight: dict[str, dict[str, str]] = {}
     for name in map(str, contents):
-        found = _MEMBER.fullmatch(name)
-        if found is not None:
-            weight = f"{found['module']}{found['old'] or found['new']}"
-            members.setdefault(weight, {})[found["end"] or found["part"]] = name
-    result = {}
-    for weight, parts in members.items():
-        one = _parametrized(weight, parts, contents) if weight not in contents else None
-        if one is not None:
-            result[weight] = one
-    return result
+        match = _MEMBER.fullmatch(name)
+        if match is not None:
+            weight = f"{match['module']}{match['old'] or match['new']}"
+            members_by_weight.setdefault(weight, {})[match["end"] or match["part"]] = name
+    parametrized = {}
+    for weight, members in members_by_weight.items():
+        joined = _join_members(weight, members, contents) if weight not in contents else None
+        if joined is not None:
+            parametrized[weight] = joined
+    return parametrized
 
 
-def _parametrized(
-    weight: str, parts: Mapping[str, str], contents: Mapping[Any, LazyArray]
+def _join_members(
+    weight: str, members: Mapping[str, str], contents: Mapping[Any, LazyArray]
 ) -> Parametrized | None:
-    """Return what is computed of parts, `None` if they are weights by themselves."""
+    """Compute a weight of its members, by their endings; `None` if they are weights themselves."""
     merge = "merge it with `remove_parametrizations` first"
-    names = tuple(parts.values())
-    if any(part.startswith("original") for part in parts):
-        found = _normalized(weight, parts, "original0", "original1", contents)
+    names = tuple(members.values())
+    if any(ending.startswith("original") for ending in members):
+        joined = _join_weight_norm(weight, members, "original0", "original1", contents)
         kind = "is parametrized"
-        if any(part[0].isdecimal() for part in parts):
+        if any(ending[0].isdecimal() for ending in members):
             kind = "has a spectral normalization"
-        return found or Parametrized(weight, names, problem=f"{weight!r} {kind}: {merge}")
-    if "orig" in parts and "u" in parts:
+        return joined or Parametrized(weight, names, problem=f"{weight!r} {kind}: {merge}")
+    if "orig" in members and "u" in members:
         problem = f"{weight!r} has a spectral normalization: remove it with `remove_spectral_norm`"
         return Parametrized(weight, names, problem=f"{problem} first")
-    if "orig" in parts and "mask" in parts:
-        return _pruned(weight, parts, contents)
-    return _normalized(weight, parts, "g", "v", contents)
+    if "orig" in members and "mask" in members:
+        return _join_pruned(weight, members, contents)
+    return _join_weight_norm(weight, members, "g", "v", contents)
 
 
-def _normalized(
+def _join_weight_norm(
     weight: str,
-    parts: Mapping[str, str],
+    members: Mapping[str, str],
     gain: str,
     direction: str,
     contents: Mapping[Any, LazyArray],
 ) -> Parametrized | None:
-    if parts.keys() != {gain, direction}:
+    if members.keys() != {gain, direction}:
         return None
-    g, v = contents[parts[gain]], contents[parts[direction]]
-    axes = _normalized_axes(g.shape, v.shape)
+    g, v = contents[members[gain]], contents[members[direction]]
+    axes = _find_norm_axes(g.shape, v.shape)
     if axes is None:
         return None
 
-    def computed(values: Array, gains: Array) -> Array:
+    def compute(values: Array, gains: Array) -> Array:
         norms = np.sqrt(np.sum(np.square(values), axis=axes, keepdims=True))
         result: Array = gains * (values / norms)
         return result
 
     how = "g * v / |v| of a weight normalization"
-    return _computed(weight, (parts[direction], parts[gain]), contents, computed, how)
+    return _compute_lazily(weight, (members[direction], members[gain]), contents, compute, how)
 
 
-def _normalized_axes(gain: Shape, direction: Shape) -> tuple[int, ...] | None:
-    """Return the axes over which the norm is computed, `None` if these shapes are no such pair."""
+def _find_norm_axes(gain: Shape, direction: Shape) -> tuple[int, ...] | None:
+    """Find the axes over which the norm is computed, `None` if these shapes are no such pair.
+
+    They are `(1, 2, 3)` for a gain of shape `(64, 1, 1, 1)` and a direction `(64, 3, 7, 7)`.
+    """
     if gain == () and direction:
         return tuple(range(len(direction)))
     if len(gain) != len(direction):
         return None
     if any(length not in (1, whole) for length, whole in zip(gain, direction, strict=True)):
         return None
-    # Two full matrices are no such pair; of a single value the norm is its absolute value.
+    # Two full matrices are no such pair. The norm of a single value is its absolute value.
     if gain == direction and sum(length != 1 for length in gain) > 1:
         return None
     return tuple(axis for axis, length in enumerate(gain) if length == 1)
 
 
-def _pruned(
-    weight: str, parts: Mapping[str, str], contents: Mapping[Any, LazyArray]
+def _join_pruned(
+    weight: str, members: Mapping[str, str], contents: Mapping[Any, LazyArray]
 ) -> Parametrized | None:
-    names = (parts["orig"], parts["mask"])
+    names = (members["orig"], members["mask"])
     if contents[names[0]].shape != contents[names[1]].shape:
         return None
-    return _computed(weight, names, contents, np.multiply, "times the mask of a pruning")
+    return _compute_lazily(weight, names, contents, np.multiply, "times the mask of a pruning")
 
 
-def _computed(
+def _compute_lazily(
     weight: str,
     names: tuple[str, ...],
     contents: Mapping[Any, LazyArray],
     compute: Callable[[Array, Array], Array],
     how: str,
 ) -> Parametrized:
-    """Return a weight that is computed in float64, of two arrays."""
+    """Make a weight that is computed of two arrays in float64, when it is read."""
     arrays = [contents[name] for name in names]
 
     def read(region: Selection) -> Array:
@@ -194,7 +201,7 @@ def _computed(
 def load_pretrained(
     model: keras.Model,
     source: Source,
-    names: NamesGiven | None = None,
+    names: NamesDict | None = None,
     *,
     layout: LayoutName | None = None,
     resize: ResizeRules | None = None,
@@ -202,85 +209,50 @@ def load_pretrained(
     dry_run: bool = False,
     verbose: Verbose = "auto",
 ) -> LoadReport:
-    """Load the weights of a built model from arrays with other names and another layout.
+    """Load the weights of a built model from arrays with other names, layouts or shapes.
 
-    `names` maps paths in the model to names in the source: `{"block_*/dense": "blocks.{0}.fc"}`,
-    with patterns as in `initialize`. `{0}` is the text that the first `*` stands for: from the
-    left, each stands for as little as possible. The pattern of a layer covers all weights inside
-    it, the outermost layer that it matches; the names below it must be the same in the source, or
-    those of torch: `weight` for `kernel`, `running_mean` for `moving_mean`. The first pattern that
-    matches is used. Weights that no pattern matches are left unchanged. Without `names`, each
-    weight is looked up by its own path, with `/` or `.` as separator, or by that of its variable,
-    as in `{weight.path: array}` of another build of the model, and left unchanged if it is not
-    found.
+    Use it for a file, another model or the `state_dict()` of a torch module. First pass
+    `dry_run=True`: each row of the plan shows the array of a weight, and how it is converted.
 
-    In the files of Keras, weights have the names of their layers, and are found by these. An
-    automatic name, such as `dense_1`, stands for the place of its layer among those of its class in
-    the layer around it, in the order in which Keras saves, if both sides have as many of them.
-    Otherwise the weight is left, and its row has the reason. A dict counts where numbers and order
-    of its names agree. In `names`, automatic names are numbered as in the paths of a model, and
-    there may be those of groups in the file, such as `layers/dense_1`. Variables of the optimizer
-    are left out.
+    Without `names`, each weight gets the array with its own path. Layers with automatic names, such
+    as `dense_1`, are paired by their position among the layers of their class. A weight without an
+    array keeps its values, and its row gives the reason.
 
-    With `layout="torch"`, kernels are transposed as their layers require: dense and einsum layers;
-    convolutions, including transposed, depthwise and separable ones; attention from a fused
-    `in_proj_weight`; `LSTM` and `GRU` from `weight_ih_l0` and the like, with both biases and the
-    order of gates, where the second layer that a name covers gets `weight_ih_l1`. torch flattens
-    channels first: where the graph of the model shows how a weight reads a flattened image, its
-    rows are reordered, and its units where they become an image. The row of the result says so. If
-    an image may lie before a weight and the graph does not show how, the row has the note "the
-    order of the rows is not known", or of the units, and they are left as they are. It also says
-    where the epsilon of a normalization is not torch's default, and where `"same"` padding with
-    strides may be uneven, as it never is in torch; `compare_outputs` shows whether that makes a
-    difference. With `layout="keras"`, the order of axes is kept.
+    All names, shapes and dtypes are checked before the model changes. Values are cast to the dtype
+    of the weight, once. Only the arrays that are used are read, one at a time.
 
-    A square kernel fits in both layouts. If other arrays of the source, also of weights that are
-    not loaded, fit only in the other one, and none only in this one, that is an error.
-
-    An array must have exactly the shape that its layer has in that layout, also where an axis has
-    length 1; an index adds or drops such axes, as in `("conv.weight", numpy.s_[:, :, 0, 0])` for a
-    dense layer. Parameters of a single axis, such as the slopes of a `PReLU`, need no index.
-    A weight that torch computes of others is computed: with weight normalization, of `weight_g` and
-    `weight_v`, or pruned, of `weight_orig` and `weight_mask`. Other parametrizations are refused.
-    `resize` says where another number of channels, rows or units is meant.
-    Weights and buffers of a `TorchModuleWrapper` have the names that they have in the module. A
-    counter, such as that of the batches of a normalization of torch, may be missing in the source.
-
-    All names, shapes and dtypes are checked before the first array is read, except by a function,
-    which is called twice: to check what it returns, and to load it, and for rows and units that get
-    a mean. Values are cast to the dtype of
-    the weight, once. Only the arrays that are used are read from files, one at a time. If a weight
-    is sharded, a process reads the regions that its devices hold, and nothing else as long as the
-    axes of the array are at most cut and in another order.
+    The page "Initialize from a checkpoint" explains patterns, layouts, and what is converted from
+    torch: recurrent modules, attention, weight normalization and flattened images.
 
     Args:
         model: A built model.
-        source: The path of a file: `.safetensors`, `.npz`, `.h5`, `.hdf5` or `.keras`; of the index
-            of several files, `model.safetensors.index.json` or Keras' `.weights.json`; of a folder
-            with one of the former, or with `.safetensors` files; or a list of files. Or another
-            Keras model; or a dict from names to arrays or tensors, such as the `state_dict()` of a
-            torch module, where entries that no weight needs may be anything. An object with the
-            attributes `shape` and `dtype` and the method `__array__` is read when its weight is
-            loaded. Weights of the model itself and views of them are copied first. Nothing is
-            unpickled.
-        names: Dict from patterns to names, tried in order. If the pattern is that of a weight, the
-            value may be a pair `(name, part)`: an index such as `numpy.s_[:64]` selects a part of
-            the source array, before any transposition; a function takes the array and returns the
-            weight, and `layout` is ignored, and must not use weights of the model, which may have
-            changed when it is called again. After a function there may be its inverse, which
-            `save_pretrained` calls. `None` leaves the matching weights unchanged.
-        layout: The order of axes in the source, `"torch"` or `"keras"`. Required unless the source
-            is from Keras, whose layout is `"keras"`: a model, or a file that ends in `.weights.h5`,
-            `.weights.json` or `.keras`.
-        resize: Dict from patterns, as in `names`, to what may differ in the shapes of the matching
-            weights: `"channels"`, `"rows"`, `"units"`, or an object of one of the classes of
-            `keras_initx.types`: `Channels`, `Rows`, `Units`, `Grid`. An array that has the
-            shape of its weight is loaded as it is, unless rows or units are chosen. Others become
-            that shape after they were converted to the layout of Keras. The row of the result says
-            how. An array that is resized is read whole by each process.
-        atomic: Whether the model is as before after an error or an interruption. For this the
-            former values are kept until the end, which takes as much memory as the weights. Without
-            it, a note of the exception says how many weights have new values.
+        source: The arrays. Nothing is unpickled. One of:
+
+            - a file: `.safetensors`, `.npz`, `.h5`, `.hdf5` or `.keras`,
+            - the index of several files: `model.safetensors.index.json` or `.weights.json`,
+            - a folder with such an index or with `.safetensors` files, or a list of files,
+            - another Keras model,
+            - a dict from names to arrays or tensors, such as a `state_dict()`.
+        names: Dict from patterns of paths, as in `initialize`, to names. The first that matches
+            counts, and `{0}` is the text of the first `*`. A value is one of:
+
+            - a name of an array, or of a module for the weights of a layer,
+            - `(name, index)`: a part of an array, such as `numpy.s_[:64]`,
+            - `(name, function)`: the function takes the array and returns the weight,
+            - `(name, function, inverse)`: the same, for `save_pretrained`,
+            - `None`: the weights keep their values.
+        layout: The order of axes in the source. Only a model or a file of Keras needs none. One of:
+
+            - `"torch"`: axes, gates and flattened images are converted for your layers,
+            - `"keras"`: the order is kept.
+        resize: Dict from patterns of paths to the kind of change, if shapes may differ. A kind is
+            one of:
+
+            - `"channels"`, `"rows"`, `"units"`,
+            - `Channels`, `Rows`, `Units` or `Grid` of `keras_initx.types`.
+        atomic: If true, an error or an interruption leaves the model as it was. That takes as much
+            memory as the weights. If false, a note of the exception says how many weights have new
+            values.
         dry_run: If true, only return the plan and do not change the model. Missing names and shapes
             that do not fit are then reported in the plan instead of raising an error.
         verbose: Whether to show progress: `"auto"` on a terminal, unless
@@ -288,17 +260,17 @@ def load_pretrained(
 
     Returns:
         A `LoadReport` with a row for each weight, and the unused arrays. The rows have the names of
-        the arrays as `sources`, and say how they were converted. The summary names arrays that
-        several weights have got, unless each has a pattern of its own.
+        the arrays as `sources`, and how they were converted. The summary names arrays that several
+        weights get, unless each has a pattern of its own.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If the model is not built, a pattern matches nothing, an array does not exist or
-            does not fit, or has a finite number beyond the range of its weight (infinities and NaN
-            are loaded), no weight is found at all, the layout is unknown or not that of the source,
-            a file cannot be read, two files have arrays of one name, on JAX other processes hold
-            parts of a source model, or one of the models has trained factors of LoRA: Keras merges
-            them where it saves a model.
+        ValueError: If the model is not built, a pattern matches nothing, or no weight has an array;
+            if an array does not exist, does not fit, or has a finite number beyond the range of its
+            weight; if the layout is unknown or not that of the source; if a file cannot be read, or
+            two files have arrays of one name; if one of the models has trained factors of LoRA,
+            which Keras merges when it saves; or if other processes hold parts of a source model on
+            JAX.
 
     Example:
         >>> import numpy as np
@@ -307,6 +279,9 @@ def load_pretrained(
         >>> plan = load_pretrained(model, state, {"dense": "fc"}, layout="torch")
         >>> keras.ops.convert_to_numpy(model.layers[0].kernel).tolist()
         [[1.0, 4.0], [2.0, 5.0], [3.0, 6.0]]
+
+    See Also:
+        `save_pretrained` for the way back, and `compare_outputs` to check that outputs are equal.
     """
     inventory = checked_inventory("model", model)
     check_flag("atomic", atomic)
@@ -316,7 +291,7 @@ def load_pretrained(
     if isinstance(source, keras.Model):
         opened = checked_inventory("source", source)
         _check_adapters("source", opened)
-    kinds = kinds_by_path(resize, inventory.weights_and_buffers)
+    kinds = match_kinds(resize, inventory.weights_and_buffers)
     with open_source(opened) as (contents, own_layout):
         plan = plan_load(inventory, contents, own_layout, names, layout, kinds)
         report = replace(plan.report, dry_run=dry_run)
@@ -325,7 +300,7 @@ def load_pretrained(
         _check_can_load(report, plan.own)
         used = {name for row in report.rows for name in row.sources}
         copy_shared([contents[name] for name in used], inventory.weights_and_buffers)
-        _load(plan.steps, contents, atomic)
+        _assign_values(plan.steps, contents, atomic)
     return report
 
 
@@ -333,11 +308,12 @@ class LoadPlan(NamedTuple):
     """What a load would do.
 
     Attributes:
-        steps: What is done to each weight.
+        steps: An assignment for each weight.
         chosen: The candidates that the source has, by the paths of weights.
-        differences: What differs from torch in the model if that is the layout.
-        own: What is said of the names that weights have by themselves.
-        skipped: The paths of the weights that `names` leaves.
+        differences: What differs from torch in the model, if torch is the layout.
+        own: The pairs of weights and arrays by their own names, with notes and reasons; none if
+            `names` decides.
+        skipped: The paths of the weights that `names` maps to `None`.
         layout: The layout of the source.
         report: The report of a load.
     """
@@ -355,60 +331,72 @@ def plan_load(
     inventory: Inventory,
     contents: Contents,
     own_layout: LayoutName | None,
-    names: NamesGiven | None,
+    names: NamesDict | None,
     layout: LayoutName | None,
     kinds: Mapping[str, Resizing],
 ) -> LoadPlan:
-    """Return which array each weight gets, and how. Mismatches are in the report.
+    """Plan which array each weight gets, and how it is converted. Mismatches are in the report.
 
     Args:
-        inventory: What the model holds.
+        inventory: The layers and weights of the model.
         contents: The arrays of the source.
-        own_layout: The layout that the source has in any case, `None` if it may have each.
+        own_layout: The layout that the source certainly has, `None` if it may have each.
         names: See `load_pretrained`.
         layout: See `load_pretrained`.
-        kinds: What may differ in the shapes of weights, by path.
+        kinds: The kinds of `resize`, by the paths of weights.
     """
     weights = inventory.weights_and_buffers
     chosen_layout = choose_layout(layout, own_layout)
     saved = keras_names_by_path(contents, inventory)
     own = source_names_by_path(contents, inventory).worded("the source")
     is_of_keras = own_layout == "keras" or bool(contents.layers)
-    found = candidates_of(weights, names, chosen_layout, saved, own, is_of_keras=is_of_keras)
+    candidates = find_candidates(weights, names, chosen_layout, saved, own, is_of_keras=is_of_keras)
     differences = Differences(inventory.model) if chosen_layout == "torch" else None
-    parametrized = {} if is_of_keras else parametrized_in(contents)
+    parametrized = {} if is_of_keras else find_parametrized(contents)
     available = {**contents}
-    for one in parametrized.values():
-        if one.array is not None:
-            available[one.name] = one.array
-    chosen = _chosen(found, available, parametrized)
-    known: list[str] | None = None
+    for weight in parametrized.values():
+        if weight.array is not None:
+            available[weight.name] = weight.array
+    chosen = _choose_candidates(candidates, available, parametrized)
+    required_names: list[str] | None = None
     if names is not None:
-        known = [str(name) for name in (*available, *saved) if not is_part(str(name))]
-    said = own if names is None else Pairs()
-    steps = _steps(weights, available, parametrized, found, chosen, kinds, differences, said, known)
+        all_names = map(str, (*available, *saved))
+        required_names = [name for name in all_names if not is_member_name(name)]
+    pairs = own if names is None else Pairs()
+    steps = _plan_assignments(
+        weights,
+        available,
+        parametrized,
+        candidates,
+        chosen,
+        kinds,
+        differences,
+        pairs,
+        required_names,
+    )
     if own_layout is None:
-        by_path = candidates_of(weights, None, chosen_layout, saved, own)
-        for path, others in by_path.items():
-            chosen.setdefault(path, _first_stored(others or [], available))
-        steps = _in_layout(steps, available, chosen, chosen_layout)
+        # Also arrays of weights that are not loaded show the layout of the source.
+        by_own_names = find_candidates(weights, None, chosen_layout, saved, own)
+        for path, by_own_name in by_own_names.items():
+            chosen.setdefault(path, _find_stored(by_own_name or [], available))
+        steps = _refuse_other_layout(steps, available, chosen, chosen_layout)
     used: set[str] = set()
     for step in steps:
         used.update(step.row.sources)
-    unused = {str(name): one.shape for name, one in contents.items() if name not in used}
+    unused = {str(name): array.shape for name, array in contents.items() if name not in used}
     notes = [
-        *_notes_on_shared(steps, chosen),
-        *_notes_on_modules(steps, chosen),
-        *_notes_on_reasons(steps, said),
-        *said.remarks,
+        *_note_shared_arrays(steps, chosen),
+        *_note_recurrent_modules(steps, chosen),
+        *_note_reasons(steps, pairs),
+        *pairs.remarks,
         *inventory.note_unbuilt(),
     ]
     rows = [step.row for step in steps]
     report = LoadReport(
-        rows, unused=unused, notes=notes, names=names_as_data(names), layout=chosen_layout
+        rows, unused=unused, notes=notes, names=serialize_names(names), layout=chosen_layout
     )
-    skipped = {path for path, candidates in found.items() if candidates is None}
-    return LoadPlan(steps, chosen, differences, said, skipped, chosen_layout, report)
+    skipped = {path for path, of_weight in candidates.items() if of_weight is None}
+    return LoadPlan(steps, chosen, differences, pairs, skipped, chosen_layout, report)
 
 
 def _check_adapters(name: str, inventory: Inventory) -> None:
@@ -427,55 +415,65 @@ def _check_adapters(name: str, inventory: Inventory) -> None:
             )
 
 
-def _notes_on_shared(
+def _note_shared_arrays(
     steps: Sequence["Assignment"], chosen: Mapping[str, Candidate | None]
 ) -> list[str]:
-    """Return a sentence on arrays that several weights get, unless each has its own pattern."""
-    weights: dict[str, list[str]] = {}
-    are_named: dict[str, bool] = {}
+    """Note arrays that several weights get, unless each weight has its own pattern."""
+    paths_by_array: dict[str, list[str]] = {}
+    have_own_patterns: dict[str, bool] = {}
     for step in steps:
         used = chosen.get(step.weight.path)
         if step.array is None or used is None:
             continue
-        # Thirds of one array are others.
-        parts = "" if used.third is None else f" [{used.third} of 3]"
-        key = f"{' + '.join(used.names)}{parts}"
-        weights.setdefault(key, []).append(step.row.path)
-        are_named[key] = are_named.get(key, True) and used.has_own_pattern
+        # Query, key and value get different thirds of one array.
+        third = "" if used.third is None else f" [{used.third} of 3]"
+        array = f"{' + '.join(used.names)}{third}"
+        paths_by_array.setdefault(array, []).append(step.row.path)
+        are_meant = have_own_patterns.get(array, True)
+        have_own_patterns[array] = are_meant and used.has_own_pattern
     shared = []
-    for key, paths in weights.items():
-        if len(paths) > 1 and not are_named[key]:
-            shared.append(f"{key} ({', '.join(paths)})")
+    for array, paths in paths_by_array.items():
+        if len(paths) > 1 and not have_own_patterns[array]:
+            shared.append(f"{array} ({', '.join(paths)})")
     if not shared:
         return []
-    return [f"One array for several weights: {truncate(shared)}."]
+    return [
+        f"Several weights get one array: {truncate(shared)}. Remedy: if this is not meant, name an "
+        "array for each weight in `names`."
+    ]
 
 
-def _notes_on_modules(
+def _note_recurrent_modules(
     steps: Sequence["Assignment"], chosen: Mapping[str, Candidate | None]
 ) -> list[str]:
-    """Return what is to be said of recurrent modules with several layers."""
     used = [chosen.get(step.weight.path) for step in steps if step.array is not None]
-    return list(dict.fromkeys(one.note for one in used if one is not None and one.note))
+    notes = [candidate.note for candidate in used if candidate is not None and candidate.note]
+    return list(dict.fromkeys(notes))
 
 
-def _notes_on_reasons(steps: Sequence["Assignment"], own: Pairs) -> list[str]:
-    """Return a sentence for each reason why names lead to nothing, with the weights."""
-    paths: dict[str, list[str]] = {}
+def _note_reasons(steps: Sequence["Assignment"], own: Pairs) -> list[str]:
+    """Note each reason why weights have no array by their own names, with these weights."""
+    paths_by_reason: dict[str, list[str]] = {}
     for step in steps:
         reason = own.reasons.get(step.weight.path)
         if reason is not None and not step.row.sources:
-            paths.setdefault(reason, []).append(step.row.path)
-    return [f"Left, because of {reason}: {truncate(left)}." for reason, left in paths.items()]
+            paths_by_reason.setdefault(reason, []).append(step.row.path)
+    notes = []
+    for reason, paths in paths_by_reason.items():
+        notes.append(
+            f"Left unchanged because of {reason}: {truncate(paths)}. Remedy: name their arrays in "
+            "`names`."
+        )
+    return notes
 
 
 class Assignment(NamedTuple):
-    """What is done to a weight.
+    """A weight and its new values.
 
     Attributes:
         weight: The weight.
         row: Its row in the result.
-        array: Its new values, `None` if it is left.
+        array: Its new values, `None` if it is left unchanged.
     """
 
     weight: ModelWeight
@@ -483,86 +481,87 @@ class Assignment(NamedTuple):
     array: LazyArray | None = None
 
 
-def _steps(
+def _plan_assignments(
     weights: Sequence[ModelWeight],
     available: Mapping[str, LazyArray],
     parametrized: Mapping[str, Parametrized],
-    found: Mapping[str, list[Candidate] | None],
+    candidates_by_path: Mapping[str, list[Candidate] | None],
     chosen: Mapping[str, Candidate | None],
     kinds: Mapping[str, Resizing],
     differences: Differences | None,
     own: Pairs,
-    known: Sequence[str] | None,
+    required_names: Sequence[str] | None,
 ) -> list[Assignment]:
-    """Return a step for each weight. Mismatches are reported in its row.
+    """Plan an assignment for each weight. Mismatches are reported in its row.
 
     Args:
         weights: The weights.
         available: The arrays of the source, and those that are computed of them.
-        parametrized: The weights that the source has in parts.
-        found: The candidates of the weights that are loaded, `None` for one that is skipped.
-        chosen: Those that the source has.
-        kinds: What may differ in the shapes of weights.
-        differences: What differs from torch in the model if that is the layout.
-        own: What is said of the names that weights have by themselves.
-        known: The names in the source if `names` is given, which must lead to some of them.
+        parametrized: The weights that the source has as several arrays.
+        candidates_by_path: The candidates of weights, `None` for a weight that is skipped.
+        chosen: The candidates that the source has.
+        kinds: The kinds of `resize`, by the paths of weights.
+        differences: What differs from torch in the model, if torch is the layout.
+        own: The pairs by own names, with notes and reasons.
+        required_names: The names in the source, if `names` is passed: then each weight that a
+            pattern covers must have one of them.
     """
     steps = []
-    missing = 0
+    missing_count = 0
     for weight in weights:
         size = math.prod(weight.shape)
         row = LoadedWeight(weight.shown, "left", "", weight.shape, weight.dtype, size, changed=0)
         array = None
-        candidates = found.get(weight.path)
+        candidates = candidates_by_path.get(weight.path)
         candidate = chosen.get(weight.path)
-        problem = None if candidate is None else _problem_of(candidate, parametrized)
+        problem = None if candidate is None else _find_problem(candidate, parametrized)
         if problem is not None:
             row = replace(row, status="error", how=problem)
         elif candidate is not None:
             stored = [available[name] for name in candidate.names]
-            sources = _stored_names(candidate, parametrized)
+            sources = _list_stored_names(candidate, parametrized)
             row = replace(row, sources=sources, source_shape=stored[0].shape)
             try:
                 kind = kinds.get(weight.path)
-                array = _converted(weight, candidate, stored, kind, differences)
+                array = _convert(weight, candidate, stored, kind, differences)
                 if weight.path in own.notes:
                     array = array.noted(own.notes[weight.path])
                 row = replace(row, status="loaded", how=", ".join(array.how), changed=size)
             except _MismatchError as mismatch:
                 row = replace(row, status="error", how=str(mismatch))
         elif candidates is None:
-            how = "None in names" if weight.path in found else "not in names"
+            how = "None in names" if weight.path in candidates_by_path else "not in names"
             row = replace(row, how=how)
-        elif known is None or weight.kind == "counter":
+        elif required_names is None or weight.kind == "counter":
             row = replace(row, how=own.reasons.get(weight.path, "not in the source"))
         else:
-            missing += 1
+            missing_count += 1
             # Comparing all names with all others would be slow.
-            compared = known if missing <= LISTED else ()
-            row = replace(row, status="error", how=_no_array(candidates, compared))
+            compared = required_names if missing_count <= LISTED else ()
+            row = replace(row, status="error", how=_explain_missing(candidates, compared))
         steps.append(Assignment(weight, row, array))
     return steps
 
 
-def _in_layout(
+def _refuse_other_layout(
     steps: Sequence[Assignment],
     available: Mapping[str, LazyArray],
     chosen: Mapping[str, Candidate | None],
     layout: LayoutName,
 ) -> list[Assignment]:
-    """Return the steps, with errors if arrays show that the source has the other layout.
+    """Turn assignments into errors if arrays show that the source has the other layout.
 
     A square kernel has the same shape in both. So the others decide, also those that are not
     loaded.
 
     Args:
-        steps: The steps.
+        steps: The assignments.
         available: The arrays of the source, and those that are computed of them.
         chosen: The candidates that the source has, also of weights that are not loaded.
-        layout: The layout that was given.
+        layout: The layout that was passed.
     """
-    only: dict[str, list[str]] = {"torch": [], "keras": []}
-    found: dict[str, list[LayoutName]] = {}
+    fit_only: dict[str, list[str]] = {"torch": [], "keras": []}
+    layouts_by_path: dict[str, list[LayoutName]] = {}
     for step in steps:
         path = step.weight.path
         candidate = chosen.get(path)
@@ -572,96 +571,100 @@ def _in_layout(
             continue
         arrays = [available[name] for name in candidate.names]
         try:
-            found[path] = layouts_of(step.weight, [_part(array, candidate) for array in arrays])
+            parts = [_take_part(array, candidate) for array in arrays]
         except _MismatchError:
             continue
-        if len(found[path]) == 1:
-            only[found[path][0]].append(f"{candidate.names[0]!r} {arrays[0].shape}")
+        layouts_by_path[path] = find_fitting_layouts(step.weight, parts)
+        if len(layouts_by_path[path]) == 1:
+            fit_only[layouts_by_path[path][0]].append(f"{candidate.names[0]!r} {arrays[0].shape}")
     other = "keras" if layout == "torch" else "torch"
-    if only[layout] or not only[other]:
+    if fit_only[layout] or not fit_only[other]:
         return list(steps)
     name = {"keras": "Keras", "torch": "torch"}[other]
-    how = f"{only[other][0]} fits only in the layout of {name}: pass layout={other!r}"
-    result = []
+    how = f"{fit_only[other][0]} fits only in the layout of {name}: pass layout={other!r}"
+    refused = []
     for step in steps:
         row = step.row
-        if row.sources and found.get(step.weight.path):
+        if row.sources and layouts_by_path.get(step.weight.path):
             reason = f"{row.how}; {how}" if row.status == "error" else how
             row = replace(row, status="error", how=reason, changed=0)
-        result.append(step._replace(row=row))
-    return result
+        refused.append(step._replace(row=row))
+    return refused
 
 
-def _chosen(
-    found: Mapping[str, list[Candidate] | None],
+def _choose_candidates(
+    candidates_by_path: Mapping[str, list[Candidate] | None],
     available: Mapping[str, LazyArray],
     parametrized: Mapping[str, Parametrized],
 ) -> dict[str, Candidate | None]:
-    """Return the first candidate of each weight that the source has, or has in parts.
+    """Choose the first candidate of each weight that the source has, or has as several arrays.
 
-    What is named for itself is a weight in parts too, as long as no weight has its other parts.
+    The name of a member, such as `fc.weight_v`, stands for the whole weight, unless a weight of the
+    model uses another member by its own name.
     """
     names = {**available, **parametrized}
-    chosen = {path: _first_stored(one, names) for path, one in found.items() if one}
+    chosen = {
+        path: _find_stored(candidates, names)
+        for path, candidates in candidates_by_path.items()
+        if candidates
+    }
     used: set[str] = set()
     for candidate in chosen.values():
         if candidate is not None:
             used.update(candidate.names)
-    whole = {}
-    for one in parametrized.values():
-        for member in one.members if one.problem else one.members[:1]:
-            if used.isdisjoint(set(one.members) - {member}):
-                whole[member] = one.name
+    weight_by_member = {}
+    for weight in parametrized.values():
+        for member in weight.members if weight.problem else weight.members[:1]:
+            if used.isdisjoint(set(weight.members) - {member}):
+                weight_by_member[member] = weight.name
     for path, candidate in chosen.items():
         if candidate is not None and not callable(candidate.part):
-            own = tuple(whole.get(name, name) for name in candidate.names)
-            chosen[path] = replace(candidate, names=own)
+            whole_weights = tuple(weight_by_member.get(name, name) for name in candidate.names)
+            chosen[path] = replace(candidate, names=whole_weights)
     return chosen
 
 
-def _first_stored(candidates: Sequence[Candidate], names: Mapping[str, Any]) -> Candidate | None:
-    """Return the first candidate whose arrays all exist, or `None` without one."""
+def _find_stored(candidates: Sequence[Candidate], names: Mapping[str, Any]) -> Candidate | None:
     for candidate in candidates:
         if all(name in names for name in candidate.names):
             return candidate
     return None
 
 
-def _problem_of(candidate: Candidate, parametrized: Mapping[str, Parametrized]) -> str | None:
-    """Return why an array of a candidate cannot be computed, or `None`."""
+def _find_problem(candidate: Candidate, parametrized: Mapping[str, Parametrized]) -> str | None:
+    # The reason why an array of the candidate cannot be computed.
     for name in candidate.names:
         if name in parametrized and parametrized[name].problem:
             return parametrized[name].problem
     return None
 
 
-def _stored_names(
+def _list_stored_names(
     candidate: Candidate, parametrized: Mapping[str, Parametrized]
 ) -> tuple[str, ...]:
-    """Return the names of the arrays that a source has for a candidate."""
-    found: list[str] = []
+    names: list[str] = []
     for name in candidate.names:
-        found += parametrized[name].members if name in parametrized else [name]
-    return tuple(found)
+        names += parametrized[name].members if name in parametrized else [name]
+    return tuple(names)
 
 
-def _no_array(candidates: Sequence[Candidate], known: Iterable[str]) -> str:
+def _explain_missing(candidates: Sequence[Candidate], stored_names: Iterable[str]) -> str:
     names = dict.fromkeys(" and ".join(map(repr, candidate.names)) for candidate in candidates)
     # A bias is no match for a kernel.
-    endings = {_last_part(candidate.names[0]) for candidate in candidates}
-    alike = [name for name in known if _last_part(name) in endings]
-    hint = suggest_matches(candidates[-1].names[0], alike or known)
+    endings = {_last_name(candidate.names[0]) for candidate in candidates}
+    with_ending = [name for name in stored_names if _last_name(name) in endings]
+    hint = suggest_matches(candidates[-1].names[0], with_ending or stored_names)
     return f"no array {' or '.join(names)}{hint}"
 
 
-def _last_part(name: str) -> str:
+def _last_name(name: str) -> str:
     return re.split("[/.]", name.removesuffix(":0"))[-1]
 
 
 def _check_can_load(report: LoadReport, own: Pairs) -> None:
-    """Raise `ValueError` if an array is missing or does not fit, or if no name is found.
+    """Raise `ValueError` if an array is missing or does not fit, or if no weight has an array.
 
-    Names that are found, and say too little, are in the report.
+    If own names say too little to load by, the report has the reasons instead.
     """
     if report.problems:
         raise ValueError(
@@ -680,7 +683,7 @@ def _check_can_load(report: LoadReport, own: Pairs) -> None:
         )
 
 
-def _load(steps: Sequence[Assignment], contents: Contents, atomic: bool) -> None:
+def _assign_values(steps: Sequence[Assignment], contents: Contents, atomic: bool) -> None:
     """Read the new values of each weight and assign them."""
     with (
         undo_after_error(atomic) as assign,
@@ -689,16 +692,16 @@ def _load(steps: Sequence[Assignment], contents: Contents, atomic: bool) -> None
         for step in steps:
             if step.array is not None:
                 arrays = [contents[name] for name in step.row.sources]
-                value = _new_value(step, step.array, are_in_memory(arrays))
+                value = _make_value(step, step.array, are_in_memory(arrays))
                 assign(step.weight.variable, value)
-                del value  # which the next one would come beside
+                del value  # before the next one takes its memory
             advance(1)
         refresh_normalizations(step.weight.layer for step in steps if step.array is not None)
 
 
-def _new_value(step: Assignment, array: LazyArray, is_in_memory: bool) -> Tensor:
-    """Return the new value of a weight, distributed like the one that it has."""
-    # The one that the weight has on this backend.
+def _make_value(step: Assignment, array: LazyArray, is_in_memory: bool) -> Tensor:
+    """Make the new value of a weight, with the layout over devices of its present value."""
+    # The dtype that the weight has on this backend.
     dtype = backend.available_dtype(step.weight.dtype)
 
     def read(region: Selection) -> Array:
@@ -711,51 +714,51 @@ def _new_value(step: Assignment, array: LazyArray, is_in_memory: bool) -> Tensor
                 "`source` must have numbers that the weights can hold. "
                 f"Received: {names} for {step.row.path!r}, with {error}"
             ) from None
-        # A copy that the backend takes over.
-        own = HOST.empty(values.shape, values.dtype)
-        np.copyto(own, values)
-        return own
+        # A backend may take over the memory of what it gets.
+        copy = HOST.empty(values.shape, values.dtype)
+        np.copyto(copy, values)
+        return copy
 
     layout = backend.layout_of(step.weight.variable.value)
     if layout is None:
         return backend.to_tensor(read(...))
     if is_in_memory:
-        # They may be spread over devices and processes, which bring them together once.
+        # Arrays in memory may be spread over devices and processes, so they are read whole, once.
         return backend.placed(read(...).__getitem__, step.weight.shape, layout)
     return backend.placed(read, step.weight.shape, layout)
 
 
 class _MismatchError(Exception):
-    """Says why arrays cannot be converted to a weight."""
+    """Raised if arrays cannot be converted to a weight."""
 
 
-def _converted(
+def _convert(
     weight: ModelWeight,
     candidate: Candidate,
     stored: Sequence[LazyArray],
     kind: Resizing | None,
     differences: Differences | None,
 ) -> LazyArray:
-    """Return the new values of `weight` from arrays."""
+    """Convert arrays to the new values of a weight, when they are read."""
     for name, array in zip(candidate.names, stored, strict=True):
         if not can_be_cast(array.dtype, weight.dtype):
             raise _MismatchError(f"cannot cast {name!r}, {array.dtype}, to {weight.dtype}")
     reordered: set[int] = set()
     if callable(candidate.part):
-        parts = [_made_by_function(weight, candidate.part, stored[0])]
-        convert = functools.partial(_as_returned, parts[0])
+        parts = [_apply_function(weight, candidate.part, stored[0])]
+        convert = functools.partial(_check_returned_shape, parts[0])
     else:
-        parts = [_part(array, candidate) for array in stored]
-        convert = functools.partial(_in_layout_of_keras, weight, parts, differences, kind)
+        parts = [_take_part(array, candidate) for array in stored]
+        convert = functools.partial(_convert_layout, weight, parts, differences, kind)
         if differences is not None:
-            reordered = differences.reordered_axes(weight)
+            reordered = differences.list_reordered_axes(weight)
     try:
-        return fitted(weight, kind, convert, math.prod(parts[0].shape), reordered)
+        return fit_to_weight(weight, kind, convert, math.prod(parts[0].shape), reordered)
     except ValueError as error:
         raise _MismatchError(str(error)) from None
 
 
-def _in_layout_of_keras(
+def _convert_layout(
     weight: ModelWeight,
     parts: Sequence[LazyArray],
     differences: Differences | None,
@@ -763,28 +766,29 @@ def _in_layout_of_keras(
     shape: Shape,
 ) -> LazyArray:
     if differences is None:
-        return from_keras(weight, parts, shape)
+        return convert_from_keras(weight, parts, shape)
     try:
-        array = from_torch(weight, parts, shape)
+        array = convert_from_torch(weight, parts, shape)
     except UnknownOrderError:
-        # A table of positions has them in the order of the image in both.
+        # A table has its positions in the order of the image in both layouts.
         if not isinstance(kind, Grid):
             raise
-        return from_keras(weight, parts, shape)
-    return differences.considered(weight, array)
+        return convert_from_keras(weight, parts, shape)
+    return differences.reorder_and_note(weight, array)
 
 
-def _as_returned(array: LazyArray, shape: Shape) -> LazyArray:
+def _check_returned_shape(array: LazyArray, shape: Shape) -> LazyArray:
     if array.shape != shape:
         raise ValueError(f"the function returns shape {array.shape}")
     return array
 
 
-def _part(array: LazyArray, candidate: Candidate) -> LazyArray:
-    """Return the part of an array that a candidate has."""
+def _take_part(array: LazyArray, candidate: Candidate) -> LazyArray:
     if candidate.third is not None:
         if math.prod(array.shape[:1]) % 3:
-            raise _MismatchError(f"the shape {array.shape} has no thirds")
+            raise _MismatchError(
+                f"the shape {array.shape} cannot be split into query, key and value"
+            )
         length = array.shape[0] // 3
         return array.part(np.s_[candidate.third * length : (candidate.third + 1) * length])
     if candidate.part is None:
@@ -795,20 +799,20 @@ def _part(array: LazyArray, candidate: Candidate) -> LazyArray:
         raise _MismatchError(f"no part {format_index(candidate.part)}: {error}") from None
 
 
-def _made_by_function(
+def _apply_function(
     weight: ModelWeight, function: Callable[[Array], Any], array: LazyArray
 ) -> LazyArray:
-    """Return what a function of a user gives, which is called to check that, and once more."""
+    """Make an array of what a function of a user returns. It is called once now, to check that."""
 
-    def result() -> LazyArray:
+    def call() -> LazyArray:
         return to_lazy(function(np.array(array.read(...))))  # a copy, which it may change
 
-    made = result()
-    if not can_be_cast(made.dtype, weight.dtype):
-        raise _MismatchError(f"the function returns {made.dtype}")
+    result = call()
+    if not can_be_cast(result.dtype, weight.dtype):
+        raise _MismatchError(f"the function returns {result.dtype}")
     name = getattr(function, "__name__", type(function).__name__)
 
     def read(region: Selection) -> Array:
-        return result().read(region)  # so that not all results are kept until the end
+        return call().read(region)  # so that not all results are kept until the end
 
-    return LazyArray(made.shape, made.dtype, read, (f"{name}()",))
+    return LazyArray(result.shape, result.dtype, read, (f"{name}()",))

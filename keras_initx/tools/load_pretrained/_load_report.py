@@ -1,4 +1,10 @@
-"""What was loaded into the weights of a model, or would be."""
+"""The result of `load_pretrained`, with a row for each weight, and its table and plot.
+
+weight          shape    array              status
+------------------------------------------------------------
+block_0/kernel  (16, 8)  blocks.0.fc.weight  loaded: transposed
+head/kernel     (8, 3)                       left: not in names
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,18 +24,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoadedWeight:
-    """What was loaded into a weight.
+    """A weight, and the arrays that were loaded into it.
 
     Attributes:
         path: Path of the weight in the model, see `ModelWeight`. That of a parameter of a torch
             module ends with its name in the module: `encoder/0.weight`.
         status: What was done, e.g. `"loaded"`; `"left"` if it is unchanged, `"error"` if it cannot
             be loaded as asked.
-        how: How its array was converted, or why it was not loaded.
+        how: The conversions of its array, or the reason why it was not loaded.
         shape: Its shape, `None` for a layer that is not built.
         dtype: The name of its dtype.
         size: The number of its values.
-        changed: How many of these were loaded.
+        changed: The number of these that were loaded.
         sources: The names of the arrays that the values were loaded from.
         source_shape: The shape of these arrays.
     """
@@ -47,27 +53,23 @@ class LoadedWeight:
     @property
     def text(self) -> str:
         """What was done or what is wrong, in words."""
-        what = self.how
-        if self.status != "error":
-            what = status_in_words(self)
-        return f"{self.path!r} {self.shape}: {what}"
+        text = self.how if self.status == "error" else describe_status(self)
+        return f"{self.path!r} {self.shape}: {text}"
 
 
-def status_in_words(row: LoadedWeight) -> str:
-    """Return what was done, and how or why."""
+def describe_status(row: LoadedWeight) -> str:
     if row.how:
         return f"{row.status}: {row.how}"
     return row.status
 
 
 def load_columns() -> list[Column[LoadedWeight]]:
-    """Return the columns of a table of weights that were loaded."""
     return [
         Column("weight", lambda row: row.path, is_text=True),
         Column("shape", lambda row: row.shape),
         Column("array", lambda row: " + ".join(row.sources), is_text=True),
         Column("array shape", lambda row: row.source_shape, is_optional=True),
-        Column("status", status_in_words, is_text=True),
+        Column("status", describe_status, is_text=True),
     ]
 
 

@@ -3,6 +3,8 @@
 torch has the layers of one module under one name, `rnn.weight_ih_l0` and `rnn.weight_ih_l1`, and
 `_l1` reads the outputs of `_l0` as they are, but for dropout. A model has a layer for each, which
 may be made in any order. So a call of the model with symbolic tensors shows which reads which.
+
+A *direction* is a module by its name, forward or backward: `("rnn", False)`.
 """
 
 from typing import Any, TypeAlias
@@ -13,8 +15,8 @@ from keras_initx.inspection._operations import SAME, get_kind
 from keras_initx.inspection._symbolic import SymbolicCall, record_calls
 from keras_initx.inspection._weights import ModelWeight
 
-# These give what they get, at least in inference.
-_PASSING = (
+# These return their inputs, at least in inference.
+_IDENTITIES = (
     keras.layers.ActivityRegularization,
     keras.layers.AlphaDropout,
     keras.layers.Dropout,
@@ -24,29 +26,25 @@ _PASSING = (
     keras.layers.Masking,
     keras.layers.SpatialDropout1D,
 )
-# The name of a module, and whether a direction is backward.
 _Direction: TypeAlias = tuple[str, bool]
+# The cells of a direction, each with one of its weights.
 _Cells: TypeAlias = dict[keras.Layer, ModelWeight]
 
 
 class RecurrentModules:
-    """The recurrent cells of a model that the names of modules cover, each with one of its weights.
-
-    The first cell of a direction is `_l0`, and so on.
-    """
+    """The recurrent cells that the names of modules cover: the first of a direction is `_l0`."""
 
     def __init__(self) -> None:
         self._cells: dict[_Direction, _Cells] = {}
         self._notes: dict[_Direction, str] = {}
 
-    def place_of(self, weight: ModelWeight, module: str, *, is_backward: bool) -> int:
-        """Return the place of a cell among those of one direction in a module of this name."""
+    def number_layer(self, weight: ModelWeight, module: str, *, is_backward: bool) -> int:
+        """Return the number of a cell in its direction, the next one for a new cell."""
         cells = self._cells.setdefault((module, is_backward), {})
         cells.setdefault(weight.layer, weight)
         return list(cells).index(weight.layer)
 
-    def note_of(self, module: str, *, is_backward: bool) -> str:
-        """Return what is to be said of a module, or an empty text."""
+    def get_note(self, module: str, *, is_backward: bool) -> str:
         return self._notes.get((module, is_backward), "")
 
     @property
@@ -54,15 +52,15 @@ class RecurrentModules:
         """Whether a name covers several cells."""
         return any(len(cells) > 1 for cells in self._cells.values())
 
-    def in_order_of_calls(self) -> "RecurrentModules":
-        """Return the same cells in the order in which the model calls them."""
+    def sort_by_calls(self) -> "RecurrentModules":
+        """Make the same modules with their cells in the order in which the model calls them."""
         ordered = RecurrentModules()
         calls: _Calls | None = None
         for direction, cells in self._cells.items():
             if len(cells) > 1:
                 if calls is None:
                     calls = _Calls(next(iter(cells.values())).layers[0])
-                cells, note = _in_order(cells, direction[0], calls)
+                cells, note = _sort_cells(cells, direction[0], calls)
                 ordered._notes[direction] = note
             ordered._cells[direction] = cells
         return ordered
@@ -72,60 +70,61 @@ class _Calls:
     """Which layers of a model are called when, and whose outputs they read.
 
     Attributes:
-        places: The place of the first call of each layer that is called as a whole.
+        call_order: The number of the first call of each layer that is called as a whole.
     """
 
     def __init__(self, model: Any) -> None:
-        self.places: dict[keras.Operation, int] = {}
+        self.call_order: dict[keras.Operation, int] = {}
         self._sequences: dict[keras.Operation, list[Any]] = {}
-        # What a tensor is, and which layer made it, by its id.
-        self._passed: dict[int, int] = {}
+        # By the ids of tensors: the tensor that has the same values, and the layer that made it.
+        self._copied_from: dict[int, int] = {}
         self._makers: dict[int, keras.Operation] = {}
-        # The tensors, as long as their ids are used.
+        # This keeps the tensors alive as long as their ids are used.
         self._root = record_calls(model)
-        self._take(self._root)
+        self._record(self._root)
 
-    def _take(self, call: SymbolicCall) -> None:
+    def _record(self, call: SymbolicCall) -> None:
         for inner in call.inside or ():
-            self._take(inner)
+            self._record(inner)
         if call.inside is not None or not call.output_tensors:
             return
         operation = call.operation
-        self.places.setdefault(operation, len(self.places))
+        self.call_order.setdefault(operation, len(self.call_order))
         if not call.inputs:
             return
-        sequence = id(_sequence_of(call))
+        sequence = id(_get_sequence(call))
         made = id(call.output_tensors[0])
-        if isinstance(operation, _PASSING) or get_kind(operation) in SAME:
+        if isinstance(operation, _IDENTITIES) or get_kind(operation) in SAME:
             if made != sequence:
-                self._passed[made] = sequence
+                self._copied_from[made] = sequence
         else:
             self._sequences.setdefault(operation, []).append(sequence)
             self._makers[made] = operation
 
     def reads(self, upper: keras.Layer, lower: keras.Layer) -> bool:
-        """Return whether a layer reads the outputs of another as they are."""
+        """Return whether a layer reads the unchanged outputs of another."""
         for sequence in self._sequences.get(upper, []):
-            while sequence in self._passed:
-                sequence = self._passed[sequence]
+            while sequence in self._copied_from:
+                sequence = self._copied_from[sequence]
             if self._makers.get(sequence) is lower:
                 return True
         return False
 
 
-def _sequence_of(call: SymbolicCall) -> Any:
-    """Return the sequence that a recurrent layer reads, and not its first state."""
+def _get_sequence(call: SymbolicCall) -> Any:
+    # The other input is the first state.
     for name in ("sequences", "inputs"):
         if not call.args and name in call.options:
             return call.options[name]
     return call.inputs[0]
 
 
-def _in_order(cells: _Cells, module: str, calls: _Calls) -> tuple[_Cells, str]:
-    """Return the cells of a direction in the order of calls, and what is to be said of it."""
+def _sort_cells(cells: _Cells, module: str, calls: _Calls) -> tuple[_Cells, str]:
+    """Sort the cells of a direction by calls, with a note if the calls do not prove the order."""
+    # What is called may be a layer around the cell.
     called = {}
     for cell, weight in cells.items():
-        layer = next((layer for layer in weight.layers if layer in calls.places), None)
+        layer = next((layer for layer in weight.layers if layer in calls.call_order), None)
         if layer is not None:
             called[cell] = layer
     paths = []
@@ -134,28 +133,30 @@ def _in_order(cells: _Cells, module: str, calls: _Calls) -> tuple[_Cells, str]:
     name = module or "the source"
     are_known = len(called) == len(cells)
     for cell, layer in called.items():
-        others = [other for other in called if called[other] is layer]
+        cells_in_layer = [each for each in called if called[each] is layer]
         is_stack = isinstance(cells[cell].layers[-2], keras.layers.StackedRNNCells)
-        are_known &= len(others) == 1 or is_stack
+        are_known &= len(cells_in_layer) == 1 or is_stack
     if not are_known:
         note = (
-            f"It is not known in which order {' and '.join(paths)} are called: they get the layers "
-            f"of {name} in the order in which they were made."
+            f"The order in which the model calls {' and '.join(paths)} is not known, so they get "
+            f"the layers of {name} in the order in which they were made. Remedy: check the outputs "
+            "with `compare_outputs`."
         )
         return cells, note
 
     def key(cell: keras.Layer) -> tuple[int, int]:
         outer: Any = cells[cell].layers[-2]
         is_stack = isinstance(outer, keras.layers.StackedRNNCells)
-        return calls.places[called[cell]], outer.cells.index(cell) if is_stack else 0
+        return calls.call_order[called[cell]], outer.cells.index(cell) if is_stack else 0
 
     ordered = {cell: cells[cell] for cell in sorted(cells, key=key)}
-    for place, (lower, upper) in enumerate(zip(list(ordered), list(ordered)[1:], strict=False)):
+    for number, (lower, upper) in enumerate(zip(list(ordered), list(ordered)[1:], strict=False)):
         if called[lower] is not called[upper] and not calls.reads(called[upper], called[lower]):
             names = [ordered[cell].layer_paths[-2] or cell.name for cell in (upper, lower)]
             note = (
-                f"In torch `_l{place + 1}` of {name} reads the outputs of `_l{place}` as they are, "
-                f"and in the model {names[0]} does not read those of {names[1]} so."
+                f"`_l{number + 1}` of {name} reads the unchanged outputs of `_l{number}` in torch, "
+                f"but {names[0]} does not read the unchanged outputs of {names[1]} in the model. "
+                "Remedy: check the outputs with `compare_outputs`."
             )
             return ordered, note
     return ordered, ""

@@ -1,8 +1,16 @@
-"""In which order torch has the rows and units of the weights that are around an image.
+"""In which order torch has the rows and units of the weights before and after an image.
 
-torch flattens channels first, so what a weight reads from a flattened image, and what becomes one,
-are in another order there. A model is called once with symbolic tensors. Of each tensor is noted
-what is known of its axes; where nothing is known, that is the result.
+torch flattens channels first. So two things have another order in torch:
+
+- the *rows* of a weight that reads a flattened image: `Conv2D -> Flatten -> Dense`,
+- the *units* of a layer whose output becomes an image: `Dense -> Reshape -> Conv2D`.
+
+A model is called once with symbolic tensors. `_Walk` follows these calls: for each kind of
+operation a method `_follow_...` finds the layouts of its outputs (see `_axis_orders.py`), and notes
+what its weights read and which order the layers before it need. If an operation is not known, the
+orders after it are `UNKNOWN`, and the user gets a note.
+
+`Differences` adds what else differs from torch and shows in a weight: epsilon and padding.
 """
 
 import functools
@@ -28,18 +36,18 @@ from keras_initx.inspection._kernels import (
 from keras_initx.inspection._names import list_own_weights, list_sublayers
 from keras_initx.inspection._symbolic import SymbolicCall, record_calls
 from keras_initx.inspection._weights import ModelWeight
-from keras_initx.tools.load_pretrained._moved_axes import (
+from keras_initx.tools.load_pretrained._axis_orders import (
     UNKNOWN,
     Axis,
     Layout,
     Length,
     Order,
-    arranged,
-    image,
-    is_same,
-    joined,
-    plain,
-    simple,
+    image_axes,
+    is_same_known_order,
+    join_layouts,
+    make_layout,
+    plain_layout,
+    simplify,
 )
 
 _ATTENTION = (
@@ -48,8 +56,8 @@ _ATTENTION = (
     keras.layers.GroupQueryAttention,
     keras.layers.MultiHeadAttention,
 )
-# What computes each value from one, or from those at the same place, and may have no other weights.
-_BY_VALUE = (
+# Each value is computed from those at the same position of the inputs.
+_ELEMENTWISE_LAYERS = (
     keras.layers.Activation,
     keras.layers.ActivityRegularization,
     keras.layers.Add,
@@ -75,11 +83,11 @@ _BY_VALUE = (
     keras.layers.Subtract,
     keras.layers.UnitNormalization,
 )
-# The same of operations, beside the universal functions of NumPy and Keras' activations.
-_OPERATIONS_BY_VALUE = ("Clip", "Erf", "NanToNum", "Rsqrt", "StopGradient", "Where")
+# Further operations like these, next to the universal functions of NumPy and Keras' activations.
+_ELEMENTWISE_OPERATIONS = ("Clip", "Erf", "NanToNum", "Rsqrt", "StopGradient", "Where")
 _CONVOLVING = ("Conv", "ConvTranspose", "DepthwiseConv", "SeparableConv")
 _RESHAPING = ("ExpandDims", "Flatten", "Ravel", "Reshape", "Squeeze")
-_SPACE = ("DepthToSpace", "SpaceToDepth", "ExtractPatches")
+_SHUFFLING = ("DepthToSpace", "SpaceToDepth", "ExtractPatches")
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +95,7 @@ class MovedAxes:
     """Axes of a weight along which torch has another order.
 
     Attributes:
-        axes: The axes, which are moved as one.
+        axes: The axes, whose values are reordered as those of one flattened axis.
         order: Where torch has the values along them; a text if that is not known.
         what: `"rows"` or `"units"`.
     """
@@ -98,7 +106,7 @@ class MovedAxes:
 
 
 class RowOrders:
-    """What is known of the orders of the weights of a model.
+    """The orders of rows and units of the weights of a model.
 
     Args:
         walk: The calls in the model.
@@ -107,41 +115,41 @@ class RowOrders:
 
     def __init__(self, walk: "_Walk", *, has_image: bool) -> None:
         self._reads = walk.reads
-        self._units: dict[int, MovedAxes] = {}
+        self._moved_units: dict[int, MovedAxes] = {}
         self._has_image = has_image
         for maker, order in walk.needs.items():
-            order = simple(order)
+            order = simplify(order)
             if order is None or not isinstance(maker, keras.Layer):
                 continue
-            axes = _axes_of_units(maker)
+            axes = _find_unit_axes(maker)
             for weight in maker.weights:
                 if weight.name in axes:
-                    self._units[id(weight)] = MovedAxes(axes[weight.name], order, "units")
+                    self._moved_units[id(weight)] = MovedAxes(axes[weight.name], order, "units")
                 elif not axes:
-                    self._units[id(weight)] = MovedAxes((0,), UNKNOWN, "units")
+                    self._moved_units[id(weight)] = MovedAxes((0,), UNKNOWN, "units")
 
-    def of(self, weight: ModelWeight) -> list[MovedAxes]:
-        """Return the axes of a weight along which torch has another order, or an unknown one."""
+    def find_moved_axes(self, weight: ModelWeight) -> list[MovedAxes]:
+        """List the axes of a weight along which torch has another order, or an unknown one."""
         key = id(weight.variable)
-        found = []
+        moved = []
         if key in self._reads:
-            axes, order = self._reads[key]
-            order = simple(order)
+            read = self._reads[key]
+            order = simplify(read.order)
             if order is not None:
-                found.append(MovedAxes(axes, order, "rows"))
+                moved.append(MovedAxes(read.axes, order, "rows"))
         elif self._has_image and _may_read_rows(weight):
             # It was never called.
-            found.append(MovedAxes((0,), UNKNOWN, "rows"))
-        if key in self._units:
-            found.append(self._units[key])
-        return found
+            moved.append(MovedAxes((0,), UNKNOWN, "rows"))
+        if key in self._moved_units:
+            moved.append(self._moved_units[key])
+        return moved
 
 
-def row_orders_of(model: keras.Model) -> RowOrders:
-    """Return what is known of the orders of the weights of a built model."""
+def find_row_orders(model: keras.Model) -> RowOrders:
+    """Find the orders of the weights of a built model."""
     walk = _Walk(model)
     walk.solve()
-    convolves = any(isinstance(part, ALL_CONVOLUTIONS) for part in list_sublayers(model))
+    convolves = any(isinstance(layer, ALL_CONVOLUTIONS) for layer in list_sublayers(model))
     return RowOrders(walk, has_image=convolves or walk.has_image)
 
 
@@ -161,8 +169,11 @@ def _may_read_rows(weight: ModelWeight) -> bool:
     return isinstance(layer, kinds) and weight.name == "kernel"
 
 
-def _axes_of_units(layer: keras.Layer) -> dict[str, tuple[int, ...]]:
-    """Return the axes of the units in the weights of a layer, by name; none if it has more."""
+def _find_unit_axes(layer: keras.Layer) -> dict[str, tuple[int, ...]]:
+    """Find the axes of the units in the weights of a layer, by name.
+
+    It is empty for other layers, such as an LSTM.
+    """
     if isinstance(layer, keras.layers.Dense):
         return {"kernel": (1,), "bias": (0,)}
     if isinstance(layer, keras.layers.Embedding):
@@ -179,20 +190,19 @@ def _axes_of_units(layer: keras.Layer) -> dict[str, tuple[int, ...]]:
     return {}
 
 
-def _known_if(is_known: bool) -> Order:
-    """Return the usual order, or that none is known."""
+def _unknown_unless(is_known: bool) -> Order:
     return None if is_known else UNKNOWN
 
 
-def _made_beside(axes: Iterable[Axis], length: Length) -> Axis:
-    """Return an axis that is made beside others: of channels if these are those of an image."""
+def _new_axis(axes: Iterable[Axis], length: Length) -> Axis:
+    # Next to axes of an image, a new axis may have its channels.
     for axis in axes:
         if axis.kind != "same":
             return Axis(length, "channels")
     return Axis(length)
 
 
-class _LayerCall(NamedTuple):
+class _Call(NamedTuple):
     """A call in the model.
 
     Attributes:
@@ -200,14 +210,14 @@ class _LayerCall(NamedTuple):
         args: Its arguments, also those by keyword.
         inputs: The tensors among them.
         outputs: The tensors that it returns.
-        rule: Function of the call that returns the layouts of the outputs.
+        rule: Function of the call that returns the layouts of the outputs, a `_follow_...`.
     """
 
     operation: keras.Operation
     args: list[Any]
     inputs: list[keras.KerasTensor]
     outputs: list[keras.KerasTensor]
-    rule: Callable[["_LayerCall"], Sequence[Layout]]
+    rule: Callable[["_Call"], Sequence[Layout]]
 
     @property
     def variables(self) -> list[keras.Variable]:
@@ -215,32 +225,48 @@ class _LayerCall(NamedTuple):
         return [value for value in self.args if isinstance(value, keras.Variable)]
 
 
+class _Read(NamedTuple):
+    """How a weight reads a tensor.
+
+    Attributes:
+        axes: The axes of the weight that meet those of the tensor.
+        order: Where torch has the values along them.
+    """
+
+    axes: tuple[int, ...]
+    order: Order
+
+
 class _Walk:
-    """The calls in a model, and what follows from them.
+    """The calls in a model, and the layouts and orders that follow from them.
+
+    The layouts go forward, from inputs to outputs. Needs go back: if a convolution reads an axis as
+    channels of an image, the layer that made this axis must have another order of units. That
+    changes the layouts after this layer, so the walk is repeated until nothing changes.
 
     Args:
         model: A built model.
 
     Attributes:
-        reads: By the ids of weights, the axes along which they read a tensor, and the order there.
-        needs: The orders of the outputs of layers that become an image, or are added to one.
+        reads: How each weight reads a tensor, by the ids of variables.
+        needs: The orders that layers must have whose outputs become an image, or are added to one.
         has_image: Whether a tensor is an image.
     """
 
     def __init__(self, model: keras.Model) -> None:
-        self.reads: dict[int, tuple[tuple[int, ...], Order]] = {}
+        self.reads: dict[int, _Read] = {}
         self.needs: dict[keras.Operation, Order] = {}
         self.has_image: bool = False
-        self._calls: list[_LayerCall] = []
+        self._calls: list[_Call] = []
         self._layouts: dict[int, Layout] = {}
         root = record_calls(model)
         # The ids of inputs, and of those that a convolution reads.
         self._inputs: set[int] = {id(tensor) for tensor in root.inputs}
         self._images: set[int] = set()
-        # Also if nothing else is seen.
-        self.has_image |= any(len(plain(one.shape).long) > 2 for one in root.inputs)
-        self._take_all(root)
-        # The tensors, as long as their ids are used.
+        # An input with three axes may be one, even if no operation shows it.
+        self.has_image |= any(len(plain_layout(tensor.shape).long) > 2 for tensor in root.inputs)
+        self._record_inner(root)
+        # This keeps the tensors alive as long as their ids are used.
         self._root = root
 
     def solve(self) -> None:
@@ -254,353 +280,353 @@ class _Walk:
                 try:
                     layouts = call.rule(call)
                 except Exception:  # an operation may have other arguments than it seems
-                    layouts = self._other(call)
+                    layouts = self._follow_unknown(call)
                 for tensor, layout in zip(call.outputs, layouts, strict=True):
                     self._layouts[id(tensor)] = layout
                     self.has_image |= layout.is_image
-            same = self.needs.keys() == before.keys() and self._images == images
-            if same and all(is_equal(self.needs[one], before[one]) for one in before):
+            is_same = self.needs.keys() == before.keys() and self._images == images
+            if is_same and all(is_same_order(self.needs[maker], before[maker]) for maker in before):
                 break
         self._note_unread()
 
-    # The calls.
+    # Record the calls.
 
-    def _take_all(self, call: SymbolicCall) -> None:
-        """Note the calls in a call."""
+    def _record_inner(self, call: SymbolicCall) -> None:
         for inner in call.inside or ():
-            self._take(inner)
+            self._record(inner)
 
-    def _take(self, call: SymbolicCall) -> None:
-        """Note a call, or the calls in it."""
+    def _record(self, call: SymbolicCall) -> None:
         operation = call.operation
         if isinstance(operation, keras.layers.TimeDistributed):
-            self._take_steps(call)
+            self._record_steps(call)
         elif isinstance(operation, keras.layers.SpectralNormalization):
-            self._calls.append(_LayerCall(operation, [], [], [], self._read_nothing))
-            self._take_all(call)
+            self._calls.append(_Call(operation, [], [], [], self._note_no_reads))
+            self._record_inner(call)
         elif call.inside is not None:
-            self._take_all(call)
+            self._record_inner(call)
         else:
-            rule = self._rule(operation)
+            rule = self._find_rule(operation)
             self._calls.append(
-                _LayerCall(operation, call.arguments, call.inputs, call.output_tensors, rule)
+                _Call(operation, call.arguments, call.inputs, call.output_tensors, rule)
             )
 
-    def _take_steps(self, call: SymbolicCall) -> None:
-        """Note the call of a layer for each step."""
+    def _record_steps(self, call: SymbolicCall) -> None:
+        """Record a layer that is called for each step, between taking a step and stacking them."""
         operation = call.operation
         (inner,) = call.inside or []
         whole = call.inputs[0]
         (step,) = inner.inputs
         (result,) = inner.output_tensors
 
-        def of_step(call: _LayerCall) -> list[Layout]:
-            layout = self._of(whole)
+        def follow_step(call: _Call) -> list[Layout]:
+            layout = self._get_layout(whole)
             is_certain = layout.is_certain and layout.axes[1].kind == "same"
             axes = [layout.axes[0], *layout.axes[2:]]
             if isinstance(layout.axes[1].order, str | np.ndarray):
                 axes[-1] = Axis(axes[-1].length, order=UNKNOWN)
-            return [arranged(axes, is_certain=is_certain, made=layout.made)]
+            return [make_layout(axes, is_certain=is_certain, splits=layout.splits)]
 
-        def of_steps(call: _LayerCall) -> list[Layout]:
-            layout = self._of(result)
+        def follow_steps(call: _Call) -> list[Layout]:
+            layout = self._get_layout(result)
             axes = [layout.axes[0], Axis(whole.shape[1]), *layout.axes[1:]]
-            return [arranged(axes, is_certain=layout.is_certain, made=layout.made)]
+            return [make_layout(axes, is_certain=layout.is_certain, splits=layout.splits)]
 
-        self._calls.append(_LayerCall(operation, [], call.inputs, [step], of_step))
-        self._take_all(call)
-        self._calls.append(_LayerCall(operation, [], [result], call.output_tensors, of_steps))
+        self._calls.append(_Call(operation, [], call.inputs, [step], follow_step))
+        self._record_inner(call)
+        self._calls.append(_Call(operation, [], [result], call.output_tensors, follow_steps))
 
-    def _rule(self, operation: keras.Operation) -> Callable[[_LayerCall], Sequence[Layout]]:
-        """Return what to do with the calls of a layer or an operation."""
+    def _find_rule(self, operation: keras.Operation) -> Callable[[_Call], Sequence[Layout]]:
+        """Find the `_follow_...` for the calls of a layer or an operation."""
         name = type(operation).__name__
         if isinstance(operation, keras.Layer):
-            for kinds, rule in self._rules_of_layers():
+            for kinds, rule in self._list_layer_rules():
                 if isinstance(operation, kinds):
                     return rule
             if normalizes(operation) or isinstance(operation, keras.layers.Normalization):
-                return self._normalization
-        elif of_operation := self._rules_of_operations().get(name):
-            return of_operation
-        elif _is_by_value(name):
-            return self._by_value
+                return self._follow_normalization
+        elif operation_rule := self._list_operation_rules().get(name):
+            return operation_rule
+        elif _is_elementwise(name):
+            return self._follow_elementwise
         elif getattr(operation, "axis", ...) is not ... and hasattr(operation, "keepdims"):
-            return self._reduction
+            return self._follow_reduction
         if name in _RESHAPING:
-            return self._reshaping
-        if hasattr(operation, "data_format") and name not in _SPACE:
-            return self._spatial
-        return self._other
+            return self._follow_reshaping
+        if hasattr(operation, "data_format") and name not in _SHUFFLING:
+            return self._follow_pooling
+        return self._follow_unknown
 
-    def _rules_of_layers(self) -> list[tuple[Any, Callable[[_LayerCall], Sequence[Layout]]]]:
+    def _list_layer_rules(self) -> list[tuple[Any, Callable[[_Call], Sequence[Layout]]]]:
         kinds = keras.layers
         return [
-            (ALL_CONVOLUTIONS, self._convolution),
-            (kinds.Dense, self._dense),
-            (kinds.EinsumDense, self._einsum),
-            (kinds.Embedding, self._embedding),
-            ((kinds.RNN, kinds.Bidirectional), self._recurrent),
-            (_ATTENTION, self._attention),
-            (kinds.Concatenate, self._concatenation),
-            (_BY_VALUE, self._by_value),
-            (kinds.Permute, self._transposition),
-            (kinds.RepeatVector, self._repetition),
-            (kinds.TorchModuleWrapper, self._module),
+            (ALL_CONVOLUTIONS, self._follow_convolution),
+            (kinds.Dense, self._follow_dense),
+            (kinds.EinsumDense, self._follow_einsum_dense),
+            (kinds.Embedding, self._follow_embedding),
+            ((kinds.RNN, kinds.Bidirectional), self._follow_recurrent),
+            (_ATTENTION, self._follow_attention),
+            (kinds.Concatenate, self._follow_concatenation),
+            (_ELEMENTWISE_LAYERS, self._follow_elementwise),
+            (kinds.Permute, self._follow_transposition),
+            (kinds.RepeatVector, self._follow_repetition),
+            (kinds.TorchModuleWrapper, self._follow_torch_module),
         ]
 
-    def _rules_of_operations(self) -> dict[str, Callable[[_LayerCall], Sequence[Layout]]]:
+    def _list_operation_rules(self) -> dict[str, Callable[[_Call], Sequence[Layout]]]:
         return {
-            **dict.fromkeys(_CONVOLVING, self._convolution),
-            **dict.fromkeys(("Transpose", "Swapaxes", "Moveaxis"), self._transposition),
-            **dict.fromkeys(("Matmul", "Dot"), self._product),
-            **dict.fromkeys(("ArraySplit", "Split", "Unstack"), self._parts),
-            "Concatenate": self._concatenation,
-            "Einsum": self._einsum_of_tensors,
-            "GetItem": self._item,
-            "Stack": self._stack,
+            **dict.fromkeys(_CONVOLVING, self._follow_convolution),
+            **dict.fromkeys(("Transpose", "Swapaxes", "Moveaxis"), self._follow_transposition),
+            **dict.fromkeys(("Matmul", "Dot"), self._follow_product),
+            **dict.fromkeys(("ArraySplit", "Split", "Unstack"), self._follow_splitting),
+            "Concatenate": self._follow_concatenation,
+            "Einsum": self._follow_einsum,
+            "GetItem": self._follow_slicing,
+            "Stack": self._follow_stacking,
         }
 
-    # What is known.
+    # Look up and note what is known.
 
-    def _of(self, tensor: keras.KerasTensor) -> Layout:
-        """Return the layout of a tensor. An input with three axes may be an image."""
-        found = self._layouts.get(id(tensor))
-        if found is None:
-            found = plain(tensor.shape)
-            if len(found.long) > 2 or id(tensor) in self._images:
-                found = arranged(image(tensor.shape, -1), is_certain=False)
-            self._layouts[id(tensor)] = found
-            self.has_image |= found.is_image
-        return found
+    def _get_layout(self, tensor: keras.KerasTensor) -> Layout:
+        layout = self._layouts.get(id(tensor))
+        if layout is None:
+            layout = plain_layout(tensor.shape)
+            # An input with three axes may be an image.
+            if len(layout.long) > 2 or id(tensor) in self._images:
+                layout = make_layout(image_axes(tensor.shape, -1), is_certain=False)
+            self._layouts[id(tensor)] = layout
+            self.has_image |= layout.is_image
+        return layout
 
-    def _given(self, call: _LayerCall) -> list[Layout]:
-        return [self._of(tensor) for tensor in call.inputs]
+    def _get_input_layouts(self, call: _Call) -> list[Layout]:
+        return [self._get_layout(tensor) for tensor in call.inputs]
 
-    def _read(self, weight: keras.Variable, axes: tuple[int, ...], order: Order) -> None:
-        """Note that a weight reads a tensor along these axes, in this order."""
-        order = simple(order)
+    def _note_read(self, weight: keras.Variable, axes: tuple[int, ...], order: Order) -> None:
+        order = simplify(order)
         before = self.reads.get(id(weight))
-        if before is not None and not is_same(before[1], order):
+        # A weight that is called twice may read two orders.
+        if before is not None and not is_same_known_order(before.order, order):
             order = UNKNOWN
-        self.reads[id(weight)] = axes, order
+        self.reads[id(weight)] = _Read(axes, order)
 
-    def _read_all(self, layer: keras.Operation, order: Order) -> None:
-        """Note that the weights of a layer read a tensor in this order, if they read any."""
+    def _note_layer_reads(self, layer: keras.Operation, order: Order) -> None:
         if isinstance(layer, keras.Layer):
             for weight in layer.weights:
                 is_bias = weight.name == "bias"
-                self._read(weight, (0,), None if is_bias else order)
+                self._note_read(weight, (0,), None if is_bias else order)
 
-    def _read_kernel(self, layer: keras.Layer, axes: tuple[int, ...], order: Order) -> None:
-        """Note that the kernel of a layer reads a tensor in this order, and no other weight."""
+    def _note_kernel_reads(self, layer: keras.Layer, axes: tuple[int, ...], order: Order) -> None:
         for weight in list_own_weights(layer):
-            own = order if weight.name == "kernel" else None
-            self._read(weight, axes, own)
+            self._note_read(weight, axes, order if weight.name == "kernel" else None)
 
-    def _read_nothing(self, call: _LayerCall) -> list[Layout]:
+    def _note_no_reads(self, call: _Call) -> list[Layout]:
         for weight in list_own_weights(call.operation):
-            self._read(weight, (0,), None)
-        return [self._of(tensor) for tensor in call.outputs]
+            self._note_read(weight, (0,), None)
+        return [self._get_layout(tensor) for tensor in call.outputs]
 
-    def _need(self, maker: keras.Operation, order: Order) -> None:
-        """Note that the outputs of a layer must have an order."""
+    def _note_need(self, maker: keras.Operation, order: Order) -> None:
         before = self.needs.get(maker)
         if before is None:
             self.needs[maker] = order
-        elif not is_equal(before, order):
+        elif not is_same_order(before, order):
             self.needs[maker] = UNKNOWN
 
-    def _units(self, maker: keras.Operation, axis: Axis) -> Axis:
-        """Return the axis of the units of a layer, in the order that they must have."""
+    def _make_unit_axis(self, maker: keras.Operation, axis: Axis) -> Axis:
         order = self.needs.get(maker)
-        if isinstance(order, str) or not _axes_of_units(maker):
+        if isinstance(order, str) or not _find_unit_axes(maker):
             order = None
-        return Axis(axis.length, axis.kind, axis.place, simple(order), makers=frozenset({maker}))
+        return Axis(
+            axis.length, axis.kind, axis.index_in_space, simplify(order), makers=frozenset({maker})
+        )
 
-    def _order_along(self, axis: Axis) -> Order:
-        """Return the order that a weight for each value along an axis has, such as a scale.
+    def _find_scale_order(self, axis: Axis) -> Order:
+        """Find the order of a weight with one value for each along an axis, such as a scale.
 
-        It is not known where that of the units is not known that are along the axis.
+        It is `UNKNOWN` if the layer that made the axis needs an order that is not known.
         """
         if any(isinstance(self.needs.get(maker), str) for maker in axis.makers):
             return UNKNOWN
         return axis.order
 
-    def _made_image(self, layout: Layout, channels: int) -> None:
-        """Note that a tensor is an image, in which case layers before it need an order."""
-        for made in layout.made:
-            # Without the axis of examples.
-            for maker, order in made.orders(0 if channels == 1 else -1, len(layout.axes) - 1):
-                self._need(maker, order)
+    def _note_image(self, layout: Layout, channels: int) -> None:
+        """Note that a tensor is an image, for which layers before it need an order."""
+        for split in layout.splits:
+            # The axes of a split are those of an example.
+            for maker, order in split.orders(0 if channels == 1 else -1, len(layout.axes) - 1):
+                self._note_need(maker, order)
 
-    # The rules.
+    # Follow a call: find the layouts of its outputs.
 
-    def _convolution(self, call: _LayerCall) -> list[Layout]:
-        given = call.inputs[0]
-        if id(given) in self._inputs:
-            self._images.add(id(given))
-        layout = self._of(given)
+    def _follow_convolution(self, call: _Call) -> list[Layout]:
+        tensor = call.inputs[0]
+        if id(tensor) in self._inputs:
+            self._images.add(id(tensor))
+        layout = self._get_layout(tensor)
         operation = call.operation
-        channels = _channels(operation, layout)
+        channels = _find_channel_axis(operation, layout)
         order: Order = layout.axes[channels].order
-        rest = [axis for place, axis in enumerate(layout.axes) if place != channels]
+        rest = [axis for index, axis in enumerate(layout.axes) if index != channels]
         if any(axis.order is not None for axis in rest[1:]):
             order = UNKNOWN
         is_single = isinstance(operation, TRANSPOSED) or getattr(operation, "groups", 2) == 1
         if order is not None and (isinstance(operation, DEPTHWISE) or not is_single):
             order = UNKNOWN
-        self._made_image(layout, channels)
+        self._note_image(layout, channels)
         if isinstance(operation, keras.Layer):
             for weight in list_own_weights(operation):
                 if weight.name.endswith("kernel"):
-                    place = len(weight.shape) - (1 if isinstance(operation, TRANSPOSED) else 2)
-                    self._read(weight, (place,), order)
+                    # The last axes are inputs and units, and the reverse if transposed.
+                    rows = len(weight.shape) - (1 if isinstance(operation, TRANSPOSED) else 2)
+                    self._note_read(weight, (rows,), order)
         else:
             for weight in call.variables:
-                self._read(weight, (0,), _known_if(order is None))
+                self._note_read(weight, (0,), _unknown_unless(order is None))
         (output,) = call.outputs
-        axes = image(output.shape, channels)
-        axes[channels] = self._units(operation, axes[channels])
+        axes = image_axes(output.shape, channels)
+        axes[channels] = self._make_unit_axis(operation, axes[channels])
         if isinstance(operation, DEPTHWISE) and order is not None:
             axes[channels] = Axis(axes[channels].length, "channels", order=UNKNOWN)
-        return [arranged(axes)]
+        return [make_layout(axes)]
 
-    def _spatial(self, call: _LayerCall) -> list[Layout]:
-        """Return the layout of what pools, pads or resizes an image, and keeps its channels."""
-        layout = self._given(call)[0]
-        channels = _channels(call.operation, layout)
+    def _follow_pooling(self, call: _Call) -> list[Layout]:
+        """Follow what pools, pads or resizes an image, and keeps its channels."""
+        layout = self._get_input_layouts(call)[0]
+        channels = _find_channel_axis(call.operation, layout)
         (output,) = call.outputs
         if len(call.inputs) > 1 or len(layout.axes) < 3:
-            return self._other(call)
-        given = layout.axes[channels]
-        if layout.made:
-            self._made_image(layout, channels)
+            return self._follow_unknown(call)
+        axis_before = layout.axes[channels]
+        if layout.splits:
+            self._note_image(layout, channels)
         if len(output.shape) == 2:
-            return [arranged([Axis(output.shape[0]), given])]
+            return [make_layout([Axis(output.shape[0]), axis_before])]
         if len(output.shape) != len(layout.axes):
-            return self._other(call)
-        axes = image(output.shape, channels)
-        order: Order = given.order
+            return self._follow_unknown(call)
+        axes = image_axes(output.shape, channels)
+        order: Order = axis_before.order
         if any(axis.order is not None for axis in layout.axes) and order is None:
             order = UNKNOWN
-            # What lies side by side does not in torch, along the axis of a single channel too.
+            # Neighbours are no neighbours in torch, along the axis of a single channel too.
             axes = [axes[0], *(replace(axis, order=UNKNOWN) for axis in axes[1:])]
-        if given.length != output.shape[channels]:
+        if axis_before.length != output.shape[channels]:
             order = UNKNOWN
-        makers = given.makers if order is given.order else frozenset()
+        makers = axis_before.makers if order is axis_before.order else frozenset()
         axes[channels] = Axis(output.shape[channels], "channels", order=order, makers=makers)
-        return [arranged(axes, is_certain=layout.is_image or bool(layout.made))]
+        return [make_layout(axes, is_certain=layout.is_image or bool(layout.splits))]
 
-    def _dense(self, call: _LayerCall) -> list[Layout]:
-        layout = self._given(call)[0]
+    def _follow_dense(self, call: _Call) -> list[Layout]:
+        layout = self._get_input_layouts(call)[0]
         order = UNKNOWN if layout.is_unknown else layout.axes[-1].order
-        self._read_kernel(call.operation, (0,), order)
-        return [self._with_units(call, layout, [*range(len(layout.axes) - 1)])]
+        self._note_kernel_reads(call.operation, (0,), order)
+        return [self._append_units(call, layout, [*range(len(layout.axes) - 1)])]
 
-    def _with_units(self, call: _LayerCall, layout: Layout, kept: Sequence[int]) -> Layout:
-        """Return the layout of an output with some axes of the input, and one of units."""
+    def _append_units(self, call: _Call, layout: Layout, kept: Sequence[int]) -> Layout:
+        """Make the layout of an output with some axes of the input, and an axis of units."""
         axes = []
-        for place in kept:
-            axis = layout.axes[place]
+        for index in kept:
+            axis = layout.axes[index]
             if isinstance(axis.order, str):
-                axis = Axis(axis.length, "space", (place,))
+                axis = Axis(axis.length, "space", (index,))
             axes.append(axis)
-        units = _made_beside(axes, call.outputs[0].shape[-1])
-        return arranged([*axes, self._units(call.operation, units)], is_certain=False)
+        units = _new_axis(axes, call.outputs[0].shape[-1])
+        return make_layout([*axes, self._make_unit_axis(call.operation, units)], is_certain=False)
 
-    def _einsum(self, call: _LayerCall) -> list[Layout]:
-        layout = self._given(call)[0]
+    def _follow_einsum_dense(self, call: _Call) -> list[Layout]:
+        layout = self._get_input_layouts(call)[0]
         operation = call.operation
         inputs, kernel, outputs = re.split(",|->", operation.equation)
-        inputs = _spelled(inputs, len(layout.axes))
-        outputs = _spelled(outputs, len(call.outputs[0].shape))
+        inputs = _spell_axes(inputs, len(layout.axes))
+        outputs = _spell_axes(outputs, len(call.outputs[0].shape))
         summed = [letter for letter in inputs if letter in kernel and letter not in outputs]
         units = [letter for letter in outputs if letter in kernel and letter not in inputs]
         if len(summed) + len(units) != len(kernel):
-            return self._other(call)
+            return self._follow_unknown(call)
         axes = [layout.axes[inputs.index(letter)] for letter in summed]
-        order = UNKNOWN if layout.is_unknown else layout.merged(axes).order
+        order = UNKNOWN if layout.is_unknown else layout.merge(axes).order
         rows = tuple(map(kernel.index, summed))
-        self._read_kernel(operation, rows, order)
+        self._note_kernel_reads(operation, rows, order)
         kept = [inputs.index(letter) for letter in outputs if letter in inputs]
         if len(units) == 1 and outputs[-1] == units[0]:
-            return [self._with_units(call, layout, kept)]
+            return [self._append_units(call, layout, kept)]
         shape = call.outputs[0].shape
         if kept == [0] and outputs[0] == inputs[0]:
             size = int(np.prod(shape[1:]))
-            flat = Layout((Axis(shape[0]), self._units(operation, Axis(size))))
-            return [flat.reshaped(shape)]
-        return [plain(shape) if layout.is_plain else layout.lost(shape)]
+            flat = Layout((Axis(shape[0]), self._make_unit_axis(operation, Axis(size))))
+            return [flat.reshape(shape)]
+        return [plain_layout(shape) if layout.is_plain else layout.forget_orders(shape)]
 
-    def _embedding(self, call: _LayerCall) -> list[Layout]:
+    def _follow_embedding(self, call: _Call) -> list[Layout]:
         (output,) = call.outputs
-        self._read_all(call.operation, None)
-        axes = plain(output.shape).axes
-        return [Layout((*axes[:-1], self._units(call.operation, axes[-1])))]
+        self._note_layer_reads(call.operation, None)
+        axes = plain_layout(output.shape).axes
+        return [Layout((*axes[:-1], self._make_unit_axis(call.operation, axes[-1])))]
 
-    def _recurrent(self, call: _LayerCall) -> list[Layout]:
-        layout, *others = self._given(call)
+    def _follow_recurrent(self, call: _Call) -> list[Layout]:
+        layout, *states = self._get_input_layouts(call)
         layer: Any = call.operation
         order = UNKNOWN if layout.is_unknown else layout.axes[-1].order
-        is_known = all(other.is_plain for other in others)
+        is_known = all(state.is_plain for state in states)
         # The steps may be in another order, which no order of weights makes up for.
         is_known &= all(axis.order is None for axis in layout.axes[:-1])
-        both = isinstance(layer, keras.layers.Bidirectional)
-        first = []
-        for one in (layer.forward_layer, layer.backward_layer) if both else (layer,):
-            cell = getattr(one, "cell", one)
+        directions = [layer]
+        if isinstance(layer, keras.layers.Bidirectional):
+            directions = [layer.forward_layer, layer.backward_layer]
+        kernels = []
+        for direction in directions:
+            cell = getattr(direction, "cell", direction)
             cell = getattr(cell, "cells", [cell])[0]
             is_known &= order is None or isinstance(cell, _CELLS)
-            first += [weight for weight in cell.weights if weight.name == "kernel"]
+            kernels += [weight for weight in cell.weights if weight.name == "kernel"]
         if not is_known:
-            self._read_all(layer, UNKNOWN)
+            self._note_layer_reads(layer, UNKNOWN)
         for weight in layer.weights if is_known else ():
-            is_first = any(weight is one for one in first)
-            self._read(weight, (0,), order if is_first else None)
-        found = []
+            # Only the kernels of the first cells read the inputs.
+            reads_inputs = any(weight is kernel for kernel in kernels)
+            self._note_read(weight, (0,), order if reads_inputs else None)
+        layouts = []
         for output in call.outputs:
             shape = output.shape
             if len(shape) > 3:
-                found.append(arranged(image(shape, -1), is_certain=len(shape) < len(layout.axes)))
+                is_certain = len(shape) < len(layout.axes)
+                layouts.append(make_layout(image_axes(shape, -1), is_certain=is_certain))
                 continue
-            axes = plain(shape).axes
-            found.append(Layout((*axes[:-1], self._units(layer, axes[-1]))))
-        return found
+            axes = plain_layout(shape).axes
+            layouts.append(Layout((*axes[:-1], self._make_unit_axis(layer, axes[-1]))))
+        return layouts
 
-    def _attention(self, call: _LayerCall) -> list[Layout]:
-        given = self._given(call)
-        is_known = all(one.axes[-1].order is None and not one.is_unknown for one in given)
-        self._read_all(call.operation, _known_if(is_known))
-        found = []
+    def _follow_attention(self, call: _Call) -> list[Layout]:
+        before = self._get_input_layouts(call)
+        is_known = all(layout.axes[-1].order is None and not layout.is_unknown for layout in before)
+        self._note_layer_reads(call.operation, _unknown_unless(is_known))
+        layouts = []
         for output in call.outputs:
             shape = output.shape
-            axes = plain(shape).axes if len(shape) < 4 else image(shape, -1)
-            axes = [*axes[:-1], self._units(call.operation, axes[-1])]
-            found.append(arranged(axes, is_certain=False))
-        return found
+            axes = plain_layout(shape).axes if len(shape) < 4 else image_axes(shape, -1)
+            axes = [*axes[:-1], self._make_unit_axis(call.operation, axes[-1])]
+            layouts.append(make_layout(axes, is_certain=False))
+        return layouts
 
-    def _normalization(self, call: _LayerCall) -> list[Layout]:
-        layout = self._given(call)[0]
+    def _follow_normalization(self, call: _Call) -> list[Layout]:
+        layout = self._get_input_layouts(call)[0]
         operation: Any = call.operation
         axis = getattr(operation, "axis", -1)
         along = [axis] if isinstance(axis, int) else list(axis or ())
-        axes = [layout.axes[one] for one in along]
+        axes = [layout.axes[index] for index in along]
         order: Order = UNKNOWN if layout.is_unknown else None
         if len(axes) == 1 and order is None:
-            order = self._order_along(axes[0])
-        elif {"space", "channels"} <= {one.kind for one in axes}:
+            order = self._find_scale_order(axes[0])
+        elif {"space", "channels"} <= {axis.kind for axis in axes}:
             order = UNKNOWN
         for weight in list_own_weights(operation):
-            self._read(weight, (0,), order if weight.shape else None)
+            self._note_read(weight, (0,), order if weight.shape else None)
         by_channels = keras.layers.BatchNormalization | keras.layers.GroupNormalization
         is_certain = layout.is_certain
-        if not isinstance(operation, by_channels) and {one.kind for one in axes} == {"channels"}:
+        if not isinstance(operation, by_channels) and {axis.kind for axis in axes} == {"channels"}:
             is_certain = False  # torch normalizes the last axes
-        return [arranged(layout.axes, is_certain=is_certain, made=layout.made)]
+        return [make_layout(layout.axes, is_certain=is_certain, splits=layout.splits)]
 
-    def _by_value(self, call: _LayerCall) -> list[Layout]:
+    def _follow_elementwise(self, call: _Call) -> list[Layout]:
         (output,) = call.outputs
-        layout = self._joined(call, output.shape)
+        layout = self._join_inputs(call, output.shape)
         variables = call.variables
         if isinstance(call.operation, keras.Layer):
             variables += list_own_weights(call.operation)
@@ -612,30 +638,30 @@ class _Walk:
             ]
             order: Order = None
             if len(axes) == 1:
-                order = self._order_along(axes[0])
-            elif any(self._order_along(axis) is not None for axis in axes):
+                order = self._find_scale_order(axes[0])
+            elif any(self._find_scale_order(axis) is not None for axis in axes):
                 order = UNKNOWN
-            self._read(weight, (len(weight.shape) - 1,), order)
+            self._note_read(weight, (len(weight.shape) - 1,), order)
         return [layout]
 
-    def _joined(
-        self, call: _LayerCall, shape: Sequence[int | None], along: int | None = None
+    def _join_inputs(
+        self, call: _Call, shape: Sequence[int | None], along: int | None = None
     ) -> Layout:
-        layout, needs = joined(self._given(call), shape, along)
+        layout, needs = join_layouts(self._get_input_layouts(call), shape, along)
         for maker, order in needs.items():
-            self._need(maker, order)
+            self._note_need(maker, order)
         return layout
 
-    def _concatenation(self, call: _LayerCall) -> list[Layout]:
+    def _follow_concatenation(self, call: _Call) -> list[Layout]:
         (output,) = call.outputs
         rank = len(output.shape)
         axis = call.operation.axis
         if axis is None:
-            return self._other(call)
-        return [self._joined(call, output.shape, axis % rank)]
+            return self._follow_unknown(call)
+        return [self._join_inputs(call, output.shape, axis % rank)]
 
-    def _reshaping(self, call: _LayerCall) -> list[Layout]:
-        layout = self._given(call)[0]
+    def _follow_reshaping(self, call: _Call) -> list[Layout]:
+        layout = self._get_input_layouts(call)[0]
         (output,) = call.outputs
         is_flatten = isinstance(call.operation, keras.layers.Flatten)
         rank = len(layout.axes)
@@ -644,43 +670,43 @@ class _Walk:
             size = output.shape[-1]
             if layout.is_plain and size is not None:
                 lengths = [axis.length or 0 for axis in layout.axes[1:]]
-                places = np.moveaxis(np.arange(size).reshape(lengths), 0, -1)
-                return [Layout((layout.axes[0], Axis(size, order=simple(places.reshape(-1)))))]
-            layout = layout.moved(axes, keeps_torch=True)
-        reshaped = layout.reshaped(output.shape)
+                positions = np.moveaxis(np.arange(size).reshape(lengths), 0, -1)
+                return [Layout((layout.axes[0], Axis(size, order=simplify(positions.reshape(-1)))))]
+            layout = layout.transpose(axes, is_kept_in_torch=True)
+        reshaped = layout.reshape(output.shape)
         unknown = [axis for axis in reshaped.axes if isinstance(axis.order, str)]
-        # Some channels become places: pixels are shuffled, in torch perhaps by `PixelShuffle`.
+        # Some channels become pixels, in torch perhaps by `PixelShuffle`, which has another order.
         is_shuffled = [axis.kind for axis in layout.axes].count("channels") > 1
         for axis in unknown if is_shuffled or len(unknown) > 1 else ():
-            for maker in axis.others:
-                self._need(maker, UNKNOWN)
+            for maker in axis.mixed_makers:
+                self._note_need(maker, UNKNOWN)
         return [reshaped]
 
-    def _transposition(self, call: _LayerCall) -> list[Layout]:
-        layout = self._given(call)[0]
+    def _follow_transposition(self, call: _Call) -> list[Layout]:
+        layout = self._get_input_layouts(call)[0]
         operation: Any = call.operation
-        # An array that takes no memory, in whose shape each length is the place of its axis.
-        places = np.broadcast_to(np.int8(0), range(1, len(layout.axes) + 1))
+        # An array that takes no memory, in whose shape each length is 1 more than its axis.
+        numbered = np.broadcast_to(np.int8(0), range(1, len(layout.axes) + 1))
         name = type(operation).__name__
         if name == "Permute":
-            places = places.transpose(0, *operation.dims)
+            numbered = numbered.transpose(0, *operation.dims)
         elif name == "Swapaxes":
-            places = places.swapaxes(operation.axis1, operation.axis2)
+            numbered = numbered.swapaxes(operation.axis1, operation.axis2)
         elif name == "Moveaxis":
-            places = np.moveaxis(places, operation.source, operation.destination)
+            numbered = np.moveaxis(numbered, operation.source, operation.destination)
         else:
-            places = places.transpose(operation.axes)
-        return [layout.moved([length - 1 for length in places.shape])]
+            numbered = numbered.transpose(operation.axes)
+        return [layout.transpose([length - 1 for length in numbered.shape])]
 
-    def _repetition(self, call: _LayerCall) -> list[Layout]:
-        layout = self._given(call)[0]
+    def _follow_repetition(self, call: _Call) -> list[Layout]:
+        layout = self._get_input_layouts(call)[0]
         (output,) = call.outputs
         first, last = layout.axes
         return [Layout((first, Axis(output.shape[1]), last))]
 
-    def _reduction(self, call: _LayerCall) -> list[Layout]:
-        layout, *others = self._given(call)
-        (output, *more) = call.outputs
+    def _follow_reduction(self, call: _Call) -> list[Layout]:
+        layout, *more_inputs = self._get_input_layouts(call)
+        (output, *more_outputs) = call.outputs
         operation: Any = call.operation
         rank = len(layout.axes)
         axes = operation.axis
@@ -690,204 +716,213 @@ class _Walk:
             axes = [axes]
         gone = {axis % rank for axis in axes}
         left = []
-        for place, axis in enumerate(layout.axes):
-            if place not in gone:
+        for index, axis in enumerate(layout.axes):
+            if index not in gone:
                 left.append(axis)
             elif operation.keepdims:
                 left.append(Axis(1))
-        if others or more or [axis.length for axis in left] != list(output.shape):
-            return self._other(call)
-        if layout.made and gone:
-            self._made_image(layout, -1)
-        return [arranged(left, is_certain=layout.is_certain)]
+        is_single = not more_inputs and not more_outputs
+        if not is_single or [axis.length for axis in left] != list(output.shape):
+            return self._follow_unknown(call)
+        if layout.splits and gone:
+            self._note_image(layout, -1)
+        return [make_layout(left, is_certain=layout.is_certain)]
 
-    def _item(self, call: _LayerCall) -> list[Layout]:
-        layout = self._given(call)[0]
+    def _follow_slicing(self, call: _Call) -> list[Layout]:
+        layout = self._get_input_layouts(call)[0]
         (output,) = call.outputs
         rest = list(layout.axes)
         axes: list[Axis] = []
         key = [value for value in call.args if not isinstance(value, keras.KerasTensor)]
-        missing = len(rest) - sum(part is not None and part is not ... for part in key)
-        for part in key:
-            if part is None:
+        missing = len(rest) - sum(item is not None and item is not ... for item in key)
+        for item in key:
+            if item is None:
                 axes.append(Axis(1))
-            elif part is ...:
+            elif item is ...:
                 axes += [rest.pop(0) for _ in range(missing)]
-            elif isinstance(part, int) and rest:
+            elif isinstance(item, int) and rest:
                 rest.pop(0)
-            elif isinstance(part, slice) and rest:
+            elif isinstance(item, slice) and rest:
                 axes.append(rest.pop(0))
             else:
-                return self._other(call)
+                return self._follow_unknown(call)
         axes += rest
         if len(axes) != len(output.shape):
-            return self._other(call)
-        return [_cut(axes, output.shape, layout)]
+            return self._follow_unknown(call)
+        return [_cut_axes(axes, output.shape, layout)]
 
-    def _parts(self, call: _LayerCall) -> list[Layout]:
-        layout = self._given(call)[0]
+    def _follow_splitting(self, call: _Call) -> list[Layout]:
+        layout = self._get_input_layouts(call)[0]
         axes = list(layout.axes)
         if len(call.outputs[0].shape) < len(axes):
             del axes[call.operation.axis]
-        return [_cut(axes, output.shape, layout) for output in call.outputs]
+        return [_cut_axes(axes, output.shape, layout) for output in call.outputs]
 
-    def _stack(self, call: _LayerCall) -> list[Layout]:
+    def _follow_stacking(self, call: _Call) -> list[Layout]:
         (output,) = call.outputs
-        place = call.operation.axis % len(output.shape)
+        index = call.operation.axis % len(output.shape)
         shape = list(output.shape)
-        length = shape.pop(place)
-        layout = self._joined(call, shape)
-        axes = [*layout.axes[:place], Axis(length), *layout.axes[place:]]
-        return [arranged(axes, is_certain=layout.is_certain)]
+        length = shape.pop(index)
+        layout = self._join_inputs(call, shape)
+        axes = [*layout.axes[:index], Axis(length), *layout.axes[index:]]
+        return [make_layout(axes, is_certain=layout.is_certain)]
 
-    def _product(self, call: _LayerCall) -> list[Layout]:
+    def _follow_product(self, call: _Call) -> list[Layout]:
         (output,) = call.outputs
-        given = self._given(call)
+        layouts = self._get_input_layouts(call)
         variables = call.variables
-        layout = given[0]
-        if len(given) == 1 and len(variables) == 1 and call.inputs[0] is call.args[0]:
+        layout = layouts[0]
+        if len(layouts) == 1 and len(variables) == 1 and call.inputs[0] is call.args[0]:
             order = UNKNOWN if layout.is_unknown else layout.axes[-1].order
-            self._read(variables[0], (0,), order)
-            return [self._with_units(call, layout, [*range(len(layout.axes) - 1)])]
-        if len(given) != 2 or len(given[0].axes) != len(output.shape):
-            return self._other(call)
-        axes = [*given[0].axes[:-1], given[1].axes[-1]]
-        return [arranged(axes, is_certain=False)]
+            self._note_read(variables[0], (0,), order)
+            return [self._append_units(call, layout, [*range(len(layout.axes) - 1)])]
+        if len(layouts) != 2 or len(layouts[0].axes) != len(output.shape):
+            return self._follow_unknown(call)
+        axes = [*layouts[0].axes[:-1], layouts[1].axes[-1]]
+        return [make_layout(axes, is_certain=False)]
 
-    def _einsum_of_tensors(self, call: _LayerCall) -> list[Layout]:
+    def _follow_einsum(self, call: _Call) -> list[Layout]:
         (output,) = call.outputs
         operands, result = call.operation.subscripts.replace(" ", "").split("->")
         values = [value for value in call.args if hasattr(value, "shape")]
-        found: dict[str, Axis] = {}
+        axes_by_letter: dict[str, Axis] = {}
         tensors = zip(operands.split(","), values, strict=True)
-        named = [(_spelled(letters, len(value.shape)), value) for letters, value in tensors]
+        named = [(_spell_axes(letters, len(value.shape)), value) for letters, value in tensors]
         for letters, value in named:
             if isinstance(value, keras.KerasTensor):
-                for letter, axis in zip(letters, self._of(value).axes, strict=True):
-                    if letter not in found or axis.order is not None:
-                        found[letter] = axis
+                for letter, axis in zip(letters, self._get_layout(value).axes, strict=True):
+                    if letter not in axes_by_letter or axis.order is not None:
+                        axes_by_letter[letter] = axis
         for letters, value in named:
             if isinstance(value, keras.Variable):
-                shared = [found[letter] for letter in letters if letter in found]
+                shared = [axes_by_letter[letter] for letter in letters if letter in axes_by_letter]
                 is_known = all(axis.order is None for axis in shared)
-                self._read(value, (0,), _known_if(is_known))
+                self._note_read(value, (0,), _unknown_unless(is_known))
         axes = []
-        for letter, length in zip(_spelled(result, len(output.shape)), output.shape, strict=True):
-            axes.append(found.get(letter) or _made_beside(found.values(), length))
-        return [arranged(axes, is_certain=False)]
+        for letter, length in zip(
+            _spell_axes(result, len(output.shape)), output.shape, strict=True
+        ):
+            axes.append(axes_by_letter.get(letter) or _new_axis(axes_by_letter.values(), length))
+        return [make_layout(axes, is_certain=False)]
 
-    def _module(self, call: _LayerCall) -> list[Layout]:
-        """Return the layouts of what a module of torch makes, which has the axes of torch."""
-        given = self._given(call)
-        is_known = all(one.has_usual_orders for one in given)
-        self._read_all(call.operation, _known_if(is_known))
-        found = []
+    def _follow_torch_module(self, call: _Call) -> list[Layout]:
+        # A module of torch has the axes of torch.
+        is_known = all(layout.has_torch_orders for layout in self._get_input_layouts(call))
+        self._note_layer_reads(call.operation, _unknown_unless(is_known))
+        layouts = []
         for output in call.outputs:
-            layout = plain(output.shape)
+            layout = plain_layout(output.shape)
             if len(layout.axes) > 3:
-                layout = arranged(image(output.shape, 1))
-            found.append(layout)
-        return found
+                layout = make_layout(image_axes(output.shape, 1))
+            layouts.append(layout)
+        return layouts
 
-    def _other(self, call: _LayerCall) -> list[Layout]:
-        """Return the layouts of what is made in a way that is not known."""
-        given = self._given(call)
+    def _follow_unknown(self, call: _Call) -> list[Layout]:
+        """Follow what computes in a way that is not known."""
+        before = self._get_input_layouts(call)
         operation = call.operation
-        parts = list_sublayers(operation) if isinstance(operation, keras.Layer) else []
-        convolves = any(isinstance(part, ALL_CONVOLUTIONS) for part in parts)
+        sublayers = list_sublayers(operation) if isinstance(operation, keras.Layer) else []
+        convolves = any(isinstance(layer, ALL_CONVOLUTIONS) for layer in sublayers)
         variables = call.variables
-        if all(one.is_plain for one in given) and not convolves:
-            self._read_all(operation, None)
+        if all(layout.is_plain for layout in before) and not convolves:
+            self._note_layer_reads(operation, None)
             for weight in variables:
-                self._read(weight, (0,), None)
-            return [plain(output.shape) for output in call.outputs]
-        if isinstance(operation, keras.Layer) and not parts:
-            self._read_all(operation, UNKNOWN)
+                self._note_read(weight, (0,), None)
+            return [plain_layout(output.shape) for output in call.outputs]
+        if isinstance(operation, keras.Layer) and not sublayers:
+            self._note_layer_reads(operation, UNKNOWN)
         for weight in variables:
-            self._read(weight, (0,), UNKNOWN)
-        # Channels that become places, and the reverse, are in another order for those that made
-        # them too.
+            self._note_read(weight, (0,), UNKNOWN)
+        # If channels become pixels, or the reverse, the units of the layers that made them may have
+        # another order too.
         shapes = {tuple(output.shape) for output in call.outputs}
-        moved = [one for one in given if not one.is_plain]
-        for layout in given:
+        moved = [layout for layout in before if not layout.is_plain]
+        for layout in before:
             if layout.is_image and layout.shape not in shapes:
                 for axis in layout.axes:
                     for maker in axis.makers:
-                        self._need(maker, UNKNOWN)
-        found = []
+                        self._note_need(maker, UNKNOWN)
+        layouts = []
         for output in call.outputs:
             shape = output.shape
-            alike = [one for one in moved if len(one.axes) == len(shape)]
-            if alike:
-                layout = alike[0].lost(shape)
+            of_equal_rank = [layout for layout in moved if len(layout.axes) == len(shape)]
+            if of_equal_rank:
+                layout = of_equal_rank[0].forget_orders(shape)
             elif convolves and len(shape) > 3:
-                layout = arranged(image(shape, -1), is_certain=False)
+                layout = make_layout(image_axes(shape, -1), is_certain=False)
             elif shape:
-                axes = plain(shape).axes
-                layout = arranged([*axes[:-1], Axis(shape[-1], order=UNKNOWN)])
+                axes = plain_layout(shape).axes
+                layout = make_layout([*axes[:-1], Axis(shape[-1], order=UNKNOWN)])
             else:
-                layout = plain(shape)
-            found.append(layout)
-        return found
+                layout = plain_layout(shape)
+            layouts.append(layout)
+        return layouts
 
     def _note_unread(self) -> None:
-        """Note what may have become an image of which no layer shows it."""
+        """Note layers whose outputs may have become an image that no convolution reads."""
         for layout in self._layouts.values():
-            for made in layout.made:
-                places = made.places
-                if not made.is_all or places is None or len([n for n in places.shape if n > 1]) < 3:
+            for split in layout.splits:
+                positions = split.positions
+                if positions is None or not split.is_whole_example:
                     continue
-                for maker, order in made.orders(-1, places.ndim):
-                    if maker not in self.needs and simple(order) is not None:
+                if sum(length > 1 for length in positions.shape) < 3:
+                    continue
+                for maker, order in split.orders(-1, positions.ndim):
+                    if maker not in self.needs and simplify(order) is not None:
                         self.needs[maker] = UNKNOWN
 
 
 _CELLS = (keras.layers.GRUCell, keras.layers.LSTMCell, keras.layers.SimpleRNNCell)
 
 
-def _cut(axes: Sequence[Axis], shape: Sequence[int | None], layout: Layout) -> Layout:
-    """Return the layout of a part of a tensor, of which these axes are left."""
+def _cut_axes(axes: Sequence[Axis], shape: Sequence[int | None], layout: Layout) -> Layout:
+    """Make the layout of a part of a tensor.
+
+    Args:
+        axes: The axes that the part has, with the lengths of the whole.
+        shape: The shape of the part.
+        layout: The layout of the whole.
+    """
     cut = []
     for axis, length in zip(axes, shape, strict=True):
         if axis.length == length:
             cut.append(axis)
         else:
             order: Order = None if axis.order is None else UNKNOWN
-            others = axis.makers | axis.others
-            cut.append(Axis(length, axis.kind, axis.place, order, others=others))
-    return arranged(cut, is_certain=layout.is_certain)
+            makers = axis.makers | axis.mixed_makers
+            cut.append(Axis(length, axis.kind, axis.index_in_space, order, mixed_makers=makers))
+    return make_layout(cut, is_certain=layout.is_certain)
 
 
-def is_equal(order: Order, other: Order) -> bool:
-    """Return whether two orders are the same, or both not known."""
-    return is_same(order, other) or (isinstance(order, str) and isinstance(other, str))
+def is_same_order(order: Order, other: Order) -> bool:
+    return is_same_known_order(order, other) or (isinstance(order, str) and isinstance(other, str))
 
 
-def _channels(operation: Any, layout: Layout) -> int:
-    """Return the axis of the channels in what an operation gets."""
+def _find_channel_axis(operation: Any, layout: Layout) -> int:
     chosen = operation.data_format or keras.config.image_data_format()
     return 1 if chosen == "channels_first" else len(layout.axes) - 1
 
 
-def _is_by_value(name: str) -> bool:
-    """Return whether an operation of this name computes each value from one at the same place."""
-    own = re.sub("(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
-    function = getattr(np, own, None)
+def _is_elementwise(name: str) -> bool:
+    # `LogicalNot` of Keras is `logical_not` of NumPy.
+    in_snake_case = re.sub("(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+    function = getattr(np, in_snake_case, None)
     is_universal = isinstance(function, np.ufunc) and function.signature is None
-    return is_universal or hasattr(keras.activations, own) or name in _OPERATIONS_BY_VALUE
+    is_activation = hasattr(keras.activations, in_snake_case)
+    return is_universal or is_activation or name in _ELEMENTWISE_OPERATIONS
 
 
-def _spelled(letters: str, rank: int) -> str:
-    """Return the letters of all axes, of which an equation may leave some out."""
+def _spell_axes(letters: str, rank: int) -> str:
+    # `"...ab"` of a tensor with four axes is `"01ab"`.
     missing = rank - len(letters.replace("...", ""))
     return letters.replace("...", "0123456789"[:missing])
 
 
-# What a model computes otherwise than its counterpart in torch with the same weights.
+# What a model computes differently from its counterpart in torch with the same weights.
 
 
-# That of torch's normalizations, but for `RMSNorm`.
-_EPSILON = 1e-5
+# The default of torch's normalizations, except for `RMSNorm`.
+_TORCH_EPSILON = 1e-5
 
 
 class Differences:
@@ -899,73 +934,80 @@ class Differences:
 
     @functools.cached_property
     def _orders(self) -> RowOrders:
-        return row_orders_of(self._model)
+        return find_row_orders(self._model)
 
-    def considered(self, weight: ModelWeight, array: LazyArray) -> LazyArray:
-        """Return the array of a weight, with the order of a flattened image and with notes."""
+    def reorder_and_note(self, weight: ModelWeight, array: LazyArray) -> LazyArray:
+        """Reorder the array of a weight for a flattened image, and add notes on what differs."""
         layer = weight.layer
-        moved = self._orders.of(weight)
-        unknown = self.unknown_orders(weight)
+        moved = self._orders.find_moved_axes(weight)
+        unknown = self.list_unknown_orders(weight)
         if unknown:
             array = array.noted(f"the order of the {' and '.join(unknown)} is not known")
         else:
-            for one in moved:
-                array = _in_order(array, one)
-        if _may_pad_otherwise(weight):
+            for axes in moved:
+                array = _reorder(array, axes)
+        if _may_pad_differently(weight):
             array = array.noted("check padding: with strides torch pads both sides alike")
         if isinstance(layer, NORMALIZATIONS) and layer not in self._checked:
             self._checked.add(layer)
             is_rms = isinstance(layer, keras.layers.RMSNormalization)
-            if not is_rms and layer.epsilon != _EPSILON:
-                note = f"check epsilon: {layer.epsilon:g}, in torch {_EPSILON:g} by default"
+            if not is_rms and layer.epsilon != _TORCH_EPSILON:
+                note = f"check epsilon: {layer.epsilon:g}, in torch {_TORCH_EPSILON:g} by default"
                 array = array.noted(note)
         return array
 
-    def unknown_orders(self, weight: ModelWeight) -> list[str]:
-        """Return what has an order that is not known: the rows of a weight, its units."""
-        return [moved.what for moved in self._orders.of(weight) if isinstance(moved.order, str)]
+    def list_unknown_orders(self, weight: ModelWeight) -> list[str]:
+        """List what has an unknown order in a weight: `"rows"`, `"units"`."""
+        return [
+            moved.what
+            for moved in self._orders.find_moved_axes(weight)
+            if isinstance(moved.order, str)
+        ]
 
-    def reordered_axes(self, weight: ModelWeight) -> set[int]:
-        """Return the axes of a weight along which torch has another order, or an unknown one."""
+    def list_reordered_axes(self, weight: ModelWeight) -> set[int]:
+        """List the axes of a weight along which torch has another order, or an unknown one."""
         axes: set[int] = set()
-        for moved in self._orders.of(weight):
+        for moved in self._orders.find_moved_axes(weight):
             axes.update(moved.axes)
         return axes
 
 
-def _may_pad_otherwise(weight: ModelWeight) -> bool:
+def _may_pad_differently(weight: ModelWeight) -> bool:
     """Return whether this is the kernel of a convolution that may pad more on one side.
 
-    Keras does with strides and `"same"`; torch, which has no such padding for strides, never does.
+    Keras does so with strides and `"same"`. torch has no such padding for strides, and pads both
+    sides equally.
     """
     layer = weight.layer
     if not isinstance(layer, ALL_CONVOLUTIONS) or not weight.name.endswith("kernel"):
         return False
     rank = len(layer.kernel_size)
-    strides = _by_axis(layer.strides, rank)
+    strides = _repeat_by_axis(layer.strides, rank)
     if layer.padding != "same" or max(strides) == 1:
         return False
     shape = (layer.get_build_config() or {}).get("input_shape", ())
     lengths = shape[2:] if layer.data_format == "channels_first" else shape[1:-1]
     if isinstance(layer, TRANSPOSED) or len(lengths) != rank or None in lengths:
         return True
-    dilations = _by_axis(layer.dilation_rate, rank)
+    dilations = _repeat_by_axis(layer.dilation_rate, rank)
     added = []
     for length, size, stride, dilation in zip(
         lengths, layer.kernel_size, strides, dilations, strict=True
     ):
         outputs = math.ceil(length / stride)
         window = dilation * (size - 1) + 1
+        # An odd number of values to add is uneven: 3 outputs of a window of 3 at stride 2 cover 7
+        # values, so 6 values get 1 at the end, and none at the beginning.
         added.append(max((outputs - 1) * stride + window - length, 0))
     return any(count % 2 for count in added)
 
 
-def _by_axis(value: int | tuple[int, ...], rank: int) -> tuple[int, ...]:
+def _repeat_by_axis(value: int | tuple[int, ...], rank: int) -> tuple[int, ...]:
     return (value,) * rank if isinstance(value, int) else tuple(value)
 
 
-def _in_order(array: LazyArray, moved: MovedAxes) -> LazyArray:
-    """Return an array with the order of Keras along some of its axes."""
+def _reorder(array: LazyArray, moved: MovedAxes) -> LazyArray:
+    """Bring an array in the order of Keras along some of its axes."""
     front = tuple(range(len(moved.axes)))
     order = moved.order
     assert not isinstance(order, str)

@@ -13,7 +13,7 @@ from keras_initx.tools.compare_outputs._compare import compare_outputs, record_o
 from keras_initx.tools.compare_outputs._counterparts import select_weight_names
 from keras_initx.tools.compare_outputs._module_step import preserve_modules
 from keras_initx.tools.compare_outputs._reading import is_torch_module
-from keras_initx.tools.load_pretrained._array_names import NamesGiven
+from keras_initx.tools.load_pretrained._array_names import NamesDict
 from keras_initx.tools.load_pretrained._load_report import LoadReport
 from keras_initx.tools.port_report._agreement import (
     OutputKeeper,
@@ -22,7 +22,7 @@ from keras_initx.tools.port_report._agreement import (
 )
 from keras_initx.tools.port_report._ported_weights import compare_weights
 from keras_initx.tools.port_report._report import PortReport, PortSide
-from keras_initx.tools.save_pretrained._given_names import given_names
+from keras_initx.tools.save_pretrained._names_and_layout import resolve_names
 
 # {"model": images, "module": images with channels first}
 _SIDES = {"model", "module"}
@@ -64,7 +64,7 @@ def port_report(
     y: Data | None = None,
     *,
     loaded: LoadReport | None = None,
-    names: NamesGiven | None = None,
+    names: NamesDict | None = None,
     layout: LayoutName | None = None,
     loss: Any = None,
     optimizer: Any = None,
@@ -129,7 +129,7 @@ def port_report(
             "Pass either `loaded`, which has names and layout, or `names` and `layout`. "
             f"Received: loaded={loaded!r}, names={names!r}, layout={layout!r}"
         )
-    names, layout = given_names(names if loaded is None else loaded, layout)
+    names, layout = resolve_names(names if loaded is None else loaded, layout)
     layout = layout or "torch"
     batch = port_batch(x, y)
     if batch.y is None and (loss is not None or optimizer is not None):

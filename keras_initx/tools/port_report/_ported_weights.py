@@ -18,7 +18,7 @@ from keras_initx.files._casts import cast
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._weights import ModelWeight
 from keras_initx.report._text import format_number
-from keras_initx.tools.load_pretrained._array_names import NamesGiven
+from keras_initx.tools.load_pretrained._array_names import NamesDict
 from keras_initx.tools.load_pretrained._load_pretrained import Assignment, plan_load
 from keras_initx.tools.load_pretrained._load_report import LoadReport
 
@@ -96,7 +96,7 @@ class PortedWeights(NamedTuple):
 def compare_weights(
     inventory: Inventory,
     module: Any,
-    names: NamesGiven | None,
+    names: NamesDict | None,
     layout: LayoutName,
     loaded: LoadReport | None,
 ) -> PortedWeights:

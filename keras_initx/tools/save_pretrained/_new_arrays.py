@@ -1,4 +1,14 @@
-"""The arrays of a file with the weights of a model, each made when it is written."""
+"""The arrays of a file with the weights of a model, each made when it is written.
+
+Each weight has a row, whose status decides what is written:
+
+- `"kept"`: the weight is what a load of `like` gives. Its arrays are copied, bit for bit.
+- `"saved"`: its values are written to their places in its arrays (see `_way_back.py`).
+- `"left"`, `"error"`: nothing is written.
+
+A step is the `Assignment` of a load from `like`. An array is made from its *uses*, the weights that
+are loaded from it.
+"""
 
 import hashlib
 import math
@@ -18,27 +28,27 @@ from keras_initx.inspection._weights import ModelWeight
 from keras_initx.tools.load_pretrained._load_pretrained import Assignment, LoadPlan
 from keras_initx.tools.save_pretrained._save_report import SavedWeight
 from keras_initx.tools.save_pretrained._way_back import (
+    Destination,
     NoWayBackError,
-    Places,
     StandIn,
     count_differences,
-    is_equal,
-    places_of,
-    positions_of,
+    find_destination,
+    find_positions,
+    has_equal_bits,
 )
 
 # Values that are read at a time.
-_BAND = 1 << 20
-# What a function and its inverse may round, each once, in spacings of the largest number.
-_ROUNDED = 4
+_BAND_SIZE = 1 << 20
+# How much a function and its inverse may round together, in float spacings of the largest number.
+_ROUNDING_SPACINGS = 4
 
 
 class _Use(NamedTuple):
-    """An array in which a weight is saved.
+    """A weight that is saved in an array.
 
     Attributes:
-        step: What the load does to the weight.
-        name: The name by which the load reads the array, which may have several.
+        step: The assignment of the load.
+        name: The name by which the load reads the array. Tied arrays have several names.
     """
 
     step: Assignment
@@ -46,15 +56,15 @@ class _Use(NamedTuple):
 
 
 class _Way(NamedTuple):
-    """Where the values of a weight go in an array that is made.
+    """The way of a weight to an array that is made.
 
     Attributes:
         use: The weight.
-        places: Their places, `None` if an inverse makes the whole array.
+        destination: The places of its values, `None` if an inverse makes the whole array.
     """
 
     use: _Use
-    places: Places | None
+    destination: Destination | None
 
 
 class NewArrays:
@@ -62,13 +72,13 @@ class NewArrays:
 
     Args:
         contents: The arrays of `like`.
-        stand_ins: What reads them in the plan.
-        plan: What a load from `like` would do.
-        ties: The names of arrays that stand for the array of another name.
+        stand_ins: The stand-ins by which the plan reads them.
+        plan: The plan of a load from `like`.
+        ties: The names of arrays that share memory, with the first name of each.
         dtype: The dtype of what is saved, `None` for that of `like`.
 
     Attributes:
-        rows: What is saved of each weight, by its path.
+        rows: The row of each weight, by its path.
     """
 
     def __init__(
@@ -87,18 +97,18 @@ class NewArrays:
         self._uses: dict[str, list[_Use]] = {}
         self.rows: dict[str, SavedWeight] = {}
         for step in plan.steps:
-            row = self._planned(step)
+            row = self._plan_row(step)
             self.rows[row.path] = row
             if row.status in ("saved", "kept"):
                 for name in row.arrays:
                     self._uses.setdefault(ties.get(name, name), []).append(_Use(step, name))
         for path, row in self.rows.items():
             if row.arrays:
-                self.rows[path] = replace(row, array_dtype=self.dtype_of(row.arrays[0]))
+                self.rows[path] = replace(row, array_dtype=self.choose_dtype(row.arrays[0]))
 
-    # What is done to a weight.
+    # Plan the row of each weight.
 
-    def _planned(self, step: Assignment) -> SavedWeight:
+    def _plan_row(self, step: Assignment) -> SavedWeight:
         loaded = step.row
         row = SavedWeight(
             loaded.path,
@@ -112,14 +122,14 @@ class NewArrays:
             array_shape=loaded.source_shape,
         )
         if step.array is None or loaded.status == "error":
-            return self._without_place(step, row)
+            return self._plan_without_array(step, row)
         candidate = self._plan.chosen[step.weight.path]
         assert candidate is not None
         unknown = []
         if self._plan.differences is not None and not callable(candidate.part):
-            unknown = self._plan.differences.unknown_orders(step.weight)
+            unknown = self._plan.differences.list_unknown_orders(step.weight)
         if unknown:
-            return _failed(
+            return _fail_row(
                 row,
                 f"the order of its {' and '.join(unknown)} in torch is not known: pass "
                 "`(name, function, inverse)` in `names`",
@@ -128,12 +138,14 @@ class NewArrays:
         if is_computed:
             if self._is_unchanged(step):
                 return replace(row, status="kept")
-            return _failed(
+            return _fail_row(
                 row,
                 f"torch computes it of {' and '.join(map(repr, row.arrays))} ({row.how}), and it "
                 "has changed: merge these in torch (`remove_parametrizations`, `prune.remove`) and "
                 "pass `like=module.state_dict()`",
             )
+        # The way back through rounding, a sum or an inverse loses bits of `like`. So the arrays of
+        # an unchanged weight are copied.
         are_cast = self._dtype is not None and any(
             self._dtype_if_saved(name) != self._contents[name].dtype for name in row.arrays
         )
@@ -145,76 +157,74 @@ class NewArrays:
             return replace(row, status="kept")
         return row
 
-    def _without_place(self, step: Assignment, row: SavedWeight) -> SavedWeight:
+    def _plan_without_array(self, step: Assignment, row: SavedWeight) -> SavedWeight:
         row = replace(row, saved=0)
         path = step.weight.path
         if step.row.status == "error":
-            # An offer to resize would be of no use here.
+            # The text of a load offers to resize, which does not help here.
             if row.arrays and math.prod(row.shape or ()) != math.prod(row.array_shape or ()):
                 names = " and ".join(map(repr, row.arrays))
-                return _failed(
+                return _fail_row(
                     row,
                     f"{names} of `like` has the shape {row.array_shape}. If the weight was resized "
                     "or is of a new head, pass `like=target.state_dict()` of a module with the new "
                     "shapes",
                 )
-            return _failed(row, row.how)
+            return _fail_row(row, row.how)
         if path in self._plan.skipped or step.weight.kind == "counter":
             return replace(row, status="left")
         reason = self._plan.own.reasons.get(path)
         because = f" ({reason})" if reason else ""
-        return _failed(
+        return _fail_row(
             row,
             f"no array of `like` is for it{because}: name one in `names`, or `None` to leave the "
             "weight out",
         )
 
     def _is_unchanged(self, step: Assignment) -> bool:
-        return is_equal(self._values(step.weight), _loaded(step))
+        return has_equal_bits(self._read_values(step.weight), _read_loaded(step))
 
-    def _values(self, weight: ModelWeight) -> Array:
+    def _read_values(self, weight: ModelWeight) -> Array:
         return backend.host_view(weight.variable.value)
 
-    def _inverse(self, step: Assignment) -> Callable[[Array], Any] | None:
+    def _get_inverse(self, step: Assignment) -> Callable[[Array], Any] | None:
         candidate = self._plan.chosen[step.weight.path]
         return None if candidate is None else candidate.inverse
 
-    def _is_by_function(self, step: Assignment) -> bool:
+    def _has_function(self, step: Assignment) -> bool:
         candidate = self._plan.chosen[step.weight.path]
         return candidate is not None and callable(candidate.part)
 
-    def _fail(self, step: Assignment, problem: str) -> None:
+    def _note_failure(self, step: Assignment, problem: str) -> None:
         path = step.row.path
-        self.rows[path] = _failed(self.rows[path], problem)
+        self.rows[path] = _fail_row(self.rows[path], problem)
 
-    # What is written.
+    # Make the arrays.
 
     def _dtype_if_saved(self, name: str) -> DType:
         dtype = self._contents[name].dtype
         return self._dtype if self._dtype is not None and dtype in DTYPES else dtype
 
     def _is_changed(self, name: str) -> bool:
-        """Return whether a weight is saved in an array."""
         uses = self._uses.get(self._ties.get(name, name), [])
         return any(self.rows[use.step.row.path].status == "saved" for use in uses)
 
-    def dtype_of(self, name: str) -> DType:
-        """Return the dtype of an array that is made."""
+    def choose_dtype(self, name: str) -> DType:
         return self._dtype_if_saved(name) if self._is_changed(name) else self._contents[name].dtype
 
     @property
     def names(self) -> list[str]:
-        """The names of all arrays, in the order of `like`. What is no array is left out."""
-        return [str(name) for name, one in self._contents.items() if one.dtype != "object"]
+        """The names of the arrays, in the order of `like`, without entries that are no arrays."""
+        return [str(name) for name, array in self._contents.items() if array.dtype != "object"]
 
     @property
     def copied(self) -> dict[str, Shape]:
         """The shapes of the arrays that no weight uses, by name."""
-        others = [name for name in self.names if self._ties.get(name, name) not in self._uses]
-        return {name: self._contents[name].shape for name in others}
+        unused = [name for name in self.names if self._ties.get(name, name) not in self._uses]
+        return {name: self._contents[name].shape for name in unused}
 
-    def described(self, name: str) -> ArraySpec:
-        """Return what the head of a file says of an array.
+    def describe(self, name: str) -> ArraySpec:
+        """Describe an array for the head of a file.
 
         Raises:
             ValueError: If the format has no such dtype.
@@ -222,7 +232,7 @@ class NewArrays:
         array = self._contents[name]
         if name in self._contents.raw:
             return ArraySpec(array.dtype, array.shape, math.prod(self._contents.raw[name].shape))
-        dtype = self.dtype_of(name)
+        dtype = self.choose_dtype(name)
         in_format = format_dtype(dtype)
         if in_format is None:
             raise ValueError(
@@ -232,9 +242,9 @@ class NewArrays:
         return ArraySpec(in_format, array.shape, math.prod(array.shape) * np.dtype(dtype).itemsize)
 
     def make(self, name: str) -> Array:
-        """Return an array of the file: what it has in `like`, and in it the weights of the model.
+        """Make an array of the file: its values in `like`, and over them the weights of the model.
 
-        What cannot be saved is said in `rows`.
+        Weights that cannot be saved are noted in `rows`.
         """
         name = self._ties.get(name, name)
         if name in self._contents.raw:
@@ -242,36 +252,36 @@ class NewArrays:
         stored = self._contents[name]
         if not self._is_changed(name):
             return np.asarray(stored.read(...)).astype(stored.dtype, copy=False)
-        array = np.empty(stored.shape, self.dtype_of(name))
-        ways = [self._way(use, array) for use in self._uses[name]]
+        array = np.empty(stored.shape, self.choose_dtype(name))
+        ways = [self._find_way(use, array) for use in self._uses[name]]
         written = [way for way in ways if way is not None and self._is_saved(way.use)]
-        views = [way.places.view for way in written if way.places is not None]
+        views = [way.destination.view for way in written if way.destination is not None]
         if not any(view is not None and view.size == array.size for view in views):
-            _fill(array, stored)
+            _copy_stored(array, stored)
         for way in written:
             self._write(way, array)
         if len(ways) > 1:
-            self._check_equal([way for way in ways if way is not None], array)
+            self._note_conflicts([way for way in ways if way is not None], array)
         return array
 
     def _is_saved(self, use: _Use) -> bool:
         return self.rows[use.step.row.path].status == "saved"
 
-    def _way(self, use: _Use, array: Array) -> _Way | None:
-        """Return where the values of a weight go in an array, `None` if nowhere."""
+    def _find_way(self, use: _Use, array: Array) -> _Way | None:
+        """Find the way of a weight to an array, or note in its row that there is none."""
         step, name = use
         row = self.rows[step.row.path]
         assert step.array is not None
-        if self._inverse(step) is not None:
+        if self._get_inverse(step) is not None:
             return _Way(use, None)
         sources = {source: self._contents[source] for source in step.row.sources}
         try:
-            return _Way(use, places_of(step.array, array, name, sources, self._stand_ins))
+            return _Way(use, find_destination(step.array, array, name, sources, self._stand_ins))
         except NoWayBackError as reason:
             if self._is_saved(use) and self._is_unchanged(step):
                 self.rows[row.path] = replace(row, status="kept")
             elif self._is_saved(use):
-                self._fail(
+                self._note_failure(
                     step,
                     f"{row.how} does not only move values ({reason}), and the weight has changed: "
                     "pass `(name, function, inverse)` in `names`",
@@ -279,43 +289,45 @@ class NewArrays:
             return None
 
     def _write(self, way: _Way, array: Array) -> None:
-        """Write a weight to its places in an array."""
         step, name = way.use
-        values = self._values(step.weight)
+        values = self._read_values(step.weight)
         dtype = array.dtype.name
         path = step.row.path
-        inverse = self._inverse(step)
+        inverse = self._get_inverse(step)
         try:
             if inverse is not None:
-                array[...] = cast(self._inverted(step, inverse, array), dtype, copy=False)
-            elif way.places is not None:
-                way.places.write(array, self._without_written(way, values))
+                array[...] = cast(self._apply_inverse(step, inverse, array), dtype, copy=False)
+            elif way.destination is not None:
+                way.destination.write(array, self._zero_written(way, values))
         except (OverflowError, _InverseError) as error:
-            self._fail(step, f"{name!r} cannot have its values: {error}")
+            self._note_failure(step, f"{name!r} cannot hold its values: {error}")
             return
         if values.dtype != array.dtype and inverse is None:
             row = self.rows[path]
             note = f"rounded to {dtype}"
-            if note not in row.how and not is_equal(values, values, dtype):
+            if note not in row.how and not has_equal_bits(values, values, dtype):
                 how = f"{row.how}, {note}" if row.how else note
                 self.rows[path] = replace(row, how=how)
 
-    def _without_written(self, way: _Way, values: Array) -> Array:
-        """Return values for an array, with zeros for those that an array before it has.
+    def _zero_written(self, way: _Way, values: Array) -> Array:
+        """Set to zero the values that an earlier array has, if a load adds several arrays.
 
-        The weight is then the sum of the arrays. Negative zeros change no number in a sum.
+        The weight is then the sum of the arrays. A negative zero changes no number in a sum, not
+        even another negative zero.
         """
         step, name = way.use
         assert step.array is not None
         sources = {source: self._contents[source] for source in step.row.sources}
-        for other in step.row.sources[: step.row.sources.index(name)]:
-            positions = positions_of(step.array, other, sources, self._stand_ins)
+        for earlier in step.row.sources[: step.row.sources.index(name)]:
+            positions = find_positions(step.array, earlier, sources, self._stand_ins)
             values = np.where(positions > 0, np.asarray(-0.0, values.dtype), values)
         return values
 
-    def _inverted(self, step: Assignment, inverse: Callable[[Array], Any], array: Array) -> Array:
+    def _apply_inverse(
+        self, step: Assignment, inverse: Callable[[Array], Any], array: Array
+    ) -> Array:
         try:
-            values = np.asarray(inverse(np.array(self._values(step.weight))))
+            values = np.asarray(inverse(np.array(self._read_values(step.weight))))
         except Exception as error:  # the function of a user may raise anything
             raise _InverseError(f"the inverse raises {type(error).__name__}: {error}") from error
         if values.shape != array.shape:
@@ -324,117 +336,122 @@ class NewArrays:
             raise _InverseError(f"the inverse returns {values.dtype.name}")
         return values
 
-    def _check_equal(self, ways: Sequence[_Way], array: Array) -> None:
-        """Note weights that have places in common and other values there."""
+    def _note_conflicts(self, ways: Sequence[_Way], array: Array) -> None:
+        """Note weights that share places in an array, but have different values there."""
         for way in ways:
             step, name = way.use
-            if not self._is_saved(way.use) or way.places is None or len(step.row.sources) > 1:
+            if not self._is_saved(way.use) or way.destination is None or len(step.row.sources) > 1:
                 continue
-            if not way.places.have(array, self._values(step.weight)):
-                others = [repr(one.use.step.row.path) for one in ways if one is not way]
-                self._fail(
+            if not way.destination.holds(array, self._read_values(step.weight)):
+                others = [repr(other.use.step.row.path) for other in ways if other is not way]
+                self._note_failure(
                     step,
-                    f"{name!r} is also that of {truncate(others)}, which has other values now: "
-                    "name another array, or `None` for one of them",
+                    f"{truncate(others)} is saved in {name!r} too, and has other values now: name "
+                    "another array, or `None` for one of them",
                 )
 
-    # What a load of the new arrays gives.
+    # Compare with a load of the new arrays.
 
     def _dtype_on_the_way(self, step: Assignment) -> DType | None:
-        """Return the dtype that a weight was rounded to, `None` if it was not."""
+        # The dtype that the weight was rounded to, `None` if it was not.
         row = self.rows[step.row.path]
         if row.status == "kept" or row.dtype not in DTYPES:
             return None
-        return self.dtype_of(row.arrays[0])
+        return self.choose_dtype(row.arrays[0])
 
-    def check_loaded(self, plan: LoadPlan) -> None:
-        """Note in `rows` which weights a load of the new arrays does not give again.
+    def note_differences(self, plan: LoadPlan) -> None:
+        """Note in `rows` which weights differ after a load of the new arrays.
 
         Args:
-            plan: What this load does.
+            plan: The plan of this load.
         """
         for step in plan.steps:
             row = self.rows[step.row.path]
             if row.status not in ("saved", "kept"):
                 continue
             if step.array is None or step.row.status == "error":
-                self._fail(step, f"it is not loaded from what was written: {step.row.how}")
+                self._note_failure(step, f"a load of the new file leaves it out: {step.row.how}")
                 continue
-            values = self._values(step.weight)
-            if self._inverse(step) is not None:
-                self._check_inverse(step, _loaded(step), values)
+            values = self._read_values(step.weight)
+            if self._get_inverse(step) is not None:
+                self._compare_with_inverse(step, _read_loaded(step), values)
                 continue
             through = self._dtype_on_the_way(step)
             # Numbers that the dtype of the weight can hold are compared before they are cast to it.
             is_exact = through == step.array.dtype and np.can_cast(through, values.dtype)
-            loaded = np.asarray(step.array.read(...)) if is_exact else _loaded(step)
-            if not is_equal(loaded, values, through):
+            loaded = np.asarray(step.array.read(...)) if is_exact else _read_loaded(step)
+            if not has_equal_bits(loaded, values, through):
                 count = count_differences(loaded, values, through)
-                problem = f"{count} of {values.size} values are others when they are loaded again"
-                if self._is_by_function(step):
+                problem = f"{count} of {values.size} values differ when they are loaded again"
+                if self._has_function(step):
                     problem += (
                         f" with {row.how}, which does not only move values: pass "
                         "`(name, function, inverse)` in `names`"
                     )
-                self._fail(step, problem)
+                self._note_failure(step, problem)
 
-    def _check_inverse(self, step: Assignment, loaded: Array, expected: Array) -> None:
+    def _compare_with_inverse(self, step: Assignment, loaded: Array, expected: Array) -> None:
         """Note a function and its inverse that do more than round."""
         path = step.row.path
         row = self.rows[path]
-        if row.status == "kept" or is_equal(loaded, expected):
+        if row.status == "kept" or has_equal_bits(loaded, expected):
             return
         difference = np.abs(loaded.astype("float64") - expected.astype("float64"))
-        stored = self._stand_in_range(step)
+        stored = self._find_largest_stored(step)
         largest = max(float(np.max(np.abs(expected.astype("float64")), initial=0)), stored)
         dtypes = (row.array_dtype, expected.dtype.name)
-        spacing = max(EPSILONS[one] for one in dtypes)
-        off = float(np.max(difference, initial=0))
-        if not off <= _ROUNDED * spacing * largest:
-            self._fail(step, f"the function does not undo its inverse: values are off by {off:.2g}")
+        spacing = max(EPSILONS[dtype] for dtype in dtypes)
+        error = float(np.max(difference, initial=0))
+        if not error <= _ROUNDING_SPACINGS * spacing * largest:
+            self._note_failure(
+                step, f"the function does not undo its inverse: values are off by {error:.2g}"
+            )
             return
-        self.rows[path] = replace(row, how=f"{row.how}, inverse exact to {off:.1g}")
+        self.rows[path] = replace(row, how=f"{row.how}, inverse exact to {error:.1g}")
 
-    def _stand_in_range(self, step: Assignment) -> float:
-        """Return the largest number that the inverse returns, which may be rounded."""
-        inverse = self._inverse(step)
+    def _find_largest_stored(self, step: Assignment) -> float:
+        # The numbers that the inverse returns may be larger than the weight, and were rounded.
+        inverse = self._get_inverse(step)
         assert inverse is not None
-        values = np.asarray(inverse(np.array(self._values(step.weight)))).astype("float64")
+        values = np.asarray(inverse(np.array(self._read_values(step.weight)))).astype("float64")
         return float(np.max(np.abs(values), initial=0))
 
-    # What a user of the file should know.
+    # Note what a user of the file should know.
 
-    def notes(self) -> list[str]:
-        """Return sentences on what was rounded, on sums, and on what was left out."""
+    def list_notes(self) -> list[str]:
+        """List sentences on weights that were rounded, on sums, and on omitted entries."""
         notes = []
         rounded = [row.path for row in self.rows.values() if "rounded to" in row.how]
         if rounded:
-            notes.append(f"Rounded: {truncate(rounded)}.")
+            notes.append(f"Weights that were rounded: {truncate(rounded)}.")
         summed = []
         for row in self.rows.values():
             if row.status == "saved" and len(row.arrays) > 1 and "summed" in row.how:
                 summed.append(f"{row.path} ({' + '.join(row.arrays)})")
         if summed:
             notes.append(
-                f"Saved in the first array, with zeros in the other: {truncate(summed)}. torch "
-                "trains both arrays, so their sum moves twice as far as a single bias."
+                f"Weights that were saved in the first array, with zeros in the other: "
+                f"{truncate(summed)}. torch trains both arrays, so their sum moves twice as far as "
+                "a single bias."
             )
-        left = [str(name) for name, one in self._contents.items() if one.dtype == "object"]
-        if left:
-            notes.append(f"Left out, because they are no arrays: {truncate(left)}.")
+        omitted = [str(name) for name, array in self._contents.items() if array.dtype == "object"]
+        if omitted:
+            notes.append(
+                f"Entries that were left out, because they are no arrays: {truncate(omitted)}."
+            )
         return notes
 
-    def notes_on_equal(self) -> list[str]:
-        """Return a sentence on copied arrays that had the bits of one that is saved.
+    def note_equal_copies(self) -> list[str]:
+        """Note copied arrays that have the bits of a saved array in `like`.
 
-        A file does not say whether they are tied, or were equal by chance, as an average of weights
-        that has just begun.
+        A file does not show whether they are tied, or equal by chance, such as an average of
+        weights that has just begun.
         """
         digests: dict[tuple[Any, ...], list[str]] = {}
         copied = self.copied
         shapes = {(shape, self._contents[name].dtype) for name, shape in copied.items()}
         equal = []
-        # Those that are saved first.
+        # Saved arrays first, then copied ones.
         for name in sorted(self.names, key=copied.__contains__):
             stored = self._contents[name]
             kind = (stored.shape, stored.dtype)
@@ -444,42 +461,41 @@ class NewArrays:
             if (values == values.flat[:1]).all():
                 continue  # zeros say nothing
             digest = hashlib.blake2b(values.reshape(-1).view("uint8").data).digest()
-            same = digests.setdefault((*kind, digest), [])
-            if name in copied and same:
-                equal.append(f"{name} (as {same[0]})")
+            saved = digests.setdefault((*kind, digest), [])
+            if name in copied and saved:
+                equal.append(f"{name} (as {saved[0]})")
             elif name not in copied:
-                same.append(name)
+                saved.append(name)
         if not equal:
             return []
         return [
-            f"Copied, though `like` has equal bits in an array that is saved: {truncate(equal)}. "
-            "If torch ties them, pass `like=module.state_dict()`."
+            f"Arrays that were copied, but equal a saved array in `like`: {truncate(equal)}. "
+            "Remedy: if torch ties them, pass `like=module.state_dict()`."
         ]
 
 
 class _InverseError(Exception):
-    """Says what is wrong with what an inverse returns."""
+    """Raised if an inverse raises, or returns something that the array cannot hold."""
 
 
-def _failed(row: SavedWeight, problem: str) -> SavedWeight:
+def _fail_row(row: SavedWeight, problem: str) -> SavedWeight:
     return replace(row, status="error", how=problem, saved=0)
 
 
-def _loaded(step: Assignment) -> Array:
-    """Return the values that a load gives to a weight."""
+def _read_loaded(step: Assignment) -> Array:
     assert step.array is not None
     dtype = backend.available_dtype(step.weight.dtype)
     return cast(np.asarray(step.array.read(...)), dtype, copy=False)
 
 
-def _fill(array: Array, stored: Any) -> None:
-    """Write what an array has in `like` to a new one."""
+def _copy_stored(array: Array, stored: Any) -> None:
+    # By bands of rows, so that this takes no memory next to the array.
     dtype = array.dtype.name
     if not array.shape:
         array[...] = cast(np.asarray(stored.read(...)), dtype)
         return
-    rows = max(1, _BAND // max(1, math.prod(array.shape[1:])))
-    others = (slice(None),) * (array.ndim - 1)
+    rows = max(1, _BAND_SIZE // max(1, math.prod(array.shape[1:])))
+    whole_rows = (slice(None),) * (array.ndim - 1)
     for begin in range(0, array.shape[0], rows):
         band = slice(begin, begin + rows)
-        array[band] = cast(np.asarray(stored.read((band, *others))), dtype, copy=False)
+        array[band] = cast(np.asarray(stored.read((band, *whole_rows))), dtype, copy=False)

@@ -20,11 +20,15 @@ from keras_initx.inspection._kernels import is_adapter
 from keras_initx.inspection._weights import is_quantized
 from keras_initx.report._terminal import Verbose, show_progress, takes_verbose
 from keras_initx.tools.load_pretrained._load_pretrained import plan_load
-from keras_initx.tools.save_pretrained._given_names import GivenNames, NamesOrReport, given_names
+from keras_initx.tools.save_pretrained._names_and_layout import (
+    NamesAndLayout,
+    NamesOrReport,
+    resolve_names,
+)
 from keras_initx.tools.save_pretrained._new_arrays import NewArrays
 from keras_initx.tools.save_pretrained._save_report import SaveReport
-from keras_initx.tools.save_pretrained._target import Target, checked_path, target_at
-from keras_initx.tools.save_pretrained._way_back import with_stand_ins
+from keras_initx.tools.save_pretrained._target import Target, check_path, choose_target
+from keras_initx.tools.save_pretrained._way_back import insert_stand_ins
 
 # Files, or a dict from names to arrays or tensors of any framework.
 Like: TypeAlias = Checkpoint | Mapping[str, Any]
@@ -47,34 +51,35 @@ def save_pretrained(
     """Save the weights of a model in the names, shapes, dtypes and layout of a file of torch.
 
     Use it after `load_pretrained` and training, to give the model back to torch, transformers or
-    vLLM. `like` is the file that the model was loaded from, and `names` and `layout` are those of
-    that load. Each weight that `load_pretrained` reads can be saved, because the load itself says
-    where each value is from.
+    vLLM. Pass the report of that load as `names`, and the file that you loaded as `like`. Each
+    weight that `load_pretrained` reads can be saved.
 
-    Arrays of `like` that the model does not have are copied. What was written is loaded again and
-    compared with the model, bit for bit, before anything stands at `path`. Only weights are
-    written: copy `config.json` and the files of the tokenizer yourself.
+    Weights that you did not change keep their bits in `like`, and arrays that the model does not
+    have are copied. Before the file appears at `path`, it is loaded again and compared with the
+    model, bit for bit. Only weights are written: copy `config.json` and the files of the tokenizer
+    yourself.
 
-    What is unchanged since the load keeps the bits that it has in `like`. Where torch adds two
-    arrays, as the biases of an LSTM, a changed weight is saved in the first, and the other gets
-    zeros. If two names of a state dict stand for one array, as a table of words and the last layer,
-    both get the new values.
+    The page "Back to torch" explains tied weights, the two biases of an LSTM in torch, and what to
+    do about each problem.
 
     Args:
         model: A built model.
-        path: Where to save it. A path that ends in `.safetensors` is a file. Other paths are
-            folders, in which `model.safetensors` is written, or the shards of `like` and their
-            index. It may be the path of `like`.
-        names: As in `load_pretrained`: dict from patterns to names; or the report of the load, or
-            the path of its JSON, with which `layout` must not be another one. A weight that has no
-            array in `like` must be left out by `None`. If `names` has a function, its result for
-            the array of positions says where the values go. A function that computes, such as
-            `1 + w`, needs its inverse: `(name, lambda w: 1 + w, lambda w: w - 1)`.
-        like: The names, shapes and dtypes to save in: files as in `load_pretrained`, or a dict
-            such as the `state_dict()` of a torch module. If the model has a new head, pass the
-            state dict of a module that has it too.
-        layout: The order of axes in `like`, `"torch"` or `"keras"`. Required unless a report or
-            `like` says it.
+        path: Where to save it, which may be the path of `like`. One of:
+
+            - a file that ends in `.safetensors`,
+            - a folder, for `model.safetensors`, or for the shards of `like` and their index.
+        names: The names of the load. Leave out a weight that `like` does not have by `None`. A
+            function that computes values needs its inverse. One of:
+
+            - the report of `load_pretrained`, or the path of its JSON,
+            - a dict from patterns to names, as in `load_pretrained`.
+        like: The names, shapes and dtypes to save in. If the model has a new head, pass the state
+            dict of a module that has it too. One of:
+
+            - files, as in `load_pretrained`,
+            - a dict from names to arrays, such as the `state_dict()` of a torch module.
+        layout: The order of axes in `like`, `"torch"` or `"keras"`. Required unless you pass a
+            report, or `like` shows the layout.
         dtype: The dtype in which floating-point weights are saved, e.g. `"bfloat16"`. By default
             that of each array in `like`.
         dry_run: If true, nothing is written. Weights that cannot be saved are then reported instead
@@ -89,7 +94,7 @@ def save_pretrained(
     Raises:
         OSError: If a file cannot be written.
         TypeError: If an argument has the wrong type.
-        ValueError: If a weight has no place in `like`, has another shape there, is computed there
+        ValueError: If a weight has no array in `like`, has another shape there, is computed there
             of several arrays, reads rows in an order that is not known, or has a number beyond the
             range of the dtype; if two weights with one array differ; if layers are quantized or
             have factors of LoRA; if arrays of a dict overlap in memory; if a folder has other
@@ -111,21 +116,21 @@ def save_pretrained(
         `load_pretrained`, and `compare_outputs` for the outputs of the model and of torch.
     """
     inventory = checked_inventory("model", model)
-    target_path = checked_path(path)
-    given = given_names(names, layout)
+    target_path = check_path(path)
+    load = resolve_names(names, layout)
     if dtype is not None:
         check_choice("dtype", dtype, DTYPES)
     check_flag("dry_run", dry_run)
     _check_model(inventory)
-    with open_source(_checked_like(like), "like") as (contents, own_layout):
+    with open_source(_check_like(like), "like") as (contents, own_layout):
         _check_contents(like, own_layout, contents)
         ties = find_ties(like) if isinstance(like, Mapping) else {}
-        arrays, stand_ins = with_stand_ins(contents)
-        plan = plan_load(inventory, arrays, own_layout, given.names, given.layout, {})
+        arrays, stand_ins = insert_stand_ins(contents)
+        plan = plan_load(inventory, arrays, own_layout, load.names, load.layout, {})
         new = NewArrays(contents, stand_ins, plan, ties, dtype)
-        described = {name: new.described(name) for name in new.names}
-        target = target_at(target_path, contents, new.names)
-        notes_on_equal = [] if isinstance(like, Mapping) else new.notes_on_equal()
+        lines = {name: new.describe(name) for name in new.names}
+        target = choose_target(target_path, contents, new.names)
+        equal_copies = [] if isinstance(like, Mapping) else new.note_equal_copies()
         if dry_run:
             for name in new.names:
                 new.make(name)
@@ -134,25 +139,25 @@ def save_pretrained(
             if target_path.suffix.lower() != ".safetensors":
                 target_path.mkdir(parents=True, exist_ok=True)
             metadata = {**_METADATA, **contents.metadata}
-            with _replacing(target) as partial:
-                with show_progress("Saving weights", len(described), "arrays") as advance:
-                    for file, inside in target.files.items():
-                        lines = {name: described[name] for name in inside}
-                        arrays_of_file = _made(new, inside, advance)
-                        write_safetensors(partial[file], lines, arrays_of_file, metadata)
+            with _replace_files(target) as partial:
+                with show_progress("Saving weights", len(lines), "arrays") as advance:
+                    for file, names_in_file in target.files.items():
+                        lines_of_file = {name: lines[name] for name in names_in_file}
+                        arrays_of_file = _make_arrays(new, names_in_file, advance)
+                        write_safetensors(partial[file], lines_of_file, arrays_of_file, metadata)
                 _check_rows(new)
                 written = [partial[file] for file in target.files]
-                _load_again(inventory, written, new, given._replace(layout=plan.layout))
+                _load_again(inventory, written, new, load._replace(layout=plan.layout))
                 _check_rows(new)
                 if target.index is not None:
-                    sizes = {name: line.size for name, line in described.items()}
+                    sizes = {name: line.size for name, line in lines.items()}
                     partial[target.index].write_text(target.index_text(sizes), "utf-8")
-        notes = [*new.notes(), *notes_on_equal, *inventory.note_unbuilt()]
+        notes = [*new.list_notes(), *equal_copies, *inventory.note_unbuilt()]
     return SaveReport(list(new.rows.values()), str(path), dry_run, new.copied, notes)
 
 
 def _check_model(inventory: Inventory) -> None:
-    """Raise `ValueError` if a model has weights that are more than their values."""
+    """Raise `ValueError` if the values of a model's weights are not all that it computes with."""
     check_unshared("model", inventory)
     name = inventory.model.name
     for weight in inventory.weights:
@@ -164,17 +169,17 @@ def _check_model(inventory: Inventory) -> None:
             )
         if is_quantized(weight.layer):
             raise ValueError(
-                "`model` must not be quantized, because its integers have no place among the "
-                "arrays of another model: pass the model before `quantize`. "
+                "`model` must not be quantized, because `like` has no arrays for its integers: "
+                "pass the model before `quantize`. "
                 f"Received: model={name!r} with {weight.path!r}"
             )
 
 
-def _checked_like(like: Any) -> Like:
-    """Return the argument `like`, which must be files or a dict."""
+def _check_like(like: Any) -> Like:
+    """Check that the argument `like` is files or a dict of arrays that do not overlap."""
     if isinstance(like, keras.Model):
         raise TypeError(
-            "`like` must be the path of a file, or a dict from names to arrays, as the "
+            "`like` must be the path of a file, or a dict from names to arrays, such as the "
             f"`state_dict()` of a torch module. Received: like={like!r}"
         )
     overlap = find_overlap(like) if isinstance(like, Mapping) else None
@@ -197,8 +202,8 @@ def _check_contents(like: Like, own_layout: LayoutName | None, contents: Content
 
 
 @contextlib.contextmanager
-def _replacing(target: Target) -> Iterator[dict[Path, Path]]:
-    """Yield the paths of new files, which replace those of a target when the context ends."""
+def _replace_files(target: Target) -> Iterator[dict[Path, Path]]:
+    """Yield the paths of new files by the files of a target, which they replace at the end."""
     partial: dict[Path, Path] = {}
     with contextlib.ExitStack() as stack:
         if target.index is not None:
@@ -209,7 +214,9 @@ def _replacing(target: Target) -> Iterator[dict[Path, Path]]:
         yield partial
 
 
-def _made(new: NewArrays, names: Sequence[str], advance: Callable[[int], None]) -> Iterator[Array]:
+def _make_arrays(
+    new: NewArrays, names: Sequence[str], advance: Callable[[int], None]
+) -> Iterator[Array]:
     for name in names:
         yield new.make(name)
         advance(1)
@@ -220,7 +227,7 @@ def _check_rows(new: NewArrays) -> None:
     problems = [row.text for row in new.rows.values() if row.status == "error"]
     if problems:
         raise ValueError(
-            "`like` must have a place for each weight that is to be saved. Received: "
+            "`like` must have an array that can hold each weight to be saved. Received: "
             f"{truncate(problems, '; ')}"
         )
 
@@ -229,8 +236,8 @@ def _load_again(
     inventory: Inventory,
     files: Sequence[Path],
     new: NewArrays,
-    given: GivenNames,
+    load: NamesAndLayout,
 ) -> None:
-    """Load what was written, as `load_pretrained` does, and compare it with the model."""
+    """Load the new files, as `load_pretrained` does, and note which weights differ."""
     with open_source([str(file) for file in files], "path") as (contents, _):
-        new.check_loaded(plan_load(inventory, contents, None, given.names, given.layout, {}))
+        new.note_differences(plan_load(inventory, contents, None, load.names, load.layout, {}))

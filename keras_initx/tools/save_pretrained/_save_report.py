@@ -1,4 +1,4 @@
-"""What was saved of a model, or would be."""
+"""The result of `save_pretrained`, with a row for each weight, and its table and plot."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SavedWeight:
-    """What was saved of a weight.
+    """A weight, and the arrays that it was saved in.
 
     Attributes:
         path: Path of the weight in the model, see `ModelWeight`.
@@ -30,7 +30,7 @@ class SavedWeight:
         shape: Its shape.
         dtype: The name of its dtype.
         size: The number of its values.
-        saved: How many of these are in the arrays.
+        saved: The number of these that are in the arrays.
         arrays: The names of the arrays that it was saved in.
         array_shape: The shape of these arrays.
         array_dtype: The name of their dtype.
@@ -50,11 +50,11 @@ class SavedWeight:
     @property
     def text(self) -> str:
         """What was done or what is wrong, in words."""
-        what = self.how if self.status == "error" else _status(self)
-        return f"{self.path!r} {self.shape}: {what}"
+        text = self.how if self.status == "error" else _describe_status(self)
+        return f"{self.path!r} {self.shape}: {text}"
 
 
-def _status(row: SavedWeight) -> str:
+def _describe_status(row: SavedWeight) -> str:
     return f"{row.status}: {row.how}" if row.how else row.status
 
 
@@ -109,7 +109,7 @@ class SaveReport(Tabular[SavedWeight], Judgement):
             Column("array", lambda row: " + ".join(row.arrays), is_text=True),
             Column("array shape", lambda row: row.array_shape, is_optional=True),
             Column("dtype", lambda row: row.array_dtype, is_optional=True),
-            Column("status", _status, is_text=True),
+            Column("status", _describe_status, is_text=True),
         ]
 
     def _content(self) -> dict[str, Any]:

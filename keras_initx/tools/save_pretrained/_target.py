@@ -1,4 +1,10 @@
-"""The files that a model is saved in: one, or the shards of another model with their index."""
+"""The files that a model is saved in: one, or the shards of `like` with their index.
+
+An index is that of Hugging Face, `model.safetensors.index.json`:
+
+    {"metadata": {"total_size": 96},
+     "weight_map": {"fc.weight": "model-00001-of-00002.safetensors"}}
+"""
 
 import json
 import os
@@ -13,24 +19,24 @@ from keras_initx.files._local import check_local
 
 _SUFFIX = ".safetensors"
 _INDEX = f"{_SUFFIX}.index.json"
-# That of Hugging Face.
-_NAME = "model"
+# The name of a file at Hugging Face.
+_STEM = "model"
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where a model is saved.
+    """The files that a model is saved in.
 
     Attributes:
         files: The names of the arrays of each file.
-        index: The file that says which file has which array, `None` for a single file.
+        index: The file that maps arrays to files, `None` for a single file.
     """
 
     files: dict[Path, list[str]]
     index: Path | None = None
 
     def index_text(self, sizes: Mapping[str, int]) -> str:
-        """Return the text of the index.
+        """Write the text of the index.
 
         Args:
             sizes: The number of bytes of each array.
@@ -42,28 +48,28 @@ class Target:
         return json.dumps(content, indent=2) + "\n"
 
 
-def checked_path(path: str | os.PathLike[str]) -> Path:
-    """Return the argument `path`, which must be a `.safetensors` file or a folder.
+def check_path(path: str | os.PathLike[str]) -> Path:
+    """Check that the argument `path` is a `.safetensors` file or a folder, and make it a `Path`.
 
     Raises:
         TypeError: If it is no path.
-        ValueError: If it is that of a file of another format.
+        ValueError: If it is the path of a file of another format.
     """
-    required = "`path` must be a file that ends in '.safetensors', or a folder"
+    requirement = "`path` must be a file that ends in '.safetensors', or a folder"
     if not isinstance(path, str | os.PathLike) or isinstance(os.fspath(path), bytes):
-        raise TypeError(f"{required}. Received: path={path!r}")
-    given = check_local("path", Path(path))
-    is_of_weights = not given.is_dir() and is_weights_path(str(given))
-    if given.is_file() or is_of_weights:
-        if given.suffix.lower() != _SUFFIX:
-            raise ValueError(f"{required}. Received: path={str(path)!r}")
-    elif given.suffix.lower() == _SUFFIX and given.is_dir():
-        raise ValueError(f"{required}. Received: path={str(path)!r}, a folder with such a name")
-    return given
+        raise TypeError(f"{requirement}. Received: path={path!r}")
+    target_path = check_local("path", Path(path))
+    has_weights_suffix = not target_path.is_dir() and is_weights_path(str(target_path))
+    if target_path.is_file() or has_weights_suffix:
+        if target_path.suffix.lower() != _SUFFIX:
+            raise ValueError(f"{requirement}. Received: path={str(path)!r}")
+    elif target_path.suffix.lower() == _SUFFIX and target_path.is_dir():
+        raise ValueError(f"{requirement}. Received: path={str(path)!r}, a folder with such a name")
+    return target_path
 
 
-def target_at(path: Path, contents: Contents, names: Sequence[str]) -> Target:
-    """Return the files that a model is saved in.
+def choose_target(path: Path, contents: Contents, names: Sequence[str]) -> Target:
+    """Choose the files that a model is saved in.
 
     Args:
         path: The argument `path`.
@@ -71,21 +77,22 @@ def target_at(path: Path, contents: Contents, names: Sequence[str]) -> Target:
         names: The names of the arrays that are written.
 
     Raises:
-        ValueError: If a folder has weights that would stay beside the new ones.
+        ValueError: If a folder has weights that would stay next to the new ones.
     """
     if path.suffix.lower() == _SUFFIX:
         return Target({path: list(names)})
     shards: dict[str, list[str]] = {}
     for name in names:
         shards.setdefault(contents.files.get(name, ""), []).append(name)
-    by_file = {path / os.path.basename(shard): inside for shard, inside in shards.items()}
+    files = {path / os.path.basename(shard): inside for shard, inside in shards.items()}
     are_shards = all(shard.lower().endswith(_SUFFIX) for shard in shards)
-    if len(shards) > 1 and are_shards and len(by_file) == len(shards):
-        stems = {re.sub(r"-\d+-of-\d+$", "", file.stem) for file in by_file}
-        stem = stems.pop() if len(stems) == 1 else _NAME
-        target = Target(by_file, path / f"{stem}{_INDEX}")
+    if len(shards) > 1 and are_shards and len(files) == len(shards):
+        # `model-00001-of-00002.safetensors` has the stem of its index.
+        stems = {re.sub(r"-\d+-of-\d+$", "", file.stem) for file in files}
+        stem = stems.pop() if len(stems) == 1 else _STEM
+        target = Target(files, path / f"{stem}{_INDEX}")
     else:
-        target = Target({path / f"{_NAME}{_SUFFIX}": list(names)})
+        target = Target({path / f"{_STEM}{_SUFFIX}": list(names)})
     for other in sorted((*path.glob(f"*{_SUFFIX}"), *path.glob(f"*{_INDEX}"))):
         if other not in target.files and other != target.index:
             raise ValueError(

@@ -1,14 +1,17 @@
 """Where the values of a weight go in the arrays of a file: the way back through a load.
 
-A load is a chain of functions of arrays, which says nothing of its inverse. So it is run on other
-arrays than those of the file:
+A load is a chain of functions of arrays, which has no inverse. So it is run on other arrays than
+those of the file. A *stand-in* reads an array of the file, or another array in its place:
 
-- On the array that is about to be written. A load that only moves axes or takes slices returns a
-  view of it, `array.T`: what is written to the view is written to the array.
-- If it returns a copy, on the positions in the array, `[[1, 2, 3], [4, 5, 6]]`. What comes back,
-  `[[3, 6], [2, 5], [1, 4]]`, says where each value is from. Mostly that is a view in another order
-  along some axes: here `array.T` with the rows `[2, 1, 0]`. A load that computes values returns
-  what are no positions.
+- First the array that is about to be written. A load that only moves axes or takes slices returns a
+  *view* of it, `array.T`: values that are written to the view are written to the array.
+- If the load returns a copy, the *positions* in the array, `[[1, 2, 3], [4, 5, 6]]`. Here it
+  returns `[[3, 6], [2, 5], [1, 4]]`, so the first value of the weight is the third one of the
+  array. Mostly that is a view in another *order* along some axes: here `array.T` with the rows
+  `[2, 1, 0]`. If a load computes values, it returns no positions.
+
+A *line* has the positions along one axis of the weight, through its first value: here `[3, 2, 1]`
+and `[3, 6]`.
 """
 
 import contextlib
@@ -25,22 +28,22 @@ from keras_initx.files._formats import Contents
 from keras_initx.files._lazy import LazyArray, Selection
 
 # Values that are moved or compared at a time, so that this takes no memory.
-_CHUNK = 1 << 16
-_BLOCK = 1 << 20
+_CHUNK_SIZE = 1 << 16
+_BLOCK_SIZE = 1 << 20
 # Positions are read in digits of 15 bits, which every framework has signed integers for.
 _BITS = 15
 _BASE = 1 << _BITS
 
 
 class NoWayBackError(Exception):
-    """Says why the values of a weight have no places in an array."""
+    """Raised if a load does not only move values. Its text is the reason."""
 
 
 class StandIn:
-    """Reads an array of a file, or what stands in its place.
+    """Reads an array of a file, or another one in its place.
 
     Attributes:
-        array: What stands in its place, `None` for nothing.
+        array: The array in its place, `None` for none.
     """
 
     def __init__(self, stored: LazyArray) -> None:
@@ -54,8 +57,8 @@ class StandIn:
         return values
 
 
-def with_stand_ins(contents: Contents) -> tuple[Contents, dict[str, StandIn]]:
-    """Return the arrays of a file, in whose place others can be read, and what reads them."""
+def insert_stand_ins(contents: Contents) -> tuple[Contents, dict[str, StandIn]]:
+    """Make copies of the arrays of a file that stand-ins read, and these stand-ins by name."""
     arrays = Contents()
     arrays.layers = contents.layers
     arrays.are_in_order = contents.are_in_order
@@ -67,7 +70,9 @@ def with_stand_ins(contents: Contents) -> tuple[Contents, dict[str, StandIn]]:
 
 
 @contextlib.contextmanager
-def _in_place(stand_ins: Mapping[str, StandIn], arrays: Mapping[str, Array]) -> Iterator[None]:
+def _replace_arrays(
+    stand_ins: Mapping[str, StandIn], arrays: Mapping[str, Array]
+) -> Iterator[None]:
     for name, array in arrays.items():
         stand_ins[name].array = array
     try:
@@ -77,8 +82,8 @@ def _in_place(stand_ins: Mapping[str, StandIn], arrays: Mapping[str, Array]) -> 
             stand_ins[name].array = None
 
 
-class Places(NamedTuple):
-    """Where the values of a weight go in an array.
+class Destination(NamedTuple):
+    """The places of the values of a weight in an array.
 
     Attributes:
         view: A view of the array in the shape of the weight, `None` if there is none.
@@ -99,84 +104,88 @@ class Places(NamedTuple):
         """
         dtype = array.dtype.name
         if self.view is not None:
-            for block in _blocks(self.view):
-                self.view[block] = cast(self._values_of(block, values), dtype, copy=False)
+            for block in _split_blocks(self.view):
+                self.view[block] = cast(self._select_block(block, values), dtype, copy=False)
         else:
             flat = array.reshape(-1)
-            for where, what in _chunks(self.positions, values):
-                has_place = where > 0
-                flat[where[has_place] - 1] = cast(what[has_place], dtype, copy=False)
+            for positions, chunk in _split_chunks(self.positions, values):
+                is_in_array = positions > 0
+                flat[positions[is_in_array] - 1] = cast(chunk[is_in_array], dtype, copy=False)
 
-    def have(self, array: Array, values: Array) -> bool:
-        """Return whether the places have these values, rounded to the dtype of the array."""
+    def holds(self, array: Array, values: Array) -> bool:
+        """Return whether an array has these values in their places, rounded to its dtype."""
         dtype = array.dtype.name
         if self.view is not None:
-            for block in _blocks(self.view):
-                if not is_equal(self.view[block], cast(self._values_of(block, values), dtype)):
+            for block in _split_blocks(self.view):
+                if not has_equal_bits(
+                    self.view[block], cast(self._select_block(block, values), dtype)
+                ):
                     return False
             return True
         flat = array.reshape(-1)
-        for where, what in _chunks(self.positions, values):
-            has_place = where > 0
-            if not is_equal(flat[where[has_place] - 1], cast(what[has_place], dtype)):
+        for positions, chunk in _split_chunks(self.positions, values):
+            is_in_array = positions > 0
+            expected = cast(chunk[is_in_array], dtype)
+            if not has_equal_bits(flat[positions[is_in_array] - 1], expected):
                 return False
         return True
 
-    def _values_of(self, block: tuple[slice, ...], values: Array) -> Array:
-        """Return the values of a block of the view."""
-        parts = {axis: order[block[axis]] for axis, order in self.orders.items()}
-        others = [slice(None) if axis in parts else one for axis, one in enumerate(block)]
-        chosen = values[tuple(others)]
-        for axis, part in sorted(parts.items(), key=lambda item: len(item[1])):
-            chosen = np.take(chosen, part, axis)
-        return chosen
+    def _select_block(self, block: tuple[slice, ...], values: Array) -> Array:
+        # The values of a block of the view, which has some axes in another order.
+        orders = {axis: order[block[axis]] for axis, order in self.orders.items()}
+        slices = [slice(None) if axis in orders else cut for axis, cut in enumerate(block)]
+        selected = values[tuple(slices)]
+        # The axis that leaves the fewest values first.
+        for axis, order in sorted(orders.items(), key=lambda item: len(item[1])):
+            selected = np.take(selected, order, axis)
+        return selected
 
 
-def places_of(
+def find_destination(
     load: LazyArray,
     array: Array,
     name: str,
     sources: Mapping[str, LazyArray],
     stand_ins: Mapping[str, StandIn],
-) -> Places:
-    """Return where the values of a weight go in an array that is about to be written.
+) -> Destination:
+    """Find where the values of a weight go in an array that is about to be written.
 
     Args:
-        load: What is loaded into the weight.
-        array: The array, whose values say nothing yet.
+        load: The array that is loaded into the weight, read through stand-ins.
+        array: The new array, whose values are not set yet.
         name: Its name in the file.
         sources: All arrays of the file that the weight is loaded from, by name.
-        stand_ins: What reads the arrays of the file.
+        stand_ins: The stand-ins of the arrays of the file.
 
     Raises:
         NoWayBackError: If the load does not only move values.
     """
-    # A single byte in its shape shows quickly whether there is a view.
+    # A single byte, broadcast to the shape of the array, shows quickly whether there is a view.
     byte = np.zeros((), np.int8)
     if len(sources) == 1:
-        with _in_place(stand_ins, {name: np.broadcast_to(byte, array.shape)}):
+        with _replace_arrays(stand_ins, {name: np.broadcast_to(byte, array.shape)}):
             has_view = np.may_share_memory(load.read(...), byte)
         if has_view:
-            with _in_place(stand_ins, {name: array}):
-                return Places(load.read(...))
-    lines = _lines_of(load, name, sources, stand_ins)
-    view = None if lines is None else _as_view(array, lines)
-    return view or Places(None, {}, positions_of(load, name, sources, stand_ins))
+            with _replace_arrays(stand_ins, {name: array}):
+                return Destination(load.read(...))
+    lines = _find_lines(load, name, sources, stand_ins)
+    view = None if lines is None else _view_lines(array, lines)
+    return view or Destination(None, {}, find_positions(load, name, sources, stand_ins))
 
 
-def _lines_of(
+def _find_lines(
     load: LazyArray, name: str, sources: Mapping[str, LazyArray], stand_ins: Mapping[str, StandIn]
 ) -> list[Array] | None:
-    """Return the positions along each axis of a weight, through its first value.
+    """Find the lines of a weight, if they show all positions.
 
-    They say all positions if each is a sum of offsets, one for each axis. It is `None` if not, or
-    if there are no axes or no values.
+    They do if each position is a sum of offsets, one for each axis. It is `None` if not, or if
+    there are no axes or no values.
     """
     if not load.shape or not math.prod(load.shape):
         return None
     lines = [np.zeros(length, np.int64) for length in load.shape]
-    for number in range(_digits(sources[name])):
-        digits = _digit_of_each(load, name, sources, stand_ins, number)
+    for number in range(_count_digits(sources[name])):
+        digits = _read_digits(load, name, sources, stand_ins, number)
         for axis, line in enumerate(lines):
             along = np.moveaxis(digits, axis, -1)[(0,) * (digits.ndim - 1)]
             line += along.astype(np.int64) * _BASE**number
@@ -187,26 +196,29 @@ def _lines_of(
 
 def _are_sums(digits: Array, lines: Sequence[Array], number: int) -> bool:
     """Return whether digits are those of the sums of offsets along each axis."""
-    # What is above the digit is of no account, so sums may leave the range of the dtype.
+    # Only this digit of a sum is compared, so higher digits may leave the range of the dtype.
     dtype = np.dtype(f"uint{16 << number}").type
     order = sorted(range(digits.ndim), key=lambda axis: -abs(digits.strides[axis]))
     digits = digits.transpose(order)
     first = lines[0][0]
     offsets = [(lines[axis] - first).astype(dtype) for axis in order]
-    for block in _blocks(digits):
-        parts = [offset[part] for offset, part in zip(offsets, block, strict=True)]
-        sums = sum(np.ix_(*parts), dtype(first))
+    for block in _split_blocks(digits):
+        offsets_in_block = [offset[cut] for offset, cut in zip(offsets, block, strict=True)]
+        sums = sum(np.ix_(*offsets_in_block), dtype(first))
         if not np.array_equal(digits[block], (sums >> dtype(_BITS * number)) & dtype(_BASE - 1)):
             return False
     return True
 
 
-def _as_view(array: Array, lines: Sequence[Array]) -> Places | None:
-    """Return places as a view of an array in another order along some axes, if they are one.
+def _view_lines(array: Array, lines: Sequence[Array]) -> Destination | None:
+    """Make the destination as a view of an array in another order along some axes, if it is one.
+
+    Sorted, a line must have equal steps: `[3, 2, 1]` is an axis of stride 1 in the order
+    `[2, 1, 0]`, and `[3, 6]` an axis of stride 3.
 
     Args:
         array: The array.
-        lines: The positions along each axis, see `_lines_of`.
+        lines: See `_find_lines`.
     """
     orders, strides = {}, []
     first = int(lines[0][0])
@@ -221,7 +233,7 @@ def _as_view(array: Array, lines: Sequence[Array]) -> Places | None:
         if not np.array_equal(order, np.arange(order.size)):
             orders[axis] = order
     shape = [line.size for line in lines]
-    # Each place once: along an axis lie all places of the axes with shorter strides.
+    # Each value of the array at most once: a stride reaches over the axes with shorter strides.
     length = 1
     for stride, count in sorted(zip(strides, shape, strict=True)):
         if count > 1 and stride < length:
@@ -232,11 +244,11 @@ def _as_view(array: Array, lines: Sequence[Array]) -> Places | None:
         return None
     bytes_apart = [stride * array.itemsize for stride in strides]
     view = np.lib.stride_tricks.as_strided(array.reshape(-1)[start:], shape, bytes_apart)
-    return Places(view, orders)
+    return Destination(view, orders)
 
 
-def _blocks(array: Array) -> Iterator[tuple[slice, ...]]:
-    """Yield the blocks of an array, along the axis whose values are next to each other in memory.
+def _split_blocks(array: Array) -> Iterator[tuple[slice, ...]]:
+    """Split an array into blocks along the axis whose values are next to each other in memory.
 
     Copied by these blocks, a matrix is transposed in a fraction of the time.
     """
@@ -247,76 +259,75 @@ def _blocks(array: Array) -> Iterator[tuple[slice, ...]]:
     nearest = min(long, key=lambda axis: abs(array.strides[axis]), default=0)
     axis = nearest if nearest != array.ndim - 1 else 0
     length = array.shape[axis]
-    rows = max(1, _BLOCK * length // max(1, array.size))
+    rows = max(1, _BLOCK_SIZE * length // max(1, array.size))
     for begin in range(0, length, rows):
-        yield tuple(
-            slice(begin, begin + rows) if one == axis else slice(None) for one in range(array.ndim)
-        )
+        block = [slice(None)] * array.ndim
+        block[axis] = slice(begin, begin + rows)
+        yield tuple(block)
 
 
-def _chunks(*arrays: Any) -> Any:
-    """Return an iterator over arrays of one shape, of which it yields equal parts as vectors."""
-    return np.nditer(arrays, ["external_loop", "buffered", "zerosize_ok"], buffersize=_CHUNK)
+def _split_chunks(*arrays: Any) -> Any:
+    # Yields parts of arrays of one shape as vectors, which belong together.
+    return np.nditer(arrays, ["external_loop", "buffered", "zerosize_ok"], buffersize=_CHUNK_SIZE)
 
 
-def positions_of(
+def find_positions(
     load: LazyArray, name: str, sources: Mapping[str, LazyArray], stand_ins: Mapping[str, StandIn]
 ) -> Array:
-    """Return where each value of a weight is from in an array: its position, counted from 1.
+    """Find the position in an array from which each value of a weight is loaded, counted from 1.
 
     It is 0 for values that are not from this array.
 
     Args:
-        load: What is loaded into a weight.
+        load: The array that is loaded into the weight, read through stand-ins.
         name: The name of the array in the file.
         sources: All arrays that the weight is loaded from, by name.
-        stand_ins: What reads the arrays of the file.
+        stand_ins: The stand-ins of the arrays of the file.
 
     Raises:
         NoWayBackError: If the load does not only move values.
     """
     size = math.prod(sources[name].shape)
     positions = np.zeros(load.shape, np.int32 if size <= np.iinfo(np.int32).max else np.int64)
-    for number in range(_digits(sources[name])):
-        digits = _digit_of_each(load, name, sources, stand_ins, number)
+    for number in range(_count_digits(sources[name])):
+        digits = _read_digits(load, name, sources, stand_ins, number)
         positions += digits * positions.dtype.type(_BASE**number)
     if positions.max(initial=0) > size:
         raise NoWayBackError("it computes values")
     return positions
 
 
-def _digits(array: LazyArray) -> int:
-    """Return the number of digits that the positions in an array have."""
+def _count_digits(array: LazyArray) -> int:
     count, size = 1, math.prod(array.shape)
     while size >= _BASE**count:
         count += 1
     return count
 
 
-def _digit_of_each(
+def _read_digits(
     load: LazyArray,
     name: str,
     sources: Mapping[str, LazyArray],
     stand_ins: Mapping[str, StandIn],
     number: int,
 ) -> Array:
-    """Return a digit of the position of each value, see `positions_of`. Number 0 is the lowest.
+    """Read one digit of the position of each value, see `find_positions`. Number 0 is the lowest.
 
-    Digits take the memory of an array in 16 bits, positions that of two.
+    Digits take half the memory of positions.
     """
     arrays: dict[str, Array] = {}
-    for other, one in sources.items():
-        arrays[other] = np.broadcast_to(np.int16(0), one.shape)
+    for source, stored in sources.items():
+        arrays[source] = np.broadcast_to(np.int16(0), stored.shape)
     shape = sources[name].shape
     digits = np.empty(1 + math.prod(shape), np.int16)
     for begin in range(0, digits.size, _BASE):
         numbers = np.arange(_BASE) if number == 0 else np.array([begin // _BASE**number % _BASE])
-        part = digits[begin : begin + _BASE]
-        part[...] = numbers[: part.size]
+        run = digits[begin : begin + _BASE]
+        run[...] = numbers[: run.size]
     arrays[name] = digits[1:].reshape(shape)
     del digits
     try:
-        with _in_place(stand_ins, arrays), np.errstate(all="ignore"):
+        with _replace_arrays(stand_ins, arrays), np.errstate(all="ignore"):
             values = load.read(...)
     except Exception as error:  # the function of a user may raise anything
         raise NoWayBackError(f"{type(error).__name__}: {error}") from None
@@ -331,31 +342,31 @@ def _digit_of_each(
     return whole
 
 
-def is_equal(found: Array, values: Array, through: DType | None = None) -> bool:
+def has_equal_bits(array: Array, values: Array, through: DType | None = None) -> bool:
     """Return whether two arrays have the same bits, or are both NaN, everywhere.
 
     Args:
-        found: An array.
+        array: An array.
         values: Another one, which is cast to the dtype of the first.
         through: The dtype that these are cast to before, if any.
     """
-    return not any(_differences(found, values, through))
+    return not any(_count_by_block(array, values, through))
 
 
-def count_differences(found: Array, values: Array, through: DType | None = None) -> int:
-    """Return how many values differ, see `is_equal`."""
-    return sum(_differences(found, values, through))
+def count_differences(array: Array, values: Array, through: DType | None = None) -> int:
+    """Count the values that differ, see `has_equal_bits`."""
+    return sum(_count_by_block(array, values, through))
 
 
-def _differences(found: Array, values: Array, through: DType | None) -> Iterator[int]:
-    found, values = np.atleast_1d(found), np.atleast_1d(values)
-    bits = f"uint{8 * found.itemsize}"
-    for block in _blocks(found):
-        one, expected = found[block], values[block]
-        for dtype in (through, found.dtype.name):
+def _count_by_block(array: Array, values: Array, through: DType | None) -> Iterator[int]:
+    array, values = np.atleast_1d(array), np.atleast_1d(values)
+    bits = f"uint{8 * array.itemsize}"
+    for block in _split_blocks(array):
+        stored, expected = array[block], values[block]
+        for dtype in (through, array.dtype.name):
             if dtype is not None:
                 expected = cast(expected, dtype, copy=False)
-        differs = one.view(bits) != expected.view(bits)
-        if differs.any() and one.dtype.kind not in "biu":
-            differs &= ~((one != one) & (expected != expected))
+        differs = stored.view(bits) != expected.view(bits)
+        if differs.any() and stored.dtype.kind not in "biu":
+            differs &= ~((stored != stored) & (expected != expected))
         yield int(np.count_nonzero(differs))

@@ -169,7 +169,7 @@ def test_what_has_no_thirds_is_not_query_key_and_value(shape):
     inputs = keras.Input((3, 6))
     model = keras.Model(inputs, layers.MultiHeadAttention(2, 2, use_bias=False, name="attention")(inputs, inputs))
     state = {"attention.in_proj_weight": np.zeros(shape)}
-    message = rf"'attention/query/kernel' .*: the shape {re.escape(str(shape))} has no thirds"
+    message = rf"'attention/query/kernel' .*: the shape {re.escape(str(shape))} cannot be split into query, key"
     with pytest.raises(ValueError, match=message):
         load_pretrained(model, state, layout="torch")
 

@@ -9,7 +9,7 @@ from modes import to_numpy
 
 from keras_initx import load_pretrained
 from keras_initx.checkpoints._sources import to_lazy
-from keras_initx.tools.load_pretrained._load_pretrained import parametrized_in
+from keras_initx.tools.load_pretrained._load_pretrained import find_parametrized
 
 layers = keras.layers
 RANDOM = np.random.default_rng(0)
@@ -51,7 +51,7 @@ def test_weight_normalization_is_computed_over_the_axes_of_its_gain(form, shape)
 @pytest.mark.parametrize("shape", [(4, 6), (4, 1, 3)])
 def test_full_matrices_of_one_shape_are_no_gain_and_direction(shape):
     state = {"net.weight_g": normal(*shape), "net.weight_v": normal(*shape)}
-    assert parametrized_in({name: to_lazy(array) for name, array in state.items()}) == {}
+    assert find_parametrized({name: to_lazy(array) for name, array in state.items()}) == {}
 
 
 @pytest.mark.every_backend

@@ -339,7 +339,9 @@ def test_rows_behind_a_flattened_image_keep_their_order_where_units_are_resized(
 
 def test_rows_that_torch_has_in_another_order_are_not_resized():
     model = built((4, 3, 2), layers.Conv2D(5, 2, name="conv"), layers.Flatten(), layers.Dense(7, name="out"))
-    message = "torch has another order of channels, or an unknown one; pass a function"
+    message = (
+        "the order of the channels in torch is another one or not known, so they cannot be resized; pass a function"
+    )
     resize = {"out/kernel": Channels(3, 5)}
     with pytest.raises(ValueError, match=message):
         load_pretrained(model, {"w": normal(7, 18)}, {"out/kernel": "w"}, layout="torch", resize=resize)
@@ -352,7 +354,9 @@ def test_a_function_says_the_layout_and_resize_the_shape():
     plan = load_pretrained(model, source, rules, layout="torch", resize={"position/table": "rows"})
     np.testing.assert_array_equal(arrays(model)["position/table"][:, :6], table)
     assert row(plan, "position/table").how == "asarray(), 6 to 8 rows: first 6, mean for 2"
-    with pytest.raises(ValueError, match=r"the function returns shape \(1, 6, 2\); `resize` with 'rows' would do"):
+    with pytest.raises(
+        ValueError, match=r"the function returns shape \(1, 6, 2\); to load another number of rows, pass resize="
+    ):
         load_pretrained(model, source, rules, layout="torch")
 
 
@@ -465,21 +469,27 @@ def test_the_same_bits_on_every_backend():
 # Never by itself.
 
 
-def test_without_resize_the_error_names_the_kind_that_would_do():
+def test_without_resize_the_error_names_the_kind_that_fits():
     source, model = drawn(resnet(3)), drawn(resnet(5), seed=1)
     before = arrays(model)
     message = (
-        r"'stem/kernel' \(3, 3, 5, 4\): the shape is \(3, 3, 3, 4\) instead of \(3, 3, 5, 4\); `resize` with 'channels'"
+        r"'stem/kernel' \(3, 3, 5, 4\): the shape is \(3, 3, 3, 4\) instead of \(3, 3, 5, 4\); "
+        r"to load another number of channels, pass resize=\{'stem/kernel': 'channels'\}"
     )
     with pytest.raises(ValueError, match=message):
         load_pretrained(model, source)
     plan = load_pretrained(model, source, dry_run=True)
-    assert [problem.text.rpartition("; ")[2] for problem in plan.problems] == ["`resize` with 'channels' would do"] * 3
+    for problem in plan.problems:
+        rule = {problem.path: "channels"}
+        assert problem.text.endswith(f"; to load another number of channels, pass resize={rule}")
+    assert len(plan.problems) == 3
     old = language_model(20, head="not tied")
     problems = load_pretrained(language_model(30, 8, "not tied"), old, dry_run=True).problems
-    ends = [problem.text.rpartition("; `resize` with ")[2] for problem in problems]
-    rows = "'rows' would do, or with a `Grid` for positions of an image"
-    assert ends == [rows, rows, "'units' would do", "'units' would do"]
+    ends = [problem.text.rpartition(", pass resize=")[2] for problem in problems]
+    kinds = ["rows", "rows", "units", "units"]
+    rules = [str({problem.path: kind}) for problem, kind in zip(problems, kinds, strict=True)]
+    grid = ", or a `Grid` for positions of an image"
+    assert ends == [f"{rules[0]}{grid}", f"{rules[1]}{grid}", *rules[2:]]
     assert all((value == before[path]).all() for path, value in arrays(model).items())
 
 
@@ -536,9 +546,9 @@ def separable(**options):
     return layers.SeparableConv2D(4, 3, use_bias=False, name="layer", **options)
 
 
-NO_CHANNELS = "cannot get other channels, which is for kernels of convolutions without groups"
-NO_UNITS = "cannot get other units, which is for kernels and biases of dense layers"
-NO_ROWS = "cannot get other rows, which is for tables of words and of positions"
+NO_CHANNELS = "cannot get other channels: `resize` changes these only in kernels of convolutions without groups"
+NO_UNITS = "cannot get other units: `resize` changes these only in kernels and biases of dense layers"
+NO_ROWS = "cannot get other rows: `resize` changes these only in tables of words and of positions"
 
 
 # A shape of inputs, a layer, a weight, the shape of an array, a kind, and the end of the error.
@@ -593,7 +603,7 @@ MISFITS = {
         (12,),
         lambda: layers.Dense(4, name="layer"),
         ("kernel", (9, 4), "channels"),
-        f"{NO_CHANNELS}, and for statistics by channel; for patches that are flattened pass `Channels(old, new)`",
+        f"{NO_CHANNELS}, and statistics by channel; for patches that are flattened pass `Channels(old, new)`",
     ),
     "a dense layer of other patches": (
         (12,),
@@ -707,43 +717,43 @@ MISFITS = {
         (4, 4),
         lambda: Positions(4, axes=3, name="layer"),
         ("table", (2, 3, 4), "rows"),
-        "not only the number of rows differs",
+        "the shapes differ in more than the number of rows",
     ),
     "two axes of a convolution": (
         (6, 6, 4),
         lambda: layers.Conv2D(4, 3, name="layer"),
         ("kernel", (5, 5, 3, 4), "channels"),
-        "not only the number of channels differs",
+        "the shapes differ in more than the number of channels",
     ),
     "two axes of as many values": (
         (6, 6, 4),
         lambda: layers.Conv2D(4, 3, name="layer"),
         ("kernel", (3, 3, 3, 8), "channels"),
-        "not only the number of channels differs",
+        "the shapes differ in more than the number of channels",
     ),
     "two axes of an embedding": (
         (5,),
         lambda: layers.Embedding(7, 4, name="layer"),
         ("embeddings", (5, 3), "rows"),
-        "not only the number of rows differs",
+        "the shapes differ in more than the number of rows",
     ),
     "no axes": (
         (5,),
         lambda: layers.Embedding(7, 4, name="layer"),
         ("embeddings", (), "rows"),
-        "not only the number of rows differs",
+        "the shapes differ in more than the number of rows",
     ),
     "no words": (
         (5,),
         lambda: layers.Embedding(7, 4, name="layer"),
         ("embeddings", (0, 4), "rows"),
-        "not only the number of rows differs",
+        "the shapes differ in more than the number of rows",
     ),
     "the other layout": (
         (5,),
         lambda: layers.Dense(4, name="layer"),
         ("kernel", (3, 5), "units"),
-        "not only the number of units differs",
+        "the shapes differ in more than the number of units",
     ),
     "a word that is not there": (
         (5,),
@@ -773,7 +783,7 @@ MISFITS = {
         (4,),
         lambda: layers.LayerNormalization(name="layer"),
         ("gamma", (4,), Units([3, 2, 1, 0])),
-        f"the shape is that of the weight; the gamma of a LayerNormalization {NO_UNITS}",
+        f"the array already has the shape of the weight; the gamma of a LayerNormalization {NO_UNITS}",
     ),
 }
 
@@ -876,7 +886,7 @@ def test_a_table_may_have_the_axes_of_the_image(layout):
 
 def test_a_grid_that_is_in_neither_shape_is_an_error():
     source = {"pos/table": np.zeros((10, 3), "float32")}
-    with pytest.raises(ValueError, match="10 rows are neither grid of"):
+    with pytest.raises(ValueError, match="10 rows fit neither grid of"):
         load_pretrained(table(10, 3), source, layout="keras", resize={"pos": Grid((4, 4), (7, 7))})
     for grid in (Grid((2, 2), (3, 3), leading=1), Grid((3, 3), (2, 2), leading=1)):
         assert not load_pretrained(table(10, 3), source, layout="keras", resize={"pos": grid}).left

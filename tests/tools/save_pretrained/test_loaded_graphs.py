@@ -22,7 +22,7 @@ REFUSED = re.compile(
     r"|`like` must have arrays that do not overlap"
     r"|`model` must not (be quantized|have factors of LoRA)"
     r"|no array of `like` is for it"
-    r"|which has other values now"  # of an array whose values a cast has rounded
+    r"|and has other values now"  # of an array whose values a cast has rounded
 )
 
 

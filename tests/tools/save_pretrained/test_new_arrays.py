@@ -104,7 +104,7 @@ def test_the_dtype_is_that_of_like_and_rounding_is_in_the_summary(tmp_path):
     report = save_pretrained(model, path, like=state_of(DENSE, dtype="bfloat16"), layout="torch")
     assert read(path)["m.weight"].dtype == "bfloat16"
     np.testing.assert_array_equal(read(path)["m.weight"], model.layers[0].get_weights()[0].T.astype("bfloat16"))
-    assert "Rounded: m/kernel, m/bias." in report.summary
+    assert "Weights that were rounded: m/kernel, m/bias." in report.summary
     assert report["m/kernel"].how == "transposed, rounded to bfloat16"
 
 
@@ -113,7 +113,7 @@ def test_numbers_that_the_dtype_holds_are_not_called_rounded(tmp_path):
     model.layers[0].kernel.assign(np.full((4, 3), 0.5))
     like = state_of(DENSE, dtype="bfloat16")
     report = save_pretrained(model, tmp_path / "a.safetensors", like=like, layout="torch")
-    assert "Rounded" not in report.summary
+    assert "rounded" not in report.summary
 
 
 def test_another_dtype_is_for_what_is_saved(tmp_path):
@@ -240,7 +240,7 @@ def test_an_inverse_that_is_none_is_refused(name, tmp_path):
 def test_a_function_that_leaves_out_values_is_refused(tmp_path):
     model = change(dense())
     names = {"m/kernel": ("w", lambda array: np.pad(array, ((0, 1), (0, 0)))), "m/bias": None}
-    match = "3 of 12 values are others when they are loaded again"
+    match = "3 of 12 values differ when they are loaded again"
     refused(model, tmp_path / "a.safetensors", state_of({"w": (3, 3)}), names, match=match)
 
 
@@ -270,7 +270,7 @@ def test_weights_of_one_array_that_differ_are_refused(part, tmp_path):
     assert_same_bits(saved(model, path, state, names), state)
     path.unlink()
     model.layers[1].kernel.assign_add(np.eye(4))
-    refused(model, path, state, names, match="'w' is also that of 'b/kernel', which has other values now")
+    refused(model, path, state, names, match="'b/kernel' is saved in 'w' too, and has other values now")
     model.layers[0].kernel.assign(model.layers[1].kernel)
     np.testing.assert_array_equal(saved(model, path, state, names)["w"].size, 16)
 
@@ -291,7 +291,7 @@ def test_weights_of_names_of_one_memory_that_differ_are_refused(tmp_path):
     model = change(twins())
     names = {"a/kernel": "first", "b/kernel": "second", "*/bias": None}
     like = {"first": table, "second": table}
-    refused(model, tmp_path / "a.safetensors", like, names, match="which has other values now")
+    refused(model, tmp_path / "a.safetensors", like, names, match="and has other values now")
     model.layers[1].kernel.assign(model.layers[0].kernel)
     saved(model, tmp_path / "a.safetensors", like, names)
 
@@ -318,7 +318,7 @@ def test_equal_bits_in_a_file_are_a_note(tmp_path):
     model = change(built((6,), layers.Embedding(7, 3, name="words")))
     path = tmp_path / "a.safetensors"
     report = save_pretrained(model, path, {"words": "words"}, like=tmp_path / "like.npz", layout="torch")
-    assert "equal bits in an array that is saved: average.weight (as words.weight). " in report.summary
+    assert "equal a saved array in `like`: average.weight (as words.weight). " in report.summary
     np.testing.assert_array_equal(read(path)["average.weight"], state["average.weight"])
 
 
@@ -348,7 +348,7 @@ def test_a_dtype_that_numpy_lacks_is_copied_as_bytes(tmp_path):
 def test_what_is_no_array_is_left_out_and_named(tmp_path):
     state = {**state_of(DENSE), "m.extra": "a text"}
     report = save_pretrained(dense(), tmp_path / "a.safetensors", like=state, layout="torch")
-    assert "Left out, because they are no arrays: m.extra." in report.summary
+    assert "Entries that were left out, because they are no arrays: m.extra." in report.summary
     assert list(read(tmp_path / "a.safetensors")) == list(DENSE)
 
 

@@ -218,7 +218,7 @@ def test_loading_again_finds_each_fault_of_what_was_written(name, graph, tmp_pat
         write(file, described, map(FAULTS[name], arrays), metadata)
 
     monkeypatch.setattr(_save_pretrained, "write_safetensors", write_badly)
-    with pytest.raises(ValueError, match="values are others when they are loaded again"):
+    with pytest.raises(ValueError, match="values differ when they are loaded again"):
         save_pretrained(change(model), path, like=state, layout="torch")
     assert path.read_bytes() == b"as it was"
     assert list(tmp_path.iterdir()) == [path]

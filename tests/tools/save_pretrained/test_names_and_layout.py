@@ -10,7 +10,7 @@ from saved import assert_same_bits, built, change, loaded, read, state_of
 
 from keras_initx import load_pretrained, save_pretrained
 from keras_initx.files._lazy import format_index
-from keras_initx.tools.save_pretrained._given_names import parsed_index
+from keras_initx.tools.save_pretrained._names_and_layout import parse_index
 
 layers = keras.layers
 NAMES = {"a/kernel": ("w", np.s_[:4]), "*/bias": None, "b/*": "other.{0}", "n": "norm"}
@@ -51,7 +51,7 @@ def test_a_square_model_is_not_saved_in_another_layout_than_that_of_its_load(tmp
     model, state = built((4,), layers.Dense(4, name="m")), state_of({"m.weight": (4, 4), "m.bias": (4,)})
     report = loaded(model, state)
     path = tmp_path / "a.safetensors"
-    with pytest.raises(ValueError, match="`layout` must be 'torch', with which the model was loaded"):
+    with pytest.raises(ValueError, match="`layout` must be 'torch' or `None`, because `names` is the report"):
         save_pretrained(model, path, report, like=state, layout="keras")
     assert not path.exists()
     save_pretrained(change(model), path, report, like=state, layout="torch")
@@ -81,7 +81,7 @@ INDEXES = [np.s_[:4], np.s_[2], np.s_[..., 0], np.s_[1:, None, -3:5], np.s_[::2]
 
 @pytest.mark.parametrize("index", INDEXES, ids=format_index)
 def test_an_index_is_read_from_its_text(index):
-    assert parsed_index(format_index(index)) == index
+    assert parse_index(format_index(index)) == index
 
 
 @pytest.mark.parametrize("content", ["[]", "{", '{"rows": []}', "\xff"])
