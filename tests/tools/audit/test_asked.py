@@ -24,7 +24,7 @@ def test_what_is_no_weights_is_refused_as_like(tmp_path):
     }.items():
         with pytest.raises((TypeError, ValueError), match=message):
             keras_initx.audit(one, like=given)
-    with pytest.raises(TypeError, match="may be it: like\\['model'\\]"):
+    with pytest.raises(TypeError, match="Pass one of like\\['model'\\]"):
         keras_initx.audit(one, like={"model": one, "epoch": 3})
 
 
@@ -87,5 +87,5 @@ def test_a_function_that_makes_weights_is_refused_where_rules_are_asked():
         keras_initx.audit(deep_network)
     with pytest.raises(TypeError, match="Pass a function that makes weights as `like`"):
         keras_initx.audit(today(1), lambda: deep_network())
-    with pytest.raises(TypeError, match="`rules` must be functions of one argument"):
+    with pytest.raises(TypeError, match="`rules` must be a function of one argument"):
         keras_initx.initialize(today(1), lambda: {"*": "zeros"})

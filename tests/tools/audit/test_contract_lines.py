@@ -141,7 +141,7 @@ def test_a_line_without_numbers_and_numbers_without_a_line_are_refused(yesterday
     for changed, message in (
         ({"numbers": dict(others)}, f"at weight 1, '{first}'"),
         ({"numbers": {**content["numbers"], first: numbers[:-1]}}, "numbers are too few or too many"),
-        ({"numbers": {**content["numbers"], "gone": numbers}}, "has 'numbers' of 'gone', and no such line"),
+        ({"numbers": {**content["numbers"], "gone": numbers}}, "has 'numbers' of 'gone', and no line of such a weight"),
     ):
         (tmp_path / "cut.json").write_text(json.dumps({**content, **changed}))
         with pytest.raises(ValueError, match=message):
