@@ -184,12 +184,14 @@ class Recipe:
             if feature in _DOUBTS:
                 must_be_known.add(_DOUBTS[feature])
         lacking = []
+        is_in_doubt = False
         for need in needs:
             is_doubted = need in _DOUBTS and _DOUBTS[need] in roles.doubts
             if need not in roles.has and not is_doubted:
                 is_unseen = bool(roles.unseen) and need in _IN_GRAPH
-                lacking.append(f"no {_name_need(need)}{' that is seen' if is_unseen else ''}")
-        is_in_doubt = any(text.endswith(" that is seen") for text in lacking)
+                is_in_doubt = is_in_doubt or is_unseen
+                condition = " that the recipe can see" if is_unseen else ""
+                lacking.append(f"no {_name_need(need)}{condition}")
         reasons = []
         if lacking:
             *first, last = lacking

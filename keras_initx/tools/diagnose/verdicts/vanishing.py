@@ -39,18 +39,18 @@ def vanishing(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fin
 
     Reported if:
         - The standard deviation before an activation is below {VANISHING:g}.
-        - The scale of a normalization of Keras has a root mean square below 0.1. Zeros and the end
-          of a residual branch do not count. `diagnose` then skips the layers after it, because
-          their signals are an effect.
+        - The scale of a normalization layer of Keras has a root mean square below 0.1. A scale of
+          zeros, and a scale at the end of a residual branch, are left out. `diagnose` does not
+          report the layers after a small scale, because it makes their signals small.
 
     Level:
-        warning; error if gradients are 0; note if no kernel gets too small inputs because of it,
-        unless all gradients are as small next to the loss
+        warning; error if gradients are 0; note if all later kernels get inputs of a usual size
+        and gradients are noticeable next to the loss
 
     Why:
-        - The signal is negligible next to a bias after its first update.
+        - After the first update of a bias, the signal is negligible next to this bias.
         - Adam normalizes small gradients and trains with them. Gradients of 0 train nothing.
-        - A scale of N(0, 0.02) instead of N(1, 0.02) makes all signals after it as small.
+        - A scale of N(0, 0.02) instead of N(1, 0.02) makes all signals after it 50 times smaller.
         - A small output is harmless if it is added to a larger one, or normalized.
 
     Typical causes:
