@@ -101,7 +101,7 @@ def test_a_port_of_kerashub_is_equal(make):
 def test_an_exact_gelu_in_the_module_is_named_with_its_layer():
     report = report_on(bert, activation="gelu")
     assert not report.ok
-    assert "transformer_layer_0/feedforward_intermediate_dense is equal before its activation" in report.verdict
+    assert "before it, transformer_layer_0/feedforward_intermediate_dense is equal" in report.verdict
 
 
 @pytest.mark.parametrize(
