@@ -64,9 +64,9 @@ def progress(title, total):
 
     Progress is shown only if stderr is a terminal.
     """
-    from keras_initx import report as rendering
+    from keras_initx.report._terminal import show_progress
 
-    with rendering.progress(title, total, "steps") as advance:
+    with show_progress(title, total, "steps") as advance:
         yield functools.partial(advance, 1)
 
 

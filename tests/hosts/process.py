@@ -46,7 +46,6 @@ def join_torch():
 scope = {"jax": join_jax, "tensorflow": join_tensorflow, "torch": join_torch}[BACKEND]() if SHARED else None
 
 import keras_initx  # noqa: E402  (a backend must not be used before the processes have met)
-from keras_initx import models  # noqa: E402
 from keras_initx.backends._current import backend  # noqa: E402
 
 layers = keras.layers
@@ -71,7 +70,7 @@ def build(seed=7):
 
 def digest(model):
     """Return a digest that the weights have wherever they are."""
-    return models.weights_digest(model)
+    return keras_initx.weights_digest(model)
 
 
 class Messages:
@@ -193,7 +192,7 @@ with scope or contextlib.nullcontext():
         found["before it was refused"] = digest(model)
         reading = {
             "diagnose": lambda: keras_initx.diagnose(model, batch),
-            "lsuv": lambda: models.lsuv(model, batch),
+            "lsuv": lambda: keras_initx.lsuv(model, batch),
             "load_pretrained": lambda: keras_initx.load_pretrained(model, build(8)),
         }
         for name, function in reading.items():
@@ -205,7 +204,7 @@ with scope or contextlib.nullcontext():
     else:
         report = keras_initx.diagnose(model, batch, targets, loss="sparse_categorical_crossentropy")
         found["diagnosed"] = [[layer.signal.std, layer.gradient.norm] for layer in report.rows]
-        result = models.lsuv(model, batch, seed=3)
+        result = keras_initx.lsuv(model, batch, seed=3)
         found["variances"] = [row.after for row in result.rows]
         found["scaled"] = digest(model)
 
