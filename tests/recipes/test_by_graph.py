@@ -370,7 +370,8 @@ def test_what_is_not_seen_is_not_said_to_be_missing():
     model = keras.Model(inputs, layers.Dense(3)(Mixed(name="mixed")(x)))
     with pytest.raises(
         ValueError,
-        match=r"with no gate kernel of a feedforward block that the recipe can see; 'mixed', whose `call` cannot be followed: ",
+        match=r"with no gate kernel of a feedforward block that the recipe can see; "
+        r"'mixed', whose `call` cannot be followed: ",
     ):
         recipes.llama(model)
     with pytest.raises(ValueError, match=r"with no gate kernel of a feedforward block and no token embedding$"):
