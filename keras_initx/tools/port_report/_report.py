@@ -92,7 +92,7 @@ class PortReport(Tabular[PortCheck], Judgement):
 
     @property
     def problems(self) -> list[Any]:
-        """The problems of weights, outputs and the first step, in the order in which you fix them."""
+        """The problems of weights, outputs and first step, in the order in which you fix them."""
         return [*self._wrong_weights(), *self.outputs.problems]
 
     @property
