@@ -123,10 +123,10 @@ class Implementation(Backend):
         # Those of saved models, and those that a `tf.function` of the user assigns, where Keras
         # does not see it.
         former = []
-        left = set(map(id, trained))
+        trained_ids = set(map(id, trained))
         for layer in layers:
             for variable in _assigned_in_graphs(layer):
-                if id(variable) not in left:
+                if id(variable) not in trained_ids:
                     former.append((variable.value, variable.value.numpy()))
         try:
             yield

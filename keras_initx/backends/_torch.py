@@ -215,23 +215,18 @@ class Implementation(Backend):
         # themselves: an ActNorm sets them at its first call, `self.loc.data.copy_(-mean)`, of which
         # neither Keras nor the version of the tensor tells.
         modules: dict[torch.nn.Module, None] = {}
-        # Keras has the weights of a layer in a container, too. It tells of their assignments.
-        containers: set[torch.nn.Module] = set()
+        parameters: dict[torch.nn.Parameter, torch.Tensor] = {}
+        trained_ids = {id(variable.value) for variable in trained}
         for layer in layers:
             modules |= dict.fromkeys(layer.modules())
-            for child in layer.children():
-                if isinstance(child, torch.nn.ParameterDict):
-                    containers.add(child)
-        left = {id(variable.value) for variable in trained}
+            if isinstance(layer, keras.layers.TorchModuleWrapper):
+                for parameter in layer.module.parameters():
+                    if id(parameter) not in trained_ids:
+                        parameters[parameter] = parameter.detach().clone()
         in_training = []
         buffers = []
-        parameters: dict[torch.nn.Parameter, torch.Tensor] = {}
         for module in modules:
             in_training.append((module, module.training))
-            if not isinstance(module, keras.Layer) and module not in containers:
-                for parameter in module.parameters(recurse=False):
-                    if id(parameter) not in left:
-                        parameters[parameter] = parameter.detach().clone()
             for name, buffer in module.named_buffers(recurse=False):
                 buffers.append((module, name, buffer))
         try:
