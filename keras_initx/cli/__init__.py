@@ -1,5 +1,6 @@
 """The command line, `python -m keras_initx`.
 
-`_main` reads the arguments with `_parser`, for which files must exist, imports Keras, and runs a
-command: a function of `_catalog` or `_models`, which checks names.
+Read `_main.py` first: it reads the arguments with `_parser.py`, for which files must exist, imports
+Keras, and runs a command, such as a function of `_models.py`. `_inputs.py` reads what commands are
+given.
 """

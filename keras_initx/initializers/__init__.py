@@ -1,5 +1,7 @@
 """Weight initializers, one family per file, and the base classes to write one."""
 
+# Read `_initializer.py` first, the base classes, then `_variance.py`, a family.
+
 from keras_initx.initializers._biases import DecayRate as DecayRate
 from keras_initx.initializers._biases import PriorBias as PriorBias
 from keras_initx.initializers._biases import ReLUBias as ReLUBias

@@ -11,6 +11,8 @@ All raise a `TypeError` for what is no model, and a `ValueError` for a model tha
 that lacks what the recipe needs, and for a `source` that is none.
 """
 
+# Read `_recipe.py` first, then `_transformers.py`: recipes as data, each with its source.
+
 from keras_initx import _suggestions
 from keras_initx.recipes import _frameworks
 from keras_initx.recipes._frameworks import flax as flax

@@ -1,5 +1,7 @@
 """Random numbers from a key, the same on every backend. Independent of layers."""
 
+# Read `_stream.py` first, then `_words.py` (random words) and `_conversion.py` (numbers of them).
+
 from keras_initx.sampling._conversion import Quantiles as Quantiles
 from keras_initx.sampling._conversion import affine as affine
 from keras_initx.sampling._conversion import portable_log as portable_log

@@ -1,5 +1,7 @@
 """Scaling: weights and learning rates that follow the width of a model, and checks of both."""
 
+# Read `_mup.py` first.
+
 import importlib
 from typing import TYPE_CHECKING
 
