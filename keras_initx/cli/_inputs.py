@@ -21,41 +21,41 @@ from keras_initx.report._results import Result
 from keras_initx.tools.save_pretrained._names_and_layout import parse_names
 
 
-def opened(given: Path | str, load: Callable[[Path], Any]) -> Any:
-    """Return what a function makes, or what `load` finds in a file."""
-    if isinstance(given, str):
-        return made_by(given)
-    return load(given)
+def open_source(source: Path | str, load: Callable[[Path], Any]) -> Any:
+    """Call the function `FILE.py:function`, or load a file."""
+    if isinstance(source, str):
+        return call_function(source)
+    return load(source)
 
 
-def made_by(text: str) -> Any:
-    """Return what the function of `FILE.py:function` makes.
+def call_function(text: str) -> Any:
+    """Call the function of `FILE.py:function`.
 
     It is called after `set_random_seed(0)`, so that each run of a command sees the same.
     """
-    function = function_of(text)
+    function = import_function(text)
     keras.utils.set_random_seed(0)
     return function()
 
 
-def function_of(text: str) -> Any:
-    """Return the function of `FILE.py:function`, which may not end the program.
+def import_function(text: str) -> Any:
+    """Import the function of `FILE.py:function`, which may not end the program.
 
     Raises:
         ValueError: If the file has none of this name.
     """
-    function = defined_in(text)
+    function = import_object(text)
 
     @functools.wraps(function)
     def called(*args: Any, **options: Any) -> Any:
-        with _without_exit(text):
+        with _refuse_exit(text):
             return function(*args, **options)
 
     return called
 
 
-def defined_in(text: str) -> Any:
-    """Return the function, or the object that can be called, of `FILE.py:name`.
+def import_object(text: str) -> Any:
+    """Import the function, or another object that can be called, of `FILE.py:name`.
 
     Raises:
         ValueError: If the file has none of this name.
@@ -64,18 +64,18 @@ def defined_in(text: str) -> Any:
     folder = str(Path(path).resolve().parent)
     if folder not in sys.path:  # where Python looks when it runs the file
         sys.path.insert(0, folder)
-    with _without_exit(path):
-        found = runpy.run_path(path)
-    function: Any = found.get(name)
+    with _refuse_exit(path):
+        names = runpy.run_path(path)
+    function: Any = names.get(name)
     if not callable(function):
-        functions = [key for key, value in found.items() if callable(value)]
+        functions = [key for key, value in names.items() if callable(value)]
         hint = did_you_mean(difflib.get_close_matches(name, functions))
         raise ValueError(f"{path} has no function {name!r}{hint}")
     return function
 
 
 @contextlib.contextmanager
-def _without_exit(text: str) -> Iterator[None]:
+def _refuse_exit(text: str) -> Iterator[None]:
     """Turn the end of the program by a file or a function of the user into an error.
 
     Its exit code would be taken for that of the command, where 1 means that something was found.
@@ -158,13 +158,13 @@ def _read_arrays(path: Path) -> Any:
     return data
 
 
-def read_names(given: Path | str | None) -> Any:
-    """Return names of arrays, or the path of a report that has them."""
-    if given is None:
+def read_names(source: Path | str | None) -> Any:
+    """Read names of arrays, or return the path of a report that has them."""
+    if source is None:
         return None
-    content = parse_json(given.read_bytes() if isinstance(given, Path) else given)
-    if isinstance(given, Path) and isinstance(content, dict) and "rows" in content:
-        return given
+    content = parse_json(source.read_bytes() if isinstance(source, Path) else source)
+    if isinstance(source, Path) and isinstance(content, dict) and "rows" in content:
+        return source
     return parse_names(content) if isinstance(content, dict) else content
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import keras_initx
 from keras_initx.cli._inputs import (
-    function_of,
+    call_function,
+    import_function,
     load_compiled_model,
     load_model,
-    made_by,
-    opened,
+    open_source,
     read_data,
     read_names,
     write_report,
@@ -32,7 +32,7 @@ def diagnose(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
         parser.error("--labels must be left out where a function returns the batch")
     try:
         if is_function:
-            x, y = made_by(arguments.data), None  # `x` may be a batch with targets
+            x, y = call_function(arguments.data), None  # `x` may be a batch with targets
         else:
             x, y = read_data(arguments.data, arguments.labels)
     except Exception as error:  # A function may raise anything.
@@ -44,7 +44,7 @@ def diagnose(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
             load = load_model
             if needs_loss or is_function:
                 load = load_compiled_model
-            model = opened(arguments.model, load)
+            model = open_source(arguments.model, load)
             if needs_loss and getattr(model, "loss", None) is None:
                 raise ValueError(
                     "gradients need --loss, because the model is not compiled with a loss"
@@ -68,13 +68,13 @@ def diagnose(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
 def initialize(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     """Run `initialize`: initialize the weights of a model, print the plan, and save the model."""
     try:
-        rules = _rules(arguments)
-        model = opened(arguments.model, load_compiled_model)
+        rules = _read_rules(arguments)
+        model = open_source(arguments.model, load_compiled_model)
         plan = keras_initx.initialize(
             model,
             rules,
             seed=arguments.seed,
-            roles=_roles(arguments),
+            roles=_collect_roles(arguments),
             dry_run=arguments.dry_run,
         )
         if arguments.plan:
@@ -98,14 +98,14 @@ def audit(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int
     try:
         like: Any = arguments.like
         if isinstance(like, str):
-            like = function_of(like)
-        rules = _rules(arguments)
+            like = import_function(like)
+        rules = _read_rules(arguments)
         report = keras_initx.audit(
-            opened(arguments.model, _weights_in),
+            open_source(arguments.model, _load_or_keep_path),
             rules,
             like=like,
             seed=arguments.seed,
-            roles=_roles(arguments),
+            roles=_collect_roles(arguments),
             alpha=arguments.alpha,
         )
     except Exception as error:  # A model may raise anything, and exit code 1 is reserved.
@@ -115,7 +115,7 @@ def audit(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int
     return int(not report.ok)
 
 
-def _weights_in(path: Path) -> Any:
+def _load_or_keep_path(path: Path) -> Any:
     """Return the model in a file, or the path of another file, which `audit` opens itself."""
     return load_model(path) if is_saved_model(str(path)) else path
 
@@ -125,7 +125,7 @@ def contract(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
     build: Any = arguments.model
     try:
         if isinstance(build, str):
-            build = function_of(build)
+            build = import_function(build)
         found = keras_initx.contract(build, draws=arguments.draws, seed=arguments.seed)
         if arguments.out:
             found.save(arguments.out)
@@ -138,7 +138,7 @@ def contract(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
 def save(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     """Run `save`: save the weights of a model in the names and layout of another file."""
     try:
-        model = opened(arguments.model, load_model)
+        model = open_source(arguments.model, load_model)
         report = keras_initx.save_pretrained(
             model,
             arguments.out,
@@ -156,7 +156,7 @@ def save(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     return int(not report.ok)
 
 
-def _roles(arguments: argparse.Namespace) -> dict[str, list[str]] | None:
+def _collect_roles(arguments: argparse.Namespace) -> dict[str, list[str]] | None:
     """Return the patterns of each role, or `None` without any."""
     if not arguments.role:
         return None
@@ -166,7 +166,7 @@ def _roles(arguments: argparse.Namespace) -> dict[str, list[str]] | None:
     return roles
 
 
-def _rules(arguments: argparse.Namespace) -> Any:
+def _read_rules(arguments: argparse.Namespace) -> Any:
     """Return the name of the recipe, or the rules or the plan, or `None` without either."""
     if arguments.rules is None:
         return _checked_recipe(arguments.recipe)

@@ -8,35 +8,35 @@ from typing import Any
 import keras_initx
 from keras_initx.checkpoints._sources import LayoutName
 from keras_initx.cli._inputs import (
-    defined_in,
+    call_function,
+    import_object,
     load_compiled_model,
-    made_by,
-    opened,
+    open_source,
     read_data,
     read_names,
     write_report,
 )
-from keras_initx.inspection._environment import environment_of
+from keras_initx.inspection._environment import read_environment
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.tools.compare_outputs._counterparts import select_weight_names
 from keras_initx.tools.compare_outputs._outputs_file import read_outputs
 from keras_initx.tools.compare_outputs._reading import is_torch_module
 from keras_initx.tools.compare_outputs._recorded_outputs import RecordedOutputs
 from keras_initx.tools.load_pretrained._array_names import NamesDict
-from keras_initx.tools.port_report._port_report import PortBatch, port_batch
+from keras_initx.tools.port_report._port_report import PortBatch, make_port_batch
 from keras_initx.tools.save_pretrained._names_and_layout import resolve_names
 
 
 def port(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     """Run `port`: load a module of torch into a model, and compare them."""
     try:
-        model = opened(arguments.model, load_compiled_model)
-        module = made_by(arguments.module)
+        model = open_source(arguments.model, load_compiled_model)
+        module = call_function(arguments.module)
         batch = _read_batch(arguments.data)
-        names, layout = resolve_names(_names(arguments.names), arguments.layout)
+        names, layout = resolve_names(_read_names(arguments.names), arguments.layout)
         layout = layout or "torch"
         if not arguments.no_load:
-            _load(model, module, names, layout)
+            _load_if_all_fits(model, module, names, layout)
         report = keras_initx.port_report(
             model,
             module,
@@ -44,7 +44,7 @@ def port(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
             None if arguments.loss is None else batch.y,
             names=names,
             layout=layout,
-            **_training(arguments),
+            **_import_training(arguments),
         )
     except Exception as error:  # A model may raise anything, and exit code 1 is reserved.
         parser.exit(2, f"{parser.prog}: error: cannot compare {arguments.model}: {error}\n")
@@ -53,7 +53,7 @@ def port(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     return int(not report.ok)
 
 
-def _load(model: Any, module: Any, names: NamesDict | None, layout: LayoutName) -> None:
+def _load_if_all_fits(model: Any, module: Any, names: NamesDict | None, layout: LayoutName) -> None:
     """Load a module into a model, unless an array is missing or does not fit.
 
     The report says what is missing, and compares what the model has.
@@ -68,14 +68,18 @@ def _load(model: Any, module: Any, names: NamesDict | None, layout: LayoutName) 
 def record(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     """Run `record`: record the outputs of a model or of a module of torch, and save them."""
     try:
-        model = opened(arguments.model, load_compiled_model)
+        model = open_source(arguments.model, load_compiled_model)
         batch = _read_batch(arguments.data)
         if is_torch_module(model):
             y = None if arguments.loss is None else batch.y
-            outputs = keras_initx.record_outputs(model, batch.module, y, **_training(arguments))
+            outputs = keras_initx.record_outputs(
+                model, batch.module, y, **_import_training(arguments)
+            )
         else:
             y = batch.y if model.compiled else None
-            outputs = keras_initx.record_outputs(model, batch.model, y, **_training(arguments))
+            outputs = keras_initx.record_outputs(
+                model, batch.model, y, **_import_training(arguments)
+            )
         outputs.save(arguments.out)
     except Exception as error:
         parser.exit(2, f"{parser.prog}: error: cannot record {arguments.model}: {error}\n")
@@ -86,7 +90,7 @@ def record(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> in
 def compare(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     """Run `compare`: compare the outputs of a model with those that `record` has saved."""
     try:
-        model = opened(arguments.model, load_compiled_model)
+        model = open_source(arguments.model, load_compiled_model)
         batch = _read_batch(arguments.data)
         like = RecordedOutputs(*read_outputs("like", arguments.like))
         report = keras_initx.compare_outputs(
@@ -94,13 +98,15 @@ def compare(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> i
             batch.model,
             like,
             y=batch.y if like.step is not None and model.compiled else None,
-            names=resolve_names(_names(arguments.names), None).names,
+            names=resolve_names(_read_names(arguments.names), None).names,
             tolerance=arguments.tolerance,
         )
     except Exception as error:
         parser.exit(2, f"{parser.prog}: error: cannot compare {arguments.model}: {error}\n")
     sys.stdout.write(f"{report}\n")
-    sys.stdout.write(f"Recorded with {like.environment}, compared with {environment_of(model)}.\n")
+    sys.stdout.write(
+        f"Recorded with {like.environment}, compared with {read_environment(model)}.\n"
+    )
     write_report(parser, arguments, f"Outputs of {arguments.model}", report)
     return int(not report.ok)
 
@@ -108,18 +114,18 @@ def compare(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> i
 def _read_batch(data: Path | str) -> PortBatch:
     """Return what both sides of a port are called with, of a function or a file."""
     if isinstance(data, str):
-        return port_batch(made_by(data))
-    return port_batch(*read_data(data, None))
+        return make_port_batch(call_function(data))
+    return make_port_batch(*read_data(data, None))
 
 
-def _names(names: Path | str | None) -> Any:
+def _read_names(names: Path | str | None) -> Any:
     """Return the names that a function returns, or those in JSON."""
     if isinstance(names, str) and not names.lstrip().startswith("{"):
-        return made_by(names)
+        return call_function(names)
     return read_names(names)
 
 
-def _training(arguments: argparse.Namespace) -> dict[str, Any]:
+def _import_training(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the loss and the optimizer of a module."""
     texts = {"loss": arguments.loss, "optimizer": arguments.optimizer}
-    return {name: defined_in(text) for name, text in texts.items() if text is not None}
+    return {name: import_object(text) for name, text in texts.items() if text is not None}

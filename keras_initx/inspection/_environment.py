@@ -31,12 +31,12 @@ class Environment:
         return ", ".join([*parts, *self.devices])
 
 
-def environment_of(model: Any) -> Environment:
+def read_environment(model: Any) -> Environment:
     """Return with which versions and on which devices a model of Keras or a torch module computes.
 
     Example:
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-        >>> environment_of(model).versions["keras"] == keras.__version__
+        >>> read_environment(model).versions["keras"] == keras.__version__
         True
     """
     devices: set[str] = set()

@@ -11,15 +11,15 @@ _START = re.compile(r"^(\d*)([#+\-]|(?<=\d)[.)])(?=\s|#|$)")
 _CODE = re.compile(r"(`[^`\n]+`)")
 
 
-def escaped(text: str) -> str:
+def escape(text: str) -> str:
     """Return a text whose signs, such as `$` and `*`, Markdown shows as they are."""
     return _SIGNS.sub(r"\\\1", text)
 
 
-def sentence(text: str) -> str:
+def format_line(text: str) -> str:
     r"""Return a line of text that Markdown shows as it is, with code in backticks: "a\*b `c*d`"."""
     spans = _CODE.split(text)  # text and code take turns
-    spans[::2] = map(escaped, spans[::2])
+    spans[::2] = map(escape, spans[::2])
     return _START.sub(r"\1\\\2", "".join(spans))
 
 
@@ -27,21 +27,21 @@ def paragraphs(lines: Iterable[str]) -> list[str]:
     """Return a block of Markdown for each line of texts, which may have several lines or none."""
     blocks = []
     for text in lines:
-        blocks += [sentence(line.strip()) for line in text.splitlines() if line.strip()]
+        blocks += [format_line(line.strip()) for line in text.splitlines() if line.strip()]
     return blocks
 
 
 def bullets(lines: Iterable[str]) -> str:
     """Return a list with an item for each line of text."""
-    return "\n".join(f"- {sentence(line)}" for line in lines)
+    return "\n".join(f"- {format_line(line)}" for line in lines)
 
 
-def small(text: str) -> str:
+def format_small(text: str) -> str:
     """Return a line of text in small letters."""
-    return f"<sub>{sentence(text)}</sub>"
+    return f"<sub>{format_line(text)}</sub>"
 
 
-def folded(heading: str, *blocks: str) -> str:
+def fold(heading: str, *blocks: str) -> str:
     """Return a section that a click on its heading opens."""
     # The heading is HTML, and Markdown begins after an empty line.
     content = "\n\n".join(blocks)

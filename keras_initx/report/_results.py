@@ -21,8 +21,8 @@ from keras_initx._version import __version__
 from keras_initx.files import _local
 from keras_initx.report._export import as_csv, as_json, image, page, paragraphs
 from keras_initx.report._figures import as_png, save_figure
+from keras_initx.report._markdown import format_line, format_small
 from keras_initx.report._markdown import paragraphs as markdown_paragraphs
-from keras_initx.report._markdown import sentence, small
 from keras_initx.report._table import Column, Row, Table, cell_text, columns_with_values, legend
 from keras_initx.report._terminal import line_width, unlimited_width
 
@@ -185,8 +185,8 @@ class Result(abc.ABC):
             **Audit report: 2 of 2 weights are as the rules say**
         """
         with unlimited_width():
-            blocks = [f"**{sentence(self._title())}**", *self._markdown_blocks()]
-        return written_to("\n\n".join([*blocks, small(self._made())]) + "\n", path)
+            blocks = [f"**{format_line(self._title())}**", *self._markdown_blocks()]
+        return written_to("\n\n".join([*blocks, format_small(self._made())]) + "\n", path)
 
     def to_pandas(self) -> Any:
         """Return the rows and columns of `to_csv` as a `pandas.DataFrame`.

@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, Literal, NamedTuple, TypeVar
 
-from keras_initx.report._markdown import escaped
+from keras_initx.report._markdown import escape
 from keras_initx.report._text import format_number, shorten_names
 
 _GAP = 2  # characters between two columns
@@ -198,7 +198,7 @@ def _markdown_row(cells: Sequence[str]) -> str:
 def _markdown_cell(cell: str) -> str:
     if re.fullmatch("(`[^`]+`(, )?)+", cell):
         return cell
-    return escaped(cell.strip()).replace("\n", "<br>")
+    return escape(cell.strip()).replace("\n", "<br>")
 
 
 class _Wrapper(textwrap.TextWrapper):

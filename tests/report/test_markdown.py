@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from keras_initx.report._markdown import bullets, folded, paragraphs, sentence
+from keras_initx.report._markdown import bullets, fold, format_line, paragraphs
 from keras_initx.report._table import Column, Table
 
 TEXTS = [
@@ -35,20 +35,20 @@ def rendered():
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_a_line_is_shown_as_it_is(text, rendered):
-    assert rendered(sentence(text)) == text
+    assert rendered(format_line(text)) == text
     assert rendered(bullets([text])) == text
-    assert rendered(folded("", sentence(text))) == text
+    assert rendered(fold("", format_line(text))) == text
     table = Table.of([Column("", str, is_text=True), Column("", str)], [text])
     assert rendered(table.as_markdown()) == 2 * text
 
 
 def test_code_in_backticks_is_code(rendered):
-    assert sentence("call `load(names={'*': 'a_b'})` *") == r"call `load(names={'*': 'a_b'})` \*"
-    assert rendered(sentence("call `a*b`, c*d")) == "call a*b, c*d"
+    assert format_line("call `load(names={'*': 'a_b'})` *") == r"call `load(names={'*': 'a_b'})` \*"
+    assert rendered(format_line("call `a*b`, c*d")) == "call a*b, c*d"
 
 
 def test_the_heading_of_a_section_is_html(rendered):
-    assert folded("12 layers of <b>", "text").startswith("<details><summary>12 layers of &lt;b&gt;</summary>\n\ntext")
+    assert fold("12 layers of <b>", "text").startswith("<details><summary>12 layers of &lt;b&gt;</summary>\n\ntext")
 
 
 def test_lines_are_paragraphs():

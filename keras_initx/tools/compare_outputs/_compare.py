@@ -27,7 +27,7 @@ from keras_initx._keras import generator_states, list_layers
 from keras_initx._typing import Array, Shape
 from keras_initx.backends._current import backend
 from keras_initx.inspection._batch import Batch, Data, first_examples, make_batch
-from keras_initx.inspection._environment import environment_of
+from keras_initx.inspection._environment import read_environment
 from keras_initx.inspection._former_values import preserve_variables
 from keras_initx.inspection._hooks import HOOKS
 from keras_initx.inspection._inventory import Inventory, check_built, check_unshared
@@ -609,7 +609,7 @@ def _record_module(
     names = name_modules(module)
     recorder = Recorder(module, names, names)
     args, kwargs = _prepare_arguments(module, x)
-    recorded = RecordedOutputs(recorder.calls, "torch", "", environment=environment_of(module))
+    recorded = RecordedOutputs(recorder.calls, "torch", "", environment=read_environment(module))
     if y is None:
         for name, passed in (("loss", loss), ("optimizer", optimizer)):
             if passed is not None:
@@ -648,7 +648,7 @@ def _record_model(
         if has_equal_draws:
             draws = stack.enter_context(equal_draws())
         Watch(inventory).observe(x, recorder, training=False)
-    environment = environment_of(inventory.model)
+    environment = read_environment(inventory.model)
     own_backend = keras.backend.backend()
     return RecordedOutputs(
         recorder.calls, "keras", own_backend, draws=draws, environment=environment

@@ -59,7 +59,7 @@ class OutputKeeper(Watcher):
             self.finish(outputs)
 
 
-def whole_outputs_of(inventory: Inventory, x: Any) -> dict[str, Values]:
+def compute_whole_outputs(inventory: Inventory, x: Any) -> dict[str, Values]:
     """Return the whole outputs of a model for inputs, in inference."""
     keeper = OutputKeeper()
     with backend.full_precision(), equal_draws():

@@ -7,7 +7,7 @@ import keras
 
 from keras_initx.checkpoints._sources import LayoutName
 from keras_initx.inspection._batch import Data, first_examples, make_batch
-from keras_initx.inspection._environment import environment_of
+from keras_initx.inspection._environment import read_environment
 from keras_initx.inspection._inventory import check_unshared, checked_inventory
 from keras_initx.tools.compare_outputs._compare import compare_outputs, record_outputs
 from keras_initx.tools.compare_outputs._counterparts import select_weight_names
@@ -18,7 +18,7 @@ from keras_initx.tools.load_pretrained._load_report import LoadReport
 from keras_initx.tools.port_report._agreement import (
     OutputKeeper,
     compare_whole_outputs,
-    whole_outputs_of,
+    compute_whole_outputs,
 )
 from keras_initx.tools.port_report._ported_weights import compare_weights
 from keras_initx.tools.port_report._report import PortReport, PortSide
@@ -42,7 +42,7 @@ class PortBatch(NamedTuple):
     y: Data | None
 
 
-def port_batch(x: Data, y: Data | None = None) -> PortBatch:
+def make_port_batch(x: Data, y: Data | None = None) -> PortBatch:
     """Return what both sides are called with.
 
     Args:
@@ -131,7 +131,7 @@ def port_report(
         )
     names, layout = resolve_names(names if loaded is None else loaded, layout)
     layout = layout or "torch"
-    batch = port_batch(x, y)
+    batch = make_port_batch(x, y)
     if batch.y is None and (loss is not None or optimizer is not None):
         raise ValueError("`loss` and `optimizer` need targets: pass `y`. Received: y=None")
     if batch.y is not None and layout == "keras":
@@ -150,11 +150,11 @@ def port_report(
             hook.remove()
         outputs = compare_outputs(model, batch.model, recorded, y=batch.y, names=names)
         of_model = make_batch(model, batch.model)
-        whole = whole_outputs_of(inventory, first_examples(of_model.x, None))
+        whole = compute_whole_outputs(inventory, first_examples(of_model.x, None))
     return PortReport(
         weights,
         outputs,
         compare_whole_outputs(whole, keeper.outputs),
-        PortSide(f"{type(model).__name__} {model.name!r}", environment_of(model)),
-        PortSide(type(module).__name__, environment_of(module)),
+        PortSide(f"{type(model).__name__} {model.name!r}", read_environment(model)),
+        PortSide(type(module).__name__, read_environment(module)),
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from keras_initx._checks import truncate
 from keras_initx.inspection._environment import Environment
 from keras_initx.report._export import paragraphs
-from keras_initx.report._markdown import bullets, folded
+from keras_initx.report._markdown import bullets, fold
 from keras_initx.report._results import Judgement, Tabular
 from keras_initx.report._table import Column, Row, Table, columns_with_values
 from keras_initx.report._terminal import line_width
@@ -123,18 +123,20 @@ class PortReport(Tabular[PortCheck], Judgement):
             )
             if first.answer == "differs":
                 text = f"{format_count(same, 'weight')} with other values, first {first.text}"
-            return _not_equal(text, is_known=first.answer != "not compared")
+            return _describe_verdict(text, is_known=first.answer != "not compared")
         if self.outputs.first is not None:
             text = self._outputs_without_step().headline.removesuffix(".")
             reasons = f" ({'; '.join(self.outputs.reasons)})" if self.outputs.reasons else ""
-            return _not_equal(f"{text[:1].lower()}{text[1:]}{reasons}")
+            return _describe_verdict(f"{text[:1].lower()}{text[1:]}{reasons}")
         if not self._outputs_without_step().ok:
-            return _not_equal(self._outputs_without_step().headline, is_known=False)
+            return _describe_verdict(self._outputs_without_step().headline, is_known=False)
         if step is not None and step.obstacle:
             text = f"{step.summary[:1].lower()}{step.summary[1:]}"
-            return _not_equal(text, is_known=False)
+            return _describe_verdict(text, is_known=False)
         if step is not None and not step.ok:
-            return _not_equal(_first_difference(step), is_known=self._step_differs())
+            return _describe_verdict(
+                _describe_first_difference(step), is_known=self._step_differs()
+            )
         equal = [row.path for row in self.rows if row.answer == "equal"]
         text = f"The port is equal: {', '.join(equal)}"
         settings = self._settings()
@@ -179,8 +181,8 @@ class PortReport(Tabular[PortCheck], Judgement):
         worst = max(self.agreements, key=lambda output: output.largest_difference)
         below = [limit for limit in _LIMITS if worst.largest_difference < limit]
         above = [limit for limit in _LIMITS if worst.largest_difference >= limit]
-        places = [f"below {_written(min(below))}"] if below else []
-        places += [f"above {_written(max(above))}"] if above else []
+        places = [f"below {_format_limit(min(below))}"] if below else []
+        places += [f"above {_format_limit(max(above))}"] if above else []
         output = f" of {worst.path}" if len(self.agreements) > 1 else ""
         text = f"Absolute{output}, for values up to {format_number(worst.largest_value)}"
         return PortCheck(
@@ -262,13 +264,13 @@ class PortReport(Tabular[PortCheck], Judgement):
         ]
 
     def _above(self) -> list[str]:
-        return [_wrapped(self.verdict), ""]
+        return [_wrap(self.verdict), ""]
 
     def _below(self) -> list[str]:
-        lines = ["", *map(_wrapped, self._lines_on_sides())]
+        lines = ["", *map(_wrap, self._lines_on_sides())]
         remarks = [*self._lines_on_weights(), *self._lines_on_settings()]
         if remarks:
-            lines += ["", *map(_wrapped, remarks)]
+            lines += ["", *map(_wrap, remarks)]
         for report in self._reports_below():
             lines += ["", str(report)]
         return lines
@@ -297,20 +299,20 @@ class PortReport(Tabular[PortCheck], Judgement):
         return f": {self.verdict}"
 
     def _markdown_blocks(self) -> list[str]:
-        blocks = [self._table_of_sides(), _table(self._columns(), self.rows)]
+        blocks = [self._table_of_sides(), _format_table(self._columns(), self.rows)]
         if self._lines_on_weights():
             blocks += ["### Weights", bullets(self._lines_on_weights())]
         blocks += ["### Outputs", *self._outputs_without_step()._markdown_blocks()]
         if self.outputs.step is not None:
             blocks += ["### First step", *self.outputs.step._markdown_blocks()]
         whole = [
-            folded(
+            fold(
                 format_count(len(self.weights.rows), "weight"),
-                _table(_COLUMNS_OF_WEIGHTS, self.weights.rows),
+                _format_table(_COLUMNS_OF_WEIGHTS, self.weights.rows),
             ),
-            folded(
+            fold(
                 format_count(len(self.outputs.rows), "call"),
-                _table(self.outputs._columns(), self.outputs.rows),
+                _format_table(self.outputs._columns(), self.outputs.rows),
             ),
         ]
         if sum(map(len, [*blocks, *whole])) > _MOST_CHARACTERS:
@@ -321,7 +323,7 @@ class PortReport(Tabular[PortCheck], Judgement):
         sides = (self.model, self.module)
         rows = [
             ("name", *(side.name for side in sides)),
-            ("versions", *(_versions(side.environment) for side in sides)),
+            ("versions", *(_format_versions(side.environment) for side in sides)),
             ("devices", *(", ".join(side.environment.devices) for side in sides)),
         ]
         for count in self.weights.counts:
@@ -366,7 +368,7 @@ _COLUMNS_OF_WEIGHTS: list[Column[PortedWeight]] = [
 ]
 
 
-def _first_difference(step: StepReport) -> str:
+def _describe_first_difference(step: StepReport) -> str:
     """Return what differs first in a step, with what is known of it in short."""
     # "Adam of torch adds epsilon after its bias correction: epsilon=1e-07 here is ..."
     causes = [cause.partition(":")[0] for cause in step.causes]
@@ -377,22 +379,22 @@ def _first_difference(step: StepReport) -> str:
     return f"{text} ({'; '.join(known)})" if known else text
 
 
-def _not_equal(text: str, *, is_known: bool = True) -> str:
+def _describe_verdict(text: str, *, is_known: bool = True) -> str:
     how = "differs" if is_known else "is not known to be equal"
     return f"The port {how}: {text}"
 
 
-def _written(limit: float) -> str:
+def _format_limit(limit: float) -> str:
     return f"{limit:.0e}".replace("e-0", "e-")
 
 
-def _versions(environment: Environment) -> str:
+def _format_versions(environment: Environment) -> str:
     return ", ".join(f"{name} {version}" for name, version in environment.versions.items())
 
 
-def _wrapped(line: str) -> str:
+def _wrap(line: str) -> str:
     return textwrap.fill(line, line_width(), subsequent_indent="  ", break_on_hyphens=False)
 
 
-def _table(columns: Sequence[Column[Row]], rows: Sequence[Row]) -> str:
+def _format_table(columns: Sequence[Column[Row]], rows: Sequence[Row]) -> str:
     return Table.of(columns_with_values(columns, rows), rows).as_markdown().rstrip()

@@ -37,7 +37,7 @@ _COMPARED_PACKAGES = "keras", "keras_initx"
 def describe_settings(path: str, value: Any) -> dict[str, Any]:
     """Return the settings that a value has, by their paths, of which the first is `path`."""
     if _is_plain(value):
-        return {path: value, **_registered_classes(path, value)}
+        return {path: value, **_describe_registered_classes(path, value)}
     if isinstance(value, dict | list | tuple):
         parts: dict[str, Any] = {}
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
@@ -45,7 +45,11 @@ def describe_settings(path: str, value: Any) -> dict[str, Any]:
         return parts
     if isinstance(value, keras.initializers.Initializer):
         config = describe_settings(f"{path}.config", value.get_config())
-        return {path: _name_of_class(type(value)), **config, **_own_class(path, type(value))}
+        return {
+            path: _name_of_class(type(value)),
+            **config,
+            **_describe_own_class(path, type(value)),
+        }
     if inspect.isfunction(value):
         return {path: _source(value), **_values_read(path, value)}
     return {path: {NOT_COMPARED: f"an object of `{type(value).__name__}`"}}
@@ -59,17 +63,17 @@ def _is_plain(value: Any) -> bool:
     return True
 
 
-def _registered_classes(path: str, value: Any) -> dict[str, Any]:
+def _describe_registered_classes(path: str, value: Any) -> dict[str, Any]:
     """Return the classes of the user that texts may name, as in `"my_package>Mine"`."""
     classes: dict[str, Any] = {}
     for item in keras.tree.flatten(value):
         cls = keras.saving.get_registered_object(item) if isinstance(item, str) else None
         if isinstance(cls, type):
-            classes |= _own_class(path, cls)
+            classes |= _describe_own_class(path, cls)
     return classes
 
 
-def _own_class(path: str, cls: type) -> dict[str, Any]:
+def _describe_own_class(path: str, cls: type) -> dict[str, Any]:
     if cls.__module__.partition(".")[0] in _COMPARED_PACKAGES:
         return {}
     return {f"{path}, its class": {NOT_COMPARED: f"the code of `{cls.__name__}`"}}
@@ -161,13 +165,13 @@ class Folder:
         file = self._path / "study.json"
         if not file.exists():
             _local.write_file(file, _as_json({"format": _FORMAT, **shared}))
-        there = _content(file) or {}
+        there = _read_content(file) or {}
         if there.pop("format", None) != _FORMAT or not isinstance(there.get("build"), dict):
             raise SettingsError(
                 "`out` must be a new folder, or one of a study of this version. "
                 f"Received: out={str(path)!r}, of which study.json has another form"
             )
-        self._check_same(self._path, _by_place(there), _by_place(shared))
+        self._check_same(self._path, _flatten_build(there), _flatten_build(shared))
 
     def read(self, name: str, arm: Any, repeat: int) -> Record | None:
         """Return the record of a finished trial, or `None` if there is none.
@@ -185,7 +189,7 @@ class Folder:
             return None
         file = self._file(self._path, name, repeat)
         # A file that is no JSON is not one of ours: the trial is run again.
-        record = _content(file) if file.exists() else None
+        record = _read_content(file) if file.exists() else None
         if record is not None:
             _check_trial(file, record, name, repeat)
             del record["arm"], record["repeat"]
@@ -220,7 +224,7 @@ class Folder:
             elif any(place.startswith(f"{changed_path}.") for changed_path in changed):
                 continue
             elif json.dumps(parts[0]) != json.dumps(parts[1]):  # as texts, where NaN is equal
-                changed[place] = _change(place, *parts)
+                changed[place] = _describe_change(place, *parts)
         if changed:
             raise SettingsError(
                 f"{folder} has a study with other settings. Received: {'; '.join(changed.values())}"
@@ -232,7 +236,7 @@ class Folder:
         return folder / f"{readable}.{_digest(name)[:6]}.{repeat}.json"
 
 
-def _by_place(settings: Record) -> Record:
+def _flatten_build(settings: Record) -> Record:
     """Return the settings of a study, of which `build` has several parts."""
     rest = dict(settings)
     return {**rest.pop("build"), **rest}
@@ -242,7 +246,7 @@ def _is_left_out(part: Any) -> bool:
     return isinstance(part, dict) and part.keys() == {NOT_COMPARED}
 
 
-def _change(place: str, there: Any, here: Any) -> str:
+def _describe_change(place: str, there: Any, here: Any) -> str:
     texts = json.dumps(here), json.dumps(there)
     if max(map(len, texts)) > _SHOWN:
         return f"another `{place}`"
@@ -254,7 +258,7 @@ def _as_json(content: Record) -> str:
     return json.dumps(content, indent=1)
 
 
-def _content(file: Path) -> Record | None:
+def _read_content(file: Path) -> Record | None:
     """Return the content of a file of a study, or `None` if it is no JSON object."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
