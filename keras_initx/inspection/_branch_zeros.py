@@ -6,7 +6,7 @@ to the sum is run three times, with the factors 0, 1 and -1:
 
     x + d * g     d closes it: 0, then opposite signs
     x + relu(d)   relu does not: the gradient is 0 where d is negative
-    x + d + g     d alone does not: g has to be 0 too
+    x + d + g     d alone does not: g, a shift, has to be 0 too
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -106,7 +106,6 @@ class BranchRuns:
         """
         computed = _list_computed(branch)
         runs = [_Run(factor, self._calls, computed) for factor in _RUN_FACTORS]
-        first_obstacle = ""
         with keras.StatelessScope() as scope:
             for update in self._fresh_values:
                 scope.add_update(update)
@@ -115,17 +114,29 @@ class BranchRuns:
                     run.start(node)
                 for node in zeros:
                     run.start(node, 0.0)
-            for node in (*starts, *_list_up_to_terms(branch, starts), *branch.terms):
+            up_to_terms = dict.fromkeys(
+                (*starts, *_list_up_to_terms(branch, starts), *branch.terms)
+            )
+            signs: dict[Node, list[Any]] = {}
+            for node in (*up_to_terms, *branch.shifts):
                 try:
-                    is_odd = _is_odd([run.signs(node) for run in runs])
+                    signs[node] = [run.signs(node) for run in runs]
                 except Exception as error:  # whatever an operation raises on these values
                     return (
                         f"{_name_operation(node)}, which could not be run: {type(error).__name__}"
                     )
-                if not is_odd:
-                    first_obstacle = first_obstacle or _name_operation(node)
-            are_terms_odd = all(_is_odd([run.signs(term) for run in runs]) for term in branch.terms)
-        return "" if are_terms_odd else first_obstacle
+        terms = [signs[term] for term in branch.terms]
+        shifts = [signs[shift] for shift in branch.shifts]
+        are_opposite = all(map(_are_opposite, (*terms, *shifts)))
+        if are_opposite and (all(map(_are_moved, terms)) or any(map(_are_moved, shifts))):
+            return ""
+        obstacles = (
+            node
+            for node in up_to_terms
+            if not (_are_opposite(signs[node]) and _are_moved(signs[node]))
+        )
+        # Without one, it is the sum itself, which adds a shift.
+        return _name_operation(next(obstacles, branch.total))
 
 
 class _Run:
@@ -206,11 +217,15 @@ def _list_up_to_terms(branch: Branch, starts: Collection[Node]) -> list[Node]:
     return [node for node in reached if node not in starts]
 
 
-def _is_odd(signs: Sequence[Any]) -> bool:
-    # Whether 0 gives 0, and other values give opposite signs, somewhere no 0.
+def _are_opposite(signs: Sequence[Any]) -> bool:
+    # Whether 0 gives 0, and small values and their negatives give opposite signs.
     zero, positive, negative = signs
-    are_opposite = bool((positive == -negative).all())
-    return are_opposite and not zero.any() and bool(positive.any())
+    return not zero.any() and bool((positive == -negative).all())
+
+
+def _are_moved(signs: Sequence[Any]) -> bool:
+    # Whether small values give something else than 0.
+    return bool(signs[1].any())
 
 
 def _unwrap_layer(layer: Any) -> Any:

@@ -8,7 +8,8 @@ In `y = x + dense(relu(dense(norm(x))))`, the sum `y` has two terms:
 
 One term of a sum is the stream: the others are computed from it, or from what it comes from through
 operations of one tensor. All else that reaches the sum is a *side* input of a branch, such as the
-modulation of a diffusion transformer, a mask, or the memory of a decoder.
+modulation of a diffusion transformer, a mask, or the memory of a decoder. A *shift* is a side input
+that is a term of the sum itself: the outputs of another kernel in `x + dense(x) + shift`.
 
 Sums are read in the order in which they are made. One with branches carries its stream on: what is
 computed from it comes from the begin of the stream, whatever the branches get at their sides.
@@ -17,7 +18,7 @@ Another form of a tensor is the same in another dtype or shape. Tensors are node
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -65,6 +66,7 @@ class Branch:
         inside: The tensors from there to the terms, in the order of their making.
         shortcut: The layers and operations that the stream itself goes through, up to the sum.
         weighing: What in the graph is a weight of something else, see `_experts.py`.
+        shifts: The terms of the sum that other kernels give, and that no stream reaches.
     """
 
     total: Node
@@ -75,6 +77,7 @@ class Branch:
     inside: tuple[Node, ...]
     shortcut: tuple[keras.Operation, ...]
     weighing: Weighing
+    shifts: tuple[Node, ...] = ()
 
     @property
     def addition(self) -> keras.Operation | None:
@@ -143,6 +146,10 @@ class Branch:
                 sides[tensor, is_modulation] = Side(
                     _trace_back(tensor, source.kernel), is_modulation
                 )
+        for shift in self.shifts:
+            source = trace_to_kernel(shift)
+            if source is not None:
+                sides[shift, False] = Side(_trace_back(shift, source.kernel), False)
         return list(sides.values())
 
     @property
@@ -242,7 +249,10 @@ class _BranchReader:
         # term, these are read by themselves.
         flat = _flatten_sum(total)
         branches = self._find_branches_of_sum(total, flat.terms)
-        if flat.inner_sums and len(branches) + 1 != len(flat.terms):
+        if not branches:
+            branches = self._find_shifted_branches(total, flat.terms)
+        number_of_shifts = len(branches[0].shifts) if branches else 0
+        if flat.inner_sums and len(branches) + 1 + number_of_shifts != len(flat.terms):
             self._unclear_sums.pop(total, None)
             for term in total.inputs:
                 inner_sum, _ = _skip_scaling(term)
@@ -307,6 +317,42 @@ class _BranchReader:
                 )
             )
         return branches
+
+    def _find_shifted_branches(
+        self, total: Node, operations_by_term: Mapping[Node, tuple[keras.Operation, ...]]
+    ) -> list[Branch]:
+        """Make the branches of a sum that adds shifts too; none without one."""
+        shifts = self._list_shifts(list(operations_by_term))
+        if not shifts:
+            return []
+        unshifted = {
+            term: passed for term, passed in operations_by_term.items() if term not in shifts
+        }
+        branches = self._find_branches_of_sum(total, unshifted)
+        return [replace(branch, shifts=tuple(shifts)) for branch in branches]
+
+    def _list_shifts(self, terms: Sequence[Node]) -> list[Node]:
+        """List the terms that kernels give, and that are neither a stream nor computed from one.
+
+        The others may be a stream, or made of a stream alone.
+        """
+        traces = {term: self._trace_single_inputs(term) for term in terms}
+        shifts = []
+        for term in terms:
+            others = [other for other in terms if other is not term]
+            is_stream = any(self._is_ancestor(term, other) for other in others)
+            is_from_stream = any(
+                self._is_ancestor(node, term) for other in others for node in traces[other]
+            )
+            if trace_to_kernel(term) is not None and not (is_stream or is_from_stream):
+                shifts.append(term)
+        return shifts
+
+    def _trace_single_inputs(self, term: Node) -> list[Node]:
+        trace = [term]
+        while len(trace[-1].inputs) == 1:
+            trace += trace[-1].inputs
+        return trace
 
     def _is_carried_from(
         self,
@@ -493,6 +539,7 @@ def _merge_experts(branches: Sequence[Branch]) -> list[Branch]:
         inside=tuple(inside),
         shortcut=first.shortcut,
         weighing=first.weighing,
+        shifts=first.shifts,
     )
     return [*attending, merged_branch]
 

@@ -24,14 +24,14 @@ def apart(name, condition):
     return [ops.expand_dims(layers.Dense(WIDTH, name=f"{name}_{end}")(condition), 1) for end in ("factor", "shift")]
 
 
-def model(end, given=joint):
+def model(end, given=joint, add=lambda x, y: x + y):
     """Return two blocks whose branches end with a function of their outputs, a factor and a shift."""
     inputs, condition = keras.Input((4, WIDTH)), keras.Input((5,))
     x = inputs
     for number in range(2):
         y = layers.Dense(WIDTH, "tanh", name=f"b{number}_up")(x)
         y = layers.Dense(WIDTH, name=f"b{number}_down")(y)
-        x = x + end(y, *given(f"b{number}", condition))
+        x = add(x, end(y, *given(f"b{number}", condition)))
     return keras.Model([inputs, condition], x)
 
 
@@ -87,6 +87,36 @@ def test_each_of_the_zeros_gets_a_gradient_in_one_of_two_steps(kind):
     for _ in range(2):
         made.train_on_batch(x, drawn((8, 4, WIDTH), 2))
     assert all(np.any(to_numpy(weight)) for weight in zeros)
+
+
+# Without parentheses, what a kernel outside of the branch gives is a term of the sum itself.
+ONE_SUM = {
+    "last": lambda x, terms: x + terms[0] + terms[1],
+    "first": lambda x, terms: terms[1] + x + terms[0],
+    "between": lambda x, terms: x + terms[1] + terms[0],
+    "subtracted": lambda x, terms: x + terms[0] - terms[1],
+    "a layer": lambda x, terms: layers.Add()([x, *terms]),
+}
+
+
+@pytest.mark.parametrize("given", [joint, apart])
+@pytest.mark.parametrize("order", often(ONE_SUM, ["last", "a layer"]))
+def test_a_shift_in_the_sum_itself_is_closed_as_one_in_the_branch(order, given):
+    made = model(lambda h, g, b: (h * (1 + g), b), given, ONE_SUM[order])
+    in_the_branch = model(lambda h, g, b: h * (1 + g) + b, given)
+    assert recipes.zero_residual(made).by_path == recipes.zero_residual(in_the_branch).by_path
+    initialize(made, "zero_residual", seed=0)
+    x = drawn((3, 4, WIDTH), 0)
+    np.testing.assert_allclose(to_numpy(made([x, drawn((3, 5), 1)])), x, atol=1e-6)
+    assert audit(made, "zero_residual").ok
+
+
+def test_a_table_of_positions_in_the_sum_stays_and_a_rectified_shift_is_refused():
+    table = layers.Embedding(4, WIDTH, name="positions")
+    made = model(lambda h, g, b: (h, table(ops.arange(4))), add=ONE_SUM["last"])
+    assert list(recipes.zero_residual(made).by_path) == ["b0_down/kernel", "b1_down/kernel"]
+    with pytest.raises(ValueError, match="a branch that ends with Add at 'b0_down': zeros there"):
+        recipes.zero_residual(model(lambda h, g, b: (h, ops.relu(b)), add=ONE_SUM["last"]))
 
 
 NOT_CLOSED = {
