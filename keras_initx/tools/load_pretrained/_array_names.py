@@ -98,7 +98,7 @@ def find_candidates(
     *,
     is_of_keras: bool = False,
 ) -> dict[str, list[Candidate] | None]:
-    """Find the candidates of each weight, by path: those of the first pattern that matches.
+    """Find the candidates of each weight, by path. The first matching pattern decides.
 
     They are `None` if `names` skips the weight.
 

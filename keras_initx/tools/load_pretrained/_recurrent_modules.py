@@ -53,7 +53,7 @@ class RecurrentModules:
         return any(len(cells) > 1 for cells in self._cells.values())
 
     def sort_by_calls(self) -> "RecurrentModules":
-        """Make the same modules with their cells in the order in which the model calls them."""
+        """Make the same modules with their cells in the order of the model's calls."""
         ordered = RecurrentModules()
         calls: _Calls | None = None
         for direction, cells in self._cells.items():

@@ -54,7 +54,7 @@ def match_kinds(resize: ResizeRules | None, weights: Sequence[ModelWeight]) -> d
 
     Raises:
         TypeError: If `resize` is not a mapping of patterns to kinds.
-        ValueError: If a pattern matches no weight, or a name is not that of a kind.
+        ValueError: If a pattern matches no weight, or no kind has this name.
     """
     if resize is None:
         return {}
@@ -84,17 +84,17 @@ def fit_to_weight(
     size: int,
     reordered: Collection[int],
 ) -> LazyArray:
-    """Convert what a source has for a weight to the shape of the weight.
+    """Convert an array of a source to the shape of a weight.
 
     Args:
         weight: The weight.
         kind: The kind of change in the shape, `None` for none.
         convert: Function of a shape that returns the array in it.
-        size: The number of values that the source has.
-        reordered: The axes along which torch has another order.
+        size: The number of values in the source.
+        reordered: The axes with another order in torch.
 
     Raises:
-        ValueError: If the source has another shape, which `kind` cannot change to the shape of the
+        ValueError: If the source has another shape, and `kind` cannot change it to the shape of the
             weight.
     """
     try:

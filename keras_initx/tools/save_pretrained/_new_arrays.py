@@ -48,7 +48,7 @@ class _Use(NamedTuple):
 
     Attributes:
         step: The assignment of the load.
-        name: The name by which the load reads the array. Tied arrays have several names.
+        name: The name that the load uses for the array. Tied arrays have several names.
     """
 
     step: Assignment
@@ -72,10 +72,10 @@ class NewArrays:
 
     Args:
         contents: The arrays of `like`.
-        stand_ins: The stand-ins by which the plan reads them.
+        stand_ins: The stand-ins through which the plan reads them.
         plan: The plan of a load from `like`.
         ties: The names of arrays that share memory, with the first name of each.
-        dtype: The dtype of what is saved, `None` for that of `like`.
+        dtype: The dtype of the saved values, `None` for the dtype of `like`.
 
     Attributes:
         rows: The row of each weight, by its path.

@@ -148,7 +148,7 @@ def find_destination(
     sources: Mapping[str, LazyArray],
     stand_ins: Mapping[str, StandIn],
 ) -> Destination:
-    """Find where the values of a weight go in an array that is about to be written.
+    """Find the destination of the values of a weight in an array that is about to be written.
 
     Args:
         load: The array that is loaded into the weight, read through stand-ins.
@@ -195,7 +195,7 @@ def _find_lines(
 
 
 def _are_sums(digits: Array, lines: Sequence[Array], number: int) -> bool:
-    """Return whether digits are those of the sums of offsets along each axis."""
+    """Return whether the digits come from sums of offsets along each axis."""
     # Only this digit of a sum is compared, so higher digits may leave the range of the dtype.
     dtype = np.dtype(f"uint{16 << number}").type
     order = sorted(range(digits.ndim), key=lambda axis: -abs(digits.strides[axis]))
@@ -274,7 +274,7 @@ def _split_chunks(*arrays: Any) -> Any:
 def find_positions(
     load: LazyArray, name: str, sources: Mapping[str, LazyArray], stand_ins: Mapping[str, StandIn]
 ) -> Array:
-    """Find the position in an array from which each value of a weight is loaded, counted from 1.
+    """Find the position in an array of each value of a weight, counted from 1.
 
     It is 0 for values that are not from this array.
 

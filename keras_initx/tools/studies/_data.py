@@ -22,7 +22,8 @@ def checked_data(data: DataLike) -> CheckedData:
     """Return `data` as two tuples of arrays, for training and for validation.
 
     Raises:
-        TypeError: If it contains data sets, class weights, or what is no array of numbers.
+        TypeError: If it contains data sets, class weights, or anything else that is no array of
+            numbers.
         ValueError: If a part has too many or too few members, or its arrays differ in length, are
             empty or have `None` among them.
     """
@@ -99,8 +100,8 @@ def data_digest(data: Structure) -> str:
 def _kinds(data: Structure) -> Any:
     """Return the structure of `data`, with the dtype and the shape of each array.
 
-    A list is a tuple, because Keras treats them alike. The keys of a dict keep their order, because
-    a model may go by it.
+    A list becomes a tuple, because Keras treats both identically. The keys of a dict keep their
+    order, because a model may depend on it.
     """
     if isinstance(data, dict):
         return {key: _kinds(item) for key, item in data.items()}

@@ -35,7 +35,7 @@ _COMPARED_PACKAGES = "keras", "keras_initx"
 
 
 def describe_settings(path: str, value: Any) -> dict[str, Any]:
-    """Return the settings that a value has, by their paths, of which the first is `path`."""
+    """Return the settings that a value has, by their paths. The first path is `path`."""
     if _is_plain(value):
         return {path: value, **_describe_registered_classes(path, value)}
     if isinstance(value, dict | list | tuple):
@@ -136,11 +136,11 @@ class SettingsError(ValueError):
 
 
 class Folder:
-    """Where the finished trials of a study are, each in a file that is whole or not there at all.
+    """The finished trials of a study on disk, each in a complete file or in none.
 
     Args:
         path: Path of the folder, or `None` to keep nothing.
-        shared: What all trials share, as JSON types.
+        shared: The settings that all trials share, as JSON types.
 
     Raises:
         OSError: If a file cannot be written.
@@ -149,7 +149,7 @@ class Folder:
         ValueError: If `path` is empty or a URL.
 
     Attributes:
-        not_compared: What was not compared with the folder, or will not be, each with the reason.
+        not_compared: The settings that cannot be compared with the folder, each with the reason.
     """
 
     def __init__(self, path: str | Path | None, shared: Record) -> None:
@@ -178,12 +178,12 @@ class Folder:
 
         Args:
             name: The name of the arm.
-            arm: What `build` gets.
+            arm: The argument of `build`.
             repeat: The number of the repeat.
 
         Raises:
             SettingsError: If another arm has this name.
-            ValueError: If the file is not that of this trial.
+            ValueError: If the file belongs to another trial.
         """
         if self._path is None:
             return None
@@ -237,7 +237,7 @@ class Folder:
 
 
 def _flatten_build(settings: Record) -> Record:
-    """Return the settings of a study, of which `build` has several parts."""
+    """Return the settings of a study, with the parts of `build` as separate settings."""
     rest = dict(settings)
     return {**rest.pop("build"), **rest}
 
@@ -272,7 +272,7 @@ _TRIAL_KEYS = "arm", "repeat", "given", "status", "epochs", "directions"
 
 
 def _check_trial(file: Path, record: Record, name: str, repeat: int) -> None:
-    """Raise `ValueError` unless a file is that of a trial, and of this one."""
+    """Raise `ValueError` unless a file belongs to a trial, and to this one."""
     missing = [repr(key) for key in _TRIAL_KEYS if key not in record]
     received = f"without {', '.join(missing)}"
     if not missing:
@@ -297,7 +297,7 @@ _CONFIG = (
 
 
 def keras_config() -> dict[str, Any]:
-    """Return the settings of Keras by name, for each of which it has a function `set_...`."""
+    """Return the settings of Keras that have a function `set_...`, by name."""
     found = {}
     for name in _CONFIG:
         if hasattr(keras.config, name):

@@ -21,7 +21,7 @@ _UNBOUNDED = (-math.inf, math.inf)
 
 
 def known_directions(model: keras.Model, names: Iterable[str]) -> dict[str, Direction]:
-    """Return whether larger or smaller values are better, for the metrics of which Keras knows it.
+    """Return whether larger or smaller values are better, for each metric that Keras knows.
 
     Args:
         model: A model that has been evaluated.

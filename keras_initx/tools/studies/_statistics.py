@@ -35,7 +35,7 @@ def t_interval(
 ) -> tuple[float, float, float]:
     """Return the mean of `values`, and the lower and upper end of its Student's t interval.
 
-    NaN stands for what is unknown.
+    NaN means unknown.
 
     Args:
         values: Sequence of numbers.
@@ -115,9 +115,7 @@ def paired_test(differences: Sequence[float], max_difference: float = math.inf) 
 
 
 def repeats_needed(effect: float, level: float = SIGNIFICANT) -> float:
-    """Return the number of pairs with which a test is significant with probability `POWER`.
-
-    The test is that of `paired_p_value`.
+    """Return the number of pairs that make a test significant with probability `POWER`.
 
     Args:
         effect: The absolute mean difference in standard deviations.
