@@ -63,11 +63,11 @@ Like: TypeAlias = Contract | ContractSource
 
 
 class _Side(NamedTuple):
-    """One of the two things that are compared, while it is open.
+    """One of the two sides of a comparison, while it is open.
 
     Attributes:
-        content: A contract, what a model holds, or arrays by name.
-        text: Where it says how weights should be: `"in the contract"`.
+        content: A contract, the weights and layers of a model, or arrays by name.
+        text: The words for the source of the expected weights: `"in the contract"`.
     """
 
     content: Contract | Inventory | Mapping[str, Any]
@@ -78,11 +78,11 @@ class _PairedContracts(NamedTuple):
     """The contracts of both sides.
 
     Attributes:
-        ours: That of the weights that are audited.
-        theirs: That of the weights that they should be like.
-        pairs: Which weight of ours is which of theirs.
-        inventory: What the audited model holds, `None` of anything else.
-        source: Where it says how the weights should be, see `AuditReport`.
+        ours: The contract of the audited weights.
+        theirs: The contract of the expected weights.
+        pairs: Our weights, each with its counterpart among theirs.
+        inventory: The weights and layers of the audited model, `None` without a model.
+        source: The words for the source of the expected weights, see `AuditReport`.
     """
 
     ours: Contract
@@ -213,71 +213,71 @@ def audit(
     alpha: float = 0.01,
     verbose: Verbose = "auto",
 ) -> AuditReport:
-    """Compare weights with what they should be when training starts, or with other weights.
+    """Compare weights with the values expected at the start of training, or with other weights.
 
     Use it to see whether weights start as you intend, or whether new code or libraries still draw
     them as before. Nothing is changed.
 
     - With `rules`, or without arguments, `audit` compares each weight with the law of its
-      initializer: constants, moments, bounds, shape, zeros, orthonormality. Parts and slices, such
-      as gates and units, are compared too.
+      initializer: constants, moments, bounds, shape, zeros, orthonormality. It also compares parts
+      and slices, such as gates and units.
     - With `like`, `audit` measures the law of each weight from other weights. It also reports
       weights that are new, missing, or have another shape or dtype.
     - Both report weights and slices that are equal and should be independent.
 
-    The probability of any false alarm is at most `alpha`, for a model of any size. Deviations below
+    For a model of any size, the probability of any false alarm is at most `alpha`. Deviations below
     1 %, in 16 bits below 2 %, are not reported. Weights of unknown law are listed as not compared.
 
     Args:
-        weights: What to audit:
+        weights: The weights to audit. One of:
 
             - a built Keras model, or the path of a saved one;
             - the path of a file of arrays (`.safetensors`, `.npz`, `.weights.h5`), of an index
               (`.index.json`) or of a folder, or a list of files;
             - a dict from names to arrays;
             - with `like`, also a contract, its path, or a function that makes weights.
-        rules: What the weights should be drawn by:
+        rules: The rules that the weights should follow. One of:
 
-            - by default, what each layer declares: its initializer, called as the layer does;
-            - rules or a recipe, as for `initialize`, for a model;
+            - `None`: the initializer of each layer, called as the layer does;
+            - rules or a recipe, see `initialize`, for a model;
             - a plan of `initialize`, or the path of a saved one.
-        like: What the weights should be like:
+        like: The weights to compare with. One of:
 
             - a `contract`, or its path;
             - other weights, in all forms of `weights`;
-            - a function that makes weights, of which a contract is made.
-        seed: The seed that you passed to `initialize`. Then each weight must have the very values
-            that this seed gives. A plan has its own.
-        roles: For a recipe, what it cannot know of weights, as for `initialize`.
-        alpha: The probability of any alarm if all weights are as they should be, between 0 and 1.
-        verbose: Whether to show progress: `"auto"` on a terminal, unless
-            `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
+            - a function that makes weights. `audit` makes a contract of it.
+        seed: The seed that you passed to `initialize`. Then each weight must have exactly the
+            values of this seed. A plan has its own seed.
+        roles: For a recipe, the roles of weights that it cannot recognize, see `initialize`.
+        alpha: The probability of any alarm if all weights are correct, between 0 and 1.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless you called
+            `keras.config.disable_interactive_logging()`; 1 always; 0 never.
 
     Returns:
         An `AuditReport`.
 
     Raises:
         TypeError: If an argument has the wrong type, or only makes sense without or with `like`.
-        ValueError: If an argument is out of range, both `rules` and `like` are passed, the model is
+        ValueError: If an argument is out of range, you pass both `rules` and `like`, the model is
             not built, a file cannot be read, a rule matches no weight, a weight of a plan is
             missing or has another shape, or `rules` are not a plan and `weights` are arrays.
 
     Note:
-        Weights that no rule matches are compared with what their layers declare. With a plan, each
-        weight is compared with its line, and must have the very values of the plan; names of arrays
-        must be its paths, with `/` or `.`.
+        A weight without a matching rule is compared with the initializer of its layer. With a plan,
+        each weight must have exactly the values of its line. Then the names of arrays must be the
+        paths of the plan, with `/` or `.`.
 
-        With `like`, each weight is compared with the one of its name, with `/` or `.`. Layers with
-        automatic names are paired by the order in which Keras saves them, or are left with a
-        reason. If one side is a model, names of arrays may also be those of its own `.weights.h5`,
-        or of its variables, as in `{weight.path: array}`. Weights of one name in several layers are
-        judged together too. The summary names weights that have too few values to show a factor of
-        1.2.
+        With `like`, each weight is compared with the weight of the same name, with `/` or `.`.
+        Layers with automatic names are paired by the order in a file of Keras, or not compared for
+        a stated reason. If one side is a model, you may also use the names of its own
+        `.weights.h5`, or of its variables, `{weight.path: array}`. Weights with the same name in
+        several layers are also tested together. The summary names weights that have too few values
+        to show a factor of 1.2.
 
-        One weight at a time is in memory, in addition to those of a model. Of large weights, a
-        sample of 65,536 values is compared with the distribution. Moments are those of at most
-        262,144 values, zeros and extremes those of all. If several names have one array in memory,
-        for example a tied table, the first is compared.
+        One weight at a time is in memory, in addition to the weights of a model. From a large
+        weight, `audit` compares 65,536 values with the distribution. Moments use at most 262,144
+        values, zeros and extremes use all. If several names have one array in memory, for example a
+        tied table, the first is compared.
 
     Example:
         >>> import keras_initx
@@ -299,8 +299,9 @@ def audit(
         Statistics 6 (1979). Box, "Non-normality and tests on variances", Biometrika 40 (1953).
 
     See Also:
-        `contract`, which measures how weights are drawn, to save it. `initialize`, which draws
-        weights by rules. `keras_initx.testing`, which raises in a test if weights are off.
+        `contract` measures how weights are drawn, and saves it. `initialize` draws weights by
+        rules. `keras_initx.testing` raises in your tests if weights are off. The page "Audit
+        weights" explains each verdict.
     """
     check_number("alpha", alpha, positive=True)
     if alpha >= 1:
@@ -425,10 +426,11 @@ def _note_unbuilt(inventory: Inventory | None) -> list[str]:
 def _count_branches(inventory: Inventory | None) -> dict[str, int]:
     """Return the number of branches on the way of each kernel that ends one, by its path.
 
-    They are those that recipes count. If it is not known which kernels end one, nothing is.
+    Recipes count branches in the same way. If it is unknown which kernels end a branch, the result
+    is empty.
 
     Args:
-        inventory: What the model holds; `None` of arrays.
+        inventory: The weights and layers of the model; `None` for arrays.
     """
     if inventory is None:
         return {}

@@ -96,11 +96,11 @@ _OTHER_DISTRIBUTION = 1e-3
 
 
 def compare_profiles(expected: Profile, actual: Profile, dtype: DType) -> tuple[Outcome, ...]:
-    """Run all tests of a weight that apply, none if too little is known.
+    """Run all tests of a weight that apply, none if too few facts are known.
 
     Args:
-        expected: What its values should be.
-        actual: What was measured of its values, of one draw at least.
+        expected: The expected profile.
+        actual: The measured profile, of one draw at least.
         dtype: The less exact of both dtypes.
     """
     if _is_not_finite(expected, actual):

@@ -75,12 +75,12 @@ class WeightContract:
     """How one weight is drawn.
 
     Attributes:
-        path: Its path in the model, or the name of the array.
+        path: Its path in your model, or the name of the array.
         shape: Its shape.
         dtype: The name of its dtype.
-        profile: What is known of its values.
-        place: Its path by the types and ranks of layers, by which it is found in another model, see
-            `canonical_weight_paths`. That of an array is its name.
+        profile: The known facts about its values.
+        place: Its path by the types and ranks of layers, see `canonical_weight_paths`. It finds the
+            weight in another model. An array has its name.
     """
 
     path: str
@@ -227,7 +227,7 @@ def _profile_statement(law: IndependentLaw, dtype: DType, shape: Shape) -> Profi
 
 
 def _read_numbers(kind: str, numbers: Sequence[float | None], texts: Mapping[str, Any]) -> Profile:
-    """Read a profile from numbers in the order in which `_list_numbers` yields them."""
+    """Read a profile from numbers in the order of `_list_numbers`."""
     rest = iter(numbers)
 
     def take(count: float) -> list[Any]:
@@ -276,7 +276,7 @@ def _read_moments(
 
     Raises:
         KeyError: If there is no deviation, and values are not equal.
-        ValueError: If they are not those of such values.
+        ValueError: If such values cannot have these moments.
     """
     moments = {"mean": 0.0, "zeros": 0.0, **({"std": 0.0} if are_equal else {}), **line}
     is_std = moments["std"] == 0 if are_equal else moments["std"] > 0

@@ -42,7 +42,7 @@ class Slices:
     """The slices of an array along an axis, or along several that follow each other.
 
     Attributes:
-        values: The array as `[before, number, after]`, where the middle axis counts the slices.
+        values: The array as `[before, number, after]`. The middle axis counts the slices.
         axes: The first of these axes, and the one after the last.
         lengths: Their lengths.
     """
@@ -63,7 +63,6 @@ class Slices:
 
     @property
     def text(self) -> str:
-        """What they are, in words."""
         first, end = self.axes
         where = f"axis {first}" if end == first + 1 else f"axes {first} to {end - 1}"
         return f"{self.number} slices along {where}"
@@ -171,7 +170,7 @@ _PARTS = (8, 4, 3, 2)
 
 
 def find_repeated(reading: Reading) -> Finding:
-    """Find what is equal within an array, and cannot be so by chance.
+    """Find equal values within an array that cannot be equal by chance.
 
     `"copies"` are equal parts along an axis, for example shards that were drawn with one seed.
     `"equal slices"` may be equal but for the sign: slices along each axis, such as units, inputs or
@@ -232,7 +231,7 @@ def _find_equal_slices(slices: Slices, surprise: float) -> list[tuple[int, int]]
     """Find slices that are equal or opposite to an earlier one, each with the index of that one.
 
     The first values of all slices are hashed, and only slices with equal hashes are read. Slices
-    that may be equal by chance are left out.
+    that may be equal by chance do not count.
     """
     if not _cannot_be_chance(slices.size, surprise, slices.number):
         return []
@@ -289,7 +288,7 @@ def compare_repeated(expected: Profile, actual: Profile) -> Outcome | None:
 
 
 def compare_findings(expected: Finding | None, actual: Finding | None) -> Outcome | None:
-    """Compare what is equal in slices on both sides, `None` if that is not known."""
+    """Compare the equal slices of both sides, `None` if they are not known."""
     if expected is None or actual is None or expected == actual:
         return None
     verdict, evidence = actual
@@ -452,7 +451,7 @@ def group_one_draw(profiles: Iterable[tuple[str, Profile]]) -> list[list[str]]:
 
 
 def are_independent(draws: Iterable[Profile]) -> bool:
-    """Return whether the signs of draws differ as often as those of independent ones."""
+    """Return whether the signs of draws differ as often as for independent draws."""
     codes = [int(draw.signs, 16) for draw in draws if draw.signs]
     pairs = itertools.combinations(codes, 2)
     return all((first ^ second).bit_count() in _USUAL_CHANGES for first, second in pairs)

@@ -223,7 +223,7 @@ def compare_outliers_with_law(expected: Profile, actual: Profile) -> Outcome | N
 
 @property_test(unless_varying=("scale", "mean"))
 def compare_outliers(expected: Profile, actual: Profile) -> Outcome | None:
-    """Test the number of outliers, compared with that of other draws."""
+    """Test the number of outliers, compared with other draws."""
     if expected.law is not None or not (expected.outliers or actual.outliers):
         return None
     return Outcome(
@@ -296,9 +296,9 @@ def compare_slices(expected: Profile, actual: Profile) -> Iterator[Outcome]:
 
 
 def _compare_farthest(ends: Ends, profile: Profile) -> Iterator[Outcome]:
-    """Compare the lowest and the highest scale and mean of a slice with those of the whole.
+    """Compare the lowest and the highest scale and mean of a slice with the whole.
 
-    Of values that are as far in as uniform ones, the scale varies less than of normal ones.
+    The scale of slices varies less for uniform values than for normal values.
     """
     degrees = ends.size - 1
     error = compute_error_of_ratio(math.inf, degrees)
@@ -343,7 +343,7 @@ _MOST_NAMED = 3
 
 
 def find_crowded(reading: Reading) -> Finding:
-    """Find slices in which one value is more frequent than by chance.
+    """Find slices with one value that is more frequent than by chance.
 
     The verdict is `"zeros"` if the value is 0 in all of them, `"constant"` if all values of such
     slices are equal, otherwise `"copies"`. Slices that are equal as a whole come first.
@@ -427,7 +427,7 @@ def _describe_crowded(slices: Slices, value_by_index: dict[int, float]) -> str:
 
 @property_test(needs=Known.KIND)
 def compare_crowded(expected: Profile, actual: Profile) -> Outcome | None:
-    """Test whether one value is too frequent in slices in which it was not, or no longer is."""
+    """Test whether one value has become too frequent in slices, or no longer is."""
     # Levels that depend on the place: a row of values of one size has one of them in half of its
     # places.
     if expected.has_levels and "scale" in expected.varies:

@@ -68,7 +68,7 @@ _PLAUSIBLE = 1e-5
 
 @dataclass(frozen=True)
 class NotKnown(Expectation):
-    """Nothing is known of a weight, with the reason."""
+    """A weight without any expectation, with the reason."""
 
     reason: str
 
@@ -199,9 +199,9 @@ class LawExpectation(InitializerExpectation):
 
 @dataclass(frozen=True)
 class DrawsExpectation(InitializerExpectation):
-    """Random values of which no more is known than what three draws tell.
+    """Random values that are only known from three draws.
 
-    They are drawn from a copy of the initializer with other seeds.
+    A copy of the initializer draws them, with other seeds.
     """
 
     def test(self, weight: Subject) -> Comparison:
@@ -383,14 +383,15 @@ def _digest_sample(values: Array) -> bytes:
 
 @dataclass(frozen=True)
 class DeclaredFallback(Expectation):
-    """What a rule or a layer says, and if values are not so, what the layer declares.
+    """The initializer of a rule or a layer, with the layer's own initializer as a fallback.
 
     Attributes:
-        stated: What the rule or the layer says.
-        declared: Function that returns what the layer declares: as Keras calls its initializer, and
-            with the fans of the layer. Keras takes fans of the shape, also of depthwise kernels.
-        is_rule: Whether a rule says it, so that what the layer declares is only an explanation.
-        alpha: See `audit`. No test fails whose probability is larger.
+        stated: The initializer of the rule or the layer.
+        declared: Function that returns the layer's own initializer in two forms: as Keras calls it,
+            and with the fans of the layer. Keras takes fans from the shape, even for depthwise
+            kernels.
+        is_rule: Whether a rule states the initializer. Then the layer's own is only an explanation.
+        alpha: See `audit`. A test with a larger probability does not fail.
     """
 
     stated: InitializerExpectation
@@ -400,7 +401,7 @@ class DeclaredFallback(Expectation):
 
     @property
     def text(self) -> str:  # type: ignore[override]
-        """What the rule or the layer says."""
+        """The initializer of the rule or the layer, in words."""
         return self.stated.text
 
     def test(self, weight: Subject) -> Comparison:

@@ -40,16 +40,17 @@ from keras_initx.tools.audit._subjects import Subject
 
 
 class Expectation(abc.ABC):
-    """What a weight should be.
+    """The expected values of a weight.
 
     Attributes:
-        text: What it should be, in words, or `None` if nothing is known.
-        path: The path of the weight in a contract, if that may be another than the one tested.
+        text: The expectation in words, or `None` if nothing is known.
+        path: The path of the weight in a contract, if it may differ from the tested path.
         dtype: The dtype of the weight in a contract.
-        initializer: The initializer that the weight should come from, if that is known.
-        is_measured: Whether it was measured from draws, and is no more exact than these.
-        has_parts: Whether parts have scales of their own, so that the whole has none to explain.
-        has_guessed_fans: Whether its scale follows from fans that are guessed by the shape.
+        initializer: The initializer that the weight should come from, if it is known.
+        is_measured: Whether it was measured from draws, and is only as exact as these.
+        has_parts: Whether parts have scales of their own. Then the scale of the whole explains
+            nothing.
+        has_guessed_fans: Whether its scale follows from fans that are guessed from the shape.
     """
 
     text: str | None = None
@@ -71,14 +72,14 @@ class Comparison:
 
     Attributes:
         weight: The weight.
-        expectation: What it should be.
+        expectation: Its expectation.
         actual: Its values.
-        expected: What they should be, or `None` if nothing is known of it.
-        outcomes: What the tests say.
+        expected: The expected values, or `None` if nothing is known of them.
+        outcomes: The outcomes of the tests.
         reason: Why it was not compared.
-        declared: The initializer of its layer, if a rule has another and the values are those of
-            the layer.
-        is_unchanged: Whether it has the bits that are expected, or `None` if these are not known.
+        declared: The initializer of its layer, if a rule has another and the values come from the
+            layer's own.
+        is_unchanged: Whether it has the expected bits, or `None` if these are not known.
         rows_unchanged: The number of slices along the first axis that have their bits.
         sample: A digest of some of its values, if they are random and an initializer was expected.
     """
@@ -106,12 +107,12 @@ class Comparison:
 
     @property
     def dtypes(self) -> list[DType]:
-        """Its dtype, and the one expected if that is known."""
+        """Its dtype, and the expected dtype if there is one."""
         return [self.weight.dtype, self.expectation.dtype or self.weight.dtype]
 
     @property
     def text(self) -> str | None:
-        """What is expected, in words, or `None` if nothing is known of it."""
+        """The expectation in words, or `None` if nothing is known of it."""
         if self.expectation.text is None and self.is_proven:
             return "fixed"
         return self.expectation.text
@@ -161,8 +162,8 @@ class JointTest:
     """A test of several weights.
 
     Attributes:
-        paths: The paths of those that are not as expected if it fails.
-        outcome: What it says.
+        paths: The paths of the weights that differ if the test fails.
+        outcome: The outcome.
         scale: Their common scale, if it tests that.
     """
 
@@ -179,8 +180,8 @@ class JudgedWeight:
         comparison: The weight.
         failed: The outcomes of the tests that failed.
         joint_scale: The common scale of the weights of its name in several layers, if there is one.
-        resolution: The smallest factor of the scale that would be seen, in 95 of 100 cases, if what
-            is expected was measured.
+        resolution: The smallest factor of the scale that the tests would report in 95 of 100 cases,
+            if the expectation was measured.
     """
 
     comparison: Comparison
@@ -213,11 +214,11 @@ def find_changed_equality(
     """Test weights that have values in common and should not, or the reverse.
 
     Args:
-        comparisons: The weights. Those that are new are not among them: two buffers may be equal by
-            intention.
-        actual: Which have values in common.
-        expected: Which should have.
-        count: The number of all weights, each of which could have the values by chance.
+        comparisons: The weights. New weights are not among them, because two buffers may be equal
+            by intention.
+        actual: The groups of weights that have values in common.
+        expected: The groups of weights that should have values in common.
+        count: The number of all weights. Each could have the values by chance.
     """
     equal = set()
     for weight, other, are_together in _find_regrouped(comparisons, actual.equal, expected.equal):
@@ -288,7 +289,7 @@ def _index_groups(groups: Sequence[Sequence[str]]) -> dict[str, int]:
 
 
 def _describe_one_draw(weight: Comparison, other: Comparison) -> str:
-    """Say how the values of a weight follow from those of another."""
+    """Say how the values of a weight follow from the values of another."""
     text = f"one draw with {other.path!r}"
     if weight.actual.total != other.actual.total:
         text += ", of which one is the beginning of the other"
@@ -297,7 +298,7 @@ def _describe_one_draw(weight: Comparison, other: Comparison) -> str:
 
 
 def _estimate_factor(ours: Profile, theirs: Profile) -> float:
-    """Estimate by which factor values follow from others of one draw, 1 if it is not known."""
+    """Estimate the factor between values and others of one draw, 1 if it is not known."""
     if ours.total == theirs.total and theirs.std:
         factor = ours.std / theirs.std
         return -factor if are_opposite(ours, theirs) else factor
@@ -315,7 +316,7 @@ def _equality_test(weight: Comparison, evidence: str, chance: float) -> JointTes
 def group_by_name(
     comparisons: Sequence[Comparison], actual: SharedValues, expected: SharedValues
 ) -> list[list[Comparison]]:
-    """Group weights whose scales are known and that have one name in several layers.
+    """Group weights with known scales that have the same name in several layers.
 
     Args:
         comparisons: The weights.

@@ -51,12 +51,12 @@ _FAMILIES: dict[str, tuple[float, FanMode]] = {
 def find_causes(
     weights: Sequence[JudgedWeight], count_branches: Callable[[], Mapping[str, int]]
 ) -> list[str]:
-    """Find what explains each weight that is off, empty if nothing does.
+    """Find the cause of each weight that is off, empty if there is none.
 
     Args:
         weights: All weights.
         count_branches: Returns the number of branches of the model by the path of each kernel that
-            ends one, as far as that is known. It is called if a scale is off.
+            ends one, as far as it can. It is called if a scale is off.
     """
     off = [judged for judged in weights if "scale" in judged.verdicts]
     branches = count_branches() if off else {}
@@ -171,14 +171,14 @@ def _are_swapped(judged: JudgedWeight, other: JudgedWeight) -> bool:
 def _find_own_causes(
     judged: JudgedWeight, scales: Mapping[float, str], depth: int, count: int
 ) -> list[str]:
-    """Find what explains the scale of a weight by itself.
+    """Find causes for the scale of a weight alone.
 
     Args:
         judged: The weight.
         scales: The rules of the model, by their standard deviations.
-        depth: How many residual branches there are if it is known to end one, otherwise 0.
-        count: The same; if no branches are known, how many weights are in its group. Rules that
-            differ by the root of this number scale by the depth.
+        depth: The number of residual branches if the weight certainly ends one, otherwise 0.
+        count: The same number; without branches, the number of weights in its group. If rules
+            differ by the root of this number, they scale by the depth.
     """
     scale = judged.joint_scale or judged.comparison.scale
     if scale is None:

@@ -161,7 +161,7 @@ def _compare_connections(expected: Profile, actual: Profile, axis: int) -> Outco
 def _compute_chance_of_count(count: int, profile: Profile) -> float:
     """Compute the probability that each index has so many connections, 1 if the count varies.
 
-    If zeros are random, a few indices have one count by chance: that of the binomial distribution.
+    If zeros are random, a few indices have one count by chance, by the binomial distribution.
     """
     if count < 1:
         return 1.0
@@ -174,7 +174,7 @@ def _compute_chance_of_count(count: int, profile: Profile) -> float:
 
 @property_test()
 def compare_zero_shares(expected: Profile, actual: Profile) -> Outcome | None:
-    """Test the share of zeros, compared with that of other draws."""
+    """Test the share of zeros, compared with other draws."""
     if expected.law is not None or compare_zero_positions(expected, actual) is not None:
         return None
     # Rounding to 16 bits makes zeros, on one backend more than on another.
