@@ -79,7 +79,8 @@ def compare_steps(
         here: The step.
         there: The step that it is compared with.
         find_counterpart: Function that maps the path of a weight to its counterpart, or `None`.
-        tolerance: The tolerance of the outputs and the loss, `None` for that of their dtype.
+        tolerance: The tolerance of the outputs and the loss, `None` for the tolerance of their
+            dtype.
         tolerances: The tolerances of the outputs, by their labels: the largest of all calls that
             an output depends on.
         backends: The backends of both.
@@ -223,7 +224,7 @@ def _compare_updates(
     sum_tolerance: float,
     obstacle: str,
 ) -> StepChange | None:
-    """Compare what a step adds to a weight, or a call to a state; `None` if it is frozen."""
+    """Compare the change of a weight by a step, or of a state by a call; `None` if it is frozen."""
     if weight.kind == "frozen":
         return None
     if weight.kind == "trained":
@@ -264,7 +265,7 @@ def _compare_changes(
     limits: _Limits,
     least: float = 0.0,
 ) -> StepChange:
-    """Compare the gradient or the update of a weight with that of its counterpart.
+    """Compare the gradient or the update of a weight with its counterpart.
 
     Args:
         weight: The weight.
@@ -308,7 +309,7 @@ def _compare_changes(
 
 
 def _find_ratio(values: Array, expected: Array, rounding: float) -> float | None:
-    """Find the factor by which all values are larger than `expected`, if there is one.
+    """Find the common factor between all values and `expected`, if there is one.
 
     It is the factor of least squares, `values @ expected / expected @ expected`.
     """
@@ -372,7 +373,7 @@ def _compare_losses(here: RecordedStep, there: RecordedStep, tolerance: float) -
 
 
 def _describe_factor(ratio: float, counts: Mapping[int, str]) -> str:
-    """Say by which factor a loss is larger, and what the batch has as many of."""
+    """Give the factor between two losses, and the things in the batch with this count."""
     number = ratio if ratio >= 1 else (1 / ratio if ratio > 0 else 0.0)
     whole = round(number)
     if whole < 2 or abs(number - whole) > 1e-4 * whole:

@@ -26,13 +26,13 @@ _Draw = Callable[..., Tensor]
 
 @dataclass
 class Draws:
-    """What a model has drawn in a pass.
+    """The random numbers that a model has drawn in a pass.
 
     Attributes:
         is_random: Whether a random generator has drawn.
-        repeated: The names of the layers in which one generator draws numbers of one shape at
-            several places. They would be the same numbers.
-        by_backend: What has drawn numbers that no two backends have in common, in words.
+        repeated: The names of the layers that draw numbers of one shape at several places from one
+            generator. The numbers would be the same.
+        by_backend: The sources of numbers that differ from backend to backend, in words.
     """
 
     is_random: bool = False
@@ -80,11 +80,11 @@ class Draws:
 
 @contextlib.contextmanager
 def equal_draws() -> Iterator[Draws]:
-    """Yield a context in which `keras.random` draws such numbers in this thread, for one pass.
+    """Yield a context that lets `keras.random` draw such numbers in this thread, for one pass.
 
     Dropout, and uniform, normal and integer numbers, are the same on every backend. Other functions
-    of `keras.random` get an equal seed, of which each backend makes other numbers. An integer seed
-    stays. Other means of drawing stay random.
+    of `keras.random` get an equal seed, but each backend makes other numbers from it. An integer
+    seed stays. Other means of drawing stay random.
     """
     draws = Draws()
 

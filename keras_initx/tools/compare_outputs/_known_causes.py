@@ -55,8 +55,8 @@ class Cause(NamedTuple):
     """A cause of another update.
 
     Attributes:
-        text: A sentence without a stop, on what both sides do.
-        remedy: What to do, in the imperative, empty if nothing is known.
+        text: A sentence without a stop, about both sides.
+        remedy: The fix, in the imperative, empty if there is none.
     """
 
     text: str
@@ -93,14 +93,14 @@ class KnownCauses:
 
 
 class _UpdateRule(NamedTuple):
-    """What an optimizer does at its first step.
+    """The formula of the first step of an optimizer.
 
     Attributes:
         name: The name of its class.
         settings: Its settings, in the words of Keras.
-        is_inside: Whether epsilon is where Keras has it: for Adam before its bias correction, for
-            RMSprop under the root.
-        is_decoupled: Whether the decay is taken from the weights, as Keras does.
+        is_inside: Whether epsilon has the same position as in Keras: for Adam before its bias
+            correction, for RMSprop under the root.
+        is_decoupled: Whether the decay is subtracted from the weights, as Keras does.
     """
 
     name: str
@@ -114,7 +114,7 @@ class _UpdateRule(NamedTuple):
         return float(value) if isinstance(value, int | float) else 0.0
 
     def compute_update(self, gradient: Array, weight: Array) -> Array | None:
-        """Compute what the step adds to a weight, `None` if no formula is known.
+        """Compute the change of a weight by the step, `None` if no formula is known.
 
         With the rate `r`, the decay `d` and the weight `w`:
 
@@ -161,14 +161,14 @@ def find_known_causes(
     rows: Sequence[StepRow],
     calls: Sequence[RecordedCall],
 ) -> KnownCauses:
-    """Find why weights with equal gradients, and moving variances, get other updates than there.
+    """Find why weights with equal gradients, and moving variances, get other updates than in torch.
 
     Args:
         here: The step of the model, with all of its settings.
         there: The step of the module.
         weights: The weights with the arrays of the module, by path.
-        inventory: What the model holds.
-        rows: How the steps compare.
+        inventory: The weights and layers of the model.
+        rows: The comparisons of the step.
         calls: The calls of the model in training.
     """
     causes = KnownCauses()

@@ -49,13 +49,14 @@ ModuleLoss: TypeAlias = Callable[[Any, Any], Any]
 
 @dataclass(frozen=True)
 class _Run:
-    """What a step computes.
+    """The results of a step.
 
     Attributes:
         outputs: Dict from the labels of the outputs in training to tensors.
         loss: The loss.
-        gradients: The gradients of the tensors, by their names, 0 where there is none.
-        updates: What the call adds to buffers, and the optimizer to parameters, by their names.
+        gradients: The gradients of the tensors, by their names, 0 without a gradient.
+        updates: The changes of buffers by the call, and of parameters by the optimizer, by their
+            names.
     """
 
     outputs: Mapping[str, RecordedTensor]
@@ -69,12 +70,12 @@ class ModuleStep:
 
     Args:
         module: The module.
-        args: What it is called with by position.
-        kwargs: What it is called with by keyword.
+        args: Its positional arguments.
+        kwargs: Its keyword arguments.
         y: The targets, as tensors.
         loss: The loss.
-        optimizer: An optimizer of its parameters, or a function that makes one of a list of them;
-            without one, no update is known.
+        optimizer: An optimizer of its parameters, or a function that makes one from a list of them.
+            Without one, no update is recorded.
 
     Raises:
         TypeError: If `optimizer` is neither.
@@ -107,7 +108,7 @@ class ModuleStep:
     def record(self) -> RecordedStep:
         """Take the step and record it, or why it is not known. The module does not change.
 
-        The rounding of gradients is measured in more runs, as for a model.
+        The rounding of gradients is measured in more runs, in the same way as in a Keras model.
         """
         obstacle = self._find_obstacle()
         if obstacle:
@@ -386,7 +387,7 @@ def _record_array_change(values: Array, repeats: Sequence[Array], *, is_whole: b
 
 
 def _are_close(first: Mapping[str, Array], other: Mapping[str, Array]) -> bool:
-    """Say whether what was computed twice is the same, up to rounding."""
+    """Say whether two computations have the same result, up to rounding."""
     if first.keys() != other.keys():
         return False
     for label, values in first.items():

@@ -39,7 +39,7 @@ _ERF = np.vectorize(math.erf, otypes=[float])
 def compare_settings(
     ours: RecordedCall, theirs: RecordedCall, *, is_same_framework: bool
 ) -> list[str]:
-    """List the settings in which two calls differ, in words.
+    """List the settings that differ between two calls, in words.
 
     Args:
         ours: A call of Keras.
@@ -100,10 +100,10 @@ def compare_gelus(ours: Iterable[RecordedCall], theirs: Iterable[RecordedCall]) 
 def compare_masks(
     ours: RecordedCall, theirs: RecordedCall, *, is_same_framework: bool
 ) -> list[str]:
-    """List what is passed to one call and not to the other, in words.
+    """List the tensors that only one of two calls gets, in words.
 
-    Arguments of Keras and of torch have other names, but both call a mask a mask. A mask that masks
-    nothing, or all, does not count.
+    Between Keras and torch, only masks are compared. Other arguments have other names, but both
+    call a mask a mask. A mask that masks nothing, or everything, does not count.
     """
     here = _list_passed(ours, is_same_framework)
     there = _list_passed(theirs, is_same_framework)
@@ -143,7 +143,7 @@ def _format_setting(value: Any) -> str:
 
 
 class _Window(NamedTuple):
-    """What a convolution or a pooling does along one axis.
+    """The window of a convolution or a pooling along one axis.
 
     Attributes:
         length: The length of the axis.

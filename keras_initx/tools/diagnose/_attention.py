@@ -64,7 +64,7 @@ class AttentionProbe(Probe):
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        """Watch the functions by which layers of users compute attention, in this thread.
+        """Watch the functions that users' layers compute attention with, in this thread.
 
         `keras.layers.Attention` returns its weights on request, so its calls request them.
         """
@@ -246,8 +246,8 @@ def compute_focus(queries: Tensor, keys: Tensor, scale: float | None = None) -> 
 def measure_focus(weights: Array) -> float | None:
     """Return the focus of weights, or `None` if keys are few.
 
-    Queries with fewer than `LEAST_KEYS` weights other than 0, because keys are masked, are left
-    out.
+    Queries with fewer than `LEAST_KEYS` weights other than 0, because keys are masked, do not
+    count.
 
     Args:
         weights: Array whose last axis has the keys.
@@ -266,7 +266,7 @@ def _watch_functions(
     on_softmax: Callable[[Tensor, Tensor], object],
     on_attention: Callable[[Tensor, Tensor, float | None], object],
 ) -> Iterator[None]:
-    """Watch the functions by which layers of users compute attention, in this thread.
+    """Watch the functions that users' layers compute attention with, in this thread.
 
     Args:
         on_softmax: Is called with the input and the output of a softmax.

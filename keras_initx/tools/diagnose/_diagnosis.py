@@ -70,7 +70,7 @@ class Diagnosis:
     """A model and a batch, with their measurements.
 
     Args:
-        inventory: What a built model holds.
+        inventory: The weights and layers of a built model.
         x: Its inputs, as tensors.
         y: The targets, or `None` to skip losses and gradients unless steps are taken.
         loss: A loss as in `compile`, or `None` for the loss of the model.
@@ -236,7 +236,7 @@ class Diagnosis:
     def without_penalties(self) -> Iterator[None]:
         """Take the regularizers from the weights for the duration of the block.
 
-        They pull each weight to 0, also a weight on which the loss does not depend.
+        They pull each weight to 0, even a weight that the loss does not depend on.
         """
         regularizers = [(weight, weight.regularizer) for weight in self.trained]
         try:

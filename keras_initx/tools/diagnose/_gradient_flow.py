@@ -31,7 +31,7 @@ class PassedCall:
 
     Attributes:
         operation: The layer or operation.
-        caller: The call in which it was made, `None` for the call of the model.
+        caller: The call that made it, `None` for the call of the model.
         inner: The calls that were made in it.
         input_forms: The forms of its inputs of floats.
         output_forms: The forms of its outputs of floats.
@@ -79,7 +79,7 @@ class CallRecorder(Watcher):
 
 
 def _list_forms(nested: Any) -> list[_Form]:
-    """Return the forms of the tensors of floats in `nested`, without those of a trace."""
+    """Return the forms of the tensors of floats in `nested`, without traced tensors."""
     forms = []
     for index, leaf in enumerate(keras.tree.flatten(nested)):
         if not isinstance(leaf, keras.Variable) and first_float(leaf) is not None:

@@ -33,7 +33,7 @@ from keras_initx.tools.diagnose.losses.probes import OutputProbe, OutputReport, 
 
 
 class MeasuredLayer:
-    """A layer, and what a diagnosis has measured of it.
+    """A layer with the measurements of a diagnosis.
 
     An attribute that a `LayerReport` has, too, has the same name there.
 
@@ -119,12 +119,12 @@ class MeasuredLayer:
 
     @property
     def signal(self) -> Signal:
-        """`Signal` before the activation, otherwise of the output; empty if neither is known."""
+        """`Signal` before the activation, otherwise of the output; empty without either."""
         return self.before or self.after or Signal()
 
     @property
     def has_enough_values(self) -> bool:
-        """Whether its signal has enough values to be judged."""
+        """Whether its signal has enough values for a verdict."""
         return self.signal.size >= LEAST_VALUES
 
     @property
@@ -155,7 +155,7 @@ class MeasuredLayer:
 
     @property
     def is_steep(self) -> bool:
-        """Whether an activation follows the kernel that is steeper than those of Keras."""
+        """Whether the activation after the kernel is steeper than all of Keras."""
         return self.slope is not None and self.slope > 2
 
     @property
@@ -212,7 +212,7 @@ class MeasuredLayer:
 
     @property
     def gain(self) -> float | None:
-        """Factor by which the first kernel scales its inputs, `None` without one or if quantized.
+        """Factor between inputs and outputs of the first kernel, `None` without one or if quantized.
 
         The kernels of an adapter do not count: an adapter is added to another kernel.
         """
@@ -240,7 +240,7 @@ class MeasuredLayer:
 
 @dataclass(frozen=True, eq=False)
 class MeasuredWeight:
-    """A weight of a layer, and what a diagnosis has measured of it.
+    """A weight of a layer with the measurements of a diagnosis.
 
     Attributes:
         layer: The measured layer that the weight belongs to.

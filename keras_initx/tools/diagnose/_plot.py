@@ -275,7 +275,7 @@ def _finish_panel(axis: Axes, panel: _Panel) -> None:
 
 
 def _read_measures(layers: Sequence[LayerReport | None], measure: str) -> Array:
-    """Return a measure of each layer, such as `"after.std"`, with NaN where it is not known."""
+    """Return a measure of each layer, such as `"after.std"`, or NaN if it is not known."""
     values = np.array([_read_measure(layer, measure) for layer in layers], "float64")
     return np.where(np.isfinite(values), values, np.nan)
 

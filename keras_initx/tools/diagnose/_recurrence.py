@@ -107,7 +107,7 @@ def _count_equal_at_end(sequences: Array) -> int:
 
 
 class Gates(NamedTuple):
-    """The gates by which a recurrent layer keeps its state.
+    """The gates that keep the state of a recurrent layer.
 
     Attributes:
         gate: `"forget"` for an LSTM, `"update"` for a GRU.
@@ -203,7 +203,7 @@ class RecurrentKernel(NamedTuple):
 
     @property
     def forgets(self) -> bool:
-        """Whether nothing is left of the first half of the steps."""
+        """Whether the state has lost the first half of the steps."""
         return self.kept is not None and self.kept < UNREAD
 
 

@@ -120,7 +120,7 @@ def compute_relative_size(weight: MeasuredWeight, choices: Sequence[Choice]) -> 
 
 
 def _adapt_law(weight: MeasuredWeight, initializer: InitializerLike) -> Law | None:
-    """Return the law by which an initializer draws a weight, `None` if it has none."""
+    """Return the law of the values that an initializer draws for a weight, `None` without one."""
     initializer = keras.initializers.get(initializer)
     axes = weight.report.axes
     if isinstance(initializer, Initializer) and axes is not None:

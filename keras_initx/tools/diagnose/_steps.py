@@ -72,7 +72,7 @@ def check_optimizer(model: keras.Model) -> None:
 
 @dataclass(frozen=True)
 class TrainedSteps:
-    """What some steps on the batch do, with a fresh copy of the optimizer.
+    """The effects of some steps on the batch, with a fresh copy of the optimizer.
 
     Attributes:
         losses: The training objective before each step, and after the last, up to the first that
@@ -86,7 +86,7 @@ class TrainedSteps:
             finite ones.
         tried: Other rates that were tried because the loss does not stay finite, rises, or is no
             better than a guess.
-        better_rate: The rate of `tried` with which the same number of steps lowers the loss most;
+        better_rate: The rate of `tried` that lowers the loss most in the same number of steps;
             `None` if no rate lowers it enough.
         is_by_state: Whether the loss becomes infinite or NaN after the same number of steps with
             each rate. Then state that `call` writes is the reason, not the rate.
@@ -141,7 +141,7 @@ class TrainedSteps:
 
 @fact
 def steps_taken(diagnosis: Diagnosis) -> TrainedSteps | None:
-    """What the requested steps do, `None` without any.
+    """The effects of the requested steps, `None` without any.
 
     It is also `None` if the loss, a gradient, or a weight that is no mask is not finite, and if all
     gradients are 0.

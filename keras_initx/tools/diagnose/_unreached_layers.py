@@ -50,15 +50,15 @@ _OFFSETS = ("beta", "bias")
 
 @dataclass(frozen=True)
 class UnreachedLayers:
-    """The layers none of whose weights gets a gradient, whatever their values are.
+    """The layers whose weights get no gradient, whatever their values are.
 
     Attributes:
-        cut_off: The unreached layers on which the loss depends.
+        cut_off: The unreached layers that the loss depends on.
         stopped: The layers of `cut_off` whose outputs `keras.ops.stop_gradient` gets.
         learning: The layers that learn.
         fed: The layers of `learning` that get outputs of `cut_off`.
-        idle: The unreached layers from which the loss is computed, or would be for other examples,
-            though it is the same with other weights: it multiplies their outputs by 0, or selects
+        idle: The unreached layers that the loss is computed from, or would be for other examples,
+            without an effect of their weights. The loss multiplies their outputs by 0, or selects
             other ones.
         unused: All other unreached layers: their outputs are dropped.
         inside: The unreached layers that belong to a model inside the model.
@@ -89,10 +89,10 @@ class UnreachedLayers:
 def unreached_layers(diagnosis: Diagnosis) -> UnreachedLayers:
     """The layers that get no gradient with other values either.
 
-    A gradient may be 0 because of values: of weights that are zeros at the start, as at the end of
-    a branch, of activations that are at their limits, or because a branch is dropped in this step.
-    So it is computed again with zeros replaced, activations opened, several times with other
-    weights where it was 0, and in inference mode. All weights are put back.
+    A gradient may be 0 because of values: zeros at the start, for example at the end of a branch,
+    activations at their limits, or a branch that is dropped in this step. So it is computed again
+    with zeros replaced, activations opened, and in inference mode. If it was 0, it is also computed
+    several times with other weights. All weights are restored.
     """
     trained, norms = diagnosis.trained, list(gradient_norms(diagnosis).values())
     start_zero = [index for index, norm in enumerate(norms) if norm == 0]
@@ -191,7 +191,7 @@ def _is_used(variable: keras.Variable, changes: Sequence[Change], diagnosis: Dia
 
 
 def _select_connected(layers: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> list[MeasuredLayer]:
-    """Return the layers from which the loss is computed, even if it multiplies them by 0."""
+    """Return the layers that the loss is computed from, even if it multiplies them by 0."""
     variables = []
     for layer in layers:
         for weight in layer.weights:
@@ -376,8 +376,8 @@ def _flip_and_shrink(values: Array) -> Array:
 def _make_redraw(seed: int) -> Change:
     """Return a change to other signs and sizes.
 
-    If the signs of all weights are flipped, two odd layers, one after the other, give what they
-    gave. So `_flip_and_shrink` alone does not suffice.
+    If the signs of all weights are flipped, two odd layers, one after the other, have the same
+    outputs as before. So `_flip_and_shrink` alone does not suffice.
     """
 
     def redraw(values: Array) -> Array:

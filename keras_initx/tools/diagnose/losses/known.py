@@ -88,7 +88,7 @@ class Loss:
 
     @property
     def title(self) -> str:
-        """What it is in a sentence."""
+        """Its name in a sentence."""
         return f"the loss (like {self.name})" if self.is_own else self.name
 
     @property
@@ -103,7 +103,7 @@ def follows_from_shapes(loss: LossLike) -> bool:
 
 
 def find_keras_loss(loss: LossLike, targets: Tensor, outputs: Tensor) -> Loss | None:
-    """Find the loss of Keras that a loss as in `compile` is, `None` for others."""
+    """Find the loss of Keras that an argument of `compile` means, `None` for others."""
     if follows_from_shapes(loss):
         kind: LossKind = "categorical"
         if outputs.shape[-1] == 1:
@@ -137,7 +137,7 @@ def find_keras_loss(loss: LossLike, targets: Tensor, outputs: Tensor) -> Loss | 
 
 
 def _find_class_axis(loss: LossLike, targets: Tensor, outputs: Tensor) -> int:
-    """Find the axis of `outputs` that class numbers lack, the last where that is not clear."""
+    """Find the axis of `outputs` that class numbers lack, the last axis if this is not clear."""
     shape = list(outputs.shape)
     if not shape:
         return -1

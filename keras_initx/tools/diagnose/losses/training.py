@@ -30,7 +30,7 @@ ComparedKind: TypeAlias = Literal["crossentropy", "distance"]
 
 @dataclass(frozen=True, eq=False)
 class LossCall:
-    """A call of a loss as in `compile`, with what it gets in training.
+    """A call of a loss that `compile` accepts, with its inputs in training.
 
     Attributes:
         loss: The loss.
@@ -61,8 +61,8 @@ class RepeatableLoss:
     def crosses_examples(self) -> bool:
         """Whether each output is compared with the targets of all examples: their shapes differ.
 
-        Then it does not matter which target is of which example. It does for targets of the shape
-        of the outputs, unless the loss compares all pairs, or distributions, on purpose.
+        Then the order of the targets does not matter. It does matter for targets of the shape of
+        the outputs, unless the loss compares all pairs, or distributions, on purpose.
         """
         output_shape, target_shape = tuple(self.output.shape), tuple(self.targets.shape)
         have_one_size = math.prod(target_shape) == math.prod(output_shape)
@@ -102,7 +102,7 @@ def list_repeatable_losses(
     outputs: Tensor,
     objective: Callable[[Tensor, Tensor], Tensor],
 ) -> list[RepeatableLoss]:
-    """List the losses of the outputs of a model, also those of its own `compute_loss`.
+    """List the losses of the outputs of a model, also the losses of its own `compute_loss`.
 
     Args:
         model: The model.
@@ -140,7 +140,7 @@ def _make_computation(loss: LossLike) -> Callable[[Tensor, Tensor], float]:
 
 
 def check_loss(loss: LossLike | None) -> None:
-    """Raise `ValueError` if `loss` is not a loss as in `compile`, or a list or dict of them."""
+    """Raise `ValueError` unless `compile` accepts `loss`, or all losses in a list or dict."""
     for leaf in keras.tree.flatten(loss):
         if leaf is None or follows_from_shapes(leaf):
             continue
@@ -214,11 +214,11 @@ def list_loss_calls(
 ) -> list[LossCall]:
     """List each loss of `model` with the targets and the output that it gets in training.
 
-    Outputs with several losses are left out.
+    Outputs with several losses are not listed.
 
     Args:
         model: A model.
-        loss: A loss as in `compile`, or `None` for the loss of `model`.
+        loss: A loss that `compile` accepts, or `None` for the loss of `model`.
         targets: The targets.
         outputs: The outputs of `model`.
     """
@@ -266,7 +266,7 @@ class _WatchedLoss(KerasLoss):
 
 
 class _CountedRows(KerasLoss):
-    """Gives 1 for each row of outputs that counts in training, and 0 for what a mask leaves out."""
+    """Gives 1 for each row of outputs that counts in training, and 0 for each masked row."""
 
     def __init__(self) -> None:
         super().__init__(name="counts", reduction=None)

@@ -20,7 +20,7 @@ _CHECK_LABELS = "then check that each label belongs to its input"
     unless=["no gradient:error", "diverging steps:note"],
 )
 def blind_guess(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
-    """Report a loss that is no better than that of a guess by the shares of the labels.
+    """Report a loss that is no better than a guess by the shares of the labels.
 
     Reported if:
         A crossentropy is above {BETTER_THAN_GUESS:g} times the loss of a guess by the shares of the

@@ -150,7 +150,7 @@ def _report_unmoved(
 
 
 def _find_higher_rate(optimizer: keras.optimizers.Optimizer, taken: TrainedSteps) -> float | None:
-    """Find the highest rate that a schedule has later, `None` if none is known to be higher."""
+    """Find the highest later rate of a schedule, `None` if no rate is certainly higher."""
     if not has_one_rate(unwrap_optimizer(optimizer)) or not taken.rates:
         return None
     highest = max(predict_rates(unwrap_optimizer(copy_unbuilt(optimizer)), _LATER_STEPS))

@@ -134,7 +134,7 @@ def _have_other_layers_numbers(diagnosis: Diagnosis) -> bool:
 
 
 def _report_single_index(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
-    """Report embeddings of which all examples take the same row."""
+    """Report embeddings that look up the same row for all examples."""
     hit = [layer for layer in layers if layer.first_inputs.only_index is not None]
     if not hit or not _have_different_targets(diagnosis):
         return

@@ -115,7 +115,7 @@ def _propose_finite_source(lost: Sequence[LostWeight]) -> Remedy:
 
 
 def _describe_source(weight: ModelWeight, initializer: LayerInitializer | None) -> str:
-    """Describe what has to give finite values, by what is known of the initializer of a weight."""
+    """Describe the source that has to give finite values, from the initializer of a weight."""
     others = "a file, or an assignment"
     if initializer is None:
         return f"take finite values from its source: an initializer, {others}"

@@ -144,7 +144,7 @@ def _is_finite(layer: MeasuredLayer) -> bool:
 
 
 def _report_loss(effect: str, diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Finding:
-    """Report a loss, with the reason if it is known."""
+    """Report a loss, with the reason if there is one."""
     for layer, head in pair_with_heads(layers, diagnosis.probe(LossProbe).other_heads):
         if head.loss.name == "poisson" and head.output_signal.min < 0:
             evidence = f"{effect}: poisson takes the logarithm of the outputs of {layer.title}"

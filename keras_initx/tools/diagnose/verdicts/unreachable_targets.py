@@ -37,8 +37,7 @@ def unreachable_targets(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> It
     Level:
         warning
 
-    Why:
-        The loss cannot become small. Training drives the activation to its limit, where it has no
+    Why: The loss cannot become small. Training drives the activation to its limit, with no
         gradient.
 
     Typical causes:
