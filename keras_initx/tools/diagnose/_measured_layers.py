@@ -212,7 +212,7 @@ class MeasuredLayer:
 
     @property
     def gain(self) -> float | None:
-        """Factor between inputs and outputs of the first kernel, `None` without one or if quantized.
+        """Factor between inputs and outputs of its first kernel. `None` without, or if quantized.
 
         The kernels of an adapter do not count: an adapter is added to another kernel.
         """

@@ -48,9 +48,10 @@ def no_gradient(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[F
         for example in a target network. A layer before a dead end does not count either. A dead end
         is an activation that is 0, or at a limit, for all examples: *dead units* or *saturated*.
 
-    Level: error; warning if the loss does not depend on the layers, or `stop_gradient` cuts them
-        off; note if they belong to a model inside, and you use other outputs of it, or if another
-        batch may use them and other layers read the inputs
+    Level:
+        error; warning if the loss does not depend on the layers, or `stop_gradient` cuts them off;
+        note if they belong to a model inside, and you use other outputs of it, or if another batch
+        may use them and other layers read the inputs
 
     Why:
         - Weights without a gradient never change.

@@ -277,7 +277,7 @@ def _propose_bias(prior: Prior, last: MeasuredLayer | None, layer: MeasuredLayer
     """Propose the bias.
 
     Args:
-        prior: The loss with the bias.
+        prior: The first loss with and without the bias.
         last: The layer with the last kernel, if the code has identified it.
         layer: The layer that makes the output.
     """

@@ -37,8 +37,9 @@ def unreachable_targets(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> It
     Level:
         warning
 
-    Why: The loss cannot become small. Training drives the activation to its limit, with no
-        gradient.
+    Why:
+        The loss cannot become small. Training drives the activation to its limit, and the gradient
+        is 0 at this limit.
 
     Typical causes:
         - `tanh` or a sigmoid in the last layer, for targets with other limits
