@@ -1,4 +1,4 @@
-"""`audit`: compare weights with what rules say, or with other weights. Nothing is changed.
+"""`audit`: compare weights with rules, or with other weights. Nothing is changed.
 
 Both questions have one form: each weight, a `Subject` or a line of a contract, is tested against an
 `Expectation`. The `Comparison`s are judged together, and become the rows of an `AuditReport`.
@@ -7,7 +7,7 @@ Both questions have one form: each weight, a `Subject` or a line of a contract, 
     with like    _pair_contracts: both sides, measured and paired -> judge -> make_all_rows
 
 A *law* is the distribution that an initializer draws from. A *draw* is one array of random values;
-several draws of a weight tell what is random in it. Weights are *one draw* if one follows from the
+several draws of a weight show its random part. Weights are *one draw* if one follows from the
 other: it is equal but for a factor, or is its beginning.
 """
 
@@ -147,7 +147,7 @@ def _measure(content: Contract | Inventory | Mapping[str, Any]) -> Contract:
 
 
 def _check_without_like(weights: Any, rules: Any) -> None:
-    """Raise an error if one of both makes sense with `like` only."""
+    """Raise an error if an argument only makes sense with `like`."""
     if isinstance(rules, Contract):
         raise TypeError(
             "`rules` must be rules, a recipe or a plan. This is a contract: pass it as `like`. "
@@ -177,11 +177,11 @@ def _check_without_like(weights: Any, rules: Any) -> None:
 
 
 def _describe_rules(rules: RulesOrPlan | None, resolved: Any) -> str:
-    """Say who says how weights should be, see `AuditReport.source`.
+    """Name the source of the expected weights, see `AuditReport.source`.
 
     Args:
         rules: The argument of `audit`.
-        resolved: The same, but for a name the recipe, and for a path the plan.
+        resolved: The same, with the recipe in place of a name, and the plan in place of a path.
     """
     if rules is None:
         return LAYERS_SAY
@@ -331,7 +331,7 @@ def _audit_by_rules(
     roles: RolesGiven | None,
     alpha: float,
 ) -> AuditReport:
-    """Compare weights with what rules, a plan or their layers say."""
+    """Compare weights with rules, a plan or their layers."""
     resolved = resolve_rules(rules, seed)
     comparisons = []
     paths_by_sample: dict[bytes, list[str]] = {}
@@ -368,7 +368,7 @@ def _test_subject(subject: Subject, expectation: Expectation) -> Comparison:
 
 
 def _mention_labels(subject: Subject, comparison: Comparison) -> Comparison:
-    """Say of equal units of a last layer that their labels differ, so that training parts them."""
+    """Add to equal units of a last layer that their labels differ, so training separates them."""
     last_axis = f"along axis {len(subject.shape) - 1} equal"
     outcomes = []
     for outcome in comparison.outcomes:
@@ -409,7 +409,7 @@ def _note_equal_sizes(rows: Sequence[WeightAudit]) -> list[str]:
 
 
 def _note_pairs(pairs: Pairs) -> list[str]:
-    """Make a sentence of each note, on all weights that it is about, and add the remarks."""
+    """Make a sentence from each note for all its weights, and add the remarks."""
     paths_by_note: dict[str, list[str]] = {}
     for path, note in pairs.notes.items():
         paths_by_note.setdefault(note, []).append(path)

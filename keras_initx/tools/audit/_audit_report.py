@@ -1,4 +1,4 @@
-"""The result of `audit`: a row for each weight, and a table of groups of those that are off."""
+"""The result of `audit`: a row for each weight, and a table of groups with problems."""
 
 import html
 import itertools
@@ -179,7 +179,7 @@ class AuditReport(Tabular[Group], Judgement):
 
     @property
     def problems(self) -> list[WeightAudit]:
-        """The weights that are not as they should be."""
+        """The rows of the weights that are not as expected."""
         return [weight for weight in self.rows if weight.verdict]
 
     @property
@@ -302,7 +302,7 @@ class AuditReport(Tabular[Group], Judgement):
         return text
 
     def _resolution_text(self) -> str:
-        """Say which weights have too few values to show a change that others show."""
+        """Name the weights with too few values for a change that other weights would show."""
         factors = {}
         for weight in self.rows:
             if weight.resolution is not None and round(weight.resolution, 2) > _COARSE:

@@ -77,11 +77,13 @@ _COLUMNS = (
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Contract(WeightTable[WeightContract]):
-    """How the weights of a model are drawn, in the form of all results.
+    """How the weights of your model are drawn, in the form of all results.
+
+    `print` shows you each weight with its law. `save` writes a file that you can review and edit.
 
     Attributes:
         rows: A `WeightContract` for each weight, in the order of the model or the file.
-        draws: The number of draws that it was measured from.
+        draws: The number of draws that were measured.
         equal: Sets of the paths of random weights that are equal in each draw.
         one_draw: Sets of the paths of random weights that are one draw each time: equal but for a
             factor, or for their lengths.
@@ -117,7 +119,7 @@ class Contract(WeightTable[WeightContract]):
 
         Raises:
             OSError: If the file cannot be read.
-            ValueError: If there is none, or it is incomplete or of another version.
+            ValueError: If the file has no contract, or is incomplete or of another version.
         """
         return read_contract("path", str(path))
 
@@ -382,7 +384,7 @@ def read_contract(name: str, path: str) -> Contract:
 
 @dataclass(frozen=True)
 class ContractExpectation(Expectation):
-    """How a weight is drawn by a contract.
+    """The expected values of a weight by a contract.
 
     Attributes:
         line: The weight in the contract.
@@ -398,7 +400,7 @@ class ContractExpectation(Expectation):
 
     @property
     def text(self) -> str | None:  # type: ignore[override]
-        """How it is drawn by the contract, in words."""
+        """The law of the weight in the contract, in words."""
         return None if self.line.kind == "unknown" else self.line.text
 
     @property
@@ -429,9 +431,10 @@ class ContractExpectation(Expectation):
         )
 
     def _adapt_to_one_draw(self, weight: WeightContract) -> Profile:
-        """Return the profile of a weight, changed in what one draw of either side cannot tell.
+        """Return the profile of a weight, without facts that one draw of either side cannot show.
 
-        It does not tell fixed values from random ones, nor levels of a law from copies.
+        One draw does not distinguish fixed values from random ones, nor levels of a law from
+        copies.
         """
         actual = weight.profile
         are_drawn = self.line.kind == "random" and actual.has_distribution

@@ -13,8 +13,8 @@ A file has a line for people, and after all lines a list of numbers that only te
       "hidden/bias": []
     }
 
-What a person changes in a line counts: another mean or standard deviation moves the numbers, and
-another law replaces them.
+A person may edit a line: another mean or standard deviation moves the numbers, and another law
+replaces them.
 """
 
 import math
@@ -128,7 +128,7 @@ def _shorten(value: float) -> float:
 
 
 def _list_numbers(profile: Profile) -> Iterator[float | None]:
-    """List the numbers of a profile, none if there is nothing more to say than in the line.
+    """List the numbers of a profile, none if the line already has all facts.
 
     They are: mean, std, zeros, size, total, outliers, bits, independent, kurtosis; lowest, highest;
     connections; quantiles; how many spot values, parts and ends follow, and these.
@@ -159,7 +159,7 @@ def read_line(line: Mapping[str, Any]) -> WeightContract:
     Raises:
         KeyError: If something is missing.
         TypeError: If something has another type.
-        ValueError: If no weight can be as the line says.
+        ValueError: If the line describes an impossible weight.
     """
     unknown = sorted(line.keys() - _KEYS)
     if unknown:
@@ -201,7 +201,7 @@ def _make_hashable(value: Any) -> Any:
 
 
 def _profile_statement(law: IndependentLaw, dtype: DType, shape: Shape) -> Profile:
-    """Make the profile of a law that a person states, as exactly known as from one draw.
+    """Make the profile of a law that a person states, with the exactness of one draw.
 
     The numbers that they state are rounded, so that the ends of the law are not known.
     """
@@ -292,7 +292,7 @@ def _read_moments(
 def _apply_moments(measured: Profile, line: Mapping[str, Any]) -> Profile:
     """Take the moments of a line into a profile, if a person has changed them.
 
-    Then the values are others, and ends that would follow from rounded numbers are not known.
+    Then the values differ, and their ends are unknown, because the stated numbers are rounded.
     """
     changed = {}
     stated = _read_moments(line, _MOMENTS, are_equal=not measured.std)

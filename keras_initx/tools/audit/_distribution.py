@@ -1,7 +1,7 @@
 """The distribution of values: its scale, its mean and its shape; of the whole, and of parts.
 
-The tests begin with `compare_`; see `property_test`. In them `before` is what is expected, of draws
-that were measured or of a law, and `now` what the audited weight has.
+The tests begin with `compare_`; see `property_test`. In their texts, `before` is the expectation,
+from measured draws or a law, and `now` is the audited weight.
 """
 
 import math
@@ -120,7 +120,7 @@ def compare_shapes(expected: Profile, actual: Profile) -> Outcome | None:
 
 
 def measure_excess_of_shape(expected: Profile, actual: Profile) -> float:
-    """Measure how many times as far two samples differ as independent ones would on average."""
+    """Measure the distance of two samples, relative to the average of independent samples."""
     return (
         _measure_distance(expected, actual)
         * math.sqrt(_count_effective(expected, actual))
@@ -206,7 +206,7 @@ def _compute_norms(values: Array) -> Array:
 
 @property_test()
 def compare_norms(expected: Profile, actual: Profile) -> Outcome | None:
-    """Test whether slices have one norm that had not, or no longer have."""
+    """Test whether slices have one norm and had not, or the reverse."""
     before, now = expected.norms, actual.norms
     if before is None or now is None or before == now:
         return None
@@ -252,7 +252,7 @@ def measure_parts(reading: Reading) -> tuple[Parts, ...]:
 
 
 def choose_part_counts(length: int) -> list[int]:
-    """Choose in how many parts an axis of a length is divided: `6 -> [6]`, `17 -> [12]`."""
+    """Choose the numbers of parts for an axis of a length: `6 -> [6]`, `17 -> [12]`."""
     equal = 1
     for count in range(2, min(length, _MOST_PARTS) + 1):
         if length % count == 0:
@@ -284,9 +284,9 @@ class _MatchedParts:
     """Equal parts of a weight along one axis, on both sides.
 
     Attributes:
-        expected: The parts that are expected.
+        expected: The expected parts.
         actual: The parts of the audited weight.
-        expected_size: The number of independent values of a part that is expected.
+        expected_size: The number of independent values of an expected part.
         actual_size: The number of independent values of a part of the weight.
         zeros: The larger share of zeros, which are among the values of a part.
     """

@@ -1,4 +1,4 @@
-"""What several draws of a weight say about it together, and what differs between them.
+"""Merge several draws of a weight, and find the differences between them.
 
 draws                        together
 equal values                 "fixed", such as a table of positions
@@ -142,7 +142,7 @@ def _have_one_size(draws: Sequence[Profile], parts: Sequence[Parts]) -> bool:
 
 
 def _count_independent(draws: Sequence[Profile]) -> float:
-    """Count the independent values that would tell as much as all draws."""
+    """Count the independent values with the same information as all draws."""
     independent = sum(draw.independent for draw in draws)
     error = _average_error(draws)
     if not error or not all(draw.std for draw in draws):

@@ -1,8 +1,8 @@
-"""Values that are equal to each other, within a weight and in several.
+"""Find equal values, within a weight and in several weights.
 
-There are three kinds: slices that repeat others (`find_repeated`), single values that are there
-several times (`count_independent`), and weights that are *one draw*: one is a multiple of the
-other, or its beginning (`group_one_draw`). Values that are equal by chance or by rounding are none.
+There are three kinds: slices that repeat others (`find_repeated`), single values that occur several
+times (`count_independent`), and weights that are *one draw*: one is a multiple of the other, or its
+beginning (`group_one_draw`). Values that are equal by chance or by rounding do not count.
 
     Slices of an array (3, 4, 5) along axis 1    values (3, 4, 5): before, slices, after
     Slices along the axes 1 to 2, such as heads  values (3, 20, 1)
@@ -72,7 +72,7 @@ class Slices:
         return f"[{', '.join(map(str, np.unravel_index(index, self.lengths)))}]"
 
     def sample(self, count: int) -> Array:
-        """Take at most so many values of each, at even distances, as `[values, number]`."""
+        """Take a limited number of values of each, at even distances, as `[values, number]`."""
         if count >= self.size:
             return self.take(slice(None))
         flat = np.linspace(0, self.size - 1, count).astype(int)
@@ -138,7 +138,7 @@ def count_bits(reading: Reading) -> int:
 
 
 def are_exact(expected: Profile, actual: Profile) -> bool:
-    """Return whether both have so many bits that no two values are equal by rounding."""
+    """Return whether both have enough bits, so that no two values are equal by rounding."""
     return min(expected.bits, actual.bits) > BITS_OF_RANDOM
 
 
@@ -201,7 +201,7 @@ def _estimate_chance_of_equal_values(reading: Reading) -> float:
 
 
 def _cannot_be_chance(count: int, surprise: float, slices: int) -> bool:
-    """Return whether two of so many slices cannot be equal by chance.
+    """Return whether two of these slices cannot be equal by chance.
 
     Args:
         count: The number of values of a slice that are not 0.
@@ -281,7 +281,7 @@ def _describe_pairs(slices: Slices, pairs: Sequence[tuple[int, int]]) -> str:
 
 @property_test(needs=Known.KIND)
 def compare_repeated(expected: Profile, actual: Profile) -> Outcome | None:
-    """Test whether slices repeat others that did not, or no longer do."""
+    """Test whether slices repeat others and did not, or the reverse."""
     if not (are_exact(expected, actual) or expected.repeated == NOTHING):
         return None
     return compare_findings(expected.repeated, actual.repeated)
@@ -305,7 +305,7 @@ _COPIES = 0.6
 
 
 def count_independent(reading: Reading) -> float:
-    """Count the independent values that would tell as much as those that are there."""
+    """Count the independent values with the same information as all values."""
     ordered, size = reading.ordered, reading.sample.size
     if count_bits(reading) > BITS_OF_RANDOM:
         return size * ((1 + int(np.count_nonzero(np.diff(ordered)))) / ordered.size)
@@ -313,7 +313,7 @@ def count_independent(reading: Reading) -> float:
 
 
 def _count_copies(values: Array) -> int:
-    """Count how often each value is there, once or more, if few bits make values equal too."""
+    """Count the copies of each value, although few bits make values equal, too."""
     counts = np.unique(values, return_counts=True)[1]
     if counts.size < _FEWEST_DIFFERENT:
         return 1
@@ -332,7 +332,7 @@ def estimate_chance_of_equal_weights(profile: Profile) -> float:
 
 
 def compute_largest_atom(profile: Profile) -> float:
-    """Compute the share of the most frequent value, of those that the quantiles are of."""
+    """Compute the share of the most frequent value among the values of the quantiles."""
     quantiles = np.array(profile.quantiles)
     last = np.searchsorted(quantiles, quantiles, side="right") - 1
     # Of two equal values that follow each other, quantiles between them are equal.
@@ -341,7 +341,7 @@ def compute_largest_atom(profile: Profile) -> float:
 
 @property_test()
 def compare_copies(expected: Profile, actual: Profile) -> Outcome | None:
-    """Test whether single values are there several times."""
+    """Test whether single values occur several times."""
     shares = actual.independent / actual.size, expected.independent / expected.size
     are_enough = min(expected.size, actual.size) >= FEWEST_OF_SHAPE
     if not (are_enough and are_exact(expected, actual)) or shares[0] >= _COPIES * shares[1]:
@@ -380,7 +380,7 @@ _USUAL_DESCENTS = range(3, 13)
 def encode_signs(reading: Reading) -> str:
     """Write the signs of the first 64 values that are not 0, in 16 hexadecimal digits.
 
-    Empty if there are fewer, or if they tell less than independent signs.
+    Empty if there are fewer, or if they have less information than independent signs.
     """
     values = _take_first(reading, _SIGNS)
     are_negative = values < 0

@@ -1,4 +1,4 @@
-"""What a weight should be, tests of several weights together, and the judgement of all at once.
+"""The expectation of a weight, tests of several weights, and the judgement of all at once.
 
     Expectation   what a weight should be; `test` makes a Comparison of a weight
     Comparison    a weight with the Outcomes of its tests
@@ -63,7 +63,7 @@ class Expectation(abc.ABC):
 
     @abc.abstractmethod
     def test(self, weight: Any) -> "Comparison":
-        """Measure a weight, and test whether it is as expected."""
+        """Measure a weight, and test whether it meets the expectation."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Comparison:
 
     @property
     def expected_path(self) -> str:
-        """The path of the weight that is expected."""
+        """The path of the expected weight."""
         return self.expectation.path or self.path
 
     @property
@@ -119,7 +119,7 @@ class Comparison:
 
     @property
     def is_proven(self) -> bool:
-        """Whether the values are those expected, not only of the same law."""
+        """Whether the values are exactly the expected values, and not only of the same law."""
         return any(outcome.proof for outcome in self.outcomes)
 
     @property
@@ -134,7 +134,7 @@ class Comparison:
 
     @functools.cached_property
     def scale(self) -> Scale | None:
-        """The scale of a random weight, relative to the one expected."""
+        """The scale of a random weight, relative to the expected scale."""
         if self.expected is None or not self.are_random or self.reason:
             return None
         if self.expectation.has_parts:
@@ -261,7 +261,7 @@ def _find_regrouped(
     actual: Sequence[Sequence[str]],
     expected: Sequence[Sequence[str]],
 ) -> Iterator[_Regrouped]:
-    """Find weights that are in one group with another and should not be, or the reverse."""
+    """Find weights that share a group with another weight and should not, or the reverse."""
     groups_now, groups_before = _index_groups(actual), _index_groups(expected)
     first_now: dict[int, Comparison] = {}
     first_before: dict[int, Comparison] = {}
@@ -384,7 +384,7 @@ def _compute_p_value(scale: Scale) -> float:
 
 
 def _is_shared_by_others(group: Sequence[Comparison], common: Scale) -> bool:
-    """Return whether the others are not as expected either, without the weight that is farthest."""
+    """Return whether the other weights differ too, without the farthest weight."""
     _, *others = sorted(
         (weight.scale for weight in group if weight.scale is not None),
         key=lambda scale: -math.copysign(scale.log / scale.error, scale.log * common.log),
@@ -398,13 +398,13 @@ def judge(
     groups: Sequence[Sequence[Comparison]],
     alpha: float,
 ) -> list[JudgedWeight]:
-    """Decide which tests failed, for all weights at once.
+    """Select the tests that failed, for all weights at once.
 
     Args:
         comparisons: The weights.
         joint: The tests of several of them.
-        groups: Weights whose scales are tested together. Those whose scale fails alone are no
-            evidence against the others.
+        groups: Weights whose scales are tested together. If the scale of a weight fails alone, it
+            is no evidence against the others.
         alpha: The probability of any failure by chance.
     """
     outcomes = [joint_test.outcome for joint_test in joint]
@@ -465,7 +465,7 @@ def _fails_by_scale(weight: Comparison, improbable: set[int]) -> bool:
 def _select_improbable(tested: Sequence[Outcome], count: int, alpha: float) -> set[int]:
     """Return the ids of the outcomes that are too improbable for so many tests.
 
-    They have ids, because outcomes of several weights may be equal to each other.
+    Ids are needed, because outcomes of several weights may be equal to each other.
     """
     corrected = holm([outcome.p for outcome in tested], count)
     improbable = set()

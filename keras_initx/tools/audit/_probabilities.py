@@ -1,7 +1,7 @@
 """Probabilities that tests need, computed from numbers alone.
 
-What ends with `_p_value` is the probability, if nothing is wrong, of a difference as large as the
-one that was observed. `_tail` is the probability of a larger value of a distribution.
+A function `..._p_value` returns the probability of a difference as large as observed, if nothing is
+wrong. A function `..._tail` returns the probability of a larger value of a distribution.
 """
 
 import functools
@@ -35,7 +35,7 @@ def variance_ratio_p_value(ratio: float, first: float, second: float) -> float:
     Args:
         ratio: The ratio.
         first: The degrees of freedom of its numerator.
-        second: Those of its denominator. One of both may be infinite.
+        second: The degrees of freedom of its denominator. One of both may be infinite.
     """
     if ratio < 1:
         ratio, first, second = 1 / ratio, second, first
@@ -121,7 +121,7 @@ def compute_chance_of_all(share: float, size: float, new_size: int) -> float:
 
 
 def compute_chance_of_any(number: float, share: float) -> float:
-    """Compute the probability of any of so many values, if one has the probability `share`."""
+    """Compute the probability of any of several values, if each has probability `share`."""
     return -math.expm1(number * math.log1p(-min(share, 0.5)))
 
 

@@ -1,14 +1,14 @@
-"""What is known of the values of a weight: from a law, from draws of it, or from a file.
+"""The known facts about the values of a weight: from a law, from its draws, or from a file.
 
-A `Reading` is an array with the values of it that are measured. A `Profile` has what was measured,
-or what a law says, as infinitely many values of it would. Of a kernel of `Dense(64)`, for example:
+A `Reading` is an array with its measured values. A `Profile` has the measurements, or the same
+facts about infinitely many values of a law. For a kernel of `Dense(64)`, for example:
 
     Profile(kind="random", size=3072, mean=0.0012, std=0.13, kurtosis=1.8, bits=23,
             quantiles=(-0.229, ...), parts=(Parts(axis=0, ...), ...), ...)
 
 *Parts* are equal pieces of a weight along an axis, such as gates. *Slices* are all pieces of length
-one, such as units, of which a profile has the farthest: the `Ends`. A weight of several draws has a
-profile that is merged from theirs, by the rule that each field states.
+one, such as units. A profile has the farthest slices: the `Ends`. The profile of several draws is
+merged from the profiles of all, by the rule of each field.
 """
 
 import functools
@@ -48,12 +48,12 @@ class Reading:
         largest_share: The share of the most frequent value that is expected, `None` if it is not
             known.
         zeros: The share of zeros.
-        sample: Some of those that count for the moments, in float64: without outliers, and without
-            zeros if there are many.
+        sample: Some of the values that count for the moments, in float64: without outliers, and
+            without zeros if there are many.
         ordered: Some of these, in increasing order.
         outliers: The number of outliers.
         median: Their median, also with outliers.
-        reach: How far from it a value is no outlier, 0 if that is not known.
+        reach: The largest distance from the median without being an outlier, 0 if it is not known.
     """
 
     values: Array
@@ -92,7 +92,7 @@ def make_reading(values: Array, dtype: DType, largest_share: float | None = None
 
 
 def compute_reach(low: float, high: float) -> float:
-    """Compute how far from the median a value is no outlier, by the quartiles of all."""
+    """Compute the largest distance from the median that makes no outlier, from the quartiles."""
     return _FAR * (high - low) / _INTERQUARTILE
 
 
@@ -176,7 +176,7 @@ class Parts:
 
     @staticmethod
     def merge(draws: Sequence["Parts"]) -> "Parts":
-        """Combine what several draws say of the same parts."""
+        """Combine the same parts of several draws."""
         means = np.array([draw.means for draw in draws])
         stds = np.array([draw.stds for draw in draws])
         mean = means.mean(axis=0)
@@ -200,7 +200,7 @@ class Ends:
 
     Attributes:
         axis: The axis.
-        size: The number of values of a slice that the numbers are of.
+        size: The number of measured values of a slice.
         number: The number of slices.
         means: The lowest and the highest mean of a slice.
         stds: The lowest and the highest standard deviation of a slice.
@@ -214,7 +214,7 @@ class Ends:
 
     @staticmethod
     def merge(draws: Sequence["Ends"]) -> "Ends":
-        """Combine what several draws say of the slices along one axis: the farthest of all."""
+        """Combine the slices along one axis from several draws: the farthest of all."""
         number = sum(draw.number for draw in draws)
         means = _merge_farthest([draw.means for draw in draws])
         stds = _merge_farthest([draw.stds for draw in draws])
@@ -418,7 +418,7 @@ class Profile:
         )
 
     def with_levels(self) -> "Profile":
-        """Count values that are equal as independent, because the law has few levels."""
+        """Count equal values as independent, because the law has few levels."""
         return replace(self, has_levels=True, independent=float(self.size))
 
     @property
@@ -454,7 +454,7 @@ class Profile:
 
     @property
     def _has_long_tails(self) -> bool:
-        """Whether values are farther out, and nearer to the mean, than normal ones."""
+        """Whether values are farther out, and nearer to the mean, than normal values."""
         if self.kurtosis > 3 + _LONG_TAILS * math.sqrt(24 / self.independent):
             return True
         if math.isinf(self.highest - self.lowest):
@@ -480,7 +480,7 @@ class Profile:
 
 
 def list_family_laws(mean: float, std: float) -> Iterator[IndependentLaw]:
-    """Yield the laws that initializers draw from, with this mean and standard deviation."""
+    """Yield the laws of initializers with this mean and standard deviation."""
     yield NormalLaw(mean, std)
     yield TruncatedLaw(-2.0, 2.0, mean, std)
     width = math.sqrt(3) * std
@@ -488,7 +488,7 @@ def list_family_laws(mean: float, std: float) -> Iterator[IndependentLaw]:
 
 
 def round_numbers(value: Any) -> Any:
-    """Round the numbers of a profile to seven digits, as files have them: both say the same."""
+    """Round the numbers of a profile to seven digits, so that it is equal to its file."""
     if isinstance(value, float):
         return float(f"{value:.7g}")
     if isinstance(value, Farthest):
@@ -553,7 +553,7 @@ def compute_error_of_ratio(first: float, second: float) -> float:
 
     Args:
         first: The degrees of freedom of one.
-        second: Those of the other.
+        second: The degrees of freedom of the other.
     """
     return math.sqrt(0.5 / first + 0.5 / second)
 
@@ -568,7 +568,8 @@ def estimate_variance(profile: Profile) -> float:
 def estimate_degrees(expected: Profile, actual: Profile) -> Degrees:
     """Estimate the degrees of freedom of two variances.
 
-    The variance of n values with kurtosis k varies as of 2 * n / (k - 1) normal ones (Box, 1953).
+    The variance of n values with kurtosis k varies like that for 2 * n / (k - 1) normal values
+    (Box, 1953).
     """
     if expected.frames and actual.frames:
         return Degrees(math.inf, math.inf)

@@ -1,4 +1,4 @@
-"""The form of a test of a property: when it applies, and what it says.
+"""The form of a test of a property: its conditions and its outcome.
 
 A test is a function `compare_...(expected, actual)` of two profiles, with the decorator
 `property_test`. It returns an `Outcome`, which is reported if it fails:
@@ -76,12 +76,12 @@ class Outcome:
 
 
 def proven(proof: str) -> Outcome:
-    """Return the outcome if the values are those expected."""
+    """Return the outcome for exactly the expected values."""
     return Outcome("values", "", p=1.0, deviation=0.0, proof=proof)
 
 
 def smallest_effect(dtypes: Iterable[DType]) -> float:
-    """Return the deviation of weights with these dtypes below which nothing is reported."""
+    """Return the smallest reported deviation of weights with these dtypes."""
     return SMALL if {"float16", "bfloat16"}.isdisjoint(dtypes) else _SMALL_IN_16_BITS
 
 

@@ -1,4 +1,4 @@
-"""What each weight should be, if rules, a recipe, the layers or a plan say so.
+"""The expectation of each weight from rules, a recipe, the layers or a plan.
 
 rules, a recipe    the law of the initializer of the first rule that matches
 seed, a plan       also the very values: `PlannedValues`
@@ -141,7 +141,7 @@ class PlannedValues(Expectation):
         return ""
 
     def _count_differing(self, drawn: Array, values: Array) -> int:
-        """Count the values that are not those drawn, but for the last bits of matrix products."""
+        """Count the values that differ from the drawn ones by more than rounding."""
         drawn = np.asarray(drawn, values.dtype)
         differ = drawn != values
         if not is_exact(self.stated.initializer):
@@ -160,7 +160,7 @@ def _compute_digest(values: Array, dtype: DType) -> str:
 
 
 def _is_transposed(drawn: Array, values: Array) -> bool:
-    """Return whether values are those that were drawn, with axes in another order."""
+    """Return whether values are the drawn values with axes in another order."""
     flat = values.reshape(-1)
     for order in itertools.permutations(range(drawn.ndim)):
         changed = drawn.transpose(order)
@@ -171,7 +171,7 @@ def _is_transposed(drawn: Array, values: Array) -> bool:
 
 
 def _count_equal_rows(drawn: Array, values: Array) -> int | None:
-    """Count the slices along the first axis that are as drawn, `None` for a vector."""
+    """Count the slices along the first axis with the drawn values, `None` for a vector."""
     if values.ndim < 2:
         return None
     differ = values.reshape(len(values), -1) != drawn.reshape(len(values), -1)

@@ -1,7 +1,7 @@
-"""What is audited: weights of a model, or arrays by name; and the profiles of their values.
+"""The audited weights of a model, or arrays by name, and the profiles of their values.
 
-A `Subject` is a weight or an array that is audited, whose values are read when they are needed. A
-`Profile` has what is known of values: measured in an array, or computed from a law.
+A `Subject` is an audited weight or array. Its values are read when they are needed. A `Profile` has
+the known facts about values: measured in an array, or computed from a law.
 """
 
 import contextlib
@@ -87,7 +87,7 @@ _MOST_ZEROS_ELSE = 1e-4
 
 
 def profile_array(stored: Array, dtype: DType) -> Profile:
-    """Measure an array in its own dtype: what one draw says."""
+    """Measure an array in its own dtype, as one draw."""
     if 0 in stored.shape:
         return Profile("unknown", "empty")
     if dtype not in DTYPES:
@@ -302,7 +302,7 @@ class Subject:
 
     @property
     def shard_shape(self) -> Shape:
-        """The shape of what lies on one device, its own where devices do not share it."""
+        """The shape of the part on one device, or its own shape if devices do not share it."""
         return self.values.shard_shape
 
     @property

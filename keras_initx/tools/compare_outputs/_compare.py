@@ -1,4 +1,4 @@
-"""Record the outputs of all layers of a model, and compare them with those of another.
+"""Record the outputs of all layers of a model, and compare them with another model.
 
 `compare_outputs` goes these steps:
 
@@ -8,8 +8,8 @@
 4. find the first difference, go back to its origin, and collect what differs there
 5. take the first step of training, if the other model has one (`FirstStep`, `compare_steps`)
 
-`ours` and `here` are of the model, `theirs`, `others` and `there` of what it is compared with. A
-*maker* of a tensor is the call that has first returned it.
+`ours` and `here` belong to the model; `theirs`, `others` and `there` belong to the other side. The
+*maker* of a tensor is the first call that has returned it.
 """
 
 import contextlib
@@ -119,7 +119,7 @@ def _find_differing_makers(
 ) -> list[int]:
     """Find the calls that have made the inputs of a call, and differ by half of the tolerance.
 
-    A maker that was not compared is passed over, to the makers of its inputs.
+    In place of a maker that was not compared, the makers of its inputs count.
     """
     differing = []
     visited = set()
@@ -207,7 +207,7 @@ def _find_suspects(
 def _name_last_equal(
     comparisons: Sequence[CallComparison], index: int, flow: Flow, equal_indices: Sequence[int]
 ) -> tuple[str, ...]:
-    """Name the equal calls after which the difference arises."""
+    """Name the last equal calls before the difference."""
     used = flow.certain[index] if flow.certain[index] != 1 << index else flow.possible[index]
     before = [number for number in equal_indices if used >> number & 1]
     if not before:
@@ -581,7 +581,7 @@ def _take_and_compare_step(
 
 
 def _find_draw_obstacle(ours: RecordedOutputs, others: RecordedOutputs) -> str:
-    """Say why random numbers in inference are not the same in both, empty if they are."""
+    """Say why random numbers in inference differ between both, empty if they are the same."""
     if ours.draws.is_random and others.framework != "keras":
         return "it draws numbers here"
     is_same_backend = ours.backend == others.backend
@@ -756,7 +756,7 @@ def _build_report(
     Args:
         ours: The calls of the model.
         others: The calls of the other model.
-        counterparts: Which calls are compared.
+        counterparts: The pairs of calls.
         tolerance: See `compare_outputs`.
         random: Dict from calls whose outputs are random to the reason.
     """

@@ -1,7 +1,7 @@
 """Compare the first steps of two models: loss, gradients, updates, settings.
 
-A *change* is a gradient or an update, `here` is the model, `there` is what it is compared with. Two
-changes are equal if the root mean square of their difference is at most the largest of
+A *change* is a gradient or an update. `here` is the model, `there` is the other side. Two changes
+are equal if the root mean square of their difference is at most the largest of
 
     times * rounding    what rounding was measured to make of it, in more runs on both sides
     share * size        what such runs miss
@@ -44,11 +44,11 @@ from keras_initx.tools.compare_outputs._training_settings import compare_trainin
 
 
 class _Limits(NamedTuple):
-    """Up to what difference two changes are equal.
+    """The limits for the difference of two equal changes.
 
     Attributes:
-        times: So many times what rounding makes of a change.
-        share: This share of the larger change.
+        times: A multiple of the rounding of a change.
+        share: A share of the larger change.
     """
 
     times: float

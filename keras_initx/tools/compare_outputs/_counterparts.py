@@ -1,4 +1,4 @@
-"""Decide which calls of one model are compared with which calls of another.
+"""Pair the calls of one model with the calls of another.
 
 A *call* is one use of a layer, an operation or a module in a forward pass. `names` maps patterns
 for paths of layers, or of weights, to names in the other model; dots and slashes are the same:
@@ -239,7 +239,7 @@ def _match_outermost_layer(pattern: str, path: str) -> _PatternMatch | None:
 def _match_by_patterns(
     paths: Iterable[str], others: Mapping[str, object], names: _LayerNames
 ) -> dict[str, str]:
-    """Match the paths of layers with the names in the other model that `names` leads to.
+    """Match the paths of layers with names in the other model, by `names`.
 
     A pattern that leads to a recorded name for no path at all is an error.
     """

@@ -1,10 +1,10 @@
 """Draw random numbers that are the same in each run of a model, on every backend.
 
 The numbers depend on the shape, and on the *rank* of the generator: its position among the
-generators that draw numbers of this shape, ordered by the first draw of each. Two dropouts of
-shape (4, 8) in a model have the ranks 0 and 1. So it does not matter under which names and in which
-order layers were made, or how often they draw: a loop of torch draws in each step, a program of JAX
-once. Numbers that are drawn independently stay independent.
+generators that draw numbers of this shape, ordered by the first draw of each. Two dropouts of shape
+(4, 8) in a model have the ranks 0 and 1. So the names of layers, their order of creation and the
+number of their draws do not matter: a loop of torch draws in each step, a program of JAX once.
+Numbers that are drawn independently stay independent.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ class Draws:
     _generators: list[Any] = field(default_factory=list)
 
     def find_obstacle(self, other: "Draws", *, is_same_backend: bool) -> str:
-        """Say why this and another model do not draw the same numbers, empty if they do."""
+        """Say why this and another model draw different numbers, empty if they draw the same."""
         for draws in (self, other):
             if draws.repeated:
                 return draws.obstacle_in_itself

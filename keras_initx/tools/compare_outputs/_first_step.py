@@ -1,14 +1,14 @@
 """Take the first step of training of a Keras model, record it, and put everything back.
 
-A *step* is one call in training, the loss, the gradient of each weight, and what the optimizer adds
-to it (its *update*). A weight is *trained* (the optimizer changes it), *frozen*, or *state* (the
+A *step* is one call in training, the loss, the gradient of each weight, and its *update*: the
+change by the optimizer. A weight is *trained* (the optimizer changes it), *frozen*, or *state* (the
 call changes it, such as a moving average). One weight of a `RecordedStep`:
 
     RecordedWeight("dense/kernel", "trained", (3, 2), "float32", gradient, update, rounding)
 
-Gradients are kept by an optimizer that takes no step, updates are made by a copy of the model's own
-optimizer. So both are computed as in training, on every backend. An *obstacle* is the reason, in
-words, why something is not known; it is empty if nothing stands in the way.
+An optimizer that takes no step records the gradients. A copy of the model's own optimizer makes the
+updates. So both are computed like in training, on every backend. An *obstacle* is the reason, in
+words, why a value is not known. It is empty if the value is known.
 """
 
 import collections
@@ -71,7 +71,7 @@ _MOVED = 16
 def may_take_step(model: keras.Model, batch: Batch, *, is_required: bool) -> bool:
     """Say whether a model may take a step on a batch: it is compiled, and has what its loss needs.
 
-    That is targets, or no compiled loss: then `fit` takes no targets, and `add_loss` may have a
+    A loss needs targets. Without a compiled loss, `fit` takes no targets, and `add_loss` may have a
     loss.
 
     Args:
@@ -343,7 +343,7 @@ class FirstStep:
         return gradients
 
     def _compute_updates(self) -> "_Updates":
-        """Take a step with a copy of the optimizer of the model, at its start."""
+        """Take a step with a copy of the optimizer of the model, in its first state."""
         optimizer = self._model.optimizer
         if optimizer is None:
             return _Updates("the model has no optimizer")

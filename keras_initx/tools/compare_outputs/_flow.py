@@ -1,8 +1,8 @@
 """How the calls of a record depend on each other: by the tensors that they return and get.
 
-Calls have the indices in which they have ended: in `net(gate, act(gate))` they are gate 0, act 1,
-net 2. A set of calls is a number whose bit `i` stands for call `i`: `act` depends on 0b011. The
-*maker* of a tensor is the first call that has returned it.
+Calls are numbered by their ends: in `net(gate, act(gate))` they are gate 0, act 1, net 2. A set of
+calls is a number whose bit `i` means call `i`: `act` depends on 0b011. The *maker* of a tensor is
+the first call that has returned it.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Find what torch does differently from Keras in a step, and name it only if the values show it.
+"""Find differences between torch and Keras in a step that the values prove.
 
 At the first step an update is a formula of the gradient `g` alone, with the rate `r`:
 
@@ -7,8 +7,9 @@ At the first step an update is a formula of the gradient `g` alone, with the rat
     RMSprop of Keras    -r g / sqrt((1 - rho) g**2 + epsilon)
     RMSprop of torch    -r g / (sqrt((1 - alpha) g**2) + eps)
 
-A cause is named if the formulas of both sides give both updates, and if the formula of torch gives
-another update once it does what Keras does. So each cause is a fact on these values, and no guess.
+A cause is reported if two conditions hold. The formulas of both sides give both updates. The
+formula of torch gives another update with the setting of Keras. So each cause is a fact about these
+values, and no guess.
 
 Sources: `torch/optim/adam.py`, `torch/optim/rmsprop.py`, `aten/src/ATen/native/Normalization.cpp`
 of torch 2; `keras/src/optimizers/adam.py` and `rmsprop.py` of Keras 3.
@@ -209,8 +210,8 @@ def _find_causes(
 ) -> list[Cause]:
     """Find the causes of another update.
 
-    First the rule of Keras must give the update here, and the rules of torch the update there. Then
-    each difference of the rules is tried by itself.
+    First the rule of Keras must give the update of the model, and the rules of torch the update of
+    the module. Then each difference of the rules is tried alone.
     """
     theirs = mapped.recorded
     if ours.gradient is None or ours.update is None or theirs.update is None:
@@ -292,7 +293,7 @@ class _ArrayUpdates:
         return total
 
     def list_changes(self, ours: _UpdateRule) -> list[tuple[Cause, Array | None]]:
-        """List each cause with the updates that torch would make if it did as Keras there."""
+        """List each cause with the updates that torch would make with Keras' formula."""
         if not self._updates:
             return []
         theirs = self._updates[0].rule

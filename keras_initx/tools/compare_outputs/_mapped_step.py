@@ -1,7 +1,7 @@
 """Map the step of a module of torch to the weights that its arrays are loaded into.
 
-`load_pretrained` itself says where the values of the arrays go, so there is no second map. It gets
-a *probe*, an array of numbers, and zeros for all other arrays:
+`load_pretrained` itself moves the values of the arrays, so there is no second map. It gets a
+*probe*, an array of numbers, and zeros for all other arrays:
 
     fc.weight = [[1, 2], [3, 4]]  ->  fc/kernel = [[1, 3], [2, 4]]
 
@@ -178,8 +178,8 @@ def _classify(arrays: Sequence[RecordedArray]) -> Kind:
 def _number_values(assignment: Assignment, probes: Sequence[_Probe]) -> list[Array] | None:
     """Number the values of a weight by the values of each array, from 1, and 0 for none.
 
-    Two tests tell that a weight is nothing but values of arrays, or sums of them: its values are
-    whole numbers of the probe, and random arrays lead to the values that the numbers say. If one
+    Two tests show that a weight only has values of arrays, or their sums. Its values are whole
+    numbers of the probe. Random arrays lead to the values that the numbers predict. If a test
     fails, the result is `None`.
     """
     array = assignment.array

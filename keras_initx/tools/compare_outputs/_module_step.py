@@ -167,7 +167,7 @@ class ModuleStep:
         return f"computed in {min(short)}: compare in float32" if short else ""
 
     def _find_obstacle(self) -> str:
-        """Say why there is no step, or another one when the module is called again."""
+        """Say why the module has no step, or a different step at each call."""
         if not any(_classify(tensor) == "trained" for tensor in self._tensors.values()):
             return "no parameter is trained"
         results: list[dict[str, Array]] = []
@@ -250,13 +250,13 @@ class ModuleStep:
 
 @contextlib.contextmanager
 def preserve_modules(*owners: Any) -> Iterator[None]:
-    """Put back all that modules and random generators hold at the end of the block.
+    """Restore all state of modules and random generators at the end of the block.
 
     In the block, parameters and buffers have copies of their values, and no gradients. So their
     memory is not touched, and a graph that a user has still computes its gradients.
 
     Args:
-        owners: Modules of torch, and other objects, which are passed over.
+        owners: Modules of torch, and other objects, which are ignored.
     """
     torch = sys.modules["torch"]
     modules = []
@@ -372,7 +372,7 @@ def _copy_tensors(nested: Any) -> Any:
 
 
 def _record_array_change(values: Array, repeats: Sequence[Array], *, is_whole: bool) -> ArrayChange:
-    """Record a gradient or an update, and what rounding makes of it in repeated runs."""
+    """Record a gradient or an update, and its rounding from repeated runs."""
     order = own_order(values.shape)
     runs = []
     for run_values in (values, *repeats):

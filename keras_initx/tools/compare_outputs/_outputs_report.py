@@ -84,7 +84,7 @@ class OutputRow:
 
     @property
     def name(self) -> str:
-        """The path, and which call it is if it is not the first."""
+        """The path, with the number of the call if it is not the first."""
         return self.path if self.call == 1 else f"{self.path}, call {self.call}"
 
     @property
@@ -148,7 +148,7 @@ class OutputsReport(Tabular[OutputRow], Judgement):
 
     @property
     def problems(self) -> list[Any]:
-        """The rows that differ, the model if it is not known to be equal, and the first step's."""
+        """The rows that differ, the model's row unless it is proven equal, and the first step's."""
         problems: list[Any] = []
         for row in self.rows:
             if row.answer == "differs" or (row.is_model and not row.is_whole):

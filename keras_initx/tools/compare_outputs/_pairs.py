@@ -1,4 +1,4 @@
-"""Decide which tensors of two calls are compared, and how they differ.
+"""Pair the tensors of two calls, and measure how they differ.
 
 The *label* of a tensor names it within its call: `""`, `"0"`, `"logits"`, `"mask"`.
 """

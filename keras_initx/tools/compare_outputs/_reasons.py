@@ -1,4 +1,4 @@
-"""Find what differs between two calls other than their values: facts, and no guesses.
+"""Find differences between two calls other than their values: facts, and no guesses.
 
 The functions return texts such as:
 
@@ -63,8 +63,8 @@ def compare_settings(
 def identify_gelu(call: RecordedCall) -> str:
     """Identify how a call computes GELU: `"exact"` or `"by tanh"`, empty if it is not known to.
 
-    Its values tell, whatever computes it: a name, a function without a name, a module, an
-    operation. The formulas are
+    Its values decide, so it may be a name, a function without a name, a module or an operation. The
+    formulas are
 
         exact      x (1 + erf(x / sqrt(2))) / 2
         by tanh    x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x**3))) / 2
@@ -90,7 +90,7 @@ def identify_gelu(call: RecordedCall) -> str:
 
 
 def compare_gelus(ours: Iterable[RecordedCall], theirs: Iterable[RecordedCall]) -> list[str]:
-    """Say that two groups of calls compute GELU in two ways, if each uses a single way."""
+    """Report that two groups of calls compute GELU in two ways, if each uses a single way."""
     here, there = ({identify_gelu(call) for call in calls} - {""} for calls in (ours, theirs))
     if len(here) == len(there) == 1 and here != there:
         return [f"GELU: {here.pop()} here, {there.pop()} there"]

@@ -154,7 +154,7 @@ class Recorder(Watcher):
     def _keep_tensor(
         self, values: Values, call: Call, image: Shape | None = None
     ) -> RecordedTensor:
-        """Record a tensor; one with the same values is the same object.
+        """Record a tensor. Tensors with the same values are the same object.
 
         So an input is recognized as the output of another call: by its values, because a module of
         torch may change its input in place, and Keras may cast it. A tensor whose values are all

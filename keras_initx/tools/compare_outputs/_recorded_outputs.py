@@ -29,7 +29,7 @@ class RecordedOutput:
         path: The path of the layer, or the name of the module.
         call: Which of its calls, from 1.
         kind: The name of its class.
-        shape: The shape of the output, `None` if there is none of numbers.
+        shape: The shape of the output, `None` if it has no numbers.
         dtype: The name of its dtype, empty if there is none.
         mean: The mean of its values.
         std: Their standard deviation.

@@ -1,9 +1,9 @@
-"""The record of the first step of training: its types, and what is kept of arrays.
+"""The record of the first step of training: its types, and the kept values of arrays.
 
     RecordedStep(loss=1.99, weights=[RecordedWeight("dense/kernel", "trained", (3, 2), "float32",
         gradient=RecordedChange(norm=1.3, values, rounding=4e-8), update=...)], ...)
 
-A *change* is a gradient, or what a step adds to a weight.
+A *change* is a gradient, or the update of a weight by a step.
 """
 
 import hashlib

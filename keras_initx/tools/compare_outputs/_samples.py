@@ -2,9 +2,9 @@
 
 The indices of these values follow from the number of values alone, so two runs keep the same ones.
 
-An *order* is a way to lay the values of a tensor out: torch has images of (2, 8, 8, 3) as
-(2, 3, 8, 8), `Order("channels first", view=(2, 8, 8, 3), axes=(0, 3, 1, 2), shape=(2, 3, 8, 8))`.
-The *units* of a tensor are the sizes of its channels, by which differences are measured.
+An *order* is a way to arrange the values of a tensor. For example, torch has images of (2, 8, 8, 3)
+as (2, 3, 8, 8), `Order("channels first", view=(2, 8, 8, 3), axes=(0, 3, 1, 2), shape=(2, 3, 8,
+8))`. The *units* of a tensor are the sizes of its channels, the scale for differences.
 """
 
 import functools
@@ -85,10 +85,10 @@ def squeeze_shape(shape: Shape) -> Shape:
 
 
 def choose_indices(size: int) -> Array:
-    """Choose the flat indices that are kept of a tensor with `size` values, all or `MOST_VALUES`.
+    """Choose the kept flat indices of a tensor with `size` values, all or `MOST_VALUES`.
 
-    Their distance has no divisor in common with the size. So they meet all channels, whatever their
-    number is, and all examples, equally often.
+    Their distance has no divisor in common with the size. So they cover all channels and all
+    examples equally often, whatever the number of channels is.
     """
     if size <= MOST_VALUES:
         return np.arange(size)

@@ -143,7 +143,8 @@ class StepLoss:
         answer: `"equal"`, `"differs"` or `"not compared"`.
         here: The loss here.
         there: The loss there.
-        how: By which factor it differs, and what there is as often; or why it was not compared.
+        how: The factor between both, and things in the batch with this count; or why it was not
+            compared.
     """
 
     answer: Answer
@@ -222,7 +223,7 @@ class StepReport(Tabular[StepRow], Judgement):
 
     @property
     def first(self) -> StepRow | None:
-        """The first weight whose gradient differs, back from the loss, `None` if none does."""
+        """The weight nearest to the loss whose gradient differs, `None` without one."""
         return next(iter(_select_rows(self.rows, "gradient", "differs")), None)
 
     @property

@@ -1,4 +1,4 @@
-"""Measure how far the values of two tensors are apart, and how far rounding alone may bring them.
+"""Measure the difference between the values of two tensors, and the effect of rounding alone.
 
 With the size of its channel, the difference of two values `a` and `b` is a share `|a - b| / size`.
 The difference of two tensors is `max(rms(shares), max(shares) / 4)`.

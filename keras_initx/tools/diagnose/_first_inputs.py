@@ -1,4 +1,4 @@
-"""Inputs of kernels: their size where they come from outside, and how much examples differ.
+"""Inputs of kernels: the size of inputs from outside, and the differences between examples.
 
 A *first kernel* gets numbers from outside the model: no other kernel comes before it. Differences
 are standard deviations between examples, relative to the root mean square: 0 if all are equal.

@@ -1,4 +1,4 @@
-"""Gradients with respect to the inputs and outputs of each call: where they become NaN or end.
+"""Gradients of the inputs and outputs of each call, to find the call that makes NaN or ends them.
 
 A variable of zeros, a *shift*, is added to each input and output of floats. The gradient of a shift
 is the gradient that passes there. Calls form a tree: the call of a model has *inner* calls.
@@ -56,7 +56,7 @@ class CallRecorder(Watcher):
     """Records the calls of a pass, each with its inner calls.
 
     Attributes:
-        calls: The calls, in the order in which they begin.
+        calls: The calls, ordered by their beginnings.
     """
 
     def __init__(self) -> None:
@@ -156,7 +156,7 @@ class GradientFlow:
         diagnosis: The diagnosis.
 
     Attributes:
-        calls: The calls, in the order in which they begin.
+        calls: The calls, ordered by their beginnings.
         lost: The ids of the trained weights whose gradient is not finite.
     """
 

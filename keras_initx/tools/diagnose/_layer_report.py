@@ -10,7 +10,7 @@ from keras_initx.tools.diagnose._signal import Signal
 
 @dataclass(frozen=True)
 class GradientReport:
-    """Holds the gradient of all trainable weights of a layer, without penalties of regularizers.
+    """The gradient of all trainable weights of a layer, without penalties of regularizers.
 
     Attributes:
         norm: Norm of the gradient, NaN if the loss of the model is NaN.
@@ -26,7 +26,7 @@ class GradientReport:
 
 @dataclass(frozen=True)
 class WeightReport:
-    """Holds the statistics of one weight of a layer.
+    """The statistics of one weight of a layer in your model.
 
     Attributes:
         name: Name of the weight, `"kernel"`.
@@ -66,7 +66,7 @@ class WeightReport:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LayerReport:
-    """Holds the measurements of one layer.
+    """The measurements of one layer of your model.
 
     `DiagnosisReport.to_dict` has the measurements that you see in the table and the plot.
 

@@ -1,4 +1,4 @@
-"""Lost signals: layers because of which a later kernel gets the same inputs for all examples.
+"""Lost signals: layers that make the inputs of a later kernel the same for all examples.
 
 A *starved* layer has a kernel with such inputs. Its *suspects* are the layers before it, in a row
 with nearly no output: small, or with a kernel of zeros. The *origin* of a small output is a suspect

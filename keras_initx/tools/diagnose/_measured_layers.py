@@ -1,4 +1,4 @@
-"""The layers and weights of a model with their measurements: what rules ask.
+"""The layers and weights of a model with their measurements, for rules.
 
 A `MeasuredLayer` has the signals of a layer and its `MeasuredWeight`s. Each weight of the model
 belongs to one measured layer: to the layer that holds it, or to the layer around it if the forward

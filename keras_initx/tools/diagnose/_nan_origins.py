@@ -1,4 +1,4 @@
-"""Where NaN arises in a model: the call that turns finite numbers, or a finite gradient, into NaN.
+"""Find the call that turns finite numbers, or a finite gradient, into NaN.
 
 If numbers grow until they overflow, there is no such call: smaller numbers stay finite in each.
 """

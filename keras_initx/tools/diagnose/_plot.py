@@ -157,7 +157,7 @@ def _summarize(layer: LayerReport, signal: Signal) -> str:
 
 
 class _Panel(NamedTuple):
-    """A panel: a measure of each layer, the scale of its axis, and the problems that it shows."""
+    """A panel: a measure of each layer, the scale of its axis, and the problems with thresholds."""
 
     title: str
     scale: Literal["linear", "log", "share"]

@@ -1,7 +1,8 @@
 """Recurrent layers: the share of a state that gates or recurrent kernels keep.
 
 An LSTM keeps its state by the *forget* gate, a GRU by the *update* gate: a gate with bias b keeps
-sigmoid(b) of the state in a step. A layer without gates keeps what its recurrent kernel leaves.
+sigmoid(b) of the state in a step. Without gates, the recurrent kernel decides how much of the state
+a layer keeps.
 """
 
 from typing import Literal, NamedTuple, TypeAlias

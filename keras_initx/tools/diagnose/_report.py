@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class DiagnosisReport(Judgement, Tabular[LayerReport]):
-    """Holds the result of `diagnose`: statistics of each layer, verdicts and remedies.
+    """The result of `diagnose`: statistics of each layer of your model, verdicts and remedies.
 
     Print it to see the table and the verdicts. In a notebook, you also see a small histogram of
     each layer, all on one axis. `plot` shows the standard deviation of each layer, the norm of its
@@ -180,7 +180,7 @@ class DiagnosisReport(Judgement, Tabular[LayerReport]):
 
     @property
     def summary(self) -> str:
-        """The number of problems, and how the loss goes, as sentences."""
+        """The number of problems, and the course of the loss, as sentences."""
         if not self.losses:
             return self._finding
         first, last = (format_number(self.losses[index]) for index in (0, -1))

@@ -1,8 +1,8 @@
 """Verdicts, and the rules that find them: causes come before effects, and hide them.
 
 A rule yields *findings* for the layers that it may report. A finding with the name of the problem
-is a *verdict*, which users see. A *cause* of a rule is another problem, as `"dead units"`, or one
-from a level on, as `"no gradient:error"`.
+is a *verdict*, which users see. A *cause* of a rule is another problem, for example `"dead units"`,
+or a problem of at least some level, for example `"no gradient:error"`.
 """
 
 import itertools

@@ -142,7 +142,7 @@ class SignalProbe(Probe):
             self._measure_slope(layer, activation, values)
 
     def _may_be_activation(self, call: Call) -> bool:
-        """Return whether a call applies a function, or a layer of one's own, without weights."""
+        """Return whether a call applies a function, or a user's layer, without weights."""
         layer = call.operation
         watch = self.diagnosis.watch
         if layer not in watch.layers or layer.weights or watch.activations[layer]:

@@ -1,8 +1,8 @@
-"""Some steps of training on one batch: what they do to the loss and the weights.
+"""Some steps of training on one batch, and their effects on the loss and the weights.
 
-One pass cannot show a rate that is somewhat too large, or a NaN in the third step. Steps are taken
-with a fresh copy of the optimizer, as `fit` takes them: each step gets the state that layers wrote
-in the step before. Weights and state are put back.
+One pass cannot show a rate that is somewhat too large, or a NaN in the third step. Steps use a
+fresh copy of the optimizer. Like in `fit`, each step gets the state that layers wrote in the step
+before. Weights and state are restored.
 
 The *guess* is the prediction of the shares of the labels for each example, whatever its inputs.
 """

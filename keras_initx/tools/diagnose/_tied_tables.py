@@ -1,4 +1,4 @@
-"""Tied embeddings: tables with whose rows the outputs of a model are products, too."""
+"""Tied embeddings: tables that also make the outputs of a model, as products with their rows."""
 
 import keras
 

@@ -1,6 +1,7 @@
-"""Layers that get no gradient whatever values weights have, and weights of zeros that block it.
+"""Layers that get no gradient with any values of weights, and zeros that block gradients.
 
-- *Cut off*: the loss depends on the layer, but no gradient passes, as with `stop_gradient`.
+- *Cut off*: the loss depends on the layer, but no gradient passes, for example because of
+  `stop_gradient`.
 - *Idle*: the loss is computed from the layer, but multiplies its output by 0 or selects another.
 - *Unused*: the model drops the output.
 - *Blocked by zeros*: two factors of a product are 0, so that neither gets a gradient.
@@ -79,7 +80,7 @@ class UnreachedLayers:
 
     @property
     def is_apart(self) -> bool:
-        """Whether cut-off layers have a path of their own to the loss, as a target network has."""
+        """Whether cut-off layers have their own path to the loss, such as a target network."""
         forms = set(map(_describe_form, self.learning))
         are_copies = forms.issuperset(map(_describe_form, self.cut_off))
         return bool(forms) and not self.fed and (bool(self.stopped) or are_copies)
@@ -152,7 +153,7 @@ def unreached_layers(diagnosis: Diagnosis) -> UnreachedLayers:
 
 @fact
 def only_idle_layers_read(diagnosis: Diagnosis) -> bool:
-    """Whether nothing reads the inputs but idle layers: the outputs are the same for all examples.
+    """Whether only idle layers read the inputs, so that outputs are the same for all examples.
 
     An addition, or a layer of a module inside, may read them too.
     """
@@ -260,7 +261,7 @@ def _record_inputs(layers: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> "_I
 
 
 class _InputRecorder(Watcher):
-    """Records the inputs of some layers, and whose outputs `keras.ops.stop_gradient` gets.
+    """Records the inputs of some layers, and the layers before `keras.ops.stop_gradient`.
 
     Attributes:
         checksums: Dict from each of the layers to a checksum of its inputs for each call.
@@ -309,10 +310,10 @@ def weights_blocked_by_zeros(diagnosis: Diagnosis) -> frozenset[MeasuredWeight]:
     """The weights of zeros that get no gradient because of each other, so that all stay 0.
 
     The gradient of a product is 0 for both factors if both are 0. If one factor is 0, this factor
-    gets a gradient, and the other one does once this factor has changed. So weights with a gradient
-    get other numbers in the place of zeros, until no further weight gets one. Then the others get
-    other numbers, too: a weight that has a gradient now was blocked by zeros, one that has none by
-    something else. All weights are put back.
+    gets a gradient, and the other one does once this factor has changed. So zeros with a gradient
+    are replaced by other numbers, until no further weight gets a gradient. Then all other zeros are
+    replaced. A weight that has a gradient now was blocked by zeros. A weight without a gradient has
+    another problem. All weights are restored.
     """
     trained, norms = diagnosis.trained, list(gradient_norms(diagnosis).values())
     moving: list[int] = []

@@ -1,6 +1,6 @@
 """Change the values of variables: distributed over devices as before, and all or none.
 
-A `Normalization` computes tensors from its weights and keeps them: these are changed too.
+A `Normalization` keeps tensors that it has computed from its weights. These are changed too.
 """
 
 import contextlib

@@ -1,13 +1,12 @@
 """Bind an initializer to one weight: copy it with a seed and axes, and check that it can fill it.
 
-A rule such as `{"*kernel": "initx.he_normal"}` is for many weights, each of which gets a copy:
+A rule such as `{"*kernel": "initx.he_normal"}` is for many weights. Each gets a copy:
 
     hidden/kernel           (8, 4)     HeNormal(seed=7)
     attention/query/kernel  (8, 2, 4)  HeNormal(seed=5, input_axes=[0], output_axes=[1, 2])
 
-Axes say which dimensions of a kernel are inputs and which are units; the copy gets them if the
-initializer would choose others. A user's initializer that cannot be copied is called itself, with
-its own seed.
+Axes are the dimensions of a kernel that are inputs and units. The copy gets them if the initializer
+would choose others. A user's initializer that cannot be copied is called itself, with its own seed.
 """
 
 import textwrap

@@ -125,7 +125,7 @@ def weights_digest(model: keras.Model | Mapping[str, Any]) -> str:
 
 
 def _sum_hashes(value: Any) -> int:
-    """Sum the hashes of all values, or of those that this process has to count."""
+    """Sum the hashes of all values, or of the values that this process has to count."""
     if not keras.ops.is_tensor(value):
         return _sum_hashes_of_region(value, None, value.shape)
     total = 0

@@ -1,10 +1,10 @@
-"""Initialize the weights of a whole model: plan what each gets, then draw and assign one by one.
+"""Initialize the weights of a whole model: plan all, then draw and assign one by one.
 
     rules, seed -> `prepare` -> `Preparation`: a plan with a `PlannedWeight` for each weight
                 -> `_execute` -> drawn values in the model, their statistics in the plan
 
-A weight that a rule matches gets the initializer of the rule, any other that of its layer. Both are
-bound to the weight (`_binding.py`), with a seed that follows from its path.
+A weight that a rule matches gets the initializer of the rule. Any other weight gets the initializer
+of its layer. Both are bound to the weight (`_binding.py`), with a seed that follows from its path.
 """
 
 import contextlib
@@ -296,7 +296,7 @@ class _Planner:
 
 
 def _fans_by_user_axes(initializer: Any, bound: Any, shape: Shape) -> tuple[float, int] | None:
-    """Compute the fans by the axes that the user has given to an initializer, if there are any.
+    """Compute the fans from the axes that the user has given to an initializer, if there are any.
 
     Args:
         initializer: The initializer.
@@ -475,7 +475,7 @@ def _note_spectral_normalization(preparation: Preparation) -> list[str]:
 
 
 def _note_constants_not_finite(pairs: Iterable[tuple[ModelWeight, PlannedWeight]]) -> list[str]:
-    """Note each weight that is to get a constant that is not finite."""
+    """Note each weight that gets a constant that is not finite."""
     # The values of other initializers are known once they are called.
     notes = []
     for weight, planned in pairs:

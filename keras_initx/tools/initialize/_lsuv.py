@@ -413,7 +413,7 @@ class _Visits(Watcher):
             call.function = functools.partial(self._repeated, call, call.function)
 
     def _repeated(self, call: Call, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Make a call as often as the visit wants, with the same inputs and from the same state."""
+        """Repeat a call as often as the visit wants, with the same inputs and state."""
         layer = call.operation
         visited = frozenset(self._visited)
         state = _read_state(layer)

@@ -1,10 +1,10 @@
-"""Find the state in which training starts, next to the weights: variables with initial values.
+"""Find the state at the start of training, in addition to the weights: variables and values.
 
     optimizer           moments: 0; iterations: 0          (the learning rate is kept)
     random generators   [seed, number of draws]: [seed, 0]
     recurrent layers    states between batches: 0
 
-The initial values of an optimizer are those of a new one that is made from its config.
+The initial values of an optimizer come from a new optimizer with the same config.
 """
 
 from collections.abc import Iterator, Sequence

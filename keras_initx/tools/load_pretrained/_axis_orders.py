@@ -1,13 +1,14 @@
-"""Where torch has the values of a tensor of Keras, axis by axis.
+"""Find the positions in torch of the values of a tensor of Keras, axis by axis.
 
-torch has the channels of an image before its height and width, and Keras mostly after them. That is
-all that differs: a sequence, or a vector that was never an image, is the same in both.
+torch has the channels of an image before its height and width, Keras mostly after them. There is no
+other difference: a sequence, or a vector that was never an image, is the same in both.
 
 - An `Axis` has a kind: `"space"` and `"channels"` are axes of an image, all others are `"same"`. An
   image `(2, 6, 5, 3)` of Keras is `same, space, space, channels`.
-- Its *order* says where torch has each value along it. An image of 2 by 1 pixels with 2 channels,
-  flattened, is `p0c0, p0c1, p1c0, p1c1` in Keras and `p0c0, p1c0, p0c1, p1c1` in torch: the order
-  is `[0, 2, 1, 3]`. `None` is the same order as in torch, `UNKNOWN` an order that is not known.
+- Its *order* gives the index in torch of each value along it. An image of 2 by 1 pixels with 2
+  channels, flattened, is `p0c0, p0c1, p1c0, p1c1` in Keras and `p0c0, p1c0, p0c1, p1c1` in torch:
+  the order is `[0, 2, 1, 3]`. `None` is the same order as in torch, `UNKNOWN` an order that is not
+  known.
 - Its *makers* are the layers whose units lie along it. If the tensor must have another order than
   torch gives it, their units are reordered.
 - A `Layout` has the axes of a tensor, and each operation of a tensor is a method of it.
@@ -159,7 +160,7 @@ class Layout:
         """Move the axes of a tensor.
 
         Args:
-            axes: Where each axis of the result is now.
+            axes: The present index of each axis of the result.
             is_kept_in_torch: Whether torch certainly does not move them too.
         """
         moved = tuple(self.axes[axis] for axis in axes)
@@ -366,7 +367,7 @@ def _union(makers: Iterable[frozenset[keras.Operation]]) -> frozenset[keras.Oper
 def _add_axes(column: Sequence[Axis], length: Length) -> tuple[Axis, dict[keras.Operation, Order]]:
     """Find the axis of a sum of tensors, and the orders that its makers need.
 
-    If one of the tensors has another order than torch, the layers that made the others are
+    If one of the tensors has another order than torch, the layers that made the other tensors are
     reordered.
     """
     needs: dict[keras.Operation, Order] = {}

@@ -73,10 +73,10 @@ _MEMBER = re.compile(
 
 @dataclass(frozen=True)
 class Parametrized:
-    """A weight that torch computes of several arrays.
+    """A weight that torch computes from several arrays.
 
     Attributes:
-        name: The name that it has in a module without them.
+        name: Its name in a module without these arrays.
         members: The names of these arrays. The first has the shape of the weight.
         array: The weight, `None` if it cannot be computed.
         problem: The reason why it cannot.
@@ -93,7 +93,7 @@ def is_member_name(name: str) -> bool:
 
 
 def find_parametrized(contents: Mapping[Any, LazyArray]) -> dict[str, Parametrized]:
-    """Find the weights that a state dict has as several arrays, by the names of the weights."""
+    """Find the weights that are several arrays in a state dict, by the names of the weights."""
     # Such as `{"fc.weight": {"g": "fc.weight_g", "v": "fc.weight_v"}}`.
     members_by_weight: dict[str, dict[str, str]] = {}
     for name in map(str, contents):
@@ -112,7 +112,7 @@ def find_parametrized(contents: Mapping[Any, LazyArray]) -> dict[str, Parametriz
 def _join_members(
     weight: str, members: Mapping[str, str], contents: Mapping[Any, LazyArray]
 ) -> Parametrized | None:
-    """Compute a weight of its members, by their endings; `None` if they are weights themselves."""
+    """Compute a weight from its members, by their endings; `None` if they are weights."""
     merge = "merge it with `remove_parametrizations` first"
     names = tuple(members.values())
     if any(ending.startswith("original") for ending in members):
@@ -185,7 +185,7 @@ def _compute_lazily(
     compute: Callable[[Array, Array], Array],
     how: str,
 ) -> Parametrized:
-    """Make a weight that is computed of two arrays in float64, when it is read."""
+    """Make a weight that is computed from two arrays in float64, when it is read."""
     arrays = [contents[name] for name in names]
 
     def read(region: Selection) -> Array:
@@ -335,12 +335,12 @@ def plan_load(
     layout: LayoutName | None,
     kinds: Mapping[str, Resizing],
 ) -> LoadPlan:
-    """Plan which array each weight gets, and how it is converted. Mismatches are in the report.
+    """Plan the array and the conversion for each weight. Mismatches are in the report.
 
     Args:
         inventory: The layers and weights of the model.
         contents: The arrays of the source.
-        own_layout: The layout that the source certainly has, `None` if it may have each.
+        own_layout: The certain layout of the source, `None` if it may have any.
         names: See `load_pretrained`.
         layout: See `load_pretrained`.
         kinds: The kinds of `resize`, by the paths of weights.
@@ -452,7 +452,7 @@ def _note_recurrent_modules(
 
 
 def _note_reasons(steps: Sequence["Assignment"], own: Pairs) -> list[str]:
-    """Note each reason why weights have no array by their own names, with these weights."""
+    """Note each reason why weights have no array under their own names, with these weights."""
     paths_by_reason: dict[str, list[str]] = {}
     for step in steps:
         reason = own.reasons.get(step.weight.path)
@@ -664,7 +664,7 @@ def _last_name(name: str) -> str:
 def _check_can_load(report: LoadReport, own: Pairs) -> None:
     """Raise `ValueError` if an array is missing or does not fit, or if no weight has an array.
 
-    If own names say too little to load by, the report has the reasons instead.
+    If the names of the weights find no arrays, the report has the reasons instead.
     """
     if report.problems:
         raise ValueError(
@@ -700,7 +700,7 @@ def _assign_values(steps: Sequence[Assignment], contents: Contents, atomic: bool
 
 
 def _make_value(step: Assignment, array: LazyArray, is_in_memory: bool) -> Tensor:
-    """Make the new value of a weight, with the layout over devices of its present value."""
+    """Make the new value of a weight, distributed over devices like its present value."""
     # The dtype that the weight has on this backend.
     dtype = backend.available_dtype(step.weight.dtype)
 

@@ -74,7 +74,7 @@ def load_columns() -> list[Column[LoadedWeight]]:
 
 
 def plot_loaded(rows: Sequence[LoadedWeight]) -> "Figure":
-    """Plot how many values of each weight were loaded, and of how many."""
+    """Plot the loaded number and the total number of values of each weight."""
     groups = {
         "all": make_points(rows, "size", PALE_BLUE),
         "changed": make_points(rows, "changed", BLUE),
@@ -114,7 +114,10 @@ class LoadReport(Tabular[LoadedWeight], Judgement):
 
     @property
     def problems(self) -> list[LoadedWeight]:
-        """The rows of the weights that cannot be loaded as asked, which a dry run has."""
+        """The rows of the weights that cannot be loaded as you asked.
+
+        Only a dry run has such rows, because a load raises an error for them.
+        """
         return [row for row in self.rows if row.status == "error"]
 
     @property

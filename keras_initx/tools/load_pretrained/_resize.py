@@ -1,7 +1,8 @@
-"""The argument `resize`: which arrays get another shape on their way to a weight.
+"""The argument `resize`: change the shape of an array for its weight.
 
-An array is first converted to the layout of Keras, in the shape of its weight but for the length of
-one axis. Then a *kind* changes this length, along the axis that the kind means in such a weight:
+An array is first converted to the layout of Keras. Then it has the shape of its weight, except for
+the length of one axis. Then a *kind* changes this length, along the axis that the kind means in
+such a weight:
 
     "channels", Channels   the input channels of a convolution, statistics by channel
     "rows", Rows           the words or positions of a table
@@ -194,7 +195,7 @@ def _resize(
 
 
 def find_axis(kind: Resizing, weight: ModelWeight) -> int:
-    """Find the axis of a weight along which a kind changes its length.
+    """Find the axis of a weight whose length a kind changes.
 
     Raises:
         ValueError: If the weight has no such axis, or it is not known.

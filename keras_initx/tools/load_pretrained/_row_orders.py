@@ -1,4 +1,4 @@
-"""In which order torch has the rows and units of the weights before and after an image.
+"""Find torch's order of the rows and units of the weights before and after an image.
 
 torch flattens channels first. So two things have another order in torch:
 
@@ -7,10 +7,10 @@ torch flattens channels first. So two things have another order in torch:
 
 A model is called once with symbolic tensors. `_Walk` follows these calls: for each kind of
 operation a method `_follow_...` finds the layouts of its outputs (see `_axis_orders.py`), and notes
-what its weights read and which order the layers before it need. If an operation is not known, the
-orders after it are `UNKNOWN`, and the user gets a note.
+the tensors that its weights read and the order that the layers before it need. If an operation is
+not known, the orders after it are `UNKNOWN`, and the user gets a note.
 
-`Differences` adds what else differs from torch and shows in a weight: epsilon and padding.
+`Differences` adds other differences from torch that belong to a weight: epsilon and padding.
 """
 
 import functools

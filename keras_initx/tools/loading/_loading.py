@@ -1,4 +1,4 @@
-"""Find the weights that loading never writes, by a mark: a NaN that is put into all before.
+"""Find the weights that loading never writes, by a mark: a NaN that all weights get first.
 
     model given     mark its weights, run the block, fill what still has the mark
     model not given record the models that are made in the block, mark each weight when it is made

@@ -234,7 +234,7 @@ def _is_planned_for(preparation: Preparation, inventory: Inventory) -> bool:
 def _select_rules(
     model: keras.Model, inventories: Mapping[keras.Model, Inventory], rules: Any
 ) -> Any:
-    """Select the rules for one of several models: those that match one of its weights.
+    """Select the rules for one of several models: the rules that match one of its weights.
 
     The first model also gets the rules that match no weight, for the error about them.
     """

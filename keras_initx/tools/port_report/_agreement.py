@@ -1,4 +1,4 @@
-"""How far whole outputs are apart, in the numbers that reviewers of ports ask for."""
+"""Measure the difference of whole outputs, in the numbers that reviewers of ports ask for."""
 
 import math
 from collections.abc import Mapping
@@ -70,7 +70,7 @@ def compute_whole_outputs(inventory: Inventory, x: Any) -> dict[str, Values]:
 def compare_whole_outputs(
     ours: Mapping[str, Values], theirs: Mapping[str, Values]
 ) -> list[OutputAgreement]:
-    """Return how far outputs are from those that `compare_outputs` compares them with."""
+    """Return the differences between outputs and their counterparts in `compare_outputs`."""
     others = {path: record_tensor(values) for path, values in theirs.items()}
     shapes = {squeeze_shape(tensor.shape) for tensor in others.values()}
     tensors = {}

@@ -1,4 +1,4 @@
-"""The weights of a ported model next to the arrays of its source.
+"""Compare the weights of a ported model with the arrays of its source.
 
 The arrays become weights as in `load_pretrained`: `fc.weight (4, 8)` is compared as
 `head/kernel (8, 4)`.

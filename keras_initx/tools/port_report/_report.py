@@ -97,7 +97,7 @@ class PortReport(Tabular[PortCheck], Judgement):
 
     @property
     def verdict(self) -> str:
-        """Whether the port is equal, and if it is not, what to fix next, in one sentence."""
+        """Whether your port is equal to its source. If not, this sentence names the next fix."""
         return f"{self._verdict().removesuffix('.')}."
 
     @property
@@ -106,7 +106,7 @@ class PortReport(Tabular[PortCheck], Judgement):
         return self.verdict
 
     def _wrong_weights(self) -> list[PortedWeight]:
-        """Return the weights that are not known to be equal, those without an array first."""
+        """Return the weights that are not proven to be equal, first those without an array."""
         wrong: list[PortedWeight] = []
         for answer in ("not loaded", "differs", "not compared"):
             wrong += [row for row in self.weights.rows if row.answer == answer]
@@ -143,7 +143,7 @@ class PortReport(Tabular[PortCheck], Judgement):
         return f"{text}; settings that differ: {'; '.join(settings)}" if settings else text
 
     def _settings(self) -> list[str]:
-        """Return the settings that differ and do not show in this batch, each with its layers."""
+        """Return the settings that differ without an effect on this batch, each with its layers."""
         layers: dict[str, list[str]] = {}
         for row in self.outputs.rows:
             for setting in row.settings:

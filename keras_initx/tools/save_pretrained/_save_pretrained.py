@@ -157,7 +157,7 @@ def save_pretrained(
 
 
 def _check_model(inventory: Inventory) -> None:
-    """Raise `ValueError` if the values of a model's weights are not all that it computes with."""
+    """Raise `ValueError` if a model also computes with other values than its weights."""
     check_unshared("model", inventory)
     name = inventory.model.name
     for weight in inventory.weights:
@@ -203,7 +203,7 @@ def _check_contents(like: Like, own_layout: LayoutName | None, contents: Content
 
 @contextlib.contextmanager
 def _replace_files(target: Target) -> Iterator[dict[Path, Path]]:
-    """Yield the paths of new files by the files of a target, which they replace at the end."""
+    """Yield the paths of new files by the files of a target. At the end, they replace these."""
     partial: dict[Path, Path] = {}
     with contextlib.ExitStack() as stack:
         if target.index is not None:

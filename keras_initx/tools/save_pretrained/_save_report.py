@@ -80,7 +80,10 @@ class SaveReport(Tabular[SavedWeight], Judgement):
 
     @property
     def problems(self) -> list[SavedWeight]:
-        """The rows of the weights that cannot be saved as asked, which a dry run has."""
+        """The rows of the weights that cannot be saved as you asked.
+
+        Only a dry run has such rows, because saving raises an error for them.
+        """
         return [row for row in self.rows if row.status == "error"]
 
     @property

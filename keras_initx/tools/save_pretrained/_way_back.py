@@ -1,7 +1,7 @@
-"""Where the values of a weight go in the arrays of a file: the way back through a load.
+"""Find the places of a weight's values in the arrays of a file: the way back through a load.
 
-A load is a chain of functions of arrays, which has no inverse. So it is run on other arrays than
-those of the file. A *stand-in* reads an array of the file, or another array in its place:
+A load is a chain of functions of arrays, which has no inverse. So the load runs on other arrays
+than the arrays of the file. A *stand-in* reads an array of the file, or another array in its place:
 
 - First the array that is about to be written. A load that only moves axes or takes slices returns a
   *view* of it, `array.T`: values that are written to the view are written to the array.
@@ -178,8 +178,8 @@ def _find_lines(
 ) -> list[Array] | None:
     """Find the lines of a weight, if they show all positions.
 
-    They do if each position is a sum of offsets, one for each axis. It is `None` if not, or if
-    there are no axes or no values.
+    They show all positions if each position is a sum of offsets, one for each axis. The result is
+    `None` if not, or if there are no axes or no values.
     """
     if not load.shape or not math.prod(load.shape):
         return None
@@ -211,7 +211,7 @@ def _are_sums(digits: Array, lines: Sequence[Array], number: int) -> bool:
 
 
 def _view_lines(array: Array, lines: Sequence[Array]) -> Destination | None:
-    """Make the destination as a view of an array in another order along some axes, if it is one.
+    """Make the destination as a view of an array in another order along some axes, if possible.
 
     Sorted, a line must have equal steps: `[3, 2, 1]` is an axis of stride 1 in the order
     `[2, 1, 0]`, and `[3, 6]` an axis of stride 3.

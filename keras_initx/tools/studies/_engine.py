@@ -1,4 +1,4 @@
-"""The engine of all studies: it runs what is not in the folder yet, here or elsewhere."""
+"""The engine of all studies: it runs the trials that are not in the folder yet."""
 
 import contextlib
 import dataclasses
@@ -51,7 +51,7 @@ class Engine:
 
     @property
     def not_compared(self) -> list[str]:
-        """What cannot be compared with the folder, each with the reason."""
+        """The settings that cannot be compared with the folder, each with the reason."""
         return list(self._folder.not_compared)
 
     def run(

@@ -1,7 +1,7 @@
-"""The folder of a study: a file for what all trials share, and one for each that was finished.
+"""The folder of a study: a file for the shared settings, and one for each finished trial.
 
-A study goes on with the same settings only. Of `build` these are its source text and the plain
-values that it reads, such as numbers and texts:
+A study only goes on with the same settings. The settings of `build` are its source text and the
+plain values that it reads, such as numbers and texts:
 
     build -> "def build(initializer): return network(initializer, UNITS)"
     build.UNITS -> 64
@@ -95,7 +95,7 @@ def _source(function: types.FunctionType) -> str | dict[str, str]:
 
 
 def _values_read(path: str, function: types.FunctionType) -> dict[str, Any]:
-    """Return the plain values that a function reads, and the names of what else it reads."""
+    """Return the plain values that a function reads, and the names of other read objects."""
     values = {}
     for parameter in inspect.signature(function, follow_wrapped=False).parameters.values():
         if parameter.default is not parameter.empty:
@@ -306,7 +306,7 @@ def keras_config() -> dict[str, Any]:
 
 
 def shared_settings(kind: str, build: Any, settings: Settings) -> Record:
-    """Return what all trials of a study share and their results depend on, as JSON types."""
+    """Return the settings that all trials share and their results depend on, as JSON types."""
     config = keras_config()
     # A trial that ends before its last epoch fails.
     config.pop("max_epochs", None)

@@ -61,7 +61,7 @@ def resolve_metric(trial: Record, monitor: str | None, mode: Mode) -> tuple[str,
         trial: A trial that has been evaluated.
         monitor: A name, with or without its automatic number, or `None` for the first metric on the
             validation data, in alphabetical order, or the loss if there is none.
-        mode: `"max"`, `"min"`, or `"auto"` for what Keras knows.
+        mode: `"max"`, `"min"`, or `"auto"` for the direction that Keras has.
 
     Raises:
         BuildError: If there is no metric of this name, or its direction is unknown.

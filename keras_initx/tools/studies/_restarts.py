@@ -149,7 +149,7 @@ def random_restarts(
 
 
 def _search(engine: Engine, n: int, repeat: Repeat) -> tuple[list[Record], dict[Key, Record]]:
-    """Train the draws, the better half of them anew for longer, and so on.
+    """Train the draws, then the better half from the start again for longer, and so on.
 
     Returns:
         A dict for each draw, see `RestartStudy`, and the records of all trials.
@@ -207,7 +207,7 @@ def _check_chosen(
 
 
 def _draw_model(build: Build, seed_of_draw: int | None, seed: int) -> keras.Model:
-    """Return the model of a draw, or for `None` that of another draw in each repeat."""
+    """Return the model of a draw, or for `None` the model of another draw in each repeat."""
     if seed_of_draw is not None:
         seed = seed_of_draw
     keras.utils.set_random_seed(seed)
@@ -384,7 +384,7 @@ class RestartStudy(StudyResult):
 
 
 def _ranked_draws(draws: Iterable[Record], monitor: str, mode: Direction) -> list[Record]:
-    """Return draws, best first: those that were trained longest, by the metric."""
+    """Return draws, best first: draws with the longest training, sorted by the metric."""
 
     def rank(draw: Record) -> tuple[bool, int, float]:
         epochs = draw["epochs"]

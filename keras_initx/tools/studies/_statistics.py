@@ -76,7 +76,7 @@ def _sign_p_value(n: int) -> float:
 def _effect(differences: Sequence[float] | FloatArray) -> float:
     """Return the absolute mean difference in standard deviations of the differences.
 
-    It is infinite if all differences are equal. Rounding errors are ignored: a mean or a deviation
+    It is infinite if all differences are equal. To ignore rounding errors, a mean or a deviation
     below 1e-12 times the other counts as zero.
     """
     sample = np.asarray(differences, "float64")

@@ -57,7 +57,7 @@ class StudyProblem:
 
     @property
     def path(self) -> str:
-        """The first of the affected layers, empty if it is of the whole model."""
+        """The first affected layer, empty if the problem concerns the whole model."""
         return next(iter(self.layers), "")
 
     @property
@@ -115,8 +115,8 @@ class Study(StudyResult):
     def rows(self) -> list[Record]:
         """A list of dicts with names, status and metrics of each epoch of each trial.
 
-        Epoch 0 is before training. Its record also has the `"problems"` that `diagnose` found in
-        the first batch.
+        Epoch 0 is before training. Its record also has the `"problems"` that `diagnose` has
+        reported for the first batch.
         """
         records = []
         for (name, repeat), trial in self.trials.items():
@@ -483,7 +483,7 @@ def _remark_on_clearest(tested: list[Record]) -> str:
 
 
 def _remarks_on_what_is_better(significant: list[Record]) -> list[str]:
-    """Return a sentence for the initializers that are better than the same others."""
+    """Return one sentence for all initializers that are better than the same other initializers."""
     worse: dict[str, list[str]] = {}
     for pair in significant:
         worse.setdefault(pair["first"], []).append(pair["second"])
@@ -498,7 +498,7 @@ def _remarks_on_what_is_better(significant: list[Record]) -> list[str]:
 
 
 def _remarks_on_the_best(study: Study, tested: list[Record]) -> list[str]:
-    """Return the remark on the first in the table, and those that it may not be better than."""
+    """Return the remark on the first initializer in the table, and on equally good ones."""
     best, *others = [row["arm"] for row in study.statistics()]
     tests_of_best = []
     not_shown = []

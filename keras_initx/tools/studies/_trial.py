@@ -1,4 +1,4 @@
-"""One trial: make a model, train it, and return what is to be kept of it."""
+"""One trial: make a model, train it, and return its record."""
 
 import contextlib
 import gc
@@ -155,7 +155,7 @@ def new_model(job: Job, arm: Any, repeat: Repeat) -> keras.Model:
 
 
 def _trained_parts(model: keras.Model) -> Iterator[Any]:
-    """Yield what training changes: the model, its variables and its optimizers."""
+    """Yield the objects that training changes: the model, its variables and its optimizers."""
     yield model
     yield from model.trainable_variables
     for optimizer in list_optimizers(model):

@@ -149,8 +149,8 @@ class OutputHead:
     def loss_of_shares(self) -> float | None:
         """The crossentropy of a guess by the shares of the labels, the best without any inputs.
 
-        It lacks the factor of a loss of one's own. It is `None` for other losses, where labels are
-        no shares, and where all are the same.
+        It lacks the factor of a user's loss. It is `None` for other losses, if labels are no
+        shares, and if all labels are the same.
         """
         if not self.loss.is_crossentropy or self.loss.is_focal or self.may_raise:
             return None
@@ -187,7 +187,7 @@ class OutputHead:
 
     @property
     def invalid_share(self) -> float:
-        """Fraction of the targets that are no class numbers, where each row has one."""
+        """Fraction of the targets that are no class numbers, if each row has one target."""
         if self.form != "numbers":
             return 0.0
         numbers = self.target_rows

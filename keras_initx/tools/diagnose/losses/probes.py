@@ -1,7 +1,7 @@
-"""The outputs of a model: which layers make them, how sure they are, and what their losses get.
+"""The outputs of a model: their layers, their certainty, and the inputs of their losses.
 
 `OutputProbe` makes an `OutputReport` for each layer that makes an output. `LossProbe` computes the
-loss as in training, recognizes it, and makes an `OutputHead` of each output with its targets.
+loss in training, recognizes it, and makes an `OutputHead` of each output with its targets.
 """
 
 import functools
@@ -321,7 +321,7 @@ class OutputProbe(Probe):
         return float(np.mean(is_certain))
 
     def _has_bias(self) -> bool:
-        """Return whether what makes the outputs of the model has a bias other than 0."""
+        """Return whether the maker of the outputs of the model has a bias other than 0."""
         for layer in self.records:
             for weight in layer.weights:
                 if weight.name == "bias" and backend.has_nonzero(weight.value):
@@ -332,8 +332,8 @@ class OutputProbe(Probe):
 def _find_activation(producer: keras.Operation | None, activation: str | None) -> str | None:
     """Find the name of the activation that a layer or an operation applies.
 
-    It is `"linear"` for a layer of Keras without one, and `None` if it is unknown, for example in
-    code of one's own.
+    It is `"linear"` for a layer of Keras without one, and `None` if it is unknown, for example in a
+    user's code.
 
     Args:
         producer: The layer or operation.

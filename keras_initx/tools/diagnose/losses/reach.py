@@ -1,8 +1,8 @@
-"""What the outputs of a model can reach, whatever its weights are.
+"""The limits of the outputs of a model, whatever its weights are.
 
-The limits of an output follow from the activations after the last kernel: an output after a
-sigmoid lies in [0, 1], and after a ReLU and a sigmoid in [0.5, 1]. Where code of one's own makes
-the output, the limits are tried, by a bias of the last layer that is very large or very small.
+The limits of an output follow from the activations after the last kernel: an output after a sigmoid
+lies in [0, 1], and after a ReLU and a sigmoid in [0.5, 1]. If a user's code makes the output, the
+limits are tried with a very large and a very small bias of the last layer.
 """
 
 import math

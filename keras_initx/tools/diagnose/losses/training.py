@@ -1,9 +1,9 @@
-"""A loss as in training: its forms, what it gets, its value, and the value of a blind guess.
+"""A loss in training: its forms, its inputs, its value, and the value of a blind guess.
 
 Only `compile` knows which targets each loss of a list or dict gets, fits labels of shape `(n,)` to
 outputs of shape `(n, 1)`, and applies masks. So a model without layers is compiled with the loss,
-and its `compute_loss` is called: with the loss for its value, or with a `_WatchedLoss` in its
-place, which makes a `LossCall` for each output.
+and its `compute_loss` is called. The loss itself gives the value. A `_WatchedLoss` in its place
+makes a `LossCall` for each output.
 """
 
 import contextlib
@@ -238,7 +238,7 @@ def list_loss_calls(
 
 
 def compute_row_mask(targets: Tensor, outputs: Tensor) -> Array:
-    """Return an array that is false for each row of outputs that a mask leaves out."""
+    """Return an array that is false for each masked row of outputs."""
     ones: LossLike = _CountedRows()
     return np.asarray(to_array(ones(targets, outputs)) != 0)
 
@@ -251,7 +251,7 @@ def _watch(loss: LossLike | None, calls: list[LossCall]) -> "_WatchedLoss | None
 
 
 class _WatchedLoss(KerasLoss):
-    """Stands for `loss` in `compile`, and adds each call to `calls`."""
+    """Replaces `loss` in `compile`, and adds each call to `calls`."""
 
     def __init__(self, loss: LossLike, calls: list[LossCall]) -> None:
         super().__init__(name="watch")
@@ -294,7 +294,7 @@ class GuessComparison(NamedTuple):
 
 
 def compare_with_guess(known: Loss, call: LossCall) -> GuessComparison | None:
-    """Compare a loss with a blind guess, `None` if its kind has none or a mask leaves nothing."""
+    """Compare a loss with a blind guess, `None` if its kind has none or all rows are masked."""
     targets, output = call.targets, call.output
     if known.is_crossentropy and not known.is_focal:
         classes = 2 if known.kind == "binary" else output.shape[known.axis]

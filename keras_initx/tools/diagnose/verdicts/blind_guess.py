@@ -76,7 +76,7 @@ def _describe_steps(taken: TrainedSteps) -> str:
 
 
 def _propose_rate(taken: TrainedSteps) -> Remedy:
-    """Propose the best rate that was tried, or what else may be the reason."""
+    """Propose the best tried rate, or a check of other reasons."""
     if taken.better_rate is not None:
         optimizer = f"keras.optimizers.{taken.optimizer}({taken.better_rate:g})"
         return Remedy(f"use {optimizer} with its other arguments unchanged, or {_WARM_UP}")

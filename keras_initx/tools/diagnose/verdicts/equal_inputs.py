@@ -18,7 +18,7 @@ from keras_initx.tools.diagnose.losses.probes import LossProbe
 
 @rule("equal inputs")
 def equal_inputs(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
-    """Report inputs that do not tell examples apart.
+    """Report inputs that do not distinguish examples.
 
     Reported if:
         The targets differ, and one of these is true:

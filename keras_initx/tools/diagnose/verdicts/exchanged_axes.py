@@ -1,4 +1,4 @@
-"""Exchanged axes: images of which a side is taken for the channels."""
+"""Exchanged axes: images whose side is taken for the channels."""
 
 from collections.abc import Iterator
 

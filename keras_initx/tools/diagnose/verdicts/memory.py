@@ -1,4 +1,4 @@
-"""Memory: recurrent layers that do not keep what they have read."""
+"""Memory: recurrent layers that lose the steps that they have read."""
 
 from collections.abc import Iterator
 

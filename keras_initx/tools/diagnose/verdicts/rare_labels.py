@@ -1,4 +1,4 @@
-"""Labels that are rare: a loss that starts at a half for each, although a bias would lower it.
+"""Rare labels: outputs start at a half, although a bias would lower the loss.
 
 A binary crossentropy is computed from its logits here. Any other loss is computed again, with the
 outputs that a bias would give, by `LabelProbe`.
@@ -178,7 +178,7 @@ def _compute_prior(head: OutputHead) -> Prior | None:
 def _are_rare(labels: Array) -> bool:
     """Return whether a guess by the frequency of labels is much better than one of a half.
 
-    Few labels say little of their frequency: it may be nearer to a half by a standard deviation of
+    Few labels show their frequency inexactly. It may be nearer to a half by a standard deviation of
     the count, which is about its root, and by one label.
     """
     ones, count = labels.sum(dtype="float64"), labels.size

@@ -1,4 +1,4 @@
-"""The learning rate: what the first steps of the optimizer do to the weights.
+"""The learning rate, and the effect of the first steps of the optimizer on the weights.
 
 Nothing is trained here, except one step of SGD for a loss that may fall below 0. How far a thousand
 steps go follows from the present gradients, by a formula for each kind of optimizer, in
@@ -237,7 +237,7 @@ def _report_small_steps(
 def _compute_largest_change(
     optimizer: _Optimizer, diagnosis: Diagnosis, layers: Sequence[MeasuredLayer]
 ) -> float | None:
-    """Compute how far a thousand steps move the kernel that they move most, relative to its size.
+    """Compute the largest change of a kernel in a thousand steps, relative to its size.
 
     This is an upper bound. It is `None` without kernels that get gradients.
     """

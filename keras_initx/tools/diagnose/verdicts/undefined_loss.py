@@ -1,4 +1,4 @@
-"""A loss without a value or a gradient at finite numbers, and layers that make NaN of such."""
+"""A loss without a value or a gradient at finite numbers, and layers that turn these into NaN."""
 
 import math
 from collections.abc import Iterator
@@ -50,7 +50,7 @@ _BY_OPERATION = {
     unless=["single class", "no probabilities"],
 )
 def undefined_loss(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
-    """Report what makes NaN or infinities of finite numbers.
+    """Report a loss or a layer that turns finite numbers into NaN or infinities.
 
     Reported if:
         - The loss or its gradient is not finite, although inputs, targets and the outputs of all

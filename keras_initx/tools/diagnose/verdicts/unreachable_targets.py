@@ -25,7 +25,7 @@ PROBABLE = 0.25
 
 @rule("unreachable targets", beside=["single class", "no probabilities"])
 def unreachable_targets(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
-    """Report targets that outputs cannot come near to.
+    """Report targets that are outside of the range of the outputs.
 
     Reported if:
         - A fraction above {OUT_OF_REACH:g} of the targets is outside the range of the activations

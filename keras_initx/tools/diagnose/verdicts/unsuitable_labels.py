@@ -277,7 +277,7 @@ def _report_other_loss(layer: MeasuredLayer, head: OutputHead) -> Iterator[Findi
 
 
 def _report_crossed(layer: MeasuredLayer, loss: RepeatableLoss) -> Finding:
-    """Report a loss of one's own that compares each output with the targets of all examples."""
+    """Report a user's loss that compares each output with the targets of all examples."""
     targets, outputs = tuple(loss.targets.shape), tuple(loss.output.shape)
     evidence = (
         f"the loss gets targets of the shape {targets}, and outputs of {layer.title} of the shape "

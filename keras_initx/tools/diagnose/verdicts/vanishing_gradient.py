@@ -1,4 +1,4 @@
-"""Gradients of the first layers that are much smaller than those of later ones."""
+"""Gradients of the first layers that are much smaller than gradients of later layers."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
