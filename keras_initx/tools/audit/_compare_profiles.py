@@ -165,7 +165,6 @@ def _are_near(expected: tuple[float, ...], actual: tuple[float, ...], dtype: DTy
 
 
 def _compare_with_constant(value: float | None, actual: Profile, dtype: DType) -> Outcome:
-    """Compare with values that were all equal."""
     assert value is not None
     evidence = f"some values are not {value:.4g}"
     if actual.value is not None:

@@ -141,7 +141,7 @@ class PlannedValues(Expectation):
         return ""
 
     def _count_differing(self, drawn: Array, values: Array) -> int:
-        """Count the values that differ from the drawn ones by more than rounding."""
+        """Count the values that differ from the drawn ones by more than their drawing may round."""
         drawn = np.asarray(drawn, values.dtype)
         differ = drawn != values
         if not is_exact(self.stated.initializer):

@@ -323,19 +323,18 @@ def record_outputs(
 ) -> RecordedOutputs:
     """Record the outputs of all layers of a model in one forward pass.
 
-    Use it to compare your model later by `compare_outputs`, which names the first layer that
-    differs. The other model can be the same one on another backend or with another version of
-    Keras, or a model that got these weights.
+    Use it to compare models by `compare_outputs`, which names the first layer that differs: your
+    model on another backend or with another version of Keras, or a model that got its weights.
 
     The record keeps the moments of each tensor, and at most 4096 of its values in float32. Your
     model does not change.
 
     If you pass targets, the record has the first step of training too: the outputs in training, the
     loss, the gradient of each weight, and its update by a copy of the optimizer in its first state.
-    Keras then draws the same random numbers in each run and on each backend.
+    Keras then draws the same random numbers on each backend.
 
-    For a module of torch, pass `loss` and `optimizer` for the step. The module stays as it was, to
-    the bit. Gradients and updates are kept whole up to four million values.
+    For a module of torch, pass `loss` and `optimizer`. The module stays as it was, to the bit.
+    Gradients and updates are kept whole up to four million values.
 
     Args:
         model: A built Keras model, or a module of torch on any backend. Both run in inference mode.
@@ -413,22 +412,21 @@ def compare_outputs(
 ) -> OutputsReport:
     """Name the first layer of a model whose outputs differ from the outputs of another model.
 
-    Use it after loading. It proves that your ported, grown or loaded model computes the same as the
-    source, or finds the layer that does not.
+    Use it after loading. It proves that your model computes the same as its source, or finds the
+    layer that does not.
 
     A row differs if its values differ by more than the tolerance for their dtype (5e-6 in float32),
     as a share of the root mean square of their channel. A row has the largest tolerance among the
     rows that it depends on.
 
     A row that is all zero, all the same value, or the same for all examples proves nothing. Its
-    answer is `"not known"`. Rows with random numbers that do not come from `keras.random` have the
-    same answer.
+    answer is `"not known"`. Rows with other random numbers than `keras.random` have it too.
 
-    If outputs only fit with moved axes, for example images of torch, the axes are moved, and the
-    row tells you so.
+    If outputs only fit with moved axes, such as images of torch, the axes are moved, and the row
+    tells you so.
 
-    If you pass targets, `report.step` compares the first step of training. This takes eight more
-    steps.
+    If you pass targets, `report.step` compares the first step of training. For this,
+    `compare_outputs` takes eight more steps.
 
     Args:
         model: A built Keras model.

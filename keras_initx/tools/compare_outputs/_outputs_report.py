@@ -48,7 +48,7 @@ class OutputRow:
 
     Attributes:
         path: The path of the layer, or of the operation of a functional model.
-        call: Which of its calls, from 1.
+        call: The number of the call, from 1.
         kind: The name of its class.
         answer: `"equal"`, `"differs"`, `"not known"` if it is equal and proves nothing, or `"not
             compared"`.

@@ -42,7 +42,7 @@ class CallKey(NamedTuple):
 
     Attributes:
         name: The path of the layer, or the name of the module.
-        number: Which of its calls, from 1.
+        number: The number of the call, from 1.
     """
 
     name: str

@@ -27,7 +27,7 @@ class RecordedOutput:
 
     Attributes:
         path: The path of the layer, or the name of the module.
-        call: Which of its calls, from 1.
+        call: The number of the call, from 1.
         kind: The name of its class.
         shape: The shape of the output, `None` if it has no numbers.
         dtype: The name of its dtype, empty if there is none.

@@ -120,7 +120,6 @@ class Diagnosis:
         self._refusal: str | None = "the pass has not begun"
 
     def probe(self, kind: type[_Probe]) -> _Probe:
-        """Return the probe of this kind."""
         if kind not in self._probes:
             if self._has_begun:
                 raise RuntimeError(f"{kind.__name__} has not seen the pass")

@@ -166,7 +166,6 @@ class MeasuredLayer:
     # ---------------------------------------------------------------- its weights
 
     def named(self, name: str) -> "list[MeasuredWeight]":
-        """Return its weights of this name."""
         return [weight for weight in self.weights if weight.name == name]
 
     @property
@@ -264,7 +263,6 @@ class MeasuredWeight:
 
     @property
     def is_kernel(self) -> bool:
-        """Whether it is a kernel."""
         return self.report.axes is not None
 
     @property
@@ -274,7 +272,6 @@ class MeasuredWeight:
 
     @property
     def is_trained(self) -> bool:
-        """Whether it is trained."""
         return self.report.trainable
 
     @functools.cached_property
@@ -284,7 +281,6 @@ class MeasuredWeight:
 
     @property
     def values(self) -> Array:
-        """Its values."""
         return backend.host_view(self.own.variable.value)
 
 

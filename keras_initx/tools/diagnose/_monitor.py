@@ -37,8 +37,8 @@ class SignalMonitor(KerasCallback):
     before the first step. The monitor does not affect training as long as all values are finite.
 
     - **Logs.** Each epoch logs `"problems"`, the number of problems of the last report. With
-      `log_layers`, it also logs `"std/PATH"` and `"gradient/PATH"` for each layer with weights.
-      Your callbacks after the monitor get these keys.
+      `log_layers`, it also logs `"std/PATH"` and `"gradient/PATH"` by layer. Your callbacks after
+      the monitor get these keys.
     - **A guess.** After the first epoch and 50 steps, you get a note if the loss is no better than
       a guess by the shares of the labels.
     - **NaN.** Training stops at the first step after which the loss or a weight is not finite. The

@@ -8,7 +8,7 @@ from keras_initx._typing import InitializerLike
 
 @dataclass(frozen=True)
 class Remedy:
-    """Says how you fix a problem. You can print it.
+    """The way to fix a problem. You can print it.
 
     If you have to change more than weights, such as the data or the layers of a model, you get only
     a text.

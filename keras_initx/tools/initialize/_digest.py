@@ -46,6 +46,10 @@ def weight_seed(path: str, root: int) -> int:
         >>> plan = initialize(model, seed=0)
         >>> bool((before == keras.ops.convert_to_numpy(hidden.kernel)).all())
         True
+
+    See Also:
+        `initialize` draws whole models. The page "Whole models: initialize by rules and one seed"
+        has examples.
     """
     check_type("path", path, str, "the path of a weight")
     return derived_seed(check_root("root", root), path)
@@ -92,6 +96,10 @@ def weights_digest(model: keras.Model | Mapping[str, Any]) -> str:
         '335c22d073f20fbe766f07c446ed6b66'
         >>> weights_digest({path: plan.draw(path) for path in ("dense/kernel", "dense/bias")})
         '335c22d073f20fbe766f07c446ed6b66'
+
+    See Also:
+        `audit` tells you which weights differ. The page "Whole models: initialize by rules and one
+        seed" has examples.
     """
     values: dict[str, Any] = {}
     if isinstance(model, Mapping):

@@ -167,7 +167,6 @@ class Preparation(NamedTuple):
     drawn_seed: int | None
 
     def pairs(self) -> Iterator[tuple[ModelWeight, PlannedWeight]]:
-        """Yield each weight with its plan."""
         return zip(self.inventory.weights, self.plan._planned, strict=True)
 
 
@@ -475,7 +474,6 @@ def _note_spectral_normalization(preparation: Preparation) -> list[str]:
 
 
 def _note_constants_not_finite(pairs: Iterable[tuple[ModelWeight, PlannedWeight]]) -> list[str]:
-    """Note each weight that gets a constant that is not finite."""
     # The values of other initializers are known once they are called.
     notes = []
     for weight, planned in pairs:

@@ -111,6 +111,10 @@ def port_report(
         >>> report = port_report(model, module, keras.random.normal((4, 3)), loaded=loaded)
         >>> report.verdict
         'The port is equal: weights, outputs.'
+
+    See Also:
+        `load_pretrained` loads the weights, and `compare_outputs` compares outputs alone. The page
+        "A port's pull request" shows a whole report.
     """
     inventory = checked_inventory("model", model)
     check_unshared("model", inventory)

@@ -64,7 +64,7 @@ class PortedWeight:
 
 @dataclass(frozen=True)
 class ParameterCount:
-    """How many values of a kind both sides have.
+    """The number of values of a kind on both sides.
 
     Attributes:
         kind: `"trained parameters"`, `"frozen parameters"`, `"statistics and buffers"`, or

@@ -62,9 +62,8 @@ def compare_initializers(
             seed, configs of them, or dicts of these. Your `build` gets other values, and
             initializers that take no seed, unchanged.
         data: `((x, y), (x_val, y_val))`: training data and validation data. Arrays, tensors, pandas
-            Series or DataFrames, or lists, tuples and dicts of them for models with several inputs.
-            Each pair may have sample weights as a third member. `y` is `None` for a model without
-            targets.
+            Series or DataFrames, or lists, tuples and dicts of them. Each pair may have sample
+            weights as a third member. `y` is `None` for a model without targets.
         repeats: Number of trials per initializer.
         epochs: Number of epochs per trial.
         batch_size: Number of examples in a batch of training. Evaluation takes four times as many,
@@ -116,6 +115,10 @@ def compare_initializers(
         <Study of 2 initializers, 4 trials: 4 finished>
         >>> [record["epoch"] for record in study.rows]
         [0, 1, 0, 1, 0, 1, 0, 1]
+
+    See Also:
+        `random_restarts` searches a good draw of one initializer. The page "Studies" shows how to
+        read tables and plots.
     """
     check_build(build, "initializer")
     named = _check_initializers(initializers)

@@ -115,6 +115,10 @@ def random_restarts(
         Karnin, Koren and Somekh, "Almost optimal exploration in multi-armed bandits", ICML 2013.
         Jamieson and Talwalkar, "Non-stochastic best arm identification and hyperparameter
         optimization", AISTATS 2016.
+
+    See Also:
+        `compare_initializers` compares initializers by paired tests. The page "Studies" shows how
+        to read tables and plots.
     """
     check_build(build)
     n = int(check_count("draws", draws))

@@ -82,7 +82,6 @@ def not_finite(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fi
 
 
 def _list_layers(lost: Sequence[LostWeight], layers: list[MeasuredLayer]) -> list[MeasuredLayer]:
-    """List the layers that have one of these weights."""
     identities = {id(lost_weight.weight.variable) for lost_weight in lost}
     hit = []
     for layer in layers:
