@@ -105,7 +105,7 @@ def fisher_p_value(count: int, size: int, other_count: int, other_size: int) -> 
 
 
 def compute_chance_of_all(share: float, size: float, new_size: int) -> float:
-    """Compute the probability that all new values are of a kind with a share of earlier values.
+    """Compute the probability that all new values are of a kind, from its share in earlier values.
 
     All orders of both together are equally probable.
 

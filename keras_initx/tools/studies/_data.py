@@ -35,13 +35,13 @@ def checked_data(data: DataLike) -> CheckedData:
             raise TypeError(f"{_FORM}; {_JOIN}. Received: {name} data of type {_kind(part)}")
         if len(part) not in (2, 3):
             raise ValueError(
-                f"{_FORM}, each of which may have sample weights as a third member. "
+                f"{_FORM}. Each pair may have sample weights as a third member. "
                 f"Received: {name} data with {len(part)} members"
             )
         try:
             parts.append(_arrays(*part))
         except (TypeError, ValueError) as error:
-            raise type(error)(f"{_FORM}. Of the {name} data: {error}") from None
+            raise type(error)(f"{_FORM}. In the {name} data: {error}") from None
     training, validation = parts
     return training, validation
 

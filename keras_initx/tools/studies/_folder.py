@@ -169,7 +169,7 @@ class Folder:
         if there.pop("format", None) != _FORMAT or not isinstance(there.get("build"), dict):
             raise SettingsError(
                 "`out` must be a new folder, or one of a study of this version. "
-                f"Received: out={str(path)!r}, of which study.json has another form"
+                f"Received: out={str(path)!r}, whose study.json has another form"
             )
         self._check_same(self._path, _flatten_build(there), _flatten_build(shared))
 
