@@ -203,7 +203,7 @@ class ModuleStep:
         if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
             shape = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
             raise ValueError(
-                "`loss` must compute a tensor with a single number from the outputs and `y`. "
+                "`loss` must return a tensor with a single number, computed from outputs and `y`. "
                 f"Received: loss={self._loss!r}, which returns {shape}"
             )
         if not loss.requires_grad:
