@@ -110,7 +110,7 @@ class Stretch(NamedTuple):
     Attributes:
         after: The last equal calls before it.
         here: The calls after them, or inside the first that differs, that were not compared.
-        there: The same calls of the other model.
+        there: The calls of the other model in this stretch that were not compared.
     """
 
     after: tuple[str, ...]
